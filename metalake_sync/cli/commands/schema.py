@@ -1,0 +1,14 @@
+"""`metalake-sync schema`: print a JSON Schema."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("schema", epilog="Example: metalake-sync schema > manifest.schema.json")
+@click.argument("name", type=click.Choice(["manifest", "plan", "events"]), default="manifest", metavar="[NAME]")
+def command(name: str) -> None:
+    """Print the JSON Schema of the manifest, or with NAME of the plan or the events of apply --json."""
+    from metalake_sync.cli.schemas import schema_text
+
+    click.echo(schema_text(name), nl=False)

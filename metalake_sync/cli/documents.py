@@ -1,0 +1,237 @@
+"""The JSON that machines read: the plan's document and the events of an apply. The schemas are written from here.
+
+Field names and values are a promise (`format_version`). Must not: hold a credential or a signed address.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, assert_never
+
+from pydantic import BaseModel, ConfigDict
+
+from metalake_sync.core.actions import Action, AdoptFile, Annotate, Reason, RemoveAnnotations, ReplaceFile, UploadFile
+from metalake_sync.core.events import ActionDone, ActionFailed, PlanMade, Progress, Resumed, RunFinished
+from metalake_sync.core.plan import Plan, Summary
+from metalake_sync.core.wording import action_name, file_name
+
+ActionName = Literal[
+    "create_collection",
+    "upload",
+    "replace",
+    "adopt",
+    "trash",
+    "update_metadata",
+    "annotate",
+    "remove_annotations",
+    "download",
+]
+
+
+class Document(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SummaryDocument(Document):
+    """Counts of actions. `annotate` and `remove_annotations` count image and operation pairs; `update_metadata` counts
+    files that were in the lake before plus collection heads."""
+
+    create_collection: int
+    upload: int
+    replace: int
+    adopt: int
+    trash: int
+    update_metadata: int
+    annotate: int
+    remove_annotations: int
+    download: int
+    unchanged: int
+    unmanaged: int
+    bytes_to_send: int
+
+
+class ActionDocument(Document):
+    """One action. `file`: the name in the collection; absent for the collection's own head. `path`: from the manifest's
+    folder. `bytes`: to be sent. `operation` and `shapes`: of an annotation set."""
+
+    action: ActionName
+    collection: str
+    type: Literal["image", "video", "other"]
+    reason: Reason
+    file: str | None = None
+    path: str | None = None
+    bytes: int | None = None
+    operation: str | None = None
+    shapes: int | None = None
+
+
+class WarningDocument(Document):
+    code: str
+    message: str
+    where: str
+
+
+class PlanDocument(Document):
+    """What `plan --json` prints."""
+
+    format_version: Literal["1.0"] = "1.0"
+    manifest: str
+    state_serial: int
+    summary: SummaryDocument
+    actions: list[ActionDocument]
+    warnings: list[WarningDocument]
+
+
+class PlanEvent(Document):
+    message_type: Literal["plan"] = "plan"
+    plan: PlanDocument
+
+
+class ProgressEvent(Document):
+    """`bytes_sent` counts what is on the wire, also of files that are not finished."""
+
+    message_type: Literal["progress"] = "progress"
+    stage: str
+    files_done: int
+    files_total: int
+    bytes_sent: int
+    bytes_total: int
+    seconds: float
+
+
+class ResumedEvent(Document):
+    """An upload session that an earlier run left open was finished."""
+
+    message_type: Literal["resumed"] = "resumed"
+    collection: str
+    files: int
+
+
+class ActionDoneEvent(ActionDocument):
+    """The lake confirmed it, and it is recorded."""
+
+    message_type: Literal["action_done"] = "action_done"
+
+
+class ActionFailedEvent(ActionDocument):
+    message_type: Literal["action_failed"] = "action_failed"
+    error: str
+    retryable: bool
+
+
+class FailedItem(Document):
+    action: ActionName
+    collection: str
+    file: str | None
+    error: str
+    retryable: bool
+
+
+class SummaryEvent(Document):
+    """The last line. `requests` were asked of lake and store together; `writes` of them could change something."""
+
+    message_type: Literal["summary"] = "summary"
+    run_id: str
+    done: SummaryDocument
+    failed: list[FailedItem]
+    bytes_sent: int
+    requests: int
+    writes: int
+    seconds: float
+
+
+class ExitErrorEvent(Document):
+    """A fatal error, on standard error."""
+
+    message_type: Literal["exit_error"] = "exit_error"
+    exit_code: int
+    message: str
+
+
+EventDocument = (
+    PlanEvent | ProgressEvent | ResumedEvent | ActionDoneEvent | ActionFailedEvent | SummaryEvent | ExitErrorEvent
+)
+
+
+def plan_document(plan: Plan) -> PlanDocument:
+    return PlanDocument(
+        manifest=plan.manifest,
+        state_serial=plan.state_serial,
+        summary=summary_document(plan.summary()),
+        actions=[ActionDocument(**_fields(action)) for action in plan.actions()],
+        warnings=[WarningDocument(code=note.code.value, message=note.message, where=note.where) for note in plan.notes],
+    )
+
+
+def summary_document(summary: Summary) -> SummaryDocument:
+    return SummaryDocument(**{name: getattr(summary, name) for name in SummaryDocument.model_fields})
+
+
+def event_document(
+    event: PlanMade | Progress | ActionDone | ActionFailed | Resumed | RunFinished,
+) -> EventDocument:
+    match event:
+        case PlanMade():
+            return PlanEvent(plan=plan_document(event.plan))
+        case Progress():
+            return ProgressEvent(
+                stage=event.stage,
+                files_done=event.files_done,
+                files_total=event.files_total,
+                bytes_sent=event.bytes_sent,
+                bytes_total=event.bytes_total,
+                seconds=round(event.seconds, 3),
+            )
+        case Resumed():
+            return ResumedEvent(collection=event.collection, files=event.files)
+        case ActionDone():
+            return ActionDoneEvent(**_fields(event.action))
+        case ActionFailed():
+            return ActionFailedEvent(**_fields(event.action), error=event.error, retryable=event.retryable)
+        case RunFinished():
+            return SummaryEvent(
+                run_id=event.run_id,
+                done=summary_document(event.done),
+                failed=[_failed_item(failure) for failure in event.failed],
+                bytes_sent=event.bytes_sent,
+                requests=event.requests,
+                writes=event.writes,
+                seconds=round(event.seconds, 3),
+            )
+        case _:
+            assert_never(event)
+
+
+def _failed_item(failure: ActionFailed) -> FailedItem:
+    fields = _fields(failure.action)
+    return FailedItem(
+        action=fields["action"],
+        collection=fields["collection"],
+        file=fields["file"],
+        error=failure.error,
+        retryable=failure.retryable,
+    )
+
+
+def _fields(action: Action) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "action": action_name(action),
+        "collection": action.collection.name,
+        "type": action.collection.type.value,
+        "reason": action.reason,
+        "file": _text(file_name(action)),
+    }
+    match action:
+        case UploadFile() | ReplaceFile():
+            fields |= {"path": _text(action.file.path), "bytes": action.file.fingerprint.size_bytes}
+        case AdoptFile():
+            fields |= {"path": _text(action.file.path)}
+        case Annotate() | RemoveAnnotations():
+            fields |= {"operation": action.annotations.operation, "shapes": action.annotations.shape_count}
+        case _:
+            pass
+    return fields
+
+
+def _text(name: str | None) -> str | None:
+    """A name as JSON can carry it: bytes that are no UTF-8 stand as \\udc.. escapes' readable form."""
+    return None if name is None else name.encode("utf-8", "backslashreplace").decode()

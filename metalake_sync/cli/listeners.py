@@ -1,0 +1,219 @@
+"""Who listens to a run: a terminal with a live display, a plain log with a line now and then, or JSON Lines.
+
+Owns: how events look. Must not: change the course of a run.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Protocol
+
+import click
+
+from metalake_sync.cli.render_plan import render_plan
+from metalake_sync.cli.wording import count, duration, shown, size
+from metalake_sync.core.events import (
+    ActionDone,
+    ActionFailed,
+    Event,
+    Observing,
+    PlanMade,
+    Progress,
+    Resumed,
+    RunFinished,
+)
+from metalake_sync.core.wording import file_name
+
+LINE_EVERY_S = 30.0
+"""How often a run off a terminal says where it stands."""
+
+JSON_PROGRESS_EVERY_S = 1.0
+
+
+class Listener(Protocol):
+    """Hears every event; `pause` clears the way for a question, `close` for what follows."""
+
+    def __call__(self, event: Event) -> None: ...
+
+    def pause(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class JsonListener:
+    """JSON Lines on standard output."""
+
+    def __init__(self) -> None:
+        self._next_progress = 0.0
+
+    def __call__(self, event: Event) -> None:
+        from metalake_sync.cli.documents import event_document
+
+        if isinstance(event, Observing):
+            return
+        if isinstance(event, Progress):
+            if time.monotonic() < self._next_progress:
+                return
+            self._next_progress = time.monotonic() + JSON_PROGRESS_EVERY_S
+        click.echo(event_document(event).model_dump_json(exclude_none=True))
+
+    def pause(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class TextListener:
+    """Words for people. `display` shows what moves; words that stay go to standard output."""
+
+    def __init__(self, *, quiet: bool, verbose: bool) -> None:
+        self._quiet = quiet
+        self._verbose = verbose
+        self._display: Display = LiveDisplay() if sys.stderr.isatty() and not quiet else PlainDisplay(quiet)
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Observing():
+                self._display.observing(f"{event.what}: {event.count}" if event.count else event.what)
+            case PlanMade():
+                self._display.clear()
+                if not self._quiet:
+                    for line in render_plan(event.plan, all_lines=self._verbose):
+                        click.echo(line)
+            case Progress():
+                self._display.progress(event)
+            case Resumed():
+                self._display.clear()
+                if not self._quiet:
+                    files = count(event.files, "file")
+                    click.echo(f"{shown(event.collection)}: finished what an earlier run had begun ({files})")
+            case ActionFailed():
+                self._display.clear()
+                item = file_name(event.action) or "the collection"
+                again = "; the next run tries it again" if event.retryable else ""
+                click.secho(
+                    f"failed: {shown(event.action.collection.name)}/{shown(item)}: {shown(event.error)}{again}",
+                    fg="red",
+                    err=True,
+                )
+            case RunFinished():
+                self._display.clear()
+                click.echo(outcome(event))
+            case ActionDone():
+                pass
+
+    def pause(self) -> None:
+        self._display.clear()
+
+    def close(self) -> None:
+        self._display.close()
+
+
+def outcome(event: RunFinished) -> str:
+    """The last words of an apply."""
+    done = event.done
+    said = [
+        words
+        for number, words in (
+            (done.create_collection, count(done.create_collection, "collection") + " created"),
+            (done.upload, count(done.upload, "file") + " uploaded"),
+            (done.replace, count(done.replace, "file") + " replaced"),
+            (done.adopt, count(done.adopt, "file") + " adopted"),
+            (done.update_metadata, count(done.update_metadata, "metadata update")),
+            (done.annotate, count(done.annotate, "annotation set") + " sent"),
+            (done.remove_annotations, count(done.remove_annotations, "annotation set") + " cleared"),
+            (done.trash, count(done.trash, "file") + " trashed"),
+        )
+        if number
+    ]
+    failed = click.style(f", {len(event.failed)} failed", fg="red") if event.failed else ""
+    if not said and not failed:
+        return "Nothing was sent: the lake is as the manifest says."
+    calls = f"{size(event.bytes_sent)} sent in {count(event.requests, 'request')}, {duration(event.seconds)}"
+    return f"{click.style('Applied', bold=True)}: {', '.join(said) or 'nothing'}{failed} ({calls})."
+
+
+class Display(Protocol):
+    """What moves: shown while it lasts, gone afterwards."""
+
+    def observing(self, words: str) -> None: ...
+
+    def progress(self, event: Progress) -> None: ...
+
+    def clear(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class PlainDisplay:
+    """A line on standard error every half minute."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._next = time.monotonic() + LINE_EVERY_S
+
+    def observing(self, words: str) -> None:
+        self._say(words)
+
+    def progress(self, event: Progress) -> None:
+        share = f" of {size(event.bytes_total)}" if event.bytes_total else ""
+        self._say(
+            f"{event.stage}: {event.files_done} of {event.files_total} files, {size(event.bytes_sent)}{share},"
+            f" {duration(event.seconds)}"
+        )
+
+    def _say(self, words: str) -> None:
+        if not self._quiet and time.monotonic() >= self._next:
+            self._next = time.monotonic() + LINE_EVERY_S
+            click.echo(shown(words), err=True)
+
+    def clear(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class LiveDisplay:
+    """A rich display on standard error: files, bytes, rate and time left."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True)
+        self._live: Any = None
+        self._task: Any = None
+
+    def observing(self, words: str) -> None:
+        self._show(shown(words), None, None)
+
+    def progress(self, event: Progress) -> None:
+        words = f"{shown(event.stage)}  {event.files_done}/{event.files_total} files"
+        self._show(words, event.bytes_sent, event.bytes_total or None)
+
+    def _show(self, words: str, completed: float | None, total: float | None) -> None:
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import TransferSpeedColumn as Speed
+
+        moving = completed is not None
+        if self._live is None or self._moving != moving:
+            self.clear()
+            columns = [TextColumn("{task.description}", markup=False)]
+            bars = [BarColumn(), DownloadColumn(), Speed(), TimeRemainingColumn()] if moving else []
+            self._live = Progress(*columns, *bars, console=self._console, transient=True)
+            self._live.start()
+            self._task = self._live.add_task(words, total=total)
+            self._moving = moving
+        self._live.update(self._task, description=words, completed=completed, total=total)
+
+    _moving = False
+
+    def clear(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def close(self) -> None:
+        self.clear()
+
+
+def make_listener(*, as_json: bool, quiet: bool, verbose: bool) -> Listener:
+    return JsonListener() if as_json else TextListener(quiet=quiet, verbose=verbose)

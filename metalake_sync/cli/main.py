@@ -1,0 +1,137 @@
+"""The entry point: finds the command, and turns every error into one message and its exit code.
+
+Owns: lazy loading of commands and the last word on errors. Must not: import what only a run needs, because
+`metalake-sync --version` and completion are expected at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import Any, NoReturn
+
+import click
+
+from metalake_sync import __version__
+from metalake_sync.errors import ExitCode, Interrupted, SyncError
+
+COMMANDS = {
+    "init": "Write a commented starter manifest.",
+    "validate": "Check a manifest and everything that it names, offline.",
+    "plan": "Show what apply would do.",
+    "apply": "Bring the lake to what the manifest says.",
+    "status": "Show what is synced, pending and failed.",
+    "schema": "Print the JSON Schema of the manifest, the plan or the events.",
+    "lake": "Run the embedded lake as a server of its own.",
+}
+
+
+class LazyCommands(click.Group):
+    """A group whose commands live in modules that are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"metalake_sync.cli.commands.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            if near:
+                raise click.UsageError(f"{error.message} Did you mean '{near[0]}'?", ctx) from None
+            raise
+
+
+@click.group(
+    cls=LazyCommands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Example: metalake-sync init birds && metalake-sync apply birds/manifest.yaml",
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def cli() -> None:
+    """Declarative sync of files, metadata and annotations into a LayerNext MetaLake.
+
+    A manifest says what should be in the lake; plan shows what is missing; apply does it, and nothing else.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with an exit code that scripts can rely on."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(args: list[str]) -> int:
+    """Run one command line and return its exit code; every error is reported here, once."""
+    try:
+        cli.main(args, prog_name="metalake-sync", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.UsageError as error:
+        _complain(args, error.format_message(), ExitCode.USAGE, usage=error.ctx)
+        return ExitCode.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        interrupted = Interrupted("interrupted", remedy="What was finished is recorded; apply again to go on.")
+        _complain(args, str(interrupted), interrupted.exit_code)
+        return interrupted.exit_code
+    except SyncError as error:
+        _complain(args, str(error), error.exit_code)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has gone; the interpreter must not trip over the pipe once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+    except Exception as error:  # noqa: BLE001 - the last net: a mistake of ours is reported, without what it might hold
+        return _confess(args, error)
+    return ExitCode.DONE
+
+
+def _complain(args: list[str], message: str, code: int, usage: click.Context | None = None) -> None:
+    if "--json" in args:
+        import json
+
+        event: dict[str, Any] = {"message_type": "exit_error", "exit_code": int(code), "message": message}
+        click.echo(json.dumps(event), err=True)
+        return
+    from metalake_sync.cli.wording import shown
+
+    if usage is not None:
+        click.echo(usage.get_usage(), err=True)
+    for line in message.splitlines():
+        click.secho(f"error: {shown(line)}", fg="red", err=True, color=_colored())
+
+
+def _confess(args: list[str], error: Exception) -> int:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    _complain(
+        args,
+        f"a mistake in metalake-sync: {type(error).__name__} in {os.path.basename(place.filename)}:{place.lineno}."
+        " What was finished is recorded. Please report it; METALAKE_SYNC_TRACEBACK=1 shows more.",
+        ExitCode.FAILED,
+    )
+    if os.environ.get("METALAKE_SYNC_TRACEBACK"):
+        from metalake_sync.remote.redaction import redact
+
+        click.echo(redact("".join(traceback.format_exception(error))), err=True)
+    return ExitCode.FAILED
+
+
+def _colored() -> bool:
+    return sys.stderr.isatty() and "NO_COLOR" not in os.environ

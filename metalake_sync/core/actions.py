@@ -1,0 +1,163 @@
+"""What a plan can hold: a closed union of actions, each with its reason.
+
+Owns: the vocabulary of change. Must not: decide which action is due (`diff`), order them (`plan`), do them (`engine`).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from metalake_sync.core.facts import CollectionKey, DesiredFile, DesiredSet, RecordedFile, RecordedSet, RemoteFile
+from metalake_sync.core.metadata import MetadataSet
+
+
+class Reason(enum.StrEnum):
+    """Why an action is due. The list is closed: scripts read it."""
+
+    NEW = "new"
+    CONTENT_CHANGED = "content_changed"
+    MISSING_IN_LAKE = "missing_in_lake"
+    METADATA_CHANGED = "metadata_changed"
+    ANNOTATIONS_CHANGED = "annotations_changed"
+    REMOVED_FROM_MANIFEST = "removed_from_manifest"
+    FILTERED_OUT = "filtered_out"
+    RENAMED = "renamed"
+    ALREADY_IN_LAKE = "already_in_lake"
+    DRIFTED = "drifted"
+    REQUESTED = "requested"
+
+
+@dataclass(frozen=True, slots=True)
+class CreateCollection:
+    """The lake has no such collection. Its head gets `head` as metadata."""
+
+    collection: CollectionKey
+    head: MetadataSet
+    reason: Reason = Reason.NEW
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateHead:
+    """The metadata of the collection itself changed. `before` is the digest that was written last, if any."""
+
+    collection: CollectionKey
+    head: MetadataSet
+    before: str | None
+    reason: Reason = Reason.METADATA_CHANGED
+
+
+@dataclass(frozen=True, slots=True)
+class UploadFile:
+    """Send the file; it carries its metadata."""
+
+    collection: CollectionKey
+    file: DesiredFile
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceFile:
+    """Put the lake's file `replaced` into the trash, then send the local one under its name."""
+
+    collection: CollectionKey
+    file: DesiredFile
+    replaced: RemoteFile
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptFile:
+    """Take the lake's file over into the records as it is; no byte is sent."""
+
+    collection: CollectionKey
+    file: DesiredFile
+    remote: RemoteFile
+    reason: Reason = Reason.ALREADY_IN_LAKE
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateFileMetadata:
+    """Write what changed in the file's metadata. `before` is the digest of what was written last, if anything was."""
+
+    collection: CollectionKey
+    file: DesiredFile
+    unique_name: str
+    before: str | None
+    reason: Reason = Reason.METADATA_CHANGED
+
+
+@dataclass(frozen=True, slots=True)
+class Annotate:
+    """Send the image's set of one operation. `unique_name` is None where the file is yet to be uploaded."""
+
+    collection: CollectionKey
+    name: str
+    unique_name: str | None
+    annotations: DesiredSet
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveAnnotations:
+    """The operation left the manifest: clear the image's set."""
+
+    collection: CollectionKey
+    name: str
+    unique_name: str
+    annotations: RecordedSet
+    reason: Reason = Reason.REMOVED_FROM_MANIFEST
+
+
+@dataclass(frozen=True, slots=True)
+class TrashFile:
+    """Put a file that we uploaded into the lake's trash."""
+
+    collection: CollectionKey
+    recorded: RecordedFile
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Rerecord:
+    """Only our records move: nothing is sent. `local`: another path, or a touched file with the same bytes.
+    `metadata`: a field left that can't be removed in the lake."""
+
+    collection: CollectionKey
+    file: DesiredFile
+    local: bool
+    metadata: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RerecordHead:
+    """A field left the head's metadata: only our records move. Nothing is sent."""
+
+    collection: CollectionKey
+    head: MetadataSet
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """A file that is neither wanted nor in the lake leaves the records. Nothing is sent."""
+
+    collection: CollectionKey
+    recorded: RecordedFile
+
+
+Action: TypeAlias = (
+    CreateCollection
+    | UpdateHead
+    | UploadFile
+    | ReplaceFile
+    | AdoptFile
+    | UpdateFileMetadata
+    | Annotate
+    | RemoveAnnotations
+    | TrashFile
+)
+"""What a user sees in a plan."""
+
+Bookkeeping: TypeAlias = Rerecord | RerecordHead | Forget
+"""What only the records see."""

@@ -1,0 +1,140 @@
+"""The rows of the three snapshots: what is desired, what was last confirmed, what the lake has.
+
+Owns: the vocabulary that every room shares. Must not: read, write or decide anything.
+
+Names and paths are `str` as `os.fsdecode` gives them: bytes that are no UTF-8 are surrogate escapes.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from metalake_sync.core.metadata import MetadataSet
+
+
+class MediaType(enum.StrEnum):
+    IMAGE = "image"
+    VIDEO = "video"
+    OTHER = "other"
+
+
+class AnnotationKind(enum.StrEnum):
+    HUMAN = "human"
+    MACHINE = "machine"
+
+
+class Origin(enum.StrEnum):
+    """How a file came under our care. Only what was uploaded is ever pruned."""
+
+    UPLOADED = "uploaded"
+    ADOPTED = "adopted"
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionKey:
+    """A collection's name is unique for its type only."""
+
+    type: MediaType
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionPolicy:
+    """What the manifest allows to be done in one collection."""
+
+    on_change: Literal["replace", "keep", "fail"] = "replace"
+    adopt: Literal["match", "take_over", "never"] = "match"
+    tags: Literal["own", "exact"] = "own"
+    prune: bool = False
+    prevent_destroy: bool = False
+    metadata_override: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a stat call tells of a file. Equal fingerprints mean that nobody touched it; unequal ones decide nothing.
+
+    `size_bytes`: 0 or more. `mtime_ns`, `ctime_ns`: nanoseconds since the epoch.
+    """
+
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+    ctime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredSet:
+    """The annotation set that one image should have under one operation. An empty set has no shapes."""
+
+    operation: str
+    kind: AnnotationKind
+    digest: str
+    shape_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredFile:
+    """A file that the manifest wants in a collection.
+
+    `name`: its name in the collection. `path`: from the manifest's folder, with `/`. `content_hash`: BLAKE3 in hex, or
+    None where nothing had to be read yet. `annotations`: by operation.
+    """
+
+    name: str
+    path: str
+    fingerprint: Fingerprint
+    metadata: MetadataSet
+    content_hash: str | None = None
+    annotations: Mapping[str, DesiredSet] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedSet:
+    """An annotation set that the lake confirmed. `digest` is that of what was sent."""
+
+    operation: str
+    kind: AnnotationKind
+    digest: str
+    shape_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFile:
+    """A file that the lake confirmed, as it was then."""
+
+    name: str
+    path: str
+    fingerprint: Fingerprint
+    content_hash: str
+    metadata_digest: str
+    lake_id: str
+    unique_name: str
+    origin: Origin
+    annotations: Mapping[str, RecordedSet] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file that the lake lists now. `size_bytes` is None where it was not asked for: lists do not carry it."""
+
+    name: str
+    lake_id: str
+    unique_name: str
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCollection:
+    """A collection that the lake confirmed. `head_digest`: of its head's metadata, None before that was written."""
+
+    key: CollectionKey
+    lake_id: str
+    storage_path: str
+    head_digest: str | None

@@ -1,0 +1,87 @@
+"""Metadata as values: how layers become one set, how sets are compared, how Tags are merged.
+
+Owns: the rules. Must not: read sources or speak to the lake.
+
+Metadata is field → string, number, boolean, list or object. The field `Tags` is special: a list of strings that the
+lake replaces wholesale, while every other field is merged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from blake3 import blake3
+
+TAGS = "Tags"
+
+MetadataValues = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataSet:
+    """The metadata of one file or collection head, with its digest. Many files share one instance."""
+
+    values: MetadataValues
+    digest: str
+
+    def __bool__(self) -> bool:
+        return bool(self.values)
+
+
+def metadata_set(values: MetadataValues) -> MetadataSet:
+    """Give metadata its digest. Field order does not matter; the order of Tags does not either."""
+    canonical = {**values, TAGS: sorted(values[TAGS])} if TAGS in values else dict(values)
+    return MetadataSet(values, digest_of_json(canonical))
+
+
+def digest_of_json(value: object) -> str:
+    """BLAKE3 in hex of a JSON value in canonical form (sorted keys, no spaces, UTF-8)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return blake3(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+NO_METADATA = metadata_set({})
+
+
+def merge_layers(layers: Iterable[MetadataValues]) -> dict[str, Any]:
+    """Merge metadata from the widest layer to the narrowest: Tags are united in order, other fields overridden."""
+    merged: dict[str, Any] = {}
+    tags: dict[str, None] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            if name == TAGS:
+                tags.update(dict.fromkeys(value))
+            else:
+                merged[name] = value
+    if tags or any(TAGS in layer for layer in layers):
+        merged[TAGS] = list(tags)
+    return merged
+
+
+def merge_tags(*, before: Iterable[str], ours: Iterable[str], theirs: Iterable[str]) -> list[str]:
+    """Merge Tags three ways. `before`: what we wrote last; `ours`: what the manifest says now; `theirs`: what the lake
+    has. What others set stays, what we took back goes, what we add comes last."""
+    wanted = dict.fromkeys(ours)
+    taken_back = set(before) - wanted.keys()
+    kept = dict.fromkeys(tag for tag in theirs if tag not in taken_back)
+    return list(kept | wanted)
+
+
+def fields_that_left(before: MetadataValues, after: MetadataValues) -> list[str]:
+    """Fields that were written and are named no more. The protocol removes no field, so they can only be reported."""
+    return [name for name in before if name != TAGS and name not in after]
+
+
+def update_to_send(before: MetadataValues | None, after: MetadataValues) -> dict[str, Any]:
+    """The fields that have to be written so that a file with `before` has `after`. A Tag set that left becomes []."""
+    if before is None:
+        return dict(after)
+    update = {name: value for name, value in after.items() if name not in before or before[name] != value}
+    if TAGS in update and TAGS in before and set(update[TAGS]) == set(before[TAGS]):
+        del update[TAGS]
+    if TAGS in before and TAGS not in after and before[TAGS]:
+        update[TAGS] = []
+    return update

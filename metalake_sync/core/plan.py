@@ -1,0 +1,216 @@
+"""A plan: the actions of every collection in the order they are done, what they add up to, and what stops them.
+
+Owns: grouping, order, counts, approval. Must not: compare (`diff`) or do anything (`engine`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from metalake_sync.core.actions import (
+    Action,
+    AdoptFile,
+    Annotate,
+    Bookkeeping,
+    CreateCollection,
+    Forget,
+    RemoveAnnotations,
+    ReplaceFile,
+    Rerecord,
+    RerecordHead,
+    TrashFile,
+    UpdateFileMetadata,
+    UpdateHead,
+    UploadFile,
+)
+from metalake_sync.core.diff import Verdict
+from metalake_sync.core.facts import CollectionKey, CollectionPolicy
+from metalake_sync.core.metadata import NO_METADATA, MetadataSet
+from metalake_sync.core.notes import REFUSALS, Note, NoteCode
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a plan or a run adds up to. `annotate` and `remove_annotations` count image and operation pairs;
+    `update_metadata` counts files that were in the lake before plus collection heads."""
+
+    create_collection: int = 0
+    upload: int = 0
+    replace: int = 0
+    adopt: int = 0
+    trash: int = 0
+    update_metadata: int = 0
+    annotate: int = 0
+    remove_annotations: int = 0
+    download: int = 0
+    unchanged: int = 0
+    unmanaged: int = 0
+    bytes_to_send: int = 0
+
+    def count(self, action: Action) -> None:
+        match action:
+            case CreateCollection():
+                self.create_collection += 1
+            case UploadFile():
+                self.upload += 1
+                self.bytes_to_send += action.file.fingerprint.size_bytes
+            case ReplaceFile():
+                self.replace += 1
+                self.bytes_to_send += action.file.fingerprint.size_bytes
+            case AdoptFile():
+                self.adopt += 1
+            case UpdateHead() | UpdateFileMetadata():
+                self.update_metadata += 1
+            case Annotate():
+                self.annotate += 1
+            case RemoveAnnotations():
+                self.remove_annotations += 1
+            case TrashFile():
+                self.trash += 1
+            case _:
+                assert_never(action)
+
+    @property
+    def changes(self) -> int:
+        """How many actions the summary stands for."""
+        return (
+            self.create_collection
+            + self.upload
+            + self.replace
+            + self.adopt
+            + self.trash
+            + self.update_metadata
+            + self.annotate
+            + self.remove_annotations
+            + self.download
+        )
+
+
+@dataclass(slots=True)
+class CollectionPlan:
+    """The work of one collection, grouped by stage; the stages stand in the order in which they are done.
+
+    `lake_id` and `storage_path` are None while the lake has no such collection. `common_metadata` is what every file of
+    the collection has at least: an upload session carries it, so that only files with more need a line of their own.
+    """
+
+    key: CollectionKey
+    policy: CollectionPolicy
+    storage_prefix: str | None = None
+    lake_id: str | None = None
+    storage_path: str | None = None
+    head: MetadataSet = NO_METADATA
+    common_metadata: MetadataSet = NO_METADATA
+    create: CreateCollection | None = None
+    update_head: UpdateHead | None = None
+    adopts: list[AdoptFile] = field(default_factory=list)
+    uploads: list[UploadFile | ReplaceFile] = field(default_factory=list)
+    metadata: list[UpdateFileMetadata] = field(default_factory=list)
+    annotations: list[Annotate | RemoveAnnotations] = field(default_factory=list)
+    trash: list[TrashFile] = field(default_factory=list)
+    rerecord_head: RerecordHead | None = None
+    rerecords: list[Rerecord] = field(default_factory=list)
+    forgets: list[Forget] = field(default_factory=list)
+    unchanged: int = 0
+    unmanaged: int = 0
+
+    def take(self, verdict: Verdict, *, wanted: bool) -> None:
+        """File a verdict under its stages. `wanted`: the manifest names the file, so that it counts as unchanged where
+        nothing is to be done."""
+        if wanted and not verdict.actions:
+            codes = {note.code for note in verdict.notes}
+            if NoteCode.NOT_ADOPTED in codes:
+                self.unmanaged += 1
+            elif not codes & REFUSALS:
+                self.unchanged += 1
+        for action in verdict.actions:
+            self._take_action(action)
+        for record in verdict.bookkeeping:
+            self._take_bookkeeping(record)
+
+    def _take_action(self, action: Action) -> None:
+        match action:
+            case CreateCollection():
+                self.create = action
+            case UpdateHead():
+                self.update_head = action
+            case AdoptFile():
+                self.adopts.append(action)
+            case UploadFile() | ReplaceFile():
+                self.uploads.append(action)
+            case UpdateFileMetadata():
+                self.metadata.append(action)
+            case Annotate() | RemoveAnnotations():
+                self.annotations.append(action)
+            case TrashFile():
+                self.trash.append(action)
+            case _:
+                assert_never(action)
+
+    def _take_bookkeeping(self, record: Bookkeeping) -> None:
+        match record:
+            case Rerecord():
+                self.rerecords.append(record)
+            case RerecordHead():
+                self.rerecord_head = record
+            case Forget():
+                self.forgets.append(record)
+            case _:
+                assert_never(record)
+
+    def actions(self) -> Iterator[Action]:
+        """All actions in the order in which they are done: what is taken away comes last."""
+        if self.create:
+            yield self.create
+        if self.update_head:
+            yield self.update_head
+        yield from self.adopts
+        yield from self.uploads
+        yield from self.metadata
+        yield from self.annotations
+        yield from self.trash
+
+    @property
+    def bookkeeping(self) -> bool:
+        """True when the records move even where nothing is sent."""
+        return bool(self.rerecords or self.forgets or self.rerecord_head)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that an apply would do. `state_serial` names the state that it was made from."""
+
+    manifest: str
+    state_serial: int
+    collections: tuple[CollectionPlan, ...]
+    notes: tuple[Note, ...] = ()
+
+    def actions(self) -> Iterator[Action]:
+        for collection in self.collections:
+            yield from collection.actions()
+
+    def summary(self) -> Summary:
+        summary = Summary()
+        for collection in self.collections:
+            summary.unchanged += collection.unchanged
+            summary.unmanaged += collection.unmanaged
+        for action in self.actions():
+            summary.count(action)
+        return summary
+
+    @property
+    def empty(self) -> bool:
+        """True when an apply would send nothing to the lake."""
+        return next(self.actions(), None) is None
+
+    @property
+    def destructive(self) -> bool:
+        """True when something would be trashed, replaced or removed: that needs approval."""
+        return any(isinstance(action, TrashFile | ReplaceFile | RemoveAnnotations) for action in self.actions())
+
+    @property
+    def refusals(self) -> tuple[Note, ...]:
+        """Why an apply of this plan would stop before it begins."""
+        return tuple(note for note in self.notes if note.code in REFUSALS)

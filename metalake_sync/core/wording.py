@@ -1,0 +1,56 @@
+"""The words by which actions are known in plans, events and history."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from metalake_sync.core.actions import (
+    Action,
+    AdoptFile,
+    Annotate,
+    CreateCollection,
+    RemoveAnnotations,
+    ReplaceFile,
+    TrashFile,
+    UpdateFileMetadata,
+    UpdateHead,
+    UploadFile,
+)
+
+
+def action_name(action: Action) -> str:
+    """The name of an action in the plan's JSON: one of the keys of its summary."""
+    match action:
+        case CreateCollection():
+            return "create_collection"
+        case UploadFile():
+            return "upload"
+        case ReplaceFile():
+            return "replace"
+        case AdoptFile():
+            return "adopt"
+        case UpdateHead() | UpdateFileMetadata():
+            return "update_metadata"
+        case Annotate():
+            return "annotate"
+        case RemoveAnnotations():
+            return "remove_annotations"
+        case TrashFile():
+            return "trash"
+        case _:
+            assert_never(action)
+
+
+def file_name(action: Action) -> str | None:
+    """The file that an action is about, or None for the collection itself."""
+    match action:
+        case CreateCollection() | UpdateHead():
+            return None
+        case UploadFile() | ReplaceFile() | AdoptFile() | UpdateFileMetadata():
+            return action.file.name
+        case Annotate() | RemoveAnnotations():
+            return action.name
+        case TrashFile():
+            return action.recorded.name
+        case _:
+            assert_never(action)

@@ -1,0 +1,225 @@
+"""The manifest's view of one collection, opened: what to scan, by which rules, with which metadata and annotations.
+
+Owns: the translation of the manifest into the words of `local` and `annotations`. Must not: compare anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from metalake_sync.annotations.source import AnnotationIndex, AnnotationSpec, open_index
+from metalake_sync.core.facts import AnnotationKind, CollectionKey, CollectionPolicy, DesiredSet, MediaType
+from metalake_sync.core.metadata import MetadataSet, merge_layers, metadata_set
+from metalake_sync.core.shapes import ImageRecord
+from metalake_sync.engine.sources import FileSource, FolderSource, normal_path, scan_source
+from metalake_sync.errors import Location, ManifestError, ManifestErrors
+from metalake_sync.local.file_metadata import MetadataRules, MetadataSource, PatternSource
+from metalake_sync.local.metadata_json import read_metadata_json
+from metalake_sync.local.naming import lake_name
+from metalake_sync.local.rules import PatternList, ScanRules
+from metalake_sync.manifest import LoadedManifest, ResolvedCollection
+from metalake_sync.manifest.models import Folder
+from metalake_sync.state.names import join_path
+
+
+@dataclass(slots=True)
+class DesiredCollection:
+    """One collection as the manifest wants it, ready for the march. Close it: annotations live in a temporary file."""
+
+    key: CollectionKey
+    policy: CollectionPolicy
+    storage_prefix: str | None
+    head: MetadataSet
+    common_metadata: MetadataSet
+    folders: tuple[FolderSource, ...]
+    files: tuple[FileSource, ...]
+    metadata_rules: MetadataRules
+    annotations: Mapping[str, AnnotationIndex] = field(default_factory=dict)
+    declared_at: str = ""
+    _matched: dict[str, set[str]] = field(default_factory=dict)
+    _entries: dict[tuple[str, str], str] = field(default_factory=dict)
+    _unmatched_files: dict[str, int] = field(default_factory=dict)
+
+    def annotation_sets(self, name: str, relative_path: str) -> dict[str, DesiredSet]:
+        """The sets that the sources have for a file, by operation: by its name in the collection, else by its path."""
+        found: dict[str, DesiredSet] = {}
+        for operation, index in self.annotations.items():
+            images = index.images()
+            entry = name if name in images else relative_path
+            image = images.get(entry)
+            if image is None:
+                self._unmatched_files[operation] = self._unmatched_files.get(operation, 0) + 1
+                continue
+            self._matched.setdefault(operation, set()).add(entry)
+            if entry != name:
+                self._entries[operation, name] = entry
+            found[operation] = DesiredSet(operation, index.kind, image.digest, image.shape_count)
+        return found
+
+    def record(self, operation: str, name: str) -> ImageRecord:
+        """Read a file's shapes back from their source. The march has met the file before."""
+        return self.annotations[operation].record(self._entries.get((operation, name), name))
+
+    def entries_without_file(self) -> Iterator[tuple[str, list[str]]]:
+        """Operation and the entries that met no file. Call it after the march."""
+        for operation, index in self.annotations.items():
+            matched = self._matched.get(operation, set())
+            missing = [entry for entry in index.images() if entry not in matched]
+            if missing:
+                yield operation, missing
+
+    def files_without_entry(self) -> Iterator[tuple[str, int]]:
+        """Operation and the number of files that its sources say nothing of. Call it after the march."""
+        yield from self._unmatched_files.items()
+
+    def close(self) -> None:
+        for index in self.annotations.values():
+            index.close()
+
+
+def open_collection(manifest: LoadedManifest, collection: ResolvedCollection) -> DesiredCollection:
+    """Open a collection's sources. Raises ManifestErrors with every mistake in any of them."""
+    opening = _Opening(manifest, collection)
+    layers = collection.metadata_layers
+    head = metadata_set(merge_layers(layers))
+    base_layers = layers if collection.metadata_scope == "files" else ()
+    rules = MetadataRules(base_layers, opening.metadata_sources())
+    folders = tuple(opening.folder(number, folder, rules) for number, folder in enumerate(collection.folders))
+    files = tuple(opening.file(number, path, rules) for number, path in enumerate(collection.files))
+    annotations = opening.annotations(folders, files)
+    if opening.mistakes:
+        for index in annotations.values():
+            index.close()
+        raise ManifestErrors(opening.mistakes)
+    return DesiredCollection(
+        key=CollectionKey(MediaType(collection.type), collection.name),
+        policy=CollectionPolicy(
+            on_change=collection.on_change,
+            adopt=collection.adopt,
+            tags=collection.tags,
+            prune=collection.prune,
+            prevent_destroy=collection.prevent_destroy,
+            metadata_override=collection.metadata_override,
+        ),
+        storage_prefix=collection.storage_prefix,
+        head=head,
+        common_metadata=metadata_set(merge_layers(base_layers)),
+        folders=folders,
+        files=files,
+        metadata_rules=rules,
+        annotations=annotations,
+        declared_at=str(opening.where("name")),
+    )
+
+
+@dataclass(slots=True)
+class _Opening:
+    """Opens one collection and gathers what is wrong with it."""
+
+    manifest: LoadedManifest
+    collection: ResolvedCollection
+    mistakes: list[ManifestError] = field(default_factory=list)
+
+    def where(self, *path: str | int) -> Location:
+        return self.manifest.where("collections", self.collection.index, *path)
+
+    def folder(self, number: int, folder: Folder, rules: MetadataRules) -> FolderSource:
+        where = self.where("folders", number)
+        scan_rules = ScanRules(
+            MediaType(self.collection.type), tuple(folder.include), tuple(folder.exclude), folder.recursive
+        )
+        for key in ("include", "exclude"):
+            try:
+                PatternList(getattr(folder, key))
+            except ManifestError as error:
+                self._blame(error, self.where("folders", number, key))
+        return FolderSource(
+            path=normal_path(folder.path),
+            root=os.path.join(self.manifest.base_dir, folder.path),
+            rules=scan_rules,
+            naming=folder.naming,
+            metadata=rules.for_folder(folder.metadata),
+            declared_at=str(self.where("folders", number, "path") or where),
+        )
+
+    def file(self, number: int, path: str, rules: MetadataRules) -> FileSource:
+        return FileSource(
+            path=normal_path(path),
+            root=os.path.join(self.manifest.base_dir, path),
+            metadata=rules.for_folder({}),
+            declared_at=str(self.where("files", number)),
+        )
+
+    def metadata_sources(self) -> list[MetadataSource]:
+        sources: list[MetadataSource] = []
+        for number, entry in enumerate(self.collection.file_metadata):
+            where = self.where("file_metadata", number)
+            try:
+                if isinstance(entry, str):
+                    sources.append(read_metadata_json(self.manifest.base_dir / entry, entry))
+                else:
+                    sources.append(PatternSource(PatternList([entry.match]), entry.metadata))
+            except ManifestError as error:
+                self._blame(error, where)
+        return sources
+
+    def annotations(
+        self, folders: tuple[FolderSource, ...], files: tuple[FileSource, ...]
+    ) -> dict[str, AnnotationIndex]:
+        by_operation: dict[str, list[AnnotationSpec]] = {}
+        for number, annotation in enumerate(self.collection.annotations):
+            source = annotation.source
+            spec = AnnotationSpec(
+                operation=annotation.operation,
+                kind=AnnotationKind(annotation.kind),
+                sources=(source,) if isinstance(source, str) else tuple(source),
+                base_dir=self.manifest.base_dir,
+                declared_at=str(self.where("annotations", number, "source")),
+                normalized=annotation.normalized,
+                mode=annotation.mode,
+                strict=annotation.strict,
+                labels=annotation.labels.rename,
+                allowed=frozenset(annotation.labels.allow) or None,
+            )
+            by_operation.setdefault(annotation.operation, []).append(spec)
+        finder = PictureFinder(folders, files)
+        indexes: dict[str, AnnotationIndex] = {}
+        for operation, specs in by_operation.items():
+            try:
+                indexes[operation] = open_index(specs, finder.find)
+            except ManifestErrors as errors:
+                self.mistakes += errors.errors
+        return indexes
+
+    def _blame(self, error: ManifestError, where: Location) -> None:
+        """Say where in the manifest a source is named, besides where in the source the mistake is."""
+        inner = f"{error.where}: " if error.where is not None else ""
+        self.mistakes.append(ManifestError(f"{inner}{error.message}", where=where, remedy=error.remedy))
+
+
+class PictureFinder:
+    """Finds the picture that an annotation entry names, by its path from a source or by its name alone."""
+
+    def __init__(self, folders: tuple[FolderSource, ...], files: tuple[FileSource, ...]) -> None:
+        self._folders = folders
+        self._files = files
+        self._by_name: dict[str, str] | None = None
+
+    def find(self, entry: str) -> str | None:
+        """The path of the picture, or None."""
+        if self._by_name is None:
+            self._by_name = dict(self._walk())
+        return self._by_name.get(entry)
+
+    def _walk(self) -> Iterator[tuple[str, str]]:
+        for source in self._folders:
+            for folder in scan_source(source):
+                for file in folder.files:
+                    relative = join_path(folder.relative_dir, file.filename)
+                    path = os.path.join(source.root, relative)
+                    yield relative, path
+                    yield lake_name(relative, source.naming), path
+        for single in self._files:
+            yield os.path.basename(single.root), single.root

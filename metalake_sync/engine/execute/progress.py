@@ -1,0 +1,42 @@
+"""Where a run stands, as numbers; and telling it a few times a second."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+from metalake_sync.core.events import EventSink, Progress
+
+TELL_EVERY_S = 0.25
+
+
+@dataclass(slots=True)
+class ProgressMeter:
+    """`stage` is a clause such as "uploading"."""
+
+    emit: EventSink
+    files_total: int = 0
+    bytes_total: int = 0
+    files_done: int = 0
+    bytes_sent: int = 0
+    stage: str = "starting"
+    _started: float = field(default_factory=time.monotonic)
+
+    def tell(self) -> None:
+        self.emit(
+            Progress(
+                self.files_done,
+                self.files_total,
+                self.bytes_sent,
+                self.bytes_total,
+                self.stage,
+                time.monotonic() - self._started,
+            )
+        )
+
+    async def keep_telling(self) -> None:
+        """Tell until cancelled."""
+        while True:
+            await asyncio.sleep(TELL_EVERY_S)
+            self.tell()

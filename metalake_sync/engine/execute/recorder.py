@@ -1,0 +1,143 @@
+"""The one writer of a run: commits what the lake confirmed, then tells the listeners.
+
+Owns: transactions, counts, failures and events of a run. Must not: speak to the lake.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import assert_never
+
+from metalake_sync.core.actions import (
+    Action,
+    AdoptFile,
+    Annotate,
+    CreateCollection,
+    RemoveAnnotations,
+    ReplaceFile,
+    TrashFile,
+    UpdateFileMetadata,
+    UpdateHead,
+    UploadFile,
+)
+from metalake_sync.core.events import ActionDone, ActionFailed, Event, EventSink, RunFinished
+from metalake_sync.core.facts import CollectionKey, Fingerprint
+from metalake_sync.core.plan import Summary
+from metalake_sync.core.wording import action_name, file_name
+from metalake_sync.errors import SyncError
+from metalake_sync.local.hashing import is_racy
+from metalake_sync.remote.tally import RequestTally
+from metalake_sync.state.runs import ActionRow
+from metalake_sync.state.store import StateStore
+
+
+@dataclass(slots=True)
+class Recorder:
+    """`looked_at_ns`: when the scan began; a file younger than that is hashed again by the next run."""
+
+    state: StateStore
+    run_id: str
+    rows: dict[CollectionKey, int]
+    emit: EventSink
+    tally: RequestTally
+    looked_at_ns: int
+    done: Summary = field(default_factory=Summary)
+    failures: list[ActionFailed] = field(default_factory=list)
+    failed_collections: set[CollectionKey] = field(default_factory=set)
+    _started: float = field(default_factory=time.monotonic)
+
+    def row(self, key: CollectionKey) -> int:
+        """The collection's row id; it is recorded before anything in it is."""
+        return self.rows[key]
+
+    def trusted(self, fingerprint: Fingerprint) -> Fingerprint:
+        """The fingerprint as it may be recorded. A file so young that it could change again without its times showing
+        it gets one that matches nothing, and so is hashed by the next run (git's rule for racy entries)."""
+        return replace(fingerprint, ctime_ns=0) if is_racy(fingerprint, self.looked_at_ns) else fingerprint
+
+    def confirm(self, actions: Sequence[Action], write: Callable[[], None]) -> None:
+        """Commit what the lake confirmed in one transaction, then say so."""
+        with self.state.write():
+            write()
+            self.state.runs.record_actions(self.run_id, map(_history_row, actions))
+            for key, names in _names_by_collection(actions).items():
+                if key in self.rows:
+                    self.state.runs.clear_failures(self.rows[key], names)
+        for action in actions:
+            self.done.count(action)
+            self.emit(ActionDone(action))
+
+    def fail(self, actions: Iterable[Action], error: SyncError, *, retryable: bool) -> None:
+        """Remember that these did not come through; the run goes on."""
+        failed = [ActionFailed(action, str(error), retryable) for action in actions]
+        with self.state.write():
+            for failure in failed:
+                key = failure.action.collection
+                if key in self.rows:
+                    item = (file_name(failure.action) or "", action_name(failure.action), failure.error, retryable)
+                    self.state.runs.record_failures(self.run_id, self.rows[key], [item])
+        for failure in failed:
+            self.failed_collections.add(failure.action.collection)
+            self.failures.append(failure)
+            self.tell(failure)
+
+    def tell(self, event: Event) -> None:
+        self.emit(event)
+
+    def finish(self) -> RunFinished:
+        """Close the books of the run."""
+        self.done.bytes_to_send = 0
+        for key, row in self.rows.items():
+            if key not in self.failed_collections:
+                with self.state.write():
+                    self.state.runs.clear_other_failures(row, self.run_id)
+        return RunFinished(
+            run_id=self.run_id,
+            done=self.done,
+            failed=tuple(self.failures),
+            bytes_sent=self.tally.bytes_sent,
+            requests=self.tally.requests,
+            writes=self.tally.writes,
+            seconds=time.monotonic() - self._started,
+        )
+
+    def summary(self) -> dict[str, object]:
+        """What history keeps of the run."""
+        return {**asdict(self.done), "failed": len(self.failures), "bytes_sent": self.tally.bytes_sent}
+
+
+def _names_by_collection(actions: Iterable[Action]) -> dict[CollectionKey, list[str]]:
+    names: dict[CollectionKey, list[str]] = {}
+    for action in actions:
+        names.setdefault(action.collection, []).append(file_name(action) or "")
+    return names
+
+
+def _history_row(action: Action) -> ActionRow:
+    """An action with what an undo would need: the digest, hash or id before and after."""
+    before: str | None
+    after: str | None
+    match action:
+        case CreateCollection():
+            before, after = None, action.head.digest
+        case UpdateHead():
+            before, after = action.before, action.head.digest
+        case UploadFile():
+            before, after = None, action.file.content_hash
+        case ReplaceFile():
+            before, after = action.replaced.lake_id, action.file.content_hash
+        case AdoptFile():
+            before, after = None, action.remote.lake_id
+        case UpdateFileMetadata():
+            before, after = action.before, action.file.metadata.digest
+        case Annotate():
+            before, after = None, action.annotations.digest
+        case RemoveAnnotations():
+            before, after = action.annotations.digest, None
+        case TrashFile():
+            before, after = action.recorded.lake_id, None
+        case _:
+            assert_never(action)
+    return ActionRow(action_name(action), str(action.collection), file_name(action), action.reason.value, before, after)

@@ -1,0 +1,328 @@
+"""The upload stage: a batch of files through one upload session, from the first call to the record.
+
+Owns: the order of calls in a session and what is journalled when. A session is journalled before its first file is
+begun, a file before it is finalized, a part as soon as the store has confirmed it; the lake shows a file only when its
+session is completed and the lake's job is done, and only then it is recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import assert_never
+
+from metalake_sync.core.actions import ReplaceFile, UploadFile
+from metalake_sync.core.facts import CollectionKey, Fingerprint, Origin, RemoteFile
+from metalake_sync.core.metadata import MetadataSet
+from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.engine.execute.collections import Collections
+from metalake_sync.engine.execute.jobs import wait_for_job
+from metalake_sync.engine.execute.progress import ProgressMeter
+from metalake_sync.engine.execute.recorder import Recorder
+from metalake_sync.errors import LakeRefused, SyncError
+from metalake_sync.protocol.uploads import OpenUpload
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.observe import find_newest, media_kind
+from metalake_sync.remote.transfer import (
+    FileElsewhere,
+    FileExisting,
+    FileFailed,
+    FileSent,
+    FileToSend,
+    Outcome,
+    ResumePoint,
+    Transfer,
+    UploadSession,
+)
+from metalake_sync.state.journal import JournalledFile, JournalledSession, UploadJournal
+from metalake_sync.state.records import ConfirmedFile
+from metalake_sync.state.store import StateStore
+
+UploadAction = UploadFile | ReplaceFile
+
+
+@dataclass(frozen=True, slots=True)
+class SentFile:
+    """A file whose bytes the lake has finalized. What is recorded is what was sent."""
+
+    name: str
+    path: str
+    fingerprint: Fingerprint
+    content_hash: str
+
+
+@dataclass(slots=True)
+class OpenSession:
+    """A session with files on the wire or sent. `row`: the collection's row id. `common`: what every file carries."""
+
+    wire: UploadSession
+    key: CollectionKey
+    row: int
+    common: MetadataSet
+    sent: list[SentFile] = field(default_factory=list)
+
+
+def cut_batches(
+    uploads: Sequence[UploadAction], *, max_files: int, max_bytes: int
+) -> Iterator[tuple[UploadAction, ...]]:
+    """Cut a collection's uploads into batches of at most so many files and, but for single large ones, bytes."""
+    batch: list[UploadAction] = []
+    size = 0
+    for action in uploads:
+        size_bytes = action.file.fingerprint.size_bytes
+        if batch and (len(batch) == max_files or size + size_bytes > max_bytes):
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(action)
+        size += size_bytes
+    if batch:
+        yield tuple(batch)
+
+
+class JournallingObserver:
+    """Writes down what a later run needs to go on, as it happens. Small files have one part: nothing to go on from."""
+
+    def __init__(self, state: StateStore, upload_id: str, progress: ProgressMeter) -> None:
+        self._state = state
+        self._journal: UploadJournal = state.journal
+        self._upload_id = upload_id
+        self._progress = progress
+
+    def file_begun(self, file: FileToSend, file_id: str, file_key: str, part_size: int, part_count: int) -> None:
+        if part_count > 1:
+            with self._state.write():
+                self._journal.file_begun(self._upload_id, file.name, file_id, file_key, part_size)
+
+    def part_finished(self, file: FileToSend, file_id: str, part_number: int, etag: str, size_bytes: int) -> None:
+        if size_bytes < file.fingerprint.size_bytes:
+            with self._state.write():
+                self._journal.part_finished(file_id, part_number, etag)
+
+    def about_to_finalize(self, file: FileToSend, file_id: str, content_hash: str) -> None:
+        with self._state.write():
+            self._journal.about_to_finalize(self._upload_id, file.name, file_id, content_hash)
+
+    def bytes_sent(self, size_bytes: int) -> None:
+        self._progress.bytes_sent += size_bytes
+
+
+class Uploads:
+    """Sends batches and finishes sessions."""
+
+    def __init__(
+        self,
+        client: LakeClient,
+        transfer: Transfer,
+        recorder: Recorder,
+        collections: Collections,
+        base_dir: Path,
+        progress: ProgressMeter,
+    ) -> None:
+        self._client = client
+        self._transfer = transfer
+        self._recorder = recorder
+        self._collections = collections
+        self._base_dir = base_dir
+        self._progress = progress
+        self._state = recorder.state
+
+    async def send(self, collection: CollectionPlan, batch: Sequence[UploadAction]) -> OpenSession:
+        """Open a session and send a batch. Files that fail are told and left out; a lake that is gone is raised."""
+        answer = await asyncio.to_thread(
+            self._client.open_upload,
+            OpenUpload(
+                collection_type=media_kind(collection.key.type),
+                collection_name=collection.key.name,
+                meta_data_object=dict(collection.common_metadata.values),
+                storage_prefix_path=collection.storage_prefix,
+                object_key_list=[action.file.name for action in batch],
+            ),
+        )
+        row = await self._collections.opened(collection, answer.collection_id)
+        wire = UploadSession(
+            answer.upload_id, answer.job_id, answer.collection_id, collection.key.name, answer.storage_type
+        )
+        session = OpenSession(wire, collection.key, row, collection.common_metadata)
+        files = tuple(JournalledFile(action.file.name, action.file.path, action.file.fingerprint) for action in batch)
+        with self._state.write():
+            self._state.records.remember_metadata([session.common])
+            self._state.journal.open_session(
+                JournalledSession(
+                    wire.upload_id, row, wire.job_id, wire.storage.value, session.common.digest, False, files
+                )
+            )
+        by_name = {action.file.name: action for action in batch}
+
+        def failed(name: str, error: SyncError, retryable: bool) -> None:
+            self._recorder.fail([by_name[name]], error, retryable=retryable)
+
+        await self._transfer_files(session, [self._to_send(file) for file in files], failed, ours=frozenset())
+        return session
+
+    async def resume(self, session: OpenSession, files: Iterable[JournalledFile], completed: bool) -> list[SentFile]:
+        """Go on with a session that a killed run left open, and finish it. Returns what is in the lake by it."""
+        known = {file.name: file for file in files}
+        for file in known.values():
+            if file.sent and file.content_hash is not None:
+                session.sent.append(SentFile(file.name, file.path, file.fingerprint, file.content_hash))
+        if not completed:
+            left = [file for file in known.values() if not file.sent and self._untouched(file)]
+            begun = {file.name: file.content_hash for file in left if file.content_hash is not None}
+            await self._transfer_files(
+                session, [self._to_send(file) for file in left], lambda _name, _error, _retryable: None, ours=begun
+            )
+        found = await self._completed(session)
+        self._record(session, found)
+        return [file for file in session.sent if file.name in found]
+
+    async def finish(self, session: OpenSession, batch: Sequence[UploadAction]) -> dict[str, RemoteFile]:
+        """Complete a session, wait for the lake's job, find the new items and record them. Returns them by name."""
+        try:
+            found = await self._completed(session)
+        except SyncError as error:
+            if isinstance(error, LakeRefused):
+                names = {file.name for file in session.sent}
+                self._recorder.fail([a for a in batch if a.file.name in names], error, retryable=True)
+                return {}
+            raise
+        by_name = {action.file.name: action for action in batch}
+        sent = [file for file in session.sent if file.name in found]
+        actions = [
+            replace(action, file=replace(action.file, content_hash=file.content_hash))
+            for file in sent
+            for action in [by_name[file.name]]
+        ]
+        self._recorder.confirm(actions, lambda: self._record_files(session, found))
+        lost = [by_name[file.name] for file in session.sent if file.name not in found]
+        if lost:
+            unlisted = LakeRefused("the lake confirmed the upload and does not list the file", status=200)
+            self._recorder.fail(lost, unlisted, retryable=True)
+        return found
+
+    # One session.
+
+    async def _transfer_files(
+        self,
+        session: OpenSession,
+        files: Sequence[FileToSend],
+        failed: Callable[[str, SyncError, bool], None],
+        ours: Mapping[str, str] | frozenset[str],
+    ) -> None:
+        """Send files. `ours`: name → hash of files that were about to be finalized when a run died: where the lake has
+        such a file, it is ours."""
+        observer = JournallingObserver(self._state, session.wire.upload_id, self._progress)
+        unwritten: list[str] = []
+        async for outcome in self._transfer.upload(session.wire, files, observer):
+            sent = self._take(session, outcome, failed, ours)
+            self._progress.files_done += 1
+            if sent:
+                unwritten.append(sent)
+            if len(unwritten) >= 100:
+                self._journal_sent(session, unwritten)
+        self._journal_sent(session, unwritten)
+
+    def _journal_sent(self, session: OpenSession, names: list[str]) -> None:
+        if names:
+            with self._state.write():
+                self._state.journal.files_sent(session.wire.upload_id, names)
+            names.clear()
+
+    def _take(
+        self,
+        session: OpenSession,
+        outcome: Outcome,
+        failed: Callable[[str, SyncError, bool], None],
+        ours: Mapping[str, str] | frozenset[str],
+    ) -> str | None:
+        file = outcome.file
+        path = self._manifest_path(file)
+        match outcome:
+            case FileSent():
+                session.sent.append(SentFile(file.name, path, file.fingerprint, outcome.content_hash))
+                return file.name
+            case FileExisting():
+                if isinstance(ours, Mapping) and file.name in ours:
+                    session.sent.append(SentFile(file.name, path, file.fingerprint, ours[file.name]))
+                    return file.name
+                error = LakeRefused(
+                    "somebody put a file of this name into the lake meanwhile",
+                    status=200,
+                    where=f"{session.key}/{file.name}",
+                    remedy="Run apply again: 'adopt' decides what becomes of it.",
+                )
+                failed(file.name, error, True)
+            case FileElsewhere():
+                error = LakeRefused(
+                    "it was removed from this collection and lives in another one, so the lake does not take it",
+                    status=200,
+                    where=f"{session.key}/{file.name}",
+                    remedy="Add it to the collection in the web page, or give it another name.",
+                )
+                failed(file.name, error, False)
+            case FileFailed():
+                failed(file.name, outcome.error, outcome.retryable)
+            case _:
+                assert_never(outcome)
+        return None
+
+    async def _completed(self, session: OpenSession) -> dict[str, RemoteFile]:
+        """Tell the lake that the session is through, wait for its job, and list what came of it."""
+        await asyncio.to_thread(self._client.complete_upload, session.wire.upload_id, False)
+        with self._state.write():
+            self._state.journal.session_completed(session.wire.upload_id)
+        await wait_for_job(self._client, session.wire.job_id)
+        names = {file.name for file in session.sent}
+        if not names:
+            return {}
+        return await asyncio.to_thread(find_newest, self._client, session.wire.collection_id, session.key.type, names)
+
+    def _record(self, session: OpenSession, found: Mapping[str, RemoteFile]) -> None:
+        with self._state.write():
+            self._record_files(session, found)
+
+    def _record_files(self, session: OpenSession, found: Mapping[str, RemoteFile]) -> None:
+        confirmed = [
+            ConfirmedFile(
+                file.name,
+                file.path,
+                self._recorder.trusted(file.fingerprint),
+                file.content_hash,
+                session.common,
+                found[file.name].lake_id,
+                found[file.name].unique_name,
+                Origin.UPLOADED,
+            )
+            for file in session.sent
+            if file.name in found
+        ]
+        self._state.records.record_files(session.row, confirmed, self._recorder.run_id)
+        self._state.journal.close_session(session.wire.upload_id)
+
+    # Local files.
+
+    def _to_send(self, file: JournalledFile) -> FileToSend:
+        resume = None
+        if file.file_id and file.file_key and file.part_size:
+            resume = ResumePoint(file.file_id, file.file_key, file.part_size, file.finished_parts)
+        path = os.path.join(self._base_dir, file.path)
+        return FileToSend(file.name, path, file.fingerprint, content_type(file.name), resume)
+
+    def _manifest_path(self, file: FileToSend) -> str:
+        return file.path.removeprefix(os.path.join(self._base_dir, ""))
+
+    def _untouched(self, file: JournalledFile) -> bool:
+        """A file that changed since is no longer what was begun: the plan that follows sees to it."""
+        try:
+            stat = os.stat(os.path.join(self._base_dir, file.path), follow_symlinks=False)
+        except OSError:
+            return False
+        return file.fingerprint == Fingerprint(stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns)
+
+
+def content_type(name: str) -> str:
+    """The media type that a store is told, by the file's ending."""
+    return mimetypes.guess_type(name)[0] or "application/octet-stream"

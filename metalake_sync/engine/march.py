@@ -1,0 +1,227 @@
+"""The march through one collection: folder by folder, what is on disk beside what was recorded and what the lake has.
+
+Owns: the join of the three snapshots, as a stream; memory grows with what differs, not with what is there. Must not:
+decide (`core.diff`), and write nothing but the hash cache.
+
+A file that is as it was recorded, and whose metadata and annotation digests are the same, costs a dictionary lookup and
+a tuple comparison. Everything else becomes a candidate that is looked at closely once the scan is through, because a
+file that is missing in one folder may stand in another one under the same name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from metalake_sync.core.facts import DesiredSet, Fingerprint
+from metalake_sync.core.metadata import MetadataSet
+from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.core.shapes import EMPTY_SET_DIGEST
+from metalake_sync.engine.desired import DesiredCollection
+from metalake_sync.engine.sources import FileSource, FolderSource, ScannedFolder, scan_source
+from metalake_sync.errors import GuardStopped, ManifestError, ManifestErrors
+from metalake_sync.local.naming import lake_name
+from metalake_sync.local.scan import ScannedFile, ScanProblem
+from metalake_sync.remote.observe import RemoteListing
+from metalake_sync.state.names import join_path
+from metalake_sync.state.records import FolderRow
+from metalake_sync.state.store import StateStore
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A file on disk that is not plainly as it was recorded."""
+
+    name: str
+    path: str
+    fingerprint: Fingerprint
+    metadata: MetadataSet
+    annotations: dict[str, DesiredSet]
+    row_id: int | None
+
+
+@dataclass(slots=True)
+class MarchResult:
+    """What the march found. `gone`: recorded files that no source has any more, name → row id. `matched`: how many of
+    the lake's files are wanted or recorded. `left_out`: files and folders that could not be looked at."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    gone: dict[str, int] = field(default_factory=dict)
+    matched: int = 0
+    unchanged: int = 0
+    left_out: list[ScanProblem] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+
+
+class CollectionMarch:
+    """Joins one collection. `row_id`: the collection's in the records, None if it was never recorded. `listing`: what
+    the lake has, None to trust the records."""
+
+    def __init__(
+        self,
+        desired: DesiredCollection,
+        state: StateStore,
+        row_id: int | None,
+        listing: RemoteListing | None,
+        *,
+        trust_fingerprints: bool,
+        scanned: Callable[[int], None],
+    ) -> None:
+        self._desired = desired
+        self._records = state.records
+        self._row_id = row_id
+        self._listing = listing
+        self._trust_fingerprints = trust_fingerprints
+        self._scanned = scanned
+        self._set_digests = state.records.set_digests(row_id) if row_id is not None else {}
+        self._annotated = bool(desired.annotations or self._set_digests)
+        self._recorded_folders = state.records.folders(row_id) if row_id is not None else {}
+        self._path_of_name: dict[str, str] = {}
+        self._rows_left: dict[str, dict[str, FolderRow]] = {}
+        self._unknown_folders: set[str] = set()
+        self._found = MarchResult()
+
+    def run(self) -> MarchResult:
+        """Walk every source.
+
+        Raises ManifestErrors for sources that are not there and for two files of one name, and GuardStopped where
+        everything that was recorded under a source is out of sight.
+        """
+        mistakes: list[ManifestError] = []
+        scanned = 0
+        sources: list[FolderSource | FileSource] = [*self._desired.folders, *self._desired.files]
+        for source in sources:
+            before = scanned
+            for folder in scan_source(source):
+                mistakes += self._judge_problems(source, folder)
+                mistakes += self._join_folder(source, folder)
+                scanned += len(folder.files)
+                self._scanned(scanned)
+            if scanned == before and isinstance(source, FolderSource):
+                self._guard_emptied(source)
+        if mistakes:
+            raise ManifestErrors(mistakes)
+        self._collect_gone()
+        return self._found
+
+    # One folder.
+
+    def _join_folder(self, source: FolderSource | FileSource, folder: ScannedFolder) -> list[ManifestError]:
+        """Compare a folder's files with its rows; what differs becomes a candidate."""
+        rows = self._rows(folder.path)
+        mistakes: list[ManifestError] = []
+        found = self._found
+        for file in folder.files:
+            filename = file.filename
+            path = join_path(folder.path, filename)
+            relative = join_path(folder.relative_dir, filename)
+            name = filename if source.naming == "name" else lake_name(relative, source.naming)
+            other = self._path_of_name.setdefault(name, path)
+            if other is not path:
+                if other != path:
+                    mistakes.append(self._same_name(source, name, other, path))
+                continue
+            metadata = source.metadata.of(name, relative)
+            sets = self._desired.annotation_sets(name, relative) if self._annotated else {}
+            row = rows.pop(filename, None)
+            if row is not None and self._as_recorded(row, name, file, metadata, sets):
+                found.unchanged += 1
+                found.matched += self._listing is not None
+                continue
+            row_id = row.id if row is not None else None
+            found.candidates.append(Candidate(name, path, file.fingerprint(), metadata, sets, row_id))
+        return mistakes
+
+    def _rows(self, folder: str) -> dict[str, FolderRow]:
+        """The folder's rows that no file has claimed yet."""
+        if self._row_id is None:
+            return {}
+        if folder not in self._rows_left:
+            self._rows_left[folder] = self._records.folder_rows(self._row_id, folder)
+        return self._rows_left[folder]
+
+    def _as_recorded(
+        self, row: FolderRow, name: str, file: ScannedFile, metadata: MetadataSet, sets: dict[str, DesiredSet]
+    ) -> bool:
+        return (
+            self._trust_fingerprints
+            and row.fingerprint == file.stat_row()
+            and row.metadata_digest == metadata.digest
+            and row.name == name
+            and (self._listing is None or self._listing.id_of(name) == row.lake_id)
+            and (not self._annotated or self._same_sets(row.id, sets))
+        )
+
+    def _same_sets(self, row_id: int, sets: dict[str, DesiredSet]) -> bool:
+        recorded = self._set_digests.get(row_id, {})
+        sent = all(recorded.get(operation, EMPTY_SET_DIGEST) == wanted.digest for operation, wanted in sets.items())
+        return sent and all(operation in sets or digest == EMPTY_SET_DIGEST for operation, digest in recorded.items())
+
+    @staticmethod
+    def _same_name(source: FolderSource | FileSource, name: str, one: str, other: str) -> ManifestError:
+        return ManifestError(
+            f"two files would be '{name}' in the collection: '{one}' and '{other}'",
+            where=source.declared_at,
+            remedy="Rename one, exclude one, or set 'naming: path'.",
+        )
+
+    # What could not be looked at.
+
+    def _judge_problems(self, source: FolderSource | FileSource, folder: ScannedFolder) -> list[ManifestError]:
+        """Whatever can't be looked at is unknown, not absent: nothing beneath it is taken for gone."""
+        mistakes: list[ManifestError] = []
+        for problem in folder.problems:
+            path = join_path(source.path, problem.path) if problem.path else source.path
+            if problem.hides_files:
+                recorded = self._recorded_under(path)
+                if recorded:
+                    raise GuardStopped(
+                        f"'{path or '.'}' {problem.message}, and the state knows {recorded} files under it",
+                        where=source.declared_at,
+                        remedy="Mount it, or make it readable. If it is meant to be gone, take it out of the manifest.",
+                    )
+                if not problem.path:
+                    mistakes.append(
+                        ManifestError(
+                            f"'{path or '.'}' {problem.message}",
+                            where=source.declared_at,
+                            remedy="Create it, make it readable, or correct the path.",
+                        )
+                    )
+                    continue
+                self._unknown_folders.add(path)
+            else:
+                self._rows(folder.path).pop(problem.filename, None)
+            self._found.left_out.append(problem)
+            self._found.notes.append(Note(NoteCode.FILE_LEFT_OUT, problem.message, path))
+        return mistakes
+
+    def _recorded_under(self, path: str) -> int:
+        if self._row_id is None:
+            return 0
+        beneath = path + "/" if path else ""
+        folders = self._recorded_folders.items()
+        whole = sum(count for folder, count in folders if folder == path or folder.startswith(beneath))
+        return whole or self._records.has_path(self._row_id, path)
+
+    def _guard_emptied(self, source: FolderSource) -> None:
+        recorded = self._recorded_under(source.path)
+        if recorded:
+            raise GuardStopped(
+                f"no file in '{source.path or '.'}' matches any more, and the state knows {recorded} files under it",
+                where=source.declared_at,
+                remedy="Check that the folder is mounted and the patterns are right."
+                " If it is meant to be empty, take the folder out of the manifest.",
+            )
+
+    # What is gone.
+
+    def _collect_gone(self) -> None:
+        """Rows that no file claimed, of the folders that were walked and of those that no source has any more."""
+        if self._row_id is None:
+            return
+        for folder in self._recorded_folders:
+            if any(folder == unknown or folder.startswith(unknown + "/") for unknown in self._unknown_folders):
+                continue
+            for row in self._rows(folder).values():
+                self._found.gone[row.name] = row.id

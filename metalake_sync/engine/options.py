@@ -1,0 +1,32 @@
+"""How a run is to be done: what the command line's flags come to."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+Refresh = Literal["none", "list"]
+
+AT_START_S = 60.0
+"""A lake that can't be reached at the start is given up after this many seconds."""
+
+IN_THE_MIDDLE_S = 900.0
+"""A lake that goes away in the middle of a run is given up after this many seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """`refresh`: `list` asks the lake what it has, `none` trusts the records. `checksum`: hash every file, trust no
+    fingerprint. `parallelism`: files on the wire at once. `bytes_per_second`: None is as fast as it goes.
+    `targets`: `COLLECTION` or `COLLECTION/GLOB`; empty is everything. `retry_for_s`: patience with a lake that is away,
+    at the start; None is the default."""
+
+    refresh: Refresh = "list"
+    checksum: bool = False
+    parallelism: int = 64
+    bytes_per_second: float | None = None
+    retry_for_s: float | None = None
+    hash_threads: int = os.cpu_count() or 2
+    batch_files: int = 2000
+    batch_bytes: int = 4 << 30

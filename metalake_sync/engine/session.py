@@ -1,0 +1,204 @@
+"""The composition root: what `plan`, `apply`, `validate` and `status` are made of.
+
+Owns: opening and closing the lake, the state and its lock in the right order. Must not: decide, or know of a terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from metalake_sync.core.events import EventSink, PlanMade, RunFinished
+from metalake_sync.core.plan import Plan
+from metalake_sync.engine.execute.recorder import Recorder
+from metalake_sync.engine.lake_access import lake_identity, reach_lake
+from metalake_sync.engine.metadata_check import ask_lake_about_metadata
+from metalake_sync.engine.options import AT_START_S, IN_THE_MIDDLE_S, RunOptions
+from metalake_sync.engine.planner import PlannedRun, Planner
+from metalake_sync.errors import GuardStopped, SyncError
+from metalake_sync.manifest import LoadedManifest
+from metalake_sync.remote.address import LakeAddress
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.retry import RetryPolicy
+from metalake_sync.remote.tally import RequestTally
+from metalake_sync.state.database import state_path
+from metalake_sync.state.lock import StateLock
+from metalake_sync.state.store import StateStore
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What came of an apply. `unreadable`: how many things could not even be looked at."""
+
+    finished: RunFinished
+    unreadable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A manifest with everything that is needed to work on it. `state_file`: None is the place beside the manifest."""
+
+    manifest: LoadedManifest
+    options: RunOptions
+    emit: EventSink
+    state_file: Path | None = None
+
+    @property
+    def state_path(self) -> Path:
+        return self.state_file or state_path(self.manifest.base_dir, self.manifest.name)
+
+    @contextlib.contextmanager
+    def plan(self) -> Iterator[PlannedRun]:
+        """Observe and compare; change nothing but the hash cache."""
+        with StateStore(self.state_path) as state:
+            if self.options.refresh == "none":
+                with self._planner(state, None).plan() as planned:
+                    yield planned
+                return
+            with reach_lake(self.manifest) as lake, self._client(lake.address, RequestTally()) as client:
+                client.check_compatibility()
+                with self._planner(state, client).plan() as planned:
+                    yield planned
+
+    def apply(self, approve: Callable[[Plan], bool], *, lock_timeout_s: float = 0.0, command: str = "apply") -> Applied:
+        """Bring the lake to what the manifest says.
+
+        `approve` is asked once the plan is made, and only where it takes something away. Raises GuardStopped when it
+        says no, StateLocked, and whatever concerns the whole run; items that fail are in the result.
+        """
+        with (
+            StateLock(self.state_path, command=command, timeout_s=lock_timeout_s),
+            StateStore(self.state_path) as state,
+            reach_lake(self.manifest) as lake,
+        ):
+            tally = RequestTally()
+            looked_at_ns = time.time_ns()
+            run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+            with self._client(lake.address, tally) as client:
+                client.check_compatibility()
+                run = _Run(self, state, lake.address, lake.identity, tally, run_id, looked_at_ns)
+                run.finish_what_was_left_open()
+                with self._planner(state, client, looked_at_ns).plan() as planned:
+                    self.emit(PlanMade(planned.plan))
+                    _refuse(planned.plan)
+                    if planned.plan.destructive and not approve(planned.plan):
+                        raise GuardStopped(
+                            "the plan trashes, replaces or removes something, and that was not approved",
+                            remedy="Nothing was done. Look at the plan and give --auto-approve if it is right.",
+                        )
+                    ask_lake_about_metadata(client, planned.plan)
+                    finished = run.execute(planned, command)
+                return Applied(finished, planned.unreadable)
+
+    def validate(self, *, online: bool) -> Plan:
+        """Check the manifest, its files, patterns and sources; with `online`, ask the lake about tags and fields.
+
+        Returns what a first apply would do, for its counts and notes.
+        """
+        with tempfile.TemporaryDirectory(prefix="metalake-sync-") as folder:
+            with (
+                StateStore(Path(folder) / "validate.db") as state,
+                self._planner(state, None).plan() as planned,
+            ):
+                plan = planned.plan
+            if online:
+                with reach_lake(self.manifest) as lake, self._client(lake.address, RequestTally()) as client:
+                    client.check_compatibility()
+                    ask_lake_about_metadata(client, plan)
+        return plan
+
+    def _planner(self, state: StateStore, client: LakeClient | None, looked_at_ns: int | None = None) -> Planner:
+        return Planner(
+            self.manifest,
+            state,
+            lake_identity(self.manifest),
+            client if self.options.refresh != "none" else None,
+            self.options,
+            self.emit,
+            looked_at_ns if looked_at_ns is not None else time.time_ns(),
+        )
+
+    def _client(self, address: LakeAddress, tally: RequestTally) -> LakeClient:
+        patience = self.options.retry_for_s if self.options.retry_for_s is not None else AT_START_S
+        return LakeClient(address, retry=RetryPolicy(give_up_after_s=patience), tally=tally)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """The part of an apply that changes something."""
+
+    session: Session
+    state: StateStore
+    address: LakeAddress
+    lake: str
+    tally: RequestTally
+    run_id: str
+    looked_at_ns: int
+
+    def finish_what_was_left_open(self) -> None:
+        """Upload sessions of a run that was killed come first: only then a listing shows what they sent."""
+        rows = {key: row for key, (row, _) in self.state.records.collections(self.lake).items()}
+        sessions = self.state.journal.sessions(rows.values())
+        if not sessions:
+            return
+        from metalake_sync.engine.execute.run import Executor
+
+        with self._patient_client() as client:
+            Executor(
+                client, self.address, self._recorder(), self.session.manifest.base_dir, self.lake, self.session.options
+            ).resume(sessions)
+
+    def execute(self, planned: PlannedRun, command: str) -> RunFinished:
+        """Do what the plan says, and keep the history of it."""
+        recorder = self._recorder()
+        if planned.plan.empty and not any(collection.bookkeeping for collection in planned.plan.collections):
+            return recorder.finish()
+        from metalake_sync.engine.execute.run import Executor
+
+        with self.state.write():
+            self.state.runs.begin(self.run_id, command, _now())
+        outcome = "failed"
+        try:
+            with self._patient_client() as client:
+                executor = Executor(
+                    client, self.address, recorder, self.session.manifest.base_dir, self.lake, self.session.options
+                )
+                executor.execute(planned.plan, planned.desired)
+            outcome = "some_failed" if recorder.failures else "done"
+        except KeyboardInterrupt:
+            outcome = "interrupted"
+            raise
+        finally:
+            with self.state.write():
+                self.state.runs.finish(self.run_id, _now(), outcome, recorder.summary())
+                self.state.advance_serial()
+        return recorder.finish()
+
+    def _patient_client(self) -> LakeClient:
+        return LakeClient(self.address, retry=RetryPolicy(give_up_after_s=IN_THE_MIDDLE_S), tally=self.tally)
+
+    def _recorder(self) -> Recorder:
+        rows = {key: row for key, (row, _) in self.state.records.collections(self.lake).items()}
+        return Recorder(self.state, self.run_id, rows, self.session.emit, self.tally, self.looked_at_ns)
+
+
+def _refuse(plan: Plan) -> None:
+    """Stop where the manifest forbids what would have to be done."""
+    refusals = plan.refusals
+    if not refusals:
+        return
+    listed = "; ".join(str(note) for note in refusals[:5])
+    more = f" and {len(refusals) - 5} more" if len(refusals) > 5 else ""
+    if any(note.code == "destroy_prevented" for note in refusals):
+        raise GuardStopped(f"nothing was done: {listed}{more}", remedy="Change the manifest if that is what you want.")
+    raise SyncError(f"nothing was done: {listed}{more}", remedy="Change 'on_change', or bring the old bytes back.")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,75 @@
+"""The local sources of a collection, opened: folders and single files, scanned alike.
+
+Owns: the translation of the manifest's paths into the scan's. Must not: compare anything.
+
+Paths stand as the state keeps them: from the manifest's folder, with `/`, '' for the manifest's folder itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from metalake_sync.local.file_metadata import FolderMetadata
+from metalake_sync.local.rules import ScanRules
+from metalake_sync.local.scan import ScannedFile, ScanProblem, scan_file, scan_folder
+from metalake_sync.state.names import join_path, split_path
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSource:
+    """A folder to scan. `root` opens it; `declared_at` is the manifest's file:line:column."""
+
+    path: str
+    root: str
+    rules: ScanRules
+    naming: Literal["name", "path"]
+    metadata: FolderMetadata
+    declared_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A single file that the manifest names. `path` and `root` are the file's own."""
+
+    path: str
+    root: str
+    metadata: FolderMetadata
+    declared_at: str
+
+    @property
+    def naming(self) -> Literal["name", "path"]:
+        return "name"
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedFolder:
+    """The files of one folder. `path`: the folder as the state keeps it; `relative_dir`: from the source's root."""
+
+    path: str
+    relative_dir: str
+    files: Sequence[ScannedFile]
+    problems: Sequence[ScanProblem] = ()
+
+
+def normal_path(path: str) -> str:
+    """One spelling for 'images/', './images' and 'images'."""
+    normal = os.path.normpath(path)
+    return "" if normal == "." else normal
+
+
+def scan_source(source: FolderSource | FileSource) -> Iterator[ScannedFolder]:
+    """Scan a source folder by folder; a single file is a folder with one file in it."""
+    if isinstance(source, FileSource):
+        folder, _ = split_path(source.path)
+        found = scan_file(source.root)
+        if isinstance(found, ScanProblem):
+            yield ScannedFolder(folder, "", (), (found,))
+        else:
+            yield ScannedFolder(folder, "", (found,))
+        return
+    for listing in scan_folder(source.root, source.rules):
+        path = join_path(source.path, listing.relative_dir) if listing.relative_dir else source.path
+        yield ScannedFolder(path, listing.relative_dir, listing.files, listing.problems)

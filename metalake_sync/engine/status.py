@@ -1,0 +1,60 @@
+"""What a user asks of the records: what is synced, waits or failed, and the last runs. The lake is not asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from metalake_sync.core.facts import Origin
+from metalake_sync.core.wording import file_name
+from metalake_sync.engine.lake_access import lake_identity
+from metalake_sync.engine.session import Session
+from metalake_sync.state.runs import FailureRow, RunRow
+from metalake_sync.state.store import StateStore
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionStatus:
+    """`pending`: files with something to do for the next apply, as far as the records and the disk tell."""
+
+    type: str
+    name: str
+    synced: int
+    adopted: int
+    annotation_sets: int
+    pending: int
+    failures: list[FailureRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    manifest: str
+    lake: str
+    collections: list[CollectionStatus]
+    open_sessions: int
+    runs: list[RunRow]
+
+
+def read_status(session: Session) -> Status:
+    """Compare the disk with the records, and read what past runs left."""
+    lake = lake_identity(session.manifest)
+    with session.plan() as planned, StateStore(session.state_path) as state:
+        recorded = state.records.collections(lake)
+        rows: list[CollectionStatus] = []
+        for collection in planned.plan.collections:
+            row = recorded[collection.key][0] if collection.key in recorded else None
+            pending = {file_name(action) for action in collection.actions()} - {None}
+            origins: Mapping[str, int] = state.records.origin_counts(row) if row is not None else {}
+            rows.append(
+                CollectionStatus(
+                    collection.key.type.value,
+                    collection.key.name,
+                    sum(origins.values()),
+                    origins.get(Origin.ADOPTED.value, 0),
+                    sum(state.records.set_counts(row).values()) if row is not None else 0,
+                    len(pending),
+                    state.runs.failures(row) if row is not None else [],
+                )
+            )
+        sessions = state.journal.sessions([row for row, _ in recorded.values()])
+        return Status(session.manifest.source, lake, rows, len(sessions), state.runs.last())

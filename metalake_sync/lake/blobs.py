@@ -1,0 +1,156 @@
+"""Where the bytes are: files under the lake's folder, named by ids of the lake's own making.
+
+Owns: parts, assembling, and that what was acknowledged is whole. `objects/ab/ab12…` are whole objects, `parts/ID.N.MD5`
+parts of uploads that are under way. No name of a request ever reaches the file system, and memory does not grow with
+the size of what is sent.
+
+The order that makes a kill at any moment harmless: a part gets its name before the database knows of it; an object is
+made before its upload is marked as finalized; and parts go only after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+_UNFINISHED = ".unfinished"
+_COPY_BYTES = 1 << 20
+INLINE_BYTES = 256 << 10
+"""Chunks up to this size are hashed and written at once; for larger ones a thread is cheaper than a pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedPart:
+    """A part that is on disk, under a name that nobody knows yet. `etag`: its MD5 in hex."""
+
+    path: Path
+    etag: str
+    size_bytes: int
+
+
+class BlobStore:
+    """Opens (and makes) the folders. Raises OSError."""
+
+    def __init__(self, folder: Path) -> None:
+        self._objects = folder / "objects"
+        self._parts = folder / "parts"
+        if not self._parts.exists():
+            self._objects.mkdir(mode=0o700, exist_ok=True)
+            for number in range(256):
+                (self._objects / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
+            self._parts.mkdir(mode=0o700)
+
+    def sweep(self, known: Iterable[tuple[str, int, str]]) -> None:
+        """Remove what a killed server left: parts that were never acknowledged, or that were finalized since."""
+        wanted = {_part_name(*part) for part in known}
+        for entry in os.scandir(self._parts):
+            if entry.name not in wanted:
+                os.unlink(entry.path)
+
+    # Parts.
+
+    async def receive(self, chunks: AsyncIterable[bytes]) -> ReceivedPart:
+        """Write a part to a file. Raises OSError, and whatever reading the chunks raises; then nothing is left."""
+        path = self._parts / f"{secrets.token_hex(12)}{_UNFINISHED}"
+        md5 = hashlib.md5(usedforsecurity=False)
+        size_bytes = 0
+
+        def absorb(file: BinaryIO, chunk: bytes) -> None:
+            md5.update(chunk)
+            file.write(chunk)
+
+        try:
+            with open(path, "wb", opener=_private) as file:  # noqa: ASYNC230  # opening a local file does not wait
+                async for chunk in chunks:
+                    size_bytes += len(chunk)
+                    if len(chunk) <= INLINE_BYTES:
+                        absorb(file, chunk)
+                    else:
+                        await asyncio.to_thread(absorb, file, chunk)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return ReceivedPart(path, md5.hexdigest(), size_bytes)
+
+    def keep(self, part: ReceivedPart, file_id: str, number: int) -> None:
+        """Give a part its name; it may have it already."""
+        os.replace(part.path, self._parts / _part_name(file_id, number, part.etag))
+
+    def discard(self, part: ReceivedPart) -> None:
+        part.path.unlink(missing_ok=True)
+
+    def drop_parts(self, parts: Iterable[tuple[str, int, str]]) -> None:
+        for part in parts:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._parts / _part_name(*part))
+
+    # Objects.
+
+    def assemble(self, parts: Sequence[tuple[str, int, str]], blob: str) -> int:
+        """Make an object of parts, in order, and return its size in bytes. The parts stay, so that it can be done
+        again; an object of that name that no upload was finalized with is replaced."""
+        target = self.path(blob)
+        if len(parts) == 1:
+            self._link(self._parts / _part_name(*parts[0]), target)
+        else:
+            self._copy([self._parts / _part_name(*part) for part in parts], target)
+        return target.stat().st_size
+
+    def flush(self, blobs: Iterable[str]) -> None:
+        """Have the disk itself keep these objects, so that they outlast a power failure too."""
+        folders = set()
+        for blob in blobs:
+            path = self.path(blob)
+            _fsync(path)
+            folders.add(path.parent)
+        for folder in folders:
+            _fsync(folder)
+
+    def remove(self, blobs: Iterable[str]) -> None:
+        for blob in blobs:
+            self.path(blob).unlink(missing_ok=True)
+
+    def path(self, blob: str) -> Path:
+        return self._objects / blob[-2:] / blob
+
+    def _link(self, part: Path, target: Path) -> None:
+        target.unlink(missing_ok=True)
+        try:
+            os.link(part, target)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            # Not every file system has links.
+            self._copy([part], target)
+
+    def _copy(self, parts: Sequence[Path], target: Path) -> None:
+        unfinished = target.with_name(target.name + _UNFINISHED)
+        with open(unfinished, "wb", opener=_private) as whole:
+            for part in parts:
+                with part.open("rb") as file:
+                    shutil.copyfileobj(file, whole, _COPY_BYTES)
+        os.replace(unfinished, target)
+
+
+def _part_name(file_id: str, number: int, etag: str) -> str:
+    return f"{file_id}.{number}.{etag}"
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

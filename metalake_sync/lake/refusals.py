@@ -1,0 +1,41 @@
+"""What a lake says when it can't do what it is asked."""
+
+from __future__ import annotations
+
+
+class Refusal(Exception):
+    """Answered as `{"error": {"statusCode", "name", "message"}}`."""
+
+    def __init__(self, status: int, name: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.name = name
+        self.message = message
+
+    @property
+    def body(self) -> dict[str, object]:
+        return {"error": {"statusCode": self.status, "name": self.name, "message": self.message}}
+
+
+class NothingThere(Exception):
+    """Answered as 204."""
+
+
+def not_acceptable(message: str) -> Refusal:
+    return Refusal(406, "NotAcceptableError", message)
+
+
+def not_found(message: str) -> Refusal:
+    return Refusal(404, "NotFoundError", message)
+
+
+def bad_request(message: str) -> Refusal:
+    return Refusal(400, "BadRequestError", message)
+
+
+def forbidden(message: str) -> Refusal:
+    return Refusal(403, "AccessDenied", message)
+
+
+def disk_full() -> Refusal:
+    return Refusal(507, "InsufficientStorageError", "The lake's disk is full")

@@ -1,0 +1,72 @@
+"""What a lake was asked: for tests, benchmarks and whoever wants to see that a second run sends nothing.
+
+Must not: see a query, a header or a body.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from metalake_sync.protocol.routes import Effect
+
+
+class AskedFor(NamedTuple):
+    """One kind of request. `route`: the name of a route of the protocol in small letters, `put_part` or `get_object`
+    for the store, `unknown` for anything else."""
+
+    method: str
+    route: str
+    mutating: bool
+
+
+@dataclass(slots=True)
+class RequestLog:
+    """Keeps counts, and writes a line for each request if it has a file."""
+
+    path: Path | None = None
+    counts: Counter[AskedFor] = field(default_factory=Counter)
+    _file: TextIO | None = None
+
+    @property
+    def writes(self) -> int:
+        """How many requests changed the lake, or began something that will."""
+        return sum(count for asked, count in list(self.counts.items()) if asked.mutating)
+
+    def of(self, route: str) -> int:
+        """How many requests a route got."""
+        return sum(count for asked, count in list(self.counts.items()) if asked.route == route)
+
+    def clear(self) -> None:
+        self.counts.clear()
+
+    def open(self) -> None:
+        """Raises OSError."""
+        if self.path is not None:
+            self._file = open(self.path, "a", buffering=1, opener=_private)  # noqa: SIM115
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def note(self, asked: AskedFor, status: int, bytes_in: int) -> None:
+        self.counts[asked] += 1
+        if self._file is not None:
+            effect = Effect.WRITES if asked.mutating else Effect.READS
+            line = {
+                "method": asked.method,
+                "route": asked.route,
+                "effect": effect.value,
+                "status": status,
+                "bytes_in": bytes_in,
+            }
+            self._file.write(json.dumps(line) + "\n")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -1,0 +1,140 @@
+"""Running a lake: in a thread beside a client, or in the foreground as a server of its own.
+
+Owns: the event loop, the address, start and stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+
+from aiohttp import web
+
+from metalake_sync.errors import StateError, UsageError
+from metalake_sync.lake.request_log import RequestLog
+from metalake_sync.lake.settings import LakeSettings
+from metalake_sync.lake.store import LakeStore
+from metalake_sync.lake.web.app import make_app
+
+SHUTDOWN_S = 2.0
+"""How long requests that are under way may take when the server is stopped."""
+
+READ_BUFFER_BYTES = 512 << 10
+
+
+@contextlib.asynccontextmanager
+async def running(settings: LakeSettings, log: RequestLog) -> AsyncIterator[str]:
+    """Serve while the block lasts; gives the lake's URL.
+
+    Raises StateLocked, StateError, and UsageError for an address or credentials that can't be used.
+    """
+    if not settings.api_key or not settings.secret:
+        raise UsageError("a lake needs an API key and a secret", remedy="Give both, or let them be generated.")
+    with contextlib.ExitStack() as stack:
+        store = LakeStore(settings)
+        stack.callback(store.close)
+        _open_log(log)
+        stack.callback(log.close)
+        app = make_app(settings, store, log)
+        runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=SHUTDOWN_S, handle_signals=False, read_bufsize=READ_BUFFER_BYTES
+        )
+        await runner.setup()
+        try:
+            port = await _listen(runner, settings)
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            yield f"http://{host}:{port}"
+        finally:
+            await runner.cleanup()
+
+
+def serve_forever(settings: LakeSettings, announce: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM."""
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        async with running(settings, RequestLog(settings.request_log)) as url:
+            announce(f"listening on {url}")
+            await stop.wait()
+
+    asyncio.run(serve())
+
+
+class EmbeddedLake:
+    """A lake in a thread of its own, while used as a context manager. `url` is its address, `requests` what it was
+    asked."""
+
+    def __init__(self, settings: LakeSettings) -> None:
+        self._settings = settings
+        self.requests = RequestLog(settings.request_log)
+        self.url = ""
+        self._failure: BaseException | None = None
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._run, name="embedded-lake", daemon=True)
+
+    def __enter__(self) -> EmbeddedLake:
+        """Raises what `running` raises."""
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._loop is not None and self._stop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        if self._failure is not None and error is None:
+            raise self._failure
+
+    def _run(self) -> None:
+        async def serve() -> None:
+            self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+            async with running(self._settings, self.requests) as self.url:
+                self._ready.set()
+                await self._stop.wait()
+
+        try:
+            asyncio.run(serve())
+        except BaseException as error:  # noqa: BLE001  # it is raised where the lake is used, in the other thread
+            self._failure = error
+        finally:
+            self._ready.set()
+
+
+async def _listen(runner: web.AppRunner, settings: LakeSettings) -> int:
+    """Listen, and return the port."""
+    site = web.TCPSite(runner, settings.host, settings.port)
+    try:
+        await site.start()
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UsageError(
+            f"{settings.host}:{settings.port} can't be listened on ({reason})",
+            remedy="Give another --host or --port; port 0 takes a free one.",
+        ) from None
+    port: int = runner.addresses[0][1]
+    return port
+
+
+def _open_log(log: RequestLog) -> None:
+    try:
+        log.open()
+    except OSError as error:
+        raise StateError(
+            f"the request log can't be written ({error.strerror or error})",
+            where=str(log.path),
+            remedy="Give a file in a folder that exists and is writable.",
+        ) from error

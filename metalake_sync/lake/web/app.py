@@ -1,0 +1,64 @@
+"""The application: every route of the protocol, and the store's own two, put together over one store."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from metalake_sync.lake.annotations import Annotations
+from metalake_sync.lake.collections import Collections
+from metalake_sync.lake.items import Items
+from metalake_sync.lake.jobs import Jobs
+from metalake_sync.lake.labels import Labels
+from metalake_sync.lake.metadata import Metadata
+from metalake_sync.lake.request_log import AskedFor, RequestLog
+from metalake_sync.lake.settings import LakeSettings
+from metalake_sync.lake.signing import OBJECTS, PARTS
+from metalake_sync.lake.store import LakeStore
+from metalake_sync.lake.trash import Trash
+from metalake_sync.lake.uploads import Uploads
+from metalake_sync.lake.web.annotations import AnnotationCalls, TrashCalls
+from metalake_sync.lake.web.front_door import make_front_door
+from metalake_sync.lake.web.items import ItemCalls
+from metalake_sync.lake.web.uploads import UploadCalls
+from metalake_sync.protocol import routes
+from metalake_sync.protocol.routes import Effect, Route
+
+BODY_LIMIT_BYTES = 256 << 20
+"""The largest JSON body: a page of a thousand densely annotated images comes nowhere near it."""
+
+_ROUTE_NAMES: dict[tuple[str, str], tuple[str, bool]] = {
+    (route.method, route.template): (name.lower(), route.effect is Effect.WRITES)
+    for name, route in vars(routes).items()
+    if isinstance(route, Route)
+}
+_UNKNOWN = "unknown"
+
+
+def make_app(settings: LakeSettings, store: LakeStore, log: RequestLog) -> web.Application:
+    """An application that answers every call from a store."""
+    uploads, jobs, collections, labels = Uploads(store), Jobs(store), Collections(store), Labels(store)
+    storage = UploadCalls(store, uploads, jobs)
+    app = web.Application(
+        client_max_size=BODY_LIMIT_BYTES, middlewares=[make_front_door(settings, log, _asked_for, jobs.settle)]
+    )
+    for group in (
+        storage,
+        ItemCalls(collections, Items(store, collections), Metadata(store)),
+        AnnotationCalls(labels, Annotations(store, labels), collections, store.signer),
+        TrashCalls(Trash(store)),
+    ):
+        for route, handler in group.calls():
+            app.router.add_route(route.method, route.template, handler)
+    app.router.add_put(f"{PARTS}/{{file_id}}/{{number}}", storage.put_part, name="put_part")
+    app.router.add_get(f"{OBJECTS}/{{blob}}", storage.get_object, name="get_object", allow_head=False)
+    return app
+
+
+def _asked_for(request: web.Request) -> AskedFor:
+    resource = request.match_info.route.resource
+    if resource is None:
+        return AskedFor(request.method, _UNKNOWN, mutating=False)
+    if resource.name is not None:
+        return AskedFor(request.method, resource.name, mutating=request.method == "PUT")
+    name, mutating = _ROUTE_NAMES[request.method, resource.canonical]
+    return AskedFor(request.method, name, mutating)

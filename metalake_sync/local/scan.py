@@ -1,0 +1,191 @@
+"""The scan: folders, one after the other, with what a stat call tells of each wanted file.
+
+Owns: walking. Links are not followed, and nothing is opened: a FIFO can't hold it up. What can't be looked at is a
+problem that is told, never a file that is silently missing.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from metalake_sync.core.facts import Fingerprint
+from metalake_sync.local.rules import IGNORE_FILE, FolderRules, ScanRules
+
+
+class ScannedFile(NamedTuple):
+    """A wanted file. Sizes in bytes, times in nanoseconds since the epoch."""
+
+    filename: str
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+    ctime_ns: int
+
+    def fingerprint(self) -> Fingerprint:
+        return Fingerprint(self.size_bytes, self.mtime_ns, self.inode, self.ctime_ns)
+
+    def stat_row(self) -> tuple[int, int, int, int]:
+        """The fingerprint as a plain tuple, which is what most comparisons need."""
+        return self[1:]
+
+
+class Trouble(enum.Enum):
+    """Why something could not be looked at, or can't be sent."""
+
+    MISSING = "does not exist"
+    NOT_A_FOLDER = "is not a folder"
+    UNREADABLE = "can't be read"
+    NOT_UTF8 = "has a name that is no UTF-8, which the lake can't take"
+    CONTROL_CHARACTERS = "has control characters in its name, which the lake does not take"
+    SPECIAL_FILE = "is no regular file"
+    LINK = "is a link, and links are not followed"
+
+
+_HIDES_FILES = frozenset({Trouble.MISSING, Trouble.NOT_A_FOLDER, Trouble.UNREADABLE})
+_FAILURES = frozenset({Trouble.UNREADABLE, Trouble.NOT_UTF8, Trouble.CONTROL_CHARACTERS})
+
+
+@dataclass(frozen=True, slots=True)
+class ScanProblem:
+    """`path`: from the scanned folder, '' for the folder itself. `detail`: the system's words, if it had any.
+    `is_folder`: what is beneath it is unknown."""
+
+    path: str
+    trouble: Trouble
+    is_folder: bool
+    detail: str = ""
+
+    @property
+    def filename(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    @property
+    def message(self) -> str:
+        return f"{self.trouble.value} ({self.detail})" if self.detail else self.trouble.value
+
+    @property
+    def hides_files(self) -> bool:
+        """True where an unknown number of files is out of sight."""
+        return self.is_folder and self.trouble in _HIDES_FILES
+
+    @property
+    def is_failure(self) -> bool:
+        """True where something that was wanted could not be looked at or can't be sent."""
+        return self.trouble in _FAILURES
+
+
+@dataclass(slots=True)
+class FolderListing:
+    """One folder. `relative_dir`: from the scanned folder with `/`, '' for itself. Files are sorted by name."""
+
+    relative_dir: str
+    files: list[ScannedFile] = field(default_factory=list)
+    problems: list[ScanProblem] = field(default_factory=list)
+
+
+def scan_folder(root: str, rules: ScanRules) -> Iterator[FolderListing]:
+    """Walk `root` depth first, folder by folder, children sorted by name. A root that can't be listed gives one
+    listing with the problem."""
+    pending: list[tuple[str, FolderRules]] = [("", rules.at_root())]
+    while pending:
+        relative_dir, folder_rules = pending.pop()
+        path = os.path.join(root, relative_dir) if relative_dir else root
+        listing = FolderListing(relative_dir)
+        try:
+            with os.scandir(path) as scan:
+                entries = sorted(scan, key=_name_of)
+        except OSError as error:
+            listing.problems.append(_folder_problem(relative_dir, error))
+            yield listing
+            continue
+        if any(entry.name == IGNORE_FILE for entry in entries):
+            folder_rules = folder_rules.with_ignore_file(os.path.join(path, IGNORE_FILE))
+        folders = _sort_out(entries, relative_dir, folder_rules, listing)
+        yield listing
+        pending.extend((folder, folder_rules.below(folder)) for folder in reversed(folders))
+
+
+def scan_file(path: str) -> ScannedFile | ScanProblem:
+    """Look at a single file that was named outright. The problem's path is ''."""
+    name = os.path.basename(path)
+    trouble = unsendable(name)
+    if trouble is not None:
+        return ScanProblem("", trouble, is_folder=False)
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return ScanProblem("", Trouble.MISSING, is_folder=True)
+    except OSError as error:
+        return ScanProblem("", Trouble.UNREADABLE, is_folder=True, detail=error.strerror or "")
+    if stat.S_ISLNK(found.st_mode):
+        return ScanProblem("", Trouble.LINK, is_folder=True)
+    if not stat.S_ISREG(found.st_mode):
+        return ScanProblem("", Trouble.SPECIAL_FILE, is_folder=True)
+    return ScannedFile(name, found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
+
+
+def unsendable(name: str) -> Trouble | None:
+    """Why the lake could not take a file of this name, or None."""
+    if name.isprintable():
+        return None
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return Trouble.NOT_UTF8
+    return Trouble.CONTROL_CHARACTERS if any(ord(char) < 32 or ord(char) == 127 for char in name) else None
+
+
+def _name_of(entry: os.DirEntry[str]) -> str:
+    return entry.name
+
+
+def _folder_problem(relative_dir: str, error: OSError) -> ScanProblem:
+    if isinstance(error, FileNotFoundError):
+        return ScanProblem(relative_dir, Trouble.MISSING, is_folder=True)
+    if isinstance(error, NotADirectoryError):
+        return ScanProblem(relative_dir, Trouble.NOT_A_FOLDER, is_folder=True)
+    return ScanProblem(relative_dir, Trouble.UNREADABLE, is_folder=True, detail=error.strerror or "")
+
+
+def _sort_out(
+    entries: list[os.DirEntry[str]], relative_dir: str, rules: FolderRules, listing: FolderListing
+) -> list[str]:
+    """Put wanted files and problems into the listing, and return the folders to walk."""
+    folders: list[str] = []
+    prefix = relative_dir + "/" if relative_dir else ""
+    files, problems, wants = listing.files, listing.problems, rules.wants_file
+    for entry in entries:
+        name = entry.name
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                if rules.wants_folder(name):
+                    folders.append(prefix + name)
+                continue
+            if not wants(name):
+                if entry.is_symlink() and rules.wants_folder(name) and entry.is_dir():
+                    problems.append(ScanProblem(prefix + name, Trouble.LINK, is_folder=False))
+                continue
+            if not entry.is_file(follow_symlinks=False):
+                trouble = Trouble.LINK if entry.is_symlink() else Trouble.SPECIAL_FILE
+                problems.append(ScanProblem(prefix + name, trouble, is_folder=False))
+                continue
+            trouble_with_name = unsendable(name)
+            if trouble_with_name is not None:
+                problems.append(ScanProblem(prefix + name, trouble_with_name, is_folder=False))
+                continue
+            found = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            # It vanished between being listed and being looked at: it is gone, like any file that is not there.
+            continue
+        except OSError as error:
+            problems.append(
+                ScanProblem(prefix + name, Trouble.UNREADABLE, is_folder=False, detail=error.strerror or "")
+            )
+            continue
+        files.append(ScannedFile(name, found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns))
+    return folders

@@ -1,0 +1,28 @@
+"""The manifest: YAML in, resolved collections out, and every mistake with its file, line and column.
+
+Must not: look at the files that it names, or know of a lake.
+"""
+
+from __future__ import annotations
+
+from metalake_sync.manifest.credentials import Credentials, resolve_credentials
+from metalake_sync.manifest.loading import LoadedManifest, ManifestWarning, load_manifest
+from metalake_sync.manifest.models import Annotation, Collection, Folder, Manifest, PatternMetadata, Remote
+from metalake_sync.manifest.resolved import ResolvedCollection
+from metalake_sync.manifest.variables import read_var_file
+
+__all__ = [
+    "Annotation",
+    "Collection",
+    "Credentials",
+    "Folder",
+    "LoadedManifest",
+    "Manifest",
+    "ManifestWarning",
+    "PatternMetadata",
+    "Remote",
+    "ResolvedCollection",
+    "load_manifest",
+    "read_var_file",
+    "resolve_credentials",
+]

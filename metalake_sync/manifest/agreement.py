@@ -1,0 +1,145 @@
+"""Whether the blocks of a manifest agree with one another: what no block can tell of itself.
+
+Owns: two collections of one name, collections without a type, annotations where no images are, operations that
+contradict themselves, and where credentials come from. Looks at the raw tree, so that these mistakes are told together
+with those of the single keys; what has the wrong form is passed over here, because `complaints` tells it.
+Must not: look at files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from metalake_sync.errors import Location, ManifestError
+from metalake_sync.manifest.models import EMBEDDED
+from metalake_sync.manifest.yaml_tree import KeyPath, Tree
+
+CREDENTIALS = ("api_key", "secret")
+
+_OPERATION_WIDE = {"kind": None, "mode": "replace", "normalized": False}
+
+
+def is_embedded(tree: Tree) -> bool:
+    url = _mapping(_mapping(tree.value).get("remote")).get("url")
+    return isinstance(url, str) and url.startswith(EMBEDDED)
+
+
+def disagreements(tree: Tree) -> Iterator[ManifestError]:
+    """Every mistake that lies between keys, in no particular order."""
+    manifest = _mapping(tree.value)
+    remote = manifest.get("remote")
+    if isinstance(remote, Mapping):
+        for what in CREDENTIALS:
+            yield from _credential(what, remote, tree)
+    defaults = _mapping(manifest.get("defaults"))
+    yield from _operations(defaults.get("annotations"), ("defaults", "annotations"), tree)
+    first: dict[tuple[str, str], Location] = {}
+    for index, block in enumerate(_entries(manifest.get("collections"))):
+        if isinstance(block, Mapping):
+            path: KeyPath = ("collections", index)
+            yield from _identity(block, defaults, path, tree, first)
+            yield from _only_images(block, defaults, path, tree)
+            yield from _operations(block.get("annotations"), (*path, "annotations"), tree)
+
+
+def _credential(what: str, remote: Mapping[str, Any], tree: Tree) -> Iterator[ManifestError]:
+    said = [key for key in (what, f"{what}_file", f"{what}_command") if remote.get(key) is not None]
+    # An empty variable is no second source: in an environment "not set" is often written so.
+    given = [key for key in said if remote[key] != "" or ("remote", key) in tree.broken]
+    if len(given) > 1:
+        yield ManifestError(
+            f"'{given[0]}' and '{given[1]}' both give the {what.replace('_', ' ')}",
+            where=tree.keys[("remote", given[1])],
+            remedy="Keep one of them.",
+        )
+    elif given or is_embedded(tree):
+        return
+    elif said:
+        if said[0] == what:  # of the other two, an empty text is a mistake of its own
+            yield ManifestError(
+                f"'{what}' is empty", where=tree.place(("remote", what)), remedy="Give the variable a value."
+            )
+    else:
+        yield ManifestError(
+            f"'{what}' is missing",
+            where=tree.place(("remote",)),
+            remedy=f"Add '{what}: ${{LAYERNEXT_{what.upper()}}}', or {what}_file or {what}_command.",
+        )
+
+
+def _identity(
+    block: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    path: KeyPath,
+    tree: Tree,
+    first: dict[tuple[str, str], Location],
+) -> Iterator[ManifestError]:
+    name, media_type = block.get("name"), _type(block, defaults)
+    if media_type is None:
+        yield ManifestError(
+            f"collection '{name}' has no type" if isinstance(name, str) else "the collection has no type",
+            where=tree.place(path),
+            remedy="Add 'type: image', video or other.",
+        )
+    if not isinstance(name, str) or not isinstance(media_type, str) or (*path, "name") in tree.broken:
+        return
+    here = tree.place((*path, "name"))
+    before = first.setdefault((name, media_type), here)
+    if before is not here:
+        yield ManifestError(
+            f"collection '{name}' of type {media_type} stands here a second time; the first is at {before}",
+            where=here,
+            remedy="Make one block of the two, or give one of them another name.",
+        )
+
+
+def _only_images(
+    block: Mapping[str, Any], defaults: Mapping[str, Any], path: KeyPath, tree: Tree
+) -> Iterator[ManifestError]:
+    media_type = _type(block, defaults)
+    if media_type not in ("video", "other"):
+        return
+    if block.get("annotations"):
+        place, remedy = tree.keys[(*path, "annotations")], "Take them out, or correct 'type'."
+    elif "annotations" not in block and defaults.get("annotations"):
+        place, remedy = tree.place(path), "Add 'annotations: []' here: those of 'defaults' hold for it too."
+    else:
+        return
+    yield ManifestError(f"a collection of type {media_type} takes no annotations", where=place, remedy=remedy)
+
+
+def _operations(annotations: Any, path: KeyPath, tree: Tree) -> Iterator[ManifestError]:
+    """Several blocks may feed one operation, but it has one kind, one mode and one meaning of its numbers."""
+    first: dict[str, int] = {}
+    blocks = _entries(annotations)
+    for number, block in enumerate(blocks):
+        operation = _mapping(block).get("operation")
+        if not isinstance(operation, str) or (*path, number, "operation") in tree.broken:
+            continue
+        earlier = first.setdefault(operation, number)
+        for key, default in _OPERATION_WIDE.items():
+            if _word(block.get(key, default)) != _word(blocks[earlier].get(key, default)):
+                yield ManifestError(
+                    f"operation '{operation}' has another '{key}' here than at {tree.place((*path, earlier, key))}",
+                    where=tree.place((*path, number, key)),
+                    remedy=f"Give all blocks of an operation the same '{key}', or this one another 'operation'.",
+                )
+
+
+def _type(block: Mapping[str, Any], defaults: Mapping[str, Any]) -> Any:
+    own = block.get("type")
+    return own if own is not None else defaults.get("type")
+
+
+def _word(value: Any) -> str:
+    """A variable gives `true` as a text."""
+    return str(value).lower()
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _entries(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()

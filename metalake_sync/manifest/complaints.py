@@ -1,0 +1,170 @@
+"""What pydantic found wrong, in words for people: what, where, and the nearest right thing.
+
+Owns: the wording. Every error that the models can give is turned into one sentence; the several errors of a key that
+takes this or that are turned into one. Must not: repeat a credential.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from metalake_sync.errors import ManifestError
+from metalake_sync.manifest.models import Manifest
+from metalake_sync.manifest.yaml_tree import KeyPath, Tree
+
+_EXPECTED = {
+    "string_type": "a text",
+    "string_sub_type": "a text",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+    "model_attributes_type": "a mapping of keys to values",
+}
+
+_TO_ADD = {"version": "Add 'version: 1'.", "remote": "Add 'remote: {url: …}'; embedded:.metalake is a lake of its own."}
+
+
+def complaints(error: ValidationError, tree: Tree) -> Iterator[ManifestError]:
+    """One ManifestError for each place where something is wrong, but for those that the tree knows as broken."""
+    by_path: dict[KeyPath, list[ErrorDetails]] = {}
+    for detail in error.errors(include_url=False):
+        by_path.setdefault(_path_in_yaml(detail, tree), []).append(detail)
+    for path, details in by_path.items():
+        if path not in tree.broken:
+            yield _complaint(path, details, tree)
+
+
+def _path_in_yaml(detail: ErrorDetails, tree: Tree) -> KeyPath:
+    """The error's path without the names of a union's members, which stand in pydantic's path but not in the file."""
+    path: list[str | int] = []
+    value: Any = tree.value
+    for step in detail["loc"]:
+        if isinstance(value, Mapping) and step in value:
+            value = value[str(step)]
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        elif not (detail["type"] == "missing" and step == detail["loc"][-1]):
+            continue
+        path.append(step)
+    return tuple(path)
+
+
+def _complaint(path: KeyPath, details: Sequence[ErrorDetails], tree: Tree) -> ManifestError:
+    detail = details[0]
+    subject, where = _subject(path), tree.place(path)
+    value = None if path[:1] == ("remote",) else detail["input"]
+    shown = _shown(detail["input"], secret=path[:1] == ("remote",))
+    match detail["type"]:
+        case "extra_forbidden":
+            return _unknown_key(path, tree)
+        case "missing":
+            remedy = _TO_ADD.get(str(path[-1]), f"Add '{path[-1]}'.") if len(path) == 1 else f"Add '{path[-1]}'."
+            return ManifestError(f"'{path[-1]}' is missing", where=tree.place(path[:-1]), remedy=remedy)
+        case "manifest":
+            remedy = str(detail.get("ctx", {}).get("remedy", ""))
+            return ManifestError(f"{subject} {detail['msg']}", where=where, remedy=remedy)
+        case kind if kind == "literal_error" or len(details) > 1:
+            return ManifestError(f"{subject} is {shown}", where=where, remedy=_take(_choices(details), value))
+        case kind:
+            expected = _EXPECTED.get(kind)
+            if expected is None:
+                return ManifestError(f"{subject}: {detail['msg']}", where=where, remedy="See docs/manifest.md.")
+            remedy = f"It takes {expected}{_hint(expected, detail['input'])}."
+            return ManifestError(f"{subject} is {shown}", where=where, remedy=remedy)
+
+
+def _subject(path: KeyPath) -> str:
+    """The key, or which entry of which key."""
+    key = next((step for step in reversed(path) if isinstance(step, str)), None)
+    if key is None:
+        return "the manifest"
+    last = path[-1]
+    return f"entry {last + 1} of '{key}'" if isinstance(last, int) else f"'{key}'"
+
+
+def _unknown_key(path: KeyPath, tree: Tree) -> ManifestError:
+    key, known = str(path[-1]), known_keys(path[:-1])
+    near = _nearest(key, known)
+    remedy = f"Did you mean '{near}'?" if near else f"The keys here are {_listed(known, 'and')}."
+    return ManifestError(f"unknown key '{key}'", where=tree.keys[path], remedy=remedy)
+
+
+def known_keys(path: Sequence[str | int]) -> list[str]:
+    """The keys that the mapping at a path may have."""
+    model: type[BaseModel] = Manifest
+    for step in path:
+        if isinstance(step, int):
+            continue
+        field = next(field for name, field in model.model_fields.items() if (field.alias or name) == step)
+        below = _model_in(field.annotation)
+        assert below is not None, "only a model refuses keys"
+        model = below
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
+
+
+def _choices(details: Sequence[ErrorDetails]) -> list[str]:
+    """The words that a key takes. pydantic says "'a', 'b' or 'c'"."""
+    words: list[str] = []
+    for detail in details:
+        if detail["type"] == "literal_error":
+            expected = str(detail.get("ctx", {}).get("expected", ""))
+            words += [part.strip(" '") for part in expected.replace(" or ", ",").split(",")]
+        elif detail["type"] in ("bool_type", "bool_parsing"):
+            words += ["true", "false"]
+    return words
+
+
+def _take(choices: Sequence[str], value: Any) -> str:
+    near = _nearest(value, choices) if isinstance(value, str) else None
+    return f"It takes {_listed(choices, 'or')}" + (f"; did you mean {near}?" if near else ".")
+
+
+def _nearest(word: str, known: Sequence[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)), None)
+
+
+def _listed(words: Sequence[str], last: str) -> str:
+    return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def _hint(expected: str, value: Any) -> str:
+    if expected == "a text" and isinstance(value, bool | int | float):
+        return ": put it in quotes"
+    if expected == "a list" and isinstance(value, str):
+        return ", also of one: put it in [ ]"
+    return ""
+
+
+def _shown(value: Any, *, secret: bool) -> str:
+    match value:
+        case None:
+            return "empty"
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case str() if secret:
+            return "a text"
+        case str():
+            return f"'{value[:60]}…'" if len(value) > 60 else f"'{value}'"
+        case bool() if not secret:
+            return _plain(value)
+        case _:
+            return "a number" if secret else f"the number {_plain(value)}"
+
+
+def _plain(value: float | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

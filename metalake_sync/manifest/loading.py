@@ -1,0 +1,151 @@
+"""From a source to a manifest that holds together, or to all of its mistakes at once.
+
+Owns: the order of the steps, and which mistakes are told together. Must not: look at the files that a manifest names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from pydantic import ValidationError
+
+from metalake_sync.errors import Location, ManifestError, ManifestErrors
+from metalake_sync.manifest.agreement import CREDENTIALS, disagreements, is_embedded
+from metalake_sync.manifest.complaints import complaints
+from metalake_sync.manifest.merging import merge
+from metalake_sync.manifest.models import Manifest
+from metalake_sync.manifest.reading import STANDARD_INPUT, ManifestSource, read_source
+from metalake_sync.manifest.resolved import ResolvedCollection, resolve
+from metalake_sync.manifest.variables import Variables
+from metalake_sync.manifest.yaml_tree import Tree, parse
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestWarning:
+    """Something that works and should not stay."""
+
+    code: str
+    message: str
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedManifest:
+    """A manifest that holds together. `base_dir`: relative paths hang from here. `source`: as the user gave it."""
+
+    model: Manifest = field(repr=False)
+    name: str
+    base_dir: Path
+    source: str
+    collections: tuple[ResolvedCollection, ...]
+    warnings: tuple[ManifestWarning, ...]
+    _tree: Tree = field(repr=False)
+
+    def where(self, *path: str | int) -> Location:
+        """Where a key's value stands, or the nearest thing around it: `where("collections", 0, "name")`."""
+        return self._tree.place(path)
+
+
+def load_manifest(
+    source: str,
+    *,
+    variables: Mapping[str, str] | None = None,
+    environment: Mapping[str, str],
+    stdin: TextIO | None = None,
+) -> LoadedManifest:
+    """Read and check a manifest. `source`: a file, a folder of *.yaml, or `-` for `stdin`.
+
+    `variables` beat `environment`. Raises ManifestErrors with every mistake, each with its place.
+    """
+    try:
+        read = read_source(source, stdin)
+    except ManifestError as error:
+        raise ManifestErrors([error]) from None
+    tree = _one_tree(read, Variables(variables or {}, environment))
+    mistakes = [*tree.errors, *_missing_variables(tree), *disagreements(tree)]
+    try:
+        model = Manifest.model_validate(tree.value)
+    except ValidationError as error:
+        raise _all(read, [*mistakes, *complaints(error, tree)]) from None
+    name = model.name or read.name
+    if name is None:
+        why = "Standard input" if source == STANDARD_INPUT else "This folder"
+        mistakes.append(
+            ManifestError("'name' is missing", where=tree.place(()), remedy=f"{why} has none to take: add 'name'.")
+        )
+    if mistakes or name is None:
+        raise _all(read, mistakes)
+    collections = tuple(resolve(index, one, model.defaults) for index, one in enumerate(model.collections))
+    return LoadedManifest(model, name, read.base_dir, source, collections, tuple(_warnings(tree)), tree)
+
+
+def _one_tree(read: ManifestSource, variables: Variables) -> Tree:
+    """Parse the files and merge them. While one of them can't be read, what is missing in the others is not known."""
+    trees: list[Tree] = []
+    mistakes = list(read.mistakes)
+    unreadable = bool(mistakes)
+    told: list[ManifestError] = []
+    for file in read.files:
+        try:
+            tree = parse(file.text, file.shown, variables)
+        except ManifestError as error:
+            mistakes.append(error)
+            unreadable = True
+            continue
+        told += tree.errors
+        if isinstance(tree.value, dict):
+            trees.append(tree)
+        else:
+            unreadable = True
+            if () not in tree.broken:
+                mistakes.append(
+                    ManifestError(
+                        "the manifest is no mapping of keys to values",
+                        where=tree.place(()),
+                        remedy="Begin with 'version: 1'; 'metalake-sync init' writes one to start from.",
+                    )
+                )
+    if unreadable:
+        raise _all(read, [*mistakes, *told])
+    return trees[0] if len(trees) == 1 else merge(trees)
+
+
+def _missing_variables(tree: Tree) -> Iterator[ManifestError]:
+    """A variable without a value is a mistake, but for the credentials of an embedded lake, which asks for none."""
+    excused = {("remote", what) for what in CREDENTIALS} if is_embedded(tree) else set()
+    for path, names in tree.missing.items():
+        if path in excused:
+            continue
+        tree.broken.add(path)
+        for name in names:
+            yield ManifestError(
+                f"the variable {name} has no value",
+                where=tree.place(path),
+                remedy=f"Set it in the environment, give --var {name}=…, or write ${{{name}:-default}}.",
+            )
+
+
+def _warnings(tree: Tree) -> Iterator[ManifestWarning]:
+    for what in CREDENTIALS:
+        if ("remote", what) in tree.literal and tree.value["remote"][what]:
+            yield ManifestWarning(
+                "literal_secret",
+                f"'{what}' stands in the manifest itself; write ${{LAYERNEXT_{what.upper()}}}, and set the variable",
+                tree.place(("remote", what)),
+            )
+
+
+def _all(read: ManifestSource, mistakes: Sequence[ManifestError]) -> ManifestErrors:
+    """In the order of the files and of their lines."""
+    files = {file.shown: number for number, file in enumerate(read.files)}
+
+    def place(mistake: ManifestError) -> tuple[int, int, int]:
+        where = mistake.where
+        if not isinstance(where, Location):
+            return -1, 0, 0
+        return files.get(where.file, -1), where.line or 0, where.column or 0
+
+    return ManifestErrors(sorted(mistakes, key=place))

@@ -1,0 +1,60 @@
+"""One manifest of several files.
+
+Owns: what may stand in more than one file. Collections follow one another; every other key stands in one file, or says
+the same in all. Must not: know what a collection holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from metalake_sync.errors import ManifestError
+from metalake_sync.manifest.yaml_tree import KeyPath, Tree
+
+COLLECTIONS = "collections"
+
+
+def merge(trees: Sequence[Tree]) -> Tree:
+    """One tree of those of the files, each of them a mapping. Places keep naming the file that they are in."""
+    merged = Tree({}, places={(): trees[0].place(())})
+    for tree in trees:
+        merged.errors += tree.errors
+        for key, value in tree.value.items():
+            held = merged.value.get(key)
+            if key == COLLECTIONS and isinstance(held, list) and isinstance(value, list):
+                _take(merged, tree, key, shift=len(held))
+                held += value
+            elif key not in merged.value:
+                merged.value[key] = list(value) if isinstance(value, list) else value
+                _take(merged, tree, key, shift=0)
+            elif held != value:
+                merged.errors.append(
+                    ManifestError(
+                        f"'{key}' says here something else than at {merged.keys[(key,)]}",
+                        where=tree.keys[(key,)],
+                        remedy="Let it stand in one file of the folder.",
+                    )
+                )
+    return merged
+
+
+def _take(merged: Tree, tree: Tree, key: str, *, shift: int) -> None:
+    """Take over all that is known of a key and what is below it. `shift`: entries of its list that come before."""
+
+    def moved(path: KeyPath) -> KeyPath:
+        if shift and len(path) > 1 and isinstance(path[1], int):
+            return (key, path[1] + shift, *path[2:])
+        return path
+
+    def below(path: KeyPath) -> bool:
+        return path[:1] == (key,)
+
+    for path, place in tree.places.items():
+        if below(path):
+            merged.places.setdefault(moved(path), place)
+    for path, place in tree.keys.items():
+        if below(path):
+            merged.keys.setdefault(moved(path), place)
+    merged.literal |= {moved(path) for path in tree.literal if below(path)}
+    merged.broken |= {moved(path) for path in tree.broken if below(path)}
+    merged.missing |= {moved(path): names for path, names in tree.missing.items() if below(path)}

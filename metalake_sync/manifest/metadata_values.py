@@ -1,0 +1,88 @@
+"""What a metadata block may hold: values that the lake takes, each mistake at its own key.
+
+Owns: the rules for fields and for `Tags`. Must not: merge layers, or know which fields a lake has.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+TAGS = "Tags"
+
+
+def wrong(message: str, remedy: str) -> PydanticCustomError:
+    """A mistake in our own words. `message` goes on from the key: "'name' …". `remedy`: a sentence."""
+    return PydanticCustomError("manifest", "{message}", {"message": message, "remedy": remedy})
+
+
+def _metadata(values: dict[str, Any]) -> dict[str, Any]:
+    mistakes = list(_mistakes(values))
+    if mistakes:
+        raise ValidationError.from_exception_data("metadata", mistakes)
+    return values
+
+
+def _mistakes(values: dict[str, Any]) -> Iterator[InitErrorDetails]:
+    for field, value in values.items():
+        if not field.strip():
+            error = wrong("has no name", "Name the field.")
+        elif field == TAGS:
+            yield from _tag_mistakes(value)
+            continue
+        elif value is None:
+            error = wrong(
+                "has no value", "The lake's protocol removes no field: give it a value, or take the line out."
+            )
+        elif not _is_unicode(value):
+            error = wrong("holds bytes that are no UTF-8", "Correct the variable it comes from.")
+        else:
+            continue
+        yield InitErrorDetails(type=error, loc=(field,), input=value)
+
+
+def _tag_mistakes(tags: Any) -> Iterator[InitErrorDetails]:
+    if not isinstance(tags, list):
+        yield InitErrorDetails(type=wrong("is no list", "Write Tags: [night, rain]."), loc=(TAGS,), input=tags)
+        return
+    for index, tag in enumerate(tags):
+        if not isinstance(tag, str):
+            error = wrong("is no text", "Put the tag in quotes.")
+        elif not tag.strip():
+            error = wrong("is empty", "Name the tag, or take it out.")
+        elif not _is_unicode(tag):
+            error = wrong("holds bytes that are no UTF-8", "Correct the variable it comes from.")
+        else:
+            continue
+        yield InitErrorDetails(type=error, loc=(TAGS, index), input=tag)
+
+
+def _is_unicode(value: Any) -> bool:
+    """Whether it can be sent. A variable of the environment may hold any bytes."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+Metadata = Annotated[
+    dict[str, Any],
+    AfterValidator(_metadata),
+    Field(
+        json_schema_extra={
+            "properties": {
+                TAGS: {
+                    "type": "array",
+                    "items": {"type": "string", "minLength": 1},
+                    "description": "Tags; those of wider and narrower layers are united.",
+                }
+            },
+            "additionalProperties": {"type": ["string", "number", "boolean", "array", "object"]},
+        }
+    ),
+]

@@ -1,0 +1,129 @@
+"""Where a manifest comes from: a file, a folder of files, or standard input.
+
+Owns: opening, bounds, the encoding, and the name and base folder that follow from the source.
+Must not: look into the text.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from metalake_sync.errors import Location, ManifestError
+
+SIZE_LIMIT_BYTES = 32 << 20
+STANDARD_INPUT = "-"
+SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """One file of a manifest. `shown`: its name in errors."""
+
+    shown: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestSource:
+    """All files of a manifest in their order. `name`: what it is called if it does not say so itself; None: it must.
+
+    `mistakes`: of the files that could not be read.
+    """
+
+    files: tuple[ManifestFile, ...]
+    base_dir: Path
+    name: str | None
+    mistakes: tuple[ManifestError, ...] = ()
+
+
+def read_source(source: str, stdin: TextIO | None) -> ManifestSource:
+    """Read everything that the manifest consists of. Raises ManifestError where there is nothing to read."""
+    if source == STANDARD_INPUT:
+        return ManifestSource((_read_stdin(stdin),), Path.cwd(), None)
+    # The folder as the user names it: a manifest that is a link (a mounted ConfigMap) keeps its state beside the link.
+    path = Path(os.path.abspath(source))
+    if not os.path.isdir(source):
+        return ManifestSource((_read_file(source),), path.parent, path.stem)
+    files: list[ManifestFile] = []
+    mistakes: list[ManifestError] = []
+    for file in _files_in(source):
+        try:
+            files.append(_read_file(file))
+        except ManifestError as error:
+            mistakes.append(error)
+    return ManifestSource(tuple(files), path, path.name or None, tuple(mistakes))
+
+
+def _files_in(folder: str) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as entries:
+            # As in a shell, '*.yaml' leaves out hidden files, among them what editors keep there.
+            names = sorted(
+                entry.name
+                for entry in entries
+                if entry.name.endswith(SUFFIXES) and not entry.name.startswith(".") and not entry.is_dir()
+            )
+    except OSError as error:
+        raise ManifestError(
+            f"the folder can't be read ({error.strerror})", where=Location(folder), remedy="Correct its permissions."
+        ) from None
+    if not names:
+        raise ManifestError(
+            "the folder holds no *.yaml", where=Location(folder), remedy="Name the folder or file of the manifest."
+        )
+    for name in names:
+        yield os.path.join(folder, name)
+
+
+def _read_file(file: str) -> ManifestFile:
+    try:
+        with open(file, "rb") as opened:
+            data = opened.read(SIZE_LIMIT_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no file has such a name"
+        raise ManifestError(
+            f"the manifest can't be read ({reason})",
+            where=Location(file),
+            remedy="Correct the path; 'metalake-sync init' writes a new one.",
+        ) from None
+    return _decoded(data, file)
+
+
+def _read_stdin(stdin: TextIO | None) -> ManifestFile:
+    shown = "<stdin>"
+    if stdin is None:
+        raise ManifestError("there is no standard input", where=Location(shown), remedy="Name the manifest's file.")
+    # The bytes, where they can be had: the encoding of the terminal is not that of the manifest.
+    buffer = getattr(stdin, "buffer", None)
+    try:
+        data = buffer.read(SIZE_LIMIT_BYTES + 1) if buffer else stdin.read(SIZE_LIMIT_BYTES + 1).encode()
+    except UnicodeError:
+        raise _no_utf8(Location(shown)) from None
+    except OSError as error:
+        raise ManifestError(
+            f"standard input can't be read ({error.strerror})", where=Location(shown), remedy="Name a file instead."
+        ) from None
+    return _decoded(data, shown)
+
+
+def _decoded(data: bytes, shown: str) -> ManifestFile:
+    if len(data) > SIZE_LIMIT_BYTES:
+        raise ManifestError(
+            f"the manifest is larger than {SIZE_LIMIT_BYTES >> 20} MB",
+            where=Location(shown),
+            remedy="Name folders and patterns instead of single files.",
+        )
+    try:
+        return ManifestFile(shown, data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        whole = error.object[: error.start]
+        column = len(whole[whole.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
+        raise _no_utf8(Location(shown, whole.count(b"\n") + 1, column)) from None
+
+
+def _no_utf8(where: Location) -> ManifestError:
+    return ManifestError("the manifest is no UTF-8", where=where, remedy="Save it as UTF-8.")

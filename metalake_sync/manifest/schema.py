@@ -1,0 +1,54 @@
+"""The manifest's JSON Schema, written from the models: editors complete and check with it.
+
+Owns: where the schema takes more than the models' own: a `${VARIABLE}` stands for any scalar.
+Must not: describe a key; the models do.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from metalake_sync.manifest.models import Manifest
+
+SCHEMA_ID = "urn:metalake-sync:schema:manifest"
+
+_REFERENCE = r"\$\{"
+
+
+def manifest_json_schema() -> dict[str, Any]:
+    """The schema, draft 2020-12."""
+    schema = _taking_variables(Manifest.model_json_schema(by_alias=True))
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA_ID,
+        **schema,
+        "title": "metalake-sync manifest",
+    }
+
+
+def manifest_schema_text() -> str:
+    """The schema as it stands in `schemas/manifest.schema.json`."""
+    return json.dumps(manifest_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _taking_variables(schema: Any, *, names: bool = False) -> Any:
+    """Let `${VARIABLE}` stand for booleans and fixed words. `names`: this mapping's keys are names, not keywords."""
+    if isinstance(schema, list):
+        return [_taking_variables(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    # What tells an editor nothing: pydantic's titles, made of the keys' names, and defaults that are no value to write.
+    taking = {
+        key: _taking_variables(value, names=key in ("properties", "$defs") and not names)
+        for key, value in schema.items()
+        if names or not (key == "title" or (key == "default" and (value is None or isinstance(value, dict))))
+    }
+    if names:
+        return taking
+    if taking.get("type") == "boolean":
+        return {**taking, "type": ["boolean", "string"], "pattern": _REFERENCE}
+    if "enum" in taking or "const" in taking:
+        words = {key: taking.pop(key) for key in ("enum", "const", "type") if key in taking}
+        return {**taking, "anyOf": [words, {"type": "string", "pattern": _REFERENCE}]}
+    return taking

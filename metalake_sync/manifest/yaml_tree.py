@@ -1,0 +1,242 @@
+"""YAML as plain values that know where they stand.
+
+Owns: parsing, places, duplicate keys, merge keys, bounds against documents that explode, and filling in variables.
+Must not: know what the keys mean.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from metalake_sync.errors import Location, ManifestError
+from metalake_sync.manifest.scalars import (
+    MAP,
+    MERGE,
+    NODE_LIMIT,
+    SEQ,
+    Loader,
+    RefusedScalar,
+    TooManyNodes,
+    scalar_value,
+)
+from metalake_sync.manifest.variables import (
+    MalformedReference,
+    MissingVariables,
+    Variables,
+    has_reference,
+    literal_part,
+)
+
+DEPTH_LIMIT = 64
+
+KeyPath = tuple[str | int, ...]
+
+# YAML's own set; libyaml names only the byte at which it met one.
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(slots=True)
+class Tree:
+    """A document.
+
+    `places`: key path → where its value stands; `keys`: key path → where its key stands. `literal`: key paths of texts
+    of which at least a part stands in the document itself. `missing`: variables without a value, by the key path that
+    wants them. `broken`: key paths whose value could not be made; what stands there says nothing.
+    """
+
+    value: Any = field(repr=False)
+    places: dict[KeyPath, Location] = field(default_factory=dict, repr=False)
+    keys: dict[KeyPath, Location] = field(default_factory=dict, repr=False)
+    literal: set[KeyPath] = field(default_factory=set, repr=False)
+    missing: dict[KeyPath, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    broken: set[KeyPath] = field(default_factory=set, repr=False)
+    errors: list[ManifestError] = field(default_factory=list)
+
+    def place(self, path: Sequence[str | int]) -> Location:
+        """Where a value stands, or the nearest thing around it."""
+        for length in range(len(path), 0, -1):
+            found = self.places.get(tuple(path[:length]))
+            if found is not None:
+                return found
+        return self.places[()]
+
+
+def parse(text: str, file: str, variables: Variables) -> Tree:
+    """Parse one document. Raises ManifestError for what is no YAML; other mistakes are collected in the tree."""
+    strange = _UNPRINTABLE.search(text)
+    if strange:
+        line = text.count("\n", 0, strange.start())
+        column = strange.start() - text.rfind("\n", 0, strange.start())
+        raise ManifestError(
+            f"broken YAML: the character U+{ord(strange[0]):04X} can't stand in a text file",
+            where=Location(file, line + 1, column),
+            remedy="Take it out, or write it as an escape in double quotes.",
+        )
+    node = _compose(text, file)
+    if node is None or (isinstance(node, yaml.ScalarNode) and node.value == ""):
+        raise ManifestError(
+            "the manifest is empty", where=Location(file), remedy="'metalake-sync init' writes one to start from."
+        )
+    return _Builder(file, variables).build(node)
+
+
+def _compose(text: str, file: str) -> yaml.Node | None:
+    try:
+        loader = Loader(text)
+        try:
+            return loader.get_single_node()
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        raise _broken(error, text, file) from None
+    except TooManyNodes:
+        raise ManifestError(
+            "the manifest holds too much", where=Location(file), remedy=f"The limit is {NODE_LIMIT:,} values."
+        ) from None
+    except RecursionError:
+        # PyYAML without libyaml has no bound of its own.
+        raise ManifestError(
+            "the manifest is nested too deeply", where=Location(file), remedy=f"The limit is {DEPTH_LIMIT} levels."
+        ) from None
+    except yaml.YAMLError as error:
+        words = str(error).partition("\n")[0]
+        raise ManifestError(f"broken YAML: {words}", where=Location(file), remedy="Correct it.") from None
+
+
+def _broken(error: yaml.MarkedYAMLError, text: str, file: str) -> ManifestError:
+    mark = error.problem_mark or error.context_mark
+    if mark is None:
+        return ManifestError(f"broken YAML: {error.problem}", where=Location(file), remedy="Correct it.")
+    where = Location(file, mark.line + 1, mark.column + 1)
+    problem = error.problem or ""
+    lines = text.split("\n")
+    line = lines[mark.line] if mark.line < len(lines) else ""
+    if "another document" in problem:
+        return ManifestError(
+            "a second document begins here",
+            where=where,
+            remedy="Keep one; several manifests can stand as files in one folder.",
+        )
+    if "nesting depth" in problem:
+        return ManifestError(
+            "the manifest is nested too deeply", where=where, remedy=f"The limit is {DEPTH_LIMIT} levels."
+        )
+    if line[mark.column : mark.column + 1] == "\t":
+        return ManifestError("broken YAML: a tab", where=where, remedy="YAML takes only spaces to indent.")
+    words = ", ".join(filter(None, (problem, error.context)))
+    remedy = 'Inside [ ] and { }, put "${NAME}" in quotes.' if "${" in line else "Correct it there."
+    return ManifestError(f"broken YAML: {words}", where=where, remedy=remedy)
+
+
+class _Builder:
+    def __init__(self, file: str, variables: Variables) -> None:
+        self._file = file
+        self._variables = variables
+        self._tree = Tree(None)
+        self._nodes = 0
+
+    def build(self, node: yaml.Node) -> Tree:
+        self._tree.value = self._value(node, ())
+        return self._tree
+
+    def _location(self, node: yaml.Node) -> Location:
+        return Location(self._file, node.start_mark.line + 1, node.start_mark.column + 1)
+
+    def _count(self, node: yaml.Node, depth: int) -> None:
+        """Aliases are expanded here: what is small on paper may be endless."""
+        self._nodes += 1
+        if self._nodes > NODE_LIMIT:
+            raise ManifestError(
+                "the manifest holds too much once its aliases are expanded",
+                where=self._location(node),
+                remedy=f"The limit is {NODE_LIMIT:,} values.",
+            )
+        if depth > DEPTH_LIMIT:
+            raise ManifestError(
+                "the manifest is nested too deeply, or an alias holds itself",
+                where=self._location(node),
+                remedy=f"The limit is {DEPTH_LIMIT} levels.",
+            )
+
+    def _value(self, node: yaml.Node, path: KeyPath) -> Any:
+        self._count(node, len(path))
+        self._tree.places[path] = self._location(node)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
+        if node.tag not in (MAP, SEQ):
+            self._mistake(node, path, f"the tag {node.tag} is not taken", "Write a plain value.")
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        assert isinstance(node, yaml.SequenceNode)
+        return [self._value(child, (*path, index)) for index, child in enumerate(node.value)]
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, value_node, merged in self._pairs(node, path, 0):
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._mistake(key_node, None, "a key is a text", "Write it as 'key: value'.")
+                continue
+            key = str(key_node.value)
+            key_path = (*path, key)
+            if key not in found:
+                self._tree.keys[key_path] = self._location(key_node)
+                found[key] = self._value(value_node, key_path)
+            elif not merged:
+                first = self._tree.keys[key_path]
+                self._mistake(
+                    key_node,
+                    None,
+                    f"the key '{key}' stands here a second time; the first is in line {first.line}",
+                    "Keep one of them.",
+                )
+        return found
+
+    def _pairs(self, node: yaml.MappingNode, path: KeyPath, depth: int) -> Iterator[tuple[yaml.Node, yaml.Node, bool]]:
+        """A mapping's own pairs, then those of its `<<` merges, which the own ones beat."""
+        self._count(node, len(path) + depth)
+        merges: list[yaml.Node] = []
+        for key_node, value_node in node.value:
+            if key_node.tag == MERGE:
+                merges += value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+            else:
+                if depth > 0:
+                    self._count(key_node, len(path) + depth)
+                yield key_node, value_node, depth > 0
+        for merge in merges:
+            if isinstance(merge, yaml.MappingNode):
+                yield from self._pairs(merge, path, depth + 1)
+            else:
+                self._mistake(merge, None, "'<<' takes a mapping, or a list of mappings", "Write <<: *anchor.")
+
+    def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
+        text = str(node.value)
+        try:
+            if not has_reference(text):
+                value = scalar_value(node)
+                if isinstance(value, str):
+                    self._tree.literal.add(path)
+                return value
+            # What a variable holds is a text, whatever it looks like.
+            filled = self._variables.fill_in(text)
+            if literal_part(text):
+                self._tree.literal.add(path)
+            return filled
+        except RefusedScalar as refused:
+            self._mistake(node, path, refused.message, refused.remedy)
+        except MalformedReference as reference:
+            self._mistake(node, path, f"'{reference.text[:60]}' is no variable", reference.remedy)
+        except MissingVariables as missing:
+            self._tree.missing[path] = missing.names
+        return ""
+
+    def _mistake(self, node: yaml.Node, path: KeyPath | None, message: str, remedy: str) -> None:
+        """`path`: the key path that is left without a value by it."""
+        self._tree.errors.append(ManifestError(message, where=self._location(node), remedy=remedy))
+        if path is not None:
+            self._tree.broken.add(path)

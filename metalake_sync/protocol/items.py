@@ -1,0 +1,144 @@
+"""Messages about collections and the items in them: find, list, count, details, download."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from metalake_sync.protocol.wire import (
+    AnnotationKind,
+    MediaKind,
+    MetaObject,
+    ObjectKind,
+    SortField,
+    WireModel,
+)
+
+
+class CollectionByName(WireModel):
+    collection_name: str
+    object_type: MediaKind
+
+
+class CollectionIdAnswer(WireModel):
+    is_success: bool = True
+    message: str | None = None
+    collection_id: str
+
+
+class CreateCollection(WireModel):
+    """Creates a collection's head, or updates its metadata."""
+
+    collection_name: str
+    object_type: MediaKind
+    custom_meta_object: MetaObject = Field(default_factory=dict)
+
+
+class ObjectTypeAnswer(WireModel):
+    object_type: ObjectKind
+
+
+class CollectionDetails(WireModel):
+    collection_id: str
+    required_meta_obj: dict[str, bool] = Field(default_factory=dict)
+
+
+class ItemDetails(WireModel):
+    unique_file_name: str
+    required_meta_obj: dict[str, bool] = Field(default_factory=dict)
+
+    @field_validator("required_meta_obj", mode="before")
+    @classmethod
+    def _null_means_default(cls, value: object) -> object:
+        return {} if value is None else value
+
+
+class DetailsAnswer(WireModel):
+    """`item_details`: the fields that were asked for and that the item has, under their wire names."""
+
+    is_success: bool = True
+    message: str | None = None
+    item_details: dict[str, Any] = Field(default_factory=dict)
+
+
+class DateRange(WireModel):
+    from_date: str | None = None
+    to_date: str | None = None
+
+
+class FilterData(WireModel):
+    annotation_types: list[AnnotationKind] = Field(default_factory=list)
+    date: DateRange | None = None
+    tags: list[str] = Field(default_factory=list)
+    labels: list[str] = Field(default_factory=list)
+    metadata: MetaObject = Field(default_factory=dict)
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def _empty_range_means_none(cls, value: object) -> object:
+        return None if value == {} else value
+
+
+class SortBy(WireModel):
+    sort_by_field: SortField | None = None
+    sort_order: str = "DESC"
+
+
+class CountItems(WireModel):
+    query: str = ""
+    filter_data: FilterData = Field(default_factory=FilterData)
+    content_type: ObjectKind = ObjectKind.ANY
+    sort_by: SortBy = Field(default_factory=SortBy)
+
+    @field_validator("query", mode="before")
+    @classmethod
+    def _null_query(cls, value: object) -> object:
+        return "" if value is None else value
+
+    @field_validator("filter_data", "sort_by", mode="before")
+    @classmethod
+    def _null_means_all(cls, value: object) -> object:
+        return {} if value is None or value == "" else value
+
+
+class ListItems(CountItems):
+    page_index: int = Field(default=0, ge=0)
+    page_size: int = Field(default=20, ge=1, le=1000)
+
+
+class ListedItem(WireModel):
+    """One item of a list. `url` is signed, so it is kept out of the repr; collections carry id and name only."""
+
+    id: str
+    name: str
+    unique_name: str | None = None
+    url: str | None = Field(default=None, repr=False)
+
+
+class CountAnswer(WireModel):
+    """The real lake's shape is not documented: a bare number and `{"count": n}` are both taken."""
+
+    count: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_number(cls, value: Any) -> Any:
+        return {"count": value} if isinstance(value, int) else value
+
+
+class DownloadUrlAnswer(WireModel):
+    """The real lake's shape is not documented: a bare string and an object with the URL are both taken."""
+
+    url: str = Field(repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _several_shapes(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"url": value}
+        if isinstance(value, dict):
+            for key in ("url", "downloadUrl", "signedUrl", "fileUrl"):
+                if isinstance(value.get(key), str):
+                    return {"url": value[key]}
+        return value

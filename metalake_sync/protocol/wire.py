@@ -1,0 +1,93 @@
+"""The ground that every message stands on, and the protocol's enumerations."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+BASE_PATH = "/datalake"
+"""Every route hangs from here."""
+
+PAGE_SIZE_LIMIT = 1000
+"""The most items of one list page, and the most entries of one metadata or annotation call."""
+
+CLIENT_VERSION = "2.3.4"
+"""The version of the published client whose protocol is spoken; the compatibility call asks about it."""
+
+MetaObject = dict[str, Any]
+"""Metadata on the wire: field → string, number, boolean, object or array; `Tags` is an array of strings."""
+
+
+class WireModel(BaseModel):
+    """A message. Fields are camelCase on the wire; what a newer lake adds is ignored."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the message as plain JSON types under its wire names."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class MediaKind(enum.IntEnum):
+    """`collectionType`, and `objectType` of a collection in upload, create and metadata calls."""
+
+    VIDEO = 4
+    IMAGE = 5
+    OTHER = 7
+
+
+class ObjectKind(enum.IntEnum):
+    """`contentType` in list, count and selection calls, and `objectType` in answers."""
+
+    ANY = 0
+    VIDEO = 1
+    IMAGE = 2
+    DATASET = 3
+    VIDEO_COLLECTION = 4
+    IMAGE_COLLECTION = 5
+    OTHER = 6
+    OTHER_COLLECTION = 7
+
+
+class AnnotationKind(enum.IntEnum):
+    """The annotation filter of list, count and selection calls."""
+
+    RAW = 0
+    MACHINE = 1
+    HUMAN = 2
+
+
+class OperationMode(enum.IntEnum):
+    """Who drew the shapes of an annotation upload."""
+
+    HUMAN = 1
+    MACHINE = 2
+
+
+OPERATION_TYPE_ANNOTATION = 1
+
+
+class JobStatus(enum.IntEnum):
+    IN_PROGRESS = 1
+    COMPLETED = 2
+    QUEUED = 3
+    FAILED = 4
+
+
+class SortField(enum.IntEnum):
+    DATE_MODIFIED = 1
+    DATE_CREATED = 2
+    NAME = 3
+    SIZE = 4
+    VIDEO_INDEX = 6
+
+
+class StorageKind(enum.StrEnum):
+    """Which store takes the bytes, and so how a part is sent."""
+
+    S3 = "AWS_S3"
+    GCS = "GCP"
+    AZURE = "AZURE"

@@ -1,0 +1,57 @@
+"""Where a lake is and who we are there."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from metalake_sync import __version__
+from metalake_sync.errors import UsageError
+
+USER_AGENT = f"metalake-sync/{__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class LakeAddress:
+    """A lake's base URL and our credentials, which stand in no repr.
+
+    Raises UsageError for an address that is no http(s) URL, that carries credentials itself, or that would send ours
+    over plain HTTP to another machine.
+    """
+
+    url: str
+    api_key: str = field(repr=False)
+    secret: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", self.url.rstrip("/"))
+        try:
+            parts = urlsplit(self.url)
+            host, _ = parts.hostname, parts.port
+        except ValueError as error:
+            raise UsageError(f"the lake's address is no URL ({error})", remedy="Write https://HOST.") from None
+        if parts.scheme not in ("http", "https") or not host:
+            raise UsageError("the lake's address is no URL", remedy="Write https://HOST, or embedded:DIR.")
+        if parts.username or parts.password or parts.query:
+            raise UsageError("the lake's address carries more than an address", remedy="Give 'api_key' and 'secret'.")
+        if parts.scheme == "http" and not is_loopback(host):
+            raise UsageError(
+                f"credentials would go to {host} over plain HTTP", where=self.url, remedy="Write https:// instead."
+            )
+
+    @property
+    def authorization(self) -> str:
+        """The value of the Authorization header."""
+        return "Basic " + base64.b64encode(f"{self.api_key}:{self.secret}".encode()).decode("ascii")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its very name."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,212 @@
+"""The calls of a transfer on aiohttp: one event loop, one TLS context, kept connections.
+
+Owns: retries of single requests. Credentials go with calls to the lake and never with a signed URL; redirects are never
+followed. Answers are read by the same rules as the synchronous client's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from pydantic import BaseModel
+from yarl import URL
+
+from metalake_sync.errors import LakeAnswerInvalid, LakeUnreachable, SyncError
+from metalake_sync.protocol.routes import Effect, Route
+from metalake_sync.remote.address import USER_AGENT, LakeAddress
+from metalake_sync.remote.answers import ANSWER_LIMIT_BYTES, read_answer
+from metalake_sync.remote.pacing import Pace
+from metalake_sync.remote.redaction import describe
+from metalake_sync.remote.retry import (
+    INVALID_ANSWERS_TAKEN,
+    RETRY_STATUSES,
+    RetryPolicy,
+    delay_s,
+    parse_retry_after,
+)
+from metalake_sync.remote.tally import RequestTally
+
+AnswerT = TypeVar("AnswerT", bound=BaseModel)
+
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 120.0
+
+Body = Callable[[], AsyncIterator[bytes]]
+"""Makes the bytes of a PUT, anew for each attempt."""
+
+
+class StoreAnswer(BaseModel):
+    """What a store said to a PUT. Header names are in small letters: stores spell them as they like."""
+
+    status: int
+    headers: dict[str, str]
+
+
+class Patience:
+    """The retries of one request: how long they went on, and whether to go on."""
+
+    def __init__(self, policy: RetryPolicy, address: str) -> None:
+        self._policy = policy
+        self._address = address
+        self._started = time.monotonic()
+        self._failures = 0
+
+    async def pause(self, reason: str, retry_after_s: float | None = None) -> None:
+        """Wait before the next try, or raise LakeUnreachable when patience is over."""
+        self._failures += 1
+        pause = delay_s(self._failures, self._policy, random.random(), retry_after_s)  # noqa: S311 - jitter
+        waited = time.monotonic() - self._started
+        if waited + pause > self._policy.give_up_after_s:
+            raise LakeUnreachable(
+                f"it could not be reached ({reason}), after {self._failures} tries in {waited:.0f} s",
+                where=self._address,
+                remedy="Check the network; what was finished is recorded, so apply again later.",
+            )
+        await asyncio.sleep(pause)
+
+
+class AsyncCalls:
+    """Calls to the lake and PUTs to its store. Used as an async context manager."""
+
+    def __init__(self, address: LakeAddress, *, retry: RetryPolicy, connections: int, tally: RequestTally) -> None:
+        self._address = address
+        self._retry = retry
+        self._connections = connections
+        self._tally = tally
+        self._pace = Pace(time.monotonic)
+        self._store_pace = Pace(time.monotonic)
+        self._headers = {"Authorization": address.authorization, "Content-Type": "application/json"}
+        self._proxies = getproxies()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> AsyncCalls:
+        # The CA bundle is loaded once for all connections: that costs 20 ms.
+        connector = aiohttp.TCPConnector(
+            limit=self._connections, ssl=ssl.create_default_context(), keepalive_timeout=30, ttl_dns_cache=60
+        )
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
+        self._session = aiohttp.ClientSession(
+            connector=connector, timeout=timeout, trust_env=False, headers={"User-Agent": USER_AGENT}
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._session is not None
+        await self._session.close()
+
+    async def call(self, route: Route[AnswerT], body: BaseModel | None = None) -> AnswerT | None:
+        """Make a call to the lake; raises as `Connection.call` does."""
+        url = self._address.url + route.at()
+        data = None if body is None else json.dumps(body.model_dump(mode="json", by_alias=True)).encode()
+        patience = Patience(self._retry, self._address.url)
+        invalid = 0
+        while True:
+            await self._keep_pace(self._pace)
+            self._tally.asked(route.path, route.effect)
+            retry_after = None
+            try:
+                async with self._request(route.method, url, data=data, headers=self._headers) as response:
+                    status = response.status
+                    content = await _bounded(response)
+                    retry_after_text = response.headers.get("Retry-After")
+            except (aiohttp.ClientError, TimeoutError) as error:
+                reason = describe(error)
+            else:
+                if status not in RETRY_STATUSES:
+                    self._pace.went_well()
+                    try:
+                        return read_answer(route, status, content)
+                    except LakeAnswerInvalid as error:
+                        invalid += 1
+                        if invalid >= INVALID_ANSWERS_TAKEN or 300 <= status < 400:
+                            raise
+                        reason = error.message
+                else:
+                    reason = f"it answered {status}"
+                    retry_after = parse_retry_after(retry_after_text, datetime.now(UTC))
+                    if status in (429, 503):
+                        self._pace.too_many(retry_after)
+            await patience.pause(reason, retry_after)
+
+    async def put(self, url: str, headers: Mapping[str, str], body: Body, patience: Patience) -> StoreAnswer:
+        """PUT a part to a signed URL, trying again while the store can't be reached or fails. The body is made anew for
+        each try. Any other status is the caller's to judge."""
+        while True:
+            await self._keep_pace(self._store_pace)
+            self._tally.asked("store", Effect.WRITES)
+            retry_after = None
+            try:
+                async with self._request("PUT", url, data=body(), headers=headers) as response:
+                    await _bounded(response)
+                    answer = StoreAnswer(status=response.status, headers=_small(response.headers))
+            except (aiohttp.ClientError, TimeoutError) as error:
+                if isinstance(error.__cause__, SyncError):
+                    # The body could not be read: aiohttp tells it as a lost connection.
+                    raise error.__cause__ from None
+                reason = f"the store: {describe(error)}"
+            else:
+                if answer.status not in RETRY_STATUSES:
+                    self._store_pace.went_well()
+                    return answer
+                reason = f"the store answered {answer.status}"
+                retry_after = parse_retry_after(answer.headers.get("retry-after"), datetime.now(UTC))
+                if answer.status in (429, 503):
+                    self._store_pace.too_many(retry_after)
+            await patience.pause(reason, retry_after)
+
+    def patience(self) -> Patience:
+        return Patience(self._retry, self._address.url)
+
+    async def _keep_pace(self, pace: Pace) -> None:
+        pause = pace.wait_s()
+        if pause:
+            await asyncio.sleep(pause)
+
+    @asynccontextmanager
+    async def _request(
+        self, method: str, url: str, *, data: Any, headers: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        assert self._session is not None
+        # A signed URL is already encoded, and encoding it again would break its signature.
+        async with self._session.request(
+            method,
+            URL(url, encoded=True),
+            data=data,
+            headers=headers,
+            allow_redirects=False,
+            proxy=self._proxy_for(url),
+        ) as response:
+            yield response
+
+    def _proxy_for(self, url: str) -> str | None:
+        if not self._proxies:
+            return None
+        parts = urlsplit(url)
+        if proxy_bypass(parts.hostname or ""):
+            return None
+        return self._proxies.get(parts.scheme)
+
+
+def _small(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    """Read an answer to its end, within reason."""
+    content = bytearray()
+    async for chunk in response.content.iter_chunked(1 << 20):
+        content += chunk
+        if len(content) > ANSWER_LIMIT_BYTES:
+            raise LakeAnswerInvalid(f"an answer is larger than {ANSWER_LIMIT_BYTES >> 20} MiB")
+    return bytes(content)

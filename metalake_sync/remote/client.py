@@ -1,0 +1,383 @@
+"""Every call of the protocol as one method: typed in, typed out, errors as exceptions.
+
+Must not: batch, decide or remember anything. Safe to use from several threads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, SyncError
+from metalake_sync.protocol import routes
+from metalake_sync.protocol.annotation_sets import (
+    DownloadPage,
+    LabelReference,
+    LabelReferences,
+    ListedLabel,
+    UpdateAnnotations,
+)
+from metalake_sync.protocol.items import (
+    CollectionByName,
+    CollectionDetails,
+    CountItems,
+    CreateCollection,
+    FilterData,
+    ItemDetails,
+    ListedItem,
+    ListItems,
+    SortBy,
+)
+from metalake_sync.protocol.metadata import (
+    FileMetadata,
+    UploadMetadataByJson,
+    UploadMetadataByObject,
+    ValidateFields,
+    ValidateTags,
+)
+from metalake_sync.protocol.system import JobReport, JobStatusAnswer
+from metalake_sync.protocol.trash import SelectItems, TrashItems
+from metalake_sync.protocol.uploads import (
+    BeginFile,
+    BeginFileAnswer,
+    FinalizeFile,
+    OpenUpload,
+    OpenUploadAnswer,
+    SignedPart,
+    SignParts,
+)
+from metalake_sync.protocol.wire import (
+    CLIENT_VERSION,
+    PAGE_SIZE_LIMIT,
+    MediaKind,
+    ObjectKind,
+    OperationMode,
+)
+from metalake_sync.remote.address import LakeAddress
+from metalake_sync.remote.connection import Clock, Connection
+from metalake_sync.remote.retry import RetryPolicy
+from metalake_sync.remote.tally import RequestTally
+
+AnswerT = TypeVar("AnswerT", bound=BaseModel)
+
+NOTHING_THERE = frozenset({404, 406})
+"""How a lake says that it does not know a name, besides 204."""
+
+
+class LakeClient:
+    """A lake's calls. Close it, or use it as a context manager.
+
+    Raises LakeUnreachable, CredentialsRefused, LakeRefused and LakeAnswerInvalid, from any method.
+    """
+
+    def __init__(
+        self,
+        address: LakeAddress,
+        *,
+        retry: RetryPolicy | None = None,
+        tally: RequestTally | None = None,
+        pool_size: int = 64,
+        clock: Clock | None = None,
+    ) -> None:
+        self._connection = Connection(
+            address,
+            retry=retry or RetryPolicy(),
+            tally=tally or RequestTally(),
+            pool_size=pool_size,
+            clock=clock or Clock(),
+        )
+
+    def __enter__(self) -> LakeClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    # The lake itself.
+
+    def check_compatibility(self, version: str = CLIENT_VERSION) -> None:
+        """Ask whether the lake speaks our protocol; also the first test of address and credentials."""
+        answer = self._must(routes.COMPATIBILITY, parts={"version": version})
+        if not answer.is_compatible:
+            told = f" ({answer.message})" if answer.message else ""
+            raise SyncError(f"the lake does not speak version {version} of the protocol{told}")
+
+    def system_details(self) -> object:
+        """Counts of images, videos and others in the lake; the shape is the lake's own."""
+        return self._must(routes.SYSTEM_DETAILS).root
+
+    def job_status(self, job_id: str) -> JobStatusAnswer:
+        return self._must(routes.JOB_STATUS, parts={"job_id": job_id})
+
+    def update_job(self, report: JobReport) -> None:
+        self._connection.call(routes.UPDATE_JOB, body=report.to_wire())
+
+    # Uploading.
+
+    def open_upload(self, request: OpenUpload) -> OpenUploadAnswer:
+        """Open an upload session; creates the collection when it is new."""
+        return self._must(routes.OPEN_UPLOAD, body=request.to_wire())
+
+    def begin_file(self, request: BeginFile) -> BeginFileAnswer:
+        return self._must(routes.BEGIN_FILE, body=request.to_wire())
+
+    def sign_parts(self, request: SignParts) -> list[SignedPart]:
+        return self._must(routes.SIGN_PARTS, body=request.to_wire()).parts
+
+    def finalize_file(self, request: FinalizeFile) -> None:
+        self._connection.call(routes.FINALIZE_FILE, body=request.to_wire())
+
+    def complete_upload(self, upload_id: str, return_unique_names: bool) -> list[str]:
+        """Say that a session is through; the lake's job goes on. Returns the unique names if they are asked for."""
+        answer = self._connection.call(
+            routes.COMPLETE_UPLOAD,
+            parts={"upload_id": upload_id},
+            query={"isReturnedUniqueName": str(return_unique_names)},
+        )
+        return answer.uploaded_file_list if answer else []
+
+    def upload_progress(self, collection_name: str) -> object:
+        """The progress of a collection's upload; the shape is the lake's own."""
+        answer = self._connection.call(routes.UPLOAD_PROGRESS, query={"collectionName": collection_name})
+        return answer.root if answer else None
+
+    # Collections and items.
+
+    def create_collection(self, name: str, kind: MediaKind, metadata: Mapping[str, Any]) -> str:
+        """Create a collection's head, or update its metadata, and return its id."""
+        request = CreateCollection(collection_name=name, object_type=kind, custom_meta_object=dict(metadata))
+        return self._must(routes.CREATE_COLLECTION, body=request.to_wire()).collection_id
+
+    def find_collection(self, name: str, kind: MediaKind) -> str | None:
+        """The id of the collection of that name and media type, or None."""
+        request = CollectionByName(collection_name=name, object_type=kind)
+        answer = self._if_there(routes.COLLECTION_BY_NAME, body=request.to_wire())
+        return answer.collection_id if answer else None
+
+    def object_type(self, object_id: str) -> ObjectKind:
+        return self._must(routes.OBJECT_TYPE, parts={"object_id": object_id}).object_type
+
+    def collection_details(self, collection_id: str, fields: Mapping[str, bool]) -> dict[str, Any]:
+        request = CollectionDetails(collection_id=collection_id, required_meta_obj=dict(fields))
+        return self._must(routes.COLLECTION_DETAILS, body=request.to_wire()).item_details
+
+    def item_details(self, unique_name: str, fields: Mapping[str, bool]) -> dict[str, Any] | None:
+        """The fields of an item that were asked for and that it has, or None where there is no such item."""
+        request = ItemDetails(unique_file_name=unique_name, required_meta_obj=dict(fields))
+        answer = self._if_there(routes.ITEM_DETAILS, body=request.to_wire())
+        return answer.item_details if answer else None
+
+    def list_items(self, request: ListItems) -> Iterator[list[ListedItem]]:
+        """The items of the whole lake, page by page from the request's page to the end."""
+        return self._pages(routes.LIST_ITEMS, {}, request)
+
+    def list_collection(
+        self,
+        collection_id: str,
+        kind: ObjectKind,
+        *,
+        sort_by: SortBy | None = None,
+        query: str = "",
+        filter_data: FilterData | None = None,
+        page_size: int = PAGE_SIZE_LIMIT,
+    ) -> Iterator[list[ListedItem]]:
+        """The items of a collection, page by page to the end."""
+        request = ListItems(
+            content_type=kind,
+            query=query,
+            filter_data=filter_data or FilterData(),
+            sort_by=sort_by or SortBy(),
+            page_size=page_size,
+        )
+        return self._pages(routes.LIST_COLLECTION_ITEMS, {"collection_id": collection_id}, request)
+
+    def count_items(self, request: CountItems) -> int:
+        answer = self._connection.call(routes.COUNT_ITEMS, body=_count_body(request))
+        return answer.count if answer else 0
+
+    def count_collection(self, collection_id: str, request: CountItems) -> int:
+        answer = self._connection.call(
+            routes.COUNT_COLLECTION_ITEMS, parts={"collection_id": collection_id}, body=_count_body(request)
+        )
+        return answer.count if answer else 0
+
+    def download_url(self, unique_name: str) -> str:
+        """A signed URL to read a file. It is a credential: it goes into no log and no record."""
+        return self._must(routes.DOWNLOAD_URL, query={"file_key": unique_name}).url
+
+    # Metadata.
+
+    def validate_tags(self, tags: Sequence[str]) -> str | None:
+        """The lake's objection to these tags, or None."""
+        return self._objection(routes.VALIDATE_TAGS, ValidateTags(tags=list(tags)))
+
+    def validate_fields(self, fields: Sequence[str]) -> str | None:
+        """The lake's objection to these metadata fields, or None."""
+        return self._objection(routes.VALIDATE_FIELDS, ValidateFields(fields=list(fields)))
+
+    def metadata_by_json(
+        self,
+        entries: Sequence[FileMetadata],
+        *,
+        collection_id: str | None = None,
+        job_id: str | None = None,
+        bucket_name: str | None = None,
+    ) -> None:
+        """Write a page of file metadata, at most 1,000 entries. Without an address, entries name unique names."""
+        request = UploadMetadataByJson(
+            metadata=list(entries), collection_id=collection_id, job_id=job_id, bucket_name=bucket_name
+        )
+        self._connection.call(routes.METADATA_BY_JSON, body=request.to_wire())
+
+    def metadata_by_object(
+        self, name: str, kind: MediaKind, metadata: Mapping[str, Any], apply_to_all_files: bool
+    ) -> None:
+        """Write a collection's head and, on request, every file in it, whoever put it there."""
+        request = UploadMetadataByObject(
+            collection_name=name, object_type=kind, metadata=dict(metadata), is_apply_to_all_files=apply_to_all_files
+        )
+        self._connection.call(routes.METADATA_BY_OBJECT, body=request.to_wire())
+
+    # Labels and annotations.
+
+    def list_labels(self, group_id: str | None = None) -> list[ListedLabel]:
+        query = {"groupId": group_id} if group_id else None
+        answer = self._connection.call(routes.LIST_LABELS, query=query)
+        return answer.root if answer else []
+
+    def list_label_groups(self) -> object:
+        """The label groups; the shape is the lake's own."""
+        answer = self._connection.call(routes.LIST_LABEL_GROUPS)
+        return answer.root if answer else []
+
+    def label_references(self, labels: Mapping[str, Mapping[str, Sequence[Any]]]) -> dict[str, LabelReference]:
+        """References of labels, attributes and values; the lake creates what is missing."""
+        tree = {label: {name: list(values) for name, values in tree.items()} for label, tree in labels.items()}
+        answer = self._connection.call(routes.LABEL_REFERENCES, body=LabelReferences(labels=tree).to_wire())
+        return dict(answer.root) if answer else {}
+
+    def update_annotations(
+        self,
+        operation_id: str,
+        images: Sequence[Mapping[str, Any]],
+        *,
+        mode: OperationMode,
+        normalized: bool,
+        session_id: str,
+        total: int,
+        uploaded: int,
+    ) -> None:
+        """Replace the sets of an operation for a page of images, at most 1,000 of them."""
+        request = UpdateAnnotations(
+            meta_updates_array=json.dumps(list(images), allow_nan=False),
+            session_id=session_id,
+            total_image_count=total,
+            uploaded_image_count=uploaded,
+            operation_mode=mode,
+        )
+        self._connection.call(
+            routes.UPDATE_ANNOTATIONS,
+            parts={"operation_id": operation_id},
+            query={"isNormalized": str(normalized)},
+            body=request.to_wire(),
+        )
+
+    def delete_annotations(self, collection_id: str, operation_id: str, session_id: str) -> None:
+        """Remove an operation's sets from a whole collection, whoever's files they are on."""
+        self._connection.call(
+            routes.DELETE_ANNOTATIONS,
+            query={"collectionId": collection_id, "operationId": operation_id},
+            body={"sessionId": session_id},
+        )
+
+    def download_annotations(
+        self,
+        collection_id: str,
+        *,
+        page: int,
+        page_size: int = 250,
+        operations: Sequence[str] = (),
+        annotation_kind: str = "all",
+        session_id: str = "",
+    ) -> DownloadPage | None:
+        """One page of a collection's files with their annotations; those of all asked operations are merged."""
+        answer = self._connection.call(
+            routes.DOWNLOAD_ANNOTATIONS,
+            parts={"collection_id": collection_id},
+            query={
+                "pageNo": str(page),
+                "pageSize": str(page_size),
+                "operationIdList": json.dumps(list(operations)),
+                "annotationType": annotation_kind,
+                "statusList": "[]",
+                "projectIdList": "null",
+                "sessionId": session_id,
+            },
+        )
+        return answer.data if answer else None
+
+    # Trash.
+
+    def select_items(self, request: SelectItems) -> str:
+        """Select items and return the selection's tag. A refusal is LakeRefused with the lake's warning."""
+        tag = self._must(routes.SELECT_ITEMS, body=request.to_wire()).selection_tag
+        if not tag:
+            raise LakeAnswerInvalid("the lake gives no selection", where=routes.SELECT_ITEMS.path)
+        return tag
+
+    def trash_items(self, selection_tag: str) -> str:
+        """Put a selection into the trash and return the lake's message, which counts."""
+        answer = self._connection.call(routes.TRASH_ITEMS, body=TrashItems(selection_id=selection_tag).to_wire())
+        return answer.message if answer else ""
+
+    # Answers.
+
+    def _must(self, route: routes.Route[AnswerT], **call: Any) -> AnswerT:
+        answer = self._connection.call(route, **call)
+        if answer is None:
+            raise LakeAnswerInvalid("the lake's answer is empty", where=f"{route.method} {route.path}")
+        return answer
+
+    def _if_there(self, route: routes.Route[AnswerT], **call: Any) -> AnswerT | None:
+        try:
+            return self._connection.call(route, **call)
+        except LakeRefused as refusal:
+            if refusal.status in NOTHING_THERE:
+                return None
+            raise
+
+    def _objection(self, route: routes.Route[Any], request: ValidateTags | ValidateFields) -> str | None:
+        try:
+            self._connection.call(route, body=request.to_wire())
+        except LakeRefused as refusal:
+            if refusal.status in (200, 406):
+                return refusal.message
+            raise
+        return None
+
+    def _pages(
+        self, route: routes.Route[routes.ItemPage], parts: Mapping[str, str], request: ListItems
+    ) -> Iterator[list[ListedItem]]:
+        index = request.page_index
+        while True:
+            body = request.model_copy(update={"page_index": index}).to_wire()
+            page = self._connection.call(route, parts=parts, body=body)
+            if page is None or not page.root:
+                return
+            yield page.root
+            if len(page.root) < request.page_size:
+                return
+            index += 1
+
+
+def _count_body(request: CountItems) -> dict[str, Any]:
+    return {**request.to_wire(), "sortBy": {}}

@@ -1,0 +1,324 @@
+"""Uploading many files at once in one event loop: for each of them begin, sign, PUT, finalize.
+
+Owns: the order of a file's calls, and what becomes of each failure: an item's is an outcome and the others go on, the
+run's is raised. Must not: open or complete sessions, or write anything down (the observer does).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator, Iterable
+from types import TracebackType
+
+from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, SignedUrlExpired, SourceChanged, SyncError
+from metalake_sync.local.hashing import fingerprint_of, hash_file, open_regular
+from metalake_sync.protocol import routes
+from metalake_sync.protocol.uploads import BeginFile, BeginFileAnswer, FinalizeFile, FinishedPart, SignParts
+from metalake_sync.remote.address import LakeAddress
+from metalake_sync.remote.async_calls import AsyncCalls
+from metalake_sync.remote.bandwidth import Bandwidth
+from metalake_sync.remote.retry import RetryPolicy
+from metalake_sync.remote.storage import Store, TooManyParts, choose_part_size, split_parts, store_for
+from metalake_sync.remote.tally import RequestTally
+from metalake_sync.remote.transfer_files import (
+    BytesPart,
+    FileElsewhere,
+    FileExisting,
+    FileFailed,
+    FilePart,
+    FileSent,
+    FileToSend,
+    Outcome,
+    PartSource,
+    ReadAhead,
+    ReadFile,
+    ResumePoint,
+    TransferObserver,
+    UploadSession,
+    expect,
+    hash_of,
+)
+
+PARTS_AT_ONCE = 8
+SIGNATURES_TAKEN = 5
+"""How often the URLs of one file are signed anew before it fails."""
+
+WRONG_ETAGS_TAKEN = 3
+
+_MD5 = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
+
+__all__ = [
+    "FileElsewhere",
+    "FileExisting",
+    "FileFailed",
+    "FileSent",
+    "FileToSend",
+    "Outcome",
+    "ResumePoint",
+    "Transfer",
+    "TransferObserver",
+    "UploadSession",
+]
+
+
+class Transfer:
+    """Sends files. `parallelism`: files on the wire at once. `rate_limit_bytes_s`: None is as fast as it goes."""
+
+    def __init__(
+        self,
+        address: LakeAddress,
+        *,
+        retry: RetryPolicy,
+        parallelism: int = 64,
+        tally: RequestTally | None = None,
+        rate_limit_bytes_s: float | None = None,
+    ) -> None:
+        self._tally = tally or RequestTally()
+        self._parallelism = parallelism
+        self._bandwidth = Bandwidth(rate_limit_bytes_s)
+        self._calls = AsyncCalls(address, retry=retry, connections=parallelism + PARTS_AT_ONCE, tally=self._tally)
+
+    async def __aenter__(self) -> Transfer:
+        await self._calls.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._calls.__aexit__(kind, error, trace)
+
+    async def upload(
+        self, session: UploadSession, files: Iterable[FileToSend], observer: TransferObserver
+    ) -> AsyncIterator[Outcome]:
+        """Send files within a session, and give each one's outcome as it comes.
+
+        Raises what concerns the run (credentials, a lake that is gone) after the outcomes that were there before it.
+        """
+        outcomes: asyncio.Queue[Outcome | BaseException | None] = asyncio.Queue()
+        source = ReadAhead(files)
+
+        async def work() -> None:
+            try:
+                while (read := await source.take()) is not None:
+                    outcomes.put_nowait(await self._outcome(session, read, observer))
+            except BaseException as error:
+                outcomes.put_nowait(error)
+                raise
+            outcomes.put_nowait(None)
+
+        workers = [asyncio.create_task(work()) for _ in range(self._parallelism)]
+        try:
+            running = len(workers)
+            while running:
+                outcome = await outcomes.get()
+                if outcome is None:
+                    running -= 1
+                elif isinstance(outcome, BaseException):
+                    raise outcome
+                else:
+                    yield outcome
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            await source.close()
+
+    async def _outcome(self, session: UploadSession, read: ReadFile, observer: TransferObserver) -> Outcome:
+        """Send one file; what concerns it alone is an outcome."""
+        if read.error is not None:
+            return FileFailed(read.file, read.error, retryable=True)
+        try:
+            return await _FileUpload(self, session, read, observer).run()
+        except (SourceChanged, SignedUrlExpired) as error:
+            return FileFailed(read.file, error, retryable=True)
+        except TooManyParts as error:
+            return FileFailed(read.file, error, retryable=False)
+        except LakeRefused as error:
+            return FileFailed(read.file, error, retryable=error.status >= 500)
+
+    @property
+    def calls(self) -> AsyncCalls:
+        return self._calls
+
+    @property
+    def bandwidth(self) -> Bandwidth:
+        return self._bandwidth
+
+    @property
+    def tally(self) -> RequestTally:
+        return self._tally
+
+
+class _FileUpload:
+    """One file on its way."""
+
+    def __init__(self, transfer: Transfer, session: UploadSession, read: ReadFile, observer: TransferObserver) -> None:
+        self._transfer = transfer
+        self._calls = transfer.calls
+        self._session = session
+        self._store: Store = store_for(session.storage)
+        self._read = read
+        self._file = read.file
+        self._observer = observer
+        self._bytes_sent = 0
+        self._signatures = 0
+        self._urls: dict[int, str] = {}
+        self._signing = asyncio.Lock()
+
+    async def run(self) -> Outcome:
+        if self._file.resume is not None:
+            try:
+                return await self._send(self._file.resume)
+            except LakeRefused:
+                # The lake no longer knows the file that was begun: begin it anew.
+                self._urls.clear()
+        answer = await self._begin()
+        if answer.upload_removed_file:
+            return FileElsewhere(self._file)
+        if answer.is_existing:
+            return FileExisting(self._file)
+        if not answer.file_id:
+            raise LakeAnswerInvalid("the lake gives no file id", where=routes.BEGIN_FILE.path)
+        part_size = choose_part_size(self._file.fingerprint.size_bytes)
+        return await self._send(ResumePoint(answer.file_id, answer.file_key, part_size, {}))
+
+    async def _begin(self) -> BeginFileAnswer:
+        answer = await self._calls.call(
+            routes.BEGIN_FILE,
+            BeginFile(
+                file_name=self._file.name,
+                collection_name=self._session.collection_name,
+                upload_id=self._session.upload_id,
+            ),
+        )
+        if answer is None:
+            raise LakeAnswerInvalid("the lake's answer is empty", where=routes.BEGIN_FILE.path)
+        return answer
+
+    async def _send(self, begun: ResumePoint) -> Outcome:
+        size = self._file.fingerprint.size_bytes
+        parts = split_parts(size, begun.part_size)
+        self._observer.file_begun(self._file, begun.file_id, begun.file_key, begun.part_size, len(parts))
+        etags = {number: etag for number, etag in begun.finished.items() if number <= len(parts)}
+        missing = [number for number in range(1, len(parts) + 1) if number not in etags]
+        await self._sign(begun, len(parts))
+        if size == 0 and not self._store.sends_empty:
+            etags, content_hash = {1: ""}, hash_of(b"")
+        elif self._read.body is not None:
+            etags[1] = await self._send_part(begun, 1, parts, BytesPart(self._read.body))
+            content_hash = self._read.content_hash or hash_of(self._read.body)
+        else:
+            content_hash = await self._send_large(begun, parts, missing, etags)
+        self._observer.about_to_finalize(self._file, begun.file_id, content_hash)
+        await self._calls.call(
+            routes.FINALIZE_FILE,
+            FinalizeFile(
+                file_id=begun.file_id,
+                file_key=begun.file_key,
+                upload_id=self._session.upload_id,
+                parts=[FinishedPart(PartNumber=number, ETag=etags[number]) for number in sorted(etags)],
+                finalize_url=self._urls[len(parts)],
+            ),
+        )
+        return FileSent(self._file, begun.file_id, content_hash, self._bytes_sent)
+
+    async def _send_large(
+        self, begun: ResumePoint, parts: list[tuple[int, int]], missing: list[int], etags: dict[int, str]
+    ) -> str:
+        """Send the parts that are missing, several at once where the store allows it, while a thread hashes the file.
+        The file must be the same before and after: what is recorded is what was sent."""
+        hashing = asyncio.create_task(asyncio.to_thread(hash_file, self._file.path, self._file.fingerprint))
+        descriptor = open_regular(self._file.path)
+        at_once = asyncio.Semaphore(PARTS_AT_ONCE if self._store.parallel_parts else 1)
+
+        async def send(number: int) -> None:
+            async with at_once:
+                offset, length = parts[number - 1]
+                part = FilePart(descriptor, offset, length)
+                etags[number] = etag = await self._send_part(begun, number, parts, part)
+                self._observer.part_finished(self._file, begun.file_id, number, etag, length)
+
+        try:
+            expect(self._file, fingerprint_of(descriptor))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for number in missing:
+                        group.create_task(send(number))
+            except BaseExceptionGroup as errors:
+                raise _first(errors) from None
+            content_hash = await hashing
+            expect(self._file, fingerprint_of(descriptor))
+            return content_hash
+        finally:
+            # A thread can't be cancelled, but it reads through a descriptor of its own; its outcome is not wanted.
+            hashing.cancel()
+            os.close(descriptor)
+
+    async def _send_part(self, begun: ResumePoint, number: int, parts: list[tuple[int, int]], part: PartSource) -> str:
+        """PUT one part until the store has it, whole. Returns its ETag."""
+        offset, length = parts[number - 1]
+        patience = self._calls.patience()
+        wrong = 0
+        while True:
+            url = self._urls[number]
+            request = self._store.part_request(
+                url,
+                number=number,
+                offset=offset,
+                length=length,
+                total=self._file.fingerprint.size_bytes,
+                content_type=self._file.content_type,
+            )
+            answer = await self._calls.put(request.url, request.headers, lambda: self._paced(part), patience)
+            if self._store.accepted(answer.status, last=number == len(parts)):
+                etag = self._store.etag(answer.headers)
+                if etag is not None and (not _MD5.fullmatch(etag) or etag.lower() == part.md5()):
+                    self._bytes_sent += length
+                    self._transfer.tally.sent(length)
+                    return etag
+                wrong += 1
+                if wrong >= WRONG_ETAGS_TAKEN:
+                    raise LakeRefused(f"the store did not get part {number} whole", status=500, where=self._file.path)
+            elif answer.status in (400, 401, 403):
+                await self._sign_anew(begun, len(parts), url)
+            else:
+                raise LakeRefused(f"the store answered {answer.status}", status=answer.status, where=self._file.path)
+
+    async def _paced(self, part: PartSource) -> AsyncIterator[bytes]:
+        """The part's bytes at the allowed rate, told as they go out."""
+        async for chunk in part.chunks():
+            await self._transfer.bandwidth.take(len(chunk))
+            yield chunk
+            self._observer.bytes_sent(len(chunk))
+
+    async def _sign(self, begun: ResumePoint, count: int) -> None:
+        answer = await self._calls.call(
+            routes.SIGN_PARTS,
+            SignParts(
+                file_id=begun.file_id, file_key=begun.file_key, parts=count, content_type=self._file.content_type
+            ),
+        )
+        if answer is None or len(answer.parts) < count:
+            raise LakeAnswerInvalid("the lake signed too few parts", where=routes.SIGN_PARTS.path)
+        self._urls = {part.part_number: part.signed_url for part in answer.parts}
+
+    async def _sign_anew(self, begun: ResumePoint, count: int, refused_url: str) -> None:
+        """A store that refuses a signed URL says that it expired. Parts that it has are kept."""
+        async with self._signing:
+            if refused_url not in self._urls.values():
+                return
+            self._signatures += 1
+            if self._signatures > SIGNATURES_TAKEN:
+                raise SignedUrlExpired(
+                    "the store refuses every address that the lake signs",
+                    where=self._file.path,
+                    remedy="Check the lake's storage settings and this machine's clock.",
+                )
+            await self._sign(begun, count)
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error of a part that says why the file failed; the others were cancelled for it."""
+    return next((error for error in errors.exceptions if isinstance(error, SyncError)), errors.exceptions[0])

@@ -1,0 +1,249 @@
+"""What a transfer takes and gives, and the reading of files for it.
+
+Owns: small files are read ahead in a thread, a handful at a time; one read gives body and hash, so that what is
+recorded is what was sent. Larger ones are read in chunks for each attempt: memory does not grow with their size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol, TypeAlias
+
+from blake3 import blake3
+
+from metalake_sync.core.facts import Fingerprint
+from metalake_sync.errors import SourceChanged, SyncError
+from metalake_sync.local.hashing import fingerprint_of, open_regular
+from metalake_sync.protocol.wire import StorageKind
+
+SMALL_BYTES = 1 << 20
+"""Up to this size a file is read whole."""
+
+READ_AHEAD_FILES = 16
+READ_AHEAD_BYTES = 4 << 20
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSession:
+    """An open upload session of the lake."""
+
+    upload_id: str
+    job_id: str
+    collection_id: str
+    collection_name: str
+    storage: StorageKind
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePoint:
+    """A file that was begun in the same session. `finished`: part number → ETag."""
+
+    file_id: str
+    file_key: str
+    part_size: int
+    finished: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class FileToSend:
+    """A local file. `name`: in the collection. `path`: to open. `fingerprint`: what it must be when it is read."""
+
+    name: str
+    path: str
+    fingerprint: Fingerprint
+    content_type: str
+    resume: ResumePoint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileSent:
+    """The lake finalized the file. `content_hash`: BLAKE3 of the bytes that were sent."""
+
+    file: FileToSend
+    file_id: str
+    content_hash: str
+    bytes_sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileExisting:
+    """The collection has the name already; nothing was sent."""
+
+    file: FileToSend
+
+
+@dataclass(frozen=True, slots=True)
+class FileElsewhere:
+    """The file was removed from this collection and lives in another one; it can't be sent."""
+
+    file: FileToSend
+
+
+@dataclass(frozen=True, slots=True)
+class FileFailed:
+    """`retryable`: a later run may succeed with nothing changed."""
+
+    file: FileToSend
+    error: SyncError
+    retryable: bool
+
+
+Outcome: TypeAlias = FileSent | FileExisting | FileElsewhere | FileFailed
+
+
+class TransferObserver(Protocol):
+    """Told of every step, in the event loop's thread, before the next one is taken; it must be quick."""
+
+    def file_begun(self, file: FileToSend, file_id: str, file_key: str, part_size: int, part_count: int) -> None: ...
+
+    def part_finished(self, file: FileToSend, file_id: str, part_number: int, etag: str, size_bytes: int) -> None: ...
+
+    def about_to_finalize(self, file: FileToSend, file_id: str, content_hash: str) -> None: ...
+
+    def bytes_sent(self, size_bytes: int) -> None: ...
+
+
+@dataclass(slots=True)
+class ReadFile:
+    """A file on its way. `body` is None for a large one; `error` if it could not be read as expected."""
+
+    file: FileToSend
+    body: bytes | None = None
+    content_hash: str | None = None
+    error: SyncError | None = None
+
+
+class ReadAhead:
+    """Gives files to workers, small ones with their bytes. Reading goes on in a thread while others are on the wire."""
+
+    def __init__(self, files: Iterable[FileToSend]) -> None:
+        self._remaining: Iterator[FileToSend] = iter(files)
+        self._ready: list[ReadFile] = []
+        self._lock = asyncio.Lock()
+        self._next: asyncio.Future[list[ReadFile]] | None = None
+
+    async def take(self) -> ReadFile | None:
+        """The next file, or None after the last."""
+        async with self._lock:
+            if not self._ready:
+                task = self._next or self._read_more()
+                self._ready = list(reversed(await task))
+                self._next = self._read_more() if self._ready else None
+            return self._ready.pop() if self._ready else None
+
+    def _read_more(self) -> asyncio.Future[list[ReadFile]]:
+        return asyncio.get_running_loop().run_in_executor(None, read_some, self._remaining)
+
+    async def close(self) -> None:
+        if self._next is not None:
+            await asyncio.wait([self._next])
+
+
+def read_some(files: Iterator[FileToSend]) -> list[ReadFile]:
+    """Read the next few files, bounded by number and bytes."""
+    some: list[ReadFile] = []
+    size = 0
+    for file in islice(files, READ_AHEAD_FILES):
+        some.append(read_small(file))
+        size += file.fingerprint.size_bytes
+        if size >= READ_AHEAD_BYTES:
+            break
+    return some
+
+
+def read_small(file: FileToSend) -> ReadFile:
+    """Read a small file whole, with its hash; a large one is only passed on."""
+    size = file.fingerprint.size_bytes
+    if size > SMALL_BYTES or file.resume is not None:
+        return ReadFile(file)
+    try:
+        descriptor = open_regular(file.path)
+        try:
+            expect(file, fingerprint_of(descriptor))
+            # One byte more than expected tells a file that has grown.
+            body = os.read(descriptor, size + 1)
+            while len(body) < size and (more := os.read(descriptor, size + 1 - len(body))):
+                body += more
+            expect(file, fingerprint_of(descriptor))
+        finally:
+            os.close(descriptor)
+    except SyncError as error:
+        return ReadFile(file, error=error)
+    except OSError as error:
+        return ReadFile(file, error=SourceChanged(f"it can't be read now ({error.strerror})", where=file.path))
+    if len(body) != size:
+        return ReadFile(file, error=_changed(file))
+    return ReadFile(file, body, hash_of(body))
+
+
+def expect(file: FileToSend, found: Fingerprint) -> None:
+    """Raise SourceChanged unless the file is still what it was."""
+    if found != file.fingerprint:
+        raise _changed(file)
+
+
+def _changed(file: FileToSend) -> SourceChanged:
+    return SourceChanged(
+        "it changed while it was being sent", where=file.path, remedy="The next run takes it as it is then."
+    )
+
+
+def hash_of(body: bytes) -> str:
+    """The content hash of bytes in memory."""
+    return blake3(body).hexdigest()
+
+
+class PartSource(Protocol):
+    """The bytes of one part, anew for each attempt. `md5` is that of the last attempt, in hex: S3 answers with it."""
+
+    def chunks(self) -> AsyncIterator[bytes]: ...
+
+    def md5(self) -> str: ...
+
+
+class BytesPart:
+    """A part that is in memory."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield self._body
+
+    def md5(self) -> str:
+        return hashlib.md5(self._body, usedforsecurity=False).hexdigest()
+
+
+class FilePart:
+    """A part of an open file, read in chunks off the loop."""
+
+    def __init__(self, descriptor: int, offset: int, length: int) -> None:
+        self._descriptor = descriptor
+        self._offset = offset
+        self._length = length
+        self._md5 = hashlib.md5(usedforsecurity=False)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Raises SourceChanged if the file ends before the part does."""
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        position, end = self._offset, self._offset + self._length
+        while position < end:
+            chunk = await asyncio.to_thread(self._read, position, min(CHUNK_BYTES, end - position))
+            if not chunk:
+                raise SourceChanged("it became shorter while it was being sent")
+            position += len(chunk)
+            yield chunk
+
+    def md5(self) -> str:
+        return self._md5.hexdigest()
+
+    def _read(self, position: int, length: int) -> bytes:
+        chunk = os.pread(self._descriptor, length, position)
+        self._md5.update(chunk)
+        return chunk

@@ -1,0 +1,125 @@
+"""Opening the state file: location, permissions, pragmas, migrations, and what every SQLite error means to a user.
+
+Owns: the connection. Must not: know what rows mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from metalake_sync.errors import StateError
+from metalake_sync.state.schema import migrations
+
+STATE_FOLDER = ".metalake-sync"
+
+
+def state_path(base_dir: Path, name: str) -> Path:
+    """Where the state of a manifest lives: beside it, never in a data folder."""
+    return base_dir / STATE_FOLDER / f"{name}.db"
+
+
+def prepare_folder(path: Path) -> None:
+    """Create the state's folder for its owner alone, with a note that keeps git out of it."""
+    with _explained(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ignore = path.parent / ".gitignore"
+        if path.parent.name == STATE_FOLDER and not ignore.exists():
+            ignore.write_text("*\n")
+
+
+def open_database(path: Path) -> Database:
+    """Open the state, create it where there is none, and bring its tables up to date.
+
+    Raises StateError when it can't be read, is no state, or was written by a newer version.
+    """
+    prepare_folder(path)
+    with _explained(path):
+        # SQLite gives the -wal and -shm files the permissions of the main file: so that one is made first.
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(path, isolation_level=None, timeout=15.0, check_same_thread=False)
+    try:
+        with explain_errors(path):
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA temp_store = MEMORY")
+            db = Database(connection)
+            unknown = {migration.name for migration in migrations.applied(db)} - _known_migrations(db)
+            if unknown:
+                raise StateError(
+                    "the state was written by a newer version of metalake-sync",
+                    where=str(path),
+                    remedy="Update metalake-sync, or use another state with --state.",
+                )
+            if migrations.pending(db):
+                migrations.apply(db)
+    except BaseException:
+        connection.close()
+        raise
+    return db
+
+
+def _known_migrations(db: Database) -> set[str]:
+    pending = {migration.name for migration in migrations.pending(db)}
+    return pending | {migration.name for migration in migrations._migrations}
+
+
+@contextlib.contextmanager
+def explain_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite says into a StateError with a remedy. Everything that touches the state runs inside."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _explanation(error, path) from error
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """The same for the file system around the state."""
+    try:
+        with explain_errors(path):
+            yield
+    except OSError as error:
+        raise StateError(
+            f"the state can't be opened: {error.strerror or error}",
+            where=str(path),
+            remedy="Make the folder writable, free some space, or put the state elsewhere with --state.",
+        ) from error
+
+
+def _explanation(error: sqlite3.Error, path: Path) -> StateError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    where = str(path)
+    match code:
+        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
+            return StateError(
+                f"the state could not be written ({error}): the disk is full or failing",
+                where=where,
+                remedy="Free some space and run the command again: what was finished is recorded.",
+            )
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return StateError(
+                f"the state is damaged ({error})",
+                where=where,
+                remedy="Move the file away and run the command again: what the lake has already is adopted, not sent.",
+            )
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return StateError(
+                f"the state can't be written ({error})",
+                where=where,
+                remedy="Make the file and its folder writable, or put the state elsewhere with --state.",
+            )
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StateError(
+                "the state is in use by another program",
+                where=where,
+                remedy="Close whatever has the file open and run the command again.",
+            )
+        case _:
+            return StateError(f"the state could not be used ({error})", where=where)

@@ -1,0 +1,56 @@
+"""How names that may be any bytes live in SQLite, and how inodes of 64 bits do.
+
+A name that is UTF-8 is stored as TEXT, so that a person can read the table; any other as a BLOB of its bytes.
+"""
+
+from __future__ import annotations
+
+import os
+
+from metalake_sync.core.facts import Fingerprint
+
+FingerprintRow = tuple[int, int, int, int]
+
+_SIGN_BIT = 1 << 63
+_RANGE = 1 << 64
+
+
+def name_to_db(name: str) -> str | bytes:
+    """A name as SQLite keeps it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name)
+    return name
+
+
+def name_from_db(value: str | bytes) -> str:
+    """The inverse of `name_to_db`."""
+    return value if isinstance(value, str) else os.fsdecode(value)
+
+
+def fingerprint_to_db(fingerprint: Fingerprint) -> FingerprintRow:
+    """SQLite's integers are signed; some file systems use the top bit of the inode."""
+    inode = fingerprint.inode if fingerprint.inode < _SIGN_BIT else fingerprint.inode - _RANGE
+    return fingerprint.size_bytes, fingerprint.mtime_ns, inode, fingerprint.ctime_ns
+
+
+def fingerprint_from_db(size_bytes: int, mtime_ns: int, inode: int, ctime_ns: int) -> Fingerprint:
+    """The inverse of `fingerprint_to_db`."""
+    return Fingerprint(*fingerprint_row(size_bytes, mtime_ns, inode, ctime_ns))
+
+
+def fingerprint_row(size_bytes: int, mtime_ns: int, inode: int, ctime_ns: int) -> FingerprintRow:
+    """A stored fingerprint as the plain tuple that a scan gives."""
+    return size_bytes, mtime_ns, inode if inode >= 0 else inode + _RANGE, ctime_ns
+
+
+def split_path(path: str) -> tuple[str, str]:
+    """A manifest path into its folder ('' at the manifest's own) and its file name."""
+    folder, _, filename = path.rpartition("/")
+    return folder, filename
+
+
+def join_path(folder: str, filename: str) -> str:
+    """The inverse of `split_path`."""
+    return f"{folder}/{filename}" if folder else filename

@@ -1,0 +1,130 @@
+"""What past runs did, and which items failed last.
+
+Owns: history with prior values, and failures. Must not: hold a credential or a signed address.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlite_utils import Database
+
+from metalake_sync.state.names import name_from_db, name_to_db
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A past run. `outcome` is None for one that was killed. Times are ISO 8601 in UTC."""
+
+    id: str
+    command: str
+    started_at: str
+    ended_at: str | None
+    outcome: str | None
+    summary: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRow:
+    """One thing that a run did. `before` and `after` are what an undo would need, as digests or ids."""
+
+    action: str
+    collection: str
+    file: str | None
+    reason: str
+    before: str | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRow:
+    """An item that failed in the last run that tried it. `attempts`: in how many runs in a row."""
+
+    name: str
+    action: str
+    error: str
+    retryable: bool
+    attempts: int
+
+
+class Runs:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._connection: sqlite3.Connection = db.conn
+
+    def begin(self, run_id: str, command: str, started_at: str) -> None:
+        self._db.table("runs").insert({"id": run_id, "command": command, "started_at": started_at})
+
+    def finish(self, run_id: str, ended_at: str, outcome: str, summary: Mapping[str, Any]) -> None:
+        self._db.table("runs").update(
+            run_id, {"ended_at": ended_at, "outcome": outcome, "summary": json.dumps(dict(summary))}
+        )
+
+    def record_actions(self, run_id: str, actions: Iterable[ActionRow]) -> None:
+        self._connection.executemany(
+            "INSERT INTO run_actions (run_id, action, collection, file, reason, before, after)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    run_id,
+                    row.action,
+                    row.collection,
+                    None if row.file is None else name_to_db(row.file),
+                    row.reason,
+                    row.before,
+                    row.after,
+                )
+                for row in actions
+            ],
+        )
+
+    def last(self, limit: int = 10) -> list[RunRow]:
+        """The newest runs first."""
+        rows = self._db.table("runs").rows_where(order_by="started_at desc", limit=limit)
+        return [
+            RunRow(
+                row["id"],
+                row["command"],
+                row["started_at"],
+                row["ended_at"],
+                row["outcome"],
+                json.loads(row["summary"]) if row["summary"] else None,
+            )
+            for row in rows
+        ]
+
+    def record_failures(self, run_id: str, collection: int, failures: Iterable[tuple[str, str, str, bool]]) -> None:
+        """Remember failures, given as name, action, error and whether a later run may succeed."""
+        self._connection.executemany(
+            "INSERT INTO failures (collection, name, action, error, retryable, run_id) VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET error = excluded.error, retryable = excluded.retryable,"
+            " run_id = excluded.run_id, attempts = attempts + 1",
+            [
+                (collection, name_to_db(name), action, error, retryable, run_id)
+                for name, action, error, retryable in failures
+            ],
+        )
+
+    def clear_failures(self, collection: int, names: Iterable[str]) -> None:
+        """These items came through."""
+        self._connection.executemany(
+            "DELETE FROM failures WHERE collection = ? AND name = ?", [(collection, name_to_db(name)) for name in names]
+        )
+
+    def clear_other_failures(self, collection: int, run_id: str) -> None:
+        """Drop failures that this run did not meet again: their items are right, or no longer wanted."""
+        self._connection.execute("DELETE FROM failures WHERE collection = ? AND run_id <> ?", (collection, run_id))
+
+    def failures(self, collection: int) -> list[FailureRow]:
+        rows = self._connection.execute(
+            "SELECT name, action, error, retryable, attempts FROM failures WHERE collection = ? ORDER BY name",
+            (collection,),
+        )
+        return [
+            FailureRow(name_from_db(name), action, error, bool(retryable), attempts)
+            for name, action, error, retryable, attempts in rows
+        ]

@@ -1,0 +1,139 @@
+"""The tables, and how older ones become newer ones.
+
+Owns: migrations. Must not: read or write rows. Every migration is a function of its own and is never edited after a
+release; a state that holds a migration unknown here was written by a newer version and is refused.
+"""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("metalake-sync")
+
+# Names and paths are TEXT where they are UTF-8 and BLOB where they are not (see `names`); so those columns have no
+# declared type, which keeps SQLite from converting them.
+_FIRST_TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE collections (
+    id INTEGER PRIMARY KEY,
+    lake TEXT NOT NULL,
+    type TEXT NOT NULL,
+    name TEXT NOT NULL,
+    lake_id TEXT NOT NULL,
+    storage_path TEXT NOT NULL,
+    head_digest TEXT,
+    UNIQUE (lake, type, name)
+);
+
+CREATE TABLE metadata_sets (digest TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE files (
+    id INTEGER PRIMARY KEY,
+    collection INTEGER NOT NULL REFERENCES collections (id) ON DELETE CASCADE,
+    folder NOT NULL,
+    filename NOT NULL,
+    name NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL,
+    content_hash TEXT NOT NULL,
+    metadata_digest TEXT NOT NULL,
+    lake_id TEXT NOT NULL,
+    unique_name TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    UNIQUE (collection, name)
+);
+CREATE INDEX files_by_folder ON files (collection, folder, filename);
+
+CREATE TABLE annotation_sets (
+    file INTEGER NOT NULL REFERENCES files (id) ON DELETE CASCADE,
+    operation TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    shape_count INTEGER NOT NULL,
+    PRIMARY KEY (file, operation)
+) WITHOUT ROWID;
+
+CREATE TABLE hash_cache (
+    path PRIMARY KEY,
+    size_bytes INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL,
+    content_hash TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE upload_sessions (
+    upload_id TEXT PRIMARY KEY,
+    collection INTEGER NOT NULL REFERENCES collections (id) ON DELETE CASCADE,
+    job_id TEXT NOT NULL,
+    storage TEXT NOT NULL,
+    metadata_digest TEXT NOT NULL,
+    completed INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+
+CREATE TABLE upload_files (
+    upload_id TEXT NOT NULL REFERENCES upload_sessions (upload_id) ON DELETE CASCADE,
+    name NOT NULL,
+    path NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL,
+    file_id TEXT,
+    file_key TEXT,
+    part_size INTEGER,
+    content_hash TEXT,
+    sent INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (upload_id, name)
+) WITHOUT ROWID;
+
+CREATE TABLE upload_parts (
+    file_id TEXT NOT NULL,
+    part_number INTEGER NOT NULL,
+    etag TEXT NOT NULL,
+    PRIMARY KEY (file_id, part_number)
+) WITHOUT ROWID;
+
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY,
+    command TEXT NOT NULL,
+    started_at TEXT NOT NULL,
+    ended_at TEXT,
+    outcome TEXT,
+    summary TEXT
+) WITHOUT ROWID;
+
+CREATE TABLE run_actions (
+    id INTEGER PRIMARY KEY,
+    run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    action TEXT NOT NULL,
+    collection TEXT NOT NULL,
+    file,
+    reason TEXT NOT NULL,
+    before TEXT,
+    after TEXT
+);
+CREATE INDEX run_actions_by_run ON run_actions (run_id);
+
+CREATE TABLE failures (
+    collection INTEGER NOT NULL REFERENCES collections (id) ON DELETE CASCADE,
+    name NOT NULL,
+    action TEXT NOT NULL,
+    error TEXT NOT NULL,
+    retryable INTEGER NOT NULL,
+    run_id TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 1,
+    PRIMARY KEY (collection, name, action)
+) WITHOUT ROWID;
+"""
+
+
+@migrations()
+def first_tables(db: Database) -> None:
+    for statement in _FIRST_TABLES.split(";\n"):
+        if statement.strip():
+            db.execute(statement)

@@ -1,0 +1,67 @@
+"""The state of one manifest as one object: records, hash cache, upload journal and runs over one connection.
+
+Owns: transactions and the serial. One writer at a time (`StateLock`); readers never block it (WAL).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+from metalake_sync.state.database import explain_errors, open_database
+from metalake_sync.state.hash_cache import HashCache
+from metalake_sync.state.journal import UploadJournal
+from metalake_sync.state.records import Records
+from metalake_sync.state.runs import Runs
+
+
+class StateStore:
+    """Opens the state at `path` and closes it as a context manager. Raises StateError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._db = open_database(path)
+        self._connection = self._db.conn
+        self.records = Records(self._db)
+        self.hash_cache = HashCache(self._connection)
+        self.journal = UploadJournal(self._connection)
+        self.runs = Runs(self._db)
+
+    def __enter__(self) -> StateStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[None]:
+        """One transaction: all of the block is recorded, or nothing. SQLite's errors become StateErrors."""
+        with explain_errors(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                # A full disk may have ended the transaction by itself.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    @property
+    def serial(self) -> int:
+        """Grows by one with each run that recorded something, so that a saved plan knows what it was made from."""
+        row = self._connection.execute("SELECT value FROM meta WHERE key = 'serial'").fetchone()
+        return int(row[0]) if row else 0
+
+    def advance_serial(self) -> None:
+        self._connection.execute(
+            "INSERT INTO meta (key, value) VALUES ('serial', '1')"
+            " ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
+        )

@@ -1,0 +1,175 @@
+"""The truth table as readable cases: every row of `tests/core/cases/` is one decision of `core.diff`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from metalake_sync.core.actions import Forget, Rerecord, RerecordHead
+from metalake_sync.core.diff import CollectionRules, OperationPolicy, Verdict, compare, compare_head
+from metalake_sync.core.facts import (
+    AnnotationKind,
+    CollectionKey,
+    CollectionPolicy,
+    DesiredFile,
+    DesiredSet,
+    Fingerprint,
+    MediaType,
+    Origin,
+    RecordedFile,
+    RecordedSet,
+    RemoteFile,
+)
+from metalake_sync.core.metadata import MetadataValues, metadata_set
+from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.core.shapes import EMPTY_SET_DIGEST
+from metalake_sync.core.wording import action_name
+
+CASES = Path(__file__).parent / "cases"
+KEY = CollectionKey(MediaType.IMAGE, "birds")
+
+
+def cases(file: str) -> list[Any]:
+    rows = yaml.safe_load((CASES / file).read_text())
+    return [pytest.param(row, id=row["says"]) for row in rows]
+
+
+def shown(verdict: Verdict) -> dict[str, list[str]]:
+    return {
+        "then": [f"{action_name(action)} {action.reason.value}" for action in verdict.actions],
+        "notes": [note.code.value for note in verdict.notes],
+        "bookkeeping": [
+            {Rerecord: "rerecord", RerecordHead: "rerecord", Forget: "forget"}[type(bookkeeping)]
+            for bookkeeping in verdict.bookkeeping
+        ],
+    }
+
+
+def expected(row: dict[str, Any]) -> dict[str, list[str]]:
+    return {"then": row["then"], "notes": row.get("notes", []), "bookkeeping": row.get("bookkeeping", [])}
+
+
+def fingerprint(size_bytes: int, mtime_ns: int = 1) -> Fingerprint:
+    return Fingerprint(size_bytes, mtime_ns, 1, 1)
+
+
+def file_row(row: dict[str, Any]) -> tuple[DesiredFile | None, RecordedFile | None, RemoteFile | None]:
+    desired = recorded = remote = None
+    if "desired" in row:
+        content, size = row["desired"].split("@")
+        desired = DesiredFile("a.jpg", "a.jpg", fingerprint(int(size)), metadata_set({}), content)
+    if "recorded" in row:
+        found = re.fullmatch(r"(\w)@(\d+) #(\d)( \(adopted\))?", row["recorded"])
+        assert found, row["recorded"]
+        content, size, lake_id, adopted = found.groups()
+        recorded = RecordedFile(
+            "a.jpg",
+            "a.jpg",
+            fingerprint(int(size)),
+            content,
+            metadata_set({}).digest,
+            lake_id,
+            "birds_a.jpg",
+            Origin.ADOPTED if adopted else Origin.UPLOADED,
+        )
+    if "remote" in row:
+        lake_id, _, size = row["remote"].removeprefix("#").partition(" @")
+        remote = RemoteFile("a.jpg", lake_id, "birds_a.jpg", int(size) if size else None)
+    return desired, recorded, remote
+
+
+@pytest.mark.parametrize("row", cases("files.yaml"))
+def test_files(row: dict[str, Any]) -> None:
+    rules = CollectionRules(KEY, CollectionPolicy(**row.get("policy", {})), lambda _: {})
+    verdict = compare(rules, *file_row(row), filtered_out=row.get("filtered_out", False))
+    assert shown(verdict) == expected(row)
+
+
+def digest(name: str) -> str:
+    return EMPTY_SET_DIGEST if name == "empty" else name
+
+
+@pytest.mark.parametrize("row", cases("metadata_and_annotations.yaml"))
+def test_metadata_and_annotations(row: dict[str, Any]) -> None:
+    desired, recorded = row["desired"], row["recorded"]
+    written: MetadataValues = recorded.get("metadata", {})
+    human = AnnotationKind.HUMAN
+    rules = CollectionRules(
+        KEY,
+        CollectionPolicy(**row.get("policy", {})),
+        lambda _: written,
+        {name: OperationPolicy(human, **options) for name, options in row.get("operations", {}).items()},
+    )
+    verdict = compare(
+        rules,
+        DesiredFile(
+            "a.jpg",
+            "a.jpg",
+            fingerprint(10, 2 if desired.get("touched") else 1),
+            metadata_set(desired.get("metadata", {})),
+            "A",
+            {name: DesiredSet(name, human, digest(x), 1) for name, x in desired.get("sets", {}).items()},
+        ),
+        RecordedFile(
+            "a.jpg",
+            "a.jpg",
+            fingerprint(10),
+            "A",
+            metadata_set(written).digest,
+            "1",
+            "birds_a.jpg",
+            Origin(recorded.get("origin", "uploaded")),
+            {name: RecordedSet(name, human, digest(x), 1) for name, x in recorded.get("sets", {}).items()},
+        ),
+        RemoteFile("a.jpg", "1", "birds_a.jpg"),
+    )
+    assert shown(verdict) == expected(row)
+
+
+def test_a_new_file_brings_its_annotation_sets_and_no_empty_one() -> None:
+    human = AnnotationKind.HUMAN
+    sets = {"op": DesiredSet("op", human, "X", 3), "none": DesiredSet("none", human, EMPTY_SET_DIGEST, 0)}
+    desired = DesiredFile("a.jpg", "a.jpg", fingerprint(10), metadata_set({"a": 1}), None, sets)
+    rules = CollectionRules(KEY, CollectionPolicy(), lambda _: None)
+    assert shown(compare(rules, desired, None, None))["then"] == ["upload new", "annotate new"]
+
+
+def test_metadata_whose_prior_values_are_lost_is_written_whole() -> None:
+    desired = DesiredFile("a.jpg", "a.jpg", fingerprint(10), metadata_set({"a": 1}), "A")
+    recorded = RecordedFile("a.jpg", "a.jpg", fingerprint(10), "A", "lost", "1", "birds_a.jpg", Origin.UPLOADED)
+    rules = CollectionRules(KEY, CollectionPolicy(), lambda _: None)
+    verdict = compare(rules, desired, recorded, RemoteFile("a.jpg", "1", "birds_a.jpg"))
+    assert shown(verdict)["then"] == ["update_metadata metadata_changed"]
+
+
+def test_a_plan_counts_what_is_wanted_and_left_alone() -> None:
+    plan = CollectionPlan(KEY, CollectionPolicy())
+    for row in yaml.safe_load((CASES / "files.yaml").read_text()):
+        rules = CollectionRules(KEY, CollectionPolicy(**row.get("policy", {})), lambda _: {})
+        plan.take(compare(rules, *file_row(row)), wanted="desired" in row)
+    assert plan.unchanged == 2, "the one that is as recorded, and the one whose change is kept away"
+    assert plan.unmanaged == 3, "the three that are in the lake and were not adopted"
+
+
+@pytest.mark.parametrize(
+    ("head", "exists", "before", "then"),
+    [
+        ({"a": 1}, False, None, "create_collection new"),
+        ({}, False, None, "create_collection new"),
+        ({"a": 1}, True, None, "update_metadata metadata_changed"),
+        ({}, True, None, None),
+        ({"a": 1}, True, {"a": 1}, None),
+        ({"a": 2}, True, {"a": 1}, "update_metadata metadata_changed"),
+        ({}, True, {"a": 1}, "rerecord"),
+    ],
+)
+def test_collection_heads(head: dict[str, Any], exists: bool, before: dict[str, Any] | None, then: str | None) -> None:
+    rules = CollectionRules(KEY, CollectionPolicy(), lambda _: before)
+    digest_before = None if before is None else metadata_set(before).digest
+    verdict = compare_head(rules, metadata_set(head), exists=exists, written_digest=digest_before)
+    seen = shown(verdict)
+    assert seen["then"] + seen["bookkeeping"] == ([then] if then else [])

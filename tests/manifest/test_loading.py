@@ -1,0 +1,243 @@
+"""A manifest is loaded as a whole, or all of its mistakes are told at once."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from metalake_sync.errors import ExitCode, Location, ManifestError, ManifestErrors
+from metalake_sync.manifest import load_manifest
+from tests.manifest.conftest import HEAD, Desk
+
+FULL = """\
+version: 1
+name: bccd
+remote:
+  url: ${LAYERNEXT_URL:-embedded:.metalake}
+  api_key: ${LAYERNEXT_API_KEY}
+  secret: ${LAYERNEXT_SECRET}
+defaults:
+  metadata: {Camera Id: CAM_0001}
+collections:
+  - name: bccd-train
+    type: image
+    storage_prefix: medical/bccd
+    metadata: {Captured Location: Winnipeg, Tags: ["#blood"]}
+    metadata_scope: files
+    metadata_override: false
+    folders:
+      - path: images
+        include: ["*.jpg"]
+        exclude: ["*_draft*"]
+        recursive: true
+        naming: name
+        metadata: {split: train}
+    files: [extra/one.jpg]
+    file_metadata:
+      - metadata.json
+      - {match: "*_night.jpg", metadata: {Tags: [night]}}
+    annotations:
+      - operation: bccd_human
+        kind: human
+        source: annotations.json
+        format: metalake
+        normalized: false
+        mode: replace
+        strict: false
+        labels: {map: {rbc: RBC}, allow: [RBC, WBC, Platelets]}
+    on_change: replace
+    adopt: match
+    tags: own
+    prune: false
+    prevent_destroy: false
+"""
+
+TEN_MISTAKES = """\
+version: 1
+nmae: birds
+remote:
+  url: lake.example.com
+  api_key: ${LAYERNEXT_API_KEY}
+  secret: ${LAYERNEXT_SECRET}
+collections:
+  - name: birds
+    type: imgae
+    metadata: {Taken: 2024-01-31}
+    folders:
+      - path: ""
+        recursive: perhaps
+    annotations:
+      - {operation: a, source: a.json}
+  - name: films
+    type: video
+    name: clips
+  - name: 2024
+    type: other
+  - name: films
+    type: video
+"""
+
+
+def test_every_key_of_a_full_manifest_comes_out_as_it_was_written(desk: Desk) -> None:
+    loaded = desk.load(FULL)
+    (collection,) = loaded.collections
+    (folder,), (annotation,) = collection.folders, collection.annotations
+    assert loaded.name == "bccd"
+    assert loaded.source == "birds.yaml"
+    assert loaded.base_dir == desk.folder
+    assert loaded.warnings == ()
+    assert loaded.model.remote.url == "embedded:.metalake"
+    assert (collection.name, collection.type, collection.storage_prefix) == ("bccd-train", "image", "medical/bccd")
+    assert (folder.path, folder.include, folder.exclude, folder.recursive, folder.naming, folder.metadata) == (
+        "images",
+        ["*.jpg"],
+        ["*_draft*"],
+        True,
+        "name",
+        {"split": "train"},
+    )
+    assert collection.files == ("extra/one.jpg",)
+    metadata_file, pattern = collection.file_metadata
+    assert metadata_file == "metadata.json"
+    assert not isinstance(pattern, str)
+    assert (pattern.match, pattern.metadata) == ("*_night.jpg", {"Tags": ["night"]})
+    assert (annotation.operation, annotation.kind, annotation.source, annotation.format) == (
+        "bccd_human",
+        "human",
+        "annotations.json",
+        "metalake",
+    )
+    assert annotation.labels.rename == {"rbc": "RBC"}
+    assert annotation.labels.allow == ["RBC", "WBC", "Platelets"]
+
+
+def test_ten_different_mistakes_are_told_at_once_each_with_its_line_and_column(desk: Desk) -> None:
+    environment = {"LAYERNEXT_API_KEY": "key", "LAYERNEXT_SECRET": "secret"}
+    assert desk.mistakes(TEN_MISTAKES, environment=environment) == [
+        "birds.yaml:2:1: unknown key 'nmae'. Did you mean 'name'?",
+        "birds.yaml:4:8: 'url' is no address of a lake. Write https://HOST, or embedded:DIR.",
+        "birds.yaml:9:11: 'type' is 'imgae'. It takes image, video or other; did you mean image?",
+        "birds.yaml:10:23: '2024-01-31' reads as a date, and JSON has none."
+        ' If it is a text, put it in quotes: "2024-01-31".',
+        "birds.yaml:12:15: 'path' is empty. Give it a value, or take the line out.",
+        "birds.yaml:13:20: 'recursive' is 'perhaps'. It takes true or false.",
+        "birds.yaml:15:9: 'kind' is missing. Add 'kind'.",
+        "birds.yaml:18:5: the key 'name' stands here a second time; the first is in line 16. Keep one of them.",
+        "birds.yaml:19:11: 'name' is the number 2024. It takes a text: put it in quotes.",
+        "birds.yaml:21:11: collection 'films' of type video stands here a second time; the first is at"
+        " birds.yaml:16:11. Make one block of the two, or give one of them another name.",
+    ]
+
+
+def test_a_manifest_with_mistakes_is_a_mistake_in_usage(desk: Desk) -> None:
+    with pytest.raises(ManifestErrors) as caught:
+        desk.load("version: 1")
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
+def test_a_key_path_has_a_place_and_what_is_not_written_has_that_of_what_is_around_it(desk: Desk) -> None:
+    loaded = desk.load(FULL)
+    assert loaded.where("collections", 0, "folders", 0, "path") == Location("birds.yaml", 17, 15)
+    assert loaded.where("collections", 0, "annotations", 0, "labels", "allow", 1) == Location("birds.yaml", 35, 48)
+    assert loaded.where("collections", 0, "folders", 7, "path") == loaded.where("collections", 0, "folders")
+    assert loaded.where("downloads") == Location("birds.yaml", 1, 1)
+
+
+def test_a_secret_in_the_manifest_itself_draws_a_warning_that_does_not_repeat_it(desk: Desk) -> None:
+    loaded = desk.load(
+        "version: 1\nremote:\n  url: https://lake.example\n  api_key: ${KEY:-k3y-literal}\n  secret: s3cret-literal\n",
+    )
+    assert [(warning.code, warning.where) for warning in loaded.warnings] == [
+        ("literal_secret", Location("birds.yaml", 4, 12)),
+        ("literal_secret", Location("birds.yaml", 5, 11)),
+    ]
+    assert "literal}" not in str(loaded.warnings)
+    assert "k3y" not in str(loaded.warnings)
+    assert "s3cret" not in str(loaded.warnings)
+
+
+def test_nothing_that_is_printed_of_a_loaded_manifest_holds_a_credential(desk: Desk) -> None:
+    text = "version: 1\nremote:\n  url: https://lake.example\n  api_key: k3y-literal\n  secret: ${S}\n"
+    loaded = desk.load(text, variables={"S": "from-the-shell"})
+    for printed in (repr(loaded), repr(loaded.model), str(loaded.model), repr(loaded._tree)):
+        assert "k3y-literal" not in printed
+        assert "from-the-shell" not in printed
+
+
+@pytest.mark.parametrize("written", ["12345678", "[12345678]", "{a: 12345678}", "true"])
+def test_no_mistake_about_a_credential_repeats_it(desk: Desk, written: str) -> None:
+    text = f"version: 1\nremote:\n  url: https://lake.example\n  api_key: {written}\n  secret: {written}\n"
+    told = "\n".join(desk.mistakes(text))
+    assert "birds.yaml:4:12: 'api_key' is a " in told
+    assert written not in told
+
+
+def test_an_address_with_a_password_is_refused_and_not_repeated(desk: Desk) -> None:
+    text = "version: 1\nremote: {url: 'https://me:hunter2@lake.example', api_key: '${K}', secret: '${K}'}\n"
+    (told,) = desk.mistakes(text, variables={"K": "k"})
+    assert told == "birds.yaml:2:15: 'url' carries more than an address. Give 'api_key' and 'secret' instead."
+
+
+def test_a_manifest_without_collections_is_one(desk: Desk) -> None:
+    assert desk.load(HEAD).collections == ()
+
+
+# Whatever is handed in, what comes out is a manifest or its mistakes.
+
+LINES = st.lists(
+    st.tuples(
+        st.sampled_from(["", "  ", "    ", "      ", "- ", "  - ", "    - "]),
+        st.sampled_from(
+            [*FULL.split(), "<<: *a", "&a", "*a", "${X}", "${", "$${X}", "!!set", "~", "[", "}", "007", ""]
+        ),
+        st.sampled_from(["", ":", ": ", ": 1", ": ~", ": [a, 1]", ": {a: b}", " &a", ": *a", ": .inf", ": '"]),
+    ).map("".join),
+    max_size=12,
+).map("\n".join)
+
+EVERY_EXAMPLE = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def only_mistakes(source: str, stdin: io.StringIO | None = None) -> None:
+    told: tuple[ManifestError, ...] | None = None
+    try:
+        load_manifest(source, environment={"X": "x"}, stdin=stdin)
+    except ManifestErrors as errors:
+        told = errors.errors
+    assert told is None or told
+    for mistake in told or ():
+        assert isinstance(mistake.where, Location)
+        assert mistake.remedy
+
+
+@given(text=st.one_of(st.text(st.characters()), LINES, LINES.map(HEAD.__add__)))
+@example(text="a: \ud800")
+@example(text="a: \x00")
+@example(text='{"a": *x, <<: 3}')
+@example(text=HEAD + "collections: {a: b}")
+@example(text=HEAD + "defaults: []\ncollections: [[], 3, {annotations: [3, {operation: []}]}]")
+@EVERY_EXAMPLE
+def test_any_text_gives_a_manifest_or_mistakes_with_places(text: str) -> None:
+    only_mistakes("-", io.StringIO(text))
+
+
+@given(
+    data=st.one_of(st.binary(), LINES.map(str.encode), LINES.map(HEAD.__add__).map(lambda text: text.encode("utf-16")))
+)
+@EVERY_EXAMPLE
+def test_any_bytes_give_a_manifest_or_mistakes_with_places(tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "any.yaml"
+    file.write_bytes(data)
+    only_mistakes(str(file))
+
+
+@given(first=LINES, second=LINES)
+@EVERY_EXAMPLE
+def test_any_two_files_give_a_manifest_or_mistakes_with_places(tmp_path: Path, first: str, second: str) -> None:
+    (tmp_path / "a.yaml").write_text(HEAD + first)
+    (tmp_path / "b.yaml").write_text(second)
+    only_mistakes(str(tmp_path))

@@ -1,0 +1,64 @@
+"""Metadata holds what the lake takes; each mistake stands at its own field."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.manifest.conftest import HEAD, Desk
+
+
+def test_metadata_takes_everything_that_json_has(desk: Desk) -> None:
+    text = HEAD + "defaults: {metadata: {A: a, B: 1, C: 1.5, D: true, E: [1, [x]], F: {x: {y: ~}}, no: no}}\n"
+    assert desk.load(text).model.defaults.metadata == {
+        "A": "a",
+        "B": 1,
+        "C": 1.5,
+        "D": True,
+        "E": [1, ["x"]],
+        "F": {"x": {"y": None}},
+        "no": "no",
+    }
+
+
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ("{A: ~}", "birds.yaml:4:17: 'A' has no value. The lake's protocol removes no field"),
+        ("{'': x}", "birds.yaml:4:18: '' has no name. Name the field."),
+        ("{Tags: a}", "birds.yaml:4:20: 'Tags' is no list. Write Tags: [night, rain]."),
+        ("{Tags: ~}", "birds.yaml:4:20: 'Tags' is no list."),
+        ("{Tags: [a, '']}", "birds.yaml:4:24: entry 2 of 'Tags' is empty."),
+        ("{Tags: [a, 2024]}", "birds.yaml:4:24: entry 2 of 'Tags' is no text. Put the tag in quotes."),
+        ("{A: 2024-01-31}", "birds.yaml:4:17: '2024-01-31' reads as a date"),
+        ("{A: .nan}", "birds.yaml:4:17: '.nan' is no number that JSON knows."),
+        ("[a]", "birds.yaml:4:13: 'metadata' is a list. It takes a mapping of keys to values."),
+    ],
+)
+def test_what_the_lake_does_not_take_is_told_at_its_field(desk: Desk, metadata: str, told: str) -> None:
+    (mistake,) = desk.mistakes(HEAD + f"defaults:\n  metadata: {metadata}\n")
+    assert told in mistake
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "defaults: {metadata: {A: ~}}",
+        "collections: [{name: x, type: image, metadata: {A: ~}}]",
+        "collections: [{name: x, type: image, folders: [{path: a, metadata: {A: ~}}]}]",
+        "collections: [{name: x, type: image, file_metadata: [{match: a, metadata: {A: ~}}]}]",
+    ],
+)
+def test_every_metadata_block_is_held_to_the_same_rules(desk: Desk, place: str) -> None:
+    (mistake,) = desk.mistakes(HEAD + place)
+    assert f"birds.yaml:3:{place.index('~') + 1}: 'A' has no value." in mistake
+
+
+def test_all_mistakes_of_a_block_are_told(desk: Desk) -> None:
+    assert len(desk.mistakes(HEAD + "defaults: {metadata: {A: ~, B: ~, Tags: [1, 2]}}\n")) == 4
+
+
+def test_bytes_that_are_no_text_can_not_be_sent(desk: Desk) -> None:
+    text = HEAD + "defaults: {metadata: {A: '${X}', Tags: ['${X}']}}\n"
+    told = desk.mistakes(text, environment={"X": b"\xff".decode("utf-8", "surrogateescape")})
+    assert "'A' holds bytes that are no UTF-8" in told[0]
+    assert "entry 1 of 'Tags' holds bytes that are no UTF-8" in told[1]

@@ -1,0 +1,162 @@
+"""What each key takes, and what it is when it is left out."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.manifest.conftest import HEAD, Desk
+
+CREDENTIALS = "api_key: k, secret: s"
+
+
+def collection(more: str) -> str:
+    return HEAD + f"collections:\n  - {{name: x, type: image, {more}}}\n"
+
+
+def test_what_is_left_out_has_the_defaults_of_the_reference(desk: Desk) -> None:
+    text = collection("folders: [{path: a}], annotations: [{operation: o, kind: human, source: s}]")
+    (one,) = desk.load(text).collections
+    assert (one.metadata_scope, one.metadata_override, one.on_change, one.adopt, one.tags) == (
+        "files",
+        False,
+        "replace",
+        "match",
+        "own",
+    )
+    assert (one.prune, one.prevent_destroy, one.storage_prefix) == (False, False, None)
+    assert (one.folders[0].naming, one.folders[0].recursive, one.folders[0].include) == ("name", True, [])
+    annotation = one.annotations[0]
+    assert (annotation.normalized, annotation.mode, annotation.strict, annotation.format) == (
+        False,
+        "replace",
+        False,
+        None,
+    )
+    assert (annotation.labels.rename, annotation.labels.allow) == ({}, [])
+
+
+@pytest.mark.parametrize(("written", "meant"), [("true", True), ("false", False), ("convert", "convert")])
+def test_normalized_takes_three_words(desk: Desk, written: str, meant: object) -> None:
+    text = collection(f"annotations: [{{operation: o, kind: human, source: s, normalized: {written}}}]")
+    assert desk.load(text).collections[0].annotations[0].normalized == meant
+
+
+def test_a_source_is_one_text_or_several(desk: Desk) -> None:
+    text = collection(
+        "annotations: [{operation: o, kind: human, source: a}, {operation: o, kind: human, source: [a, b]}]"
+    )
+    assert [one.source for one in desk.load(text).collections[0].annotations] == ["a", ["a", "b"]]
+
+
+def test_a_command_is_split_as_a_shell_would(desk: Desk) -> None:
+    text = (
+        "version: 1\nremote: {url: embedded:x, api_key_command: \"pass show 'my lake'\", secret_command: [a, 'b c']}\n"
+    )
+    remote = desk.load(text).model.remote
+    assert (remote.api_key_command, remote.secret_command) == (["pass", "show", "my lake"], ["a", "b c"])
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("files: ['']", "birds.yaml:4:36: entry 1 of 'files' is empty."),
+        ('files: ["a\\0b"]', "birds.yaml:4:36: entry 1 of 'files' holds a zero byte."),
+        ("files: a.jpg", "birds.yaml:4:35: 'files' is 'a.jpg'. It takes a list, also of one: put it in [ ]."),
+        ("storage_prefix: ' '", "birds.yaml:4:44: 'storage_prefix' is empty."),
+        (
+            "folders: [{path: a, include: [7]}]",
+            "entry 1 of 'include' is the number 7. It takes a text: put it in quotes.",
+        ),
+        ("folders: [{path: true}]", "'path' is true. It takes a text: put it in quotes."),
+        ("folders: [{path: ~}]", "'path' is empty. It takes a text."),
+        ("folders: [{path: a, naming: paths}]", "It takes name or path; did you mean path?"),
+        ("folders: {path: a}", "'folders' is a mapping. It takes a list."),
+        ("folders: [a]", "entry 1 of 'folders' is 'a'. It takes a mapping of keys to values."),
+        ("folders: [{}]", "birds.yaml:4:38: 'path' is missing. Add 'path'."),
+        ("prune: 7", "birds.yaml:4:35: 'prune' is the number 7. It takes true or false."),
+        ("adopt: takeover", "It takes match, take_over or never; did you mean take_over?"),
+        ("on_change: true", "'on_change' is true. It takes replace, keep or fail."),
+        ("tags: [a]", "'tags' is a list. It takes own or exact."),
+        ("file_metadata: [7]", "entry 1 of 'file_metadata' is neither a text nor a mapping."),
+        ("file_metadata: [{match: '*'}]", "birds.yaml:4:44: 'metadata' is missing. Add 'metadata'."),
+        ("annotations: [{operation: '', kind: human, source: s}]", "'operation' is empty."),
+        ("annotations: [{operation: o, kind: human, source: []}]", "'source' names no source."),
+        ("annotations: [{operation: o, kind: human, source: ['']}]", "entry 1 of 'source' is empty."),
+        ("annotations: [{operation: o, kind: human, source: 7}]", "'source' is neither a text nor a list."),
+        (
+            "annotations: [{operation: o, kind: human, source: s, format: coco}]",
+            "'format' is 'coco'. It takes metalake.",
+        ),
+        (
+            "annotations: [{operation: o, kind: human, source: s, normalized: convrt}]",
+            "'normalized' is 'convrt'. It takes true, false or convert; did you mean convert?",
+        ),
+        (
+            "annotations: [{operation: o, kind: human, source: s, labels: {map: {a: 1}}}]",
+            "'a' is the number 1. It takes a text: put it in quotes.",
+        ),
+        (
+            "annotations: [{operation: o, kind: human, source: s, labels: {rename: {}}}]",
+            "unknown key 'rename'. The keys here are map and allow.",
+        ),
+    ],
+)
+def test_what_a_key_does_not_take_is_told_once_and_plainly(desk: Desk, more: str, told: str) -> None:
+    (mistake,) = desk.mistakes(collection(more))
+    assert told in mistake
+
+
+@pytest.mark.parametrize("name", ["''", "'  '", '"a\\tb"', '"a\\x85b"'])
+def test_a_collection_has_a_name_that_can_be_read(desk: Desk, name: str) -> None:
+    (mistake,) = desk.mistakes(HEAD + f"collections: [{{name: {name}, type: image}}]")
+    assert mistake.startswith("birds.yaml:3:22: 'name' ")
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "'" + "x" * 201 + "'"])
+def test_a_manifest_has_a_name_that_a_file_can_have(desk: Desk, name: str) -> None:
+    (mistake,) = desk.mistakes(HEAD + f"name: {name}\n")
+    assert mistake.startswith("birds.yaml:3:7: 'name' can't be the name of a file.")
+
+
+@pytest.mark.parametrize("url", ["https://lake.example", "http://127.0.0.1:8000/", "embedded:/var/lake"])
+def test_an_address_is_a_lake_far_away_or_built_in(desk: Desk, url: str) -> None:
+    assert desk.load(f"version: 1\nremote: {{url: '{url}', {CREDENTIALS}}}\n").model.remote.url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["lake.example", "ftp://lake", "https://", "https://a b", "https://a:port", "https://[", "x"]
+)
+def test_other_addresses_are_refused(desk: Desk, url: str) -> None:
+    (mistake,) = desk.mistakes(f"version: 1\nremote: {{url: '{url}', {CREDENTIALS}}}\n")
+    assert mistake == "birds.yaml:2:15: 'url' is no address of a lake. Write https://HOST, or embedded:DIR."
+
+
+@pytest.mark.parametrize("rest", ["me@lake", "me:pw@lake", "lake?token=1", "lake#x"])
+def test_an_address_is_nothing_more(desk: Desk, rest: str) -> None:
+    (mistake,) = desk.mistakes(f"version: 1\nremote: {{url: 'https://{rest}', {CREDENTIALS}}}\n")
+    assert "'url' carries more than an address" in mistake
+
+
+def test_an_embedded_lake_has_a_folder(desk: Desk) -> None:
+    (mistake,) = desk.mistakes("version: 1\nremote: {url: 'embedded:'}\n")
+    assert mistake == "birds.yaml:2:15: 'url' names no folder. Write embedded:.metalake."
+
+
+@pytest.mark.parametrize(
+    ("command", "told"), [("'a \"b'", "ends inside quotes"), ("''", "is empty"), ("[]", "is empty")]
+)
+def test_a_command_that_says_nothing_is_refused(desk: Desk, command: str, told: str) -> None:
+    (mistake,) = desk.mistakes(f"version: 1\nremote: {{url: embedded:x, api_key_command: {command}}}\n")
+    assert f"'api_key_command' {told}" in mistake
+
+
+def test_what_every_manifest_says_is_asked_for(desk: Desk) -> None:
+    assert desk.mistakes("name: x\n") == [
+        "birds.yaml:1:1: 'version' is missing. Add 'version: 1'.",
+        "birds.yaml:1:1: 'remote' is missing. Add 'remote: {url: …}'; embedded:.metalake is a lake of its own.",
+    ]
+
+
+def test_another_version_is_refused(desk: Desk) -> None:
+    (mistake,) = desk.mistakes(HEAD.replace("version: 1", "version: 2"))
+    assert mistake == "birds.yaml:1:10: 'version' is the number 2. It takes 1."

@@ -1,0 +1,116 @@
+"""The JSON Schema takes what the models take, and stands in `schemas/` as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from pydantic import BaseModel
+
+from metalake_sync.manifest import models
+from metalake_sync.manifest.schema import manifest_json_schema, manifest_schema_text
+from metalake_sync.manifest.starter import STARTER_MANIFEST
+from tests.manifest.conftest import HEAD, Desk
+from tests.manifest.test_loading import FULL, TEN_MISTAKES
+
+ROOT = Path(__file__).parents[2]
+
+
+def mistakes(text: str) -> list[str]:
+    validator = Draft202012Validator(manifest_json_schema())
+    return [error.message for error in validator.iter_errors(yaml.safe_load(text))]
+
+
+def models_of_the_manifest() -> Iterator[type[BaseModel]]:
+    for model in vars(models).values():
+        if isinstance(model, type) and issubclass(model, models.Model) and model is not models.Model:
+            yield model
+
+
+def test_the_schema_is_a_schema() -> None:
+    Draft202012Validator.check_schema(manifest_json_schema())
+
+
+def test_the_file_is_in_step_with_the_models() -> None:
+    file = ROOT / "schemas" / "manifest.schema.json"
+    assert file.read_text() == manifest_schema_text(), "run: make schemas"
+
+
+@pytest.mark.parametrize("text", [FULL, STARTER_MANIFEST, HEAD])
+def test_valid_manifests_pass(text: str) -> None:
+    assert mistakes(text) == []
+
+
+def test_the_examples_pass() -> None:
+    examples = sorted((ROOT / "examples").glob("*/manifest.yaml"))
+    assert examples
+    for example in examples:
+        assert mistakes(example.read_text()) == [], example
+
+
+def test_variables_stand_for_booleans_and_fixed_words() -> None:
+    text = """\
+version: ${V}
+remote: {url: "${URL}"}
+defaults: {prune: "${P}", type: "${T}", on_change: "a-${C:-keep}"}
+collections:
+  - name: x
+    folders: [{path: "${HOME}", recursive: "${R}", naming: "${N}"}]
+    annotations: [{operation: o, kind: "${K}", source: [a, b], normalized: "${N}", format: "${F}"}]
+"""
+    assert mistakes(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEN_MISTAKES.replace("2024-01-31", "x"),
+        HEAD + "defaults: {prune: perhaps}",
+        HEAD + "defaults: {type: imgae}",
+        HEAD + "defaults: {metadata: {A: ~}}",
+        HEAD + "defaults: {metadata: {Tags: x}}",
+        HEAD + "defaults: {annotations: [{operation: o, kind: human, source: []}]}",
+        HEAD + "downloads: []",
+        "version: 2\nremote: {url: embedded:x}",
+        "version: 1",
+    ],
+)
+def test_mistakes_do_not_pass(text: str) -> None:
+    assert mistakes(text)
+
+
+def test_every_key_is_described_for_editors() -> None:
+    for model in models_of_the_manifest():
+        for name, field in model.model_fields.items():
+            assert field.description, f"{model.__name__}.{name}"
+
+
+def test_no_key_carries_a_title_that_only_repeats_it() -> None:
+    def titles(part: Any) -> Iterator[str]:
+        if isinstance(part, dict):
+            yield from (part["title"],) if isinstance(part.get("title"), str) else ()
+            for value in part.values():
+                yield from titles(value)
+
+    assert list(titles(manifest_json_schema())) == ["metalake-sync manifest"]
+
+
+def test_every_key_is_in_the_reference() -> None:
+    reference = (ROOT / "docs" / "manifest.md").read_text()
+    for model in models_of_the_manifest():
+        for name, field in model.model_fields.items():
+            assert f"`{field.alias or name}`" in reference, f"{model.__name__}.{name}"
+
+
+def test_the_manifests_in_the_reference_are_valid(desk: Desk) -> None:
+    reference = (ROOT / "docs" / "manifest.md").read_text()
+    examples = re.findall(r"^```yaml\n(.*?)^```", reference, re.MULTILINE | re.DOTALL)
+    assert len(examples) > 2
+    for example in examples:
+        desk.load(example)
+        assert mistakes(example) == []

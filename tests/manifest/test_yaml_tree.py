@@ -1,0 +1,127 @@
+"""YAML becomes plain values with places, and what is broken or endless is refused where it stands."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from metalake_sync.errors import Location, ManifestError
+from metalake_sync.manifest.scalars import NODE_LIMIT
+from metalake_sync.manifest.variables import Variables
+from metalake_sync.manifest.yaml_tree import Tree, parse
+
+
+def read(text: str) -> Tree:
+    return parse(text, "a.yaml", Variables({"A": "x: [1]"}, {}))
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(ManifestError) as caught:
+        read(text)
+    return str(caught.value)
+
+
+def mistakes(text: str) -> list[str]:
+    return [str(error) for error in read(text).errors]
+
+
+def test_every_value_and_every_key_has_a_place() -> None:
+    tree = read("a:\n  - b: 1\n    c: x\n")
+    assert tree.value == {"a": [{"b": 1, "c": "x"}]}
+    assert tree.places[("a", 0, "c")] == Location("a.yaml", 3, 8)
+    assert tree.keys[("a", 0, "c")] == Location("a.yaml", 3, 5)
+
+
+def test_columns_count_characters_and_not_bytes() -> None:
+    assert read("{ä😀: 1, b: 2}").places[("b",)] == Location("a.yaml", 1, 12)
+
+
+def test_a_key_that_stands_twice_names_both_lines() -> None:
+    assert mistakes("a: 1\nb: 2\na: 3\n") == [
+        "a.yaml:3:1: the key 'a' stands here a second time; the first is in line 1. Keep one of them."
+    ]
+
+
+def test_keys_are_texts_however_they_look() -> None:
+    assert read("{no: 1, 7: 2, true: 3, 2024-01-01: 4}").value == {"no": 1, "7": 2, "true": 3, "2024-01-01": 4}
+
+
+def test_a_key_that_is_a_list_is_refused() -> None:
+    assert mistakes("? [a]\n: b\n") == ["a.yaml:1:3: a key is a text. Write it as 'key: value'."]
+
+
+def test_a_value_from_a_variable_adds_no_structure() -> None:
+    assert read("a: ${A}").value == {"a": "x: [1]"}
+
+
+def test_aliases_and_merge_keys_are_expanded() -> None:
+    tree = read("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: {<<: [{y: 4}, *a]}\nd: *a\n")
+    assert tree.errors == []
+    assert tree.value["b"] == {"x": 1, "y": 3}
+    assert tree.value["c"] == {"x": 1, "y": 4}
+    assert tree.value["d"] == {"x": 1, "y": 2}
+    assert tree.places[("b", "x")] == Location("a.yaml", 1, 11)
+
+
+def test_a_merge_key_takes_mappings_only() -> None:
+    assert mistakes("a: {<<: 3, x: 1}") == [
+        "a.yaml:1:9: '<<' takes a mapping, or a list of mappings. Write <<: *anchor."
+    ]
+
+
+@pytest.mark.parametrize("tag", ["!!python/object:os.system", "!!set", "!!binary", "!mine"])
+@pytest.mark.parametrize("value", ["{}", "[]", "x"])
+def test_tags_are_refused(tag: str, value: str) -> None:
+    (told,) = mistakes(f"a: {tag} {value}")
+    assert told.startswith("a.yaml:1:4: the tag ")
+
+
+def bomb(merge: bool) -> str:
+    lines = ["a0: &a0 {x: 1}" if merge else "a0: &a0 [x, x]"]
+    for level in range(1, 40):
+        others = ", ".join([f"*a{level - 1}"] * 9)
+        lines.append(f"a{level}: &a{level} " + (f"{{<<: [{others}]}}" if merge else f"[{others}]"))
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_a_document_that_explodes_is_refused_before_it_does(merge: bool) -> None:
+    began = time.monotonic()
+    assert "the manifest holds too much once its aliases are expanded. The limit is 200,000 values." in refusal(
+        bomb(merge)
+    )
+    assert time.monotonic() - began < 20
+
+
+def test_a_document_with_too_many_values_is_refused() -> None:
+    assert refusal("[" + "a," * NODE_LIMIT + "]") == "a.yaml: the manifest holds too much. The limit is 200,000 values."
+
+
+@pytest.mark.parametrize("text", ["&a [*a]", "a: &a {<<: *a}", "&a {b: *a}"])
+def test_an_alias_that_holds_itself_is_refused(text: str) -> None:
+    assert "the manifest is nested too deeply, or an alias holds itself. The limit is 64 levels." in refusal(text)
+
+
+@pytest.mark.parametrize("depth", [66, 900, 100_000])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ("{a: ", "}"), ("- ", "")])
+def test_a_document_that_is_nested_too_deeply_is_refused(depth: int, opening: str, closing: str) -> None:
+    assert "the manifest is nested too deeply" in refusal(opening * depth + closing * depth)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: 1\n\tb: 2\n", "a.yaml:2:1: broken YAML: a tab. YAML takes only spaces to indent."),
+        ("a: 1\n---\nb: 2\n", "a.yaml:2:1: a second document begins here. Keep one;"),
+        ("a: {b: ${A}}\n", 'Inside [ ] and { }, put "${NAME}" in quotes.'),
+        ("a: *b\n", "a.yaml:1:4: broken YAML: found undefined alias. Correct it there."),
+        ("a: 'b\n", "broken YAML: found unexpected end of stream, while scanning a quoted scalar."),
+        ("a: b\nc: \x07\n", "a.yaml:2:4: broken YAML: the character U+0007 can't stand in a text file."),
+        ("a: \ud800\n", "a.yaml:1:4: broken YAML: the character U+D800 can't stand in a text file."),
+        ("", "a.yaml: the manifest is empty. 'metalake-sync init' writes one to start from."),
+        ("# only a comment\n---\n", "a.yaml: the manifest is empty."),
+    ],
+)
+def test_what_is_broken_says_where_and_what(text: str, told: str) -> None:
+    assert told in refusal(text)

@@ -1,0 +1,250 @@
+"""The state survives what happens to files on a disk, and says clearly what it can't survive."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metalake_sync.core.facts import (
+    AnnotationKind,
+    CollectionKey,
+    DesiredSet,
+    Fingerprint,
+    MediaType,
+    Origin,
+)
+from metalake_sync.core.metadata import NO_METADATA, metadata_set
+from metalake_sync.errors import ExitCode, StateError, StateLocked
+from metalake_sync.state.database import state_path
+from metalake_sync.state.journal import JournalledFile, JournalledSession
+from metalake_sync.state.lock import StateLock
+from metalake_sync.state.names import fingerprint_from_db, fingerprint_to_db, name_from_db, name_to_db
+from metalake_sync.state.records import ConfirmedFile
+from metalake_sync.state.store import StateStore
+
+KEY = CollectionKey(MediaType.IMAGE, "birds")
+PRINT = Fingerprint(10, 2, 3, 4)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return state_path(tmp_path, "birds")
+
+
+def confirmed(name: str, path: str | None = None, content: str = "A") -> ConfirmedFile:
+    return ConfirmedFile(
+        name, path or f"images/{name}", PRINT, content, NO_METADATA, f"id-{name}", f"birds_{name}", Origin.UPLOADED
+    )
+
+
+def test_what_was_recorded_is_there_after_opening_again(path: Path) -> None:
+    with StateStore(path) as state, state.write():
+        row = state.records.record_collection("lake", KEY, "c1", "birds")
+        state.records.record_files(row, [confirmed("a.jpg")], "run")
+        state.records.record_sets(row, [("a.jpg", DesiredSet("op", AnnotationKind.HUMAN, "D", 3))])
+    with StateStore(path) as state:
+        row, collection = state.records.collections("lake")[KEY]
+        assert (collection.lake_id, collection.storage_path) == ("c1", "birds")
+        (file,) = state.records.all_files(row)
+        assert (file.name, file.path, file.fingerprint, file.lake_id) == ("a.jpg", "images/a.jpg", PRINT, "id-a.jpg")
+        assert file.annotations["op"].digest == "D"
+
+
+def test_another_lake_has_records_of_its_own(path: Path) -> None:
+    with StateStore(path) as state:
+        with state.write():
+            row = state.records.record_collection("staging", KEY, "c1", "birds")
+            state.records.record_files(row, [confirmed("a.jpg")], "run")
+        assert state.records.collections("production") == {}
+
+
+def test_a_folder_gives_its_own_rows_and_not_those_of_folders_below(path: Path) -> None:
+    with StateStore(path) as state, state.write():
+        row = state.records.record_collection("lake", KEY, "c1", "birds")
+        state.records.record_files(
+            row, [confirmed("a.jpg"), confirmed("b.jpg", "images/sub/b.jpg"), confirmed("c.jpg", "c.jpg")], "run"
+        )
+        assert set(state.records.folder_rows(row, "images")) == {"a.jpg"}
+        assert state.records.folders(row) == {"images": 1, "images/sub": 1, "": 1}
+        assert state.records.folder_rows(row, "images")["a.jpg"].fingerprint == fingerprint_to_db(PRINT)
+
+
+def test_a_file_that_replaces_another_loses_its_annotation_sets(path: Path) -> None:
+    with StateStore(path) as state, state.write():
+        row = state.records.record_collection("lake", KEY, "c1", "birds")
+        state.records.record_files(row, [confirmed("a.jpg")], "run")
+        state.records.record_sets(row, [("a.jpg", DesiredSet("op", AnnotationKind.HUMAN, "D", 3))])
+        state.records.record_files(row, [confirmed("a.jpg", content="B")], "run2")
+        assert [file.annotations for file in state.records.all_files(row)] == [{}]
+        assert state.records.set_digests(row) == {}
+
+
+def test_a_collection_that_is_another_one_now_has_an_unwritten_head(path: Path) -> None:
+    with StateStore(path) as state, state.write():
+        row = state.records.record_collection("lake", KEY, "c1", "birds")
+        head = metadata_set({"a": 1})
+        state.records.record_head(row, head)
+        state.records.record_collection("lake", KEY, "c1", "birds")
+        assert state.records.collections("lake")[KEY][1].head_digest == head.digest
+        assert state.records.written_metadata(head.digest) == {"a": 1}
+        state.records.record_collection("lake", KEY, "c2", "birds_1")
+        assert state.records.collections("lake")[KEY][1].head_digest is None
+
+
+def test_a_block_that_fails_leaves_nothing_behind(path: Path) -> None:
+    with StateStore(path) as state:
+        with pytest.raises(RuntimeError), state.write():
+            state.records.record_collection("lake", KEY, "c1", "birds")
+            raise RuntimeError
+        assert state.records.collections("lake") == {}
+        assert state.serial == 0
+
+
+def test_the_serial_grows_with_each_run(path: Path) -> None:
+    with StateStore(path) as state:
+        for expected in (1, 2):
+            with state.write():
+                state.advance_serial()
+            assert state.serial == expected
+
+
+def test_the_journal_gives_back_what_a_killed_run_needs(path: Path) -> None:
+    with StateStore(path) as state, state.write():
+        row = state.records.record_collection("lake", KEY, "c1", "birds")
+        files = (JournalledFile("a.jpg", "a.jpg", PRINT), JournalledFile("b.mp4", "b.mp4", PRINT))
+        state.journal.open_session(JournalledSession("u1", row, "j1", "AWS_S3", "digest", False, files))
+        state.journal.file_begun("u1", "b.mp4", "f2", "key", 1024)
+        state.journal.part_finished("f2", 1, "etag")
+        state.journal.about_to_finalize("u1", "a.jpg", "f1", "hash")
+        state.journal.files_sent("u1", ["a.jpg"])
+    with StateStore(path) as state:
+        (session,) = state.journal.sessions([row])
+        small, large = session.files
+        assert (small.sent, small.content_hash) == (True, "hash")
+        assert (large.file_id, large.part_size, large.finished_parts, large.sent) == ("f2", 1024, {1: "etag"}, False)
+        with state.write():
+            state.journal.close_session("u1")
+        assert state.journal.sessions([row]) == []
+        assert state.journal._connection.execute("SELECT count(*) FROM upload_parts").fetchone() == (0,)
+
+
+def test_a_failure_counts_its_tries_and_goes_when_the_item_comes_through(path: Path) -> None:
+    with StateStore(path) as state, state.write():
+        row = state.records.record_collection("lake", KEY, "c1", "birds")
+        for run in ("r1", "r2"):
+            state.runs.record_failures(run, row, [("a.jpg", "upload", "gone", True)])
+        (failure,) = state.runs.failures(row)
+        assert (failure.name, failure.attempts, failure.retryable) == ("a.jpg", 2, True)
+        state.runs.clear_failures(row, ["a.jpg"])
+        assert state.runs.failures(row) == []
+
+
+def test_only_the_owner_may_read_the_state(path: Path) -> None:
+    with StateStore(path) as state, state.write():
+        state.advance_serial()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert (path.parent / ".gitignore").read_text() == "*\n"
+
+
+@given(st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name))
+def test_any_name_survives_the_database(name: bytes) -> None:
+    text = os.fsdecode(name)
+    db = sqlite3.connect(":memory:")
+    stored = db.execute("SELECT ?", (name_to_db(text),)).fetchone()[0]
+    db.close()
+    assert name_from_db(stored) == text
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_any_inode_survives_the_database(inode: int) -> None:
+    before = Fingerprint(1, 2, inode, 3)
+    row = fingerprint_to_db(before)
+    assert -(2**63) <= row[2] < 2**63
+    assert fingerprint_from_db(*row) == before
+
+
+def test_a_state_that_is_no_database_is_named_with_what_to_do(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"this is no database, it is a text that someone put here" * 40)
+    with pytest.raises(StateError, match="damaged.*Move the file away"):
+        StateStore(path)
+
+
+def test_a_truncated_state_is_named_with_what_to_do(path: Path) -> None:
+    with StateStore(path) as state, state.write():
+        state.advance_serial()
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(StateError, match="damaged"):
+        StateStore(path)
+
+
+def test_a_state_from_a_newer_version_is_refused(path: Path) -> None:
+    with StateStore(path) as state, state.write():
+        state._connection.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at)"
+            " VALUES ('metalake-sync', 'from_the_future', '')"
+        )
+    with pytest.raises(StateError, match="newer version"):
+        StateStore(path)
+
+
+def test_a_folder_in_the_way_is_named_with_what_to_do(path: Path) -> None:
+    path.mkdir(parents=True)
+    with pytest.raises(StateError, match="can't be opened"):
+        StateStore(path)
+
+
+def test_a_full_disk_ends_in_one_message_and_keeps_what_was_there(path: Path) -> None:
+    """The kernel refuses to let the state grow, as a full disk does."""
+    script = textwrap.dedent(
+        """
+        import resource, signal, sys
+        from pathlib import Path
+        from metalake_sync.errors import StateError
+        from metalake_sync.state.store import StateStore
+        state = StateStore(Path(sys.argv[1]))
+        with state.write():
+            state.advance_serial()
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        try:
+            for number in range(1000):
+                with state.write():
+                    state.runs.begin(f"run{number}", "x" * 5000, "now")
+        except StateError as error:
+            print(error)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    assert "the disk is full or failing. Free some space" in done.stdout
+    with StateStore(path) as state:
+        assert state.serial == 1
+
+
+def test_a_second_run_is_told_who_holds_the_state(path: Path) -> None:
+    with StateLock(path, command="apply birds.yaml"):
+        with pytest.raises(StateLocked, match=rf"'apply birds.yaml' with pid {os.getpid()} on ") as raised:
+            StateLock(path, command="apply").__enter__()
+        assert raised.value.exit_code is ExitCode.LOCKED
+    with StateLock(path, command="apply"):
+        pass
+
+
+def test_a_killed_holder_does_not_block_the_next_run(path: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from metalake_sync.state.lock import StateLock\n"
+        "StateLock(Path(sys.argv[1]), command='apply').__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    with StateLock(path, command="apply"):
+        pass
