@@ -1,0 +1,136 @@
+"""Measuring the quickstart's data anew: decoded pixels, geometry from the JSON, the boxes of an MP4.
+
+Must not: import the script that made the data. What both had in common could be wrong in both.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageColor
+
+COLOUR_TOLERANCE = {".png": 0, ".jpg": 40}  # levels of 255, for each channel
+MARGIN_PX = 9  # a shape reaches 5 px beyond its points at most, and its colour mixes with the sky's for some more
+MP4_CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
+
+Rgb = tuple[int, int, int]
+Place = tuple[int, int]
+Annotation = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """A decoded picture, row by row. `named`: for each pixel the colour that it has by name, None for the sky's."""
+
+    width: int
+    height: int
+    values: list[Rgb]
+    named: list[str | None]
+
+    def at(self, x: int, y: int) -> Rgb:
+        """The colour of a pixel."""
+        return self.values[y * self.width + x]
+
+    def name_at(self, x: int, y: int) -> str | None:
+        """The colour of a pixel by name; None for the sky's."""
+        return self.named[y * self.width + x]
+
+    def checkerboard(self) -> Iterator[Place]:
+        """Every second place of the picture, as the black squares of a checkerboard."""
+        return ((x, y) for y in range(self.height) for x in range(y % 2, self.width, 2))
+
+    def checkerboard_around(self, annotation: Annotation) -> Iterator[Place]:
+        """The places of the checkerboard that lie in the box around a shape, or near to it."""
+        columns, rows = zip(*points_of(annotation), strict=True)
+        first_x = max(0, min(columns) - MARGIN_PX)
+        for y in range(max(0, min(rows) - MARGIN_PX), min(self.height, max(rows) + MARGIN_PX)):
+            for x in range(first_x + (first_x + y) % 2, min(self.width, max(columns) + MARGIN_PX), 2):
+                yield x, y
+
+
+@cache
+def decoded(path: Path, colours: tuple[str, ...]) -> Pixels:
+    """Open a picture, decode it, and find the pixels that have one of the named colours (CSS)."""
+    with Image.open(path) as image:
+        width, height, data = image.width, image.height, image.convert("RGB").tobytes()
+    values = list(zip(data[0::3], data[1::3], data[2::3], strict=True))
+    names = {value: name_of(value, colours, COLOUR_TOLERANCE[path.suffix]) for value in set(values)}
+    return Pixels(width, height, values, [names[value] for value in values])
+
+
+def name_of(value: Rgb, colours: tuple[str, ...], tolerance: int) -> str | None:
+    """The named colour from which no channel is further than the tolerance."""
+    for colour in colours:
+        named = ImageColor.getrgb(colour)
+        if all(abs(one - other) <= tolerance for one, other in zip(value, named, strict=True)):
+            return colour
+    return None
+
+
+def colour_of(annotation: Annotation) -> str:
+    """The one value of the attribute `colour`."""
+    (colour,) = annotation["attributes"]["colour"]
+    return str(colour["value"])
+
+
+def points_of(annotation: Annotation) -> list[list[int]]:
+    """The points that an annotation consists of; of a rectangle, its four corners."""
+    if annotation["type"] == "rectangle":
+        x, y, width, height = annotation["bbox"]
+        return [[x, y], [x + width, y], [x + width, y + height], [x, y + height]]
+    points: list[list[int]] = annotation[annotation["type"]]
+    return points
+
+
+def depth_px(annotation: Annotation, x: int, y: int) -> float:
+    """How deep the middle of a pixel lies inside the shape; below 0 outside of it."""
+    middle = (x + 0.5, y + 0.5)
+    points = points_of(annotation)
+    match annotation["type"]:
+        case "rectangle" | "polygon":
+            edges = list(zip(points, points[1:] + points[:1], strict=True))
+            distance = min(distance_px(middle, *edge) for edge in edges)
+            return distance if is_inside(middle, edges) else -distance
+        case "line":
+            segments = pairwise(points)
+            reach = float(annotation["metadata"]["thickness_px"]) / 2
+            return reach - min(distance_px(middle, *segment) for segment in segments)
+        case "points":
+            return float(annotation["metadata"]["radius_px"]) - min(math.dist(middle, point) for point in points)
+        case unknown:
+            raise AssertionError(f"annotation of unknown type {unknown}")
+
+
+def distance_px(place: tuple[float, float], start: list[int], end: list[int]) -> float:
+    """How far a place lies from the segment between two points."""
+    along_x, along_y = end[0] - start[0], end[1] - start[1]
+    share = ((place[0] - start[0]) * along_x + (place[1] - start[1]) * along_y) / (along_x**2 + along_y**2)
+    share = min(1.0, max(0.0, share))
+    return math.dist(place, (start[0] + share * along_x, start[1] + share * along_y))
+
+
+def is_inside(place: tuple[float, float], edges: list[tuple[list[int], list[int]]]) -> bool:
+    """Whether a ray to the right crosses the edges an odd number of times."""
+    crossings = 0
+    for (start_x, start_y), (end_x, end_y) in edges:
+        if (start_y > place[1]) != (end_y > place[1]):
+            crossing_x = start_x + (place[1] - start_y) / (end_y - start_y) * (end_x - start_x)
+            crossings += crossing_x > place[0]
+    return crossings % 2 == 1
+
+
+def mp4_boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The boxes of an MP4 file, with those inside containers: pairs of type and content."""
+    while data:
+        size, kind = struct.unpack_from(">I4s", data)
+        yield kind, data[8:size]
+        if kind in MP4_CONTAINERS:
+            yield from mp4_boxes(data[8:size])
+        data = data[size:]

@@ -1,0 +1,311 @@
+"""The quickstart's data is true: what annotations, metadata, report and manifest say is what pictures and clip show."""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import json
+import shutil
+import struct
+import subprocess
+import sys
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image, ImageColor
+
+from .measure import Annotation, Pixels, Place, colour_of, decoded, depth_px, mp4_boxes, points_of
+
+QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
+PICTURES = sorted((QUICKSTART / "pictures").rglob("*.*"), key=lambda path: path.name)
+DATA_FOLDERS = ("pictures", "video", "reports")
+DATA_LISTS = ("annotations.json", "metadata.json")
+MAX_DATA_BYTES = 1_000_000
+CORNER_LABELS = {3: "triangle", 4: "quadrilateral", 5: "pentagon", 6: "hexagon", 7: "heptagon", 8: "octagon"}
+EDGE_PX = 1  # so near to a shape's edge its colour and the sky's mix
+
+for_each_picture = pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.name)
+
+
+@cache
+def shapes_by_picture() -> dict[str, list[Annotation]]:
+    document = json.loads((QUICKSTART / "annotations.json").read_text(encoding="utf-8"))
+    return {entry["image"]: entry["annotations"] for entry in document["images"]}
+
+
+@cache
+def metadata() -> dict[str, dict[str, Any]]:
+    document = json.loads((QUICKSTART / "metadata.json").read_text(encoding="utf-8"))
+    return {entry["file"]: entry["metadata"] for entry in document["files"]}
+
+
+@cache
+def annotated_colours() -> tuple[str, ...]:
+    return tuple(sorted({colour_of(annotation) for shapes in shapes_by_picture().values() for annotation in shapes}))
+
+
+def pixels_of(path: Path) -> Pixels:
+    return decoded(path, annotated_colours())
+
+
+@cache
+def depths_px(path: Path) -> list[tuple[Annotation, dict[Place, float]]]:
+    """Each annotation of a picture, with how deep the places around it lie inside the shape."""
+    return [
+        (annotation, {place: depth_px(annotation, *place) for place in pixels_of(path).checkerboard_around(annotation)})
+        for annotation in shapes_by_picture()[path.name]
+    ]
+
+
+def drawn_px(path: Path) -> Counter[str]:
+    """How many pixels of a picture show each of the annotated colours."""
+    return Counter(name for name in pixels_of(path).named if name is not None)
+
+
+def collection(name: str) -> dict[str, Any]:
+    """One collection block of the manifest."""
+    document = yaml.safe_load((QUICKSTART / "manifest.yaml").read_text(encoding="utf-8"))
+    found: dict[str, Any] = next(block for block in document["collections"] if block["name"] == name)
+    return found
+
+
+def run_check(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(folder / "make_data.py"), "--check"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def copied_quickstart(tmp_path: Path) -> Path:
+    """The quickstart's scripts and data in a folder of their own."""
+    for name in DATA_FOLDERS:
+        shutil.copytree(QUICKSTART / name, tmp_path / name)
+    for name in ("make_data.py", "scenes.py", *DATA_LISTS):
+        shutil.copy(QUICKSTART / name, tmp_path / name)
+    return tmp_path
+
+
+# Files
+
+
+def test_there_are_two_dozen_pictures_in_both_formats_by_day_and_by_night() -> None:
+    kinds = Counter((path.relative_to(QUICKSTART).parts[1], path.suffix) for path in PICTURES)
+    assert kinds == {("day", ".png"): 6, ("day", ".jpg"): 6, ("night", ".png"): 6, ("night", ".jpg"): 6}
+
+
+@for_each_picture
+def test_a_picture_opens_as_what_its_name_says(path: Path) -> None:
+    with Image.open(path) as image:
+        image.load()
+        assert image.format == {".png": "PNG", ".jpg": "JPEG"}[path.suffix]
+        assert (image.mode, image.size) == ("RGB", (320, 240))
+
+
+def test_annotations_and_metadata_name_exactly_the_pictures() -> None:
+    names = [path.name for path in PICTURES]
+    assert len(set(names)) == len(names)
+    assert sorted(shapes_by_picture()) == names
+    assert sorted(metadata()) == names
+
+
+def test_all_data_together_is_small() -> None:
+    files = [path for name in DATA_FOLDERS for path in (QUICKSTART / name).rglob("*") if path.is_file()]
+    files += [QUICKSTART / name for name in DATA_LISTS]
+    assert sum(path.stat().st_size for path in files) < MAX_DATA_BYTES
+
+
+# Annotations
+
+
+@for_each_picture
+def test_every_shape_fills_its_annotation_with_its_colour(path: Path) -> None:
+    pixels = pixels_of(path)
+    for annotation, depths in depths_px(path):
+        inner = [place for place, depth in depths.items() if depth >= EDGE_PX]
+        assert len(inner) >= 10 * len(points_of(annotation)), annotation
+        assert {pixels.name_at(*place) for place in inner} == {colour_of(annotation)}, annotation
+
+
+@for_each_picture
+def test_every_point_of_a_line_and_every_dot_lies_on_its_colour(path: Path) -> None:
+    chosen = [annotation for annotation in shapes_by_picture()[path.name] if annotation["type"] in ("line", "points")]
+    assert chosen
+    for annotation in chosen:
+        colours = [pixels_of(path).name_at(x, y) for x, y in points_of(annotation)]
+        assert set(colours) == {colour_of(annotation)}, annotation
+
+
+@for_each_picture
+def test_a_rectangle_ends_where_its_box_ends(path: Path) -> None:
+    rectangles = [annotation for annotation in shapes_by_picture()[path.name] if annotation["type"] == "rectangle"]
+    assert rectangles
+    for annotation in rectangles:
+        (left, top), _, (right, bottom), _ = points_of(annotation)
+        rows, columns = range(top + 1, bottom - 1), range(left + 1, right - 1)
+        inside = [(x, y) for y in rows for x in (left, right - 1)]
+        inside += [(x, y) for x in columns for y in (top, bottom - 1)]
+        outside = [(x, y) for y in rows for x in (left - 1, right)]
+        outside += [(x, y) for x in columns for y in (top - 1, bottom)]
+        assert {pixels_of(path).name_at(*place) for place in inside} == {colour_of(annotation)}, annotation
+        assert {pixels_of(path).name_at(*place) for place in outside} == {None}, annotation
+
+
+@for_each_picture
+def test_nothing_is_drawn_that_is_not_annotated(path: Path) -> None:
+    pixels = pixels_of(path)
+    free = set(pixels.checkerboard())
+    for _, depths in depths_px(path):
+        free -= {place for place, depth in depths.items() if depth > -EDGE_PX}
+    assert len(free) > pixels.width * pixels.height / 4
+    assert {pixels.name_at(*place) for place in free} == {None}
+
+
+@for_each_picture
+def test_an_annotation_says_what_its_shape_is(path: Path) -> None:
+    shapes = shapes_by_picture()[path.name]
+    assert {annotation["type"] for annotation in shapes} == {"rectangle", "polygon", "line", "points"}
+    for annotation in shapes:
+        match annotation["type"]:
+            case "rectangle":
+                _, _, width, height = annotation["bbox"]
+                assert (annotation["label"], annotation["metadata"]) == ("rectangle", {"area_px": width * height})
+            case "polygon":
+                corners = len(annotation["polygon"])
+                assert (annotation["label"], annotation["metadata"]) == (CORNER_LABELS[corners], {"corners": corners})
+            case "line":
+                assert (annotation["label"], annotation["metadata"]) == ("path", {"thickness_px": 8})
+            case "points":
+                assert (annotation["label"], annotation["metadata"]) == ("dots", {"radius_px": 5})
+
+
+# Metadata and report
+
+
+@for_each_picture
+def test_metadata_counts_the_shapes_and_tags_their_labels(path: Path) -> None:
+    said, shapes = metadata()[path.name], shapes_by_picture()[path.name]
+    assert said["Shape Count"] == len(shapes)
+    assert said["Tags"] == sorted({annotation["label"] for annotation in shapes})
+
+
+@for_each_picture
+def test_the_dominant_colour_covers_most_pixels(path: Path) -> None:
+    (first, first_px), (_, second_px), *_ = drawn_px(path).most_common()
+    assert metadata()[path.name]["Dominant Colour"] == first
+    assert first_px > 1.1 * second_px
+
+
+@for_each_picture
+def test_day_is_bright_and_night_is_dark(path: Path) -> None:
+    pixels = pixels_of(path)
+    sky = [sum(pixels.at(x, y)) / 3 for x in (0, pixels.width - 1) for y in range(pixels.height)]
+    light = "day" if sum(sky) / len(sky) > 128 else "night"
+    assert metadata()[path.name]["Light"] == light
+    assert path.relative_to(QUICKSTART).parts[1] == light
+    assert path.stem.endswith(f"_{light}")
+
+
+def test_the_report_counts_what_the_pictures_show() -> None:
+    with (QUICKSTART / "reports" / "shapes.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["picture"] for row in rows] == [path.name for path in PICTURES]
+    columns = {"rectangles": "rectangle", "polygons": "polygon", "lines": "line", "sets of dots": "points"}
+    for row, path in zip(rows, PICTURES, strict=True):
+        types = Counter(annotation["type"] for annotation in shapes_by_picture()[path.name])
+        assert {column: int(row[column]) for column in columns} == {
+            column: types[name] for column, name in columns.items()
+        }
+        assert row["light"] == metadata()[path.name]["Light"]
+        shown_percent = 100 * drawn_px(path).total() / (320 * 240)
+        assert float(row["covered percent"]) == pytest.approx(shown_percent, abs=1.0), row
+
+
+# Clip
+
+
+def test_the_clip_is_an_mp4_of_the_size_and_duration_that_the_manifest_says() -> None:
+    data = (QUICKSTART / "video" / "sunset.mp4").read_bytes()
+    boxes = dict(mp4_boxes(data))
+    assert next(mp4_boxes(data))[0] == b"ftyp"
+
+    timescale, duration = struct.unpack_from(">II", boxes[b"mvhd"], 12)
+    _, frames, _ = struct.unpack_from(">III", boxes[b"stts"], 4)
+    seconds = duration / timescale
+    (said,) = collection("clips")["file_metadata"]
+    assert said["metadata"] == {"Seconds": seconds, "Frames Per Second": frames / seconds}
+    width, height = struct.unpack(">II", boxes[b"tkhd"][-8:])
+    assert (width >> 16, height >> 16) == (160, 120)
+
+
+# Manifest
+
+
+def test_the_manifest_begins_with_its_schema() -> None:
+    first_line = (QUICKSTART / "manifest.yaml").read_text(encoding="utf-8").splitlines()[0]
+    assert first_line == "# yaml-language-server: $schema=../../schemas/manifest.schema.json"
+
+
+def test_the_manifest_takes_every_file_once() -> None:
+    taken: list[Path] = []
+    for name in ("shapes", "clips", "reports"):
+        for folder in collection(name).get("folders", []):
+            files = [path for path in (QUICKSTART / folder["path"]).rglob("*") if path.is_file()]
+            patterns = folder.get("include", ["*"])
+            taken += [path for path in files if any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)]
+        taken += [QUICKSTART / file for file in collection(name).get("files", [])]
+    lying = [path for name in DATA_FOLDERS for path in (QUICKSTART / name).rglob("*") if path.is_file()]
+    assert sorted(taken) == sorted(lying)
+
+
+def test_every_pattern_of_the_manifest_fits_the_pictures_that_it_speaks_of() -> None:
+    patterns = [entry for entry in collection("shapes")["file_metadata"] if isinstance(entry, dict)]
+    fitting = {entry["match"]: fnmatch.filter(shapes_by_picture(), entry["match"]) for entry in patterns}
+    grainy = [path.name for path in PICTURES if path.parent.name == "grain"]
+    assert fitting == {"*.jpg": grainy, "*_night.jpg": [name for name in grainy if "night" in name]}
+
+
+def test_a_folder_says_the_colours_of_its_skies() -> None:
+    for folder in collection("shapes")["folders"]:
+        top, bottom = (ImageColor.getrgb(colour) for colour in folder["metadata"]["Sky"].split(" to "))
+        plain = sorted((QUICKSTART / folder["path"] / "plain").iterdir())
+        assert len(plain) == 6
+        for path in plain:
+            assert (pixels_of(path).at(0, 0), pixels_of(path).at(319, 239)) == (top, bottom)
+
+
+# The script
+
+
+def test_the_script_makes_the_data_that_stands_here(copied_quickstart: Path) -> None:
+    checked = run_check(copied_quickstart)
+    assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
+
+
+def test_check_finds_what_was_changed_lost_or_added(copied_quickstart: Path) -> None:
+    listed = copied_quickstart / "metadata.json"
+    listed.write_text(listed.read_text(encoding="utf-8").replace('"Shape Count": 4', '"Shape Count": 5', 1), "utf-8")
+    plain, grain = (copied_quickstart / "pictures" / "day" / name for name in ("plain", "grain"))
+    with Image.open(plain / "shapes_01_day.png") as image:
+        image.putpixel((0, 0), (0, 0, 0))
+        image.save(plain / "shapes_01_day.png")
+    shutil.copy(grain / "shapes_07_day.jpg", grain / "shapes_08_day.jpg")
+    (plain / "shapes_02_day.png").unlink()
+    (copied_quickstart / "video" / "sunset.mp4").unlink()
+    (copied_quickstart / "reports" / "notes.txt").write_text("a stranger", "utf-8")
+
+    checked = run_check(copied_quickstart)
+
+    assert checked.returncode == 1
+    for sentence in (
+        "metadata.json differs",
+        "pictures/day/plain/shapes_01_day.png differs",
+        "pictures/day/grain/shapes_08_day.jpg differs",
+        "pictures/day/plain/shapes_02_day.png is missing",
+        "video/sunset.mp4 is missing",
+        "reports/notes.txt is not made by this script",
+        "found 6 differences",
+    ):
+        assert sentence in checked.stdout
