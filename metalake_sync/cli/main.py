@@ -81,9 +81,8 @@ def main() -> NoReturn:
 def run(args: list[str]) -> int:
     """Run one command line and return its exit code; every error is reported here, once."""
     try:
-        cli.main(args, prog_name="metalake-sync", standalone_mode=False)
-    except click.exceptions.Exit as done:
-        return done.exit_code
+        # Outside of its standalone mode, click returns the code that a command left with.
+        code = cli.main(args, prog_name="metalake-sync", standalone_mode=False)
     except click.UsageError as error:
         _complain(args, error.format_message(), ExitCode.USAGE, usage=error.ctx)
         return ExitCode.USAGE
@@ -100,7 +99,7 @@ def run(args: list[str]) -> int:
         return ExitCode.FAILED
     except Exception as error:  # noqa: BLE001 - the last net: a mistake of ours is reported, without what it might hold
         return _confess(args, error)
-    return ExitCode.DONE
+    return code if isinstance(code, int) else ExitCode.DONE
 
 
 def _complain(args: list[str], message: str, code: int, usage: click.Context | None = None) -> None:

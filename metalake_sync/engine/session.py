@@ -157,6 +157,7 @@ class _Run:
     def execute(self, planned: PlannedRun, command: str) -> RunFinished:
         """Do what the plan says, and keep the history of it."""
         recorder = self._recorder()
+        recorder.leave_alone(planned.plan.summary())
         if planned.plan.empty and not any(collection.bookkeeping for collection in planned.plan.collections):
             return recorder.finish()
         from metalake_sync.engine.execute.run import Executor

@@ -57,6 +57,11 @@ class Recorder:
         it gets one that matches nothing, and so is hashed by the next run (git's rule for racy entries)."""
         return replace(fingerprint, ctime_ns=0) if is_racy(fingerprint, self.looked_at_ns) else fingerprint
 
+    def leave_alone(self, planned: Summary) -> None:
+        """Count what the plan found to be right, or somebody else's: the run's summary tells of it too."""
+        self.done.unchanged = planned.unchanged
+        self.done.unmanaged = planned.unmanaged
+
     def confirm(self, actions: Sequence[Action], write: Callable[[], None]) -> None:
         """Commit what the lake confirmed in one transaction, then say so."""
         with self.state.write():

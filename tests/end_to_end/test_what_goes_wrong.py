@@ -1,0 +1,339 @@
+"""Everything that goes wrong ends in one clear message, its exit code, and nothing lost."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from metalake_sync.state.lock import StateLock
+from tests.end_to_end.world import BIRDS, World, boxes
+from tests.lake.talk import SECRET, png
+
+STATE = Path(".metalake-sync/manifest.db")
+
+WITHOUT_ROOTS_POWERS = ("setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search")
+
+
+@pytest.fixture
+def small_world(world: World) -> World:
+    world.pictures("a.png", "b.png")
+    world.manifest(BIRDS)
+    return world
+
+
+@pytest.fixture
+def mortal_world(small_world: World) -> World:
+    """The same, with a command line that permissions hold back, also where the tests are run by root."""
+    if os.getuid() != 0:
+        return small_world
+    locked = small_world.folder / "locked"
+    locked.mkdir(mode=0o000)
+    probe = subprocess.run([*WITHOUT_ROOTS_POWERS, "ls", locked], capture_output=True, text=True, check=False)
+    locked.rmdir()
+    if "Permission denied" not in probe.stderr:
+        pytest.skip(f"root's powers can't be put down here: {probe.stderr.strip() or 'permissions are not obeyed'}")
+    return dataclasses.replace(small_world, prefix=WITHOUT_ROOTS_POWERS)
+
+
+def test_wrong_credentials_are_refused_at_once(small_world: World) -> None:
+    done = small_world.run("apply", "manifest.yaml", LAYERNEXT_SECRET="wrong_secret")
+    assert done.code == 12
+    assert done.err == (
+        "error: the lake refused the credentials (401). Check api_key and secret in the manifest, and the variables"
+        " that they come from.\n"
+    )
+    assert "wrong_secret" not in done.out
+
+
+def test_a_lake_that_is_away_is_given_up_with_its_address(small_world: World) -> None:
+    with contextlib.closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    done = small_world.run("apply", "manifest.yaml", "--retry-for", "0.5", LAYERNEXT_URL=url)
+    assert done.code == 5
+    assert done.err.startswith(f"error: {url}: the lake could not be reached (connection refused), after ")
+    assert done.err.count("\n") == 1
+
+
+class NoLake(BaseHTTPRequestHandler):
+    """A proxy's greeting where a lake's answer is expected."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>Please log in</html>")
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@contextlib.contextmanager
+def no_lake() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), NoLake)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_an_answer_that_is_no_json_is_said_to_be_none(small_world: World) -> None:
+    with no_lake() as url:
+        done = small_world.run("plan", "manifest.yaml", LAYERNEXT_URL=url)
+    assert done.code == 5
+    assert "the lake's answer is no JSON" in done.err
+    assert "log in" not in done.err
+
+
+TEN_MISTAKES = """\
+version: 2
+remote:
+  url: ftp://lake
+  apikey: ${LAYERNEXT_API_KEY}
+defaults: {prune: maybe}
+collections:
+  - nme: birds
+    type: picture
+    folders: [{path: images, inclde: ["*.png"], naming: nam}]
+    annotations:
+      - {operation: people, kind: robot, source: people.json, format: pascal}
+    on_change: delete
+"""
+
+
+def test_ten_mistakes_are_told_at_once_each_with_its_place(small_world: World) -> None:
+    small_world.write("manifest.yaml", TEN_MISTAKES)
+    done = small_world.run("validate", "manifest.yaml")
+    assert done.code == 64
+    told = [line.removeprefix("error: manifest.yaml:") for line in done.err.splitlines()]
+    places = [line.split(": ")[0] for line in told]
+    assert len(told) >= 10
+    assert places == sorted(places, key=lambda place: [int(part) for part in place.split(":")])
+    for words in (
+        "'version' is the number 2. It takes 1.",
+        "unknown key 'apikey'. Did you mean 'api_key'?",
+        "'prune' is 'maybe'. It takes true or false.",
+        "unknown key 'inclde'. Did you mean 'include'?",
+        "'on_change' is 'delete'. It takes replace, keep or fail.",
+    ):
+        assert any(line.endswith(words) for line in told), words
+
+
+def test_broken_yaml_names_its_line(small_world: World) -> None:
+    small_world.write("manifest.yaml", "version: 1\nremote: {url: [\n")
+    done = small_world.run("plan", "manifest.yaml")
+    assert (done.code, done.err.count("\n")) == (64, 1)
+    assert done.err.startswith("error: manifest.yaml:3:1: ")
+
+
+def test_sources_that_are_missing_or_broken_are_manifest_errors(small_world: World) -> None:
+    small_world.write("broken.json", '{"files": [')
+    small_world.manifest(
+        {
+            **BIRDS,
+            "folders": [{"path": "nowhere"}],
+            "file_metadata": ["broken.json", "missing.json"],
+            "annotations": [{"operation": "people", "kind": "human", "source": "gone/*.json"}],
+        }
+    )
+    done = small_world.run("validate", "manifest.yaml")
+    assert done.code == 64
+    assert "broken.json:1:12: broken JSON" in done.err
+    assert "missing.json: it can't be read (No such file or directory)" in done.err
+    assert "annotation source 'gone/*.json' does not exist" in done.err
+
+
+def test_a_missing_folder_is_a_mistake_at_first_and_a_guard_later(small_world: World) -> None:
+    small_world.manifest({**BIRDS, "folders": [{"path": "imgs"}]})
+    first = small_world.run("apply", "manifest.yaml")
+    assert (first.code, "'imgs' does not exist" in first.err) == (64, True)
+    small_world.manifest({**BIRDS, "prune": True})
+    small_world.good("apply", "manifest.yaml")
+    (small_world.folder / "images").rename(small_world.folder / "unmounted")
+    later = small_world.run("apply", "--auto-approve", "manifest.yaml")
+    assert later.code == 7
+    assert "'images' does not exist, and the state knows 2 files under it" in later.err
+    assert small_world.names() == ["a.png", "b.png"]
+
+
+def test_an_unreadable_folder_stops_where_files_of_it_are_known_and_fails_where_not(mortal_world: World) -> None:
+    mortal_world.pictures("c.png", folder="images/sub")
+    sub = mortal_world.folder / "images/sub"
+    sub.chmod(0o000)
+    try:
+        first = mortal_world.run("apply", "manifest.yaml")
+        assert first.code == 3
+        assert "images/sub: can't be read (Permission denied)" in first.out
+        assert mortal_world.names() == ["a.png", "b.png"]
+        sub.chmod(0o700)
+        mortal_world.good("apply", "manifest.yaml")
+        sub.chmod(0o000)
+        later = mortal_world.run("apply", "--auto-approve", "manifest.yaml")
+        assert later.code == 7
+        assert "'images/sub' can't be read (Permission denied), and the state knows 1 files under it" in later.err
+    finally:
+        sub.chmod(0o700)
+    assert mortal_world.names() == ["a.png", "b.png", "c.png"]
+
+
+def test_an_unreadable_file_fails_alone(mortal_world: World) -> None:
+    (mortal_world.folder / "images/a.png").chmod(0o000)
+    done = mortal_world.run("apply", "manifest.yaml")
+    assert done.code == 3
+    assert "failed: birds/a.png: " in done.err
+    assert "Permission denied" in done.err
+    assert mortal_world.names() == ["b.png"]
+    (mortal_world.folder / "images/a.png").chmod(0o600)
+    mortal_world.good("apply", "manifest.yaml")
+    assert mortal_world.names() == ["a.png", "b.png"]
+
+
+def test_a_read_only_folder_takes_no_state_and_says_so(mortal_world: World) -> None:
+    mortal_world.folder.chmod(0o500)
+    try:
+        done = mortal_world.run("apply", "manifest.yaml")
+    finally:
+        mortal_world.folder.chmod(0o700)
+    assert done.code == 1
+    assert "the state can't be opened: Permission denied" in done.err
+    assert "--state" in done.err
+    assert mortal_world.lake.requests.writes == 0
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 512 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_under_the_state_is_one_message_and_the_next_run_goes_on(world: World, tiny_disk: Path) -> None:
+    world.pictures(*(f"{number:04}.png" for number in range(1200)))
+    world.manifest({**BIRDS, "metadata": {"Note": "x" * 200}})
+    state = ("--state", str(tiny_disk / "state.db"))
+    done = world.run("apply", "manifest.yaml", *state)
+    assert done.code == 1
+    assert "the state could not be written" in done.err
+    assert "Free some space" in done.err
+    assert done.err.count("\n") == 1
+    subprocess.run(["mount", "-o", "remount,size=64m", tiny_disk], check=True)
+    world.good("apply", "manifest.yaml", *state)
+    assert world.talk.count(world.collection_id()) == 1200
+    assert "Nothing was sent" in world.good("apply", "manifest.yaml", *state).out
+
+
+def test_a_second_run_is_told_who_holds_the_lock(small_world: World) -> None:
+    with StateLock(small_world.folder / STATE, command="apply manifest.yaml"):
+        done = small_world.run("apply", "manifest.yaml")
+    assert done.code == 11
+    assert f"pid {os.getpid()}" in done.err
+    assert small_world.lake.requests.writes == 0
+
+
+@pytest.mark.parametrize("damage", ["junk", "truncated"])
+def test_a_damaged_state_says_what_to_do(small_world: World, damage: str) -> None:
+    small_world.good("apply", "manifest.yaml")
+    state = small_world.folder / STATE
+    content = state.read_bytes()
+    state.write_bytes(b"junk" * 2000 if damage == "junk" else content[: len(content) // 2 + 100])
+    done = small_world.run("apply", "manifest.yaml")
+    assert done.code == 1
+    assert "the state is damaged" in done.err
+    assert "Move the file away" in done.err
+    state.unlink()
+    assert "2 files adopted" in small_world.good("apply", "manifest.yaml").out
+
+
+def test_a_state_of_a_newer_version_is_left_alone(small_world: World) -> None:
+    small_world.good("apply", "manifest.yaml")
+    with contextlib.closing(sqlite3.connect(small_world.folder / STATE)) as db, db:
+        db.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at)"
+            " VALUES ('metalake-sync', 'from_the_future', '2099-01-01')"
+        )
+    done = small_world.run("apply", "manifest.yaml")
+    assert done.code == 1
+    assert "written by a newer version" in done.err
+
+
+def test_errors_are_json_where_json_is_asked_for(small_world: World) -> None:
+    done = small_world.run("apply", "--json", "manifest.yaml", LAYERNEXT_SECRET="wrong")
+    assert json.loads(done.err) == {
+        "message_type": "exit_error",
+        "exit_code": 12,
+        "message": "the lake refused the credentials (401). Check api_key and secret in the manifest, and the"
+        " variables that they come from.",
+    }
+
+
+def test_a_command_that_does_not_exist_names_the_nearest(small_world: World) -> None:
+    done = small_world.run("aply", "manifest.yaml")
+    assert done.code == 64
+    assert "Did you mean 'apply'?" in done.err
+
+
+def test_metadata_that_the_lake_does_not_take_stops_before_anything_is_sent(small_world: World) -> None:
+    small_world.manifest({**BIRDS, "metadata": {"Tags": ["far too long" * 100]}})
+    done = small_world.run("apply", "manifest.yaml")
+    assert done.code == 64
+    assert "the lake does not take the metadata" in done.err
+    assert small_world.lake.requests.writes == 0
+    assert small_world.run("validate", "--online", "manifest.yaml").code == 64
+
+
+def test_a_source_of_annotations_that_lost_everything_is_a_guard(small_world: World) -> None:
+    operation = {"operation": "people", "kind": "human", "source": "people.json"}
+    small_world.manifest({**BIRDS, "annotations": [operation]})
+    small_world.write("people.json", boxes(a_png=[[1, 1, 2, 2]]))
+    small_world.good("apply", "manifest.yaml")
+    small_world.write("people.json", boxes())
+    done = small_world.run("apply", "--auto-approve", "manifest.yaml")
+    assert done.code == 7
+    assert "the source of 'people' has no entry any more" in done.err
+    assert len(small_world.talk.annotations(small_world.collection_id())["a.png"]) == 1
+
+
+def test_links_fifos_and_half_names_are_named_and_left_out(small_world: World) -> None:
+    images = small_world.folder / "images"
+    (images / "link.png").symlink_to("a.png")
+    os.mkfifo(images / "fifo.png")
+    Path(os.fsdecode(os.fsencode(images) + b"/bad\xff.png")).write_bytes(png())
+    done = small_world.run("apply", "manifest.yaml")
+    assert done.code == 3
+    assert "link.png: is a link, and links are not followed" in done.out
+    assert "fifo.png: is no regular file" in done.out
+    assert "bad\\udcff.png: has a name that is no UTF-8" in done.out
+    assert small_world.names() == ["a.png", "b.png"]
+
+
+def test_no_secret_stands_in_what_a_noisy_run_leaves(small_world: World) -> None:
+    small_world.manifest({**BIRDS, "annotations": []})
+    done = small_world.good("apply", "-v", "--json", "manifest.yaml")
+    left = [done.out, done.err, *(path.read_bytes().decode("latin-1") for path in _files(small_world.folder))]
+    for text in left:
+        assert SECRET not in text
+        assert "X-Signature" not in text
+        assert "signature=" not in text.lower()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    yield from (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".png")
