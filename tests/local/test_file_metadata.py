@@ -1,0 +1,81 @@
+"""The effective metadata of a file: wide layers below narrow ones, Tags united, and who was never met."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from metalake_sync.errors import ManifestError
+from metalake_sync.local.file_metadata import JsonSource, MetadataRules, PatternSource
+from metalake_sync.local.metadata_json import read_metadata_json
+from metalake_sync.local.naming import lake_name
+from metalake_sync.local.rules import PatternList
+
+RULES = MetadataRules(
+    ({"City": "Rome", "Tags": ["wide"]}, {"City": "Oslo"}),
+    [
+        PatternSource(PatternList(["*_night.jpg"]), {"Light": "low", "Tags": ["night"]}),
+        JsonSource("m.json", {"a_night.jpg": {"Light": "moon"}, "sub/b.jpg": {"City": "Bern"}, "gone.jpg": {}}),
+    ],
+)
+
+
+def test_narrow_layers_override_and_tags_are_united() -> None:
+    folder = RULES.for_folder({"split": "train", "Tags": ["wide", "folder"]})
+    assert folder.of("a_night.jpg", "a_night.jpg").values == {
+        "City": "Oslo",
+        "split": "train",
+        "Light": "moon",
+        "Tags": ["wide", "folder", "night"],
+    }
+
+
+def test_a_source_names_a_file_by_its_name_or_by_its_path() -> None:
+    folder = RULES.for_folder({})
+    assert folder.of("b.jpg", "sub/b.jpg").values["City"] == "Bern"
+    assert folder.of("b.jpg", "other/b.jpg").values["City"] == "Oslo"
+
+
+def test_files_without_a_line_of_their_own_share_one_object() -> None:
+    folder = RULES.for_folder({})
+    assert folder.of("x.jpg", "x.jpg") is folder.of("y.jpg", "sub/y.jpg")
+    assert folder.of("p_night.jpg", "p_night.jpg") is folder.of("q_night.jpg", "q_night.jpg")
+
+
+def test_entries_that_met_no_file_are_told() -> None:
+    rules = MetadataRules((), [JsonSource("m.json", {"a.jpg": {"x": 1}, "gone.jpg": {"x": 1}})])
+    rules.for_folder({}).of("a.jpg", "a.jpg")
+    assert rules.entries_without_file() == ["gone.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[]", "m.json: it is no metadata file"),
+        ('{"files": [1]}', r"m.json: files\[0\]: the entry names no file"),
+        ('{"files": [{"file": "a", "metadata": 1}]}', r"files\[0\]: 'metadata' is no object"),
+        ('{"files": [{"file": "a", "metadata": {"x": null}}]}', r"files\[0\]: 'x' is null"),
+        ('{"files": [{"file": "a", "metadata": {"Tags": "x"}}]}', r"files\[0\]: 'Tags' is no list of texts"),
+        ('{"files": [{"file": "a", "metadata": {"x": NaN}}]}', "NaN is no JSON number"),
+        ('{"files": \n [}', "m.json:2:3: broken JSON"),
+        (
+            '{"files": [{"file": "a", "metadata": {"x": 1}}, {"file": "a", "metadata": {"x": 2}}]}',
+            r"'a' has metadata twice, and they differ: files\[0\] and files\[1\]",
+        ),
+    ],
+)
+def test_what_is_no_metadata_says_where_it_is_wrong(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "m.json").write_text(text)
+    with pytest.raises(ManifestError, match=words):
+        read_metadata_json(tmp_path / "m.json", "m.json")
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text('\ufeff{"files": [{"file": "a", "metadata": {"x": 1}}]}')
+    assert read_metadata_json(tmp_path / "m.json", "m.json").entries == {"a": {"x": 1}}
+
+
+def test_naming_by_path_joins_the_folders() -> None:
+    assert lake_name("a/b/c.jpg", "name") == "c.jpg"
+    assert lake_name("a/b/c.jpg", "path") == "a__b__c.jpg"

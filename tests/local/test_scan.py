@@ -1,0 +1,151 @@
+"""The scan takes what is wanted, in a fixed order, and names what it can't look at."""
+
+from __future__ import annotations
+
+import os
+import string
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pathspec import GitIgnoreSpec
+
+from metalake_sync.core.facts import MediaType
+from metalake_sync.errors import ManifestError
+from metalake_sync.local.rules import PatternList, ScanRules
+from metalake_sync.local.scan import FolderListing, ScannedFile, ScanProblem, Trouble, scan_file, scan_folder
+
+
+def tree(root: Path, *paths: str) -> Path:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(path.encode())
+    return root
+
+
+def scan(root: Path, media_type: MediaType = MediaType.IMAGE, **rules: object) -> list[FolderListing]:
+    return list(scan_folder(str(root), ScanRules(media_type, **rules)))  # type: ignore[arg-type]
+
+
+def taken(root: Path, media_type: MediaType = MediaType.IMAGE, **rules: object) -> list[str]:
+    return [
+        os.path.join(listing.relative_dir, file.filename)
+        for listing in scan(root, media_type, **rules)
+        for file in listing.files
+    ]
+
+
+def test_files_come_folder_by_folder_in_the_order_of_their_names(tmp_path: Path) -> None:
+    tree(tmp_path, "b.jpg", "a.jpg", "z/c.jpg", "m/n/d.jpg", "m/e.jpg")
+    assert [listing.relative_dir for listing in scan(tmp_path)] == ["", "m", "m/n", "z"]
+    assert taken(tmp_path) == ["a.jpg", "b.jpg", "m/e.jpg", "m/n/d.jpg", "z/c.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("media_type", "expected"),
+    [
+        (MediaType.IMAGE, ["a.JPG", "b.jpeg", "c.Png"]),
+        (MediaType.VIDEO, ["d.mp4", "e.MKV"]),
+        (MediaType.OTHER, ["a.JPG", "b.jpeg", "c.Png", "d.mp4", "e.MKV", "f.txt", "png"]),
+    ],
+)
+def test_a_media_type_takes_its_endings_in_any_letter_case(
+    tmp_path: Path, media_type: MediaType, expected: list[str]
+) -> None:
+    tree(tmp_path, "a.JPG", "b.jpeg", "c.Png", "d.mp4", "e.MKV", "f.txt", "png")
+    assert taken(tmp_path, media_type) == expected
+
+
+def test_what_is_unfinished_or_belongs_to_a_tool_is_never_taken(tmp_path: Path) -> None:
+    tree(tmp_path, "a.jpg.part", "b.swp", "c~", "d.crdownload", ".metalake-sync/x.db", ".git/config", ".DS_Store", "ok")
+    assert taken(tmp_path, MediaType.OTHER) == ["ok"]
+
+
+def test_a_scan_that_is_not_recursive_stays_in_its_folder(tmp_path: Path) -> None:
+    tree(tmp_path, "a.jpg", "sub/b.jpg")
+    assert taken(tmp_path, recursive=False) == ["a.jpg"]
+
+
+def test_exclude_beats_include_and_an_excluded_folder_is_not_walked(tmp_path: Path) -> None:
+    tree(tmp_path, "a.jpg", "a_draft.jpg", "old/b.jpg", "new/c.jpg", "d.png")
+    assert taken(tmp_path, include=("*.jpg",), exclude=("*_draft*", "old/")) == ["a.jpg", "new/c.jpg"]
+    assert "old" not in [listing.relative_dir for listing in scan(tmp_path, exclude=("old/",))]
+
+
+def test_a_pattern_with_a_slash_hangs_from_the_scanned_folder(tmp_path: Path) -> None:
+    tree(tmp_path, "day/a.jpg", "night/day/b.jpg")
+    assert taken(tmp_path, include=("/day/*.jpg",)) == ["day/a.jpg"]
+    assert taken(tmp_path, include=("**/day/",)) == ["day/a.jpg", "night/day/b.jpg"]
+
+
+def test_the_deepest_ignore_file_that_speaks_of_a_path_decides(tmp_path: Path) -> None:
+    tree(tmp_path, "a.jpg", "sub/a.jpg", "sub/b.jpg")
+    (tmp_path / ".metalakeignore").write_text("a.jpg\nb.jpg\n")
+    (tmp_path / "sub/.metalakeignore").write_text("!a.jpg\n")
+    assert taken(tmp_path) == ["sub/a.jpg"]
+
+
+def test_an_ignore_file_that_is_no_text_is_an_error_that_names_it(tmp_path: Path) -> None:
+    tree(tmp_path, "a.jpg")
+    (tmp_path / ".metalakeignore").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ManifestError, match="ignore file can't be read") as caught:
+        scan(tmp_path)
+    assert str(caught.value.where).endswith(".metalakeignore")
+
+
+def test_what_is_no_plain_file_is_named_and_left_out(tmp_path: Path) -> None:
+    tree(tmp_path, "a.jpg", "real/b.jpg")
+    (tmp_path / "link.jpg").symlink_to("a.jpg")
+    (tmp_path / "folder_link").symlink_to("real")
+    (tmp_path / "loop").symlink_to(".")
+    os.mkfifo(tmp_path / "fifo.jpg")
+    (root, *_) = scan(tmp_path)
+    assert {problem.path: problem.trouble for problem in root.problems} == {
+        "link.jpg": Trouble.LINK,
+        "folder_link": Trouble.LINK,
+        "loop": Trouble.LINK,
+        "fifo.jpg": Trouble.SPECIAL_FILE,
+    }
+    assert taken(tmp_path) == ["a.jpg", "real/b.jpg"]
+
+
+def test_names_that_the_lake_can_not_take_are_failures(tmp_path: Path) -> None:
+    for name in (b"bad\xff.jpg", b"bell\x07.jpg", "fine ü 鳥.jpg".encode()):
+        Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).write_bytes(b"x")
+    (listing,) = scan(tmp_path)
+    assert [file.filename for file in listing.files] == ["fine ü 鳥.jpg"]
+    assert {problem.trouble for problem in listing.problems} == {Trouble.NOT_UTF8, Trouble.CONTROL_CHARACTERS}
+    assert all(problem.is_failure for problem in listing.problems)
+
+
+@pytest.mark.parametrize(("make", "trouble"), [(None, Trouble.MISSING), ("file", Trouble.NOT_A_FOLDER)])
+def test_a_root_that_can_not_be_listed_is_one_problem_that_hides_files(
+    tmp_path: Path, make: str | None, trouble: Trouble
+) -> None:
+    root = tmp_path / "root"
+    if make:
+        root.write_bytes(b"")
+    (listing,) = scan(root)
+    (problem,) = listing.problems
+    assert (problem.trouble, problem.path, problem.hides_files) == (trouble, "", True)
+
+
+def test_a_single_file_is_looked_at_like_one_of_a_folder(tmp_path: Path) -> None:
+    tree(tmp_path, "a.jpg")
+    (listing,) = scan(tmp_path)
+    assert scan_file(str(tmp_path / "a.jpg")) == listing.files[0]
+    assert isinstance(listing.files[0], ScannedFile)
+    missing = scan_file(str(tmp_path / "b.jpg"))
+    assert isinstance(missing, ScanProblem)
+    assert missing.trouble is Trouble.MISSING
+
+
+_NAMES = st.text(string.ascii_letters + "._-*? ", min_size=1, max_size=8).filter(lambda name: name.strip("."))
+
+
+@given(patterns=st.lists(_NAMES, min_size=1, max_size=3), name=st.text(string.ascii_letters + "._- ", min_size=1))
+def test_the_fast_way_for_plain_patterns_agrees_with_gitignore(patterns: list[str], name: str) -> None:
+    assert PatternList(patterns).matches_file("sub", name) == GitIgnoreSpec.from_lines(patterns).match_file(
+        f"sub/{name}"
+    )

@@ -1,0 +1,73 @@
+"""What a status and a body mean, for both clients alike."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metalake_sync.errors import CredentialsRefused, LakeAnswerInvalid, LakeRefused, SyncError
+from metalake_sync.protocol import routes
+from metalake_sync.remote.answers import MESSAGE_LIMIT, read_answer
+
+
+def test_a_good_answer_is_validated() -> None:
+    answer = read_answer(routes.COLLECTION_BY_NAME, 200, b'{"isSuccess": true, "collectionId": "c1", "newer": 1}')
+    assert answer is not None
+    assert answer.collection_id == "c1"
+
+
+@pytest.mark.parametrize(("status", "body"), [(204, b""), (200, b""), (200, b" \n")])
+def test_nothing_is_an_answer_too(status: int, body: bytes) -> None:
+    assert read_answer(routes.COLLECTION_BY_NAME, status, body) is None
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_refused_credentials_concern_the_whole_run(status: int) -> None:
+    with pytest.raises(CredentialsRefused):
+        read_answer(routes.LIST_ITEMS, status, b"")
+
+
+def test_a_refusal_carries_the_lakes_words_cut_and_cleaned() -> None:
+    message = "no: https://s3/x?signature=abc " + "y" * 1000
+    body = json.dumps({"error": {"statusCode": 406, "message": message}}).encode()
+    with pytest.raises(LakeRefused) as caught:
+        read_answer(routes.VALIDATE_TAGS, 406, body)
+    assert caught.value.status == 406
+    assert caught.value.message.startswith("no: https://s3/x?… yyy")
+    assert len(caught.value.message) <= MESSAGE_LIMIT
+
+
+def test_a_lake_may_refuse_with_200() -> None:
+    with pytest.raises(LakeRefused, match="nothing matches") as caught:
+        read_answer(routes.SELECT_ITEMS, 200, b'{"isSuccess": false, "warningMsg": "nothing matches"}')
+    assert caught.value.status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"<html>", "no JSON"),
+        (b'{"collectionId": 1}', "collectionId: input should be a valid string"),
+        (b"[" * 100_000, "no JSON"),
+        (b"\xff\xfe", "no JSON"),
+    ],
+)
+def test_an_answer_that_is_not_the_protocols_says_what_is_wrong(body: bytes, words: str) -> None:
+    with pytest.raises(LakeAnswerInvalid, match=words):
+        read_answer(routes.COLLECTION_BY_NAME, 200, body)
+
+
+def test_a_redirect_is_never_followed() -> None:
+    with pytest.raises(LakeAnswerInvalid, match="sent us elsewhere"):
+        read_answer(routes.LIST_ITEMS, 302, b"")
+
+
+@given(status=st.integers(200, 599), body=st.binary(max_size=200))
+def test_whatever_comes_is_an_answer_or_an_error_of_ours(status: int, body: bytes) -> None:
+    with contextlib.suppress(SyncError):
+        answer = read_answer(routes.OPEN_UPLOAD, status, body)
+        assert answer is None or answer.upload_id

@@ -1,0 +1,130 @@
+"""The arithmetic of patience: how long to wait, how to keep step, what a text may hold."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import os
+from datetime import UTC, datetime
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metalake_sync.errors import UsageError
+from metalake_sync.remote.address import LakeAddress
+from metalake_sync.remote.pacing import FIRST_GAP_S, LONGEST_GAP_S, Pace
+from metalake_sync.remote.redaction import describe, redact
+from metalake_sync.remote.retry import RetryPolicy, delay_s, parse_retry_after
+
+NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
+POLICY = RetryPolicy(base_s=0.25, cap_s=30)
+
+
+@given(attempt=st.integers(1, 10_000), chance=st.floats(0, 1), asked=st.none() | st.floats(0, 600))
+def test_a_pause_is_within_its_range_and_never_shorter_than_asked(
+    attempt: int, chance: float, asked: float | None
+) -> None:
+    pause = delay_s(attempt, POLICY, chance, asked)
+    assert pause >= (asked or 0)
+    assert pause <= max(POLICY.cap_s, asked or 0)
+
+
+def test_pauses_double_up_to_their_cap() -> None:
+    assert [delay_s(attempt, POLICY, 1.0, None) for attempt in (1, 2, 3, 8, 9)] == [0.25, 0.5, 1.0, 30, 30]
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("120", 120),
+        ("0.5", 0.5),
+        ("-3", 0),
+        ("Sat, 31 Jan 2026 12:01:00 GMT", 60),
+        ("Sat, 31 Jan 2026 11:00:00 GMT", 0),
+        ("soon", None),
+        (None, None),
+    ],
+)
+def test_both_forms_of_retry_after_are_taken(header: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(header, NOW) == seconds
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_pace_that_nobody_complained_of_never_waits() -> None:
+    pace = Pace(Clock())
+    assert [pace.wait_s() for _ in range(5)] == [0] * 5
+
+
+def test_after_too_many_everyone_waits_and_calls_are_spread() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    pace.too_many(retry_after_s=3)
+    assert [round(pace.wait_s(), 3) for _ in range(3)] == [3, 3 + FIRST_GAP_S, 3 + 2 * FIRST_GAP_S]
+    clock.now += 10
+    assert pace.wait_s() == 0
+
+
+def test_the_gap_grows_to_its_bound_and_success_takes_it_away() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    for _ in range(50):
+        pace.too_many(None)
+    clock.now += 100
+    pace.wait_s()
+    assert pace.wait_s() == pytest.approx(LONGEST_GAP_S)
+    for _ in range(200):
+        pace.went_well()
+    clock.now += 100
+    assert [pace.wait_s(), pace.wait_s()] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("PUT https://s3/b/k?X-Amz-Signature=abc&x=1 failed", "PUT https://s3/b/k?… failed"),
+        ("Authorization: Basic a2V5OnNlY3JldA==", "Authorization: Basic …"),
+        ("https://user:pass@host/x", "https://host/x"),
+        ("nothing to hide?", "nothing to hide?"),
+    ],
+)
+def test_what_is_signed_or_secret_is_cut_out(text: str, shown: str) -> None:
+    assert redact(text) == shown
+
+
+def test_a_library_error_is_told_without_its_address() -> None:
+    refused = requests.exceptions.ConnectionError("HTTPSConnectionPool(host='h'): /x?signature=abc")
+    refused.__cause__ = OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+    assert describe(refused) == "connection refused"
+    assert describe(requests.exceptions.ReadTimeout("https://h/x?signature=abc")) == "read timeout"
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("lake.dev", "is no URL"),
+        ("ftp://lake.dev", "is no URL"),
+        ("https://key:secret@lake.dev", "carries more than an address"),
+        ("https://lake.dev?key=1", "carries more than an address"),
+        ("http://lake.dev", "over plain HTTP"),
+        ("http://127.0.0.1.evil.dev", "over plain HTTP"),
+    ],
+)
+def test_an_address_that_would_give_credentials_away_is_refused(url: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        LakeAddress(url, "key", "secret")
+
+
+def test_credentials_stand_in_no_repr() -> None:
+    address = LakeAddress("http://localhost:1/", "my_key", "my_secret")
+    assert "my_" not in repr(address)
+    assert address.url == "http://localhost:1"
+    assert address.authorization == "Basic " + base64.b64encode(b"my_key:my_secret").decode()
