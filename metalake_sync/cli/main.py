@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import traceback
 from typing import Any, NoReturn
@@ -75,6 +76,8 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and leave with an exit code that scripts can rely on."""
+    # A pipeline that is cancelled sends SIGTERM: it is an interruption like any other.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     sys.exit(run(sys.argv[1:]))
 
 

@@ -76,7 +76,7 @@ class Transfer:
         rate_limit_bytes_s: float | None = None,
     ) -> None:
         self._tally = tally or RequestTally()
-        self._parallelism = parallelism
+        self.parallelism = parallelism
         self._bandwidth = Bandwidth(rate_limit_bytes_s)
         self._calls = AsyncCalls(address, retry=retry, connections=parallelism + PARTS_AT_ONCE, tally=self._tally)
 
@@ -108,7 +108,7 @@ class Transfer:
                 raise
             outcomes.put_nowait(None)
 
-        workers = [asyncio.create_task(work()) for _ in range(self._parallelism)]
+        workers = [asyncio.create_task(work()) for _ in range(self.parallelism)]
         try:
             running = len(workers)
             while running:

@@ -58,7 +58,7 @@ class World:
         done = subprocess.run(
             [*self.prefix, PROGRAM, *args],
             cwd=self.folder,
-            env=self._environment(environment),
+            env=self.environment(**environment),
             input=stdin,
             stdin=subprocess.DEVNULL if stdin is None else None,
             capture_output=True,
@@ -75,7 +75,7 @@ class World:
         assert done.code == 0, (done.code, done.out, done.err)
         return done
 
-    def _environment(self, changes: Mapping[str, str]) -> dict[str, str]:
+    def environment(self, **changes: str) -> dict[str, str]:
         base = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),

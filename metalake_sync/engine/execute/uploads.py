@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import mimetypes
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import assert_never
@@ -26,7 +26,7 @@ from metalake_sync.engine.execute.recorder import Recorder
 from metalake_sync.errors import LakeRefused, SyncError
 from metalake_sync.protocol.uploads import OpenUpload
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.observe import find_newest, media_kind
+from metalake_sync.remote.observe import find_newest, media_kind, remote_sizes
 from metalake_sync.remote.transfer import (
     FileElsewhere,
     FileExisting,
@@ -124,6 +124,7 @@ class Uploads:
     ) -> None:
         self._client = client
         self._transfer = transfer
+        self._threads = transfer.parallelism
         self._recorder = recorder
         self._collections = collections
         self._base_dir = base_dir
@@ -169,15 +170,34 @@ class Uploads:
         for file in known.values():
             if file.sent and file.content_hash is not None:
                 session.sent.append(SentFile(file.name, file.path, file.fingerprint, file.content_hash))
+        left = [file for file in known.values() if not file.sent]
+        begun = {file.name: file.content_hash for file in left if file.content_hash is not None}
         if not completed:
-            left = [file for file in known.values() if not file.sent and self._untouched(file)]
-            begun = {file.name: file.content_hash for file in left if file.content_hash is not None}
             await self._transfer_files(
-                session, [self._to_send(file) for file in left], lambda _name, _error, _retryable: None, ours=begun
+                session,
+                [self._to_send(file) for file in left if self._untouched(file)],
+                lambda _name, _error, _retryable: None,
+                ours=begun,
             )
-        found = await self._completed(session)
-        self._record(session, found)
+        sent = {file.name for file in session.sent}
+        unanswered = [file for file in left if file.name in begun and file.name not in sent]
+        found = await self._completed(session, {file.name for file in unanswered})
+        await self._take_unanswered(session, unanswered, found)
+        with self._state.write():
+            self._record_files(session, found)
         return [file for file in session.sent if file.name in found]
+
+    async def _take_unanswered(
+        self, session: OpenSession, unanswered: Sequence[JournalledFile], found: Mapping[str, RemoteFile]
+    ) -> None:
+        """Files whose finalize went out and was never answered: where the lake has one of the same size, it is ours."""
+        listed = [found[file.name] for file in unanswered if file.name in found]
+        if not listed:
+            return
+        sizes = await asyncio.to_thread(remote_sizes, self._client, listed, self._threads)
+        for file in unanswered:
+            if sizes.get(file.name) == file.fingerprint.size_bytes and file.content_hash is not None:
+                session.sent.append(SentFile(file.name, file.path, file.fingerprint, file.content_hash))
 
     async def finish(self, session: OpenSession, batch: Sequence[UploadAction]) -> dict[str, RemoteFile]:
         """Complete a session, wait for the lake's job, find the new items and record them. Returns them by name."""
@@ -216,14 +236,16 @@ class Uploads:
         such a file, it is ours."""
         observer = JournallingObserver(self._state, session.wire.upload_id, self._progress)
         unwritten: list[str] = []
-        async for outcome in self._transfer.upload(session.wire, files, observer):
-            sent = self._take(session, outcome, failed, ours)
-            self._progress.files_done += 1
-            if sent:
-                unwritten.append(sent)
-            if len(unwritten) >= 100:
-                self._journal_sent(session, unwritten)
-        self._journal_sent(session, unwritten)
+        try:
+            async for outcome in self._transfer.upload(session.wire, files, observer):
+                sent = self._take(session, outcome, failed, ours)
+                self._progress.files_done += 1
+                if sent:
+                    unwritten.append(sent)
+                if len(unwritten) >= 100:
+                    self._journal_sent(session, unwritten)
+        finally:
+            self._journal_sent(session, unwritten)
 
     def _journal_sent(self, session: OpenSession, names: list[str]) -> None:
         if names:
@@ -269,20 +291,17 @@ class Uploads:
                 assert_never(outcome)
         return None
 
-    async def _completed(self, session: OpenSession) -> dict[str, RemoteFile]:
-        """Tell the lake that the session is through, wait for its job, and list what came of it."""
+    async def _completed(self, session: OpenSession, also: Set[str] = frozenset()) -> dict[str, RemoteFile]:
+        """Tell the lake that the session is through, wait for its job, and list what came of it. `also`: names to look
+        for besides those of the files that were sent."""
         await asyncio.to_thread(self._client.complete_upload, session.wire.upload_id, False)
         with self._state.write():
             self._state.journal.session_completed(session.wire.upload_id)
         await wait_for_job(self._client, session.wire.job_id)
-        names = {file.name for file in session.sent}
+        names = {file.name for file in session.sent} | also
         if not names:
             return {}
         return await asyncio.to_thread(find_newest, self._client, session.wire.collection_id, session.key.type, names)
-
-    def _record(self, session: OpenSession, found: Mapping[str, RemoteFile]) -> None:
-        with self._state.write():
-            self._record_files(session, found)
 
     def _record_files(self, session: OpenSession, found: Mapping[str, RemoteFile]) -> None:
         confirmed = [

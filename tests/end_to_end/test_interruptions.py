@@ -1,0 +1,61 @@
+"""A run that was stopped in the middle is finished by the next one, as if nothing had happened."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.end_to_end.world import BIRDS, PROGRAM, World, boxes
+from tests.lake.talk import png
+
+FILES = [f"{number:03}.png" for number in range(120)]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_run_is_finished_with_all_that_belongs_to_each_file(world: World, ending: signal.Signals) -> None:
+    world.pictures(*FILES)
+    for name in FILES:
+        # Large enough that the limited rate leaves time to stop the run in the middle.
+        with (world.folder / "images" / name).open("ab") as file:
+            file.write(b"\0" * 20_000)
+    entries = [{"file": name, "metadata": {"number": name}} for name in FILES]
+    world.write("metadata.json", {"files": entries})
+    world.write("people.json", boxes(**{name.replace(".", "_"): [[1, 1, 2, 2]] for name in FILES}))
+    world.manifest(
+        {
+            **BIRDS,
+            "file_metadata": ["metadata.json"],
+            "annotations": [{"operation": "people", "kind": "human", "source": "people.json"}],
+        }
+    )
+    command = [str(PROGRAM), "apply", "manifest.yaml", "--bwlimit", "1M"]
+    with subprocess.Popen(
+        command, cwd=world.folder, env=world.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 30
+        while world.lake.requests.of("finalize_file") < 20:
+            assert process.poll() is None, "the run was over before it could be stopped"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(ending)
+        _, said = process.communicate(timeout=30)
+    if ending is not signal.SIGKILL:
+        assert process.returncode == 130
+        assert said.strip() == "error: interrupted. What was finished is recorded; apply again to go on."
+
+    summary = world.good("apply", "--json", "manifest.yaml").summary
+    assert summary["done"]["adopt"] == 0
+    assert len(world.names()) == len(FILES)
+    for name in FILES[::17]:
+        assert world.talk.details(f"birds_{name}", "number")["number"] == name
+        assert world.talk.read(f"birds_{name}") == png(salt=name.encode()) + b"\0" * 20_000
+    drawn = world.talk.annotations(world.collection_id())
+    assert sum(len(shapes) for shapes in drawn.values()) == len(FILES)
+    # Only what was on the wire when the run was stopped can have been sent twice.
+    assert world.lake.requests.of("put_part") <= len(FILES) + 64
+    world.lake.requests.clear()
+    assert "Nothing to do: 120 unchanged." in world.good("apply", "manifest.yaml").out
+    assert world.lake.requests.writes == 0
