@@ -13,7 +13,7 @@ import pytest
 from blake3 import blake3
 
 from metalake_sync.core.facts import Fingerprint
-from metalake_sync.errors import SignedUrlExpired, SourceChanged
+from metalake_sync.errors import SignedUrlExpired, SourceChanged, StateError
 from metalake_sync.lake import EmbeddedLake
 from metalake_sync.protocol.wire import StorageKind
 from metalake_sync.remote.address import LakeAddress
@@ -34,7 +34,7 @@ from tests.lake.talk import API_KEY, SECRET, Talk, settings, talk_to
 
 @dataclass
 class Notebook:
-    """What an observer is told, in order. `after`: called when so many parts are finished."""
+    """What an observer is told, in order. `stop_after`: the disk is full after so many parts."""
 
     told: list[str] = field(default_factory=list)
     begun: dict[str, ResumePoint] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Notebook:
         self.told.append(f"part {part_number}")
         self.finished[part_number] = etag
         if len(self.finished) == self.stop_after:
-            raise KeyboardInterrupt
+            raise StateError("the disk is full")
 
     def about_to_finalize(self, file: FileToSend, file_id: str, content_hash: str) -> None:
         self.told.append(f"finalize {file.name}")
@@ -123,7 +123,7 @@ def test_every_step_is_told_before_the_next_is_taken(lake: Lake, tmp_path: Path)
 def test_a_stopped_file_goes_on_with_the_parts_that_are_missing(lake: Lake, tmp_path: Path) -> None:
     path = film(tmp_path, 5 * PART_BYTES)
     notebook = Notebook(stop_after=2)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(StateError):
         lake.send([to_send(path)], notebook)
     assert len(notebook.finished) == 2
     resume = replace(notebook.begun["a.png"], finished=dict(notebook.finished))
