@@ -10,6 +10,9 @@ import click
 
 from metalake_sync.cli.options import manifest_argument, manifest_options, open_session
 
+LEFT_ALONE = frozenset({"unchanged", "unmanaged", "bytes_to_send"})
+"""What a run's summary has besides what it did."""
+
 
 @click.command("status", epilog="Example: metalake-sync status birds.yaml --json")
 @manifest_argument
@@ -54,5 +57,7 @@ def command(
         return
     click.echo("Last runs:" if status.runs else "No run yet.")
     for run in status.runs:
-        did = ", ".join(f"{key} {value}" for key, value in (run.summary or {}).items() if value)
+        did = ", ".join(
+            f"{key} {value}" for key, value in (run.summary or {}).items() if value and key not in LEFT_ALONE
+        )
         click.echo(f"  {run.started_at[:19]}  {run.outcome or 'was killed':<12} {did or 'nothing to do'}")
