@@ -1,16 +1,19 @@
 """The flags that commands share. Each has an environment variable: `--lock-timeout` is METALAKE_SYNC_LOCK_TIMEOUT.
 
 Owns: parsing what a user types into what the engine takes. A flag beats the environment, the environment a default.
+A command that is decorated with `takes_manifest` gets one `ManifestFlags` first, then one `RunFlags` if it `observes`,
+and only its own flags by name.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -18,7 +21,9 @@ from metalake_sync.errors import UsageError
 
 if TYPE_CHECKING:
     from metalake_sync.core.events import EventSink
+    from metalake_sync.engine.options import Refresh, RunOptions
     from metalake_sync.engine.session import Session
+    from metalake_sync.manifest import LoadedManifest
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -30,65 +35,118 @@ def option(*names: str, **settings: Any) -> Callable[[CommandT], CommandT]:
     return click.option(*names, envvar=variable, show_envvar=False, **settings)
 
 
-manifest_argument = click.argument("manifest", metavar="MANIFEST")
+@dataclass(frozen=True, slots=True)
+class ManifestFlags:
+    """The argument and flags of every command that reads a manifest."""
 
+    manifest: str
+    as_json: bool
+    state: Path | None
+    var: tuple[str, ...]
+    var_file: tuple[str, ...]
+    verbose: bool
+    quiet: bool
 
-def manifest_options(command: CommandT) -> CommandT:
-    """The flags of every command that reads a manifest."""
-    for decorate in (
-        option("--json", "as_json", is_flag=True, help="Print JSON for machines."),
-        option(
-            "--state", type=click.Path(path_type=Path), help="The state file, instead of the one beside the manifest."
-        ),
-        option("--var-file", multiple=True, type=click.Path(), help="Read variables from a file."),
-        option("--var", multiple=True, metavar="NAME=VALUE", help="Set a variable of the manifest; may be repeated."),
-        option("-v", "--verbose", is_flag=True, help="Show every action, not only the first of many."),
-        option("-q", "--quiet", is_flag=True, help="Show only the outcome and what went wrong."),
-    ):
-        command = decorate(command)
-    return command
+    def load(self) -> LoadedManifest:
+        """Read the manifest."""
+        from metalake_sync.manifest import load_manifest
 
+        variables = read_variables(self.var, self.var_file)
+        return load_manifest(self.manifest, variables=variables, environment=os.environ, stdin=sys.stdin)
 
-def run_options(command: CommandT) -> CommandT:
-    """The flags of every command that observes."""
-    for decorate in (
-        option(
-            "--refresh",
-            type=click.Choice(["none", "list"]),
-            default="list",
-            show_default=True,
-            help="Ask the lake what it has, or trust the records.",
-        ),
-        option("--checksum", is_flag=True, help="Hash every file, whatever its size and times say."),
-        option(
-            "--parallelism",
-            type=click.IntRange(1, 1024),
-            default=64,
-            show_default=True,
-            help="Files on the wire at once.",
-        ),
-        option("--bwlimit", metavar="RATE", help="Bytes per second, such as 800k or 10M."),
-        option(
-            "--retry-for",
-            type=click.FloatRange(0),
-            metavar="SECONDS",
-            help="Patience with a lake that is away at the start. [default: 60]",
-        ),
-    ):
-        command = decorate(command)
-    return command
+    def session(self, emit: EventSink, options: RunOptions | None = None) -> Session:
+        """Read the manifest and put a session together."""
+        from metalake_sync.engine.options import RunOptions
+        from metalake_sync.engine.session import Session
+
+        return Session(self.load(), options or RunOptions(), emit, self.state)
 
 
 @dataclass(frozen=True, slots=True)
-class Common:
-    """What the shared flags came to."""
+class RunFlags:
+    """The flags of every command that observes."""
 
-    as_json: bool
-    quiet: bool
-    verbose: bool
+    refresh: str
+    checksum: bool
+    parallelism: int
+    bwlimit: str | None
+    retry_for: float | None
+
+    def options(self) -> RunOptions:
+        """What the engine takes. Raises UsageError."""
+        from metalake_sync.engine.options import RunOptions
+
+        return RunOptions(
+            refresh=cast("Refresh", self.refresh),
+            checksum=self.checksum,
+            parallelism=self.parallelism,
+            bytes_per_second=rate(self.bwlimit) if self.bwlimit else None,
+            retry_for_s=self.retry_for,
+        )
 
 
-def variables(assignments: tuple[str, ...], files: tuple[str, ...]) -> dict[str, str]:
+_MANIFEST_FLAGS = (
+    option("--json", "as_json", is_flag=True, help="Print JSON for machines."),
+    option("--state", type=click.Path(path_type=Path), help="The state file, instead of the one beside the manifest."),
+    option("--var-file", multiple=True, type=click.Path(), help="Read variables from a file."),
+    option("--var", multiple=True, metavar="NAME=VALUE", help="Set a variable of the manifest; may be repeated."),
+    option("-v", "--verbose", is_flag=True, help="Show every action, not only the first of many."),
+    option("-q", "--quiet", is_flag=True, help="Show only the outcome and what went wrong."),
+    click.argument("manifest", metavar="MANIFEST"),
+)
+
+_RUN_FLAGS = (
+    option(
+        "--refresh",
+        type=click.Choice(["none", "list"]),
+        default="list",
+        show_default=True,
+        help="Ask the lake what it has, or trust the records.",
+    ),
+    option("--checksum", is_flag=True, help="Hash every file, whatever its size and times say."),
+    option(
+        "--parallelism",
+        type=click.IntRange(1, 1024),
+        default=64,
+        show_default=True,
+        help="Files on the wire at once.",
+    ),
+    option("--bwlimit", metavar="RATE", help="Bytes per second, such as 800k or 10M."),
+    option(
+        "--retry-for",
+        type=click.FloatRange(0),
+        metavar="SECONDS",
+        help="Patience with a lake that is away at the start. [default: 60]",
+    ),
+)
+
+
+def takes_manifest(command: CommandT) -> CommandT:
+    """Give a command MANIFEST and the flags around it, as its first argument. Stands above `observes`."""
+    return _gathered(command, _MANIFEST_FLAGS, ManifestFlags)
+
+
+def observes(command: CommandT) -> CommandT:
+    """Give a command the flags of a run, as one argument."""
+    return _gathered(command, _RUN_FLAGS, RunFlags)
+
+
+def _gathered(command: CommandT, flags: tuple[Callable[[Any], Any], ...], into: type[Any]) -> CommandT:
+    """Decorate with flags, and hand them on as one object in front of what the command gets anyway."""
+    names = [field.name for field in fields(into)]
+
+    @functools.wraps(command)
+    def with_one_object(*gathered: Any, **values: Any) -> Any:
+        own = {name: value for name, value in values.items() if name not in names}
+        return command(*gathered, into(**{name: values[name] for name in names}), **own)
+
+    decorated: Any = with_one_object
+    for decorate in flags:
+        decorated = decorate(decorated)
+    return cast(CommandT, decorated)
+
+
+def read_variables(assignments: tuple[str, ...], files: tuple[str, ...]) -> dict[str, str]:
     """The manifest's variables: from files in their order, then from the command line."""
     from metalake_sync.manifest import read_var_file
 
@@ -101,35 +159,6 @@ def variables(assignments: tuple[str, ...], files: tuple[str, ...]) -> dict[str,
             raise UsageError(f"'--var {assignment}' is no assignment", remedy="Write --var NAME=VALUE.")
         found[name] = value
     return found
-
-
-def open_session(
-    manifest: str,
-    emit: EventSink,
-    *,
-    state: Path | None,
-    var: tuple[str, ...],
-    var_file: tuple[str, ...],
-    refresh: str = "list",
-    checksum: bool = False,
-    parallelism: int = 64,
-    bwlimit: str | None = None,
-    retry_for: float | None = None,
-) -> Session:
-    """Read the manifest and put a session together."""
-    from metalake_sync.engine.options import RunOptions
-    from metalake_sync.engine.session import Session
-    from metalake_sync.manifest import load_manifest
-
-    loaded = load_manifest(manifest, variables=variables(var, var_file), environment=os.environ, stdin=sys.stdin)
-    options = RunOptions(
-        refresh="none" if refresh == "none" else "list",
-        checksum=checksum,
-        parallelism=parallelism,
-        bytes_per_second=rate(bwlimit) if bwlimit else None,
-        retry_for_s=retry_for,
-    )
-    return Session(loaded, options, emit, state)
 
 
 def rate(text: str) -> float:

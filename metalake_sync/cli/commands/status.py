@@ -4,40 +4,30 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
-from metalake_sync.cli.options import manifest_argument, manifest_options, open_session
+from metalake_sync.cli.options import ManifestFlags, takes_manifest
 
 LEFT_ALONE = frozenset({"unchanged", "unmanaged", "bytes_to_send"})
 """What a run's summary has besides what it did."""
 
 
 @click.command("status", epilog="Example: metalake-sync status birds.yaml --json")
-@manifest_argument
-@manifest_options
-def command(
-    manifest: str,
-    as_json: bool,
-    state: Path | None,
-    var: tuple[str, ...],
-    var_file: tuple[str, ...],
-    verbose: bool,
-    quiet: bool,
-) -> None:
+@takes_manifest
+def command(flags: ManifestFlags) -> None:
     """Show what is synced, what waits for the next apply, what failed, and the last runs; the lake is not asked."""
     from metalake_sync.cli.listeners import TextListener
     from metalake_sync.cli.wording import count, shown
+    from metalake_sync.engine.options import RunOptions
     from metalake_sync.engine.status import read_status
 
-    listener = TextListener(quiet=quiet or as_json, verbose=verbose)
-    session = open_session(manifest, listener, state=state, var=var, var_file=var_file, refresh="none")
+    listener = TextListener(quiet=flags.quiet or flags.as_json, verbose=flags.verbose)
     try:
-        status = read_status(session)
+        status = read_status(flags.session(listener, RunOptions(refresh="none")))
     finally:
         listener.close()
-    if as_json:
+    if flags.as_json:
         click.echo(json.dumps(asdict(status), indent=2))
         return
     click.echo(click.style(shown(status.manifest), bold=True) + f"  →  {shown(status.lake)}")
@@ -48,12 +38,12 @@ def command(
         if row.annotation_sets:
             line += f", {count(row.annotation_sets, 'annotation set')}"
         click.echo(line)
-        for failure in row.failures if verbose else row.failures[:5]:
+        for failure in row.failures if flags.verbose else row.failures[:5]:
             tries = f" ({count(failure.attempts, 'try', 'tries')})" if failure.attempts > 1 else ""
             click.secho(f"    failed: {shown(failure.name)}: {shown(failure.error)}{tries}", fg="red")
     if status.open_sessions:
         click.echo(f"  {count(status.open_sessions, 'upload')} of a run that was stopped; the next apply finishes them")
-    if quiet:
+    if flags.quiet:
         return
     click.echo("Last runs:" if status.runs else "No run yet.")
     for run in status.runs:
