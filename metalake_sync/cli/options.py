@@ -98,10 +98,10 @@ _MANIFEST_FLAGS = (
 _RUN_FLAGS = (
     option(
         "--refresh",
-        type=click.Choice(["none", "list"]),
+        type=click.Choice(["none", "list", "full"]),
         default="list",
         show_default=True,
-        help="Ask the lake what it has, or trust the records.",
+        help="Trust the records; ask the lake what it has; or compare sizes, metadata and shapes, too.",
     ),
     option("--checksum", is_flag=True, help="Hash every file, whatever its size and times say."),
     option(

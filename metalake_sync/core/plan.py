@@ -94,6 +94,7 @@ class CollectionPlan:
 
     `lake_id` and `storage_path` are None while the lake has no such collection. `common_metadata` is what every file of
     the collection has at least: an upload session carries it, so that only files with more need a line of their own.
+    `recorded`: how many files the records have of it.
     """
 
     key: CollectionKey
@@ -115,6 +116,7 @@ class CollectionPlan:
     forgets: list[Forget] = field(default_factory=list)
     unchanged: int = 0
     unmanaged: int = 0
+    recorded: int = 0
 
     def take(self, verdict: Verdict, *, wanted: bool) -> None:
         """File a verdict under its stages. `wanted`: the manifest names the file, so that it counts as unchanged where

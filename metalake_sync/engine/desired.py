@@ -62,6 +62,28 @@ class DesiredCollection:
         """Read a file's shapes back from their source. The march has met the file before."""
         return self.annotations[operation].record(self._entries.get((operation, name), name))
 
+    def covers(self, path: str) -> bool:
+        """Whether a path of the manifest's folder lies in one of the sources, whatever their patterns say."""
+        folders = [source.path for source in self.folders]
+        inside = any(not folder or path.startswith(folder + "/") for folder in folders)
+        return inside or any(source.path == path for source in self.files)
+
+    def recorded_shapes(self, operation: str, name: str, path: str, digest: str) -> ImageRecord | None:
+        """The shapes behind a recorded digest, if the source still has them; the march need not have met the file.
+
+        `path`: from the manifest's folder. An entry names its file by name, or by a path from some source's folder.
+        """
+        index = self.annotations.get(operation)
+        if index is None:
+            return None
+        images = index.images()
+        parts = path.split("/")
+        for entry in (name, *("/".join(parts[start:]) for start in range(len(parts)))):
+            image = images.get(entry)
+            if image is not None and image.digest == digest:
+                return index.record(entry)
+        return None
+
     def entries_without_file(self) -> Iterator[tuple[str, list[str]]]:
         """Operation and the entries that met no file. Call it after the march."""
         for operation, index in self.annotations.items():

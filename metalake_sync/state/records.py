@@ -82,7 +82,15 @@ class Records:
             key = CollectionKey(MediaType(row["type"]), row["name"])
             found[key] = (
                 row["id"],
-                RecordedCollection(key, row["lake_id"], row["storage_path"], row["head_digest"]),
+                RecordedCollection(
+                    key,
+                    row["lake_id"],
+                    row["storage_path"],
+                    row["head_digest"],
+                    row["listed_count"],
+                    row["listed_newest"],
+                    row["looked_until"],
+                ),
             )
         return found
 
@@ -92,7 +100,9 @@ class Records:
             "INSERT INTO collections (lake, type, name, lake_id, storage_path) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (lake, type, name) DO UPDATE SET lake_id = excluded.lake_id,"
             " storage_path = excluded.storage_path,"
-            " head_digest = CASE WHEN lake_id = excluded.lake_id THEN head_digest END"
+            " head_digest = CASE WHEN lake_id = excluded.lake_id THEN head_digest END,"
+            " listed_count = CASE WHEN lake_id = excluded.lake_id THEN listed_count END,"
+            " looked_until = CASE WHEN lake_id = excluded.lake_id THEN looked_until END"
             " RETURNING id",
             (lake, key.type.value, key.name, lake_id, storage_path),
         ).fetchone()
@@ -101,6 +111,20 @@ class Records:
     def record_head(self, collection: int, head: MetadataSet) -> None:
         self.remember_metadata([head])
         self._connection.execute("UPDATE collections SET head_digest = ? WHERE id = ?", (head.digest, collection))
+
+    def record_listed(self, collection: int, count: int, newest: str | None) -> None:
+        """A listing agreed with the records."""
+        self._connection.execute(
+            "UPDATE collections SET listed_count = ?, listed_newest = ? WHERE id = ?", (count, newest, collection)
+        )
+
+    def record_looked(self, collection: int, until: str) -> None:
+        """A full refresh found no drift up to this moment, as the lake writes it."""
+        self._connection.execute("UPDATE collections SET looked_until = ? WHERE id = ?", (until, collection))
+
+    def forget_collection(self, collection: int) -> None:
+        """Drop a collection with all that is recorded in it."""
+        self._connection.execute("DELETE FROM collections WHERE id = ?", (collection,))
 
     # Files: many rows, so raw SQL.
 
@@ -172,6 +196,18 @@ class Records:
             if row is not None:
                 yield row_id, self._file(row)
 
+    def files_named(self, collection: int, names: Iterable[str]) -> dict[str, RecordedFile]:
+        """Whole records by file name; names without one are left out."""
+        found: dict[str, RecordedFile] = {}
+        for name in names:
+            row = self._connection.execute(
+                f"SELECT {_FILE_COLUMNS} FROM files WHERE collection = ? AND name = ?",  # noqa: S608
+                (collection, name_to_db(name)),
+            ).fetchone()
+            if row is not None:
+                found[name] = self._file(row)
+        return found
+
     def all_files(self, collection: int) -> Iterator[RecordedFile]:
         rows = self._connection.execute(
             f"SELECT {_FILE_COLUMNS} FROM files WHERE collection = ? ORDER BY id",  # noqa: S608
@@ -183,7 +219,7 @@ class Records:
     def _file(self, row: tuple[Any, ...]) -> RecordedFile:
         row_id, folder, filename, name, size, mtime, inode, ctime, content, metadata, lake_id, unique, origin = row
         sets = self._connection.execute(
-            "SELECT operation, kind, digest, shape_count FROM annotation_sets WHERE file = ?", (row_id,)
+            "SELECT operation, kind, digest, shape_count, seen FROM annotation_sets WHERE file = ?", (row_id,)
         )
         return RecordedFile(
             name=name_from_db(name),
@@ -195,8 +231,8 @@ class Records:
             unique_name=unique,
             origin=Origin(origin),
             annotations={
-                operation: RecordedSet(operation, AnnotationKind(kind), digest, count)
-                for operation, kind, digest, count in sets
+                operation: RecordedSet(operation, AnnotationKind(kind), digest, count, seen)
+                for operation, kind, digest, count, seen in sets
             },
         )
 
@@ -252,12 +288,41 @@ class Records:
             "INSERT INTO annotation_sets (file, operation, kind, digest, shape_count)"
             " SELECT id, ?, ?, ?, ? FROM files WHERE collection = ? AND name = ?"
             " ON CONFLICT (file, operation) DO UPDATE SET kind = excluded.kind, digest = excluded.digest,"
-            " shape_count = excluded.shape_count",
+            " shape_count = excluded.shape_count, seen = NULL",
             [
                 (wanted.operation, wanted.kind.value, wanted.digest, wanted.shape_count, collection, name_to_db(name))
                 for name, wanted in sets
             ],
         )
+
+    def record_seen(self, collection: int, seen: Iterable[tuple[str, str, str, str]]) -> None:
+        """Keep what the lake gave back for sets, given as file name, operation, the digest that was sent and the digest
+        of what came back. A set that was sent anew meanwhile keeps nothing."""
+        self._connection.executemany(
+            "UPDATE annotation_sets SET seen = ? WHERE operation = ? AND digest = ?"
+            " AND file = (SELECT id FROM files WHERE collection = ? AND name = ?)",
+            [(back, operation, sent, collection, name_to_db(name)) for name, operation, sent, back in seen],
+        )
+
+    def sets_of(self, collection: int, operation: str) -> dict[str, RecordedSet]:
+        """File name → set of one operation, for every file that has one."""
+        rows = self._connection.execute(
+            "SELECT f.name, s.kind, s.digest, s.shape_count, s.seen FROM annotation_sets s"
+            " JOIN files f ON f.id = s.file WHERE f.collection = ? AND s.operation = ?",
+            (collection, operation),
+        )
+        return {
+            name_from_db(name): RecordedSet(operation, AnnotationKind(kind), digest, count, seen)
+            for name, kind, digest, count, seen in rows
+        }
+
+    def operations(self, collection: int) -> list[str]:
+        """Every operation of which sets are recorded."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT s.operation FROM annotation_sets s JOIN files f ON f.id = s.file WHERE f.collection = ?",
+            (collection,),
+        )
+        return sorted(operation for (operation,) in rows)
 
     def forget_sets(self, collection: int, sets: Iterable[tuple[str, str]]) -> None:
         """Drop annotation sets, given as pairs of file name and operation."""

@@ -137,3 +137,12 @@ def first_tables(db: Database) -> None:
     for statement in _FIRST_TABLES.split(";\n"):
         if statement.strip():
             db.execute(statement)
+
+
+@migrations()
+def what_was_seen(db: Database) -> None:
+    """Markers of the last look at a collection that agreed with the records, and what the lake gave back for a set."""
+    db.execute("ALTER TABLE collections ADD COLUMN listed_count INTEGER")
+    db.execute("ALTER TABLE collections ADD COLUMN listed_newest TEXT")
+    db.execute("ALTER TABLE collections ADD COLUMN looked_until TEXT")
+    db.execute("ALTER TABLE annotation_sets ADD COLUMN seen TEXT")

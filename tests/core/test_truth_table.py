@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from metalake_sync.core.actions import Forget, Rerecord, RerecordHead
-from metalake_sync.core.diff import CollectionRules, OperationPolicy, Verdict, compare, compare_head
+from metalake_sync.core.diff import CollectionRules, Gone, Verdict, compare, compare_head
+from metalake_sync.core.diff_sets import OperationPolicy
 from metalake_sync.core.facts import (
     AnnotationKind,
     CollectionKey,
@@ -85,7 +86,8 @@ def file_row(row: dict[str, Any]) -> tuple[DesiredFile | None, RecordedFile | No
 @pytest.mark.parametrize("row", cases("files.yaml"))
 def test_files(row: dict[str, Any]) -> None:
     rules = CollectionRules(KEY, CollectionPolicy(**row.get("policy", {})), lambda _: {})
-    verdict = compare(rules, *file_row(row), filtered_out=row.get("filtered_out", False))
+    gone = Gone(row.get("filtered_out", False), row.get("renamed_to"))
+    verdict = compare(rules, *file_row(row), gone=gone, renamed_from=row.get("renamed_from"))
     assert shown(verdict) == expected(row)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metalake_sync.core.actions import UpdateFileMetadata
-from metalake_sync.core.metadata import TAGS, MetadataSet, MetadataValues, merge_tags, update_to_send
+from metalake_sync.core.metadata import TAGS, MetadataSet, MetadataValues, merge_tags, update_to_mend, update_to_send
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.engine.execute.halving import send_in_halves
 from metalake_sync.engine.execute.recorder import Recorder
@@ -56,14 +56,19 @@ class MetadataStage:
             page = collection.metadata[start : start + PAGE_SIZE_LIMIT]
             befores = [(written(action.before) if action.before else None) or {} for action in page]
             updates = [
-                MetadataUpdate(
-                    action.file.name, action.file.metadata, update_to_send(before, action.file.metadata.values), action
-                )
+                MetadataUpdate(action.file.name, action.file.metadata, self._due(collection, action, before), action)
                 for action, before in zip(page, befores, strict=True)
             ]
             if collection.policy.tags == "own":
                 await self._keep_tags_of_others(page, befores, updates)
             await self.write(collection, collection_id, updates)
+
+    @staticmethod
+    def _due(collection: CollectionPlan, action: UpdateFileMetadata, before: MetadataValues) -> dict[str, Any]:
+        after = action.file.metadata.values
+        if action.lake is None:
+            return update_to_send(before, after)
+        return update_to_mend(before, after, action.lake, collection.policy.tags)
 
     async def _keep_tags_of_others(
         self,
