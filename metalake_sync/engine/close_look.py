@@ -53,6 +53,9 @@ class CloseLook:
                 found.gone[by_name[name].name] = row_id
         return {name: known for name, known in by_name.items() if known.name == name}
 
+    def records(self, row_ids: Iterable[int]) -> list[RecordedFile]:
+        return [known for _, known in self.state.records.files(row_ids)]
+
     def hashes(self, candidates: Iterable[Candidate], recorded: Mapping[str, RecordedFile]) -> dict[str, str]:
         """The content hash of each candidate by name: from its record, the cache, or the bytes. A file that can't be
         read is missing here, and noted."""

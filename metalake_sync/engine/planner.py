@@ -6,15 +6,13 @@ hash cache and the markers of what was seen in the lake.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from metalake_sync.core.diff import CollectionRules, Gone, compare, compare_head
+from metalake_sync.core.diff import CollectionRules, compare_head
 from metalake_sync.core.diff_sets import OperationPolicy
-from metalake_sync.core.drift import desired_as_recorded
 from metalake_sync.core.events import EventSink, Observing
-from metalake_sync.core.facts import CollectionKey, DesiredFile, MediaType, RecordedCollection, RecordedFile, RemoteFile
+from metalake_sync.core.facts import CollectionKey, MediaType, RecordedCollection
 from metalake_sync.core.guards import too_many_deletes
 from metalake_sync.core.metadata import TAGS, MetadataValues
 from metalake_sync.core.notes import Note, NoteCode
@@ -22,18 +20,18 @@ from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.targets import Target, keep_only, parse_target
 from metalake_sync.engine.close_look import CloseLook
 from metalake_sync.engine.desired import DesiredCollection, open_collection
+from metalake_sync.engine.judge import Judge
 from metalake_sync.engine.lake_view import LakeView, view_lake
-from metalake_sync.engine.march import CollectionMarch, MarchResult
+from metalake_sync.engine.loose_ends import loose_ends
+from metalake_sync.engine.march import CollectionMarch
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.engine.refresh import FullLook, FullRefresh, Marker
-from metalake_sync.engine.set_check import recognise_sets, shapes_of_others
+from metalake_sync.engine.set_check import shapes_of_others
 from metalake_sync.errors import GuardStopped, ManifestError, ManifestErrors, UsageError
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import RemoteListing
 from metalake_sync.state.store import StateStore
-
-NAMES_SHOWN = 5
 
 
 @dataclass(slots=True)
@@ -155,7 +153,11 @@ class Planner:
         plan.unchanged += found.unchanged
         self._notes += found.notes
         self._unreadable += sum(problem.hides_files or problem.is_failure for problem in found.left_out)
-        judged = self._judge(rules, plan, desired, found, view, look)
+        closely = CloseLook(self.state, self.client, self.manifest.base_dir, self.options, self.emit, self.looked_at_ns)
+        judged = Judge(rules, plan, desired, view, closely, look)
+        judged.judge(found)
+        self._notes += judged.notes
+        self._unreadable += closely.unreadable
         if view.count is not None:
             # Believed records are in the lake, all of them: that is what the markers say.
             plan.unmanaged += view.count - judged.matched - (plan.recorded - judged.recorded if believed else 0)
@@ -163,7 +165,7 @@ class Planner:
             self._notes += _duplicates(desired.key, view.listing)
             if row_id is not None and known is not None and judged.in_step and not found.left_out:
                 self._remember(row_id, known, view, look, desired)
-        self._notes += self._loose_ends(desired)
+        self._notes += loose_ends(desired)
         return plan
 
     def _look_in_full(
@@ -229,88 +231,6 @@ class Planner:
                     remedy="Check the source. If all are meant to be cleared, take the operation out of the manifest.",
                 )
 
-    # Comparing.
-
-    def _judge(
-        self,
-        rules: CollectionRules,
-        plan: CollectionPlan,
-        desired: DesiredCollection,
-        found: MarchResult,
-        view: LakeView,
-        look: FullLook | None,
-    ) -> _Judged:
-        """Compare candidates, what is gone, and what a full refresh found to differ."""
-        closely = CloseLook(self.state, self.client, self.manifest.base_dir, self.options, self.emit, self.looked_at_ns)
-        recorded = closely.records_of(found)
-        gone = [known for _, known in self.state.records.files(found.gone.values())]
-        hashes = closely.hashes([file for file in found.candidates if file.name in recorded], recorded)
-        renames = closely.renames(found.candidates, recorded, gone)
-        remotes = closely.adoptable(view, found.candidates, recorded, ask=rules.policy.adopt != "never")
-        if self.options.refresh == "full" and self.client is not None and view.lake_id is not None:
-            remotes = recognise_sets(self.client, desired, view, remotes, found.candidates, self.manifest.base_dir)
-        suspects = dict(look.suspects) if look else {}
-        judged = _Judged(matched=found.matched)
-        for candidate in found.candidates:
-            known = recorded.get(candidate.name)
-            remote = remotes.get(candidate.name)
-            if known is not None:
-                listed = view.of_recorded(known)
-                _, remote = suspects.pop(candidate.name, (known, listed))
-            judged.meet(known, remote)
-            content = hashes.get(candidate.name)
-            if known is not None and content is None:
-                # It can't be read now, so it is unknown: left as it is, and noted.
-                continue
-            file = DesiredFile(
-                candidate.name,
-                candidate.path,
-                candidate.fingerprint,
-                candidate.metadata,
-                content,
-                candidate.annotations,
-            )
-            verdict = compare(rules, file, known, remote, renamed_from=renames.get(candidate.name))
-            plan.take(verdict, wanted=True)
-            self._notes += verdict.notes
-        self._judge_gone(rules, plan, desired, gone, view, renames, judged)
-        for name in [known.name for known in gone]:
-            suspects.pop(name, None)
-        for known, remote in suspects.values():
-            verdict = compare(rules, desired_as_recorded(rules, known), known, remote)
-            if verdict.actions or verdict.notes:
-                plan.unchanged -= 1
-                plan.take(verdict, wanted=True)
-                self._notes += verdict.notes
-        self._notes += closely.notes
-        self._unreadable += closely.unreadable
-        return judged
-
-    def _judge_gone(
-        self,
-        rules: CollectionRules,
-        plan: CollectionPlan,
-        desired: DesiredCollection,
-        gone: Sequence[RecordedFile],
-        view: LakeView,
-        renames: Mapping[str, str],
-        judged: _Judged,
-    ) -> None:
-        new_names = {old: new for new, old in renames.items()}
-        filtered: list[str] = []
-        for known in gone:
-            remote = view.of_recorded(known)
-            judged.meet(known, remote)
-            out = desired.covers(known.path) and os.path.lexists(os.path.join(self.manifest.base_dir, known.path))
-            if out and remote is not None:
-                filtered.append(known.name)
-            verdict = compare(rules, None, known, remote, gone=Gone(out, new_names.get(known.name)))
-            plan.take(verdict, wanted=False)
-            self._notes += verdict.notes
-        if filtered:
-            message = f"{len(filtered)} files stand on disk and no pattern takes them any more: {_some(filtered)}"
-            self._notes.append(Note(NoteCode.FILTERED_OUT, message, desired.key.name))
-
     def _warn_of_shapes(self, plan: CollectionPlan, recorded: tuple[int, RecordedCollection] | None) -> None:
         """Say which shapes of others go with the files that are replaced or trashed."""
         if self.client is None or plan.lake_id is None or plan.key.type is not MediaType.IMAGE:
@@ -319,48 +239,6 @@ class Planner:
         for name, shapes in lost.items():
             message = f"loses {shapes} shapes that were not drawn by this manifest"
             self._notes.append(Note(NoteCode.SETS_LOST, message, f"{plan.key}/{name}"))
-
-    # Notes.
-
-    def _loose_ends(self, desired: DesiredCollection) -> Iterator[Note]:
-        """Entries of sources that met no file, and shapes that were left out."""
-        strict: list[ManifestError] = []
-        for operation, entries in desired.entries_without_file():
-            index = desired.annotations[operation]
-            message = f"{len(entries)} entries have no file in the collection: {_some(entries)}"
-            if index.strict:
-                strict.append(ManifestError(message, where=index.declared_at, remedy="Or set 'strict: false'."))
-            yield Note(NoteCode.ANNOTATION_WITHOUT_FILE, message, operation)
-        for operation, count in desired.files_without_entry():
-            index = desired.annotations[operation]
-            message = f"{count} files of the collection have no entry in the source"
-            if index.strict:
-                strict.append(ManifestError(message, where=index.declared_at, remedy="Or set 'strict: false'."))
-            yield Note(NoteCode.FILE_WITHOUT_ANNOTATION, message, operation)
-        if strict:
-            raise ManifestErrors(strict)
-        missing = desired.metadata_rules.entries_without_file()
-        if missing:
-            message = f"{len(missing)} metadata entries have no file in the collection: {_some(missing)}"
-            yield Note(NoteCode.METADATA_WITHOUT_FILE, message, desired.key.name)
-        for index in desired.annotations.values():
-            yield from index.notes()
-
-
-@dataclass(slots=True)
-class _Judged:
-    """`matched`: how many of the lake's files are wanted or recorded, `recorded` those of them that were met in the
-    records. `in_step`: the lake has every recorded file, as the one that was recorded."""
-
-    matched: int = 0
-    recorded: int = 0
-    in_step: bool = True
-
-    def meet(self, known: RecordedFile | None, remote: RemoteFile | None) -> None:
-        self.matched += remote is not None
-        self.recorded += known is not None
-        if known is not None and (remote is None or remote.lake_id != known.lake_id):
-            self.in_step = False
 
 
 def rules_of(desired: DesiredCollection, state: StateStore) -> CollectionRules:
@@ -399,8 +277,3 @@ def _duplicates(key: CollectionKey, listing: RemoteListing) -> Iterable[Note]:
     if listing.duplicates:
         message = f"lists {listing.duplicates} names twice; the first of each counts"
         yield Note(NoteCode.DUPLICATE_IN_LAKE, message, key.name)
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:NAMES_SHOWN])
-    return f"{shown}, …" if len(names) > NAMES_SHOWN else shown

@@ -64,12 +64,16 @@ class StateStore:
         row = self._connection.execute("SELECT value FROM meta WHERE key = 'serial'").fetchone()
         return int(row[0]) if row else 0
 
-    def remembers(self, what: str) -> bool:
-        """Whether a fact about a lake was learned, such as that it takes a trashed name again."""
-        return self._connection.execute("SELECT 1 FROM meta WHERE key = ?", (what,)).fetchone() is not None
+    def learned(self, what: str) -> str | None:
+        """What was learned about a lake, such as whether it takes a trashed name again."""
+        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (what,)).fetchone()
+        return str(row[0]) if row else None
 
-    def remember(self, what: str) -> None:
-        self._connection.execute("INSERT INTO meta (key, value) VALUES (?, '1') ON CONFLICT DO NOTHING", (what,))
+    def learn(self, what: str, value: str) -> None:
+        self._connection.execute(
+            "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            (what, value),
+        )
 
     def advance_serial(self) -> None:
         self._connection.execute(

@@ -6,7 +6,7 @@ Owns: pages and the three-way merge of Tags. A page that the lake refuses is hal
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,11 +33,16 @@ class MetadataUpdate:
     action: UpdateFileMetadata | None = None
 
 
-def updates_after_upload(common: MetadataSet, files: Sequence[tuple[str, MetadataSet]]) -> list[MetadataUpdate]:
-    """What new files need beyond the metadata that their session carried."""
+def updates_after_upload(
+    common: MetadataSet, files: Sequence[tuple[str, MetadataSet]], tags_of_others: Mapping[str, Sequence[str]]
+) -> list[MetadataUpdate]:
+    """What new files need beyond the metadata that their session carried. `tags_of_others`: by name, of the file that
+    one replaces."""
     updates: list[MetadataUpdate] = []
     for name, after in files:
         update = update_to_send(common.values, after.values)
+        if name in tags_of_others:
+            update[TAGS] = [*tags_of_others[name], *after.values.get(TAGS, ())]
         if update:
             updates.append(MetadataUpdate(name, after, update))
     return updates
