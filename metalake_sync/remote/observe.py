@@ -201,6 +201,13 @@ def remote_details(
     return {unique_name: details for unique_name, details in found if details is not None}
 
 
+def remote_sizes(client: LakeClient, files: Sequence[RemoteFile], threads: int) -> dict[str, int]:
+    """Sizes in bytes by file name, one call for each file, many at once. A file without one is left out."""
+    details = remote_details(client, [(file.unique_name, ()) for file in files], threads)
+    found = ((file.name, details.get(file.unique_name)) for file in files)
+    return {name: one.size_bytes for name, one in found if one is not None and one.size_bytes is not None}
+
+
 def remote_tags(client: LakeClient, unique_names: Sequence[str], threads: int) -> dict[str, list[str]]:
     """Tags by unique name, one call for each file, many at once."""
 
