@@ -128,11 +128,12 @@ class CollectionPlan:
             elif not codes & REFUSALS:
                 self.unchanged += 1
         for action in verdict.actions:
-            self._take_action(action)
+            self.take_action(action)
         for record in verdict.bookkeeping:
             self._take_bookkeeping(record)
 
-    def _take_action(self, action: Action) -> None:
+    def take_action(self, action: Action) -> None:
+        """File one action under its stage."""
         match action:
             case CreateCollection():
                 self.create = action

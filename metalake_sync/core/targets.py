@@ -42,23 +42,27 @@ def parse_target(text: str, collections: Sequence[str]) -> Target | None:
     return Target(name, text[len(name) + 1 :])
 
 
-def keep_only(plan: CollectionPlan, wanted: Callable[[str | None], bool]) -> None:
-    """Leave what concerns the files that are wanted; `wanted` is asked with None about the collection's head.
+def keep_only(plan: CollectionPlan, wanted: Callable[[Action], bool]) -> None:
+    """Leave the actions that are wanted. A collection that has to be created is, as long as files go into it."""
+    plan.adopts = list(filter(wanted, plan.adopts))
+    plan.uploads = list(filter(wanted, plan.uploads))
+    plan.metadata = list(filter(wanted, plan.metadata))
+    plan.annotations = list(filter(wanted, plan.annotations))
+    plan.trash = list(filter(wanted, plan.trash))
+    if plan.update_head is not None and not wanted(plan.update_head):
+        plan.update_head = None
+    if plan.create is not None and not wanted(plan.create) and not plan.uploads:
+        plan.create = None
 
-    A collection that has to be created is created as long as anything is left to be put into it.
-    """
 
-    def kept(action: Action) -> bool:
-        return wanted(file_name(action))
+def keep_targets(plan: CollectionPlan, targets: Sequence[Target]) -> None:
+    """Leave what concerns the targets of this collection, in the records too."""
 
-    plan.adopts = list(filter(kept, plan.adopts))
-    plan.uploads = list(filter(kept, plan.uploads))
-    plan.metadata = list(filter(kept, plan.metadata))
-    plan.annotations = list(filter(kept, plan.annotations))
-    plan.trash = list(filter(kept, plan.trash))
-    plan.rerecords = [record for record in plan.rerecords if wanted(record.file.name)]
-    plan.forgets = [record for record in plan.forgets if wanted(record.recorded.name)]
-    if not wanted(None):
-        plan.update_head = plan.rerecord_head = None
-        if not plan.uploads:
-            plan.create = None
+    def takes(name: str | None) -> bool:
+        return any(target.takes(plan.key.name, name) for target in targets)
+
+    keep_only(plan, lambda action: takes(file_name(action)))
+    plan.rerecords = [record for record in plan.rerecords if takes(record.file.name)]
+    plan.forgets = [record for record in plan.forgets if takes(record.recorded.name)]
+    if not takes(None):
+        plan.rerecord_head = None

@@ -44,6 +44,7 @@ class Judge:
 
     def judge(self, found: MarchResult) -> None:
         """Compare candidates, what is gone, and what a full refresh found to differ."""
+        self.matched += found.matched
         known_files = self.closely.records_of(found)
         gone = self.closely.records(found.gone.values())
         renames = self.closely.renames(found.candidates, known_files, gone)

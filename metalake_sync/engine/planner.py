@@ -6,7 +6,7 @@ hash cache and the markers of what was seen in the lake.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from metalake_sync.core.diff import CollectionRules, compare_head
@@ -17,7 +17,7 @@ from metalake_sync.core.guards import too_many_deletes
 from metalake_sync.core.metadata import TAGS, MetadataValues
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan, Plan
-from metalake_sync.core.targets import Target, keep_only, parse_target
+from metalake_sync.core.targets import Target, keep_targets, parse_target
 from metalake_sync.engine.close_look import CloseLook
 from metalake_sync.engine.desired import DesiredCollection, open_collection
 from metalake_sync.engine.judge import Judge
@@ -71,7 +71,7 @@ class Planner:
     def plan(self) -> PlannedRun:
         """Observe everything and compare. Raises ManifestErrors, GuardStopped, and what the lake raises."""
         recorded = self.state.records.collections(self.lake)
-        targets = self._targets()
+        targets = chosen_targets(self.manifest, self.options)
         desired: dict[CollectionKey, DesiredCollection] = {}
         try:
             plans = []
@@ -81,7 +81,7 @@ class Planner:
                 if named or not targets:
                     part = self._plan_collection(collection, recorded.get(collection.key))
                     if named:
-                        keep_only(part, lambda name, named=named: _takes(named, name))  # type: ignore[misc]
+                        keep_targets(part, named)
                     self._warn_of_shapes(part, recorded.get(collection.key))
                     plans.append(part)
         except BaseException:
@@ -95,19 +95,6 @@ class Planner:
         guarded = too_many_deletes(plans, self.options.max_delete)
         plan = Plan(self.manifest.source, self.state.serial, tuple(plans), (*notes, *self._notes, *guarded))
         return PlannedRun(plan, desired, self._unreadable)
-
-    def _targets(self) -> list[Target]:
-        names = [collection.name for collection in self.manifest.collections]
-        targets = []
-        for text in self.options.targets:
-            target = parse_target(text, names)
-            if target is None:
-                raise UsageError(
-                    f"'--target {text}' names no collection of the manifest",
-                    remedy=f"Write COLLECTION or COLLECTION/GLOB; there are {', '.join(names) or 'none'}.",
-                )
-            targets.append(target)
-        return targets
 
     # One collection.
 
@@ -241,6 +228,21 @@ class Planner:
             self._notes.append(Note(NoteCode.SETS_LOST, message, f"{plan.key}/{name}"))
 
 
+def chosen_targets(manifest: LoadedManifest, options: RunOptions) -> list[Target]:
+    """The parts that a run is limited to; none is everything. Raises UsageError for one that there is not."""
+    names = [collection.name for collection in manifest.collections]
+    targets = []
+    for text in options.targets:
+        target = parse_target(text, names)
+        if target is None:
+            raise UsageError(
+                f"'--target {text}' names no collection of the manifest",
+                remedy=f"Write COLLECTION or COLLECTION/GLOB; there are {', '.join(names) or 'none'}.",
+            )
+        targets.append(target)
+    return targets
+
+
 def rules_of(desired: DesiredCollection, state: StateStore) -> CollectionRules:
     """What decisions in a collection rest on."""
     return CollectionRules(
@@ -267,10 +269,6 @@ def open_collections(manifest: LoadedManifest) -> Iterator[DesiredCollection]:
             collection_opened.close()
         raise ManifestErrors(mistakes)
     yield from opened
-
-
-def _takes(targets: Sequence[Target], name: str | None) -> bool:
-    return any(target.takes(target.collection, name) for target in targets)
 
 
 def _duplicates(key: CollectionKey, listing: RemoteListing) -> Iterable[Note]:

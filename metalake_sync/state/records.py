@@ -94,6 +94,10 @@ class Records:
             )
         return found
 
+    def lakes(self) -> list[str]:
+        """Every lake of which something is recorded."""
+        return [lake for (lake,) in self._connection.execute("SELECT DISTINCT lake FROM collections ORDER BY lake")]
+
     def record_collection(self, lake: str, key: CollectionKey, lake_id: str, storage_path: str) -> int:
         """Record a collection, or its new id in the lake, and return its row id."""
         row = self._connection.execute(
