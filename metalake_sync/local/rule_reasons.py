@@ -76,7 +76,7 @@ def _why_taken(here: FolderRules, name: str) -> str:
 
 def _first(patterns: Sequence[str], folder: str, name: str) -> str | None:
     """The first pattern that matches by itself; where only all of them together do, they are named together."""
-    if not PatternList(patterns).matches_file(folder, name):
+    if not patterns or not PatternList(patterns).matches_file(folder, name):
         return None
     alone = (one for one in patterns if PatternList([one]).matches_file(folder, name))
     return next(alone, ", ".join(patterns))
