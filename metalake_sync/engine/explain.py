@@ -22,6 +22,8 @@ from metalake_sync.errors import UsageError
 from metalake_sync.local.naming import lake_name
 from metalake_sync.local.rule_reasons import why_taken_or_not
 
+ALWAYS_TOLD = ("Tags", "fileSize", "createdAt", "updatedAt", "name", "id")
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -67,7 +69,10 @@ def _explanations(session: Session, observed: Observed, file: str) -> Iterator[E
             unique_name = recorded.unique_name if recorded else None
             if unique_name is None and row is not None:
                 unique_name = f"{row[1].storage_path}_{name}"
-            fields = dict.fromkeys((*metadata, "Tags", "fileSize", "createdAt", "updatedAt", "name", "id"), True)
+            written = state.records.written_metadata(recorded.metadata_digest) if recorded is not None else None
+            fields = dict.fromkeys(
+                (*metadata, *(written or ()), "Tags", "fileSize", "createdAt", "updatedAt", "name", "id"), True
+            )
             fields |= {"url": False, "uniqueName": False}
             yield Explanation(
                 plan.key.name,

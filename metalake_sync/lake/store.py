@@ -40,6 +40,7 @@ class LakeStore:
             self._folder.close()
             raise
         self.job_delay_s = settings.job_delay_s
+        self.keeps_trashed_names = settings.keeps_trashed_names
 
     def close(self) -> None:
         self._folder.close()

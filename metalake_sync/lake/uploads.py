@@ -84,8 +84,8 @@ class Uploads:
         if request.collection_name != collection_name:
             raise not_acceptable("The upload session is of another collection")
         existing = self._db.execute(
-            "SELECT id, storage_path FROM items WHERE collection = ? AND name = ? AND trashed = 0",
-            (collection, request.file_name),
+            "SELECT id, storage_path FROM items WHERE collection = ? AND name = ? AND trashed <= ?",
+            (collection, request.file_name, self._store.keeps_trashed_names),
         ).fetchone()
         if existing:
             return BeginFileAnswer(file_id=existing[0], file_key=existing[1], is_existing=True)

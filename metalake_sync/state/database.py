@@ -146,7 +146,7 @@ def _explanation(error: sqlite3.Error, path: Path) -> StateError:
             return StateError(
                 f"the state is damaged ({error})",
                 where=where,
-                remedy="Move the file away and run the command again: what the lake has already is adopted, not sent.",
+                remedy="Run 'metalake-sync state rebuild MANIFEST': it makes one from the lake and sends nothing.",
             )
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return StateError(

@@ -24,6 +24,7 @@ from metalake_sync.core.facts import (
     RecordedFile,
     RecordedSet,
     RemoteFile,
+    RemoteSet,
 )
 from metalake_sync.core.metadata import MetadataValues, metadata_set
 from metalake_sync.core.plan import CollectionPlan
@@ -95,6 +96,11 @@ def digest(name: str) -> str:
     return EMPTY_SET_DIGEST if name == "empty" else name
 
 
+def seen_in_lake(row: dict[str, Any]) -> RemoteFile:
+    sets = {name: RemoteSet(x, 1, as_desired=False) for name, x in row["sets"].items()} if "sets" in row else None
+    return RemoteFile("a.jpg", "1", "birds_a.jpg", None, row.get("metadata"), sets)
+
+
 @pytest.mark.parametrize("row", cases("metadata_and_annotations.yaml"))
 def test_metadata_and_annotations(row: dict[str, Any]) -> None:
     desired, recorded = row["desired"], row["recorded"]
@@ -125,9 +131,12 @@ def test_metadata_and_annotations(row: dict[str, Any]) -> None:
             "1",
             "birds_a.jpg",
             Origin(recorded.get("origin", "uploaded")),
-            {name: RecordedSet(name, human, digest(x), 1) for name, x in recorded.get("sets", {}).items()},
+            {
+                name: RecordedSet(name, human, digest(x), 1, recorded.get("seen", {}).get(name))
+                for name, x in recorded.get("sets", {}).items()
+            },
         ),
-        RemoteFile("a.jpg", "1", "birds_a.jpg"),
+        seen_in_lake(row.get("lake", {})),
     )
     assert shown(verdict) == expected(row)
 
