@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from metalake_sync.cli.options import option
+
+
+def storage_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Where the objects are."""
+    function = option(
+        "--storage-endpoint", metavar="URL", help="The store's address, where it is not the vendor's own."
+    )(function)
+    return option(
+        "--storage",
+        default="file",
+        show_default=True,
+        metavar="file|s3://…|azure://…|gs://…",
+        help="Where objects are kept: in --dir, or in BUCKET/PREFIX of a store.",
+    )(function)
 
 
 @click.group("lake")
@@ -20,7 +35,8 @@ def command() -> None:
 @option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="The port; 0 takes a free one.")
 @option("--job-delay", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="How long a job takes.")
-def serve(folder: Path, host: str, port: int, job_delay: float) -> None:
+@storage_options
+def serve(folder: Path, host: str, port: int, job_delay: float, storage: str, storage_endpoint: str | None) -> None:
     """Serve a lake until it is stopped.
 
     The first line on standard output is 'listening on http://HOST:PORT'. Credentials are those in LAYERNEXT_API_KEY and
@@ -28,6 +44,7 @@ def serve(folder: Path, host: str, port: int, job_delay: float) -> None:
     """
     from metalake_sync.lake import LakeSettings, generate_credentials
     from metalake_sync.lake import serve as serve_lake
+    from metalake_sync.lake.storage.address import parse_storage
 
     api_key, secret = os.environ.get("LAYERNEXT_API_KEY"), os.environ.get("LAYERNEXT_SECRET")
     made = not (api_key and secret)
@@ -43,5 +60,13 @@ def serve(folder: Path, host: str, port: int, job_delay: float) -> None:
         if host not in ("127.0.0.1", "::1", "localhost"):
             click.echo("the lake is open to other machines, over plain HTTP", err=True)
 
-    settings = LakeSettings(folder, host=host, port=port, job_delay_s=job_delay, api_key=api_key, secret=secret)
+    settings = LakeSettings(
+        folder,
+        host=host,
+        port=port,
+        job_delay_s=job_delay,
+        api_key=api_key,
+        secret=secret,
+        storage=parse_storage(storage, storage_endpoint),
+    )
     serve_lake(settings, announce)
