@@ -63,7 +63,7 @@ class Jobs:
             ).fetchall()
             db.executemany(
                 "UPDATE uploads SET unique_name = ? WHERE file_id = ?",
-                ((_unique_name(db, collection, path, name), file_id) for file_id, name in waiting),
+                ((unique_name_for(db, collection, path, name), file_id) for file_id, name in waiting),
             )
             db.execute(
                 "UPDATE jobs SET status = ?, started = ?, due = ? WHERE id = ? AND (status = ? OR (status = ? AND ?))",
@@ -177,7 +177,7 @@ class Jobs:
         return row[0], row[1], row[2], row[3]
 
 
-def _unique_name(db: sqlite3.Connection, collection: str, path: str, name: str) -> str:
+def unique_name_for(db: sqlite3.Connection, collection: str, path: str, name: str) -> str:
     """A name that no other file of the whole lake has or will have."""
     wanted = f"{path}_{name}"
     candidate, number = wanted, 0

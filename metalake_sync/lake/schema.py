@@ -142,6 +142,8 @@ CREATE INDEX uploads_by_key ON uploads (file_key);
 
 ALTER TABLE items ADD COLUMN bucket TEXT;
 CREATE INDEX items_by_blob ON items (blob);
+DROP INDEX item_storage_paths;
+CREATE INDEX item_storage_paths ON items (storage_path);
 
 CREATE TABLE picture_sizes (blob TEXT PRIMARY KEY, width INTEGER, height INTEGER) WITHOUT ROWID;
 """

@@ -50,6 +50,8 @@ class StoreServer:
     process: subprocess.Popen[bytes]
     environment: Mapping[str, str]
     create: Callable[[str], None] = field(repr=False)
+    put: Callable[[str, str, bytes], None] = field(repr=False)
+    """Bucket, key and content: an object of somebody else."""
 
     def new_bucket(self, prefix: str = "") -> BucketAddress:
         """An empty bucket."""
@@ -69,8 +71,11 @@ def s3_server(folder: Path) -> Iterator[StoreServer]:
     def create(name: str) -> None:
         requests.put(f"http://127.0.0.1:{port}/{name}", timeout=30).raise_for_status()
 
+    def put(bucket: str, key: str, content: bytes) -> None:
+        requests.put(f"http://127.0.0.1:{port}/{bucket}/{key}", content, timeout=30).raise_for_status()
+
     with _running(command, folder, port) as process:
-        yield StoreServer(StorageKind.S3, "s3", f"http://127.0.0.1:{port}", process, environment, create)
+        yield StoreServer(StorageKind.S3, "s3", f"http://127.0.0.1:{port}", process, environment, create, put)
 
 
 @contextlib.contextmanager
@@ -90,10 +95,14 @@ def azure_server(folder: Path) -> Iterator[StoreServer]:
         with BlobServiceClient(endpoint, credential=credential) as service:
             service.create_container(name)
 
+    def put(bucket: str, key: str, content: bytes) -> None:
+        with BlobServiceClient(endpoint, credential=credential) as service:
+            service.get_blob_client(bucket, key).upload_blob(content)
+
     accounts = {"AZURITE_ACCOUNTS": f"{account}:{key}"}
     command = [*_azurite(), *options, "--skipApiVersionCheck", "--disableTelemetry"]
     with _running(command, folder, port, accounts) as process:
-        yield StoreServer(StorageKind.AZURE, "azure", endpoint, process, environment, create)
+        yield StoreServer(StorageKind.AZURE, "azure", endpoint, process, environment, create, put)
 
 
 @contextlib.contextmanager
@@ -132,9 +141,14 @@ def _gcs_server(folder: Path, port: int, command: list[str]) -> Iterator[StoreSe
     def create(name: str) -> None:
         requests.post(f"{endpoint}/storage/v1/b", json={"name": name}, timeout=30).raise_for_status()
 
+    def put(bucket: str, key: str, content: bytes) -> None:
+        url = f"{endpoint}/upload/storage/v1/b/{bucket}/o"
+        query = {"uploadType": "media", "name": key}
+        requests.post(url, content, params=query, timeout=30).raise_for_status()
+
     with _running(command, folder, port) as process:
         environment = {"GOOGLE_APPLICATION_CREDENTIALS": str(account)}
-        yield StoreServer(StorageKind.GCS, "gs", endpoint, process, environment, create)
+        yield StoreServer(StorageKind.GCS, "gs", endpoint, process, environment, create, put)
 
 
 STORES = {"s3": s3_server, "azure": azure_server, "gcs": gcs_server}

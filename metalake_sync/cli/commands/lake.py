@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,3 +73,42 @@ def serve(folder: Path, host: str, port: int, job_delay: float, storage: str, st
         storage=parse_storage(storage, storage_endpoint),
     )
     serve_lake(settings, announce)
+
+
+@command.command(
+    "crawl",
+    epilog="Examples: metalake-sync lake crawl /mnt/img_bucket_2 --dir .metalake;"
+    " metalake-sync lake crawl raw/2026 --dir .metalake --storage s3://acme-lake",
+)
+@click.argument("bucket_folder", metavar="BUCKET-FOLDER")
+@option("--dir", "folder", type=click.Path(path_type=Path), required=True, help="Where the lake keeps everything.")
+@storage_options
+@option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+def crawl(bucket_folder: str, folder: Path, storage: str, storage_endpoint: str | None, as_json: bool) -> None:
+    """Take in files that were in a bucket before, while no server runs on the lake.
+
+    BUCKET-FOLDER is a folder of the lake's own bucket ("" is all of it), or the address of one in another bucket of the
+    same store. With --storage file it is a local folder that stands for a bucket of its name, and its files are copied.
+    Each folder becomes a collection for each kind of file in it. What the lake knows already is passed over.
+    """
+    from metalake_sync.lake.crawl import Crawled
+    from metalake_sync.lake.crawl import crawl as crawl_bucket
+    from metalake_sync.lake.settings import LakeSettings
+    from metalake_sync.lake.storage.address import parse_storage
+
+    shows_progress = sys.stderr.isatty()
+
+    def progress(crawled: Crawled) -> None:
+        if shows_progress:
+            click.echo(f"\r{crawled.taken} files taken in", nl=False, err=True)
+
+    settings = LakeSettings(folder, storage=parse_storage(storage, storage_endpoint))
+    crawled = crawl_bucket(settings, bucket_folder, progress)
+    if shows_progress:
+        click.echo(err=True)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(crawled)))
+        return
+    click.echo(f"{crawled.taken} files taken in, in {crawled.collections} collections; {crawled.known} were known")
+    if crawled.refused:
+        click.echo(f"{crawled.refused} were left out: their names can't be in a lake, or are taken", err=True)

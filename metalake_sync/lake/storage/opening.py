@@ -6,7 +6,7 @@ from importlib import import_module
 
 from metalake_sync.errors import UsageError
 from metalake_sync.lake.storage.address import BucketAddress
-from metalake_sync.lake.storage.bucket import BucketStorage
+from metalake_sync.lake.storage.bucket import BucketLibrary, BucketStorage
 from metalake_sync.protocol.wire import StorageKind
 
 _LIBRARIES = {
@@ -19,6 +19,11 @@ _LIBRARIES = {
 
 def open_bucket(address: BucketAddress, url_lifetime_s: float) -> BucketStorage:
     """Raises UsageError where the library or credentials are missing, StateError where the bucket can't be used."""
+    return BucketStorage(address, open_library(address, url_lifetime_s))
+
+
+def open_library(address: BucketAddress, url_lifetime_s: float) -> BucketLibrary:
+    """The store's library; nothing is asked of the store yet. Raises UsageError."""
     extra, name = _LIBRARIES[address.kind]
     try:
         module = import_module(f"metalake_sync.lake.storage.{extra}")
@@ -27,4 +32,5 @@ def open_bucket(address: BucketAddress, url_lifetime_s: float) -> BucketStorage:
             f"this storage needs a library that is not installed ({error.name})",
             remedy=f"Run: pip install 'metalake-sync[{extra}]'",
         ) from None
-    return BucketStorage(address, getattr(module, name)(address, url_lifetime_s))
+    library: BucketLibrary = getattr(module, name)(address, url_lifetime_s)
+    return library
