@@ -35,7 +35,6 @@ def command(
 
     MANIFEST is a file, a folder of *.yaml files, or - for standard input.
     """
-    from metalake_sync.cli.documents import plan_document
     from metalake_sync.cli.listeners import TextListener
     from metalake_sync.cli.render_plan import footer, render_plan
 
@@ -56,6 +55,8 @@ def command(
         with session.plan() as planned:
             listener.close()
             if as_json:
+                from metalake_sync.cli.documents import plan_document
+
                 click.echo(plan_document(planned.plan).model_dump_json(indent=2, exclude_none=True))
             elif quiet:
                 click.echo(footer(planned.plan))
