@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from metalake_sync.annotations.source import AnnotationIndex, AnnotationSpec, open_index
 from metalake_sync.core.facts import AnnotationKind, CollectionKey, CollectionPolicy, DesiredSet, MediaType
 from metalake_sync.core.metadata import MetadataSet, merge_layers, metadata_set
 from metalake_sync.core.shapes import ImageRecord
@@ -22,6 +22,9 @@ from metalake_sync.local.rules import PatternList, ScanRules
 from metalake_sync.manifest import LoadedManifest, ResolvedCollection
 from metalake_sync.manifest.models import Folder
 from metalake_sync.state.names import join_path
+
+if TYPE_CHECKING:
+    from metalake_sync.annotations.source import AnnotationIndex
 
 
 @dataclass(slots=True)
@@ -190,6 +193,11 @@ class _Opening:
     def annotations(
         self, folders: tuple[FolderSource, ...], files: tuple[FileSource, ...]
     ) -> dict[str, AnnotationIndex]:
+        if not self.collection.annotations:
+            return {}
+        # Readers of annotations are imported by who has some.
+        from metalake_sync.annotations.source import AnnotationSpec, open_index
+
         by_operation: dict[str, list[AnnotationSpec]] = {}
         for number, annotation in enumerate(self.collection.annotations):
             source = annotation.source

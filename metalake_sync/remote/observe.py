@@ -7,7 +7,6 @@ asked for only where a decision rests on them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -225,5 +224,7 @@ ValueT = TypeVar("ValueT")
 def _ask_each(keys: Sequence[KeyT], ask: Callable[[KeyT], ValueT], threads: int) -> Iterator[tuple[KeyT, ValueT]]:
     if not keys:
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(min(threads, len(keys)), thread_name_prefix="details") as pool:
         yield from zip(keys, pool.map(ask, keys), strict=True)

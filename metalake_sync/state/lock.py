@@ -13,8 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import filelock
-
 from metalake_sync.errors import StateLocked
 from metalake_sync.state.database import prepare_folder
 
@@ -26,6 +24,9 @@ class StateLock:
     """
 
     def __init__(self, state: Path, *, command: str, timeout_s: float = 0.0) -> None:
+        # Only who writes pays for it: 30 ms.
+        import filelock
+
         self._state = state
         self._command = command
         self._timeout_s = timeout_s
@@ -33,6 +34,8 @@ class StateLock:
         self._lock = filelock.FileLock(state.with_suffix(".lock"), mode=0o600, thread_local=False)
 
     def __enter__(self) -> StateLock:
+        import filelock
+
         prepare_folder(self._state)
         try:
             self._lock.acquire(timeout=self._timeout_s)

@@ -9,6 +9,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlite_utils import Database
@@ -35,15 +36,19 @@ from metalake_sync.state.names import (
     split_path,
 )
 
+NO_SETS: Mapping[str, str] = MappingProxyType({})
+
 
 class FolderRow(NamedTuple):
-    """What a scan compares a file with: a narrow slice of a record. The fingerprint is a plain tuple."""
+    """What a scan compares a file with: a narrow slice of a record. The fingerprint is a plain tuple. `set_digests`: of
+    its annotation sets, by operation."""
 
     id: int
     fingerprint: tuple[int, int, int, int]
     metadata_digest: str
     name: str
     lake_id: str
+    set_digests: Mapping[str, str] = NO_SETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,19 +163,57 @@ class Records:
         ).fetchone()
         return int(row[0])
 
-    def folder_rows(self, collection: int, folder: str) -> dict[str, FolderRow]:
+    def folder_rows(self, collection: int, folder: str, *, with_sets: bool = False) -> dict[str, FolderRow]:
         """The recorded files of one folder by file name, narrow and fast: a plan reads every one of them."""
+        place = (collection, name_to_db(folder))
+        digests: dict[int, dict[str, str]] = {}
+        if with_sets:
+            for file, operation, digest in self._connection.execute(
+                "SELECT s.file, s.operation, s.digest FROM files f JOIN annotation_sets s ON s.file = f.id"
+                " WHERE f.collection = ? AND f.folder = ?",
+                place,
+            ):
+                digests.setdefault(file, {})[operation] = digest
         rows = self._connection.execute(
             "SELECT filename, id, size_bytes, mtime_ns, inode, ctime_ns, metadata_digest, name, lake_id"
             " FROM files WHERE collection = ? AND folder = ?",
-            (collection, name_to_db(folder)),
+            place,
         )
         return {
             name_from_db(filename): FolderRow(
-                row_id, fingerprint_row(size, mtime, inode, ctime), metadata_digest, name_from_db(name), lake_id
+                row_id,
+                fingerprint_row(size, mtime, inode, ctime),
+                metadata_digest,
+                name_from_db(name),
+                lake_id,
+                digests.get(row_id, NO_SETS),
             )
             for filename, row_id, size, mtime, inode, ctime, metadata_digest, name, lake_id in rows
         }
+
+    def plain_folder_rows(
+        self, collection: int, folder: str, metadata_digest: str, name_prefix: str
+    ) -> list[tuple[str, int, int, int, int, str]]:
+        """The rows of one folder that carry this metadata and whose name in the collection is `name_prefix` and the
+        file's own: filename, size in bytes, mtime, inode, ctime, lake id; sorted by filename.
+
+        As SQLite has them (`names`): a name that is no UTF-8 and an inode past 63 bits look otherwise on disk.
+        """
+        return self._connection.execute(
+            "SELECT filename, size_bytes, mtime_ns, inode, ctime_ns, lake_id FROM files"
+            " WHERE collection = ? AND folder = ? AND metadata_digest = ? AND name = ? || filename ORDER BY filename",
+            (collection, name_to_db(folder), metadata_digest, name_prefix),
+        ).fetchall()
+
+    def places(self, collection: int, names: Iterable[str]) -> Iterator[tuple[str, int, str]]:
+        """Name, row id and path of those names that are recorded."""
+        for name in names:
+            row = self._connection.execute(
+                "SELECT id, folder, filename FROM files WHERE collection = ? AND name = ?",
+                (collection, name_to_db(name)),
+            ).fetchone()
+            if row is not None:
+                yield name, row[0], join_path(name_from_db(row[1]), name_from_db(row[2]))
 
     def set_counts(self, collection: int) -> dict[str, int]:
         """Operation → number of annotation sets."""
@@ -181,17 +224,13 @@ class Records:
         )
         return dict(rows.fetchall())
 
-    def set_digests(self, collection: int) -> dict[int, dict[str, str]]:
-        """File row id → operation → digest, for every annotation set of a collection."""
-        digests: dict[int, dict[str, str]] = {}
-        rows = self._connection.execute(
-            "SELECT s.file, s.operation, s.digest FROM annotation_sets s JOIN files f ON f.id = s.file"
-            " WHERE f.collection = ?",
+    def has_sets(self, collection: int) -> bool:
+        """Whether any file of the collection has a recorded annotation set."""
+        row = self._connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM annotation_sets s JOIN files f ON f.id = s.file WHERE f.collection = ?)",
             (collection,),
-        )
-        for file, operation, digest in rows:
-            digests.setdefault(file, {})[operation] = digest
-        return digests
+        ).fetchone()
+        return bool(row[0])
 
     def files(self, row_ids: Iterable[int]) -> Iterator[tuple[int, RecordedFile]]:
         """Whole records by their row ids."""
