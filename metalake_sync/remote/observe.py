@@ -141,6 +141,8 @@ def side_by_side(page: Callable[[int], PageT], expected: int) -> Iterator[PageT]
     """
     index = 0
     if expected > 1:
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(min(PAGES_AT_ONCE, expected), thread_name_prefix="pages") as pool:
             while index < expected:
                 wave = range(index, min(expected, index + PAGES_AT_ONCE))

@@ -65,6 +65,8 @@ def lock_holder(state: Path) -> str | None:
     """Who holds the lock of a state, None if nobody does."""
     if not state.with_suffix(".lock").exists():
         return None
+    import filelock
+
     lock = filelock.FileLock(state.with_suffix(".lock"), mode=0o600, thread_local=False)
     try:
         lock.acquire(timeout=0)

@@ -25,6 +25,7 @@ def command(
 
     MANIFEST is a file, a folder of *.yaml files, or - for standard input.
     """
+    from metalake_sync.cli.documents import plan_document
     from metalake_sync.cli.listeners import TextListener
     from metalake_sync.cli.render_plan import footer, render_plan
 
