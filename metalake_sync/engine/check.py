@@ -9,9 +9,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import requests
-from blake3 import blake3
-
 from metalake_sync.core.events import Observing
 from metalake_sync.core.facts import RecordedFile
 from metalake_sync.engine.lake_access import lake_identity
@@ -20,13 +17,12 @@ from metalake_sync.engine.planner import chosen_targets
 from metalake_sync.engine.session import Session
 from metalake_sync.errors import LakeRefused
 from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.object_hash import hash_of_object
 from metalake_sync.remote.observe import remote_details
 from metalake_sync.state.store import StateStore
 
 PAGE = 1000
 DOWNLOADS_AT_ONCE = 8
-CHUNK_BYTES = 1 << 20
-TIMEOUT_S = (10, 120)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +109,8 @@ def _check_one(client: LakeClient, file: RecordedFile) -> tuple[int, str | None]
         url = client.download_url(file.unique_name)
     except LakeRefused as refusal:
         return 0, f"can't be downloaded ({refusal.message})"
-    digest, size = blake3(), 0
-    try:
-        # The address is signed: no credential of ours goes with it, and no redirect is followed.
-        with requests.get(url, stream=True, timeout=TIMEOUT_S, allow_redirects=False) as answer:
-            if answer.status_code != 200:
-                return 0, f"can't be downloaded (the store answered {answer.status_code})"
-            for chunk in answer.iter_content(CHUNK_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
-    except requests.RequestException as error:
-        return size, f"can't be downloaded ({type(error).__name__})"
-    same = digest.hexdigest() == file.content_hash
-    return size, None if same else "has other bytes in the lake than were recorded"
+    # A stored file's address is signed: it is a credential of its own, and ours does not go with it.
+    size, content_hash, trouble = hash_of_object(url)
+    if content_hash is None:
+        return size, f"can't be downloaded ({trouble})"
+    return size, None if content_hash == file.content_hash else "has other bytes in the lake than were recorded"

@@ -49,7 +49,7 @@ def listed_records(session: Session, targets: Sequence[str]) -> list[tuple[Colle
     """The records that are meant. Raises UsageError for a collection that is not recorded."""
     _must_exist(session)
     with StateStore(session.state_path) as state:
-        return [(key, file) for key, _, file in _meant(session, state, targets)]
+        return [(key, file) for key, _, file in _meant(session, state, _parsed(session, state, targets))]
 
 
 def back_up(session: Session, to: Path | None) -> Path:
@@ -60,14 +60,21 @@ def back_up(session: Session, to: Path | None) -> Path:
 
 
 def forget(session: Session, targets: Sequence[str]) -> tuple[int, Path]:
-    """Drop records; the lake keeps its files. Returns how many, and where the state as it was is."""
+    """Drop records; the lake keeps its files. Returns how many, and where the state as it was is.
+
+    A collection that is meant as a whole is dropped with all that is known of it, its markers too.
+    """
     _must_exist(session)
     with StateLock(session.state_path, command="state forget"), StateStore(session.state_path) as state:
-        meant = list(_meant(session, state, targets))
+        parsed = _parsed(session, state, targets)
+        meant = list(_meant(session, state, parsed))
         copy = state.back_up()
         with state.write():
-            for _, row, file in meant:
-                state.records.forget_files(row, [file.name])
+            for key, (row, _) in state.records.collections(lake_identity(session.manifest)).items():
+                if Target(key.name) in parsed:
+                    state.records.forget_collection(row)
+                else:
+                    state.records.forget_files(row, [file.name for _, where, file in meant if where == row])
             state.advance_serial()
         return len(meant), copy
 
@@ -77,20 +84,27 @@ def unlock(session: Session, *, force: bool) -> str | None:
     return break_lock(session.state_path, force=force)
 
 
-def _meant(
-    session: Session, state: StateStore, targets: Sequence[str]
-) -> Iterator[tuple[CollectionKey, int, RecordedFile]]:
-    rows = state.records.collections(lake_identity(session.manifest))
+def _parsed(session: Session, state: StateStore, targets: Sequence[str]) -> list[Target]:
+    """Raises UsageError for a collection that is not recorded."""
+    names = [key.name for key in state.records.collections(lake_identity(session.manifest))]
     parsed: list[Target] = []
     for text in targets:
-        target = parse_target(text, [key.name for key in rows])
+        target = parse_target(text, names)
         if target is None:
-            names = ", ".join(key.name for key in rows) or "none"
-            raise UsageError(f"the state knows no collection for '--target {text}'", remedy=f"It knows {names}.")
+            raise UsageError(
+                f"the state knows no collection for '--target {text}'",
+                remedy=f"It knows {', '.join(names) or 'none'}.",
+            )
         parsed.append(target)
-    for key, (row, _) in rows.items():
+    return parsed
+
+
+def _meant(
+    session: Session, state: StateStore, targets: Sequence[Target]
+) -> Iterator[tuple[CollectionKey, int, RecordedFile]]:
+    for key, (row, _) in state.records.collections(lake_identity(session.manifest)).items():
         for file in state.records.all_files(row):
-            if any(target.takes(key.name, file.name) for target in parsed):
+            if any(target.takes(key.name, file.name) for target in targets):
                 yield key, row, file
 
 

@@ -75,6 +75,13 @@ def test_forgotten_files_are_met_anew_and_a_copy_is_kept(synced: World) -> None:
     assert synced.run("state", "forget", "--target", "nobody", "manifest.yaml").code == 64
 
 
+def test_a_collection_is_forgotten_with_its_markers(synced: World) -> None:
+    synced.good("plan", "manifest.yaml")
+    assert synced.good("state", "forget", "--json", "--target", "birds", "manifest.yaml").document["forgotten"] == 3
+    assert synced.good("state", "show", "--json", "manifest.yaml").document["collections"] == []
+    assert "3 files adopted" in synced.good("import", "manifest.yaml").out
+
+
 def test_a_lock_names_its_holder_and_is_broken_only_by_force(synced: World) -> None:
     assert "Nobody holds the lock." in synced.good("state", "unlock", "manifest.yaml").out
     with StateLock(synced.folder / STATE, command="apply birds.yaml"):

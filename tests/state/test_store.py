@@ -176,7 +176,7 @@ def test_any_inode_survives_the_database(inode: int) -> None:
 def test_a_state_that_is_no_database_is_named_with_what_to_do(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"this is no database, it is a text that someone put here" * 40)
-    with pytest.raises(StateError, match="damaged.*state rebuild"):
+    with pytest.raises(StateError, match="damaged.*state rebuild MANIFEST"):
         StateStore(path)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from metalake_sync.cli.options import ManifestFlags, RunFlags, max_delete_of, observes, option, takes_manifest
-from metalake_sync.errors import ExitCode
+from metalake_sync.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from metalake_sync.core.plan import Plan
@@ -63,6 +63,8 @@ def command(
         saved = None
         if is_saved_plan(flags.manifest):
             saved = load_plan(flags.manifest)
+            if run.target:
+                raise UsageError("a saved plan has its targets", remedy="Leave --target out, or make another plan.")
             flags = replace(flags, manifest=saved.manifest)
             options = replace(options, refresh=saved.refresh, checksum=saved.checksum, targets=tuple(saved.targets))
         session = flags.session(listener, options)

@@ -1,0 +1,106 @@
+"""Targets, renames and limits: what is kept of a plan, paired in it, and stopped."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metalake_sync.core.actions import Reason, TrashFile
+from metalake_sync.core.facts import CollectionKey, CollectionPolicy, Fingerprint, MediaType, Origin, RecordedFile
+from metalake_sync.core.guards import MaxDelete, too_many_deletes
+from metalake_sync.core.metadata import same_value
+from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.core.renames import pair_renames
+from metalake_sync.core.targets import Target, parse_target
+
+KEY = CollectionKey(MediaType.IMAGE, "birds")
+
+
+def recorded(name: str, content_hash: str = "A") -> RecordedFile:
+    return RecordedFile(name, name, Fingerprint(1, 1, 1, 1), content_hash, "", name, name, Origin.UPLOADED)
+
+
+def losing(trashed: int, of: int, reason: Reason = Reason.REMOVED_FROM_MANIFEST) -> CollectionPlan:
+    actions = [TrashFile(KEY, recorded(f"{number}.jpg"), reason) for number in range(trashed)]
+    return CollectionPlan(KEY, CollectionPolicy(prune=True), trash=actions, recorded=of)
+
+
+@pytest.mark.parametrize(
+    ("limit", "trashed", "of", "stopped"),
+    [
+        (MaxDelete(), 5, 10, False),
+        (MaxDelete(), 6, 10, True),
+        (MaxDelete(), 1, 1, True),
+        (MaxDelete(), 1000, 10_000, False),
+        (MaxDelete(), 1001, 10_000, True),
+        (MaxDelete(percent=10, files=None), 1, 10, False),
+        (MaxDelete(percent=10, files=None), 2, 10, True),
+        (MaxDelete(percent=None, files=2), 2, 2, False),
+        (MaxDelete(percent=None, files=2), 3, 100, True),
+        (MaxDelete(percent=None, files=0), 0, 0, False),
+    ],
+)
+def test_the_smaller_of_both_limits_holds(limit: MaxDelete, trashed: int, of: int, stopped: bool) -> None:
+    assert bool(list(too_many_deletes([losing(trashed, of)], limit))) is stopped
+
+
+def test_files_are_counted_over_all_collections_and_renamed_ones_not_at_all() -> None:
+    limit = MaxDelete(percent=None, files=5)
+    assert list(too_many_deletes([losing(3, 10), losing(3, 10)], limit))
+    assert not list(too_many_deletes([losing(3, 10), losing(9, 10, Reason.RENAMED)], limit))
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("birds", Target("birds")),
+        ("birds/*.jpg", Target("birds", "*.jpg")),
+        ("a/b", Target("a/b")),
+        ("a/b/c", Target("a/b", "c")),
+        ("a/x", Target("a", "x")),
+        ("bird", None),
+        ("birdsong/x", None),
+    ],
+)
+def test_a_target_is_read_with_collections_whose_names_hold_slashes(text: str, target: Target | None) -> None:
+    assert parse_target(text, ["birds", "a", "a/b"]) == target
+
+
+def test_a_glob_never_means_the_collection_itself() -> None:
+    assert Target("birds").takes("birds", None)
+    assert not Target("birds", "*").takes("birds", None)
+    assert not Target("birds").takes("cats", "a.jpg")
+
+
+@given(st.dictionaries(st.text(max_size=3), st.sampled_from("ABC")), st.dictionaries(st.text(), st.sampled_from("ABC")))
+def test_each_old_name_is_paired_once_and_only_with_its_own_bytes(new: dict[str, str], old: dict[str, str]) -> None:
+    gone = [recorded(name, content) for name, content in old.items()]
+    pairs = pair_renames(new, gone)
+    assert pairs == pair_renames(new, gone[::-1])
+    assert len(set(pairs.values())) == len(pairs)
+    assert all(new[name] == old[before] for name, before in pairs.items())
+    for content in "ABC":
+        paired = sum(new[name] == content for name in pairs)
+        assert paired == min(list(new.values()).count(content), list(old.values()).count(content))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (1, "1", True),
+        (1, 1.0, True),
+        (1234567, "1234567", True),
+        (1234567, 1234568, False),
+        (0.5, "0.5", True),
+        (True, "true", True),
+        (True, 1, False),
+        ("a", "b", False),
+        ([1], [1], True),
+        ([1], ["1"], False),
+        (None, "none", False),
+        ({"a": 1}, {"a": 1}, True),
+    ],
+)
+def test_a_scalar_may_come_back_as_its_text(one: object, other: object, same: bool) -> None:
+    assert same_value(one, other) is same
