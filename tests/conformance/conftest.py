@@ -2,13 +2,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from metalake_sync.lake import EmbeddedLake
 from metalake_sync.lake.storage.address import BucketAddress
+from tests.conformance.driver import Driver
 from tests.conformance.vendor import VendorClient, VendorMissing, VendorProcess, find_python
-from tests.lake.store_servers import STORES, StoreServer
+from tests.conformance.vendor_driver import VendorDriver
+from tests.lake.store_servers import StoreServer
 from tests.lake.talk import API_KEY, SECRET, settings
 
 
@@ -23,7 +26,7 @@ def vendor_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorP
     process.close()
 
 
-@pytest.fixture(params=["file", *STORES])
+@pytest.fixture(params=["file", "s3", "azure", pytest.param("gcs", marks=pytest.mark.long)])
 def storage(request: pytest.FixtureRequest) -> BucketAddress | None:
     """Where the lake's objects are: every test sees the same lake over each."""
     if request.param == "file":
@@ -50,3 +53,14 @@ def vendor(lake: EmbeddedLake, vendor_process: VendorProcess, tmp_path: Path) ->
     folder = tmp_path / "work"
     folder.mkdir()
     return VendorClient(vendor_process, lake.url, API_KEY, SECRET, folder)
+
+
+DRIVERS: dict[str, tuple[str, Callable[[Any], Driver]]] = {"vendor": ("vendor", VendorDriver)}
+"""Each client that the suite is run with: the fixture that is connected to the lake, and what makes a driver of it."""
+
+
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest, lake: EmbeddedLake) -> Driver:
+    """A client of a new, empty lake."""
+    fixture, make = DRIVERS[request.param]
+    return make(request.getfixturevalue(fixture))
