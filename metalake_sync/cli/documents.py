@@ -9,7 +9,17 @@ from typing import Any, Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict
 
-from metalake_sync.core.actions import Action, AdoptFile, Annotate, Reason, RemoveAnnotations, ReplaceFile, UploadFile
+from metalake_sync.core.actions import (
+    Action,
+    AdoptFile,
+    Annotate,
+    DownloadAnnotations,
+    DownloadFile,
+    Reason,
+    RemoveAnnotations,
+    ReplaceFile,
+    UploadFile,
+)
 from metalake_sync.core.events import ActionDone, ActionFailed, PlanMade, Progress, Resumed, RunFinished
 from metalake_sync.core.plan import Plan, Summary
 from metalake_sync.core.wording import action_name, file_name
@@ -50,8 +60,9 @@ class SummaryDocument(Document):
 
 
 class ActionDocument(Document):
-    """One action. `file`: the name in the collection; absent for the collection's own head. `path`: from the manifest's
-    folder. `bytes`: to be sent. `operation` and `shapes`: of an annotation set."""
+    """One action. `collection`: '*' is the whole lake. `file`: the name in the collection; absent for the collection's
+    own head, and for the annotations of a download. `path`: from the manifest's folder. `bytes`: to be sent.
+    `operation` and `shapes`: of an annotation set."""
 
     action: ActionName
     collection: str
@@ -227,6 +238,8 @@ def _fields(action: Action) -> dict[str, Any]:
             fields |= {"path": _text(action.file.path)}
         case Annotate() | RemoveAnnotations():
             fields |= {"operation": action.annotations.operation, "shapes": action.annotations.shape_count}
+        case DownloadFile() | DownloadAnnotations():
+            fields |= {"path": _text(action.path)}
         case _:
             pass
     return fields

@@ -122,6 +122,7 @@ def outcome(event: RunFinished) -> str:
             (done.update_metadata, count(done.update_metadata, "metadata update")),
             (done.annotate, count(done.annotate, "annotation set") + " sent"),
             (done.remove_annotations, count(done.remove_annotations, "annotation set") + " cleared"),
+            (done.download, count(done.download, "file") + " downloaded"),
             (done.trash, count(done.trash, "file") + " trashed"),
         )
         if number

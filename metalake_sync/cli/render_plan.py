@@ -1,7 +1,7 @@
 """A plan on a terminal: one line for each action with its reason, by collection, and a footer.
 
-Signs are Terraform's: `+` add, `~` update, `-` trash, `-/+` replace, `=` adopt. An upload's annotation sets stand on
-its own line.
+Signs are Terraform's: `+` add, `~` update, `-` trash, `-/+` replace, `<=` download, `=` adopt. An upload's annotation
+sets stand on its own line.
 """
 
 from __future__ import annotations
@@ -18,20 +18,25 @@ from metalake_sync.core.actions import (
     AdoptFile,
     Annotate,
     CreateCollection,
+    DownloadAnnotations,
+    DownloadFile,
     RemoveAnnotations,
     ReplaceFile,
     TrashFile,
+    TrashMatched,
     UpdateFileMetadata,
     UpdateHead,
     UploadFile,
 )
+from metalake_sync.core.facts import CollectionKey
 from metalake_sync.core.notes import REFUSALS, Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan, Plan
+from metalake_sync.core.selection import WHOLE_LAKE
 
 LINES_SHOWN = 10
 """How many lines of one sign a collection shows unless all are asked for."""
 
-COLORS = {"+": "green", "~": "yellow", "-": "red", "-/+": "red", "=": "cyan"}
+COLORS = {"+": "green", "~": "yellow", "-": "red", "-/+": "red", "=": "cyan", "<=": "cyan"}
 
 NOTES_SHOWN = 5
 
@@ -51,6 +56,10 @@ def render_plan(plan: Plan, *, all_lines: bool) -> Iterator[str]:
             continue
         yield click.style(f"{shown(collection.key.name)} ({collection.key.type.value})", bold=True)
         yield from _grouped(lines, all_lines)
+        yield ""
+    for heading, actions in _beside_collections(plan):
+        yield click.style(heading, bold=True)
+        yield from _grouped([_line(action, {}) for action in actions], all_lines)
         yield ""
     yield from render_notes(plan.notes, all_notes=all_lines)
     yield footer(plan)
@@ -74,6 +83,7 @@ def footer(plan: Plan) -> str:
         for number, text in (
             (summary.create_collection, count(summary.create_collection, "collection") + " to create"),
             (summary.adopt, f"{summary.adopt} to adopt"),
+            (summary.download, f"{summary.download} to download"),
             (summary.annotate, count(summary.annotate, "annotation set") + " to send"),
             (summary.remove_annotations, count(summary.remove_annotations, "annotation set") + " to clear"),
             (summary.unmanaged, f"{summary.unmanaged} unmanaged, left alone"),
@@ -97,6 +107,22 @@ def render_notes(notes: tuple[Note, ...], *, all_notes: bool) -> Iterator[str]:
             yield click.style(f"{word}: ", fg=color) + f"and {len(group) - len(visible)} more like it (-v shows all)"
     if notes:
         yield ""
+
+
+def _beside_collections(plan: Plan) -> Iterator[tuple[str, list[Action]]]:
+    """Downloads and trash rules that have something to do, each with its heading."""
+    for download in plan.downloads:
+        actions: list[Action] = [*download.files, *download.annotations]
+        if actions:
+            yield f"{_place(download.wish.key)} → {shown(download.wish.to)}", actions
+    for rule in plan.trash_rules:
+        if rule.items:
+            query = f" {rule.selection.query}" if rule.selection.query else ""
+            yield f"trash rule for {_place(rule.selection.key)}{shown(query)}", list(rule.items)
+
+
+def _place(key: CollectionKey) -> str:
+    return f"the lake ({key.type.value})" if key.name == WHOLE_LAKE else f"{shown(key.name)} ({key.type.value})"
 
 
 def _grouped(lines: list[Line], all_lines: bool) -> Iterator[str]:
@@ -148,6 +174,12 @@ def _line(action: Action, sets: dict[str, list[Annotate]]) -> Line:
             return Line("-", shown(action.name), f"{why}: {words}")
         case TrashFile():
             return Line("-", shown(action.recorded.name), why)
+        case TrashMatched():
+            return Line("-", shown(action.file.unique_name), why)
+        case DownloadFile():
+            return Line("<=", shown(action.path), why)
+        case DownloadAnnotations():
+            return Line("<=", shown(action.path), f"{why}, {count(action.images, 'image')}")
         case _:
             assert_never(action)
 

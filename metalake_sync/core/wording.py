@@ -9,9 +9,12 @@ from metalake_sync.core.actions import (
     AdoptFile,
     Annotate,
     CreateCollection,
+    DownloadAnnotations,
+    DownloadFile,
     RemoveAnnotations,
     ReplaceFile,
     TrashFile,
+    TrashMatched,
     UpdateFileMetadata,
     UpdateHead,
     UploadFile,
@@ -35,8 +38,10 @@ def action_name(action: Action) -> str:
             return "annotate"
         case RemoveAnnotations():
             return "remove_annotations"
-        case TrashFile():
+        case TrashFile() | TrashMatched():
             return "trash"
+        case DownloadFile() | DownloadAnnotations():
+            return "download"
         case _:
             assert_never(action)
 
@@ -44,7 +49,7 @@ def action_name(action: Action) -> str:
 def file_name(action: Action) -> str | None:
     """The file that an action is about, or None for the collection itself."""
     match action:
-        case CreateCollection() | UpdateHead():
+        case CreateCollection() | UpdateHead() | DownloadAnnotations():
             return None
         case UploadFile() | ReplaceFile() | AdoptFile() | UpdateFileMetadata():
             return action.file.name
@@ -52,5 +57,7 @@ def file_name(action: Action) -> str | None:
             return action.name
         case TrashFile():
             return action.recorded.name
+        case TrashMatched() | DownloadFile():
+            return action.file.name
         case _:
             assert_never(action)

@@ -10,7 +10,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,12 +42,14 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A manifest with everything that is needed to work on it. `state_file`: None is the place beside the manifest."""
+    """A manifest with everything that is needed to work on it. `state_file`: None is the place beside the manifest.
+    `downloads_only`: nothing but the manifest's downloads is looked at and done."""
 
     manifest: LoadedManifest
     options: RunOptions
     emit: EventSink
     state_file: Path | None = None
+    downloads_only: bool = False
 
     @property
     def state_path(self) -> Path:
@@ -83,7 +85,8 @@ class Session:
             with self._client(lake.address, tally) as client:
                 client.check_compatibility()
                 run = _Run(self, state, lake.address, lake.identity, tally, run_id, looked_at_ns)
-                run.finish_what_was_left_open()
+                if not self.downloads_only:
+                    run.finish_what_was_left_open()
                 with self._planner(state, client, looked_at_ns).plan() as planned:
                     self.emit(PlanMade(planned.plan))
                     _refuse(planned.plan)
@@ -95,6 +98,10 @@ class Session:
                     ask_lake_about_metadata(client, planned.plan)
                     finished = run.execute(planned, command)
                 return Applied(finished, planned.unreadable)
+
+    def pull(self, *, lock_timeout_s: float = 0.0, command: str = "pull") -> Applied:
+        """Carry out the manifest's downloads and nothing else. Raises what `apply` raises but for approval."""
+        return replace(self, downloads_only=True).apply(lambda _: False, lock_timeout_s=lock_timeout_s, command=command)
 
     def validate(self, *, online: bool) -> Plan:
         """Check the manifest, its files, patterns and sources; with `online`, ask the lake about tags and fields.
@@ -122,6 +129,7 @@ class Session:
             self.options,
             self.emit,
             looked_at_ns if looked_at_ns is not None else time.time_ns(),
+            downloads_only=self.downloads_only,
         )
 
     def _client(self, address: LakeAddress, tally: RequestTally) -> LakeClient:
@@ -158,7 +166,7 @@ class _Run:
         """Do what the plan says, and keep the history of it."""
         recorder = self._recorder()
         recorder.leave_alone(planned.plan.summary())
-        if planned.plan.empty and not any(collection.bookkeeping for collection in planned.plan.collections):
+        if planned.plan.empty and not planned.plan.bookkeeping:
             return recorder.finish()
         from metalake_sync.engine.execute.run import Executor
 

@@ -19,6 +19,7 @@ from metalake_sync.manifest.scalars import (
     MERGE,
     NODE_LIMIT,
     SEQ,
+    TIMESTAMP,
     Loader,
     RefusedScalar,
     TooManyNodes,
@@ -38,6 +39,10 @@ KeyPath = tuple[str | int, ...]
 
 # YAML's own set; libyaml names only the byte at which it met one.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+DATES = (("from_date",), ("to_date",))
+"""The last steps of key paths that take dates. Metadata is none of them: there a date has to be quoted."""
 
 
 @dataclass(slots=True)
@@ -218,7 +223,8 @@ class _Builder:
         text = str(node.value)
         try:
             if not has_reference(text):
-                value = scalar_value(node)
+                # Where a date is asked for, it need not be quoted: it is a text to everybody here.
+                value = text if path[-1:] in DATES and node.tag == TIMESTAMP else scalar_value(node)
                 if isinstance(value, str):
                     self._tree.literal.add(path)
                 return value

@@ -137,3 +137,12 @@ def first_tables(db: Database) -> None:
     for statement in _FIRST_TABLES.split(";\n"):
         if statement.strip():
             db.execute(statement)
+
+
+@migrations()
+def downloads(db: Database) -> None:
+    db.execute(
+        "CREATE TABLE downloads (lake TEXT NOT NULL, folder NOT NULL, unique_name TEXT NOT NULL, lake_id TEXT NOT NULL,"
+        " filename NOT NULL, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,"
+        " ctime_ns INTEGER NOT NULL, PRIMARY KEY (lake, folder, unique_name)) WITHOUT ROWID"
+    )
