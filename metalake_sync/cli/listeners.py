@@ -22,6 +22,7 @@ from metalake_sync.core.events import (
     Progress,
     Resumed,
     RunFinished,
+    SessionOpened,
 )
 from metalake_sync.core.wording import file_name
 
@@ -50,7 +51,7 @@ class JsonListener:
     def __call__(self, event: Event) -> None:
         from metalake_sync.cli.documents import event_document
 
-        if isinstance(event, Observing):
+        if isinstance(event, Observing | SessionOpened):
             return
         if isinstance(event, Progress):
             if time.monotonic() < self._next_progress:
@@ -99,7 +100,7 @@ class TextListener:
             case RunFinished():
                 self._display.clear()
                 click.echo(outcome(event))
-            case ActionDone():
+            case ActionDone() | SessionOpened():
                 pass
 
     def pause(self) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from metalake_sync.core.events import EventSink, PlanMade, RunFinished
 from metalake_sync.core.plan import Plan
 from metalake_sync.engine.execute.recorder import Recorder
-from metalake_sync.engine.lake_access import lake_identity, reach_lake
+from metalake_sync.engine.lake_access import ReachedLake, lake_identity, reach_lake
 from metalake_sync.engine.metadata_check import ask_lake_about_metadata
 from metalake_sync.engine.options import AT_START_S, IN_THE_MIDDLE_S, RunOptions
 from metalake_sync.engine.planner import PlannedRun, Planner
@@ -43,13 +43,15 @@ class Applied:
 @dataclass(frozen=True, slots=True)
 class Session:
     """A manifest with everything that is needed to work on it. `state_file`: None is the place beside the manifest.
-    `downloads_only`: nothing but the manifest's downloads is looked at and done."""
+    `downloads_only`: nothing but the manifest's downloads is looked at and done. `reached`: the lake, where somebody
+    else opened it and will close it."""
 
     manifest: LoadedManifest
     options: RunOptions
     emit: EventSink
     state_file: Path | None = None
     downloads_only: bool = False
+    reached: ReachedLake | None = None
 
     @property
     def state_path(self) -> Path:
@@ -63,7 +65,7 @@ class Session:
                 with self._planner(state, None).plan() as planned:
                     yield planned
                 return
-            with reach_lake(self.manifest) as lake, self._client(lake.address, RequestTally()) as client:
+            with self._reach() as lake, self._client(lake.address, RequestTally()) as client:
                 client.check_compatibility()
                 with self._planner(state, client).plan() as planned:
                     yield planned
@@ -77,7 +79,7 @@ class Session:
         with (
             StateLock(self.state_path, command=command, timeout_s=lock_timeout_s),
             StateStore(self.state_path) as state,
-            reach_lake(self.manifest) as lake,
+            self._reach() as lake,
         ):
             tally = RequestTally()
             looked_at_ns = time.time_ns()
@@ -115,10 +117,13 @@ class Session:
             ):
                 plan = planned.plan
             if online:
-                with reach_lake(self.manifest) as lake, self._client(lake.address, RequestTally()) as client:
+                with self._reach() as lake, self._client(lake.address, RequestTally()) as client:
                     client.check_compatibility()
                     ask_lake_about_metadata(client, plan)
         return plan
+
+    def _reach(self) -> contextlib.AbstractContextManager[ReachedLake]:
+        return reach_lake(self.manifest) if self.reached is None else contextlib.nullcontext(self.reached)
 
     def _planner(self, state: StateStore, client: LakeClient | None, looked_at_ns: int | None = None) -> Planner:
         return Planner(
