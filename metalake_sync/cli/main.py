@@ -23,8 +23,16 @@ COMMANDS = {
     "validate": "Check a manifest and everything that it names, offline.",
     "plan": "Show what apply would do.",
     "apply": "Bring the lake to what the manifest says.",
+    "pull": "Bring what the lake has into local folders.",
     "status": "Show what is synced, pending and failed.",
     "schema": "Print the JSON Schema of the manifest, the plan or the events.",
+    "item": "List, count, describe and download items.",
+    "collection": "Create, describe, list, upload and download collections.",
+    "metadata": "Write metadata of collections and files that are in the lake.",
+    "annotations": "Write and remove annotations of images that are in the lake.",
+    "trash": "Put items or collections into the lake's trash.",
+    "url": "Print a signed URL that reads a file.",
+    "job": "Ask about a job of the lake, or wait for it.",
     "lake": "Run the embedded lake as a server of its own.",
 }
 

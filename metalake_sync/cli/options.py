@@ -123,15 +123,15 @@ _RUN_FLAGS = (
 
 def takes_manifest(command: CommandT) -> CommandT:
     """Give a command MANIFEST and the flags around it, as its first argument. Stands above `observes`."""
-    return _gathered(command, _MANIFEST_FLAGS, ManifestFlags)
+    return gathered(command, _MANIFEST_FLAGS, ManifestFlags)
 
 
 def observes(command: CommandT) -> CommandT:
     """Give a command the flags of a run, as one argument."""
-    return _gathered(command, _RUN_FLAGS, RunFlags)
+    return gathered(command, _RUN_FLAGS, RunFlags)
 
 
-def _gathered(command: CommandT, flags: tuple[Callable[[Any], Any], ...], into: type[Any]) -> CommandT:
+def gathered(command: CommandT, flags: tuple[Callable[[Any], Any], ...], into: type[Any]) -> CommandT:
     """Decorate with flags, and hand them on as one object in front of what the command gets anyway."""
     names = [field.name for field in fields(into)]
 
