@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import click
 
-from metalake_sync.cli.options import gathered, option
+from metalake_sync.cli.options import EFFORT_FLAGS, gathered, option, rate
 from metalake_sync.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ class LakeFlags:
     secret_file: Path | None
     manifest: str | None
     as_json: bool
+    parallelism: int
+    bwlimit: str | None
+    retry_for: float | None
 
     @contextmanager
     def lake(self) -> Iterator[MetaLake]:
@@ -46,7 +49,14 @@ class LakeFlags:
         from metalake_sync.api import MetaLake
 
         url, api_key, secret = self._remote()
-        with MetaLake(url, api_key, secret) as lake:
+        with MetaLake(
+            url,
+            api_key,
+            secret,
+            parallelism=self.parallelism,
+            bytes_per_second=rate(self.bwlimit) if self.bwlimit else None,
+            retry_for_s=60.0 if self.retry_for is None else self.retry_for,
+        ) as lake:
             yield lake
 
     def _remote(self) -> tuple[str, str, str]:
@@ -114,6 +124,7 @@ class LakeFlags:
 
 
 _LAKE_FLAGS = (
+    *EFFORT_FLAGS,
     option("--json", "as_json", is_flag=True, help="Print JSON for machines."),
     option("--manifest", metavar="MANIFEST", help="Take the lake from a manifest's 'remote'."),
     option("--secret-file", type=click.Path(path_type=Path), help="A file with the secret. [LAYERNEXT_SECRET]"),

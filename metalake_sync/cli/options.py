@@ -95,15 +95,8 @@ _MANIFEST_FLAGS = (
     click.argument("manifest", metavar="MANIFEST"),
 )
 
-_RUN_FLAGS = (
-    option(
-        "--refresh",
-        type=click.Choice(["none", "list"]),
-        default="list",
-        show_default=True,
-        help="Ask the lake what it has, or trust the records.",
-    ),
-    option("--checksum", is_flag=True, help="Hash every file, whatever its size and times say."),
+# How hard a lake is worked on: those who speak to one without a plan take these alone.
+EFFORT_FLAGS = (
     option(
         "--parallelism",
         type=click.IntRange(1, 1024),
@@ -118,6 +111,18 @@ _RUN_FLAGS = (
         metavar="SECONDS",
         help="Patience with a lake that is away at the start. [default: 60]",
     ),
+)
+
+_RUN_FLAGS = (
+    option(
+        "--refresh",
+        type=click.Choice(["none", "list"]),
+        default="list",
+        show_default=True,
+        help="Ask the lake what it has, or trust the records.",
+    ),
+    option("--checksum", is_flag=True, help="Hash every file, whatever its size and times say."),
+    *EFFORT_FLAGS,
 )
 
 
