@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
 from metalake_sync.api.results import CollectionInfo, FailedItem
+from metalake_sync.core.actions import RemoveAnnotations, TrashFile, TrashMatched
 from metalake_sync.core.events import ActionDone, ActionFailed, Event, PlanMade, Progress, RunFinished, SessionOpened
 from metalake_sync.core.facts import MediaType
 from metalake_sync.core.notes import Note
@@ -151,6 +152,6 @@ def never(_: Plan) -> bool:
     return False
 
 
-def always(_: Plan) -> bool:
-    """The caller said so already."""
-    return True
+def only_replaces(plan: Plan) -> bool:
+    """The caller asked for files to be replaced, and for nothing else to be taken away."""
+    return not any(isinstance(action, TrashFile | TrashMatched | RemoveAnnotations) for action in plan.actions())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from metalake_sync.api.connected import Connected, ContentType, EngineRun, ProgressCallback, always, never
+from metalake_sync.api.connected import Connected, ContentType, EngineRun, ProgressCallback, never, only_replaces
 from metalake_sync.api.items import Items
 from metalake_sync.api.results import DownloadResult, SomeFailed, UploadResult
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile
@@ -96,7 +96,7 @@ class Files(Items, Connected):
             source=f"upload to '{collection_name}'",
             state=Path(state) if state is not None else None,
         ) as session:
-            applied = session.apply(always if existing == "replace" else never, command="upload")
+            applied = session.apply(only_replaces if existing == "replace" else never, command="upload")
             with StateStore(session.state_path) as records:
                 result = self._uploaded(key, records, run, applied.finished.done, applied.finished.bytes_sent)
         if run.failures:

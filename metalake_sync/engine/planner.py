@@ -18,7 +18,7 @@ from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan, Plan, TrashRulePlan
 from metalake_sync.engine.desired import DesiredCollection, open_collection
 from metalake_sync.engine.downloads.plan import DownloadObserver
-from metalake_sync.engine.downloads.wishes import download_wishes, trash_selections
+from metalake_sync.engine.downloads.wishes import check_formats, download_wishes, trash_selections
 from metalake_sync.engine.march import Candidate, CollectionMarch, MarchResult
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.errors import GuardStopped, ManifestError, ManifestErrors
@@ -175,6 +175,7 @@ class Planner:
         model = self.manifest.model
         if not model.downloads and not model.trash:
             return (), ()
+        check_formats(self.manifest)
         if self.client is None:
             message = "downloads and trash rules are left out, because the lake is not asked"
             self._notes.append(Note(NoteCode.LAKE_NOT_ASKED, message, self.manifest.source))

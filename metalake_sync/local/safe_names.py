@@ -61,6 +61,11 @@ class FolderNames:
         self._taken.add(_folded(safe))
         return safe
 
+    @staticmethod
+    def could_be(safe: str, name: str) -> bool:
+        """Whether `safe` is what a file called `name` may have got."""
+        return safe in (safe_name(name), marked(safe_name(name), name))
+
     def keep(self, safe: str) -> None:
         """A name that an earlier run gave stays taken."""
         self._taken.add(_folded(safe))

@@ -103,6 +103,24 @@ def test_names_from_the_lake_never_leave_the_folder_and_never_fail_the_rest(worl
     assert "Nothing to do" in world.good("plan", "manifest.yaml").out
 
 
+def test_items_of_one_name_in_several_collections_are_told_apart(stocked: World) -> None:
+    stocked.talk.upload({"jay.png": png(80, 60)}, "cats")
+    stocked.write("out/birds_jay.png", png(salt=b"jay.png"))
+    stocked.write("out/cats_jay.png", png(80, 60))
+    stocked.manifest(downloads=[{"lake": "image", "to": "out"}])
+    files = [action["path"] for action in stocked.good("plan", "manifest.yaml", "--json").document["actions"]]
+    assert files == ["out/birds_crow.png", "out/birds_gull.png"]
+
+
+def test_another_naming_gives_the_files_their_other_names(stocked: World) -> None:
+    stocked.manifest(**downloads())
+    stocked.good("apply", "manifest.yaml")
+    stocked.manifest(**downloads(naming="name"))
+    assert stocked.good("apply", "manifest.yaml", "--json").summary["done"]["download"] == 3
+    assert (stocked.folder / "out" / "jay.png").read_bytes() == png(salt=b"jay.png")
+    assert "Nothing to do" in stocked.good("plan", "manifest.yaml").out
+
+
 def test_annotations_that_changed_are_written_anew(stocked: World) -> None:
     stocked.manifest(**downloads(annotations={"kind": "human"}, media=False))
     stocked.good("apply", "manifest.yaml")
@@ -151,6 +169,7 @@ def test_nothing_is_trashed_by_a_rule_where_something_failed(stocked: World) -> 
         ({"downloads": [{"lake": "image", "to": "o", "filter": {"from_date": "soon"}}]}, "is no date"),
         ({"downloads": [{"collection": "birds", "to": "o", "media": False}]}, "neither files nor annotations"),
         ({"trash": [{"lake": "image"}]}, "means everything in it"),
+        ({"downloads": [{"collection": "b", "to": "o", "annotations": {"format": "paint"}}]}, "written as 'paint'"),
     ],
 )
 def test_a_block_that_can_not_be_meant_is_a_mistake_at_its_line(world: World, block: dict[str, Any], said: str) -> None:

@@ -80,10 +80,11 @@ class DownloadWalk:
             yield self._judged(items) if self._wish.media else WalkedPage((), 0, ())
 
     def _filename(self, item: ListedItem) -> str:
+        wanted = item.name if self._wish.naming == "name" else _unique(item)
         known = self._recorded.get(_unique(item))
-        if known is not None:
+        if known is not None and self._names.could_be(known.filename, wanted):
             return known.filename
-        return self._names.take(item.name if self._wish.naming == "name" else _unique(item))
+        return self._names.take(wanted)
 
     def _judged(self, items: Sequence[ListedItem]) -> WalkedPage:
         wanted: list[Wanted] = []
@@ -91,7 +92,10 @@ class DownloadWalk:
         right = 0
         for item in items:
             local = look_at(self._root / self.filenames[_unique(item)])
-            verdict = judge_local(item.id, self._recorded.get(_unique(item)), local)
+            known = self._recorded.get(_unique(item))
+            if known is not None and known.filename != self.filenames[_unique(item)]:
+                known = None  # the manifest calls it otherwise now
+            verdict = judge_local(item.id, known, local)
             if verdict is Local.ASK_SIZE and local is not None:
                 unsure.append((item, local))
             elif isinstance(verdict, Reason):
@@ -99,9 +103,11 @@ class DownloadWalk:
             else:
                 right += 1
         adopted: list[DownloadedFile] = []
-        sizes = remote_sizes(self._client, [_remote(item) for item, _ in unsure], SIZE_THREADS)
+        # By unique name: a name alone may stand for several items of the lake.
+        files = [RemoteFile(_unique(item), item.id, _unique(item)) for item, _ in unsure]
+        sizes = remote_sizes(self._client, files, SIZE_THREADS)
         for item, local in unsure:
-            verdict = judge_size(sizes.get(item.name), local)
+            verdict = judge_size(sizes.get(_unique(item)), local)
             if isinstance(verdict, Reason):
                 wanted.append(self._wanted(item, verdict))
             else:
