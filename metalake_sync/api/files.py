@@ -215,10 +215,7 @@ class Files(Items, Connected):
 def _wanted(query: str, wanted: ItemFilter, sort: ItemSort | None) -> dict[str, Any]:
     """A selection in the manifest's words."""
     block: dict[str, Any] = {"query": query, "filter": {"annotation_types": list(wanted.annotation_types)}}
-    for name in ("from_date", "to_date"):
-        moment = getattr(wanted, name)
-        if moment is not None:
-            block["filter"][name] = moment if isinstance(moment, str) else moment.isoformat()
+    block["filter"] |= {"from_date": wanted.from_date, "to_date": wanted.to_date}
     if sort is not None:
         block["sort"] = {"by": sort.by, "order": sort.order}
     return block

@@ -6,7 +6,6 @@ Owns: the words, which users write in manifests, on the command line and in Pyth
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import Literal
 
 from metalake_sync.core.facts import CollectionKey, MediaType
@@ -24,8 +23,8 @@ class ItemFilter:
     into the lake, a day (the last one included) or a moment in ISO 8601."""
 
     annotation_types: tuple[AnnotationType, ...] = ()
-    from_date: str | date | datetime | None = None
-    to_date: str | date | datetime | None = None
+    from_date: str | None = None
+    to_date: str | None = None
 
     def __bool__(self) -> bool:
         return bool(self.annotation_types or self.from_date or self.to_date)

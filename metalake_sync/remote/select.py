@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
 
 from metalake_sync.core.facts import MediaType, RemoteFile
 from metalake_sync.core.selection import AnnotationType, ItemFilter, ItemSelection, ItemSort, SortName
@@ -63,7 +62,7 @@ def filter_data(wanted: ItemFilter) -> FilterData:
     """A filter as it is sent."""
     dates = None
     if wanted.from_date or wanted.to_date:
-        dates = DateRange(from_date=_iso(wanted.from_date), to_date=_iso(wanted.to_date))
+        dates = DateRange(from_date=wanted.from_date, to_date=wanted.to_date)
     return FilterData(annotation_types=[_ANNOTATION_TYPES[kind] for kind in wanted.annotation_types], date=dates)
 
 
@@ -143,7 +142,3 @@ def _still_there(client: LakeClient, files: Sequence[RemoteFile]) -> set[str]:
         if details is not None and details.get("id") == file.lake_id:
             left.add(file.lake_id)
     return left
-
-
-def _iso(moment: str | date | datetime | None) -> str | None:
-    return moment.isoformat() if isinstance(moment, date | datetime) else moment

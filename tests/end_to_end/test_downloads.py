@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
+import subprocess
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from metalake_sync.errors import ExitCode
-from tests.end_to_end.world import World
+from tests.end_to_end.world import PROGRAM, World
 from tests.lake.talk import png
 
 
@@ -135,6 +139,34 @@ def test_annotations_that_changed_are_written_anew(stocked: World) -> None:
     images = json.loads((stocked.folder / "out" / "annotations.json").read_text())["images"]
     assert {entry["image"]: len(entry["annotations"]) for entry in images}["birds_jay.png"] == 1
     assert "Nothing to do" in stocked.good("plan", "manifest.yaml").out
+
+
+def test_a_killed_download_goes_on_where_it_was(world: World) -> None:
+    film = os.urandom(6 << 20)
+    world.talk.upload({"film.mp4": film, "short.mp4": b"short"}, "films", kind=4)
+    world.manifest(downloads=[{"collection": "films", "to": "out"}])
+    partial = world.folder / "out" / ".metalake-sync-partial"
+
+    def parts() -> list[Path]:
+        return [path for path in partial.glob("*.*") if path.stat().st_size > 1 << 20]
+
+    command = [str(PROGRAM), "pull", "manifest.yaml", "--bwlimit", "2M"]
+    with subprocess.Popen(command, cwd=world.folder, env=world.environment(), stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 30
+        while not parts():
+            assert process.poll() is None, "the run was over before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+    assert not (world.folder / "out" / "films_film.mp4").exists()
+    (part,) = parts()
+    assert part.read_bytes() == film[: part.stat().st_size]
+    # A mark in what is here already shows afterwards that it was not fetched a second time.
+    with part.open("r+b") as file:
+        file.write(b"mark")
+    world.good("pull", "manifest.yaml")
+    assert (world.folder / "out" / "films_film.mp4").read_bytes() == b"mark" + film[4:]
+    assert sorted(path.name for path in (world.folder / "out").iterdir()) == ["films_film.mp4", "films_short.mp4"]
 
 
 def test_a_trash_rule_needs_approval_and_takes_what_it_showed(stocked: World) -> None:

@@ -24,9 +24,11 @@ class ProgressMeter:
     _started: float = field(default_factory=time.monotonic)
 
     def received(self, size_bytes: int) -> None:
-        """Bytes came in. How many there are is not known before: lists carry no sizes."""
+        """Bytes came in. How many there will be is not known, because lists carry no sizes: a total that was known
+        before grows, and one that was not stays open."""
         self.bytes_sent += size_bytes
-        self.bytes_total = max(self.bytes_total, self.bytes_sent)
+        if self.bytes_total:
+            self.bytes_total = max(self.bytes_total, self.bytes_sent)
 
     def tell(self) -> None:
         self.emit(
