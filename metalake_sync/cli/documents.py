@@ -5,6 +5,7 @@ Field names and values are a promise (`format_version`). Must not: hold a creden
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict
@@ -13,14 +14,20 @@ from metalake_sync.core.actions import (
     Action,
     AdoptFile,
     Annotate,
+    CreateCollection,
     DownloadAnnotations,
     DownloadFile,
     Reason,
     RemoveAnnotations,
     ReplaceFile,
+    TrashFile,
+    TrashMatched,
+    UpdateFileMetadata,
+    UpdateHead,
     UploadFile,
 )
 from metalake_sync.core.events import ActionDone, ActionFailed, PlanMade, Progress, Resumed, RunFinished
+from metalake_sync.core.notes import Note
 from metalake_sync.core.plan import Plan, Summary
 from metalake_sync.core.wording import action_name, file_name
 
@@ -59,10 +66,20 @@ class SummaryDocument(Document):
     bytes_to_send: int
 
 
+class ChangeDocument(Document):
+    """One thing that differs: a metadata field, or `content`, `size`, `lake id`, `shapes of OPERATION`. `before` or
+    `after` is absent where there is nothing."""
+
+    what: str
+    before: Any = None
+    after: Any = None
+
+
 class ActionDocument(Document):
     """One action. `collection`: '*' is the whole lake. `file`: the name in the collection; absent for the collection's
     own head, and for the annotations of a download. `path`: from the manifest's folder. `bytes`: to be sent.
-    `operation` and `shapes`: of an annotation set."""
+    `operation` and `shapes`: of an annotation set. `changes`: the values behind a reason. `renamed_from`: the lake has
+    the same bytes under that name. `lake_id`: of what is replaced, adopted, trashed or downloaded."""
 
     action: ActionName
     collection: str
@@ -73,6 +90,9 @@ class ActionDocument(Document):
     bytes: int | None = None
     operation: str | None = None
     shapes: int | None = None
+    changes: list[ChangeDocument] | None = None
+    renamed_from: str | None = None
+    lake_id: str | None = None
 
 
 class WarningDocument(Document):
@@ -168,9 +188,17 @@ def plan_document(plan: Plan) -> PlanDocument:
         manifest=plan.manifest,
         state_serial=plan.state_serial,
         summary=summary_document(plan.summary()),
-        actions=[ActionDocument(**_fields(action)) for action in plan.actions()],
-        warnings=[WarningDocument(code=note.code.value, message=note.message, where=note.where) for note in plan.notes],
+        actions=list(map(action_document, plan.actions())),
+        warnings=warning_documents(plan.notes),
     )
+
+
+def action_document(action: Action) -> ActionDocument:
+    return ActionDocument(**_fields(action))
+
+
+def warning_documents(notes: Iterable[Note]) -> list[WarningDocument]:
+    return [WarningDocument(code=note.code.value, message=note.message, where=note.where) for note in notes]
 
 
 def summary_document(summary: Summary) -> SummaryDocument:
@@ -232,16 +260,33 @@ def _fields(action: Action) -> dict[str, Any]:
         "file": _text(file_name(action)),
     }
     match action:
-        case UploadFile() | ReplaceFile():
+        case UploadFile():
             fields |= {"path": _text(action.file.path), "bytes": action.file.fingerprint.size_bytes}
+            fields |= {"renamed_from": _text(action.renamed_from)}
+        case ReplaceFile():
+            fields |= {"path": _text(action.file.path), "bytes": action.file.fingerprint.size_bytes}
+            fields |= {"lake_id": action.replaced.lake_id}
         case AdoptFile():
+            fields |= {"path": _text(action.file.path), "lake_id": action.remote.lake_id}
+        case UpdateFileMetadata():
             fields |= {"path": _text(action.file.path)}
+        case TrashFile():
+            fields |= {"lake_id": action.recorded.lake_id}
         case Annotate() | RemoveAnnotations():
             fields |= {"operation": action.annotations.operation, "shapes": action.annotations.shape_count}
-        case DownloadFile() | DownloadAnnotations():
+        case TrashMatched():
+            fields |= {"lake_id": action.file.lake_id}
+        case DownloadFile():
+            fields |= {"path": _text(action.path), "lake_id": action.file.lake_id}
+        case DownloadAnnotations():
             fields |= {"path": _text(action.path)}
-        case _:
+        case CreateCollection() | UpdateHead():
             pass
+        case _:
+            assert_never(action)
+    changes = getattr(action, "changes", ())
+    if changes:
+        fields["changes"] = [ChangeDocument(what=one.what, before=one.before, after=one.after) for one in changes]
     return fields
 
 

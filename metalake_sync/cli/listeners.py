@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import click
 
+from metalake_sync.cli.documents import plan_document
 from metalake_sync.cli.render_plan import render_plan
 from metalake_sync.cli.wording import count, duration, shown, size
 from metalake_sync.core.events import (
@@ -79,7 +80,7 @@ class TextListener:
             case PlanMade():
                 self._display.clear()
                 if not self._quiet:
-                    for line in render_plan(event.plan, all_lines=self._verbose):
+                    for line in render_plan(plan_document(event.plan), all_lines=self._verbose):
                         click.echo(line)
             case Progress():
                 self._display.progress(event)

@@ -22,7 +22,13 @@ COMMANDS = {
     "init": "Write a commented starter manifest.",
     "validate": "Check a manifest and everything that it names, offline.",
     "plan": "Show what apply would do.",
+    "show": "Print a saved plan.",
     "apply": "Bring the lake to what the manifest says.",
+    "drift": "Show what changed in the lake since the last apply.",
+    "check": "Verify that the lake has every synced file.",
+    "import": "Take over what is in the lake already.",
+    "history": "Show past runs, with what each changed.",
+    "state": "Look at the local state, copy it, make it anew, or mend it.",
     "pull": "Bring what the lake has into local folders.",
     "status": "Show what is synced, pending and failed.",
     "schema": "Print the JSON Schema of the manifest, the plan or the events.",
@@ -37,6 +43,10 @@ COMMANDS = {
 }
 
 
+MODULES = {"import": "import_"}
+"""Commands whose module can't be called like them."""
+
+
 class LazyCommands(click.Group):
     """A group whose commands live in modules that are imported when they are called."""
 
@@ -46,7 +56,7 @@ class LazyCommands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"metalake_sync.cli.commands.{cmd_name}")
+        module = importlib.import_module(f"metalake_sync.cli.commands.{MODULES.get(cmd_name, cmd_name)}")
         command: click.Command = module.command
         return command
 

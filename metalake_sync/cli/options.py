@@ -21,6 +21,7 @@ from metalake_sync.errors import UsageError
 
 if TYPE_CHECKING:
     from metalake_sync.core.events import EventSink
+    from metalake_sync.core.guards import MaxDelete
     from metalake_sync.engine.options import Refresh, RunOptions
     from metalake_sync.engine.session import Session
     from metalake_sync.manifest import LoadedManifest
@@ -71,6 +72,7 @@ class RunFlags:
     parallelism: int
     bwlimit: str | None
     retry_for: float | None
+    target: tuple[str, ...]
 
     def options(self) -> RunOptions:
         """What the engine takes. Raises UsageError."""
@@ -82,6 +84,7 @@ class RunFlags:
             parallelism=self.parallelism,
             bytes_per_second=rate(self.bwlimit) if self.bwlimit else None,
             retry_for_s=self.retry_for,
+            targets=self.target,
         )
 
 
@@ -116,11 +119,12 @@ EFFORT_FLAGS = (
 _RUN_FLAGS = (
     option(
         "--refresh",
-        type=click.Choice(["none", "list"]),
+        type=click.Choice(["none", "list", "full"]),
         default="list",
         show_default=True,
-        help="Ask the lake what it has, or trust the records.",
+        help="Trust the records; ask the lake what it has; or compare sizes, metadata and shapes, too.",
     ),
+    option("--target", multiple=True, metavar="COLLECTION[/GLOB]", help="Only this part; may be repeated."),
     option("--checksum", is_flag=True, help="Hash every file, whatever its size and times say."),
     *EFFORT_FLAGS,
 )
@@ -164,6 +168,25 @@ def read_variables(assignments: tuple[str, ...], files: tuple[str, ...]) -> dict
             raise UsageError(f"'--var {assignment}' is no assignment", remedy="Write --var NAME=VALUE.")
         found[name] = value
     return found
+
+
+def max_delete_of(text: str | None) -> MaxDelete:
+    """How much may be trashed, from '20', '10%' or nothing. Raises UsageError."""
+    from metalake_sync.core.guards import MaxDelete
+
+    if text is None:
+        return MaxDelete()
+    number = text.removesuffix("%").strip()
+    if text.endswith("%"):
+        try:
+            percent = float(number)
+        except ValueError:
+            percent = -1.0
+        if 0 <= percent <= 100:
+            return MaxDelete(percent=percent, files=None)
+    elif number.isascii() and number.isdigit():
+        return MaxDelete(percent=None, files=int(number))
+    raise UsageError(f"'--max-delete {text}' is no limit", remedy="Write a number of files, such as 20, or 10%.")
 
 
 def rate(text: str) -> float:

@@ -1,36 +1,23 @@
-"""A plan on a terminal: one line for each action with its reason, by collection, and a footer.
+"""A plan on a terminal: one line for each action with its reason and the values behind it, by collection, and a footer.
 
 Signs are Terraform's: `+` add, `~` update, `-` trash, `-/+` replace, `<=` download, `=` adopt. An upload's annotation
-sets stand on its own line.
+sets stand on its own line. What is rendered is the plan's document, so that a saved plan looks like a fresh one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from itertools import groupby
+from typing import Any
 
 import click
 
+from metalake_sync.cli.documents import ActionDocument, ChangeDocument, PlanDocument, WarningDocument, warning_documents
 from metalake_sync.cli.wording import count, shown, size
-from metalake_sync.core.actions import (
-    Action,
-    AdoptFile,
-    Annotate,
-    CreateCollection,
-    DownloadAnnotations,
-    DownloadFile,
-    RemoveAnnotations,
-    ReplaceFile,
-    TrashFile,
-    TrashMatched,
-    UpdateFileMetadata,
-    UpdateHead,
-    UploadFile,
-)
-from metalake_sync.core.facts import CollectionKey
-from metalake_sync.core.notes import REFUSALS, Note, NoteCode
-from metalake_sync.core.plan import CollectionPlan, Plan
+from metalake_sync.core.changes import CONTENT, LAKE_ID, SIZE
+from metalake_sync.core.notes import REFUSALS, Note
 from metalake_sync.core.selection import WHOLE_LAKE
 
 LINES_SHOWN = 10
@@ -38,7 +25,20 @@ LINES_SHOWN = 10
 
 COLORS = {"+": "green", "~": "yellow", "-": "red", "-/+": "red", "=": "cyan", "<=": "cyan"}
 
+SIGNS = {
+    "create_collection": "+",
+    "upload": "+",
+    "replace": "-/+",
+    "adopt": "=",
+    "trash": "-",
+    "update_metadata": "~",
+    "annotate": "~",
+    "remove_annotations": "-",
+    "download": "<=",
+}
+
 NOTES_SHOWN = 5
+VALUE_WIDTH = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,29 +48,26 @@ class Line:
     why: str
 
 
-def render_plan(plan: Plan, *, all_lines: bool) -> Iterator[str]:
+def render_plan(plan: PlanDocument, *, all_lines: bool) -> Iterator[str]:
     """The lines of a plan, coloured; whoever prints them strips colours where there is no terminal."""
-    for collection in plan.collections:
-        lines = list(_lines(collection))
-        if not lines:
-            continue
-        yield click.style(f"{shown(collection.key.name)} ({collection.key.type.value})", bold=True)
-        yield from _grouped(lines, all_lines)
+    for (name, kind), actions in groupby(plan.actions, key=lambda action: (action.collection, action.type)):
+        place = "the whole lake" if name == WHOLE_LAKE else shown(name)
+        yield click.style(f"{place} ({kind})", bold=True)
+        yield from _grouped(list(plan_lines(list(actions))), all_lines)
         yield ""
-    for heading, actions in _beside_collections(plan):
-        yield click.style(heading, bold=True)
-        yield from _grouped([_line(action, {}) for action in actions], all_lines)
-        yield ""
-    yield from render_notes(plan.notes, all_notes=all_lines)
+    yield from _warnings(plan.warnings, all_lines)
     yield footer(plan)
 
 
-def footer(plan: Plan) -> str:
+def footer(plan: PlanDocument) -> str:
     """The line that everybody looks for."""
-    summary = plan.summary()
-    new = {(c.key, upload.file.name) for c in plan.collections for upload in c.uploads}
-    later_sets = sum((action.collection, action.name) not in new for c in plan.collections for action in c.annotations)
-    if not summary.changes:
+    summary = plan.summary
+    new = {(action.collection, action.type, action.file) for action in plan.actions if _brings_sets(action)}
+    later_sets = sum(
+        action.action in ("annotate", "remove_annotations") and (action.collection, action.type, action.file) not in new
+        for action in plan.actions
+    )
+    if not plan.actions:
         unmanaged = f", {summary.unmanaged} unmanaged" if summary.unmanaged else ""
         return f"Nothing to do: {summary.unchanged} unchanged{unmanaged}."
     line = (
@@ -95,34 +92,23 @@ def footer(plan: Plan) -> str:
 
 def render_notes(notes: tuple[Note, ...], *, all_notes: bool) -> Iterator[str]:
     """Notes by kind; the first few of each unless all are asked for."""
-    by_code: dict[NoteCode, list[Note]] = {}
-    for note in notes:
-        by_code.setdefault(note.code, []).append(note)
+    return _warnings(warning_documents(notes), all_notes)
+
+
+def _warnings(warnings: Sequence[WarningDocument], all_of_them: bool) -> Iterator[str]:
+    by_code: dict[str, list[WarningDocument]] = {}
+    for warning in warnings:
+        by_code.setdefault(warning.code, []).append(warning)
     for code, group in by_code.items():
         word, color = ("refused", "red") if code in REFUSALS else ("note", "yellow")
-        visible = group if all_notes else group[:NOTES_SHOWN]
-        for note in visible:
-            yield click.style(f"{word}: ", fg=color) + shown(str(note))
+        visible = group if all_of_them else group[:NOTES_SHOWN]
+        for warning in visible:
+            where = f"{warning.where}: " if warning.where else ""
+            yield click.style(f"{word}: ", fg=color) + shown(where + warning.message)
         if len(group) > len(visible):
             yield click.style(f"{word}: ", fg=color) + f"and {len(group) - len(visible)} more like it (-v shows all)"
-    if notes:
+    if warnings:
         yield ""
-
-
-def _beside_collections(plan: Plan) -> Iterator[tuple[str, list[Action]]]:
-    """Downloads and trash rules that have something to do, each with its heading."""
-    for download in plan.downloads:
-        actions: list[Action] = [*download.files, *download.annotations]
-        if actions:
-            yield f"{_place(download.wish.key)} → {shown(download.wish.to)}", actions
-    for rule in plan.trash_rules:
-        if rule.items:
-            query = f" {rule.selection.query}" if rule.selection.query else ""
-            yield f"trash rule for {_place(rule.selection.key)}{shown(query)}", list(rule.items)
-
-
-def _place(key: CollectionKey) -> str:
-    return f"the lake ({key.type.value})" if key.name == WHOLE_LAKE else f"{shown(key.name)} ({key.type.value})"
 
 
 def _grouped(lines: list[Line], all_lines: bool) -> Iterator[str]:
@@ -139,50 +125,74 @@ def _grouped(lines: list[Line], all_lines: bool) -> Iterator[str]:
             yield f"  {click.style(f'{sign:>3}', fg=COLORS[sign])} … and {len(group) - len(visible)} more"
 
 
-def _lines(collection: CollectionPlan) -> Iterator[Line]:
-    new = {upload.file.name for upload in collection.uploads}
-    sets: dict[str, list[Annotate]] = {}
-    for annotate in collection.annotations:
-        if isinstance(annotate, Annotate) and annotate.name in new:
-            sets.setdefault(annotate.name, []).append(annotate)
-    for action in collection.actions():
-        if isinstance(action, Annotate) and action.name in new:
-            continue
-        yield _line(action, sets)
+def plan_lines(actions: Sequence[ActionDocument]) -> Iterator[Line]:
+    """One line for each action of a collection, but for the annotation sets of files that are sent."""
+    new = {action.file for action in actions if _brings_sets(action)}
+    sets: dict[str | None, list[ActionDocument]] = {}
+    for action in actions:
+        if action.action == "annotate" and action.file in new:
+            sets.setdefault(action.file, []).append(action)
+    for action in actions:
+        if not (action.action == "annotate" and action.file in new):
+            yield Line(SIGNS[action.action], _what(action), ", ".join(_why(action, sets.get(action.file, []))))
 
 
-def _line(action: Action, sets: dict[str, list[Annotate]]) -> Line:
-    why = action.reason.value.replace("_", " ")
-    match action:
-        case CreateCollection():
-            return Line("+", "the collection", why)
-        case UpdateHead():
-            return Line("~", "the collection's metadata", why)
-        case UploadFile() | ReplaceFile():
-            details = [why, size(action.file.fingerprint.size_bytes)]
-            details += [_set_words(s) for s in sets.get(action.file.name, ())]
-            sign = "+" if isinstance(action, UploadFile) else "-/+"
-            return Line(sign, shown(action.file.path), ", ".join(details))
-        case AdoptFile():
-            return Line("=", shown(action.file.path), why)
-        case UpdateFileMetadata():
-            return Line("~", shown(action.file.path), why)
-        case Annotate():
-            return Line("~", shown(action.name), f"{why}, {_set_words(action)}")
-        case RemoveAnnotations():
-            words = f"{count(action.annotations.shape_count, 'shape')} of {shown(action.annotations.operation)}"
-            return Line("-", shown(action.name), f"{why}: {words}")
-        case TrashFile():
-            return Line("-", shown(action.recorded.name), why)
-        case TrashMatched():
-            return Line("-", shown(action.file.unique_name), why)
-        case DownloadFile():
-            return Line("<=", shown(action.path), why)
-        case DownloadAnnotations():
-            return Line("<=", shown(action.path), f"{why}, {count(action.images, 'image')}")
+def _brings_sets(action: ActionDocument) -> bool:
+    return action.action in ("upload", "replace")
+
+
+def _what(action: ActionDocument) -> str:
+    match action.action:
+        case "create_collection":
+            return "the collection"
+        case "update_metadata" if action.file is None:
+            return "the collection's metadata"
         case _:
-            assert_never(action)
+            return shown(action.path or action.file or "")
 
 
-def _set_words(action: Annotate) -> str:
-    return f"{count(action.annotations.shape_count, 'shape')} in {shown(action.annotations.operation)}"
+def _why(action: ActionDocument, sets: Sequence[ActionDocument]) -> Iterator[str]:
+    """The reason, the values behind it, and what it costs."""
+    yield action.reason.value.replace("_", " ")
+    if action.renamed_from is not None:
+        yield f"from {shown(action.renamed_from)}: the lake has no rename, so it is sent again"
+    yield from map(change_words, sorted(action.changes or [], key=lambda change: change.what == SIZE))
+    if action.bytes is not None and not any(change.what == SIZE for change in action.changes or []):
+        yield size(action.bytes)
+    if action.action in ("annotate", "remove_annotations"):
+        yield _set_words(action)
+    yield from map(_set_words, sets)
+
+
+def _set_words(action: ActionDocument) -> str:
+    return f"{count(action.shapes or 0, 'shape')} in {shown(action.operation or '')}"
+
+
+def change_words(change: ChangeDocument) -> str:
+    """The two values that differ: `Tags: [a] → [a, b]`, `content: 3f1c… → a210…`."""
+    if change.what == SIZE:
+        return f"{size(change.before)} → {size(change.after)}"
+    shorten = _short_digest if change.what in (CONTENT, LAKE_ID) else value_words
+    return f"{shown(change.what)}: {shorten(change.before)} → {shorten(change.after)}"
+
+
+def _short_digest(value: Any) -> str:
+    if value is None:
+        return "none"
+    text = shown(str(value))
+    return f"{text[:4]}…{text[-4:]}" if len(text) > 12 else text
+
+
+def value_words(value: Any) -> str:
+    """A metadata value in few words."""
+    match value:
+        case None:
+            text = "none"
+        case str():
+            text = value
+        case list() if all(isinstance(item, str) for item in value):
+            text = f"[{', '.join(value)}]"
+        case _:
+            text = json.dumps(value, ensure_ascii=False)
+    text = shown(text.replace("\n", " "))
+    return text if len(text) <= VALUE_WIDTH else text[: VALUE_WIDTH - 1] + "…"

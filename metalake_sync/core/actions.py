@@ -9,8 +9,9 @@ import enum
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from metalake_sync.core.changes import Change
 from metalake_sync.core.facts import CollectionKey, DesiredFile, DesiredSet, RecordedFile, RecordedSet, RemoteFile
-from metalake_sync.core.metadata import MetadataSet
+from metalake_sync.core.metadata import MetadataSet, MetadataValues
 
 
 class Reason(enum.StrEnum):
@@ -40,21 +41,27 @@ class CreateCollection:
 
 @dataclass(frozen=True, slots=True)
 class UpdateHead:
-    """The metadata of the collection itself changed. `before` is the digest that was written last, if any."""
+    """The metadata of the collection itself changed. `before` is the digest that was written last, if any; `lake` what
+    the lake has, where it was asked."""
 
     collection: CollectionKey
     head: MetadataSet
     before: str | None
     reason: Reason = Reason.METADATA_CHANGED
+    lake: MetadataValues | None = None
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class UploadFile:
-    """Send the file; it carries its metadata."""
+    """Send the file; it carries its metadata. `renamed_from`: the same bytes stand in the lake under that name, and the
+    protocol has no rename."""
 
     collection: CollectionKey
     file: DesiredFile
     reason: Reason
+    renamed_from: str | None = None
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +72,33 @@ class ReplaceFile:
     file: DesiredFile
     replaced: RemoteFile
     reason: Reason
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class AdoptFile:
-    """Take the lake's file over into the records as it is; no byte is sent."""
+    """Take the lake's file over into the records as it is; no byte is sent. `sets`: annotation sets that the lake was
+    found to have as the manifest wants them."""
 
     collection: CollectionKey
     file: DesiredFile
     remote: RemoteFile
     reason: Reason = Reason.ALREADY_IN_LAKE
+    sets: tuple[DesiredSet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateFileMetadata:
-    """Write what changed in the file's metadata. `before` is the digest of what was written last, if anything was."""
+    """Write what changed in the file's metadata. `before` is the digest of what was written last, if anything was;
+    `lake` what the lake has, where it was asked."""
 
     collection: CollectionKey
     file: DesiredFile
     unique_name: str
     before: str | None
     reason: Reason = Reason.METADATA_CHANGED
+    lake: MetadataValues | None = None
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +110,7 @@ class Annotate:
     unique_name: str | None
     annotations: DesiredSet
     reason: Reason
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

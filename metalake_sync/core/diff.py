@@ -1,23 +1,21 @@
 """The three-way truth table: what has to happen to one file, given what is desired, recorded and in the lake.
 
-Owns: the decision. Must not: look anything up; whatever a decision rests on is handed in.
+Owns: the decision, and its reason with the values that differ. Must not: look anything up; whatever a decision rests on
+is handed in. What a full refresh saw stands in the lake's row; where it stands, drift is decided, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from metalake_sync.core.actions import (
     Action,
     AdoptFile,
-    Annotate,
     Bookkeeping,
     CreateCollection,
     Forget,
     Reason,
-    RemoveAnnotations,
     ReplaceFile,
     Rerecord,
     RerecordHead,
@@ -26,28 +24,17 @@ from metalake_sync.core.actions import (
     UpdateHead,
     UploadFile,
 )
-from metalake_sync.core.facts import (
-    AnnotationKind,
-    CollectionKey,
-    CollectionPolicy,
-    DesiredFile,
-    DesiredSet,
-    Origin,
-    RecordedFile,
-    RemoteFile,
+from metalake_sync.core.changes import LAKE_ID, SIZE, Change, content_changes, metadata_changes
+from metalake_sync.core.diff_sets import OperationPolicy, annotate_anew, compare_sets, sets_already_there
+from metalake_sync.core.facts import CollectionKey, CollectionPolicy, DesiredFile, Origin, RecordedFile, RemoteFile
+from metalake_sync.core.metadata import (
+    MetadataSet,
+    MetadataValues,
+    fields_that_left,
+    update_to_mend,
+    update_to_send,
 )
-from metalake_sync.core.metadata import MetadataSet, MetadataValues, fields_that_left, update_to_send
 from metalake_sync.core.notes import Note, NoteCode
-from metalake_sync.core.shapes import EMPTY_SET_DIGEST
-
-
-@dataclass(frozen=True, slots=True)
-class OperationPolicy:
-    """One annotation operation of a collection. `known` is False where its source could not be read."""
-
-    kind: AnnotationKind
-    mode: Literal["replace", "append"] = "replace"
-    known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +59,41 @@ class Verdict:
     notes: tuple[Note, ...] = ()
 
 
-def compare_head(rules: CollectionRules, head: MetadataSet, *, exists: bool, written_digest: str | None) -> Verdict:
-    """Decide about the collection itself. `exists`: the lake has it. `written_digest`: of what we wrote to its head."""
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Why a recorded file is not desired. `filtered_out`: a pattern leaves it out; it still stands on disk.
+    `renamed_to`: its bytes stand on disk under that name."""
+
+    filtered_out: bool = False
+    renamed_to: str | None = None
+
+
+def compare_head(
+    rules: CollectionRules,
+    head: MetadataSet,
+    *,
+    exists: bool,
+    written_digest: str | None,
+    lake: MetadataValues | None = None,
+) -> Verdict:
+    """Decide about the collection itself. `exists`: the lake has it. `written_digest`: of what we wrote to its head.
+    `lake`: its head's metadata where the lake was asked."""
     if not exists:
         return Verdict((CreateCollection(rules.key, head),))
-    if written_digest is None:
-        return Verdict((UpdateHead(rules.key, head, None),)) if head else Verdict()
-    if written_digest == head.digest:
+    if written_digest is None and not head:
         return Verdict()
-    before = rules.written(written_digest)
-    notes = _fields_left(before, head, str(rules.key))
-    if before is None or update_to_send(before, head.values):
-        return Verdict((UpdateHead(rules.key, head, written_digest),), notes=notes)
-    return Verdict(bookkeeping=(RerecordHead(rules.key, head),), notes=notes)
+    before = rules.written(written_digest) if written_digest is not None else None
+    moved = written_digest != head.digest
+    if lake is not None:
+        update = update_to_mend(before or {}, head.values, lake, rules.policy.tags)
+    else:
+        update = update_to_send(before, head.values) if moved else {}
+    notes = _fields_left(before, head, str(rules.key)) if moved else ()
+    if update:
+        reason = Reason.METADATA_CHANGED if moved else Reason.DRIFTED
+        changes = metadata_changes(before or {} if lake is None else lake, update)
+        return Verdict((UpdateHead(rules.key, head, written_digest, reason, lake, changes),), notes=notes)
+    return Verdict(bookkeeping=(RerecordHead(rules.key, head),), notes=notes) if moved else Verdict()
 
 
 def compare(
@@ -93,35 +102,53 @@ def compare(
     recorded: RecordedFile | None,
     remote: RemoteFile | None,
     *,
-    filtered_out: bool = False,
+    gone: Gone | None = None,
+    renamed_from: str | None = None,
 ) -> Verdict:
     """Read one row of the truth table. At least one of the three is given.
 
-    `filtered_out`: the file is not desired because a pattern leaves it out; it still stands on disk.
+    `gone`: why a recorded file is not desired. `renamed_from`: the recorded name of a new file's bytes.
     """
     if desired is None:
-        return _not_desired(rules, recorded, remote, filtered_out)
+        return _not_desired(rules, recorded, remote, gone or Gone())
+    if recorded is None and remote is None:
+        reason = Reason.NEW if renamed_from is None else Reason.RENAMED
+        upload = UploadFile(rules.key, desired, reason, renamed_from)
+        return Verdict((upload, *annotate_anew(rules.key, desired, None, reason)))
     if recorded is None:
-        return _send(rules, desired, Reason.NEW) if remote is None else _found_in_lake(rules, desired, remote)
+        assert remote is not None
+        return _found_in_lake(rules, desired, remote)
     same_bytes = desired.content_hash == recorded.content_hash
+    content = _content_changes(desired, recorded)
     if remote is None:
-        return _send(rules, desired, Reason.MISSING_IN_LAKE if same_bytes else Reason.CONTENT_CHANGED)
+        lost = (Change(LAKE_ID, recorded.lake_id, None),)
+        reason = Reason.MISSING_IN_LAKE if same_bytes else Reason.CONTENT_CHANGED
+        upload = UploadFile(rules.key, desired, reason, changes=lost if same_bytes else content)
+        return Verdict((upload, *annotate_anew(rules.key, desired, None, reason)))
     if remote.lake_id != recorded.lake_id:
-        return _replace(rules, desired, remote, Reason.DRIFTED)
-    if same_bytes:
-        return _same_bytes(rules, desired, recorded)
-    return _changed_bytes(rules, desired, recorded, remote)
+        another = Change(LAKE_ID, recorded.lake_id, remote.lake_id)
+        return _replace(rules, desired, remote, Reason.DRIFTED, (another, *content))
+    if not same_bytes:
+        return _changed_bytes(rules, desired, recorded, remote, content)
+    if remote.size_bytes is not None and remote.size_bytes != recorded.fingerprint.size_bytes:
+        other_size = (Change(SIZE, recorded.fingerprint.size_bytes, remote.size_bytes),)
+        return _replace(rules, desired, remote, Reason.DRIFTED, other_size)
+    return _same_bytes(rules, desired, recorded, remote)
 
 
 def _not_desired(
-    rules: CollectionRules, recorded: RecordedFile | None, remote: RemoteFile | None, filtered_out: bool
+    rules: CollectionRules, recorded: RecordedFile | None, remote: RemoteFile | None, gone: Gone
 ) -> Verdict:
     if recorded is None:
         return Verdict()
     if remote is None:
         return Verdict(bookkeeping=(Forget(rules.key, recorded),))
     where = f"{rules.key}/{recorded.name}"
-    what = "is left out by the manifest's patterns" if filtered_out else "is no longer among the manifest's files"
+    reason, what = Reason.REMOVED_FROM_MANIFEST, "is no longer among the manifest's files"
+    if gone.renamed_to is not None:
+        reason, what = Reason.RENAMED, f"is called '{gone.renamed_to}' here now"
+    elif gone.filtered_out:
+        reason, what = Reason.FILTERED_OUT, "is left out by the manifest's patterns"
     if not rules.policy.prune:
         return Verdict(notes=(Note(NoteCode.NOT_PRUNED, f"{what} and stays in the lake", where),))
     if recorded.origin is Origin.ADOPTED:
@@ -130,18 +157,16 @@ def _not_desired(
         return Verdict(notes=(Note(NoteCode.NOT_PRUNED, f"{what}; somebody else uploaded it anew", where),))
     if rules.policy.prevent_destroy:
         return Verdict(notes=(_destroy_prevented(where, what),))
-    reason = Reason.FILTERED_OUT if filtered_out else Reason.REMOVED_FROM_MANIFEST
     return Verdict((TrashFile(rules.key, recorded, reason),))
 
 
-def _send(rules: CollectionRules, desired: DesiredFile, reason: Reason) -> Verdict:
-    return Verdict((UploadFile(rules.key, desired, reason), *_annotate_anew(rules, desired, None, reason)))
-
-
-def _replace(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile, reason: Reason) -> Verdict:
+def _replace(
+    rules: CollectionRules, desired: DesiredFile, remote: RemoteFile, reason: Reason, changes: tuple[Change, ...]
+) -> Verdict:
     if rules.policy.prevent_destroy:
         return Verdict(notes=(_destroy_prevented(f"{rules.key}/{desired.name}", "would be replaced in the lake"),))
-    return Verdict((ReplaceFile(rules.key, desired, remote, reason), *_annotate_anew(rules, desired, None, reason)))
+    replace = ReplaceFile(rules.key, desired, remote, reason, changes)
+    return Verdict((replace, *annotate_anew(rules.key, desired, None, reason)))
 
 
 def _found_in_lake(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> Verdict:
@@ -151,16 +176,18 @@ def _found_in_lake(rules: CollectionRules, desired: DesiredFile, remote: RemoteF
         return Verdict(
             notes=(Note(NoteCode.NOT_ADOPTED, "is in the lake already; 'adopt: never' leaves it to others", where),)
         )
-    if remote.size_bytes == desired.fingerprint.size_bytes:
+    size_bytes = desired.fingerprint.size_bytes
+    if remote.size_bytes == size_bytes:
         return _adopt(rules, desired, remote)
     told = "an unknown size" if remote.size_bytes is None else f"{remote.size_bytes} bytes"
-    differs = f"is in the lake with {told}, here with {desired.fingerprint.size_bytes} bytes"
+    differs = f"is in the lake with {told}, here with {size_bytes} bytes"
     if adopt == "match":
         remedy = "'adopt: take_over' takes it over, then 'on_change' decides"
         return Verdict(notes=(Note(NoteCode.NOT_ADOPTED, f"{differs}; {remedy}", where),))
     match rules.policy.on_change:
         case "replace":
-            return _replace(rules, desired, remote, Reason.CONTENT_CHANGED)
+            other_size = (Change(SIZE, remote.size_bytes, size_bytes),)
+            return _replace(rules, desired, remote, Reason.CONTENT_CHANGED, other_size)
         case "keep":
             adopted = _adopt(rules, desired, remote)
             kept = Note(NoteCode.CHANGE_KEPT, f"{differs}; 'on_change: keep' keeps the lake's", where)
@@ -170,21 +197,39 @@ def _found_in_lake(rules: CollectionRules, desired: DesiredFile, remote: RemoteF
 
 
 def _adopt(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> Verdict:
-    actions: list[Action] = [AdoptFile(rules.key, desired, remote)]
-    if rules.policy.metadata_override and desired.metadata:
-        actions.append(
-            UpdateFileMetadata(rules.key, desired, remote.unique_name, None, Reason.ALREADY_IN_LAKE),
-        )
-    return Verdict((*actions, *_annotate_anew(rules, desired, remote.unique_name, Reason.ALREADY_IN_LAKE)))
+    """Take over; metadata is compared where the lake's is known, and written only where the manifest says so."""
+    already = Reason.ALREADY_IN_LAKE
+    actions: list[Action] = [AdoptFile(rules.key, desired, remote, already, sets_already_there(desired, remote))]
+    bookkeeping: tuple[Bookkeeping, ...] = ()
+    notes: tuple[Note, ...] = ()
+    lake = remote.metadata
+    update = dict(desired.metadata.values)
+    if lake is not None:
+        update = update_to_mend({}, desired.metadata.values, lake, rules.policy.tags)
+    changes = metadata_changes(lake or {}, update)
+    if update and rules.policy.metadata_override:
+        actions.append(UpdateFileMetadata(rules.key, desired, remote.unique_name, None, already, lake, changes))
+    elif update and lake is not None:
+        notes = (_metadata_differs(f"{rules.key}/{desired.name}", changes),)
+    elif not update and desired.metadata and rules.policy.metadata_override:
+        bookkeeping = (Rerecord(rules.key, desired, local=False, metadata=True),)
+    sets = annotate_anew(rules.key, desired, remote, already)
+    return Verdict((*actions, *sets), bookkeeping, notes)
 
 
-def _changed_bytes(rules: CollectionRules, desired: DesiredFile, recorded: RecordedFile, remote: RemoteFile) -> Verdict:
+def _changed_bytes(
+    rules: CollectionRules,
+    desired: DesiredFile,
+    recorded: RecordedFile,
+    remote: RemoteFile,
+    content: tuple[Change, ...],
+) -> Verdict:
     where = f"{rules.key}/{desired.name}"
     match rules.policy.on_change:
         case "replace":
-            return _replace(rules, desired, remote, Reason.CONTENT_CHANGED)
+            return _replace(rules, desired, remote, Reason.CONTENT_CHANGED, content)
         case "keep":
-            rest = _same_bytes(rules, desired, recorded, keep_bytes=True)
+            rest = _same_bytes(rules, desired, recorded, remote, keep_bytes=True)
             kept = Note(NoteCode.CHANGE_KEPT, "has other bytes here; 'on_change: keep' keeps the lake's", where)
             return Verdict(rest.actions, rest.bookkeeping, (*rest.notes, kept))
         case "fail":
@@ -193,59 +238,58 @@ def _changed_bytes(rules: CollectionRules, desired: DesiredFile, recorded: Recor
 
 
 def _same_bytes(
-    rules: CollectionRules, desired: DesiredFile, recorded: RecordedFile, *, keep_bytes: bool = False
+    rules: CollectionRules,
+    desired: DesiredFile,
+    recorded: RecordedFile,
+    remote: RemoteFile,
+    *,
+    keep_bytes: bool = False,
 ) -> Verdict:
     """The bytes stay as they are: metadata and annotations are compared, each by its own digest.
 
     `keep_bytes`: the local bytes differ and are not to be recorded, so that each plan says so again.
     """
-    actions: list[Action] = []
-    notes: list[Note] = []
-    settled = False
     moved = not keep_bytes and (desired.fingerprint != recorded.fingerprint or desired.path != recorded.path)
-    owned = recorded.origin is Origin.UPLOADED or rules.policy.metadata_override
-    if owned and desired.metadata.digest != recorded.metadata_digest:
-        before = rules.written(recorded.metadata_digest)
-        notes += _fields_left(before, desired.metadata, f"{rules.key}/{desired.name}")
-        if before is None or update_to_send(before, desired.metadata.values):
-            actions.append(UpdateFileMetadata(rules.key, desired, recorded.unique_name, recorded.metadata_digest))
-        else:
-            settled = True
-    actions += _compare_annotations(rules, desired, recorded)
+    update, settled, notes = _compare_metadata(rules, desired, recorded, remote)
+    sets = compare_sets(rules.key, rules.operations, desired, recorded, remote)
     bookkeeping = (Rerecord(rules.key, desired, local=moved, metadata=settled),) if moved or settled else ()
-    return Verdict(tuple(actions), bookkeeping, tuple(notes))
+    return Verdict((*update, *sets), bookkeeping, notes)
 
 
-def _annotate_anew(
-    rules: CollectionRules, desired: DesiredFile, unique_name: str | None, reason: Reason
-) -> list[Annotate]:
-    """Every set of a file of which the lake has none from us yet. An empty set is what a new file has anyway."""
-    return [
-        Annotate(rules.key, desired.name, unique_name, annotations, reason)
-        for annotations in desired.annotations.values()
-        if annotations.digest != EMPTY_SET_DIGEST
-    ]
+def _compare_metadata(
+    rules: CollectionRules, desired: DesiredFile, recorded: RecordedFile, remote: RemoteFile
+) -> tuple[tuple[UpdateFileMetadata, ...], bool, tuple[Note, ...]]:
+    """The update that is due, whether only our records have to move, and what is to be known."""
+    owned = recorded.origin is Origin.UPLOADED or rules.policy.metadata_override
+    moved = desired.metadata.digest != recorded.metadata_digest
+    lake = remote.metadata
+    if not owned or (not moved and lake is None):
+        return (), False, ()
+    before = rules.written(recorded.metadata_digest)
+    notes = _fields_left(before, desired.metadata, f"{rules.key}/{desired.name}") if moved else ()
+    if lake is None:
+        update = update_to_send(before, desired.metadata.values)
+    else:
+        update = update_to_mend(before or {}, desired.metadata.values, lake, rules.policy.tags)
+    if not update:
+        return (), moved, notes
+    reason = Reason.METADATA_CHANGED if moved else Reason.DRIFTED
+    changes = metadata_changes(before or {} if lake is None else lake, update)
+    action = UpdateFileMetadata(
+        rules.key, desired, recorded.unique_name, recorded.metadata_digest, reason, lake, changes
+    )
+    return (action,), False, notes
 
 
-def _compare_annotations(rules: CollectionRules, desired: DesiredFile, recorded: RecordedFile) -> list[Action]:
-    actions: list[Action] = []
-    for operation, wanted in desired.annotations.items():
-        known = recorded.annotations.get(operation)
-        if (known.digest if known else EMPTY_SET_DIGEST) != wanted.digest:
-            reason = Reason.ANNOTATIONS_CHANGED if known else Reason.NEW
-            actions.append(Annotate(rules.key, desired.name, recorded.unique_name, wanted, reason))
-    for operation, known in recorded.annotations.items():
-        if operation in desired.annotations or known.digest == EMPTY_SET_DIGEST:
-            continue
-        policy = rules.operations.get(operation)
-        if policy is None:
-            actions.append(RemoveAnnotations(rules.key, desired.name, recorded.unique_name, known))
-        elif policy.known and policy.mode == "replace":
-            empty = DesiredSet(operation, policy.kind, EMPTY_SET_DIGEST, 0)
-            actions.append(
-                Annotate(rules.key, desired.name, recorded.unique_name, empty, Reason.ANNOTATIONS_CHANGED),
-            )
-    return actions
+def _content_changes(desired: DesiredFile, recorded: RecordedFile) -> tuple[Change, ...]:
+    before = (recorded.content_hash, recorded.fingerprint.size_bytes)
+    return content_changes(before, (desired.content_hash, desired.fingerprint.size_bytes))
+
+
+def _metadata_differs(where: str, changes: tuple[Change, ...]) -> Note:
+    fields = ", ".join(repr(change.what) for change in changes)
+    message = f"has other metadata in the lake ({fields}); 'metadata_override: true' writes the manifest's"
+    return Note(NoteCode.METADATA_DIFFERS, message, where)
 
 
 def _fields_left(before: MetadataValues | None, after: MetadataSet, where: str) -> tuple[Note, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from metalake_sync.core.metadata import MetadataSet
+from metalake_sync.core.metadata import MetadataSet, MetadataValues
 
 
 class MediaType(enum.StrEnum):
@@ -97,12 +97,14 @@ class DesiredFile:
 
 @dataclass(frozen=True, slots=True)
 class RecordedSet:
-    """An annotation set that the lake confirmed. `digest` is that of what was sent."""
+    """An annotation set that the lake confirmed. `digest` is that of what was sent; `seen` that of what the lake gave
+    back for it (it turns fractions into pixels), None while it was not read back."""
 
     operation: str
     kind: AnnotationKind
     digest: str
     shape_count: int
+    seen: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,20 +123,41 @@ class RecordedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteSet:
+    """An annotation set as the lake gives it back. `as_desired`: it holds the shapes that the manifest's source has."""
+
+    digest: str
+    shape_count: int
+    as_desired: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file that the lake lists now. `size_bytes` is None where it was not asked for: lists do not carry it."""
+    """A file that the lake lists now. Lists carry no more than name and ids: what was not asked for is None.
+
+    `metadata`: the fields that were asked about, as the lake has them. `sets`: by operation, those with shapes.
+    """
 
     name: str
     lake_id: str
     unique_name: str
     size_bytes: int | None = None
+    metadata: MetadataValues | None = None
+    sets: Mapping[str, RemoteSet] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedCollection:
-    """A collection that the lake confirmed. `head_digest`: of its head's metadata, None before that was written."""
+    """A collection that the lake confirmed. `head_digest`: of its head's metadata, None before that was written.
+
+    `listed_count` and `listed_newest`: how many files it had and the id of the newest, when a listing last agreed with
+    the records. `looked_until`: up to this moment, as the lake writes it, a full refresh found no drift.
+    """
 
     key: CollectionKey
     lake_id: str
     storage_path: str
     head_digest: str | None
+    listed_count: int | None = None
+    listed_newest: str | None = None
+    looked_until: str | None = None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from blake3 import blake3
 
@@ -84,4 +84,37 @@ def update_to_send(before: MetadataValues | None, after: MetadataValues) -> dict
         del update[TAGS]
     if TAGS in before and TAGS not in after and before[TAGS]:
         update[TAGS] = []
+    return update
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Whether the lake has what was written. A scalar may come back as its text: a lake that keeps 1 as "1" did not
+    drift."""
+    if one == other and isinstance(one, bool) == isinstance(other, bool):
+        return True
+    return _scalar_text(one) is not None and _scalar_text(one) == _scalar_text(other)
+
+
+def _scalar_text(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return value
+    return f"{value:g}" if isinstance(value, int | float) else None
+
+
+def update_to_mend(
+    before: MetadataValues, after: MetadataValues, lake: MetadataValues, tags: Literal["own", "exact"]
+) -> dict[str, Any]:
+    """The fields that have to be written so that a file that has `lake` has `after`. `before`: what we wrote last.
+
+    `tags`: with `own`, Tags that others set stay; with `exact` they go, where the manifest says any.
+    """
+    update = {name: value for name, value in after.items() if name != TAGS and not same_value(lake.get(name), value)}
+    if TAGS in after or before.get(TAGS):
+        theirs = lake.get(TAGS) or []
+        ours = after.get(TAGS, [])
+        wanted = list(ours) if tags == "exact" else merge_tags(before=before.get(TAGS, []), ours=ours, theirs=theirs)
+        if set(wanted) != set(theirs):
+            update[TAGS] = wanted
     return update

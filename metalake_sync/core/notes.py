@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 
 class NoteCode(enum.StrEnum):
-    """Scripts may key on these. Codes in `REFUSALS` stop an apply."""
+    """Scripts may key on these. Codes in `REFUSALS` stop an apply, those in `GUARDS` as a guard does."""
 
     NOT_PRUNED = "not_pruned"
     NOT_ADOPTED = "not_adopted"
+    METADATA_DIFFERS = "metadata_differs"
     CHANGE_KEPT = "change_kept"
     CHANGE_REFUSED = "change_refused"
     DESTROY_PREVENTED = "destroy_prevented"
+    TOO_MANY_DELETES = "too_many_deletes"
+    SETS_LOST = "sets_lost"
+    FILTERED_OUT = "filtered_out"
     FIELD_LEFT = "field_left"
     COLLECTION_LEFT = "collection_left"
     FILE_LEFT_OUT = "file_left_out"
@@ -30,7 +34,8 @@ class NoteCode(enum.StrEnum):
     MANIFEST = "manifest"
 
 
-REFUSALS = frozenset({NoteCode.CHANGE_REFUSED, NoteCode.DESTROY_PREVENTED})
+GUARDS = frozenset({NoteCode.DESTROY_PREVENTED, NoteCode.TOO_MANY_DELETES})
+REFUSALS = GUARDS | {NoteCode.CHANGE_REFUSED}
 
 
 @dataclass(frozen=True, slots=True)

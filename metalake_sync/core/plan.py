@@ -101,6 +101,7 @@ class CollectionPlan:
 
     `lake_id` and `storage_path` are None while the lake has no such collection. `common_metadata` is what every file of
     the collection has at least: an upload session carries it, so that only files with more need a line of their own.
+    `recorded`: how many files the records have of it.
     """
 
     key: CollectionKey
@@ -122,6 +123,7 @@ class CollectionPlan:
     forgets: list[Forget] = field(default_factory=list)
     unchanged: int = 0
     unmanaged: int = 0
+    recorded: int = 0
 
     def take(self, verdict: Verdict, *, wanted: bool) -> None:
         """File a verdict under its stages. `wanted`: the manifest names the file, so that it counts as unchanged where
@@ -133,11 +135,12 @@ class CollectionPlan:
             elif not codes & REFUSALS:
                 self.unchanged += 1
         for action in verdict.actions:
-            self._take_action(action)
+            self.take_action(action)
         for record in verdict.bookkeeping:
             self._take_bookkeeping(record)
 
-    def _take_action(self, action: Action) -> None:
+    def take_action(self, action: Action) -> None:
+        """File one action under its stage."""
         match action:
             case CreateCollection():
                 self.create = action

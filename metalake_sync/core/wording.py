@@ -19,6 +19,7 @@ from metalake_sync.core.actions import (
     UpdateHead,
     UploadFile,
 )
+from metalake_sync.core.selection import WHOLE_LAKE
 
 
 def action_name(action: Action) -> str:
@@ -58,6 +59,7 @@ def file_name(action: Action) -> str | None:
         case TrashFile():
             return action.recorded.name
         case TrashMatched() | DownloadFile():
-            return action.file.name
+            # In the whole lake only the unique name says which file is meant.
+            return action.file.unique_name if action.collection.name == WHOLE_LAKE else action.file.name
         case _:
             assert_never(action)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from metalake_sync.annotations.source import AnnotationIndex, AnnotationSpec, open_index
 from metalake_sync.core.facts import AnnotationKind, CollectionKey, CollectionPolicy, DesiredSet, MediaType
 from metalake_sync.core.metadata import MetadataSet, merge_layers, metadata_set
 from metalake_sync.core.shapes import ImageRecord
@@ -22,6 +22,9 @@ from metalake_sync.local.rules import PatternList, ScanRules
 from metalake_sync.manifest import LoadedManifest, ResolvedCollection
 from metalake_sync.manifest.models import Folder
 from metalake_sync.state.names import join_path
+
+if TYPE_CHECKING:
+    from metalake_sync.annotations.source import AnnotationIndex
 
 
 @dataclass(slots=True)
@@ -61,6 +64,28 @@ class DesiredCollection:
     def record(self, operation: str, name: str) -> ImageRecord:
         """Read a file's shapes back from their source. The march has met the file before."""
         return self.annotations[operation].record(self._entries.get((operation, name), name))
+
+    def covers(self, path: str) -> bool:
+        """Whether a path of the manifest's folder lies in one of the sources, whatever their patterns say."""
+        folders = [source.path for source in self.folders]
+        inside = any(not folder or path.startswith(folder + "/") for folder in folders)
+        return inside or any(source.path == path for source in self.files)
+
+    def recorded_shapes(self, operation: str, name: str, path: str, digest: str) -> ImageRecord | None:
+        """The shapes behind a recorded digest, if the source still has them; the march need not have met the file.
+
+        `path`: from the manifest's folder. An entry names its file by name, or by a path from some source's folder.
+        """
+        index = self.annotations.get(operation)
+        if index is None:
+            return None
+        images = index.images()
+        parts = path.split("/")
+        for entry in (name, *("/".join(parts[start:]) for start in range(len(parts)))):
+            image = images.get(entry)
+            if image is not None and image.digest == digest:
+                return index.record(entry)
+        return None
 
     def entries_without_file(self) -> Iterator[tuple[str, list[str]]]:
         """Operation and the entries that met no file. Call it after the march."""
@@ -168,6 +193,11 @@ class _Opening:
     def annotations(
         self, folders: tuple[FolderSource, ...], files: tuple[FileSource, ...]
     ) -> dict[str, AnnotationIndex]:
+        if not self.collection.annotations:
+            return {}
+        # Readers of annotations are imported by who has some.
+        from metalake_sync.annotations.source import AnnotationSpec, open_index
+
         by_operation: dict[str, list[AnnotationSpec]] = {}
         for number, annotation in enumerate(self.collection.annotations):
             source = annotation.source

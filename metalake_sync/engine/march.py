@@ -3,13 +3,18 @@
 Owns: the join of the three snapshots, as a stream; memory grows with what differs, not with what is there. Must not:
 decide (`core.diff`), and write nothing but the hash cache.
 
-A file that is as it was recorded, and whose metadata and annotation digests are the same, costs a dictionary lookup and
-a tuple comparison. Everything else becomes a candidate that is looked at closely once the scan is through, because a
-file that is missing in one folder may stand in another one under the same name.
+A folder that is in every way as it was recorded is one query and one comparison of two lists. In any other, a file that
+is as it was recorded, and whose metadata and annotation digests are the same, costs a dictionary lookup and a tuple
+comparison. Everything else becomes a candidate that is looked at closely once the scan is through, because a file that
+is missing in one folder may stand in another one under the same name.
+
+Two files of one collection must not have one name. Records have each name once, so files that are as recorded can't
+collide with each other: only the names of candidates are kept, and compared with the records in the end.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -23,7 +28,7 @@ from metalake_sync.errors import GuardStopped, ManifestError, ManifestErrors
 from metalake_sync.local.naming import lake_name
 from metalake_sync.local.scan import ScannedFile, ScanProblem
 from metalake_sync.remote.observe import RemoteListing
-from metalake_sync.state.names import join_path
+from metalake_sync.state.names import join_path, split_path
 from metalake_sync.state.records import FolderRow
 from metalake_sync.state.store import StateStore
 
@@ -73,10 +78,13 @@ class CollectionMarch:
         self._listing = listing
         self._trust_fingerprints = trust_fingerprints
         self._scanned = scanned
-        self._set_digests = state.records.set_digests(row_id) if row_id is not None else {}
-        self._annotated = bool(desired.annotations or self._set_digests)
+        self._annotated = bool(desired.annotations) or (row_id is not None and state.records.has_sets(row_id))
         self._recorded_folders = state.records.folders(row_id) if row_id is not None else {}
+        self._sources: list[FolderSource | FileSource] = [*desired.folders, *desired.files]
+        self._overlapping = _overlap([source.path for source in self._sources])
         self._path_of_name: dict[str, str] = {}
+        self._newcomers: dict[str, FolderSource | FileSource] = {}
+        self._left_out: set[str] = set()
         self._rows_left: dict[str, dict[str, FolderRow]] = {}
         self._unknown_folders: set[str] = set()
         self._found = MarchResult()
@@ -89,22 +97,49 @@ class CollectionMarch:
         """
         mistakes: list[ManifestError] = []
         scanned = 0
-        sources: list[FolderSource | FileSource] = [*self._desired.folders, *self._desired.files]
-        for source in sources:
+        for source in self._sources:
             before = scanned
             for folder in scan_source(source):
                 mistakes += self._judge_problems(source, folder)
-                mistakes += self._join_folder(source, folder)
+                if not self._take_whole(source, folder):
+                    mistakes += self._join_folder(source, folder)
                 scanned += len(folder.files)
                 self._scanned(scanned)
             if scanned == before and isinstance(source, FolderSource):
                 self._guard_emptied(source)
+        mistakes += self._newcomers_that_collide()
         if mistakes:
             raise ManifestErrors(mistakes)
         self._collect_gone()
         return self._found
 
     # One folder.
+
+    def _take_whole(self, source: FolderSource | FileSource, folder: ScannedFolder) -> bool:
+        """Take a folder that is as it was recorded, down to the last file. False where a closer look is needed."""
+        metadata, files = source.metadata.shared, folder.files
+        if (
+            self._row_id is None
+            or metadata is None
+            or self._annotated
+            or self._overlapping
+            or not self._trust_fingerprints
+            or folder.path in self._rows_left
+            or self._recorded_folders.get(folder.path) != len(files)
+        ):
+            return False
+        prefix = lake_name(join_path(folder.relative_dir, ""), source.naming)
+        rows = self._records.plain_folder_rows(self._row_id, folder.path, metadata.digest, prefix)
+        if [row[:5] for row in rows] != files:
+            return False
+        if self._listing is not None:
+            id_of = self._listing.id_of
+            if any(id_of(prefix + row[0]) != row[5] for row in rows):
+                return False
+            self._found.matched += len(files)
+        self._found.unchanged += len(files)
+        self._rows_left[folder.path] = {}
+        return True
 
     def _join_folder(self, source: FolderSource | FileSource, folder: ScannedFolder) -> list[ManifestError]:
         """Compare a folder's files with its rows; what differs becomes a candidate."""
@@ -116,19 +151,24 @@ class CollectionMarch:
             path = join_path(folder.path, filename)
             relative = join_path(folder.relative_dir, filename)
             name = filename if source.naming == "name" else lake_name(relative, source.naming)
-            other = self._path_of_name.setdefault(name, path)
-            if other is not path:
-                if other != path:
-                    mistakes.append(self._same_name(source, name, other, path))
+            if self._overlapping and self._path_of_name.get(name) == path:
                 continue
             metadata = source.metadata.of(name, relative)
             sets = self._desired.annotation_sets(name, relative) if self._annotated else {}
             row = rows.pop(filename, None)
-            if row is not None and self._as_recorded(row, name, file, metadata, sets):
+            as_recorded = row is not None and self._as_recorded(row, name, file, metadata, sets)
+            if self._overlapping or not as_recorded:
+                other = self._path_of_name.setdefault(name, path)
+                if other is not path:
+                    mistakes.append(self._same_name(source, name, other, path))
+                    continue
+            if as_recorded:
                 found.unchanged += 1
                 found.matched += self._listing is not None
                 continue
             row_id = row.id if row is not None else None
+            if row is None or row.name != name:
+                self._newcomers[name] = source
             found.candidates.append(Candidate(name, path, file.fingerprint(), metadata, sets, row_id))
         return mistakes
 
@@ -137,7 +177,7 @@ class CollectionMarch:
         if self._row_id is None:
             return {}
         if folder not in self._rows_left:
-            self._rows_left[folder] = self._records.folder_rows(self._row_id, folder)
+            self._rows_left[folder] = self._records.folder_rows(self._row_id, folder, with_sets=self._annotated)
         return self._rows_left[folder]
 
     def _as_recorded(
@@ -149,13 +189,27 @@ class CollectionMarch:
             and row.metadata_digest == metadata.digest
             and row.name == name
             and (self._listing is None or self._listing.id_of(name) == row.lake_id)
-            and (not self._annotated or self._same_sets(row.id, sets))
+            and (not self._annotated or self._same_sets(row, sets))
         )
 
-    def _same_sets(self, row_id: int, sets: dict[str, DesiredSet]) -> bool:
-        recorded = self._set_digests.get(row_id, {})
+    def _same_sets(self, row: FolderRow, sets: dict[str, DesiredSet]) -> bool:
+        recorded = row.set_digests
         sent = all(recorded.get(operation, EMPTY_SET_DIGEST) == wanted.digest for operation, wanted in sets.items())
         return sent and all(operation in sets or digest == EMPTY_SET_DIGEST for operation, digest in recorded.items())
+
+    def _newcomers_that_collide(self) -> list[ManifestError]:
+        """Names of new files that a file elsewhere has, one that is as it was recorded."""
+        if self._row_id is None or self._overlapping or not self._newcomers:
+            return []
+        looked_at = {candidate.row_id for candidate in self._found.candidates}
+        mistakes: list[ManifestError] = []
+        for name, row_id, place in self._records.places(self._row_id, self._newcomers):
+            folder, filename = split_path(place)
+            unclaimed = self._rows_left.get(folder)
+            stands = unclaimed is not None and filename not in unclaimed and place not in self._left_out
+            if stands and row_id not in looked_at:
+                mistakes.append(self._same_name(self._newcomers[name], name, place, self._path_of_name[name]))
+        return mistakes
 
     @staticmethod
     def _same_name(source: FolderSource | FileSource, name: str, one: str, other: str) -> ManifestError:
@@ -192,6 +246,7 @@ class CollectionMarch:
                 self._unknown_folders.add(path)
             else:
                 self._rows(folder.path).pop(problem.filename, None)
+                self._left_out.add(path)
             self._found.left_out.append(problem)
             self._found.notes.append(Note(NoteCode.FILE_LEFT_OUT, problem.message, path))
         return mistakes
@@ -225,3 +280,9 @@ class CollectionMarch:
                 continue
             for row in self._rows(folder).values():
                 self._found.gone[row.name] = row.id
+
+
+def _overlap(paths: list[str]) -> bool:
+    """Whether a file could be met twice: a source is, or stands inside, another one."""
+    ordered = sorted(path + "/" if path else "" for path in paths)
+    return any(later.startswith(earlier) for earlier, later in itertools.pairwise(ordered))

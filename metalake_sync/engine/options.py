@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-Refresh = Literal["none", "list"]
+from metalake_sync.core.guards import MaxDelete
+
+Refresh = Literal["none", "list", "full"]
 
 AT_START_S = 60.0
 """A lake that can't be reached at the start is given up after this many seconds."""
@@ -17,10 +19,11 @@ IN_THE_MIDDLE_S = 900.0
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """`refresh`: `list` asks the lake what it has, `none` trusts the records. `checksum`: hash every file, trust no
+    """`refresh`: `list` asks the lake what it has, `full` also compares each file's size, metadata and annotation sets,
+    `none` trusts the records. `checksum`: hash every file, trust no
     fingerprint. `parallelism`: files on the wire at once. `bytes_per_second`: None is as fast as it goes.
     `targets`: `COLLECTION` or `COLLECTION/GLOB`; empty is everything. `retry_for_s`: patience with a lake that is away,
-    at the start; None is the default."""
+    at the start; None is the default. `max_delete`: how much a plan may trash."""
 
     refresh: Refresh = "list"
     checksum: bool = False
@@ -30,3 +33,5 @@ class RunOptions:
     hash_threads: int = os.cpu_count() or 2
     batch_files: int = 2000
     batch_bytes: int = 4 << 30
+    targets: tuple[str, ...] = ()
+    max_delete: MaxDelete = field(default_factory=MaxDelete)

@@ -1,34 +1,40 @@
 """From three snapshots to a plan, collection by collection.
 
-Owns: looking closely at what the march could not settle (hashes, sizes in the lake, whole records), and the notes.
-Must not: decide (`core.diff`) or change anything but the hash cache.
+Owns: which looks are taken in which order, and the notes. Must not: decide (`core.diff`) or change anything but the
+hash cache and the markers of what was seen in the lake.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from metalake_sync.core.diff import CollectionRules, OperationPolicy, compare, compare_head
+from metalake_sync.core.diff import CollectionRules, compare_head
+from metalake_sync.core.diff_sets import OperationPolicy
 from metalake_sync.core.downloads import DownloadPlan
 from metalake_sync.core.events import EventSink, Observing
-from metalake_sync.core.facts import CollectionKey, DesiredFile, RecordedCollection, RecordedFile, RemoteFile
+from metalake_sync.core.facts import CollectionKey, MediaType, RecordedCollection
+from metalake_sync.core.guards import too_many_deletes
+from metalake_sync.core.metadata import TAGS, MetadataValues
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan, Plan, TrashRulePlan
+from metalake_sync.core.targets import Target, keep_targets, parse_target
+from metalake_sync.engine.close_look import CloseLook
 from metalake_sync.engine.desired import DesiredCollection, open_collection
 from metalake_sync.engine.downloads.plan import DownloadObserver
 from metalake_sync.engine.downloads.wishes import check_formats, download_wishes, trash_selections
-from metalake_sync.engine.march import Candidate, CollectionMarch, MarchResult
+from metalake_sync.engine.judge import Judge
+from metalake_sync.engine.lake_view import LakeView, view_lake
+from metalake_sync.engine.loose_ends import loose_ends
+from metalake_sync.engine.march import CollectionMarch
 from metalake_sync.engine.options import RunOptions
-from metalake_sync.errors import GuardStopped, ManifestError, ManifestErrors
-from metalake_sync.local.hashing import HashRequest, hash_files, is_racy
+from metalake_sync.engine.refresh import FullLook, FullRefresh, Marker
+from metalake_sync.engine.set_check import shapes_of_others
+from metalake_sync.errors import GuardStopped, ManifestError, ManifestErrors, UsageError
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.observe import RemoteListing, list_remote, media_kind, remote_sizes
+from metalake_sync.remote.observe import RemoteListing
 from metalake_sync.state.store import StateStore
-
-NAMES_SHOWN = 5
 
 
 @dataclass(slots=True)
@@ -75,12 +81,19 @@ class Planner:
                 Plan(self.manifest.source, self.state.serial, (), tuple(self._notes), downloads), {}, self._unreadable
             )
         recorded = self.state.records.collections(self.lake)
+        targets = chosen_targets(self.manifest, self.options)
         desired: dict[CollectionKey, DesiredCollection] = {}
         try:
             plans = []
             for collection in open_collections(self.manifest):
                 desired[collection.key] = collection
-                plans.append(self._plan_collection(collection, recorded.get(collection.key)))
+                named = [target for target in targets if target.collection == collection.key.name]
+                if named or not targets:
+                    part = self._plan_collection(collection, recorded.get(collection.key))
+                    if named:
+                        keep_targets(part, named)
+                    self._warn_of_shapes(part, recorded.get(collection.key))
+                    plans.append(part)
         except BaseException:
             for opened in desired.values():
                 opened.close()
@@ -90,9 +103,9 @@ class Planner:
             self._notes.append(Note(NoteCode.COLLECTION_LEFT, note, key.name))
         downloads, trash_rules = self._beside_collections()
         notes = [Note(NoteCode.MANIFEST, warning.message, str(warning.where)) for warning in self.manifest.warnings]
-        plan = Plan(
-            self.manifest.source, self.state.serial, tuple(plans), (*notes, *self._notes), downloads, trash_rules
-        )
+        guarded = too_many_deletes(plans, self.options.max_delete)
+        notes += [*self._notes, *guarded]
+        plan = Plan(self.manifest.source, self.state.serial, tuple(plans), tuple(notes), downloads, trash_rules)
         return PlannedRun(plan, desired, self._unreadable)
 
     # One collection.
@@ -101,34 +114,37 @@ class Planner:
         self, desired: DesiredCollection, recorded: tuple[int, RecordedCollection] | None
     ) -> CollectionPlan:
         row_id, known = recorded if recorded else (None, None)
-        lake_id, listing = self._ask_lake(desired.key, known)
-        same_collection = known is not None and known.lake_id == lake_id
-        rules = CollectionRules(
-            desired.key,
-            desired.policy,
-            self.state.records.written_metadata,
-            {operation: OperationPolicy(index.kind, index.mode) for operation, index in desired.annotations.items()},
-        )
+        full = self.options.refresh == "full"
+        self.emit(Observing(f"listing {desired.key} in the lake"))
+        view = view_lake(self.client, desired.key, known, full)
+        known = known if known is not None and known.lake_id == view.lake_id else None
+        rules = rules_of(desired, self.state)
         plan = CollectionPlan(
             desired.key,
             desired.policy,
             storage_prefix=desired.storage_prefix,
-            lake_id=lake_id,
-            storage_path=known.storage_path if known and same_collection else None,
+            lake_id=view.lake_id,
+            storage_path=known.storage_path if known else None,
             head=desired.head,
             common_metadata=desired.common_metadata,
+            recorded=self.state.records.file_count(row_id) if row_id is not None else 0,
         )
-        head_digest = known.head_digest if known and same_collection else None
-        verdict = compare_head(rules, desired.head, exists=lake_id is not None, written_digest=head_digest)
+        look = self._look_in_full(rules, desired, row_id, known, view) if full else None
+        head_digest = known.head_digest if known else None
+        lake_head = self._head_in_lake(desired, view, look) if full else None
+        verdict = compare_head(
+            rules, desired.head, exists=view.lake_id is not None, written_digest=head_digest, lake=lake_head
+        )
         plan.take(verdict, wanted=False)
         self._notes += verdict.notes
         self._guard_empty_annotations(desired, row_id)
 
+        believed = view.listing is None
         march = CollectionMarch(
             desired,
             self.state,
             row_id,
-            listing,
+            view.listing,
             trust_fingerprints=not self.options.checksum,
             scanned=lambda count: self.emit(Observing(f"scanning {desired.key}", count)),
         )
@@ -136,24 +152,69 @@ class Planner:
         plan.unchanged += found.unchanged
         self._notes += found.notes
         self._unreadable += sum(problem.hides_files or problem.is_failure for problem in found.left_out)
-        matched = found.matched + self._judge(rules, plan, found, listing)
-        if listing is not None:
-            plan.unmanaged += len(listing) - matched
-            self._notes += _duplicates(desired.key, listing)
-        self._notes += self._loose_ends(desired)
+        closely = CloseLook(self.state, self.client, self.manifest.base_dir, self.options, self.emit, self.looked_at_ns)
+        judged = Judge(rules, plan, desired, view, closely, look)
+        judged.judge(found)
+        self._notes += judged.notes
+        self._unreadable += closely.unreadable
+        if view.count is not None:
+            # Believed records are in the lake, all of them: that is what the markers say.
+            plan.unmanaged += view.count - judged.matched - (plan.recorded - judged.recorded if believed else 0)
+        if view.listing is not None and not believed:
+            self._notes += _duplicates(desired.key, view.listing)
+            if row_id is not None and known is not None and judged.in_step and not found.left_out:
+                self._remember(row_id, known, view, look, desired)
+        self._notes += loose_ends(desired)
         return plan
 
-    def _ask_lake(
-        self, key: CollectionKey, known: RecordedCollection | None
-    ) -> tuple[str | None, RemoteListing | None]:
-        """The collection's id in the lake and its files; what was recorded where the lake is not asked."""
-        if self.client is None:
-            return (known.lake_id if known else None), None
-        self.emit(Observing(f"listing {key} in the lake"))
-        lake_id = self.client.find_collection(key.name, media_kind(key.type))
-        if lake_id is None:
-            return None, RemoteListing.empty()
-        return lake_id, list_remote(self.client, lake_id, key.type)
+    def _look_in_full(
+        self,
+        rules: CollectionRules,
+        desired: DesiredCollection,
+        row_id: int | None,
+        known: RecordedCollection | None,
+        view: LakeView,
+    ) -> FullLook | None:
+        if self.client is None or row_id is None or known is None or view.listing is None:
+            return None
+        marker = Marker.read(known.looked_until, desired.policy)
+        return FullRefresh(
+            self.client,
+            self.state,
+            self.manifest.base_dir,
+            rules,
+            desired,
+            row_id,
+            known,
+            view.listing,
+            marker,
+            self.options.parallelism,
+            self.emit,
+        ).run()
+
+    def _head_in_lake(self, desired: DesiredCollection, view: LakeView, look: FullLook | None) -> MetadataValues | None:
+        """The metadata of the collection's head, as far as it is ours or wanted."""
+        if view.lake_id is None or self.client is None:
+            return None
+        fields = dict.fromkeys((*desired.head.values, *(look.head if look else ()), TAGS), True)
+        details = self.client.collection_details(view.lake_id, fields)
+        return {name: value for name, value in details.items() if name in fields}
+
+    def _remember(
+        self, row_id: int, known: RecordedCollection, view: LakeView, look: FullLook | None, desired: DesiredCollection
+    ) -> None:
+        """The lake agrees with the records: keep what lets the next run see that cheaply."""
+        assert view.listing is not None
+        listed = (len(view.listing) + view.listing.duplicates, view.listing.newest)
+        until = Marker(look.until, desired.policy).write() if look and look.until and not look.suspects else None
+        seen = look.seen if look else []
+        if listed == (known.listed_count, known.listed_newest) and until in (None, known.looked_until) and not seen:
+            return
+        with self.state.write():
+            self.state.records.record_listed(row_id, *listed)
+            self.state.records.record_seen(row_id, seen)
+            if until is not None:
+                self.state.records.record_looked(row_id, until)
 
     def _guard_empty_annotations(self, desired: DesiredCollection, row_id: int | None) -> None:
         """A source that lost all its entries is a mistake more often than a wish to clear every image."""
@@ -173,7 +234,7 @@ class Planner:
 
     def _beside_collections(self) -> tuple[tuple[DownloadPlan, ...], tuple[TrashRulePlan, ...]]:
         model = self.manifest.model
-        if not model.downloads and not model.trash:
+        if self.options.targets or not (model.downloads or model.trash):
             return (), ()
         check_formats(self.manifest)
         if self.client is None:
@@ -191,149 +252,39 @@ class Planner:
         rules = tuple(observer.plan_trash(selection) for selection in trash_selections(self.manifest, self.client))
         return downloads, rules
 
-    # Looking closely.
+    def _warn_of_shapes(self, plan: CollectionPlan, recorded: tuple[int, RecordedCollection] | None) -> None:
+        """Say which shapes of others go with the files that are replaced or trashed."""
+        if self.client is None or plan.lake_id is None or plan.key.type is not MediaType.IMAGE:
+            return
+        lost = shapes_of_others(self.client, plan, self.state, recorded[0] if recorded else None)
+        for name, shapes in lost.items():
+            message = f"loses {shapes} shapes that were not drawn by this manifest"
+            self._notes.append(Note(NoteCode.SETS_LOST, message, f"{plan.key}/{name}"))
 
-    def _judge(
-        self, rules: CollectionRules, plan: CollectionPlan, found: MarchResult, listing: RemoteListing | None
-    ) -> int:
-        """Compare candidates and what is gone. Returns how many of them the lake has."""
-        recorded = self._records_of(found)
-        hashes = self._hashes(found.candidates, recorded)
-        remotes = self._remotes(rules, found.candidates, recorded, listing)
-        matched = 0
-        for candidate in found.candidates:
-            known = recorded.get(candidate.name)
-            remote = remotes.get(candidate.name)
-            matched += remote is not None
-            content = hashes.get(candidate.name)
-            if known is not None and content is None:
-                # It can't be read now, so it is unknown: left as it is, and noted.
-                continue
-            desired = DesiredFile(
-                candidate.name,
-                candidate.path,
-                candidate.fingerprint,
-                candidate.metadata,
-                content,
-                candidate.annotations,
+
+def chosen_targets(manifest: LoadedManifest, options: RunOptions) -> list[Target]:
+    """The parts that a run is limited to; none is everything. Raises UsageError for one that there is not."""
+    names = [collection.name for collection in manifest.collections]
+    targets = []
+    for text in options.targets:
+        target = parse_target(text, names)
+        if target is None:
+            raise UsageError(
+                f"'--target {text}' names no collection of the manifest",
+                remedy=f"Write COLLECTION or COLLECTION/GLOB; there are {', '.join(names) or 'none'}.",
             )
-            verdict = compare(rules, desired, known, remote)
-            plan.take(verdict, wanted=True)
-            self._notes += verdict.notes
-        for _, known in self.state.records.files(found.gone.values()):
-            remote = _remote_of(known, listing)
-            matched += remote is not None
-            still_there = os.path.lexists(os.path.join(self.manifest.base_dir, known.path))
-            verdict = compare(rules, None, known, remote, filtered_out=still_there)
-            plan.take(verdict, wanted=False)
-            self._notes += verdict.notes
-        return matched
+        targets.append(target)
+    return targets
 
-    def _records_of(self, found: MarchResult) -> dict[str, RecordedFile]:
-        """Whole records of the candidates, by name. One that is gone from its place and stands elsewhere under the
-        same name is the same file."""
-        row_ids: dict[str, int] = {}
-        for candidate in found.candidates:
-            row_id = candidate.row_id if candidate.row_id is not None else found.gone.pop(candidate.name, None)
-            if row_id is not None:
-                row_ids[candidate.name] = row_id
-        records = dict(self.state.records.files(row_ids.values()))
-        by_name = {name: records[row_id] for name, row_id in row_ids.items()}
-        for candidate in found.candidates:
-            known = by_name.get(candidate.name)
-            if known is None and candidate.row_id is not None and candidate.row_id in records:
-                by_name[candidate.name] = records[candidate.row_id]
-        # A row whose file has another name now (the manifest's 'naming' changed) is not this file's.
-        return {name: known for name, known in by_name.items() if known.name == name}
 
-    def _hashes(self, candidates: Sequence[Candidate], recorded: Mapping[str, RecordedFile]) -> dict[str, str]:
-        """The content hash of each recorded candidate: from the record, the cache, or the bytes. A file that can't be
-        read is missing here, and noted."""
-        hashes: dict[str, str] = {}
-        to_read: dict[str, Candidate] = {}
-        for candidate in candidates:
-            known = recorded.get(candidate.name)
-            if known is None:
-                continue
-            content = None
-            if not self.options.checksum:
-                if known.fingerprint == candidate.fingerprint:
-                    content = known.content_hash
-                else:
-                    content = self.state.hash_cache.get(candidate.path, candidate.fingerprint)
-            if content is None:
-                to_read[os.path.join(self.manifest.base_dir, candidate.path)] = candidate
-            else:
-                hashes[candidate.name] = content
-        if not to_read:
-            return hashes
-        fresh = []
-        requests = (HashRequest(path, candidate.fingerprint) for path, candidate in to_read.items())
-        for count, outcome in enumerate(hash_files(requests, self.options.hash_threads), start=1):
-            candidate = to_read[outcome.path]
-            if outcome.content_hash is None:
-                self._unreadable += 1
-                self._notes.append(Note(NoteCode.FILE_LEFT_OUT, f"can't be read now ({outcome.error})", candidate.path))
-                continue
-            hashes[candidate.name] = outcome.content_hash
-            if not is_racy(candidate.fingerprint, self.looked_at_ns):
-                fresh.append((candidate.path, candidate.fingerprint, outcome.content_hash))
-            self.emit(Observing("hashing changed files", count))
-        with self.state.write():
-            self.state.hash_cache.put(fresh)
-        return hashes
-
-    def _remotes(
-        self,
-        rules: CollectionRules,
-        candidates: Sequence[Candidate],
-        recorded: Mapping[str, RecordedFile],
-        listing: RemoteListing | None,
-    ) -> dict[str, RemoteFile]:
-        """What the lake has of the candidates. A list carries no sizes: they are asked for where adoption needs one."""
-        remotes: dict[str, RemoteFile] = {}
-        unknown: list[RemoteFile] = []
-        for candidate in candidates:
-            known = recorded.get(candidate.name)
-            remote = _remote_of(known, listing) if known else (listing.get(candidate.name) if listing else None)
-            if remote is not None:
-                remotes[candidate.name] = remote
-                if known is None and rules.policy.adopt != "never":
-                    unknown.append(remote)
-        if unknown and self.client is not None:
-            self.emit(Observing("asking the lake for sizes", len(unknown)))
-            sizes = remote_sizes(self.client, unknown, self.options.parallelism)
-            for remote in unknown:
-                remotes[remote.name] = RemoteFile(
-                    remote.name, remote.lake_id, remote.unique_name, sizes.get(remote.name)
-                )
-        return remotes
-
-    # Notes.
-
-    def _loose_ends(self, desired: DesiredCollection) -> Iterator[Note]:
-        """Entries of sources that met no file, and shapes that were left out."""
-        strict: list[ManifestError] = []
-        for operation, entries in desired.entries_without_file():
-            index = desired.annotations[operation]
-            message = f"{len(entries)} entries have no file in the collection: {_some(entries)}"
-            if index.strict:
-                strict.append(ManifestError(message, where=index.declared_at, remedy="Or set 'strict: false'."))
-            yield Note(NoteCode.ANNOTATION_WITHOUT_FILE, message, operation)
-        for operation, count in desired.files_without_entry():
-            index = desired.annotations[operation]
-            message = f"{count} files of the collection have no entry in the source"
-            if index.strict:
-                strict.append(ManifestError(message, where=index.declared_at, remedy="Or set 'strict: false'."))
-            yield Note(NoteCode.FILE_WITHOUT_ANNOTATION, message, operation)
-        if strict:
-            raise ManifestErrors(strict)
-        missing = desired.metadata_rules.entries_without_file()
-        if missing:
-            message = f"{len(missing)} metadata entries have no file in the collection: {_some(missing)}"
-            yield Note(NoteCode.METADATA_WITHOUT_FILE, message, desired.key.name)
-        for index in desired.annotations.values():
-            yield from index.notes()
+def rules_of(desired: DesiredCollection, state: StateStore) -> CollectionRules:
+    """What decisions in a collection rest on."""
+    return CollectionRules(
+        desired.key,
+        desired.policy,
+        state.records.written_metadata,
+        {operation: OperationPolicy(index.kind, index.mode) for operation, index in desired.annotations.items()},
+    )
 
 
 def open_collections(manifest: LoadedManifest) -> Iterator[DesiredCollection]:
@@ -354,19 +305,7 @@ def open_collections(manifest: LoadedManifest) -> Iterator[DesiredCollection]:
     yield from opened
 
 
-def _remote_of(known: RecordedFile, listing: RemoteListing | None) -> RemoteFile | None:
-    """What the lake has of a recorded file; where it is not asked, what was recorded is believed."""
-    if listing is None:
-        return RemoteFile(known.name, known.lake_id, known.unique_name, known.fingerprint.size_bytes)
-    return listing.get(known.name)
-
-
 def _duplicates(key: CollectionKey, listing: RemoteListing) -> Iterable[Note]:
     if listing.duplicates:
         message = f"lists {listing.duplicates} names twice; the first of each counts"
         yield Note(NoteCode.DUPLICATE_IN_LAKE, message, key.name)
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:NAMES_SHOWN])
-    return f"{shown}, …" if len(names) > NAMES_SHOWN else shown

@@ -12,10 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
+from metalake_sync.core.actions import Action
+from metalake_sync.core.basis import Approved, leave_out_new, what_moved
 from metalake_sync.core.events import EventSink, PlanMade, RunFinished
+from metalake_sync.core.notes import GUARDS
 from metalake_sync.core.plan import Plan
+from metalake_sync.core.targets import keep_only
 from metalake_sync.engine.execute.recorder import Recorder
 from metalake_sync.engine.lake_access import ReachedLake, lake_identity, reach_lake
 from metalake_sync.engine.metadata_check import ask_lake_about_metadata
@@ -23,6 +28,7 @@ from metalake_sync.engine.options import AT_START_S, IN_THE_MIDDLE_S, RunOptions
 from metalake_sync.engine.planner import PlannedRun, Planner
 from metalake_sync.errors import GuardStopped, SyncError
 from metalake_sync.manifest import LoadedManifest
+from metalake_sync.manifest.digest import manifest_digest
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.retry import RetryPolicy
@@ -31,6 +37,8 @@ from metalake_sync.state.database import state_path
 from metalake_sync.state.lock import StateLock
 from metalake_sync.state.store import StateStore
 
+MOVED_SHOWN = 5
+
 
 @dataclass(frozen=True, slots=True)
 class Applied:
@@ -38,6 +46,15 @@ class Applied:
 
     finished: RunFinished
     unreadable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A plan, and what it was made from. `client`: None where the lake was not asked."""
+
+    planned: PlannedRun
+    state: StateStore
+    client: LakeClient | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +77,42 @@ class Session:
     @contextlib.contextmanager
     def plan(self) -> Iterator[PlannedRun]:
         """Observe and compare; change nothing but the hash cache."""
+        with self.observe() as observed:
+            yield observed.planned
+
+    @contextlib.contextmanager
+    def observe(self) -> Iterator[Observed]:
+        """The same, with the state and the lake still open."""
         with StateStore(self.state_path) as state:
             if self.options.refresh == "none":
                 with self._planner(state, None).plan() as planned:
-                    yield planned
+                    yield Observed(planned, state, None)
                 return
-            with self._reach() as lake, self._client(lake.address, RequestTally()) as client:
-                client.check_compatibility()
-                with self._planner(state, client).plan() as planned:
-                    yield planned
+            with self.reach() as client, self._planner(state, client).plan() as planned:
+                yield Observed(planned, state, client)
 
-    def apply(self, approve: Callable[[Plan], bool], *, lock_timeout_s: float = 0.0, command: str = "apply") -> Applied:
+    @contextlib.contextmanager
+    def reach(self) -> Iterator[LakeClient]:
+        """A client of the manifest's lake, which is up and speaks our protocol."""
+        with self._reach() as lake, self._client(lake.address, RequestTally()) as client:
+            client.check_compatibility()
+            yield client
+
+    def apply(
+        self,
+        approve: Callable[[Plan], bool],
+        *,
+        lock_timeout_s: float = 0.0,
+        command: str = "apply",
+        approved: Approved | None = None,
+        only: Callable[[Action], bool] | None = None,
+    ) -> Applied:
         """Bring the lake to what the manifest says.
 
-        `approve` is asked once the plan is made, and only where it takes something away. Raises GuardStopped when it
-        says no, StateLocked, and whatever concerns the whole run; items that fail are in the result.
+        `approve` is asked once the plan is made, and only where it takes something away. `approved`: a saved plan,
+        carried out as it is or not at all. `only`: the actions to do, where not all are. Raises GuardStopped when
+        `approve` says no or the saved plan is stale, StateLocked, and whatever concerns the whole run; items that fail
+        are in the result.
         """
         with (
             StateLock(self.state_path, command=command, timeout_s=lock_timeout_s),
@@ -90,8 +128,15 @@ class Session:
                 if not self.downloads_only:
                     run.finish_what_was_left_open()
                 with self._planner(state, client, looked_at_ns).plan() as planned:
+                    if approved is not None:
+                        _hold_to(approved, planned, manifest_digest(self.manifest))
+                    if only is not None:
+                        planned.plan = replace(planned.plan, downloads=(), trash_rules=())
+                        for collection in planned.plan.collections:
+                            keep_only(collection, only)
                     self.emit(PlanMade(planned.plan))
-                    _refuse(planned.plan)
+                    if only is None:
+                        _refuse(planned.plan)
                     if planned.plan.destructive and not approve(planned.plan):
                         raise GuardStopped(
                             "the plan trashes, replaces or removes something, and that was not approved",
@@ -117,8 +162,7 @@ class Session:
             ):
                 plan = planned.plan
             if online:
-                with self._reach() as lake, self._client(lake.address, RequestTally()) as client:
-                    client.check_compatibility()
+                with self.reach() as client:
                     ask_lake_about_metadata(client, plan)
         return plan
 
@@ -209,9 +253,21 @@ def _refuse(plan: Plan) -> None:
         return
     listed = "; ".join(str(note) for note in refusals[:5])
     more = f" and {len(refusals) - 5} more" if len(refusals) > 5 else ""
-    if any(note.code == "destroy_prevented" for note in refusals):
-        raise GuardStopped(f"nothing was done: {listed}{more}", remedy="Change the manifest if that is what you want.")
+    if any(note.code in GUARDS for note in refusals):
+        raise GuardStopped(f"nothing was done: {listed}{more}", remedy="Look at the plan before you go on.")
     raise SyncError(f"nothing was done: {listed}{more}", remedy="Change 'on_change', or bring the old bytes back.")
+
+
+def _hold_to(approved: Approved, planned: PlannedRun, digest: str) -> None:
+    """Do what was approved, and that alone; refuse where any of it no longer holds."""
+    moved = list(islice(what_moved(approved, planned.plan, digest), MOVED_SHOWN + 1))
+    if moved:
+        more = "; and more" if len(moved) > MOVED_SHOWN else ""
+        raise GuardStopped(
+            f"the plan is stale: {'; '.join(moved[:MOVED_SHOWN])}{more}",
+            remedy="Nothing was done. Make a new plan with 'plan --out', and look at it.",
+        )
+    leave_out_new(approved, planned.plan)
 
 
 def _now() -> str:

@@ -21,11 +21,14 @@ def by_unique_name(db: sqlite3.Connection) -> Lookup:
     return lambda unique_name: _one(db, "unique_name = ?", unique_name)
 
 
-def by_storage_path(db: sqlite3.Connection, bucket: str | None) -> Lookup:
-    """`bucket`: None is the default one. The published client writes some paths with a leading slash, some without."""
-    if bucket not in (None, "", DEFAULT_BUCKET):
+def by_storage_path(db: sqlite3.Connection, bucket: str | None, own_bucket: str) -> Lookup:
+    """`bucket`: None is the lake's own, which may be called by its name too. The published client writes some paths
+    with a leading slash, some without."""
+    if bucket in (None, "", DEFAULT_BUCKET, own_bucket):
+        return lambda path: _one(db, "storage_path = ? AND bucket IS NULL", path.lstrip("/"))
+    if db.execute("SELECT 1 FROM items WHERE bucket = ? AND trashed = 0", (bucket,)).fetchone() is None:
         raise not_acceptable(f"No such bucket: {bucket!r}")
-    return lambda path: _one(db, "storage_path = ?", path.lstrip("/"))
+    return lambda path: _one(db, "storage_path = ? AND bucket = ?", path.lstrip("/"), str(bucket))
 
 
 def by_name(db: sqlite3.Connection, collection: str) -> Lookup:

@@ -10,7 +10,7 @@ from typing import Any
 
 from metalake_sync.lake import addressing
 from metalake_sync.lake.labels import Labels
-from metalake_sync.lake.pictures import picture_size
+from metalake_sync.lake.pictures import Pictures, Size
 from metalake_sync.lake.refusals import not_acceptable, not_found
 from metalake_sync.lake.shapes import Shape, to_pixels, uploaded_form
 from metalake_sync.lake.store import LakeStore, now, to_json
@@ -58,13 +58,15 @@ class AnnotationPage:
 
 
 class Annotations:
-    def __init__(self, store: LakeStore, labels: Labels) -> None:
+    def __init__(self, store: LakeStore, labels: Labels, pictures: Pictures) -> None:
         self._store = store
         self._db = store.db
         self._labels = labels
+        self._pictures = pictures
 
-    def update(self, operation: Operation, entries: Sequence[Entry]) -> int:
+    async def update(self, operation: Operation, entries: Sequence[Entry]) -> int:
         """Replace the sets of these images; images that are not there are passed over. Returns how many were met."""
+        sizes = await self._sizes(entries) if operation.normalized else {}
         lookups = _Lookups(self._store)
         met, time = 0, now()
         with self._store.write() as db:
@@ -72,9 +74,8 @@ class Annotations:
                 item = lookups.find(image)
                 if item is None:
                     continue
-                if operation.normalized and shapes:
-                    size = self._size_of(item)
-                    shapes = [to_pixels(shape, size) for shape in shapes]
+                if shapes and item in sizes:
+                    shapes = [to_pixels(shape, sizes[item]) for shape in shapes]
                 self._replace(operation, item, shapes)
                 db.execute("UPDATE items SET updated = ? WHERE id = ?", (time, item))
                 met += 1
@@ -150,12 +151,21 @@ class Annotations:
             {(*of_set, shape["label"]["labelText"]) for shape in shapes},
         )
 
-    def _size_of(self, item: str) -> tuple[int, int]:
-        name, blob = self._db.execute("SELECT name, blob FROM items WHERE id = ?", (item,)).fetchone()
-        size = picture_size(self._store.blobs.path(blob))
-        if size is None:
-            raise not_acceptable(f"Fractions need a picture whose size can be read, and {name!r} is none")
-        return size
+    async def _sizes(self, entries: Sequence[Entry]) -> dict[str, Size]:
+        """The sizes of the images that get shapes, by item. Raises the refusal of one whose size can't be read."""
+        lookups = _Lookups(self._store)
+        meant = [item for image, shapes in entries if shapes and (item := lookups.find(image)) is not None]
+        rows = self._db.execute(
+            "SELECT i.id, i.name, i.blob FROM json_each(?) m JOIN items i ON i.id = m.value", (json.dumps(meant),)
+        ).fetchall()
+        found = await self._pictures.sizes(blob for _, _, blob in rows)
+        sizes: dict[str, Size] = {}
+        for item, name, blob in rows:
+            size = found[blob]
+            if size is None:
+                raise not_acceptable(f"Fractions need a picture whose size can be read, and {name!r} is none")
+            sizes[item] = size
+        return sizes
 
 
 class _Lookups:
@@ -163,6 +173,7 @@ class _Lookups:
 
     def __init__(self, store: LakeStore) -> None:
         self._db = store.db
+        self._own_bucket = store.storage.bucket
         self._by_unique_name = addressing.by_unique_name(self._db)
         self._by_bucket: dict[str | None, addressing.Lookup] = {}
         self._by_job: dict[str, addressing.Lookup] = {}
@@ -173,7 +184,7 @@ class _Lookups:
         if image.storage_path is not None:
             bucket = image.bucket_name
             if bucket not in self._by_bucket:
-                self._by_bucket[bucket] = addressing.by_storage_path(self._db, bucket)
+                self._by_bucket[bucket] = addressing.by_storage_path(self._db, bucket, self._own_bucket)
             return self._by_bucket[bucket](image.storage_path)
         if image.job_id is not None and image.file_name is not None:
             if image.job_id not in self._by_job:

@@ -8,7 +8,7 @@ from typing import Any
 from metalake_sync.lake.addressing import DEFAULT_BUCKET
 from metalake_sync.lake.answers import asked_fields, iso_time
 from metalake_sync.lake.collections import Collections
-from metalake_sync.lake.pictures import picture_size
+from metalake_sync.lake.pictures import Pictures
 from metalake_sync.lake.queries import ITEMS, select
 from metalake_sync.lake.refusals import NothingThere, not_acceptable, not_found
 from metalake_sync.lake.store import LakeStore
@@ -20,10 +20,11 @@ _LARGEST_OFFSET = 2**62
 
 
 class Items:
-    def __init__(self, store: LakeStore, collections: Collections) -> None:
+    def __init__(self, store: LakeStore, collections: Collections, pictures: Pictures) -> None:
         self._store = store
         self._db = store.db
         self._collections = collections
+        self._pictures = pictures
 
     def page(self, request: ListItems, collection: str | None, base_url: str) -> list[dict[str, Any]]:
         """One page, of a collection or of the whole lake (None). Raises NothingThere past the end."""
@@ -44,9 +45,9 @@ class Items:
             raise NothingThere
         if not of_items:
             return [{"id": found, "name": name} for found, name in rows]
-        sign = self._store.signer.object_url
+        sign = self._store.storage.object_url
         return [
-            {"id": item, "name": name, "uniqueName": unique_name, "url": sign(base_url, blob)}
+            {"id": item, "name": name, "uniqueName": unique_name, "url": sign(blob, base_url)}
             for item, name, unique_name, blob in rows
         ]
 
@@ -59,32 +60,32 @@ class Items:
         (count,) = self._db.execute(chosen.sql("count(*)"), chosen.values).fetchone()
         return int(count)
 
-    def details(self, request: ItemDetails, base_url: str) -> dict[str, Any]:
+    async def details(self, request: ItemDetails, base_url: str) -> dict[str, Any]:
         row = self._db.execute(
-            "SELECT id, kind, name, storage_path, blob, size_bytes, metadata, created, updated FROM items"
+            "SELECT id, kind, name, storage_path, bucket, blob, size_bytes, metadata, created, updated FROM items"
             " WHERE unique_name = ? AND trashed = 0",
             (request.unique_file_name,),
         ).fetchone()
         if row is None:
             raise not_found("No such file")
-        item, kind, name, storage_path, blob, size_bytes, metadata, created, updated = row
+        item, kind, name, storage_path, bucket, blob, size_bytes, metadata, created, updated = row
         # What the lake knows itself stands above metadata of the same name.
         fields = {
             **json.loads(metadata),
             "id": item,
             "name": name,
             "uniqueName": request.unique_file_name,
-            "url": self._store.signer.object_url(base_url, blob),
+            "url": self._store.storage.object_url(blob, base_url),
             "fileSize": size_bytes,
             "storagePath": storage_path,
-            "bucketName": DEFAULT_BUCKET,
+            "bucketName": bucket or DEFAULT_BUCKET,
             "createdAt": iso_time(created),
             "updatedAt": iso_time(updated),
         }
         asked = request.required_meta_obj
         if kind == MediaKind.IMAGE:
             fields["frameCount"] = 1
-            size = picture_size(self._store.blobs.path(blob)) if asked.get("resolution") else None
+            size = await self._pictures.size(blob) if asked.get("resolution") else None
             if size is not None:
                 fields["resolution"] = {"width": size[0], "height": size[1]}
         return asked_fields(fields, _DEFAULT_FIELDS, asked)
@@ -95,7 +96,7 @@ class Items:
         ).fetchone()
         if row is None:
             raise not_found("No such file")
-        return self._store.signer.object_url(base_url, row[0])
+        return self._store.storage.object_url(row[0], base_url)
 
     def system_details(self) -> dict[str, Any]:
         """Counts and sizes of images, videos and others."""

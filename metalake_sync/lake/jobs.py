@@ -17,7 +17,7 @@ _NEVER = float("inf")
 
 # Files of a session whose name another session has put into the collection meanwhile.
 _LOST = """
-SELECT u.file_id FROM uploads u WHERE u.upload_id = ? AND u.unique_name IS NOT NULL AND u.shown = 0
+SELECT {blob} FROM uploads u WHERE u.upload_id = ? AND u.unique_name IS NOT NULL AND u.shown = 0
 AND EXISTS (SELECT 1 FROM items i WHERE i.collection = ? AND i.name = u.name AND i.trashed = 0)
 """
 
@@ -26,7 +26,7 @@ _SHOW = """
 INSERT INTO items
   (id, collection, kind, name, unique_name, storage_path, blob, size_bytes, metadata, created, updated)
 SELECT printf('%08x', ?) || lower(hex(randomblob(8))), ?, ?,
-  u.name, u.unique_name, u.file_key, u.file_id, u.size_bytes, ?, ?, ?
+  u.name, u.unique_name, u.file_key, {blob}, u.size_bytes, ?, ?, ?
 FROM uploads u WHERE u.upload_id = ? AND u.unique_name IS NOT NULL AND u.shown = 0
 AND NOT EXISTS (SELECT 1 FROM items i WHERE i.collection = ? AND i.name = u.name AND i.trashed = 0)
 ORDER BY u.name
@@ -38,11 +38,13 @@ class Jobs:
         self._store = store
         self._db = store.db
         self._next_due = 0.0
+        self._blob = "u.file_key" if store.storage.keys_are_names else "u.file_id"
 
     def finalized_blobs(self, upload_id: str) -> list[str]:
         """The objects of a session that no job has shown yet."""
         rows = self._db.execute(
-            "SELECT file_id FROM uploads WHERE upload_id = ? AND size_bytes IS NOT NULL AND shown = 0", (upload_id,)
+            f"SELECT {self._blob} FROM uploads u WHERE upload_id = ? AND size_bytes IS NOT NULL AND shown = 0",  # noqa: S608
+            (upload_id,),
         )
         return [blob for (blob,) in rows]
 
@@ -61,7 +63,7 @@ class Jobs:
             ).fetchall()
             db.executemany(
                 "UPDATE uploads SET unique_name = ? WHERE file_id = ?",
-                ((_unique_name(db, collection, path, name), file_id) for file_id, name in waiting),
+                ((unique_name_for(db, collection, path, name), file_id) for file_id, name in waiting),
             )
             db.execute(
                 "UPDATE jobs SET status = ?, started = ?, due = ? WHERE id = ? AND (status = ? OR (status = ? AND ?))",
@@ -91,7 +93,7 @@ class Jobs:
             with self._store.write() as db:
                 status, lost = self._finish(db, upload_id)
                 db.execute("UPDATE jobs SET status = ? WHERE id = ?", (status, job_id))
-            self._store.blobs.remove(lost)
+            self._store.storage.discard(lost)
         (next_due,) = self._db.execute("SELECT min(due) FROM jobs WHERE status = 1").fetchone()
         self._next_due = _NEVER if next_due is None else next_due
 
@@ -129,9 +131,11 @@ class Jobs:
             return JobStatus.FAILED, lost
         if override:
             self._override(db, collection, json.loads(metadata), names, time)
-        lost = [blob for (blob,) in db.execute(_LOST, (upload_id, collection))]
+        lost = [blob for (blob,) in db.execute(_LOST.format(blob=self._blob), (upload_id, collection))]
         seconds = int(time) & 0xFFFFFFFF
-        db.execute(_SHOW, (seconds, collection, kind, metadata, time, time, upload_id, collection))
+        db.execute(
+            _SHOW.format(blob=self._blob), (seconds, collection, kind, metadata, time, time, upload_id, collection)
+        )
         db.execute("UPDATE uploads SET shown = 1 WHERE upload_id = ? AND unique_name IS NOT NULL", (upload_id,))
         return JobStatus.COMPLETED, lost
 
@@ -173,7 +177,7 @@ class Jobs:
         return row[0], row[1], row[2], row[3]
 
 
-def _unique_name(db: sqlite3.Connection, collection: str, path: str, name: str) -> str:
+def unique_name_for(db: sqlite3.Connection, collection: str, path: str, name: str) -> str:
     """A name that no other file of the whole lake has or will have."""
     wanted = f"{path}_{name}"
     candidate, number = wanted, 0

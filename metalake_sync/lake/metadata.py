@@ -38,5 +38,5 @@ class Metadata:
         if request.job_id:
             return addressing.by_job(self._db, request.job_id)
         if request.bucket_name:
-            return addressing.by_storage_path(self._db, request.bucket_name)
+            return addressing.by_storage_path(self._db, request.bucket_name, self._store.storage.bucket)
         return addressing.by_unique_name(self._db)

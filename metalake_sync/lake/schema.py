@@ -135,7 +135,20 @@ CREATE TABLE selections (
 CREATE TABLE client_jobs (session_id TEXT PRIMARY KEY, report TEXT NOT NULL) WITHOUT ROWID;
 """
 
-_STEPS = (_FIRST_TABLES,)
+# `ticket`: how the store of a bucket knows an upload. `bucket`: NULL is the lake's own. A size of NULL: no picture.
+_BUCKETS = """
+ALTER TABLE uploads ADD COLUMN ticket TEXT NOT NULL DEFAULT '';
+CREATE INDEX uploads_by_key ON uploads (file_key);
+
+ALTER TABLE items ADD COLUMN bucket TEXT;
+CREATE INDEX items_by_blob ON items (blob);
+DROP INDEX item_storage_paths;
+CREATE INDEX item_storage_paths ON items (storage_path);
+
+CREATE TABLE picture_sizes (blob TEXT PRIMARY KEY, width INTEGER, height INTEGER) WITHOUT ROWID;
+"""
+
+_STEPS = (_FIRST_TABLES, _BUCKETS)
 
 
 def bring_up_to_date(connection: sqlite3.Connection, where: str) -> None:

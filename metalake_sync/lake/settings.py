@@ -8,13 +8,19 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from metalake_sync.lake.storage.address import BucketAddress
 
 
 @dataclass(frozen=True, slots=True)
 class LakeSettings:
     """`dir`: where everything is kept. `port`: 0 takes a free one. `job_delay_s`: how long a job takes after its
     session is completed. `url_lifetime_s`: how long a signed URL works. `request_log`: a file that gets one JSON line
-    for each request: method, route, effect, status and bytes, no query and no credential."""
+    for each request: method, route, effect, status and bytes, no query and no credential. `keeps_trashed_names`: a name
+    whose file was trashed is not taken again; nobody outside knows which way the real lake is. `storage`: the bucket of
+    the objects; None keeps them as files in `dir`."""
 
     dir: Path
     host: str = "127.0.0.1"
@@ -24,6 +30,8 @@ class LakeSettings:
     secret: str = field(default="", repr=False)
     url_lifetime_s: float = 3600.0
     request_log: Path | None = None
+    keeps_trashed_names: bool = False
+    storage: BucketAddress | None = None
 
 
 def generate_credentials() -> tuple[str, str]:

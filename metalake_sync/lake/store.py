@@ -12,16 +12,19 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sqlite_utils import Database
 
-from metalake_sync.lake.blobs import BlobStore
+from metalake_sync.errors import StateError
 from metalake_sync.lake.folder import LakeFolder
 from metalake_sync.lake.refusals import not_acceptable
 from metalake_sync.lake.settings import LakeSettings
 from metalake_sync.lake.signing import Signer
+from metalake_sync.lake.storage.address import FILE
+from metalake_sync.lake.storage.files import FileStorage
+from metalake_sync.lake.storage.ports import ObjectStorage
 
 
 class LakeStore:
@@ -33,15 +36,17 @@ class LakeStore:
         self.db: sqlite3.Connection = self._folder.connection
         try:
             self.tables = Database(self.db)
-            self.blobs = BlobStore(settings.dir)
-            self.blobs.sweep(self.db.execute("SELECT file_id, number, etag FROM parts"))
+            self._keep_to(settings)
             self.signer = Signer(self._signing_key(), settings.url_lifetime_s)
+            self.storage = self._open_storage(settings)
         except BaseException:
             self._folder.close()
             raise
         self.job_delay_s = settings.job_delay_s
+        self.keeps_trashed_names = settings.keeps_trashed_names
 
     def close(self) -> None:
+        self.storage.close()
         self._folder.close()
 
     @contextlib.contextmanager
@@ -56,11 +61,41 @@ class LakeStore:
                 self.db.execute("ROLLBACK")
             raise
 
+    def _open_storage(self, settings: LakeSettings) -> ObjectStorage:
+        if settings.storage is None:
+            return FileStorage(settings.dir, self.db, self.signer)
+        from metalake_sync.lake.storage.opening import open_bucket
+
+        return open_bucket(settings.storage, settings.url_lifetime_s)
+
+    def _keep_to(self, settings: LakeSettings) -> None:
+        """Raise StateError where the lake's objects are elsewhere than these settings say."""
+        # A lake that has objects and no such row is older than buckets.
+        before = self._setting("storage", lambda: FILE if self.db.execute("SELECT 1 FROM uploads").fetchone() else None)
+        wanted = str(settings.storage) if settings.storage else FILE
+        if before is None:
+            self._setting("storage", lambda: wanted)
+        elif before != wanted:
+            raise StateError(
+                f"the lake's objects are in {before}, not in {wanted}",
+                where=str(settings.dir),
+                remedy="Serve it with the storage it was begun with, or give another --dir.",
+            )
+
     def _signing_key(self) -> bytes:
-        settings = self.tables.table("settings")
-        if not settings.count_where("key = ?", ["signing_key"]):
-            settings.insert({"key": "signing_key", "value": secrets.token_hex(32)})
-        return bytes.fromhex(settings.get("signing_key")["value"])
+        key = self._setting("signing_key", lambda: secrets.token_hex(32))
+        assert key is not None
+        return bytes.fromhex(key)
+
+    def _setting(self, key: str, first: Callable[[], str | None]) -> str | None:
+        """A setting that keeps its first value; nothing is kept where that is None."""
+        row = self.db.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
+        if row is not None:
+            return str(row[0])
+        value = first()
+        if value is not None:
+            self.db.execute("INSERT INTO settings (key, value) VALUES (?, ?)", (key, value))
+        return value
 
 
 def new_id() -> str:

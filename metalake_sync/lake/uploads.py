@@ -6,27 +6,23 @@ collection has already is existing; a file that was begun keeps its id and its p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 
-from metalake_sync.lake.blobs import ReceivedPart
 from metalake_sync.lake.collections import find_or_create_collection
 from metalake_sync.lake.names import check_file_name, check_metadata
 from metalake_sync.lake.refusals import bad_request, not_acceptable, not_found
+from metalake_sync.lake.storage.ports import PendingObject
 from metalake_sync.lake.store import LakeStore, new_id, now, to_json
 from metalake_sync.protocol.uploads import (
     BeginFile,
     BeginFileAnswer,
     FinalizeFile,
-    FinishedPart,
     OpenUpload,
     OpenUploadAnswer,
     SignParts,
 )
-from metalake_sync.protocol.wire import JobStatus, StorageKind
-
-Part = tuple[str, int, str]
-"""File id, number, ETag."""
+from metalake_sync.protocol.wire import JobStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +30,7 @@ class _Upload:
     upload_id: str
     file_key: str
     finalized: bool
+    ticket: str = field(repr=False)
 
 
 class Uploads:
@@ -67,10 +64,10 @@ class Uploads:
                 "INSERT INTO jobs (id, upload_id, status) VALUES (?, ?, ?)", (job_id, upload_id, JobStatus.QUEUED)
             )
         return OpenUploadAnswer(
-            storage_type=StorageKind.S3, upload_id=upload_id, collection_id=collection, job_id=job_id
+            storage_type=self._store.storage.kind, upload_id=upload_id, collection_id=collection, job_id=job_id
         )
 
-    def begin(self, request: BeginFile) -> BeginFileAnswer:
+    async def begin(self, request: BeginFile) -> BeginFileAnswer:
         """Begin a file, or say that it is there already. Begun again, it keeps its id."""
         check_file_name(request.file_name)
         session = self._db.execute(
@@ -83,79 +80,89 @@ class Uploads:
         collection, collection_name, path, prefix, collection_prefix = session
         if request.collection_name != collection_name:
             raise not_acceptable("The upload session is of another collection")
-        existing = self._db.execute(
-            "SELECT id, storage_path FROM items WHERE collection = ? AND name = ? AND trashed = 0",
-            (collection, request.file_name),
-        ).fetchone()
-        if existing:
-            return BeginFileAnswer(file_id=existing[0], file_key=existing[1], is_existing=True)
-        begun = self._db.execute(
-            "SELECT file_id, file_key, shown FROM uploads WHERE upload_id = ? AND name = ?",
-            (request.upload_id, request.file_name),
-        ).fetchone()
-        if begun and not begun[2]:
-            return BeginFileAnswer(file_id=begun[0], file_key=begun[1])
+        answer = self._begun(request, collection)
+        if answer is not None:
+            return answer
+        key = self._store.storage.key_for(
+            "/".join(filter(None, (prefix or collection_prefix, path, request.file_name)))
+        )
+        held = await self._store.storage.is_taken(key)
+        # What happened while the store was asked counts.
+        answer = self._begun(request, collection)
+        if answer is not None:
+            return answer
         file_id = new_id()
-        file_key = "/".join(filter(None, (prefix or collection_prefix, path, request.file_name)))
+        if self._store.storage.keys_are_names and (held or self._has_key(key)):
+            stem, extension = os.path.splitext(key)
+            key = f"{stem}.{file_id}{extension}"
         with self._store.write() as db:
             # A file of this session that was shown and has gone to the trash since begins anew.
             db.execute(
                 "INSERT OR REPLACE INTO uploads (file_id, upload_id, name, file_key) VALUES (?, ?, ?, ?)",
-                (file_id, request.upload_id, request.file_name, file_key),
+                (file_id, request.upload_id, request.file_name, key),
             )
-        return BeginFileAnswer(file_id=file_id, file_key=file_key)
+        return BeginFileAnswer(file_id=file_id, file_key=key)
 
-    def check_begun(self, request: SignParts) -> None:
-        """Refuse what was not begun. A finalized file may be signed again: the published client does so."""
-        if self._upload(request.file_id).file_key != request.file_key:
+    def pending(self, request: SignParts) -> PendingObject:
+        """What was begun. A finalized file may be signed again: the published client does so."""
+        upload = self._upload(request.file_id)
+        if upload.file_key != request.file_key:
             raise not_acceptable("The file has another key")
+        return self._pending(request.file_id, upload)
+
+    def started(self, file_id: str, ticket: str) -> None:
+        """Keep what the store gave for an upload."""
+        with self._store.write() as db:
+            db.execute("UPDATE uploads SET ticket = ? WHERE file_id = ?", (ticket, file_id))
 
     def takes_parts(self, file_id: str) -> bool:
         return not self._upload(file_id).finalized
 
-    def part_received(self, file_id: str, number: int, part: ReceivedPart) -> None:
-        """Keep a part; a part that is sent again replaces the first."""
-        kept = self._db.execute("SELECT etag FROM parts WHERE file_id = ? AND number = ?", (file_id, number)).fetchone()
-        self._store.blobs.keep(part, file_id, number)
-        with self._store.write() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO parts (file_id, number, etag, size_bytes) VALUES (?, ?, ?, ?)",
-                (file_id, number, part.etag, part.size_bytes),
-            )
-        if kept and kept[0] != part.etag:
-            self._store.blobs.drop_parts([(file_id, number, kept[0])])
-
-    def check_parts(self, request: FinalizeFile) -> list[Part] | None:
-        """The parts to assemble, in order, or None where the file is finalized already."""
+    def to_finish(self, request: FinalizeFile) -> PendingObject | None:
+        """What is to be made whole, or None where the file is finalized already."""
         upload = self._upload(request.file_id)
         if upload.file_key != request.file_key or upload.upload_id != request.upload_id:
             raise not_acceptable("The file has another key, or belongs to another upload session")
         if upload.finalized:
             return None
-        kept = dict(self._db.execute("SELECT number, etag FROM parts WHERE file_id = ?", (request.file_id,)).fetchall())
-        _check(request.parts, kept)
-        return [(request.file_id, part.part_number, kept[part.part_number]) for part in request.parts]
+        if [part.part_number for part in request.parts] != list(range(1, len(request.parts) + 1)):
+            raise bad_request("Parts must be named in order, from 1 and without gaps")
+        return self._pending(request.file_id, upload)
 
     def finalized(self, file_id: str, size_bytes: int) -> None:
         """Mark a file as whole; its parts go."""
-        parts = self._db.execute("SELECT file_id, number, etag FROM parts WHERE file_id = ?", (file_id,)).fetchall()
         with self._store.write() as db:
             db.execute("UPDATE uploads SET size_bytes = ? WHERE file_id = ?", (size_bytes, file_id))
-            db.execute("DELETE FROM parts WHERE file_id = ?", (file_id,))
-        self._store.blobs.drop_parts(parts)
+            drop_parts = self._store.storage.finished(file_id)
+        drop_parts()
+
+    def _begun(self, request: BeginFile, collection: str) -> BeginFileAnswer | None:
+        """The answer for a file that is there, or was begun in this session and not shown yet."""
+        existing = self._db.execute(
+            "SELECT id, storage_path FROM items WHERE collection = ? AND name = ? AND trashed <= ?",
+            (collection, request.file_name, self._store.keeps_trashed_names),
+        ).fetchone()
+        if existing:
+            return BeginFileAnswer(file_id=existing[0], file_key=existing[1], is_existing=True)
+        begun = self._db.execute(
+            "SELECT file_id, file_key FROM uploads WHERE upload_id = ? AND name = ? AND shown = 0",
+            (request.upload_id, request.file_name),
+        ).fetchone()
+        return BeginFileAnswer(file_id=begun[0], file_key=begun[1]) if begun else None
+
+    def _has_key(self, key: str) -> bool:
+        """Whether an upload or an item, be it in the trash, has this key: its bytes must not be written over."""
+        query = "SELECT 1 FROM uploads WHERE file_key = ?1 UNION ALL SELECT 1 FROM items WHERE blob = ?1"
+        return self._db.execute(query, (key,)).fetchone() is not None
+
+    def _pending(self, file_id: str, upload: _Upload) -> PendingObject:
+        blob = upload.file_key if self._store.storage.keys_are_names else file_id
+        return PendingObject(file_id, blob, upload.ticket)
 
     def _upload(self, file_id: str) -> _Upload:
         row = self._db.execute(
-            "SELECT upload_id, file_key, size_bytes IS NOT NULL FROM uploads WHERE file_id = ?", (file_id,)
+            "SELECT upload_id, file_key, size_bytes IS NOT NULL, ticket FROM uploads WHERE file_id = ?", (file_id,)
         ).fetchone()
         if row is None:
             raise not_found("No such upload")
-        return _Upload(row[0], row[1], bool(row[2]))
-
-
-def _check(parts: Sequence[FinishedPart], kept: dict[int, str]) -> None:
-    if not parts or [part.part_number for part in parts] != list(range(1, len(parts) + 1)):
-        raise bad_request("Parts must be named in order, from 1 and without gaps")
-    for part in parts:
-        if kept.get(part.part_number) != part.etag.strip('"').lower():
-            raise bad_request(f"Part {part.part_number} was not received, or its ETag differs")
+        return _Upload(row[0], row[1], bool(row[2]), row[3])

@@ -81,6 +81,11 @@ class FolderMetadata:
         self._shared = metadata_set(merge_layers(layers))
         self._by_digest: dict[str, MetadataSet] = {}
 
+    @property
+    def shared(self) -> MetadataSet | None:
+        """The metadata of every file of the folder, or None where sources may give some of them more."""
+        return None if self._rules.sources else self._shared
+
     def of(self, name: str, relative_path: str) -> MetadataSet:
         """The effective metadata of a file. `name`: in the collection; `relative_path`: from the source's folder."""
         if not self._rules.sources:

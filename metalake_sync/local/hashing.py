@@ -10,14 +10,17 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from metalake_sync.core.facts import Fingerprint
 from metalake_sync.errors import SourceChanged, SyncError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 CHUNK_BYTES = 1 << 20
 FILES_PER_TASK = 64
@@ -96,6 +99,9 @@ def _check(path: str, found: Fingerprint, expected: Fingerprint) -> None:
 
 def hash_files(requests: Iterable[HashRequest], threads: int) -> Iterator[HashOutcome]:
     """Hash many files in threads, in the order asked for; errors are outcomes. Memory stays flat."""
+    # Most plans hash nothing, and this import costs as much as scanning some thousand files.
+    from concurrent.futures import ThreadPoolExecutor
+
     remaining = iter(requests)
     with ThreadPoolExecutor(threads, thread_name_prefix="hash") as pool:
         under_way: deque[Future[list[HashOutcome]]] = deque()

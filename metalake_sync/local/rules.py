@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -130,6 +130,14 @@ class FolderRules:
         if self.rules.exclude and self.rules.excludes.matches_folder(path):
             return False
         return not self._ignored(path + "/")
+
+    def file_filter(self) -> Callable[[str], object]:
+        """`wants_file` for many names of this folder: where only the media type counts, one compiled expression."""
+        rules = self.rules
+        if rules.media_type is MediaType.OTHER or not self.included or rules.exclude or self.ignores:
+            return self.wants_file
+        # No name that is never wanted ends like a picture or a film.
+        return _ENDINGS[rules.media_type].search
 
     def wants_file(self, name: str) -> bool:
         rules = self.rules

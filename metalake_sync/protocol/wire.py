@@ -24,7 +24,10 @@ MetaObject = dict[str, Any]
 class WireModel(BaseModel):
     """A message. Fields are camelCase on the wire; what a newer lake adds is ignored."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+    # Built when it is first used: a run speaks a third of the protocol, and a plan without the lake nothing of it.
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, defer_build=True
+    )
 
     def to_wire(self) -> dict[str, Any]:
         """Return the message as plain JSON types under its wire names."""

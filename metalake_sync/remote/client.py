@@ -180,6 +180,13 @@ class LakeClient:
         """The items of the whole lake, page by page from the request's page to the end."""
         return self._pages(routes.LIST_ITEMS, {}, request)
 
+    def list_page(self, request: ListItems, collection_id: str) -> list[ListedItem]:
+        """One page of a collection; past the end it is empty."""
+        page = self._connection.call(
+            routes.LIST_COLLECTION_ITEMS, parts={"collection_id": collection_id}, body=request.to_wire()
+        )
+        return page.root if page is not None else []
+
     def list_collection(
         self,
         collection_id: str,

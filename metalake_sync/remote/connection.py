@@ -13,10 +13,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import requests
-import requests.adapters
 from pydantic import BaseModel
 
 from metalake_sync.errors import LakeAnswerInvalid, LakeUnreachable
@@ -33,6 +31,9 @@ from metalake_sync.remote.retry import (
     parse_retry_after,
 )
 from metalake_sync.remote.tally import RequestTally
+
+if TYPE_CHECKING:
+    import requests
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
@@ -66,12 +67,16 @@ class Connection:
         pool_size: int,
         clock: Clock,
     ) -> None:
+        # Only who calls a lake pays for it: 50 ms.
+        import requests
+        import requests.adapters
+
         self.address = address
         self._retry = retry
         self._tally = tally
         self._clock = clock
         self._pace = Pace(clock.now_s)
-        self._session = requests.Session()
+        self._session: requests.Session = requests.Session()
         # Proxies are read once: looking for them at every request costs a quarter of the speed.
         self._session.proxies = requests.utils.get_environ_proxies(address.url)
         self._session.trust_env = False
@@ -100,6 +105,8 @@ class Connection:
         Tries again while that can help, as long as the policy's patience lasts. Raises LakeUnreachable when it is over,
         and what `read_answer` raises.
         """
+        from requests import exceptions
+
         url = self.address.url + route.at(**(parts or {}))
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
         headers = {} if data is None else {"Content-Type": "application/json"}
@@ -113,17 +120,17 @@ class Connection:
             self._tally.asked(route.path, route.effect)
             try:
                 status, answer, retry_after_text = self._send(route.method, url, query, data, headers)
-            except requests.exceptions.SSLError as error:
+            except exceptions.SSLError as error:
                 raise LakeUnreachable(
                     f"the lake's certificate is not accepted ({describe(error)})",
                     where=self.address.url,
                     remedy="Check the address and the machine's CA certificates.",
                 ) from None
-            except requests.exceptions.InvalidURL:
+            except exceptions.InvalidURL:
                 raise LakeUnreachable(
                     "the lake's address can't be used", where=self.address.url, remedy="Correct 'remote.url'."
                 ) from None
-            except requests.exceptions.RequestException as error:
+            except exceptions.RequestException as error:
                 reason = describe(error)
             else:
                 if status not in RETRY_STATUSES:

@@ -1,4 +1,4 @@
-"""What the lake has, as rows to compare with: listings, sizes, Tags.
+"""What the lake has, as rows to compare with: listings and what details tell of single files.
 
 Owns: paging and memory. A list tells presence and identity; sizes and metadata cost one call for each file, so they are
 asked for only where a decision rests on them.
@@ -6,14 +6,14 @@ asked for only where a decision rests on them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from metalake_sync.core.facts import MediaType, RemoteFile
 from metalake_sync.core.metadata import TAGS
-from metalake_sync.protocol.items import ListedItem, SortBy
-from metalake_sync.protocol.wire import MediaKind, ObjectKind, SortField
+from metalake_sync.protocol.items import CountItems, ListedItem, ListItems, SortBy
+from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, MediaKind, ObjectKind, SortField
 from metalake_sync.remote.client import LakeClient
 
 KeyT = TypeVar("KeyT")
@@ -44,12 +44,15 @@ class RemoteListing:
         self._prefix = ""
         self._unusual: dict[str, str] = {}
         self.duplicates = 0
+        self.newest: str | None = None
 
     @classmethod
     def empty(cls) -> RemoteListing:
         return cls()
 
     def add(self, item: ListedItem) -> None:
+        """Take in the next item, oldest first."""
+        self.newest = item.id
         if item.name in self._ids:
             self.duplicates += 1
             return
@@ -65,9 +68,11 @@ class RemoteListing:
 
     def get(self, name: str) -> RemoteFile | None:
         lake_id = self._ids.get(name)
-        if lake_id is None:
-            return None
-        return RemoteFile(name, lake_id, self._unusual.get(name, self._prefix + name))
+        return RemoteFile(name, lake_id, self.unique_name_of(name)) if lake_id is not None else None
+
+    def unique_name_of(self, name: str) -> str:
+        """The unique name of a file that is listed; of any other, what it would usually be."""
+        return self._unusual.get(name, self._prefix + name)
 
     def names(self) -> Iterable[str]:
         return self._ids.keys()
@@ -76,14 +81,76 @@ class RemoteListing:
         return len(self._ids)
 
 
-def list_remote(client: LakeClient, collection_id: str, media_type: MediaType) -> RemoteListing:
-    """List a whole collection, oldest first: what comes in meanwhile is appended, and no page shifts."""
+PAGES_AT_ONCE = 8
+LISTED_AGAIN = 1
+"""How often a collection that changes while it is listed is listed anew."""
+
+OLDEST_FIRST = SortBy(sort_by_field=SortField.DATE_CREATED, sort_order="ASC")
+NEWEST_FIRST = SortBy(sort_by_field=SortField.DATE_CREATED, sort_order="DESC")
+
+
+def count_remote(client: LakeClient, collection_id: str, media_type: MediaType) -> int:
+    """How many files a collection has."""
+    return client.count_collection(collection_id, CountItems(content_type=object_kind(media_type)))
+
+
+def newest_remote(client: LakeClient, collection_id: str, media_type: MediaType) -> str | None:
+    """The id of a collection's newest file, None where it has none."""
+    request = ListItems(content_type=object_kind(media_type), sort_by=NEWEST_FIRST, page_size=1)
+    page = client.list_page(request, collection_id)
+    return page[0].id if page else None
+
+
+def list_remote(client: LakeClient, collection_id: str, media_type: MediaType, count: int) -> RemoteListing:
+    """List a whole collection, several pages at once, oldest first: what comes in meanwhile is appended.
+
+    `count`: how many files it should have. A file that leaves meanwhile shifts the pages behind it, and could hide
+    another one at their border: so a listing that is short of the count is made anew.
+    """
+    for _ in range(LISTED_AGAIN):
+        listing = _list_once(client, collection_id, media_type, count)
+        if len(listing) + listing.duplicates >= count:
+            return listing
+        count = count_remote(client, collection_id, media_type)
+    return _list_once(client, collection_id, media_type, count)
+
+
+def _list_once(client: LakeClient, collection_id: str, media_type: MediaType, count: int) -> RemoteListing:
+    def page(index: int) -> Sequence[ListedItem]:
+        request = ListItems(
+            content_type=object_kind(media_type), sort_by=OLDEST_FIRST, page_size=PAGE_SIZE_LIMIT, page_index=index
+        )
+        return client.list_page(request, collection_id)
+
     listing = RemoteListing()
-    oldest_first = SortBy(sort_by_field=SortField.DATE_CREATED, sort_order="ASC")
-    for page in client.list_collection(collection_id, object_kind(media_type), sort_by=oldest_first):
-        for item in page:
+    for found in side_by_side(page, -(-count // PAGE_SIZE_LIMIT)):
+        for item in found:
             listing.add(item)
+        if len(found) < PAGE_SIZE_LIMIT:
+            break
     return listing
+
+
+PageT = TypeVar("PageT")
+
+
+def side_by_side(page: Callable[[int], PageT], expected: int) -> Iterator[PageT]:
+    """Pages 0, 1, … in their order, some of them fetched at once, without an end: whoever asks knows the last one.
+
+    `expected`: how many pages there should be. Beyond them, one at a time is fetched.
+    """
+    index = 0
+    if expected > 1:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(min(PAGES_AT_ONCE, expected), thread_name_prefix="pages") as pool:
+            while index < expected:
+                wave = range(index, min(expected, index + PAGES_AT_ONCE))
+                yield from pool.map(page, wave)
+                index = wave.stop
+    while True:
+        yield page(index)
+        index += 1
 
 
 def find_newest(
@@ -91,8 +158,7 @@ def find_newest(
 ) -> dict[str, RemoteFile]:
     """Find items that were just uploaded, newest first; pages end as soon as every name is found."""
     found: dict[str, RemoteFile] = {}
-    newest_first = SortBy(sort_by_field=SortField.DATE_CREATED, sort_order="DESC")
-    for page in client.list_collection(collection_id, object_kind(media_type), sort_by=newest_first):
+    for page in client.list_collection(collection_id, object_kind(media_type), sort_by=NEWEST_FIRST):
         for item in page:
             if item.name in names and item.name not in found:
                 found[item.name] = RemoteFile(item.name, item.id, item.unique_name or item.name)
@@ -101,15 +167,46 @@ def find_newest(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class RemoteDetails:
+    """What details tell of a file. `updated_at`: as the lake writes it. `metadata`: the fields that were asked for and
+    that the file has."""
+
+    lake_id: str
+    size_bytes: int | None
+    updated_at: str
+    metadata: Mapping[str, Any]
+
+
+def remote_details(
+    client: LakeClient, files: Sequence[tuple[str, Iterable[str]]], threads: int
+) -> dict[str, RemoteDetails]:
+    """Details by unique name, one call for each file, many at once. `files`: unique name and metadata fields to ask
+    for; Tags are asked for always. A file that is not there is left out."""
+
+    def details_of(asked: tuple[str, Iterable[str]]) -> RemoteDetails | None:
+        unique_name, fields = asked
+        wanted = dict.fromkeys((*fields, TAGS, "fileSize", "updatedAt"), True)
+        details = client.item_details(unique_name, {**wanted, "url": False})
+        if details is None:
+            return None
+        size = details.pop("fileSize", None)
+        return RemoteDetails(
+            str(details.get("id", "")),
+            size if isinstance(size, int) else None,
+            str(details.pop("updatedAt", "")),
+            {name: value for name, value in details.items() if name in wanted},
+        )
+
+    found = ((asked[0], details) for asked, details in _ask_each(files, details_of, threads))
+    return {unique_name: details for unique_name, details in found if details is not None}
+
+
 def remote_sizes(client: LakeClient, files: Sequence[RemoteFile], threads: int) -> dict[str, int]:
     """Sizes in bytes by file name, one call for each file, many at once. A file without one is left out."""
-
-    def size_of(file: RemoteFile) -> int | None:
-        details = client.item_details(file.unique_name, {"fileSize": True})
-        size = details.get("fileSize") if details else None
-        return size if isinstance(size, int) else None
-
-    return {file.name: size for file, size in _ask_each(files, size_of, threads) if size is not None}
+    details = remote_details(client, [(file.unique_name, ()) for file in files], threads)
+    found = ((file.name, details.get(file.unique_name)) for file in files)
+    return {name: one.size_bytes for name, one in found if one is not None and one.size_bytes is not None}
 
 
 def remote_tags(client: LakeClient, unique_names: Sequence[str], threads: int) -> dict[str, list[str]]:
@@ -129,5 +226,7 @@ ValueT = TypeVar("ValueT")
 def _ask_each(keys: Sequence[KeyT], ask: Callable[[KeyT], ValueT], threads: int) -> Iterator[tuple[KeyT, ValueT]]:
     if not keys:
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(min(threads, len(keys)), thread_name_prefix="details") as pool:
         yield from zip(keys, pool.map(ask, keys), strict=True)

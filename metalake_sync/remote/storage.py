@@ -63,12 +63,12 @@ class PartRequest:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """What differs between stores. `parallel_parts`: parts of one file may overtake each other. `sends_empty`: an empty
-    file needs a PUT."""
+    """What differs between stores. `parallel_parts`: parts of one file may overtake each other. `parts_of_empty`: what
+    an empty file is finalized with, number → ETag; None where it needs a PUT like any other."""
 
     name: str
     parallel_parts: bool
-    sends_empty: bool
+    parts_of_empty: Mapping[int, str] | None
 
     def part_request(
         self, signed_url: str, *, number: int, offset: int, length: int, total: int, content_type: str
@@ -112,7 +112,10 @@ class GcsStore(Store):
 
 
 class AzureStore(Store):
-    """Each part is a staged block; the lake commits the list. Source: Azure REST API, Put Block."""
+    """Each part is a staged block; the lake commits the list. Source: Azure REST API, Put Block.
+
+    Azure refuses a block without bytes, so an empty file is an empty list of blocks.
+    """
 
     def part_request(
         self, signed_url: str, *, number: int, offset: int, length: int, total: int, content_type: str
@@ -127,9 +130,9 @@ class AzureStore(Store):
 
 
 _STORES: Mapping[StorageKind, Store] = {
-    StorageKind.S3: S3Store("s3", parallel_parts=True, sends_empty=True),
-    StorageKind.GCS: GcsStore("gcs", parallel_parts=False, sends_empty=False),
-    StorageKind.AZURE: AzureStore("azure", parallel_parts=True, sends_empty=True),
+    StorageKind.S3: S3Store("s3", parallel_parts=True, parts_of_empty=None),
+    StorageKind.GCS: GcsStore("gcs", parallel_parts=False, parts_of_empty={1: ""}),
+    StorageKind.AZURE: AzureStore("azure", parallel_parts=True, parts_of_empty={}),
 }
 
 

@@ -185,8 +185,8 @@ class _FileUpload:
         etags = {number: etag for number, etag in begun.finished.items() if number <= len(parts)}
         missing = [number for number in range(1, len(parts) + 1) if number not in etags]
         await self._sign(begun, len(parts))
-        if size == 0 and not self._store.sends_empty:
-            etags, content_hash = {1: ""}, hash_of(b"")
+        if size == 0 and self._store.parts_of_empty is not None:
+            etags, content_hash = dict(self._store.parts_of_empty), hash_of(b"")
         elif self._read.body is not None:
             etags[1] = await self._send_part(begun, 1, parts, BytesPart(self._read.body))
             content_hash = self._read.content_hash or hash_of(self._read.body)

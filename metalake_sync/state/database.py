@@ -9,6 +9,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -58,11 +59,49 @@ def open_database(path: Path) -> Database:
                     remedy="Update metalake-sync, or use another state with --state.",
                 )
             if migrations.pending(db):
+                if migrations.applied(db):
+                    back_up(connection, path, "before-migration")
                 migrations.apply(db)
     except BaseException:
         connection.close()
         raise
     return db
+
+
+BACKUP_FOLDER = "backups"
+
+
+def backup_path(path: Path, why: str) -> Path:
+    """A name for a copy of the state, beside it in `backups`, that no file has."""
+    folder = path.parent / BACKUP_FOLDER
+    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    names = (f"{path.stem}-{why}-{stamp}{number or ''}{path.suffix}" for number in range(1000))
+    return next(folder / name for name in names if not (folder / name).exists())
+
+
+def back_up(connection: sqlite3.Connection, path: Path, why: str, to: Path | None = None) -> Path:
+    """Copy the state through SQLite, whole even while it is written to. Returns where it is. Raises StateError."""
+    target = to or backup_path(path, why)
+    with _explained(target):
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        with contextlib.closing(sqlite3.connect(target)) as copy:
+            connection.backup(copy)
+    return target
+
+
+def set_aside(path: Path) -> Path | None:
+    """Move a state that can't be used, with what SQLite keeps beside it, to the backups. None where there is none."""
+    target = backup_path(path, "set-aside")
+    with _explained(path):
+        if not path.exists():
+            return None
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for suffix in ("", "-wal", "-shm"):
+            piece = path.with_name(path.name + suffix)
+            if piece.exists():
+                piece.rename(target.with_name(target.name + suffix))
+    return target
 
 
 def _known_migrations(db: Database) -> set[str]:
@@ -107,7 +146,7 @@ def _explanation(error: sqlite3.Error, path: Path) -> StateError:
             return StateError(
                 f"the state is damaged ({error})",
                 where=where,
-                remedy="Move the file away and run the command again: what the lake has already is adopted, not sent.",
+                remedy="Run 'metalake-sync state rebuild MANIFEST': it makes one from the lake and sends nothing.",
             )
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return StateError(

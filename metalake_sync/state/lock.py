@@ -13,8 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import filelock
-
 from metalake_sync.errors import StateLocked
 from metalake_sync.state.database import prepare_folder
 
@@ -26,6 +24,9 @@ class StateLock:
     """
 
     def __init__(self, state: Path, *, command: str, timeout_s: float = 0.0) -> None:
+        # Only who writes pays for it: 30 ms.
+        import filelock
+
         self._state = state
         self._command = command
         self._timeout_s = timeout_s
@@ -33,6 +34,8 @@ class StateLock:
         self._lock = filelock.FileLock(state.with_suffix(".lock"), mode=0o600, thread_local=False)
 
     def __enter__(self) -> StateLock:
+        import filelock
+
         prepare_folder(self._state)
         try:
             self._lock.acquire(timeout=self._timeout_s)
@@ -40,7 +43,8 @@ class StateLock:
             raise StateLocked(
                 f"another run holds the state{self._holder()}",
                 where=str(self._state),
-                remedy="Wait for it, or give --lock-timeout SECONDS to wait here.",
+                remedy="Wait for it, or give --lock-timeout SECONDS to wait here. If it is dead for sure, free the lock"
+                " with 'state unlock'.",
             ) from None
         note = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "command": self._command}
         self._note.write_text(json.dumps(note))
@@ -53,10 +57,52 @@ class StateLock:
         self._lock.release()
 
     def _holder(self) -> str:
-        """Who holds it, as far as the note can tell: it may be gone, or half written."""
-        try:
-            note: dict[str, Any] = json.loads(self._note.read_text())
-            age_s = max(0, round(time.time() - float(note["since"])))
-            return f": '{note['command']}' with pid {note['pid']} on {note['host']}, since {age_s} s"
-        except (OSError, ValueError, KeyError, TypeError):
-            return ""
+        holder = _read_note(self._note)
+        return f": {holder}" if holder else ""
+
+
+def lock_holder(state: Path) -> str | None:
+    """Who holds the lock of a state, None if nobody does."""
+    if not state.with_suffix(".lock").exists():
+        return None
+    import filelock
+
+    lock = filelock.FileLock(state.with_suffix(".lock"), mode=0o600, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return _read_note(state.with_suffix(".lock.json")) or "somebody"
+    lock.release()
+    return None
+
+
+def break_lock(state: Path, *, force: bool) -> str | None:
+    """Free a lock. Returns who held it, None if nobody did.
+
+    The lock is the operating system's, which frees it when its holder dies: what is left behind then is a note. With
+    `force` the lock file itself is removed, and the next run makes a new one, whatever the holder does. Raises
+    StateLocked without it.
+    """
+    holder = lock_holder(state)
+    if holder is None:
+        state.with_suffix(".lock.json").unlink(missing_ok=True)
+        return None
+    if not force:
+        raise StateLocked(
+            f"another run holds the state: {holder}",
+            where=str(state),
+            remedy="Stop it. If it is dead for sure, on another machine or a shared disk, give --force.",
+        )
+    state.with_suffix(".lock").unlink(missing_ok=True)
+    state.with_suffix(".lock.json").unlink(missing_ok=True)
+    return holder
+
+
+def _read_note(note_file: Path) -> str | None:
+    """Who holds a lock, as far as the note can tell: it may be gone, or half written."""
+    try:
+        note: dict[str, Any] = json.loads(note_file.read_text())
+        age_s = max(0, round(time.time() - float(note["since"])))
+        return f"'{note['command']}' with pid {note['pid']} on {note['host']}, since {age_s} s"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -9,6 +9,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlite_utils import Database
@@ -35,15 +36,19 @@ from metalake_sync.state.names import (
     split_path,
 )
 
+NO_SETS: Mapping[str, str] = MappingProxyType({})
+
 
 class FolderRow(NamedTuple):
-    """What a scan compares a file with: a narrow slice of a record. The fingerprint is a plain tuple."""
+    """What a scan compares a file with: a narrow slice of a record. The fingerprint is a plain tuple. `set_digests`: of
+    its annotation sets, by operation."""
 
     id: int
     fingerprint: tuple[int, int, int, int]
     metadata_digest: str
     name: str
     lake_id: str
+    set_digests: Mapping[str, str] = NO_SETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +87,21 @@ class Records:
             key = CollectionKey(MediaType(row["type"]), row["name"])
             found[key] = (
                 row["id"],
-                RecordedCollection(key, row["lake_id"], row["storage_path"], row["head_digest"]),
+                RecordedCollection(
+                    key,
+                    row["lake_id"],
+                    row["storage_path"],
+                    row["head_digest"],
+                    row["listed_count"],
+                    row["listed_newest"],
+                    row["looked_until"],
+                ),
             )
         return found
+
+    def lakes(self) -> list[str]:
+        """Every lake of which something is recorded."""
+        return [lake for (lake,) in self._connection.execute("SELECT DISTINCT lake FROM collections ORDER BY lake")]
 
     def record_collection(self, lake: str, key: CollectionKey, lake_id: str, storage_path: str) -> int:
         """Record a collection, or its new id in the lake, and return its row id."""
@@ -92,7 +109,9 @@ class Records:
             "INSERT INTO collections (lake, type, name, lake_id, storage_path) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (lake, type, name) DO UPDATE SET lake_id = excluded.lake_id,"
             " storage_path = excluded.storage_path,"
-            " head_digest = CASE WHEN lake_id = excluded.lake_id THEN head_digest END"
+            " head_digest = CASE WHEN lake_id = excluded.lake_id THEN head_digest END,"
+            " listed_count = CASE WHEN lake_id = excluded.lake_id THEN listed_count END,"
+            " looked_until = CASE WHEN lake_id = excluded.lake_id THEN looked_until END"
             " RETURNING id",
             (lake, key.type.value, key.name, lake_id, storage_path),
         ).fetchone()
@@ -101,6 +120,20 @@ class Records:
     def record_head(self, collection: int, head: MetadataSet) -> None:
         self.remember_metadata([head])
         self._connection.execute("UPDATE collections SET head_digest = ? WHERE id = ?", (head.digest, collection))
+
+    def record_listed(self, collection: int, count: int, newest: str | None) -> None:
+        """A listing agreed with the records."""
+        self._connection.execute(
+            "UPDATE collections SET listed_count = ?, listed_newest = ? WHERE id = ?", (count, newest, collection)
+        )
+
+    def record_looked(self, collection: int, until: str) -> None:
+        """A full refresh found no drift up to this moment, as the lake writes it."""
+        self._connection.execute("UPDATE collections SET looked_until = ? WHERE id = ?", (until, collection))
+
+    def forget_collection(self, collection: int) -> None:
+        """Drop a collection with all that is recorded in it."""
+        self._connection.execute("DELETE FROM collections WHERE id = ?", (collection,))
 
     # Files: many rows, so raw SQL.
 
@@ -130,19 +163,57 @@ class Records:
         ).fetchone()
         return int(row[0])
 
-    def folder_rows(self, collection: int, folder: str) -> dict[str, FolderRow]:
+    def folder_rows(self, collection: int, folder: str, *, with_sets: bool = False) -> dict[str, FolderRow]:
         """The recorded files of one folder by file name, narrow and fast: a plan reads every one of them."""
+        place = (collection, name_to_db(folder))
+        digests: dict[int, dict[str, str]] = {}
+        if with_sets:
+            for file, operation, digest in self._connection.execute(
+                "SELECT s.file, s.operation, s.digest FROM files f JOIN annotation_sets s ON s.file = f.id"
+                " WHERE f.collection = ? AND f.folder = ?",
+                place,
+            ):
+                digests.setdefault(file, {})[operation] = digest
         rows = self._connection.execute(
             "SELECT filename, id, size_bytes, mtime_ns, inode, ctime_ns, metadata_digest, name, lake_id"
             " FROM files WHERE collection = ? AND folder = ?",
-            (collection, name_to_db(folder)),
+            place,
         )
         return {
             name_from_db(filename): FolderRow(
-                row_id, fingerprint_row(size, mtime, inode, ctime), metadata_digest, name_from_db(name), lake_id
+                row_id,
+                fingerprint_row(size, mtime, inode, ctime),
+                metadata_digest,
+                name_from_db(name),
+                lake_id,
+                digests.get(row_id, NO_SETS),
             )
             for filename, row_id, size, mtime, inode, ctime, metadata_digest, name, lake_id in rows
         }
+
+    def plain_folder_rows(
+        self, collection: int, folder: str, metadata_digest: str, name_prefix: str
+    ) -> list[tuple[str, int, int, int, int, str]]:
+        """The rows of one folder that carry this metadata and whose name in the collection is `name_prefix` and the
+        file's own: filename, size in bytes, mtime, inode, ctime, lake id; sorted by filename.
+
+        As SQLite has them (`names`): a name that is no UTF-8 and an inode past 63 bits look otherwise on disk.
+        """
+        return self._connection.execute(
+            "SELECT filename, size_bytes, mtime_ns, inode, ctime_ns, lake_id FROM files"
+            " WHERE collection = ? AND folder = ? AND metadata_digest = ? AND name = ? || filename ORDER BY filename",
+            (collection, name_to_db(folder), metadata_digest, name_prefix),
+        ).fetchall()
+
+    def places(self, collection: int, names: Iterable[str]) -> Iterator[tuple[str, int, str]]:
+        """Name, row id and path of those names that are recorded."""
+        for name in names:
+            row = self._connection.execute(
+                "SELECT id, folder, filename FROM files WHERE collection = ? AND name = ?",
+                (collection, name_to_db(name)),
+            ).fetchone()
+            if row is not None:
+                yield name, row[0], join_path(name_from_db(row[1]), name_from_db(row[2]))
 
     def set_counts(self, collection: int) -> dict[str, int]:
         """Operation → number of annotation sets."""
@@ -153,17 +224,13 @@ class Records:
         )
         return dict(rows.fetchall())
 
-    def set_digests(self, collection: int) -> dict[int, dict[str, str]]:
-        """File row id → operation → digest, for every annotation set of a collection."""
-        digests: dict[int, dict[str, str]] = {}
-        rows = self._connection.execute(
-            "SELECT s.file, s.operation, s.digest FROM annotation_sets s JOIN files f ON f.id = s.file"
-            " WHERE f.collection = ?",
+    def has_sets(self, collection: int) -> bool:
+        """Whether any file of the collection has a recorded annotation set."""
+        row = self._connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM annotation_sets s JOIN files f ON f.id = s.file WHERE f.collection = ?)",
             (collection,),
-        )
-        for file, operation, digest in rows:
-            digests.setdefault(file, {})[operation] = digest
-        return digests
+        ).fetchone()
+        return bool(row[0])
 
     def files(self, row_ids: Iterable[int]) -> Iterator[tuple[int, RecordedFile]]:
         """Whole records by their row ids."""
@@ -171,6 +238,18 @@ class Records:
             row = self._connection.execute(f"SELECT {_FILE_COLUMNS} FROM files WHERE id = ?", (row_id,)).fetchone()  # noqa: S608
             if row is not None:
                 yield row_id, self._file(row)
+
+    def files_named(self, collection: int, names: Iterable[str]) -> dict[str, RecordedFile]:
+        """Whole records by file name; names without one are left out."""
+        found: dict[str, RecordedFile] = {}
+        for name in names:
+            row = self._connection.execute(
+                f"SELECT {_FILE_COLUMNS} FROM files WHERE collection = ? AND name = ?",  # noqa: S608
+                (collection, name_to_db(name)),
+            ).fetchone()
+            if row is not None:
+                found[name] = self._file(row)
+        return found
 
     def all_files(self, collection: int) -> Iterator[RecordedFile]:
         rows = self._connection.execute(
@@ -183,7 +262,7 @@ class Records:
     def _file(self, row: tuple[Any, ...]) -> RecordedFile:
         row_id, folder, filename, name, size, mtime, inode, ctime, content, metadata, lake_id, unique, origin = row
         sets = self._connection.execute(
-            "SELECT operation, kind, digest, shape_count FROM annotation_sets WHERE file = ?", (row_id,)
+            "SELECT operation, kind, digest, shape_count, seen FROM annotation_sets WHERE file = ?", (row_id,)
         )
         return RecordedFile(
             name=name_from_db(name),
@@ -195,8 +274,8 @@ class Records:
             unique_name=unique,
             origin=Origin(origin),
             annotations={
-                operation: RecordedSet(operation, AnnotationKind(kind), digest, count)
-                for operation, kind, digest, count in sets
+                operation: RecordedSet(operation, AnnotationKind(kind), digest, count, seen)
+                for operation, kind, digest, count, seen in sets
             },
         )
 
@@ -252,12 +331,41 @@ class Records:
             "INSERT INTO annotation_sets (file, operation, kind, digest, shape_count)"
             " SELECT id, ?, ?, ?, ? FROM files WHERE collection = ? AND name = ?"
             " ON CONFLICT (file, operation) DO UPDATE SET kind = excluded.kind, digest = excluded.digest,"
-            " shape_count = excluded.shape_count",
+            " shape_count = excluded.shape_count, seen = NULL",
             [
                 (wanted.operation, wanted.kind.value, wanted.digest, wanted.shape_count, collection, name_to_db(name))
                 for name, wanted in sets
             ],
         )
+
+    def record_seen(self, collection: int, seen: Iterable[tuple[str, str, str, str]]) -> None:
+        """Keep what the lake gave back for sets, given as file name, operation, the digest that was sent and the digest
+        of what came back. A set that was sent anew meanwhile keeps nothing."""
+        self._connection.executemany(
+            "UPDATE annotation_sets SET seen = ? WHERE operation = ? AND digest = ?"
+            " AND file = (SELECT id FROM files WHERE collection = ? AND name = ?)",
+            [(back, operation, sent, collection, name_to_db(name)) for name, operation, sent, back in seen],
+        )
+
+    def sets_of(self, collection: int, operation: str) -> dict[str, RecordedSet]:
+        """File name → set of one operation, for every file that has one."""
+        rows = self._connection.execute(
+            "SELECT f.name, s.kind, s.digest, s.shape_count, s.seen FROM annotation_sets s"
+            " JOIN files f ON f.id = s.file WHERE f.collection = ? AND s.operation = ?",
+            (collection, operation),
+        )
+        return {
+            name_from_db(name): RecordedSet(operation, AnnotationKind(kind), digest, count, seen)
+            for name, kind, digest, count, seen in rows
+        }
+
+    def operations(self, collection: int) -> list[str]:
+        """Every operation of which sets are recorded."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT s.operation FROM annotation_sets s JOIN files f ON f.id = s.file WHERE f.collection = ?",
+            (collection,),
+        )
+        return sorted(operation for (operation,) in rows)
 
     def forget_sets(self, collection: int, sets: Iterable[tuple[str, str]]) -> None:
         """Drop annotation sets, given as pairs of file name and operation."""

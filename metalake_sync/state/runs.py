@@ -82,6 +82,24 @@ class Runs:
             ],
         )
 
+    def forget_actions(self, run_id: str, action: str, files: Iterable[str]) -> None:
+        """What was written down ahead did not happen."""
+        self._connection.executemany(
+            "DELETE FROM run_actions WHERE run_id = ? AND action = ? AND file = ?",
+            [(run_id, action, name_to_db(file)) for file in files],
+        )
+
+    def actions(self, run_id: str) -> list[ActionRow]:
+        """What a run did, in its order."""
+        rows = self._connection.execute(
+            "SELECT action, collection, file, reason, before, after FROM run_actions WHERE run_id = ? ORDER BY id",
+            (run_id,),
+        )
+        return [
+            ActionRow(action, collection, None if file is None else name_from_db(file), reason, before, after)
+            for action, collection, file, reason, before, after in rows
+        ]
+
     def last(self, limit: int = 10) -> list[RunRow]:
         """The newest runs first."""
         rows = self._db.table("runs").rows_where(order_by="started_at desc", limit=limit)

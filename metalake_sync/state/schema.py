@@ -146,3 +146,12 @@ def downloads(db: Database) -> None:
         " filename NOT NULL, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,"
         " ctime_ns INTEGER NOT NULL, PRIMARY KEY (lake, folder, unique_name)) WITHOUT ROWID"
     )
+
+
+@migrations()
+def what_was_seen(db: Database) -> None:
+    """Markers of the last look at a collection that agreed with the records, and what the lake gave back for a set."""
+    db.execute("ALTER TABLE collections ADD COLUMN listed_count INTEGER")
+    db.execute("ALTER TABLE collections ADD COLUMN listed_newest TEXT")
+    db.execute("ALTER TABLE collections ADD COLUMN looked_until TEXT")
+    db.execute("ALTER TABLE annotation_sets ADD COLUMN seen TEXT")

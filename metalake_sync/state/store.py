@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from metalake_sync.state.database import explain_errors, open_database
+from metalake_sync.state.database import back_up, explain_errors, open_database
 from metalake_sync.state.downloads import DownloadRecords
 from metalake_sync.state.hash_cache import HashCache
 from metalake_sync.state.journal import UploadJournal
@@ -42,6 +42,10 @@ class StateStore:
     def close(self) -> None:
         self._db.close()
 
+    def back_up(self, to: Path | None = None) -> Path:
+        """Copy the state, and return where the copy is: `to`, or a new file in `backups` beside the state."""
+        return back_up(self._connection, self.path, "backup", to)
+
     @contextlib.contextmanager
     def write(self) -> Iterator[None]:
         """One transaction: all of the block is recorded, or nothing. SQLite's errors become StateErrors."""
@@ -61,6 +65,17 @@ class StateStore:
         """Grows by one with each run that recorded something, so that a saved plan knows what it was made from."""
         row = self._connection.execute("SELECT value FROM meta WHERE key = 'serial'").fetchone()
         return int(row[0]) if row else 0
+
+    def learned(self, what: str) -> str | None:
+        """What was learned about a lake, such as whether it takes a trashed name again."""
+        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (what,)).fetchone()
+        return str(row[0]) if row else None
+
+    def learn(self, what: str, value: str) -> None:
+        self._connection.execute(
+            "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            (what, value),
+        )
 
     def advance_serial(self) -> None:
         self._connection.execute(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ def test_the_same_folder_again_sends_nothing_and_metadata_comes_only_with_overri
     lake.requests.clear()
     again = upload(vendor, pictures, meta_data_object={"City": "Paris"})
     assert again["collection_id"] == first["collection_id"]
-    assert lake.requests.of("put_part") == 0
+    assert lake.requests.of("finalize_file") == 0
     assert lake.requests.of("begin_file") == len(PICTURES)
     assert vendor("get_file_details", "birds_jay.png", {"City": True})["City"] == "Rome"
     upload(vendor, pictures, meta_data_object={"City": "Paris"}, meta_data_override=True)
@@ -157,7 +158,7 @@ def test_a_folder_that_grew_sends_the_new_file_alone(vendor: VendorClient, lake:
     (pictures / "wren.png").write_bytes(png(salt=b"wren"))
     lake.requests.clear()
     upload(vendor, pictures)
-    assert lake.requests.of("put_part") == 1
+    assert lake.requests.of("finalize_file") == 1
     assert vendor("get_item_count_from_collection", first["collection_id"]) == {"count": 4}
 
 
@@ -239,10 +240,10 @@ def test_files_are_downloaded_page_by_page(vendor: VendorClient, pictures: Path,
 
 @pytest.mark.parametrize("way", ["files", "unique_name", "storage_path", "job_id"])
 def test_metadata_of_files_is_written_in_each_way(
-    vendor: VendorClient, pictures: Path, tmp_path: Path, way: str
+    vendor: VendorClient, in_bucket: Callable[[str], str], pictures: Path, tmp_path: Path, way: str
 ) -> None:
     job_id = upload(vendor, pictures, storage_prefix_path="dir_1/sub")["job_id"]
-    file = {"unique_name": "birds_jay.png", "storage_path": "dir_1/sub/birds/jay.png"}.get(way, "jay.png")
+    file = {"unique_name": "birds_jay.png", "storage_path": in_bucket("dir_1/sub/birds/jay.png")}.get(way, "jay.png")
     entry = {"file": file, "metadata": {"way": way, "Tags": ["x"], "fileSize": 30}}
     document = write_json(tmp_path / "metadata.json", {"files": [entry]})
     before = {"files": ("birds", "image"), "job_id": (job_id,)}.get(way, ())
@@ -273,10 +274,15 @@ def test_metadata_of_a_collection(vendor: VendorClient, pictures: Path, to_files
 @pytest.mark.parametrize("way", ["for_collection", "by_unique_name", "by_storage_path", "by_job_id"])
 @pytest.mark.parametrize("normalized", [False, True])
 def test_annotations_are_uploaded_in_each_way(
-    vendor: VendorClient, pictures: Path, tmp_path: Path, way: str, normalized: bool
+    vendor: VendorClient,
+    in_bucket: Callable[[str], str],
+    pictures: Path,
+    tmp_path: Path,
+    way: str,
+    normalized: bool,
 ) -> None:
     result = upload(vendor, pictures)
-    image = {"by_unique_name": "birds_jay.png", "by_storage_path": "/birds/jay.png"}.get(way, "jay.png")
+    image = {"by_unique_name": "birds_jay.png", "by_storage_path": f"/{in_bucket('birds/jay.png')}"}.get(way, "jay.png")
     bbox = (0.25, 0.5, 0.5, 0.25) if normalized else (10, 10, 20, 5)
     document = annotation_file(tmp_path, {image: [rectangle("bird", *bbox)]})
     before = {"for_collection": ("birds",), "by_job_id": (result["job_id"],)}.get(way, ())

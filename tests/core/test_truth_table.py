@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from metalake_sync.core.actions import Forget, Rerecord, RerecordHead
-from metalake_sync.core.diff import CollectionRules, OperationPolicy, Verdict, compare, compare_head
+from metalake_sync.core.diff import CollectionRules, Gone, Verdict, compare, compare_head
+from metalake_sync.core.diff_sets import OperationPolicy
 from metalake_sync.core.facts import (
     AnnotationKind,
     CollectionKey,
@@ -23,6 +24,7 @@ from metalake_sync.core.facts import (
     RecordedFile,
     RecordedSet,
     RemoteFile,
+    RemoteSet,
 )
 from metalake_sync.core.metadata import MetadataValues, metadata_set
 from metalake_sync.core.plan import CollectionPlan
@@ -85,12 +87,18 @@ def file_row(row: dict[str, Any]) -> tuple[DesiredFile | None, RecordedFile | No
 @pytest.mark.parametrize("row", cases("files.yaml"))
 def test_files(row: dict[str, Any]) -> None:
     rules = CollectionRules(KEY, CollectionPolicy(**row.get("policy", {})), lambda _: {})
-    verdict = compare(rules, *file_row(row), filtered_out=row.get("filtered_out", False))
+    gone = Gone(row.get("filtered_out", False), row.get("renamed_to"))
+    verdict = compare(rules, *file_row(row), gone=gone, renamed_from=row.get("renamed_from"))
     assert shown(verdict) == expected(row)
 
 
 def digest(name: str) -> str:
     return EMPTY_SET_DIGEST if name == "empty" else name
+
+
+def seen_in_lake(row: dict[str, Any]) -> RemoteFile:
+    sets = {name: RemoteSet(x, 1, as_desired=False) for name, x in row["sets"].items()} if "sets" in row else None
+    return RemoteFile("a.jpg", "1", "birds_a.jpg", None, row.get("metadata"), sets)
 
 
 @pytest.mark.parametrize("row", cases("metadata_and_annotations.yaml"))
@@ -123,9 +131,12 @@ def test_metadata_and_annotations(row: dict[str, Any]) -> None:
             "1",
             "birds_a.jpg",
             Origin(recorded.get("origin", "uploaded")),
-            {name: RecordedSet(name, human, digest(x), 1) for name, x in recorded.get("sets", {}).items()},
+            {
+                name: RecordedSet(name, human, digest(x), 1, recorded.get("seen", {}).get(name))
+                for name, x in recorded.get("sets", {}).items()
+            },
         ),
-        RemoteFile("a.jpg", "1", "birds_a.jpg"),
+        seen_in_lake(row.get("lake", {})),
     )
     assert shown(verdict) == expected(row)
 

@@ -31,11 +31,11 @@ def test_a_stopped_run_is_finished_with_all_that_belongs_to_each_file(world: Wor
             "annotations": [{"operation": "people", "kind": "human", "source": "people.json"}],
         }
     )
-    command = [str(PROGRAM), "apply", "manifest.yaml", "--bwlimit", "1M"]
+    command = [str(PROGRAM), "apply", "manifest.yaml", "--bwlimit", "300k"]
     with subprocess.Popen(
         command, cwd=world.folder, env=world.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while world.lake.requests.of("finalize_file") < 20:
             assert process.poll() is None, "the run was over before it could be stopped"
             assert time.monotonic() < deadline

@@ -70,7 +70,7 @@ def test_gcs_takes_ranges_in_order_and_says_308_until_the_last() -> None:
     )
     assert request.headers["Content-Range"] == "bytes 10-14/15"
     assert not store.parallel_parts
-    assert not store.sends_empty
+    assert store.parts_of_empty == {1: ""}
     assert [store.accepted(status, last=last) for status, last in ((308, False), (200, True), (200, False))] == [
         True, True, False,
     ]  # fmt: skip
@@ -83,4 +83,5 @@ def test_azure_stages_blocks_whose_ids_are_encoded_twice() -> None:
     assert query["comp"] == ["block"]
     assert base64.b64decode(base64.b64decode(query["blockid"][0])) == b"000002"
     assert "sig=a%2Bb" in request.url
+    assert store.parts_of_empty == {}
     assert store.accepted(201, last=False)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
-from metalake_sync.cli.options import ManifestFlags, RunFlags, observes, option, takes_manifest
+from metalake_sync.cli.options import ManifestFlags, RunFlags, max_delete_of, observes, option, takes_manifest
 from metalake_sync.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -21,18 +22,33 @@ if TYPE_CHECKING:
 @option(
     "--lock-timeout", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait so long for another run."
 )
+@option(
+    "--max-delete",
+    metavar="N|P%",
+    help="Stop a plan that trashes more. [default: 50% of a collection or 1000 files, whichever is smaller]",
+)
 @option("--dry-run", is_flag=True, help="Stop after the plan.")
-def command(flags: ManifestFlags, run: RunFlags, auto_approve: bool, lock_timeout: float, dry_run: bool) -> None:
+def command(
+    flags: ManifestFlags,
+    run: RunFlags,
+    auto_approve: bool,
+    lock_timeout: float,
+    max_delete: str | None,
+    dry_run: bool,
+) -> None:
     """Bring the lake to what the manifest says, and send nothing that it has.
 
     Goes ahead when the plan only adds or updates. A plan that trashes, replaces or removes anything asks on a terminal,
     and off one needs --auto-approve.
 
-    MANIFEST is a file, a folder of *.yaml files, or - for standard input.
+    MANIFEST is a file, a folder of *.yaml files, - for standard input, or a plan that 'plan --out' saved: that one is
+    approved, and is carried out as it is or, where anything of it moved since, not at all.
     """
     from metalake_sync.cli.listeners import make_listener
+    from metalake_sync.cli.saved_plans import is_saved_plan, load_plan
     from metalake_sync.core.events import PlanMade
 
+    named = flags.manifest
     listener = make_listener(as_json=flags.as_json, quiet=flags.quiet, verbose=flags.verbose)
     asks = not flags.as_json and flags.manifest != "-" and sys.stdin.isatty() and sys.stdout.isatty()
 
@@ -43,12 +59,23 @@ def command(flags: ManifestFlags, run: RunFlags, auto_approve: bool, lock_timeou
         return click.confirm("Something will be trashed, replaced or removed. Go on?", default=False)
 
     try:
-        session = flags.session(listener, run.options())
+        options = replace(run.options(), max_delete=max_delete_of(max_delete))
+        saved = None
+        if is_saved_plan(flags.manifest):
+            saved = load_plan(flags.manifest)
+            flags = replace(flags, manifest=saved.manifest)
+            options = replace(options, refresh=saved.refresh, checksum=saved.checksum, targets=tuple(saved.targets))
+        session = flags.session(listener, options)
         if dry_run:
             with session.plan() as planned:
                 listener(PlanMade(planned.plan))
             return
-        applied = session.apply(approve, lock_timeout_s=lock_timeout, command=f"apply {flags.manifest}")
+        applied = session.apply(
+            approve if saved is None else lambda _plan: True,
+            lock_timeout_s=lock_timeout,
+            command=f"apply {named}",
+            approved=saved.approved() if saved is not None else None,
+        )
         listener(applied.finished)
     finally:
         listener.close()

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from metalake_sync.cli.options import option
+
+
+def storage_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Where the objects are."""
+    function = option(
+        "--storage-endpoint", metavar="URL", help="The store's address, where it is not the vendor's own."
+    )(function)
+    return option(
+        "--storage",
+        default="file",
+        show_default=True,
+        metavar="file|s3://…|azure://…|gs://…",
+        help="Where objects are kept: in --dir, or in BUCKET/PREFIX of a store.",
+    )(function)
 
 
 @click.group("lake")
@@ -20,7 +38,8 @@ def command() -> None:
 @option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="The port; 0 takes a free one.")
 @option("--job-delay", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="How long a job takes.")
-def serve(folder: Path, host: str, port: int, job_delay: float) -> None:
+@storage_options
+def serve(folder: Path, host: str, port: int, job_delay: float, storage: str, storage_endpoint: str | None) -> None:
     """Serve a lake until it is stopped.
 
     The first line on standard output is 'listening on http://HOST:PORT'. Credentials are those in LAYERNEXT_API_KEY and
@@ -28,6 +47,7 @@ def serve(folder: Path, host: str, port: int, job_delay: float) -> None:
     """
     from metalake_sync.lake import LakeSettings, generate_credentials
     from metalake_sync.lake import serve as serve_lake
+    from metalake_sync.lake.storage.address import parse_storage
 
     api_key, secret = os.environ.get("LAYERNEXT_API_KEY"), os.environ.get("LAYERNEXT_SECRET")
     made = not (api_key and secret)
@@ -43,5 +63,52 @@ def serve(folder: Path, host: str, port: int, job_delay: float) -> None:
         if host not in ("127.0.0.1", "::1", "localhost"):
             click.echo("the lake is open to other machines, over plain HTTP", err=True)
 
-    settings = LakeSettings(folder, host=host, port=port, job_delay_s=job_delay, api_key=api_key, secret=secret)
+    settings = LakeSettings(
+        folder,
+        host=host,
+        port=port,
+        job_delay_s=job_delay,
+        api_key=api_key,
+        secret=secret,
+        storage=parse_storage(storage, storage_endpoint),
+    )
     serve_lake(settings, announce)
+
+
+@command.command(
+    "crawl",
+    epilog="Examples: metalake-sync lake crawl /mnt/img_bucket_2 --dir .metalake;"
+    " metalake-sync lake crawl raw/2026 --dir .metalake --storage s3://acme-lake",
+)
+@click.argument("bucket_folder", metavar="BUCKET-FOLDER")
+@option("--dir", "folder", type=click.Path(path_type=Path), required=True, help="Where the lake keeps everything.")
+@storage_options
+@option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+def crawl(bucket_folder: str, folder: Path, storage: str, storage_endpoint: str | None, as_json: bool) -> None:
+    """Take in files that were in a bucket before, while no server runs on the lake.
+
+    BUCKET-FOLDER is a folder of the lake's own bucket ("" is all of it), or the address of one in another bucket of the
+    same store. With --storage file it is a local folder that stands for a bucket of its name, and its files are copied.
+    Each folder becomes a collection for each kind of file in it. What the lake knows already is passed over.
+    """
+    from metalake_sync.lake.crawl import Crawled
+    from metalake_sync.lake.crawl import crawl as crawl_bucket
+    from metalake_sync.lake.settings import LakeSettings
+    from metalake_sync.lake.storage.address import parse_storage
+
+    shows_progress = sys.stderr.isatty()
+
+    def progress(crawled: Crawled) -> None:
+        if shows_progress:
+            click.echo(f"\r{crawled.taken} files taken in", nl=False, err=True)
+
+    settings = LakeSettings(folder, storage=parse_storage(storage, storage_endpoint))
+    crawled = crawl_bucket(settings, bucket_folder, progress)
+    if shows_progress:
+        click.echo(err=True)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(crawled)))
+        return
+    click.echo(f"{crawled.taken} files taken in, in {crawled.collections} collections; {crawled.known} were known")
+    if crawled.refused:
+        click.echo(f"{crawled.refused} were left out: their names can't be in a lake, or are taken", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -10,11 +11,16 @@ from metalake_sync.cli.options import ManifestFlags, RunFlags, observes, option,
 from metalake_sync.errors import ExitCode
 
 
-@click.command("plan", epilog="Example: metalake-sync plan birds.yaml --detailed-exitcode")
+@click.command("plan", epilog="Example: metalake-sync plan birds.yaml --out birds.plan; metalake-sync apply birds.plan")
 @takes_manifest
 @observes
 @option("--detailed-exitcode", is_flag=True, help="End with 2 when there are changes.")
-def command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool) -> None:
+@option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Save the plan, to be applied as it is.")
+@option("--explain", metavar="FILE", help="Tell of one file what takes it or leaves it out, and what follows.")
+@option("--markdown", is_flag=True, help="Print Markdown, for a pull request's comment.")
+def command(
+    flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, out: Path | None, explain: str | None, markdown: bool
+) -> None:
     """Show what apply would do; change nothing in the lake or in the sources.
 
     MANIFEST is a file, a folder of *.yaml files, or - for standard input.
@@ -23,17 +29,34 @@ def command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool) -> Non
     from metalake_sync.cli.listeners import TextListener
     from metalake_sync.cli.render_plan import footer, render_plan
 
-    listener = TextListener(quiet=flags.quiet or flags.as_json, verbose=flags.verbose)
+    listener = TextListener(quiet=flags.quiet or flags.as_json or markdown, verbose=flags.verbose)
     try:
-        with flags.session(listener, run.options()).plan() as planned:
+        session = flags.session(listener, run.options())
+        if explain is not None:
+            from metalake_sync.cli.explanation import print_explanation
+
+            print_explanation(session, explain, as_json=flags.as_json)
+            return
+        with session.plan() as planned:
             listener.close()
+            if out is not None:
+                from metalake_sync.cli.saved_plans import save_plan
+
+                save_plan(planned.plan, session, out)
+            document = plan_document(planned.plan)
             if flags.as_json:
-                click.echo(plan_document(planned.plan).model_dump_json(indent=2, exclude_none=True))
+                click.echo(document.model_dump_json(indent=2, exclude_none=True))
+            elif markdown:
+                from metalake_sync.cli.markdown_plan import markdown_plan
+
+                click.echo("\n".join(markdown_plan(document)))
             elif flags.quiet:
-                click.echo(footer(planned.plan))
+                click.echo(footer(document))
             else:
-                for line in render_plan(planned.plan, all_lines=flags.verbose):
+                for line in render_plan(document, all_lines=flags.verbose):
                     click.echo(line)
+            if out is not None and not (flags.as_json or flags.quiet or markdown):
+                click.echo(f"Saved. To carry it out: metalake-sync apply {out}")
             changes = not planned.plan.empty
     finally:
         listener.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from metalake_sync.core.actions import CreateCollection
-from metalake_sync.core.metadata import TAGS, MetadataValues, merge_tags, update_to_send
+from metalake_sync.core.metadata import TAGS, MetadataValues, merge_tags, update_to_mend, update_to_send
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.engine.execute.recorder import Recorder
 from metalake_sync.errors import LakeAnswerInvalid
@@ -86,10 +86,15 @@ class Collections:
         before: MetadataValues = {}
         if action.before is not None:
             before = self._recorder.state.records.written_metadata(action.before) or {}
-        update = update_to_send(before, action.head.values)
+        if action.lake is None:
+            update = update_to_send(before, action.head.values)
+        else:
+            update = update_to_mend(before, action.head.values, action.lake, collection.policy.tags)
         if TAGS in update and collection.policy.tags == "own" and collection.lake_id is not None:
             details = await asyncio.to_thread(self._client.collection_details, collection.lake_id, {TAGS: True})
-            update[TAGS] = merge_tags(before=before.get(TAGS, []), ours=update[TAGS], theirs=details.get(TAGS) or [])
+            update[TAGS] = merge_tags(
+                before=before.get(TAGS, []), ours=action.head.values.get(TAGS, []), theirs=details.get(TAGS) or []
+            )
         await asyncio.to_thread(
             self._client.metadata_by_object, collection.key.name, media_kind(collection.key.type), update, False
         )

@@ -6,12 +6,12 @@ Owns: pages and the three-way merge of Tags. A page that the lake refuses is hal
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from metalake_sync.core.actions import UpdateFileMetadata
-from metalake_sync.core.metadata import TAGS, MetadataSet, MetadataValues, merge_tags, update_to_send
+from metalake_sync.core.metadata import TAGS, MetadataSet, MetadataValues, merge_tags, update_to_mend, update_to_send
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.engine.execute.halving import send_in_halves
 from metalake_sync.engine.execute.recorder import Recorder
@@ -33,11 +33,16 @@ class MetadataUpdate:
     action: UpdateFileMetadata | None = None
 
 
-def updates_after_upload(common: MetadataSet, files: Sequence[tuple[str, MetadataSet]]) -> list[MetadataUpdate]:
-    """What new files need beyond the metadata that their session carried."""
+def updates_after_upload(
+    common: MetadataSet, files: Sequence[tuple[str, MetadataSet]], tags_of_others: Mapping[str, Sequence[str]]
+) -> list[MetadataUpdate]:
+    """What new files need beyond the metadata that their session carried. `tags_of_others`: by name, of the file that
+    one replaces."""
     updates: list[MetadataUpdate] = []
     for name, after in files:
         update = update_to_send(common.values, after.values)
+        if name in tags_of_others:
+            update[TAGS] = [*tags_of_others[name], *after.values.get(TAGS, ())]
         if update:
             updates.append(MetadataUpdate(name, after, update))
     return updates
@@ -56,14 +61,19 @@ class MetadataStage:
             page = collection.metadata[start : start + PAGE_SIZE_LIMIT]
             befores = [(written(action.before) if action.before else None) or {} for action in page]
             updates = [
-                MetadataUpdate(
-                    action.file.name, action.file.metadata, update_to_send(before, action.file.metadata.values), action
-                )
+                MetadataUpdate(action.file.name, action.file.metadata, self._due(collection, action, before), action)
                 for action, before in zip(page, befores, strict=True)
             ]
             if collection.policy.tags == "own":
                 await self._keep_tags_of_others(page, befores, updates)
             await self.write(collection, collection_id, updates)
+
+    @staticmethod
+    def _due(collection: CollectionPlan, action: UpdateFileMetadata, before: MetadataValues) -> dict[str, Any]:
+        after = action.file.metadata.values
+        if action.lake is None:
+            return update_to_send(before, after)
+        return update_to_mend(before, after, action.lake, collection.policy.tags)
 
     async def _keep_tags_of_others(
         self,

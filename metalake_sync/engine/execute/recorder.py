@@ -49,6 +49,7 @@ class Recorder:
     done: Summary = field(default_factory=Summary)
     failures: list[ActionFailed] = field(default_factory=list)
     failed_collections: set[CollectionKey] = field(default_factory=set)
+    _making_room: dict[tuple[CollectionKey, str], str] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic)
 
     def row(self, key: CollectionKey) -> int:
@@ -77,9 +78,41 @@ class Recorder:
             self.done.count(action)
             self.emit(ActionDone(action))
 
+    def about_to_trash(self, actions: Sequence[ReplaceFile]) -> None:
+        """Write down which ids go into the trash, before they do: no call takes anything out of there again."""
+        rows = [
+            ActionRow("trash", str(action.collection), action.file.name, action.reason.value, action.replaced.lake_id)
+            for action in actions
+        ]
+        with self.state.write():
+            self.state.runs.record_actions(self.run_id, rows)
+        for action in actions:
+            self._making_room[action.collection, action.file.name] = action.replaced.lake_id
+
+    def not_trashed(self, actions: Sequence[ReplaceFile]) -> None:
+        """The lake left these where they were."""
+        with self.state.write():
+            self.state.runs.forget_actions(self.run_id, "trash", [action.file.name for action in actions])
+        for action in actions:
+            self._making_room.pop((action.collection, action.file.name), None)
+
+    def trashed_for(self, action: ReplaceFile) -> str | None:
+        """The id that was trashed in this run to make room for a file, or None."""
+        return self._making_room.get((action.collection, action.file.name))
+
+    def _half_done(self, action: Action) -> str:
+        """What state a replacement is in whose upload failed."""
+        lake_id = self.trashed_for(action) if isinstance(action, ReplaceFile) else None
+        if lake_id is None:
+            return ""
+        return (
+            f" The old file is in the trash (id {lake_id}) and the new one is not in the lake;"
+            " the next run sends it, and its metadata and annotations."
+        )
+
     def fail(self, actions: Iterable[Action], error: SyncError, *, retryable: bool) -> None:
         """Remember that these did not come through; the run goes on."""
-        failed = [ActionFailed(action, str(error), retryable) for action in actions]
+        failed = [ActionFailed(action, f"{error}{self._half_done(action)}", retryable) for action in actions]
         with self.state.write():
             for failure in failed:
                 key = failure.action.collection

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from metalake_sync.core.actions import AdoptFile, Annotate, RemoveAnnotations, ReplaceFile
+from metalake_sync.core.actions import AdoptFile
 from metalake_sync.core.events import Resumed
 from metalake_sync.core.facts import CollectionKey, Origin
 from metalake_sync.core.metadata import NO_METADATA, metadata_set
@@ -20,15 +20,17 @@ from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.downloads.plan import DownloadObserver
 from metalake_sync.engine.execute.annotations import AnnotationStage
+from metalake_sync.engine.execute.batches import Stages, upload_collection
 from metalake_sync.engine.execute.collections import Collections
 from metalake_sync.engine.execute.downloads import DownloadStage, TrashRuleStage
-from metalake_sync.engine.execute.metadata import MetadataStage, updates_after_upload
+from metalake_sync.engine.execute.metadata import MetadataStage
 from metalake_sync.engine.execute.progress import ProgressMeter
 from metalake_sync.engine.execute.recorder import Recorder
+from metalake_sync.engine.execute.replace import Replacing
 from metalake_sync.engine.execute.trash import TrashStage
-from metalake_sync.engine.execute.uploads import OpenSession, UploadAction, Uploads, cut_batches
+from metalake_sync.engine.execute.uploads import OpenSession, Uploads
 from metalake_sync.engine.options import IN_THE_MIDDLE_S, RunOptions
-from metalake_sync.errors import LakeRefused, SourceChanged, SyncError
+from metalake_sync.errors import LakeRefused, SourceChanged
 from metalake_sync.local.hashing import HashRequest, hash_files
 from metalake_sync.protocol.wire import StorageKind
 from metalake_sync.remote.address import LakeAddress
@@ -38,9 +40,6 @@ from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.transfer import Transfer, UploadSession
 from metalake_sync.state.journal import JournalledSession
 from metalake_sync.state.records import ConfirmedFile
-
-BATCHES_UNDER_WAY = 4
-"""How many batches may be under way: one on the wire, the others waiting for the lake's jobs."""
 
 
 @dataclass(slots=True)
@@ -72,21 +71,32 @@ class Executor:
             bytes_total=summary.bytes_to_send,
         )
         collections = Collections(self.client, self.recorder, self.lake)
-        metadata = MetadataStage(self.client, self.recorder, self.options.parallelism)
-        annotations = AnnotationStage(self.client, self.recorder, desired)
         trash = TrashStage(self.client, self.recorder)
         async with self._transfer() as transfer:
-            uploads = Uploads(self.client, transfer, self.recorder, collections, self.base_dir, progress)
+            stages = Stages(
+                Uploads(self.client, transfer, self.recorder, collections, self.base_dir, progress),
+                MetadataStage(self.client, self.recorder, self.options.parallelism),
+                AnnotationStage(self.client, self.recorder, desired),
+                Replacing(
+                    self.client,
+                    self.recorder,
+                    trash,
+                    self.base_dir,
+                    self.lake,
+                    self.options.parallelism,
+                    self.options.hash_threads,
+                ),
+            )
             with _told(progress):
                 for collection in plan.collections:
                     progress.stage = f"{collection.key}"
                     await collections.prepare(collection)
                     self._adopt(collection)
-                    await self._upload(collection, uploads, metadata, annotations, trash)
+                    await upload_collection(collection, stages, self.options)
                     if collection.lake_id is not None:
-                        await metadata.update(collection, collection.lake_id)
+                        await stages.metadata.update(collection, collection.lake_id)
                     new = {upload.file.name for upload in collection.uploads}
-                    await annotations.annotate(
+                    await stages.annotations.annotate(
                         collection, [action for action in collection.annotations if action.name not in new], {}
                     )
                     await trash.trash_pruned(collection)
@@ -125,74 +135,7 @@ class Executor:
             rate_limit_bytes_s=self.options.bytes_per_second,
         )
 
-    async def _upload(
-        self,
-        collection: CollectionPlan,
-        uploads: Uploads,
-        metadata: MetadataStage,
-        annotations: AnnotationStage,
-        trash: TrashStage,
-    ) -> None:
-        """Send a collection's batches one after the other; what follows in the lake overlaps with the next ones."""
-        by_name: dict[str, list[Annotate | RemoveAnnotations]] = {}
-        for action in collection.annotations:
-            by_name.setdefault(action.name, []).append(action)
-        in_the_lake = asyncio.Semaphore(BATCHES_UNDER_WAY)
-
-        async def finish(session: OpenSession, batch: Sequence[UploadAction]) -> None:
-            try:
-                found = await uploads.finish(session, batch)
-                here = [action.file for action in batch if action.file.name in found]
-                lake_id = session.wire.collection_id
-                updates = updates_after_upload(session.common, [(file.name, file.metadata) for file in here])
-                await metadata.write(collection, lake_id, updates)
-                await annotations.annotate(
-                    collection,
-                    [action for file in here for action in by_name.get(file.name, ())],
-                    {name: file.unique_name for name, file in found.items()},
-                )
-            finally:
-                in_the_lake.release()
-
-        with _first_error_alone():
-            async with asyncio.TaskGroup() as finishing:
-                for batch in cut_batches(
-                    collection.uploads, max_files=self.options.batch_files, max_bytes=self.options.batch_bytes
-                ):
-                    ready = await self._make_room(collection, batch, trash)
-                    if ready:
-                        await in_the_lake.acquire()
-                        session = await uploads.send(collection, ready)
-                        finishing.create_task(finish(session, ready))
-
-    async def _make_room(
-        self, collection: CollectionPlan, batch: Sequence[UploadAction], trash: TrashStage
-    ) -> list[UploadAction]:
-        """Trash what the batch replaces; a file that can't be read now is not worth trashing anything for."""
-        replaces = [action for action in batch if isinstance(action, ReplaceFile)]
-        if not replaces:
-            return list(batch)
-        readable: list[ReplaceFile] = []
-        requests = [self._hash_request(action) for action in replaces]
-        outcomes = await asyncio.to_thread(lambda: list(hash_files(requests, self.options.hash_threads)))
-        by_path = {outcome.path: outcome for outcome in outcomes}
-        for action, request in zip(replaces, requests, strict=True):
-            error = by_path[request.path].error
-            if error is None:
-                readable.append(action)
-            else:
-                self.recorder.fail([action], error, retryable=True)
-        left = await trash.trash(collection, [action.replaced for action in readable]) if readable else set()
-        refused = [action for action in readable if action.replaced.lake_id in left]
-        if refused:
-            error = LakeRefused("the lake did not trash the file that is to be replaced", status=200)
-            self.recorder.fail(refused, error, retryable=True)
-        out = {action.file.name for action in replaces} - {
-            action.file.name for action in readable if action.replaced.lake_id not in left
-        }
-        return [action for action in batch if action.file.name not in out]
-
-    def _hash_request(self, action: ReplaceFile | AdoptFile) -> HashRequest:
+    def _hash_request(self, action: AdoptFile) -> HashRequest:
         return HashRequest(os.path.join(self.base_dir, action.file.path), action.file.fingerprint)
 
     def _adopt(self, collection: CollectionPlan) -> None:
@@ -211,8 +154,13 @@ class Executor:
         confirmed = [self._adopted(action, content_hash) for action, content_hash in hashed]
         self.recorder.confirm(
             [action for action, _ in hashed],
-            lambda: self.recorder.state.records.record_files(row, confirmed, self.recorder.run_id),
+            lambda: self._record_adopted(row, confirmed, [action for action, _ in hashed]),
         )
+
+    def _record_adopted(self, row: int, confirmed: Sequence[ConfirmedFile], actions: Sequence[AdoptFile]) -> None:
+        records = self.recorder.state.records
+        records.record_files(row, confirmed, self.recorder.run_id)
+        records.record_sets(row, [(action.file.name, found) for action in actions for found in action.sets])
 
     def _adopted(self, action: AdoptFile, content_hash: str) -> ConfirmedFile:
         """A record of a file that the lake had; none of its metadata is ours. Where sizes differ ('on_change: keep')
@@ -290,13 +238,3 @@ def _told(progress: ProgressMeter) -> Iterator[None]:
         yield
     finally:
         teller.cancel()
-
-
-@contextlib.contextmanager
-def _first_error_alone() -> Iterator[None]:
-    """A task group raises a group; whoever waits wants the error that ended the run."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        errors: list[BaseException] = [error for error in group.exceptions if isinstance(error, SyncError)]
-        raise (errors or list(group.exceptions))[0] from None

@@ -46,6 +46,10 @@ from metalake_sync.state.store import StateStore
 UploadAction = UploadFile | ReplaceFile
 
 
+class NameTaken(LakeRefused):
+    """The lake has, or remembers, a file of this name, and does not take another."""
+
+
 @dataclass(frozen=True, slots=True)
 class SentFile:
     """A file whose bytes the lake has finalized. What is recorded is what was sent."""
@@ -58,13 +62,15 @@ class SentFile:
 
 @dataclass(slots=True)
 class OpenSession:
-    """A session with files on the wire or sent. `row`: the collection's row id. `common`: what every file carries."""
+    """A session with files on the wire or sent. `row`: the collection's row id. `common`: what every file carries.
+    `names_refused`: the lake did not take the name of a file that was trashed to make room."""
 
     wire: UploadSession
     key: CollectionKey
     row: int
     common: MetadataSet
     sent: list[SentFile] = field(default_factory=list)
+    names_refused: bool = False
 
 
 def cut_batches(
@@ -161,7 +167,11 @@ class Uploads:
         by_name = {action.file.name: action for action in batch}
 
         def failed(name: str, error: SyncError, retryable: bool) -> None:
-            self._recorder.fail([by_name[name]], error, retryable=retryable)
+            action = by_name[name]
+            if isinstance(action, ReplaceFile) and isinstance(error, NameTaken):
+                session.names_refused = True
+                error = LakeRefused("the lake does not take the name of a trashed file again", status=200)
+            self._recorder.fail([action], error, retryable=retryable)
 
         await self._transfer_files(session, [self._to_send(file) for file in files], failed, ours=frozenset())
         return session
@@ -272,7 +282,7 @@ class Uploads:
                 if isinstance(ours, Mapping) and file.name in ours:
                     session.sent.append(SentFile(file.name, path, file.fingerprint, ours[file.name]))
                     return file.name
-                error = LakeRefused(
+                error = NameTaken(
                     "somebody put a file of this name into the lake meanwhile",
                     status=200,
                     where=f"{session.key}/{file.name}",
@@ -280,7 +290,7 @@ class Uploads:
                 )
                 failed(file.name, error, True)
             case FileElsewhere():
-                error = LakeRefused(
+                error = NameTaken(
                     "it was removed from this collection and lives in another one, so the lake does not take it",
                     status=200,
                     where=f"{session.key}/{file.name}",

@@ -12,7 +12,7 @@ from metalake_sync.lake.collections import Collections
 from metalake_sync.lake.labels import Labels
 from metalake_sync.lake.refusals import NothingThere, not_acceptable
 from metalake_sync.lake.shapes import read_page
-from metalake_sync.lake.signing import Signer
+from metalake_sync.lake.storage.ports import ObjectStorage
 from metalake_sync.lake.trash import NothingSelected, Trash
 from metalake_sync.lake.web.messages import Call, answer, base_url, is_true, read_message
 from metalake_sync.protocol import routes
@@ -28,11 +28,13 @@ DOWNLOAD_FOLDER = "data"
 
 
 class AnnotationCalls:
-    def __init__(self, labels: Labels, annotations: Annotations, collections: Collections, signer: Signer) -> None:
+    def __init__(
+        self, labels: Labels, annotations: Annotations, collections: Collections, storage: ObjectStorage
+    ) -> None:
         self._labels = labels
         self._annotations = annotations
         self._collections = collections
-        self._signer = signer
+        self._storage = storage
 
     def calls(self) -> Iterable[Call]:
         yield routes.LIST_LABELS, self.list_labels
@@ -61,7 +63,7 @@ class AnnotationCalls:
         operation = Operation(
             request.match_info["operation_id"], message.operation_mode, normalized=is_true(request, "isNormalized")
         )
-        met = self._annotations.update(operation, entries)
+        met = await self._annotations.update(operation, entries)
         return answer({"isSuccess": True, "message": f"{met} of {len(entries)} images updated"})
 
     async def delete(self, request: web.Request) -> web.Response:
@@ -92,7 +94,7 @@ class AnnotationCalls:
         return {
             "fileName": file.unique_name,
             "fileDownloadFolderLocation": DOWNLOAD_FOLDER,
-            "fileUrl": self._signer.object_url(base, file.blob),
+            "fileUrl": self._storage.object_url(file.blob, base),
             "isMediaFile": True,
             "rawAnnotations": {"image": file.name, "annotations": file.annotations},
         }

@@ -10,16 +10,19 @@ from metalake_sync.lake.items import Items
 from metalake_sync.lake.jobs import Jobs
 from metalake_sync.lake.labels import Labels
 from metalake_sync.lake.metadata import Metadata
+from metalake_sync.lake.pictures import Pictures
 from metalake_sync.lake.request_log import AskedFor, RequestLog
 from metalake_sync.lake.settings import LakeSettings
 from metalake_sync.lake.signing import OBJECTS, PARTS
+from metalake_sync.lake.storage.files import FileStorage
 from metalake_sync.lake.store import LakeStore
 from metalake_sync.lake.trash import Trash
 from metalake_sync.lake.uploads import Uploads
 from metalake_sync.lake.web.annotations import AnnotationCalls, TrashCalls
 from metalake_sync.lake.web.front_door import make_front_door
 from metalake_sync.lake.web.items import ItemCalls
-from metalake_sync.lake.web.uploads import UploadCalls
+from metalake_sync.lake.web.objects import ObjectCalls
+from metalake_sync.lake.web.uploads import Locks, UploadCalls
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.routes import Effect, Route
 
@@ -37,20 +40,23 @@ _UNKNOWN = "unknown"
 def make_app(settings: LakeSettings, store: LakeStore, log: RequestLog) -> web.Application:
     """An application that answers every call from a store."""
     uploads, jobs, collections, labels = Uploads(store), Jobs(store), Collections(store), Labels(store)
-    storage = UploadCalls(store, uploads, jobs)
+    pictures = Pictures(store)
+    locks = Locks()
     app = web.Application(
         client_max_size=BODY_LIMIT_BYTES, middlewares=[make_front_door(settings, log, _asked_for, jobs.settle)]
     )
     for group in (
-        storage,
-        ItemCalls(collections, Items(store, collections), Metadata(store)),
-        AnnotationCalls(labels, Annotations(store, labels), collections, store.signer),
+        UploadCalls(store, uploads, jobs, locks),
+        ItemCalls(collections, Items(store, collections, pictures), Metadata(store)),
+        AnnotationCalls(labels, Annotations(store, labels, pictures), collections, store.storage),
         TrashCalls(Trash(store)),
     ):
         for route, handler in group.calls():
             app.router.add_route(route.method, route.template, handler)
-    app.router.add_put(f"{PARTS}/{{file_id}}/{{number}}", storage.put_part, name="put_part")
-    app.router.add_get(f"{OBJECTS}/{{blob}}", storage.get_object, name="get_object", allow_head=False)
+    if isinstance(store.storage, FileStorage):
+        objects = ObjectCalls(store, store.storage, uploads, locks)
+        app.router.add_put(f"{PARTS}/{{file_id}}/{{number}}", objects.put_part, name="put_part")
+        app.router.add_get(f"{OBJECTS}/{{blob}}", objects.get_object, name="get_object", allow_head=False)
     return app
 
 

@@ -73,7 +73,7 @@ class ItemCalls:
         return answer({"isSuccess": True, "itemDetails": details})
 
     async def item_details(self, request: web.Request) -> web.Response:
-        details = self._items.details(await read_message(request, ItemDetails), base_url(request))
+        details = await self._items.details(await read_message(request, ItemDetails), base_url(request))
         return answer({"isSuccess": True, "itemDetails": details})
 
     async def list_items(self, request: web.Request) -> web.Response:

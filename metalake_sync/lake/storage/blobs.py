@@ -104,6 +104,12 @@ class BlobStore:
             self._copy([self._parts / _part_name(*part) for part in parts], target)
         return target.stat().st_size
 
+    def copy_in(self, source: str) -> str:
+        """Make an object of a file from elsewhere, and return its name."""
+        blob = secrets.token_hex(12)
+        self._copy([Path(source)], self.path(blob))
+        return blob
+
     def flush(self, blobs: Iterable[str]) -> None:
         """Have the disk itself keep these objects, so that they outlast a power failure too."""
         folders = set()

@@ -1,0 +1,68 @@
+"""Synthetic sources and states: a tree of small files, and a state that says that all of it is in the lake.
+
+Owns: making them, as `benchmarks.fast_lake --listed` lists them. Must not: measure.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.fast_lake import ID
+from metalake_sync.core.facts import CollectionKey, Fingerprint, MediaType, Origin
+from metalake_sync.core.metadata import NO_METADATA
+from metalake_sync.state.records import ConfirmedFile
+from metalake_sync.state.store import StateStore
+
+OLD_S = 1_600_000_000
+FILES_PER_FOLDER = 1000
+
+
+def file_name(number: int) -> str:
+    return f"f{number:07d}.jpg"
+
+
+def make_tree(root: Path, count: int, size_bytes: int) -> None:
+    """`count` files of `size_bytes` each, no two alike, a thousand in a folder, long untouched."""
+    filling = os.urandom(max(0, size_bytes - 8))
+    for number in range(count):
+        folder = root / f"d{number // FILES_PER_FOLDER:05d}"
+        if number % FILES_PER_FOLDER == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+        path = folder / file_name(number)
+        path.write_bytes((number.to_bytes(8, "big") + filling)[:size_bytes])
+        os.utime(path, (OLD_S, OLD_S))
+
+
+def make_state(path: Path, source: Path, lake: str) -> int:
+    """A state in which every file of the tree at `source` is recorded; its manifest stands beside the tree."""
+    with StateStore(path) as state, state.write():
+        row = state.records.record_collection(lake, CollectionKey(MediaType.IMAGE, "many"), ID.format(1), "many")
+        state.records.record_head(row, NO_METADATA)
+        count = 0
+        for batch in _batches(source):
+            state.records.record_files(row, batch, "synthetic")
+            count += len(batch)
+    return count
+
+
+def _batches(source: Path) -> Iterator[list[ConfirmedFile]]:
+    for folder in sorted(os.scandir(source), key=lambda entry: entry.name):
+        batch = []
+        for entry in sorted(os.scandir(folder.path), key=lambda entry: entry.name):
+            found = entry.stat(follow_symlinks=False)
+            number = int(entry.name[1:8])
+            batch.append(
+                ConfirmedFile(
+                    entry.name,
+                    f"{source.name}/{folder.name}/{entry.name}",
+                    Fingerprint(found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns),
+                    f"{number:064x}",
+                    NO_METADATA,
+                    ID.format(number),
+                    f"many_{entry.name}",
+                    Origin.UPLOADED,
+                )
+            )
+        yield batch

@@ -1,0 +1,48 @@
+"""`metalake-sync check`: whether the lake has what was synced."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+
+import click
+
+from metalake_sync.cli.options import ManifestFlags, RunFlags, observes, option, takes_manifest
+from metalake_sync.errors import ExitCode
+
+SHOWN = 20
+
+
+@click.command("check", epilog="Example: metalake-sync check birds.yaml --download")
+@takes_manifest
+@observes
+@option("--download", is_flag=True, help="Also read every file's bytes back, and compare their hash.")
+@option("--detailed-exitcode", is_flag=True, help="End with 2, not with 1, when something is wrong.")
+def command(flags: ManifestFlags, run: RunFlags, download: bool, detailed_exitcode: bool) -> None:
+    """Verify each synced file's presence and size in the lake; change nothing.
+
+    Ends with 1 if anything is wrong.
+    """
+    from metalake_sync.cli.listeners import TextListener
+    from metalake_sync.cli.wording import count, shown, size
+    from metalake_sync.engine.check import check
+
+    listener = TextListener(quiet=flags.quiet or flags.as_json, verbose=flags.verbose)
+    try:
+        checked = check(flags.session(listener, run.options()), download=download)
+    finally:
+        listener.close()
+    wrong = checked.mismatches
+    if flags.as_json:
+        click.echo(json.dumps(asdict(checked), indent=2))
+    else:
+        for one in wrong if flags.verbose else wrong[:SHOWN]:
+            click.secho(f"wrong: {shown(one.collection)}/{shown(one.file)} {shown(one.problem)}", fg="red")
+        if len(wrong) > SHOWN and not flags.verbose:
+            click.echo(f"… and {len(wrong) - SHOWN} more (-v shows all)")
+        read = f", {size(checked.bytes_read)} read back" if download else ""
+        click.echo(f"{count(checked.files, 'file')} checked{read}: {len(wrong)} wrong.")
+    if wrong:
+        sys.stdout.flush()
+        click.get_current_context().exit(ExitCode.CHANGES if detailed_exitcode else ExitCode.FAILED)

@@ -1,0 +1,50 @@
+"""`metalake-sync drift`: what changed in the lake since the last apply."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from metalake_sync.cli.options import ManifestFlags, RunFlags, observes, option, takes_manifest
+from metalake_sync.errors import ExitCode
+
+
+@click.command("drift", epilog="Example: metalake-sync drift birds.yaml --detailed-exitcode")
+@takes_manifest
+@observes
+@option("--detailed-exitcode", is_flag=True, help="End with 2 when there is drift.")
+@option("--markdown", is_flag=True, help="Print Markdown, for a job's summary.")
+def command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, markdown: bool) -> None:
+    """Compare the lake with what was last applied, in full; change nothing.
+
+    Shown as the plan that would bring the lake back. What changed on disk or in the manifest since does not count; nor
+    does what others put beside it.
+    """
+    from metalake_sync.cli.documents import plan_document
+    from metalake_sync.cli.listeners import TextListener
+    from metalake_sync.cli.markdown_plan import markdown_plan
+    from metalake_sync.cli.render_plan import render_plan
+    from metalake_sync.engine.drift import find_drift
+
+    listener = TextListener(quiet=flags.quiet or flags.as_json or markdown, verbose=flags.verbose)
+    try:
+        plan = find_drift(flags.session(listener, run.options()))
+    finally:
+        listener.close()
+    document = plan_document(plan)
+    if flags.as_json:
+        click.echo(document.model_dump_json(indent=2, exclude_none=True))
+    elif markdown:
+        click.echo("\n".join(markdown_plan(document)))
+    elif plan.empty:
+        click.echo(f"No drift: {document.summary.unchanged} files are as they were applied.")
+    elif flags.quiet:
+        click.echo(f"Drift: {len(document.actions)} differences.")
+    else:
+        lines = list(render_plan(document, all_lines=flags.verbose))
+        click.echo("\n".join(lines[:-1]))
+        click.echo(f"Drift: {len(document.actions)} differences, shown as the actions that would mend them.")
+    if detailed_exitcode and not plan.empty:
+        sys.stdout.flush()
+        click.get_current_context().exit(ExitCode.CHANGES)

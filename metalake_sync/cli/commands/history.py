@@ -1,0 +1,60 @@
+"""`metalake-sync history`: past runs, with what each changed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+from metalake_sync.cli.options import ManifestFlags, option, takes_manifest
+from metalake_sync.errors import UsageError
+
+ACTIONS_SHOWN = 10
+
+
+@click.command("history", epilog="Example: metalake-sync history birds.yaml --run 20260131T101500-1f2e3d4c")
+@takes_manifest
+@option("--run", "run_id", metavar="RUN", help="Show this run alone, with everything that it did.")
+@option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many runs to show.")
+def command(flags: ManifestFlags, run_id: str | None, limit: int) -> None:
+    """Show past runs, the newest first, with what each changed and the values before and after."""
+    from metalake_sync.cli.listeners import make_listener
+    from metalake_sync.cli.wording import shown
+    from metalake_sync.state.store import StateStore
+
+    session = flags.session(make_listener(as_json=flags.as_json, quiet=True, verbose=False))
+    if not session.state_path.exists():
+        raise UsageError("there is no state yet, and so no history", where=str(session.state_path))
+    with StateStore(session.state_path) as state:
+        runs = [run for run in state.runs.last(1_000_000 if run_id else limit) if run_id in (None, run.id)]
+        if run_id is not None and not runs:
+            raise UsageError(f"there is no run '{run_id}'", remedy="'history' without --run lists them.")
+        if flags.as_json:
+            rows = [{**asdict(run), "actions": [asdict(row) for row in state.runs.actions(run.id)]} for run in runs]
+            click.echo(json.dumps(rows, indent=2))
+            return
+        if not runs:
+            click.echo("No run yet.")
+        for run in runs:
+            outcome = run.outcome or "was killed"
+            click.echo(
+                click.style(f"{run.started_at[:19]}  {run.id}  {outcome}", bold=True) + f"  {shown(run.command)}"
+            )
+            actions = state.runs.actions(run.id)
+            visible = (
+                actions if flags.verbose or run_id or len(actions) <= ACTIONS_SHOWN + 1 else actions[:ACTIONS_SHOWN]
+            )
+            for row in visible:
+                where = row.collection if row.file is None else f"{row.collection}/{row.file}"
+                values = f"  {_short(row.before)} → {_short(row.after)}" if row.before or row.after else ""
+                click.echo(shown(f"  {row.action:<18} {where}  {row.reason.replace('_', ' ')}{values}"))
+            if len(actions) > len(visible):
+                click.echo(f"  … and {len(actions) - len(visible)} more (--run {run.id} shows all)")
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "none"
+    # An id is needed whole to find a trashed file again; a digest is not.
+    return value if len(value) <= 32 else f"{value[:12]}…"

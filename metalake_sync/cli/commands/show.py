@@ -1,0 +1,28 @@
+"""`metalake-sync show`: print a saved plan."""
+
+from __future__ import annotations
+
+import click
+
+from metalake_sync.cli.options import option
+
+
+@click.command("show", epilog="Example: metalake-sync show birds.plan")
+@option("--json", "as_json", is_flag=True, help="Print the plan's JSON.")
+@option("--markdown", is_flag=True, help="Print Markdown, for a pull request's comment.")
+@option("-v", "--verbose", is_flag=True, help="Show every action, not only the first of many.")
+@click.argument("plan", metavar="PLANFILE", type=click.Path())
+def command(plan: str, as_json: bool, markdown: bool, verbose: bool) -> None:
+    """Print a plan that 'plan --out' saved. Neither the lake nor the sources are asked."""
+    from metalake_sync.cli.markdown_plan import markdown_plan
+    from metalake_sync.cli.render_plan import render_plan
+    from metalake_sync.cli.saved_plans import load_plan
+
+    document = load_plan(plan).plan
+    if as_json:
+        click.echo(document.model_dump_json(indent=2, exclude_none=True))
+    elif markdown:
+        click.echo("\n".join(markdown_plan(document)))
+    else:
+        for line in render_plan(document, all_lines=verbose):
+            click.echo(line)

@@ -1,0 +1,143 @@
+"""`metalake-sync state`: look at the local state, copy it, make it anew, or mend it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from metalake_sync.cli.options import ManifestFlags, RunFlags, observes, option, takes_manifest
+from metalake_sync.errors import ExitCode, UsageError
+
+
+@click.group("state")
+def command() -> None:
+    """Look at the local state, copy it, make it anew, or mend it."""
+
+
+@command.command("show", epilog="Example: metalake-sync state show birds.yaml --target 'birds/*.jpg'")
+@takes_manifest
+@option("--target", multiple=True, metavar="COLLECTION[/GLOB]", help="List these records; may be repeated.")
+def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
+    """Show what the state knows: collections, files, annotation sets, open uploads, and who holds the lock."""
+    from metalake_sync.cli.listeners import make_listener
+    from metalake_sync.cli.wording import count, shown, size
+    from metalake_sync.engine.state_care import describe_state, listed_records
+
+    session = flags.session(make_listener(as_json=flags.as_json, quiet=True, verbose=False))
+    if target:
+        records = listed_records(session, target)
+        if flags.as_json:
+            click.echo(json.dumps([{"collection": key.name, **_record(file)} for key, file in records], indent=2))
+            return
+        for key, file in records:
+            sets = "".join(
+                f", {count(one.shape_count, 'shape')} in {one.operation}" for one in file.annotations.values()
+            )
+            click.echo(
+                shown(
+                    f"{key.name}/{file.name}  {file.origin}  {size(file.fingerprint.size_bytes)}"
+                    f"  {file.content_hash[:12]}  {file.lake_id}{sets}"
+                )
+            )
+        return
+    described = describe_state(session)
+    if flags.as_json:
+        click.echo(json.dumps(described, indent=2))
+        return
+    click.echo(f"{shown(described['path'])} ({size(described['bytes'])}), serial {described['serial']}")
+    for row in described["collections"]:
+        words = f"{count(row['files'], 'file')}, {row['adopted']} adopted, {count(row['sets'], 'annotation set')}"
+        click.echo(f"  {shown(row['name'])} ({row['type']}) in {shown(row['lake'])}: {words}")
+    if described["open_uploads"]:
+        click.echo(f"  {count(described['open_uploads'], 'upload')} of a run that was stopped")
+    click.echo(f"  lock: {shown(described['lock'] or 'free')}")
+
+
+@command.command("backup", epilog="Example: metalake-sync state backup birds.yaml --to birds-state.db")
+@takes_manifest
+@option("--to", type=click.Path(path_type=Path, dir_okay=False), help="The copy; by default in 'backups' beside it.")
+def backup(flags: ManifestFlags, to: Path | None) -> None:
+    """Copy the state, whole even while a run writes to it."""
+    from metalake_sync.cli.listeners import make_listener
+    from metalake_sync.engine.state_care import back_up
+
+    if to is not None and to.exists():
+        raise UsageError(f"'{to}' exists already", remedy="Nothing was copied. Give another name.")
+    copy = back_up(flags.session(make_listener(as_json=flags.as_json, quiet=True, verbose=False)), to)
+    click.echo(json.dumps({"copy": str(copy)}) if flags.as_json else f"Copied to {copy}")
+
+
+@command.command("rebuild", epilog="Example: metalake-sync state rebuild birds.yaml")
+@takes_manifest
+@observes
+@option("--lock-timeout", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait so long for a run.")
+def rebuild(flags: ManifestFlags, run: RunFlags, lock_timeout: float) -> None:
+    """Make a new state from the lake, without sending a byte. The old one is set aside, whatever is wrong with it.
+
+    Files of the manifest that the lake has with the same size are taken over as adopted, and annotation sets that it
+    has as the manifest wants them are known again. Adopted files are never pruned.
+    """
+    from metalake_sync.cli.listeners import make_listener
+    from metalake_sync.engine.rebuild import rebuild as make_anew
+
+    listener = make_listener(as_json=flags.as_json, quiet=flags.quiet, verbose=flags.verbose)
+    try:
+        rebuilt = make_anew(flags.session(listener, run.options()), lock_timeout_s=lock_timeout)
+        listener(rebuilt.applied.finished)
+    finally:
+        listener.close()
+    if rebuilt.old is not None and not (flags.as_json or flags.quiet):
+        click.echo(f"The old state is in {rebuilt.old}")
+    if rebuilt.applied.finished.failed or rebuilt.applied.unreadable:
+        click.get_current_context().exit(ExitCode.SOME_FAILED)
+
+
+@command.command("forget", epilog="Example: metalake-sync state forget birds.yaml --target birds/a.jpg")
+@takes_manifest
+@option("--target", multiple=True, required=True, metavar="COLLECTION[/GLOB]", help="What to forget; may be repeated.")
+def forget(flags: ManifestFlags, target: tuple[str, ...]) -> None:
+    """Drop records, so that the next run meets their files anew. The lake stays as it is; a copy is made first."""
+    from metalake_sync.cli.listeners import make_listener
+    from metalake_sync.cli.wording import count
+    from metalake_sync.engine.state_care import forget as drop
+
+    session = flags.session(make_listener(as_json=flags.as_json, quiet=True, verbose=False))
+    dropped, copy = drop(session, target)
+    if flags.as_json:
+        click.echo(json.dumps({"forgotten": dropped, "copy": str(copy)}))
+    else:
+        click.echo(f"Forgot {count(dropped, 'file')}; the state as it was is in {copy}")
+
+
+@command.command("unlock", epilog="Example: metalake-sync state unlock birds.yaml")
+@takes_manifest
+@option("--force", is_flag=True, help="Also take the lock from a holder that seems to be alive.")
+def unlock(flags: ManifestFlags, force: bool) -> None:
+    """Free a lock that was left behind. A holder that died on this machine has freed it by itself.
+
+    With --force a lock is taken from its holder: be sure that it is gone, or two runs will write at once.
+    """
+    from metalake_sync.cli.listeners import make_listener
+    from metalake_sync.engine.state_care import unlock as free
+
+    held_by = free(flags.session(make_listener(as_json=flags.as_json, quiet=True, verbose=False)), force=force)
+    if flags.as_json:
+        click.echo(json.dumps({"was_held_by": held_by}))
+    else:
+        click.echo(f"Taken from {held_by}." if held_by else "Nobody holds the lock.")
+
+
+def _record(file: Any) -> dict[str, Any]:
+    return {
+        "file": file.name,
+        "path": file.path,
+        "bytes": file.fingerprint.size_bytes,
+        "content": file.content_hash,
+        "lake_id": file.lake_id,
+        "unique_name": file.unique_name,
+        "origin": file.origin.value,
+        "shapes": {operation: one.shape_count for operation, one in file.annotations.items()},
+    }

@@ -1,0 +1,51 @@
+"""What differs, as pairs of values: the words of a reason.
+
+Owns: how two snapshots become pairs. Must not: know how a pair is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from metalake_sync.core.metadata import TAGS, MetadataValues
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that differs. `what`: a metadata field's name, or one of `content`, `size`, `lake id`, `shapes of OP`.
+
+    `before` and `after`: JSON values; None where there is nothing.
+    """
+
+    what: str
+    before: Any
+    after: Any
+
+
+CONTENT = "content"
+SIZE = "size"
+LAKE_ID = "lake id"
+NAME = "name"
+
+
+def shapes_of(operation: str) -> str:
+    return f"shapes of {operation}"
+
+
+def metadata_changes(before: MetadataValues, update: MetadataValues) -> tuple[Change, ...]:
+    """The fields of an update beside what was there. `before`: what the lake has, as far as it is known."""
+    return tuple(Change(name, before.get(name), value) for name, value in _tags_first(update))
+
+
+def content_changes(before: tuple[str | None, int | None], after: tuple[str | None, int]) -> tuple[Change, ...]:
+    """Hash and size before and after; what is not known or did not change is left out."""
+    pairs = ((CONTENT, before[0] or None, after[0]), (SIZE, before[1], after[1]))
+    return tuple(
+        Change(what, old, new) for what, old, new in pairs if old is not None and new is not None and old != new
+    )
+
+
+def _tags_first(update: MetadataValues) -> Iterable[tuple[str, Any]]:
+    return sorted(update.items(), key=lambda item: (item[0] != TAGS, item[0]))

@@ -1,0 +1,125 @@
+"""Looking closely at what the march could not settle: whole records, hashes, and what the lake says of single files.
+
+Owns: what is read and asked for, and in which amounts. Must not: decide (`core.diff`), and write nothing but the hash
+cache.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from metalake_sync.core.events import EventSink, Observing
+from metalake_sync.core.facts import RecordedFile, RemoteFile
+from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.core.renames import pair_renames
+from metalake_sync.engine.lake_view import LakeView
+from metalake_sync.engine.march import Candidate, MarchResult
+from metalake_sync.engine.options import RunOptions
+from metalake_sync.local.hashing import HashRequest, hash_files, is_racy
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.observe import RemoteDetails, remote_details
+from metalake_sync.state.store import StateStore
+
+
+@dataclass(slots=True)
+class CloseLook:
+    """`looked_at_ns`: when looking began. `notes` and `unreadable` gather what could not be read."""
+
+    state: StateStore
+    client: LakeClient | None
+    base_dir: Path
+    options: RunOptions
+    emit: EventSink
+    looked_at_ns: int
+    notes: list[Note] = field(default_factory=list)
+    unreadable: int = 0
+
+    def records_of(self, found: MarchResult) -> dict[str, RecordedFile]:
+        """Whole records of the candidates, by name. One that is gone from its place and stands elsewhere under the
+        same name is the same file."""
+        row_ids: dict[str, int] = {}
+        for candidate in found.candidates:
+            row_id = candidate.row_id if candidate.row_id is not None else found.gone.pop(candidate.name, None)
+            if row_id is not None:
+                row_ids[candidate.name] = row_id
+        records = dict(self.state.records.files(row_ids.values()))
+        by_name = {name: records[row_id] for name, row_id in row_ids.items()}
+        # A row whose file has another name now (the manifest's 'naming' changed) is not this file's.
+        for name, row_id in row_ids.items():
+            if by_name[name].name != name:
+                found.gone[by_name[name].name] = row_id
+        return {name: known for name, known in by_name.items() if known.name == name}
+
+    def records(self, row_ids: Iterable[int]) -> list[RecordedFile]:
+        return [known for _, known in self.state.records.files(row_ids)]
+
+    def hashes(self, candidates: Iterable[Candidate], recorded: Mapping[str, RecordedFile]) -> dict[str, str]:
+        """The content hash of each candidate by name: from its record, the cache, or the bytes. A file that can't be
+        read is missing here, and noted."""
+        hashes: dict[str, str] = {}
+        to_read: dict[str, Candidate] = {}
+        for candidate in candidates:
+            known = recorded.get(candidate.name)
+            content = None
+            if not self.options.checksum:
+                if known is not None and known.fingerprint == candidate.fingerprint:
+                    content = known.content_hash
+                else:
+                    content = self.state.hash_cache.get(candidate.path, candidate.fingerprint)
+            if content is None:
+                to_read[os.path.join(self.base_dir, candidate.path)] = candidate
+            else:
+                hashes[candidate.name] = content
+        if not to_read:
+            return hashes
+        fresh = []
+        requests = (HashRequest(path, candidate.fingerprint) for path, candidate in to_read.items())
+        for count, outcome in enumerate(hash_files(requests, self.options.hash_threads), start=1):
+            candidate = to_read[outcome.path]
+            if outcome.content_hash is None:
+                self.unreadable += 1
+                self.notes.append(Note(NoteCode.FILE_LEFT_OUT, f"can't be read now ({outcome.error})", candidate.path))
+                continue
+            hashes[candidate.name] = outcome.content_hash
+            if not is_racy(candidate.fingerprint, self.looked_at_ns):
+                fresh.append((candidate.path, candidate.fingerprint, outcome.content_hash))
+            self.emit(Observing("hashing changed files", count))
+        with self.state.write():
+            self.state.hash_cache.put(fresh)
+        return hashes
+
+    def renames(
+        self, candidates: Sequence[Candidate], recorded: Mapping[str, RecordedFile], gone: Sequence[RecordedFile]
+    ) -> dict[str, str]:
+        """New name → old name. Only new files of the size of one that is gone are read for it."""
+        sizes = {file.fingerprint.size_bytes for file in gone if file.content_hash and file.fingerprint.size_bytes}
+        new = [file for file in candidates if file.name not in recorded and file.fingerprint.size_bytes in sizes]
+        return pair_renames(self.hashes(new, {}), gone) if new else {}
+
+    def adoptable(
+        self, view: LakeView, candidates: Sequence[Candidate], recorded: Mapping[str, RecordedFile], *, ask: bool
+    ) -> dict[str, RemoteFile]:
+        """What the lake has of files that nobody recorded; with `ask`, their sizes and the metadata that the manifest
+        names."""
+        unknown = [candidate for candidate in candidates if candidate.name not in recorded]
+        listing = view.listed() if unknown else None
+        if listing is None or self.client is None:
+            return {}
+        there = [(candidate, listing.get(candidate.name)) for candidate in unknown]
+        found = [(candidate, remote) for candidate, remote in there if remote is not None]
+        if not ask:
+            return {remote.name: remote for _, remote in found}
+        if found:
+            self.emit(Observing("asking the lake for sizes and metadata", len(found)))
+        asked = [(remote.unique_name, list(candidate.metadata.values)) for candidate, remote in found]
+        details = remote_details(self.client, asked, self.options.parallelism)
+        return {remote.name: _with_details(remote, details.get(remote.unique_name)) for _, remote in found}
+
+
+def _with_details(remote: RemoteFile, details: RemoteDetails | None) -> RemoteFile:
+    if details is None:
+        return remote
+    return replace(remote, size_bytes=details.size_bytes, metadata=details.metadata)

@@ -1,0 +1,134 @@
+"""A collection's files on their way: batches that overlap, replacements after new files, and what follows each batch.
+
+Owns: the order, and what overlaps. Must not: know how a stage does its work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from metalake_sync.core.actions import Annotate, Reason, RemoveAnnotations, ReplaceFile
+from metalake_sync.core.facts import RemoteFile
+from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.engine.execute.annotations import AnnotationStage
+from metalake_sync.engine.execute.metadata import MetadataStage, updates_after_upload
+from metalake_sync.engine.execute.replace import REFUSED, TAKEN, Replacing
+from metalake_sync.engine.execute.uploads import OpenSession, UploadAction, Uploads, cut_batches
+from metalake_sync.engine.options import RunOptions
+from metalake_sync.errors import SyncError
+
+BATCHES_UNDER_WAY = 4
+"""How many batches may be under way: one on the wire, the others waiting for the lake's jobs."""
+
+NAMES_USED_BEFORE = frozenset({Reason.MISSING_IN_LAKE, Reason.CONTENT_CHANGED})
+"""An upload for one of these reasons takes a name that somebody trashed."""
+
+
+async def upload_collection(collection: CollectionPlan, stages: Stages, options: RunOptions) -> None:
+    """Send a collection's new files, then replace what changed."""
+    replaces = [action for action in collection.uploads if isinstance(action, ReplaceFile)]
+    new = [action for action in collection.uploads if not isinstance(action, ReplaceFile)]
+    work = CollectionUpload(collection, stages, options)
+    found = await work.send(new)
+    if any(action.file.name in found for action in new if action.reason in NAMES_USED_BEFORE):
+        stages.replacing.learn(TAKEN)
+    while replaces and stages.replacing.trashed_names is None:
+        # Nobody knows yet whether this lake takes a trashed name again: try it with one file.
+        one = replaces.pop(0)
+        if one.file.name in await work.send([one]):
+            stages.replacing.learn(TAKEN)
+        elif work.names_refused:
+            stages.replacing.learn(REFUSED)
+        elif stages.replacing.is_half_done(one):
+            stages.replacing.leave(replaces, "the first replacement did not come through")
+            return
+    if stages.replacing.trashed_names == REFUSED:
+        stages.replacing.leave(replaces, "the lake did not take the name of a trashed file again")
+    else:
+        await work.send(replaces)
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """What a file goes through."""
+
+    uploads: Uploads
+    metadata: MetadataStage
+    annotations: AnnotationStage
+    replacing: Replacing
+
+
+@dataclass(slots=True)
+class CollectionUpload:
+    """The batches of one collection. `names_refused`: the lake did not take the name of a file that made room."""
+
+    collection: CollectionPlan
+    stages: Stages
+    options: RunOptions
+    names_refused: bool = False
+
+    async def send(self, actions: Sequence[UploadAction]) -> dict[str, RemoteFile]:
+        """Send batches one after the other; what follows in the lake overlaps with the next ones. Returns the files
+        that are in the lake now, by name."""
+        sets: dict[str, list[Annotate | RemoveAnnotations]] = {}
+        for action in self.collection.annotations if actions else ():
+            sets.setdefault(action.name, []).append(action)
+        in_the_lake = asyncio.Semaphore(BATCHES_UNDER_WAY)
+        done: dict[str, RemoteFile] = {}
+
+        async def finish(session: OpenSession, batch: Sequence[UploadAction]) -> None:
+            try:
+                done.update(await self._finish(session, batch, sets))
+            finally:
+                in_the_lake.release()
+
+        with _first_error_alone():
+            async with asyncio.TaskGroup() as finishing:
+                for batch in cut_batches(
+                    actions, max_files=self.options.batch_files, max_bytes=self.options.batch_bytes
+                ):
+                    replaces = [action for action in batch if isinstance(action, ReplaceFile)]
+                    ready: Sequence[UploadAction] = batch
+                    if replaces:
+                        ready = await self.stages.replacing.make_room(self.collection, replaces)
+                    if ready:
+                        await in_the_lake.acquire()
+                        session = await self.stages.uploads.send(self.collection, ready)
+                        self.names_refused |= session.names_refused
+                        finishing.create_task(finish(session, ready))
+        return done
+
+    async def _finish(
+        self,
+        session: OpenSession,
+        batch: Sequence[UploadAction],
+        sets: Mapping[str, Sequence[Annotate | RemoveAnnotations]],
+    ) -> dict[str, RemoteFile]:
+        """What follows when the bytes are there: the job, the records, metadata and annotation sets."""
+        found = await self.stages.uploads.finish(session, batch)
+        here = [action.file for action in batch if action.file.name in found]
+        updates = updates_after_upload(
+            session.common,
+            [(file.name, file.metadata) for file in here],
+            self.stages.replacing.tags_of_others(self.collection),
+        )
+        await self.stages.metadata.write(self.collection, session.wire.collection_id, updates)
+        await self.stages.annotations.annotate(
+            self.collection,
+            [action for file in here for action in sets.get(file.name, ())],
+            {name: file.unique_name for name, file in found.items()},
+        )
+        return found
+
+
+@contextlib.contextmanager
+def _first_error_alone() -> Iterator[None]:
+    """A task group raises a group; whoever waits wants the error that ended the run."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        errors: list[BaseException] = [error for error in group.exceptions if isinstance(error, SyncError)]
+        raise (errors or list(group.exceptions))[0] from None

@@ -1,0 +1,121 @@
+"""Replacing: the old file goes to the trash, the new one is sent under its name.
+
+Owns: what is made sure of before anything is trashed, and the one file by which a lake is tried. The lake's upload
+keeps the old bytes of a name that it has, and no call takes anything out of the trash: so the new bytes are read first,
+the ids that go are written down first, and a lake that does not take a trashed name again is found out with one file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from metalake_sync.core.actions import ReplaceFile
+from metalake_sync.core.facts import CollectionKey
+from metalake_sync.core.metadata import TAGS
+from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.engine.execute.recorder import Recorder
+from metalake_sync.engine.execute.trash import TrashStage
+from metalake_sync.errors import LakeRefused
+from metalake_sync.local.hashing import HashRequest, hash_files
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.observe import remote_tags
+
+TAKEN, REFUSED = "taken", "refused"
+
+
+@dataclass(slots=True)
+class Replacing:
+    """`lake`: what the state calls it."""
+
+    client: LakeClient
+    recorder: Recorder
+    trash: TrashStage
+    base_dir: Path
+    lake: str
+    threads: int
+    hash_threads: int
+    _tags: dict[tuple[CollectionKey, str], list[str]] = field(default_factory=dict)
+
+    # Whether the lake takes a trashed name again.
+
+    @property
+    def trashed_names(self) -> str | None:
+        """`TAKEN` or `REFUSED`, or None while nobody knows."""
+        return self.recorder.state.learned(f"trashed names: {self.lake}")
+
+    def learn(self, answer: str) -> None:
+        if answer != self.trashed_names:
+            with self.recorder.state.write():
+                self.recorder.state.learn(f"trashed names: {self.lake}", answer)
+
+    def is_half_done(self, action: ReplaceFile) -> bool:
+        """Whether the old file was trashed in this run. Ask it of one whose upload failed."""
+        return self.recorder.trashed_for(action) is not None
+
+    def leave(self, actions: Sequence[ReplaceFile], why: str) -> None:
+        """Replace no more in this run. `why` is a clause."""
+        if actions:
+            error = LakeRefused(
+                f"it was not replaced and not trashed, because {why}",
+                status=200,
+                remedy="Apply again; if that fails too, empty the lake's trash in the web page, or set"
+                " 'on_change: keep'.",
+            )
+            self.recorder.fail(actions, error, retryable=True)
+
+    # Making room.
+
+    async def make_room(self, collection: CollectionPlan, actions: Sequence[ReplaceFile]) -> list[ReplaceFile]:
+        """Trash what is replaced, where the new bytes can be read. Returns what may be sent now."""
+        readable = await self._readable(actions)
+        if not readable:
+            return []
+        if collection.policy.tags == "own":
+            await self._keep_tags(collection, readable)
+        self.recorder.about_to_trash(readable)
+        left = await self.trash.trash(collection, [action.replaced for action in readable])
+        refused = [action for action in readable if action.replaced.lake_id in left]
+        if refused:
+            self.recorder.not_trashed(refused)
+            error = LakeRefused("the lake did not trash the file that is to be replaced", status=200)
+            self.recorder.fail(refused, error, retryable=True)
+        return [action for action in readable if action.replaced.lake_id not in left]
+
+    async def _readable(self, actions: Sequence[ReplaceFile]) -> list[ReplaceFile]:
+        requests = [
+            HashRequest(os.path.join(self.base_dir, action.file.path), action.file.fingerprint) for action in actions
+        ]
+        outcomes = await asyncio.to_thread(lambda: list(hash_files(requests, self.hash_threads)))
+        readable: list[ReplaceFile] = []
+        for action, outcome in zip(actions, outcomes, strict=True):
+            if outcome.error is None:
+                readable.append(action)
+            else:
+                self.recorder.fail([action], outcome.error, retryable=True)
+        return readable
+
+    # Tags that others set.
+
+    async def _keep_tags(self, collection: CollectionPlan, actions: Sequence[ReplaceFile]) -> None:
+        """The Tags of others go with the old file: remember them for the new one."""
+        row = self.recorder.rows.get(collection.key)
+        records = self.recorder.state.records
+        names = [action.file.name for action in actions]
+        recorded = records.files_named(row, names) if row is not None else {}
+        unique_names = [action.replaced.unique_name for action in actions]
+        there = await asyncio.to_thread(remote_tags, self.client, unique_names, self.threads)
+        for action in actions:
+            known = recorded.get(action.file.name)
+            written = records.written_metadata(known.metadata_digest) if known else None
+            ours = {*(written or {}).get(TAGS, ()), *action.file.metadata.values.get(TAGS, ())}
+            theirs = [tag for tag in there[action.replaced.unique_name] if tag not in ours]
+            if theirs:
+                self._tags[collection.key, action.file.name] = theirs
+
+    def tags_of_others(self, collection: CollectionPlan) -> Mapping[str, Sequence[str]]:
+        """By file name, for files that were replaced in this run."""
+        return {name: tags for (key, name), tags in self._tags.items() if key == collection.key}

@@ -1,0 +1,125 @@
+"""Everything of a collection that the march left open, held against the truth table.
+
+Owns: which rows meet. Must not: decide (`core.diff`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from metalake_sync.core.diff import CollectionRules, Gone, Verdict, compare
+from metalake_sync.core.drift import desired_as_recorded
+from metalake_sync.core.facts import DesiredFile, RecordedFile, RemoteFile
+from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.engine.close_look import CloseLook
+from metalake_sync.engine.desired import DesiredCollection
+from metalake_sync.engine.lake_view import LakeView
+from metalake_sync.engine.loose_ends import some_of
+from metalake_sync.engine.march import Candidate, MarchResult
+from metalake_sync.engine.refresh import FullLook
+from metalake_sync.engine.set_check import recognise_sets
+
+
+@dataclass(slots=True)
+class Judge:
+    """Judges one collection; verdicts go into `plan`. `look`: what a full refresh found, None without one.
+
+    `matched`: how many of the lake's files are wanted or recorded, `recorded` those of them that were met in the
+    records. `in_step`: the lake has every recorded file, as the one that was recorded.
+    """
+
+    rules: CollectionRules
+    plan: CollectionPlan
+    desired: DesiredCollection
+    view: LakeView
+    closely: CloseLook
+    look: FullLook | None
+    notes: list[Note] = field(default_factory=list)
+    matched: int = 0
+    recorded: int = 0
+    in_step: bool = True
+
+    def judge(self, found: MarchResult) -> None:
+        """Compare candidates, what is gone, and what a full refresh found to differ."""
+        self.matched += found.matched
+        known_files = self.closely.records_of(found)
+        gone = self.closely.records(found.gone.values())
+        renames = self.closely.renames(found.candidates, known_files, gone)
+        hashes = self.closely.hashes([file for file in found.candidates if file.name in known_files], known_files)
+        remotes = self._adoptable(found.candidates, known_files)
+        suspects = dict(self.look.suspects) if self.look else {}
+        for candidate in found.candidates:
+            known = known_files.get(candidate.name)
+            remote = remotes.get(candidate.name)
+            if known is not None:
+                _, remote = suspects.pop(candidate.name, (known, self.view.of_recorded(known)))
+            self._meet(known, remote)
+            content = hashes.get(candidate.name)
+            if known is not None and content is None:
+                # It can't be read now, so it is unknown: left as it is, and noted.
+                continue
+            file = _desired_file(candidate, content)
+            self._take(compare(self.rules, file, known, remote, renamed_from=renames.get(candidate.name)), wanted=True)
+        self._judge_gone(gone, renames)
+        for known in gone:
+            suspects.pop(known.name, None)
+        self._judge_drifted(suspects.values())
+        self.notes += self.closely.notes
+
+    def _adoptable(
+        self, candidates: Sequence[Candidate], recorded: Mapping[str, RecordedFile]
+    ) -> Mapping[str, RemoteFile]:
+        closely = self.closely
+        remotes = closely.adoptable(self.view, candidates, recorded, ask=self.rules.policy.adopt != "never")
+        if not remotes or closely.options.refresh != "full" or closely.client is None:
+            return remotes
+        return recognise_sets(closely.client, self.desired, self.view, remotes, candidates, closely.base_dir)
+
+    def _judge_gone(self, gone: Sequence[RecordedFile], renames: Mapping[str, str]) -> None:
+        new_names = {old: new for new, old in renames.items()}
+        filtered: list[str] = []
+        for known in gone:
+            remote = self.view.of_recorded(known)
+            self._meet(known, remote)
+            path = os.path.join(self.closely.base_dir, known.path)
+            out = self.desired.covers(known.path) and os.path.lexists(path)
+            if out and remote is not None:
+                filtered.append(known.name)
+            why = Gone(out, new_names.get(known.name))
+            self._take(compare(self.rules, None, known, remote, gone=why), wanted=False)
+        if filtered:
+            message = f"{len(filtered)} files stand on disk and no pattern takes them any more: {some_of(filtered)}"
+            self.notes.append(Note(NoteCode.FILTERED_OUT, message, self.desired.key.name))
+
+    def _judge_drifted(self, suspects: Iterable[tuple[RecordedFile, RemoteFile]]) -> None:
+        """Files that are here as they were recorded, and in the lake otherwise."""
+        for known, remote in suspects:
+            verdict = compare(self.rules, desired_as_recorded(self.rules, known), known, remote)
+            if verdict.actions or verdict.notes:
+                # The march has counted it as unchanged.
+                self.plan.unchanged -= 1
+                self._take(verdict, wanted=True)
+
+    def _take(self, verdict: Verdict, *, wanted: bool) -> None:
+        self.plan.take(verdict, wanted=wanted)
+        self.notes += verdict.notes
+
+    def _meet(self, known: RecordedFile | None, remote: RemoteFile | None) -> None:
+        self.matched += remote is not None
+        self.recorded += known is not None
+        if known is not None and (remote is None or remote.lake_id != known.lake_id):
+            self.in_step = False
+
+
+def _desired_file(candidate: Candidate, content_hash: str | None) -> DesiredFile:
+    return DesiredFile(
+        candidate.name,
+        candidate.path,
+        candidate.fingerprint,
+        candidate.metadata,
+        content_hash,
+        candidate.annotations,
+    )

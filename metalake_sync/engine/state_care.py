@@ -1,0 +1,101 @@
+"""What a user does with the state itself: look at it, copy it, drop records, free its lock. The lake is not asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from metalake_sync.core.facts import CollectionKey, Origin, RecordedFile
+from metalake_sync.core.targets import Target, parse_target
+from metalake_sync.engine.lake_access import lake_identity
+from metalake_sync.engine.session import Session
+from metalake_sync.errors import UsageError
+from metalake_sync.state.lock import StateLock, break_lock, lock_holder
+from metalake_sync.state.store import StateStore
+
+
+def describe_state(session: Session) -> dict[str, Any]:
+    """Counts of what is recorded, as JSON values."""
+    _must_exist(session)
+    with StateStore(session.state_path) as state:
+        rows = []
+        uploads = 0
+        for lake in state.records.lakes():
+            for key, (row, _) in state.records.collections(lake).items():
+                origins = state.records.origin_counts(row)
+                uploads += len(state.journal.sessions([row]))
+                rows.append(
+                    {
+                        "lake": lake,
+                        "type": key.type.value,
+                        "name": key.name,
+                        "files": sum(origins.values()),
+                        "adopted": origins.get(Origin.ADOPTED.value, 0),
+                        "sets": sum(state.records.set_counts(row).values()),
+                    }
+                )
+        return {
+            "path": str(session.state_path),
+            "bytes": session.state_path.stat().st_size,
+            "serial": state.serial,
+            "collections": rows,
+            "open_uploads": uploads,
+            "lock": lock_holder(session.state_path),
+        }
+
+
+def listed_records(session: Session, targets: Sequence[str]) -> list[tuple[CollectionKey, RecordedFile]]:
+    """The records that are meant. Raises UsageError for a collection that is not recorded."""
+    _must_exist(session)
+    with StateStore(session.state_path) as state:
+        return [(key, file) for key, _, file in _meant(session, state, targets)]
+
+
+def back_up(session: Session, to: Path | None) -> Path:
+    """Copy the state, and return where the copy is."""
+    _must_exist(session)
+    with StateStore(session.state_path) as state:
+        return state.back_up(to)
+
+
+def forget(session: Session, targets: Sequence[str]) -> tuple[int, Path]:
+    """Drop records; the lake keeps its files. Returns how many, and where the state as it was is."""
+    _must_exist(session)
+    with StateLock(session.state_path, command="state forget"), StateStore(session.state_path) as state:
+        meant = list(_meant(session, state, targets))
+        copy = state.back_up()
+        with state.write():
+            for _, row, file in meant:
+                state.records.forget_files(row, [file.name])
+            state.advance_serial()
+        return len(meant), copy
+
+
+def unlock(session: Session, *, force: bool) -> str | None:
+    """Free the lock and return who held it, None if nobody did. Raises StateLocked without `force`."""
+    return break_lock(session.state_path, force=force)
+
+
+def _meant(
+    session: Session, state: StateStore, targets: Sequence[str]
+) -> Iterator[tuple[CollectionKey, int, RecordedFile]]:
+    rows = state.records.collections(lake_identity(session.manifest))
+    parsed: list[Target] = []
+    for text in targets:
+        target = parse_target(text, [key.name for key in rows])
+        if target is None:
+            names = ", ".join(key.name for key in rows) or "none"
+            raise UsageError(f"the state knows no collection for '--target {text}'", remedy=f"It knows {names}.")
+        parsed.append(target)
+    for key, (row, _) in rows.items():
+        for file in state.records.all_files(row):
+            if any(target.takes(key.name, file.name) for target in parsed):
+                yield key, row, file
+
+
+def _must_exist(session: Session) -> None:
+    if not session.state_path.exists():
+        raise UsageError(
+            "there is no state yet", where=str(session.state_path), remedy="The first apply or import makes one."
+        )

@@ -1,0 +1,57 @@
+"""What `--storage` says: `file`, or a bucket's address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from metalake_sync.errors import UsageError
+from metalake_sync.protocol.wire import StorageKind
+
+FILE = "file"
+
+_KINDS = {"s3": StorageKind.S3, "azure": StorageKind.AZURE, "gs": StorageKind.GCS}
+
+
+@dataclass(frozen=True, slots=True)
+class BucketAddress:
+    """A bucket (Azure: a container). `prefix`: without slashes at its ends, "" for the bucket's root. `endpoint`: None
+    is the vendor's own."""
+
+    kind: StorageKind
+    bucket: str
+    prefix: str
+    endpoint: str | None
+
+    def __str__(self) -> str:
+        scheme = next(scheme for scheme, kind in _KINDS.items() if kind is self.kind)
+        return f"{scheme}://{self.bucket}" + (f"/{self.prefix}" if self.prefix else "")
+
+    def key(self, path: str) -> str:
+        """The key of a path below the prefix."""
+        return f"{self.prefix}/{path}" if self.prefix else path
+
+
+def parse_storage(storage: str, endpoint: str | None) -> BucketAddress | None:
+    """None for `file`. Raises UsageError."""
+    if storage == FILE:
+        if endpoint:
+            raise UsageError(
+                "--storage-endpoint is for buckets", remedy="Leave it out, or give --storage s3://, azure:// or gs://."
+            )
+        return None
+    try:
+        parts = urlsplit(storage)
+        kind = _KINDS[parts.scheme]
+        if not parts.netloc or parts.query or parts.fragment or "@" in parts.netloc:
+            raise ValueError
+    except (KeyError, ValueError):
+        raise UsageError(
+            f"the storage {storage!r} can't be read",
+            remedy="Give file, s3://bucket/prefix, azure://container/prefix or gs://bucket/prefix.",
+        ) from None
+    if endpoint and urlsplit(endpoint).scheme not in ("http", "https"):
+        raise UsageError(
+            f"the storage endpoint {endpoint!r} is no address", remedy="Give one that begins with http:// or https://."
+        )
+    return BucketAddress(kind, parts.netloc, parts.path.strip("/"), endpoint.rstrip("/") if endpoint else None)

@@ -1,0 +1,121 @@
+"""Objects as files under the lake's folder, behind URLs that the lake signs itself and answers as S3 would.
+
+Owns: the table of parts. A part that is sent again replaces the first; parts stay until their file is finalized.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from metalake_sync.errors import UsageError
+from metalake_sync.lake.refusals import bad_request
+from metalake_sync.lake.signing import Signer
+from metalake_sync.lake.storage.blobs import BlobStore, ReceivedPart
+from metalake_sync.lake.storage.ports import FoundObject, PendingObject
+from metalake_sync.protocol.uploads import FinishedPart
+from metalake_sync.protocol.wire import StorageKind
+
+
+class FileStorage:
+    """Opens the folder; raises OSError."""
+
+    kind = StorageKind.S3
+    bucket = "DEFAULT"
+    keys_are_names = False
+
+    def __init__(self, folder: Path, db: sqlite3.Connection, signer: Signer) -> None:
+        self.blobs = BlobStore(folder)
+        self.blobs.sweep(
+            db.execute(
+                "SELECT p.file_id, p.number, p.etag FROM parts p JOIN uploads u USING (file_id)"
+                " WHERE u.size_bytes IS NULL"
+            )
+        )
+        self._db = db
+        self._signer = signer
+        self._sources: dict[str, str] = {}
+
+    def key_for(self, path: str) -> str:
+        return path
+
+    async def is_taken(self, key: str) -> bool:
+        return False
+
+    async def start(self, pending: PendingObject, content_type: str) -> str:
+        return ""
+
+    async def part_urls(self, pending: PendingObject, count: int, base_url: str) -> list[str]:
+        sign = self._signer.part_url
+        return [sign(base_url, pending.file_id, number) for number in range(1, count + 1)]
+
+    def part_received(self, file_id: str, number: int, part: ReceivedPart) -> None:
+        """Keep a part."""
+        kept = self._db.execute("SELECT etag FROM parts WHERE file_id = ? AND number = ?", (file_id, number)).fetchone()
+        self.blobs.keep(part, file_id, number)
+        self._db.execute(
+            "INSERT OR REPLACE INTO parts (file_id, number, etag, size_bytes) VALUES (?, ?, ?, ?)",
+            (file_id, number, part.etag, part.size_bytes),
+        )
+        if kept and kept[0] != part.etag:
+            self.blobs.drop_parts([(file_id, number, kept[0])])
+
+    async def finish(self, pending: PendingObject, parts: Sequence[FinishedPart]) -> int:
+        kept = dict(self._db.execute("SELECT number, etag FROM parts WHERE file_id = ?", (pending.file_id,)).fetchall())
+        if not parts:
+            raise bad_request("Parts must be named in order, from 1 and without gaps")
+        for part in parts:
+            if kept.get(part.part_number) != part.etag.strip('"').lower():
+                raise bad_request(f"Part {part.part_number} was not received, or its ETag differs")
+        wanted = [(pending.file_id, part.part_number, kept[part.part_number]) for part in parts]
+        if len(wanted) == 1:
+            return self.blobs.assemble(wanted, pending.blob)
+        return await asyncio.to_thread(self.blobs.assemble, wanted, pending.blob)
+
+    def finished(self, file_id: str) -> Callable[[], None]:
+        parts = self._db.execute("SELECT file_id, number, etag FROM parts WHERE file_id = ?", (file_id,)).fetchall()
+        self._db.execute("DELETE FROM parts WHERE file_id = ?", (file_id,))
+        return lambda: self.blobs.drop_parts(parts)
+
+    async def flush(self, blobs: Iterable[str]) -> None:
+        await asyncio.to_thread(self.blobs.flush, list(blobs))
+
+    def discard(self, blobs: Iterable[str]) -> None:
+        self.blobs.remove(blobs)
+
+    def object_url(self, blob: str, base_url: str) -> str:
+        return self._signer.object_url(base_url, blob)
+
+    async def head(self, blob: str, length: int) -> bytes:
+        try:
+            with self.blobs.path(blob).open("rb") as file:  # a local read does not wait
+                return file.read(length)
+        except FileNotFoundError:
+            return b""
+
+    def crawl(self, folder: str) -> Iterator[FoundObject]:
+        """A local folder stands for a bucket of its name; links are not followed."""
+        root = os.path.abspath(folder)
+        if not os.path.isdir(root):
+            raise UsageError(f"{folder!r} is no folder", remedy="With --storage file, crawl a local folder.")
+        for place, folders, names in os.walk(root, onerror=_raise):
+            folders.sort()
+            for name in sorted(names):
+                path = os.path.join(place, name)
+                if os.path.isfile(path) and not os.path.islink(path):
+                    self._sources[os.path.basename(root)] = root
+                    yield FoundObject(os.path.basename(root), os.path.relpath(path, root), os.path.getsize(path))
+
+    def take_in(self, found: FoundObject) -> str:
+        assert found.bucket is not None
+        return self.blobs.copy_in(os.path.join(self._sources[found.bucket], found.path))
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def _raise(error: OSError) -> None:
+    raise error

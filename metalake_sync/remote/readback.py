@@ -1,0 +1,37 @@
+"""Reading annotation sets back, a page of a collection at a time, several pages at once.
+
+Owns: paging. The lake merges the sets of all operations that are asked for: ask for one at a time to tell them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from metalake_sync.protocol.annotation_sets import DownloadPage
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.observe import side_by_side
+
+PAGE_SIZE = 250
+"""What the published client asks for."""
+
+
+def annotations_of(
+    client: LakeClient, collection_id: str, *, file_count: int, operations: Sequence[str] = ()
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Each image that has shapes, by its unique name, with its shapes in the upload's form.
+
+    `file_count`: how many files the collection has, as far as is known. No operations means those of everybody.
+    """
+
+    def page(index: int) -> DownloadPage | None:
+        return client.download_annotations(collection_id, page=index, page_size=PAGE_SIZE, operations=operations)
+
+    for found in side_by_side(page, -(-file_count // PAGE_SIZE)):
+        if found is None:
+            return
+        for image in found.resource_array:
+            if image.raw_annotations is not None and image.raw_annotations.annotations:
+                yield image.file_name, image.raw_annotations.annotations
+        if not found.next_page:
+            return

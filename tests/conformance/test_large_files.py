@@ -1,0 +1,118 @@
+"""A file of 5 GiB up and down through each store, with the lake and the client in processes of their own, so that the
+memory of each is known."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from metalake_sync.lake.storage.address import BucketAddress
+from tests.lake.store_servers import LARGE_STORES, StoreMissing
+from tests.lake.talk import API_KEY, SECRET, talk_to
+
+pytestmark = pytest.mark.long
+
+SIZE_BYTES = 5 << 30
+MEMORY_LIMIT_BYTES = 200 << 20
+MARKS = (0, SIZE_BYTES // 3, SIZE_BYTES - 9)
+"""Where the sparse file has bytes of its own."""
+
+MANIFEST = """
+version: 1
+name: films
+remote: {{url: "{url}", api_key: "${{API_KEY}}", secret: "${{SECRET}}"}}
+collections:
+  - name: films
+    type: video
+    folders: [{{path: films}}]
+"""
+
+
+@pytest.fixture(params=["file", *LARGE_STORES])
+def storage(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[BucketAddress | None]:
+    if request.param == "file":
+        yield None
+        return
+    folder = tmp_path / "server"
+    folder.mkdir()
+    try:
+        with LARGE_STORES[request.param](folder) as server:
+            for variable, value in server.environment.items():
+                monkeypatch.setenv(variable, value)
+            yield server.new_bucket()
+    except StoreMissing as reason:
+        pytest.skip(f"no server of {request.param}: {reason}")
+
+
+def test_five_gib_go_up_and_come_down_in_little_memory(tmp_path: Path, storage: BucketAddress | None) -> None:
+    environment = {**os.environ, "API_KEY": API_KEY, "SECRET": SECRET}
+    environment |= {"LAYERNEXT_API_KEY": API_KEY, "LAYERNEXT_SECRET": SECRET}
+    program = [sys.executable, "-m", "metalake_sync"]
+    where = ["--storage", str(storage), "--storage-endpoint", str(storage.endpoint)] if storage else []
+    serve = [*program, "lake", "serve", "--dir", str(tmp_path / "lake"), *where]
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, env=environment, text=True) as lake:
+        assert lake.stdout is not None
+        try:
+            url = lake.stdout.readline().split()[-1]
+            (tmp_path / "manifest.yaml").write_text(MANIFEST.format(url=url))
+            sent = write_sparse(tmp_path / "films")
+            with subprocess.Popen([*program, "apply", "manifest.yaml"], cwd=tmp_path, env=environment) as client:
+                client_peak = peak_while_running(client)
+            assert client.returncode == 0
+            with talk_to(url) as talk:
+                assert talk.details("films_a.mp4", "fileSize")["fileSize"] == SIZE_BYTES
+                read_url = talk.got("/api/client/downloadUrl", file_key="films_a.mp4")["url"]
+            assert hash_of(read_url) == sent
+            assert client_peak < MEMORY_LIMIT_BYTES
+            assert peak_bytes(lake.pid) < MEMORY_LIMIT_BYTES
+        finally:
+            lake.terminate()
+
+
+def write_sparse(folder: Path) -> str:
+    """Write the file, and return the MD5 of its bytes."""
+    folder.mkdir()
+    with (folder / "a.mp4").open("wb") as file:
+        for mark in MARKS:
+            file.seek(mark)
+            file.write(b"%09d" % (mark % 10**9))
+    with (folder / "a.mp4").open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def hash_of(url: str) -> str:
+    """The MD5 of what an address gives."""
+    md5 = hashlib.md5(usedforsecurity=False)
+    with requests.get(url, stream=True, timeout=300) as answer:
+        answer.raise_for_status()
+        for chunk in answer.iter_content(1 << 20):
+            md5.update(chunk)
+    return md5.hexdigest()
+
+
+def peak_while_running(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a process, and return the most memory that it had, in bytes."""
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, peak_bytes(process.pid))
+        time.sleep(0.1)
+    return peak
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process has had so far, or 0 once it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:")), 0)

@@ -1,0 +1,158 @@
+"""A guard can't be passed by accident: each mishap ends with 7, even where everything was approved ahead, and the lake
+keeps every file."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.world import BIRDS, World
+from tests.lake.talk import png
+
+PRUNED: dict[str, Any] = {**BIRDS, "prune": True}
+NAMES = [f"{letter}.png" for letter in "abcdefgh"]
+
+
+@pytest.fixture
+def full_world(world: World) -> World:
+    """Eight pictures in the lake, of a manifest that prunes."""
+    world.pictures(*NAMES)
+    world.manifest(PRUNED)
+    world.good("apply", "manifest.yaml")
+    return world
+
+
+def stopped(world: World, *flags: str) -> str:
+    """Apply with everything approved; it must stop, write nothing, and trash nothing. Returns its words."""
+    world.lake.requests.clear()
+    done = world.run("apply", "--auto-approve", *flags, "manifest.yaml")
+    assert done.code == 7, (done.code, done.out, done.err)
+    assert world.lake.requests.writes == 0
+    assert world.names() == NAMES
+    return done.err
+
+
+def empty_the_folder(world: World) -> None:
+    for name in NAMES:
+        (world.folder / "images" / name).unlink()
+
+
+def lose_the_mount(world: World) -> None:
+    """What is left of a disk that is not mounted: an empty folder of another inode."""
+    shutil.rmtree(world.folder / "images")
+    (world.folder / "images").mkdir()
+
+
+def lose_the_folder(world: World) -> None:
+    shutil.rmtree(world.folder / "images")
+
+
+def mistype_the_glob(world: World) -> None:
+    world.manifest({**PRUNED, "folders": [{"path": "images", "include": ["*.pgn"]}]})
+
+
+def exclude_too_much(world: World) -> None:
+    world.manifest({**PRUNED, "folders": [{"path": "images", "exclude": ["[a-g].png"]}]})
+
+
+def ignore_too_much(world: World) -> None:
+    world.write("images/.metalakeignore", "*\n!h.png\n")
+
+
+def take_the_wrong_manifest(world: World) -> None:
+    """The same name and collection, made for other data."""
+    world.pictures("other.png", folder="others")
+    world.manifest({**PRUNED, "folders": [{"path": "others"}]})
+
+
+def take_a_manifest_without_sources(world: World) -> None:
+    world.manifest({"name": "birds", "type": "image", "prune": True})
+
+
+@pytest.mark.parametrize(
+    ("mishap", "says"),
+    [
+        (empty_the_folder, "no file in 'images' matches any more, and the state knows 8 files"),
+        (lose_the_mount, "no file in 'images' matches any more, and the state knows 8 files"),
+        (lose_the_folder, "'images' does not exist, and the state knows 8 files under it"),
+        (mistype_the_glob, "no file in 'images' matches any more"),
+        (exclude_too_much, "would lose 7 of 8 files, more than --max-delete allows"),
+        (ignore_too_much, "would lose 7 of 8 files"),
+        (take_the_wrong_manifest, "would lose 8 of 8 files"),
+        (take_a_manifest_without_sources, "would lose 8 of 8 files"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_a_mishap_is_stopped(full_world: World, mishap: Callable[[World], None], says: str) -> None:
+    mishap(full_world)
+    assert says in stopped(full_world)
+
+
+def test_a_saved_plan_does_not_pass_the_guard_either(full_world: World) -> None:
+    exclude_too_much(full_world)
+    full_world.good("plan", "--out", "the.plan", "manifest.yaml")
+    assert full_world.run("apply", "the.plan").code == 7
+    assert full_world.names() == NAMES
+    assert full_world.run("apply", "--max-delete", "100%", "the.plan").code == 0
+    assert full_world.names() == ["h.png"]
+
+
+def test_files_that_stopped_matching_are_named_as_such(full_world: World) -> None:
+    full_world.manifest({**PRUNED, "folders": [{"path": "images", "exclude": ["[ab].png"]}]})
+    plan = full_world.good("plan", "--json", "manifest.yaml").document
+    assert {(action["file"], action["reason"]) for action in plan["actions"]} == {
+        ("a.png", "filtered_out"),
+        ("b.png", "filtered_out"),
+    }
+    (note,) = [note for note in plan["warnings"] if note["code"] == "filtered_out"]
+    assert note["message"] == "2 files stand on disk and no pattern takes them any more: a.png, b.png"
+
+
+def test_pruning_asks_and_takes_no_more_than_is_allowed(full_world: World) -> None:
+    (full_world.folder / "images/a.png").unlink()
+    (full_world.folder / "images/b.png").unlink()
+    assert full_world.run("apply", "manifest.yaml").code == 7
+    assert "2 files would be trashed" in stopped(full_world, "--max-delete", "1")
+    assert "would lose 2 of 8 files" in stopped(full_world, "--max-delete", "20%")
+    full_world.talk.upload({"theirs.png": png(salt=b"theirs")}, "birds")
+    full_world.good("apply", "--auto-approve", "manifest.yaml")
+    assert full_world.names() == [*NAMES[2:], "theirs.png"]
+
+
+@pytest.mark.parametrize("limit", ["", "many", "-1", "101%", "x%", "1.5"])
+def test_what_is_no_limit_is_a_usage_error(full_world: World, limit: str) -> None:
+    assert full_world.run("apply", f"--max-delete={limit}", "manifest.yaml").code == 64
+
+
+def test_nothing_is_pruned_after_a_failure_in_the_collection(full_world: World) -> None:
+    (full_world.folder / "images/a.png").unlink()
+    full_world.write("images/new.png", png(salt=b"new"))
+    # The lake refuses the new file's metadata, though not the fields of the manifest as such.
+    full_world.manifest({**PRUNED, "file_metadata": ["metadata.json"]})
+    full_world.write("metadata.json", {"files": [{"file": "new.png", "metadata": {"x" * 5000: 1}}]})
+    done = full_world.run("apply", "--auto-approve", "manifest.yaml")
+    assert done.code != 0
+    assert "a.png" in full_world.names()
+
+
+def test_adopted_files_are_never_pruned(world: World) -> None:
+    world.pictures("a.png", "b.png", "c.png")
+    world.talk.upload({"a.png": (world.folder / "images/a.png").read_bytes()}, "birds")
+    world.manifest(PRUNED)
+    world.good("apply", "manifest.yaml")
+    (world.folder / "images/a.png").unlink()
+    done = world.good("apply", "--auto-approve", "manifest.yaml")
+    assert "it was adopted, so it is never pruned" in done.out
+    assert world.names() == ["a.png", "b.png", "c.png"]
+
+
+def test_prevent_destroy_stops_a_replacement_and_a_pruning(full_world: World) -> None:
+    full_world.manifest({**PRUNED, "prevent_destroy": True})
+    (full_world.folder / "images/a.png").unlink()
+    assert "'prevent_destroy' is set" in stopped(full_world)
+    full_world.pictures("a.png")
+    full_world.write("images/b.png", b"other bytes")
+    assert "'prevent_destroy' is set" in stopped(full_world)

@@ -1,0 +1,118 @@
+"""What a user does with the state: looking, copying, making it anew, dropping records, freeing the lock."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metalake_sync.state.lock import StateLock
+from tests.end_to_end.world import BIRDS, World, boxes
+
+STATE = ".metalake-sync/manifest.db"
+PEOPLE = [{"operation": "people", "kind": "human", "source": "people.json"}]
+
+
+@pytest.fixture
+def synced(world: World) -> World:
+    world.pictures("a.png", "b.png", "c.png")
+    world.write("people.json", boxes(a_png=[[1, 1, 2, 2]], b_png=[[0.5, 3.25, 4, 4]]))
+    world.manifest({**BIRDS, "annotations": PEOPLE, "metadata": {"City": "Rome"}})
+    world.good("apply", "manifest.yaml")
+    return world
+
+
+def test_the_state_is_shown_in_numbers_and_record_by_record(synced: World) -> None:
+    shown = synced.good("state", "show", "--json", "manifest.yaml").document
+    (row,) = shown["collections"]
+    assert (row["name"], row["files"], row["adopted"], row["sets"], shown["lock"]) == ("birds", 3, 0, 2, None)
+    records = synced.good("state", "show", "--json", "--target", "birds/a*", "manifest.yaml").document
+    assert [(one["file"], one["origin"], one["shapes"]) for one in records] == [("a.png", "uploaded", {"people": 1})]
+    assert "3 files" in synced.good("state", "show", "manifest.yaml").out
+
+
+def test_a_copy_is_whole_and_for_its_owner_alone(synced: World) -> None:
+    copy = synced.folder / "copy.db"
+    synced.good("state", "backup", "--to", "copy.db", "manifest.yaml")
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    shown = synced.good("state", "show", "--json", "--state", "copy.db", "manifest.yaml").document
+    assert shown["collections"][0]["files"] == 3
+    assert synced.run("state", "backup", "--to", "copy.db", "manifest.yaml").code == 64
+    made = synced.good("state", "backup", "--json", "manifest.yaml").document["copy"]
+    assert Path(made).parent.name == "backups"
+
+
+def test_a_rebuilt_state_sends_nothing_and_leaves_nothing_to_do(synced: World) -> None:
+    (synced.folder / STATE).write_bytes(b"junk" * 1000)
+    synced.lake.requests.clear()
+    done = synced.good("state", "rebuild", "manifest.yaml")
+    assert "3 files adopted" in done.out
+    assert synced.lake.requests.writes == 0
+    synced.lake.requests.clear()
+    assert synced.good("plan", "--json", "manifest.yaml").document["actions"] == []
+    assert "Nothing was sent" in synced.good("apply", "manifest.yaml").out
+    assert synced.lake.requests.writes == 0
+    assert len(list((synced.folder / ".metalake-sync/backups").glob("*set-aside*.db"))) == 1
+
+
+def test_a_rebuilt_state_knows_which_sets_are_not_as_the_manifest_wants_them(synced: World) -> None:
+    synced.write("people.json", boxes(a_png=[[1, 1, 2, 2]], b_png=[[9, 9, 4, 4]]))
+    synced.good("state", "rebuild", "manifest.yaml")
+    plan = synced.good("plan", "--json", "manifest.yaml").document
+    assert [(one["action"], one["file"]) for one in plan["actions"]] == [("annotate", "b.png")]
+
+
+def test_forgotten_files_are_met_anew_and_a_copy_is_kept(synced: World) -> None:
+    done = synced.good("state", "forget", "--json", "--target", "birds/[ab].png", "manifest.yaml").document
+    assert done["forgotten"] == 2
+    assert Path(done["copy"]).exists()
+    plan = synced.good("plan", "--json", "manifest.yaml").document
+    assert {(one["action"], one["file"]) for one in plan["actions"]} >= {("adopt", "a.png"), ("adopt", "b.png")}
+    assert synced.run("state", "forget", "--target", "nobody", "manifest.yaml").code == 64
+
+
+def test_a_lock_names_its_holder_and_is_broken_only_by_force(synced: World) -> None:
+    assert "Nobody holds the lock." in synced.good("state", "unlock", "manifest.yaml").out
+    with StateLock(synced.folder / STATE, command="apply birds.yaml"):
+        done = synced.run("state", "unlock", "manifest.yaml")
+        assert done.code == 11
+        assert "'apply birds.yaml' with pid" in done.err
+        assert "'apply birds.yaml'" in synced.good("state", "show", "--json", "manifest.yaml").document["lock"]
+        assert synced.run("apply", "manifest.yaml").code == 11
+        assert "Taken from 'apply birds.yaml'" in synced.good("state", "unlock", "--force", "manifest.yaml").out
+        synced.good("apply", "manifest.yaml")
+
+
+def test_a_state_of_an_older_version_is_copied_before_it_is_brought_up_to_date(synced: World) -> None:
+    """The state as the first version made it: without what the second migration added."""
+    path = synced.folder / STATE
+    with sqlite3.connect(path) as db:
+        for table, column in (
+            ("collections", "listed_count"),
+            ("collections", "listed_newest"),
+            ("collections", "looked_until"),
+            ("annotation_sets", "seen"),
+        ):
+            db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        db.execute("DELETE FROM _sqlite_migrations WHERE name = 'what_was_seen'")
+    db.close()
+    assert "Nothing to do" in synced.good("plan", "manifest.yaml").out
+    (copy,) = (synced.folder / ".metalake-sync/backups").glob("manifest-before-migration-*.db")
+    with sqlite3.connect(copy) as db:
+        columns = [row[1] for row in db.execute("PRAGMA table_info(collections)")]
+    db.close()
+    assert "listed_count" not in columns
+
+
+def test_commands_on_a_state_that_is_not_there_say_so(world: World) -> None:
+    world.manifest(BIRDS)
+    commands: list[list[Any]] = [["state", "show"], ["state", "backup"], ["history"]]
+    for command in commands:
+        done = world.run(*command, "manifest.yaml")
+        assert done.code == 64
+        assert "there is no state yet" in done.err
+    assert json.loads(world.run("history", "--json", "manifest.yaml").err)["exit_code"] == 64

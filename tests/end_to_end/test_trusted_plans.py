@@ -1,0 +1,374 @@
+"""Plans that can be trusted: what is replaced, taken over, renamed, saved, limited to a part, and told."""
+
+from __future__ import annotations
+
+import json
+import stat
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.world import BIRDS, World, boxes
+from tests.lake.talk import box, image_set, png
+
+PEOPLE = [{"operation": "people", "kind": "human", "source": "people.json"}]
+
+
+@pytest.fixture
+def synced(world: World) -> World:
+    """Three pictures with a Tag and boxes, applied."""
+    world.pictures("a.png", "b.png", "c.png")
+    world.write("people.json", boxes(a_png=[[1, 1, 2, 2]], b_png=[[3, 3, 4, 4], [5, 5, 2, 2]]))
+    world.manifest({**BIRDS, "annotations": PEOPLE, "metadata": {"City": "Rome", "Tags": ["ours"]}})
+    world.good("apply", "manifest.yaml")
+    return world
+
+
+def actions(plan: Any) -> list[tuple[str, str | None, str]]:
+    return [(action["action"], action.get("file"), action["reason"]) for action in plan["actions"]]
+
+
+def details(world: World, name: str, *fields: str) -> dict[str, Any]:
+    found: dict[str, Any] = world.talk.details(f"birds_{name}", *fields)
+    return found
+
+
+def set_metadata(world: World, name: str, **values: Any) -> None:
+    """A colleague edits a file's metadata in the web page."""
+    entry = {"file": f"birds_{name}", "metadata": values}
+    world.talk.asked("/api/client/metadata/uploadMetadataByJson", {"metadata": [entry]})
+
+
+def plan_in_full(world: World) -> Any:
+    return world.good("plan", "--json", "--refresh", "full", "manifest.yaml").document
+
+
+# Drift.
+
+
+def test_a_full_refresh_after_an_apply_finds_nothing(synced: World) -> None:
+    assert plan_in_full(synced)["actions"] == []
+    assert synced.run("drift", "--detailed-exitcode", "manifest.yaml").code == 0
+
+
+def test_a_full_refresh_asks_for_details_only_down_to_the_last_one(synced: World) -> None:
+    plan_in_full(synced)
+    set_metadata(synced, "b.png", Comment="seen")
+    synced.lake.requests.clear()
+    assert plan_in_full(synced)["actions"] == []
+    first = synced.lake.requests.of("item_details")
+    synced.pictures(*(f"{number}.png" for number in range(120)))
+    synced.good("apply", "manifest.yaml")
+    set_metadata(synced, "b.png", Comment="seen again")
+    plan_in_full(synced)
+    synced.lake.requests.clear()
+    assert plan_in_full(synced)["actions"] == []
+    assert (first, synced.lake.requests.of("item_details")) == (3, 100)
+
+
+def test_metadata_that_somebody_edited_is_found_in_full_and_set_right(synced: World) -> None:
+    set_metadata(synced, "a.png", City="Paris", Tags=["theirs"])
+    assert synced.good("plan", "--json", "manifest.yaml").document["actions"] == []
+    plan = plan_in_full(synced)
+    assert actions(plan) == [("update_metadata", "a.png", "drifted")]
+    assert plan["actions"][0]["changes"] == [
+        {"what": "Tags", "before": ["theirs"], "after": ["theirs", "ours"]},
+        {"what": "City", "before": "Paris", "after": "Rome"},
+    ]
+    drift = synced.run("drift", "--json", "--detailed-exitcode", "manifest.yaml")
+    assert (drift.code, actions(drift.document)) == (2, actions(plan))
+    synced.good("apply", "--refresh", "full", "manifest.yaml")
+    assert details(synced, "a.png", "City", "Tags")["City"] == "Rome"
+    assert details(synced, "a.png", "City", "Tags")["Tags"] == ["theirs", "ours"]
+    assert plan_in_full(synced)["actions"] == []
+
+
+def test_tags_of_others_are_drift_only_where_tags_are_exact(synced: World) -> None:
+    set_metadata(synced, "a.png", Tags=["ours", "theirs"])
+    assert plan_in_full(synced)["actions"] == []
+    exact = {**BIRDS, "annotations": PEOPLE, "metadata": {"City": "Rome", "Tags": ["ours"]}, "tags": "exact"}
+    synced.manifest(exact)
+    assert actions(plan_in_full(synced)) == [("update_metadata", "a.png", "drifted")]
+    synced.good("apply", "--refresh", "full", "manifest.yaml")
+    assert details(synced, "a.png", "Tags")["Tags"] == ["ours"]
+
+
+def test_the_head_of_a_collection_drifts_too(synced: World) -> None:
+    synced.talk.asked(
+        "/api/client/metadata/uploadMetadataByMetaObject",
+        {"collectionName": "birds", "objectType": 5, "metadata": {"City": "Oslo"}, "isApplyToAllFiles": False},
+    )
+    assert actions(plan_in_full(synced)) == [("update_metadata", None, "drifted")]
+    synced.good("apply", "--refresh", "full", "manifest.yaml")
+    assert plan_in_full(synced)["actions"] == []
+
+
+def test_shapes_that_somebody_drew_under_our_operation_are_found_and_redrawn(synced: World) -> None:
+    for drawn_before_the_first_look in (True, False):
+        if not drawn_before_the_first_look:
+            plan_in_full(synced)
+        synced.talk.annotate("people", [image_set("birds_b.png")])
+        plan = plan_in_full(synced)
+        assert actions(plan) == [("annotate", "b.png", "drifted")]
+        assert plan["actions"][0]["changes"] == [{"what": "shapes of people", "before": 0, "after": 2}]
+        synced.good("apply", "--refresh", "full", "manifest.yaml")
+        assert plan_in_full(synced)["actions"] == []
+
+
+def test_a_collection_that_is_as_it_was_is_not_listed(synced: World) -> None:
+    synced.good("plan", "manifest.yaml")
+    synced.lake.requests.clear()
+    plan = synced.good("plan", "--json", "manifest.yaml").document
+    assert plan["summary"]["unchanged"] == 3
+    assert synced.lake.requests.of("list_collection_items") == 1, "the newest file, and no more"
+    synced.talk.upload({"theirs.png": png(salt=b"theirs")}, "birds")
+    assert synced.good("plan", "--json", "manifest.yaml").document["summary"]["unmanaged"] == 1
+    assert synced.good("plan", "--json", "manifest.yaml").document["summary"]["unmanaged"] == 1
+
+
+# Replacing.
+
+
+def test_a_replacement_names_both_contents_and_keeps_the_tags_of_others(synced: World) -> None:
+    old = details(synced, "a.png", "id")["id"]
+    set_metadata(synced, "a.png", Tags=["ours", "theirs"])
+    synced.write("images/a.png", png(50, 30))
+    plan = synced.good("plan", "--json", "manifest.yaml").document
+    (replace,) = [action for action in plan["actions"] if action["action"] == "replace"]
+    assert (replace["lake_id"], [change["what"] for change in replace["changes"]]) == (old, ["content", "size"])
+    synced.good("apply", "--auto-approve", "manifest.yaml")
+    assert set(details(synced, "a.png", "Tags")["Tags"]) == {"ours", "theirs"}
+    assert details(synced, "a.png", "id")["id"] != old
+    assert plan_in_full(synced)["actions"] == []
+    rows = synced.good("history", "--json", "manifest.yaml").document[0]["actions"]
+    assert ("trash", old) in [(row["action"], row["before"]) for row in rows]
+
+
+def test_shapes_of_others_that_go_with_a_replaced_file_are_counted(synced: World) -> None:
+    drawn = [box("bird", 1, 1, 3, 3), box("bird", 2, 2, 3, 3)]
+    synced.talk.annotate("strangers", [image_set("birds_a.png", *drawn)])
+    synced.write("images/a.png", png(50, 30))
+    notes = synced.good("plan", "--json", "manifest.yaml").document["warnings"]
+    (lost,) = [note for note in notes if note["code"] == "sets_lost"]
+    assert (lost["where"], lost["message"]) == (
+        "birds/a.png", "loses 2 shapes that were not drawn by this manifest",
+    )  # fmt: skip
+
+
+def test_a_file_under_another_id_is_drift_and_put_right_once_approved(synced: World) -> None:
+    synced.talk.trash(objectIdList=[details(synced, "a.png", "id")["id"]], contentType=2)
+    synced.talk.upload({"a.png": png(salt=b"theirs")}, "birds")
+    plan = synced.good("plan", "--json", "manifest.yaml").document
+    assert ("replace", "a.png", "drifted") in actions(plan)
+    assert synced.run("apply", "manifest.yaml").code == 7
+    synced.good("apply", "--auto-approve", "manifest.yaml")
+    assert details(synced, "a.png", "fileSize")["fileSize"] == (synced.folder / "images/a.png").stat().st_size
+    assert plan_in_full(synced)["actions"] == []
+
+
+# Renames.
+
+
+def test_a_renamed_file_is_called_so_and_its_old_name_goes_where_pruning_is_on(synced: World) -> None:
+    (synced.folder / "images/c.png").rename(synced.folder / "images/d.png")
+    plan = synced.good("plan", "--json", "manifest.yaml").document
+    assert actions(plan) == [("upload", "d.png", "renamed")]
+    assert plan["actions"][0]["renamed_from"] == "c.png"
+    synced.manifest({**BIRDS, "annotations": PEOPLE, "metadata": {"City": "Rome", "Tags": ["ours"]}, "prune": True})
+    assert actions(synced.good("plan", "--json", "manifest.yaml").document) == [
+        ("upload", "d.png", "renamed"),
+        ("trash", "c.png", "renamed"),
+    ]
+    synced.good("apply", "--auto-approve", "manifest.yaml")
+    assert synced.names() == ["a.png", "b.png", "d.png"]
+
+
+# Taking over.
+
+
+def test_import_takes_over_what_matches_and_sends_nothing(world: World) -> None:
+    world.pictures("a.png", "b.png", "c.png")
+    content = {name: (world.folder / "images" / name).read_bytes() for name in ("a.png", "b.png")}
+    world.talk.upload({**content, "b.png": b"other size"}, "birds")
+    world.manifest({**BIRDS, "metadata": {"City": "Rome"}})
+    world.lake.requests.clear()
+    done = world.good("import", "manifest.yaml")
+    assert "1 file adopted" in done.out
+    assert "has other metadata in the lake ('City')" in done.out
+    assert "b.png: is in the lake with 10 bytes" in done.out
+    assert world.lake.requests.writes == 0
+    plan = world.good("plan", "--json", "manifest.yaml").document
+    assert [action for action in actions(plan) if action[1]] == [("upload", "c.png", "new")]
+
+
+def test_metadata_of_files_that_were_there_is_written_with_override_and_only_where_it_differs(world: World) -> None:
+    world.pictures("a.png", "b.png")
+    world.talk.upload({n: (world.folder / "images" / n).read_bytes() for n in ("a.png", "b.png")}, "birds")
+    set_metadata(world, "a.png", City="Rome")
+    world.manifest({**BIRDS, "metadata": {"City": "Rome"}, "metadata_override": True})
+    plan = world.good("plan", "--json", "manifest.yaml").document
+    assert actions(plan) == [
+        ("update_metadata", None, "metadata_changed"),
+        ("adopt", "a.png", "already_in_lake"),
+        ("adopt", "b.png", "already_in_lake"),
+        ("update_metadata", "b.png", "already_in_lake"),
+    ]
+    world.good("apply", "manifest.yaml")
+    assert details(world, "b.png", "City")["City"] == "Rome"
+    assert plan_in_full(world)["actions"] == []
+
+
+def test_a_manifest_is_written_from_what_the_lake_has(world: World) -> None:
+    world.talk.upload({"a.png": png()}, "my birds")
+    assert "Wrote found.yaml with 1 collections." in world.good("import", "--emit", "found.yaml").out
+    world.pictures("a.png", folder="my_birds")
+    world.write("my_birds/a.png", png())
+    assert "1 file adopted" in world.good("apply", "found.yaml").out
+    world.talk.upload({"b.png": png()}, "others")
+    printed = world.good("import", "--emit", "found.yaml").out
+    assert "others" in printed
+    assert "my birds" not in printed
+
+
+# Saved plans.
+
+
+def test_a_saved_plan_is_shown_and_carried_out_without_asking(synced: World) -> None:
+    synced.write("images/a.png", png(50, 30))
+    synced.good("plan", "--out", "the.plan", "manifest.yaml")
+    plan_file = synced.folder / "the.plan"
+    assert stat.S_IMODE(plan_file.stat().st_mode) == 0o600
+    assert "secret_of_tests" not in plan_file.read_text()
+    assert "key_of_tests" not in plan_file.read_text()
+    assert "content changed" in synced.good("show", "the.plan").out
+    assert synced.good("show", "--json", "the.plan").document["summary"]["replace"] == 1
+    # What comes up later waits for the next plan.
+    synced.pictures("later.png")
+    assert "1 file replaced" in synced.good("apply", "the.plan").out
+    assert "later.png" not in synced.names()
+
+
+@pytest.mark.parametrize("moved", ["file", "lake", "manifest", "state"])
+def test_a_stale_plan_is_refused_with_what_moved(synced: World, moved: str) -> None:
+    synced.write("images/a.png", png(50, 30))
+    synced.pictures("d.png")
+    synced.good("plan", "--out", "the.plan", "manifest.yaml")
+    match moved:
+        case "file":
+            synced.write("images/d.png", b"longer than it was, by far" * 100)
+        case "lake":
+            synced.talk.trash(objectIdList=[details(synced, "a.png", "id")["id"]], contentType=2)
+        case "manifest":
+            synced.manifest({**BIRDS, "annotations": PEOPLE, "metadata": {"City": "Oslo"}})
+        case "state":
+            synced.good("apply", "--target", "birds/d.png", "manifest.yaml")
+    before = synced.names()
+    synced.lake.requests.clear()
+    done = synced.run("apply", "the.plan")
+    assert done.code == 7
+    assert "the plan is stale" in done.err
+    says = {"file": "size ", "lake": "no longer due", "manifest": "manifest has changed", "state": "another run"}
+    assert says[moved] in done.err
+    assert (synced.names(), synced.lake.requests.writes) == (before, 0)
+
+
+def test_junk_is_no_plan(world: World) -> None:
+    world.write("the.plan", '{"kind":"metalake-sync plan"}')
+    assert world.run("show", "the.plan").code == 64
+    assert world.run("apply", "the.plan").code == 64
+
+
+# Parts.
+
+
+def test_a_target_is_a_collection_or_some_of_its_files(world: World) -> None:
+    world.pictures("a1.png", "a2.png", "b1.png")
+    world.pictures("x.png", folder="beasts")
+    beasts = {"name": "beasts", "type": "image", "folders": [{"path": "beasts"}]}
+    world.manifest(BIRDS, beasts)
+    world.good("apply", "--target", "birds/a*.png", "manifest.yaml")
+    assert world.names() == ["a1.png", "a2.png"]
+    world.good("apply", "--target", "birds", "--target", "beasts", "manifest.yaml")
+    assert (world.names(), world.names("beasts")) == (["a1.png", "a2.png", "b1.png"], ["x.png"])
+    done = world.run("plan", "--target", "bird", "manifest.yaml")
+    assert done.code == 64
+    assert "names no collection" in done.err
+
+
+# What is told.
+
+
+def test_explain_tells_rule_record_lake_and_what_follows(synced: World) -> None:
+    synced.write("images/a.png", png(50, 30))
+    synced.write("images/.metalakeignore", "c*\n")
+    told = synced.good("plan", "--explain", "images/a.png", "manifest.yaml").out
+    assert "taken: every file of type 'image' is taken" in told
+    assert "recorded  uploaded" in told
+    assert "follows   -/+ images/a.png  content changed" in told
+    (one,) = synced.good("plan", "--json", "--explain", "images/c.png", "manifest.yaml").document
+    assert "a .metalakeignore file leaves it out" in one["rules"][0]
+    assert one["recorded"]["origin"] == "uploaded"
+    assert one["lake"]["City"] == "Rome"
+    assert synced.run("plan", "--explain", "nobody.png", "manifest.yaml").code == 64
+
+
+@pytest.mark.parametrize(
+    ("folder", "path", "why"),
+    [
+        ({"include": ["*.png"]}, "x.jpg", "no include pattern takes it ('*.png')"),
+        ({"include": ["*.png"]}, "x.png", "include pattern '*.png' takes it"),
+        ({"exclude": ["x*"]}, "x.png", "exclude pattern 'x*' leaves it out"),
+        ({"exclude": ["sub/"]}, "sub/x.png", "exclude pattern 'sub/' leaves out the folder 'sub'"),
+        ({"recursive": False}, "sub/x.png", "'recursive' is false"),
+        ({}, "x.txt", "its ending is none of type 'image'"),
+        ({}, ".git/x.png", "what is in '.git' is never taken"),
+    ],
+)
+def test_explain_names_the_rule(world: World, folder: dict[str, Any], path: str, why: str) -> None:
+    world.write(f"images/{path}", png())
+    world.manifest({"name": "birds", "type": "image", "folders": [{"path": "images", **folder}]})
+    told = world.good("plan", "--refresh", "none", "--explain", f"images/{path}", "manifest.yaml").out
+    assert why in told
+
+
+def test_a_plan_as_markdown_is_a_table_that_names_can_not_break(world: World) -> None:
+    world.pictures("a|b<i>.png")
+    world.manifest(BIRDS)
+    text = world.good("plan", "--markdown", "manifest.yaml").out
+    assert text.startswith("### metalake-sync plan: manifest.yaml")
+    assert "| `+` | images/a\\|b&lt;i&gt;.png | new, " in text
+
+
+# Checking and history.
+
+
+def test_check_finds_what_is_missing_and_other_bytes(synced: World) -> None:
+    assert "3 files checked: 0 wrong." in synced.good("check", "manifest.yaml").out
+    assert "3 files checked, " in synced.good("check", "--download", "manifest.yaml").out
+    synced.talk.trash(objectIdList=[details(synced, "a.png", "id")["id"]], contentType=2)
+    for blob in (synced.folder.parent / "lake").rglob("*"):
+        if blob.is_file() and blob.read_bytes() == (synced.folder / "images/b.png").read_bytes():
+            blob.write_bytes(b"x" * blob.stat().st_size)
+    done = synced.run("check", "--download", "--json", "manifest.yaml")
+    assert done.code == 1
+    assert {(one["file"], one["problem"]) for one in done.document["mismatches"]} == {
+        ("a.png", "is not in the lake"),
+        ("b.png", "has other bytes in the lake than were recorded"),
+    }
+    assert synced.run("check", "--detailed-exitcode", "manifest.yaml").code == 2
+
+
+def test_history_shows_each_run_with_its_actions(synced: World) -> None:
+    runs = synced.good("history", "--json", "manifest.yaml").document
+    assert [run["outcome"] for run in runs] == ["done"]
+    told = synced.good("history", "--run", runs[0]["id"], "manifest.yaml").out
+    assert "upload             birds/a.png  new" in told
+    assert synced.run("history", "--run", "nobody", "manifest.yaml").code == 64
+
+
+def test_json_of_a_plan_is_valid_json_with_the_values_that_differ(synced: World) -> None:
+    synced.manifest({**BIRDS, "annotations": PEOPLE, "metadata": {"City": "Rome", "Tags": ["ours", "more"]}})
+    plan = json.loads(synced.good("plan", "--json", "manifest.yaml").out)
+    changes = [action["changes"] for action in plan["actions"]]
+    assert changes == [[{"what": "Tags", "before": ["ours"], "after": ["ours", "more"]}]] * 4
+    assert "Tags: [ours] → [ours, more]" in synced.good("plan", "manifest.yaml").out
