@@ -1,3 +1,22 @@
-"""Declarative sync of files, metadata and annotations into a LayerNext MetaLake."""
+"""Declarative sync of files, metadata and annotations into a LayerNext MetaLake.
+
+`from metalake_sync import MetaLake` is the Python API; it is loaded when it is asked for, because the command line's
+`--version` is expected at once.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from metalake_sync.api import AnnotationSource, ItemFilter, ItemSort, MetaLake, Progress, SomeFailed
 
 __version__ = "0.1.0"
+
+__all__ = ["AnnotationSource", "ItemFilter", "ItemSort", "MetaLake", "Progress", "SomeFailed", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        from metalake_sync import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,10 +15,13 @@ from metalake_sync.core.actions import (
     AdoptFile,
     Annotate,
     CreateCollection,
+    DownloadAnnotations,
+    DownloadFile,
     Reason,
     RemoveAnnotations,
     ReplaceFile,
     TrashFile,
+    TrashMatched,
     UpdateFileMetadata,
     UpdateHead,
     UploadFile,
@@ -73,10 +76,10 @@ class ChangeDocument(Document):
 
 
 class ActionDocument(Document):
-    """One action. `file`: the name in the collection; absent for the collection's own head. `path`: from the manifest's
-    folder. `bytes`: to be sent. `operation` and `shapes`: of an annotation set. `changes`: the values behind a reason.
-    `renamed_from`: the lake has the same bytes under that name. `lake_id`: of what is replaced, adopted or trashed.
-    """
+    """One action. `collection`: '*' is the whole lake. `file`: the name in the collection; absent for the collection's
+    own head, and for the annotations of a download. `path`: from the manifest's folder. `bytes`: to be sent.
+    `operation` and `shapes`: of an annotation set. `changes`: the values behind a reason. `renamed_from`: the lake has
+    the same bytes under that name. `lake_id`: of what is replaced, adopted, trashed or downloaded."""
 
     action: ActionName
     collection: str
@@ -271,6 +274,12 @@ def _fields(action: Action) -> dict[str, Any]:
             fields |= {"lake_id": action.recorded.lake_id}
         case Annotate() | RemoveAnnotations():
             fields |= {"operation": action.annotations.operation, "shapes": action.annotations.shape_count}
+        case TrashMatched():
+            fields |= {"lake_id": action.file.lake_id}
+        case DownloadFile():
+            fields |= {"path": _text(action.path), "lake_id": action.file.lake_id}
+        case DownloadAnnotations():
+            fields |= {"path": _text(action.path)}
         case CreateCollection() | UpdateHead():
             pass
         case _:

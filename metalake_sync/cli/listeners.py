@@ -23,6 +23,7 @@ from metalake_sync.core.events import (
     Progress,
     Resumed,
     RunFinished,
+    SessionOpened,
 )
 from metalake_sync.core.wording import file_name
 
@@ -51,7 +52,7 @@ class JsonListener:
     def __call__(self, event: Event) -> None:
         from metalake_sync.cli.documents import event_document
 
-        if isinstance(event, Observing):
+        if isinstance(event, Observing | SessionOpened):
             return
         if isinstance(event, Progress):
             if time.monotonic() < self._next_progress:
@@ -100,7 +101,7 @@ class TextListener:
             case RunFinished():
                 self._display.clear()
                 click.echo(outcome(event))
-            case ActionDone():
+            case ActionDone() | SessionOpened():
                 pass
 
     def pause(self) -> None:
@@ -123,6 +124,7 @@ def outcome(event: RunFinished) -> str:
             (done.update_metadata, count(done.update_metadata, "metadata update")),
             (done.annotate, count(done.annotate, "annotation set") + " sent"),
             (done.remove_annotations, count(done.remove_annotations, "annotation set") + " cleared"),
+            (done.download, count(done.download, "file") + " downloaded"),
             (done.trash, count(done.trash, "file") + " trashed"),
         )
         if number

@@ -29,8 +29,16 @@ COMMANDS = {
     "import": "Take over what is in the lake already.",
     "history": "Show past runs, with what each changed.",
     "state": "Look at the local state, copy it, make it anew, or mend it.",
+    "pull": "Bring what the lake has into local folders.",
     "status": "Show what is synced, pending and failed.",
     "schema": "Print the JSON Schema of the manifest, the plan or the events.",
+    "item": "List, count, describe and download items.",
+    "collection": "Create, describe, list, upload and download collections.",
+    "metadata": "Write metadata of collections and files that are in the lake.",
+    "annotations": "Write and remove annotations of images that are in the lake.",
+    "trash": "Put items or collections into the lake's trash.",
+    "url": "Print a signed URL that reads a file.",
+    "job": "Ask about a job of the lake, or wait for it.",
     "lake": "Run the embedded lake as a server of its own.",
 }
 

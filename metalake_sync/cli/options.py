@@ -98,16 +98,8 @@ _MANIFEST_FLAGS = (
     click.argument("manifest", metavar="MANIFEST"),
 )
 
-_RUN_FLAGS = (
-    option(
-        "--refresh",
-        type=click.Choice(["none", "list", "full"]),
-        default="list",
-        show_default=True,
-        help="Trust the records; ask the lake what it has; or compare sizes, metadata and shapes, too.",
-    ),
-    option("--target", multiple=True, metavar="COLLECTION[/GLOB]", help="Only this part; may be repeated."),
-    option("--checksum", is_flag=True, help="Hash every file, whatever its size and times say."),
+# How hard a lake is worked on: those who speak to one without a plan take these alone.
+EFFORT_FLAGS = (
     option(
         "--parallelism",
         type=click.IntRange(1, 1024),
@@ -124,18 +116,31 @@ _RUN_FLAGS = (
     ),
 )
 
+_RUN_FLAGS = (
+    option(
+        "--refresh",
+        type=click.Choice(["none", "list", "full"]),
+        default="list",
+        show_default=True,
+        help="Trust the records; ask the lake what it has; or compare sizes, metadata and shapes, too.",
+    ),
+    option("--target", multiple=True, metavar="COLLECTION[/GLOB]", help="Only this part; may be repeated."),
+    option("--checksum", is_flag=True, help="Hash every file, whatever its size and times say."),
+    *EFFORT_FLAGS,
+)
+
 
 def takes_manifest(command: CommandT) -> CommandT:
     """Give a command MANIFEST and the flags around it, as its first argument. Stands above `observes`."""
-    return _gathered(command, _MANIFEST_FLAGS, ManifestFlags)
+    return gathered(command, _MANIFEST_FLAGS, ManifestFlags)
 
 
 def observes(command: CommandT) -> CommandT:
     """Give a command the flags of a run, as one argument."""
-    return _gathered(command, _RUN_FLAGS, RunFlags)
+    return gathered(command, _RUN_FLAGS, RunFlags)
 
 
-def _gathered(command: CommandT, flags: tuple[Callable[[Any], Any], ...], into: type[Any]) -> CommandT:
+def gathered(command: CommandT, flags: tuple[Callable[[Any], Any], ...], into: type[Any]) -> CommandT:
     """Decorate with flags, and hand them on as one object in front of what the command gets anyway."""
     names = [field.name for field in fields(into)]
 

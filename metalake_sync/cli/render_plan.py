@@ -18,6 +18,7 @@ from metalake_sync.cli.documents import ActionDocument, ChangeDocument, PlanDocu
 from metalake_sync.cli.wording import count, shown, size
 from metalake_sync.core.changes import CONTENT, LAKE_ID, SIZE
 from metalake_sync.core.notes import REFUSALS, Note
+from metalake_sync.core.selection import WHOLE_LAKE
 
 LINES_SHOWN = 10
 """How many lines of one sign a collection shows unless all are asked for."""
@@ -50,7 +51,8 @@ class Line:
 def render_plan(plan: PlanDocument, *, all_lines: bool) -> Iterator[str]:
     """The lines of a plan, coloured; whoever prints them strips colours where there is no terminal."""
     for (name, kind), actions in groupby(plan.actions, key=lambda action: (action.collection, action.type)):
-        yield click.style(f"{shown(name)} ({kind})", bold=True)
+        place = "the whole lake" if name == WHOLE_LAKE else shown(name)
+        yield click.style(f"{place} ({kind})", bold=True)
         yield from _grouped(list(plan_lines(list(actions))), all_lines)
         yield ""
     yield from _warnings(plan.warnings, all_lines)

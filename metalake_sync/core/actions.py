@@ -134,6 +134,35 @@ class TrashFile:
 
 
 @dataclass(frozen=True, slots=True)
+class TrashMatched:
+    """Put a file into the lake's trash because a trash rule means it, whoever uploaded it."""
+
+    collection: CollectionKey
+    file: RemoteFile
+    reason: Reason = Reason.REQUESTED
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadFile:
+    """Fetch the lake's file. `path`: where it goes, from the manifest's folder."""
+
+    collection: CollectionKey
+    file: RemoteFile
+    path: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadAnnotations:
+    """Write the annotations of a download anew. `images`: how many entries they have."""
+
+    collection: CollectionKey
+    path: str
+    images: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
 class Rerecord:
     """Only our records move: nothing is sent. `local`: another path, or a touched file with the same bytes.
     `metadata`: a field left that can't be removed in the lake."""
@@ -170,6 +199,9 @@ Action: TypeAlias = (
     | Annotate
     | RemoveAnnotations
     | TrashFile
+    | TrashMatched
+    | DownloadFile
+    | DownloadAnnotations
 )
 """What a user sees in a plan."""
 

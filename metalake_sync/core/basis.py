@@ -14,9 +14,12 @@ from metalake_sync.core.actions import (
     AdoptFile,
     Annotate,
     CreateCollection,
+    DownloadAnnotations,
+    DownloadFile,
     RemoveAnnotations,
     ReplaceFile,
     TrashFile,
+    TrashMatched,
     UpdateFileMetadata,
     UpdateHead,
     UploadFile,
@@ -56,6 +59,8 @@ class Approved:
 
 def key_of(action: Action) -> ActionKey:
     operation = action.annotations.operation if isinstance(action, Annotate | RemoveAnnotations) else None
+    if isinstance(action, DownloadFile | DownloadAnnotations):
+        operation = action.path  # the same file may go into several folders
     key = action.collection
     return ActionKey(action_name(action), key.type.value, key.name, file_name(action), operation)
 
@@ -79,6 +84,10 @@ def basis_of(action: Action) -> Basis:
             return {"shapes": action.annotations.shape_count, "annotations": action.annotations.digest}
         case TrashFile():
             return {"lake id": action.recorded.lake_id}
+        case TrashMatched() | DownloadFile():
+            return {"lake id": action.file.lake_id}
+        case DownloadAnnotations():
+            return {"images": action.images}
         case _:
             assert_never(action)
 

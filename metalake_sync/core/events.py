@@ -39,6 +39,14 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionOpened:
+    """An upload session was opened. `job_id`: the lake's job that takes its files in."""
+
+    collection: str
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ActionDone:
     """The lake confirmed it, and it is recorded."""
 
@@ -75,6 +83,6 @@ class RunFinished:
     seconds: float
 
 
-Event: TypeAlias = Observing | PlanMade | Progress | ActionDone | ActionFailed | Resumed | RunFinished
+Event: TypeAlias = Observing | PlanMade | Progress | SessionOpened | ActionDone | ActionFailed | Resumed | RunFinished
 
 EventSink: TypeAlias = Callable[[Event], None]

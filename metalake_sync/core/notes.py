@@ -28,6 +28,8 @@ class NoteCode(enum.StrEnum):
     SOURCE_NOTE = "source_note"
     LITERAL_SECRET = "literal_secret"  # noqa: S105
     DUPLICATE_IN_LAKE = "duplicate_in_lake"
+    DOWNLOAD_WITHOUT_COLLECTION = "download_without_collection"
+    LAKE_NOT_ASKED = "lake_not_asked"
     NEW_LABEL = "new_label"
     MANIFEST = "manifest"
 

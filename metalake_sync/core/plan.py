@@ -15,20 +15,25 @@ from metalake_sync.core.actions import (
     Annotate,
     Bookkeeping,
     CreateCollection,
+    DownloadAnnotations,
+    DownloadFile,
     Forget,
     RemoveAnnotations,
     ReplaceFile,
     Rerecord,
     RerecordHead,
     TrashFile,
+    TrashMatched,
     UpdateFileMetadata,
     UpdateHead,
     UploadFile,
 )
 from metalake_sync.core.diff import Verdict
+from metalake_sync.core.downloads import DownloadPlan
 from metalake_sync.core.facts import CollectionKey, CollectionPolicy
 from metalake_sync.core.metadata import NO_METADATA, MetadataSet
 from metalake_sync.core.notes import REFUSALS, Note, NoteCode
+from metalake_sync.core.selection import ItemSelection
 
 
 @dataclass(slots=True)
@@ -67,8 +72,10 @@ class Summary:
                 self.annotate += 1
             case RemoveAnnotations():
                 self.remove_annotations += 1
-            case TrashFile():
+            case TrashFile() | TrashMatched():
                 self.trash += 1
+            case DownloadFile() | DownloadAnnotations():
+                self.download += 1
             case _:
                 assert_never(action)
 
@@ -149,6 +156,8 @@ class CollectionPlan:
                 self.annotations.append(action)
             case TrashFile():
                 self.trash.append(action)
+            case TrashMatched() | DownloadFile() | DownloadAnnotations():
+                raise AssertionError("no verdict on a file holds what is asked for beside the collections")
             case _:
                 assert_never(action)
 
@@ -182,23 +191,40 @@ class CollectionPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class TrashRulePlan:
+    """The work of one trash rule: the items that matched when the plan was made, and no others."""
+
+    selection: ItemSelection
+    items: tuple[TrashMatched, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that an apply would do. `state_serial` names the state that it was made from."""
+    """Everything that an apply would do. `state_serial` names the state that it was made from. Downloads come after the
+    collections, trash rules after everything."""
 
     manifest: str
     state_serial: int
     collections: tuple[CollectionPlan, ...]
     notes: tuple[Note, ...] = ()
+    downloads: tuple[DownloadPlan, ...] = ()
+    trash_rules: tuple[TrashRulePlan, ...] = ()
 
     def actions(self) -> Iterator[Action]:
         for collection in self.collections:
             yield from collection.actions()
+        for download in self.downloads:
+            yield from download.files
+            yield from download.annotations
+        for rule in self.trash_rules:
+            yield from rule.items
 
     def summary(self) -> Summary:
         summary = Summary()
         for collection in self.collections:
             summary.unchanged += collection.unchanged
             summary.unmanaged += collection.unmanaged
+        summary.unchanged += sum(download.unchanged for download in self.downloads)
         for action in self.actions():
             summary.count(action)
         return summary
@@ -209,9 +235,18 @@ class Plan:
         return next(self.actions(), None) is None
 
     @property
+    def bookkeeping(self) -> bool:
+        """True when the records move even where nothing is sent."""
+        return any(collection.bookkeeping for collection in self.collections) or any(
+            download.adopted for download in self.downloads
+        )
+
+    @property
     def destructive(self) -> bool:
         """True when something would be trashed, replaced or removed: that needs approval."""
-        return any(isinstance(action, TrashFile | ReplaceFile | RemoveAnnotations) for action in self.actions())
+        return any(
+            isinstance(action, TrashFile | TrashMatched | ReplaceFile | RemoveAnnotations) for action in self.actions()
+        )
 
     @property
     def refusals(self) -> tuple[Note, ...]:

@@ -9,13 +9,17 @@ from metalake_sync.core.actions import (
     AdoptFile,
     Annotate,
     CreateCollection,
+    DownloadAnnotations,
+    DownloadFile,
     RemoveAnnotations,
     ReplaceFile,
     TrashFile,
+    TrashMatched,
     UpdateFileMetadata,
     UpdateHead,
     UploadFile,
 )
+from metalake_sync.core.selection import WHOLE_LAKE
 
 
 def action_name(action: Action) -> str:
@@ -35,8 +39,10 @@ def action_name(action: Action) -> str:
             return "annotate"
         case RemoveAnnotations():
             return "remove_annotations"
-        case TrashFile():
+        case TrashFile() | TrashMatched():
             return "trash"
+        case DownloadFile() | DownloadAnnotations():
+            return "download"
         case _:
             assert_never(action)
 
@@ -44,7 +50,7 @@ def action_name(action: Action) -> str:
 def file_name(action: Action) -> str | None:
     """The file that an action is about, or None for the collection itself."""
     match action:
-        case CreateCollection() | UpdateHead():
+        case CreateCollection() | UpdateHead() | DownloadAnnotations():
             return None
         case UploadFile() | ReplaceFile() | AdoptFile() | UpdateFileMetadata():
             return action.file.name
@@ -52,5 +58,8 @@ def file_name(action: Action) -> str | None:
             return action.name
         case TrashFile():
             return action.recorded.name
+        case TrashMatched() | DownloadFile():
+            # In the whole lake only the unique name says which file is meant.
+            return action.file.unique_name if action.collection.name == WHOLE_LAKE else action.file.name
         case _:
             assert_never(action)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from metalake_sync.manifest import LoadedManifest, resolve_credentials
+from metalake_sync.manifest import Credentials, LoadedManifest, resolve_credentials
 from metalake_sync.remote.address import LakeAddress
 
 EMBEDDED = "embedded:"
@@ -34,19 +34,24 @@ class ReachedLake:
 def reach_lake(manifest: LoadedManifest) -> Iterator[ReachedLake]:
     """Give the lake's address; start the embedded lake if the manifest asks for it, and stop it in the end."""
     url = manifest.model.remote.url
-    credentials = resolve_credentials(manifest)
-    identity = lake_identity(manifest)
+    with open_lake(url, resolve_credentials(manifest), manifest.base_dir) as address:
+        yield ReachedLake(address, lake_identity(manifest))
+
+
+@contextlib.contextmanager
+def open_lake(url: str, credentials: Credentials | None, base_dir: Path) -> Iterator[LakeAddress]:
+    """The address behind `https://…`, or behind `embedded:DIR`, whose lake runs while the block lasts; it alone can do
+    without credentials."""
     if not url.startswith(EMBEDDED):
-        assert credentials is not None, "the manifest's models demand credentials for a lake that is not embedded"
-        yield ReachedLake(LakeAddress(url, credentials.api_key, credentials.secret), identity)
+        assert credentials is not None, "every lake that is not embedded has credentials"
+        yield LakeAddress(url, credentials.api_key, credentials.secret)
         return
     from metalake_sync.lake import EmbeddedLake, LakeSettings
 
     api_key = credentials.api_key if credentials else secrets.token_hex(16)
     secret = credentials.secret if credentials else secrets.token_hex(32)
-    folder = embedded_folder(manifest.base_dir, url)
-    with EmbeddedLake(LakeSettings(folder, api_key=api_key, secret=secret)) as lake:
-        yield ReachedLake(LakeAddress(lake.url, api_key, secret), identity)
+    with EmbeddedLake(LakeSettings(embedded_folder(base_dir, url), api_key=api_key, secret=secret)) as lake:
+        yield LakeAddress(lake.url, api_key, secret)
 
 
 def embedded_folder(base_dir: Path, url: str) -> Path:

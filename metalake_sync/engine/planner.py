@@ -11,15 +11,18 @@ from dataclasses import dataclass, field
 
 from metalake_sync.core.diff import CollectionRules, compare_head
 from metalake_sync.core.diff_sets import OperationPolicy
+from metalake_sync.core.downloads import DownloadPlan
 from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.facts import CollectionKey, MediaType, RecordedCollection
 from metalake_sync.core.guards import too_many_deletes
 from metalake_sync.core.metadata import TAGS, MetadataValues
 from metalake_sync.core.notes import Note, NoteCode
-from metalake_sync.core.plan import CollectionPlan, Plan
+from metalake_sync.core.plan import CollectionPlan, Plan, TrashRulePlan
 from metalake_sync.core.targets import Target, keep_targets, parse_target
 from metalake_sync.engine.close_look import CloseLook
 from metalake_sync.engine.desired import DesiredCollection, open_collection
+from metalake_sync.engine.downloads.plan import DownloadObserver
+from metalake_sync.engine.downloads.wishes import check_formats, download_wishes, trash_selections
 from metalake_sync.engine.judge import Judge
 from metalake_sync.engine.lake_view import LakeView, view_lake
 from metalake_sync.engine.loose_ends import loose_ends
@@ -56,7 +59,8 @@ class PlannedRun:
 @dataclass(slots=True)
 class Planner:
     """`client` is None where the lake is not to be asked (`--refresh none`). `lake`: what the state calls it.
-    `looked_at_ns`: when looking began, in nanoseconds since the epoch."""
+    `looked_at_ns`: when looking began, in nanoseconds since the epoch. `downloads_only`: collections and trash rules
+    are not looked at."""
 
     manifest: LoadedManifest
     state: StateStore
@@ -65,11 +69,17 @@ class Planner:
     options: RunOptions
     emit: EventSink
     looked_at_ns: int
+    downloads_only: bool = False
     _notes: list[Note] = field(default_factory=list)
     _unreadable: int = 0
 
     def plan(self) -> PlannedRun:
         """Observe everything and compare. Raises ManifestErrors, GuardStopped, and what the lake raises."""
+        if self.downloads_only:
+            downloads, _ = self._beside_collections()
+            return PlannedRun(
+                Plan(self.manifest.source, self.state.serial, (), tuple(self._notes), downloads), {}, self._unreadable
+            )
         recorded = self.state.records.collections(self.lake)
         targets = chosen_targets(self.manifest, self.options)
         desired: dict[CollectionKey, DesiredCollection] = {}
@@ -91,9 +101,11 @@ class Planner:
         for key in recorded.keys() - desired.keys():
             note = "is no longer in the manifest; what was put there stays in the lake"
             self._notes.append(Note(NoteCode.COLLECTION_LEFT, note, key.name))
+        downloads, trash_rules = self._beside_collections()
         notes = [Note(NoteCode.MANIFEST, warning.message, str(warning.where)) for warning in self.manifest.warnings]
         guarded = too_many_deletes(plans, self.options.max_delete)
-        plan = Plan(self.manifest.source, self.state.serial, tuple(plans), (*notes, *self._notes, *guarded))
+        notes += [*self._notes, *guarded]
+        plan = Plan(self.manifest.source, self.state.serial, tuple(plans), tuple(notes), downloads, trash_rules)
         return PlannedRun(plan, desired, self._unreadable)
 
     # One collection.
@@ -217,6 +229,28 @@ class Planner:
                     where=index.declared_at,
                     remedy="Check the source. If all are meant to be cleared, take the operation out of the manifest.",
                 )
+
+    # Downloads and trash rules.
+
+    def _beside_collections(self) -> tuple[tuple[DownloadPlan, ...], tuple[TrashRulePlan, ...]]:
+        model = self.manifest.model
+        if self.options.targets or not (model.downloads or model.trash):
+            return (), ()
+        check_formats(self.manifest)
+        if self.client is None:
+            message = "downloads and trash rules are left out, because the lake is not asked"
+            self._notes.append(Note(NoteCode.LAKE_NOT_ASKED, message, self.manifest.source))
+            return (), ()
+        observer = DownloadObserver(self.client, self.state.downloads, self.lake, self.manifest.base_dir, self.emit)
+        downloads = tuple(observer.plan(wish) for wish in download_wishes(self.manifest, self.client))
+        for download in downloads:
+            if download.missing:
+                message = f"the lake has no collection '{download.wish.key}' to download yet"
+                self._notes.append(Note(NoteCode.DOWNLOAD_WITHOUT_COLLECTION, message, download.wish.declared_at))
+        if self.downloads_only:
+            return downloads, ()
+        rules = tuple(observer.plan_trash(selection) for selection in trash_selections(self.manifest, self.client))
+        return downloads, rules
 
     def _warn_of_shapes(self, plan: CollectionPlan, recorded: tuple[int, RecordedCollection] | None) -> None:
         """Say which shapes of others go with the files that are replaced or trashed."""

@@ -10,7 +10,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,7 @@ from metalake_sync.core.notes import GUARDS
 from metalake_sync.core.plan import Plan
 from metalake_sync.core.targets import keep_only
 from metalake_sync.engine.execute.recorder import Recorder
-from metalake_sync.engine.lake_access import lake_identity, reach_lake
+from metalake_sync.engine.lake_access import ReachedLake, lake_identity, reach_lake
 from metalake_sync.engine.metadata_check import ask_lake_about_metadata
 from metalake_sync.engine.options import AT_START_S, IN_THE_MIDDLE_S, RunOptions
 from metalake_sync.engine.planner import PlannedRun, Planner
@@ -59,12 +59,16 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A manifest with everything that is needed to work on it. `state_file`: None is the place beside the manifest."""
+    """A manifest with everything that is needed to work on it. `state_file`: None is the place beside the manifest.
+    `downloads_only`: nothing but the manifest's downloads is looked at and done. `reached`: the lake, where somebody
+    else opened it and will close it."""
 
     manifest: LoadedManifest
     options: RunOptions
     emit: EventSink
     state_file: Path | None = None
+    downloads_only: bool = False
+    reached: ReachedLake | None = None
 
     @property
     def state_path(self) -> Path:
@@ -90,7 +94,7 @@ class Session:
     @contextlib.contextmanager
     def reach(self) -> Iterator[LakeClient]:
         """A client of the manifest's lake, which is up and speaks our protocol."""
-        with reach_lake(self.manifest) as lake, self._client(lake.address, RequestTally()) as client:
+        with self._reach() as lake, self._client(lake.address, RequestTally()) as client:
             client.check_compatibility()
             yield client
 
@@ -113,7 +117,7 @@ class Session:
         with (
             StateLock(self.state_path, command=command, timeout_s=lock_timeout_s),
             StateStore(self.state_path) as state,
-            reach_lake(self.manifest) as lake,
+            self._reach() as lake,
         ):
             tally = RequestTally()
             looked_at_ns = time.time_ns()
@@ -121,11 +125,13 @@ class Session:
             with self._client(lake.address, tally) as client:
                 client.check_compatibility()
                 run = _Run(self, state, lake.address, lake.identity, tally, run_id, looked_at_ns)
-                run.finish_what_was_left_open()
+                if not self.downloads_only:
+                    run.finish_what_was_left_open()
                 with self._planner(state, client, looked_at_ns).plan() as planned:
                     if approved is not None:
                         _hold_to(approved, planned, manifest_digest(self.manifest))
                     if only is not None:
+                        planned.plan = replace(planned.plan, downloads=(), trash_rules=())
                         for collection in planned.plan.collections:
                             keep_only(collection, only)
                     self.emit(PlanMade(planned.plan))
@@ -139,6 +145,10 @@ class Session:
                     ask_lake_about_metadata(client, planned.plan)
                     finished = run.execute(planned, command)
                 return Applied(finished, planned.unreadable)
+
+    def pull(self, *, lock_timeout_s: float = 0.0, command: str = "pull") -> Applied:
+        """Carry out the manifest's downloads and nothing else. Raises what `apply` raises but for approval."""
+        return replace(self, downloads_only=True).apply(lambda _: False, lock_timeout_s=lock_timeout_s, command=command)
 
     def validate(self, *, online: bool) -> Plan:
         """Check the manifest, its files, patterns and sources; with `online`, ask the lake about tags and fields.
@@ -156,6 +166,9 @@ class Session:
                     ask_lake_about_metadata(client, plan)
         return plan
 
+    def _reach(self) -> contextlib.AbstractContextManager[ReachedLake]:
+        return reach_lake(self.manifest) if self.reached is None else contextlib.nullcontext(self.reached)
+
     def _planner(self, state: StateStore, client: LakeClient | None, looked_at_ns: int | None = None) -> Planner:
         return Planner(
             self.manifest,
@@ -165,6 +178,7 @@ class Session:
             self.options,
             self.emit,
             looked_at_ns if looked_at_ns is not None else time.time_ns(),
+            downloads_only=self.downloads_only,
         )
 
     def _client(self, address: LakeAddress, tally: RequestTally) -> LakeClient:
@@ -201,7 +215,7 @@ class _Run:
         """Do what the plan says, and keep the history of it."""
         recorder = self._recorder()
         recorder.leave_alone(planned.plan.summary())
-        if planned.plan.empty and not any(collection.bookkeeping for collection in planned.plan.collections):
+        if planned.plan.empty and not planned.plan.bookkeeping:
             return recorder.finish()
         from metalake_sync.engine.execute.run import Executor
 

@@ -6,7 +6,7 @@ Must not: look at the files that it names, or know of a lake.
 from __future__ import annotations
 
 from metalake_sync.manifest.credentials import Credentials, resolve_credentials
-from metalake_sync.manifest.loading import LoadedManifest, ManifestWarning, load_manifest
+from metalake_sync.manifest.loading import LoadedManifest, ManifestWarning, compose_manifest, load_manifest
 from metalake_sync.manifest.models import Annotation, Collection, Folder, Manifest, PatternMetadata, Remote
 from metalake_sync.manifest.resolved import ResolvedCollection
 from metalake_sync.manifest.variables import read_var_file
@@ -22,6 +22,7 @@ __all__ = [
     "PatternMetadata",
     "Remote",
     "ResolvedCollection",
+    "compose_manifest",
     "load_manifest",
     "read_var_file",
     "resolve_credentials",

@@ -1,13 +1,14 @@
 """Whether the blocks of a manifest agree with one another: what no block can tell of itself.
 
 Owns: two collections of one name, collections without a type, annotations where no images are, operations that
-contradict themselves, and where credentials come from. Looks at the raw tree, so that these mistakes are told together
-with those of the single keys; what has the wrong form is passed over here, because `complaints` tells it.
-Must not: look at files.
+contradict themselves, downloads and trash rules that mean nothing or too much, and where credentials come from. Looks
+at the raw tree, so that these mistakes are told together with those of the single keys; what has the wrong form is
+passed over here, because `complaints` tells it. Must not: look at files.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -41,6 +42,61 @@ def disagreements(tree: Tree) -> Iterator[ManifestError]:
             yield from _identity(block, defaults, path, tree, first)
             yield from _only_images(block, defaults, path, tree)
             yield from _operations(block.get("annotations"), (*path, "annotations"), tree)
+    folders: dict[str, Location] = {}
+    for index, block in enumerate(_entries(manifest.get("downloads"))):
+        if isinstance(block, Mapping):
+            yield from _selection("download", block, ("downloads", index), tree)
+            yield from _download(block, ("downloads", index), tree, folders)
+    for index, block in enumerate(_entries(manifest.get("trash"))):
+        if isinstance(block, Mapping):
+            yield from _selection("trash rule", block, ("trash", index), tree)
+            if block.get("lake") and not block.get("query") and not _mapping(block.get("filter")):
+                yield ManifestError(
+                    "a trash rule for the whole lake means everything in it",
+                    where=tree.place(("trash", index)),
+                    remedy="Add 'query' or 'filter'.",
+                )
+
+
+def _selection(what: str, block: Mapping[str, Any], path: KeyPath, tree: Tree) -> Iterator[ManifestError]:
+    """Items are those of one collection, or of the whole lake."""
+    said = [key for key in ("collection", "lake") if block.get(key) is not None]
+    if not said:
+        remedy = "Add 'collection: NAME', or 'lake: image', video or other."
+        yield ManifestError(f"the {what} says not what it means", where=tree.place(path), remedy=remedy)
+    elif len(said) == 2:
+        place = tree.keys[(*path, "lake")]
+        yield ManifestError("'collection' and 'lake' exclude one another", where=place, remedy="Keep one of them.")
+    elif said == ["lake"] and block.get("type") is not None:
+        place = tree.keys[(*path, "type")]
+        yield ManifestError("'lake' says the type already", where=place, remedy="Take 'type' out.")
+
+
+def _download(
+    block: Mapping[str, Any], path: KeyPath, tree: Tree, folders: dict[str, Location]
+) -> Iterator[ManifestError]:
+    """Each download has a folder of its own, and annotations are those of a collection."""
+    if block.get("lake") is not None and block.get("annotations") is not None:
+        yield ManifestError(
+            "annotations of the whole lake can't be had",
+            where=tree.keys[(*path, "annotations")],
+            remedy="Take them out, or name a 'collection': the lake gives annotations collection by collection.",
+        )
+    if block.get("media") is False and block.get("annotations") is None:
+        yield ManifestError(
+            "the download wants neither files nor annotations",
+            where=tree.keys[(*path, "media")],
+            remedy="Add 'annotations: {}', or take 'media' out.",
+        )
+    to = block.get("to")
+    if not isinstance(to, str) or (*path, "to") in tree.broken:
+        return
+    here = tree.place((*path, "to"))
+    before = folders.setdefault(os.path.normpath(to), here)
+    if before is not here:
+        yield ManifestError(
+            f"two downloads go into '{to}'; the first is at {before}", where=here, remedy="Give each its own folder."
+        )
 
 
 def _credential(what: str, remote: Mapping[str, Any], tree: Tree) -> Iterator[ManifestError]:

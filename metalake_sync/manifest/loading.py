@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from pydantic import ValidationError
 
@@ -20,7 +20,7 @@ from metalake_sync.manifest.models import Manifest
 from metalake_sync.manifest.reading import STANDARD_INPUT, ManifestSource, read_source
 from metalake_sync.manifest.resolved import ResolvedCollection, resolve
 from metalake_sync.manifest.variables import Variables
-from metalake_sync.manifest.yaml_tree import Tree, parse
+from metalake_sync.manifest.yaml_tree import KeyPath, Tree, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,31 @@ def load_manifest(
         raise _all(read, mistakes)
     collections = tuple(resolve(index, one, model.defaults) for index, one in enumerate(model.collections))
     return LoadedManifest(model, name, read.base_dir, source, collections, tuple(_warnings(tree)), tree)
+
+
+def compose_manifest(document: Mapping[str, Any], *, name: str, base_dir: Path, source: str) -> LoadedManifest:
+    """Check a manifest that a program put together. `source`: what its mistakes are told of: there are no lines.
+
+    Raises ManifestErrors with every mistake.
+    """
+    tree = Tree(dict(document), places={(): Location(source)})
+    tree.keys = {path: Location(source) for path in _paths(document, ())}
+    mistakes = list(disagreements(tree))
+    try:
+        model = Manifest.model_validate(document)
+    except ValidationError as error:
+        raise ManifestErrors([*mistakes, *complaints(error, tree)]) from None
+    if mistakes:
+        raise ManifestErrors(mistakes)
+    collections = tuple(resolve(index, one, model.defaults) for index, one in enumerate(model.collections))
+    return LoadedManifest(model, name, base_dir, source, collections, (), tree)
+
+
+def _paths(value: Any, path: KeyPath) -> Iterator[KeyPath]:
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for step, below in items:
+        yield (*path, step)
+        yield from _paths(below, (*path, step))
 
 
 def _one_tree(read: ManifestSource, variables: Variables) -> Tree:

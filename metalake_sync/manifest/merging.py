@@ -1,7 +1,7 @@
 """One manifest of several files.
 
-Owns: what may stand in more than one file. Collections follow one another; every other key stands in one file, or says
-the same in all. Must not: know what a collection holds.
+Owns: what may stand in more than one file. Collections, downloads and trash rules follow one another; every other key
+stands in one file, or says the same in all. Must not: know what a collection holds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from metalake_sync.errors import ManifestError
 from metalake_sync.manifest.yaml_tree import KeyPath, Tree
 
-COLLECTIONS = "collections"
+LISTS = frozenset({"collections", "downloads", "trash"})
 
 
 def merge(trees: Sequence[Tree]) -> Tree:
@@ -21,7 +21,7 @@ def merge(trees: Sequence[Tree]) -> Tree:
         merged.errors += tree.errors
         for key, value in tree.value.items():
             held = merged.value.get(key)
-            if key == COLLECTIONS and isinstance(held, list) and isinstance(value, list):
+            if key in LISTS and isinstance(held, list) and isinstance(value, list):
                 _take(merged, tree, key, shift=len(held))
                 held += value
             elif key not in merged.value:

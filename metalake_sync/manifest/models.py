@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import unicodedata
+from datetime import datetime
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -44,6 +45,14 @@ def _not_empty(text: str) -> str:
 def _printable(text: str) -> str:
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
         raise wrong("holds characters that can't be printed", "Take them out.")
+    return text
+
+
+def _moment(text: str) -> str:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise wrong("is no date", "Write a day such as 2022-08-02, or a moment such as 2022-08-02T12:00:00.") from None
     return text
 
 
@@ -253,6 +262,64 @@ class Collection(CollectionSettings):
     name: Text = Field(description="The collection's name in the lake.")
 
 
+Moment = Annotated[str, AfterValidator(_moment), _NOT_EMPTY]
+
+
+class Filter(Model):
+    """Which items, beside a query."""
+
+    annotation_types: list[Literal["raw", "human", "machine"]] = Field(
+        default=[], description="Items that people or models annotated; raw: that nobody did. None takes all."
+    )
+    from_date: Moment | None = Field(None, description="In the lake since that day or moment, in ISO 8601.")
+    to_date: Moment | None = Field(None, description="In the lake until that day, itself included, or that moment.")
+
+
+class Sort(Model):
+    """In which order a lake lists."""
+
+    by: Literal["date_modified", "date_created", "name", "size", "video_index"] = Field(description="The field.")
+    order: Literal["asc", "desc"] = Field("asc", description="Ascending or descending.")
+
+
+class Selection(Model):
+    """Items of one collection, or of the whole lake."""
+
+    collection: Text | None = Field(None, description="The collection's name; or say 'lake'.")
+    type: MediaTypeName | None = Field(
+        None, description="The collection's type; needed where the lake has several collections of the name."
+    )
+    lake: MediaTypeName | None = Field(None, description="All items of this type in the whole lake.")
+    query: str = Field("", description="As in the web page, such as annotation.label=Bird or metadata.Tags=skip.")
+    filter: Filter = Field(default=Filter(), description="Which items, beside the query.")
+
+
+class DownloadAnnotationsOf(Model):
+    """Annotations that come along with a download."""
+
+    kind: Literal["human", "machine", "all"] = Field("all", description="Who drew the shapes.")
+    operations: list[Text] = Field(default=[], description="Only these operations; none takes every one of the kind.")
+    format: Text = Field("metalake", description="How they are written.")
+
+
+class Download(Selection):
+    """A local folder that should hold what the lake has."""
+
+    to: PathText = Field(description="The folder, from the manifest's own or absolute. It is created if need be.")
+    media: bool = Field(True, description="The files themselves; false takes annotations alone.")
+    annotations: DownloadAnnotationsOf | None = Field(
+        None, description="Also write the annotations, into annotations.json; only for a collection."
+    )
+    sort: Sort | None = Field(None, description="In which order files are fetched; left out: oldest first.")
+    naming: Literal["unique_name", "name"] = Field(
+        "unique_name", description="What files are called: the unique name in the lake, or the name in the collection."
+    )
+
+
+class TrashRule(Selection):
+    """Items that go into the lake's trash, whoever put them there. Always a destructive action."""
+
+
 class Manifest(Model):
     """What should be in the lake."""
 
@@ -265,6 +332,10 @@ class Manifest(Model):
         default=CollectionSettings(), description="Holds for every collection that does not say otherwise."
     )
     collections: list[Collection] = Field(default=[], description="The collections that should be in the lake.")
+    downloads: list[Download] = Field(default=[], description="Local folders that should hold what the lake has.")
+    trash: list[TrashRule] = Field(
+        default=[], description="Items that go into the lake's trash; each plan with one of them needs approval."
+    )
 
     @field_validator("version", mode="before")
     @classmethod

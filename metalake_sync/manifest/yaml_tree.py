@@ -19,6 +19,7 @@ from metalake_sync.manifest.scalars import (
     MERGE,
     NODE_LIMIT,
     SEQ,
+    TIMESTAMP,
     Loader,
     RefusedScalar,
     TooManyNodes,
@@ -38,6 +39,11 @@ KeyPath = tuple[str | int, ...]
 
 # YAML's own set; libyaml names only the byte at which it met one.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+SECTIONS_WITH_DATES = frozenset({"downloads", "trash"})
+DATES = frozenset({"from_date", "to_date"})
+"""Keys that take dates. In metadata a field may be called so too, and there a date has to be quoted."""
 
 
 @dataclass(slots=True)
@@ -83,6 +89,10 @@ def parse(text: str, file: str, variables: Variables) -> Tree:
             "the manifest is empty", where=Location(file), remedy="'metalake-sync init' writes one to start from."
         )
     return _Builder(file, variables).build(node)
+
+
+def _takes_date(path: KeyPath) -> bool:
+    return bool(path) and path[0] in SECTIONS_WITH_DATES and path[-1] in DATES
 
 
 def _compose(text: str, file: str) -> yaml.Node | None:
@@ -218,7 +228,8 @@ class _Builder:
         text = str(node.value)
         try:
             if not has_reference(text):
-                value = scalar_value(node)
+                # Where a date is asked for, it need not be quoted: it is a text to everybody here.
+                value = text if node.tag == TIMESTAMP and _takes_date(path) else scalar_value(node)
                 if isinstance(value, str):
                     self._tree.literal.add(path)
                 return value

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -51,6 +51,29 @@ class StoreAnswer(BaseModel):
 
     status: int
     headers: dict[str, str]
+
+
+class StoreTrouble(Exception):
+    """A store can't be reached or fails at a GET: another try may mend it. `reason` is a clause."""
+
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class StoreBody:
+    """What a store says to a GET. Header names are in small letters."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers = _small(response.headers)
+
+    async def chunks(self, size_bytes: int) -> AsyncIterator[bytes]:
+        """The body as it comes, in chunks of at most so many bytes."""
+        async for chunk in self._response.content.iter_chunked(size_bytes):
+            yield chunk
 
 
 class Patience:
@@ -105,9 +128,11 @@ class AsyncCalls:
         assert self._session is not None
         await self._session.close()
 
-    async def call(self, route: Route[AnswerT], body: BaseModel | None = None) -> AnswerT | None:
+    async def call(
+        self, route: Route[AnswerT], body: BaseModel | None = None, query: Mapping[str, str] | None = None
+    ) -> AnswerT | None:
         """Make a call to the lake; raises as `Connection.call` does."""
-        url = self._address.url + route.at()
+        url = self._address.url + route.at() + (f"?{urlencode(query)}" if query else "")
         data = None if body is None else json.dumps(body.model_dump(mode="json", by_alias=True)).encode()
         patience = Patience(self._retry, self._address.url)
         invalid = 0
@@ -165,6 +190,29 @@ class AsyncCalls:
                     self._store_pace.too_many(retry_after)
             await patience.pause(reason, retry_after)
 
+    @asynccontextmanager
+    async def get(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[StoreBody]:
+        """GET from a signed URL, once: how to go on after a break is the caller's. Raises StoreTrouble, also while the
+        body is read, where another try may help; any other status is the caller's to judge."""
+        await self._keep_pace(self._store_pace)
+        self._tally.asked("store", Effect.READS)
+        try:
+            # A body that a store keeps compressed is what was uploaded: it is not unpacked on the way.
+            async with self._request(
+                "GET", url, data=None, headers={"Accept-Encoding": "identity", **headers}, auto_decompress=False
+            ) as response:
+                if response.status in RETRY_STATUSES:
+                    retry_after = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+                    if response.status in (429, 503):
+                        self._store_pace.too_many(retry_after)
+                    raise StoreTrouble(f"the store answered {response.status}", retry_after)
+                self._store_pace.went_well()
+                yield StoreBody(response)
+        except aiohttp.InvalidURL:
+            raise LakeAnswerInvalid("the lake gave an address that can't be used") from None
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise StoreTrouble(f"the store: {describe(error)}") from None
+
     def patience(self) -> Patience:
         return Patience(self._retry, self._address.url)
 
@@ -175,7 +223,7 @@ class AsyncCalls:
 
     @asynccontextmanager
     async def _request(
-        self, method: str, url: str, *, data: Any, headers: Mapping[str, str]
+        self, method: str, url: str, *, data: Any, headers: Mapping[str, str], auto_decompress: bool | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         assert self._session is not None
         # A signed URL is already encoded, and encoding it again would break its signature.
@@ -186,6 +234,7 @@ class AsyncCalls:
             headers=headers,
             allow_redirects=False,
             proxy=self._proxy_for(url),
+            auto_decompress=auto_decompress,
         ) as response:
             yield response
 

@@ -205,6 +205,10 @@ class LakeClient:
             sort_by=sort_by or SortBy(),
             page_size=page_size,
         )
+        return self.list_collection_items(collection_id, request)
+
+    def list_collection_items(self, collection_id: str, request: ListItems) -> Iterator[list[ListedItem]]:
+        """The items of a collection, page by page from the request's page to the end."""
         return self._pages(routes.LIST_COLLECTION_ITEMS, {"collection_id": collection_id}, request)
 
     def count_items(self, request: CountItems) -> int:

@@ -40,6 +40,7 @@ from metalake_sync.remote.transfer_files import (
     expect,
     hash_of,
 )
+from metalake_sync.remote.workers import run_workers
 
 PARTS_AT_ONCE = 8
 SIGNATURES_TAKEN = 5
@@ -96,33 +97,13 @@ class Transfer:
 
         Raises what concerns the run (credentials, a lake that is gone) after the outcomes that were there before it.
         """
-        outcomes: asyncio.Queue[Outcome | BaseException | None] = asyncio.Queue()
         source = ReadAhead(files)
-
-        async def work() -> None:
-            try:
-                while (read := await source.take()) is not None:
-                    outcomes.put_nowait(await self._outcome(session, read, observer))
-            except BaseException as error:
-                outcomes.put_nowait(error)
-                raise
-            outcomes.put_nowait(None)
-
-        workers = [asyncio.create_task(work()) for _ in range(self.parallelism)]
         try:
-            running = len(workers)
-            while running:
-                outcome = await outcomes.get()
-                if outcome is None:
-                    running -= 1
-                elif isinstance(outcome, BaseException):
-                    raise outcome
-                else:
-                    yield outcome
+            async for outcome in run_workers(
+                source.take, lambda read: self._outcome(session, read, observer), self.parallelism
+            ):
+                yield outcome
         finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
             await source.close()
 
     async def _outcome(self, session: UploadSession, read: ReadFile, observer: TransferObserver) -> Outcome:

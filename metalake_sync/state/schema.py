@@ -140,6 +140,15 @@ def first_tables(db: Database) -> None:
 
 
 @migrations()
+def downloads(db: Database) -> None:
+    db.execute(
+        "CREATE TABLE downloads (lake TEXT NOT NULL, folder NOT NULL, unique_name TEXT NOT NULL, lake_id TEXT NOT NULL,"
+        " filename NOT NULL, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,"
+        " ctime_ns INTEGER NOT NULL, PRIMARY KEY (lake, folder, unique_name)) WITHOUT ROWID"
+    )
+
+
+@migrations()
 def what_was_seen(db: Database) -> None:
     """Markers of the last look at a collection that agreed with the records, and what the lake gave back for a set."""
     db.execute("ALTER TABLE collections ADD COLUMN listed_count INTEGER")

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from metalake_sync.state.database import back_up, explain_errors, open_database
+from metalake_sync.state.downloads import DownloadRecords
 from metalake_sync.state.hash_cache import HashCache
 from metalake_sync.state.journal import UploadJournal
 from metalake_sync.state.records import Records
@@ -28,6 +29,7 @@ class StateStore:
         self.hash_cache = HashCache(self._connection)
         self.journal = UploadJournal(self._connection)
         self.runs = Runs(self._db)
+        self.downloads = DownloadRecords(self._connection)
 
     def __enter__(self) -> StateStore:
         return self

@@ -23,6 +23,17 @@ def test_collections_of_all_files_follow_one_another(desk: Desk) -> None:
     assert loaded.name == "all"
 
 
+def test_so_do_downloads_and_trash_rules(desk: Desk) -> None:
+    loaded = desk.load_folder(
+        a=HEAD + "downloads:\n  - {lake: image, to: a}\n",
+        b="downloads:\n  - {lake: video, to: b}\ntrash:\n  - {lake: other, query: metadata.Tags=x}\n",
+        c="trash:\n  - {collection: birds}\n",
+    )
+    assert [one.to for one in loaded.model.downloads] == ["a", "b"]
+    assert [one.lake or one.collection for one in loaded.model.trash] == ["other", "birds"]
+    assert loaded.where("downloads", 1) == Location("lake/b.yaml", 2, 5)
+
+
 def test_each_place_names_the_file_that_it_is_in(desk: Desk) -> None:
     loaded = desk.load_folder(a=HEAD + ONE, b=TWO)
     assert loaded.where("collections", 0, "name") == Location("lake/a.yaml", 4, 12)

@@ -75,7 +75,7 @@ collections:
         HEAD + "defaults: {metadata: {A: ~}}",
         HEAD + "defaults: {metadata: {Tags: x}}",
         HEAD + "defaults: {annotations: [{operation: o, kind: human, source: []}]}",
-        HEAD + "downloads: []",
+        HEAD + "fetch: []",
         "version: 2\nremote: {url: embedded:x}",
         "version: 1",
     ],

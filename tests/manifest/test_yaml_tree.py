@@ -125,3 +125,9 @@ def test_a_document_that_is_nested_too_deeply_is_refused(depth: int, opening: st
 )
 def test_what_is_broken_says_where_and_what(text: str, told: str) -> None:
     assert told in refusal(text)
+
+
+def test_a_date_needs_no_quotes_where_a_date_is_asked_for_and_nowhere_else() -> None:
+    tree = read("downloads: [{filter: {from_date: 2022-08-02}}]\nmetadata: {from_date: 2022-08-02}")
+    assert tree.value["downloads"][0]["filter"]["from_date"] == "2022-08-02"
+    assert [str(error.where) for error in tree.errors] == ["a.yaml:2:23"]

@@ -13,7 +13,7 @@ TELL_EVERY_S = 0.25
 
 @dataclass(slots=True)
 class ProgressMeter:
-    """`stage` is a clause such as "uploading"."""
+    """`stage` is a clause such as "uploading". `bytes_sent`: on the wire, either way."""
 
     emit: EventSink
     files_total: int = 0
@@ -22,6 +22,13 @@ class ProgressMeter:
     bytes_sent: int = 0
     stage: str = "starting"
     _started: float = field(default_factory=time.monotonic)
+
+    def received(self, size_bytes: int) -> None:
+        """Bytes came in. How many there will be is not known, because lists carry no sizes: a total that was known
+        before grows, and one that was not stays open."""
+        self.bytes_sent += size_bytes
+        if self.bytes_total:
+            self.bytes_total = max(self.bytes_total, self.bytes_sent)
 
     def tell(self) -> None:
         self.emit(

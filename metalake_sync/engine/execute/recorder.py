@@ -15,9 +15,12 @@ from metalake_sync.core.actions import (
     AdoptFile,
     Annotate,
     CreateCollection,
+    DownloadAnnotations,
+    DownloadFile,
     RemoveAnnotations,
     ReplaceFile,
     TrashFile,
+    TrashMatched,
     UpdateFileMetadata,
     UpdateHead,
     UploadFile,
@@ -176,6 +179,12 @@ def _history_row(action: Action) -> ActionRow:
             before, after = action.annotations.digest, None
         case TrashFile():
             before, after = action.recorded.lake_id, None
+        case TrashMatched():
+            before, after = action.file.lake_id, None
+        case DownloadFile():
+            before, after = None, action.file.lake_id
+        case DownloadAnnotations():
+            before, after = None, None
         case _:
             assert_never(action)
     return ActionRow(action_name(action), str(action.collection), file_name(action), action.reason.value, before, after)

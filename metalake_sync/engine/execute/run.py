@@ -18,9 +18,11 @@ from metalake_sync.core.facts import CollectionKey, Origin
 from metalake_sync.core.metadata import NO_METADATA, metadata_set
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.engine.desired import DesiredCollection
+from metalake_sync.engine.downloads.plan import DownloadObserver
 from metalake_sync.engine.execute.annotations import AnnotationStage
 from metalake_sync.engine.execute.batches import Stages, upload_collection
 from metalake_sync.engine.execute.collections import Collections
+from metalake_sync.engine.execute.downloads import DownloadStage, TrashRuleStage
 from metalake_sync.engine.execute.metadata import MetadataStage
 from metalake_sync.engine.execute.progress import ProgressMeter
 from metalake_sync.engine.execute.recorder import Recorder
@@ -33,6 +35,7 @@ from metalake_sync.local.hashing import HashRequest, hash_files
 from metalake_sync.protocol.wire import StorageKind
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.download import Downloads
 from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.transfer import Transfer, UploadSession
 from metalake_sync.state.journal import JournalledSession
@@ -63,7 +66,9 @@ class Executor:
     async def _execute(self, plan: Plan, desired: Mapping[CollectionKey, DesiredCollection]) -> None:
         summary = plan.summary()
         progress = ProgressMeter(
-            self.recorder.emit, files_total=summary.upload + summary.replace, bytes_total=summary.bytes_to_send
+            self.recorder.emit,
+            files_total=summary.upload + summary.replace + summary.download,
+            bytes_total=summary.bytes_to_send,
         )
         collections = Collections(self.client, self.recorder, self.lake)
         trash = TrashStage(self.client, self.recorder)
@@ -96,7 +101,30 @@ class Executor:
                     )
                     await trash.trash_pruned(collection)
                     self._bookkeeping(collection)
+                await self._download(plan, progress)
+                rules = TrashRuleStage(self.client, self.recorder)
+                for rule in plan.trash_rules:
+                    await rules.run(rule)
             progress.tell()
+
+    async def _download(self, plan: Plan, progress: ProgressMeter) -> None:
+        if not plan.downloads:
+            return
+        downloads = Downloads(
+            self.address,
+            retry=RetryPolicy(give_up_after_s=IN_THE_MIDDLE_S),
+            parallelism=self.options.parallelism,
+            tally=self.recorder.tally,
+            rate_limit_bytes_s=self.options.bytes_per_second,
+            received=progress.received,
+        )
+        observer = DownloadObserver(
+            self.client, self.recorder.state.downloads, self.lake, self.base_dir, self.recorder.emit
+        )
+        async with downloads:
+            stage = DownloadStage(observer, downloads, self.recorder, progress)
+            for download in plan.downloads:
+                await stage.run(download)
 
     def _transfer(self) -> Transfer:
         return Transfer(

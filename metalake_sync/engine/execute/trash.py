@@ -6,7 +6,6 @@ There is no call that takes something out of the trash, so every id that goes th
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Sequence
 
 from metalake_sync.core.actions import TrashFile
@@ -14,12 +13,10 @@ from metalake_sync.core.facts import RemoteFile
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.engine.execute.recorder import Recorder
 from metalake_sync.errors import LakeRefused
-from metalake_sync.protocol.trash import SelectItems
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import object_kind
-
-_COUNTS = re.compile(r"(\d+) objects? successfully trashed, (\d+) objects? failed")
+from metalake_sync.remote.select import trash_files
 
 
 class TrashStage:
@@ -56,26 +53,7 @@ class TrashStage:
 
     async def trash(self, collection: CollectionPlan, files: Sequence[RemoteFile]) -> set[str]:
         """Put files into the trash. Returns the ids of those that are still in the lake."""
-        selection = SelectItems(
-            is_all_selected=False,
-            content_type=object_kind(collection.key.type),
-            object_id_list=[file.lake_id for file in files],
-        )
-        tag = await asyncio.to_thread(self._client.select_items, selection)
-        message = await asyncio.to_thread(self._client.trash_items, tag)
-        counts = _COUNTS.search(message)
-        if counts and int(counts[1]) == len(files) and int(counts[2]) == 0:
-            return set()
-        # The answer tells how many failed, not which; and a repeated call counts what is in the trash already.
-        return await asyncio.to_thread(self._still_there, files)
-
-    def _still_there(self, files: Sequence[RemoteFile]) -> set[str]:
-        left: set[str] = set()
-        for file in files:
-            details = self._client.item_details(file.unique_name, {"id": True})
-            if details is not None and details.get("id") == file.lake_id:
-                left.add(file.lake_id)
-        return left
+        return await asyncio.to_thread(trash_files, self._client, object_kind(collection.key.type), files)
 
     def _forget(self, collection: CollectionPlan, actions: Sequence[TrashFile]) -> None:
         self._recorder.state.records.forget_files(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import assert_never
 
 from metalake_sync.core.actions import ReplaceFile, UploadFile
+from metalake_sync.core.events import SessionOpened
 from metalake_sync.core.facts import CollectionKey, Fingerprint, Origin, RemoteFile
 from metalake_sync.core.metadata import MetadataSet
 from metalake_sync.core.plan import CollectionPlan
@@ -162,6 +163,7 @@ class Uploads:
                     wire.upload_id, row, wire.job_id, wire.storage.value, session.common.digest, False, files
                 )
             )
+        self._recorder.tell(SessionOpened(collection.key.name, wire.job_id))
         by_name = {action.file.name: action for action in batch}
 
         def failed(name: str, error: SyncError, retryable: bool) -> None:

@@ -1,0 +1,179 @@
+"""Writing annotations of images that are in the lake, addressed in each of the lake's ways, and removing them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from metalake_sync.annotations.source import AnnotationIndex, AnnotationSpec, open_index
+from metalake_sync.api.connected import ProgressCallback
+from metalake_sync.api.items import Items
+from metalake_sync.api.results import FailedItem, SomeFailed, WriteResult
+from metalake_sync.core.events import Progress
+from metalake_sync.core.facts import AnnotationKind
+from metalake_sync.engine.execute.annotations import MODES
+from metalake_sync.engine.execute.halving import send_in_halves
+from metalake_sync.errors import LakeRefused
+from metalake_sync.remote.annotation_objects import pages, set_for_image
+
+Kind: TypeAlias = Literal["human", "machine"]
+
+Addresses: TypeAlias = Callable[[str], Mapping[str, str | None]]
+"""How the lake is told which image an entry means: the address fields of the wire that are not null."""
+
+
+class Annotations(Items):
+    """Sets are replaced image by image: an entry is the whole set of its image under the operation.
+
+    A `source` is a file, a folder or a glob in the upload format. `operation`: the project's or model run's unique id.
+    `kind`: who drew the shapes. `normalized`: the numbers are fractions of the picture's size; the lake makes pixels of
+    them. Each method raises ManifestErrors for a source that can't be used, and SomeFailed.
+    """
+
+    def upload_annotations_for_collection(
+        self,
+        collection_name: str,
+        operation: str,
+        source: str | os.PathLike[str],
+        *,
+        kind: Kind,
+        normalized: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> WriteResult:
+        """Annotate images of a collection; entries are file names. Vendor's page: 2.2, and 2.6."""
+        collection = self.find_collection(collection_name, "image")
+        unique = {item.name: item.unique_name for item in self.get_item_list_from_collection(collection.id)}
+        return self._annotate(
+            operation, source, kind, normalized, lambda image: {"objectKey": unique[image]}, progress, unique
+        )
+
+    def upload_annotations_by_storage_path(
+        self,
+        operation: str,
+        source: str | os.PathLike[str],
+        *,
+        kind: Kind,
+        bucket_name: str | None = None,
+        normalized: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> WriteResult:
+        """Annotate images by their path in the storage, with a leading slash. `bucket_name`: None is the default
+        bucket. Vendor's page: 2.3."""
+        return self._annotate(
+            operation,
+            source,
+            kind,
+            normalized,
+            lambda image: {"storagePath": image, "bucketName": bucket_name},
+            progress,
+        )
+
+    def upload_annotations_by_unique_name(
+        self,
+        operation: str,
+        source: str | os.PathLike[str],
+        *,
+        kind: Kind,
+        normalized: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> WriteResult:
+        """Annotate images by their unique names. Vendor's page: 2.4."""
+        return self._annotate(operation, source, kind, normalized, lambda image: {"objectKey": image}, progress)
+
+    def upload_annotations_by_job_id(
+        self,
+        job_id: str,
+        operation: str,
+        source: str | os.PathLike[str],
+        *,
+        kind: Kind,
+        normalized: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> WriteResult:
+        """Annotate images of one upload; entries are file names. Vendor's page: 2.5."""
+        return self._annotate(
+            operation, source, kind, normalized, lambda image: {"jobId": job_id, "fileName": image}, progress
+        )
+
+    def remove_annotations(self, collection_id: str, operation: str) -> None:
+        """Remove an operation's annotations from a collection, whosever files they are on."""
+        self._client.delete_annotations(collection_id, operation, str(uuid.uuid4()))
+
+    def _annotate(
+        self,
+        operation: str,
+        source: str | os.PathLike[str],
+        kind: Kind,
+        normalized: bool,
+        address: Addresses,
+        progress: ProgressCallback | None,
+        known: Mapping[str, str] | None = None,
+    ) -> WriteResult:
+        """`known`: the names that the place has, where that can be known."""
+        spec = AnnotationSpec(
+            operation=operation,
+            kind=AnnotationKind(kind),
+            sources=(os.path.abspath(source),),
+            base_dir=Path.cwd(),
+            declared_at=os.fspath(source),
+            normalized=normalized,
+        )
+        with closing(open_index([spec], lambda _: None)) as index:
+            images = [image for image in index.images() if known is None or image in known]
+            unmatched = tuple(image for image in index.images() if known is not None and image not in known)
+            failed = asyncio.run(self._send(index, images, address, progress))
+            notes = tuple(str(note) for note in index.notes())
+        result = WriteResult(len(images) - len(failed), unmatched, notes)
+        if failed:
+            raise SomeFailed(tuple(failed), result)
+        return result
+
+    async def _send(
+        self,
+        index: AnnotationIndex,
+        images: Sequence[str],
+        address: Addresses,
+        progress: ProgressCallback | None,
+    ) -> list[FailedItem]:
+        session, started, sent = str(uuid.uuid4()), datetime.now(UTC), 0
+        labels = index.labels()
+        references = self._client.label_references(labels) if labels else {}
+        missing = sorted(labels.keys() - references.keys())
+        if missing:
+            raise LakeRefused(f"the lake gives no reference for the labels {', '.join(missing)}", status=200)
+
+        def sets() -> Iterator[dict[str, Any]]:
+            for image in images:
+                entry = set_for_image(
+                    image, index.operation, index.record(image), references, kind=index.kind, created_at=started
+                )
+                yield {**entry, "objectKey": None, **address(image)}
+
+        async def send(page: Sequence[dict[str, Any]]) -> None:
+            await asyncio.to_thread(
+                self._client.update_annotations,
+                index.operation,
+                page,
+                mode=MODES[index.kind],
+                normalized=index.normalized,
+                session_id=session,
+                total=len(images),
+                uploaded=sent,
+            )
+
+        failed: list[FailedItem] = []
+        for page in pages(sets()):
+            names = {id(entry): images[sent + number] for number, entry in enumerate(page)}
+            sent += len(page)
+            for entry, refusal in await send_in_halves(page, send):
+                failed.append(FailedItem(names[id(entry)], str(refusal), retryable=False))
+            if progress is not None:
+                seconds = (datetime.now(UTC) - started).total_seconds()
+                progress(Progress(sent, len(images), 0, 0, "annotating", seconds))
+        return failed

@@ -1,0 +1,157 @@
+"""A connection to a lake: what every group of methods stands on.
+
+Owns: the lake while it is open (an embedded one runs as long), and the way into the engine that `apply` uses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias
+
+from metalake_sync.api.results import CollectionInfo, FailedItem
+from metalake_sync.core.actions import RemoveAnnotations, TrashFile, TrashMatched
+from metalake_sync.core.events import ActionDone, ActionFailed, Event, PlanMade, Progress, RunFinished, SessionOpened
+from metalake_sync.core.facts import MediaType
+from metalake_sync.core.notes import Note
+from metalake_sync.core.plan import Plan
+from metalake_sync.core.wording import action_name, file_name
+from metalake_sync.engine.lake_access import EMBEDDED, ReachedLake, open_lake
+from metalake_sync.engine.options import RunOptions
+from metalake_sync.engine.session import Session
+from metalake_sync.errors import UsageError
+from metalake_sync.manifest import Credentials, compose_manifest
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.retry import RetryPolicy
+from metalake_sync.remote.select import find_place
+
+ContentType: TypeAlias = Literal["image", "video", "other"]
+
+ProgressCallback: TypeAlias = Callable[[Progress], None]
+"""Told a few times a second where a long call stands, in the thread that made the call."""
+
+
+@dataclass(slots=True)
+class EngineRun:
+    """What a run of the engine told."""
+
+    progress: ProgressCallback | None
+    events: list[ActionDone] = field(default_factory=list)
+    failures: list[ActionFailed] = field(default_factory=list)
+    job_ids: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    unchanged: int = 0
+    finished: RunFinished | None = None
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case ActionDone():
+                self.events.append(event)
+            case ActionFailed():
+                self.failures.append(event)
+            case SessionOpened():
+                self.job_ids.append(event.job_id)
+            case PlanMade():
+                self.notes += event.plan.notes
+                self.unchanged = event.plan.summary().unchanged
+            case Progress() if self.progress is not None:
+                self.progress(event)
+            case _:
+                pass
+
+    @property
+    def failed(self) -> tuple[FailedItem, ...]:
+        return tuple(
+            FailedItem(file_name(event.action) or action_name(event.action), event.error, event.retryable)
+            for event in self.failures
+        )
+
+
+class Connected:
+    """Opens the lake at once and closes it with `close`, or as a context manager.
+
+    `url`: https://… or embedded:DIR. Raises UsageError for an address or credentials that can't be meant,
+    CredentialsRefused, LakeUnreachable.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str = "",
+        secret: str = "",
+        *,
+        parallelism: int = 64,
+        bytes_per_second: float | None = None,
+        retry_for_s: float = 60.0,
+    ) -> None:
+        if not url.startswith(EMBEDDED) and not (api_key and secret):
+            raise UsageError("the lake needs an API key and a secret", where=url, remedy="Give both.")
+        self._stack = contextlib.ExitStack()
+        self._options = RunOptions(parallelism=parallelism, bytes_per_second=bytes_per_second, retry_for_s=retry_for_s)
+        base = Path.cwd()
+        self._url = EMBEDDED + str(base / url.removeprefix(EMBEDDED)) if url.startswith(EMBEDDED) else url
+        credentials = Credentials(api_key, secret) if api_key and secret else None
+        try:
+            address = self._stack.enter_context(open_lake(self._url, credentials, base))
+            self._reached = ReachedLake(address, self._url.rstrip("/"))
+            policy = RetryPolicy(give_up_after_s=retry_for_s)
+            self._client = self._stack.enter_context(LakeClient(address, retry=policy))
+            self._client.check_compatibility()
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; an embedded lake is stopped. Everything is kept."""
+        self._stack.close()
+
+    # The engine.
+
+    @contextlib.contextmanager
+    def _engine(
+        self, document: Mapping[str, Any], run: EngineRun, *, source: str, state: Path | None = None
+    ) -> Iterator[Session]:
+        """The engine of `apply`, on a manifest that is made for one call. `state`: None is one that is forgotten."""
+        address = self._reached.address
+        remote = {"url": self._url, "api_key": address.api_key, "secret": address.secret}
+        with tempfile.TemporaryDirectory(prefix="metalake-sync-") as scratch:
+            manifest = compose_manifest(
+                {"version": 1, "remote": remote, **document}, name="call", base_dir=Path.cwd(), source=source
+            )
+            file = state if state is not None else Path(scratch) / "call.db"
+            yield Session(manifest, self._options, run, file, reached=self._reached)
+
+    # Collections.
+
+    def find_collection(self, name: str, content_type: ContentType | None = None) -> CollectionInfo:
+        """The collection of that name. Without a type, of whatever type it is.
+
+        Raises UsageError if there is none, or several and no type is given.
+        """
+        place = find_place(self._client, name, MediaType(content_type) if content_type else None)
+        if place is None or place.collection_id is None:
+            kind = f" of type {content_type}" if content_type else ""
+            raise UsageError(f"the lake has no collection '{name}'{kind}", remedy="Check the name.")
+        return CollectionInfo(place.collection_id, name, place.type)
+
+
+def never(_: Plan) -> bool:
+    """What is not asked for is not approved."""
+    return False
+
+
+def only_replaces(plan: Plan) -> bool:
+    """The caller asked for files to be replaced, and for nothing else to be taken away."""
+    return not any(isinstance(action, TrashFile | TrashMatched | RemoveAnnotations) for action in plan.actions())

@@ -1,0 +1,221 @@
+"""Uploading and downloading files, through the engine of `apply`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from metalake_sync.api.connected import Connected, ContentType, EngineRun, ProgressCallback, never, only_replaces
+from metalake_sync.api.items import Items
+from metalake_sync.api.results import DownloadResult, SomeFailed, UploadResult
+from metalake_sync.core.actions import DownloadAnnotations, DownloadFile
+from metalake_sync.core.facts import CollectionKey, MediaType, Origin
+from metalake_sync.core.plan import Summary
+from metalake_sync.core.selection import ItemFilter, ItemSort
+from metalake_sync.errors import UsageError
+from metalake_sync.state.store import StateStore
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationSource:
+    """Annotations that go up with files. `source`: a file, a folder or a glob. `operation`: the project's or model
+    run's unique id. `kind`: who drew them. `normalized`: its numbers are fractions of the picture's size."""
+
+    source: str | os.PathLike[str]
+    operation: str
+    kind: Literal["human", "machine"]
+    normalized: bool = False
+
+
+class Files(Items, Connected):
+    """Files up and down."""
+
+    def upload_files_to_collection(
+        self,
+        path: str | os.PathLike[str],
+        content_type: ContentType,
+        collection_name: str,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        metadata_override: bool = False,
+        file_metadata: str | os.PathLike[str] | None = None,
+        storage_prefix: str | None = None,
+        annotations: AnnotationSource | Sequence[AnnotationSource] = (),
+        existing: Literal["keep", "replace"] = "keep",
+        recursive: bool = False,
+        state: str | os.PathLike[str] | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> UploadResult:
+        """Upload a file or the files of a folder into a collection, which is created if need be; wait until the lake
+        shows them. Vendor's page: 2.1, and 2.18 (`existing="replace"` is its `override` for files).
+
+        `metadata`: of every file. `metadata_override`: also for files that the lake has already. `file_metadata`: a
+        JSON file with metadata of single files. `existing`: what becomes of a file whose name the lake has with another
+        size; the one that is replaced goes into the trash. `recursive`: also the folders below. `state`: a file in
+        which a killed upload is remembered, so that the same call goes on with it.
+
+        Raises SomeFailed, with what was done; ManifestErrors for sources that can't be used; what concerns the lake.
+        """
+        target = os.path.abspath(path)
+        if not os.path.exists(target):
+            raise UsageError(f"'{os.fspath(path)}' does not exist", remedy="Correct the path.")
+        sources = [annotations] if isinstance(annotations, AnnotationSource) else list(annotations)
+        block: dict[str, Any] = {
+            "name": collection_name,
+            "type": content_type,
+            "metadata": dict(metadata or {}),
+            "metadata_override": metadata_override,
+            "adopt": "take_over" if existing == "replace" else "match",
+            "annotations": [
+                {
+                    "source": os.path.abspath(source.source),
+                    "operation": source.operation,
+                    "kind": source.kind,
+                    "normalized": source.normalized,
+                    "mode": "append",
+                }
+                for source in sources
+            ],
+        }
+        if os.path.isdir(target):
+            block["folders"] = [{"path": target, "recursive": recursive}]
+        else:
+            block["files"] = [target]
+        if file_metadata is not None:
+            block["file_metadata"] = [os.path.abspath(file_metadata)]
+        if storage_prefix is not None:
+            block["storage_prefix"] = storage_prefix
+        run = EngineRun(progress)
+        key = CollectionKey(MediaType(content_type), collection_name)
+        with self._engine(
+            {"collections": [block]},
+            run,
+            source=f"upload to '{collection_name}'",
+            state=Path(state) if state is not None else None,
+        ) as session:
+            applied = session.apply(only_replaces if existing == "replace" else never, command="upload")
+            with StateStore(session.state_path) as records:
+                result = self._uploaded(key, records, run, applied.finished.done, applied.finished.bytes_sent)
+        if run.failures:
+            raise SomeFailed(run.failed, result)
+        return result
+
+    def _uploaded(
+        self, key: CollectionKey, state: StateStore, run: EngineRun, done: Summary, bytes_sent: int
+    ) -> UploadResult:
+        recorded = state.records.collections(self._reached.identity).get(key)
+        names: dict[Origin, dict[str, str]] = {Origin.UPLOADED: {}, Origin.ADOPTED: {}}
+        if recorded is None:  # there was no file, and the collection was there before
+            lake_id = self.find_collection(key.name, key.type.value).id
+        else:
+            row, lake_id = recorded[0], recorded[1].lake_id
+            for file in state.records.all_files(row):
+                names[file.origin][file.name] = file.unique_name
+        notes = tuple(str(note) for note in run.notes)
+        return UploadResult(
+            lake_id,
+            tuple(run.job_ids),
+            names[Origin.UPLOADED],
+            names[Origin.ADOPTED],
+            done.annotate,
+            bytes_sent,
+            notes,
+        )
+
+    def download_collection(
+        self,
+        collection_id: str,
+        to: str | os.PathLike[str],
+        *,
+        annotation_type: Literal["human", "machine", "all"] = "all",
+        operations: Sequence[str] = (),
+        media: bool = True,
+        naming: Literal["unique_name", "name"] = "unique_name",
+        annotation_format: str = "metalake",
+        progress: ProgressCallback | None = None,
+    ) -> DownloadResult:
+        """Download a collection's files and its annotations in the upload format. Vendor's page: 2.7, and 2.8.
+
+        `operations`: only these; none takes every one of the type. `media`: the files themselves. `naming`: what files
+        are called, and what the annotations call them. Files that are right already are not fetched again.
+
+        Raises SomeFailed, and what concerns the lake or the folder.
+        """
+        block = {
+            "media": media,
+            "annotations": {"kind": annotation_type, "operations": list(operations), "format": annotation_format},
+            "naming": naming,
+        }
+        return self._download(to, {**self._collection_of(collection_id), **block}, progress)
+
+    def download_files_from_collection(
+        self,
+        collection_id: str,
+        to: str | os.PathLike[str],
+        *,
+        query: str = "",
+        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
+        sort: ItemSort | None = None,
+        naming: Literal["unique_name", "name"] = "unique_name",
+        progress: ProgressCallback | None = None,
+    ) -> DownloadResult:
+        """Download the files of a collection that match, to the last one: there are no pages to ask for. Vendor's page:
+        2.20. Raises SomeFailed, and what concerns the lake or the folder."""
+        return self._download(
+            to, {**self._collection_of(collection_id), **_wanted(query, filter, sort), "naming": naming}, progress
+        )
+
+    def download_files_from_metalake(
+        self,
+        content_type: ContentType,
+        to: str | os.PathLike[str],
+        *,
+        query: str = "",
+        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
+        sort: ItemSort | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> DownloadResult:
+        """Download the files of the whole lake that match, to the last one. Vendor's page: 2.19.
+
+        Raises SomeFailed, and what concerns the lake or the folder.
+        """
+        return self._download(to, {"lake": content_type, **_wanted(query, filter, sort)}, progress)
+
+    def _collection_of(self, collection_id: str) -> dict[str, str]:
+        found = self.get_collection_details(collection_id)
+        return {"collection": found.name, "type": found.type.value}
+
+    def _download(
+        self, to: str | os.PathLike[str], block: Mapping[str, Any], progress: ProgressCallback | None
+    ) -> DownloadResult:
+        folder = Path(os.path.abspath(to))
+        run = EngineRun(progress)
+        with self._engine({"downloads": [{**block, "to": str(folder)}]}, run, source=f"download to '{to}'") as session:
+            session.pull(command="download")
+        fetched: dict[str, Path] = {}
+        annotations: list[Path] = []
+        for event in run.events:
+            match event.action:
+                case DownloadFile():
+                    fetched[event.action.file.unique_name] = Path(event.action.path)
+                case DownloadAnnotations():
+                    annotations.append(Path(event.action.path))
+                case _:
+                    pass
+        size = sum(path.stat().st_size for path in fetched.values())
+        result = DownloadResult(folder, fetched, run.unchanged, tuple(annotations), size)
+        if run.failures:
+            raise SomeFailed(run.failed, result)
+        return result
+
+
+def _wanted(query: str, wanted: ItemFilter, sort: ItemSort | None) -> dict[str, Any]:
+    """A selection in the manifest's words."""
+    block: dict[str, Any] = {"query": query, "filter": {"annotation_types": list(wanted.annotation_types)}}
+    block["filter"] |= {"from_date": wanted.from_date, "to_date": wanted.to_date}
+    if sort is not None:
+        block["sort"] = {"by": sort.by, "order": sort.order}
+    return block

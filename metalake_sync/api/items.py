@@ -1,0 +1,171 @@
+"""Collections and items: made, found, described, listed, counted; jobs, labels, and the lake itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from metalake_sync.api.connected import Connected, ContentType
+from metalake_sync.api.results import CollectionInfo, ItemInfo, JobInfo, LabelInfo
+from metalake_sync.core.facts import MediaType
+from metalake_sync.core.selection import OLDEST_FIRST, ItemFilter, ItemSelection, ItemSort
+from metalake_sync.engine.execute.jobs import wait_for_job
+from metalake_sync.errors import LakeAnswerInvalid, UsageError
+from metalake_sync.protocol.items import ListedItem
+from metalake_sync.protocol.wire import JobStatus, MediaKind, ObjectKind
+from metalake_sync.remote.observe import media_kind
+from metalake_sync.remote.select import Place, count_selection, list_selection
+
+_MEDIA_TYPES = {MediaKind.IMAGE: MediaType.IMAGE, MediaKind.VIDEO: MediaType.VIDEO, MediaKind.OTHER: MediaType.OTHER}
+_JOB_STATES: dict[JobStatus, Any] = {
+    JobStatus.IN_PROGRESS: "in_progress",
+    JobStatus.COMPLETED: "completed",
+    JobStatus.QUEUED: "queued",
+    JobStatus.FAILED: "failed",
+}
+_COLLECTION_KINDS = {
+    MediaType.IMAGE: ObjectKind.IMAGE_COLLECTION,
+    MediaType.VIDEO: ObjectKind.VIDEO_COLLECTION,
+    MediaType.OTHER: ObjectKind.OTHER_COLLECTION,
+}
+
+
+class Items(Connected):
+    """What is in the lake."""
+
+    # Collections.
+
+    def create_or_update_collection(
+        self, collection_name: str, content_type: ContentType, metadata: Mapping[str, Any] | None = None
+    ) -> CollectionInfo:
+        """Create a collection's head, or write its metadata. Its files stay as they are."""
+        media_type = MediaType(content_type)
+        lake_id = self._client.create_collection(collection_name, media_kind(media_type), dict(metadata or {}))
+        return CollectionInfo(lake_id, collection_name, media_type)
+
+    def get_collection_details(self, collection_id: str, fields: Iterable[str] = ()) -> CollectionInfo:
+        """A collection by its id, with the fields asked for that it has, such as `fileSize`, `frameCount`, `Tags`,
+        `storagePath`, or any of its metadata. Raises LakeRefused if there is none."""
+        details = self._client.collection_details(collection_id, dict.fromkeys(fields, True))
+        try:
+            name, media_type = str(details["name"]), _MEDIA_TYPES[MediaKind(details["contentType"])]
+        except (KeyError, ValueError):
+            raise LakeAnswerInvalid(
+                "the lake does not tell the collection's name and type", where=collection_id
+            ) from None
+        return CollectionInfo(collection_id, name, media_type, details)
+
+    def list_collections(self, content_type: ContentType = "image", query: str = "") -> Iterator[CollectionInfo]:
+        """Every collection of a type, as pages come in."""
+        media_type = MediaType(content_type)
+        selection = ItemSelection(media_type, query=query)
+        for page in list_selection(
+            self._client, selection, Place(media_type, None), kind=_COLLECTION_KINDS[media_type]
+        ):
+            for item in page:
+                yield CollectionInfo(item.id, item.name, media_type)
+
+    # Items.
+
+    def get_file_details(self, unique_name: str, fields: Iterable[str] = ()) -> dict[str, Any]:
+        """An item's id, name, unique name and url, and the fields asked for that it has, such as `fileSize`,
+        `resolution`, `Tags`, `createdAt`, or any of its metadata. Raises UsageError if there is none."""
+        details = self._client.item_details(unique_name, dict.fromkeys(fields, True))
+        if details is None:
+            raise UsageError(f"the lake has no item '{unique_name}'", remedy="It is asked for by its unique name.")
+        return details
+
+    def get_item_list_from_collection(
+        self,
+        collection_id: str,
+        *,
+        query: str = "",
+        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
+        sort: ItemSort = OLDEST_FIRST,
+    ) -> Iterator[ItemInfo]:
+        """The items of a collection that match, to the last one, as pages come in."""
+        media_type = self.get_collection_details(collection_id).type
+        selection = ItemSelection(media_type, "", query, filter, sort)
+        for page in list_selection(self._client, selection, Place(media_type, collection_id)):
+            yield from map(_item, page)
+
+    def get_item_list_from_datalake(
+        self,
+        content_type: ContentType = "image",
+        *,
+        query: str = "",
+        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
+        sort: ItemSort = OLDEST_FIRST,
+    ) -> Iterator[ItemInfo]:
+        """The items of the whole lake that match, to the last one, as pages come in."""
+        media_type = MediaType(content_type)
+        selection = ItemSelection(media_type, None, query, filter, sort)
+        for page in list_selection(self._client, selection, Place(media_type, None)):
+            yield from map(_item, page)
+
+    def get_item_count_from_collection(
+        self,
+        collection_id: str,
+        *,
+        query: str = "",
+        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
+    ) -> int:
+        """How many items of a collection match."""
+        media_type = self.get_collection_details(collection_id).type
+        return count_selection(
+            self._client, ItemSelection(media_type, "", query, filter), Place(media_type, collection_id)
+        )
+
+    def get_item_count_from_metalake(
+        self,
+        content_type: ContentType = "image",
+        *,
+        query: str = "",
+        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
+    ) -> int:
+        """How many items of the whole lake match."""
+        media_type = MediaType(content_type)
+        return count_selection(self._client, ItemSelection(media_type, None, query, filter), Place(media_type, None))
+
+    def get_downloadable_url(self, unique_name: str) -> str:
+        """A signed URL that reads a file, for a short time. It is a credential: don't log or keep it. Vendor's page:
+        2.9."""
+        return self._client.download_url(unique_name)
+
+    # Jobs.
+
+    def get_job_status(self, job_id: str) -> JobInfo:
+        """Where a job of the lake stands."""
+        answer = self._client.job_status(job_id)
+        return JobInfo(job_id, _JOB_STATES[answer.status], answer.progress)
+
+    def wait_for_job_complete(self, job_id: str) -> JobInfo:
+        """Return when a job is completed. Uploads of this class wait by themselves.
+
+        Raises LakeRefused if the job failed, JobStandsStill if it makes no progress for half an hour.
+        """
+        asyncio.run(wait_for_job(self._client, job_id))
+        return JobInfo(job_id, "completed", 100.0)
+
+    def get_upload_status(self, collection_name: str) -> object:
+        """The progress of a collection's upload, as the lake tells it."""
+        return self._client.upload_progress(collection_name)
+
+    # The lake.
+
+    def get_all_labels(self, group_id: str | None = None) -> list[LabelInfo]:
+        """The labels that the lake knows, or those of a group."""
+        return [LabelInfo(label.label_text, label.label) for label in self._client.list_labels(group_id)]
+
+    def get_all_label_groups(self) -> object:
+        """The label groups, as the lake tells them."""
+        return self._client.list_label_groups()
+
+    def get_system_stat_count(self) -> object:
+        """Counts of images, videos and others, as the lake tells them."""
+        return self._client.system_details()
+
+
+def _item(item: ListedItem) -> ItemInfo:
+    return ItemInfo(item.id, item.name, item.unique_name or item.name)

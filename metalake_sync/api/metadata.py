@@ -1,0 +1,99 @@
+"""Writing metadata of collections and of files that are in the lake, addressed in each of the lake's ways."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from metalake_sync.api.connected import ContentType
+from metalake_sync.api.items import Items
+from metalake_sync.api.results import FailedItem, SomeFailed, WriteResult
+from metalake_sync.core.facts import MediaType
+from metalake_sync.core.metadata import TAGS
+from metalake_sync.engine.execute.halving import send_in_halves
+from metalake_sync.errors import UsageError
+from metalake_sync.local.metadata_json import read_metadata_json
+from metalake_sync.protocol.metadata import FileMetadata
+from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
+from metalake_sync.remote.observe import media_kind
+
+DEFAULT_BUCKET = "DEFAULT"
+
+
+class Metadata(Items):
+    """Metadata is merged field by field; Tags are replaced. A `source` is a JSON file such as
+    {"files": [{"file": "a.jpg", "metadata": {"Weather": "rain"}}]}.
+
+    Each method raises ManifestError for a source that can't be used, UsageError for tags or fields that the lake does
+    not take (nothing is written then), and SomeFailed.
+    """
+
+    def upload_metadata_for_collection(
+        self,
+        collection_name: str,
+        content_type: ContentType,
+        metadata: Mapping[str, Any],
+        *,
+        apply_to_all_files: bool = True,
+    ) -> None:
+        """Write a collection's metadata and, unless told otherwise, that of every file in it, whoever put it there.
+        Vendor's page: 2.13."""
+        self._ask_about([metadata])
+        self._client.metadata_by_object(
+            collection_name, media_kind(MediaType(content_type)), dict(metadata), apply_to_all_files
+        )
+
+    def upload_metadata_by_job_id(self, job_id: str, source: str | os.PathLike[str]) -> WriteResult:
+        """Write metadata of files of one upload; entries are file names. Vendor's page: 2.14."""
+        return self._write(source, job_id=job_id)
+
+    def upload_metadata_by_storage_path(
+        self, source: str | os.PathLike[str], bucket_name: str | None = None
+    ) -> WriteResult:
+        """Write metadata of files by their path in the storage, without a leading slash. `bucket_name`: None is the
+        default bucket. Vendor's page: 2.15."""
+        return self._write(source, bucket_name=bucket_name or DEFAULT_BUCKET)
+
+    def upload_metadata_by_unique_name(self, source: str | os.PathLike[str]) -> WriteResult:
+        """Write metadata of files by their unique names. Vendor's page: 2.16."""
+        return self._write(source)
+
+    def upload_metadata_for_files(
+        self, collection_name: str, content_type: ContentType, source: str | os.PathLike[str]
+    ) -> WriteResult:
+        """Write metadata of files of a collection; entries are file names. Vendor's page: 2.17."""
+        return self._write(source, collection_id=self.find_collection(collection_name, content_type).id)
+
+    def _write(self, source: str | os.PathLike[str], **address: str) -> WriteResult:
+        entries = read_metadata_json(Path(source), os.fspath(source)).entries
+        self._ask_about(list(entries.values()))
+        messages = [FileMetadata(file=name, metadata=dict(values)) for name, values in entries.items()]
+
+        async def send(page: Sequence[FileMetadata]) -> None:
+            await asyncio.to_thread(self._client.metadata_by_json, page, **address)
+
+        async def send_all() -> list[FailedItem]:
+            failed: list[FailedItem] = []
+            for start in range(0, len(messages), PAGE_SIZE_LIMIT):
+                for entry, refusal in await send_in_halves(messages[start : start + PAGE_SIZE_LIMIT], send):
+                    failed.append(FailedItem(entry.file, str(refusal), retryable=False))
+            return failed
+
+        failed = asyncio.run(send_all())
+        result = WriteResult(len(messages) - len(failed))
+        if failed:
+            raise SomeFailed(tuple(failed), result)
+        return result
+
+    def _ask_about(self, sets: Sequence[Mapping[str, Any]]) -> None:
+        """Ask once whether the lake takes the tags and fields, before anything is written."""
+        tags = {tag: None for values in sets for tag in values.get(TAGS, ())}
+        fields = {name: None for values in sets for name in values if name != TAGS}
+        objection = self._client.validate_tags(list(tags)) if tags else None
+        if objection is None and fields:
+            objection = self._client.validate_fields(list(fields))
+        if objection is not None:
+            raise UsageError(f"the lake does not take the metadata: {objection}", remedy="Nothing was written.")

@@ -1,0 +1,122 @@
+"""What the methods of `MetaLake` return. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from metalake_sync.core.facts import MediaType
+from metalake_sync.errors import ExitCode, SyncError
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """A collection. `details`: the fields that were asked for and that it has."""
+
+    id: str
+    name: str
+    type: MediaType
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemInfo:
+    """An item of a list. `unique_name`: in the whole lake."""
+
+    id: str
+    name: str
+    unique_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailedItem:
+    """`error`: the whole sentence. `retryable`: the same call may succeed later."""
+
+    name: str
+    error: str
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UploadResult:
+    """What came of an upload. `job_ids`: the lake's jobs, one for each session; none if nothing had to be sent.
+    `uploaded`, `already_there`: file name → unique name. `notes`: what is worth knowing, such as a file of another
+    size that the lake has under the same name."""
+
+    collection_id: str
+    job_ids: tuple[str, ...]
+    uploaded: Mapping[str, str]
+    already_there: Mapping[str, str]
+    annotated: int
+    bytes_sent: int
+    notes: tuple[str, ...]
+
+    @property
+    def unique_name(self) -> str:
+        """Of the only file of an upload of one. Raises ValueError if there are more, or none."""
+        (name,) = {**self.already_there, **self.uploaded}.values()
+        return name
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadResult:
+    """What came of a download. `fetched`: files, by file name in the lake. `unchanged`: how many were right already.
+    `annotations`: the files of annotations that were written anew."""
+
+    folder: Path
+    fetched: Mapping[str, Path]
+    unchanged: int
+    annotations: tuple[Path, ...]
+    bytes_received: int
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What came of writing annotations or metadata. `written`: entries that the lake took. `unmatched`: entries that
+    name nothing in the collection; where a lake is asked by job, storage path or unique name, it alone knows them.
+    `notes`: what was left out, and why."""
+
+    written: int
+    unmatched: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrashResult:
+    """`message`: the lake's own words. A whole collection counts as one."""
+
+    trashed: int
+    failed: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """`progress`: 0 to 100."""
+
+    id: str
+    status: Literal["in_progress", "completed", "queued", "failed"]
+    progress: float
+
+
+@dataclass(frozen=True, slots=True)
+class LabelInfo:
+    """`reference`: what the lake knows the label by."""
+
+    text: str
+    reference: str
+
+
+class SomeFailed(SyncError):
+    """The call finished, but some items failed. `failed` names each; `result` is what came of the others."""
+
+    exit_code = ExitCode.SOME_FAILED
+
+    def __init__(self, failed: tuple[FailedItem, ...], result: UploadResult | DownloadResult | WriteResult) -> None:
+        first = f"{failed[0].name}: {failed[0].error}"
+        more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
+        super().__init__(f"{len(failed)} items failed: {first}{more}", remedy="What is done is done; call it again.")
+        self.failed = failed
+        self.result = result

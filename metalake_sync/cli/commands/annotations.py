@@ -1,0 +1,106 @@
+"""`metalake-sync annotations`: annotations of what is in the lake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from metalake_sync.cli.commands.metadata import check_addressing, written
+from metalake_sync.cli.connection import LakeFlags, takes_lake
+from metalake_sync.cli.options import option
+from metalake_sync.cli.wording import shown
+
+if TYPE_CHECKING:
+    from metalake_sync.api import WriteResult
+
+
+@click.group("annotations")
+def command() -> None:
+    """Write and remove annotations of images that are in the lake."""
+
+
+@command.command(
+    "upload",
+    epilog="Example: metalake-sync annotations upload pred.json --operation yolov5 --kind machine --collection birds",
+)
+@takes_lake
+@click.argument("source", type=click.Path(path_type=Path))
+@option("--operation", required=True, help="The project's or model run's unique id; its earlier sets are replaced.")
+@option("--kind", type=click.Choice(["human", "machine"]), required=True, help="Who drew the shapes.")
+@option("--normalized", is_flag=True, help="The numbers are fractions of the picture's size.")
+@option("--collection", metavar="NAME", help="Entries are names of images in this collection.")
+@option("--job", metavar="ID", help="Entries are names of images of this upload.")
+@option("--by-unique-name", is_flag=True, help="Entries are unique names.")
+@option("--by-storage-path", is_flag=True, help="Entries are paths in the storage, with a leading slash.")
+@option("--bucket", help="The bucket of --by-storage-path, if it is not the default one.")
+def upload(
+    flags: LakeFlags,
+    source: Path,
+    operation: str,
+    kind: Literal["human", "machine"],
+    normalized: bool,
+    collection: str | None,
+    job: str | None,
+    by_unique_name: bool,
+    by_storage_path: bool,
+    bucket: str | None,
+) -> None:
+    """Annotate images from a file, a folder or a glob: each entry is the whole set of its image."""
+    check_addressing(collection, job, by_unique_name, by_storage_path, bucket)
+    with flags.lake() as lake, flags.progress() as progress:
+
+        def call() -> WriteResult:
+            if collection is not None:
+                return lake.upload_annotations_for_collection(
+                    collection, operation, source, kind=kind, normalized=normalized, progress=progress
+                )
+            if job is not None:
+                return lake.upload_annotations_by_job_id(
+                    job, operation, source, kind=kind, normalized=normalized, progress=progress
+                )
+            if by_unique_name:
+                return lake.upload_annotations_by_unique_name(
+                    operation, source, kind=kind, normalized=normalized, progress=progress
+                )
+            return lake.upload_annotations_by_storage_path(
+                operation, source, kind=kind, bucket_name=bucket, normalized=normalized, progress=progress
+            )
+
+        flags.finish(call, written)
+
+
+@command.command(
+    "remove", epilog="Example: metalake-sync annotations remove birds --operation yolov5.0.1 --auto-approve"
+)
+@takes_lake
+@click.argument("collection")
+@option("--operation", required=True, help="The operation's unique id.")
+@option("--auto-approve", is_flag=True, help="Don't ask.")
+def remove(flags: LakeFlags, collection: str, operation: str, auto_approve: bool) -> None:
+    """Remove an operation's annotations from a collection, whosever files they are on."""
+    from metalake_sync.cli.asking import ask
+
+    with flags.lake() as lake:
+        found = lake.find_collection(collection, "image")
+        ask(
+            f"All annotations of {shown(operation)} in {shown(collection)} will be removed. Go on?",
+            approved=auto_approve,
+            as_json=flags.as_json,
+        )
+        lake.remove_annotations(found.id, operation)
+    flags.show(
+        {"collection": collection, "operation": operation},
+        lambda: iter([f"{shown(collection)}: {shown(operation)} removed"]),
+    )
+
+
+@command.command("labels", epilog="Example: metalake-sync annotations labels --json")
+@takes_lake
+@option("--group", metavar="ID", help="Only the labels of this group.")
+def labels(flags: LakeFlags, group: str | None) -> None:
+    """List the labels that the lake knows."""
+    with flags.lake() as lake:
+        found = lake.get_all_labels(group)
+    flags.show(found, lambda: (shown(label.text) for label in found))

@@ -1,0 +1,137 @@
+"""`metalake-sync item`: the items of a lake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from metalake_sync.cli.connection import (
+    LakeFlags,
+    PlaceFlags,
+    SelectionFlags,
+    item_sort,
+    narrows,
+    sort_options,
+    takes_lake,
+    takes_place,
+)
+from metalake_sync.cli.options import option
+from metalake_sync.cli.wording import count, shown
+
+if TYPE_CHECKING:
+    from metalake_sync.api import DownloadResult, ItemInfo, MetaLake
+
+
+@click.group("item")
+def command() -> None:
+    """List, count, describe and download items."""
+
+
+@command.command("get", epilog="Example: metalake-sync item get birds_a.jpg --field Tags --field fileSize")
+@takes_lake
+@click.argument("unique_name")
+@option("--field", "fields", multiple=True, help="A field to ask for; may be repeated.")
+def get(flags: LakeFlags, unique_name: str, fields: tuple[str, ...]) -> None:
+    """Describe an item: its id and names, and the fields that are asked for. Its signed URL is left to 'url'."""
+    with flags.lake() as lake:
+        details = lake.get_file_details(unique_name, fields)
+    details.pop("url", None)
+    flags.show(details, lambda: (f"{shown(name)}: {shown(str(value))}" for name, value in details.items()))
+
+
+@command.command("list", epilog="Example: metalake-sync item list --collection birds --query annotation.label=Bird")
+@takes_lake
+@takes_place
+@narrows
+@sort_options
+@option("--limit", type=click.IntRange(1), help="At most so many.")
+def list_items(
+    flags: LakeFlags, place: PlaceFlags, narrow: SelectionFlags, sort_field: str, order: str, limit: int | None
+) -> None:
+    """List the items of a collection or of the whole lake, to the last one."""
+    place.check()
+    sort = item_sort(sort_field, order)
+    with flags.lake() as lake:
+        items: Iterator[ItemInfo]
+        if place.lake is not None:
+            items = lake.get_item_list_from_datalake(place.lake, query=narrow.query, filter=narrow.filter(), sort=sort)
+        else:
+            collection_id = _collection_id(lake, place)
+            items = lake.get_item_list_from_collection(
+                collection_id, query=narrow.query, filter=narrow.filter(), sort=sort
+            )
+        found = islice(items, limit)
+        if flags.as_json:
+            flags.show(list(found), lambda: iter(()))
+        else:
+            for item in found:
+                click.echo(f"{item.id}  {shown(item.unique_name)}")
+
+
+@command.command("count", epilog="Example: metalake-sync item count --lake image --annotated human")
+@takes_lake
+@takes_place
+@narrows
+def count_items(flags: LakeFlags, place: PlaceFlags, narrow: SelectionFlags) -> None:
+    """Count the items of a collection or of the whole lake."""
+    place.check()
+    with flags.lake() as lake:
+        if place.lake is not None:
+            number = lake.get_item_count_from_metalake(place.lake, query=narrow.query, filter=narrow.filter())
+        else:
+            number = lake.get_item_count_from_collection(
+                _collection_id(lake, place), query=narrow.query, filter=narrow.filter()
+            )
+    flags.show({"count": number}, lambda: iter([str(number)]))
+
+
+@command.command(
+    "download", epilog="Example: metalake-sync item download --lake image --query metadata.Tags=rain --to out"
+)
+@takes_lake
+@takes_place
+@narrows
+@sort_options
+@option("--to", type=click.Path(path_type=Path), required=True, help="The folder; it is created if need be.")
+def download(
+    flags: LakeFlags, place: PlaceFlags, narrow: SelectionFlags, sort_field: str, order: str, to: Path
+) -> None:
+    """Download the files that match, to the last one. What is right already is not fetched again."""
+    place.check()
+    sort = item_sort(sort_field, order)
+
+    with flags.lake() as lake, flags.progress() as progress:
+
+        def call() -> DownloadResult:
+            if place.lake is not None:
+                return lake.download_files_from_metalake(
+                    place.lake, to, query=narrow.query, filter=narrow.filter(), sort=sort, progress=progress
+                )
+            return lake.download_files_from_collection(
+                _collection_id(lake, place),
+                to,
+                query=narrow.query,
+                filter=narrow.filter(),
+                sort=sort,
+                progress=progress,
+            )
+
+        flags.finish(call, downloaded)
+
+
+def downloaded(result: DownloadResult) -> Iterator[str]:
+    """What came of a download, in a line."""
+    annotations = f", annotations in {shown(str(result.annotations[0]))}" if result.annotations else ""
+    yield (
+        f"{shown(str(result.folder))}: {count(len(result.fetched), 'file')} downloaded,"
+        f" {result.unchanged} unchanged{annotations}"
+    )
+
+
+def _collection_id(lake: MetaLake, place: PlaceFlags) -> str:
+    assert place.collection is not None
+    return lake.find_collection(place.collection, place.content_type).id

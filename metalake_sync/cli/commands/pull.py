@@ -1,0 +1,93 @@
+"""`metalake-sync pull`: bring what the lake has into local folders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from metalake_sync.cli.connection import TYPES
+from metalake_sync.cli.options import ManifestFlags, RunFlags, observes, option, takes_manifest
+from metalake_sync.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from metalake_sync.manifest import LoadedManifest
+
+
+@click.command("pull", epilog="Example: metalake-sync pull birds.yaml --collection birds --to out --annotations human")
+@takes_manifest
+@observes
+@option("--collection", metavar="NAME", help="This collection, instead of the manifest's downloads.")
+@option("--type", "content_type", type=TYPES, help="Its type, where the lake has several of the name.")
+@option("--to", type=click.Path(path_type=Path), help="The folder for --collection.")
+@option(
+    "--annotations",
+    type=click.Choice(["human", "machine", "all", "none"]),
+    help="Those of --collection that come along. [default: all]",
+)
+@option("--format", "annotation_format", help="How the annotations of --collection are written. [default: metalake]")
+@option(
+    "--lock-timeout", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait so long for another run."
+)
+def command(
+    flags: ManifestFlags,
+    run: RunFlags,
+    collection: str | None,
+    content_type: str | None,
+    to: Path | None,
+    annotations: str | None,
+    annotation_format: str | None,
+    lock_timeout: float,
+) -> None:
+    """Run the manifest's downloads; or, with its remote, download one collection.
+
+    What is right already is not fetched again; what was begun is gone on with. MANIFEST is a file, a folder of *.yaml
+    files, or - for standard input.
+    """
+    from metalake_sync.cli.listeners import make_listener
+    from metalake_sync.engine.session import Session
+
+    if run.refresh == "none":
+        raise UsageError("a download has to ask the lake", remedy="Leave '--refresh none' out.")
+    manifest = flags.load()
+    own = {"--type": content_type, "--to": to, "--annotations": annotations, "--format": annotation_format}
+    if collection is not None:
+        if to is None:
+            raise UsageError("'--collection' needs a folder", remedy="Give --to DIR.")
+        manifest = _with_download(manifest, collection, content_type, to, annotations, annotation_format or "metalake")
+    elif any(value is not None for value in own.values()):
+        given = next(flag for flag, value in own.items() if value is not None)
+        raise UsageError(f"'{given}' belongs to '--collection'", remedy="Give --collection NAME, or take it out.")
+    elif not manifest.model.downloads:
+        raise UsageError("the manifest has no downloads", remedy="Add 'downloads', or give --collection and --to.")
+    listener = make_listener(as_json=flags.as_json, quiet=flags.quiet, verbose=flags.verbose)
+    try:
+        session = Session(manifest, run.options(), listener, flags.state)
+        applied = session.pull(lock_timeout_s=lock_timeout, command=f"pull {flags.manifest}")
+        listener(applied.finished)
+    finally:
+        listener.close()
+    if applied.finished.failed:
+        click.get_current_context().exit(ExitCode.SOME_FAILED)
+
+
+def _with_download(
+    manifest: LoadedManifest,
+    collection: str,
+    content_type: str | None,
+    to: Path,
+    annotations: str | None,
+    annotation_format: str,
+) -> LoadedManifest:
+    """The manifest with this download and no other. The folder is one of the command line: from where it is typed."""
+    from metalake_sync.engine.downloads.annotation_files import writer_for
+    from metalake_sync.manifest.models import Download
+
+    writer_for(annotation_format)
+    block: dict[str, Any] = {"collection": collection, "type": content_type, "to": str(to.absolute())}
+    if annotations != "none":
+        block["annotations"] = {"kind": annotations or "all", "format": annotation_format}
+    model = manifest.model.model_copy(update={"downloads": [Download.model_validate(block)]})
+    return replace(manifest, model=model)

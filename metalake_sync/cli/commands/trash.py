@@ -1,0 +1,117 @@
+"""`metalake-sync trash`: what goes is shown first, and asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import click
+
+from metalake_sync.cli.asking import ask
+from metalake_sync.cli.connection import TYPES, LakeFlags, SelectionFlags, narrows, takes_lake
+from metalake_sync.cli.options import option
+from metalake_sync.cli.wording import count, shown
+from metalake_sync.errors import UsageError
+
+if TYPE_CHECKING:
+    from metalake_sync.api import ItemInfo, TrashResult
+    from metalake_sync.api.connected import ContentType
+
+SHOWN = 10
+"""How many names are shown unless all are asked for."""
+
+
+@click.group("trash")
+def command() -> None:
+    """Put items or collections into the lake's trash. No call takes them out again."""
+
+
+@command.command("collection", epilog="Example: metalake-sync trash collection birds --query metadata.Tags=skip")
+@takes_lake
+@narrows
+@click.argument("name")
+@option("--type", "content_type", type=TYPES, help="Its type, where the lake has several of the name.")
+@option("-v", "--verbose", is_flag=True, help="Show every item, not only the first of many.")
+@option("--auto-approve", is_flag=True, help="Don't ask.")
+def collection(
+    flags: LakeFlags,
+    narrow: SelectionFlags,
+    name: str,
+    content_type: ContentType | None,
+    verbose: bool,
+    auto_approve: bool,
+) -> None:
+    """Trash the items of a collection that match; without query and filter, the collection with all that is in it."""
+    with flags.lake() as lake:
+        found = lake.find_collection(name, content_type)
+        wanted = narrow.filter()
+        whole = not (narrow.query.strip() or wanted)
+        number = lake.get_item_count_from_collection(found.id, query=narrow.query, filter=wanted)
+        items = lake.get_item_list_from_collection(found.id, query=narrow.query, filter=wanted)
+        what = f"the collection {shown(name)} ({found.type.value}) with {count(number, 'item')}" if whole else None
+        _trash(
+            _Going(flags, verbose, auto_approve, number, what),
+            items,
+            lambda: lake.trash_objects_from_collection(found.id, query=narrow.query, filter=wanted),
+        )
+
+
+@command.command(
+    "lake", epilog="Example: metalake-sync trash lake image --query metadata.Tags=skip --to-date 2022-01-01"
+)
+@takes_lake
+@narrows
+@click.argument("content_type", metavar="TYPE", type=TYPES)
+@option("-v", "--verbose", is_flag=True, help="Show every item, not only the first of many.")
+@option("--auto-approve", is_flag=True, help="Don't ask.")
+def whole_lake(
+    flags: LakeFlags, narrow: SelectionFlags, content_type: ContentType, verbose: bool, auto_approve: bool
+) -> None:
+    """Trash the items of the whole lake that match."""
+    wanted = narrow.filter()
+    if not narrow.query.strip() and not wanted:
+        raise UsageError("that means everything in the lake", remedy="Give --query or a filter.")
+    with flags.lake() as lake:
+        number = lake.get_item_count_from_metalake(content_type, query=narrow.query, filter=wanted)
+        items = lake.get_item_list_from_datalake(content_type, query=narrow.query, filter=wanted)
+        _trash(
+            _Going(flags, verbose, auto_approve, number, None),
+            items,
+            lambda: lake.trash_objects_from_datalake(query=narrow.query, filter=wanted, content_type=content_type),
+        )
+
+
+class _Going:
+    """What is about to go. `whole`: in words, where it is a whole collection, which goes even if it is empty."""
+
+    def __init__(self, flags: LakeFlags, verbose: bool, approved: bool, number: int, whole: str | None) -> None:
+        self.flags = flags
+        self.verbose = verbose
+        self.approved = approved
+        self.number = number
+        self.whole = whole
+
+
+def _trash(going: _Going, items: Iterator[ItemInfo], trash: Callable[[], TrashResult]) -> None:
+    """Show, ask, do, tell."""
+    flags = going.flags
+    if not going.number and going.whole is None:
+        nothing = {"trashed": 0, "failed": 0, "message": "nothing matches"}
+        flags.show(nothing, lambda: iter(["Nothing matches: nothing to do."]))
+        return
+    if not flags.as_json:
+        for item in islice(items, None if going.verbose else SHOWN):
+            click.echo(f"  - {shown(item.unique_name)}")
+        if not going.verbose and going.number > SHOWN:
+            click.echo(f"  … and {going.number - SHOWN} more (-v shows all)")
+    what = going.whole or count(going.number, "item")
+    if not flags.as_json:
+        click.echo(f"To trash: {what}")
+    ask(f"Put {what} into the trash?", approved=going.approved, as_json=flags.as_json)
+    result = trash()
+    flags.show(result, lambda: iter([shown(result.message)]))
+    if result.failed:
+        from metalake_sync.errors import ExitCode
+
+        click.get_current_context().exit(ExitCode.SOME_FAILED)

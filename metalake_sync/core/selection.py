@@ -1,0 +1,63 @@
+"""Which items of a lake are meant, and in which order: a query, a filter, a sort.
+
+Owns: the words, which users write in manifests, on the command line and in Python. Must not: know how they are sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from metalake_sync.core.facts import CollectionKey, MediaType
+
+WHOLE_LAKE = "*"
+"""Stands for the collection where all items of a type are meant, whatever collection they are in."""
+
+AnnotationType = Literal["raw", "human", "machine"]
+SortName = Literal["date_modified", "date_created", "name", "size", "video_index"]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFilter:
+    """`annotation_types`: none means any; `raw` is an item without annotations. `from_date`, `to_date`: when it came
+    into the lake, a day (the last one included) or a moment in ISO 8601."""
+
+    annotation_types: tuple[AnnotationType, ...] = ()
+    from_date: str | None = None
+    to_date: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.annotation_types or self.from_date or self.to_date)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemSort:
+    """In which order a lake lists."""
+
+    by: SortName = "date_modified"
+    order: Literal["asc", "desc"] = "desc"
+
+
+OLDEST_FIRST = ItemSort("date_created", "asc")
+"""What comes in while pages are read is appended, and no page shifts."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemSelection:
+    """`type`: of the items. `collection`: its name, or None for the whole lake. `query`: in the words of the web page,
+    such as `annotation.label=Bird`; '' is all."""
+
+    type: MediaType
+    collection: str | None = None
+    query: str = ""
+    filter: ItemFilter = ItemFilter()
+    sort: ItemSort = OLDEST_FIRST
+
+    @property
+    def key(self) -> CollectionKey:
+        return CollectionKey(self.type, self.collection if self.collection is not None else WHOLE_LAKE)
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether it means less than all items of the place."""
+        return bool(self.query.strip() or self.filter)

@@ -1,0 +1,102 @@
+"""What a plan says of downloads and trash rules: the lake is asked, the folders are looked at, nothing is changed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from metalake_sync.core.actions import DownloadAnnotations, Reason, TrashMatched
+from metalake_sync.core.downloads import DownloadPlan, DownloadWish
+from metalake_sync.core.events import EventSink, Observing
+from metalake_sync.core.facts import CollectionKey, RemoteFile
+from metalake_sync.core.plan import TrashRulePlan
+from metalake_sync.core.selection import WHOLE_LAKE, ItemSelection
+from metalake_sync.engine.downloads.annotation_files import ANNOTATIONS_FILE, AnnotationDownload, files_that_differ
+from metalake_sync.engine.downloads.walk import DownloadWalk
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.select import Place, find_place, list_selection
+from metalake_sync.state.downloads import DownloadRecords
+
+RESERVED = (ANNOTATIONS_FILE,)
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadObserver:
+    """Looks at what downloads and trash rules mean. `lake`: what the state calls it. `base_dir`: relative folders hang
+    from here."""
+
+    client: LakeClient
+    records: DownloadRecords
+    lake: str
+    base_dir: Path
+    emit: EventSink
+
+    def find(self, wish: DownloadWish) -> Place | None:
+        """Where a download looks, or None if the lake has no such collection."""
+        selection = wish.selection
+        if selection.collection is None:
+            return Place(selection.type, None)
+        return find_place(self.client, selection.collection, selection.type)
+
+    def walk(self, wish: DownloadWish, place: Place) -> DownloadWalk:
+        return DownloadWalk(
+            self.client,
+            wish,
+            place,
+            root=self.base_dir / wish.to,
+            recorded=self.records.of_folder(self.lake, wish.to),
+            reserved=RESERVED if wish.annotations else (),
+        )
+
+    def plan(self, wish: DownloadWish) -> DownloadPlan:
+        """Compare a folder with what the lake has."""
+        plan = DownloadPlan(wish)
+        place = self.find(wish)
+        if place is None:
+            plan.missing = True
+            return plan
+        walk = self.walk(wish, place)
+        for page in walk.pages(self._seen(f"listing {_shown(wish.key)} for {wish.to}")):
+            plan.files += (wanted.action for wanted in page.wanted)
+            plan.unchanged += page.unchanged
+            plan.adopted += len(page.adopted)
+        if wish.annotations is not None and place.collection_id is not None:
+            annotations = AnnotationDownload(self.client, place.collection_id, wish.annotations, walk.filenames)
+            with tempfile.TemporaryDirectory(prefix="metalake-sync-") as folder:
+                annotations.write(Path(folder), self._seen(f"reading annotations of {_shown(wish.key)}"))
+                plan.annotations += self.compare_annotations(wish, annotations, Path(folder))
+        return plan
+
+    def compare_annotations(
+        self, wish: DownloadWish, annotations: AnnotationDownload, written: Path
+    ) -> Iterator[DownloadAnnotations]:
+        """One action for each file of annotations that is not in the folder as it was written elsewhere."""
+        root = self.base_dir / wish.to
+        for path in files_that_differ(written, root):
+            reason = Reason.ANNOTATIONS_CHANGED if (root / path).exists() else Reason.NEW
+            yield DownloadAnnotations(wish.key, os.path.join(wish.to, path), annotations.images, reason)
+
+    def plan_trash(self, selection: ItemSelection) -> TrashRulePlan:
+        """List what a trash rule means."""
+        place = Place(selection.type, None)
+        if selection.collection is not None:
+            found = find_place(self.client, selection.collection, selection.type)
+            if found is None:
+                return TrashRulePlan(selection, ())
+            place = found
+        matched = [
+            TrashMatched(selection.key, RemoteFile(item.name, item.id, item.unique_name or item.name))
+            for page in list_selection(self.client, selection, place)
+            for item in page
+        ]
+        return TrashRulePlan(selection, tuple(matched))
+
+    def _seen(self, what: str) -> Callable[[int], None]:
+        return lambda count: self.emit(Observing(what, count))
+
+
+def _shown(key: CollectionKey) -> str:
+    return f"all {key.type.value} items" if key.name == WHOLE_LAKE else str(key)

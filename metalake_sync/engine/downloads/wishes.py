@@ -1,0 +1,76 @@
+"""The manifest's downloads and trash rules in the words of the rooms below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from metalake_sync.core.downloads import ANNOTATION_FORMAT, AnnotationsWanted, DownloadWish
+from metalake_sync.core.facts import MediaType
+from metalake_sync.core.selection import OLDEST_FIRST, ItemFilter, ItemSelection, ItemSort
+from metalake_sync.engine.downloads.annotation_files import writer_for
+from metalake_sync.errors import ManifestError, ManifestErrors, UsageError
+from metalake_sync.manifest import LoadedManifest
+from metalake_sync.manifest.models import Selection
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.select import find_place
+
+
+def check_formats(manifest: LoadedManifest) -> None:
+    """Raise ManifestErrors for formats that can't be written; the lake need not be asked."""
+    mistakes: list[ManifestError] = []
+    for number, block in enumerate(manifest.model.downloads):
+        try:
+            writer_for(block.annotations.format if block.annotations else ANNOTATION_FORMAT)
+        except UsageError as error:
+            where = manifest.where("downloads", number, "annotations", "format")
+            mistakes.append(ManifestError(error.message, where=where, remedy=error.remedy))
+    if mistakes:
+        raise ManifestErrors(mistakes)
+
+
+def download_wishes(manifest: LoadedManifest, client: LakeClient) -> Iterator[DownloadWish]:
+    """What the manifest wants in local folders. Raises ManifestError for a type that can't be meant."""
+    for number, block in enumerate(manifest.model.downloads):
+        selection = _selection(manifest, "downloads", number, block, client)
+        annotations = None
+        if block.annotations is not None:
+            annotations = AnnotationsWanted(
+                block.annotations.kind, tuple(block.annotations.operations), block.annotations.format
+            )
+        sort = ItemSort(block.sort.by, block.sort.order) if block.sort else OLDEST_FIRST
+        yield DownloadWish(
+            replace(selection, sort=sort),
+            to=block.to,
+            media=block.media,
+            annotations=annotations,
+            naming=block.naming,
+            declared_at=str(manifest.where("downloads", number)),
+        )
+
+
+def trash_selections(manifest: LoadedManifest, client: LakeClient) -> Iterator[ItemSelection]:
+    """What the manifest's trash rules mean. Raises ManifestError for a type that can't be meant."""
+    for number, block in enumerate(manifest.model.trash):
+        yield _selection(manifest, "trash", number, block, client)
+
+
+def _selection(
+    manifest: LoadedManifest, section: str, number: int, block: Selection, client: LakeClient
+) -> ItemSelection:
+    wanted = ItemFilter(tuple(block.filter.annotation_types), block.filter.from_date, block.filter.to_date)
+    if block.lake is not None:
+        return ItemSelection(MediaType(block.lake), None, block.query, wanted)
+    assert block.collection is not None, "the manifest's agreement demands one of 'collection' and 'lake'"
+    if block.type is not None:
+        media_type = MediaType(block.type)
+    else:
+        try:
+            place = find_place(client, block.collection, None)
+        except UsageError as error:
+            where = manifest.where(section, number, "collection")
+            raise ManifestError(error.message, where=where, remedy=error.remedy) from None
+        # One that is not there yet may be made by this very manifest.
+        ours = [MediaType(one.type) for one in manifest.collections if one.name == block.collection]
+        media_type = place.type if place else ours[0] if ours else MediaType.IMAGE
+    return ItemSelection(media_type, block.collection, block.query, wanted)

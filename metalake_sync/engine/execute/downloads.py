@@ -1,0 +1,148 @@
+"""The last stages: downloads, then trash rules.
+
+Owns: what is recorded of them. Trash rules come after everything, and not where anything at all failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from metalake_sync.core.actions import DownloadAnnotations, DownloadFile, Reason
+from metalake_sync.core.downloads import DownloadedFile, DownloadPlan, DownloadWish
+from metalake_sync.core.plan import TrashRulePlan
+from metalake_sync.engine.downloads.annotation_files import AnnotationDownload, put_in_place
+from metalake_sync.engine.downloads.plan import DownloadObserver
+from metalake_sync.engine.downloads.walk import DownloadWalk, Wanted
+from metalake_sync.engine.execute.progress import ProgressMeter
+from metalake_sync.engine.execute.recorder import Recorder
+from metalake_sync.errors import LakeRefused, SyncError
+from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.download import Downloads, FetchFailed, FileFetched, FileToFetch
+from metalake_sync.remote.observe import object_kind
+from metalake_sync.remote.partial import FOLDER, PartialFiles, partial_files
+from metalake_sync.remote.select import trash_files
+
+RECORDED_AT_ONCE = 100
+
+
+@dataclass(slots=True)
+class _Folder:
+    """One download under way. `on_the_wire`: by the path that the file goes to."""
+
+    wish: DownloadWish
+    on_the_wire: dict[Path, Wanted] = field(default_factory=dict)
+    adopted: list[DownloadedFile] = field(default_factory=list)
+    fetched: list[tuple[DownloadFile, DownloadedFile]] = field(default_factory=list)
+
+
+class DownloadStage:
+    """Carries out downloads. The lake is listed anew: addresses are fresh, and what this run uploaded is there."""
+
+    def __init__(
+        self, observer: DownloadObserver, downloads: Downloads, recorder: Recorder, progress: ProgressMeter
+    ) -> None:
+        self._observer = observer
+        self._downloads = downloads
+        self._recorder = recorder
+        self._progress = progress
+
+    async def run(self, plan: DownloadPlan) -> None:
+        wish = plan.wish
+        place = await asyncio.to_thread(self._observer.find, wish)
+        if place is None:
+            return
+        root = self._observer.base_dir / wish.to
+        self._progress.stage = f"downloading into {wish.to}"
+        walk = self._observer.walk(wish, place)
+        with partial_files(root) as partials:
+            await self._fetch(_Folder(wish), walk, root, partials)
+            if wish.annotations is not None and place.collection_id is not None:
+                annotations = AnnotationDownload(
+                    self._observer.client, place.collection_id, wish.annotations, walk.filenames
+                )
+                await self._write_annotations(wish, annotations, root)
+
+    async def _fetch(self, folder: _Folder, walk: DownloadWalk, root: Path, partials: PartialFiles) -> None:
+        async for outcome in self._downloads.fetch(self._to_fetch(folder, walk, root), partials):
+            wanted = folder.on_the_wire.pop(outcome.file.path)
+            self._progress.files_done += 1
+            match outcome:
+                case FileFetched():
+                    remote = wanted.action.file
+                    done = DownloadedFile(remote.lake_id, remote.unique_name, wanted.filename, outcome.fingerprint)
+                    folder.fetched.append((wanted.action, done))
+                case FetchFailed():
+                    self._recorder.fail([wanted.action], outcome.error, retryable=outcome.retryable)
+            if len(folder.fetched) >= RECORDED_AT_ONCE:
+                self._record(folder)
+        self._record(folder)
+
+    @staticmethod
+    def _to_fetch(folder: _Folder, walk: DownloadWalk, root: Path) -> Iterator[FileToFetch]:
+        """Runs in a thread of its own, page by page, while earlier files are on the wire."""
+        for page in walk.pages():
+            folder.adopted += page.adopted
+            for wanted in page.wanted:
+                path = root / wanted.filename
+                folder.on_the_wire[path] = wanted
+                remote = wanted.action.file
+                yield FileToFetch(remote.unique_name, path, remote.lake_id, wanted.url)
+
+    def _record(self, folder: _Folder) -> None:
+        fetched, folder.fetched = folder.fetched, []
+        adopted, folder.adopted = folder.adopted, []
+        records = self._observer.records
+        files = [*adopted, *(file for _, file in fetched)]
+        self._recorder.confirm(
+            [action for action, _ in fetched], lambda: records.record(self._observer.lake, folder.wish.to, files)
+        )
+
+    async def _write_annotations(self, wish: DownloadWish, annotations: AnnotationDownload, root: Path) -> None:
+        action = DownloadAnnotations(wish.key, wish.to, 0, Reason.ANNOTATIONS_CHANGED)
+        try:
+            with tempfile.TemporaryDirectory(prefix="annotations-", dir=root / FOLDER) as scratch:
+                await asyncio.to_thread(annotations.write, Path(scratch))
+                for action in self._observer.compare_annotations(wish, annotations, Path(scratch)):
+                    path = (self._observer.base_dir / action.path).relative_to(root)
+                    put_in_place(Path(scratch), root, [str(path)])
+                    self._recorder.confirm([action], lambda: None)
+        except LakeRefused as refusal:
+            self._recorder.fail([action], refusal, retryable=refusal.status >= 500)
+        except OSError as error:
+            words = f"the annotations can't be written ({error.strerror})"
+            self._recorder.fail([action], SyncError(words, where=str(root)), retryable=False)
+
+
+class TrashRuleStage:
+    """Carries out trash rules: exactly the items that the plan showed."""
+
+    def __init__(self, client: LakeClient, recorder: Recorder) -> None:
+        self._client = client
+        self._recorder = recorder
+
+    async def run(self, rule: TrashRulePlan) -> None:
+        if rule.items and self._recorder.failures:
+            error = LakeRefused(
+                "nothing is trashed by a rule, because something in this run failed",
+                status=200,
+                remedy="Run apply again once that is mended.",
+            )
+            self._recorder.fail(rule.items, error, retryable=True)
+            return
+        kind = object_kind(rule.selection.type)
+        for start in range(0, len(rule.items), PAGE_SIZE_LIMIT):
+            page = rule.items[start : start + PAGE_SIZE_LIMIT]
+            try:
+                left = await asyncio.to_thread(trash_files, self._client, kind, [item.file for item in page])
+            except LakeRefused as refusal:
+                self._recorder.fail(page, refusal, retryable=False)
+                return
+            self._recorder.confirm([item for item in page if item.file.lake_id not in left], lambda: None)
+            stay = [item for item in page if item.file.lake_id in left]
+            if stay:
+                self._recorder.fail(stay, LakeRefused("the lake did not trash it", status=200), retryable=True)

@@ -1,0 +1,48 @@
+"""What was downloaded, into which folder and under which name.
+
+Owns: this table. Must not: commit (the caller groups writes, see `StateStore.write`) or decide anything.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+from metalake_sync.core.downloads import DownloadedFile
+from metalake_sync.state.names import fingerprint_from_db, fingerprint_to_db, name_from_db, name_to_db
+
+
+class DownloadRecords:
+    """Files are addressed by lake, folder (as the manifest spells it) and unique name."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def of_folder(self, lake: str, folder: str) -> dict[str, DownloadedFile]:
+        """What was downloaded into a folder, by unique name."""
+        rows = self._connection.execute(
+            "SELECT unique_name, lake_id, filename, size_bytes, mtime_ns, inode, ctime_ns FROM downloads"
+            " WHERE lake = ? AND folder = ?",
+            (lake, name_to_db(folder)),
+        )
+        return {
+            unique_name: DownloadedFile(lake_id, unique_name, name_from_db(filename), fingerprint_from_db(*fingerprint))
+            for unique_name, lake_id, filename, *fingerprint in rows
+        }
+
+    def record(self, lake: str, folder: str, files: Iterable[DownloadedFile]) -> None:
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO downloads (lake, folder, unique_name, lake_id, filename, size_bytes, mtime_ns,"
+            " inode, ctime_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    lake,
+                    name_to_db(folder),
+                    file.unique_name,
+                    file.lake_id,
+                    name_to_db(file.filename),
+                    *fingerprint_to_db(file.fingerprint),
+                )
+                for file in files
+            ],
+        )

@@ -1,0 +1,188 @@
+"""Files up and down through the Python API, seen in the lake by raw HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from metalake_sync import AnnotationSource, ItemFilter, ItemSort, MetaLake, Progress, SomeFailed
+from metalake_sync.errors import CredentialsRefused, GuardStopped, ManifestError, UsageError
+from metalake_sync.lake import EmbeddedLake
+from tests.api.conftest import PICTURES
+from tests.lake.talk import API_KEY, Talk, png
+
+Writer = Callable[..., Path]
+
+
+def test_a_folder_goes_up_with_metadata_for_all_for_each_and_annotations(
+    lake: MetaLake, talk: Talk, pictures: Path, boxes: Writer, metadata_file: Writer
+) -> None:
+    heard: list[Progress] = []
+    result = lake.upload_files_to_collection(
+        pictures,
+        "image",
+        "birds",
+        metadata={"City": "Winnipeg", "Tags": ["#retail"]},
+        file_metadata=metadata_file({"crow.png": {"City": "Toronto"}}),
+        annotations=AnnotationSource(boxes({"jay.png": [(1, 2, 3, 4)]}), "people", "human"),
+        progress=heard.append,
+    )
+    assert result.uploaded == {name: f"birds_{name}" for name in PICTURES}
+    assert (result.already_there, result.annotated) == ({}, 1)
+    assert result.bytes_sent == sum(map(len, PICTURES.values()))
+    assert heard[-1].files_done == len(PICTURES)
+    assert {name: talk.read(f"birds_{name}") for name in PICTURES} == PICTURES
+    assert talk.details("birds_crow.png", "City", "Tags")["City"] == "Toronto"
+    assert talk.details("birds_jay.png", "City")["City"] == "Winnipeg"
+    assert talk.annotations(result.collection_id)["jay.png"][0]["bbox"] == [1, 2, 3, 4]
+    assert [lake.wait_for_job_complete(job).status for job in result.job_ids] == ["completed"]
+
+
+def test_a_single_file_tells_its_unique_name(lake: MetaLake, pictures: Path) -> None:
+    assert lake.upload_files_to_collection(pictures / "jay.png", "image", "birds").unique_name == "birds_jay.png"
+    again = lake.upload_files_to_collection(pictures / "jay.png", "image", "birds")
+    assert (again.unique_name, again.uploaded, again.job_ids) == ("birds_jay.png", {}, ())
+
+
+def test_what_is_there_is_not_sent_again(lake: MetaLake, served: EmbeddedLake, pictures: Path) -> None:
+    lake.upload_files_to_collection(pictures, "image", "birds")
+    served.requests.clear()
+    again = lake.upload_files_to_collection(pictures, "image", "birds")
+    assert again.already_there.keys() == PICTURES.keys()
+    assert again.bytes_sent == served.requests.of("put_part") == 0
+
+
+def test_metadata_of_files_that_are_there_is_written_only_with_override(
+    lake: MetaLake, talk: Talk, pictures: Path
+) -> None:
+    lake.upload_files_to_collection(pictures, "image", "birds", metadata={"City": "Rome"})
+    lake.upload_files_to_collection(pictures, "image", "birds", metadata={"City": "Paris"})
+    assert talk.details("birds_jay.png", "City")["City"] == "Rome"
+    lake.upload_files_to_collection(pictures, "image", "birds", metadata={"City": "Paris"}, metadata_override=True)
+    assert talk.details("birds_jay.png", "City")["City"] == "Paris"
+
+
+def test_another_file_of_the_same_name_is_kept_or_replaced_as_asked(lake: MetaLake, talk: Talk, pictures: Path) -> None:
+    lake.upload_files_to_collection(pictures, "image", "birds")
+    (pictures / "jay.png").write_bytes(other := png(80, 60, b"other"))
+    kept = lake.upload_files_to_collection(pictures, "image", "birds")
+    assert talk.read("birds_jay.png") == PICTURES["jay.png"]
+    assert any("jay.png" in note for note in kept.notes)
+    replaced = lake.upload_files_to_collection(pictures, "image", "birds", existing="replace")
+    assert talk.read("birds_jay.png") == other
+    assert list(replaced.uploaded) == ["jay.png"]
+
+
+def test_folders_below_are_taken_only_when_asked_for(lake: MetaLake, pictures: Path) -> None:
+    (pictures / "more").mkdir()
+    (pictures / "more" / "wren.png").write_bytes(png(salt=b"wren"))
+    assert "wren.png" not in lake.upload_files_to_collection(pictures, "image", "birds").uploaded
+    assert "wren.png" in lake.upload_files_to_collection(pictures, "image", "birds", recursive=True).uploaded
+
+
+def test_a_path_that_is_not_there_and_wrong_credentials_are_errors(served: EmbeddedLake, lake: MetaLake) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        lake.upload_files_to_collection("/no/such/folder", "image", "birds")
+    with pytest.raises(CredentialsRefused):
+        MetaLake(served.url, API_KEY, "wrong")
+    with pytest.raises(UsageError, match="API key"):
+        MetaLake(served.url)
+
+
+def test_an_embedded_lake_needs_no_credentials_and_keeps_everything(tmp_path: Path, pictures: Path) -> None:
+    url = f"embedded:{tmp_path / 'own'}"
+    with MetaLake(url) as lake:
+        lake.upload_files_to_collection(pictures, "image", "birds")
+    with MetaLake(url) as lake:
+        assert lake.get_item_count_from_metalake("image") == 3
+
+
+def test_a_collection_comes_down_with_its_annotations(
+    lake: MetaLake, pictures: Path, boxes: Writer, tmp_path: Path
+) -> None:
+    source = AnnotationSource(boxes({"jay.png": [(1, 2, 3, 4)]}), "people", "human")
+    birds = lake.upload_files_to_collection(pictures, "image", "birds", annotations=source).collection_id
+    result = lake.download_collection(birds, tmp_path / "out")
+    assert {path.name: path.read_bytes() for path in result.fetched.values()} == {
+        f"birds_{name}": content for name, content in PICTURES.items()
+    }
+    (document,) = result.annotations
+    images = {entry["image"]: entry["annotations"] for entry in json.loads(document.read_text())["images"]}
+    assert images.keys() == {f"birds_{name}" for name in PICTURES}
+    assert images["birds_jay.png"][0]["bbox"] == [1, 2, 3, 4]
+    machine = lake.download_collection(birds, tmp_path / "none", annotation_type="machine", media=False)
+    assert machine.fetched == {}
+    assert "bbox" not in machine.annotations[0].read_text()
+
+
+def test_what_comes_down_by_name_goes_up_again_with_its_annotations(
+    lake: MetaLake, talk: Talk, pictures: Path, boxes: Writer, tmp_path: Path
+) -> None:
+    source = AnnotationSource(boxes({"jay.png": [(1, 2, 3, 4)]}), "people", "human")
+    birds = lake.upload_files_to_collection(pictures, "image", "birds", annotations=source).collection_id
+    down = lake.download_collection(birds, tmp_path / "out", naming="name")
+    copy = AnnotationSource(down.annotations[0], "copied", "human")
+    again = lake.upload_files_to_collection(down.folder, "image", "copies", annotations=copy)
+    assert {name: talk.read(f"copies_{name}") for name in PICTURES} == PICTURES
+    assert talk.annotations(again.collection_id)["jay.png"][0]["bbox"] == [1, 2, 3, 4]
+
+
+def test_files_that_are_right_are_not_fetched_again(
+    lake: MetaLake, served: EmbeddedLake, pictures: Path, tmp_path: Path
+) -> None:
+    birds = lake.upload_files_to_collection(pictures, "image", "birds").collection_id
+    lake.download_files_from_collection(birds, tmp_path / "out")
+    (tmp_path / "out" / "birds_jay.png").write_bytes(b"cut off")
+    (tmp_path / "out" / "birds_crow.png").unlink()
+    served.requests.clear()
+    again = lake.download_files_from_collection(birds, tmp_path / "out")
+    assert (set(again.fetched), again.unchanged) == ({"birds_jay.png", "birds_crow.png"}, 1)
+    assert served.requests.of("get_object") == 2
+    assert (tmp_path / "out" / "birds_jay.png").read_bytes() == PICTURES["jay.png"]
+
+
+def test_files_come_down_by_query_filter_and_sort_from_a_collection_and_from_the_lake(
+    lake: MetaLake, pictures: Path, boxes: Writer, tmp_path: Path
+) -> None:
+    source = AnnotationSource(boxes({"jay.png": [(1, 2, 3, 4)]}), "people", "human")
+    birds = lake.upload_files_to_collection(pictures, "image", "birds", annotations=source).collection_id
+    by_label = lake.download_files_from_metalake("image", tmp_path / "a", query="annotation.label=bird")
+    assert set(by_label.fetched) == {"birds_jay.png"}
+    raw = lake.download_files_from_collection(
+        birds, tmp_path / "b", filter=ItemFilter(("raw",)), sort=ItemSort("name", "asc")
+    )
+    assert set(raw.fetched) == {"birds_crow.png", "birds_gull.png"}
+    old = lake.download_files_from_metalake("image", tmp_path / "c", filter=ItemFilter(to_date="2020-01-01"))
+    assert (old.fetched, old.unchanged) == ({}, 0)
+
+
+def test_a_file_that_can_not_be_put_in_its_place_fails_alone(lake: MetaLake, pictures: Path, tmp_path: Path) -> None:
+    birds = lake.upload_files_to_collection(pictures, "image", "birds").collection_id
+    (tmp_path / "out" / "birds_jay.png").mkdir(parents=True)
+    with pytest.raises(SomeFailed, match="jay") as failed:
+        lake.download_files_from_collection(birds, tmp_path / "out")
+    assert [item.name for item in failed.value.failed] == ["jay.png"]
+    assert (tmp_path / "out" / "birds_crow.png").read_bytes() == PICTURES["crow.png"]
+
+
+def test_another_format_than_the_lakes_own_is_refused_clearly(lake: MetaLake, pictures: Path, tmp_path: Path) -> None:
+    birds = lake.upload_files_to_collection(pictures, "image", "birds").collection_id
+    with pytest.raises(ManifestError, match="can't be written as 'paint'"):
+        lake.download_collection(birds, tmp_path / "out", annotation_format="paint")
+
+
+def test_a_killed_upload_is_remembered_where_a_state_is_given(
+    lake: MetaLake, served: EmbeddedLake, pictures: Path, boxes: Writer, tmp_path: Path
+) -> None:
+    source = AnnotationSource(boxes({"jay.png": [(1, 2, 3, 4)]}), "people", "human")
+    state = tmp_path / "upload.db"
+    lake.upload_files_to_collection(pictures, "image", "birds", annotations=source, state=state)
+    served.requests.clear()
+    again = lake.upload_files_to_collection(pictures, "image", "birds", annotations=source, state=state)
+    assert again.annotated == 0
+    assert served.requests.of("item_details") == 0
+    with pytest.raises(GuardStopped):
+        lake.upload_files_to_collection(pictures, "image", "birds", state=state)

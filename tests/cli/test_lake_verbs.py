@@ -1,0 +1,212 @@
+"""The verbs that do one thing each: what they print, what they ask, how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+from typing import Any
+
+import pytest
+import requests
+
+from metalake_sync.cli.main import cli
+from metalake_sync.errors import ExitCode
+from tests.end_to_end.world import PROGRAM, World
+from tests.lake.talk import API_KEY, SECRET, png
+
+VERBS = ("item", "collection", "metadata", "annotations", "trash", "url", "job", "pull")
+
+
+@pytest.fixture
+def stocked(world: World) -> World:
+    """A lake with a collection of twelve pictures, every third of them tagged."""
+    world.talk.upload({f"{number:02}.png": png(salt=bytes([number])) for number in range(12)}, "birds")
+    entries = [{"file": f"{number:02}.png", "metadata": {"Tags": ["skip"]}} for number in range(0, 12, 3)]
+    body = {"metadata": entries, "collectionId": world.collection_id()}
+    world.talk.asked("/api/client/metadata/uploadMetadataByJson", body)
+    return world
+
+
+def leaves() -> list[tuple[str, ...]]:
+    """Every verb with its sub-commands."""
+    found: list[tuple[str, ...]] = []
+    for verb in VERBS:
+        command: Any = cli.get_command(None, verb)  # type: ignore[arg-type]
+        below = getattr(command, "commands", None)
+        found += [(verb, name) for name in below] if below else [(verb,)]
+    return found
+
+
+@pytest.mark.parametrize("words", leaves())
+def test_every_verb_has_json_and_an_example(words: tuple[str, ...]) -> None:
+    command: Any = cli.get_command(None, words[0])  # type: ignore[arg-type]
+    for word in words[1:]:
+        command = command.commands[word]
+    assert command.epilog.startswith("Example: ")
+    assert f"metalake-sync {' '.join(words)}" in command.epilog
+    assert any("--json" in parameter.opts for parameter in command.params)
+    assert command.help
+
+
+def test_trash_shows_how_many_and_which_and_does_nothing_unasked(stocked: World) -> None:
+    done = stocked.run("trash", "collection", "birds", "--query", "metadata.Tags=skip")
+    assert done.code == ExitCode.GUARDED
+    assert [line for line in done.out.splitlines() if line.startswith("  - ")] == [
+        f"  - birds_{number:02}.png" for number in range(0, 12, 3)
+    ]
+    assert "To trash: 4 items" in done.out
+    assert len(stocked.names()) == 12
+    done = stocked.run("trash", "lake", "image", "--annotated", "raw", "--json")
+    assert (done.code, done.out) == (ExitCode.GUARDED, "")
+    assert json.loads(done.err)["exit_code"] == ExitCode.GUARDED
+
+
+def test_trash_shows_the_first_of_many_and_all_when_asked(stocked: World) -> None:
+    some = stocked.run("trash", "lake", "image", "--annotated", "raw").out
+    assert some.count("  - ") == 10
+    assert "and 2 more" in some
+    assert stocked.run("trash", "lake", "image", "--annotated", "raw", "-v").out.count("  - ") == 12
+
+
+def test_trash_takes_what_was_approved_and_nothing_where_nothing_matches(stocked: World) -> None:
+    gone = stocked.good("trash", "lake", "image", "--query", "metadata.Tags=skip", "--auto-approve", "--json").document
+    assert (gone["trashed"], gone["failed"]) == (4, 0)
+    assert len(stocked.names()) == 8
+    assert "nothing to do" in stocked.good("trash", "lake", "image", "--query", "metadata.Tags=skip").out
+    whole = stocked.good("trash", "collection", "birds", "--auto-approve")
+    assert "the collection birds (image) with 8 items" in whole.out
+    assert stocked.talk.count(contentType=2) == 0
+    assert stocked.run("trash", "lake", "image").code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y\n", 8), ("n\n", 12)])
+def test_trash_asks_on_a_terminal(stocked: World, answer: str, left: int) -> None:
+    here, there = pty.openpty()
+    process = subprocess.Popen(
+        [PROGRAM, "trash", "lake", "image", "--query", "metadata.Tags=skip"],
+        stdin=there, stdout=there, stderr=there, cwd=stocked.folder, env=stocked.environment(),
+    )  # fmt: skip
+    os.close(there)
+    said = b""
+    while b"[y/N]" not in said:
+        said += os.read(here, 1024)
+    os.write(here, answer.encode())
+    code = process.wait(timeout=60)
+    os.close(here)
+    assert code == (0 if left == 8 else ExitCode.GUARDED)
+    assert len(stocked.names()) == left
+
+
+def test_a_folder_goes_up_and_comes_down(world: World) -> None:
+    world.pictures("a.png", "b.png")
+    up = world.good(
+        "collection", "upload", "images", "birds", "--type", "image", "--set", "Number:=42", "--json"
+    ).document
+    assert up["uploaded"] == {"a.png": "birds_a.png", "b.png": "birds_b.png"}
+    assert world.good("job", "wait", *up["job_ids"]).out == "completed\n"
+    assert world.good("item", "get", "birds_a.png", "--field", "Number", "--json").document["Number"] == 42
+    again = world.good("collection", "upload", "images", "birds", "--type", "image")
+    assert "0 files uploaded (0 B), 2 were there" in again.out
+    down = world.good("collection", "download", "birds", "--to", "out", "--json").document
+    assert set(down["fetched"]) == {"birds_a.png", "birds_b.png"}
+    assert (
+        "0 files downloaded, 2 unchanged" in world.good("item", "download", "--collection", "birds", "--to", "out").out
+    )
+    assert (world.folder / "out" / "birds_a.png").read_bytes() == png(salt=b"a.png")
+
+
+def test_lists_counts_and_descriptions_for_people_and_for_machines(stocked: World) -> None:
+    listed = stocked.good(
+        "item", "list", "--collection", "birds", "--sort", "name", "--order", "desc", "--limit", "2", "--json"
+    )
+    assert [item["name"] for item in listed.document] == ["11.png", "10.png"]
+    assert "birds_00.png" in stocked.good("item", "list", "--lake", "image", "--query", "metadata.Tags=skip").out
+    assert stocked.good("item", "count", "--collection", "birds", "--query", "metadata.Tags=skip").out == "4\n"
+    assert stocked.good("item", "count", "--lake", "video", "--json").document == {"count": 0}
+    head = stocked.good("collection", "get", "birds", "--field", "frameCount", "--json").document
+    assert (head["type"], head["frameCount"]) == ("image", 12)
+    assert stocked.run("item", "count").code == ExitCode.USAGE
+    assert stocked.run("item", "get", "nobody").code == ExitCode.USAGE
+    # What describes an item shows no signed address.
+    assert "signature" not in stocked.good("item", "get", "birds_00.png", "--json").out
+
+
+def test_a_url_is_printed_alone_so_that_a_shell_can_take_it(stocked: World) -> None:
+    url = stocked.good("url", "birds_03.png").out.strip()
+    assert requests.get(url, timeout=10).content == png(salt=bytes([3]))
+    assert stocked.good("url", "birds_03.png", "--json").document["url"].startswith(stocked.lake.url)
+
+
+def test_items_that_fail_are_named_and_the_exit_code_says_so(stocked: World) -> None:
+    stocked.write("out/birds_05.png/in_the_way", "x")
+    done = stocked.run("item", "download", "--collection", "birds", "--to", "out")
+    assert done.code == ExitCode.SOME_FAILED
+    assert "failed: 05.png: " in done.err
+    assert "11 files downloaded" in done.out
+    document = stocked.run("item", "download", "--collection", "birds", "--to", "out", "--json").document
+    assert [item["name"] for item in document["failed"]] == ["05.png"]
+    assert document["result"]["unchanged"] == 11
+
+
+def test_annotations_are_removed_only_when_approved(stocked: World) -> None:
+    boxes = [
+        {"image": "00.png", "annotations": [{"type": "rectangle", "bbox": [1, 2, 3, 4], "label": "b"}]},
+        {"image": "dodo.png", "annotations": []},
+    ]
+    stocked.write("boxes.json", {"images": boxes})
+    done = stocked.good(
+        "annotations", "upload", "boxes.json", "--operation", "op", "--kind", "human", "--collection", "birds"
+    )
+    assert done.out.splitlines() == ["note: 1 entry without a file: dodo.png", "1 entry written"]
+    assert stocked.run("annotations", "remove", "birds", "--operation", "op").code == ExitCode.GUARDED
+    assert len(stocked.talk.annotations(stocked.collection_id())["00.png"]) == 1
+    stocked.good("annotations", "remove", "birds", "--operation", "op", "--auto-approve")
+    assert stocked.talk.annotations(stocked.collection_id())["00.png"] == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("metadata", "files", "m.json"),
+        ("metadata", "files", "m.json", "--job", "1", "--by-unique-name"),
+        ("metadata", "files", "m.json", "--by-unique-name", "--bucket", "b"),
+        ("metadata", "collection", "birds", "--type", "image"),
+        ("metadata", "collection", "birds", "--type", "image", "--set", "nothing"),
+        ("metadata", "collection", "birds", "--type", "image", "--set", "n:=nothing"),
+        ("annotations", "upload", "a.json", "--operation", "op", "--kind", "human"),
+        ("collection", "upload", "images", "birds", "--type", "image", "--annotations", "a.json"),
+        ("collection", "get", "nobody"),
+        ("item", "list", "--collection", "birds", "--lake", "image"),
+    ],
+)
+def test_what_can_not_be_meant_is_a_usage_error_with_a_remedy(world: World, words: tuple[str, ...]) -> None:
+    done = world.run(*words)
+    assert done.code == ExitCode.USAGE
+    assert done.err.startswith("error: ")
+    assert done.out == ""
+
+
+def test_the_lake_comes_from_flags_files_or_a_manifest(stocked: World) -> None:
+    count = ("item", "count", "--lake", "image")
+    bare = {"LAYERNEXT_URL": "", "LAYERNEXT_API_KEY": "", "LAYERNEXT_SECRET": ""}
+    missing = stocked.run(*count, **bare)
+    assert missing.code == ExitCode.USAGE
+    assert "LAYERNEXT_URL" in missing.err
+    stocked.write("key", API_KEY + "\n")
+    stocked.write("secret", SECRET + "\n")
+    flags = ("--url", stocked.lake.url, "--api-key-file", "key", "--secret-file", "secret")
+    assert stocked.good(*count, *flags, **bare).out == "12\n"
+    stocked.manifest()
+    assert stocked.good(*count, "--manifest", "manifest.yaml").out == "12\n"
+    assert stocked.run(*count, "--manifest", "manifest.yaml", "--url", "x").code == ExitCode.USAGE
+    assert stocked.run(*count, LAYERNEXT_SECRET="wrong").code == ExitCode.CREDENTIALS_REFUSED
+    assert stocked.good(*count, "--url", "embedded:own", **bare).out == "0\n"
+
+
+def test_a_lake_that_is_away_ends_with_its_own_code(world: World) -> None:
+    done = world.run(
+        "item", "count", "--lake", "image", LAYERNEXT_URL="http://127.0.0.1:9", METALAKE_SYNC_RETRY_FOR="0"
+    )
+    assert done.code == ExitCode.LAKE_AWAY

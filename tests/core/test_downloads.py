@@ -1,0 +1,40 @@
+"""Whether a file in a folder of downloads is right."""
+
+from __future__ import annotations
+
+import pytest
+
+from metalake_sync.core.actions import Reason
+from metalake_sync.core.downloads import DownloadedFile, Local, judge_local, judge_size
+from metalake_sync.core.facts import Fingerprint
+
+HERE = Fingerprint(size_bytes=10, mtime_ns=5, inode=1, ctime_ns=7)
+RECORDED = DownloadedFile("id", "birds_a.png", "birds_a.png", HERE)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "local", "judged"),
+    [
+        (None, None, Reason.NEW),
+        (RECORDED, None, Reason.DRIFTED),
+        (None, HERE, Local.ASK_SIZE),
+        (RECORDED, HERE, Local.RIGHT),
+        (RECORDED, Fingerprint(10, 5, 99, 99), Local.RIGHT),
+        (RECORDED, Fingerprint(11, 5, 1, 7), Reason.DRIFTED),
+        (RECORDED, Fingerprint(10, 6, 1, 7), Reason.DRIFTED),
+    ],
+)
+def test_an_item_is_fetched_unless_its_file_is_here_and_untouched(
+    recorded: DownloadedFile | None, local: Fingerprint | None, judged: Reason | Local
+) -> None:
+    assert judge_local("id", recorded, local) is judged
+
+
+def test_another_id_means_other_bytes() -> None:
+    assert judge_local("another id", RECORDED, HERE) is Reason.CONTENT_CHANGED
+
+
+def test_a_file_that_nobody_recorded_is_right_by_its_size() -> None:
+    assert judge_size(10, HERE) is Local.RIGHT
+    assert judge_size(11, HERE) is Reason.CONTENT_CHANGED
+    assert judge_size(None, HERE) is Reason.CONTENT_CHANGED

@@ -1,0 +1,234 @@
+"""The manifest's downloads and trash rules, and `pull`, as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metalake_sync.errors import ExitCode
+from tests.end_to_end.world import PROGRAM, World
+from tests.lake.talk import png
+
+
+@pytest.fixture
+def stocked(world: World) -> World:
+    """A lake in which somebody else put three pictures, one of them tagged."""
+    names = ("crow.png", "gull.png", "jay.png")
+    session = world.talk.upload({name: png(salt=name.encode()) for name in names}, "birds")
+    world.talk.asked(
+        "/api/client/metadata/uploadMetadataByJson",
+        {"metadata": [{"file": "jay.png", "metadata": {"Tags": ["skip"]}}], "collectionId": session.collection_id},
+    )
+    return world
+
+
+def downloads(**more: Any) -> dict[str, Any]:
+    return {"downloads": [{"collection": "birds", "to": "out", **more}]}
+
+
+def test_what_the_lake_has_comes_down_once_and_the_second_plan_is_empty(stocked: World) -> None:
+    stocked.manifest(**downloads(annotations={"kind": "all"}))
+    plan = stocked.good("plan", "manifest.yaml")
+    assert "<= out/birds_jay.png" in plan.out
+    assert "4 to download" in plan.out
+    assert not (stocked.folder / "out").exists()
+    summary = stocked.good("apply", "manifest.yaml", "--json").summary
+    assert summary["done"]["download"] == 4
+    assert (stocked.folder / "out" / "birds_jay.png").read_bytes() == png(salt=b"jay.png")
+    stocked.lake.requests.clear()
+    again = stocked.good("plan", "manifest.yaml", "--json").document
+    assert (again["summary"]["download"], again["summary"]["unchanged"]) == (0, 3)
+    # The records know the ids: no file is asked about.
+    assert stocked.lake.requests.of("item_details") == stocked.lake.requests.of("get_object") == 0
+
+
+def test_files_of_another_hand_are_taken_as_they_are_if_their_size_is_right(stocked: World) -> None:
+    stocked.write("out/birds_jay.png", png(salt=b"jay.png"))
+    stocked.write("out/birds_crow.png", b"half of it")
+    stocked.write("out/mine.txt", "not the lake's")
+    stocked.manifest(**downloads())
+    actions = {
+        action["file"]: action["reason"]
+        for action in stocked.good("plan", "manifest.yaml", "--json").document["actions"]
+    }
+    assert actions == {"crow.png": "content_changed", "gull.png": "new"}
+    stocked.good("apply", "manifest.yaml")
+    assert (stocked.folder / "out" / "mine.txt").read_text() == "not the lake's"
+    assert "Nothing to do" in stocked.good("plan", "manifest.yaml").out
+
+
+def test_what_moved_on_either_side_is_fetched_again(stocked: World) -> None:
+    stocked.manifest(**downloads())
+    stocked.good("apply", "manifest.yaml")
+    stocked.write("out/birds_jay.png", b"edited here")
+    (stocked.folder / "out" / "birds_gull.png").unlink()
+    crow = next(item for item in stocked.talk.items(stocked.collection_id()) if item["name"] == "crow.png")
+    stocked.talk.trash(contentType=2, objectIdList=[crow["id"]])
+    stocked.talk.upload({"crow.png": png(salt=b"new")}, "birds")
+    actions = {
+        action["file"]: action["reason"]
+        for action in stocked.good("plan", "manifest.yaml", "--json").document["actions"]
+    }
+    assert actions == {"jay.png": "drifted", "gull.png": "drifted", "crow.png": "content_changed"}
+    stocked.good("apply", "manifest.yaml")
+    assert (stocked.folder / "out" / "birds_crow.png").read_bytes() == png(salt=b"new")
+
+
+def test_what_an_apply_uploads_it_can_download_in_the_same_run(world: World) -> None:
+    world.pictures("a.png")
+    birds = {"name": "birds", "type": "image", "folders": [{"path": "images"}]}
+    world.manifest(birds, **downloads(naming="name"))
+    first = world.good("apply", "manifest.yaml", "--json")
+    assert any(warning["code"] == "download_without_collection" for warning in first.events[0]["plan"]["warnings"])
+    assert (world.folder / "out" / "a.png").read_bytes() == png(salt=b"a.png")
+    assert "Nothing to do" in world.good("plan", "manifest.yaml").out
+
+
+def test_names_from_the_lake_never_leave_the_folder_and_never_fail_the_rest(world: World) -> None:
+    names = ["../../evil.png", "CON", "C:\\x.png", "a" * 300 + ".png", "Twin.png", "twin.png", "good.png"]
+    world.talk.upload({f"{number}.png": png(salt=name.encode()) for number, name in enumerate(names)}, "birds")
+    # This lake takes no such names by itself; a real one may have got them from a bucket.
+    with sqlite3.connect(world.folder.parent / "lake" / "lake.db") as db:
+        for number, name in enumerate(names):
+            db.execute("UPDATE items SET name = ?, unique_name = ? WHERE name = ?", (name, name, f"{number}.png"))
+    db.close()
+    world.manifest(**downloads())
+    assert world.good("apply", "manifest.yaml", "--json").summary["done"]["download"] == len(names)
+    found = [path.read_bytes() for path in (world.folder / "out").iterdir()]
+    assert sorted(found) == sorted(png(salt=name.encode()) for name in names)
+    assert sorted(path.name for path in world.folder.iterdir()) == [".metalake-sync", "manifest.yaml", "out"]
+    assert "Nothing to do" in world.good("plan", "manifest.yaml").out
+
+
+def test_items_of_one_name_in_several_collections_are_told_apart(stocked: World) -> None:
+    stocked.talk.upload({"jay.png": png(80, 60)}, "cats")
+    stocked.write("out/birds_jay.png", png(salt=b"jay.png"))
+    stocked.write("out/cats_jay.png", png(80, 60))
+    stocked.manifest(downloads=[{"lake": "image", "to": "out"}])
+    files = [action["path"] for action in stocked.good("plan", "manifest.yaml", "--json").document["actions"]]
+    assert files == ["out/birds_crow.png", "out/birds_gull.png"]
+
+
+def test_another_naming_gives_the_files_their_other_names(stocked: World) -> None:
+    stocked.manifest(**downloads())
+    stocked.good("apply", "manifest.yaml")
+    stocked.manifest(**downloads(naming="name"))
+    assert stocked.good("apply", "manifest.yaml", "--json").summary["done"]["download"] == 3
+    assert (stocked.folder / "out" / "jay.png").read_bytes() == png(salt=b"jay.png")
+    assert "Nothing to do" in stocked.good("plan", "manifest.yaml").out
+
+
+def test_annotations_that_changed_are_written_anew(stocked: World) -> None:
+    stocked.manifest(**downloads(annotations={"kind": "human"}, media=False))
+    stocked.good("apply", "manifest.yaml")
+    boxes = {
+        "images": [{"image": "jay.png", "annotations": [{"type": "rectangle", "bbox": [1, 2, 3, 4], "label": "b"}]}]
+    }
+    stocked.write("boxes.json", boxes)
+    stocked.good("annotations", "upload", "boxes.json", "--operation", "op", "--kind", "human", "--collection", "birds")
+    (action,) = stocked.good("plan", "manifest.yaml", "--json").document["actions"]
+    assert (action["reason"], action["path"]) == ("annotations_changed", "out/annotations.json")
+    stocked.good("apply", "manifest.yaml")
+    images = json.loads((stocked.folder / "out" / "annotations.json").read_text())["images"]
+    assert {entry["image"]: len(entry["annotations"]) for entry in images}["birds_jay.png"] == 1
+    assert "Nothing to do" in stocked.good("plan", "manifest.yaml").out
+
+
+def test_a_killed_download_goes_on_where_it_was(world: World) -> None:
+    film = os.urandom(6 << 20)
+    world.talk.upload({"film.mp4": film, "short.mp4": b"short"}, "films", kind=4)
+    world.manifest(downloads=[{"collection": "films", "to": "out"}])
+    partial = world.folder / "out" / ".metalake-sync-partial"
+
+    def parts() -> list[Path]:
+        return [path for path in partial.glob("*.*") if path.stat().st_size > 1 << 20]
+
+    command = [str(PROGRAM), "pull", "manifest.yaml", "--bwlimit", "2M"]
+    with subprocess.Popen(command, cwd=world.folder, env=world.environment(), stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 30
+        while not parts():
+            assert process.poll() is None, "the run was over before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+    assert not (world.folder / "out" / "films_film.mp4").exists()
+    (part,) = parts()
+    assert part.read_bytes() == film[: part.stat().st_size]
+    # A mark in what is here already shows afterwards that it was not fetched a second time.
+    with part.open("r+b") as file:
+        file.write(b"mark")
+    world.good("pull", "manifest.yaml")
+    assert (world.folder / "out" / "films_film.mp4").read_bytes() == b"mark" + film[4:]
+    assert sorted(path.name for path in (world.folder / "out").iterdir()) == ["films_film.mp4", "films_short.mp4"]
+
+
+def test_a_trash_rule_needs_approval_and_takes_what_it_showed(stocked: World) -> None:
+    stocked.manifest(trash=[{"lake": "image", "query": "metadata.Tags=skip"}])
+    plan = stocked.good("plan", "manifest.yaml")
+    assert "- birds_jay.png" in plan.out
+    assert "1 to trash" in plan.out
+    assert stocked.run("apply", "manifest.yaml").code == ExitCode.GUARDED
+    assert stocked.names() == ["crow.png", "gull.png", "jay.png"]
+    assert stocked.good("apply", "manifest.yaml", "--auto-approve", "--json").summary["done"]["trash"] == 1
+    assert stocked.names() == ["crow.png", "gull.png"]
+    assert "Nothing to do" in stocked.good("plan", "manifest.yaml").out
+    stocked.good("apply", "manifest.yaml")
+
+
+def test_nothing_is_trashed_by_a_rule_where_something_failed(stocked: World) -> None:
+    stocked.write("out/birds_crow.png/in_the_way", "x")
+    stocked.manifest(trash=[{"collection": "birds", "query": "metadata.Tags=skip"}], **downloads())
+    done = stocked.run("apply", "manifest.yaml", "--auto-approve")
+    assert done.code == ExitCode.SOME_FAILED
+    assert "nothing is trashed by a rule" in done.err
+    assert "jay.png" in stocked.names()
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ({"downloads": [{"to": "out"}]}, "says not what it means"),
+        ({"downloads": [{"lake": "image", "collection": "birds", "to": "out"}]}, "exclude one another"),
+        ({"downloads": [{"lake": "image", "to": "out", "annotations": {}}]}, "annotations of the whole lake"),
+        ({"downloads": [{"lake": "image", "to": "o"}, {"lake": "video", "to": "./o"}]}, "two downloads go into"),
+        ({"downloads": [{"lake": "image", "to": "o", "filter": {"from_date": "soon"}}]}, "is no date"),
+        ({"downloads": [{"collection": "birds", "to": "o", "media": False}]}, "neither files nor annotations"),
+        ({"trash": [{"lake": "image"}]}, "means everything in it"),
+        ({"downloads": [{"collection": "b", "to": "o", "annotations": {"format": "paint"}}]}, "written as 'paint'"),
+    ],
+)
+def test_a_block_that_can_not_be_meant_is_a_mistake_at_its_line(world: World, block: dict[str, Any], said: str) -> None:
+    world.manifest(**block)
+    done = world.run("validate", "manifest.yaml")
+    assert done.code == ExitCode.USAGE
+    assert said in done.err
+    assert "manifest.yaml:" in done.err
+
+
+def test_pull_runs_the_downloads_and_nothing_else(stocked: World) -> None:
+    stocked.pictures("new.png")
+    cats = {"name": "cats", "type": "image", "folders": [{"path": "images"}]}
+    stocked.manifest(cats, trash=[{"lake": "image", "query": "metadata.Tags=skip"}], **downloads())
+    out = stocked.good("pull", "manifest.yaml").out
+    assert "3 files downloaded" in out
+    assert stocked.names() == ["crow.png", "gull.png", "jay.png"]
+    assert stocked.talk.count(contentType=5) == 1
+    assert stocked.good("pull", "manifest.yaml", "--json").summary["done"]["download"] == 0
+
+
+def test_pull_takes_one_collection_with_the_manifests_remote(stocked: World) -> None:
+    stocked.manifest()
+    assert stocked.run("pull", "manifest.yaml").code == ExitCode.USAGE
+    stocked.good("pull", "manifest.yaml", "--collection", "birds", "--to", "here", "--annotations", "none")
+    assert len(list((stocked.folder / "here").iterdir())) == 3
+    refused = stocked.run("pull", "manifest.yaml", "--collection", "birds", "--to", "x", "--format", "paint")
+    assert refused.code == ExitCode.USAGE
+    assert "'paint'" in refused.err
+    assert stocked.run("pull", "manifest.yaml", "--to", "x").code == ExitCode.USAGE
