@@ -94,9 +94,16 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and leave with an exit code that scripts can rely on."""
-    # A pipeline that is cancelled sends SIGTERM: it is an interruption like any other.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(sys.argv[1:]))
+
+
+def _interrupt(*_: object) -> None:
+    """A pipeline that is cancelled sends SIGTERM: it is an interruption like any other."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Shells start what runs in the background without SIGINT.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
 
 
 def run(args: list[str]) -> int:

@@ -14,8 +14,19 @@ from tests.lake.talk import png
 FILES = [f"{number:03}.png" for number in range(120)]
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_run_is_finished_with_all_that_belongs_to_each_file(world: World, ending: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("ending", "sigint"),
+    [
+        (signal.SIGINT, signal.SIG_DFL),
+        (signal.SIGTERM, signal.SIG_DFL),
+        # As shells start what runs in the background.
+        (signal.SIGTERM, signal.SIG_IGN),
+        (signal.SIGKILL, signal.SIG_DFL),
+    ],
+)
+def test_a_stopped_run_is_finished_with_all_that_belongs_to_each_file(
+    world: World, ending: signal.Signals, sigint: signal.Handlers
+) -> None:
     world.pictures(*FILES)
     for name in FILES:
         # Large enough that the limited rate leaves time to stop the run in the middle.
@@ -33,7 +44,13 @@ def test_a_stopped_run_is_finished_with_all_that_belongs_to_each_file(world: Wor
     )
     command = [str(PROGRAM), "apply", "manifest.yaml", "--bwlimit", "300k"]
     with subprocess.Popen(
-        command, cwd=world.folder, env=world.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=world.folder,
+        env=world.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, sigint),
     ) as process:
         deadline = time.monotonic() + 60
         while world.lake.requests.of("finalize_file") < 20:
