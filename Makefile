@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-all lint schemas clean
+.PHONY: quickstart test test-all lint schemas bench clean
 
 quickstart: $(VENV)/run.stamp
 	@$(BIN)/metalake-sync apply examples/quickstart/manifest.yaml
@@ -22,6 +22,9 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/dev.stamp
+	$(BIN)/python -m benchmarks.run
 
 schemas: $(VENV)/dev.stamp
 	$(BIN)/python -m metalake_sync.cli.schemas schemas

@@ -7,15 +7,13 @@ followed. Answers are read by the same rules as the synchronous client's.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
-from urllib.parse import urlencode, urlsplit
+from typing import TypeVar
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -24,6 +22,7 @@ from yarl import URL
 
 from metalake_sync.errors import LakeAnswerInvalid, LakeUnreachable, SyncError
 from metalake_sync.protocol.routes import Effect, Route
+from metalake_sync.protocol.wire import BASE_PATH
 from metalake_sync.remote.address import USER_AGENT, LakeAddress
 from metalake_sync.remote.answers import ANSWER_LIMIT_BYTES, read_answer
 from metalake_sync.remote.pacing import Pace
@@ -42,11 +41,12 @@ AnswerT = TypeVar("AnswerT", bound=BaseModel)
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 120.0
 
-Body = Callable[[], AsyncIterator[bytes]]
+Body = Callable[[], bytes | AsyncIterator[bytes]]
 """Makes the bytes of a PUT, anew for each attempt."""
 
 
-class StoreAnswer(BaseModel):
+@dataclass(frozen=True, slots=True)
+class StoreAnswer:
     """What a store said to a PUT. Header names are in small letters: stores spell them as they like."""
 
     status: int
@@ -111,13 +111,12 @@ class AsyncCalls:
         self._store_pace = Pace(time.monotonic)
         self._headers = {"Authorization": address.authorization, "Content-Type": "application/json"}
         self._proxies = getproxies()
+        self._lake_urls: dict[str, URL] = {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> AsyncCalls:
-        # The CA bundle is loaded once for all connections: that costs 20 ms.
-        connector = aiohttp.TCPConnector(
-            limit=self._connections, ssl=ssl.create_default_context(), keepalive_timeout=30, ttl_dns_cache=60
-        )
+        # aiohttp verifies with one context for the process, made when it is imported: a CA bundle takes 20 ms.
+        connector = aiohttp.TCPConnector(limit=self._connections, ssl=True, keepalive_timeout=30, ttl_dns_cache=60)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
         self._session = aiohttp.ClientSession(
             connector=connector, timeout=timeout, trust_env=False, headers={"User-Agent": USER_AGENT}
@@ -132,8 +131,10 @@ class AsyncCalls:
         self, route: Route[AnswerT], body: BaseModel | None = None, query: Mapping[str, str] | None = None
     ) -> AnswerT | None:
         """Make a call to the lake; raises as `Connection.call` does."""
-        url = self._address.url + route.at() + (f"?{urlencode(query)}" if query else "")
-        data = None if body is None else json.dumps(body.model_dump(mode="json", by_alias=True)).encode()
+        url = self._lake_url(route.path)
+        if query:
+            url = url.with_query(query)
+        data = None if body is None else body.__pydantic_serializer__.to_json(body, by_alias=True)
         patience = Patience(self._retry, self._address.url)
         invalid = 0
         while True:
@@ -141,7 +142,7 @@ class AsyncCalls:
             self._tally.asked(route.path, route.effect)
             retry_after = None
             try:
-                async with self._request(route.method, url, data=data, headers=self._headers) as response:
+                async with self._request(route.method, url, data, self._headers) as response:
                     status = response.status
                     content = await _bounded(response)
                     retry_after_text = response.headers.get("Retry-After")
@@ -167,12 +168,14 @@ class AsyncCalls:
     async def put(self, url: str, headers: Mapping[str, str], body: Body, patience: Patience) -> StoreAnswer:
         """PUT a part to a signed URL, trying again while the store can't be reached or fails. The body is made anew for
         each try. Any other status is the caller's to judge."""
+        # A signed URL is already encoded, and encoding it again would break its signature.
+        signed = URL(url, encoded=True)
         while True:
             await self._keep_pace(self._store_pace)
             self._tally.asked("store", Effect.WRITES)
             retry_after = None
             try:
-                async with self._request("PUT", url, data=body(), headers=headers) as response:
+                async with self._request("PUT", signed, body(), headers) as response:
                     await _bounded(response)
                     answer = StoreAnswer(status=response.status, headers=_small(response.headers))
             except (aiohttp.ClientError, TimeoutError) as error:
@@ -199,7 +202,11 @@ class AsyncCalls:
         try:
             # A body that a store keeps compressed is what was uploaded: it is not unpacked on the way.
             async with self._request(
-                "GET", url, data=None, headers={"Accept-Encoding": "identity", **headers}, auto_decompress=False
+                "GET",
+                URL(url, encoded=True),
+                None,
+                {"Accept-Encoding": "identity", **headers},
+                auto_decompress=False,
             ) as response:
                 if response.status in RETRY_STATUSES:
                     retry_after = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
@@ -221,30 +228,35 @@ class AsyncCalls:
         if pause:
             await asyncio.sleep(pause)
 
-    @asynccontextmanager
-    async def _request(
-        self, method: str, url: str, *, data: Any, headers: Mapping[str, str], auto_decompress: bool | None = None
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    def _lake_url(self, path: str) -> URL:
+        url = self._lake_urls.get(path)
+        if url is None:
+            url = self._lake_urls[path] = URL(f"{self._address.url}{BASE_PATH}{path}", encoded=True)
+        return url
+
+    def _request(
+        self,
+        method: str,
+        url: URL,
+        data: bytes | AsyncIterator[bytes] | None,
+        headers: Mapping[str, str],
+        *,
+        auto_decompress: bool | None = None,
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         assert self._session is not None
-        # A signed URL is already encoded, and encoding it again would break its signature.
-        async with self._session.request(
+        proxy = self._proxy_for(url) if self._proxies else None
+        return self._session.request(
             method,
-            URL(url, encoded=True),
+            url,
             data=data,
             headers=headers,
             allow_redirects=False,
-            proxy=self._proxy_for(url),
+            proxy=proxy,
             auto_decompress=auto_decompress,
-        ) as response:
-            yield response
+        )
 
-    def _proxy_for(self, url: str) -> str | None:
-        if not self._proxies:
-            return None
-        parts = urlsplit(url)
-        if proxy_bypass(parts.hostname or ""):
-            return None
-        return self._proxies.get(parts.scheme)
+    def _proxy_for(self, url: URL) -> str | None:
+        return None if proxy_bypass(url.host or "") else self._proxies.get(url.scheme)
 
 
 def _small(headers: Mapping[str, str]) -> dict[str, str]:
@@ -253,6 +265,8 @@ def _small(headers: Mapping[str, str]) -> dict[str, str]:
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:
     """Read an answer to its end, within reason."""
+    if response.content_length is not None and response.content_length <= ANSWER_LIMIT_BYTES:
+        return await response.read()
     content = bytearray()
     async for chunk in response.content.iter_chunked(1 << 20):
         content += chunk

@@ -13,6 +13,10 @@ class Bandwidth:
         self._rate = bytes_per_second
         self._free_at = 0.0
 
+    @property
+    def limited(self) -> bool:
+        return self._rate is not None
+
     async def take(self, size_bytes: int) -> None:
         """Wait until so many bytes may go out."""
         if self._rate is None:

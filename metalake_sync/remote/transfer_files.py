@@ -98,13 +98,16 @@ Outcome: TypeAlias = FileSent | FileExisting | FileElsewhere | FileFailed
 
 
 class TransferObserver(Protocol):
-    """Told of every step, in the event loop's thread, before the next one is taken; it must be quick."""
+    """Told of every step, in the event loop's thread, before the next one is taken; it must be quick.
+
+    `about_to_finalize` may take its time: the call goes out when it returns, and many files can be written down at
+    once."""
 
     def file_begun(self, file: FileToSend, file_id: str, file_key: str, part_size: int, part_count: int) -> None: ...
 
     def part_finished(self, file: FileToSend, file_id: str, part_number: int, etag: str, size_bytes: int) -> None: ...
 
-    def about_to_finalize(self, file: FileToSend, file_id: str, content_hash: str) -> None: ...
+    async def about_to_finalize(self, file: FileToSend, file_id: str, content_hash: str) -> None: ...
 
     def bytes_sent(self, size_bytes: int) -> None: ...
 
@@ -204,6 +207,9 @@ class PartSource(Protocol):
 
     def chunks(self) -> AsyncIterator[bytes]: ...
 
+    def whole(self) -> bytes | None:
+        """All bytes at once, or None where they are not in memory."""
+
     def md5(self) -> str: ...
 
 
@@ -215,6 +221,9 @@ class BytesPart:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         yield self._body
+
+    def whole(self) -> bytes | None:
+        return self._body
 
     def md5(self) -> str:
         return hashlib.md5(self._body, usedforsecurity=False).hexdigest()
@@ -239,6 +248,9 @@ class FilePart:
                 raise SourceChanged("it became shorter while it was being sent")
             position += len(chunk)
             yield chunk
+
+    def whole(self) -> bytes | None:
+        return None
 
     def md5(self) -> str:
         return self._md5.hexdigest()

@@ -74,10 +74,11 @@ class UploadJournal:
             (file_id, part_number, etag),
         )
 
-    def about_to_finalize(self, upload_id: str, name: str, file_id: str, content_hash: str) -> None:
-        self._connection.execute(
+    def about_to_finalize(self, upload_id: str, files: Iterable[tuple[str, str, str]]) -> None:
+        """Files that will be finalized next: name, file id and content hash."""
+        self._connection.executemany(
             "UPDATE upload_files SET file_id = ?, content_hash = ? WHERE upload_id = ? AND name = ?",
-            (file_id, content_hash, upload_id, name_to_db(name)),
+            [(file_id, content_hash, upload_id, name_to_db(name)) for name, file_id, content_hash in files],
         )
 
     def files_sent(self, upload_id: str, names: Iterable[str]) -> None:

@@ -98,6 +98,8 @@ class JournallingObserver:
         self._journal: UploadJournal = state.journal
         self._upload_id = upload_id
         self._progress = progress
+        self._to_write: list[tuple[str, str, str]] = []
+        self._writing: asyncio.Task[None] | None = None
 
     def file_begun(self, file: FileToSend, file_id: str, file_key: str, part_size: int, part_count: int) -> None:
         if part_count > 1:
@@ -109,9 +111,19 @@ class JournallingObserver:
             with self._state.write():
                 self._journal.part_finished(file_id, part_number, etag)
 
-    def about_to_finalize(self, file: FileToSend, file_id: str, content_hash: str) -> None:
+    async def about_to_finalize(self, file: FileToSend, file_id: str, content_hash: str) -> None:
+        """Returns when it is written down. All files that come so far at the same time share one transaction."""
+        self._to_write.append((file.name, file_id, content_hash))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_down())
+        # A worker that is cancelled must not take the transaction of the others with it.
+        await asyncio.shield(self._writing)
+
+    async def _write_down(self) -> None:
+        await asyncio.sleep(0)
+        files, self._to_write, self._writing = self._to_write, [], None
         with self._state.write():
-            self._journal.about_to_finalize(self._upload_id, file.name, file_id, content_hash)
+            self._journal.about_to_finalize(self._upload_id, files)
 
     def bytes_sent(self, size_bytes: int) -> None:
         self._progress.bytes_sent += size_bytes
