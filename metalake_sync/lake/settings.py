@@ -8,6 +8,10 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from metalake_sync.lake.faults import FaultPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +19,8 @@ class LakeSettings:
     """`dir`: where everything is kept. `port`: 0 takes a free one. `job_delay_s`: how long a job takes after its
     session is completed. `url_lifetime_s`: how long a signed URL works. `request_log`: a file that gets one JSON line
     for each request: method, route, effect, status and bytes, no query and no credential. `keeps_trashed_names`: a name
-    whose file was trashed is not taken again; nobody outside knows which way the real lake is."""
+    whose file was trashed is not taken again; nobody outside knows which way the real lake is. `faults`: the requests
+    that are to be spoiled."""
 
     dir: Path
     host: str = "127.0.0.1"
@@ -26,6 +31,7 @@ class LakeSettings:
     url_lifetime_s: float = 3600.0
     request_log: Path | None = None
     keeps_trashed_names: bool = False
+    faults: FaultPlan | None = None
 
 
 def generate_credentials() -> tuple[str, str]:

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from metalake_sync.lake.annotations import Annotations
 from metalake_sync.lake.collections import Collections
+from metalake_sync.lake.faults import Faults
 from metalake_sync.lake.items import Items
 from metalake_sync.lake.jobs import Jobs
 from metalake_sync.lake.labels import Labels
@@ -17,6 +18,7 @@ from metalake_sync.lake.store import LakeStore
 from metalake_sync.lake.trash import Trash
 from metalake_sync.lake.uploads import Uploads
 from metalake_sync.lake.web.annotations import AnnotationCalls, TrashCalls
+from metalake_sync.lake.web.fault_door import make_fault_door
 from metalake_sync.lake.web.front_door import make_front_door
 from metalake_sync.lake.web.items import ItemCalls
 from metalake_sync.lake.web.uploads import UploadCalls
@@ -34,13 +36,15 @@ _ROUTE_NAMES: dict[tuple[str, str], tuple[str, bool]] = {
 _UNKNOWN = "unknown"
 
 
-def make_app(settings: LakeSettings, store: LakeStore, log: RequestLog) -> web.Application:
-    """An application that answers every call from a store."""
+def make_app(settings: LakeSettings, store: LakeStore, log: RequestLog, faults: Faults) -> web.Application:
+    """An application that answers every call from a store, but for those that `faults` spoils."""
     uploads, jobs, collections, labels = Uploads(store), Jobs(store), Collections(store), Labels(store)
     storage = UploadCalls(store, uploads, jobs)
-    app = web.Application(
-        client_max_size=BODY_LIMIT_BYTES, middlewares=[make_front_door(settings, log, _asked_for, jobs.settle)]
-    )
+    middlewares = [
+        make_front_door(settings, log, _asked_for, jobs.settle),
+        make_fault_door(faults, _asked_for, jobs, lambda blob: store.blobs.path(blob).read_bytes()),
+    ]
+    app = web.Application(client_max_size=BODY_LIMIT_BYTES, middlewares=middlewares)
     for group in (
         storage,
         ItemCalls(collections, Items(store, collections), Metadata(store)),
