@@ -74,10 +74,10 @@ class UploadJournal:
             (file_id, part_number, etag),
         )
 
-    def about_to_finalize(self, upload_id: str, name: str, file_id: str, content_hash: str) -> None:
+    def about_to_finalize(self, upload_id: str, name: str, content_hash: str) -> None:
         self._connection.execute(
-            "UPDATE upload_files SET file_id = ?, content_hash = ? WHERE upload_id = ? AND name = ?",
-            (file_id, content_hash, upload_id, name_to_db(name)),
+            "UPDATE upload_files SET content_hash = ? WHERE upload_id = ? AND name = ?",
+            (content_hash, upload_id, name_to_db(name)),
         )
 
     def files_sent(self, upload_id: str, names: Iterable[str]) -> None:

@@ -55,6 +55,6 @@ def test_killed_at_random_moments_again_and_again_it_converges(mortal: Mortal) -
     for _ in range(3):
         project.change()
         for _ in range(6):
-            mortal.killed_after(dice.uniform(0.1, 0.7))
+            mortal.killed_after(dice.uniform(0.02, 0.35))
         finish_and_compare(mortal)
     assert mortal.kills >= 5

@@ -124,7 +124,7 @@ def test_the_journal_gives_back_what_a_killed_run_needs(path: Path) -> None:
         state.journal.open_session(JournalledSession("u1", row, "j1", "AWS_S3", "digest", False, files))
         state.journal.file_begun("u1", "b.mp4", "f2", "key", 1024)
         state.journal.part_finished("f2", 1, "etag")
-        state.journal.about_to_finalize("u1", "a.jpg", "f1", "hash")
+        state.journal.about_to_finalize("u1", "a.jpg", "hash")
         state.journal.files_sent("u1", ["a.jpg"])
     with StateStore(path) as state:
         (session,) = state.journal.sessions([row])

@@ -108,9 +108,12 @@ class JournallingObserver:
             with self._state.write():
                 self._journal.part_finished(file_id, part_number, etag)
 
-    def about_to_finalize(self, file: FileToSend, file_id: str, content_hash: str) -> None:
+    def about_to_finalize(self, file: FileToSend, point: ResumePoint, content_hash: str) -> None:
         with self._state.write():
-            self._journal.about_to_finalize(self._upload_id, file.name, file_id, content_hash)
+            self._journal.file_begun(self._upload_id, file.name, point.file_id, point.file_key, point.part_size)
+            self._journal.about_to_finalize(self._upload_id, file.name, content_hash)
+            for number, etag in point.finished.items():
+                self._journal.part_finished(point.file_id, number, etag)
 
     def bytes_sent(self, size_bytes: int) -> None:
         self._progress.bytes_sent += size_bytes
