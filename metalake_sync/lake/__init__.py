@@ -6,7 +6,7 @@ cheap; the server is loaded when it is started.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from metalake_sync.lake.settings import LakeSettings, generate_credentials
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddedLake", "LakeSettings", "generate_credentials", "serve"]
 
 
-def serve(settings: LakeSettings, announce: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM. `announce` is told 'listening on URL' once requests are taken."""
+def serve(settings: LakeSettings, announce: Callable[[str], None]) -> Mapping[str, int]:
+    """Serve until SIGINT or SIGTERM. `announce` is told 'listening on URL' once requests are taken. Returns how many
+    faults were injected, by kind."""
     from metalake_sync.lake.server import serve_forever
 
-    serve_forever(settings, announce)
+    return serve_forever(settings, announce).injected
 
 
 def __getattr__(name: str) -> object:

@@ -39,6 +39,8 @@ class Jobs:
         self._db = store.db
         self._next_due = 0.0
         self._blob = "u.file_key" if store.storage.keys_are_names else "u.file_id"
+        self._spoiled: dict[str, bool] = {}
+        """Session → whether its job is to fail; if not, it is never to end."""
 
     def finalized_blobs(self, upload_id: str) -> list[str]:
         """The objects of a session that no job has shown yet."""
@@ -55,6 +57,7 @@ class Jobs:
         """
         collection, path, job_id, names = self._session(upload_id)
         time = now()
+        due = time + self._store.job_delay_s if self._spoiled.get(upload_id, True) else _NEVER
         with self._store.write() as db:
             waiting = db.execute(
                 "SELECT file_id, name FROM uploads WHERE upload_id = ? AND size_bytes IS NOT NULL"
@@ -70,16 +73,21 @@ class Jobs:
                 (
                     JobStatus.IN_PROGRESS,
                     time,
-                    time + self._store.job_delay_s,
+                    due,
                     job_id,
                     JobStatus.QUEUED,
                     JobStatus.COMPLETED,
                     bool(waiting),
                 ),
             )
-        self._next_due = min(self._next_due, time + self._store.job_delay_s)
+        self._next_due = min(self._next_due, due)
         self.settle()
         return self._unique_names(upload_id, collection, names)
+
+    def spoil(self, upload_id: str, *, fails: bool) -> None:
+        """Have the job of a session that is about to be completed fail, with all that it held, or never end. For fault
+        plans."""
+        self._spoiled[upload_id] = fails
 
     def settle(self) -> None:
         """Finish the jobs that are due. Every request begins with it."""
@@ -125,7 +133,7 @@ class Jobs:
             (upload_id,),
         ).fetchone()
         time = now()
-        if trashed:
+        if trashed or self._spoiled.pop(upload_id, False):
             lost = self.finalized_blobs(upload_id)
             db.execute("UPDATE uploads SET shown = 1 WHERE upload_id = ?", (upload_id,))
             return JobStatus.FAILED, lost

@@ -14,6 +14,9 @@ from typing import NamedTuple, TextIO
 
 from metalake_sync.protocol.routes import Effect
 
+STORE_ROUTES = frozenset({"put_part", "get_object"})
+"""The store's own two routes."""
+
 
 class AskedFor(NamedTuple):
     """One kind of request. `route`: the name of a route of the protocol in small letters, `put_part` or `get_object`

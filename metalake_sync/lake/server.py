@@ -15,6 +15,7 @@ from types import TracebackType
 from aiohttp import web
 
 from metalake_sync.errors import StateError, UsageError
+from metalake_sync.lake.faults import Faults
 from metalake_sync.lake.request_log import RequestLog
 from metalake_sync.lake.settings import LakeSettings
 from metalake_sync.lake.store import LakeStore
@@ -27,7 +28,7 @@ READ_BUFFER_BYTES = 512 << 10
 
 
 @contextlib.asynccontextmanager
-async def running(settings: LakeSettings, log: RequestLog) -> AsyncIterator[str]:
+async def running(settings: LakeSettings, log: RequestLog, faults: Faults) -> AsyncIterator[str]:
     """Serve while the block lasts; gives the lake's URL.
 
     Raises StateLocked, StateError, and UsageError for an address or credentials that can't be used.
@@ -39,7 +40,7 @@ async def running(settings: LakeSettings, log: RequestLog) -> AsyncIterator[str]
         stack.callback(store.close)
         _open_log(log)
         stack.callback(log.close)
-        app = make_app(settings, store, log)
+        app = make_app(settings, store, log, faults)
         runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=SHUTDOWN_S, handle_signals=False, read_bufsize=READ_BUFFER_BYTES
         )
@@ -52,28 +53,31 @@ async def running(settings: LakeSettings, log: RequestLog) -> AsyncIterator[str]
             await runner.cleanup()
 
 
-def serve_forever(settings: LakeSettings, announce: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM."""
+def serve_forever(settings: LakeSettings, announce: Callable[[str], None]) -> Faults:
+    """Serve until SIGINT or SIGTERM. Returns what was spoiled."""
+    faults = Faults(settings.faults)
 
     async def serve() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        async with running(settings, RequestLog(settings.request_log)) as url:
+        async with running(settings, RequestLog(settings.request_log), faults) as url:
             announce(f"listening on {url}")
             await stop.wait()
 
     asyncio.run(serve())
+    return faults
 
 
 class EmbeddedLake:
     """A lake in a thread of its own, while used as a context manager. `url` is its address, `requests` what it was
-    asked."""
+    asked, `faults` what it spoils."""
 
     def __init__(self, settings: LakeSettings) -> None:
         self._settings = settings
         self.requests = RequestLog(settings.request_log)
+        self.faults = Faults(settings.faults)
         self.url = ""
         self._failure: BaseException | None = None
         self._ready = threading.Event()
@@ -102,7 +106,7 @@ class EmbeddedLake:
     def _run(self) -> None:
         async def serve() -> None:
             self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-            async with running(self._settings, self.requests) as self.url:
+            async with running(self._settings, self.requests, self.faults) as self.url:
                 self._ready.set()
                 await self._stop.wait()
 

@@ -192,7 +192,8 @@ class _FileUpload:
             content_hash = self._read.content_hash or hash_of(self._read.body)
         else:
             content_hash = await self._send_large(begun, parts, missing, etags)
-        await self._observer.about_to_finalize(self._file, begun.file_id, content_hash)
+        whole = ResumePoint(begun.file_id, begun.file_key, begun.part_size, etags)
+        await self._observer.about_to_finalize(self._file, whole, content_hash)
         await self._calls.call(
             routes.FINALIZE_FILE,
             FinalizeFile(

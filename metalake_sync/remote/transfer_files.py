@@ -107,7 +107,8 @@ class TransferObserver(Protocol):
 
     def part_finished(self, file: FileToSend, file_id: str, part_number: int, etag: str, size_bytes: int) -> None: ...
 
-    async def about_to_finalize(self, file: FileToSend, file_id: str, content_hash: str) -> None: ...
+    async def about_to_finalize(self, file: FileToSend, point: ResumePoint, content_hash: str) -> None:
+        """Every part is there: whoever goes on from `point` only has to finalize (again)."""
 
     def bytes_sent(self, size_bytes: int) -> None: ...
 

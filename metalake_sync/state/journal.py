@@ -7,7 +7,7 @@ soon as the store has confirmed it. Must not: hold anything signed; an address i
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from metalake_sync.core.facts import Fingerprint
@@ -42,6 +42,24 @@ class JournalledSession:
     files: tuple[JournalledFile, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class AboutToFinalize:
+    """A file of which the store has every part. `etags`: part number → ETag."""
+
+    name: str
+    content_hash: str
+    file_id: str
+    file_key: str
+    part_size: int
+    etags: Mapping[int, str]
+
+
+_PART_FINISHED = (
+    "INSERT INTO upload_parts (file_id, part_number, etag) VALUES (?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET etag = excluded.etag"
+)
+
+
 class UploadJournal:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -68,17 +86,21 @@ class UploadJournal:
         )
 
     def part_finished(self, file_id: str, part_number: int, etag: str) -> None:
-        self._connection.execute(
-            "INSERT INTO upload_parts (file_id, part_number, etag) VALUES (?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET etag = excluded.etag",
-            (file_id, part_number, etag),
-        )
+        self._connection.execute(_PART_FINISHED, (file_id, part_number, etag))
 
-    def about_to_finalize(self, upload_id: str, files: Iterable[tuple[str, str, str]]) -> None:
-        """Files that will be finalized next: name, file id and content hash."""
+    def about_to_finalize(self, upload_id: str, files: Sequence[AboutToFinalize]) -> None:
+        """Files that will be finalized next: whoever goes on from here only has to finalize them (again)."""
         self._connection.executemany(
-            "UPDATE upload_files SET file_id = ?, content_hash = ? WHERE upload_id = ? AND name = ?",
-            [(file_id, content_hash, upload_id, name_to_db(name)) for name, file_id, content_hash in files],
+            "UPDATE upload_files SET file_id = ?, file_key = ?, part_size = ?, content_hash = ?"
+            " WHERE upload_id = ? AND name = ?",
+            [
+                (file.file_id, file.file_key, file.part_size, file.content_hash, upload_id, name_to_db(file.name))
+                for file in files
+            ],
+        )
+        self._connection.executemany(
+            _PART_FINISHED,
+            [(file.file_id, number, etag) for file in files for number, etag in file.etags.items()],
         )
 
     def files_sent(self, upload_id: str, names: Iterable[str]) -> None:

@@ -52,7 +52,7 @@ class Notebook:
         if len(self.finished) == self.stop_after:
             raise StateError("the disk is full")
 
-    async def about_to_finalize(self, file: FileToSend, file_id: str, content_hash: str) -> None:
+    async def about_to_finalize(self, file: FileToSend, point: ResumePoint, content_hash: str) -> None:
         self.told.append(f"finalize {file.name}")
 
     def bytes_sent(self, size_bytes: int) -> None:

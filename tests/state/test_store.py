@@ -25,7 +25,7 @@ from metalake_sync.core.facts import (
 from metalake_sync.core.metadata import NO_METADATA, metadata_set
 from metalake_sync.errors import ExitCode, StateError, StateLocked
 from metalake_sync.state.database import state_path
-from metalake_sync.state.journal import JournalledFile, JournalledSession
+from metalake_sync.state.journal import AboutToFinalize, JournalledFile, JournalledSession
 from metalake_sync.state.lock import StateLock
 from metalake_sync.state.names import fingerprint_from_db, fingerprint_to_db, name_from_db, name_to_db
 from metalake_sync.state.records import ConfirmedFile
@@ -124,7 +124,7 @@ def test_the_journal_gives_back_what_a_killed_run_needs(path: Path) -> None:
         state.journal.open_session(JournalledSession("u1", row, "j1", "AWS_S3", "digest", False, files))
         state.journal.file_begun("u1", "b.mp4", "f2", "key", 1024)
         state.journal.part_finished("f2", 1, "etag")
-        state.journal.about_to_finalize("u1", [("a.jpg", "f1", "hash")])
+        state.journal.about_to_finalize("u1", [AboutToFinalize("a.jpg", "hash", "f1", "key", 1024, {1: "etag"})])
         state.journal.files_sent("u1", ["a.jpg"])
     with StateStore(path) as state:
         (session,) = state.journal.sessions([row])

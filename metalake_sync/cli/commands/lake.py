@@ -39,7 +39,16 @@ def command() -> None:
 @option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="The port; 0 takes a free one.")
 @option("--job-delay", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="How long a job takes.")
 @storage_options
-def serve(folder: Path, host: str, port: int, job_delay: float, storage: str, storage_endpoint: str | None) -> None:
+@option("--faults", type=click.Path(path_type=Path), help="Spoil requests as this plan says (docs/reliability.md).")
+def serve(
+    folder: Path,
+    host: str,
+    port: int,
+    job_delay: float,
+    storage: str,
+    storage_endpoint: str | None,
+    faults: Path | None,
+) -> None:
     """Serve a lake until it is stopped.
 
     The first line on standard output is 'listening on http://HOST:PORT'. Credentials are those in LAYERNEXT_API_KEY and
@@ -49,6 +58,11 @@ def serve(folder: Path, host: str, port: int, job_delay: float, storage: str, st
     from metalake_sync.lake import serve as serve_lake
     from metalake_sync.lake.storage.address import parse_storage
 
+    plan = None
+    if faults is not None:
+        from metalake_sync.lake.faults import read_fault_plan
+
+        plan = read_fault_plan(faults)
     api_key, secret = os.environ.get("LAYERNEXT_API_KEY"), os.environ.get("LAYERNEXT_SECRET")
     made = not (api_key and secret)
     if made:
@@ -71,8 +85,12 @@ def serve(folder: Path, host: str, port: int, job_delay: float, storage: str, st
         api_key=api_key,
         secret=secret,
         storage=parse_storage(storage, storage_endpoint),
+        faults=plan,
     )
-    serve_lake(settings, announce)
+    injected = serve_lake(settings, announce)
+    if plan is not None:
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(injected.items()))
+        click.echo(f"faults injected: {counts or 'none'}")
 
 
 @command.command(

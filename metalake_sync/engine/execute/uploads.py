@@ -39,7 +39,7 @@ from metalake_sync.remote.transfer import (
     Transfer,
     UploadSession,
 )
-from metalake_sync.state.journal import JournalledFile, JournalledSession, UploadJournal
+from metalake_sync.state.journal import AboutToFinalize, JournalledFile, JournalledSession, UploadJournal
 from metalake_sync.state.records import ConfirmedFile
 from metalake_sync.state.store import StateStore
 
@@ -98,7 +98,7 @@ class JournallingObserver:
         self._journal: UploadJournal = state.journal
         self._upload_id = upload_id
         self._progress = progress
-        self._to_write: list[tuple[str, str, str]] = []
+        self._to_write: list[AboutToFinalize] = []
         self._writing: asyncio.Task[None] | None = None
 
     def file_begun(self, file: FileToSend, file_id: str, file_key: str, part_size: int, part_count: int) -> None:
@@ -111,9 +111,11 @@ class JournallingObserver:
             with self._state.write():
                 self._journal.part_finished(file_id, part_number, etag)
 
-    async def about_to_finalize(self, file: FileToSend, file_id: str, content_hash: str) -> None:
+    async def about_to_finalize(self, file: FileToSend, point: ResumePoint, content_hash: str) -> None:
         """Returns when it is written down. All files that come so far at the same time share one transaction."""
-        self._to_write.append((file.name, file_id, content_hash))
+        self._to_write.append(
+            AboutToFinalize(file.name, content_hash, point.file_id, point.file_key, point.part_size, point.finished)
+        )
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_down())
         # A worker that is cancelled must not take the transaction of the others with it.

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from metalake_sync.lake.annotations import Annotations
 from metalake_sync.lake.collections import Collections
+from metalake_sync.lake.faults import Faults
 from metalake_sync.lake.items import Items
 from metalake_sync.lake.jobs import Jobs
 from metalake_sync.lake.labels import Labels
@@ -19,6 +20,7 @@ from metalake_sync.lake.store import LakeStore
 from metalake_sync.lake.trash import Trash
 from metalake_sync.lake.uploads import Uploads
 from metalake_sync.lake.web.annotations import AnnotationCalls, TrashCalls
+from metalake_sync.lake.web.fault_door import make_fault_door
 from metalake_sync.lake.web.front_door import make_front_door
 from metalake_sync.lake.web.items import ItemCalls
 from metalake_sync.lake.web.objects import ObjectCalls
@@ -37,14 +39,22 @@ _ROUTE_NAMES: dict[tuple[str, str], tuple[str, bool]] = {
 _UNKNOWN = "unknown"
 
 
-def make_app(settings: LakeSettings, store: LakeStore, log: RequestLog) -> web.Application:
-    """An application that answers every call from a store."""
+def make_app(settings: LakeSettings, store: LakeStore, log: RequestLog, faults: Faults) -> web.Application:
+    """An application that answers every call from a store, but for those that `faults` spoils."""
     uploads, jobs, collections, labels = Uploads(store), Jobs(store), Collections(store), Labels(store)
     pictures = Pictures(store)
     locks = Locks()
-    app = web.Application(
-        client_max_size=BODY_LIMIT_BYTES, middlewares=[make_front_door(settings, log, _asked_for, jobs.settle)]
-    )
+
+    def read_object(blob: str) -> bytes:
+        # Only objects that are files pass through here; those of a bucket are read from the bucket.
+        assert isinstance(store.storage, FileStorage)
+        return store.storage.blobs.path(blob).read_bytes()
+
+    middlewares = [
+        make_front_door(settings, log, _asked_for, jobs.settle),
+        make_fault_door(faults, _asked_for, jobs, read_object),
+    ]
+    app = web.Application(client_max_size=BODY_LIMIT_BYTES, middlewares=middlewares)
     for group in (
         UploadCalls(store, uploads, jobs, locks),
         ItemCalls(collections, Items(store, collections, pictures), Metadata(store)),

@@ -1,0 +1,356 @@
+"""The command line as a process that can be killed at any step, and a world whose lake has an undisturbed twin.
+
+A run is a forked child of a server that has everything imported: a kill costs milliseconds, and is a true SIGKILL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sqlite3
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any, Protocol
+
+from metalake_sync.lake import EmbeddedLake
+from metalake_sync.lake.request_log import AskedFor, RequestLog
+from metalake_sync.lake.storage.files import FileStorage
+from tests.end_to_end.world import World
+from tests.lake.talk import API_KEY, SECRET, Talk, png, settings, talk_to
+
+PART_BYTES = 1 << 20
+"""Parts are small here, so that a file of some MiB has several."""
+
+OPERATIONS = ("people", "model")
+LARGE = 2 * PART_BYTES
+
+_CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["tests.faults.mortal", "metalake_sync.cli.main", "metalake_sync.engine.execute.run"])
+
+
+class Child(Protocol):
+    """What is used of a process."""
+
+    @property
+    def pid(self) -> int | None: ...
+
+    @property
+    def exitcode(self) -> int | None: ...
+
+    def kill(self) -> None: ...
+
+    def join(self) -> None: ...
+
+
+def _body(folder: str, args: list[str], environment: dict[str, str], die_at_commit: int) -> None:
+    """A run of the command line in a child. `die_at_commit`: kill itself at the n-th commit of its state, before it if
+    n is odd and after it if even; 0 never does."""
+    import metalake_sync.remote.storage as storage
+    from metalake_sync.cli.main import run
+    from metalake_sync.state.store import StateStore
+
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for descriptor in (1, 2):
+        os.dup2(os.open(f"{folder}/../output.{descriptor}", os.O_CREAT | os.O_TRUNC | os.O_WRONLY), descriptor)
+    sys.stdout = os.fdopen(1, "w")
+    sys.stderr = os.fdopen(2, "w")
+    storage.PART_BYTES = PART_BYTES
+    if die_at_commit:
+        write, commits = StateStore.write, Counter[str]()
+
+        @contextlib.contextmanager
+        def mortal_write(self: StateStore) -> Iterator[None]:
+            commits["made"] += 1
+            with write(self):
+                yield
+                if 2 * commits["made"] - 1 == die_at_commit:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            if 2 * commits["made"] == die_at_commit:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        StateStore.write = mortal_write  # type: ignore[method-assign]
+    code = run(args)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+@dataclass
+class WatchedLog(RequestLog):
+    """Calls back before each request is carried out, and before its answer is sent."""
+
+    answered: Callable[[AskedFor], None] = lambda asked: None
+
+    def note(self, asked: AskedFor, status: int, bytes_in: int) -> None:
+        super().note(asked, status, bytes_in)
+        self.answered(asked)
+
+
+@dataclass
+class Mortal:
+    """A world with a lake that runs are killed on, and a twin that none is."""
+
+    world: World
+    twin: Talk
+    twin_url: str
+    lakes: tuple[Path, Path]
+    kills: int = 0
+    parts: Counter[tuple[str, int]] = field(default_factory=Counter)
+    finished: set[tuple[str, int]] = field(default_factory=set)
+    sent_again: list[tuple[str, int]] = field(default_factory=list)
+    on_request: Callable[[str], None] = lambda place: None
+
+    def start(self, *, die_at_commit: int = 0, twin: bool = False) -> Child:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.world.folder),
+            "NO_PROXY": "*",
+            "LAYERNEXT_URL": self.twin_url if twin else self.world.lake.url,
+            "LAYERNEXT_API_KEY": API_KEY,
+            "LAYERNEXT_SECRET": SECRET,
+        }
+        args = ["apply", "--json", "--auto-approve", "--parallelism", "4", "manifest.yaml"]
+        args += ["--state", str(self.state(twin))]
+        child = _CONTEXT.Process(target=_body, args=(str(self.world.folder), args, environment, die_at_commit))
+        child.start()
+        return child
+
+    def state(self, twin: bool = False) -> Path:
+        return self.world.folder / ".metalake-sync" / ("twin.db" if twin else "mortal.db")
+
+    def run(self, *, twin: bool = False) -> dict[str, Any]:
+        """An undisturbed run, which must succeed. Returns its summary."""
+        child = self.start(twin=twin)
+        child.join()
+        output = (self.world.folder / "../output.1").read_text()
+        errors = (self.world.folder / "../output.2").read_text()
+        assert child.exitcode == 0, (child.exitcode, output[-3000:], errors[-2000:])
+        summary: dict[str, Any] = json.loads(output.splitlines()[-1])
+        return summary
+
+    def killed_after(self, seconds: float) -> bool:
+        """A run that is killed after some time. False if it was done before."""
+        child = self.start()
+        threading.Event().wait(seconds)
+        child.kill()
+        return self._died(child)
+
+    def killed_at_commit(self, number: int) -> bool:
+        return self._died(self.start(die_at_commit=number))
+
+    def killed_at_request(self, number: int) -> bool:
+        """A run that is killed at the n-th step of its requests: before one is carried out, or before it is answered.
+        False if it came to its end."""
+        steps = Counter[str]()
+        child: list[Child] = []
+        started = threading.Event()
+
+        def count(_place: str) -> None:
+            steps["seen"] += 1
+            if steps["seen"] == number:
+                started.wait()
+                assert child[0].pid is not None
+                os.kill(child[0].pid, signal.SIGKILL)
+                time.sleep(0.005)
+
+        self.on_request = count
+        child.append(self.start())
+        started.set()
+        try:
+            return self._died(child[0])
+        finally:
+            self.on_request = lambda place: None
+
+    def _died(self, child: Child) -> bool:
+        child.join()
+        died = child.exitcode == -signal.SIGKILL
+        errors = (self.world.folder / "../output.2").read_text()
+        assert died or child.exitcode == 0, (child.exitcode, errors[-2000:])
+        self.kills += died
+        if self.state().exists():
+            with (
+                contextlib.closing(sqlite3.connect(f"file:{self.state()}?mode=ro", uri=True)) as db,
+                contextlib.suppress(sqlite3.OperationalError),
+            ):
+                self.finished |= set(db.execute("SELECT file_id, part_number FROM upload_parts"))
+        return died
+
+    def part_received(self, file_id: str, number: int) -> None:
+        if (file_id, number) in self.finished:
+            self.sent_again.append((file_id, number))
+        self.parts[file_id, number] += 1
+
+    # What must be the same in both lakes.
+
+    def differences(self) -> list[str]:
+        """Where lake and state differ from those of the twin; empty if nowhere."""
+        found: list[str] = []
+        pairs = [
+            ("lake", _lake_of(self.lakes[0]), _lake_of(self.lakes[1])),
+            ("state", _state_of(self.state()), _state_of(self.state(twin=True))),
+        ]
+        for what, here, there in pairs:
+            found += [
+                f"{what}: {key}: {here.get(key)} instead of {there.get(key)}"
+                for key in sorted(here.keys() | there.keys())
+                if here.get(key) != there.get(key)
+            ]
+        return found
+
+
+@contextlib.contextmanager
+def mortal_world(folder: Path) -> Iterator[Mortal]:
+    """A project, a lake to be killed on, and a twin."""
+    project = folder / "project"
+    project.mkdir()
+    log = WatchedLog()
+    lake, twin = EmbeddedLake(settings(folder / "lake")), EmbeddedLake(settings(folder / "twin"))
+    lake.requests = log
+    with lake, twin, talk_to(lake.url) as talk, talk_to(twin.url) as twin_talk:
+        mortal = Mortal(World(project, lake, talk), twin_talk, twin.url, (folder / "lake", folder / "twin"))
+        pick, received = lake.faults.pick, FileStorage.part_received
+
+        def watched_pick(asked: AskedFor) -> Any:
+            mortal.on_request(f"before {asked.route}")
+            return pick(asked)
+
+        def watched_part(self: FileStorage, file_id: str, number: int, part: Any) -> None:
+            received(self, file_id, number, part)
+            mortal.part_received(file_id, number)
+
+        lake.faults.pick = watched_pick  # type: ignore[method-assign]
+        log.answered = lambda asked: mortal.on_request(f"after {asked.route}")
+        FileStorage.part_received = watched_part  # type: ignore[method-assign]
+        try:
+            yield mortal
+        finally:
+            FileStorage.part_received = received  # type: ignore[method-assign]
+
+
+class Project:
+    """Local files that change from round to round: small and large ones, metadata, annotations; some replaced, some
+    gone."""
+
+    def __init__(self, world: World, seed: int, *, small: int = 12, large: int = 2) -> None:
+        self._world = world
+        self._dice = random.Random(seed)
+        self._small, self._large = small, large
+        self._numbers = iter(range(1_000_000))
+        self.files: dict[str, int] = {}
+        """Name → version of its bytes."""
+        self._boxes: dict[str, dict[str, int]] = {operation: {} for operation in OPERATIONS}
+        self._tags: dict[str, str] = {}
+        world.manifest(
+            {
+                "name": "birds",
+                "type": "image",
+                "prune": True,
+                "metadata": {"City": "Rome", "Tags": ["#birds"]},
+                "folders": [{"path": "images", "metadata": {"split": "train"}}],
+                "file_metadata": ["metadata.json"],
+                "annotations": [
+                    {"operation": "people", "kind": "human", "source": "people.json"},
+                    {"operation": "model", "kind": "machine", "source": "model.json"},
+                ],
+            }
+        )
+
+    def change(self) -> None:
+        """Add, replace, take away, tag and draw."""
+        dice = self._dice
+        if self.files:
+            for name in dice.sample(sorted(self.files), 3):
+                self._drop(name)
+            for name in dice.sample(sorted(self.files), 3):
+                self._write(name)
+        for _ in range(self._small):
+            self._write(f"small{next(self._numbers):04}.png")
+        for _ in range(self._large):
+            self._write(f"large{next(self._numbers):04}.png")
+        for name in dice.sample(sorted(self.files), len(self.files) // 3):
+            self._tags[name] = f"tag{dice.randrange(5)}"
+            for operation in OPERATIONS:
+                self._boxes[operation][name] = dice.randrange(1, 30)
+        entries = [{"file": name, "metadata": {"Tags": [tag], "Note": tag}} for name, tag in self._tags.items()]
+        self._world.write("metadata.json", {"files": entries})
+        for operation, boxes in self._boxes.items():
+            self._world.write(f"{operation}.json", {"images": [_drawn(name, x) for name, x in boxes.items()]})
+
+    def _write(self, name: str) -> None:
+        self.files[name] = version = self.files.get(name, 0) + 1
+        salt = f"{name}{version}".encode()
+        content = png(salt=salt)
+        if name.startswith("large"):
+            content += random.Random(salt).randbytes(LARGE + 1000 * version)
+        self._world.write(f"images/{name}", content)
+
+    def _drop(self, name: str) -> None:
+        del self.files[name]
+        (self._world.folder / "images" / name).unlink()
+        self._tags.pop(name, None)
+        for drawn in self._boxes.values():
+            drawn.pop(name, None)
+
+
+def _drawn(name: str, x: int) -> dict[str, Any]:
+    box = {"type": "rectangle", "bbox": [x, 1, 5, 5], "label": f"bird{x % 3}", "metadata": {}}
+    return {"image": name, "annotations": [{**box, "confidence": 0.5}]}
+
+
+def _lake_of(folder: Path) -> dict[str, Any]:
+    """What a lake has, without its ids and times, straight from its database."""
+    found: dict[str, Any] = {}
+    with contextlib.closing(sqlite3.connect(f"file:{folder}/lake.db?mode=ro", uri=True)) as db:
+        rows = db.execute("SELECT id, name, unique_name, blob, size_bytes, metadata, trashed FROM items").fetchall()
+        live = [row for row in rows if not row[6]]
+        assert len({row[1] for row in live}) == len(live), "a name is twice in the lake"
+        found["how many are trashed"] = sum(row[6] for row in rows)
+        found["how many collections"] = db.execute("SELECT count(*) FROM collections").fetchone()[0]
+        for row in live:
+            blob = folder / "objects" / row[3][-2:] / row[3]
+            found[row[1]] = (row[2], _digest(blob), row[4], json.loads(row[5]), _sets_of(db, row[0]))
+    return found
+
+
+def _sets_of(db: sqlite3.Connection, item: str) -> dict[str, Any]:
+    rows = db.execute("SELECT operation, mode, shapes FROM annotation_sets WHERE item = ?", (item,))
+    return {
+        operation: (mode, [(shape["points"], shape["label"]["labelText"]) for shape in json.loads(shapes)])
+        for operation, mode, shapes in rows
+    }
+
+
+def _digest(path: Path) -> str:
+    import hashlib
+
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _state_of(path: Path) -> dict[str, Any]:
+    """What a state records, without what belongs to one lake alone."""
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        found: dict[str, Any] = {
+            name: (
+                rest,
+                sorted(db.execute("SELECT operation, kind, digest FROM annotation_sets WHERE file = ?", (row,))),
+            )
+            for row, name, *rest in db.execute(
+                "SELECT id, name, folder, filename, size_bytes, content_hash, metadata_digest, unique_name, origin"
+                " FROM files"
+            )
+        }
+        for table in ("upload_sessions", "upload_files", "upload_parts", "failures"):
+            found[f"rows in {table}"] = db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+    return found
