@@ -31,6 +31,7 @@ from metalake_sync.engine.options import RunOptions
 from metalake_sync.engine.refresh import FullLook, FullRefresh, Marker
 from metalake_sync.engine.set_check import shapes_of_others
 from metalake_sync.errors import GuardStopped, ManifestError, ManifestErrors, UsageError
+from metalake_sync.local.readings import ReadingCache
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import RemoteListing
@@ -85,7 +86,7 @@ class Planner:
         desired: dict[CollectionKey, DesiredCollection] = {}
         try:
             plans = []
-            for collection in open_collections(self.manifest):
+            for collection in open_collections(self.manifest, self.state.readings):
                 desired[collection.key] = collection
                 named = [target for target in targets if target.collection == collection.key.name]
                 if named or not targets:
@@ -164,6 +165,7 @@ class Planner:
             self._notes += _duplicates(desired.key, view.listing)
             if row_id is not None and known is not None and judged.in_step and not found.left_out:
                 self._remember(row_id, known, view, look, desired)
+        self.state.readings.flush()
         self._notes += loose_ends(desired)
         return plan
 
@@ -287,13 +289,13 @@ def rules_of(desired: DesiredCollection, state: StateStore) -> CollectionRules:
     )
 
 
-def open_collections(manifest: LoadedManifest) -> Iterator[DesiredCollection]:
+def open_collections(manifest: LoadedManifest, readings: ReadingCache | None = None) -> Iterator[DesiredCollection]:
     """Open every collection of a manifest. The mistakes of all of them are raised together, before any is planned."""
     opened: list[DesiredCollection] = []
     mistakes: list[ManifestError] = []
     for collection in manifest.collections:
         try:
-            opened.append(open_collection(manifest, collection))
+            opened.append(open_collection(manifest, collection, readings))
         except ManifestErrors as errors:
             mistakes += errors.errors
         except ManifestError as error:
