@@ -19,7 +19,7 @@ from metalake_sync.engine.lake_access import lake_identity
 from metalake_sync.engine.session import Observed, Session
 from metalake_sync.engine.sources import FileSource, FolderSource
 from metalake_sync.errors import UsageError
-from metalake_sync.local.file_metadata import explain as explain_layers
+from metalake_sync.local.file_metadata import explain_layers
 from metalake_sync.local.naming import lake_name
 from metalake_sync.local.rule_reasons import why_taken_or_not
 

@@ -139,7 +139,7 @@ class ExplainedField:
     overridden: tuple[MetadataLayer, ...] = ()
 
 
-def explain(layers: Sequence[MetadataLayer]) -> list[ExplainedField]:
+def explain_layers(layers: Sequence[MetadataLayer]) -> list[ExplainedField]:
     """Tell of each field of the effective metadata where its value comes from. `layers`: from wide to narrow."""
     explained: list[ExplainedField] = []
     for name, value in merge_layers(layer.values for layer in layers).items():

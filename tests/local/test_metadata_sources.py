@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from metalake_sync.errors import ManifestError
-from metalake_sync.local.file_metadata import MetadataLayer, explain
+from metalake_sync.local.file_metadata import MetadataLayer, explain_layers
 from metalake_sync.local.metadata_csv import TableFormat
 from metalake_sync.local.metadata_files import read_metadata_file
 from metalake_sync.local.picture_facts import PictureFacts
@@ -149,7 +149,7 @@ def test_each_value_knows_where_it_comes_from() -> None:
         MetadataLayer("collection", {"City": "Rome", "Tags": ["a"]}),
         MetadataLayer("m.csv:2", {"City": "Oslo", "Tags": ["b"]}),
     ]
-    city, tags = explain(layers)
+    city, tags = explain_layers(layers)
     assert (city.value, city.origins, city.overridden) == (
         "Oslo",
         ("m.csv:2",),
