@@ -98,7 +98,7 @@ class DesiredCollection:
         return None
 
     def metadata_layers(self, path: str) -> list[MetadataLayer] | None:
-        """Where a file's metadata comes from, from wide to narrow; `local.file_metadata.explain_layers` tells it by field.
+        """Where a file's metadata comes from, from wide to narrow (see `explain_layers`).
         `path`: from the manifest's folder. None where no source of the collection has such a file."""
         sources: list[FolderSource | FileSource] = [*self.folders, *self.files]
         for source in sources:
