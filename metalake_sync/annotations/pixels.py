@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import imagesize
-
 from metalake_sync.core.shapes import ImageRecord, Shape
+from metalake_sync.local.pictures import picture_size
 
-
-def picture_size(path: str) -> tuple[int, int] | None:
-    """Width and height in pixels, or None where the header can't be read."""
-    try:
-        width, height = imagesize.get(path)
-    except (OSError, ValueError):
-        return None
-    return (width, height) if width > 0 and height > 0 else None
+__all__ = ["picture_size", "to_pixels"]
 
 
 def to_pixels(record: ImageRecord, size: tuple[int, int]) -> ImageRecord:

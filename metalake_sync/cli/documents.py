@@ -26,6 +26,7 @@ from metalake_sync.core.actions import (
     UpdateHead,
     UploadFile,
 )
+from metalake_sync.core.addressed import AnnotateEntry, ClearEntry, DescribeEntry
 from metalake_sync.core.events import ActionDone, ActionFailed, PlanMade, Progress, Resumed, RunFinished
 from metalake_sync.core.notes import Note
 from metalake_sync.core.plan import Plan, Summary
@@ -79,7 +80,8 @@ class ActionDocument(Document):
     """One action. `collection`: '*' is the whole lake. `file`: the name in the collection; absent for the collection's
     own head, and for the annotations of a download. `path`: from the manifest's folder. `bytes`: to be sent.
     `operation` and `shapes`: of an annotation set. `changes`: the values behind a reason. `renamed_from`: the lake has
-    the same bytes under that name. `lake_id`: of what is replaced, adopted, trashed or downloaded."""
+    the same bytes under that name. `lake_id`: of what is replaced, adopted, trashed or downloaded. `address`:
+    how a file is found that the manifest does not upload."""
 
     action: ActionName
     collection: str
@@ -93,6 +95,7 @@ class ActionDocument(Document):
     changes: list[ChangeDocument] | None = None
     renamed_from: str | None = None
     lake_id: str | None = None
+    address: str | None = None
 
 
 class WarningDocument(Document):
@@ -280,6 +283,14 @@ def _fields(action: Action) -> dict[str, Any]:
             fields |= {"path": _text(action.path), "lake_id": action.file.lake_id}
         case DownloadAnnotations():
             fields |= {"path": _text(action.path)}
+        case AnnotateEntry() | ClearEntry():
+            fields |= {
+                "operation": action.annotations.operation,
+                "shapes": action.annotations.shape_count,
+                "address": str(action.address),
+            }
+        case DescribeEntry():
+            fields |= {"address": str(action.address)}
         case CreateCollection() | UpdateHead():
             pass
         case _:

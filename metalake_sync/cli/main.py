@@ -35,7 +35,7 @@ COMMANDS = {
     "item": "List, count, describe and download items.",
     "collection": "Create, describe, list, upload and download collections.",
     "metadata": "Write metadata of collections and files that are in the lake.",
-    "annotations": "Write and remove annotations of images that are in the lake.",
+    "annotations": "Draw annotations before they are sent; write and remove those of the lake.",
     "trash": "Put items or collections into the lake's trash.",
     "url": "Print a signed URL that reads a file.",
     "job": "Ask about a job of the lake, or wait for it.",

@@ -50,9 +50,8 @@ class Line:
 
 def render_plan(plan: PlanDocument, *, all_lines: bool) -> Iterator[str]:
     """The lines of a plan, coloured; whoever prints them strips colours where there is no terminal."""
-    for (name, kind), actions in groupby(plan.actions, key=lambda action: (action.collection, action.type)):
-        place = "the whole lake" if name == WHOLE_LAKE else shown(name)
-        yield click.style(f"{place} ({kind})", bold=True)
+    for heading, actions in groupby(plan.actions, key=_heading):
+        yield click.style(heading, bold=True)
         yield from _grouped(list(plan_lines(list(actions))), all_lines)
         yield ""
     yield from _warnings(plan.warnings, all_lines)
@@ -123,6 +122,15 @@ def _grouped(lines: list[Line], all_lines: bool) -> Iterator[str]:
             yield f"  {click.style(f'{sign:>3}', fg=COLORS[sign])} {line.what:<{width}}  {line.why}"
         if len(group) > len(visible):
             yield f"  {click.style(f'{sign:>3}', fg=COLORS[sign])} … and {len(group) - len(visible)} more"
+
+
+def _heading(action: ActionDocument) -> str:
+    """What actions stand under: their collection, or the address of files that the manifest does not upload."""
+    if action.address is None:
+        place = "the whole lake" if action.collection == WHOLE_LAKE else shown(action.collection)
+        return f"{place} ({action.type})"
+    what = f"annotations of {shown(action.operation)}" if action.operation else "metadata"
+    return f"{what}, by {shown(action.address)}"
 
 
 def plan_lines(actions: Sequence[ActionDocument]) -> Iterator[Line]:

@@ -5,29 +5,14 @@ Owns: the vocabulary of change. Must not: decide which action is due (`diff`), o
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from metalake_sync.core.addressed import AnnotateEntry, ClearEntry, DescribeEntry
 from metalake_sync.core.changes import Change
 from metalake_sync.core.facts import CollectionKey, DesiredFile, DesiredSet, RecordedFile, RecordedSet, RemoteFile
 from metalake_sync.core.metadata import MetadataSet, MetadataValues
-
-
-class Reason(enum.StrEnum):
-    """Why an action is due. The list is closed: scripts read it."""
-
-    NEW = "new"
-    CONTENT_CHANGED = "content_changed"
-    MISSING_IN_LAKE = "missing_in_lake"
-    METADATA_CHANGED = "metadata_changed"
-    ANNOTATIONS_CHANGED = "annotations_changed"
-    REMOVED_FROM_MANIFEST = "removed_from_manifest"
-    FILTERED_OUT = "filtered_out"
-    RENAMED = "renamed"
-    ALREADY_IN_LAKE = "already_in_lake"
-    DRIFTED = "drifted"
-    REQUESTED = "requested"
+from metalake_sync.core.reasons import Reason as Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +187,9 @@ Action: TypeAlias = (
     | TrashMatched
     | DownloadFile
     | DownloadAnnotations
+    | AnnotateEntry
+    | ClearEntry
+    | DescribeEntry
 )
 """What a user sees in a plan."""
 

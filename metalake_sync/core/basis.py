@@ -24,9 +24,10 @@ from metalake_sync.core.actions import (
     UpdateHead,
     UploadFile,
 )
+from metalake_sync.core.addressed import AnnotateEntry, ClearEntry, DescribeEntry
 from metalake_sync.core.facts import DesiredFile
 from metalake_sync.core.plan import Plan
-from metalake_sync.core.targets import keep_only
+from metalake_sync.core.targets import keep_in_plan
 from metalake_sync.core.wording import action_name, file_name
 
 Basis = Mapping[str, Any]
@@ -58,11 +59,13 @@ class Approved:
 
 
 def key_of(action: Action) -> ActionKey:
-    operation = action.annotations.operation if isinstance(action, Annotate | RemoveAnnotations) else None
+    of_sets = Annotate | RemoveAnnotations | AnnotateEntry | ClearEntry
+    operation = action.annotations.operation if isinstance(action, of_sets) else None
     if isinstance(action, DownloadFile | DownloadAnnotations):
         operation = action.path  # the same file may go into several folders
     key = action.collection
-    return ActionKey(action_name(action), key.type.value, key.name, file_name(action), operation)
+    where = str(action.address) if isinstance(action, AnnotateEntry | ClearEntry | DescribeEntry) else key.name
+    return ActionKey(action_name(action), key.type.value, where, file_name(action), operation)
 
 
 def basis_of(action: Action) -> Basis:
@@ -80,7 +83,9 @@ def basis_of(action: Action) -> Basis:
             return {**_of_file(action.file), "lake id": action.remote.lake_id}
         case UpdateFileMetadata():
             return {"metadata before": action.before, "metadata": action.file.metadata.digest}
-        case Annotate() | RemoveAnnotations():
+        case DescribeEntry():
+            return {"metadata before": action.before, "metadata": action.metadata.digest}
+        case Annotate() | RemoveAnnotations() | AnnotateEntry() | ClearEntry():
             return {"shapes": action.annotations.shape_count, "annotations": action.annotations.digest}
         case TrashFile():
             return {"lake id": action.recorded.lake_id}
@@ -124,6 +129,5 @@ def what_moved(approved: Approved, plan: Plan, manifest_digest: str) -> Iterator
 def leave_out_new(approved: Approved, plan: Plan) -> int:
     """Leave what came up since the plan was approved to the next one. Returns how many actions that is."""
     before = sum(1 for _ in plan.actions())
-    for collection in plan.collections:
-        keep_only(collection, lambda action: key_of(action) in approved.actions)
+    keep_in_plan(plan, lambda action: key_of(action) in approved.actions)
     return before - sum(1 for _ in plan.actions())

@@ -31,6 +31,7 @@ class NoteCode(enum.StrEnum):
     DOWNLOAD_WITHOUT_COLLECTION = "download_without_collection"
     LAKE_NOT_ASKED = "lake_not_asked"
     NEW_LABEL = "new_label"
+    ADDRESS_UNKNOWN = "address_unknown"
     MANIFEST = "manifest"
 
 

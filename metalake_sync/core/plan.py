@@ -28,6 +28,7 @@ from metalake_sync.core.actions import (
     UpdateHead,
     UploadFile,
 )
+from metalake_sync.core.addressed import AddressedPlan, AnnotateEntry, ClearEntry, DescribeEntry
 from metalake_sync.core.diff import Verdict
 from metalake_sync.core.downloads import DownloadPlan
 from metalake_sync.core.facts import CollectionKey, CollectionPolicy
@@ -66,11 +67,11 @@ class Summary:
                 self.bytes_to_send += action.file.fingerprint.size_bytes
             case AdoptFile():
                 self.adopt += 1
-            case UpdateHead() | UpdateFileMetadata():
+            case UpdateHead() | UpdateFileMetadata() | DescribeEntry():
                 self.update_metadata += 1
-            case Annotate():
+            case Annotate() | AnnotateEntry():
                 self.annotate += 1
-            case RemoveAnnotations():
+            case RemoveAnnotations() | ClearEntry():
                 self.remove_annotations += 1
             case TrashFile() | TrashMatched():
                 self.trash += 1
@@ -158,6 +159,8 @@ class CollectionPlan:
                 self.trash.append(action)
             case TrashMatched() | DownloadFile() | DownloadAnnotations():
                 raise AssertionError("no verdict on a file holds what is asked for beside the collections")
+            case AnnotateEntry() | ClearEntry() | DescribeEntry():
+                raise AssertionError("no verdict on a file holds what is sent to files of others")
             case _:
                 assert_never(action)
 
@@ -200,8 +203,9 @@ class TrashRulePlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that an apply would do. `state_serial` names the state that it was made from. Downloads come after the
-    collections, trash rules after everything."""
+    """Everything that an apply would do. `state_serial` names the state that it was made from. `addressed`: what is
+    sent to files that the manifest does not upload, after the collections; what is cleared there comes first of all,
+    because the same image may be meant by another block. Downloads come after both, trash rules after everything."""
 
     manifest: str
     state_serial: int
@@ -209,10 +213,13 @@ class Plan:
     notes: tuple[Note, ...] = ()
     downloads: tuple[DownloadPlan, ...] = ()
     trash_rules: tuple[TrashRulePlan, ...] = ()
+    addressed: tuple[AddressedPlan, ...] = ()
 
     def actions(self) -> Iterator[Action]:
         for collection in self.collections:
             yield from collection.actions()
+        for part in self.addressed:
+            yield from part.actions
         for download in self.downloads:
             yield from download.files
             yield from download.annotations
@@ -225,6 +232,7 @@ class Plan:
             summary.unchanged += collection.unchanged
             summary.unmanaged += collection.unmanaged
         summary.unchanged += sum(download.unchanged for download in self.downloads)
+        summary.unchanged += sum(part.unchanged for part in self.addressed)
         for action in self.actions():
             summary.count(action)
         return summary
@@ -237,15 +245,18 @@ class Plan:
     @property
     def bookkeeping(self) -> bool:
         """True when the records move even where nothing is sent."""
-        return any(collection.bookkeeping for collection in self.collections) or any(
-            download.adopted for download in self.downloads
+        return (
+            any(collection.bookkeeping for collection in self.collections)
+            or any(part.settled or part.forgotten for part in self.addressed)
+            or any(download.adopted for download in self.downloads)
         )
 
     @property
     def destructive(self) -> bool:
         """True when something would be trashed, replaced or removed: that needs approval."""
         return any(
-            isinstance(action, TrashFile | TrashMatched | ReplaceFile | RemoveAnnotations) for action in self.actions()
+            isinstance(action, TrashFile | TrashMatched | ReplaceFile | RemoveAnnotations | ClearEntry)
+            for action in self.actions()
         )
 
     @property

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from metalake_sync.core.actions import Action
-from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.wording import file_name
 
 
@@ -53,6 +53,14 @@ def keep_only(plan: CollectionPlan, wanted: Callable[[Action], bool]) -> None:
         plan.update_head = None
     if plan.create is not None and not wanted(plan.create) and not plan.uploads:
         plan.create = None
+
+
+def keep_in_plan(plan: Plan, wanted: Callable[[Action], bool]) -> None:
+    """Leave the actions of a whole plan that are wanted."""
+    for collection in plan.collections:
+        keep_only(collection, wanted)
+    for part in plan.addressed:
+        part.actions = list(filter(wanted, part.actions))
 
 
 def keep_targets(plan: CollectionPlan, targets: Sequence[Target]) -> None:

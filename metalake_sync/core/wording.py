@@ -19,6 +19,7 @@ from metalake_sync.core.actions import (
     UpdateHead,
     UploadFile,
 )
+from metalake_sync.core.addressed import AnnotateEntry, ClearEntry, DescribeEntry
 from metalake_sync.core.selection import WHOLE_LAKE
 
 
@@ -33,11 +34,11 @@ def action_name(action: Action) -> str:
             return "replace"
         case AdoptFile():
             return "adopt"
-        case UpdateHead() | UpdateFileMetadata():
+        case UpdateHead() | UpdateFileMetadata() | DescribeEntry():
             return "update_metadata"
-        case Annotate():
+        case Annotate() | AnnotateEntry():
             return "annotate"
-        case RemoveAnnotations():
+        case RemoveAnnotations() | ClearEntry():
             return "remove_annotations"
         case TrashFile() | TrashMatched():
             return "trash"
@@ -54,7 +55,7 @@ def file_name(action: Action) -> str | None:
             return None
         case UploadFile() | ReplaceFile() | AdoptFile() | UpdateFileMetadata():
             return action.file.name
-        case Annotate() | RemoveAnnotations():
+        case Annotate() | RemoveAnnotations() | AnnotateEntry() | ClearEntry() | DescribeEntry():
             return action.name
         case TrashFile():
             return action.recorded.name

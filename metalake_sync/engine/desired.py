@@ -8,19 +8,29 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from metalake_sync.core.facts import AnnotationKind, CollectionKey, CollectionPolicy, DesiredSet, MediaType
 from metalake_sync.core.metadata import MetadataSet, merge_layers, metadata_set
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.engine.sources import FileSource, FolderSource, normal_path, scan_source
 from metalake_sync.errors import Location, ManifestError, ManifestErrors
-from metalake_sync.local.file_metadata import MetadataRules, MetadataSource, PatternSource
-from metalake_sync.local.metadata_json import read_metadata_json
+from metalake_sync.local.file_metadata import MetadataLayer, MetadataRules, MetadataSource, PatternSource
+from metalake_sync.local.metadata_csv import TableFormat
+from metalake_sync.local.metadata_files import read_metadata_file
 from metalake_sync.local.naming import lake_name
+from metalake_sync.local.picture_facts import PictureFacts
+from metalake_sync.local.readings import NoCache, ReadingCache
 from metalake_sync.local.rules import PatternList, ScanRules
-from metalake_sync.manifest import LoadedManifest, ResolvedCollection
-from metalake_sync.manifest.models import Folder
+from metalake_sync.local.sidecars import Sidecars
+from metalake_sync.manifest import (
+    Folder,
+    FromFiles,
+    LoadedManifest,
+    MetadataSourceFile,
+    PatternMetadata,
+    ResolvedCollection,
+)
 from metalake_sync.state.names import join_path
 
 if TYPE_CHECKING:
@@ -87,6 +97,16 @@ class DesiredCollection:
                 return index.record(entry)
         return None
 
+    def metadata_layers(self, path: str) -> list[MetadataLayer] | None:
+        """Where a file's metadata comes from, from wide to narrow (see `explain_layers`).
+        `path`: from the manifest's folder. None where no source of the collection has such a file."""
+        sources: list[FolderSource | FileSource] = [*self.folders, *self.files]
+        for source in sources:
+            relative = source.relative(path)
+            if relative and os.path.lexists(os.path.join(source.folder, relative)):
+                return source.metadata.layers_of(lake_name(relative, source.naming), relative)
+        return None
+
     def entries_without_file(self) -> Iterator[tuple[str, list[str]]]:
         """Operation and the entries that met no file. Call it after the march."""
         for operation, index in self.annotations.items():
@@ -104,12 +124,16 @@ class DesiredCollection:
             index.close()
 
 
-def open_collection(manifest: LoadedManifest, collection: ResolvedCollection) -> DesiredCollection:
-    """Open a collection's sources. Raises ManifestErrors with every mistake in any of them."""
-    opening = _Opening(manifest, collection)
-    layers = collection.metadata_layers
-    head = metadata_set(merge_layers(layers))
-    base_layers = layers if collection.metadata_scope == "files" else ()
+def open_collection(
+    manifest: LoadedManifest, collection: ResolvedCollection, readings: ReadingCache | None = None
+) -> DesiredCollection:
+    """Open a collection's sources. `readings`: keeps what was read from single files.
+
+    Raises ManifestErrors with every mistake in any of them.
+    """
+    opening = _Opening(manifest, collection, readings or NoCache())
+    head = metadata_set(merge_layers(collection.metadata_layers))
+    base_layers = opening.base_layers() if collection.metadata_scope == "files" else ()
     rules = MetadataRules(base_layers, opening.metadata_sources())
     folders = tuple(opening.folder(number, folder, rules) for number, folder in enumerate(collection.folders))
     files = tuple(opening.file(number, path, rules) for number, path in enumerate(collection.files))
@@ -130,7 +154,7 @@ def open_collection(manifest: LoadedManifest, collection: ResolvedCollection) ->
         ),
         storage_prefix=collection.storage_prefix,
         head=head,
-        common_metadata=metadata_set(merge_layers(base_layers)),
+        common_metadata=metadata_set(merge_layers(layer.values for layer in base_layers)),
         folders=folders,
         files=files,
         metadata_rules=rules,
@@ -145,10 +169,18 @@ class _Opening:
 
     manifest: LoadedManifest
     collection: ResolvedCollection
+    readings: ReadingCache
     mistakes: list[ManifestError] = field(default_factory=list)
 
     def where(self, *path: str | int) -> Location:
         return self.manifest.where("collections", self.collection.index, *path)
+
+    def base_layers(self) -> tuple[MetadataLayer, ...]:
+        wide, narrow = self.collection.metadata_layers
+        return (
+            MetadataLayer(f"defaults at {self.manifest.where('defaults', 'metadata')}", wide),
+            MetadataLayer(f"collection at {self.where('metadata')}", narrow),
+        )
 
     def folder(self, number: int, folder: Folder, rules: MetadataRules) -> FolderSource:
         where = self.where("folders", number)
@@ -160,20 +192,23 @@ class _Opening:
                 PatternList(getattr(folder, key))
             except ManifestError as error:
                 self._blame(error, self.where("folders", number, key))
+        root = os.path.join(self.manifest.base_dir, folder.path)
+        layer = MetadataLayer(f"folder at {self.where('folders', number, 'metadata')}", folder.metadata)
         return FolderSource(
             path=normal_path(folder.path),
-            root=os.path.join(self.manifest.base_dir, folder.path),
+            root=root,
             rules=scan_rules,
             naming=folder.naming,
-            metadata=rules.for_folder(folder.metadata),
+            metadata=rules.for_folder(layer, root),
             declared_at=str(self.where("folders", number, "path") or where),
         )
 
     def file(self, number: int, path: str, rules: MetadataRules) -> FileSource:
+        root = os.path.join(self.manifest.base_dir, path)
         return FileSource(
             path=normal_path(path),
-            root=os.path.join(self.manifest.base_dir, path),
-            metadata=rules.for_folder({}),
+            root=root,
+            metadata=rules.for_folder(MetadataLayer("", {}), os.path.dirname(root)),
             declared_at=str(self.where("files", number)),
         )
 
@@ -182,13 +217,32 @@ class _Opening:
         for number, entry in enumerate(self.collection.file_metadata):
             where = self.where("file_metadata", number)
             try:
-                if isinstance(entry, str):
-                    sources.append(read_metadata_json(self.manifest.base_dir / entry, entry))
-                else:
-                    sources.append(PatternSource(PatternList([entry.match]), entry.metadata))
+                sources.append(self._metadata_source(entry, where))
+            except ManifestErrors as errors:
+                for one in errors.errors:
+                    self._blame(one, where)
             except ManifestError as error:
                 self._blame(error, where)
         return sources
+
+    def _metadata_source(
+        self, entry: str | PatternMetadata | MetadataSourceFile | FromFiles, where: Location
+    ) -> MetadataSource:
+        base_dir = self.manifest.base_dir
+        match entry:
+            case str():
+                return read_metadata_file(base_dir / entry, entry)
+            case PatternMetadata():
+                return PatternSource(PatternList([entry.match]), entry.metadata, f"pattern '{entry.match}' at {where}")
+            case MetadataSourceFile():
+                return read_metadata_file(base_dir / entry.source, entry.source, entry.format, table_format(entry))
+            case FromFiles():
+                if entry.from_ == "sidecar":
+                    return Sidecars(base_dir, self.readings)
+                fields = None if entry.fields is None else {str(fact): name for fact, name in entry.fields.items()}
+                return PictureFacts(base_dir, self.readings, fields)
+            case _:
+                assert_never(entry)
 
     def annotations(
         self, folders: tuple[FolderSource, ...], files: tuple[FileSource, ...]
@@ -227,6 +281,11 @@ class _Opening:
         """Say where in the manifest a source is named, besides where in the source the mistake is."""
         inner = f"{error.where}: " if error.where is not None else ""
         self.mistakes.append(ManifestError(f"{inner}{error.message}", where=where, remedy=error.remedy))
+
+
+def table_format(entry: MetadataSourceFile) -> TableFormat:
+    """How the manifest says that a table is written."""
+    return TableFormat(entry.file_column, entry.types, entry.delimiter, entry.tags_separator)
 
 
 class PictureFinder:

@@ -19,6 +19,7 @@ from metalake_sync.engine.lake_access import lake_identity
 from metalake_sync.engine.session import Observed, Session
 from metalake_sync.engine.sources import FileSource, FolderSource
 from metalake_sync.errors import UsageError
+from metalake_sync.local.file_metadata import explain_layers
 from metalake_sync.local.naming import lake_name
 from metalake_sync.local.rule_reasons import why_taken_or_not
 
@@ -115,5 +116,7 @@ def _rules(session: Session, desired: DesiredCollection, file: str) -> tuple[lis
             names.add(name)
             if taken:
                 metadata |= source.metadata.of(name, relative).values
+                fields = explain_layers(source.metadata.layers_of(name, relative))
+                said += [f"metadata '{field.name}' comes from {', '.join(field.origins)}" for field in fields]
             break
     return said, names, metadata

@@ -29,6 +29,8 @@ def loose_ends(desired: DesiredCollection) -> Iterator[Note]:
         yield Note(NoteCode.FILE_WITHOUT_ANNOTATION, message, operation)
     if strict:
         raise ManifestErrors(strict)
+    if desired.metadata_rules.mistakes:
+        raise ManifestErrors(desired.metadata_rules.mistakes)
     missing = desired.metadata_rules.entries_without_file()
     if missing:
         message = f"{len(missing)} metadata entries have no file in the collection: {some_of(missing)}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from metalake_sync.core.actions import CreateCollection, ReplaceFile, UpdateFileMetadata, UpdateHead, UploadFile
+from metalake_sync.core.addressed import DescribeEntry
 from metalake_sync.core.metadata import TAGS, MetadataSet
 from metalake_sync.core.plan import Plan
 from metalake_sync.errors import ManifestError
@@ -45,5 +46,7 @@ def _about_to_be_written(plan: Plan) -> Iterator[MetadataSet]:
                 yield action.head
             case UploadFile() | ReplaceFile() | UpdateFileMetadata():
                 yield action.file.metadata
+            case DescribeEntry():
+                yield action.metadata
             case _:
                 pass

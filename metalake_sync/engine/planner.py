@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from metalake_sync.core.addressed import AddressedPlan
 from metalake_sync.core.diff import CollectionRules, compare_head
 from metalake_sync.core.diff_sets import OperationPolicy
 from metalake_sync.core.downloads import DownloadPlan
@@ -19,6 +20,7 @@ from metalake_sync.core.metadata import TAGS, MetadataValues
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan, Plan, TrashRulePlan
 from metalake_sync.core.targets import Target, keep_targets, parse_target
+from metalake_sync.engine.addressed import AddressedPlanner, AddressedSources, open_addressed
 from metalake_sync.engine.close_look import CloseLook
 from metalake_sync.engine.desired import DesiredCollection, open_collection
 from metalake_sync.engine.downloads.plan import DownloadObserver
@@ -31,6 +33,7 @@ from metalake_sync.engine.options import RunOptions
 from metalake_sync.engine.refresh import FullLook, FullRefresh, Marker
 from metalake_sync.engine.set_check import shapes_of_others
 from metalake_sync.errors import GuardStopped, ManifestError, ManifestErrors, UsageError
+from metalake_sync.local.readings import ReadingCache
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import RemoteListing
@@ -47,6 +50,7 @@ class PlannedRun:
     plan: Plan
     desired: Mapping[CollectionKey, DesiredCollection]
     unreadable: int
+    addressed: AddressedSources = field(default_factory=AddressedSources)
 
     def __enter__(self) -> PlannedRun:
         return self
@@ -54,6 +58,7 @@ class PlannedRun:
     def __exit__(self, *_: object) -> None:
         for collection in self.desired.values():
             collection.close()
+        self.addressed.close()
 
 
 @dataclass(slots=True)
@@ -83,9 +88,10 @@ class Planner:
         recorded = self.state.records.collections(self.lake)
         targets = chosen_targets(self.manifest, self.options)
         desired: dict[CollectionKey, DesiredCollection] = {}
+        addressed = open_addressed(self.manifest)
         try:
             plans = []
-            for collection in open_collections(self.manifest):
+            for collection in open_collections(self.manifest, self.state.readings):
                 desired[collection.key] = collection
                 named = [target for target in targets if target.collection == collection.key.name]
                 if named or not targets:
@@ -94,7 +100,14 @@ class Planner:
                         keep_targets(part, named)
                     self._warn_of_shapes(part, recorded.get(collection.key))
                     plans.append(part)
+            # Files that the manifest does not upload belong to no collection of it, so a target never means them.
+            addressed_plans: tuple[AddressedPlan, ...] = ()
+            if not targets:
+                elsewhere = AddressedPlanner(addressed, self.state, self.lake, self.client, self.options.parallelism)
+                addressed_plans = tuple(elsewhere.plan())
+                self._notes += elsewhere.notes
         except BaseException:
+            addressed.close()
             for opened in desired.values():
                 opened.close()
             raise
@@ -105,8 +118,10 @@ class Planner:
         notes = [Note(NoteCode.MANIFEST, warning.message, str(warning.where)) for warning in self.manifest.warnings]
         guarded = too_many_deletes(plans, self.options.max_delete)
         notes += [*self._notes, *guarded]
-        plan = Plan(self.manifest.source, self.state.serial, tuple(plans), tuple(notes), downloads, trash_rules)
-        return PlannedRun(plan, desired, self._unreadable)
+        plan = Plan(
+            self.manifest.source, self.state.serial, tuple(plans), tuple(notes), downloads, trash_rules, addressed_plans
+        )
+        return PlannedRun(plan, desired, self._unreadable, addressed)
 
     # One collection.
 
@@ -164,6 +179,7 @@ class Planner:
             self._notes += _duplicates(desired.key, view.listing)
             if row_id is not None and known is not None and judged.in_step and not found.left_out:
                 self._remember(row_id, known, view, look, desired)
+        self.state.readings.flush()
         self._notes += loose_ends(desired)
         return plan
 
@@ -287,13 +303,13 @@ def rules_of(desired: DesiredCollection, state: StateStore) -> CollectionRules:
     )
 
 
-def open_collections(manifest: LoadedManifest) -> Iterator[DesiredCollection]:
+def open_collections(manifest: LoadedManifest, readings: ReadingCache | None = None) -> Iterator[DesiredCollection]:
     """Open every collection of a manifest. The mistakes of all of them are raised together, before any is planned."""
     opened: list[DesiredCollection] = []
     mistakes: list[ManifestError] = []
     for collection in manifest.collections:
         try:
-            opened.append(open_collection(manifest, collection))
+            opened.append(open_collection(manifest, collection, readings))
         except ManifestErrors as errors:
             mistakes += errors.errors
         except ManifestError as error:

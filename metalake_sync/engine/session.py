@@ -20,7 +20,7 @@ from metalake_sync.core.basis import Approved, leave_out_new, what_moved
 from metalake_sync.core.events import EventSink, PlanMade, RunFinished
 from metalake_sync.core.notes import GUARDS
 from metalake_sync.core.plan import Plan
-from metalake_sync.core.targets import keep_only
+from metalake_sync.core.targets import keep_in_plan
 from metalake_sync.engine.execute.recorder import Recorder
 from metalake_sync.engine.lake_access import ReachedLake, lake_identity, reach_lake
 from metalake_sync.engine.metadata_check import ask_lake_about_metadata
@@ -132,8 +132,7 @@ class Session:
                         _hold_to(approved, planned, manifest_digest(self.manifest))
                     if only is not None:
                         planned.plan = replace(planned.plan, downloads=(), trash_rules=())
-                        for collection in planned.plan.collections:
-                            keep_only(collection, only)
+                        keep_in_plan(planned.plan, only)
                     self.emit(PlanMade(planned.plan))
                     if only is None:
                         _refuse(planned.plan)
@@ -227,7 +226,7 @@ class _Run:
                 executor = Executor(
                     client, self.address, recorder, self.session.manifest.base_dir, self.lake, self.session.options
                 )
-                executor.execute(planned.plan, planned.desired)
+                executor.execute(planned.plan, planned.desired, planned.addressed)
             outcome = "some_failed" if recorder.failures else "done"
         except KeyboardInterrupt:
             outcome = "interrupted"

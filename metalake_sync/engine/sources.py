@@ -29,6 +29,16 @@ class FolderSource:
     metadata: FolderMetadata
     declared_at: str
 
+    @property
+    def folder(self) -> str:
+        """Opens the folder that paths in the source hang from."""
+        return self.root
+
+    def relative(self, path: str) -> str | None:
+        """A manifest path as one from the source's folder; None where it lies outside."""
+        inside = not self.path or path.startswith(self.path + "/")
+        return path.removeprefix(self.path).lstrip("/") if inside else None
+
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
@@ -42,6 +52,13 @@ class FileSource:
     @property
     def naming(self) -> Literal["name", "path"]:
         return "name"
+
+    @property
+    def folder(self) -> str:
+        return os.path.dirname(self.root)
+
+    def relative(self, path: str) -> str | None:
+        return os.path.basename(path) if path == self.path else None
 
 
 @dataclass(frozen=True, slots=True)

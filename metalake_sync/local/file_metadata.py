@@ -1,84 +1,107 @@
-"""The effective metadata of each file: wide layers from the manifest, narrow ones from sources and patterns.
+"""The effective metadata of each file: wide layers from the manifest, narrow ones from sources, patterns and the files
+themselves.
 
 Order, from wide to narrow: the layers of the collection, the folder's, then the `file_metadata` sources in the order of
-the manifest. Tags are united, other fields overridden. Files without a line of their own share one MetadataSet.
+the manifest. Tags are united, other fields overridden. Files without a line of their own share one MetadataSet. Each
+layer knows where it comes from, so that every value can be explained.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from metalake_sync.core.metadata import MetadataSet, MetadataValues, merge_layers, metadata_set
+from metalake_sync.core.metadata import TAGS, MetadataSet, MetadataValues, merge_layers, metadata_set
+from metalake_sync.errors import ManifestError
+from metalake_sync.local.metadata_entries import EntrySource
 from metalake_sync.local.rules import PatternList
+
+UNREADABLE_TOLD = 20
 
 
 @dataclass(frozen=True, slots=True)
-class JsonSource:
-    """Metadata by file: the name in the collection or the path from the source's folder → values."""
+class MetadataLayer:
+    """What one place says of a file. `origin`: the place, for people."""
 
-    place: str
-    entries: Mapping[str, Mapping[str, Any]]
+    origin: str
+    values: MetadataValues
 
 
 @dataclass(frozen=True, slots=True)
 class PatternSource:
-    """Metadata for every file that a pattern matches."""
+    """Metadata for every file that a pattern matches. `origin`: the manifest's file:line:column."""
 
     match: PatternList
     values: Mapping[str, Any]
+    origin: str = ""
 
 
-MetadataSource = JsonSource | PatternSource
+class FileReader(Protocol):
+    """Reads metadata that a file carries, or that stands beside it."""
+
+    def layers_of(self, path: str) -> Iterable[MetadataLayer]:
+        """From wide to narrow. `path`: the file, to be opened. Raises ManifestError for what is there and broken."""
+        ...
+
+
+MetadataSource = EntrySource | PatternSource | FileReader
 
 
 @dataclass(slots=True)
 class MetadataRules:
-    """The metadata rules of one collection. `base_layers`: from wide to narrow."""
+    """The metadata rules of one collection. `base_layers`: from wide to narrow. `mistakes`: what was found broken in or
+    beside single files so far."""
 
-    base_layers: tuple[MetadataValues, ...] = ()
+    base_layers: tuple[MetadataLayer, ...] = ()
     sources: Sequence[MetadataSource] = ()
+    mistakes: list[ManifestError] = field(default_factory=list)
     _met: set[str] = field(default_factory=set)
 
-    def for_folder(self, layer: MetadataValues) -> FolderMetadata:
-        """The rules in a folder that has metadata of its own."""
-        return FolderMetadata(self, (*self.base_layers, layer))
+    def for_folder(self, layer: MetadataLayer, root: str = "") -> FolderMetadata:
+        """The rules in a folder that has metadata of its own. `root`: opens the folder."""
+        return FolderMetadata(self, (*self.base_layers, layer), root)
 
     def entries_without_file(self) -> list[str]:
         """Entries of sources that met no file so far, in their order."""
         return [
             name
             for source in self.sources
-            if isinstance(source, JsonSource)
+            if isinstance(source, EntrySource)
             for name in source.entries
             if name not in self._met
         ]
 
-    def narrow_layers(self, name: str, relative_path: str) -> list[MetadataValues]:
-        """What the sources say of one file."""
-        layers: list[MetadataValues] = []
+    def narrow_layers(self, name: str, relative_path: str, path: str) -> Iterator[MetadataLayer]:
+        """What the sources say of one file. What is broken goes to `mistakes`."""
         for source in self.sources:
-            if isinstance(source, JsonSource):
+            if isinstance(source, EntrySource):
                 for key in (name, relative_path) if name != relative_path else (name,):
                     values = source.entries.get(key)
                     if values is not None:
                         self._met.add(key)
-                        layers.append(values)
-            else:
+                        yield MetadataLayer(source.place(key), values)
+            elif isinstance(source, PatternSource):
                 folder, _, filename = relative_path.rpartition("/")
                 if source.match.matches_file(folder, filename):
-                    layers.append(source.values)
-        return layers
+                    yield MetadataLayer(source.origin, source.values)
+            else:
+                try:
+                    yield from source.layers_of(path)
+                except ManifestError as error:
+                    if len(self.mistakes) < UNREADABLE_TOLD:
+                        self.mistakes.append(error)
 
 
 class FolderMetadata:
     """Gives each file of a folder its metadata; equal metadata is one object."""
 
-    def __init__(self, rules: MetadataRules, layers: tuple[MetadataValues, ...]) -> None:
+    def __init__(self, rules: MetadataRules, layers: tuple[MetadataLayer, ...], root: str) -> None:
         self._rules = rules
         self._layers = layers
-        self._shared = metadata_set(merge_layers(layers))
+        self._root = root
+        self._shared = metadata_set(merge_layers(layer.values for layer in layers))
         self._by_digest: dict[str, MetadataSet] = {}
 
     @property
@@ -90,8 +113,41 @@ class FolderMetadata:
         """The effective metadata of a file. `name`: in the collection; `relative_path`: from the source's folder."""
         if not self._rules.sources:
             return self._shared
-        narrow = self._rules.narrow_layers(name, relative_path)
+        narrow = self._narrow(name, relative_path)
         if not narrow:
             return self._shared
-        found = metadata_set(merge_layers((*self._layers, *narrow)))
+        found = metadata_set(merge_layers(layer.values for layer in (*self._layers, *narrow)))
         return self._by_digest.setdefault(found.digest, found)
+
+    def layers_of(self, name: str, relative_path: str) -> list[MetadataLayer]:
+        """Every layer that says something of a file, from wide to narrow."""
+        return [layer for layer in (*self._layers, *self._narrow(name, relative_path)) if layer.values]
+
+    def _narrow(self, name: str, relative_path: str) -> list[MetadataLayer]:
+        path = os.path.join(self._root, relative_path)
+        return list(self._rules.narrow_layers(name, relative_path, path))
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedField:
+    """One field of a file's metadata. `origins`: who gave the value; for Tags everybody who gave one, for any other
+    field exactly one. `overridden`: what wider layers said instead, from narrow to wide."""
+
+    name: str
+    value: Any
+    origins: tuple[str, ...]
+    overridden: tuple[MetadataLayer, ...] = ()
+
+
+def explain_layers(layers: Sequence[MetadataLayer]) -> list[ExplainedField]:
+    """Tell of each field of the effective metadata where its value comes from. `layers`: from wide to narrow."""
+    explained: list[ExplainedField] = []
+    for name, value in merge_layers(layer.values for layer in layers).items():
+        saying = [layer for layer in layers if name in layer.values]
+        if name == TAGS:
+            explained.append(ExplainedField(name, value, tuple(layer.origin for layer in saying if layer.values[TAGS])))
+            continue
+        *wider, narrowest = saying
+        overridden = tuple(MetadataLayer(layer.origin, {name: layer.values[name]}) for layer in reversed(wider))
+        explained.append(ExplainedField(name, value, (narrowest.origin,), overridden))
+    return explained

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from metalake_sync.manifest.credentials import Credentials, resolve_credentials
 from metalake_sync.manifest.loading import LoadedManifest, ManifestWarning, compose_manifest, load_manifest
-from metalake_sync.manifest.models import Annotation, Collection, Folder, Manifest, PatternMetadata, Remote
+from metalake_sync.manifest.models import AddressedAnnotation, Annotation, Collection, Folder, Manifest, Remote
 from metalake_sync.manifest.resolved import ResolvedCollection
+from metalake_sync.manifest.source_models import AddressedMetadata, FromFiles, MetadataSourceFile, PatternMetadata
 from metalake_sync.manifest.variables import read_var_file
 
 __all__ = [
+    "AddressedAnnotation",
+    "AddressedMetadata",
     "Annotation",
     "Collection",
     "Credentials",
     "Folder",
+    "FromFiles",
     "LoadedManifest",
     "Manifest",
     "ManifestWarning",
+    "MetadataSourceFile",
     "PatternMetadata",
     "Remote",
     "ResolvedCollection",

@@ -35,6 +35,8 @@ def disagreements(tree: Tree) -> Iterator[ManifestError]:
             yield from _credential(what, remote, tree)
     defaults = _mapping(manifest.get("defaults"))
     yield from _operations(defaults.get("annotations"), ("defaults", "annotations"), tree)
+    yield from _operations(manifest.get("annotations"), ("annotations",), tree)
+    yield from _annotated_twice(manifest, defaults, tree)
     first: dict[tuple[str, str], Location] = {}
     for index, block in enumerate(_entries(manifest.get("collections"))):
         if isinstance(block, Mapping):
@@ -166,14 +168,16 @@ def _only_images(
 
 
 def _operations(annotations: Any, path: KeyPath, tree: Tree) -> Iterator[ManifestError]:
-    """Several blocks may feed one operation, but it has one kind, one mode and one meaning of its numbers."""
-    first: dict[str, int] = {}
+    """Several blocks may feed one operation, but it has one kind, one mode and one meaning of its numbers. Where images
+    are addressed, that holds for each address."""
+    first: dict[tuple[str, ...], int] = {}
     blocks = _entries(annotations)
     for number, block in enumerate(blocks):
         operation = _mapping(block).get("operation")
         if not isinstance(operation, str) or (*path, number, "operation") in tree.broken:
             continue
-        earlier = first.setdefault(operation, number)
+        address = [_word(_mapping(block).get(key)) for key in ("by", "bucket", "job", "collection")]
+        earlier = first.setdefault((operation, *address), number)
         for key, default in _OPERATION_WIDE.items():
             if _word(block.get(key, default)) != _word(blocks[earlier].get(key, default)):
                 yield ManifestError(
@@ -181,6 +185,27 @@ def _operations(annotations: Any, path: KeyPath, tree: Tree) -> Iterator[Manifes
                     where=tree.place((*path, number, key)),
                     remedy=f"Give all blocks of an operation the same '{key}', or this one another 'operation'.",
                 )
+
+
+def _annotated_twice(manifest: Mapping[str, Any], defaults: Mapping[str, Any], tree: Tree) -> Iterator[ManifestError]:
+    """One operation of a collection has one place in the manifest: two would clear each other's sets."""
+    at_home: dict[tuple[str, str], KeyPath] = {}
+    for index, block in enumerate(_entries(manifest.get("collections"))):
+        source, base = (
+            (block, ("collections", index)) if "annotations" in _mapping(block) else (defaults, ("defaults",))
+        )
+        for number, annotation in enumerate(_entries(_mapping(source).get("annotations"))):
+            names = (_word(_mapping(block).get("name")), _word(_mapping(annotation).get("operation")))
+            at_home.setdefault(names, (*base, "annotations", number, "operation"))
+    for number, block in enumerate(_entries(manifest.get("annotations"))):
+        names = (_word(_mapping(block).get("collection")), _word(_mapping(block).get("operation")))
+        if names in at_home:
+            yield ManifestError(
+                f"operation '{names[1]}' of collection '{names[0]}' stands in the collection itself too, at"
+                f" {tree.place(at_home[names])}",
+                where=tree.place(("annotations", number)),
+                remedy="Keep one of the two.",
+            )
 
 
 def _type(block: Mapping[str, Any], defaults: Mapping[str, Any]) -> Any:

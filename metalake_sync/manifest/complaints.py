@@ -90,29 +90,40 @@ def _subject(path: KeyPath) -> str:
 
 
 def _unknown_key(path: KeyPath, tree: Tree) -> ManifestError:
-    key, known = str(path[-1]), known_keys(path[:-1])
+    key, known = str(path[-1]), known_keys(path[:-1], tree.value)
     near = _nearest(key, known)
     remedy = f"Did you mean '{near}'?" if near else f"The keys here are {_listed(known, 'and')}."
     return ManifestError(f"unknown key '{key}'", where=tree.keys[path], remedy=remedy)
 
 
-def known_keys(path: Sequence[str | int]) -> list[str]:
-    """The keys that the mapping at a path may have."""
+def known_keys(path: Sequence[str | int], value: Any = None) -> list[str]:
+    """The keys that the mapping at a path may have. `value`: the whole manifest as it was read; it tells which of
+    several forms is meant."""
     model: type[BaseModel] = Manifest
+    below: list[type[BaseModel]] = []
     for step in path:
-        if isinstance(step, int):
-            continue
-        field = next(field for name, field in model.model_fields.items() if (field.alias or name) == step)
-        below = _model_in(field.annotation)
-        assert below is not None, "only a model refuses keys"
-        model = below
+        if isinstance(value, list) and isinstance(step, int):
+            value = value[step]
+        else:
+            value = value.get(step) if isinstance(value, Mapping) else None
+        if isinstance(step, str):
+            field = next(field for name, field in model.model_fields.items() if (field.alias or name) == step)
+            below = list(_models_in(field.annotation))
+        assert below, "only a model refuses keys"
+        said = set(value) if isinstance(value, Mapping) else set()
+        model = max(below, key=lambda one: len(said & set(_keys(one))))
+    return _keys(model)
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
 
 
 def _choices(details: Sequence[ErrorDetails]) -> list[str]:

@@ -1,6 +1,6 @@
 """One manifest of several files.
 
-Owns: what may stand in more than one file. Collections, downloads and trash rules follow one another; every other key
+Owns: what may stand in more than one file. The entries of the top level's lists follow one another; every other key
 stands in one file, or says the same in all. Must not: know what a collection holds.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from metalake_sync.errors import ManifestError
 from metalake_sync.manifest.yaml_tree import KeyPath, Tree
 
-LISTS = frozenset({"collections", "downloads", "trash"})
+LISTS = frozenset({"collections", "annotations", "metadata", "downloads", "trash"})
 
 
 def merge(trees: Sequence[Tree]) -> Tree:

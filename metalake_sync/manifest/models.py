@@ -6,113 +6,29 @@ Must not: compare one block with another (`agreement`), apply a collection's def
 
 from __future__ import annotations
 
-import shlex
-import unicodedata
-from datetime import datetime
 from pathlib import PurePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    SecretStr,
-    Tag,
-    WithJsonSchema,
-    field_validator,
-)
+from pydantic import Field, SecretStr, Tag, field_validator, model_validator
 
 from metalake_sync.manifest.metadata_values import Metadata, wrong
+from metalake_sync.manifest.source_models import AddressedMetadata, Addressing, FileMetadata, mistake_at
+from metalake_sync.manifest.types import (
+    OTHER,
+    SOME,
+    TEXT,
+    Command,
+    MediaTypeName,
+    Model,
+    Moment,
+    PathText,
+    Pattern,
+    Text,
+    text_or_list,
+)
 
 EMBEDDED = "embedded:"
-
-MediaTypeName = Literal["image", "video", "other"]
-
-# Tags of a union's members; no manifest has such a key, so that they are told from the file's own path.
-_TEXT, _OTHER = "<a text>", "<the other form>"
-
-
-def _not_empty(text: str) -> str:
-    if not text.strip():
-        raise wrong("is empty", "Give it a value, or take the line out.")
-    return text
-
-
-def _printable(text: str) -> str:
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
-        raise wrong("holds characters that can't be printed", "Take them out.")
-    return text
-
-
-def _moment(text: str) -> str:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        raise wrong("is no date", "Write a day such as 2022-08-02, or a moment such as 2022-08-02T12:00:00.") from None
-    return text
-
-
-def _no_zero_byte(text: str) -> str:
-    if "\0" in text:
-        raise wrong("holds a zero byte", "Take it out: no file has such a name.")
-    return text
-
-
-def _command(value: Any) -> Any:
-    """Split a command as a shell would, though none ever sees it."""
-    if isinstance(value, str):
-        try:
-            value = shlex.split(value)
-        except ValueError:
-            raise wrong("ends inside quotes", "Close them, or write the command as a list of arguments.") from None
-    if value == []:
-        raise wrong("is empty", "Name a command.")
-    return value
-
-
-def _text_or(kind: type) -> Discriminator:
-    """Tells a text from the other form that a key takes, so that a mistake is told of the form that was meant."""
-
-    def form(value: Any) -> str | None:
-        if isinstance(value, str):
-            return _TEXT
-        return _OTHER if isinstance(value, kind | BaseModel) else None
-
-    remedy = "It takes a text or a list of texts." if kind is list else "It takes a path, or {match, metadata}."
-    return Discriminator(
-        form,
-        custom_error_type="manifest",
-        custom_error_message="is neither a text nor a {kind}",
-        custom_error_context={"kind": "list" if kind is list else "mapping", "remedy": remedy},
-    )
-
-
-_NOT_EMPTY = Field(json_schema_extra={"minLength": 1})
-_SOME = Field(json_schema_extra={"minItems": 1})
-
-Text = Annotated[str, AfterValidator(_not_empty), AfterValidator(_printable), _NOT_EMPTY]
-PathText = Annotated[str, AfterValidator(_not_empty), AfterValidator(_no_zero_byte), _NOT_EMPTY]
-Pattern = Annotated[str, AfterValidator(_not_empty), AfterValidator(_no_zero_byte), _NOT_EMPTY]
-Command = Annotated[
-    list[PathText],
-    BeforeValidator(_command),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "minLength": 1},
-                {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
-            ]
-        }
-    ),
-]
-
-
-class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Remote(Model):
@@ -169,13 +85,6 @@ class Folder(Model):
     metadata: Metadata = Field(default={}, description="Metadata of every file in the folder.")
 
 
-class PatternMetadata(Model):
-    """Metadata for files by pattern."""
-
-    match: Pattern = Field(description="A pattern as in a .gitignore.")
-    metadata: Metadata = Field(description="Metadata of every file that the pattern matches.")
-
-
 class Labels(Model):
     """What becomes of labels before they are sent."""
 
@@ -188,9 +97,9 @@ class Annotation(Model):
 
     operation: Text = Field(description="The operation's unique id: one annotation project, or one model run.")
     kind: Literal["human", "machine"] = Field(description="Who drew the shapes: people, or a model.")
-    source: Annotated[
-        Annotated[PathText, Tag(_TEXT)] | Annotated[list[PathText], _SOME, Tag(_OTHER)], _text_or(list)
-    ] = Field(description="A file, a folder or a glob, from the manifest's folder or absolute; or a list of them.")
+    source: Annotated[Annotated[PathText, Tag(TEXT)] | Annotated[list[PathText], SOME, Tag(OTHER)], text_or_list()] = (
+        Field(description="A file, a folder or a glob, from the manifest's folder or absolute; or a list of them.")
+    )
     format: Literal["metalake"] | None = Field(None, description="The format of the source; guessed if left out.")
     normalized: bool | Literal["convert"] = Field(
         False,
@@ -211,7 +120,16 @@ class Annotation(Model):
         return source
 
 
-FileMetadata = Annotated[Annotated[PathText, Tag(_TEXT)] | Annotated[PatternMetadata, Tag(_OTHER)], _text_or(dict)]
+class AddressedAnnotation(Annotation, Addressing):
+    """A source of annotations for images that this manifest does not upload."""
+
+    @model_validator(mode="after")
+    def _has_no_pictures_here(self) -> AddressedAnnotation:
+        if self.normalized == "convert":
+            raise mistake_at("normalized", "can't be convert here", "The pictures are in the lake: write true instead.")
+        if self.type not in (None, "image"):
+            raise mistake_at("type", f"is {self.type}", "Only images take annotations: take the line out.")
+        return self
 
 
 class CollectionSettings(Model):
@@ -234,7 +152,8 @@ class CollectionSettings(Model):
     files: list[PathText] = Field(default=[], description="Single files, from the manifest's folder or absolute.")
     file_metadata: list[FileMetadata] = Field(
         default=[],
-        description="Metadata of single files: JSON files in the vendor's format, and patterns; later ones win.",
+        description="Metadata of single files: from JSON, JSON Lines and CSV files, sidecar files, EXIF, and by "
+        "pattern; later ones win.",
     )
     annotations: list[Annotation] = Field(
         default=[], description="Sources of annotations; only a collection of type image takes them."
@@ -260,9 +179,6 @@ class Collection(CollectionSettings):
     """One collection of the lake. Its name is unique for its type."""
 
     name: Text = Field(description="The collection's name in the lake.")
-
-
-Moment = Annotated[str, AfterValidator(_moment), _NOT_EMPTY]
 
 
 class Filter(Model):
@@ -332,6 +248,12 @@ class Manifest(Model):
         default=CollectionSettings(), description="Holds for every collection that does not say otherwise."
     )
     collections: list[Collection] = Field(default=[], description="The collections that should be in the lake.")
+    annotations: list[AddressedAnnotation] = Field(
+        default=[], description="Sources of annotations for images that this manifest does not upload."
+    )
+    metadata: list[AddressedMetadata] = Field(
+        default=[], description="Sources of metadata for files that this manifest does not upload."
+    )
     downloads: list[Download] = Field(default=[], description="Local folders that should hold what the lake has.")
     trash: list[TrashRule] = Field(
         default=[], description="Items that go into the lake's trash; each plan with one of them needs approval."

@@ -14,9 +14,9 @@ from metalake_sync.manifest.models import (
     Collection,
     CollectionSettings,
     Folder,
-    MediaTypeName,
-    PatternMetadata,
 )
+from metalake_sync.manifest.source_models import FileMetadata
+from metalake_sync.manifest.types import MediaTypeName
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class ResolvedCollection:
     metadata_override: bool
     folders: tuple[Folder, ...]
     files: tuple[str, ...]
-    file_metadata: tuple[str | PatternMetadata, ...]
+    file_metadata: tuple[FileMetadata, ...]
     annotations: tuple[Annotation, ...]
     on_change: Literal["replace", "keep", "fail"]
     adopt: Literal["match", "take_over", "never"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -36,8 +37,27 @@ def merge_label_trees(trees: Iterable[LabelTree]) -> dict[str, dict[str, list[An
     return {label: {name: list(values) for name, values in tree.items()} for label, tree in merged.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class ImageAddress:
+    """How the wire names an image: by unique name, by storage path and bucket (None is the default one), or by job and
+    file name; the others are None."""
+
+    unique_name: str | None = None
+    storage_path: str | None = None
+    bucket: str | None = None
+    job_id: str | None = None
+    file_name: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What shape ids are made from."""
+        if self.unique_name is not None:
+            return self.unique_name
+        return json.dumps([self.storage_path, self.bucket, self.job_id, self.file_name])
+
+
 def set_for_image(
-    unique_name: str,
+    image: str | ImageAddress,
     operation: str,
     record: ImageRecord,
     references: Mapping[str, LabelReference],
@@ -45,18 +65,20 @@ def set_for_image(
     kind: AnnotationKind,
     created_at: datetime,
 ) -> dict[str, Any]:
-    """One entry of `metaUpdatesArray`: the whole set of an image. A record without shapes clears it."""
+    """One entry of `metaUpdatesArray`: the whole set of an image. A record without shapes clears it. `image`: its
+    unique name, or another address."""
+    address = ImageAddress(unique_name=image) if isinstance(image, str) else image
     stamp = {"$date": created_at.isoformat()}
     return {
-        "objectKey": unique_name,
-        "storagePath": None,
-        "bucketName": None,
-        "jobId": None,
-        "fileName": None,
+        "objectKey": address.unique_name,
+        "storagePath": address.storage_path,
+        "bucketName": address.bucket,
+        "jobId": address.job_id,
+        "fileName": address.file_name,
         "data": {
             "annotationObjects": [
                 {
-                    "id": _shape_id(unique_name, operation, number),
+                    "id": _shape_id(address.key, operation, number),
                     "shapeId": number,
                     "createdAt": stamp,
                     **_shape(shape, references[shape.label], kind),

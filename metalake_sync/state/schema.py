@@ -155,3 +155,46 @@ def what_was_seen(db: Database) -> None:
     db.execute("ALTER TABLE collections ADD COLUMN listed_newest TEXT")
     db.execute("ALTER TABLE collections ADD COLUMN looked_until TEXT")
     db.execute("ALTER TABLE annotation_sets ADD COLUMN seen TEXT")
+
+
+_SOURCES_AND_ADDRESSES = """
+CREATE TABLE readings (
+    path NOT NULL,
+    reader TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (path, reader)
+) WITHOUT ROWID;
+
+CREATE TABLE addressed_sets (
+    lake TEXT NOT NULL,
+    address TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    entry NOT NULL,
+    kind TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    shape_count INTEGER NOT NULL,
+    lake_id TEXT,
+    PRIMARY KEY (lake, address, operation, entry)
+) WITHOUT ROWID;
+
+CREATE TABLE addressed_metadata (
+    lake TEXT NOT NULL,
+    address TEXT NOT NULL,
+    entry NOT NULL,
+    digest TEXT NOT NULL,
+    lake_id TEXT,
+    PRIMARY KEY (lake, address, entry)
+) WITHOUT ROWID;
+"""
+
+
+@migrations()
+def sources_and_addresses(db: Database) -> None:
+    """What was read from single files, and what was sent to files that the manifest does not upload."""
+    for statement in _SOURCES_AND_ADDRESSES.split(";\n"):
+        if statement.strip():
+            db.execute(statement)

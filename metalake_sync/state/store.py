@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from metalake_sync.state.addressed import AddressedRecords
 from metalake_sync.state.database import back_up, explain_errors, open_database
 from metalake_sync.state.downloads import DownloadRecords
 from metalake_sync.state.hash_cache import HashCache
 from metalake_sync.state.journal import UploadJournal
+from metalake_sync.state.readings import Readings
 from metalake_sync.state.records import Records
 from metalake_sync.state.runs import Runs
 
@@ -30,6 +32,8 @@ class StateStore:
         self.journal = UploadJournal(self._connection)
         self.runs = Runs(self._db)
         self.downloads = DownloadRecords(self._connection)
+        self.addressed = AddressedRecords(self._connection)
+        self.readings = Readings(self._connection, self.write)
 
     def __enter__(self) -> StateStore:
         return self

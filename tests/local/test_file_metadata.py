@@ -7,22 +7,26 @@ from pathlib import Path
 import pytest
 
 from metalake_sync.errors import ManifestError
-from metalake_sync.local.file_metadata import JsonSource, MetadataRules, PatternSource
+from metalake_sync.local.file_metadata import MetadataLayer, MetadataRules, PatternSource
+from metalake_sync.local.metadata_entries import EntrySource
 from metalake_sync.local.metadata_json import read_metadata_json
 from metalake_sync.local.naming import lake_name
 from metalake_sync.local.rules import PatternList
 
 RULES = MetadataRules(
-    ({"City": "Rome", "Tags": ["wide"]}, {"City": "Oslo"}),
+    (
+        MetadataLayer("defaults", {"City": "Rome", "Tags": ["wide"]}),
+        MetadataLayer("collection", {"City": "Oslo"}),
+    ),
     [
         PatternSource(PatternList(["*_night.jpg"]), {"Light": "low", "Tags": ["night"]}),
-        JsonSource("m.json", {"a_night.jpg": {"Light": "moon"}, "sub/b.jpg": {"City": "Bern"}, "gone.jpg": {}}),
+        EntrySource("m.json", {"a_night.jpg": {"Light": "moon"}, "sub/b.jpg": {"City": "Bern"}, "gone.jpg": {}}),
     ],
 )
 
 
 def test_narrow_layers_override_and_tags_are_united() -> None:
-    folder = RULES.for_folder({"split": "train", "Tags": ["wide", "folder"]})
+    folder = RULES.for_folder(MetadataLayer("folder", {"split": "train", "Tags": ["wide", "folder"]}))
     assert folder.of("a_night.jpg", "a_night.jpg").values == {
         "City": "Oslo",
         "split": "train",
@@ -32,20 +36,20 @@ def test_narrow_layers_override_and_tags_are_united() -> None:
 
 
 def test_a_source_names_a_file_by_its_name_or_by_its_path() -> None:
-    folder = RULES.for_folder({})
+    folder = RULES.for_folder(MetadataLayer("", {}))
     assert folder.of("b.jpg", "sub/b.jpg").values["City"] == "Bern"
     assert folder.of("b.jpg", "other/b.jpg").values["City"] == "Oslo"
 
 
 def test_files_without_a_line_of_their_own_share_one_object() -> None:
-    folder = RULES.for_folder({})
+    folder = RULES.for_folder(MetadataLayer("", {}))
     assert folder.of("x.jpg", "x.jpg") is folder.of("y.jpg", "sub/y.jpg")
     assert folder.of("p_night.jpg", "p_night.jpg") is folder.of("q_night.jpg", "q_night.jpg")
 
 
 def test_entries_that_met_no_file_are_told() -> None:
-    rules = MetadataRules((), [JsonSource("m.json", {"a.jpg": {"x": 1}, "gone.jpg": {"x": 1}})])
-    rules.for_folder({}).of("a.jpg", "a.jpg")
+    rules = MetadataRules((), [EntrySource("m.json", {"a.jpg": {"x": 1}, "gone.jpg": {"x": 1}})])
+    rules.for_folder(MetadataLayer("", {})).of("a.jpg", "a.jpg")
     assert rules.entries_without_file() == ["gone.jpg"]
 
 
@@ -61,7 +65,7 @@ def test_entries_that_met_no_file_are_told() -> None:
         ('{"files": \n [}', "m.json:2:3: broken JSON"),
         (
             '{"files": [{"file": "a", "metadata": {"x": 1}}, {"file": "a", "metadata": {"x": 2}}]}',
-            r"'a' has metadata twice, and they differ: files\[0\] and files\[1\]",
+            r"'a' has metadata twice, and they differ: m.json: files\[0\] and m.json: files\[1\]",
         ),
     ],
 )

@@ -16,7 +16,7 @@ from tests.manifest.conftest import HEAD, Desk
         (
             "zzz: 1",
             1,
-            "unknown key 'zzz'. The keys here are version, name, remote, defaults, collections, downloads and trash.",
+            "unknown key 'zzz'. The keys here are version, name, remote, defaults, collections, annotations and",
         ),
         ("defaults: {prun: true}", 12, "unknown key 'prun'. Did you mean 'prune'?"),
         ("defaults: {name: x}", 12, "unknown key 'name'."),
@@ -36,7 +36,7 @@ def test_an_unknown_key_is_told_where_it_stands(desk: Desk, text: str, column: i
     assert told in mistake
 
 
-@pytest.mark.parametrize("key", ["annotations", "metadata", "notify"])
+@pytest.mark.parametrize("key", ["notify"])
 def test_what_this_version_does_not_do_is_an_unknown_key(desk: Desk, key: str) -> None:
     (mistake,) = desk.mistakes(HEAD + f"{key}: []\n")
     assert f"birds.yaml:3:1: unknown key '{key}'." in mistake

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from metalake_sync.errors import ExitCode, Location, ManifestError, ManifestErrors
-from metalake_sync.manifest import load_manifest
+from metalake_sync.manifest import PatternMetadata, load_manifest
 from tests.manifest.conftest import HEAD, Desk
 
 FULL = """\
@@ -103,7 +103,7 @@ def test_every_key_of_a_full_manifest_comes_out_as_it_was_written(desk: Desk) ->
     assert collection.files == ("extra/one.jpg",)
     metadata_file, pattern = collection.file_metadata
     assert metadata_file == "metadata.json"
-    assert not isinstance(pattern, str)
+    assert isinstance(pattern, PatternMetadata)
     assert (pattern.match, pattern.metadata) == ("*_night.jpg", {"Tags": ["night"]})
     assert (annotation.operation, annotation.kind, annotation.source, annotation.format) == (
         "bccd_human",

@@ -77,7 +77,10 @@ def test_a_command_is_split_as_a_shell_would(desk: Desk) -> None:
         ("adopt: takeover", "It takes match, take_over or never; did you mean take_over?"),
         ("on_change: true", "'on_change' is true. It takes replace, keep or fail."),
         ("tags: [a]", "'tags' is a list. It takes own or exact."),
-        ("file_metadata: [7]", "entry 1 of 'file_metadata' is neither a text nor a mapping."),
+        (
+            "file_metadata: [7]",
+            "entry 1 of 'file_metadata' is neither a path nor a mapping with 'match',",
+        ),
         ("file_metadata: [{match: '*'}]", "birds.yaml:4:44: 'metadata' is missing. Add 'metadata'."),
         ("annotations: [{operation: '', kind: human, source: s}]", "'operation' is empty."),
         ("annotations: [{operation: o, kind: human, source: []}]", "'source' names no source."),

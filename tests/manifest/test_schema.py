@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from metalake_sync.manifest import models
 from metalake_sync.manifest.schema import manifest_json_schema, manifest_schema_text
 from metalake_sync.manifest.starter import STARTER_MANIFEST
+from metalake_sync.manifest.types import Model
 from tests.manifest.conftest import HEAD, Desk
 from tests.manifest.test_loading import FULL, TEN_MISTAKES
 
@@ -28,7 +29,7 @@ def mistakes(text: str) -> list[str]:
 
 def models_of_the_manifest() -> Iterator[type[BaseModel]]:
     for model in vars(models).values():
-        if isinstance(model, type) and issubclass(model, models.Model) and model is not models.Model:
+        if isinstance(model, type) and issubclass(model, Model) and model is not Model:
             yield model
 
 

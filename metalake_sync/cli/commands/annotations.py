@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from metalake_sync.cli.commands.annotations_preview import preview
 from metalake_sync.cli.commands.metadata import check_addressing, written
 from metalake_sync.cli.connection import LakeFlags, takes_lake
 from metalake_sync.cli.options import option
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group("annotations")
 def command() -> None:
-    """Write and remove annotations of images that are in the lake."""
+    """Write and remove annotations of images that are in the lake; look at them before."""
 
 
 @command.command(
@@ -104,3 +105,6 @@ def labels(flags: LakeFlags, group: str | None) -> None:
     with flags.lake() as lake:
         found = lake.get_all_labels(group)
     flags.show(found, lambda: (shown(label.text) for label in found))
+
+
+command.add_command(preview)

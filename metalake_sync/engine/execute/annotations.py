@@ -1,6 +1,6 @@
 """The annotation stage: one set for each image and operation that changed, in pages bounded by images and bytes.
 
-Owns: label references (asked for once a run) and pages. A page that the lake refuses is halved until the bad set stands
+Owns: pages. A page that the lake refuses is halved until the bad set stands
 alone.
 """
 
@@ -19,11 +19,11 @@ from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST, ImageRecord
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.execute.halving import send_in_halves
+from metalake_sync.engine.execute.labels import LabelBook
 from metalake_sync.engine.execute.recorder import Recorder
-from metalake_sync.errors import LakeRefused
 from metalake_sync.protocol.annotation_sets import LabelReference
 from metalake_sync.protocol.wire import OperationMode
-from metalake_sync.remote.annotation_objects import merge_label_trees, pages, set_for_image
+from metalake_sync.remote.annotation_objects import pages, set_for_image
 from metalake_sync.remote.client import LakeClient
 
 MODES = {AnnotationKind.HUMAN: OperationMode.HUMAN, AnnotationKind.MACHINE: OperationMode.MACHINE}
@@ -48,13 +48,16 @@ class AnnotationStage:
     """`desired`: the opened collections, which can read a record from its source again."""
 
     def __init__(
-        self, client: LakeClient, recorder: Recorder, desired: Mapping[CollectionKey, DesiredCollection]
+        self,
+        client: LakeClient,
+        recorder: Recorder,
+        desired: Mapping[CollectionKey, DesiredCollection],
+        labels: LabelBook,
     ) -> None:
         self._client = client
         self._recorder = recorder
         self._desired = desired
-        self._references: Mapping[str, LabelReference] | None = None
-        self._asking = asyncio.Lock()
+        self._labels = labels
 
     async def annotate(
         self, collection: CollectionPlan, actions: Iterable[AnnotationAction], unique_names: Mapping[str, str]
@@ -67,7 +70,7 @@ class AnnotationStage:
             index = self._desired[collection.key].annotations.get(operation)
             normalized = index.normalized if index is not None else False
             upload = _Upload(collection.key, operation, kind, normalized, len(group))
-            references = await self._label_references() if any(_has_shapes(action) for action in group) else {}
+            references = await self._labels.references() if any(_has_shapes(action) for action in group) else {}
             sets = (self._set(collection, action, unique_names, references) for action in group)
             for page in _paired(group, pages(sets)):
                 await self._send_page(upload, page)
@@ -120,19 +123,6 @@ class AnnotationStage:
             kind=action.annotations.kind,
             created_at=datetime.now(UTC),
         )
-
-    async def _label_references(self) -> Mapping[str, LabelReference]:
-        """The references of every label that the manifest's sources use, asked for once; the lake makes new ones."""
-        async with self._asking:
-            if self._references is None:
-                tree = merge_label_trees(
-                    index.labels() for collection in self._desired.values() for index in collection.annotations.values()
-                )
-                self._references = await asyncio.to_thread(self._client.label_references, tree)
-                missing = sorted(tree.keys() - self._references.keys())
-                if missing:
-                    raise LakeRefused(f"the lake gives no reference for the labels {', '.join(missing)}", status=200)
-            return self._references
 
 
 def _has_shapes(action: AnnotationAction) -> bool:

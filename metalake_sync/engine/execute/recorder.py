@@ -25,6 +25,7 @@ from metalake_sync.core.actions import (
     UpdateHead,
     UploadFile,
 )
+from metalake_sync.core.addressed import AnnotateEntry, ClearEntry, DescribeEntry
 from metalake_sync.core.events import ActionDone, ActionFailed, Event, EventSink, RunFinished
 from metalake_sync.core.facts import CollectionKey, Fingerprint
 from metalake_sync.core.plan import Summary
@@ -173,9 +174,11 @@ def _history_row(action: Action) -> ActionRow:
             before, after = None, action.remote.lake_id
         case UpdateFileMetadata():
             before, after = action.before, action.file.metadata.digest
-        case Annotate():
+        case DescribeEntry():
+            before, after = action.before, action.metadata.digest
+        case Annotate() | AnnotateEntry():
             before, after = None, action.annotations.digest
-        case RemoveAnnotations():
+        case RemoveAnnotations() | ClearEntry():
             before, after = action.annotations.digest, None
         case TrashFile():
             before, after = action.recorded.lake_id, None

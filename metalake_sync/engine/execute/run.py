@@ -17,12 +17,15 @@ from metalake_sync.core.events import Resumed
 from metalake_sync.core.facts import CollectionKey, Origin
 from metalake_sync.core.metadata import NO_METADATA, metadata_set
 from metalake_sync.core.plan import CollectionPlan, Plan
+from metalake_sync.engine.addressed import AddressedSources
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.downloads.plan import DownloadObserver
+from metalake_sync.engine.execute.addressed import AddressedStage
 from metalake_sync.engine.execute.annotations import AnnotationStage
 from metalake_sync.engine.execute.batches import Stages, upload_collection
 from metalake_sync.engine.execute.collections import Collections
 from metalake_sync.engine.execute.downloads import DownloadStage, TrashRuleStage
+from metalake_sync.engine.execute.labels import LabelBook
 from metalake_sync.engine.execute.metadata import MetadataStage
 from metalake_sync.engine.execute.progress import ProgressMeter
 from metalake_sync.engine.execute.recorder import Recorder
@@ -53,9 +56,11 @@ class Executor:
     lake: str
     options: RunOptions
 
-    def execute(self, plan: Plan, desired: Mapping[CollectionKey, DesiredCollection]) -> None:
+    def execute(
+        self, plan: Plan, desired: Mapping[CollectionKey, DesiredCollection], addressed: AddressedSources
+    ) -> None:
         """Do all that the plan says. Items that fail are told and left; what concerns the whole run is raised."""
-        asyncio.run(self._execute(plan, desired))
+        asyncio.run(self._execute(plan, desired, addressed))
 
     def resume(self, sessions: Sequence[JournalledSession]) -> None:
         """Finish the upload sessions that earlier runs left open, so that a listing shows what they sent."""
@@ -63,7 +68,9 @@ class Executor:
 
     # Running.
 
-    async def _execute(self, plan: Plan, desired: Mapping[CollectionKey, DesiredCollection]) -> None:
+    async def _execute(
+        self, plan: Plan, desired: Mapping[CollectionKey, DesiredCollection], addressed: AddressedSources
+    ) -> None:
         summary = plan.summary()
         progress = ProgressMeter(
             self.recorder.emit,
@@ -71,12 +78,15 @@ class Executor:
             bytes_total=summary.bytes_to_send,
         )
         collections = Collections(self.client, self.recorder, self.lake)
+        at_home = [index for collection in desired.values() for index in collection.annotations.values()]
+        labels = LabelBook(self.client, [*at_home, *addressed.annotations.values()])
+        elsewhere = AddressedStage(self.client, self.recorder, addressed, labels, self.lake, self.options.parallelism)
         trash = TrashStage(self.client, self.recorder)
         async with self._transfer() as transfer:
             stages = Stages(
                 Uploads(self.client, transfer, self.recorder, collections, self.base_dir, progress),
                 MetadataStage(self.client, self.recorder, self.options.parallelism),
-                AnnotationStage(self.client, self.recorder, desired),
+                AnnotationStage(self.client, self.recorder, desired, labels),
                 Replacing(
                     self.client,
                     self.recorder,
@@ -88,6 +98,7 @@ class Executor:
                 ),
             )
             with _told(progress):
+                await elsewhere.clear(plan.addressed)
                 for collection in plan.collections:
                     progress.stage = f"{collection.key}"
                     await collections.prepare(collection)
@@ -101,6 +112,9 @@ class Executor:
                     )
                     await trash.trash_pruned(collection)
                     self._bookkeeping(collection)
+                for part in plan.addressed:
+                    progress.stage = str(part.address)
+                    await elsewhere.send(part)
                 await self._download(plan, progress)
                 rules = TrashRuleStage(self.client, self.recorder)
                 for rule in plan.trash_rules:

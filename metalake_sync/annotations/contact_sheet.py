@@ -1,0 +1,80 @@
+"""One HTML page with all drawn pictures, by collection and operation. It stands alone: no script, nothing from afar.
+
+Every name in it comes from files and sources of others: all of them are escaped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+from urllib.parse import quote
+
+_STYLE = """
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; background: #18181b; color: #f4f4f5; }
+h2 { margin: 2rem 0 .3rem; font-size: 1.1rem; } p { margin: .2rem 0 1rem; color: #a1a1aa; }
+.sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 1rem; }
+figure { margin: 0; background: #27272a; border-radius: 6px; overflow: hidden; }
+figure img { width: 100%; display: block; } figcaption { padding: .5rem .7rem; overflow-wrap: anywhere; }
+.swatch { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin: 0 .35em 0 .8em; }
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnPicture:
+    """One picture with the shapes of one operation. `png`: its file's name beside the page. `labels`: label → how many
+    shapes."""
+
+    collection: str
+    operation: str
+    kind: str
+    name: str
+    png: str
+    labels: Mapping[str, int]
+
+
+def contact_sheet(
+    title: str, pictures: Sequence[DrawnPicture], colours: Mapping[str, tuple[int, int, int]], notes: Sequence[str]
+) -> str:
+    """The page as text. `pictures` of one collection and operation follow one another. `notes`: what is not shown."""
+    parts = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src 'self' file:;"
+        " style-src 'unsafe-inline'\">",
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
+        f"<h1>{escape(title)}</h1>",
+    ]
+    for (collection, operation, kind), group in groupby(
+        pictures, lambda one: (one.collection, one.operation, one.kind)
+    ):
+        shown = list(group)
+        parts.append(f"<h2>{escape(collection)}: {escape(operation)} ({escape(kind)})</h2>")
+        parts.append(f"<p>{len(shown)} pictures {_legend(shown, colours)}</p>")
+        parts.append('<div class="sheet">')
+        for picture in shown:
+            shapes = sum(picture.labels.values())
+            parts.append(
+                f'<figure><a href="{quote(picture.png)}"><img loading="lazy" src="{quote(picture.png)}"'
+                f' alt="{escape(picture.name)}"></a><figcaption>{escape(picture.name)}: {shapes} shapes</figcaption>'
+                "</figure>"
+            )
+        parts.append("</div>")
+    if notes:
+        parts.append("<h2>Not shown</h2><ul>")
+        parts += [f"<li>{escape(note)}</li>" for note in notes]
+        parts.append("</ul>")
+    parts.append("</body></html>\n")
+    return "\n".join(parts).encode("utf-8", "backslashreplace").decode()
+
+
+def _legend(pictures: Sequence[DrawnPicture], colours: Mapping[str, tuple[int, int, int]]) -> str:
+    counts: Counter[str] = Counter()
+    for picture in pictures:
+        counts.update(picture.labels)
+    return "".join(
+        f'<span class="swatch" style="background: rgb{colours[label]}"></span>{escape(label)} {number}'
+        for label, number in sorted(counts.items())
+    )

@@ -1,0 +1,222 @@
+"""Files of the lake that the manifest does not upload: how they are addressed, and what was last sent to them.
+
+Owns: the decision for one entry of a source. Must not: look anything up.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from metalake_sync.core.facts import CollectionKey, DesiredSet, MediaType, RecordedSet
+from metalake_sync.core.metadata import NO_METADATA, MetadataSet, MetadataValues, fields_that_left, update_to_send
+from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.core.reasons import Reason
+from metalake_sync.core.selection import WHOLE_LAKE
+from metalake_sync.core.shapes import EMPTY_SET_DIGEST
+
+
+class By(enum.StrEnum):
+    """What an entry names its file by."""
+
+    STORAGE_PATH = "storage_path"
+    UNIQUE_NAME = "unique_name"
+    JOB = "job"
+    COLLECTION = "collection"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where entries look for their files. `within`: the bucket ('' is the default one), the job's id, or the
+    collection's name. `type`: of that collection, where the manifest says it."""
+
+    by: By
+    within: str = ""
+    type: MediaType | None = None
+
+    @property
+    def key(self) -> str:
+        """What the state calls it."""
+        return json.dumps([self.by.value, self.within, self.type.value if self.type else ""], ensure_ascii=False)
+
+    @classmethod
+    def from_key(cls, key: str) -> Address:
+        by, within, media_type = json.loads(key)
+        return cls(By(by), within, MediaType(media_type) if media_type else None)
+
+    @property
+    def collection(self) -> CollectionKey:
+        """The collection that plans and events name."""
+        name = self.within if self.by is By.COLLECTION else WHOLE_LAKE
+        return CollectionKey(self.type or MediaType.IMAGE, name)
+
+    def __str__(self) -> str:
+        match self.by:
+            case By.STORAGE_PATH:
+                return f"storage paths in {self.within or 'the default bucket'}"
+            case By.UNIQUE_NAME:
+                return "unique names"
+            case By.JOB:
+                return f"files of job {self.within}"
+            case By.COLLECTION:
+                return f"files of {self.within}"
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotateEntry:
+    """Send an image's set of one operation. `unique_name`: the lake's, where it is known; `lake_id`: the image's."""
+
+    address: Address
+    name: str
+    annotations: DesiredSet
+    reason: Reason
+    unique_name: str | None = None
+    lake_id: str | None = None
+
+    @property
+    def collection(self) -> CollectionKey:
+        return self.address.collection
+
+
+@dataclass(frozen=True, slots=True)
+class ClearEntry:
+    """The operation left the manifest, or its address did: clear the image's set."""
+
+    address: Address
+    name: str
+    annotations: RecordedSet
+    reason: Reason = Reason.REMOVED_FROM_MANIFEST
+    unique_name: str | None = None
+
+    @property
+    def collection(self) -> CollectionKey:
+        return self.address.collection
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeEntry:
+    """Write what changed in a file's metadata. `before`: the digest of what was written last, if anything was."""
+
+    address: Address
+    name: str
+    metadata: MetadataSet
+    before: str | None
+    reason: Reason
+    unique_name: str | None = None
+    lake_id: str | None = None
+
+    @property
+    def collection(self) -> CollectionKey:
+        return self.address.collection
+
+
+EntryAction: TypeAlias = AnnotateEntry | ClearEntry | DescribeEntry
+
+
+@dataclass(frozen=True, slots=True)
+class SentMetadata:
+    """Metadata that the lake confirmed for an entry. `lake_id`: of the file, where it was known."""
+
+    digest: str
+    lake_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SentSet:
+    """An annotation set that the lake confirmed for an entry."""
+
+    annotations: RecordedSet
+    lake_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that the lake has under an entry's name."""
+
+    unique_name: str
+    lake_id: str
+
+
+@dataclass(slots=True)
+class AddressedPlan:
+    """The work of one address. `operation`: None for metadata. `settled`: entries whose record moves although nothing
+    is sent, to these values or, where they are None, out of the records."""
+
+    address: Address
+    operation: str | None = None
+    actions: list[EntryAction] = field(default_factory=list)
+    settled: dict[str, MetadataSet | None] = field(default_factory=dict)
+    forgotten: list[str] = field(default_factory=list)
+    unchanged: int = 0
+
+
+def compare_set(
+    address: Address, name: str, wanted: DesiredSet, sent: SentSet | None, found: Found | None
+) -> AnnotateEntry | None:
+    """The set of one entry that the source has. `found`: the lake's file, None where the lake was not asked."""
+    digest = sent.annotations.digest if sent else EMPTY_SET_DIGEST
+    # The same name with another id is another file: what was sent to the old one is not on it.
+    replaced = sent is not None and found is not None and sent.lake_id not in (None, found.lake_id)
+    if replaced and wanted.digest != EMPTY_SET_DIGEST:
+        reason = Reason.DRIFTED
+    elif digest != wanted.digest and not replaced:
+        reason = Reason.ANNOTATIONS_CHANGED if sent else Reason.NEW
+    else:
+        return None
+    return AnnotateEntry(address, name, wanted, reason, *_names(found))
+
+
+def entry_left(
+    address: Address, name: str, sent: SentSet, found: Found | None, mode: Literal["replace", "append"] | None
+) -> AnnotateEntry | ClearEntry | None:
+    """An entry that its source has no more. `mode`: None where the operation left the manifest too."""
+    if sent.annotations.digest == EMPTY_SET_DIGEST or mode == "append":
+        return None
+    if mode is None:
+        return ClearEntry(address, name, sent.annotations, unique_name=found.unique_name if found else None)
+    empty = DesiredSet(sent.annotations.operation, sent.annotations.kind, EMPTY_SET_DIGEST, 0)
+    return AnnotateEntry(address, name, empty, Reason.ANNOTATIONS_CHANGED, *_names(found))
+
+
+def compare_metadata(
+    plan: AddressedPlan,
+    name: str,
+    wanted: MetadataSet | None,
+    sent: SentMetadata | None,
+    found: Found | None,
+    written: Callable[[str], MetadataValues | None],
+) -> Iterator[Note]:
+    """File one entry's metadata in the plan. `wanted`: None where the entry left its source. `written`: the values
+    behind a recorded digest. Yields what can't be done: the protocol removes no field."""
+    after = wanted or NO_METADATA
+    if sent is None or (found is not None and sent.lake_id not in (None, found.lake_id)):
+        if after:
+            reason = Reason.NEW if sent is None else Reason.DRIFTED
+            plan.actions.append(DescribeEntry(plan.address, name, after, None, reason, *_names(found)))
+        elif sent is None:
+            plan.unchanged += 1
+        return
+    if wanted is not None and wanted.digest == sent.digest:
+        plan.unchanged += 1
+        return
+    before = written(sent.digest)
+    left = fields_that_left(before or {}, after.values)
+    if left:
+        fields = ", ".join(map(repr, left))
+        yield Note(NoteCode.FIELD_LEFT, f"keeps {fields} in the lake: no call removes a metadata field", name)
+    if (before is None and after) or update_to_send(before or {}, after.values):
+        reason = Reason.REMOVED_FROM_MANIFEST if wanted is None else Reason.METADATA_CHANGED
+        plan.actions.append(DescribeEntry(plan.address, name, after, sent.digest, reason, *_names(found)))
+    else:
+        plan.settled[name] = wanted
+
+
+def _names(found: Found | None) -> tuple[str | None, str | None]:
+    return (found.unique_name, found.lake_id) if found else (None, None)
+
+
+SentSets = Mapping[str, SentSet]
+"""Entry → what was sent."""

@@ -1,0 +1,19 @@
+"""Why an action is due. The list is closed: scripts read it."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Reason(enum.StrEnum):
+    NEW = "new"
+    CONTENT_CHANGED = "content_changed"
+    MISSING_IN_LAKE = "missing_in_lake"
+    METADATA_CHANGED = "metadata_changed"
+    ANNOTATIONS_CHANGED = "annotations_changed"
+    REMOVED_FROM_MANIFEST = "removed_from_manifest"
+    FILTERED_OUT = "filtered_out"
+    RENAMED = "renamed"
+    ALREADY_IN_LAKE = "already_in_lake"
+    DRIFTED = "drifted"
+    REQUESTED = "requested"

@@ -1,0 +1,293 @@
+"""The manifest's top-level `annotations` and `metadata`: sources for files that it does not upload.
+
+Owns: opening these sources, asking the lake which of their files it has, and the notes. Must not: decide
+(`core.addressed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from metalake_sync.annotations.source import AnnotationIndex, AnnotationSpec, open_index
+from metalake_sync.core.addressed import (
+    Address,
+    AddressedPlan,
+    By,
+    Found,
+    SentMetadata,
+    SentSet,
+    compare_metadata,
+    compare_set,
+    entry_left,
+)
+from metalake_sync.core.facts import AnnotationKind, DesiredSet, MediaType
+from metalake_sync.core.metadata import MetadataSet, merge_layers, metadata_set
+from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.core.shapes import EMPTY_SET_DIGEST
+from metalake_sync.engine.desired import table_format
+from metalake_sync.errors import GuardStopped, LakeRefused, ManifestError, ManifestErrors
+from metalake_sync.local.metadata_entries import EntrySource
+from metalake_sync.local.metadata_files import read_metadata_file
+from metalake_sync.manifest import AddressedAnnotation, AddressedMetadata, LoadedManifest
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.observe import count_remote, list_remote, media_kind, which_exist
+from metalake_sync.state.store import StateStore
+
+NAMES_SHOWN = 5
+
+OperationAt = tuple[Address, str]
+
+
+@dataclass(slots=True)
+class AddressedSources:
+    """The opened sources. Close them: annotation records live in temporary files. `metadata`: the sources of one
+    address, later ones narrower. `declared_at`: the manifest's file:line:column of the first block of each."""
+
+    annotations: dict[OperationAt, AnnotationIndex] = field(default_factory=dict)
+    metadata: dict[Address, list[EntrySource]] = field(default_factory=dict)
+    declared_at: dict[Address, str] = field(default_factory=dict)
+
+    def close(self) -> None:
+        for index in self.annotations.values():
+            index.close()
+
+
+def address_of(block: AddressedAnnotation | AddressedMetadata) -> Address:
+    """How a block's entries name their files. Annotations are of images, whatever the block says."""
+    media_type = MediaType(block.type) if block.type else None
+    if isinstance(block, AddressedAnnotation) and block.by == "collection":
+        media_type = MediaType.IMAGE
+    return Address(By(block.by), block.bucket or block.job or block.collection or "", media_type)
+
+
+def open_addressed(manifest: LoadedManifest) -> AddressedSources:
+    """Open every source. Raises ManifestErrors with the mistakes of all of them."""
+    sources = AddressedSources()
+    mistakes: list[ManifestError] = []
+    specs: dict[OperationAt, list[AnnotationSpec]] = {}
+    for number, block in enumerate(manifest.model.annotations):
+        spec = AnnotationSpec(
+            operation=block.operation,
+            kind=AnnotationKind(block.kind),
+            sources=(block.source,) if isinstance(block.source, str) else tuple(block.source),
+            base_dir=manifest.base_dir,
+            declared_at=str(manifest.where("annotations", number, "source")),
+            normalized=block.normalized,
+            mode=block.mode,
+            strict=block.strict,
+            labels=block.labels.rename,
+            allowed=frozenset(block.labels.allow) or None,
+        )
+        specs.setdefault((address_of(block), block.operation), []).append(spec)
+    for where, group in specs.items():
+        try:
+            sources.annotations[where] = open_index(group, lambda _entry: None)
+        except ManifestErrors as errors:
+            mistakes += errors.errors
+    for number, described in enumerate(manifest.model.metadata):
+        declared_at = manifest.where("metadata", number, "source")
+        address = address_of(described)
+        sources.declared_at.setdefault(address, str(declared_at))
+        path = manifest.base_dir / described.source
+        try:
+            source = read_metadata_file(path, described.source, described.format, table_format(described))
+            sources.metadata.setdefault(address, []).append(source)
+        except ManifestErrors as errors:
+            mistakes += errors.errors
+        except ManifestError as error:
+            mistakes.append(error)
+    if mistakes:
+        sources.close()
+        raise ManifestErrors(mistakes)
+    return sources
+
+
+class AddressedPlanner:
+    """`client` is None where the lake is not to be asked. `lake`: what the state calls it."""
+
+    def __init__(
+        self, sources: AddressedSources, state: StateStore, lake: str, client: LakeClient | None, threads: int
+    ) -> None:
+        self._sources = sources
+        self._state = state
+        self._lake = lake
+        self._client = client
+        self._threads = threads
+        self._listings: dict[Address, Mapping[str, Found]] = {}
+        self.notes: list[Note] = []
+
+    def plan(self) -> Iterator[AddressedPlan]:
+        """Compare each source with what was sent. Operations and addresses that left the manifest come last."""
+        for (address, operation), index in self._sources.annotations.items():
+            yield self._plan_sets(address, operation, index)
+        for key, operation in self._state.addressed.operations(self._lake):
+            if (Address.from_key(key), operation) not in self._sources.annotations:
+                yield self._plan_sets(Address.from_key(key), operation, None)
+        for address, sources in self._sources.metadata.items():
+            yield self._plan_metadata(address, sources)
+        for key in self._state.addressed.described(self._lake):
+            if Address.from_key(key) not in self._sources.metadata:
+                yield self._plan_metadata(Address.from_key(key), [])
+
+    def _plan_sets(self, address: Address, operation: str, index: AnnotationIndex | None) -> AddressedPlan:
+        plan = AddressedPlan(address, operation)
+        sent = self._state.addressed.sets(self._lake, address.key, operation)
+        wanted: dict[str, DesiredSet] = {}
+        if index is not None:
+            self.notes += index.notes()
+            wanted = {
+                entry: DesiredSet(operation, index.kind, image.digest, image.shape_count)
+                for entry, image in index.images().items()
+            }
+            if index.mode == "replace" and not wanted:
+                shapes = sum(bool(one.annotations.shape_count) for one in sent.values())
+                _guard_emptied(shapes, f"the source of '{operation}'", index.declared_at)
+        changed = [entry for entry, one in wanted.items() if _digest(sent.get(entry)) != one.digest]
+        left = [entry for entry in sent if entry not in wanted]
+        found = self._find(address, [*changed, *left], MediaType.IMAGE)
+        lost = [] if found is None else [entry for entry in self._asked(address, wanted, changed) if entry not in found]
+        self._note_lost(address, operation, lost, index)
+        missing = set(lost)
+        for entry, desired in wanted.items():
+            if entry in missing:
+                continue
+            action = compare_set(address, entry, desired, sent.get(entry), found.get(entry) if found else None)
+            if action is None:
+                plan.unchanged += 1
+            else:
+                plan.actions.append(action)
+        for entry in left:
+            if found is not None and entry not in found:
+                plan.forgotten.append(entry)
+                continue
+            mode = index.mode if index is not None else None
+            gone = entry_left(address, entry, sent[entry], found.get(entry) if found else None, mode)
+            if gone is not None:
+                plan.actions.append(gone)
+            elif mode != "append":
+                plan.forgotten.append(entry)
+        return plan
+
+    def _plan_metadata(self, address: Address, sources: Sequence[EntrySource]) -> AddressedPlan:
+        plan = AddressedPlan(address)
+        sent = self._state.addressed.metadata(self._lake, address.key)
+        wanted = _merged(sources)
+        if sources and not wanted:
+            _guard_emptied(len(sent), "the source", self._sources.declared_at[address])
+        changed = [entry for entry, one in wanted.items() if _metadata_digest(sent.get(entry)) != one.digest]
+        left = [entry for entry in sent if entry not in wanted]
+        found = self._find(address, [*changed, *left], None)
+        lost = [] if found is None else [entry for entry in self._asked(address, wanted, changed) if entry not in found]
+        self._note_lost(address, "metadata", lost, None)
+        missing = set(lost)
+        written = self._state.records.written_metadata
+        for entry in [*wanted, *left]:
+            here = found.get(entry) if found else None
+            if entry in missing:
+                continue
+            if found is not None and entry in sent and entry not in wanted and here is None:
+                plan.forgotten.append(entry)
+                continue
+            self.notes += compare_metadata(plan, entry, wanted.get(entry), sent.get(entry), here, written)
+        return plan
+
+    # Asking the lake.
+
+    def _find(
+        self, address: Address, entries: Sequence[str], media_type: MediaType | None
+    ) -> Mapping[str, Found] | None:
+        """Which files the lake has, as far as the protocol can tell: a collection is listed, unique names are asked for
+        where something is to be sent. None where nothing can be told."""
+        if self._client is None:
+            return None
+        match address.by:
+            case By.COLLECTION:
+                if address not in self._listings:
+                    self._listings[address] = self._list(self._client, address)
+                return self._listings[address]
+            case By.UNIQUE_NAME:
+                if not entries:
+                    return {}
+                types = [media_type] if media_type else list(MediaType)
+                there = which_exist(self._client, entries, types, self._threads)
+                return {name: Found(name, lake_id) for name, lake_id in there.items()}
+            case By.JOB:
+                if entries:
+                    self._check_job(self._client, address)
+                return None
+            case By.STORAGE_PATH:
+                return None
+
+    @staticmethod
+    def _asked(address: Address, wanted: Mapping[str, object], changed: Sequence[str]) -> Sequence[str]:
+        """The entries that the lake was asked about: a listing tells of all of them."""
+        return list(wanted) if address.by is By.COLLECTION else changed
+
+    def _list(self, client: LakeClient, address: Address) -> Mapping[str, Found]:
+        ids: dict[MediaType, str] = {}
+        for media_type in [address.type] if address.type else list(MediaType):
+            lake_id = client.find_collection(address.within, media_kind(media_type))
+            if lake_id is not None:
+                ids[media_type] = lake_id
+        if len(ids) > 1:
+            raise ManifestError(
+                f"the lake has several collections '{address.within}': of type {', '.join(ids)}",
+                where=self._sources.declared_at.get(address),
+                remedy="Add 'type'.",
+            )
+        if not ids:
+            message = "the lake has no such collection; nothing is sent there"
+            self.notes.append(Note(NoteCode.ADDRESS_UNKNOWN, message, address.within))
+            return {}
+        ((media_type, lake_id),) = ids.items()
+        listing = list_remote(client, lake_id, media_type, count_remote(client, lake_id, media_type))
+        files = ((name, listing.get(name)) for name in listing.names())
+        return {name: Found(file.unique_name, file.lake_id) for name, file in files if file is not None}
+
+    @staticmethod
+    def _check_job(client: LakeClient, address: Address) -> None:
+        try:
+            client.job_status(address.within)
+        except LakeRefused as refusal:
+            raise ManifestError(
+                f"the lake knows no job '{address.within}' ({refusal.message})",
+                remedy="Correct 'job', or take the block out.",
+            ) from None
+
+    def _note_lost(self, address: Address, what: str, lost: Sequence[str], index: AnnotationIndex | None) -> None:
+        if not lost:
+            return
+        shown = ", ".join(lost[:NAMES_SHOWN]) + (", …" if len(lost) > NAMES_SHOWN else "")
+        message = f"{len(lost)} entries have no file in the lake (by {address}): {shown}"
+        if index is not None and index.strict:
+            raise ManifestError(message, where=index.declared_at, remedy="Or set 'strict: false'.")
+        code = NoteCode.METADATA_WITHOUT_FILE if index is None else NoteCode.ANNOTATION_WITHOUT_FILE
+        self.notes.append(Note(code, message, what))
+
+
+def _merged(sources: Sequence[EntrySource]) -> dict[str, MetadataSet]:
+    """Each entry's values in all sources of one address: later ones win, Tags are united."""
+    layers: dict[str, list[Mapping[str, object]]] = {}
+    for source in sources:
+        for entry, values in source.entries.items():
+            layers.setdefault(entry, []).append(values)
+    return {entry: metadata_set(merge_layers(values)) for entry, values in layers.items()}
+
+
+def _guard_emptied(sent: int, what: str, where: str) -> None:
+    """A source that lost all its entries is a mistake more often than a wish to take back everything."""
+    if sent:
+        raise GuardStopped(
+            f"{what} has no entry any more, and the state knows {sent} that were sent",
+            where=where,
+            remedy="Check the source. If all are meant to go, take the block out of the manifest.",
+        )
+
+
+def _digest(sent: SentSet | None) -> str:
+    return sent.annotations.digest if sent else EMPTY_SET_DIGEST
+
+
+def _metadata_digest(sent: SentMetadata | None) -> str | None:
+    return sent.digest if sent else None

@@ -1,0 +1,80 @@
+"""Metadata by file, as sources give it: entries that are checked, each with the place where it stands.
+
+Owns: what an entry may hold, whatever format it was read from. Must not: open a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from metalake_sync.core.metadata import TAGS
+from metalake_sync.errors import Location, ManifestError
+
+Place = Location | str
+
+
+@dataclass(frozen=True, slots=True)
+class EntrySource:
+    """The entries of one source: what it calls a file → values. `shown_as`: the source's name in errors. `places`:
+    where each entry stands in it."""
+
+    shown_as: str
+    entries: Mapping[str, Mapping[str, Any]]
+    places: Mapping[str, Place] = field(default_factory=dict)
+
+    def place(self, name: str) -> str:
+        """Where an entry stands, for people."""
+        return str(self.places.get(name, self.shown_as))
+
+
+class EntryReader:
+    """Gathers the entries of one source. Raises ManifestError for what no lake takes and for two that contradict each
+    other."""
+
+    def __init__(self, shown_as: str) -> None:
+        self._shown_as = shown_as
+        self._entries: dict[str, Mapping[str, Any]] = {}
+        self._places: dict[str, Place] = {}
+
+    def add(self, name: str, values: Mapping[str, Any], place: Place) -> None:
+        check_values(values, place)
+        if name in self._entries and self._entries[name] != values:
+            raise ManifestError(
+                f"'{name}' has metadata twice, and they differ: {self._places[name]} and {place}",
+                where=self._shown_as,
+                remedy="Keep one of them.",
+            )
+        self._entries[name], self._places[name] = values, place
+
+    def source(self) -> EntrySource:
+        return EntrySource(self._shown_as, self._entries, self._places)
+
+
+def check_values(values: Mapping[str, Any], place: Place) -> None:
+    """Raise ManifestError for a field or a Tag that can't be sent."""
+    for name, value in values.items():
+        if not name.strip():
+            raise ManifestError("a metadata field has no name", where=place, remedy="Name it, or take it out.")
+        if value is None:
+            raise ManifestError(
+                f"'{name}' is null", where=place, remedy="The lake removes no field: give a value, or take it out."
+            )
+    tags = values.get(TAGS, [])
+    if not isinstance(tags, list) or not all(isinstance(tag, str) and tag.strip() for tag in tags):
+        raise ManifestError(f"'{TAGS}' is no list of texts", where=place, remedy='Write "Tags": ["night", "rain"].')
+
+
+def named_entry(entry: object, place: Place) -> tuple[str, Any]:
+    """The file that a JSON object names, and its 'metadata'. Raises ManifestError where it names none."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("file"), str) or not entry["file"]:
+        raise ManifestError("the entry names no file", where=place, remedy='Write {"file": "a.jpg", "metadata": {}}.')
+    return entry["file"], entry.get("metadata", {})
+
+
+def as_object(values: Any, place: Place) -> dict[str, Any]:
+    """What stands under 'metadata'. Raises ManifestError where it is no object."""
+    if not isinstance(values, dict):
+        raise ManifestError("'metadata' is no object", where=place, remedy='Write {"field": "value"}.')
+    return values

@@ -1,0 +1,69 @@
+"""Reading texts that a person or a tool wrote: UTF-8 with or without its mark, strict JSON, errors with their place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from metalake_sync.errors import Location, ManifestError
+
+
+def read_text(path: Path, shown_as: str) -> str:
+    """Read a whole file. Raises ManifestError."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _no_utf8(shown_as, error) from None
+    except OSError as error:
+        raise _unreadable(shown_as, error) from None
+
+
+def read_lines(path: Path, shown_as: str) -> Iterator[str]:
+    """Read a file line by line, each with its ending as it stands. Raises ManifestError."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as opened:
+            yield from opened
+    except UnicodeDecodeError as error:
+        raise _no_utf8(shown_as, error) from None
+    except OSError as error:
+        raise _unreadable(shown_as, error) from None
+
+
+def parse_json(text: str, shown_as: str, first_line: int = 1) -> Any:
+    """Parse JSON. `first_line`: of the text in its file. Raises ManifestError with line and column."""
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except json.JSONDecodeError as error:
+        place = Location(shown_as, first_line + error.lineno - 1, error.colno)
+        raise ManifestError(f"broken JSON ({error.msg})", where=place, remedy="Correct it there.") from None
+    except _NotANumber as error:
+        raise ManifestError(f"{error} is no JSON number", where=shown_as, remedy="Write a finite number.") from None
+    except RecursionError:
+        raise ManifestError("it is nested too deeply", where=shown_as, remedy="Make it flatter.") from None
+    except ValueError:  # an integer of more digits than Python turns into a number
+        raise ManifestError("it holds a number that is too long", where=shown_as, remedy="Make it a text.") from None
+
+
+def read_json(path: Path, shown_as: str) -> Any:
+    """Read a JSON document. Raises ManifestError with line and column."""
+    return parse_json(read_text(path, shown_as), shown_as)
+
+
+class _NotANumber(Exception):
+    pass
+
+
+def _no_number(name: str) -> NoReturn:
+    raise _NotANumber(name)
+
+
+def _no_utf8(shown_as: str, error: UnicodeDecodeError) -> ManifestError:
+    return ManifestError(f"it is no UTF-8 (byte {error.start})", where=shown_as, remedy="Save it as UTF-8.")
+
+
+def _unreadable(shown_as: str, error: OSError) -> ManifestError:
+    return ManifestError(
+        f"it can't be read ({error.strerror})", where=shown_as, remedy="Create it, or correct the path."
+    )

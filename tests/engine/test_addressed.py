@@ -1,0 +1,252 @@
+"""Annotations and metadata for files that the manifest does not upload: by every address, and only what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.end_to_end.world import BIRDS, World, boxes
+from tests.lake.talk import Session, png
+
+MODEL = {"operation": "yolo", "kind": "machine", "source": "pred.json"}
+
+
+@pytest.fixture
+def there(world: World) -> Session:
+    """Two pictures that somebody else put into the lake, in one upload."""
+    world.manifest()
+    return world.talk.upload({"crow.png": png(salt=b"c"), "gull.png": png(salt=b"g")}, "theirs")
+
+
+def prediction(world: World, form: str, **drawn: Any) -> None:
+    """Write pred.json; `form` makes the name that entries use of the file's own."""
+    document = boxes(**drawn)
+    for image in document["images"]:
+        image["image"] = form.format(image["image"])
+    world.write("pred.json", document)
+
+
+def drawn(world: World, collection: str = "theirs") -> Mapping[str, list[list[float]]]:
+    found = world.talk.annotations(world.collection_id(collection))
+    return {name: [shape["bbox"] for shape in shapes] for name, shapes in found.items()}
+
+
+def addresses(job_id: str) -> list[tuple[dict[str, str], str]]:
+    return [
+        ({"by": "storage_path"}, "theirs/{}"),
+        ({"by": "storage_path"}, "/theirs/{}"),
+        ({"by": "storage_path", "bucket": "DEFAULT"}, "theirs/{}"),
+        ({"by": "unique_name"}, "theirs_{}"),
+        ({"by": "job", "job": job_id}, "{}"),
+        ({"by": "collection", "collection": "theirs"}, "{}"),
+    ]
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_annotations_reach_images_by_every_address_and_only_once(world: World, there: Session, number: int) -> None:
+    address, form = addresses(there.job_id)[number]
+    prediction(world, form, crow_png=[[1, 2, 10, 7]], gull_png=[[0, 0, 4, 4]])
+    world.manifest(annotations=[{**MODEL, **address}])
+    first = world.good("apply", "--json", "manifest.yaml").summary
+    assert first["done"]["annotate"] == 2
+    assert drawn(world) == {"crow.png": [[1, 2, 10, 7]], "gull.png": [[0, 0, 4, 4]]}
+
+    world.lake.requests.clear()
+    assert "Nothing was sent" in world.good("apply", "manifest.yaml").out
+    assert world.lake.requests.writes == 0
+
+    prediction(world, form, crow_png=[[1, 2, 10, 7]], gull_png=[[0, 0, 5, 5]])
+    plan = world.good("plan", "--json", "manifest.yaml").document
+    assert [(one["action"], one["file"], one["reason"], one["operation"]) for one in plan["actions"]] == [
+        ("annotate", form.format("gull.png"), "annotations_changed", "yolo")
+    ]
+    world.good("apply", "manifest.yaml")
+    assert world.lake.requests.of("update_annotations") == 1
+    assert drawn(world)["gull.png"] == [[0, 0, 5, 5]]
+
+    prediction(world, form, crow_png=[[1, 2, 10, 7]])
+    assert world.good("apply", "--json", "manifest.yaml").summary["done"]["annotate"] == 1
+    assert drawn(world) == {"crow.png": [[1, 2, 10, 7]], "gull.png": []}
+    world.lake.requests.clear()
+    world.good("apply", "manifest.yaml")
+    assert world.lake.requests.writes == 0
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_metadata_reaches_files_by_every_address_and_only_once(world: World, there: Session, number: int) -> None:
+    address, form = addresses(there.job_id)[number]
+    crow = form.format("crow.png")
+    world.write("meta.csv", f"file,City,Height,Tags\n{crow},Rome,3,a;b\n{form.format('gull.png')},Oslo,,\n")
+    world.manifest(metadata=[{"source": "meta.csv", "types": {"Height": "integer"}, **address}])
+    assert world.good("apply", "--json", "manifest.yaml").summary["done"]["update_metadata"] == 2
+    details = world.talk.details("theirs_crow.png", "City", "Height", "Tags")
+    assert (details["City"], details["Height"], details["Tags"]) == ("Rome", 3, ["a", "b"])
+
+    world.lake.requests.clear()
+    world.good("apply", "manifest.yaml")
+    assert world.lake.requests.writes == 0
+
+    world.write("meta.csv", f"file,City,Height,Tags\n{crow},Bern,3,a;b\n{form.format('gull.png')},Oslo,,\n")
+    assert world.good("apply", "--json", "manifest.yaml").summary["done"]["update_metadata"] == 1
+    assert world.talk.details("theirs_crow.png", "City")["City"] == "Bern"
+
+    world.write("meta.csv", f"file,City,Height,Tags\n{form.format('gull.png')},Oslo,,\n")
+    left = world.good("plan", "manifest.yaml").out
+    assert "keeps 'City', 'Height' in the lake: no call removes a metadata field" in left
+    world.good("apply", "manifest.yaml")
+    assert world.talk.details("theirs_crow.png", "Tags").get("Tags", []) == []
+    again = world.good("plan", "manifest.yaml").out
+    assert "Nothing to do" in again
+    assert "keeps" not in again
+
+
+def test_an_operation_that_left_the_manifest_is_cleared_from_its_images_once_approved(
+    world: World, there: Session
+) -> None:
+    prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
+    world.manifest(annotations=[{**MODEL, "by": "unique_name"}])
+    world.good("apply", "manifest.yaml")
+    world.manifest()
+    assert world.run("apply", "manifest.yaml").code == 7
+    assert drawn(world)["crow.png"] == [[1, 2, 10, 7]]
+    done = world.good("apply", "--json", "--auto-approve", "manifest.yaml").summary["done"]
+    assert done["remove_annotations"] == 1
+    assert drawn(world)["crow.png"] == []
+    assert "Nothing to do" in world.good("plan", "manifest.yaml").out
+
+
+def test_an_operation_that_gets_another_address_is_not_lost(world: World, there: Session) -> None:
+    prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
+    world.manifest(annotations=[{**MODEL, "by": "unique_name"}])
+    world.good("apply", "manifest.yaml")
+    prediction(world, "{}", crow_png=[[1, 2, 10, 7]])
+    world.manifest(annotations=[{**MODEL, "by": "collection", "collection": "theirs"}])
+    world.good("apply", "--auto-approve", "manifest.yaml")
+    assert drawn(world)["crow.png"] == [[1, 2, 10, 7]]
+
+
+def test_appending_leaves_images_alone_that_the_source_does_not_name(world: World, there: Session) -> None:
+    block = {**MODEL, "by": "unique_name", "mode": "append"}
+    prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
+    world.manifest(annotations=[block])
+    world.good("apply", "manifest.yaml")
+    prediction(world, "theirs_{}", gull_png=[[0, 0, 4, 4]])
+    world.good("apply", "manifest.yaml")
+    assert drawn(world) == {"crow.png": [[1, 2, 10, 7]], "gull.png": [[0, 0, 4, 4]]}
+
+
+@pytest.mark.parametrize("number", [3, 5])
+def test_entries_without_a_file_are_told_and_tried_again(world: World, there: Session, number: int) -> None:
+    address, form = addresses(there.job_id)[number]
+    prediction(world, form, crow_png=[[1, 2, 10, 7]], jay_png=[[1, 1, 2, 2]])
+    world.manifest(annotations=[{**MODEL, **address}])
+    done = world.good("apply", "manifest.yaml")
+    assert f"1 entries have no file in the lake (by {'unique names' if number == 3 else 'files of theirs'})" in done.out
+    world.talk.upload({"jay.png": png(salt=b"j")}, "theirs")
+    assert world.good("apply", "--json", "manifest.yaml").summary["done"]["annotate"] == 1
+    assert drawn(world)["jay.png"] == [[1, 1, 2, 2]]
+    world.manifest(annotations=[{**MODEL, **address, "strict": True}])
+    prediction(world, form, nobody_png=[[1, 2, 10, 7]])
+    assert "no file in the lake" in world.run("plan", "manifest.yaml").err
+
+
+def test_tags_that_others_set_stay(world: World, there: Session) -> None:
+    body = {"metadata": [{"file": "theirs_crow.png", "metadata": {"Tags": ["theirs"]}}]}
+    world.talk.asked("/api/client/metadata/uploadMetadataByJson", body)
+    for tags in ("one;two", "two"):
+        world.write("meta.csv", f"file,Tags\ntheirs_crow.png,{tags}\n")
+        world.manifest(metadata=[{"source": "meta.csv", "by": "unique_name"}])
+        world.good("apply", "manifest.yaml")
+    assert world.talk.details("theirs_crow.png", "Tags")["Tags"] == ["theirs", "two"]
+
+
+def test_many_unique_names_are_found_by_listing_the_lake(world: World, there: Session) -> None:
+    world.write(
+        "meta.csv", "file,City\n" + "".join(f"theirs_{n}.png,Rome\n" for n in range(50)) + "theirs_crow.png,x\n"
+    )
+    world.manifest(metadata=[{"source": "meta.csv", "by": "unique_name"}])
+    world.lake.requests.clear()
+    assert "50 entries have no file" in world.good("apply", "manifest.yaml").out
+    assert world.lake.requests.of("item_details") == 0
+    assert world.talk.details("theirs_crow.png", "City")["City"] == "x"
+
+
+def test_a_source_that_lost_all_its_entries_stops_the_run(world: World, there: Session) -> None:
+    prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
+    world.write("meta.csv", "file,City\ntheirs_crow.png,Rome\n")
+    blocks = {
+        "annotations": [{**MODEL, "by": "unique_name"}],
+        "metadata": [{"source": "meta.csv", "by": "unique_name"}],
+    }
+    world.manifest(**blocks)
+    world.good("apply", "manifest.yaml")
+    prediction(world, "{}")
+    assert "the state knows 1 that were sent" in (done := world.run("apply", "manifest.yaml")).err
+    assert done.code == 7
+    prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
+    world.write("meta.csv", "file,City\n")
+    assert "the state knows 1 that were sent" in world.run("apply", "manifest.yaml").err
+
+
+def test_a_bucket_that_is_not_there_costs_a_few_calls_and_fails_every_entry(world: World, there: Session) -> None:
+    world.write("meta.csv", "file,City\n" + "".join(f"p/{n}.png,Rome\n" for n in range(500)))
+    world.manifest(metadata=[{"source": "meta.csv", "by": "storage_path", "bucket": "nowhere"}])
+    world.lake.requests.clear()
+    done = world.run("apply", "--json", "manifest.yaml")
+    assert (done.code, len(done.summary["failed"])) == (3, 500)
+    assert world.lake.requests.of("metadata_by_json") < 60
+
+
+def test_a_job_and_a_collection_that_are_not_there_are_told(world: World, there: Session) -> None:
+    prediction(world, "{}", crow_png=[[1, 2, 10, 7]])
+    world.manifest(annotations=[{**MODEL, "by": "job", "job": "nojob"}])
+    done = world.run("apply", "manifest.yaml")
+    assert (done.code, "the lake knows no job 'nojob'" in done.err) == (64, True)
+    world.manifest(annotations=[{**MODEL, "by": "collection", "collection": "nobody"}])
+    assert "the lake has no such collection; nothing is sent there" in world.good("apply", "manifest.yaml").out
+
+
+def test_the_lake_is_asked_about_tags_and_fields_first(world: World, there: Session) -> None:
+    world.write("meta.jsonl", '{"file": "theirs_crow.png", "bad.$field": 1}\n')
+    world.manifest(metadata=[{"source": "meta.jsonl", "by": "unique_name"}])
+    world.lake.requests.clear()
+    world.run("apply", "manifest.yaml")
+    assert world.lake.requests.of("validate_fields") == 1
+
+
+def test_several_sources_of_one_address_are_merged(world: World, there: Session) -> None:
+    world.write("a.csv", "file,City,Tags\ntheirs_crow.png,Rome,one\n")
+    world.write("b.jsonl", '{"file": "theirs_crow.png", "metadata": {"City": "Oslo", "Tags": ["two"]}}\n')
+    world.manifest(metadata=[{"source": name, "by": "unique_name"} for name in ("a.csv", "b.jsonl")])
+    world.good("apply", "manifest.yaml")
+    details = world.talk.details("theirs_crow.png", "City", "Tags")
+    assert (details["City"], details["Tags"]) == ("Oslo", ["one", "two"])
+
+
+def test_a_file_that_was_uploaded_anew_gets_its_set_again(world: World, there: Session) -> None:
+    prediction(world, "{}", crow_png=[[1, 2, 10, 7]])
+    world.manifest(annotations=[{**MODEL, "by": "collection", "collection": "theirs"}])
+    world.good("apply", "manifest.yaml")
+    crow = next(
+        item for item in world.talk.items(world.collection_id("theirs"), contentType=2) if item["name"] == "crow.png"
+    )
+    selection = {"isAllSelected": False, "contentType": 2, "objectIdList": [crow["id"]], "filterData": {}, "query": ""}
+    tag = world.talk.asked("/api/client/query/getSelectionId", selection)["selectionTag"]
+    world.talk.asked("/api/client/file/trash", {"selectionId": tag, "userId": "x"})
+    world.talk.upload({"crow.png": png(salt=b"anew")}, "theirs")
+    plan = world.good("plan", "--json", "manifest.yaml").document
+    assert [(one["file"], one["reason"]) for one in plan["actions"]] == [("crow.png", "drifted")]
+    world.good("apply", "manifest.yaml")
+    assert drawn(world)["crow.png"] == [[1, 2, 10, 7]]
+
+
+def test_one_operation_of_a_collection_has_one_place_in_the_manifest(world: World) -> None:
+    world.pictures("crow.png")
+    prediction(world, "{}", crow_png=[[1, 2, 10, 7]])
+    world.manifest(
+        {**BIRDS, "annotations": [MODEL]}, annotations=[{**MODEL, "by": "collection", "collection": "birds"}]
+    )
+    done = world.run("validate", "manifest.yaml")
+    assert (done.code, "stands in the collection itself too" in done.err) == (64, True)
