@@ -128,7 +128,7 @@ class AddressedPlanner:
             yield self._plan_metadata(address, sources)
         for key in self._state.addressed.described(self._lake):
             if Address.from_key(key) not in self._sources.metadata:
-                yield self._plan_metadata(Address.from_key(key), [])
+                yield self._metadata_left(Address.from_key(key))
 
     def _plan_sets(self, address: Address, operation: str, index: AnnotationIndex | None) -> AddressedPlan:
         plan = AddressedPlan(address, operation)
@@ -191,6 +191,13 @@ class AddressedPlanner:
                 continue
             self.notes += compare_metadata(plan, entry, wanted.get(entry), sent.get(entry), here, written)
         return plan
+
+    def _metadata_left(self, address: Address) -> AddressedPlan:
+        """The whole block left the manifest: as with a collection that left, what was written there stays."""
+        entries = list(self._state.addressed.metadata(self._lake, address.key))
+        message = f"is no longer in the manifest; {len(entries)} files keep the metadata that was sent to them"
+        self.notes.append(Note(NoteCode.FIELD_LEFT, message, f"metadata by {address}"))
+        return AddressedPlan(address, forgotten=entries)
 
     # Asking the lake.
 

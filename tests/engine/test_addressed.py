@@ -250,3 +250,23 @@ def test_one_operation_of_a_collection_has_one_place_in_the_manifest(world: Worl
     )
     done = world.run("validate", "manifest.yaml")
     assert (done.code, "stands in the collection itself too" in done.err) == (64, True)
+
+
+def test_metadata_of_a_block_that_left_the_manifest_stays_and_is_told_once(world: World, there: Session) -> None:
+    world.write("meta.csv", "file,City,Tags\ntheirs_crow.png,Rome,a\n")
+    world.manifest(metadata=[{"source": "meta.csv", "by": "unique_name"}])
+    world.good("apply", "manifest.yaml")
+    world.manifest()
+    world.lake.requests.clear()
+    assert "1 files keep the metadata that was sent to them" in world.good("apply", "manifest.yaml").out
+    assert world.lake.requests.writes == 0
+    assert world.talk.details("theirs_crow.png", "Tags")["Tags"] == ["a"]
+    assert "keep the metadata" not in world.good("plan", "manifest.yaml").out
+
+
+def test_a_saved_plan_carries_what_goes_to_files_of_others(world: World, there: Session) -> None:
+    prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
+    world.manifest(annotations=[{**MODEL, "by": "unique_name"}])
+    assert "annotations of yolo, by unique names" in world.good("plan", "manifest.yaml", "--out", "p.json").out
+    world.good("apply", "p.json")
+    assert drawn(world)["crow.png"] == [[1, 2, 10, 7]]
