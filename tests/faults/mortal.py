@@ -41,8 +41,11 @@ _CONTEXT.set_forkserver_preload(["tests.faults.mortal", "metalake_sync.cli.main"
 class Child(Protocol):
     """What is used of a process."""
 
-    pid: int | None
-    exitcode: int | None
+    @property
+    def pid(self) -> int | None: ...
+
+    @property
+    def exitcode(self) -> int | None: ...
 
     def kill(self) -> None: ...
 
@@ -177,9 +180,10 @@ class Mortal:
         assert died or child.exitcode == 0, (child.exitcode, errors[-2000:])
         self.kills += died
         if self.state().exists():
-            with contextlib.closing(sqlite3.connect(f"file:{self.state()}?mode=ro", uri=True)) as db:
-                with contextlib.suppress(sqlite3.OperationalError):
-                    self.finished |= set(db.execute("SELECT file_id, part_number FROM upload_parts"))
+            db = sqlite3.connect(f"file:{self.state()}?mode=ro", uri=True)
+            # A state that was killed while it was made may have no tables yet.
+            with contextlib.closing(db), contextlib.suppress(sqlite3.OperationalError):
+                self.finished |= set(db.execute("SELECT file_id, part_number FROM upload_parts"))
         return died
 
     def part_received(self, file_id: str, number: int) -> None:
@@ -294,8 +298,9 @@ class Project:
     def _drop(self, name: str) -> None:
         del self.files[name]
         (self._world.folder / "images" / name).unlink()
-        for known in (self._tags, *self._boxes.values()):
-            known.pop(name, None)
+        self._tags.pop(name, None)
+        for boxes in self._boxes.values():
+            boxes.pop(name, None)
 
 
 def _drawn(name: str, x: int) -> dict[str, Any]:
@@ -341,7 +346,8 @@ def _state_of(path: Path) -> dict[str, Any]:
                 sorted(db.execute("SELECT operation, kind, digest FROM annotation_sets WHERE file = ?", (row,))),
             )
             for row, name, *rest in db.execute(
-                "SELECT id, name, folder, filename, size_bytes, content_hash, metadata_digest, unique_name, origin FROM files"
+                "SELECT id, name, folder, filename, size_bytes, content_hash, metadata_digest, unique_name, origin"
+                " FROM files"
             )
         }
         for table in ("upload_sessions", "upload_files", "upload_parts", "failures"):
