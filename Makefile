@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-all lint schemas bench clean
+.PHONY: quickstart test test-all soak lint schemas bench clean
 
 quickstart: $(VENV)/run.stamp
 	@$(BIN)/metalake-sync apply examples/quickstart/manifest.yaml
@@ -16,6 +16,10 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The long form of the fault tests: hundreds of kills.
+soak: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest tests/faults -n 0 -s -m long
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

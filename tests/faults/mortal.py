@@ -180,10 +180,9 @@ class Mortal:
         assert died or child.exitcode == 0, (child.exitcode, errors[-2000:])
         self.kills += died
         if self.state().exists():
-            with (
-                contextlib.closing(sqlite3.connect(f"file:{self.state()}?mode=ro", uri=True)) as db,
-                contextlib.suppress(sqlite3.OperationalError),
-            ):
+            db = sqlite3.connect(f"file:{self.state()}?mode=ro", uri=True)
+            # A state that was killed while it was made may have no tables yet.
+            with contextlib.closing(db), contextlib.suppress(sqlite3.OperationalError):
                 self.finished |= set(db.execute("SELECT file_id, part_number FROM upload_parts"))
         return died
 
@@ -300,8 +299,8 @@ class Project:
         del self.files[name]
         (self._world.folder / "images" / name).unlink()
         self._tags.pop(name, None)
-        for drawn in self._boxes.values():
-            drawn.pop(name, None)
+        for boxes in self._boxes.values():
+            boxes.pop(name, None)
 
 
 def _drawn(name: str, x: int) -> dict[str, Any]:

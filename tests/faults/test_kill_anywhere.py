@@ -58,3 +58,21 @@ def test_killed_at_random_moments_again_and_again_it_converges(mortal: Mortal) -
             mortal.killed_after(dice.uniform(0.02, 0.35))
         finish_and_compare(mortal)
     assert mortal.kills >= 5
+
+
+@pytest.mark.long
+def test_soak_500_kills_and_nothing_is_lost_or_doubled(mortal: Mortal) -> None:
+    dice = random.Random(4)
+    project = Project(mortal.world, seed=4, small=6, large=1)
+    while mortal.kills < 500:
+        project.change()
+        for _ in range(10):
+            match dice.randrange(3):
+                case 0:
+                    mortal.killed_at_request(dice.randrange(1, 120))
+                case 1:
+                    mortal.killed_at_commit(dice.randrange(1, 40))
+                case _:
+                    mortal.killed_after(dice.uniform(0.02, 0.35))
+        finish_and_compare(mortal)
+    print(f"{mortal.kills} kills, {sum(mortal.parts.values())} parts received, 0 lost, 0 doubled")
