@@ -9,7 +9,9 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from metalake_sync.annotations.pictures import LocalPictures
 from metalake_sync.annotations.source import AnnotationIndex, AnnotationSpec, open_index
+from metalake_sync.annotations.validation import InvalidPolicy, ShapeProblem
 from metalake_sync.core.facts import AnnotationKind, CollectionKey, CollectionPolicy, DesiredSet, MediaType
 from metalake_sync.core.metadata import MetadataSet, merge_layers, metadata_set
 from metalake_sync.core.shapes import ImageRecord
@@ -20,7 +22,7 @@ from metalake_sync.local.metadata_json import read_metadata_json
 from metalake_sync.local.naming import lake_name
 from metalake_sync.local.rules import PatternList, ScanRules
 from metalake_sync.manifest import LoadedManifest, ResolvedCollection
-from metalake_sync.manifest.models import Folder
+from metalake_sync.manifest.models import Folder, InvalidShapes
 from metalake_sync.state.names import join_path
 
 
@@ -38,37 +40,28 @@ class DesiredCollection:
     metadata_rules: MetadataRules
     annotations: Mapping[str, AnnotationIndex] = field(default_factory=dict)
     declared_at: str = ""
-    _matched: dict[str, set[str]] = field(default_factory=dict)
-    _entries: dict[tuple[str, str], str] = field(default_factory=dict)
     _unmatched_files: dict[str, int] = field(default_factory=dict)
 
-    def annotation_sets(self, name: str, relative_path: str) -> dict[str, DesiredSet]:
-        """The sets that the sources have for a file, by operation: by its name in the collection, else by its path."""
+    def annotation_sets(self, name: str) -> dict[str, DesiredSet]:
+        """The sets that the sources have for a file, by operation. `name`: its name in the collection."""
         found: dict[str, DesiredSet] = {}
         for operation, index in self.annotations.items():
-            images = index.images()
-            entry = name if name in images else relative_path
-            image = images.get(entry)
+            image = index.images().get(name)
             if image is None:
                 self._unmatched_files[operation] = self._unmatched_files.get(operation, 0) + 1
                 continue
-            self._matched.setdefault(operation, set()).add(entry)
-            if entry != name:
-                self._entries[operation, name] = entry
             found[operation] = DesiredSet(operation, index.kind, image.digest, image.shape_count)
         return found
 
     def record(self, operation: str, name: str) -> ImageRecord:
         """Read a file's shapes back from their source. The march has met the file before."""
-        return self.annotations[operation].record(self._entries.get((operation, name), name))
+        return self.annotations[operation].record(name)
 
     def entries_without_file(self) -> Iterator[tuple[str, list[str]]]:
-        """Operation and the entries that met no file. Call it after the march."""
+        """Operation and the entries that met no file."""
         for operation, index in self.annotations.items():
-            matched = self._matched.get(operation, set())
-            missing = [entry for entry in index.images() if entry not in matched]
-            if missing:
-                yield operation, missing
+            if index.without_file:
+                yield operation, index.without_file
 
     def files_without_entry(self) -> Iterator[tuple[str, int]]:
         """Operation and the number of files that its sources say nothing of. Call it after the march."""
@@ -182,13 +175,17 @@ class _Opening:
                 strict=annotation.strict,
                 labels=annotation.labels.rename,
                 allowed=frozenset(annotation.labels.allow) or None,
+                format=annotation.format,
+                invalid=_invalid_policy(annotation.invalid),
             )
             by_operation.setdefault(annotation.operation, []).append(spec)
-        finder = PictureFinder(folders, files)
+        if not by_operation:
+            return {}
+        pictures = LocalPictures(_pictures(folders, files))
         indexes: dict[str, AnnotationIndex] = {}
         for operation, specs in by_operation.items():
             try:
-                indexes[operation] = open_index(specs, finder.find)
+                indexes[operation] = open_index(specs, pictures)
             except ManifestErrors as errors:
                 self.mistakes += errors.errors
         return indexes
@@ -199,27 +196,18 @@ class _Opening:
         self.mistakes.append(ManifestError(f"{inner}{error.message}", where=where, remedy=error.remedy))
 
 
-class PictureFinder:
-    """Finds the picture that an annotation entry names, by its path from a source or by its name alone."""
+def _pictures(folders: tuple[FolderSource, ...], files: tuple[FileSource, ...]) -> Iterator[tuple[str, str, str]]:
+    """Name in the collection, path from the source, and path on disk of every file."""
+    for source in folders:
+        for folder in scan_source(source):
+            for file in folder.files:
+                relative = join_path(folder.relative_dir, file.filename)
+                yield lake_name(relative, source.naming), relative, os.path.join(source.root, relative)
+    for single in files:
+        name = os.path.basename(single.root)
+        yield name, name, single.root
 
-    def __init__(self, folders: tuple[FolderSource, ...], files: tuple[FileSource, ...]) -> None:
-        self._folders = folders
-        self._files = files
-        self._by_name: dict[str, str] | None = None
 
-    def find(self, entry: str) -> str | None:
-        """The path of the picture, or None."""
-        if self._by_name is None:
-            self._by_name = dict(self._walk())
-        return self._by_name.get(entry)
-
-    def _walk(self) -> Iterator[tuple[str, str]]:
-        for source in self._folders:
-            for folder in scan_source(source):
-                for file in folder.files:
-                    relative = join_path(folder.relative_dir, file.filename)
-                    path = os.path.join(source.root, relative)
-                    yield relative, path
-                    yield lake_name(relative, source.naming), path
-        for single in self._files:
-            yield os.path.basename(single.root), single.root
+def _invalid_policy(invalid: InvalidShapes) -> InvalidPolicy:
+    said = {problem: getattr(invalid, problem.value) for problem in ShapeProblem}
+    return InvalidPolicy(invalid.default, {problem: what for problem, what in said.items() if what is not None})

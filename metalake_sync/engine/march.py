@@ -122,7 +122,7 @@ class CollectionMarch:
                     mistakes.append(self._same_name(source, name, other, path))
                 continue
             metadata = source.metadata.of(name, relative)
-            sets = self._desired.annotation_sets(name, relative) if self._annotated else {}
+            sets = self._desired.annotation_sets(name) if self._annotated else {}
             row = rows.pop(filename, None)
             if row is not None and self._as_recorded(row, name, file, metadata, sets):
                 found.unchanged += 1

@@ -17,6 +17,7 @@ from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.engine.desired import DesiredCollection, open_collection
 from metalake_sync.engine.march import Candidate, CollectionMarch, MarchResult
+from metalake_sync.engine.new_labels import new_labels
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.errors import GuardStopped, ManifestError, ManifestErrors
 from metalake_sync.local.hashing import HashRequest, hash_files, is_racy
@@ -71,6 +72,8 @@ class Planner:
             for collection in open_collections(self.manifest):
                 desired[collection.key] = collection
                 plans.append(self._plan_collection(collection, recorded.get(collection.key)))
+            if self.client is not None:
+                self._notes += new_labels(self.client, plans, desired)
         except BaseException:
             for opened in desired.values():
                 opened.close()
