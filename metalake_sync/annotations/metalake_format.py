@@ -6,10 +6,12 @@ vendor's page on uploading, "JSON format for annotation data".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile
+from metalake_sync.annotations.entries import number as as_number
+from metalake_sync.annotations.json_stream import members
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Point, Shape, ShapeType
 from metalake_sync.errors import ManifestError
 
@@ -22,49 +24,80 @@ _COORDINATES = {
 _KNOWN_KEYS = frozenset({"type", "bbox", "polygon", "line", "points", "label", "confidence", "metadata", "attributes"})
 
 
-@dataclass(slots=True)
-class FormatNotes:
-    """Keys that the format does not know, with how often they were met: they are not sent."""
-
-    unknown_keys: dict[str, int] = field(default_factory=dict)
-
-
-def looks_like_metalake(document: object) -> bool:
-    return isinstance(document, dict) and isinstance(document.get("images"), list) and "annotations" not in document
-
-
-def read_metalake(document: Any, where: str, normalized: bool, notes: FormatNotes) -> Iterator[ImageRecord]:
-    """Read a parsed document. Raises ManifestError that names the entry, such as images[3].annotations[2]."""
-    if not looks_like_metalake(document):
-        raise ManifestError(
-            "it is no MetaLake annotation file",
-            where=where,
-            remedy='It should read {"images": [{"image", "annotations"}]}.',
-        )
-    default_type = document.get("shape_type")
-    for number, image in enumerate(document["images"]):
-        place = f"{where}: images[{number}]"
-        if not isinstance(image, dict) or not isinstance(image.get("image"), str) or not image["image"]:
-            raise ManifestError("the entry names no image", where=place, remedy='Write "image": "a.jpg".')
-        annotations = image.get("annotations")
+def read_metalake(source: SourceFile, normalized: bool, notes: ReadNotes) -> Iterator[Entry]:
+    """Read a file image by image. Raises ManifestError that names the entry, such as images[3].annotations[2]."""
+    types = _DefaultType(source)
+    found = False
+    for key, number, value in members(source.path, source.shown_as, {"images"}):
+        if key == "shape_type":
+            types.said(value)
+        if key != "images" or number is None:
+            continue
+        found = True
+        place = f"images[{number}]"
+        where = f"{source.shown_as}: {place}"
+        if not isinstance(value, dict) or not isinstance(value.get("image"), str) or not value["image"]:
+            raise ManifestError("the entry names no image", where=where, remedy='Write "image": "a.jpg".')
+        annotations = value.get("annotations")
         if not isinstance(annotations, list):
-            raise ManifestError("'annotations' is no list", where=place, remedy="An image without shapes has [].")
+            raise ManifestError("'annotations' is no list", where=where, remedy="An image without shapes has [].")
         shapes = tuple(
-            _shape(annotation, default_type, f"{place}.annotations[{index}]", notes)
+            _shape(annotation, types.get, f"{where}.annotations[{index}]", notes)
             for index, annotation in enumerate(annotations)
         )
-        yield ImageRecord(image["image"], shapes, normalized)
+        yield Entry(ImageRecord(value["image"], shapes, normalized), place)
+    if not found and not _has_list(source):
+        raise ManifestError(
+            "it is no MetaLake annotation file",
+            where=source.shown_as,
+            remedy='It should read {"images": [{"image", "annotations"}]}.',
+        )
 
 
-def _shape(annotation: Any, default_type: Any, where: str, notes: FormatNotes) -> Shape:
+def _has_list(source: SourceFile) -> bool:
+    """Whether there is a list of images at all; an empty one gives no entry."""
+    return any(
+        key == "images" and isinstance(value, list) for key, _, value in members(source.path, source.shown_as, ())
+    )
+
+
+class _DefaultType:
+    """`shape_type` of the old form. It may stand behind the images: then it is looked for once, when it is needed."""
+
+    def __init__(self, source: SourceFile) -> None:
+        self._source = source
+        self._known = False
+        self._value: Any = None
+
+    def said(self, value: Any) -> None:
+        self._known, self._value = True, value
+
+    def get(self) -> Any:
+        if not self._known:
+            self.said(None)
+            for key, _, value in members(self._source.path, self._source.shown_as, {"images"}):
+                if key == "shape_type":
+                    self.said(value)
+        return self._value
+
+
+def read_shapes(annotations: Sequence[Any], where: str) -> tuple[Shape, ...]:
+    """The shapes of one image, each of which says its type. Raises ManifestError."""
+    notes = ReadNotes()
+    return tuple(
+        _shape(annotation, lambda: None, f"{where}[{index}]", notes) for index, annotation in enumerate(annotations)
+    )
+
+
+def _shape(annotation: Any, default_type: Callable[[], Any], where: str, notes: ReadNotes) -> Shape:
     if not isinstance(annotation, dict):
         raise ManifestError("the annotation is no object", where=where, remedy="See the format's documentation.")
     for key in annotation.keys() - _KNOWN_KEYS:
-        notes.unknown_keys[key] = notes.unknown_keys.get(key, 0) + 1
-    type_name = annotation.get("type", default_type)
+        notes.count(f"'{key}' is not part of the format and is not sent")
+    type_name = annotation["type"] if "type" in annotation else default_type()
     try:
         shape_type = ShapeType(type_name)
-    except ValueError:
+    except (ValueError, TypeError):
         known = ", ".join(ShapeType)
         told = f"the type is {type_name!r}" if type_name is not None else "the annotation has no type"
         raise ManifestError(told, where=where, remedy=f"It takes {known}.") from None
@@ -81,7 +114,7 @@ def _shape(annotation: Any, default_type: Any, where: str, notes: FormatNotes) -
         label=label,
         confidence=_confidence(annotation.get("confidence"), f"{where}.confidence"),
         metadata=metadata,
-        attributes=_attributes(annotation.get("attributes") or {}, f"{where}.attributes"),
+        attributes=read_attributes(annotation.get("attributes") or {}, f"{where}.attributes"),
     )
 
 
@@ -89,7 +122,7 @@ def _points(value: Any, shape_type: ShapeType, where: str) -> tuple[Point, ...]:
     if shape_type is ShapeType.RECTANGLE:
         if not isinstance(value, list) or len(value) != 4:
             raise ManifestError("a rectangle has four numbers", where=where, remedy="Write [x, y, width, height].")
-        x, y, width, height = (_number(part, where) for part in value)
+        x, y, width, height = (as_number(part, where) for part in value)
         return (x, y), (width, height)
     if not isinstance(value, list):
         raise ManifestError(f"a {shape_type} has a list of points", where=where, remedy="Write [[x, y], [x, y]].")
@@ -97,24 +130,15 @@ def _points(value: Any, shape_type: ShapeType, where: str) -> tuple[Point, ...]:
     for index, point in enumerate(value):
         if not isinstance(point, list) or len(point) != 2:
             raise ManifestError("a point has two numbers", where=f"{where}[{index}]", remedy="Write [x, y].")
-        points.append((_number(point[0], where), _number(point[1], where)))
+        points.append((as_number(point[0], where), as_number(point[1], where)))
     return tuple(points)
 
 
-def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ManifestError(f"{value!r} is no number", where=where, remedy="Write a number.")
-    try:
-        return float(value)
-    except OverflowError:
-        raise ManifestError("the number is too large", where=where, remedy="Write a number in pixels.") from None
-
-
 def _confidence(value: Any, where: str) -> float | None:
-    return None if value is None else _number(value, where)
+    return None if value is None else as_number(value, where)
 
 
-def _attributes(value: Any, where: str) -> Mapping[str, tuple[AttributeValue, ...]]:
+def read_attributes(value: Any, where: str) -> Mapping[str, tuple[AttributeValue, ...]]:
     if not isinstance(value, dict):
         raise ManifestError("'attributes' is no object", where=where, remedy='Write {"name": [{"value": "x"}]}.')
     attributes: dict[str, tuple[AttributeValue, ...]] = {}

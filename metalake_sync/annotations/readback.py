@@ -10,21 +10,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from metalake_sync.annotations.metalake_format import FormatNotes, read_metalake
-from metalake_sync.annotations.pixels import picture_size, to_pixels
+from metalake_sync.annotations.metalake_format import read_shapes
+from metalake_sync.annotations.pixels import to_pixels
 from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.metadata import digest_of_json
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, digest_of_shapes, encode_record
 from metalake_sync.errors import ManifestError
+from metalake_sync.local.pictures import picture_size
 
 TOLERANCE_PX = 1e-3
 
 
 def read_back(annotations: Sequence[Any]) -> tuple[str, ImageRecord | None]:
     """The digest of a set in the lake's upload form, and the set itself: None where its form is not known."""
-    document = {"images": [{"image": "-", "annotations": list(annotations)}]}
     try:
-        (record,) = read_metalake(document, "the lake", False, FormatNotes())
+        record = ImageRecord("-", read_shapes(annotations, "the lake"))
     except ManifestError:
         return digest_of_json(list(annotations)), None
     return digest_of_shapes(encode_record(record)), record

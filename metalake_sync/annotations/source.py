@@ -1,22 +1,33 @@
 """One operation's sources as one index: for each image a digest, a count, and where its record lies.
 
-Owns: finding the sources, merging them, leaving out what can't be sent, and telling what was left out. Records are
-spooled to a temporary file as they are read, so that memory grows with images and not with shapes.
+Owns: merging the sources, leaving out what can't be sent, and telling what was left out. Records are spooled to a
+temporary file as they are read, so that memory grows with images and not with shapes.
 """
 
 from __future__ import annotations
 
-import glob
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, assert_never
 
-from metalake_sync.annotations.metalake_format import FormatNotes, looks_like_metalake, read_metalake
-from metalake_sync.annotations.pixels import picture_size, to_pixels
-from metalake_sync.annotations.validation import shape_problem
+from metalake_sync.annotations.coco_format import read_coco
+from metalake_sync.annotations.entries import Entry, FormatName, ReadNotes, SourceFile
+from metalake_sync.annotations.finding import find_files, guess_format
+from metalake_sync.annotations.metalake_format import read_metalake
+from metalake_sync.annotations.pictures import Picture, Pictures
+from metalake_sync.annotations.pixels import to_pixels
+from metalake_sync.annotations.validation import (
+    CLAUSES,
+    ONE_PIXEL,
+    SIX_DIGITS,
+    InvalidPolicy,
+    check_shape,
+)
+from metalake_sync.annotations.voc_format import read_voc
+from metalake_sync.annotations.yolo_format import YoloClasses, read_yolo
 from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.shapes import (
@@ -28,16 +39,18 @@ from metalake_sync.core.shapes import (
     encode_record,
 )
 from metalake_sync.errors import ManifestError, ManifestErrors
-from metalake_sync.local.metadata_json import read_json
 
 LabelTree = dict[str, dict[str, list[object]]]
 """Label → attribute → values."""
+
+MISTAKES_SHOWN = 20
+"""Of the shapes that `invalid: fail` complains of, so many are told one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotationSpec:
     """One annotation block of the manifest. `sources`: files, folders or globs from `base_dir`. `labels`: renames;
-    `allowed`: None is every label. `declared_at`: the manifest's file:line:column."""
+    `allowed`: None is every label. `declared_at`: the manifest's file:line:column. `format`: None is guessed."""
 
     operation: str
     kind: AnnotationKind
@@ -49,6 +62,8 @@ class AnnotationSpec:
     strict: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     allowed: frozenset[str] | None = None
+    format: FormatName | None = None
+    invalid: InvalidPolicy = field(default_factory=InvalidPolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +74,19 @@ class IndexedImage:
     shape_count: int
     offset: int
     length: int
-    place: str
+    source: SourceFile
+    entry: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.source.shown_as}: {self.entry}" if self.entry else self.source.shown_as
 
 
 class AnnotationIndex:
-    """The sets of one operation. Close it, or its spool stays until the process ends."""
+    """The sets of one operation, by the pictures' names in the collection. Close it, or its spool stays until the
+    process ends."""
 
-    def __init__(self, specs: Sequence[AnnotationSpec], find_picture: Callable[[str], str | None]) -> None:
+    def __init__(self, specs: Sequence[AnnotationSpec], pictures: Pictures) -> None:
         first = specs[0]
         self.operation = first.operation
         self.kind = first.kind
@@ -73,15 +94,21 @@ class AnnotationIndex:
         self.normalized = first.normalized is True
         self.strict = any(spec.strict for spec in specs)
         self.declared_at = first.declared_at
-        self._find_picture = find_picture
+        self.without_file: list[str] = []
+        """Entries that mean no picture of the collection."""
+        self._pictures = pictures
         self._images: dict[str, IndexedImage] = {}
         self._labels: dict[str, dict[str, dict[object, None]]] = {}
         self._notes: list[Note] = []
+        self._not_allowed: dict[str, int] = {}
+        self._size_unknown: list[str] = []
+        self._mistakes: list[ManifestError] = []
+        self._failed_shapes = 0
         self._spool = tempfile.TemporaryFile(prefix="metalake-sync-")  # noqa: SIM115 - closed by `close`
         self._end = 0
 
     def images(self) -> Mapping[str, IndexedImage]:
-        """By the name that the sources call them."""
+        """By their names in the collection."""
         return self._images
 
     def record(self, image: str) -> ImageRecord:
@@ -100,8 +127,17 @@ class AnnotationIndex:
         }
 
     def notes(self) -> Iterator[Note]:
-        """What was left out, and why."""
+        """What was left out or mended, and why."""
         yield from self._notes
+        for label, count in self._not_allowed.items():
+            message = f"{count} shapes have the label '{label}', which the manifest does not allow; they are left out"
+            yield Note(NoteCode.SHAPE_SKIPPED, message, self.operation)
+        if self._size_unknown:
+            shown = ", ".join(self._size_unknown[:5]) + (", …" if len(self._size_unknown) > 5 else "")
+            message = (
+                f"the sizes of {len(self._size_unknown)} pictures can't be read, so that their shapes may reach out"
+            )
+            yield Note(NoteCode.SOURCE_NOTE, f"{message}: {shown}", self.operation)
 
     def close(self) -> None:
         self._spool.close()
@@ -110,73 +146,126 @@ class AnnotationIndex:
 
     def read(self, spec: AnnotationSpec) -> None:
         """Read one block's sources. Raises ManifestErrors."""
-        mistakes: list[ManifestError] = []
-        for path, shown_as in expand_sources(spec):
-            format_notes = FormatNotes()
+        classes = YoloClasses()
+        found = ReadNotes()
+        for file in find_files(spec.base_dir, spec.sources, spec.format, spec.declared_at, found):
+            notes = ReadNotes()
             try:
-                document = read_json(path, shown_as)
-                if not looks_like_metalake(document):
-                    raise ManifestError(
-                        "its format is not known",
-                        where=shown_as,
-                        remedy="This version reads 'metalake' annotation JSON.",
-                    )
-                for number, record in enumerate(
-                    read_metalake(document, shown_as, spec.normalized is not False, format_notes)
-                ):
-                    self._add(spec, record, f"{shown_as}: images[{number}]")
+                for entry in _entries(file, spec, classes, notes):
+                    self._add(spec, entry, file)
             except ManifestError as error:
-                mistakes.append(error)
-            for key, count in format_notes.unknown_keys.items():
-                message = f"'{key}' is not part of the format and is not sent ({count} times)"
-                self._notes.append(Note(NoteCode.SOURCE_NOTE, message, shown_as))
+                self._mistakes.append(error)
+            self._report(notes, file.shown_as)
+        self._report(found, spec.declared_at)
         self._spool.flush()
-        if mistakes:
-            raise ManifestErrors(mistakes)
+        if self._failed_shapes > MISTAKES_SHOWN:
+            self._mistakes.append(
+                ManifestError(
+                    f"{self._failed_shapes - MISTAKES_SHOWN} more shapes are invalid",
+                    where=spec.declared_at,
+                    remedy="Set 'invalid' to skip or fix where that will do.",
+                )
+            )
+        if self._mistakes:
+            raise ManifestErrors(self._mistakes)
 
-    def _add(self, spec: AnnotationSpec, record: ImageRecord, place: str) -> None:
-        before = self._images.get(record.image)
+    def _report(self, notes: ReadNotes, where: str) -> None:
+        for what, count in notes.counts.items():
+            self._notes.append(Note(NoteCode.SOURCE_NOTE, f"{what} ({count} times)", where))
+
+    def _add(self, spec: AnnotationSpec, entry: Entry, file: SourceFile) -> None:
+        record = entry.record
+        try:
+            picture = self._pictures.match(record.image, entry.stem)
+        except ManifestError as error:
+            raise ManifestError(error.message, where=file.shown_as, remedy=error.remedy) from None
+        if picture is None:
+            self.without_file.append(record.image or entry.stem or file.shown_as)
+            return
+        self._refuse_second(picture, entry, file)
+        record = replace(record, image=picture.name)
+        size = self._size_of(record, picture, file)
+        record = replace(record, shapes=tuple(self._sendable(spec, record, size, file, entry)))
+        if record.normalized and not self.normalized:
+            record = self._converted(record, size)
+        indexed = IndexedImage(EMPTY_SET_DIGEST, 0, 0, 0, file, entry.place)
+        if record.shapes:
+            # The digest is of what the lake will have: not of how the source spells the name.
+            data = encode_record(replace(record, image=""))
+            self._spool.write(data)
+            digest = digest_of_shapes(self.kind.value.encode() + data)
+            indexed = IndexedImage(digest, len(record.shapes), self._end, len(data), file, entry.place)
+            self._end += len(data)
+            self._note_labels(record.shapes)
+        self._images[picture.name] = indexed
+
+    def _refuse_second(self, picture: Picture, entry: Entry, file: SourceFile) -> None:
+        before = self._images.get(picture.name)
         if before is not None:
+            here = IndexedImage("", 0, 0, 0, file, entry.place).place
             raise ManifestError(
-                f"'{record.image}' has two entries for '{self.operation}': {before.place} and {place}",
+                f"'{picture.name}' has two entries for '{self.operation}': {before.place} and {here}",
                 where=self.declared_at,
                 remedy="Merge them into one.",
             )
-        record = replace(record, shapes=tuple(self._sendable(spec, record)))
-        if spec.normalized == "convert":
-            record = self._converted(record)
+
+    def _size_of(self, record: ImageRecord, picture: Picture, file: SourceFile) -> tuple[int, int] | None:
+        """The picture's size where it is needed."""
         if not record.shapes:
-            self._images[record.image] = IndexedImage(EMPTY_SET_DIGEST, 0, 0, 0, place)
-            return
-        # The digest is of what the lake will have: not of how the source spells the name.
-        data = encode_record(replace(record, image=""))
-        self._spool.write(data)
-        digest = digest_of_shapes(self.kind.value.encode() + data)
-        self._images[record.image] = IndexedImage(digest, len(record.shapes), self._end, len(data), place)
-        self._end += len(data)
-        self._note_labels(record.shapes)
+            return None
+        size = self._pictures.size(picture)
+        if size is None and picture.path is not None:
+            self._size_unknown.append(picture.name)
+        if size is None and picture.path is None and record.normalized and not self.normalized:
+            raise ManifestError(
+                "its numbers are fractions, and the pictures are not here to turn them to pixels",
+                where=file.shown_as,
+                remedy="Set 'normalized: true' to send fractions.",
+            )
+        return size
 
-    def _sendable(self, spec: AnnotationSpec, record: ImageRecord) -> Iterator[Shape]:
+    def _sendable(
+        self, spec: AnnotationSpec, record: ImageRecord, size: tuple[int, int] | None, file: SourceFile, entry: Entry
+    ) -> Iterator[Shape]:
         """The shapes that can be sent; each one that can't leaves a line in the report."""
+        bounds, rounding = size, ONE_PIXEL
+        if record.normalized:
+            bounds, rounding = (1, 1), (1 / size[0], 1 / size[1]) if size is not None else SIX_DIGITS
         for number, original in enumerate(record.shapes):
-            shape = replace(original, label=spec.labels.get(original.label, original.label))
-            problem = shape_problem(shape, normalized=record.normalized)
-            if problem is not None:
-                why = problem.value
-            elif spec.allowed is not None and shape.label not in spec.allowed:
-                why = "has a label that the manifest does not allow"
-            else:
-                yield shape
+            label = spec.labels.get(original.label, original.label)
+            if spec.allowed is not None and label not in spec.allowed and label.strip():
+                self._not_allowed[label] = self._not_allowed.get(label, 0) + 1
                 continue
-            message = f"{self.operation}: {shape.type} {number} '{shape.label}' {why}; it is left out"
-            self._notes.append(Note(NoteCode.SHAPE_SKIPPED, message, record.image))
+            shape = replace(original, label=label) if label is not original.label else original
+            checked = check_shape(shape, bounds, rounding, spec.invalid)
+            for problem, treatment in checked.problems:
+                what = f"{shape.type} {number} '{shape.label}' {CLAUSES[problem]}"
+                match treatment:
+                    case "skip":
+                        message = f"{self.operation}: {what}; it is left out"
+                        self._notes.append(Note(NoteCode.SHAPE_SKIPPED, message, record.image))
+                    case "fix":
+                        message = f"{self.operation}: {what}; it is mended"
+                        self._notes.append(Note(NoteCode.SHAPE_FIXED, message, record.image))
+                    case "fail":
+                        self._failed_shapes += 1
+                        if self._failed_shapes <= MISTAKES_SHOWN:
+                            place = IndexedImage("", 0, 0, 0, file, entry.place).place
+                            error = ManifestError(
+                                f"{record.image}: {what}",
+                                where=place,
+                                remedy=f"Correct it, or set 'invalid: {{{problem}: skip}}'.",
+                            )
+                            self._mistakes.append(error)
+                    case _:
+                        assert_never(treatment)
+            if checked.shape is not None:
+                yield checked.shape
 
-    def _converted(self, record: ImageRecord) -> ImageRecord:
-        path = self._find_picture(record.image)
-        size = picture_size(path) if path is not None else None
+    def _converted(self, record: ImageRecord, size: tuple[int, int] | None) -> ImageRecord:
         if size is not None:
             return to_pixels(record, size)
-        if path is not None and record.shapes:
+        if record.shapes:
             message = f"{self.operation}: its size can't be read, so {len(record.shapes)} shapes are left out"
             self._notes.append(Note(NoteCode.SHAPE_SKIPPED, message, record.image))
         return replace(record, shapes=(), normalized=False)
@@ -188,18 +277,18 @@ class AnnotationIndex:
                 attributes.setdefault(name, {}).update(dict.fromkeys(str(value.value) for value in values))
 
 
-def open_index(specs: Sequence[AnnotationSpec], find_picture: Callable[[str], str | None]) -> AnnotationIndex:
-    """Read all blocks of one operation. `find_picture`: the path of the file that an entry names, if there is one.
+def open_index(specs: Sequence[AnnotationSpec], pictures: Pictures) -> AnnotationIndex:
+    """Read all blocks of one operation. `pictures`: finds what the entries mean.
 
     Raises ManifestErrors with every mistake of every source.
     """
-    index = AnnotationIndex(specs, find_picture)
+    index = AnnotationIndex(specs, pictures)
     mistakes: list[ManifestError] = []
     for spec in specs:
         try:
             index.read(spec)
         except ManifestErrors as errors:
-            mistakes += errors.errors
+            mistakes += [error for error in errors.errors if error not in mistakes]
         except ManifestError as error:
             mistakes.append(error)
     if mistakes:
@@ -208,25 +297,17 @@ def open_index(specs: Sequence[AnnotationSpec], find_picture: Callable[[str], st
     return index
 
 
-def expand_sources(spec: AnnotationSpec) -> Iterator[tuple[Path, str]]:
-    """The files behind a block's sources, each once, with the name that users know them by. A folder gives its JSON
-    files. Raises ManifestError for a source that is not there."""
-    seen: set[Path] = set()
-    for source in spec.sources:
-        path = spec.base_dir / source
-        if path.is_dir():
-            found = sorted(path.glob("*.json"))
-        elif path.exists():
-            found = [path]
-        else:
-            found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if os.path.isfile(name))
-        if not found:
-            raise ManifestError(
-                f"annotation source '{source}' does not exist",
-                where=spec.declared_at,
-                remedy="Create it, or correct 'source'.",
-            )
-        for file in found:
-            if file not in seen:
-                seen.add(file)
-                yield file, os.path.relpath(file, spec.base_dir) if file.is_relative_to(spec.base_dir) else str(file)
+def _entries(file: SourceFile, spec: AnnotationSpec, classes: YoloClasses, notes: ReadNotes) -> Iterator[Entry]:
+    normalized = spec.normalized is not False
+    chosen = spec.format or guess_format(file)
+    match chosen:
+        case "metalake":
+            return read_metalake(file, normalized, notes)
+        case "coco":
+            return read_coco(file, normalized, notes)
+        case "voc":
+            return read_voc(file, normalized, notes)
+        case "yolo":
+            return read_yolo(file, classes.of(file))
+        case _:
+            assert_never(chosen)

@@ -1,51 +1,221 @@
-"""What is wrong with a shape. Pure: a shape in, problems out; what becomes of it is decided elsewhere."""
+"""What is wrong with a shape, and what it looks like mended. Pure; what becomes of it is decided by the policy.
+
+Owns: the list of problems, the order in which they are looked for, and clipping. Must not: know of files or notes.
+"""
 
 from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from metalake_sync.core.shapes import Shape, ShapeType
+from metalake_sync.annotations.pictures import Size
+from metalake_sync.core.shapes import Point, Shape, ShapeType
+
+Treatment = Literal["fix", "skip", "fail"]
 
 
-class ShapeProblem(enum.Enum):
-    """The value reads as a clause about the shape."""
+class ShapeProblem(enum.StrEnum):
+    """The value is the manifest's key under `invalid`."""
 
-    NOT_FINITE = "has a coordinate that is no finite number"
-    ZERO_SIZE = "has no size"
-    NEGATIVE_SIZE = "has a negative size"
-    TOO_FEW_POINTS = "has too few points"
-    EMPTY_LABEL = "has no label"
-    CONFIDENCE_OUT_OF_RANGE = "has a confidence outside 0 to 1"
-    NORMALIZED_OUT_OF_RANGE = "has a fraction outside 0 to 1"
+    NOT_FINITE = "not_finite"
+    EMPTY_LABEL = "empty_label"
+    CONFIDENCE = "confidence"
+    TOO_FEW_POINTS = "too_few_points"
+    NEGATIVE_SIZE = "negative_size"
+    ZERO_SIZE = "zero_size"
+    OUTSIDE = "outside"
+    FRACTION = "fraction"
 
+
+CLAUSES: Mapping[ShapeProblem, str] = {
+    ShapeProblem.NOT_FINITE: "holds a number that is not finite",
+    ShapeProblem.EMPTY_LABEL: "has no label",
+    ShapeProblem.CONFIDENCE: "has a confidence outside 0 to 1",
+    ShapeProblem.TOO_FEW_POINTS: "has too few points",
+    ShapeProblem.NEGATIVE_SIZE: "has a negative size",
+    ShapeProblem.ZERO_SIZE: "has no size",
+    ShapeProblem.OUTSIDE: "reaches out of the picture",
+    ShapeProblem.FRACTION: "has a fraction outside 0 to 1",
+}
+"""Each reads as a clause about the shape."""
+
+FIXABLE = frozenset({ShapeProblem.CONFIDENCE, ShapeProblem.NEGATIVE_SIZE, ShapeProblem.OUTSIDE, ShapeProblem.FRACTION})
 
 _FEWEST_POINTS = {ShapeType.POLYGON: 3, ShapeType.LINE: 2, ShapeType.POINTS: 1}
 
-ROUNDING = 1e-6
-"""Fractions that were computed from pixels may overhang by this much."""
+ONE_PIXEL: Point = (1.0, 1.0)
+"""An overhang of up to so much comes from rounding, and is clipped without a word."""
+
+SIX_DIGITS: Point = (1e-6, 1e-6)
+"""The same for fractions of a picture whose size is not known."""
 
 
-def shape_problem(shape: Shape, *, normalized: bool) -> ShapeProblem | None:
-    """The first thing that is wrong with a shape, or None."""
-    if not all(math.isfinite(x) and math.isfinite(y) for x, y in shape.points):
+@dataclass(frozen=True, slots=True)
+class InvalidPolicy:
+    """What becomes of invalid shapes. `default` holds for problems that are not named; where one can't be fixed, the
+    shape is skipped."""
+
+    default: Treatment = "skip"
+    named: Mapping[ShapeProblem, Treatment] = field(default_factory=dict)
+
+    def of(self, problem: ShapeProblem) -> Treatment:
+        treatment = self.named.get(problem, self.default)
+        return "skip" if treatment == "fix" and problem not in FIXABLE else treatment
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """`shape`: what can be sent, None where nothing can. `problems`: what was met, with what was done about it."""
+
+    shape: Shape | None
+    problems: tuple[tuple[ShapeProblem, Treatment], ...] = ()
+
+
+def check_shape(shape: Shape, bounds: Size | None, rounding: Point, policy: InvalidPolicy) -> Checked:
+    """Find what is wrong and mend what the policy says. `bounds`: the largest x and y, None to leave them unchecked;
+    `rounding`: the overhang across and down that is clipped silently, in the same unit."""
+    problems: list[tuple[ShapeProblem, Treatment]] = []
+    while True:
+        problem = _first_problem(shape, bounds, rounding)
+        if problem is None:
+            break
+        treatment = policy.of(problem)
+        problems.append((problem, treatment))
+        mended = _mended(shape, problem, bounds) if treatment == "fix" else None
+        if mended is None:
+            if treatment == "fix":
+                problems[-1] = (problem, "skip")
+            return Checked(None, tuple(problems))
+        shape = mended
+    if bounds is not None and not _within(shape, bounds, (0.0, 0.0)):
+        shape = _clamped(shape, bounds)
+        if shape.type is ShapeType.RECTANGLE and min(shape.points[1]) <= 0:
+            treatment = policy.of(ShapeProblem.ZERO_SIZE)
+            return Checked(None, (*problems, (ShapeProblem.ZERO_SIZE, treatment)))
+    return Checked(shape, tuple(problems))
+
+
+def _first_problem(shape: Shape, bounds: Size | None, rounding: Point) -> ShapeProblem | None:
+    if not all(math.isfinite(x) and math.isfinite(y) for x, y in shape.points) or not _finite_extras(shape):
         return ShapeProblem.NOT_FINITE
     if not shape.label.strip():
         return ShapeProblem.EMPTY_LABEL
-    confidences = [shape.confidence, *(value.confidence for values in shape.attributes.values() for value in values)]
-    if any(confidence is not None and not 0 <= confidence <= 1 for confidence in confidences):
-        return ShapeProblem.CONFIDENCE_OUT_OF_RANGE
+    if shape.confidence is not None or shape.attributes:
+        values = [value.confidence for group in shape.attributes.values() for value in group]
+        if any(confidence is not None and not 0 <= confidence <= 1 for confidence in (shape.confidence, *values)):
+            return ShapeProblem.CONFIDENCE
     if shape.type is ShapeType.RECTANGLE:
-        (x, y), (width, height) = shape.points
+        width, height = shape.points[1]
         if width < 0 or height < 0:
             return ShapeProblem.NEGATIVE_SIZE
         if width == 0 or height == 0:
             return ShapeProblem.ZERO_SIZE
-        corners = [(x, y), (x + width, y + height)]
-    else:
-        if len(shape.points) < _FEWEST_POINTS[shape.type]:
-            return ShapeProblem.TOO_FEW_POINTS
-        corners = list(shape.points)
-    if normalized and not all(-ROUNDING <= part <= 1 + ROUNDING for corner in corners for part in corner):
-        return ShapeProblem.NORMALIZED_OUT_OF_RANGE
+    elif len(shape.points) < _FEWEST_POINTS[shape.type]:
+        return ShapeProblem.TOO_FEW_POINTS
+    if bounds is not None and not _within(shape, bounds, rounding):
+        return ShapeProblem.FRACTION if bounds == (1, 1) else ShapeProblem.OUTSIDE
     return None
+
+
+def _finite_extras(shape: Shape) -> bool:
+    if shape.confidence is not None and not math.isfinite(shape.confidence):
+        return False
+    if not shape.metadata and not shape.attributes:
+        return True
+    extras: list[Any] = [shape.metadata]
+    for group in shape.attributes.values():
+        for value in group:
+            extras += [value.value, value.confidence, value.metadata]
+    while extras:
+        extra = extras.pop()
+        match extra:
+            case float():
+                if not math.isfinite(extra):
+                    return False
+            case dict():
+                extras.extend(extra.values())
+            case list():
+                extras.extend(extra)
+    return True
+
+
+def _corners(shape: Shape) -> Sequence[Point]:
+    if shape.type is not ShapeType.RECTANGLE:
+        return shape.points
+    (x, y), (width, height) = shape.points
+    return (x, y), (x + width, y + height)
+
+
+def _within(shape: Shape, bounds: Size, rounding: Point) -> bool:
+    across, down = bounds
+    over_x, over_y = rounding
+    return all(-over_x <= x <= across + over_x and -over_y <= y <= down + over_y for x, y in _corners(shape))
+
+
+def _mended(shape: Shape, problem: ShapeProblem, bounds: Size | None) -> Shape | None:
+    """The shape without the problem, or None where nothing is left of it."""
+    if problem is ShapeProblem.CONFIDENCE:
+        return _with_confidences_clipped(shape)
+    if problem is ShapeProblem.NEGATIVE_SIZE:
+        (x, y), (width, height) = shape.points
+        return replace(shape, points=((x + min(width, 0), y + min(height, 0)), (abs(width), abs(height))))
+    assert bounds is not None
+    match shape.type:
+        case ShapeType.RECTANGLE:
+            clipped = _clamped(shape, bounds)
+            return clipped if min(clipped.points[1]) > 0 else None
+        case ShapeType.POLYGON:
+            points = _clip_polygon(shape.points, bounds)
+            return replace(shape, points=points) if len(points) >= 3 else None
+        case ShapeType.LINE:
+            # A line that leaves and comes back follows the border between.
+            return _clamped(shape, bounds)
+        case ShapeType.POINTS:
+            across, down = bounds
+            inside = tuple((x, y) for x, y in shape.points if 0 <= x <= across and 0 <= y <= down)
+            return replace(shape, points=inside) if inside else None
+
+
+def _with_confidences_clipped(shape: Shape) -> Shape:
+    def clipped(confidence: float | None) -> float | None:
+        return None if confidence is None else min(1.0, max(0.0, confidence))
+
+    attributes = {
+        name: tuple(replace(value, confidence=clipped(value.confidence)) for value in group)
+        for name, group in shape.attributes.items()
+    }
+    return replace(shape, confidence=clipped(shape.confidence), attributes=attributes)
+
+
+def _clamped(shape: Shape, bounds: Size) -> Shape:
+    across, down = bounds
+    corners = [(min(max(x, 0.0), across), min(max(y, 0.0), down)) for x, y in _corners(shape)]
+    if shape.type is ShapeType.RECTANGLE:
+        (left, top), (right, bottom) = corners
+        corners = [(left, top), (right - left, bottom - top)]
+    return replace(shape, points=tuple(corners))
+
+
+def _clip_polygon(points: Sequence[Point], bounds: Size) -> tuple[Point, ...]:
+    """The part of a polygon that lies in the picture, border by border (Sutherland and Hodgman)."""
+    across, down = bounds
+    for axis, sign, limit in ((0, 1, 0.0), (0, -1, float(across)), (1, 1, 0.0), (1, -1, float(down))):
+        kept: list[Point] = []
+        for index, point in enumerate(points):
+            before = points[index - 1]
+            inside, was_inside = sign * (point[axis] - limit) >= 0, sign * (before[axis] - limit) >= 0
+            if inside != was_inside:
+                kept.append(_crossing(before, point, axis, limit))
+            if inside:
+                kept.append(point)
+        points = kept
+    return tuple(points)
+
+
+def _crossing(a: Point, b: Point, axis: int, limit: float) -> Point:
+    share = (limit - a[axis]) / (b[axis] - a[axis])
+    other = a[1 - axis] + share * (b[1 - axis] - a[1 - axis])
+    return (limit, other) if axis == 0 else (other, limit)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from metalake_sync.annotations.pictures import AnyPicture
 from metalake_sync.annotations.source import AnnotationIndex, AnnotationSpec, open_index
 from metalake_sync.api.connected import ProgressCallback
 from metalake_sync.api.items import Items
@@ -124,7 +125,7 @@ class Annotations(Items):
             declared_at=os.fspath(source),
             normalized=normalized,
         )
-        with closing(open_index([spec], lambda _: None)) as index:
+        with closing(open_index([spec], AnyPicture())) as index:
             images = [image for image in index.images() if known is None or image in known]
             unmatched = tuple(image for image in index.images() if known is not None and image not in known)
             failed = asyncio.run(self._send(index, images, address, progress))

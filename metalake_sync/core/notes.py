@@ -22,6 +22,7 @@ class NoteCode(enum.StrEnum):
     COLLECTION_LEFT = "collection_left"
     FILE_LEFT_OUT = "file_left_out"
     SHAPE_SKIPPED = "shape_skipped"
+    SHAPE_FIXED = "shape_fixed"
     ANNOTATION_WITHOUT_FILE = "annotation_without_file"
     FILE_WITHOUT_ANNOTATION = "file_without_annotation"
     METADATA_WITHOUT_FILE = "metadata_without_file"

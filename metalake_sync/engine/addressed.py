@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from metalake_sync.annotations.pictures import AnyPicture
 from metalake_sync.annotations.source import AnnotationIndex, AnnotationSpec, open_index
 from metalake_sync.core.addressed import (
     Address,
@@ -21,10 +22,11 @@ from metalake_sync.core.addressed import (
     compare_set,
     entry_left,
 )
-from metalake_sync.core.facts import AnnotationKind, DesiredSet, MediaType
+from metalake_sync.core.facts import DesiredSet, MediaType
 from metalake_sync.core.metadata import MetadataSet, merge_layers, metadata_set
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST
+from metalake_sync.engine.annotation_specs import annotation_spec
 from metalake_sync.engine.desired import table_format
 from metalake_sync.errors import GuardStopped, LakeRefused, ManifestError, ManifestErrors
 from metalake_sync.local.metadata_entries import EntrySource
@@ -67,28 +69,18 @@ def open_addressed(manifest: LoadedManifest) -> AddressedSources:
     mistakes: list[ManifestError] = []
     specs: dict[OperationAt, list[AnnotationSpec]] = {}
     for number, block in enumerate(manifest.model.annotations):
-        spec = AnnotationSpec(
-            operation=block.operation,
-            kind=AnnotationKind(block.kind),
-            sources=(block.source,) if isinstance(block.source, str) else tuple(block.source),
-            base_dir=manifest.base_dir,
-            declared_at=str(manifest.where("annotations", number, "source")),
-            normalized=block.normalized,
-            mode=block.mode,
-            strict=block.strict,
-            labels=block.labels.rename,
-            allowed=frozenset(block.labels.allow) or None,
-        )
+        declared_at = str(manifest.where("annotations", number, "source"))
+        spec = annotation_spec(block, manifest.base_dir, declared_at)
         specs.setdefault((address_of(block), block.operation), []).append(spec)
     for where, group in specs.items():
         try:
-            sources.annotations[where] = open_index(group, lambda _entry: None)
+            sources.annotations[where] = open_index(group, AnyPicture())
         except ManifestErrors as errors:
             mistakes += errors.errors
     for number, described in enumerate(manifest.model.metadata):
-        declared_at = manifest.where("metadata", number, "source")
+        stands_at = manifest.where("metadata", number, "source")
         address = address_of(described)
-        sources.declared_at.setdefault(address, str(declared_at))
+        sources.declared_at.setdefault(address, str(stands_at))
         path = manifest.base_dir / described.source
         try:
             source = read_metadata_file(path, described.source, described.format, table_format(described))

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, assert_never
 
-from metalake_sync.core.facts import AnnotationKind, CollectionKey, CollectionPolicy, DesiredSet, MediaType
+from metalake_sync.core.facts import CollectionKey, CollectionPolicy, DesiredSet, MediaType
 from metalake_sync.core.metadata import MetadataSet, merge_layers, metadata_set
 from metalake_sync.core.shapes import ImageRecord
-from metalake_sync.engine.sources import FileSource, FolderSource, normal_path, scan_source
+from metalake_sync.engine.sources import FileSource, FolderSource, normal_path, walk_files
 from metalake_sync.errors import Location, ManifestError, ManifestErrors
 from metalake_sync.local.file_metadata import MetadataLayer, MetadataRules, MetadataSource, PatternSource
 from metalake_sync.local.metadata_csv import TableFormat
@@ -31,7 +31,6 @@ from metalake_sync.manifest import (
     PatternMetadata,
     ResolvedCollection,
 )
-from metalake_sync.state.names import join_path
 
 if TYPE_CHECKING:
     from metalake_sync.annotations.source import AnnotationIndex
@@ -51,29 +50,22 @@ class DesiredCollection:
     metadata_rules: MetadataRules
     annotations: Mapping[str, AnnotationIndex] = field(default_factory=dict)
     declared_at: str = ""
-    _matched: dict[str, set[str]] = field(default_factory=dict)
-    _entries: dict[tuple[str, str], str] = field(default_factory=dict)
     _unmatched_files: dict[str, int] = field(default_factory=dict)
 
-    def annotation_sets(self, name: str, relative_path: str) -> dict[str, DesiredSet]:
-        """The sets that the sources have for a file, by operation: by its name in the collection, else by its path."""
+    def annotation_sets(self, name: str) -> dict[str, DesiredSet]:
+        """The sets that the sources have for a file, by operation. `name`: its name in the collection."""
         found: dict[str, DesiredSet] = {}
         for operation, index in self.annotations.items():
-            images = index.images()
-            entry = name if name in images else relative_path
-            image = images.get(entry)
+            image = index.images().get(name)
             if image is None:
                 self._unmatched_files[operation] = self._unmatched_files.get(operation, 0) + 1
                 continue
-            self._matched.setdefault(operation, set()).add(entry)
-            if entry != name:
-                self._entries[operation, name] = entry
             found[operation] = DesiredSet(operation, index.kind, image.digest, image.shape_count)
         return found
 
     def record(self, operation: str, name: str) -> ImageRecord:
         """Read a file's shapes back from their source. The march has met the file before."""
-        return self.annotations[operation].record(self._entries.get((operation, name), name))
+        return self.annotations[operation].record(name)
 
     def covers(self, path: str) -> bool:
         """Whether a path of the manifest's folder lies in one of the sources, whatever their patterns say."""
@@ -81,21 +73,11 @@ class DesiredCollection:
         inside = any(not folder or path.startswith(folder + "/") for folder in folders)
         return inside or any(source.path == path for source in self.files)
 
-    def recorded_shapes(self, operation: str, name: str, path: str, digest: str) -> ImageRecord | None:
-        """The shapes behind a recorded digest, if the source still has them; the march need not have met the file.
-
-        `path`: from the manifest's folder. An entry names its file by name, or by a path from some source's folder.
-        """
+    def recorded_shapes(self, operation: str, name: str, digest: str) -> ImageRecord | None:
+        """The shapes behind a recorded digest, if the source still has them."""
         index = self.annotations.get(operation)
-        if index is None:
-            return None
-        images = index.images()
-        parts = path.split("/")
-        for entry in (name, *("/".join(parts[start:]) for start in range(len(parts)))):
-            image = images.get(entry)
-            if image is not None and image.digest == digest:
-                return index.record(entry)
-        return None
+        image = index.images().get(name) if index is not None else None
+        return index.record(name) if index is not None and image is not None and image.digest == digest else None
 
     def metadata_layers(self, path: str) -> list[MetadataLayer] | None:
         """Where a file's metadata comes from, from wide to narrow (see `explain_layers`).
@@ -108,12 +90,10 @@ class DesiredCollection:
         return None
 
     def entries_without_file(self) -> Iterator[tuple[str, list[str]]]:
-        """Operation and the entries that met no file. Call it after the march."""
+        """Operation and the entries that met no file."""
         for operation, index in self.annotations.items():
-            matched = self._matched.get(operation, set())
-            missing = [entry for entry in index.images() if entry not in matched]
-            if missing:
-                yield operation, missing
+            if index.without_file:
+                yield operation, index.without_file
 
     def files_without_entry(self) -> Iterator[tuple[str, int]]:
         """Operation and the number of files that its sources say nothing of. Call it after the march."""
@@ -250,29 +230,20 @@ class _Opening:
         if not self.collection.annotations:
             return {}
         # Readers of annotations are imported by who has some.
+        from metalake_sync.annotations.pictures import LocalPictures
         from metalake_sync.annotations.source import AnnotationSpec, open_index
+        from metalake_sync.engine.annotation_specs import annotation_spec
 
         by_operation: dict[str, list[AnnotationSpec]] = {}
         for number, annotation in enumerate(self.collection.annotations):
-            source = annotation.source
-            spec = AnnotationSpec(
-                operation=annotation.operation,
-                kind=AnnotationKind(annotation.kind),
-                sources=(source,) if isinstance(source, str) else tuple(source),
-                base_dir=self.manifest.base_dir,
-                declared_at=str(self.where("annotations", number, "source")),
-                normalized=annotation.normalized,
-                mode=annotation.mode,
-                strict=annotation.strict,
-                labels=annotation.labels.rename,
-                allowed=frozenset(annotation.labels.allow) or None,
-            )
+            declared_at = str(self.where("annotations", number, "source"))
+            spec = annotation_spec(annotation, self.manifest.base_dir, declared_at)
             by_operation.setdefault(annotation.operation, []).append(spec)
-        finder = PictureFinder(folders, files)
+        pictures = LocalPictures(walk_files([*folders, *files]))
         indexes: dict[str, AnnotationIndex] = {}
         for operation, specs in by_operation.items():
             try:
-                indexes[operation] = open_index(specs, finder.find)
+                indexes[operation] = open_index(specs, pictures)
             except ManifestErrors as errors:
                 self.mistakes += errors.errors
         return indexes
@@ -286,29 +257,3 @@ class _Opening:
 def table_format(entry: MetadataSourceFile) -> TableFormat:
     """How the manifest says that a table is written."""
     return TableFormat(entry.file_column, entry.types, entry.delimiter, entry.tags_separator)
-
-
-class PictureFinder:
-    """Finds the picture that an annotation entry names, by its path from a source or by its name alone."""
-
-    def __init__(self, folders: tuple[FolderSource, ...], files: tuple[FileSource, ...]) -> None:
-        self._folders = folders
-        self._files = files
-        self._by_name: dict[str, str] | None = None
-
-    def find(self, entry: str) -> str | None:
-        """The path of the picture, or None."""
-        if self._by_name is None:
-            self._by_name = dict(self._walk())
-        return self._by_name.get(entry)
-
-    def _walk(self) -> Iterator[tuple[str, str]]:
-        for source in self._folders:
-            for folder in scan_source(source):
-                for file in folder.files:
-                    relative = join_path(folder.relative_dir, file.filename)
-                    path = os.path.join(source.root, relative)
-                    yield relative, path
-                    yield lake_name(relative, source.naming), path
-        for single in self._files:
-            yield os.path.basename(single.root), single.root

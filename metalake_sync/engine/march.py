@@ -154,7 +154,7 @@ class CollectionMarch:
             if self._overlapping and self._path_of_name.get(name) == path:
                 continue
             metadata = source.metadata.of(name, relative)
-            sets = self._desired.annotation_sets(name, relative) if self._annotated else {}
+            sets = self._desired.annotation_sets(name) if self._annotated else {}
             row = rows.pop(filename, None)
             as_recorded = row is not None and self._as_recorded(row, name, file, metadata, sets)
             if self._overlapping or not as_recorded:

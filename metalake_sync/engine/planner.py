@@ -29,6 +29,7 @@ from metalake_sync.engine.judge import Judge
 from metalake_sync.engine.lake_view import LakeView, view_lake
 from metalake_sync.engine.loose_ends import loose_ends
 from metalake_sync.engine.march import CollectionMarch
+from metalake_sync.engine.new_labels import new_labels
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.engine.refresh import FullLook, FullRefresh, Marker
 from metalake_sync.engine.set_check import shapes_of_others
@@ -106,6 +107,8 @@ class Planner:
                 elsewhere = AddressedPlanner(addressed, self.state, self.lake, self.client, self.options.parallelism)
                 addressed_plans = tuple(elsewhere.plan())
                 self._notes += elsewhere.notes
+            if self.client is not None:
+                self._notes += new_labels(self.client, plans, desired)
         except BaseException:
             addressed.close()
             for opened in desired.values():

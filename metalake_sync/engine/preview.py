@@ -16,11 +16,9 @@ from metalake_sync.annotations.drawing import PictureUnreadable, draw_record, la
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.planner import open_collections
-from metalake_sync.engine.sources import FileSource, FolderSource, scan_source
+from metalake_sync.engine.sources import walk_files
 from metalake_sync.errors import UsageError
-from metalake_sync.local.naming import lake_name
 from metalake_sync.manifest import LoadedManifest
-from metalake_sync.state.names import join_path
 
 PAGE = "index.html"
 
@@ -88,24 +86,14 @@ def draw_preview(manifest: LoadedManifest, wish: PreviewWish) -> Preview:
 def _choose(collection: DesiredCollection, wish: PreviewWish) -> Iterator[_Chosen]:
     operations = [one for one in collection.annotations if not wish.operations or one in wish.operations]
     by_operation: dict[str, list[tuple[str, str]]] = {operation: [] for operation in operations}
-    for name, relative, path in _pictures(collection) if operations else ():
-        for operation, wanted in collection.annotation_sets(name, relative).items():
+    for name, _, path in walk_files([*collection.folders, *collection.files]) if operations else ():
+        for operation, wanted in collection.annotation_sets(name).items():
             asked_for = name in wish.images if wish.images else wanted.shape_count > 0
             if operation in by_operation and asked_for:
                 by_operation[operation].append((name, path))
     for operation, found in by_operation.items():
         for name, path in found if wish.images else _spread(sorted(found), wish.sample):
             yield _Chosen(collection, operation, name, path)
-
-
-def _pictures(collection: DesiredCollection) -> Iterator[tuple[str, str, str]]:
-    """Every file of a collection: its name there, its path from the source's folder, and the path that opens it."""
-    sources: list[FolderSource | FileSource] = [*collection.folders, *collection.files]
-    for source in sources:
-        for folder in scan_source(source):
-            for file in folder.files:
-                relative = join_path(folder.relative_dir, file.filename)
-                yield lake_name(relative, source.naming), relative, join_path(source.folder, relative)
 
 
 def _spread(found: Sequence[tuple[str, str]], sample: int) -> Sequence[tuple[str, str]]:

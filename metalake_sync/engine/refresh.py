@@ -203,7 +203,7 @@ class FullRefresh:
         """The shapes that were sent, if the manifest's source still has them."""
         if self.desired is None:
             return None
-        return self.desired.recorded_shapes(known.operation, file.name, file.path, known.digest)
+        return self.desired.recorded_shapes(known.operation, file.name, known.digest)
 
     def _join_sets(self) -> None:
         """Put sets beside what details told. Whoever decides takes a set that is not named for one that is not there,

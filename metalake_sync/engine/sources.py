@@ -8,11 +8,12 @@ Paths stand as the state keeps them: from the manifest's folder, with `/`, '' fo
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from metalake_sync.local.file_metadata import FolderMetadata
+from metalake_sync.local.naming import lake_name
 from metalake_sync.local.rules import ScanRules
 from metalake_sync.local.scan import ScannedFile, ScanProblem, scan_file, scan_folder
 from metalake_sync.state.names import join_path, split_path
@@ -90,3 +91,13 @@ def scan_source(source: FolderSource | FileSource) -> Iterator[ScannedFolder]:
     for listing in scan_folder(source.root, source.rules):
         path = join_path(source.path, listing.relative_dir) if listing.relative_dir else source.path
         yield ScannedFolder(path, listing.relative_dir, listing.files, listing.problems)
+
+
+def walk_files(sources: Iterable[FolderSource | FileSource]) -> Iterator[tuple[str, str, str]]:
+    """Every file of some sources: its name in the collection, its path from the source's folder, and the path that
+    opens it."""
+    for source in sources:
+        for folder in scan_source(source):
+            for file in folder.files:
+                relative = join_path(folder.relative_dir, file.filename)
+                yield lake_name(relative, source.naming), relative, os.path.join(source.folder, relative)

@@ -92,6 +92,32 @@ class Labels(Model):
     allow: list[Text] = Field(default=[], description="The only labels that are sent; none allows all.")
 
 
+class InvalidShapes(Model):
+    """What becomes of shapes that can't be sent as they are. fix: mended; skip: left out and named; fail: an error."""
+
+    default: Literal["fix", "skip", "fail"] = Field(
+        "skip", description="What holds for every problem below that is not named; what can't be mended is skipped."
+    )
+    outside: Literal["fix", "skip", "fail"] | None = Field(
+        None, description="It reaches out of the picture by more than a pixel. fix: clipped."
+    )
+    fraction: Literal["fix", "skip", "fail"] | None = Field(
+        None, description="A normalized coordinate outside 0 to 1. fix: clipped."
+    )
+    negative_size: Literal["fix", "skip", "fail"] | None = Field(
+        None, description="A box of negative width or height. fix: its corners are swapped."
+    )
+    confidence: Literal["fix", "skip", "fail"] | None = Field(
+        None, description="A confidence outside 0 to 1. fix: clipped."
+    )
+    zero_size: Literal["skip", "fail"] | None = Field(None, description="A box without width or height.")
+    too_few_points: Literal["skip", "fail"] | None = Field(
+        None, description="A polygon under three points, a line under two, points without one."
+    )
+    not_finite: Literal["skip", "fail"] | None = Field(None, description="A number that is NaN or infinite.")
+    empty_label: Literal["skip", "fail"] | None = Field(None, description="A label without a letter.")
+
+
 class Annotation(Model):
     """One source of annotations for the images of a collection."""
 
@@ -100,7 +126,9 @@ class Annotation(Model):
     source: Annotated[Annotated[PathText, Tag(TEXT)] | Annotated[list[PathText], SOME, Tag(OTHER)], text_or_list()] = (
         Field(description="A file, a folder or a glob, from the manifest's folder or absolute; or a list of them.")
     )
-    format: Literal["metalake"] | None = Field(None, description="The format of the source; guessed if left out.")
+    format: Literal["metalake", "coco", "yolo", "voc"] | None = Field(
+        None, description="The format of the source; guessed if left out."
+    )
     normalized: bool | Literal["convert"] = Field(
         False,
         description="Whether the source's numbers are fractions. true: sent as such. convert: turned to pixels here.",
@@ -111,6 +139,7 @@ class Annotation(Model):
     )
     strict: bool = Field(False, description="Entries without a file, and files without an entry, are errors.")
     labels: Labels = Field(default=Labels(), description="Rename or restrict labels.")
+    invalid: InvalidShapes = Field(default=InvalidShapes(), description="What becomes of invalid shapes.")
 
     @field_validator("source")
     @classmethod

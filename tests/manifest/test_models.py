@@ -87,8 +87,8 @@ def test_a_command_is_split_as_a_shell_would(desk: Desk) -> None:
         ("annotations: [{operation: o, kind: human, source: ['']}]", "entry 1 of 'source' is empty."),
         ("annotations: [{operation: o, kind: human, source: 7}]", "'source' is neither a text nor a list."),
         (
-            "annotations: [{operation: o, kind: human, source: s, format: coco}]",
-            "'format' is 'coco'. It takes metalake.",
+            "annotations: [{operation: o, kind: human, source: s, format: labelme}]",
+            "'format' is 'labelme'. It takes metalake, coco, yolo or voc.",
         ),
         (
             "annotations: [{operation: o, kind: human, source: s, normalized: convrt}]",

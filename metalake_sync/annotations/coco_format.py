@@ -1,0 +1,241 @@
+"""COCO: detection, segmentation and keypoints, as canonical records.
+
+Owns: the join of its three lists, which may stand in any order and be of any size: images and annotations go to a
+temporary SQLite file and come back image by image. Must not: check shapes.
+
+One annotation becomes one polygon for each part of its segmentation (`part: "1/2"` in the metadata where there are
+several), else its box; and points for its keypoints. Source: cocodataset.org, "Data format".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile, number, point_pairs
+from metalake_sync.annotations.json_stream import members
+from metalake_sync.annotations.metalake_format import read_attributes
+from metalake_sync.annotations.rle import BrokenMask, outlines_of
+from metalake_sync.core.shapes import AttributeValue, ImageRecord, Point, Shape, ShapeType
+from metalake_sync.errors import ManifestError
+
+_KNOWN_KEYS = frozenset(
+    {
+        "id",
+        "image_id",
+        "category_id",
+        "area",
+        "bbox",
+        "segmentation",
+        "keypoints",
+        "num_keypoints",
+        "score",
+        "iscrowd",
+        "attributes",
+        "metadata",
+    }
+)
+_BATCH = 10_000
+
+_TABLES = """
+CREATE TABLE image (id PRIMARY KEY, position INTEGER NOT NULL, name TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE annotation (image, position INTEGER NOT NULL, body TEXT NOT NULL);
+"""
+
+
+def read_coco(source: SourceFile, normalized: bool, notes: ReadNotes) -> Iterator[Entry]:
+    """Read a file, one entry for each of its images. Raises ManifestError that names the annotation or image."""
+    # The empty name is a temporary file that SQLite deletes; its memory is SQLite's page cache.
+    with contextlib.closing(sqlite3.connect("", isolation_level=None)) as spool:
+        spool.executescript(_TABLES)
+        spool.execute("BEGIN")
+        categories = _spool(source, spool)
+        spool.execute("CREATE INDEX annotation_image ON annotation (image, position)")
+        orphans = spool.execute("SELECT count(*) FROM annotation WHERE image NOT IN (SELECT id FROM image)").fetchone()
+        if orphans[0]:
+            notes.count("annotations are of an image that the file does not list; they are left out", orphans[0])
+        reader = _Annotations(source, categories, notes)
+        images = spool.cursor().execute("SELECT id, position, name FROM image ORDER BY position")
+        for image_id, position, name in images:
+            rows = spool.execute("SELECT position, body FROM annotation WHERE image = ? ORDER BY position", (image_id,))
+            shapes = [shape for at, body in rows for shape in reader.shapes(json.loads(body), at)]
+            yield Entry(ImageRecord(_unpacked(name), tuple(shapes), normalized), f"images[{position}]")
+
+
+def _spool(source: SourceFile, spool: sqlite3.Connection) -> dict[int | str, dict[str, Any]]:
+    """Write images and annotations away. Returns the categories by their ids."""
+    categories: dict[int | str, dict[str, Any]] = {}
+    annotations: list[tuple[int | str, int, str]] = []
+    seen: set[str] = set()
+    for key, position, value in members(source.path, source.shown_as, {"images", "annotations", "categories"}):
+        seen.add(key)
+        if position is None:
+            continue
+        where = f"{source.shown_as}: {key}[{position}]"
+        if not isinstance(value, dict):
+            raise ManifestError("it is no object", where=where, remedy="See the format's documentation.")
+        match key:
+            case "annotations":
+                annotations.append((_id(value, "image_id", where), position, json.dumps(value)))
+                if len(annotations) == _BATCH:
+                    spool.executemany("INSERT INTO annotation VALUES (?, ?, ?)", annotations)
+                    annotations.clear()
+            case "images":
+                name = value.get("file_name")
+                if not isinstance(name, str) or not name:
+                    raise ManifestError("the image has no 'file_name'", where=where, remedy="Give it one.")
+                image_id = _id(value, "id", where)
+                try:
+                    # As JSON, because a name may hold what SQLite's texts can't.
+                    spool.execute("INSERT INTO image VALUES (?, ?, ?)", (image_id, position, json.dumps(name)))
+                except sqlite3.IntegrityError:
+                    raise ManifestError(
+                        f"two images have the id {image_id!r}", where=where, remedy="Give each an id of its own."
+                    ) from None
+            case _:
+                if not isinstance(value.get("name"), str):
+                    raise ManifestError("the category has no 'name'", where=where, remedy="Give it one.")
+                categories[_id(value, "id", where)] = value
+    spool.executemany("INSERT INTO annotation VALUES (?, ?, ?)", annotations)
+    if "images" not in seen:
+        raise ManifestError(
+            "it is no COCO file",
+            where=source.shown_as,
+            remedy='It should read {"images": [], "annotations": [], "categories": []}.',
+        )
+    return categories
+
+
+def _id(value: dict[str, Any], key: str, where: str) -> int | str:
+    found = value.get(key)
+    if isinstance(found, bool) or not isinstance(found, int | str) or (isinstance(found, int) and abs(found) >> 62):
+        raise ManifestError(f"'{key}' is neither a whole number nor a text", where=where, remedy=f"Give it '{key}'.")
+    # Texts are told from numbers, and surrogates kept out of SQLite.
+    return found if isinstance(found, int) else json.dumps(found)
+
+
+def _unpacked(name: str) -> str:
+    text: str = json.loads(name)
+    return text
+
+
+class _Annotations:
+    """Annotations as shapes."""
+
+    def __init__(self, source: SourceFile, categories: dict[int | str, dict[str, Any]], notes: ReadNotes) -> None:
+        self._source = source
+        self._categories = categories
+        self._notes = notes
+
+    def shapes(self, annotation: dict[str, Any], position: int) -> Iterator[Shape]:
+        """The shapes of one annotation, none where nothing is drawn."""
+        where = f"{self._source.shown_as}: annotations[{position}]"
+        category = self._categories.get(_id(annotation, "category_id", where))
+        if category is None:
+            raise ManifestError(
+                f"category {annotation['category_id']!r} stands in no 'categories'",
+                where=where,
+                remedy="Add the category, or correct 'category_id'.",
+            )
+        label = category["name"]
+        score = annotation.get("score")
+        confidence = None if score is None else number(score, f"{where}.score")
+        metadata, attributes = self._extras(annotation, where)
+        polygons = self._polygons(annotation.get("segmentation"), where)
+        drawn = False
+        for part, points in enumerate(polygons, start=1):
+            numbered = {**metadata, "part": f"{part}/{len(polygons)}"} if len(polygons) > 1 else metadata
+            yield Shape(ShapeType.POLYGON, points, label, confidence, numbered, attributes)
+            drawn = True
+        box = annotation.get("bbox")
+        if not polygons and box not in (None, []):
+            if not isinstance(box, list) or len(box) != 4:
+                raise ManifestError(
+                    "a box has four numbers", where=f"{where}.bbox", remedy="Write [x, y, width, height]."
+                )
+            x, y, width, height = (number(part, f"{where}.bbox") for part in box)
+            yield Shape(ShapeType.RECTANGLE, ((x, y), (width, height)), label, confidence, metadata, attributes)
+            drawn = True
+        keypoints = self._keypoints(annotation.get("keypoints"), category, f"{where}.keypoints")
+        if keypoints is not None:
+            points, about = keypoints
+            yield Shape(ShapeType.POINTS, points, label, confidence, {**metadata, **about}, attributes)
+            drawn = True
+        if not drawn:
+            self._notes.count("annotations have neither box nor mask nor keypoints; they are left out")
+
+    def _extras(
+        self, annotation: dict[str, Any], where: str
+    ) -> tuple[dict[str, Any], dict[str, tuple[AttributeValue, ...]]]:
+        """Keys that COCO does not know become metadata. `attributes` are CVAT's (name: value, metadata too), or ours
+        (name: list of values)."""
+        metadata = {key: value for key, value in annotation.items() if key not in _KNOWN_KEYS}
+        if annotation.get("iscrowd"):
+            metadata["iscrowd"] = annotation["iscrowd"]
+        own = annotation.get("metadata")
+        if isinstance(own, dict):
+            metadata.update(own)
+        elif own is not None:
+            metadata["metadata"] = own
+        attributes = annotation.get("attributes")
+        ours: dict[str, tuple[AttributeValue, ...]] = {}
+        if isinstance(attributes, dict):
+            for name, value in attributes.items():
+                if isinstance(value, list) and value and all(isinstance(one, dict) and "value" in one for one in value):
+                    ours.update(read_attributes({name: value}, f"{where}.attributes"))
+                else:
+                    metadata[name] = value
+        elif attributes not in (None, []):
+            metadata["attributes"] = attributes
+        return metadata, ours
+
+    def _polygons(self, segmentation: Any, where: str) -> tuple[tuple[Point, ...], ...]:
+        if isinstance(segmentation, dict):
+            try:
+                found = outlines_of(segmentation)
+            except BrokenMask as why:
+                self._notes.count(f"masks (RLE) are refused, because of the first {why} ({where}); boxes are taken")
+                return ()
+            if found.holes:
+                self._notes.count("holes of masks (RLE) are filled: a polygon has none", found.holes)
+            return found.outlines
+        if segmentation in (None, []):
+            return ()
+        if not isinstance(segmentation, list):
+            raise ManifestError("'segmentation' is neither a list nor a mask", where=where, remedy="Write [[x, y, …]].")
+        if not isinstance(segmentation[0], list):
+            segmentation = [segmentation]
+        polygons = []
+        for index, flat in enumerate(segmentation):
+            place = f"{where}.segmentation[{index}]"
+            if not isinstance(flat, list) or len(flat) % 2:
+                raise ManifestError("a polygon is x, y, x, y, …", where=place, remedy="Write an even count of numbers.")
+            polygons.append(point_pairs([number(part, place) for part in flat]))
+        return tuple(polygons)
+
+    @staticmethod
+    def _keypoints(
+        keypoints: Any, category: dict[str, Any], where: str
+    ) -> tuple[tuple[Point, ...], dict[str, Any]] | None:
+        """The points that are labelled, and what they are called; their visibility only where one is hidden."""
+        if keypoints in (None, []):
+            return None
+        if not isinstance(keypoints, list) or len(keypoints) % 3:
+            raise ManifestError(
+                "keypoints are x, y, visibility, …", where=where, remedy="Write three numbers for each point."
+            )
+        numbers = [number(part, where) for part in keypoints]
+        triples = list(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True))
+        labelled = [index for index, (_, _, visibility) in enumerate(triples) if visibility > 0]
+        if not labelled:
+            return None
+        about: dict[str, Any] = {}
+        names = category.get("keypoints")
+        if isinstance(names, list) and len(names) == len(triples):
+            about["keypoints"] = [names[index] for index in labelled]
+        if any(triples[index][2] != 2 for index in labelled):
+            about["visibility"] = [triples[index][2] for index in labelled]
+        return tuple((triples[index][0], triples[index][1]) for index in labelled), about

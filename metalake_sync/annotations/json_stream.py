@@ -1,0 +1,155 @@
+"""JSON documents of any size, read element by element.
+
+Owns: one pass over a document whose top is an object. Lists under the keys that are asked for come element by element;
+every other value comes whole. What stands in memory is a window of the text and one element. Must not: know what the
+elements mean.
+
+A streaming parser such as ijson follows one key per pass, and tells a mistake without its line; here each element goes
+through the standard library's decoder, which is as fast, and the document is read once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from metalake_sync.errors import Location, ManifestError
+
+WINDOW_CHARS = 1 << 20
+ELEMENT_LIMIT_CHARS = 256 << 20
+"""An element that is longer is a mistake: most likely a quote that is never closed."""
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+_LONGEST_TOKEN = 16
+"""A token that the window's end cuts, such as `tru` or `\\ud83d\\ude`, is complained of that near to it."""
+
+
+def members(path: Path, shown_as: str, streamed: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
+    """Key, position and element for each element of the lists under `streamed`; key, None and value for all else.
+
+    Not-a-number and infinite numbers come as floats. Raises ManifestError with line and column.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            yield from _Text(file, shown_as).members(streamed)
+    except UnicodeDecodeError:
+        raise ManifestError("it is no UTF-8", where=shown_as, remedy="Save it as UTF-8.") from None
+    except OSError as error:
+        raise ManifestError(
+            f"it can't be read ({error.strerror})", where=shown_as, remedy="Create it, or correct the path."
+        ) from None
+
+
+class _Text:
+    """The window: `_position` is where reading goes on; what lies before it is dropped when more is read."""
+
+    def __init__(self, file: IO[str], shown_as: str) -> None:
+        self._file = file
+        self._shown_as = shown_as
+        self._decode = json.JSONDecoder().raw_decode
+        self._window = ""
+        self._position = 0
+        self._at_end = False
+        self._lines_before = 0
+        self._chars_before = 0  # in the line that the window begins in
+
+    def members(self, streamed: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
+        first = self._look()
+        if first not in ("{", "["):
+            raise self._broken("it is no JSON document" if first else "it is empty")
+        if first == "[":
+            raise ManifestError(
+                "its top is a list",
+                where=self._shown_as,
+                remedy="It should be an object; a COCO list of results names no files: put it in a COCO file.",
+            )
+        self._take("{")
+        if self._look() != "}":
+            while True:
+                if self._look() != '"':
+                    raise self._broken("expecting a key in double quotes")
+                key = self._value()
+                self._take(":")
+                if key in streamed and self._look() == "[":
+                    for number, element in enumerate(self._elements()):
+                        yield key, number, element
+                else:
+                    yield key, None, self._value()
+                if self._look() != ",":
+                    break
+                self._take(",")
+        self._take("}")
+        if self._look():
+            raise self._broken("text after the document's end")
+
+    def _elements(self) -> Iterator[Any]:
+        self._take("[")
+        if self._look() != "]":
+            while True:
+                yield self._value()
+                if self._look() != ",":
+                    break
+                self._take(",")
+        self._take("]")
+
+    def _look(self) -> str:
+        """The next character that is no blank; nothing at the end."""
+        while True:
+            found = _SPACE.match(self._window, self._position)
+            assert found is not None
+            self._position = found.end()
+            if self._position < len(self._window):
+                return self._window[self._position]
+            if self._at_end:
+                return ""
+            self._read_more()
+
+    def _take(self, char: str) -> None:
+        if self._look() != char:
+            raise self._broken(f"expecting '{char}'")
+        self._position += 1
+
+    def _value(self) -> Any:
+        self._look()
+        while True:
+            try:
+                value, end = self._decode(self._window, self._position)
+            except json.JSONDecodeError as error:
+                cut = error.msg.startswith("Unterminated") or error.pos >= len(self._window) - _LONGEST_TOKEN
+                if self._at_end or not cut:
+                    raise self._broken(error.msg, error.pos) from None
+            except RecursionError:
+                raise self._broken("it is nested too deeply") from None
+            except ValueError:
+                raise self._broken("a number has too many digits") from None
+            else:
+                # A number at the very end of the window may go on behind it.
+                if end < len(self._window) or self._at_end:
+                    self._position = end
+                    return value
+            self._read_more()
+
+    def _read_more(self) -> None:
+        """Drop what was read. A long element doubles the window each time, so that it is not parsed too often."""
+        done = self._window[: self._position]
+        lines = done.count("\n")
+        self._lines_before += lines
+        self._chars_before = len(done) - done.rfind("\n") - 1 if lines else self._chars_before + len(done)
+        rest = self._window[self._position :]
+        if len(rest) > ELEMENT_LIMIT_CHARS:
+            self._window, self._position = rest, 0
+            raise self._broken("an element is longer than 256 million characters; is a quote not closed?")
+        more = self._file.read(max(WINDOW_CHARS, len(rest)))
+        self._window, self._position, self._at_end = rest + more, 0, not more
+
+    def _broken(self, what: str, position: int | None = None) -> ManifestError:
+        end = self._position if position is None else position
+        text = self._window[:end]
+        lines = text.count("\n")
+        column = len(text) - text.rfind("\n") if lines else self._chars_before + len(text) + 1
+        place = Location(self._shown_as, self._lines_before + lines + 1, column)
+        return ManifestError(f"broken JSON ({what})", where=place, remedy="Correct it there.")

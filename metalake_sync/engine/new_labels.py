@@ -1,0 +1,39 @@
+"""Labels that the lake does not have yet: a typo makes a new class, so that a plan says so.
+
+Owns: one question to the lake for each run, and only where sets with shapes are to be sent.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+
+from metalake_sync.core.actions import Annotate
+from metalake_sync.core.facts import CollectionKey
+from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.engine.desired import DesiredCollection
+from metalake_sync.remote.client import LakeClient
+
+
+def new_labels(
+    client: LakeClient, plans: Sequence[CollectionPlan], desired: Mapping[CollectionKey, DesiredCollection]
+) -> Iterator[Note]:
+    """A note for each label that applying the plans would make, with the nearest one that the lake has."""
+    used: dict[str, str] = {}
+    for plan in plans:
+        operations = {
+            action.annotations.operation
+            for action in plan.annotations
+            if isinstance(action, Annotate) and action.annotations.shape_count
+        }
+        for operation in sorted(operations):
+            for label in desired[plan.key].annotations[operation].labels():
+                used.setdefault(label, operation)
+    if not used:
+        return
+    known = {listed.label_text for listed in client.list_labels()}
+    for label in sorted(used.keys() - known):
+        near = difflib.get_close_matches(label, known, n=1)
+        meant = f"; did you mean '{near[0]}'?" if near else ""
+        yield Note(NoteCode.NEW_LABEL, f"label '{label}' is new in the lake{meant}", used[label])
