@@ -25,7 +25,7 @@ def planned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int, li
         self._connection.set_trace_callback(statements.append)
 
     monkeypatch.setattr(StateStore, "__init__", watched)
-    manifest = load_manifest(str(folder / "manifest.yaml"), variables={}, environment={}, stdin=None)  # type: ignore[arg-type]
+    manifest = load_manifest(str(folder / "manifest.yaml"), variables={}, environment={}, stdin=None)
     with Session(manifest, RunOptions(refresh="none"), lambda _event: None).plan() as run:
         summary = run.plan.summary()
     return summary.unchanged, summary.upload, statements
