@@ -62,8 +62,10 @@ def check_values(values: Mapping[str, Any], place: Place) -> None:
                 f"'{name}' is null", where=place, remedy="The lake removes no field: give a value, or take it out."
             )
     tags = values.get(TAGS, [])
-    if not isinstance(tags, list) or not all(isinstance(tag, str) and tag.strip() for tag in tags):
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise ManifestError(f"'{TAGS}' is no list of texts", where=place, remedy='Write "Tags": ["night", "rain"].')
+    if not all(tag.strip() for tag in tags):
+        raise ManifestError(f"a tag in '{TAGS}' is empty", where=place, remedy="Name it, or take it out.")
 
 
 def named_entry(entry: object, place: Place) -> tuple[str, Any]:

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from metalake_sync import MetaLake
 from metalake_sync.lake import EmbeddedLake
 from metalake_sync.lake.storage.address import BucketAddress
 from tests.conformance.driver import Driver
+from tests.conformance.our_driver import OurClient, OurDriver
 from tests.conformance.vendor import VendorClient, VendorMissing, VendorProcess, find_python
 from tests.conformance.vendor_driver import VendorDriver
 from tests.lake.store_servers import StoreServer
@@ -55,7 +57,17 @@ def vendor(lake: EmbeddedLake, vendor_process: VendorProcess, tmp_path: Path) ->
     return VendorClient(vendor_process, lake.url, API_KEY, SECRET, folder)
 
 
-DRIVERS: dict[str, tuple[str, Callable[[Any], Driver]]] = {"vendor": ("vendor", VendorDriver)}
+@pytest.fixture
+def ours(lake: EmbeddedLake, tmp_path: Path) -> Iterator[OurClient]:
+    """Our own client, connected to a new, empty lake."""
+    with MetaLake(lake.url, API_KEY, SECRET) as client:
+        yield OurClient(client, tmp_path / "ours")
+
+
+DRIVERS: dict[str, tuple[str, Callable[[Any], Driver]]] = {
+    "vendor": ("vendor", VendorDriver),
+    "ours": ("ours", OurDriver),
+}
 """Each client that the suite is run with: the fixture that is connected to the lake, and what makes a driver of it."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 Kind = Literal["image", "video", "other"]
 Way = Literal["collection", "unique_name", "storage_path", "job"]
@@ -85,6 +85,9 @@ class Downloaded:
 
 class Driver(Protocol):
     """One client, connected to one lake."""
+
+    unites_tags: ClassVar[bool]
+    """Whether a file that is uploaded gets its own Tags beside those of the whole upload, or in place of them."""
 
     def upload(self, path: Path, collection: str, kind: Kind, options: UploadOptions) -> Uploaded:
         """2.1, 2.18: a folder or a single file; returns when the job is done (2.12)."""

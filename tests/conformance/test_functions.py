@@ -101,8 +101,9 @@ def test_2_1_a_folder_with_metadata_for_all_for_each_and_with_annotations(
         file_metadata=metadata_file(tmp_path, {"crow.png": {"Camera Id": "CAM_2", "Tags": ["night", "#x"]}}),
         annotations=AnnotationSource(annotation_file(tmp_path, shapes), "people"),
     )
+    tags = ["#retail", "night", "#x"] if driver.unites_tags else ["night", "#x"]
     crow = driver.item_details("birds_crow.png", ["Captured Location", "Camera Id", "Tags", "fileSize", "resolution"])
-    assert (crow["Captured Location"], crow["Camera Id"], crow["Tags"]) == ("Winnipeg", "CAM_2", ["night", "#x"])
+    assert (crow["Captured Location"], crow["Camera Id"], crow["Tags"]) == ("Winnipeg", "CAM_2", tags)
     assert (crow["fileSize"], crow["resolution"]) == (len(PICTURES["crow.png"]), {"width": 40, "height": 20})
     assert driver.item_details("birds_jay.png", ["Tags"])["Tags"] == ["#retail"]
     found = download(driver, done.collection_id)
@@ -248,7 +249,7 @@ def test_2_14_to_2_17_metadata_of_files_in_each_way(
 def test_2_14_wrong_tags_are_refused_before_anything_is_written(driver: Driver, pictures: Path, tmp_path: Path) -> None:
     upload(driver, pictures)
     source = metadata_file(tmp_path, {"jay.png": {"x": 1}, "crow.png": {"Tags": [""]}})
-    with pytest.raises(DriverRefused, match="Invalid tag"):
+    with pytest.raises(DriverRefused, match="a tag in 'Tags' is empty|Invalid tag"):
         driver.write_metadata(Address("collection", "birds"), source)
     assert "x" not in driver.item_details("birds_jay.png", ["x"])
 

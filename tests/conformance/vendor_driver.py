@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from tests.conformance.driver import (
     Address,
@@ -35,6 +35,8 @@ _ANNOTATIONS = {
 
 
 class VendorDriver:
+    unites_tags: ClassVar[bool] = False
+
     def __init__(self, client: VendorClient) -> None:
         self._client = client
         self._folders = 0

@@ -61,6 +61,7 @@ def test_entries_that_met_no_file_are_told() -> None:
         ('{"files": [{"file": "a", "metadata": 1}]}', r"files\[0\]: 'metadata' is no object"),
         ('{"files": [{"file": "a", "metadata": {"x": null}}]}', r"files\[0\]: 'x' is null"),
         ('{"files": [{"file": "a", "metadata": {"Tags": "x"}}]}', r"files\[0\]: 'Tags' is no list of texts"),
+        ('{"files": [{"file": "a", "metadata": {"Tags": ["x", " "]}}]}', r"files\[0\]: a tag in 'Tags' is empty"),
         ('{"files": [{"file": "a", "metadata": {"x": NaN}}]}', "NaN is no JSON number"),
         ('{"files": \n [}', "m.json:2:3: broken JSON"),
         (
