@@ -39,6 +39,7 @@ from metalake_sync.core.shapes import (
     encode_record,
 )
 from metalake_sync.errors import ManifestError, ManifestErrors
+from metalake_sync.local.metadata_entries import HALF_A_CHARACTER, WRITE_IT_WHOLE, is_sendable_text
 
 LabelTree = dict[str, dict[str, list[object]]]
 """Label → attribute → values."""
@@ -192,6 +193,9 @@ class AnnotationIndex:
         if record.shapes:
             # The digest is of what the lake will have: not of how the source spells the name.
             data = encode_record(replace(record, image=""))
+            if not is_sendable_text(data.decode("utf-8", "surrogatepass")):
+                place = IndexedImage("", 0, 0, 0, file, entry.place).place
+                raise ManifestError(HALF_A_CHARACTER, where=place, remedy=WRITE_IT_WHOLE)
             self._spool.write(data)
             digest = digest_of_shapes(self.kind.value.encode() + data)
             indexed = IndexedImage(digest, len(record.shapes), self._end, len(data), file, entry.place)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal, assert_never
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from metalake_sync.core.actions import (
     Action,
@@ -46,7 +46,16 @@ ActionName = Literal[
 
 
 class Document(BaseModel):
+    """Every text in it can be written as JSON: bytes of a name that are no UTF-8 stand as readable \\udc.. escapes."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _writable(cls, value: Any) -> Any:
+        if type(value) is str and not value.isascii():
+            return value.encode("utf-8", "backslashreplace").decode()
+        return value
 
 
 class SummaryDocument(Document):
@@ -260,19 +269,19 @@ def _fields(action: Action) -> dict[str, Any]:
         "collection": action.collection.name,
         "type": action.collection.type.value,
         "reason": action.reason,
-        "file": _text(file_name(action)),
+        "file": file_name(action),
     }
     match action:
         case UploadFile():
-            fields |= {"path": _text(action.file.path), "bytes": action.file.fingerprint.size_bytes}
-            fields |= {"renamed_from": _text(action.renamed_from)}
+            fields |= {"path": action.file.path, "bytes": action.file.fingerprint.size_bytes}
+            fields |= {"renamed_from": action.renamed_from}
         case ReplaceFile():
-            fields |= {"path": _text(action.file.path), "bytes": action.file.fingerprint.size_bytes}
+            fields |= {"path": action.file.path, "bytes": action.file.fingerprint.size_bytes}
             fields |= {"lake_id": action.replaced.lake_id}
         case AdoptFile():
-            fields |= {"path": _text(action.file.path), "lake_id": action.remote.lake_id}
+            fields |= {"path": action.file.path, "lake_id": action.remote.lake_id}
         case UpdateFileMetadata():
-            fields |= {"path": _text(action.file.path)}
+            fields |= {"path": action.file.path}
         case TrashFile():
             fields |= {"lake_id": action.recorded.lake_id}
         case Annotate() | RemoveAnnotations():
@@ -280,9 +289,9 @@ def _fields(action: Action) -> dict[str, Any]:
         case TrashMatched():
             fields |= {"lake_id": action.file.lake_id}
         case DownloadFile():
-            fields |= {"path": _text(action.path), "lake_id": action.file.lake_id}
+            fields |= {"path": action.path, "lake_id": action.file.lake_id}
         case DownloadAnnotations():
-            fields |= {"path": _text(action.path)}
+            fields |= {"path": action.path}
         case AnnotateEntry() | ClearEntry():
             fields |= {
                 "operation": action.annotations.operation,
@@ -299,8 +308,3 @@ def _fields(action: Action) -> dict[str, Any]:
     if changes:
         fields["changes"] = [ChangeDocument(what=one.what, before=one.before, after=one.after) for one in changes]
     return fields
-
-
-def _text(name: str | None) -> str | None:
-    """A name as JSON can carry it: bytes that are no UTF-8 stand as \\udc.. escapes' readable form."""
-    return None if name is None else name.encode("utf-8", "backslashreplace").decode()

@@ -189,6 +189,9 @@ class LiveDisplay:
         self._show(shown(words), None, None)
 
     def progress(self, event: Progress) -> None:
+        if not event.files_total and not event.bytes_total:
+            self._show(shown(event.stage), None, None)
+            return
         words = f"{shown(event.stage)}  {event.files_done}/{event.files_total} files"
         self._show(words, event.bytes_sent, event.bytes_total or None)
 

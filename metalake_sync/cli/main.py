@@ -6,6 +6,7 @@ Owns: lazy loading of commands and the last word on errors. Must not: import wha
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -111,6 +112,10 @@ def run(args: list[str]) -> int:
     try:
         # Outside of its standalone mode, click returns the code that a command left with.
         code = cli.main(args, prog_name="metalake-sync", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return ExitCode.USAGE
     except click.UsageError as error:
         _complain(args, error.format_message(), ExitCode.USAGE, usage=error.ctx)
         return ExitCode.USAGE
@@ -124,6 +129,13 @@ def run(args: list[str]) -> int:
     except BrokenPipeError:
         # Whoever read our output has gone; the interpreter must not trip over the pipe once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            return _confess(args, error)
+        # Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _complain(args, f"the output can't be written ({error.strerror}). Free some space there.", ExitCode.FAILED)
         return ExitCode.FAILED
     except Exception as error:  # noqa: BLE001 - the last net: a mistake of ours is reported, without what it might hold
         return _confess(args, error)

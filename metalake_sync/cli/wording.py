@@ -11,8 +11,7 @@ def shown(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        char if char.isprintable() or char == "\n" else char.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for char in text
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii") for char in text
     )
 
 

@@ -119,6 +119,7 @@ def open_collection(
     files = tuple(opening.file(number, path, rules) for number, path in enumerate(collection.files))
     annotations = opening.annotations(folders, files)
     if opening.mistakes:
+        opening.look_for_folders(folders)
         for index in annotations.values():
             index.close()
         raise ManifestErrors(opening.mistakes)
@@ -247,6 +248,15 @@ class _Opening:
             except ManifestErrors as errors:
                 self.mistakes += errors.errors
         return indexes
+
+    def look_for_folders(self, folders: tuple[FolderSource, ...]) -> None:
+        """Where there are mistakes already, a folder that is not there is told with them, not after them."""
+        for source in folders:
+            if not os.path.lexists(source.root):
+                remedy = "Create it, make it readable, or correct the path."
+                self.mistakes.append(
+                    ManifestError(f"'{source.path or '.'}' does not exist", where=source.declared_at, remedy=remedy)
+                )
 
     def _blame(self, error: ManifestError, where: Location) -> None:
         """Say where in the manifest a source is named, besides where in the source the mistake is."""

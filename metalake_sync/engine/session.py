@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from metalake_sync.core.actions import Action
 from metalake_sync.core.basis import Approved, leave_out_new, what_moved
@@ -38,6 +39,10 @@ from metalake_sync.state.lock import StateLock
 from metalake_sync.state.store import StateStore
 
 MOVED_SHOWN = 5
+
+
+if TYPE_CHECKING:
+    from metalake_sync.engine.execute.run import Executor
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +129,9 @@ class Session:
             run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
             with self._client(lake.address, tally) as client:
                 client.check_compatibility()
-                run = _Run(self, state, lake.address, lake.identity, tally, run_id, looked_at_ns)
+                rows = {key: row for key, (row, _) in state.records.collections(lake.identity).items()}
+                recorder = Recorder(state, run_id, rows, self.emit, tally, looked_at_ns)
+                run = _Run(self, state, lake, recorder)
                 if not self.downloads_only:
                     run.finish_what_was_left_open()
                 with self._planner(state, client, looked_at_ns).plan() as planned:
@@ -191,41 +198,27 @@ class _Run:
 
     session: Session
     state: StateStore
-    address: LakeAddress
-    lake: str
-    tally: RequestTally
-    run_id: str
-    looked_at_ns: int
+    lake: ReachedLake
+    recorder: Recorder
 
     def finish_what_was_left_open(self) -> None:
         """Upload sessions of a run that was killed come first: only then a listing shows what they sent."""
-        rows = {key: row for key, (row, _) in self.state.records.collections(self.lake).items()}
-        sessions = self.state.journal.sessions(rows.values())
-        if not sessions:
-            return
-        from metalake_sync.engine.execute.run import Executor
-
-        with self._patient_client() as client:
-            Executor(
-                client, self.address, self._recorder(), self.session.manifest.base_dir, self.lake, self.session.options
-            ).resume(sessions)
+        sessions = self.state.journal.sessions(self.recorder.rows.values())
+        if sessions:
+            with self._executor() as executor:
+                executor.resume(sessions)
 
     def execute(self, planned: PlannedRun, command: str) -> RunFinished:
         """Do what the plan says, and keep the history of it."""
-        recorder = self._recorder()
+        recorder = self.recorder
         recorder.leave_alone(planned.plan.summary())
-        if planned.plan.empty and not planned.plan.bookkeeping:
+        if planned.plan.empty and not planned.plan.bookkeeping and not recorder.done.changes:
             return recorder.finish()
-        from metalake_sync.engine.execute.run import Executor
-
         with self.state.write():
-            self.state.runs.begin(self.run_id, command, _now())
+            self.state.runs.begin(recorder.run_id, command, _now())
         outcome = "failed"
         try:
-            with self._patient_client() as client:
-                executor = Executor(
-                    client, self.address, recorder, self.session.manifest.base_dir, self.lake, self.session.options
-                )
+            with self._executor() as executor:
                 executor.execute(planned.plan, planned.desired, planned.addressed)
             outcome = "some_failed" if recorder.failures else "done"
         except KeyboardInterrupt:
@@ -233,16 +226,19 @@ class _Run:
             raise
         finally:
             with self.state.write():
-                self.state.runs.finish(self.run_id, _now(), outcome, recorder.summary())
+                self.state.runs.finish(recorder.run_id, _now(), outcome, recorder.summary())
                 self.state.advance_serial()
         return recorder.finish()
 
-    def _patient_client(self) -> LakeClient:
-        return LakeClient(self.address, retry=RetryPolicy(give_up_after_s=IN_THE_MIDDLE_S), tally=self.tally)
+    @contextlib.contextmanager
+    def _executor(self) -> Iterator[Executor]:
+        """With the patience of the middle of a run."""
+        from metalake_sync.engine.execute.run import Executor
 
-    def _recorder(self) -> Recorder:
-        rows = {key: row for key, (row, _) in self.state.records.collections(self.lake).items()}
-        return Recorder(self.state, self.run_id, rows, self.session.emit, self.tally, self.looked_at_ns)
+        retry = RetryPolicy(give_up_after_s=IN_THE_MIDDLE_S)
+        with LakeClient(self.lake.address, retry=retry, tally=self.recorder.tally) as client:
+            base_dir = self.session.manifest.base_dir
+            yield Executor(client, self.lake.address, self.recorder, base_dir, self.lake.identity, self.session.options)
 
 
 def _refuse(plan: Plan) -> None:

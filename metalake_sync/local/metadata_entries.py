@@ -5,6 +5,7 @@ Owns: what an entry may hold, whatever format it was read from. Must not: open a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,20 @@ from metalake_sync.core.metadata import TAGS
 from metalake_sync.errors import Location, ManifestError
 
 Place = Location | str
+
+HALF_A_CHARACTER = "it holds half a character (a surrogate such as \\ud800), which no lake takes"
+WRITE_IT_WHOLE = "Write the whole character, or take it out."
+
+
+def is_sendable_text(text: str) -> bool:
+    """Whether a text is one that JSON in UTF-8 can carry: no half of a surrogate pair stands alone."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +76,8 @@ def check_values(values: Mapping[str, Any], place: Place) -> None:
             raise ManifestError(
                 f"'{name}' is null", where=place, remedy="The lake removes no field: give a value, or take it out."
             )
+    if not is_sendable_text(json.dumps(values, ensure_ascii=False)):
+        raise ManifestError(HALF_A_CHARACTER, where=place, remedy=WRITE_IT_WHOLE)
     tags = values.get(TAGS, [])
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise ManifestError(f"'{TAGS}' is no list of texts", where=place, remedy='Write "Tags": ["night", "rain"].')

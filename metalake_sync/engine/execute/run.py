@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -208,10 +208,16 @@ class Executor:
 
     # Resuming.
 
-    async def _resume(self, sessions: Iterable[JournalledSession]) -> None:
+    async def _resume(self, sessions: Sequence[JournalledSession]) -> None:
         by_row = {row: key for key, row in self.recorder.rows.items()}
         collections = self.recorder.state.records.collections(self.lake)
-        progress = ProgressMeter(self.recorder.emit, stage="finishing what an earlier run began")
+        left = [file for session in sessions for file in session.files if not (file.sent or session.completed)]
+        progress = ProgressMeter(
+            self.recorder.emit,
+            files_total=len(left),
+            bytes_total=sum(file.fingerprint.size_bytes for file in left),
+            stage="finishing what an earlier run began",
+        )
         async with self._transfer() as transfer:
             uploads = Uploads(
                 self.client,
@@ -241,6 +247,7 @@ class Executor:
                         with self.recorder.state.write():
                             self.recorder.state.journal.close_session(session.upload_id)
                         continue
+                    self.recorder.done.upload += len(finished)
                     self.recorder.tell(Resumed(key.name, len(finished)))
 
 

@@ -1,0 +1,94 @@
+"""Names and texts that no terminal and no JSON takes as they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.world import BIRDS, PROGRAM, World
+from tests.lake.talk import png
+
+
+@pytest.mark.parametrize("command", ["plan", "apply", "validate"])
+def test_a_name_that_is_no_utf8_stands_in_json_with_readable_escapes(world: World, command: str) -> None:
+    world.pictures("a.png")
+    Path(os.fsdecode(os.fsencode(world.folder / "images") + b"/bad\xff.png")).write_bytes(png())
+    world.manifest(BIRDS)
+    done = world.run(command, "--json", "manifest.yaml")
+    assert done.code == (3 if command == "apply" else 0), done.err
+    assert "bad\\\\udcff.png" in done.out
+
+
+def test_a_line_break_in_a_name_begins_no_line(world: World) -> None:
+    world.pictures("a.png", "new\nnote: forged.png")
+    world.manifest(BIRDS)
+    done = world.run("plan", "manifest.yaml")
+    assert "new\\nnote: forged.png: has control characters" in done.out
+    assert not any(line.startswith("note: forged") for line in done.out.splitlines())
+
+
+HALF = "\ud800"
+
+
+@pytest.mark.parametrize("metadata", [{"k": HALF}, {HALF: "x"}, {"k": {"deep": [HALF]}}, {"Tags": [HALF]}])
+def test_half_a_character_in_metadata_is_named_before_anything_is_sent(
+    world: World, metadata: dict[str, object]
+) -> None:
+    world.pictures("a.png")
+    world.write("metadata.json", {"files": [{"file": "a.png", "metadata": metadata}]})
+    world.manifest({**BIRDS, "file_metadata": ["metadata.json"]})
+    done = world.run("validate", "manifest.yaml")
+    assert done.code == 64
+    assert "metadata.json: files[0]: it holds half a character" in done.err
+
+
+def test_half_a_character_in_a_label_is_named_before_anything_is_sent(world: World) -> None:
+    world.pictures("a.png")
+    shape = {"type": "rectangle", "bbox": [1, 1, 2, 2], "label": HALF, "metadata": {}}
+    world.write("people.json", json.dumps({"images": [{"image": "a.png", "annotations": [shape]}]}))
+    world.manifest({**BIRDS, "annotations": [{"operation": "people", "kind": "human", "source": "people.json"}]})
+    done = world.run("validate", "manifest.yaml")
+    assert done.code == 64
+    assert "people.json: images[0]: it holds half a character" in done.err
+
+
+def test_a_run_that_finishes_an_earlier_one_says_what_it_sent(world: World) -> None:
+    for number in range(40):
+        world.write(f"images/{number:02}.png", png(salt=b"%d" % number) + b"\0" * 40_000)
+    world.manifest(BIRDS)
+    stopped = World(world.folder, world.lake, world.talk, ["timeout", "-s", "KILL", "3"])
+    assert stopped.run("apply", "manifest.yaml", "--bwlimit", "300k").code != 0
+    summary = world.good("apply", "--json", "manifest.yaml").summary
+    assert summary["done"]["upload"] == 40
+    assert summary["seconds"] > 0
+    assert "40 files uploaded" not in world.good("apply", "manifest.yaml").out
+    assert "upload 40" in world.good("status", "manifest.yaml").out
+
+
+def test_a_full_device_for_the_output_is_no_mistake_of_ours(world: World) -> None:
+    world.manifest(BIRDS)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([PROGRAM, "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: the output can't be written (No space left on device). Free some space there.\n",
+    )
+
+
+def test_a_bare_command_shows_its_help_as_help(world: World) -> None:
+    done = world.run()
+    assert done.code == 64
+    assert done.err.startswith("Usage: metalake-sync")
+    assert "error:" not in done.err
+
+
+def test_missing_folders_are_told_with_the_other_mistakes(world: World) -> None:
+    world.manifest({**BIRDS, "folders": [{"path": "nowhere"}], "file_metadata": ["nofile.json"]})
+    done = world.run("validate", "manifest.yaml")
+    assert done.code == 64
+    assert "'nowhere' does not exist" in done.err
+    assert "nofile.json" in done.err
