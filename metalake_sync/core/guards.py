@@ -31,15 +31,16 @@ class MaxDelete:
         return " or ".join(said)
 
 
-def too_many_deletes(plans: Sequence[CollectionPlan], limit: MaxDelete) -> Iterator[Note]:
-    """Say where a plan of these collections would trash more than the limit allows."""
+def too_many_deletes(plans: Sequence[CollectionPlan], limit: MaxDelete, *, by_rules: int = 0) -> Iterator[Note]:
+    """Say where a plan of these collections would trash more than the limit allows. `by_rules`: items that trash rules
+    mean; they count for the whole run only, since nobody knows of how many."""
     remedy = f"more than --max-delete allows ({limit}); give --max-delete N or P% if that is what you want"
     counts = [(collection, _deletes(collection)) for collection in plans]
     for collection, deletes in counts:
         if limit.percent is not None and deletes * 100 > limit.percent * collection.recorded:
             message = f"would lose {deletes} of {collection.recorded} files, {remedy}"
             yield Note(NoteCode.TOO_MANY_DELETES, message, str(collection.key))
-    total = sum(deletes for _, deletes in counts)
+    total = sum(deletes for _, deletes in counts) + by_rules
     if limit.files is not None and total > limit.files:
         yield Note(NoteCode.TOO_MANY_DELETES, f"{total} files would be trashed, {remedy}")
 

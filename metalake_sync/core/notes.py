@@ -17,6 +17,7 @@ class NoteCode(enum.StrEnum):
     DESTROY_PREVENTED = "destroy_prevented"
     TOO_MANY_DELETES = "too_many_deletes"
     SETS_LOST = "sets_lost"
+    SYNCED_AND_TRASHED = "synced_and_trashed"
     FILTERED_OUT = "filtered_out"
     FIELD_LEFT = "field_left"
     COLLECTION_LEFT = "collection_left"

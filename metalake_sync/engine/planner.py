@@ -6,7 +6,7 @@ hash cache and the markers of what was seen in the lake.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from metalake_sync.core.addressed import AddressedPlan
@@ -118,8 +118,10 @@ class Planner:
             note = "is no longer in the manifest; what was put there stays in the lake"
             self._notes.append(Note(NoteCode.COLLECTION_LEFT, note, key.name))
         downloads, trash_rules = self._beside_collections()
+        self._warn_of_contradictions(plans, recorded, trash_rules)
         notes = [Note(NoteCode.MANIFEST, warning.message, str(warning.where)) for warning in self.manifest.warnings]
-        guarded = too_many_deletes(plans, self.options.max_delete)
+        by_rules = sum(len(rule.items) for rule in trash_rules)
+        guarded = too_many_deletes(plans, self.options.max_delete, by_rules=by_rules)
         notes += [*self._notes, *guarded]
         plan = Plan(
             self.manifest.source, self.state.serial, tuple(plans), tuple(notes), downloads, trash_rules, addressed_plans
@@ -270,6 +272,31 @@ class Planner:
             return downloads, ()
         rules = tuple(observer.plan_trash(selection) for selection in trash_selections(self.manifest, self.client))
         return downloads, rules
+
+    def _warn_of_contradictions(
+        self,
+        plans: Sequence[CollectionPlan],
+        recorded: Mapping[CollectionKey, tuple[int, RecordedCollection]],
+        rules: Sequence[TrashRulePlan],
+    ) -> None:
+        """Say which files this manifest both syncs and trashes by a rule: each run would undo the one before."""
+        matched = {item.file.lake_id for rule in rules for item in rule.items}
+        if not matched:
+            return
+        for plan in plans:
+            if plan.key not in recorded:
+                continue
+            pruned = {action.recorded.name for action in plan.trash}
+            both = [
+                file.name
+                for file in self.state.records.all_files(recorded[plan.key][0])
+                if file.lake_id in matched and file.name not in pruned and (self.manifest.base_dir / file.path).exists()
+            ]
+            if both:
+                more = f" and {len(both) - 1} more" if len(both) > 1 else ""
+                message = f"{both[0]}{more} are synced by this manifest and match its trash rules: the next run sends "
+                message += "them again. Take them out of the folder, or narrow the rule"
+                self._notes.append(Note(NoteCode.SYNCED_AND_TRASHED, message, str(plan.key)))
 
     def _warn_of_shapes(self, plan: CollectionPlan, recorded: tuple[int, RecordedCollection] | None) -> None:
         """Say which shapes of others go with the files that are replaced or trashed."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from metalake_sync.errors import ExitCode
-from tests.end_to_end.world import PROGRAM, World
+from tests.end_to_end.world import BIRDS, PROGRAM, World
 from tests.lake.talk import png
 
 
@@ -180,6 +180,40 @@ def test_a_trash_rule_needs_approval_and_takes_what_it_showed(stocked: World) ->
     assert stocked.names() == ["crow.png", "gull.png"]
     assert "Nothing to do" in stocked.good("plan", "manifest.yaml").out
     stocked.good("apply", "manifest.yaml")
+
+
+def test_a_trash_rule_keeps_to_max_delete(stocked: World) -> None:
+    stocked.manifest(trash=[{"collection": "birds"}])
+    done = stocked.run("apply", "manifest.yaml", "--auto-approve", "--max-delete", "2")
+    assert done.code == ExitCode.GUARDED
+    assert "3 files would be trashed" in done.err
+    assert len(stocked.names()) == 3
+    stocked.good("apply", "manifest.yaml", "--auto-approve", "--max-delete", "3")
+    assert stocked.names() == []
+
+
+def test_a_plan_warns_of_files_that_are_synced_and_trashed(world: World) -> None:
+    world.pictures("crow.png", "jay.png")
+    world.manifest(BIRDS)
+    world.good("apply", "manifest.yaml")
+    world.manifest(BIRDS, trash=[{"collection": "birds", "type": "image", "filter": {"annotation_types": ["raw"]}}])
+    warnings = world.good("plan", "manifest.yaml", "--json").document["warnings"]
+    assert [warning["code"] for warning in warnings] == ["synced_and_trashed"]
+    assert "crow.png and 1 more" in warnings[0]["message"]
+    (world.folder / "images" / "jay.png").unlink()
+    (warning,) = [
+        warning
+        for warning in world.good("plan", "manifest.yaml", "--json").document["warnings"]
+        if warning["code"] == "synced_and_trashed"
+    ]
+    assert "crow.png are" in warning["message"]
+
+
+def test_a_run_of_one_part_leaves_downloads_and_trash_rules_out(stocked: World) -> None:
+    stocked.pictures("new.png")
+    stocked.manifest(BIRDS, trash=[{"lake": "image", "query": "metadata.Tags=skip"}], **downloads())
+    summary = stocked.good("apply", "manifest.yaml", "--target", "birds", "--json").summary["done"]
+    assert (summary["upload"], summary["download"], summary["trash"]) == (1, 0, 0)
 
 
 def test_nothing_is_trashed_by_a_rule_where_something_failed(stocked: World) -> None:
