@@ -9,7 +9,7 @@ import contextlib
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -18,7 +18,8 @@ from pathlib import Path
 from metalake_sync.core.actions import Action
 from metalake_sync.core.basis import Approved, leave_out_new, what_moved
 from metalake_sync.core.events import EventSink, PlanMade, RunFinished
-from metalake_sync.core.notes import GUARDS
+from metalake_sync.core.holding import hold_destructive
+from metalake_sync.core.notes import GUARDS, Note
 from metalake_sync.core.plan import Plan
 from metalake_sync.core.targets import keep_in_plan
 from metalake_sync.engine.execute.recorder import Recorder
@@ -38,6 +39,9 @@ from metalake_sync.state.lock import StateLock
 from metalake_sync.state.store import StateStore
 
 MOVED_SHOWN = 5
+
+Hold = Callable[[Sequence[Action], Sequence[Note]], None]
+"""Told the actions that were left out of a run, and the notes that refuse a plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,7 @@ class Session:
         command: str = "apply",
         approved: Approved | None = None,
         only: Callable[[Action], bool] | None = None,
+        hold: Hold | None = None,
     ) -> Applied:
         """Bring the lake to what the manifest says.
 
@@ -113,6 +118,9 @@ class Session:
         carried out as it is or not at all. `only`: the actions to do, where not all are. Raises GuardStopped when
         `approve` says no or the saved plan is stale, StateLocked, and whatever concerns the whole run; items that fail
         are in the result.
+
+        With `hold`, a plan that is refused or not approved does not stop the run: what takes something away is left out
+        and told to `hold`, and the rest is done.
         """
         with (
             StateLock(self.state_path, command=command, timeout_s=lock_timeout_s),
@@ -134,6 +142,8 @@ class Session:
                         planned.plan = replace(planned.plan, downloads=(), trash_rules=())
                         keep_in_plan(planned.plan, only)
                     self.emit(PlanMade(planned.plan))
+                    if hold is not None:
+                        _hold_back(planned, approve, hold)
                     if only is None:
                         _refuse(planned.plan)
                     if planned.plan.destructive and not approve(planned.plan):
@@ -242,7 +252,26 @@ class _Run:
 
     def _recorder(self) -> Recorder:
         rows = {key: row for key, (row, _) in self.state.records.collections(self.lake).items()}
-        return Recorder(self.state, self.run_id, rows, self.session.emit, self.tally, self.looked_at_ns)
+        return Recorder(
+            self.state,
+            self.run_id,
+            rows,
+            self.session.emit,
+            self.tally,
+            self.looked_at_ns,
+            keep_failures=self.session.options.keep_failures,
+        )
+
+
+def _hold_back(planned: PlannedRun, approve: Callable[[Plan], bool], hold: Hold) -> None:
+    """Leave out what is not approved, and the notes that would refuse the run as a whole."""
+    plan = planned.plan
+    if not plan.refusals and (not plan.destructive or approve(plan)):
+        return
+    refusals = plan.refusals
+    rest, held = hold_destructive(plan)
+    hold(held, refusals)
+    planned.plan = replace(rest, notes=tuple(note for note in rest.notes if note not in refusals))
 
 
 def _refuse(plan: Plan) -> None:
