@@ -32,6 +32,7 @@ COMMANDS = {
     "state": "Look at the local state, copy it, make it anew, or mend it.",
     "pull": "Bring what the lake has into local folders.",
     "status": "Show what is synced, pending and failed.",
+    "watch": "Stay, and sync on every change.",
     "schema": "Print the JSON Schema of the manifest, the plan or the events.",
     "item": "List, count, describe and download items.",
     "collection": "Create, describe, list, upload and download collections.",

@@ -15,14 +15,17 @@ collide with each other: only the names of candidates are kept, and compared wit
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from metalake_sync.core.facts import DesiredSet, Fingerprint
 from metalake_sync.core.metadata import MetadataSet
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST
 from metalake_sync.engine.desired import DesiredCollection
+from metalake_sync.engine.scope import Scope
 from metalake_sync.engine.sources import FileSource, FolderSource, ScannedFolder, scan_source
 from metalake_sync.errors import GuardStopped, ManifestError, ManifestErrors
 from metalake_sync.local.naming import lake_name
@@ -58,9 +61,14 @@ class MarchResult:
     notes: list[Note] = field(default_factory=list)
 
 
+Hold = Callable[[str, ScannedFile], bool]
+"""Asked for each candidate, by its path on disk: True leaves it alone for now, as neither changed nor gone."""
+
+
 class CollectionMarch:
     """Joins one collection. `row_id`: the collection's in the records, None if it was never recorded. `listing`: what
-    the lake has, None to trust the records."""
+    the lake has, None to trust the records. `scope`: rows outside it are neither compared nor gone. `hold`: candidates
+    to leave alone."""
 
     def __init__(
         self,
@@ -71,6 +79,8 @@ class CollectionMarch:
         *,
         trust_fingerprints: bool,
         scanned: Callable[[int], None],
+        scope: Scope | None = None,
+        hold: Hold | None = None,
     ) -> None:
         self._desired = desired
         self._records = state.records
@@ -78,8 +88,10 @@ class CollectionMarch:
         self._listing = listing
         self._trust_fingerprints = trust_fingerprints
         self._scanned = scanned
+        self._scope = scope
+        self._hold = hold
+        self._held_names: set[str] = set()
         self._annotated = bool(desired.annotations) or (row_id is not None and state.records.has_sets(row_id))
-        self._recorded_folders = state.records.folders(row_id) if row_id is not None else {}
         self._sources: list[FolderSource | FileSource] = [*desired.folders, *desired.files]
         self._overlapping = _overlap([source.path for source in self._sources])
         self._path_of_name: dict[str, str] = {}
@@ -99,18 +111,19 @@ class CollectionMarch:
         scanned = 0
         for source in self._sources:
             before = scanned
-            for folder in scan_source(source):
+            for folder in scan_source(source, self._scope):
                 mistakes += self._judge_problems(source, folder)
                 if not self._take_whole(source, folder):
                     mistakes += self._join_folder(source, folder)
                 scanned += len(folder.files)
                 self._scanned(scanned)
-            if scanned == before and isinstance(source, FolderSource):
+            if scanned == before and isinstance(source, FolderSource) and not self._has_files_elsewhere(source):
                 self._guard_emptied(source)
         mistakes += self._newcomers_that_collide()
+        self._collect_gone()
+        mistakes += self._look_outside_the_scope()
         if mistakes:
             raise ManifestErrors(mistakes)
-        self._collect_gone()
         return self._found
 
     # One folder.
@@ -123,6 +136,7 @@ class CollectionMarch:
             or metadata is None
             or self._annotated
             or self._overlapping
+            or self._scope is not None
             or not self._trust_fingerprints
             or folder.path in self._rows_left
             or self._recorded_folders.get(folder.path) != len(files)
@@ -160,11 +174,14 @@ class CollectionMarch:
             if self._overlapping or not as_recorded:
                 other = self._path_of_name.setdefault(name, path)
                 if other is not path:
-                    mistakes.append(self._same_name(source, name, other, path))
+                    mistakes.append(self._same_name(source.declared_at, name, other, path))
                     continue
             if as_recorded:
                 found.unchanged += 1
                 found.matched += self._listing is not None
+                continue
+            if self._hold is not None and self._hold(_on_disk(source, relative), file):
+                self._held_names.add(name)
                 continue
             row_id = row.id if row is not None else None
             if row is None or row.name != name:
@@ -208,14 +225,16 @@ class CollectionMarch:
             unclaimed = self._rows_left.get(folder)
             stands = unclaimed is not None and filename not in unclaimed and place not in self._left_out
             if stands and row_id not in looked_at:
-                mistakes.append(self._same_name(self._newcomers[name], name, place, self._path_of_name[name]))
+                mistakes.append(
+                    self._same_name(self._newcomers[name].declared_at, name, place, self._path_of_name[name])
+                )
         return mistakes
 
     @staticmethod
-    def _same_name(source: FolderSource | FileSource, name: str, one: str, other: str) -> ManifestError:
+    def _same_name(declared_at: str, name: str, one: str, other: str) -> ManifestError:
         return ManifestError(
             f"two files would be '{name}' in the collection: '{one}' and '{other}'",
-            where=source.declared_at,
+            where=declared_at,
             remedy="Rename one, exclude one, or set 'naming: path'.",
         )
 
@@ -269,17 +288,81 @@ class CollectionMarch:
                 " If it is meant to be empty, take the folder out of the manifest.",
             )
 
+    @cached_property
+    def _recorded_folders(self) -> dict[str, int]:
+        """Every recorded folder with its number of files; it is counted only where somebody asks."""
+        return self._records.folders(self._row_id) if self._row_id is not None else {}
+
+    def _has_files_elsewhere(self, source: FolderSource) -> bool:
+        """Where the scope is empty of files: whether the source has any outside of it. The first one found is enough;
+        a source without any may be unmounted, and then nothing in the scope is gone."""
+        if self._scope is None or not self._scope.parts_of(source.root) or not self._recorded_in_scope(source):
+            return self._scope is not None
+        for folder in scan_source(source):
+            self._judge_problems(source, folder)
+            if folder.files:
+                return True
+        return False
+
     # What is gone.
 
+    def _recorded_in_scope(self, source: FolderSource) -> list[str]:
+        """The recorded folders of a source that lie in the scope."""
+        if self._scope is None or self._row_id is None:
+            return []
+        folders: list[str] = []
+        for part in self._scope.parts_of(source.root):
+            path = join_path(source.path, part.relative_dir) if part.relative_dir else source.path
+            if part.deep:
+                folders += self._records.folders_below(self._row_id, path)
+            if self._rows(path):
+                folders.append(path)
+        return folders
+
+    def _folders_to_collect(self) -> list[str]:
+        if self._scope is None:
+            return list(self._recorded_folders)
+        return [folder for source in self._desired.folders for folder in self._recorded_in_scope(source)] + [
+            folder for folder in self._rows_left if self._scope.holds_file(self._absolute(join_path(folder, "x")))
+        ]
+
+    def _absolute(self, path: str) -> str:
+        assert self._scope is not None
+        return os.path.abspath(os.path.join(self._scope.base_dir, path))
+
+    def _look_outside_the_scope(self) -> list[ManifestError]:
+        """A new file may be a recorded one that moved here from outside the scope: found by its name. Where the other
+        one still stands, there are two of one name."""
+        if self._scope is None or self._row_id is None:
+            return []
+        moved = {
+            candidate.name: candidate.path
+            for candidate in self._found.candidates
+            if candidate.row_id is None and candidate.name not in self._found.gone
+        }
+        mistakes: list[ManifestError] = []
+        for name, row_id, path in self._records.places(self._row_id, moved):
+            if path != moved[name] and os.path.lexists(self._absolute(path)):
+                mistakes.append(self._same_name(self._desired.declared_at, name, path, moved[name]))
+            else:
+                self._found.gone[name] = row_id
+        return mistakes
+
     def _collect_gone(self) -> None:
-        """Rows that no file claimed, of the folders that were walked and of those that no source has any more."""
+        """Rows that no file claimed, of the folders that were walked and of those that no source has any more. A file
+        that is held under another path is not gone."""
         if self._row_id is None:
             return
-        for folder in self._recorded_folders:
+        for folder in self._folders_to_collect():
             if any(folder == unknown or folder.startswith(unknown + "/") for unknown in self._unknown_folders):
                 continue
             for row in self._rows(folder).values():
-                self._found.gone[row.name] = row.id
+                if row.name not in self._held_names:
+                    self._found.gone[row.name] = row.id
+
+
+def _on_disk(source: FolderSource | FileSource, relative: str) -> str:
+    return source.root if isinstance(source, FileSource) else os.path.join(source.root, relative)
 
 
 def _overlap(paths: list[str]) -> bool:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from metalake_sync.core.guards import MaxDelete
+
+if TYPE_CHECKING:
+    from metalake_sync.engine.march import Hold
+    from metalake_sync.engine.scope import Scope
 
 Refresh = Literal["none", "list", "full"]
 
@@ -23,7 +27,9 @@ class RunOptions:
     `none` trusts the records. `checksum`: hash every file, trust no
     fingerprint. `parallelism`: files on the wire at once. `bytes_per_second`: None is as fast as it goes.
     `targets`: `COLLECTION` or `COLLECTION/GLOB`; empty is everything. `retry_for_s`: patience with a lake that is away,
-    at the start; None is the default. `max_delete`: how much a plan may trash."""
+    at the start; None is the default. `max_delete`: how much a plan may trash. `scope`: the only part of the disk to
+    look at, None is all of it. `hold`: files to leave alone for now. `keep_failures`: names whose past failures stay,
+    because this run does not try them; None is all of them."""
 
     refresh: Refresh = "list"
     checksum: bool = False
@@ -35,3 +41,6 @@ class RunOptions:
     batch_bytes: int = 4 << 30
     targets: tuple[str, ...] = ()
     max_delete: MaxDelete = field(default_factory=MaxDelete)
+    scope: Scope | None = None
+    hold: Hold | None = None
+    keep_failures: frozenset[str] | None = frozenset()

@@ -103,7 +103,7 @@ class Planner:
                     plans.append(part)
             # Files that the manifest does not upload belong to no collection of it, so a target never means them.
             addressed_plans: tuple[AddressedPlan, ...] = ()
-            if not targets:
+            if not targets and self.options.scope is None:
                 elsewhere = AddressedPlanner(addressed, self.state, self.lake, self.client, self.options.parallelism)
                 addressed_plans = tuple(elsewhere.plan())
                 self._notes += elsewhere.notes
@@ -167,6 +167,8 @@ class Planner:
             view.listing,
             trust_fingerprints=not self.options.checksum,
             scanned=lambda count: self.emit(Observing(f"scanning {desired.key}", count)),
+            scope=self.options.scope,
+            hold=self.options.hold,
         )
         found = march.run()
         plan.unchanged += found.unchanged
@@ -185,7 +187,8 @@ class Planner:
             if row_id is not None and known is not None and judged.in_step and not found.left_out:
                 self._remember(row_id, known, view, look, desired)
         self.state.readings.flush()
-        self._notes += loose_ends(desired)
+        if self.options.scope is None:
+            self._notes += loose_ends(desired)
         return plan
 
     def _look_in_full(
@@ -255,7 +258,7 @@ class Planner:
 
     def _beside_collections(self) -> tuple[tuple[DownloadPlan, ...], tuple[TrashRulePlan, ...]]:
         model = self.manifest.model
-        if self.options.targets or not (model.downloads or model.trash):
+        if self.options.targets or self.options.scope is not None or not (model.downloads or model.trash):
             return (), ()
         check_formats(self.manifest)
         if self.client is None:

@@ -9,7 +9,7 @@ import contextlib
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from metalake_sync.core.actions import Action
 from metalake_sync.core.basis import Approved, leave_out_new, what_moved
 from metalake_sync.core.events import EventSink, PlanMade, RunFinished
-from metalake_sync.core.notes import GUARDS
+from metalake_sync.core.holding import hold_destructive
+from metalake_sync.core.notes import GUARDS, Note
 from metalake_sync.core.plan import Plan
 from metalake_sync.core.targets import keep_in_plan
 from metalake_sync.engine.execute.recorder import Recorder
@@ -39,6 +40,9 @@ from metalake_sync.state.lock import StateLock
 from metalake_sync.state.store import StateStore
 
 MOVED_SHOWN = 5
+
+Hold = Callable[[Sequence[Action], Sequence[Note]], None]
+"""Told the actions that were left out of a run, and the notes that refuse a plan."""
 
 
 if TYPE_CHECKING:
@@ -111,6 +115,7 @@ class Session:
         command: str = "apply",
         approved: Approved | None = None,
         only: Callable[[Action], bool] | None = None,
+        hold: Hold | None = None,
     ) -> Applied:
         """Bring the lake to what the manifest says.
 
@@ -118,6 +123,9 @@ class Session:
         carried out as it is or not at all. `only`: the actions to do, where not all are. Raises GuardStopped when
         `approve` says no or the saved plan is stale, StateLocked, and whatever concerns the whole run; items that fail
         are in the result.
+
+        With `hold`, a plan that is refused or not approved does not stop the run: what takes something away is left out
+        and told to `hold`, and the rest is done.
         """
         with (
             StateLock(self.state_path, command=command, timeout_s=lock_timeout_s),
@@ -130,7 +138,15 @@ class Session:
             with self._client(lake.address, tally) as client:
                 client.check_compatibility()
                 rows = {key: row for key, (row, _) in state.records.collections(lake.identity).items()}
-                recorder = Recorder(state, run_id, rows, self.emit, tally, looked_at_ns)
+                recorder = Recorder(
+                    state,
+                    run_id,
+                    rows,
+                    self.emit,
+                    tally,
+                    looked_at_ns,
+                    keep_failures=self.options.keep_failures,
+                )
                 run = _Run(self, state, lake, recorder)
                 if not self.downloads_only:
                     run.finish_what_was_left_open()
@@ -141,6 +157,8 @@ class Session:
                         planned.plan = replace(planned.plan, downloads=(), trash_rules=())
                         keep_in_plan(planned.plan, only)
                     self.emit(PlanMade(planned.plan))
+                    if hold is not None:
+                        _hold_back(planned, approve, hold)
                     if only is None:
                         _refuse(planned.plan)
                     if planned.plan.destructive and not approve(planned.plan):
@@ -239,6 +257,17 @@ class _Run:
         with LakeClient(self.lake.address, retry=retry, tally=self.recorder.tally) as client:
             base_dir = self.session.manifest.base_dir
             yield Executor(client, self.lake.address, self.recorder, base_dir, self.lake.identity, self.session.options)
+
+
+def _hold_back(planned: PlannedRun, approve: Callable[[Plan], bool], hold: Hold) -> None:
+    """Leave out what is not approved, and the notes that would refuse the run as a whole."""
+    plan = planned.plan
+    if not plan.refusals and (not plan.destructive or approve(plan)):
+        return
+    refusals = plan.refusals
+    rest, held = hold_destructive(plan)
+    hold(held, refusals)
+    planned.plan = replace(rest, notes=tuple(note for note in rest.notes if note not in refusals))
 
 
 def _refuse(plan: Plan) -> None:

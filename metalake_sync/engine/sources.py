@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from metalake_sync.engine.scope import Scope
 from metalake_sync.local.file_metadata import FolderMetadata
 from metalake_sync.local.naming import lake_name
 from metalake_sync.local.rules import ScanRules
-from metalake_sync.local.scan import ScannedFile, ScanProblem, scan_file, scan_folder
+from metalake_sync.local.scan import FolderListing, ScannedFile, ScanProblem, scan_file, scan_folder, scan_part
 from metalake_sync.state.names import join_path, split_path
 
 
@@ -78,9 +79,11 @@ def normal_path(path: str) -> str:
     return "" if normal == "." else normal
 
 
-def scan_source(source: FolderSource | FileSource) -> Iterator[ScannedFolder]:
-    """Scan a source folder by folder; a single file is a folder with one file in it."""
+def scan_source(source: FolderSource | FileSource, scope: Scope | None = None) -> Iterator[ScannedFolder]:
+    """Scan a source folder by folder; a single file is a folder with one file in it. `scope`: only what lies in it."""
     if isinstance(source, FileSource):
+        if scope is not None and not scope.holds_file(source.root):
+            return
         folder, _ = split_path(source.path)
         found = scan_file(source.root)
         if isinstance(found, ScanProblem):
@@ -88,7 +91,7 @@ def scan_source(source: FolderSource | FileSource) -> Iterator[ScannedFolder]:
         else:
             yield ScannedFolder(folder, "", (found,))
         return
-    for listing in scan_folder(source.root, source.rules):
+    for listing in _listings(source, scope):
         path = join_path(source.path, listing.relative_dir) if listing.relative_dir else source.path
         yield ScannedFolder(path, listing.relative_dir, listing.files, listing.problems)
 
@@ -101,3 +104,11 @@ def walk_files(sources: Iterable[FolderSource | FileSource]) -> Iterator[tuple[s
             for file in folder.files:
                 relative = join_path(folder.relative_dir, file.filename)
                 yield lake_name(relative, source.naming), relative, os.path.join(source.folder, relative)
+
+
+def _listings(source: FolderSource, scope: Scope | None) -> Iterator[FolderListing]:
+    if scope is None:
+        yield from scan_folder(source.root, source.rules)
+        return
+    for part in scope.parts_of(source.root):
+        yield from scan_part(source.root, source.rules, part.relative_dir, deep=part.deep)

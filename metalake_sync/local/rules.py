@@ -33,6 +33,16 @@ _PLAIN_NAME_PATTERN = re.compile(r"[^/!#\\\s\[][^/\\\[]*[^/\\\s\[]|[^/!#\\\s\[]"
 """A pattern that speaks of a file's name alone: no slash, no negation, no comment, no class, no blank at its ends."""
 
 
+def is_never_wanted(name: str) -> bool:
+    """Whether no rule takes a file of this name: unfinished ones, and what systems leave lying about."""
+    return name in _NEVER_FILES or name.endswith(_UNFINISHED)
+
+
+def is_never_walked(folder: str) -> bool:
+    """Whether no scan enters a folder of this name."""
+    return folder in _NEVER_FOLDERS
+
+
 class PatternList:
     """A list of patterns in gitignore's grammar, matched against paths relative to one folder.
 
@@ -124,7 +134,7 @@ class FolderRules:
 
     def wants_folder(self, name: str) -> bool:
         """Whether to walk into a folder: what is excluded as a whole is not even listed."""
-        if not self.rules.recursive or name in _NEVER_FOLDERS:
+        if not self.rules.recursive or is_never_walked(name):
             return False
         path = f"{self.folder}/{name}" if self.folder else name
         if self.rules.exclude and self.rules.excludes.matches_folder(path):
@@ -143,7 +153,7 @@ class FolderRules:
         rules = self.rules
         if _ENDINGS[rules.media_type].search(name) is None:
             return False
-        if name in _NEVER_FILES or name.endswith(_UNFINISHED):
+        if is_never_wanted(name):
             return False
         if not self.included and not rules.includes.matches_file(self.folder, name):
             return False

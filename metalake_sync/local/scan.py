@@ -99,7 +99,38 @@ class FolderListing:
 def scan_folder(root: str, rules: ScanRules) -> Iterator[FolderListing]:
     """Walk `root` depth first, folder by folder, children sorted by name. A root that can't be listed gives one
     listing with the problem."""
-    pending: list[tuple[str, FolderRules]] = [("", rules.at_root())]
+    yield from _walk(root, "", rules.at_root(), deep=True)
+
+
+def scan_part(root: str, rules: ScanRules, relative_dir: str, *, deep: bool) -> Iterator[FolderListing]:
+    """List one folder below `root`, or with `deep` walk from there: what `scan_folder` would say of it, without walking
+    the rest. A folder that is not there, or not wanted, gives nothing; a root or a folder above that can't be looked at
+    gives one listing with the problem."""
+    folder_rules = rules.at_root()
+    above = ""
+    for name in relative_dir.split("/") if relative_dir else ():
+        path = os.path.join(root, above) if above else root
+        try:
+            os.stat(os.path.join(path, "."))
+            if os.path.lexists(os.path.join(path, IGNORE_FILE)):
+                folder_rules = folder_rules.with_ignore_file(os.path.join(path, IGNORE_FILE))
+            below = os.lstat(os.path.join(path, name))
+        except FileNotFoundError as error:
+            if not above and not os.path.lexists(root):
+                yield FolderListing("", problems=[_folder_problem("", error)])
+            return
+        except OSError as error:
+            yield FolderListing(above, problems=[_folder_problem(above, error)])
+            return
+        if not stat.S_ISDIR(below.st_mode) or not folder_rules.wants_folder(name):
+            return
+        above = f"{above}/{name}" if above else name
+        folder_rules = folder_rules.below(above)
+    yield from _walk(root, relative_dir, folder_rules, deep=deep)
+
+
+def _walk(root: str, start: str, rules: FolderRules, *, deep: bool) -> Iterator[FolderListing]:
+    pending: list[tuple[str, FolderRules]] = [(start, rules)]
     while pending:
         relative_dir, folder_rules = pending.pop()
         path = os.path.join(root, relative_dir) if relative_dir else root
@@ -115,6 +146,8 @@ def scan_folder(root: str, rules: ScanRules) -> Iterator[FolderListing]:
             folder_rules = folder_rules.with_ignore_file(os.path.join(path, IGNORE_FILE))
         folders = _sort_out(entries, relative_dir, folder_rules, listing)
         yield listing
+        if not deep:
+            return
         pending.extend((folder, folder_rules.below(folder)) for folder in reversed(folders))
 
 

@@ -265,6 +265,32 @@ class TrashRule(Selection):
     """Items that go into the lake's trash, whoever put them there. Always a destructive action."""
 
 
+class Notify(Model):
+    """A webhook that is told when watching fails, and when it has recovered."""
+
+    url: Text = Field(description="Where to send a POST request with a JSON body.")
+    on: list[Literal["failed", "recovered"]] = Field(
+        default=["failed", "recovered"], description="Which turns to tell of."
+    )
+    secret: SecretStr | None = Field(
+        None, description="Signs each message (HMAC-SHA256); better ${NOTIFY_SECRET} than the secret itself."
+    )
+    secret_file: PathText | None = Field(None, description="A file that holds the signing secret and nothing else.")
+
+    @field_validator("url")
+    @classmethod
+    def _a_web_address(cls, url: str) -> str:
+        # The address is not repeated in the error: it may hold a token.
+        try:
+            parts = urlsplit(url)
+            whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            whole = False
+        if not whole or any(char.isspace() for char in url):
+            raise wrong("is no web address", "Write https://HOST/PATH.")
+        return url
+
+
 class Manifest(Model):
     """What should be in the lake."""
 
@@ -287,6 +313,7 @@ class Manifest(Model):
     trash: list[TrashRule] = Field(
         default=[], description="Items that go into the lake's trash; each plan with one of them needs approval."
     )
+    notify: Notify | None = Field(None, description="A webhook that 'watch' tells of failure and recovery.")
 
     @field_validator("version", mode="before")
     @classmethod

@@ -155,6 +155,15 @@ class Records:
         )
         return {name_from_db(folder): count for folder, count in rows}
 
+    def folders_below(self, collection: int, folder: str) -> list[str]:
+        """The folders beneath one, not itself, that have recorded files: found by the index, whatever else there is."""
+        below = (folder + "/", folder + "0") if folder else ("\x01", "\U0010ffff")
+        rows = self._connection.execute(
+            "SELECT DISTINCT folder FROM files WHERE collection = ? AND folder >= ? AND folder < ?",
+            (collection, *below),
+        )
+        return [name_from_db(name) for (name,) in rows]
+
     def has_path(self, collection: int, path: str) -> int:
         """1 if a file is recorded at that path, else 0."""
         row = self._connection.execute(

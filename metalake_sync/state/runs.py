@@ -133,9 +133,17 @@ class Runs:
             "DELETE FROM failures WHERE collection = ? AND name = ?", [(collection, name_to_db(name)) for name in names]
         )
 
-    def clear_other_failures(self, collection: int, run_id: str) -> None:
-        """Drop failures that this run did not meet again: their items are right, or no longer wanted."""
-        self._connection.execute("DELETE FROM failures WHERE collection = ? AND run_id <> ?", (collection, run_id))
+    def clear_other_failures(self, collection: int, run_id: str, keep: Iterable[str] = ()) -> None:
+        """Drop failures that this run did not meet again: their items are right, or no longer wanted. `keep`: names
+        that it did not try."""
+        kept = {name_to_db(name) for name in keep}
+        rows = self._connection.execute(
+            "SELECT name FROM failures WHERE collection = ? AND run_id <> ?", (collection, run_id)
+        ).fetchall()
+        self._connection.executemany(
+            "DELETE FROM failures WHERE collection = ? AND name = ? AND run_id <> ?",
+            [(collection, name, run_id) for (name,) in rows if name not in kept],
+        )
 
     def failures(self, collection: int) -> list[FailureRow]:
         rows = self._connection.execute(

@@ -36,12 +36,6 @@ def test_an_unknown_key_is_told_where_it_stands(desk: Desk, text: str, column: i
     assert told in mistake
 
 
-@pytest.mark.parametrize("key", ["notify"])
-def test_what_this_version_does_not_do_is_an_unknown_key(desk: Desk, key: str) -> None:
-    (mistake,) = desk.mistakes(HEAD + f"{key}: []\n")
-    assert f"birds.yaml:3:1: unknown key '{key}'." in mistake
-
-
 def test_the_keys_of_a_block_are_known_as_they_are_written() -> None:
     assert known_keys(("collections", 0, "annotations", 3, "labels")) == ["map", "allow"]
     assert known_keys(("collections", 0, "file_metadata", 1)) == ["match", "metadata"]

@@ -39,7 +39,8 @@ from metalake_sync.state.store import StateStore
 
 @dataclass(slots=True)
 class Recorder:
-    """`looked_at_ns`: when the scan began; a file younger than that is hashed again by the next run."""
+    """`looked_at_ns`: when the scan began; a file younger than that is hashed again by the next run. `keep_failures`:
+    as in RunOptions."""
 
     state: StateStore
     run_id: str
@@ -51,6 +52,7 @@ class Recorder:
     failures: list[ActionFailed] = field(default_factory=list)
     failed_collections: set[CollectionKey] = field(default_factory=set)
     _making_room: dict[tuple[CollectionKey, str], str] = field(default_factory=dict)
+    keep_failures: frozenset[str] | None = frozenset()
     _started: float = field(default_factory=time.monotonic)
 
     def row(self, key: CollectionKey) -> int:
@@ -132,9 +134,9 @@ class Recorder:
         """Close the books of the run."""
         self.done.bytes_to_send = 0
         for key, row in self.rows.items():
-            if key not in self.failed_collections:
+            if key not in self.failed_collections and self.keep_failures is not None:
                 with self.state.write():
-                    self.state.runs.clear_other_failures(row, self.run_id)
+                    self.state.runs.clear_other_failures(row, self.run_id, self.keep_failures)
         return RunFinished(
             run_id=self.run_id,
             done=self.done,

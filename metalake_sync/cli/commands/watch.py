@@ -1,0 +1,154 @@
+"""`metalake-sync watch`: stay, and sync on every change."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from metalake_sync.cli.options import ManifestFlags, RunFlags, max_delete_of, observes, option
+from metalake_sync.errors import SyncError, UsageError
+
+if TYPE_CHECKING:
+    from metalake_sync.engine.watch.health import Health, HealthServer, Metrics
+
+
+@click.command("watch", epilog="Example: metalake-sync watch birds.yaml --settle 5 --metrics 127.0.0.1:9464")
+@observes
+@option(
+    "--settle", type=click.FloatRange(0.05), default=2.0, show_default=True, metavar="SECONDS",
+    help="Take a file when it has been quiet for so long.",
+)  # fmt: skip
+@option(
+    "--rescan", type=click.FloatRange(1), default=600.0, show_default=True, metavar="SECONDS",
+    help="Look at everything so often, in the lake too.",
+)  # fmt: skip
+@option(
+    "--poll", type=click.FloatRange(0.1), metavar="SECONDS",
+    help="Look at the folders so often instead of being notified. [default: only where notifications can't work]",
+)  # fmt: skip
+@option("--metrics", metavar="ADDR:PORT", help="Serve /metrics (Prometheus) and /healthz there.")
+@option(
+    "--max-delete",
+    metavar="N|P%",
+    help="Hold what a run would trash beyond that. [default: 50% of a collection or 1000 files, whichever is smaller]",
+)
+@option("--auto-approve", is_flag=True, help="Also trash, replace and remove; otherwise these are held.")
+@option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+    help="Lines for people or for machines, on standard error.",
+)  # fmt: skip
+def command(
+    flags: ManifestFlags,
+    run: RunFlags,
+    settle: float,
+    rescan: float,
+    poll: float | None,
+    metrics: str | None,
+    auto_approve: bool,
+    max_delete: str | None,
+    log_format: str,
+) -> None:
+    """Stay, and bring every new, changed or deleted file, annotation or manifest line to the lake.
+
+    What would trash, replace or remove something is held and told, unless --auto-approve is given; the rest goes on.
+    SIGTERM ends it after the run that is under way, within 30 s; a second one at once. SIGHUP reads the manifest again.
+    """
+    from metalake_sync.cli.watch_log import start_log
+    from metalake_sync.core.events import Event
+    from metalake_sync.engine.session import Session
+    from metalake_sync.engine.watch.health import Health
+    from metalake_sync.engine.watch.hints import HintBox
+    from metalake_sync.engine.watch.in_force import InForce, take_in_force
+    from metalake_sync.engine.watch.loop import Watcher, WatchTiming, log
+    from metalake_sync.engine.watch.service import ServiceManager
+    from metalake_sync.engine.watch.settle import ignore_lease_breaks
+    from metalake_sync.engine.watch.signals import Signals
+    from metalake_sync.engine.watch.triggers import Triggers
+    from metalake_sync.state.lock import StateLock
+
+    if flags.manifest == "-":
+        raise UsageError("standard input can't be watched", remedy="Write the manifest to a file.")
+    if run.checksum:
+        raise UsageError("'--checksum' would read every file again at every change", remedy="Use it with apply.")
+    start_log(as_json=flags.as_json or log_format == "json", quiet=flags.quiet, verbose=flags.verbose)
+    watcher: Watcher | None = None
+
+    def heard(event: Event) -> None:
+        if watcher is not None:
+            watcher.heard(event)
+
+    options = replace(run.options(), max_delete=max_delete_of(max_delete))
+
+    def open_one() -> Session:
+        return flags.session(heard, options)
+
+    session = open_one()
+    own_files = [Path(flags.manifest), *map(Path, flags.var_file)]
+
+    def load() -> InForce:
+        fresh = open_one()
+        if fresh.state_path != session.state_path:
+            raise SyncError("the manifest's name changed, and with it its state", remedy="Start the watch anew.")
+        return take_in_force(fresh, own_files, auto_approve=auto_approve)
+
+    with contextlib.ExitStack() as stack:
+        # A lock of its own, beside that of runs: an apply by hand may come in between.
+        own_lock = session.state_path.with_name(f"{session.state_path.stem}.watch.db")
+        stack.enter_context(StateLock(own_lock, command=f"watch {flags.manifest}"))
+        health = Health(time.monotonic, time.time)
+        counted = _metrics(health, wanted=metrics is not None)
+        if metrics is not None:
+            stack.callback(_serve_health(metrics, health, counted).close)
+        box = HintBox()
+        stack.callback(box.close)
+        ignore_lease_breaks()
+        signals = Signals(box.wake)
+        signals.install()
+        service = ServiceManager(os.environ, health.alive)
+        stack.callback(service.close)
+        in_force = take_in_force(session, own_files, auto_approve=auto_approve)
+        triggers = Triggers(box, in_force.places, poll, log.warning)
+        triggers.start()
+        stack.callback(triggers.close)
+        watcher = Watcher(box, WatchTiming(settle, rescan), load, in_force, triggers, signals, health, counted, service)
+        try:
+            watcher.run()
+            log.info("stopped")
+        finally:
+            service.stopping()
+            watcher.watched.close()
+
+
+def _metrics(health: Health, *, wanted: bool) -> Metrics:
+    from metalake_sync.engine.watch.health import NoMetrics
+
+    if not wanted:
+        return NoMetrics()
+    try:
+        from metalake_sync.engine.watch.prometheus import PrometheusMetrics
+    except ImportError:
+        raise UsageError(
+            "--metrics needs the Prometheus client, which is not installed",
+            remedy="Install it: pip install 'metalake-sync[metrics]'.",
+        ) from None
+    return PrometheusMetrics(health)
+
+
+def _serve_health(address: str, health: Health, metrics: Metrics) -> HealthServer:
+    from metalake_sync.engine.watch.health import HealthServer
+
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise UsageError(f"'--metrics {address}' is no address", remedy="Write ADDR:PORT, such as 127.0.0.1:9464.")
+    try:
+        return HealthServer(host.strip("[]"), int(port), health, metrics)
+    except OSError as error:
+        raise UsageError(
+            f"'--metrics {address}' can't be had ({error.strerror})", remedy="Choose another port, or a local address."
+        ) from None

@@ -1,0 +1,80 @@
+"""The narrow door to a run: all that the loop knows of sessions.
+
+Owns: how a piece of work becomes the options of a session. Must not: decide when.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from metalake_sync.core.actions import Action
+from metalake_sync.core.events import RunFinished
+from metalake_sync.core.notes import Note
+from metalake_sync.engine.march import Hold
+from metalake_sync.engine.scope import Scope
+from metalake_sync.engine.session import Session
+from metalake_sync.engine.watch.debounce import Width, Work
+
+LOCK_PATIENCE_S = 5.0
+LAKE_PATIENCE_S = 10.0
+"""A lake that is away is left alone soon: the loop has its own pauses, and hears of signals in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What came of a run. `held`: what waits for approval. `refused`: what the manifest forbids."""
+
+    finished: RunFinished
+    unreadable: int
+    held: Sequence[Action] = ()
+    refused: Sequence[Note] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """What a run is to leave alone. `failures`: names whose past failures stay."""
+
+    hold: Hold
+    failures: frozenset[str]
+
+
+class Door(Protocol):
+    """Does one run. Raises SyncError."""
+
+    def run(self, work: Work, keep: Keep) -> Ran: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDoor:
+    """Runs a session, scoped to the work. `auto_approve`: also trash, replace and remove."""
+
+    session: Session
+    auto_approve: Callable[[], bool] = field(default=lambda: False)
+
+    def run(self, work: Work, keep: Keep) -> Ran:
+        """Observe, plan and apply. A run over folders believes the records about the lake; a full one asks it."""
+        base = os.path.abspath(self.session.manifest.base_dir)
+        hinted = work.width is Width.FOLDERS
+        given = self.session.options
+        options = replace(
+            given,
+            refresh=given.refresh if work.width is Width.FULL else "none",
+            retry_for_s=LAKE_PATIENCE_S if given.retry_for_s is None else given.retry_for_s,
+            scope=Scope(base, work.folders, work.trees) if hinted else None,
+            hold=keep.hold,
+            keep_failures=None if hinted else keep.failures,
+        )
+        held: list[Action] = []
+        refused: list[Note] = []
+
+        def hold(actions: Sequence[Action], refusals: Sequence[Note]) -> None:
+            held.extend(actions)
+            refused.extend(refusals)
+
+        applied = replace(self.session, options=options).apply(
+            lambda _plan: self.auto_approve(), lock_timeout_s=LOCK_PATIENCE_S, command="watch", hold=hold
+        )
+        return Ran(applied.finished, applied.unreadable, held, refused)

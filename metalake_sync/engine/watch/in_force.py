@@ -1,0 +1,54 @@
+"""The manifest that is in force: its door, its places and its webhook, made anew each time it is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from metalake_sync.engine.session import Session
+from metalake_sync.engine.watch.door import SessionDoor
+from metalake_sync.engine.watch.notify import Turn, Webhook
+from metalake_sync.engine.watch.places import Places, places_of
+from metalake_sync.manifest.models import Notify
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """Close it when another takes its place."""
+
+    door: SessionDoor
+    places: Places
+    base_dir: str
+    webhook: Webhook | None
+
+    def close(self) -> None:
+        if self.webhook is not None:
+            self.webhook.close()
+
+
+def take_in_force(session: Session, own_files: Sequence[Path], *, auto_approve: bool) -> InForce:
+    """Put together what a loaded manifest stands for. `own_files`: the manifest, and files of variables."""
+    manifest = session.manifest
+    notify = manifest.model.notify
+    return InForce(
+        SessionDoor(session, lambda: auto_approve),
+        places_of(manifest, own_files[0], own_files[1:]),
+        os.path.abspath(manifest.base_dir),
+        None if notify is None else _webhook(notify, manifest.base_dir, manifest.name),
+    )
+
+
+def _webhook(notify: Notify, base_dir: Path, name: str) -> Webhook:
+    turns: frozenset[Turn] = frozenset(notify.on)
+    return Webhook(notify.url, _secret_of(notify, base_dir), turns=turns, always={"manifest": name})
+
+
+def _secret_of(notify: Notify, base_dir: Path) -> Callable[[], bytes | None]:
+    def secret() -> bytes | None:
+        if notify.secret_file is not None:
+            return (base_dir / notify.secret_file).read_bytes().strip()
+        return notify.secret.get_secret_value().encode() if notify.secret is not None else None
+
+    return secret

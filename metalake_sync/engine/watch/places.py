@@ -1,0 +1,110 @@
+"""The places that a manifest names, and which hint a change at one of them is.
+
+Owns: that translation. Must not: watch anything.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from metalake_sync.engine.watch.hints import FolderTouched, Hint, ManifestTouched, SourceTouched, TreeTouched
+from metalake_sync.local.rules import IGNORE_FILE, is_never_walked, is_never_wanted
+from metalake_sync.manifest import LoadedManifest
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a notification says, in our words. `path` is absolute; `gone`: it is not there any more."""
+
+    path: str
+    is_folder: bool = False
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """All paths are absolute. `roots`: data folders, with everything beneath. `files`: single data files. `sources`:
+    files and folders of annotations and metadata, and globs. `manifest`: the manifest's own files, or their folder."""
+
+    roots: frozenset[str]
+    files: frozenset[str]
+    sources: frozenset[str]
+    manifest: frozenset[str]
+
+    def folders(self) -> dict[str, bool]:
+        """Folders to watch → whether with everything beneath. A file is watched by its folder: most programs replace a
+        file instead of writing into it, and the watch would stay with the old one."""
+        folders = dict.fromkeys(self.roots, True)
+        for path in (*self.files, *self.manifest, *self.sources):
+            top = _fixed_part(path)
+            deep = top != path
+            if not deep and not os.path.isdir(path):
+                top = os.path.dirname(path)
+            folders[top] = folders.get(top, False) or deep
+        covered = [root for root, deep in folders.items() if deep]
+        return {
+            path: deep
+            for path, deep in folders.items()
+            if not any(path != root and path.startswith(root + "/") for root in covered)
+        }
+
+    def hints(self, change: Change) -> Iterator[Hint]:
+        """What a change means; nothing for names that no rule takes."""
+        path, folder, name = change.path, os.path.dirname(change.path), os.path.basename(change.path)
+        if path in self.manifest or (folder in self.manifest and name.endswith((".yaml", ".yml"))):
+            yield ManifestTouched()
+        if any(_is_source(path, source) for source in self.sources):
+            yield SourceTouched(path)
+        root = next((root for root in self.roots if path == root or path.startswith(root + "/")), None)
+        if root is not None:
+            inner = path[len(root) + 1 :].split("/")
+            if any(is_never_walked(part) for part in inner):
+                return
+            if change.is_folder:
+                yield TreeTouched(path, removal=change.gone)
+            elif name == IGNORE_FILE:
+                yield TreeTouched(folder)
+            elif not is_never_wanted(name):
+                yield FolderTouched(folder, removal=change.gone)
+        elif path in self.files:
+            yield FolderTouched(folder, removal=change.gone)
+
+
+def places_of(manifest: LoadedManifest, manifest_path: Path, var_files: Sequence[Path]) -> Places:
+    """Read the places off a manifest."""
+    base = manifest.base_dir
+
+    def absolute(path: str | Path) -> str:
+        return os.path.abspath(base / path)
+
+    roots, files, sources = set(), set(), set()
+    for collection in manifest.collections:
+        roots |= {absolute(folder.path) for folder in collection.folders}
+        files |= {absolute(path) for path in collection.files}
+        sources |= {absolute(entry) for entry in collection.file_metadata if isinstance(entry, str)}
+        for annotation in collection.annotations:
+            named = [annotation.source] if isinstance(annotation.source, str) else annotation.source
+            sources |= {absolute(source) for source in named}
+    own = {os.path.abspath(path) for path in (manifest_path, *var_files)}
+    return Places(frozenset(roots), frozenset(files), frozenset(sources), frozenset(own))
+
+
+def _fixed_part(path: str) -> str:
+    """The folder above the first part of a path that is a pattern; the path itself if it has none."""
+    if not glob.has_magic(path):
+        return path
+    while glob.has_magic(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _is_source(path: str, source: str) -> bool:
+    """A file in a source's folder, the source itself, or anything beneath the fixed part of a glob."""
+    if is_never_wanted(os.path.basename(path)):
+        return False
+    top = _fixed_part(source)
+    return path == source or path.startswith(top + "/")

@@ -1,0 +1,106 @@
+"""Whether a file is at rest: quiet for a while, and closed where that can be seen.
+
+Owns: that question, and the files that wait for their rest. Must not: run anything.
+
+A file that somebody still has open for writing can't be given a read lease (fcntl(2), F_SETLEASE: EAGAIN). Only local
+filesystems and one's own files can be asked so; for the others, quiet has to do.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from metalake_sync.local.scan import ScannedFile
+
+LONGEST_PAUSE_S = 30.0
+WAITING_LIMIT = 10_000
+"""So many files are looked at again one by one; beyond, the full rescan finds them."""
+
+
+def is_open_for_writing(path: str) -> bool:
+    """Whether somebody on this machine has the file open for writing, as far as that can be seen."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def ignore_lease_breaks() -> None:
+    """A writer that comes while a lease is held for an instant makes the system send SIGIO, which ends a process that
+    does not ignore it. Call it once, in the main thread."""
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+
+
+class _Look(NamedTuple):
+    """What a file was, since when, and when it is looked at again."""
+
+    stat: tuple[int, int, int, int]
+    since: float
+    again_at: float
+    pause_s: float
+
+
+@dataclass(slots=True)
+class Settling:
+    """`settle_s`: how long a file must be quiet. Times are told: `now` of a clock that only goes forward, `wall_ns` of
+    the one that stamps files."""
+
+    settle_s: float
+    _waiting: OrderedDict[str, _Look] = field(default_factory=OrderedDict)
+
+    def unsettled(self, path: str, file: ScannedFile, now: float, wall_ns: int) -> bool:
+        """Whether to leave a file alone for now; if so, it waits here. A file is quiet if its times say so, or, where
+        clocks disagree, if it stayed the same under our eyes."""
+        look = self._waiting.get(path)
+        age_s = (wall_ns - max(file.mtime_ns, file.ctime_ns)) / 1e9
+        quiet = age_s >= self.settle_s
+        if look is not None and look.stat == file.stat_row():
+            quiet = quiet or now - look.since >= self.settle_s
+            since = look.since
+        else:
+            since = now
+        if quiet and not is_open_for_writing(path):
+            self._waiting.pop(path, None)
+            return False
+        pause_s = min(look.pause_s * 2 if look is not None and quiet else max(self.settle_s, 0.05), LONGEST_PAUSE_S)
+        self._waiting[path] = _Look(file.stat_row(), since, now + pause_s, pause_s)
+        if len(self._waiting) > WAITING_LIMIT:
+            self._waiting.popitem(last=False)
+        return True
+
+    def next_at(self) -> float | None:
+        return min((look.again_at for look in self._waiting.values()), default=None)
+
+    def settled_folders(self, now: float, wall_ns: int) -> set[str]:
+        """Look again at the files that are due; the folders of those that have come to rest, or went away."""
+        folders: set[str] = set()
+        for path in [path for path, look in self._waiting.items() if look.again_at <= now]:
+            try:
+                found = os.lstat(path)
+            except OSError:
+                del self._waiting[path]
+                folders.add(os.path.dirname(path))
+                continue
+            file = ScannedFile(
+                os.path.basename(path), found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns
+            )
+            if not self.unsettled(path, file, now, wall_ns):
+                folders.add(os.path.dirname(path))
+        return folders
+
+    def __len__(self) -> int:
+        return len(self._waiting)

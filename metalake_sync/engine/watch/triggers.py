@@ -1,0 +1,207 @@
+"""The trigger that the system notifies: watchdog on every folder, and the poller where that can't work.
+
+Owns: which folder is watched how, that watches are renewed when a folder comes back, and that lost events are told.
+Must not: believe that it hears of everything.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+from watchdog.observers.api import ObservedWatch
+
+from metalake_sync.engine.watch.filesystems import silent_filesystem
+from metalake_sync.engine.watch.hints import EventsLost, HintBox, TreeTouched
+from metalake_sync.engine.watch.places import Change, Places
+from metalake_sync.engine.watch.polling import PollingTrigger
+
+POLL_S = 10.0
+"""How often a filesystem without notifications is looked at, unless --poll says otherwise."""
+
+LIMITS = {
+    errno.ENOSPC: ("fs.inotify.max_user_watches", 1_048_576),
+    errno.EMFILE: ("fs.inotify.max_user_instances", 1024),
+}
+
+# Writes in between are no news: a file is taken when it is closed. What we read ourselves must not come back either.
+_WANTED: list[type[FileSystemEvent]] = [
+    FileCreatedEvent,
+    FileClosedEvent,
+    FileMovedEvent,
+    FileDeletedEvent,
+    DirCreatedEvent,
+    DirMovedEvent,
+    DirDeletedEvent,
+]
+
+Say = Callable[[str], None]
+
+
+class Triggers:
+    """Watches the places of a manifest. `poll_s`: poll everything, so often; None polls only where it must. `say`: told
+    what a user should know, such as a limit and how to raise it."""
+
+    def __init__(self, box: HintBox, places: Places, poll_s: float | None, say: Say) -> None:
+        self._box = box
+        self._places = places
+        self._poll_s = poll_s
+        self._say = say
+        self._observer = Observer()
+        self._watches: dict[str, tuple[ObservedWatch, tuple[int, int]]] = {}
+        self._polled: dict[str, bool] = {}
+        self._told: set[str] = set()
+        self._poller = PollingTrigger(box, poll_s or POLL_S, lambda: self._places)
+        self._complaints = _Complaints(box)
+
+    def start(self) -> None:
+        logging.getLogger("watchdog").addHandler(self._complaints)
+        if self._poll_s is None:
+            self._observer.start()
+        self.watch(self._places)
+
+    def watch(self, places: Places) -> None:
+        """Watch these places from now on; what is watched already stays so."""
+        self._places = places
+        wanted = places.folders()
+        for path in self._watches.keys() - wanted.keys():
+            self._drop(path)
+        self._polled = {path: deep for path, deep in self._polled.items() if path in wanted}
+        for path, deep in wanted.items():
+            if path not in self._watches and path not in self._polled:
+                self._add(path, deep)
+        self._poller.watch(self._polled)
+
+    def supervise(self) -> None:
+        """Renew what was lost: a folder that came back, was replaced or mounted over, a thread that died. Call it every
+        few seconds."""
+        before = set(self._polled)
+        if self._poll_s is None and not self._observer.is_alive():
+            self._observer = Observer()
+            self._observer.start()
+            self._watches.clear()
+            self._box.put(EventsLost("the thread that hears notifications had died"))
+        for path, deep in self._places.folders().items():
+            if path in self._polled:
+                continue
+            watch = self._watches.get(path)
+            identity = _identity(path)
+            if watch is not None and watch[1] == identity and self._is_alive(watch[0]):
+                continue
+            if watch is not None:
+                self._drop(path)
+            if identity is not None:
+                self._add(path, deep)
+                self._box.put(TreeTouched(path))
+        if set(self._polled) != before:
+            self._poller.watch(self._polled)
+
+    def close(self) -> None:
+        logging.getLogger("watchdog").removeHandler(self._complaints)
+        self._poller.close()
+        if self._observer.is_alive():
+            self._observer.stop()
+            self._observer.join(timeout=5.0)
+
+    def heard(self, event: FileSystemEvent) -> None:
+        """Turn an event of the library into hints. Called in its thread."""
+        changes = [Change(os.fsdecode(event.src_path), event.is_directory, gone=event.event_type == "deleted")]
+        if isinstance(event, FileMovedEvent | DirMovedEvent):
+            changes = [Change(os.fsdecode(event.src_path), event.is_directory, gone=True)] if event.src_path else []
+            if event.dest_path:
+                changes.append(Change(os.fsdecode(event.dest_path), event.is_directory))
+        for change in changes:
+            for hint in self._places.hints(change):
+                self._box.put(hint)
+
+    def _add(self, path: str, deep: bool) -> None:
+        silent = silent_filesystem(path)
+        if self._poll_s is not None or silent is not None:
+            if silent is not None:
+                self._tell_once(f"{path} is on {silent}, which sends no notifications: it is polled")
+            self._polled[path] = deep
+            return
+        identity = _identity(path)
+        if identity is None:
+            self._tell_once(f"{path} is not there now; it is looked for every few seconds")
+            return
+        try:
+            watch = self._observer.schedule(_Handler(self), path, recursive=deep, event_filter=_WANTED)
+        except OSError as error:
+            if error.errno in LIMITS:
+                self._explain_limit(path, error.errno)
+                self._polled[path] = deep
+            else:
+                self._tell_once(f"{path} can't be watched now ({error.strerror}); it is tried again")
+            return
+        self._watches[path] = (watch, identity)
+
+    def _explain_limit(self, path: str, number: int) -> None:
+        name, enough = LIMITS[number]
+        try:
+            with open("/proc/sys/" + name.replace(".", "/")) as file:
+                limit = file.read().strip()
+        except OSError:
+            limit = "unknown"
+        self._tell_once(
+            f"{path} is polled, because the system's limit {name} ({limit}) is reached."
+            f" Raise it with: sudo sysctl {name}={enough}"
+        )
+
+    def _tell_once(self, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            self._say(message)
+
+    def _drop(self, path: str) -> None:
+        watch, _ = self._watches.pop(path)
+        try:
+            self._observer.unschedule(watch)
+        except (KeyError, OSError) as error:
+            self._say(f"the watch on {path} could not be taken back ({type(error).__name__}); a new one is set")
+
+    def _is_alive(self, watch: ObservedWatch) -> bool:
+        return any(emitter.watch == watch and emitter.is_alive() for emitter in self._observer.emitters)
+
+
+class _Handler(FileSystemEventHandler):
+    def __init__(self, triggers: Triggers) -> None:
+        self._triggers = triggers
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        self._triggers.heard(event)
+
+
+class _Complaints(logging.Handler):
+    """watchdog tells of an overflow of the kernel's queue, and of watches that it could not set, in its log alone. What
+    it complains of has cost events: everything is looked at."""
+
+    def __init__(self, box: HintBox) -> None:
+        super().__init__(logging.WARNING)
+        self._box = box
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._box.put(EventsLost(record.getMessage()))
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """What tells one folder from another that takes its place, such as a mount; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,294 @@
+"""The daemon as a process, beside a served lake: after quiet, the lake equals the folder; nothing is sent twice."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from metalake_sync.lake import EmbeddedLake
+from tests.end_to_end.world import BIRDS, PROGRAM, World
+from tests.lake.talk import png, settings
+
+
+class Daemon:
+    """A watch that runs. What it said stands in a file beside the folder."""
+
+    def __init__(self, world: World, *args: str, settle: str = "0.2") -> None:
+        self.said = world.folder.parent / f"watch-{time.monotonic_ns()}.log"
+        self._out = self.said.open("w")
+        self.process = subprocess.Popen(
+            [PROGRAM, "watch", "manifest.yaml", "--settle", settle, "--log-format", "json", "-v", *args],
+            cwd=world.folder,
+            env=world.environment(),
+            stdout=self._out,
+            stderr=subprocess.STDOUT,
+        )
+
+    @property
+    def log(self) -> str:
+        return self.said.read_text()
+
+    def wait(self, what: Callable[[], bool], patience_s: float = 40.0) -> None:
+        deadline = time.monotonic() + patience_s
+        while not what():
+            assert self.process.poll() is None, self.log
+            assert time.monotonic() < deadline, self.log[-4000:]
+            time.sleep(0.05)
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(timeout=45)
+        self._out.close()
+        assert "Traceback" not in self.log, self.log
+        assert "a mistake in metalake-sync" not in self.log, self.log
+        return code
+
+
+@contextlib.contextmanager
+def watching(world: World, *args: str, settle: str = "0.2") -> Iterator[Daemon]:
+    daemon = Daemon(world, *args, settle=settle)
+    try:
+        daemon.wait(lambda: "watching " in daemon.log)
+        yield daemon
+    finally:
+        if daemon.process.poll() is None:
+            daemon.process.kill()
+        daemon.process.wait()
+
+
+def names(world: World) -> list[str]:
+    try:
+        return world.names()
+    except (AssertionError, KeyError):
+        return []
+
+
+def on_disk(world: World) -> list[str]:
+    return sorted(path.name for path in (world.folder / "images").rglob("*.png"))
+
+
+def test_the_lake_follows_the_folder_through_a_days_work(world: World) -> None:
+    """New, renamed, moved, deleted, slowly written; a new subfolder; an edited and a broken manifest."""
+    world.pictures("a.png", "b.png")
+    world.manifest({**BIRDS, "prune": True})
+    images = world.folder / "images"
+    with watching(world, "--auto-approve") as daemon:
+        daemon.wait(lambda: names(world) == ["a.png", "b.png"])
+
+        world.pictures("c.png")
+        (images / "d.png.part").write_bytes(png(salt=b"d"))
+        daemon.wait(lambda: "c.png" in names(world))
+        (images / "d.png.part").rename(images / "d.png")
+        world.pictures("e.png", folder="images/new/deep")
+        daemon.wait(lambda: names(world) == on_disk(world) and len(on_disk(world)) == 5)
+
+        shutil.move(images / "new", images / "old")
+        (images / "a.png").unlink()
+        daemon.wait(lambda: names(world) == on_disk(world) and len(on_disk(world)) == 4)
+
+        sent = world.lake.requests.of("put_part")
+        with (images / "slow.png").open("wb") as slow:
+            for _ in range(8):
+                slow.write(b"\0" * 50_000)
+                slow.flush()
+                time.sleep(0.3)
+            assert "slow.png" not in names(world)
+        daemon.wait(lambda: "slow.png" in names(world))
+        assert world.lake.requests.of("put_part") == sent + 1
+        assert len(world.talk.read("birds_slow.png")) == 400_000
+
+        world.manifest({**BIRDS, "prune": True, "metadata": {"Tags": ["night"]}})
+        daemon.wait(lambda: world.talk.details("birds_c.png", "Tags").get("Tags") == ["night"])
+        (world.folder / "manifest.yaml").write_text("version: 1\ncollections: [\n")
+        daemon.wait(lambda: "the last good one stays in force" in daemon.log)
+        world.pictures("f.png")
+        daemon.wait(lambda: "f.png" in names(world))
+
+        assert world.lake.requests.of("put_part") == 7, "each file was sent once; a moved folder sends nothing"
+        assert daemon.stop() == 0
+    assert names(world) == on_disk(world)
+
+
+def test_a_burst_is_sent_once(world: World) -> None:
+    (world.folder / "images").mkdir()
+    world.manifest(BIRDS)
+    with watching(world) as daemon:
+        for number in range(500):
+            world.pictures(f"{number:05}.png", folder=f"images/{number % 20}")
+        daemon.wait(lambda: len(names(world)) == 500, 90)
+        assert daemon.stop() == 0
+    assert world.lake.requests.of("put_part") == 500
+
+
+@pytest.mark.long
+def test_five_thousand_files_and_a_large_slow_one(world: World) -> None:
+    (world.folder / "images").mkdir()
+    world.manifest(BIRDS)
+    with watching(world) as daemon:
+        for number in range(5000):
+            world.pictures(f"{number:05}.png", folder=f"images/{number % 50}")
+        with (world.folder / "images" / "large.png").open("wb") as large:
+            for _ in range(20):
+                large.write(os.urandom(1 << 20) * 25)
+                large.flush()
+                time.sleep(1.0)
+        daemon.wait(lambda: len(names(world)) == 5001, 240)
+        assert daemon.stop() == 0
+    assert len(world.talk.read("birds_large.png")) == 500 << 20
+    size = (500 << 20) // (16 << 20) + 1
+    assert world.lake.requests.of("put_part") <= 5000 + size + 1
+
+
+@pytest.mark.parametrize("away_s", [3, pytest.param(30, marks=pytest.mark.long)])
+def test_a_lake_that_is_away_is_caught_up_with(world: World, tmp_path: Path, away_s: int) -> None:
+    world.pictures("a.png")
+    world.manifest(BIRDS)
+    with watching(world, "--retry-for", "1") as daemon:
+        daemon.wait(lambda: names(world) == ["a.png"] and "synced: 1 uploaded" in daemon.log)
+        port = int(world.lake.url.rsplit(":", 1)[1])
+        world.lake.__exit__(None, None, None)
+        world.pictures("b.png")
+        daemon.wait(lambda: "tried again in" in daemon.log)
+        time.sleep(away_s)
+        with EmbeddedLake(settings(tmp_path / "lake", port=port)):
+            daemon.wait(lambda: "recovered" in daemon.log and names(world) == ["a.png", "b.png"], 90)
+            assert daemon.stop() == 0
+
+
+def test_what_needs_approval_is_held_and_the_rest_goes_on(world: World) -> None:
+    world.pictures("a.png", "b.png")
+    world.manifest({**BIRDS, "prune": True})
+    with watching(world) as daemon:
+        daemon.wait(lambda: len(names(world)) == 2)
+        (world.folder / "images" / "a.png").unlink()
+        world.pictures("c.png")
+        daemon.wait(lambda: "c.png" in names(world) and "held: trash a.png" in daemon.log)
+        assert names(world) == ["a.png", "b.png", "c.png"]
+        assert daemon.stop() == 0
+
+
+def test_a_folder_that_is_emptied_as_a_whole_trashes_nothing(world: World) -> None:
+    """So looks a folder that was unmounted."""
+    world.pictures("a.png", "b.png")
+    world.manifest({**BIRDS, "prune": True})
+    images, away = world.folder / "images", world.folder / "away"
+    with watching(world, "--auto-approve") as daemon:
+        daemon.wait(lambda: len(names(world)) == 2)
+        images.rename(away)
+        images.mkdir()
+        daemon.wait(lambda: "matches any more" in daemon.log or "does not exist" in daemon.log)
+        images.rmdir()
+        away.rename(images)
+        world.pictures("c.png")
+        daemon.wait(lambda: names(world) == ["a.png", "b.png", "c.png"])
+        assert daemon.stop() == 0
+    assert world.lake.requests.of("put_part") == 3
+
+
+def test_a_second_watcher_is_refused_and_an_apply_is_not(world: World) -> None:
+    world.pictures("a.png")
+    world.manifest(BIRDS)
+    with watching(world) as daemon:
+        daemon.wait(lambda: names(world) == ["a.png"])
+        second = world.run("watch", "manifest.yaml")
+        assert second.code == 11
+        assert "another run holds the state" in second.err
+        world.good("apply", "manifest.yaml", "--lock-timeout", "10")
+        assert daemon.stop() == 0
+
+
+def test_sigterm_in_the_middle_of_a_run_lets_it_finish(world: World) -> None:
+    for number in range(40):
+        world.write(f"images/{number:02}.png", png(salt=b"%d" % number) + b"\0" * 50_000)
+    world.manifest(BIRDS)
+    with watching(world, "--bwlimit", "1M") as daemon:
+        daemon.wait(lambda: world.lake.requests.of("finalize_file") >= 3)
+        assert daemon.stop() == 0
+    assert len(names(world)) == 40
+
+
+def test_a_second_sigterm_leaves_at_once_and_nothing_is_sent_twice(world: World) -> None:
+    for number in range(40):
+        world.write(f"images/{number:02}.png", png(salt=b"%d" % number) + b"\0" * 50_000)
+    world.manifest(BIRDS)
+    with watching(world, "--bwlimit", "500k", "--parallelism", "2") as daemon:
+        daemon.wait(lambda: world.lake.requests.of("finalize_file") >= 3)
+        daemon.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert daemon.stop() == 130
+    world.good("apply", "manifest.yaml")
+    assert len(names(world)) == 40
+    assert world.lake.requests.of("put_part") <= 42
+
+
+def test_polling_finds_what_notifications_would(world: World) -> None:
+    world.pictures("a.png", folder="images/x")
+    world.manifest(BIRDS)
+    with watching(world, "--poll", "0.3") as daemon:
+        daemon.wait(lambda: names(world) == ["a.png"])
+        world.pictures("b.png", folder="images/x")
+        world.pictures("c.png", folder="images/y")
+        daemon.wait(lambda: names(world) == ["a.png", "b.png", "c.png"])
+        assert daemon.stop() == 0
+
+
+def test_health_and_metrics_are_served(world: World) -> None:
+    world.manifest(BIRDS)
+    (world.folder / "images").mkdir()
+    with watching(world, "--metrics", "127.0.0.1:29464") as daemon:
+        world.pictures("a.png")
+        daemon.wait(lambda: names(world) == ["a.png"] and "synced: 1 uploaded" in daemon.log)
+
+        def page(path: str) -> str:
+            with urllib.request.urlopen(f"http://127.0.0.1:29464{path}", timeout=5) as answer:
+                text: str = answer.read().decode()
+                return text
+
+        assert json.loads(page("/healthz"))["status"] == "ok"
+        assert 'metalake_sync_actions_total{action="upload"} 1.0' in page("/metrics")
+        assert "metalake_sync_latency_seconds_count 1.0" in page("/metrics")
+        assert daemon.stop() == 0
+
+
+def test_an_overflow_of_the_kernels_queue_is_survived(world: World) -> None:
+    """The daemon stands still while more happens than the kernel keeps; the last file is among what it drops."""
+    world.pictures("a.png")
+    world.manifest(BIRDS)
+    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    if limit > 20_000:
+        pytest.skip(f"fs.inotify.max_queued_events is {limit}: too many to provoke an overflow")
+    with watching(world) as daemon:
+        daemon.wait(lambda: names(world) == ["a.png"])
+        daemon.process.send_signal(signal.SIGSTOP)
+        for _ in range(limit // 2 + 2000):
+            # By turns: the kernel merges an event with one like it just before.
+            for name in ("x.part", "y.part"):
+                (world.folder / "images" / name).open("wb").close()
+        world.pictures("lost.png")
+        daemon.process.send_signal(signal.SIGCONT)
+        daemon.wait(lambda: "lost.png" in names(world))
+        assert "events were lost" in daemon.log
+        assert daemon.stop() == 0
+
+
+def test_only_what_was_hinted_is_looked_at_and_the_lake_is_not_listed(world: World) -> None:
+    world.pictures(*(f"{number}.png" for number in range(30)), folder="images/many")
+    world.manifest(BIRDS)
+    with watching(world) as daemon:
+        daemon.wait(lambda: len(names(world)) == 30)
+        listed = world.lake.requests.of("list_collection_items")
+        world.pictures("new.png", folder="images/few")
+        daemon.wait(lambda: "synced: 1 uploaded" in daemon.log and '"width": "folders"' in daemon.log)
+        assert world.lake.requests.of("list_collection_items") <= listed + 2
+        assert daemon.stop() == 0

@@ -1,0 +1,80 @@
+"""When a file is at rest, and how long something that failed is left alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from metalake_sync.engine.watch.patience import LONGEST_PAUSE_S, Backoff, SetAside
+from metalake_sync.engine.watch.settle import WAITING_LIMIT, Settling, is_open_for_writing
+from metalake_sync.local.scan import ScannedFile, scan_file
+
+SECOND_NS = 10**9
+
+
+def looked(path: Path) -> ScannedFile:
+    found = scan_file(str(path))
+    assert isinstance(found, ScannedFile)
+    return found
+
+
+def test_a_file_is_open_for_writing_until_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    with path.open("wb") as file:
+        assert is_open_for_writing(str(path))
+        file.write(b"x")
+    assert not is_open_for_writing(str(path))
+    with path.open("rb"):
+        assert not is_open_for_writing(str(path))
+
+
+def test_a_file_settles_when_its_times_are_old_enough_and_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    settling = Settling(2.0)
+    with path.open("wb") as file:
+        file.write(b"x")
+        file.flush()
+        later_ns = looked(path).ctime_ns + 3 * SECOND_NS
+        assert settling.unsettled(str(path), looked(path), 3.0, later_ns)
+    assert settling.settled_folders(settling.next_at() or 0, later_ns) == {str(tmp_path)}
+    assert len(settling) == 0
+
+
+def test_a_file_whose_times_lie_in_the_future_settles_under_our_eyes(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"x")
+    os.utime(path, (4e9, 4e9))
+    settling = Settling(2.0)
+    assert settling.unsettled(str(path), looked(path), 0.0, 0)
+    assert not settling.unsettled(str(path), looked(path), 2.0, 0)
+
+
+def test_files_that_wait_do_not_fill_the_memory() -> None:
+    settling = Settling(2.0)
+    for number in range(WAITING_LIMIT + 50):
+        settling.unsettled(f"/no/{number}", ScannedFile("x", 1, SECOND_NS, 1, SECOND_NS), 0.0, SECOND_NS)
+    assert len(settling) == WAITING_LIMIT
+
+
+def test_pauses_grow_to_a_bound_and_begin_anew_after_a_success() -> None:
+    backoff = Backoff(first_s=1.0, longest_s=300.0)
+    pauses = [backoff.failed(1.0) for _ in range(12)]
+    assert pauses[:3] == [1.0, 2.0, 4.0]
+    assert pauses[-1] == 300.0
+    backoff.came_through()
+    assert backoff.failed(0.0) == 0.5
+
+
+def test_an_item_that_keeps_failing_is_left_alone_for_longer_each_time() -> None:
+    aside, file = SetAside(), ScannedFile("a", 1, 1, 1, 1)
+    aside.failed("/a", "a", file.stat_row(), 0.0)
+    assert aside.holds("/a", file, 4.9)
+    assert list(aside.due(5.0)) == ["/a"]
+    assert list(aside.due(6.0)) == []
+    assert not aside.holds("/a", file, 6.0)
+    aside.failed("/a", "a", file.stat_row(), 6.0)
+    assert aside.holds("/a", file, 15.9)
+    assert not aside.holds("/a", file._replace(mtime_ns=2), 15.9), "a file that changed is tried at once"
+    for _ in range(40):
+        aside.failed("/a", "a", file.stat_row(), 0.0)
+    assert aside.next_at() == LONGEST_PAUSE_S
