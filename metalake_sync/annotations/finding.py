@@ -109,20 +109,14 @@ def guess_format(file: SourceFile) -> FormatName:
 
 
 def _guess_json(file: SourceFile) -> FormatName:
-    empty_list = False
+    no_images = False
     for key, position, value in members(file.path, file.shown_as, {"images", "annotations", "categories"}):
         if key in ("annotations", "categories"):
             return "coco"
-        if key == "images":
-            if position is None:
-                break
+        if key == "images" and position is not None:
             return "coco" if isinstance(value, dict) and "file_name" in value else "metalake"
-    # A list without elements never shows up above.
-    for key, _, value in members(file.path, file.shown_as, ()):
-        if key in ("annotations", "categories"):
-            return "coco"
-        empty_list = empty_list or (key == "images" and isinstance(value, list))
-    if empty_list:
+        no_images = no_images or (key == "images" and isinstance(value, list))
+    if no_images:
         return "metalake"
     raise ManifestError(
         "its format is not known",

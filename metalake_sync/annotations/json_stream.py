@@ -29,7 +29,8 @@ _LONGEST_TOKEN = 16
 
 
 def members(path: Path, shown_as: str, streamed: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
-    """Key, position and element for each element of the lists under `streamed`; key, None and value for all else.
+    """Key, position and element for each element of the lists under `streamed`; key, None and value for all else,
+    an empty list among it.
 
     Not-a-number and infinite numbers come as floats. Raises ManifestError with line and column.
     """
@@ -75,8 +76,11 @@ class _Text:
                 key = self._value()
                 self._take(":")
                 if key in streamed and self._look() == "[":
+                    number = -1
                     for number, element in enumerate(self._elements()):
                         yield key, number, element
+                    if number < 0:
+                        yield key, None, []
                 else:
                     yield key, None, self._value()
                 if self._look() != ",":

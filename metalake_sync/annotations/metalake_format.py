@@ -31,9 +31,9 @@ def read_metalake(source: SourceFile, normalized: bool, notes: ReadNotes) -> Ite
     for key, number, value in members(source.path, source.shown_as, {"images"}):
         if key == "shape_type":
             types.said(value)
-        if key != "images" or number is None:
+        found = found or (key == "images" and isinstance(value, list)) or number is not None
+        if number is None:
             continue
-        found = True
         place = f"images[{number}]"
         where = f"{source.shown_as}: {place}"
         if not isinstance(value, dict) or not isinstance(value.get("image"), str) or not value["image"]:
@@ -46,19 +46,12 @@ def read_metalake(source: SourceFile, normalized: bool, notes: ReadNotes) -> Ite
             for index, annotation in enumerate(annotations)
         )
         yield Entry(ImageRecord(value["image"], shapes, normalized), place)
-    if not found and not _has_list(source):
+    if not found:
         raise ManifestError(
             "it is no MetaLake annotation file",
             where=source.shown_as,
             remedy='It should read {"images": [{"image", "annotations"}]}.',
         )
-
-
-def _has_list(source: SourceFile) -> bool:
-    """Whether there is a list of images at all; an empty one gives no entry."""
-    return any(
-        key == "images" and isinstance(value, list) for key, _, value in members(source.path, source.shown_as, ())
-    )
 
 
 class _DefaultType:

@@ -33,6 +33,11 @@ def new_labels(
     if not used:
         return
     known = {listed.label_text for listed in client.list_labels()}
+    if not known:
+        # Nothing can be a typo of something yet: one line says it all.
+        labels = ", ".join(f"'{label}'" for label in sorted(used))
+        yield Note(NoteCode.NEW_LABEL, f"the lake has no labels yet; new in it will be {labels}")
+        return
     for label in sorted(used.keys() - known):
         near = difflib.get_close_matches(label, known, n=1)
         meant = f"; did you mean '{near[0]}'?" if near else ""

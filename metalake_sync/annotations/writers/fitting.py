@@ -76,10 +76,9 @@ class Fitting:
         path = PurePosixPath(image)
         parts = path.parts
         if (
-            not image
-            or path.is_absolute()
+            path.is_absolute()
             or any(part in (".", "..") or len(part.encode("utf-8", "surrogatepass")) > _NAME_BYTES for part in parts)
-            or any(unicodedata.category(char) in ("Cc", "Cs") for char in image)
+            or not _plain(image)
             or not path.stem.strip(". ")
             or str(path) != image
         ):

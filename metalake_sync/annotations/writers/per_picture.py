@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
+
+import yaml
 
 from metalake_sync.annotations.pictures import Size
 from metalake_sync.annotations.writers.fitting import VOC_WORDS
@@ -42,9 +43,8 @@ class YoloWriter:
         if error is None:
             names = "".join(f"{label}\n" for label in self._classes)
             (self._folder / "classes.txt").write_text(names, encoding="utf-8")
-            # A JSON list is YAML too, with every text quoted.
-            text = f"path: .\ntrain: images\nval: images\nnames: {json.dumps(list(self._classes))}\n"
-            (self._folder / "data.yaml").write_text(text, encoding="utf-8")
+            data = {"path": ".", "train": "images", "val": "images", "names": list(self._classes)}
+            (self._folder / "data.yaml").write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
 
 
 class VocWriter:

@@ -1,0 +1,155 @@
+"""Whatever is written comes back as it was, less what the writer's report names."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools.coco import COCO
+
+from metalake_sync.annotations.entries import FormatName
+from metalake_sync.annotations.pictures import AnyPicture, Picture
+from metalake_sync.annotations.source import AnnotationSpec, open_index
+from metalake_sync.annotations.writers import write_records
+from metalake_sync.annotations.writers.fitting import Fitting
+from metalake_sync.core.facts import AnnotationKind
+from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, ShapeType
+
+FORMATS: tuple[FormatName, ...] = ("metalake", "coco", "yolo", "voc")
+SIZE = (640, 480)
+
+_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(lambda text: text.strip())
+_name = st.from_regex(r"[a-z0-9ä _]{1,6}(/[a-z]{1,3})?\.(jpg|png)", fullmatch=True).filter(
+    lambda name: Path(name).stem.strip(". ") != ""
+)
+_x = st.floats(0, 500, allow_subnormal=False).map(lambda number: round(number, 3))
+_length = st.floats(1, 100).map(lambda number: round(number, 3))
+_json = st.one_of(_text, st.integers(-5, 5), st.booleans(), st.lists(st.integers(0, 3), max_size=2))
+_metadata = st.dictionaries(
+    st.one_of(st.sampled_from(["truncated", "pose", "part", "iscrowd"]), _text), _json, max_size=2
+)
+_confidence = st.none() | st.floats(0, 1).map(lambda number: round(number, 3))
+_attributes = st.dictionaries(
+    _text,
+    st.lists(st.builds(AttributeValue, _text, _confidence, _metadata), min_size=1, max_size=2).map(tuple),
+    max_size=1,
+)
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> Shape:
+    kind = draw(st.sampled_from(ShapeType))
+    point = st.tuples(_x, st.floats(0, 300).map(lambda number: round(number, 3)))
+    points: Any
+    if kind is ShapeType.RECTANGLE:
+        points = (draw(point), (draw(_length), draw(_length)))
+    else:
+        fewest = {ShapeType.POLYGON: 3, ShapeType.LINE: 2, ShapeType.POINTS: 1}[kind]
+        points = tuple(draw(st.lists(point, min_size=fewest, max_size=fewest + 3)))
+    return Shape(kind, points, draw(_text), draw(_confidence), draw(_metadata), draw(_attributes))
+
+
+_records = st.lists(
+    st.builds(ImageRecord, _name, st.lists(shapes(), max_size=4).map(tuple)),
+    max_size=4,
+    unique_by=lambda one: one.image,
+)
+
+
+class SizedPictures(AnyPicture):
+    def size(self, picture: Picture) -> tuple[int, int]:
+        return SIZE
+
+
+def read_back(folder: Path, format: FormatName) -> dict[str, ImageRecord]:
+    spec = AnnotationSpec("o", AnnotationKind.HUMAN, (str(folder),), folder, "m.yaml:1:1", format=format)
+    index = open_index([spec], SizedPictures())
+    try:
+        assert list(index.notes()) == []
+        return {name: index.record(name) for name in index.images()}
+    finally:
+        index.close()
+
+
+def same(found: Shape, wanted: Shape) -> bool:
+    """Numbers may differ by what fractions of twelve digits, and corners for sizes, take from them."""
+    near = len(found.points) == len(wanted.points) and all(
+        abs(a - b) < 1e-6
+        for one, other in zip(found.points, wanted.points, strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
+    rest = [(s.type, s.label, s.confidence, dict(s.metadata), dict(s.attributes)) for s in (found, wanted)]
+    return near and rest[0] == rest[1]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@given(records=_records)
+@settings(max_examples=25, deadline=None)
+def test_a_record_comes_back_as_the_format_can_hold_it(format: FormatName, records: list[ImageRecord]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        report = write_records(records, format, folder, lambda _: SIZE)
+        fitting = Fitting(format, lambda _: SIZE)
+        pixels = Fitting("metalake", lambda _: SIZE)
+        wanted = [pixels.fit(fitted) for record in records if (fitted := fitting.fit(record)) is not None]
+        if not wanted and format in ("yolo", "voc"):
+            return
+        found = read_back(folder / "labels" if format == "yolo" else folder, format)
+    assert (report.images, report.losses) == (len(wanted), fitting.report.losses)
+    if not report.losses:
+        assert [one.shapes for one in wanted if one] == [one.shapes for one in records] or format == "yolo"
+    assert len(found) == len(wanted)
+    for record in wanted:
+        assert record is not None
+        key = record.image if format != "yolo" else str(Path(record.image).with_suffix(""))
+        back = found[key].shapes
+        assert len(back) == len(record.shapes)
+        assert all(map(same, back, record.shapes)), (back, record.shapes)
+
+
+def _box(label: str = "cat", **more: Any) -> Shape:
+    return Shape(ShapeType.RECTANGLE, ((1.0, 2.0), (3.0, 4.0)), label, **more)
+
+
+def _losses(format: FormatName, tmp_path: Path, *records: ImageRecord, size: Any = SIZE) -> list[str]:
+    return list(write_records(records, format, tmp_path / "out", lambda _: size).lines())
+
+
+def test_the_report_names_what_a_format_cannot_hold(tmp_path: Path) -> None:
+    line = Shape(ShapeType.LINE, ((0.0, 0.0), (1.0, 1.0)), "rail")
+    record = ImageRecord("a.jpg", (_box(metadata={"by": "me"}), line))
+    assert _losses("yolo", tmp_path, record) == [
+        "metadata fields: 1, first in a.jpg",
+        "shapes of type line; they are left out: 1, first in a.jpg",
+    ]
+    assert _losses("metalake", tmp_path, record) == []
+
+
+def test_a_name_that_leads_out_of_the_folder_is_not_written(tmp_path: Path) -> None:
+    lost = _losses("voc", tmp_path, ImageRecord("../../evil.jpg", ()), ImageRecord("/etc/evil.jpg", ()))
+    assert lost == ["images whose name can't be that of a file; they are left out: 2, first in ../../evil.jpg"]
+    assert not list(tmp_path.rglob("*.xml"))
+
+
+def test_pictures_of_one_stem_do_not_overwrite_one_another(tmp_path: Path) -> None:
+    lost = _losses("yolo", tmp_path, ImageRecord("a.jpg", (_box(),)), ImageRecord("a.png", ()))
+    assert "in their extension alone" in lost[0]
+    assert (tmp_path / "out/labels/a.txt").read_text() == "0 0.00390625 0.00833333333333 0.0046875 0.00833333333333\n"
+
+
+def test_without_a_size_yolo_leaves_the_image_out_and_says_so(tmp_path: Path) -> None:
+    assert "size is not known" in _losses("yolo", tmp_path, ImageRecord("a.jpg", (_box(),)), size=None)[0]
+
+
+def test_pycocotools_loads_what_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    triangle = Shape(ShapeType.POLYGON, ((0.0, 0.0), (10.0, 0.0), (0.0, 10.0)), "dog", 0.5)
+    write_records([ImageRecord("a.jpg", (_box(), triangle))], "coco", tmp_path, lambda _: SIZE)
+    coco = COCO(str(tmp_path / "annotations.json"))
+    assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == ["cat", "dog"]
+    annotations = coco.loadAnns(coco.getAnnIds(imgIds=[1]))
+    assert [annotation["bbox"] for annotation in annotations] == [[1, 2, 3, 4], [0, 0, 10, 10]]
+    assert annotations[1]["area"] == 50
