@@ -25,12 +25,12 @@ class Daemon:
 
     def __init__(self, world: World, *args: str, settle: str = "0.2") -> None:
         self.said = world.folder.parent / f"watch-{time.monotonic_ns()}.log"
-        self._out = self.said.open("w")
+        self.out = self.said.open("w")
         self.process = subprocess.Popen(
             [PROGRAM, "watch", "manifest.yaml", "--settle", settle, "--log-format", "json", "-v", *args],
             cwd=world.folder,
             env=world.environment(),
-            stdout=self._out,
+            stdout=self.out,
             stderr=subprocess.STDOUT,
         )
 
@@ -49,7 +49,7 @@ class Daemon:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(timeout=45)
-        self._out.close()
+        self.out.close()
         assert "Traceback" not in self.log, self.log
         assert "a mistake in metalake-sync" not in self.log, self.log
         return code
@@ -65,6 +65,7 @@ def watching(world: World, *args: str, settle: str = "0.2") -> Iterator[Daemon]:
         if daemon.process.poll() is None:
             daemon.process.kill()
         daemon.process.wait()
+        daemon.out.close()
 
 
 def names(world: World) -> list[str]:

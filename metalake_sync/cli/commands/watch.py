@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metalake_sync.cli.options import ManifestFlags, RunFlags, max_delete_of, observes, option
+from metalake_sync.cli.options import ManifestFlags, RunFlags, max_delete_of, observes, option, takes_manifest
 from metalake_sync.errors import SyncError, UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("watch", epilog="Example: metalake-sync watch birds.yaml --settle 5 --metrics 127.0.0.1:9464")
+@takes_manifest
 @observes
 @option(
     "--settle", type=click.FloatRange(0.05), default=2.0, show_default=True, metavar="SECONDS",
