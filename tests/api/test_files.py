@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync import AnnotationSource, ItemFilter, ItemSort, MetaLake, Progress, SomeFailed
+from metalake_sync import AnnotationSource, MetaLake, Progress, SomeFailed
 from metalake_sync.errors import CredentialsRefused, GuardStopped, ManifestError, UsageError
 from metalake_sync.lake import EmbeddedLake
 from tests.api.conftest import PICTURES
@@ -45,24 +45,6 @@ def test_a_single_file_tells_its_unique_name(lake: MetaLake, pictures: Path) -> 
     assert lake.upload_files_to_collection(pictures / "jay.png", "image", "birds").unique_name == "birds_jay.png"
     again = lake.upload_files_to_collection(pictures / "jay.png", "image", "birds")
     assert (again.unique_name, again.uploaded, again.job_ids) == ("birds_jay.png", {}, ())
-
-
-def test_what_is_there_is_not_sent_again(lake: MetaLake, served: EmbeddedLake, pictures: Path) -> None:
-    lake.upload_files_to_collection(pictures, "image", "birds")
-    served.requests.clear()
-    again = lake.upload_files_to_collection(pictures, "image", "birds")
-    assert again.already_there.keys() == PICTURES.keys()
-    assert again.bytes_sent == served.requests.of("put_part") == 0
-
-
-def test_metadata_of_files_that_are_there_is_written_only_with_override(
-    lake: MetaLake, talk: Talk, pictures: Path
-) -> None:
-    lake.upload_files_to_collection(pictures, "image", "birds", metadata={"City": "Rome"})
-    lake.upload_files_to_collection(pictures, "image", "birds", metadata={"City": "Paris"})
-    assert talk.details("birds_jay.png", "City")["City"] == "Rome"
-    lake.upload_files_to_collection(pictures, "image", "birds", metadata={"City": "Paris"}, metadata_override=True)
-    assert talk.details("birds_jay.png", "City")["City"] == "Paris"
 
 
 def test_another_file_of_the_same_name_is_kept_or_replaced_as_asked(lake: MetaLake, talk: Talk, pictures: Path) -> None:
@@ -142,21 +124,6 @@ def test_files_that_are_right_are_not_fetched_again(
     assert (set(again.fetched), again.unchanged) == ({"birds_jay.png", "birds_crow.png"}, 1)
     assert served.requests.of("get_object") == 2
     assert (tmp_path / "out" / "birds_jay.png").read_bytes() == PICTURES["jay.png"]
-
-
-def test_files_come_down_by_query_filter_and_sort_from_a_collection_and_from_the_lake(
-    lake: MetaLake, pictures: Path, boxes: Writer, tmp_path: Path
-) -> None:
-    source = AnnotationSource(boxes({"jay.png": [(1, 2, 3, 4)]}), "people", "human")
-    birds = lake.upload_files_to_collection(pictures, "image", "birds", annotations=source).collection_id
-    by_label = lake.download_files_from_metalake("image", tmp_path / "a", query="annotation.label=bird")
-    assert set(by_label.fetched) == {"birds_jay.png"}
-    raw = lake.download_files_from_collection(
-        birds, tmp_path / "b", filter=ItemFilter(("raw",)), sort=ItemSort("name", "asc")
-    )
-    assert set(raw.fetched) == {"birds_crow.png", "birds_gull.png"}
-    old = lake.download_files_from_metalake("image", tmp_path / "c", filter=ItemFilter(to_date="2020-01-01"))
-    assert (old.fetched, old.unchanged) == ({}, 0)
 
 
 def test_a_file_that_can_not_be_put_in_its_place_fails_alone(lake: MetaLake, pictures: Path, tmp_path: Path) -> None:

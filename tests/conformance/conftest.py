@@ -31,9 +31,14 @@ def vendor_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorP
 @pytest.fixture(params=["file", "s3", "azure", pytest.param("gcs", marks=pytest.mark.long)])
 def storage(request: pytest.FixtureRequest) -> BucketAddress | None:
     """Where the lake's objects are: every test sees the same lake over each."""
-    if request.param == "file":
+    return storage_named(request.param, request)
+
+
+def storage_named(name: str, request: pytest.FixtureRequest) -> BucketAddress | None:
+    """A new bucket of a store; None for `file`."""
+    if name == "file":
         return None
-    server: StoreServer = request.getfixturevalue(f"{request.param}_store")
+    server: StoreServer = request.getfixturevalue(f"{name}_store")
     return server.new_bucket("lake")
 
 

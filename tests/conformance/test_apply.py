@@ -16,6 +16,8 @@ from metalake_sync.lake import EmbeddedLake
 from metalake_sync.remote.storage import PART_BYTES
 from tests.lake.talk import API_KEY, SECRET, Talk, png, talk_to
 
+LONG = pytest.mark.long  # test_own_transfers.py tries these sizes in the default run
+
 MANIFEST = """
 version: 1
 name: birds
@@ -86,7 +88,15 @@ def test_files_metadata_and_annotations_arrive_and_a_second_run_sends_nothing(
     assert lake.requests.writes == 0
 
 
-@pytest.mark.parametrize("size_bytes", [0, PART_BYTES, 2 * PART_BYTES, 2 * PART_BYTES + 5])
+@pytest.mark.parametrize(
+    "size_bytes",
+    [
+        pytest.param(0, marks=LONG),
+        pytest.param(PART_BYTES, marks=LONG),
+        2 * PART_BYTES,
+        pytest.param(2 * PART_BYTES + 5, marks=LONG),
+    ],
+)
 def test_files_around_the_size_of_a_part_arrive_whole(work: Path, talk: Talk, size_bytes: int) -> None:
     content = os.urandom(size_bytes)
     (work / "notes" / "a.bin").write_bytes(content)
