@@ -52,11 +52,14 @@ def test_killed_at_commits_it_converges(mortal: Mortal) -> None:
 def test_killed_at_random_moments_again_and_again_it_converges(mortal: Mortal) -> None:
     dice = random.Random(3)
     project = Project(mortal.world, seed=3)
-    for _ in range(3):
+    # On a quick machine a run may be over before its moment comes: then there are more rounds.
+    for number in range(12):
         project.change()
         for _ in range(6):
             mortal.killed_after(dice.uniform(0.02, 0.35))
         finish_and_compare(mortal)
+        if number >= 2 and mortal.kills >= 5:
+            break
     assert mortal.kills >= 5
 
 
