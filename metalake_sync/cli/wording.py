@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 
 def shown(text: str) -> str:
     """Text that is safe to print: control characters, escapes and bytes that are no UTF-8 stand as \\x.. codes."""
@@ -40,9 +37,3 @@ def duration(seconds: float) -> str:
 def count(number: int, singular: str, plural: str | None = None) -> str:
     """A number with its noun: '1 file', '2 files'."""
     return f"{number} {singular if number == 1 else plural or singular + 's'}"
-
-
-def colored(stream_is_terminal: bool | None = None) -> bool:
-    """Whether standard output takes colours; NO_COLOR says no."""
-    terminal = sys.stdout.isatty() if stream_is_terminal is None else stream_is_terminal
-    return terminal and "NO_COLOR" not in os.environ

@@ -25,22 +25,15 @@ from tests.conformance.driver import (
     UploadOptions,
     Way,
 )
+from tests.conformance.folders import PICTURES, write_folder
 from tests.lake.talk import png
 
-PICTURES = {f"{name}.png": png(40, 20, name.encode()) for name in ("crow", "gull", "jay")}
 BY_NAME = Sort("name")
 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     return write_folder(tmp_path / "pictures", PICTURES)
-
-
-def write_folder(folder: Path, files: dict[str, bytes]) -> Path:
-    folder.mkdir()
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return folder
 
 
 def write_json(path: Path, document: Any) -> Path:

@@ -12,12 +12,11 @@ import pytest
 from metalake_sync.lake import EmbeddedLake
 from metalake_sync.lake.storage.address import BucketAddress
 from tests.conformance.conftest import storage_named
+from tests.conformance.folders import PICTURES, write_folder
 from tests.conformance.vendor import VendorClient, VendorRaised
 from tests.lake.talk import png
 
 pytestmark = pytest.mark.vendor
-
-PICTURES = {f"{name}.png": png(40, 20, name.encode()) for name in ("crow", "gull", "jay")}
 
 
 @pytest.fixture(params=["file", *(pytest.param(name, marks=pytest.mark.long) for name in ("s3", "azure", "gcs"))])
@@ -29,13 +28,6 @@ def storage(request: pytest.FixtureRequest) -> BucketAddress | None:
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     return write_folder(tmp_path / "pictures", PICTURES)
-
-
-def write_folder(folder: Path, files: dict[str, bytes]) -> Path:
-    folder.mkdir()
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return folder
 
 
 def write_json(path: Path, document: Any) -> str:

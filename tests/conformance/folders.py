@@ -1,0 +1,17 @@
+"""Local folders that the conformance tests upload."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.lake.talk import png
+
+PICTURES = {f"{name}.png": png(40, 20, name.encode()) for name in ("crow", "gull", "jay")}
+
+
+def write_folder(folder: Path, files: dict[str, bytes]) -> Path:
+    """Make a folder with these files in it."""
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
