@@ -8,12 +8,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from metalake_sync.core.shapes import ImageRecord, Point
 from metalake_sync.errors import ManifestError
-
-FormatName = Literal["metalake", "coco", "yolo", "voc"]
 
 
 @dataclass(frozen=True, slots=True)

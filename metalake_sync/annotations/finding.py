@@ -11,9 +11,10 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from metalake_sync.annotations.entries import FormatName, ReadNotes, SourceFile
+from metalake_sync.annotations.entries import ReadNotes, SourceFile
 from metalake_sync.annotations.json_stream import members
 from metalake_sync.annotations.yolo_format import DATA_FILES, NAME_FILES, names_of_data_file, read_data_file
+from metalake_sync.core.shapes import FormatName
 from metalake_sync.errors import ManifestError
 
 EXTENSIONS: dict[FormatName, str] = {"metalake": ".json", "coco": ".json", "voc": ".xml", "yolo": ".txt"}

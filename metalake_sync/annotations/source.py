@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, assert_never
 
 from metalake_sync.annotations.coco_format import read_coco
-from metalake_sync.annotations.entries import Entry, FormatName, ReadNotes, SourceFile
+from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile
 from metalake_sync.annotations.finding import find_files, guess_format
 from metalake_sync.annotations.metalake_format import read_metalake
 from metalake_sync.annotations.pictures import Picture, Pictures
@@ -32,6 +32,7 @@ from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.shapes import (
     EMPTY_SET_DIGEST,
+    FormatName,
     ImageRecord,
     Shape,
     decode_record,

@@ -15,6 +15,7 @@ from metalake_sync.core.actions import DownloadAnnotations, DownloadFile
 from metalake_sync.core.facts import CollectionKey, MediaType, Origin
 from metalake_sync.core.plan import Summary
 from metalake_sync.core.selection import ItemFilter, ItemSort
+from metalake_sync.core.shapes import FormatName
 from metalake_sync.errors import UsageError
 from metalake_sync.state.store import StateStore
 
@@ -134,13 +135,14 @@ class Files(Items, Connected):
         operations: Sequence[str] = (),
         media: bool = True,
         naming: Literal["unique_name", "name"] = "unique_name",
-        annotation_format: str = "metalake",
+        annotation_format: FormatName = "metalake",
         progress: ProgressCallback | None = None,
     ) -> DownloadResult:
-        """Download a collection's files and its annotations in the upload format. Vendor's page: 2.7, and 2.8.
+        """Download a collection's files and its annotations. Vendor's page: 2.7, and 2.8.
 
         `operations`: only these; none takes every one of the type. `media`: the files themselves. `naming`: what files
-        are called, and what the annotations call them. Files that are right already are not fetched again.
+        are called, and what the annotations call them. Without `media`, the format yolo asks the lake for each
+        picture's size. Files that are right already are not fetched again.
 
         Raises SomeFailed, and what concerns the lake or the folder.
         """

@@ -12,11 +12,10 @@ from typing import Literal
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile, Reason
 from metalake_sync.core.facts import CollectionKey, Fingerprint
 from metalake_sync.core.selection import ItemSelection
+from metalake_sync.core.shapes import FormatName
 
 AnnotationChoice = Literal["human", "machine", "all"]
 DownloadNaming = Literal["unique_name", "name"]
-
-ANNOTATION_FORMAT = "metalake"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class AnnotationsWanted:
 
     kind: AnnotationChoice = "all"
     operations: tuple[str, ...] = ()
-    format: str = ANNOTATION_FORMAT
+    format: FormatName = "metalake"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +57,15 @@ class DownloadedFile:
 @dataclass(slots=True)
 class DownloadPlan:
     """The work of one download. `unchanged`: files that are right. `adopted`: those of them that are yet to be
-    recorded. `missing`: the lake has no such collection yet."""
+    recorded. `losses`: what the format of the annotations can't hold, in one line each. `missing`: the lake has no such
+    collection yet."""
 
     wish: DownloadWish
     files: list[DownloadFile] = field(default_factory=list)
     annotations: list[DownloadAnnotations] = field(default_factory=list)
     unchanged: int = 0
     adopted: int = 0
+    losses: tuple[str, ...] = ()
     missing: bool = False
 
 

@@ -9,11 +9,14 @@ import enum
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from blake3 import blake3
 
 Point = tuple[float, float]
+
+FormatName = Literal["metalake", "coco", "yolo", "voc"]
+"""The formats that annotations are read from and written to."""
 
 
 class ShapeType(enum.StrEnum):

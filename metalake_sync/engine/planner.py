@@ -24,7 +24,7 @@ from metalake_sync.engine.addressed import AddressedPlanner, AddressedSources, o
 from metalake_sync.engine.close_look import CloseLook
 from metalake_sync.engine.desired import DesiredCollection, open_collection
 from metalake_sync.engine.downloads.plan import DownloadObserver
-from metalake_sync.engine.downloads.wishes import check_formats, download_wishes, trash_selections
+from metalake_sync.engine.downloads.wishes import download_wishes, trash_selections
 from metalake_sync.engine.judge import Judge
 from metalake_sync.engine.lake_view import LakeView, view_lake
 from metalake_sync.engine.loose_ends import loose_ends
@@ -260,7 +260,6 @@ class Planner:
         model = self.manifest.model
         if self.options.targets or self.options.scope is not None or not (model.downloads or model.trash):
             return (), ()
-        check_formats(self.manifest)
         if self.client is None:
             message = "downloads and trash rules are left out, because the lake is not asked"
             self._notes.append(Note(NoteCode.LAKE_NOT_ASKED, message, self.manifest.source))
@@ -271,6 +270,9 @@ class Planner:
             if download.missing:
                 message = f"the lake has no collection '{download.wish.key}' to download yet"
                 self._notes.append(Note(NoteCode.DOWNLOAD_WITHOUT_COLLECTION, message, download.wish.declared_at))
+            for line in download.losses:
+                message = f"the annotations' format does not hold everything: {line}"
+                self._notes.append(Note(NoteCode.ANNOTATIONS_NOT_HELD, message, download.wish.declared_at))
         if self.downloads_only:
             return downloads, ()
         rules = tuple(observer.plan_trash(selection) for selection in trash_selections(self.manifest, self.client))

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, Tag, field_validator, model_validator
 
+from metalake_sync.core.shapes import FormatName
 from metalake_sync.manifest.metadata_values import Metadata, wrong
 from metalake_sync.manifest.source_models import AddressedMetadata, Addressing, FileMetadata, mistake_at
 from metalake_sync.manifest.types import (
@@ -126,9 +127,7 @@ class Annotation(Model):
     source: Annotated[Annotated[PathText, Tag(TEXT)] | Annotated[list[PathText], SOME, Tag(OTHER)], text_or_list()] = (
         Field(description="A file, a folder or a glob, from the manifest's folder or absolute; or a list of them.")
     )
-    format: Literal["metalake", "coco", "yolo", "voc"] | None = Field(
-        None, description="The format of the source; guessed if left out."
-    )
+    format: FormatName | None = Field(None, description="The format of the source; guessed if left out.")
     normalized: bool | Literal["convert"] = Field(
         False,
         description="Whether the source's numbers are fractions. true: sent as such. convert: turned to pixels here.",
@@ -244,7 +243,7 @@ class DownloadAnnotationsOf(Model):
 
     kind: Literal["human", "machine", "all"] = Field("all", description="Who drew the shapes.")
     operations: list[Text] = Field(default=[], description="Only these operations; none takes every one of the kind.")
-    format: Text = Field("metalake", description="How they are written.")
+    format: FormatName = Field("metalake", description="How they are written.")
 
 
 class Download(Selection):
@@ -253,7 +252,7 @@ class Download(Selection):
     to: PathText = Field(description="The folder, from the manifest's own or absolute. It is created if need be.")
     media: bool = Field(True, description="The files themselves; false takes annotations alone.")
     annotations: DownloadAnnotationsOf | None = Field(
-        None, description="Also write the annotations, into annotations.json; only for a collection."
+        None, description="Also write the annotations, in their format's files; only for a collection."
     )
     sort: Sort | None = Field(None, description="In which order files are fetched; left out: oldest first.")
     naming: Literal["unique_name", "name"] = Field(

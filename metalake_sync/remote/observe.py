@@ -220,6 +220,19 @@ def remote_tags(client: LakeClient, unique_names: Sequence[str], threads: int) -
     return dict(_ask_each(unique_names, tags_of, threads))
 
 
+def remote_resolutions(client: LakeClient, unique_names: Sequence[str], threads: int) -> dict[str, tuple[int, int]]:
+    """Width and height in pixels by unique name, one call for each file, many at once. A file without is left out."""
+
+    def resolution_of(unique_name: str) -> tuple[int, int] | None:
+        details = client.item_details(unique_name, {"resolution": True, "url": False}) or {}
+        match details.get("resolution"):
+            case {"width": int(width), "height": int(height)} if width > 0 and height > 0:
+                return width, height
+        return None
+
+    return {name: size for name, size in _ask_each(unique_names, resolution_of, threads) if size is not None}
+
+
 ValueT = TypeVar("ValueT")
 
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metalake_sync.annotations.entries import FormatName
 from metalake_sync.annotations.pictures import AnyPicture, Picture
 from metalake_sync.annotations.source import AnnotationSpec, open_index
 from metalake_sync.core.facts import AnnotationKind
+from metalake_sync.core.shapes import FormatName
 from metalake_sync.errors import ManifestErrors
 
 EXTENSIONS: dict[FormatName, str] = {"metalake": "json", "coco": "json", "yolo": "txt", "voc": "xml"}

@@ -11,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
-from metalake_sync.annotations.entries import FormatName
 from metalake_sync.annotations.pictures import AnyPicture, Picture
 from metalake_sync.annotations.source import AnnotationSpec, open_index
 from metalake_sync.annotations.writers import write_records
 from metalake_sync.annotations.writers.fitting import Fitting
 from metalake_sync.core.facts import AnnotationKind
-from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, ShapeType
+from metalake_sync.core.shapes import AttributeValue, FormatName, ImageRecord, Shape, ShapeType
 
 FORMATS: tuple[FormatName, ...] = ("metalake", "coco", "yolo", "voc")
 SIZE = (640, 480)
@@ -98,7 +97,7 @@ def test_a_record_comes_back_as_the_format_can_hold_it(format: FormatName, recor
         wanted = [pixels.fit(fitted) for record in records if (fitted := fitting.fit(record)) is not None]
         if not wanted and format in ("yolo", "voc"):
             return
-        found = read_back(folder / "labels" if format == "yolo" else folder, format)
+        found = read_back(folder, format)
     assert (report.images, report.losses) == (len(wanted), fitting.report.losses)
     if not report.losses:
         assert [one.shapes for one in wanted if one] == [one.shapes for one in records] or format == "yolo"
@@ -138,7 +137,7 @@ def test_a_name_that_leads_out_of_the_folder_is_not_written(tmp_path: Path) -> N
 def test_pictures_of_one_stem_do_not_overwrite_one_another(tmp_path: Path) -> None:
     lost = _losses("yolo", tmp_path, ImageRecord("a.jpg", (_box(),)), ImageRecord("a.png", ()))
     assert "in their extension alone" in lost[0]
-    assert (tmp_path / "out/labels/a.txt").read_text() == "0 0.00390625 0.00833333333333 0.0046875 0.00833333333333\n"
+    assert (tmp_path / "out/a.txt").read_text() == "0 0.00390625 0.00833333333333 0.0046875 0.00833333333333\n"
 
 
 def test_without_a_size_yolo_leaves_the_image_out_and_says_so(tmp_path: Path) -> None:

@@ -135,10 +135,16 @@ def test_a_file_that_can_not_be_put_in_its_place_fails_alone(lake: MetaLake, pic
     assert (tmp_path / "out" / "birds_crow.png").read_bytes() == PICTURES["crow.png"]
 
 
-def test_another_format_than_the_lakes_own_is_refused_clearly(lake: MetaLake, pictures: Path, tmp_path: Path) -> None:
+def test_annotations_come_in_the_format_that_is_asked_for(lake: MetaLake, pictures: Path, tmp_path: Path) -> None:
     birds = lake.upload_files_to_collection(pictures, "image", "birds").collection_id
-    with pytest.raises(ManifestError, match="can't be written as 'paint'"):
-        lake.download_collection(birds, tmp_path / "out", annotation_format="paint")
+    lake.download_collection(birds, tmp_path / "out", annotation_format="voc")
+    assert len(list((tmp_path / "out").glob("*.xml"))) == len(PICTURES)
+
+
+def test_a_format_that_is_not_known_is_refused_clearly(lake: MetaLake, pictures: Path, tmp_path: Path) -> None:
+    birds = lake.upload_files_to_collection(pictures, "image", "birds").collection_id
+    with pytest.raises(ManifestError, match="'format' is 'paint'"):
+        lake.download_collection(birds, tmp_path / "out", annotation_format="paint")  # type: ignore[arg-type]
 
 
 def test_a_killed_upload_is_remembered_where_a_state_is_given(

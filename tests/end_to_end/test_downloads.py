@@ -141,6 +141,99 @@ def test_annotations_that_changed_are_written_anew(stocked: World) -> None:
     assert "Nothing to do" in stocked.good("plan", "manifest.yaml").out
 
 
+SHAPES: list[dict[str, Any]] = [
+    {"type": "rectangle", "bbox": [1, 2, 30, 4], "label": "crow"},
+    {"type": "polygon", "polygon": [[0, 0], [20, 0], [0, 10]], "label": "gull"},
+]
+
+
+@pytest.fixture
+def drawn(stocked: World) -> World:
+    """The stocked lake, with two boxes in one picture and a polygon in another."""
+    boxes = [SHAPES[0], {**SHAPES[0], "bbox": [5, 6, 7, 8], "label": "gull"}]
+    images = [{"image": "jay.png", "annotations": boxes}, {"image": "gull.png", "annotations": [SHAPES[1]]}]
+    stocked.write("boxes.json", {"images": images})
+    stocked.good("annotations", "upload", "boxes.json", "--operation", "op", "--kind", "human", "--collection", "birds")
+    return stocked
+
+
+def shapes_in_lake(world: World, collection: str) -> dict[str, list[Any]]:
+    def drawing(shape: dict[str, Any]) -> Any:
+        numbers = shape.get("bbox") or [part for point in shape["polygon"] for part in point]
+        return shape["type"], shape["label"], [round(number, 6) for number in numbers]
+
+    sets = world.talk.annotations(world.collection_id(collection))
+    return {name.rpartition("_")[2]: [drawing(one) for one in shapes] for name, shapes in sets.items()}
+
+
+@pytest.mark.parametrize(
+    ("format_name", "written"),
+    [
+        ("metalake", ["annotations.json"]),
+        ("coco", ["annotations.json"]),
+        ("yolo", ["birds_crow.txt", "birds_gull.txt", "birds_jay.txt", "classes.txt", "data.yaml"]),
+        ("voc", ["birds_crow.xml", "birds_gull.xml", "birds_jay.xml"]),
+    ],
+)
+def test_annotations_come_in_any_format_and_go_up_again_as_they_were(
+    drawn: World, format_name: str, written: list[str]
+) -> None:
+    drawn.manifest(**downloads(annotations={"kind": "human", "format": format_name}))
+    plan = drawn.good("plan", "manifest.yaml", "--json").document
+    paths = {action["path"].removeprefix("out/") for action in plan["actions"] if "file" not in action}
+    assert paths == set(written)
+    drawn.good("apply", "manifest.yaml")
+    assert {path.name for path in (drawn.folder / "out").iterdir()} == {
+        *written,
+        *(f"birds_{name}.png" for name in ("crow", "gull", "jay")),
+    }
+    assert "Nothing to do" in drawn.good("plan", "manifest.yaml").out
+    source = "out/annotations.json" if "annotations.json" in written else "out"
+    drawn.manifest(
+        {
+            "name": "again",
+            "type": "image",
+            "folders": [{"path": "out", "include": ["*.png"]}],
+            "annotations": [{"operation": "op", "kind": "human", "source": source}],
+        }
+    )
+    drawn.good("apply", "manifest.yaml")
+    before = shapes_in_lake(drawn, "birds")
+    assert {name: len(shapes) for name, shapes in before.items()} == {"jay.png": 2, "gull.png": 1, "crow.png": 0}
+    assert shapes_in_lake(drawn, "again") == before
+
+
+def test_annotations_without_their_pictures_take_the_sizes_from_the_lake(drawn: World) -> None:
+    drawn.manifest(**downloads(annotations={"format": "yolo"}, media=False))
+    drawn.good("apply", "manifest.yaml")
+    label, numbers = (drawn.folder / "out" / "birds_jay.txt").read_text().splitlines()[0].split(" ", 1)
+    assert (drawn.folder / "out" / "classes.txt").read_text().splitlines()[int(label)] == "crow"
+    assert numbers == "0.4 0.2 0.75 0.2"
+    assert "Nothing to do" in drawn.good("plan", "manifest.yaml").out
+
+
+def test_what_a_format_cannot_hold_is_a_note_of_the_plan(drawn: World) -> None:
+    line = {"type": "line", "line": [[0, 0], [5, 5]], "label": "rail"}
+    drawn.write("boxes.json", {"images": [{"image": "crow.png", "annotations": [line]}]})
+    drawn.good("annotations", "upload", "boxes.json", "--operation", "op", "--kind", "human", "--collection", "birds")
+    drawn.manifest(**downloads(annotations={"format": "voc"}))
+    (note,) = drawn.good("plan", "manifest.yaml", "--json").document["warnings"]
+    assert note["code"] == "annotations_not_held"
+    assert note["message"].endswith("shapes of type line; they are left out: 1, first in birds_crow.png")
+    drawn.good("apply", "manifest.yaml")
+
+
+def test_a_picture_that_can_not_be_read_fails_the_format_that_needs_its_size(drawn: World) -> None:
+    drawn.talk.upload({"junk.png": b"no picture"}, "birds")
+    drawn.write("boxes.json", {"images": [{"image": "junk.png", "annotations": [SHAPES[0]]}]})
+    drawn.good("annotations", "upload", "boxes.json", "--operation", "op", "--kind", "human", "--collection", "birds")
+    drawn.manifest(**downloads(annotations={"format": "yolo"}))
+    done = drawn.run("apply", "manifest.yaml")
+    assert done.code == ExitCode.SOME_FAILED
+    assert "first in birds_junk.png" in done.err
+    assert (drawn.folder / "out" / "birds_jay.txt").exists()
+
+
 def test_a_killed_download_goes_on_where_it_was(world: World) -> None:
     film = os.urandom(6 << 20)
     world.talk.upload({"film.mp4": film, "short.mp4": b"short"}, "films", kind=4)
@@ -235,7 +328,7 @@ def test_nothing_is_trashed_by_a_rule_where_something_failed(stocked: World) -> 
         ({"downloads": [{"lake": "image", "to": "o", "filter": {"from_date": "soon"}}]}, "is no date"),
         ({"downloads": [{"collection": "birds", "to": "o", "media": False}]}, "neither files nor annotations"),
         ({"trash": [{"lake": "image"}]}, "means everything in it"),
-        ({"downloads": [{"collection": "b", "to": "o", "annotations": {"format": "paint"}}]}, "written as 'paint'"),
+        ({"downloads": [{"collection": "b", "to": "o", "annotations": {"format": "paint"}}]}, "is 'paint'. It takes"),
     ],
 )
 def test_a_block_that_can_not_be_meant_is_a_mistake_at_its_line(world: World, block: dict[str, Any], said: str) -> None:

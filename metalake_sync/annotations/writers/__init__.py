@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import assert_never
 
-from metalake_sync.annotations.entries import FormatName
 from metalake_sync.annotations.pictures import Size
 from metalake_sync.annotations.writers.coco import CocoWriter
 from metalake_sync.annotations.writers.fitting import Fitting, WriteReport
 from metalake_sync.annotations.writers.metalake import MetalakeWriter
 from metalake_sync.annotations.writers.per_picture import VocWriter, YoloWriter
-from metalake_sync.core.shapes import ImageRecord
+from metalake_sync.core.shapes import FormatName, ImageRecord
 from metalake_sync.errors import SyncError
 
 __all__ = ["WriteReport", "write_records"]

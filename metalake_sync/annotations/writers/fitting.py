@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
-from metalake_sync.annotations.entries import FormatName
 from metalake_sync.annotations.pictures import Size
 from metalake_sync.annotations.pixels import to_fractions, to_pixels
-from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
+from metalake_sync.core.shapes import FormatName, ImageRecord, Shape, ShapeType
 
 _HELD = {
     "metalake": frozenset(ShapeType),

@@ -1,4 +1,7 @@
-"""Records as files of their own, one for each picture: YOLO's texts with classes.txt and data.yaml, VOC's XML."""
+"""Records as files of their own, one for each picture: YOLO's texts with classes.txt and data.yaml, VOC's XML.
+
+They lie beside their pictures, where trainers and labelling tools look for them.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,18 @@ from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 
 
 class YoloWriter:
-    """Writes labels/NAME.txt, and classes.txt and data.yaml above them. Records are normalized."""
+    """Writes NAME.txt for each picture, and classes.txt and data.yaml. Records are normalized."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._classes: dict[str, int] = {}
-        (folder / "labels").mkdir(exist_ok=True)
 
     def __enter__(self) -> YoloWriter:
         return self
 
     def write(self, record: ImageRecord, size: Size | None) -> None:
         lines = [self._line(shape) + "\n" for shape in record.shapes]
-        _place(self._folder / "labels", record.image, ".txt").write_text("".join(lines), encoding="utf-8")
+        _place(self._folder, record.image, ".txt").write_text("".join(lines), encoding="utf-8")
 
     def _line(self, shape: Shape) -> str:
         if shape.type is ShapeType.RECTANGLE:
@@ -43,7 +45,7 @@ class YoloWriter:
         if error is None:
             names = "".join(f"{label}\n" for label in self._classes)
             (self._folder / "classes.txt").write_text(names, encoding="utf-8")
-            data = {"path": ".", "train": "images", "val": "images", "names": list(self._classes)}
+            data = {"train": ".", "val": ".", "names": list(self._classes)}
             (self._folder / "data.yaml").write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
 
 

@@ -17,6 +17,7 @@ from metalake_sync.errors import UsageError
 if TYPE_CHECKING:
     from metalake_sync.api import UploadResult
     from metalake_sync.api.connected import ContentType
+    from metalake_sync.core.shapes import FormatName
 
 
 @click.group("collection")
@@ -152,7 +153,14 @@ def upload(
 @option("--operation", "operations", multiple=True, help="Only this operation; may be repeated.")
 @option("--no-media", is_flag=True, help="The annotations alone.")
 @option("--naming", type=click.Choice(["unique_name", "name"]), default="unique_name", show_default=True)
-@option("--format", "annotation_format", default="metalake", show_default=True, help="How annotations are written.")
+@option(
+    "--format",
+    "annotation_format",
+    type=click.Choice(["metalake", "coco", "yolo", "voc"]),
+    default="metalake",
+    show_default=True,
+    help="How annotations are written.",
+)
 def download(
     flags: LakeFlags,
     name: str,
@@ -162,9 +170,9 @@ def download(
     operations: tuple[str, ...],
     no_media: bool,
     naming: Literal["unique_name", "name"],
-    annotation_format: str,
+    annotation_format: FormatName,
 ) -> None:
-    """Download a collection's files, and its annotations in the upload format."""
+    """Download a collection's files, and its annotations."""
     with flags.lake() as lake, flags.progress() as progress:
         flags.finish(
             lambda: lake.download_collection(

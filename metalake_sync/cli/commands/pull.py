@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     type=click.Choice(["human", "machine", "all", "none"]),
     help="Those of --collection that come along. [default: all]",
 )
-@option("--format", "annotation_format", help="How the annotations of --collection are written. [default: metalake]")
+@option(
+    "--format",
+    "annotation_format",
+    type=click.Choice(["metalake", "coco", "yolo", "voc"]),
+    help="How the annotations of --collection are written. [default: metalake]",
+)
 @option(
     "--lock-timeout", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait so long for another run."
 )
@@ -82,10 +87,8 @@ def _with_download(
     annotation_format: str,
 ) -> LoadedManifest:
     """The manifest with this download and no other. The folder is one of the command line: from where it is typed."""
-    from metalake_sync.engine.downloads.annotation_files import writer_for
     from metalake_sync.manifest.models import Download
 
-    writer_for(annotation_format)
     block: dict[str, Any] = {"collection": collection, "type": content_type, "to": str(to.absolute())}
     if annotations != "none":
         block["annotations"] = {"kind": annotations or "all", "format": annotation_format}

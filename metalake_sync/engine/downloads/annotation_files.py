@@ -1,87 +1,85 @@
 """The annotations that come along with a download: read from the lake page by page, written, compared, put in place.
 
-Owns: paging, and the door to the formats. Must not: know how a format is written.
+Owns: paging, and what is known of the pictures' sizes. Must not: know how a format is written.
 """
 
 from __future__ import annotations
 
 import filecmp
-import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
+from metalake_sync.annotations.metalake_format import read_shapes
+from metalake_sync.annotations.pictures import Size
+from metalake_sync.annotations.writers import write_records
 from metalake_sync.core.downloads import AnnotationsWanted
-from metalake_sync.errors import UsageError
+from metalake_sync.core.shapes import FormatName, ImageRecord
+from metalake_sync.engine.downloads.walk import SIZE_THREADS
+from metalake_sync.errors import ManifestError
+from metalake_sync.local.pictures import picture_size
+from metalake_sync.protocol.annotation_sets import DownloadedImage
 from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.observe import remote_resolutions
 
 PAGE_SIZE = 250
 """Images of one page, as the published client asks for them."""
 
-ANNOTATIONS_FILE = "annotations.json"
+RESERVED: dict[FormatName, tuple[str, ...]] = {
+    "metalake": ("annotations.json",),
+    "coco": ("annotations.json",),
+    "yolo": ("classes.txt", "data.yaml"),
+    "voc": (),
+}
+"""Names in the folder that no downloaded file may get."""
 
-
-@dataclass(frozen=True, slots=True)
-class AnnotatedImage:
-    """`image`: what the picture is called in the folder. `annotations`: in the upload format, in pixels."""
-
-    image: str
-    annotations: list[dict[str, Any]]
-
-
-class AnnotationWriter(Protocol):
-    """Writes images into a folder, as one file or many, so that equal images give equal files."""
-
-    def __call__(self, images: Iterable[AnnotatedImage], folder: Path) -> None: ...
-
-
-def write_metalake(images: Iterable[AnnotatedImage], folder: Path) -> None:
-    """The MetaLake's own JSON, one image a line; memory does not grow with their number."""
-    with open(folder / ANNOTATIONS_FILE, "w", encoding="utf-8") as file:
-        file.write('{"images": [')
-        joint = "\n"
-        for image in images:
-            file.write(joint + json.dumps({"image": image.image, "annotations": image.annotations}, ensure_ascii=True))
-            joint = ",\n"
-        file.write("\n]}\n")
-
-
-WRITERS: dict[str, AnnotationWriter] = {"metalake": write_metalake}
-"""Format → its writer. Formats beside the lake's own are entered here."""
-
-
-def writer_for(format_name: str) -> AnnotationWriter:
-    """Raises UsageError for a format that can't be written."""
-    writer = WRITERS.get(format_name)
-    if writer is None:
-        raise UsageError(
-            f"annotations can't be written as '{format_name}'", remedy=f"This version writes {', '.join(WRITERS)}."
-        )
-    return writer
+ANY_SIZE: Size = (1, 1)
+"""For a picture that is yet to come: what is written of it differs from what is there, whatever it is."""
 
 
 class AnnotationDownload:
     """The annotations of one collection. `filenames`: unique name → what the file is called in the folder; images that
-    are not in it are left out."""
+    are not in it are left out. `root`: the folder. `to_come`: pictures that are not there are about to be downloaded,
+    so that what is written of them is of no use but for comparing."""
 
     def __init__(
-        self, client: LakeClient, collection_id: str, wanted: AnnotationsWanted, filenames: Mapping[str, str]
+        self,
+        client: LakeClient,
+        collection_id: str,
+        wanted: AnnotationsWanted,
+        filenames: Mapping[str, str],
+        root: Path,
+        *,
+        to_come: bool,
     ) -> None:
         self._client = client
         self._collection_id = collection_id
         self._wanted = wanted
         self._filenames = filenames
-        self._write = writer_for(wanted.format)
+        self._root = root
+        self._to_come = to_come
+        self._sizes: dict[str, Size] = {}
+        self._unread: list[str] = []
         self.images = 0
+        self.losses: tuple[str, ...] = ()
 
     def write(self, folder: Path, seen: Callable[[int], None] = lambda _: None) -> None:
-        """Read the lake's annotations and write them into an empty folder."""
+        """Read the lake's annotations and write them into an empty folder; `losses` says what was lost on the way."""
         self.images = 0
-        self._write(self._read(seen), folder)
+        self._unread = []
+        size_of = self._size_of if self._wanted.format != "metalake" else lambda _: None
+        losses = list(write_records(self._read(seen), self._wanted.format, folder, size_of).lines())
+        if self._unread:
+            losses.append(f"images whose annotations can't be read; left out: {len(self._unread)}, {self._unread[0]}")
+        pictures = set(self._filenames.values())
+        twins = [path for path in _files_below(folder) if path in pictures]
+        for path in twins:
+            (folder / path).unlink()
+        if twins:
+            losses.append(f"annotation files that are called as a downloaded file is: {len(twins)}, first {twins[0]}")
+        self.losses = tuple(losses)
 
-    def _read(self, seen: Callable[[int], None]) -> Iterator[AnnotatedImage]:
+    def _read(self, seen: Callable[[int], None]) -> Iterator[ImageRecord]:
         number, more = 0, True
         while more:
             page = self._client.download_annotations(
@@ -93,27 +91,52 @@ class AnnotationDownload:
             )
             if page is None or not page.resource_array:
                 return
-            for image in page.resource_array:
-                filename = self._filenames.get(image.file_name)
-                if filename is None:
+            images = [image for image in page.resource_array if image.file_name in self._filenames]
+            self._sizes = self._sizes_of(images) if self._wanted.format != "metalake" else {}
+            for image in images:
+                filename = self._filenames[image.file_name]
+                drawn = image.raw_annotations.annotations if image.raw_annotations else []
+                try:
+                    record = ImageRecord(filename, read_shapes(drawn, filename))
+                except ManifestError as error:
+                    self._unread.append(str(error))
                     continue
                 self.images += 1
-                drawn = image.raw_annotations
-                yield AnnotatedImage(filename, drawn.annotations if drawn else [])
+                yield record
             seen(self.images)
             number, more = number + 1, page.next_page
+
+    def _sizes_of(self, images: Sequence[DownloadedImage]) -> dict[str, Size]:
+        """Sizes of one page's pictures by their names in the folder: read from the files that are there. The lake is
+        asked for those of others only where the format can't be written without."""
+        sizes: dict[str, Size] = {}
+        away: list[str] = []
+        for image in images:
+            filename = self._filenames[image.file_name]
+            size = picture_size(str(self._root / filename))
+            if size is not None:
+                sizes[filename] = size
+            elif image.raw_annotations and image.raw_annotations.annotations:
+                away.append(image.file_name)
+        if self._wanted.format == "yolo" and not self._to_come:
+            found = remote_resolutions(self._client, away, SIZE_THREADS)
+            sizes.update((self._filenames[unique_name], size) for unique_name, size in found.items())
+        return sizes
+
+    def _size_of(self, filename: str) -> Size | None:
+        size = self._sizes.get(filename)
+        if size is None and self._to_come and not (self._root / filename).exists():
+            return ANY_SIZE
+        return size
 
 
 def files_that_differ(written: Path, target: Path) -> list[str]:
     """Of the files that were written, those that the target has not, or not so; by their paths below."""
-    differing: list[str] = []
-    for folder, _, names in os.walk(written):
-        for name in names:
-            path = os.path.relpath(os.path.join(folder, name), written)
-            there = target / path
-            if not there.is_file() or not filecmp.cmp(written / path, there, shallow=False):
-                differing.append(path)
-    return sorted(differing)
+    return sorted(
+        path
+        for path in _files_below(written)
+        if not (target / path).is_file() or not filecmp.cmp(written / path, target / path, shallow=False)
+    )
 
 
 def put_in_place(written: Path, target: Path, paths: Iterable[str]) -> None:
@@ -121,3 +144,9 @@ def put_in_place(written: Path, target: Path, paths: Iterable[str]) -> None:
     for path in paths:
         (target / path).parent.mkdir(parents=True, exist_ok=True)
         os.replace(written / path, target / path)
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            yield os.path.relpath(os.path.join(parent, name), folder)

@@ -14,13 +14,11 @@ from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.facts import CollectionKey, RemoteFile
 from metalake_sync.core.plan import TrashRulePlan
 from metalake_sync.core.selection import WHOLE_LAKE, ItemSelection
-from metalake_sync.engine.downloads.annotation_files import ANNOTATIONS_FILE, AnnotationDownload, files_that_differ
+from metalake_sync.engine.downloads.annotation_files import RESERVED, AnnotationDownload, files_that_differ
 from metalake_sync.engine.downloads.walk import DownloadWalk
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.select import Place, find_place, list_selection
 from metalake_sync.state.downloads import DownloadRecords
-
-RESERVED = (ANNOTATIONS_FILE,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class DownloadObserver:
             place,
             root=self.base_dir / wish.to,
             recorded=self.records.of_folder(self.lake, wish.to),
-            reserved=RESERVED if wish.annotations else (),
+            reserved=RESERVED[wish.annotations.format] if wish.annotations else (),
         )
 
     def plan(self, wish: DownloadWish) -> DownloadPlan:
@@ -63,12 +61,28 @@ class DownloadObserver:
             plan.files += (wanted.action for wanted in page.wanted)
             plan.unchanged += page.unchanged
             plan.adopted += len(page.adopted)
-        if wish.annotations is not None and place.collection_id is not None:
-            annotations = AnnotationDownload(self.client, place.collection_id, wish.annotations, walk.filenames)
+        annotations = self.annotations(wish, place, walk, to_come=wish.media)
+        if annotations is not None:
             with tempfile.TemporaryDirectory(prefix="metalake-sync-") as folder:
                 annotations.write(Path(folder), self._seen(f"reading annotations of {_shown(wish.key)}"))
                 plan.annotations += self.compare_annotations(wish, annotations, Path(folder))
+            plan.losses = annotations.losses
         return plan
+
+    def annotations(
+        self, wish: DownloadWish, place: Place, walk: DownloadWalk, *, to_come: bool = False
+    ) -> AnnotationDownload | None:
+        """The annotations that come along with what was walked, if any do."""
+        if wish.annotations is None or place.collection_id is None:
+            return None
+        return AnnotationDownload(
+            self.client,
+            place.collection_id,
+            wish.annotations,
+            walk.filenames,
+            self.base_dir / wish.to,
+            to_come=to_come,
+        )
 
     def compare_annotations(
         self, wish: DownloadWish, annotations: AnnotationDownload, written: Path

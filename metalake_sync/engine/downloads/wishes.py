@@ -5,28 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from metalake_sync.core.downloads import ANNOTATION_FORMAT, AnnotationsWanted, DownloadWish
+from metalake_sync.core.downloads import AnnotationsWanted, DownloadWish
 from metalake_sync.core.facts import MediaType
 from metalake_sync.core.selection import OLDEST_FIRST, ItemFilter, ItemSelection, ItemSort
-from metalake_sync.engine.downloads.annotation_files import writer_for
-from metalake_sync.errors import ManifestError, ManifestErrors, UsageError
+from metalake_sync.errors import ManifestError, UsageError
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.manifest.models import Selection
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.select import find_place
-
-
-def check_formats(manifest: LoadedManifest) -> None:
-    """Raise ManifestErrors for formats that can't be written; the lake need not be asked."""
-    mistakes: list[ManifestError] = []
-    for number, block in enumerate(manifest.model.downloads):
-        try:
-            writer_for(block.annotations.format if block.annotations else ANNOTATION_FORMAT)
-        except UsageError as error:
-            where = manifest.where("downloads", number, "annotations", "format")
-            mistakes.append(ManifestError(error.message, where=where, remedy=error.remedy))
-    if mistakes:
-        raise ManifestErrors(mistakes)
 
 
 def download_wishes(manifest: LoadedManifest, client: LakeClient) -> Iterator[DownloadWish]:

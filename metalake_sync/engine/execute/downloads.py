@@ -61,11 +61,9 @@ class DownloadStage:
         walk = self._observer.walk(wish, place)
         with partial_files(root) as partials:
             await self._fetch(_Folder(wish), walk, root, partials)
-            if wish.annotations is not None and place.collection_id is not None:
-                annotations = AnnotationDownload(
-                    self._observer.client, place.collection_id, wish.annotations, walk.filenames
-                )
-                await self._write_annotations(wish, annotations, root)
+            annotations = self._observer.annotations(wish, place, walk)
+            if annotations is not None:
+                await self._write_annotations(plan, annotations, root)
 
     async def _fetch(self, folder: _Folder, walk: DownloadWalk, root: Path, partials: PartialFiles) -> None:
         async for outcome in self._downloads.fetch(self._to_fetch(folder, walk, root), partials):
@@ -102,7 +100,10 @@ class DownloadStage:
             [action for action, _ in fetched], lambda: records.record(self._observer.lake, folder.wish.to, files)
         )
 
-    async def _write_annotations(self, wish: DownloadWish, annotations: AnnotationDownload, root: Path) -> None:
+    async def _write_annotations(self, plan: DownloadPlan, annotations: AnnotationDownload, root: Path) -> None:
+        """What the format can't hold was shown by the plan; what is lost beyond that, because a picture that came can't
+        be read, is a failure."""
+        wish = plan.wish
         action = DownloadAnnotations(wish.key, wish.to, 0, Reason.ANNOTATIONS_CHANGED)
         try:
             with tempfile.TemporaryDirectory(prefix="annotations-", dir=root / FOLDER) as scratch:
@@ -111,6 +112,14 @@ class DownloadStage:
                     path = (self._observer.base_dir / action.path).relative_to(root)
                     put_in_place(Path(scratch), root, [str(path)])
                     self._recorder.confirm([action], lambda: None)
+            unforeseen = [line for line in annotations.losses if line not in plan.losses]
+            if unforeseen:
+                lost = SyncError(
+                    f"not all annotations could be written ({'; '.join(unforeseen)})",
+                    where=wish.to,
+                    remedy="Look at these pictures, or choose another format.",
+                )
+                self._recorder.fail([action], lost, retryable=False)
         except LakeRefused as refusal:
             self._recorder.fail([action], refusal, retryable=refusal.status >= 500)
         except OSError as error:
