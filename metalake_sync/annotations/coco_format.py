@@ -39,6 +39,7 @@ _KNOWN_KEYS = frozenset(
     }
 )
 _BATCH = 10_000
+_LARGEST_ID = 1 << 62
 
 _TABLES = """
 CREATE TABLE image (id PRIMARY KEY, position INTEGER NOT NULL, name TEXT NOT NULL) WITHOUT ROWID;
@@ -60,9 +61,16 @@ def read_coco(source: SourceFile, normalized: bool, notes: ReadNotes) -> Iterato
         reader = _Annotations(source, categories, notes)
         images = spool.cursor().execute("SELECT id, position, name FROM image ORDER BY position")
         for image_id, position, name in images:
-            rows = spool.execute("SELECT position, body FROM annotation WHERE image = ? ORDER BY position", (image_id,))
-            shapes = [shape for at, body in rows for shape in reader.shapes(json.loads(body), at)]
-            yield Entry(ImageRecord(_unpacked(name), tuple(shapes), normalized), f"images[{position}]")
+            rows = spool.execute(
+                "SELECT position, body FROM annotation WHERE image = ? ORDER BY position", (image_id,)
+            ).fetchall()
+            annotations = json.loads(f"[{','.join(body for _, body in rows)}]")
+            shapes = tuple(
+                shape
+                for (at, _), annotation in zip(rows, annotations, strict=True)
+                for shape in reader.shapes(annotation, at)
+            )
+            yield Entry(ImageRecord(_unpacked(name), shapes, normalized), f"images[{position}]")
 
 
 def _spool(source: SourceFile, spool: sqlite3.Connection) -> dict[int | str, dict[str, Any]]:
@@ -70,35 +78,27 @@ def _spool(source: SourceFile, spool: sqlite3.Connection) -> dict[int | str, dic
     categories: dict[int | str, dict[str, Any]] = {}
     annotations: list[tuple[int | str, int, str]] = []
     seen: set[str] = set()
-    for key, position, value in members(source.path, source.shown_as, {"images", "annotations", "categories"}):
+    for key, position, value, text in members(source.path, source.shown_as, {"images", "annotations", "categories"}):
         seen.add(key)
         if position is None:
             continue
-        where = f"{source.shown_as}: {key}[{position}]"
-        if not isinstance(value, dict):
-            raise ManifestError("it is no object", where=where, remedy="See the format's documentation.")
-        match key:
-            case "annotations":
-                annotations.append((_id(value, "image_id", where), position, json.dumps(value)))
-                if len(annotations) == _BATCH:
-                    spool.executemany("INSERT INTO annotation VALUES (?, ?, ?)", annotations)
-                    annotations.clear()
-            case "images":
-                name = value.get("file_name")
-                if not isinstance(name, str) or not name:
-                    raise ManifestError("the image has no 'file_name'", where=where, remedy="Give it one.")
-                image_id = _id(value, "id", where)
-                try:
-                    # As JSON, because a name may hold what SQLite's texts can't.
-                    spool.execute("INSERT INTO image VALUES (?, ?, ?)", (image_id, position, json.dumps(name)))
-                except sqlite3.IntegrityError:
-                    raise ManifestError(
-                        f"two images have the id {image_id!r}", where=where, remedy="Give each an id of its own."
-                    ) from None
-            case _:
-                if not isinstance(value.get("name"), str):
-                    raise ManifestError("the category has no 'name'", where=where, remedy="Give it one.")
-                categories[_id(value, "id", where)] = value
+        try:
+            if not isinstance(value, dict):
+                raise ManifestError("it is no object", remedy="See the format's documentation.")
+            match key:
+                case "annotations":
+                    annotations.append((_id(value, "image_id"), position, text))
+                case "images":
+                    _spool_image(spool, position, value)
+                case _:
+                    if not isinstance(value.get("name"), str):
+                        raise ManifestError("the category has no 'name'", remedy="Give it one.")
+                    categories[_id(value, "id")] = value
+        except ManifestError as error:
+            raise _placed(error, f"{source.shown_as}: {key}[{position}]") from None
+        if len(annotations) == _BATCH:
+            spool.executemany("INSERT INTO annotation VALUES (?, ?, ?)", annotations)
+            annotations.clear()
     spool.executemany("INSERT INTO annotation VALUES (?, ?, ?)", annotations)
     if "images" not in seen:
         raise ManifestError(
@@ -109,12 +109,32 @@ def _spool(source: SourceFile, spool: sqlite3.Connection) -> dict[int | str, dic
     return categories
 
 
-def _id(value: dict[str, Any], key: str, where: str) -> int | str:
+def _spool_image(spool: sqlite3.Connection, position: int, image: dict[str, Any]) -> None:
+    name = image.get("file_name")
+    if not isinstance(name, str) or not name:
+        raise ManifestError("the image has no 'file_name'", remedy="Give it one.")
+    image_id = _id(image, "id")
+    try:
+        # As JSON, because a name may hold what SQLite's texts can't.
+        spool.execute("INSERT INTO image VALUES (?, ?, ?)", (image_id, position, json.dumps(name)))
+    except sqlite3.IntegrityError:
+        raise ManifestError(f"two images have the id {image_id!r}", remedy="Give each an id of its own.") from None
+
+
+def _placed(error: ManifestError, place: str) -> ManifestError:
+    """An error that was told from inside an element, with the element's place. Places are made where they are needed:
+    a million annotations need none."""
+    return ManifestError(error.message, where=f"{place}{error.where or ''}", remedy=error.remedy)
+
+
+def _id(value: dict[str, Any], key: str) -> int | str:
     found = value.get(key)
-    if isinstance(found, bool) or not isinstance(found, int | str) or (isinstance(found, int) and abs(found) >> 62):
-        raise ManifestError(f"'{key}' is neither a whole number nor a text", where=where, remedy=f"Give it '{key}'.")
+    if type(found) is int and -_LARGEST_ID < found < _LARGEST_ID:
+        return found
+    if not isinstance(found, str):
+        raise ManifestError(f"'{key}' is neither a whole number nor a text", remedy=f"Give it '{key}'.")
     # Texts are told from numbers, and surrogates kept out of SQLite.
-    return found if isinstance(found, int) else json.dumps(found)
+    return json.dumps(found)
 
 
 def _unpacked(name: str) -> str:
@@ -130,112 +150,125 @@ class _Annotations:
         self._categories = categories
         self._notes = notes
 
-    def shapes(self, annotation: dict[str, Any], position: int) -> Iterator[Shape]:
+    def shapes(self, annotation: dict[str, Any], position: int) -> list[Shape]:
         """The shapes of one annotation, none where nothing is drawn."""
-        where = f"{self._source.shown_as}: annotations[{position}]"
-        category = self._categories.get(_id(annotation, "category_id", where))
+        try:
+            shapes = self._shapes(annotation)
+        except ManifestError as error:
+            raise _placed(error, self._place(position)) from None
+        except BrokenMask as why:
+            what = f"masks (RLE) are refused, because of the first {why} ({self._place(position)}); boxes are taken"
+            self._notes.count(what)
+            shapes = self._shapes({**annotation, "segmentation": None})
+        if not shapes:
+            self._notes.count("annotations have neither box nor mask nor keypoints; they are left out")
+        return shapes
+
+    def _place(self, position: int) -> str:
+        return f"{self._source.shown_as}: annotations[{position}]"
+
+    def _shapes(self, annotation: dict[str, Any]) -> list[Shape]:
+        category = self._categories.get(_id(annotation, "category_id"))
         if category is None:
             raise ManifestError(
                 f"category {annotation['category_id']!r} stands in no 'categories'",
-                where=where,
                 remedy="Add the category, or correct 'category_id'.",
             )
         label = category["name"]
         score = annotation.get("score")
-        confidence = None if score is None else number(score, f"{where}.score")
-        metadata, attributes = self._extras(annotation, where)
-        polygons = self._polygons(annotation.get("segmentation"), where)
-        drawn = False
-        for part, points in enumerate(polygons, start=1):
-            numbered = {**metadata, "part": f"{part}/{len(polygons)}"} if len(polygons) > 1 else metadata
-            yield Shape(ShapeType.POLYGON, points, label, confidence, numbered, attributes)
-            drawn = True
+        confidence = None if score is None else number(score, ".score")
+        metadata, attributes = _extras(annotation)
+        polygons = self._polygons(annotation.get("segmentation"))
         box = annotation.get("bbox")
-        if not polygons and box not in (None, []):
-            if not isinstance(box, list) or len(box) != 4:
-                raise ManifestError(
-                    "a box has four numbers", where=f"{where}.bbox", remedy="Write [x, y, width, height]."
+        if polygons:
+            shapes = [
+                Shape(
+                    ShapeType.POLYGON,
+                    points,
+                    label,
+                    confidence,
+                    {**metadata, "part": f"{part}/{len(polygons)}"} if len(polygons) > 1 else metadata,
+                    attributes,
                 )
-            x, y, width, height = (number(part, f"{where}.bbox") for part in box)
-            yield Shape(ShapeType.RECTANGLE, ((x, y), (width, height)), label, confidence, metadata, attributes)
-            drawn = True
-        keypoints = self._keypoints(annotation.get("keypoints"), category, f"{where}.keypoints")
+                for part, points in enumerate(polygons, start=1)
+            ]
+        elif box not in (None, []):
+            if not isinstance(box, list) or len(box) != 4:
+                raise ManifestError("a box has four numbers", where=".bbox", remedy="Write [x, y, width, height].")
+            x, y, width, height = (number(part, ".bbox") for part in box)
+            shapes = [Shape(ShapeType.RECTANGLE, ((x, y), (width, height)), label, confidence, metadata, attributes)]
+        else:
+            shapes = []
+        keypoints = _keypoints(annotation.get("keypoints"), category)
         if keypoints is not None:
             points, about = keypoints
-            yield Shape(ShapeType.POINTS, points, label, confidence, {**metadata, **about}, attributes)
-            drawn = True
-        if not drawn:
-            self._notes.count("annotations have neither box nor mask nor keypoints; they are left out")
+            shapes.append(Shape(ShapeType.POINTS, points, label, confidence, {**metadata, **about}, attributes))
+        return shapes
 
-    def _extras(
-        self, annotation: dict[str, Any], where: str
-    ) -> tuple[dict[str, Any], dict[str, tuple[AttributeValue, ...]]]:
-        """Keys that COCO does not know become metadata. `attributes` are CVAT's (name: value, metadata too), or ours
-        (name: list of values)."""
-        metadata = {key: value for key, value in annotation.items() if key not in _KNOWN_KEYS}
-        if annotation.get("iscrowd"):
-            metadata["iscrowd"] = annotation["iscrowd"]
-        own = annotation.get("metadata")
-        if isinstance(own, dict):
-            metadata.update(own)
-        elif own is not None:
-            metadata["metadata"] = own
-        attributes = annotation.get("attributes")
-        ours: dict[str, tuple[AttributeValue, ...]] = {}
-        if isinstance(attributes, dict):
-            for name, value in attributes.items():
-                if isinstance(value, list) and value and all(isinstance(one, dict) and "value" in one for one in value):
-                    ours.update(read_attributes({name: value}, f"{where}.attributes"))
-                else:
-                    metadata[name] = value
-        elif attributes not in (None, []):
-            metadata["attributes"] = attributes
-        return metadata, ours
-
-    def _polygons(self, segmentation: Any, where: str) -> tuple[tuple[Point, ...], ...]:
+    def _polygons(self, segmentation: Any) -> tuple[tuple[Point, ...], ...]:
         if isinstance(segmentation, dict):
-            try:
-                found = outlines_of(segmentation)
-            except BrokenMask as why:
-                self._notes.count(f"masks (RLE) are refused, because of the first {why} ({where}); boxes are taken")
-                return ()
+            found = outlines_of(segmentation)
             if found.holes:
                 self._notes.count("holes of masks (RLE) are filled: a polygon has none", found.holes)
             return found.outlines
         if segmentation in (None, []):
             return ()
         if not isinstance(segmentation, list):
-            raise ManifestError("'segmentation' is neither a list nor a mask", where=where, remedy="Write [[x, y, …]].")
+            raise ManifestError(
+                "'segmentation' is neither a list nor a mask", where=".segmentation", remedy="Write [[x, y, …]]."
+            )
         if not isinstance(segmentation[0], list):
             segmentation = [segmentation]
         polygons = []
         for index, flat in enumerate(segmentation):
-            place = f"{where}.segmentation[{index}]"
+            place = f".segmentation[{index}]"
             if not isinstance(flat, list) or len(flat) % 2:
                 raise ManifestError("a polygon is x, y, x, y, …", where=place, remedy="Write an even count of numbers.")
             polygons.append(point_pairs([number(part, place) for part in flat]))
         return tuple(polygons)
 
-    @staticmethod
-    def _keypoints(
-        keypoints: Any, category: dict[str, Any], where: str
-    ) -> tuple[tuple[Point, ...], dict[str, Any]] | None:
-        """The points that are labelled, and what they are called; their visibility only where one is hidden."""
-        if keypoints in (None, []):
-            return None
-        if not isinstance(keypoints, list) or len(keypoints) % 3:
-            raise ManifestError(
-                "keypoints are x, y, visibility, …", where=where, remedy="Write three numbers for each point."
-            )
-        numbers = [number(part, where) for part in keypoints]
-        triples = list(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True))
-        labelled = [index for index, (_, _, visibility) in enumerate(triples) if visibility > 0]
-        if not labelled:
-            return None
-        about: dict[str, Any] = {}
-        names = category.get("keypoints")
-        if isinstance(names, list) and len(names) == len(triples):
-            about["keypoints"] = [names[index] for index in labelled]
-        if any(triples[index][2] != 2 for index in labelled):
-            about["visibility"] = [triples[index][2] for index in labelled]
-        return tuple((triples[index][0], triples[index][1]) for index in labelled), about
+
+def _extras(annotation: dict[str, Any]) -> tuple[dict[str, Any], dict[str, tuple[AttributeValue, ...]]]:
+    """Keys that COCO does not know become metadata. `attributes` are CVAT's (name: value, metadata too), or ours
+    (name: list of values)."""
+    metadata = {key: annotation[key] for key in annotation if key not in _KNOWN_KEYS}
+    if annotation.get("iscrowd"):
+        metadata["iscrowd"] = annotation["iscrowd"]
+    own = annotation.get("metadata")
+    if isinstance(own, dict):
+        metadata.update(own)
+    elif own is not None:
+        metadata["metadata"] = own
+    attributes = annotation.get("attributes")
+    ours: dict[str, tuple[AttributeValue, ...]] = {}
+    if isinstance(attributes, dict):
+        for name, value in attributes.items():
+            if isinstance(value, list) and value and all(isinstance(one, dict) and "value" in one for one in value):
+                ours.update(read_attributes({name: value}, ".attributes"))
+            else:
+                metadata[name] = value
+    elif attributes not in (None, []):
+        metadata["attributes"] = attributes
+    return metadata, ours
+
+
+def _keypoints(keypoints: Any, category: dict[str, Any]) -> tuple[tuple[Point, ...], dict[str, Any]] | None:
+    """The points that are labelled, and what they are called; their visibility only where one is hidden."""
+    if keypoints in (None, []):
+        return None
+    if not isinstance(keypoints, list) or len(keypoints) % 3:
+        raise ManifestError(
+            "keypoints are x, y, visibility, …", where=".keypoints", remedy="Write three numbers for each point."
+        )
+    numbers = [number(part, ".keypoints") for part in keypoints]
+    triples = list(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True))
+    labelled = [index for index, (_, _, visibility) in enumerate(triples) if visibility > 0]
+    if not labelled:
+        return None
+    about: dict[str, Any] = {}
+    names = category.get("keypoints")
+    if isinstance(names, list) and len(names) == len(triples):
+        about["keypoints"] = [names[index] for index in labelled]
+    if any(triples[index][2] != 2 for index in labelled):
+        about["visibility"] = [triples[index][2] for index in labelled]
+    return tuple((triples[index][0], triples[index][1]) for index in labelled), about

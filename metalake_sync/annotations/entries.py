@@ -46,6 +46,8 @@ class ReadNotes:
 
 def number(value: Any, where: str) -> float:
     """A JSON number. Raises ManifestError."""
+    if type(value) is float:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ManifestError(f"{_short(value)} is no number", where=where, remedy="Write a number.")
     try:

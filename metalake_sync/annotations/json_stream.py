@@ -22,15 +22,16 @@ WINDOW_CHARS = 1 << 20
 ELEMENT_LIMIT_CHARS = 256 << 20
 """An element that is longer is a mistake: most likely a quote that is never closed."""
 
-_SPACE = re.compile(r"[ \t\n\r]*")
+_BLANKS = " \t\n\r"
+_SPACE = re.compile(f"[{_BLANKS}]*")
 
 _LONGEST_TOKEN = 16
 """A token that the window's end cuts, such as `tru` or `\\ud83d\\ude`, is complained of that near to it."""
 
 
-def members(path: Path, shown_as: str, streamed: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
-    """Key, position and element for each element of the lists under `streamed`; key, None and value for all else,
-    an empty list among it.
+def members(path: Path, shown_as: str, streamed: Collection[str]) -> Iterator[tuple[str, int | None, Any, str]]:
+    """Key, position, element and its text for each element of the lists under `streamed`; key, None, value and '' for
+    all else, an empty list among it.
 
     Not-a-number and infinite numbers come as floats. Raises ManifestError with line and column.
     """
@@ -54,11 +55,12 @@ class _Text:
         self._decode = json.JSONDecoder().raw_decode
         self._window = ""
         self._position = 0
+        self._began = 0  # where the last value begins
         self._at_end = False
         self._lines_before = 0
         self._chars_before = 0  # in the line that the window begins in
 
-    def members(self, streamed: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
+    def members(self, streamed: Collection[str]) -> Iterator[tuple[str, int | None, Any, str]]:
         first = self._look()
         if first not in ("{", "["):
             raise self._broken("it is no JSON document" if first else "it is empty")
@@ -78,11 +80,11 @@ class _Text:
                 if key in streamed and self._look() == "[":
                     number = -1
                     for number, element in enumerate(self._elements()):
-                        yield key, number, element
+                        yield key, number, element, self._window[self._began : self._position]
                     if number < 0:
-                        yield key, None, []
+                        yield key, None, [], ""
                 else:
-                    yield key, None, self._value()
+                    yield key, None, self._value(), ""
                 if self._look() != ",":
                     break
                 self._take(",")
@@ -102,6 +104,9 @@ class _Text:
 
     def _look(self) -> str:
         """The next character that is no blank; nothing at the end."""
+        char = self._window[self._position : self._position + 1]
+        if char and char not in _BLANKS:
+            return char
         while True:
             found = _SPACE.match(self._window, self._position)
             assert found is not None
@@ -133,7 +138,7 @@ class _Text:
             else:
                 # A number at the very end of the window may go on behind it.
                 if end < len(self._window) or self._at_end:
-                    self._position = end
+                    self._began, self._position = self._position, end
                     return value
             self._read_more()
 

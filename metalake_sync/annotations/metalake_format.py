@@ -28,7 +28,7 @@ def read_metalake(source: SourceFile, normalized: bool, notes: ReadNotes) -> Ite
     """Read a file image by image. Raises ManifestError that names the entry, such as images[3].annotations[2]."""
     types = _DefaultType(source)
     found = False
-    for key, number, value in members(source.path, source.shown_as, {"images"}):
+    for key, number, value, _ in members(source.path, source.shown_as, {"images"}):
         if key == "shape_type":
             types.said(value)
         found = found or (key == "images" and isinstance(value, list)) or number is not None
@@ -68,7 +68,7 @@ class _DefaultType:
     def get(self) -> Any:
         if not self._known:
             self.said(None)
-            for key, _, value in members(self._source.path, self._source.shown_as, {"images"}):
+            for key, _, value, _ in members(self._source.path, self._source.shown_as, {"images"}):
                 if key == "shape_type":
                     self.said(value)
         return self._value

@@ -77,6 +77,8 @@ class Checked:
 def check_shape(shape: Shape, bounds: Size | None, rounding: Point, policy: InvalidPolicy) -> Checked:
     """Find what is wrong and mend what the policy says. `bounds`: the largest x and y, None to leave them unchecked;
     `rounding`: the overhang across and down that is clipped silently, in the same unit."""
+    if _is_plain_box_within(shape, bounds):
+        return Checked(shape)
     problems: list[tuple[ShapeProblem, Treatment]] = []
     while True:
         problem = _first_problem(shape, bounds, rounding)
@@ -96,6 +98,23 @@ def check_shape(shape: Shape, bounds: Size | None, rounding: Point, policy: Inva
             treatment = policy.of(ShapeProblem.ZERO_SIZE)
             return Checked(None, (*problems, (ShapeProblem.ZERO_SIZE, treatment)))
     return Checked(shape, tuple(problems))
+
+
+def _is_plain_box_within(shape: Shape, bounds: Size | None) -> bool:
+    """Most shapes are boxes with nothing but a label: one look at the numbers is enough for them."""
+    if shape.type is not ShapeType.RECTANGLE or bounds is None or shape.metadata or shape.attributes:
+        return False
+    (x, y), (width, height) = shape.points
+    return (
+        x >= 0
+        and y >= 0
+        and width > 0
+        and height > 0
+        and x + width <= bounds[0]
+        and y + height <= bounds[1]
+        and (shape.confidence is None or 0 <= shape.confidence <= 1)
+        and not (shape.label.isspace() or not shape.label)
+    )
 
 
 def _first_problem(shape: Shape, bounds: Size | None, rounding: Point) -> ShapeProblem | None:

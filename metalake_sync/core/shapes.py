@@ -60,6 +60,9 @@ class ImageRecord:
     normalized: bool = False
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def encode_record(record: ImageRecord) -> bytes:
     """The canonical bytes of a record: equal records have equal bytes. `decode_record` is the inverse."""
     shapes = [
@@ -77,8 +80,7 @@ def encode_record(record: ImageRecord) -> bytes:
         for shape in record.shapes
     ]
     document = {"image": record.image, "normalized": record.normalized, "shapes": shapes}
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8", "surrogatepass")
+    return _CANONICAL.encode(document).encode("utf-8", "surrogatepass")
 
 
 def decode_record(data: bytes) -> ImageRecord:
