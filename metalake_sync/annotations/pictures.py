@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from metalake_sync.errors import ManifestError
-from metalake_sync.local.pictures import picture_size
+from metalake_sync.local.pictures import cached_picture_size
+from metalake_sync.local.readings import NoCache, ReadingCache
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -47,9 +48,11 @@ class AnyPicture:
 
 
 class LocalPictures:
-    """The files of a collection. `files`: name in the collection, path from the source's folder, path on this disk."""
+    """The files of a collection. `files`: name in the collection, path from the source's folder, path on this disk.
+    `readings`: keeps the sizes, so that pictures that did not change are not opened again."""
 
-    def __init__(self, files: Iterable[tuple[str, str, str]]) -> None:
+    def __init__(self, files: Iterable[tuple[str, str, str]], readings: ReadingCache | None = None) -> None:
+        self._readings = readings or NoCache()
         self._by_name: dict[str, str] = {}
         self._by_path: dict[str, str] = {}
         for name, relative, path in files:
@@ -66,7 +69,7 @@ class LocalPictures:
         return Picture(found, self._by_name[found]) if found is not None else None
 
     def size(self, picture: Picture) -> Size | None:
-        return picture_size(picture.path) if picture.path is not None else None
+        return cached_picture_size(self._readings, picture.path) if picture.path is not None else None
 
     def _named(self, name: str) -> str | None:
         if name in self._by_name:

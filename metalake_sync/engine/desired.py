@@ -240,7 +240,7 @@ class _Opening:
             declared_at = str(self.where("annotations", number, "source"))
             spec = annotation_spec(annotation, self.manifest.base_dir, declared_at)
             by_operation.setdefault(annotation.operation, []).append(spec)
-        pictures = LocalPictures(walk_files([*folders, *files]))
+        pictures = LocalPictures(walk_files([*folders, *files]), self.readings)
         indexes: dict[str, AnnotationIndex] = {}
         for operation, specs in by_operation.items():
             try:
