@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
@@ -245,12 +246,13 @@ class Machine(RuleBasedStateMachine):
         return {name: [list(map(float, one["bbox"])) for one in shapes] for name, shapes in there.items() if shapes}
 
 
-def run_machine(*, runs: int, steps: int) -> None:
+def run_machine(*, runs: int, steps: int, phases: Sequence[Phase] = tuple(Phase)) -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
             max_examples=runs,
             stateful_step_count=steps,
+            phases=phases,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             print_blob=True,
@@ -265,3 +267,10 @@ def test_some_hundred_random_steps_end_where_the_manifest_says() -> None:
 @pytest.mark.long
 def test_some_thousand_random_steps_end_where_the_manifest_says() -> None:
     run_machine(runs=80, steps=60)
+
+
+def test_the_machine_finds_a_planner_that_is_blind_to_edited_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("metalake_sync.core.drift.has_drifted", "metalake_sync.core.diff_sets.has_drifted"):
+        monkeypatch.setattr(place, lambda *_: False)
+    with pytest.raises((AssertionError, ExceptionGroup)):
+        run_machine(runs=40, steps=40, phases=(Phase.generate,))
