@@ -185,8 +185,8 @@ class _FileDownload:
                     return await self._receive(self._current, body, total)
                 case 206 if partial is not None:
                     start, total = _range(body)
-                    # Not every store heeds If-Range.
-                    if start != partial.size_bytes or body.headers.get("etag", partial.etag) != partial.etag:
+                    # Not every store heeds If-Range; without an ETag nothing says that these are the same bytes.
+                    if start != partial.size_bytes or body.headers.get("etag") != partial.etag:
                         self._discard(partial)
                         return None, False
                     self._current = partial
