@@ -21,6 +21,7 @@ from metalake_sync.local.metadata_files import read_metadata_file
 from metalake_sync.local.naming import lake_name
 from metalake_sync.local.picture_facts import PictureFacts
 from metalake_sync.local.readings import NoCache, ReadingCache
+from metalake_sync.local.rule_reasons import why_taken_or_not
 from metalake_sync.local.rules import PatternList, ScanRules
 from metalake_sync.local.sidecars import Sidecars
 from metalake_sync.manifest import (
@@ -72,6 +73,17 @@ class DesiredCollection:
         folders = [source.path for source in self.folders]
         inside = any(not folder or path.startswith(folder + "/") for folder in folders)
         return inside or any(source.path == path for source in self.files)
+
+    def takes(self, path: str) -> bool:
+        """Whether one of the sources takes a path of the manifest's folder that is there. Rules are asked one by one:
+        for a few paths, not for all."""
+        named = any(source.path == path and os.path.lexists(source.root) for source in self.files)
+        return named or any(
+            os.path.lexists(os.path.join(source.root, relative))
+            and why_taken_or_not(source.root, source.rules, relative)[0]
+            for source in self.folders
+            if (relative := source.relative(path))
+        )
 
     def recorded_shapes(self, operation: str, name: str, digest: str) -> ImageRecord | None:
         """The shapes behind a recorded digest, if the source still has them."""

@@ -118,7 +118,7 @@ class Planner:
             note = "is no longer in the manifest; what was put there stays in the lake"
             self._notes.append(Note(NoteCode.COLLECTION_LEFT, note, key.name))
         downloads, trash_rules = self._beside_collections()
-        self._warn_of_contradictions(plans, recorded, trash_rules)
+        self._warn_of_contradictions(plans, recorded, desired, trash_rules)
         notes = [Note(NoteCode.MANIFEST, warning.message, str(warning.where)) for warning in self.manifest.warnings]
         by_rules = sum(len(rule.items) for rule in trash_rules)
         guarded = too_many_deletes(plans, self.options.max_delete, by_rules=by_rules)
@@ -282,6 +282,7 @@ class Planner:
         self,
         plans: Sequence[CollectionPlan],
         recorded: Mapping[CollectionKey, tuple[int, RecordedCollection]],
+        desired: Mapping[CollectionKey, DesiredCollection],
         rules: Sequence[TrashRulePlan],
     ) -> None:
         """Say which files this manifest both syncs and trashes by a rule: each run would undo the one before."""
@@ -295,7 +296,7 @@ class Planner:
             both = [
                 file.name
                 for file in self.state.records.all_files(recorded[plan.key][0])
-                if file.lake_id in matched and file.name not in pruned and (self.manifest.base_dir / file.path).exists()
+                if file.lake_id in matched and file.name not in pruned and desired[plan.key].takes(file.path)
             ]
             if both:
                 more = f" and {len(both) - 1} more" if len(both) > 1 else ""

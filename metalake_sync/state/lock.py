@@ -5,6 +5,7 @@ Owns: the lock file and its note. The lock itself is the operating system's, so 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -47,13 +48,17 @@ class StateLock:
                 " with 'state unlock'.",
             ) from None
         note = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "command": self._command}
-        self._note.write_text(json.dumps(note))
+        self._written = json.dumps(note)
+        self._note.write_text(self._written)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._note.unlink(missing_ok=True)
+        # After a forced unlock the note may be the next holder's.
+        with contextlib.suppress(OSError):
+            if self._note.read_text() == self._written:
+                self._note.unlink()
         self._lock.release()
 
     def _holder(self) -> str:

@@ -300,6 +300,12 @@ def test_a_plan_warns_of_files_that_are_synced_and_trashed(world: World) -> None
         if warning["code"] == "synced_and_trashed"
     ]
     assert "crow.png are" in warning["message"]
+    # A file that the folder's rules leave out is not sent again.
+    world.pictures("gull.png")
+    left_out = {**BIRDS, "folders": [{"path": "images", "exclude": ["crow.png"]}], "prune": False}
+    world.manifest(left_out, trash=[{"collection": "birds", "type": "image", "filter": {"annotation_types": ["raw"]}}])
+    codes = [one["code"] for one in world.good("plan", "manifest.yaml", "--json").document["warnings"]]
+    assert "synced_and_trashed" not in codes
 
 
 def test_a_run_of_one_part_leaves_downloads_and_trash_rules_out(stocked: World) -> None:

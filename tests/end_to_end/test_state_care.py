@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from metalake_sync.state.lock import StateLock
+from metalake_sync.state.lock import StateLock, break_lock, lock_holder
 from tests.end_to_end.world import BIRDS, World, boxes
 
 STATE = ".metalake-sync/manifest.db"
@@ -92,6 +92,19 @@ def test_a_lock_names_its_holder_and_is_broken_only_by_force(synced: World) -> N
         assert synced.run("apply", "manifest.yaml").code == 11
         assert "Taken from 'apply birds.yaml'" in synced.good("state", "unlock", "--force", "manifest.yaml").out
         synced.good("apply", "manifest.yaml")
+
+
+def test_a_holder_whose_lock_was_taken_leaves_the_note_of_the_next_one(synced: World) -> None:
+    state = synced.folder / STATE
+    with StateLock(state, command="first"):
+        break_lock(state, force=True)
+        second = StateLock(state, command="second")
+        second.__enter__()
+    try:
+        assert "'second' with pid" in str(lock_holder(state))
+    finally:
+        second.__exit__(None, None, None)
+    assert lock_holder(state) is None
 
 
 def test_a_state_of_an_older_version_is_copied_before_it_is_brought_up_to_date(synced: World) -> None:
