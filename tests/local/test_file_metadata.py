@@ -35,6 +35,12 @@ def test_narrow_layers_override_and_tags_are_united() -> None:
     }
 
 
+def test_no_tags_said_are_something_else_than_tags_that_are_not_said() -> None:
+    rules = MetadataRules()
+    assert rules.for_folder(MetadataLayer("folder", {"Tags": []})).of("a.jpg", "a.jpg").values == {"Tags": []}
+    assert rules.for_folder(MetadataLayer("folder", {})).of("a.jpg", "a.jpg").values == {}
+
+
 def test_a_source_names_a_file_by_its_name_or_by_its_path() -> None:
     folder = RULES.for_folder(MetadataLayer("", {}))
     assert folder.of("b.jpg", "sub/b.jpg").values["City"] == "Bern"
