@@ -15,8 +15,9 @@ USER_AGENT = f"metalake-sync/{__version__}"
 
 @dataclass(frozen=True, slots=True)
 class LakeAddress:
-    """A lake's base URL and our credentials, which stand in no repr.
+    """A lake's base URL, our credentials, which stand in no repr, and whom we trust there and at its stores.
 
+    `ca_file`: CAs to trust besides the usual ones. `allow_insecure`: plain HTTP to another machine.
     Raises UsageError for an address that is no http(s) URL, that carries credentials itself, or that would send ours
     over plain HTTP to another machine.
     """
@@ -24,6 +25,8 @@ class LakeAddress:
     url: str
     api_key: str = field(repr=False)
     secret: str = field(repr=False)
+    ca_file: str | None = None
+    allow_insecure: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", self.url.rstrip("/"))
@@ -36,10 +39,16 @@ class LakeAddress:
             raise UsageError("the lake's address is no URL", remedy="Write https://HOST, or embedded:DIR.")
         if parts.username or parts.password or parts.query:
             raise UsageError("the lake's address carries more than an address", remedy="Give 'api_key' and 'secret'.")
-        if parts.scheme == "http" and not is_loopback(host):
+        if self.forbids(parts.scheme, host):
             raise UsageError(
-                f"credentials would go to {host} over plain HTTP", where=self.url, remedy="Write https:// instead."
+                f"credentials would go to {host} over plain HTTP",
+                where=self.url,
+                remedy="Write https:// instead, or allow it with 'remote.allow_insecure: true'.",
             )
+
+    def forbids(self, scheme: str, host: str | None) -> bool:
+        """Whether this is plain HTTP to another machine, and nobody allowed that."""
+        return scheme == "http" and not self.allow_insecure and not is_loopback(host or "")
 
     @property
     def authorization(self) -> str:

@@ -7,12 +7,10 @@ followed. Answers are read by the same rules as the synchronous client's.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TypeVar
 from urllib.request import getproxies, proxy_bypass
 
@@ -20,26 +18,33 @@ import aiohttp
 from pydantic import BaseModel
 from yarl import URL
 
-from metalake_sync.errors import LakeAnswerInvalid, LakeUnreachable, SyncError
+from metalake_sync.errors import LakeAnswerInvalid, SyncError
 from metalake_sync.protocol.routes import Effect, Route
 from metalake_sync.protocol.wire import BASE_PATH
+from metalake_sync.remote import limits
 from metalake_sync.remote.address import USER_AGENT, LakeAddress
-from metalake_sync.remote.answers import ANSWER_LIMIT_BYTES, read_answer
+from metalake_sync.remote.answers import ANSWER_LIMIT_BYTES
 from metalake_sync.remote.pacing import Pace
-from metalake_sync.remote.redaction import describe
 from metalake_sync.remote.retry import (
-    INVALID_ANSWERS_TAKEN,
-    RETRY_STATUSES,
+    Again,
+    Clock,
+    Done,
+    GiveUp,
+    Heard,
     RetryPolicy,
-    delay_s,
-    parse_retry_after,
+    Server,
+    Tries,
+    judge_answer,
+    judge_break,
+    judge_status,
 )
+from metalake_sync.remote.stalls import BodyWatch, read_timed
 from metalake_sync.remote.tally import RequestTally
+from metalake_sync.remote.tls import tls_context
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
-CONNECT_TIMEOUT_S = 10.0
-READ_TIMEOUT_S = 120.0
+READ_BYTES = 64 << 10
 
 Body = Callable[[], bytes | AsyncIterator[bytes]]
 """Makes the bytes of a PUT, anew for each attempt."""
@@ -54,12 +59,11 @@ class StoreAnswer:
 
 
 class StoreTrouble(Exception):
-    """A store can't be reached or fails at a GET: another try may mend it. `reason` is a clause."""
+    """A store can't be reached or fails at a GET: another try may mend it, after `again`."""
 
-    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.retry_after_s = retry_after_s
+    def __init__(self, again: Again) -> None:
+        super().__init__(again.reason)
+        self.again = again
 
 
 class StoreBody:
@@ -71,55 +75,40 @@ class StoreBody:
         self.headers = _small(response.headers)
 
     async def chunks(self, size_bytes: int) -> AsyncIterator[bytes]:
-        """The body as it comes, in chunks of at most so many bytes."""
-        async for chunk in self._response.content.iter_chunked(size_bytes):
+        """The body as it comes, in chunks of at most so many bytes. Raises TimeoutError where it hardly comes."""
+        async for chunk in read_timed(self._response.content.iter_chunked(size_bytes)):
             yield chunk
 
 
-class Patience:
-    """The retries of one request: how long they went on, and whether to go on."""
-
-    def __init__(self, policy: RetryPolicy, address: str) -> None:
-        self._policy = policy
-        self._address = address
-        self._started = time.monotonic()
-        self._failures = 0
-
-    async def pause(self, reason: str, retry_after_s: float | None = None) -> None:
-        """Wait before the next try, or raise LakeUnreachable when patience is over."""
-        self._failures += 1
-        pause = delay_s(self._failures, self._policy, random.random(), retry_after_s)  # noqa: S311 - jitter
-        waited = time.monotonic() - self._started
-        if waited + pause > self._policy.give_up_after_s:
-            raise LakeUnreachable(
-                f"it could not be reached ({reason}), after {self._failures} tries in {waited:.0f} s",
-                where=self._address,
-                remedy="Check the network; what was finished is recorded, so apply again later.",
-            )
-        await asyncio.sleep(pause)
-
-
 class AsyncCalls:
-    """Calls to the lake and PUTs to its store. Used as an async context manager."""
+    """Calls to the lake, and PUTs and GETs at its store. `connections`: to each of them. Used as an async context
+    manager."""
 
     def __init__(self, address: LakeAddress, *, retry: RetryPolicy, connections: int, tally: RequestTally) -> None:
         self._address = address
+        self._lake = Server("the lake", address.url)
+        self._store = Server("the store", address.url)
         self._retry = retry
         self._connections = connections
         self._tally = tally
-        self._pace = Pace(time.monotonic)
-        self._store_pace = Pace(time.monotonic)
+        self._clock = Clock()
+        self._lake_turns = _Turns(Pace(time.monotonic))
+        self._store_turns = _Turns(Pace(time.monotonic))
+        # Whoever waits here does not wait inside aiohttp, where the time of the request would run already.
+        self._store_slots = asyncio.Semaphore(connections)
         self._headers = {"Authorization": address.authorization, "Content-Type": "application/json"}
         self._proxies = getproxies()
         self._lake_urls: dict[str, URL] = {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> AsyncCalls:
-        # aiohttp verifies with one context for the process, made when it is imported: a CA bundle takes 20 ms.
-        connector = aiohttp.TCPConnector(limit=self._connections, ssl=True, keepalive_timeout=30, ttl_dns_cache=60)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=READ_TIMEOUT_S)
+        # Each caller has a connection to the lake and one to the store at most, so that nobody waits for one.
+        connector = aiohttp.TCPConnector(limit=2 * self._connections, keepalive_timeout=30, ttl_dns_cache=60)
         self._session = aiohttp.ClientSession(
-            connector=connector, timeout=timeout, trust_env=False, headers={"User-Agent": USER_AGENT}
+            connector=connector,
+            timeout=_timeout(None),
+            trust_env=False,
+            headers={"User-Agent": USER_AGENT},
         )
         return self
 
@@ -135,98 +124,96 @@ class AsyncCalls:
         if query:
             url = url.with_query(query)
         data = None if body is None else body.__pydantic_serializer__.to_json(body, by_alias=True)
-        patience = Patience(self._retry, self._address.url)
-        invalid = 0
+        tries = Tries(self._retry, self._clock, self._lake)
+        verdict: Done[AnswerT | None] | Again | GiveUp
         while True:
-            await self._keep_pace(self._pace)
+            set_out_in = await self._lake_turns.take(tries)
             self._tally.asked(route.path, route.effect)
-            retry_after = None
             try:
-                async with self._request(route.method, url, data, self._headers) as response:
-                    status = response.status
-                    content = await _bounded(response)
-                    retry_after_text = response.headers.get("Retry-After")
+                async with self._request(
+                    route.method, url, data, self._headers, timeout=_timeout(limits.ANSWER_TIME_S)
+                ) as response:
+                    heard = Heard(response.status, await _bounded(response), response.headers.get("Retry-After"))
             except (aiohttp.ClientError, TimeoutError) as error:
-                reason = describe(error)
+                verdict = judge_break(self._lake, error)
             else:
-                if status not in RETRY_STATUSES:
-                    self._pace.went_well()
-                    try:
-                        return read_answer(route, status, content)
-                    except LakeAnswerInvalid as error:
-                        invalid += 1
-                        if invalid >= INVALID_ANSWERS_TAKEN or 300 <= status < 400:
-                            raise
-                        reason = error.message
-                else:
-                    reason = f"it answered {status}"
-                    retry_after = parse_retry_after(retry_after_text, datetime.now(UTC))
-                    if status in (429, 503):
-                        self._pace.too_many(retry_after)
-            await patience.pause(reason, retry_after)
+                verdict = judge_answer(self._lake, route, heard, self._clock.wall())
+                self._lake_turns.pace.heard(set_out_in, verdict)
+            if isinstance(verdict, Done):
+                return verdict.answer
+            await asyncio.sleep(tries.pause_s(verdict))
 
-    async def put(self, url: str, headers: Mapping[str, str], body: Body, patience: Patience) -> StoreAnswer:
+    async def put(self, url: str, headers: Mapping[str, str], body: Body, tries: Tries) -> StoreAnswer:
         """PUT a part to a signed URL, trying again while the store can't be reached or fails. The body is made anew for
         each try. Any other status is the caller's to judge."""
-        # A signed URL is already encoded, and encoding it again would break its signature.
-        signed = URL(url, encoded=True)
+        signed = self._signed(url)
+        verdict: Done[StoreAnswer] | Again | GiveUp
         while True:
-            await self._keep_pace(self._store_pace)
-            self._tally.asked("store", Effect.WRITES)
-            retry_after = None
-            try:
-                async with self._request("PUT", signed, body(), headers) as response:
-                    await _bounded(response)
-                    answer = StoreAnswer(status=response.status, headers=_small(response.headers))
-            except (aiohttp.ClientError, TimeoutError) as error:
-                if isinstance(error.__cause__, SyncError):
-                    # The body could not be read: aiohttp tells it as a lost connection.
-                    raise error.__cause__ from None
-                reason = f"the store: {describe(error)}"
-            else:
-                if answer.status not in RETRY_STATUSES:
-                    self._store_pace.went_well()
-                    return answer
-                reason = f"the store answered {answer.status}"
-                retry_after = parse_retry_after(answer.headers.get("retry-after"), datetime.now(UTC))
-                if answer.status in (429, 503):
-                    self._store_pace.too_many(retry_after)
-            await patience.pause(reason, retry_after)
+            async with self._store_slots:
+                set_out_in = await self._store_turns.take(tries)
+                self._tally.asked("store", Effect.WRITES)
+                try:
+                    async with BodyWatch() as watch, self._request("PUT", signed, watch(body()), headers) as response:
+                        await _bounded(response)
+                        answer = StoreAnswer(status=response.status, headers=_small(response.headers))
+                except (aiohttp.ClientError, TimeoutError) as error:
+                    if isinstance(error.__cause__, SyncError):
+                        # The body could not be read: aiohttp tells it as a lost connection.
+                        raise error.__cause__ from None
+                    verdict = judge_break(self._store, error)
+                else:
+                    retry_after = answer.headers.get("retry-after")
+                    again = judge_status(self._store, answer.status, retry_after, self._clock.wall())
+                    verdict = again or Done(answer)
+                    self._store_turns.pace.heard(set_out_in, verdict)
+            if isinstance(verdict, Done):
+                return verdict.answer
+            await asyncio.sleep(tries.pause_s(verdict))
 
     @asynccontextmanager
-    async def get(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[StoreBody]:
+    async def get(self, url: str, headers: Mapping[str, str], tries: Tries) -> AsyncIterator[StoreBody]:
         """GET from a signed URL, once: how to go on after a break is the caller's. Raises StoreTrouble, also while the
         body is read, where another try may help; any other status is the caller's to judge."""
-        await self._keep_pace(self._store_pace)
+        signed = self._signed(url)
+        set_out_in = await self._store_turns.take(tries)
         self._tally.asked("store", Effect.READS)
         try:
             # A body that a store keeps compressed is what was uploaded: it is not unpacked on the way.
             async with self._request(
-                "GET",
-                URL(url, encoded=True),
-                None,
-                {"Accept-Encoding": "identity", **headers},
-                auto_decompress=False,
+                "GET", signed, None, {"Accept-Encoding": "identity", **headers}, auto_decompress=False
             ) as response:
-                if response.status in RETRY_STATUSES:
-                    retry_after = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
-                    if response.status in (429, 503):
-                        self._store_pace.too_many(retry_after)
-                    raise StoreTrouble(f"the store answered {response.status}", retry_after)
-                self._store_pace.went_well()
+                retry_after = response.headers.get("Retry-After")
+                again = judge_status(self._store, response.status, retry_after, self._clock.wall())
+                self._store_turns.pace.heard(set_out_in, again or Done(None))
+                if again is not None:
+                    raise StoreTrouble(again)
                 yield StoreBody(response)
-        except aiohttp.InvalidURL:
-            raise LakeAnswerInvalid("the lake gave an address that can't be used") from None
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise StoreTrouble(f"the store: {describe(error)}") from None
+            verdict = judge_break(self._store, error)
+            if isinstance(verdict, GiveUp):
+                raise verdict.error from None
+            raise StoreTrouble(verdict) from None
 
-    def patience(self) -> Patience:
-        return Patience(self._retry, self._address.url)
+    def patience(self) -> Tries:
+        """With the requests of one part or file at the store."""
+        return Tries(self._retry, self._clock, self._store)
 
-    async def _keep_pace(self, pace: Pace) -> None:
-        pause = pace.wait_s()
-        if pause:
-            await asyncio.sleep(pause)
+    def _signed(self, url: str) -> URL:
+        """Raises LakeAnswerInvalid for an address that can't be used."""
+        try:
+            # A signed URL is already encoded, and encoding it again would break its signature.
+            signed = URL(url, encoded=True)
+        except ValueError:
+            signed = URL()
+        if signed.scheme not in ("http", "https") or not signed.host:
+            raise LakeAnswerInvalid("the lake gave an address that can't be used", where=self._address.url)
+        if self._address.forbids(signed.scheme, signed.host):
+            raise LakeAnswerInvalid(
+                "the lake gave an address of its store that is plain HTTP to another machine",
+                where=self._address.url,
+                remedy="Give the store TLS, or allow it with 'remote.allow_insecure: true'.",
+            )
+        return signed
 
     def _lake_url(self, path: str) -> URL:
         url = self._lake_urls.get(path)
@@ -242,6 +229,7 @@ class AsyncCalls:
         headers: Mapping[str, str],
         *,
         auto_decompress: bool | None = None,
+        timeout: aiohttp.ClientTimeout | None = None,
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         assert self._session is not None
         proxy = self._proxy_for(url) if self._proxies else None
@@ -253,10 +241,33 @@ class AsyncCalls:
             allow_redirects=False,
             proxy=proxy,
             auto_decompress=auto_decompress,
+            timeout=timeout or self._session.timeout,
+            ssl=tls_context(self._address.ca_file) if url.scheme == "https" else True,
         )
 
     def _proxy_for(self, url: URL) -> str | None:
         return None if proxy_bypass(url.host or "") else self._proxies.get(url.scheme)
+
+
+class _Turns:
+    """Waiting for a server's pace. One waits for the next turn, the others for the one: nobody is passed by."""
+
+    def __init__(self, pace: Pace) -> None:
+        self.pace = pace
+        self._turnstile = asyncio.Lock()
+
+    async def take(self, tries: Tries) -> int:
+        """Returns what the pace wants to hear with the answer."""
+        if not self.pace.free:
+            async with self._turnstile:
+                while pause := self.pace.wait_s():
+                    tries.hold(pause)
+                    await asyncio.sleep(pause)
+        return self.pace.round
+
+
+def _timeout(total_s: float | None) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=total_s, sock_connect=limits.CONNECT_TIMEOUT_S, sock_read=limits.STALL_S)
 
 
 def _small(headers: Mapping[str, str]) -> dict[str, str]:
@@ -264,11 +275,9 @@ def _small(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:
-    """Read an answer to its end, within reason."""
-    if response.content_length is not None and response.content_length <= ANSWER_LIMIT_BYTES:
-        return await response.read()
+    """Read an answer to its end, within reason. What counts is what it is unpacked, not what it says it is."""
     content = bytearray()
-    async for chunk in response.content.iter_chunked(1 << 20):
+    async for chunk in response.content.iter_chunked(READ_BYTES):
         content += chunk
         if len(content) > ANSWER_LIMIT_BYTES:
             raise LakeAnswerInvalid(f"an answer is larger than {ANSWER_LIMIT_BYTES >> 20} MiB")

@@ -58,8 +58,8 @@ from metalake_sync.protocol.wire import (
     OperationMode,
 )
 from metalake_sync.remote.address import LakeAddress
-from metalake_sync.remote.connection import Clock, Connection
-from metalake_sync.remote.retry import RetryPolicy
+from metalake_sync.remote.connection import Connection
+from metalake_sync.remote.retry import Clock, RetryPolicy
 from metalake_sync.remote.tally import RequestTally
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
@@ -101,6 +101,10 @@ class LakeClient:
 
     def close(self) -> None:
         self._connection.close()
+
+    @property
+    def address(self) -> LakeAddress:
+        return self._connection.address
 
     # The lake itself.
 

@@ -6,29 +6,31 @@ go to the lake and nowhere else.
 
 from __future__ import annotations
 
+import io
 import json
-import random
 import threading
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
-from metalake_sync.errors import LakeAnswerInvalid, LakeUnreachable
+from metalake_sync.errors import LakeAnswerInvalid
 from metalake_sync.protocol.routes import Route
-from metalake_sync.remote.address import USER_AGENT, LakeAddress
-from metalake_sync.remote.answers import ANSWER_LIMIT_BYTES, read_answer
+from metalake_sync.remote.address import LakeAddress
+from metalake_sync.remote.answers import ANSWER_LIMIT_BYTES
+from metalake_sync.remote.limits import PIECE_BYTES
 from metalake_sync.remote.pacing import Pace
-from metalake_sync.remote.redaction import describe
 from metalake_sync.remote.retry import (
-    INVALID_ANSWERS_TAKEN,
-    RETRY_STATUSES,
+    Again,
+    Clock,
+    Done,
+    GiveUp,
+    Heard,
     RetryPolicy,
-    delay_s,
-    parse_retry_after,
+    Server,
+    Tries,
+    judge_answer,
+    judge_break,
 )
 from metalake_sync.remote.tally import RequestTally
 
@@ -37,17 +39,8 @@ if TYPE_CHECKING:
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
-CONNECT_TIMEOUT_S = 10.0
-READ_TIMEOUT_S = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Time and chance, replaced in tests."""
-
-    now_s: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    unit_random: Callable[[], float] = random.random
+READ_BYTES = 64 << 10
+"""What is read, and unpacked, at once."""
 
 
 class Connection:
@@ -68,24 +61,18 @@ class Connection:
         clock: Clock,
     ) -> None:
         # Only who calls a lake pays for it: 50 ms.
-        import requests
-        import requests.adapters
+        from metalake_sync.remote.sync_http import TIMEOUTS_S, session_for
 
         self.address = address
+        self._lake = Server("the lake", address.url)
         self._retry = retry
         self._tally = tally
         self._clock = clock
         self._pace = Pace(clock.now_s)
-        self._session: requests.Session = requests.Session()
-        # Proxies are read once: looking for them at every request costs a quarter of the speed.
-        self._session.proxies = requests.utils.get_environ_proxies(address.url)
-        self._session.trust_env = False
-        adapter = requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=pool_size, max_retries=0)
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
-        self._session.headers.update(
-            {"Authorization": address.authorization, "User-Agent": USER_AGENT, "Accept": "application/json"}
-        )
+        self._turnstile = threading.Lock()
+        self._session: requests.Session = session_for(address.url, address, pool_size=pool_size, bounded=True)
+        self._session.headers.update({"Authorization": address.authorization, "Accept": "application/json"})
+        self._timeouts = TIMEOUTS_S
         self._close_lock = threading.Lock()
 
     def close(self) -> None:
@@ -109,71 +96,47 @@ class Connection:
 
         url = self.address.url + route.at(**(parts or {}))
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
-        headers = {} if data is None else {"Content-Type": "application/json"}
-        started = self._clock.now_s()
-        failures = invalid = 0
+        tries = Tries(self._retry, self._clock, self._lake)
+        verdict: Done[AnswerT | None] | Again | GiveUp
         while True:
-            pause = self._pace.wait_s()
-            if pause:
-                self._clock.sleep(pause)
-            retry_after = None
+            self._keep_pace(tries)
+            set_out_in = self._pace.round
             self._tally.asked(route.path, route.effect)
             try:
-                status, answer, retry_after_text = self._send(route.method, url, query, data, headers)
-            except exceptions.SSLError as error:
-                raise LakeUnreachable(
-                    f"the lake's certificate is not accepted ({describe(error)})",
-                    where=self.address.url,
-                    remedy="Check the address and the machine's CA certificates.",
-                ) from None
-            except exceptions.InvalidURL:
-                raise LakeUnreachable(
-                    "the lake's address can't be used", where=self.address.url, remedy="Correct 'remote.url'."
-                ) from None
+                heard = self._send(route.method, url, query, data)
             except exceptions.RequestException as error:
-                reason = describe(error)
+                verdict = judge_break(self._lake, error)
             else:
-                if status not in RETRY_STATUSES:
-                    self._pace.went_well()
-                    try:
-                        return read_answer(route, status, answer)
-                    except LakeAnswerInvalid as error:
-                        invalid += 1
-                        if invalid >= INVALID_ANSWERS_TAKEN or 300 <= status < 400:
-                            raise
-                        reason = error.message
-                else:
-                    reason = f"it answered {status}"
-                    retry_after = parse_retry_after(retry_after_text, datetime.now(UTC))
-                    if status in (429, 503):
-                        self._pace.too_many(retry_after)
-            failures += 1
-            pause = delay_s(failures, self._retry, self._clock.unit_random(), retry_after)
-            waited = self._clock.now_s() - started
-            if waited + pause > self._retry.give_up_after_s:
-                raise LakeUnreachable(
-                    f"the lake could not be reached ({reason}), after {failures} tries in {waited:.0f} s",
-                    where=self.address.url,
-                    remedy="Check the address and the network; what was finished is recorded, so apply again later.",
-                )
-            self._clock.sleep(pause)
+                verdict = judge_answer(self._lake, route, heard, self._clock.wall())
+                self._pace.heard(set_out_in, verdict)
+            if isinstance(verdict, Done):
+                return verdict.answer
+            self._clock.sleep(tries.pause_s(verdict))
 
-    def _send(
-        self, method: str, url: str, query: Mapping[str, str] | None, data: bytes | None, headers: Mapping[str, str]
-    ) -> tuple[int, bytes, str | None]:
+    def _keep_pace(self, tries: Tries) -> None:
+        if self._pace.free:
+            return
+        # One waits for the next turn, the others for the one: nobody is passed by.
+        with self._turnstile:
+            while pause := self._pace.wait_s():
+                tries.hold(pause)
+                self._clock.sleep(pause)
+
+    def _send(self, method: str, url: str, query: Mapping[str, str] | None, data: bytes | None) -> Heard:
         with self._session.request(
             method,
             url,
             params=query,
-            data=data,
-            headers=dict(headers),
-            timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+            # A large body goes out in blocks, each of which may take its time.
+            data=io.BytesIO(data) if data and len(data) > PIECE_BYTES else data,
+            headers={} if data is None else {"Content-Type": "application/json"},
+            timeout=self._timeouts,
             allow_redirects=False,
             stream=True,
         ) as response:
             body = bytearray()
-            for chunk in response.iter_content(1 << 20):
+            for chunk in response.iter_content(READ_BYTES):
                 body += chunk
                 if len(body) > ANSWER_LIMIT_BYTES:
                     raise LakeAnswerInvalid(f"the lake's answer is larger than {ANSWER_LIMIT_BYTES >> 20} MiB")
-            return response.status_code, bytes(body), response.headers.get("Retry-After")
+            return Heard(response.status_code, bytes(body), response.headers.get("Retry-After"))

@@ -19,10 +19,11 @@ from metalake_sync.core.facts import Fingerprint
 from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, SignedUrlExpired, SyncError
 from metalake_sync.protocol import routes
 from metalake_sync.remote.address import LakeAddress
-from metalake_sync.remote.async_calls import AsyncCalls, Patience, StoreBody, StoreTrouble
+from metalake_sync.remote.async_calls import AsyncCalls, StoreBody, StoreTrouble
 from metalake_sync.remote.bandwidth import Bandwidth
+from metalake_sync.remote.limits import PIECE_BYTES
 from metalake_sync.remote.partial import Partial, PartialFiles
-from metalake_sync.remote.retry import RetryPolicy
+from metalake_sync.remote.retry import Again, RetryPolicy, Tries
 from metalake_sync.remote.tally import RequestTally
 from metalake_sync.remote.workers import run_workers
 
@@ -149,26 +150,23 @@ class _FileDownload:
         self._signatures = 0
 
     async def run(self) -> FileFetched:
-        """Get the bytes, however often it breaks; patience begins anew with every byte that came."""
+        """Get the bytes, however often it breaks; patience begins anew with every good piece that came."""
         partial = self._partials.find(self._file.key)
         patience = self._calls.patience()
         while True:
             here = partial.size_bytes if partial else 0
             try:
-                partial, whole = await self._go_on(partial)
+                partial, whole = await self._go_on(partial, patience)
             except StoreTrouble as trouble:
                 partial = self._left(partial)
-                if partial and partial.size_bytes > here:
+                if partial and partial.size_bytes >= here + PIECE_BYTES:
                     patience, self._signatures = self._calls.patience(), 0
-                await self._pause(patience, trouble)
+                await asyncio.sleep(patience.pause_s(trouble.again))
                 continue
             if whole and partial is not None:
                 return self._put_in_place(partial)
 
-    async def _pause(self, patience: Patience, trouble: StoreTrouble) -> None:
-        await patience.pause(trouble.reason, trouble.retry_after_s)
-
-    async def _go_on(self, partial: Partial | None) -> tuple[Partial | None, bool]:
+    async def _go_on(self, partial: Partial | None, patience: Tries) -> tuple[Partial | None, bool]:
         """One GET: of the rest where a part is here, else of the whole. Returns what is here then, and whether that is
         all of it."""
         if not self._url:
@@ -176,7 +174,7 @@ class _FileDownload:
         headers = {}
         if partial is not None and partial.size_bytes and partial.etag is not None:
             headers = {"Range": f"bytes={partial.size_bytes}-", "If-Range": partial.etag}
-        async with self._calls.get(self._url, headers) as body:
+        async with self._calls.get(self._url, headers, patience) as body:
             match body.status:
                 case 200:
                     self._discard(partial)
@@ -226,7 +224,7 @@ class _FileDownload:
             os.close(descriptor)
         here = Partial(partial.path, size, partial.etag)
         if total is not None and size != total:
-            raise StoreTrouble(f"the store sent {size} of {total} bytes")
+            raise StoreTrouble(Again(f"the store sent {size} of {total} bytes"))
         return here, True
 
     @staticmethod

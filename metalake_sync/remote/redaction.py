@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 _QUERY = re.compile(r"(https?://[^\s'\"?#<>]+)\?[^\s'\"<>]*")
 _AUTHORIZATION = re.compile(r"(Basic|Bearer)\s+[A-Za-z0-9+/=_.~-]+", re.IGNORECASE)
@@ -18,13 +19,21 @@ def redact(text: str) -> str:
 
 def describe(error: BaseException) -> str:
     """A library's error in a few words that hold no address: its kind, and the system's words where there are any."""
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in causes(error):
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror.lower() if cause.strerror.isascii() else cause.strerror
-        cause = cause.__cause__ or cause.__context__ or _reason(cause)
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__)
     return words.lower().removesuffix(" error")
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what lies behind it, nearest first."""
+    cause: BaseException | None = error
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__ or _reason(cause)
 
 
 def _reason(error: BaseException) -> BaseException | None:

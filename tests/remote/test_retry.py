@@ -1,4 +1,4 @@
-"""The arithmetic of patience: how long to wait, how to keep step, what a text may hold."""
+"""The arithmetic of patience: how long to wait, what an address and a text may hold."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from metalake_sync.errors import UsageError
 from metalake_sync.remote.address import LakeAddress
-from metalake_sync.remote.pacing import FIRST_GAP_S, LONGEST_GAP_S, Pace
 from metalake_sync.remote.redaction import describe, redact
-from metalake_sync.remote.retry import RetryPolicy, delay_s, parse_retry_after
+from metalake_sync.remote.retry import RETRY_AFTER_LIMIT_S, RetryPolicy, delay_s, parse_retry_after
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 POLICY = RetryPolicy(base_s=0.25, cap_s=30)
@@ -44,47 +43,20 @@ def test_pauses_double_up_to_their_cap() -> None:
         ("Sat, 31 Jan 2026 12:01:00 GMT", 60),
         ("Sat, 31 Jan 2026 11:00:00 GMT", 0),
         ("soon", None),
+        ("", None),
+        ("inf", None),
+        ("-inf", None),
+        ("nan", None),
+        ("1e400", None),
+        ("86400", RETRY_AFTER_LIMIT_S),
+        ("1e300", RETRY_AFTER_LIMIT_S),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", RETRY_AFTER_LIMIT_S),
+        ("Sat, 99 Jan 2026 12:00:00 GMT", None),
         (None, None),
     ],
 )
 def test_both_forms_of_retry_after_are_taken(header: str | None, seconds: float | None) -> None:
     assert parse_retry_after(header, NOW) == seconds
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_a_pace_that_nobody_complained_of_never_waits() -> None:
-    pace = Pace(Clock())
-    assert [pace.wait_s() for _ in range(5)] == [0] * 5
-
-
-def test_after_too_many_everyone_waits_and_calls_are_spread() -> None:
-    clock = Clock()
-    pace = Pace(clock)
-    pace.too_many(retry_after_s=3)
-    assert [round(pace.wait_s(), 3) for _ in range(3)] == [3, 3 + FIRST_GAP_S, 3 + 2 * FIRST_GAP_S]
-    clock.now += 10
-    assert pace.wait_s() == 0
-
-
-def test_the_gap_grows_to_its_bound_and_success_takes_it_away() -> None:
-    clock = Clock()
-    pace = Pace(clock)
-    for _ in range(50):
-        pace.too_many(None)
-    clock.now += 100
-    pace.wait_s()
-    assert pace.wait_s() == pytest.approx(LONGEST_GAP_S)
-    for _ in range(200):
-        pace.went_well()
-    clock.now += 100
-    assert [pace.wait_s(), pace.wait_s()] == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -121,6 +93,17 @@ def test_a_library_error_is_told_without_its_address() -> None:
 def test_an_address_that_would_give_credentials_away_is_refused(url: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         LakeAddress(url, "key", "secret")
+
+
+@pytest.mark.parametrize("url", ["http://lake.dev", "http://10.0.0.7:3000", "http://lake.internal/base"])
+def test_plain_http_to_another_machine_is_taken_where_it_is_allowed(url: str) -> None:
+    assert LakeAddress(url, "key", "secret", allow_insecure=True).url == url
+
+
+@given(value=st.text(max_size=40))
+def test_whatever_stands_in_retry_after_is_bounded_seconds_or_nothing(value: str) -> None:
+    seconds = parse_retry_after(value, NOW)
+    assert seconds is None or 0 <= seconds <= RETRY_AFTER_LIMIT_S
 
 
 def test_credentials_stand_in_no_repr() -> None:

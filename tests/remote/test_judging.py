@@ -1,0 +1,166 @@
+"""What an answer or a broken connection means: one table for both clients."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import pytest
+import requests
+
+from metalake_sync.errors import CredentialsRefused, ExitCode, LakeAnswerInvalid, LakeRefused, LakeUnreachable
+from metalake_sync.protocol import routes
+from metalake_sync.remote.retry import (
+    INVALID_ANSWERS_TAKEN,
+    Again,
+    Clock,
+    Done,
+    GiveUp,
+    Heard,
+    RetryPolicy,
+    Server,
+    Tries,
+    judge_answer,
+    judge_break,
+    judge_status,
+)
+
+NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
+LAKE = Server("the lake", "https://lake.dev")
+GOOD = b'{"isSuccess": true, "collectionId": "c1"}'
+
+
+def judged(status: int, body: bytes = b"", retry_after: str | None = None) -> Any:
+    return judge_answer(LAKE, routes.COLLECTION_BY_NAME, Heard(status, body, retry_after), NOW)
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "again"),
+    [
+        (408, None, Again("the lake answered 408")),
+        (425, None, Again("the lake answered 425")),
+        (429, "3", Again("the lake answered 429", 3, slow_down=True)),
+        (429, "never", Again("the lake answered 429", None, slow_down=True)),
+        (500, None, Again("the lake answered 500")),
+        (502, "7", Again("the lake answered 502", 7)),
+        (503, None, Again("the lake answered 503", None, slow_down=True)),
+        (504, None, Again("the lake answered 504")),
+        (200, "3", None),
+        (308, None, None),
+        (403, None, None),
+        (501, None, None),
+    ],
+)
+def test_a_status_says_whether_another_try_helps(status: int, retry_after: str | None, again: Again | None) -> None:
+    assert judge_status(LAKE, status, retry_after, NOW) == again
+    if again is not None:
+        assert judged(status, GOOD, retry_after) == again
+
+
+def test_a_good_answer_is_done_and_so_is_nothing() -> None:
+    verdict = judged(200, GOOD)
+    assert isinstance(verdict, Done)
+    assert verdict.answer.collection_id == "c1"
+    assert judged(204) == Done(None)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "family"),
+    [
+        (401, b"", CredentialsRefused),
+        (403, b"", CredentialsRefused),
+        (404, b"", LakeRefused),
+        (200, b'{"isSuccess": false, "message": "no"}', LakeRefused),
+        (302, b"", LakeAnswerInvalid),
+    ],
+)
+def test_what_no_other_try_mends_is_given_up_with_its_error(status: int, body: bytes, family: type[Exception]) -> None:
+    verdict = judged(status, body)
+    assert isinstance(verdict, GiveUp)
+    assert type(verdict.error) is family
+
+
+def test_answers_that_cannot_be_read_are_asked_for_again_and_then_raised() -> None:
+    tries = Tries(RetryPolicy(), Clock(now_s=lambda: 0.0, unit_random=lambda: 0.0), LAKE)
+    for _ in range(INVALID_ANSWERS_TAKEN - 1):
+        assert tries.pause_s(judged(200, b"<html>")) == 0
+    with pytest.raises(LakeAnswerInvalid, match="no JSON"):
+        tries.pause_s(judged(200, b"<html>"))
+
+
+def certificate_error(words: str) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
+    error.verify_message = words
+    return error
+
+
+def of_requests(cause: Exception) -> Exception:
+    return requests.exceptions.SSLError(requests.packages.urllib3.exceptions.MaxRetryError(None, "/x?sig=1", cause))  # type: ignore[attr-defined]
+
+
+def of_aiohttp(cause: Exception) -> Exception:
+    error = aiohttp.ClientConnectionError("https://lake.dev/x?sig=1")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize("library", [of_requests, of_aiohttp])
+def test_a_certificate_that_is_not_accepted_is_given_up_at_once_with_the_remedy(library: Any) -> None:
+    verdict = judge_break(LAKE, library(certificate_error("self-signed certificate.")))
+    assert isinstance(verdict, GiveUp)
+    assert verdict.error.exit_code is ExitCode.LAKE_AWAY
+    assert str(verdict.error) == (
+        "https://lake.dev: the certificate of the lake is not accepted (self-signed certificate). If a CA of your own "
+        "signed it, name that CA: 'remote.ca_file' in the manifest, or SSL_CERT_FILE in the environment."
+    )
+
+
+@pytest.mark.parametrize("library", [of_requests, of_aiohttp])
+def test_other_trouble_of_tls_may_pass(library: Any) -> None:
+    assert isinstance(judge_break(LAKE, library(ssl.SSLEOFError(8, "EOF occurred"))), Again)
+    no_tls = ssl.SSLError(1, "wrong version number")
+    no_tls.reason = "WRONG_VERSION_NUMBER"
+    assert isinstance(judge_break(LAKE, library(no_tls)), GiveUp)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [requests.exceptions.InvalidURL("https://lake..dev/?sig=1"), aiohttp.InvalidURL("https://lake..dev/?sig=1")],
+)
+def test_an_address_that_cannot_be_used_is_given_up(error: Exception) -> None:
+    verdict = judge_break(LAKE, error)
+    assert isinstance(verdict, GiveUp)
+    assert "can't be used" in str(verdict.error)
+    assert "sig" not in str(verdict.error)
+
+
+class Hours:
+    """A clock for one call."""
+
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def clock(self) -> Clock:
+        return Clock(now_s=lambda: self.now, unit_random=lambda: 1.0)
+
+
+def test_patience_is_counted_from_the_first_failure_and_ends_with_what_happened() -> None:
+    hours = Hours()
+    tries = Tries(RetryPolicy(give_up_after_s=10, base_s=4), hours.clock(), LAKE)
+    # A try that went on for an hour before it broke is no hour of failing.
+    hours.now += 3600
+    assert tries.pause_s(Again("connection reset")) == 4
+    hours.now += 4
+    with pytest.raises(LakeUnreachable, match=r"could not be reached \(connection reset\), after 2 tries in 4 s"):
+        tries.pause_s(Again("connection reset"))
+
+
+def test_a_server_that_asks_for_more_than_patience_is_not_waited_for() -> None:
+    tries = Tries(RetryPolicy(give_up_after_s=60), Hours().clock(), LAKE)
+    with pytest.raises(LakeUnreachable, match="asks for 90 s without calls"):
+        tries.pause_s(Again("it answered 429", 90))
+    with pytest.raises(LakeUnreachable, match="asks for 90 s without calls"):
+        tries.hold(90)
+    tries.hold(60)
