@@ -132,6 +132,11 @@ class Downloads:
     def calls(self) -> AsyncCalls:
         return self._calls
 
+    @property
+    def read_bytes(self) -> int:
+        """What to read at once."""
+        return self._bandwidth.piece_bytes if self._bandwidth.limited else CHUNK_BYTES
+
     async def took(self, size_bytes: int) -> None:
         """Bytes came in: tell it, and keep to the rate."""
         self._received(size_bytes)
@@ -216,7 +221,7 @@ class _FileDownload:
         descriptor = os.open(partial.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         size = partial.size_bytes
         try:
-            async for chunk in body.chunks(CHUNK_BYTES):
+            async for chunk in body.chunks(self._downloads.read_bytes):
                 await self._write(descriptor, chunk)
                 size += len(chunk)
                 await self._downloads.took(len(chunk))

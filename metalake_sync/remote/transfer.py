@@ -278,10 +278,9 @@ class _FileUpload:
 
     async def _paced(self, part: PartSource) -> AsyncIterator[bytes]:
         """The part's bytes at the allowed rate, told as they go out."""
-        async for chunk in part.chunks():
-            await self._transfer.bandwidth.take(len(chunk))
-            yield chunk
-            self._observer.bytes_sent(len(chunk))
+        async for piece in self._transfer.bandwidth.pieces(part.chunks()):
+            yield piece
+            self._observer.bytes_sent(len(piece))
 
     async def _sign(self, begun: ResumePoint, count: int) -> None:
         answer = await self._calls.call(

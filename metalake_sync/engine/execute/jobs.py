@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Callable
 
 from metalake_sync.errors import LakeRefused, SyncError
 from metalake_sync.protocol.wire import JobStatus
-from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.client import NOTHING_THERE, LakeClient
 
 FIRST_POLL_S = 0.02
 LONGEST_POLL_S = 5.0
@@ -15,34 +17,56 @@ GROWTH = 1.6
 STANDSTILL_S = 1800.0
 """A job that makes no progress for so long is left to the next run."""
 
+REMINDER_S = 10.0
+"""A job that is not begun by then may never have been asked for: a lake can say yes and do nothing."""
+
 
 class JobStandsStill(SyncError):
     """The lake works on a job without any progress. What was sent is journalled; a later run finishes it."""
 
 
-async def wait_for_job(client: LakeClient, job_id: str) -> None:
+async def wait_for_job(client: LakeClient, job_id: str, ask_again: Callable[[], object] | None = None) -> None:
     """Return when the job is completed. Polls are short at first and grow to some seconds.
 
-    Raises LakeRefused if the job failed, JobStandsStill if it makes no progress for half an hour.
+    `ask_again`: asks the lake for the job once more, which changes nothing where it has it. It is called while the job
+    is not begun, at growing distances; until then the lake need not know the job. Raises LakeRefused if the job failed,
+    JobStandsStill if it makes no progress for half an hour.
     """
-    pause_s = FIRST_POLL_S
+    pause_s, reminder_s = FIRST_POLL_S, REMINDER_S
     seen: tuple[JobStatus, float] | None = None
-    moved_at = time.monotonic()
+    moved_at = asked_at = time.monotonic()
     while True:
-        answer = await asyncio.to_thread(client.job_status, job_id)
-        match answer.status:
+        status, progress = await asyncio.to_thread(_stand, client, job_id, expected=ask_again is not None)
+        match status:
             case JobStatus.COMPLETED:
                 return
             case JobStatus.FAILED:
                 raise LakeRefused(f"the lake's job {job_id} failed", status=200)
             case JobStatus.IN_PROGRESS | JobStatus.QUEUED:
                 pass
-        if (answer.status, answer.progress) != seen:
-            seen, moved_at = (answer.status, answer.progress), time.monotonic()
-        elif time.monotonic() - moved_at > STANDSTILL_S:
+        now = time.monotonic()
+        if (status, progress) != seen:
+            seen, moved_at = (status, progress), now
+        elif now - moved_at > STANDSTILL_S:
             raise JobStandsStill(
-                f"the lake's job {job_id} has stood at {answer.progress:.0f} % for half an hour",
+                f"the lake's job {job_id} has stood at {progress:.0f} % for half an hour",
                 remedy="Run apply again later: it goes on from here.",
             )
+        if ask_again is not None and status is JobStatus.QUEUED and now - asked_at > reminder_s:
+            asked_at, reminder_s = now, 2 * reminder_s
+            # A lake that refuses to be asked twice has it, and its job says how it stands.
+            with contextlib.suppress(LakeRefused):
+                await asyncio.to_thread(ask_again)
         await asyncio.sleep(pause_s)
         pause_s = min(LONGEST_POLL_S, pause_s * GROWTH)
+
+
+def _stand(client: LakeClient, job_id: str, *, expected: bool) -> tuple[JobStatus, float]:
+    """A job's status and progress. One that is `expected` and not there yet waits to be begun."""
+    try:
+        answer = client.job_status(job_id)
+    except LakeRefused as refusal:
+        if expected and refusal.status in NOTHING_THERE:
+            return JobStatus.QUEUED, 0.0
+        raise
+    return answer.status, answer.progress

@@ -12,6 +12,7 @@ import mimetypes
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
@@ -320,10 +321,11 @@ class Uploads:
     async def _completed(self, session: OpenSession, also: Set[str] = frozenset()) -> dict[str, RemoteFile]:
         """Tell the lake that the session is through, wait for its job, and list what came of it. `also`: names to look
         for besides those of the files that were sent."""
-        await asyncio.to_thread(self._client.complete_upload, session.wire.upload_id, False)
+        complete = partial(self._client.complete_upload, session.wire.upload_id, False)
+        await asyncio.to_thread(complete)
         with self._state.write():
             self._state.journal.session_completed(session.wire.upload_id)
-        await wait_for_job(self._client, session.wire.job_id)
+        await wait_for_job(self._client, session.wire.job_id, ask_again=complete)
         names = {file.name for file in session.sent} | also
         if not names:
             return {}
