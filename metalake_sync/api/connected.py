@@ -6,6 +6,7 @@ Owns: the lake while it is open (an embedded one runs as long), and the way into
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from metalake_sync.engine.options import RunOptions
 from metalake_sync.engine.session import Session
 from metalake_sync.errors import UsageError
 from metalake_sync.manifest import Credentials, compose_manifest
+from metalake_sync.remote.address import Trust
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.select import find_place
@@ -74,7 +76,8 @@ class EngineRun:
 class Connected:
     """Opens the lake at once and closes it with `close`, or as a context manager.
 
-    `url`: https://… or embedded:DIR. Raises UsageError for an address or credentials that can't be meant,
+    `url`: https://… or embedded:DIR. `ca_file`: CAs to trust besides the usual ones. `allow_insecure`: take http:// to
+    another machine. Raises UsageError for an address or credentials that can't be meant,
     CredentialsRefused, LakeUnreachable.
     """
 
@@ -87,6 +90,8 @@ class Connected:
         parallelism: int = 64,
         bytes_per_second: float | None = None,
         retry_for_s: float = 60.0,
+        ca_file: str | os.PathLike[str] | None = None,
+        allow_insecure: bool = False,
     ) -> None:
         if not url.startswith(EMBEDDED) and not (api_key and secret):
             raise UsageError("the lake needs an API key and a secret", where=url, remedy="Give both.")
@@ -96,7 +101,8 @@ class Connected:
         self._url = EMBEDDED + str(base / url.removeprefix(EMBEDDED)) if url.startswith(EMBEDDED) else url
         credentials = Credentials(api_key, secret) if api_key and secret else None
         try:
-            address = self._stack.enter_context(open_lake(self._url, credentials, base))
+            trust = Trust(os.fspath(ca_file) if ca_file is not None else None, allow_insecure)
+            address = self._stack.enter_context(open_lake(self._url, credentials, base, trust))
             self._reached = ReachedLake(address, self._url.rstrip("/"))
             policy = RetryPolicy(give_up_after_s=retry_for_s)
             self._client = self._stack.enter_context(LakeClient(address, retry=policy))
@@ -125,7 +131,12 @@ class Connected:
     ) -> Iterator[Session]:
         """The engine of `apply`, on a manifest that is made for one call. `state`: None is one that is forgotten."""
         address = self._reached.address
-        remote = {"url": self._url, "api_key": address.api_key, "secret": address.secret}
+        remote = {
+            "url": self._url,
+            "api_key": address.api_key,
+            "secret": address.secret,
+            "allow_insecure": address.trust.allow_insecure,
+        }
         with tempfile.TemporaryDirectory(prefix="metalake-sync-") as scratch:
             manifest = compose_manifest(
                 {"version": 1, "remote": remote, **document}, name="call", base_dir=Path.cwd(), source=source

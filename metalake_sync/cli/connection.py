@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -28,6 +28,17 @@ CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 ResultT = TypeVar("ResultT")
 
 TYPES = click.Choice(["image", "video", "other"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Remote:
+    """A lake as flags, variables or a manifest name it."""
+
+    url: str
+    api_key: str = field(repr=False)
+    secret: str = field(repr=False)
+    ca_file: Path | None = None
+    allow_insecure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +59,20 @@ class LakeFlags:
         """Open the lake. Raises UsageError where nothing says which, and what `MetaLake` raises."""
         from metalake_sync.api import MetaLake
 
-        url, api_key, secret = self._remote()
+        remote = self._remote()
         with MetaLake(
-            url,
-            api_key,
-            secret,
+            remote.url,
+            remote.api_key,
+            remote.secret,
+            ca_file=remote.ca_file,
+            allow_insecure=remote.allow_insecure,
             parallelism=self.parallelism,
             bytes_per_second=rate(self.bwlimit) if self.bwlimit else None,
             retry_for_s=60.0 if self.retry_for is None else self.retry_for,
         ) as lake:
             yield lake
 
-    def _remote(self) -> tuple[str, str, str]:
+    def _remote(self) -> _Remote:
         if self.manifest is not None:
             return self._from_manifest(self.manifest)
         url = self.url or os.environ.get("LAYERNEXT_URL", "")
@@ -67,23 +80,30 @@ class LakeFlags:
             raise UsageError(
                 "nothing says which lake is meant", remedy="Give --url or --manifest, or set LAYERNEXT_URL."
             )
-        return (
+        return _Remote(
             url,
             _credential(self.api_key_file, "LAYERNEXT_API_KEY", "--api-key-file"),
             _credential(self.secret_file, "LAYERNEXT_SECRET", "--secret-file"),
         )
 
-    def _from_manifest(self, source: str) -> tuple[str, str, str]:
+    def _from_manifest(self, source: str) -> _Remote:
         from metalake_sync.manifest import load_manifest, resolve_credentials
 
         if self.url is not None:
             raise UsageError("'--url' and '--manifest' both say which lake is meant", remedy="Keep one of them.")
         manifest = load_manifest(source, environment=os.environ, stdin=sys.stdin)
         credentials = resolve_credentials(manifest)
-        url = manifest.model.remote.url
-        if manifest.model.remote.embedded:
+        remote = manifest.model.remote
+        url = remote.url
+        if remote.embedded:
             url = "embedded:" + str((manifest.base_dir / url.removeprefix("embedded:")).absolute())
-        return url, credentials.api_key if credentials else "", credentials.secret if credentials else ""
+        return _Remote(
+            url,
+            credentials.api_key if credentials else "",
+            credentials.secret if credentials else "",
+            manifest.base_dir / remote.ca_file if remote.ca_file else None,
+            remote.allow_insecure,
+        )
 
     # Results.
 

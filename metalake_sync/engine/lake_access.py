@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from metalake_sync.errors import ManifestError, UsageError
 from metalake_sync.manifest import Credentials, LoadedManifest, resolve_credentials
-from metalake_sync.remote.address import LakeAddress
+from metalake_sync.remote.address import USUAL_TRUST, LakeAddress, Trust
+from metalake_sync.remote.tls import tls_context
 
 EMBEDDED = "embedded:"
 
@@ -33,25 +35,34 @@ class ReachedLake:
 @contextlib.contextmanager
 def reach_lake(manifest: LoadedManifest) -> Iterator[ReachedLake]:
     """Give the lake's address; start the embedded lake if the manifest asks for it, and stop it in the end."""
-    url = manifest.model.remote.url
-    with open_lake(url, resolve_credentials(manifest), manifest.base_dir) as address:
+    remote = manifest.model.remote
+    trust = Trust(str(manifest.base_dir / remote.ca_file) if remote.ca_file else None, remote.allow_insecure)
+    if trust.ca_file is not None:
+        try:
+            tls_context(trust.ca_file)
+        except UsageError as error:
+            where = manifest.where("remote", "ca_file")
+            raise ManifestError(error.message, where=where, remedy=error.remedy) from None
+    with open_lake(remote.url, resolve_credentials(manifest), manifest.base_dir, trust) as address:
         yield ReachedLake(address, lake_identity(manifest))
 
 
 @contextlib.contextmanager
-def open_lake(url: str, credentials: Credentials | None, base_dir: Path) -> Iterator[LakeAddress]:
+def open_lake(
+    url: str, credentials: Credentials | None, base_dir: Path, trust: Trust = USUAL_TRUST
+) -> Iterator[LakeAddress]:
     """The address behind `https://…`, or behind `embedded:DIR`, whose lake runs while the block lasts; it alone can do
     without credentials."""
     if not url.startswith(EMBEDDED):
         assert credentials is not None, "every lake that is not embedded has credentials"
-        yield LakeAddress(url, credentials.api_key, credentials.secret)
+        yield LakeAddress(url, credentials.api_key, credentials.secret, trust)
         return
     from metalake_sync.lake import EmbeddedLake, LakeSettings
 
     api_key = credentials.api_key if credentials else secrets.token_hex(16)
     secret = credentials.secret if credentials else secrets.token_hex(32)
     with EmbeddedLake(LakeSettings(embedded_folder(base_dir, url), api_key=api_key, secret=secret)) as lake:
-        yield LakeAddress(lake.url, api_key, secret)
+        yield LakeAddress(lake.url, api_key, secret, trust)
 
 
 def embedded_folder(base_dir: Path, url: str) -> Path:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
+from metalake_sync.core.hosts import is_loopback
 from metalake_sync.errors import Location, ManifestError
 from metalake_sync.manifest.models import EMBEDDED
 from metalake_sync.manifest.yaml_tree import KeyPath, Tree
@@ -33,6 +35,7 @@ def disagreements(tree: Tree) -> Iterator[ManifestError]:
     if isinstance(remote, Mapping):
         for what in CREDENTIALS:
             yield from _credential(what, remote, tree)
+        yield from _plain_http(remote, tree)
     defaults = _mapping(manifest.get("defaults"))
     yield from _operations(defaults.get("annotations"), ("defaults", "annotations"), tree)
     yield from _operations(manifest.get("annotations"), ("annotations",), tree)
@@ -123,6 +126,24 @@ def _credential(what: str, remote: Mapping[str, Any], tree: Tree) -> Iterator[Ma
             f"'{what}' is missing",
             where=tree.place(("remote",)),
             remedy=f"Add '{what}: ${{LAYERNEXT_{what.upper()}}}', or {what}_file or {what}_command.",
+        )
+
+
+def _plain_http(remote: Mapping[str, Any], tree: Tree) -> Iterator[ManifestError]:
+    """A key that goes to another machine in the open."""
+    url = remote.get("url")
+    if not isinstance(url, str) or remote.get("allow_insecure") is True:
+        return
+    try:
+        parts = urlsplit(url)
+        plain = parts.scheme == "http" and bool(parts.hostname) and not is_loopback(parts.hostname or "")
+    except ValueError:
+        return
+    if plain:
+        yield ManifestError(
+            "'url' is plain HTTP to another machine: everybody on the way could read key and files",
+            where=tree.place(("remote", "url")),
+            remedy="Write https://, or allow it with 'allow_insecure: true' beside it.",
         )
 
 

@@ -46,6 +46,12 @@ class Remote(Model):
     secret_command: Command | None = Field(
         None, description="A command that prints the secret; a list of arguments, run without a shell."
     )
+    ca_file: PathText | None = Field(
+        None, description="A PEM file of CAs to trust besides the usual ones, for the lake and its stores."
+    )
+    allow_insecure: bool = Field(
+        False, description="Take http:// to another machine, where everybody on the way can read key and files."
+    )
 
     @field_validator("url")
     @classmethod

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import base64
-import ipaddress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from metalake_sync import __version__
+from metalake_sync.core.hosts import is_loopback
 from metalake_sync.errors import UsageError
 
 USER_AGENT = f"metalake-sync/{__version__}"
 
 
 @dataclass(frozen=True, slots=True)
+class Trust:
+    """`ca_file`: CAs to trust besides the usual ones. `allow_insecure`: plain HTTP to another machine."""
+
+    ca_file: str | None = None
+    allow_insecure: bool = False
+
+
+USUAL_TRUST = Trust()
+
+
+@dataclass(frozen=True, slots=True)
 class LakeAddress:
     """A lake's base URL, our credentials, which stand in no repr, and whom we trust there and at its stores.
 
-    `ca_file`: CAs to trust besides the usual ones. `allow_insecure`: plain HTTP to another machine.
     Raises UsageError for an address that is no http(s) URL, that carries credentials itself, or that would send ours
     over plain HTTP to another machine.
     """
@@ -25,8 +35,7 @@ class LakeAddress:
     url: str
     api_key: str = field(repr=False)
     secret: str = field(repr=False)
-    ca_file: str | None = None
-    allow_insecure: bool = False
+    trust: Trust = USUAL_TRUST
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", self.url.rstrip("/"))
@@ -48,19 +57,9 @@ class LakeAddress:
 
     def forbids(self, scheme: str, host: str | None) -> bool:
         """Whether this is plain HTTP to another machine, and nobody allowed that."""
-        return scheme == "http" and not self.allow_insecure and not is_loopback(host or "")
+        return scheme == "http" and not self.trust.allow_insecure and not is_loopback(host or "")
 
     @property
     def authorization(self) -> str:
         """The value of the Authorization header."""
         return "Basic " + base64.b64encode(f"{self.api_key}:{self.secret}".encode()).decode("ascii")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its very name."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

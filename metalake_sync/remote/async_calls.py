@@ -242,7 +242,7 @@ class AsyncCalls:
             proxy=proxy,
             auto_decompress=auto_decompress,
             timeout=timeout or self._session.timeout,
-            ssl=tls_context(self._address.ca_file) if url.scheme == "https" else True,
+            ssl=tls_context(self._address.trust.ca_file) if url.scheme == "https" else True,
         )
 
     def _proxy_for(self, url: URL) -> str | None:

@@ -32,7 +32,7 @@ def session_for(url: str, address: LakeAddress, *, pool_size: int = 1, bounded: 
     session.proxies = requests.utils.get_environ_proxies(url)
     session.trust_env = False
     session.headers["User-Agent"] = USER_AGENT
-    adapter = _Adapter(address.ca_file if url.startswith("https:") else None, pool_size, bounded)
+    adapter = _Adapter(address.trust.ca_file if url.startswith("https:") else None, pool_size, bounded)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session

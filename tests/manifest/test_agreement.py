@@ -112,3 +112,23 @@ def test_an_embedded_lake_wants_none_and_excuses_missing_variables(desk: Desk) -
 def test_an_embedded_lake_excuses_no_other_variable(desk: Desk) -> None:
     (told,) = desk.mistakes("version: 1\nremote:\n  url: embedded:x\n  api_key_file: ${K}\n")
     assert told.startswith("birds.yaml:4:17: the variable K has no value.")
+
+
+PLAIN = "version: 1\nremote:\n  api_key: k\n  secret: s\n"
+
+
+@pytest.mark.parametrize("url", ["http://lake.example", "http://10.1.2.3:3000", "HTTP://lake.example"])
+def test_plain_http_to_another_machine_names_the_line_and_needs_a_word(desk: Desk, url: str) -> None:
+    (told,) = desk.mistakes(PLAIN + f"  url: {url}\n")
+    assert told == (
+        "birds.yaml:5:8: 'url' is plain HTTP to another machine: everybody on the way could read key and files."
+        " Write https://, or allow it with 'allow_insecure: true' beside it."
+    )
+    desk.load(PLAIN + f"  url: {url}\n  allow_insecure: true\n")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:3000", "http://localhost:1", "http://[::1]:1", "https://lake.example"]
+)
+def test_this_machine_and_https_need_no_word(desk: Desk, url: str) -> None:
+    desk.load(PLAIN + f"  url: '{url}'\n")

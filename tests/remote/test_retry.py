@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metalake_sync.errors import UsageError
-from metalake_sync.remote.address import LakeAddress
+from metalake_sync.remote.address import LakeAddress, Trust
 from metalake_sync.remote.redaction import describe, redact
 from metalake_sync.remote.retry import RETRY_AFTER_LIMIT_S, RetryPolicy, delay_s, parse_retry_after
 
@@ -97,7 +97,7 @@ def test_an_address_that_would_give_credentials_away_is_refused(url: str, words:
 
 @pytest.mark.parametrize("url", ["http://lake.dev", "http://10.0.0.7:3000", "http://lake.internal/base"])
 def test_plain_http_to_another_machine_is_taken_where_it_is_allowed(url: str) -> None:
-    assert LakeAddress(url, "key", "secret", allow_insecure=True).url == url
+    assert LakeAddress(url, "key", "secret", Trust(allow_insecure=True)).url == url
 
 
 @given(value=st.text(max_size=40))
