@@ -137,7 +137,7 @@ class AsyncCalls:
             except (aiohttp.ClientError, TimeoutError) as error:
                 verdict = judge_break(self._lake, error)
             else:
-                verdict = judge_answer(self._lake, route, heard, self._clock.wall())
+                verdict = judge_answer(route, heard, self._clock.wall())
                 self._lake_turns.pace.heard(set_out_in, verdict)
             if isinstance(verdict, Done):
                 return verdict.answer
@@ -153,7 +153,10 @@ class AsyncCalls:
                 set_out_in = await self._store_turns.take(tries)
                 self._tally.asked("store", Effect.WRITES)
                 try:
-                    async with BodyWatch() as watch, self._request("PUT", signed, watch(body()), headers) as response:
+                    async with (
+                        BodyWatch() as watch,
+                        self._request("PUT", signed, watch(body()), headers, timeout=_WATCHED) as response,
+                    ):
                         await _bounded(response)
                         answer = StoreAnswer(status=response.status, headers=_small(response.headers))
                 except (aiohttp.ClientError, TimeoutError) as error:
@@ -163,7 +166,7 @@ class AsyncCalls:
                     verdict = judge_break(self._store, error)
                 else:
                     retry_after = answer.headers.get("retry-after")
-                    again = judge_status(self._store, answer.status, retry_after, self._clock.wall())
+                    again = judge_status(answer.status, retry_after, self._clock.wall())
                     verdict = again or Done(answer)
                     self._store_turns.pace.heard(set_out_in, verdict)
             if isinstance(verdict, Done):
@@ -183,7 +186,7 @@ class AsyncCalls:
                 "GET", signed, None, {"Accept-Encoding": "identity", **headers}, auto_decompress=False
             ) as response:
                 retry_after = response.headers.get("Retry-After")
-                again = judge_status(self._store, response.status, retry_after, self._clock.wall())
+                again = judge_status(response.status, retry_after, self._clock.wall())
                 self._store_turns.pace.heard(set_out_in, again or Done(None))
                 if again is not None:
                     raise StoreTrouble(again)
@@ -268,6 +271,10 @@ class _Turns:
 
 def _timeout(total_s: float | None) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=total_s, sock_connect=limits.CONNECT_TIMEOUT_S, sock_read=limits.STALL_S)
+
+
+_WATCHED = aiohttp.ClientTimeout(total=None, sock_connect=limits.CONNECT_TIMEOUT_S)
+"""aiohttp begins to wait for an answer when it has handed over the last byte, and not when that is gone."""
 
 
 def _small(headers: Mapping[str, str]) -> dict[str, str]:

@@ -107,7 +107,7 @@ class Connection:
             except exceptions.RequestException as error:
                 verdict = judge_break(self._lake, error)
             else:
-                verdict = judge_answer(self._lake, route, heard, self._clock.wall())
+                verdict = judge_answer(route, heard, self._clock.wall())
                 self._pace.heard(set_out_in, verdict)
             if isinstance(verdict, Done):
                 return verdict.answer

@@ -15,3 +15,6 @@ SLOWEST_BYTES_S = 1024.0
 
 PIECE_BYTES = 128 << 10
 """What is handed to a connection at once: small enough that the slowest takes it within the time of a stall."""
+
+BUFFERED_BYTES = 256 << 10
+"""So much may lie in the system's buffers when the last piece is handed over."""

@@ -22,6 +22,8 @@ def describe(error: BaseException) -> str:
     for cause in causes(error):
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror.lower() if cause.strerror.isascii() else cause.strerror
+        if isinstance(cause, TimeoutError):
+            return "timeout"
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__)
     return words.lower().removesuffix(" error")
 

@@ -102,20 +102,17 @@ class GiveUp:
     error: SyncError
 
 
-def judge_status(server: Server, status: int, retry_after: str | None, now: datetime) -> Again | None:
+def judge_status(status: int, retry_after: str | None, now: datetime) -> Again | None:
     """What a status means for any server; None where its answer has to be looked at."""
     if status not in RETRY_STATUSES:
         return None
-    return Again(
-        f"{server.name} answered {status}", parse_retry_after(retry_after, now), slow_down=status in SLOW_DOWN_STATUSES
-    )
+    slow_down = status in SLOW_DOWN_STATUSES
+    return Again(f"it answered {status}", parse_retry_after(retry_after, now), slow_down=slow_down)
 
 
-def judge_answer(
-    server: Server, route: Route[ModelT], heard: Heard, now: datetime
-) -> Done[ModelT | None] | Again | GiveUp:
+def judge_answer(route: Route[ModelT], heard: Heard, now: datetime) -> Done[ModelT | None] | Again | GiveUp:
     """What a lake's answer to a call means."""
-    again = judge_status(server, heard.status, heard.retry_after, now)
+    again = judge_status(heard.status, heard.retry_after, now)
     if again is not None:
         return again
     try:
@@ -130,10 +127,11 @@ def judge_break(server: Server, error: Exception) -> Again | GiveUp:
     """What it means that there was no answer. `error`: the library's; its address goes nowhere."""
     for cause in causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            why = (cause.verify_message or "it can't be verified").rstrip(".")
+            # aiohttp's own error is one, too, and does not say why.
+            why = next(filter(None, (getattr(one, "verify_message", "") for one in causes(error))), "it is not valid")
             return GiveUp(
                 LakeUnreachable(
-                    f"the certificate of {server.name} is not accepted ({why})",
+                    f"the certificate of {server.name} is not accepted ({why.rstrip('.')})",
                     where=server.address,
                     remedy="If a CA of your own signed it, name that CA: 'remote.ca_file' in the manifest, or "
                     "SSL_CERT_FILE in the environment.",
@@ -154,7 +152,7 @@ def judge_break(server: Server, error: Exception) -> Again | GiveUp:
                 f"the address of {server.name} can't be used", where=server.address, remedy="Correct 'remote.url'."
             )
         )
-    return Again(f"{server.name}: {describe(error)}")
+    return Again(describe(error))
 
 
 class Tries:

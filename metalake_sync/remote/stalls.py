@@ -40,14 +40,16 @@ class BodyWatch:
         return self._pieces(body)
 
     async def _pieces(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        size = 0
         async for chunk in body:
+            size += len(chunk)
             view = memoryview(chunk)
             for start in range(0, len(view), limits.PIECE_BYTES):
                 piece = view[start : start + limits.PIECE_BYTES]
                 self._expect(len(piece))
                 yield piece  # type: ignore[misc]  # aiohttp takes any buffer
             self._rest()
-        self._expect(0)
+        self._expect(min(size, limits.BUFFERED_BYTES))
 
     def _expect(self, size_bytes: int) -> None:
         """So many bytes are to go out now, and be answered if they are the last."""

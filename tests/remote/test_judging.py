@@ -33,20 +33,20 @@ GOOD = b'{"isSuccess": true, "collectionId": "c1"}'
 
 
 def judged(status: int, body: bytes = b"", retry_after: str | None = None) -> Any:
-    return judge_answer(LAKE, routes.COLLECTION_BY_NAME, Heard(status, body, retry_after), NOW)
+    return judge_answer(routes.COLLECTION_BY_NAME, Heard(status, body, retry_after), NOW)
 
 
 @pytest.mark.parametrize(
     ("status", "retry_after", "again"),
     [
-        (408, None, Again("the lake answered 408")),
-        (425, None, Again("the lake answered 425")),
-        (429, "3", Again("the lake answered 429", 3, slow_down=True)),
-        (429, "never", Again("the lake answered 429", None, slow_down=True)),
-        (500, None, Again("the lake answered 500")),
-        (502, "7", Again("the lake answered 502", 7)),
-        (503, None, Again("the lake answered 503", None, slow_down=True)),
-        (504, None, Again("the lake answered 504")),
+        (408, None, Again("it answered 408")),
+        (425, None, Again("it answered 425")),
+        (429, "3", Again("it answered 429", 3, slow_down=True)),
+        (429, "never", Again("it answered 429", None, slow_down=True)),
+        (500, None, Again("it answered 500")),
+        (502, "7", Again("it answered 502", 7)),
+        (503, None, Again("it answered 503", None, slow_down=True)),
+        (504, None, Again("it answered 504")),
         (200, "3", None),
         (308, None, None),
         (403, None, None),
@@ -54,7 +54,7 @@ def judged(status: int, body: bytes = b"", retry_after: str | None = None) -> An
     ],
 )
 def test_a_status_says_whether_another_try_helps(status: int, retry_after: str | None, again: Again | None) -> None:
-    assert judge_status(LAKE, status, retry_after, NOW) == again
+    assert judge_status(status, retry_after, NOW) == again
     if again is not None:
         assert judged(status, GOOD, retry_after) == again
 
