@@ -22,7 +22,7 @@ from metalake_sync.protocol import routes
 
 PLAN_LIMIT_BYTES = 1 << 20
 ROUTES = frozenset(name.lower() for name, route in vars(routes).items() if isinstance(route, routes.Route))
-ANY = "*"
+ANY, LAKE, STORE = "*", "lake", "store"
 
 DOES_NOTHING = frozenset(
     {
@@ -40,9 +40,10 @@ DOES_NOTHING = frozenset(
 
 
 class _Fault(BaseModel):
-    """`route`: a name of `protocol.routes` in small letters, `put_part`, `get_object`, or * for every one. `effect`:
-    only calls that read, or that write. `after`: how many of those requests are left in peace first. `times`: how many
-    are spoiled at most, None for all. `chance`: of each, decided by the plan's seed."""
+    """`route`: a name of `protocol.routes` in small letters, `put_part`, `get_object`, `lake` or `store` for all of
+    theirs, or * for every one. `effect`: only calls that read, or that write. `after`: how many of those requests are
+    left in peace first. `times`: how many are spoiled at most, None for all. `chance`: of each, decided by the plan's
+    seed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,12 +56,17 @@ class _Fault(BaseModel):
     @field_validator("route")
     @classmethod
     def _known(cls, route: str) -> str:
-        if route != ANY and route not in ROUTES | STORE_ROUTES:
-            raise ValueError(f"there is no route '{route}'; there are {', '.join(sorted(ROUTES | STORE_ROUTES))} and *")
+        known = ROUTES | STORE_ROUTES | {LAKE, STORE}
+        if route != ANY and route not in known:
+            raise ValueError(f"there is no route '{route}'; there are {', '.join(sorted(known))} and *")
         return route
 
     def wants(self, asked: AskedFor) -> bool:
-        return self.route in (ANY, asked.route) and self.effect in (None, "writes" if asked.mutating else "reads")
+        server = STORE if asked.route in STORE_ROUTES else LAKE
+        return self.route in (ANY, server, asked.route) and self.effect in (
+            None,
+            "writes" if asked.mutating else "reads",
+        )
 
 
 class Latency(_Fault):
@@ -77,6 +83,15 @@ class Status(_Fault):
     status: int = Field(ge=400, le=599)
     retry_after: float | None = Field(None, ge=0)
     carried_out: bool = False
+
+
+class Rate(_Fault):
+    """429 for what comes beyond so many requests per second; a second's worth may come at once."""
+
+    kind: Literal["rate"]
+    per_second: float = Field(gt=0)
+    retry_after: float | None = Field(None, ge=0)
+    times: int | None = Field(None, ge=1)
 
 
 class Reset(_Fault):
@@ -160,6 +175,7 @@ class DoesNothing(_Fault):
 Fault = (
     Latency
     | Status
+    | Rate
     | Reset
     | Cut
     | NoJson
@@ -223,6 +239,8 @@ class Faults:
             self._down_until = 0.0
             self._seen = [0] * len(plan.faults)
             self._done = [0] * len(plan.faults)
+            # When each rate's allowance is used up: ahead of now by at most a second.
+            self._used_until = [0.0] * len(plan.faults)
             # Each fault has dice of its own, so that one more fault in a plan leaves the others as they were.
             self._dice = [random.Random(f"{plan.seed}.{index}") for index in range(len(plan.faults))]  # noqa: S311
 
@@ -245,8 +263,20 @@ class Faults:
     def _hits(self, index: int, fault: Fault, asked: AskedFor) -> bool:
         if not fault.wants(asked) or (fault.times is not None and self._done[index] >= fault.times):
             return False
+        if isinstance(fault, Rate) and self._allows(index, fault):
+            return False
         self._seen[index] += 1
         if self._seen[index] <= fault.after or self._dice[index].random() >= fault.chance:
             return False
         self._done[index] += 1
+        return True
+
+    def _allows(self, index: int, rate: Rate) -> bool:
+        """Whether a request is within the rate; it takes its share then."""
+        now = self._clock()
+        ahead_s = max(0.0, self._used_until[index] - now)
+        # Half a share is forgiven: times are no whole numbers.
+        if ahead_s > max(1.0, 1 / rate.per_second) - 0.5 / rate.per_second:
+            return False
+        self._used_until[index] = now + ahead_s + 1 / rate.per_second
         return True

@@ -191,3 +191,23 @@ def test_latency_delays_the_answer_and_nothing_else(lake: EmbeddedLake, talk: Ta
     started = time.monotonic()
     assert talk.get(SYSTEM).ok
     assert time.monotonic() - started >= 0.05
+
+
+def test_a_rate_lets_so_many_through_and_refuses_what_is_beyond() -> None:
+    now = [100.0]
+    faults = Faults(plan({"kind": "rate", "per_second": 5, "route": "lake"}), clock=lambda: now[0])
+    put = AskedFor("PUT", "put_part", mutating=True)
+    assert [faults.pick(READ) is None for _ in range(7)] == [True] * 5 + [False] * 2
+    assert faults.pick(put) is None
+    now[0] += 0.21
+    assert [faults.pick(READ) is None for _ in range(2)] == [True, False]
+    now[0] += 60
+    assert [faults.pick(WRITE) is None for _ in range(6)] == [True] * 5 + [False]
+    assert faults.injected == {"rate": 4}
+
+
+def test_what_is_beyond_a_rate_gets_429(lake: EmbeddedLake, talk: Talk) -> None:
+    lake.faults.use(plan({"kind": "rate", "per_second": 0.01, "retry_after": 3}))
+    assert talk.get(SYSTEM).ok
+    answer = talk.get(SYSTEM)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "3")

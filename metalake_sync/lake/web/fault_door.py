@@ -26,6 +26,7 @@ from metalake_sync.lake.faults import (
     JobNeverEnds,
     Latency,
     NoJson,
+    Rate,
     Reset,
     Stall,
     Status,
@@ -59,6 +60,9 @@ def make_fault_door(
             case Status():
                 await _done(request, handler, fault.carried_out)
                 return _error(fault)
+            case Rate():
+                await request.read()
+                return _error(Status(kind="status", status=429, retry_after=fault.retry_after))
             case Reset():
                 await _done(request, handler, fault.when == "after")
                 return _reset(request)
