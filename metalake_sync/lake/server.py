@@ -48,7 +48,8 @@ async def running(settings: LakeSettings, log: RequestLog, faults: Faults) -> As
         try:
             port = await _listen(runner, settings)
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
-            yield f"http://{host}:{port}"
+            scheme = "https" if settings.tls else "http"
+            yield f"{scheme}://{host}:{port}"
         finally:
             await runner.cleanup()
 
@@ -120,7 +121,7 @@ class EmbeddedLake:
 
 async def _listen(runner: web.AppRunner, settings: LakeSettings) -> int:
     """Listen, and return the port."""
-    site = web.TCPSite(runner, settings.host, settings.port)
+    site = web.TCPSite(runner, settings.host, settings.port, ssl_context=settings.tls)
     try:
         await site.start()
     except (OSError, OverflowError) as error:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import ssl
+
     from metalake_sync.lake.faults import FaultPlan
     from metalake_sync.lake.storage.address import BucketAddress
 
@@ -21,7 +23,8 @@ class LakeSettings:
     session is completed. `url_lifetime_s`: how long a signed URL works. `request_log`: a file that gets one JSON line
     for each request: method, route, effect, status and bytes, no query and no credential. `keeps_trashed_names`: a name
     whose file was trashed is not taken again; nobody outside knows which way the real lake is. `storage`: the bucket of
-    the objects; None keeps them as files in `dir`. `faults`: the requests that are to be spoiled."""
+    the objects; None keeps them as files in `dir`. `faults`: the requests that are to be spoiled. `tls`: what it shows
+    to whom; None speaks plain HTTP."""
 
     dir: Path
     host: str = "127.0.0.1"
@@ -34,6 +37,7 @@ class LakeSettings:
     keeps_trashed_names: bool = False
     storage: BucketAddress | None = None
     faults: FaultPlan | None = None
+    tls: ssl.SSLContext | None = None
 
 
 def generate_credentials() -> tuple[str, str]:

@@ -1,0 +1,73 @@
+"""A lake behind TLS, as a user meets it: whom the program trusts, and what it says of anybody else."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from metalake_sync.lake import EmbeddedLake
+from tests.end_to_end.world import BIRDS, World
+from tests.lake.talk import settings, talk_to
+
+CREDENTIALS = {"api_key": "${LAYERNEXT_API_KEY}", "secret": "${LAYERNEXT_SECRET}"}
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Iterator[World]:
+    """A lake that speaks TLS, and its stores too; the CA that signed for it lies in ca.pem."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(folder / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    with EmbeddedLake(settings(tmp_path / "lake", tls=context)) as lake, talk_to(lake.url) as talk:
+        talk.http.verify = str(folder / "ca.pem")
+        world = World(folder, lake, talk)
+        world.pictures("crow.png", "jay.png")
+        yield world
+
+
+def test_a_ca_that_the_manifest_names_is_trusted_by_every_call_of_an_apply(secure: World) -> None:
+    secure.manifest(BIRDS, remote={"url": secure.lake.url, "ca_file": "ca.pem", **CREDENTIALS})
+    secure.good("apply", "manifest.yaml")
+    assert secure.names() == ["crow.png", "jay.png"]
+    secure.good("check", "manifest.yaml", "--download")
+    assert "crow.png" in secure.good("item", "list", "--collection", "birds", "--manifest", "manifest.yaml").out
+
+
+def test_a_ca_of_the_environment_is_trusted_too(secure: World) -> None:
+    secure.manifest(BIRDS, remote={"url": secure.lake.url, **CREDENTIALS})
+    secure.good("apply", "manifest.yaml", SSL_CERT_FILE=str(secure.folder / "ca.pem"))
+    assert secure.names() == ["crow.png", "jay.png"]
+
+
+def test_a_stranger_ends_the_run_at_once_with_the_way_out(secure: World) -> None:
+    secure.manifest(BIRDS, remote={"url": secure.lake.url, **CREDENTIALS})
+    done = secure.run("apply", "manifest.yaml")
+    assert done.code == 5
+    assert "the certificate of the lake is not accepted" in done.err
+    assert "'remote.ca_file'" in done.err
+    assert secure.lake.requests.writes == 0
+
+
+@pytest.mark.parametrize(
+    ("remote", "words"),
+    [
+        ({"url": "https://lake.example", "ca_file": "gone.pem"}, "the CAs that 'remote.ca_file' names can't be used"),
+        ({"url": "http://lake.example"}, "'url' is plain HTTP to another machine"),
+    ],
+)
+def test_what_the_manifest_should_not_say_is_told_with_its_line(
+    world: World, remote: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    world.manifest(BIRDS, remote={**remote, **CREDENTIALS})
+    done = world.run("plan", "manifest.yaml")
+    assert done.code == 64
+    line = 4 if "ca_file" in remote else 3
+    assert f"manifest.yaml:{line}:" in done.err
+    assert words in done.err
