@@ -119,6 +119,8 @@ class JournallingObserver:
         )
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_down())
+            # Where all that wait for it were cancelled, an earlier error is ending the run already.
+            self._writing.add_done_callback(lambda writing: writing.cancelled() or writing.exception())
         # A worker that is cancelled must not take the transaction of the others with it.
         await asyncio.shield(self._writing)
 
