@@ -28,7 +28,8 @@ def file_drifted(rules: CollectionRules, recorded: RecordedFile, remote: RemoteF
 
 
 def desired_as_recorded(rules: CollectionRules, recorded: RecordedFile) -> DesiredFile:
-    """The file as it was last applied, as if the manifest wanted just that."""
+    """The file as it was last applied, as if the manifest wanted just that. Of a set whose source can't be read nobody
+    could write it anew, so it is not asked for."""
     return DesiredFile(
         recorded.name,
         recorded.path,
@@ -38,5 +39,6 @@ def desired_as_recorded(rules: CollectionRules, recorded: RecordedFile) -> Desir
         {
             operation: DesiredSet(operation, known.kind, known.digest, known.shape_count)
             for operation, known in recorded.annotations.items()
+            if operation not in rules.operations or rules.operations[operation].known
         },
     )

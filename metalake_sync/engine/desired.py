@@ -6,13 +6,15 @@ Owns: the translation of the manifest into the words of `local` and `annotations
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, assert_never
 
+from metalake_sync.core.diff_sets import OperationPolicy
 from metalake_sync.core.facts import CollectionKey, CollectionPolicy, DesiredSet, MediaType
 from metalake_sync.core.metadata import MetadataSet, merge_layers, metadata_set
 from metalake_sync.core.shapes import ImageRecord
+from metalake_sync.engine.set_apart import Broken, SetApart
 from metalake_sync.engine.sources import FileSource, FolderSource, normal_path, walk_files
 from metalake_sync.errors import Location, ManifestError, ManifestErrors
 from metalake_sync.local.file_metadata import MetadataLayer, MetadataRules, MetadataSource, PatternSource
@@ -39,7 +41,9 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class DesiredCollection:
-    """One collection as the manifest wants it, ready for the march. Close it: annotations live in a temporary file."""
+    """One collection as the manifest wants it, ready for the march. Close it: annotations live in a temporary file.
+
+    `left_alone`: operations whose source is broken, so that their sets in the lake stay as they are."""
 
     key: CollectionKey
     policy: CollectionPolicy
@@ -49,8 +53,9 @@ class DesiredCollection:
     folders: tuple[FolderSource, ...]
     files: tuple[FileSource, ...]
     metadata_rules: MetadataRules
-    annotations: Mapping[str, AnnotationIndex] = field(default_factory=dict)
+    annotations: dict[str, AnnotationIndex] = field(default_factory=dict)
     declared_at: str = ""
+    left_alone: dict[str, OperationPolicy] = field(default_factory=dict)
     _unmatched_files: dict[str, int] = field(default_factory=dict)
 
     def annotation_sets(self, name: str) -> dict[str, DesiredSet]:
@@ -67,6 +72,12 @@ class DesiredCollection:
     def record(self, operation: str, name: str) -> ImageRecord:
         """Read a file's shapes back from their source. The march has met the file before."""
         return self.annotations[operation].record(name)
+
+    def leave_alone(self, operation: str) -> None:
+        """Do without the source of an operation."""
+        index = self.annotations.pop(operation)
+        self.left_alone[operation] = OperationPolicy(index.kind, index.mode, known=False)
+        index.close()
 
     def covers(self, path: str) -> bool:
         """Whether a path of the manifest's folder lies in one of the sources, whatever their patterns say."""
@@ -117,13 +128,17 @@ class DesiredCollection:
 
 
 def open_collection(
-    manifest: LoadedManifest, collection: ResolvedCollection, readings: ReadingCache | None = None
+    manifest: LoadedManifest,
+    collection: ResolvedCollection,
+    readings: ReadingCache | None = None,
+    set_apart: SetApart | None = None,
 ) -> DesiredCollection:
-    """Open a collection's sources. `readings`: keeps what was read from single files.
+    """Open a collection's sources. `readings`: keeps what was read from single files. `set_apart`: told of a broken
+    source of annotations, which is left out then.
 
     Raises ManifestErrors with every mistake in any of them.
     """
-    opening = _Opening(manifest, collection, readings or NoCache())
+    opening = _Opening(manifest, collection, readings or NoCache(), set_apart)
     head = metadata_set(merge_layers(collection.metadata_layers))
     base_layers = opening.base_layers() if collection.metadata_scope == "files" else ()
     rules = MetadataRules(base_layers, opening.metadata_sources())
@@ -136,7 +151,7 @@ def open_collection(
             index.close()
         raise ManifestErrors(opening.mistakes)
     return DesiredCollection(
-        key=CollectionKey(MediaType(collection.type), collection.name),
+        key=opening.key,
         policy=CollectionPolicy(
             on_change=collection.on_change,
             adopt=collection.adopt,
@@ -153,6 +168,7 @@ def open_collection(
         metadata_rules=rules,
         annotations=annotations,
         declared_at=str(opening.where("name")),
+        left_alone=opening.left_alone,
     )
 
 
@@ -163,7 +179,13 @@ class _Opening:
     manifest: LoadedManifest
     collection: ResolvedCollection
     readings: ReadingCache
+    set_apart: SetApart | None = None
     mistakes: list[ManifestError] = field(default_factory=list)
+    left_alone: dict[str, OperationPolicy] = field(default_factory=dict)
+
+    @property
+    def key(self) -> CollectionKey:
+        return key_of(self.collection)
 
     def where(self, *path: str | int) -> Location:
         return self.manifest.where("collections", self.collection.index, *path)
@@ -258,7 +280,11 @@ class _Opening:
             try:
                 indexes[operation] = open_index(specs, pictures)
             except ManifestErrors as errors:
-                self.mistakes += errors.errors
+                if self.set_apart is None:
+                    self.mistakes += errors.errors
+                    continue
+                self.left_alone[operation] = OperationPolicy(specs[0].kind, specs[0].mode, known=False)
+                self.set_apart(Broken(self.key, operation, errors))
         return indexes
 
     def look_for_folders(self, folders: tuple[FolderSource, ...]) -> None:
@@ -274,6 +300,11 @@ class _Opening:
         """Say where in the manifest a source is named, besides where in the source the mistake is."""
         inner = f"{error.where}: " if error.where is not None else ""
         self.mistakes.append(ManifestError(f"{inner}{error.message}", where=where, remedy=error.remedy))
+
+
+def key_of(collection: ResolvedCollection) -> CollectionKey:
+    """What a collection of the manifest is called."""
+    return CollectionKey(MediaType(collection.type), collection.name)
 
 
 def table_format(entry: MetadataSourceFile) -> TableFormat:

@@ -212,7 +212,10 @@ class CollectionMarch:
     def _same_sets(self, row: FolderRow, sets: dict[str, DesiredSet]) -> bool:
         recorded = row.set_digests
         sent = all(recorded.get(operation, EMPTY_SET_DIGEST) == wanted.digest for operation, wanted in sets.items())
-        return sent and all(operation in sets or digest == EMPTY_SET_DIGEST for operation, digest in recorded.items())
+        return sent and all(
+            operation in sets or digest == EMPTY_SET_DIGEST or operation in self._desired.left_alone
+            for operation, digest in recorded.items()
+        )
 
     def _newcomers_that_collide(self) -> list[ManifestError]:
         """Names of new files that a file elsewhere has, one that is as it was recorded."""

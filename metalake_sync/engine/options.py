@@ -11,6 +11,7 @@ from metalake_sync.core.guards import MaxDelete
 if TYPE_CHECKING:
     from metalake_sync.engine.march import Hold
     from metalake_sync.engine.scope import Scope
+    from metalake_sync.engine.set_apart import SetApart
 
 Refresh = Literal["none", "list", "full"]
 
@@ -29,7 +30,8 @@ class RunOptions:
     `targets`: `COLLECTION` or `COLLECTION/GLOB`; empty is everything. `retry_for_s`: patience with a lake that is away,
     at the start; None is the default. `max_delete`: how much a plan may trash. `scope`: the only part of the disk to
     look at, None is all of it. `hold`: files to leave alone for now. `keep_failures`: names whose past failures stay,
-    because this run does not try them; None is all of them."""
+    because this run does not try them; None is all of them. `set_apart`: told of what is broken and left out; None lets
+    it stop the run."""
 
     refresh: Refresh = "list"
     checksum: bool = False
@@ -44,3 +46,4 @@ class RunOptions:
     scope: Scope | None = None
     hold: Hold | None = None
     keep_failures: frozenset[str] | None = frozenset()
+    set_apart: SetApart | None = None

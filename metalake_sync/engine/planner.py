@@ -22,7 +22,7 @@ from metalake_sync.core.plan import CollectionPlan, Plan, TrashRulePlan
 from metalake_sync.core.targets import Target, keep_targets, parse_target
 from metalake_sync.engine.addressed import AddressedPlanner, AddressedSources, open_addressed
 from metalake_sync.engine.close_look import CloseLook
-from metalake_sync.engine.desired import DesiredCollection, open_collection
+from metalake_sync.engine.desired import DesiredCollection, key_of, open_collection
 from metalake_sync.engine.downloads.plan import DownloadObserver
 from metalake_sync.engine.downloads.wishes import download_wishes, trash_selections
 from metalake_sync.engine.judge import Judge
@@ -32,6 +32,7 @@ from metalake_sync.engine.march import CollectionMarch
 from metalake_sync.engine.new_labels import new_labels
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.engine.refresh import FullLook, FullRefresh, Marker
+from metalake_sync.engine.set_apart import Broken, SetApart
 from metalake_sync.engine.set_check import shapes_of_others
 from metalake_sync.errors import GuardStopped, ManifestError, ManifestErrors, UsageError
 from metalake_sync.local.readings import ReadingCache
@@ -89,32 +90,33 @@ class Planner:
         recorded = self.state.records.collections(self.lake)
         targets = chosen_targets(self.manifest, self.options)
         desired: dict[CollectionKey, DesiredCollection] = {}
-        addressed = open_addressed(self.manifest)
+        addressed = self._open_addressed()
         try:
             plans = []
-            for collection in open_collections(self.manifest, self.state.readings):
+            for collection in open_collections(self.manifest, self.state.readings, self.options.set_apart):
                 desired[collection.key] = collection
                 named = [target for target in targets if target.collection == collection.key.name]
                 if named or not targets:
-                    part = self._plan_collection(collection, recorded.get(collection.key))
+                    part = self._whole_or_apart(collection, recorded.get(collection.key))
+                    if part is None:
+                        continue
                     if named:
                         keep_targets(part, named)
                     self._warn_of_shapes(part, recorded.get(collection.key))
                     plans.append(part)
             # Files that the manifest does not upload belong to no collection of it, so a target never means them.
             addressed_plans: tuple[AddressedPlan, ...] = ()
-            if not targets and self.options.scope is None:
-                elsewhere = AddressedPlanner(addressed, self.state, self.lake, self.client, self.options.parallelism)
-                addressed_plans = tuple(elsewhere.plan())
-                self._notes += elsewhere.notes
+            if addressed is not None and not targets and self.options.scope is None:
+                addressed_plans = self._plan_addressed(addressed)
             if self.client is not None:
                 self._notes += new_labels(self.client, plans, desired)
         except BaseException:
-            addressed.close()
+            if addressed is not None:
+                addressed.close()
             for opened in desired.values():
                 opened.close()
             raise
-        for key in recorded.keys() - desired.keys():
+        for key in recorded.keys() - set(map(key_of, self.manifest.collections)):
             note = "is no longer in the manifest; what was put there stays in the lake"
             self._notes.append(Note(NoteCode.COLLECTION_LEFT, note, key.name))
         downloads, trash_rules = self._beside_collections()
@@ -126,7 +128,44 @@ class Planner:
         plan = Plan(
             self.manifest.source, self.state.serial, tuple(plans), tuple(notes), downloads, trash_rules, addressed_plans
         )
-        return PlannedRun(plan, desired, self._unreadable, addressed)
+        return PlannedRun(plan, desired, self._unreadable, addressed or AddressedSources())
+
+    # What a run can do without, where it may.
+
+    def _set_apart(self, part: CollectionKey | None, error: ManifestError | GuardStopped) -> None:
+        """Leave a part of the manifest out, or raise what is wrong with it."""
+        if self.options.set_apart is None:
+            raise error
+        self.options.set_apart(Broken(part, None, error))
+
+    def _whole_or_apart(
+        self, desired: DesiredCollection, recorded: tuple[int, RecordedCollection] | None
+    ) -> CollectionPlan | None:
+        notes, unreadable = len(self._notes), self._unreadable
+        try:
+            return self._plan_collection(desired, recorded)
+        except (ManifestError, GuardStopped) as error:
+            self._set_apart(desired.key, error)
+            del self._notes[notes:]
+            self._unreadable = unreadable
+            return None
+
+    def _open_addressed(self) -> AddressedSources | None:
+        try:
+            return open_addressed(self.manifest)
+        except ManifestError as error:
+            self._set_apart(None, error)
+            return None
+
+    def _plan_addressed(self, sources: AddressedSources) -> tuple[AddressedPlan, ...]:
+        elsewhere = AddressedPlanner(sources, self.state, self.lake, self.client, self.options.parallelism)
+        try:
+            plans = tuple(elsewhere.plan())
+        except (ManifestError, GuardStopped) as error:
+            self._set_apart(None, error)
+            return ()
+        self._notes += elsewhere.notes
+        return plans
 
     # One collection.
 
@@ -138,6 +177,7 @@ class Planner:
         self.emit(Observing(f"listing {desired.key} in the lake"))
         view = view_lake(self.client, desired.key, known, full)
         known = known if known is not None and known.lake_id == view.lake_id else None
+        self._guard_empty_annotations(desired, row_id)
         rules = rules_of(desired, self.state)
         plan = CollectionPlan(
             desired.key,
@@ -157,7 +197,6 @@ class Planner:
         )
         plan.take(verdict, wanted=False)
         self._notes += verdict.notes
-        self._guard_empty_annotations(desired, row_id)
 
         believed = view.listing is None
         march = CollectionMarch(
@@ -245,14 +284,18 @@ class Planner:
         if row_id is None:
             return
         recorded = self.state.records.set_counts(row_id)
-        for operation, index in desired.annotations.items():
+        for operation, index in list(desired.annotations.items()):
             sets = recorded.get(operation, 0)
             if sets and not index.images() and index.mode == "replace":
-                raise GuardStopped(
+                error = GuardStopped(
                     f"the source of '{operation}' has no entry any more, and the state knows {sets} sets of it",
                     where=index.declared_at,
                     remedy="Check the source. If all are meant to be cleared, take the operation out of the manifest.",
                 )
+                if self.options.set_apart is None:
+                    raise error
+                desired.leave_alone(operation)
+                self.options.set_apart(Broken(desired.key, operation, error))
 
     # Downloads and trash rules.
 
@@ -335,21 +378,26 @@ def rules_of(desired: DesiredCollection, state: StateStore) -> CollectionRules:
         desired.key,
         desired.policy,
         state.records.written_metadata,
-        {operation: OperationPolicy(index.kind, index.mode) for operation, index in desired.annotations.items()},
+        {operation: OperationPolicy(index.kind, index.mode) for operation, index in desired.annotations.items()}
+        | desired.left_alone,
     )
 
 
-def open_collections(manifest: LoadedManifest, readings: ReadingCache | None = None) -> Iterator[DesiredCollection]:
-    """Open every collection of a manifest. The mistakes of all of them are raised together, before any is planned."""
+def open_collections(
+    manifest: LoadedManifest, readings: ReadingCache | None = None, set_apart: SetApart | None = None
+) -> Iterator[DesiredCollection]:
+    """Open every collection of a manifest. The mistakes of all of them are raised together, before any is planned;
+    with `set_apart`, it is told of them, and the rest is opened."""
     opened: list[DesiredCollection] = []
     mistakes: list[ManifestError] = []
     for collection in manifest.collections:
         try:
-            opened.append(open_collection(manifest, collection, readings))
-        except ManifestErrors as errors:
-            mistakes += errors.errors
+            opened.append(open_collection(manifest, collection, readings, set_apart))
         except ManifestError as error:
-            mistakes.append(error)
+            if set_apart is not None:
+                set_apart(Broken(key_of(collection), None, error))
+            else:
+                mistakes += error.errors if isinstance(error, ManifestErrors) else [error]
     if mistakes:
         for collection_opened in opened:
             collection_opened.close()

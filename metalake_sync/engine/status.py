@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from metalake_sync.core.facts import Origin
 from metalake_sync.core.wording import file_name
 from metalake_sync.engine.lake_access import lake_identity
 from metalake_sync.engine.session import Session
+from metalake_sync.engine.set_apart import Broken
 from metalake_sync.state.runs import FailureRow, RunRow
 from metalake_sync.state.store import StateStore
 
@@ -27,10 +28,20 @@ class CollectionStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokenSource:
+    """What can't be looked at now, and stays in the lake as it is. `operation`: these annotations alone."""
+
+    collection: str | None
+    operation: str | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     manifest: str
     lake: str
     collections: list[CollectionStatus]
+    broken: list[BrokenSource]
     open_sessions: int
     runs: list[RunRow]
 
@@ -38,6 +49,8 @@ class Status:
 def read_status(session: Session) -> Status:
     """Compare the disk with the records, and read what past runs left."""
     lake = lake_identity(session.manifest)
+    broken: list[Broken] = []
+    session = replace(session, options=replace(session.options, set_apart=broken.append))
     with session.plan() as planned, StateStore(session.state_path) as state:
         recorded = state.records.collections(lake)
         rows: list[CollectionStatus] = []
@@ -57,4 +70,14 @@ def read_status(session: Session) -> Status:
                 )
             )
         sessions = state.journal.sessions([row for row, _ in recorded.values()])
-        return Status(session.manifest.source, lake, rows, len(sessions), state.runs.last())
+        return Status(
+            session.manifest.source,
+            lake,
+            rows,
+            [
+                BrokenSource(part.collection.name if part.collection else None, part.operation, str(part.error))
+                for part in broken
+            ],
+            len(sessions),
+            state.runs.last(),
+        )

@@ -2,81 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from metalake_sync.lake import EmbeddedLake
-from tests.end_to_end.world import BIRDS, PROGRAM, World
+from tests.end_to_end.daemon import names, on_disk, watching, whole
+from tests.end_to_end.world import BIRDS, World
 from tests.lake.talk import png, settings
-
-
-class Daemon:
-    """A watch that runs. What it said stands in a file beside the folder."""
-
-    def __init__(self, world: World, *args: str, settle: str = "0.2") -> None:
-        self.said = world.folder.parent / f"watch-{time.monotonic_ns()}.log"
-        self.out = self.said.open("w")
-        self.process = subprocess.Popen(
-            [PROGRAM, "watch", "manifest.yaml", "--settle", settle, "--log-format", "json", "-v", *args],
-            cwd=world.folder,
-            env=world.environment(),
-            stdout=self.out,
-            stderr=subprocess.STDOUT,
-        )
-
-    @property
-    def log(self) -> str:
-        return self.said.read_text()
-
-    def wait(self, what: Callable[[], bool], patience_s: float = 40.0) -> None:
-        deadline = time.monotonic() + patience_s
-        while not what():
-            assert self.process.poll() is None, self.log
-            assert time.monotonic() < deadline, self.log[-4000:]
-            time.sleep(0.05)
-
-    def stop(self) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=45)
-        self.out.close()
-        assert "Traceback" not in self.log, self.log
-        assert "a mistake in metalake-sync" not in self.log, self.log
-        return code
-
-
-@contextlib.contextmanager
-def watching(world: World, *args: str, settle: str = "0.2") -> Iterator[Daemon]:
-    daemon = Daemon(world, *args, settle=settle)
-    try:
-        daemon.wait(lambda: "watching " in daemon.log)
-        yield daemon
-    finally:
-        if daemon.process.poll() is None:
-            daemon.process.kill()
-        daemon.process.wait()
-        daemon.out.close()
-
-
-def names(world: World) -> list[str]:
-    try:
-        return world.names()
-    except (AssertionError, KeyError):
-        return []
-
-
-def on_disk(world: World) -> list[str]:
-    return sorted(path.name for path in (world.folder / "images").rglob("*.png"))
 
 
 def test_the_lake_follows_the_folder_through_a_days_work(world: World) -> None:
@@ -116,9 +55,9 @@ def test_the_lake_follows_the_folder_through_a_days_work(world: World) -> None:
         world.pictures("f.png")
         daemon.wait(lambda: "f.png" in names(world))
 
-        assert world.lake.requests.of("put_part") == 7, "each file was sent once; a moved folder sends nothing"
+        assert world.lake.requests.of("begin_file") == 7, "each file was sent once; a moved folder sends nothing"
         assert daemon.stop() == 0
-    assert names(world) == on_disk(world)
+    assert whole(world)
 
 
 def test_a_burst_is_sent_once(world: World) -> None:
@@ -129,7 +68,7 @@ def test_a_burst_is_sent_once(world: World) -> None:
             world.pictures(f"{number:05}.png", folder=f"images/{number % 20}")
         daemon.wait(lambda: len(names(world)) == 500, 90)
         assert daemon.stop() == 0
-    assert world.lake.requests.of("put_part") == 500
+    assert world.lake.requests.of("begin_file") == world.lake.requests.of("put_part") == 500
 
 
 @pytest.mark.long
@@ -144,11 +83,13 @@ def test_five_thousand_files_and_a_large_slow_one(world: World) -> None:
                 large.write(os.urandom(1 << 20) * 25)
                 large.flush()
                 time.sleep(1.0)
-        daemon.wait(lambda: len(names(world)) == 5001, 240)
+        daemon.wait(lambda: "upload large.png" in daemon.log, 240)
+        daemon.wait(lambda: world.talk.count(world.collection_id()) == 5001)
         assert daemon.stop() == 0
-    assert len(world.talk.read("birds_large.png")) == 500 << 20
-    size = (500 << 20) // (16 << 20) + 1
-    assert world.lake.requests.of("put_part") <= 5000 + size + 1
+    assert world.lake.requests.of("begin_file") == world.lake.requests.of("finalize_file") == 5001
+    assert world.talk.read("birds_large.png") == (world.folder / "images" / "large.png").read_bytes()
+    for number in range(0, 5000, 50):
+        assert world.talk.read(f"birds_{number:05}.png") == png(salt=b"%05d.png" % number)
 
 
 @pytest.mark.parametrize("away_s", [3, pytest.param(30, marks=pytest.mark.long)])
@@ -216,7 +157,8 @@ def test_sigterm_in_the_middle_of_a_run_lets_it_finish(world: World) -> None:
     with watching(world, "--bwlimit", "1M") as daemon:
         daemon.wait(lambda: world.lake.requests.of("finalize_file") >= 3)
         assert daemon.stop() == 0
-    assert len(names(world)) == 40
+    assert whole(world)
+    assert world.lake.requests.of("begin_file") == 40
 
 
 def test_a_second_sigterm_leaves_at_once_and_nothing_is_sent_twice(world: World) -> None:
@@ -230,7 +172,8 @@ def test_a_second_sigterm_leaves_at_once_and_nothing_is_sent_twice(world: World)
         assert daemon.stop() == 130
     world.good("apply", "manifest.yaml")
     assert len(names(world)) == 40
-    assert world.lake.requests.of("put_part") <= 42
+    assert whole(world)
+    assert world.lake.requests.of("finalize_file") <= 42, "only what was on the wire is sent again"
 
 
 def test_polling_finds_what_notifications_would(world: World) -> None:

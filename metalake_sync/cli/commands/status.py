@@ -41,6 +41,11 @@ def command(flags: ManifestFlags) -> None:
         for failure in row.failures if flags.verbose else row.failures[:5]:
             tries = f" ({count(failure.attempts, 'try', 'tries')})" if failure.attempts > 1 else ""
             click.secho(f"    failed: {shown(failure.name)}: {shown(failure.error)}{tries}", fg="red")
+    for part in status.broken:
+        what = f"'{shown(part.operation)}'" if part.operation else "all of it"
+        where = f" of {shown(part.collection)}" if part.collection else ""
+        for line in part.error.splitlines():
+            click.secho(f"  broken, left as it is in the lake: {what}{where}: {shown(line)}", fg="red")
     if status.open_sessions:
         click.echo(f"  {count(status.open_sessions, 'upload')} of a run that was stopped; the next apply finishes them")
     if flags.quiet:

@@ -16,6 +16,7 @@ from metalake_sync.core.notes import Note
 from metalake_sync.engine.march import Hold
 from metalake_sync.engine.scope import Scope
 from metalake_sync.engine.session import Session
+from metalake_sync.engine.set_apart import Broken
 from metalake_sync.engine.watch.debounce import Width, Work
 
 LOCK_PATIENCE_S = 5.0
@@ -25,12 +26,14 @@ LAKE_PATIENCE_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What came of a run. `held`: what waits for approval. `refused`: what the manifest forbids."""
+    """What came of a run. `held`: what waits for approval. `refused`: what the manifest forbids. `broken`: what was
+    left out."""
 
     finished: RunFinished
     unreadable: int
     held: Sequence[Action] = ()
     refused: Sequence[Note] = ()
+    broken: Sequence[Broken] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class SessionDoor:
         base = os.path.abspath(self.session.manifest.base_dir)
         hinted = work.width is Width.FOLDERS
         given = self.session.options
+        broken: list[Broken] = []
         options = replace(
             given,
             refresh=given.refresh if work.width is Width.FULL else "none",
@@ -66,6 +70,7 @@ class SessionDoor:
             scope=Scope(base, work.folders, work.trees) if hinted else None,
             hold=keep.hold,
             keep_failures=None if hinted else keep.failures,
+            set_apart=broken.append,
         )
         held: list[Action] = []
         refused: list[Note] = []
@@ -77,4 +82,4 @@ class SessionDoor:
         applied = replace(self.session, options=options).apply(
             lambda _plan: self.auto_approve(), lock_timeout_s=LOCK_PATIENCE_S, command="watch", hold=hold
         )
-        return Ran(applied.finished, applied.unreadable, held, refused)
+        return Ran(applied.finished, applied.unreadable, held, refused, broken)

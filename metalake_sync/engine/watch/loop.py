@@ -11,13 +11,14 @@ import os
 import random
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from metalake_sync.core.actions import ReplaceFile, UploadFile
+from metalake_sync.core.actions import AdoptFile, ReplaceFile, UpdateFileMetadata, UploadFile
 from metalake_sync.core.events import ActionDone, ActionFailed, Event
 from metalake_sync.core.wording import action_name, file_name
+from metalake_sync.engine.set_apart import Broken
 from metalake_sync.engine.watch.debounce import Debouncer, Timing, Width, Work
 from metalake_sync.engine.watch.door import Door, Keep, Ran
 from metalake_sync.engine.watch.health import Health, Metrics
@@ -98,12 +99,12 @@ class Watcher:
     _not_before: float = 0.0
     _later: Work | None = None
     _later_at: float = 0.0
+    _broken: frozenset[str] = frozenset()
     _manifest_touched: bool = False
     _rescan_at: float = 0.0
     _supervise_at: float = 0.0
     _offset: float = 0.0
     _started_ns: int = 0
-    _failures: int = 0
 
     def __post_init__(self) -> None:
         self._debouncer = Debouncer(self.timing.debounce())
@@ -189,7 +190,6 @@ class Watcher:
             self._manifest_touched = False
             self._reload()
         began = self.clock()
-        self._failures = 0
         try:
             ran = self.watched.door.run(work, Keep(self._leave_alone, self._set_aside.names()))
         except KeyboardInterrupt:
@@ -228,17 +228,17 @@ class Watcher:
                 changed_ns = max(fingerprint.ctime_ns, fingerprint.mtime_ns)
                 if changed_ns > self._started_ns:
                     latency_s = (time.time_ns() - changed_ns) / 1e9
+            if isinstance(action, UploadFile | ReplaceFile | AdoptFile | UpdateFileMetadata):
                 self._set_aside.came_through(self._path(action.file.path))
             self.metrics.synced(action_name(action), size_bytes, latency_s)
             facts = {"action": action_name(action), "collection": action.collection.name, "latency_s": latency_s}
             log.debug("%s %s", facts["action"], file_name(action) or "", extra=_facts(**facts, file=file_name(action)))
         elif isinstance(event, ActionFailed):
-            self._failures += 1
             action = event.action
             self.metrics.failed(action_name(action))
             name = file_name(action) or ""
             log.warning("%s: %s", name or action.collection.name, event.error, extra=_facts(file=name))
-            if isinstance(action, UploadFile | ReplaceFile):
+            if isinstance(action, UploadFile | ReplaceFile | AdoptFile | UpdateFileMetadata):
                 fingerprint = action.file.fingerprint
                 stat = (fingerprint.size_bytes, fingerprint.mtime_ns, fingerprint.inode, fingerprint.ctime_ns)
                 self._set_aside.failed(self._path(action.file.path), name, stat, self.clock())
@@ -250,10 +250,16 @@ class Watcher:
 
     def _came_through(self, work: Work, ran: Ran, seconds: float) -> None:
         self._lake.came_through()
-        if work.width is Width.FULL:
+        if ran.broken:
+            self._without(work, ran.broken)
+        elif work.width is Width.FULL:
             self._stopped.came_through()
+            self._broken = frozenset()
             # What was to be looked at later lies in what was just looked at.
             self._later = None
+        elif work.width is Width.DISK:
+            # Nothing on the disk is broken any more: what waits for that need not wait longer.
+            self._later_at = self.clock()
         self.health.last_success = self.wall()
         if work.width is not Width.FOLDERS:
             self.health.held = len(ran.held) + len(ran.refused)
@@ -280,6 +286,8 @@ class Watcher:
         if ran.finished.failed:
             first = ran.finished.failed[0]
             self._problem(f"{len(ran.finished.failed)} items failed; the first: {first.error}")
+        elif ran.broken:
+            self._problem(f"{ran.broken[0]}: {ran.broken[0].error}")
         elif not len(self._set_aside) and self._later is None and not self.health.manifest_broken:
             self._all_is_well()
 
@@ -292,13 +300,28 @@ class Watcher:
         log.error("%s; tried again in %.0f s", message, pause_s, extra=_facts(failures=self._lake.failures))
         self._problem(message)
 
+    def _without(self, work: Work, broken: Sequence[Broken]) -> None:
+        """A run left something out, because it is broken. What was told once is not told again by each run."""
+        pause_s = self._look_again(work)
+        told, self._broken = self._broken, frozenset(f"{part}: {part.error}" for part in broken)
+        for part in broken[:20]:
+            level = logging.DEBUG if f"{part}: {part.error}" in told else logging.ERROR
+            message = "%s is left as it is, and the rest goes on: %s"
+            log.log(level, message, part, part.error, extra=_facts(again_in_s=round(pause_s)))
+
     def _blocked(self, work: Work, error: SyncError) -> None:
         """Something in the sources stops this work, and no other: it waits apart."""
-        pause_s = self._stopped.failed(random.random())  # noqa: S311 - no secret
-        self._later = work.merged(self._later)
-        self._later_at = self.clock() + pause_s
+        pause_s = self._look_again(work)
         log.error("%s", error, extra=_facts(again_in_s=round(pause_s)))
         self._problem(str(error))
+
+    def _look_again(self, work: Work) -> float:
+        """Do this work again after a pause that grows; one that is under way goes on. The rest of it, in seconds."""
+        now = self.clock()
+        if self._later is None:
+            self._later_at = now + self._stopped.failed(random.random())  # noqa: S311 - no secret
+        self._later = work.merged(self._later)
+        return self._later_at - now
 
     def _reload(self) -> None:
         """Take a changed manifest over, if it holds together."""

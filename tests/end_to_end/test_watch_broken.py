@@ -1,0 +1,73 @@
+"""What is broken does not hold up the rest: it stays in the lake as it is, is named, and is caught up with later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.daemon import names, watching
+from tests.end_to_end.world import BIRDS, World, boxes
+
+PEOPLE = {"operation": "people", "kind": "human", "source": "people.json"}
+CARS = {"operation": "cars", "kind": "human", "source": "cars.json"}
+
+
+@pytest.fixture
+def annotated(world: World) -> World:
+    world.pictures("a.png", "b.png")
+    world.write("people.json", boxes(a_png=[[1, 1, 2, 2]], b_png=[[1, 1, 2, 2]]))
+    world.write("cars.json", boxes(a_png=[[3, 3, 4, 4]]))
+    world.manifest({**BIRDS, "annotations": [PEOPLE, CARS]})
+    return world
+
+
+@pytest.mark.parametrize("broken", ['{"images": [', '{"images": []}'], ids=["broken", "empty"])
+def test_a_broken_source_of_annotations_stops_nothing_else(annotated: World, broken: str) -> None:
+    world = annotated
+    with watching(world, "--rescan", "3", "--refresh", "full", "--auto-approve") as daemon:
+        daemon.wait(lambda: names(world) == ["a.png", "b.png"] and "synced: " in daemon.log)
+        before = len(world.talk.annotations(world.collection_id())["b.png"])
+        assert before == 1
+        world.write("people.json", broken)
+        daemon.wait(lambda: "'people' of birds" in daemon.log)
+        world.pictures("c.png")
+        world.write("cars.json", boxes(b_png=[[3, 3, 4, 4]]))
+        daemon.wait(
+            lambda: "c.png" in names(world) and len(world.talk.annotations(world.collection_id()).get("b.png", ())) == 2
+        )
+        assert len(world.talk.annotations(world.collection_id())["a.png"]) == 1, "its box of 'people' stays"
+
+        status = world.good("status", "manifest.yaml", "--json").document
+        (part,) = status["broken"]
+        assert (part["collection"], part["operation"]) == ("birds", "people")
+        assert "people" in world.good("status", "manifest.yaml").out
+        assert world.run("plan", "manifest.yaml").code in (7, 64), "who asks for a plan is told"
+        assert daemon.log.count('"level": "error"') == 1, daemon.log
+
+        world.write("people.json", boxes(a_png=[[1, 1, 2, 2]], b_png=[[1, 1, 2, 2]], c_png=[[5, 5, 6, 6]]))
+        daemon.wait(lambda: len(world.talk.annotations(world.collection_id()).get("c.png", ())) == 1)
+        daemon.wait(lambda: "recovered" in daemon.log)
+        assert daemon.stop() == 0
+    assert world.lake.requests.of("put_part") == 3
+    assert world.good("status", "manifest.yaml", "--json").document["broken"] == []
+
+
+def test_an_unmounted_folder_of_one_collection_does_not_hold_up_another(world: World, tmp_path: Path) -> None:
+    cats = {"name": "cats", "type": "image", "prune": True, "folders": [{"path": "cats"}]}
+    world.pictures("a.png")
+    world.pictures("x.png", folder="cats")
+    world.manifest({**BIRDS, "prune": True}, cats)
+    with watching(world, "--auto-approve", "--rescan", "2") as daemon:
+        daemon.wait(lambda: names(world) == ["a.png"] and names(world, "cats") == ["x.png"])
+        (world.folder / "images").rename(tmp_path / "unmounted")
+        daemon.wait(lambda: "'images' does not exist" in daemon.log)
+        world.pictures("y.png", folder="cats")
+        daemon.wait(lambda: names(world, "cats") == ["x.png", "y.png"])
+        (world.folder / "cats" / "x.png").unlink()
+        daemon.wait(lambda: names(world, "cats") == ["y.png"])
+        (tmp_path / "unmounted").rename(world.folder / "images")
+        world.pictures("b.png")
+        daemon.wait(lambda: names(world) == ["a.png", "b.png"] and "recovered" in daemon.log)
+        assert daemon.stop() == 0
+    assert world.lake.requests.of("put_part") == 4
