@@ -161,6 +161,21 @@ def _warnings(tree: Tree) -> Iterator[ManifestWarning]:
                 f"'{what}' stands in the manifest itself; write ${{LAYERNEXT_{what.upper()}}}, and set the variable",
                 tree.place(("remote", what)),
             )
+    notify = tree.value.get("notify")
+    if not notify:
+        return
+    if not notify.get("secret") and not notify.get("secret_file"):
+        yield ManifestWarning(
+            "unsigned_webhook",
+            "whoever knows the webhook's address can forge its messages; give 'secret' or 'secret_file' to sign them",
+            tree.place(("notify",)),
+        )
+    elif ("notify", "secret") in tree.literal:
+        yield ManifestWarning(
+            "literal_secret",
+            "'secret' stands in the manifest itself; write ${NOTIFY_SECRET}, and set the variable",
+            tree.place(("notify", "secret")),
+        )
 
 
 def _all(read: ManifestSource, mistakes: Sequence[ManifestError]) -> ManifestErrors:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, SecretStr, Tag, field_validator, model_validator
 
@@ -30,6 +30,17 @@ from metalake_sync.manifest.types import (
 )
 
 EMBEDDED = "embedded:"
+
+
+def _web_address(url: str) -> SplitResult | None:
+    """The parts of an http(s) URL; None if it is none. Whoever complains does not repeat it: it may come from a
+    variable, and hold a password or a token."""
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return None
+    return parts if whole and not any(char.isspace() for char in url) else None
 
 
 class Remote(Model):
@@ -56,17 +67,12 @@ class Remote(Model):
     @field_validator("url")
     @classmethod
     def _a_lake(cls, url: str) -> str:
-        # The address is not repeated in these errors: it may come from a variable, and may hold a password.
         if url.startswith(EMBEDDED):
             if not url.removeprefix(EMBEDDED).strip():
                 raise wrong("names no folder", "Write embedded:.metalake.")
             return url
-        try:
-            parts = urlsplit(url)
-            whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-        except ValueError:
-            whole = False
-        if not whole or any(char.isspace() for char in url):
+        parts = _web_address(url)
+        if parts is None:
             raise wrong("is no address of a lake", "Write https://HOST, or embedded:DIR.")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise wrong("carries more than an address", "Give 'api_key' and 'secret' instead.")
@@ -284,14 +290,8 @@ class Notify(Model):
 
     @field_validator("url")
     @classmethod
-    def _a_web_address(cls, url: str) -> str:
-        # The address is not repeated in the error: it may hold a token.
-        try:
-            parts = urlsplit(url)
-            whole = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-        except ValueError:
-            whole = False
-        if not whole or any(char.isspace() for char in url):
+    def _a_receiver(cls, url: str) -> str:
+        if _web_address(url) is None:
             raise wrong("is no web address", "Write https://HOST/PATH.")
         return url
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from metalake_sync.lake import EmbeddedLake
-from tests.end_to_end.daemon import names, on_disk, watching, whole
+from tests.end_to_end.daemon import lines, names, on_disk, watching, whole
 from tests.end_to_end.world import BIRDS, World
 from tests.lake.talk import png, settings
 
@@ -190,12 +190,13 @@ def test_polling_finds_what_notifications_would(world: World) -> None:
 def test_health_and_metrics_are_served(world: World) -> None:
     world.manifest(BIRDS)
     (world.folder / "images").mkdir()
-    with watching(world, "--metrics", "127.0.0.1:29464") as daemon:
+    with watching(world, "--metrics", "127.0.0.1:0") as daemon:
+        port = next(line["port"] for line in lines(daemon) if "port" in line)
         world.pictures("a.png")
         daemon.wait(lambda: names(world) == ["a.png"] and "synced: 1 uploaded" in daemon.log)
 
         def page(path: str) -> str:
-            with urllib.request.urlopen(f"http://127.0.0.1:29464{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
                 text: str = answer.read().decode()
                 return text
 

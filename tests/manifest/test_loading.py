@@ -241,3 +241,20 @@ def test_any_two_files_give_a_manifest_or_mistakes_with_places(tmp_path: Path, f
     (tmp_path / "a.yaml").write_text(HEAD + first)
     (tmp_path / "b.yaml").write_text(second)
     only_mistakes(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("given", "codes"),
+    [
+        ("", ["unsigned_webhook"]),
+        (', secret: "${SIGNING}"', []),
+        (", secret_file: signing.key", []),
+        (", secret: s1gn1ng", ["literal_secret"]),
+    ],
+)
+def test_a_webhook_that_anybody_could_forge_draws_a_warning(desk: Desk, given: str, codes: list[str]) -> None:
+    text = HEAD + f"notify: {{url: https://hooks.acme.dev/t0ken{given}}}\n"
+    loaded = desk.load(text, variables={"SIGNING": "x"})
+    assert [warning.code for warning in loaded.warnings] == codes
+    assert "t0ken" not in str(loaded.warnings)
+    assert "s1gn1ng" not in str(loaded.warnings)

@@ -105,7 +105,9 @@ def command(
         health = Health(time.monotonic, time.time)
         counted = _metrics(health, wanted=metrics is not None)
         if metrics is not None:
-            stack.callback(_serve_health(metrics, health, counted).close)
+            server = _serve_health(metrics, health, counted)
+            stack.callback(server.close)
+            log.info("metrics and health are served on port %d", server.port, extra={"facts": {"port": server.port}})
         box = HintBox()
         stack.callback(box.close)
         ignore_lease_breaks()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from metalake_sync.engine.watch.door import SessionDoor
 from metalake_sync.engine.watch.notify import Turn, Webhook
 from metalake_sync.engine.watch.places import Places, places_of
 from metalake_sync.manifest.models import Notify
+
+log = logging.getLogger("metalake_sync.watch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,8 @@ def take_in_force(session: Session, own_files: Sequence[Path], *, auto_approve: 
     """Put together what a loaded manifest stands for. `own_files`: the manifest, and files of variables."""
     manifest = session.manifest
     notify = manifest.model.notify
+    for warning in manifest.warnings:
+        log.warning("%s: %s", warning.where, warning.message)
     return InForce(
         SessionDoor(session, lambda: auto_approve),
         places_of(manifest, own_files[0], own_files[1:]),
