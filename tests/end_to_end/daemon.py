@@ -20,7 +20,7 @@ class Daemon:
         self.said = world.folder.parent / f"watch-{time.monotonic_ns()}.log"
         self.out = self.said.open("w")
         self.process = subprocess.Popen(
-            [PROGRAM, "watch", "manifest.yaml", "--settle", settle, "--log-format", "json", "-v", *args],
+            [*world.prefix, PROGRAM, "watch", "manifest.yaml", "--settle", settle, "--log-format", "json", "-v", *args],
             cwd=world.folder,
             env=world.environment(),
             stdout=self.out,

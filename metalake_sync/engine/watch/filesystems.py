@@ -9,10 +9,12 @@ import os
 import re
 from pathlib import Path
 
+MOUNTINFO = Path("/proc/self/mountinfo")
+
 _SILENT = re.compile(r"nfs4?|cifs|smb3?|smbfs|9p|afs|ceph|lustre|glusterfs|gpfs|beegfs|vboxsf|prl_fs|fuse(blk|\..*)?")
 
 
-def silent_filesystem(path: str, mountinfo: Path = Path("/proc/self/mountinfo")) -> str | None:
+def silent_filesystem(path: str, mountinfo: Path = MOUNTINFO) -> str | None:
     """The type of a path's filesystem if it sends no notifications of what others change, else None."""
     try:
         lines = mountinfo.read_text(errors="surrogateescape").splitlines()

@@ -133,6 +133,7 @@ class Watcher:
         """Everything that can ask for a run asks here."""
         if self.signals.reload:
             self.signals.reload = False
+            self._not_before = now
             self.service.reloading()
             self._manifest_touched = True
             self._debouncer.want(Width.FULL, now)
@@ -140,7 +141,10 @@ class Watcher:
             if isinstance(hint, EventsLost):
                 self.metrics.events_lost()
                 log.warning("events were lost (%s): the whole disk is looked at", hint.why)
-            self._manifest_touched = self._manifest_touched or isinstance(hint, ManifestTouched)
+            if isinstance(hint, ManifestTouched):
+                # Whoever mends something does not wait for a pause to end.
+                self._manifest_touched = True
+                self._not_before = now
             self._debouncer.hint(hint, now)
         for folder in self._settling.settled_folders(now, time.time_ns()):
             self._debouncer.hint(FolderTouched(folder), now - self.timing.settle_s)
@@ -151,7 +155,10 @@ class Watcher:
             else:
                 self._debouncer.hint(FolderTouched(os.path.dirname(path)), now - self.timing.settle_s)
         offset = self.wall() - now
-        if abs(offset - self._offset) > JUMP_S:
+        jump_s = abs(offset - self._offset)
+        if jump_s > min(JUMP_S, self.timing.settle_s / 2):
+            self._settling.clock_was_set(now)
+        if jump_s > JUMP_S:
             log.warning("the clock moved by %.0f s: everything is looked at", offset - self._offset)
             self._debouncer.want(Width.FULL, now)
         self._offset = offset

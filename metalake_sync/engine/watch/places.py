@@ -13,7 +13,8 @@ from pathlib import Path
 
 from metalake_sync.engine.watch.hints import FolderTouched, Hint, ManifestTouched, SourceTouched, TreeTouched
 from metalake_sync.local.rules import IGNORE_FILE, is_never_walked, is_never_wanted
-from metalake_sync.manifest import LoadedManifest
+from metalake_sync.manifest import LoadedManifest, MetadataSourceFile
+from metalake_sync.manifest.models import Annotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Places:
     """All paths are absolute. `roots`: data folders, with everything beneath. `files`: single data files. `sources`:
-    files and folders of annotations and metadata, and globs. `manifest`: the manifest's own files, or their folder."""
+    files and folders of annotations and metadata, and globs. `manifest`: the manifest's own files, or their folder, and
+    the files of credentials."""
 
     roots: frozenset[str]
     files: frozenset[str]
@@ -76,7 +78,8 @@ class Places:
 
 def places_of(manifest: LoadedManifest, manifest_path: Path, var_files: Sequence[Path]) -> Places:
     """Read the places off a manifest."""
-    base = manifest.base_dir
+    base, model = manifest.base_dir, manifest.model
+    annotations: list[Annotation] = list(model.annotations)
 
     def absolute(path: str | Path) -> str:
         return os.path.abspath(base / path)
@@ -85,11 +88,18 @@ def places_of(manifest: LoadedManifest, manifest_path: Path, var_files: Sequence
     for collection in manifest.collections:
         roots |= {absolute(folder.path) for folder in collection.folders}
         files |= {absolute(path) for path in collection.files}
-        sources |= {absolute(entry) for entry in collection.file_metadata if isinstance(entry, str)}
-        for annotation in collection.annotations:
-            named = [annotation.source] if isinstance(annotation.source, str) else annotation.source
-            sources |= {absolute(source) for source in named}
+        for entry in collection.file_metadata:
+            if isinstance(entry, str | MetadataSourceFile):
+                sources.add(absolute(entry if isinstance(entry, str) else entry.source))
+        annotations += collection.annotations
+    sources |= {absolute(entry.source) for entry in model.metadata}
+    for annotation in annotations:
+        named = [annotation.source] if isinstance(annotation.source, str) else annotation.source
+        sources |= {absolute(source) for source in named}
+    notify = model.notify
+    secrets = (model.remote.api_key_file, model.remote.secret_file, notify.secret_file if notify else None)
     own = {os.path.abspath(path) for path in (manifest_path, *var_files)}
+    own |= {absolute(path) for path in secrets if path is not None}
     return Places(frozenset(roots), frozenset(files), frozenset(sources), frozenset(own))
 
 

@@ -60,6 +60,7 @@ class Settling:
     the one that stamps files."""
 
     settle_s: float
+    _times_lie_until: float = float("-inf")
     _waiting: OrderedDict[str, _Look] = field(default_factory=OrderedDict)
 
     def unsettled(self, path: str, file: ScannedFile, now: float, wall_ns: int) -> bool:
@@ -67,7 +68,7 @@ class Settling:
         clocks disagree, if it stayed the same under our eyes."""
         look = self._waiting.get(path)
         age_s = (wall_ns - max(file.mtime_ns, file.ctime_ns)) / 1e9
-        quiet = age_s >= self.settle_s
+        quiet = age_s >= self.settle_s and now >= self._times_lie_until
         if look is not None and look.stat == file.stat_row():
             quiet = quiet or now - look.since >= self.settle_s
             since = look.since
@@ -81,6 +82,10 @@ class Settling:
         if len(self._waiting) > WAITING_LIMIT:
             self._waiting.popitem(last=False)
         return True
+
+    def clock_was_set(self, now: float) -> None:
+        """The clock that stamps files jumped: for a while a file's age says nothing, and eyes alone are trusted."""
+        self._times_lie_until = now + self.settle_s
 
     def next_at(self) -> float | None:
         return min((look.again_at for look in self._waiting.values()), default=None)

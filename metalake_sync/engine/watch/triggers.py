@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -25,7 +26,7 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import ObservedWatch
 
-from metalake_sync.engine.watch.filesystems import silent_filesystem
+from metalake_sync.engine.watch.filesystems import MOUNTINFO, silent_filesystem
 from metalake_sync.engine.watch.hints import EventsLost, HintBox, TreeTouched
 from metalake_sync.engine.watch.places import Change, Places
 from metalake_sync.engine.watch.polling import PollingTrigger
@@ -54,19 +55,23 @@ Say = Callable[[str], None]
 
 class Triggers:
     """Watches the places of a manifest. `poll_s`: poll everything, so often; None polls only where it must. `say`: told
-    what a user should know, such as a limit and how to raise it."""
+    what a user should know, such as a limit and how to raise it. `mountinfo`: the system's table of mounts."""
 
-    def __init__(self, box: HintBox, places: Places, poll_s: float | None, say: Say) -> None:
+    def __init__(
+        self, box: HintBox, places: Places, poll_s: float | None, say: Say, mountinfo: Path = MOUNTINFO
+    ) -> None:
         self._box = box
         self._places = places
         self._poll_s = poll_s
         self._say = say
+        self._mountinfo = mountinfo
         self._observer = Observer()
         self._watches: dict[str, tuple[ObservedWatch, tuple[int, int]]] = {}
         self._polled: dict[str, bool] = {}
         self._told: set[str] = set()
         self._poller = PollingTrigger(box, poll_s or POLL_S, lambda: self._places)
         self._complaints = _Complaints(box)
+        self._folder_came = False
 
     def start(self) -> None:
         logging.getLogger("watchdog").addHandler(self._complaints)
@@ -107,6 +112,14 @@ class Triggers:
             if identity is not None:
                 self._add(path, deep)
                 self._box.put(TreeTouched(path))
+        if self._folder_came:
+            self._folder_came = False
+            reached = self._limit_reached()
+            if reached is not None:
+                for path in [path for path in self._watches if self._places.folders().get(path)]:
+                    self._drop(path)
+                    self._poll_for_limit(path, True, reached)
+                    self._box.put(TreeTouched(path))
         if set(self._polled) != before:
             self._poller.watch(self._polled)
 
@@ -119,6 +132,8 @@ class Triggers:
 
     def heard(self, event: FileSystemEvent) -> None:
         """Turn an event of the library into hints. Called in its thread."""
+        if isinstance(event, DirCreatedEvent | DirMovedEvent):
+            self._folder_came = True
         changes = [Change(os.fsdecode(event.src_path), event.is_directory, gone=event.event_type == "deleted")]
         if isinstance(event, FileMovedEvent | DirMovedEvent):
             changes = [Change(os.fsdecode(event.src_path), event.is_directory, gone=True)] if event.src_path else []
@@ -129,7 +144,7 @@ class Triggers:
                 self._box.put(hint)
 
     def _add(self, path: str, deep: bool) -> None:
-        silent = silent_filesystem(path)
+        silent = silent_filesystem(path, self._mountinfo)
         if self._poll_s is not None or silent is not None:
             if silent is not None:
                 self._tell_once(f"{path} is on {silent}, which sends no notifications: it is polled")
@@ -143,14 +158,28 @@ class Triggers:
             watch = self._observer.schedule(_Handler(self), path, recursive=deep, event_filter=_WANTED)
         except OSError as error:
             if error.errno in LIMITS:
-                self._explain_limit(path, error.errno)
-                self._polled[path] = deep
+                self._poll_for_limit(path, deep, error.errno)
             else:
                 self._tell_once(f"{path} can't be watched now ({error.strerror}); it is tried again")
             return
         self._watches[path] = (watch, identity)
+        reached = self._limit_reached() if deep else None
+        if reached is not None:
+            self._drop(path)
+            self._poll_for_limit(path, deep, reached)
 
-    def _explain_limit(self, path: str, number: int) -> None:
+    def _limit_reached(self) -> int | None:
+        """The error with which the system refuses one more watch, if it does. The library keeps silent about a folder
+        within a tree that it could not watch, so one more is asked for, and given back."""
+        try:
+            watch = self._observer.schedule(FileSystemEventHandler(), os.sep, event_filter=[DirDeletedEvent])
+        except OSError as error:
+            return error.errno if error.errno in LIMITS else None
+        self._observer.unschedule(watch)
+        return None
+
+    def _poll_for_limit(self, path: str, deep: bool, number: int) -> None:
+        self._polled[path] = deep
         name, enough = LIMITS[number]
         try:
             with open("/proc/sys/" + name.replace(".", "/")) as file:

@@ -49,6 +49,17 @@ def test_a_file_whose_times_lie_in_the_future_settles_under_our_eyes(tmp_path: P
     assert not settling.unsettled(str(path), looked(path), 2.0, 0)
 
 
+def test_a_clock_that_is_set_forward_does_not_make_a_young_file_old() -> None:
+    """On a network filesystem nobody sees that the file is still open: an hour's jump must not count as an hour."""
+    settling, hour_ns = Settling(2.0), 3600 * SECOND_NS
+    young = ScannedFile("a.jpg", 10, SECOND_NS, 1, SECOND_NS)
+    settling.clock_was_set(1.0)
+    assert settling.unsettled("/nas/a.jpg", young, 1.0, SECOND_NS + hour_ns)
+    grown = young._replace(size_bytes=20, mtime_ns=2 * SECOND_NS + hour_ns, ctime_ns=2 * SECOND_NS + hour_ns)
+    assert settling.unsettled("/nas/a.jpg", grown, 2.9, int(2.9e9) + hour_ns)
+    assert not settling.unsettled("/nas/a.jpg", grown, 4.9, int(4.9e9) + hour_ns)
+
+
 def test_files_that_wait_do_not_fill_the_memory() -> None:
     settling = Settling(2.0)
     for number in range(WAITING_LIMIT + 50):

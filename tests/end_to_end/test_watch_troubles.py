@@ -1,0 +1,220 @@
+"""What a daemon lives through in months: full disks, new credentials, mounts that come and go, limits of the system."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metalake_sync.engine.watch.notify import sign
+from metalake_sync.lake import EmbeddedLake
+from tests.end_to_end.daemon import names, watching, whole
+from tests.end_to_end.world import BIRDS, World
+from tests.lake.talk import SECRET, settings, talk_to
+
+
+def mount(*args: str | Path) -> None:
+    """Mount something, or skip the test."""
+    done = subprocess.run(["mount", *args], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 512 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount("-t", "tmpfs", "-o", "size=512k", "tmpfs", disk)
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_under_the_state_is_waited_out(world: World, tiny_disk: Path) -> None:
+    world.pictures("a.png")
+    world.manifest({**BIRDS, "metadata": {"Note": "x" * 200}})
+    with watching(world, "--state", str(tiny_disk / "state.db")) as daemon:
+        daemon.wait(lambda: names(world) == ["a.png"] and "synced: 1 uploaded" in daemon.log)
+        ballast = tiny_disk / "ballast"
+        with pytest.raises(OSError, match="No space left"):
+            ballast.write_bytes(b"x" * (1 << 20))
+        world.pictures(*(f"{number:04}.png" for number in range(300)))
+        daemon.wait(lambda: "tried again in" in daemon.log)
+        ballast.unlink()
+        subprocess.run(["mount", "-o", "remount,size=64m", tiny_disk], check=True)
+        daemon.wait(lambda: len(names(world)) == 301 and "recovered" in daemon.log)
+        assert daemon.stop() == 0
+    assert whole(world)
+    again = world.good("apply", "manifest.yaml", "--state", str(tiny_disk / "state.db"))
+    assert "Nothing was sent" in again.out
+
+
+@pytest.fixture
+def receiver() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
+    """A webhook's other end: its address, and what it was sent."""
+    got: list[tuple[dict[str, str], bytes]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/hook", got
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_credentials_that_were_rotated_are_read_again_and_the_webhook_hears_of_both_turns(
+    world: World, tmp_path: Path, receiver: tuple[str, list[tuple[dict[str, str], bytes]]]
+) -> None:
+    address, got = receiver
+    world.write("secret", SECRET)
+    world.write("signing", "s1gn")
+    remote = {"url": world.lake.url, "api_key": "${LAYERNEXT_API_KEY}", "secret_file": "secret"}
+    world.pictures("a.png")
+    world.manifest(BIRDS, remote=remote, notify={"url": address, "secret_file": "signing"})
+    port = int(world.lake.url.rsplit(":", 1)[1])
+    with watching(world, "--rescan", "2") as daemon:
+        daemon.wait(lambda: names(world) == ["a.png"])
+        world.lake.__exit__(None, None, None)
+        with EmbeddedLake(settings(tmp_path / "lake", port=port, secret="rotated")) as lake:
+            world.pictures("b.png")
+            daemon.wait(lambda: "the lake refused the credentials" in daemon.log)
+            world.write("secret", "rotated")
+            daemon.wait(lambda: "recovered" in daemon.log and lake.requests.of("finalize_file") == 1)
+            assert daemon.stop() == 0
+        assert SECRET not in daemon.log
+        assert "rotated" not in daemon.log
+    assert [json.loads(body)["event"] for _, body in got] == ["failed", "recovered"]
+    for headers, body in got:
+        assert headers["X-Metalake-Sync-Signature"] == sign(b"s1gn", headers["X-Metalake-Sync-Timestamp"], body)
+    with EmbeddedLake(settings(tmp_path / "lake")) as lake, talk_to(lake.url) as talk:
+        after = dataclasses.replace(world, lake=lake, talk=talk)
+        assert names(after) == ["a.png", "b.png"]
+
+
+def test_a_mount_that_goes_and_comes_back_trashes_nothing_and_is_watched_again(world: World, tmp_path: Path) -> None:
+    camera = tmp_path / "camera"
+    camera.mkdir()
+    images = world.folder / "images"
+    images.mkdir()
+    mount("--bind", camera, images)
+    mounted = True
+    try:
+        world.pictures("a.png", "b.png")
+        world.manifest({**BIRDS, "prune": True})
+        with watching(world, "--auto-approve", "--rescan", "3") as daemon:
+            daemon.wait(lambda: names(world) == ["a.png", "b.png"])
+            subprocess.run(["umount", "--lazy", images], check=True)
+            mounted = False
+            daemon.wait(lambda: "matches any more" in daemon.log)
+            assert names(world) == ["a.png", "b.png"]
+            mount("--bind", camera, images)
+            mounted = True
+            daemon.wait(lambda: "recovered" in daemon.log)
+            (images / "a.png").unlink()
+            world.pictures("c.png")
+            daemon.wait(lambda: names(world) == ["b.png", "c.png"])
+            assert daemon.stop() == 0
+        assert whole(world)
+        assert world.lake.requests.of("begin_file") == 3
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", images], check=True)
+
+
+def test_a_daemon_that_stood_still_catches_up(world: World) -> None:
+    """So does a laptop that slept."""
+    world.pictures("a.png", "b.png")
+    world.manifest({**BIRDS, "prune": True})
+    with watching(world, "--auto-approve") as daemon:
+        daemon.wait(lambda: names(world) == ["a.png", "b.png"])
+        daemon.process.send_signal(signal.SIGSTOP)
+        world.pictures("c.png", folder="images/new/deep")
+        (world.folder / "images" / "a.png").unlink()
+        time.sleep(3.0)
+        daemon.process.send_signal(signal.SIGCONT)
+        daemon.wait(lambda: names(world) == ["b.png", "c.png"])
+        assert daemon.stop() == 0
+    assert whole(world)
+    assert world.lake.requests.of("begin_file") == 3
+
+
+@pytest.mark.parametrize("folders_at_start", [2, pytest.param(30, marks=pytest.mark.long)])
+def test_where_the_limit_of_watches_is_reached_folders_are_polled_and_the_log_says_which(
+    world: World, folders_at_start: int
+) -> None:
+    """A user namespace has a limit of its own, which may be lowered without harm to anybody else."""
+    limited = ("unshare", "--user", "--map-root-user", "sh", "-c")
+    script = 'echo 12 > /proc/sys/user/max_inotify_watches && exec "$@"'
+    prefix = (*limited, script, "sh")
+    probe = subprocess.run([*prefix, "true"], capture_output=True, text=True, check=False)
+    if probe.returncode:
+        pytest.skip(f"the limit can't be lowered here: {probe.stderr.strip()}")
+    limited_world = dataclasses.replace(world, prefix=prefix)
+    for number in range(folders_at_start):
+        world.pictures(f"{number:02}.png", folder=f"images/{number}")
+    world.manifest(BIRDS)
+    with watching(limited_world) as daemon:
+        daemon.wait(lambda: len(names(world)) == folders_at_start)
+        for number in range(folders_at_start, 40):
+            world.pictures(f"{number:02}.png", folder=f"images/{number}")
+        daemon.wait(lambda: len(names(world)) == 40)
+        daemon.wait(lambda: "is polled, because the system's limit fs.inotify.max_user_watches" in daemon.log)
+        assert "Raise it with: sudo sysctl fs.inotify.max_user_watches=" in daemon.log
+        for number in range(40):
+            world.pictures(f"late{number}.png", folder=f"images/{number}")
+        daemon.wait(lambda: len(names(world)) == 80, 60)
+        assert daemon.stop() == 0
+
+
+def test_sighup_reads_the_manifest_again_and_looks_at_everything(world: World) -> None:
+    world.pictures("a.png")
+    world.manifest(BIRDS)
+    with watching(world) as daemon:
+        daemon.wait(lambda: "synced: 1 uploaded" in daemon.log)
+        fulls = daemon.log.count('"width": "full"')
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait(lambda: "the manifest was read again" in daemon.log)
+        daemon.wait(lambda: daemon.log.count('"width": "full"') == fulls + 1)
+        world.pictures("b.png")
+        daemon.wait(lambda: names(world) == ["a.png", "b.png"])
+        assert daemon.stop() == 0
+
+
+def test_a_file_that_can_not_be_sent_is_named_in_status_and_the_rest_goes_on(world: World) -> None:
+    if os.getuid() == 0:
+        prefix = ("setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search")
+        world = dataclasses.replace(world, prefix=prefix)
+    world.pictures("a.png", "bad.png")
+    (world.folder / "images" / "bad.png").chmod(0)
+    world.manifest(BIRDS)
+    with watching(world) as daemon:
+        daemon.wait(lambda: names(world) == ["a.png"] and "1 failed" in daemon.log)
+        tries = daemon.log.count("Permission denied")
+        world.pictures("c.png", "d.png")
+        daemon.wait(lambda: names(world) == ["a.png", "c.png", "d.png"])
+        assert daemon.log.count("Permission denied") <= tries + 2, "it is left alone for a growing pause"
+        (row,) = world.good("status", "manifest.yaml", "--json").document["collections"]
+        assert [failure["name"] for failure in row["failures"]] == ["bad.png"]
+        (world.folder / "images" / "bad.png").chmod(0o644)
+        daemon.wait(lambda: names(world) == ["a.png", "bad.png", "c.png", "d.png"])
+        daemon.wait(lambda: "recovered" in daemon.log)
+        assert daemon.stop() == 0

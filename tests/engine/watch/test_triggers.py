@@ -1,0 +1,108 @@
+"""The triggers on real folders: what they hint at, and where they poll instead."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from metalake_sync.engine.watch.hints import EventsLost, FolderTouched, Hint, HintBox, ManifestTouched, SourceTouched
+from metalake_sync.engine.watch.places import Change, Places, places_of
+from metalake_sync.engine.watch.triggers import Triggers
+from metalake_sync.manifest import load_manifest
+
+
+@pytest.fixture
+def box() -> Iterator[HintBox]:
+    found = HintBox()
+    yield found
+    found.close()
+
+
+def places(root: Path) -> Places:
+    return Places(frozenset({str(root)}), frozenset(), frozenset(), frozenset())
+
+
+def hears(box: HintBox, wanted: Callable[[Hint], bool]) -> bool:
+    """Whether such a hint comes."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if any(wanted(hint) for hint in box.take()):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_network_filesystem_is_polled_and_what_changes_there_is_found(tmp_path: Path, box: HintBox) -> None:
+    camera = tmp_path / "camera"
+    (camera / "day").mkdir(parents=True)
+    table = tmp_path / "mountinfo"
+    table.write_text(
+        f"1 25 0:1 / / rw shared:1 - ext4 /dev/sda1 rw\n2 25 0:2 / {camera} rw shared:1 - nfs4 nas:/camera rw\n"
+    )
+    said: list[str] = []
+    triggers = Triggers(box, places(camera), None, said.append, table)
+    triggers._poller._poll_s = 0.1
+    triggers.start()
+    assert said == [f"{camera} is on nfs4, which sends no notifications: it is polled"]
+    (camera / "day" / "a.png").write_bytes(b"x")
+    assert hears(box, lambda hint: hint == FolderTouched(str(camera / "day")))
+    triggers.close()
+
+
+def test_a_folder_that_went_away_and_came_back_is_watched_anew(tmp_path: Path, box: HintBox) -> None:
+    camera, away = tmp_path / "camera", tmp_path / "away"
+    camera.mkdir()
+    triggers = Triggers(box, places(camera), None, lambda _: None)
+    triggers.start()
+    camera.rename(away)
+    triggers.supervise()
+    camera.mkdir()
+    triggers.supervise()
+    box.take()
+    (camera / "a.png").write_bytes(b"x")
+    assert hears(box, lambda hint: hint == FolderTouched(str(camera)))
+    triggers.close()
+
+
+def test_a_thread_that_died_is_replaced_and_all_is_looked_at(tmp_path: Path, box: HintBox) -> None:
+    triggers = Triggers(box, places(tmp_path), None, lambda _: None)
+    triggers.start()
+    triggers._observer.stop()
+    triggers._observer.join()
+    triggers.supervise()
+    assert hears(box, lambda hint: isinstance(hint, EventsLost))
+    (tmp_path / "a.png").write_bytes(b"x")
+    assert hears(box, lambda hint: hint == FolderTouched(str(tmp_path)))
+    triggers.close()
+
+
+def test_every_file_that_a_manifest_reads_is_one_of_its_places(tmp_path: Path) -> None:
+    (tmp_path / "k").write_text("key")
+    manifest = tmp_path / "manifest.yaml"
+    manifest.write_text(
+        "version: 1\n"
+        "remote: {url: 'https://lake.example', api_key_file: k, secret_file: s}\n"
+        "notify: {url: 'https://hooks.example', secret_file: n}\n"
+        "annotations: [{operation: o, kind: human, source: elsewhere.json, by: unique_name}]\n"
+        "metadata: [{source: described.json, by: unique_name}]\n"
+        "collections:\n"
+        "  - name: birds\n"
+        "    type: image\n"
+        "    folders: [{path: images}]\n"
+        "    file_metadata: [plain.json, {source: table.csv}]\n"
+        "    annotations: [{operation: o, kind: human, source: boxes/*.json}]\n"
+    )
+    found = places_of(load_manifest(str(manifest), environment={}), manifest, [tmp_path / "vars.yaml"])
+
+    def means(name: str) -> set[type]:
+        return {type(hint) for hint in found.hints(Change(str(tmp_path / name)))}
+
+    for name in ("k", "s", "n", "manifest.yaml", "vars.yaml"):
+        assert means(name) == {ManifestTouched}, name
+    for name in ("elsewhere.json", "described.json", "plain.json", "table.csv", "boxes/a.json"):
+        assert means(name) == {SourceTouched}, name
+    assert means("images/a.png") == {FolderTouched}
+    assert means("images/a.png.part") == means("other.txt") == set()
