@@ -161,6 +161,21 @@ def test_sigterm_in_the_middle_of_a_run_lets_it_finish(world: World) -> None:
     assert world.lake.requests.of("begin_file") == 40
 
 
+@pytest.mark.long
+def test_a_run_that_does_not_end_in_half_a_minute_is_broken_off_and_nothing_is_sent_twice(world: World) -> None:
+    for number in range(40):
+        world.write(f"images/{number:02}.png", png(salt=b"%d" % number) + b"\0" * 100_000)
+    world.manifest(BIRDS)
+    with watching(world, "--bwlimit", "50k", "--parallelism", "2") as daemon:
+        daemon.wait(lambda: world.lake.requests.of("finalize_file") >= 3)
+        assert daemon.stop() == 130
+    done = world.lake.requests.of("finalize_file")
+    assert 3 < done < 40
+    world.good("apply", "manifest.yaml")
+    assert whole(world)
+    assert world.lake.requests.of("finalize_file") <= 42, "only what was on the wire is sent again"
+
+
 def test_a_second_sigterm_leaves_at_once_and_nothing_is_sent_twice(world: World) -> None:
     for number in range(40):
         world.write(f"images/{number:02}.png", png(salt=b"%d" % number) + b"\0" * 50_000)

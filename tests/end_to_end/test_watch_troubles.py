@@ -157,14 +157,21 @@ def test_a_daemon_that_stood_still_catches_up(world: World) -> None:
     assert world.lake.requests.of("begin_file") == 3
 
 
-@pytest.mark.parametrize("folders_at_start", [2, pytest.param(30, marks=pytest.mark.long)])
-def test_where_the_limit_of_watches_is_reached_folders_are_polled_and_the_log_says_which(
-    world: World, folders_at_start: int
+@pytest.mark.parametrize(
+    ("limit", "folders_at_start"),
+    [
+        ("watches", 2),
+        pytest.param("watches", 30, marks=pytest.mark.long),
+        pytest.param("instances", 2, marks=pytest.mark.long),
+    ],
+)
+def test_where_a_limit_of_inotify_is_reached_folders_are_polled_and_the_log_says_which(
+    world: World, limit: str, folders_at_start: int
 ) -> None:
-    """A user namespace has a limit of its own, which may be lowered without harm to anybody else."""
+    """A user namespace has limits of its own, which may be lowered without harm to anybody else."""
     limited = ("unshare", "--user", "--map-root-user", "sh", "-c")
-    script = 'echo 12 > /proc/sys/user/max_inotify_watches && exec "$@"'
-    prefix = (*limited, script, "sh")
+    allowed = {"watches": 12, "instances": 0}[limit]
+    prefix = (*limited, f'echo {allowed} > /proc/sys/user/max_inotify_{limit} && exec "$@"', "sh")
     probe = subprocess.run([*prefix, "true"], capture_output=True, text=True, check=False)
     if probe.returncode:
         pytest.skip(f"the limit can't be lowered here: {probe.stderr.strip()}")
@@ -177,8 +184,8 @@ def test_where_the_limit_of_watches_is_reached_folders_are_polled_and_the_log_sa
         for number in range(folders_at_start, 40):
             world.pictures(f"{number:02}.png", folder=f"images/{number}")
         daemon.wait(lambda: len(names(world)) == 40)
-        daemon.wait(lambda: "is polled, because the system's limit fs.inotify.max_user_watches" in daemon.log)
-        assert "Raise it with: sudo sysctl fs.inotify.max_user_watches=" in daemon.log
+        daemon.wait(lambda: f"is polled, because the system's limit fs.inotify.max_user_{limit}" in daemon.log)
+        assert f"Raise it with: sudo sysctl fs.inotify.max_user_{limit}=" in daemon.log
         for number in range(40):
             world.pictures(f"late{number}.png", folder=f"images/{number}")
         daemon.wait(lambda: len(names(world)) == 80, 60)

@@ -24,7 +24,7 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
-from watchdog.observers.api import ObservedWatch
+from watchdog.observers.api import BaseObserver, ObservedWatch
 
 from metalake_sync.engine.watch.filesystems import MOUNTINFO, silent_filesystem
 from metalake_sync.engine.watch.hints import EventsLost, HintBox, TreeTouched
@@ -65,7 +65,8 @@ class Triggers:
         self._poll_s = poll_s
         self._say = say
         self._mountinfo = mountinfo
-        self._observer = Observer()
+        self._observer: BaseObserver | None = None
+        self._refused = 0
         self._watches: dict[str, tuple[ObservedWatch, tuple[int, int]]] = {}
         self._polled: dict[str, bool] = {}
         self._told: set[str] = set()
@@ -76,7 +77,7 @@ class Triggers:
     def start(self) -> None:
         logging.getLogger("watchdog").addHandler(self._complaints)
         if self._poll_s is None:
-            self._observer.start()
+            self._observe()
         self.watch(self._places)
 
     def watch(self, places: Places) -> None:
@@ -95,10 +96,9 @@ class Triggers:
         """Renew what was lost: a folder that came back, was replaced or mounted over, a thread that died. Call it every
         few seconds."""
         before = set(self._polled)
-        if self._poll_s is None and not self._observer.is_alive():
-            self._observer = Observer()
-            self._observer.start()
+        if self._observer is not None and not self._observer.is_alive():
             self._watches.clear()
+            self._observe()
             self._box.put(EventsLost("the thread that hears notifications had died"))
         for path, deep in self._places.folders().items():
             if path in self._polled:
@@ -118,7 +118,7 @@ class Triggers:
             if reached is not None:
                 for path in [path for path in self._watches if self._places.folders().get(path)]:
                     self._drop(path)
-                    self._poll_for_limit(path, True, reached)
+                    self._poll_instead(path, True, reached)
                     self._box.put(TreeTouched(path))
         if set(self._polled) != before:
             self._poller.watch(self._polled)
@@ -126,7 +126,7 @@ class Triggers:
     def close(self) -> None:
         logging.getLogger("watchdog").removeHandler(self._complaints)
         self._poller.close()
-        if self._observer.is_alive():
+        if self._observer is not None and self._observer.is_alive():
             self._observer.stop()
             self._observer.join(timeout=5.0)
 
@@ -143,12 +143,26 @@ class Triggers:
             for hint in self._places.hints(change):
                 self._box.put(hint)
 
+    def _observe(self) -> None:
+        """Begin to be notified, if the system lets us."""
+        self._observer = None
+        try:
+            observer = Observer()
+            observer.start()
+        except OSError as error:
+            self._refused = error.errno or errno.ENOSYS
+        else:
+            self._observer = observer
+
     def _add(self, path: str, deep: bool) -> None:
         silent = silent_filesystem(path, self._mountinfo)
         if self._poll_s is not None or silent is not None:
             if silent is not None:
                 self._tell_once(f"{path} is on {silent}, which sends no notifications: it is polled")
             self._polled[path] = deep
+            return
+        if self._observer is None:
+            self._poll_instead(path, deep, self._refused)
             return
         identity = _identity(path)
         if identity is None:
@@ -158,7 +172,7 @@ class Triggers:
             watch = self._observer.schedule(_Handler(self), path, recursive=deep, event_filter=_WANTED)
         except OSError as error:
             if error.errno in LIMITS:
-                self._poll_for_limit(path, deep, error.errno)
+                self._poll_instead(path, deep, error.errno)
             else:
                 self._tell_once(f"{path} can't be watched now ({error.strerror}); it is tried again")
             return
@@ -166,11 +180,12 @@ class Triggers:
         reached = self._limit_reached() if deep else None
         if reached is not None:
             self._drop(path)
-            self._poll_for_limit(path, deep, reached)
+            self._poll_instead(path, deep, reached)
 
     def _limit_reached(self) -> int | None:
         """The error with which the system refuses one more watch, if it does. The library keeps silent about a folder
         within a tree that it could not watch, so one more is asked for, and given back."""
+        assert self._observer is not None
         try:
             watch = self._observer.schedule(FileSystemEventHandler(), os.sep, event_filter=[DirDeletedEvent])
         except OSError as error:
@@ -178,8 +193,12 @@ class Triggers:
         self._observer.unschedule(watch)
         return None
 
-    def _poll_for_limit(self, path: str, deep: bool, number: int) -> None:
+    def _poll_instead(self, path: str, deep: bool, number: int) -> None:
+        """Poll what the system does not let us watch, and say why."""
         self._polled[path] = deep
+        if number not in LIMITS:
+            self._tell_once(f"{path} is polled, because the system sends no notifications ({os.strerror(number)})")
+            return
         name, enough = LIMITS[number]
         try:
             with open("/proc/sys/" + name.replace(".", "/")) as file:
@@ -198,13 +217,15 @@ class Triggers:
 
     def _drop(self, path: str) -> None:
         watch, _ = self._watches.pop(path)
+        assert self._observer is not None
         try:
             self._observer.unschedule(watch)
         except (KeyError, OSError) as error:
             self._say(f"the watch on {path} could not be taken back ({type(error).__name__}); a new one is set")
 
     def _is_alive(self, watch: ObservedWatch) -> bool:
-        return any(emitter.watch == watch and emitter.is_alive() for emitter in self._observer.emitters)
+        observer = self._observer
+        return observer is not None and any(one.watch == watch and one.is_alive() for one in observer.emitters)
 
 
 class _Handler(FileSystemEventHandler):

@@ -70,6 +70,7 @@ def test_a_folder_that_went_away_and_came_back_is_watched_anew(tmp_path: Path, b
 def test_a_thread_that_died_is_replaced_and_all_is_looked_at(tmp_path: Path, box: HintBox) -> None:
     triggers = Triggers(box, places(tmp_path), None, lambda _: None)
     triggers.start()
+    assert triggers._observer is not None
     triggers._observer.stop()
     triggers._observer.join()
     triggers.supervise()
