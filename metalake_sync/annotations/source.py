@@ -17,7 +17,7 @@ from metalake_sync.annotations.coco_format import read_coco
 from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile
 from metalake_sync.annotations.finding import find_files, guess_format
 from metalake_sync.annotations.metalake_format import read_metalake
-from metalake_sync.annotations.pictures import Picture, Pictures
+from metalake_sync.annotations.pictures import AnyPicture, Picture, Pictures
 from metalake_sync.annotations.pixels import to_pixels
 from metalake_sync.annotations.validation import (
     CLAUSES,
@@ -106,6 +106,8 @@ class AnnotationIndex:
         self._size_unknown: list[str] = []
         self._mistakes: list[ManifestError] = []
         self._failed_shapes = 0
+        self._other_spellings: set[str] = set()
+        self._spellings: set[str] | None = None
         self._spool = tempfile.TemporaryFile(prefix="metalake-sync-")  # noqa: SIM115 - closed by `close`
         self._end = 0
 
@@ -140,6 +142,18 @@ class AnnotationIndex:
                 f"the sizes of {len(self._size_unknown)} pictures can't be read, so that their shapes may reach out"
             )
             yield Note(NoteCode.SOURCE_NOTE, f"{message}: {shown}", self.operation)
+
+    def may_mean(self, name: str, filename: str) -> bool:
+        """Whether a picture that came or changed after the sources were read may be meant by an entry, be it one that
+        means another picture so far."""
+        if self._spellings is None:
+            mine = (spelling for image in self._images for spelling in _spellings(image))
+            self._spellings = self._other_spellings.union(mine)
+        return not self._spellings.isdisjoint((*_spellings(name), *_spellings(filename)))
+
+    def read_all(self) -> None:
+        """The last source was read: the collection's pictures are needed no more."""
+        self._pictures = AnyPicture()
 
     def close(self) -> None:
         self._spool.close()
@@ -181,6 +195,8 @@ class AnnotationIndex:
             picture = self._pictures.match(record.image, entry.stem)
         except ManifestError as error:
             raise ManifestError(error.message, where=file.shown_as, remedy=error.remedy) from None
+        meant = _spellings(picture.name) if picture is not None else ()
+        self._other_spellings.update({_last(record.image), _last(entry.stem or "")} - {"", *meant})
         if picture is None:
             self.without_file.append(record.image or entry.stem or file.shown_as)
             return
@@ -299,7 +315,19 @@ def open_index(specs: Sequence[AnnotationSpec], pictures: Pictures) -> Annotatio
     if mistakes:
         index.close()
         raise ManifestErrors(mistakes)
+    index.read_all()
     return index
+
+
+def _last(path: str) -> str:
+    """The last part of a path as sources spell it."""
+    return path.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _spellings(path: str) -> tuple[str, str]:
+    """How an entry may call a picture, whatever folders stand in front."""
+    last = _last(path)
+    return last, os.path.splitext(last)[0]
 
 
 def _entries(file: SourceFile, spec: AnnotationSpec, classes: YoloClasses, notes: ReadNotes) -> Iterator[Entry]:

@@ -14,6 +14,7 @@ from metalake_sync.core.diff_sets import OperationPolicy
 from metalake_sync.core.facts import CollectionKey, CollectionPolicy, DesiredSet, MediaType
 from metalake_sync.core.metadata import MetadataSet, merge_layers, metadata_set
 from metalake_sync.core.shapes import ImageRecord
+from metalake_sync.engine.kept_annotations import KeptAnnotations, StaleAnnotations
 from metalake_sync.engine.set_apart import Broken, SetApart
 from metalake_sync.engine.sources import FileSource, FolderSource, normal_path, walk_files
 from metalake_sync.errors import Location, ManifestError, ManifestErrors
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
 class DesiredCollection:
     """One collection as the manifest wants it, ready for the march. Close it: annotations live in a temporary file.
 
-    `left_alone`: operations whose source is broken, so that their sets in the lake stay as they are."""
+    `left_alone`: operations whose source is broken, so that their sets in the lake stay as they are. `kept`: who keeps
+    the annotations when this is closed. `read_before`: they are an earlier run's."""
 
     key: CollectionKey
     policy: CollectionPolicy
@@ -56,6 +58,8 @@ class DesiredCollection:
     annotations: dict[str, AnnotationIndex] = field(default_factory=dict)
     declared_at: str = ""
     left_alone: dict[str, OperationPolicy] = field(default_factory=dict)
+    kept: KeptAnnotations | None = None
+    read_before: bool = False
     _unmatched_files: dict[str, int] = field(default_factory=dict)
 
     def annotation_sets(self, name: str) -> dict[str, DesiredSet]:
@@ -74,10 +78,18 @@ class DesiredCollection:
         return self.annotations[operation].record(name)
 
     def leave_alone(self, operation: str) -> None:
-        """Do without the source of an operation."""
+        """Do without the source of an operation. Call it before anything is planned."""
         index = self.annotations.pop(operation)
         self.left_alone[operation] = OperationPolicy(index.kind, index.mode, known=False)
+        if self.kept is not None:
+            self.kept.release(self.key)
+            self.kept = None
         index.close()
+
+    def check_not_stale(self, name: str, filename: str) -> None:
+        """Raises StaleAnnotations if a picture that is new or changed may be meant by an entry that was read before."""
+        if self.read_before and any(index.may_mean(name, filename) for index in self.annotations.values()):
+            raise StaleAnnotations(name)
 
     def covers(self, path: str) -> bool:
         """Whether a path of the manifest's folder lies in one of the sources, whatever their patterns say."""
@@ -123,8 +135,9 @@ class DesiredCollection:
         yield from self._unmatched_files.items()
 
     def close(self) -> None:
-        for index in self.annotations.values():
-            index.close()
+        if self.kept is None:
+            for index in self.annotations.values():
+                index.close()
 
 
 def open_collection(
@@ -132,9 +145,13 @@ def open_collection(
     collection: ResolvedCollection,
     readings: ReadingCache | None = None,
     set_apart: SetApart | None = None,
+    kept: KeptAnnotations | None = None,
+    *,
+    scoped: bool = False,
 ) -> DesiredCollection:
     """Open a collection's sources. `readings`: keeps what was read from single files. `set_apart`: told of a broken
-    source of annotations, which is left out then.
+    source of annotations, which is left out then. `kept`: where annotation indexes stay; a `scoped` run takes
+    them from there.
 
     Raises ManifestErrors with every mistake in any of them.
     """
@@ -144,12 +161,16 @@ def open_collection(
     rules = MetadataRules(base_layers, opening.metadata_sources())
     folders = tuple(opening.folder(number, folder, rules) for number, folder in enumerate(collection.folders))
     files = tuple(opening.file(number, path, rules) for number, path in enumerate(collection.files))
-    annotations = opening.annotations(folders, files)
+    before = kept.of(opening.key) if kept is not None and scoped else None
+    annotations = before if before is not None else opening.annotations(folders, files)
     if opening.mistakes:
         opening.look_for_folders(folders)
-        for index in annotations.values():
+        for index in annotations.values() if before is None else ():
             index.close()
         raise ManifestErrors(opening.mistakes)
+    whole = kept if annotations and not opening.left_alone else None
+    if whole is not None and before is None:
+        whole.keep(opening.key, annotations)
     return DesiredCollection(
         key=opening.key,
         policy=CollectionPolicy(
@@ -169,6 +190,8 @@ def open_collection(
         annotations=annotations,
         declared_at=str(opening.where("name")),
         left_alone=opening.left_alone,
+        kept=whole,
+        read_before=before is not None,
     )
 
 

@@ -183,6 +183,7 @@ class CollectionMarch:
             if self._hold is not None and self._hold(_on_disk(source, relative), file):
                 self._held_names.add(name)
                 continue
+            self._desired.check_not_stale(name, filename)
             row_id = row.id if row is not None else None
             if row is None or row.name != name:
                 self._newcomers[name] = source

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from metalake_sync.core.guards import MaxDelete
 
 if TYPE_CHECKING:
+    from metalake_sync.engine.kept_annotations import KeptAnnotations
     from metalake_sync.engine.march import Hold
     from metalake_sync.engine.scope import Scope
     from metalake_sync.engine.set_apart import SetApart
@@ -31,7 +32,7 @@ class RunOptions:
     at the start; None is the default. `max_delete`: how much a plan may trash. `scope`: the only part of the disk to
     look at, None is all of it. `hold`: files to leave alone for now. `keep_failures`: names whose past failures stay,
     because this run does not try them; None is all of them. `set_apart`: told of what is broken and left out; None lets
-    it stop the run."""
+    it stop the run. `kept`: where annotation indexes stay between runs; a run over a scope takes them from there."""
 
     refresh: Refresh = "list"
     checksum: bool = False
@@ -47,3 +48,4 @@ class RunOptions:
     hold: Hold | None = None
     keep_failures: frozenset[str] | None = frozenset()
     set_apart: SetApart | None = None
+    kept: KeptAnnotations | None = None

@@ -32,7 +32,7 @@ from metalake_sync.engine.march import CollectionMarch
 from metalake_sync.engine.new_labels import new_labels
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.engine.refresh import FullLook, FullRefresh, Marker
-from metalake_sync.engine.set_apart import Broken, SetApart
+from metalake_sync.engine.set_apart import Broken
 from metalake_sync.engine.set_check import shapes_of_others
 from metalake_sync.errors import GuardStopped, ManifestError, ManifestErrors, UsageError
 from metalake_sync.local.readings import ReadingCache
@@ -93,7 +93,7 @@ class Planner:
         addressed = self._open_addressed()
         try:
             plans = []
-            for collection in open_collections(self.manifest, self.state.readings, self.options.set_apart):
+            for collection in open_collections(self.manifest, self.state.readings, self.options):
                 desired[collection.key] = collection
                 named = [target for target in targets if target.collection == collection.key.name]
                 if named or not targets:
@@ -281,7 +281,7 @@ class Planner:
 
     def _guard_empty_annotations(self, desired: DesiredCollection, row_id: int | None) -> None:
         """A source that lost all its entries is a mistake more often than a wish to clear every image."""
-        if row_id is None:
+        if row_id is None or all(index.images() for index in desired.annotations.values()):
             return
         recorded = self.state.records.set_counts(row_id)
         for operation, index in list(desired.annotations.items()):
@@ -384,15 +384,17 @@ def rules_of(desired: DesiredCollection, state: StateStore) -> CollectionRules:
 
 
 def open_collections(
-    manifest: LoadedManifest, readings: ReadingCache | None = None, set_apart: SetApart | None = None
+    manifest: LoadedManifest, readings: ReadingCache | None = None, options: RunOptions | None = None
 ) -> Iterator[DesiredCollection]:
     """Open every collection of a manifest. The mistakes of all of them are raised together, before any is planned;
-    with `set_apart`, it is told of them, and the rest is opened."""
+    where the options have `set_apart`, it is told of them, and the rest is opened."""
+    options = options or RunOptions()
+    set_apart, scoped = options.set_apart, options.scope is not None
     opened: list[DesiredCollection] = []
     mistakes: list[ManifestError] = []
     for collection in manifest.collections:
         try:
-            opened.append(open_collection(manifest, collection, readings, set_apart))
+            opened.append(open_collection(manifest, collection, readings, set_apart, options.kept, scoped=scoped))
         except ManifestError as error:
             if set_apart is not None:
                 set_apart(Broken(key_of(collection), None, error))

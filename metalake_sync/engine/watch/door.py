@@ -13,6 +13,7 @@ from typing import Protocol
 from metalake_sync.core.actions import Action
 from metalake_sync.core.events import RunFinished
 from metalake_sync.core.notes import Note
+from metalake_sync.engine.kept_annotations import KeptAnnotations, StaleAnnotations
 from metalake_sync.engine.march import Hold
 from metalake_sync.engine.scope import Scope
 from metalake_sync.engine.session import Session
@@ -56,9 +57,19 @@ class SessionDoor:
 
     session: Session
     auto_approve: Callable[[], bool] = field(default=lambda: False)
+    kept: KeptAnnotations = field(default_factory=KeptAnnotations)
 
     def run(self, work: Work, keep: Keep) -> Ran:
         """Observe, plan and apply. A run over folders believes the records about the lake; a full one asks it."""
+        if work.width is not Width.FOLDERS:
+            self.kept.close()
+        try:
+            return self._run(work, keep)
+        except StaleAnnotations:
+            self.kept.close()
+            return self._run(work, keep)
+
+    def _run(self, work: Work, keep: Keep) -> Ran:
         base = os.path.abspath(self.session.manifest.base_dir)
         hinted = work.width is Width.FOLDERS
         given = self.session.options
@@ -71,6 +82,7 @@ class SessionDoor:
             hold=keep.hold,
             keep_failures=None if hinted else keep.failures,
             set_apart=broken.append,
+            kept=self.kept,
         )
         held: list[Action] = []
         refused: list[Note] = []

@@ -27,6 +27,7 @@ class InForce:
     webhook: Webhook | None
 
     def close(self) -> None:
+        self.door.kept.close()
         if self.webhook is not None:
             self.webhook.close()
 
