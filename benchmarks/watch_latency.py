@@ -1,7 +1,7 @@
 """How long the daemon takes from a file's close until the lake confirmed it, and what it costs at rest.
 
-python benchmarks/watch_latency.py latency --files 1000
-python benchmarks/watch_latency.py rest --files 100000 --seconds 3600
+python -m benchmarks.watch_latency latency --files 1000
+python -m benchmarks.watch_latency rest --files 100000 --seconds 3600
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.synthetic import make_state, make_tree
 from metalake_sync.lake import EmbeddedLake, LakeSettings
 
 PROGRAM = Path(sys.executable).with_name("metalake-sync")
@@ -37,14 +38,18 @@ def main() -> None:
             images.mkdir(parents=True)
             (place / "project" / "manifest.yaml").write_text(
                 f"version: 1\nremote: {{url: '{lake.url}', api_key: key_bench, secret: secret_bench}}\n"
-                "collections: [{name: bench, type: image, folders: [{path: images}]}]\n"
+                "collections: [{name: many, type: image, folders: [{path: images}]}]\n"
             )
+            more = []
             if asked.what == "rest":
-                fill(images, asked.files)
+                # As if they had been synced long ago: recorded, and believed to be in the lake.
+                make_tree(images, asked.files, 64)
+                make_state(place / "project" / ".metalake-sync" / "manifest.db", images, lake.url)
+                more = ["--refresh", "none"]
             log = place / "watch.log"
             with log.open("w") as out:
                 daemon = subprocess.Popen(
-                    [PROGRAM, "watch", "manifest.yaml", "--settle", asked.settle, "--log-format", "json", "-v"],
+                    [PROGRAM, "watch", "manifest.yaml", "--settle", asked.settle, "--log-format", "json", "-v", *more],
                     cwd=place / "project",
                     stderr=out,
                 )
@@ -52,17 +57,10 @@ def main() -> None:
                     if asked.what == "latency":
                         latency(images, log, asked.files)
                     else:
-                        rest(daemon.pid, log, asked.files, asked.seconds)
+                        rest(daemon.pid, log, asked.seconds)
                 finally:
                     daemon.send_signal(signal.SIGTERM)
                     daemon.wait(60)
-
-
-def fill(images: Path, files: int) -> None:
-    for number in range(files):
-        folder = images / f"{number // 1000:04}"
-        folder.mkdir(exist_ok=True)
-        (folder / f"{number:06}.jpg").write_bytes(b"%d" % number)
 
 
 def uploads(log: Path) -> list[dict[str, object]]:
@@ -87,11 +85,11 @@ def latency(images: Path, log: Path, files: int) -> None:
     )
 
 
-def rest(pid: int, log: Path, files: int, seconds: float) -> None:
-    """Processor time and resident memory, a line every half minute once everything is synced."""
-    while len(uploads(log)) < files:
-        time.sleep(2)
-    print("synced; at rest from now on", flush=True)
+def rest(pid: int, log: Path, seconds: float) -> None:
+    """Processor time, resident memory, threads and descriptors, a line every half minute after the first run."""
+    while "nothing to do" not in log.read_text():
+        time.sleep(1)
+    print("nothing to do; at rest from now on", flush=True)
     began, used = time.monotonic(), cpu_s(pid)
     while time.monotonic() - began < seconds:
         time.sleep(30)
@@ -100,7 +98,7 @@ def rest(pid: int, log: Path, files: int, seconds: float) -> None:
         passed = time.monotonic() - began
         print(
             f"{passed:6.0f} s  cpu {100 * (cpu_s(pid) - used) / passed:.2f} %  rss {facts['VmRSS'].strip()}"
-            f"  threads {facts['Threads'].strip()}",
+            f"  threads {facts['Threads'].strip()}  descriptors {len(os.listdir(f'/proc/{pid}/fd'))}",
             flush=True,
         )
 
