@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from metalake_sync.cli.main import cli
+from metalake_sync.cli.main import COMMANDS, cli
 from metalake_sync.errors import ExitCode
 from tests.end_to_end.world import PROGRAM, World
 from tests.lake.talk import API_KEY, SECRET, png
@@ -48,6 +48,13 @@ def test_every_verb_has_json_and_an_example(words: tuple[str, ...]) -> None:
     assert f"metalake-sync {' '.join(words)}" in command.epilog
     assert any("--json" in parameter.opts for parameter in command.params)
     assert command.help
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_group_shows_an_example(name: str) -> None:
+    command = cli.get_command(None, name)  # type: ignore[arg-type]
+    assert command is not None
+    assert f"metalake-sync {name}" in (command.epilog or "")
 
 
 def test_trash_shows_how_many_and_which_and_does_nothing_unasked(stocked: World) -> None:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from metalake_sync.api import WriteResult
 
 
-@click.group("annotations")
+@click.group(
+    "annotations",
+    epilog="Example: metalake-sync annotations upload pred.json --operation yolov5 --kind machine --collection birds",
+)
 def command() -> None:
     """Write and remove annotations of images that are in the lake; look at them before."""
 

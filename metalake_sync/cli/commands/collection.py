@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from metalake_sync.core.shapes import FormatName
 
 
-@click.group("collection")
+@click.group("collection", epilog="Example: metalake-sync collection upload images birds --type image")
 def command() -> None:
     """Create, describe, list, upload and download collections."""
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from metalake_sync.api import DownloadResult, ItemInfo, MetaLake
 
 
-@click.group("item")
+@click.group("item", epilog="Example: metalake-sync item list --collection birds")
 def command() -> None:
     """List, count, describe and download items."""
 

@@ -7,7 +7,7 @@ import click
 from metalake_sync.cli.connection import LakeFlags, takes_lake
 
 
-@click.group("job")
+@click.group("job", epilog="Example: metalake-sync job wait 654c5167a467d18f9fdb767c")
 def command() -> None:
     """Ask about a job of the lake, or wait for it."""
 

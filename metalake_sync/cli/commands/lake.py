@@ -28,7 +28,7 @@ def storage_options(function: Callable[..., None]) -> Callable[..., None]:
     )(function)
 
 
-@click.group("lake")
+@click.group("lake", epilog="Example: metalake-sync lake serve --dir .metalake --port 8080")
 def command() -> None:
     """Run the embedded lake as a server of its own."""
 

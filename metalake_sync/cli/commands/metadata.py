@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from metalake_sync.api.connected import ContentType
 
 
-@click.group("metadata")
+@click.group("metadata", epilog="Example: metalake-sync metadata files metadata.json --collection birds --type image")
 def command() -> None:
     """Write metadata of collections and files that are in the lake."""
 

@@ -12,7 +12,7 @@ from metalake_sync.cli.options import ManifestFlags, RunFlags, observes, option,
 from metalake_sync.errors import ExitCode, UsageError
 
 
-@click.group("state")
+@click.group("state", epilog="Example: metalake-sync state show birds.yaml")
 def command() -> None:
     """Look at the local state, copy it, make it anew, or mend it."""
 

@@ -22,7 +22,7 @@ SHOWN = 10
 """How many names are shown unless all are asked for."""
 
 
-@click.group("trash")
+@click.group("trash", epilog="Example: metalake-sync trash collection birds --query metadata.Tags=skip")
 def command() -> None:
     """Put items or collections into the lake's trash. No call takes them out again."""
 
