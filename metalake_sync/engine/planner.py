@@ -251,7 +251,7 @@ class Planner:
             known,
             view.listing,
             marker,
-            self.options.parallelism,
+            self.options.calls_at_once,
             self.emit,
         ).run()
 
