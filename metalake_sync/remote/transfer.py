@@ -13,10 +13,14 @@ import resource
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, SignedUrlExpired, SourceChanged, SyncError
 from metalake_sync.local.hashing import fingerprint_of, hash_file, open_regular
 from metalake_sync.protocol import routes
+from metalake_sync.protocol.routes import Route
 from metalake_sync.protocol.uploads import BeginFile, BeginFileAnswer, FinalizeFile, FinishedPart, SignParts
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.async_calls import AsyncCalls
@@ -44,6 +48,8 @@ from metalake_sync.remote.transfer_files import (
 )
 from metalake_sync.remote.width import WIDEST, Width
 from metalake_sync.remote.workers import Lane, Room, run_side_by_side
+
+AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
 PARTS_AT_ONCE = 8
 SMALL_BYTES_AT_ONCE = 32 << 20
@@ -201,8 +207,14 @@ class _FileUpload:
         part_size = choose_part_size(self._file.fingerprint.size_bytes)
         return await self._send(ResumePoint(answer.file_id, answer.file_key, part_size, {}))
 
+    async def _call(self, route: Route[AnswerT], body: BaseModel) -> AnswerT | None:
+        started = time.monotonic()
+        answer = await self._calls.call(route, body)
+        self._transfer.width.answered(time.monotonic() - started)
+        return answer
+
     async def _begin(self) -> BeginFileAnswer:
-        answer = await self._calls.call(
+        answer = await self._call(
             routes.BEGIN_FILE,
             BeginFile(
                 file_name=self._file.name,
@@ -230,7 +242,7 @@ class _FileUpload:
             content_hash = await self._send_large(begun, parts, missing, etags)
         whole = ResumePoint(begun.file_id, begun.file_key, begun.part_size, etags)
         await self._observer.about_to_finalize(self._file, whole, content_hash)
-        await self._calls.call(
+        await self._call(
             routes.FINALIZE_FILE,
             FinalizeFile(
                 file_id=begun.file_id,
@@ -295,7 +307,6 @@ class _FileUpload:
                 if etag is not None and (not _MD5.fullmatch(etag) or etag.lower() == part.md5()):
                     self._bytes_sent += length
                     self._transfer.tally.sent(length)
-                    self._transfer.width.moved(length)
                     return etag
                 wrong += 1
                 if wrong >= WRONG_ETAGS_TAKEN:
@@ -320,7 +331,7 @@ class _FileUpload:
             self._observer.bytes_sent(len(piece))
 
     async def _sign(self, begun: ResumePoint, count: int) -> None:
-        answer = await self._calls.call(
+        answer = await self._call(
             routes.SIGN_PARTS,
             SignParts(
                 file_id=begun.file_id, file_key=begun.file_key, parts=count, content_type=self._file.content_type

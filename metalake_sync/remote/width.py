@@ -1,60 +1,64 @@
-"""How many files are on the wire at once: found by watching what comes through, and held within bounds.
+"""How many files are on the wire at once: found by watching how long calls take, and held within bounds.
 
 Arithmetic only, with the clock handed in. Must not: start or stop anything, or know what a file is.
 
-It goes in rounds. A round is over when as many files came through as were on the wire when it began, so that what it
-measures was sent at its width. At first the width grows by one with each file that comes through, so it doubles from
-round to round, as long as the rate grows with it; where it no longer does, files only wait for each other. From then on
-it tries a little more or a little less now and then, and keeps what pays. Trouble (the server says "too many", or a
-connection breaks) halves it.
+While the link has room, a call takes as long with many files on the wire as with few. Where calls begin to take longer,
+they wait for each other, somewhere: in this process, on the link, or in the lake; more of them bring nothing. So the
+width grows while the usual call takes less than twice the time of the quickest ones, and goes down where it takes more.
+The rate itself says less: on a machine that does other work, too, it varies by half from one moment to the next.
+
+It goes in rounds. A round is over when as many files came through as were on the wire when it began. At first the width
+doubles from round to round; when calls begin to wait, it changes in small steps. Trouble (the server says "too many", or
+a connection breaks) halves it. The quickest time is measured anew now and then, at half the width, because links change.
 """
 
 from __future__ import annotations
 
 import enum
+import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 START = 32
-NARROWEST = 4
 WIDEST = 1024
+NARROWEST = 4
+"""Trouble does not bring it below."""
 
-WORTH_DOUBLING = 1.25
-"""Twice the width must bring at least so much more; less is the noise of a machine, or the start of a queue."""
+NARROW_ENOUGH = 16
+"""Waiting does not bring it below: so few wait for this process alone."""
 
-WORTH_MORE = 1.05
-"""A step up must bring at least so much more."""
+LITTLE_WAITING = 1.5
+MUCH_WAITING = 2.5
+"""Times the quickest call: below the one the width grows, above the other it shrinks."""
 
-WORTH_LESS = 0.98
-"""A step down may cost at most so much: fewer files on the wire take less memory and fewer connections."""
+SLACK_S = 0.004
+"""Calls that take no longer than so much above the quickest do not count as waiting: that is this process at work."""
 
-STEP = 1.25
 SHORTEST_ROUND_S = 0.02
 LONGEST_ROUND_S = 2.0
-STEADY_ROUND_S = 0.5
-ROUNDS_BETWEEN_PROBES = 3
-MOST_BETWEEN_PROBES = 24
-
-BYTES_LIKE_ONE_CALL = 64 << 10
-"""What is measured is calls and bytes: a link is limited by the ones or by the others."""
-
-CALLS_OF_A_FILE = 4
+STEADY_ROUND_S = 0.1
+TROUBLE_IS_ONE_FOR_S = 0.5
+QUICKEST_HOLDS_S = 20.0
+STILL_AS_QUICK = 1.1
+FEWEST_CALLS = 8
+"""A round with fewer calls says nothing."""
 
 
 class _Phase(enum.Enum):
-    DOUBLING = enum.auto()
+    OPENING = enum.auto()
+    GROWING = enum.auto()
     STEADY = enum.auto()
-    TRYING = enum.auto()
+    MEASURING = enum.auto()
 
 
 @dataclass(slots=True)
 class _Round:
-    """One measurement. `files`: how many have to come through until it is over."""
+    """`files`: how many have to come through until it is over. `calls`: how long each took, in seconds."""
 
     started: float
     files: int
     done: int = 0
-    work: float = 0.0
+    calls: list[float] = field(default_factory=list)
 
 
 class Width:
@@ -64,108 +68,74 @@ class Width:
         self._clock = clock
         self._widest = max(1, widest)
         self._narrowest = min(NARROWEST, self._widest)
-        self._width = min(max(start, self._narrowest), self._widest)
-        self._phase = _Phase.DOUBLING
+        self._width = self._within(start)
+        self._before_measuring = self._width
+        self._phase = _Phase.OPENING
         self._round = _Round(clock(), self._width)
-        self._rate = 0.0
-        self._settled = self._width
-        self._upwards = True
-        self._pause = self._until_probe = ROUNDS_BETWEEN_PROBES
-        self._settling = False
-        self._halved_at: float | None = None
+        self._quickest_s = float("inf")
+        self._measured_at = clock()
+        self._halved_at = float("-inf")
 
     @property
     def now(self) -> int:
         return self._width
 
-    def moved(self, size_bytes: int) -> None:
-        """Bytes of a file that is still on its way came through."""
-        self._round.work += size_bytes / BYTES_LIKE_ONE_CALL
+    def answered(self, seconds: float) -> None:
+        """A call to the lake took so long."""
+        self._round.calls.append(seconds)
 
-    def came_through(self, size_bytes: int = 0) -> None:
-        """A file is through; `size_bytes`: what `moved` was not told of."""
+    def came_through(self) -> None:
+        """A file is through, well or not."""
         self._round.done += 1
-        self._round.work += CALLS_OF_A_FILE + size_bytes / BYTES_LIKE_ONE_CALL
-        if self._phase is _Phase.DOUBLING:
-            self._width = min(self._widest, self._width + 1)
-        if self._over():
-            self._judge()
+        if self._phase is _Phase.GROWING:
+            self._width = self._within(self._width + 1)
+        took = self._clock() - self._round.started
+        shortest = STEADY_ROUND_S if self._phase is _Phase.STEADY else SHORTEST_ROUND_S
+        if took >= LONGEST_ROUND_S or (self._round.done >= self._round.files and took >= shortest):
+            self._judge(self._round)
+            self._round = _Round(self._clock(), self._width)
 
     def trouble(self) -> None:
         """A server asked for less, or a connection broke. A burst of it counts once."""
         now = self._clock()
-        if self._halved_at is not None and now - self._halved_at < STEADY_ROUND_S:
+        if now - self._halved_at < TROUBLE_IS_ONE_FOR_S:
             return
         self._halved_at = now
-        self._width = max(self._narrowest, self._width // 2)
-        self._rate = 0.0
-        self._rest(self._width)
-
-    # Rounds.
-
-    def _over(self) -> bool:
-        took = self._clock() - self._round.started
-        if took >= LONGEST_ROUND_S:
-            return True
-        shortest = SHORTEST_ROUND_S if self._phase is _Phase.DOUBLING else STEADY_ROUND_S
-        return self._round.done >= self._round.files and took >= shortest
-
-    def _judge(self) -> None:
-        now = self._clock()
-        rate = self._round.work / max(now - self._round.started, 1e-9)
-        files = self._round.files
-        settling, self._settling = self._settling, False
-        self._round = _Round(now, self._width)
-        if settling:
-            # What came through in this round was begun at another width.
-            return
-        match self._phase:
-            case _Phase.DOUBLING:
-                self._judge_doubling(rate, files)
-            case _Phase.STEADY:
-                self._rate = rate if not self._rate else (self._rate + rate) / 2
-                self._until_probe -= 1
-                if self._until_probe <= 0:
-                    self._probe()
-            case _Phase.TRYING:
-                self._judge_trial(rate)
-
-    def _judge_doubling(self, rate: float, files: int) -> None:
-        if rate >= self._rate * WORTH_DOUBLING:
-            self._rate, self._settled = rate, files
-            if self._width < self._widest:
-                return
-            self._settled = self._width
-        self._rest(self._settled)
-
-    def _probe(self) -> None:
-        """Try another width, up and down in turn."""
-        wider = min(self._widest, max(self._width + 1, round(self._width * STEP)))
-        narrower = max(self._narrowest, min(self._width - 1, round(self._width / STEP)))
-        if self._width in (wider, narrower):
-            self._upwards = self._width == narrower
-        self._settled = self._width
-        self._set(wider if self._upwards else narrower)
-        self._phase = _Phase.TRYING if self._width != self._settled else _Phase.STEADY
-
-    def _judge_trial(self, rate: float) -> None:
-        if rate >= self._rate * (WORTH_MORE if self._upwards else WORTH_LESS):
-            # It paid: the next step goes the same way, and soon.
-            self._rate = rate
-            self._pause = ROUNDS_BETWEEN_PROBES
-            self._phase, self._until_probe = _Phase.STEADY, 1
-            return
-        self._upwards = not self._upwards
-        self._pause = min(MOST_BETWEEN_PROBES, self._pause * 2)
-        self._rest(self._settled)
-
-    def _rest(self, width: int) -> None:
-        """Stay at a width for a while."""
+        self._width = self._within(self._width // 2)
         self._phase = _Phase.STEADY
-        self._until_probe = self._pause
-        self._set(width)
+        self._round = _Round(now, self._width)
 
-    def _set(self, width: int) -> None:
-        self._width = width
-        self._round = _Round(self._clock(), width)
-        self._settling = True
+    def _judge(self, over: _Round) -> None:
+        if len(over.calls) < FEWEST_CALLS:
+            return
+        usual = statistics.median(over.calls)
+        quickest = min(over.calls)
+        if self._phase is _Phase.MEASURING:
+            self._quickest_s, self._measured_at = quickest, self._clock()
+            self._width, self._phase = self._before_measuring, _Phase.STEADY
+            return
+        if quickest <= self._quickest_s * STILL_AS_QUICK:
+            self._measured_at = self._clock()
+        self._quickest_s = min(self._quickest_s, quickest)
+        waits_little = usual <= self._quickest_s * LITTLE_WAITING + SLACK_S
+        waits_much = usual > self._quickest_s * MUCH_WAITING + SLACK_S
+        match self._phase:
+            case _Phase.OPENING:
+                # Its calls opened their connections first: what they took says nothing about waiting.
+                self._phase = _Phase.GROWING
+            case _Phase.GROWING:
+                if not waits_little:
+                    self._phase = _Phase.STEADY
+                    if waits_much:
+                        self._width = self._within(max(over.files, self._width // 2))
+            case _Phase.STEADY:
+                if self._clock() - self._measured_at > QUICKEST_HOLDS_S:
+                    self._phase, self._before_measuring = _Phase.MEASURING, self._width
+                    self._width = self._within(self._width // 2)
+                elif waits_little:
+                    self._width = self._within(self._width + max(1, self._width // 4))
+                elif waits_much:
+                    self._width = self._within(max(min(NARROW_ENOUGH, self._width), self._width * 7 // 8))
+
+    def _within(self, width: int) -> int:
+        return max(self._narrowest, min(self._widest, width))
