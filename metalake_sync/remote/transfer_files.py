@@ -26,7 +26,7 @@ SMALL_BYTES = 1 << 20
 
 READ_AHEAD_FILES = 64
 READ_AHEAD_BYTES = 4 << 20
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)

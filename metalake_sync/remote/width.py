@@ -8,8 +8,8 @@ width grows while the usual call takes less than twice the time of the quickest 
 The rate itself says less: on a machine that does other work, too, it varies by half from one moment to the next.
 
 It goes in rounds. A round is over when as many files came through as were on the wire when it began. At first the width
-doubles from round to round; when calls begin to wait, it changes in small steps. Trouble (the server says "too many", or
-a connection breaks) halves it. The quickest time is measured anew now and then, at half the width, because links change.
+doubles from round to round; when calls begin to wait, it changes in small steps. Trouble (the server says "too many",
+or a connection breaks) halves it. The quickest time is measured anew now and then, at half the width: links change.
 """
 
 from __future__ import annotations
