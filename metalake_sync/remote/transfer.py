@@ -79,6 +79,7 @@ __all__ = [
     "Transfer",
     "TransferObserver",
     "UploadSession",
+    "widest_for",
 ]
 
 

@@ -17,6 +17,7 @@ from metalake_sync.engine.execute.uploads import WRITE_AT_ONCE, JournallingObser
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.engine.session import Session
 from metalake_sync.errors import StateError
+from metalake_sync.lake.request_log import AskedFor, RequestLog
 from metalake_sync.manifest import load_manifest
 from metalake_sync.remote.transfer import FileToSend, ResumePoint
 from metalake_sync.state.journal import JournalledFile, JournalledSession
@@ -27,7 +28,7 @@ FOR_EACH_FILE = ("begin_file", "sign_parts", "put_part", "finalize_file")
 BATCH = 50
 
 
-def requests_of_an_upload(world: World, files: int) -> Counter[str]:
+def requests_of_an_upload(world: World, files: int, parallelism: int | None = None) -> Counter[str]:
     """Apply a manifest of new files in batches of 50; how often each route was asked."""
     for number in range(files):
         world.write(f"images/f{number:04d}.jpg", number.to_bytes(4, "big"))
@@ -36,7 +37,7 @@ def requests_of_an_upload(world: World, files: int) -> Counter[str]:
     environment = world.environment()
     manifest = load_manifest(str(world.folder / "manifest.yaml"), variables={}, environment=environment, stdin=None)
     events: list[Event] = []
-    Session(manifest, RunOptions(batch_files=BATCH), events.append).apply(lambda _plan: True)
+    Session(manifest, RunOptions(batch_files=BATCH, parallelism=parallelism), events.append).apply(lambda _plan: True)
     assert sum(isinstance(event, ActionDone) and isinstance(event.action, UploadFile) for event in events) == files
     asked: Counter[str] = Counter()
     for request, count in world.lake.requests.counts.items():
@@ -69,6 +70,26 @@ def test_a_file_takes_four_requests_and_a_batch_takes_a_fixed_number(world: Worl
     # The rest is asked once a run.
     assert max(asked.values()) == 1
     assert len(asked) <= 4, asked
+
+
+def test_the_next_batch_is_opened_while_the_last_files_of_one_are_on_the_wire(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    note = RequestLog.note
+
+    def noted(self: RequestLog, asked: AskedFor, status: int, bytes_in: int) -> None:
+        order.append(asked.route)
+        note(self, asked, status, bytes_in)
+
+    monkeypatch.setattr(RequestLog, "note", noted)
+    requests_of_an_upload(world, 2 * BATCH, parallelism=4)
+    opened = [place for place, route in enumerate(order) if route == "open_upload"]
+    finalized = [place for place, route in enumerate(order) if route == "finalize_file"]
+    assert len(opened) == 2
+    assert opened[1] < finalized[BATCH - 1]
+    # It is not opened long before: what it is for could change meanwhile.
+    assert opened[1] > finalized[BATCH // 2]
 
 
 def test_the_state_is_written_by_the_set(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
