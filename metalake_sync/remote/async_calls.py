@@ -81,8 +81,8 @@ class StoreBody:
 
 
 class AsyncCalls:
-    """Calls to the lake, and PUTs and GETs at its store. `connections`: to each of them. `troubled` is told of each request
-    that has to be tried again. Used as an async context manager."""
+    """Calls to the lake, and PUTs and GETs at its store. `connections`: to each of them. `troubled` is told of each
+    request that has to be tried again. Used as an async context manager."""
 
     def __init__(
         self,
