@@ -29,6 +29,7 @@ name: bench
 remote: {url: "${LAKE}", api_key: k, secret: s}
 collections: [{name: %s, type: image, folders: [{path: images}]}]
 """
+SMALL = 20_480
 METALAKE_SYNC = (sys.executable, "-m", "metalake_sync")
 
 
@@ -46,6 +47,8 @@ class Runner:
 
     def run(self) -> None:
         environment = {**os.environ, **self.prepare()}
+        # Compiled modules are part of an installed program; an environment that forbids to keep them measures Python.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         command = [part.replace("$LAKE", environment.get("LAKE", "")) for part in self.command]
         started = os.times().elapsed
         process = subprocess.Popen(
@@ -88,7 +91,7 @@ def measure(title: str, runners: Sequence[Runner], rounds: int) -> None:
 
 def plan(scratch: Path, rounds: int, files: int) -> None:
     """Nothing changed: what a plan costs beside walking the tree and beside rclone's no-op sync."""
-    make_tree(scratch / "images", files, 16)
+    make_tree(scratch / "images", [16] * files)
     (scratch / "manifest.yaml").write_text(MANIFEST % "many")
     shutil.copytree(scratch / "images", scratch / "copy", copy_function=shutil.copy2)
     with fast_lake("--listed", str(files)) as lake:
@@ -107,8 +110,8 @@ def plan(scratch: Path, rounds: int, files: int) -> None:
         measure(f"plan of {files:,} files, nothing changed", runners, rounds)
 
 
-def _upload(scratch: Path, rounds: int, files: int, title: str, *options: str) -> None:
-    make_tree(scratch / "images", files, 20_480)
+def _upload(scratch: Path, rounds: int, sizes: Sequence[int], title: str, *options: str) -> None:
+    make_tree(scratch / "images", sizes)
     (scratch / "manifest.yaml").write_text(MANIFEST % "up")
     flat = scratch / "flat"
     flat.mkdir()
@@ -122,33 +125,45 @@ def _upload(scratch: Path, rounds: int, files: int, title: str, *options: str) -
             shutil.rmtree(scratch / ".metalake-sync", ignore_errors=True)
             ours.prepare = lambda address=lake: {"LAKE": address}  # type: ignore[misc]
             ours.run()
-            _check_all_arrived(lake, files)
+            _check_all_arrived(lake, sizes)
         with fast_lake(*options) as lake:
             theirs.command = (python, "-c", VENDOR_UPLOAD, lake, str(flat))
             theirs.run()
-            _check_all_arrived(lake, files)
+            _check_all_arrived(lake, sizes)
     measure(title, [ours, theirs], 0)
 
 
-def _check_all_arrived(lake: str, files: int) -> None:
+def _check_all_arrived(lake: str, sizes: Sequence[int]) -> None:
     """A figure counts only for work that was done."""
     with urllib.request.urlopen(f"{lake}/tally") as answer:
         tally = json.load(answer)
-    if tally.get("put_bytes") != files * 20_480 or tally.get("finalizeMultipartUpload") != files:
+    if tally.get("put_bytes") != sum(sizes) or tally.get("finalizeMultipartUpload") != len(sizes):
         raise SystemExit(f"the lake did not get everything: {tally}")
 
 
 def upload(scratch: Path, rounds: int, files: int) -> None:
-    _upload(scratch, rounds, files, f"{files:,} files of 20 KB up, no latency")
+    _upload(scratch, rounds, [SMALL] * files, f"{files:,} files of 20 KB up, no latency")
 
 
 def upload_latency(scratch: Path, rounds: int, files: int) -> None:
-    _upload(scratch, rounds, files, f"{files:,} files of 20 KB up, 20 ms of latency", "--latency-ms", "20")
+    _upload(scratch, rounds, [SMALL] * files, f"{files:,} files of 20 KB up, 20 ms of latency", "--latency-ms", "20")
+
+
+def upload_large(scratch: Path, rounds: int, files: int) -> None:
+    title = f"{files} GB in parts up, 100 MB/s for each connection"
+    _upload(scratch, rounds, [1 << 30] * files, title, "--connection-rate", "100e6")
+
+
+def upload_mixed(scratch: Path, rounds: int, files: int) -> None:
+    """Small files with some large ones among them, on a link with both limits."""
+    sizes = [64 << 20 if number % 200 == 199 else SMALL for number in range(files)]
+    title = f"{files:,} files up, every 200th of 64 MB, 20 ms of latency, 100 MB/s for each connection"
+    _upload(scratch, rounds, sizes, title, "--latency-ms", "20", "--connection-rate", "100e6")
 
 
 def start(scratch: Path, rounds: int, files: int) -> None:
     """What it costs to begin at all."""
-    make_tree(scratch / "images", files, 16)
+    make_tree(scratch / "images", [16] * files)
     (scratch / "manifest.yaml").write_text(MANIFEST % "many")
     lake = {"LAKE": "http://127.0.0.1:9"}
     command = (*METALAKE_SYNC, "plan", "-q", "--refresh", "none", "manifest.yaml")
@@ -165,6 +180,8 @@ JOBS: Mapping[str, tuple[Callable[[Path, int, int], None], int]] = {
     "plan": (plan, 100_000),
     "upload": (upload, 2000),
     "upload-latency": (upload_latency, 2000),
+    "upload-large": (upload_large, 1),
+    "upload-mixed": (upload_mixed, 1000),
 }
 """Every job with its usual number of files."""
 

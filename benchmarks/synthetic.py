@@ -6,7 +6,7 @@ Owns: making them, as `benchmarks.fast_lake --listed` lists them. Must not: meas
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.fast_lake import ID
@@ -17,21 +17,25 @@ from metalake_sync.state.store import StateStore
 
 OLD_S = 1_600_000_000
 FILES_PER_FOLDER = 1000
+PIECE_BYTES = 1 << 20
 
 
 def file_name(number: int) -> str:
     return f"f{number:07d}.jpg"
 
 
-def make_tree(root: Path, count: int, size_bytes: int) -> None:
-    """`count` files of `size_bytes` each, no two alike, a thousand in a folder, long untouched."""
-    filling = os.urandom(max(0, size_bytes - 8))
-    for number in range(count):
+def make_tree(root: Path, sizes: Sequence[int]) -> None:
+    """One file of each size, in bytes; no two alike, a thousand in a folder, long untouched."""
+    filling = os.urandom(min(max(sizes, default=0), PIECE_BYTES))
+    for number, size_bytes in enumerate(sizes):
         folder = root / f"d{number // FILES_PER_FOLDER:05d}"
         if number % FILES_PER_FOLDER == 0:
             folder.mkdir(parents=True, exist_ok=True)
         path = folder / file_name(number)
-        path.write_bytes((number.to_bytes(8, "big") + filling)[:size_bytes])
+        with path.open("wb") as file:
+            file.write(number.to_bytes(8, "big")[:size_bytes])
+            while (left := size_bytes - file.tell()) > 0:
+                file.write(filling[:left])
         os.utime(path, (OLD_S, OLD_S))
 
 

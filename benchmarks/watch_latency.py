@@ -43,7 +43,7 @@ def main() -> None:
             more = []
             if asked.what == "rest":
                 # As if they had been synced long ago: recorded, and believed to be in the lake.
-                make_tree(images, asked.files, 64)
+                make_tree(images, [64] * asked.files)
                 make_state(place / "project" / ".metalake-sync" / "manifest.db", images, lake.url)
                 more = ["--refresh", "none"]
             log = place / "watch.log"

@@ -47,8 +47,9 @@ class MetaLake(Files, Metadata, Annotations, Trash):
     """A lake. Safe to use from one thread at a time; close it, or use it as a context manager.
 
     `MetaLake("https://api.acme.layernext.ai", api_key, secret)`, or `MetaLake("embedded:.metalake")` for the lake that
-    is built in, which runs until `close`. `parallelism`: files on the wire at once. `bytes_per_second`: None is as fast
-    as it goes. `retry_for_s`: patience with a lake that is away, in seconds.
+    is built in, which runs until `close`. `parallelism`: the most files on the wire at once; None lets uploads
+    find it. `bytes_per_second`: None is as fast as it goes. `retry_for_s`: patience with a lake that is away, in
+    seconds.
 
     Every method raises LakeUnreachable, CredentialsRefused, LakeRefused and LakeAnswerInvalid (`metalake_sync.errors`,
     all of them SyncErrors) besides what it says itself.

@@ -87,7 +87,7 @@ class Connected:
         api_key: str = "",
         secret: str = "",
         *,
-        parallelism: int = 64,
+        parallelism: int | None = None,
         bytes_per_second: float | None = None,
         retry_for_s: float = 60.0,
         ca_file: str | os.PathLike[str] | None = None,

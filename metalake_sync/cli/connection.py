@@ -50,7 +50,7 @@ class LakeFlags:
     secret_file: Path | None
     manifest: str | None
     as_json: bool
-    parallelism: int
+    parallelism: int | None
     bwlimit: str | None
     retry_for: float | None
 

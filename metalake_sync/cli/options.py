@@ -69,7 +69,7 @@ class RunFlags:
 
     refresh: str
     checksum: bool
-    parallelism: int
+    parallelism: int | None
     bwlimit: str | None
     retry_for: float | None
     target: tuple[str, ...]
@@ -103,9 +103,7 @@ EFFORT_FLAGS = (
     option(
         "--parallelism",
         type=click.IntRange(1, 1024),
-        default=64,
-        show_default=True,
-        help="Files on the wire at once.",
+        help="The most files on the wire at once. [default: uploads find it; 64 for the rest]",
     ),
     option("--bwlimit", metavar="RATE", help="Bytes per second, such as 800k or 10M."),
     option(

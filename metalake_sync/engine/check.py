@@ -66,7 +66,7 @@ def check(session: Session, *, download: bool) -> Checked:
                         continue
                     problem = "is not in the lake" if remote is None else "was replaced by somebody"
                     mismatches.append(Mismatch(key.name, file.name, problem))
-                right, wrong = _check_sizes(client, listed, session.options.parallelism)
+                right, wrong = _check_sizes(client, listed, session.options.calls_at_once)
                 mismatches += [Mismatch(key.name, name, problem) for name, problem in wrong]
                 if download:
                     for file, size, bad in _check_bytes(client, right):

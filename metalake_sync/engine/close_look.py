@@ -115,7 +115,7 @@ class CloseLook:
         if found:
             self.emit(Observing("asking the lake for sizes and metadata", len(found)))
         asked = [(remote.unique_name, list(candidate.metadata.values)) for candidate, remote in found]
-        details = remote_details(self.client, asked, self.options.parallelism)
+        details = remote_details(self.client, asked, self.options.calls_at_once)
         return {remote.name: _with_details(remote, details.get(remote.unique_name)) for _, remote in found}
 
 

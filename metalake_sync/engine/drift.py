@@ -74,7 +74,7 @@ def _drift_of(
         known,
         view.listing,
         marker,
-        session.options.parallelism,
+        session.options.calls_at_once,
         session.emit,
         mendable_only=False,
     ).run()

@@ -23,11 +23,14 @@ IN_THE_MIDDLE_S = 900.0
 """A lake that goes away in the middle of a run is given up after this many seconds."""
 
 
+CALLS_AT_ONCE = 64
+
+
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """`refresh`: `list` asks the lake what it has, `full` also compares each file's size, metadata and annotation sets,
-    `none` trusts the records. `checksum`: hash every file, trust no
-    fingerprint. `parallelism`: files on the wire at once. `bytes_per_second`: None is as fast as it goes.
+    `none` trusts the records. `checksum`: hash every file, trust no fingerprint. `parallelism`: the most files on the
+    wire at once; None lets uploads find it. `bytes_per_second`: None is as fast as it goes.
     `targets`: `COLLECTION` or `COLLECTION/GLOB`; empty is everything. `retry_for_s`: patience with a lake that is away,
     at the start; None is the default. `max_delete`: how much a plan may trash. `scope`: the only part of the disk to
     look at, None is all of it. `hold`: files to leave alone for now. `keep_failures`: names whose past failures stay,
@@ -36,7 +39,7 @@ class RunOptions:
 
     refresh: Refresh = "list"
     checksum: bool = False
-    parallelism: int = 64
+    parallelism: int | None = None
     bytes_per_second: float | None = None
     retry_for_s: float | None = None
     hash_threads: int = os.cpu_count() or 2
@@ -49,3 +52,8 @@ class RunOptions:
     keep_failures: frozenset[str] | None = frozenset()
     set_apart: SetApart | None = None
     kept: KeptAnnotations | None = None
+
+    @property
+    def calls_at_once(self) -> int:
+        """How many calls, and downloads, go out side by side."""
+        return self.parallelism or CALLS_AT_ONCE

@@ -158,7 +158,7 @@ class Planner:
             return None
 
     def _plan_addressed(self, sources: AddressedSources) -> tuple[AddressedPlan, ...]:
-        elsewhere = AddressedPlanner(sources, self.state, self.lake, self.client, self.options.parallelism)
+        elsewhere = AddressedPlanner(sources, self.state, self.lake, self.client, self.options.calls_at_once)
         try:
             plans = tuple(elsewhere.plan())
         except (ManifestError, GuardStopped) as error:
@@ -251,7 +251,7 @@ class Planner:
             known,
             view.listing,
             marker,
-            self.options.parallelism,
+            self.options.calls_at_once,
             self.emit,
         ).run()
 

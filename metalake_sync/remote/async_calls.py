@@ -81,13 +81,22 @@ class StoreBody:
 
 
 class AsyncCalls:
-    """Calls to the lake, and PUTs and GETs at its store. `connections`: to each of them. Used as an async context
-    manager."""
+    """Calls to the lake, and PUTs and GETs at its store. `connections`: to each of them. `troubled` is told of each
+    request that has to be tried again. Used as an async context manager."""
 
-    def __init__(self, address: LakeAddress, *, retry: RetryPolicy, connections: int, tally: RequestTally) -> None:
+    def __init__(
+        self,
+        address: LakeAddress,
+        *,
+        retry: RetryPolicy,
+        connections: int,
+        tally: RequestTally,
+        troubled: Callable[[], None] = lambda: None,
+    ) -> None:
         self._address = address
         self._lake = Server("the lake", address.url)
         self._store = Server("the store", address.url)
+        self._troubled = troubled
         self._retry = retry
         self._connections = connections
         self._tally = tally
@@ -141,6 +150,7 @@ class AsyncCalls:
                 self._lake_turns.pace.heard(set_out_in, verdict)
             if isinstance(verdict, Done):
                 return verdict.answer
+            self._troubled()
             await asyncio.sleep(tries.pause_s(verdict))
 
     async def put(self, url: str, headers: Mapping[str, str], body: Body, tries: Tries) -> StoreAnswer:
@@ -171,6 +181,7 @@ class AsyncCalls:
                     self._store_turns.pace.heard(set_out_in, verdict)
             if isinstance(verdict, Done):
                 return verdict.answer
+            self._troubled()
             await asyncio.sleep(tries.pause_s(verdict))
 
     @asynccontextmanager

@@ -25,7 +25,7 @@ from metalake_sync.remote.limits import PIECE_BYTES
 from metalake_sync.remote.partial import Partial, PartialFiles
 from metalake_sync.remote.retry import Again, RetryPolicy, Tries
 from metalake_sync.remote.tally import RequestTally
-from metalake_sync.remote.workers import run_workers
+from metalake_sync.remote.workers import Lane, Room, run_side_by_side
 
 CHUNK_BYTES = 1 << 20
 SIGNATURES_TAKEN = 5
@@ -102,13 +102,12 @@ class Downloads:
         Raises what concerns the run (credentials, a lake that is gone, a full disk).
         """
         source: Iterator[FileToFetch] = iter(files)
-        turn = asyncio.Lock()
 
         async def take() -> FileToFetch | None:
-            async with turn:
-                return await asyncio.to_thread(next, source, None)
+            return await asyncio.to_thread(next, source, None)
 
-        async for outcome in run_workers(take, lambda file: self._outcome(file, partials), self._parallelism):
+        places = Room(lambda: self._parallelism)
+        async for outcome in run_side_by_side([Lane(take)], lambda file: self._outcome(file, partials), places):
             yield outcome
 
     async def _outcome(self, file: FileToFetch, partials: PartialFiles) -> FetchOutcome:

@@ -9,18 +9,24 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Iterable
+import resource
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, SignedUrlExpired, SourceChanged, SyncError
 from metalake_sync.local.hashing import fingerprint_of, hash_file, open_regular
 from metalake_sync.protocol import routes
+from metalake_sync.protocol.routes import Route
 from metalake_sync.protocol.uploads import BeginFile, BeginFileAnswer, FinalizeFile, FinishedPart, SignParts
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.async_calls import AsyncCalls
 from metalake_sync.remote.bandwidth import Bandwidth
 from metalake_sync.remote.retry import RetryPolicy
-from metalake_sync.remote.storage import Store, TooManyParts, choose_part_size, split_parts, store_for
+from metalake_sync.remote.storage import PART_BYTES, Store, TooManyParts, choose_part_size, split_parts, store_for
 from metalake_sync.remote.tally import RequestTally
 from metalake_sync.remote.transfer_files import (
     BytesPart,
@@ -32,17 +38,29 @@ from metalake_sync.remote.transfer_files import (
     FileToSend,
     Outcome,
     PartSource,
-    ReadAhead,
     ReadFile,
     ResumePoint,
+    Source,
     TransferObserver,
     UploadSession,
     expect,
     hash_of,
 )
-from metalake_sync.remote.workers import run_workers
+from metalake_sync.remote.width import WIDEST, Width
+from metalake_sync.remote.workers import Lane, Room, run_side_by_side
+
+AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
 PARTS_AT_ONCE = 8
+SMALL_BYTES_AT_ONCE = 32 << 20
+"""Of small files, which are in memory whole while they are on the wire."""
+
+BUFFERS_AT_ONCE = 32
+"""Of large files: each part on the wire has one for its next chunk, and one in the socket's queue."""
+
+DESCRIPTORS_KEPT = 160
+"""For the state, the sources and what Python itself has open."""
+
 SIGNATURES_TAKEN = 5
 """How often the URLs of one file are signed anew before it fails."""
 
@@ -61,25 +79,38 @@ __all__ = [
     "Transfer",
     "TransferObserver",
     "UploadSession",
+    "widest_for",
 ]
 
 
 class Transfer:
-    """Sends files. `parallelism`: files on the wire at once. `rate_limit_bytes_s`: None is as fast as it goes."""
+    """Sends files. `parallelism`: the most files on the wire at once; how many it really is finds itself, see `Width`.
+    `rate_limit_bytes_s`: None is as fast as it goes."""
 
     def __init__(
         self,
         address: LakeAddress,
         *,
         retry: RetryPolicy,
-        parallelism: int = 64,
+        parallelism: int | None = None,
         tally: RequestTally | None = None,
         rate_limit_bytes_s: float | None = None,
     ) -> None:
         self._tally = tally or RequestTally()
+        widest = widest_for(parallelism)
         self.parallelism = parallelism
         self._bandwidth = Bandwidth(rate_limit_bytes_s)
-        self._calls = AsyncCalls(address, retry=retry, connections=parallelism + PARTS_AT_ONCE, tally=self._tally)
+        self.width = Width(time.monotonic, widest=widest)
+        self._places = Room(lambda: self.width.now)
+        self._small = Room(lambda: SMALL_BYTES_AT_ONCE)
+        self._buffers = Room(lambda: BUFFERS_AT_ONCE)
+        self._calls = AsyncCalls(
+            address,
+            retry=retry,
+            connections=widest + BUFFERS_AT_ONCE,
+            tally=self._tally,
+            troubled=self.width.trouble,
+        )
 
     async def __aenter__(self) -> Transfer:
         await self._calls.__aenter__()
@@ -91,17 +122,29 @@ class Transfer:
         await self._calls.__aexit__(kind, error, trace)
 
     async def upload(
-        self, session: UploadSession, files: Iterable[FileToSend], observer: TransferObserver
+        self,
+        session: UploadSession,
+        files: Iterable[FileToSend],
+        observer: TransferObserver,
+        last_ones: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[Outcome]:
-        """Send files within a session, and give each one's outcome as it comes.
+        """Send files within a session, and give each one's outcome as it comes. Several may go on at once: they share
+        the wire, first come, first served.
 
+        `last_ones`: called when the last files set out, so that whoever has more can get it ready.
         Raises what concerns the run (credentials, a lake that is gone) after the outcomes that were there before it.
         """
-        source = ReadAhead(files)
+        source = Source(files, lambda: self.width.now, last_ones)
+        store = store_for(session.storage)
+        lanes = [
+            Lane(source.take_large, self._buffers, lambda read: _buffers(read.file, store)),
+            Lane(source.take_small, self._small, lambda read: read.file.fingerprint.size_bytes),
+        ]
         try:
-            async for outcome in run_workers(
-                source.take, lambda read: self._outcome(session, read, observer), self.parallelism
+            async for outcome in run_side_by_side(
+                lanes, lambda read: self._outcome(session, read, observer), self._places
             ):
+                self.width.came_through()
                 yield outcome
         finally:
             await source.close()
@@ -165,8 +208,14 @@ class _FileUpload:
         part_size = choose_part_size(self._file.fingerprint.size_bytes)
         return await self._send(ResumePoint(answer.file_id, answer.file_key, part_size, {}))
 
+    async def _call(self, route: Route[AnswerT], body: BaseModel) -> AnswerT | None:
+        started = time.monotonic()
+        answer = await self._calls.call(route, body)
+        self._transfer.width.answered(time.monotonic() - started)
+        return answer
+
     async def _begin(self) -> BeginFileAnswer:
-        answer = await self._calls.call(
+        answer = await self._call(
             routes.BEGIN_FILE,
             BeginFile(
                 file_name=self._file.name,
@@ -194,7 +243,7 @@ class _FileUpload:
             content_hash = await self._send_large(begun, parts, missing, etags)
         whole = ResumePoint(begun.file_id, begun.file_key, begun.part_size, etags)
         await self._observer.about_to_finalize(self._file, whole, content_hash)
-        await self._calls.call(
+        await self._call(
             routes.FINALIZE_FILE,
             FinalizeFile(
                 file_id=begun.file_id,
@@ -283,7 +332,7 @@ class _FileUpload:
             self._observer.bytes_sent(len(piece))
 
     async def _sign(self, begun: ResumePoint, count: int) -> None:
-        answer = await self._calls.call(
+        answer = await self._call(
             routes.SIGN_PARTS,
             SignParts(
                 file_id=begun.file_id, file_key=begun.file_key, parts=count, content_type=self._file.content_type
@@ -306,6 +355,20 @@ class _FileUpload:
                     remedy="Check the lake's storage settings and this machine's clock.",
                 )
             await self._sign(begun, count)
+
+
+def widest_for(parallelism: int | None) -> int:
+    """The most files at once: as asked for, and as many as this process may have open. A file on its way can hold a
+    connection to the lake and one to its store."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    open_files = WIDEST if soft == resource.RLIM_INFINITY else max(1, (soft - DESCRIPTORS_KEPT) // 2)
+    return min(parallelism or WIDEST, open_files, WIDEST)
+
+
+def _buffers(file: FileToSend, store: Store) -> int:
+    """How many parts of a large file can be on the wire at once."""
+    parts = -(-file.fingerprint.size_bytes // PART_BYTES)
+    return min(parts, PARTS_AT_ONCE if store.parallel_parts else 1)
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

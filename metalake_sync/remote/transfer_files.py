@@ -1,6 +1,6 @@
 """What a transfer takes and gives, and the reading of files for it.
 
-Owns: small files are read ahead in a thread, a handful at a time; one read gives body and hash, so that what is
+Owns: small files are read ahead in a thread, many at a time; one read gives body and hash, so that what is
 recorded is what was sent. Larger ones are read in chunks for each attempt: memory does not grow with their size.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, TypeAlias
@@ -24,9 +24,9 @@ from metalake_sync.protocol.wire import StorageKind
 SMALL_BYTES = 1 << 20
 """Up to this size a file is read whole."""
 
-READ_AHEAD_FILES = 16
+READ_AHEAD_FILES = 64
 READ_AHEAD_BYTES = 4 << 20
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,30 +123,62 @@ class ReadFile:
     error: SyncError | None = None
 
 
-class ReadAhead:
-    """Gives files to workers, small ones with their bytes. Reading goes on in a thread while others are on the wire."""
+class Source:
+    """The files of one upload, for two lanes: large ones as they are, small ones with their bytes. Small ones are read
+    in a thread, many in one go, while others are on the wire.
 
-    def __init__(self, files: Iterable[FileToSend]) -> None:
-        self._remaining: Iterator[FileToSend] = iter(files)
+    `last_ones`: called once, when at most so many as `few` says are still to be taken, or none.
+    """
+
+    def __init__(self, files: Iterable[FileToSend], few: Callable[[], int], last_ones: Callable[[], None]) -> None:
+        small: list[FileToSend] = []
+        large: list[FileToSend] = []
+        for file in files:
+            (small if is_small(file) else large).append(file)
+        self._left = len(small) + len(large)
+        self._large = iter(large)
+        self._small = iter(small)
+        self._few = few
+        self._last_ones: Callable[[], None] | None = last_ones
         self._ready: list[ReadFile] = []
-        self._lock = asyncio.Lock()
         self._next: asyncio.Future[list[ReadFile]] | None = None
+        self._count(0)
 
-    async def take(self) -> ReadFile | None:
-        """The next file, or None after the last."""
-        async with self._lock:
-            if not self._ready:
-                task = self._next or self._read_more()
-                self._ready = list(reversed(await task))
-                self._next = self._read_more() if self._ready else None
-            return self._ready.pop() if self._ready else None
+    async def take_large(self) -> ReadFile | None:
+        """The next large file, or None after the last."""
+        file = next(self._large, None)
+        if file is None:
+            return None
+        self._count(1)
+        return ReadFile(file)
+
+    async def take_small(self) -> ReadFile | None:
+        """The next small file, or None after the last."""
+        if not self._ready:
+            self._ready = list(reversed(await (self._next or self._read_more())))
+            self._next = self._read_more() if self._ready else None
+        if not self._ready:
+            return None
+        self._count(1)
+        return self._ready.pop()
+
+    def _count(self, taken: int) -> None:
+        self._left -= taken
+        if self._last_ones is not None and self._left <= self._few():
+            self._last_ones()
+            self._last_ones = None
 
     def _read_more(self) -> asyncio.Future[list[ReadFile]]:
-        return asyncio.get_running_loop().run_in_executor(None, read_some, self._remaining)
+        return asyncio.get_running_loop().run_in_executor(None, read_some, self._small)
 
     async def close(self) -> None:
         if self._next is not None:
             await asyncio.wait([self._next])
+
+
+def is_small(file: FileToSend) -> bool:
+    """Whether a file is read whole. What goes on from an earlier run is not: its parts may be there already."""
+    return file.fingerprint.size_bytes <= SMALL_BYTES and file.resume is None
 
 
 def read_some(files: Iterator[FileToSend]) -> list[ReadFile]:
@@ -162,10 +194,8 @@ def read_some(files: Iterator[FileToSend]) -> list[ReadFile]:
 
 
 def read_small(file: FileToSend) -> ReadFile:
-    """Read a small file whole, with its hash; a large one is only passed on."""
+    """Read a small file whole, with its hash."""
     size = file.fingerprint.size_bytes
-    if size > SMALL_BYTES or file.resume is not None:
-        return ReadFile(file)
     try:
         descriptor = open_regular(file.path)
         try:

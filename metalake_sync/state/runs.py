@@ -129,6 +129,9 @@ class Runs:
 
     def clear_failures(self, collection: int, names: Iterable[str]) -> None:
         """These items came through."""
+        # Most runs have none, and most items did not fail before.
+        if self._connection.execute("SELECT 1 FROM failures WHERE collection = ?", (collection,)).fetchone() is None:
+            return
         self._connection.executemany(
             "DELETE FROM failures WHERE collection = ? AND name = ?", [(collection, name_to_db(name)) for name in names]
         )

@@ -34,7 +34,7 @@ def planned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int, li
 @pytest.fixture
 def recorded(tmp_path: Path) -> Path:
     """3,000 files in three folders, all of them recorded."""
-    make_tree(tmp_path / "images", 3000, 9)
+    make_tree(tmp_path / "images", [9] * 3000)
     make_state(tmp_path / ".metalake-sync" / "bench.db", tmp_path / "images", LAKE)
     (tmp_path / "manifest.yaml").write_text(
         f"version: 1\nname: bench\nremote: {{url: '{LAKE}', api_key: k, secret: s}}\n"

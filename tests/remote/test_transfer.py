@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from metalake_sync.remote.transfer import (
     ResumePoint,
     Transfer,
     UploadSession,
+    widest_for,
 )
 from tests.lake.talk import API_KEY, SECRET, Talk, settings, talk_to
 
@@ -72,15 +74,17 @@ class Lake:
         self.lake = lake
         self.talk = talk
         self.open = talk.open("birds", ["a.png"])
+        self.session = UploadSession(
+            self.open.upload_id, self.open.job_id, self.open.collection_id, "birds", StorageKind.S3
+        )
 
     def send(self, files: Sequence[FileToSend], notebook: Notebook | None = None) -> list[Outcome]:
         return asyncio.run(self._send(files, notebook or Notebook()))
 
     async def _send(self, files: Sequence[FileToSend], notebook: Notebook) -> list[Outcome]:
         address = LakeAddress(self.lake.url, API_KEY, SECRET)
-        session = UploadSession(self.open.upload_id, self.open.job_id, self.open.collection_id, "birds", StorageKind.S3)
         async with Transfer(address, retry=RetryPolicy(give_up_after_s=5), parallelism=4) as transfer:
-            return [outcome async for outcome in transfer.upload(session, files, notebook)]
+            return [outcome async for outcome in transfer.upload(self.session, files, notebook)]
 
     def read(self, name: str) -> bytes:
         self.talk.complete(self.open)
@@ -179,3 +183,49 @@ def test_addresses_that_expire_at_once_are_signed_anew_and_given_up_in_the_end(l
     assert isinstance(outcome.error, SignedUrlExpired)
     assert "?" not in str(outcome.error)
     assert lake.lake.requests.of("sign_parts") == 6
+
+
+def test_whoever_has_more_is_told_when_the_last_files_set_out(lake: Lake, tmp_path: Path) -> None:
+    files = []
+    for number in range(100):
+        path = tmp_path / f"f{number}.png"
+        path.write_bytes(b"x")
+        files.append(to_send(path))
+    done_when_told: list[int] = []
+
+    async def send() -> int:
+        done = 0
+        address = LakeAddress(lake.lake.url, API_KEY, SECRET)
+        async with Transfer(address, retry=RetryPolicy(give_up_after_s=5), parallelism=4) as transfer:
+            outcomes = transfer.upload(lake.session, files, Notebook(), lambda: done_when_told.append(done))
+            async for _ in outcomes:
+                done += 1
+        return done
+
+    assert asyncio.run(send()) == 100
+    (told_at,) = done_when_told
+    # Four are on the wire, four are left, and some outcomes may not have been looked at.
+    assert 80 <= told_at < 100
+
+
+def test_an_upload_without_files_is_through_at_once(lake: Lake) -> None:
+    told: list[bool] = []
+
+    async def send() -> list[Outcome]:
+        address = LakeAddress(lake.lake.url, API_KEY, SECRET)
+        async with Transfer(address, retry=RetryPolicy(give_up_after_s=5)) as transfer:
+            return [o async for o in transfer.upload(lake.session, [], Notebook(), lambda: told.append(True))]
+
+    assert asyncio.run(send()) == []
+    assert told == [True]
+
+
+def test_the_width_keeps_to_what_was_asked_for_and_to_the_open_files_that_the_system_allows() -> None:
+    assert widest_for(7) == 7
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        assert widest_for(None) == 48
+        assert widest_for(1000) == 48
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

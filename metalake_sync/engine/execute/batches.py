@@ -21,7 +21,7 @@ from metalake_sync.engine.options import RunOptions
 from metalake_sync.errors import SyncError
 
 BATCHES_UNDER_WAY = 4
-"""How many batches may be under way: one on the wire, the others waiting for the lake's jobs."""
+"""How many batches may be under way: one or two on the wire, the others waiting for the lake's jobs."""
 
 NAMES_USED_BEFORE = frozenset({Reason.MISSING_IN_LAKE, Reason.CONTENT_CHANGED})
 """An upload for one of these reasons takes a name that somebody trashed."""
@@ -71,22 +71,25 @@ class CollectionUpload:
     names_refused: bool = False
 
     async def send(self, actions: Sequence[UploadAction]) -> dict[str, RemoteFile]:
-        """Send batches one after the other; what follows in the lake overlaps with the next ones. Returns the files
-        that are in the lake now, by name."""
+        """Send batches one after the other: the next one is opened while the last files of one are on the wire, and
+        what follows in the lake overlaps, too. Returns the files that are in the lake now, by name."""
         sets: dict[str, list[Annotate | RemoveAnnotations]] = {}
         for action in self.collection.annotations if actions else ():
             sets.setdefault(action.name, []).append(action)
         in_the_lake = asyncio.Semaphore(BATCHES_UNDER_WAY)
         done: dict[str, RemoteFile] = {}
 
-        async def finish(session: OpenSession, batch: Sequence[UploadAction]) -> None:
+        async def see_through(batch: Sequence[UploadAction], next_one: asyncio.Event) -> None:
             try:
+                session = await self.stages.uploads.send(self.collection, batch, next_one.set)
+                self.names_refused |= session.names_refused
+                next_one.set()
                 done.update(await self._finish(session, batch, sets))
             finally:
                 in_the_lake.release()
 
         with _first_error_alone():
-            async with asyncio.TaskGroup() as finishing:
+            async with asyncio.TaskGroup() as under_way:
                 for batch in cut_batches(
                     actions, max_files=self.options.batch_files, max_bytes=self.options.batch_bytes
                 ):
@@ -96,9 +99,9 @@ class CollectionUpload:
                         ready = await self.stages.replacing.make_room(self.collection, replaces)
                     if ready:
                         await in_the_lake.acquire()
-                        session = await self.stages.uploads.send(self.collection, ready)
-                        self.names_refused |= session.names_refused
-                        finishing.create_task(finish(session, ready))
+                        next_one = asyncio.Event()
+                        under_way.create_task(see_through(ready, next_one))
+                        await next_one.wait()
         return done
 
     async def _finish(

@@ -80,12 +80,12 @@ class Executor:
         collections = Collections(self.client, self.recorder, self.lake)
         at_home = [index for collection in desired.values() for index in collection.annotations.values()]
         labels = LabelBook(self.client, [*at_home, *addressed.annotations.values()])
-        elsewhere = AddressedStage(self.client, self.recorder, addressed, labels, self.lake, self.options.parallelism)
+        elsewhere = AddressedStage(self.client, self.recorder, addressed, labels, self.lake, self.options.calls_at_once)
         trash = TrashStage(self.client, self.recorder)
         async with self._transfer() as transfer:
             stages = Stages(
                 Uploads(self.client, transfer, self.recorder, collections, self.base_dir, progress),
-                MetadataStage(self.client, self.recorder, self.options.parallelism),
+                MetadataStage(self.client, self.recorder, self.options.calls_at_once),
                 AnnotationStage(self.client, self.recorder, desired, labels),
                 Replacing(
                     self.client,
@@ -93,7 +93,7 @@ class Executor:
                     trash,
                     self.base_dir,
                     self.lake,
-                    self.options.parallelism,
+                    self.options.calls_at_once,
                     self.options.hash_threads,
                 ),
             )
@@ -127,7 +127,7 @@ class Executor:
         downloads = Downloads(
             self.address,
             retry=RetryPolicy(give_up_after_s=IN_THE_MIDDLE_S),
-            parallelism=self.options.parallelism,
+            parallelism=self.options.calls_at_once,
             tally=self.recorder.tally,
             rate_limit_bytes_s=self.options.bytes_per_second,
             received=progress.received,

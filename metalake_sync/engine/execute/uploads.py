@@ -25,6 +25,7 @@ from metalake_sync.engine.execute.collections import Collections
 from metalake_sync.engine.execute.jobs import wait_for_job
 from metalake_sync.engine.execute.progress import ProgressMeter
 from metalake_sync.engine.execute.recorder import Recorder
+from metalake_sync.engine.options import CALLS_AT_ONCE
 from metalake_sync.errors import LakeRefused, SyncError
 from metalake_sync.protocol.uploads import OpenUpload
 from metalake_sync.remote.client import LakeClient
@@ -43,6 +44,13 @@ from metalake_sync.remote.transfer import (
 from metalake_sync.state.journal import AboutToFinalize, JournalledFile, JournalledSession, UploadJournal
 from metalake_sync.state.records import ConfirmedFile
 from metalake_sync.state.store import StateStore
+
+WRITE_WITHIN_S = 0.01
+"""How long a file that is ready may wait for others to be written down with it. A transaction costs as much as three
+requests, and others are on the wire meanwhile."""
+
+WRITE_AT_ONCE = 64
+SENT_AT_ONCE = 250
 
 UploadAction = UploadFile | ReplaceFile
 
@@ -100,7 +108,7 @@ class JournallingObserver:
         self._upload_id = upload_id
         self._progress = progress
         self._to_write: list[AboutToFinalize] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._written: asyncio.Future[None] | None = None
 
     def file_begun(self, file: FileToSend, file_id: str, file_key: str, part_size: int, part_count: int) -> None:
         if part_count > 1:
@@ -113,22 +121,34 @@ class JournallingObserver:
                 self._journal.part_finished(file_id, part_number, etag)
 
     async def about_to_finalize(self, file: FileToSend, point: ResumePoint, content_hash: str) -> None:
-        """Returns when it is written down. All files that come so far at the same time share one transaction."""
+        """Returns when it is written down. Files that come so far within a moment share one transaction."""
         self._to_write.append(
             AboutToFinalize(file.name, content_hash, point.file_id, point.file_key, point.part_size, point.finished)
         )
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_down())
+        written = self._written
+        if written is None:
+            loop = asyncio.get_running_loop()
+            written = self._written = loop.create_future()
             # Where all that wait for it were cancelled, an earlier error is ending the run already.
-            self._writing.add_done_callback(lambda writing: writing.cancelled() or writing.exception())
-        # A worker that is cancelled must not take the transaction of the others with it.
-        await asyncio.shield(self._writing)
+            written.add_done_callback(lambda done: done.cancelled() or done.exception())
+            loop.call_later(WRITE_WITHIN_S, self._write_down, written)
+        if len(self._to_write) >= WRITE_AT_ONCE:
+            self._write_down(written)
+        # A file that is cancelled must not take the transaction of the others with it.
+        await asyncio.shield(written)
 
-    async def _write_down(self) -> None:
-        await asyncio.sleep(0)
-        files, self._to_write, self._writing = self._to_write, [], None
-        with self._state.write():
-            self._journal.about_to_finalize(self._upload_id, files)
+    def _write_down(self, written: asyncio.Future[None]) -> None:
+        """Commit the files that wait for `written`, unless that was done."""
+        if written is not self._written:
+            return
+        files, self._to_write, self._written = self._to_write, [], None
+        try:
+            with self._state.write():
+                self._journal.about_to_finalize(self._upload_id, files)
+        except Exception as error:  # noqa: BLE001 - whoever waits raises it
+            written.set_exception(error)
+        else:
+            written.set_result(None)
 
     def bytes_sent(self, size_bytes: int) -> None:
         self._progress.bytes_sent += size_bytes
@@ -148,15 +168,18 @@ class Uploads:
     ) -> None:
         self._client = client
         self._transfer = transfer
-        self._threads = transfer.parallelism
+        self._threads = transfer.parallelism or CALLS_AT_ONCE
         self._recorder = recorder
         self._collections = collections
         self._base_dir = base_dir
         self._progress = progress
         self._state = recorder.state
 
-    async def send(self, collection: CollectionPlan, batch: Sequence[UploadAction]) -> OpenSession:
-        """Open a session and send a batch. Files that fail are told and left out; a lake that is gone is raised."""
+    async def send(
+        self, collection: CollectionPlan, batch: Sequence[UploadAction], last_ones: Callable[[], None]
+    ) -> OpenSession:
+        """Open a session and send a batch. Files that fail are told and left out; a lake that is gone is raised.
+        `last_ones`: called when the last files set out."""
         answer = await asyncio.to_thread(
             self._client.open_upload,
             OpenUpload(
@@ -190,7 +213,7 @@ class Uploads:
                 error = LakeRefused("the lake does not take the name of a trashed file again", status=200)
             self._recorder.fail([action], error, retryable=retryable)
 
-        await self._transfer_files(session, [self._to_send(file) for file in files], failed, ours=frozenset())
+        await self._transfer_files(session, [self._to_send(file) for file in files], failed, frozenset(), last_ones)
         return session
 
     async def resume(self, session: OpenSession, files: Iterable[JournalledFile], completed: bool) -> list[SentFile]:
@@ -260,18 +283,19 @@ class Uploads:
         files: Sequence[FileToSend],
         failed: Callable[[str, SyncError, bool], None],
         ours: Mapping[str, str] | frozenset[str],
+        last_ones: Callable[[], None] = lambda: None,
     ) -> None:
         """Send files. `ours`: name → hash of files that were about to be finalized when a run died: where the lake has
         such a file, it is ours."""
         observer = JournallingObserver(self._state, session.wire.upload_id, self._progress)
         unwritten: list[str] = []
         try:
-            async for outcome in self._transfer.upload(session.wire, files, observer):
+            async for outcome in self._transfer.upload(session.wire, files, observer, last_ones):
                 sent = self._take(session, outcome, failed, ours)
                 self._progress.files_done += 1
                 if sent:
                     unwritten.append(sent)
-                if len(unwritten) >= 100:
+                if len(unwritten) >= SENT_AT_ONCE:
                     self._journal_sent(session, unwritten)
         finally:
             self._journal_sent(session, unwritten)
