@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-all soak lint schemas bench clean
+.PHONY: quickstart test test-all soak lint schemas bench audit sbom clean
 
 quickstart: $(VENV)/run.stamp
 	@$(BIN)/metalake-sync apply examples/quickstart/manifest.yaml
@@ -29,6 +29,18 @@ lint: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.run
+
+# Known vulnerabilities of what is installed; says so where no database can be reached.
+audit: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest tests/security/test_supply_chain.py -n 0 -rs
+
+# What a user installs, with all extras, as CycloneDX: sbom.cdx.json.
+sbom: | $(BIN)/python
+	rm -rf $(VENV)-sbom && $(PYTHON) -m venv $(VENV)-sbom
+	$(VENV)-sbom/bin/python -m pip install --quiet --disable-pip-version-check '.[s3,azure,gcs,exif,preview,metrics]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7'
+	$(BIN)/cyclonedx-py environment --of JSON -o sbom.cdx.json $(VENV)-sbom
+	rm -rf $(VENV)-sbom
 
 schemas: $(VENV)/dev.stamp
 	$(BIN)/python -m metalake_sync.cli.schemas schemas
