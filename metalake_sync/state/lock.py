@@ -49,7 +49,8 @@ class StateLock:
             ) from None
         note = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "command": self._command}
         self._written = json.dumps(note)
-        self._note.write_text(self._written)
+        with open(self._note, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as note_file:
+            note_file.write(self._written)
         return self
 
     def __exit__(

@@ -1,0 +1,213 @@
+"""Whatever goes wrong, at whatever log level: no credential and no signed URL is left behind anywhere."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import quote
+
+import pytest
+
+from metalake_sync.lake.faults import FaultPlan
+from metalake_sync.state.lock import StateLock
+from tests.end_to_end.world import PROGRAM, World
+from tests.lake.talk import API_KEY, SECRET
+
+SIGNATURE = "c0ffee" * 8
+SIGNED = f"http://store.example/object?expires=99&signature={SIGNATURE}&X-Amz-Signature={SIGNATURE}"
+
+CANARIES = {
+    "the key": API_KEY,
+    "the secret": SECRET,
+    "the authorization": base64.b64encode(f"{API_KEY}:{SECRET}".encode()).decode(),
+    "the authorization, quoted": quote(base64.b64encode(f"{API_KEY}:{SECRET}".encode()).decode(), safe=""),
+    "a hostile answer's signature": SIGNATURE,
+}
+SIGNED_URL = re.compile(rb"signature=[0-9a-f]{16,}", re.IGNORECASE)
+
+
+class Tell(BaseHTTPRequestHandler):
+    """A lake that fails, and tells all that it was asked in its answer."""
+
+    status: ClassVar[int] = 500
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        told = {"error": {"message": f"{self.headers} {self.path} {SIGNED}", "statusCode": self.status, "name": SIGNED}}
+        body = json.dumps(told).encode() if self.status != 200 else f"<html>{self.headers} {SIGNED}</html>".encode()
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(body)))
+        if 300 <= self.status < 400:
+            self.send_header("Location", SIGNED)
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_PUT = do_GET  # noqa: N815 - names of the library
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Silent."""
+
+
+@contextlib.contextmanager
+def telling_lake(status: int) -> Iterator[str]:
+    handler = type("Telling", (Tell,), {"status": status})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class Heard:
+    """What commands said, and what they left in the folder."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._said: list[tuple[str, bytes]] = []
+
+    def run(self, *args: str, **environment: str) -> int:
+        done = self._world.run(*args, **environment)
+        self.hear(" ".join(args), (done.out + done.err).encode())
+        return done.code
+
+    def hear(self, who: str, said: bytes) -> None:
+        self._said.append((who, said))
+
+    def secrets(self) -> list[str]:
+        """Where something secret stands."""
+        files = [path for path in self._world.folder.rglob("*") if path.is_file()]
+        everywhere = [*self._said, *((str(path), path.read_bytes()) for path in files)]
+        return [
+            f"{name} in {where}"
+            for where, content in everywhere
+            for name, found in (
+                *((name, canary.encode() in content) for name, canary in CANARIES.items()),
+                ("a signed URL", SIGNED_URL.search(content) is not None),
+            )
+            if found
+        ]
+
+
+@pytest.fixture
+def noisy(world: World) -> World:
+    world.pictures("crow.png", "gull.png", "jay.png")
+    boxes = [{"type": "rectangle", "bbox": [1, 2, 3, 4], "label": "bird"}]
+    world.write("boxes.json", {"images": [{"image": "crow.png", "annotations": boxes}]})
+    world.manifest(
+        {
+            "name": "birds",
+            "type": "image",
+            "folders": [{"path": "images"}],
+            "metadata": {"City": "Rome"},
+            "annotations": [{"operation": "op", "kind": "human", "source": "boxes.json"}],
+        },
+        downloads=[{"collection": "birds", "type": "image", "to": "out"}],
+    )
+    return world
+
+
+def test_a_noisy_day_leaves_no_secret_behind(noisy: World) -> None:
+    heard = Heard(noisy)
+    spoiled = [
+        {"kind": "status", "status": 500, "route": "begin_file", "times": 2},
+        {"kind": "status", "status": 503, "route": "store", "times": 3},
+        {"kind": "no_json", "route": "finalize_file", "times": 2},
+        {"kind": "reset", "route": "put_part", "times": 2},
+    ]
+    noisy.lake.faults.use(FaultPlan.model_validate({"faults": spoiled}))
+    assert heard.run("apply", "manifest.yaml", "-v", "--retry-for", "20") in (0, 3)
+    noisy.lake.faults.use(FaultPlan())
+    for command in (
+        ("apply", "manifest.yaml", "--json"),
+        ("plan", "manifest.yaml", "--json", "--refresh", "full"),
+        ("plan", "manifest.yaml", "--out", "saved.plan"),
+        ("show", "saved.plan"),
+        ("plan", "manifest.yaml", "--explain", "images/crow.png"),
+        ("status", "manifest.yaml", "--json"),
+        ("history", "manifest.yaml", "--json"),
+        ("drift", "manifest.yaml"),
+        ("check", "manifest.yaml", "--download"),
+        ("state", "show", "manifest.yaml", "--json"),
+        ("state", "backup", "manifest.yaml", "--to", "backup.db"),
+        ("pull", "manifest.yaml", "-v"),
+        ("validate", "manifest.yaml", "--online"),
+        ("item", "list", "--collection", "birds"),
+        ("collection", "upload", "images", "more", "--type", "image"),
+    ):
+        heard.run(*command)
+    assert heard.secrets() == []
+
+
+@pytest.mark.parametrize("status", [500, 400, 401, 302, 200])
+def test_a_lake_that_repeats_what_it_was_asked_is_not_repeated(noisy: World, status: int) -> None:
+    heard = Heard(noisy)
+    with telling_lake(status) as url:
+        for command in (
+            ("apply", "manifest.yaml", "-v", "--retry-for", "0"),
+            ("plan", "manifest.yaml", "--json", "--retry-for", "0"),
+            ("item", "get", "birds_crow.png", "--retry-for", "0"),
+            ("url", "birds_crow.png", "--retry-for", "0"),
+        ):
+            code = heard.run(*command, LAYERNEXT_URL=url, PYTHONDEVMODE="1")
+            assert code not in (0, 70), command
+    assert heard.secrets() == []
+
+
+def test_a_process_that_is_told_to_stop_says_nothing_and_shows_no_secret_in_its_title(noisy: World) -> None:
+    heard = Heard(noisy)
+    with subprocess.Popen(
+        [PROGRAM, "watch", "manifest.yaml", "--log-format", "json", "--settle", "0.1", "-v"],
+        cwd=noisy.folder,
+        env=noisy.environment(PYTHONFAULTHANDLER="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as daemon:
+        deadline = time.monotonic() + 30
+        while len(noisy.talk.post("/api/client/objects/count", {}).content) == 0 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(2)
+        heard.hear("the title", Path(f"/proc/{daemon.pid}/cmdline").read_bytes())
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.stdout is not None
+        heard.hear("watch", daemon.stdout.read())
+    assert heard.secrets() == []
+
+
+def test_a_secret_in_a_var_file_or_on_the_command_line_is_not_kept(noisy: World) -> None:
+    heard = Heard(noisy)
+    (noisy.folder.parent / "vars.yaml").write_text(f"LAYERNEXT_SECRET: {SECRET}\n")
+    assert heard.run("apply", "manifest.yaml", "--var-file", "../vars.yaml", LAYERNEXT_SECRET="") == 0
+    given = ("--var", f"LAYERNEXT_SECRET={SECRET}")
+    assert heard.run("plan", "manifest.yaml", *given, "--out", "saved.plan", LAYERNEXT_SECRET="") == 0
+    heard.run("history", "manifest.yaml", *given, "--json", LAYERNEXT_SECRET="")
+    assert heard.secrets() == []
+
+
+def test_what_is_kept_is_readable_for_its_owner_alone_whatever_the_umask(noisy: World) -> None:
+    noisy.prefix = ["sh", "-c", 'umask 000; exec "$@"', "sh"]
+    noisy.good("apply", "manifest.yaml")
+    noisy.good("plan", "manifest.yaml", "--out", "saved.plan")
+    noisy.good("state", "backup", "manifest.yaml", "--to", "backup.db")
+    old_mask = os.umask(0)
+    try:
+        with StateLock(noisy.folder / ".metalake-sync" / "manifest.db", command="apply"):
+            state = [path for path in (noisy.folder / ".metalake-sync").iterdir() if path.name != ".gitignore"]
+            kept = [noisy.folder / "saved.plan", noisy.folder / "backup.db", *state]
+            assert {oct(stat.S_IMODE(os.stat(path).st_mode)) for path in kept} == {"0o600"}
+    finally:
+        os.umask(old_mask)
