@@ -138,9 +138,11 @@ class Uploads:
 
     def _begun(self, request: BeginFile, collection: str) -> BeginFileAnswer | None:
         """The answer for a file that is there, or was begun in this session and not shown yet."""
+        # Said outright, because SQLite takes the index of names only where it can see that nothing trashed is meant.
+        also_trashed = "" if self._store.keeps_trashed_names else " AND trashed = 0"
         existing = self._db.execute(
-            "SELECT id, storage_path FROM items WHERE collection = ? AND name = ? AND trashed <= ?",
-            (collection, request.file_name, self._store.keeps_trashed_names),
+            f"SELECT id, storage_path FROM items WHERE collection = ? AND name = ?{also_trashed}",  # noqa: S608
+            (collection, request.file_name),
         ).fetchone()
         if existing:
             return BeginFileAnswer(file_id=existing[0], file_key=existing[1], is_existing=True)
