@@ -12,10 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-import pathspec
-
 from metalake_sync.core.facts import MediaType
 from metalake_sync.errors import ManifestError
+from metalake_sync.local.globs import compile_patterns
 
 IGNORE_FILE = ".metalakeignore"
 
@@ -52,7 +51,7 @@ class PatternList:
     def __init__(self, patterns: Sequence[str]) -> None:
         self.patterns = tuple(patterns)
         try:
-            self._spec = pathspec.GitIgnoreSpec.from_lines(self.patterns)
+            self._spec = compile_patterns(self.patterns)
         except (ValueError, TypeError) as error:
             raise ManifestError(
                 f"{', '.join(map(repr, self.patterns))} holds a pattern that can't be understood ({error})",

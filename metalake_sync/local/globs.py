@@ -1,0 +1,38 @@
+"""Patterns in gitignore's grammar that no name can make slow.
+
+pathspec turns each star into `[^/]*`, and a pattern of many stars then tries every way of sharing a name among them:
+one of fifteen stars never ends on a name of two hundred letters. Within one part of a path the first place where a
+piece fits is as good as any later one, so each star but the last of its part takes that one and never comes back
+(`(?>…)`), as `fnmatch` does it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import pathspec
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+_STAR = re.escape("[^/]*")
+_PIECE = r"(?:\\.|\[(?:\\.|[^\]\\])+\]|[^\\\[\]()/|*+?^$])+"
+_STAR_AND_PIECE = re.compile(f"{_STAR}({_PIECE})(?={_STAR})")
+
+
+def compile_patterns(lines: Iterable[str]) -> pathspec.GitIgnoreSpec:
+    """Raises ValueError for a line that is no pattern."""
+    patterns = []
+    try:
+        spec = pathspec.GitIgnoreSpec.from_lines(lines)
+    except re.error as error:
+        # A range that runs backwards, such as [z-a].
+        raise ValueError(str(error)) from None
+    for pattern in spec.patterns:
+        if pattern.regex is not None:
+            pattern = GitIgnoreSpecPattern(_without_coming_back(pattern.regex), pattern.include)
+        patterns.append(pattern)
+    return pathspec.GitIgnoreSpec(patterns)
+
+
+def _without_coming_back(expression: re.Pattern[str]) -> re.Pattern[str]:
+    return re.compile(_STAR_AND_PIECE.sub(r"(?>[^/]*?\1)", expression.pattern))
