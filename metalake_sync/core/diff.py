@@ -178,6 +178,8 @@ def _found_in_lake(rules: CollectionRules, desired: DesiredFile, remote: RemoteF
         )
     size_bytes = desired.fingerprint.size_bytes
     if remote.size_bytes == size_bytes:
+        if remote.same_bytes is False:
+            return _replace(rules, desired, remote, Reason.CONTENT_CHANGED, ())
         return _adopt(rules, desired, remote)
     told = "an unknown size" if remote.size_bytes is None else f"{remote.size_bytes} bytes"
     differs = f"is in the lake with {told}, here with {size_bytes} bytes"

@@ -122,7 +122,8 @@ def test_files_that_are_right_are_not_fetched_again(
     served.requests.clear()
     again = lake.download_files_from_collection(birds, tmp_path / "out")
     assert (set(again.fetched), again.unchanged) == ({"birds_jay.png", "birds_crow.png"}, 1)
-    assert served.requests.of("get_object") == 2
+    # Two files, and one byte of the one that is right: it is proven once.
+    assert served.requests.of("get_object") == 3
     assert (tmp_path / "out" / "birds_jay.png").read_bytes() == PICTURES["jay.png"]
 
 
@@ -159,3 +160,26 @@ def test_a_killed_upload_is_remembered_where_a_state_is_given(
     assert served.requests.of("item_details") == 0
     with pytest.raises(GuardStopped):
         lake.upload_files_to_collection(pictures, "image", "birds", state=state)
+
+
+def test_a_replace_that_is_asked_for_replaces_a_file_of_equal_size_and_other_bytes(
+    lake: MetaLake, talk: Talk, pictures: Path
+) -> None:
+    lake.upload_files_to_collection(pictures, "image", "birds")
+    other = PICTURES["jay.png"][:-1] + b"?"
+    (pictures / "jay.png").write_bytes(other)
+    replaced = lake.upload_files_to_collection(pictures, "image", "birds", existing="replace")
+    assert talk.read("birds_jay.png") == other
+    assert list(replaced.uploaded) == ["jay.png"]
+    # Those whose bytes the store proves are left as they are.
+    assert sorted(replaced.already_there) == ["crow.png", "gull.png"]
+
+
+def test_a_stale_file_of_the_lakes_size_is_fetched_again(lake: MetaLake, pictures: Path, tmp_path: Path) -> None:
+    collection = lake.upload_files_to_collection(pictures, "image", "birds").collection_id
+    out = tmp_path / "out"
+    lake.download_collection(collection, out)
+    (out / "birds_jay.png").write_bytes(PICTURES["jay.png"][:-1] + b"?")
+    again = lake.download_collection(collection, out)
+    assert (list(again.fetched), again.unchanged) == (["birds_jay.png"], 2)
+    assert (out / "birds_jay.png").read_bytes() == PICTURES["jay.png"]

@@ -1,11 +1,13 @@
 """Objects as files under the lake's folder, behind URLs that the lake signs itself and answers as S3 would.
 
-Owns: the table of parts. A part that is sent again replaces the first; parts stay until their file is finalized.
+Owns: the tables of parts and of ETags. A part that is sent again replaces the first; parts stay until their file is
+finalized.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,6 +40,7 @@ class FileStorage:
         self._db = db
         self._signer = signer
         self._sources: dict[str, str] = {}
+        self._etags: dict[str, str] = {}
 
     def key_for(self, path: str) -> str:
         return path
@@ -71,6 +74,7 @@ class FileStorage:
             if kept.get(part.part_number) != part.etag.strip('"').lower():
                 raise bad_request(f"Part {part.part_number} was not received, or its ETag differs")
         wanted = [(pending.file_id, part.part_number, kept[part.part_number]) for part in parts]
+        self._etags[pending.file_id] = _multipart_etag([etag for _, _, etag in wanted])
         if len(wanted) == 1:
             return self.blobs.assemble(wanted, pending.blob)
         return await asyncio.to_thread(self.blobs.assemble, wanted, pending.blob)
@@ -78,13 +82,16 @@ class FileStorage:
     def finished(self, file_id: str) -> Callable[[], None]:
         parts = self._db.execute("SELECT file_id, number, etag FROM parts WHERE file_id = ?", (file_id,)).fetchall()
         self._db.execute("DELETE FROM parts WHERE file_id = ?", (file_id,))
+        self._keep_etag(file_id, self._etags.pop(file_id))
         return lambda: self.blobs.drop_parts(parts)
 
     async def flush(self, blobs: Iterable[str]) -> None:
         await asyncio.to_thread(self.blobs.flush, list(blobs))
 
     def discard(self, blobs: Iterable[str]) -> None:
+        blobs = list(blobs)
         self.blobs.remove(blobs)
+        self._db.executemany("DELETE FROM object_etags WHERE blob = ?", [(blob,) for blob in blobs])
 
     def object_url(self, blob: str, base_url: str) -> str:
         return self._signer.object_url(base_url, blob)
@@ -111,10 +118,26 @@ class FileStorage:
 
     def take_in(self, found: FoundObject) -> str:
         assert found.bucket is not None
-        return self.blobs.copy_in(os.path.join(self._sources[found.bucket], found.path))
+        blob, md5 = self.blobs.copy_in(os.path.join(self._sources[found.bucket], found.path))
+        self._keep_etag(blob, md5)
+        return blob
+
+    def etag(self, blob: str) -> str | None:
+        """An object's ETag, without quotes; None of one that an older version took in."""
+        row = self._db.execute("SELECT etag FROM object_etags WHERE blob = ?", (blob,)).fetchone()
+        return str(row[0]) if row else None
+
+    def _keep_etag(self, blob: str, etag: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO object_etags (blob, etag) VALUES (?, ?)", (blob, etag))
 
     def close(self) -> None:
         """Nothing is kept open."""
+
+
+def _multipart_etag(md5s: Sequence[str]) -> str:
+    """As S3 makes it of an upload in parts, be it one."""
+    whole = hashlib.md5(b"".join(map(bytes.fromhex, md5s)), usedforsecurity=False)
+    return f"{whole.hexdigest()}-{len(md5s)}"
 
 
 def _raise(error: OSError) -> None:
