@@ -15,9 +15,10 @@ from metalake_sync.annotations.pictures import AnyPicture
 from metalake_sync.annotations.source import AnnotationIndex, AnnotationSpec, open_index
 from metalake_sync.api.connected import ProgressCallback
 from metalake_sync.api.items import Items
-from metalake_sync.api.results import FailedItem, SomeFailed, WriteResult
+from metalake_sync.api.matching import WhatIsThere, Written
+from metalake_sync.api.results import FailedItem, WriteResult
 from metalake_sync.core.events import Progress
-from metalake_sync.core.facts import AnnotationKind
+from metalake_sync.core.facts import AnnotationKind, MediaType
 from metalake_sync.engine.execute.annotations import MODES
 from metalake_sync.engine.execute.halving import send_in_halves
 from metalake_sync.errors import LakeRefused
@@ -85,7 +86,15 @@ class Annotations(Items):
         progress: ProgressCallback | None = None,
     ) -> WriteResult:
         """Annotate images by their unique names. Vendor's page: 2.4."""
-        return self._annotate(operation, source, kind, normalized, lambda image: {"objectKey": image}, progress)
+        return self._annotate(
+            operation,
+            source,
+            kind,
+            normalized,
+            lambda image: {"objectKey": image},
+            progress,
+            there=lambda names: self._there(names, [MediaType.IMAGE]),
+        )
 
     def upload_annotations_by_job_id(
         self,
@@ -115,8 +124,9 @@ class Annotations(Items):
         address: Addresses,
         progress: ProgressCallback | None,
         known: Mapping[str, str] | None = None,
+        there: WhatIsThere | None = None,
     ) -> WriteResult:
-        """`known`: the names that the place has, where that can be known."""
+        """`known`: the names that the place has, where they are known already; `there` finds out."""
         spec = AnnotationSpec(
             operation=operation,
             kind=AnnotationKind(kind),
@@ -127,19 +137,18 @@ class Annotations(Items):
         )
         with closing(open_index([spec], AnyPicture())) as index:
             images = [image for image in index.images() if known is None or image in known]
-            unmatched = tuple(image for image in index.images() if known is not None and image not in known)
-            failed = asyncio.run(self._send(index, images, address, progress))
-            notes = tuple(str(note) for note in index.notes())
-        result = WriteResult(len(images) - len(failed), unmatched, notes)
-        if failed:
-            raise SomeFailed(tuple(failed), result)
-        return result
+            unmatched = [image for image in index.images() if known is not None and image not in known]
+            written = Written(there if known is None else lambda names: set(names))
+            failed = asyncio.run(self._send(index, images, address, written, progress))
+            notes = [str(note) for note in index.notes()]
+        return written.result(failed, notes, unmatched)
 
     async def _send(
         self,
         index: AnnotationIndex,
         images: Sequence[str],
         address: Addresses,
+        written: Written,
         progress: ProgressCallback | None,
     ) -> list[FailedItem]:
         session, started, sent = str(uuid.uuid4()), datetime.now(UTC), 0
@@ -157,7 +166,7 @@ class Annotations(Items):
                 yield {**entry, "objectKey": None, **address(image)}
 
         async def send(page: Sequence[dict[str, Any]]) -> None:
-            await asyncio.to_thread(
+            updated = await asyncio.to_thread(
                 self._client.update_annotations,
                 index.operation,
                 page,
@@ -167,8 +176,10 @@ class Annotations(Items):
                 total=len(images),
                 uploaded=sent,
             )
+            written.page([names[id(entry)] for entry in page], updated)
 
         failed: list[FailedItem] = []
+        names: dict[int, str] = {}
         for page in pages(sets()):
             names = {id(entry): images[sent + number] for number, entry in enumerate(page)}
             sent += len(page)

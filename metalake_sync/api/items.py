@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from metalake_sync.api.connected import Connected, ContentType
@@ -14,7 +14,7 @@ from metalake_sync.engine.execute.jobs import wait_for_job
 from metalake_sync.errors import LakeAnswerInvalid, UsageError
 from metalake_sync.protocol.items import ListedItem
 from metalake_sync.protocol.wire import JobStatus, MediaKind, ObjectKind
-from metalake_sync.remote.observe import media_kind
+from metalake_sync.remote.observe import media_kind, which_exist
 from metalake_sync.remote.select import Place, count_selection, list_selection
 
 _MEDIA_TYPES = {MediaKind.IMAGE: MediaType.IMAGE, MediaKind.VIDEO: MediaType.VIDEO, MediaKind.OTHER: MediaType.OTHER}
@@ -127,6 +127,9 @@ class Items(Connected):
         """How many items of the whole lake match."""
         media_type = MediaType(content_type)
         return count_selection(self._client, ItemSelection(media_type, None, query, filter), Place(media_type, None))
+
+    def _there(self, unique_names: Sequence[str], media_types: Sequence[MediaType]) -> set[str]:
+        return set(which_exist(self._client, unique_names, media_types, self._options.parallelism))
 
     def get_downloadable_url(self, unique_name: str) -> str:
         """A signed URL that reads a file, for a short time. It is a credential: don't log or keep it. Vendor's page:

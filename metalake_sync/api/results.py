@@ -74,13 +74,17 @@ class DownloadResult:
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What came of writing annotations or metadata. `written`: entries that the lake took. `unmatched`: entries that
-    name nothing in the collection; where a lake is asked by job, storage path or unique name, it alone knows them.
-    `notes`: what was left out, and why."""
+    """What came of writing annotations or metadata. `written`: entries that met a file. `unmatched`: entries that name
+    nothing in the lake. `notes`: what was left out, and why.
+
+    `unconfirmed`: entries that were sent, and of which nobody can tell whether they met a file. A lake passes over
+    names that it does not have; by storage path and by job it can't be asked for them, so only its own count tells how
+    many they are, and not which."""
 
     written: int
     unmatched: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    unconfirmed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from metalake_sync import ItemFilter, ItemSort, MetaLake, SomeFailed
-from metalake_sync.api import UploadResult
+from metalake_sync.api import UploadResult, WriteResult
+from metalake_sync.api.matching import Written
 from metalake_sync.errors import ManifestErrors, SyncError, UsageError
 from tests.api.conftest import PICTURES
 from tests.lake.talk import Talk
@@ -98,3 +99,49 @@ def test_a_whole_collection_is_trashed_and_never_a_whole_lake(lake: MetaLake, ta
     result = lake.trash_objects_from_collection(birds.collection_id)
     assert (result.trashed, result.failed) == (1, 0)
     assert talk.count(contentType=2) == 0
+
+
+ADDRESSED: list[tuple[str, Callable[[MetaLake, UploadResult, Path], WriteResult], tuple[str, ...]]] = [
+    ("jay.png", lambda lake, birds, source: lake.upload_metadata_for_files("birds", "image", source), ("dodo.png",)),
+    ("birds_jay.png", lambda lake, birds, source: lake.upload_metadata_by_unique_name(source), ("dodo.png",)),
+    ("dir_1/sub/birds/jay.png", lambda lake, birds, source: lake.upload_metadata_by_storage_path(source), ()),
+    ("jay.png", lambda lake, birds, source: lake.upload_metadata_by_job_id(birds.job_ids[0], source), ()),
+]
+
+
+@pytest.mark.parametrize(("there", "write", "unmatched"), ADDRESSED)
+def test_metadata_of_a_file_that_is_not_there_is_not_said_to_be_written(
+    lake: MetaLake,
+    birds: UploadResult,
+    metadata_file: Writer,
+    there: str,
+    write: Callable[[MetaLake, UploadResult, Path], WriteResult],
+    unmatched: tuple[str, ...],
+) -> None:
+    result = write(lake, birds, metadata_file({there: {"City": "Rome"}, "dodo.png": {"City": "Rome"}}))
+    assert (result.written, result.unmatched, result.unconfirmed) == (1, unmatched, 1 - len(unmatched))
+    everything = write(lake, birds, metadata_file({there: {"City": "Rome"}}))
+    assert (everything.written, everything.unmatched, everything.unconfirmed) == (1, (), 0)
+
+
+def test_annotations_of_an_image_that_is_not_there_are_not_said_to_be_written(
+    lake: MetaLake, birds: UploadResult, boxes: Writer
+) -> None:
+    source = boxes({"birds_jay.png": [(1, 1, 1, 1)], "dodo.png": [(1, 1, 1, 1)]})
+    by_name = lake.upload_annotations_by_unique_name("op", source, kind="human")
+    assert (by_name.written, by_name.unmatched, by_name.unconfirmed) == (1, ("dodo.png",), 0)
+    source = boxes({"/dir_1/sub/birds/jay.png": [(1, 1, 1, 1)], "/dodo.png": [(1, 1, 1, 1)]})
+    by_path = lake.upload_annotations_by_storage_path("op", source, kind="human")
+    assert (by_path.written, by_path.unmatched, by_path.unconfirmed) == (1, (), 1)
+    source = boxes({"jay.png": [(1, 1, 1, 1)], "dodo.png": [(1, 1, 1, 1)]})
+    by_job = lake.upload_annotations_by_job_id(birds.job_ids[0], "op", source, kind="human")
+    assert (by_job.written, by_job.unmatched, by_job.unconfirmed) == (1, (), 1)
+
+
+def test_a_lake_that_counts_nothing_is_asked_where_it_can_be_and_else_nothing_is_claimed() -> None:
+    asked = Written(there=lambda names: {"a"})
+    silent = Written(there=None)
+    for written in (asked, silent):
+        written.page(["a", "b"], None)
+    assert (asked.result([]).written, asked.result([]).unmatched) == (1, ("b",))
+    assert (silent.result([]).written, silent.result([]).unconfirmed) == (0, 2)
