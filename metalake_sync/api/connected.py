@@ -39,15 +39,17 @@ ProgressCallback: TypeAlias = Callable[[Progress], None]
 
 @dataclass(slots=True)
 class EngineRun:
-    """What a run of the engine told."""
+    """What a run of the engine told. `look` may refuse the plan, by an exception, before anything is done."""
 
     progress: ProgressCallback | None
+    look: Callable[[Plan], None] = lambda _: None
     events: list[ActionDone] = field(default_factory=list)
     failures: list[ActionFailed] = field(default_factory=list)
     job_ids: list[str] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     unchanged: int = 0
     finished: RunFinished | None = None
+    bytes_moved: int = 0
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -58,10 +60,13 @@ class EngineRun:
             case SessionOpened():
                 self.job_ids.append(event.job_id)
             case PlanMade():
+                self.look(event.plan)
                 self.notes += event.plan.notes
                 self.unchanged = event.plan.summary().unchanged
-            case Progress() if self.progress is not None:
-                self.progress(event)
+            case Progress():
+                self.bytes_moved = event.bytes_sent
+                if self.progress is not None:
+                    self.progress(event)
             case _:
                 pass
 

@@ -12,11 +12,14 @@ from metalake_sync.api.connected import Connected, ContentType, EngineRun, Progr
 from metalake_sync.api.items import Items
 from metalake_sync.api.results import DownloadResult, SomeFailed, UploadResult
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile
+from metalake_sync.core.diff import HOW_TO_TAKE_OVER
 from metalake_sync.core.facts import CollectionKey, MediaType, Origin
-from metalake_sync.core.plan import Summary
+from metalake_sync.core.notes import NoteCode
+from metalake_sync.core.plan import Plan, Summary
 from metalake_sync.core.selection import ItemFilter, ItemSort
 from metalake_sync.core.shapes import FormatName
 from metalake_sync.errors import UsageError
+from metalake_sync.local.rules import has_ending_of
 from metalake_sync.state.store import StateStore
 
 
@@ -54,8 +57,9 @@ class Files(Items, Connected):
         shows them. Vendor's page: 2.1, and 2.18 (`existing="replace"` is its `override` for files).
 
         `metadata`: of every file. `metadata_override`: also for files that the lake has already. `file_metadata`: a
-        JSON file with metadata of single files. `existing`: what becomes of a file whose name the lake has with another
-        size; the one that is replaced goes into the trash. `recursive`: also the folders below. `state`: a file in
+        JSON file with metadata of single files. `existing`: what becomes of a file whose name the lake has with other
+        bytes; the one that is replaced goes into the trash. Of the same size, it is left only where the store proves
+        that its bytes are the same. "keep" goes by the size alone. `recursive`: also the folders below. `state`: a file in
         which a killed upload is remembered, so that the same call goes on with it.
 
         Raises SomeFailed, with what was done; ManifestErrors for sources that can't be used; what concerns the lake.
@@ -81,6 +85,7 @@ class Files(Items, Connected):
                 for source in sources
             ],
         }
+        _check_type(target, content_type)
         if os.path.isdir(target):
             block["folders"] = [{"path": target, "recursive": recursive}]
         else:
@@ -89,7 +94,7 @@ class Files(Items, Connected):
             block["file_metadata"] = [os.path.abspath(file_metadata)]
         if storage_prefix is not None:
             block["storage_prefix"] = storage_prefix
-        run = EngineRun(progress)
+        run = EngineRun(progress, _has_files)
         key = CollectionKey(MediaType(content_type), collection_name)
         with self._engine(
             {"collections": [block]},
@@ -115,7 +120,8 @@ class Files(Items, Connected):
             row, lake_id = recorded[0], recorded[1].lake_id
             for file in state.records.all_files(row):
                 names[file.origin][file.name] = file.unique_name
-        notes = tuple(str(note) for note in run.notes)
+        notes = tuple(str(note).removesuffix(HOW_TO_TAKE_OVER) for note in run.notes)
+        left = [note.where for note in run.notes if note.code in (NoteCode.NOT_ADOPTED, NoteCode.CHANGE_KEPT)]
         return UploadResult(
             lake_id,
             tuple(run.job_ids),
@@ -124,6 +130,7 @@ class Files(Items, Connected):
             done.annotate,
             bytes_sent,
             notes,
+            tuple(where.removeprefix(f"{key}/") for where in left),
         )
 
     def download_collection(
@@ -207,11 +214,31 @@ class Files(Items, Connected):
                     annotations.append(Path(event.action.path))
                 case _:
                     pass
-        size = sum(path.stat().st_size for path in fetched.values())
-        result = DownloadResult(folder, fetched, run.unchanged, tuple(annotations), size)
+        notes = tuple(note.message for note in run.notes if note.code is NoteCode.ANNOTATIONS_NOT_HELD)
+        result = DownloadResult(folder, fetched, run.unchanged, tuple(annotations), run.bytes_moved, notes)
         if run.failures:
             raise SomeFailed(run.failed, result)
         return result
+
+
+def _has_files(plan: Plan) -> None:
+    """Raises UsageError for a plan without a file: an empty collection is made by `create_or_update_collection`."""
+    for collection in plan.collections:
+        files = (*collection.adopts, *collection.uploads, *collection.trash)
+        if not (files or collection.unchanged or collection.unmanaged or collection.recorded or plan.refusals):
+            raise UsageError(
+                f"there is nothing to upload: no {collection.key.type.value} file is taken",
+                remedy="Check the folder and the type; files below it are taken only with 'recursive'.",
+            )
+
+
+def _check_type(path: str, content_type: ContentType) -> None:
+    """Raises UsageError for a single file that a collection of the type does not take."""
+    if not os.path.isdir(path) and not has_ending_of(MediaType(content_type), os.path.basename(path)):
+        raise UsageError(
+            f"'{os.path.basename(path)}' is no {content_type} file by its ending",
+            remedy="Give the type that fits; 'other' takes every file.",
+        )
 
 
 def _wanted(query: str, wanted: ItemFilter, sort: ItemSort | None) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def list_collections(flags: LakeFlags, content_type: ContentType, query: str) ->
 @option("--operation", help="The annotations' unique operation id.")
 @option("--kind", type=click.Choice(["human", "machine"]), help="Who drew the annotations.")
 @option("--normalized", is_flag=True, help="The annotations' numbers are fractions.")
-@option("--replace", is_flag=True, help="Trash files of the same name and another size, and send these.")
+@option("--replace", is_flag=True, help="Trash files of the same name and other bytes, and send these.")
 @option("--recursive", is_flag=True, help="Also take the folders below.")
 @option("--resume-file", type=click.Path(path_type=Path), help="Remember the upload here, to go on if it is killed.")
 def upload(
@@ -192,8 +192,11 @@ def download(
 def _uploaded(result: UploadResult) -> Iterator[str]:
     for note in result.notes:
         yield f"note: {shown(note)}"
+    if result.differing:
+        yield "note: --replace trashes what the lake has of a name and sends these"
     sets = f", {count(result.annotated, 'annotation set')} sent" if result.annotated else ""
     uploaded = f"{count(len(result.uploaded), 'file')} uploaded ({size(result.bytes_sent)})"
-    yield f"collection {result.collection_id}: {uploaded}, {len(result.already_there)} were there{sets}"
+    differing = f", {len(result.differing)} differ and were not sent" if result.differing else ""
+    yield f"collection {result.collection_id}: {uploaded}, {len(result.already_there)} were there{differing}{sets}"
     for job in result.job_ids:
         yield f"job {job}"

@@ -124,7 +124,9 @@ def download(
 
 
 def downloaded(result: DownloadResult) -> Iterator[str]:
-    """What came of a download, in a line."""
+    """What came of a download, in a line; before it, what was lost on the way."""
+    for note in result.notes:
+        yield f"note: {shown(note)}"
     annotations = f", annotations in {shown(str(result.annotations[0]))}" if result.annotations else ""
     yield (
         f"{shown(str(result.folder))}: {count(len(result.fetched), 'file')} downloaded,"

@@ -112,6 +112,7 @@ class DownloadStage:
                 for action in self._observer.compare_annotations(wish, annotations, Path(scratch)):
                     path = (self._observer.base_dir / action.path).relative_to(root)
                     put_in_place(Path(scratch), root, [str(path)])
+                    self._progress.files_done += 1
                     self._recorder.confirm([action], lambda: None)
             unforeseen = [line for line in annotations.losses if line not in plan.losses]
             if unforeseen:
