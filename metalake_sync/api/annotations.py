@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from metalake_sync.annotations.pictures import AnyPicture
 from metalake_sync.annotations.source import AnnotationIndex, AnnotationSpec, open_index
-from metalake_sync.api.connected import ProgressCallback
+from metalake_sync.api.connected import ProgressCallback, local_path
 from metalake_sync.api.items import Items
 from metalake_sync.api.matching import WhatIsThere, Written
 from metalake_sync.api.results import FailedItem, WriteResult
@@ -130,7 +130,7 @@ class Annotations(Items):
         spec = AnnotationSpec(
             operation=operation,
             kind=AnnotationKind(kind),
-            sources=(os.path.abspath(source),),
+            sources=(local_path(source),),
             base_dir=Path.cwd(),
             declared_at=os.fspath(source),
             normalized=normalized,

@@ -37,6 +37,13 @@ ProgressCallback: TypeAlias = Callable[[Progress], None]
 """Told a few times a second where a long call stands, in the thread that made the call."""
 
 
+def local_path(path: str | os.PathLike[str]) -> str:
+    """An absolute path; `~` is the home folder. Raises UsageError for an empty one."""
+    if not os.fspath(path):
+        raise UsageError("'' names no file or folder", remedy="Give its path; '.' is the folder one stands in.")
+    return os.path.abspath(os.path.expanduser(path))
+
+
 @dataclass(slots=True)
 class EngineRun:
     """What a run of the engine told. `look` may refuse the plan, by an exception, before anything is done."""
@@ -103,10 +110,10 @@ class Connected:
         self._stack = contextlib.ExitStack()
         self._options = RunOptions(parallelism=parallelism, bytes_per_second=bytes_per_second, retry_for_s=retry_for_s)
         base = Path.cwd()
-        self._url = EMBEDDED + str(base / url.removeprefix(EMBEDDED)) if url.startswith(EMBEDDED) else url
+        self._url = EMBEDDED + local_path(url.removeprefix(EMBEDDED)) if url.startswith(EMBEDDED) else url
         credentials = Credentials(api_key, secret) if api_key and secret else None
         try:
-            trust = Trust(os.fspath(ca_file) if ca_file is not None else None, allow_insecure)
+            trust = Trust(local_path(ca_file) if ca_file is not None else None, allow_insecure)
             address = self._stack.enter_context(open_lake(self._url, credentials, base, trust))
             self._reached = ReachedLake(address, self._url.rstrip("/"))
             policy = RetryPolicy(give_up_after_s=retry_for_s)

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from metalake_sync.api.connected import Connected, ContentType, EngineRun, ProgressCallback, never, only_replaces
+from metalake_sync.api.connected import (
+    Connected,
+    ContentType,
+    EngineRun,
+    ProgressCallback,
+    local_path,
+    never,
+    only_replaces,
+)
 from metalake_sync.api.items import Items
 from metalake_sync.api.results import DownloadResult, SomeFailed, UploadResult
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile
@@ -59,12 +67,12 @@ class Files(Items, Connected):
         `metadata`: of every file. `metadata_override`: also for files that the lake has already. `file_metadata`: a
         JSON file with metadata of single files. `existing`: what becomes of a file whose name the lake has with other
         bytes; the one that is replaced goes into the trash. Of the same size, it is left only where the store proves
-        that its bytes are the same. "keep" goes by the size alone. `recursive`: also the folders below. `state`: a file in
-        which a killed upload is remembered, so that the same call goes on with it.
+        that its bytes are the same. "keep" goes by the size alone. `recursive`: also the folders below. `state`: a file
+        in which a killed upload is remembered, so that the same call goes on with it.
 
         Raises SomeFailed, with what was done; ManifestErrors for sources that can't be used; what concerns the lake.
         """
-        target = os.path.abspath(path)
+        target = local_path(path)
         if not os.path.exists(target):
             raise UsageError(f"'{os.fspath(path)}' does not exist", remedy="Correct the path.")
         sources = [annotations] if isinstance(annotations, AnnotationSource) else list(annotations)
@@ -76,7 +84,7 @@ class Files(Items, Connected):
             "adopt": "take_over" if existing == "replace" else "match",
             "annotations": [
                 {
-                    "source": os.path.abspath(source.source),
+                    "source": local_path(source.source),
                     "operation": source.operation,
                     "kind": source.kind,
                     "normalized": source.normalized,
@@ -91,7 +99,7 @@ class Files(Items, Connected):
         else:
             block["files"] = [target]
         if file_metadata is not None:
-            block["file_metadata"] = [os.path.abspath(file_metadata)]
+            block["file_metadata"] = [local_path(file_metadata)]
         if storage_prefix is not None:
             block["storage_prefix"] = storage_prefix
         run = EngineRun(progress, _has_files)
@@ -100,7 +108,7 @@ class Files(Items, Connected):
             {"collections": [block]},
             run,
             source=f"upload to '{collection_name}'",
-            state=Path(state) if state is not None else None,
+            state=Path(local_path(state)) if state is not None else None,
         ) as session:
             applied = session.apply(only_replaces if existing == "replace" else never, command="upload")
             with StateStore(session.state_path) as records:
@@ -200,7 +208,7 @@ class Files(Items, Connected):
     def _download(
         self, to: str | os.PathLike[str], block: Mapping[str, Any], progress: ProgressCallback | None
     ) -> DownloadResult:
-        folder = Path(os.path.abspath(to))
+        folder = Path(local_path(to))
         run = EngineRun(progress)
         with self._engine({"downloads": [{**block, "to": str(folder)}]}, run, source=f"download to '{to}'") as session:
             session.pull(command="download")

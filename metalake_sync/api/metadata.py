@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metalake_sync.api.connected import ContentType
+from metalake_sync.api.connected import ContentType, local_path
 from metalake_sync.api.items import Items
 from metalake_sync.api.matching import WhatIsThere, Written
 from metalake_sync.api.results import FailedItem, WriteResult
@@ -74,7 +74,7 @@ class Metadata(Items):
         return {item.name for item in self.get_item_list_from_collection(collection_id) if item.name in wanted}
 
     def _write(self, source: str | os.PathLike[str], there: WhatIsThere | None, **address: str) -> WriteResult:
-        entries = read_metadata_json(Path(source), os.fspath(source)).entries
+        entries = read_metadata_json(Path(local_path(source)), os.fspath(source)).entries
         self._ask_about(list(entries.values()))
         messages = [FileMetadata(file=name, metadata=dict(values)) for name, values in entries.items()]
 

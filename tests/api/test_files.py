@@ -240,3 +240,13 @@ def test_a_failure_says_to_call_again_only_where_that_helps(lake: MetaLake, pict
     with pytest.raises(SomeFailed) as failed:
         lake.download_files_from_collection(birds, tmp_path / "out")
     assert "call it again" not in str(failed.value.remedy)
+
+
+def test_a_tilde_is_the_home_folder_and_an_empty_path_is_none(
+    lake: MetaLake, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    birds = lake.upload_files_to_collection("~/pictures", "image", "birds").collection_id
+    assert lake.download_files_from_collection(birds, "~/out").folder == tmp_path / "out"
+    with pytest.raises(UsageError, match="names no file or folder"):
+        lake.download_files_from_collection(birds, "")

@@ -10,7 +10,7 @@ import click
 
 from metalake_sync.cli.commands.item import downloaded
 from metalake_sync.cli.connection import TYPES, LakeFlags, metadata_of, metadata_options, takes_lake
-from metalake_sync.cli.options import option
+from metalake_sync.cli.options import FolderPath, option
 from metalake_sync.cli.wording import count, shown, size
 from metalake_sync.errors import UsageError
 
@@ -142,7 +142,7 @@ def upload(
 @takes_lake
 @click.argument("name")
 @option("--type", "content_type", type=TYPES, help="Its type, where the lake has several of the name.")
-@option("--to", type=click.Path(path_type=Path), required=True, help="The folder; it is created if need be.")
+@option("--to", type=FolderPath(), required=True, help="The folder; it is created if need be.")
 @option(
     "--annotations",
     type=click.Choice(["human", "machine", "all"]),

@@ -19,7 +19,7 @@ from metalake_sync.cli.connection import (
     takes_lake,
     takes_place,
 )
-from metalake_sync.cli.options import option
+from metalake_sync.cli.options import FolderPath, option
 from metalake_sync.cli.wording import count, shown
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def count_items(flags: LakeFlags, place: PlaceFlags, narrow: SelectionFlags) -> 
 @takes_place
 @narrows
 @sort_options
-@option("--to", type=click.Path(path_type=Path), required=True, help="The folder; it is created if need be.")
+@option("--to", type=FolderPath(), required=True, help="The folder; it is created if need be.")
 def download(
     flags: LakeFlags, place: PlaceFlags, narrow: SelectionFlags, sort_field: str, order: str, to: Path
 ) -> None:

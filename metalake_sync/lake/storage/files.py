@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from metalake_sync.errors import UsageError
+from metalake_sync.lake.folder import DATABASE
 from metalake_sync.lake.refusals import bad_request
 from metalake_sync.lake.signing import Signer
 from metalake_sync.lake.storage.blobs import BlobStore, ReceivedPart
-from metalake_sync.lake.storage.ports import FoundObject, PendingObject
+from metalake_sync.lake.storage.ports import FoundObject, LeftOut, PendingObject
 from metalake_sync.protocol.uploads import FinishedPart
 from metalake_sync.protocol.wire import StorageKind
 
@@ -103,18 +104,36 @@ class FileStorage:
         except FileNotFoundError:
             return b""
 
-    def crawl(self, folder: str) -> Iterator[FoundObject]:
-        """A local folder stands for a bucket of its name; links are not followed."""
+    def crawl(self, folder: str) -> Iterator[FoundObject | LeftOut]:
+        """A local folder stands for a bucket of its name. Hidden names, links and other lakes are left out."""
+        if not folder.strip():
+            raise UsageError(
+                "'' names no folder", remedy="With --storage file, crawl a local folder: give its path, or '.'."
+            )
         root = os.path.abspath(folder)
         if not os.path.isdir(root):
             raise UsageError(f"{folder!r} is no folder", remedy="With --storage file, crawl a local folder.")
         for place, folders, names in os.walk(root, onerror=_raise):
-            folders.sort()
+            if DATABASE in names:
+                yield LeftOut(place, "it is a lake's own folder")
+                folders.clear()
+                continue
+            entered = []
+            for name in sorted(folders):
+                reason = _why_not(os.path.join(place, name))
+                if reason is None:
+                    entered.append(name)
+                else:
+                    yield LeftOut(os.path.join(place, name), reason)
+            folders[:] = entered
             for name in sorted(names):
                 path = os.path.join(place, name)
-                if os.path.isfile(path) and not os.path.islink(path):
-                    self._sources[os.path.basename(root)] = root
-                    yield FoundObject(os.path.basename(root), os.path.relpath(path, root), os.path.getsize(path))
+                reason = _why_not(path) or (None if os.path.isfile(path) else "it is no regular file")
+                if reason is not None:
+                    yield LeftOut(path, reason)
+                    continue
+                self._sources[os.path.basename(root)] = root
+                yield FoundObject(os.path.basename(root), os.path.relpath(path, root), os.path.getsize(path))
 
     def take_in(self, found: FoundObject) -> str:
         assert found.bucket is not None
@@ -138,6 +157,13 @@ def _multipart_etag(md5s: Sequence[str]) -> str:
     """As S3 makes it of an upload in parts, be it one."""
     whole = hashlib.md5(b"".join(map(bytes.fromhex, md5s)), usedforsecurity=False)
     return f"{whole.hexdigest()}-{len(md5s)}"
+
+
+def _why_not(path: str) -> str | None:
+    """Why a crawl passes over a name, or None."""
+    if os.path.basename(path).startswith("."):
+        return "it is hidden"
+    return "it is a link" if os.path.islink(path) else None
 
 
 def _raise(error: OSError) -> None:
