@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from metalake_sync.annotations.pictures import AnyPicture
 from metalake_sync.annotations.source import AnnotationIndex, AnnotationSpec, open_index
+from metalake_sync.api.arguments import one_of
 from metalake_sync.api.connected import ProgressCallback, local_path
 from metalake_sync.api.items import Items
 from metalake_sync.api.matching import WhatIsThere, Written
@@ -129,7 +130,7 @@ class Annotations(Items):
         """`known`: the names that the place has, where they are known already; `there` finds out."""
         spec = AnnotationSpec(
             operation=operation,
-            kind=AnnotationKind(kind),
+            kind=AnnotationKind(one_of("kind", kind, ("human", "machine"))),
             sources=(local_path(source),),
             base_dir=Path.cwd(),
             declared_at=os.fspath(source),

@@ -14,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
+from metalake_sync.api.arguments import type_of
 from metalake_sync.api.results import CollectionInfo, FailedItem
 from metalake_sync.core.actions import RemoveAnnotations, TrashFile, TrashMatched
 from metalake_sync.core.events import ActionDone, ActionFailed, Event, PlanMade, Progress, RunFinished, SessionOpened
-from metalake_sync.core.facts import MediaType
 from metalake_sync.core.notes import Note
 from metalake_sync.core.plan import Plan
 from metalake_sync.core.wording import action_name, file_name
@@ -117,7 +117,7 @@ class Connected:
             address = self._stack.enter_context(open_lake(self._url, credentials, base, trust))
             self._reached = ReachedLake(address, self._url.rstrip("/"))
             policy = RetryPolicy(give_up_after_s=retry_for_s)
-            self._client = self._stack.enter_context(LakeClient(address, retry=policy))
+            self._open_client: LakeClient | None = self._stack.enter_context(LakeClient(address, retry=policy))
             self._client.check_compatibility()
         except BaseException:
             self._stack.close()
@@ -133,7 +133,14 @@ class Connected:
 
     def close(self) -> None:
         """Close the connection; an embedded lake is stopped. Everything is kept."""
+        self._open_client = None
         self._stack.close()
+
+    @property
+    def _client(self) -> LakeClient:
+        if self._open_client is None:
+            raise UsageError("the connection is closed", remedy="Make a new MetaLake.")
+        return self._open_client
 
     # The engine.
 
@@ -142,7 +149,7 @@ class Connected:
         self, document: Mapping[str, Any], run: EngineRun, *, source: str, state: Path | None = None
     ) -> Iterator[Session]:
         """The engine of `apply`, on a manifest that is made for one call. `state`: None is one that is forgotten."""
-        address = self._reached.address
+        address = self._client.address
         remote = {
             "url": self._url,
             "api_key": address.api_key,
@@ -163,7 +170,7 @@ class Connected:
 
         Raises UsageError if there is none, or several and no type is given.
         """
-        place = find_place(self._client, name, MediaType(content_type) if content_type else None)
+        place = find_place(self._client, name, type_of(content_type) if content_type else None)
         if place is None or place.collection_id is None:
             kind = f" of type {content_type}" if content_type else ""
             raise UsageError(f"the lake has no collection '{name}'{kind}", remedy="Check the name.")

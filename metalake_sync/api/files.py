@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from metalake_sync.api.arguments import EVERYTHING, FilterLike, SortLike, filter_of, one_of, several, sort_of, type_of
 from metalake_sync.api.connected import (
     Connected,
     ContentType,
@@ -21,10 +22,9 @@ from metalake_sync.api.items import Items
 from metalake_sync.api.results import DownloadResult, SomeFailed, UploadResult
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile
 from metalake_sync.core.diff import HOW_TO_TAKE_OVER
-from metalake_sync.core.facts import CollectionKey, MediaType, Origin
+from metalake_sync.core.facts import CollectionKey, Origin
 from metalake_sync.core.notes import NoteCode
 from metalake_sync.core.plan import Plan, Summary
-from metalake_sync.core.selection import ItemFilter, ItemSort
 from metalake_sync.core.shapes import FormatName
 from metalake_sync.errors import UsageError
 from metalake_sync.local.rules import has_ending_of
@@ -40,6 +40,9 @@ class AnnotationSource:
     operation: str
     kind: Literal["human", "machine"]
     normalized: bool = False
+
+    def __post_init__(self) -> None:
+        one_of("kind", self.kind, ("human", "machine"))
 
 
 class Files(Items, Connected):
@@ -72,6 +75,8 @@ class Files(Items, Connected):
 
         Raises SomeFailed, with what was done; ManifestErrors for sources that can't be used; what concerns the lake.
         """
+        key = CollectionKey(type_of(content_type), collection_name)
+        one_of("existing", existing, ("keep", "replace"))
         target = local_path(path)
         if not os.path.exists(target):
             raise UsageError(f"'{os.fspath(path)}' does not exist", remedy="Correct the path.")
@@ -103,7 +108,6 @@ class Files(Items, Connected):
         if storage_prefix is not None:
             block["storage_prefix"] = storage_prefix
         run = EngineRun(progress, _has_files)
-        key = CollectionKey(MediaType(content_type), collection_name)
         with self._engine(
             {"collections": [block]},
             run,
@@ -163,7 +167,11 @@ class Files(Items, Connected):
         """
         block = {
             "media": media,
-            "annotations": {"kind": annotation_type, "operations": list(operations), "format": annotation_format},
+            "annotations": {
+                "kind": annotation_type,
+                "operations": several("operations", operations),
+                "format": annotation_format,
+            },
             "naming": naming,
         }
         return self._download(to, {**self._collection_of(collection_id), **block}, progress)
@@ -174,15 +182,17 @@ class Files(Items, Connected):
         to: str | os.PathLike[str],
         *,
         query: str = "",
-        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
-        sort: ItemSort | None = None,
+        filter: FilterLike = EVERYTHING,
+        sort: SortLike | None = None,
         naming: Literal["unique_name", "name"] = "unique_name",
         progress: ProgressCallback | None = None,
     ) -> DownloadResult:
         """Download the files of a collection that match, to the last one: there are no pages to ask for. Vendor's page:
         2.20. Raises SomeFailed, and what concerns the lake or the folder."""
         return self._download(
-            to, {**self._collection_of(collection_id), **_wanted(query, filter, sort), "naming": naming}, progress
+            to,
+            {**self._collection_of(collection_id), **_wanted(query, filter, sort), "naming": naming},
+            progress,
         )
 
     def download_files_from_metalake(
@@ -191,15 +201,15 @@ class Files(Items, Connected):
         to: str | os.PathLike[str],
         *,
         query: str = "",
-        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
-        sort: ItemSort | None = None,
+        filter: FilterLike = EVERYTHING,
+        sort: SortLike | None = None,
         progress: ProgressCallback | None = None,
     ) -> DownloadResult:
         """Download the files of the whole lake that match, to the last one. Vendor's page: 2.19.
 
         Raises SomeFailed, and what concerns the lake or the folder.
         """
-        return self._download(to, {"lake": content_type, **_wanted(query, filter, sort)}, progress)
+        return self._download(to, {"lake": type_of(content_type).value, **_wanted(query, filter, sort)}, progress)
 
     def _collection_of(self, collection_id: str) -> dict[str, str]:
         found = self.get_collection_details(collection_id)
@@ -242,17 +252,19 @@ def _has_files(plan: Plan) -> None:
 
 def _check_type(path: str, content_type: ContentType) -> None:
     """Raises UsageError for a single file that a collection of the type does not take."""
-    if not os.path.isdir(path) and not has_ending_of(MediaType(content_type), os.path.basename(path)):
+    if not os.path.isdir(path) and not has_ending_of(type_of(content_type), os.path.basename(path)):
         raise UsageError(
             f"'{os.path.basename(path)}' is no {content_type} file by its ending",
             remedy="Give the type that fits; 'other' takes every file.",
         )
 
 
-def _wanted(query: str, wanted: ItemFilter, sort: ItemSort | None) -> dict[str, Any]:
+def _wanted(query: str, filter: FilterLike, sort: SortLike | None) -> dict[str, Any]:
     """A selection in the manifest's words."""
+    wanted = filter_of(filter)
     block: dict[str, Any] = {"query": query, "filter": {"annotation_types": list(wanted.annotation_types)}}
     block["filter"] |= {"from_date": wanted.from_date, "to_date": wanted.to_date}
     if sort is not None:
-        block["sort"] = {"by": sort.by, "order": sort.order}
+        order = sort_of(sort)
+        block["sort"] = {"by": order.by, "order": order.order}
     return block

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from metalake_sync.api.arguments import EVERYTHING, FilterLike, SortLike, filter_of, several, sort_of, type_of
 from metalake_sync.api.connected import Connected, ContentType
 from metalake_sync.api.results import CollectionInfo, ItemInfo, JobInfo, LabelInfo
 from metalake_sync.core.facts import MediaType
-from metalake_sync.core.selection import OLDEST_FIRST, ItemFilter, ItemSelection, ItemSort
+from metalake_sync.core.selection import OLDEST_FIRST, ItemSelection
 from metalake_sync.engine.execute.jobs import wait_for_job
 from metalake_sync.errors import LakeAnswerInvalid, UsageError
 from metalake_sync.protocol.items import ListedItem
@@ -40,14 +41,14 @@ class Items(Connected):
         self, collection_name: str, content_type: ContentType, metadata: Mapping[str, Any] | None = None
     ) -> CollectionInfo:
         """Create a collection's head, or write its metadata. Its files stay as they are."""
-        media_type = MediaType(content_type)
+        media_type = type_of(content_type)
         lake_id = self._client.create_collection(collection_name, media_kind(media_type), dict(metadata or {}))
         return CollectionInfo(lake_id, collection_name, media_type)
 
     def get_collection_details(self, collection_id: str, fields: Iterable[str] = ()) -> CollectionInfo:
         """A collection by its id, with the fields asked for that it has, such as `fileSize`, `frameCount`, `Tags`,
         `storagePath`, or any of its metadata. Raises LakeRefused if there is none."""
-        details = self._client.collection_details(collection_id, dict.fromkeys(fields, True))
+        details = self._client.collection_details(collection_id, dict.fromkeys(several("fields", fields), True))
         try:
             name, media_type = str(details["name"]), _MEDIA_TYPES[MediaKind(details["contentType"])]
         except (KeyError, ValueError):
@@ -58,7 +59,7 @@ class Items(Connected):
 
     def list_collections(self, content_type: ContentType = "image", query: str = "") -> Iterator[CollectionInfo]:
         """Every collection of a type, as pages come in."""
-        media_type = MediaType(content_type)
+        media_type = type_of(content_type)
         selection = ItemSelection(media_type, query=query)
         for page in list_selection(
             self._client, selection, Place(media_type, None), kind=_COLLECTION_KINDS[media_type]
@@ -71,7 +72,7 @@ class Items(Connected):
     def get_file_details(self, unique_name: str, fields: Iterable[str] = ()) -> dict[str, Any]:
         """An item's id, name, unique name and url, and the fields asked for that it has, such as `fileSize`,
         `resolution`, `Tags`, `createdAt`, or any of its metadata. Raises UsageError if there is none."""
-        details = self._client.item_details(unique_name, dict.fromkeys(fields, True))
+        details = self._client.item_details(unique_name, dict.fromkeys(several("fields", fields), True))
         if details is None:
             raise UsageError(f"the lake has no item '{unique_name}'", remedy="It is asked for by its unique name.")
         return details
@@ -81,27 +82,29 @@ class Items(Connected):
         collection_id: str,
         *,
         query: str = "",
-        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
-        sort: ItemSort = OLDEST_FIRST,
+        filter: FilterLike = EVERYTHING,
+        sort: SortLike = OLDEST_FIRST,
     ) -> Iterator[ItemInfo]:
         """The items of a collection that match, to the last one, as pages come in."""
         media_type = self.get_collection_details(collection_id).type
-        selection = ItemSelection(media_type, "", query, filter, sort)
-        for page in list_selection(self._client, selection, Place(media_type, collection_id)):
-            yield from map(_item, page)
+        selection = ItemSelection(media_type, "", query, filter_of(filter), sort_of(sort))
+        return self._listed(selection, Place(media_type, collection_id))
 
     def get_item_list_from_datalake(
         self,
         content_type: ContentType = "image",
         *,
         query: str = "",
-        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
-        sort: ItemSort = OLDEST_FIRST,
+        filter: FilterLike = EVERYTHING,
+        sort: SortLike = OLDEST_FIRST,
     ) -> Iterator[ItemInfo]:
         """The items of the whole lake that match, to the last one, as pages come in."""
-        media_type = MediaType(content_type)
-        selection = ItemSelection(media_type, None, query, filter, sort)
-        for page in list_selection(self._client, selection, Place(media_type, None)):
+        media_type = type_of(content_type)
+        selection = ItemSelection(media_type, None, query, filter_of(filter), sort_of(sort))
+        return self._listed(selection, Place(media_type, None))
+
+    def _listed(self, selection: ItemSelection, place: Place) -> Iterator[ItemInfo]:
+        for page in list_selection(self._client, selection, place):
             yield from map(_item, page)
 
     def get_item_count_from_collection(
@@ -109,12 +112,12 @@ class Items(Connected):
         collection_id: str,
         *,
         query: str = "",
-        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
+        filter: FilterLike = EVERYTHING,
     ) -> int:
         """How many items of a collection match."""
         media_type = self.get_collection_details(collection_id).type
         return count_selection(
-            self._client, ItemSelection(media_type, "", query, filter), Place(media_type, collection_id)
+            self._client, ItemSelection(media_type, "", query, filter_of(filter)), Place(media_type, collection_id)
         )
 
     def get_item_count_from_metalake(
@@ -122,11 +125,13 @@ class Items(Connected):
         content_type: ContentType = "image",
         *,
         query: str = "",
-        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
+        filter: FilterLike = EVERYTHING,
     ) -> int:
         """How many items of the whole lake match."""
-        media_type = MediaType(content_type)
-        return count_selection(self._client, ItemSelection(media_type, None, query, filter), Place(media_type, None))
+        media_type = type_of(content_type)
+        return count_selection(
+            self._client, ItemSelection(media_type, None, query, filter_of(filter)), Place(media_type, None)
+        )
 
     def _there(self, unique_names: Sequence[str], media_types: Sequence[MediaType]) -> set[str]:
         return set(which_exist(self._client, unique_names, media_types, self._options.parallelism))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from metalake_sync.api.arguments import type_of
 from metalake_sync.api.connected import ContentType, local_path
 from metalake_sync.api.items import Items
 from metalake_sync.api.matching import WhatIsThere, Written
@@ -44,7 +45,7 @@ class Metadata(Items):
         Vendor's page: 2.13."""
         self._ask_about([metadata])
         self._client.metadata_by_object(
-            collection_name, media_kind(MediaType(content_type)), dict(metadata), apply_to_all_files
+            collection_name, media_kind(type_of(content_type)), dict(metadata), apply_to_all_files
         )
 
     def upload_metadata_by_job_id(self, job_id: str, source: str | os.PathLike[str]) -> WriteResult:

@@ -6,15 +6,28 @@ Owns: the words, which users write in manifests, on the command line and in Pyth
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
 
 from metalake_sync.core.facts import CollectionKey, MediaType
+from metalake_sync.errors import UsageError
 
 WHOLE_LAKE = "*"
 """Stands for the collection where all items of a type are meant, whatever collection they are in."""
 
 AnnotationType = Literal["raw", "human", "machine"]
 SortName = Literal["date_modified", "date_created", "name", "size", "video_index"]
+
+
+def _moment(name: str, text: str | None) -> datetime | None:
+    """Raises UsageError for what is no date."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except (ValueError, TypeError):
+        raise UsageError(f"'{name}' is {text!r}", remedy="Write a day such as 2026-01-31, or a moment.") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +39,23 @@ class ItemFilter:
     from_date: str | None = None
     to_date: str | None = None
 
+    def __post_init__(self) -> None:
+        """Python checks no types, and a filter that is taken for another may trash what nobody meant."""
+        types: Any = self.annotation_types
+        known = get_args(AnnotationType)
+        if isinstance(types, str) or not all(one in known for one in types):
+            raise UsageError(
+                f"'annotation_types' is {types!r}", remedy=f"It takes a tuple of {', '.join(map(repr, known))}."
+            )
+        object.__setattr__(self, "annotation_types", tuple(types))
+        object.__setattr__(self, "from_date", self.from_date or None)
+        object.__setattr__(self, "to_date", self.to_date or None)
+        begins, ends = _moment("from_date", self.from_date), _moment("to_date", self.to_date)
+        if begins is not None and ends is not None and begins > ends:
+            raise UsageError(
+                f"the dates are the wrong way round: from {self.from_date} to {self.to_date}", remedy="Exchange them."
+            )
+
     def __bool__(self) -> bool:
         return bool(self.annotation_types or self.from_date or self.to_date)
 
@@ -36,6 +66,11 @@ class ItemSort:
 
     by: SortName = "date_modified"
     order: Literal["asc", "desc"] = "desc"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("by", self.by, get_args(SortName)), ("order", self.order, ("asc", "desc"))):
+            if value not in known:
+                raise UsageError(f"a sort's '{name}' is {value!r}", remedy=f"It takes {', '.join(map(repr, known))}.")
 
 
 OLDEST_FIRST = ItemSort("date_created", "asc")

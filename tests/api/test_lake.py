@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync import ItemFilter, ItemSort, MetaLake, SomeFailed
+from metalake_sync import AnnotationSource, ItemFilter, ItemSort, MetaLake, SomeFailed
 from metalake_sync.api import UploadResult, WriteResult
 from metalake_sync.api.matching import Written
 from metalake_sync.errors import ManifestErrors, SyncError, UsageError
+from metalake_sync.lake import EmbeddedLake
 from tests.api.conftest import PICTURES
-from tests.lake.talk import Talk
+from tests.lake.talk import API_KEY, SECRET, Talk
 
 Writer = Callable[..., Path]
 
@@ -145,3 +146,56 @@ def test_a_lake_that_counts_nothing_is_asked_where_it_can_be_and_else_nothing_is
         written.page(["a", "b"], None)
     assert (asked.result([]).written, asked.result([]).unmatched) == (1, ("b",))
     assert (silent.result([]).written, silent.result([]).unconfirmed) == (0, 2)
+
+
+Wrong = Callable[[MetaLake, str], object]
+
+WRONG: list[tuple[Wrong, str]] = [
+    (lambda lake, birds: lake.get_item_count_from_metalake(filter=ItemFilter(("humans",))), "'raw', 'human'"),  # type: ignore[arg-type]
+    (lambda lake, birds: lake.get_item_count_from_metalake(filter=ItemFilter("human")), "tuple of 'raw'"),  # type: ignore[arg-type]
+    (lambda lake, birds: lake.trash_objects_from_datalake(filter={"annotationTypes": ["human"]}), "annotation_types"),
+    (lambda lake, birds: lake.trash_objects_from_datalake(filter="human"), "ItemFilter"),  # type: ignore[arg-type]
+    (lambda lake, birds: ItemFilter(from_date="yesterday"), "2026-01-31"),
+    (lambda lake, birds: ItemFilter(from_date="2026-02-01", to_date="2026-01-01"), "wrong way round"),
+    (lambda lake, birds: ItemSort("fileName", "asc"), "'video_index'"),  # type: ignore[arg-type]
+    (lambda lake, birds: lake.get_item_list_from_collection(birds, sort="name"), "ItemSort"),  # type: ignore[arg-type]
+    (lambda lake, birds: lake.get_file_details("birds_jay.png", "fileSize"), r"fields=\['fileSize'\]"),
+    (lambda lake, birds: lake.get_collection_details(birds, "fileSize"), r"fields=\['fileSize'\]"),
+    (lambda lake, birds: lake.download_collection(birds, "out", operations="yolo"), r"operations=\['yolo'\]"),
+    (lambda lake, birds: lake.find_collection("birds", "picture"), "'image', 'video', 'other'"),  # type: ignore[arg-type]
+    (lambda lake, birds: lake.upload_files_to_collection(".", "picture", "birds"), "'image', 'video'"),  # type: ignore[arg-type]
+    (
+        lambda lake, birds: lake.upload_files_to_collection(".", "image", "birds", existing="override"),  # type: ignore[arg-type]
+        "'keep', 'replace'",
+    ),
+    (
+        lambda lake, birds: lake.upload_annotations_by_unique_name("op", "a.json", kind="model"),  # type: ignore[arg-type]
+        "'human', 'machine'",
+    ),
+    (lambda lake, birds: AnnotationSource("a.json", "op", "model"), "'human', 'machine'"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("call", "said"), WRONG)
+def test_an_argument_of_a_wrong_kind_is_told_what_is_taken(
+    lake: MetaLake, birds: UploadResult, call: Wrong, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        call(lake, birds.collection_id)
+
+
+def test_filters_and_sorts_may_be_written_as_the_vendors_client_has_them(lake: MetaLake, birds: UploadResult) -> None:
+    raw = {"annotation_types": ["raw"], "from_date": "2022-08-02", "to_date": ""}
+    assert lake.get_item_count_from_collection(birds.collection_id, filter=raw) == 3
+    by_name = {"sort_by_field": "name", "sort_order": "DESC"}
+    listed = [item.name for item in lake.get_item_list_from_collection(birds.collection_id, filter=raw, sort=by_name)]
+    assert listed == sorted(PICTURES, reverse=True)
+
+
+def test_a_call_after_close_says_so(served: EmbeddedLake, tmp_path: Path) -> None:
+    lake = MetaLake(served.url, API_KEY, SECRET)
+    lake.close()
+    lake.close()
+    for call in (lake.get_all_labels, lambda: lake.download_files_from_metalake("image", tmp_path)):
+        with pytest.raises(UsageError, match="closed"):
+            call()

@@ -44,7 +44,11 @@ def trash_selections(manifest: LoadedManifest, client: LakeClient) -> Iterator[I
 def _selection(
     manifest: LoadedManifest, section: str, number: int, block: Selection, client: LakeClient
 ) -> ItemSelection:
-    wanted = ItemFilter(tuple(block.filter.annotation_types), block.filter.from_date, block.filter.to_date)
+    try:
+        wanted = ItemFilter(tuple(block.filter.annotation_types), block.filter.from_date, block.filter.to_date)
+    except UsageError as error:
+        where = manifest.where(section, number, "filter")
+        raise ManifestError(error.message, where=where, remedy=error.remedy) from None
     if block.lake is not None:
         return ItemSelection(MediaType(block.lake), None, block.query, wanted)
     assert block.collection is not None, "the manifest's agreement demands one of 'collection' and 'lake'"
