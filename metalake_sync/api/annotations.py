@@ -14,10 +14,11 @@ from typing import Any, Literal, TypeAlias
 from metalake_sync.annotations.pictures import AnyPicture
 from metalake_sync.annotations.source import AnnotationIndex, AnnotationSpec, open_index
 from metalake_sync.api.arguments import one_of
-from metalake_sync.api.connected import ProgressCallback, local_path
+from metalake_sync.api.connected import ProgressCallback, local_path, must_be_there
 from metalake_sync.api.items import Items
 from metalake_sync.api.matching import WhatIsThere, Written
 from metalake_sync.api.results import FailedItem, WriteResult
+from metalake_sync.api.wording import PYTHON, in_words
 from metalake_sync.core.events import Progress
 from metalake_sync.core.facts import AnnotationKind, MediaType
 from metalake_sync.engine.execute.annotations import MODES
@@ -107,14 +108,17 @@ class Annotations(Items):
         normalized: bool = False,
         progress: ProgressCallback | None = None,
     ) -> WriteResult:
-        """Annotate images of one upload; entries are file names. Vendor's page: 2.5."""
+        """Annotate images of one upload; entries are file names. Vendor's page: 2.5. Raises UsageError for a job that
+        the lake does not know."""
+        self.get_job_status(job_id)
         return self._annotate(
             operation, source, kind, normalized, lambda image: {"jobId": job_id, "fileName": image}, progress
         )
 
     def remove_annotations(self, collection_id: str, operation: str) -> None:
         """Remove an operation's annotations from a collection, whosever files they are on."""
-        self._client.delete_annotations(collection_id, operation, str(uuid.uuid4()))
+        with must_be_there(f"collection of the id '{collection_id}'", "'find_collection' tells a collection's id."):
+            self._client.delete_annotations(collection_id, operation, str(uuid.uuid4()))
 
     def _annotate(
         self,
@@ -136,7 +140,7 @@ class Annotations(Items):
             declared_at=os.fspath(source),
             normalized=normalized,
         )
-        with closing(open_index([spec], AnyPicture())) as index:
+        with in_words(PYTHON), closing(open_index([spec], AnyPicture())) as index:
             images = [image for image in index.images() if known is None or image in known]
             unmatched = [image for image in index.images() if known is not None and image not in known]
             written = Written(there if known is None else lambda names: set(names))

@@ -24,10 +24,10 @@ from metalake_sync.core.wording import action_name, file_name
 from metalake_sync.engine.lake_access import EMBEDDED, ReachedLake, open_lake
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.engine.session import Session
-from metalake_sync.errors import UsageError
+from metalake_sync.errors import LakeRefused, UsageError
 from metalake_sync.manifest import Credentials, compose_manifest
 from metalake_sync.remote.address import Trust
-from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.client import NOTHING_THERE, LakeClient
 from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.select import find_place
 
@@ -35,6 +35,17 @@ ContentType: TypeAlias = Literal["image", "video", "other"]
 
 ProgressCallback: TypeAlias = Callable[[Progress], None]
 """Told a few times a second where a long call stands, in the thread that made the call."""
+
+
+@contextlib.contextmanager
+def must_be_there(what: str, remedy: str) -> Iterator[None]:
+    """Where the lake answers that it does not know what was named, say so in a sentence: a UsageError."""
+    try:
+        yield
+    except LakeRefused as refusal:
+        if refusal.status not in NOTHING_THERE:
+            raise
+        raise UsageError(f"the lake has no {what}", remedy=remedy) from None
 
 
 def local_path(path: str | os.PathLike[str]) -> str:

@@ -20,6 +20,7 @@ from metalake_sync.api.connected import (
 )
 from metalake_sync.api.items import Items
 from metalake_sync.api.results import DownloadResult, SomeFailed, UploadResult
+from metalake_sync.api.wording import PYTHON, in_words
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile
 from metalake_sync.core.diff import HOW_TO_TAKE_OVER
 from metalake_sync.core.facts import CollectionKey, Origin
@@ -108,12 +109,12 @@ class Files(Items, Connected):
         if storage_prefix is not None:
             block["storage_prefix"] = storage_prefix
         run = EngineRun(progress, _has_files)
-        with self._engine(
-            {"collections": [block]},
-            run,
-            source=f"upload to '{collection_name}'",
-            state=Path(local_path(state)) if state is not None else None,
-        ) as session:
+        source = f"upload to '{collection_name}'"
+        remembered = Path(local_path(state)) if state is not None else None
+        with (
+            in_words(PYTHON),
+            self._engine({"collections": [block]}, run, source=source, state=remembered) as session,
+        ):
             applied = session.apply(only_replaces if existing == "replace" else never, command="upload")
             with StateStore(session.state_path) as records:
                 result = self._uploaded(key, records, run, applied.finished.done, applied.finished.bytes_sent)
@@ -232,7 +233,8 @@ class Files(Items, Connected):
                     annotations.append(Path(event.action.path))
                 case _:
                     pass
-        notes = tuple(note.message for note in run.notes if note.code is NoteCode.ANNOTATIONS_NOT_HELD)
+        told = (NoteCode.ANNOTATIONS_NOT_HELD, NoteCode.NO_SUCH_ANNOTATIONS)
+        notes = tuple(note.message for note in run.notes if note.code in told)
         result = DownloadResult(folder, fetched, run.unchanged, tuple(annotations), run.bytes_moved, notes)
         if run.failures:
             raise SomeFailed(run.failed, result)

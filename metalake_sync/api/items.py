@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from metalake_sync.api.arguments import EVERYTHING, FilterLike, SortLike, filter_of, several, sort_of, type_of
-from metalake_sync.api.connected import Connected, ContentType
+from metalake_sync.api.connected import Connected, ContentType, must_be_there
 from metalake_sync.api.results import CollectionInfo, ItemInfo, JobInfo, LabelInfo
 from metalake_sync.core.facts import MediaType
 from metalake_sync.core.selection import OLDEST_FIRST, ItemSelection
@@ -47,8 +47,10 @@ class Items(Connected):
 
     def get_collection_details(self, collection_id: str, fields: Iterable[str] = ()) -> CollectionInfo:
         """A collection by its id, with the fields asked for that it has, such as `fileSize`, `frameCount`, `Tags`,
-        `storagePath`, or any of its metadata. Raises LakeRefused if there is none."""
-        details = self._client.collection_details(collection_id, dict.fromkeys(several("fields", fields), True))
+        `storagePath`, or any of its metadata. Raises UsageError if there is none."""
+        wanted = dict.fromkeys(several("fields", fields), True)
+        with must_be_there(f"collection of the id '{collection_id}'", "'find_collection' tells a collection's id."):
+            details = self._client.collection_details(collection_id, wanted)
         try:
             name, media_type = str(details["name"]), _MEDIA_TYPES[MediaKind(details["contentType"])]
         except (KeyError, ValueError):
@@ -138,14 +140,16 @@ class Items(Connected):
 
     def get_downloadable_url(self, unique_name: str) -> str:
         """A signed URL that reads a file, for a short time. It is a credential: don't log or keep it. Vendor's page:
-        2.9."""
-        return self._client.download_url(unique_name)
+        2.9. Raises UsageError if there is no such file."""
+        with must_be_there(f"item '{unique_name}'", "It is asked for by its unique name."):
+            return self._client.download_url(unique_name)
 
     # Jobs.
 
     def get_job_status(self, job_id: str) -> JobInfo:
         """Where a job of the lake stands."""
-        answer = self._client.job_status(job_id)
+        with must_be_there(f"job '{job_id}'", "An upload tells the ids of its jobs."):
+            answer = self._client.job_status(job_id)
         return JobInfo(job_id, _JOB_STATES[answer.status], answer.progress)
 
     def wait_for_job_complete(self, job_id: str) -> JobInfo:
@@ -153,7 +157,8 @@ class Items(Connected):
 
         Raises LakeRefused if the job failed, JobStandsStill if it makes no progress for half an hour.
         """
-        asyncio.run(wait_for_job(self._client, job_id))
+        with must_be_there(f"job '{job_id}'", "An upload tells the ids of its jobs."):
+            asyncio.run(wait_for_job(self._client, job_id))
         return JobInfo(job_id, "completed", 100.0)
 
     def get_upload_status(self, collection_name: str) -> object:

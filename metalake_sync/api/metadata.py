@@ -49,7 +49,9 @@ class Metadata(Items):
         )
 
     def upload_metadata_by_job_id(self, job_id: str, source: str | os.PathLike[str]) -> WriteResult:
-        """Write metadata of files of one upload; entries are file names. Vendor's page: 2.14."""
+        """Write metadata of files of one upload; entries are file names. Vendor's page: 2.14. Raises UsageError for a
+        job that the lake does not know."""
+        self.get_job_status(job_id)
         return self._write(source, None, job_id=job_id)
 
     def upload_metadata_by_storage_path(

@@ -58,7 +58,7 @@ class DownloadedFile:
 class DownloadPlan:
     """The work of one download. `unchanged`: how many files are right. `adopted`: those of them that are yet to be
     recorded. `losses`: what the format of the annotations can't hold, in one line each. `missing`: the lake has no such
-    collection yet."""
+    collection yet. `nothing_drawn`: none of the operations that were asked for has a shape there."""
 
     wish: DownloadWish
     files: list[DownloadFile] = field(default_factory=list)
@@ -67,6 +67,7 @@ class DownloadPlan:
     adopted: list[DownloadedFile] = field(default_factory=list)
     losses: tuple[str, ...] = ()
     missing: bool = False
+    nothing_drawn: bool = False
 
 
 class Local(enum.Enum):

@@ -5,6 +5,7 @@ Owns: how a selection's words are sent. Must not: decide what becomes of what it
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _SORT_FIELDS: dict[SortName, SortField] = {
     "size": SortField.SIZE,
     "video_index": SortField.VIDEO_INDEX,
 }
+QUERY_REFUSED = frozenset({400, 406, 422})
 _TRASHED = re.compile(r"(\d+) objects? successfully trashed, (\d+) objects? failed")
 
 
@@ -74,7 +76,10 @@ def list_selection(
     client: LakeClient, selection: ItemSelection, place: Place, *, kind: ObjectKind | None = None, first_page: int = 0,
     page_size: int = PAGE_SIZE_LIMIT,
 ) -> Iterator[list[ListedItem]]:  # fmt: skip
-    """What a selection means, page by page to the end. `kind`: of the things listed; None: the place's items."""
+    """What a selection means, page by page to the end. `kind`: of the things listed; None: the place's items.
+
+    Raises UsageError for a query that the lake does not take.
+    """
     request = ListItems(
         content_type=object_kind(place.type) if kind is None else kind,
         query=selection.query,
@@ -83,21 +88,37 @@ def list_selection(
         page_index=first_page,
         page_size=page_size,
     )
-    if place.collection_id is None:
-        return client.list_items(request)
-    return client.list_collection_items(place.collection_id, request)
+    with _taken(selection):
+        if place.collection_id is None:
+            yield from client.list_items(request)
+        else:
+            yield from client.list_collection_items(place.collection_id, request)
 
 
 def count_selection(client: LakeClient, selection: ItemSelection, place: Place, kind: ObjectKind | None = None) -> int:
-    """How many items a selection means; one call."""
+    """How many items a selection means; one call. Raises UsageError for a query that the lake does not take."""
     request = CountItems(
         content_type=object_kind(place.type) if kind is None else kind,
         query=selection.query,
         filter_data=filter_data(selection.filter),
     )
-    if place.collection_id is None:
-        return client.count_items(request)
-    return client.count_collection(place.collection_id, request)
+    with _taken(selection):
+        if place.collection_id is None:
+            return client.count_items(request)
+        return client.count_collection(place.collection_id, request)
+
+
+@contextlib.contextmanager
+def _taken(selection: ItemSelection) -> Iterator[None]:
+    try:
+        yield
+    except LakeRefused as refusal:
+        if refusal.status not in QUERY_REFUSED or not selection.query.strip():
+            raise
+        raise UsageError(
+            f"the lake does not take the query {selection.query!r} ({refusal.message})",
+            remedy="Write annotation.label=X, metadata.Tags=X or metadata.FIELD=X, joined by 'and'; there is no 'or'.",
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,3 +250,10 @@ def test_a_tilde_is_the_home_folder_and_an_empty_path_is_none(
     assert lake.download_files_from_collection(birds, "~/out").folder == tmp_path / "out"
     with pytest.raises(UsageError, match="names no file or folder"):
         lake.download_files_from_collection(birds, "")
+
+
+def test_operations_that_nothing_was_drawn_under_are_told(lake: MetaLake, pictures: Path, tmp_path: Path) -> None:
+    birds = lake.upload_files_to_collection(pictures, "image", "birds").collection_id
+    (note,) = lake.download_collection(birds, tmp_path / "out", operations=["nope"]).notes
+    assert "'nope'" in note
+    assert lake.download_collection(birds, tmp_path / "all").notes == ()

@@ -15,7 +15,7 @@ from metalake_sync.cli.wording import count, shown, size
 from metalake_sync.errors import UsageError
 
 if TYPE_CHECKING:
-    from metalake_sync.api import UploadResult
+    from metalake_sync.api import DownloadResult, UploadResult
     from metalake_sync.api.connected import ContentType
     from metalake_sync.core.shapes import FormatName
 
@@ -185,8 +185,14 @@ def download(
                 annotation_format=annotation_format,
                 progress=progress,
             ),
-            downloaded,
+            _downloaded,
         )
+
+
+def _downloaded(result: DownloadResult) -> Iterator[str]:
+    yield from downloaded(result)
+    if not result.annotations:
+        yield "the annotations were right already"
 
 
 def _uploaded(result: UploadResult) -> Iterator[str]:

@@ -69,6 +69,7 @@ class DownloadObserver:
                 annotations.write(Path(folder), self._seen(f"reading annotations of {_shown(wish.key)}"))
                 plan.annotations += self.compare_annotations(wish, annotations, Path(folder))
             plan.losses = annotations.losses
+            plan.nothing_drawn = not annotations.drawn
         return plan
 
     def annotations(
