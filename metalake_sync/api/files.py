@@ -35,12 +35,14 @@ from metalake_sync.state.store import StateStore
 @dataclass(frozen=True, slots=True)
 class AnnotationSource:
     """Annotations that go up with files. `source`: a file, a folder or a glob. `operation`: the project's or model
-    run's unique id. `kind`: who drew them. `normalized`: its numbers are fractions of the picture's size."""
+    run's unique id. `kind`: who drew them. `normalized`: its numbers are fractions of the picture's size. `format`:
+    metalake, coco, yolo or voc; None is guessed."""
 
     source: str | os.PathLike[str]
     operation: str
     kind: Literal["human", "machine"]
     normalized: bool = False
+    format: FormatName | None = None
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, ("human", "machine"))
@@ -95,6 +97,7 @@ class Files(Items, Connected):
                     "kind": source.kind,
                     "normalized": source.normalized,
                     "mode": "append",
+                    **({"format": source.format} if source.format else {}),
                 }
                 for source in sources
             ],
@@ -204,13 +207,15 @@ class Files(Items, Connected):
         query: str = "",
         filter: FilterLike = EVERYTHING,
         sort: SortLike | None = None,
+        naming: Literal["unique_name", "name"] = "unique_name",
         progress: ProgressCallback | None = None,
     ) -> DownloadResult:
         """Download the files of the whole lake that match, to the last one. Vendor's page: 2.19.
 
         Raises SomeFailed, and what concerns the lake or the folder.
         """
-        return self._download(to, {"lake": type_of(content_type).value, **_wanted(query, filter, sort)}, progress)
+        block = {"lake": type_of(content_type).value, **_wanted(query, filter, sort), "naming": naming}
+        return self._download(to, block, progress)
 
     def _collection_of(self, collection_id: str) -> dict[str, str]:
         found = self.get_collection_details(collection_id)

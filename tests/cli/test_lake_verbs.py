@@ -251,3 +251,26 @@ def test_words_of_the_command_line_are_used_on_the_command_line(stocked: World) 
     assert "normalized: true" not in done.out + done.err
     refused = stocked.run("item", "count", "--lake", "image", LAYERNEXT_SECRET="wrong")
     assert "manifest" not in refused.err
+
+
+def test_yolo_that_came_down_beside_its_pictures_goes_up_again(stocked: World) -> None:
+    box = {"type": "rectangle", "bbox": [4, 2, 8, 4], "label": "bird"}
+    stocked.write("b.json", {"images": [{"image": "00.png", "annotations": [box]}]})
+    to_birds = ("--kind", "human", "--collection", "birds")
+    stocked.good("annotations", "upload", "b.json", "--operation", "op", "--format", "metalake", *to_birds)
+    stocked.good("collection", "download", "birds", "--to", "out", "--format", "yolo", "--operation", "op")
+    words = ("annotations", "upload", "out", "--format", "yolo", "--operation", "again", "--kind", "human")
+    done = stocked.good(*words, "--by-unique-name")
+    assert "12 entries written" in done.out
+    shapes = stocked.talk.annotations(stocked.collection_id(), operationIdList='["again"]')["00.png"]
+    assert [shape["bbox"] for shape in shapes] == [[4, 2, 8, 4]]
+    # By the names that the lake has, a stem finds its extension, also without its picture.
+    stocked.write("labels/classes.txt", "bird")
+    stocked.write("labels/00.txt", "0 0.5 0.5 0.2 0.2")
+    done = stocked.good("annotations", "upload", "labels", "--operation", "n", "--normalized", *to_birds)
+    assert done.out.splitlines()[-1] == "1 entry written"
+
+
+def test_items_come_down_by_their_names_where_asked(stocked: World) -> None:
+    stocked.good("item", "download", "--lake", "image", "--to", "out", "--naming", "name")
+    assert sorted(path.name for path in (stocked.folder / "out").iterdir())[0] == "00.png"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -96,9 +96,16 @@ def count_items(flags: LakeFlags, place: PlaceFlags, narrow: SelectionFlags) -> 
 @takes_place
 @narrows
 @sort_options
+@option("--naming", type=click.Choice(["unique_name", "name"]), default="unique_name", show_default=True)
 @option("--to", type=FolderPath(), required=True, help="The folder; it is created if need be.")
 def download(
-    flags: LakeFlags, place: PlaceFlags, narrow: SelectionFlags, sort_field: str, order: str, to: Path
+    flags: LakeFlags,
+    place: PlaceFlags,
+    narrow: SelectionFlags,
+    sort_field: str,
+    order: str,
+    to: Path,
+    naming: Literal["unique_name", "name"],
 ) -> None:
     """Download the files that match, to the last one. What is right already is not fetched again."""
     place.check()
@@ -109,7 +116,13 @@ def download(
         def call() -> DownloadResult:
             if place.lake is not None:
                 return lake.download_files_from_metalake(
-                    place.lake, to, query=narrow.query, filter=narrow.filter(), sort=sort, progress=progress
+                    place.lake,
+                    to,
+                    query=narrow.query,
+                    filter=narrow.filter(),
+                    sort=sort,
+                    naming=naming,
+                    progress=progress,
                 )
             return lake.download_files_from_collection(
                 _collection_id(lake, place),
@@ -117,6 +130,7 @@ def download(
                 query=narrow.query,
                 filter=narrow.filter(),
                 sort=sort,
+                naming=naming,
                 progress=progress,
             )
 
