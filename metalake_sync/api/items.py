@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from metalake_sync.api.arguments import EVERYTHING, FilterLike, SortLike, filter_of, several, sort_of, type_of
 from metalake_sync.api.connected import Connected, ContentType, must_be_there
-from metalake_sync.api.results import CollectionInfo, ItemInfo, JobInfo, LabelInfo
+from metalake_sync.api.loose_answers import label_groups, system_counts, upload_status
+from metalake_sync.api.results import (
+    CollectionInfo,
+    ItemInfo,
+    JobInfo,
+    LabelGroupInfo,
+    LabelInfo,
+    SystemCounts,
+    UploadStatus,
+)
 from metalake_sync.core.facts import MediaType
 from metalake_sync.core.selection import OLDEST_FIRST, ItemSelection
 from metalake_sync.engine.execute.jobs import wait_for_job
 from metalake_sync.errors import LakeAnswerInvalid, UsageError
 from metalake_sync.protocol.items import ListedItem
 from metalake_sync.protocol.wire import JobStatus, MediaKind, ObjectKind
-from metalake_sync.remote.observe import media_kind, which_exist
+from metalake_sync.remote.observe import media_kind, remote_fields, which_exist
 from metalake_sync.remote.select import Place, count_selection, list_selection
 
 _MEDIA_TYPES = {MediaKind.IMAGE: MediaType.IMAGE, MediaKind.VIDEO: MediaType.VIDEO, MediaKind.OTHER: MediaType.OTHER}
@@ -86,11 +96,13 @@ class Items(Connected):
         query: str = "",
         filter: FilterLike = EVERYTHING,
         sort: SortLike = OLDEST_FIRST,
+        fields: Iterable[str] = (),
     ) -> Iterator[ItemInfo]:
-        """The items of a collection that match, to the last one, as pages come in."""
+        """The items of a collection that match, to the last one, as pages come in. `fields`: to ask for besides the
+        names, as in `get_file_details`; that costs one call for each item."""
         media_type = self.get_collection_details(collection_id).type
         selection = ItemSelection(media_type, "", query, filter_of(filter), sort_of(sort))
-        return self._listed(selection, Place(media_type, collection_id))
+        return self._listed(selection, Place(media_type, collection_id), several("fields", fields))
 
     def get_item_list_from_datalake(
         self,
@@ -99,15 +111,26 @@ class Items(Connected):
         query: str = "",
         filter: FilterLike = EVERYTHING,
         sort: SortLike = OLDEST_FIRST,
+        fields: Iterable[str] = (),
     ) -> Iterator[ItemInfo]:
-        """The items of the whole lake that match, to the last one, as pages come in."""
+        """The items of the whole lake that match, to the last one, as pages come in. `fields`: to ask for besides the
+        names, as in `get_file_details`; that costs one call for each item."""
         media_type = type_of(content_type)
         selection = ItemSelection(media_type, None, query, filter_of(filter), sort_of(sort))
-        return self._listed(selection, Place(media_type, None))
+        return self._listed(selection, Place(media_type, None), several("fields", fields))
 
-    def _listed(self, selection: ItemSelection, place: Place) -> Iterator[ItemInfo]:
+    def _listed(self, selection: ItemSelection, place: Place, fields: Sequence[str]) -> Iterator[ItemInfo]:
         for page in list_selection(self._client, selection, place):
-            yield from map(_item, page)
+            items = [_item(item) for item in page]
+            if not fields:
+                yield from items
+                continue
+            # Not a page at once: whoever looks at the first few does not pay for a thousand.
+            for start in range(0, len(items), self._options.parallelism):
+                part = items[start : start + self._options.parallelism]
+                names = [item.unique_name for item in part]
+                told = remote_fields(self._client, names, fields, self._options.parallelism)
+                yield from (replace(item, details=told[item.unique_name]) for item in part)
 
     def get_item_count_from_collection(
         self,
@@ -161,9 +184,10 @@ class Items(Connected):
             asyncio.run(wait_for_job(self._client, job_id))
         return JobInfo(job_id, "completed", 100.0)
 
-    def get_upload_status(self, collection_name: str) -> object:
-        """The progress of a collection's upload, as the lake tells it."""
-        return self._client.upload_progress(collection_name)
+    def get_upload_status(self, collection_name: str) -> UploadStatus:
+        """The progress of a collection's upload; None of it where the lake knows of no upload."""
+        with must_be_there(f"collection '{collection_name}'", "Check the name."):
+            return upload_status(self._client.upload_progress(collection_name))
 
     # The lake.
 
@@ -171,13 +195,13 @@ class Items(Connected):
         """The labels that the lake knows, or those of a group."""
         return [LabelInfo(label.label_text, label.label) for label in self._client.list_labels(group_id)]
 
-    def get_all_label_groups(self) -> object:
-        """The label groups, as the lake tells them."""
-        return self._client.list_label_groups()
+    def get_all_label_groups(self) -> list[LabelGroupInfo]:
+        """The label groups that the lake knows."""
+        return label_groups(self._client.list_label_groups())
 
-    def get_system_stat_count(self) -> object:
-        """Counts of images, videos and others, as the lake tells them."""
-        return self._client.system_details()
+    def get_system_stat_count(self) -> SystemCounts:
+        """How many images, videos and others the lake has."""
+        return system_counts(self._client.system_details())
 
 
 def _item(item: ListedItem) -> ItemInfo:

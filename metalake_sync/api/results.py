@@ -23,11 +23,13 @@ class CollectionInfo:
 
 @dataclass(frozen=True, slots=True)
 class ItemInfo:
-    """An item of a list. `unique_name`: in the whole lake."""
+    """An item of a list. `unique_name`: in the whole lake. `details`: the fields that were asked for, as far as it has
+    them."""
 
     id: str
     name: str
     unique_name: str
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,34 @@ class LabelInfo:
 
     text: str
     reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelGroupInfo:
+    """`labels`: their texts, where the lake tells them. `details`: the lake's whole answer; its shape is its own."""
+
+    id: str
+    name: str
+    labels: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadStatus:
+    """`progress`: 0 to 100, or None where the lake tells none. `details`: its whole answer."""
+
+    progress: float | None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SystemCounts:
+    """How many items the lake has; None where it does not tell. `details`: its whole answer."""
+
+    images: int | None
+    videos: int | None
+    others: int | None
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 class SomeFailed(SyncError):

@@ -9,6 +9,7 @@ import pytest
 
 from metalake_sync import AnnotationSource, ItemFilter, ItemSort, MetaLake, SomeFailed
 from metalake_sync.api import UploadResult, WriteResult
+from metalake_sync.api.loose_answers import label_groups, system_counts, upload_status
 from metalake_sync.api.matching import Written
 from metalake_sync.errors import ManifestErrors, SyncError, UsageError
 from metalake_sync.lake import EmbeddedLake
@@ -54,11 +55,13 @@ def test_items_are_listed_counted_and_described(lake: MetaLake, birds: UploadRes
 
 def test_jobs_labels_and_the_lake_itself_are_asked_about(lake: MetaLake, birds: UploadResult, boxes: Writer) -> None:
     assert lake.get_job_status(birds.job_ids[0]).status == "completed"
-    assert lake.get_upload_status("birds") == {"isSuccess": True, "progress": 100.0}
+    assert lake.get_upload_status("birds").progress == 100.0
+    assert lake.get_upload_status("nobody").progress is None
     lake.upload_annotations_for_collection("birds", "op", boxes({"jay.png": [(1, 1, 1, 1)]}), kind="human")
     assert [label.text for label in lake.get_all_labels()] == ["bird"]
     assert lake.get_all_label_groups() == []
-    assert isinstance(lake.get_system_stat_count(), dict)
+    counts = lake.get_system_stat_count()
+    assert (counts.images, counts.videos, counts.others) == (3, 0, 0)
 
 
 def test_a_field_that_the_lake_does_not_take_is_refused_before_anything_is_written(
@@ -199,3 +202,13 @@ def test_a_call_after_close_says_so(served: EmbeddedLake, tmp_path: Path) -> Non
     for call in (lake.get_all_labels, lambda: lake.download_files_from_metalake("image", tmp_path)):
         with pytest.raises(UsageError, match="closed"):
             call()
+
+
+def test_answers_of_other_shapes_are_understood_too() -> None:
+    assert upload_status(40).progress == 40
+    assert upload_status(None).progress is None
+    assert system_counts({"images": 3, "videoCount": 2}).images == 3
+    assert system_counts({"images": 3, "videoCount": 2}).videos == 2
+    assert system_counts(None).others is None
+    (group,) = label_groups({"groups": [{"_id": 7, "groupName": "birds", "labels": [{"labelText": "jay"}, "gull"]}]})
+    assert (group.id, group.name, group.labels) == ("7", "birds", ("jay", "gull"))

@@ -274,3 +274,11 @@ def test_yolo_that_came_down_beside_its_pictures_goes_up_again(stocked: World) -
 def test_items_come_down_by_their_names_where_asked(stocked: World) -> None:
     stocked.good("item", "download", "--lake", "image", "--to", "out", "--naming", "name")
     assert sorted(path.name for path in (stocked.folder / "out").iterdir())[0] == "00.png"
+
+
+def test_a_list_has_the_fields_that_are_asked_for(stocked: World) -> None:
+    words = ("item", "list", "--collection", "birds", "--limit", "2", "--field", "Tags", "--field", "fileSize")
+    size = len(png(salt=bytes([0])))
+    listed = stocked.good(*words, "--json").document
+    assert [item["details"] for item in listed] == [{"Tags": ["skip"], "fileSize": size}, {"fileSize": size}]
+    assert f"fileSize={size}" in stocked.good(*words).out

@@ -141,4 +141,13 @@ def labels(flags: LakeFlags, group: str | None) -> None:
     flags.show(found, lambda: (shown(label.text) for label in found))
 
 
+@command.command("label-groups", epilog="Example: metalake-sync annotations label-groups --json")
+@takes_lake
+def label_groups(flags: LakeFlags) -> None:
+    """List the groups of labels that the lake knows."""
+    with flags.lake() as lake:
+        found = lake.get_all_label_groups()
+    flags.show(found, lambda: (f"{group.id}  {shown(group.name)}" for group in found))
+
+
 command.add_command(preview)

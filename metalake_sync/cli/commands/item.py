@@ -49,8 +49,15 @@ def get(flags: LakeFlags, unique_name: str, fields: tuple[str, ...]) -> None:
 @narrows
 @sort_options
 @option("--limit", type=click.IntRange(1), help="At most so many.")
+@option("--field", "fields", multiple=True, help="A field to ask for, one call for each item; may be repeated.")
 def list_items(
-    flags: LakeFlags, place: PlaceFlags, narrow: SelectionFlags, sort_field: str, order: str, limit: int | None
+    flags: LakeFlags,
+    place: PlaceFlags,
+    narrow: SelectionFlags,
+    sort_field: str,
+    order: str,
+    limit: int | None,
+    fields: tuple[str, ...],
 ) -> None:
     """List the items of a collection or of the whole lake, to the last one."""
     place.check()
@@ -58,18 +65,21 @@ def list_items(
     with flags.lake() as lake:
         items: Iterator[ItemInfo]
         if place.lake is not None:
-            items = lake.get_item_list_from_datalake(place.lake, query=narrow.query, filter=narrow.filter(), sort=sort)
+            items = lake.get_item_list_from_datalake(
+                place.lake, query=narrow.query, filter=narrow.filter(), sort=sort, fields=fields
+            )
         else:
             collection_id = _collection_id(lake, place)
             items = lake.get_item_list_from_collection(
-                collection_id, query=narrow.query, filter=narrow.filter(), sort=sort
+                collection_id, query=narrow.query, filter=narrow.filter(), sort=sort, fields=fields
             )
         found = islice(items, limit)
         if flags.as_json:
             flags.show(list(found), lambda: iter(()))
         else:
             for item in found:
-                click.echo(f"{item.id}  {shown(item.unique_name)}")
+                told = "".join(f"  {name}={value}" for name, value in item.details.items())
+                click.echo(f"{item.id}  {shown(item.unique_name)}{shown(told)}")
 
 
 @command.command("count", epilog="Example: metalake-sync item count --lake image --annotated human")
@@ -87,6 +97,16 @@ def count_items(flags: LakeFlags, place: PlaceFlags, narrow: SelectionFlags) -> 
                 _collection_id(lake, place), query=narrow.query, filter=narrow.filter()
             )
     flags.show({"count": number}, lambda: iter([str(number)]))
+
+
+@command.command("stats", epilog="Example: metalake-sync item stats")
+@takes_lake
+def stats(flags: LakeFlags) -> None:
+    """Say how many images, videos and others the lake has."""
+    with flags.lake() as lake:
+        found = lake.get_system_stat_count()
+    counts = {"images": found.images, "videos": found.videos, "others": found.others}
+    flags.show(found, lambda: (f"{kind}: {'unknown' if n is None else n}" for kind, n in counts.items()))
 
 
 @command.command(
