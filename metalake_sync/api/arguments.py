@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 from metalake_sync.core.facts import MediaType
 from metalake_sync.core.selection import OLDEST_FIRST, ItemFilter, ItemSort
 from metalake_sync.errors import UsageError
+from metalake_sync.remote.select import check_dates
 
 FilterLike: TypeAlias = ItemFilter | Mapping[str, Any]
 """An `ItemFilter`, or the vendor's {"annotation_types": ["human"], "from_date": "…", "to_date": "…"}."""
@@ -46,8 +47,10 @@ def several(name: str, values: Iterable[str]) -> list[str]:
 def filter_of(wanted: FilterLike) -> ItemFilter:
     """A filter, however it is written."""
     if isinstance(wanted, ItemFilter):
-        return wanted
-    return ItemFilter(**_keys("filter", wanted, {key: key for key in ("annotation_types", "from_date", "to_date")}))
+        return check_dates(wanted)
+    return check_dates(
+        ItemFilter(**_keys("filter", wanted, {key: key for key in ("annotation_types", "from_date", "to_date")}))
+    )
 
 
 def sort_of(wanted: SortLike | None) -> ItemSort:

@@ -126,10 +126,10 @@ class Items(Connected):
                 yield from items
                 continue
             # Not a page at once: whoever looks at the first few does not pay for a thousand.
-            for start in range(0, len(items), self._options.parallelism):
-                part = items[start : start + self._options.parallelism]
+            for start in range(0, len(items), self._options.calls_at_once):
+                part = items[start : start + self._options.calls_at_once]
                 names = [item.unique_name for item in part]
-                told = remote_fields(self._client, names, fields, self._options.parallelism)
+                told = remote_fields(self._client, names, fields, self._options.calls_at_once)
                 yield from (replace(item, details=told[item.unique_name]) for item in part)
 
     def get_item_count_from_collection(
@@ -159,7 +159,7 @@ class Items(Connected):
         )
 
     def _there(self, unique_names: Sequence[str], media_types: Sequence[MediaType]) -> set[str]:
-        return set(which_exist(self._client, unique_names, media_types, self._options.parallelism))
+        return set(which_exist(self._client, unique_names, media_types, self._options.calls_at_once))
 
     def get_downloadable_url(self, unique_name: str) -> str:
         """A signed URL that reads a file, for a short time. It is a credential: don't log or keep it. Vendor's page:

@@ -6,7 +6,6 @@ Owns: the words, which users write in manifests, on the command line and in Pyth
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 from metalake_sync.core.facts import CollectionKey, MediaType
@@ -17,17 +16,6 @@ WHOLE_LAKE = "*"
 
 AnnotationType = Literal["raw", "human", "machine"]
 SortName = Literal["date_modified", "date_created", "name", "size", "video_index"]
-
-
-def _moment(name: str, text: str | None) -> datetime | None:
-    """Raises UsageError for what is no date."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except (ValueError, TypeError):
-        raise UsageError(f"'{name}' is {text!r}", remedy="Write a day such as 2026-01-31, or a moment.") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +38,6 @@ class ItemFilter:
         object.__setattr__(self, "annotation_types", tuple(types))
         object.__setattr__(self, "from_date", self.from_date or None)
         object.__setattr__(self, "to_date", self.to_date or None)
-        begins, ends = _moment("from_date", self.from_date), _moment("to_date", self.to_date)
-        if begins is not None and ends is not None and begins > ends:
-            raise UsageError(
-                f"the dates are the wrong way round: from {self.from_date} to {self.to_date}", remedy="Exchange them."
-            )
 
     def __bool__(self) -> bool:
         return bool(self.annotation_types or self.from_date or self.to_date)

@@ -130,7 +130,7 @@ class CloseLook:
         if not pairs or self.client is None:
             return dict(remotes)
         self.emit(Observing("asking the store for proofs of equal bytes", len(pairs)))
-        same = same_bytes(self.client, list(pairs.values()), self.options.parallelism)
+        same = same_bytes(self.client, list(pairs.values()), self.options.calls_at_once)
         told = {name: replace(remotes[name], same_bytes=pair.unique_name in same) for name, pair in pairs.items()}
         return {**remotes, **told}
 

@@ -9,6 +9,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from metalake_sync.core.facts import MediaType, RemoteFile
 from metalake_sync.core.selection import AnnotationType, ItemFilter, ItemSelection, ItemSort, SortName
@@ -58,6 +59,26 @@ def find_place(client: LakeClient, name: str, media_type: MediaType | None) -> P
         kinds = " and ".join(place.type.value for place in found)
         raise UsageError(f"the lake has collections '{name}' of type {kinds}", remedy="Say which 'type' is meant.")
     return found[0] if found else None
+
+
+def check_dates(wanted: ItemFilter) -> ItemFilter:
+    """The filter itself. Raises UsageError for what is no date, and for dates that are the wrong way round."""
+    begins, ends = _moment("from_date", wanted.from_date), _moment("to_date", wanted.to_date)
+    if begins is not None and ends is not None and begins > ends:
+        raise UsageError(
+            f"the dates are the wrong way round: from {wanted.from_date} to {wanted.to_date}", remedy="Exchange them."
+        )
+    return wanted
+
+
+def _moment(name: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except (ValueError, TypeError):
+        raise UsageError(f"'{name}' is {text!r}", remedy="Write a day such as 2026-01-31, or a moment.") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def filter_data(wanted: ItemFilter) -> FilterData:

@@ -158,8 +158,13 @@ WRONG: list[tuple[Wrong, str]] = [
     (lambda lake, birds: lake.get_item_count_from_metalake(filter=ItemFilter("human")), "tuple of 'raw'"),  # type: ignore[arg-type]
     (lambda lake, birds: lake.trash_objects_from_datalake(filter={"annotationTypes": ["human"]}), "annotation_types"),
     (lambda lake, birds: lake.trash_objects_from_datalake(filter="human"), "ItemFilter"),  # type: ignore[arg-type]
-    (lambda lake, birds: ItemFilter(from_date="yesterday"), "2026-01-31"),
-    (lambda lake, birds: ItemFilter(from_date="2026-02-01", to_date="2026-01-01"), "wrong way round"),
+    (lambda lake, birds: lake.get_item_count_from_metalake(filter=ItemFilter(from_date="yesterday")), "2026-01-31"),
+    (
+        lambda lake, birds: lake.trash_objects_from_datalake(
+            filter={"from_date": "2026-02-01", "to_date": "2026-01-01"}
+        ),
+        "wrong way round",
+    ),
     (lambda lake, birds: ItemSort("fileName", "asc"), "'video_index'"),  # type: ignore[arg-type]
     (lambda lake, birds: lake.get_item_list_from_collection(birds, sort="name"), "ItemSort"),  # type: ignore[arg-type]
     (lambda lake, birds: lake.get_file_details("birds_jay.png", "fileSize"), r"fields=\['fileSize'\]"),

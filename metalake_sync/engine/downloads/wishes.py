@@ -12,7 +12,7 @@ from metalake_sync.errors import ManifestError, UsageError
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.manifest.models import Selection
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.select import find_place
+from metalake_sync.remote.select import check_dates, find_place
 
 
 def download_wishes(manifest: LoadedManifest, client: LakeClient) -> Iterator[DownloadWish]:
@@ -45,7 +45,9 @@ def _selection(
     manifest: LoadedManifest, section: str, number: int, block: Selection, client: LakeClient
 ) -> ItemSelection:
     try:
-        wanted = ItemFilter(tuple(block.filter.annotation_types), block.filter.from_date, block.filter.to_date)
+        wanted = check_dates(
+            ItemFilter(tuple(block.filter.annotation_types), block.filter.from_date, block.filter.to_date)
+        )
     except UsageError as error:
         where = manifest.where(section, number, "filter")
         raise ManifestError(error.message, where=where, remedy=error.remedy) from None
