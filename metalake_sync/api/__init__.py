@@ -14,10 +14,13 @@ from metalake_sync.api.results import (
     FailedItem,
     ItemInfo,
     JobInfo,
+    LabelGroupInfo,
     LabelInfo,
     SomeFailed,
+    SystemCounts,
     TrashResult,
     UploadResult,
+    UploadStatus,
     WriteResult,
 )
 from metalake_sync.api.trash import Trash
@@ -33,12 +36,15 @@ __all__ = [
     "ItemInfo",
     "ItemSort",
     "JobInfo",
+    "LabelGroupInfo",
     "LabelInfo",
     "MetaLake",
     "Progress",
     "SomeFailed",
+    "SystemCounts",
     "TrashResult",
     "UploadResult",
+    "UploadStatus",
     "WriteResult",
 ]
 

@@ -7,17 +7,22 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
-from metalake_sync.annotations.pictures import AnyPicture
 from metalake_sync.annotations.source import AnnotationIndex, AnnotationSpec, open_index
-from metalake_sync.api.connected import ProgressCallback
+from metalake_sync.api.arguments import one_of
+from metalake_sync.api.beside import PicturesBeside
+from metalake_sync.api.connected import ProgressCallback, local_path, must_be_there
 from metalake_sync.api.items import Items
-from metalake_sync.api.results import FailedItem, SomeFailed, WriteResult
+from metalake_sync.api.matching import WhatIsThere, Written
+from metalake_sync.api.results import FailedItem, WriteResult
+from metalake_sync.api.wording import PYTHON, in_words
 from metalake_sync.core.events import Progress
-from metalake_sync.core.facts import AnnotationKind
+from metalake_sync.core.facts import AnnotationKind, MediaType
+from metalake_sync.core.shapes import FormatName
 from metalake_sync.engine.execute.annotations import MODES
 from metalake_sync.engine.execute.halving import send_in_halves
 from metalake_sync.errors import LakeRefused
@@ -29,12 +34,25 @@ Addresses: TypeAlias = Callable[[str], Mapping[str, str | None]]
 """How the lake is told which image an entry means: the address fields of the wire that are not null."""
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What is to be sent: the arguments that every method takes. `format`: None is guessed."""
+
+    operation: str
+    source: str | os.PathLike[str]
+    kind: Kind
+    normalized: bool
+    format: FormatName | None
+
+
 class Annotations(Items):
     """Sets are replaced image by image: an entry is the whole set of its image under the operation.
 
-    A `source` is a file, a folder or a glob in the upload format. `operation`: the project's or model run's unique id.
-    `kind`: who drew the shapes. `normalized`: the numbers are fractions of the picture's size; the lake makes pixels of
-    them. Each method raises ManifestErrors for a source that can't be used, and SomeFailed.
+    A `source` is a file, a folder or a glob. `format`: metalake, coco, yolo or voc; None is guessed. Text files of YOLO
+    take names and sizes from the pictures that lie beside them (or in `images` beside `labels`). `operation`: the
+    project's or model run's unique id. `kind`: who drew the shapes. `normalized`: the numbers are fractions of the
+    picture's size; the lake makes pixels of them. Each method raises ManifestErrors for a source that can't be used,
+    and SomeFailed.
     """
 
     def upload_annotations_for_collection(
@@ -45,13 +63,17 @@ class Annotations(Items):
         *,
         kind: Kind,
         normalized: bool = False,
+        format: FormatName | None = None,
         progress: ProgressCallback | None = None,
     ) -> WriteResult:
         """Annotate images of a collection; entries are file names. Vendor's page: 2.2, and 2.6."""
         collection = self.find_collection(collection_name, "image")
         unique = {item.name: item.unique_name for item in self.get_item_list_from_collection(collection.id)}
         return self._annotate(
-            operation, source, kind, normalized, lambda image: {"objectKey": unique[image]}, progress, unique
+            Drawn(operation, source, kind, normalized, format),
+            lambda image: {"objectKey": unique[image]},
+            progress,
+            known=unique,
         )
 
     def upload_annotations_by_storage_path(
@@ -62,15 +84,13 @@ class Annotations(Items):
         kind: Kind,
         bucket_name: str | None = None,
         normalized: bool = False,
+        format: FormatName | None = None,
         progress: ProgressCallback | None = None,
     ) -> WriteResult:
         """Annotate images by their path in the storage, with a leading slash. `bucket_name`: None is the default
         bucket. Vendor's page: 2.3."""
         return self._annotate(
-            operation,
-            source,
-            kind,
-            normalized,
+            Drawn(operation, source, kind, normalized, format),
             lambda image: {"storagePath": image, "bucketName": bucket_name},
             progress,
         )
@@ -82,10 +102,16 @@ class Annotations(Items):
         *,
         kind: Kind,
         normalized: bool = False,
+        format: FormatName | None = None,
         progress: ProgressCallback | None = None,
     ) -> WriteResult:
         """Annotate images by their unique names. Vendor's page: 2.4."""
-        return self._annotate(operation, source, kind, normalized, lambda image: {"objectKey": image}, progress)
+        return self._annotate(
+            Drawn(operation, source, kind, normalized, format),
+            lambda image: {"objectKey": image},
+            progress,
+            there=lambda names: self._there(names, [MediaType.IMAGE]),
+        )
 
     def upload_annotations_by_job_id(
         self,
@@ -95,51 +121,56 @@ class Annotations(Items):
         *,
         kind: Kind,
         normalized: bool = False,
+        format: FormatName | None = None,
         progress: ProgressCallback | None = None,
     ) -> WriteResult:
-        """Annotate images of one upload; entries are file names. Vendor's page: 2.5."""
+        """Annotate images of one upload; entries are file names. Vendor's page: 2.5. Raises UsageError for a job that
+        the lake does not know."""
+        self.get_job_status(job_id)
         return self._annotate(
-            operation, source, kind, normalized, lambda image: {"jobId": job_id, "fileName": image}, progress
+            Drawn(operation, source, kind, normalized, format),
+            lambda image: {"jobId": job_id, "fileName": image},
+            progress,
         )
 
     def remove_annotations(self, collection_id: str, operation: str) -> None:
         """Remove an operation's annotations from a collection, whosever files they are on."""
-        self._client.delete_annotations(collection_id, operation, str(uuid.uuid4()))
+        with must_be_there(f"collection of the id '{collection_id}'", "'find_collection' tells a collection's id."):
+            self._client.delete_annotations(collection_id, operation, str(uuid.uuid4()))
 
     def _annotate(
         self,
-        operation: str,
-        source: str | os.PathLike[str],
-        kind: Kind,
-        normalized: bool,
+        drawn: Drawn,
         address: Addresses,
         progress: ProgressCallback | None,
         known: Mapping[str, str] | None = None,
+        there: WhatIsThere | None = None,
     ) -> WriteResult:
-        """`known`: the names that the place has, where that can be known."""
+        """`known`: the names that the place has, where they are known already; `there` finds out."""
+        path = local_path(drawn.source)
         spec = AnnotationSpec(
-            operation=operation,
-            kind=AnnotationKind(kind),
-            sources=(os.path.abspath(source),),
+            operation=drawn.operation,
+            kind=AnnotationKind(one_of("kind", drawn.kind, ("human", "machine"))),
+            sources=(path,),
             base_dir=Path.cwd(),
-            declared_at=os.fspath(source),
-            normalized=normalized,
+            declared_at=os.fspath(drawn.source),
+            normalized=drawn.normalized,
+            format=drawn.format and one_of("format", drawn.format, get_args(FormatName)),
         )
-        with closing(open_index([spec], AnyPicture())) as index:
+        with in_words(PYTHON), closing(open_index([spec], PicturesBeside(path, known or ()))) as index:
             images = [image for image in index.images() if known is None or image in known]
-            unmatched = tuple(image for image in index.images() if known is not None and image not in known)
-            failed = asyncio.run(self._send(index, images, address, progress))
-            notes = tuple(str(note) for note in index.notes())
-        result = WriteResult(len(images) - len(failed), unmatched, notes)
-        if failed:
-            raise SomeFailed(tuple(failed), result)
-        return result
+            unmatched = [image for image in index.images() if known is not None and image not in known]
+            written = Written(there if known is None else lambda names: set(names))
+            failed = asyncio.run(self._send(index, images, address, written, progress))
+            notes = [str(note) for note in index.notes()]
+        return written.result(failed, notes, unmatched)
 
     async def _send(
         self,
         index: AnnotationIndex,
         images: Sequence[str],
         address: Addresses,
+        written: Written,
         progress: ProgressCallback | None,
     ) -> list[FailedItem]:
         session, started, sent = str(uuid.uuid4()), datetime.now(UTC), 0
@@ -157,7 +188,7 @@ class Annotations(Items):
                 yield {**entry, "objectKey": None, **address(image)}
 
         async def send(page: Sequence[dict[str, Any]]) -> None:
-            await asyncio.to_thread(
+            updated = await asyncio.to_thread(
                 self._client.update_annotations,
                 index.operation,
                 page,
@@ -167,8 +198,10 @@ class Annotations(Items):
                 total=len(images),
                 uploaded=sent,
             )
+            written.page([names[id(entry)] for entry in page], updated)
 
         failed: list[FailedItem] = []
+        names: dict[int, str] = {}
         for page in pages(sets()):
             names = {id(entry): images[sent + number] for number, entry in enumerate(page)}
             sent += len(page)

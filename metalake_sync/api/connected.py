@@ -14,20 +14,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
+from metalake_sync.api.arguments import type_of
 from metalake_sync.api.results import CollectionInfo, FailedItem
 from metalake_sync.core.actions import RemoveAnnotations, TrashFile, TrashMatched
 from metalake_sync.core.events import ActionDone, ActionFailed, Event, PlanMade, Progress, RunFinished, SessionOpened
-from metalake_sync.core.facts import MediaType
 from metalake_sync.core.notes import Note
 from metalake_sync.core.plan import Plan
 from metalake_sync.core.wording import action_name, file_name
 from metalake_sync.engine.lake_access import EMBEDDED, ReachedLake, open_lake
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.engine.session import Session
-from metalake_sync.errors import UsageError
+from metalake_sync.errors import LakeRefused, UsageError
 from metalake_sync.manifest import Credentials, compose_manifest
 from metalake_sync.remote.address import Trust
-from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.client import NOTHING_THERE, LakeClient
 from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.select import find_place
 
@@ -37,17 +37,37 @@ ProgressCallback: TypeAlias = Callable[[Progress], None]
 """Told a few times a second where a long call stands, in the thread that made the call."""
 
 
+@contextlib.contextmanager
+def must_be_there(what: str, remedy: str) -> Iterator[None]:
+    """Where the lake answers that it does not know what was named, say so in a sentence: a UsageError."""
+    try:
+        yield
+    except LakeRefused as refusal:
+        if refusal.status not in NOTHING_THERE:
+            raise
+        raise UsageError(f"the lake has no {what}", remedy=remedy) from None
+
+
+def local_path(path: str | os.PathLike[str]) -> str:
+    """An absolute path; `~` is the home folder. Raises UsageError for an empty one."""
+    if not os.fspath(path):
+        raise UsageError("'' names no file or folder", remedy="Give its path; '.' is the folder one stands in.")
+    return os.path.abspath(os.path.expanduser(path))
+
+
 @dataclass(slots=True)
 class EngineRun:
-    """What a run of the engine told."""
+    """What a run of the engine told. `look` may refuse the plan, by an exception, before anything is done."""
 
     progress: ProgressCallback | None
+    look: Callable[[Plan], None] = lambda _: None
     events: list[ActionDone] = field(default_factory=list)
     failures: list[ActionFailed] = field(default_factory=list)
     job_ids: list[str] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     unchanged: int = 0
     finished: RunFinished | None = None
+    bytes_moved: int = 0
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -58,10 +78,13 @@ class EngineRun:
             case SessionOpened():
                 self.job_ids.append(event.job_id)
             case PlanMade():
+                self.look(event.plan)
                 self.notes += event.plan.notes
                 self.unchanged = event.plan.summary().unchanged
-            case Progress() if self.progress is not None:
-                self.progress(event)
+            case Progress():
+                self.bytes_moved = event.bytes_sent
+                if self.progress is not None:
+                    self.progress(event)
             case _:
                 pass
 
@@ -98,14 +121,14 @@ class Connected:
         self._stack = contextlib.ExitStack()
         self._options = RunOptions(parallelism=parallelism, bytes_per_second=bytes_per_second, retry_for_s=retry_for_s)
         base = Path.cwd()
-        self._url = EMBEDDED + str(base / url.removeprefix(EMBEDDED)) if url.startswith(EMBEDDED) else url
+        self._url = EMBEDDED + local_path(url.removeprefix(EMBEDDED)) if url.startswith(EMBEDDED) else url
         credentials = Credentials(api_key, secret) if api_key and secret else None
         try:
-            trust = Trust(os.fspath(ca_file) if ca_file is not None else None, allow_insecure)
+            trust = Trust(local_path(ca_file) if ca_file is not None else None, allow_insecure)
             address = self._stack.enter_context(open_lake(self._url, credentials, base, trust))
             self._reached = ReachedLake(address, self._url.rstrip("/"))
             policy = RetryPolicy(give_up_after_s=retry_for_s)
-            self._client = self._stack.enter_context(LakeClient(address, retry=policy))
+            self._open_client: LakeClient | None = self._stack.enter_context(LakeClient(address, retry=policy))
             self._client.check_compatibility()
         except BaseException:
             self._stack.close()
@@ -121,7 +144,14 @@ class Connected:
 
     def close(self) -> None:
         """Close the connection; an embedded lake is stopped. Everything is kept."""
+        self._open_client = None
         self._stack.close()
+
+    @property
+    def _client(self) -> LakeClient:
+        if self._open_client is None:
+            raise UsageError("the connection is closed", remedy="Make a new MetaLake.")
+        return self._open_client
 
     # The engine.
 
@@ -130,7 +160,7 @@ class Connected:
         self, document: Mapping[str, Any], run: EngineRun, *, source: str, state: Path | None = None
     ) -> Iterator[Session]:
         """The engine of `apply`, on a manifest that is made for one call. `state`: None is one that is forgotten."""
-        address = self._reached.address
+        address = self._client.address
         remote = {
             "url": self._url,
             "api_key": address.api_key,
@@ -151,7 +181,7 @@ class Connected:
 
         Raises UsageError if there is none, or several and no type is given.
         """
-        place = find_place(self._client, name, MediaType(content_type) if content_type else None)
+        place = find_place(self._client, name, type_of(content_type) if content_type else None)
         if place is None or place.collection_id is None:
             kind = f" of type {content_type}" if content_type else ""
             raise UsageError(f"the lake has no collection '{name}'{kind}", remedy="Check the name.")

@@ -8,27 +8,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from metalake_sync.api.connected import Connected, ContentType, EngineRun, ProgressCallback, never, only_replaces
+from metalake_sync.api.arguments import EVERYTHING, FilterLike, SortLike, filter_of, one_of, several, sort_of, type_of
+from metalake_sync.api.connected import (
+    Connected,
+    ContentType,
+    EngineRun,
+    ProgressCallback,
+    local_path,
+    never,
+    only_replaces,
+)
 from metalake_sync.api.items import Items
 from metalake_sync.api.results import DownloadResult, SomeFailed, UploadResult
+from metalake_sync.api.wording import PYTHON, in_words
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile
-from metalake_sync.core.facts import CollectionKey, MediaType, Origin
-from metalake_sync.core.plan import Summary
-from metalake_sync.core.selection import ItemFilter, ItemSort
+from metalake_sync.core.diff import HOW_TO_TAKE_OVER
+from metalake_sync.core.facts import CollectionKey, Origin
+from metalake_sync.core.notes import NoteCode
+from metalake_sync.core.plan import Plan, Summary
 from metalake_sync.core.shapes import FormatName
 from metalake_sync.errors import UsageError
+from metalake_sync.local.rules import has_ending_of
 from metalake_sync.state.store import StateStore
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotationSource:
     """Annotations that go up with files. `source`: a file, a folder or a glob. `operation`: the project's or model
-    run's unique id. `kind`: who drew them. `normalized`: its numbers are fractions of the picture's size."""
+    run's unique id. `kind`: who drew them. `normalized`: its numbers are fractions of the picture's size. `format`:
+    metalake, coco, yolo or voc; None is guessed."""
 
     source: str | os.PathLike[str]
     operation: str
     kind: Literal["human", "machine"]
     normalized: bool = False
+    format: FormatName | None = None
+
+    def __post_init__(self) -> None:
+        one_of("kind", self.kind, ("human", "machine"))
 
 
 class Files(Items, Connected):
@@ -54,13 +71,16 @@ class Files(Items, Connected):
         shows them. Vendor's page: 2.1, and 2.18 (`existing="replace"` is its `override` for files).
 
         `metadata`: of every file. `metadata_override`: also for files that the lake has already. `file_metadata`: a
-        JSON file with metadata of single files. `existing`: what becomes of a file whose name the lake has with another
-        size; the one that is replaced goes into the trash. `recursive`: also the folders below. `state`: a file in
-        which a killed upload is remembered, so that the same call goes on with it.
+        JSON file with metadata of single files. `existing`: what becomes of a file whose name the lake has with other
+        bytes; the one that is replaced goes into the trash. Of the same size, it is left only where the store proves
+        that its bytes are the same. "keep" goes by the size alone. `recursive`: also the folders below. `state`: a file
+        in which a killed upload is remembered, so that the same call goes on with it.
 
         Raises SomeFailed, with what was done; ManifestErrors for sources that can't be used; what concerns the lake.
         """
-        target = os.path.abspath(path)
+        key = CollectionKey(type_of(content_type), collection_name)
+        one_of("existing", existing, ("keep", "replace"))
+        target = local_path(path)
         if not os.path.exists(target):
             raise UsageError(f"'{os.fspath(path)}' does not exist", remedy="Correct the path.")
         sources = [annotations] if isinstance(annotations, AnnotationSource) else list(annotations)
@@ -72,31 +92,32 @@ class Files(Items, Connected):
             "adopt": "take_over" if existing == "replace" else "match",
             "annotations": [
                 {
-                    "source": os.path.abspath(source.source),
+                    "source": local_path(source.source),
                     "operation": source.operation,
                     "kind": source.kind,
                     "normalized": source.normalized,
                     "mode": "append",
+                    **({"format": source.format} if source.format else {}),
                 }
                 for source in sources
             ],
         }
+        _check_type(target, content_type)
         if os.path.isdir(target):
             block["folders"] = [{"path": target, "recursive": recursive}]
         else:
             block["files"] = [target]
         if file_metadata is not None:
-            block["file_metadata"] = [os.path.abspath(file_metadata)]
+            block["file_metadata"] = [local_path(file_metadata)]
         if storage_prefix is not None:
             block["storage_prefix"] = storage_prefix
-        run = EngineRun(progress)
-        key = CollectionKey(MediaType(content_type), collection_name)
-        with self._engine(
-            {"collections": [block]},
-            run,
-            source=f"upload to '{collection_name}'",
-            state=Path(state) if state is not None else None,
-        ) as session:
+        run = EngineRun(progress, _has_files)
+        source = f"upload to '{collection_name}'"
+        remembered = Path(local_path(state)) if state is not None else None
+        with (
+            in_words(PYTHON),
+            self._engine({"collections": [block]}, run, source=source, state=remembered) as session,
+        ):
             applied = session.apply(only_replaces if existing == "replace" else never, command="upload")
             with StateStore(session.state_path) as records:
                 result = self._uploaded(key, records, run, applied.finished.done, applied.finished.bytes_sent)
@@ -115,7 +136,8 @@ class Files(Items, Connected):
             row, lake_id = recorded[0], recorded[1].lake_id
             for file in state.records.all_files(row):
                 names[file.origin][file.name] = file.unique_name
-        notes = tuple(str(note) for note in run.notes)
+        notes = tuple(str(note).removesuffix(HOW_TO_TAKE_OVER) for note in run.notes)
+        left = [note.where for note in run.notes if note.code in (NoteCode.NOT_ADOPTED, NoteCode.CHANGE_KEPT)]
         return UploadResult(
             lake_id,
             tuple(run.job_ids),
@@ -124,6 +146,7 @@ class Files(Items, Connected):
             done.annotate,
             bytes_sent,
             notes,
+            tuple(where.removeprefix(f"{key}/") for where in left),
         )
 
     def download_collection(
@@ -148,7 +171,11 @@ class Files(Items, Connected):
         """
         block = {
             "media": media,
-            "annotations": {"kind": annotation_type, "operations": list(operations), "format": annotation_format},
+            "annotations": {
+                "kind": annotation_type,
+                "operations": several("operations", operations),
+                "format": annotation_format,
+            },
             "naming": naming,
         }
         return self._download(to, {**self._collection_of(collection_id), **block}, progress)
@@ -159,15 +186,17 @@ class Files(Items, Connected):
         to: str | os.PathLike[str],
         *,
         query: str = "",
-        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
-        sort: ItemSort | None = None,
+        filter: FilterLike = EVERYTHING,
+        sort: SortLike | None = None,
         naming: Literal["unique_name", "name"] = "unique_name",
         progress: ProgressCallback | None = None,
     ) -> DownloadResult:
         """Download the files of a collection that match, to the last one: there are no pages to ask for. Vendor's page:
         2.20. Raises SomeFailed, and what concerns the lake or the folder."""
         return self._download(
-            to, {**self._collection_of(collection_id), **_wanted(query, filter, sort), "naming": naming}, progress
+            to,
+            {**self._collection_of(collection_id), **_wanted(query, filter, sort), "naming": naming},
+            progress,
         )
 
     def download_files_from_metalake(
@@ -176,15 +205,17 @@ class Files(Items, Connected):
         to: str | os.PathLike[str],
         *,
         query: str = "",
-        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
-        sort: ItemSort | None = None,
+        filter: FilterLike = EVERYTHING,
+        sort: SortLike | None = None,
+        naming: Literal["unique_name", "name"] = "unique_name",
         progress: ProgressCallback | None = None,
     ) -> DownloadResult:
         """Download the files of the whole lake that match, to the last one. Vendor's page: 2.19.
 
         Raises SomeFailed, and what concerns the lake or the folder.
         """
-        return self._download(to, {"lake": content_type, **_wanted(query, filter, sort)}, progress)
+        block = {"lake": type_of(content_type).value, **_wanted(query, filter, sort), "naming": naming}
+        return self._download(to, block, progress)
 
     def _collection_of(self, collection_id: str) -> dict[str, str]:
         found = self.get_collection_details(collection_id)
@@ -193,7 +224,7 @@ class Files(Items, Connected):
     def _download(
         self, to: str | os.PathLike[str], block: Mapping[str, Any], progress: ProgressCallback | None
     ) -> DownloadResult:
-        folder = Path(os.path.abspath(to))
+        folder = Path(local_path(to))
         run = EngineRun(progress)
         with self._engine({"downloads": [{**block, "to": str(folder)}]}, run, source=f"download to '{to}'") as session:
             session.pull(command="download")
@@ -207,17 +238,40 @@ class Files(Items, Connected):
                     annotations.append(Path(event.action.path))
                 case _:
                     pass
-        size = sum(path.stat().st_size for path in fetched.values())
-        result = DownloadResult(folder, fetched, run.unchanged, tuple(annotations), size)
+        told = (NoteCode.ANNOTATIONS_NOT_HELD, NoteCode.NO_SUCH_ANNOTATIONS)
+        notes = tuple(note.message for note in run.notes if note.code in told)
+        result = DownloadResult(folder, fetched, run.unchanged, tuple(annotations), run.bytes_moved, notes)
         if run.failures:
             raise SomeFailed(run.failed, result)
         return result
 
 
-def _wanted(query: str, wanted: ItemFilter, sort: ItemSort | None) -> dict[str, Any]:
+def _has_files(plan: Plan) -> None:
+    """Raises UsageError for a plan without a file: an empty collection is made by `create_or_update_collection`."""
+    for collection in plan.collections:
+        files = (*collection.adopts, *collection.uploads, *collection.trash)
+        if not (files or collection.unchanged or collection.unmanaged or collection.recorded or plan.refusals):
+            raise UsageError(
+                f"there is nothing to upload: no {collection.key.type.value} file is taken",
+                remedy="Check the folder and the type; files below it are taken only with 'recursive'.",
+            )
+
+
+def _check_type(path: str, content_type: ContentType) -> None:
+    """Raises UsageError for a single file that a collection of the type does not take."""
+    if not os.path.isdir(path) and not has_ending_of(type_of(content_type), os.path.basename(path)):
+        raise UsageError(
+            f"'{os.path.basename(path)}' is no {content_type} file by its ending",
+            remedy="Give the type that fits; 'other' takes every file.",
+        )
+
+
+def _wanted(query: str, filter: FilterLike, sort: SortLike | None) -> dict[str, Any]:
     """A selection in the manifest's words."""
+    wanted = filter_of(filter)
     block: dict[str, Any] = {"query": query, "filter": {"annotation_types": list(wanted.annotation_types)}}
     block["filter"] |= {"from_date": wanted.from_date, "to_date": wanted.to_date}
     if sort is not None:
-        block["sort"] = {"by": sort.by, "order": sort.order}
+        order = sort_of(sort)
+        block["sort"] = {"by": order.by, "order": order.order}
     return block

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from metalake_sync.api.connected import Connected, ContentType
-from metalake_sync.api.results import CollectionInfo, ItemInfo, JobInfo, LabelInfo
+from metalake_sync.api.arguments import EVERYTHING, FilterLike, SortLike, filter_of, several, sort_of, type_of
+from metalake_sync.api.connected import Connected, ContentType, must_be_there
+from metalake_sync.api.loose_answers import label_groups, system_counts, upload_status
+from metalake_sync.api.results import (
+    CollectionInfo,
+    ItemInfo,
+    JobInfo,
+    LabelGroupInfo,
+    LabelInfo,
+    SystemCounts,
+    UploadStatus,
+)
 from metalake_sync.core.facts import MediaType
-from metalake_sync.core.selection import OLDEST_FIRST, ItemFilter, ItemSelection, ItemSort
+from metalake_sync.core.selection import OLDEST_FIRST, ItemSelection
 from metalake_sync.engine.execute.jobs import wait_for_job
 from metalake_sync.errors import LakeAnswerInvalid, UsageError
 from metalake_sync.protocol.items import ListedItem
 from metalake_sync.protocol.wire import JobStatus, MediaKind, ObjectKind
-from metalake_sync.remote.observe import media_kind
+from metalake_sync.remote.observe import media_kind, remote_fields, which_exist
 from metalake_sync.remote.select import Place, count_selection, list_selection
 
 _MEDIA_TYPES = {MediaKind.IMAGE: MediaType.IMAGE, MediaKind.VIDEO: MediaType.VIDEO, MediaKind.OTHER: MediaType.OTHER}
@@ -40,14 +51,16 @@ class Items(Connected):
         self, collection_name: str, content_type: ContentType, metadata: Mapping[str, Any] | None = None
     ) -> CollectionInfo:
         """Create a collection's head, or write its metadata. Its files stay as they are."""
-        media_type = MediaType(content_type)
+        media_type = type_of(content_type)
         lake_id = self._client.create_collection(collection_name, media_kind(media_type), dict(metadata or {}))
         return CollectionInfo(lake_id, collection_name, media_type)
 
     def get_collection_details(self, collection_id: str, fields: Iterable[str] = ()) -> CollectionInfo:
         """A collection by its id, with the fields asked for that it has, such as `fileSize`, `frameCount`, `Tags`,
-        `storagePath`, or any of its metadata. Raises LakeRefused if there is none."""
-        details = self._client.collection_details(collection_id, dict.fromkeys(fields, True))
+        `storagePath`, or any of its metadata. Raises UsageError if there is none."""
+        wanted = dict.fromkeys(several("fields", fields), True)
+        with must_be_there(f"collection of the id '{collection_id}'", "'find_collection' tells a collection's id."):
+            details = self._client.collection_details(collection_id, wanted)
         try:
             name, media_type = str(details["name"]), _MEDIA_TYPES[MediaKind(details["contentType"])]
         except (KeyError, ValueError):
@@ -58,7 +71,7 @@ class Items(Connected):
 
     def list_collections(self, content_type: ContentType = "image", query: str = "") -> Iterator[CollectionInfo]:
         """Every collection of a type, as pages come in."""
-        media_type = MediaType(content_type)
+        media_type = type_of(content_type)
         selection = ItemSelection(media_type, query=query)
         for page in list_selection(
             self._client, selection, Place(media_type, None), kind=_COLLECTION_KINDS[media_type]
@@ -71,7 +84,7 @@ class Items(Connected):
     def get_file_details(self, unique_name: str, fields: Iterable[str] = ()) -> dict[str, Any]:
         """An item's id, name, unique name and url, and the fields asked for that it has, such as `fileSize`,
         `resolution`, `Tags`, `createdAt`, or any of its metadata. Raises UsageError if there is none."""
-        details = self._client.item_details(unique_name, dict.fromkeys(fields, True))
+        details = self._client.item_details(unique_name, dict.fromkeys(several("fields", fields), True))
         if details is None:
             raise UsageError(f"the lake has no item '{unique_name}'", remedy="It is asked for by its unique name.")
         return details
@@ -81,40 +94,55 @@ class Items(Connected):
         collection_id: str,
         *,
         query: str = "",
-        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
-        sort: ItemSort = OLDEST_FIRST,
+        filter: FilterLike = EVERYTHING,
+        sort: SortLike = OLDEST_FIRST,
+        fields: Iterable[str] = (),
     ) -> Iterator[ItemInfo]:
-        """The items of a collection that match, to the last one, as pages come in."""
+        """The items of a collection that match, to the last one, as pages come in. `fields`: to ask for besides the
+        names, as in `get_file_details`; that costs one call for each item."""
         media_type = self.get_collection_details(collection_id).type
-        selection = ItemSelection(media_type, "", query, filter, sort)
-        for page in list_selection(self._client, selection, Place(media_type, collection_id)):
-            yield from map(_item, page)
+        selection = ItemSelection(media_type, "", query, filter_of(filter), sort_of(sort))
+        return self._listed(selection, Place(media_type, collection_id), several("fields", fields))
 
     def get_item_list_from_datalake(
         self,
         content_type: ContentType = "image",
         *,
         query: str = "",
-        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
-        sort: ItemSort = OLDEST_FIRST,
+        filter: FilterLike = EVERYTHING,
+        sort: SortLike = OLDEST_FIRST,
+        fields: Iterable[str] = (),
     ) -> Iterator[ItemInfo]:
-        """The items of the whole lake that match, to the last one, as pages come in."""
-        media_type = MediaType(content_type)
-        selection = ItemSelection(media_type, None, query, filter, sort)
-        for page in list_selection(self._client, selection, Place(media_type, None)):
-            yield from map(_item, page)
+        """The items of the whole lake that match, to the last one, as pages come in. `fields`: to ask for besides the
+        names, as in `get_file_details`; that costs one call for each item."""
+        media_type = type_of(content_type)
+        selection = ItemSelection(media_type, None, query, filter_of(filter), sort_of(sort))
+        return self._listed(selection, Place(media_type, None), several("fields", fields))
+
+    def _listed(self, selection: ItemSelection, place: Place, fields: Sequence[str]) -> Iterator[ItemInfo]:
+        for page in list_selection(self._client, selection, place):
+            items = [_item(item) for item in page]
+            if not fields:
+                yield from items
+                continue
+            # Not a page at once: whoever looks at the first few does not pay for a thousand.
+            for start in range(0, len(items), self._options.calls_at_once):
+                part = items[start : start + self._options.calls_at_once]
+                names = [item.unique_name for item in part]
+                told = remote_fields(self._client, names, fields, self._options.calls_at_once)
+                yield from (replace(item, details=told[item.unique_name]) for item in part)
 
     def get_item_count_from_collection(
         self,
         collection_id: str,
         *,
         query: str = "",
-        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
+        filter: FilterLike = EVERYTHING,
     ) -> int:
         """How many items of a collection match."""
         media_type = self.get_collection_details(collection_id).type
         return count_selection(
-            self._client, ItemSelection(media_type, "", query, filter), Place(media_type, collection_id)
+            self._client, ItemSelection(media_type, "", query, filter_of(filter)), Place(media_type, collection_id)
         )
 
     def get_item_count_from_metalake(
@@ -122,22 +150,29 @@ class Items(Connected):
         content_type: ContentType = "image",
         *,
         query: str = "",
-        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
+        filter: FilterLike = EVERYTHING,
     ) -> int:
         """How many items of the whole lake match."""
-        media_type = MediaType(content_type)
-        return count_selection(self._client, ItemSelection(media_type, None, query, filter), Place(media_type, None))
+        media_type = type_of(content_type)
+        return count_selection(
+            self._client, ItemSelection(media_type, None, query, filter_of(filter)), Place(media_type, None)
+        )
+
+    def _there(self, unique_names: Sequence[str], media_types: Sequence[MediaType]) -> set[str]:
+        return set(which_exist(self._client, unique_names, media_types, self._options.calls_at_once))
 
     def get_downloadable_url(self, unique_name: str) -> str:
         """A signed URL that reads a file, for a short time. It is a credential: don't log or keep it. Vendor's page:
-        2.9."""
-        return self._client.download_url(unique_name)
+        2.9. Raises UsageError if there is no such file."""
+        with must_be_there(f"item '{unique_name}'", "It is asked for by its unique name."):
+            return self._client.download_url(unique_name)
 
     # Jobs.
 
     def get_job_status(self, job_id: str) -> JobInfo:
         """Where a job of the lake stands."""
-        answer = self._client.job_status(job_id)
+        with must_be_there(f"job '{job_id}'", "An upload tells the ids of its jobs."):
+            answer = self._client.job_status(job_id)
         return JobInfo(job_id, _JOB_STATES[answer.status], answer.progress)
 
     def wait_for_job_complete(self, job_id: str) -> JobInfo:
@@ -145,12 +180,14 @@ class Items(Connected):
 
         Raises LakeRefused if the job failed, JobStandsStill if it makes no progress for half an hour.
         """
-        asyncio.run(wait_for_job(self._client, job_id))
+        with must_be_there(f"job '{job_id}'", "An upload tells the ids of its jobs."):
+            asyncio.run(wait_for_job(self._client, job_id))
         return JobInfo(job_id, "completed", 100.0)
 
-    def get_upload_status(self, collection_name: str) -> object:
-        """The progress of a collection's upload, as the lake tells it."""
-        return self._client.upload_progress(collection_name)
+    def get_upload_status(self, collection_name: str) -> UploadStatus:
+        """The progress of a collection's upload; None of it where the lake knows of no upload."""
+        with must_be_there(f"collection '{collection_name}'", "Check the name."):
+            return upload_status(self._client.upload_progress(collection_name))
 
     # The lake.
 
@@ -158,13 +195,13 @@ class Items(Connected):
         """The labels that the lake knows, or those of a group."""
         return [LabelInfo(label.label_text, label.label) for label in self._client.list_labels(group_id)]
 
-    def get_all_label_groups(self) -> object:
-        """The label groups, as the lake tells them."""
-        return self._client.list_label_groups()
+    def get_all_label_groups(self) -> list[LabelGroupInfo]:
+        """The label groups that the lake knows."""
+        return label_groups(self._client.list_label_groups())
 
-    def get_system_stat_count(self) -> object:
-        """Counts of images, videos and others, as the lake tells them."""
-        return self._client.system_details()
+    def get_system_stat_count(self) -> SystemCounts:
+        """How many images, videos and others the lake has."""
+        return system_counts(self._client.system_details())
 
 
 def _item(item: ListedItem) -> ItemInfo:

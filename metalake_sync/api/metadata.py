@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metalake_sync.api.connected import ContentType
+from metalake_sync.api.arguments import type_of
+from metalake_sync.api.connected import ContentType, local_path
 from metalake_sync.api.items import Items
-from metalake_sync.api.results import FailedItem, SomeFailed, WriteResult
+from metalake_sync.api.matching import WhatIsThere, Written
+from metalake_sync.api.results import FailedItem, WriteResult
 from metalake_sync.core.facts import MediaType
 from metalake_sync.core.metadata import TAGS
 from metalake_sync.engine.execute.halving import send_in_halves
@@ -43,37 +45,47 @@ class Metadata(Items):
         Vendor's page: 2.13."""
         self._ask_about([metadata])
         self._client.metadata_by_object(
-            collection_name, media_kind(MediaType(content_type)), dict(metadata), apply_to_all_files
+            collection_name, media_kind(type_of(content_type)), dict(metadata), apply_to_all_files
         )
 
     def upload_metadata_by_job_id(self, job_id: str, source: str | os.PathLike[str]) -> WriteResult:
-        """Write metadata of files of one upload; entries are file names. Vendor's page: 2.14."""
-        return self._write(source, job_id=job_id)
+        """Write metadata of files of one upload; entries are file names. Vendor's page: 2.14. Raises UsageError for a
+        job that the lake does not know."""
+        self.get_job_status(job_id)
+        return self._write(source, None, job_id=job_id)
 
     def upload_metadata_by_storage_path(
         self, source: str | os.PathLike[str], bucket_name: str | None = None
     ) -> WriteResult:
         """Write metadata of files by their path in the storage, without a leading slash. `bucket_name`: None is the
         default bucket. Vendor's page: 2.15."""
-        return self._write(source, bucket_name=bucket_name or DEFAULT_BUCKET)
+        return self._write(source, None, bucket_name=bucket_name or DEFAULT_BUCKET)
 
     def upload_metadata_by_unique_name(self, source: str | os.PathLike[str]) -> WriteResult:
         """Write metadata of files by their unique names. Vendor's page: 2.16."""
-        return self._write(source)
+        return self._write(source, lambda names: self._there(names, list(MediaType)))
 
     def upload_metadata_for_files(
         self, collection_name: str, content_type: ContentType, source: str | os.PathLike[str]
     ) -> WriteResult:
         """Write metadata of files of a collection; entries are file names. Vendor's page: 2.17."""
-        return self._write(source, collection_id=self.find_collection(collection_name, content_type).id)
+        found = self.find_collection(collection_name, content_type)
+        return self._write(source, lambda names: self._in_collection(found.id, names), collection_id=found.id)
 
-    def _write(self, source: str | os.PathLike[str], **address: str) -> WriteResult:
-        entries = read_metadata_json(Path(source), os.fspath(source)).entries
+    def _in_collection(self, collection_id: str, names: Sequence[str]) -> set[str]:
+        wanted = set(names)
+        return {item.name for item in self.get_item_list_from_collection(collection_id) if item.name in wanted}
+
+    def _write(self, source: str | os.PathLike[str], there: WhatIsThere | None, **address: str) -> WriteResult:
+        entries = read_metadata_json(Path(local_path(source)), os.fspath(source)).entries
         self._ask_about(list(entries.values()))
         messages = [FileMetadata(file=name, metadata=dict(values)) for name, values in entries.items()]
 
+        written = Written(there)
+
         async def send(page: Sequence[FileMetadata]) -> None:
-            await asyncio.to_thread(self._client.metadata_by_json, page, **address)
+            updated = await asyncio.to_thread(self._client.metadata_by_json, page, **address)
+            written.page([entry.file for entry in page], updated)
 
         async def send_all() -> list[FailedItem]:
             failed: list[FailedItem] = []
@@ -82,11 +94,7 @@ class Metadata(Items):
                     failed.append(FailedItem(entry.file, str(refusal), retryable=False))
             return failed
 
-        failed = asyncio.run(send_all())
-        result = WriteResult(len(messages) - len(failed))
-        if failed:
-            raise SomeFailed(tuple(failed), result)
-        return result
+        return written.result(asyncio.run(send_all()))
 
     def _ask_about(self, sets: Sequence[Mapping[str, Any]]) -> None:
         """Ask once whether the lake takes the tags and fields, before anything is written."""

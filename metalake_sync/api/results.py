@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metalake_sync.core.facts import MediaType
-from metalake_sync.errors import ExitCode, SyncError
+from metalake_sync.errors import ExitCode, SyncError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,13 @@ class CollectionInfo:
 
 @dataclass(frozen=True, slots=True)
 class ItemInfo:
-    """An item of a list. `unique_name`: in the whole lake."""
+    """An item of a list. `unique_name`: in the whole lake. `details`: the fields that were asked for, as far as it has
+    them."""
 
     id: str
     name: str
     unique_name: str
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,8 @@ class FailedItem:
 @dataclass(frozen=True, slots=True)
 class UploadResult:
     """What came of an upload. `job_ids`: the lake's jobs, one for each session; none if nothing had to be sent.
-    `uploaded`, `already_there`: file name → unique name. `notes`: what is worth knowing, such as a file of another
-    size that the lake has under the same name."""
+    `uploaded`, `already_there`: file name → unique name. `differing`: files that were not sent, because the lake has
+    another one of the name, of another size. `notes`: what is worth knowing."""
 
     collection_id: str
     job_ids: tuple[str, ...]
@@ -52,35 +54,51 @@ class UploadResult:
     annotated: int
     bytes_sent: int
     notes: tuple[str, ...]
+    differing: tuple[str, ...] = ()
 
     @property
     def unique_name(self) -> str:
-        """Of the only file of an upload of one. Raises ValueError if there are more, or none."""
-        (name,) = {**self.already_there, **self.uploaded}.values()
-        return name
+        """Of the only file of an upload of one. Raises UsageError if there are more, or none."""
+        names = list({**self.already_there, **self.uploaded}.values())
+        if len(names) == 1:
+            return names[0]
+        if self.differing and not names:
+            raise UsageError(
+                f"the lake has another file of the name '{self.differing[0]}', and this one was not sent",
+                remedy='Upload it with existing="replace", or under another name.',
+            )
+        raise UsageError(
+            f"the upload is of {len(names)} files, not of one", remedy="Look up 'uploaded' and 'already_there'."
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadResult:
     """What came of a download. `fetched`: files, by file name in the lake. `unchanged`: how many were right already.
-    `annotations`: the files of annotations that were written anew."""
+    `annotations`: the files of annotations that were written anew. `bytes_received`: of files, also where a transfer
+    was begun again. `notes`: what the format of the annotations does not hold."""
 
     folder: Path
     fetched: Mapping[str, Path]
     unchanged: int
     annotations: tuple[Path, ...]
     bytes_received: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What came of writing annotations or metadata. `written`: entries that the lake took. `unmatched`: entries that
-    name nothing in the collection; where a lake is asked by job, storage path or unique name, it alone knows them.
-    `notes`: what was left out, and why."""
+    """What came of writing annotations or metadata. `written`: entries that met a file. `unmatched`: entries that name
+    nothing in the lake. `notes`: what was left out, and why.
+
+    `unconfirmed`: entries that were sent, and of which nobody can tell whether they met a file. A lake passes over
+    names that it does not have; by storage path and by job it can't be asked for them, so only its own count tells how
+    many they are, and not which."""
 
     written: int
     unmatched: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    unconfirmed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +127,34 @@ class LabelInfo:
     reference: str
 
 
+@dataclass(frozen=True, slots=True)
+class LabelGroupInfo:
+    """`labels`: their texts, where the lake tells them. `details`: the lake's whole answer; its shape is its own."""
+
+    id: str
+    name: str
+    labels: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadStatus:
+    """`progress`: 0 to 100, or None where the lake tells none. `details`: its whole answer."""
+
+    progress: float | None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SystemCounts:
+    """How many items the lake has; None where it does not tell. `details`: its whole answer."""
+
+    images: int | None
+    videos: int | None
+    others: int | None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
 class SomeFailed(SyncError):
     """The call finished, but some items failed. `failed` names each; `result` is what came of the others."""
 
@@ -117,6 +163,8 @@ class SomeFailed(SyncError):
     def __init__(self, failed: tuple[FailedItem, ...], result: UploadResult | DownloadResult | WriteResult) -> None:
         first = f"{failed[0].name}: {failed[0].error}"
         more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
-        super().__init__(f"{len(failed)} items failed: {first}{more}", remedy="What is done is done; call it again.")
+        again = "call it again for the rest" if any(item.retryable for item in failed) else "mend the cause first"
+        items = "1 item" if len(failed) == 1 else f"{len(failed)} items"
+        super().__init__(f"{items} failed: {first}{more}", remedy=f"What is done is done; {again}.")
         self.failed = failed
         self.result = result

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from metalake_sync.api.arguments import EVERYTHING, FilterLike, filter_of, type_of
 from metalake_sync.api.connected import ContentType
 from metalake_sync.api.items import Items
 from metalake_sync.api.results import TrashResult
-from metalake_sync.core.facts import MediaType
-from metalake_sync.core.selection import ItemFilter, ItemSelection
+from metalake_sync.core.selection import ItemSelection
 from metalake_sync.errors import UsageError
 from metalake_sync.protocol.trash import SelectItems
 from metalake_sync.protocol.wire import ObjectKind
@@ -24,12 +24,13 @@ class Trash(Items):
         collection_id: str,
         *,
         query: str = "",
-        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
+        filter: FilterLike = EVERYTHING,
     ) -> TrashResult:
         """Trash the items of a collection that match; without query and filter, the collection with all that is in it.
         Vendor's page: 2.10. What matches nothing is no error: `trashed` is 0 then."""
+        wanted = filter_of(filter)
         media_type = self.get_collection_details(collection_id).type
-        selection = ItemSelection(media_type, "", query, filter)
+        selection = ItemSelection(media_type, "", query, wanted)
         if not selection.narrowed:
             request = SelectItems(
                 is_all_selected=False,
@@ -40,22 +41,23 @@ class Trash(Items):
         if not count_selection(self._client, selection, Place(media_type, collection_id)):
             return NOTHING
         return self._trash(
-            SelectItems(is_all_selected=True, query=query, filter_data=filter_data(filter), collection_id=collection_id)
+            SelectItems(is_all_selected=True, query=query, filter_data=filter_data(wanted), collection_id=collection_id)
         )
 
     def trash_objects_from_datalake(
         self,
         *,
         query: str = "",
-        filter: ItemFilter = ItemFilter(),  # noqa: B008 - frozen
+        filter: FilterLike = EVERYTHING,
         content_type: ContentType = "image",
     ) -> TrashResult:
         """Trash the items of the whole lake that match. Vendor's page: 2.11. What matches nothing is no error.
 
         Raises UsageError without query and filter: that would mean everything.
         """
-        media_type = MediaType(content_type)
-        selection = ItemSelection(media_type, None, query, filter)
+        wanted = filter_of(filter)
+        media_type = type_of(content_type)
+        selection = ItemSelection(media_type, None, query, wanted)
         if not selection.narrowed:
             raise UsageError("that means everything in the lake", remedy="Give a query or a filter.")
         if not count_selection(self._client, selection, Place(media_type, None)):
@@ -65,7 +67,7 @@ class Trash(Items):
                 is_all_selected=True,
                 content_type=object_kind(media_type),
                 query=query,
-                filter_data=filter_data(filter),
+                filter_data=filter_data(wanted),
             )
         )
 

@@ -118,10 +118,12 @@ class LakeFlags:
     def finish(self, call: Callable[[], ResultT], lines: Callable[[ResultT], Iterator[str]]) -> None:
         """Make a call that may fail in part: what was done is shown, and every failure is named, with exit code 3."""
         from metalake_sync.api import SomeFailed
+        from metalake_sync.api.wording import in_words
         from metalake_sync.cli.wording import shown
 
         try:
-            result = call()
+            with in_words(FLAGS):
+                result = call()
         except SomeFailed as some:
             done = cast(ResultT, some.result)
             self.show({"result": done, "failed": some.failed}, lambda: lines(done))
@@ -142,6 +144,13 @@ class LakeFlags:
         finally:
             display.close()
 
+
+FLAGS = {
+    "'normalized=True'": "'--normalized'",
+    'existing="replace"': "--replace",
+    "'recursive'": "'--recursive'",
+}
+"""From Python's words to those of the command line."""
 
 _LAKE_FLAGS = (
     *EFFORT_FLAGS,

@@ -36,6 +36,18 @@ def option(*names: str, **settings: Any) -> Callable[[CommandT], CommandT]:
     return click.option(*names, envvar=variable, show_envvar=False, **settings)
 
 
+class FolderPath(click.Path):
+    """A folder to write into. An empty text is none: a variable that is not set must not mean the folder one is in."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("'' names no folder; give its path, or '.'", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @dataclass(frozen=True, slots=True)
 class ManifestFlags:
     """The argument and flags of every command that reads a manifest."""

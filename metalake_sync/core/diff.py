@@ -59,6 +59,10 @@ class Verdict:
     notes: tuple[Note, ...] = ()
 
 
+HOW_TO_TAKE_OVER = "; 'adopt: take_over' takes it over, then 'on_change' decides"
+"""The end of a note, in the manifest's words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gone:
     """Why a recorded file is not desired. `filtered_out`: a pattern leaves it out; it still stands on disk.
@@ -178,12 +182,13 @@ def _found_in_lake(rules: CollectionRules, desired: DesiredFile, remote: RemoteF
         )
     size_bytes = desired.fingerprint.size_bytes
     if remote.size_bytes == size_bytes:
+        if remote.same_bytes is False:
+            return _replace(rules, desired, remote, Reason.CONTENT_CHANGED, ())
         return _adopt(rules, desired, remote)
     told = "an unknown size" if remote.size_bytes is None else f"{remote.size_bytes} bytes"
     differs = f"is in the lake with {told}, here with {size_bytes} bytes"
     if adopt == "match":
-        remedy = "'adopt: take_over' takes it over, then 'on_change' decides"
-        return Verdict(notes=(Note(NoteCode.NOT_ADOPTED, f"{differs}; {remedy}", where),))
+        return Verdict(notes=(Note(NoteCode.NOT_ADOPTED, differs + HOW_TO_TAKE_OVER, where),))
     match rules.policy.on_change:
         case "replace":
             other_size = (Change(SIZE, remote.size_bytes, size_bytes),)

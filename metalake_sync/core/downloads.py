@@ -56,17 +56,18 @@ class DownloadedFile:
 
 @dataclass(slots=True)
 class DownloadPlan:
-    """The work of one download. `unchanged`: files that are right. `adopted`: those of them that are yet to be
+    """The work of one download. `unchanged`: how many files are right. `adopted`: those of them that are yet to be
     recorded. `losses`: what the format of the annotations can't hold, in one line each. `missing`: the lake has no such
-    collection yet."""
+    collection yet. `nothing_drawn`: none of the operations that were asked for has a shape there."""
 
     wish: DownloadWish
     files: list[DownloadFile] = field(default_factory=list)
     annotations: list[DownloadAnnotations] = field(default_factory=list)
     unchanged: int = 0
-    adopted: int = 0
+    adopted: list[DownloadedFile] = field(default_factory=list)
     losses: tuple[str, ...] = ()
     missing: bool = False
+    nothing_drawn: bool = False
 
 
 class Local(enum.Enum):
@@ -74,6 +75,7 @@ class Local(enum.Enum):
 
     RIGHT = "right"
     ASK_SIZE = "ask the lake for its size"
+    ASK_STORE = "ask the store for a proof of its bytes"
 
 
 def judge_local(lake_id: str, recorded: DownloadedFile | None, local: Fingerprint | None) -> Reason | Local:
@@ -94,5 +96,5 @@ def judge_local(lake_id: str, recorded: DownloadedFile | None, local: Fingerprin
 
 
 def judge_size(size_in_lake: int | None, local: Fingerprint) -> Reason | Local:
-    """Whether a file that nobody recorded is what the lake has: by its size, which is all that the lake tells."""
-    return Local.RIGHT if size_in_lake == local.size_bytes else Reason.CONTENT_CHANGED
+    """Whether a file that nobody recorded can be what the lake has: the same size has to be proven the same."""
+    return Local.ASK_STORE if size_in_lake == local.size_bytes else Reason.CONTENT_CHANGED

@@ -28,7 +28,10 @@ class PlanMade:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where the run stands. `bytes_sent` counts what is on the wire, also of files that are not finished."""
+    """Where the run stands. `bytes_sent` counts what is on the wire, either way, also of files that are not finished.
+
+    `bytes_total`: 0 while nobody knows it: a lake lists no sizes, so that of a download is known at its end.
+    """
 
     files_done: int
     files_total: int

@@ -136,6 +136,7 @@ class RemoteFile:
     """A file that the lake lists now. Lists carry no more than name and ids: what was not asked for is None.
 
     `metadata`: the fields that were asked about, as the lake has them. `sets`: by operation, those with shapes.
+    `same_bytes`: whether the store proves that its bytes are those of the local file, which has its size.
     """
 
     name: str
@@ -144,6 +145,7 @@ class RemoteFile:
     size_bytes: int | None = None
     metadata: MetadataValues | None = None
     sets: Mapping[str, RemoteSet] | None = None
+    same_bytes: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ class NoteCode(enum.StrEnum):
     SOURCE_NOTE = "source_note"
     LITERAL_SECRET = "literal_secret"  # noqa: S105
     DUPLICATE_IN_LAKE = "duplicate_in_lake"
+    NO_SUCH_ANNOTATIONS = "no_such_annotations"
     ANNOTATIONS_NOT_HELD = "annotations_not_held"
     DOWNLOAD_WITHOUT_COLLECTION = "download_without_collection"
     LAKE_NOT_ASKED = "lake_not_asked"

@@ -6,9 +6,10 @@ Owns: the words, which users write in manifests, on the command line and in Pyth
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from metalake_sync.core.facts import CollectionKey, MediaType
+from metalake_sync.errors import UsageError
 
 WHOLE_LAKE = "*"
 """Stands for the collection where all items of a type are meant, whatever collection they are in."""
@@ -26,6 +27,18 @@ class ItemFilter:
     from_date: str | None = None
     to_date: str | None = None
 
+    def __post_init__(self) -> None:
+        """Python checks no types, and a filter that is taken for another may trash what nobody meant."""
+        types: Any = self.annotation_types
+        known = get_args(AnnotationType)
+        if isinstance(types, str) or not all(one in known for one in types):
+            raise UsageError(
+                f"'annotation_types' is {types!r}", remedy=f"It takes a tuple of {', '.join(map(repr, known))}."
+            )
+        object.__setattr__(self, "annotation_types", tuple(types))
+        object.__setattr__(self, "from_date", self.from_date or None)
+        object.__setattr__(self, "to_date", self.to_date or None)
+
     def __bool__(self) -> bool:
         return bool(self.annotation_types or self.from_date or self.to_date)
 
@@ -36,6 +49,11 @@ class ItemSort:
 
     by: SortName = "date_modified"
     order: Literal["asc", "desc"] = "desc"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("by", self.by, get_args(SortName)), ("order", self.order, ("asc", "desc"))):
+            if value not in known:
+                raise UsageError(f"a sort's '{name}' is {value!r}", remedy=f"It takes {', '.join(map(repr, known))}.")
 
 
 OLDEST_FIRST = ItemSort("date_created", "asc")

@@ -20,6 +20,7 @@ from metalake_sync.engine.march import Candidate, MarchResult
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.local.hashing import HashRequest, hash_files, is_racy
 from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.content_proof import Pair, same_bytes
 from metalake_sync.remote.observe import RemoteDetails, remote_details
 from metalake_sync.state.store import StateStore
 
@@ -117,6 +118,21 @@ class CloseLook:
         asked = [(remote.unique_name, list(candidate.metadata.values)) for candidate, remote in found]
         details = remote_details(self.client, asked, self.options.calls_at_once)
         return {remote.name: _with_details(remote, details.get(remote.unique_name)) for _, remote in found}
+
+    def proven(self, remotes: Mapping[str, RemoteFile], candidates: Sequence[Candidate]) -> dict[str, RemoteFile]:
+        """Say of those that have their candidate's size whether the store proves that they have its bytes too."""
+        pairs = {}
+        for candidate in candidates:
+            remote = remotes.get(candidate.name)
+            if remote is not None and remote.size_bytes == candidate.fingerprint.size_bytes:
+                path = os.path.join(self.base_dir, candidate.path)
+                pairs[candidate.name] = Pair(remote.unique_name, path, candidate.fingerprint.size_bytes)
+        if not pairs or self.client is None:
+            return dict(remotes)
+        self.emit(Observing("asking the store for proofs of equal bytes", len(pairs)))
+        same = same_bytes(self.client, list(pairs.values()), self.options.calls_at_once)
+        told = {name: replace(remotes[name], same_bytes=pair.unique_name in same) for name, pair in pairs.items()}
+        return {**remotes, **told}
 
 
 def _with_details(remote: RemoteFile, details: RemoteDetails | None) -> RemoteFile:

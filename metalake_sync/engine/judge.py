@@ -73,7 +73,10 @@ class Judge:
         self, candidates: Sequence[Candidate], recorded: Mapping[str, RecordedFile]
     ) -> Mapping[str, RemoteFile]:
         closely = self.closely
-        remotes = closely.adoptable(self.view, candidates, recorded, ask=self.rules.policy.adopt != "never")
+        policy = self.rules.policy
+        remotes = closely.adoptable(self.view, candidates, recorded, ask=policy.adopt != "never")
+        if policy.adopt == "take_over" and policy.on_change == "replace":
+            remotes = closely.proven(remotes, candidates)
         if not remotes or closely.options.refresh != "full" or closely.client is None:
             return remotes
         return recognise_sets(closely.client, self.desired, self.view, remotes, candidates, closely.base_dir)

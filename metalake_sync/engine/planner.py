@@ -6,8 +6,9 @@ hash cache and the markers of what was seen in the lake.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from metalake_sync.core.addressed import AddressedPlan
 from metalake_sync.core.diff import CollectionRules, compare_head
@@ -40,6 +41,9 @@ from metalake_sync.manifest import LoadedManifest
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import RemoteListing
 from metalake_sync.state.store import StateStore
+
+WishT = TypeVar("WishT")
+PlanT = TypeVar("PlanT")
 
 
 @dataclass(slots=True)
@@ -308,18 +312,36 @@ class Planner:
             self._notes.append(Note(NoteCode.LAKE_NOT_ASKED, message, self.manifest.source))
             return (), ()
         observer = DownloadObserver(self.client, self.state.downloads, self.lake, self.manifest.base_dir, self.emit)
-        downloads = tuple(observer.plan(wish) for wish in download_wishes(self.manifest, self.client))
+        downloads = tuple(
+            self._meant("downloads", number, observer.plan, wish)
+            for number, wish in enumerate(download_wishes(self.manifest, self.client))
+        )
         for download in downloads:
             if download.missing:
                 message = f"the lake has no collection '{download.wish.key}' to download yet"
                 self._notes.append(Note(NoteCode.DOWNLOAD_WITHOUT_COLLECTION, message, download.wish.declared_at))
+            wanted = download.wish.annotations
+            if wanted is not None and wanted.operations and download.nothing_drawn:
+                message = f"no image of '{download.wish.key}' has a shape of {', '.join(map(repr, wanted.operations))}"
+                self._notes.append(Note(NoteCode.NO_SUCH_ANNOTATIONS, message, download.wish.declared_at))
             for line in download.losses:
                 message = f"the annotations' format does not hold everything: {line}"
                 self._notes.append(Note(NoteCode.ANNOTATIONS_NOT_HELD, message, download.wish.declared_at))
         if self.downloads_only:
             return downloads, ()
-        rules = tuple(observer.plan_trash(selection) for selection in trash_selections(self.manifest, self.client))
+        rules = tuple(
+            self._meant("trash", number, observer.plan_trash, selection)
+            for number, selection in enumerate(trash_selections(self.manifest, self.client))
+        )
         return downloads, rules
+
+    def _meant(self, section: str, number: int, plan: Callable[[WishT], PlanT], wish: WishT) -> PlanT:
+        """Plan one block. A query that the lake does not take is a mistake at its line."""
+        try:
+            return plan(wish)
+        except UsageError as error:
+            where = self.manifest.where(section, number, "query")
+            raise ManifestError(error.message, where=where, remedy=error.remedy) from None
 
     def _warn_of_contradictions(
         self,

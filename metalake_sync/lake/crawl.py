@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from metalake_sync.lake.collections import find_or_create_collection
@@ -16,7 +16,7 @@ from metalake_sync.lake.jobs import unique_name_for
 from metalake_sync.lake.names import check_collection_name, check_file_name
 from metalake_sync.lake.refusals import Refusal
 from metalake_sync.lake.settings import LakeSettings
-from metalake_sync.lake.storage.ports import FoundObject
+from metalake_sync.lake.storage.ports import FoundObject, LeftOut
 from metalake_sync.lake.store import LakeStore, new_id, now
 from metalake_sync.protocol.wire import MediaKind
 
@@ -30,12 +30,12 @@ _KINDS = dict.fromkeys(_IMAGES, MediaKind.IMAGE) | dict.fromkeys(_VIDEOS, MediaK
 
 @dataclass(slots=True)
 class Crawled:
-    """What a crawl met, in files. `refused`: their names can't be in a lake, or are taken in their collection."""
+    """What a crawl met, in files. `left_out`: path → why it was not taken in; a folder stands for all that is in it."""
 
     taken: int = 0
     known: int = 0
-    refused: int = 0
     collections: int = 0
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 def crawl(settings: LakeSettings, folder: str, progress: Callable[[Crawled], None]) -> Crawled:
@@ -57,11 +57,14 @@ class _Crawl:
         self._crawled = Crawled()
         self._collections: dict[tuple[MediaKind, str], str] = {}
 
-    def run(self, found: Iterator[FoundObject], progress: Callable[[Crawled], None]) -> Crawled:
+    def run(self, found: Iterator[FoundObject | LeftOut], progress: Callable[[Crawled], None]) -> Crawled:
         while batch := list(islice(found, BATCH)):
             with self._store.write():
                 for one in batch:
-                    self._take_in(one)
+                    if isinstance(one, LeftOut):
+                        self._crawled.left_out[one.path] = one.reason
+                    else:
+                        self._take_in(one)
             progress(self._crawled)
         self._crawled.collections = len(self._collections)
         return self._crawled
@@ -75,7 +78,7 @@ class _Crawl:
             check_file_name(name)
             check_collection_name(collection_name)
         except (Refusal, UnicodeEncodeError):
-            self._crawled.refused += 1
+            self._leave_out(found, "a lake takes no such name")
             return
         if self._is_known(found):
             self._crawled.known += 1
@@ -85,7 +88,7 @@ class _Crawl:
         if self._db.execute(
             "SELECT 1 FROM items WHERE collection = ? AND name = ? AND trashed = 0", (collection, name)
         ).fetchone():
-            self._crawled.refused += 1
+            self._leave_out(found, f"the collection '{collection_name}' has a file of that name")
             return
         (path,) = self._db.execute("SELECT storage_path FROM collections WHERE id = ?", (collection,)).fetchone()
         time = now()
@@ -107,6 +110,9 @@ class _Crawl:
             ),
         )
         self._crawled.taken += 1
+
+    def _leave_out(self, found: FoundObject, reason: str) -> None:
+        self._crawled.left_out["/".join(filter(None, (found.bucket, found.path)))] = reason
 
     def _is_known(self, found: FoundObject) -> bool:
         there = self._db.execute(

@@ -1,7 +1,8 @@
 """Which items, or which collections, a query and a filter mean, as SQL.
 
 A query is a conjunction of `annotation.label=X`, `metadata.Tags=X` and `metadata.<field>=X`, joined by `and` or `&`.
-Values are always bound, never spelled into a statement.
+There is no `or`: it is refused, lest it be taken for a part of a value. Values are always bound, never spelled into a
+statement.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ MEDIA_OF_COLLECTION = {
 
 # A value may hold the joints itself ("Trinidad and Tobago"): they separate only in front of another term.
 _JOINT = re.compile(r"(?:\s+and\s+|\s*&&?\s*)(?=(?:annotation\.label|metadata\.[^=&]+?)\s*=)", re.IGNORECASE)
+_OR = re.compile(r"(?:\s+or\s+|\|\|?)\s*(?=(?:annotation\.label|metadata\.[^=&]+?)\s*=)", re.IGNORECASE)
 _TERM = re.compile(r"(annotation\.label|metadata\.[^=]+?)\s*=\s*(.+)", re.DOTALL)
 
 _MODES = {AnnotationKind.HUMAN: OperationMode.HUMAN, AnnotationKind.MACHINE: OperationMode.MACHINE}
@@ -114,6 +116,8 @@ def select(kind: ObjectKind, collection: str | None, query: str, wanted: FilterD
 
 
 def _add_query(chosen: Selection, query: str) -> None:
+    if _OR.search(query):
+        raise not_acceptable(f"Invalid query: {query!r} has an 'or'")
     for term in _JOINT.split(query) if query else ():
         match = _TERM.fullmatch(term.strip())
         if match is None:

@@ -148,7 +148,12 @@ CREATE INDEX item_storage_paths ON items (storage_path);
 CREATE TABLE picture_sizes (blob TEXT PRIMARY KEY, width INTEGER, height INTEGER) WITHOUT ROWID;
 """
 
-_STEPS = (_FIRST_TABLES, _BUCKETS)
+# What S3 would give as the ETag of an object that is a file here.
+_ETAGS = """
+CREATE TABLE object_etags (blob TEXT PRIMARY KEY, etag TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+_STEPS = (_FIRST_TABLES, _BUCKETS, _ETAGS)
 
 
 def bring_up_to_date(connection: sqlite3.Connection, where: str) -> None:

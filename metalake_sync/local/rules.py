@@ -42,6 +42,11 @@ def is_never_walked(folder: str) -> bool:
     return folder in _NEVER_FOLDERS
 
 
+def has_ending_of(media_type: MediaType, name: str) -> bool:
+    """Whether a file of this name is one of the type."""
+    return _ENDINGS[media_type].search(name) is not None
+
+
 class PatternList:
     """A list of patterns in gitignore's grammar, matched against paths relative to one folder.
 

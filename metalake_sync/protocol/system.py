@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic import Field
 
 from metalake_sync.protocol.wire import JobStatus, WireModel
+
+_COUNTED = re.compile(r"(\d+) of (\d+) (?:files|images) updated")
 
 
 class ErrorDetail(WireModel):
@@ -51,3 +54,8 @@ class SimpleAnswer(WireModel):
 
     is_success: bool = True
     message: str | None = None
+
+    def updated(self, total: int) -> int | None:
+        """How many of `total` entries met a file, where the message counts them: "3 of 4 files updated"."""
+        told = _COUNTED.match(self.message or "")
+        return int(told[1]) if told and int(told[2]) == total else None

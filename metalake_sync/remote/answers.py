@@ -31,7 +31,7 @@ def read_answer(route: Route[AnswerT], status: int, body: bytes) -> AnswerT | No
     if status == 401 or status == 403:
         raise CredentialsRefused(
             f"the lake refused the credentials ({status})",
-            remedy="Check api_key and secret in the manifest, and the variables that they come from.",
+            remedy="Check the API key and the secret, and the variables or files that they come from.",
         )
     if 300 <= status < 400:
         raise LakeAnswerInvalid(

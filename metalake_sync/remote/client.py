@@ -246,12 +246,14 @@ class LakeClient:
         collection_id: str | None = None,
         job_id: str | None = None,
         bucket_name: str | None = None,
-    ) -> None:
-        """Write a page of file metadata, at most 1,000 entries. Without an address, entries name unique names."""
+    ) -> int | None:
+        """Write a page of file metadata, at most 1,000 entries. Without an address, entries name unique names. Returns
+        how many met a file, where the lake counts them."""
         request = UploadMetadataByJson(
             metadata=list(entries), collection_id=collection_id, job_id=job_id, bucket_name=bucket_name
         )
-        self._connection.call(routes.METADATA_BY_JSON, body=request.to_wire())
+        answer = self._connection.call(routes.METADATA_BY_JSON, body=request.to_wire())
+        return answer.updated(len(entries)) if answer else None
 
     def metadata_by_object(
         self, name: str, kind: MediaKind, metadata: Mapping[str, Any], apply_to_all_files: bool
@@ -290,8 +292,9 @@ class LakeClient:
         session_id: str,
         total: int,
         uploaded: int,
-    ) -> None:
-        """Replace the sets of an operation for a page of images, at most 1,000 of them."""
+    ) -> int | None:
+        """Replace the sets of an operation for a page of images, at most 1,000 of them. Returns how many images were
+        met, where the lake counts them."""
         request = UpdateAnnotations(
             meta_updates_array=json.dumps(list(images), allow_nan=False),
             session_id=session_id,
@@ -299,12 +302,13 @@ class LakeClient:
             uploaded_image_count=uploaded,
             operation_mode=mode,
         )
-        self._connection.call(
+        answer = self._connection.call(
             routes.UPDATE_ANNOTATIONS,
             parts={"operation_id": operation_id},
             query={"isNormalized": str(normalized)},
             body=request.to_wire(),
         )
+        return answer.updated(len(images)) if answer else None
 
     def delete_annotations(self, collection_id: str, operation_id: str, session_id: str) -> None:
         """Remove an operation's sets from a whole collection, whoever's files they are on."""

@@ -209,6 +209,19 @@ def remote_sizes(client: LakeClient, files: Sequence[RemoteFile], threads: int) 
     return {name: one.size_bytes for name, one in found if one is not None and one.size_bytes is not None}
 
 
+def remote_fields(
+    client: LakeClient, unique_names: Sequence[str], fields: Sequence[str], threads: int
+) -> dict[str, dict[str, Any]]:
+    """The fields that were asked for and that a file has, by unique name; one call for each file, many at once."""
+    wanted = {**dict.fromkeys(fields, True), "url": False}
+
+    def fields_of(unique_name: str) -> dict[str, Any]:
+        details = client.item_details(unique_name, wanted) or {}
+        return {name: details[name] for name in fields if name in details}
+
+    return dict(_ask_each(unique_names, fields_of, threads))
+
+
 def remote_tags(client: LakeClient, unique_names: Sequence[str], threads: int) -> dict[str, list[str]]:
     """Tags by unique name, one call for each file, many at once."""
 

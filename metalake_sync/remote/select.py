@@ -5,9 +5,11 @@ Owns: how a selection's words are sent. Must not: decide what becomes of what it
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from metalake_sync.core.facts import MediaType, RemoteFile
 from metalake_sync.core.selection import AnnotationType, ItemFilter, ItemSelection, ItemSort, SortName
@@ -30,6 +32,7 @@ _SORT_FIELDS: dict[SortName, SortField] = {
     "size": SortField.SIZE,
     "video_index": SortField.VIDEO_INDEX,
 }
+QUERY_REFUSED = frozenset({400, 406, 422})
 _TRASHED = re.compile(r"(\d+) objects? successfully trashed, (\d+) objects? failed")
 
 
@@ -58,6 +61,26 @@ def find_place(client: LakeClient, name: str, media_type: MediaType | None) -> P
     return found[0] if found else None
 
 
+def check_dates(wanted: ItemFilter) -> ItemFilter:
+    """The filter itself. Raises UsageError for what is no date, and for dates that are the wrong way round."""
+    begins, ends = _moment("from_date", wanted.from_date), _moment("to_date", wanted.to_date)
+    if begins is not None and ends is not None and begins > ends:
+        raise UsageError(
+            f"the dates are the wrong way round: from {wanted.from_date} to {wanted.to_date}", remedy="Exchange them."
+        )
+    return wanted
+
+
+def _moment(name: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except (ValueError, TypeError):
+        raise UsageError(f"'{name}' is {text!r}", remedy="Write a day such as 2026-01-31, or a moment.") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def filter_data(wanted: ItemFilter) -> FilterData:
     """A filter as it is sent."""
     dates = None
@@ -74,7 +97,10 @@ def list_selection(
     client: LakeClient, selection: ItemSelection, place: Place, *, kind: ObjectKind | None = None, first_page: int = 0,
     page_size: int = PAGE_SIZE_LIMIT,
 ) -> Iterator[list[ListedItem]]:  # fmt: skip
-    """What a selection means, page by page to the end. `kind`: of the things listed; None: the place's items."""
+    """What a selection means, page by page to the end. `kind`: of the things listed; None: the place's items.
+
+    Raises UsageError for a query that the lake does not take.
+    """
     request = ListItems(
         content_type=object_kind(place.type) if kind is None else kind,
         query=selection.query,
@@ -83,21 +109,37 @@ def list_selection(
         page_index=first_page,
         page_size=page_size,
     )
-    if place.collection_id is None:
-        return client.list_items(request)
-    return client.list_collection_items(place.collection_id, request)
+    with _taken(selection):
+        if place.collection_id is None:
+            yield from client.list_items(request)
+        else:
+            yield from client.list_collection_items(place.collection_id, request)
 
 
 def count_selection(client: LakeClient, selection: ItemSelection, place: Place, kind: ObjectKind | None = None) -> int:
-    """How many items a selection means; one call."""
+    """How many items a selection means; one call. Raises UsageError for a query that the lake does not take."""
     request = CountItems(
         content_type=object_kind(place.type) if kind is None else kind,
         query=selection.query,
         filter_data=filter_data(selection.filter),
     )
-    if place.collection_id is None:
-        return client.count_items(request)
-    return client.count_collection(place.collection_id, request)
+    with _taken(selection):
+        if place.collection_id is None:
+            return client.count_items(request)
+        return client.count_collection(place.collection_id, request)
+
+
+@contextlib.contextmanager
+def _taken(selection: ItemSelection) -> Iterator[None]:
+    try:
+        yield
+    except LakeRefused as refusal:
+        if refusal.status not in QUERY_REFUSED or not selection.query.strip():
+            raise
+        raise UsageError(
+            f"the lake does not take the query {selection.query!r} ({refusal.message})",
+            remedy="Write annotation.label=X, metadata.Tags=X or metadata.FIELD=X, joined by 'and'; there is no 'or'.",
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)

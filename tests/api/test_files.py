@@ -122,7 +122,8 @@ def test_files_that_are_right_are_not_fetched_again(
     served.requests.clear()
     again = lake.download_files_from_collection(birds, tmp_path / "out")
     assert (set(again.fetched), again.unchanged) == ({"birds_jay.png", "birds_crow.png"}, 1)
-    assert served.requests.of("get_object") == 2
+    # Two files, and one byte of the one that is right: it is proven once.
+    assert served.requests.of("get_object") == 3
     assert (tmp_path / "out" / "birds_jay.png").read_bytes() == PICTURES["jay.png"]
 
 
@@ -159,3 +160,100 @@ def test_a_killed_upload_is_remembered_where_a_state_is_given(
     assert served.requests.of("item_details") == 0
     with pytest.raises(GuardStopped):
         lake.upload_files_to_collection(pictures, "image", "birds", state=state)
+
+
+def test_a_replace_that_is_asked_for_replaces_a_file_of_equal_size_and_other_bytes(
+    lake: MetaLake, talk: Talk, pictures: Path
+) -> None:
+    lake.upload_files_to_collection(pictures, "image", "birds")
+    other = PICTURES["jay.png"][:-1] + b"?"
+    (pictures / "jay.png").write_bytes(other)
+    replaced = lake.upload_files_to_collection(pictures, "image", "birds", existing="replace")
+    assert talk.read("birds_jay.png") == other
+    assert list(replaced.uploaded) == ["jay.png"]
+    # Those whose bytes the store proves are left as they are.
+    assert sorted(replaced.already_there) == ["crow.png", "gull.png"]
+
+
+def test_a_stale_file_of_the_lakes_size_is_fetched_again(lake: MetaLake, pictures: Path, tmp_path: Path) -> None:
+    collection = lake.upload_files_to_collection(pictures, "image", "birds").collection_id
+    out = tmp_path / "out"
+    lake.download_collection(collection, out)
+    (out / "birds_jay.png").write_bytes(PICTURES["jay.png"][:-1] + b"?")
+    again = lake.download_collection(collection, out)
+    assert (list(again.fetched), again.unchanged) == (["birds_jay.png"], 2)
+    assert (out / "birds_jay.png").read_bytes() == PICTURES["jay.png"]
+
+
+def test_a_file_that_differs_and_is_kept_is_named(lake: MetaLake, pictures: Path) -> None:
+    lake.upload_files_to_collection(pictures, "image", "birds")
+    (pictures / "jay.png").write_bytes(png(80, 60, b"other"))
+    kept = lake.upload_files_to_collection(pictures, "image", "birds")
+    assert not any("adopt" in note for note in kept.notes)
+    assert (kept.differing, sorted(kept.already_there)) == (("jay.png",), ["crow.png", "gull.png"])
+    alone = lake.upload_files_to_collection(pictures / "jay.png", "image", "birds")
+    with pytest.raises(UsageError, match="another file of the name 'jay.png'"):
+        _ = alone.unique_name
+    with pytest.raises(UsageError, match="of 2 files"):
+        _ = kept.unique_name
+
+
+def test_shapes_that_a_format_does_not_hold_are_told(
+    lake: MetaLake, pictures: Path, tmp_path: Path, boxes: Writer
+) -> None:
+    line = {"type": "line", "line": [[1, 1], [5, 5]], "label": "bird"}
+    (source := tmp_path / "lines.json").write_text(
+        json.dumps({"images": [{"image": "jay.png", "annotations": [line]}]})
+    )
+    birds = lake.upload_files_to_collection(
+        pictures, "image", "birds", annotations=AnnotationSource(source, "op", "human")
+    ).collection_id
+    (note,) = lake.download_collection(birds, tmp_path / "out", annotation_format="yolo").notes
+    assert "line" in note
+    assert lake.download_collection(birds, tmp_path / "all").notes == ()
+
+
+def test_what_is_no_file_of_the_type_is_not_uploaded_and_makes_no_collection(
+    lake: MetaLake, talk: Talk, tmp_path: Path, boxes: Writer
+) -> None:
+    with pytest.raises(UsageError, match=r"'boxes.json' is no image"):
+        lake.upload_files_to_collection(boxes({}), "image", "birds")
+    with pytest.raises(UsageError, match="nothing to upload"):
+        lake.upload_files_to_collection(tmp_path, "image", "birds")
+    assert list(lake.list_collections("image")) == []
+    lake.upload_files_to_collection(boxes({}), "other", "papers")
+
+
+def test_a_downloads_last_word_of_progress_is_that_all_is_done(lake: MetaLake, pictures: Path, tmp_path: Path) -> None:
+    birds = lake.upload_files_to_collection(pictures, "image", "birds").collection_id
+    heard: list[Progress] = []
+    result = lake.download_collection(birds, tmp_path / "out", progress=heard.append)
+    size = sum(map(len, PICTURES.values()))
+    # Three pictures and the file of their annotations.
+    assert (heard[-1].files_done, heard[-1].files_total) == (4, 4)
+    assert (heard[-1].bytes_sent, heard[-1].bytes_total, result.bytes_received) == (size, size, size)
+
+
+def test_a_failure_says_to_call_again_only_where_that_helps(lake: MetaLake, pictures: Path, tmp_path: Path) -> None:
+    birds = lake.upload_files_to_collection(pictures, "image", "birds").collection_id
+    (tmp_path / "out" / "birds_jay.png").mkdir(parents=True)
+    with pytest.raises(SomeFailed) as failed:
+        lake.download_files_from_collection(birds, tmp_path / "out")
+    assert "call it again" not in str(failed.value.remedy)
+
+
+def test_a_tilde_is_the_home_folder_and_an_empty_path_is_none(
+    lake: MetaLake, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    birds = lake.upload_files_to_collection("~/pictures", "image", "birds").collection_id
+    assert lake.download_files_from_collection(birds, "~/out").folder == tmp_path / "out"
+    with pytest.raises(UsageError, match="names no file or folder"):
+        lake.download_files_from_collection(birds, "")
+
+
+def test_operations_that_nothing_was_drawn_under_are_told(lake: MetaLake, pictures: Path, tmp_path: Path) -> None:
+    birds = lake.upload_files_to_collection(pictures, "image", "birds").collection_id
+    (note,) = lake.download_collection(birds, tmp_path / "out", operations=["nope"]).notes
+    assert "'nope'" in note
+    assert lake.download_collection(birds, tmp_path / "all").notes == ()

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync import ItemFilter, ItemSort, MetaLake, SomeFailed
-from metalake_sync.api import UploadResult
+from metalake_sync import AnnotationSource, ItemFilter, ItemSort, MetaLake, SomeFailed
+from metalake_sync.api import UploadResult, WriteResult
+from metalake_sync.api.loose_answers import label_groups, system_counts, upload_status
+from metalake_sync.api.matching import Written
 from metalake_sync.errors import ManifestErrors, SyncError, UsageError
+from metalake_sync.lake import EmbeddedLake
 from tests.api.conftest import PICTURES
-from tests.lake.talk import Talk
+from tests.lake.talk import API_KEY, SECRET, Talk
 
 Writer = Callable[..., Path]
 
@@ -52,11 +55,13 @@ def test_items_are_listed_counted_and_described(lake: MetaLake, birds: UploadRes
 
 def test_jobs_labels_and_the_lake_itself_are_asked_about(lake: MetaLake, birds: UploadResult, boxes: Writer) -> None:
     assert lake.get_job_status(birds.job_ids[0]).status == "completed"
-    assert lake.get_upload_status("birds") == {"isSuccess": True, "progress": 100.0}
+    assert lake.get_upload_status("birds").progress == 100.0
+    assert lake.get_upload_status("nobody").progress is None
     lake.upload_annotations_for_collection("birds", "op", boxes({"jay.png": [(1, 1, 1, 1)]}), kind="human")
     assert [label.text for label in lake.get_all_labels()] == ["bird"]
     assert lake.get_all_label_groups() == []
-    assert isinstance(lake.get_system_stat_count(), dict)
+    counts = lake.get_system_stat_count()
+    assert (counts.images, counts.videos, counts.others) == (3, 0, 0)
 
 
 def test_a_field_that_the_lake_does_not_take_is_refused_before_anything_is_written(
@@ -98,3 +103,117 @@ def test_a_whole_collection_is_trashed_and_never_a_whole_lake(lake: MetaLake, ta
     result = lake.trash_objects_from_collection(birds.collection_id)
     assert (result.trashed, result.failed) == (1, 0)
     assert talk.count(contentType=2) == 0
+
+
+ADDRESSED: list[tuple[str, Callable[[MetaLake, UploadResult, Path], WriteResult], tuple[str, ...]]] = [
+    ("jay.png", lambda lake, birds, source: lake.upload_metadata_for_files("birds", "image", source), ("dodo.png",)),
+    ("birds_jay.png", lambda lake, birds, source: lake.upload_metadata_by_unique_name(source), ("dodo.png",)),
+    ("dir_1/sub/birds/jay.png", lambda lake, birds, source: lake.upload_metadata_by_storage_path(source), ()),
+    ("jay.png", lambda lake, birds, source: lake.upload_metadata_by_job_id(birds.job_ids[0], source), ()),
+]
+
+
+@pytest.mark.parametrize(("there", "write", "unmatched"), ADDRESSED)
+def test_metadata_of_a_file_that_is_not_there_is_not_said_to_be_written(
+    lake: MetaLake,
+    birds: UploadResult,
+    metadata_file: Writer,
+    there: str,
+    write: Callable[[MetaLake, UploadResult, Path], WriteResult],
+    unmatched: tuple[str, ...],
+) -> None:
+    result = write(lake, birds, metadata_file({there: {"City": "Rome"}, "dodo.png": {"City": "Rome"}}))
+    assert (result.written, result.unmatched, result.unconfirmed) == (1, unmatched, 1 - len(unmatched))
+    everything = write(lake, birds, metadata_file({there: {"City": "Rome"}}))
+    assert (everything.written, everything.unmatched, everything.unconfirmed) == (1, (), 0)
+
+
+def test_annotations_of_an_image_that_is_not_there_are_not_said_to_be_written(
+    lake: MetaLake, birds: UploadResult, boxes: Writer
+) -> None:
+    source = boxes({"birds_jay.png": [(1, 1, 1, 1)], "dodo.png": [(1, 1, 1, 1)]})
+    by_name = lake.upload_annotations_by_unique_name("op", source, kind="human")
+    assert (by_name.written, by_name.unmatched, by_name.unconfirmed) == (1, ("dodo.png",), 0)
+    source = boxes({"/dir_1/sub/birds/jay.png": [(1, 1, 1, 1)], "/dodo.png": [(1, 1, 1, 1)]})
+    by_path = lake.upload_annotations_by_storage_path("op", source, kind="human")
+    assert (by_path.written, by_path.unmatched, by_path.unconfirmed) == (1, (), 1)
+    source = boxes({"jay.png": [(1, 1, 1, 1)], "dodo.png": [(1, 1, 1, 1)]})
+    by_job = lake.upload_annotations_by_job_id(birds.job_ids[0], "op", source, kind="human")
+    assert (by_job.written, by_job.unmatched, by_job.unconfirmed) == (1, (), 1)
+
+
+def test_a_lake_that_counts_nothing_is_asked_where_it_can_be_and_else_nothing_is_claimed() -> None:
+    asked = Written(there=lambda names: {"a"})
+    silent = Written(there=None)
+    for written in (asked, silent):
+        written.page(["a", "b"], None)
+    assert (asked.result([]).written, asked.result([]).unmatched) == (1, ("b",))
+    assert (silent.result([]).written, silent.result([]).unconfirmed) == (0, 2)
+
+
+Wrong = Callable[[MetaLake, str], object]
+
+WRONG: list[tuple[Wrong, str]] = [
+    (lambda lake, birds: lake.get_item_count_from_metalake(filter=ItemFilter(("humans",))), "'raw', 'human'"),  # type: ignore[arg-type]
+    (lambda lake, birds: lake.get_item_count_from_metalake(filter=ItemFilter("human")), "tuple of 'raw'"),  # type: ignore[arg-type]
+    (lambda lake, birds: lake.trash_objects_from_datalake(filter={"annotationTypes": ["human"]}), "annotation_types"),
+    (lambda lake, birds: lake.trash_objects_from_datalake(filter="human"), "ItemFilter"),  # type: ignore[arg-type]
+    (lambda lake, birds: lake.get_item_count_from_metalake(filter=ItemFilter(from_date="yesterday")), "2026-01-31"),
+    (
+        lambda lake, birds: lake.trash_objects_from_datalake(
+            filter={"from_date": "2026-02-01", "to_date": "2026-01-01"}
+        ),
+        "wrong way round",
+    ),
+    (lambda lake, birds: ItemSort("fileName", "asc"), "'video_index'"),  # type: ignore[arg-type]
+    (lambda lake, birds: lake.get_item_list_from_collection(birds, sort="name"), "ItemSort"),  # type: ignore[arg-type]
+    (lambda lake, birds: lake.get_file_details("birds_jay.png", "fileSize"), r"fields=\['fileSize'\]"),
+    (lambda lake, birds: lake.get_collection_details(birds, "fileSize"), r"fields=\['fileSize'\]"),
+    (lambda lake, birds: lake.download_collection(birds, "out", operations="yolo"), r"operations=\['yolo'\]"),
+    (lambda lake, birds: lake.find_collection("birds", "picture"), "'image', 'video', 'other'"),  # type: ignore[arg-type]
+    (lambda lake, birds: lake.upload_files_to_collection(".", "picture", "birds"), "'image', 'video'"),  # type: ignore[arg-type]
+    (
+        lambda lake, birds: lake.upload_files_to_collection(".", "image", "birds", existing="override"),  # type: ignore[arg-type]
+        "'keep', 'replace'",
+    ),
+    (
+        lambda lake, birds: lake.upload_annotations_by_unique_name("op", "a.json", kind="model"),  # type: ignore[arg-type]
+        "'human', 'machine'",
+    ),
+    (lambda lake, birds: AnnotationSource("a.json", "op", "model"), "'human', 'machine'"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("call", "said"), WRONG)
+def test_an_argument_of_a_wrong_kind_is_told_what_is_taken(
+    lake: MetaLake, birds: UploadResult, call: Wrong, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        call(lake, birds.collection_id)
+
+
+def test_filters_and_sorts_may_be_written_as_the_vendors_client_has_them(lake: MetaLake, birds: UploadResult) -> None:
+    raw = {"annotation_types": ["raw"], "from_date": "2022-08-02", "to_date": ""}
+    assert lake.get_item_count_from_collection(birds.collection_id, filter=raw) == 3
+    by_name = {"sort_by_field": "name", "sort_order": "DESC"}
+    listed = [item.name for item in lake.get_item_list_from_collection(birds.collection_id, filter=raw, sort=by_name)]
+    assert listed == sorted(PICTURES, reverse=True)
+
+
+def test_a_call_after_close_says_so(served: EmbeddedLake, tmp_path: Path) -> None:
+    lake = MetaLake(served.url, API_KEY, SECRET)
+    lake.close()
+    lake.close()
+    for call in (lake.get_all_labels, lambda: lake.download_files_from_metalake("image", tmp_path)):
+        with pytest.raises(UsageError, match="closed"):
+            call()
+
+
+def test_answers_of_other_shapes_are_understood_too() -> None:
+    assert upload_status(40).progress == 40
+    assert upload_status(None).progress is None
+    assert system_counts({"images": 3, "videoCount": 2}).images == 3
+    assert system_counts({"images": 3, "videoCount": 2}).videos == 2
+    assert system_counts(None).others is None
+    (group,) = label_groups({"groups": [{"_id": 7, "groupName": "birds", "labels": [{"labelText": "jay"}, "gull"]}]})
+    assert (group.id, group.name, group.labels) == ("7", "birds", ("jay", "gull"))

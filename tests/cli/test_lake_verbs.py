@@ -64,9 +64,11 @@ def test_trash_shows_how_many_and_which_and_does_nothing_unasked(stocked: World)
         f"  - birds_{number:02}.png" for number in range(0, 12, 3)
     ]
     assert "To trash: 4 items" in done.out
+    assert "no terminal to ask on" in done.err
     assert len(stocked.names()) == 12
     done = stocked.run("trash", "lake", "image", "--annotated", "raw", "--json")
-    assert (done.code, done.out) == (ExitCode.GUARDED, "")
+    assert done.code == ExitCode.GUARDED
+    assert (done.document["to_trash"], len(done.document["items"])) == (12, 10)
     assert json.loads(done.err)["exit_code"] == ExitCode.GUARDED
 
 
@@ -185,6 +187,13 @@ def test_annotations_are_removed_only_when_approved(stocked: World) -> None:
         ("annotations", "upload", "a.json", "--operation", "op", "--kind", "human"),
         ("collection", "upload", "images", "birds", "--type", "image", "--annotations", "a.json"),
         ("collection", "get", "nobody"),
+        ("item", "get", "nobody"),
+        ("url", "nobody"),
+        ("job", "status", "nobody"),
+        ("job", "wait", "nobody"),
+        ("item", "count", "--lake", "image", "--query", "Tags:x"),
+        ("item", "count", "--lake", "image", "--query", "metadata.Tags=x or metadata.Tags=y"),
+        ("item", "list", "--lake", "image", "--from-date", "2026-02-01", "--to-date", "2026-01-01"),
         ("item", "list", "--collection", "birds", "--lake", "image"),
     ],
 )
@@ -217,3 +226,59 @@ def test_a_lake_that_is_away_ends_with_its_own_code(world: World) -> None:
         "item", "count", "--lake", "image", LAYERNEXT_URL="http://127.0.0.1:9", METALAKE_SYNC_RETRY_FOR="0"
     )
     assert done.code == ExitCode.LAKE_AWAY
+
+
+def test_an_empty_folder_name_is_not_the_folder_that_one_stands_in(stocked: World) -> None:
+    for words in (("item", "download", "--lake", "image"), ("collection", "download", "birds")):
+        done = stocked.run(*words, "--to", "")
+        assert done.code == ExitCode.USAGE
+        assert "names no folder" in done.err
+    assert list(stocked.folder.iterdir()) == []
+
+
+def test_annotations_that_are_right_already_are_mentioned(stocked: World) -> None:
+    words = ("collection", "download", "birds", "--to", "out", "--no-media")
+    assert "annotations in" in stocked.good(*words).out
+    assert stocked.good(*words).out.splitlines()[-1] == "the annotations were right already"
+
+
+def test_words_of_the_command_line_are_used_on_the_command_line(stocked: World) -> None:
+    stocked.write("labels/classes.txt", "bird")
+    stocked.write("labels/00.txt", "0 0.5 0.5 0.2 0.2")
+    words = ("annotations", "upload", "labels", "--operation", "op", "--kind", "human", "--collection", "birds")
+    done = stocked.run(*words)
+    assert "'--normalized'" in done.out + done.err
+    assert "normalized: true" not in done.out + done.err
+    refused = stocked.run("item", "count", "--lake", "image", LAYERNEXT_SECRET="wrong")
+    assert "manifest" not in refused.err
+
+
+def test_yolo_that_came_down_beside_its_pictures_goes_up_again(stocked: World) -> None:
+    box = {"type": "rectangle", "bbox": [4, 2, 8, 4], "label": "bird"}
+    stocked.write("b.json", {"images": [{"image": "00.png", "annotations": [box]}]})
+    to_birds = ("--kind", "human", "--collection", "birds")
+    stocked.good("annotations", "upload", "b.json", "--operation", "op", "--format", "metalake", *to_birds)
+    stocked.good("collection", "download", "birds", "--to", "out", "--format", "yolo", "--operation", "op")
+    words = ("annotations", "upload", "out", "--format", "yolo", "--operation", "again", "--kind", "human")
+    done = stocked.good(*words, "--by-unique-name")
+    assert "12 entries written" in done.out
+    shapes = stocked.talk.annotations(stocked.collection_id(), operationIdList='["again"]')["00.png"]
+    assert [shape["bbox"] for shape in shapes] == [[4, 2, 8, 4]]
+    # By the names that the lake has, a stem finds its extension, also without its picture.
+    stocked.write("labels/classes.txt", "bird")
+    stocked.write("labels/00.txt", "0 0.5 0.5 0.2 0.2")
+    done = stocked.good("annotations", "upload", "labels", "--operation", "n", "--normalized", *to_birds)
+    assert done.out.splitlines()[-1] == "1 entry written"
+
+
+def test_items_come_down_by_their_names_where_asked(stocked: World) -> None:
+    stocked.good("item", "download", "--lake", "image", "--to", "out", "--naming", "name")
+    assert sorted(path.name for path in (stocked.folder / "out").iterdir())[0] == "00.png"
+
+
+def test_a_list_has_the_fields_that_are_asked_for(stocked: World) -> None:
+    words = ("item", "list", "--collection", "birds", "--limit", "2", "--field", "Tags", "--field", "fileSize")
+    size = len(png(salt=bytes([0])))
+    listed = stocked.good(*words, "--json").document
+    assert [item["details"] for item in listed] == [{"Tags": ["skip"], "fileSize": size}, {"fileSize": size}]
+    assert f"fileSize={size}" in stocked.good(*words).out

@@ -179,9 +179,11 @@ class OurDriver:
 
     def system_counts(self) -> Mapping[Kind, int]:
         with _refusals():
-            stats: Any = self._lake.get_system_stat_count()
-        kinds: tuple[Kind, ...] = ("image", "video", "other")
-        return {kind: stats[f"{kind}s"]["count"] for kind in kinds}
+            stats = self._lake.get_system_stat_count()
+        assert stats.images is not None
+        assert stats.videos is not None
+        assert stats.others is not None
+        return {"image": stats.images, "video": stats.videos, "other": stats.others}
 
     def _new_folder(self) -> Path:
         self._downloads += 1

@@ -34,7 +34,7 @@ def test_another_id_means_other_bytes() -> None:
     assert judge_local("another id", RECORDED, HERE) is Reason.CONTENT_CHANGED
 
 
-def test_a_file_that_nobody_recorded_is_right_by_its_size() -> None:
-    assert judge_size(10, HERE) is Local.RIGHT
+def test_the_size_of_a_file_that_nobody_recorded_refutes_and_does_not_prove() -> None:
+    assert judge_size(10, HERE) is Local.ASK_STORE
     assert judge_size(11, HERE) is Reason.CONTENT_CHANGED
     assert judge_size(None, HERE) is Reason.CONTENT_CHANGED

@@ -80,7 +80,9 @@ def file_row(row: dict[str, Any]) -> tuple[DesiredFile | None, RecordedFile | No
         )
     if "remote" in row:
         lake_id, _, size = row["remote"].removeprefix("#").partition(" @")
-        remote = RemoteFile("a.jpg", lake_id, "birds_a.jpg", int(size) if size else None)
+        remote = RemoteFile(
+            "a.jpg", lake_id, "birds_a.jpg", int(size) if size else None, same_bytes=row.get("same_bytes")
+        )
     return desired, recorded, remote
 
 

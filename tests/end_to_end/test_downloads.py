@@ -345,6 +345,17 @@ def test_a_block_that_can_not_be_meant_is_a_mistake_at_its_line(world: World, bl
     assert "manifest.yaml:" in done.err
 
 
+@pytest.mark.parametrize("section", ["downloads", "trash"])
+def test_a_query_that_the_lake_does_not_take_is_a_mistake_at_its_line(stocked: World, section: str) -> None:
+    to = {"to": "out"} if section == "downloads" else {}
+    stocked.manifest(**{section: [{"collection": "birds", "query": "Tags:x", **to}]})
+    done = stocked.run("plan", "manifest.yaml")
+    assert done.code == ExitCode.USAGE
+    line = (stocked.folder / "manifest.yaml").read_text().splitlines().index("  query: Tags:x") + 1
+    assert f"manifest.yaml:{line}:" in done.err
+    assert "annotation.label=X" in done.err
+
+
 def test_pull_runs_the_downloads_and_nothing_else(stocked: World) -> None:
     stocked.pictures("new.png")
     cats = {"name": "cats", "type": "image", "folders": [{"path": "images"}]}

@@ -77,7 +77,7 @@ def test_links_and_names_that_no_lake_takes_are_left_out(tmp_path: Path, bucket:
     (bucket / "link.txt").symlink_to(bucket / "read me.txt")
     (bucket / "two\nlines.txt").write_bytes(b"x")
     found = crawled(tmp_path / "lake", str(bucket))
-    assert (found.taken, found.refused) == (3, 1)
+    assert (found.taken, len(found.left_out)) == (3, 2)
 
 
 def test_a_lake_that_is_served_can_not_be_crawled_into(tmp_path: Path, bucket: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_lake_that_is_served_can_not_be_crawled_into(tmp_path: Path, bucket: P
 def test_the_command_says_what_it_took_in(tmp_path: Path, bucket: Path) -> None:
     command = [sys.executable, "-m", "metalake_sync", "lake", "crawl", str(bucket), "--dir", str(tmp_path / "lake")]
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == {"taken": 3, "known": 0, "refused": 0, "collections": 3}
+    assert json.loads(done.stdout) == {"taken": 3, "known": 0, "collections": 3, "left_out": {}}
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "0 files taken in, in 0 collections; 3 were known\n"
 
@@ -139,3 +139,25 @@ def test_a_storage_says_bucket_and_prefix() -> None:
     assert (address.bucket, address.prefix, address.endpoint, str(address)) == (
         "photos", "a/b", "http://127.0.0.1:1/x", "azure://photos/a/b",
     )  # fmt: skip
+
+
+def test_hidden_names_links_and_other_lakes_are_left_out_and_named(tmp_path: Path, bucket: Path) -> None:
+    (bucket / ".hidden").mkdir()
+    (bucket / ".hidden" / "secret.png").write_bytes(png())
+    (bucket / ".env").write_bytes(b"secret")
+    (bucket / "link.txt").symlink_to("read me.txt")
+    with lake_at(bucket / "other"):
+        pass
+    found = crawled(tmp_path / "lake", str(bucket))
+    assert (found.taken, found.collections) == (3, 3)
+    assert {Path(path).name: reason for path, reason in found.left_out.items()} == {
+        ".hidden": "it is hidden",
+        ".env": "it is hidden",
+        "link.txt": "it is a link",
+        "other": "it is a lake's own folder",
+    }
+
+
+def test_an_empty_name_is_not_the_folder_that_one_stands_in(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="names no folder"):
+        crawled(tmp_path / "lake", "")

@@ -15,6 +15,7 @@ from metalake_sync.cli.wording import shown
 
 if TYPE_CHECKING:
     from metalake_sync.api import WriteResult
+    from metalake_sync.core.shapes import FormatName
 
 
 @click.group(
@@ -34,6 +35,12 @@ def command() -> None:
 @option("--operation", required=True, help="The project's or model run's unique id; its earlier sets are replaced.")
 @option("--kind", type=click.Choice(["human", "machine"]), required=True, help="Who drew the shapes.")
 @option("--normalized", is_flag=True, help="The numbers are fractions of the picture's size.")
+@option(
+    "--format",
+    "source_format",
+    type=click.Choice(["metalake", "coco", "yolo", "voc"]),
+    help="How the source is written; left out: guessed.",
+)
 @option("--collection", metavar="NAME", help="Entries are names of images in this collection.")
 @option("--job", metavar="ID", help="Entries are names of images of this upload.")
 @option("--by-unique-name", is_flag=True, help="Entries are unique names.")
@@ -45,6 +52,7 @@ def upload(
     operation: str,
     kind: Literal["human", "machine"],
     normalized: bool,
+    source_format: FormatName | None,
     collection: str | None,
     job: str | None,
     by_unique_name: bool,
@@ -58,18 +66,41 @@ def upload(
         def call() -> WriteResult:
             if collection is not None:
                 return lake.upload_annotations_for_collection(
-                    collection, operation, source, kind=kind, normalized=normalized, progress=progress
+                    collection,
+                    operation,
+                    source,
+                    kind=kind,
+                    normalized=normalized,
+                    format=source_format,
+                    progress=progress,
                 )
             if job is not None:
                 return lake.upload_annotations_by_job_id(
-                    job, operation, source, kind=kind, normalized=normalized, progress=progress
+                    job,
+                    operation,
+                    source,
+                    kind=kind,
+                    normalized=normalized,
+                    format=source_format,
+                    progress=progress,
                 )
             if by_unique_name:
                 return lake.upload_annotations_by_unique_name(
-                    operation, source, kind=kind, normalized=normalized, progress=progress
+                    operation,
+                    source,
+                    kind=kind,
+                    normalized=normalized,
+                    format=source_format,
+                    progress=progress,
                 )
             return lake.upload_annotations_by_storage_path(
-                operation, source, kind=kind, bucket_name=bucket, normalized=normalized, progress=progress
+                operation,
+                source,
+                kind=kind,
+                bucket_name=bucket,
+                normalized=normalized,
+                format=source_format,
+                progress=progress,
             )
 
         flags.finish(call, written)
@@ -108,6 +139,15 @@ def labels(flags: LakeFlags, group: str | None) -> None:
     with flags.lake() as lake:
         found = lake.get_all_labels(group)
     flags.show(found, lambda: (shown(label.text) for label in found))
+
+
+@command.command("label-groups", epilog="Example: metalake-sync annotations label-groups --json")
+@takes_lake
+def label_groups(flags: LakeFlags) -> None:
+    """List the groups of labels that the lake knows."""
+    with flags.lake() as lake:
+        found = lake.get_all_label_groups()
+    flags.show(found, lambda: (f"{group.id}  {shown(group.name)}" for group in found))
 
 
 command.add_command(preview)

@@ -10,12 +10,12 @@ import click
 
 from metalake_sync.cli.commands.item import downloaded
 from metalake_sync.cli.connection import TYPES, LakeFlags, metadata_of, metadata_options, takes_lake
-from metalake_sync.cli.options import option
+from metalake_sync.cli.options import FolderPath, option
 from metalake_sync.cli.wording import count, shown, size
 from metalake_sync.errors import UsageError
 
 if TYPE_CHECKING:
-    from metalake_sync.api import UploadResult
+    from metalake_sync.api import DownloadResult, UploadResult
     from metalake_sync.api.connected import ContentType
     from metalake_sync.core.shapes import FormatName
 
@@ -86,7 +86,7 @@ def list_collections(flags: LakeFlags, content_type: ContentType, query: str) ->
 @option("--operation", help="The annotations' unique operation id.")
 @option("--kind", type=click.Choice(["human", "machine"]), help="Who drew the annotations.")
 @option("--normalized", is_flag=True, help="The annotations' numbers are fractions.")
-@option("--replace", is_flag=True, help="Trash files of the same name and another size, and send these.")
+@option("--replace", is_flag=True, help="Trash files of the same name and other bytes, and send these.")
 @option("--recursive", is_flag=True, help="Also take the folders below.")
 @option("--resume-file", type=click.Path(path_type=Path), help="Remember the upload here, to go on if it is killed.")
 def upload(
@@ -142,7 +142,7 @@ def upload(
 @takes_lake
 @click.argument("name")
 @option("--type", "content_type", type=TYPES, help="Its type, where the lake has several of the name.")
-@option("--to", type=click.Path(path_type=Path), required=True, help="The folder; it is created if need be.")
+@option("--to", type=FolderPath(), required=True, help="The folder; it is created if need be.")
 @option(
     "--annotations",
     type=click.Choice(["human", "machine", "all"]),
@@ -185,15 +185,24 @@ def download(
                 annotation_format=annotation_format,
                 progress=progress,
             ),
-            downloaded,
+            _downloaded,
         )
+
+
+def _downloaded(result: DownloadResult) -> Iterator[str]:
+    yield from downloaded(result)
+    if not result.annotations:
+        yield "the annotations were right already"
 
 
 def _uploaded(result: UploadResult) -> Iterator[str]:
     for note in result.notes:
         yield f"note: {shown(note)}"
+    if result.differing:
+        yield "note: --replace trashes what the lake has of a name and sends these"
     sets = f", {count(result.annotated, 'annotation set')} sent" if result.annotated else ""
     uploaded = f"{count(len(result.uploaded), 'file')} uploaded ({size(result.bytes_sent)})"
-    yield f"collection {result.collection_id}: {uploaded}, {len(result.already_there)} were there{sets}"
+    differing = f", {len(result.differing)} differ and were not sent" if result.differing else ""
+    yield f"collection {result.collection_id}: {uploaded}, {len(result.already_there)} were there{differing}{sets}"
     for job in result.job_ids:
         yield f"job {job}"

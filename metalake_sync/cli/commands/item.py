@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -19,7 +19,7 @@ from metalake_sync.cli.connection import (
     takes_lake,
     takes_place,
 )
-from metalake_sync.cli.options import option
+from metalake_sync.cli.options import FolderPath, option
 from metalake_sync.cli.wording import count, shown
 
 if TYPE_CHECKING:
@@ -49,8 +49,15 @@ def get(flags: LakeFlags, unique_name: str, fields: tuple[str, ...]) -> None:
 @narrows
 @sort_options
 @option("--limit", type=click.IntRange(1), help="At most so many.")
+@option("--field", "fields", multiple=True, help="A field to ask for, one call for each item; may be repeated.")
 def list_items(
-    flags: LakeFlags, place: PlaceFlags, narrow: SelectionFlags, sort_field: str, order: str, limit: int | None
+    flags: LakeFlags,
+    place: PlaceFlags,
+    narrow: SelectionFlags,
+    sort_field: str,
+    order: str,
+    limit: int | None,
+    fields: tuple[str, ...],
 ) -> None:
     """List the items of a collection or of the whole lake, to the last one."""
     place.check()
@@ -58,18 +65,21 @@ def list_items(
     with flags.lake() as lake:
         items: Iterator[ItemInfo]
         if place.lake is not None:
-            items = lake.get_item_list_from_datalake(place.lake, query=narrow.query, filter=narrow.filter(), sort=sort)
+            items = lake.get_item_list_from_datalake(
+                place.lake, query=narrow.query, filter=narrow.filter(), sort=sort, fields=fields
+            )
         else:
             collection_id = _collection_id(lake, place)
             items = lake.get_item_list_from_collection(
-                collection_id, query=narrow.query, filter=narrow.filter(), sort=sort
+                collection_id, query=narrow.query, filter=narrow.filter(), sort=sort, fields=fields
             )
         found = islice(items, limit)
         if flags.as_json:
             flags.show(list(found), lambda: iter(()))
         else:
             for item in found:
-                click.echo(f"{item.id}  {shown(item.unique_name)}")
+                told = "".join(f"  {name}={value}" for name, value in item.details.items())
+                click.echo(f"{item.id}  {shown(item.unique_name)}{shown(told)}")
 
 
 @command.command("count", epilog="Example: metalake-sync item count --lake image --annotated human")
@@ -89,6 +99,16 @@ def count_items(flags: LakeFlags, place: PlaceFlags, narrow: SelectionFlags) -> 
     flags.show({"count": number}, lambda: iter([str(number)]))
 
 
+@command.command("stats", epilog="Example: metalake-sync item stats")
+@takes_lake
+def stats(flags: LakeFlags) -> None:
+    """Say how many images, videos and others the lake has."""
+    with flags.lake() as lake:
+        found = lake.get_system_stat_count()
+    counts = {"images": found.images, "videos": found.videos, "others": found.others}
+    flags.show(found, lambda: (f"{kind}: {'unknown' if n is None else n}" for kind, n in counts.items()))
+
+
 @command.command(
     "download", epilog="Example: metalake-sync item download --lake image --query metadata.Tags=rain --to out"
 )
@@ -96,9 +116,16 @@ def count_items(flags: LakeFlags, place: PlaceFlags, narrow: SelectionFlags) -> 
 @takes_place
 @narrows
 @sort_options
-@option("--to", type=click.Path(path_type=Path), required=True, help="The folder; it is created if need be.")
+@option("--naming", type=click.Choice(["unique_name", "name"]), default="unique_name", show_default=True)
+@option("--to", type=FolderPath(), required=True, help="The folder; it is created if need be.")
 def download(
-    flags: LakeFlags, place: PlaceFlags, narrow: SelectionFlags, sort_field: str, order: str, to: Path
+    flags: LakeFlags,
+    place: PlaceFlags,
+    narrow: SelectionFlags,
+    sort_field: str,
+    order: str,
+    to: Path,
+    naming: Literal["unique_name", "name"],
 ) -> None:
     """Download the files that match, to the last one. What is right already is not fetched again."""
     place.check()
@@ -109,7 +136,13 @@ def download(
         def call() -> DownloadResult:
             if place.lake is not None:
                 return lake.download_files_from_metalake(
-                    place.lake, to, query=narrow.query, filter=narrow.filter(), sort=sort, progress=progress
+                    place.lake,
+                    to,
+                    query=narrow.query,
+                    filter=narrow.filter(),
+                    sort=sort,
+                    naming=naming,
+                    progress=progress,
                 )
             return lake.download_files_from_collection(
                 _collection_id(lake, place),
@@ -117,6 +150,7 @@ def download(
                 query=narrow.query,
                 filter=narrow.filter(),
                 sort=sort,
+                naming=naming,
                 progress=progress,
             )
 
@@ -124,7 +158,9 @@ def download(
 
 
 def downloaded(result: DownloadResult) -> Iterator[str]:
-    """What came of a download, in a line."""
+    """What came of a download, in a line; before it, what was lost on the way."""
+    for note in result.notes:
+        yield f"note: {shown(note)}"
     annotations = f", annotations in {shown(str(result.annotations[0]))}" if result.annotations else ""
     yield (
         f"{shown(str(result.folder))}: {count(len(result.fetched), 'file')} downloaded,"

@@ -30,3 +30,14 @@ def wait(flags: LakeFlags, job_id: str) -> None:
     with flags.lake() as lake:
         job = lake.wait_for_job_complete(job_id)
     flags.show(job, lambda: iter([job.status]))
+
+
+@command.command("progress", epilog="Example: metalake-sync job progress birds")
+@takes_lake
+@click.argument("collection")
+def progress(flags: LakeFlags, collection: str) -> None:
+    """Say how far the upload of a collection is."""
+    with flags.lake() as lake:
+        found = lake.get_upload_status(collection)
+    told = f"{found.progress:.0f} %" if found.progress is not None else "the lake tells no progress"
+    flags.show(found, lambda: iter([told]))

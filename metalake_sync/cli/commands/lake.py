@@ -7,11 +7,15 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import click
 
 from metalake_sync.cli.options import option
+from metalake_sync.cli.wording import shown
+
+LEFT_OUT_SHOWN = 20
 
 
 def storage_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -128,5 +132,7 @@ def crawl(bucket_folder: str, folder: Path, storage: str, storage_endpoint: str 
         click.echo(json.dumps(dataclasses.asdict(crawled)))
         return
     click.echo(f"{crawled.taken} files taken in, in {crawled.collections} collections; {crawled.known} were known")
-    if crawled.refused:
-        click.echo(f"{crawled.refused} were left out: their names can't be in a lake, or are taken", err=True)
+    for path, reason in islice(crawled.left_out.items(), LEFT_OUT_SHOWN):
+        click.echo(f"left out: {shown(path)}: {reason}", err=True)
+    if len(crawled.left_out) > LEFT_OUT_SHOWN:
+        click.echo(f"… and {len(crawled.left_out) - LEFT_OUT_SHOWN} more left out (--json names all)", err=True)

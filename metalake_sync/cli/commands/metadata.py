@@ -103,4 +103,9 @@ def written(result: WriteResult) -> Iterator[str]:
         yield f"note: {count(len(result.unmatched), 'entry', 'entries')} without a file: " + ", ".join(
             map(shown, result.unmatched[:5])
         )
+    if result.unconfirmed:
+        yield (
+            f"note: {count(result.unconfirmed, 'entry', 'entries')} not confirmed: the lake passes over names that it"
+            " does not have, and does not say which"
+        )
     yield f"{count(result.written, 'entry', 'entries')} written"

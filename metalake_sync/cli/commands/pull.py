@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from metalake_sync.cli.connection import TYPES
-from metalake_sync.cli.options import ManifestFlags, RunFlags, observes, option, takes_manifest
+from metalake_sync.cli.options import FolderPath, ManifestFlags, RunFlags, observes, option, takes_manifest
 from metalake_sync.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @observes
 @option("--collection", metavar="NAME", help="This collection, instead of the manifest's downloads.")
 @option("--type", "content_type", type=TYPES, help="Its type, where the lake has several of the name.")
-@option("--to", type=click.Path(path_type=Path), help="The folder for --collection.")
+@option("--to", type=FolderPath(), help="The folder for --collection.")
 @option(
     "--annotations",
     type=click.Choice(["human", "machine", "all", "none"]),

@@ -100,8 +100,12 @@ def _trash(going: _Going, items: Iterator[ItemInfo], trash: Callable[[], TrashRe
         nothing = {"trashed": 0, "failed": 0, "message": "nothing matches"}
         flags.show(nothing, lambda: iter(["Nothing matches: nothing to do."]))
         return
+    shown_items = islice(items, None if going.verbose else SHOWN)
+    if flags.as_json and not going.approved:
+        names = [item.unique_name for item in shown_items]
+        flags.show({"to_trash": going.number, "whole": going.whole, "items": names}, lambda: iter(()))
     if not flags.as_json:
-        for item in islice(items, None if going.verbose else SHOWN):
+        for item in shown_items:
             click.echo(f"  - {shown(item.unique_name)}")
         if not going.verbose and going.number > SHOWN:
             click.echo(f"  … and {going.number - SHOWN} more (-v shows all)")

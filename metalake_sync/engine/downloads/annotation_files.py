@@ -61,6 +61,8 @@ class AnnotationDownload:
         self._sizes: dict[str, Size] = {}
         self._unread: list[str] = []
         self.images = 0
+        self.drawn = False
+        """Whether there was a shape at all."""
         self.losses: tuple[str, ...] = ()
 
     def write(self, folder: Path, seen: Callable[[int], None] = lambda _: None) -> None:
@@ -96,6 +98,7 @@ class AnnotationDownload:
             for image in images:
                 filename = self._filenames[image.file_name]
                 drawn = image.raw_annotations.annotations if image.raw_annotations else []
+                self.drawn |= bool(drawn)
                 try:
                     record = ImageRecord(filename, read_shapes(drawn, filename))
                 except ManifestError as error:

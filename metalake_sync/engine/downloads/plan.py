@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from metalake_sync.core.actions import DownloadAnnotations, Reason, TrashMatched
-from metalake_sync.core.downloads import DownloadPlan, DownloadWish
+from metalake_sync.core.downloads import DownloadedFile, DownloadPlan, DownloadWish
 from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.facts import CollectionKey, RemoteFile
 from metalake_sync.core.plan import TrashRulePlan
@@ -39,13 +39,15 @@ class DownloadObserver:
             return Place(selection.type, None)
         return find_place(self.client, selection.collection, selection.type)
 
-    def walk(self, wish: DownloadWish, place: Place) -> DownloadWalk:
+    def walk(self, wish: DownloadWish, place: Place, adopted: Iterable[DownloadedFile] = ()) -> DownloadWalk:
+        """`adopted`: what is as good as recorded."""
+        known = {file.unique_name: file for file in adopted}
         return DownloadWalk(
             self.client,
             wish,
             place,
             root=self.base_dir / wish.to,
-            recorded=self.records.of_folder(self.lake, wish.to),
+            recorded={**self.records.of_folder(self.lake, wish.to), **known},
             reserved=RESERVED[wish.annotations.format] if wish.annotations else (),
         )
 
@@ -60,13 +62,14 @@ class DownloadObserver:
         for page in walk.pages(self._seen(f"listing {_shown(wish.key)} for {wish.to}")):
             plan.files += (wanted.action for wanted in page.wanted)
             plan.unchanged += page.unchanged
-            plan.adopted += len(page.adopted)
+            plan.adopted += page.adopted
         annotations = self.annotations(wish, place, walk, to_come=wish.media)
         if annotations is not None:
             with tempfile.TemporaryDirectory(prefix="metalake-sync-") as folder:
                 annotations.write(Path(folder), self._seen(f"reading annotations of {_shown(wish.key)}"))
                 plan.annotations += self.compare_annotations(wish, annotations, Path(folder))
             plan.losses = annotations.losses
+            plan.nothing_drawn = not annotations.drawn
         return plan
 
     def annotations(

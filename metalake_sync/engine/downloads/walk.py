@@ -18,6 +18,7 @@ from metalake_sync.core.facts import Fingerprint, RemoteFile
 from metalake_sync.local.safe_names import FolderNames
 from metalake_sync.protocol.items import ListedItem
 from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.content_proof import Pair, same_bytes
 from metalake_sync.remote.observe import remote_sizes
 from metalake_sync.remote.partial import FOLDER
 from metalake_sync.remote.select import Place, list_selection
@@ -106,13 +107,24 @@ class DownloadWalk:
         # By unique name: a name alone may stand for several items of the lake.
         files = [RemoteFile(_unique(item), item.id, _unique(item)) for item, _ in unsure]
         sizes = remote_sizes(self._client, files, SIZE_THREADS)
+        maybe: list[tuple[ListedItem, Fingerprint]] = []
         for item, local in unsure:
             verdict = judge_size(sizes.get(_unique(item)), local)
             if isinstance(verdict, Reason):
                 wanted.append(self._wanted(item, verdict))
             else:
+                maybe.append((item, local))
+        same = same_bytes(self._client, [self._pair(item, local) for item, local in maybe], SIZE_THREADS)
+        for item, local in maybe:
+            if _unique(item) in same:
                 adopted.append(DownloadedFile(item.id, _unique(item), self.filenames[_unique(item)], local))
+            else:
+                wanted.append(self._wanted(item, Reason.CONTENT_CHANGED))
         return WalkedPage(wanted, right + len(adopted), adopted)
+
+    def _pair(self, item: ListedItem, local: Fingerprint) -> Pair:
+        path = str(self._root / self.filenames[_unique(item)])
+        return Pair(_unique(item), path, local.size_bytes, item.url or "")
 
     def _wanted(self, item: ListedItem, reason: Reason) -> Wanted:
         filename = self.filenames[_unique(item)]

@@ -12,7 +12,7 @@ from metalake_sync.errors import ManifestError, UsageError
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.manifest.models import Selection
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.select import find_place
+from metalake_sync.remote.select import check_dates, find_place
 
 
 def download_wishes(manifest: LoadedManifest, client: LakeClient) -> Iterator[DownloadWish]:
@@ -44,7 +44,13 @@ def trash_selections(manifest: LoadedManifest, client: LakeClient) -> Iterator[I
 def _selection(
     manifest: LoadedManifest, section: str, number: int, block: Selection, client: LakeClient
 ) -> ItemSelection:
-    wanted = ItemFilter(tuple(block.filter.annotation_types), block.filter.from_date, block.filter.to_date)
+    try:
+        wanted = check_dates(
+            ItemFilter(tuple(block.filter.annotation_types), block.filter.from_date, block.filter.to_date)
+        )
+    except UsageError as error:
+        where = manifest.where(section, number, "filter")
+        raise ManifestError(error.message, where=where, remedy=error.remedy) from None
     if block.lake is not None:
         return ItemSelection(MediaType(block.lake), None, block.query, wanted)
     assert block.collection is not None, "the manifest's agreement demands one of 'collection' and 'lake'"

@@ -41,7 +41,8 @@ class _Folder:
 
 
 class DownloadStage:
-    """Carries out downloads. The lake is listed anew: addresses are fresh, and what this run uploaded is there."""
+    """Carries out downloads. The lake is listed anew: addresses are fresh, and what this run uploaded is there. What
+    the plan proved to be right is not proven again."""
 
     def __init__(
         self, observer: DownloadObserver, downloads: Downloads, recorder: Recorder, progress: ProgressMeter
@@ -58,9 +59,9 @@ class DownloadStage:
             return
         root = self._observer.base_dir / wish.to
         self._progress.stage = f"downloading into {wish.to}"
-        walk = self._observer.walk(wish, place)
+        walk = self._observer.walk(wish, place, plan.adopted)
         with partial_files(root) as partials:
-            await self._fetch(_Folder(wish), walk, root, partials)
+            await self._fetch(_Folder(wish, adopted=list(plan.adopted)), walk, root, partials)
             annotations = self._observer.annotations(wish, place, walk)
             if annotations is not None:
                 await self._write_annotations(plan, annotations, root)
@@ -111,6 +112,7 @@ class DownloadStage:
                 for action in self._observer.compare_annotations(wish, annotations, Path(scratch)):
                     path = (self._observer.base_dir / action.path).relative_to(root)
                     put_in_place(Path(scratch), root, [str(path)])
+                    self._progress.files_done += 1
                     self._recorder.confirm([action], lambda: None)
             unforeseen = [line for line in annotations.losses if line not in plan.losses]
             if unforeseen:

@@ -30,6 +30,10 @@ class ProgressMeter:
         if self.bytes_total:
             self.bytes_total = max(self.bytes_total, self.bytes_sent)
 
+    def finished(self) -> None:
+        """All that there was is done, however much it turned out to be: the totals are known now."""
+        self.files_total, self.bytes_total = self.files_done, self.bytes_sent
+
     def tell(self) -> None:
         self.emit(
             Progress(

@@ -119,6 +119,7 @@ class Executor:
                 rules = TrashRuleStage(self.client, self.recorder)
                 for rule in plan.trash_rules:
                     await rules.run(rule)
+            progress.finished()
             progress.tell()
 
     async def _download(self, plan: Plan, progress: ProgressMeter) -> None:

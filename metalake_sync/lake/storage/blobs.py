@@ -104,11 +104,12 @@ class BlobStore:
             self._copy([self._parts / _part_name(*part) for part in parts], target)
         return target.stat().st_size
 
-    def copy_in(self, source: str) -> str:
-        """Make an object of a file from elsewhere, and return its name."""
+    def copy_in(self, source: str) -> tuple[str, str]:
+        """Make an object of a file from elsewhere, and return its name and its MD5 in hex."""
         blob = secrets.token_hex(12)
         self._copy([Path(source)], self.path(blob))
-        return blob
+        with self.path(blob).open("rb") as file:
+            return blob, hashlib.file_digest(file, _md5).hexdigest()
 
     def flush(self, blobs: Iterable[str]) -> None:
         """Have the disk itself keep these objects, so that they outlast a power failure too."""
@@ -144,6 +145,10 @@ class BlobStore:
                 with part.open("rb") as file:
                     shutil.copyfileobj(file, whole, _COPY_BYTES)
         os.replace(unfinished, target)
+
+
+def _md5() -> hashlib._Hash:
+    return hashlib.md5(usedforsecurity=False)
 
 
 def _part_name(file_id: str, number: int, etag: str) -> str:

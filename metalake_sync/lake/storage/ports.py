@@ -29,6 +29,14 @@ class FoundObject:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What a crawl met and does not take in: a file, or a folder with all that is in it. `reason`: a clause."""
+
+    path: str
+    reason: str
+
+
 class ObjectStorage(Protocol):
     """Methods that wait are coroutines, except those of a crawl, which has no event loop. Raises Refusal where the
     store refuses."""
@@ -87,7 +95,7 @@ class ObjectStorage(Protocol):
         """An object's first bytes: fewer where it is shorter, none where it is gone."""
         ...
 
-    def crawl(self, folder: str) -> Iterator[FoundObject]:
+    def crawl(self, folder: str) -> Iterator[FoundObject | LeftOut]:
         """What is in a folder of a bucket. Raises UsageError."""
         ...
 

@@ -65,6 +65,7 @@ def make_app(settings: LakeSettings, store: LakeStore, log: RequestLog, faults: 
             app.router.add_route(route.method, route.template, handler)
     if isinstance(store.storage, FileStorage):
         objects = ObjectCalls(store, store.storage, uploads, locks)
+        app.on_response_prepare.append(objects.tell_etag)
         app.router.add_put(f"{PARTS}/{{file_id}}/{{number}}", objects.put_part, name="put_part")
         app.router.add_get(f"{OBJECTS}/{{blob}}", objects.get_object, name="get_object", allow_head=False)
     return app

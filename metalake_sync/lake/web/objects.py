@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from aiohttp import web
 
@@ -13,6 +14,12 @@ from metalake_sync.lake.uploads import Uploads
 from metalake_sync.lake.web.uploads import Locks
 
 _READ_BYTES = 1 << 20
+
+
+class _StoredObject(web.FileResponse):
+    def __init__(self, path: Path, object_etag: str | None) -> None:
+        super().__init__(path, chunk_size=_READ_BYTES)
+        self.object_etag = object_etag
 
 
 class ObjectCalls:
@@ -42,10 +49,17 @@ class ObjectCalls:
     async def get_object(self, request: web.Request) -> web.StreamResponse:
         """An object goes out, whole or in ranges."""
         self._check_signature(request)
-        path = self._storage.blobs.path(request.match_info["blob"])
+        blob = request.match_info["blob"]
+        path = self._storage.blobs.path(blob)
         if not path.exists():
             raise not_found("No such object")
-        return web.FileResponse(path, chunk_size=_READ_BYTES)
+        return _StoredObject(path, self._storage.etag(blob))
+
+    @staticmethod
+    async def tell_etag(_: web.Request, response: web.StreamResponse) -> None:
+        """A response's headers are ready: the object's own ETag goes where aiohttp put one of its making."""
+        if isinstance(response, _StoredObject) and response.object_etag and response.status in (200, 206):
+            response.headers["ETag"] = f'"{response.object_etag}"'
 
     def _check_signature(self, request: web.Request) -> None:
         fault = self._store.signer.fault(request.method, request.path, request.query)

@@ -9,7 +9,7 @@ import pytest
 
 from metalake_sync.api import MetaLake
 from metalake_sync.engine.execute import jobs
-from metalake_sync.errors import LakeRefused
+from metalake_sync.errors import UsageError
 from metalake_sync.lake.faults import FaultPlan
 from tests.end_to_end.world import World
 from tests.lake.talk import API_KEY, SECRET, png
@@ -53,7 +53,7 @@ def test_a_job_that_the_lake_does_not_know_yet_is_waited_for(
 def test_a_job_that_nobody_expects_is_refused_at_once(world: World) -> None:
     with (
         MetaLake(world.lake.url, API_KEY, SECRET) as lake,
-        pytest.raises(LakeRefused, match="No such job"),
+        pytest.raises(UsageError, match="no job"),
     ):
         lake.wait_for_job_complete("65f000000000000000000000")
 

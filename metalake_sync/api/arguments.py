@@ -1,0 +1,79 @@
+"""What methods take, checked where it comes in: Python checks no types, and a wrong one must not be taken for another.
+
+Owns: the sentences. Filters and sorts may be written as the vendor's client has them. Every function raises UsageError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias, TypeVar
+
+from metalake_sync.core.facts import MediaType
+from metalake_sync.core.selection import OLDEST_FIRST, ItemFilter, ItemSort
+from metalake_sync.errors import UsageError
+from metalake_sync.remote.select import check_dates
+
+FilterLike: TypeAlias = ItemFilter | Mapping[str, Any]
+"""An `ItemFilter`, or the vendor's {"annotation_types": ["human"], "from_date": "…", "to_date": "…"}."""
+
+SortLike: TypeAlias = ItemSort | Mapping[str, Any]
+"""An `ItemSort`, or the vendor's {"sort_by_field": "name", "sort_order": "ASC"}."""
+
+EVERYTHING = ItemFilter()
+
+TextT = TypeVar("TextT", bound=str)
+
+
+def one_of(name: str, value: TextT, allowed: Iterable[str]) -> TextT:
+    """A text that is one of a few."""
+    allowed = tuple(allowed)
+    if value not in allowed:
+        raise UsageError(f"'{name}' is {value!r}", remedy=f"It takes {', '.join(map(repr, allowed))}.")
+    return value
+
+
+def type_of(content_type: str) -> MediaType:
+    """A media type by its name."""
+    return MediaType(one_of("content_type", content_type, [one.value for one in MediaType]))
+
+
+def several(name: str, values: Iterable[str]) -> list[str]:
+    """A list of texts; a text alone would be taken for a list of its letters."""
+    if isinstance(values, str):
+        raise UsageError(f"'{name}' is a text, {values!r}", remedy=f"It takes a list: {name}=[{values!r}].")
+    return list(values)
+
+
+def filter_of(wanted: FilterLike) -> ItemFilter:
+    """A filter, however it is written."""
+    if isinstance(wanted, ItemFilter):
+        return check_dates(wanted)
+    return check_dates(
+        ItemFilter(**_keys("filter", wanted, {key: key for key in ("annotation_types", "from_date", "to_date")}))
+    )
+
+
+def sort_of(wanted: SortLike | None) -> ItemSort:
+    """A sort, however it is written."""
+    if wanted is None:
+        return OLDEST_FIRST
+    if isinstance(wanted, ItemSort):
+        return wanted
+    keys = _keys("sort", wanted, {"sort_by_field": "by", "sort_order": "order", "by": "by", "order": "order"})
+    if isinstance(keys.get("order"), str):
+        keys["order"] = keys["order"].lower()
+    return ItemSort(**keys)
+
+
+def _keys(name: str, given: Any, known: Mapping[str, str]) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        kind = {"filter": "ItemFilter", "sort": "ItemSort"}[name]
+        raise UsageError(f"'{name}' is {given!r}", remedy=f"It takes an {kind}, or a dictionary of {_listed(known)}.")
+    unknown = [key for key in given if key not in known]
+    if unknown:
+        raise UsageError(f"'{name}' has the key {unknown[0]!r}", remedy=f"It takes {_listed(known)}.")
+    return {known[key]: value for key, value in given.items()}
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(map(repr, words))
