@@ -16,8 +16,9 @@ from typing import Literal, assert_never
 from metalake_sync.annotations.coco_format import read_coco
 from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile
 from metalake_sync.annotations.finding import find_files, guess_format
+from metalake_sync.annotations.loose_matches import LooseMatches
 from metalake_sync.annotations.metalake_format import read_metalake
-from metalake_sync.annotations.pictures import AnyPicture, Picture, Pictures
+from metalake_sync.annotations.pictures import Ambiguous, AnyPicture, Picture, Pictures
 from metalake_sync.annotations.pixels import to_pixels
 from metalake_sync.annotations.validation import (
     CLAUSES,
@@ -110,6 +111,7 @@ class AnnotationIndex:
         self._spellings: set[str] | None = None
         self._spool = tempfile.TemporaryFile(prefix="metalake-sync-")  # noqa: SIM115 - closed by `close`
         self._end = 0
+        self._loose: LooseMatches[AnnotationSpec] = LooseMatches()
 
     def images(self) -> Mapping[str, IndexedImage]:
         """By their names in the collection."""
@@ -152,11 +154,23 @@ class AnnotationIndex:
         return not self._spellings.isdisjoint((*_spellings(name), *_spellings(filename)))
 
     def read_all(self) -> None:
-        """The last source was read: the collection's pictures are needed no more."""
+        """The last source was read: decide on what matched loosely. Raises ManifestErrors."""
+        mistakes: list[ManifestError] = []
+        for spec, picture, entry, file in self._loose.matching():
+            try:
+                self._take(spec, picture, entry, file)
+            except ManifestError as error:
+                mistakes.append(error)
+        self.without_file += self._loose.lost()
+        self._notes += self._loose.notes(self.operation)
+        self._loose.close()
+        # The collection's pictures are needed no more.
         self._pictures = AnyPicture()
+        self._raise(mistakes, self.declared_at)
 
     def close(self) -> None:
         self._spool.close()
+        self._loose.close()
 
     # Filling.
 
@@ -173,12 +187,17 @@ class AnnotationIndex:
                 self._mistakes.append(error)
             self._report(notes, file.shown_as)
         self._report(found, spec.declared_at)
+        self._raise([], spec.declared_at)
+
+    def _raise(self, mistakes: Sequence[ManifestError], where: str) -> None:
+        """Raise what went wrong so far."""
         self._spool.flush()
+        self._mistakes += mistakes
         if self._failed_shapes > MISTAKES_SHOWN:
             self._mistakes.append(
                 ManifestError(
                     f"{self._failed_shapes - MISTAKES_SHOWN} more shapes are invalid",
-                    where=spec.declared_at,
+                    where=where,
                     remedy="Set 'invalid' to skip or fix where that will do.",
                 )
             )
@@ -192,14 +211,26 @@ class AnnotationIndex:
     def _add(self, spec: AnnotationSpec, entry: Entry, file: SourceFile) -> None:
         record = entry.record
         try:
-            picture = self._pictures.match(record.image, entry.stem)
+            match = self._pictures.match(record.image, entry.stem)
         except ManifestError as error:
             raise ManifestError(error.message, where=file.shown_as, remedy=error.remedy) from None
-        meant = _spellings(picture.name) if picture is not None else ()
+        found = None if match is None or isinstance(match, Ambiguous) else match.picture
+        meant = _spellings(found.name) if found is not None else ()
         self._other_spellings.update({_last(record.image), _last(entry.stem or "")} - {"", *meant})
-        if picture is None:
-            self.without_file.append(record.image or entry.stem or file.shown_as)
-            return
+        name = record.image or entry.stem or file.shown_as
+        if match is None:
+            self.without_file.append(name)
+        elif isinstance(match, Ambiguous):
+            self.without_file.append(f"{name} (ambiguous: '{match.one}' or '{match.other}')")
+        elif match.dropped:
+            self._loose.add(spec, match, entry, file, name)
+        else:
+            self._loose.one_agrees()
+            self._take(spec, match.picture, entry, file)
+
+    def _take(self, spec: AnnotationSpec, picture: Picture, entry: Entry, file: SourceFile) -> None:
+        """Index an entry as the set of a picture. Raises ManifestError."""
+        record = entry.record
         self._refuse_second(picture, entry, file)
         record = replace(record, image=picture.name)
         size = self._size_of(record, picture, file)
@@ -312,10 +343,14 @@ def open_index(specs: Sequence[AnnotationSpec], pictures: Pictures) -> Annotatio
             mistakes += [error for error in errors.errors if error not in mistakes]
         except ManifestError as error:
             mistakes.append(error)
+    if not mistakes:
+        try:
+            index.read_all()
+        except ManifestErrors as errors:
+            mistakes += errors.errors
     if mistakes:
         index.close()
         raise ManifestErrors(mistakes)
-    index.read_all()
     return index
 
 
