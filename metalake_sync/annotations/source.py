@@ -117,6 +117,11 @@ class AnnotationIndex:
         """By their names in the collection."""
         return self._images
 
+    @property
+    def has_shapes(self) -> bool:
+        """Whether any set holds a shape."""
+        return bool(self._end)
+
     def record(self, image: str) -> ImageRecord:
         """Read a record back."""
         indexed = self._images[image]

@@ -115,7 +115,8 @@ def test_a_loosely_matched_record_is_checked_like_any_other(tmp_path: Path) -> N
     known = pictures(tmp_path, "images", "1.jpg", "2.jpg")
     (tmp_path / "coco.json").write_text(
         '{"images": [{"id": 1, "file_name": "task/1.jpg"}], "categories": [{"id": 1, "name": "bird"}], "annotations": ['
-        '{"image_id": 1, "category_id": 1, "bbox": [NaN, 1, 5, 5]}, {"image_id": 1, "category_id": 1, "bbox": [1,1,2,2],'
+        '{"image_id": 1, "category_id": 1, "bbox": [NaN, 1, 5, 5]},'
+        ' {"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2],'
         ' "score": 7}]}'
     )
     index = read(tmp_path, known, "coco.json")

@@ -180,3 +180,16 @@ def test_two_operations_on_one_collection_stay_apart(aviary: World) -> None:
     (aviary.folder / "yolo" / "gull.txt").write_text("2 0.5 0.5 0.25 0.5\n")
     (action,) = aviary.good("plan", "manifest.yaml", "--json").document["actions"]
     assert (action["file"], action["operation"]) == ("gull.png", "model")
+
+
+def test_a_source_that_lost_all_its_shapes_stops_the_run(aviary: World) -> None:
+    source = write_metalake(aviary.folder)
+    manifest(aviary, source)
+    aviary.good("apply", "manifest.yaml")
+    manifest(aviary, source, labels={"allow": ["birdd"]})
+    done = aviary.run("apply", "manifest.yaml", "--auto-approve")
+    assert (done.code, "no entry with a shape any more" in done.err) == (7, True)
+    manifest(aviary, source)
+    aviary.write(source, {"images": [{"image": image, "annotations": []} for image in BOXES]})
+    assert aviary.run("apply", "manifest.yaml").code == 7
+    assert sum(map(len, in_lake(aviary).values())) == 3

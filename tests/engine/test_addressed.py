@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -269,4 +270,64 @@ def test_a_saved_plan_carries_what_goes_to_files_of_others(world: World, there: 
     world.manifest(annotations=[{**MODEL, "by": "unique_name"}])
     assert "annotations of yolo, by unique names" in world.good("plan", "manifest.yaml", "--out", "p.json").out
     world.good("apply", "p.json")
+    assert drawn(world)["crow.png"] == [[1, 2, 10, 7]]
+
+
+def test_one_image_by_two_addresses_is_a_mistake_that_names_both_places(world: World, there: Session) -> None:
+    prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
+    world.write("b.json", boxes(crow_png=[[0, 0, 4, 4]]))
+    by_collection = {**MODEL, "source": "b.json", "by": "collection", "collection": "theirs"}
+    world.manifest(annotations=[{**MODEL, "by": "unique_name"}, by_collection])
+    for command in ("plan", "apply"):
+        done = world.run(command, "manifest.yaml")
+        assert done.code == 64
+        assert "pred.json: images[0] (by unique names) and b.json: images[0] (by files of theirs)" in done.err
+    assert drawn(world)["crow.png"] == []
+
+
+def test_an_image_of_a_collection_is_not_annotated_from_the_top_level_too(world: World) -> None:
+    world.pictures("crow.png", "gull.png")
+    prediction(world, "{}", crow_png=[[1, 2, 10, 7]])
+    world.manifest({**BIRDS, "annotations": [MODEL]})
+    world.good("apply", "manifest.yaml")
+    world.write("b.json", json.dumps(boxes(crow_png=[[0, 0, 4, 4]])).replace("crow.png", "birds_crow.png"))
+    top = {**MODEL, "source": "b.json", "by": "unique_name"}
+    world.manifest({**BIRDS, "annotations": [MODEL]}, annotations=[top])
+    done = world.run("plan", "manifest.yaml")
+    assert (done.code, "pred.json: images[0] (in collection 'birds') and b.json: images[0]" in done.err) == (64, True)
+    world.write("b.json", json.dumps(boxes(gull_png=[[0, 0, 4, 4]])).replace("gull.png", "birds_gull.png"))
+    world.good("plan", "manifest.yaml")
+
+
+def test_a_block_that_leaves_takes_no_set_with_it_that_another_block_still_names(world: World, there: Session) -> None:
+    prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
+    world.write("b.json", boxes(crow_png=[[0, 0, 4, 4]]))
+    by_name = {**MODEL, "by": "unique_name"}
+    by_collection = {**MODEL, "source": "b.json", "by": "collection", "collection": "theirs"}
+    world.manifest(annotations=[by_name])
+    world.good("apply", "manifest.yaml")
+    world.manifest(annotations=[by_collection])
+    plan = world.good("plan", "--json", "manifest.yaml").document
+    assert [one["action"] for one in plan["actions"]] == ["annotate"]
+    world.good("apply", "manifest.yaml")
+    assert drawn(world)["crow.png"] == [[0, 0, 4, 4]]
+    assert "Nothing to do" in world.good("plan", "manifest.yaml").out
+
+
+def test_labels_that_would_be_new_are_shown_for_files_of_others_too(world: World, there: Session) -> None:
+    prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
+    world.manifest(annotations=[{**MODEL, "by": "unique_name"}])
+    notes = world.good("plan", "--json", "manifest.yaml").document["warnings"]
+    assert ["'bird'" in note["message"] for note in notes if note["code"] == "new_label"] == [True]
+    world.good("apply", "manifest.yaml")
+    codes = [note["code"] for note in world.good("plan", "--json", "manifest.yaml").document["warnings"]]
+    assert "new_label" not in codes
+
+
+def test_a_label_list_that_allows_nothing_does_not_clear_every_image(world: World, there: Session) -> None:
+    prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
+    world.manifest(annotations=[{**MODEL, "by": "unique_name"}])
+    world.good("apply", "manifest.yaml")
+    world.manifest(annotations=[{**MODEL, "by": "unique_name", "labels": {"allow": ["brid"]}}])
+    assert world.run("apply", "manifest.yaml").code == 7
     assert drawn(world)["crow.png"] == [[1, 2, 10, 7]]
