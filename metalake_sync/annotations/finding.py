@@ -39,7 +39,7 @@ def find_files(
                 found, root = [path], path.parent
         else:
             matches = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
-            found = [file for file in matches if file.is_file() and file.name not in (*DATA_FILES, *NAME_FILES)]
+            found = [file for file in matches if not file.is_dir() and file.name not in (*DATA_FILES, *NAME_FILES)]
             root = Path(os.path.commonpath([file.parent for file in found])) if found else path
         if not found:
             problem = "holds no annotation file" if path.exists() else "does not exist"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from metalake_sync.errors import Location, ManifestError
+from metalake_sync.local.text_files import open_text
 
 WINDOW_CHARS = 1 << 20
 ELEMENT_LIMIT_CHARS = 256 << 20
@@ -36,7 +37,7 @@ def members(path: Path, shown_as: str, streamed: Collection[str]) -> Iterator[tu
     Not-a-number and infinite numbers come as floats. Raises ManifestError with line and column.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with open_text(path, shown_as) as file:
             yield from _Text(file, shown_as).members(streamed)
     except UnicodeDecodeError:
         raise ManifestError("it is no UTF-8", where=shown_as, remedy="Save it as UTF-8.") from None

@@ -30,7 +30,7 @@ from metalake_sync.annotations.validation import (
 from metalake_sync.annotations.voc_format import read_voc
 from metalake_sync.annotations.yolo_format import YoloClasses, read_yolo
 from metalake_sync.core.facts import AnnotationKind
-from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.shapes import (
     EMPTY_SET_DIGEST,
     FormatName,
@@ -141,14 +141,13 @@ class AnnotationIndex:
         """What was left out or mended, and why."""
         yield from self._notes
         for label, count in self._not_allowed.items():
-            message = f"{count} shapes have the label '{label}', which the manifest does not allow; they are left out"
+            shapes = counted(count, "shape has", "shapes have")
+            message = f"{shapes} the label '{label}', which the manifest does not allow; left out"
             yield Note(NoteCode.SHAPE_SKIPPED, message, self.operation)
         if self._size_unknown:
-            shown = ", ".join(self._size_unknown[:5]) + (", …" if len(self._size_unknown) > 5 else "")
-            message = (
-                f"the sizes of {len(self._size_unknown)} pictures can't be read, so that their shapes may reach out"
-            )
-            yield Note(NoteCode.SOURCE_NOTE, f"{message}: {shown}", self.operation)
+            pictures = counted(len(self._size_unknown), "picture has a size", "pictures have sizes")
+            clause = f"{pictures} that can't be read, so that shapes may reach out"
+            yield Note.naming(NoteCode.SOURCE_NOTE, clause, self._size_unknown, self.operation)
 
     def may_mean(self, name: str, filename: str) -> bool:
         """Whether a picture that came or changed after the sources were read may be meant by an entry, be it one that
@@ -211,7 +210,7 @@ class AnnotationIndex:
 
     def _report(self, notes: ReadNotes, where: str) -> None:
         for what, count in notes.counts.items():
-            self._notes.append(Note(NoteCode.SOURCE_NOTE, f"{what} ({count} times)", where))
+            self._notes.append(Note(NoteCode.SOURCE_NOTE, f"{what} ({counted(count, 'time', 'times')})", where))
 
     def _add(self, spec: AnnotationSpec, entry: Entry, file: SourceFile) -> None:
         record = entry.record

@@ -7,6 +7,7 @@ Numbers are taken as they stand: width is xmax - xmin. Must not: check shapes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import ParseError
@@ -17,6 +18,7 @@ from defusedxml import ElementTree as SafeTree
 from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile, text_number
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
 from metalake_sync.errors import Location, ManifestError
+from metalake_sync.local.text_files import open_source
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -46,9 +48,12 @@ def read_voc(source: SourceFile, normalized: bool, notes: ReadNotes) -> Iterator
 
 def _parse(source: SourceFile) -> Element:
     try:
-        if source.path.stat().st_size > _SIZE_LIMIT_BYTES:
-            raise ManifestError("it is larger than 64 MB", where=source.shown_as, remedy="A VOC file is one picture's.")
-        root = SafeTree.parse(source.path).getroot()
+        with open_source(source.path, source.shown_as) as opened:
+            if os.fstat(opened.fileno()).st_size > _SIZE_LIMIT_BYTES:
+                raise ManifestError(
+                    "it is larger than 64 MB", where=source.shown_as, remedy="A VOC file is one picture's."
+                )
+            root = SafeTree.parse(opened).getroot()
     except ParseError as error:
         line, column = error.position
         place = Location(source.shown_as, line, column + 1)

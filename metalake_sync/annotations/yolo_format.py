@@ -16,12 +16,13 @@ import yaml
 from metalake_sync.annotations.entries import Entry, SourceFile, point_pairs, text_number
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 from metalake_sync.errors import ManifestError
+from metalake_sync.local.text_files import open_text
 
 DATA_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 NAME_FILES = ("classes.txt", "obj.names", "labels.txt")
 _LEVELS_ABOVE = 3
 """labels/train/a.txt finds its classes beside itself, in labels, and in the folder that labels lies in."""
-_SIZE_LIMIT_BYTES = 64 << 20
+_SIZE_LIMIT_CHARS = 64 << 20
 
 
 class YoloClasses:
@@ -120,9 +121,11 @@ def names_of_data_file(path: Path) -> Sequence[str] | None:
 
 def _read_text(path: Path, shown_as: str) -> str:
     try:
-        if path.stat().st_size > _SIZE_LIMIT_BYTES:
+        with open_text(path, shown_as) as opened:
+            text = opened.read(_SIZE_LIMIT_CHARS + 1)
+        if len(text) > _SIZE_LIMIT_CHARS:
             raise ManifestError("it is larger than 64 MB", where=shown_as, remedy="A label file is one picture's.")
-        return path.read_text(encoding="utf-8-sig")
+        return text
     except UnicodeDecodeError:
         raise ManifestError("it is no UTF-8", where=shown_as, remedy="Save it as UTF-8.") from None
     except OSError as error:

@@ -23,7 +23,7 @@ from metalake_sync.core.addressed import (
 )
 from metalake_sync.core.facts import DesiredSet, MediaType
 from metalake_sync.core.metadata import MetadataSet, merge_layers, metadata_set
-from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.core.notes import Note, NoteCode, counted, some_of
 from metalake_sync.engine.annotation_specs import annotation_spec
 from metalake_sync.engine.desired import DesiredCollection, table_format
 from metalake_sync.engine.one_place import AddressedLook, Claims, claim_images, sets_at_home
@@ -34,8 +34,6 @@ from metalake_sync.manifest import AddressedAnnotation, AddressedMetadata, Loade
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import count_remote, list_remote, media_kind, which_exist
 from metalake_sync.state.store import StateStore
-
-NAMES_SHOWN = 5
 
 OperationAt = tuple[Address, str]
 
@@ -202,7 +200,7 @@ class AddressedPlanner:
     def _metadata_left(self, address: Address) -> AddressedPlan:
         """The whole block left the manifest: as with a collection that left, what was written there stays."""
         entries = list(self._state.addressed.metadata(self._lake, address.key))
-        message = f"is no longer in the manifest; {len(entries)} files keep the metadata that was sent to them"
+        message = f"is no longer in the manifest; {counted(len(entries), 'file keeps', 'files keep')} what was sent"
         self.notes.append(Note(NoteCode.FIELD_LEFT, message, f"metadata by {address}"))
         return AddressedPlan(address, forgotten=entries)
 
@@ -272,12 +270,11 @@ class AddressedPlanner:
     def _note_lost(self, address: Address, what: str, lost: Sequence[str], index: AnnotationIndex | None) -> None:
         if not lost:
             return
-        shown = ", ".join(lost[:NAMES_SHOWN]) + (", …" if len(lost) > NAMES_SHOWN else "")
-        message = f"{len(lost)} entries have no file in the lake (by {address}): {shown}"
+        clause = f"{counted(len(lost), 'entry has', 'entries have')} no file in the lake (by {address})"
         if index is not None and index.strict:
-            raise ManifestError(message, where=index.declared_at, remedy="Or set 'strict: false'.")
+            raise ManifestError(f"{clause}: {some_of(lost)}", where=index.declared_at, remedy="Or set 'strict: false'.")
         code = NoteCode.METADATA_WITHOUT_FILE if index is None else NoteCode.ANNOTATION_WITHOUT_FILE
-        self.notes.append(Note(code, message, what))
+        self.notes.append(Note.naming(code, clause, lost, what))
 
 
 def _merged(sources: Sequence[EntrySource]) -> dict[str, MetadataSet]:

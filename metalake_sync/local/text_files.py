@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from metalake_sync.errors import Location, ManifestError
+
+
+def open_source(path: Path, shown_as: str) -> BinaryIO:
+    """Open a regular file, or what a link says is one. Raises ManifestError for anything else (a pipe would be waited
+    for), and OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ManifestError("it is no regular file", where=shown_as, remedy="Name a file, or correct the path.")
+    return os.fdopen(descriptor, "rb")
+
+
+def open_text(path: Path, shown_as: str, newline: str | None = None) -> TextIOWrapper:
+    """The same as text. Reading it raises UnicodeDecodeError and OSError."""
+    return TextIOWrapper(open_source(path, shown_as), encoding="utf-8-sig", newline=newline)
 
 
 def read_text(path: Path, shown_as: str) -> str:
     """Read a whole file. Raises ManifestError."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with open_text(path, shown_as) as opened:
+            return opened.read()
     except UnicodeDecodeError as error:
         raise _no_utf8(shown_as, error) from None
     except OSError as error:
@@ -23,7 +42,7 @@ def read_text(path: Path, shown_as: str) -> str:
 def read_lines(path: Path, shown_as: str) -> Iterator[str]:
     """Read a file line by line, each with its ending as it stands. Raises ManifestError."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as opened:
+        with open_text(path, shown_as, newline="") as opened:
             yield from opened
     except UnicodeDecodeError as error:
         raise _no_utf8(shown_as, error) from None

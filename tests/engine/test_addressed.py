@@ -144,7 +144,7 @@ def test_entries_without_a_file_are_told_and_tried_again(world: World, there: Se
     prediction(world, form, crow_png=[[1, 2, 10, 7]], jay_png=[[1, 1, 2, 2]])
     world.manifest(annotations=[{**MODEL, **address}])
     done = world.good("apply", "manifest.yaml")
-    assert f"1 entries have no file in the lake (by {'unique names' if number == 3 else 'files of theirs'})" in done.out
+    assert f"1 entry has no file in the lake (by {'unique names' if number == 3 else 'files of theirs'})" in done.out
     world.talk.upload({"jay.png": png(salt=b"j")}, "theirs")
     assert world.good("apply", "--json", "manifest.yaml").summary["done"]["annotate"] == 1
     assert drawn(world)["jay.png"] == [[1, 1, 2, 2]]
@@ -259,10 +259,10 @@ def test_metadata_of_a_block_that_left_the_manifest_stays_and_is_told_once(world
     world.good("apply", "manifest.yaml")
     world.manifest()
     world.lake.requests.clear()
-    assert "1 files keep the metadata that was sent to them" in world.good("apply", "manifest.yaml").out
+    assert "1 file keeps what was sent" in world.good("apply", "manifest.yaml").out
     assert world.lake.requests.writes == 0
     assert world.talk.details("theirs_crow.png", "Tags")["Tags"] == ["a"]
-    assert "keep the metadata" not in world.good("plan", "manifest.yaml").out
+    assert "keeps what was sent" not in world.good("plan", "manifest.yaml").out
 
 
 def test_a_saved_plan_carries_what_goes_to_files_of_others(world: World, there: Session) -> None:
