@@ -10,15 +10,18 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Generic, TypeVar
 
 from metalake_sync.annotations.entries import Entry, SourceFile
 from metalake_sync.annotations.pictures import Match, Picture
 from metalake_sync.core.notes import Note, NoteCode
-from metalake_sync.core.shapes import decode_record, encode_record
+from metalake_sync.core.shapes import ImageRecord, decode_record, encode_record
 
 PREFIXES_NAMED = 5
+
+_ELSEWHERE = ImageRecord("", ())
+"""Stands in an entry whose record is in the spool."""
 
 Spec = TypeVar("Spec")
 
@@ -30,8 +33,7 @@ class _Waiting(Generic[Spec]):
     spec: Spec
     picture: Picture
     file: SourceFile
-    place: str
-    stem: str | None
+    entry: Entry
     offset: int
     length: int
 
@@ -59,7 +61,7 @@ class LooseMatches(Generic[Spec]):
         data = encode_record(entry.record, checked=False)
         self._spool.write(data)
         self._waiting.append(
-            _Waiting(spec, match.picture, file, entry.place, entry.stem, self._end, len(data)),
+            _Waiting(spec, match.picture, file, replace(entry, record=_ELSEWHERE), self._end, len(data))
         )
         self._end += len(data)
 
@@ -76,7 +78,7 @@ class LooseMatches(Generic[Spec]):
         self._spool.flush()
         for one in self._waiting:
             record = decode_record(os.pread(self._spool.fileno(), one.length, one.offset))
-            yield one.spec, one.picture, Entry(record, one.place, one.stem), one.file
+            yield one.spec, one.picture, replace(one.entry, record=record), one.file
 
     def lost(self) -> list[str]:
         """What those that do not match call their pictures."""

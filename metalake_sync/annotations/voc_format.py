@@ -38,12 +38,25 @@ def read_voc(source: SourceFile, normalized: bool, notes: ReadNotes) -> Iterator
     name = _text(root.find("filename"))
     objects = [element for element in root if element.tag == "object"]
     shapes = [
-        shape
+        (number, shape)
         for number, element in enumerate(objects, start=1)
         for shape in _shapes(element, f"{source.shown_as}: object {number}", notes)
     ]
-    stem = source.path.relative_to(source.root).with_suffix("").as_posix()
-    yield Entry(ImageRecord(name, tuple(shapes), normalized), stem=stem)
+    yield Entry(
+        ImageRecord(name, tuple(shape for _, shape in shapes), normalized),
+        stem=source.path.relative_to(source.root).with_suffix("").as_posix(),
+        size=_size(root.find("size")),
+        shape_form="object {}",
+        shape_numbers=tuple(number for number, _ in shapes),
+    )
+
+
+def _size(element: Element | None) -> tuple[int, int] | None:
+    """What the file says of the picture's size; many tools write zeros or nothing."""
+    width, height = (_text(element.find(side) if element is not None else None) for side in ("width", "height"))
+    if not all(len(side) < 10 and side.isascii() and side.isdigit() for side in (width, height)):
+        return None
+    return (int(width), int(height)) if int(width) and int(height) else None
 
 
 def _parse(source: SourceFile) -> Element:

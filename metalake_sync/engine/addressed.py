@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from metalake_sync.annotations.pictures import AnyPicture
-from metalake_sync.annotations.source import AnnotationIndex, AnnotationSpec, open_index
+from metalake_sync.annotations.source import AnnotationIndex, open_index
+from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.core.addressed import (
     Address,
     AddressedPlan,
@@ -172,6 +173,7 @@ class AddressedPlanner:
                 plan.actions.append(gone)
             elif mode != "append":
                 plan.forgotten.append(entry)
+        self._note_unasked(address, operation, len(plan.actions), found)
         return plan
 
     def _plan_metadata(self, address: Address, sources: Sequence[EntrySource]) -> AddressedPlan:
@@ -195,6 +197,7 @@ class AddressedPlanner:
                 plan.forgotten.append(entry)
                 continue
             self.notes += compare_metadata(plan, entry, wanted.get(entry), sent.get(entry), here, written)
+        self._note_unasked(address, "metadata", len(plan.actions), found)
         return plan
 
     def _metadata_left(self, address: Address) -> AddressedPlan:
@@ -275,6 +278,12 @@ class AddressedPlanner:
             raise ManifestError(f"{clause}: {some_of(lost)}", where=index.declared_at, remedy="Or set 'strict: false'.")
         code = NoteCode.METADATA_WITHOUT_FILE if index is None else NoteCode.ANNOTATION_WITHOUT_FILE
         self.notes.append(Note.naming(code, clause, lost, what))
+
+    def _note_unasked(self, address: Address, what: str, actions: int, found: Mapping[str, Found] | None) -> None:
+        """Say what is not known: the lake confirms a page, whether or not it has the files in it."""
+        if actions and found is None and self._client is not None:
+            message = f"the lake does not say which {address} it has, and passes over those that it does not have"
+            self.notes.append(Note(NoteCode.ADDRESS_UNKNOWN, message, what))
 
 
 def _merged(sources: Sequence[EntrySource]) -> dict[str, MetadataSet]:

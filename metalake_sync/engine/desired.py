@@ -289,7 +289,8 @@ class _Opening:
             return {}
         # Readers of annotations are imported by who has some.
         from metalake_sync.annotations.pictures import LocalPictures
-        from metalake_sync.annotations.source import AnnotationSpec, open_index
+        from metalake_sync.annotations.source import open_index
+        from metalake_sync.annotations.spec import AnnotationSpec
         from metalake_sync.engine.annotation_specs import annotation_spec
 
         by_operation: dict[str, list[AnnotationSpec]] = {}

@@ -53,10 +53,12 @@ def read_lines(path: Path, shown_as: str) -> Iterator[str]:
 def parse_json(text: str, shown_as: str, first_line: int = 1) -> Any:
     """Parse JSON. `first_line`: of the text in its file. Raises ManifestError with line and column."""
     try:
-        return json.loads(text, parse_constant=_no_number)
+        return json.loads(text, parse_constant=_no_number, object_pairs_hook=_each_key_once)
     except json.JSONDecodeError as error:
         place = Location(shown_as, first_line + error.lineno - 1, error.colno)
         raise ManifestError(f"broken JSON ({error.msg})", where=place, remedy="Correct it there.") from None
+    except _KeyTwice as error:
+        raise ManifestError(f"the key {error} stands twice in an object", where=shown_as, remedy=_KEEP_ONE) from None
     except _NotANumber as error:
         raise ManifestError(f"{error} is no JSON number", where=shown_as, remedy="Write a finite number.") from None
     except RecursionError:
@@ -68,6 +70,21 @@ def parse_json(text: str, shown_as: str, first_line: int = 1) -> Any:
 def read_json(path: Path, shown_as: str) -> Any:
     """Read a JSON document. Raises ManifestError with line and column."""
     return parse_json(read_text(path, shown_as), shown_as)
+
+
+_KEEP_ONE = "Keep one of them."
+
+
+class _KeyTwice(Exception):
+    pass
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _KeyTwice(repr(next(key for key in keys if keys.count(key) > 1)))
+    return found
 
 
 class _NotANumber(Exception):

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from metalake_sync.annotations.pictures import Ambiguous, LocalPictures, Match
-from metalake_sync.annotations.source import AnnotationIndex, AnnotationSpec, open_index
+from metalake_sync.annotations.source import AnnotationIndex, open_index
+from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.errors import ManifestErrors
 from metalake_sync.local.naming import Naming, lake_name

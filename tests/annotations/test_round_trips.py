@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from metalake_sync.annotations.pictures import AnyPicture, Picture
-from metalake_sync.annotations.source import AnnotationSpec, open_index
+from metalake_sync.annotations.source import open_index
+from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.writers import write_records
 from metalake_sync.annotations.writers.fitting import Fitting
 from metalake_sync.core.facts import AnnotationKind
@@ -21,7 +22,9 @@ from metalake_sync.core.shapes import AttributeValue, FormatName, ImageRecord, S
 FORMATS: tuple[FormatName, ...] = ("metalake", "coco", "yolo", "voc")
 SIZE = (640, 480)
 
-_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(lambda text: text.strip())
+_text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8).filter(
+    lambda text: text.strip()
+)
 _name = st.from_regex(r"[a-z0-9ä _]{1,6}(/[a-z]{1,3})?\.(jpg|png)", fullmatch=True).filter(
     lambda name: Path(name).stem.strip(". ") != ""
 )
@@ -65,10 +68,10 @@ class SizedPictures(AnyPicture):
 
 
 def read_back(folder: Path, format: FormatName) -> dict[str, ImageRecord]:
-    spec = AnnotationSpec("o", AnnotationKind.HUMAN, (str(folder),), folder, "m.yaml:1:1", format=format)
+    spec = AnnotationSpec("o", AnnotationKind.MACHINE, (str(folder),), folder, "m.yaml:1:1", format=format)
     index = open_index([spec], SizedPictures())
     try:
-        assert list(index.notes()) == []
+        assert [note for note in index.notes() if "looks like fractions" not in note.message] == []
         return {name: index.record(name) for name in index.images()}
     finally:
         index.close()

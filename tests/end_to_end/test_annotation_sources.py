@@ -132,8 +132,7 @@ def test_what_is_invalid_can_be_a_mistake_and_is_told_with_its_place(aviary: Wor
     manifest(aviary, write_coco(aviary.folder), invalid={"zero_size": "fail"})
     done = aviary.run("plan", "manifest.yaml")
     assert done.code == ExitCode.USAGE
-    assert "coco.json: images[0]" in done.err
-    assert "crow.png: rectangle 1 'beak' has no size" in done.err
+    assert "coco.json: annotations[1]: crow.png: rectangle 'beak' has no size" in done.err
 
 
 def test_the_same_image_in_two_sources_is_a_mistake_that_names_both(aviary: World) -> None:

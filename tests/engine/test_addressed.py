@@ -331,3 +331,22 @@ def test_a_label_list_that_allows_nothing_does_not_clear_every_image(world: Worl
     world.manifest(annotations=[{**MODEL, "by": "unique_name", "labels": {"allow": ["brid"]}}])
     assert world.run("apply", "manifest.yaml").code == 7
     assert drawn(world)["crow.png"] == [[1, 2, 10, 7]]
+
+
+def test_a_change_of_metadata_names_its_fields(world: World, there: Session) -> None:
+    for city in ("Rome", "Oslo"):
+        world.write("meta.csv", f"file,City,Height\ntheirs_crow.png,{city},3\n")
+        world.manifest(metadata=[{"source": "meta.csv", "by": "unique_name"}])
+        told = world.good("plan", "manifest.yaml").out
+        world.good("apply", "manifest.yaml")
+    assert "~ theirs_crow.png  metadata changed, City: Rome → Oslo" in told
+    assert "Height" not in told
+
+
+def test_a_plan_says_that_the_lake_does_not_tell_of_storage_paths(world: World, there: Session) -> None:
+    prediction(world, "nowhere/{}", crow_png=[[1, 2, 10, 7]])
+    world.manifest(annotations=[{**MODEL, "by": "storage_path"}])
+    unknown = "the lake does not say which storage paths in the default bucket it has"
+    assert unknown in world.good("plan", "manifest.yaml").out
+    world.good("apply", "manifest.yaml")
+    assert unknown not in world.good("plan", "manifest.yaml").out
