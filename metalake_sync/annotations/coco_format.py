@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile, number, point_pairs
@@ -22,7 +22,7 @@ from metalake_sync.annotations.rle import BrokenMask, outlines_of
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Point, Shape, ShapeType
 from metalake_sync.errors import ManifestError
 
-_KNOWN_KEYS = frozenset(
+COCO_KEYS = frozenset(
     {
         "id",
         "image_id",
@@ -38,6 +38,8 @@ _KNOWN_KEYS = frozenset(
         "metadata",
     }
 )
+"""Keys of an annotation that have a meaning here; all others are its metadata."""
+
 _LISTS = frozenset({"images", "annotations", "categories"})
 _BATCH = 10_000
 _LARGEST_ID = 1 << 62
@@ -204,7 +206,11 @@ class _Annotations:
         confidence = None if score is None else number(score, ".score")
         metadata, attributes = _extras(annotation)
         polygons = self._polygons(annotation.get("segmentation"))
+        keypoints = _keypoints(annotation.get("keypoints"), category)
         box = annotation.get("bbox")
+        if keypoints is not None and box == box_around(keypoints[0]):
+            # It says no more than the points do.
+            box = None
         if polygons:
             shapes = [
                 Shape(
@@ -224,7 +230,6 @@ class _Annotations:
             shapes = [Shape(ShapeType.RECTANGLE, ((x, y), (width, height)), label, confidence, metadata, attributes)]
         else:
             shapes = []
-        keypoints = _keypoints(annotation.get("keypoints"), category)
         if keypoints is not None:
             points, about = keypoints
             shapes.append(Shape(ShapeType.POINTS, points, label, confidence, {**metadata, **about}, attributes))
@@ -254,9 +259,9 @@ class _Annotations:
 
 
 def _extras(annotation: dict[str, Any]) -> tuple[dict[str, Any], dict[str, tuple[AttributeValue, ...]]]:
-    """Keys that COCO does not know become metadata. `attributes` are CVAT's (name: value, metadata too), or ours
-    (name: list of values)."""
-    metadata = {key: annotation[key] for key in annotation if key not in _KNOWN_KEYS}
+    """Keys that COCO does not know become metadata. `attributes` are CVAT's (name: value; texts are attributes of the
+    label here too, flags and numbers are metadata), or ours (name: list of values)."""
+    metadata = {key: annotation[key] for key in annotation if key not in COCO_KEYS}
     if annotation.get("iscrowd"):
         metadata["iscrowd"] = annotation["iscrowd"]
     own = annotation.get("metadata")
@@ -270,11 +275,20 @@ def _extras(annotation: dict[str, Any]) -> tuple[dict[str, Any], dict[str, tuple
         for name, value in attributes.items():
             if isinstance(value, list) and value and all(isinstance(one, dict) and "value" in one for one in value):
                 ours.update(read_attributes({name: value}, ".attributes"))
+            elif isinstance(value, str) and value:
+                ours[name] = (AttributeValue(value),)
             else:
                 metadata[name] = value
     elif attributes not in (None, []):
         metadata["attributes"] = attributes
     return metadata, ours
+
+
+def box_around(points: Sequence[Point]) -> list[float]:
+    """x, y, width and height of what holds all points."""
+    across, down = zip(*points, strict=True)
+    left, top = min(across), min(down)
+    return [left, top, max(across) - left, max(down) - top]
 
 
 def _keypoints(keypoints: Any, category: dict[str, Any]) -> tuple[tuple[Point, ...], dict[str, Any]] | None:
