@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile, number, point_pairs
@@ -22,7 +22,7 @@ from metalake_sync.annotations.rle import BrokenMask, outlines_of
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Point, Shape, ShapeType
 from metalake_sync.errors import ManifestError
 
-_KNOWN_KEYS = frozenset(
+COCO_KEYS = frozenset(
     {
         "id",
         "image_id",
@@ -38,11 +38,17 @@ _KNOWN_KEYS = frozenset(
         "metadata",
     }
 )
+"""Keys of an annotation that have a meaning here; all others are its metadata."""
+
+_LISTS = frozenset({"images", "annotations", "categories"})
 _BATCH = 10_000
 _LARGEST_ID = 1 << 62
+_ID_OF_ITS_OWN = "Give each an id of its own."
 
 _TABLES = """
-CREATE TABLE image (id PRIMARY KEY, position INTEGER NOT NULL, name TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE image (
+    id PRIMARY KEY, position INTEGER NOT NULL, name TEXT NOT NULL, width INTEGER, height INTEGER
+) WITHOUT ROWID;
 CREATE TABLE annotation (image, position INTEGER NOT NULL, body TEXT NOT NULL);
 """
 
@@ -59,18 +65,24 @@ def read_coco(source: SourceFile, normalized: bool, notes: ReadNotes) -> Iterato
         if orphans[0]:
             notes.count("annotations are of an image that the file does not list; they are left out", orphans[0])
         reader = _Annotations(source, categories, notes)
-        images = spool.cursor().execute("SELECT id, position, name FROM image ORDER BY position")
-        for image_id, position, name in images:
+        images = spool.cursor().execute("SELECT * FROM image ORDER BY position")
+        for image_id, position, name, width, height in images:
             rows = spool.execute(
                 "SELECT position, body FROM annotation WHERE image = ? ORDER BY position", (image_id,)
             ).fetchall()
             annotations = json.loads(f"[{','.join(body for _, body in rows)}]")
-            shapes = tuple(
-                shape
+            shapes = [
+                (at, shape)
                 for (at, _), annotation in zip(rows, annotations, strict=True)
                 for shape in reader.shapes(annotation, at)
+            ]
+            yield Entry(
+                ImageRecord(_unpacked(name), tuple(shape for _, shape in shapes), normalized),
+                f"images[{position}]",
+                size=(width, height) if width and height else None,
+                shape_form="annotations[{}]",
+                shape_numbers=tuple(at for at, _ in shapes),
             )
-            yield Entry(ImageRecord(_unpacked(name), shapes, normalized), f"images[{position}]")
 
 
 def _spool(source: SourceFile, spool: sqlite3.Connection) -> dict[int | str, dict[str, Any]]:
@@ -78,9 +90,13 @@ def _spool(source: SourceFile, spool: sqlite3.Connection) -> dict[int | str, dic
     categories: dict[int | str, dict[str, Any]] = {}
     annotations: list[tuple[int | str, int, str]] = []
     seen: set[str] = set()
-    for key, position, value, text in members(source.path, source.shown_as, {"images", "annotations", "categories"}):
+    for key, position, value, text in members(source.path, source.shown_as, _LISTS):
+        if key not in _LISTS:
+            continue
         seen.add(key)
         if position is None:
+            if value not in (None, []):
+                raise ManifestError(f"'{key}' is no list", where=source.shown_as, remedy=f'Write "{key}": [].')
             continue
         try:
             if not isinstance(value, dict):
@@ -93,7 +109,10 @@ def _spool(source: SourceFile, spool: sqlite3.Connection) -> dict[int | str, dic
                 case _:
                     if not isinstance(value.get("name"), str):
                         raise ManifestError("the category has no 'name'", remedy="Give it one.")
-                    categories[_id(value, "id")] = value
+                    category = _id(value, "id")
+                    if category in categories:
+                        raise ManifestError(f"two categories have the id {value['id']!r}", remedy=_ID_OF_ITS_OWN)
+                    categories[category] = value
         except ManifestError as error:
             raise _placed(error, f"{source.shown_as}: {key}[{position}]") from None
         if len(annotations) == _BATCH:
@@ -116,9 +135,14 @@ def _spool_image(spool: sqlite3.Connection, position: int, image: dict[str, Any]
     image_id = _id(image, "id")
     try:
         # As JSON, because a name may hold what SQLite's texts can't.
-        spool.execute("INSERT INTO image VALUES (?, ?, ?)", (image_id, position, json.dumps(name)))
+        row = (image_id, position, json.dumps(name), _side(image.get("width")), _side(image.get("height")))
+        spool.execute("INSERT INTO image VALUES (?, ?, ?, ?, ?)", row)
     except sqlite3.IntegrityError:
-        raise ManifestError(f"two images have the id {image_id!r}", remedy="Give each an id of its own.") from None
+        raise ManifestError(f"two images have the id {image_id!r}", remedy=_ID_OF_ITS_OWN) from None
+
+
+def _side(value: Any) -> int | None:
+    return value if type(value) is int and 0 < value < _LARGEST_ID else None
 
 
 def _placed(error: ManifestError, place: str) -> ManifestError:
@@ -129,6 +153,9 @@ def _placed(error: ManifestError, place: str) -> ManifestError:
 
 def _id(value: dict[str, Any], key: str) -> int | str:
     found = value.get(key)
+    if type(found) is float and found.is_integer():
+        # Tables of numbers know no others: pandas writes 1.0.
+        found = int(found)
     if type(found) is int and -_LARGEST_ID < found < _LARGEST_ID:
         return found
     if not isinstance(found, str):
@@ -179,7 +206,11 @@ class _Annotations:
         confidence = None if score is None else number(score, ".score")
         metadata, attributes = _extras(annotation)
         polygons = self._polygons(annotation.get("segmentation"))
+        keypoints = _keypoints(annotation.get("keypoints"), category)
         box = annotation.get("bbox")
+        if keypoints is not None and box == box_around(keypoints[0]):
+            # It says no more than the points do.
+            box = None
         if polygons:
             shapes = [
                 Shape(
@@ -199,7 +230,6 @@ class _Annotations:
             shapes = [Shape(ShapeType.RECTANGLE, ((x, y), (width, height)), label, confidence, metadata, attributes)]
         else:
             shapes = []
-        keypoints = _keypoints(annotation.get("keypoints"), category)
         if keypoints is not None:
             points, about = keypoints
             shapes.append(Shape(ShapeType.POINTS, points, label, confidence, {**metadata, **about}, attributes))
@@ -229,9 +259,9 @@ class _Annotations:
 
 
 def _extras(annotation: dict[str, Any]) -> tuple[dict[str, Any], dict[str, tuple[AttributeValue, ...]]]:
-    """Keys that COCO does not know become metadata. `attributes` are CVAT's (name: value, metadata too), or ours
-    (name: list of values)."""
-    metadata = {key: annotation[key] for key in annotation if key not in _KNOWN_KEYS}
+    """Keys that COCO does not know become metadata. `attributes` are CVAT's (name: value; texts are attributes of the
+    label here too, flags and numbers are metadata), or ours (name: list of values)."""
+    metadata = {key: annotation[key] for key in annotation if key not in COCO_KEYS}
     if annotation.get("iscrowd"):
         metadata["iscrowd"] = annotation["iscrowd"]
     own = annotation.get("metadata")
@@ -245,11 +275,20 @@ def _extras(annotation: dict[str, Any]) -> tuple[dict[str, Any], dict[str, tuple
         for name, value in attributes.items():
             if isinstance(value, list) and value and all(isinstance(one, dict) and "value" in one for one in value):
                 ours.update(read_attributes({name: value}, ".attributes"))
+            elif isinstance(value, str) and value:
+                ours[name] = (AttributeValue(value),)
             else:
                 metadata[name] = value
     elif attributes not in (None, []):
         metadata["attributes"] = attributes
     return metadata, ours
+
+
+def box_around(points: Sequence[Point]) -> list[float]:
+    """x, y, width and height of what holds all points."""
+    across, down = zip(*points, strict=True)
+    left, top = min(across), min(down)
+    return [left, top, max(across) - left, max(down) - top]
 
 
 def _keypoints(keypoints: Any, category: dict[str, Any]) -> tuple[tuple[Point, ...], dict[str, Any]] | None:

@@ -27,11 +27,19 @@ class SourceFile:
 class Entry:
     """`record.image` is the name in the source's own words. `place` finds the entry in its file, such as images[3].
     `stem`: the file's name without its extension, where the source can be matched by that; in such a source `record`
-    may have no name of its own."""
+    may have no name of its own. `size`: of the picture, as the source has it. `shape_form` and `shape_numbers`: how a
+    shape's own place is written, and its number there; without numbers it is the shape's number in the record."""
 
     record: ImageRecord
     place: str = ""
     stem: str | None = None
+    size: tuple[int, int] | None = None
+    shape_form: str = "shape {}"
+    shape_numbers: tuple[int, ...] = ()
+
+    def place_of(self, shape: int) -> str:
+        """Finds a shape of the record in the file, such as annotations[7]."""
+        return self.shape_form.format(self.shape_numbers[shape] if self.shape_numbers else shape)
 
 
 @dataclass(slots=True)
@@ -49,7 +57,7 @@ def number(value: Any, where: str) -> float:
     if type(value) is float:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ManifestError(f"{_short(value)} is no number", where=where, remedy="Write a number.")
+        raise ManifestError(f"{shortened(value)} is no number", where=where, remedy="Write a number.")
     try:
         return float(value)
     except OverflowError:
@@ -59,9 +67,12 @@ def number(value: Any, where: str) -> float:
 def text_number(text: str, where: str) -> float:
     """A number written as text; `nan` and `inf` are numbers too, and told of later. Raises ManifestError."""
     try:
+        # Python's own underscores and digits of other scripts are no tool's.
+        if "_" in text or not text.isascii():
+            raise ValueError
         return float(text)
     except ValueError:
-        raise ManifestError(f"{_short(text)} is no number", where=where, remedy="Write a number.") from None
+        raise ManifestError(f"{shortened(text)} is no number", where=where, remedy="Write a number.") from None
 
 
 def point_pairs(numbers: list[float]) -> tuple[Point, ...]:
@@ -69,6 +80,7 @@ def point_pairs(numbers: list[float]) -> tuple[Point, ...]:
     return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
 
-def _short(value: Any) -> str:
+def shortened(value: Any) -> str:
+    """A value as an error shows it."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from metalake_sync.annotations.entries import ReadNotes, SourceFile
-from metalake_sync.annotations.json_stream import members
+from metalake_sync.annotations.json_stream import BrokenJson, members
 from metalake_sync.annotations.yolo_format import DATA_FILES, NAME_FILES, names_of_data_file, read_data_file
 from metalake_sync.core.shapes import FormatName
 from metalake_sync.errors import ManifestError
+from metalake_sync.local.text_files import read_text
 
 EXTENSIONS: dict[FormatName, str] = {"metalake": ".json", "coco": ".json", "voc": ".xml", "yolo": ".txt"}
 
@@ -32,14 +33,14 @@ def find_files(
             found, root = _in_folder(path, source, chosen, notes), path
         elif path.exists():
             if path.suffix in (".yaml", ".yml"):
-                folders = _label_folders(path)
-                found = [file for folder in folders for file in _in_folder(folder, source, "yolo", notes)]
+                folders, listed = _labels_of(path, source)
+                found = [file for folder in folders for file in _in_folder(folder, source, "yolo", notes)] + listed
                 root = path.parent
             else:
                 found, root = [path], path.parent
         else:
             matches = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
-            found = [file for file in matches if file.is_file() and file.name not in (*DATA_FILES, *NAME_FILES)]
+            found = [file for file in matches if not file.is_dir() and file.name not in (*DATA_FILES, *NAME_FILES)]
             root = Path(os.path.commonpath([file.parent for file in found])) if found else path
         if not found:
             problem = "holds no annotation file" if path.exists() else "does not exist"
@@ -80,22 +81,48 @@ def _in_folder(folder: Path, source: str, chosen: FormatName | None, notes: Read
     return []
 
 
-def _label_folders(data_file: Path) -> list[Path]:
-    """The folders of labels beside the folders of pictures that a data.yaml names: images/train has labels/train."""
-    names_of_data_file(data_file)
-    document = read_data_file(data_file)
+def _labels_of(data_file: Path, shown_as: str) -> tuple[list[Path], list[Path]]:
+    """The folders of labels, and single label files, that belong to the pictures which a data.yaml names: folders of
+    pictures, or texts that list them."""
+    document = read_data_file(data_file, shown_as)
+    names_of_data_file(document, shown_as)
     top = data_file.parent / str(document.get("path") or "")
     folders: list[Path] = []
+    files: list[Path] = []
     for part in ("train", "val", "test"):
         said = document.get(part)
         for pictures in said if isinstance(said, list) else [said]:
             if not isinstance(pictures, str):
                 continue
-            before, images, after = f"/{pictures}".rpartition("/images")
-            folder = top / (f"{before}/labels{after}" if images else pictures).lstrip("/")
-            if folder.is_dir() and folder not in folders:
-                folders.append(folder)
-    return folders
+            # Roboflow writes ../train/images for the train/images beside the file.
+            for spelling in dict.fromkeys((pictures, pictures.removeprefix("../"))):
+                path = top / spelling
+                folder = top / _labels_for(spelling)
+                if path.suffix == ".txt" and path.is_file():
+                    listed = [_label_file(path.parent, line) for line in read_text(path, str(path)).split("\n")]
+                    files += [file for file in listed if file is not None and file not in files]
+                elif folder.is_dir():
+                    if folder not in folders:
+                        folders.append(folder)
+                else:
+                    continue
+                break
+    return folders, files
+
+
+def _labels_for(pictures: str) -> str:
+    """Where the labels of a path to pictures lie, by convention: images/train has labels/train."""
+    before, images, after = f"/{pictures}".rpartition("/images")
+    labels = f"{before}/labels{after}" if images else f"/{pictures}"
+    return labels if pictures.startswith("/") else labels.removeprefix("/")
+
+
+def _label_file(folder: Path, picture: str) -> Path | None:
+    """The labels of a listed picture, if there are any."""
+    if not picture.strip():
+        return None
+    file = folder / _labels_for(os.path.splitext(picture.strip())[0] + ".txt")
+    return file if file.is_file() else None
 
 
 def guess_format(file: SourceFile) -> FormatName:
@@ -105,8 +132,13 @@ def guess_format(file: SourceFile) -> FormatName:
             return "voc"
         case ".txt":
             return "yolo"
-        case _:
+        case ".json":
             return _guess_json(file)
+        case _:
+            try:
+                return _guess_json(file)
+            except BrokenJson:
+                raise _unknown(file) from None
 
 
 def _guess_json(file: SourceFile) -> FormatName:
@@ -119,7 +151,11 @@ def _guess_json(file: SourceFile) -> FormatName:
         no_images = no_images or (key == "images" and isinstance(value, list))
     if no_images:
         return "metalake"
-    raise ManifestError(
+    raise _unknown(file)
+
+
+def _unknown(file: SourceFile) -> ManifestError:
+    return ManifestError(
         "its format is not known",
         where=file.shown_as,
         remedy="It is read as MetaLake's or COCO's JSON, YOLO's text or VOC's XML; 'format' says which.",

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from metalake_sync.errors import Location, ManifestError
+from metalake_sync.local.text_files import open_text
 
 WINDOW_CHARS = 1 << 20
 ELEMENT_LIMIT_CHARS = 256 << 20
@@ -29,6 +30,10 @@ _LONGEST_TOKEN = 16
 """A token that the window's end cuts, such as `tru` or `\\ud83d\\ude`, is complained of that near to it."""
 
 
+class BrokenJson(ManifestError):
+    """The text is no JSON."""
+
+
 def members(path: Path, shown_as: str, streamed: Collection[str]) -> Iterator[tuple[str, int | None, Any, str]]:
     """Key, position, element and its text for each element of the lists under `streamed`; key, None, value and '' for
     all else, an empty list among it.
@@ -36,7 +41,7 @@ def members(path: Path, shown_as: str, streamed: Collection[str]) -> Iterator[tu
     Not-a-number and infinite numbers come as floats. Raises ManifestError with line and column.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with open_text(path, shown_as) as file:
             yield from _Text(file, shown_as).members(streamed)
     except UnicodeDecodeError:
         raise ManifestError("it is no UTF-8", where=shown_as, remedy="Save it as UTF-8.") from None
@@ -71,11 +76,15 @@ class _Text:
                 remedy="It should be an object; a COCO list of results names no files: put it in a COCO file.",
             )
         self._take("{")
+        seen: set[str] = set()
         if self._look() != "}":
             while True:
                 if self._look() != '"':
                     raise self._broken("expecting a key in double quotes")
                 key = self._value()
+                if key in seen:
+                    raise self._broken(f"the key {key!r} stands twice", self._began)
+                seen.add(key)
                 self._take(":")
                 if key in streamed and self._look() == "[":
                     number = -1
@@ -155,10 +164,10 @@ class _Text:
         more = self._file.read(max(WINDOW_CHARS, len(rest)))
         self._window, self._position, self._at_end = rest + more, 0, not more
 
-    def _broken(self, what: str, position: int | None = None) -> ManifestError:
+    def _broken(self, what: str, position: int | None = None) -> BrokenJson:
         end = self._position if position is None else position
         text = self._window[:end]
         lines = text.count("\n")
         column = len(text) - text.rfind("\n") if lines else self._chars_before + len(text) + 1
         place = Location(self._shown_as, self._lines_before + lines + 1, column)
-        return ManifestError(f"broken JSON ({what})", where=place, remedy="Correct it there.")
+        return BrokenJson(f"broken JSON ({what})", where=place, remedy="Correct it there.")

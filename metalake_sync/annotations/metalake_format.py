@@ -45,7 +45,7 @@ def read_metalake(source: SourceFile, normalized: bool, notes: ReadNotes) -> Ite
             _shape(annotation, types.get, f"{where}.annotations[{index}]", notes)
             for index, annotation in enumerate(annotations)
         )
-        yield Entry(ImageRecord(value["image"], shapes, normalized), place)
+        yield Entry(ImageRecord(value["image"], shapes, normalized), place, shape_form=place + ".annotations[{}]")
     if not found:
         raise ManifestError(
             "it is no MetaLake annotation file",

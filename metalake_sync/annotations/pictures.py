@@ -1,13 +1,15 @@
 """Which picture an entry of a source means.
 
-Owns: matching, by the name in the collection, by the path, or by the path without its extension. An entry may carry
-folders of its own in front (`train2017/a.jpg` for `a.jpg`). Must not: look for pictures on the disk by itself.
+Owns: matching, by the name in the collection, by the path, or by the path without its extension. Where an entry has
+folders in front that the picture's path does not have (`train2017/a.jpg` for `a.jpg`), it says so; who asks decides
+whether that will do. Must not: look for pictures on the disk by itself.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,8 +29,24 @@ class Picture:
     path: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Match:
+    """`dropped`: the entry's folders that the picture's path does not end in; '' where the two agree."""
+
+    picture: Picture
+    dropped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """Several pictures fit equally well. Two of them, by their names in the collection."""
+
+    one: str
+    other: str
+
+
 class Pictures(Protocol):
-    def match(self, name: str, stem: str | None) -> Picture | None:
+    def match(self, name: str, stem: str | None) -> Match | Ambiguous | None:
         """The picture of an entry, or None. `name` may be empty; `stem` is tried after it."""
         ...
 
@@ -40,8 +58,8 @@ class Pictures(Protocol):
 class AnyPicture:
     """Takes every entry at its word: for pictures that are in the lake and not here."""
 
-    def match(self, name: str, stem: str | None) -> Picture | None:
-        return Picture(name or stem or "")
+    def match(self, name: str, stem: str | None) -> Match | Ambiguous | None:
+        return Match(Picture(name or stem or ""))
 
     def size(self, picture: Picture) -> Size | None:
         return None
@@ -53,61 +71,134 @@ class LocalPictures:
 
     def __init__(self, files: Iterable[tuple[str, str, str]], readings: ReadingCache | None = None) -> None:
         self._readings = readings or NoCache()
-        self._by_name: dict[str, str] = {}
+        self._files: dict[str, tuple[str, str]] = {}
         self._by_path: dict[str, str] = {}
         for name, relative, path in files:
-            self._by_name[name] = path
+            self._files[name] = (relative, path)
             self._by_path[relative] = name
-        self._by_stem: dict[str, str] | None = None
-        self._same_stem: dict[str, str] = {}
+        self._by_last: dict[str, list[str]] | None = None
+        self._by_stem: dict[str, list[str]] | None = None
 
-    def match(self, name: str, stem: str | None) -> Picture | None:
-        """See Pictures. Raises ManifestError for a stem that two files share."""
-        found = self._named(name) if name else None
-        if found is None and stem:
-            found = self._stemmed(stem)
-        return Picture(found, self._by_name[found]) if found is not None else None
+    def match(self, name: str, stem: str | None) -> Match | Ambiguous | None:
+        """See Pictures. Raises ManifestError for a stem that two pictures of one folder share."""
+        # The usual case costs two look-ups.
+        if name in self._files:
+            return self._found(name)
+        if name in self._by_path:
+            return self._found(self._by_path[name])
+        found: list[Match | Ambiguous] = []
+        for part in (self._named(_plain(name)) if name else (), self._stemmed(name, stem) if stem is not None else ()):
+            for candidate in part:
+                if isinstance(candidate, Match) and not candidate.dropped:
+                    return candidate
+                found.append(candidate)
+        return min(found, key=lambda one: isinstance(one, Ambiguous), default=None)
 
     def size(self, picture: Picture) -> Size | None:
         return cached_picture_size(self._readings, picture.path) if picture.path is not None else None
 
-    def _named(self, name: str) -> str | None:
-        if name in self._by_name:
-            return name
-        # Folders in front are dropped for a path and not for a name: `a/x.jpg` is not the `x.jpg` that lies in `b`.
-        for path in _without_folders_in_front(name):
-            if path in self._by_path:
-                return self._by_path[path]
-        return None
+    def _found(self, name: str, dropped: str = "") -> Match:
+        return Match(Picture(name, self._files[name][1]), dropped)
 
-    def _stemmed(self, stem: str) -> str | None:
-        if self._by_stem is None:
-            self._by_stem = {}
-            for name in self._by_name:
-                self._note_stem(name, name)
-            for relative, name in self._by_path.items():
-                self._note_stem(relative, name)
-        for path in _without_folders_in_front(stem):
-            if path in self._same_stem:
+    # By the name.
+
+    def _named(self, entry: str) -> Iterator[Match | Ambiguous]:
+        candidates = self._of_last(_last(entry))
+        agreeing = [name for name in candidates if self._ends_in(name, entry)]
+        if agreeing:
+            yield self._only(agreeing)
+            return
+        # Folders in front are dropped for a path and not for a name: `a/x.jpg` is not the `x.jpg` that lies in `b`.
+        for dropped, rest in _without_folders_in_front(entry):
+            for name in candidates:
+                if _plain(self._files[name][0]) == rest:
+                    yield self._found(name, dropped)
+                    return
+
+    def _ends_in(self, name: str, entry: str) -> bool:
+        relative, path = self._files[name]
+        return entry in (_plain(name), _plain(relative)) or _plain(os.path.abspath(path)).endswith("/" + entry)
+
+    def _only(self, names: list[str], dropped: str = "") -> Match | Ambiguous:
+        return self._found(names[0], dropped) if len(names) == 1 else Ambiguous(names[0], names[1])
+
+    def _of_last(self, last: str) -> list[str]:
+        if self._by_last is None:
+            self._by_last = {}
+            for name, (relative, _) in self._files.items():
+                for key in {_plain(name), _last(_plain(relative))}:
+                    self._by_last.setdefault(key, []).append(name)
+        return self._by_last.get(last, [])
+
+    # By the path without its extension.
+
+    def _stemmed(self, name: str, stem: str) -> Iterator[Match | Ambiguous]:
+        # A source that has both may write its name without the extension.
+        for entry in (_plain(name), _plain(stem)) if name else (_plain(stem),):
+            yield from self._called(entry)
+
+    def _called(self, entry: str) -> Iterator[Match | Ambiguous]:
+        candidates = self._of_stem(_last(entry))
+        # Labels lie beside the pictures by convention: labels/train/a.txt is of images/train/a.jpg.
+        beside = "/".join("images" if part == "labels" else part for part in entry.split("/"))
+        spellings = {entry, beside, entry.removeprefix("labels/")}
+        exactly = [name for name in candidates if spellings & self._stems(name)]
+        agreeing = exactly or [
+            name
+            for name in candidates
+            if any(_stem(_plain(os.path.abspath(self._files[name][1]))).endswith("/" + one) for one in spellings)
+        ]
+        if agreeing:
+            self._refuse_twins(agreeing, entry)
+            yield self._only(agreeing)
+            return
+        for dropped, rest in _without_folders_in_front(entry):
+            fitting = [name for name in candidates if rest in self._stems(name)]
+            if fitting:
+                yield self._only(fitting, dropped)
+                return
+
+    def _stems(self, name: str) -> set[str]:
+        return {_stem(_plain(name)), _stem(_plain(self._files[name][0]))}
+
+    def _refuse_twins(self, names: list[str], entry: str) -> None:
+        by_stem: dict[str, str] = {}
+        for name in names:
+            other = by_stem.setdefault(_stem(self._files[name][1]), name)
+            if other != name:
                 raise ManifestError(
-                    f"'{path}' may mean '{self._by_stem[path]}' or '{self._same_stem[path]}'",
+                    f"'{entry}' may mean '{other}' or '{name}'",
                     remedy="Two pictures differ in their extension alone: rename one.",
                 )
-            if path in self._by_stem:
-                return self._by_stem[path]
-        return None
 
-    def _note_stem(self, path: str, name: str) -> None:
-        assert self._by_stem is not None
-        other = self._by_stem.setdefault(os.path.splitext(path)[0], name)
-        if other != name:
-            self._same_stem[os.path.splitext(path)[0]] = name
+    def _of_stem(self, last: str) -> list[str]:
+        if self._by_stem is None:
+            self._by_stem = {}
+            for name, (relative, _) in self._files.items():
+                for key in {_stem(_plain(name)), _last(_stem(_plain(relative)))}:
+                    self._by_stem.setdefault(key, []).append(name)
+        return self._by_stem.get(last, [])
 
 
-def _without_folders_in_front(path: str) -> Iterable[str]:
-    """a/b/c.jpg, b/c.jpg, c.jpg."""
-    path = path.replace("\\", "/").removeprefix("./")
-    yield path
-    while "/" in path:
-        path = path.split("/", 1)[1]
-        yield path
+def _plain(path: str) -> str:
+    """One spelling for paths that mean the same: `/`, no dots in front, and accents composed, whatever system wrote
+    them."""
+    path = path.replace("\\", "/")
+    while path.startswith(("./", "../", "/")):
+        path = path.partition("/")[2]
+    return path if path.isascii() else unicodedata.normalize("NFC", path)
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(path)[0]
+
+
+def _without_folders_in_front(path: str) -> Iterator[tuple[str, str]]:
+    """For a/b/c.jpg: a and b/c.jpg, a/b and c.jpg."""
+    parts = path.split("/")
+    for at in range(1, len(parts)):
+        yield "/".join(parts[:at]), "/".join(parts[at:])

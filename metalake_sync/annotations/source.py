@@ -9,30 +9,23 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Literal, assert_never
+from dataclasses import dataclass, replace
+from typing import assert_never
 
 from metalake_sync.annotations.coco_format import read_coco
 from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile
 from metalake_sync.annotations.finding import find_files, guess_format
+from metalake_sync.annotations.loose_matches import LooseMatches
 from metalake_sync.annotations.metalake_format import read_metalake
-from metalake_sync.annotations.pictures import AnyPicture, Picture, Pictures
+from metalake_sync.annotations.pictures import Ambiguous, AnyPicture, Picture, Pictures
 from metalake_sync.annotations.pixels import to_pixels
-from metalake_sync.annotations.validation import (
-    CLAUSES,
-    ONE_PIXEL,
-    SIX_DIGITS,
-    InvalidPolicy,
-    check_shape,
-)
+from metalake_sync.annotations.shape_checks import ShapeChecks
+from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.voc_format import read_voc
 from metalake_sync.annotations.yolo_format import YoloClasses, read_yolo
-from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.shapes import (
     EMPTY_SET_DIGEST,
-    FormatName,
     ImageRecord,
     Shape,
     decode_record,
@@ -44,28 +37,6 @@ from metalake_sync.local.metadata_entries import HALF_A_CHARACTER, WRITE_IT_WHOL
 
 LabelTree = dict[str, dict[str, list[object]]]
 """Label → attribute → values."""
-
-MISTAKES_SHOWN = 20
-"""Of the shapes that `invalid: fail` complains of, so many are told one by one."""
-
-
-@dataclass(frozen=True, slots=True)
-class AnnotationSpec:
-    """One annotation block of the manifest. `sources`: files, folders or globs from `base_dir`. `labels`: renames;
-    `allowed`: None is every label. `declared_at`: the manifest's file:line:column. `format`: None is guessed."""
-
-    operation: str
-    kind: AnnotationKind
-    sources: tuple[str, ...]
-    base_dir: Path
-    declared_at: str
-    normalized: bool | Literal["convert"] = False
-    mode: Literal["replace", "append"] = "replace"
-    strict: bool = False
-    labels: Mapping[str, str] = field(default_factory=dict)
-    allowed: frozenset[str] | None = None
-    format: FormatName | None = None
-    invalid: InvalidPolicy = field(default_factory=InvalidPolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +73,22 @@ class AnnotationIndex:
         self._images: dict[str, IndexedImage] = {}
         self._labels: dict[str, dict[str, dict[object, None]]] = {}
         self._notes: list[Note] = []
-        self._not_allowed: dict[str, int] = {}
-        self._size_unknown: list[str] = []
         self._mistakes: list[ManifestError] = []
-        self._failed_shapes = 0
+        self._checks = ShapeChecks(first.operation, first.kind)
         self._other_spellings: set[str] = set()
         self._spellings: set[str] | None = None
         self._spool = tempfile.TemporaryFile(prefix="metalake-sync-")  # noqa: SIM115 - closed by `close`
         self._end = 0
+        self._loose: LooseMatches[AnnotationSpec] = LooseMatches()
 
     def images(self) -> Mapping[str, IndexedImage]:
         """By their names in the collection."""
         return self._images
+
+    @property
+    def has_shapes(self) -> bool:
+        """Whether any set holds a shape."""
+        return bool(self._end)
 
     def record(self, image: str) -> ImageRecord:
         """Read a record back."""
@@ -133,15 +108,7 @@ class AnnotationIndex:
     def notes(self) -> Iterator[Note]:
         """What was left out or mended, and why."""
         yield from self._notes
-        for label, count in self._not_allowed.items():
-            message = f"{count} shapes have the label '{label}', which the manifest does not allow; they are left out"
-            yield Note(NoteCode.SHAPE_SKIPPED, message, self.operation)
-        if self._size_unknown:
-            shown = ", ".join(self._size_unknown[:5]) + (", …" if len(self._size_unknown) > 5 else "")
-            message = (
-                f"the sizes of {len(self._size_unknown)} pictures can't be read, so that their shapes may reach out"
-            )
-            yield Note(NoteCode.SOURCE_NOTE, f"{message}: {shown}", self.operation)
+        yield from self._checks.notes()
 
     def may_mean(self, name: str, filename: str) -> bool:
         """Whether a picture that came or changed after the sources were read may be meant by an entry, be it one that
@@ -152,18 +119,30 @@ class AnnotationIndex:
         return not self._spellings.isdisjoint((*_spellings(name), *_spellings(filename)))
 
     def read_all(self) -> None:
-        """The last source was read: the collection's pictures are needed no more."""
+        """The last source was read: decide on what matched loosely. Raises ManifestErrors."""
+        mistakes: list[ManifestError] = []
+        for spec, picture, entry, file in self._loose.matching():
+            try:
+                self._take(spec, picture, entry, file)
+            except ManifestError as error:
+                mistakes.append(error)
+        self.without_file += self._loose.lost()
+        self._notes += self._loose.notes(self.operation)
+        self._loose.close()
+        # The collection's pictures are needed no more.
         self._pictures = AnyPicture()
+        self._raise(mistakes, self.declared_at)
 
     def close(self) -> None:
         self._spool.close()
+        self._loose.close()
 
     # Filling.
 
     def read(self, spec: AnnotationSpec) -> None:
         """Read one block's sources. Raises ManifestErrors."""
-        classes = YoloClasses()
         found = ReadNotes()
+        classes = YoloClasses(found)
         for file in find_files(spec.base_dir, spec.sources, spec.format, spec.declared_at, found):
             notes = ReadNotes()
             try:
@@ -173,37 +152,49 @@ class AnnotationIndex:
                 self._mistakes.append(error)
             self._report(notes, file.shown_as)
         self._report(found, spec.declared_at)
+        self._checks.was_read(spec)
+        self._raise([], spec.declared_at)
+
+    def _raise(self, mistakes: Sequence[ManifestError], where: str) -> None:
+        """Raise what went wrong so far."""
         self._spool.flush()
-        if self._failed_shapes > MISTAKES_SHOWN:
-            self._mistakes.append(
-                ManifestError(
-                    f"{self._failed_shapes - MISTAKES_SHOWN} more shapes are invalid",
-                    where=spec.declared_at,
-                    remedy="Set 'invalid' to skip or fix where that will do.",
-                )
-            )
+        self._mistakes += [*mistakes, *self._checks.mistakes(where)]
         if self._mistakes:
             raise ManifestErrors(self._mistakes)
 
     def _report(self, notes: ReadNotes, where: str) -> None:
         for what, count in notes.counts.items():
-            self._notes.append(Note(NoteCode.SOURCE_NOTE, f"{what} ({count} times)", where))
+            times = f"{count} times" if count > 1 else "once"
+            self._notes.append(Note(NoteCode.SOURCE_NOTE, f"{what} ({times})", where))
 
     def _add(self, spec: AnnotationSpec, entry: Entry, file: SourceFile) -> None:
         record = entry.record
         try:
-            picture = self._pictures.match(record.image, entry.stem)
+            match = self._pictures.match(record.image, entry.stem)
         except ManifestError as error:
             raise ManifestError(error.message, where=file.shown_as, remedy=error.remedy) from None
-        meant = _spellings(picture.name) if picture is not None else ()
+        found = None if match is None or isinstance(match, Ambiguous) else match.picture
+        meant = _spellings(found.name) if found is not None else ()
         self._other_spellings.update({_last(record.image), _last(entry.stem or "")} - {"", *meant})
-        if picture is None:
-            self.without_file.append(record.image or entry.stem or file.shown_as)
-            return
+        name = record.image or entry.stem or file.shown_as
+        if match is None:
+            self.without_file.append(name)
+        elif isinstance(match, Ambiguous):
+            self.without_file.append(f"{name} (ambiguous: '{match.one}' or '{match.other}')")
+        elif match.dropped:
+            self._loose.add(spec, match, entry, file, name)
+        else:
+            self._loose.one_agrees()
+            self._take(spec, match.picture, entry, file)
+
+    def _take(self, spec: AnnotationSpec, picture: Picture, entry: Entry, file: SourceFile) -> None:
+        """Index an entry as the set of a picture. Raises ManifestError."""
+        record = entry.record
         self._refuse_second(picture, entry, file)
         record = replace(record, image=picture.name)
         size = self._size_of(record, picture, file)
-        record = replace(record, shapes=tuple(self._sendable(spec, record, size, file, entry)))
+        shapes = tuple(self._checks.sendable(spec, replace(entry, record=record), file, size))
+        record = replace(record, shapes=shapes)
         if record.normalized and not self.normalized:
             record = self._converted(record, size)
         indexed = IndexedImage(EMPTY_SET_DIGEST, 0, 0, 0, file, entry.place)
@@ -236,7 +227,7 @@ class AnnotationIndex:
             return None
         size = self._pictures.size(picture)
         if size is None and picture.path is not None:
-            self._size_unknown.append(picture.name)
+            self._checks.size_is_unknown(picture.name)
         if size is None and picture.path is None and record.normalized and not self.normalized:
             raise ManifestError(
                 "its numbers are fractions, and the pictures are not here to turn them to pixels",
@@ -244,44 +235,6 @@ class AnnotationIndex:
                 remedy="Set 'normalized: true' to send fractions.",
             )
         return size
-
-    def _sendable(
-        self, spec: AnnotationSpec, record: ImageRecord, size: tuple[int, int] | None, file: SourceFile, entry: Entry
-    ) -> Iterator[Shape]:
-        """The shapes that can be sent; each one that can't leaves a line in the report."""
-        bounds, rounding = size, ONE_PIXEL
-        if record.normalized:
-            bounds, rounding = (1, 1), (1 / size[0], 1 / size[1]) if size is not None else SIX_DIGITS
-        for number, original in enumerate(record.shapes):
-            label = spec.labels.get(original.label, original.label)
-            if spec.allowed is not None and label not in spec.allowed and label.strip():
-                self._not_allowed[label] = self._not_allowed.get(label, 0) + 1
-                continue
-            shape = replace(original, label=label) if label is not original.label else original
-            checked = check_shape(shape, bounds, rounding, spec.invalid)
-            for problem, treatment in checked.problems:
-                what = f"{shape.type} {number} '{shape.label}' {CLAUSES[problem]}"
-                match treatment:
-                    case "skip":
-                        message = f"{self.operation}: {what}; it is left out"
-                        self._notes.append(Note(NoteCode.SHAPE_SKIPPED, message, record.image))
-                    case "fix":
-                        message = f"{self.operation}: {what}; it is mended"
-                        self._notes.append(Note(NoteCode.SHAPE_FIXED, message, record.image))
-                    case "fail":
-                        self._failed_shapes += 1
-                        if self._failed_shapes <= MISTAKES_SHOWN:
-                            place = IndexedImage("", 0, 0, 0, file, entry.place).place
-                            error = ManifestError(
-                                f"{record.image}: {what}",
-                                where=place,
-                                remedy=f"Correct it, or set 'invalid: {{{problem}: skip}}'.",
-                            )
-                            self._mistakes.append(error)
-                    case _:
-                        assert_never(treatment)
-            if checked.shape is not None:
-                yield checked.shape
 
     def _converted(self, record: ImageRecord, size: tuple[int, int] | None) -> ImageRecord:
         if size is not None:
@@ -312,10 +265,14 @@ def open_index(specs: Sequence[AnnotationSpec], pictures: Pictures) -> Annotatio
             mistakes += [error for error in errors.errors if error not in mistakes]
         except ManifestError as error:
             mistakes.append(error)
+    if not mistakes:
+        try:
+            index.read_all()
+        except ManifestErrors as errors:
+            mistakes += errors.errors
     if mistakes:
         index.close()
         raise ManifestErrors(mistakes)
-    index.read_all()
     return index
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -22,6 +23,7 @@ class ShapeProblem(enum.StrEnum):
 
     NOT_FINITE = "not_finite"
     EMPTY_LABEL = "empty_label"
+    CONTROL_CHARACTER = "control_character"
     CONFIDENCE = "confidence"
     TOO_FEW_POINTS = "too_few_points"
     NEGATIVE_SIZE = "negative_size"
@@ -33,6 +35,7 @@ class ShapeProblem(enum.StrEnum):
 CLAUSES: Mapping[ShapeProblem, str] = {
     ShapeProblem.NOT_FINITE: "holds a number that is not finite",
     ShapeProblem.EMPTY_LABEL: "has no label",
+    ShapeProblem.CONTROL_CHARACTER: "has a control character in its label",
     ShapeProblem.CONFIDENCE: "has a confidence outside 0 to 1",
     ShapeProblem.TOO_FEW_POINTS: "has too few points",
     ShapeProblem.NEGATIVE_SIZE: "has a negative size",
@@ -43,6 +46,8 @@ CLAUSES: Mapping[ShapeProblem, str] = {
 """Each reads as a clause about the shape."""
 
 FIXABLE = frozenset({ShapeProblem.CONFIDENCE, ShapeProblem.NEGATIVE_SIZE, ShapeProblem.OUTSIDE, ShapeProblem.FRACTION})
+
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 _FEWEST_POINTS = {ShapeType.POLYGON: 3, ShapeType.LINE: 2, ShapeType.POINTS: 1}
 
@@ -114,6 +119,7 @@ def _is_plain_box_within(shape: Shape, bounds: Size | None) -> bool:
         and y + height <= bounds[1]
         and (shape.confidence is None or 0 <= shape.confidence <= 1)
         and not (shape.label.isspace() or not shape.label)
+        and shape.label.isprintable()
     )
 
 
@@ -122,6 +128,8 @@ def _first_problem(shape: Shape, bounds: Size | None, rounding: Point) -> ShapeP
         return ShapeProblem.NOT_FINITE
     if not shape.label.strip():
         return ShapeProblem.EMPTY_LABEL
+    if not shape.label.isprintable() and _CONTROL_CHARACTER.search(shape.label):
+        return ShapeProblem.CONTROL_CHARACTER
     if shape.confidence is not None or shape.attributes:
         values = [value.confidence for group in shape.attributes.values() for value in group]
         if any(confidence is not None and not 0 <= confidence <= 1 for confidence in (shape.confidence, *values)):

@@ -7,6 +7,7 @@ Numbers are taken as they stand: width is xmax - xmin. Must not: check shapes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import ParseError
@@ -17,6 +18,7 @@ from defusedxml import ElementTree as SafeTree
 from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile, text_number
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
 from metalake_sync.errors import Location, ManifestError
+from metalake_sync.local.text_files import open_source
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -36,19 +38,35 @@ def read_voc(source: SourceFile, normalized: bool, notes: ReadNotes) -> Iterator
     name = _text(root.find("filename"))
     objects = [element for element in root if element.tag == "object"]
     shapes = [
-        shape
+        (number, shape)
         for number, element in enumerate(objects, start=1)
         for shape in _shapes(element, f"{source.shown_as}: object {number}", notes)
     ]
-    stem = source.path.relative_to(source.root).with_suffix("").as_posix()
-    yield Entry(ImageRecord(name, tuple(shapes), normalized), stem=stem)
+    yield Entry(
+        ImageRecord(name, tuple(shape for _, shape in shapes), normalized),
+        stem=source.path.relative_to(source.root).with_suffix("").as_posix(),
+        size=_size(root.find("size")),
+        shape_form="object {}",
+        shape_numbers=tuple(number for number, _ in shapes),
+    )
+
+
+def _size(element: Element | None) -> tuple[int, int] | None:
+    """What the file says of the picture's size; many tools write zeros or nothing."""
+    width, height = (_text(element.find(side) if element is not None else None) for side in ("width", "height"))
+    if not all(len(side) < 10 and side.isascii() and side.isdigit() for side in (width, height)):
+        return None
+    return (int(width), int(height)) if int(width) and int(height) else None
 
 
 def _parse(source: SourceFile) -> Element:
     try:
-        if source.path.stat().st_size > _SIZE_LIMIT_BYTES:
-            raise ManifestError("it is larger than 64 MB", where=source.shown_as, remedy="A VOC file is one picture's.")
-        root = SafeTree.parse(source.path).getroot()
+        with open_source(source.path, source.shown_as) as opened:
+            if os.fstat(opened.fileno()).st_size > _SIZE_LIMIT_BYTES:
+                raise ManifestError(
+                    "it is larger than 64 MB", where=source.shown_as, remedy="A VOC file is one picture's."
+                )
+            root = SafeTree.parse(opened).getroot()
     except ParseError as error:
         line, column = error.position
         place = Location(source.shown_as, line, column + 1)

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from metalake_sync.annotations.source import AnnotationIndex, AnnotationSpec, open_index
+from metalake_sync.annotations.source import AnnotationIndex, open_index
+from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.api.arguments import one_of
 from metalake_sync.api.beside import PicturesBeside
 from metalake_sync.api.connected import ProgressCallback, local_path, must_be_there

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
-from metalake_sync.annotations.pictures import LocalPictures, Picture, Size
+from metalake_sync.annotations.pictures import Ambiguous, LocalPictures, Match, Picture, Size
 from metalake_sync.core.facts import MediaType
 from metalake_sync.local.rules import has_ending_of
 
@@ -21,15 +21,15 @@ class PicturesBeside:
         self._here = LocalPictures(_pictures_around(source))
         self._there = LocalPictures((name, name, "") for name in names)
 
-    def match(self, name: str, stem: str | None) -> Picture | None:
+    def match(self, name: str, stem: str | None) -> Match | Ambiguous | None:
         """See Pictures. Raises ManifestError for a stem that two files share."""
         here = self._here.match(name, stem)
-        if here is not None and (not name or here.name == name):
-            return here
+        if isinstance(here, Match) and (not name or here.picture.name == name):
+            return Match(here.picture)
         if name:
-            return Picture(name)
+            return Match(Picture(name))
         there = self._there.match("", stem)
-        return Picture(there.name if there is not None else stem or "")
+        return Match(Picture(there.picture.name if isinstance(there, Match) else stem or ""))
 
     def size(self, picture: Picture) -> Size | None:
         """See Pictures."""

@@ -195,13 +195,14 @@ EventDocument = (
 )
 
 
-def plan_document(plan: Plan) -> PlanDocument:
+def plan_document(plan: Plan, *, full_names: bool = False) -> PlanDocument:
+    """`full_names`: warnings name all that they count, not the first few."""
     return PlanDocument(
         manifest=plan.manifest,
         state_serial=plan.state_serial,
         summary=summary_document(plan.summary()),
         actions=list(map(action_document, plan.actions())),
-        warnings=warning_documents(plan.notes),
+        warnings=warning_documents(plan.notes, full_names=full_names),
     )
 
 
@@ -209,8 +210,11 @@ def action_document(action: Action) -> ActionDocument:
     return ActionDocument(**_fields(action))
 
 
-def warning_documents(notes: Iterable[Note]) -> list[WarningDocument]:
-    return [WarningDocument(code=note.code.value, message=note.message, where=note.where) for note in notes]
+def warning_documents(notes: Iterable[Note], *, full_names: bool = False) -> list[WarningDocument]:
+    return [
+        WarningDocument(code=note.code.value, message=note.in_full if full_names else note.message, where=note.where)
+        for note in notes
+    ]
 
 
 def summary_document(summary: Summary) -> SummaryDocument:

@@ -80,7 +80,9 @@ class TextListener:
             case PlanMade():
                 self._display.clear()
                 if not self._quiet:
-                    for line in render_plan(plan_document(event.plan), all_lines=self._verbose):
+                    for line in render_plan(
+                        plan_document(event.plan, full_names=self._verbose), all_lines=self._verbose
+                    ):
                         click.echo(line)
             case Progress():
                 self._display.progress(event)

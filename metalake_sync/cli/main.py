@@ -112,6 +112,10 @@ def _interrupt(*_: object) -> None:
     signal.raise_signal(signal.SIGINT)
 
 
+_ONLY_LOOKS = frozenset({"validate", "plan", "show", "status", "drift", "check", "history"})
+"""Commands that have nothing to go on with when they are broken off."""
+
+
 def run(args: list[str]) -> int:
     """Run one command line and return its exit code; every error is reported here, once."""
     try:
@@ -125,7 +129,11 @@ def run(args: list[str]) -> int:
         _complain(args, error.format_message(), ExitCode.USAGE, usage=error.ctx)
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
-        interrupted = Interrupted("interrupted", remedy="What was finished is recorded; apply again to go on.")
+        command = next((word for word in args if not word.startswith("-")), "")
+        remedy = "What was finished is recorded; apply again to go on."
+        if command in _ONLY_LOOKS:
+            remedy = "Nothing was sent."
+        interrupted = Interrupted("interrupted", remedy=remedy)
         _complain(args, str(interrupted), interrupted.exit_code)
         return interrupted.exit_code
     except SyncError as error:

@@ -91,7 +91,7 @@ def footer(plan: PlanDocument) -> str:
 
 def render_notes(notes: tuple[Note, ...], *, all_notes: bool) -> Iterator[str]:
     """Notes by kind; the first few of each unless all are asked for."""
-    return _warnings(warning_documents(notes), all_notes)
+    return _warnings(warning_documents(notes, full_names=all_notes), all_notes)
 
 
 def _warnings(warnings: Sequence[WarningDocument], all_of_them: bool) -> Iterator[str]:

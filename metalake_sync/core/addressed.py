@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from metalake_sync.core.changes import Change, metadata_changes
 from metalake_sync.core.facts import CollectionKey, DesiredSet, MediaType, RecordedSet
 from metalake_sync.core.metadata import NO_METADATA, MetadataSet, MetadataValues, fields_that_left, update_to_send
 from metalake_sync.core.notes import Note, NoteCode
@@ -98,7 +99,8 @@ class ClearEntry:
 
 @dataclass(frozen=True, slots=True)
 class DescribeEntry:
-    """Write what changed in a file's metadata. `before`: the digest of what was written last, if anything was."""
+    """Write what changed in a file's metadata. `before`: the digest of what was written last, if anything was.
+    `changes`: the fields of that update."""
 
     address: Address
     name: str
@@ -107,6 +109,7 @@ class DescribeEntry:
     reason: Reason
     unique_name: str | None = None
     lake_id: str | None = None
+    changes: tuple[Change, ...] = ()
 
     @property
     def collection(self) -> CollectionKey:
@@ -195,7 +198,8 @@ def compare_metadata(
     if sent is None or (found is not None and sent.lake_id not in (None, found.lake_id)):
         if after:
             reason = Reason.NEW if sent is None else Reason.DRIFTED
-            plan.actions.append(DescribeEntry(plan.address, name, after, None, reason, *_names(found)))
+            changes = metadata_changes({}, after.values)
+            plan.actions.append(DescribeEntry(plan.address, name, after, None, reason, *_names(found), changes))
         elif sent is None:
             plan.unchanged += 1
         return
@@ -207,9 +211,11 @@ def compare_metadata(
     if left:
         fields = ", ".join(map(repr, left))
         yield Note(NoteCode.FIELD_LEFT, f"keeps {fields} in the lake: no call removes a metadata field", name)
-    if (before is None and after) or update_to_send(before or {}, after.values):
+    update = update_to_send(before or {}, after.values)
+    if (before is None and after) or update:
         reason = Reason.REMOVED_FROM_MANIFEST if wanted is None else Reason.METADATA_CHANGED
-        plan.actions.append(DescribeEntry(plan.address, name, after, sent.digest, reason, *_names(found)))
+        changes = metadata_changes(before or {}, update)
+        plan.actions.append(DescribeEntry(plan.address, name, after, sent.digest, reason, *_names(found), changes))
     else:
         plan.settled[name] = wanted
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -42,14 +43,39 @@ class NoteCode(enum.StrEnum):
 GUARDS = frozenset({NoteCode.DESTROY_PREVENTED, NoteCode.TOO_MANY_DELETES})
 REFUSALS = GUARDS | {NoteCode.CHANGE_REFUSED}
 
+NAMES_SHOWN = 5
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first few of many names."""
+    shown = ", ".join(names[:NAMES_SHOWN])
+    return f"{shown}, …" if len(names) > NAMES_SHOWN else shown
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """A number with the words that go with it: 1 entry has, 2 entries have."""
+    return f"{number} {one if number == 1 else many}"
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """`where` names the file, source or manifest line; `message` goes on from there as a clause."""
+    """`where` names the file, source or manifest line; `message` goes on from there as a clause. `names`: all that the
+    message counts, of which it shows the first."""
 
     code: NoteCode
     message: str
     where: str = ""
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def naming(cls, code: NoteCode, clause: str, names: Sequence[str], where: str = "") -> Note:
+        """A note about many things of one kind."""
+        return cls(code, f"{clause}: {some_of(names)}", where, tuple(names))
+
+    @property
+    def in_full(self) -> str:
+        """The message with every name."""
+        return self.message.removesuffix(some_of(self.names)) + ", ".join(self.names) if self.names else self.message
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.where else self.message

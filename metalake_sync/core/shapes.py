@@ -61,10 +61,12 @@ class ImageRecord:
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_UNCHECKED = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
-def encode_record(record: ImageRecord) -> bytes:
-    """The canonical bytes of a record: equal records have equal bytes. `decode_record` is the inverse."""
+def encode_record(record: ImageRecord, *, checked: bool = True) -> bytes:
+    """The canonical bytes of a record: equal records have equal bytes. `decode_record` is the inverse.
+    `checked`: its numbers are finite; without it, the bytes are to be read back and no more."""
     shapes = [
         {
             "type": shape.type.value,
@@ -80,7 +82,8 @@ def encode_record(record: ImageRecord) -> bytes:
         for shape in record.shapes
     ]
     document = {"image": record.image, "normalized": record.normalized, "shapes": shapes}
-    return _CANONICAL.encode(document).encode("utf-8", "surrogatepass")
+    encoder = _CANONICAL if checked else _UNCHECKED
+    return encoder.encode(document).encode("utf-8", "surrogatepass")
 
 
 def decode_record(data: bytes) -> ImageRecord:

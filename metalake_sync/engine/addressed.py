@@ -6,28 +6,28 @@ Owns: opening these sources, asking the lake which of their files it has, and th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from metalake_sync.annotations.pictures import AnyPicture
-from metalake_sync.annotations.source import AnnotationIndex, AnnotationSpec, open_index
+from metalake_sync.annotations.source import AnnotationIndex, open_index
+from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.core.addressed import (
     Address,
     AddressedPlan,
     By,
     Found,
     SentMetadata,
-    SentSet,
     compare_metadata,
     compare_set,
     entry_left,
 )
 from metalake_sync.core.facts import DesiredSet, MediaType
 from metalake_sync.core.metadata import MetadataSet, merge_layers, metadata_set
-from metalake_sync.core.notes import Note, NoteCode
-from metalake_sync.core.shapes import EMPTY_SET_DIGEST
+from metalake_sync.core.notes import Note, NoteCode, counted, some_of
 from metalake_sync.engine.annotation_specs import annotation_spec
-from metalake_sync.engine.desired import table_format
+from metalake_sync.engine.desired import DesiredCollection, table_format
+from metalake_sync.engine.one_place import AddressedLook, Claims, claim_images, sets_at_home
 from metalake_sync.errors import GuardStopped, LakeRefused, ManifestError, ManifestErrors
 from metalake_sync.local.metadata_entries import EntrySource
 from metalake_sync.local.metadata_files import read_metadata_file
@@ -35,8 +35,6 @@ from metalake_sync.manifest import AddressedAnnotation, AddressedMetadata, Loade
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import count_remote, list_remote, media_kind, which_exist
 from metalake_sync.state.store import StateStore
-
-NAMES_SHOWN = 5
 
 OperationAt = tuple[Address, str]
 
@@ -96,12 +94,20 @@ def open_addressed(manifest: LoadedManifest) -> AddressedSources:
 
 
 class AddressedPlanner:
-    """`client` is None where the lake is not to be asked. `lake`: what the state calls it."""
+    """`client` is None where the lake is not to be asked. `lake`: what the state calls it. `collections`: the
+    manifest's own, which may mean the same images."""
 
     def __init__(
-        self, sources: AddressedSources, state: StateStore, lake: str, client: LakeClient | None, threads: int
+        self,
+        sources: AddressedSources,
+        state: StateStore,
+        lake: str,
+        client: LakeClient | None,
+        threads: int,
+        collections: Iterable[DesiredCollection] = (),
     ) -> None:
         self._sources = sources
+        self._collections = list(collections)
         self._state = state
         self._lake = lake
         self._client = client
@@ -111,19 +117,22 @@ class AddressedPlanner:
 
     def plan(self) -> Iterator[AddressedPlan]:
         """Compare each source with what was sent. Operations and addresses that left the manifest come last."""
-        for (address, operation), index in self._sources.annotations.items():
-            yield self._plan_sets(address, operation, index)
+        looks = [self._look(*where, index) for where, index in self._sources.annotations.items()]
         for key, operation in self._state.addressed.operations(self._lake):
             if (Address.from_key(key), operation) not in self._sources.annotations:
-                yield self._plan_sets(Address.from_key(key), operation, None)
+                looks.append(self._look(Address.from_key(key), operation, None))
+        rows = {key: row for key, (row, _) in self._state.records.collections(self._lake).items()}
+        operations = {look.operation for look in looks}
+        claims = claim_images(looks, sets_at_home(self._collections, rows, self._state.records, operations))
+        for look in looks:
+            yield self._plan_sets(look, claims)
         for address, sources in self._sources.metadata.items():
             yield self._plan_metadata(address, sources)
         for key in self._state.addressed.described(self._lake):
             if Address.from_key(key) not in self._sources.metadata:
                 yield self._metadata_left(Address.from_key(key))
 
-    def _plan_sets(self, address: Address, operation: str, index: AnnotationIndex | None) -> AddressedPlan:
-        plan = AddressedPlan(address, operation)
+    def _look(self, address: Address, operation: str, index: AnnotationIndex | None) -> AddressedLook:
         sent = self._state.addressed.sets(self._lake, address.key, operation)
         wanted: dict[str, DesiredSet] = {}
         if index is not None:
@@ -132,33 +141,39 @@ class AddressedPlanner:
                 entry: DesiredSet(operation, index.kind, image.digest, image.shape_count)
                 for entry, image in index.images().items()
             }
-            if index.mode == "replace" and not wanted:
+            if index.mode == "replace" and not any(one.shape_count for one in wanted.values()):
                 shapes = sum(bool(one.annotations.shape_count) for one in sent.values())
-                _guard_emptied(shapes, f"the source of '{operation}'", index.declared_at)
-        changed = [entry for entry, one in wanted.items() if _digest(sent.get(entry)) != one.digest]
-        left = [entry for entry in sent if entry not in wanted]
-        found = self._find(address, [*changed, *left], MediaType.IMAGE)
-        lost = [] if found is None else [entry for entry in self._asked(address, wanted, changed) if entry not in found]
-        self._note_lost(address, operation, lost, index)
+                _guard_emptied(shapes, f"the source of '{operation}'", "entry with a shape", index.declared_at)
+        look = AddressedLook(address, operation, index, sent, wanted, None)
+        return replace(look, found=self._find(address, [*look.changed, *look.left], MediaType.IMAGE))
+
+    def _plan_sets(self, look: AddressedLook, claims: Claims) -> AddressedPlan:
+        address, operation, found, wanted = look.address, look.operation, look.found, look.wanted
+        plan = AddressedPlan(address, operation)
+        asked = self._asked(address, wanted, look.changed)
+        lost = [] if found is None else [entry for entry in asked if entry not in found]
+        self._note_lost(address, operation, lost, look.index)
         missing = set(lost)
         for entry, desired in wanted.items():
             if entry in missing:
                 continue
-            action = compare_set(address, entry, desired, sent.get(entry), found.get(entry) if found else None)
+            sent = None if (address, operation, entry) in claims.resent else look.sent.get(entry)
+            action = compare_set(address, entry, desired, sent, found.get(entry) if found else None)
             if action is None:
                 plan.unchanged += 1
             else:
                 plan.actions.append(action)
-        for entry in left:
-            if found is not None and entry not in found:
+        mode = look.index.mode if look.index is not None else None
+        for entry in look.left:
+            if (found is not None and entry not in found) or (address, operation, entry) in claims.released:
                 plan.forgotten.append(entry)
                 continue
-            mode = index.mode if index is not None else None
-            gone = entry_left(address, entry, sent[entry], found.get(entry) if found else None, mode)
+            gone = entry_left(address, entry, look.sent[entry], found.get(entry) if found else None, mode)
             if gone is not None:
                 plan.actions.append(gone)
             elif mode != "append":
                 plan.forgotten.append(entry)
+        self._note_unasked(address, operation, len(plan.actions), found)
         return plan
 
     def _plan_metadata(self, address: Address, sources: Sequence[EntrySource]) -> AddressedPlan:
@@ -166,7 +181,7 @@ class AddressedPlanner:
         sent = self._state.addressed.metadata(self._lake, address.key)
         wanted = _merged(sources)
         if sources and not wanted:
-            _guard_emptied(len(sent), "the source", self._sources.declared_at[address])
+            _guard_emptied(len(sent), "the source", "entry", self._sources.declared_at[address])
         changed = [entry for entry, one in wanted.items() if _metadata_digest(sent.get(entry)) != one.digest]
         left = [entry for entry in sent if entry not in wanted]
         found = self._find(address, [*changed, *left], None)
@@ -182,12 +197,13 @@ class AddressedPlanner:
                 plan.forgotten.append(entry)
                 continue
             self.notes += compare_metadata(plan, entry, wanted.get(entry), sent.get(entry), here, written)
+        self._note_unasked(address, "metadata", len(plan.actions), found)
         return plan
 
     def _metadata_left(self, address: Address) -> AddressedPlan:
         """The whole block left the manifest: as with a collection that left, what was written there stays."""
         entries = list(self._state.addressed.metadata(self._lake, address.key))
-        message = f"is no longer in the manifest; {len(entries)} files keep the metadata that was sent to them"
+        message = f"is no longer in the manifest; {counted(len(entries), 'file keeps', 'files keep')} what was sent"
         self.notes.append(Note(NoteCode.FIELD_LEFT, message, f"metadata by {address}"))
         return AddressedPlan(address, forgotten=entries)
 
@@ -257,12 +273,17 @@ class AddressedPlanner:
     def _note_lost(self, address: Address, what: str, lost: Sequence[str], index: AnnotationIndex | None) -> None:
         if not lost:
             return
-        shown = ", ".join(lost[:NAMES_SHOWN]) + (", …" if len(lost) > NAMES_SHOWN else "")
-        message = f"{len(lost)} entries have no file in the lake (by {address}): {shown}"
+        clause = f"{counted(len(lost), 'entry has', 'entries have')} no file in the lake (by {address})"
         if index is not None and index.strict:
-            raise ManifestError(message, where=index.declared_at, remedy="Or set 'strict: false'.")
+            raise ManifestError(f"{clause}: {some_of(lost)}", where=index.declared_at, remedy="Or set 'strict: false'.")
         code = NoteCode.METADATA_WITHOUT_FILE if index is None else NoteCode.ANNOTATION_WITHOUT_FILE
-        self.notes.append(Note(code, message, what))
+        self.notes.append(Note.naming(code, clause, lost, what))
+
+    def _note_unasked(self, address: Address, what: str, actions: int, found: Mapping[str, Found] | None) -> None:
+        """Say what is not known: the lake confirms a page, whether or not it has the files in it."""
+        if actions and found is None and self._client is not None:
+            message = f"the lake does not say which {address} it has, and passes over those that it does not have"
+            self.notes.append(Note(NoteCode.ADDRESS_UNKNOWN, message, what))
 
 
 def _merged(sources: Sequence[EntrySource]) -> dict[str, MetadataSet]:
@@ -274,18 +295,14 @@ def _merged(sources: Sequence[EntrySource]) -> dict[str, MetadataSet]:
     return {entry: metadata_set(merge_layers(values)) for entry, values in layers.items()}
 
 
-def _guard_emptied(sent: int, what: str, where: str) -> None:
-    """A source that lost all its entries is a mistake more often than a wish to take back everything."""
+def _guard_emptied(sent: int, what: str, lost: str, where: str) -> None:
+    """A source that lost all its entries or shapes is a mistake more often than a wish to take back everything."""
     if sent:
         raise GuardStopped(
-            f"{what} has no entry any more, and the state knows {sent} that were sent",
+            f"{what} has no {lost} any more, and the state knows {sent} that were sent",
             where=where,
-            remedy="Check the source. If all are meant to go, take the block out of the manifest.",
+            remedy="Check the source and 'labels'. If all are meant to go, take the block out of the manifest.",
         )
-
-
-def _digest(sent: SentSet | None) -> str:
-    return sent.annotations.digest if sent else EMPTY_SET_DIGEST
 
 
 def _metadata_digest(sent: SentMetadata | None) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metalake_sync.annotations.source import AnnotationSpec
+from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.validation import InvalidPolicy, ShapeProblem
 from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.manifest.models import Annotation, InvalidShapes

@@ -60,7 +60,7 @@ class DesiredCollection:
     left_alone: dict[str, OperationPolicy] = field(default_factory=dict)
     kept: KeptAnnotations | None = None
     read_before: bool = False
-    _unmatched_files: dict[str, int] = field(default_factory=dict)
+    _unmatched_files: dict[str, list[str]] = field(default_factory=dict)
 
     def annotation_sets(self, name: str) -> dict[str, DesiredSet]:
         """The sets that the sources have for a file, by operation. `name`: its name in the collection."""
@@ -68,7 +68,7 @@ class DesiredCollection:
         for operation, index in self.annotations.items():
             image = index.images().get(name)
             if image is None:
-                self._unmatched_files[operation] = self._unmatched_files.get(operation, 0) + 1
+                self._unmatched_files.setdefault(operation, []).append(name)
                 continue
             found[operation] = DesiredSet(operation, index.kind, image.digest, image.shape_count)
         return found
@@ -130,8 +130,8 @@ class DesiredCollection:
             if index.without_file:
                 yield operation, index.without_file
 
-    def files_without_entry(self) -> Iterator[tuple[str, int]]:
-        """Operation and the number of files that its sources say nothing of. Call it after the march."""
+    def files_without_entry(self) -> Iterator[tuple[str, list[str]]]:
+        """Operation and the files that its sources say nothing of. Call it after the march."""
         yield from self._unmatched_files.items()
 
     def close(self) -> None:
@@ -289,7 +289,8 @@ class _Opening:
             return {}
         # Readers of annotations are imported by who has some.
         from metalake_sync.annotations.pictures import LocalPictures
-        from metalake_sync.annotations.source import AnnotationSpec, open_index
+        from metalake_sync.annotations.source import open_index
+        from metalake_sync.annotations.spec import AnnotationSpec
         from metalake_sync.engine.annotation_specs import annotation_spec
 
         by_operation: dict[str, list[AnnotationSpec]] = {}

@@ -17,7 +17,7 @@ from metalake_sync.core.wording import file_name
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.lake_access import lake_identity
 from metalake_sync.engine.session import Observed, Session
-from metalake_sync.engine.sources import FileSource, FolderSource
+from metalake_sync.engine.sources import FileSource, FolderSource, walk_files
 from metalake_sync.errors import UsageError
 from metalake_sync.local.file_metadata import explain_layers
 from metalake_sync.local.naming import lake_name
@@ -44,13 +44,14 @@ class Explanation:
 
 
 def explain(session: Session, file: str) -> list[Explanation]:
-    """Explain a file, given by its path or by its name in a collection. Raises UsageError if nothing is known of it."""
+    """Explain a file, given by its path, by its name in a collection or, as plans write it, COLLECTION/NAME. Raises
+    UsageError if nothing is known of it."""
     with session.observe() as observed:
         found = list(_explanations(session, observed, file))
     if not found:
         raise UsageError(
             f"nothing is known of '{file}'",
-            remedy="It lies in no folder of the manifest, and no file of that name is recorded.",
+            remedy="No folder of the manifest has such a path, and no file in a collection has that name.",
         )
     return found
 
@@ -61,8 +62,7 @@ def _explanations(session: Session, observed: Observed, file: str) -> Iterator[E
     for plan in planned.plan.collections:
         desired = planned.desired[plan.key]
         row = rows.get(plan.key)
-        rules, named, metadata = _rules(session, desired, file)
-        names = named or {os.path.basename(file)}
+        rules, names, metadata = _said_of(session, desired, file)
         for name in sorted(names):
             recorded = state.records.files_named(row[0], [name]).get(name) if row is not None else None
             if not rules and recorded is None:
@@ -89,12 +89,30 @@ def _explanations(session: Session, observed: Observed, file: str) -> Iterator[E
             )
 
 
+def _said_of(session: Session, desired: DesiredCollection, file: str) -> tuple[list[str], set[str], dict[str, Any]]:
+    """What sources say, and the names to look for. What is no path here is a name in the collection."""
+    if not any(map(os.path.lexists, _places(session, file))):
+        called = file.removeprefix(f"{desired.key.name}/")
+        files = walk_files([*desired.folders, *desired.files])
+        said = [_rules(session, desired, os.path.abspath(path)) for name, _, path in files if name == called]
+        if said:
+            rules, _, metadata = said[-1]
+            return [rule for one in said for rule in one[0]], {called}, metadata
+    rules, names, metadata = _rules(session, desired, file)
+    return rules, names or {os.path.basename(file)}, metadata
+
+
+def _places(session: Session, file: str) -> set[str]:
+    """Where a path may point to: from here, and from the manifest's folder."""
+    return {os.path.abspath(file), os.path.normpath(session.manifest.base_dir.absolute() / file)}
+
+
 def _rules(session: Session, desired: DesiredCollection, file: str) -> tuple[list[str], set[str], dict[str, Any]]:
     """What each source says of a path, the names that it would have, and its metadata."""
     said: list[str] = []
     names: set[str] = set()
     metadata: dict[str, Any] = {}
-    places = {os.path.abspath(file), os.path.normpath(session.manifest.base_dir.absolute() / file)}
+    places = _places(session, file)
     sources: list[FolderSource | FileSource] = [*desired.folders, *desired.files]
     for source in sources:
         root = os.path.abspath(source.root)

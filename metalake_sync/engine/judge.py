@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from metalake_sync.core.diff import CollectionRules, Gone, Verdict, compare
 from metalake_sync.core.drift import desired_as_recorded
 from metalake_sync.core.facts import DesiredFile, RecordedFile, RemoteFile
-from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.core.notes import Note, NoteCode, some_of
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.engine.close_look import CloseLook
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.lake_view import LakeView
-from metalake_sync.engine.loose_ends import some_of
 from metalake_sync.engine.march import Candidate, MarchResult
 from metalake_sync.engine.refresh import FullLook
 from metalake_sync.engine.set_check import recognise_sets

@@ -3,13 +3,11 @@ manifest is strict, as errors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.core.notes import Note, NoteCode, counted, some_of
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.errors import ManifestError, ManifestErrors
-
-NAMES_SHOWN = 5
 
 
 def loose_ends(desired: DesiredCollection) -> Iterator[Note]:
@@ -17,29 +15,28 @@ def loose_ends(desired: DesiredCollection) -> Iterator[Note]:
     strict: list[ManifestError] = []
     for operation, entries in desired.entries_without_file():
         index = desired.annotations[operation]
-        message = f"{len(entries)} entries have no file in the collection: {some_of(entries)}"
+        clause = f"{counted(len(entries), 'entry has', 'entries have')} no file in the collection"
         if index.strict:
-            strict.append(ManifestError(message, where=index.declared_at, remedy="Or set 'strict: false'."))
-        yield Note(NoteCode.ANNOTATION_WITHOUT_FILE, message, operation)
-    for operation, count in desired.files_without_entry():
+            strict.append(_strict(f"{clause}: {some_of(entries)}", index.declared_at))
+        yield Note.naming(NoteCode.ANNOTATION_WITHOUT_FILE, clause, entries, operation)
+    for operation, files in desired.files_without_entry():
         index = desired.annotations[operation]
-        message = f"{count} files of the collection have no entry in the source"
+        told = counted(len(files), "file of the collection has", "files of the collection have")
+        clause = f"{told} no entry in the source"
         if index.strict:
-            strict.append(ManifestError(message, where=index.declared_at, remedy="Or set 'strict: false'."))
-        yield Note(NoteCode.FILE_WITHOUT_ANNOTATION, message, operation)
+            strict.append(_strict(f"{clause}: {some_of(files)}", index.declared_at))
+        yield Note.naming(NoteCode.FILE_WITHOUT_ANNOTATION, clause, files, operation)
     if strict:
         raise ManifestErrors(strict)
     if desired.metadata_rules.mistakes:
         raise ManifestErrors(desired.metadata_rules.mistakes)
     missing = desired.metadata_rules.entries_without_file()
     if missing:
-        message = f"{len(missing)} metadata entries have no file in the collection: {some_of(missing)}"
-        yield Note(NoteCode.METADATA_WITHOUT_FILE, message, desired.key.name)
+        clause = f"{counted(len(missing), 'metadata entry has', 'metadata entries have')} no file in the collection"
+        yield Note.naming(NoteCode.METADATA_WITHOUT_FILE, clause, missing, desired.key.name)
     for index in desired.annotations.values():
         yield from index.notes()
 
 
-def some_of(names: Sequence[str]) -> str:
-    """The first few of many names."""
-    shown = ", ".join(names[:NAMES_SHOWN])
-    return f"{shown}, …" if len(names) > NAMES_SHOWN else shown
+def _strict(message: str, where: str) -> ManifestError:
+    return ManifestError(message, where=where, remedy="Or set 'strict: false'.")

@@ -8,18 +8,26 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
+from metalake_sync.annotations.source import AnnotationIndex
 from metalake_sync.core.actions import Annotate
+from metalake_sync.core.addressed import AddressedPlan, AnnotateEntry
 from metalake_sync.core.facts import CollectionKey
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.engine.addressed import OperationAt
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.remote.client import LakeClient
 
 
 def new_labels(
-    client: LakeClient, plans: Sequence[CollectionPlan], desired: Mapping[CollectionKey, DesiredCollection]
+    client: LakeClient,
+    plans: Sequence[CollectionPlan],
+    desired: Mapping[CollectionKey, DesiredCollection],
+    addressed: Sequence[AddressedPlan] = (),
+    indexes: Mapping[OperationAt, AnnotationIndex] | None = None,
 ) -> Iterator[Note]:
-    """A note for each label that applying the plans would make, with the nearest one that the lake has."""
+    """A note for each label that applying the plans would make, with the nearest one that the lake has. `indexes`: of
+    the addressed plans."""
     used: dict[str, str] = {}
     for plan in plans:
         operations = {
@@ -30,6 +38,13 @@ def new_labels(
         for operation in sorted(operations):
             for label in desired[plan.key].annotations[operation].labels():
                 used.setdefault(label, operation)
+    for elsewhere in addressed:
+        sends = any(
+            isinstance(action, AnnotateEntry) and action.annotations.shape_count for action in elsewhere.actions
+        )
+        if sends and indexes is not None and elsewhere.operation is not None:
+            for label in indexes[elsewhere.address, elsewhere.operation].labels():
+                used.setdefault(label, elsewhere.operation)
     if not used:
         return
     known = {listed.label_text for listed in client.list_labels()}

@@ -111,9 +111,10 @@ class Planner:
             # Files that the manifest does not upload belong to no collection of it, so a target never means them.
             addressed_plans: tuple[AddressedPlan, ...] = ()
             if addressed is not None and not targets and self.options.scope is None:
-                addressed_plans = self._plan_addressed(addressed)
+                addressed_plans = self._plan_addressed(addressed, desired.values())
             if self.client is not None:
-                self._notes += new_labels(self.client, plans, desired)
+                indexes = addressed.annotations if addressed is not None else {}
+                self._notes += new_labels(self.client, plans, desired, addressed_plans, indexes)
         except BaseException:
             if addressed is not None:
                 addressed.close()
@@ -161,8 +162,12 @@ class Planner:
             self._set_apart(None, error)
             return None
 
-    def _plan_addressed(self, sources: AddressedSources) -> tuple[AddressedPlan, ...]:
-        elsewhere = AddressedPlanner(sources, self.state, self.lake, self.client, self.options.calls_at_once)
+    def _plan_addressed(
+        self, sources: AddressedSources, collections: Iterable[DesiredCollection]
+    ) -> tuple[AddressedPlan, ...]:
+        elsewhere = AddressedPlanner(
+            sources, self.state, self.lake, self.client, self.options.calls_at_once, collections
+        )
         try:
             plans = tuple(elsewhere.plan())
         except (ManifestError, GuardStopped) as error:
@@ -284,17 +289,17 @@ class Planner:
                 self.state.records.record_looked(row_id, until)
 
     def _guard_empty_annotations(self, desired: DesiredCollection, row_id: int | None) -> None:
-        """A source that lost all its entries is a mistake more often than a wish to clear every image."""
-        if row_id is None or all(index.images() for index in desired.annotations.values()):
+        """A source that lost all its entries or shapes is a mistake more often than a wish to clear every image."""
+        if row_id is None or all(index.has_shapes for index in desired.annotations.values()):
             return
         recorded = self.state.records.set_counts(row_id)
         for operation, index in list(desired.annotations.items()):
             sets = recorded.get(operation, 0)
-            if sets and not index.images() and index.mode == "replace":
+            if sets and not index.has_shapes and index.mode == "replace":
                 error = GuardStopped(
-                    f"the source of '{operation}' has no entry any more, and the state knows {sets} sets of it",
+                    f"the source of '{operation}' has no entry with a shape any more, and the state knows {sets} sets",
                     where=index.declared_at,
-                    remedy="Check the source. If all are meant to be cleared, take the operation out of the manifest.",
+                    remedy="Check the source and 'labels'. If all are meant to be cleared, take the operation out.",
                 )
                 if self.options.set_apart is None:
                     raise error

@@ -126,6 +126,8 @@ def _value(text: str, kind: ColumnType, column: str, place: Location) -> Any:
                 return _BOOLEANS[text.lower()]
         case "integer" | "number":
             try:
+                if "_" in text:  # which Python takes for a part of a number
+                    raise ValueError
                 value = int(text) if kind == "integer" else float(text)
             except ValueError:
                 value = math.nan

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from metalake_sync.errors import Location, ManifestError
+
+
+def open_source(path: Path, shown_as: str) -> BinaryIO:
+    """Open a regular file, or what a link says is one. Raises ManifestError for anything else (a pipe would be waited
+    for), and OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ManifestError("it is no regular file", where=shown_as, remedy="Name a file, or correct the path.")
+    return os.fdopen(descriptor, "rb")
+
+
+def open_text(path: Path, shown_as: str, newline: str | None = None) -> TextIOWrapper:
+    """The same as text. Reading it raises UnicodeDecodeError and OSError."""
+    return TextIOWrapper(open_source(path, shown_as), encoding="utf-8-sig", newline=newline)
 
 
 def read_text(path: Path, shown_as: str) -> str:
     """Read a whole file. Raises ManifestError."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with open_text(path, shown_as) as opened:
+            return opened.read()
     except UnicodeDecodeError as error:
         raise _no_utf8(shown_as, error) from None
     except OSError as error:
@@ -23,7 +42,7 @@ def read_text(path: Path, shown_as: str) -> str:
 def read_lines(path: Path, shown_as: str) -> Iterator[str]:
     """Read a file line by line, each with its ending as it stands. Raises ManifestError."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as opened:
+        with open_text(path, shown_as, newline="") as opened:
             yield from opened
     except UnicodeDecodeError as error:
         raise _no_utf8(shown_as, error) from None
@@ -34,10 +53,12 @@ def read_lines(path: Path, shown_as: str) -> Iterator[str]:
 def parse_json(text: str, shown_as: str, first_line: int = 1) -> Any:
     """Parse JSON. `first_line`: of the text in its file. Raises ManifestError with line and column."""
     try:
-        return json.loads(text, parse_constant=_no_number)
+        return json.loads(text, parse_constant=_no_number, object_pairs_hook=_each_key_once)
     except json.JSONDecodeError as error:
         place = Location(shown_as, first_line + error.lineno - 1, error.colno)
         raise ManifestError(f"broken JSON ({error.msg})", where=place, remedy="Correct it there.") from None
+    except _KeyTwice as error:
+        raise ManifestError(f"the key {error} stands twice in an object", where=shown_as, remedy=_KEEP_ONE) from None
     except _NotANumber as error:
         raise ManifestError(f"{error} is no JSON number", where=shown_as, remedy="Write a finite number.") from None
     except RecursionError:
@@ -49,6 +70,21 @@ def parse_json(text: str, shown_as: str, first_line: int = 1) -> Any:
 def read_json(path: Path, shown_as: str) -> Any:
     """Read a JSON document. Raises ManifestError with line and column."""
     return parse_json(read_text(path, shown_as), shown_as)
+
+
+_KEEP_ONE = "Keep one of them."
+
+
+class _KeyTwice(Exception):
+    pass
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _KeyTwice(repr(next(key for key in keys if keys.count(key) > 1)))
+    return found
 
 
 class _NotANumber(Exception):

@@ -18,6 +18,7 @@ from metalake_sync.manifest.models import Manifest
 from metalake_sync.manifest.yaml_tree import KeyPath, Tree
 
 _EXPECTED = {
+    "string_too_long": "one character",
     "string_type": "a text",
     "string_sub_type": "a text",
     "bool_type": "true or false",

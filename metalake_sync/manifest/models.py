@@ -129,6 +129,9 @@ class InvalidShapes(Model):
     )
     not_finite: Literal["skip", "fail"] | None = Field(None, description="A number that is NaN or infinite.")
     empty_label: Literal["skip", "fail"] | None = Field(None, description="A label without a letter.")
+    control_character: Literal["skip", "fail"] | None = Field(
+        None, description="A label with a control character, such as a line break."
+    )
 
 
 class Annotation(Model):

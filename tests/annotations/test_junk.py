@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metalake_sync.annotations.pictures import AnyPicture, Picture
-from metalake_sync.annotations.source import AnnotationSpec, open_index
+from metalake_sync.annotations.source import open_index
+from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.shapes import FormatName
 from metalake_sync.errors import ManifestErrors

@@ -132,8 +132,7 @@ def test_what_is_invalid_can_be_a_mistake_and_is_told_with_its_place(aviary: Wor
     manifest(aviary, write_coco(aviary.folder), invalid={"zero_size": "fail"})
     done = aviary.run("plan", "manifest.yaml")
     assert done.code == ExitCode.USAGE
-    assert "coco.json: images[0]" in done.err
-    assert "crow.png: rectangle 1 'beak' has no size" in done.err
+    assert "coco.json: annotations[1]: crow.png: rectangle 'beak' has no size" in done.err
 
 
 def test_the_same_image_in_two_sources_is_a_mistake_that_names_both(aviary: World) -> None:
@@ -180,3 +179,44 @@ def test_two_operations_on_one_collection_stay_apart(aviary: World) -> None:
     (aviary.folder / "yolo" / "gull.txt").write_text("2 0.5 0.5 0.25 0.5\n")
     (action,) = aviary.good("plan", "manifest.yaml", "--json").document["actions"]
     assert (action["file"], action["operation"]) == ("gull.png", "model")
+
+
+def test_a_source_that_lost_all_its_shapes_stops_the_run(aviary: World) -> None:
+    source = write_metalake(aviary.folder)
+    manifest(aviary, source)
+    aviary.good("apply", "manifest.yaml")
+    manifest(aviary, source, labels={"allow": ["birdd"]})
+    done = aviary.run("apply", "manifest.yaml", "--auto-approve")
+    assert (done.code, "no entry with a shape any more" in done.err) == (7, True)
+    manifest(aviary, source)
+    aviary.write(source, {"images": [{"image": image, "annotations": []} for image in BOXES]})
+    assert aviary.run("apply", "manifest.yaml").code == 7
+    assert sum(map(len, in_lake(aviary).values())) == 3
+
+
+def test_files_without_an_entry_are_named_five_of_them_and_all_with_verbose(aviary: World) -> None:
+    more = [f"more{number}.png" for number in range(6)]
+    aviary.pictures(*more)
+    source = write_metalake(aviary.folder)
+    manifest(aviary, source)
+    (brief,) = [
+        note["message"]
+        for note in aviary.good("plan", "manifest.yaml", "--json").document["warnings"]
+        if note["code"] == "file_without_annotation"
+    ]
+    assert brief == (
+        "7 files of the collection have no entry in the source: jay.png, more0.png, more1.png, more2.png, more3.png, …"
+    )
+    assert brief in aviary.good("plan", "manifest.yaml").out
+    assert ", ".join(["jay.png", *more]) in aviary.good("plan", "manifest.yaml", "-v").out
+    manifest(aviary, source, strict=True)
+    assert brief in aviary.run("plan", "manifest.yaml").err
+
+
+def test_entries_without_a_file_are_all_named_with_verbose(aviary: World) -> None:
+    gone = [f"gone{number}.png" for number in range(7)]
+    images = [{"image": image, "annotations": []} for image in [*BOXES, *gone]]
+    aviary.write("boxes.json", {"images": images})
+    manifest(aviary, "boxes.json")
+    assert ", ".join(gone[:5]) + ", …" in aviary.good("validate", "manifest.yaml").out
+    assert ", ".join(gone) in aviary.good("validate", "manifest.yaml", "-v").out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -76,3 +77,18 @@ def test_a_stopped_run_is_finished_with_all_that_belongs_to_each_file(
     world.lake.requests.clear()
     assert "Nothing to do: 120 unchanged." in world.good("apply", "manifest.yaml").out
     assert world.lake.requests.writes == 0
+
+
+def test_a_look_that_is_broken_off_does_not_speak_of_applying(world: World) -> None:
+    os.mkfifo(world.folder / "waiting.yaml")
+    command = [str(PROGRAM), "validate", "waiting.yaml"]
+    with (
+        subprocess.Popen(
+            command, cwd=world.folder, env=world.environment(), stderr=subprocess.PIPE, text=True
+        ) as process,
+        # The pipe opens for writing once the command waits for what is in it.
+        (world.folder / "waiting.yaml").open("w"),
+    ):
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert (process.returncode, said.strip()) == (130, "error: interrupted. Nothing was sent.")

@@ -81,7 +81,7 @@ def test_shapes_without_size_are_left_out_and_named(world: World) -> None:
     full_world(world)
     world.write("people.json", boxes(crow_png=[[1, 2, 0, 7], [5, 5, 4, 4]]))
     done = world.good("apply", "manifest.yaml")
-    assert "crow.png: people: rectangle 0 'bird' has no size; it is left out" in done.out
+    assert "crow.png: people: rectangle 'bird' has no size (" in done.out
     assert len(world.talk.annotations(world.collection_id())["crow.png"]) == 1
 
 

@@ -312,6 +312,19 @@ def test_explain_tells_rule_record_lake_and_what_follows(synced: World) -> None:
     assert synced.run("plan", "--explain", "nobody.png", "manifest.yaml").code == 64
 
 
+@pytest.mark.parametrize("name", ["deep__a.png", "birds/deep__a.png"])
+def test_explain_takes_a_name_as_the_plan_shows_it(world: World, name: str) -> None:
+    world.pictures("a.png", "b.png", folder="images/deep")
+    world.manifest({"name": "birds", "type": "image", "folders": [{"path": "images", "naming": "path"}]})
+    for _ in range(2):
+        told = world.good("plan", "--explain", name, "manifest.yaml").out
+        assert "taken: every file of type 'image' is taken" in told
+        assert "no source of the manifest holds it" not in told
+        world.good("apply", "manifest.yaml")
+    (world.folder / "images/deep/a.png").unlink()
+    assert "recorded  uploaded" in world.good("plan", "--explain", name, "manifest.yaml").out
+
+
 @pytest.mark.parametrize(
     ("folder", "path", "why"),
     [

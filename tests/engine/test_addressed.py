@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -143,7 +144,7 @@ def test_entries_without_a_file_are_told_and_tried_again(world: World, there: Se
     prediction(world, form, crow_png=[[1, 2, 10, 7]], jay_png=[[1, 1, 2, 2]])
     world.manifest(annotations=[{**MODEL, **address}])
     done = world.good("apply", "manifest.yaml")
-    assert f"1 entries have no file in the lake (by {'unique names' if number == 3 else 'files of theirs'})" in done.out
+    assert f"1 entry has no file in the lake (by {'unique names' if number == 3 else 'files of theirs'})" in done.out
     world.talk.upload({"jay.png": png(salt=b"j")}, "theirs")
     assert world.good("apply", "--json", "manifest.yaml").summary["done"]["annotate"] == 1
     assert drawn(world)["jay.png"] == [[1, 1, 2, 2]]
@@ -258,10 +259,10 @@ def test_metadata_of_a_block_that_left_the_manifest_stays_and_is_told_once(world
     world.good("apply", "manifest.yaml")
     world.manifest()
     world.lake.requests.clear()
-    assert "1 files keep the metadata that was sent to them" in world.good("apply", "manifest.yaml").out
+    assert "1 file keeps what was sent" in world.good("apply", "manifest.yaml").out
     assert world.lake.requests.writes == 0
     assert world.talk.details("theirs_crow.png", "Tags")["Tags"] == ["a"]
-    assert "keep the metadata" not in world.good("plan", "manifest.yaml").out
+    assert "keeps what was sent" not in world.good("plan", "manifest.yaml").out
 
 
 def test_a_saved_plan_carries_what_goes_to_files_of_others(world: World, there: Session) -> None:
@@ -270,3 +271,82 @@ def test_a_saved_plan_carries_what_goes_to_files_of_others(world: World, there: 
     assert "annotations of yolo, by unique names" in world.good("plan", "manifest.yaml", "--out", "p.json").out
     world.good("apply", "p.json")
     assert drawn(world)["crow.png"] == [[1, 2, 10, 7]]
+
+
+def test_one_image_by_two_addresses_is_a_mistake_that_names_both_places(world: World, there: Session) -> None:
+    prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
+    world.write("b.json", boxes(crow_png=[[0, 0, 4, 4]]))
+    by_collection = {**MODEL, "source": "b.json", "by": "collection", "collection": "theirs"}
+    world.manifest(annotations=[{**MODEL, "by": "unique_name"}, by_collection])
+    for command in ("plan", "apply"):
+        done = world.run(command, "manifest.yaml")
+        assert done.code == 64
+        assert "pred.json: images[0] (by unique names) and b.json: images[0] (by files of theirs)" in done.err
+    assert drawn(world)["crow.png"] == []
+
+
+def test_an_image_of_a_collection_is_not_annotated_from_the_top_level_too(world: World) -> None:
+    world.pictures("crow.png", "gull.png")
+    prediction(world, "{}", crow_png=[[1, 2, 10, 7]])
+    world.manifest({**BIRDS, "annotations": [MODEL]})
+    world.good("apply", "manifest.yaml")
+    world.write("b.json", json.dumps(boxes(crow_png=[[0, 0, 4, 4]])).replace("crow.png", "birds_crow.png"))
+    top = {**MODEL, "source": "b.json", "by": "unique_name"}
+    world.manifest({**BIRDS, "annotations": [MODEL]}, annotations=[top])
+    done = world.run("plan", "manifest.yaml")
+    assert (done.code, "pred.json: images[0] (in collection 'birds') and b.json: images[0]" in done.err) == (64, True)
+    world.write("b.json", json.dumps(boxes(gull_png=[[0, 0, 4, 4]])).replace("gull.png", "birds_gull.png"))
+    world.good("plan", "manifest.yaml")
+
+
+def test_a_block_that_leaves_takes_no_set_with_it_that_another_block_still_names(world: World, there: Session) -> None:
+    prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
+    world.write("b.json", boxes(crow_png=[[0, 0, 4, 4]]))
+    by_name = {**MODEL, "by": "unique_name"}
+    by_collection = {**MODEL, "source": "b.json", "by": "collection", "collection": "theirs"}
+    world.manifest(annotations=[by_name])
+    world.good("apply", "manifest.yaml")
+    world.manifest(annotations=[by_collection])
+    plan = world.good("plan", "--json", "manifest.yaml").document
+    assert [one["action"] for one in plan["actions"]] == ["annotate"]
+    world.good("apply", "manifest.yaml")
+    assert drawn(world)["crow.png"] == [[0, 0, 4, 4]]
+    assert "Nothing to do" in world.good("plan", "manifest.yaml").out
+
+
+def test_labels_that_would_be_new_are_shown_for_files_of_others_too(world: World, there: Session) -> None:
+    prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
+    world.manifest(annotations=[{**MODEL, "by": "unique_name"}])
+    notes = world.good("plan", "--json", "manifest.yaml").document["warnings"]
+    assert ["'bird'" in note["message"] for note in notes if note["code"] == "new_label"] == [True]
+    world.good("apply", "manifest.yaml")
+    codes = [note["code"] for note in world.good("plan", "--json", "manifest.yaml").document["warnings"]]
+    assert "new_label" not in codes
+
+
+def test_a_label_list_that_allows_nothing_does_not_clear_every_image(world: World, there: Session) -> None:
+    prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
+    world.manifest(annotations=[{**MODEL, "by": "unique_name"}])
+    world.good("apply", "manifest.yaml")
+    world.manifest(annotations=[{**MODEL, "by": "unique_name", "labels": {"allow": ["brid"]}}])
+    assert world.run("apply", "manifest.yaml").code == 7
+    assert drawn(world)["crow.png"] == [[1, 2, 10, 7]]
+
+
+def test_a_change_of_metadata_names_its_fields(world: World, there: Session) -> None:
+    for city in ("Rome", "Oslo"):
+        world.write("meta.csv", f"file,City,Height\ntheirs_crow.png,{city},3\n")
+        world.manifest(metadata=[{"source": "meta.csv", "by": "unique_name"}])
+        told = world.good("plan", "manifest.yaml").out
+        world.good("apply", "manifest.yaml")
+    assert "~ theirs_crow.png  metadata changed, City: Rome → Oslo" in told
+    assert "Height" not in told
+
+
+def test_a_plan_says_that_the_lake_does_not_tell_of_storage_paths(world: World, there: Session) -> None:
+    prediction(world, "nowhere/{}", crow_png=[[1, 2, 10, 7]])
+    world.manifest(annotations=[{**MODEL, "by": "storage_path"}])
+    unknown = "the lake does not say which storage paths in the default bucket it has"
+    assert unknown in world.good("plan", "manifest.yaml").out
+    world.good("apply", "manifest.yaml")
+    assert unknown not in world.good("plan", "manifest.yaml").out

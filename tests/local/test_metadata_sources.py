@@ -38,6 +38,7 @@ def test_a_table_gives_typed_values_and_tags(tmp_path: Path) -> None:
         ("file,Height\na,high\n", "m.csv:2: 'Height' is 'high', which is no number"),
         ("file,Height\na,nan\n", "m.csv:2: 'Height' is 'nan', which is no number"),
         ("file,Height\na,1,2\n", "m.csv:2: the row has 3 cells, the first one 2"),
+        ("file,Height\na,1_0\n", "m.csv:2: 'Height' is '1_0', which is no number"),
         ("file,Height\n,1\n", "m.csv:2: the row names no file"),
         ("file,Height\na,1\na,2\n", "'a' has metadata twice, and they differ: m.csv:2 and m.csv:3"),
         ('file,Height\na,"1\n', "broken CSV"),
@@ -75,12 +76,21 @@ def test_a_sidecar_of_the_whole_name_is_narrower_than_one_of_the_stem(tmp_path: 
     ]
 
 
+@pytest.mark.parametrize("name", ["a.jpg.json", "a.json"])
+def test_a_json_sidecar_that_has_a_key_twice_is_an_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"City": "Rome", "City": "Oslo"}')
+    with pytest.raises(ManifestError, match=f"{name}: the key 'City' stands twice"):
+        sidecar(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("[1]", "a.yaml: it is no mapping of fields"),
         ("a: [", "a.yaml:"),
         ("a: &x 1\nb: *x", "aliases are not taken"),
+        ("City: Rome\nCity: Oslo", "a.yaml:2:1: broken YAML (the key 'City' stands twice)"),
+        ("Place:\n  a: 1\n  a: 2", "the key 'a' stands twice"),
         ("1: x", "the key 1 is no text"),
         ("a: !!binary aGk=", "no value that JSON knows"),
         ("a:", "'a' is null"),

@@ -69,6 +69,10 @@ def test_a_command_is_split_as_a_shell_would(desk: Desk) -> None:
         ),
         ("folders: [{path: true}]", "'path' is true. It takes a text: put it in quotes."),
         ("folders: [{path: ~}]", "'path' is empty. It takes a text."),
+        (
+            "file_metadata: [{source: m.csv, delimiter: ';;'}]",
+            "'delimiter' is ';;'. It takes one character.",
+        ),
         ("folders: [{path: a, naming: paths}]", "It takes name or path; did you mean path?"),
         ("folders: {path: a}", "'folders' is a mapping. It takes a list."),
         ("folders: [a]", "entry 1 of 'folders' is 'a'. It takes a mapping of keys to values."),

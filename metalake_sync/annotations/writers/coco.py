@@ -1,6 +1,8 @@
-"""Records as one COCO file. Annotations are written as they come; images wait in a temporary file beside them.
+"""Records as one COCO file. Annotations and images wait in temporary files beside it: what the keypoints of a category
+are called is known when all were seen.
 
-Metadata and attributes go to keys of those names, which COCO's tools pass over.
+Metadata goes to keys of the annotation, under `metadata` where COCO has another meaning for the key. An attribute with
+one text for its value is written as CVAT has it (name: value), others as the MetaLake does (name: list of values).
 """
 
 from __future__ import annotations
@@ -11,11 +13,15 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeGuard
 
+from metalake_sync.annotations.coco_format import COCO_KEYS, box_around
 from metalake_sync.annotations.pictures import Size
 from metalake_sync.annotations.writers.metalake import attributes_document
-from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
+from metalake_sync.core.shapes import AttributeValue, ImageRecord, Point, Shape, ShapeType
+
+_NAMES = "keypoint names"
+"""Stands in an annotation until the names of its category are known."""
 
 
 class CocoWriter:
@@ -23,11 +29,13 @@ class CocoWriter:
 
     def __init__(self, folder: Path) -> None:
         self._images = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115 - closed on exit
+        self._annotations = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115 - the same
         self._file = (folder / "annotations.json").open("w", encoding="utf-8")
         self._file.write('{"annotations": [')
         self._image_count = 0
         self._annotation_count = 0
         self._categories: dict[str, int] = {}
+        self._names: dict[int, list[str]] = {}  # of a category's keypoints
 
     def __enter__(self) -> CocoWriter:
         return self
@@ -45,18 +53,78 @@ class CocoWriter:
                 "image_id": self._image_count,
                 "category_id": self._categories.setdefault(shapes[0].label, len(self._categories) + 1),
             }
-            text = json.dumps({**head, **_annotation(shapes)}, allow_nan=False)
-            self._file.write((",\n" if self._annotation_count > 1 else "\n") + text)
+            annotation = {**head, **_annotation(shapes)}
+            if shapes[0].type is ShapeType.POINTS:
+                annotation |= self._named(shapes[0], head["category_id"], annotation.get("metadata", {}))
+            self._annotations.write(json.dumps(annotation, allow_nan=False) + "\n")
+
+    def _named(self, shape: Shape, category: int, metadata: dict[str, Any]) -> dict[str, Any]:
+        """The names of an annotation's points where their category can have them."""
+        names = shape.metadata.get("keypoints")
+        if not _are_names(names, len(shape.points)):
+            return {}
+        order = merged_order(self._names.get(category, []), names)
+        if order is None:
+            return {}
+        self._names[category] = order
+        rest = {key: value for key, value in metadata.items() if key != "keypoints"}
+        return {_NAMES: names, "metadata": rest}
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if error is None:
+            self._annotations.seek(0)
+            for number, line in enumerate(self._annotations):
+                self._file.write((",\n" if number else "\n") + self._finished(line.rstrip("\n")))
             self._file.write('\n], "images": [')
             self._images.seek(0)
             shutil.copyfileobj(self._images, self._file)
-            categories = [{"id": number, "name": label} for label, number in self._categories.items()]
+            categories = [
+                {"id": number, "name": label, **({"keypoints": self._names[number]} if number in self._names else {})}
+                for label, number in self._categories.items()
+            ]
             self._file.write(f'\n], "categories": {json.dumps(categories)}}}\n')
         self._images.close()
+        self._annotations.close()
         self._file.close()
+
+    def _finished(self, line: str) -> str:
+        """An annotation with a place for each keypoint of its category."""
+        if '"keypoints"' not in line:
+            return line
+        annotation: dict[str, Any] = json.loads(line)
+        names = self._names.get(annotation["category_id"])
+        if names is None or not annotation.get("keypoints"):
+            return line
+        points = annotation["keypoints"]
+        if _NAMES in annotation:
+            triples = dict(
+                zip(annotation.pop(_NAMES), zip(points[::3], points[1::3], points[2::3], strict=True), strict=True)
+            )
+            annotation["keypoints"] = [part for name in names for part in triples.get(name, (0, 0, 0))]
+            if not annotation["metadata"]:
+                del annotation["metadata"]
+        elif len(points) == 3 * len(names):
+            # As many points as names, which are not theirs: one more that is not labelled tells them apart.
+            annotation["keypoints"] += [0, 0, 0]
+        return json.dumps(annotation, allow_nan=False)
+
+
+def merged_order(order: Sequence[str], names: Sequence[str]) -> list[str] | None:
+    """An order that keeps both: new names come behind the one that they follow. None where the two contradict."""
+    merged = list(order)
+    at = 0
+    for name in names:
+        if name not in merged:
+            merged.insert(at, name)
+        elif merged.index(name) < at:
+            return None
+        at = merged.index(name) + 1
+    return merged
+
+
+def _are_names(names: Any, count: int) -> TypeGuard[list[str]]:
+    texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return texts and len(names) == count == len(set(names))
 
 
 def _annotations(shapes: Sequence[Shape]) -> list[list[Shape]]:
@@ -93,35 +161,57 @@ def _annotation(shapes: Sequence[Shape]) -> dict[str, Any]:
     metadata = dict(first.metadata)
     if len(shapes) > 1:
         del metadata["part"]
-    annotation: dict[str, Any] = {"iscrowd": 0}
+    crowd = type(metadata.get("iscrowd")) is int and metadata["iscrowd"] == 1
+    annotation: dict[str, Any] = {"iscrowd": metadata.pop("iscrowd") if crowd else 0}
     match first.type:
         case ShapeType.RECTANGLE:
             (x, y), (width, height) = first.points
             annotation |= {"bbox": [x, y, width, height], "area": width * height, "segmentation": []}
         case ShapeType.POLYGON:
             annotation |= {
-                "bbox": _box_around([point for shape in shapes for point in shape.points]),
+                "bbox": box_around([point for shape in shapes for point in shape.points]),
                 "area": sum(_area(shape.points) for shape in shapes),
                 "segmentation": [[part for point in shape.points for part in point] for shape in shapes],
             }
         case _:
+            box = box_around(first.points)
+            seen = _visibility(metadata, len(first.points))
             annotation |= {
-                "keypoints": [part for x, y in first.points for part in (x, y, 2)],
+                "keypoints": [part for (x, y), flag in zip(first.points, seen, strict=True) for part in (x, y, flag)],
                 "num_keypoints": len(first.points),
+                "bbox": box,
+                "area": box[2] * box[3],
             }
     if first.confidence is not None:
         annotation["score"] = first.confidence
-    if metadata:
-        annotation["metadata"] = metadata
+    annotation |= {key: value for key, value in metadata.items() if key not in COCO_KEYS and key != _NAMES}
+    inner = {key: value for key, value in metadata.items() if key in COCO_KEYS or key == _NAMES}
+    if inner:
+        annotation["metadata"] = inner
     if first.attributes:
-        annotation["attributes"] = attributes_document(first)
+        lists = attributes_document(first)
+        annotation["attributes"] = {
+            name: values[0].value if is_plain(values) else lists[name] for name, values in first.attributes.items()
+        }
     return annotation
 
 
-def _box_around(points: Sequence[Point]) -> list[float]:
-    across, down = zip(*points, strict=True)
-    left, top = min(across), min(down)
-    return [left, top, max(across) - left, max(down) - top]
+def is_plain(values: Sequence[AttributeValue]) -> bool:
+    """Whether an attribute is one text and no more, as CVAT has attributes."""
+    if len(values) != 1:
+        return False
+    (one,) = values
+    return isinstance(one.value, str) and bool(one.value) and one.confidence is None and not one.metadata
+
+
+def _visibility(metadata: dict[str, Any], count: int) -> list[int]:
+    """The flags of keypoints, taken out of their metadata where COCO can have them there: 1 is hidden, 2 is seen."""
+    said = metadata.get("visibility")
+    if not isinstance(said, list) or len(said) != count or 1 not in said:
+        return [2] * count
+    if not all(type(flag) in (int, float) and flag in (1, 2) for flag in said):
+        return [2] * count
+    return [int(flag) for flag in metadata.pop("visibility")]
 
 
 def _area(points: Sequence[Point]) -> float:

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from metalake_sync.annotations.pictures import Size
 from metalake_sync.annotations.pixels import to_fractions, to_pixels
+from metalake_sync.annotations.writers.coco import is_plain
 from metalake_sync.core.shapes import FormatName, ImageRecord, Shape, ShapeType
 
 _HELD = {
@@ -107,8 +108,10 @@ class Fitting:
             lose(f"shapes of type {shape.type}; they are left out", image)
             return None
         match self.format:
-            case "metalake" | "coco":
+            case "metalake":
                 return shape
+            case "coco":
+                return self._coco(shape, image)
             case "yolo":
                 if not _plain(shape.label):
                     lose("shapes whose label is no single line; they are left out", image)
@@ -118,6 +121,16 @@ class Fitting:
                 return replace(shape, metadata={}, attributes={})
             case "voc":
                 return self._voc(shape, image)
+
+    def _coco(self, shape: Shape, image: str) -> Shape:
+        """The lake keeps 1 for whoever gave no confidence, and COCO has a plain value where there is none."""
+        sure = {
+            name: tuple(replace(value, confidence=None) for value in values)
+            for name, values in shape.attributes.items()
+            if values and values[0].confidence == 1 and is_plain([replace(one, confidence=None) for one in values])
+        }
+        self.report.lose("attribute values with a confidence of 1; they are written without it", image, len(sure))
+        return replace(shape, attributes={**shape.attributes, **sure}) if sure else shape
 
     def _voc(self, shape: Shape, image: str) -> Shape | None:
         lose = self.report.lose

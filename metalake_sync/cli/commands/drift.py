@@ -32,7 +32,7 @@ def command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, markdo
         plan = find_drift(flags.session(listener, run.options()))
     finally:
         listener.close()
-    document = plan_document(plan)
+    document = plan_document(plan, full_names=flags.verbose)
     if flags.as_json:
         click.echo(document.model_dump_json(indent=2, exclude_none=True))
     elif markdown:

@@ -43,7 +43,7 @@ def command(
                 from metalake_sync.cli.saved_plans import save_plan
 
                 save_plan(planned.plan, session, out)
-            document = plan_document(planned.plan)
+            document = plan_document(planned.plan, full_names=flags.verbose)
             if flags.as_json:
                 click.echo(document.model_dump_json(indent=2, exclude_none=True))
             elif markdown:

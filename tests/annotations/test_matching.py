@@ -1,0 +1,170 @@
+"""Which picture an entry means: its folders have to agree, unless one folder stands in front of all names."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from metalake_sync.annotations.pictures import Ambiguous, LocalPictures, Match
+from metalake_sync.annotations.source import AnnotationIndex, open_index
+from metalake_sync.annotations.spec import AnnotationSpec
+from metalake_sync.core.facts import AnnotationKind
+from metalake_sync.errors import ManifestErrors
+from metalake_sync.local.naming import Naming, lake_name
+from tests.lake.talk import png
+
+
+def pictures(base: Path, folder: str, *relative: str, naming: Naming = "name") -> LocalPictures:
+    for path in relative:
+        target = base / folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(png(40, 20))
+    return LocalPictures([(lake_name(path, naming), path, str(base / folder / path)) for path in relative])
+
+
+def labels(base: Path, *paths: str, folder: str = "labels") -> None:
+    for path in paths:
+        target = base / folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("0 0.5 0.5 0.5 0.5\n")
+    (base / folder / "classes.txt").write_text("bird\n")
+
+
+def coco(base: Path, *names: str, to: str = "coco.json") -> str:
+    document = {
+        "images": [{"id": number, "file_name": name} for number, name in enumerate(names)],
+        "categories": [{"id": 1, "name": "bird"}],
+        "annotations": [{"image_id": number, "category_id": 1, "bbox": [1, 1, 5, 5]} for number in range(len(names))],
+    }
+    (base / to).write_text(json.dumps(document))
+    return to
+
+
+_open: list[AnnotationIndex] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed_afterwards() -> Iterator[None]:
+    yield
+    while _open:
+        _open.pop().close()
+
+
+def read(base: Path, known: LocalPictures, *sources: str) -> AnnotationIndex:
+    _open.append(open_index([AnnotationSpec("op", AnnotationKind.HUMAN, sources, base, "m.yaml:1:1")], known))
+    return _open[-1]
+
+
+def matched(index: AnnotationIndex) -> dict[str, int]:
+    return {name: len(index.record(name).shapes) for name in index.images()}
+
+
+def told(index: AnnotationIndex) -> Sequence[str]:
+    return [note.message for note in index.notes()]
+
+
+def test_labels_of_another_split_do_not_reach_pictures_of_this_one(tmp_path: Path) -> None:
+    labels(tmp_path, "train/1.txt", "val/2.txt")
+    index = read(tmp_path, pictures(tmp_path, "images/train", "1.jpg", "2.jpg"), "labels")
+    assert (matched(index), index.without_file) == ({"1.jpg": 1}, ["val/2"])
+
+
+def test_the_split_that_agrees_wins_whatever_is_read_first(tmp_path: Path) -> None:
+    labels(tmp_path, "train/1.txt", "val/1.txt", "test/1.txt")
+    index = read(tmp_path, pictures(tmp_path, "images/train", "1.jpg"), "labels")
+    assert (matched(index), sorted(index.without_file)) == ({"1.jpg": 1}, ["test/1", "val/1"])
+    assert index.images()["1.jpg"].source.shown_as == "labels/train/1.txt"
+
+
+def test_names_of_another_split_in_coco_do_not_match_either(tmp_path: Path) -> None:
+    known = pictures(tmp_path, "images/train", "1.jpg", "2.jpg")
+    index = read(tmp_path, known, coco(tmp_path, "val/2.jpg", "train/1.jpg"))
+    assert (matched(index), index.without_file) == ({"1.jpg": 1}, ["val/2.jpg"])
+    index = read(tmp_path, known, coco(tmp_path, "val/2.jpg", "1.jpg"))
+    assert (matched(index), index.without_file) == ({"1.jpg": 1}, ["val/2.jpg"])
+
+
+def test_one_folder_in_front_of_all_names_is_not_counted_and_told_once(tmp_path: Path) -> None:
+    known = pictures(tmp_path, "images", "1.jpg", "2.jpg", "deep/3.jpg", naming="path")
+    index = read(tmp_path, known, coco(tmp_path, "task1/1.jpg", "task1/2.jpg", "task1/deep/3.jpg"))
+    assert matched(index) == {"1.jpg": 1, "2.jpg": 1, "deep__3.jpg": 1}
+    assert told(index) == ["'task1/' in front of names is not in the pictures' paths, and is not counted; entries: 3"]
+    assert index.without_file == []
+
+
+def test_of_several_folders_in_front_none_matches_and_the_note_says_so(tmp_path: Path) -> None:
+    known = pictures(tmp_path, "images", "1.jpg", "2.jpg")
+    index = read(tmp_path, known, coco(tmp_path, "a/1.jpg", "b/2.jpg", "a/2.jpg"))
+    assert (matched(index), len(index.without_file)) == ({}, 3)
+    (note,) = told(index)
+    assert "several folders in front" in note
+    assert "'a/', 'b/'" in note
+    assert note.endswith("none of these entries matches: 3")
+
+
+def test_the_folder_in_front_is_judged_over_all_sources_of_an_operation(tmp_path: Path) -> None:
+    known = pictures(tmp_path, "images", "1.jpg", "2.jpg")
+    index = read(tmp_path, known, coco(tmp_path, "a/1.jpg"), coco(tmp_path, "b/2.jpg", to="second.json"))
+    assert matched(index) == {}
+
+
+def test_a_loosely_matched_record_is_checked_like_any_other(tmp_path: Path) -> None:
+    known = pictures(tmp_path, "images", "1.jpg", "2.jpg")
+    (tmp_path / "coco.json").write_text(
+        '{"images": [{"id": 1, "file_name": "task/1.jpg"}], "categories": [{"id": 1, "name": "bird"}], "annotations": ['
+        '{"image_id": 1, "category_id": 1, "bbox": [NaN, 1, 5, 5]},'
+        ' {"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2],'
+        ' "score": 7}]}'
+    )
+    index = read(tmp_path, known, "coco.json")
+    assert matched(index) == {"1.jpg": 0}
+    assert sum("is left out" in message for message in told(index)) == 2
+
+
+def test_the_same_picture_twice_behind_one_folder_is_an_error(tmp_path: Path) -> None:
+    known = pictures(tmp_path, "images", "1.jpg")
+    with pytest.raises(ManifestErrors, match=r"'1.jpg' has two entries for 'op'"):
+        read(tmp_path, known, coco(tmp_path, "task/1.jpg", "task/1.jpg"))
+
+
+def test_labels_folders_are_read_as_images_folders(tmp_path: Path) -> None:
+    labels(tmp_path, "train/labels/1.txt", "valid/labels/1.txt", folder=".")
+    known = pictures(tmp_path, "train/images", "1.jpg")
+    index = read(tmp_path, known, ".")
+    assert (matched(index), index.without_file) == ({"1.jpg": 1}, ["valid/labels/1"])
+
+
+def test_a_name_that_several_pictures_have_is_ambiguous_and_names_two(tmp_path: Path) -> None:
+    known = pictures(tmp_path, "images", "a/x.jpg", "b/x.jpg", naming="path")
+    assert known.match("x.jpg", None) == Ambiguous("a__x.jpg", "b__x.jpg")
+    index = read(tmp_path, known, coco(tmp_path, "x.jpg"))
+    assert index.without_file == ["x.jpg (ambiguous: 'a__x.jpg' or 'b__x.jpg')"]
+    labels(tmp_path, "x.txt")
+    assert read(tmp_path, known, "labels").without_file == ["x (ambiguous: 'a__x.jpg' or 'b__x.jpg')"]
+
+
+def test_composed_and_decomposed_accents_mean_the_same_picture(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "käfer.jpg") for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    for here, said in ((composed, decomposed), (decomposed, composed)):
+        known = pictures(tmp_path / here, "images", here)
+        index = read(tmp_path, known, coco(tmp_path, said))
+        assert matched(index) == {here: 1}
+    both = pictures(tmp_path / "both", "images", composed, decomposed)
+    for name in (composed, decomposed):
+        found = both.match(name, None)
+        assert isinstance(found, Match)
+        assert found.picture.name == name
+
+
+def test_a_voc_name_without_extension_means_the_picture_of_that_stem(tmp_path: Path) -> None:
+    known = pictures(tmp_path, "images", "bird1.jpg", "other.jpg")
+    (tmp_path / "other.xml").write_text(
+        "<annotation><filename>bird1</filename><object><name>x</name><bndbox><xmin>1</xmin><ymin>1</ymin>"
+        "<xmax>5</xmax><ymax>5</ymax></bndbox></object></annotation>"
+    )
+    assert matched(read(tmp_path, known, "other.xml")) == {"bird1.jpg": 1}

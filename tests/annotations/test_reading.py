@@ -1,0 +1,195 @@
+"""What sources say that is wrong or strange, and what is said about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metalake_sync.annotations.pictures import LocalPictures
+from metalake_sync.annotations.source import AnnotationIndex, open_index
+from metalake_sync.annotations.spec import AnnotationSpec
+from metalake_sync.core.facts import AnnotationKind
+from metalake_sync.errors import ManifestErrors
+from tests.lake.talk import png
+
+_open: list[AnnotationIndex] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed_afterwards() -> Iterator[None]:
+    yield
+    while _open:
+        _open.pop().close()
+
+
+def index(
+    base: Path, source: str, *names: str, kind: AnnotationKind = AnnotationKind.HUMAN, **spec: Any
+) -> AnnotationIndex:
+    """Read a source for pictures of 40 x 20 pixels."""
+    files = []
+    for name in names or ("a.png",):
+        path = base / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(40, 20))
+        files.append((path.name, name, str(path)))
+    _open.append(open_index([AnnotationSpec("op", kind, (source,), base, "m.yaml:1:1", **spec)], LocalPictures(files)))
+    return _open[-1]
+
+
+def notes(read: AnnotationIndex) -> list[str]:
+    return [str(note) for note in read.notes()]
+
+
+def coco(base: Path, *boxes: list[float], **more: Any) -> str:
+    document: dict[str, Any] = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "categories": [{"id": 1, "name": "bird"}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": box} for box in boxes],
+    }
+    (base / "coco.json").write_text(json.dumps(document | more))
+    return "coco.json"
+
+
+def metalake(base: Path, *annotations: dict[str, Any]) -> str:
+    head = {"type": "rectangle", "bbox": [1, 1, 5, 5], "label": "bird"}
+    images = [{"image": "a.png", "annotations": [head | one for one in annotations]}]
+    (base / "boxes.json").write_text(json.dumps({"images": images}))
+    return "boxes.json"
+
+
+def yolo(base: Path, text: str = "0 0.5 0.5 0.2 0.2\n", **files: str) -> str:
+    (base / "labels").mkdir()
+    (base / "labels/a.txt").write_text(text)
+    for name, content in files.items():
+        (base / name.replace("_", ".")).write_text(content)
+    return "labels"
+
+
+def mistake(base: Path, source: str, **spec: Any) -> str:
+    with pytest.raises(ManifestErrors) as raised:
+        index(base, source, **spec)
+    return str(raised.value)
+
+
+def test_two_categories_of_one_id_are_a_mistake(tmp_path: Path) -> None:
+    source = coco(tmp_path, categories=[{"id": 1, "name": "bird"}, {"id": 1, "name": "beak"}])
+    assert "coco.json: categories[1]: two categories have the id 1" in mistake(tmp_path, source)
+
+
+def test_categories_that_are_no_list_are_a_mistake(tmp_path: Path) -> None:
+    assert "coco.json: 'categories' is no list" in mistake(tmp_path, coco(tmp_path, categories={"1": "bird"}))
+
+
+def test_whole_floats_are_ids(tmp_path: Path) -> None:
+    annotation = {"image_id": 1.0, "category_id": 1.0, "bbox": [1, 1, 5, 5]}
+    read = index(tmp_path, coco(tmp_path, annotations=[annotation]))
+    assert read.images()["a.png"].shape_count == 1
+
+
+def test_a_shape_of_coco_is_told_by_its_annotation(tmp_path: Path) -> None:
+    read = index(tmp_path, coco(tmp_path, [1, 1, 5, 5], [1, 1, 0, 5]))
+    assert notes(read) == ["a.png: op: rectangle 'bird' has no size (coco.json: annotations[1]); it is left out"]
+
+
+def test_the_same_key_twice_at_the_top_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "boxes.json").write_text('{"images": [],\n "images": [{"image": "a.png", "annotations": []}]}')
+    assert "boxes.json:2:2: broken JSON (the key 'images' stands twice)" in mistake(tmp_path, "boxes.json")
+
+
+def test_a_label_with_a_control_character_is_left_out_and_named(tmp_path: Path) -> None:
+    read = index(tmp_path, metalake(tmp_path, {"label": "bi\0rd"}, {"label": "a\nb"}, {"label": "fine"}))
+    assert read.images()["a.png"].shape_count == 1
+    assert [r"'bi\x00rd' has a control character in its label" in note for note in notes(read)] == [True, False]
+    assert "images[0].annotations[0]: a.png: rectangle" in mistake(
+        tmp_path, "boxes.json", invalid=_failing("control_character")
+    )
+
+
+def _failing(problem: str) -> Any:
+    from metalake_sync.annotations.validation import InvalidPolicy, ShapeProblem
+
+    return InvalidPolicy(named={ShapeProblem(problem): "fail"})
+
+
+@pytest.mark.parametrize(
+    ("text", "files", "message"),
+    [
+        ("1 0.5 0.5 0.2 0.2", {"data_yaml": "names: {0: x, 5: y}"}, "labels/a.txt:1: class 1 is none of the 2 that"),
+        ("0 0.5 0.5 0.2 0.2", {"classes_txt": ""}, "labels/a.txt:1: class 0 is none of the 0 that"),
+        ("0_1 0.5 0.5 0.2 0.2", {"classes_txt": "a\nb"}, "labels/a.txt:1: '0_1' is no number"),
+        ("9" * 5000 + " 0.5 0.5 0.2 0.2", {"classes_txt": "a"}, "class 99999999999999999999 is none of the 1"),
+        ("0 0.5 0.5 0.2 0.2", {"data_yaml": "names:\n  - [a"}, "error: data.yaml:"),
+    ],
+)
+def test_what_is_wrong_with_yolo_labels_is_told(tmp_path: Path, text: str, files: dict[str, str], message: str) -> None:
+    told = mistake(tmp_path, yolo(tmp_path, text, **files))
+    assert message.removeprefix("error: ") in told
+    assert str(tmp_path) not in told
+    assert len(told) < 300
+
+
+def test_a_count_of_classes_that_differs_from_their_names_is_told(tmp_path: Path) -> None:
+    read = index(tmp_path, yolo(tmp_path, data_yaml="nc: 3\nnames: [bird]"))
+    assert notes(read) == ["m.yaml:1:1: 'nc' of data.yaml is 3, and 'names' has 1 (once)"]
+
+
+@pytest.mark.parametrize("train", ["../train/images", "train/images", "train.txt"])
+def test_a_data_yaml_finds_the_labels_as_roboflow_and_darknet_write_them(tmp_path: Path, train: str) -> None:
+    (tmp_path / "train/labels").mkdir(parents=True)
+    (tmp_path / "train/labels/a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (tmp_path / "train.txt").write_text("./train/images/a.png\ntrain/images/none.png\n")
+    (tmp_path / "data.yaml").write_text(f"train: {train}\nnames: [bird]\n")
+    read = index(tmp_path, "data.yaml")
+    assert (read.images()["a.png"].shape_count, read.images()["a.png"].place) == (1, "train/labels/a.txt")
+
+
+def test_a_picture_of_another_size_than_the_source_says_is_told(tmp_path: Path) -> None:
+    read = index(
+        tmp_path, coco(tmp_path, [1, 1, 5, 5], images=[{"id": 1, "file_name": "a.png", "width": 80, "height": 40}])
+    )
+    assert notes(read) == [
+        "op: 1 picture has another size than the source says, so that shapes may lie elsewhere: a.png"
+    ]
+    (tmp_path / "a.xml").write_text(
+        "<annotation><filename>a.png</filename><size><width>40</width><height>20</height></size><object><name>x</name>"
+        "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax></bndbox></object></annotation>"
+    )
+    assert notes(index(tmp_path, "a.xml")) == []
+    (tmp_path / "a.xml").write_text((tmp_path / "a.xml").read_text().replace("<width>40", "<width>41"))
+    assert "another size than the source says" in notes(index(tmp_path, "a.xml"))[0]
+
+
+def test_fractions_that_are_not_called_so_are_told(tmp_path: Path) -> None:
+    read = index(tmp_path, coco(tmp_path, [0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0.5, 0.5]))
+    assert notes(read) == [
+        "coco.json: all its coordinates are within 0 to 1, which looks like fractions; are they, set 'normalized'"
+    ]
+    assert notes(index(tmp_path, coco(tmp_path, [0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 2, 2]))) == []
+
+
+def test_labels_of_the_manifest_that_no_source_has_are_told(tmp_path: Path) -> None:
+    source = metalake(tmp_path, {"label": "bird"}, {"label": "brid"})
+    read = index(tmp_path, source, labels={"brid": "bird", "brd": "bird"}, allowed=frozenset({"bird", "beak"}))
+    assert notes(read) == [
+        "op: no source has the label 'brd' of 'labels.map'",
+        "op: no source has the label 'beak' of 'labels.allow'",
+    ]
+
+
+def test_a_person_who_is_not_sure_is_told_that_the_lake_keeps_no_doubt(tmp_path: Path) -> None:
+    source = metalake(tmp_path, {"attributes": {"sex": [{"value": "male", "confidence": 0.4}]}})
+    assert notes(index(tmp_path, source)) == [
+        "op: 1 shape has attributes whose confidence is not 1; the lake keeps a person's as 1"
+    ]
+    assert notes(index(tmp_path, source, kind=AnnotationKind.MACHINE)) == []
+
+
+def test_a_format_that_is_not_known_is_told_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text("file,x\na.png,1\n")
+    told = mistake(tmp_path, "boxes.csv")
+    assert "boxes.csv: its format is not known" in told
+    assert "'format'" in told

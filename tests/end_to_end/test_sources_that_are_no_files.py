@@ -1,0 +1,48 @@
+"""A source that is no regular file is a mistake: a pipe would be waited for until the end of days."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.end_to_end.world import BIRDS, World, boxes
+
+PIPES = ["boxes.json", "coco.txt", "voc.xml", "yolo/a.txt", "data.yaml"]
+
+
+@pytest.mark.parametrize("source", PIPES)
+def test_a_pipe_as_a_source_of_annotations_is_an_error(world: World, source: str) -> None:
+    world.pictures("a.png")
+    world.write("classes.txt", "bird\n")
+    (world.folder / "yolo").mkdir()
+    os.mkfifo(world.folder / source)
+    world.manifest({**BIRDS, "annotations": [{"operation": "op", "kind": "human", "source": source.split("/")[0]}]})
+    done = world.run("validate", "manifest.yaml")
+    assert done.code == 64
+    assert f"{source}: it is no regular file" in done.err
+
+
+def test_a_pipe_among_the_files_of_a_glob_is_an_error_too(world: World) -> None:
+    world.pictures("a.png")
+    world.write("a.json", boxes(a_png=[]))
+    os.mkfifo(world.folder / "b.json")
+    world.manifest({**BIRDS, "annotations": [{"operation": "op", "kind": "human", "source": "*.json"}]})
+    assert "b.json: it is no regular file" in world.run("validate", "manifest.yaml").err
+
+
+@pytest.mark.parametrize("source", ["meta.json", "meta.csv", "meta.jsonl"])
+def test_a_pipe_as_a_source_of_metadata_is_an_error(world: World, source: str) -> None:
+    world.pictures("a.png")
+    os.mkfifo(world.folder / source)
+    world.manifest({**BIRDS, "file_metadata": [source]})
+    done = world.run("validate", "manifest.yaml")
+    assert (done.code, f"{source}: it is no regular file" in done.err) == (64, True)
+
+
+def test_a_link_to_a_file_is_a_source_like_any_other(world: World) -> None:
+    world.pictures("crow.png")
+    world.write("elsewhere.json", boxes(crow_png=[[1, 2, 3, 4]]))
+    (world.folder / "boxes.json").symlink_to("elsewhere.json")
+    world.manifest({**BIRDS, "annotations": [{"operation": "op", "kind": "human", "source": "boxes.json"}]})
+    assert "1 annotation set" in world.good("validate", "manifest.yaml").out
