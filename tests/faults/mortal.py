@@ -35,7 +35,14 @@ FORESEEN = frozenset({0, 3, 5})
 """All is done, some items failed, the lake is away."""
 
 _CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.faults.mortal", "metalake_sync.cli.main", "metalake_sync.engine.execute.run"])
+_CONTEXT.set_forkserver_preload(
+    [
+        "tests.faults.mortal",
+        "metalake_sync.cli.main",
+        "metalake_sync.engine.execute.run",
+        "metalake_sync.engine.session",
+    ]
+)
 
 
 class Child(Protocol):
