@@ -23,6 +23,7 @@ class NoteCode(enum.StrEnum):
     FIELD_LEFT = "field_left"
     COLLECTION_LEFT = "collection_left"
     FILE_LEFT_OUT = "file_left_out"
+    TWIN_NAMES = "twin_names"
     SHAPE_SKIPPED = "shape_skipped"
     SHAPE_FIXED = "shape_fixed"
     ANNOTATION_WITHOUT_FILE = "annotation_without_file"

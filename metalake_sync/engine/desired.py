@@ -223,7 +223,11 @@ class _Opening:
     def folder(self, number: int, folder: Folder, rules: MetadataRules) -> FolderSource:
         where = self.where("folders", number)
         scan_rules = ScanRules(
-            MediaType(self.collection.type), tuple(folder.include), tuple(folder.exclude), folder.recursive
+            MediaType(self.collection.type),
+            tuple(folder.include),
+            tuple(folder.exclude),
+            folder.recursive,
+            folder.follow_symlinks,
         )
         for key in ("include", "exclude"):
             try:

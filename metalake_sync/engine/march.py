@@ -29,6 +29,7 @@ from metalake_sync.engine.scope import Scope
 from metalake_sync.engine.sources import FileSource, FolderSource, ScannedFolder, scan_source
 from metalake_sync.errors import GuardStopped, ManifestError, ManifestErrors
 from metalake_sync.local.naming import lake_name
+from metalake_sync.local.safe_names import folded
 from metalake_sync.local.scan import ScannedFile, ScanProblem
 from metalake_sync.remote.observe import RemoteListing
 from metalake_sync.state.names import join_path, split_path
@@ -120,6 +121,7 @@ class CollectionMarch:
             if scanned == before and isinstance(source, FolderSource) and not self._has_files_elsewhere(source):
                 self._guard_emptied(source)
         mistakes += self._newcomers_that_collide()
+        self._note_twins()
         self._collect_gone()
         mistakes += self._look_outside_the_scope()
         if mistakes:
@@ -233,6 +235,18 @@ class CollectionMarch:
                     self._same_name(self._newcomers[name].declared_at, name, place, self._path_of_name[name])
                 )
         return mistakes
+
+    def _note_twins(self) -> None:
+        """New names that only case or Unicode form tells apart: the lake may take them for one, a disk may do so."""
+        seen: dict[str, str] = {}
+        for name in self._newcomers:
+            twin = seen.setdefault(folded(name), name)
+            if twin is not name:
+                message = (
+                    f"'{self._path_of_name[twin]}' has the same name but for case or Unicode form: they are two in the"
+                    " collection, and one on a disk that does not tell them apart"
+                )
+                self._found.notes.append(Note(NoteCode.TWIN_NAMES, message, self._path_of_name[name]))
 
     @staticmethod
     def _same_name(declared_at: str, name: str, one: str, other: str) -> ManifestError:

@@ -152,9 +152,10 @@ class JobFails(_Fault):
 
 
 class JobNeverEnds(_Fault):
-    """The session's job stays in progress."""
+    """The session's job stays in progress, for so long or for ever."""
 
     kind: Literal["job_never_ends"]
+    seconds: float | None = Field(None, gt=0)
     route: Literal["complete_upload"] = "complete_upload"
 
 
@@ -244,9 +245,14 @@ class Faults:
             # Each fault has dice of its own, so that one more fault in a plan leaves the others as they were.
             self._dice = [random.Random(f"{plan.seed}.{index}") for index in range(len(plan.faults))]  # noqa: S311
 
+    @property
+    def active(self) -> bool:
+        """Whether the plan holds any fault."""
+        return bool(self._plan.faults)
+
     def pick(self, asked: AskedFor) -> Fault | None:
         """The fault that this request gets, or None."""
-        if not self._plan.faults:
+        if not self.active:
             return None
         with self._lock:
             if self._clock() < self._down_until:

@@ -39,8 +39,9 @@ class Jobs:
         self._db = store.db
         self._next_due = 0.0
         self._blob = "u.file_key" if store.storage.keys_are_names else "u.file_id"
-        self._spoiled: dict[str, bool] = {}
-        """Session → whether its job is to fail; if not, it is never to end."""
+        self._to_fail: set[str] = set()
+        self._held_up_s: dict[str, float] = {}
+        """For fault plans: sessions whose job is to fail, and how much longer than others jobs are to take."""
 
     def finalized_blobs(self, upload_id: str) -> list[str]:
         """The objects of a session that no job has shown yet."""
@@ -57,7 +58,7 @@ class Jobs:
         """
         collection, path, job_id, names = self._session(upload_id)
         time = now()
-        due = time + self._store.job_delay_s if self._spoiled.get(upload_id, True) else _NEVER
+        due = time + self._store.job_delay_s + self._held_up_s.pop(upload_id, 0.0)
         with self._store.write() as db:
             waiting = db.execute(
                 "SELECT file_id, name FROM uploads WHERE upload_id = ? AND size_bytes IS NOT NULL"
@@ -84,10 +85,13 @@ class Jobs:
         self.settle()
         return self._unique_names(upload_id, collection, names)
 
-    def spoil(self, upload_id: str, *, fails: bool) -> None:
-        """Have the job of a session that is about to be completed fail, with all that it held, or never end. For fault
-        plans."""
-        self._spoiled[upload_id] = fails
+    def let_fail(self, upload_id: str) -> None:
+        """Have the job of a session that is about to be completed fail, with all that it held."""
+        self._to_fail.add(upload_id)
+
+    def hold_up(self, upload_id: str, seconds: float | None) -> None:
+        """Have the job of a session that is about to be completed take so much longer; None is for ever."""
+        self._held_up_s[upload_id] = _NEVER if seconds is None else seconds
 
     def settle(self) -> None:
         """Finish the jobs that are due. Every request begins with it."""
@@ -133,7 +137,8 @@ class Jobs:
             (upload_id,),
         ).fetchone()
         time = now()
-        if trashed or self._spoiled.pop(upload_id, False):
+        if trashed or upload_id in self._to_fail:
+            self._to_fail.discard(upload_id)
             lost = self.finalized_blobs(upload_id)
             db.execute("UPDATE uploads SET shown = 1 WHERE upload_id = ?", (upload_id,))
             return JobStatus.FAILED, lost

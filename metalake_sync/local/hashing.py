@@ -1,7 +1,7 @@
 """Content hashes: BLAKE3 of what a file holds, tied to the fingerprint that it had while it was read.
 
-Owns: safe reading (no link is followed, a FIFO can't block, a file that changes meanwhile is an error and not a wrong
-hash) and reading many at once. No memory map: a file that shrinks under one kills the process.
+Owns: safe reading (only regular files are opened, a FIFO can't block, a file that changes meanwhile is an error and not
+a wrong hash) and reading many at once. No memory map: a file that shrinks under one kills the process.
 """
 
 from __future__ import annotations
@@ -57,15 +57,21 @@ def is_racy(fingerprint: Fingerprint, looked_at_ns: int) -> bool:
 
 
 def open_regular(path: str) -> int:
-    """Open a regular file for reading, or raise SourceChanged: never through a link, never blocking."""
+    """Open a regular file for reading, or raise SourceChanged; never blocks.
+
+    A link is followed: whoever calls compares fingerprints, so that a link which was put in a file's place leads to
+    another file than was expected. Devices are not even opened: that alone can move a tape.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        regular = stat.S_ISREG(os.stat(path).st_mode)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC) if regular else -1
     except OSError as error:
         raise SourceChanged(f"it can't be opened now ({error.strerror})", where=path) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    if descriptor >= 0 and stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    if descriptor >= 0:
         os.close(descriptor)
-        raise SourceChanged("it is no regular file any more", where=path)
-    return descriptor
+    raise SourceChanged("it is no regular file any more", where=path)
 
 
 def fingerprint_of(descriptor: int) -> Fingerprint:

@@ -37,7 +37,7 @@ class NoCache:
 def read_cached(cache: ReadingCache, reader: str, path: str, read: Callable[[str], Reading]) -> Reading | None:
     """The reading of a regular file, from the cache or anew. None where there is no such file."""
     try:
-        found = os.lstat(path)
+        found = os.stat(path)
     except OSError:
         return None
     if not stat.S_ISREG(found.st_mode):

@@ -93,6 +93,7 @@ class ScanRules:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     recursive: bool = True
+    follow_symlinks: bool = False
 
     @cached_property
     def includes(self) -> PatternList:

@@ -49,16 +49,16 @@ class FolderNames:
     file systems take them for one. `taken`: names that nothing else may get."""
 
     def __init__(self, taken: Iterable[str] = ()) -> None:
-        self._taken = {_folded(name) for name in taken}
+        self._taken = {folded(name) for name in taken}
 
     def take(self, name: str) -> str:
         """The safe name for a file that the lake calls `name`; each call takes one."""
         safe = safe_name(name)
         number = 0
-        while _folded(safe) in self._taken:
+        while folded(safe) in self._taken:
             safe = marked(safe_name(name), f"{name}\0{number}" if number else name)
             number += 1
-        self._taken.add(_folded(safe))
+        self._taken.add(folded(safe))
         return safe
 
     @staticmethod
@@ -68,8 +68,9 @@ class FolderNames:
 
     def keep(self, safe: str) -> None:
         """A name that an earlier run gave stays taken."""
-        self._taken.add(_folded(safe))
+        self._taken.add(folded(safe))
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """What twins have in common: names that differ only in case or in their Unicode form."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -1,11 +1,12 @@
 """The scan: folders, one after the other, with what a stat call tells of each wanted file.
 
-Owns: walking. Links are not followed, and nothing is opened: a FIFO can't hold it up. What can't be looked at is a
-problem that is told, never a file that is silently missing.
+Owns: walking. Links are followed where the rules say so, and nothing is opened: a FIFO can't hold it up. What can't be
+looked at is a problem that is told, never a file that is silently missing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 import stat
@@ -52,9 +53,14 @@ class Trouble(enum.Enum):
     CONTROL_CHARACTERS = "has control characters in its name, which the lake does not take"
     SPECIAL_FILE = "is no regular file"
     LINK = "is a link, and links are not followed"
+    FOLDER_LINK = "is a link to a folder, and links are not followed"
+    LOOP = "is a link to a folder that it stands in"
+    BROKEN_LINK = "is a link that leads nowhere"
 
 
-_HIDES_FILES = frozenset({Trouble.MISSING, Trouble.NOT_A_FOLDER, Trouble.UNREADABLE})
+_HIDES_FILES = frozenset(
+    {Trouble.MISSING, Trouble.NOT_A_FOLDER, Trouble.UNREADABLE, Trouble.FOLDER_LINK, Trouble.BROKEN_LINK}
+)
 _FAILURES = frozenset({Trouble.UNREADABLE, Trouble.NOT_UTF8, Trouble.CONTROL_CHARACTERS})
 
 
@@ -114,7 +120,7 @@ def scan_part(root: str, rules: ScanRules, relative_dir: str, *, deep: bool) -> 
             os.stat(os.path.join(path, "."))
             if os.path.lexists(os.path.join(path, IGNORE_FILE)):
                 folder_rules = folder_rules.with_ignore_file(os.path.join(path, IGNORE_FILE))
-            below = os.lstat(os.path.join(path, name))
+            below = os.stat(os.path.join(path, name), follow_symlinks=rules.follow_symlinks)
         except FileNotFoundError as error:
             if not above and not os.path.lexists(root):
                 yield FolderListing("", problems=[_folder_problem("", error)])
@@ -130,9 +136,10 @@ def scan_part(root: str, rules: ScanRules, relative_dir: str, *, deep: bool) -> 
 
 
 def _walk(root: str, start: str, rules: FolderRules, *, deep: bool) -> Iterator[FolderListing]:
-    pending: list[tuple[str, FolderRules]] = [(start, rules)]
+    follows = rules.rules.follow_symlinks
+    pending: list[tuple[str, FolderRules, _Chain]] = [(start, rules, _chain_to(root, start) if follows else ())]
     while pending:
-        relative_dir, folder_rules = pending.pop()
+        relative_dir, folder_rules, chain = pending.pop()
         path = os.path.join(root, relative_dir) if relative_dir else root
         listing = FolderListing(relative_dir)
         try:
@@ -145,10 +152,47 @@ def _walk(root: str, start: str, rules: FolderRules, *, deep: bool) -> Iterator[
         if IGNORE_FILE in map(_name_of, entries):
             folder_rules = folder_rules.with_ignore_file(os.path.join(path, IGNORE_FILE))
         folders = _sort_out(entries, relative_dir, folder_rules, listing)
+        chains = dict.fromkeys(folders, chain)
+        if follows:
+            chains = _without_loops(root, folders, chain, listing)
         yield listing
         if not deep:
             return
-        pending.extend((folder, folder_rules.below(folder)) for folder in reversed(folders))
+        pending.extend((folder, folder_rules.below(folder), chains[folder]) for folder in reversed(chains))
+
+
+_Chain = tuple[tuple[int, int], ...]
+"""Device and inode of a folder and of each one above it, up to the scanned one: where links are followed, a folder that
+stands in its own chain is met again and again."""
+
+
+def _chain_to(root: str, relative_dir: str) -> _Chain:
+    parts = relative_dir.split("/") if relative_dir else []
+    paths = [root, *("/".join([root, *parts[: number + 1]]) for number in range(len(parts)))]
+    with contextlib.suppress(OSError):
+        return tuple(_identity(path) for path in paths)
+    return ()
+
+
+def _identity(path: str) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
+
+
+def _without_loops(root: str, folders: list[str], chain: _Chain, listing: FolderListing) -> dict[str, _Chain]:
+    """The folders to walk, each with its chain; those that lead back are problems."""
+    chains: dict[str, _Chain] = {}
+    for folder in folders:
+        try:
+            identity = _identity(os.path.join(root, folder))
+        except OSError as error:
+            listing.problems.append(_folder_problem(folder, error))
+            continue
+        if identity in chain:
+            listing.problems.append(ScanProblem(folder, Trouble.LOOP, is_folder=False))
+        else:
+            chains[folder] = (*chain, identity)
+    return chains
 
 
 def scan_file(path: str) -> ScannedFile | ScanProblem:
@@ -196,26 +240,27 @@ def _sort_out(
     folders: list[str] = []
     prefix = relative_dir + "/" if relative_dir else ""
     files, problems, wants = listing.files, listing.problems, rules.file_filter()
+    follows = rules.rules.follow_symlinks
     for entry in entries:
         name = entry.name
         try:
-            if wants(name) and entry.is_file(follow_symlinks=False):
+            if wants(name) and entry.is_file(follow_symlinks=follows):
                 # A printable name is one that the lake can take.
                 if name.isprintable() or (trouble := unsendable(name)) is None:
-                    found = entry.stat(follow_symlinks=False)
+                    found = entry.stat(follow_symlinks=follows)
                     files.append(
                         _scanned((name, found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)),
                     )
                 else:
                     problems.append(ScanProblem(prefix + name, trouble, is_folder=False))
-            elif entry.is_dir(follow_symlinks=False):
+            elif entry.is_dir(follow_symlinks=follows):
                 if rules.wants_folder(name):
                     folders.append(prefix + name)
+            elif entry.is_symlink():
+                if wants(name) or rules.wants_folder(name):
+                    problems.extend(_about_link(entry, prefix + name, wanted=bool(wants(name)), follows=follows))
             elif wants(name):
-                special = Trouble.LINK if entry.is_symlink() else Trouble.SPECIAL_FILE
-                problems.append(ScanProblem(prefix + name, special, is_folder=False))
-            elif entry.is_symlink() and rules.wants_folder(name) and entry.is_dir():
-                problems.append(ScanProblem(prefix + name, Trouble.LINK, is_folder=False))
+                problems.append(ScanProblem(prefix + name, Trouble.SPECIAL_FILE, is_folder=False))
         except FileNotFoundError:
             # It vanished between being listed and being looked at: it is gone, like any file that is not there.
             continue
@@ -226,3 +271,13 @@ def _sort_out(
     files.sort()
     problems.sort(key=attrgetter("path"))
     return sorted(folders)
+
+
+def _about_link(entry: os.DirEntry[str], path: str, *, wanted: bool, follows: bool) -> Iterator[ScanProblem]:
+    """What there is to say of a link that is not taken. `wanted`: a file of that name would be."""
+    if follows and not os.path.exists(entry.path):
+        yield ScanProblem(path, Trouble.BROKEN_LINK, is_folder=True)
+    elif not follows and entry.is_dir():
+        yield ScanProblem(path, Trouble.FOLDER_LINK, is_folder=True)
+    elif wanted:
+        yield ScanProblem(path, Trouble.SPECIAL_FILE if follows else Trouble.LINK, is_folder=False)

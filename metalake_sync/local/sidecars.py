@@ -44,6 +44,8 @@ class Sidecars:
         for name in [base + ending for base in dict.fromkeys((stem, filename)) for ending in ENDINGS]:
             if name in beside and name != filename:
                 sidecar = os.path.join(folder, name)
+                if os.path.islink(sidecar):
+                    continue
                 values = read_cached(self._cache, READER, sidecar, self._read)
                 if values:
                     yield MetadataLayer(self._shown(sidecar), values)

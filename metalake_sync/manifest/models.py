@@ -92,6 +92,7 @@ class Folder(Model):
     )
     exclude: list[Pattern] = Field(default=[], description="Patterns of what is left out, also of what include takes.")
     recursive: bool = Field(True, description="Also take the folders below.")
+    follow_symlinks: bool = Field(False, description="Take what links lead to, also out of the folder.")
     naming: Literal["name", "path"] = Field(
         "name", description="name: the file's own name. path: a/b.jpg becomes a__b.jpg."
     )

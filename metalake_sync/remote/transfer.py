@@ -260,8 +260,10 @@ class _FileUpload:
     ) -> str:
         """Send the parts that are missing, several at once where the store allows it, while a thread hashes the file.
         The file must be the same before and after: what is recorded is what was sent."""
-        hashing = asyncio.create_task(asyncio.to_thread(hash_file, self._file.path, self._file.fingerprint))
         descriptor = open_regular(self._file.path)
+        hashing = asyncio.create_task(asyncio.to_thread(hash_file, self._file.path, self._file.fingerprint))
+        # Where sending fails first, nobody asks what came of it.
+        hashing.add_done_callback(lambda done: done.cancelled() or done.exception())
         at_once = asyncio.Semaphore(PARTS_AT_ONCE if self._store.parallel_parts else 1)
 
         async def send(number: int) -> None:

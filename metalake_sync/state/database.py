@@ -68,6 +68,15 @@ def open_database(path: Path) -> Database:
     return db
 
 
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """Which file stands at a path; None where none does."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 BACKUP_FOLDER = "backups"
 
 

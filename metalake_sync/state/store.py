@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from metalake_sync.errors import StateError
 from metalake_sync.state.addressed import AddressedRecords
-from metalake_sync.state.database import back_up, explain_errors, open_database
+from metalake_sync.state.database import back_up, explain_errors, identity_of, open_database
 from metalake_sync.state.downloads import DownloadRecords
 from metalake_sync.state.hash_cache import HashCache
 from metalake_sync.state.journal import UploadJournal
@@ -27,6 +28,7 @@ class StateStore:
         self.path = path
         self._db = open_database(path)
         self._connection = self._db.conn
+        self._file = identity_of(path)
         self.records = Records(self._db)
         self.hash_cache = HashCache(self._connection)
         self.journal = UploadJournal(self._connection)
@@ -52,7 +54,15 @@ class StateStore:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[None]:
-        """One transaction: all of the block is recorded, or nothing. SQLite's errors become StateErrors."""
+        """One transaction: all of the block is recorded, or nothing. SQLite's errors become StateErrors. So does a
+        state that was taken away: SQLite would write on into a file that nobody can open any more."""
+        if identity_of(self.path) != self._file:
+            raise StateError(
+                "the state was removed or replaced while a command used it",
+                where=str(self.path),
+                remedy="Run the command again, or 'metalake-sync state rebuild MANIFEST': what the lake has is taken "
+                "over and not sent again.",
+            )
         with explain_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from metalake_sync.lake.faults import Fault
+from metalake_sync.lake.request_log import AskedFor
 from metalake_sync.state.lock import StateLock
 from tests.end_to_end.world import BIRDS, World, boxes
 from tests.lake.talk import SECRET, png
@@ -275,6 +277,34 @@ def test_a_state_of_a_newer_version_is_left_alone(small_world: World) -> None:
     done = small_world.run("apply", "manifest.yaml")
     assert done.code == 1
     assert "written by a newer version" in done.err
+
+
+@pytest.mark.parametrize("what", ["removed", "replaced"])
+def test_a_state_that_is_taken_away_during_the_run_is_told_and_nothing_is_sent_twice(world: World, what: str) -> None:
+    world.pictures(*(f"{number}.png" for number in range(8)))
+    world.manifest(BIRDS)
+    state = world.folder / STATE
+    pick = world.lake.faults.pick
+
+    def take_away(asked: AskedFor) -> Fault | None:
+        if asked.route == "put_part" and state.exists():
+            state.unlink()
+            if what == "replaced":
+                state.touch()
+        return pick(asked)
+
+    world.lake.faults.pick = take_away  # type: ignore[method-assign]
+    done = world.run("apply", "--parallelism", "1", "manifest.yaml")
+    assert done.code == 1
+    assert "the state was removed or replaced while a command used it" in done.err
+    assert "state rebuild MANIFEST" in done.err
+    world.lake.faults.pick = pick  # type: ignore[method-assign]
+    for path in state.parent.glob(f"{state.name}*"):
+        path.unlink()
+    world.good("state", "rebuild", "manifest.yaml")
+    world.good("apply", "manifest.yaml")
+    assert world.names() == [f"{number}.png" for number in range(8)]
+    assert "Nothing was sent" in world.good("apply", "manifest.yaml").out
 
 
 def test_errors_are_json_where_json_is_asked_for(small_world: World) -> None:

@@ -9,7 +9,6 @@ import contextlib
 import json
 import multiprocessing
 import os
-import random
 import signal
 import sqlite3
 import sys
@@ -26,16 +25,24 @@ from metalake_sync.lake import EmbeddedLake
 from metalake_sync.lake.request_log import AskedFor, RequestLog
 from metalake_sync.lake.storage.files import FileStorage
 from tests.end_to_end.world import World
-from tests.lake.talk import API_KEY, SECRET, Talk, png, settings, talk_to
+from tests.faults.hurry import hurry
+from tests.lake.talk import API_KEY, SECRET, Talk, settings, talk_to
 
 PART_BYTES = 1 << 20
 """Parts are small here, so that a file of some MiB has several."""
 
-OPERATIONS = ("people", "model")
-LARGE = 2 * PART_BYTES
+FORESEEN = frozenset({0, 3, 5})
+"""All is done, some items failed, the lake is away."""
 
 _CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.faults.mortal", "metalake_sync.cli.main", "metalake_sync.engine.execute.run"])
+_CONTEXT.set_forkserver_preload(
+    [
+        "tests.faults.mortal",
+        "metalake_sync.cli.main",
+        "metalake_sync.engine.execute.run",
+        "metalake_sync.engine.session",
+    ]
+)
 
 
 class Child(Protocol):
@@ -52,9 +59,18 @@ class Child(Protocol):
     def join(self) -> None: ...
 
 
-def _body(folder: str, args: list[str], environment: dict[str, str], die_at_commit: int) -> None:
-    """A run of the command line in a child. `die_at_commit`: kill itself at the n-th commit of its state, before it if
-    n is odd and after it if even; 0 never does."""
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended that may have met faults. `failures`: of items, in its events."""
+
+    code: int
+    errors: str
+    failures: tuple[str, ...] = ()
+
+
+def _body(folder: str, args: list[str], environment: dict[str, str], die_at: int | str) -> None:
+    """A run of the command line in a child. `die_at`: kill itself at the n-th commit of its state, before it if n is
+    odd and after it if even, or at the first commit of a writer, as in `before uploads.send`; 0 never does."""
     import metalake_sync.remote.storage as storage
     from metalake_sync.cli.main import run
     from metalake_sync.state.store import StateStore
@@ -67,21 +83,26 @@ def _body(folder: str, args: list[str], environment: dict[str, str], die_at_comm
     sys.stdout = os.fdopen(1, "w")
     sys.stderr = os.fdopen(2, "w")
     storage.PART_BYTES = PART_BYTES
-    if die_at_commit:
-        write, commits = StateStore.write, Counter[str]()
+    hurry()
+    write, steps = StateStore.write, list[str]()
 
-        @contextlib.contextmanager
-        def mortal_write(self: StateStore) -> Iterator[None]:
-            commits["made"] += 1
-            with write(self):
-                yield
-                if 2 * commits["made"] - 1 == die_at_commit:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            if 2 * commits["made"] == die_at_commit:
+    @contextlib.contextmanager
+    def mortal_write(self: StateStore) -> Iterator[None]:
+        # Past the two frames of contextlib stands whoever writes.
+        writer = sys._getframe(2)
+        name = f"{writer.f_globals['__name__'].rpartition('.')[2]}.{writer.f_code.co_name}"
+        steps.append(name)
+        commits = len(steps)
+        with write(self):
+            yield
+            if die_at in (2 * commits - 1, f"before {name}"):
                 os.kill(os.getpid(), signal.SIGKILL)
+        if die_at in (2 * commits, f"after {name}"):
+            os.kill(os.getpid(), signal.SIGKILL)
 
-        StateStore.write = mortal_write  # type: ignore[method-assign]
+    StateStore.write = mortal_write  # type: ignore[method-assign]
     code = run(args)
+    Path(folder, "../steps").write_text("\n".join(steps))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -107,12 +128,14 @@ class Mortal:
     twin_url: str
     lakes: tuple[Path, Path]
     kills: int = 0
+    steps: int = 0
+    bytes_received: int = 0
     parts: Counter[tuple[str, int]] = field(default_factory=Counter)
     finished: set[tuple[str, int]] = field(default_factory=set)
     sent_again: list[tuple[str, int]] = field(default_factory=list)
     on_request: Callable[[str], None] = lambda place: None
 
-    def start(self, *, die_at_commit: int = 0, twin: bool = False) -> Child:
+    def start(self, *options: str, die_at: int | str = 0, twin: bool = False) -> Child:
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.world.folder),
@@ -122,8 +145,8 @@ class Mortal:
             "LAYERNEXT_SECRET": SECRET,
         }
         args = ["apply", "--json", "--auto-approve", "--parallelism", "4", "manifest.yaml"]
-        args += ["--state", str(self.state(twin))]
-        child = _CONTEXT.Process(target=_body, args=(str(self.world.folder), args, environment, die_at_commit))
+        args += ["--state", str(self.state(twin)), *options]
+        child = _CONTEXT.Process(target=_body, args=(str(self.world.folder), args, environment, die_at))
         child.start()
         return child
 
@@ -132,13 +155,25 @@ class Mortal:
 
     def run(self, *, twin: bool = False) -> dict[str, Any]:
         """An undisturbed run, which must succeed. Returns its summary."""
-        child = self.start(twin=twin)
-        child.join()
+        ended = self.disturbed_run(twin=twin)
+        assert ended.code == 0, ended
         output = (self.world.folder / "../output.1").read_text()
-        errors = (self.world.folder / "../output.2").read_text()
-        assert child.exitcode == 0, (child.exitcode, output[-3000:], errors[-2000:])
         summary: dict[str, Any] = json.loads(output.splitlines()[-1])
         return summary
+
+    def disturbed_run(self, *options: str, twin: bool = False) -> Ended:
+        """A run that may fail, but only in a way that is foreseen."""
+        child = self.start(*options, twin=twin)
+        child.join()
+        errors = (self.world.folder / "../output.2").read_text()
+        assert child.exitcode in FORESEEN, (child.exitcode, errors[-3000:])
+        assert "Traceback" not in errors, errors[-3000:]
+        events = [json.loads(line) for line in (self.world.folder / "../output.1").read_text().splitlines()]
+        failures = tuple(event["error"] for event in events if event["message_type"] == "action_failed")
+        ended = Ended(child.exitcode, errors, failures)
+        assert bool(errors.strip()) == (ended.code == 5), ended
+        assert bool(failures) == (ended.code == 3), ended
+        return ended
 
     def killed_after(self, seconds: float) -> bool:
         """A run that is killed after some time. False if it was done before."""
@@ -147,8 +182,12 @@ class Mortal:
         child.kill()
         return self._died(child)
 
-    def killed_at_commit(self, number: int) -> bool:
-        return self._died(self.start(die_at_commit=number))
+    def killed_at_commit(self, place: int | str) -> bool:
+        return self._died(self.start(die_at=place))
+
+    def recorded_steps(self) -> set[str]:
+        """Who wrote to the state in the last run that came to its end."""
+        return set((self.world.folder / "../steps").read_text().split())
 
     def killed_at_request(self, number: int) -> bool:
         """A run that is killed at the n-th step of its requests: before one is carried out, or before it is answered.
@@ -177,7 +216,10 @@ class Mortal:
         child.join()
         died = child.exitcode == -signal.SIGKILL
         errors = (self.world.folder / "../output.2").read_text()
-        assert died or child.exitcode == 0, (child.exitcode, errors[-2000:])
+        assert died or child.exitcode == 0 or (self.world.lake.faults.active and child.exitcode in FORESEEN), (
+            child.exitcode,
+            errors[-2000:],
+        )
         self.kills += died
         if self.state().exists():
             db = sqlite3.connect(f"file:{self.state()}?mode=ro", uri=True)
@@ -186,7 +228,8 @@ class Mortal:
                 self.finished |= set(db.execute("SELECT file_id, part_number FROM upload_parts"))
         return died
 
-    def part_received(self, file_id: str, number: int) -> None:
+    def part_received(self, file_id: str, number: int, size_bytes: int) -> None:
+        self.bytes_received += size_bytes
         if (file_id, number) in self.finished:
             self.sent_again.append((file_id, number))
         self.parts[file_id, number] += 1
@@ -221,91 +264,25 @@ def mortal_world(folder: Path) -> Iterator[Mortal]:
         mortal = Mortal(World(project, lake, talk), twin_talk, twin.url, (folder / "lake", folder / "twin"))
         pick, received = lake.faults.pick, FileStorage.part_received
 
+        def step(place: str) -> None:
+            mortal.steps += 1
+            mortal.on_request(place)
+
         def watched_pick(asked: AskedFor) -> Any:
-            mortal.on_request(f"before {asked.route}")
+            step(f"before {asked.route}")
             return pick(asked)
 
         def watched_part(self: FileStorage, file_id: str, number: int, part: Any) -> None:
             received(self, file_id, number, part)
-            mortal.part_received(file_id, number)
+            mortal.part_received(file_id, number, part.size_bytes)
 
         lake.faults.pick = watched_pick  # type: ignore[method-assign]
-        log.answered = lambda asked: mortal.on_request(f"after {asked.route}")
+        log.answered = lambda asked: step(f"after {asked.route}")
         FileStorage.part_received = watched_part  # type: ignore[method-assign]
         try:
             yield mortal
         finally:
             FileStorage.part_received = received  # type: ignore[method-assign]
-
-
-class Project:
-    """Local files that change from round to round: small and large ones, metadata, annotations; some replaced, some
-    gone."""
-
-    def __init__(self, world: World, seed: int, *, small: int = 12, large: int = 2) -> None:
-        self._world = world
-        self._dice = random.Random(seed)
-        self._small, self._large = small, large
-        self._numbers = iter(range(1_000_000))
-        self.files: dict[str, int] = {}
-        """Name → version of its bytes."""
-        self._boxes: dict[str, dict[str, int]] = {operation: {} for operation in OPERATIONS}
-        self._tags: dict[str, str] = {}
-        world.manifest(
-            {
-                "name": "birds",
-                "type": "image",
-                "prune": True,
-                "metadata": {"City": "Rome", "Tags": ["#birds"]},
-                "folders": [{"path": "images", "metadata": {"split": "train"}}],
-                "file_metadata": ["metadata.json"],
-                "annotations": [
-                    {"operation": "people", "kind": "human", "source": "people.json"},
-                    {"operation": "model", "kind": "machine", "source": "model.json"},
-                ],
-            }
-        )
-
-    def change(self) -> None:
-        """Add, replace, take away, tag and draw."""
-        dice = self._dice
-        if self.files:
-            for name in dice.sample(sorted(self.files), 3):
-                self._drop(name)
-            for name in dice.sample(sorted(self.files), 3):
-                self._write(name)
-        for _ in range(self._small):
-            self._write(f"small{next(self._numbers):04}.png")
-        for _ in range(self._large):
-            self._write(f"large{next(self._numbers):04}.png")
-        for name in dice.sample(sorted(self.files), len(self.files) // 3):
-            self._tags[name] = f"tag{dice.randrange(5)}"
-            for operation in OPERATIONS:
-                self._boxes[operation][name] = dice.randrange(1, 30)
-        entries = [{"file": name, "metadata": {"Tags": [tag], "Note": tag}} for name, tag in self._tags.items()]
-        self._world.write("metadata.json", {"files": entries})
-        for operation, boxes in self._boxes.items():
-            self._world.write(f"{operation}.json", {"images": [_drawn(name, x) for name, x in boxes.items()]})
-
-    def _write(self, name: str) -> None:
-        self.files[name] = version = self.files.get(name, 0) + 1
-        salt = f"{name}{version}".encode()
-        content = png(salt=salt)
-        if name.startswith("large"):
-            content += random.Random(salt).randbytes(LARGE + 1000 * version)
-        self._world.write(f"images/{name}", content)
-
-    def _drop(self, name: str) -> None:
-        del self.files[name]
-        (self._world.folder / "images" / name).unlink()
-        self._tags.pop(name, None)
-        for boxes in self._boxes.values():
-            boxes.pop(name, None)
-
-
-def _drawn(name: str, x: int) -> dict[str, Any]:
-    box = {"type": "rectangle", "bbox": [x, 1, 5, 5], "label": f"bird{x % 3}", "metadata": {}}
-    return {"image": name, "annotations": [{**box, "confidence": 0.5}]}
 
 
 def _lake_of(folder: Path) -> dict[str, Any]:

@@ -5,10 +5,34 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
-from tests.faults.mortal import Mortal, Project, mortal_world
+from metalake_sync.lake.faults import FaultPlan
+from tests.faults.mortal import Mortal, mortal_world
+from tests.faults.project import Project
+
+ALL_KINDS: list[dict[str, Any]] = [
+    {"chance": 0.02, "times": None, **fault}
+    for fault in (
+        {"kind": "latency", "seconds": 0.05},
+        {"kind": "status", "status": 500},
+        {"kind": "status", "status": 502, "carried_out": True},
+        {"kind": "status", "status": 429, "retry_after": 0.05, "chance": 0.005},
+        {"kind": "reset", "when": "before"},
+        {"kind": "reset", "when": "after"},
+        {"kind": "cut"},
+        {"kind": "no_json"},
+        {"kind": "wrong_etag"},
+        {"kind": "expired_url"},
+        {"kind": "stall", "seconds": 3, "chance": 0.001},
+        {"kind": "down", "seconds": 0.2, "chance": 0.002},
+        {"kind": "job_fails", "chance": 0.05},
+        {"kind": "job_never_ends", "seconds": 2, "chance": 0.05},
+    )
+]
+"""What a lake does to a long run besides."""
 
 
 @pytest.fixture
@@ -29,7 +53,10 @@ def finish_and_compare(mortal: Mortal) -> None:
     assert mortal.world.lake.requests.writes == 0
 
 
-def kill_at_each(mortal: Mortal, project: Project, kill: Callable[[int], bool], steps: list[int]) -> None:
+Step = TypeVar("Step", int, str)
+
+
+def kill_at_each(mortal: Mortal, project: Project, kill: Callable[[Step], bool], steps: list[Step]) -> None:
     """A round for each step: change the project, kill a run at that step, finish, compare."""
     for step in steps:
         project.change()
@@ -43,10 +70,57 @@ def test_killed_at_requests_it_converges(mortal: Mortal) -> None:
     assert mortal.kills >= 8
 
 
-def test_killed_at_commits_it_converges(mortal: Mortal) -> None:
+STEPS = (
+    "replace.learn",
+    "readings.flush",
+    "close_look.hashes",
+    "collections._record_row",
+    "planner._remember",
+    "recorder.about_to_trash",
+    "recorder.confirm",
+    "recorder.finish",
+    "run._bookkeeping",
+    "session.execute",
+    "uploads._completed",
+    "uploads._journal_sent",
+    "uploads._write_down",
+    "uploads.file_begun",
+    "uploads.part_finished",
+    "uploads.send",
+)
+"""Who writes to the state in an apply of the project. The first are those that soon have nothing more to write."""
+
+SOMETIMES = frozenset({"run._bookkeeping", "readings.flush"})
+"""Those of them that depend on how young the files are."""
+
+
+def test_every_step_that_an_apply_records_is_known_here(mortal: Mortal) -> None:
     project = Project(mortal.world, seed=2)
-    kill_at_each(mortal, project, mortal.killed_at_commit, [3, 6, 9, 14, 21, 28, 37, 44, 51, 60])
-    assert mortal.kills >= 8
+    steps = set[str]()
+    for _ in range(2):
+        project.change()
+        mortal.run()
+        steps |= mortal.recorded_steps()
+    assert steps <= set(STEPS)
+    assert set(STEPS) - steps <= SOMETIMES
+
+
+def test_killed_at_each_recorded_step_it_converges(mortal: Mortal) -> None:
+    project = Project(mortal.world, seed=2)
+    project.change()
+    finish_and_compare(mortal)
+    places = [f"{('before', 'after')[number % 2]} {step}" for number, step in enumerate(STEPS)]
+    kill_at_each(mortal, project, mortal.killed_at_commit, places)
+    assert mortal.kills >= len(places) - len(SOMETIMES)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_before_and_after_each_recorded_step_it_converges(mortal: Mortal, when: str) -> None:
+    project = Project(mortal.world, seed=5)
+    project.change()
+    finish_and_compare(mortal)
+    kill_at_each(mortal, project, mortal.killed_at_commit, [f"{when} {step}" for step in STEPS])
 
 
 def test_killed_at_random_moments_again_and_again_it_converges(mortal: Mortal) -> None:
@@ -67,8 +141,12 @@ def test_killed_at_random_moments_again_and_again_it_converges(mortal: Mortal) -
 def test_soak_500_kills_and_nothing_is_lost_or_doubled(mortal: Mortal) -> None:
     dice = random.Random(4)
     project = Project(mortal.world, seed=4, small=6, large=1)
+    faults = mortal.world.lake.faults
+    rounds = 0
     while mortal.kills < 500:
         project.change()
+        # Every other round the lake spoils requests, too.
+        faults.use(FaultPlan.model_validate({"seed": rounds, "faults": ALL_KINDS if rounds % 2 else []}))
         for _ in range(10):
             match dice.randrange(3):
                 case 0:
@@ -77,5 +155,11 @@ def test_soak_500_kills_and_nothing_is_lost_or_doubled(mortal: Mortal) -> None:
                     mortal.killed_at_commit(dice.randrange(1, 40))
                 case _:
                     mortal.killed_after(dice.uniform(0.02, 0.35))
+        faults.use(FaultPlan())
         finish_and_compare(mortal)
-    print(f"{mortal.kills} kills, {sum(mortal.parts.values())} parts received, 0 lost, 0 doubled")
+        rounds += 1
+    injected = ", ".join(f"{count} {kind}" for kind, count in sorted(faults.injected.items()))
+    print(
+        f"\n{mortal.kills} kills in {rounds} rounds; {mortal.steps} steps of requests; faults: {injected};"
+        f" {sum(mortal.parts.values())} parts of {mortal.bytes_received} bytes received; 0 lost, 0 doubled"
+    )

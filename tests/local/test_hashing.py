@@ -46,17 +46,30 @@ def test_a_file_that_is_not_what_was_looked_at_is_an_error(tmp_path: Path) -> No
         hash_file(str(path), before)
 
 
-@pytest.mark.parametrize("kind", ["missing", "link", "fifo", "folder"])
+@pytest.mark.parametrize("kind", ["missing", "link", "fifo", "folder", "device"])
 def test_only_regular_files_are_opened(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a"
     if kind == "link":
-        path.symlink_to(__file__)
+        path.symlink_to("/dev")
     elif kind == "fifo":
         os.mkfifo(path)
     elif kind == "folder":
         path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/tty")
     with pytest.raises(SourceChanged):
         open_regular(str(path))
+
+
+def test_a_link_in_the_place_of_a_file_is_not_that_file(tmp_path: Path) -> None:
+    path, other = tmp_path / "a", tmp_path / "b"
+    path.write_bytes(b"x")
+    other.write_bytes(b"y")
+    before = fingerprint(path)
+    path.unlink()
+    path.symlink_to("b")
+    with pytest.raises(SourceChanged, match="changed since it was looked at"):
+        hash_file(str(path), before)
 
 
 def test_many_files_are_hashed_in_order_and_one_bad_one_is_its_own_outcome(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathspec import GitIgnoreSpec
 from metalake_sync.core.facts import MediaType
 from metalake_sync.errors import ManifestError
 from metalake_sync.local.rules import PatternList, ScanRules
-from metalake_sync.local.scan import FolderListing, ScannedFile, ScanProblem, Trouble, scan_file, scan_folder
+from metalake_sync.local.scan import FolderListing, ScannedFile, ScanProblem, Trouble, scan_file, scan_folder, scan_part
 
 
 def tree(root: Path, *paths: str) -> Path:
@@ -103,11 +103,70 @@ def test_what_is_no_plain_file_is_named_and_left_out(tmp_path: Path) -> None:
     (root, *_) = scan(tmp_path)
     assert {problem.path: problem.trouble for problem in root.problems} == {
         "link.jpg": Trouble.LINK,
-        "folder_link": Trouble.LINK,
-        "loop": Trouble.LINK,
+        "folder_link": Trouble.FOLDER_LINK,
+        "loop": Trouble.FOLDER_LINK,
         "fifo.jpg": Trouble.SPECIAL_FILE,
     }
     assert taken(tmp_path) == ["a.jpg", "real/b.jpg"]
+
+
+def test_links_are_followed_where_the_rules_say_so_and_a_loop_ends(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    tree(root, "a.jpg", "x/b.jpg", "y/c.jpg")
+    tree(outside, "d.jpg", "deep/e.jpg")
+    os.mkfifo(outside / "fifo")
+    (root / "link.jpg").symlink_to("a.jpg")
+    (root / "out").symlink_to(outside)
+    (root / "x/y").symlink_to("../y")
+    (root / "y/x").symlink_to("../x")
+    (root / "loop").symlink_to(".")
+    (root / "nowhere").symlink_to("gone")
+    (root / "fifo.jpg").symlink_to(outside / "fifo")
+    (root / "tty.jpg").symlink_to("/dev/tty")
+    listings = scan(root, follow_symlinks=True)
+    assert [f"{one.relative_dir}/{file.filename}" for one in listings for file in one.files] == [
+        *("/a.jpg", "/link.jpg", "out/d.jpg", "out/deep/e.jpg"),
+        *("x/b.jpg", "x/y/c.jpg", "y/c.jpg", "y/x/b.jpg"),
+    ]
+    assert {problem.path: problem.trouble for one in listings for problem in one.problems} == {
+        "loop": Trouble.LOOP,
+        "x/y/x": Trouble.LOOP,
+        "y/x/y": Trouble.LOOP,
+        "nowhere": Trouble.BROKEN_LINK,
+        "fifo.jpg": Trouble.SPECIAL_FILE,
+        "tty.jpg": Trouble.SPECIAL_FILE,
+    }
+
+
+def test_a_part_behind_a_link_is_listed_as_the_whole_scan_lists_it(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    tree(root, "a.jpg")
+    tree(tmp_path / "outside", "deep/e.jpg")
+    (root / "out").symlink_to(tmp_path / "outside")
+    (tmp_path / "outside/back").symlink_to(root)
+    rules = ScanRules(MediaType.IMAGE, follow_symlinks=True)
+    whole = {listing.relative_dir: listing for listing in scan_folder(str(root), rules)}
+    for folder in ("out", "out/deep"):
+        (part,) = scan_part(str(root), rules, folder, deep=False)
+        assert part == whole[folder]
+    assert list(scan_part(str(root), ScanRules(MediaType.IMAGE), "out", deep=False)) == []
+
+
+def test_a_path_that_the_system_does_not_take_is_named_and_the_rest_is_taken(tmp_path: Path) -> None:
+    tree(tmp_path, "a.jpg", "z/b.jpg")
+    here = os.open(tmp_path, os.O_RDONLY)
+    # Each folder is made from the one above: the whole path is longer than any call takes.
+    for _ in range(25):
+        os.mkdir("d" * 200, dir_fd=here)
+        below = os.open("d" * 200, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    listings = scan(tmp_path)
+    assert taken(tmp_path) == ["a.jpg", "z/b.jpg"]
+    (problem,) = [problem for listing in listings for problem in listing.problems]
+    assert (problem.trouble, problem.detail) == (Trouble.UNREADABLE, "File name too long")
+    assert problem.is_failure
 
 
 def test_names_that_the_lake_can_not_take_are_failures(tmp_path: Path) -> None:

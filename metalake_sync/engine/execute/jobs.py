@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from metalake_sync.errors import LakeRefused, SyncError
+from metalake_sync.errors import ExitCode, LakeError, LakeRefused
 from metalake_sync.protocol.wire import JobStatus
 from metalake_sync.remote.client import NOTHING_THERE, LakeClient
 
@@ -21,8 +21,10 @@ REMINDER_S = 10.0
 """A job that is not begun by then may never have been asked for: a lake can say yes and do nothing."""
 
 
-class JobStandsStill(SyncError):
+class JobStandsStill(LakeError):
     """The lake works on a job without any progress. What was sent is journalled; a later run finishes it."""
+
+    exit_code = ExitCode.LAKE_AWAY
 
 
 async def wait_for_job(client: LakeClient, job_id: str, ask_again: Callable[[], object] | None = None) -> None:

@@ -390,7 +390,7 @@ class Uploads:
     def _untouched(self, file: JournalledFile) -> bool:
         """A file that changed since is no longer what was begun: the plan that follows sees to it."""
         try:
-            stat = os.stat(os.path.join(self._base_dir, file.path), follow_symlinks=False)
+            stat = os.stat(os.path.join(self._base_dir, file.path))
         except OSError:
             return False
         return file.fingerprint == Fingerprint(stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns)

@@ -26,7 +26,7 @@ WAITING_LIMIT = 10_000
 def is_open_for_writing(path: str) -> bool:
     """Whether somebody on this machine has the file open for writing, as far as that can be seen."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -95,7 +95,7 @@ class Settling:
         folders: set[str] = set()
         for path in [path for path, look in self._waiting.items() if look.again_at <= now]:
             try:
-                found = os.lstat(path)
+                found = os.stat(path)
             except OSError:
                 del self._waiting[path]
                 folders.add(os.path.dirname(path))

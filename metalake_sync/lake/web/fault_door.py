@@ -81,8 +81,11 @@ def make_fault_door(
             case ExpiredUrl():
                 await request.read()
                 raise Refusal(403, "AccessDenied", "The signature has expired")
-            case JobFails() | JobNeverEnds():
-                jobs.spoil(request.match_info["upload_id"], fails=isinstance(fault, JobFails))
+            case JobFails():
+                jobs.let_fail(request.match_info["upload_id"])
+                return await handler(request)
+            case JobNeverEnds():
+                jobs.hold_up(request.match_info["upload_id"], fault.seconds)
                 return await handler(request)
             case DoesNothing():
                 return await _pretend(request)
