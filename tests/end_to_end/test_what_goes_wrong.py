@@ -52,8 +52,8 @@ def test_wrong_credentials_are_refused_at_once(small_world: World) -> None:
     done = small_world.run("apply", "manifest.yaml", LAYERNEXT_SECRET="wrong_secret")
     assert done.code == 12
     assert done.err == (
-        "error: the lake refused the credentials (401). Check api_key and secret in the manifest, and the variables"
-        " that they come from.\n"
+        "error: the lake refused the credentials (401). Check the API key and the secret, and the variables or"
+        " files that they come from.\n"
     )
     assert "wrong_secret" not in done.out
 
@@ -312,8 +312,8 @@ def test_errors_are_json_where_json_is_asked_for(small_world: World) -> None:
     assert json.loads(done.err) == {
         "message_type": "exit_error",
         "exit_code": 12,
-        "message": "the lake refused the credentials (401). Check api_key and secret in the manifest, and the"
-        " variables that they come from.",
+        "message": "the lake refused the credentials (401). Check the API key and the secret, and the variables"
+        " or files that they come from.",
     }
 
 
@@ -340,7 +340,7 @@ def test_a_source_of_annotations_that_lost_everything_is_a_guard(small_world: Wo
     small_world.write("people.json", boxes())
     done = small_world.run("apply", "--auto-approve", "manifest.yaml")
     assert done.code == 7
-    assert "the source of 'people' has no entry any more" in done.err
+    assert "the source of 'people' has no entry with a shape any more" in done.err
     assert len(small_world.talk.annotations(small_world.collection_id())["a.png"]) == 1
 
 

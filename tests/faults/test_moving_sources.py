@@ -34,6 +34,21 @@ def lake_hashes(mortal: Mortal) -> dict[str, str]:
     return {name: blake3((folder / "objects" / blob[-2:] / blob).read_bytes()).hexdigest() for name, blob in rows}
 
 
+def sent_hashes(mortal: Mortal) -> dict[str, str]:
+    """Id → BLAKE3 of the bytes that the lake has under it, also in its trash: a replace that was broken off has its old
+    file there, and its record still speaks of that one."""
+    folder = mortal.lakes[0]
+    with contextlib.closing(sqlite3.connect(f"file:{folder}/lake.db?mode=ro", uri=True)) as db:
+        rows = db.execute("SELECT id, blob FROM items").fetchall()
+    return {lake_id: blake3((folder / "objects" / blob[-2:] / blob).read_bytes()).hexdigest() for lake_id, blob in rows}
+
+
+def recorded_as_sent(mortal: Mortal) -> dict[str, str]:
+    """Id → the recorded BLAKE3."""
+    with contextlib.closing(sqlite3.connect(f"file:{mortal.state()}?mode=ro", uri=True)) as db:
+        return dict(db.execute("SELECT lake_id, content_hash FROM files").fetchall())
+
+
 def recorded_hashes(mortal: Mortal) -> dict[str, str]:
     with contextlib.closing(sqlite3.connect(f"file:{mortal.state()}?mode=ro", uri=True)) as db:
         return dict(db.execute("SELECT name, content_hash FROM files").fetchall())
@@ -82,8 +97,7 @@ def test_what_is_recorded_is_what_was_sent_under_a_writer_that_keeps_rewriting(m
             ended = mortal.disturbed_run()
             assert all("changed" in failure for failure in ended.failures), ended
             caught += ended.failures
-            recorded, lake = recorded_hashes(mortal), lake_hashes(mortal)
-            assert recorded.items() <= lake.items()
+            assert recorded_as_sent(mortal).items() <= sent_hashes(mortal).items()
     assert caught
     mortal.run()
     assert lake_hashes(mortal) == recorded_hashes(mortal) == disk_hashes(world)
