@@ -34,6 +34,7 @@ COMMANDS = {
     "pull": "Bring what the lake has into local folders.",
     "status": "Show what is synced, pending and failed.",
     "watch": "Stay, and sync on every change.",
+    "doctor": "Look whether everything around a manifest is fit for a run.",
     "schema": "Print the JSON Schema of the manifest, the plan or the events.",
     "item": "List, count, describe and download items.",
     "collection": "Create, describe, list, upload and download collections.",
@@ -112,7 +113,7 @@ def _interrupt(*_: object) -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-_ONLY_LOOKS = frozenset({"validate", "plan", "show", "status", "drift", "check", "history"})
+_ONLY_LOOKS = frozenset({"validate", "plan", "show", "status", "drift", "check", "history", "doctor"})
 """Commands that have nothing to go on with when they are broken off."""
 
 

@@ -106,6 +106,11 @@ class LakeClient:
     def address(self) -> LakeAddress:
         return self._connection.address
 
+    @property
+    def lake_date(self) -> str | None:
+        """The `Date` of the last answer, as the lake wrote it; None where it wrote none."""
+        return self._connection.lake_date
+
     # The lake itself.
 
     def check_compatibility(self, version: str = CLIENT_VERSION) -> None:

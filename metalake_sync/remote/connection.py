@@ -73,6 +73,7 @@ class Connection:
         self._session: requests.Session = session_for(address.url, address, pool_size=pool_size, bounded=True)
         self._session.headers.update({"Authorization": address.authorization, "Accept": "application/json"})
         self._timeouts = TIMEOUTS_S
+        self.lake_date: str | None = None
         self._close_lock = threading.Lock()
 
     def close(self) -> None:
@@ -134,6 +135,7 @@ class Connection:
             allow_redirects=False,
             stream=True,
         ) as response:
+            self.lake_date = response.headers.get("Date")
             body = bytearray()
             for chunk in response.iter_content(READ_BYTES):
                 body += chunk

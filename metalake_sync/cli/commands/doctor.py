@@ -1,0 +1,57 @@
+"""`metalake-sync doctor`: whether everything around a manifest is fit for a run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, replace
+
+import click
+
+from metalake_sync.cli.options import ManifestFlags, option, takes_manifest
+from metalake_sync.errors import ExitCode
+
+MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "wrong": ("wrong", "red")}
+
+
+@click.command("doctor", epilog="Example: metalake-sync doctor birds.yaml --retry-for 5")
+@takes_manifest
+@option(
+    "--retry-for",
+    type=click.FloatRange(0),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Patience with a lake that is away.",
+)
+def command(flags: ManifestFlags, retry_for: float) -> None:
+    """Look at versions, sources, state, disk, inotify limits, credentials, lake and clock; change nothing.
+
+    Ends with 0 where nothing is wrong (warnings may be), else with the exit code that a run would have: 12 for refused
+    credentials, 5 for a lake that can't be reached, 1 for the rest.
+    """
+    from metalake_sync.cli.wording import shown
+    from metalake_sync.engine.doctor import examine
+    from metalake_sync.engine.options import RunOptions
+
+    session = flags.session(lambda _event: None, replace(RunOptions(), retry_for_s=retry_for))
+    findings = []
+    for finding in examine(session):
+        findings.append(finding)
+        if flags.as_json or (flags.quiet and finding.verdict == "ok"):
+            continue
+        mark, color = MARKS[finding.verdict]
+        remedy = f". {finding.remedy}" if finding.remedy else ""
+        click.echo(f"{click.style(f'{mark:<8}', fg=color)} {shown(finding.subject)}: {shown(finding.message + remedy)}")
+    if flags.as_json:
+        rows = [{key: value for key, value in asdict(finding).items() if key != "exit_code"} for finding in findings]
+        click.echo(json.dumps(rows, indent=2))
+    codes = [finding.exit_code for finding in findings if finding.verdict == "wrong"]
+    if codes:
+        sys.stdout.flush()
+        click.get_current_context().exit(max(codes, key=_weight))
+
+
+def _weight(code: ExitCode) -> bool:
+    """What says more than that something failed comes first."""
+    return code is not ExitCode.FAILED

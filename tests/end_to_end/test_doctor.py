@@ -1,0 +1,90 @@
+"""`doctor`: every part around a manifest is looked at, what is wrong has a remedy and the exit code of a run."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from metalake_sync.engine.doctor import _clock, _notifications
+from tests.end_to_end.world import BIRDS, World
+from tests.lake.talk import API_KEY, SECRET
+
+SUBJECTS = ["versions", "folder images", "state", "disk at", "notifications", "credentials", "lake", "clock"]
+
+
+@pytest.fixture
+def healthy(world: World) -> World:
+    world.pictures("a.png", "b.png")
+    world.manifest(BIRDS)
+    return world
+
+
+def findings(world: World, *args: str, code: int = 0, **environment: str) -> dict[str, dict[str, str]]:
+    done = world.run("doctor", "--json", *args, "manifest.yaml", **environment)
+    assert done.code == code, (done.out, done.err)
+    return {row["subject"].partition(" ")[0]: row for row in done.document}
+
+
+def test_all_is_well_and_nothing_is_changed(healthy: World) -> None:
+    before = sorted(os.walk(healthy.folder))
+    done = healthy.good("doctor", "manifest.yaml")
+    for line, subject in zip(done.out.splitlines(), SUBJECTS, strict=True):
+        assert line.startswith(f"ok       {subject}"), line
+    assert sorted(os.walk(healthy.folder)) == before
+    assert healthy.lake.requests.writes == 0
+    assert SECRET not in done.out
+    assert API_KEY not in done.out
+    healthy.good("apply", "manifest.yaml")
+    assert "is sound, and nobody uses it" in healthy.good("doctor", "manifest.yaml").out
+    assert healthy.good("doctor", "-q", "manifest.yaml").out == ""
+
+
+def test_each_illness_is_named_with_its_exit_code(healthy: World) -> None:
+    refused = findings(healthy, code=12, LAYERNEXT_SECRET="wrong")
+    assert refused["credentials"]["verdict"] == "wrong"
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        away = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        assert findings(healthy, "--retry-for", "0", code=5, LAYERNEXT_URL=away)["lake"]["verdict"] == "wrong"
+    healthy.good("apply", "manifest.yaml")
+    (healthy.folder / ".metalake-sync/manifest.db").write_bytes(b"junk" * 5000)
+    (healthy.folder / "images").rename(healthy.folder / "elsewhere")
+    ill = findings(healthy, code=1)
+    assert "state rebuild" in ill["state"]["remedy"]
+    assert "can't be read" in ill["folder"]["message"]
+    assert ill["lake"]["verdict"] == "ok"
+    (healthy.folder / "images").mkdir()
+    assert findings(healthy, code=1)["folder"]["message"] == "is empty"
+
+
+def test_a_limit_of_watches_is_compared_with_the_folders(tmp_path: Path) -> None:
+    (tmp_path / "proc/fs/inotify").mkdir(parents=True)
+    limit = tmp_path / "proc/fs/inotify/max_user_watches"
+    (tmp_path / "data/one/two").mkdir(parents=True)
+    limit.write_text("3\n")
+    short = _notifications([tmp_path / "data"], tmp_path / "proc")
+    assert (short.verdict, "needs 3 watches" in short.message) == ("warning", True)
+    assert "sysctl fs.inotify.max_user_watches=" in str(short.remedy)
+    limit.write_text("4\n")
+    assert _notifications([tmp_path / "data"], tmp_path / "proc").verdict == "ok"
+    limit.unlink()
+    assert "--poll" in str(_notifications([tmp_path / "data"], tmp_path / "proc").remedy)
+
+
+@pytest.mark.parametrize(
+    ("lake_date", "verdict", "words"),
+    [
+        ("Sat, 28 Nov 2026 04:00:30 GMT", "ok", "within 30 s"),
+        ("Sat, 28 Nov 2026 03:00:00 GMT", "warning", "3,600 s ahead"),
+        ("Sat, 28 Nov 2026 05:00:00 GMT", "warning", "3,600 s behind"),
+        ("soon", "warning", "no date"),
+        (None, "warning", "no date"),
+    ],
+)
+def test_the_clock_is_compared_with_the_lakes(lake_date: str | None, verdict: str, words: str) -> None:
+    found = _clock(lake_date, lambda: datetime(2026, 11, 28, 4, tzinfo=UTC))
+    assert (found.verdict, words in found.message) == (verdict, True)
