@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import click
 
-from metalake_sync.cli.options import EFFORT_FLAGS, gathered, option, rate
+from metalake_sync.cli.options import EFFORT_FLAGS, LOG_FORMAT, gathered, option, rate
 from metalake_sync.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,6 +53,11 @@ class LakeFlags:
     parallelism: int | None
     bwlimit: str | None
     retry_for: float | None
+    log_format: str
+
+    @property
+    def _json_log(self) -> bool:
+        return self.log_format == "json"
 
     @contextmanager
     def lake(self) -> Iterator[MetaLake]:
@@ -119,7 +124,7 @@ class LakeFlags:
         """Make a call that may fail in part: what was done is shown, and every failure is named, with exit code 3."""
         from metalake_sync.api import SomeFailed
         from metalake_sync.api.wording import in_words
-        from metalake_sync.cli.wording import shown
+        from metalake_sync.cli.log_lines import complain
 
         try:
             with in_words(FLAGS):
@@ -129,7 +134,7 @@ class LakeFlags:
             self.show({"result": done, "failed": some.failed}, lambda: lines(done))
             if not self.as_json:
                 for failure in some.failed:
-                    click.secho(f"failed: {shown(failure.name)}: {shown(failure.error)}", fg="red", err=True)
+                    complain(f"failed: {failure.name}: {failure.error}", json_log=self._json_log)
             click.get_current_context().exit(some.exit_code)
         self.show(result, lambda: lines(result))
 
@@ -138,7 +143,8 @@ class LakeFlags:
         """Where a long call stands, on standard error: it moves on a terminal, and is a line now and then elsewhere."""
         from metalake_sync.cli.listeners import LiveDisplay, PlainDisplay
 
-        display = LiveDisplay() if sys.stderr.isatty() and not self.as_json else PlainDisplay(self.as_json)
+        live = sys.stderr.isatty() and not self.as_json and not self._json_log
+        display = LiveDisplay() if live else PlainDisplay(self.as_json, self._json_log)
         try:
             yield display.progress
         finally:
@@ -154,6 +160,7 @@ FLAGS = {
 
 _LAKE_FLAGS = (
     *EFFORT_FLAGS,
+    LOG_FORMAT,
     option("--json", "as_json", is_flag=True, help="Print JSON for machines."),
     option("--manifest", metavar="MANIFEST", help="Take the lake from a manifest's 'remote'."),
     option("--secret-file", type=click.Path(path_type=Path), help="A file with the secret. [LAYERNEXT_SECRET]"),

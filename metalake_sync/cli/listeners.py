@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import click
 
 from metalake_sync.cli.documents import plan_document
+from metalake_sync.cli.log_lines import complain, json_line
 from metalake_sync.cli.render_plan import render_plan
 from metalake_sync.cli.wording import count, duration, shown, size
 from metalake_sync.core.events import (
@@ -68,10 +69,12 @@ class JsonListener:
 class TextListener:
     """Words for people. `display` shows what moves; words that stay go to standard output."""
 
-    def __init__(self, *, quiet: bool, verbose: bool) -> None:
+    def __init__(self, *, quiet: bool, verbose: bool, json_log: bool = False) -> None:
         self._quiet = quiet
         self._verbose = verbose
-        self._display: Display = LiveDisplay() if sys.stderr.isatty() and not quiet else PlainDisplay(quiet)
+        self._json_log = json_log
+        live = sys.stderr.isatty() and not quiet and not json_log
+        self._display: Display = LiveDisplay() if live else PlainDisplay(quiet, json_log)
 
     def __call__(self, event: Event) -> None:
         match event:
@@ -95,11 +98,8 @@ class TextListener:
                 self._display.clear()
                 item = file_name(event.action) or "the collection"
                 again = "; the next run tries it again" if event.retryable else ""
-                click.secho(
-                    f"failed: {shown(event.action.collection.name)}/{shown(item)}: {shown(event.error)}{again}",
-                    fg="red",
-                    err=True,
-                )
+                words = f"failed: {event.action.collection.name}/{item}: {event.error}{again}"
+                complain(words, json_log=self._json_log)
             case RunFinished():
                 self._display.clear()
                 click.echo(outcome(event))
@@ -151,10 +151,11 @@ class Display(Protocol):
 
 
 class PlainDisplay:
-    """A line on standard error every half minute."""
+    """A line on standard error every half minute, for people or as JSON."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, json_log: bool = False) -> None:
         self._quiet = quiet
+        self._json_log = json_log
         self._next = time.monotonic() + LINE_EVERY_S
 
     def observing(self, words: str) -> None:
@@ -170,7 +171,7 @@ class PlainDisplay:
     def _say(self, words: str) -> None:
         if not self._quiet and time.monotonic() >= self._next:
             self._next = time.monotonic() + LINE_EVERY_S
-            click.echo(shown(words), err=True)
+            click.echo(json_line("info", words) if self._json_log else shown(words), err=True)
 
     def clear(self) -> None: ...
 
@@ -221,7 +222,3 @@ class LiveDisplay:
 
     def close(self) -> None:
         self.clear()
-
-
-def make_listener(*, as_json: bool, quiet: bool, verbose: bool) -> Listener:
-    return JsonListener() if as_json else TextListener(quiet=quiet, verbose=verbose)

@@ -157,18 +157,30 @@ def run(args: list[str]) -> int:
 
 
 def _complain(args: list[str], message: str, code: int, usage: click.Context | None = None) -> None:
-    if "--json" in args:
+    if "--json" in args or os.environ.get("METALAKE_SYNC_JSON", "").lower() in ("1", "true", "t", "yes", "y", "on"):
         import json
 
         event: dict[str, Any] = {"message_type": "exit_error", "exit_code": int(code), "message": message}
         click.echo(json.dumps(event), err=True)
         return
+    from metalake_sync.cli.log_lines import json_line
     from metalake_sync.cli.wording import shown
 
+    if _logs_json(args):
+        click.echo(json_line("error", message, exit_code=int(code)), err=True)
+        return
     if usage is not None:
         click.echo(usage.get_usage(), err=True)
     for line in message.splitlines():
         click.secho(f"error: {shown(line)}", fg="red", err=True, color=_colored())
+
+
+def _logs_json(args: list[str]) -> bool:
+    """Whether --log-format is json. Errors may come before the flags are parsed, so it is read here."""
+    written = " ".join(args).replace("--log-format=", "--log-format ")
+    return "--log-format json" in written or (
+        "--log-format" not in written and os.environ.get("METALAKE_SYNC_LOG_FORMAT") == "json"
+    )
 
 
 def _confess(args: list[str], error: Exception) -> int:

@@ -20,6 +20,7 @@ import click
 from metalake_sync.errors import UsageError
 
 if TYPE_CHECKING:
+    from metalake_sync.cli.listeners import Listener, TextListener
     from metalake_sync.core.events import EventSink
     from metalake_sync.core.guards import MaxDelete
     from metalake_sync.engine.options import Refresh, RunOptions
@@ -59,6 +60,23 @@ class ManifestFlags:
     var_file: tuple[str, ...]
     verbose: bool
     quiet: bool
+    log_format: str
+
+    @property
+    def json_log(self) -> bool:
+        return self.log_format == "json"
+
+    def listener(self) -> Listener:
+        """Hears a run: its events on standard output with --json, otherwise words for people."""
+        from metalake_sync.cli.listeners import JsonListener
+
+        return JsonListener() if self.as_json else self.words()
+
+    def words(self, *, silent: bool = False) -> TextListener:
+        """Words for people. `silent`: but for what went wrong, because the output is a document."""
+        from metalake_sync.cli.listeners import TextListener
+
+        return TextListener(quiet=self.quiet or silent, verbose=self.verbose, json_log=self.json_log)
 
     def load(self) -> LoadedManifest:
         """Read the manifest."""
@@ -67,12 +85,12 @@ class ManifestFlags:
         variables = read_variables(self.var, self.var_file)
         return load_manifest(self.manifest, variables=variables, environment=os.environ, stdin=sys.stdin)
 
-    def session(self, emit: EventSink, options: RunOptions | None = None) -> Session:
-        """Read the manifest and put a session together."""
+    def session(self, emit: EventSink | None = None, options: RunOptions | None = None) -> Session:
+        """Read the manifest and put a session together. `emit`: who hears of it; None is nobody."""
         from metalake_sync.engine.options import RunOptions
         from metalake_sync.engine.session import Session
 
-        return Session(self.load(), options or RunOptions(), emit, self.state)
+        return Session(self.load(), options or RunOptions(), emit or (lambda _event: None), self.state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +118,16 @@ class RunFlags:
         )
 
 
+LOG_FORMAT = option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Lines for people or for machines, on standard error.",
+)
+
 _MANIFEST_FLAGS = (
+    LOG_FORMAT,
     option("--json", "as_json", is_flag=True, help="Print JSON for machines."),
     option("--state", type=click.Path(path_type=Path), help="The state file, instead of the one beside the manifest."),
     option("--var-file", multiple=True, type=click.Path(), help="Read variables from a file."),

@@ -317,6 +317,29 @@ def test_errors_are_json_where_json_is_asked_for(small_world: World) -> None:
     }
 
 
+def test_with_a_json_log_all_on_standard_error_is_json_and_standard_output_is_as_before(small_world: World) -> None:
+    for flags, variables in (
+        (["--log-format", "json"], {}),
+        (["--log-format=json"], {}),
+        ([], {"METALAKE_SYNC_LOG_FORMAT": "json"}),
+    ):
+        done = small_world.run("apply", *flags, "manifest.yaml", LAYERNEXT_SECRET="wrong", **variables)
+        line = json.loads(done.err)
+        assert (line["level"], line["exit_code"], "refused the credentials" in line["message"]) == ("error", 12, True)
+    (small_world.folder / os.fsdecode(b"images/bad\xff.png")).write_bytes(png())
+    done = small_world.run("apply", "--log-format", "json", "manifest.yaml")
+    assert done.code == 3
+    assert "Applied: 1 collection created, 2 files uploaded" in done.out
+    assert [json.loads(line)["message"] for line in done.err.splitlines()] == [
+        "1 thing could not be read; see the notes above"
+    ]
+
+
+def test_errors_are_json_by_an_environment_variable_too(small_world: World) -> None:
+    done = small_world.run("apply", "manifest.yaml", LAYERNEXT_SECRET="wrong", METALAKE_SYNC_JSON="1")
+    assert json.loads(done.err)["exit_code"] == 12
+
+
 def test_a_command_that_does_not_exist_names_the_nearest(small_world: World) -> None:
     done = small_world.run("aply", "manifest.yaml")
     assert done.code == 64

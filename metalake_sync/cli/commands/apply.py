@@ -44,12 +44,13 @@ def command(
     MANIFEST is a file, a folder of *.yaml files, - for standard input, or a plan that 'plan --out' saved: that one is
     approved, and is carried out as it is or, where anything of it moved since, not at all.
     """
-    from metalake_sync.cli.listeners import make_listener
+    from metalake_sync.cli.log_lines import complain
     from metalake_sync.cli.saved_plans import is_saved_plan, load_plan
+    from metalake_sync.cli.wording import count
     from metalake_sync.core.events import PlanMade
 
     named = flags.manifest
-    listener = make_listener(as_json=flags.as_json, quiet=flags.quiet, verbose=flags.verbose)
+    listener = flags.listener()
     asks = not flags.as_json and flags.manifest != "-" and sys.stdin.isatty() and sys.stdout.isatty()
 
     def approve(_plan: Plan) -> bool:
@@ -83,5 +84,6 @@ def command(
         listener.close()
     if applied.finished.failed or applied.unreadable:
         if applied.unreadable and not flags.as_json:
-            click.secho(f"{applied.unreadable} things could not be read; see the notes above", fg="red", err=True)
+            words = f"{count(applied.unreadable, 'thing')} could not be read; see the notes above"
+            complain(words, json_log=flags.json_log)
         click.get_current_context().exit(ExitCode.SOME_FAILED)

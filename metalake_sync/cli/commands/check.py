@@ -24,11 +24,10 @@ def command(flags: ManifestFlags, run: RunFlags, download: bool, detailed_exitco
 
     Ends with 1 if anything is wrong.
     """
-    from metalake_sync.cli.listeners import TextListener
     from metalake_sync.cli.wording import count, shown, size
     from metalake_sync.engine.check import check
 
-    listener = TextListener(quiet=flags.quiet or flags.as_json, verbose=flags.verbose)
+    listener = flags.words(silent=flags.as_json)
     try:
         checked = check(flags.session(listener, run.options()), download=download)
     finally:

@@ -34,7 +34,7 @@ def command(flags: ManifestFlags, retry_for: float) -> None:
     from metalake_sync.engine.doctor import examine
     from metalake_sync.engine.options import RunOptions
 
-    session = flags.session(lambda _event: None, replace(RunOptions(), retry_for_s=retry_for))
+    session = flags.session(options=replace(RunOptions(), retry_for_s=retry_for))
     findings = []
     for finding in examine(session):
         findings.append(finding)

@@ -22,12 +22,11 @@ def command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, markdo
     does what others put beside it.
     """
     from metalake_sync.cli.documents import plan_document
-    from metalake_sync.cli.listeners import TextListener
     from metalake_sync.cli.markdown_plan import markdown_plan
     from metalake_sync.cli.render_plan import render_plan
     from metalake_sync.engine.drift import find_drift
 
-    listener = TextListener(quiet=flags.quiet or flags.as_json or markdown, verbose=flags.verbose)
+    listener = flags.words(silent=flags.as_json or markdown)
     try:
         plan = find_drift(flags.session(listener, run.options()))
     finally:

@@ -19,11 +19,10 @@ ACTIONS_SHOWN = 10
 @option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many runs to show.")
 def command(flags: ManifestFlags, run_id: str | None, limit: int) -> None:
     """Show past runs, the newest first, with what each changed and the values before and after."""
-    from metalake_sync.cli.listeners import make_listener
     from metalake_sync.cli.wording import shown
     from metalake_sync.state.store import StateStore
 
-    session = flags.session(make_listener(as_json=flags.as_json, quiet=True, verbose=False))
+    session = flags.session()
     if not session.state_path.exists():
         raise UsageError("there is no state yet, and so no history", where=str(session.state_path))
     with StateStore(session.state_path) as state:

@@ -35,13 +35,12 @@ def command(flags: ManifestFlags, run: RunFlags, emit: bool, lock_timeout: float
     With --emit, MANIFEST is written where there is none, from the lake of LAYERNEXT_URL; of one that is there, the
     missing collections are printed.
     """
-    from metalake_sync.cli.listeners import make_listener
     from metalake_sync.engine.rebuild import adopt_only
 
     if emit:
         _emit(flags, run)
         return
-    listener = make_listener(as_json=flags.as_json, quiet=flags.quiet, verbose=flags.verbose)
+    listener = flags.listener()
     try:
         applied = adopt_only(
             flags.session(listener, run.options()), lock_timeout_s=lock_timeout, command=f"import {flags.manifest}"
@@ -55,7 +54,6 @@ def command(flags: ManifestFlags, run: RunFlags, emit: bool, lock_timeout: float
 
 def _emit(flags: ManifestFlags, run: RunFlags) -> None:
     """Write a new manifest, or print what one lacks."""
-    from metalake_sync.cli.listeners import make_listener
     from metalake_sync.engine.emit import collection_blocks
     from metalake_sync.engine.session import Session
     from metalake_sync.manifest import load_manifest
@@ -63,7 +61,7 @@ def _emit(flags: ManifestFlags, run: RunFlags) -> None:
     target = Path(flags.manifest)
     fresh = flags.manifest != "-" and not target.exists()
     draft = target.with_name(f".{target.name}.part") if fresh else None
-    listener = make_listener(as_json=False, quiet=flags.quiet, verbose=flags.verbose)
+    listener = flags.words()
     try:
         if draft is not None:
             try:

@@ -26,10 +26,9 @@ def command(
     MANIFEST is a file, a folder of *.yaml files, or - for standard input.
     """
     from metalake_sync.cli.documents import plan_document
-    from metalake_sync.cli.listeners import TextListener
     from metalake_sync.cli.render_plan import footer, render_plan
 
-    listener = TextListener(quiet=flags.quiet or flags.as_json or markdown, verbose=flags.verbose)
+    listener = flags.words(silent=flags.as_json or markdown)
     try:
         session = flags.session(listener, run.options())
         if explain is not None:

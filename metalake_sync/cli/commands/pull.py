@@ -51,7 +51,6 @@ def command(
     What is right already is not fetched again; what was begun is gone on with. MANIFEST is a file, a folder of *.yaml
     files, or - for standard input.
     """
-    from metalake_sync.cli.listeners import make_listener
     from metalake_sync.engine.session import Session
 
     if run.refresh == "none":
@@ -67,7 +66,7 @@ def command(
         raise UsageError(f"'{given}' belongs to '--collection'", remedy="Give --collection NAME, or take it out.")
     elif not manifest.model.downloads:
         raise UsageError("the manifest has no downloads", remedy="Add 'downloads', or give --collection and --to.")
-    listener = make_listener(as_json=flags.as_json, quiet=flags.quiet, verbose=flags.verbose)
+    listener = flags.listener()
     try:
         session = Session(manifest, run.options(), listener, flags.state)
         applied = session.pull(lock_timeout_s=lock_timeout, command=f"pull {flags.manifest}")

@@ -22,11 +22,10 @@ def command() -> None:
 @option("--target", multiple=True, metavar="COLLECTION[/GLOB]", help="List these records; may be repeated.")
 def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
     """Show what the state knows: collections, files, annotation sets, open uploads, and who holds the lock."""
-    from metalake_sync.cli.listeners import make_listener
     from metalake_sync.cli.wording import count, shown, size
     from metalake_sync.engine.state_care import describe_state, listed_records
 
-    session = flags.session(make_listener(as_json=flags.as_json, quiet=True, verbose=False))
+    session = flags.session()
     if target:
         records = listed_records(session, target)
         if flags.as_json:
@@ -61,12 +60,11 @@ def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
 @option("--to", type=click.Path(path_type=Path, dir_okay=False), help="The copy; by default in 'backups' beside it.")
 def backup(flags: ManifestFlags, to: Path | None) -> None:
     """Copy the state, whole even while a run writes to it."""
-    from metalake_sync.cli.listeners import make_listener
     from metalake_sync.engine.state_care import back_up
 
     if to is not None and to.exists():
         raise UsageError(f"'{to}' exists already", remedy="Nothing was copied. Give another name.")
-    copy = back_up(flags.session(make_listener(as_json=flags.as_json, quiet=True, verbose=False)), to)
+    copy = back_up(flags.session(), to)
     click.echo(json.dumps({"copy": str(copy)}) if flags.as_json else f"Copied to {copy}")
 
 
@@ -80,10 +78,9 @@ def rebuild(flags: ManifestFlags, run: RunFlags, lock_timeout: float) -> None:
     Files of the manifest that the lake has with the same size are taken over as adopted, and annotation sets that it
     has as the manifest wants them are known again. Adopted files are never pruned.
     """
-    from metalake_sync.cli.listeners import make_listener
     from metalake_sync.engine.rebuild import rebuild as make_anew
 
-    listener = make_listener(as_json=flags.as_json, quiet=flags.quiet, verbose=flags.verbose)
+    listener = flags.listener()
     try:
         rebuilt = make_anew(flags.session(listener, run.options()), lock_timeout_s=lock_timeout)
         listener(rebuilt.applied.finished)
@@ -100,11 +97,10 @@ def rebuild(flags: ManifestFlags, run: RunFlags, lock_timeout: float) -> None:
 @option("--target", multiple=True, required=True, metavar="COLLECTION[/GLOB]", help="What to forget; may be repeated.")
 def forget(flags: ManifestFlags, target: tuple[str, ...]) -> None:
     """Drop records, so that the next run meets their files anew. The lake stays as it is; a copy is made first."""
-    from metalake_sync.cli.listeners import make_listener
     from metalake_sync.cli.wording import count
     from metalake_sync.engine.state_care import forget as drop
 
-    session = flags.session(make_listener(as_json=flags.as_json, quiet=True, verbose=False))
+    session = flags.session()
     dropped, copy = drop(session, target)
     if flags.as_json:
         click.echo(json.dumps({"forgotten": dropped, "copy": str(copy)}))
@@ -120,10 +116,9 @@ def unlock(flags: ManifestFlags, force: bool) -> None:
 
     With --force a lock is taken from its holder: be sure that it is gone, or two runs will write at once.
     """
-    from metalake_sync.cli.listeners import make_listener
     from metalake_sync.engine.state_care import unlock as free
 
-    held_by = free(flags.session(make_listener(as_json=flags.as_json, quiet=True, verbose=False)), force=force)
+    held_by = free(flags.session(), force=force)
     if flags.as_json:
         click.echo(json.dumps({"was_held_by": held_by}))
     else:

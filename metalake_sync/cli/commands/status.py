@@ -17,12 +17,11 @@ LEFT_ALONE = frozenset({"unchanged", "unmanaged", "bytes_to_send"})
 @takes_manifest
 def command(flags: ManifestFlags) -> None:
     """Show what is synced, what waits for the next apply, what failed, and the last runs; the lake is not asked."""
-    from metalake_sync.cli.listeners import TextListener
     from metalake_sync.cli.wording import count, shown
     from metalake_sync.engine.options import RunOptions
     from metalake_sync.engine.status import read_status
 
-    listener = TextListener(quiet=flags.quiet or flags.as_json, verbose=flags.verbose)
+    listener = flags.words(silent=flags.as_json)
     try:
         status = read_status(flags.session(listener, RunOptions(refresh="none")))
     finally:

@@ -15,11 +15,10 @@ def command(flags: ManifestFlags, online: bool) -> None:
 
     All mistakes are shown at once, each with its line and column.
     """
-    from metalake_sync.cli.listeners import TextListener
     from metalake_sync.cli.render_plan import render_notes
     from metalake_sync.cli.wording import count, size
 
-    listener = TextListener(quiet=flags.quiet or flags.as_json, verbose=flags.verbose)
+    listener = flags.words(silent=flags.as_json)
     try:
         session = flags.session(listener)
         plan = session.validate(online=online)

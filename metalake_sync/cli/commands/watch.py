@@ -40,10 +40,6 @@ if TYPE_CHECKING:
     help="Hold what a run would trash beyond that. [default: 50% of a collection or 1000 files, whichever is smaller]",
 )
 @option("--auto-approve", is_flag=True, help="Also trash, replace and remove; otherwise these are held.")
-@option(
-    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
-    help="Lines for people or for machines, on standard error.",
-)  # fmt: skip
 def command(
     flags: ManifestFlags,
     run: RunFlags,
@@ -53,14 +49,13 @@ def command(
     metrics: str | None,
     auto_approve: bool,
     max_delete: str | None,
-    log_format: str,
 ) -> None:
     """Stay, and bring every new, changed or deleted file, annotation or manifest line to the lake.
 
     What would trash, replace or remove something is held and told, unless --auto-approve is given; the rest goes on.
     SIGTERM ends it after the run that is under way, within 30 s; a second one at once. SIGHUP reads the manifest again.
     """
-    from metalake_sync.cli.watch_log import start_log
+    from metalake_sync.cli.log_lines import start_log
     from metalake_sync.core.events import Event
     from metalake_sync.engine.session import Session
     from metalake_sync.engine.watch.health import Health
@@ -77,7 +72,7 @@ def command(
         raise UsageError("standard input can't be watched", remedy="Write the manifest to a file.")
     if run.checksum:
         raise UsageError("'--checksum' would read every file again at every change", remedy="Use it with apply.")
-    start_log(as_json=flags.as_json or log_format == "json", quiet=flags.quiet, verbose=flags.verbose)
+    start_log(as_json=flags.as_json or flags.json_log, quiet=flags.quiet, verbose=flags.verbose)
     watcher: Watcher | None = None
 
     def heard(event: Event) -> None:
