@@ -10,12 +10,23 @@ several), else its box; and points for its keypoints. Source: cocodataset.org, "
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile, number, point_pairs
+from metalake_sync.annotations.entries import (
+    Drawn,
+    Entry,
+    ReadNotes,
+    SourceFile,
+    Undrawn,
+    number,
+    point_pairs,
+    raw_bytes,
+    raw_value,
+)
 from metalake_sync.annotations.json_stream import members
 from metalake_sync.annotations.metalake_format import read_attributes
 from metalake_sync.annotations.rle import BrokenMask, outlines_of
@@ -49,7 +60,7 @@ _TABLES = """
 CREATE TABLE image (
     id PRIMARY KEY, position INTEGER NOT NULL, name TEXT NOT NULL, width INTEGER, height INTEGER
 ) WITHOUT ROWID;
-CREATE TABLE annotation (image, position INTEGER NOT NULL, body TEXT NOT NULL);
+CREATE TABLE annotation (image, position INTEGER NOT NULL, body BLOB NOT NULL);
 """
 
 
@@ -64,33 +75,37 @@ def read_coco(source: SourceFile, normalized: bool, notes: ReadNotes) -> Iterato
         orphans = spool.execute("SELECT count(*) FROM annotation WHERE image NOT IN (SELECT id FROM image)").fetchone()
         if orphans[0]:
             notes.count("annotations are of an image that the file does not list; they are left out", orphans[0])
-        reader = _Annotations(source, categories, notes)
+        reader = _Annotations(source, categories)
+        depends_on = ["coco", [[repr(key), category] for key, category in categories.items()]]
         images = spool.cursor().execute("SELECT * FROM image ORDER BY position")
         for image_id, position, name, width, height in images:
             rows = spool.execute(
                 "SELECT position, body FROM annotation WHERE image = ? ORDER BY position", (image_id,)
             ).fetchall()
-            annotations = json.loads(f"[{','.join(body for _, body in rows)}]")
-            shapes = [
-                (at, shape)
-                for (at, _), annotation in zip(rows, annotations, strict=True)
-                for shape in reader.shapes(annotation, at)
-            ]
+            raw = raw_bytes([body for _, body in rows])
+            places = [at for at, _ in rows]
             yield Entry(
-                ImageRecord(_unpacked(name), tuple(shape for _, shape in shapes), normalized),
+                ImageRecord(_unpacked(name), (), normalized),
                 f"images[{position}]",
                 size=(width, height) if width and height else None,
                 shape_form="annotations[{}]",
-                shape_numbers=tuple(at for at, _ in shapes),
+                undrawn=Undrawn(
+                    raw,
+                    depends_on,
+                    functools.partial(reader.draw, raw, places),
+                    reader.draw_again,
+                )
+                if rows
+                else None,
             )
 
 
 def _spool(source: SourceFile, spool: sqlite3.Connection) -> dict[int | str, dict[str, Any]]:
     """Write images and annotations away. Returns the categories by their ids."""
     categories: dict[int | str, dict[str, Any]] = {}
-    annotations: list[tuple[int | str, int, str]] = []
+    annotations: list[tuple[int | str, int, bytes]] = []
     seen: set[str] = set()
-    for key, position, value, text in members(source.path, source.shown_as, _LISTS):
+    for key, position, value in members(source.path, source.shown_as, _LISTS):
         if key not in _LISTS:
             continue
         seen.add(key)
@@ -103,7 +118,7 @@ def _spool(source: SourceFile, spool: sqlite3.Connection) -> dict[int | str, dic
                 raise ManifestError("it is no object", remedy="See the format's documentation.")
             match key:
                 case "annotations":
-                    annotations.append((_id(value, "image_id"), position, text))
+                    annotations.append((_id(value, "image_id"), position, raw_bytes(value)))
                 case "images":
                     _spool_image(spool, position, value)
                 case _:
@@ -172,29 +187,40 @@ def _unpacked(name: str) -> str:
 class _Annotations:
     """Annotations as shapes."""
 
-    def __init__(self, source: SourceFile, categories: dict[int | str, dict[str, Any]], notes: ReadNotes) -> None:
+    def __init__(self, source: SourceFile, categories: dict[int | str, dict[str, Any]]) -> None:
         self._source = source
         self._categories = categories
-        self._notes = notes
 
-    def shapes(self, annotation: dict[str, Any], position: int) -> list[Shape]:
+    def draw(self, raw: bytes, places: Sequence[int], notes: ReadNotes) -> Drawn:
+        """The shapes of an image's annotations, each as `raw_bytes` has it. `places`: of each in the file."""
+        shapes = [
+            (at, shape)
+            for at, body in zip(places, raw_value(raw), strict=True)
+            for shape in self.shapes(raw_value(body), at, notes)
+        ]
+        return tuple(shape for _, shape in shapes), tuple(at for at, _ in shapes)
+
+    def draw_again(self, raw: bytes) -> tuple[Shape, ...]:
+        return tuple(shape for body in raw_value(raw) for shape in self.shapes(raw_value(body), 0, ReadNotes()))
+
+    def shapes(self, annotation: dict[str, Any], position: int, notes: ReadNotes) -> list[Shape]:
         """The shapes of one annotation, none where nothing is drawn."""
         try:
-            shapes = self._shapes(annotation)
+            shapes = self._shapes(annotation, notes)
         except ManifestError as error:
             raise _placed(error, self._place(position)) from None
         except BrokenMask as why:
             what = f"masks (RLE) are refused, because of the first {why} ({self._place(position)}); boxes are taken"
-            self._notes.count(what)
-            shapes = self._shapes({**annotation, "segmentation": None})
+            notes.count(what)
+            shapes = self._shapes({**annotation, "segmentation": None}, notes)
         if not shapes:
-            self._notes.count("annotations have neither box nor mask nor keypoints; they are left out")
+            notes.count("annotations have neither box nor mask nor keypoints; they are left out")
         return shapes
 
     def _place(self, position: int) -> str:
         return f"{self._source.shown_as}: annotations[{position}]"
 
-    def _shapes(self, annotation: dict[str, Any]) -> list[Shape]:
+    def _shapes(self, annotation: dict[str, Any], notes: ReadNotes) -> list[Shape]:
         category = self._categories.get(_id(annotation, "category_id"))
         if category is None:
             raise ManifestError(
@@ -205,7 +231,7 @@ class _Annotations:
         score = annotation.get("score")
         confidence = None if score is None else number(score, ".score")
         metadata, attributes = _extras(annotation)
-        polygons = self._polygons(annotation.get("segmentation"))
+        polygons = self._polygons(annotation.get("segmentation"), notes)
         keypoints = _keypoints(annotation.get("keypoints"), category)
         box = annotation.get("bbox")
         if keypoints is not None and box == box_around(keypoints[0]):
@@ -235,11 +261,11 @@ class _Annotations:
             shapes.append(Shape(ShapeType.POINTS, points, label, confidence, {**metadata, **about}, attributes))
         return shapes
 
-    def _polygons(self, segmentation: Any) -> tuple[tuple[Point, ...], ...]:
+    def _polygons(self, segmentation: Any, notes: ReadNotes) -> tuple[tuple[Point, ...], ...]:
         if isinstance(segmentation, dict):
             found = outlines_of(segmentation)
             if found.holes:
-                self._notes.count("holes of masks (RLE) are filled: a polygon has none", found.holes)
+                notes.count("holes of masks (RLE) are filled: a polygon has none", found.holes)
             return found.outlines
         if segmentation in (None, []):
             return ()

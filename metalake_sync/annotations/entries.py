@@ -5,12 +5,14 @@ Owns: the vocabulary between readers and the index. Must not: read anything.
 
 from __future__ import annotations
 
+import marshal
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from metalake_sync.core.shapes import ImageRecord, Point
+from metalake_sync.core.shapes import ImageRecord, Point, Shape
 from metalake_sync.errors import ManifestError
 
 
@@ -23,25 +25,6 @@ class SourceFile:
     root: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """`record.image` is the name in the source's own words. `place` finds the entry in its file, such as images[3].
-    `stem`: the file's name without its extension, where the source can be matched by that; in such a source `record`
-    may have no name of its own. `size`: of the picture, as the source has it. `shape_form` and `shape_numbers`: how a
-    shape's own place is written, and its number there; without numbers it is the shape's number in the record."""
-
-    record: ImageRecord
-    place: str = ""
-    stem: str | None = None
-    size: tuple[int, int] | None = None
-    shape_form: str = "shape {}"
-    shape_numbers: tuple[int, ...] = ()
-
-    def place_of(self, shape: int) -> str:
-        """Finds a shape of the record in the file, such as annotations[7]."""
-        return self.shape_form.format(self.shape_numbers[shape] if self.shape_numbers else shape)
-
-
 @dataclass(slots=True)
 class ReadNotes:
     """What a reader left out, with how often: the clause goes on from the source's name."""
@@ -50,6 +33,68 @@ class ReadNotes:
 
     def count(self, what: str, times: int = 1) -> None:
         self.counts[what] = self.counts.get(what, 0) + times
+
+    def add(self, other: ReadNotes) -> None:
+        for what, times in other.counts.items():
+            self.count(what, times)
+
+
+Drawn = tuple[tuple[Shape, ...], tuple[int, ...]]
+"""Shapes, and the number of each in the source; no numbers where they are those of the shapes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undrawn:
+    """The shapes of an entry before they are turned into ours, which is the larger part of reading.
+
+    `raw`: as the source has them. `depends_on`: what else they depend on, as JSON values, one object for a whole file.
+    `draw`: makes shapes of them; raises ManifestError. `draw_again`: makes the same shapes of `raw` later, without
+    their places.
+    """
+
+    raw: bytes
+    depends_on: Any
+    draw: Callable[[ReadNotes], Drawn]
+    draw_again: Callable[[bytes], tuple[Shape, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`record.image` is the name in the source's own words. `place` finds the entry in its file, such as images[3].
+    `stem`: the file's name without its extension, where the source can be matched by that; in such a source `record`
+    may have no name of its own. `size`: of the picture, as the source has it. `shape_form` and `shape_numbers`: how a
+    shape's own place is written, and its number there; without numbers it is the shape's number in the record.
+    `undrawn`: shapes that are still in the source's own words, where `record` has none."""
+
+    record: ImageRecord
+    place: str = ""
+    stem: str | None = None
+    size: tuple[int, int] | None = None
+    shape_form: str = "shape {}"
+    shape_numbers: tuple[int, ...] = ()
+    undrawn: Undrawn | None = None
+
+    def drawn(self, notes: ReadNotes) -> Entry:
+        """The entry with its shapes in the record. `notes`: told what is left out. Raises ManifestError."""
+        if self.undrawn is None:
+            return self
+        shapes, numbers = self.undrawn.draw(notes)
+        return replace(self, record=replace(self.record, shapes=shapes), shape_numbers=numbers, undrawn=None)
+
+    def place_of(self, shape: int) -> str:
+        """Finds a shape of the record in the file, such as annotations[7]."""
+        return self.shape_form.format(self.shape_numbers[shape] if self.shape_numbers else shape)
+
+
+def raw_bytes(value: Any) -> bytes:
+    """A JSON value as bytes that are quickly read back by this process: equal values have equal ones. In version 2 of
+    Python's own format objects are written out each time, and not referred to."""
+    return marshal.dumps(value, 2)
+
+
+def raw_value(raw: bytes) -> Any:
+    """Read back what `raw_bytes` wrote."""
+    return marshal.loads(raw)  # noqa: S302 - it never leaves this process and its own temporary files
 
 
 def number(value: Any, where: str) -> float:

@@ -143,7 +143,7 @@ def guess_format(file: SourceFile) -> FormatName:
 
 def _guess_json(file: SourceFile) -> FormatName:
     no_images = False
-    for key, position, value, _ in members(file.path, file.shown_as, {"images", "annotations", "categories"}):
+    for key, position, value in members(file.path, file.shown_as, {"images", "annotations", "categories"}):
         if key in ("annotations", "categories"):
             return "coco"
         if key == "images" and position is not None:

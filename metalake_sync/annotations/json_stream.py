@@ -20,6 +20,13 @@ from metalake_sync.errors import Location, ManifestError
 from metalake_sync.local.text_files import open_text
 
 WINDOW_CHARS = 1 << 20
+BATCH_CHARS = 1 << 16
+"""So much of a list is decoded in one go, where its elements are objects without objects in them: a call for each
+element costs more than decoding it."""
+
+BATCH_TRIES = 3
+"""A list whose batches failed so often is decoded element by element."""
+
 ELEMENT_LIMIT_CHARS = 256 << 20
 """An element that is longer is a mistake: most likely a quote that is never closed."""
 
@@ -34,9 +41,9 @@ class BrokenJson(ManifestError):
     """The text is no JSON."""
 
 
-def members(path: Path, shown_as: str, streamed: Collection[str]) -> Iterator[tuple[str, int | None, Any, str]]:
-    """Key, position, element and its text for each element of the lists under `streamed`; key, None, value and '' for
-    all else, an empty list among it.
+def members(path: Path, shown_as: str, streamed: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
+    """Key, position and element for each element of the lists under `streamed`; key, None and value for all else, an
+    empty list among it.
 
     Not-a-number and infinite numbers come as floats. Raises ManifestError with line and column.
     """
@@ -65,7 +72,7 @@ class _Text:
         self._lines_before = 0
         self._chars_before = 0  # in the line that the window begins in
 
-    def members(self, streamed: Collection[str]) -> Iterator[tuple[str, int | None, Any, str]]:
+    def members(self, streamed: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
         first = self._look()
         if first not in ("{", "["):
             raise self._broken("it is no JSON document" if first else "it is empty")
@@ -89,11 +96,11 @@ class _Text:
                 if key in streamed and self._look() == "[":
                     number = -1
                     for number, element in enumerate(self._elements()):
-                        yield key, number, element, self._window[self._began : self._position]
+                        yield key, number, element
                     if number < 0:
-                        yield key, None, [], ""
+                        yield key, None, []
                 else:
-                    yield key, None, self._value(), ""
+                    yield key, None, self._value()
                 if self._look() != ",":
                     break
                 self._take(",")
@@ -104,12 +111,36 @@ class _Text:
     def _elements(self) -> Iterator[Any]:
         self._take("[")
         if self._look() != "]":
+            tries = BATCH_TRIES
             while True:
+                if tries:
+                    batch = self._batch()
+                    yield from batch
+                    tries = tries - 1 if not batch else BATCH_TRIES
                 yield self._value()
                 if self._look() != ",":
                     break
                 self._take(",")
         self._take("]")
+
+    def _batch(self) -> list[Any]:
+        """The next elements up to a comma after a `}`, if that comma stands between two elements of this list; the rest
+        of the list goes on behind it.
+
+        Text that makes a list when brackets are put around it is a sequence of whole elements, wherever it was cut: a
+        cut within an element or a text would leave something open.
+        """
+        self._look()
+        cut = self._window.rfind("},", self._position, self._position + BATCH_CHARS)
+        if cut < 0:
+            return []
+        try:
+            batch: list[Any] = json.loads(f"[{self._window[self._position : cut + 1]}]")
+        except (ValueError, RecursionError):
+            # Nested, or broken: element by element, mistakes are told with their place.
+            return []
+        self._position = cut + 2
+        return batch
 
     def _look(self) -> str:
         """The next character that is no blank; nothing at the end."""

@@ -6,10 +6,11 @@ vendor's page on uploading, "JSON format for annotation data".
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile
+from metalake_sync.annotations.entries import Drawn, Entry, ReadNotes, SourceFile, Undrawn, raw_bytes, raw_value
 from metalake_sync.annotations.entries import number as as_number
 from metalake_sync.annotations.json_stream import members
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Point, Shape, ShapeType
@@ -21,14 +22,15 @@ _COORDINATES = {
     ShapeType.LINE: "line",
     ShapeType.POINTS: "points",
 }
+_NO_DEFAULT = ["metalake"]
 _KNOWN_KEYS = frozenset({"type", "bbox", "polygon", "line", "points", "label", "confidence", "metadata", "attributes"})
 
 
-def read_metalake(source: SourceFile, normalized: bool, notes: ReadNotes) -> Iterator[Entry]:
+def read_metalake(source: SourceFile, normalized: bool) -> Iterator[Entry]:
     """Read a file image by image. Raises ManifestError that names the entry, such as images[3].annotations[2]."""
     types = _DefaultType(source)
     found = False
-    for key, number, value, _ in members(source.path, source.shown_as, {"images"}):
+    for key, number, value in members(source.path, source.shown_as, {"images"}):
         if key == "shape_type":
             types.said(value)
         found = found or (key == "images" and isinstance(value, list)) or number is not None
@@ -41,17 +43,41 @@ def read_metalake(source: SourceFile, normalized: bool, notes: ReadNotes) -> Ite
         annotations = value.get("annotations")
         if not isinstance(annotations, list):
             raise ManifestError("'annotations' is no list", where=where, remedy="An image without shapes has [].")
-        shapes = tuple(
-            _shape(annotation, types.get, f"{where}.annotations[{index}]", notes)
-            for index, annotation in enumerate(annotations)
+        yield Entry(
+            ImageRecord(value["image"], (), normalized),
+            place,
+            shape_form=place + ".annotations[{}]",
+            undrawn=_undrawn(annotations, types, where) if annotations else None,
         )
-        yield Entry(ImageRecord(value["image"], shapes, normalized), place, shape_form=place + ".annotations[{}]")
     if not found:
         raise ManifestError(
             "it is no MetaLake annotation file",
             where=source.shown_as,
             remedy='It should read {"images": [{"image", "annotations"}]}.',
         )
+
+
+def _undrawn(annotations: list[Any], types: _DefaultType, where: str) -> Undrawn:
+    needs_default = any(isinstance(annotation, dict) and "type" not in annotation for annotation in annotations)
+    return Undrawn(
+        raw_bytes(annotations),
+        types.as_dependency() if needs_default else _NO_DEFAULT,
+        functools.partial(_draw, annotations, types, where),
+        functools.partial(_draw_again, types),
+    )
+
+
+def _draw(annotations: list[Any], types: _DefaultType, where: str, notes: ReadNotes) -> Drawn:
+    shapes = (
+        _shape(annotation, types.get, f"{where}.annotations[{index}]", notes)
+        for index, annotation in enumerate(annotations)
+    )
+    return tuple(shapes), ()
+
+
+def _draw_again(types: _DefaultType, raw: bytes) -> tuple[Shape, ...]:
+    shapes, _ = _draw(raw_value(raw), types, "", ReadNotes())
+    return shapes
 
 
 class _DefaultType:
@@ -61,6 +87,7 @@ class _DefaultType:
         self._source = source
         self._known = False
         self._value: Any = None
+        self._dependency: list[Any] = []
 
     def said(self, value: Any) -> None:
         self._known, self._value = True, value
@@ -68,10 +95,15 @@ class _DefaultType:
     def get(self) -> Any:
         if not self._known:
             self.said(None)
-            for key, _, value, _ in members(self._source.path, self._source.shown_as, {"images"}):
+            for key, _, value in members(self._source.path, self._source.shown_as, {"images"}):
                 if key == "shape_type":
                     self.said(value)
         return self._value
+
+    def as_dependency(self) -> list[Any]:
+        """One object, for whoever keeps what depends on it."""
+        self._dependency = self._dependency or ["metalake", self.get()]
+        return self._dependency
 
 
 def read_shapes(annotations: Sequence[Any], where: str) -> tuple[Shape, ...]:

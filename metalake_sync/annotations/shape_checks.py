@@ -6,7 +6,7 @@ or look for pictures.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import assert_never
 
@@ -42,6 +42,8 @@ class ShapeChecks:
         self._other_size: list[str] = []
         self._unsure_people = 0
         self._in_first_pixel: dict[str, int] = {}
+        self.told = 0
+        """Grows with everything that a shape leaves in the report."""
 
     def sendable(self, spec: AnnotationSpec, entry: Entry, file: SourceFile, size: Size | None) -> Iterator[Shape]:
         """The shapes that can be sent; each one that can't leaves a line in the report. `entry`: its record is called
@@ -59,6 +61,7 @@ class ShapeChecks:
             self._seen.update((original.label, label))
             if spec.allowed is not None and label not in spec.allowed and label.strip():
                 self._not_allowed[label] = self._not_allowed.get(label, 0) + 1
+                self.told += 1
                 continue
             shape = replace(original, label=label) if label is not original.label else original
             checked = check_shape(shape, bounds, rounding, spec.invalid)
@@ -67,6 +70,12 @@ class ShapeChecks:
             if checked.shape is not None:
                 self._count_unsure(checked.shape)
                 yield checked.shape
+
+    def recalled(self, file: SourceFile, labels: Iterable[str]) -> None:
+        """An entry is known from an earlier run, in which it left nothing in the report. `labels`: of its shapes, as
+        the source has them and as they are sent."""
+        self._seen.update(labels)
+        self._in_first_pixel[file.shown_as] = -1
 
     def size_is_unknown(self, image: str) -> None:
         """A picture's size can't be read, though it is here."""
@@ -120,6 +129,7 @@ class ShapeChecks:
             yield Note(NoteCode.SOURCE_NOTE, message, self._operation)
 
     def _tell(self, problem: ShapeProblem, treatment: Treatment, shape: Shape, image: str, place: str) -> None:
+        self.told += 1
         what = f"{shape.type} {shape.label!r} {CLAUSES[problem]}"
         match treatment:
             case "skip":
@@ -138,15 +148,18 @@ class ShapeChecks:
 
     def _look_for_fractions(self, record: ImageRecord, file: SourceFile, size: Size) -> None:
         """A file stands as -1 once a shape of it reaches further."""
-        images = self._in_first_pixel.get(file.shown_as, 0)
-        if images < 0 or not record.shapes:
+        if not record.shapes:
             return
         within = max(size) >= SMALLEST_PICTURE_PX and all(
             0 <= number <= 1 for shape in record.shapes for point in shape.points for number in point
         )
-        self._in_first_pixel[file.shown_as] = images + 1 if within else -1
+        self.told += within
+        images = self._in_first_pixel.get(file.shown_as, 0)
+        self._in_first_pixel[file.shown_as] = images + 1 if within and images >= 0 else -1
 
     def _count_unsure(self, shape: Shape) -> None:
         if shape.attributes and self._kind is AnnotationKind.HUMAN:
             values = (value.confidence for group in shape.attributes.values() for value in group)
-            self._unsure_people += any(confidence not in (None, 1) for confidence in values)
+            unsure = any(confidence not in (None, 1) for confidence in values)
+            self._unsure_people += unsure
+            self.told += unsure

@@ -16,8 +16,9 @@ from metalake_sync.annotations.coco_format import read_coco
 from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile
 from metalake_sync.annotations.finding import find_files, guess_format
 from metalake_sync.annotations.loose_matches import LooseMatches
+from metalake_sync.annotations.memo import NO_MEMO, Recall, SetMemo, UndrawnSource, packed, unpacked
 from metalake_sync.annotations.metalake_format import read_metalake
-from metalake_sync.annotations.pictures import Ambiguous, AnyPicture, Picture, Pictures
+from metalake_sync.annotations.pictures import Ambiguous, AnyPicture, Picture, Pictures, Size
 from metalake_sync.annotations.pixels import to_pixels
 from metalake_sync.annotations.shape_checks import ShapeChecks
 from metalake_sync.annotations.spec import AnnotationSpec
@@ -27,6 +28,7 @@ from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.shapes import (
     EMPTY_SET_DIGEST,
     ImageRecord,
+    KnownSet,
     Shape,
     decode_record,
     digest_of_shapes,
@@ -41,7 +43,8 @@ LabelTree = dict[str, dict[str, list[object]]]
 
 @dataclass(frozen=True, slots=True)
 class IndexedImage:
-    """`offset` and `length` find the record in the spool; a set without shapes has none."""
+    """`offset` and `length` find the record in the spool; a set without shapes has none. `undrawn`: its shapes are
+    known from an earlier run, and the spool has them in the source's own words."""
 
     digest: str
     shape_count: int
@@ -49,6 +52,7 @@ class IndexedImage:
     length: int
     source: SourceFile
     entry: str
+    undrawn: UndrawnSource | None = None
 
     @property
     def place(self) -> str:
@@ -59,7 +63,7 @@ class AnnotationIndex:
     """The sets of one operation, by the pictures' names in the collection. Close it, or its spool stays until the
     process ends."""
 
-    def __init__(self, specs: Sequence[AnnotationSpec], pictures: Pictures) -> None:
+    def __init__(self, specs: Sequence[AnnotationSpec], pictures: Pictures, memo: SetMemo) -> None:
         first = specs[0]
         self.operation = first.operation
         self.kind = first.kind
@@ -70,8 +74,9 @@ class AnnotationIndex:
         self.without_file: list[str] = []
         """Entries that mean no picture of the collection."""
         self._pictures = pictures
+        self._recall = Recall(memo, first.kind)
         self._images: dict[str, IndexedImage] = {}
-        self._labels: dict[str, dict[str, dict[object, None]]] = {}
+        self._labels: dict[str, dict[str, dict[str, None]]] = {}
         self._notes: list[Note] = []
         self._mistakes: list[ManifestError] = []
         self._checks = ShapeChecks(first.operation, first.kind)
@@ -96,7 +101,11 @@ class AnnotationIndex:
         if not indexed.length:
             return ImageRecord(image, (), self.normalized)
         data = os.pread(self._spool.fileno(), indexed.length, indexed.offset)
-        return replace(decode_record(data), image=image)
+        if indexed.undrawn is None:
+            return replace(decode_record(data), image=image)
+        entry, size = unpacked(image, indexed.undrawn, data)
+        checks = ShapeChecks(self.operation, self.kind)
+        return self._finished(indexed.undrawn.spec, entry, indexed.undrawn.file, size, checks)
 
     def labels(self) -> LabelTree:
         """All labels in use, with their attributes and values."""
@@ -123,7 +132,7 @@ class AnnotationIndex:
         mistakes: list[ManifestError] = []
         for spec, picture, entry, file in self._loose.matching():
             try:
-                self._take(spec, picture, entry, file)
+                self._take(spec, picture, entry, file, ReadNotes())
             except ManifestError as error:
                 mistakes.append(error)
         self.without_file += self._loose.lost()
@@ -147,7 +156,7 @@ class AnnotationIndex:
             notes = ReadNotes()
             try:
                 for entry in _entries(file, spec, classes, notes):
-                    self._add(spec, entry, file)
+                    self._add(spec, entry, file, notes)
             except ManifestError as error:
                 self._mistakes.append(error)
             self._report(notes, file.shown_as)
@@ -167,7 +176,7 @@ class AnnotationIndex:
             times = f"{count} times" if count > 1 else "once"
             self._notes.append(Note(NoteCode.SOURCE_NOTE, f"{what} ({times})", where))
 
-    def _add(self, spec: AnnotationSpec, entry: Entry, file: SourceFile) -> None:
+    def _add(self, spec: AnnotationSpec, entry: Entry, file: SourceFile, notes: ReadNotes) -> None:
         record = entry.record
         try:
             match = self._pictures.match(record.image, entry.stem)
@@ -182,34 +191,67 @@ class AnnotationIndex:
         elif isinstance(match, Ambiguous):
             self.without_file.append(f"{name} (ambiguous: '{match.one}' or '{match.other}')")
         elif match.dropped:
-            self._loose.add(spec, match, entry, file, name)
+            self._loose.add(spec, match, entry.drawn(notes), file, name)
         else:
             self._loose.one_agrees()
-            self._take(spec, match.picture, entry, file)
+            self._take(spec, match.picture, entry, file, notes)
 
-    def _take(self, spec: AnnotationSpec, picture: Picture, entry: Entry, file: SourceFile) -> None:
-        """Index an entry as the set of a picture. Raises ManifestError."""
-        record = entry.record
+    def _take(self, spec: AnnotationSpec, picture: Picture, entry: Entry, file: SourceFile, notes: ReadNotes) -> None:
+        """Index an entry as the set of a picture: by what an earlier run made of the same words, where that is known.
+        Raises ManifestError."""
         self._refuse_second(picture, entry, file)
-        record = replace(record, image=picture.name)
-        size = self._size_of(record, picture, file)
-        shapes = tuple(self._checks.sendable(spec, replace(entry, record=record), file, size))
-        record = replace(record, shapes=shapes)
-        if record.normalized and not self.normalized:
-            record = self._converted(record, size)
-        indexed = IndexedImage(EMPTY_SET_DIGEST, 0, 0, 0, file, entry.place)
-        if record.shapes:
-            # The digest is of what the lake will have: not of how the source spells the name.
-            data = encode_record(replace(record, image=""))
-            if not is_sendable_text(data.decode("utf-8", "surrogatepass")):
-                place = IndexedImage("", 0, 0, 0, file, entry.place).place
-                raise ManifestError(HALF_A_CHARACTER, where=place, remedy=WRITE_IT_WHOLE)
-            self._spool.write(data)
-            digest = digest_of_shapes(self.kind.value.encode() + data)
-            indexed = IndexedImage(digest, len(record.shapes), self._end, len(data), file, entry.place)
-            self._end += len(data)
-            self._note_labels(record.shapes)
-        self._images[picture.name] = indexed
+        size = self._size_of(entry, picture, file)
+        key = self._recall.key(spec, picture, entry, size)
+        known = self._recall.get(key)
+        if known is not None:
+            self._images[picture.name] = self._recalled(spec, entry, file, size, known)
+            return
+        left_out = ReadNotes()
+        entry = entry.drawn(left_out)
+        notes.add(left_out)
+        entry = replace(entry, record=replace(entry.record, image=picture.name))
+        told_before = self._checks.told
+        record = self._finished(spec, entry, file, size, self._checks)
+        indexed = self._images[picture.name] = self._indexed(record, entry, file)
+        if key is not None and record.shapes and not left_out.counts and self._checks.told == told_before:
+            spelled = tuple(dict.fromkeys(shape.label for shape in entry.record.shapes))
+            self._recall.put(key, KnownSet(indexed.digest, indexed.shape_count, labels_of(record.shapes), spelled))
+
+    def _finished(
+        self, spec: AnnotationSpec, entry: Entry, file: SourceFile, size: Size | None, checks: ShapeChecks
+    ) -> ImageRecord:
+        """An entry's record as it is sent."""
+        record = replace(entry.record, shapes=tuple(checks.sendable(spec, entry, file, size)))
+        return self._converted(record, size) if record.normalized and not self.normalized else record
+
+    def _indexed(self, record: ImageRecord, entry: Entry, file: SourceFile) -> IndexedImage:
+        """Put a record into the spool. Raises ManifestError for a text that can't be sent."""
+        if not record.shapes:
+            return IndexedImage(EMPTY_SET_DIGEST, 0, 0, 0, file, entry.place)
+        # The digest is of what the lake will have: not of how the source spells the name.
+        data = encode_record(replace(record, image=""))
+        if not is_sendable_text(data.decode("utf-8", "surrogatepass")):
+            place = IndexedImage("", 0, 0, 0, file, entry.place).place
+            raise ManifestError(HALF_A_CHARACTER, where=place, remedy=WRITE_IT_WHOLE)
+        digest = digest_of_shapes(self.kind.value.encode() + data)
+        self._note_labels(labels_of(record.shapes))
+        return IndexedImage(digest, len(record.shapes), self._spooled(data), len(data), file, entry.place)
+
+    def _spooled(self, data: bytes) -> int:
+        """Append to the spool, and return where it lies."""
+        self._spool.write(data)
+        offset, self._end = self._end, self._end + len(data)
+        return offset
+
+    def _recalled(
+        self, spec: AnnotationSpec, entry: Entry, file: SourceFile, size: Size | None, known: KnownSet
+    ) -> IndexedImage:
+        """Put an entry into the spool as an earlier run met it."""
+        data = packed(entry, size)
+        self._note_labels(known.labels)
+        self._checks.recalled(file, (*known.spelled, *known.labels))
+        source = self._recall.source(spec, entry, file)
+        return IndexedImage(known.digest, known.shape_count, self._spooled(data), len(data), file, entry.place, source)
 
     def _refuse_second(self, picture: Picture, entry: Entry, file: SourceFile) -> None:
         before = self._images.get(picture.name)
@@ -221,14 +263,14 @@ class AnnotationIndex:
                 remedy="Merge them into one.",
             )
 
-    def _size_of(self, record: ImageRecord, picture: Picture, file: SourceFile) -> tuple[int, int] | None:
+    def _size_of(self, entry: Entry, picture: Picture, file: SourceFile) -> Size | None:
         """The picture's size where it is needed."""
-        if not record.shapes:
+        if not entry.record.shapes and entry.undrawn is None:
             return None
         size = self._pictures.size(picture)
         if size is None and picture.path is not None:
             self._checks.size_is_unknown(picture.name)
-        if size is None and picture.path is None and record.normalized and not self.normalized:
+        if size is None and picture.path is None and entry.record.normalized and not self.normalized:
             raise ManifestError(
                 "its numbers are fractions, and the pictures are not here to turn them to pixels",
                 where=file.shown_as,
@@ -244,19 +286,30 @@ class AnnotationIndex:
             self._notes.append(Note(NoteCode.SHAPE_SKIPPED, message, record.image))
         return replace(record, shapes=(), normalized=False)
 
-    def _note_labels(self, shapes: Sequence[Shape]) -> None:
-        for shape in shapes:
-            attributes = self._labels.setdefault(shape.label, {})
-            for name, values in shape.attributes.items():
-                attributes.setdefault(name, {}).update(dict.fromkeys(str(value.value) for value in values))
+    def _note_labels(self, labels: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
+        for label, attributes in labels.items():
+            known = self._labels.setdefault(label, {})
+            for name, values in attributes.items():
+                known.setdefault(name, {}).update(dict.fromkeys(values))
 
 
-def open_index(specs: Sequence[AnnotationSpec], pictures: Pictures) -> AnnotationIndex:
-    """Read all blocks of one operation. `pictures`: finds what the entries mean.
+def labels_of(shapes: Sequence[Shape]) -> dict[str, dict[str, list[str]]]:
+    """Label → attribute → values, each once."""
+    labels: dict[str, dict[str, list[str]]] = {}
+    for shape in shapes:
+        attributes = labels.setdefault(shape.label, {})
+        for name, values in shape.attributes.items():
+            known = attributes.setdefault(name, [])
+            known += [value for value in dict.fromkeys(str(one.value) for one in values) if value not in known]
+    return labels
+
+
+def open_index(specs: Sequence[AnnotationSpec], pictures: Pictures, memo: SetMemo = NO_MEMO) -> AnnotationIndex:
+    """Read all blocks of one operation. `pictures`: finds what the entries mean. `memo`: keeps what came of them.
 
     Raises ManifestErrors with every mistake of every source.
     """
-    index = AnnotationIndex(specs, pictures)
+    index = AnnotationIndex(specs, pictures, memo)
     mistakes: list[ManifestError] = []
     for spec in specs:
         try:
@@ -292,7 +345,7 @@ def _entries(file: SourceFile, spec: AnnotationSpec, classes: YoloClasses, notes
     chosen = spec.format or guess_format(file)
     match chosen:
         case "metalake":
-            return read_metalake(file, normalized, notes)
+            return read_metalake(file, normalized)
         case "coco":
             return read_coco(file, normalized, notes)
         case "voc":

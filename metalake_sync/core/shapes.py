@@ -60,6 +60,17 @@ class ImageRecord:
     normalized: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class KnownSet:
+    """The set of one entry. `labels`: label → attribute → values, as they are sent. `spelled`: the labels as the source
+    has them."""
+
+    digest: str
+    shape_count: int
+    labels: Mapping[str, Mapping[str, list[str]]]
+    spelled: tuple[str, ...]
+
+
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _UNCHECKED = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 

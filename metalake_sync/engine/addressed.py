@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from metalake_sync.annotations.memo import NO_MEMO, SetMemo
 from metalake_sync.annotations.pictures import AnyPicture
 from metalake_sync.annotations.source import AnnotationIndex, open_index
 from metalake_sync.annotations.spec import AnnotationSpec
@@ -61,8 +62,8 @@ def address_of(block: AddressedAnnotation | AddressedMetadata) -> Address:
     return Address(By(block.by), block.bucket or block.job or block.collection or "", media_type)
 
 
-def open_addressed(manifest: LoadedManifest) -> AddressedSources:
-    """Open every source. Raises ManifestErrors with the mistakes of all of them."""
+def open_addressed(manifest: LoadedManifest, memo: SetMemo = NO_MEMO) -> AddressedSources:
+    """Open every source. `memo`: keeps what became of their entries. Raises ManifestErrors with all their mistakes."""
     sources = AddressedSources()
     mistakes: list[ManifestError] = []
     specs: dict[OperationAt, list[AnnotationSpec]] = {}
@@ -72,7 +73,7 @@ def open_addressed(manifest: LoadedManifest) -> AddressedSources:
         specs.setdefault((address_of(block), block.operation), []).append(spec)
     for where, group in specs.items():
         try:
-            sources.annotations[where] = open_index(group, AnyPicture())
+            sources.annotations[where] = open_index(group, AnyPicture(), memo)
         except ManifestErrors as errors:
             mistakes += errors.errors
     for number, described in enumerate(manifest.model.metadata):

@@ -37,6 +37,7 @@ from metalake_sync.manifest import (
 )
 
 if TYPE_CHECKING:
+    from metalake_sync.annotations.memo import SetMemo
     from metalake_sync.annotations.source import AnnotationIndex
 
 
@@ -146,16 +147,17 @@ def open_collection(
     readings: ReadingCache | None = None,
     set_apart: SetApart | None = None,
     kept: KeptAnnotations | None = None,
+    memo: SetMemo | None = None,
     *,
     scoped: bool = False,
 ) -> DesiredCollection:
     """Open a collection's sources. `readings`: keeps what was read from single files. `set_apart`: told of a broken
     source of annotations, which is left out then. `kept`: where annotation indexes stay; a `scoped` run takes
-    them from there.
+    them from there. `memo`: keeps what became of single entries.
 
     Raises ManifestErrors with every mistake in any of them.
     """
-    opening = _Opening(manifest, collection, readings or NoCache(), set_apart)
+    opening = _Opening(manifest, collection, readings or NoCache(), set_apart, memo)
     head = metadata_set(merge_layers(collection.metadata_layers))
     base_layers = opening.base_layers() if collection.metadata_scope == "files" else ()
     rules = MetadataRules(base_layers, opening.metadata_sources())
@@ -203,6 +205,7 @@ class _Opening:
     collection: ResolvedCollection
     readings: ReadingCache
     set_apart: SetApart | None = None
+    memo: SetMemo | None = None
     mistakes: list[ManifestError] = field(default_factory=list)
     left_alone: dict[str, OperationPolicy] = field(default_factory=dict)
 
@@ -292,6 +295,7 @@ class _Opening:
         if not self.collection.annotations:
             return {}
         # Readers of annotations are imported by who has some.
+        from metalake_sync.annotations.memo import NO_MEMO
         from metalake_sync.annotations.pictures import LocalPictures
         from metalake_sync.annotations.source import open_index
         from metalake_sync.annotations.spec import AnnotationSpec
@@ -306,7 +310,7 @@ class _Opening:
         indexes: dict[str, AnnotationIndex] = {}
         for operation, specs in by_operation.items():
             try:
-                indexes[operation] = open_index(specs, pictures)
+                indexes[operation] = open_index(specs, pictures, self.memo or NO_MEMO)
             except ManifestErrors as errors:
                 if self.set_apart is None:
                     self.mistakes += errors.errors

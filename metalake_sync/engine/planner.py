@@ -36,7 +36,6 @@ from metalake_sync.engine.refresh import FullLook, FullRefresh, Marker
 from metalake_sync.engine.set_apart import Broken
 from metalake_sync.engine.set_check import shapes_of_others
 from metalake_sync.errors import GuardStopped, ManifestError, ManifestErrors, UsageError
-from metalake_sync.local.readings import ReadingCache
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import RemoteListing
@@ -97,7 +96,7 @@ class Planner:
         addressed = self._open_addressed()
         try:
             plans = []
-            for collection in open_collections(self.manifest, self.state.readings, self.options):
+            for collection in open_collections(self.manifest, self.options, self.state):
                 desired[collection.key] = collection
                 named = [target for target in targets if target.collection == collection.key.name]
                 if named or not targets:
@@ -157,7 +156,7 @@ class Planner:
 
     def _open_addressed(self) -> AddressedSources | None:
         try:
-            return open_addressed(self.manifest)
+            return open_addressed(self.manifest, self.state.set_memo)
         except ManifestError as error:
             self._set_apart(None, error)
             return None
@@ -234,7 +233,7 @@ class Planner:
             self._notes += _duplicates(desired.key, view.listing)
             if row_id is not None and known is not None and judged.in_step and not found.left_out:
                 self._remember(row_id, known, view, look, desired)
-        self.state.readings.flush()
+        self.state.flush_caches()
         if self.options.scope is None:
             self._notes += loose_ends(desired)
         return plan
@@ -411,17 +410,18 @@ def rules_of(desired: DesiredCollection, state: StateStore) -> CollectionRules:
 
 
 def open_collections(
-    manifest: LoadedManifest, readings: ReadingCache | None = None, options: RunOptions | None = None
+    manifest: LoadedManifest, options: RunOptions | None = None, state: StateStore | None = None
 ) -> Iterator[DesiredCollection]:
     """Open every collection of a manifest. The mistakes of all of them are raised together, before any is planned;
-    where the options have `set_apart`, it is told of them, and the rest is opened."""
+    where the options have `set_apart`, it is told of them, and the rest is opened. `state`: keeps what is read."""
     options = options or RunOptions()
-    set_apart, scoped = options.set_apart, options.scope is not None
+    set_apart, kept, scoped = options.set_apart, options.kept, options.scope is not None
+    readings, memo = (state.readings, state.set_memo) if state is not None else (None, None)
     opened: list[DesiredCollection] = []
     mistakes: list[ManifestError] = []
     for collection in manifest.collections:
         try:
-            opened.append(open_collection(manifest, collection, readings, set_apart, options.kept, scoped=scoped))
+            opened.append(open_collection(manifest, collection, readings, set_apart, kept, memo, scoped=scoped))
         except ManifestError as error:
             if set_apart is not None:
                 set_apart(Broken(key_of(collection), None, error))

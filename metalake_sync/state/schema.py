@@ -198,3 +198,12 @@ def sources_and_addresses(db: Database) -> None:
     for statement in _SOURCES_AND_ADDRESSES.split(";\n"):
         if statement.strip():
             db.execute(statement)
+
+
+@migrations()
+def set_memo(db: Database) -> None:
+    """What became of the shapes in annotation sources, by what they were read from."""
+    db.execute(
+        "CREATE TABLE set_memo (key BLOB PRIMARY KEY, digest BLOB NOT NULL, shape_count INTEGER NOT NULL,"
+        " labels TEXT NOT NULL, used_on INTEGER NOT NULL) WITHOUT ROWID"
+    )

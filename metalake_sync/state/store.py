@@ -19,6 +19,7 @@ from metalake_sync.state.journal import UploadJournal
 from metalake_sync.state.readings import Readings
 from metalake_sync.state.records import Records
 from metalake_sync.state.runs import Runs
+from metalake_sync.state.set_memo import StoredSets
 
 
 class StateStore:
@@ -36,6 +37,7 @@ class StateStore:
         self.downloads = DownloadRecords(self._connection)
         self.addressed = AddressedRecords(self._connection)
         self.readings = Readings(self._connection, self.write)
+        self.set_memo = StoredSets(self._connection, self.write)
 
     def __enter__(self) -> StateStore:
         return self
@@ -47,6 +49,11 @@ class StateStore:
 
     def close(self) -> None:
         self._db.close()
+
+    def flush_caches(self) -> None:
+        """Write what was read from sources and is not written yet."""
+        self.readings.flush()
+        self.set_memo.flush()
 
     def back_up(self, to: Path | None = None) -> Path:
         """Copy the state, and return where the copy is: `to`, or a new file in `backups` beside the state."""

@@ -1,0 +1,87 @@
+"""Lists come element by element whatever stands in them, and are the same however much is decoded in one go."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from metalake_sync.annotations import json_stream
+from metalake_sync.annotations.json_stream import BrokenJson, members
+
+TEXTS = st.text(st.sampled_from('ab"\\{}[],: \n☃😀'), max_size=8)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 10**20) | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+FLAT = st.dictionaries(TEXTS, st.integers() | TEXTS | st.lists(st.floats(0, 9), max_size=4), max_size=4)
+ELEMENTS = st.lists(FLAT, max_size=30) | st.lists(FLAT | VALUES, max_size=30)
+
+
+def read(path: Path) -> list[tuple[str, int | None, Any]]:
+    return list(members(path, "a.json", {"list"}))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    elements=ELEMENTS,
+    window=st.integers(16, 200),
+    batch=st.integers(2, 120),
+    indent=st.sampled_from([None, 1]),
+    separators=st.sampled_from([(",", ":"), (", ", ": "), (" ,\n ", " :")]),
+)
+def test_a_list_comes_whole_and_in_order(
+    tmp_path: Path, elements: list[Any], window: int, batch: int, indent: int | None, separators: tuple[str, str]
+) -> None:
+    path = tmp_path / "a.json"
+    document = {"before": 1, "list": elements, "after": [{}]}
+    path.write_text(json.dumps(document, ensure_ascii=False, indent=indent, separators=separators))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_stream, "WINDOW_CHARS", window)
+        patch.setattr(json_stream, "BATCH_CHARS", batch)
+        found = read(path)
+    listed: list[tuple[str, int | None, Any]]
+    listed = [("list", number, element) for number, element in enumerate(elements)] or [("list", None, [])]
+    assert found == [("before", None, 1), *listed, ("after", None, [{}])]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ('{"list": [{"a": 1},\n{"a": },\n{"a": 3}]}', 2, 7),
+        ('{"list": [{"a": 1},\n{"a": 2},\n]}', 3, 1),
+        ('{"list": [{"a": 1},\n{"a": 2}\n{"a": 3}]}', 3, 1),
+        ('{"list": [{"a": 1},\n{"a": "2},\n{"a": 3}]}', 2, 11),
+    ],
+)
+def test_a_mistake_among_elements_is_told_with_its_place(tmp_path: Path, text: str, line: int, column: int) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(BrokenJson) as caught:
+        read(tmp_path / "a.json")
+    assert str(caught.value.where) == f"a.json:{line}:{column}"
+
+
+def test_flat_elements_are_decoded_in_one_go_and_nested_ones_are_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    decode = json.loads
+
+    def counted(text: str) -> Any:
+        calls.append(text)
+        return decode(text)
+
+    monkeypatch.setattr(json, "loads", counted)
+    (tmp_path / "a.json").write_text(json.dumps({"list": [{"id": number} for number in range(20_000)]}))
+    assert len(read(tmp_path / "a.json")) == 20_000
+    assert len(calls) <= 5
+    calls.clear()
+    nested = [[{"a": number}, {"b": 2}] for number in range(20_000)]
+    (tmp_path / "a.json").write_text(json.dumps({"list": nested}))
+    assert len(read(tmp_path / "a.json")) == 20_000
+    assert len(calls) == json_stream.BATCH_TRIES
