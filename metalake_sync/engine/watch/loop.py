@@ -91,6 +91,7 @@ class Watcher:
     service: ServiceManager
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
+    unit_random: Callable[[], float] = random.random
     _debouncer: Debouncer = field(init=False)
     _settling: Settling = field(init=False)
     _set_aside: SetAside = field(default_factory=SetAside)
@@ -302,7 +303,7 @@ class Watcher:
         """The lake is away, or the disk is full: everything waits, and nothing that was hinted is forgotten."""
         now = self.clock()
         self._debouncer.put_back(work, now)
-        pause_s = self._lake.failed(random.random())  # noqa: S311 - no secret
+        pause_s = self._lake.failed(self.unit_random())
         self._not_before = now + pause_s
         log.error("%s; tried again in %.0f s", message, pause_s, extra=_facts(failures=self._lake.failures))
         self._problem(message)
@@ -326,7 +327,7 @@ class Watcher:
         """Do this work again after a pause that grows; one that is under way goes on. The rest of it, in seconds."""
         now = self.clock()
         if self._later is None:
-            self._later_at = now + self._stopped.failed(random.random())  # noqa: S311 - no secret
+            self._later_at = now + self._stopped.failed(self.unit_random())
         self._later = work.merged(self._later)
         return self._later_at - now
 

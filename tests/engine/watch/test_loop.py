@@ -68,6 +68,7 @@ class Stage:
             ServiceManager({}, lambda: True),
             self.clock,
             self.wall,
+            lambda: 0.5,
         )
 
     def _load(self) -> Stage:
