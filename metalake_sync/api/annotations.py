@@ -161,6 +161,7 @@ class Annotations(Items):
         with in_words(PYTHON), closing(open_index([spec], PicturesBeside(path, known or ()))) as index:
             images = [image for image in index.images() if known is None or image in known]
             unmatched = [image for image in index.images() if known is not None and image not in known]
+            unmatched += index.without_file
             written = Written(there if known is None else lambda names: set(names))
             failed = asyncio.run(self._send(index, images, address, written, progress))
             notes = [str(note) for note in index.notes()]

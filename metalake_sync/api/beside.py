@@ -25,11 +25,15 @@ class PicturesBeside:
         """See Pictures. Raises ManifestError for a stem that two files share."""
         here = self._here.match(name, stem)
         if isinstance(here, Match) and (not name or here.picture.name == name):
-            return Match(here.picture)
+            return here
         if name:
             return Match(Picture(name))
         there = self._there.match("", stem)
-        return Match(Picture(there.picture.name if isinstance(there, Match) else stem or ""))
+        return (
+            Match(Picture(there.picture.name), there.dropped)
+            if isinstance(there, Match)
+            else Match(Picture(stem or ""))
+        )
 
     def size(self, picture: Picture) -> Size | None:
         """See Pictures."""

@@ -271,6 +271,17 @@ def test_yolo_that_came_down_beside_its_pictures_goes_up_again(stocked: World) -
     assert done.out.splitlines()[-1] == "1 entry written"
 
 
+def test_labels_of_another_split_are_not_those_of_a_picture_with_the_same_stem(stocked: World) -> None:
+    stocked.write("set/classes.txt", "bird")
+    stocked.write("set/labels/00.txt", "0 0.5 0.5 0.2 0.2")
+    stocked.write("set/val/01.txt", "0 0.5 0.5 0.4 0.4")
+    words = ("annotations", "upload", "set", "--operation", "op", "--kind", "human", "--normalized")
+    done = stocked.good(*words, "--collection", "birds", "--json")
+    assert (done.document["written"], done.document["unmatched"]) == (1, ["val/01"])
+    written = stocked.talk.annotations(stocked.collection_id(), operationIdList='["op"]')
+    assert [name for name, shapes in written.items() if shapes] == ["00.png"]
+
+
 def test_items_come_down_by_their_names_where_asked(stocked: World) -> None:
     stocked.good("item", "download", "--lake", "image", "--to", "out", "--naming", "name")
     assert sorted(path.name for path in (stocked.folder / "out").iterdir())[0] == "00.png"
