@@ -1,4 +1,5 @@
 """A lake that is never the bottleneck: the protocol in one asyncio process, file bodies counted and dropped.
+To an S3 client it is a bucket that is empty and takes every object.
 
     python -m benchmarks.fast_lake [--latency-ms 20] [--connection-rate 100e6] [--tls CERT KEY] [--listed N]
 
@@ -21,6 +22,10 @@ from typing import Any
 
 ID = "{:024x}"
 PAGE_LIMIT = 1000
+EMPTY_BUCKET = (
+    b'<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><KeyCount>0</KeyCount>'
+    b"<MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>"
+)
 
 
 @dataclass
@@ -78,6 +83,8 @@ class Lake:
         call = path.removeprefix("/datalake/api/client/")
         parts = call.split("/")
         self.tally[parts[-1]] += 1
+        self.tally["requests"] += 1
+        self.tally["bytes_in"] += len(body)
         match parts:
             case ["fileUpload", "initializeMultipartUpload"]:
                 wanted = json.loads(body)
@@ -128,6 +135,8 @@ class Lake:
                 return {"isSuccess": True, "itemDetails": {}}
             case ["sdk", "compatibility", _]:
                 return {"isCompatible": True}
+            case ["labels", "list"]:
+                return []
             case ["system", "label", "references"]:
                 labels = json.loads(body)["labels"]
                 return {label: {"ref": label, "color": "#fff", "texts": {}} for label in labels} or None
@@ -222,19 +231,24 @@ class Connection(asyncio.Protocol):
         if path == "/tally":
             document: Any = dict(self._lake.tally)
             self._lake.tally.clear()
+        elif "list-type=2" in path:
+            self._content(b"application/xml", EMPTY_BUCKET)
+            return
         else:
             document = self._lake.answer(path, body)
         if document is None:
             self._later(b"HTTP/1.1 204 No Content\r\n\r\n")
             return
-        content = json.dumps(document).encode()
-        self._later(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-            % (len(content), content)
-        )
+        self._content(b"application/json", json.dumps(document).encode())
+
+    def _content(self, kind: bytes, content: bytes) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
+        self._later(head % (kind, len(content)) + content)
 
     def _put_done(self) -> None:
         self._lake.tally["put"] += 1
+        self._lake.tally["requests"] += 1
+        self._lake.tally["bytes_in"] += self._dropped
         self._lake.tally["put_bytes"] += self._dropped
         self._dropped = 0
         self._later(b'HTTP/1.1 200 OK\r\nETag: "dropped"\r\nContent-Length: 0\r\n\r\n')

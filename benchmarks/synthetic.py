@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from blake3 import blake3
+
 from benchmarks.fast_lake import ID
 from metalake_sync.core.facts import CollectionKey, Fingerprint, MediaType, Origin
 from metalake_sync.core.metadata import NO_METADATA
@@ -39,19 +41,20 @@ def make_tree(root: Path, sizes: Sequence[int]) -> None:
         os.utime(path, (OLD_S, OLD_S))
 
 
-def make_state(path: Path, source: Path, lake: str) -> int:
-    """A state in which every file of the tree at `source` is recorded; its manifest stands beside the tree."""
+def make_state(path: Path, source: Path, lake: str, *, hashed: bool = False) -> int:
+    """A state in which every file of the tree at `source` is recorded; its manifest stands beside the tree. `hashed`:
+    with the hashes of their contents; otherwise with made-up ones."""
     with StateStore(path) as state, state.write():
         row = state.records.record_collection(lake, CollectionKey(MediaType.IMAGE, "many"), ID.format(1), "many")
         state.records.record_head(row, NO_METADATA)
         count = 0
-        for batch in _batches(source):
+        for batch in _batches(source, hashed):
             state.records.record_files(row, batch, "synthetic")
             count += len(batch)
     return count
 
 
-def _batches(source: Path) -> Iterator[list[ConfirmedFile]]:
+def _batches(source: Path, hashed: bool) -> Iterator[list[ConfirmedFile]]:
     for folder in sorted(os.scandir(source), key=lambda entry: entry.name):
         batch = []
         for entry in sorted(os.scandir(folder.path), key=lambda entry: entry.name):
@@ -62,7 +65,7 @@ def _batches(source: Path) -> Iterator[list[ConfirmedFile]]:
                     entry.name,
                     f"{source.name}/{folder.name}/{entry.name}",
                     Fingerprint(found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns),
-                    f"{number:064x}",
+                    blake3(Path(entry.path).read_bytes()).hexdigest() if hashed else f"{number:064x}",
                     NO_METADATA,
                     ID.format(number),
                     f"many_{entry.name}",
