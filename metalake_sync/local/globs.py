@@ -3,7 +3,7 @@
 pathspec turns each star into `[^/]*`, and a pattern of many stars then tries every way of sharing a name among them:
 one of fifteen stars never ends on a name of two hundred letters. Within one part of a path the first place where a
 piece fits is as good as any later one, so each star but the last of its part takes that one and never comes back
-(`(?>…)`), as `fnmatch` does it.
+(`(?>…)`), as `fnmatch` does it. The same holds for `**` and the parts behind it, up to the next `**`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,12 @@ from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 _STAR = re.escape("[^/]*")
 _PIECE = r"(?:\\.|\[(?:\\.|[^\]\\])+\]|[^\\\[\]()/|*+?^$])+"
 _STAR_AND_PIECE = re.compile(f"{_STAR}({_PIECE})(?={_STAR})")
+_STARS = re.compile(f"(?:{_STAR}){{2,}}")
+
+_PARTS_IN_FRONT = "^(?:.+/)?"
+_PARTS_BETWEEN = "(?:/.+)?"
+"""What pathspec makes of `**/` at a pattern's beginning, and of `/**` in it. A user's own characters can't make them:
+a slash in a pattern always ends a part."""
 
 
 def compile_patterns(lines: Iterable[str]) -> pathspec.GitIgnoreSpec:
@@ -35,4 +41,12 @@ def compile_patterns(lines: Iterable[str]) -> pathspec.GitIgnoreSpec:
 
 
 def _without_coming_back(expression: re.Pattern[str]) -> re.Pattern[str]:
-    return re.compile(_STAR_AND_PIECE.sub(r"(?>[^/]*?\1)", expression.pattern))
+    text = _STARS.sub("[^/]*", expression.pattern)
+    text = _STAR_AND_PIECE.sub(r"(?>[^/]*?\1)", text)
+    first, *later = text.split(_PARTS_BETWEEN)
+    if not later:
+        return re.compile(text)
+    if first.startswith(_PARTS_IN_FRONT):
+        first = f"^(?>(?:.+?/)??{first.removeprefix(_PARTS_IN_FRONT)}(?=/))"
+    between = "".join(f"(?>(?:/.+?)??{block}(?=/))" for block in later[:-1])
+    return re.compile(f"{first}{between}{_PARTS_BETWEEN}{later[-1]}")
