@@ -12,10 +12,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlite_utils import Database
-
 from metalake_sync.errors import StateError
-from metalake_sync.state.schema import migrations
+from metalake_sync.state.schema import MIGRATIONS, applied_migrations, migrate
 
 STATE_FOLDER = ".metalake-sync"
 
@@ -34,7 +32,7 @@ def prepare_folder(path: Path) -> None:
             ignore.write_text("*\n")
 
 
-def open_database(path: Path) -> Database:
+def open_database(path: Path) -> sqlite3.Connection:
     """Open the state, create it where there is none, and bring its tables up to date.
 
     Raises StateError when it can't be read, is no state, or was written by a newer version.
@@ -50,22 +48,22 @@ def open_database(path: Path) -> Database:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA temp_store = MEMORY")
-            db = Database(connection)
-            unknown = {migration.name for migration in migrations.applied(db)} - _known_migrations(db)
-            if unknown:
+            known = {migration.__name__ for migration in MIGRATIONS}
+            applied = applied_migrations(connection)
+            if applied - known:
                 raise StateError(
                     "the state was written by a newer version of metalake-sync",
                     where=str(path),
                     remedy="Update metalake-sync, or use another state with --state.",
                 )
-            if migrations.pending(db):
-                if migrations.applied(db):
+            if known - applied:
+                if applied:
                     back_up(connection, path, "before-migration")
-                migrations.apply(db)
+                migrate(connection)
     except BaseException:
         connection.close()
         raise
-    return db
+    return connection
 
 
 def identity_of(path: Path) -> tuple[int, int] | None:
@@ -111,11 +109,6 @@ def set_aside(path: Path) -> Path | None:
             if piece.exists():
                 piece.rename(target.with_name(target.name + suffix))
     return target
-
-
-def _known_migrations(db: Database) -> set[str]:
-    pending = {migration.name for migration in migrations.pending(db)}
-    return pending | {migration.name for migration in migrations._migrations}
 
 
 @contextlib.contextmanager

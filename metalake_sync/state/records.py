@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlite_utils import Database
-
 from metalake_sync.core.facts import (
     AnnotationKind,
     CollectionKey,
@@ -74,29 +72,22 @@ _FILE_COLUMNS = (
 class Records:
     """Typed access to what was confirmed. Collections are addressed by their row id here."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
-        self._connection: sqlite3.Connection = db.conn
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
 
-    # Collections: few rows, so sqlite-utils.
+    # Collections.
 
     def collections(self, lake: str) -> dict[CollectionKey, tuple[int, RecordedCollection]]:
         """Every recorded collection of a lake, with its row id."""
         found: dict[CollectionKey, tuple[int, RecordedCollection]] = {}
-        for row in self._db["collections"].rows_where("lake = ?", [lake]):
-            key = CollectionKey(MediaType(row["type"]), row["name"])
-            found[key] = (
-                row["id"],
-                RecordedCollection(
-                    key,
-                    row["lake_id"],
-                    row["storage_path"],
-                    row["head_digest"],
-                    row["listed_count"],
-                    row["listed_newest"],
-                    row["looked_until"],
-                ),
-            )
+        rows = self._connection.execute(
+            "SELECT id, type, name, lake_id, storage_path, head_digest, listed_count, listed_newest, looked_until"
+            " FROM collections WHERE lake = ?",
+            (lake,),
+        )
+        for row_id, media_type, name, *rest in rows:
+            key = CollectionKey(MediaType(media_type), name)
+            found[key] = (row_id, RecordedCollection(key, *rest))
         return found
 
     def lakes(self) -> list[str]:

@@ -11,8 +11,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlite_utils import Database
-
 from metalake_sync.state.names import name_from_db, name_to_db
 
 
@@ -52,16 +50,18 @@ class FailureRow:
 
 
 class Runs:
-    def __init__(self, db: Database) -> None:
-        self._db = db
-        self._connection: sqlite3.Connection = db.conn
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
 
     def begin(self, run_id: str, command: str, started_at: str) -> None:
-        self._db.table("runs").insert({"id": run_id, "command": command, "started_at": started_at})
+        self._connection.execute(
+            "INSERT INTO runs (id, command, started_at) VALUES (?, ?, ?)", (run_id, command, started_at)
+        )
 
     def finish(self, run_id: str, ended_at: str, outcome: str, summary: Mapping[str, Any]) -> None:
-        self._db.table("runs").update(
-            run_id, {"ended_at": ended_at, "outcome": outcome, "summary": json.dumps(dict(summary))}
+        self._connection.execute(
+            "UPDATE runs SET ended_at = ?, outcome = ?, summary = ? WHERE id = ?",
+            (ended_at, outcome, json.dumps(dict(summary)), run_id),
         )
 
     def record_actions(self, run_id: str, actions: Iterable[ActionRow]) -> None:
@@ -102,17 +102,13 @@ class Runs:
 
     def last(self, limit: int = 10) -> list[RunRow]:
         """The newest runs first."""
-        rows = self._db.table("runs").rows_where(order_by="started_at desc", limit=limit)
+        rows = self._connection.execute(
+            "SELECT id, command, started_at, ended_at, outcome, summary FROM runs ORDER BY started_at DESC LIMIT ?",
+            (limit,),
+        )
         return [
-            RunRow(
-                row["id"],
-                row["command"],
-                row["started_at"],
-                row["ended_at"],
-                row["outcome"],
-                json.loads(row["summary"]) if row["summary"] else None,
-            )
-            for row in rows
+            RunRow(run_id, command, started_at, ended_at, outcome, json.loads(summary) if summary else None)
+            for run_id, command, started_at, ended_at, outcome, summary in rows
         ]
 
     def record_failures(self, run_id: str, collection: int, failures: Iterable[tuple[str, str, str, bool]]) -> None:

@@ -27,13 +27,12 @@ class StateStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._db = open_database(path)
-        self._connection = self._db.conn
+        self._connection = open_database(path)
         self._file = identity_of(path)
-        self.records = Records(self._db)
+        self.records = Records(self._connection)
         self.hash_cache = HashCache(self._connection)
         self.journal = UploadJournal(self._connection)
-        self.runs = Runs(self._db)
+        self.runs = Runs(self._connection)
         self.downloads = DownloadRecords(self._connection)
         self.addressed = AddressedRecords(self._connection)
         self.readings = Readings(self._connection, self.write)
@@ -48,7 +47,7 @@ class StateStore:
         self.close()
 
     def close(self) -> None:
-        self._db.close()
+        self._connection.close()
 
     def flush_caches(self) -> None:
         """Write what was read from sources and is not written yet."""
