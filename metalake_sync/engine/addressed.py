@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from metalake_sync.annotations.memo import NO_MEMO, SetMemo
-from metalake_sync.annotations.pictures import AnyPicture
-from metalake_sync.annotations.source import AnnotationIndex, open_index
-from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.core.addressed import (
     Address,
     AddressedPlan,
@@ -26,16 +23,19 @@ from metalake_sync.core.addressed import (
 from metalake_sync.core.facts import DesiredSet, MediaType
 from metalake_sync.core.metadata import MetadataSet, merge_layers, metadata_set
 from metalake_sync.core.notes import Note, NoteCode, counted, some_of
-from metalake_sync.engine.annotation_specs import annotation_spec
 from metalake_sync.engine.desired import DesiredCollection, table_format
 from metalake_sync.engine.one_place import AddressedLook, Claims, claim_images, sets_at_home
 from metalake_sync.errors import GuardStopped, LakeRefused, ManifestError, ManifestErrors
-from metalake_sync.local.metadata_entries import EntrySource
 from metalake_sync.local.metadata_files import read_metadata_file
 from metalake_sync.manifest import AddressedAnnotation, AddressedMetadata, LoadedManifest
-from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.observe import count_remote, list_remote, media_kind, which_exist
 from metalake_sync.state.store import StateStore
+
+if TYPE_CHECKING:
+    from metalake_sync.annotations.memo import SetMemo
+    from metalake_sync.annotations.source import AnnotationIndex
+    from metalake_sync.annotations.spec import AnnotationSpec
+    from metalake_sync.local.metadata_entries import EntrySource
+    from metalake_sync.remote.client import LakeClient
 
 OperationAt = tuple[Address, str]
 
@@ -62,9 +62,20 @@ def address_of(block: AddressedAnnotation | AddressedMetadata) -> Address:
     return Address(By(block.by), block.bucket or block.job or block.collection or "", media_type)
 
 
-def open_addressed(manifest: LoadedManifest, memo: SetMemo = NO_MEMO) -> AddressedSources:
+def open_addressed(manifest: LoadedManifest, memo: SetMemo) -> AddressedSources:
     """Open every source. `memo`: keeps what became of their entries. Raises ManifestErrors with all their mistakes."""
     sources = AddressedSources()
+    if manifest.model.annotations or manifest.model.metadata:
+        _open_into(sources, manifest, memo)
+    return sources
+
+
+def _open_into(sources: AddressedSources, manifest: LoadedManifest, memo: SetMemo) -> None:
+    # The formats are loaded by who has such sources.
+    from metalake_sync.annotations.pictures import AnyPicture
+    from metalake_sync.annotations.source import open_index
+    from metalake_sync.engine.annotation_specs import annotation_spec
+
     mistakes: list[ManifestError] = []
     specs: dict[OperationAt, list[AnnotationSpec]] = {}
     for number, block in enumerate(manifest.model.annotations):
@@ -91,7 +102,6 @@ def open_addressed(manifest: LoadedManifest, memo: SetMemo = NO_MEMO) -> Address
     if mistakes:
         sources.close()
         raise ManifestErrors(mistakes)
-    return sources
 
 
 class AddressedPlanner:
@@ -226,6 +236,8 @@ class AddressedPlanner:
                 if not entries:
                     return {}
                 types = [media_type] if media_type else list(MediaType)
+                from metalake_sync.remote.observe import which_exist
+
                 there = which_exist(self._client, entries, types, self._threads)
                 return {name: Found(name, lake_id) for name, lake_id in there.items()}
             case By.JOB:
@@ -241,6 +253,8 @@ class AddressedPlanner:
         return list(wanted) if address.by is By.COLLECTION else changed
 
     def _list(self, client: LakeClient, address: Address) -> Mapping[str, Found]:
+        from metalake_sync.remote.observe import count_remote, list_remote, media_kind
+
         ids: dict[MediaType, str] = {}
         for media_type in [address.type] if address.type else list(MediaType):
             lake_id = client.find_collection(address.within, media_kind(media_type))

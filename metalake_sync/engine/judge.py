@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from metalake_sync.core.diff import CollectionRules, Gone, Verdict, compare
 from metalake_sync.core.drift import desired_as_recorded
@@ -18,8 +19,10 @@ from metalake_sync.engine.close_look import CloseLook
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.lake_view import LakeView
 from metalake_sync.engine.march import Candidate, MarchResult
-from metalake_sync.engine.refresh import FullLook
 from metalake_sync.engine.set_check import recognise_sets
+
+if TYPE_CHECKING:
+    from metalake_sync.engine.refresh import FullLook
 
 
 @dataclass(slots=True)

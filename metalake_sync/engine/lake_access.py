@@ -14,7 +14,6 @@ from pathlib import Path
 from metalake_sync.errors import ManifestError, UsageError
 from metalake_sync.manifest import Credentials, LoadedManifest, resolve_credentials
 from metalake_sync.remote.address import USUAL_TRUST, LakeAddress, Trust
-from metalake_sync.remote.tls import tls_context
 
 EMBEDDED = "embedded:"
 
@@ -38,6 +37,8 @@ def reach_lake(manifest: LoadedManifest) -> Iterator[ReachedLake]:
     remote = manifest.model.remote
     trust = Trust(str(manifest.base_dir / remote.ca_file) if remote.ca_file else None, remote.allow_insecure)
     if trust.ca_file is not None:
+        from metalake_sync.remote.tls import tls_context
+
         try:
             tls_context(trust.ca_file)
         except UsageError as error:

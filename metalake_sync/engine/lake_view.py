@@ -7,10 +7,13 @@ same newest one, is not listed: that costs two calls, whatever its size.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from metalake_sync.core.facts import CollectionKey, RecordedCollection, RecordedFile, RemoteFile
-from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.observe import RemoteListing, count_remote, list_remote, media_kind, newest_remote
+
+if TYPE_CHECKING:
+    from metalake_sync.remote.client import LakeClient
+    from metalake_sync.remote.observe import RemoteListing
 
 
 @dataclass(slots=True)
@@ -27,6 +30,8 @@ class LakeView:
     def listed(self) -> RemoteListing | None:
         """The listing, made now if it was not needed so far; None where the lake is not asked."""
         if self.listing is None and self.client is not None and self.lake_id is not None:
+            from metalake_sync.remote.observe import list_remote
+
             self.listing = list_remote(self.client, self.lake_id, self.key.type, self.count or 0)
         return self.listing
 
@@ -41,6 +46,9 @@ def view_lake(client: LakeClient | None, key: CollectionKey, known: RecordedColl
     """Look at a collection. `client`: None where the lake is not to be asked. `full`: list it in any case."""
     if client is None:
         return LakeView(key, None, known.lake_id if known else None)
+    # What speaks to a lake is loaded by who asks it: that is a tenth of a second.
+    from metalake_sync.remote.observe import RemoteListing, count_remote, media_kind, newest_remote
+
     lake_id = client.find_collection(key.name, media_kind(key.type))
     if lake_id is None:
         return LakeView(key, client, None, 0, RemoteListing.empty())

@@ -19,6 +19,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from metalake_sync.core.facts import DesiredSet, Fingerprint
 from metalake_sync.core.metadata import MetadataSet
@@ -31,10 +32,12 @@ from metalake_sync.errors import GuardStopped, ManifestError, ManifestErrors
 from metalake_sync.local.naming import lake_name
 from metalake_sync.local.safe_names import folded
 from metalake_sync.local.scan import ScannedFile, ScanProblem
-from metalake_sync.remote.observe import RemoteListing
 from metalake_sync.state.names import join_path, split_path
 from metalake_sync.state.records import FolderRow
 from metalake_sync.state.store import StateStore
+
+if TYPE_CHECKING:
+    from metalake_sync.remote.observe import RemoteListing
 
 
 @dataclass(frozen=True, slots=True)

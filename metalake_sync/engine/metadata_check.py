@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metalake_sync.core.actions import CreateCollection, ReplaceFile, UpdateFileMetadata, UpdateHead, UploadFile
 from metalake_sync.core.addressed import DescribeEntry
 from metalake_sync.core.metadata import TAGS, MetadataSet
 from metalake_sync.core.plan import Plan
 from metalake_sync.errors import ManifestError
-from metalake_sync.remote.client import LakeClient
+
+if TYPE_CHECKING:
+    from metalake_sync.remote.client import LakeClient
 
 
 def ask_lake_about_metadata(client: LakeClient, plan: Plan) -> None:

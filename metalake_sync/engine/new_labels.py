@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from metalake_sync.annotations.source import AnnotationIndex
 from metalake_sync.core.actions import Annotate
 from metalake_sync.core.addressed import AddressedPlan, AnnotateEntry
 from metalake_sync.core.facts import CollectionKey
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan
-from metalake_sync.engine.addressed import OperationAt
-from metalake_sync.engine.desired import DesiredCollection
-from metalake_sync.remote.client import LakeClient
+
+if TYPE_CHECKING:
+    from metalake_sync.annotations.source import AnnotationIndex
+    from metalake_sync.engine.addressed import OperationAt
+    from metalake_sync.engine.desired import DesiredCollection
+    from metalake_sync.remote.client import LakeClient
 
 
 def new_labels(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from metalake_sync.core.addressed import AddressedPlan
 from metalake_sync.core.diff import CollectionRules, compare_head
@@ -24,22 +24,22 @@ from metalake_sync.core.targets import Target, keep_targets, parse_target
 from metalake_sync.engine.addressed import AddressedPlanner, AddressedSources, open_addressed
 from metalake_sync.engine.close_look import CloseLook
 from metalake_sync.engine.desired import DesiredCollection, key_of, open_collection
-from metalake_sync.engine.downloads.plan import DownloadObserver
-from metalake_sync.engine.downloads.wishes import download_wishes, trash_selections
 from metalake_sync.engine.judge import Judge
 from metalake_sync.engine.lake_view import LakeView, view_lake
 from metalake_sync.engine.loose_ends import loose_ends
 from metalake_sync.engine.march import CollectionMarch
 from metalake_sync.engine.new_labels import new_labels
 from metalake_sync.engine.options import RunOptions
-from metalake_sync.engine.refresh import FullLook, FullRefresh, Marker
 from metalake_sync.engine.set_apart import Broken
 from metalake_sync.engine.set_check import shapes_of_others
 from metalake_sync.errors import GuardStopped, ManifestError, ManifestErrors, UsageError
 from metalake_sync.manifest import LoadedManifest
-from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.observe import RemoteListing
 from metalake_sync.state.store import StateStore
+
+if TYPE_CHECKING:
+    from metalake_sync.engine.refresh import FullLook
+    from metalake_sync.remote.client import LakeClient
+    from metalake_sync.remote.observe import RemoteListing
 
 WishT = TypeVar("WishT")
 PlanT = TypeVar("PlanT")
@@ -248,6 +248,8 @@ class Planner:
     ) -> FullLook | None:
         if self.client is None or row_id is None or known is None or view.listing is None:
             return None
+        from metalake_sync.engine.refresh import FullRefresh, Marker
+
         marker = Marker.read(known.looked_until, desired.policy)
         return FullRefresh(
             self.client,
@@ -277,7 +279,7 @@ class Planner:
         """The lake agrees with the records: keep what lets the next run see that cheaply."""
         assert view.listing is not None
         listed = (len(view.listing) + view.listing.duplicates, view.listing.newest)
-        until = Marker(look.until, desired.policy).write() if look and look.until and not look.suspects else None
+        until = look.marker_by(desired.policy) if look else None
         seen = look.seen if look else []
         if listed == (known.listed_count, known.listed_newest) and until in (None, known.looked_until) and not seen:
             return
@@ -315,6 +317,9 @@ class Planner:
             message = "downloads and trash rules are left out, because the lake is not asked"
             self._notes.append(Note(NoteCode.LAKE_NOT_ASKED, message, self.manifest.source))
             return (), ()
+        from metalake_sync.engine.downloads.plan import DownloadObserver
+        from metalake_sync.engine.downloads.wishes import download_wishes, trash_selections
+
         observer = DownloadObserver(self.client, self.state.downloads, self.lake, self.manifest.base_dir, self.emit)
         downloads = tuple(
             self._meant("downloads", number, observer.plan, wish)

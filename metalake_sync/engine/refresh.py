@@ -69,6 +69,10 @@ class FullLook:
     until: str = ""
     seen: list[tuple[str, str, str, str]] = field(default_factory=list)
 
+    def marker_by(self, policy: CollectionPolicy) -> str | None:
+        """What lets the next look start here; None where something differs."""
+        return Marker(self.until, policy).write() if self.until and not self.suspects else None
+
 
 @dataclass(slots=True)
 class FullRefresh:

@@ -31,9 +31,6 @@ from metalake_sync.engine.planner import PlannedRun, Planner
 from metalake_sync.errors import GuardStopped, SyncError
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.manifest.digest import manifest_digest
-from metalake_sync.remote.address import LakeAddress
-from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.tally import RequestTally
 from metalake_sync.state.database import state_path
 from metalake_sync.state.lock import StateLock
@@ -47,6 +44,8 @@ Hold = Callable[[Sequence[Action], Sequence[Note]], None]
 
 if TYPE_CHECKING:
     from metalake_sync.engine.execute.run import Executor
+    from metalake_sync.remote.address import LakeAddress
+    from metalake_sync.remote.client import LakeClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +205,9 @@ class Session:
         )
 
     def _client(self, address: LakeAddress, tally: RequestTally) -> LakeClient:
+        from metalake_sync.remote.client import LakeClient
+        from metalake_sync.remote.retry import RetryPolicy
+
         patience = self.options.retry_for_s if self.options.retry_for_s is not None else AT_START_S
         return LakeClient(address, retry=RetryPolicy(give_up_after_s=patience), tally=tally)
 
@@ -252,6 +254,8 @@ class _Run:
     def _executor(self) -> Iterator[Executor]:
         """With the patience of the middle of a run."""
         from metalake_sync.engine.execute.run import Executor
+        from metalake_sync.remote.client import LakeClient
+        from metalake_sync.remote.retry import RetryPolicy
 
         retry = RetryPolicy(give_up_after_s=IN_THE_MIDDLE_S)
         with LakeClient(self.lake.address, retry=retry, tally=self.recorder.tally) as client:

@@ -10,17 +10,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from metalake_sync.annotations.readback import is_as_sent, read_back
 from metalake_sync.core.actions import ReplaceFile
 from metalake_sync.core.facts import RemoteFile, RemoteSet
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.lake_view import LakeView
 from metalake_sync.engine.march import Candidate
-from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.readback import annotations_of
 from metalake_sync.state.store import StateStore
+
+if TYPE_CHECKING:
+    from metalake_sync.remote.client import LakeClient
 
 
 def recognise_sets(
@@ -33,6 +34,9 @@ def recognise_sets(
 ) -> dict[str, RemoteFile]:
     """Say of files that the lake has and nobody recorded which annotation sets are as the manifest wants them, so that
     a lost state sends none of them again."""
+    from metalake_sync.annotations.readback import is_as_sent, read_back
+    from metalake_sync.remote.readback import annotations_of
+
     found: dict[str, dict[str, RemoteSet]] = {name: {} for name in remotes}
     by_unique_name = {remote.unique_name: name for name, remote in remotes.items()}
     wanted = {candidate.name: candidate for candidate in candidates if candidate.name in remotes}
@@ -62,6 +66,8 @@ def shapes_of_others(client: LakeClient, plan: CollectionPlan, state: StateStore
     leaving |= {action.recorded.unique_name: action.recorded.name for action in plan.trash}
     if not leaving or plan.lake_id is None:
         return {}
+    from metalake_sync.remote.readback import annotations_of
+
     recorded = state.records.files_named(row_id, leaving.values()) if row_id is not None else {}
     counts: Counter[str] = Counter()
     for unique_name, shapes in annotations_of(client, plan.lake_id, file_count=plan.recorded):

@@ -137,7 +137,7 @@ class AsyncCalls:
         verdict: Done[AnswerT | None] | Again | GiveUp
         while True:
             set_out_in = await self._lake_turns.take(tries)
-            self._tally.asked(route.path, route.effect)
+            self._tally.asked(route.path, writes=route.effect is Effect.WRITES)
             try:
                 async with self._request(
                     route.method, url, data, self._headers, timeout=_timeout(limits.ANSWER_TIME_S)
@@ -161,7 +161,7 @@ class AsyncCalls:
         while True:
             async with self._store_slots:
                 set_out_in = await self._store_turns.take(tries)
-                self._tally.asked("store", Effect.WRITES)
+                self._tally.asked("store", writes=True)
                 try:
                     async with (
                         BodyWatch() as watch,
@@ -190,7 +190,7 @@ class AsyncCalls:
         body is read, where another try may help; any other status is the caller's to judge."""
         signed = self._signed(url)
         set_out_in = await self._store_turns.take(tries)
-        self._tally.asked("store", Effect.READS)
+        self._tally.asked("store", writes=False)
         try:
             # A body that a store keeps compressed is what was uploaded: it is not unpacked on the way.
             async with self._request(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel
 
 from metalake_sync.errors import LakeAnswerInvalid
-from metalake_sync.protocol.routes import Route
+from metalake_sync.protocol.routes import Effect, Route
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.answers import ANSWER_LIMIT_BYTES
 from metalake_sync.remote.limits import PIECE_BYTES
@@ -102,7 +102,7 @@ class Connection:
         while True:
             self._keep_pace(tries)
             set_out_in = self._pace.round
-            self._tally.asked(route.path, route.effect)
+            self._tally.asked(route.path, writes=route.effect is Effect.WRITES)
             try:
                 heard = self._send(route.method, url, query, data)
             except exceptions.RequestException as error:

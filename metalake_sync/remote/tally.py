@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-from metalake_sync.protocol.routes import Effect
-
 
 class RequestTally:
     """Counts requests; safe to feed from threads. `writes`: requests that could change something. `bytes_sent`: file
@@ -19,11 +17,11 @@ class RequestTally:
         self.bytes_sent = 0
         self.by_path: Counter[str] = Counter()
 
-    def asked(self, path: str, effect: Effect) -> None:
-        """A request went out. `path`: the route's template, or the store's name."""
+    def asked(self, path: str, *, writes: bool) -> None:
+        """A request went out. `path`: the route's template, or the store's name. `writes`: it may change something."""
         with self._lock:
             self.requests += 1
-            self.writes += effect is Effect.WRITES
+            self.writes += writes
             self.by_path[path] += 1
 
     def sent(self, size_bytes: int) -> None:
