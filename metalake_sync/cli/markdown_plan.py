@@ -10,6 +10,7 @@ import click
 
 from metalake_sync.cli.documents import PlanDocument
 from metalake_sync.cli.render_plan import Line, footer, plan_lines
+from metalake_sync.cli.wording import shown
 from metalake_sync.core.notes import REFUSALS
 
 ROWS_SHOWN = 100
@@ -50,5 +51,5 @@ def _row(line: Line) -> str:
 
 
 def _text(text: str) -> str:
-    """Text that means nothing to Markdown, and can't end a table's cell."""
-    return _SPECIAL.sub(r"\\\1", text.replace("\n", " ")).replace("\\<", "&lt;").replace("\\>", "&gt;")
+    """Text that means nothing to Markdown or a terminal, and can't end a table's cell."""
+    return _SPECIAL.sub(r"\\\1", shown(text.replace("\n", " "))).replace("\\<", "&lt;").replace("\\>", "&gt;")

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import json
 import os
 import re
 import signal
 import stat
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 from urllib.parse import quote
 
 import pytest
@@ -24,9 +18,7 @@ from metalake_sync.lake.faults import FaultPlan
 from metalake_sync.state.lock import StateLock
 from tests.end_to_end.world import PROGRAM, World
 from tests.lake.talk import API_KEY, SECRET
-
-SIGNATURE = "c0ffee" * 8
-SIGNED = f"http://store.example/object?expires=99&signature={SIGNATURE}&X-Amz-Signature={SIGNATURE}"
+from tests.security.telling import SIGNATURE, telling_lake
 
 CANARIES = {
     "the key": API_KEY,
@@ -36,41 +28,6 @@ CANARIES = {
     "a hostile answer's signature": SIGNATURE,
 }
 SIGNED_URL = re.compile(rb"signature=[0-9a-f]{16,}", re.IGNORECASE)
-
-
-class Tell(BaseHTTPRequestHandler):
-    """A lake that fails, and tells all that it was asked in its answer."""
-
-    status: ClassVar[int] = 500
-
-    def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        told = {"error": {"message": f"{self.headers} {self.path} {SIGNED}", "statusCode": self.status, "name": SIGNED}}
-        body = json.dumps(told).encode() if self.status != 200 else f"<html>{self.headers} {SIGNED}</html>".encode()
-        self.send_response(self.status)
-        self.send_header("Content-Length", str(len(body)))
-        if 300 <= self.status < 400:
-            self.send_header("Location", SIGNED)
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_POST = do_PUT = do_GET  # noqa: N815 - names of the library
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Silent."""
-
-
-@contextlib.contextmanager
-def telling_lake(status: int) -> Iterator[str]:
-    handler = type("Telling", (Tell,), {"status": status})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 class Heard:
