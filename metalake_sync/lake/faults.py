@@ -210,7 +210,7 @@ def read_fault_plan(path: Path) -> FaultPlan:
         raise UsageError("the fault plan is too large", where=str(path), remedy="Is it the right file?")
     try:
         document = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UsageError(f"the fault plan is no YAML ({error})", where=str(path)) from None
     try:
         return FaultPlan.model_validate(document)
