@@ -12,6 +12,11 @@ from typing import Any, BinaryIO, NoReturn
 
 from metalake_sync.errors import Location, ManifestError
 
+TEXT_LIMIT_BYTES = 1 << 29
+"""A text that is read as a whole takes several times its size in memory once it is parsed."""
+
+LINE_LIMIT_CHARS = 16 << 20
+
 
 def open_source(path: Path, shown_as: str) -> BinaryIO:
     """Open a regular file, or what a link says is one. Raises ManifestError for anything else (a pipe would be waited
@@ -32,6 +37,11 @@ def read_text(path: Path, shown_as: str) -> str:
     """Read a whole file. Raises ManifestError."""
     try:
         with open_text(path, shown_as) as opened:
+            if os.fstat(opened.fileno()).st_size > TEXT_LIMIT_BYTES:
+                remedy = (
+                    "Split it; metadata can be one object a line (JSON Lines) or a table (CSV), which are streamed."
+                )
+                raise ManifestError(f"it is larger than {TEXT_LIMIT_BYTES >> 20} MB", where=shown_as, remedy=remedy)
             return opened.read()
     except UnicodeDecodeError as error:
         raise _no_utf8(shown_as, error) from None
@@ -43,7 +53,13 @@ def read_lines(path: Path, shown_as: str) -> Iterator[str]:
     """Read a file line by line, each with its ending as it stands. Raises ManifestError."""
     try:
         with open_text(path, shown_as, newline="") as opened:
-            yield from opened
+            number = 0
+            while line := opened.readline(LINE_LIMIT_CHARS):
+                number += 1
+                if len(line) == LINE_LIMIT_CHARS:
+                    message = f"the line is longer than {LINE_LIMIT_CHARS >> 20} million characters"
+                    raise ManifestError(message, where=Location(shown_as, number), remedy="Is it the right file?")
+                yield line
     except UnicodeDecodeError as error:
         raise _no_utf8(shown_as, error) from None
     except OSError as error:

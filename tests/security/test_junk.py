@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from metalake_sync.annotations.entries import ReadNotes
 from metalake_sync.annotations.finding import find_files
 from metalake_sync.cli.saved_plans import load_plan
-from metalake_sync.errors import ManifestErrors, SyncError
+from metalake_sync.errors import ManifestError, ManifestErrors, SyncError
 from metalake_sync.lake.faults import read_fault_plan
+from metalake_sync.local import text_files
 from metalake_sync.local.metadata_files import read_metadata_file
 from metalake_sync.local.readings import NoCache
 from metalake_sync.local.sidecars import Sidecars
@@ -132,3 +133,18 @@ def test_a_good_file_with_any_damage_is_read_or_complained_of(name: str, data: s
 )
 def test_bombs_are_defused(name: str, content: bytes) -> None:
     read(name, content)
+
+
+def test_a_line_without_an_end_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_files, "LINE_LIMIT_CHARS", 1000)
+    for name in ("meta.jsonl", "meta.csv"):
+        (tmp_path / name).write_text(READERS[name][1].decode() + "x" * 5000)
+        with pytest.raises(ManifestError, match=rf"{name}:3: the line is longer"):
+            READERS[name][0](tmp_path / name)
+
+
+def test_a_text_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    with open(tmp_path / "meta.json", "wb") as file:
+        file.truncate(text_files.TEXT_LIMIT_BYTES + 1)
+    with pytest.raises(ManifestError, match="larger than 512 MB"):
+        READERS["meta.json"][0](tmp_path / "meta.json")
