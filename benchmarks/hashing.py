@@ -20,13 +20,14 @@ from benchmarks.measuring import ROOT, Bench, Runner
 from benchmarks.synthetic import make_tree
 
 CHUNK_BYTES = 1 << 20
+SMALL_BYTES = 4096
 WORKERS = os.cpu_count() or 2
 
 
 def hashing(bench: Bench) -> None:
     """Many small files, then one large."""
     count = bench.count(100_000)
-    make_tree(bench.scratch / "small", [4096] * count)
+    make_tree(bench.scratch / "small", [SMALL_BYTES] * count)
     make_tree(bench.scratch / "large", [1 << 30])
     for folder, title in (("small", f"hashing {count:,} × 4 KB"), ("large", "hashing 1 GB")):
         ours, bare, sha = (
@@ -84,7 +85,7 @@ def _small(how: str, paths: list[str]) -> int:
     new = blake3 if how == "blake3" else hashlib.sha256
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
-        new(os.read(descriptor, CHUNK_BYTES)).hexdigest()
+        new(os.read(descriptor, SMALL_BYTES)).hexdigest()
         os.close(descriptor)
     return len(paths)
 

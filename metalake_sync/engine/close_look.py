@@ -20,6 +20,7 @@ from metalake_sync.engine.lake_view import LakeView
 from metalake_sync.engine.march import Candidate, MarchResult
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.local.hashing import HashRequest, hash_files, is_racy
+from metalake_sync.local.scan import ScannedFile
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class CloseLook:
-    """`looked_at_ns`: when looking began. `notes` and `unreadable` gather what could not be read."""
+    """`looked_at_ns`: when looking began. `notes` and `unreadable` gather what could not be read; `verified` counts the
+    files that were read although they look as recorded."""
 
     state: StateStore
     client: LakeClient | None
@@ -39,6 +41,7 @@ class CloseLook:
     looked_at_ns: int
     notes: list[Note] = field(default_factory=list)
     unreadable: int = 0
+    verified: int = 0
 
     def records_of(self, found: MarchResult) -> dict[str, RecordedFile]:
         """Whole records of the candidates, by name. One that is gone from its place and stands elsewhere under the
@@ -58,6 +61,17 @@ class CloseLook:
 
     def records(self, row_ids: Iterable[int]) -> list[RecordedFile]:
         return [known for _, known in self.state.records.files(row_ids)]
+
+    def holding(self, folder: str, files: Sequence[ScannedFile], hashes: Mapping[str, str]) -> set[str]:
+        """The names of those files of a folder whose bytes have the hash that is given. One that can't be read is not
+        among them, and told of when it is looked at as a candidate."""
+        place = os.path.join(self.base_dir, folder, "")
+        requests = (HashRequest(place + file.filename, file.fingerprint()) for file in files)
+        outcomes = zip(files, hash_files(requests, self.options.hash_threads), strict=True)
+        found = {file.filename for file, outcome in outcomes if outcome.content_hash == hashes[file.filename]}
+        self.verified += len(files)
+        self.emit(Observing("reading recorded files", self.verified))
+        return found
 
     def hashes(self, candidates: Iterable[Candidate], recorded: Mapping[str, RecordedFile]) -> dict[str, str]:
         """The content hash of each candidate by name: from its record, the cache, or the bytes. A file that can't be

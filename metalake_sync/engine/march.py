@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -65,13 +65,17 @@ class MarchResult:
     notes: list[Note] = field(default_factory=list)
 
 
+Verify = Callable[[str, Sequence[ScannedFile], Mapping[str, str]], set[str]]
+"""Reads a folder, given by its path in the records: the names of those files whose bytes hash to what is given."""
+
 Hold = Callable[[str, ScannedFile], bool]
 """Asked for each candidate, by its path on disk: True leaves it alone for now, as neither changed nor gone."""
 
 
 class CollectionMarch:
     """Joins one collection. `row_id`: the collection's in the records, None if it was never recorded. `listing`: what
-    the lake has, None to trust the records. `scope`: rows outside it are neither compared nor gone. `hold`: candidates
+    the lake has, None to trust the records. `verify`: reads the files whose fingerprint is as recorded; None trusts it.
+    `scope`: rows outside it are neither compared nor gone. `hold`: candidates
     to leave alone."""
 
     def __init__(
@@ -81,8 +85,8 @@ class CollectionMarch:
         row_id: int | None,
         listing: RemoteListing | None,
         *,
-        trust_fingerprints: bool,
         scanned: Callable[[int], None],
+        verify: Verify | None = None,
         scope: Scope | None = None,
         hold: Hold | None = None,
     ) -> None:
@@ -90,7 +94,8 @@ class CollectionMarch:
         self._records = state.records
         self._row_id = row_id
         self._listing = listing
-        self._trust_fingerprints = trust_fingerprints
+        self._verify = verify
+        self._verified: set[str] = set()
         self._scanned = scanned
         self._scope = scope
         self._hold = hold
@@ -117,6 +122,7 @@ class CollectionMarch:
             before = scanned
             for folder in scan_source(source, self._scope):
                 mistakes += self._judge_problems(source, folder)
+                self._read(folder)
                 if not self._take_whole(source, folder):
                     mistakes += self._join_folder(source, folder)
                 scanned += len(folder.files)
@@ -142,7 +148,7 @@ class CollectionMarch:
             or self._annotated
             or self._overlapping
             or self._scope is not None
-            or not self._trust_fingerprints
+            or (self._verify is not None and len(self._verified) < len(files))
             or folder.path in self._rows_left
             or self._recorded_folders.get(folder.path) != len(files)
         ):
@@ -159,6 +165,22 @@ class CollectionMarch:
         self._found.unchanged += len(files)
         self._rows_left[folder.path] = {}
         return True
+
+    def _read(self, folder: ScannedFolder) -> None:
+        """Learn which of the folder's files hold what was recorded, if fingerprints are not trusted. A file that looks
+        otherwise than recorded is read later, with the candidates."""
+        if self._verify is None or self._row_id is None:
+            return
+        recorded = self._records.contents(self._row_id, folder.path)
+        self._verified = self._verify(
+            folder.path,
+            [
+                file
+                for file in folder.files
+                if file.filename in recorded and recorded[file.filename][0] == file.stat_row()
+            ],
+            {filename: content for filename, (_, content) in recorded.items()},
+        )
 
     def _join_folder(self, source: FolderSource | FileSource, folder: ScannedFolder) -> list[ManifestError]:
         """Compare a folder's files with its rows; what differs becomes a candidate."""
@@ -207,12 +229,12 @@ class CollectionMarch:
         self, row: FolderRow, name: str, file: ScannedFile, metadata: MetadataSet, sets: dict[str, DesiredSet]
     ) -> bool:
         return (
-            self._trust_fingerprints
-            and row.fingerprint == file.stat_row()
+            row.fingerprint == file.stat_row()
             and row.metadata_digest == metadata.digest
             and row.name == name
             and (self._listing is None or self._listing.id_of(name) == row.lake_id)
             and (not self._annotated or self._same_sets(row, sets))
+            and (self._verify is None or file.filename in self._verified)
         )
 
     def _same_sets(self, row: FolderRow, sets: dict[str, DesiredSet]) -> bool:

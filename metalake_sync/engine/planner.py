@@ -207,13 +207,14 @@ class Planner:
         self._notes += verdict.notes
 
         believed = view.listing is None
+        closely = CloseLook(self.state, self.client, self.manifest.base_dir, self.options, self.emit, self.looked_at_ns)
         march = CollectionMarch(
             desired,
             self.state,
             row_id,
             view.listing,
-            trust_fingerprints=not self.options.checksum,
             scanned=lambda count: self.emit(Observing(f"scanning {desired.key}", count)),
+            verify=closely.holding if self.options.checksum else None,
             scope=self.options.scope,
             hold=self.options.hold,
         )
@@ -221,7 +222,6 @@ class Planner:
         plan.unchanged += found.unchanged
         self._notes += found.notes
         self._unreadable += sum(problem.hides_files or problem.is_failure for problem in found.left_out)
-        closely = CloseLook(self.state, self.client, self.manifest.base_dir, self.options, self.emit, self.looked_at_ns)
         judged = Judge(rules, plan, desired, view, closely, look)
         judged.judge(found)
         self._notes += judged.notes

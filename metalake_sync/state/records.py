@@ -25,6 +25,7 @@ from metalake_sync.core.facts import (
 )
 from metalake_sync.core.metadata import MetadataSet, MetadataValues
 from metalake_sync.state.names import (
+    FingerprintRow,
     fingerprint_from_db,
     fingerprint_row,
     fingerprint_to_db,
@@ -204,6 +205,18 @@ class Records:
             " WHERE collection = ? AND folder = ? AND metadata_digest = ? AND name = ? || filename ORDER BY filename",
             (collection, name_to_db(folder), metadata_digest, name_prefix),
         ).fetchall()
+
+    def contents(self, collection: int, folder: str) -> dict[str, tuple[FingerprintRow, str]]:
+        """Fingerprint and content hash of one folder's recorded files, by file name."""
+        rows = self._connection.execute(
+            "SELECT filename, size_bytes, mtime_ns, inode, ctime_ns, content_hash FROM files"
+            " WHERE collection = ? AND folder = ?",
+            (collection, name_to_db(folder)),
+        )
+        return {
+            name_from_db(filename): (fingerprint_row(size, mtime, inode, ctime), content)
+            for filename, size, mtime, inode, ctime, content in rows
+        }
 
     def places(self, collection: int, names: Iterable[str]) -> Iterator[tuple[str, int, str]]:
         """Name, row id and path of those names that are recorded."""

@@ -85,6 +85,22 @@ def test_many_files_are_hashed_in_order_and_one_bad_one_is_its_own_outcome(tmp_p
     assert outcomes[299].content_hash == blake3(b"299").hexdigest()
 
 
+def test_a_file_that_grows_while_it_is_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"x" * 10)
+    before = fingerprint(path)
+    read = os.read
+
+    def grown(descriptor: int, count: int) -> bytes:
+        with path.open("ab") as file:
+            file.write(b"y")
+        return read(descriptor, count)
+
+    monkeypatch.setattr(os, "read", grown)
+    with pytest.raises(SourceChanged, match="changed since it was looked at"):
+        hash_file(str(path), before)
+
+
 def test_a_file_is_racy_until_its_times_can_show_a_change() -> None:
     young = Fingerprint(1, mtime_ns=10 * RACY_NS, inode=1, ctime_ns=5)
     assert is_racy(young, looked_at_ns=10 * RACY_NS + 1)
