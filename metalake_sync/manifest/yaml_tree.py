@@ -46,6 +46,10 @@ DATES = frozenset({"from_date", "to_date"})
 """Keys that take dates. In metadata a field may be called so too, and there a date has to be quoted."""
 
 
+COMMANDS = frozenset({("remote", "api_key_command"), ("remote", "secret_command")})
+"""Whoever sets a variable may not choose what is run."""
+
+
 @dataclass(slots=True)
 class Tree:
     """A document.
@@ -233,6 +237,10 @@ class _Builder:
                 if isinstance(value, str):
                     self._tree.literal.add(path)
                 return value
+            if path[:2] in COMMANDS and has_reference(text.replace("$${", "")):
+                raise RefusedScalar(
+                    "a command takes no variables", "What is run stands in the manifest: write it out, or use a file."
+                )
             # What a variable holds is a text, whatever it looks like.
             filled = self._variables.fill_in(text)
             if literal_part(text):

@@ -149,6 +149,12 @@ def test_an_embedded_lake_has_a_folder(desk: Desk) -> None:
     assert mistake == "birds.yaml:2:15: 'url' names no folder. Write embedded:.metalake."
 
 
+@pytest.mark.parametrize("command", ["'pass show ${WHAT}'", "[pass, '${WHAT:-lake}']", "'${WHAT}'"])
+def test_a_command_takes_no_variables(desk: Desk, command: str) -> None:
+    (mistake,) = desk.mistakes(f"version: 1\nremote: {{url: 'embedded:x', api_key_command: {command}}}\n")
+    assert "a command takes no variables" in mistake
+
+
 @pytest.mark.parametrize(
     ("command", "told"), [("'a \"b'", "ends inside quotes"), ("''", "is empty"), ("[]", "is empty")]
 )
