@@ -27,12 +27,12 @@ from metalake_sync.core.shapes import FormatName
 from metalake_sync.engine.execute.annotations import MODES
 from metalake_sync.engine.execute.halving import send_in_halves
 from metalake_sync.errors import LakeRefused
-from metalake_sync.remote.annotation_objects import pages, set_for_image
+from metalake_sync.remote.annotation_objects import ImageAddress, pages, set_for_image
 
 Kind: TypeAlias = Literal["human", "machine"]
 
-Addresses: TypeAlias = Callable[[str], Mapping[str, str | None]]
-"""How the lake is told which image an entry means: the address fields of the wire that are not null."""
+Addresses: TypeAlias = Callable[[str], ImageAddress]
+"""How the lake is told which image an entry means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Annotations(Items):
         unique = {item.name: item.unique_name for item in self.get_item_list_from_collection(collection.id)}
         return self._annotate(
             Drawn(operation, source, kind, normalized, format),
-            lambda image: {"objectKey": unique[image]},
+            lambda image: ImageAddress(unique_name=unique[image]),
             progress,
             known=unique,
         )
@@ -92,7 +92,7 @@ class Annotations(Items):
         bucket. Vendor's page: 2.3."""
         return self._annotate(
             Drawn(operation, source, kind, normalized, format),
-            lambda image: {"storagePath": image, "bucketName": bucket_name},
+            lambda image: ImageAddress.at_path(image, bucket_name),
             progress,
         )
 
@@ -109,7 +109,7 @@ class Annotations(Items):
         """Annotate images by their unique names. Vendor's page: 2.4."""
         return self._annotate(
             Drawn(operation, source, kind, normalized, format),
-            lambda image: {"objectKey": image},
+            lambda image: ImageAddress(unique_name=image),
             progress,
             there=lambda names: self._there(names, [MediaType.IMAGE]),
         )
@@ -130,7 +130,7 @@ class Annotations(Items):
         self.get_job_status(job_id)
         return self._annotate(
             Drawn(operation, source, kind, normalized, format),
-            lambda image: {"jobId": job_id, "fileName": image},
+            lambda image: ImageAddress(job_id=job_id, file_name=image),
             progress,
         )
 
@@ -184,10 +184,10 @@ class Annotations(Items):
 
         def sets() -> Iterator[dict[str, Any]]:
             for image in images:
-                entry = set_for_image(
-                    image, index.operation, index.record(image), references, kind=index.kind, created_at=started
+                record = index.record(image)
+                yield set_for_image(
+                    address(image), index.operation, record, references, kind=index.kind, created_at=started
                 )
-                yield {**entry, "objectKey": None, **address(image)}
 
         async def send(page: Sequence[dict[str, Any]]) -> None:
             updated = await asyncio.to_thread(

@@ -13,6 +13,7 @@ from metalake_sync.api.connected import ContentType, local_path
 from metalake_sync.api.items import Items
 from metalake_sync.api.matching import WhatIsThere, Written
 from metalake_sync.api.results import FailedItem, WriteResult
+from metalake_sync.core.addressed import DEFAULT_BUCKET
 from metalake_sync.core.facts import MediaType
 from metalake_sync.core.metadata import TAGS
 from metalake_sync.engine.execute.halving import send_in_halves
@@ -21,8 +22,6 @@ from metalake_sync.local.metadata_json import read_metadata_json
 from metalake_sync.protocol.metadata import FileMetadata
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.observe import media_kind
-
-DEFAULT_BUCKET = "DEFAULT"
 
 
 class Metadata(Items):

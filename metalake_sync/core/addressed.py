@@ -19,6 +19,9 @@ from metalake_sync.core.reasons import Reason
 from metalake_sync.core.selection import WHOLE_LAKE
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST
 
+DEFAULT_BUCKET = "DEFAULT"
+"""What metadata calls the default bucket; annotations leave it out. Source: the protocol's page, quirks."""
+
 
 class By(enum.StrEnum):
     """What an entry names its file by."""

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from metalake_sync.core.addressed import Address, By, Found, SentSet
+from metalake_sync.core.addressed import DEFAULT_BUCKET, Address, By, Found, SentSet
 from metalake_sync.core.facts import CollectionKey, DesiredSet
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST
 from metalake_sync.errors import ManifestError, ManifestErrors
@@ -59,7 +59,7 @@ class AddressedLook:
         if self.address.by is By.UNIQUE_NAME:
             yield "unique name", entry
         elif self.address.by is By.STORAGE_PATH:
-            bucket = "" if self.address.within == "DEFAULT" else self.address.within
+            bucket = "" if self.address.within == DEFAULT_BUCKET else self.address.within
             yield f"path in {bucket}", entry.lstrip("/")
 
 

@@ -48,6 +48,11 @@ class ImageAddress:
     job_id: str | None = None
     file_name: str | None = None
 
+    @classmethod
+    def at_path(cls, path: str, bucket: str | None) -> ImageAddress:
+        """By storage path. The published client writes a leading slash here, and none for metadata."""
+        return cls(storage_path=f"/{path.lstrip('/')}", bucket=bucket or None)
+
     @property
     def key(self) -> str:
         """What shape ids are made from."""

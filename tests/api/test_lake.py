@@ -13,6 +13,7 @@ from metalake_sync.api.loose_answers import label_groups, system_counts, upload_
 from metalake_sync.api.matching import Written
 from metalake_sync.errors import ManifestErrors, SyncError, UsageError
 from metalake_sync.lake import EmbeddedLake
+from metalake_sync.remote.annotation_objects import ImageAddress
 from tests.api.conftest import PICTURES
 from tests.lake.talk import API_KEY, SECRET, Talk
 
@@ -137,6 +138,8 @@ def test_annotations_of_an_image_that_is_not_there_are_not_said_to_be_written(
     source = boxes({"/dir_1/sub/birds/jay.png": [(1, 1, 1, 1)], "/dodo.png": [(1, 1, 1, 1)]})
     by_path = lake.upload_annotations_by_storage_path("op", source, kind="human")
     assert (by_path.written, by_path.unmatched, by_path.unconfirmed) == (1, (), 1)
+    assert ImageAddress.at_path("dir_1/jay.png", None) == ImageAddress.at_path("/dir_1/jay.png", "")
+    assert ImageAddress.at_path("jay.png", "b").storage_path == "/jay.png"
     source = boxes({"jay.png": [(1, 1, 1, 1)], "dodo.png": [(1, 1, 1, 1)]})
     by_job = lake.upload_annotations_by_job_id(birds.job_ids[0], "op", source, kind="human")
     assert (by_job.written, by_job.unmatched, by_job.unconfirmed) == (1, (), 1)

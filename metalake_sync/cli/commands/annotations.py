@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -64,44 +64,19 @@ def upload(
     with flags.lake() as lake, flags.progress() as progress:
 
         def call() -> WriteResult:
+            how: dict[str, Any] = {
+                "kind": kind,
+                "normalized": normalized,
+                "format": source_format,
+                "progress": progress,
+            }
             if collection is not None:
-                return lake.upload_annotations_for_collection(
-                    collection,
-                    operation,
-                    source,
-                    kind=kind,
-                    normalized=normalized,
-                    format=source_format,
-                    progress=progress,
-                )
+                return lake.upload_annotations_for_collection(collection, operation, source, **how)
             if job is not None:
-                return lake.upload_annotations_by_job_id(
-                    job,
-                    operation,
-                    source,
-                    kind=kind,
-                    normalized=normalized,
-                    format=source_format,
-                    progress=progress,
-                )
+                return lake.upload_annotations_by_job_id(job, operation, source, **how)
             if by_unique_name:
-                return lake.upload_annotations_by_unique_name(
-                    operation,
-                    source,
-                    kind=kind,
-                    normalized=normalized,
-                    format=source_format,
-                    progress=progress,
-                )
-            return lake.upload_annotations_by_storage_path(
-                operation,
-                source,
-                kind=kind,
-                bucket_name=bucket,
-                normalized=normalized,
-                format=source_format,
-                progress=progress,
-            )
+                return lake.upload_annotations_by_unique_name(operation, source, **how)
+            return lake.upload_annotations_by_storage_path(operation, source, bucket_name=bucket, **how)
 
         flags.finish(call, written)
 

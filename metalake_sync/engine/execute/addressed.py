@@ -14,7 +14,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from metalake_sync.core.actions import Action
-from metalake_sync.core.addressed import Address, AddressedPlan, AnnotateEntry, By, ClearEntry, DescribeEntry
+from metalake_sync.core.addressed import (
+    DEFAULT_BUCKET,
+    Address,
+    AddressedPlan,
+    AnnotateEntry,
+    By,
+    ClearEntry,
+    DescribeEntry,
+)
 from metalake_sync.core.facts import MediaType
 from metalake_sync.core.metadata import TAGS, MetadataValues, merge_tags, update_to_send
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST, ImageRecord
@@ -30,9 +38,6 @@ from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.annotation_objects import ImageAddress, pages, set_for_image
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import count_remote, list_remote, media_kind, remote_tags
-
-DEFAULT_BUCKET = "DEFAULT"
-"""What metadata calls the default bucket; annotations leave it out. Source: the protocol's page, quirks."""
 
 REFUSED_IN_A_ROW = 20
 
@@ -263,8 +268,7 @@ class _Refusals:
 def _image_address(address: Address, name: str, unique_names: Mapping[str, str]) -> ImageAddress:
     match address.by:
         case By.STORAGE_PATH:
-            # The published client writes storage paths with a leading slash here, and without one for metadata.
-            return ImageAddress(storage_path=f"/{name.lstrip('/')}", bucket=address.within or None)
+            return ImageAddress.at_path(name, address.within)
         case By.JOB:
             return ImageAddress(job_id=address.within, file_name=name)
         case By.UNIQUE_NAME | By.COLLECTION:
