@@ -18,7 +18,7 @@ from metalake_sync.lake.faults import FaultPlan
 from metalake_sync.state.lock import StateLock
 from tests.end_to_end.world import PROGRAM, World
 from tests.lake.talk import API_KEY, SECRET
-from tests.security.telling import SIGNATURE, telling_lake
+from tests.security.telling import SIGNATURE, SIGNED, telling_lake
 
 CANARIES = {
     "the key": API_KEY,
@@ -44,6 +44,10 @@ class Heard:
 
     def hear(self, who: str, said: bytes) -> None:
         self._said.append((who, said))
+
+    @property
+    def all(self) -> bytes:
+        return b"".join(said for _, said in self._said)
 
     def secrets(self) -> list[str]:
         """Where something secret stands."""
@@ -105,6 +109,15 @@ def test_a_noisy_day_leaves_no_secret_behind(noisy: World) -> None:
         ("validate", "manifest.yaml", "--online"),
         ("item", "list", "--collection", "birds"),
         ("collection", "upload", "images", "more", "--type", "image"),
+        ("collection", "download", "more", "--to", "down", "--format", "coco"),
+        ("metadata", "collection", "more", "--type", "image", "--set", "City=Rome"),
+        ("annotations", "upload", "boxes.json", "--operation", "again", "--kind", "human", "--collection", "more"),
+        ("doctor", "manifest.yaml"),
+        ("plan", "manifest.yaml", "--markdown", "--log-format", "json"),
+        ("import", "manifest.yaml", "--json"),
+        ("state", "rebuild", "manifest.yaml", "-v"),
+        ("trash", "collection", "more", "--type", "image", "--yes"),
+        ("job", "status", "000000000000000000000000"),
     ):
         heard.run(*command)
     assert heard.secrets() == []
@@ -142,6 +155,35 @@ def test_a_process_that_is_told_to_stop_says_nothing_and_shows_no_secret_in_its_
         daemon.send_signal(signal.SIGTERM)
         assert daemon.stdout is not None
         heard.hear("watch", daemon.stdout.read())
+    assert heard.secrets() == []
+
+
+STUMBLING = """
+from metalake_sync.remote import client
+
+def stumble(self, *_, **__):
+    raise ZeroDivisionError(f"{self._connection._session.headers} {SIGNED!r}")
+
+SIGNED = %r
+client.LakeClient.check_compatibility = stumble
+"""
+
+
+def test_a_mistake_of_ours_shows_a_traceback_without_what_it_holds(noisy: World) -> None:
+    heard = Heard(noisy)
+    (noisy.folder.parent / "sitecustomize.py").write_text(STUMBLING % SIGNED)
+    for shows in ("", "1"):
+        done = subprocess.run(
+            [PROGRAM, "apply", "-v", "manifest.yaml"],
+            cwd=noisy.folder,
+            env=noisy.environment(PYTHONPATH=str(noisy.folder.parent), METALAKE_SYNC_TRACEBACK=shows),
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, b"Traceback" in done.stderr) == (1, bool(shows))
+        heard.hear("apply", done.stdout + done.stderr)
+    assert b"ZeroDivisionError in sitecustomize.py" in heard.all
     assert heard.secrets() == []
 
 
