@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -121,13 +122,24 @@ def test_a_source_that_is_broken_is_tried_by_each_run_until_it_is_whole(desk: De
     assert (list(ran.broken), ran.finished.done.annotate) == ([], 1)
 
 
-def test_what_is_kept_between_runs_is_closed_in_the_end(desk: Desk) -> None:
+def test_what_is_kept_between_runs_is_closed_in_the_end(desk: Desk, tmp_path: Path) -> None:
     # What other tests left behind must not be closed meanwhile.
     gc.collect()
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files(tmp_path / "lake")
     for _ in range(3):
         desk.run()
         desk.run("")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files(tmp_path / "lake") == before
     desk.door.kept.close()
-    assert len(os.listdir("/proc/self/fd")) == before - 1
+    assert open_files(tmp_path / "lake") == before - 1
+
+
+def open_files(lake: Path) -> int:
+    """How many files this process has open. Its sockets are not counted, nor is what the lake holds, which lives in
+    this process too, and closes a connection a little after its client."""
+    count = 0
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            target = os.readlink(f"/proc/self/fd/{number}")
+            count += target.startswith("/") and not target.startswith((f"{lake}/", "/proc/"))
+    return count
