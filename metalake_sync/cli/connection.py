@@ -124,7 +124,7 @@ class LakeFlags:
         """Make a call that may fail in part: what was done is shown, and every failure is named, with exit code 3."""
         from metalake_sync.api import SomeFailed
         from metalake_sync.api.wording import in_words
-        from metalake_sync.cli.log_lines import complain
+        from metalake_sync.cli.failures import Failures
 
         try:
             with in_words(FLAGS):
@@ -133,8 +133,10 @@ class LakeFlags:
             done = cast(ResultT, some.result)
             self.show({"result": done, "failed": some.failed}, lambda: lines(done))
             if not self.as_json:
+                failures = Failures(everything=False, json_log=self._json_log)
                 for failure in some.failed:
-                    complain(f"failed: {failure.name}: {failure.error}", json_log=self._json_log)
+                    failures.tell(failure.name, failure.error)
+                failures.close()
             click.get_current_context().exit(some.exit_code)
         self.show(result, lambda: lines(result))
 

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import click
 
 from metalake_sync.cli.documents import plan_document
-from metalake_sync.cli.log_lines import complain, json_line
+from metalake_sync.cli.failures import Failures, item_of
+from metalake_sync.cli.log_lines import json_line
 from metalake_sync.cli.render_plan import render_plan
 from metalake_sync.cli.wording import count, duration, shown, size
 from metalake_sync.core.events import (
@@ -26,7 +27,6 @@ from metalake_sync.core.events import (
     RunFinished,
     SessionOpened,
 )
-from metalake_sync.core.wording import file_name
 
 LINE_EVERY_S = 30.0
 """How often a run off a terminal says where it stands."""
@@ -72,7 +72,7 @@ class TextListener:
     def __init__(self, *, quiet: bool, verbose: bool, json_log: bool = False) -> None:
         self._quiet = quiet
         self._verbose = verbose
-        self._json_log = json_log
+        self._failures = Failures(everything=verbose, json_log=json_log)
         live = sys.stderr.isatty() and not quiet and not json_log
         self._display: Display = LiveDisplay() if live else PlainDisplay(quiet, json_log)
 
@@ -96,12 +96,11 @@ class TextListener:
                     click.echo(f"{shown(event.collection)}: finished what an earlier run had begun ({files})")
             case ActionFailed():
                 self._display.clear()
-                item = file_name(event.action) or "the collection"
                 again = "; the next run tries it again" if event.retryable else ""
-                words = f"failed: {event.action.collection.name}/{item}: {event.error}{again}"
-                complain(words, json_log=self._json_log)
+                self._failures.tell(item_of(event.action), f"{event.error}{again}")
             case RunFinished():
                 self._display.clear()
+                self._failures.close()
                 click.echo(outcome(event))
             case ActionDone() | SessionOpened():
                 pass
@@ -111,6 +110,7 @@ class TextListener:
 
     def close(self) -> None:
         self._display.close()
+        self._failures.close()
 
 
 def outcome(event: RunFinished) -> str:
