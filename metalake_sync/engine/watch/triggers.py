@@ -6,9 +6,12 @@ Must not: believe that it hears of everything.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
+import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +27,7 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver, ObservedWatch
+from watchdog.observers.api import BaseObserver, EventDispatcher, ObservedWatch
 
 from metalake_sync.engine.watch.filesystems import MOUNTINFO, silent_filesystem
 from metalake_sync.engine.watch.hints import EventsLost, HintBox, TreeTouched
@@ -72,10 +75,14 @@ class Triggers:
         self._told: set[str] = set()
         self._poller = PollingTrigger(box, poll_s or POLL_S, lambda: self._places)
         self._complaints = _Complaints(box)
+        self._deaths = _Deaths(box)
         self._folder_came = False
 
     def start(self) -> None:
         logging.getLogger("watchdog").addHandler(self._complaints)
+        # What it warns of concerns its own bookkeeping, and would stand as loose lines in the log.
+        warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"watchdog\.")
+        self._deaths.watch()
         if self._poll_s is None:
             self._observe()
         self.watch(self._places)
@@ -96,10 +103,11 @@ class Triggers:
         """Renew what was lost: a folder that came back, was replaced or mounted over, a thread that died. Call it every
         few seconds."""
         before = set(self._polled)
-        if self._observer is not None and not self._observer.is_alive():
+        if self._observer is not None and (not self._observer.is_alive() or self._deaths.seen()):
+            _retire(self._observer)
             self._watches.clear()
             self._observe()
-            self._box.put(EventsLost("the thread that hears notifications had died"))
+            self._box.put(EventsLost("a thread that hears notifications had died"))
         for path, deep in self._places.folders().items():
             if path in self._polled:
                 continue
@@ -124,11 +132,11 @@ class Triggers:
             self._poller.watch(self._polled)
 
     def close(self) -> None:
-        logging.getLogger("watchdog").removeHandler(self._complaints)
         self._poller.close()
-        if self._observer is not None and self._observer.is_alive():
-            self._observer.stop()
-            self._observer.join(timeout=5.0)
+        if self._observer is not None:
+            _retire(self._observer)
+        self._deaths.forget()
+        logging.getLogger("watchdog").removeHandler(self._complaints)
 
     def heard(self, event: FileSystemEvent) -> None:
         """Turn an event of the library into hints. Called in its thread."""
@@ -245,7 +253,54 @@ class _Complaints(logging.Handler):
         self._box = box
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._box.put(EventsLost(record.getMessage()))
+        # A thread that was ended just after its start complains too, and has heard nothing that is wanted.
+        if record.funcName != "queue_events":
+            self._box.put(EventsLost(record.getMessage()))
+
+
+class _Deaths:
+    """Sees when a thread of watchdog ends by an exception. Its books of folders that were moved out of a tree, and in
+    again elsewhere, can go wrong (7.1.0: a KeyError in the only thread that reads events), and then it hears nothing
+    and says nothing."""
+
+    def __init__(self, box: HintBox) -> None:
+        self._box = box
+        self._seen = threading.Event()
+        self._before = threading.excepthook
+
+    def watch(self) -> None:
+        self._before, threading.excepthook = threading.excepthook, self._died
+
+    def forget(self) -> None:
+        threading.excepthook = self._before
+
+    def seen(self) -> bool:
+        """Whether one died since the last call."""
+        seen = self._seen.is_set()
+        self._seen.clear()
+        return seen
+
+    def _died(self, death: threading.ExceptHookArgs) -> None:
+        if not type(death.thread).__module__.startswith("watchdog."):
+            self._before(death)
+            return
+        self._seen.set()
+        self._box.put(EventsLost(f"a thread of watchdog ended with {death.exc_type.__name__}"))
+
+
+def _retire(observer: BaseObserver) -> None:
+    """End an observer, whatever state it is in. One whose books are wrong can't be ended whole: what it has open is
+    closed, and threads that wait in it for events stay, as daemons, and hear nothing more."""
+    try:
+        observer.stop()
+    except (KeyError, OSError):
+        inotify = getattr(observer, "_inotify_fd", None)
+        if inotify is not None:
+            with contextlib.suppress(KeyError, OSError):
+                inotify.stop()
+        observer.event_queue.put_nowait(EventDispatcher.stop_event)
+    if observer.is_alive():
+        observer.join(timeout=5.0)
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +26,14 @@ def box() -> Iterator[HintBox]:
 
 def places(root: Path) -> Places:
     return Places(frozenset({str(root)}), frozenset(), frozenset(), frozenset())
+
+
+def books(triggers: Triggers) -> dict[bytes, int]:
+    """Where the library keeps count of its watches by path."""
+    observer: Any = triggers._observer
+    (emitter,) = observer.emitters
+    found: dict[bytes, int] = emitter._inotify._active_callbacks_by_path
+    return found
 
 
 def hears(box: HintBox, wanted: Callable[[Hint], bool]) -> bool:
@@ -78,6 +89,37 @@ def test_a_thread_that_died_is_replaced_and_all_is_looked_at(tmp_path: Path, box
     (tmp_path / "a.png").write_bytes(b"x")
     assert hears(box, lambda hint: hint == FolderTouched(str(tmp_path)))
     triggers.close()
+
+
+def test_a_reader_that_died_is_replaced_and_the_end_is_quiet(tmp_path: Path, box: HintBox) -> None:
+    """watchdog 7.1.0 loses count of a folder that two watches claim, and the thread that reads events dies of it."""
+    root = tmp_path / "root"
+    (root / "a" / "b").mkdir(parents=True)
+    triggers = Triggers(box, places(root), None, lambda _: None)
+    triggers.start()
+    del books(triggers)[str(root / "a" / "b").encode()]
+    (root / "a" / "b").rmdir()
+    assert hears(box, lambda hint: hint == EventsLost("a thread of watchdog ended with KeyError"))
+    open_before = len(os.listdir("/proc/self/fd"))
+    triggers.supervise()
+    assert len(os.listdir("/proc/self/fd")) <= open_before
+    assert hears(box, lambda hint: isinstance(hint, EventsLost))
+    (root / "a" / "new.png").write_bytes(b"x")
+    assert hears(box, lambda hint: hint == FolderTouched(str(root / "a")))
+    triggers.close()
+
+
+def test_a_watch_whose_books_are_wrong_can_be_ended(tmp_path: Path, box: HintBox) -> None:
+    (tmp_path / "a").mkdir()
+    before = threading.excepthook
+    triggers = Triggers(box, places(tmp_path), None, lambda _: None)
+    triggers.start()
+    observer = triggers._observer
+    books(triggers).clear()
+    triggers.close()
+    assert observer is not None
+    assert not observer.is_alive()
+    assert threading.excepthook is before
 
 
 def test_every_file_that_a_manifest_reads_is_one_of_its_places(tmp_path: Path) -> None:
