@@ -5,7 +5,6 @@ Owns: one question to the lake for each run, and only where sets with shapes are
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -56,6 +55,8 @@ def new_labels(
         labels = ", ".join(f"'{label}'" for label in sorted(used))
         yield Note(NoteCode.NEW_LABEL, f"the lake has no labels yet; new in it will be {labels}")
         return
+    import difflib
+
     for label in sorted(used.keys() - known):
         near = difflib.get_close_matches(label, known, n=1)
         meant = f"; did you mean '{near[0]}'?" if near else ""

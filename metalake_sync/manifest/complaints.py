@@ -6,7 +6,6 @@ takes this or that are turned into one. Must not: repeat a credential.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
@@ -145,6 +144,9 @@ def _take(choices: Sequence[str], value: Any) -> str:
 
 
 def _nearest(word: str, known: Sequence[str]) -> str | None:
+    # Only who complains needs it.
+    import difflib
+
     return next(iter(difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)), None)
 
 

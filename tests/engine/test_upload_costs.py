@@ -92,6 +92,25 @@ def test_the_next_batch_is_opened_while_the_last_files_of_one_are_on_the_wire(
     assert opened[1] > finalized[BATCH // 2]
 
 
+def test_what_goes_over_the_wire_besides_the_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies: list[int] = []
+    note = RequestLog.note
+
+    def noted(self: RequestLog, asked: AskedFor, status: int, bytes_in: int) -> None:
+        bodies.append(bytes_in)
+        note(self, asked, status, bytes_in)
+
+    monkeypatch.setattr(RequestLog, "note", noted)
+    files = 2 * BATCH
+    requests_of_an_upload(world, files)
+    contents = 4 * files
+    assert sum(bodies) - contents <= 600 * files + 4000
+    bodies.clear()
+    world.good("apply", "manifest.yaml")
+    assert len(bodies) <= 4
+    assert sum(bodies) <= 1000
+
+
 def test_the_state_is_written_by_the_set(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     files = 4 * BATCH
     statements = traced(monkeypatch)
