@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from metalake_sync.core.actions import (
     Action,
@@ -45,17 +46,19 @@ ActionName = Literal[
 ]
 
 
+def _writable(value: Any) -> Any:
+    """A text that can be written as JSON: bytes of a name that are no UTF-8 stand as readable \\udc.. escapes."""
+    if type(value) is str and not value.isascii():
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value
+
+
 class Document(BaseModel):
-    """Every text in it can be written as JSON: bytes of a name that are no UTF-8 stand as readable \\udc.. escapes."""
+    """Every text in it can be written as JSON."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _writable(cls, value: Any) -> Any:
-        if type(value) is str and not value.isascii():
-            return value.encode("utf-8", "backslashreplace").decode()
-        return value
+    _all_writable = field_validator("*", mode="before")(_writable)
 
 
 class SummaryDocument(Document):
@@ -107,7 +110,11 @@ class ActionDocument(Document):
     address: str | None = None
 
 
-class WarningDocument(Document):
+# There may be one for each shape of a source: with slots it takes a fraction of a model's memory.
+@pydantic_dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class WarningDocument:
+    _all_writable = field_validator("*", mode="before")(_writable)
+
     code: str
     message: str
     where: str

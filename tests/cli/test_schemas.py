@@ -8,8 +8,11 @@ from typing import Any
 
 import jsonschema
 import pytest
+from pydantic import TypeAdapter
 
+from metalake_sync.cli.documents import WarningDocument, warning_documents
 from metalake_sync.cli.schemas import json_schema, schema_text
+from metalake_sync.core.notes import Note, NoteCode
 from tests.end_to_end.world import BIRDS, World, boxes
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -78,3 +81,9 @@ def test_every_event_of_an_apply_is_valid_by_its_schema(drifting_world: World) -
 def _actions(event: dict[str, Any]) -> list[Any]:
     actions: list[Any] = event["plan"]["actions"]
     return actions
+
+
+def test_a_million_warnings_are_light_and_each_can_be_written() -> None:
+    (warning,) = warning_documents([Note(NoteCode.SHAPE_SKIPPED, "o: box has no size", "a\udcff.png")])
+    assert not hasattr(warning, "__dict__")
+    assert TypeAdapter(WarningDocument).dump_json(warning).decode().endswith('"where":"a\\\\udcff.png"}')
