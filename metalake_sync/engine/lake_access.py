@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from metalake_sync.errors import ManifestError, UsageError
-from metalake_sync.manifest import Credentials, LoadedManifest, resolve_credentials
+from metalake_sync.errors import CredentialsRefused, ManifestError, UsageError
+from metalake_sync.manifest import Credentials, LoadedManifest, credential_sources, resolve_credentials
 from metalake_sync.remote.address import USUAL_TRUST, LakeAddress, Trust
 
 EMBEDDED = "embedded:"
@@ -33,7 +33,8 @@ class ReachedLake:
 
 @contextlib.contextmanager
 def reach_lake(manifest: LoadedManifest) -> Iterator[ReachedLake]:
-    """Give the lake's address; start the embedded lake if the manifest asks for it, and stop it in the end."""
+    """Give the lake's address; start the embedded lake if the manifest asks for it, and stop it in the end. A lake that
+    refuses the credentials meanwhile is told with the place that they come from."""
     remote = manifest.model.remote
     trust = Trust(str(manifest.base_dir / remote.ca_file) if remote.ca_file else None, remote.allow_insecure)
     if trust.ca_file is not None:
@@ -45,7 +46,14 @@ def reach_lake(manifest: LoadedManifest) -> Iterator[ReachedLake]:
             where = manifest.where("remote", "ca_file")
             raise ManifestError(error.message, where=where, remedy=error.remedy) from None
     with open_lake(remote.url, resolve_credentials(manifest), manifest.base_dir, trust) as address:
-        yield ReachedLake(address, lake_identity(manifest))
+        try:
+            yield ReachedLake(address, lake_identity(manifest))
+        except CredentialsRefused as error:
+            raise CredentialsRefused(
+                error.message,
+                where=manifest.where("remote"),
+                remedy=f"Check what gives them: {credential_sources(manifest)}.",
+            ) from None
 
 
 @contextlib.contextmanager

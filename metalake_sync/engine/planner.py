@@ -297,10 +297,15 @@ class Planner:
         for operation, index in list(desired.annotations.items()):
             sets = recorded.get(operation, 0)
             if sets and not index.has_shapes and index.mode == "replace":
+                what = f"the source of '{operation}' has no entry with a shape any more"
+                check = "the source and 'labels'"
+                if index.without_file:
+                    what = f"no picture that an entry of '{operation}' means is in the collection any more"
+                    check = "that the folders are mounted and the patterns are right"
                 error = GuardStopped(
-                    f"the source of '{operation}' has no entry with a shape any more, and the state knows {sets} sets",
+                    f"{what}, and the state knows {sets} sets",
                     where=index.declared_at,
-                    remedy="Check the source and 'labels'. If all are meant to be cleared, take the operation out.",
+                    remedy=f"Check {check}. If all are meant to be cleared, take the operation out.",
                 )
                 if self.options.set_apart is None:
                     raise error

@@ -5,7 +5,7 @@ Must not: look at the files that it names, or know of a lake.
 
 from __future__ import annotations
 
-from metalake_sync.manifest.credentials import Credentials, resolve_credentials
+from metalake_sync.manifest.credentials import Credentials, credential_sources, resolve_credentials
 from metalake_sync.manifest.loading import LoadedManifest, ManifestWarning, compose_manifest, load_manifest
 from metalake_sync.manifest.models import AddressedAnnotation, Annotation, Collection, Folder, Manifest, Remote
 from metalake_sync.manifest.resolved import ResolvedCollection
@@ -28,6 +28,7 @@ __all__ = [
     "Remote",
     "ResolvedCollection",
     "compose_manifest",
+    "credential_sources",
     "load_manifest",
     "read_var_file",
     "resolve_credentials",

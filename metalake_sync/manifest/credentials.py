@@ -40,6 +40,19 @@ def resolve_credentials(loaded: LoadedManifest) -> Credentials | None:
     return None
 
 
+def credential_sources(loaded: LoadedManifest) -> str:
+    """What gives the credentials, in words that hold none: `'api_key_command' and 'secret_file' (keys/secret)`."""
+    remote = loaded.model.remote
+    api_key = _source("api_key", remote.api_key_file, remote.api_key_command)
+    return f"{api_key} and {_source('secret', remote.secret_file, remote.secret_command)}"
+
+
+def _source(key: str, file: str | None, command: list[str] | None) -> str:
+    if file is not None:
+        return f"'{key}_file' ({file})"
+    return f"'{key}_command'" if command is not None else f"'{key}' (or the variable in it)"
+
+
 def _resolve(loaded: LoadedManifest, what: Literal["api_key", "secret"]) -> str | None:
     remote = loaded.model.remote
     if what == "api_key":

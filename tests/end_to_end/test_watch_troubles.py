@@ -97,6 +97,7 @@ def test_credentials_that_were_rotated_are_read_again_and_the_webhook_hears_of_b
         with EmbeddedLake(settings(tmp_path / "lake", port=port, secret="rotated")) as lake:
             world.pictures("b.png")
             daemon.wait(lambda: "the lake refused the credentials" in daemon.log)
+            assert "'secret_file' (secret)" in daemon.log
             world.write("secret", "rotated")
             daemon.wait(lambda: "recovered" in daemon.log and lake.requests.of("finalize_file") == 1)
             assert daemon.stop() == 0

@@ -52,8 +52,8 @@ def test_wrong_credentials_are_refused_at_once(small_world: World) -> None:
     done = small_world.run("apply", "manifest.yaml", LAYERNEXT_SECRET="wrong_secret")
     assert done.code == 12
     assert done.err == (
-        "error: the lake refused the credentials (401). Check the API key and the secret, and the variables or"
-        " files that they come from.\n"
+        "error: manifest.yaml:3:3: the lake refused the credentials (401). Check what gives them: 'api_key' (or the"
+        " variable in it) and 'secret' (or the variable in it).\n"
     )
     assert "wrong_secret" not in done.out
 
@@ -312,8 +312,8 @@ def test_errors_are_json_where_json_is_asked_for(small_world: World) -> None:
     assert json.loads(done.err) == {
         "message_type": "exit_error",
         "exit_code": 12,
-        "message": "the lake refused the credentials (401). Check the API key and the secret, and the variables"
-        " or files that they come from.",
+        "message": "manifest.yaml:3:3: the lake refused the credentials (401). Check what gives them: 'api_key' (or"
+        " the variable in it) and 'secret' (or the variable in it).",
     }
 
 
@@ -365,6 +365,18 @@ def test_a_source_of_annotations_that_lost_everything_is_a_guard(small_world: Wo
     assert done.code == 7
     assert "the source of 'people' has no entry with a shape any more" in done.err
     assert len(small_world.talk.annotations(small_world.collection_id())["a.png"]) == 1
+
+
+def test_a_source_of_annotations_is_not_blamed_for_pictures_that_are_gone(small_world: World) -> None:
+    operation = {"operation": "people", "kind": "human", "source": "people.json"}
+    small_world.manifest({**BIRDS, "annotations": [operation]})
+    small_world.write("people.json", boxes(a_png=[[1, 1, 2, 2]]))
+    small_world.good("apply", "manifest.yaml")
+    (small_world.folder / "images").rename(small_world.folder / "away")
+    done = small_world.run("apply", "--auto-approve", "manifest.yaml")
+    assert done.code == 7
+    assert "no picture that an entry of 'people' means is in the collection any more" in done.err
+    assert "Check that the folders are mounted" in done.err
 
 
 def test_links_fifos_and_half_names_are_named_and_left_out(small_world: World) -> None:
