@@ -24,7 +24,7 @@ from metalake_sync.annotations.shape_checks import ShapeChecks
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.voc_format import read_voc
 from metalake_sync.annotations.yolo_format import YoloClasses, read_yolo
-from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.shapes import (
     EMPTY_SET_DIGEST,
     ImageRecord,
@@ -282,7 +282,8 @@ class AnnotationIndex:
         if size is not None:
             return to_pixels(record, size)
         if record.shapes:
-            message = f"{self.operation}: its size can't be read, so {len(record.shapes)} shapes are left out"
+            left_out = counted(len(record.shapes), "shape is", "shapes are")
+            message = f"{self.operation}: its size can't be read, so {left_out} left out"
             self._notes.append(Note(NoteCode.SHAPE_SKIPPED, message, record.image))
         return replace(record, shapes=(), normalized=False)
 

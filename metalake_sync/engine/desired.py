@@ -25,7 +25,7 @@ from metalake_sync.local.naming import lake_name
 from metalake_sync.local.picture_facts import PictureFacts
 from metalake_sync.local.readings import NoCache, ReadingCache
 from metalake_sync.local.rule_reasons import why_taken_or_not
-from metalake_sync.local.rules import PatternList, ScanRules
+from metalake_sync.local.rules import PatternList, ScanRules, has_ending_of
 from metalake_sync.local.sidecars import Sidecars
 from metalake_sync.manifest import (
     Folder,
@@ -249,6 +249,10 @@ class _Opening:
         )
 
     def file(self, number: int, path: str, rules: MetadataRules) -> FileSource:
+        if not has_ending_of(MediaType(self.collection.type), os.path.basename(path)):
+            message = f"'{path}' is no {self.collection.type} file by its ending"
+            remedy = "Take it out, or put it into a collection of the type that fits; 'other' takes every file."
+            self._blame(ManifestError(message, remedy=remedy), self.where("files", number))
         root = os.path.join(self.manifest.base_dir, path)
         return FileSource(
             path=normal_path(path),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from metalake_sync.core.diff import CollectionRules, Gone, Verdict, compare
 from metalake_sync.core.drift import desired_as_recorded
 from metalake_sync.core.facts import DesiredFile, RecordedFile, RemoteFile
-from metalake_sync.core.notes import Note, NoteCode, some_of
+from metalake_sync.core.notes import Note, NoteCode, counted, some_of
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.engine.close_look import CloseLook
 from metalake_sync.engine.desired import DesiredCollection
@@ -96,7 +96,8 @@ class Judge:
             why = Gone(out, new_names.get(known.name))
             self._take(compare(self.rules, None, known, remote, gone=why), wanted=False)
         if filtered:
-            message = f"{len(filtered)} files stand on disk and no pattern takes them any more: {some_of(filtered)}"
+            stand = counted(len(filtered), "file stands", "files stand")
+            message = f"{stand} on disk and no pattern takes them any more: {some_of(filtered)}"
             self.notes.append(Note(NoteCode.FILTERED_OUT, message, self.desired.key.name))
 
     def _judge_drifted(self, suspects: Iterable[tuple[RecordedFile, RemoteFile]]) -> None:

@@ -147,6 +147,7 @@ def test_sources_that_are_missing_or_broken_are_manifest_errors(small_world: Wor
         {
             **BIRDS,
             "folders": [{"path": "nowhere"}],
+            "files": ["broken.json"],
             "file_metadata": ["broken.json", "missing.json"],
             "annotations": [{"operation": "people", "kind": "human", "source": "gone/*.json"}],
         }
@@ -154,6 +155,7 @@ def test_sources_that_are_missing_or_broken_are_manifest_errors(small_world: Wor
     done = small_world.run("validate", "manifest.yaml")
     assert done.code == 64
     assert "broken.json:1:12: broken JSON" in done.err
+    assert "'broken.json' is no image file by its ending" in done.err
     assert "missing.json: it can't be read (No such file or directory)" in done.err
     assert "annotation source 'gone/*.json' does not exist" in done.err
 

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from metalake_sync.core.actions import AdoptFile, ReplaceFile, UpdateFileMetadata, UploadFile
 from metalake_sync.core.events import ActionDone, ActionFailed, Event
+from metalake_sync.core.notes import counted
 from metalake_sync.core.wording import action_name, file_name
 from metalake_sync.engine.set_apart import Broken
 from metalake_sync.engine.watch.debounce import Debouncer, Timing, Width, Work
@@ -293,7 +294,7 @@ class Watcher:
         self.metrics.ran("some_failed" if ran.finished.failed else "done", seconds)
         if ran.finished.failed:
             first = ran.finished.failed[0]
-            self._problem(f"{len(ran.finished.failed)} items failed; the first: {first.error}")
+            self._problem(f"{counted(len(ran.finished.failed), 'item', 'items')} failed; the first: {first.error}")
         elif ran.broken:
             self._problem(f"{ran.broken[0]}: {ran.broken[0].error}")
         elif not len(self._set_aside) and self._later is None and not self.health.manifest_broken:
