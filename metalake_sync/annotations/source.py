@@ -18,7 +18,7 @@ from metalake_sync.annotations.finding import find_files, guess_format
 from metalake_sync.annotations.loose_matches import LooseMatches
 from metalake_sync.annotations.memo import NO_MEMO, Recall, SetMemo, UndrawnSource, packed, unpacked
 from metalake_sync.annotations.metalake_format import read_metalake
-from metalake_sync.annotations.pictures import Ambiguous, AnyPicture, Picture, Pictures, Size
+from metalake_sync.annotations.pictures import Ambiguous, AnyPicture, Match, Picture, Pictures, Size
 from metalake_sync.annotations.pixels import to_pixels
 from metalake_sync.annotations.shape_checks import ShapeChecks
 from metalake_sync.annotations.spec import AnnotationSpec
@@ -194,7 +194,20 @@ class AnnotationIndex:
             self._loose.add(spec, match, entry.drawn(notes), file, name)
         else:
             self._loose.one_agrees()
+            self._tell_of_namesake(match.picture, entry, notes)
             self._take(spec, match.picture, entry, file, notes)
+
+    def _tell_of_namesake(self, picture: Picture, entry: Entry, notes: ReadNotes) -> None:
+        """Tell where an entry names one picture, and its file is called as another one is: a name that was copied."""
+        stem = entry.stem
+        if not entry.record.image or stem is None or _last(stem) in _spellings(picture.name):
+            return
+        try:
+            other = self._pictures.match("", stem)
+        except ManifestError:
+            return  # two pictures share that stem, and this entry means neither
+        if isinstance(other, Match) and not other.dropped and other.picture.path and other.picture.name != picture.name:
+            notes.count(f"it names '{picture.name}', and is called as '{other.picture.name}' is; its own words count")
 
     def _take(self, spec: AnnotationSpec, picture: Picture, entry: Entry, file: SourceFile, notes: ReadNotes) -> None:
         """Index an entry as the set of a picture: by what an earlier run made of the same words, where that is known.

@@ -167,4 +167,18 @@ def test_a_voc_name_without_extension_means_the_picture_of_that_stem(tmp_path: P
         "<annotation><filename>bird1</filename><object><name>x</name><bndbox><xmin>1</xmin><ymin>1</ymin>"
         "<xmax>5</xmax><ymax>5</ymax></bndbox></object></annotation>"
     )
-    assert matched(read(tmp_path, known, "other.xml")) == {"bird1.jpg": 1}
+    index = read(tmp_path, known, "other.xml")
+    assert matched(index) == {"bird1.jpg": 1}
+    (note,) = map(str, index.notes())
+    assert note == "other.xml: it names 'bird1.jpg', and is called as 'other.jpg' is; its own words count (once)"
+
+
+@pytest.mark.parametrize("others", [(), ("other.jpg", "other.png")])
+def test_a_voc_file_that_is_called_otherwise_than_its_picture_means_what_it_names(
+    tmp_path: Path, others: tuple[str, ...]
+) -> None:
+    known = pictures(tmp_path, "images", "bird1.jpg", *others)
+    (tmp_path / "other.xml").write_text("<annotation><filename>bird1.jpg</filename></annotation>")
+    index = read(tmp_path, known, "other.xml")
+    assert matched(index) == {"bird1.jpg": 0}
+    assert list(index.notes()) == []
