@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,15 @@ def test_an_unmounted_folder_of_one_collection_does_not_hold_up_another(world: W
         daemon.wait(lambda: names(world) == ["a.png", "b.png"] and "recovered" in daemon.log)
         assert daemon.stop() == 0
     assert world.lake.requests.of("put_part") == 4
+
+
+def test_what_a_plan_has_to_say_is_told_once(world: World) -> None:
+    world.pictures("a.png")
+    os.mkfifo(world.folder / "images" / "pipe.png")
+    world.manifest(BIRDS)
+    with watching(world, "--rescan", "1") as daemon:
+        daemon.wait(lambda: daemon.log.count('"width": "full"') >= 3)
+        world.pictures("b.png")
+        daemon.wait(lambda: names(world) == ["a.png", "b.png"])
+        assert daemon.stop() == 0
+    assert daemon.log.count("note: images/pipe.png: is no regular file") == 1

@@ -61,10 +61,11 @@ def command(
     from metalake_sync.engine.watch.health import Health
     from metalake_sync.engine.watch.hints import HintBox
     from metalake_sync.engine.watch.in_force import InForce, take_in_force
-    from metalake_sync.engine.watch.loop import Watcher, WatchTiming, log
+    from metalake_sync.engine.watch.loop import Watcher, WatchTiming
     from metalake_sync.engine.watch.service import ServiceManager
     from metalake_sync.engine.watch.settle import ignore_lease_breaks
     from metalake_sync.engine.watch.signals import Signals
+    from metalake_sync.engine.watch.telling import log
     from metalake_sync.engine.watch.triggers import Triggers
     from metalake_sync.state.lock import StateLock
 

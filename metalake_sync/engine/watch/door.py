@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from metalake_sync.core.actions import Action
-from metalake_sync.core.events import RunFinished
+from metalake_sync.core.events import Event, PlanMade, RunFinished
 from metalake_sync.core.notes import Note
 from metalake_sync.engine.kept_annotations import KeptAnnotations, StaleAnnotations
 from metalake_sync.engine.march import Hold
@@ -28,13 +28,14 @@ LAKE_PATIENCE_S = 10.0
 @dataclass(frozen=True, slots=True)
 class Ran:
     """What came of a run. `held`: what waits for approval. `refused`: what the manifest forbids. `broken`: what was
-    left out."""
+    left out. `notes`: all that the plan had to say."""
 
     finished: RunFinished
     unreadable: int
     held: Sequence[Action] = ()
     refused: Sequence[Note] = ()
     broken: Sequence[Broken] = ()
+    notes: Sequence[Note] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,13 @@ class SessionDoor:
             set_apart=broken.append,
             kept=self.kept,
         )
+        notes: list[Note] = []
+
+        def hear(event: Event) -> None:
+            if isinstance(event, PlanMade):
+                notes.extend(event.plan.notes)
+            self.session.emit(event)
+
         held: list[Action] = []
         refused: list[Note] = []
 
@@ -91,7 +99,7 @@ class SessionDoor:
             held.extend(actions)
             refused.extend(refusals)
 
-        applied = replace(self.session, options=options).apply(
+        applied = replace(self.session, options=options, emit=hear).apply(
             lambda _plan: self.auto_approve(), lock_timeout_s=LOCK_PATIENCE_S, command="watch", hold=hold
         )
-        return Ran(applied.finished, applied.unreadable, held, refused, broken)
+        return Ran(applied.finished, applied.unreadable, held, refused, broken, notes)

@@ -13,27 +13,28 @@ import select
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from metalake_sync.core.actions import AdoptFile, ReplaceFile, UpdateFileMetadata, UploadFile
 from metalake_sync.core.events import ActionDone, ActionFailed, Event
 from metalake_sync.core.notes import counted
 from metalake_sync.core.wording import action_name, file_name
 from metalake_sync.engine.set_apart import Broken
+from metalake_sync.engine.watch.arrivals import Arrivals
 from metalake_sync.engine.watch.debounce import Debouncer, Timing, Width, Work
 from metalake_sync.engine.watch.door import Door, Keep, Ran
 from metalake_sync.engine.watch.health import Health, Metrics
-from metalake_sync.engine.watch.hints import EventsLost, FolderTouched, HintBox, ManifestTouched
+from metalake_sync.engine.watch.hints import EventsLost, FolderTouched, HintBox, ManifestTouched, TreeTouched
 from metalake_sync.engine.watch.notify import Webhook
 from metalake_sync.engine.watch.patience import Backoff, SetAside
 from metalake_sync.engine.watch.places import Places
 from metalake_sync.engine.watch.service import ServiceManager
 from metalake_sync.engine.watch.settle import Settling
 from metalake_sync.engine.watch.signals import Signals
+from metalake_sync.engine.watch.telling import NotesTold, facts, log, tell_ran
 from metalake_sync.errors import GuardStopped, ManifestError, SyncError
 from metalake_sync.local.scan import ScannedFile
-
-log = logging.getLogger("metalake_sync.watch")
+from metalake_sync.remote.redaction import redact
 
 SUPERVISE_S = 5.0
 JUMP_S = 5.0
@@ -106,7 +107,9 @@ class Watcher:
     _rescan_at: float = 0.0
     _supervise_at: float = 0.0
     _offset: float = 0.0
-    _started_ns: int = 0
+    _manifest_stamp: object = None
+    _arrivals: Arrivals = field(default_factory=lambda: Arrivals(time.time_ns()))
+    _notes: NotesTold = field(default_factory=NotesTold)
 
     def __post_init__(self) -> None:
         self._debouncer = Debouncer(self.timing.debounce())
@@ -115,7 +118,7 @@ class Watcher:
     def run(self) -> None:
         """Watch until asked to stop. Raises KeyboardInterrupt where a run had to be broken off."""
         self._offset = self.wall() - self.clock()
-        self._started_ns = time.time_ns()
+        self._manifest_stamp = self.watched.places.stamp()
         self._rescan_at = self.clock()
         self.service.ready()
         log.info("watching %s", self.watched.base_dir)
@@ -143,6 +146,9 @@ class Watcher:
             if isinstance(hint, EventsLost):
                 self.metrics.events_lost()
                 log.warning("events were lost (%s): the whole disk is looked at", hint.why)
+                self._look_at_manifest()
+            if isinstance(hint, TreeTouched) and not hint.removal:
+                self._arrivals.folder_came(hint.path, time.time_ns())
             if isinstance(hint, ManifestTouched):
                 # Whoever mends something does not wait for a pause to end.
                 self._manifest_touched = True
@@ -166,6 +172,7 @@ class Watcher:
         self._offset = offset
         if now >= self._rescan_at:
             self._debouncer.want(Width.FULL, now)
+            self._look_at_manifest()
             self._rescan_at = now + self.timing.rescan_s
         if now >= self._supervise_at:
             self.triggers.supervise()
@@ -174,6 +181,11 @@ class Watcher:
             self._debouncer.put_back(self._later, now - self.timing.settle_s)
             self._later = None
 
+    def _look_at_manifest(self) -> None:
+        """See whether it changed, where nobody may have told."""
+        if self.watched.places.stamp() != self._manifest_stamp:
+            self._manifest_touched = True
+
     def _next_work(self, now: float) -> Work | None:
         if now < self._not_before:
             return None
@@ -181,6 +193,9 @@ class Watcher:
 
     def _pause(self, now: float) -> float:
         """How long nothing needs to be done, unless a hint or a signal comes."""
+        if self.signals.stopping or self.signals.reload:
+            # It came after the loop had looked for it, and the box was emptied since.
+            return 0.0
         due = self._debouncer.due_at(settling=len(self._settling) > 0)
         moments = [
             max(due, self._not_before) if due is not None else None,
@@ -234,19 +249,18 @@ class Watcher:
             if isinstance(action, UploadFile | ReplaceFile):
                 fingerprint = action.file.fingerprint
                 size_bytes = fingerprint.size_bytes
-                changed_ns = max(fingerprint.ctime_ns, fingerprint.mtime_ns)
-                if changed_ns > self._started_ns:
-                    latency_s = (time.time_ns() - changed_ns) / 1e9
+                latency_s = self._arrivals.latency_s(self._path(action.file.path), fingerprint, time.time_ns())
             if isinstance(action, UploadFile | ReplaceFile | AdoptFile | UpdateFileMetadata):
                 self._set_aside.came_through(self._path(action.file.path))
             self.metrics.synced(action_name(action), size_bytes, latency_s)
-            facts = {"action": action_name(action), "collection": action.collection.name, "latency_s": latency_s}
-            log.debug("%s %s", facts["action"], file_name(action) or "", extra=_facts(**facts, file=file_name(action)))
+            name, file = action_name(action), file_name(action)
+            beside = facts(action=name, collection=action.collection.name, latency_s=latency_s, file=file)
+            log.debug("%s %s", name, file or "", extra=beside)
         elif isinstance(event, ActionFailed):
             action = event.action
             self.metrics.failed(action_name(action))
             name = file_name(action) or ""
-            log.warning("%s: %s", name or action.collection.name, event.error, extra=_facts(file=name))
+            log.warning("%s: %s", name or action.collection.name, event.error, extra=facts(file=name))
             if isinstance(action, UploadFile | ReplaceFile | AdoptFile | UpdateFileMetadata):
                 fingerprint = action.file.fingerprint
                 stat = (fingerprint.size_bytes, fingerprint.mtime_ns, fingerprint.inode, fingerprint.ctime_ns)
@@ -274,23 +288,8 @@ class Watcher:
             self.health.held = len(ran.held) + len(ran.refused)
         elif ran.held:
             self.health.held = max(self.health.held, len(ran.held))
-        done = ran.finished.done
-        facts = _facts(width=work.width.name.lower(), seconds=round(seconds, 3), requests=ran.finished.requests)
-        if done.changes or ran.finished.failed:
-            log.info(
-                "synced: %d uploaded, %d replaced, %d trashed, %d metadata, %d annotation sets; %d failed",
-                done.upload, done.replace, done.trash, done.update_metadata,
-                done.annotate + done.remove_annotations, len(ran.finished.failed), extra=facts,
-            )  # fmt: skip
-        else:
-            log.debug("nothing to do", extra=facts)
-        for action in ran.held[:20]:
-            log.warning(
-                "held: %s %s needs approval: look at it with 'plan', then 'apply' it, or watch with --auto-approve",
-                action_name(action), file_name(action) or "", extra=_facts(collection=action.collection.name),
-            )  # fmt: skip
-        for note in ran.refused[:20]:
-            log.warning("refused: %s", note)
+        tell_ran(ran, work.width.name.lower(), seconds)
+        self._notes.tell(ran.notes, of_everything=work.width is Width.FULL)
         self.metrics.ran("some_failed" if ran.finished.failed else "done", seconds)
         if ran.finished.failed:
             first = ran.finished.failed[0]
@@ -306,7 +305,7 @@ class Watcher:
         self._debouncer.put_back(work, now)
         pause_s = self._lake.failed(self.unit_random())
         self._not_before = now + pause_s
-        log.error("%s; tried again in %.0f s", message, pause_s, extra=_facts(failures=self._lake.failures))
+        log.error("%s; tried again in %.0f s", message, pause_s, extra=facts(failures=self._lake.failures))
         self._problem(message)
 
     def _without(self, work: Work, broken: Sequence[Broken]) -> None:
@@ -316,12 +315,12 @@ class Watcher:
         for part in broken[:20]:
             level = logging.DEBUG if f"{part}: {part.error}" in told else logging.ERROR
             message = "%s is left as it is, and the rest goes on: %s"
-            log.log(level, message, part, part.error, extra=_facts(again_in_s=round(pause_s)))
+            log.log(level, message, part, part.error, extra=facts(again_in_s=round(pause_s)))
 
     def _blocked(self, work: Work, error: SyncError) -> None:
         """Something in the sources stops this work, and no other: it waits apart."""
         pause_s = self._look_again(work)
-        log.error("%s", error, extra=_facts(again_in_s=round(pause_s)))
+        log.error("%s", error, extra=facts(again_in_s=round(pause_s)))
         self._problem(str(error))
 
     def _look_again(self, work: Work) -> float:
@@ -334,15 +333,18 @@ class Watcher:
 
     def _reload(self) -> None:
         """Take a changed manifest over, if it holds together."""
+        self._manifest_stamp = self.watched.places.stamp()
         try:
             fresh = self.load()
         except SyncError as error:
             self.health.manifest_broken = True
-            log.error("the manifest is broken, and the last good one stays in force: %s", error)  # noqa: TRY400
+            log.error("the manifest is broken, and the last good one stays in force: %s", error)
             self._problem(f"the manifest is broken: {error}")
         else:
             old, self.watched = self.watched, fresh
             old.close()
+            if fresh.places.manifest != old.places.manifest:
+                self._manifest_stamp = fresh.places.stamp()
             self.triggers.watch(fresh.places)
             self.health.manifest_broken = False
             log.info("the manifest was read again")
@@ -350,6 +352,7 @@ class Watcher:
 
     def _problem(self, message: str) -> None:
         """Tell of the turn from good to bad, once."""
+        message = redact(message)
         new = self.health.problem is None
         self.health.problem = message
         self.service.status(f"degraded: {message.splitlines()[0][:200]}")
@@ -367,8 +370,5 @@ class Watcher:
     def _tell_queue(self) -> None:
         self.health.queued = len(self._debouncer) + len(self._settling)
         self.health.set_aside = len(self._set_aside)
-
-
-def _facts(**facts: Any) -> dict[str, Any]:
-    """What a log in JSON shows beside the words."""
-    return {"facts": facts}
+        if not self.health.queued:
+            self._arrivals.forget()

@@ -5,6 +5,7 @@ Owns: that translation. Must not: watch anything.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,10 @@ from metalake_sync.engine.watch.hints import FolderTouched, Hint, ManifestTouche
 from metalake_sync.local.rules import IGNORE_FILE, is_never_walked, is_never_wanted
 from metalake_sync.manifest import LoadedManifest, MetadataSourceFile
 from metalake_sync.manifest.models import Annotation
+
+YAML = (".yaml", ".yml")
+SWAPPED = "..data"
+"""Kubernetes changes all files of a ConfigMap or Secret at once, by a new link of this name beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +59,30 @@ class Places:
             if not any(path != root and path.startswith(root + "/") for root in covered)
         }
 
+    def stamp(self) -> Sequence[tuple[str, int, int, int]]:
+        """Path, size, time and inode of each of the manifest's own files, as they are now. Where this differs, one of
+        them changed, whether that was heard or not."""
+        found = []
+        for path in sorted(self.manifest):
+            inner = [path]
+            with contextlib.suppress(OSError):
+                inner = sorted(os.path.join(path, name) for name in os.listdir(path) if name.endswith(YAML))
+            for file in inner:
+                with contextlib.suppress(OSError):
+                    seen = os.stat(file)
+                    found.append((file, seen.st_size, seen.st_mtime_ns, seen.st_ino))
+        return found
+
     def hints(self, change: Change) -> Iterator[Hint]:
         """What a change means; nothing for names that no rule takes."""
         path, folder, name = change.path, os.path.dirname(change.path), os.path.basename(change.path)
-        if path in self.manifest or (folder in self.manifest and name.endswith((".yaml", ".yml"))):
+        if path in self.manifest or (folder in self.manifest and name.endswith(YAML)):
             yield ManifestTouched()
+        if name == SWAPPED:
+            if any(folder == mine or folder == os.path.dirname(mine) for mine in self.manifest):
+                yield ManifestTouched()
+            if any(folder == os.path.dirname(source) for source in self.sources):
+                yield SourceTouched(path)
         if any(_is_source(path, source) for source in self.sources):
             yield SourceTouched(path)
         root = next((root for root in self.roots if path == root or path.startswith(root + "/")), None)
@@ -97,7 +121,8 @@ def places_of(manifest: LoadedManifest, manifest_path: Path, var_files: Sequence
         named = [annotation.source] if isinstance(annotation.source, str) else annotation.source
         sources |= {absolute(source) for source in named}
     notify = model.notify
-    secrets = (model.remote.api_key_file, model.remote.secret_file, notify.secret_file if notify else None)
+    remote = model.remote
+    secrets = (remote.api_key_file, remote.secret_file, remote.ca_file, notify.secret_file if notify else None)
     own = {os.path.abspath(path) for path in (manifest_path, *var_files)}
     own |= {absolute(path) for path in secrets if path is not None}
     return Places(frozenset(roots), frozenset(files), frozenset(sources), frozenset(own))

@@ -66,6 +66,8 @@ class PollingTrigger:
         """Which file changed is not remembered: in a data folder any name stands for it, elsewhere all may be it."""
         self._tell(Change(os.path.join(folder, "any")))
         places = self._places()
+        if folder in places.manifest:
+            self._tell(Change(os.path.join(folder, "any.yaml")))
         for path in (*places.manifest, *places.sources, *places.files):
             if os.path.dirname(path) == folder:
                 self._tell(Change(path))

@@ -58,7 +58,7 @@ class ServiceManager:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
             out.settimeout(1.0)
             try:
-                out.sendto(message.encode(), address)
+                out.sendto(message.encode("utf-8", "replace"), address)
             except OSError:
                 return  # the manager is being restarted; it asks for nothing, and misses nothing that lasts
 

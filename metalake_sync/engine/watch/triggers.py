@@ -30,7 +30,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, EventDispatcher, ObservedWatch
 
 from metalake_sync.engine.watch.filesystems import MOUNTINFO, silent_filesystem
-from metalake_sync.engine.watch.hints import EventsLost, HintBox, TreeTouched
+from metalake_sync.engine.watch.hints import EventsLost, HintBox, SourceTouched, TreeTouched
 from metalake_sync.engine.watch.places import Change, Places
 from metalake_sync.engine.watch.polling import PollingTrigger
 
@@ -120,6 +120,8 @@ class Triggers:
             if identity is not None:
                 self._add(path, deep)
                 self._box.put(TreeTouched(path))
+                if any(source == path or os.path.dirname(source) == path for source in self._places.sources):
+                    self._box.put(SourceTouched(path))
         if self._folder_came:
             self._folder_came = False
             reached = self._limit_reached()

@@ -17,7 +17,7 @@ from metalake_sync.engine.set_apart import Broken
 from metalake_sync.engine.watch.debounce import Width, Work
 from metalake_sync.engine.watch.door import Keep, Ran
 from metalake_sync.engine.watch.health import Health, NoMetrics
-from metalake_sync.engine.watch.hints import FolderTouched, HintBox, ManifestTouched, SourceTouched
+from metalake_sync.engine.watch.hints import EventsLost, FolderTouched, HintBox, ManifestTouched, SourceTouched
 from metalake_sync.engine.watch.loop import Watcher, WatchTiming
 from metalake_sync.engine.watch.notify import Webhook
 from metalake_sync.engine.watch.places import Places
@@ -230,6 +230,25 @@ def test_what_is_broken_is_told_once_tried_with_growing_pauses_and_at_once_when_
     assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1
     assert "recovered" in caplog.text
     assert [width for second, width in stage.runs if second >= 1500] == [Width.DISK, Width.FULL]
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_manifest_whose_change_was_not_heard_is_read_with_the_next_look(lost: bool, tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.yaml"
+    manifest.write_text("version: 1")
+    own = Places(frozenset(), frozenset(), frozenset(), frozenset({str(manifest)}))
+
+    def change() -> None:
+        manifest.write_text("version: 1 # changed")
+        if lost:
+            stage.box.put(EventsLost("too many"))
+
+    stage = Stage(places=own)
+    stage.play(1500 if lost else 1700, (1100, change))
+    assert stage.reloads == 1
+    again = Stage(places=own)
+    again.play(1700, (1100, lambda: again.box.put(EventsLost("too many"))))
+    assert again.reloads == 0
 
 
 def test_a_mistake_of_ours_is_told_and_does_not_end_the_watch(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ def test_ready_status_and_pings_go_to_the_socket_while_the_loop_moves(tmp_path: 
         assert manager.recv(100) == b"READY=1"
         service.status("all is\nwell")
         assert manager.recv(100) == b"STATUS=all is well"
+        service.status("a name of \udcff half a letter")
+        assert manager.recv(100) == b"STATUS=a name of ? half a letter"
         manager.settimeout(0.2)
         try:
             heard = manager.recv(100)

@@ -122,12 +122,51 @@ def test_a_watch_whose_books_are_wrong_can_be_ended(tmp_path: Path, box: HintBox
     assert threading.excepthook is before
 
 
+def test_a_folder_of_manifests_is_polled(tmp_path: Path, box: HintBox) -> None:
+    polled = Triggers(
+        box, Places(frozenset(), frozenset(), frozenset(), frozenset({str(tmp_path)})), 0.1, lambda _: None
+    )
+    polled.start()
+    (tmp_path / "birds.yaml").write_text("version: 1\n")
+    assert hears(box, lambda hint: hint == ManifestTouched())
+    polled.close()
+
+
+def test_a_folder_of_sources_that_comes_later_is_read(tmp_path: Path, box: HintBox) -> None:
+    boxes = tmp_path / "boxes"
+    triggers = Triggers(
+        box, Places(frozenset(), frozenset(), frozenset({str(boxes)}), frozenset()), None, lambda _: None
+    )
+    triggers.start()
+    boxes.mkdir()
+    (boxes / "a.json").write_text("{}")
+    box.take()
+    triggers.supervise()
+    assert hears(box, lambda hint: hint == SourceTouched(str(boxes)))
+    triggers.close()
+
+
+def test_the_stamp_of_a_manifest_moves_with_each_of_its_files(tmp_path: Path) -> None:
+    key, folder = tmp_path / "key", tmp_path / "manifests"
+    folder.mkdir()
+    own = Places(frozenset(), frozenset(), frozenset(), frozenset({str(key), str(folder)}))
+    stamps = [own.stamp()]
+    for path, text in ((key, "a"), (key, "ab"), (folder / "one.yaml", "x"), (folder / "one.yaml", "xy")):
+        path.write_text(text)
+        stamps.append(own.stamp())
+    key.unlink()
+    stamps.append(own.stamp())
+    assert len(set(map(tuple, stamps))) == len(stamps)
+    (folder / "notes.txt").write_text("not a manifest")
+    assert own.stamp() == stamps[-1]
+
+
 def test_every_file_that_a_manifest_reads_is_one_of_its_places(tmp_path: Path) -> None:
     (tmp_path / "k").write_text("key")
     manifest = tmp_path / "manifest.yaml"
     manifest.write_text(
         "version: 1\n"
-        "remote: {url: 'https://lake.example', api_key_file: k, secret_file: s}\n"
+        "remote: {url: 'https://lake.example', api_key_file: k, secret_file: s, ca_file: tls/ca.pem}\n"
         "notify: {url: 'https://hooks.example', secret_file: n}\n"
         "annotations: [{operation: o, kind: human, source: elsewhere.json, by: unique_name}]\n"
         "metadata: [{source: described.json, by: unique_name}]\n"
@@ -143,9 +182,10 @@ def test_every_file_that_a_manifest_reads_is_one_of_its_places(tmp_path: Path) -
     def means(name: str) -> set[type]:
         return {type(hint) for hint in found.hints(Change(str(tmp_path / name)))}
 
-    for name in ("k", "s", "n", "manifest.yaml", "vars.yaml"):
+    for name in ("k", "s", "n", "tls/ca.pem", "manifest.yaml", "vars.yaml", "tls/..data"):
         assert means(name) == {ManifestTouched}, name
     for name in ("elsewhere.json", "described.json", "plain.json", "table.csv", "boxes/a.json"):
         assert means(name) == {SourceTouched}, name
+    assert means("..data") == {ManifestTouched, SourceTouched}, "Kubernetes swaps all files of a volume at once"
     assert means("images/a.png") == {FolderTouched}
     assert means("images/a.png.part") == means("other.txt") == set()
