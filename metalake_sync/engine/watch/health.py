@@ -6,6 +6,7 @@ Owns: these facts, and /healthz and /metrics over HTTP. Must not: change the cou
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -106,8 +107,9 @@ class HealthServer:
                     slots.release()
 
             def _route(self) -> None:
-                page = metrics.page() if self.path == "/metrics" else None
-                if self.path == "/healthz":
+                path = self.path.partition("?")[0]
+                page = metrics.page() if path == "/metrics" else None
+                if path == "/healthz":
                     body = json.dumps(health.document()).encode() + b"\n"
                     self._answer(200 if health.alive() else 503, "application/json", body)
                 elif page is not None:
@@ -125,8 +127,14 @@ class HealthServer:
             def log_message(self, format: str, *args: Any) -> None:
                 """Scrapes are no news."""
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
-        self._server.daemon_threads = True
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """Whoever hung up before the answer is no news either; else the log would have a traceback."""
+
+        self._server = Server((host, port), Handler)
         self.port = int(self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
 
