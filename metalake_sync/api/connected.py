@@ -100,8 +100,8 @@ class Connected:
     """Opens the lake at once and closes it with `close`, or as a context manager.
 
     `url`: https://… or embedded:DIR. `ca_file`: CAs to trust besides the usual ones. `allow_insecure`: take http:// to
-    another machine. Raises UsageError for an address or credentials that can't be meant,
-    CredentialsRefused, LakeUnreachable.
+    another machine. `waiting`: told, in a sentence and from any thread, while a lake that is away is asked again.
+    Raises UsageError for an address or credentials that can't be meant, CredentialsRefused, LakeUnreachable.
     """
 
     def __init__(
@@ -115,6 +115,7 @@ class Connected:
         retry_for_s: float = 60.0,
         ca_file: str | os.PathLike[str] | None = None,
         allow_insecure: bool = False,
+        waiting: Callable[[str], None] | None = None,
     ) -> None:
         if not url.startswith(EMBEDDED) and not (api_key and secret):
             raise UsageError("the lake needs an API key and a secret", where=url, remedy="Give both.")
@@ -127,7 +128,7 @@ class Connected:
             trust = Trust(local_path(ca_file) if ca_file is not None else None, allow_insecure)
             address = self._stack.enter_context(open_lake(self._url, credentials, base, trust))
             self._reached = ReachedLake(address, self._url.rstrip("/"))
-            policy = RetryPolicy(give_up_after_s=retry_for_s)
+            policy = RetryPolicy(give_up_after_s=retry_for_s, waiting=waiting)
             self._open_client: LakeClient | None = self._stack.enter_context(LakeClient(address, retry=policy))
             self._client.check_compatibility()
         except BaseException:

@@ -63,6 +63,7 @@ class LakeFlags:
     def lake(self) -> Iterator[MetaLake]:
         """Open the lake. Raises UsageError where nothing says which, and what `MetaLake` raises."""
         from metalake_sync.api import MetaLake
+        from metalake_sync.cli.listeners import PlainDisplay
 
         remote = self._remote()
         with MetaLake(
@@ -74,6 +75,7 @@ class LakeFlags:
             parallelism=self.parallelism,
             bytes_per_second=rate(self.bwlimit) if self.bwlimit else None,
             retry_for_s=60.0 if self.retry_for is None else self.retry_for,
+            waiting=PlainDisplay(quiet=False, json_log=self._json_log).waiting,
         ) as lake:
             yield lake
 

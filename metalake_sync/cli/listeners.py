@@ -26,10 +26,13 @@ from metalake_sync.core.events import (
     Resumed,
     RunFinished,
     SessionOpened,
+    Waiting,
 )
 
 LINE_EVERY_S = 30.0
 """How often a run off a terminal says where it stands."""
+
+WAITING_EVERY_S = 10.0
 
 JSON_PROGRESS_EVERY_S = 1.0
 
@@ -53,7 +56,7 @@ class JsonListener:
     def __call__(self, event: Event) -> None:
         from metalake_sync.cli.documents import event_document
 
-        if isinstance(event, Observing | SessionOpened):
+        if isinstance(event, Observing | Waiting | SessionOpened):
             return
         if isinstance(event, Progress):
             if time.monotonic() < self._next_progress:
@@ -80,6 +83,8 @@ class TextListener:
         match event:
             case Observing():
                 self._display.observing(f"{event.what}: {event.count}" if event.count else event.what)
+            case Waiting():
+                self._display.waiting(event.words)
             case PlanMade():
                 self._display.clear()
                 if not self._quiet:
@@ -143,6 +148,8 @@ class Display(Protocol):
 
     def observing(self, words: str) -> None: ...
 
+    def waiting(self, words: str) -> None: ...
+
     def progress(self, event: Progress) -> None: ...
 
     def clear(self) -> None: ...
@@ -157,9 +164,16 @@ class PlainDisplay:
         self._quiet = quiet
         self._json_log = json_log
         self._next = time.monotonic() + LINE_EVERY_S
+        self._next_waiting = 0.0
 
     def observing(self, words: str) -> None:
         self._say(words)
+
+    def waiting(self, words: str) -> None:
+        """At once, but of many calls that wait one speaks for all."""
+        if not self._quiet and time.monotonic() >= self._next_waiting:
+            self._next_waiting = time.monotonic() + WAITING_EVERY_S
+            click.echo(json_line("warning", words) if self._json_log else shown(words), err=True)
 
     def progress(self, event: Progress) -> None:
         share = f" of {size(event.bytes_total)}" if event.bytes_total else ""
@@ -190,6 +204,9 @@ class LiveDisplay:
 
     def observing(self, words: str) -> None:
         self._show(shown(words), None, None)
+
+    def waiting(self, words: str) -> None:
+        self._console.print(shown(words), markup=False, highlight=False)
 
     def progress(self, event: Progress) -> None:
         if not event.files_total and not event.bytes_total:

@@ -22,6 +22,13 @@ class Observing:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A call is tried again and again, because nobody answers. `words`: a sentence. Told from any thread."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class PlanMade:
     plan: Plan
 
@@ -86,6 +93,8 @@ class RunFinished:
     seconds: float
 
 
-Event: TypeAlias = Observing | PlanMade | Progress | SessionOpened | ActionDone | ActionFailed | Resumed | RunFinished
+Event: TypeAlias = (
+    Observing | Waiting | PlanMade | Progress | SessionOpened | ActionDone | ActionFailed | Resumed | RunFinished
+)
 
 EventSink: TypeAlias = Callable[[Event], None]

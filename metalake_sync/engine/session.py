@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from metalake_sync.core.actions import Action
 from metalake_sync.core.basis import Approved, leave_out_new, what_moved
-from metalake_sync.core.events import EventSink, PlanMade, RunFinished
+from metalake_sync.core.events import EventSink, PlanMade, RunFinished, Waiting
 from metalake_sync.core.holding import hold_destructive
 from metalake_sync.core.notes import GUARDS, Note
 from metalake_sync.core.plan import Plan
@@ -209,7 +209,8 @@ class Session:
         from metalake_sync.remote.retry import RetryPolicy
 
         patience = self.options.retry_for_s if self.options.retry_for_s is not None else AT_START_S
-        return LakeClient(address, retry=RetryPolicy(give_up_after_s=patience), tally=tally)
+        policy = RetryPolicy(give_up_after_s=patience, waiting=lambda words: self.emit(Waiting(words)))
+        return LakeClient(address, retry=policy, tally=tally)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +258,8 @@ class _Run:
         from metalake_sync.remote.client import LakeClient
         from metalake_sync.remote.retry import RetryPolicy
 
-        retry = RetryPolicy(give_up_after_s=IN_THE_MIDDLE_S)
+        emit = self.session.emit
+        retry = RetryPolicy(give_up_after_s=IN_THE_MIDDLE_S, waiting=lambda words: emit(Waiting(words)))
         with LakeClient(self.lake.address, retry=retry, tally=self.recorder.tally) as client:
             base_dir = self.session.manifest.base_dir
             yield Executor(client, self.lake.address, self.recorder, base_dir, self.lake.identity, self.session.options)

@@ -40,14 +40,20 @@ NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNSUPPORTED_PROTOCO
 """Reasons of OpenSSL for a server that speaks no TLS, or none that is still safe. No later try mends that."""
 
 
+TOLD_AFTER_S = 5.0
+"""A call that fails for so long is told of: until then it may be a hiccup."""
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """`give_up_after_s`: patience of one call, in seconds, from its first failure. `base_s`: the first pause is up to
-    that long; pauses double up to `cap_s`."""
+    that long; pauses double up to `cap_s`. `waiting`: told, in a sentence and from any thread, that a call goes on
+    trying."""
 
     give_up_after_s: float = 900.0
     base_s: float = 0.25
     cap_s: float = 30.0
+    waiting: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +195,10 @@ class Tries:
                 where=self._server.address,
                 remedy="Check the address and the network; what was finished is recorded, so apply again later.",
             )
+        if self._policy.waiting is not None and waited + pause > TOLD_AFTER_S:
+            left = self._policy.give_up_after_s - waited
+            what = f"{self._server.address}: {self._server.name} can't be reached ({again.reason})"
+            self._policy.waiting(f"{what}; trying again for another {left:.0f} s")
         return pause
 
     def hold(self, pause_s: float) -> None:

@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from metalake_sync.errors import UsageError
 from metalake_sync.remote.address import LakeAddress, Trust
 from metalake_sync.remote.redaction import describe, redact
-from metalake_sync.remote.retry import RETRY_AFTER_LIMIT_S, RetryPolicy, delay_s, parse_retry_after
+from metalake_sync.remote.retry import (
+    RETRY_AFTER_LIMIT_S,
+    Again,
+    Clock,
+    RetryPolicy,
+    Server,
+    Tries,
+    delay_s,
+    parse_retry_after,
+)
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 POLICY = RetryPolicy(base_s=0.25, cap_s=30)
@@ -32,6 +41,18 @@ def test_a_pause_is_within_its_range_and_never_shorter_than_asked(
 
 def test_pauses_double_up_to_their_cap() -> None:
     assert [delay_s(attempt, POLICY, 1.0, None) for attempt in (1, 2, 3, 8, 9)] == [0.25, 0.5, 1.0, 30, 30]
+
+
+def test_a_hiccup_is_not_told_of_and_a_lake_that_stays_away_is() -> None:
+    told: list[str] = []
+    now_s = 0.0
+    policy = RetryPolicy(give_up_after_s=60, waiting=told.append)
+    tries = Tries(policy, Clock(now_s=lambda: now_s, unit_random=lambda: 1.0), Server("the lake", "https://a.example"))
+    for _ in range(4):
+        now_s += tries.pause_s(Again("connection refused"))
+    assert (now_s, told) == (3.75, [])
+    now_s += tries.pause_s(Again("it answered 503"))
+    assert told == ["https://a.example: the lake can't be reached (it answered 503); trying again for another 56 s"]
 
 
 @pytest.mark.parametrize(
