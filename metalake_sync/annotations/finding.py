@@ -29,9 +29,9 @@ def find_files(
     seen: set[Path] = set()
     for source in sources:
         path = base_dir / source
-        if path.is_dir():
+        if os.path.isdir(path):
             found, root = _in_folder(path, source, chosen, notes), path
-        elif path.exists():
+        elif os.path.exists(path):
             if path.suffix in (".yaml", ".yml"):
                 folders, listed = _labels_of(path, source)
                 found = [file for folder in folders for file in _in_folder(folder, source, "yolo", notes)] + listed
@@ -40,10 +40,12 @@ def find_files(
                 found, root = [path], path.parent
         else:
             matches = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
-            found = [file for file in matches if not file.is_dir() and file.name not in (*DATA_FILES, *NAME_FILES)]
+            found = [
+                file for file in matches if not os.path.isdir(file) and file.name not in (*DATA_FILES, *NAME_FILES)
+            ]
             root = Path(os.path.commonpath([file.parent for file in found])) if found else path
         if not found:
-            problem = "holds no annotation file" if path.exists() else "does not exist"
+            problem = "holds no annotation file" if os.path.exists(path) else "does not exist"
             raise ManifestError(
                 f"annotation source '{source}' {problem}", where=declared_at, remedy="Create it, or correct 'source'."
             )
@@ -98,10 +100,10 @@ def _labels_of(data_file: Path, shown_as: str) -> tuple[list[Path], list[Path]]:
             for spelling in dict.fromkeys((pictures, pictures.removeprefix("../"))):
                 path = top / spelling
                 folder = top / _labels_for(spelling)
-                if path.suffix == ".txt" and path.is_file():
+                if path.suffix == ".txt" and os.path.isfile(path):
                     listed = [_label_file(path.parent, line) for line in read_text(path, str(path)).split("\n")]
                     files += [file for file in listed if file is not None and file not in files]
-                elif folder.is_dir():
+                elif os.path.isdir(folder):
                     if folder not in folders:
                         folders.append(folder)
                 else:
@@ -122,7 +124,7 @@ def _label_file(folder: Path, picture: str) -> Path | None:
     if not picture.strip():
         return None
     file = folder / _labels_for(os.path.splitext(picture.strip())[0] + ".txt")
-    return file if file.is_file() else None
+    return file if os.path.isfile(file) else None
 
 
 def guess_format(file: SourceFile) -> FormatName:

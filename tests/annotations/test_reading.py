@@ -137,6 +137,14 @@ def test_a_count_of_classes_that_differs_from_their_names_is_told(tmp_path: Path
     assert notes(read) == ["m.yaml:1:1: 'nc' of data.yaml is 3, and 'names' has 1 (once)"]
 
 
+def test_a_path_that_no_disk_could_have_is_one_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text(f"train: {'a' * 5000}\nval: {'a' * 300}.txt\nnames: [bird]\n")
+    with pytest.raises(ManifestErrors, match=r"annotation source 'data.yaml' holds no annotation file"):
+        index(tmp_path, "data.yaml")
+    with pytest.raises(ManifestErrors, match="does not exist"):
+        index(tmp_path, "a" * 5000)
+
+
 @pytest.mark.parametrize("train", ["../train/images", "train/images", "train.txt"])
 def test_a_data_yaml_finds_the_labels_as_roboflow_and_darknet_write_them(tmp_path: Path, train: str) -> None:
     (tmp_path / "train/labels").mkdir(parents=True)
