@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import threading
 import urllib.parse
@@ -87,19 +89,48 @@ def test_github_passes_a_plan_without_changes_and_fails_a_manifest_that_is_broke
     assert plan_on_github(github)[:2] == (64, "code=64\n")
 
 
-def test_github_comments_with_the_plan(github: Runner, tmp_path: Path) -> None:
-    """A stand-in for GitHub's own program, which every runner has, writes down how it is called."""
+@pytest.mark.parametrize(
+    ("there", "code", "calls", "says"),
+    [
+        ("", "2", ["POST repos/acme/birds/issues/7/comments"], "a.png"),
+        ("41", "2", ["PATCH repos/acme/birds/issues/comments/41"], "a.png"),
+        ("41", "0", ["PATCH repos/acme/birds/issues/comments/41"], "a.png"),
+        ("41", "64", ["PATCH repos/acme/birds/issues/comments/41"], "failed: see the job's log"),
+        ("", "0", [], None),
+    ],
+)
+def test_github_keeps_one_comment_up_to_date(
+    github: Runner, tmp_path: Path, there: str, code: str, calls: list[str], says: str | None
+) -> None:
+    """A stand-in for GitHub's own program, which every runner has, knows one comment or none, and writes down how it is
+    called."""
     plan_on_github(github)
     program = tmp_path / "bin" / "gh"
     program.parent.mkdir()
-    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > called\ncp plan.md commented\n')
+    program.write_text(
+        '#!/bin/sh\nfor last; do :; done\n[ "$1" = api ] || exit 9\n'
+        'case "$*" in\n'
+        '*"--method "*"--field body=@comment.md") echo "$4 $5" >> called; cp comment.md commented ;;\n'
+        '*"--jq "*"<!-- metalake-sync plan -->"*) echo "$THERE" ;;\n'
+        "*) exit 8 ;;\nesac\n"
+    )
     program.chmod(0o755)
     path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
-    done = github.run(github_step("plan", "Comment"), PULL_REQUEST="7", PATH=path)
+    done = github.run(
+        github_step("plan", "Comment"),
+        PULL_REQUEST="7",
+        PATH=path,
+        CODE=code,
+        THERE=there,
+        GITHUB_REPOSITORY="acme/birds",
+    )
     assert done.returncode == 0, done.stderr
-    assert (github.world.folder / "called").read_text().split() == [
-        *("pr", "comment", "7", "--body-file", "plan.md", "--edit-last", "--create-if-none")
-    ]
+    called = github.world.folder / "called"
+    assert (called.read_text().splitlines() if called.exists() else []) == calls
+    if says is not None:
+        text = (github.world.folder / "commented").read_text()
+        assert text.startswith("<!-- metalake-sync plan -->\n")
+        assert says in text
 
 
 def test_github_applies_what_is_approved_and_names_the_way_where_it_is_not(github: Runner) -> None:
@@ -129,24 +160,43 @@ def test_gitlab_plans_applies_and_approves_with_the_codes_that_its_jobs_allow(gi
     assert world.names() == ["b.png"]
 
 
-def test_gitlab_writes_the_plan_as_a_note(gitlab: Runner) -> None:
-    got: list[tuple[str, str | None, str]] = []
+@pytest.mark.skipif(shutil.which("jq") is None or shutil.which("curl") is None, reason="curl and jq are not installed")
+def test_gitlab_keeps_one_note_up_to_date(gitlab: Runner) -> None:
+    notes: dict[int, str] = {3: "well done"}
+    tokens: set[str | None] = set()
 
     class Notes(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            got.append((self.path, self.headers["PRIVATE-TOKEN"], urllib.parse.parse_qs(body)["body"][0]))
-            self.send_response(201)
-            self.send_header("Content-Length", "0")
+        def answer(self, document: Any) -> None:
+            body = json.dumps(document).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            self.wfile.write(body)
+
+        def body(self) -> str:
+            tokens.add(self.headers["PRIVATE-TOKEN"])
+            return urllib.parse.parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())["body"][0]
+
+        def do_GET(self) -> None:
+            assert self.path.startswith("/api/v4/projects/12/merge_requests/7/notes?")
+            self.answer([{"id": number, "body": body} for number, body in notes.items()])
+
+        def do_POST(self) -> None:
+            assert self.path == "/api/v4/projects/12/merge_requests/7/notes"
+            notes[len(notes) + 3] = self.body()
+            self.answer({})
+
+        def do_PUT(self) -> None:
+            notes[int(self.path.removeprefix("/api/v4/projects/12/merge_requests/7/notes/"))] = self.body()
+            self.answer({})
 
         def log_message(self, *_: Any) -> None: ...
 
-    gitlab.run(gitlab_script("plan"))
     server = HTTPServer(("127.0.0.1", 0), Notes)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    try:
+
+    def comment() -> str:
         done = gitlab.run(
             gitlab_script("comment"),
             CI_API_V4_URL=f"http://127.0.0.1:{server.server_port}/api/v4",
@@ -154,10 +204,21 @@ def test_gitlab_writes_the_plan_as_a_note(gitlab: Runner) -> None:
             CI_MERGE_REQUEST_IID="7",
             GITLAB_NOTE_TOKEN="note-token",
         )
+        assert done.returncode == 0, done.stderr
+        assert list(notes) == [3, 4]
+        assert notes[4].startswith("<!-- metalake-sync plan -->\n")
+        return notes[4]
+
+    try:
+        gitlab.run(gitlab_script("plan"))
+        assert "a.png" in comment()
+        gitlab.run(gitlab_script("apply"))
+        gitlab.run(gitlab_script("plan"))
+        assert "Nothing to do" in comment()
+        (gitlab.world.folder / "plan.md").unlink()
+        assert "The plan of this merge request failed" in comment()
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
-    assert done.returncode == 0, done.stderr
-    plan = (gitlab.world.folder / "plan.md").read_text()
-    assert got == [("/api/v4/projects/12/merge_requests/7/notes", "note-token", plan)]
+    assert tokens == {"note-token"}

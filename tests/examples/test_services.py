@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,11 +12,17 @@ from typing import Any
 import pytest
 import yaml
 
+from metalake_sync.manifest import load_manifest
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def documents(path: str) -> list[Any]:
     return list(yaml.safe_load_all((EXAMPLES / path).read_text()))
+
+
+def kubernetes() -> list[Any]:
+    return documents("service/kubernetes.yaml")
 
 
 def tool(name: str, package: str) -> str:
@@ -66,8 +73,62 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     assert (done.returncode, ours) == (0, [])
 
 
+def test_the_manifest_in_the_kubernetes_example_holds_together_and_finds_what_is_mounted(tmp_path: Path) -> None:
+    found = {(document["kind"], document["metadata"]["name"]): document for document in kubernetes()}
+    container = found["Deployment", "metalake-sync"]["spec"]["template"]["spec"]["containers"][0]
+    mounted = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    assert "/manifest/manifest.yaml" in container["args"]
+    manifest = tmp_path / "manifest.yaml"
+    manifest.write_text(found["ConfigMap", "metalake-sync-manifest"]["data"]["manifest.yaml"])
+    loaded = load_manifest(str(manifest), environment={})
+    remote = loaded.model.remote
+    keys = found["Secret", "metalake-sync-credentials"]["stringData"]
+    assert [remote.api_key_file, remote.secret_file] == [f"/credentials/{key}" for key in keys]
+    assert loaded.collections[0].folders[0].path in mounted
+    assert mounted["/credentials"] == "credentials"
+    claims = {name for kind, name in found if kind == "PersistentVolumeClaim"}
+    volumes = found["Deployment", "metalake-sync"]["spec"]["template"]["spec"]["volumes"]
+    assert claims == {
+        claim["persistentVolumeClaim"]["claimName"] for claim in volumes if "persistentVolumeClaim" in claim
+    }
+    assert {volume["name"] for volume in volumes} == set(mounted.values())
+
+
+def test_the_image_has_a_user_whose_state_it_may_write_and_nothing_of_the_working_copy() -> None:
+    dockerfile = (EXAMPLES / "service" / "Dockerfile").read_text()
+    user = re.search(r"^USER (\d+)$", dockerfile, re.MULTILINE)
+    assert user is not None
+    assert f"--uid {user[1]} " in dockerfile
+    assert "--owner=metalake" in dockerfile
+    assert "/state\n" in dockerfile
+    assert documents("service/compose.yaml")[0]["services"]["watch"]["user"] == f"{user[1]}:{user[1]}"
+    *_, deployment = kubernetes()
+    assert deployment["spec"]["template"]["spec"]["securityContext"]["runAsUser"] == int(user[1])
+    ignore = (EXAMPLES / "service" / "Dockerfile.dockerignore").read_text().split("\n")
+    kept = {line[1:] for line in ignore if line.startswith("!")}
+    assert "*" in ignore
+    assert kept == {"LICENSE", "README.md", "pyproject.toml", "metalake_sync"}
+    assert all((EXAMPLES.parent / name).exists() for name in kept)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_systemd_finds_the_unit_well_shut(tmp_path: Path) -> None:
+    """Exposure from 0 to 100, in tenths; below 20 is what it calls OK."""
+    unit = tmp_path / "metalake-sync-watch@birds.service"
+    unit.write_text((EXAMPLES / "service" / "metalake-sync-watch@.service").read_text())
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=yes", "--threshold=20", unit],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "unrecognized option" in done.stderr:
+        pytest.skip("this systemd-analyze can't look at units that are not loaded")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_every_service_gives_a_run_the_time_to_drain() -> None:
-    _, deployment = documents("service/kubernetes.yaml")
+    *_, deployment = documents("service/kubernetes.yaml")
     pod = deployment["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] > 30
     assert documents("service/compose.yaml")[0]["services"]["watch"]["stop_grace_period"] == "45s"
@@ -75,7 +136,7 @@ def test_every_service_gives_a_run_the_time_to_drain() -> None:
 
 
 def test_kubernetes_runs_one_watcher_at_a_time() -> None:
-    _, deployment = documents("service/kubernetes.yaml")
+    *_, deployment = documents("service/kubernetes.yaml")
     assert deployment["spec"]["replicas"] == 1
     assert deployment["spec"]["strategy"] == {"type": "Recreate"}
     labels = deployment["spec"]["template"]["metadata"]["labels"]
