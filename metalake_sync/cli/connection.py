@@ -28,6 +28,9 @@ CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 ResultT = TypeVar("ResultT")
 
 TYPES = click.Choice(["image", "video", "other"])
+KINDS = click.Choice(["human", "machine"])
+FORMATS = click.Choice(["metalake", "coco", "yolo", "voc"])
+NAMINGS = click.Choice(["unique_name", "name"])
 
 
 @dataclass(frozen=True, slots=True)

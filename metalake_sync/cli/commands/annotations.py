@@ -9,7 +9,7 @@ import click
 
 from metalake_sync.cli.commands.annotations_preview import preview
 from metalake_sync.cli.commands.metadata import check_addressing, written
-from metalake_sync.cli.connection import LakeFlags, takes_lake
+from metalake_sync.cli.connection import FORMATS, KINDS, LakeFlags, takes_lake
 from metalake_sync.cli.options import option
 from metalake_sync.cli.wording import shown
 
@@ -33,12 +33,12 @@ def command() -> None:
 @takes_lake
 @click.argument("source", type=click.Path(path_type=Path))
 @option("--operation", required=True, help="The project's or model run's unique id; its earlier sets are replaced.")
-@option("--kind", type=click.Choice(["human", "machine"]), required=True, help="Who drew the shapes.")
+@option("--kind", type=KINDS, required=True, help="Who drew the shapes.")
 @option("--normalized", is_flag=True, help="The numbers are fractions of the picture's size.")
 @option(
     "--format",
     "source_format",
-    type=click.Choice(["metalake", "coco", "yolo", "voc"]),
+    type=FORMATS,
     help="How the source is written; left out: guessed.",
 )
 @option("--collection", metavar="NAME", help="Entries are names of images in this collection.")

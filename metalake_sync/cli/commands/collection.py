@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from metalake_sync.cli.commands.item import downloaded
-from metalake_sync.cli.connection import TYPES, LakeFlags, metadata_of, metadata_options, takes_lake
+from metalake_sync.cli.connection import (
+    FORMATS,
+    KINDS,
+    NAMINGS,
+    TYPES,
+    LakeFlags,
+    metadata_of,
+    metadata_options,
+    takes_lake,
+)
 from metalake_sync.cli.options import FolderPath, option
 from metalake_sync.cli.wording import count, shown, size
 from metalake_sync.errors import UsageError
@@ -84,7 +93,7 @@ def list_collections(flags: LakeFlags, content_type: ContentType, query: str) ->
 @option("--storage-prefix", help="The folder in the lake's storage.")
 @option("--annotations", type=click.Path(path_type=Path), help="A file, a folder or a glob of annotations.")
 @option("--operation", help="The annotations' unique operation id.")
-@option("--kind", type=click.Choice(["human", "machine"]), help="Who drew the annotations.")
+@option("--kind", type=KINDS, help="Who drew the annotations.")
 @option("--normalized", is_flag=True, help="The annotations' numbers are fractions.")
 @option("--replace", is_flag=True, help="Trash files of the same name and other bytes, and send these.")
 @option("--recursive", is_flag=True, help="Also take the folders below.")
@@ -152,11 +161,11 @@ def upload(
 )
 @option("--operation", "operations", multiple=True, help="Only this operation; may be repeated.")
 @option("--no-media", is_flag=True, help="The annotations alone.")
-@option("--naming", type=click.Choice(["unique_name", "name"]), default="unique_name", show_default=True)
+@option("--naming", type=NAMINGS, default="unique_name", show_default=True)
 @option(
     "--format",
     "annotation_format",
-    type=click.Choice(["metalake", "coco", "yolo", "voc"]),
+    type=FORMATS,
     default="metalake",
     show_default=True,
     help="How annotations are written.",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from metalake_sync.cli.connection import (
+    NAMINGS,
     LakeFlags,
     PlaceFlags,
     SelectionFlags,
@@ -116,7 +117,7 @@ def stats(flags: LakeFlags) -> None:
 @takes_place
 @narrows
 @sort_options
-@option("--naming", type=click.Choice(["unique_name", "name"]), default="unique_name", show_default=True)
+@option("--naming", type=NAMINGS, default="unique_name", show_default=True)
 @option("--to", type=FolderPath(), required=True, help="The folder; it is created if need be.")
 def download(
     flags: LakeFlags,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -82,15 +83,15 @@ def whole_lake(
         )
 
 
+@dataclass(frozen=True, slots=True)
 class _Going:
     """What is about to go. `whole`: in words, where it is a whole collection, which goes even if it is empty."""
 
-    def __init__(self, flags: LakeFlags, verbose: bool, approved: bool, number: int, whole: str | None) -> None:
-        self.flags = flags
-        self.verbose = verbose
-        self.approved = approved
-        self.number = number
-        self.whole = whole
+    flags: LakeFlags
+    verbose: bool
+    approved: bool
+    number: int
+    whole: str | None
 
 
 def _trash(going: _Going, items: Iterator[ItemInfo], trash: Callable[[], TrashResult]) -> None:
