@@ -141,6 +141,30 @@ def test_a_mount_that_goes_and_comes_back_trashes_nothing_and_is_watched_again(w
             subprocess.run(["umount", "--lazy", images], check=True)
 
 
+def test_a_disk_below_the_folder_that_goes_takes_nothing_with_it(world: World, tmp_path: Path) -> None:
+    """The rest of the folder is there, so that no source looks empty."""
+    camera, left = tmp_path / "camera", world.folder / "images" / "left"
+    camera.mkdir()
+    left.mkdir(parents=True)
+    world.pictures("a.png", "b.png", "c.png")
+    world.manifest({**BIRDS, "prune": True})
+    with watching(world, "--auto-approve", "--rescan", "1") as daemon:
+        daemon.wait(lambda: len(names(world)) == 3)
+        mount("--bind", camera, left)
+        try:
+            world.pictures("left.png", folder="images/left")
+            daemon.wait(lambda: len(names(world)) == 4)
+            daemon.wait(lambda: "nothing to do" in daemon.log)
+        finally:
+            subprocess.run(["umount", "--lazy", left], check=True)
+        daemon.wait(lambda: f"nothing is taken away while {left} is not mounted" in daemon.log)
+        daemon.wait(lambda: "held: trash left.png" in daemon.log)
+        assert len(names(world)) == 4
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait(lambda: len(names(world)) == 3)
+        assert daemon.stop() == 0
+
+
 def test_a_daemon_that_stood_still_catches_up(world: World) -> None:
     """So does a laptop that slept."""
     world.pictures("a.png", "b.png")

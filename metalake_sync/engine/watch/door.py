@@ -5,6 +5,7 @@ Owns: how a piece of work becomes the options of a session. Must not: decide whe
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,9 @@ from metalake_sync.engine.scope import Scope
 from metalake_sync.engine.session import Session
 from metalake_sync.engine.set_apart import Broken
 from metalake_sync.engine.watch.debounce import Width, Work
+from metalake_sync.engine.watch.filesystems import Mounts
+
+log = logging.getLogger("metalake_sync.watch")
 
 LOCK_PATIENCE_S = 5.0
 LAKE_PATIENCE_S = 10.0
@@ -54,10 +58,12 @@ class Door(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SessionDoor:
-    """Runs a session, scoped to the work. `auto_approve`: also trash, replace and remove."""
+    """Runs a session, scoped to the work. `auto_approve`: also trash, replace and remove; but not while something that
+    was mounted at an earlier run is away."""
 
     session: Session
     auto_approve: Callable[[], bool] = field(default=lambda: False)
+    mounts: Mounts = field(default_factory=lambda: Mounts(()))
     kept: KeptAnnotations = field(default_factory=KeptAnnotations)
 
     def run(self, work: Work, keep: Keep) -> Ran:
@@ -85,6 +91,7 @@ class SessionDoor:
             set_apart=broken.append,
             kept=self.kept,
         )
+        self.mounts.gone()
         notes: list[Note] = []
 
         def hear(event: Event) -> None:
@@ -100,6 +107,17 @@ class SessionDoor:
             refused.extend(refusals)
 
         applied = replace(self.session, options=options, emit=hear).apply(
-            lambda _plan: self.auto_approve(), lock_timeout_s=LOCK_PATIENCE_S, command="watch", hold=hold
+            lambda _plan: self._approves(), lock_timeout_s=LOCK_PATIENCE_S, command="watch", hold=hold
         )
         return Ran(applied.finished, applied.unreadable, held, refused, broken, notes)
+
+    def _approves(self) -> bool:
+        if not self.auto_approve():
+            return False
+        gone = self.mounts.gone()
+        if gone:
+            log.warning(
+                "nothing is taken away while %s is not mounted, as it was before; if it is gone for good, send SIGHUP",
+                ", ".join(gone),
+            )
+        return not gone

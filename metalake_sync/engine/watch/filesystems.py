@@ -1,12 +1,15 @@
-"""Where notifications can't work: filesystems that other machines change behind the kernel's back.
+"""What is mounted: where notifications can't work, and what went away.
 
-Owns: that list. Source: /proc/self/mountinfo, proc(5).
+Owns: the list of filesystems that other machines change behind the kernel's back.
+Source: /proc/self/mountinfo, proc(5).
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 MOUNTINFO = Path("/proc/self/mountinfo")
@@ -16,18 +19,44 @@ _SILENT = re.compile(r"nfs4?|cifs|smb3?|smbfs|9p|afs|ceph|lustre|glusterfs|gpfs|
 
 def silent_filesystem(path: str, mountinfo: Path = MOUNTINFO) -> str | None:
     """The type of a path's filesystem if it sends no notifications of what others change, else None."""
+    path = os.path.realpath(path)
+    best, kind = "", ""
+    for mount, of_kind in _mounts(mountinfo):
+        if (path == mount or path.startswith(mount.rstrip("/") + "/")) and len(mount) >= len(best):
+            best, kind = mount, of_kind
+    return kind if _SILENT.fullmatch(kind) else None
+
+
+@dataclass(slots=True)
+class Mounts:
+    """Remembers what was mounted at or below some folders. A folder whose disk is away looks like one that was
+    emptied."""
+
+    roots: Collection[str]
+    mountinfo: Path = MOUNTINFO
+    _seen: set[str] = field(default_factory=set)
+
+    def gone(self) -> Sequence[str]:
+        """What was mounted at an earlier call, and is not now."""
+        roots = [os.path.realpath(root) for root in self.roots]
+        mounted = {
+            mount
+            for mount, _ in _mounts(self.mountinfo)
+            if any(mount == root or mount.startswith(root.rstrip("/") + "/") for root in roots)
+        }
+        self._seen |= mounted
+        return sorted(self._seen - mounted)
+
+
+def _mounts(mountinfo: Path) -> Iterator[tuple[str, str]]:
+    """Each mount's path and type; the last of those on one path is the one that is seen."""
     try:
         lines = mountinfo.read_text(errors="surrogateescape").splitlines()
     except OSError:
-        return None
-    path = os.path.realpath(path)
-    best, kind = "", ""
+        return
     for line in lines:
         before, _, after = line.partition(" - ")
-        mount = _unescaped(before.split()[4])
-        if (path == mount or path.startswith(mount.rstrip("/") + "/")) and len(mount) >= len(best):
-            best, kind = mount, after.split()[0]
-    return kind if _SILENT.fullmatch(kind) else None
+        yield _unescaped(before.split()[4]), after.split()[0]
 
 
 def _unescaped(field: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from metalake_sync.engine.session import Session
 from metalake_sync.engine.watch.door import SessionDoor
+from metalake_sync.engine.watch.filesystems import Mounts
 from metalake_sync.engine.watch.notify import Turn, Webhook
 from metalake_sync.engine.watch.places import Places, places_of
 from metalake_sync.manifest.models import Notify
@@ -35,12 +36,13 @@ class InForce:
 def take_in_force(session: Session, own_files: Sequence[Path], *, auto_approve: bool) -> InForce:
     """Put together what a loaded manifest stands for. `own_files`: the manifest, and files of variables."""
     manifest = session.manifest
+    places = places_of(manifest, own_files[0], own_files[1:])
     notify = manifest.model.notify
     for warning in manifest.warnings:
         log.warning("%s: %s", warning.where, warning.message)
     return InForce(
-        SessionDoor(session, lambda: auto_approve),
-        places_of(manifest, own_files[0], own_files[1:]),
+        SessionDoor(session, lambda: auto_approve, Mounts(places.roots)),
+        places,
         os.path.abspath(manifest.base_dir),
         None if notify is None else _webhook(notify, manifest.base_dir, manifest.name),
     )

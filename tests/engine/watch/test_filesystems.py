@@ -1,4 +1,4 @@
-"""Which filesystems are polled: those that other machines change behind the kernel's back."""
+"""Which filesystems are polled: those that other machines change behind the kernel's back; and what went away."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync.engine.watch.filesystems import silent_filesystem
+from metalake_sync.engine.watch.filesystems import Mounts, silent_filesystem
 
 LINE = "{number} 25 0:{number} / {place} rw,relatime shared:1 - {kind} {source} rw\n"
 
@@ -51,3 +51,16 @@ def test_a_mount_whose_name_has_a_space_is_found_and_so_is_one_behind_a_link(tmp
 
 def test_without_a_table_of_mounts_nothing_is_silent(tmp_path: Path) -> None:
     assert silent_filesystem(str(tmp_path), tmp_path / "none") is None
+
+
+def test_a_mount_that_went_away_is_remembered_and_one_elsewhere_is_not(tmp_path: Path) -> None:
+    (tmp_path / "camera" / "left").mkdir(parents=True)
+    table = mounts(tmp_path, camera="nfs4", cameras="nfs4", **{"camera/left": "nfs4"})
+    known = Mounts([str(tmp_path / "camera")], table)
+    assert known.gone() == []
+    mounts(tmp_path, camera="nfs4")
+    assert known.gone() == [f"{tmp_path}/camera/left"]
+    mounts(tmp_path)
+    assert known.gone() == [f"{tmp_path}/camera", f"{tmp_path}/camera/left"]
+    mounts(tmp_path, camera="nfs4", **{"camera/left": "nfs4"})
+    assert known.gone() == []
