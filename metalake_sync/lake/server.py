@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from metalake_sync.errors import StateError, UsageError
 from metalake_sync.lake.faults import Faults
@@ -25,6 +27,21 @@ SHUTDOWN_S = 2.0
 """How long requests that are under way may take when the server is stopped."""
 
 READ_BUFFER_BYTES = 512 << 10
+
+http_log = logging.getLogger("metalake_sync.lake.http")
+
+
+def _without_what_was_sent(record: logging.LogRecord) -> bool:
+    """What is no HTTP is told in a line. aiohttp tells it with a traceback that quotes it, and it may hold a key."""
+    if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+        # Its cause would be printed too, and quotes as well.
+        record.msg += " (it is no HTTP that is taken here: %s)"
+        record.args = (*(record.args or ()), type(record.exc_info[1]).__name__)
+        record.exc_info = record.exc_text = None
+    return True
+
+
+http_log.addFilter(_without_what_was_sent)
 
 
 @contextlib.asynccontextmanager
@@ -42,7 +59,12 @@ async def running(settings: LakeSettings, log: RequestLog, faults: Faults) -> As
         stack.callback(log.close)
         app = make_app(settings, store, log, faults)
         runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=SHUTDOWN_S, handle_signals=False, read_bufsize=READ_BUFFER_BYTES
+            app,
+            access_log=None,
+            logger=http_log,
+            shutdown_timeout=SHUTDOWN_S,
+            handle_signals=False,
+            read_bufsize=READ_BUFFER_BYTES,
         )
         await runner.setup()
         try:
