@@ -130,13 +130,16 @@ def compare(
         upload = UploadFile(rules.key, desired, reason, changes=lost if same_bytes else content)
         return Verdict((upload, *annotate_anew(rules.key, desired, None, reason)))
     if remote.lake_id != recorded.lake_id:
+        if recorded.origin is Origin.ADOPTED and rules.policy.adopt != "take_over":
+            message = "was adopted, and somebody put another file in its place, which is theirs" + HOW_TO_TAKE_OVER
+            return Verdict(notes=(Note(NoteCode.NOT_ADOPTED, message, f"{rules.key}/{desired.name}"),))
         another = Change(LAKE_ID, recorded.lake_id, remote.lake_id)
-        return _replace(rules, desired, remote, Reason.DRIFTED, (another, *content))
+        return _drifted_bytes(rules, desired, remote, "was uploaded anew by somebody", (another, *content))
     if not same_bytes:
         return _changed_bytes(rules, desired, recorded, remote, content)
     if remote.size_bytes is not None and remote.size_bytes != recorded.fingerprint.size_bytes:
         other_size = (Change(SIZE, recorded.fingerprint.size_bytes, remote.size_bytes),)
-        return _replace(rules, desired, remote, Reason.DRIFTED, other_size)
+        return _drifted_bytes(rules, desired, remote, "has another size in the lake than was sent", other_size)
     return _same_bytes(rules, desired, recorded, remote)
 
 
@@ -173,6 +176,20 @@ def _replace(
     return Verdict((replace, *annotate_anew(rules.key, desired, None, reason)))
 
 
+def _drifted_bytes(
+    rules: CollectionRules, desired: DesiredFile, remote: RemoteFile, what: str, changes: tuple[Change, ...]
+) -> Verdict:
+    """The lake has other bytes under the name than we put there. `what`: a clause."""
+    where = f"{rules.key}/{desired.name}"
+    match rules.policy.on_change:
+        case "replace":
+            return _replace(rules, desired, remote, Reason.DRIFTED, changes)
+        case "keep":
+            return Verdict(notes=(Note(NoteCode.CHANGE_KEPT, f"{what}; 'on_change: keep' keeps the lake's", where),))
+        case "fail":
+            return Verdict(notes=(Note(NoteCode.CHANGE_REFUSED, f"{what}, and 'on_change' is fail", where),))
+
+
 def _found_in_lake(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> Verdict:
     where = f"{rules.key}/{desired.name}"
     adopt = rules.policy.adopt
@@ -182,7 +199,7 @@ def _found_in_lake(rules: CollectionRules, desired: DesiredFile, remote: RemoteF
         )
     size_bytes = desired.fingerprint.size_bytes
     if remote.size_bytes == size_bytes:
-        if remote.same_bytes is False:
+        if remote.same_bytes is False and adopt == "take_over" and rules.policy.on_change == "replace":
             return _replace(rules, desired, remote, Reason.CONTENT_CHANGED, ())
         return _adopt(rules, desired, remote)
     told = "an unknown size" if remote.size_bytes is None else f"{remote.size_bytes} bytes"

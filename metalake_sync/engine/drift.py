@@ -58,7 +58,7 @@ def _drift_of(
     view = view_lake(client, desired.key, known, full=True)
     rules = rules_of(desired, state)
     # Whether a difference may be mended is the manifest's business; that there is one is not.
-    rules = replace(rules, policy=replace(rules.policy, on_change="replace", prevent_destroy=False))
+    rules = replace(rules, policy=replace(rules.policy, on_change="replace", adopt="take_over", prevent_destroy=False))
     plan = CollectionPlan(desired.key, rules.policy, lake_id=view.lake_id, recorded=state.records.file_count(row_id))
     if view.lake_id != known.lake_id or view.listing is None:
         _all_gone(rules, state, row_id, plan)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from metalake_sync.core.diff import CollectionRules, Gone, Verdict, compare
 from metalake_sync.core.drift import desired_as_recorded
-from metalake_sync.core.facts import DesiredFile, RecordedFile, RemoteFile
+from metalake_sync.core.facts import DesiredFile, Origin, RecordedFile, RemoteFile
 from metalake_sync.core.notes import Note, NoteCode, counted, some_of
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.engine.close_look import CloseLook
@@ -47,7 +47,9 @@ class Judge:
     def judge(self, found: MarchResult) -> None:
         """Compare candidates, what is gone, and what a full refresh found to differ."""
         self.matched += found.matched
-        known_files = self.closely.records_of(found)
+        known_files = {
+            name: known for name, known in self.closely.records_of(found).items() if not self._gave_way(known)
+        }
         gone = self.closely.records(found.gone.values())
         renames = self.closely.renames(found.candidates, known_files, gone)
         hashes = self.closely.hashes([file for file in found.candidates if file.name in known_files], known_files)
@@ -56,8 +58,9 @@ class Judge:
         for candidate in found.candidates:
             known = known_files.get(candidate.name)
             remote = remotes.get(candidate.name)
+            suspect = suspects.pop(candidate.name, None)
             if known is not None:
-                _, remote = suspects.pop(candidate.name, (known, self.view.of_recorded(known)))
+                remote = suspect[1] if suspect is not None else self.view.of_recorded(known)
             self._meet(known, remote)
             content = hashes.get(candidate.name)
             if known is not None and content is None:
@@ -70,6 +73,15 @@ class Judge:
             suspects.pop(known.name, None)
         self._judge_drifted(suspects.values())
         self.notes += self.closely.notes
+
+    def _gave_way(self, known: RecordedFile) -> bool:
+        """Whether an adopted file has another one in its place: nothing of that is ours, so it is met anew."""
+        if known.origin is not Origin.ADOPTED:
+            return False
+        remote = self.view.of_recorded(known)
+        gave_way = remote is not None and remote.lake_id != known.lake_id
+        self.in_step = self.in_step and not gave_way
+        return gave_way
 
     def _adoptable(
         self, candidates: Sequence[Candidate], recorded: Mapping[str, RecordedFile]

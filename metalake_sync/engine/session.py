@@ -233,7 +233,8 @@ class _Run:
         """Do what the plan says, and keep the history of it."""
         recorder = self.recorder
         recorder.leave_alone(planned.plan.summary())
-        if planned.plan.empty and not planned.plan.bookkeeping and not recorder.done.changes:
+        owed = self.state.made_room.owed()
+        if planned.plan.empty and not planned.plan.bookkeeping and not recorder.done.changes and not owed:
             return recorder.finish()
         with self.state.write():
             self.state.runs.begin(recorder.run_id, command, _now())

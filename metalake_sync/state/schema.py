@@ -215,7 +215,22 @@ def set_memo(db: Executes) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (first_tables, downloads, what_was_seen, sources_and_addresses, set_memo)
+def made_room(db: Executes) -> None:
+    """Files that were trashed to be replaced, and the Tags that others had set on them."""
+    db.execute(
+        "CREATE TABLE made_room (collection INTEGER NOT NULL REFERENCES collections (id) ON DELETE CASCADE,"
+        " name NOT NULL, lake_id TEXT NOT NULL, tags TEXT NOT NULL, PRIMARY KEY (collection, name)) WITHOUT ROWID"
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    first_tables,
+    downloads,
+    what_was_seen,
+    sources_and_addresses,
+    set_memo,
+    made_room,
+)
 """Oldest first. Each is known by its function's name."""
 
 

@@ -16,6 +16,7 @@ from metalake_sync.state.database import back_up, explain_errors, identity_of, o
 from metalake_sync.state.downloads import DownloadRecords
 from metalake_sync.state.hash_cache import HashCache
 from metalake_sync.state.journal import UploadJournal
+from metalake_sync.state.made_room import MadeRoom
 from metalake_sync.state.readings import Readings
 from metalake_sync.state.records import Records
 from metalake_sync.state.runs import Runs
@@ -32,6 +33,7 @@ class StateStore:
         self.records = Records(self._connection)
         self.hash_cache = HashCache(self._connection)
         self.journal = UploadJournal(self._connection)
+        self.made_room = MadeRoom(self._connection)
         self.runs = Runs(self._connection)
         self.downloads = DownloadRecords(self._connection)
         self.addressed = AddressedRecords(self._connection)

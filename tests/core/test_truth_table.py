@@ -164,8 +164,8 @@ def test_a_plan_counts_what_is_wanted_and_left_alone() -> None:
     for row in yaml.safe_load((CASES / "files.yaml").read_text()):
         rules = CollectionRules(KEY, CollectionPolicy(**row.get("policy", {})), lambda _: {})
         plan.take(compare(rules, *file_row(row)), wanted="desired" in row)
-    assert plan.unchanged == 2, "the one that is as recorded, and the one whose change is kept away"
-    assert plan.unmanaged == 3, "the three that are in the lake and were not adopted"
+    assert plan.unchanged == 4, "the one that is as recorded, and the three whose change is kept away"
+    assert plan.unmanaged == 4, "the four that are in the lake and were not adopted"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from metalake_sync.core.plan import Plan
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.engine.session import Session
 from metalake_sync.lake import EmbeddedLake
+from metalake_sync.lake.faults import FaultPlan
 from metalake_sync.manifest import load_manifest
+from metalake_sync.state.store import StateStore
 from tests.end_to_end.world import BIRDS, World, boxes
 from tests.lake.talk import png, settings, talk_to
 
@@ -116,3 +118,100 @@ def test_changes_are_kept_away_or_refused_where_the_manifest_says_so(world: Worl
     world.lake.requests.clear()
     assert world.run("apply", "--auto-approve", "manifest.yaml").code == code
     assert (ids(world), world.lake.requests.writes) == (before, 0)
+
+
+# Files of colleagues.
+
+
+def upload_anew(world: World, name: str, content: bytes) -> str:
+    """A colleague trashes a file and uploads another one under its name. Returns its id."""
+    world.talk.trash(isAllSelected=False, contentType=2, objectIdList=[ids(world)[name]])
+    world.talk.upload({name: content}, "birds")
+    return ids(world)[name]
+
+
+@pytest.mark.parametrize("refresh", ["list", "full"])
+@pytest.mark.parametrize(("on_change", "code"), [("keep", 0), ("fail", 1), ("replace", 7)])
+def test_what_a_colleague_uploaded_under_our_name_goes_only_where_the_manifest_and_somebody_say_so(
+    world: World, refresh: str, on_change: str, code: int
+) -> None:
+    world.pictures(*NAMES)
+    world.manifest({**BIRDS, "on_change": on_change})
+    world.good("apply", "manifest.yaml")
+    theirs = upload_anew(world, "a.png", png(60, 30, salt=b"colleague"))
+    approved = () if on_change == "replace" else ("--auto-approve",)
+    assert world.run("apply", "--refresh", refresh, *approved, "manifest.yaml").code == code
+    assert ids(world)["a.png"] == theirs
+    if on_change == "replace":
+        plan = world.good("plan", "--json", "manifest.yaml").document
+        (replace,) = plan["actions"]
+        assert (replace["action"], replace["reason"], replace["lake_id"]) == ("replace", "drifted", theirs)
+
+
+@pytest.mark.parametrize("refresh", ["list", "full"])
+def test_what_a_colleague_puts_in_an_adopted_files_place_is_adopted_or_left_to_them(world: World, refresh: str) -> None:
+    world.pictures(*NAMES)
+    world.talk.upload({name: (world.folder / "images" / name).read_bytes() for name in NAMES}, "birds")
+    world.manifest(BIRDS)
+    world.good("apply", "manifest.yaml")
+    theirs = upload_anew(world, "a.png", png(60, 30, salt=b"colleague, larger"))
+    again = upload_anew(world, "b.png", (world.folder / "images/b.png").read_bytes())
+    done = world.good("apply", "--auto-approve", "--refresh", refresh, "manifest.yaml")
+    assert "1 file adopted" in done.out
+    assert "'adopt: take_over' takes it over" in done.out
+    assert {name: ids(world)[name] for name in ("a.png", "b.png")} == {"a.png": theirs, "b.png": again}
+    assert world.good("plan", "--json", "--refresh", refresh, "manifest.yaml").document["actions"] == []
+
+
+# A run that ends between the trash and the new file.
+
+
+def break_off_a_replacement(world: World) -> None:
+    """The new file is refused; a colleague's Tag was on the old one."""
+    start(world)
+    world.manifest({**BIRDS, "metadata": {"City": "Rome", "Tags": ["ours"]}})
+    world.good("apply", "--auto-approve", "--target", "birds/c*", "manifest.yaml")
+    entries = [{"file": f"birds_{name}", "metadata": {"Tags": ["theirs"]}} for name in ("a.png", "b.png")]
+    world.talk.asked("/api/client/metadata/uploadMetadataByJson", {"metadata": entries})
+    world.lake.faults.use(
+        FaultPlan.model_validate({"faults": [{"kind": "status", "status": 400, "route": "begin_file", "times": 9}]})
+    )
+    assert world.run("apply", "--auto-approve", "manifest.yaml").code == 3
+    assert "a.png" not in world.names()
+    world.lake.faults.use(FaultPlan())
+
+
+def test_tags_that_others_set_survive_a_replacement_that_was_broken_off(world: World) -> None:
+    break_off_a_replacement(world)
+    world.good("apply", "--auto-approve", "manifest.yaml")
+    for name in ("a.png", "b.png"):
+        assert sorted(world.talk.details(f"birds_{name}", "Tags")["Tags"]) == ["ours", "theirs"]
+    assert "Nothing was sent" in world.good("apply", "manifest.yaml").out
+
+
+def test_a_lake_that_changed_its_mind_is_tried_again_though_the_file_that_found_out_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    stubborn = settings(tmp_path / "lake", keeps_trashed_names=True)
+    with EmbeddedLake(stubborn) as lake, talk_to(lake.url) as talk:
+        world = World(tmp_path / "project", lake, talk)
+        start(world)
+        assert world.run("apply", "--auto-approve", "manifest.yaml").code == 3
+        (world.folder / "images/a.png").unlink()
+        port = int(lake.url.rpartition(":")[2])
+    with EmbeddedLake(settings(tmp_path / "lake", port=port)) as lake, talk_to(lake.url) as talk:
+        world = World(tmp_path / "project", lake, talk)
+        assert "1 file replaced" in world.good("apply", "--auto-approve", "manifest.yaml").out
+        assert talk.read("birds_b.png") == (world.folder / "images/b.png").read_bytes()
+
+
+def test_tags_that_a_run_owes_when_it_dies_after_the_upload_are_given_back_by_the_next(world: World) -> None:
+    start(world)
+    world.good("apply", "--auto-approve", "manifest.yaml")
+    with StateStore(world.folder / ".metalake-sync/manifest.db") as state:
+        ((row, _),) = state.records.collections(world.lake.url).values()
+        with state.write():
+            state.made_room.put(row, [("a.png", "an id that is in the trash", ["theirs"])])
+    world.good("apply", "manifest.yaml")
+    found = world.talk.details("birds_a.png", "Tags", "City")
+    assert (found["Tags"], found["City"]) == (["theirs"], "Rome")
+    assert "Nothing was sent" in world.good("apply", "manifest.yaml").out

@@ -10,12 +10,12 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from metalake_sync.core.actions import Annotate, Reason, RemoveAnnotations, ReplaceFile
+from metalake_sync.core.actions import Annotate, Reason, RemoveAnnotations, ReplaceFile, UploadFile
 from metalake_sync.core.facts import RemoteFile
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.engine.execute.annotations import AnnotationStage
 from metalake_sync.engine.execute.metadata import MetadataStage, updates_after_upload
-from metalake_sync.engine.execute.replace import REFUSED, TAKEN, Replacing
+from metalake_sync.engine.execute.replace import REFUSED, TAKEN, UNKNOWN, Replacing
 from metalake_sync.engine.execute.uploads import OpenSession, UploadAction, Uploads, cut_batches
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.errors import SyncError
@@ -23,8 +23,10 @@ from metalake_sync.errors import SyncError
 BATCHES_UNDER_WAY = 4
 """How many batches may be under way: one or two on the wire, the others waiting for the lake's jobs."""
 
-NAMES_USED_BEFORE = frozenset({Reason.MISSING_IN_LAKE, Reason.CONTENT_CHANGED})
-"""An upload for one of these reasons takes a name that somebody trashed."""
+
+def sends_used_name(action: UploadAction) -> bool:
+    """Whether an upload takes a name that was trashed before this run."""
+    return isinstance(action, UploadFile) and action.reason in (Reason.MISSING_IN_LAKE, Reason.CONTENT_CHANGED)
 
 
 async def upload_collection(collection: CollectionPlan, stages: Stages, options: RunOptions) -> None:
@@ -33,20 +35,25 @@ async def upload_collection(collection: CollectionPlan, stages: Stages, options:
     new = [action for action in collection.uploads if not isinstance(action, ReplaceFile)]
     work = CollectionUpload(collection, stages, options)
     found = await work.send(new)
-    if any(action.file.name in found for action in new if action.reason in NAMES_USED_BEFORE):
+    if any(action.file.name in found for action in new if sends_used_name(action)):
         stages.replacing.learn(TAKEN)
-    while replaces and stages.replacing.trashed_names is None:
+    replacing = stages.replacing
+    if replacing.trashed_names == REFUSED and not replacing.probe_is_due:
+        # Nothing that has to be sent anyway would show that the lake has changed its mind: one file is tried again.
+        replacing.learn(UNKNOWN)
+    while replaces and replacing.trashed_names is None:
         # Nobody knows yet whether this lake takes a trashed name again: try it with one file.
         one = replaces.pop(0)
         if one.file.name in await work.send([one]):
-            stages.replacing.learn(TAKEN)
+            replacing.learn(TAKEN)
         elif work.names_refused:
-            stages.replacing.learn(REFUSED)
-        elif stages.replacing.is_half_done(one):
-            stages.replacing.leave(replaces, "the first replacement did not come through")
+            replacing.learn(REFUSED)
+            replacing.probe_is_due = True
+        elif replacing.is_half_done(one):
+            replacing.leave(replaces, "the first replacement did not come through")
             return
-    if stages.replacing.trashed_names == REFUSED:
-        stages.replacing.leave(replaces, "the lake did not take the name of a trashed file again")
+    if replacing.trashed_names == REFUSED:
+        replacing.leave(replaces, "the lake did not take the name of a trashed file again")
     else:
         await work.send(replaces)
 
@@ -116,9 +123,10 @@ class CollectionUpload:
         updates = updates_after_upload(
             session.common,
             [(file.name, file.metadata) for file in here],
-            self.stages.replacing.tags_of_others(self.collection),
+            self.stages.metadata.tags_of_others(self.collection),
         )
-        await self.stages.metadata.write(self.collection, session.wire.collection_id, updates)
+        failed = await self.stages.metadata.write(self.collection, session.wire.collection_id, updates)
+        self.stages.metadata.gave_back(self.collection, [file.name for file in here if file.name not in failed])
         await self.stages.annotations.annotate(
             self.collection,
             [action for file in here for action in sets.get(file.name, ())],

@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from metalake_sync.core.actions import UpdateFileMetadata
-from metalake_sync.core.metadata import TAGS, MetadataSet, MetadataValues, merge_tags, update_to_mend, update_to_send
+from metalake_sync.core.metadata import (
+    TAGS,
+    MetadataSet,
+    MetadataValues,
+    merge_tags,
+    metadata_set,
+    update_to_mend,
+    update_to_send,
+)
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.engine.execute.halving import send_in_halves
 from metalake_sync.engine.execute.recorder import Recorder
@@ -91,6 +99,37 @@ class MetadataStage:
                 ours=page[index].file.metadata.values.get(TAGS, []),
                 theirs=theirs.get(page[index].unique_name, []),
             )
+
+    # Tags that others had set on a file that was replaced.
+
+    def tags_of_others(self, collection: CollectionPlan) -> Mapping[str, Sequence[str]]:
+        """By file name, for files that were trashed to be replaced, in this run or in an earlier one."""
+        row = self._recorder.rows.get(collection.key)
+        return self._recorder.state.made_room.tags(row) if row is not None else {}
+
+    def gave_back(self, collection: CollectionPlan, names: Sequence[str]) -> None:
+        """These files have in the lake what they had before they were replaced."""
+        with self._recorder.state.write():
+            self._recorder.state.made_room.forget(self._recorder.row(collection.key), names)
+
+    async def give_back(self, collection: CollectionPlan, collection_id: str) -> None:
+        """Write Tags of others that a run which died owes to files that it had replaced."""
+        row = self._recorder.rows.get(collection.key)
+        owed = self._recorder.state.made_room.owed(row) if row is not None else []
+        if not owed:
+            return
+        there = await asyncio.to_thread(remote_tags, self._client, [one.unique_name for one in owed], self._threads)
+        records = self._recorder.state.records
+        updates = [
+            MetadataUpdate(
+                one.name,
+                metadata_set(records.written_metadata(one.written) or {}),
+                {TAGS: list(dict.fromkeys((*there[one.unique_name], *one.tags)))},
+            )
+            for one in owed
+        ]
+        failed = await self.write(collection, collection_id, updates)
+        self.gave_back(collection, [one.name for one in owed if one.name not in failed])
 
     async def write(
         self, collection: CollectionPlan, collection_id: str, updates: Sequence[MetadataUpdate]

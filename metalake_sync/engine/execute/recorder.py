@@ -6,7 +6,7 @@ Owns: transactions, counts, failures and events of a run. Must not: speak to the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import assert_never
 
@@ -81,14 +81,20 @@ class Recorder:
             self.done.count(action)
             self.emit(ActionDone(action))
 
-    def about_to_trash(self, actions: Sequence[ReplaceFile]) -> None:
-        """Write down which ids go into the trash, before they do: no call takes anything out of there again."""
+    def about_to_trash(self, actions: Sequence[ReplaceFile], tags_of_others: Mapping[str, Sequence[str]]) -> None:
+        """Write down which ids go into the trash, before they do: no call takes anything out of there again. With them
+        what others had set, by file name. All are of one collection."""
+        row = self.row(actions[0].collection)
         rows = [
             ActionRow("trash", str(action.collection), action.file.name, action.reason.value, action.replaced.lake_id)
             for action in actions
         ]
+        going = [
+            (action.file.name, action.replaced.lake_id, tags_of_others.get(action.file.name, ())) for action in actions
+        ]
         with self.state.write():
             self.state.runs.record_actions(self.run_id, rows)
+            self.state.made_room.put(row, going)
         for action in actions:
             self._making_room[action.collection, action.file.name] = action.replaced.lake_id
 
@@ -96,6 +102,7 @@ class Recorder:
         """The lake left these where they were."""
         with self.state.write():
             self.state.runs.forget_actions(self.run_id, "trash", [action.file.name for action in actions])
+            self.state.made_room.forget(self.row(actions[0].collection), [action.file.name for action in actions])
         for action in actions:
             self._making_room.pop((action.collection, action.file.name), None)
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from metalake_sync.core.actions import ReplaceFile
-from metalake_sync.core.facts import CollectionKey
 from metalake_sync.core.metadata import TAGS
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.engine.execute.recorder import Recorder
@@ -24,12 +23,13 @@ from metalake_sync.local.hashing import HashRequest, hash_files
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import remote_tags
 
-TAKEN, REFUSED = "taken", "refused"
+TAKEN, REFUSED, UNKNOWN = "taken", "refused", "unknown"
 
 
 @dataclass(slots=True)
 class Replacing:
-    """`lake`: what the state calls it."""
+    """`lake`: what the state calls it. `probe_is_due`: this run sends a file whose name was trashed before, or has
+    tried to, so that nothing more has to be trashed to find out whether the lake takes such a name."""
 
     client: LakeClient
     recorder: Recorder
@@ -38,14 +38,15 @@ class Replacing:
     lake: str
     threads: int
     hash_threads: int
-    _tags: dict[tuple[CollectionKey, str], list[str]] = field(default_factory=dict)
+    probe_is_due: bool = False
 
     # Whether the lake takes a trashed name again.
 
     @property
     def trashed_names(self) -> str | None:
         """`TAKEN` or `REFUSED`, or None while nobody knows."""
-        return self.recorder.state.learned(f"trashed names: {self.lake}")
+        learned = self.recorder.state.learned(f"trashed names: {self.lake}")
+        return None if learned == UNKNOWN else learned
 
     def learn(self, answer: str) -> None:
         if answer != self.trashed_names:
@@ -74,9 +75,8 @@ class Replacing:
         readable = await self._readable(actions)
         if not readable:
             return []
-        if collection.policy.tags == "own":
-            await self._keep_tags(collection, readable)
-        self.recorder.about_to_trash(readable)
+        tags = await self._tags_of_others(collection, readable) if collection.policy.tags == "own" else {}
+        self.recorder.about_to_trash(readable, tags)
         left = await self.trash.trash(collection, [action.replaced for action in readable])
         refused = [action for action in readable if action.replaced.lake_id in left]
         if refused:
@@ -100,22 +100,22 @@ class Replacing:
 
     # Tags that others set.
 
-    async def _keep_tags(self, collection: CollectionPlan, actions: Sequence[ReplaceFile]) -> None:
-        """The Tags of others go with the old file: remember them for the new one."""
+    async def _tags_of_others(
+        self, collection: CollectionPlan, actions: Sequence[ReplaceFile]
+    ) -> Mapping[str, Sequence[str]]:
+        """By file name. They go with the old file, and belong to the new one."""
         row = self.recorder.rows.get(collection.key)
         records = self.recorder.state.records
         names = [action.file.name for action in actions]
         recorded = records.files_named(row, names) if row is not None else {}
         unique_names = [action.replaced.unique_name for action in actions]
         there = await asyncio.to_thread(remote_tags, self.client, unique_names, self.threads)
+        tags: dict[str, Sequence[str]] = {}
         for action in actions:
             known = recorded.get(action.file.name)
             written = records.written_metadata(known.metadata_digest) if known else None
             ours = {*(written or {}).get(TAGS, ()), *action.file.metadata.values.get(TAGS, ())}
             theirs = [tag for tag in there[action.replaced.unique_name] if tag not in ours]
             if theirs:
-                self._tags[collection.key, action.file.name] = theirs
-
-    def tags_of_others(self, collection: CollectionPlan) -> Mapping[str, Sequence[str]]:
-        """By file name, for files that were replaced in this run."""
-        return {name: tags for (key, name), tags in self._tags.items() if key == collection.key}
+                tags[action.file.name] = theirs
+        return tags

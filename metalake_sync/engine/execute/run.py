@@ -22,7 +22,7 @@ from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.downloads.plan import DownloadObserver
 from metalake_sync.engine.execute.addressed import AddressedStage
 from metalake_sync.engine.execute.annotations import AnnotationStage
-from metalake_sync.engine.execute.batches import Stages, upload_collection
+from metalake_sync.engine.execute.batches import Stages, sends_used_name, upload_collection
 from metalake_sync.engine.execute.collections import Collections
 from metalake_sync.engine.execute.downloads import DownloadStage, TrashRuleStage
 from metalake_sync.engine.execute.labels import LabelBook
@@ -95,6 +95,7 @@ class Executor:
                     self.lake,
                     self.options.calls_at_once,
                     self.options.hash_threads,
+                    any(sends_used_name(action) for part in plan.collections for action in part.uploads),
                 ),
             )
             with _told(progress):
@@ -106,6 +107,7 @@ class Executor:
                     await upload_collection(collection, stages, self.options)
                     if collection.lake_id is not None:
                         await stages.metadata.update(collection, collection.lake_id)
+                        await stages.metadata.give_back(collection, collection.lake_id)
                     new = {upload.file.name for upload in collection.uploads}
                     await stages.annotations.annotate(
                         collection, [action for action in collection.annotations if action.name not in new], {}

@@ -1,0 +1,69 @@
+"""Files that went to the trash to make room for new bytes, until those are in the lake with all that belongs to them.
+
+A replacement is trash, then upload, then metadata. What others had put on the old file can be read before only, so it
+is written down here first: a run that dies in between must not lose it.
+
+Owns: this table. Must not: know what is done about a row.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from metalake_sync.state.names import name_from_db, name_to_db
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A new file that is in the lake without what others had put on the old one. `written`: digest of the metadata that
+    is recorded of it."""
+
+    name: str
+    unique_name: str
+    written: str
+    tags: tuple[str, ...]
+
+
+class MadeRoom:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def put(self, collection: int, files: Iterable[tuple[str, str, Sequence[str]]]) -> None:
+        """Name, the id that goes, and the Tags that others had set. Tags of an earlier try are kept: the file that had
+        them is in the trash already."""
+        self._connection.executemany(
+            "INSERT INTO made_room (collection, name, lake_id, tags) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (collection, name) DO UPDATE SET lake_id = excluded.lake_id, tags = excluded.tags",
+            [(collection, name_to_db(name), lake_id, json.dumps(list(tags))) for name, lake_id, tags in files],
+        )
+
+    def tags(self, collection: int) -> Mapping[str, Sequence[str]]:
+        """The Tags of others by file name; files without any are left out."""
+        rows = self._connection.execute(
+            "SELECT name, tags FROM made_room WHERE collection = ? AND tags <> '[]'", (collection,)
+        )
+        return {name_from_db(name): json.loads(tags) for name, tags in rows}
+
+    def owed(self, collection: int | None = None) -> list[Owed]:
+        """Files of a collection, or of all, whose new bytes are recorded and whose Tags of others are not written."""
+        rows = self._connection.execute(
+            "SELECT files.name, files.unique_name, files.metadata_digest, made_room.tags FROM made_room"
+            " JOIN files ON files.collection = made_room.collection AND files.name = made_room.name"
+            " WHERE files.lake_id <> made_room.lake_id AND made_room.tags <> '[]'"
+            " AND made_room.collection = coalesce(?, made_room.collection)",
+            (collection,),
+        )
+        return [
+            Owed(name_from_db(name), unique_name, written, tuple(json.loads(tags)))
+            for name, unique_name, written, tags in rows
+        ]
+
+    def forget(self, collection: int, names: Iterable[str]) -> None:
+        """These are whole again, or never went."""
+        self._connection.executemany(
+            "DELETE FROM made_room WHERE collection = ? AND name = ?",
+            [(collection, name_to_db(name)) for name in names],
+        )
