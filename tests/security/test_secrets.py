@@ -5,20 +5,22 @@ from __future__ import annotations
 import base64
 import os
 import re
-import signal
 import stat
 import subprocess
-import time
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import yaml
 
 from metalake_sync.lake.faults import FaultPlan
 from metalake_sync.state.lock import StateLock
+from tests.end_to_end.daemon import names, watching
 from tests.end_to_end.world import PROGRAM, World
 from tests.lake.talk import API_KEY, SECRET
 from tests.security.telling import SIGNATURE, SIGNED, telling_lake
+
+HOOK_TOKEN, HOOK_SECRET = "token_of_the_hook", "secret_of_the_hook"
 
 CANARIES = {
     "the key": API_KEY,
@@ -26,6 +28,8 @@ CANARIES = {
     "the authorization": base64.b64encode(f"{API_KEY}:{SECRET}".encode()).decode(),
     "the authorization, quoted": quote(base64.b64encode(f"{API_KEY}:{SECRET}".encode()).decode(), safe=""),
     "a hostile answer's signature": SIGNATURE,
+    "the webhook's token": HOOK_TOKEN,
+    "the webhook's secret": HOOK_SECRET,
 }
 SIGNED_URL = re.compile(rb"signature=[0-9a-f]{16,}", re.IGNORECASE)
 
@@ -138,23 +142,27 @@ def test_a_lake_that_repeats_what_it_was_asked_is_not_repeated(noisy: World, sta
     assert heard.secrets() == []
 
 
-def test_a_process_that_is_told_to_stop_says_nothing_and_shows_no_secret_in_its_title(noisy: World) -> None:
+def test_a_watch_that_fails_and_recovers_shows_no_secret_of_lake_or_webhook(noisy: World) -> None:
     heard = Heard(noisy)
-    with subprocess.Popen(
-        [PROGRAM, "watch", "manifest.yaml", "--log-format", "json", "--settle", "0.1", "-v"],
-        cwd=noisy.folder,
-        env=noisy.environment(PYTHONFAULTHANDLER="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    ) as daemon:
-        deadline = time.monotonic() + 30
-        while len(noisy.talk.post("/api/client/objects/count", {}).content) == 0 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        time.sleep(2)
-        heard.hear("the title", Path(f"/proc/{daemon.pid}/cmdline").read_bytes())
-        daemon.send_signal(signal.SIGTERM)
-        assert daemon.stdout is not None
-        heard.hear("watch", daemon.stdout.read())
+    document = yaml.safe_load((noisy.folder / "manifest.yaml").read_text())
+    with telling_lake(500) as url:
+        notify = {"url": f"{url}/${{HOOK_TOKEN}}", "secret": "${HOOK_SECRET}"}
+        noisy.write("manifest.yaml", yaml.safe_dump({**document, "notify": notify}))
+        noisy.prefix = ["env", f"HOOK_TOKEN={HOOK_TOKEN}", f"HOOK_SECRET={HOOK_SECRET}", "PYTHONDEVMODE=1"]
+        with watching(noisy, "--rescan", "1") as daemon:
+            daemon.wait(lambda: names(noisy) == ["crow.png", "gull.png", "jay.png"])
+            noisy.lake.faults.use(
+                FaultPlan.model_validate(
+                    {"faults": [{"kind": "status", "status": 401, "route": "lake", "times": None}]}
+                )
+            )
+            daemon.wait(lambda: "the webhook did not take 'failed'" in daemon.log)
+            heard.hear("the title", Path(f"/proc/{daemon.process.pid}/cmdline").read_bytes())
+            noisy.lake.faults.use(FaultPlan())
+            daemon.wait(lambda: "recovered" in daemon.log)
+            daemon.stop()
+        heard.hear("watch", daemon.said.read_bytes())
+    assert b"refused the credentials" in heard.all
     assert heard.secrets() == []
 
 
