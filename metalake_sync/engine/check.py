@@ -13,7 +13,7 @@ from metalake_sync.core.events import Observing
 from metalake_sync.core.facts import RecordedFile
 from metalake_sync.engine.lake_access import lake_identity
 from metalake_sync.engine.lake_view import view_lake
-from metalake_sync.engine.planner import chosen_targets
+from metalake_sync.engine.opening import chosen_targets
 from metalake_sync.engine.session import Session
 from metalake_sync.errors import LakeRefused
 from metalake_sync.remote.client import LakeClient

@@ -19,7 +19,7 @@ from metalake_sync.core.targets import keep_targets
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.lake_access import lake_identity
 from metalake_sync.engine.lake_view import LakeView, view_lake
-from metalake_sync.engine.planner import chosen_targets, open_collections, rules_of
+from metalake_sync.engine.opening import chosen_targets, open_collections, rules_of
 from metalake_sync.engine.refresh import FullLook, FullRefresh, Marker
 from metalake_sync.engine.session import Session
 from metalake_sync.remote.client import LakeClient

@@ -6,33 +6,33 @@ hash cache and the markers of what was seen in the lake.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from metalake_sync.core.addressed import AddressedPlan
 from metalake_sync.core.diff import CollectionRules, compare_head
-from metalake_sync.core.diff_sets import OperationPolicy
-from metalake_sync.core.downloads import DownloadPlan
 from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.facts import CollectionKey, MediaType, RecordedCollection
 from metalake_sync.core.guards import too_many_deletes
 from metalake_sync.core.metadata import TAGS, MetadataValues
 from metalake_sync.core.notes import Note, NoteCode
-from metalake_sync.core.plan import CollectionPlan, Plan, TrashRulePlan
-from metalake_sync.core.targets import Target, keep_targets, parse_target
+from metalake_sync.core.plan import CollectionPlan, Plan
+from metalake_sync.core.targets import keep_targets
 from metalake_sync.engine.addressed import AddressedPlanner, AddressedSources, open_addressed
 from metalake_sync.engine.close_look import CloseLook
-from metalake_sync.engine.desired import DesiredCollection, key_of, open_collection
+from metalake_sync.engine.desired import DesiredCollection, key_of
+from metalake_sync.engine.downloads.blocks import Blocks
 from metalake_sync.engine.judge import Judge
 from metalake_sync.engine.lake_view import LakeView, view_lake
 from metalake_sync.engine.loose_ends import loose_ends
 from metalake_sync.engine.march import CollectionMarch
 from metalake_sync.engine.new_labels import new_labels
+from metalake_sync.engine.opening import chosen_targets, open_collections, rules_of
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.engine.set_apart import Broken
 from metalake_sync.engine.set_check import shapes_of_others
-from metalake_sync.errors import GuardStopped, ManifestError, ManifestErrors, UsageError
+from metalake_sync.errors import GuardStopped, ManifestError
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.state.store import StateStore
 
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from metalake_sync.engine.refresh import FullLook
     from metalake_sync.remote.client import LakeClient
     from metalake_sync.remote.observe import RemoteListing
-
-WishT = TypeVar("WishT")
-PlanT = TypeVar("PlanT")
 
 
 @dataclass(slots=True)
@@ -86,7 +83,7 @@ class Planner:
     def plan(self) -> PlannedRun:
         """Observe everything and compare. Raises ManifestErrors, GuardStopped, and what the lake raises."""
         if self.downloads_only:
-            downloads, _ = self._beside_collections()
+            downloads, _ = self._blocks().plan()
             return PlannedRun(
                 Plan(self.manifest.source, self.state.serial, (), tuple(self._notes), downloads), {}, self._unreadable
             )
@@ -123,8 +120,9 @@ class Planner:
         for key in recorded.keys() - set(map(key_of, self.manifest.collections)):
             note = "is no longer in the manifest; what was put there stays in the lake"
             self._notes.append(Note(NoteCode.COLLECTION_LEFT, note, key.name))
-        downloads, trash_rules = self._beside_collections()
-        self._warn_of_contradictions(plans, recorded, desired, trash_rules)
+        blocks = self._blocks()
+        downloads, trash_rules = blocks.plan()
+        blocks.warn_of_contradictions(plans, recorded, desired, trash_rules)
         notes = [Note(NoteCode.MANIFEST, warning.message, str(warning.where)) for warning in self.manifest.warnings]
         by_rules = sum(len(rule.items) for rule in trash_rules)
         guarded = too_many_deletes(plans, self.options.max_delete, by_rules=by_rules)
@@ -312,76 +310,17 @@ class Planner:
                 desired.leave_alone(operation)
                 self.options.set_apart(Broken(desired.key, operation, error))
 
-    # Downloads and trash rules.
-
-    def _beside_collections(self) -> tuple[tuple[DownloadPlan, ...], tuple[TrashRulePlan, ...]]:
-        model = self.manifest.model
-        if self.options.targets or self.options.scope is not None or not (model.downloads or model.trash):
-            return (), ()
-        if self.client is None:
-            message = "downloads and trash rules are left out, because the lake is not asked"
-            self._notes.append(Note(NoteCode.LAKE_NOT_ASKED, message, self.manifest.source))
-            return (), ()
-        from metalake_sync.engine.downloads.plan import DownloadObserver
-        from metalake_sync.engine.downloads.wishes import download_wishes, trash_selections
-
-        observer = DownloadObserver(self.client, self.state.downloads, self.lake, self.manifest.base_dir, self.emit)
-        downloads = tuple(
-            self._meant("downloads", number, observer.plan, wish)
-            for number, wish in enumerate(download_wishes(self.manifest, self.client))
+    def _blocks(self) -> Blocks:
+        return Blocks(
+            self.manifest,
+            self.state,
+            self.lake,
+            self.client,
+            self.options,
+            self.emit,
+            self._notes,
+            downloads_only=self.downloads_only,
         )
-        for download in downloads:
-            if download.missing:
-                message = f"the lake has no collection '{download.wish.key}' to download yet"
-                self._notes.append(Note(NoteCode.DOWNLOAD_WITHOUT_COLLECTION, message, download.wish.declared_at))
-            wanted = download.wish.annotations
-            if wanted is not None and wanted.operations and download.nothing_drawn:
-                message = f"no image of '{download.wish.key}' has a shape of {', '.join(map(repr, wanted.operations))}"
-                self._notes.append(Note(NoteCode.NO_SUCH_ANNOTATIONS, message, download.wish.declared_at))
-            for line in download.losses:
-                message = f"the annotations' format does not hold everything: {line}"
-                self._notes.append(Note(NoteCode.ANNOTATIONS_NOT_HELD, message, download.wish.declared_at))
-        if self.downloads_only:
-            return downloads, ()
-        rules = tuple(
-            self._meant("trash", number, observer.plan_trash, selection)
-            for number, selection in enumerate(trash_selections(self.manifest, self.client))
-        )
-        return downloads, rules
-
-    def _meant(self, section: str, number: int, plan: Callable[[WishT], PlanT], wish: WishT) -> PlanT:
-        """Plan one block. A query that the lake does not take is a mistake at its line."""
-        try:
-            return plan(wish)
-        except UsageError as error:
-            where = self.manifest.where(section, number, "query")
-            raise ManifestError(error.message, where=where, remedy=error.remedy) from None
-
-    def _warn_of_contradictions(
-        self,
-        plans: Sequence[CollectionPlan],
-        recorded: Mapping[CollectionKey, tuple[int, RecordedCollection]],
-        desired: Mapping[CollectionKey, DesiredCollection],
-        rules: Sequence[TrashRulePlan],
-    ) -> None:
-        """Say which files this manifest both syncs and trashes by a rule: each run would undo the one before."""
-        matched = {item.file.lake_id for rule in rules for item in rule.items}
-        if not matched:
-            return
-        for plan in plans:
-            if plan.key not in recorded:
-                continue
-            pruned = {action.recorded.name for action in plan.trash}
-            both = [
-                file.name
-                for file in self.state.records.all_files(recorded[plan.key][0])
-                if file.lake_id in matched and file.name not in pruned and desired[plan.key].takes(file.path)
-            ]
-            if both:
-                more = f" and {len(both) - 1} more" if len(both) > 1 else ""
-                message = f"{both[0]}{more} are synced by this manifest and match its trash rules: the next run sends "
-                message += "them again. Take them out of the folder, or narrow the rule"
-                self._notes.append(Note(NoteCode.SYNCED_AND_TRASHED, message, str(plan.key)))
 
     def _warn_of_shapes(self, plan: CollectionPlan, recorded: tuple[int, RecordedCollection] | None) -> None:
         """Say which shapes of others go with the files that are replaced or trashed."""
@@ -391,57 +330,6 @@ class Planner:
         for name, shapes in lost.items():
             message = f"loses {shapes} shapes that were not drawn by this manifest"
             self._notes.append(Note(NoteCode.SETS_LOST, message, f"{plan.key}/{name}"))
-
-
-def chosen_targets(manifest: LoadedManifest, options: RunOptions) -> list[Target]:
-    """The parts that a run is limited to; none is everything. Raises UsageError for one that there is not."""
-    names = [collection.name for collection in manifest.collections]
-    targets = []
-    for text in options.targets:
-        target = parse_target(text, names)
-        if target is None:
-            raise UsageError(
-                f"'--target {text}' names no collection of the manifest",
-                remedy=f"Write COLLECTION or COLLECTION/GLOB; there are {', '.join(names) or 'none'}.",
-            )
-        targets.append(target)
-    return targets
-
-
-def rules_of(desired: DesiredCollection, state: StateStore) -> CollectionRules:
-    """What decisions in a collection rest on."""
-    return CollectionRules(
-        desired.key,
-        desired.policy,
-        state.records.written_metadata,
-        {operation: OperationPolicy(index.kind, index.mode) for operation, index in desired.annotations.items()}
-        | desired.left_alone,
-    )
-
-
-def open_collections(
-    manifest: LoadedManifest, options: RunOptions | None = None, state: StateStore | None = None
-) -> Iterator[DesiredCollection]:
-    """Open every collection of a manifest. The mistakes of all of them are raised together, before any is planned;
-    where the options have `set_apart`, it is told of them, and the rest is opened. `state`: keeps what is read."""
-    options = options or RunOptions()
-    set_apart, kept, scoped = options.set_apart, options.kept, options.scope is not None
-    readings, memo = (state.readings, state.set_memo) if state is not None else (None, None)
-    opened: list[DesiredCollection] = []
-    mistakes: list[ManifestError] = []
-    for collection in manifest.collections:
-        try:
-            opened.append(open_collection(manifest, collection, readings, set_apart, kept, memo, scoped=scoped))
-        except ManifestError as error:
-            if set_apart is not None:
-                set_apart(Broken(key_of(collection), None, error))
-            else:
-                mistakes += error.errors if isinstance(error, ManifestErrors) else [error]
-    if mistakes:
-        for collection_opened in opened:
-            collection_opened.close()
-        raise ManifestErrors(mistakes)
-    yield from opened
 
 
 def _duplicates(key: CollectionKey, listing: RemoteListing) -> Iterable[Note]:

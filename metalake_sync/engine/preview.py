@@ -15,7 +15,7 @@ from metalake_sync.annotations.contact_sheet import DrawnPicture, contact_sheet
 from metalake_sync.annotations.drawing import PictureUnreadable, draw_record, label_colours, need_pillow
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.engine.desired import DesiredCollection
-from metalake_sync.engine.planner import open_collections
+from metalake_sync.engine.opening import open_collections
 from metalake_sync.engine.sources import walk_files
 from metalake_sync.errors import UsageError
 from metalake_sync.manifest import LoadedManifest

@@ -1,0 +1,111 @@
+"""The manifest's top-level `downloads` and `trash` blocks as plans.
+
+Owns: what is noted of them. Must not: carry anything out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from metalake_sync.core.downloads import DownloadPlan
+from metalake_sync.core.events import EventSink
+from metalake_sync.core.facts import CollectionKey, RecordedCollection
+from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.core.plan import CollectionPlan, TrashRulePlan
+from metalake_sync.engine.desired import DesiredCollection
+from metalake_sync.engine.options import RunOptions
+from metalake_sync.errors import ManifestError, UsageError
+from metalake_sync.manifest import LoadedManifest
+from metalake_sync.state.store import StateStore
+
+if TYPE_CHECKING:
+    from metalake_sync.remote.client import LakeClient
+
+WishT = TypeVar("WishT")
+PlanT = TypeVar("PlanT")
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """`lake`: what the state calls it. `client`: None where the lake is not asked. `notes`: where notes go."""
+
+    manifest: LoadedManifest
+    state: StateStore
+    lake: str
+    client: LakeClient | None
+    options: RunOptions
+    emit: EventSink
+    notes: list[Note]
+    downloads_only: bool = False
+
+    def plan(self) -> tuple[tuple[DownloadPlan, ...], tuple[TrashRulePlan, ...]]:
+        """Plan every block; none of them where a run is limited to a part of the collections."""
+        model = self.manifest.model
+        if self.options.targets or self.options.scope is not None or not (model.downloads or model.trash):
+            return (), ()
+        if self.client is None:
+            message = "downloads and trash rules are left out, because the lake is not asked"
+            self.notes.append(Note(NoteCode.LAKE_NOT_ASKED, message, self.manifest.source))
+            return (), ()
+        from metalake_sync.engine.downloads.plan import DownloadObserver
+        from metalake_sync.engine.downloads.wishes import download_wishes, trash_selections
+
+        observer = DownloadObserver(self.client, self.state.downloads, self.lake, self.manifest.base_dir, self.emit)
+        downloads = tuple(
+            self._meant("downloads", number, observer.plan, wish)
+            for number, wish in enumerate(download_wishes(self.manifest, self.client))
+        )
+        for download in downloads:
+            if download.missing:
+                message = f"the lake has no collection '{download.wish.key}' to download yet"
+                self.notes.append(Note(NoteCode.DOWNLOAD_WITHOUT_COLLECTION, message, download.wish.declared_at))
+            wanted = download.wish.annotations
+            if wanted is not None and wanted.operations and download.nothing_drawn:
+                message = f"no image of '{download.wish.key}' has a shape of {', '.join(map(repr, wanted.operations))}"
+                self.notes.append(Note(NoteCode.NO_SUCH_ANNOTATIONS, message, download.wish.declared_at))
+            for line in download.losses:
+                message = f"the annotations' format does not hold everything: {line}"
+                self.notes.append(Note(NoteCode.ANNOTATIONS_NOT_HELD, message, download.wish.declared_at))
+        if self.downloads_only:
+            return downloads, ()
+        rules = tuple(
+            self._meant("trash", number, observer.plan_trash, selection)
+            for number, selection in enumerate(trash_selections(self.manifest, self.client))
+        )
+        return downloads, rules
+
+    def _meant(self, section: str, number: int, plan: Callable[[WishT], PlanT], wish: WishT) -> PlanT:
+        """Plan one block. A query that the lake does not take is a mistake at its line."""
+        try:
+            return plan(wish)
+        except UsageError as error:
+            where = self.manifest.where(section, number, "query")
+            raise ManifestError(error.message, where=where, remedy=error.remedy) from None
+
+    def warn_of_contradictions(
+        self,
+        plans: Sequence[CollectionPlan],
+        recorded: Mapping[CollectionKey, tuple[int, RecordedCollection]],
+        desired: Mapping[CollectionKey, DesiredCollection],
+        rules: Sequence[TrashRulePlan],
+    ) -> None:
+        """Say which files this manifest both syncs and trashes by a rule: each run would undo the one before."""
+        matched = {item.file.lake_id for rule in rules for item in rule.items}
+        if not matched:
+            return
+        for plan in plans:
+            if plan.key not in recorded:
+                continue
+            pruned = {action.recorded.name for action in plan.trash}
+            both = [
+                file.name
+                for file in self.state.records.all_files(recorded[plan.key][0])
+                if file.lake_id in matched and file.name not in pruned and desired[plan.key].takes(file.path)
+            ]
+            if both:
+                more = f" and {len(both) - 1} more" if len(both) > 1 else ""
+                message = f"{both[0]}{more} are synced by this manifest and match its trash rules: the next run sends "
+                message += "them again. Take them out of the folder, or narrow the rule"
+                self.notes.append(Note(NoteCode.SYNCED_AND_TRASHED, message, str(plan.key)))
