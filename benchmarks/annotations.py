@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.coco_one_box import png
 from benchmarks.measuring import Bench, Runner, fast_lake, with_lake
 from benchmarks.peers import VENDOR_ANNOTATE, vendor_python
-from benchmarks.uploads import APPLY
+from benchmarks.uploads import apply_command
 
 BOXES = 10
 
@@ -30,7 +30,7 @@ collections:
 """
 
 
-def annotations(bench: Bench) -> None:
+def one_image_changed(bench: Bench) -> None:
     """One image of many has changed: seconds, requests and bytes."""
     count = bench.count(10_000)
     folder = bench.scratch
@@ -56,10 +56,10 @@ def annotations(bench: Bench) -> None:
         mine: Counter[str] = Counter()
         theirs: Counter[str] = Counter()
         vendors = (vendor_python(), "-c", VENDOR_ANNOTATE, "$LAKE", "boxes.json")
-        ours = Runner("apply, one image changed", APPLY, folder, one_moved(mine))
-        unchanged = Runner("apply, nothing changed", APPLY, folder, with_lake(lake.url))
+        ours = Runner("apply, one image changed", apply_command(), folder, one_moved(mine))
+        unchanged = Runner("apply, nothing changed", apply_command(), folder, with_lake(lake.url))
         vendor = Runner("vendor's client", vendors, folder, one_moved(theirs), 1)
-        Runner("the first apply", APPLY, folder, with_lake(lake.url)).run()
+        Runner("the first apply", apply_command(), folder, with_lake(lake.url)).run()
         title = f"annotations, {count:,} images with {BOXES} boxes each, one image changed"
         bench.take_turns(title, [ours, unchanged, vendor])
     print(

@@ -7,13 +7,14 @@ really sent.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.chart import Line, chart
 from benchmarks.measuring import MANIFEST, ROOT, Bench, FastLake, Runner, fast_lake, with_lake
 from benchmarks.plans import plan_of
 from benchmarks.synthetic import make_state, make_tree
-from benchmarks.uploads import APPLY
+from benchmarks.uploads import apply_command
 
 PLANNED = (1_000, 10_000, 100_000, 1_000_000)
 APPLIED = (1_000, 3_000, 10_000, 30_000)
@@ -51,7 +52,9 @@ def curves(bench: Bench) -> None:
         make_tree(bench.scratch / "images", [APPLIED_BYTES] * count)
         (bench.scratch / "manifest.yaml").write_text(MANIFEST % "up")
         with fast_lake() as lake:
-            lines["apply"].append(_point(Runner("apply", APPLY, bench.scratch, with_lake(lake.url)), count, lake))
+            lines["apply"].append(
+                _point(Runner("apply", apply_command(), bench.scratch, with_lake(lake.url)), count, lake)
+            )
             _say("apply", lines["apply"][-1])
     if bench.files is None:
         draw(lines)
@@ -92,12 +95,13 @@ def _say(name: str, point: Point) -> None:
 
 def draw(lines: dict[str, list[Point]]) -> None:
     """Write the four charts into docs/."""
-    for what, title, value in (
-        ("time", "seconds", lambda point: point.wall_s),
-        ("memory", "memory, MB", lambda point: point.memory_mb),
-        ("requests", "requests", lambda point: point.requests),
-        ("bytes", "bytes of bodies sent", lambda point: point.body_bytes),
-    ):
+    values: dict[str, tuple[str, Callable[[Point], float]]] = {
+        "time": ("seconds", lambda point: point.wall_s),
+        "memory": ("memory, MB", lambda point: point.memory_mb),
+        "requests": ("requests", lambda point: point.requests),
+        "bytes": ("bytes of bodies sent", lambda point: point.body_bytes),
+    }
+    for what, (title, value) in values.items():
         drawn = [
             Line(name, [(point.files, value(point)) for point in points if value(point)])
             for name, points in lines.items()

@@ -14,9 +14,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from benchmarks.measuring import ROOT, PeerMissing
+from benchmarks.measuring import PeerMissing, environment
 
 VENDOR_VERSION = "2.3.4"
 
@@ -40,7 +39,7 @@ client.upload_annotations_for_collection("up", "op", path, False, False)
 def vendor_python() -> str:
     """The interpreter that has the vendor's client, unless METALAKE_SYNC_VENDOR_PYTHON names one."""
     return os.environ.get("METALAKE_SYNC_VENDOR_PYTHON") or str(
-        _environment(".venv-vendor", f"layernext=={VENDOR_VERSION}") / "python"
+        environment(".venv-vendor", f"layernext=={VENDOR_VERSION}") / "python"
     )
 
 
@@ -57,7 +56,7 @@ def rclone() -> str:
 
 def aws() -> str:
     """The path of `aws`: what is installed, or awscli in an environment of its own."""
-    return shutil.which("aws") or str(_environment(".venv-awscli", "awscli") / "aws")
+    return shutil.which("aws") or str(environment(".venv-awscli", "awscli") / "aws")
 
 
 @contextmanager
@@ -73,21 +72,6 @@ def moto_server() -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
-
-
-def _environment(name: str, package: str) -> Path:
-    """The folder of programs of an environment that has `package`; made once, beside ours."""
-    where = ROOT / name
-    programs = where / "bin"
-    try:
-        if not programs.exists():
-            subprocess.run([sys.executable, "-m", "venv", str(where)], check=True, capture_output=True)
-        pip = [str(programs / "python"), "-m", "pip", "-q", "--disable-pip-version-check"]
-        if subprocess.run([*pip, "show", package.partition("==")[0]], check=False, capture_output=True).returncode:
-            subprocess.run([*pip, "install", package], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise PeerMissing(f"{package} can't be installed here ({error})") from None
-    return programs
 
 
 def _free_port() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 
-from benchmarks.measuring import MANIFEST, METALAKE_SYNC, Bench, FastLake, PeerMissing, Runner, fast_lake, with_lake
+from benchmarks.measuring import MANIFEST, Bench, FastLake, PeerMissing, Runner, fast_lake, metalake_sync, with_lake
 from benchmarks.peers import rclone
 from benchmarks.synthetic import make_state, make_tree
 
@@ -13,7 +13,7 @@ FIND = ("find", "images", "-printf", "%s %T@ %p\n")
 
 
 def plan_of(bench: Bench, lake: FastLake, *flags: str) -> Runner:
-    command = (*METALAKE_SYNC, "plan", "-q", *flags, "manifest.yaml")
+    command = (*metalake_sync(), "plan", "-q", *flags, "manifest.yaml")
     return Runner(" ".join(("plan", *flags)), command, bench.scratch, with_lake(lake.url))
 
 
@@ -120,11 +120,11 @@ def start(bench: Bench) -> None:
     nowhere = with_lake("http://127.0.0.1:9")
     plan_few = Runner(
         f"plan of {count} files",
-        (*METALAKE_SYNC, "plan", "-q", "--refresh", "none", "manifest.yaml"),
+        (*metalake_sync(), "plan", "-q", "--refresh", "none", "manifest.yaml"),
         bench.scratch,
         nowhere,
     )
-    version = Runner("--version", (*METALAKE_SYNC, "--version"), bench.scratch)
+    version = Runner("--version", (*metalake_sync(), "--version"), bench.scratch)
     bare = Runner("bare python", (sys.executable, "-c", "pass"), bench.scratch)
     bench.rounds = max(bench.rounds, 7)
     bench.take_turns("start", [plan_few, version, bare], "Warm, compiled modules kept.")

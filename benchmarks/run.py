@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks.annotations import annotations
+from benchmarks.annotations import one_image_changed
 from benchmarks.curves import curves
 from benchmarks.hashing import hashing
 from benchmarks.measuring import Bench, PeerMissing, Row, summary
@@ -34,7 +34,7 @@ JOBS: Mapping[str, Callable[[Bench], None]] = {
     "upload-mixed": upload_mixed,
     "limits": limits,
     "s3-sync": s3_sync,
-    "annotations": annotations,
+    "annotations": one_image_changed,
     "hashing": hashing,
     "plan": plan,
     "plan-content": plan_content,
@@ -55,15 +55,18 @@ def main() -> None:
     began = time.monotonic()
     print(machine())
     rows: list[Row] = []
-    for name in given.jobs or JOBS:
-        with tempfile.TemporaryDirectory(prefix="metalake-sync-bench-") as scratch:
-            try:
-                JOBS[name](Bench(Path(scratch), given.rounds, given.files, rows))
-            except PeerMissing as missing:
-                print(f"\n{name}: left out, {missing}")
-                rows.append(Row(name, "", f"left out: {missing}", "", "", None))
-    print(f"\n## Summary\n\n{summary(rows)}\n")
-    print(f"{(time.monotonic() - began) / 60:.0f} minutes; {machine()}")
+    try:
+        for name in given.jobs or JOBS:
+            with tempfile.TemporaryDirectory(prefix="metalake-sync-bench-") as scratch:
+                try:
+                    JOBS[name](Bench(Path(scratch), given.rounds, given.files, rows))
+                except PeerMissing as missing:
+                    print(f"\n{name}: left out, {missing}")
+                    rows.append(Row(name, "", f"left out: {missing}", "", "", None))
+    finally:
+        # What was measured is told, even if a later job fails or is broken off.
+        print(f"\n## Summary\n\n{summary(rows)}\n")
+        print(f"{(time.monotonic() - began) / 60:.0f} minutes; {machine()}")
 
 
 def machine() -> str:

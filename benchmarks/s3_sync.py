@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from benchmarks.measuring import Bench, PeerMissing, Runner, fast_lake
 from benchmarks.peers import aws, moto_server
-from benchmarks.uploads import APPLY, SMALL, make_sources, new_lake
+from benchmarks.uploads import SMALL, apply_command, make_sources, new_lake
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "k",
@@ -45,7 +45,7 @@ def s3_sync(bench: Bench) -> None:
             subprocess.run(make_bucket, env={**os.environ, **CREDENTIALS}, check=True, capture_output=True)
             yield {**CREDENTIALS, "LAKE": url}
 
-    ours = Runner("apply", APPLY, bench.scratch, new_lake(bench.scratch, sizes))
+    ours = Runner("apply", apply_command(), bench.scratch, new_lake(bench.scratch, sizes))
     runners = [ours, sync("aws s3 sync to the fast server", to_fast)]
     try:
         with moto_server():

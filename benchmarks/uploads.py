@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from benchmarks.measuring import MANIFEST, METALAKE_SYNC, Bench, Runner, fast_lake, with_lake
+from benchmarks.measuring import MANIFEST, Bench, Runner, fast_lake, metalake_sync, with_lake
 from benchmarks.peers import VENDOR_UPLOAD, vendor_python
 from benchmarks.synthetic import make_tree
 
 SMALL = 20_480
-APPLY = (*METALAKE_SYNC, "apply", "-q", "manifest.yaml")
+
+
+def apply_command() -> tuple[str, ...]:
+    return (*metalake_sync(), "apply", "-q", "manifest.yaml")
 
 
 def make_sources(scratch: Path, sizes: Sequence[int]) -> None:
@@ -59,7 +62,7 @@ def _compared(
 ) -> tuple[Runner, Runner]:
     make_sources(bench.scratch, sizes)
     around = new_lake(bench.scratch, sizes, *options, ca=ca)
-    ours = Runner("apply", APPLY, bench.scratch, around)
+    ours = Runner("apply", apply_command(), bench.scratch, around)
     vendor = Runner("vendor's client", vendor_upload(bench.scratch), bench.scratch, around, vendor_rounds)
     bench.take_turns(title, [ours, vendor], "Sources warm; lake and state new in each round.")
     return ours, vendor
@@ -160,9 +163,9 @@ def second_run(bench: Bench) -> None:
     make_sources(bench.scratch, [SMALL] * count)
     with fast_lake() as lake:
         around = with_lake(lake.url)
-        ours = Runner("apply", APPLY, bench.scratch, around)
+        ours = Runner("apply", apply_command(), bench.scratch, around)
         vendor = Runner("vendor's client", vendor_upload(bench.scratch), bench.scratch, around)
-        Runner("the first apply", APPLY, bench.scratch, around).run()
+        Runner("the first apply", apply_command(), bench.scratch, around).run()
         Runner("the vendor's first upload", vendor.command, bench.scratch, around).run()
         lake.tally()
         ours.run()
@@ -182,13 +185,15 @@ def second_run(bench: Bench) -> None:
 
 def limits(bench: Bench) -> None:
     """What --parallelism and --bwlimit do: 20 KB files at 20 ms of latency."""
-    count = bench.count(500)
+    count = bench.count(300)
     sizes = [SMALL] * count
     make_sources(bench.scratch, sizes)
     around = new_lake(bench.scratch, sizes, "--latency-ms", "20")
     flags = [(), *(("--parallelism", width) for width in ("1", "4", "16", "64", "256"))]
     flags += [("--bwlimit", rate) for rate in ("1M", "4M")]
-    runners = [Runner(" ".join(more) or "no limit", (*APPLY, *more), bench.scratch, around, 1) for more in flags]
+    runners = [
+        Runner(" ".join(more) or "no limit", (*apply_command(), *more), bench.scratch, around, 1) for more in flags
+    ]
     bench.take_turns(f"{count:,} × 20 KB up at 20 ms, with limits", runners)
     for runner in runners[1:]:
         bench.row(
