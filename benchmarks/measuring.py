@@ -13,7 +13,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -91,20 +90,22 @@ class Runner:
         # Compiled modules are part of an installed program; an environment that forbids to keep them measures Python.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         command = [part.replace("$LAKE", environment.get("LAKE", "")) for part in self.command]
-        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-            started = time.monotonic()
-            process = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=output, stderr=errors)
-            _, status, usage = os.wait4(process.pid, 0)
-            elapsed = time.monotonic() - started
-            process.returncode = os.waitstatus_to_exitcode(status)
-            if process.returncode:
+        with (
+            tempfile.NamedTemporaryFile("r") as report,
+            tempfile.TemporaryFile() as output,
+            tempfile.TemporaryFile() as errors,
+        ):
+            measured = (sys.executable, "-S", str(ROOT / "benchmarks" / "one_run.py"), report.name, *command)
+            subprocess.run(measured, cwd=self.folder, env=environment, stdout=output, stderr=errors, check=True)
+            took = json.load(report)
+            if took["code"]:
                 errors.seek(0)
-                raise SystemExit(f"{self.name} failed ({process.returncode}): {errors.read()[-2000:].decode()}")
+                raise SystemExit(f"{self.name} failed ({took['code']}): {errors.read()[-2000:].decode()}")
             output.seek(0)
             self.output = output.read(100_000).decode(errors="replace")
-        self.walls_s.append(elapsed)
-        self.cpus_s.append(usage.ru_utime + usage.ru_stime)
-        self.memory_mb = max(self.memory_mb, usage.ru_maxrss / 1024)
+        self.walls_s.append(took["wall_s"])
+        self.cpus_s.append(took["cpu_s"])
+        self.memory_mb = max(self.memory_mb, took["memory_mb"])
 
     @property
     def wall_s(self) -> float:
