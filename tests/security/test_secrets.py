@@ -97,6 +97,7 @@ def test_a_noisy_day_leaves_no_secret_behind(noisy: World) -> None:
     noisy.lake.faults.use(FaultPlan.model_validate({"faults": spoiled}))
     assert heard.run("apply", "manifest.yaml", "-v", "--retry-for", "20") in (0, 3)
     noisy.lake.faults.use(FaultPlan())
+    noisy.write("meta.json", {"files": [{"file": "crow.png", "metadata": {"City": "Oslo"}}]})
     for command in (
         ("apply", "manifest.yaml", "--json"),
         ("plan", "manifest.yaml", "--json", "--refresh", "full"),
@@ -120,10 +121,15 @@ def test_a_noisy_day_leaves_no_secret_behind(noisy: World) -> None:
         ("plan", "manifest.yaml", "--markdown", "--log-format", "json"),
         ("import", "manifest.yaml", "--json"),
         ("state", "rebuild", "manifest.yaml", "-v"),
-        ("trash", "collection", "more", "--type", "image", "--yes"),
-        ("job", "status", "000000000000000000000000"),
+        ("item", "download", "--collection", "birds", "--to", "items"),
+        ("metadata", "files", "meta.json", "--collection", "birds"),
+        ("annotations", "remove", "more", "--operation", "again", "--auto-approve"),
+        ("annotations", "preview", "manifest.yaml", "--to", "seen"),
+        ("trash", "collection", "more", "--type", "image", "--auto-approve"),
     ):
-        heard.run(*command)
+        # A mistake in the command line would be a quiet day.
+        assert heard.run(*command) not in (64, 70), command
+    assert heard.run("job", "status", "000000000000000000000000") == 64
     assert heard.secrets() == []
 
 
