@@ -63,7 +63,12 @@ class MadeRoom:
 
     def forget(self, collection: int, names: Iterable[str]) -> None:
         """These are whole again, or never went."""
+        # Most files were never in the way of another: a statement for each of them would be for nothing.
+        noted = {
+            name
+            for (name,) in self._connection.execute("SELECT name FROM made_room WHERE collection = ?", (collection,))
+        }
         self._connection.executemany(
             "DELETE FROM made_room WHERE collection = ? AND name = ?",
-            [(collection, name_to_db(name)) for name in names],
+            [(collection, name) for name in map(name_to_db, names) if name in noted],
         )

@@ -120,7 +120,7 @@ def test_the_state_is_written_by_the_set(world: World, monkeypatch: pytest.Monke
     batches = files // BATCH
     assert len(rows) <= 7 * files + 12 * batches + 10
     # Nothing is looked up for a file alone.
-    assert sum(statement.startswith("SELECT") for statement in statements) <= 3 * batches + 10
+    assert sum(statement.startswith("SELECT") for statement in statements) <= 4 * batches + 10
 
 
 class _Observed:
