@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.daemon import names, watching
 from tests.end_to_end.world import World
 from tests.lake.talk import png
 from tests.security.telling import telling_lake
@@ -75,6 +76,14 @@ def test_no_command_prints_what_a_terminal_would_obey(hostile: World) -> None:
         assert done.code in (0, 1, 3), (command, done.err)
         assert obeyed(done.out + done.err) == set(), command
     assert len(hostile.names()) == 2
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_the_log_of_watch_shows_escapes_and_does_not_pass_them_on(hostile: World, log_format: str) -> None:
+    with watching(hostile, "--log-format", log_format) as daemon:
+        daemon.wait(lambda: names(hostile) == sorted(["plain.png", TURNED]) and "control characters" in daemon.log)
+        assert daemon.stop() == 0
+    assert obeyed(daemon.log) == set()
 
 
 def test_what_machines_read_is_json_and_holds_the_names_as_they_are(hostile: World) -> None:
