@@ -6,7 +6,7 @@ Owns: which facts count. Must not: read or write a saved plan.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, assert_never
 
 from metalake_sync.core.actions import (
@@ -126,8 +126,14 @@ def what_moved(approved: Approved, plan: Plan, manifest_digest: str) -> Iterator
             yield f"'{key}': " + ", ".join(f"{name} {before.get(name)} → {now.get(name)}" for name in moved)
 
 
-def leave_out_new(approved: Approved, plan: Plan) -> int:
-    """Leave what came up since the plan was approved to the next one. Returns how many actions that is."""
-    before = sum(1 for _ in plan.actions())
-    keep_in_plan(plan, lambda action: key_of(action) in approved.actions)
-    return before - sum(1 for _ in plan.actions())
+def leave_out_new(approved: Approved, plan: Plan) -> Plan:
+    """Leave what came up since the plan was approved to the next one: what a trash rule has come to mean, too. Returns
+    the plan without it; its parts are changed. Downloads take nothing away, and fetch what the lake has by then."""
+
+    def was_approved(action: Action) -> bool:
+        # Two items may have one name; the id says which of them was shown.
+        return approved.actions.get(key_of(action)) == basis_of(action)
+
+    keep_in_plan(plan, was_approved)
+    rules = (replace(rule, items=tuple(filter(was_approved, rule.items))) for rule in plan.trash_rules)
+    return replace(plan, trash_rules=tuple(rules))

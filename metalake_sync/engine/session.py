@@ -298,7 +298,7 @@ def _hold_to(approved: Approved, planned: PlannedRun, digest: str) -> None:
             f"the plan is stale: {'; '.join(moved[:MOVED_SHOWN])}{more}",
             remedy="Nothing was done. Make a new plan with 'plan --out', and look at it.",
         )
-    leave_out_new(approved, planned.plan)
+    planned.plan = leave_out_new(approved, planned.plan)
 
 
 def _now() -> str:
