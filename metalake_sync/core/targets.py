@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from metalake_sync.core.actions import Action
+from metalake_sync.core.actions import Action, Reason, UploadFile
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.wording import file_name
 
@@ -43,12 +43,18 @@ def parse_target(text: str, collections: Sequence[str]) -> Target | None:
 
 
 def keep_only(plan: CollectionPlan, wanted: Callable[[Action], bool]) -> None:
-    """Leave the actions that are wanted. A collection that has to be created is, as long as files go into it."""
+    """Leave the actions that are wanted. A collection that has to be created is, as long as files go into it. The old
+    name of a renamed file goes only with the upload that brings its bytes under the new one."""
     plan.adopts = list(filter(wanted, plan.adopts))
     plan.uploads = list(filter(wanted, plan.uploads))
     plan.metadata = list(filter(wanted, plan.metadata))
     plan.annotations = list(filter(wanted, plan.annotations))
-    plan.trash = list(filter(wanted, plan.trash))
+    sent_anew = {action.renamed_from for action in plan.uploads if isinstance(action, UploadFile)}
+    plan.trash = [
+        action
+        for action in plan.trash
+        if wanted(action) and (action.reason is not Reason.RENAMED or action.recorded.name in sent_anew)
+    ]
     if plan.update_head is not None and not wanted(plan.update_head):
         plan.update_head = None
     if plan.create is not None and not wanted(plan.create) and not plan.uploads:

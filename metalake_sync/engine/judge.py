@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from metalake_sync.core.actions import UploadFile
 from metalake_sync.core.diff import CollectionRules, Gone, Verdict, compare
 from metalake_sync.core.drift import desired_as_recorded
 from metalake_sync.core.facts import DesiredFile, Origin, RecordedFile, RemoteFile
@@ -67,7 +68,11 @@ class Judge:
                 # It can't be read now, so it is unknown: left as it is, and noted.
                 continue
             file = _desired_file(candidate, content)
-            self._take(compare(self.rules, file, known, remote, renamed_from=renames.get(candidate.name)), wanted=True)
+            verdict = compare(self.rules, file, known, remote, renamed_from=renames.get(candidate.name))
+            if not any(isinstance(action, UploadFile) for action in verdict.actions):
+                # The lake has a file of the new name already: nothing brings these bytes there.
+                renames.pop(candidate.name, None)
+            self._take(verdict, wanted=True)
         self._judge_gone(gone, renames)
         for known in gone:
             suspects.pop(known.name, None)
