@@ -73,6 +73,8 @@ def test_killed_at_requests_it_converges(mortal: Mortal) -> None:
 STEPS = (
     "replace.learn",
     "readings.flush",
+    "set_memo.flush",
+    "metadata.gave_back",
     "close_look.hashes",
     "collections._record_row",
     "planner._remember",
