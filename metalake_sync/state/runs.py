@@ -82,11 +82,11 @@ class Runs:
             ],
         )
 
-    def forget_actions(self, run_id: str, action: str, files: Iterable[str]) -> None:
-        """What was written down ahead did not happen."""
+    def forget_actions(self, run_id: str, action: str, lake_ids: Iterable[str]) -> None:
+        """What was written down ahead did not happen. By id, because a name may stand in several collections."""
         self._connection.executemany(
-            "DELETE FROM run_actions WHERE run_id = ? AND action = ? AND file = ?",
-            [(run_id, action, name_to_db(file)) for file in files],
+            "DELETE FROM run_actions WHERE run_id = ? AND action = ? AND before = ?",
+            [(run_id, action, lake_id) for lake_id in lake_ids],
         )
 
     def actions(self, run_id: str) -> list[ActionRow]:

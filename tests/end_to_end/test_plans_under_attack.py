@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from metalake_sync.lake.faults import FaultPlan
 from tests.end_to_end.world import BIRDS, World
 from tests.lake.talk import png
 
@@ -58,3 +59,62 @@ def test_the_old_name_stays_where_a_target_leaves_out_the_new_one(pruned: World)
     assert pruned.names() == NAMES
     pruned.good("apply", "--auto-approve", "manifest.yaml")
     assert pruned.names() == ["b.png", "c.png", "d.png", "new.png"]
+
+
+# Refusals.
+
+
+def test_a_trash_that_the_lake_refuses_is_an_item_that_failed_and_the_rest_goes_on(pruned: World) -> None:
+    (pruned.folder / "images/a.png").unlink()
+    pruned.pictures("x.png", folder="beasts")
+    beasts = {"name": "beasts", "type": "image", "folders": [{"path": "beasts"}]}
+    pruned.manifest(PRUNED, beasts)
+    spoil(pruned, {"kind": "status", "status": 400, "route": "trash_items", "times": None})
+    done = pruned.run("apply", "--json", "--auto-approve", "manifest.yaml")
+    assert done.code == 3
+    assert [(one["action"], one["file"]) for one in done.summary["failed"]] == [("trash", "a.png")]
+    assert pruned.names("beasts") == ["x.png"]
+    assert "a.png" in pruned.names()
+
+
+def test_a_replacement_whose_trash_is_refused_leaves_no_trace_of_one_in_the_history(pruned: World) -> None:
+    pruned.write("images/a.png", png(70, 70))
+    spoil(pruned, {"kind": "status", "status": 400, "route": "trash_items", "times": None})
+    done = pruned.run("apply", "--json", "--auto-approve", "manifest.yaml")
+    assert done.code == 3
+    (failed,) = done.summary["failed"]
+    assert (failed["action"], failed["file"]) == ("replace", "a.png")
+    assert "in the trash" not in failed["error"]
+    runs = pruned.good("history", "--json", "manifest.yaml").document
+    assert [row for run in runs for row in run["actions"] if row["action"] == "trash"] == []
+
+
+def test_a_replacement_whose_session_is_refused_tells_what_is_in_the_trash(pruned: World) -> None:
+    old = pruned.talk.details("birds_a.png", "id")["id"]
+    pruned.write("images/a.png", png(70, 70))
+    spoil(pruned, {"kind": "status", "status": 400, "route": "open_upload"})
+    done = pruned.run("apply", "--json", "--auto-approve", "manifest.yaml")
+    assert done.code == 3
+    (failed,) = done.summary["failed"]
+    assert f"The old file is in the trash (id {old})" in failed["error"]
+    pruned.lake.faults.use(FaultPlan())
+    pruned.good("apply", "--auto-approve", "manifest.yaml")
+    assert pruned.names() == NAMES
+
+
+def spoil(world: World, *faults: dict[str, Any]) -> None:
+    world.lake.faults.use(FaultPlan.model_validate({"faults": list(faults)}))
+
+
+def test_a_refused_trash_in_one_collection_leaves_the_history_of_another_alone(world: World) -> None:
+    folders = {"birds": "images", "beasts": "beasts"}
+    for folder in folders.values():
+        world.pictures("a.png", folder=folder)
+    world.manifest(*({"name": n, "type": "image", "folders": [{"path": f}]} for n, f in folders.items()))
+    world.good("apply", "manifest.yaml")
+    for folder in folders.values():
+        world.write(f"{folder}/a.png", png(70, 70, salt=folder.encode()))
+    spoil(world, {"kind": "status", "status": 400, "route": "trash_items", "after": 1})
+    assert world.run("apply", "--auto-approve", "manifest.yaml").code == 3
+    rows = world.good("history", "--json", "manifest.yaml").document[0]["actions"]
+    assert [row["collection"] for row in rows if row["action"] == "trash"] == ["birds"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from metalake_sync.core.actions import Annotate, Reason, RemoveAnnotations, ReplaceFile, UploadFile
@@ -18,7 +18,7 @@ from metalake_sync.engine.execute.metadata import MetadataStage, updates_after_u
 from metalake_sync.engine.execute.replace import REFUSED, TAKEN, UNKNOWN, Replacing
 from metalake_sync.engine.execute.uploads import OpenSession, UploadAction, Uploads, cut_batches
 from metalake_sync.engine.options import RunOptions
-from metalake_sync.errors import SyncError
+from metalake_sync.errors import LakeRefused, SyncError
 
 BATCHES_UNDER_WAY = 4
 """How many batches may be under way: one or two on the wire, the others waiting for the lake's jobs."""
@@ -88,10 +88,11 @@ class CollectionUpload:
 
         async def see_through(batch: Sequence[UploadAction], next_one: asyncio.Event) -> None:
             try:
-                session = await self.stages.uploads.send(self.collection, batch, next_one.set)
-                self.names_refused |= session.names_refused
+                session = await self._sent(batch, next_one.set)
                 next_one.set()
-                done.update(await self._finish(session, batch, sets))
+                if session is not None:
+                    self.names_refused |= session.names_refused
+                    done.update(await self._finish(session, batch, sets))
             finally:
                 in_the_lake.release()
 
@@ -110,6 +111,22 @@ class CollectionUpload:
                         under_way.create_task(see_through(ready, next_one))
                         await next_one.wait()
         return done
+
+    async def _sent(self, batch: Sequence[UploadAction], last_ones: Callable[[], None]) -> OpenSession | None:
+        """Send one batch. Where the lake refuses the session of files that made room, each of them is told with what is
+        in the trash for it, and None is returned."""
+        try:
+            return await self.stages.uploads.send(self.collection, batch, last_ones)
+        except LakeRefused as refusal:
+            made_room = [
+                action
+                for action in batch
+                if isinstance(action, ReplaceFile) and self.stages.replacing.is_half_done(action)
+            ]
+            if len(made_room) < len(batch):
+                raise
+            self.stages.replacing.recorder.fail(batch, refusal, retryable=True)
+            return None
 
     async def _finish(
         self,

@@ -101,7 +101,7 @@ class Recorder:
     def not_trashed(self, actions: Sequence[ReplaceFile]) -> None:
         """The lake left these where they were."""
         with self.state.write():
-            self.state.runs.forget_actions(self.run_id, "trash", [action.file.name for action in actions])
+            self.state.runs.forget_actions(self.run_id, "trash", [action.replaced.lake_id for action in actions])
             self.state.made_room.forget(self.row(actions[0].collection), [action.file.name for action in actions])
         for action in actions:
             self._making_room.pop((action.collection, action.file.name), None)

@@ -77,12 +77,12 @@ class Replacing:
             return []
         tags = await self._tags_of_others(collection, readable) if collection.policy.tags == "own" else {}
         self.recorder.about_to_trash(readable, tags)
-        left = await self.trash.trash(collection, [action.replaced for action in readable])
+        left, refusal = await self.trash.trash(collection, [action.replaced for action in readable])
         refused = [action for action in readable if action.replaced.lake_id in left]
         if refused:
             self.recorder.not_trashed(refused)
             error = LakeRefused("the lake did not trash the file that is to be replaced", status=200)
-            self.recorder.fail(refused, error, retryable=True)
+            self.recorder.fail(refused, refusal or error, retryable=True)
         return [action for action in readable if action.replaced.lake_id not in left]
 
     async def _readable(self, actions: Sequence[ReplaceFile]) -> list[ReplaceFile]:

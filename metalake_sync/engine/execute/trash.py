@@ -43,17 +43,23 @@ class TrashStage:
                 RemoteFile(action.recorded.name, action.recorded.lake_id, action.recorded.unique_name)
                 for action in page
             ]
-            left = await self.trash(collection, files)
+            left, refusal = await self.trash(collection, files)
             gone = [action for action in page if action.recorded.lake_id not in left]
             self._recorder.confirm(gone, lambda gone=gone: self._forget(collection, gone))  # type: ignore[misc]
             stay = [action for action in page if action.recorded.lake_id in left]
             if stay:
                 error = LakeRefused("the lake did not trash it", status=200, where=str(collection.key))
-                self._recorder.fail(stay, error, retryable=True)
+                self._recorder.fail(stay, refusal or error, retryable=True)
 
-    async def trash(self, collection: CollectionPlan, files: Sequence[RemoteFile]) -> set[str]:
-        """Put files into the trash. Returns the ids of those that are still in the lake."""
-        return await asyncio.to_thread(trash_files, self._client, object_kind(collection.key.type), files)
+    async def trash(
+        self, collection: CollectionPlan, files: Sequence[RemoteFile]
+    ) -> tuple[set[str], LakeRefused | None]:
+        """Put files into the trash. Returns the ids of those that are still in the lake, and why where it refused."""
+        try:
+            left = await asyncio.to_thread(trash_files, self._client, object_kind(collection.key.type), files)
+        except LakeRefused as refusal:
+            return {file.lake_id for file in files}, refusal
+        return left, None
 
     def _forget(self, collection: CollectionPlan, actions: Sequence[TrashFile]) -> None:
         self._recorder.state.records.forget_files(
