@@ -138,7 +138,7 @@ def compare(
     if not same_bytes:
         return _changed_bytes(rules, desired, recorded, remote, content)
     if remote.size_bytes is not None and remote.size_bytes != recorded.fingerprint.size_bytes:
-        other_size = (Change(SIZE, recorded.fingerprint.size_bytes, remote.size_bytes),)
+        other_size = (Change(SIZE, remote.size_bytes, desired.fingerprint.size_bytes),)
         return _drifted_bytes(rules, desired, remote, "has another size in the lake than was sent", other_size)
     return _same_bytes(rules, desired, recorded, remote)
 

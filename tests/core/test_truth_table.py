@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from metalake_sync.core.actions import Forget, Rerecord, RerecordHead
+from metalake_sync.core.actions import Forget, ReplaceFile, Rerecord, RerecordHead
 from metalake_sync.core.diff import CollectionRules, Gone, Verdict, compare, compare_head
 from metalake_sync.core.diff_sets import OperationPolicy
 from metalake_sync.core.facts import (
@@ -92,6 +92,13 @@ def test_files(row: dict[str, Any]) -> None:
     gone = Gone(row.get("filtered_out", False), row.get("renamed_to"))
     verdict = compare(rules, *file_row(row), gone=gone, renamed_from=row.get("renamed_from"))
     assert shown(verdict) == expected(row)
+
+
+def test_the_sizes_of_a_drifted_file_go_from_the_lakes_to_the_wanted_one() -> None:
+    row = {"desired": "A@10", "recorded": "A@10 #1", "remote": "#1 @11"}
+    (replace,) = compare(CollectionRules(KEY, CollectionPolicy(), lambda _: {}), *file_row(row)).actions
+    assert isinstance(replace, ReplaceFile)
+    assert [(change.what, change.before, change.after) for change in replace.changes] == [("size", 11, 10)]
 
 
 def digest(name: str) -> str:
