@@ -156,3 +156,15 @@ def test_prevent_destroy_stops_a_replacement_and_a_pruning(full_world: World) ->
     full_world.pictures("a.png")
     full_world.write("images/b.png", b"other bytes")
     assert "'prevent_destroy' is set" in stopped(full_world)
+
+
+@pytest.mark.parametrize(
+    "rule", [{"collection": "birds", "type": "image"}, {"lake": "image", "query": "metadata.City=Rome"}]
+)
+def test_prevent_destroy_stops_a_trash_rule_that_reaches_into_the_collection(
+    full_world: World, rule: dict[str, Any]
+) -> None:
+    full_world.manifest({**PRUNED, "metadata": {"City": "Rome"}})
+    full_world.good("apply", "manifest.yaml")
+    full_world.manifest({**PRUNED, "metadata": {"City": "Rome"}, "prevent_destroy": True}, trash=[rule])
+    assert "8 files match a trash rule, and 'prevent_destroy' is set" in stopped(full_world)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from metalake_sync.core.downloads import DownloadPlan
 from metalake_sync.core.events import EventSink
 from metalake_sync.core.facts import CollectionKey, RecordedCollection
-from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.plan import CollectionPlan, TrashRulePlan
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.options import RunOptions
@@ -91,17 +91,24 @@ class Blocks:
         desired: Mapping[CollectionKey, DesiredCollection],
         rules: Sequence[TrashRulePlan],
     ) -> None:
-        """Say which files this manifest both syncs and trashes by a rule: each run would undo the one before."""
+        """Say which files this manifest both syncs and trashes by a rule: each run would undo the one before. Refuse a
+        rule that reaches into a collection whose files are not to be destroyed."""
         matched = {item.file.lake_id for rule in rules for item in rule.items}
         if not matched:
             return
         for plan in plans:
-            if plan.key not in recorded:
-                continue
+            known = list(self.state.records.all_files(recorded[plan.key][0])) if plan.key in recorded else []
+            meant = {file.lake_id for file in known} & matched
+            if plan.policy.prevent_destroy:
+                meant |= {item.file.lake_id for rule in rules for item in rule.items if item.collection == plan.key}
+                if meant:
+                    files = counted(len(meant), "file matches", "files match")
+                    message = f"{files} a trash rule, and 'prevent_destroy' is set"
+                    self.notes.append(Note(NoteCode.DESTROY_PREVENTED, message, str(plan.key)))
             pruned = {action.recorded.name for action in plan.trash}
             both = [
                 file.name
-                for file in self.state.records.all_files(recorded[plan.key][0])
+                for file in known
                 if file.lake_id in matched and file.name not in pruned and desired[plan.key].takes(file.path)
             ]
             if both:
