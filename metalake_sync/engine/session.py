@@ -27,6 +27,7 @@ from metalake_sync.engine.execute.recorder import Recorder
 from metalake_sync.engine.lake_access import ReachedLake, lake_identity, reach_lake
 from metalake_sync.engine.metadata_check import ask_lake_about_metadata
 from metalake_sync.engine.options import AT_START_S, IN_THE_MIDDLE_S, RunOptions
+from metalake_sync.engine.ownership import claim_state
 from metalake_sync.engine.planner import PlannedRun, Planner
 from metalake_sync.errors import GuardStopped, SyncError
 from metalake_sync.manifest import LoadedManifest
@@ -131,6 +132,8 @@ class Session:
             StateStore(self.state_path) as state,
             self._reach() as lake,
         ):
+            if not self.downloads_only:
+                claim_state(state, self.manifest)
             tally = RequestTally()
             looked_at_ns = time.time_ns()
             run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"

@@ -168,3 +168,21 @@ def test_prevent_destroy_stops_a_trash_rule_that_reaches_into_the_collection(
     full_world.good("apply", "manifest.yaml")
     full_world.manifest({**PRUNED, "metadata": {"City": "Rome"}, "prevent_destroy": True}, trash=[rule])
     assert "8 files match a trash rule, and 'prevent_destroy' is set" in stopped(full_world)
+
+
+def test_two_manifests_of_one_name_do_not_prune_each_others_files(world: World) -> None:
+    world.pictures("a.png", "b.png", folder="one")
+    world.pictures("c.png", "d.png", folder="two")
+    for name in ("one", "two"):
+        world.manifest({**BIRDS, "folders": [{"path": name}], "prune": True}, name="birds")
+        (world.folder / "manifest.yaml").rename(world.folder / f"{name}.yaml")
+    world.good("apply", "one.yaml")
+    other = world.run("apply", "--auto-approve", "two.yaml")
+    assert (other.code, "belongs to another manifest" in other.err) == (7, True)
+    assert world.names() == ["a.png", "b.png"]
+    world.good("apply", "--state", "two.db", "two.yaml")
+    assert world.names() == ["a.png", "b.png", "c.png", "d.png"]
+    assert "Nothing was sent" in world.good("apply", "--auto-approve", "one.yaml").out
+    # Renamed, a manifest keeps its state.
+    (world.folder / "one.yaml").rename(world.folder / "three.yaml")
+    assert "Nothing was sent" in world.good("apply", "three.yaml").out
