@@ -269,6 +269,7 @@ def test_some_thousand_random_steps_end_where_the_manifest_says() -> None:
     run_machine(runs=80, steps=60)
 
 
+@pytest.mark.long
 def test_the_machine_finds_a_planner_that_is_blind_to_edited_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     for place in ("metalake_sync.core.drift.has_drifted", "metalake_sync.core.diff_sets.has_drifted"):
         monkeypatch.setattr(place, lambda *_: False)
