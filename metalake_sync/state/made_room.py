@@ -32,8 +32,7 @@ class MadeRoom:
         self._connection = connection
 
     def put(self, collection: int, files: Iterable[tuple[str, str, Sequence[str]]]) -> None:
-        """Name, the id that goes, and the Tags that others had set. Tags of an earlier try are kept: the file that had
-        them is in the trash already."""
+        """Name, the id that goes, and the Tags that others had set. What stood there of the name is overwritten."""
         self._connection.executemany(
             "INSERT INTO made_room (collection, name, lake_id, tags) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (collection, name) DO UPDATE SET lake_id = excluded.lake_id, tags = excluded.tags",

@@ -9,9 +9,8 @@ import os
 import socket
 import sqlite3
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from metalake_sync.lake.request_log import AskedFor
 from metalake_sync.state.lock import StateLock
 from tests.end_to_end.world import BIRDS, World, boxes
 from tests.lake.talk import SECRET, png
+from tests.security.telling import serving
 
 STATE = Path(".metalake-sync/manifest.db")
 
@@ -79,21 +79,8 @@ class NoLake(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-@contextlib.contextmanager
-def no_lake() -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), NoLake)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def test_an_answer_that_is_no_json_is_said_to_be_none(small_world: World) -> None:
-    with no_lake() as url:
+    with serving(NoLake) as url:
         done = small_world.run("plan", "manifest.yaml", LAYERNEXT_URL=url)
     assert done.code == 5
     assert "the lake's answer is no JSON" in done.err

@@ -49,7 +49,13 @@ class Tell(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def telling_lake(status: int, words: str = "") -> Iterator[str]:
     """Serve such a lake, and give its address. `words`: what it says besides."""
-    handler = type("Telling", (Tell,), {"status": status, "words": words})
+    with serving(type("Telling", (Tell,), {"status": status, "words": words})) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Serve on a port of this machine, and give the address."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
