@@ -9,20 +9,16 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.world import BIRDS, World
+from tests.end_to_end.world import BIRDS, PRUNED, World, with_pruned
 from tests.lake.talk import png
 
-PRUNED: dict[str, Any] = {**BIRDS, "prune": True}
 NAMES = [f"{letter}.png" for letter in "abcdefgh"]
 
 
 @pytest.fixture
 def full_world(world: World) -> World:
     """Eight pictures in the lake, of a manifest that prunes."""
-    world.pictures(*NAMES)
-    world.manifest(PRUNED)
-    world.good("apply", "manifest.yaml")
-    return world
+    return with_pruned(world, *NAMES)
 
 
 def stopped(world: World, *flags: str) -> str:

@@ -8,20 +8,16 @@ from typing import Any
 import pytest
 
 from metalake_sync.lake.faults import FaultPlan
-from tests.end_to_end.world import BIRDS, World
+from tests.end_to_end.world import PRUNED, World, with_pruned
 from tests.lake.talk import png
 
-PRUNED: dict[str, Any] = {**BIRDS, "prune": True}
 NAMES = [f"{letter}.png" for letter in "abcd"]
 
 
 @pytest.fixture
 def pruned(world: World) -> World:
     """Four pictures in the lake, of a manifest that prunes."""
-    world.pictures(*NAMES)
-    world.manifest(PRUNED)
-    world.good("apply", "manifest.yaml")
-    return world
+    return with_pruned(world, *NAMES)
 
 
 # Saved plans.

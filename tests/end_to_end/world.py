@@ -121,6 +121,15 @@ class World:
 
 
 BIRDS: dict[str, Any] = {"name": "birds", "type": "image", "folders": [{"path": "images"}]}
+PRUNED: dict[str, Any] = {**BIRDS, "prune": True}
+
+
+def with_pruned(world: World, *names: str) -> World:
+    """Pictures in the lake, of a manifest that prunes."""
+    world.pictures(*names)
+    world.manifest(PRUNED)
+    world.good("apply", "manifest.yaml")
+    return world
 
 
 def boxes(**images: Sequence[Sequence[float]]) -> dict[str, Any]:
