@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "metalake_sync"
 
 OUTSIDE_WORLD = {
-    "aiohttp", "asyncio", "datetime", "glob", "io", "os", "pathlib", "random", "requests", "shutil", "socket",
+    "aiohttp", "asyncio", "datetime", "glob", "io", "os", "pathlib", "pycurl", "random", "requests", "shutil", "socket",
     "sqlite3", "sqlite_utils", "subprocess", "tempfile", "threading", "time", "urllib", "uuid", "watchdog",
 }  # fmt: skip
 
@@ -53,5 +53,5 @@ def test_every_module_says_what_it_is_for() -> None:
 def test_the_command_line_starts_without_the_libraries_that_only_a_run_needs() -> None:
     code = "import sys, metalake_sync.cli.main; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    heavy = {"aiohttp", "requests", "pydantic", "sqlite_utils", "yaml", "rich", "blake3"}
+    heavy = {"aiohttp", "pycurl", "requests", "pydantic", "sqlite_utils", "yaml", "rich", "blake3"}
     assert not heavy & {name.split(".")[0] for name in done.stdout.split()}

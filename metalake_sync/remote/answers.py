@@ -10,6 +10,7 @@ import json
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from metalake_sync.errors import CredentialsRefused, LakeAnswerInvalid, LakeRefused
 from metalake_sync.protocol.routes import Route
@@ -59,13 +60,21 @@ def read_answer(route: Route[AnswerT], status: int, body: bytes) -> AnswerT | No
 
 def _document(route: Route[AnswerT], body: bytes) -> Any:
     try:
-        return json.loads(body)
+        return _parse(body)
     except (ValueError, RecursionError):
         raise LakeAnswerInvalid(
             f"the lake's answer is no JSON ({len(body)} bytes)",
             where=_call(route),
             remedy="Is 'remote.url' the address of a lake, and is no proxy in between?",
         ) from None
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return from_json(body)
+    except ValueError:
+        # The quick reader takes neither a byte order mark nor half a surrogate.
+        return json.loads(body)
 
 
 def _call(route: Route[Any]) -> str:
@@ -75,7 +84,7 @@ def _call(route: Route[Any]) -> str:
 def _message(body: bytes) -> str | None:
     """The lake's words in an error's body, if it has any."""
     try:
-        document = json.loads(body)
+        document = _parse(body)
     except (ValueError, RecursionError):
         return None
     error = document.get("error") if isinstance(document, dict) else None

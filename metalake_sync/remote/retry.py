@@ -133,8 +133,7 @@ def judge_break(server: Server, error: Exception) -> Again | GiveUp:
     """What it means that there was no answer. `error`: the library's; its address goes nowhere."""
     for cause in causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            # aiohttp's own error is one, too, and does not say why.
-            why = next(filter(None, (getattr(one, "verify_message", "") for one in causes(error))), "it is not valid")
+            why = getattr(cause, "verify_message", "") or "it is not valid"
             return GiveUp(
                 LakeUnreachable(
                     f"the certificate of {server.name} is not accepted ({why.rstrip('.')})",

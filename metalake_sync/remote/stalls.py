@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from types import TracebackType
 
 from metalake_sync.remote import limits
@@ -33,13 +33,7 @@ class BodyWatch:
         self._over = True
         await self._timeout.__aexit__(kind, error, trace)
 
-    def __call__(self, body: bytes | AsyncIterator[bytes]) -> bytes | AsyncIterator[bytes]:
-        if isinstance(body, bytes):
-            self._expect(len(body))
-            return body
-        return self._pieces(body)
-
-    async def _pieces(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def __call__(self, body: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
         size = 0
         async for chunk in body:
             size += len(chunk)
@@ -47,7 +41,7 @@ class BodyWatch:
             for start in range(0, len(view), limits.PIECE_BYTES):
                 piece = view[start : start + limits.PIECE_BYTES]
                 self._expect(len(piece))
-                yield piece  # type: ignore[misc]  # aiohttp takes any buffer
+                yield piece  # type: ignore[misc]  # any buffer will do
             self._rest()
         self._expect(min(size, limits.BUFFERED_BYTES))
 
@@ -62,7 +56,7 @@ class BodyWatch:
             self._timeout.reschedule(None)
 
 
-async def read_timed(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def read_timed(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """The chunks as they come. Raises TimeoutError where less comes in the time of a stall than the slowest connection
     brings."""
     waited = 0.0

@@ -44,6 +44,34 @@ def _bundle(setting: str, path: str) -> _Bundle:
         raise _unusable(_Bundle(setting, path, 0), error) from None
 
 
+def trusted_certificates(ca_file: str | None) -> bytes:
+    """What `tls_context` trusts, as PEM, for a library that has its own TLS. Raises as that does."""
+    tls_context(ca_file)
+    variable = next((name for name in BUNDLE_VARIABLES if os.environ.get(name)), None)
+    usual = ssl.get_default_verify_paths()
+    # Where the system has both, its folder holds what its file does, unless somebody named it.
+    named = os.environ.get(usual.openssl_capath_env)
+    instead = [os.environ[variable]] if variable else [path for path in (usual.cafile or usual.capath, named) if path]
+    if not instead:
+        import certifi
+
+        instead = [certifi.where()]
+    return b"\n".join(_pem(path) for path in (*instead, *([ca_file] if ca_file else [])))
+
+
+def _pem(path: str) -> bytes:
+    if not os.path.isdir(path):
+        return _content(path)
+    with os.scandir(path) as entries:
+        contents = [_content(entry.path) for entry in entries if entry.is_file()]
+    return b"\n".join(content for content in contents if b"-----BEGIN" in content)
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
 @functools.lru_cache(maxsize=4)
 def _context(instead: _Bundle | None, besides: _Bundle | None) -> ssl.SSLContext:
     # Reading a bundle takes 20 ms; a run asks several times, and a watch forever.

@@ -270,7 +270,7 @@ class FilePart:
         self._md5 = hashlib.md5(usedforsecurity=False)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Raises SourceChanged if the file ends before the part does."""
+        """Raises SourceChanged if the file ends before the part does, or can't be read any more."""
         self._md5 = hashlib.md5(usedforsecurity=False)
         position, end = self._offset, self._offset + self._length
         while position < end:
@@ -287,6 +287,9 @@ class FilePart:
         return self._md5.hexdigest()
 
     def _read(self, position: int, length: int) -> bytes:
-        chunk = os.pread(self._descriptor, length, position)
+        try:
+            chunk = os.pread(self._descriptor, length, position)
+        except OSError as error:
+            raise SourceChanged(f"it can't be read now ({error.strerror})") from None
         self._md5.update(chunk)
         return chunk

@@ -44,7 +44,17 @@ def test_a_plan_loads_what_it_needs(manifest: Path) -> None:
     # The first one makes the state.
     assert "sqlite_utils" in loaded(manifest, *plan)
     modules = loaded(manifest, *plan)
-    unneeded = {"sqlite_utils", "numpy", "requests", "urllib3", "aiohttp", "filelock", "imagesize", "urllib.request"}
+    unneeded = {
+        "sqlite_utils",
+        "numpy",
+        "requests",
+        "urllib3",
+        "aiohttp",
+        "pycurl",
+        "filelock",
+        "imagesize",
+        "urllib.request",
+    }
     assert not unneeded & modules
     assert not {name for name in modules if name.startswith(("metalake_sync.annotations.", "metalake_sync.protocol."))}
     assert len(modules) < 480

@@ -93,8 +93,9 @@ STEPS = (
 )
 """Who writes to the state in an apply of the project. The first are those that soon have nothing more to write."""
 
-SOMETIMES = frozenset({"run._bookkeeping", "readings.flush", "ownership.claim_state"})
-"""Those of them that depend on how young the files are, and the one that is taken in a state's first run alone."""
+SOMETIMES = frozenset({"run._bookkeeping", "readings.flush", "planner._remember", "ownership.claim_state"})
+"""Those of them that depend on how young the files are, or on what the run before came to remember, and the one that is
+taken in a state's first run alone."""
 
 
 def test_every_step_that_an_apply_records_is_known_here(mortal: Mortal) -> None:

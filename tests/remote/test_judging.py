@@ -6,12 +6,12 @@ import ssl
 from datetime import UTC, datetime
 from typing import Any
 
-import aiohttp
 import pytest
 import requests
 
 from metalake_sync.errors import CredentialsRefused, ExitCode, LakeAnswerInvalid, LakeRefused, LakeUnreachable
 from metalake_sync.protocol import routes
+from metalake_sync.remote.async_http import AddressUnusable, HttpBroken
 from metalake_sync.remote.retry import (
     INVALID_ANSWERS_TAKEN,
     Again,
@@ -100,13 +100,13 @@ def of_requests(cause: Exception) -> Exception:
     return requests.exceptions.SSLError(requests.packages.urllib3.exceptions.MaxRetryError(None, "/x?sig=1", cause))  # type: ignore[attr-defined]
 
 
-def of_aiohttp(cause: Exception) -> Exception:
-    error = aiohttp.ClientConnectionError("https://lake.dev/x?sig=1")
+def of_async_http(cause: Exception) -> Exception:
+    error = HttpBroken()
     error.__cause__ = cause
     return error
 
 
-@pytest.mark.parametrize("library", [of_requests, of_aiohttp])
+@pytest.mark.parametrize("library", [of_requests, of_async_http])
 def test_a_certificate_that_is_not_accepted_is_given_up_at_once_with_the_remedy(library: Any) -> None:
     verdict = judge_break(LAKE, library(certificate_error("self-signed certificate.")))
     assert isinstance(verdict, GiveUp)
@@ -117,7 +117,7 @@ def test_a_certificate_that_is_not_accepted_is_given_up_at_once_with_the_remedy(
     )
 
 
-@pytest.mark.parametrize("library", [of_requests, of_aiohttp])
+@pytest.mark.parametrize("library", [of_requests, of_async_http])
 def test_other_trouble_of_tls_may_pass(library: Any) -> None:
     assert isinstance(judge_break(LAKE, library(ssl.SSLEOFError(8, "EOF occurred"))), Again)
     no_tls = ssl.SSLError(1, "wrong version number")
@@ -127,7 +127,7 @@ def test_other_trouble_of_tls_may_pass(library: Any) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [requests.exceptions.InvalidURL("https://lake..dev/?sig=1"), aiohttp.InvalidURL("https://lake..dev/?sig=1")],
+    [requests.exceptions.InvalidURL("https://lake..dev/?sig=1"), AddressUnusable()],
 )
 def test_an_address_that_cannot_be_used_is_given_up(error: Exception) -> None:
     verdict = judge_break(LAKE, error)

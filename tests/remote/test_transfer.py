@@ -49,10 +49,10 @@ class Notebook:
         self.begun[file.name] = ResumePoint(file_id, file_key, part_size, {})
 
     def part_finished(self, file: FileToSend, file_id: str, part_number: int, etag: str, size_bytes: int) -> None:
-        self.told.append(f"part {part_number}")
-        self.finished[part_number] = etag
         if len(self.finished) == self.stop_after:
             raise StateError("the disk is full")
+        self.told.append(f"part {part_number}")
+        self.finished[part_number] = etag
 
     async def about_to_finalize(self, file: FileToSend, point: ResumePoint, content_hash: str) -> None:
         self.told.append(f"finalize {file.name}")

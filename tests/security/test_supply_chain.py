@@ -23,7 +23,6 @@ EXTRAS = ("s3", "azure", "gcs", "exif", "preview", "metrics", "keyring")
 
 # A library that we have by way of one of ours, and that is part of that one's interface.
 SPOKEN_WITH = {
-    "yarl": "aiohttp",
     "pydantic-core": "pydantic",
     "botocore": "boto3",
     "google-auth": "google-cloud-storage",
