@@ -6,6 +6,7 @@ Owns: lazy loading of commands and the last word on errors. Must not: import wha
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc
 import importlib
@@ -102,7 +103,29 @@ def main() -> NoReturn:
     # Modules and plans are many objects that live as long as the process: looking through them for garbage again and
     # again is a twentieth of a run's time.
     gc.set_threshold(20_000, 20, 20)
-    sys.exit(run(sys.argv[1:]))
+    ending = _Ending()
+    # What is registered first comes last.
+    atexit.register(ending.leave)
+    ending.code = run(sys.argv[1:])
+    sys.exit(ending.code)
+
+
+class _Ending:
+    """The end of the process, when its threads have ended and all else was put away: the system takes back what is
+    left at once. For Python to take every object apart needs a fifth of the time of a run that has nothing to do."""
+
+    code: int | None = None
+
+    def leave(self) -> None:
+        if self.code is None:
+            return
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except OSError:
+            # Python says so, and has a code of its own for it.
+            return
+        os._exit(self.code)
 
 
 def _interrupt(*_: object) -> None:

@@ -19,7 +19,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-START = 32
+START = 64
 WIDEST = 1024
 NARROWEST = 4
 """Trouble does not bring it below."""
