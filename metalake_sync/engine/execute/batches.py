@@ -29,13 +29,17 @@ def sends_used_name(action: UploadAction) -> bool:
     return isinstance(action, UploadFile) and action.reason in (Reason.MISSING_IN_LAKE, Reason.CONTENT_CHANGED)
 
 
+def sends_trashed_name(action: UploadAction) -> bool:
+    """Whether an upload takes a name that is in the trash when it sets out."""
+    return isinstance(action, ReplaceFile) or sends_used_name(action)
+
+
 async def upload_collection(collection: CollectionPlan, stages: Stages, options: RunOptions) -> None:
     """Send a collection's new files, then replace what changed."""
     replaces = [action for action in collection.uploads if isinstance(action, ReplaceFile)]
     new = [action for action in collection.uploads if not isinstance(action, ReplaceFile)]
     work = CollectionUpload(collection, stages, options)
-    found = await work.send(new)
-    if any(action.file.name in found for action in new if sends_used_name(action)):
+    if await work.send(new):
         stages.replacing.learn(TAKEN)
     replacing = stages.replacing
     if replacing.trashed_names == REFUSED and not replacing.probe_is_due:
@@ -44,7 +48,7 @@ async def upload_collection(collection: CollectionPlan, stages: Stages, options:
     while replaces and replacing.trashed_names is None:
         # Nobody knows yet whether this lake takes a trashed name again: try it with one file.
         one = replaces.pop(0)
-        if one.file.name in await work.send([one]):
+        if await work.send([one]):
             replacing.learn(TAKEN)
         elif work.names_refused:
             replacing.learn(REFUSED)
@@ -77,14 +81,14 @@ class CollectionUpload:
     options: RunOptions
     names_refused: bool = False
 
-    async def send(self, actions: Sequence[UploadAction]) -> dict[str, RemoteFile]:
+    async def send(self, actions: Sequence[UploadAction]) -> set[str]:
         """Send batches one after the other: the next one is opened while the last files of one are on the wire, and
-        what follows in the lake overlaps, too. Returns the files that are in the lake now, by name."""
+        what follows in the lake overlaps, too. Returns which trashed names the lake took again."""
         sets: dict[str, list[Annotate | RemoveAnnotations]] = {}
         for action in self.collection.annotations if actions else ():
             sets.setdefault(action.name, []).append(action)
         in_the_lake = asyncio.Semaphore(BATCHES_UNDER_WAY)
-        done: dict[str, RemoteFile] = {}
+        taken: set[str] = set()
 
         async def see_through(batch: Sequence[UploadAction], next_one: asyncio.Event) -> None:
             try:
@@ -92,7 +96,8 @@ class CollectionUpload:
                 next_one.set()
                 if session is not None:
                     self.names_refused |= session.names_refused
-                    done.update(await self._finish(session, batch, sets))
+                    found = await self._finish(session, batch, sets)
+                    taken.update(a.file.name for a in batch if sends_trashed_name(a) and a.file.name in found)
             finally:
                 in_the_lake.release()
 
@@ -110,7 +115,7 @@ class CollectionUpload:
                         next_one = asyncio.Event()
                         under_way.create_task(see_through(ready, next_one))
                         await next_one.wait()
-        return done
+        return taken
 
     async def _sent(self, batch: Sequence[UploadAction], last_ones: Callable[[], None]) -> OpenSession | None:
         """Send one batch. Where the lake refuses the session of files that made room, each of them is told with what is
