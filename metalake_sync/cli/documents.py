@@ -11,27 +11,13 @@ from typing import Any, Literal, assert_never
 from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from metalake_sync.core.actions import (
-    Action,
-    AdoptFile,
-    Annotate,
-    CreateCollection,
-    DownloadAnnotations,
-    DownloadFile,
-    Reason,
-    RemoveAnnotations,
-    ReplaceFile,
-    TrashFile,
-    TrashMatched,
-    UpdateFileMetadata,
-    UpdateHead,
-    UploadFile,
-)
-from metalake_sync.core.addressed import AnnotateEntry, ClearEntry, DescribeEntry
+from metalake_sync.cli.shown_plan import ShownAction, ShownPlan, ShownWarning, shown_action
+from metalake_sync.core.actions import Action, Reason
+from metalake_sync.core.basis import ActionKey, Approved
+from metalake_sync.core.changes import Change
 from metalake_sync.core.events import ActionDone, ActionFailed, PlanMade, Progress, Resumed, RunFinished
 from metalake_sync.core.notes import Note
 from metalake_sync.core.plan import Plan, Summary
-from metalake_sync.core.wording import action_name, file_name
 
 ActionName = Literal[
     "create_collection",
@@ -109,6 +95,10 @@ class ActionDocument(Document):
     lake_id: str | None = None
     address: str | None = None
 
+    def shown(self) -> ShownAction:
+        changes = tuple(Change(one.what, one.before, one.after) for one in self.changes or ())
+        return ShownAction(**{**dict(self), "changes": changes})
+
 
 # There may be one for each shape of a source: with slots it takes a fraction of a model's memory.
 @pydantic_dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
@@ -129,6 +119,49 @@ class PlanDocument(Document):
     summary: SummaryDocument
     actions: list[ActionDocument]
     warnings: list[WarningDocument]
+
+    def shown(self) -> ShownPlan:
+        """As a fresh plan is shown."""
+        return ShownPlan(
+            self.manifest,
+            self.state_serial,
+            Summary(**dict(self.summary)),
+            [one.shown() for one in self.actions],
+            [ShownWarning(one.code, one.message, one.where) for one in self.warnings],
+        )
+
+
+class BasisDocument(Document):
+    """An action and the facts that it rests on: fingerprints, digests, ids."""
+
+    action: str
+    type: str
+    collection: str
+    file: str | None
+    operation: str | None
+    facts: dict[str, Any]
+
+
+class SavedPlan(Document):
+    """`manifest`: its path. `refresh` and `targets`: what the plan was made with, and is carried out with."""
+
+    kind: Literal["metalake-sync plan"] = "metalake-sync plan"
+    format_version: Literal["1.0"] = "1.0"
+    manifest: str
+    manifest_digest: str
+    state_serial: int
+    refresh: Literal["none", "list", "full"]
+    checksum: bool
+    targets: list[str]
+    destructive: bool
+    plan: PlanDocument
+    basis: list[BasisDocument]
+
+    def approved(self) -> Approved:
+        actions = {
+            ActionKey(one.action, one.type, one.collection, one.file, one.operation): one.facts for one in self.basis
+        }
+        return Approved(self.manifest_digest, self.state_serial, actions)
 
 
 class PlanEvent(Document):
@@ -275,47 +308,8 @@ def _failed_item(failure: ActionFailed) -> FailedItem:
 
 
 def _fields(action: Action) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "action": action_name(action),
-        "collection": action.collection.name,
-        "type": action.collection.type.value,
-        "reason": action.reason,
-        "file": file_name(action),
-    }
-    match action:
-        case UploadFile():
-            fields |= {"path": action.file.path, "bytes": action.file.fingerprint.size_bytes}
-            fields |= {"renamed_from": action.renamed_from}
-        case ReplaceFile():
-            fields |= {"path": action.file.path, "bytes": action.file.fingerprint.size_bytes}
-            fields |= {"lake_id": action.replaced.lake_id}
-        case AdoptFile():
-            fields |= {"path": action.file.path, "lake_id": action.remote.lake_id}
-        case UpdateFileMetadata():
-            fields |= {"path": action.file.path}
-        case TrashFile():
-            fields |= {"lake_id": action.recorded.lake_id}
-        case Annotate() | RemoveAnnotations():
-            fields |= {"operation": action.annotations.operation, "shapes": action.annotations.shape_count}
-        case TrashMatched():
-            fields |= {"lake_id": action.file.lake_id}
-        case DownloadFile():
-            fields |= {"path": action.path, "lake_id": action.file.lake_id}
-        case DownloadAnnotations():
-            fields |= {"path": action.path}
-        case AnnotateEntry() | ClearEntry():
-            fields |= {
-                "operation": action.annotations.operation,
-                "shapes": action.annotations.shape_count,
-                "address": str(action.address),
-            }
-        case DescribeEntry():
-            fields |= {"address": str(action.address)}
-        case CreateCollection() | UpdateHead():
-            pass
-        case _:
-            assert_never(action)
-    changes = getattr(action, "changes", ())
+    fields = shown_action(action)._asdict()
+    changes = fields.pop("changes")
     if changes:
         fields["changes"] = [ChangeDocument(what=one.what, before=one.before, after=one.after) for one in changes]
     return fields

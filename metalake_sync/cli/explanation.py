@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from metalake_sync.cli.documents import action_document
 from metalake_sync.cli.render_plan import plan_lines, value_words
+from metalake_sync.cli.shown_plan import shown_action
 from metalake_sync.cli.wording import count, shown, size
 from metalake_sync.core.facts import RecordedFile
 from metalake_sync.engine.explain import Explanation, explain
@@ -34,7 +34,7 @@ def _lines(one: Explanation) -> Iterator[str]:
         yield f"  metadata  {shown(field)}: {value_words(value)}"
     yield f"  recorded  {_recorded_words(one.recorded)}"
     yield f"  in lake   {_lake_words(one)}"
-    lines = list(plan_lines([action_document(action) for action in one.follows]))
+    lines = list(plan_lines(list(map(shown_action, one.follows))))
     for line in lines:
         yield f"  follows   {line.sign} {line.what}  {line.why}"
     for note in one.notes:
@@ -65,6 +65,8 @@ def _lake_words(one: Explanation) -> str:
 
 
 def _document(one: Explanation) -> dict[str, Any]:
+    from metalake_sync.cli.documents import action_document
+
     recorded = one.recorded
     return {
         "collection": one.collection,

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 import click
 
-from metalake_sync.cli.documents import plan_document
 from metalake_sync.cli.failures import Failures, item_of
 from metalake_sync.cli.log_lines import json_line
 from metalake_sync.cli.render_plan import render_plan
+from metalake_sync.cli.shown_plan import shown_plan
 from metalake_sync.cli.wording import count, duration, shown, size
 from metalake_sync.core.events import (
     ActionDone,
@@ -88,9 +88,8 @@ class TextListener:
             case PlanMade():
                 self._display.clear()
                 if not self._quiet:
-                    for line in render_plan(
-                        plan_document(event.plan, full_names=self._verbose), all_lines=self._verbose
-                    ):
+                    plan = shown_plan(event.plan, full_names=self._verbose)
+                    for line in render_plan(plan, all_lines=self._verbose):
                         click.echo(line)
             case Progress():
                 self._display.progress(event)

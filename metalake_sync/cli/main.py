@@ -103,6 +103,8 @@ def main() -> NoReturn:
     # Modules and plans are many objects that live as long as the process: looking through them for garbage again and
     # again is a twentieth of a run's time.
     gc.set_threshold(20_000, 20, 20)
+    # pydantic would look through every installed package for plugins of its own, none of which we know.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     ending = _Ending()
     # What is registered first comes last.
     atexit.register(ending.leave)

@@ -8,8 +8,8 @@ from itertools import groupby
 
 import click
 
-from metalake_sync.cli.documents import PlanDocument
 from metalake_sync.cli.render_plan import Line, footer, plan_lines
+from metalake_sync.cli.shown_plan import ShownPlan
 from metalake_sync.cli.wording import shown
 from metalake_sync.core.notes import REFUSALS
 
@@ -19,7 +19,7 @@ ROWS_SHOWN = 100
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-!|<>~])")
 
 
-def markdown_plan(plan: PlanDocument) -> Iterator[str]:
+def markdown_plan(plan: ShownPlan) -> Iterator[str]:
     """The lines of a Markdown document: the footer first, then a table for each collection, then the notes."""
     yield f"### metalake-sync plan: {_text(plan.manifest)}"
     yield ""

@@ -1,7 +1,7 @@
 """A plan on a terminal: one line for each action with its reason and the values behind it, by collection, and a footer.
 
 Signs are Terraform's: `+` add, `~` update, `-` trash, `-/+` replace, `<=` download, `=` adopt. An upload's annotation
-sets stand on its own line. What is rendered is the plan's document, so that a saved plan looks like a fresh one.
+sets stand on its own line. A saved plan looks like a fresh one.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 import click
 
-from metalake_sync.cli.documents import ActionDocument, ChangeDocument, PlanDocument, WarningDocument, warning_documents
+from metalake_sync.cli.shown_plan import ShownAction, ShownPlan, ShownWarning, shown_warnings
 from metalake_sync.cli.wording import count, shown, size
-from metalake_sync.core.changes import CONTENT, LAKE_ID, SIZE
+from metalake_sync.core.changes import CONTENT, LAKE_ID, SIZE, Change
 from metalake_sync.core.notes import REFUSALS, Note
 from metalake_sync.core.selection import WHOLE_LAKE
 
@@ -48,7 +48,7 @@ class Line:
     why: str
 
 
-def render_plan(plan: PlanDocument, *, all_lines: bool) -> Iterator[str]:
+def render_plan(plan: ShownPlan, *, all_lines: bool) -> Iterator[str]:
     """The lines of a plan, coloured; whoever prints them strips colours where there is no terminal."""
     for heading, actions in groupby(plan.actions, key=_heading):
         yield click.style(heading, bold=True)
@@ -58,7 +58,7 @@ def render_plan(plan: PlanDocument, *, all_lines: bool) -> Iterator[str]:
     yield footer(plan)
 
 
-def footer(plan: PlanDocument) -> str:
+def footer(plan: ShownPlan) -> str:
     """The line that everybody looks for."""
     summary = plan.summary
     new = {(action.collection, action.type, action.file) for action in plan.actions if _brings_sets(action)}
@@ -91,11 +91,11 @@ def footer(plan: PlanDocument) -> str:
 
 def render_notes(notes: tuple[Note, ...], *, all_notes: bool) -> Iterator[str]:
     """Notes by kind; the first few of each unless all are asked for."""
-    return _warnings(warning_documents(notes, full_names=all_notes), all_notes)
+    return _warnings(shown_warnings(notes, full_names=all_notes), all_notes)
 
 
-def _warnings(warnings: Sequence[WarningDocument], all_of_them: bool) -> Iterator[str]:
-    by_code: dict[str, list[WarningDocument]] = {}
+def _warnings(warnings: Sequence[ShownWarning], all_of_them: bool) -> Iterator[str]:
+    by_code: dict[str, list[ShownWarning]] = {}
     for warning in warnings:
         by_code.setdefault(warning.code, []).append(warning)
     for code, group in by_code.items():
@@ -124,7 +124,7 @@ def _grouped(lines: list[Line], all_lines: bool) -> Iterator[str]:
             yield f"  {click.style(f'{sign:>3}', fg=COLORS[sign])} … and {len(group) - len(visible)} more"
 
 
-def _heading(action: ActionDocument) -> str:
+def _heading(action: ShownAction) -> str:
     """What actions stand under: their collection, or the address of files that the manifest does not upload."""
     if action.address is None:
         place = "the whole lake" if action.collection == WHOLE_LAKE else shown(action.collection)
@@ -133,10 +133,10 @@ def _heading(action: ActionDocument) -> str:
     return f"{what}, by {shown(action.address)}"
 
 
-def plan_lines(actions: Sequence[ActionDocument]) -> Iterator[Line]:
+def plan_lines(actions: Sequence[ShownAction]) -> Iterator[Line]:
     """One line for each action of a collection, but for the annotation sets of files that are sent."""
     new = {action.file for action in actions if _brings_sets(action)}
-    sets: dict[str | None, list[ActionDocument]] = {}
+    sets: dict[str | None, list[ShownAction]] = {}
     for action in actions:
         if action.action == "annotate" and action.file in new:
             sets.setdefault(action.file, []).append(action)
@@ -145,11 +145,11 @@ def plan_lines(actions: Sequence[ActionDocument]) -> Iterator[Line]:
             yield Line(SIGNS[action.action], _what(action), ", ".join(_why(action, sets.get(action.file, []))))
 
 
-def _brings_sets(action: ActionDocument) -> bool:
+def _brings_sets(action: ShownAction) -> bool:
     return action.action in ("upload", "replace")
 
 
-def _what(action: ActionDocument) -> str:
+def _what(action: ShownAction) -> str:
     match action.action:
         case "create_collection":
             return "the collection"
@@ -159,24 +159,24 @@ def _what(action: ActionDocument) -> str:
             return shown(action.path or action.file or "")
 
 
-def _why(action: ActionDocument, sets: Sequence[ActionDocument]) -> Iterator[str]:
+def _why(action: ShownAction, sets: Sequence[ShownAction]) -> Iterator[str]:
     """The reason, the values behind it, and what it costs."""
     yield action.reason.value.replace("_", " ")
     if action.renamed_from is not None:
         yield f"from {shown(action.renamed_from)}: the lake has no rename, so it is sent again"
-    yield from map(change_words, sorted(action.changes or [], key=lambda change: change.what == SIZE))
-    if action.bytes is not None and not any(change.what == SIZE for change in action.changes or []):
+    yield from map(change_words, sorted(action.changes, key=lambda change: change.what == SIZE))
+    if action.bytes is not None and not any(change.what == SIZE for change in action.changes):
         yield size(action.bytes)
     if action.action in ("annotate", "remove_annotations"):
         yield _set_words(action)
     yield from map(_set_words, sets)
 
 
-def _set_words(action: ActionDocument) -> str:
+def _set_words(action: ShownAction) -> str:
     return f"{count(action.shapes or 0, 'shape')} in {shown(action.operation or '')}"
 
 
-def change_words(change: ChangeDocument) -> str:
+def change_words(change: Change) -> str:
     """The two values that differ: `Tags: [a] → [a, b]`, `content: 3f1c… → a210…`."""
     if change.what == SIZE:
         return f"{size(change.before)} → {size(change.after)}"

@@ -1,61 +1,31 @@
 """Saved plans: written by `plan --out`, read by `show` and `apply`. For the owner's eyes (0600), and without a secret.
 
-Owns: the file. What of a plan must still hold when it is carried out stands in `core.basis`.
+Owns: the file. Every apply looks whether it is given one, so the documents are loaded by who needs them. What of a
+plan must still hold when it is carried out stands in `core.basis`.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from metalake_sync.cli.documents import Document, PlanDocument, plan_document
-from metalake_sync.core.basis import ActionKey, Approved, basis_of, key_of
-from metalake_sync.core.plan import Plan
-from metalake_sync.engine.session import Session
 from metalake_sync.errors import UsageError
-from metalake_sync.manifest.digest import manifest_digest
+
+if TYPE_CHECKING:
+    from metalake_sync.cli.documents import SavedPlan
+    from metalake_sync.core.plan import Plan
+    from metalake_sync.engine.session import Session
 
 MARK = "metalake-sync plan"
 
 
-class BasisDocument(Document):
-    """An action and the facts that it rests on: fingerprints, digests, ids."""
-
-    action: str
-    type: str
-    collection: str
-    file: str | None
-    operation: str | None
-    facts: dict[str, Any]
-
-
-class SavedPlan(Document):
-    """`manifest`: its path. `refresh` and `targets`: what the plan was made with, and is carried out with."""
-
-    kind: Literal["metalake-sync plan"] = "metalake-sync plan"
-    format_version: Literal["1.0"] = "1.0"
-    manifest: str
-    manifest_digest: str
-    state_serial: int
-    refresh: Literal["none", "list", "full"]
-    checksum: bool
-    targets: list[str]
-    destructive: bool
-    plan: PlanDocument
-    basis: list[BasisDocument]
-
-    def approved(self) -> Approved:
-        actions = {
-            ActionKey(one.action, one.type, one.collection, one.file, one.operation): one.facts for one in self.basis
-        }
-        return Approved(self.manifest_digest, self.state_serial, actions)
-
-
 def save_plan(plan: Plan, session: Session, path: Path) -> None:
     """Write a plan. Raises UsageError where the file can't be written."""
+    from metalake_sync.cli.documents import BasisDocument, SavedPlan, plan_document
+    from metalake_sync.core.basis import basis_of, key_of
+    from metalake_sync.manifest.digest import manifest_digest
+
     if session.manifest.source == "-":
         raise UsageError("a plan of standard input can't be saved", remedy="Save the manifest to a file first.")
     options = session.options
@@ -92,6 +62,10 @@ def is_saved_plan(path: str) -> bool:
 
 def load_plan(path: str) -> SavedPlan:
     """Read a saved plan. Raises UsageError."""
+    from pydantic import ValidationError
+
+    from metalake_sync.cli.documents import SavedPlan
+
     try:
         return SavedPlan.model_validate_json(Path(path).read_bytes())
     except OSError as error:

@@ -32,9 +32,12 @@ def session_for(url: str, address: LakeAddress, *, pool_size: int = 1, bounded: 
     session.proxies = requests.utils.get_environ_proxies(url)
     session.trust_env = False
     session.headers["User-Agent"] = USER_AGENT
-    adapter = _Adapter(address.trust.ca_file if url.startswith("https:") else None, pool_size, bounded)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
+    # One scheme alone: what has no TLS context of ours can't be used for TLS.
+    session.adapters.clear()
+    if url.lower().startswith("https:"):
+        session.mount("https://", _Adapter(address.trust.ca_file, pool_size, bounded, tls=True))
+    else:
+        session.mount("http://", _Adapter(None, pool_size, bounded, tls=False))
     return session
 
 
@@ -100,13 +103,16 @@ class _HttpsPool(HTTPSConnectionPool):
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    def __init__(self, ca_file: str | None, pool_size: int, bounded: bool) -> None:
+    def __init__(self, ca_file: str | None, pool_size: int, bounded: bool, *, tls: bool) -> None:
         self._ca_file = ca_file
         self._bounded = bounded
+        self._tls = tls
         super().__init__(pool_connections=1, pool_maxsize=pool_size, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=tls_context(self._ca_file), **options)
+        # Reading the CAs takes 20 ms.
+        context = tls_context(self._ca_file) if self._tls else None
+        super().init_poolmanager(*args, ssl_context=context, **options)
         self._bind(self.poolmanager)
 
     def proxy_manager_for(self, proxy: Any, **options: Any) -> Any:

@@ -21,9 +21,9 @@ def command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, markdo
     Shown as the plan that would bring the lake back. What changed on disk or in the manifest since does not count; nor
     does what others put beside it.
     """
-    from metalake_sync.cli.documents import plan_document
     from metalake_sync.cli.markdown_plan import markdown_plan
     from metalake_sync.cli.render_plan import render_plan
+    from metalake_sync.cli.shown_plan import shown_plan
     from metalake_sync.engine.drift import find_drift
 
     listener = flags.words(silent=flags.as_json or markdown)
@@ -31,19 +31,22 @@ def command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, markdo
         plan = find_drift(flags.session(listener, run.options()))
     finally:
         listener.close()
-    document = plan_document(plan, full_names=flags.verbose)
+    shown = shown_plan(plan, full_names=flags.verbose)
     if flags.as_json:
+        from metalake_sync.cli.documents import plan_document
+
+        document = plan_document(plan, full_names=flags.verbose)
         click.echo(document.model_dump_json(indent=2, exclude_none=True))
     elif markdown:
-        click.echo("\n".join(markdown_plan(document)))
+        click.echo("\n".join(markdown_plan(shown)))
     elif plan.empty:
-        click.echo(f"No drift: {document.summary.unchanged} files are as they were applied.")
+        click.echo(f"No drift: {shown.summary.unchanged} files are as they were applied.")
     elif flags.quiet:
-        click.echo(f"Drift: {len(document.actions)} differences.")
+        click.echo(f"Drift: {len(shown.actions)} differences.")
     else:
-        lines = list(render_plan(document, all_lines=flags.verbose))
+        lines = list(render_plan(shown, all_lines=flags.verbose))
         click.echo("\n".join(lines[:-1]))
-        click.echo(f"Drift: {len(document.actions)} differences, shown as the actions that would mend them.")
+        click.echo(f"Drift: {len(shown.actions)} differences, shown as the actions that would mend them.")
     if detailed_exitcode and not plan.empty:
         sys.stdout.flush()
         click.get_current_context().exit(ExitCode.CHANGES)

@@ -25,8 +25,8 @@ def command(
 
     MANIFEST is a file, a folder of *.yaml files, or - for standard input.
     """
-    from metalake_sync.cli.documents import plan_document
     from metalake_sync.cli.render_plan import footer, render_plan
+    from metalake_sync.cli.shown_plan import shown_plan
 
     listener = flags.words(silent=flags.as_json or markdown)
     try:
@@ -42,17 +42,19 @@ def command(
                 from metalake_sync.cli.saved_plans import save_plan
 
                 save_plan(planned.plan, session, out)
-            document = plan_document(planned.plan, full_names=flags.verbose)
             if flags.as_json:
+                from metalake_sync.cli.documents import plan_document
+
+                document = plan_document(planned.plan, full_names=flags.verbose)
                 click.echo(document.model_dump_json(indent=2, exclude_none=True))
             elif markdown:
                 from metalake_sync.cli.markdown_plan import markdown_plan
 
-                click.echo("\n".join(markdown_plan(document)))
+                click.echo("\n".join(markdown_plan(shown_plan(planned.plan, full_names=flags.verbose))))
             elif flags.quiet:
-                click.echo(footer(document))
+                click.echo(footer(shown_plan(planned.plan)))
             else:
-                for line in render_plan(document, all_lines=flags.verbose):
+                for line in render_plan(shown_plan(planned.plan, full_names=flags.verbose), all_lines=flags.verbose):
                     click.echo(line)
             if out is not None and not (flags.as_json or flags.quiet or markdown):
                 click.echo(f"Saved. To carry it out: metalake-sync apply {out}")

@@ -22,7 +22,7 @@ def command(plan: str, as_json: bool, markdown: bool, verbose: bool) -> None:
     if as_json:
         click.echo(document.model_dump_json(indent=2, exclude_none=True))
     elif markdown:
-        click.echo("\n".join(markdown_plan(document)))
+        click.echo("\n".join(markdown_plan(document.shown())))
     else:
-        for line in render_plan(document, all_lines=verbose):
+        for line in render_plan(document.shown(), all_lines=verbose):
             click.echo(line)
