@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from metalake_sync.lazy_dataclass import dataclass
 
 
 class ExitCode(enum.IntEnum):

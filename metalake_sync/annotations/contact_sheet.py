@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 from urllib.parse import quote
+
+from metalake_sync.lazy_dataclass import dataclass
 
 _STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; background: #18181b; color: #f4f4f5; }

@@ -8,12 +8,13 @@ from __future__ import annotations
 import marshal
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
 from metalake_sync.core.shapes import ImageRecord, Point, Shape
 from metalake_sync.errors import ManifestError
+from metalake_sync.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import IO, Generic, TypeVar
 
 from metalake_sync.annotations.entries import Entry, SourceFile
 from metalake_sync.annotations.pictures import Match, Picture
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.shapes import ImageRecord, decode_record, encode_record
+from metalake_sync.lazy_dataclass import dataclass
 
 PREFIXES_NAMED = 5
 

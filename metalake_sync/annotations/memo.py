@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from blake3 import blake3
@@ -20,6 +19,7 @@ from metalake_sync.annotations.pictures import Picture, Size
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.shapes import ImageRecord, KnownSet, Shape
+from metalake_sync.lazy_dataclass import dataclass
 
 READERS_VERSION = 1
 """Goes into every key. Raise it when a reader, a check or the canonical record changes what comes of a source."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from metalake_sync.errors import ManifestError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.pictures import cached_picture_size
 from metalake_sync.local.readings import NoCache, ReadingCache
 

@@ -8,10 +8,10 @@ have a hole, so holes are filled, and said. Must not: touch files. Source of the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from metalake_sync.core.shapes import Point
+from metalake_sync.lazy_dataclass import dataclass
 
 PIXEL_LIMIT = 1 << 28
 """Masks with more pixels than this are refused."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
 from metalake_sync.annotations.coco_format import read_coco
@@ -35,6 +35,7 @@ from metalake_sync.core.shapes import (
     encode_record,
 )
 from metalake_sync.errors import ManifestError, ManifestErrors
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.metadata_entries import HALF_A_CHARACTER, WRITE_IT_WHOLE, is_sendable_text
 
 LabelTree = dict[str, dict[str, list[object]]]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
 from metalake_sync.annotations.validation import InvalidPolicy
 from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.shapes import FormatName
+from metalake_sync.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

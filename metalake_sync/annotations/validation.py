@@ -9,11 +9,12 @@ import enum
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Literal
 
 from metalake_sync.annotations.pictures import Size
 from metalake_sync.core.shapes import Point, Shape, ShapeType
+from metalake_sync.lazy_dataclass import dataclass
 
 Treatment = Literal["fix", "skip", "fail"]
 

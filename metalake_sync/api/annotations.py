@@ -7,7 +7,6 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -27,6 +26,7 @@ from metalake_sync.core.shapes import FormatName
 from metalake_sync.engine.execute.annotations import MODES
 from metalake_sync.engine.execute.halving import send_in_halves
 from metalake_sync.errors import LakeRefused
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.annotation_objects import ImageAddress, pages, set_for_image
 
 Kind: TypeAlias = Literal["human", "machine"]

@@ -9,7 +9,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
@@ -25,6 +25,7 @@ from metalake_sync.engine.lake_access import EMBEDDED, ReachedLake, open_lake
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.engine.session import Session
 from metalake_sync.errors import LakeRefused, UsageError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import Credentials, compose_manifest
 from metalake_sync.remote.address import Trust
 from metalake_sync.remote.client import NOTHING_THERE, LakeClient

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +27,7 @@ from metalake_sync.core.notes import NoteCode
 from metalake_sync.core.plan import Plan, Summary
 from metalake_sync.core.shapes import FormatName
 from metalake_sync.errors import UsageError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.rules import has_ending_of
 from metalake_sync.state.store import StateStore
 

@@ -6,10 +6,11 @@ Owns: what may be claimed. Must not: send.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from metalake_sync.api.results import FailedItem, SomeFailed, WriteResult
+from metalake_sync.lazy_dataclass import dataclass
 
 WhatIsThere: TypeAlias = Callable[[Sequence[str]], set[str]]
 """Of these names, those that the lake has. It costs calls, so it is asked only where there is doubt."""

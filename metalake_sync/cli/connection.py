@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
@@ -19,6 +19,7 @@ import click
 
 from metalake_sync.cli.options import EFFORT_FLAGS, LOG_FORMAT, gathered, option, rate
 from metalake_sync.errors import UsageError
+from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from metalake_sync.api import ItemFilter, ItemSort, MetaLake

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -19,6 +18,7 @@ from metalake_sync.cli.wording import count, shown, size
 from metalake_sync.core.changes import CONTENT, LAKE_ID, SIZE, Change
 from metalake_sync.core.notes import REFUSALS, Note
 from metalake_sync.core.selection import WHOLE_LAKE
+from metalake_sync.lazy_dataclass import dataclass
 
 LINES_SHOWN = 10
 """How many lines of one sign a collection shows unless all are asked for."""

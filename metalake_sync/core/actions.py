@@ -5,7 +5,6 @@ Owns: the vocabulary of change. Must not: decide which action is due (`diff`), o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from metalake_sync.core.addressed import AnnotateEntry, ClearEntry, DescribeEntry
@@ -13,6 +12,7 @@ from metalake_sync.core.changes import Change
 from metalake_sync.core.facts import CollectionKey, DesiredFile, DesiredSet, RecordedFile, RecordedSet, RemoteFile
 from metalake_sync.core.metadata import MetadataSet, MetadataValues
 from metalake_sync.core.reasons import Reason as Reason
+from metalake_sync.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, TypeAlias
 
 from metalake_sync.core.changes import Change, metadata_changes
@@ -18,6 +18,7 @@ from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.reasons import Reason
 from metalake_sync.core.selection import WHOLE_LAKE
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST
+from metalake_sync.lazy_dataclass import dataclass
 
 DEFAULT_BUCKET = "DEFAULT"
 """What metadata calls the default bucket; annotations leave it out. Source: the protocol's page, quirks."""

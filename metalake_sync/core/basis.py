@@ -6,7 +6,7 @@ Owns: which facts count. Must not: read or write a saved plan.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple, assert_never
 
 from metalake_sync.core.actions import (
@@ -29,6 +29,7 @@ from metalake_sync.core.facts import DesiredFile
 from metalake_sync.core.plan import Plan
 from metalake_sync.core.targets import keep_in_plan
 from metalake_sync.core.wording import action_name, file_name
+from metalake_sync.lazy_dataclass import dataclass
 
 Basis = Mapping[str, Any]
 """Facts by name, as JSON values."""

@@ -6,10 +6,10 @@ Owns: how two snapshots become pairs. Must not: know how a pair is shown.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from metalake_sync.core.metadata import TAGS, MetadataValues
+from metalake_sync.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

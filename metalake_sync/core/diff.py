@@ -7,7 +7,7 @@ is handed in. What a full refresh saw stands in the lake's row; where it stands,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from metalake_sync.core.actions import (
     Action,
@@ -35,6 +35,7 @@ from metalake_sync.core.metadata import (
     update_to_send,
 )
 from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ Owns: the decision. Must not: know what is in a set; digests are compared.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from metalake_sync.core.actions import Annotate, Reason, RemoveAnnotations
@@ -22,6 +21,7 @@ from metalake_sync.core.facts import (
     RemoteSet,
 )
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST
+from metalake_sync.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

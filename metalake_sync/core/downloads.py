@@ -6,13 +6,14 @@ Owns: the words and the comparison. Must not: look at the disk or at the lake.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile, Reason
 from metalake_sync.core.facts import CollectionKey, Fingerprint
 from metalake_sync.core.selection import ItemSelection
 from metalake_sync.core.shapes import FormatName
+from metalake_sync.lazy_dataclass import dataclass
 
 AnnotationChoice = Literal["human", "machine", "all"]
 DownloadNaming = Literal["unique_name", "name"]

@@ -6,11 +6,11 @@ Owns: the closed union of events. Must not: know of any listener.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from metalake_sync.core.actions import Action
 from metalake_sync.core.plan import Plan, Summary
+from metalake_sync.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

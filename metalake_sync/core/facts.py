@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from metalake_sync.core.metadata import MetadataSet, MetadataValues
+from metalake_sync.lazy_dataclass import dataclass
 
 
 class MediaType(enum.StrEnum):

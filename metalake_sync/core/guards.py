@@ -7,11 +7,11 @@ before the old one goes. Must not: stop anything (`engine.session` does).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from metalake_sync.core.actions import Reason
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.lazy_dataclass import dataclass
 
 DEFAULT_PERCENT = 50.0
 DEFAULT_FILES = 1000

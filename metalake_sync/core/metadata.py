@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from blake3 import blake3
+
+from metalake_sync.lazy_dataclass import dataclass
 
 TAGS = "Tags"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from metalake_sync.lazy_dataclass import dataclass
 
 
 class NoteCode(enum.StrEnum):

@@ -6,7 +6,7 @@ Owns: grouping, order, counts, approval. Must not: compare (`diff`) or do anythi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import assert_never
 
 from metalake_sync.core.actions import (
@@ -35,6 +35,7 @@ from metalake_sync.core.facts import CollectionKey, CollectionPolicy
 from metalake_sync.core.metadata import NO_METADATA, MetadataSet
 from metalake_sync.core.notes import REFUSALS, Note, NoteCode
 from metalake_sync.core.selection import ItemSelection
+from metalake_sync.lazy_dataclass import dataclass
 
 
 @dataclass(slots=True)

@@ -5,11 +5,11 @@ Owns: the words, which users write in manifests, on the command line and in Pyth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from metalake_sync.core.facts import CollectionKey, MediaType
 from metalake_sync.errors import UsageError
+from metalake_sync.lazy_dataclass import dataclass
 
 WHOLE_LAKE = "*"
 """Stands for the collection where all items of a type are meant, whatever collection they are in."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from blake3 import blake3
+
+from metalake_sync.lazy_dataclass import dataclass
 
 Point = tuple[float, float]
 

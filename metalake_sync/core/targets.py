@@ -6,12 +6,12 @@ Must not: touch the disk; globs are matched against names in the collection.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from metalake_sync.core.actions import Action, Reason, UploadFile
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.wording import file_name
+from metalake_sync.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

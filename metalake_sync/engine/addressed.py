@@ -7,7 +7,7 @@ Owns: opening these sources, asking the lake which of their files it has, and th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from metalake_sync.core.addressed import (
@@ -26,6 +26,7 @@ from metalake_sync.core.notes import Note, NoteCode, counted, some_of
 from metalake_sync.engine.desired import DesiredCollection, table_format
 from metalake_sync.engine.one_place import AddressedLook, Claims, claim_images, sets_at_home
 from metalake_sync.errors import GuardStopped, LakeRefused, ManifestError, ManifestErrors
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.metadata_files import read_metadata_file
 from metalake_sync.manifest import AddressedAnnotation, AddressedMetadata, LoadedManifest
 from metalake_sync.state.store import StateStore

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from metalake_sync.core.events import Observing
 from metalake_sync.core.facts import RecordedFile
@@ -16,6 +15,7 @@ from metalake_sync.engine.lake_view import view_lake
 from metalake_sync.engine.opening import chosen_targets
 from metalake_sync.engine.session import Session
 from metalake_sync.errors import LakeRefused
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.object_hash import hash_of_object
 from metalake_sync.remote.observe import remote_details

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from metalake_sync.core.renames import pair_renames
 from metalake_sync.engine.lake_view import LakeView
 from metalake_sync.engine.march import Candidate, MarchResult
 from metalake_sync.engine.options import RunOptions
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.hashing import HashRequest, hash_files, is_racy
 from metalake_sync.local.scan import ScannedFile
 from metalake_sync.state.store import StateStore

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, assert_never
 
 from metalake_sync.core.diff_sets import OperationPolicy
@@ -18,6 +18,7 @@ from metalake_sync.engine.kept_annotations import KeptAnnotations, StaleAnnotati
 from metalake_sync.engine.set_apart import Broken, SetApart
 from metalake_sync.engine.sources import FileSource, FolderSource, normal_path, walk_files
 from metalake_sync.errors import Location, ManifestError, ManifestErrors
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.file_metadata import MetadataLayer, MetadataRules, MetadataSource, PatternSource
 from metalake_sync.local.metadata_csv import TableFormat
 from metalake_sync.local.metadata_files import read_metadata_file

@@ -11,7 +11,6 @@ import platform
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from metalake_sync.engine.session import Session
 from metalake_sync.engine.watch.filesystems import silent_filesystem
 from metalake_sync.engine.watch.triggers import LIMITS
 from metalake_sync.errors import ExitCode, SyncError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import resolve_credentials
 from metalake_sync.state.lock import lock_holder
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from metalake_sync.core.actions import Action
@@ -19,6 +18,7 @@ from metalake_sync.engine.lake_access import lake_identity
 from metalake_sync.engine.session import Observed, Session
 from metalake_sync.engine.sources import FileSource, FolderSource, walk_files
 from metalake_sync.errors import UsageError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.file_metadata import explain_layers
 from metalake_sync.local.naming import lake_name
 from metalake_sync.local.rule_reasons import why_taken_or_not

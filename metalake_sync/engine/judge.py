@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from metalake_sync.core.actions import UploadFile
@@ -21,6 +21,7 @@ from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.lake_view import LakeView
 from metalake_sync.engine.march import Candidate, MarchResult
 from metalake_sync.engine.set_check import recognise_sets
+from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from metalake_sync.engine.refresh import FullLook

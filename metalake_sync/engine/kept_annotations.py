@@ -10,10 +10,11 @@ Owns: these indexes; who holds this closes it. Must not: tell whether a source c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from metalake_sync.core.facts import CollectionKey
+from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from metalake_sync.annotations.source import AnnotationIndex

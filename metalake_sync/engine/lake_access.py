@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from metalake_sync.errors import CredentialsRefused, ManifestError, UsageError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import Credentials, LoadedManifest, credential_sources, resolve_credentials
 from metalake_sync.remote.address import USUAL_TRUST, LakeAddress, Trust
 

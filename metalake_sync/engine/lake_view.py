@@ -6,10 +6,10 @@ same newest one, is not listed: that costs two calls, whatever its size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from metalake_sync.core.facts import CollectionKey, RecordedCollection, RecordedFile, RemoteFile
+from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from metalake_sync.remote.client import LakeClient

@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.scope import Scope
 from metalake_sync.engine.sources import FileSource, FolderSource, ScannedFolder, scan_source
 from metalake_sync.errors import GuardStopped, ManifestError, ManifestErrors
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.naming import lake_name
 from metalake_sync.local.safe_names import folded
 from metalake_sync.local.scan import ScannedFile, ScanProblem

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from metalake_sync.core.addressed import DEFAULT_BUCKET, Address, By, Found, SentSet
 from metalake_sync.core.facts import CollectionKey, DesiredSet
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST
 from metalake_sync.errors import ManifestError, ManifestErrors
+from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from metalake_sync.annotations.source import AnnotationIndex

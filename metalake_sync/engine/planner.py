@@ -7,7 +7,7 @@ hash cache and the markers of what was seen in the lake.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from metalake_sync.core.addressed import AddressedPlan
@@ -33,6 +33,7 @@ from metalake_sync.engine.options import RunOptions
 from metalake_sync.engine.set_apart import Broken
 from metalake_sync.engine.set_check import shapes_of_others
 from metalake_sync.errors import GuardStopped, ManifestError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.state.store import StateStore
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from metalake_sync.annotations.contact_sheet import DrawnPicture, contact_sheet
@@ -18,6 +17,7 @@ from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.opening import open_collections
 from metalake_sync.engine.sources import walk_files
 from metalake_sync.errors import UsageError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
 
 PAGE = "index.html"

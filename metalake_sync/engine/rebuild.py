@@ -5,11 +5,12 @@ Owns: the order, and where the old state goes. The old one is set aside whole, s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from metalake_sync.core.actions import Action, AdoptFile
 from metalake_sync.engine.session import Applied, Session
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.database import set_aside
 from metalake_sync.state.lock import StateLock
 

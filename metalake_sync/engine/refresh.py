@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from metalake_sync.annotations.readback import is_as_sent, read_back
@@ -29,6 +29,7 @@ from metalake_sync.core.facts import (
 from metalake_sync.core.metadata import TAGS, MetadataValues
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST, ImageRecord
 from metalake_sync.engine.desired import DesiredCollection
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.items import ListedItem, ListItems, SortBy
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, SortField
 from metalake_sync.remote.client import LakeClient

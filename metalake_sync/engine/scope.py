@@ -6,7 +6,8 @@ Owns: the translation of hinted folders into places below a source. Must not: re
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from metalake_sync.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -30,6 +30,7 @@ from metalake_sync.engine.options import AT_START_S, IN_THE_MIDDLE_S, RunOptions
 from metalake_sync.engine.ownership import claim_state
 from metalake_sync.engine.planner import PlannedRun, Planner
 from metalake_sync.errors import GuardStopped, SyncError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.manifest.digest import manifest_digest
 from metalake_sync.remote.tally import RequestTally

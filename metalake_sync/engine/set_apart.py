@@ -7,10 +7,10 @@ Owns: the words for it. Must not: decide whether a run may leave something out; 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from metalake_sync.core.facts import CollectionKey
 from metalake_sync.errors import SyncError
+from metalake_sync.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from metalake_sync.engine.scope import Scope
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.file_metadata import FolderMetadata
 from metalake_sync.local.naming import lake_name
 from metalake_sync.local.rules import ScanRules

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from metalake_sync.core.facts import Origin
 from metalake_sync.core.wording import file_name
 from metalake_sync.engine.lake_access import lake_identity
 from metalake_sync.engine.session import Session
 from metalake_sync.engine.set_apart import Broken
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.runs import FailureRow, RunRow
 from metalake_sync.state.store import StateStore
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from metalake_sync.core.metadata import TAGS, MetadataSet, MetadataValues, merge_layers, metadata_set
 from metalake_sync.errors import ManifestError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.metadata_entries import EntrySource
 from metalake_sync.local.rules import PatternList
 

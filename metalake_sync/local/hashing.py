@@ -10,7 +10,6 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from blake3 import blake3
 
 from metalake_sync.core.facts import Fingerprint
 from metalake_sync.errors import SourceChanged, SyncError
+from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -8,12 +8,13 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
 from metalake_sync.core.metadata import TAGS
 from metalake_sync.errors import Location, ManifestError, ManifestErrors
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.metadata_entries import EntryReader, EntrySource
 from metalake_sync.local.text_files import parse_json, read_lines
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from metalake_sync.core.metadata import TAGS
 from metalake_sync.errors import Location, ManifestError
+from metalake_sync.lazy_dataclass import dataclass
 
 Place = Location | str
 

@@ -11,12 +11,13 @@ import enum
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from operator import attrgetter
 from typing import NamedTuple
 
 from metalake_sync.core.facts import Fingerprint
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.rules import IGNORE_FILE, FolderRules, ScanRules
 
 

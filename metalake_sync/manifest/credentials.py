@@ -9,10 +9,11 @@ import contextlib
 import os
 import signal
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from metalake_sync.errors import Location, ManifestError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest.loading import LoadedManifest
 
 COMMAND_TIMEOUT_S = 30.0

@@ -6,13 +6,14 @@ Owns: the order of the steps, and which mistakes are told together. Must not: lo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, TextIO
 
 from pydantic import ValidationError
 
 from metalake_sync.errors import Location, ManifestError, ManifestErrors
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest.agreement import CREDENTIALS, disagreements, is_embedded
 from metalake_sync.manifest.complaints import complaints
 from metalake_sync.manifest.merging import merge

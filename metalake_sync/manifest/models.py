@@ -153,8 +153,10 @@ class Annotation(Model):
         description="replace: images that the source does not name lose their set. append: they keep it.",
     )
     strict: bool = Field(False, description="Entries without a file, and files without an entry, are errors.")
-    labels: Labels = Field(default=Labels(), description="Rename or restrict labels.")
-    invalid: InvalidShapes = Field(default=InvalidShapes(), description="What becomes of invalid shapes.")
+    labels: Labels = Field(default=Labels.model_construct(), description="Rename or restrict labels.")
+    invalid: InvalidShapes = Field(
+        default=InvalidShapes.model_construct(), description="What becomes of invalid shapes."
+    )
 
     @field_validator("source")
     @classmethod
@@ -251,7 +253,7 @@ class Selection(Model):
     )
     lake: MediaTypeName | None = Field(None, description="All items of this type in the whole lake.")
     query: str = Field("", description="As in the web page, such as annotation.label=Bird or metadata.Tags=skip.")
-    filter: Filter = Field(default=Filter(), description="Which items, beside the query.")
+    filter: Filter = Field(default=Filter.model_construct(), description="Which items, beside the query.")
 
 
 class DownloadAnnotationsOf(Model):
@@ -309,7 +311,8 @@ class Manifest(Model):
     )
     remote: Remote = Field(description="The lake, and who we are there.")
     defaults: CollectionSettings = Field(
-        default=CollectionSettings(), description="Holds for every collection that does not say otherwise."
+        default=CollectionSettings.model_construct(),
+        description="Holds for every collection that does not say otherwise.",
     )
     collections: list[Collection] = Field(default=[], description="The collections that should be in the lake.")
     annotations: list[AddressedAnnotation] = Field(

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from metalake_sync.errors import Location, ManifestError
+from metalake_sync.lazy_dataclass import dataclass
 
 SIZE_LIMIT_BYTES = 32 << 20
 STANDARD_INPUT = "-"

@@ -6,9 +6,9 @@ all layers are united elsewhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest.models import (
     Annotation,
     Collection,

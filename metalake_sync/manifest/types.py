@@ -96,4 +96,7 @@ Command = Annotated[
 
 
 class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """A block. Its validator is made with the first manifest, as a part of that one's: a default is put together by
+    `model_construct`, because it would have a validator of its own made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import yaml
 
 from metalake_sync.errors import Location, ManifestError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest.scalars import (
     MAP,
     MERGE,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, RootModel
+from pydantic import Field
 
-from metalake_sync.protocol.wire import OPERATION_TYPE_ANNOTATION, OperationMode, WireModel
+from metalake_sync.protocol.wire import OPERATION_TYPE_ANNOTATION, OperationMode, WireModel, WireRoot
 
 
 class LabelReferences(WireModel):
@@ -27,7 +27,7 @@ class LabelReference(WireModel):
     texts: dict[str, AttributeReference] = Field(default_factory=dict)
 
 
-class LabelReferencesAnswer(RootModel[dict[str, LabelReference]]):
+class LabelReferencesAnswer(WireRoot[dict[str, LabelReference]]):
     """Label → its reference."""
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel, RootModel
+from pydantic import BaseModel
 
 from metalake_sync.protocol import annotation_sets, items, system, trash, uploads
-from metalake_sync.protocol.wire import BASE_PATH
+from metalake_sync.protocol.wire import BASE_PATH, WireRoot
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
@@ -22,15 +22,15 @@ class Effect(enum.Enum):
     WRITES = "writes"
 
 
-class ItemPage(RootModel[list[items.ListedItem]]):
+class ItemPage(WireRoot[list[items.ListedItem]]):
     """One page of a list."""
 
 
-class LabelList(RootModel[list[annotation_sets.ListedLabel]]):
+class LabelList(WireRoot[list[annotation_sets.ListedLabel]]):
     """The labels that the lake knows."""
 
 
-class AnyAnswer(RootModel[object]):
+class AnyAnswer(WireRoot[object]):
     """An answer whose shape nobody outside the lake knows."""
 
 

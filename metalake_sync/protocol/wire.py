@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, RootModel
 from pydantic.alias_generators import to_camel
 
 BASE_PATH = "/datalake"
@@ -32,6 +32,15 @@ class WireModel(BaseModel):
     def to_wire(self) -> dict[str, Any]:
         """Return the message as plain JSON types under its wire names."""
         return self.model_dump(mode="json", by_alias=True)
+
+
+RootT = TypeVar("RootT")
+
+
+class WireRoot(RootModel[RootT]):
+    """A message that is no object: a list, or whatever the lake likes."""
+
+    model_config = ConfigDict(defer_build=True)
 
 
 class MediaKind(enum.IntEnum):

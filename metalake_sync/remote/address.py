@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import urlsplit
 
 from metalake_sync import __version__
 from metalake_sync.core.hosts import is_loopback
 from metalake_sync.errors import UsageError
+from metalake_sync.lazy_dataclass import dataclass
 
 USER_AGENT = f"metalake-sync/{__version__}"
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.annotation_sets import LabelReference
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 

@@ -14,12 +14,13 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from urllib.parse import urlsplit
 
 import requests
 
 from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.storage import choose_part_size

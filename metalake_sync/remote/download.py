@@ -10,13 +10,14 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
 
 from metalake_sync.core.facts import Fingerprint
 from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, SignedUrlExpired, SyncError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol import routes
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.async_calls import AsyncCalls, StoreBody, StoreTrouble

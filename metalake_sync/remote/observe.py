@@ -7,11 +7,11 @@ asked for only where a decision rests on them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from metalake_sync.core.facts import MediaType, RemoteFile
 from metalake_sync.core.metadata import TAGS
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.items import CountItems, ListedItem, ListItems, SortBy
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, MediaKind, ObjectKind, SortField
 from metalake_sync.remote.client import LakeClient

@@ -10,13 +10,13 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
 from blake3 import blake3
 
 from metalake_sync.errors import StateLocked, SyncError
+from metalake_sync.lazy_dataclass import dataclass
 
 FOLDER = ".metalake-sync-partial"
 

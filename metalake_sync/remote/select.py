@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from metalake_sync.core.facts import MediaType, RemoteFile
 from metalake_sync.core.selection import AnnotationType, ItemFilter, ItemSelection, ItemSort, SortName
 from metalake_sync.errors import LakeRefused, UsageError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.items import CountItems, DateRange, FilterData, ListedItem, ListItems, SortBy
 from metalake_sync.protocol.trash import SelectItems
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, AnnotationKind, ObjectKind, SortField

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from metalake_sync.errors import SyncError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.wire import StorageKind
 
 PART_BYTES = 16 << 20

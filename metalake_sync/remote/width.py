@@ -17,7 +17,9 @@ from __future__ import annotations
 import enum
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from metalake_sync.lazy_dataclass import dataclass
 
 START = 64
 WIDEST = 1024

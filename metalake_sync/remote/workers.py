@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
+
+from metalake_sync.lazy_dataclass import dataclass
 
 ItemT = TypeVar("ItemT")
 OutcomeT = TypeVar("OutcomeT")

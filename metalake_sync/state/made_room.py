@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.names import name_from_db, name_to_db
 
 

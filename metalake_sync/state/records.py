@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ from metalake_sync.core.facts import (
     RecordedSet,
 )
 from metalake_sync.core.metadata import MetadataSet, MetadataValues
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.names import (
     FingerprintRow,
     fingerprint_from_db,

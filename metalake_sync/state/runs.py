@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.names import name_from_db, name_to_db
 
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import PurePosixPath
 
 from metalake_sync.annotations.pictures import Size
 from metalake_sync.annotations.pixels import to_fractions, to_pixels
 from metalake_sync.annotations.writers.coco import is_plain
 from metalake_sync.core.shapes import FormatName, ImageRecord, Shape, ShapeType
+from metalake_sync.lazy_dataclass import dataclass
 
 _HELD = {
     "metalake": frozenset(ShapeType),

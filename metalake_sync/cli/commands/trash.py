@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from metalake_sync.cli.connection import TYPES, LakeFlags, SelectionFlags, narro
 from metalake_sync.cli.options import option
 from metalake_sync.cli.wording import count, shown
 from metalake_sync.errors import UsageError
+from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from metalake_sync.api import ItemInfo, TrashResult

@@ -6,7 +6,6 @@ Owns: what is noted of them. Must not: carry anything out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from metalake_sync.core.downloads import DownloadPlan
@@ -17,6 +16,7 @@ from metalake_sync.core.plan import CollectionPlan, TrashRulePlan
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.errors import ManifestError, UsageError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.state.store import StateStore
 

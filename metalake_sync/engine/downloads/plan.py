@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from metalake_sync.core.actions import DownloadAnnotations, Reason, TrashMatched
@@ -16,6 +15,7 @@ from metalake_sync.core.plan import TrashRulePlan
 from metalake_sync.core.selection import WHOLE_LAKE, ItemSelection
 from metalake_sync.engine.downloads.annotation_files import RESERVED, AnnotationDownload, files_that_differ
 from metalake_sync.engine.downloads.walk import DownloadWalk
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.select import Place, find_place, list_selection
 from metalake_sync.state.downloads import DownloadRecords

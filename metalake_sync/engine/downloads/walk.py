@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from metalake_sync.core.actions import DownloadFile, Reason
 from metalake_sync.core.downloads import DownloadedFile, DownloadWish, Local, judge_local, judge_size
 from metalake_sync.core.facts import Fingerprint, RemoteFile
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.safe_names import FolderNames
 from metalake_sync.protocol.items import ListedItem
 from metalake_sync.remote.client import LakeClient

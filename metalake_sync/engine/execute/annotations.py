@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.execute.halving import send_in_halves
 from metalake_sync.engine.execute.labels import LabelBook
 from metalake_sync.engine.execute.recorder import Recorder
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.annotation_sets import LabelReference
 from metalake_sync.protocol.wire import OperationMode
 from metalake_sync.remote.annotation_objects import pages, set_for_image

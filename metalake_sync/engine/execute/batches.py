@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from metalake_sync.core.actions import Annotate, Reason, RemoveAnnotations, ReplaceFile, UploadFile
 from metalake_sync.core.facts import RemoteFile
@@ -19,6 +18,7 @@ from metalake_sync.engine.execute.replace import REFUSED, TAKEN, UNKNOWN, Replac
 from metalake_sync.engine.execute.uploads import OpenSession, UploadAction, Uploads, cut_batches
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.errors import LakeRefused, SyncError
+from metalake_sync.lazy_dataclass import dataclass
 
 BATCHES_UNDER_WAY = 4
 """How many batches may be under way: one or two on the wire, the others waiting for the lake's jobs."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile, Reason
@@ -20,6 +20,7 @@ from metalake_sync.engine.downloads.walk import DownloadWalk, Wanted
 from metalake_sync.engine.execute.progress import ProgressMeter
 from metalake_sync.engine.execute.recorder import Recorder
 from metalake_sync.errors import LakeRefused, SyncError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.download import Downloads, FetchFailed, FileFetched, FileToFetch

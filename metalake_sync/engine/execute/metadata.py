@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from metalake_sync.core.actions import UpdateFileMetadata
@@ -24,6 +23,7 @@ from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.engine.execute.halving import send_in_halves
 from metalake_sync.engine.execute.recorder import Recorder
 from metalake_sync.errors import LakeRefused
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.metadata import FileMetadata
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient

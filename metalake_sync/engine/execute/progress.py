@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from metalake_sync.core.events import EventSink, Progress
+from metalake_sync.lazy_dataclass import dataclass
 
 TELL_EVERY_S = 0.25
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from typing import assert_never
 
 from metalake_sync.core.actions import (
@@ -31,6 +31,7 @@ from metalake_sync.core.facts import CollectionKey, Fingerprint
 from metalake_sync.core.plan import Summary
 from metalake_sync.core.wording import action_name, file_name
 from metalake_sync.errors import SyncError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.hashing import is_racy
 from metalake_sync.remote.tally import RequestTally
 from metalake_sync.state.runs import ActionRow

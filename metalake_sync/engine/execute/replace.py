@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from metalake_sync.core.actions import ReplaceFile
@@ -19,6 +18,7 @@ from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.engine.execute.recorder import Recorder
 from metalake_sync.engine.execute.trash import TrashStage
 from metalake_sync.errors import LakeRefused
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.hashing import HashRequest, hash_files
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import remote_tags

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from metalake_sync.core.actions import AdoptFile
@@ -34,6 +33,7 @@ from metalake_sync.engine.execute.trash import TrashStage
 from metalake_sync.engine.execute.uploads import OpenSession, Uploads
 from metalake_sync.engine.options import IN_THE_MIDDLE_S, RunOptions
 from metalake_sync.errors import LakeRefused, SourceChanged
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.hashing import HashRequest, hash_files
 from metalake_sync.protocol.wire import StorageKind
 from metalake_sync.remote.address import LakeAddress

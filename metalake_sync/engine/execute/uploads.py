@@ -11,7 +11,7 @@ import asyncio
 import mimetypes
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import assert_never
@@ -27,6 +27,7 @@ from metalake_sync.engine.execute.progress import ProgressMeter
 from metalake_sync.engine.execute.recorder import Recorder
 from metalake_sync.engine.options import CALLS_AT_ONCE
 from metalake_sync.errors import LakeRefused, SyncError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.uploads import OpenUpload
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import find_newest, media_kind, remote_sizes

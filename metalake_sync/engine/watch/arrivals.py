@@ -6,9 +6,10 @@ Owns: what a folder that was moved in means for the files in it, whose own times
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from metalake_sync.core.facts import Fingerprint
+from metalake_sync.lazy_dataclass import dataclass
 
 FOLDERS_LIMIT = 10_000
 

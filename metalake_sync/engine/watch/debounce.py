@@ -8,7 +8,7 @@ Times are seconds of a clock that only goes forward.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from typing import assert_never
 
@@ -20,6 +20,7 @@ from metalake_sync.engine.watch.hints import (
     SourceTouched,
     TreeTouched,
 )
+from metalake_sync.lazy_dataclass import dataclass
 
 
 class Width(IntEnum):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Protocol
 
 from metalake_sync.core.actions import Action
@@ -21,6 +21,7 @@ from metalake_sync.engine.session import Session
 from metalake_sync.engine.set_apart import Broken
 from metalake_sync.engine.watch.debounce import Width, Work
 from metalake_sync.engine.watch.filesystems import Mounts
+from metalake_sync.lazy_dataclass import dataclass
 
 log = logging.getLogger("metalake_sync.watch")
 

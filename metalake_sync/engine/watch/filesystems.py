@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+
+from metalake_sync.lazy_dataclass import dataclass
 
 MOUNTINFO = Path("/proc/self/mountinfo")
 

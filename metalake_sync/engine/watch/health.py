@@ -9,9 +9,11 @@ import json
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
+
+from metalake_sync.lazy_dataclass import dataclass
 
 STANDSTILL_S = 1200.0
 """A loop that neither turned nor told of a run's progress for so long stands still: longer than any patience in it."""

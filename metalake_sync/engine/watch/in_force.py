@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from metalake_sync.engine.session import Session
@@ -13,6 +12,7 @@ from metalake_sync.engine.watch.door import SessionDoor
 from metalake_sync.engine.watch.filesystems import Mounts
 from metalake_sync.engine.watch.notify import Turn, Webhook
 from metalake_sync.engine.watch.places import Places, places_of
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest.models import Notify
 
 log = logging.getLogger("metalake_sync.watch")

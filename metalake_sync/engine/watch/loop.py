@@ -12,7 +12,7 @@ import random
 import select
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from metalake_sync.core.actions import AdoptFile, ReplaceFile, UpdateFileMetadata, UploadFile
@@ -33,6 +33,7 @@ from metalake_sync.engine.watch.settle import Settling
 from metalake_sync.engine.watch.signals import Signals
 from metalake_sync.engine.watch.telling import NotesTold, facts, log, tell_ran
 from metalake_sync.errors import GuardStopped, ManifestError, SyncError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.scan import ScannedFile
 from metalake_sync.remote.redaction import redact
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.scan import ScannedFile
 
 

@@ -9,10 +9,10 @@ import contextlib
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from metalake_sync.engine.watch.hints import FolderTouched, Hint, ManifestTouched, SourceTouched, TreeTouched
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.rules import IGNORE_FILE, is_never_walked, is_never_wanted
 from metalake_sync.manifest import LoadedManifest, MetadataSourceFile
 from metalake_sync.manifest.models import Annotation

@@ -13,9 +13,10 @@ import fcntl
 import os
 import signal
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.scan import ScannedFile
 
 LONGEST_PAUSE_S = 30.0

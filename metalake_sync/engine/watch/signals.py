@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import FrameType
+
+from metalake_sync.lazy_dataclass import dataclass
 
 DRAIN_S = 30.0
 

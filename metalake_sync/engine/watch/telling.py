@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from metalake_sync.core.notes import REFUSALS, Note, NoteCode
 from metalake_sync.core.wording import action_name, file_name
 from metalake_sync.engine.watch.door import Ran
+from metalake_sync.lazy_dataclass import dataclass
 
 log = logging.getLogger("metalake_sync.watch")
 
