@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from metalake_sync.errors import StateError
-from metalake_sync.state.schema import MIGRATIONS, applied_migrations, migrate
+from metalake_sync.state.schema import MIGRATIONS, applied_migrations, create, migrate
 
 STATE_FOLDER = ".metalake-sync"
 
@@ -48,6 +48,8 @@ def open_database(path: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA temp_store = MEMORY")
+            if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+                create(connection)
             known = {migration.__name__ for migration in MIGRATIONS}
             applied = applied_migrations(connection)
             if applied - known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import stat
@@ -29,6 +30,7 @@ from metalake_sync.state.journal import AboutToFinalize, JournalledFile, Journal
 from metalake_sync.state.lock import StateLock
 from metalake_sync.state.names import fingerprint_from_db, fingerprint_to_db, name_from_db, name_to_db
 from metalake_sync.state.records import ConfirmedFile
+from metalake_sync.state.schema import MIGRATIONS, applied_migrations, create, migrate
 from metalake_sync.state.store import StateStore
 
 KEY = CollectionKey(MediaType.IMAGE, "birds")
@@ -186,6 +188,37 @@ def test_a_truncated_state_is_named_with_what_to_do(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(StateError, match="damaged"):
         StateStore(path)
+
+
+def test_a_new_state_is_what_all_migrations_make_of_an_empty_one() -> None:
+    tables = []
+    for make in (create, migrate):
+        with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+            make(connection)
+            assert applied_migrations(connection) == {migration.__name__ for migration in MIGRATIONS}
+            tables.append(set(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")))
+            again = connection.execute("SELECT count(*) FROM _sqlite_migrations").fetchone()
+            migrate(connection)
+            assert connection.execute("SELECT count(*) FROM _sqlite_migrations").fetchone() == again
+    assert tables[0] == tables[1]
+
+
+def test_a_state_that_another_command_made_meanwhile_is_left_as_it_is() -> None:
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        create(connection)
+        create(connection)
+        assert not connection.in_transaction
+
+
+def test_a_state_of_an_earlier_version_is_migrated_and_kept_beside(path: Path) -> None:
+    with StateStore(path) as state, state.write():
+        state.advance_serial()
+        state._connection.execute("DROP TABLE made_room")
+        state._connection.execute("DELETE FROM _sqlite_migrations WHERE name = 'made_room'")
+    with StateStore(path) as state:
+        assert state.made_room.owed() == []
+        assert state.serial == 1
+    assert len(list((path.parent / "backups").iterdir())) == 1
 
 
 def test_a_state_from_a_newer_version_is_refused(path: Path) -> None:
