@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -182,6 +181,8 @@ class Session:
 
         Returns what a first apply would do, for its counts and notes.
         """
+        import tempfile
+
         with tempfile.TemporaryDirectory(prefix="metalake-sync-") as folder:
             with (
                 StateStore(Path(folder) / "validate.db") as state,

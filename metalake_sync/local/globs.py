@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-import pathspec
-from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+if TYPE_CHECKING:
+    import pathspec
 
 _STAR = re.escape("[^/]*")
 _PIECE = r"(?:\\.|\[(?:\\.|[^\]\\])+\]|[^\\\[\]()/|*+?^$])+"
@@ -27,6 +28,9 @@ a slash in a pattern always ends a part."""
 
 def compile_patterns(lines: Iterable[str]) -> pathspec.GitIgnoreSpec:
     """Raises ValueError for a line that is no pattern."""
+    import pathspec
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
     patterns = []
     try:
         spec = pathspec.GitIgnoreSpec.from_lines(lines)

@@ -36,6 +36,10 @@ class ListedLabel(WireModel):
     label: str
 
 
+class LabelList(WireRoot[list[ListedLabel]]):
+    """The labels that the lake knows."""
+
+
 class Box(WireModel):
     x: float
     y: float

@@ -13,6 +13,7 @@ from metalake_sync.protocol.wire import (
     ObjectKind,
     SortField,
     WireModel,
+    WireRoot,
 )
 
 
@@ -114,6 +115,10 @@ class ListedItem(WireModel):
     name: str
     unique_name: str | None = None
     url: str | None = Field(default=None, repr=False)
+
+
+class ItemPage(WireRoot[list[ListedItem]]):
+    """One page of a list."""
 
 
 class CountAnswer(WireModel):

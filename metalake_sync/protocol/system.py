@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from metalake_sync.protocol.wire import JobStatus, WireModel
+from metalake_sync.protocol.wire import JobStatus, WireModel, WireRoot
 
 _COUNTED = re.compile(r"(\d+) of (\d+) (?:files|images) updated")
 
@@ -59,3 +59,7 @@ class SimpleAnswer(WireModel):
         """How many of `total` entries met a file, where the message counts them: "3 of 4 files updated"."""
         told = _COUNTED.match(self.message or "")
         return int(told[1]) if told and int(told[2]) == total else None
+
+
+class AnyAnswer(WireRoot[object]):
+    """An answer whose shape nobody outside the lake knows."""

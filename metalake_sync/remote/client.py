@@ -8,19 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel
-
+from metalake_sync import protocol
 from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, SyncError
 from metalake_sync.protocol import routes
-from metalake_sync.protocol.annotation_sets import (
-    DownloadPage,
-    LabelReference,
-    LabelReferences,
-    ListedLabel,
-    UpdateAnnotations,
-)
 from metalake_sync.protocol.items import (
     CollectionByName,
     CollectionDetails,
@@ -31,24 +23,6 @@ from metalake_sync.protocol.items import (
     ListedItem,
     ListItems,
     SortBy,
-)
-from metalake_sync.protocol.metadata import (
-    FileMetadata,
-    UploadMetadataByJson,
-    UploadMetadataByObject,
-    ValidateFields,
-    ValidateTags,
-)
-from metalake_sync.protocol.system import JobReport, JobStatusAnswer
-from metalake_sync.protocol.trash import SelectItems, TrashItems
-from metalake_sync.protocol.uploads import (
-    BeginFile,
-    BeginFileAnswer,
-    FinalizeFile,
-    OpenUpload,
-    OpenUploadAnswer,
-    SignedPart,
-    SignParts,
 )
 from metalake_sync.protocol.wire import (
     CLIENT_VERSION,
@@ -62,7 +36,25 @@ from metalake_sync.remote.connection import Connection
 from metalake_sync.remote.retry import Clock, RetryPolicy
 from metalake_sync.remote.tally import RequestTally
 
-AnswerT = TypeVar("AnswerT", bound=BaseModel)
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from metalake_sync.protocol.annotation_sets import DownloadPage, LabelReference, ListedLabel
+    from metalake_sync.protocol.items import ItemPage
+    from metalake_sync.protocol.metadata import FileMetadata, ValidateFields, ValidateTags
+    from metalake_sync.protocol.system import JobReport, JobStatusAnswer
+    from metalake_sync.protocol.trash import SelectItems
+    from metalake_sync.protocol.uploads import (
+        BeginFile,
+        BeginFileAnswer,
+        FinalizeFile,
+        OpenUpload,
+        OpenUploadAnswer,
+        SignedPart,
+        SignParts,
+    )
+
+AnswerT = TypeVar("AnswerT", bound="BaseModel")
 
 NOTHING_THERE = frozenset({404, 406})
 """How a lake says that it does not know a name, besides 204."""
@@ -238,11 +230,11 @@ class LakeClient:
 
     def validate_tags(self, tags: Sequence[str]) -> str | None:
         """The lake's objection to these tags, or None."""
-        return self._objection(routes.VALIDATE_TAGS, ValidateTags(tags=list(tags)))
+        return self._objection(routes.VALIDATE_TAGS, protocol.metadata.ValidateTags(tags=list(tags)))
 
     def validate_fields(self, fields: Sequence[str]) -> str | None:
         """The lake's objection to these metadata fields, or None."""
-        return self._objection(routes.VALIDATE_FIELDS, ValidateFields(fields=list(fields)))
+        return self._objection(routes.VALIDATE_FIELDS, protocol.metadata.ValidateFields(fields=list(fields)))
 
     def metadata_by_json(
         self,
@@ -254,7 +246,7 @@ class LakeClient:
     ) -> int | None:
         """Write a page of file metadata, at most 1,000 entries. Without an address, entries name unique names. Returns
         how many met a file, where the lake counts them."""
-        request = UploadMetadataByJson(
+        request = protocol.metadata.UploadMetadataByJson(
             metadata=list(entries), collection_id=collection_id, job_id=job_id, bucket_name=bucket_name
         )
         answer = self._connection.call(routes.METADATA_BY_JSON, body=request.to_wire())
@@ -264,7 +256,7 @@ class LakeClient:
         self, name: str, kind: MediaKind, metadata: Mapping[str, Any], apply_to_all_files: bool
     ) -> None:
         """Write a collection's head and, on request, every file in it, whoever put it there."""
-        request = UploadMetadataByObject(
+        request = protocol.metadata.UploadMetadataByObject(
             collection_name=name, object_type=kind, metadata=dict(metadata), is_apply_to_all_files=apply_to_all_files
         )
         self._connection.call(routes.METADATA_BY_OBJECT, body=request.to_wire())
@@ -284,7 +276,9 @@ class LakeClient:
     def label_references(self, labels: Mapping[str, Mapping[str, Sequence[Any]]]) -> dict[str, LabelReference]:
         """References of labels, attributes and values; the lake creates what is missing."""
         tree = {label: {name: list(values) for name, values in tree.items()} for label, tree in labels.items()}
-        answer = self._connection.call(routes.LABEL_REFERENCES, body=LabelReferences(labels=tree).to_wire())
+        answer = self._connection.call(
+            routes.LABEL_REFERENCES, body=protocol.annotation_sets.LabelReferences(labels=tree).to_wire()
+        )
         return dict(answer.root) if answer else {}
 
     def update_annotations(
@@ -300,7 +294,7 @@ class LakeClient:
     ) -> int | None:
         """Replace the sets of an operation for a page of images, at most 1,000 of them. Returns how many images were
         met, where the lake counts them."""
-        request = UpdateAnnotations(
+        request = protocol.annotation_sets.UpdateAnnotations(
             meta_updates_array=json.dumps(list(images), allow_nan=False),
             session_id=session_id,
             total_image_count=total,
@@ -360,7 +354,9 @@ class LakeClient:
 
     def trash_items(self, selection_tag: str) -> str:
         """Put a selection into the trash and return the lake's message, which counts."""
-        answer = self._connection.call(routes.TRASH_ITEMS, body=TrashItems(selection_id=selection_tag).to_wire())
+        answer = self._connection.call(
+            routes.TRASH_ITEMS, body=protocol.trash.TrashItems(selection_id=selection_tag).to_wire()
+        )
         return answer.message if answer else ""
 
     # Answers.
@@ -389,7 +385,7 @@ class LakeClient:
         return None
 
     def _pages(
-        self, route: routes.Route[routes.ItemPage], parts: Mapping[str, str], request: ListItems
+        self, route: routes.Route[ItemPage], parts: Mapping[str, str], request: ListItems
     ) -> Iterator[list[ListedItem]]:
         index = request.page_index
         while True:

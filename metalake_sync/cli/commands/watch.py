@@ -55,7 +55,7 @@ def command(
     What would trash, replace or remove something is held and told, unless --auto-approve is given; the rest goes on.
     SIGTERM ends it after the run that is under way, within 30 s; a second one at once. SIGHUP reads the manifest again.
     """
-    from metalake_sync.cli.log_lines import start_log
+    from metalake_sync.cli.watch_log import start_log
     from metalake_sync.core.events import Event
     from metalake_sync.engine.session import Session
     from metalake_sync.engine.watch.health import Health
