@@ -20,7 +20,7 @@ from metalake_sync.engine.lake_view import LakeView
 from metalake_sync.engine.march import Candidate, MarchResult
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.local.hashing import HashRequest, hash_files, is_racy
+from metalake_sync.local.hashing import Hasher, HashRequest, is_racy
 from metalake_sync.local.scan import ScannedFile
 from metalake_sync.state.store import StateStore
 
@@ -40,6 +40,7 @@ class CloseLook:
     options: RunOptions
     emit: EventSink
     looked_at_ns: int
+    hasher: Hasher
     notes: list[Note] = field(default_factory=list)
     unreadable: int = 0
     verified: int = 0
@@ -68,7 +69,7 @@ class CloseLook:
         among them, and told of when it is looked at as a candidate."""
         place = os.path.join(self.base_dir, folder, "")
         requests = (HashRequest(place + file.filename, file.fingerprint()) for file in files)
-        outcomes = zip(files, hash_files(requests, self.options.hash_threads), strict=True)
+        outcomes = zip(files, self.hasher.hash_files(requests), strict=True)
         found = {file.filename for file, outcome in outcomes if outcome.content_hash == hashes[file.filename]}
         self.verified += len(files)
         self.emit(Observing("reading recorded files", self.verified))
@@ -95,7 +96,7 @@ class CloseLook:
             return hashes
         fresh = []
         requests = (HashRequest(path, candidate.fingerprint) for path, candidate in to_read.items())
-        for count, outcome in enumerate(hash_files(requests, self.options.hash_threads), start=1):
+        for count, outcome in enumerate(self.hasher.hash_files(requests), start=1):
             candidate = to_read[outcome.path]
             if outcome.content_hash is None:
                 self.unreadable += 1

@@ -34,6 +34,7 @@ from metalake_sync.engine.set_apart import Broken
 from metalake_sync.engine.set_check import shapes_of_others
 from metalake_sync.errors import GuardStopped, ManifestError
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.local.hashing import Hasher
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.state.store import StateStore
 
@@ -206,23 +207,26 @@ class Planner:
         self._notes += verdict.notes
 
         believed = view.listing is None
-        closely = CloseLook(self.state, self.client, self.manifest.base_dir, self.options, self.emit, self.looked_at_ns)
-        march = CollectionMarch(
-            desired,
-            self.state,
-            row_id,
-            view.listing,
-            scanned=lambda count: self.emit(Observing(f"scanning {desired.key}", count)),
-            verify=closely.holding if self.options.checksum else None,
-            scope=self.options.scope,
-            hold=self.options.hold,
-        )
-        found = march.run()
-        plan.unchanged += found.unchanged
-        self._notes += found.notes
-        self._unreadable += sum(problem.hides_files or problem.is_failure for problem in found.left_out)
-        judged = Judge(rules, plan, desired, view, closely, look)
-        judged.judge(found)
+        with Hasher(self.options.hash_threads) as hasher:
+            closely = CloseLook(
+                self.state, self.client, self.manifest.base_dir, self.options, self.emit, self.looked_at_ns, hasher
+            )
+            march = CollectionMarch(
+                desired,
+                self.state,
+                row_id,
+                view.listing,
+                scanned=lambda count: self.emit(Observing(f"scanning {desired.key}", count)),
+                verify=closely.holding if self.options.checksum else None,
+                scope=self.options.scope,
+                hold=self.options.hold,
+            )
+            found = march.run()
+            plan.unchanged += found.unchanged
+            self._notes += found.notes
+            self._unreadable += sum(problem.hides_files or problem.is_failure for problem in found.left_out)
+            judged = Judge(rules, plan, desired, view, closely, look)
+            judged.judge(found)
         self._notes += judged.notes
         self._unreadable += closely.unreadable
         if view.count is not None:

@@ -6,40 +6,55 @@ a wrong hash) and reading many at once. No memory map: a file that shrinks under
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice
-from typing import TYPE_CHECKING
-
-from blake3 import blake3
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 from metalake_sync.core.facts import Fingerprint
 from metalake_sync.errors import SourceChanged, SyncError
-from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.local import hash_worker
+from metalake_sync.local.hash_worker import (
+    CHUNK_BYTES,
+    MOVED,
+    NOT_REGULAR,
+    Expected,
+    Unhashable,
+    hash_regular,
+    receive,
+    send,
+)
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    import subprocess
+    from concurrent.futures import ThreadPoolExecutor
 
-CHUNK_BYTES = 1 << 20
 FILES_PER_TASK = 64
 TASKS_PER_THREAD = 4
+
+FILES_FOR_PROCESSES = 4000
+"""So many small files are worth the 50 ms that processes need to start."""
+
+SMALL_BYTES = 128 << 10
+"""Files of this size on average are small: what is around a hash takes longer than it, and needs Python's lock."""
 
 RACY_NS = 2_000_000_000
 """Two seconds: the coarsest time stamp that is still in use (FAT)."""
 
 
-@dataclass(frozen=True, slots=True)
-class HashRequest:
+class HashRequest(NamedTuple):
     """A file to read, and what it is expected to be."""
 
     path: str
     expected: Fingerprint
 
 
-@dataclass(frozen=True, slots=True)
-class HashOutcome:
+class HashOutcome(NamedTuple):
     """`content_hash` in hex, or None with the error."""
 
     path: str
@@ -71,7 +86,7 @@ def open_regular(path: str) -> int:
         return descriptor
     if descriptor >= 0:
         os.close(descriptor)
-    raise SourceChanged("it is no regular file any more", where=path)
+    raise SourceChanged(NOT_REGULAR, where=path)
 
 
 def fingerprint_of(descriptor: int) -> Fingerprint:
@@ -81,61 +96,136 @@ def fingerprint_of(descriptor: int) -> Fingerprint:
 
 def hash_file(path: str, expected: Fingerprint) -> str:
     """Hash a file. Raises SourceChanged if it is not, or does not stay, what was expected."""
-    descriptor = open_regular(path)
     try:
-        _check(path, descriptor, expected)
-        if expected.size_bytes < CHUNK_BYTES:
-            # One read, of a byte more than there is: what is short is the whole file.
-            digest = blake3(os.read(descriptor, expected.size_bytes + 1))
-        else:
-            digest = blake3()
-            buffer = memoryview(bytearray(CHUNK_BYTES))
-            while read := os.readv(descriptor, [buffer]):
-                digest.update(buffer[:read])
-        _check(path, descriptor, expected)
-    except OSError as error:
-        raise SourceChanged(f"it can't be read now ({error.strerror})", where=path) from None
-    finally:
-        os.close(descriptor)
-    return digest.hexdigest()
+        return hash_regular(path, _expected(expected))
+    except Unhashable as reason:
+        raise _changed(path, str(reason)) from None
 
 
-def _check(path: str, descriptor: int, expected: Fingerprint) -> None:
-    found = os.fstat(descriptor)
-    # Field by field: building a fingerprint for each of many small files takes longer than hashing them.
-    if (
-        found.st_size != expected.size_bytes
-        or found.st_mtime_ns != expected.mtime_ns
-        or found.st_ino != expected.inode
-        or found.st_ctime_ns != expected.ctime_ns
-    ):
-        raise SourceChanged(
-            "it changed since it was looked at", where=path, remedy="The next run takes it as it is then."
-        )
+def _expected(fingerprint: Fingerprint) -> Expected:
+    return fingerprint.size_bytes, fingerprint.mtime_ns, fingerprint.inode, fingerprint.ctime_ns
+
+
+def _changed(path: str, reason: str) -> SourceChanged:
+    remedy = "The next run takes it as it is then." if reason == MOVED else None
+    return SourceChanged(reason, where=path, remedy=remedy)
 
 
 def hash_files(requests: Iterable[HashRequest], threads: int) -> Iterator[HashOutcome]:
-    """Hash many files in threads, in the order asked for; errors are outcomes. Memory stays flat."""
-    remaining = iter(requests)
-    first = list(islice(remaining, FILES_PER_TASK))
-    if sum(request.expected.size_bytes for request in first) < CHUNK_BYTES and len(first) < FILES_PER_TASK:
-        yield from _hash_some(first)
-        return
-    # Most plans hash nothing, and this import costs as much as scanning some thousand files.
-    from concurrent.futures import ThreadPoolExecutor
+    """Hash many files, in the order asked for; errors are outcomes. Memory stays flat."""
+    with Hasher(threads) as hasher:
+        yield from hasher.hash_files(requests)
 
-    remaining = chain(first, remaining)
-    with ThreadPoolExecutor(threads, thread_name_prefix="hash") as pool:
-        under_way: deque[Future[list[HashOutcome]]] = deque()
-        while True:
-            while len(under_way) < threads * TASKS_PER_THREAD:
-                task = list(islice(remaining, FILES_PER_TASK))
-                if not task:
-                    break
-                under_way.append(pool.submit(_hash_some, task))
-            if not under_way:
-                return
-            yield from under_way.popleft().result()
+
+class Hasher:
+    """Hashes files, many at once: few of them here, more in threads, and thousands of small ones in processes, which
+    live until it is closed. `threads`: how many at once, either way. Used as a context manager, by one thread."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._small_files = 0
+        self._workers: list[_Worker] | None = None
+        self._next_worker = 0
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Hasher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+        for worker in self._workers or ():
+            worker.close()
+
+    def hash_files(self, requests: Iterable[HashRequest]) -> Iterator[HashOutcome]:
+        """The outcomes in the order asked for; errors are outcomes."""
+        remaining = iter(requests)
+        under_way: deque[Callable[[], list[HashOutcome]]] = deque()
+        try:
+            while True:
+                while len(under_way) < self._threads * TASKS_PER_THREAD:
+                    task = list(islice(remaining, FILES_PER_TASK))
+                    if not task:
+                        break
+                    alone = not under_way and len(task) < FILES_PER_TASK
+                    under_way += self._begin(task, alone)
+                if not under_way:
+                    return
+                yield from under_way.popleft()()
+        finally:
+            # Whoever asks next must not get the answers to this.
+            for answer in under_way:
+                answer()
+
+    def _begin(self, task: list[HashRequest], alone: bool) -> Iterator[Callable[[], list[HashOutcome]]]:
+        """Set a task going. `alone`: there is nothing else to do meanwhile."""
+        size = sum(request.expected.size_bytes for request in task)
+        if size < SMALL_BYTES * len(task):
+            self._small_files += len(task)
+        if self._small_files >= FILES_FOR_PROCESSES and self._workers is None:
+            self._workers = _Worker.start(self._threads)
+        if self._workers:
+            share = -(-len(task) // len(self._workers)) if alone else len(task)
+            for start in range(0, len(task), share):
+                self._next_worker = (self._next_worker + 1) % len(self._workers)
+                yield self._workers[self._next_worker].begin(task[start : start + share])
+        elif alone and size < CHUNK_BYTES:
+            yield partial(_hash_some, task)
+        else:
+            if self._pool is None:
+                # Most plans hash nothing, and this import costs as much as scanning some thousand files.
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="hash")
+            yield self._pool.submit(_hash_some, task).result
+
+
+class _Worker:
+    """A process that hashes. One that died is no loss: what it owes is done here."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    @classmethod
+    def start(cls, count: int) -> list[_Worker]:
+        """Start so many; none where the system does not let us."""
+        import subprocess
+
+        program = (sys.executable, "-I", hash_worker.__file__)
+        try:
+            return [cls(subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE)) for _ in range(count)]
+        except OSError:
+            return []
+
+    def begin(self, task: list[HashRequest]) -> Callable[[], list[HashOutcome]]:
+        """Ask for the hashes of some files; what is returned waits for them. Answers come in the order of tasks."""
+        wanted = [(os.fsencode(request.path), _expected(request.expected)) for request in task]
+        with contextlib.suppress(BrokenPipeError):
+            assert self._process.stdin is not None
+            send(self._process.stdin, wanted)
+        return partial(self._answer, task)
+
+    def _answer(self, task: list[HashRequest]) -> list[HashOutcome]:
+        assert self._process.stdout is not None
+        try:
+            answers = receive(self._process.stdout)
+        except EOFError:
+            return _hash_some(task)
+        return [
+            HashOutcome(
+                request.path,
+                request.expected,
+                content_hash or None,
+                _changed(request.path, reason) if reason else None,
+            )
+            for request, (content_hash, reason) in zip(task, answers, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Let it end."""
+        with self._process as process, contextlib.suppress(BrokenPipeError):
+            assert process.stdin is not None
+            process.stdin.close()
 
 
 def _hash_some(requests: list[HashRequest]) -> list[HashOutcome]:

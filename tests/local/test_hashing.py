@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +16,13 @@ from blake3 import blake3
 
 from metalake_sync.core.facts import Fingerprint
 from metalake_sync.errors import SourceChanged
+from metalake_sync.local.hash_worker import CHUNK_BYTES
 from metalake_sync.local.hashing import (
-    CHUNK_BYTES,
     RACY_NS,
+    Hasher,
+    HashOutcome,
     HashRequest,
+    _hash_some,
     fingerprint_of,
     hash_file,
     hash_files,
@@ -107,3 +115,95 @@ def test_a_file_is_racy_until_its_times_can_show_a_change() -> None:
     assert is_racy(young, looked_at_ns=11 * RACY_NS - 1)
     assert not is_racy(young, looked_at_ns=11 * RACY_NS)
     assert is_racy(replace(young, mtime_ns=0, ctime_ns=10 * RACY_NS), looked_at_ns=10 * RACY_NS)
+
+
+@pytest.fixture
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes are worth it from the first file on."""
+    monkeypatch.setattr("metalake_sync.local.hashing.FILES_FOR_PROCESSES", 1)
+
+
+def many(folder: Path, count: int) -> list[HashRequest]:
+    """Requests for files of which every tenth is gone, is a link, has changed, or is large."""
+    requests = []
+    for number in range(count):
+        path = folder / f"{number:03} \udcff\n"
+        path.write_bytes(str(number).encode() * (CHUNK_BYTES if number == 5 else 1))
+        requests.append(HashRequest(str(path), fingerprint(path)))
+        if number % 10 == 1:
+            path.unlink()
+        elif number % 10 == 2:
+            path.write_bytes(b"else")
+        elif number % 10 == 3:
+            path.rename(folder / "elsewhere")
+            path.symlink_to("elsewhere" if number % 20 == 3 else ".")
+    return requests
+
+
+def told(outcomes: Iterable[HashOutcome]) -> list[tuple[object, ...]]:
+    return [(one.path, one.expected, one.content_hash, one.error and str(one.error)) for one in outcomes]
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 700])
+@pytest.mark.usefixtures("few_are_many")
+def test_processes_find_what_one_finds_alone(tmp_path: Path, count: int) -> None:
+    requests = many(tmp_path, count)
+    alone = told(_hash_some(requests))
+    with Hasher(3) as hasher:
+        assert told(hasher.hash_files(requests)) == alone
+        # They are there for whoever comes next, also after somebody who left early.
+        next(hasher.hash_files(requests))
+        assert told(hasher.hash_files(requests[::-1])) == alone[::-1]
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_processes_that_die_are_no_loss(tmp_path: Path) -> None:
+    requests = many(tmp_path, 500)
+    alone = told(_hash_some(requests))
+    with Hasher(2) as hasher:
+        outcomes = hasher.hash_files(requests)
+        found = [next(outcomes)]
+        workers = children()
+        assert len(workers) == 2
+        os.kill(workers[0], signal.SIGKILL)
+        found += outcomes
+        assert told(found) == alone
+        os.kill(workers[1], signal.SIGKILL)
+        assert told(hasher.hash_files(requests)) == alone
+    assert children() == []
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_where_no_process_can_be_started_threads_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
+    requests = many(tmp_path, 200)
+    assert told(hash_files(requests, 2)) == told(_hash_some(requests))
+
+
+def test_a_few_files_start_nothing(tmp_path: Path) -> None:
+    with Hasher(2) as hasher:
+        list(hasher.hash_files(many(tmp_path, 300)))
+        assert children() == []
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_processes_end_with_whoever_started_them(tmp_path: Path, end: signal.Signals) -> None:
+    code = (
+        "import sys, time; from metalake_sync.local import hashing as h; from tests.local.test_hashing import *\n"
+        "h.FILES_FOR_PROCESSES = 1; hasher = Hasher(2)\n"
+        f"next(hasher.hash_files(many(Path({str(tmp_path)!r}), 200))); print(*children(), flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        workers = [int(word) for word in process.stdout.readline().split()]
+        assert len(workers) == 2
+        process.send_signal(end)
+    until = time.monotonic() + 10
+    while any(Path(f"/proc/{worker}/exe").exists() for worker in workers) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not any(Path(f"/proc/{worker}/exe").exists() for worker in workers)
+
+
+def children() -> list[int]:
+    """Of this process."""
+    return [int(word) for task in Path("/proc/self/task").iterdir() for word in (task / "children").read_text().split()]

@@ -1,0 +1,107 @@
+"""Hashing one file with few system calls, and a program that does so for another process.
+
+    python -I hash_worker.py
+
+reads requests from standard input until it ends and writes their answers to standard output, in order. Python's lock
+lets threads gain nothing on small files; processes hash as many at once as there are.
+
+Owns: what is checked before a hash counts. Must not: import more than a hash needs, because each worker starts anew.
+"""
+
+import marshal
+import os
+import stat
+import sys
+from typing import IO, Any
+
+from blake3 import blake3
+
+CHUNK_BYTES = 1 << 20
+
+# Size in bytes, times of change of content and inode in nanoseconds around the inode's number, as a fingerprint has it.
+Expected = tuple[int, int, int, int]
+Wanted = tuple[bytes, Expected]
+
+MOVED = "it changed since it was looked at"
+NOT_REGULAR = "it is no regular file any more"
+
+
+class Unhashable(Exception):
+    """Says why."""
+
+
+def hash_regular(path: bytes | str, expected: Expected) -> str:
+    """BLAKE3, in hex, of a regular file that is, and stays, what was expected. Raises Unhashable.
+
+    A link is followed: a link that was put in a file's place leads to another inode. Devices are not even opened: that
+    alone can move a tape. Whatever takes the file's place after the first look has another inode at the last.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise Unhashable(NOT_REGULAR)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise Unhashable(f"it can't be opened now ({error.strerror})") from None
+    try:
+        if expected[0] >= CHUNK_BYTES and os.fstat(descriptor).st_size != expected[0]:
+            raise Unhashable(MOVED)
+        if expected[0] < CHUNK_BYTES:
+            # One read, of a byte more than there is: what is short is the whole file.
+            digest = blake3(os.read(descriptor, expected[0] + 1))
+        else:
+            digest = blake3()
+            buffer = memoryview(bytearray(CHUNK_BYTES))
+            while read := os.readv(descriptor, [buffer]):
+                digest.update(buffer[:read])
+        found = os.fstat(descriptor)
+    except OSError as error:
+        raise Unhashable(f"it can't be read now ({error.strerror})") from None
+    finally:
+        os.close(descriptor)
+    if (found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns) != expected:
+        raise Unhashable(MOVED)
+    return digest.hexdigest()
+
+
+def hash_some(wanted: list[Wanted]) -> list[tuple[str, str]]:
+    """For each file its hash and '', or '' and why there is none."""
+    answers = []
+    for path, expected in wanted:
+        try:
+            answers.append((hash_regular(path, expected), ""))
+        except Unhashable as error:
+            answers.append(("", str(error)))
+    return answers
+
+
+def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
+    """Answer until there are no more requests: whoever asked has closed the pipe, or died."""
+    while True:
+        try:
+            wanted = receive(requests)
+        except EOFError:
+            return
+        send(answers, hash_some(wanted))
+
+
+def send(stream: IO[bytes], message: Any) -> None:
+    data = marshal.dumps(message)
+    stream.write(len(data).to_bytes(4, "big") + data)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> Any:
+    """Raises EOFError where there is no whole message."""
+    size = int.from_bytes(stream.read(4), "big")
+    data = stream.read(size)
+    if not size or len(data) < size:
+        raise EOFError
+    return marshal.loads(data)  # noqa: S302 - the other end is a process of ours
+
+
+if __name__ == "__main__":
+    import signal
+
+    # A Ctrl-C is for whoever asked; the end of the pipe is for us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    serve(sys.stdin.buffer, sys.stdout.buffer)
