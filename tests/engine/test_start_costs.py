@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+
+from metalake_sync.local.hashing import RACY_NS
+from tests.end_to_end.world import BIRDS, World
 
 MODULES = (
     "import sys; from metalake_sync.cli.main import run; code = run(sys.argv[1:]); print(*sys.modules); sys.exit(code)"
 )
 
 
-def loaded(folder: Path, *args: str) -> set[str]:
+def loaded(folder: Path, *args: str, environment: Mapping[str, str] | None = None) -> set[str]:
     """The modules that a command has loaded when it is done."""
     done = subprocess.run(
-        [sys.executable, "-c", MODULES, *args], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-c", MODULES, *args],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines()[-1].split())
@@ -54,9 +64,42 @@ def test_a_plan_loads_what_it_needs(manifest: Path) -> None:
         "pycurl",
         "filelock",
         "imagesize",
+        "logging",
+        "pathspec",
         "urllib.request",
         "metalake_sync.cli.documents",
     }
     assert not unneeded & modules
     assert not {name for name in modules if name.startswith(("metalake_sync.annotations.", "metalake_sync.protocol."))}
     assert len(modules) < 480
+
+
+def test_an_apply_with_nothing_to_do_loads_nothing_to_do_it_with(world: World) -> None:
+    world.pictures("a.png")
+    world.manifest(BIRDS)
+    # A file that was written a moment before it was sent would be hashed by the next run.
+    time.sleep(RACY_NS / 1e9)
+    world.good("apply", "manifest.yaml")
+    modules = loaded(world.folder, "apply", "manifest.yaml", environment=world.environment())
+    unneeded = {
+        "sqlite_utils",
+        "numpy",
+        "aiohttp",
+        "asyncio",
+        "pycurl",
+        "imagesize",
+        "pathspec",
+        "metalake_sync.cli.documents",
+        "metalake_sync.engine.execute.run",
+        "metalake_sync.remote.transfer",
+    }
+    assert unneeded & modules == set()
+    spoken = {name for name in modules if name.startswith("metalake_sync.protocol.")}
+    assert spoken == {f"metalake_sync.protocol.{name}" for name in ("items", "routes", "system", "wire")}
+
+
+def test_a_lake_without_tls_reads_no_certificates(world: World) -> None:
+    world.write("images/a.jpg", b"a")
+    world.manifest(BIRDS)
+    broken = {**world.environment(), "SSL_CERT_FILE": "nowhere.pem"}
+    assert loaded(world.folder, "plan", "manifest.yaml", environment=broken)
