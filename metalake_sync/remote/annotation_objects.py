@@ -9,13 +9,15 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.protocol.annotation_sets import LabelReference
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
+
+if TYPE_CHECKING:
+    from metalake_sync.protocol.annotation_sets import LabelReference
 
 PAGE_BYTES = 8 << 20
 """A page is cut when its JSON passes this size, whatever the number of images."""

@@ -11,7 +11,7 @@ import asyncio
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metalake_sync.core.actions import Action
 from metalake_sync.core.addressed import (
@@ -32,12 +32,14 @@ from metalake_sync.engine.execute.halving import ItemT, send_in_halves
 from metalake_sync.engine.execute.labels import LabelBook
 from metalake_sync.engine.execute.recorder import Recorder
 from metalake_sync.errors import LakeRefused
-from metalake_sync.protocol.annotation_sets import LabelReference
 from metalake_sync.protocol.metadata import FileMetadata
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.annotation_objects import ImageAddress, pages, set_for_image
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import count_remote, list_remote, media_kind, remote_tags
+
+if TYPE_CHECKING:
+    from metalake_sync.protocol.annotation_sets import LabelReference
 
 REFUSED_IN_A_ROW = 20
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from metalake_sync.core.actions import Annotate, RemoveAnnotations
 from metalake_sync.core.facts import AnnotationKind, CollectionKey
@@ -22,10 +22,12 @@ from metalake_sync.engine.execute.halving import send_in_halves
 from metalake_sync.engine.execute.labels import LabelBook
 from metalake_sync.engine.execute.recorder import Recorder
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.protocol.annotation_sets import LabelReference
 from metalake_sync.protocol.wire import OperationMode
 from metalake_sync.remote.annotation_objects import pages, set_for_image
 from metalake_sync.remote.client import LakeClient
+
+if TYPE_CHECKING:
+    from metalake_sync.protocol.annotation_sets import LabelReference
 
 MODES = {AnnotationKind.HUMAN: OperationMode.HUMAN, AnnotationKind.MACHINE: OperationMode.MACHINE}
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from metalake_sync.annotations.source import AnnotationIndex
 from metalake_sync.errors import LakeRefused
-from metalake_sync.protocol.annotation_sets import LabelReference
 from metalake_sync.remote.annotation_objects import merge_label_trees
 from metalake_sync.remote.client import LakeClient
+
+if TYPE_CHECKING:
+    from metalake_sync.annotations.source import AnnotationIndex
+    from metalake_sync.protocol.annotation_sets import LabelReference
 
 
 class LabelBook:

@@ -18,12 +18,10 @@ from metalake_sync.core.metadata import NO_METADATA, metadata_set
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.engine.addressed import AddressedSources
 from metalake_sync.engine.desired import DesiredCollection
-from metalake_sync.engine.downloads.plan import DownloadObserver
 from metalake_sync.engine.execute.addressed import AddressedStage
 from metalake_sync.engine.execute.annotations import AnnotationStage
 from metalake_sync.engine.execute.batches import Stages, sends_used_name, upload_collection
 from metalake_sync.engine.execute.collections import Collections
-from metalake_sync.engine.execute.downloads import DownloadStage, TrashRuleStage
 from metalake_sync.engine.execute.labels import LabelBook
 from metalake_sync.engine.execute.metadata import MetadataStage
 from metalake_sync.engine.execute.progress import ProgressMeter
@@ -38,7 +36,6 @@ from metalake_sync.local.hashing import HashRequest, hash_files
 from metalake_sync.protocol.wire import StorageKind
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.download import Downloads
 from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.transfer import Transfer, UploadSession
 from metalake_sync.state.journal import JournalledSession
@@ -118,15 +115,18 @@ class Executor:
                     progress.stage = str(part.address)
                     await elsewhere.send(part)
                 await self._download(plan, progress)
-                rules = TrashRuleStage(self.client, self.recorder)
-                for rule in plan.trash_rules:
-                    await rules.run(rule)
+                await self._trash(plan)
             progress.finished()
             progress.tell()
 
     async def _download(self, plan: Plan, progress: ProgressMeter) -> None:
         if not plan.downloads:
             return
+        # Few runs download, and this takes 14 ms.
+        from metalake_sync.engine.downloads.plan import DownloadObserver
+        from metalake_sync.engine.execute.downloads import DownloadStage
+        from metalake_sync.remote.download import Downloads
+
         downloads = Downloads(
             self.address,
             retry=RetryPolicy(give_up_after_s=IN_THE_MIDDLE_S),
@@ -142,6 +142,15 @@ class Executor:
             stage = DownloadStage(observer, downloads, self.recorder, progress)
             for download in plan.downloads:
                 await stage.run(download)
+
+    async def _trash(self, plan: Plan) -> None:
+        if not plan.trash_rules:
+            return
+        from metalake_sync.engine.execute.downloads import TrashRuleStage
+
+        rules = TrashRuleStage(self.client, self.recorder)
+        for rule in plan.trash_rules:
+            await rules.run(rule)
 
     def _transfer(self) -> Transfer:
         return Transfer(
