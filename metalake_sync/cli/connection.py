@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import click
 
-from metalake_sync.cli.options import EFFORT_FLAGS, LOG_FORMAT, gathered, option, rate
+from metalake_sync.cli.options import EFFORT_FLAGS, LOG_FORMAT, gathered, option, rate, start_is_over
 from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass
 
@@ -81,6 +81,7 @@ class LakeFlags:
             retry_for_s=60.0 if self.retry_for is None else self.retry_for,
             waiting=PlainDisplay(quiet=False, json_log=self._json_log).waiting,
         ) as lake:
+            start_is_over()
             yield lake
 
     def _remote(self) -> _Remote:

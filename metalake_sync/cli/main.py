@@ -100,9 +100,8 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line and leave with an exit code that scripts can rely on."""
     signal.signal(signal.SIGTERM, _interrupt)
-    # Modules and plans are many objects that live as long as the process: looking through them for garbage again and
-    # again is a twentieth of a run's time.
-    gc.set_threshold(20_000, 20, 20)
+    # Modules are many objects, and none of them is garbage: `start_is_over` sets what holds for the run.
+    gc.set_threshold(100_000, 20, 20)
     # pydantic would look through every installed package for plugins of its own, none of which we know.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     ending = _Ending()
