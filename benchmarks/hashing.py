@@ -16,7 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from blake3 import blake3
 
-from benchmarks.measuring import ROOT, Bench, Runner, metalake_sync
+from benchmarks.measuring import ROOT, Bench, Runner, our_python
 from benchmarks.synthetic import make_tree
 
 CHUNK_BYTES = 1 << 20
@@ -31,7 +31,7 @@ def hashing(bench: Bench) -> None:
     make_tree(bench.scratch / "large", [1 << 30])
     for folder, title in (("small", f"hashing {count:,} × 4 KB"), ("large", "hashing 1 GB")):
         ours, bare, sha = (
-            Runner(name, (metalake_sync()[0], "-m", "benchmarks.hashing", how, str(bench.scratch / folder)), ROOT)
+            Runner(name, (our_python(), "-m", "benchmarks.hashing", how, str(bench.scratch / folder)), ROOT)
             for name, how in (
                 ("ours, checked", "ours"),
                 ("bare blake3 on all cores", "blake3"),

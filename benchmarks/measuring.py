@@ -27,27 +27,37 @@ class PeerMissing(Exception):
     """A peer can't be had on this machine: its message says which and why."""
 
 
-def environment(name: str, package: str, *, editable: bool = False) -> Path:
+def environment(name: str, package: str) -> Path:
     """The folder of programs of an environment beside ours that has `package`; made once. Raises PeerMissing."""
     where = ROOT / name
     programs = where / "bin"
-    wanted = ["--editable", package] if editable else [package]
     try:
         if not (where / "made").exists():
             subprocess.run([sys.executable, "-m", "venv", str(where)], check=True, capture_output=True)
-            pip = [str(programs / "python"), "-m", "pip", "-q", "--disable-pip-version-check"]
-            subprocess.run([*pip, "install", *wanted], check=True, capture_output=True)
+            install(programs, package)
             (where / "made").touch()
     except (OSError, subprocess.CalledProcessError) as error:
         raise PeerMissing(f"{package} can't be installed here ({error})") from None
     return programs
 
 
+def install(programs: Path, *wanted: str) -> None:
+    pip = [str(programs / "python"), "-m", "pip", "-q", "--disable-pip-version-check", "install"]
+    subprocess.run([*pip, *wanted], check=True, capture_output=True)
+
+
 @functools.cache
 def metalake_sync() -> tuple[str, ...]:
-    """Our command, with what a user installs and without what is for development (numpy alone takes 60 ms of a
-    start and 11 MB)."""
-    return str(environment(".venv-bench", str(ROOT), editable=True) / "python"), "-m", "metalake_sync"
+    """Our command as a user has it: installed, without what is for development (numpy alone takes 60 ms of a start and
+    11 MB), and as this tree is now."""
+    programs = environment(".venv-bench", str(ROOT))
+    install(programs, "--force-reinstall", "--no-deps", str(ROOT))
+    return (str(programs / "metalake-sync"),)
+
+
+def our_python() -> str:
+    """The interpreter that our command runs in."""
+    return str(Path(metalake_sync()[0]).with_name("python"))
 
 
 MANIFEST = """version: 1
