@@ -72,9 +72,12 @@ def _build(slotted: type, plain: type, frozen: bool) -> None:
         waiting = [name for name, value in slotted.__dict__.items() if isinstance(value, _Later)]
         if not waiting:
             return
+        written = set(plain.__dict__)
         dataclasses.dataclass(frozen=frozen)(plain)
         made: dict[str, Any] = {"__getstate__": _get_state, "__setstate__": _set_state, **plain.__dict__}
-        for name in waiting:
+        # Later versions of Python make more, such as `__replace__`; only objects are asked for it.
+        more = plain.__dict__.keys() - written - slotted.__dict__.keys()
+        for name in (*waiting, *more):
             setattr(slotted, name, made[name])
         slotted.__doc__ = plain.__doc__
 
