@@ -17,7 +17,6 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -421,10 +420,9 @@ class _Multi:
         loop.add_reader(self._epoll.fileno(), self._ready)
 
     def perform(self, curl: Any) -> asyncio.Future[None]:
-        """Begin a transfer. The future ends with it, or with HttpBroken; to cancel it ends the transfer."""
-        done: asyncio.Future[None] = self._loop.create_future()
-        self._running[curl] = done
-        done.add_done_callback(partial(self._ended, curl))
+        """Begin a transfer. The future ends with it, or with HttpBroken; then the handle is free. Whoever cancels the
+        future has to drop the handle."""
+        done = self._running[curl] = self._loop.create_future()
         self._multi.add_handle(curl)
         return done
 
@@ -442,12 +440,6 @@ class _Multi:
         self._loop.remove_reader(self._epoll.fileno())
         self._multi.close()
         self._epoll.close()
-
-    def _ended(self, curl: Any, done: asyncio.Future[None]) -> None:
-        self._forget(curl)
-        if not done.cancelled():
-            # Whoever left before the end does not ask how it ended.
-            done.exception()
 
     def _forget(self, curl: Any) -> None:
         if self._running.pop(curl, None) is not None:
@@ -495,13 +487,20 @@ class _Multi:
         while left:
             left, whole, broken = self._multi.info_read()
             for curl in whole:
-                done = self._running.get(curl)
-                if done is not None and not done.done():
+                done = self._end(curl)
+                if not done.done():
                     done.set_result(None)
             for curl, code, words in broken:
-                done = self._running.get(curl)
-                if done is not None and not done.done():
-                    done.set_exception(_broken(code, words, curl.getinfo(pycurl.OS_ERRNO)))
+                error = _broken(code, words, curl.getinfo(pycurl.OS_ERRNO))
+                done = self._end(curl)
+                if not done.done():
+                    done.set_exception(error)
+                    # Whoever left before the end does not ask how it ended.
+                    done.exception()
+
+    def _end(self, curl: Any) -> asyncio.Future[None]:
+        self._multi.remove_handle(curl)
+        return self._running.pop(curl)
 
 
 def _broken(code: int, words: str, number: int) -> HttpBroken:
