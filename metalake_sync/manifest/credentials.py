@@ -100,6 +100,10 @@ def _read(loaded: LoadedManifest, key: str, file: str) -> bytes:
     return data
 
 
+NO_PLUGINS = ("PYDANTIC_DISABLE_PLUGINS", "__all__")
+"""What the command line sets for this process: a helper that is Python, too, may have plugins."""
+
+
 def _run(loaded: LoadedManifest, key: str, arguments: list[str]) -> bytes:
     """Run a command without a shell, in the manifest's folder. Raises ManifestError when it fails or takes too long."""
     where = loaded.where("remote", key)
@@ -107,6 +111,7 @@ def _run(loaded: LoadedManifest, key: str, arguments: list[str]) -> bytes:
         process = subprocess.Popen(
             arguments,
             cwd=loaded.base_dir,
+            env={name: value for name, value in os.environ.items() if (name, value) != NO_PLUGINS},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             # What a helper says may hold what it knows.

@@ -54,6 +54,15 @@ def test_a_command_runs_in_the_manifests_folder_without_a_shell(desk: Desk, monk
     assert resolve_credentials(literal) == Credentials("$HOME", "s3cret")
 
 
+def test_a_command_has_the_environment_without_what_we_set_for_ourselves(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOR_THE_HELPER", "k3y")
+    monkeypatch.setenv("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    code = 'import os; print(os.environ["FOR_THE_HELPER"], "PYDANTIC_DISABLE_PLUGINS" in os.environ)'
+    assert resolve_credentials(remote(desk, python(code))) == Credentials("k3y False", "s3cret")
+
+
 def test_credentials_are_read_anew_each_time(desk: Desk) -> None:
     loaded = remote(desk, "api_key_file: key.txt")
     for key in ("old", "new"):
