@@ -149,11 +149,12 @@ class AsyncHttp:
         curl.setopt(pycurl.WRITEFUNCTION, whole.take)
         curl.setopt(pycurl.HEADERFUNCTION, whole.lines.append)
         self._aim(curl, url, headers)
-        feeding = asyncio.ensure_future(outgoing.feed(body))
         done = self._multi.perform(curl)
+        feeding = asyncio.ensure_future(outgoing.feed(body, done))
         try:
             await asyncio.wait([done, feeding], return_when=asyncio.FIRST_COMPLETED)
-            if feeding.done():
+            # Who answers before all was sent has answered.
+            if not done.done():
                 feeding.result()
             await done
             return Answer(curl.getinfo(pycurl.RESPONSE_CODE), whole.lines, bytes(whole.body))
@@ -164,8 +165,10 @@ class AsyncHttp:
         finally:
             done.cancel()
             feeding.cancel()
-            await asyncio.gather(feeding, return_exceptions=True)
-            self._multi.drop(curl)
+            try:
+                await asyncio.gather(feeding, return_exceptions=True)
+            finally:
+                self._multi.drop(curl)
 
     @asynccontextmanager
     async def get(self, url: str, headers: Sequence[str]) -> AsyncIterator[Incoming]:
@@ -179,7 +182,7 @@ class AsyncHttp:
         curl.setopt(pycurl.HEADERFUNCTION, stream.take_line)
         self._aim(curl, url, headers)
         done = self._multi.perform(curl)
-        done.add_done_callback(stream.end)
+        stream.ends_with(done)
         try:
             yield Incoming(await stream.head(), stream)
         finally:
@@ -298,10 +301,12 @@ class _Outgoing:
         if self._wanted is not None and not self._wanted.done():
             self._wanted.set_result(None)
 
-    async def feed(self, body: AsyncIterator[bytes]) -> None:
-        """Hand over the pieces; never returns, because there is an answer to wait for."""
+    async def feed(self, body: AsyncIterator[bytes], done: asyncio.Future[None]) -> None:
+        """Hand over the pieces while the transfer is not `done`; returns no earlier than that."""
         loop = asyncio.get_running_loop()
         async for piece in body:
+            if done.done():
+                return
             self._piece = memoryview(piece)
             while self._piece or not (self._starving or not self._left):
                 self._wanted = loop.create_future()
@@ -309,8 +314,9 @@ class _Outgoing:
                 if self._piece or not (self._starving or not self._left):
                     await self._wanted
         self._ended = True
-        self._go_on()
-        await loop.create_future()
+        if not done.done():
+            self._go_on()
+            await asyncio.wait([done])
 
     def _go_on(self) -> None:
         if self._starving:
@@ -327,7 +333,6 @@ class _Stream:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._paused = False
-        self._over: asyncio.Future[None] | None = None
         self._news: asyncio.Future[None] | None = None
 
     def take_line(self, line: bytes) -> None:
@@ -346,9 +351,9 @@ class _Stream:
         self._tell()
         return None
 
-    def end(self, done: asyncio.Future[None]) -> None:
-        self._over = done
-        self._tell()
+    def ends_with(self, done: asyncio.Future[None]) -> None:
+        self._done = done
+        done.add_done_callback(lambda _: self._tell())
 
     def _tell(self) -> None:
         if self._news is not None and not self._news.done():
@@ -365,8 +370,8 @@ class _Stream:
     async def head(self) -> list[bytes]:
         """The lines of the answer's head. Only its first byte, or its end, tells that another one does not follow."""
         while not self._held:
-            if self._over is not None:
-                self._over.result()
+            if self._done.done():
+                self._done.result()
                 break
             await self._wait(limits.CONNECT_TIMEOUT_S + limits.STALL_S)
         return self._lines
@@ -378,11 +383,11 @@ class _Stream:
                 self._held, self._held_bytes = [], 0
                 for start in range(0, len(held), most_bytes):
                     yield held[start : start + most_bytes]
-                if self._paused:
+                if self._paused and not self._done.done():
                     self._paused = False
                     self._curl.pause(pycurl.PAUSE_CONT)
-            if self._over is not None:
-                self._over.result()
+            if self._done.done():
+                self._done.result()
                 return
             await self._wait(limits.STALL_S)
 
@@ -457,8 +462,8 @@ class _Multi:
             self._epoll.register(descriptor, _WAITS[what])
 
     def _set_timer(self, in_ms: int) -> None:
-        """libcurl wants to be called by then; earlier does no harm. Each request moves its time on, and most of them
-        are over before: a timer that is set stays as long as it comes early enough."""
+        """libcurl wants to be called by then; earlier does no harm, it asks again. Each request moves its time on, and
+        most of them are over before: a timer that is set stays as long as it comes early enough."""
         if in_ms < 0:
             return
         at = 0.0 if in_ms == 0 else self._loop.time() + in_ms / 1000

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
+import pycurl
 import pytest
 
 from metalake_sync.errors import LakeAnswerInvalid
@@ -185,6 +186,64 @@ def test_a_sender_waits_for_a_slow_reader() -> None:
     assert read_bytes == size
     # Besides what we hold there are the system's buffers.
     assert held < HELD_BYTES + (16 << 20)
+
+
+def test_a_time_that_is_asked_for_once_is_kept_although_an_earlier_one_came_first() -> None:
+    def slow_or_not(line: Line) -> None:
+        if line.asked.target == "/slow":
+            time.sleep(5)
+        line.answer(200)
+
+    with serve(slow_or_not) as server:
+
+        def begin(http: AsyncHttp, target: str, within_ms: int) -> asyncio.Future[None]:
+            # As bare as can be: what else has a time would be asked for anew.
+            curl = pycurl.Curl()
+            curl.setopt(pycurl.URL, server.url + target)
+            curl.setopt(pycurl.TIMEOUT_MS, within_ms)
+            curl.setopt(pycurl.WRITEFUNCTION, lambda data: None)
+            return http._multi.perform(curl)
+
+        async def both(http: AsyncHttp) -> None:
+            slow = begin(http, "/slow", 1000)
+            await begin(http, "/", 300)
+            async with asyncio.timeout(3):
+                await slow
+
+        with pytest.raises(HttpBroken) as caught:
+            with_http(both)
+    assert describe(caught.value) == "timeout"
+
+
+def test_an_answer_before_the_end_counts_also_while_the_next_piece_is_being_read() -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"x" * 10
+        await asyncio.sleep(0.3)
+        yield b"x" * 10
+
+    with serve(lambda line: line.answer(403)) as server:
+        answer = with_http(lambda http: http.send("PUT", server.url, [], slow(), 1 << 20, most_bytes=10))
+    assert answer.status == 403
+
+
+def test_a_sender_that_breaks_off_while_it_waits_for_us_is_told_after_what_came() -> None:
+    size = 64 << 20
+
+    def much(line: Line) -> None:
+        line.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(4 << 20))
+
+    with serve(much) as server:
+
+        async def read(http: AsyncHttp) -> int:
+            read = 0
+            async with http.get(server.url, []) as incoming:
+                await asyncio.sleep(0.3)
+                with pytest.raises(HttpBroken):
+                    async for chunk in incoming.chunks(1 << 20):
+                        read += len(chunk)
+            return read
+
+        assert with_http(read) == 4 << 20
 
 
 def test_a_call_that_is_cancelled_leaves_nothing_behind() -> None:
