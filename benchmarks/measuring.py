@@ -80,13 +80,15 @@ def _nothing_around() -> AbstractContextManager[Mapping[str, str]]:
 class Runner:
     """One of the compared commands. `around`: entered before each round and left after it, and not measured; it gives
     the environment, and `$LAKE` in the command is filled in from there. `rounds`: at most so many, for what is slow;
-    None is all."""
+    None is all. `reads`: folders whose files are read before each round: some machines take them out of memory while a
+    peer is at work."""
 
     name: str
     command: Sequence[str]
     folder: Path
     around: Callable[[], AbstractContextManager[Mapping[str, str]]] = _nothing_around
     rounds: int | None = None
+    reads: Sequence[str] = ()
     walls_s: list[float] = field(default_factory=list)
     cpus_s: list[float] = field(default_factory=list)
     memory_mb: float = 0.0
@@ -94,6 +96,9 @@ class Runner:
 
     def run(self) -> None:
         with self.around() as more:
+            for folder in self.reads:
+                every = ("find", folder, "-type", "f", "-exec", "cat", "{}", "+")
+                subprocess.run(every, cwd=self.folder, stdout=subprocess.DEVNULL, check=True)
             self._run({**os.environ, **more})
 
     def _run(self, environment: dict[str, str]) -> None:

@@ -176,7 +176,7 @@ def start_is_over() -> None:
     """Keep what is loaded by now out of the search for garbage. Once: later it would keep garbage, too."""
     gc.freeze()
     # Plans are many objects that live as long as the run: the usual search is a twentieth of its time.
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(50_000, 20, 20)
 
 
 def takes_manifest(command: CommandT) -> CommandT:

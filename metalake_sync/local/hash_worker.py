@@ -31,36 +31,63 @@ class Unhashable(Exception):
 
 
 def hash_regular(path: bytes | str, expected: Expected) -> str:
-    """BLAKE3, in hex, of a regular file that is, and stays, what was expected. Raises Unhashable.
+    """BLAKE3, in hex, of a regular file that is, and stays, what was expected. Raises Unhashable."""
+    if expected[0] < CHUNK_BYTES:
+        return blake3(read_regular(path, expected)).hexdigest()
+    descriptor = _open(path)
+    try:
+        if os.fstat(descriptor).st_size != expected[0]:
+            raise Unhashable(MOVED)
+        digest = blake3()
+        buffer = memoryview(bytearray(CHUNK_BYTES))
+        while read := os.readv(descriptor, [buffer]):
+            digest.update(buffer[:read])
+        _check(descriptor, expected)
+    except OSError as error:
+        raise _unreadable(error) from None
+    finally:
+        os.close(descriptor)
+    return digest.hexdigest()
 
-    A link is followed: a link that was put in a file's place leads to another inode. Devices are not even opened: that
-    alone can move a tape. Whatever takes the file's place after the first look has another inode at the last.
-    """
+
+def read_regular(path: bytes | str, expected: Expected) -> bytes:
+    """A regular file, whole, that is, and stays, what was expected. Raises Unhashable."""
+    size = expected[0]
+    descriptor = _open(path)
+    try:
+        # One read, of a byte more than there is: what is short is the whole file, but for some that come by a network.
+        body = os.read(descriptor, size + 1)
+        while len(body) < size and (more := os.read(descriptor, size + 1 - len(body))):
+            body += more
+        _check(descriptor, expected)
+        if len(body) != size:
+            raise Unhashable(MOVED)
+    except OSError as error:
+        raise _unreadable(error) from None
+    finally:
+        os.close(descriptor)
+    return body
+
+
+def _open(path: bytes | str) -> int:
+    """A link is followed: a link that was put in a file's place leads to another inode. Devices are not even opened:
+    that alone can move a tape. Whatever takes the file's place after this look has another inode at the last."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise Unhashable(NOT_REGULAR)
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise Unhashable(f"it can't be opened now ({error.strerror})") from None
-    try:
-        if expected[0] >= CHUNK_BYTES and os.fstat(descriptor).st_size != expected[0]:
-            raise Unhashable(MOVED)
-        if expected[0] < CHUNK_BYTES:
-            # One read, of a byte more than there is: what is short is the whole file.
-            digest = blake3(os.read(descriptor, expected[0] + 1))
-        else:
-            digest = blake3()
-            buffer = memoryview(bytearray(CHUNK_BYTES))
-            while read := os.readv(descriptor, [buffer]):
-                digest.update(buffer[:read])
-        found = os.fstat(descriptor)
-    except OSError as error:
-        raise Unhashable(f"it can't be read now ({error.strerror})") from None
-    finally:
-        os.close(descriptor)
+
+
+def _check(descriptor: int, expected: Expected) -> None:
+    found = os.fstat(descriptor)
     if (found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns) != expected:
         raise Unhashable(MOVED)
-    return digest.hexdigest()
+
+
+def _unreadable(error: OSError) -> Unhashable:
+    return Unhashable(f"it can't be read now ({error.strerror})")
 
 
 def hash_some(wanted: list[Wanted]) -> list[tuple[str, str]]:

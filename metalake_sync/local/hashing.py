@@ -26,6 +26,7 @@ from metalake_sync.local.hash_worker import (
     Expected,
     Unhashable,
     hash_regular,
+    read_regular,
     receive,
     send,
 )
@@ -98,6 +99,14 @@ def hash_file(path: str, expected: Fingerprint) -> str:
     """Hash a file. Raises SourceChanged if it is not, or does not stay, what was expected."""
     try:
         return hash_regular(path, _expected(expected))
+    except Unhashable as reason:
+        raise _changed(path, str(reason)) from None
+
+
+def read_file(path: str, expected: Fingerprint) -> bytes:
+    """A small file, whole. Raises SourceChanged if it is not, or does not stay, what was expected."""
+    try:
+        return read_regular(path, _expected(expected))
     except Unhashable as reason:
         raise _changed(path, str(reason)) from None
 

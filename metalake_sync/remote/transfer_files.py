@@ -18,7 +18,7 @@ from blake3 import blake3
 
 from metalake_sync.core.facts import Fingerprint
 from metalake_sync.errors import SourceChanged, SyncError
-from metalake_sync.local.hashing import fingerprint_of, open_regular
+from metalake_sync.local.hashing import read_file
 from metalake_sync.protocol.wire import StorageKind
 
 SMALL_BYTES = 1 << 20
@@ -195,24 +195,10 @@ def read_some(files: Iterator[FileToSend]) -> list[ReadFile]:
 
 def read_small(file: FileToSend) -> ReadFile:
     """Read a small file whole, with its hash."""
-    size = file.fingerprint.size_bytes
     try:
-        descriptor = open_regular(file.path)
-        try:
-            expect(file, fingerprint_of(descriptor))
-            # One byte more than expected tells a file that has grown.
-            body = os.read(descriptor, size + 1)
-            while len(body) < size and (more := os.read(descriptor, size + 1 - len(body))):
-                body += more
-            expect(file, fingerprint_of(descriptor))
-        finally:
-            os.close(descriptor)
+        body = read_file(file.path, file.fingerprint)
     except SyncError as error:
         return ReadFile(file, error=error)
-    except OSError as error:
-        return ReadFile(file, error=SourceChanged(f"it can't be read now ({error.strerror})", where=file.path))
-    if len(body) != size:
-        return ReadFile(file, error=_changed(file))
     return ReadFile(file, body, hash_of(body))
 
 
