@@ -120,14 +120,16 @@ class AsyncHttp:
         try:
             await self._multi.perform(curl)
             again = body is not None
-            return Answer(curl.getinfo(pycurl.RESPONSE_CODE), whole.lines, bytes(whole.body))
+            answer = Answer(curl.getinfo(pycurl.RESPONSE_CODE), whole.lines, bytes(whole.body))
+            whole.body.clear()
+            return answer
         except HttpBroken:
             if whole.too_large:
                 raise AnswerTooLarge from None
             raise
         finally:
             if again:
-                # It would keep the last body for as long as it is idle.
+                # It would keep the last body for as long as it is idle, as it would what came back.
                 curl.setopt(pycurl.POSTFIELDS, b"")
                 self._idle.append(curl)
             else:
@@ -179,12 +181,13 @@ class AsyncHttp:
         curl.setopt(pycurl.HTTPGET, 1)
         curl.setopt(pycurl.BUFFERSIZE, READ_BYTES)
         curl.setopt(pycurl.WRITEFUNCTION, stream.take)
-        curl.setopt(pycurl.HEADERFUNCTION, stream.take_line)
+        curl.setopt(pycurl.HEADERFUNCTION, stream.lines.append)
         self._aim(curl, url, headers)
         done = self._multi.perform(curl)
         stream.ends_with(done)
         try:
-            yield Incoming(await stream.head(), stream)
+            await stream.head()
+            yield Incoming(curl.getinfo(pycurl.RESPONSE_CODE), stream)
         finally:
             done.cancel()
             self._multi.drop(curl)
@@ -206,7 +209,9 @@ class AsyncHttp:
     def _aim(self, curl: Any, url: str, headers: Sequence[str]) -> None:
         curl.setopt(pycurl.URL, url if url.isascii() else to_ascii(url))
         # libcurl would ask before it sends much, and wait a second for servers that do not answer that.
-        curl.setopt(pycurl.HTTPHEADER, ["Expect:", *headers])
+        # What a server said (an ETag) goes back to it as it came, letter or not.
+        told = [header if header.isascii() else header.encode("latin-1") for header in headers]
+        curl.setopt(pycurl.HTTPHEADER, ["Expect:", *told])
         secure = url[:6].lower() == "https:"
         proxy = self._proxy_for(url) if self._proxies else ""
         # An empty one keeps libcurl from looking for one itself.
@@ -329,17 +334,11 @@ class _Stream:
 
     def __init__(self, curl: Any) -> None:
         self._curl = curl
-        self._lines: list[bytes] = []
+        self.lines: list[bytes] = []
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._paused = False
         self._news: asyncio.Future[None] | None = None
-
-    def take_line(self, line: bytes) -> None:
-        if line.startswith(b"HTTP/"):
-            # What came before was said on the way: 100, or a proxy's.
-            self._lines = []
-        self._lines.append(line)
 
     def take(self, data: bytes) -> int | None:
         if self._held_bytes >= HELD_BYTES:
@@ -367,14 +366,13 @@ class _Stream:
         finally:
             self._news = None
 
-    async def head(self) -> list[bytes]:
-        """The lines of the answer's head. Only its first byte, or its end, tells that another one does not follow."""
+    async def head(self) -> None:
+        """Wait for the answer's head. Only its first byte, or its end, tells that another one does not follow."""
         while not self._held:
             if self._done.done():
                 self._done.result()
                 break
             await self._wait(limits.CONNECT_TIMEOUT_S + limits.STALL_S)
-        return self._lines
 
     async def chunks(self, most_bytes: int) -> AsyncGenerator[bytes, None]:
         while True:
@@ -395,10 +393,10 @@ class _Stream:
 class Incoming:
     """An answer whose body is still to come."""
 
-    def __init__(self, head: Sequence[bytes], stream: _Stream) -> None:
+    def __init__(self, status: int, stream: _Stream) -> None:
         self._stream = stream
-        self.status = int(head[0].split(b" ", 2)[1])
-        self.headers = _headers(head)
+        self.status = status
+        self.headers = _headers(stream.lines)
 
     async def chunks(self, most_bytes: int) -> AsyncGenerator[bytes, None]:
         """The body as it comes, in chunks of at most so many bytes. Raises HttpBroken where it breaks off, TimeoutError
@@ -518,10 +516,12 @@ def _broken(code: int, words: str, number: int) -> HttpBroken:
 
 def _cause(code: int, words: str, number: int) -> Exception:
     """libcurl's error as Python would tell it, without an address. `number`: the system's, or 0."""
-    if code == pycurl.E_PEER_FAILED_VERIFICATION:
+    if code in (pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CACERT_BADFILE):
         refused = ssl.SSLCertVerificationError(1, "certificate verify failed")
         told = _VERIFY_WORDS.match(words)
         refused.verify_message = told[1] if told else "it is not valid"
+        if code == pycurl.E_SSL_CACERT_BADFILE:
+            refused.verify_message = "there is no CA to trust"
         return refused
     reason = _OPENSSL_REASON.search(words)
     if code == pycurl.E_SSL_CONNECT_ERROR and reason is not None:
@@ -538,14 +538,19 @@ def _cause(code: int, words: str, number: int) -> Exception:
 
 
 def _headers(lines: Sequence[bytes]) -> dict[str, str]:
+    """Of an answer's own head. What came before was said on the way: 100, or a proxy's. What comes after its body is
+    nothing that a sender may say there."""
     headers: dict[str, str] = {}
+    within = False
     for line in lines:
-        name, colon, value = line.decode("latin-1").partition(":")
-        if colon:
-            headers[name.strip().lower()] = value.strip()
-        elif name.startswith("HTTP/"):
-            # What came before was said on the way: 100, or a proxy's.
+        if not within and line.startswith(b"HTTP/"):
             headers.clear()
+            within = True
+        elif not line.strip():
+            within = False
+        elif within:
+            name, _, value = line.decode("latin-1").partition(":")
+            headers[name.strip().lower()] = value.strip()
     return headers
 
 

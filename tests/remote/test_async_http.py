@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
@@ -12,7 +13,15 @@ import pytest
 
 from metalake_sync.errors import LakeAnswerInvalid
 from metalake_sync.remote.address import LakeAddress, Trust
-from metalake_sync.remote.async_http import HELD_BYTES, AddressUnusable, Answer, AsyncHttp, HttpBroken, to_ascii
+from metalake_sync.remote.async_http import (
+    HELD_BYTES,
+    AddressUnusable,
+    Answer,
+    AsyncHttp,
+    HttpBroken,
+    _Whole,
+    to_ascii,
+)
 from metalake_sync.remote.redaction import describe
 from metalake_sync.remote.retry import RetryPolicy
 from tests.remote.bare_server import Line, serve
@@ -88,6 +97,54 @@ def test_what_is_said_on_the_way_is_no_answer() -> None:
                 return incoming.status, incoming.headers["etag"], body
 
         assert with_http(get) == (200, "late", b"ok")
+
+
+@pytest.mark.parametrize(
+    ("first", "rest"),
+    [
+        (b"HTTP/1.1 200 OK", b"HTTP/odd: x\r\nEtag: head\r\nContent-Length: 2\r\n\r\nok"),
+        (b"HTTP/1.1\t200 OK", b"Etag: head\r\nContent-Length: 2\r\n\r\nok"),
+        (b"HTTP/1.1 103 Early: hints\r\nX: y\r\n\r\nHTTP/1.1 200 OK", b"Etag: head\r\nContent-Length: 2\r\n\r\nok"),
+        (b"HTTP/1.1 200 OK", b"Etag: head\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nEtag: late\r\n\r\n"),
+    ],
+    ids=["a name like a status", "a tab", "a colon in a reason", "a trailer"],
+)
+def test_an_odd_head_is_read_for_what_it_says_and_what_comes_after_the_body_is_none(first: bytes, rest: bytes) -> None:
+    with serve(lambda line: line.say(first + b"\r\n" + rest)) as server:
+        answer = ask(server.url)
+        assert (answer.status, answer.header("etag"), answer.header("x"), answer.body) == (200, "head", None, b"ok")
+
+        async def get(http: AsyncHttp) -> tuple[int, dict[str, str], bytes]:
+            async with http.get(server.url, []) as incoming:
+                body = b"".join([chunk async for chunk in incoming.chunks(100)])
+                return incoming.status, incoming.headers, body
+
+        status, headers, body = with_http(get)
+    assert (status, headers["etag"], headers.get("x"), body) == (200, "head", None, b"ok")
+
+
+def test_what_a_server_said_in_other_letters_goes_back_to_it_as_it_came() -> None:
+    with serve(lambda line: line.answer(200, ETag='"\u00e4"')) as server:
+
+        async def twice(http: AsyncHttp) -> str:
+            async with http.get(server.url, []) as incoming:
+                etag = incoming.headers["etag"]
+            async with http.get(server.url, [f"If-Range: {etag}"]):
+                return etag
+
+        etag = with_http(twice)
+        assert server.asked[1].headers["if-range"] == etag
+
+
+def test_an_answer_is_not_kept_for_as_long_as_nothing_else_is_asked() -> None:
+    with serve(lambda line: line.answer(200, b"y" * 1000)) as server:
+
+        async def once(http: AsyncHttp) -> int:
+            answer = await http.ask("PUT", server.url, [], b"x", within_s=10, most_bytes=1000)
+            assert answer.body == b"y" * 1000
+            return sum(isinstance(kept, _Whole) and kept.body == answer.body for kept in gc.get_objects())
+
+        assert with_http(once) == 0
 
 
 def test_a_connection_is_kept_and_one_that_was_closed_meanwhile_is_no_failure() -> None:
