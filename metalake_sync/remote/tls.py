@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import ssl
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """The first that is set names what is trusted instead of the system's CAs."""
 
 CA_FILE = "remote.ca_file"
+
+_HASHED_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")
+"""How OpenSSL looks for a CA in a folder: it trusts no other file there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +53,17 @@ def trusted_certificates(ca_file: str | None) -> bytes:
     tls_context(ca_file)
     variable = next((name for name in BUNDLE_VARIABLES if os.environ.get(name)), None)
     usual = ssl.get_default_verify_paths()
-    # Where the system has both, its folder holds what its file does, unless somebody named it.
-    named = os.environ.get(usual.openssl_capath_env)
-    instead = [os.environ[variable]] if variable else [path for path in (usual.cafile or usual.capath, named) if path]
-    if not instead:
-        import certifi
+    if variable:
+        instead = [os.environ[variable]]
+    else:
+        common = usual.cafile or usual.capath
+        if not common:
+            import certifi
 
-        instead = [certifi.where()]
+            common = certifi.where()
+        # Where the system has both, its folder holds what its file does, unless somebody named it.
+        named = os.environ.get(usual.openssl_capath_env, "").split(os.pathsep)
+        instead = [common, *(folder for folder in named if os.path.isdir(folder))]
     return b"\n".join(_pem(path) for path in (*instead, *([ca_file] if ca_file else [])))
 
 
@@ -63,7 +71,7 @@ def _pem(path: str) -> bytes:
     if not os.path.isdir(path):
         return _content(path)
     with os.scandir(path) as entries:
-        contents = [_content(entry.path) for entry in entries if entry.is_file()]
+        contents = [_content(entry.path) for entry in entries if _HASHED_NAME.fullmatch(entry.name) and entry.is_file()]
     return b"\n".join(content for content in contents if b"-----BEGIN" in content)
 
 

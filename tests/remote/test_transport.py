@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
+import shutil
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -20,7 +23,7 @@ from metalake_sync.remote.address import LakeAddress, Trust
 from metalake_sync.remote.async_calls import StoreTrouble
 from metalake_sync.remote.object_hash import hash_of_object
 from metalake_sync.remote.retry import RetryPolicy
-from metalake_sync.remote.tls import BUNDLE_VARIABLES, tls_context
+from metalake_sync.remote.tls import BUNDLE_VARIABLES, _context, tls_context
 from tests.remote.bare_server import Line, serve
 from tests.remote.both_clients import API_KEY, BOTH, SECRET, Call, Store, call_sync
 
@@ -89,6 +92,37 @@ def test_a_ca_of_the_environment_is_trusted(
     monkeypatch.setenv(variable, str(ca_file))
     with serve(good, served_by(ca)) as server:
         call(lake_at(server.url), IMPATIENT)
+
+
+def hash_of_ca(ca_file: Path) -> str:
+    """By this name OpenSSL looks for a CA in a folder."""
+    asked = ["openssl", "x509", "-hash", "-noout", "-in", str(ca_file)]
+    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+@pytest.mark.parametrize("hashed", [True, False])
+def test_both_clients_trust_the_same_files_of_a_folder(
+    ca: trustme.CA, ca_file: Path, tmp_path: Path, variable: str, hashed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "cas"
+    folder.mkdir()
+    shutil.copy(ca_file, folder / (f"{hash_of_ca(ca_file)}.0" if hashed else "retired.pem"))
+    # OpenSSL takes a list of folders here, and those that are missing do not matter to it.
+    places = f"{tmp_path / 'nowhere'}{os.pathsep}{folder}" if variable == "SSL_CERT_DIR" else str(folder)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    monkeypatch.setenv(variable, places)
+    _context.cache_clear()
+    try:
+        with serve(good, served_by(ca)) as server:
+            for call in BOTH:
+                if hashed:
+                    call(lake_at(server.url), IMPATIENT)
+                else:
+                    with pytest.raises(LakeUnreachable, match="not accepted"):
+                        call(lake_at(server.url), IMPATIENT)
+    finally:
+        _context.cache_clear()
 
 
 def test_cas_of_the_environment_stand_instead_of_the_usual_ones_and_those_of_the_manifest_besides(
