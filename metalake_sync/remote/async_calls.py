@@ -23,7 +23,8 @@ from metalake_sync.protocol.wire import BASE_PATH
 from metalake_sync.remote import limits
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.answers import ANSWER_LIMIT_BYTES
-from metalake_sync.remote.async_http import Answer, AnswerTooLarge, AsyncHttp, HttpBroken, Incoming, lines
+from metalake_sync.remote.async_http import Answer, AnswerTooLarge, AsyncHttp, Incoming, lines
+from metalake_sync.remote.curl_loop import HttpBroken
 from metalake_sync.remote.pacing import Pace
 from metalake_sync.remote.retry import (
     RETRY_STATUSES,

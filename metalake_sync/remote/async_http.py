@@ -1,20 +1,13 @@
 """HTTP/1.1 for the event loop on libcurl: kept connections, TLS and proxies are its, time and memory are ours.
 
-libcurl says which sockets it waits for; they are watched together, in one epoll that the loop watches: asyncio alone
-would pay for each request as much as libcurl does. Owns: handing bodies over piece by piece, both ways. Must not:
-retry, follow a redirect, or know who is asked.
+Owns: what a request is told, and what is taken of its answer. Must not: retry, follow a redirect, or know who is asked.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import math
 import os
-import re
-import select
-import socket
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -25,35 +18,15 @@ import pycurl
 
 from metalake_sync.remote import limits
 from metalake_sync.remote.address import USER_AGENT
+from metalake_sync.remote.bodies import IncomingBody, OutgoingBody, WholeAnswer
+from metalake_sync.remote.curl_loop import AddressUnusable, CurlLoop, HttpBroken
 from metalake_sync.remote.tls import trusted_certificates
-
-HELD_BYTES = 1 << 20
-"""So much of an answer may wait for whoever reads it; then the sender waits."""
 
 READ_BYTES = 256 << 10
 SENT_AT_ONCE_BYTES = limits.PIECE_BYTES
 
 NOT_ASCII_SAFE = "%/?#[]@!$&'()*+,;=:~"
 """What stands in an address for itself."""
-
-_WAITS = {
-    pycurl.POLL_NONE: 0,
-    pycurl.POLL_IN: select.EPOLLIN,
-    pycurl.POLL_OUT: select.EPOLLOUT,
-    pycurl.POLL_INOUT: select.EPOLLIN | select.EPOLLOUT,
-}
-_UNKNOWN_HOST = (pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY)
-_UNREADABLE = (pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_FTP_WEIRD_SERVER_REPLY, pycurl.E_BAD_CONTENT_ENCODING)
-_OPENSSL_REASON = re.compile(r"routines::([a-z0-9 ]+)")
-_VERIFY_WORDS = re.compile(r"^SSL(?: certificate (?:problem|OpenSSL verify result))?: (.*?)(?: \(\d+\))?$")
-
-
-class HttpBroken(Exception):
-    """There was no whole answer. The cause is one of Python's own errors and says why; no address stands in it."""
-
-
-class AddressUnusable(HttpBroken, ValueError):
-    """An address is none."""
 
 
 class AnswerTooLarge(Exception):
@@ -90,7 +63,7 @@ class AsyncHttp:
         self._idle: list[Any] = []
 
     async def __aenter__(self) -> AsyncHttp:
-        self._multi = _Multi(asyncio.get_running_loop(), self._connections)
+        self._multi = CurlLoop(asyncio.get_running_loop(), self._connections)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -105,7 +78,7 @@ class AsyncHttp:
     ) -> Answer:
         """Send a request whose body is in memory, and read the answer. `headers`: lines. `within_s`: from now to the
         answer's last byte. Raises HttpBroken, and AnswerTooLarge past `most_bytes`, counted as it is unpacked."""
-        whole = _Whole(most_bytes)
+        whole = WholeAnswer(most_bytes)
         # A handle that once had a body can't be talked out of it: those without one are new.
         curl = self._idle.pop() if self._idle and body is not None else self._new(unpacks=True)
         if body is not None:
@@ -140,9 +113,9 @@ class AsyncHttp:
     ) -> Answer:
         """Send a request whose body comes in pieces, and read the answer. A piece is asked for when the one before it
         was taken. `size`: of all, in bytes; -1 where nobody knows. Raises as `ask` does, and what `body` raises."""
-        whole = _Whole(most_bytes)
+        whole = WholeAnswer(most_bytes)
         curl = self._new(unpacks=True)
-        outgoing = _Outgoing(curl, size)
+        outgoing = OutgoingBody(curl, size)
         curl.setopt(pycurl.UPLOAD, 1)
         curl.setopt(pycurl.CUSTOMREQUEST, method)
         curl.setopt(pycurl.INFILESIZE_LARGE, size)
@@ -177,7 +150,7 @@ class AsyncHttp:
         """Ask for what may be large, and give it when its head is here. It is not unpacked. Raises HttpBroken, here and
         where it is read."""
         curl = self._new(unpacks=False)
-        stream = _Stream(curl)
+        stream = IncomingBody(curl)
         curl.setopt(pycurl.HTTPGET, 1)
         curl.setopt(pycurl.BUFFERSIZE, READ_BYTES)
         curl.setopt(pycurl.WRITEFUNCTION, stream.take)
@@ -255,145 +228,10 @@ class _MemoryFile:
         os.close(self._descriptor)
 
 
-class _Whole:
-    """An answer that is read whole, within reason."""
-
-    __slots__ = ("body", "lines", "most_bytes", "too_large")
-
-    def __init__(self, most_bytes: int) -> None:
-        self.most_bytes = most_bytes
-        self.lines: list[bytes] = []
-        self.body = bytearray()
-        self.too_large = False
-
-    def take(self, data: bytes) -> int | None:
-        if len(self.body) + len(data) > self.most_bytes:
-            self.too_large = True
-            return 0
-        self.body += data
-        return None
-
-
-class _Outgoing:
-    """A body on its way out, one piece at a time."""
-
-    def __init__(self, curl: Any, size: int) -> None:
-        self._curl = curl
-        self._left = size
-        self._piece = memoryview(b"")
-        self._ended = False
-        self._starving = False
-        self._wanted: asyncio.Future[None] | None = None
-
-    def give(self, size: int) -> bytes | int:
-        """libcurl wants so much."""
-        if self._piece:
-            given = bytes(self._piece[:size])
-            self._piece = self._piece[size:]
-            self._left -= len(given)
-            if not self._left:
-                # It asks for nothing after the last byte, and whoever makes the pieces is to hear of that.
-                self._wake()
-            return given
-        if self._ended:
-            return b""
-        self._starving = True
-        self._wake()
-        paused: int = pycurl.READFUNC_PAUSE
-        return paused
-
-    def _wake(self) -> None:
-        if self._wanted is not None and not self._wanted.done():
-            self._wanted.set_result(None)
-
-    async def feed(self, body: AsyncIterator[bytes], done: asyncio.Future[None]) -> None:
-        """Hand over the pieces while the transfer is not `done`; returns no earlier than that."""
-        loop = asyncio.get_running_loop()
-        async for piece in body:
-            if done.done():
-                return
-            self._piece = memoryview(piece)
-            while self._piece or not (self._starving or not self._left):
-                self._wanted = loop.create_future()
-                self._go_on()
-                if self._piece or not (self._starving or not self._left):
-                    await self._wanted
-        self._ended = True
-        if not done.done():
-            self._go_on()
-            await asyncio.wait([done])
-
-    def _go_on(self) -> None:
-        if self._starving:
-            self._starving = False
-            self._curl.pause(pycurl.PAUSE_CONT)
-
-
-class _Stream:
-    """A body on its way in. The sender waits while much of it is held here."""
-
-    def __init__(self, curl: Any) -> None:
-        self._curl = curl
-        self.lines: list[bytes] = []
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._paused = False
-        self._news: asyncio.Future[None] | None = None
-
-    def take(self, data: bytes) -> int | None:
-        if self._held_bytes >= HELD_BYTES:
-            self._paused = True
-            paused: int = pycurl.WRITEFUNC_PAUSE
-            return paused
-        self._held.append(data)
-        self._held_bytes += len(data)
-        self._tell()
-        return None
-
-    def ends_with(self, done: asyncio.Future[None]) -> None:
-        self._done = done
-        done.add_done_callback(lambda _: self._tell())
-
-    def _tell(self) -> None:
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
-
-    async def _wait(self, within_s: float) -> None:
-        self._news = asyncio.get_running_loop().create_future()
-        try:
-            async with asyncio.timeout(within_s):
-                await self._news
-        finally:
-            self._news = None
-
-    async def head(self) -> None:
-        """Wait for the answer's head. Only its first byte, or its end, tells that another one does not follow."""
-        while not self._held:
-            if self._done.done():
-                self._done.result()
-                break
-            await self._wait(limits.CONNECT_TIMEOUT_S + limits.STALL_S)
-
-    async def chunks(self, most_bytes: int) -> AsyncGenerator[bytes, None]:
-        while True:
-            while self._held:
-                held = self._held[0] if len(self._held) == 1 else b"".join(self._held)
-                self._held, self._held_bytes = [], 0
-                for start in range(0, len(held), most_bytes):
-                    yield held[start : start + most_bytes]
-                if self._paused and not self._done.done():
-                    self._paused = False
-                    self._curl.pause(pycurl.PAUSE_CONT)
-            if self._done.done():
-                self._done.result()
-                return
-            await self._wait(limits.STALL_S)
-
-
 class Incoming:
     """An answer whose body is still to come."""
 
-    def __init__(self, status: int, stream: _Stream) -> None:
+    def __init__(self, status: int, stream: IncomingBody) -> None:
         self._stream = stream
         self.status = status
         self.headers = _headers(stream.lines)
@@ -404,137 +242,6 @@ class Incoming:
         async with aclosing(self._stream.chunks(most_bytes)) as chunks:
             async for chunk in chunks:
                 yield chunk
-
-
-class _Multi:
-    """libcurl's transfers in the event loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, connections: int) -> None:
-        self._loop = loop
-        self._epoll = select.epoll()
-        self._watched: set[int] = set()
-        self._timer: asyncio.Handle | None = None
-        self._timer_at = 0.0
-        self._running: dict[Any, asyncio.Future[None]] = {}
-        self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
-        self._multi.setopt(pycurl.M_MAXCONNECTS, connections)
-        loop.add_reader(self._epoll.fileno(), self._ready)
-
-    def perform(self, curl: Any) -> asyncio.Future[None]:
-        """Begin a transfer. The future ends with it, or with HttpBroken; then the handle is free. Whoever cancels the
-        future has to drop the handle."""
-        done = self._running[curl] = self._loop.create_future()
-        self._multi.add_handle(curl)
-        return done
-
-    def drop(self, curl: Any) -> None:
-        """Be done with a handle, whether its transfer is over or not."""
-        self._forget(curl)
-        curl.close()
-
-    def close(self) -> None:
-        for curl, done in list(self._running.items()):
-            self._forget(curl)
-            done.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._loop.remove_reader(self._epoll.fileno())
-        self._multi.close()
-        self._epoll.close()
-
-    def _forget(self, curl: Any) -> None:
-        if self._running.pop(curl, None) is not None:
-            self._multi.remove_handle(curl)
-
-    def _watch(self, what: int, descriptor: int, _multi: object, _data: object) -> None:
-        if what == pycurl.POLL_REMOVE:
-            if descriptor in self._watched:
-                self._watched.discard(descriptor)
-                self._epoll.unregister(descriptor)
-        elif descriptor in self._watched:
-            self._epoll.modify(descriptor, _WAITS[what])
-        else:
-            self._watched.add(descriptor)
-            self._epoll.register(descriptor, _WAITS[what])
-
-    def _set_timer(self, in_ms: int) -> None:
-        """libcurl wants to be called by then; earlier does no harm, it asks again. Each request moves its time on, and
-        most of them are over before: a timer that is set stays as long as it comes early enough."""
-        if in_ms < 0:
-            return
-        at = 0.0 if in_ms == 0 else self._loop.time() + in_ms / 1000
-        if self._timer is not None:
-            if self._timer_at <= at:
-                return
-            self._timer.cancel()
-        self._timer_at = at
-        self._timer = self._loop.call_at(at, self._time_over) if at else self._loop.call_soon(self._time_over)
-
-    def _time_over(self) -> None:
-        self._timer = None
-        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-        self._collect()
-
-    def _ready(self) -> None:
-        for descriptor, events in self._epoll.poll(0):
-            # An error or a hang-up is found by reading.
-            readable = pycurl.CSELECT_IN if events & ~select.EPOLLOUT else 0
-            writable = pycurl.CSELECT_OUT if events & select.EPOLLOUT else 0
-            self._multi.socket_action(descriptor, readable | writable)
-        self._collect()
-
-    def _collect(self) -> None:
-        left = 1
-        while left:
-            left, whole, broken = self._multi.info_read()
-            for curl in whole:
-                done = self._end(curl)
-                if not done.done():
-                    done.set_result(None)
-            for curl, code, words in broken:
-                error = _broken(code, words, curl.getinfo(pycurl.OS_ERRNO))
-                done = self._end(curl)
-                if not done.done():
-                    done.set_exception(error)
-                    # Whoever left before the end does not ask how it ended.
-                    done.exception()
-
-    def _end(self, curl: Any) -> asyncio.Future[None]:
-        self._multi.remove_handle(curl)
-        return self._running.pop(curl)
-
-
-def _broken(code: int, words: str, number: int) -> HttpBroken:
-    if code == pycurl.E_URL_MALFORMAT:
-        return AddressUnusable()
-    error = HttpBroken()
-    error.__cause__ = _cause(code, words, number)
-    return error
-
-
-def _cause(code: int, words: str, number: int) -> Exception:
-    """libcurl's error as Python would tell it, without an address. `number`: the system's, or 0."""
-    if code in (pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CACERT_BADFILE):
-        refused = ssl.SSLCertVerificationError(1, "certificate verify failed")
-        told = _VERIFY_WORDS.match(words)
-        refused.verify_message = told[1] if told else "it is not valid"
-        if code == pycurl.E_SSL_CACERT_BADFILE:
-            refused.verify_message = "there is no CA to trust"
-        return refused
-    reason = _OPENSSL_REASON.search(words)
-    if code == pycurl.E_SSL_CONNECT_ERROR and reason is not None:
-        no_tls = ssl.SSLError(1, reason[1])
-        no_tls.reason = reason[1].strip().replace(" ", "_").upper()
-        return no_tls
-    if code == pycurl.E_OPERATION_TIMEDOUT:
-        return TimeoutError()
-    if code in _UNKNOWN_HOST:
-        return socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-    if code in _UNREADABLE:
-        return OSError(errno.EPROTO, "its answer is no HTTP")
-    return OSError(number, os.strerror(number)) if number else OSError(errno.ECONNRESET, "it hung up")
 
 
 def _headers(lines: Sequence[bytes]) -> dict[str, str]:

@@ -13,15 +13,9 @@ import pytest
 
 from metalake_sync.errors import LakeAnswerInvalid
 from metalake_sync.remote.address import LakeAddress, Trust
-from metalake_sync.remote.async_http import (
-    HELD_BYTES,
-    AddressUnusable,
-    Answer,
-    AsyncHttp,
-    HttpBroken,
-    _Whole,
-    to_ascii,
-)
+from metalake_sync.remote.async_http import Answer, AsyncHttp, to_ascii
+from metalake_sync.remote.bodies import HELD_BYTES, WholeAnswer
+from metalake_sync.remote.curl_loop import AddressUnusable, HttpBroken
 from metalake_sync.remote.redaction import describe
 from metalake_sync.remote.retry import RetryPolicy
 from tests.remote.bare_server import Line, serve
@@ -142,7 +136,7 @@ def test_an_answer_is_not_kept_for_as_long_as_nothing_else_is_asked() -> None:
         async def once(http: AsyncHttp) -> int:
             answer = await http.ask("PUT", server.url, [], b"x", within_s=10, most_bytes=1000)
             assert answer.body == b"y" * 1000
-            return sum(isinstance(kept, _Whole) and kept.body == answer.body for kept in gc.get_objects())
+            return sum(isinstance(kept, WholeAnswer) and kept.body == answer.body for kept in gc.get_objects())
 
         assert with_http(once) == 0
 

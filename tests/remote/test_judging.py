@@ -11,7 +11,7 @@ import requests
 
 from metalake_sync.errors import CredentialsRefused, ExitCode, LakeAnswerInvalid, LakeRefused, LakeUnreachable
 from metalake_sync.protocol import routes
-from metalake_sync.remote.async_http import AddressUnusable, HttpBroken
+from metalake_sync.remote.curl_loop import AddressUnusable, HttpBroken
 from metalake_sync.remote.retry import (
     INVALID_ANSWERS_TAKEN,
     Again,
