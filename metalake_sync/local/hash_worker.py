@@ -20,7 +20,7 @@ CHUNK_BYTES = 1 << 20
 
 # Size in bytes, times of change of content and inode in nanoseconds around the inode's number, as a fingerprint has it.
 Expected = tuple[int, int, int, int]
-Wanted = tuple[bytes, Expected]
+Wanted = tuple[bytes | str, Expected]
 
 MOVED = "it changed since it was looked at"
 NOT_REGULAR = "it is no regular file any more"
@@ -34,7 +34,7 @@ def hash_regular(path: bytes | str, expected: Expected) -> str:
     """BLAKE3, in hex, of a regular file that is, and stays, what was expected. Raises Unhashable."""
     if expected[0] < CHUNK_BYTES:
         return blake3(read_regular(path, expected)).hexdigest()
-    descriptor = _open(path)
+    descriptor = open_if_regular(path)
     try:
         if os.fstat(descriptor).st_size != expected[0]:
             raise Unhashable(MOVED)
@@ -53,7 +53,7 @@ def hash_regular(path: bytes | str, expected: Expected) -> str:
 def read_regular(path: bytes | str, expected: Expected) -> bytes:
     """A regular file, whole, that is, and stays, what was expected. Raises Unhashable."""
     size = expected[0]
-    descriptor = _open(path)
+    descriptor = open_if_regular(path)
     try:
         # One read, of a byte more than there is: what is short is the whole file, but for some that come by a network.
         body = os.read(descriptor, size + 1)
@@ -69,9 +69,12 @@ def read_regular(path: bytes | str, expected: Expected) -> bytes:
     return body
 
 
-def _open(path: bytes | str) -> int:
-    """A link is followed: a link that was put in a file's place leads to another inode. Devices are not even opened:
-    that alone can move a tape. Whatever takes the file's place after this look has another inode at the last."""
+def open_if_regular(path: bytes | str) -> int:
+    """Open a file for reading that was a regular one a moment ago; never blocks. Raises Unhashable.
+
+    A link is followed: a link that was put in a file's place leads to another inode. Devices are not even opened: that
+    alone can move a tape. Whatever takes the file's place after this look has another inode at the last.
+    """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise Unhashable(NOT_REGULAR)

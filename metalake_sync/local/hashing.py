@@ -25,7 +25,10 @@ from metalake_sync.local.hash_worker import (
     NOT_REGULAR,
     Expected,
     Unhashable,
+    Wanted,
     hash_regular,
+    hash_some,
+    open_if_regular,
     read_regular,
     receive,
     send,
@@ -73,21 +76,15 @@ def is_racy(fingerprint: Fingerprint, looked_at_ns: int) -> bool:
 
 
 def open_regular(path: str) -> int:
-    """Open a regular file for reading, or raise SourceChanged; never blocks.
-
-    A link is followed: whoever calls compares fingerprints, so that a link which was put in a file's place leads to
-    another file than was expected. Devices are not even opened: that alone can move a tape.
-    """
+    """Open a regular file for reading, or raise SourceChanged; never blocks. Whoever calls compares fingerprints."""
     try:
-        regular = stat.S_ISREG(os.stat(path).st_mode)
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC) if regular else -1
-    except OSError as error:
-        raise SourceChanged(f"it can't be opened now ({error.strerror})", where=path) from None
-    if descriptor >= 0 and stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    if descriptor >= 0:
+        descriptor = open_if_regular(path)
+    except Unhashable as reason:
+        raise _changed(path, str(reason)) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-    raise SourceChanged(NOT_REGULAR, where=path)
+        raise _changed(path, NOT_REGULAR)
+    return descriptor
 
 
 def fingerprint_of(descriptor: int) -> Fingerprint:
@@ -208,10 +205,10 @@ class _Worker:
 
     def begin(self, task: list[HashRequest]) -> Callable[[], list[HashOutcome]]:
         """Ask for the hashes of some files; what is returned waits for them. Answers come in the order of tasks."""
-        wanted = [(os.fsencode(request.path), _expected(request.expected)) for request in task]
         with contextlib.suppress(BrokenPipeError):
             assert self._process.stdin is not None
-            send(self._process.stdin, wanted)
+            # As bytes: with other settings of Python there, letters may mean others.
+            send(self._process.stdin, [(os.fsencode(path), expected) for path, expected in _wanted(task)])
         return partial(self._answer, task)
 
     def _answer(self, task: list[HashRequest]) -> list[HashOutcome]:
@@ -220,15 +217,7 @@ class _Worker:
             answers = receive(self._process.stdout)
         except EOFError:
             return _hash_some(task)
-        return [
-            HashOutcome(
-                request.path,
-                request.expected,
-                content_hash or None,
-                _changed(request.path, reason) if reason else None,
-            )
-            for request, (content_hash, reason) in zip(task, answers, strict=True)
-        ]
+        return _outcomes(task, answers)
 
     def close(self) -> None:
         """Let it end."""
@@ -237,13 +226,21 @@ class _Worker:
             process.stdin.close()
 
 
-def _hash_some(requests: list[HashRequest]) -> list[HashOutcome]:
-    outcomes: list[HashOutcome] = []
-    for request in requests:
-        try:
-            content_hash = hash_file(request.path, request.expected)
-        except SyncError as error:
-            outcomes.append(HashOutcome(request.path, request.expected, None, error))
-        else:
-            outcomes.append(HashOutcome(request.path, request.expected, content_hash))
-    return outcomes
+def _hash_some(task: list[HashRequest]) -> list[HashOutcome]:
+    return _outcomes(task, hash_some(_wanted(task)))
+
+
+def _wanted(task: list[HashRequest]) -> list[Wanted]:
+    return [(request.path, _expected(request.expected)) for request in task]
+
+
+def _outcomes(task: list[HashRequest], answers: list[tuple[str, str]]) -> list[HashOutcome]:
+    return [
+        HashOutcome(
+            request.path,
+            request.expected,
+            content_hash or None,
+            _changed(request.path, reason) if reason else None,
+        )
+        for request, (content_hash, reason) in zip(task, answers, strict=True)
+    ]

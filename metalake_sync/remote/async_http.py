@@ -91,18 +91,12 @@ class AsyncHttp:
         self._aim(curl, url, headers)
         again = False
         try:
-            await self._multi.perform(curl)
+            answer = await _answer(curl, whole, self._multi.perform(curl))
             again = body is not None
-            answer = Answer(curl.getinfo(pycurl.RESPONSE_CODE), whole.lines, bytes(whole.body))
-            whole.body.clear()
             return answer
-        except HttpBroken:
-            if whole.too_large:
-                raise AnswerTooLarge from None
-            raise
         finally:
             if again:
-                # It would keep the last body for as long as it is idle, as it would what came back.
+                # It would keep the last body for as long as it is idle.
                 curl.setopt(pycurl.POSTFIELDS, b"")
                 self._idle.append(curl)
             else:
@@ -131,12 +125,7 @@ class AsyncHttp:
             # Who answers before all was sent has answered.
             if not done.done():
                 feeding.result()
-            await done
-            return Answer(curl.getinfo(pycurl.RESPONSE_CODE), whole.lines, bytes(whole.body))
-        except HttpBroken:
-            if whole.too_large:
-                raise AnswerTooLarge from None
-            raise
+            return await _answer(curl, whole, done)
         finally:
             done.cancel()
             feeding.cancel()
@@ -181,9 +170,9 @@ class AsyncHttp:
 
     def _aim(self, curl: Any, url: str, headers: Sequence[str]) -> None:
         curl.setopt(pycurl.URL, url if url.isascii() else to_ascii(url))
-        # libcurl would ask before it sends much, and wait a second for servers that do not answer that.
         # What a server said (an ETag) goes back to it as it came, letter or not.
         told = [header if header.isascii() else header.encode("latin-1") for header in headers]
+        # libcurl would ask before it sends much, and wait a second for servers that do not answer that.
         curl.setopt(pycurl.HTTPHEADER, ["Expect:", *told])
         secure = url[:6].lower() == "https:"
         proxy = self._proxy_for(url) if self._proxies else ""
@@ -201,6 +190,20 @@ class AsyncHttp:
         if proxy_bypass(parts.hostname or ""):
             return ""
         return self._proxies.get(parts.scheme) or self._proxies.get("all", "")
+
+
+async def _answer(curl: Any, whole: WholeAnswer, done: asyncio.Future[None]) -> Answer:
+    """The answer of a transfer, when it is `done`."""
+    try:
+        await done
+    except HttpBroken:
+        if whole.too_large:
+            raise AnswerTooLarge from None
+        raise
+    answer = Answer(curl.getinfo(pycurl.RESPONSE_CODE), whole.lines, bytes(whole.body))
+    # An idle handle would keep it.
+    whole.body.clear()
+    return answer
 
 
 def to_ascii(url: str) -> str:

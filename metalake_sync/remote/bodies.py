@@ -75,15 +75,19 @@ class OutgoingBody:
             if done.done():
                 return
             self._piece = memoryview(piece)
-            while self._piece or not (self._starving or not self._left):
+            while self._is_taking():
                 self._wanted = loop.create_future()
                 self._go_on()
-                if self._piece or not (self._starving or not self._left):
+                if self._is_taking():
                     await self._wanted
         self._ended = True
         if not done.done():
             self._go_on()
             await asyncio.wait([done])
+
+    def _is_taking(self) -> bool:
+        """Whether libcurl is busy with the piece, and will ask for the next one."""
+        return bool(self._piece or (self._left and not self._starving))
 
     def _go_on(self) -> None:
         if self._starving:

@@ -62,12 +62,12 @@ class CurlLoop:
 
     def drop(self, curl: Any) -> None:
         """Be done with a handle, whether its transfer is over or not."""
-        self._forget(curl)
+        self._release(curl)
         curl.close()
 
     def close(self) -> None:
         for curl, done in list(self._running.items()):
-            self._forget(curl)
+            self._release(curl)
             done.cancel()
         if self._timer is not None:
             self._timer.cancel()
@@ -75,9 +75,12 @@ class CurlLoop:
         self._multi.close()
         self._epoll.close()
 
-    def _forget(self, curl: Any) -> None:
-        if self._running.pop(curl, None) is not None:
+    def _release(self, curl: Any) -> asyncio.Future[None] | None:
+        """Take a handle out, and return its future; None where it was out already."""
+        done = self._running.pop(curl, None)
+        if done is not None:
             self._multi.remove_handle(curl)
+        return done
 
     def _watch(self, what: int, descriptor: int, _multi: object, _data: object) -> None:
         if what == pycurl.POLL_REMOVE:
@@ -121,20 +124,16 @@ class CurlLoop:
         while left:
             left, whole, broken = self._multi.info_read()
             for curl in whole:
-                done = self._end(curl)
-                if not done.done():
+                done = self._release(curl)
+                if done is not None and not done.done():
                     done.set_result(None)
             for curl, code, words in broken:
                 error = _broken(code, words, curl.getinfo(pycurl.OS_ERRNO))
-                done = self._end(curl)
-                if not done.done():
+                done = self._release(curl)
+                if done is not None and not done.done():
                     done.set_exception(error)
                     # Whoever left before the end does not ask how it ended.
                     done.exception()
-
-    def _end(self, curl: Any) -> asyncio.Future[None]:
-        self._multi.remove_handle(curl)
-        return self._running.pop(curl)
 
 
 def _broken(code: int, words: str, number: int) -> HttpBroken:

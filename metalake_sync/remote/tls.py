@@ -36,9 +36,13 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
 
     Raises UsageError for a file that can't be read or holds no certificate.
     """
-    variable = next((name for name in BUNDLE_VARIABLES if os.environ.get(name)), None)
+    variable = _bundle_variable()
     instead = _bundle(variable, os.environ[variable]) if variable else None
     return _context(instead, _bundle(CA_FILE, ca_file) if ca_file else None)
+
+
+def _bundle_variable() -> str | None:
+    return next((name for name in BUNDLE_VARIABLES if os.environ.get(name)), None)
 
 
 def _bundle(setting: str, path: str) -> _Bundle:
@@ -51,7 +55,7 @@ def _bundle(setting: str, path: str) -> _Bundle:
 def trusted_certificates(ca_file: str | None) -> bytes:
     """What `tls_context` trusts, as PEM, for a library that has its own TLS. Raises as that does."""
     tls_context(ca_file)
-    variable = next((name for name in BUNDLE_VARIABLES if os.environ.get(name)), None)
+    variable = _bundle_variable()
     usual = ssl.get_default_verify_paths()
     if variable:
         instead = [os.environ[variable]]
