@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,12 +26,22 @@ PEOPLE = [{"operation": "people", "kind": "human", "source": "people.json"}]
 @pytest.fixture
 def stubborn_world(tmp_path: Path) -> Iterator[World]:
     """A lake that does not take the name of a trashed file again, with three pictures of which two changed here."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    with EmbeddedLake(settings(tmp_path / "lake", keeps_trashed_names=True)) as lake, talk_to(lake.url) as talk:
-        world = World(folder, lake, talk)
+    with served_world(tmp_path, keeps_trashed_names=True) as world:
         start(world)
         yield world
+
+
+@contextmanager
+def served_world(tmp_path: Path, **changes: Any) -> Iterator[World]:
+    """The same project and the same lake each time. `changes`: of the lake's settings."""
+    folder = tmp_path / "project"
+    folder.mkdir(exist_ok=True)
+    with EmbeddedLake(settings(tmp_path / "lake", **changes)) as lake, talk_to(lake.url) as talk:
+        yield World(folder, lake, talk)
+
+
+def port_of(world: World) -> int:
+    return int(world.lake.url.rpartition(":")[2])
 
 
 def start(world: World) -> None:
@@ -63,21 +75,17 @@ def test_a_lake_that_refuses_trashed_names_is_found_out_with_one_file(stubborn_w
 
 
 def test_a_half_done_replacement_is_finished_by_the_next_run_once_the_lake_takes_it(tmp_path: Path) -> None:
-    (tmp_path / "project").mkdir()
-    stubborn = settings(tmp_path / "lake", keeps_trashed_names=True)
-    with EmbeddedLake(stubborn) as lake, talk_to(lake.url) as talk:
-        world = World(tmp_path / "project", lake, talk)
+    with served_world(tmp_path, keeps_trashed_names=True) as world:
         start(world)
         assert world.run("apply", "--auto-approve", "manifest.yaml").code == 3
-        port = int(lake.url.rpartition(":")[2])
-    with EmbeddedLake(settings(tmp_path / "lake", port=port)) as lake, talk_to(lake.url) as talk:
-        world = World(tmp_path / "project", lake, talk)
+        port = port_of(world)
+    with served_world(tmp_path, port=port) as world:
         assert "1 file uploaded, 1 file replaced" in world.good("apply", "--auto-approve", "manifest.yaml").out
         assert world.names() == NAMES
         for name in NAMES:
-            assert talk.read(f"birds_{name}") == (world.folder / "images" / name).read_bytes()
-            assert talk.details(f"birds_{name}", "City")["City"] == "Rome"
-        shapes = talk.annotations(world.collection_id())
+            assert world.talk.read(f"birds_{name}") == (world.folder / "images" / name).read_bytes()
+            assert world.talk.details(f"birds_{name}", "City")["City"] == "Rome"
+        shapes = world.talk.annotations(world.collection_id())
         assert [len(shapes[name]) for name in NAMES] == [1, 1, 0]
         assert world.good("plan", "--json", "--refresh", "full", "manifest.yaml").document["actions"] == []
 
@@ -190,18 +198,14 @@ def test_tags_that_others_set_survive_a_replacement_that_was_broken_off(world: W
 
 
 def test_a_lake_that_changed_its_mind_is_tried_again_though_the_file_that_found_out_is_gone(tmp_path: Path) -> None:
-    (tmp_path / "project").mkdir()
-    stubborn = settings(tmp_path / "lake", keeps_trashed_names=True)
-    with EmbeddedLake(stubborn) as lake, talk_to(lake.url) as talk:
-        world = World(tmp_path / "project", lake, talk)
+    with served_world(tmp_path, keeps_trashed_names=True) as world:
         start(world)
         assert world.run("apply", "--auto-approve", "manifest.yaml").code == 3
         (world.folder / "images/a.png").unlink()
-        port = int(lake.url.rpartition(":")[2])
-    with EmbeddedLake(settings(tmp_path / "lake", port=port)) as lake, talk_to(lake.url) as talk:
-        world = World(tmp_path / "project", lake, talk)
+        port = port_of(world)
+    with served_world(tmp_path, port=port) as world:
         assert "1 file replaced" in world.good("apply", "--auto-approve", "manifest.yaml").out
-        assert talk.read("birds_b.png") == (world.folder / "images/b.png").read_bytes()
+        assert world.talk.read("birds_b.png") == (world.folder / "images/b.png").read_bytes()
 
 
 def test_tags_that_a_run_owes_when_it_dies_after_the_upload_are_given_back_by_the_next(world: World) -> None:
