@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from metalake_sync.cli.options import ManifestFlags, RunFlags, observes, option, takes_manifest
 from metalake_sync.errors import ExitCode
+
+if TYPE_CHECKING:
+    from metalake_sync.core.plan import Plan
 
 
 @click.command("drift", epilog="Example: metalake-sync drift birds.yaml --detailed-exitcode")
@@ -21,9 +26,6 @@ def command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, markdo
     Shown as the plan that would bring the lake back. What changed on disk or in the manifest since does not count; nor
     does what others put beside it.
     """
-    from metalake_sync.cli.markdown_plan import markdown_plan
-    from metalake_sync.cli.render_plan import render_plan
-    from metalake_sync.cli.shown_plan import shown_plan
     from metalake_sync.engine.drift import find_drift
 
     listener = flags.words(silent=flags.as_json or markdown)
@@ -31,22 +33,31 @@ def command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, markdo
         plan = find_drift(flags.session(listener, run.options()))
     finally:
         listener.close()
-    shown = shown_plan(plan, full_names=flags.verbose)
     if flags.as_json:
         from metalake_sync.cli.documents import plan_document
 
         document = plan_document(plan, full_names=flags.verbose)
         click.echo(document.model_dump_json(indent=2, exclude_none=True))
-    elif markdown:
-        click.echo("\n".join(markdown_plan(shown)))
-    elif plan.empty:
-        click.echo(f"No drift: {shown.summary.unchanged} files are as they were applied.")
-    elif flags.quiet:
-        click.echo(f"Drift: {len(shown.actions)} differences.")
     else:
-        lines = list(render_plan(shown, all_lines=flags.verbose))
-        click.echo("\n".join(lines[:-1]))
-        click.echo(f"Drift: {len(shown.actions)} differences, shown as the actions that would mend them.")
+        for line in _lines(plan, flags, markdown):
+            click.echo(line)
     if detailed_exitcode and not plan.empty:
         sys.stdout.flush()
         click.get_current_context().exit(ExitCode.CHANGES)
+
+
+def _lines(plan: Plan, flags: ManifestFlags, markdown: bool) -> Iterator[str]:
+    from metalake_sync.cli.markdown_plan import markdown_plan
+    from metalake_sync.cli.render_plan import render_plan
+    from metalake_sync.cli.shown_plan import shown_plan
+
+    shown = shown_plan(plan, full_names=flags.verbose)
+    if markdown:
+        yield from markdown_plan(shown)
+    elif plan.empty:
+        yield f"No drift: {shown.summary.unchanged} files are as they were applied."
+    elif flags.quiet:
+        yield f"Drift: {len(shown.actions)} differences."
+    else:
+        yield from list(render_plan(shown, all_lines=flags.verbose))[:-1]
+        yield f"Drift: {len(shown.actions)} differences, shown as the actions that would mend them."
