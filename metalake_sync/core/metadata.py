@@ -81,7 +81,7 @@ def update_to_send(before: MetadataValues | None, after: MetadataValues) -> dict
     """The fields that have to be written so that a file with `before` has `after`. A Tag set that left becomes []."""
     if before is None:
         return dict(after)
-    update = {name: value for name, value in after.items() if name not in before or before[name] != value}
+    update = {name: value for name, value in after.items() if name not in before or not same_json(before[name], value)}
     if TAGS in update and TAGS in before and set(update[TAGS]) == set(before[TAGS]):
         del update[TAGS]
     if TAGS in before and TAGS not in after and before[TAGS]:
@@ -89,10 +89,22 @@ def update_to_send(before: MetadataValues | None, after: MetadataValues) -> dict
     return update
 
 
+def same_json(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal, at every depth. In JSON, `true` is not 1 and `false` is not 0, although Python
+    compares them as equal. 1 and 1.0 are the same number."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same_json(value, other[name]) for name, value in one.items())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same_json, one, other))
+    return bool(one == other)
+
+
 def same_value(one: Any, other: Any) -> bool:
-    """Whether the lake has what was written. A scalar may come back as its text: a lake that keeps 1 as "1" did not
-    drift."""
-    if one == other and isinstance(one, bool) == isinstance(other, bool):
+    """Whether the lake has the value that was written. A lake may return a scalar as its text: a lake that returns "1"
+    for 1 did not drift."""
+    if same_json(one, other):
         return True
     return _scalar_text(one) is not None and _scalar_text(one) == _scalar_text(other)
 
@@ -110,11 +122,21 @@ def _scalar_text(value: Any) -> str | None:
 def update_to_mend(
     before: MetadataValues, after: MetadataValues, lake: MetadataValues, tags: Literal["own", "exact"]
 ) -> dict[str, Any]:
-    """The fields that have to be written so that a file that has `lake` has `after`. `before`: what we wrote last.
+    """Return the fields to write so that a file that has `lake` has `after`. `before`: what was written last.
 
-    `tags`: with `own`, Tags that others set stay; with `exact` they go, where the manifest says any.
+    `tags`: with `own`, Tags that other clients set stay; with `exact` they go, if the manifest names any.
+
+    A value that is only the text of the wanted one ("1" for 1) counts as equal, unless the manifest changed the value
+    from that one: then the user asks for another type.
     """
-    update = {name: value for name, value in after.items() if name != TAGS and not same_value(lake.get(name), value)}
+
+    def is_right(name: str, value: Any) -> bool:
+        there = lake.get(name)
+        return same_value(there, value) and (
+            same_json(there, value) or name not in before or not same_json(there, before[name])
+        )
+
+    update = {name: value for name, value in after.items() if name != TAGS and not is_right(name, value)}
     if TAGS in after or before.get(TAGS):
         theirs = lake.get(TAGS) or []
         ours = after.get(TAGS, [])
