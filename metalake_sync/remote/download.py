@@ -211,14 +211,15 @@ class _FileDownload:
     def _left(self, partial: Partial | None) -> Partial | None:
         """What a broken GET left here. Without an ETag to hold on to, the next one begins anew."""
         current = self._current or partial
-        if current is None or current.etag is None or not current.path.exists():
+        left = self._partials.on_disk(current) if current is not None else None
+        if left is None or left.etag is None:
             self._discard(current)
             return None
-        return Partial(current.path, current.path.stat().st_size, current.etag)
+        return left
 
     async def _receive(self, partial: Partial, body: StoreBody, total: int | None) -> tuple[Partial | None, bool]:
         """Append the body. `total`: the size of the whole file in bytes, None where the store does not tell."""
-        descriptor = os.open(partial.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        descriptor = self._partials.open(partial)
         size = partial.size_bytes
         try:
             async for chunk in body.chunks(self._downloads.read_bytes):
@@ -227,7 +228,7 @@ class _FileDownload:
                 await self._downloads.took(len(chunk))
         finally:
             os.close(descriptor)
-        here = Partial(partial.path, size, partial.etag)
+        here = Partial(partial.name, size, partial.etag)
         if total is not None and size != total:
             raise StoreTrouble(Again(f"the store sent {size} of {total} bytes"))
         return here, True
@@ -241,13 +242,11 @@ class _FileDownload:
             await asyncio.to_thread(_write_all, descriptor, chunk)
 
     def _put_in_place(self, partial: Partial) -> FileFetched:
-        os.replace(partial.path, self._file.path)
-        found = os.stat(self._file.path, follow_symlinks=False)
-        return FileFetched(self._file, Fingerprint(found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns))
+        return FileFetched(self._file, self._partials.put_in_place(partial, self._file.path.name))
 
     def _discard(self, partial: Partial | None) -> None:
         if partial is not None:
-            partial.path.unlink(missing_ok=True)
+            self._partials.discard(partial)
 
     async def _sign(self) -> None:
         self._signatures += 1

@@ -11,7 +11,7 @@ import requests
 from metalake_sync import SomeFailed
 from metalake_sync.remote import storage as stores
 from metalake_sync.remote import transfer_files
-from metalake_sync.remote.partial import partial_files
+from metalake_sync.remote.partial import PartialFiles, partial_files
 from metalake_sync.remote.storage import PART_BYTES, PART_LIMIT
 from tests.conformance.our_driver import OurClient
 
@@ -51,6 +51,11 @@ def test_equal_bytes_are_proven_where_the_store_tells_an_md5_and_other_bytes_nev
     assert set(replaced.uploaded) == {"more.bin"} | unproven
 
 
+def _leave(partials: PartialFiles, key: str, etag: str | None, content: bytes) -> None:
+    with os.fdopen(partials.open(partials.new(key, etag)), "wb") as file:
+        file.write(content)
+
+
 def test_a_download_goes_on_where_it_broke_off(ours: OurClient, tmp_path: Path) -> None:
     content = os.urandom(1 << 20)
     sent = ours.lake.upload_files_to_collection(write(tmp_path / "films", {"a.mp4": content}), "video", "films")
@@ -60,7 +65,7 @@ def test_a_download_goes_on_where_it_broke_off(ours: OurClient, tmp_path: Path) 
     # What is here already is marked: only a download that asks for the rest alone keeps the mark.
     here = b"mark" + content[4 : len(content) // 2]
     with partial_files(tmp_path / "out") as partials:
-        partials.new(item.id, etag).path.write_bytes(here)
+        _leave(partials, item.id, etag, here)
     result = ours.lake.download_files_from_collection(sent.collection_id, tmp_path / "out")
     # gcp-storage-emulator gives no ETag: nothing promises the same bytes, and the file is fetched anew.
     expected = b"mark" + content[4:] if etag else content
@@ -72,7 +77,7 @@ def test_a_part_of_other_bytes_is_not_gone_on_with(ours: OurClient, tmp_path: Pa
     sent = ours.lake.upload_files_to_collection(write(tmp_path / "films", {"a.mp4": content}), "video", "films")
     (item,) = ours.lake.get_item_list_from_collection(sent.collection_id)
     with partial_files(tmp_path / "out") as partials:
-        partials.new(item.id, '"0123456789abcdef0123456789abcdef"').path.write_bytes(b"other bytes")
+        _leave(partials, item.id, '"0123456789abcdef0123456789abcdef"', b"other bytes")
     result = ours.lake.download_files_from_collection(sent.collection_id, tmp_path / "out")
     assert result.fetched[item.unique_name].read_bytes() == content
 

@@ -376,3 +376,15 @@ def test_pull_takes_one_collection_with_the_manifests_remote(stocked: World) -> 
     assert refused.code == ExitCode.USAGE
     assert "'paint'" in refused.err
     assert stocked.run("pull", "manifest.yaml", "--to", "x").code == ExitCode.USAGE
+
+
+def test_a_link_in_place_of_the_partial_folder_fails_its_block_alone(stocked: World) -> None:
+    stocked.write("precious/key", "mine")
+    (stocked.folder / "out").mkdir()
+    (stocked.folder / "out" / ".metalake-sync-partial").symlink_to("../precious")
+    stocked.manifest(downloads=[{"collection": "birds", "to": "out"}, {"collection": "birds", "to": "other"}])
+    done = stocked.run("pull", "manifest.yaml")
+    assert done.code == ExitCode.SOME_FAILED
+    assert "out/.metalake-sync-partial: '.metalake-sync-partial' is a link" in done.out + done.err
+    assert [path.name for path in (stocked.folder / "precious").iterdir()] == ["key"]
+    assert len(list((stocked.folder / "other").iterdir())) == 3

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from metalake_sync.errors import LakeUnreachable, StateLocked
+from metalake_sync.errors import LakeUnreachable, StateLocked, SyncError
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.download import Downloads, FetchFailed, FetchOutcome, FileFetched, FileToFetch
 from metalake_sync.remote.partial import FOLDER, partial_files
@@ -235,3 +235,59 @@ def test_two_runs_do_not_download_into_one_folder(store: Store, tmp_path: Path) 
     with partial_files(tmp_path), pytest.raises(StateLocked, match="another run"), partial_files(tmp_path):
         pass
     fetch(store, tmp_path, "a.jpg")
+
+
+def test_a_partial_folder_that_is_a_link_is_refused_and_nothing_behind_it_changes(store: Store, tmp_path: Path) -> None:
+    precious, out = tmp_path / "precious", tmp_path / "out"
+    precious.mkdir()
+    out.mkdir()
+    (precious / "key").write_text("mine")
+    (precious / ("0" * 32)).write_text("named as a partial file is")
+    (out / FOLDER).symlink_to(precious)
+    for _ in range(2):
+        with pytest.raises(SyncError, match=f"{FOLDER}' is a link or a file"):
+            fetch(store, out, "a.jpg")
+    assert left_in(precious) == ["0" * 32, "key"]
+    assert left_in(out) == [FOLDER]
+
+
+def test_a_partial_folder_is_exchanged_for_a_link_while_files_are_on_the_wire(store: Store, tmp_path: Path) -> None:
+    precious, out = tmp_path / "precious", tmp_path / "out"
+    precious.mkdir()
+    with partial_files(out) as partials:
+        partial = partials.new("id", '"v1"')
+        (out / FOLDER).rename(out / "moved")
+        (out / FOLDER).symlink_to(precious)
+        os.close(partials.open(partial))
+        with partials.scratch() as scratch:
+            (scratch / "a.txt").write_text("0 1 1 1 1")
+            partials.move_in(scratch, "a.txt")
+        partials.put_in_place(partial, "a.jpg")
+    assert left_in(precious) == []
+    assert {"a.jpg", "a.txt"} <= set(left_in(out))
+
+
+def test_only_what_downloads_left_is_cleared_from_the_partial_folder(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    for name in ("notes.txt", "f" * 32, "backup.part", f"{'e' * 32}.v1.bak"):
+        (folder / name).write_text("x")
+    (folder / "annotations-abcd_123").mkdir()
+    (folder / ("d" * 32)).symlink_to(tmp_path / "precious")
+    (tmp_path / "precious").write_text("mine")
+    fetch(store, tmp_path, "a.jpg")
+    assert sorted(set(left_in(folder)) - {"lock"}) == ["backup.part", f"{'e' * 32}.v1.bak", "notes.txt"]
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_folder_that_is_a_link_inside_the_target_takes_no_annotations(tmp_path: Path) -> None:
+    elsewhere, out = tmp_path / "elsewhere", tmp_path / "out"
+    elsewhere.mkdir()
+    out.mkdir()
+    (out / "labels").symlink_to(elsewhere)
+    with partial_files(out) as partials, partials.scratch() as scratch:
+        (scratch / "labels").mkdir()
+        (scratch / "labels" / "a.txt").write_text("0 1 1 1 1")
+        with pytest.raises(NotADirectoryError):
+            partials.move_in(scratch, "labels/a.txt")
+    assert left_in(elsewhere) == []

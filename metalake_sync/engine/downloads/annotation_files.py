@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import filecmp
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from metalake_sync.annotations.metalake_format import read_shapes
@@ -15,7 +15,7 @@ from metalake_sync.annotations.pictures import Size
 from metalake_sync.annotations.writers import write_records
 from metalake_sync.core.downloads import AnnotationsWanted
 from metalake_sync.core.shapes import FormatName, ImageRecord
-from metalake_sync.engine.downloads.walk import SIZE_THREADS
+from metalake_sync.engine.downloads.walk import SIZE_THREADS, look_at
 from metalake_sync.errors import ManifestError
 from metalake_sync.local.pictures import picture_size
 from metalake_sync.protocol.annotation_sets import DownloadedImage
@@ -138,15 +138,8 @@ def files_that_differ(written: Path, target: Path) -> list[str]:
     return sorted(
         path
         for path in _files_below(written)
-        if not (target / path).is_file() or not filecmp.cmp(written / path, target / path, shallow=False)
+        if look_at(target / path) is None or not filecmp.cmp(written / path, target / path, shallow=False)
     )
-
-
-def put_in_place(written: Path, target: Path, paths: Iterable[str]) -> None:
-    """Move files to where they belong; each is either the old one or the new one, whole."""
-    for path in paths:
-        (target / path).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(written / path, target / path)
 
 
 def _files_below(folder: Path) -> Iterator[str]:

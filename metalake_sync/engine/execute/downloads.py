@@ -6,7 +6,7 @@ Owns: what is recorded of them. Trash rules come after everything, and not where
 from __future__ import annotations
 
 import asyncio
-import tempfile
+import contextlib
 from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
@@ -14,18 +14,18 @@ from pathlib import Path
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile, Reason
 from metalake_sync.core.downloads import DownloadedFile, DownloadPlan, DownloadWish
 from metalake_sync.core.plan import TrashRulePlan
-from metalake_sync.engine.downloads.annotation_files import AnnotationDownload, put_in_place
+from metalake_sync.engine.downloads.annotation_files import AnnotationDownload
 from metalake_sync.engine.downloads.plan import DownloadObserver
 from metalake_sync.engine.downloads.walk import DownloadWalk, Wanted
 from metalake_sync.engine.execute.progress import ProgressMeter
 from metalake_sync.engine.execute.recorder import Recorder
-from metalake_sync.errors import LakeRefused, SyncError
+from metalake_sync.errors import LakeRefused, StateLocked, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.download import Downloads, FetchFailed, FileFetched, FileToFetch
 from metalake_sync.remote.observe import object_kind
-from metalake_sync.remote.partial import FOLDER, PartialFiles, partial_files
+from metalake_sync.remote.partial import PartialFiles, partial_files
 from metalake_sync.remote.select import trash_files
 
 RECORDED_AT_ONCE = 100
@@ -61,11 +61,20 @@ class DownloadStage:
         root = self._observer.base_dir / wish.to
         self._progress.stage = f"downloading into {wish.to}"
         walk = self._observer.walk(wish, place, plan.adopted)
-        with partial_files(root) as partials:
+        with contextlib.ExitStack() as stack:
+            try:
+                partials = stack.enter_context(partial_files(root))
+            except StateLocked:
+                raise
+            except SyncError as error:
+                # Other blocks have folders of their own.
+                whole = DownloadAnnotations(wish.key, wish.to, 0, Reason.ANNOTATIONS_CHANGED)
+                self._recorder.fail(plan.files or [whole], error, retryable=False)
+                return
             await self._fetch(_Folder(wish, adopted=list(plan.adopted)), walk, root, partials)
             annotations = self._observer.annotations(wish, place, walk)
             if annotations is not None:
-                await self._write_annotations(plan, annotations, root)
+                await self._write_annotations(plan, annotations, root, partials)
 
     async def _fetch(self, folder: _Folder, walk: DownloadWalk, root: Path, partials: PartialFiles) -> None:
         async for outcome in self._downloads.fetch(self._to_fetch(folder, walk, root), partials):
@@ -102,17 +111,19 @@ class DownloadStage:
             [action for action, _ in fetched], lambda: records.record(self._observer.lake, folder.wish.to, files)
         )
 
-    async def _write_annotations(self, plan: DownloadPlan, annotations: AnnotationDownload, root: Path) -> None:
+    async def _write_annotations(
+        self, plan: DownloadPlan, annotations: AnnotationDownload, root: Path, partials: PartialFiles
+    ) -> None:
         """What the format can't hold was shown by the plan; what is lost beyond that, because a picture that came can't
         be read, is a failure."""
         wish = plan.wish
         action = DownloadAnnotations(wish.key, wish.to, 0, Reason.ANNOTATIONS_CHANGED)
         try:
-            with tempfile.TemporaryDirectory(prefix="annotations-", dir=root / FOLDER) as scratch:
-                await asyncio.to_thread(annotations.write, Path(scratch))
-                for action in self._observer.compare_annotations(wish, annotations, Path(scratch)):
+            with partials.scratch() as scratch:
+                await asyncio.to_thread(annotations.write, scratch)
+                for action in self._observer.compare_annotations(wish, annotations, scratch):
                     path = (self._observer.base_dir / action.path).relative_to(root)
-                    put_in_place(Path(scratch), root, [str(path)])
+                    partials.move_in(scratch, str(path))
                     self._progress.files_done += 1
                     self._recorder.confirm([action], lambda: None)
             unforeseen = [line for line in annotations.losses if line not in plan.losses]
