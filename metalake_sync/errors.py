@@ -143,6 +143,10 @@ class LakeAnswerInvalid(LakeError):
     exit_code = ExitCode.LAKE_AWAY
 
 
+class StorageUnknown(LakeError):
+    """The lake keeps files in an object store of a kind that metalake-sync cannot send to. Concerns the whole run."""
+
+
 class SignedUrlExpired(LakeError):
     """A store no longer takes a signed URL. Sign again; parts that were received are kept."""
 

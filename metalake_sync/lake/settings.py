@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metalake_sync.protocol.generations import Generation
+
 if TYPE_CHECKING:
     import ssl
 
@@ -38,6 +40,8 @@ class LakeSettings:
     storage: BucketAddress | None = None
     faults: FaultPlan | None = None
     tls: ssl.SSLContext | None = None
+    generations: frozenset[Generation] = frozenset(Generation)
+    """The generations of the protocol that are served, each under its own base path."""
 
 
 def generate_credentials() -> tuple[str, str]:

@@ -14,6 +14,7 @@ from metalake_sync.lake.names import check_file_name, check_metadata
 from metalake_sync.lake.refusals import bad_request, not_acceptable, not_found
 from metalake_sync.lake.storage.ports import PendingObject
 from metalake_sync.lake.store import LakeStore, new_id, now, to_json
+from metalake_sync.protocol.generations import Generation
 from metalake_sync.protocol.uploads import (
     BeginFile,
     BeginFileAnswer,
@@ -38,7 +39,7 @@ class Uploads:
         self._store = store
         self._db = store.db
 
-    def open(self, request: OpenUpload) -> OpenUploadAnswer:
+    def open(self, request: OpenUpload, generation: Generation) -> OpenUploadAnswer:
         for name in request.object_key_list:
             check_file_name(name)
         check_metadata(request.meta_data_object)
@@ -64,7 +65,10 @@ class Uploads:
                 "INSERT INTO jobs (id, upload_id, status) VALUES (?, ?, ?)", (job_id, upload_id, JobStatus.QUEUED)
             )
         return OpenUploadAnswer(
-            storage_type=self._store.storage.kind, upload_id=upload_id, collection_id=collection, job_id=job_id
+            storage_type=self._store.storage.kind.spelled(generation),
+            upload_id=upload_id,
+            collection_id=collection,
+            job_id=job_id,
         )
 
     async def begin(self, request: BeginFile) -> BeginFileAnswer:

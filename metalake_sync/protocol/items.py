@@ -74,6 +74,8 @@ class FilterData(WireModel):
     tags: list[str] = Field(default_factory=list)
     labels: list[str] = Field(default_factory=list)
     metadata: MetaObject = Field(default_factory=dict)
+    keywords: list[str] = Field(default_factory=list)
+    categories: list[str] = Field(default_factory=list)
 
     @field_validator("date", mode="before")
     @classmethod

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, MediaKind, MetaObject, WireModel
+from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, MediaKind, MetaObject, WireModel, WireRoot
 
 
 class ValidateTags(WireModel):
@@ -15,6 +15,25 @@ class ValidateTags(WireModel):
 
 class ValidateFields(WireModel):
     fields: list[Any]
+
+
+class ValidateAnswer(WireRoot[object]):
+    """What a lake says about tags or fields: `{isSuccess, message}` (generation 2) or a list of renames (generation 3).
+
+    A rename is `{newTag, oldTag}` or `{newField, oldField}`; the list is empty where all are fine.
+    """
+
+    def renames(self) -> dict[str, str]:
+        """Return the spelling that was asked about → the spelling that the lake has, for those that differ."""
+        found: dict[str, str] = {}
+        for entry in self.root if isinstance(self.root, list) else ():
+            if not isinstance(entry, dict):
+                continue
+            asked = entry.get("newTag", entry.get("newField"))
+            known = entry.get("oldTag", entry.get("oldField"))
+            if isinstance(asked, str) and isinstance(known, str) and known and asked != known:
+                found[asked] = known
+        return found
 
 
 class FileMetadata(WireModel):

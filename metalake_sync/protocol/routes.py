@@ -1,9 +1,9 @@
-"""Every call of the protocol, declared once: method, path, what it does to the lake, and the shape of its answer."""
+"""Every call of the protocol, declared once: method, path, base per generation, effect, and the shape of its answer."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Generic, Literal, TypeVar
 from urllib.parse import quote
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from metalake_sync import protocol
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.protocol.wire import BASE_PATH
+from metalake_sync.protocol.generations import BASE_PATHS, Generation
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
@@ -25,40 +25,60 @@ class Effect(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Route(Generic[AnswerT]):
-    """One call. `path` hangs from `/datalake` and may hold `{names}` to be filled. `shape`: gives the answer's message.
-    Answers of 204 have no body."""
+    """One call. Answers of 204 have no body."""
 
     method: Literal["GET", "POST"]
     path: str
+    """From `/api` on. It may hold `{names}` to be filled."""
     effect: Effect
     shape: Callable[[], type[AnswerT]]
+    """Returns the message that the answer is read as."""
+    bases: Mapping[Generation, str]
+    """Generation → what stands between the lake's URL and the path. A generation without the call is absent."""
+    either_base: bool = False
+    """A lake may serve this call under the base of the other generation alone. Source: `layernext-beta` 3.28.14 asks
+    for annotations under `/datalake`, which nginx of generation 3 does not pass on."""
 
     @property
     def answer(self) -> type[AnswerT]:
         return self.shape()
 
-    def at(self, **parts: str) -> str:
-        """Fill the path's names, each percent-encoded whole, and return it from the server's root."""
-        return BASE_PATH + self.path.format(**{name: quote(value, safe="") for name, value in parts.items()})
+    def at(self, generation: Generation, **parts: str) -> str:
+        """Return the path from the lake's URL on, with its names filled, each percent-encoded whole."""
+        return self.bases[generation] + self.path.format(
+            **{name: quote(value, safe="") for name, value in parts.items()}
+        )
 
-    @property
-    def template(self) -> str:
-        """The path as a router takes it, from the server's root."""
-        return BASE_PATH + self.path
+    def templates(self, generation: Generation) -> tuple[str, ...]:
+        """Return the paths under which a lake of this generation serves the call, as a router takes them."""
+        if generation not in self.bases:
+            return ()
+        bases = [self.bases[generation]]
+        if self.either_base:
+            bases.append(self.bases[generation.other])
+        return tuple(base + self.path for base in bases)
 
 
-def _reads(method: Literal["GET", "POST"], path: str, shape: Callable[[], type[AnswerT]]) -> Route[AnswerT]:
-    return Route(method, path, Effect.READS, shape)
+def _reads(
+    method: Literal["GET", "POST"], path: str, shape: Callable[[], type[AnswerT]], *, either_base: bool = False
+) -> Route[AnswerT]:
+    return Route(method, path, Effect.READS, shape, BASE_PATHS, either_base)
 
 
-def _writes(method: Literal["GET", "POST"], path: str, shape: Callable[[], type[AnswerT]]) -> Route[AnswerT]:
-    return Route(method, path, Effect.WRITES, shape)
+def _writes(
+    method: Literal["GET", "POST"],
+    path: str,
+    shape: Callable[[], type[AnswerT]],
+    *,
+    either_base: bool = False,
+) -> Route[AnswerT]:
+    return Route(method, path, Effect.WRITES, shape, BASE_PATHS, either_base)
 
 
 COMPATIBILITY = _reads("GET", "/api/client/sdk/compatibility/{version}", lambda: protocol.system.CompatibilityAnswer)
 SYSTEM_DETAILS = _reads("GET", "/api/client/getDetails/system", lambda: protocol.system.AnyAnswer)
 JOB_STATUS = _reads("GET", "/api/client/jobs/{job_id}/getStatus", lambda: protocol.system.JobStatusAnswer)
-UPDATE_JOB = _writes("POST", "/api/job/updateJob/basicAuthRequest", lambda: protocol.system.AnyAnswer)
+UPDATE_JOB = _writes("POST", "/api/job/updateJob/basicAuthRequest", lambda: protocol.system.AnyAnswer, either_base=True)
 
 OPEN_UPLOAD = _writes("POST", "/api/client/uploadMetadataInCollection", lambda: protocol.uploads.OpenUploadAnswer)
 BEGIN_FILE = _writes(
@@ -96,8 +116,8 @@ COUNT_COLLECTION_ITEMS = _reads(
 )
 DOWNLOAD_URL = _reads("GET", "/api/client/downloadUrl", lambda: protocol.items.DownloadUrlAnswer)
 
-VALIDATE_TAGS = _reads("POST", "/api/client/metadata/validateTags", lambda: protocol.system.SimpleAnswer)
-VALIDATE_FIELDS = _reads("POST", "/api/client/metadata/validateMetaFields", lambda: protocol.system.SimpleAnswer)
+VALIDATE_TAGS = _reads("POST", "/api/client/metadata/validateTags", lambda: protocol.metadata.ValidateAnswer)
+VALIDATE_FIELDS = _reads("POST", "/api/client/metadata/validateMetaFields", lambda: protocol.metadata.ValidateAnswer)
 METADATA_BY_JSON = _writes("POST", "/api/client/metadata/uploadMetadataByJson", lambda: protocol.system.SimpleAnswer)
 METADATA_BY_OBJECT = _writes(
     "POST", "/api/client/metadata/uploadMetadataByMetaObject", lambda: protocol.system.SimpleAnswer
@@ -108,7 +128,10 @@ UPDATE_ANNOTATIONS = _writes(
 )
 DELETE_ANNOTATIONS = _writes("GET", "/api/client/collection/deleteAnnotation", lambda: protocol.system.SimpleAnswer)
 DOWNLOAD_ANNOTATIONS = _reads(
-    "GET", "/api/client/getAnnotations/{collection_id}/collection", lambda: protocol.annotation_sets.DownloadAnswer
+    "GET",
+    "/api/client/getAnnotations/{collection_id}/collection",
+    lambda: protocol.annotation_sets.DownloadAnswer,
+    either_base=True,
 )
 
 SELECT_ITEMS = _writes("POST", "/api/client/query/getSelectionId", lambda: protocol.trash.SelectionAnswer)

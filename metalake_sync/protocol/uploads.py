@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from metalake_sync.protocol.wire import MediaKind, MetaObject, StorageKind, WireModel
+from metalake_sync.protocol.wire import MediaKind, MetaObject, WireModel
 
 
 class OpenUpload(WireModel):
@@ -25,9 +25,11 @@ class OpenUpload(WireModel):
 
 
 class OpenUploadAnswer(WireModel):
+    """`storage_type`: the name of the object store, as the lake spells it; `StorageKind(storage_type)` reads it."""
+
     is_success: bool = True
     message: str | None = None
-    storage_type: StorageKind
+    storage_type: str
     upload_id: str
     collection_id: str
     job_id: str

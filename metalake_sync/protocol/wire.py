@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, RootModel
 from pydantic.alias_generators import to_camel
 
-BASE_PATH = "/datalake"
-"""Every route hangs from here."""
+from metalake_sync.protocol.generations import Generation
 
 PAGE_SIZE_LIMIT = 1000
 """The most items of one list page, and the most entries of one metadata or annotation call."""
 
 CLIENT_VERSION = "2.3.4"
-"""The version of the published client whose protocol is spoken; the compatibility call asks about it."""
+"""The version of the published client whose generation 2 is spoken; the compatibility call asks about it."""
+
 
 MetaObject = dict[str, Any]
 """Metadata on the wire: field → string, number, boolean, object or array; `Tags` is an array of strings."""
@@ -95,11 +95,27 @@ class SortField(enum.IntEnum):
     NAME = 3
     SIZE = 4
     VIDEO_INDEX = 6
+    TEXT_SCORE = 7
+    """Generation 3 alone."""
 
 
 class StorageKind(enum.StrEnum):
-    """Which store takes the bytes, and so how a part is sent."""
+    """Which object store takes the bytes, and so how a part is sent. The values are the names of generation 2."""
 
     S3 = "AWS_S3"
     GCS = "GCP"
     AZURE = "AZURE"
+
+    @classmethod
+    def _missing_(cls, value: object) -> StorageKind | None:
+        """Both generations' names are accepted, in any letter case."""
+        return _STORAGE_KINDS.get(value.strip().lower()) if isinstance(value, str) else None
+
+    def spelled(self, generation: Generation) -> str:
+        """The name that a lake of this generation uses."""
+        return self.value if generation is Generation.TWO else _STORAGE_NAMES_3[self]
+
+
+_STORAGE_NAMES_3 = {StorageKind.S3: "aws_s3", StorageKind.GCS: "gcs", StorageKind.AZURE: "azure_blob"}
+
+_STORAGE_KINDS = {kind.spelled(generation).lower(): kind for kind in StorageKind for generation in Generation}

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import base64
 from dataclasses import field
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from metalake_sync import __version__
 from metalake_sync.core.hosts import is_loopback
 from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.protocol.generations import GENERATION_2_SUFFIX, Generation
+
+if TYPE_CHECKING:
+    from metalake_sync.protocol.routes import Route
 
 USER_AGENT = f"metalake-sync/{__version__}"
 
@@ -25,6 +30,11 @@ class Trust:
 USUAL_TRUST = Trust()
 
 
+def lake_root(url: str) -> str:
+    """The URL of a lake without what does not identify it: slashes at its end, and the base path of generation 2."""
+    return url.rstrip("/").removesuffix(GENERATION_2_SUFFIX).rstrip("/")
+
+
 @dataclass(frozen=True, slots=True)
 class LakeAddress:
     """A lake's base URL, our credentials, which stand in no repr, and whom we trust there and at its stores.
@@ -34,12 +44,15 @@ class LakeAddress:
     """
 
     url: str
+    """Without the base path of generation 2, which a user may write at its end."""
     api_key: str = field(repr=False)
     secret: str = field(repr=False)
     trust: Trust = USUAL_TRUST
+    generation: Generation = Generation.TWO
+    """The generation of the protocol to speak. `LakeClient.greet` finds out which one the lake speaks."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "url", self.url.rstrip("/"))
+        object.__setattr__(self, "url", lake_root(self.url))
         try:
             parts = urlsplit(self.url)
             host, _ = parts.hostname, parts.port
@@ -55,6 +68,10 @@ class LakeAddress:
                 where=self.url,
                 remedy="Write https:// instead, or allow it with 'remote.allow_insecure: true'.",
             )
+
+    def url_of(self, route: Route[Any], **parts: str) -> str:
+        """The URL of a call, with the names of its path filled."""
+        return self.url + route.at(self.generation, **parts)
 
     def forbids(self, scheme: str, host: str | None) -> bool:
         """Whether this is plain HTTP to another machine, and nobody allowed that."""

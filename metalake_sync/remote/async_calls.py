@@ -19,7 +19,6 @@ from pydantic import BaseModel
 
 from metalake_sync.errors import LakeAnswerInvalid
 from metalake_sync.protocol.routes import Effect, Route
-from metalake_sync.protocol.wire import BASE_PATH
 from metalake_sync.remote import limits
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.answers import ANSWER_LIMIT_BYTES
@@ -122,7 +121,7 @@ class AsyncCalls:
         self, route: Route[AnswerT], body: BaseModel | None = None, query: Mapping[str, str] | None = None
     ) -> AnswerT | None:
         """Make a call to the lake; raises as `Connection.call` does."""
-        url = f"{self._address.url}{BASE_PATH}{route.path}"
+        url = self._address.url_of(route)
         if query:
             url = f"{url}?{urlencode(query)}"
         data = None if body is None else body.__pydantic_serializer__.to_json(body, by_alias=True)

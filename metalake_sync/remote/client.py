@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from metalake_sync import protocol
-from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, SyncError
+from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, StorageUnknown, SyncError
 from metalake_sync.protocol import routes
+from metalake_sync.protocol.generations import Generation
 from metalake_sync.protocol.items import (
     CollectionByName,
     CollectionDetails,
@@ -30,6 +31,7 @@ from metalake_sync.protocol.wire import (
     MediaKind,
     ObjectKind,
     OperationMode,
+    StorageKind,
 )
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.connection import Connection
@@ -125,8 +127,21 @@ class LakeClient:
     # Uploading.
 
     def open_upload(self, request: OpenUpload) -> OpenUploadAnswer:
-        """Open an upload session; creates the collection when it is new."""
-        return self._must(routes.OPEN_UPLOAD, body=request.to_wire())
+        """Open an upload session; creates the collection when it is new.
+
+        Raises StorageUnknown for a lake whose object store metalake-sync cannot send to.
+        """
+        answer = self._must(routes.OPEN_UPLOAD, body=request.to_wire())
+        try:
+            StorageKind(answer.storage_type)
+        except ValueError:
+            raise StorageUnknown(
+                f"the lake keeps files in a store of kind '{answer.storage_type[:40]}', and metalake-sync can send to"
+                " Amazon S3, Google Cloud Storage and Azure Blob Storage only",
+                where=self.address.url,
+                remedy="Ask the lake's operator for an object store of one of these kinds.",
+            ) from None
+        return answer
 
     def begin_file(self, request: BeginFile) -> BeginFileAnswer:
         return self._must(routes.BEGIN_FILE, body=request.to_wire())
@@ -184,7 +199,7 @@ class LakeClient:
     def list_page(self, request: ListItems, collection_id: str) -> list[ListedItem]:
         """One page of a collection; past the end it is empty."""
         page = self._connection.call(
-            routes.LIST_COLLECTION_ITEMS, parts={"collection_id": collection_id}, body=request.to_wire()
+            routes.LIST_COLLECTION_ITEMS, parts={"collection_id": collection_id}, body=self._selection_body(request)
         )
         return page.root if page is not None else []
 
@@ -213,12 +228,12 @@ class LakeClient:
         return self._pages(routes.LIST_COLLECTION_ITEMS, {"collection_id": collection_id}, request)
 
     def count_items(self, request: CountItems) -> int:
-        answer = self._connection.call(routes.COUNT_ITEMS, body=_count_body(request))
+        answer = self._connection.call(routes.COUNT_ITEMS, body=self._count_body(request))
         return answer.count if answer else 0
 
     def count_collection(self, collection_id: str, request: CountItems) -> int:
         answer = self._connection.call(
-            routes.COUNT_COLLECTION_ITEMS, parts={"collection_id": collection_id}, body=_count_body(request)
+            routes.COUNT_COLLECTION_ITEMS, parts={"collection_id": collection_id}, body=self._count_body(request)
         )
         return answer.count if answer else 0
 
@@ -347,7 +362,7 @@ class LakeClient:
 
     def select_items(self, request: SelectItems) -> str:
         """Select items and return the selection's tag. A refusal is LakeRefused with the lake's warning."""
-        tag = self._must(routes.SELECT_ITEMS, body=request.to_wire()).selection_tag
+        tag = self._must(routes.SELECT_ITEMS, body=self._selection_body(request)).selection_tag
         if not tag:
             raise LakeAnswerInvalid("the lake gives no selection", where=routes.SELECT_ITEMS.path)
         return tag
@@ -389,7 +404,7 @@ class LakeClient:
     ) -> Iterator[list[ListedItem]]:
         index = request.page_index
         while True:
-            body = request.model_copy(update={"page_index": index}).to_wire()
+            body = self._selection_body(request.model_copy(update={"page_index": index}))
             page = self._connection.call(route, parts=parts, body=body)
             if page is None or not page.root:
                 return
@@ -398,6 +413,13 @@ class LakeClient:
                 return
             index += 1
 
+    def _count_body(self, request: CountItems) -> dict[str, Any]:
+        return {**self._selection_body(request), "sortBy": {}}
 
-def _count_body(request: CountItems) -> dict[str, Any]:
-    return {**request.to_wire(), "sortBy": {}}
+    def _selection_body(self, request: CountItems | SelectItems) -> dict[str, Any]:
+        """The request as its generation knows it: keywords and categories came with the third."""
+        body = request.to_wire()
+        if self.address.generation is Generation.TWO:
+            for field in ("keywords", "categories"):
+                del body["filterData"][field]
+        return body

@@ -95,7 +95,7 @@ class Connection:
         """
         from requests import exceptions
 
-        url = self.address.url + route.at(**(parts or {}))
+        url = self.address.url_of(route, **(parts or {}))
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
         tries = Tries(self._retry, self._clock, self._lake)
         verdict: Done[AnswerT | None] | Again | GiveUp

@@ -29,6 +29,7 @@ from metalake_sync.engine.options import CALLS_AT_ONCE
 from metalake_sync.errors import LakeRefused, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.uploads import OpenUpload
+from metalake_sync.protocol.wire import StorageKind
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import find_newest, media_kind, remote_sizes
 from metalake_sync.remote.transfer import (
@@ -193,7 +194,11 @@ class Uploads:
         )
         row = await self._collections.opened(collection, answer.collection_id)
         wire = UploadSession(
-            answer.upload_id, answer.job_id, answer.collection_id, collection.key.name, answer.storage_type
+            answer.upload_id,
+            answer.job_id,
+            answer.collection_id,
+            collection.key.name,
+            StorageKind(answer.storage_type),
         )
         session = OpenSession(wire, collection.key, row, collection.common_metadata)
         files = tuple(JournalledFile(action.file.name, action.file.path, action.file.fingerprint) for action in batch)

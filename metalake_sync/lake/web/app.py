@@ -26,15 +26,18 @@ from metalake_sync.lake.web.items import ItemCalls
 from metalake_sync.lake.web.objects import ObjectCalls
 from metalake_sync.lake.web.uploads import Locks, UploadCalls
 from metalake_sync.protocol import routes
+from metalake_sync.protocol.generations import Generation
 from metalake_sync.protocol.routes import Effect, Route
 
 BODY_LIMIT_BYTES = 256 << 20
 """The largest JSON body: a page of a thousand densely annotated images comes nowhere near it."""
 
 _ROUTE_NAMES: dict[tuple[str, str], tuple[str, bool]] = {
-    (route.method, route.template): (name.lower(), route.effect is Effect.WRITES)
+    (route.method, template): (name.lower(), route.effect is Effect.WRITES)
     for name, route in vars(routes).items()
     if isinstance(route, Route)
+    for generation in Generation
+    for template in route.templates(generation)
 }
 _UNKNOWN = "unknown"
 
@@ -62,7 +65,8 @@ def make_app(settings: LakeSettings, store: LakeStore, log: RequestLog, faults: 
         TrashCalls(Trash(store)),
     ):
         for route, handler in group.calls():
-            app.router.add_route(route.method, route.template, handler)
+            for template in {path for generation in settings.generations for path in route.templates(generation)}:
+                app.router.add_route(route.method, template, handler)
     if isinstance(store.storage, FileStorage):
         objects = ObjectCalls(store, store.storage, uploads, locks)
         app.on_response_prepare.append(objects.tell_etag)

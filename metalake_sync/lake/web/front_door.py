@@ -15,9 +15,12 @@ from aiohttp.typedefs import Handler, Middleware
 from metalake_sync.lake.refusals import NothingThere, Refusal, bad_request, disk_full
 from metalake_sync.lake.request_log import AskedFor, RequestLog
 from metalake_sync.lake.settings import LakeSettings
-from metalake_sync.protocol.wire import BASE_PATH
+from metalake_sync.protocol.generations import BASE_PATHS, Generation
 
 Admission = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+
+NGINX_NOT_FOUND = "<html>\n<head><title>404 Not Found</title></head>\n<body>not a path of this lake</body>\n</html>\n"
+"""What stands in front of a lake answers this for every path that it does not pass on."""
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +31,19 @@ def make_front_door(
     """`asked_for`: what to count a request as. `settle`: what is to be done before any call is answered."""
     expected = b"Basic " + base64.b64encode(f"{settings.api_key}:{settings.secret}".encode())
 
+    served = {f"{BASE_PATHS[generation] or '/api'}/": generation in settings.generations for generation in Generation}
+
     async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path.startswith(f"{BASE_PATH}/"):
+        resource = request.match_info.route.resource
+        is_served = next((known for prefix, known in served.items() if request.path.startswith(prefix)), None)
+        if is_served is False and resource is None:
+            return web.Response(status=404, text=NGINX_NOT_FOUND, content_type="text/html")
+        if is_served is not None:
             given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
             if not hmac.compare_digest(given, expected):
                 raise Refusal(401, "UnauthorizedError", "Authentication failed")
             settle()
-        # Anything else is an object or a part, which is opened by its signature, or nothing at all.
+        # Anything else is an object or a part, which its signature opens, or nothing at all.
         return await handler(request)
 
     @web.middleware

@@ -10,6 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from metalake_sync.lake.refusals import bad_request, not_acceptable
+from metalake_sync.protocol.generations import BASE_PATHS, Generation
 from metalake_sync.protocol.routes import Route
 
 MessageT = TypeVar("MessageT", bound=BaseModel)
@@ -42,6 +43,11 @@ def answer_message(message: BaseModel) -> web.Response:
 def base_url(request: web.Request) -> str:
     """The address under which the client reached us."""
     return f"{request.scheme}://{request.host}"
+
+
+def generation_of(request: web.Request) -> Generation:
+    """The generation of the protocol that the request's path belongs to."""
+    return Generation.TWO if request.path.startswith(f"{BASE_PATHS[Generation.TWO]}/") else Generation.THREE
 
 
 def is_true(request: web.Request, name: str) -> bool:

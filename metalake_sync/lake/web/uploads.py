@@ -13,7 +13,7 @@ from metalake_sync.lake.jobs import Jobs
 from metalake_sync.lake.refusals import NothingThere
 from metalake_sync.lake.store import LakeStore
 from metalake_sync.lake.uploads import Uploads
-from metalake_sync.lake.web.messages import Call, answer, answer_message, base_url, is_true, read_message
+from metalake_sync.lake.web.messages import Call, answer, answer_message, base_url, generation_of, is_true, read_message
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.system import JobReport, JobStatusAnswer, SimpleAnswer
 from metalake_sync.protocol.uploads import (
@@ -45,7 +45,7 @@ class UploadCalls:
         yield routes.UPDATE_JOB, self.update_job
 
     async def open(self, request: web.Request) -> web.Response:
-        return answer_message(self._uploads.open(await read_message(request, OpenUpload)))
+        return answer_message(self._uploads.open(await read_message(request, OpenUpload), generation_of(request)))
 
     async def begin(self, request: web.Request) -> web.Response:
         message = await read_message(request, BeginFile)
