@@ -33,7 +33,7 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.manifest.digest import manifest_digest
 from metalake_sync.remote.tally import RequestTally
-from metalake_sync.state.database import state_path
+from metalake_sync.state.database import canonical_path, state_path
 from metalake_sync.state.lock import StateLock
 from metalake_sync.state.store import StateStore
 
@@ -81,7 +81,7 @@ class Session:
 
     @property
     def state_path(self) -> Path:
-        return self.state_file or state_path(self.manifest.base_dir, self.manifest.name)
+        return canonical_path(self.state_file or state_path(self.manifest.base_dir, self.manifest.name))
 
     @contextlib.contextmanager
     def plan(self) -> Iterator[PlannedRun]:

@@ -11,8 +11,10 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from metalake_sync.errors import StateError
+from metalake_sync.state.names import name_from_db, name_to_db
 from metalake_sync.state.schema import MIGRATIONS, applied_migrations, create, migrate
 
 STATE_FOLDER = ".metalake-sync"
@@ -21,6 +23,56 @@ STATE_FOLDER = ".metalake-sync"
 def state_path(base_dir: Path, name: str) -> Path:
     """Where the state of a manifest lives: beside it, never in a data folder."""
     return base_dir / STATE_FOLDER / f"{name}.db"
+
+
+def canonical_path(path: Path) -> Path:
+    """Return the one path of a state, whichever name the caller knows it by.
+
+    The lock, the write-ahead log and the backups are named after it, so every name must lead to the same one. A
+    symbolic link is followed. A state with several hard links is known by the path that the state itself stores.
+    """
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
+    try:
+        if os.stat(path).st_nlink < 2:
+            return path
+    except OSError:
+        return path
+    remembered = _remembered_path(path)
+    if remembered is not None and identity_of(remembered) == identity_of(path):
+        return remembered
+    return path
+
+
+_PATH_KEY = "path"
+
+
+def _remembered_path(path: Path) -> Path | None:
+    """The path under which a state was opened first, read without its log: that one has another name."""
+    uri = f"file:{quote(os.fsencode(os.path.abspath(path)))}?mode=ro&immutable=1"
+    try:
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+            return _stored_path(connection)
+    except sqlite3.Error:
+        return None
+
+
+def _stored_path(connection: sqlite3.Connection) -> Path | None:
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (_PATH_KEY,)).fetchone()
+    return Path(name_from_db(row[0])) if row else None
+
+
+def _remember_path(connection: sqlite3.Connection, path: Path) -> None:
+    """Store where the state is, unless the stored path still leads to it."""
+    stored = _stored_path(connection)
+    if stored is not None and identity_of(stored) == identity_of(path):
+        return
+    connection.execute(
+        "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (_PATH_KEY, name_to_db(os.path.abspath(path))),
+    )
+    # Into the main file: who opens it by another hard link does not find the log.
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def prepare_folder(path: Path) -> None:
@@ -62,6 +114,7 @@ def open_database(path: Path) -> sqlite3.Connection:
                 if applied:
                     back_up(connection, path, "before-migration")
                 migrate(connection)
+            _remember_path(connection, path)
     except BaseException:
         connection.close()
         raise

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from metalake_sync.errors import StateLocked
-from metalake_sync.state.database import prepare_folder
+from metalake_sync.state.database import canonical_path, prepare_folder
 
 
 class StateLock:
@@ -28,6 +28,7 @@ class StateLock:
         # Only who writes pays for it: 30 ms.
         import filelock
 
+        state = canonical_path(state)
         self._state = state
         self._command = command
         self._timeout_s = timeout_s
@@ -69,6 +70,7 @@ class StateLock:
 
 def lock_holder(state: Path) -> str | None:
     """Who holds the lock of a state, None if nobody does."""
+    state = canonical_path(state)
     if not state.with_suffix(".lock").exists():
         return None
     import filelock
@@ -89,6 +91,7 @@ def break_lock(state: Path, *, force: bool) -> str | None:
     `force` the lock file itself is removed, and the next run makes a new one, whatever the holder does. Raises
     StateLocked without it.
     """
+    state = canonical_path(state)
     holder = lock_holder(state)
     if holder is None:
         state.with_suffix(".lock.json").unlink(missing_ok=True)

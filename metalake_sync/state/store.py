@@ -12,7 +12,7 @@ from types import TracebackType
 
 from metalake_sync.errors import StateError
 from metalake_sync.state.addressed import AddressedRecords
-from metalake_sync.state.database import back_up, explain_errors, identity_of, open_database
+from metalake_sync.state.database import back_up, canonical_path, explain_errors, identity_of, open_database
 from metalake_sync.state.downloads import DownloadRecords
 from metalake_sync.state.hash_cache import HashCache
 from metalake_sync.state.journal import UploadJournal
@@ -27,9 +27,9 @@ class StateStore:
     """Opens the state at `path` and closes it as a context manager. Raises StateError."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._connection = open_database(path)
-        self._file = identity_of(path)
+        self.path = canonical_path(path)
+        self._connection = open_database(self.path)
+        self._file = identity_of(self.path)
         self.records = Records(self._connection)
         self.hash_cache = HashCache(self._connection)
         self.journal = UploadJournal(self._connection)

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -281,3 +282,65 @@ def test_a_killed_holder_does_not_block_the_next_run(path: Path) -> None:
     subprocess.run([sys.executable, "-c", script, str(path)], check=False)
     with StateLock(path, command="apply"):
         pass
+
+
+def by_symbolic_link(path: Path, other: Path) -> None:
+    other.symlink_to(path)
+
+
+def by_hard_link(path: Path, other: Path) -> None:
+    os.link(path, other)
+
+
+@pytest.mark.parametrize("link", [by_symbolic_link, by_hard_link])
+def test_a_state_with_two_names_has_one_lock_and_one_log(
+    path: Path, tmp_path: Path, link: Callable[[Path, Path], None]
+) -> None:
+    with StateStore(path):
+        pass
+    other = tmp_path / "elsewhere" / "link.db"
+    other.parent.mkdir()
+    link(path, other)
+    with StateLock(path, command="apply"), pytest.raises(StateLocked), StateLock(other, command="watch"):
+        pass
+    with StateLock(other, command="apply"), pytest.raises(StateLocked), StateLock(path, command="watch"):
+        pass
+    with StateStore(path) as one, StateStore(other) as two:
+        with one.write():
+            one.records.record_collection("lake", KEY, "c1", "birds")
+        assert KEY in two.records.collections("lake")
+        with two.write():
+            two.advance_serial()
+        assert one.serial == 1
+    assert [file.name for file in other.parent.iterdir()] == ["link.db"]
+
+
+def test_a_state_that_was_killed_is_whole_under_its_other_name(path: Path, tmp_path: Path) -> None:
+    with StateStore(path):
+        pass
+    other = tmp_path / "link.db"
+    os.link(path, other)
+    script = f"""
+    import os, signal
+    from pathlib import Path
+    from metalake_sync.state.store import StateStore
+    state = StateStore(Path({str(path)!r}))
+    with state.write():
+        state.advance_serial()
+    os.kill(os.getpid(), signal.SIGKILL)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False)
+    with StateStore(other) as state:
+        assert state.serial == 1
+
+
+def test_a_moved_state_with_a_hard_link_is_known_by_where_it_is_now(path: Path, tmp_path: Path) -> None:
+    with StateStore(path):
+        pass
+    moved = path.rename(path.with_name("moved.db"))
+    with StateStore(moved):
+        pass
+    other = tmp_path / "link.db"
+    os.link(moved, other)
+    with StateStore(other) as state:
+        assert state.path == moved
