@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
@@ -26,6 +27,7 @@ from metalake_sync.engine.options import RunOptions
 from metalake_sync.engine.session import Session
 from metalake_sync.errors import LakeRefused, UsageError
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.local.naming import names_are_utf8
 from metalake_sync.manifest import Credentials, compose_manifest
 from metalake_sync.remote.address import Trust
 from metalake_sync.remote.client import NOTHING_THERE, LakeClient
@@ -118,6 +120,12 @@ class Connected:
         allow_insecure: bool = False,
         waiting: Callable[[str], None] | None = None,
     ) -> None:
+        if not names_are_utf8():
+            raise UsageError(
+                f"Python reads file names as {sys.getfilesystemencoding()}, in which they would get other names in the"
+                " lake",
+                remedy="Set LC_ALL=C.UTF-8 or PYTHONUTF8=1 before Python starts.",
+            )
         if not url.startswith(EMBEDDED) and not (api_key and secret):
             raise UsageError("the lake needs an API key and a secret", where=url, remedy="Give both.")
         self._stack = contextlib.ExitStack()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 import click
 
 from metalake_sync.cli.options import EFFORT_FLAGS, LOG_FORMAT, gathered, option, rate, start_is_over
+from metalake_sync.cli.streams import echo_json
 from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass
 
@@ -122,7 +123,7 @@ class LakeFlags:
     def show(self, result: object, lines: Callable[[], Iterator[str]]) -> None:
         """Print a result: as one JSON document, or as lines for people."""
         if self.as_json:
-            click.echo(json.dumps(result, indent=2, default=_plain))
+            echo_json(json.dumps(result, indent=2, default=_plain))
             return
         for line in lines():
             click.echo(line)

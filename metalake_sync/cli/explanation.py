@@ -10,6 +10,7 @@ import click
 
 from metalake_sync.cli.render_plan import plan_lines, value_words
 from metalake_sync.cli.shown_plan import shown_action
+from metalake_sync.cli.streams import echo_json
 from metalake_sync.cli.wording import count, shown, size
 from metalake_sync.core.facts import RecordedFile
 from metalake_sync.engine.explain import Explanation, explain
@@ -20,7 +21,7 @@ def print_explanation(session: Session, file: str, *, as_json: bool) -> None:
     """Explain a file on standard output. Raises UsageError if nothing is known of it."""
     explanations = explain(session, file)
     if as_json:
-        click.echo(json.dumps([_document(one) for one in explanations], indent=2))
+        echo_json(json.dumps([_document(one) for one in explanations], indent=2))
         return
     for one in explanations:
         click.echo("\n".join(_lines(one)))

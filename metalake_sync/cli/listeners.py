@@ -15,6 +15,7 @@ from metalake_sync.cli.failures import Failures, item_of
 from metalake_sync.cli.log_lines import json_line
 from metalake_sync.cli.render_plan import render_plan
 from metalake_sync.cli.shown_plan import shown_plan
+from metalake_sync.cli.streams import echo_json
 from metalake_sync.cli.wording import count, duration, shown, size
 from metalake_sync.core.events import (
     ActionDone,
@@ -62,7 +63,7 @@ class JsonListener:
             if time.monotonic() < self._next_progress:
                 return
             self._next_progress = time.monotonic() + JSON_PROGRESS_EVERY_S
-        click.echo(event_document(event).model_dump_json(exclude_none=True))
+        echo_json(event_document(event).model_dump_json(exclude_none=True))
 
     def pause(self) -> None: ...
 

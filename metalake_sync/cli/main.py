@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import click
 
 from metalake_sync import __version__
+from metalake_sync.cli import streams
 from metalake_sync.errors import ExitCode, Interrupted, SyncError
 
 COMMANDS = {
@@ -99,6 +100,11 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and leave with an exit code that scripts can rely on."""
+    try:
+        streams.prepare()
+    except SyncError as error:
+        _complain(sys.argv[1:], str(error), error.exit_code)
+        sys.exit(error.exit_code)
     signal.signal(signal.SIGTERM, _interrupt)
     # Modules are many objects, and none of them is garbage: `start_is_over` sets what holds for the run.
     gc.set_threshold(100_000, 20, 20)
@@ -216,9 +222,11 @@ def _confess(args: list[str], error: Exception) -> int:
         ExitCode.FAILED,
     )
     if os.environ.get("METALAKE_SYNC_TRACEBACK"):
+        from metalake_sync.cli.wording import shown
         from metalake_sync.remote.redaction import redact
 
-        click.echo(redact("".join(traceback.format_exception(error))), err=True)
+        for line in redact("".join(traceback.format_exception(error))).splitlines():
+            click.echo(shown(line), err=True)
     return ExitCode.FAILED
 
 

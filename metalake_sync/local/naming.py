@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import sys
 from typing import Literal
 
 Naming = Literal["name", "path"]
@@ -12,3 +14,8 @@ def lake_name(relative_path: str, naming: Naming) -> str:
     if naming == "name":
         return relative_path.rpartition("/")[2]
     return relative_path.replace("/", "__")
+
+
+def names_are_utf8() -> bool:
+    """Whether Python reads file names as UTF-8. In any other encoding they would reach the lake as other names."""
+    return codecs.lookup(sys.getfilesystemencoding()).name == "utf-8"

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from metalake_sync.cli.options import ManifestFlags, option, takes_manifest
+from metalake_sync.cli.streams import echo_json
 
 
 @click.command("preview", epilog="Example: metalake-sync annotations preview birds.yaml --to preview --sample 50")
@@ -47,7 +48,7 @@ def preview(flags: ManifestFlags, to: Path, sample: int, images: tuple[str, ...]
             ],
             "notes": list(drawn.notes),
         }
-        click.echo(json.dumps(document, indent=2))
+        echo_json(json.dumps(document, indent=2))
         return
     told = () if flags.quiet else drawn.notes if flags.verbose else drawn.notes[:10]
     for note in told:

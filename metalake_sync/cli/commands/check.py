@@ -9,6 +9,7 @@ from dataclasses import asdict
 import click
 
 from metalake_sync.cli.options import ManifestFlags, RunFlags, observes, option, takes_manifest
+from metalake_sync.cli.streams import echo_json
 from metalake_sync.errors import ExitCode
 
 SHOWN = 20
@@ -34,7 +35,7 @@ def command(flags: ManifestFlags, run: RunFlags, download: bool, detailed_exitco
         listener.close()
     wrong = checked.mismatches
     if flags.as_json:
-        click.echo(json.dumps(asdict(checked), indent=2))
+        echo_json(json.dumps(asdict(checked), indent=2))
     else:
         for one in wrong if flags.verbose else wrong[:SHOWN]:
             click.secho(f"wrong: {shown(one.collection)}/{shown(one.file)} {shown(one.problem)}", fg="red")

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 import click
 
 from metalake_sync.cli.options import ManifestFlags, option, takes_manifest
+from metalake_sync.cli.streams import echo_json
 from metalake_sync.errors import ExitCode
 
 MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "wrong": ("wrong", "red")}
@@ -45,7 +46,7 @@ def command(flags: ManifestFlags, retry_for: float) -> None:
         click.echo(f"{click.style(f'{mark:<8}', fg=color)} {shown(finding.subject)}: {shown(finding.message + remedy)}")
     if flags.as_json:
         rows = [{key: value for key, value in asdict(finding).items() if key != "exit_code"} for finding in findings]
-        click.echo(json.dumps(rows, indent=2))
+        echo_json(json.dumps(rows, indent=2))
     codes = [finding.exit_code for finding in findings if finding.verdict == "wrong"]
     if codes:
         sys.stdout.flush()

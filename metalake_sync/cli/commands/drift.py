@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from metalake_sync.cli.options import ManifestFlags, RunFlags, observes, option, takes_manifest
+from metalake_sync.cli.streams import echo_json
 from metalake_sync.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, markdo
         from metalake_sync.cli.documents import plan_document
 
         document = plan_document(plan, full_names=flags.verbose)
-        click.echo(document.model_dump_json(indent=2, exclude_none=True))
+        echo_json(document.model_dump_json(indent=2, exclude_none=True))
     else:
         for line in _lines(plan, flags, markdown):
             click.echo(line)

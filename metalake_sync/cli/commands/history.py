@@ -8,6 +8,7 @@ from dataclasses import asdict
 import click
 
 from metalake_sync.cli.options import ManifestFlags, option, takes_manifest
+from metalake_sync.cli.streams import echo_json
 from metalake_sync.errors import UsageError
 
 ACTIONS_SHOWN = 10
@@ -31,7 +32,7 @@ def command(flags: ManifestFlags, run_id: str | None, limit: int) -> None:
             raise UsageError(f"there is no run '{run_id}'", remedy="'history' without --run lists them.")
         if flags.as_json:
             rows = [{**asdict(run), "actions": [asdict(row) for row in state.runs.actions(run.id)]} for run in runs]
-            click.echo(json.dumps(rows, indent=2))
+            echo_json(json.dumps(rows, indent=2))
             return
         if not runs:
             click.echo("No run yet.")

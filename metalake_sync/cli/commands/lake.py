@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from metalake_sync.cli.options import option
+from metalake_sync.cli.streams import echo_json
 from metalake_sync.cli.wording import shown
 
 LEFT_OUT_SHOWN = 20
@@ -129,7 +130,7 @@ def crawl(bucket_folder: str, folder: Path, storage: str, storage_endpoint: str 
     if shows_progress:
         click.echo(err=True)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(crawled)))
+        echo_json(json.dumps(dataclasses.asdict(crawled)))
         return
     click.echo(f"{crawled.taken} files taken in, in {crawled.collections} collections; {crawled.known} were known")
     for path, reason in islice(crawled.left_out.items(), LEFT_OUT_SHOWN):

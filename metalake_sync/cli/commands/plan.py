@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from metalake_sync.cli.options import ManifestFlags, RunFlags, observes, option, takes_manifest
+from metalake_sync.cli.streams import echo_json
 from metalake_sync.errors import ExitCode
 
 
@@ -46,7 +47,7 @@ def command(
                 from metalake_sync.cli.documents import plan_document
 
                 document = plan_document(planned.plan, full_names=flags.verbose)
-                click.echo(document.model_dump_json(indent=2, exclude_none=True))
+                echo_json(document.model_dump_json(indent=2, exclude_none=True))
             elif markdown:
                 from metalake_sync.cli.markdown_plan import markdown_plan
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from metalake_sync.cli.streams import echo_json
+
 
 @click.command("schema", epilog="Example: metalake-sync schema > manifest.schema.json")
 @click.argument("name", type=click.Choice(["manifest", "plan", "events"]), default="manifest", metavar="[NAME]")
@@ -11,4 +13,4 @@ def command(name: str) -> None:
     """Print the JSON Schema of the manifest, or with NAME of the plan or the events of apply --json."""
     from metalake_sync.cli.schemas import schema_text
 
-    click.echo(schema_text(name), nl=False)
+    echo_json(schema_text(name).rstrip("\n"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from metalake_sync.cli.options import option
+from metalake_sync.cli.streams import echo_json
 
 
 @click.command("show", epilog="Example: metalake-sync show birds.plan")
@@ -20,7 +21,7 @@ def command(plan: str, as_json: bool, markdown: bool, verbose: bool) -> None:
 
     document = load_plan(plan).plan
     if as_json:
-        click.echo(document.model_dump_json(indent=2, exclude_none=True))
+        echo_json(document.model_dump_json(indent=2, exclude_none=True))
     elif markdown:
         click.echo("\n".join(markdown_plan(document.shown())))
     else:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from metalake_sync.cli.options import ManifestFlags, RunFlags, observes, option, takes_manifest
+from metalake_sync.cli.streams import echo_json
 from metalake_sync.errors import ExitCode, UsageError
 
 
@@ -29,7 +30,7 @@ def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
     if target:
         records = listed_records(session, target)
         if flags.as_json:
-            click.echo(json.dumps([{"collection": key.name, **_record(file)} for key, file in records], indent=2))
+            echo_json(json.dumps([{"collection": key.name, **_record(file)} for key, file in records], indent=2))
             return
         for key, file in records:
             sets = "".join(
@@ -44,7 +45,7 @@ def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
         return
     described = describe_state(session)
     if flags.as_json:
-        click.echo(json.dumps(described, indent=2))
+        echo_json(json.dumps(described, indent=2))
         return
     click.echo(f"{shown(described['path'])} ({size(described['bytes'])}), serial {described['serial']}")
     for row in described["collections"]:
@@ -65,7 +66,10 @@ def backup(flags: ManifestFlags, to: Path | None) -> None:
     if to is not None and to.exists():
         raise UsageError(f"'{to}' exists already", remedy="Nothing was copied. Give another name.")
     copy = back_up(flags.session(), to)
-    click.echo(json.dumps({"copy": str(copy)}) if flags.as_json else f"Copied to {copy}")
+    if flags.as_json:
+        echo_json(json.dumps({"copy": str(copy)}))
+    else:
+        click.echo(f"Copied to {copy}")
 
 
 @command.command("rebuild", epilog="Example: metalake-sync state rebuild birds.yaml")
@@ -103,7 +107,7 @@ def forget(flags: ManifestFlags, target: tuple[str, ...]) -> None:
     session = flags.session()
     dropped, copy = drop(session, target)
     if flags.as_json:
-        click.echo(json.dumps({"forgotten": dropped, "copy": str(copy)}))
+        echo_json(json.dumps({"forgotten": dropped, "copy": str(copy)}))
     else:
         click.echo(f"Forgot {count(dropped, 'file')}; the state as it was is in {copy}")
 
@@ -120,7 +124,7 @@ def unlock(flags: ManifestFlags, force: bool) -> None:
 
     held_by = free(flags.session(), force=force)
     if flags.as_json:
-        click.echo(json.dumps({"was_held_by": held_by}))
+        echo_json(json.dumps({"was_held_by": held_by}))
     else:
         click.echo(f"Taken from {held_by}." if held_by else "Nobody holds the lock.")
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import click
 
 from metalake_sync.cli.options import ManifestFlags, takes_manifest
+from metalake_sync.cli.streams import echo_json
 
 LEFT_ALONE = frozenset({"unchanged", "unmanaged", "bytes_to_send"})
 """What a run's summary has besides what it did."""
@@ -27,7 +28,7 @@ def command(flags: ManifestFlags) -> None:
     finally:
         listener.close()
     if flags.as_json:
-        click.echo(json.dumps(asdict(status), indent=2))
+        echo_json(json.dumps(asdict(status), indent=2))
         return
     click.echo(click.style(shown(status.manifest), bold=True) + f"  →  {shown(status.lake)}")
     for row in status.collections:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from metalake_sync.cli.options import ManifestFlags, option, takes_manifest
+from metalake_sync.cli.streams import echo_json
 
 
 @click.command("validate", epilog="Example: metalake-sync validate birds.yaml --online")
@@ -29,7 +30,7 @@ def command(flags: ManifestFlags, online: bool) -> None:
         from metalake_sync.cli.documents import plan_document
 
         document = plan_document(plan)
-        click.echo(document.model_dump_json(include={"manifest", "warnings"}, indent=2))
+        echo_json(document.model_dump_json(include={"manifest", "warnings"}, indent=2))
         return
     if not flags.quiet:
         for line in render_notes(plan.notes, all_notes=flags.verbose):

@@ -1,0 +1,153 @@
+"""What surrounds the process: closed, full and odd standard streams, and locales that are not UTF-8."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.world import BIRDS, PROGRAM, World
+
+FOREIGN = ("grün.png", "鳥.png")
+
+
+@pytest.fixture(scope="session")
+def latin_1(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a machine whose locale is ISO-8859-1."""
+    if shutil.which("localedef") is None:
+        pytest.skip("this machine has no localedef")
+    folder = tmp_path_factory.mktemp("locales")
+    made = ["localedef", "-i", "en_US", "-f", "ISO-8859-1", str(folder / "en_US.ISO-8859-1")]
+    subprocess.run(made, check=False, capture_output=True)
+    environment = {"LOCPATH": str(folder), "LC_ALL": "en_US.ISO-8859-1"}
+    told = subprocess.run(
+        [sys.executable, "-c", "import locale; print(locale.getencoding())"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "8859" not in told.stdout:
+        pytest.skip("no ISO-8859-1 locale can be made here")
+    return environment
+
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def run_bytes(world: World, *args: str | bytes, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [PROGRAM, *args],
+        cwd=world.folder,
+        env=world.environment(**environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def shell(world: World, words: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash; `$0` is the program."""
+    return subprocess.run(
+        ["bash", "-c", words, PROGRAM],
+        cwd=world.folder,
+        env=world.environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_as_good_as_the_null_device(world: World, closed: str) -> None:
+    pictures = [f"p{number}.png" for number in range(4)]
+    world.pictures(*pictures)
+    world.manifest(BIRDS)
+    done = shell(world, f'"$0" apply manifest.yaml {closed}')
+    assert (done.returncode, done.stderr) == (0, "")
+    assert world.names() == pictures
+    assert world.run("check", "manifest.yaml", "--download").code == 0
+    assert world.run("plan", "manifest.yaml", "--detailed-exitcode").code == 0
+
+
+def test_a_standard_error_that_is_full_ends_no_run(world: World) -> None:
+    world.pictures("a.png")
+    world.manifest(BIRDS)
+    assert shell(world, '"$0" apply manifest.yaml -v 2>/dev/full').returncode == 0
+    assert world.names() == ["a.png"]
+    assert shell(world, '"$0" validate nothing.yaml 2>/dev/full').returncode == 64
+
+
+def test_names_are_the_same_in_a_latin_1_locale(world: World, latin_1: dict[str, str]) -> None:
+    world.pictures(*FOREIGN)
+    world.manifest(BIRDS, downloads=[{"collection": "birds", "type": "image", "to": "out", "naming": "name"}])
+    assert run_bytes(world, "apply", "manifest.yaml", **latin_1).returncode == 0
+    assert world.names() == sorted(FOREIGN)
+    assert {os.fsencode(path.name) for path in (world.folder / "out").glob("*.png")} == {
+        name.encode() for name in FOREIGN
+    }
+    assert world.run("plan", "manifest.yaml", "--detailed-exitcode").code == 0
+
+
+def test_a_variable_in_utf_8_arrives_whole_in_a_latin_1_locale(world: World, latin_1: dict[str, str]) -> None:
+    world.pictures("a.png")
+    world.manifest({**BIRDS, "metadata": {"City": "${CITY}"}})
+    plan = run_bytes(world, "plan", "manifest.yaml", "--json", "--explain", "a.png", "--var", "CITY=Zürich", **latin_1)
+    assert plan.returncode == 0, plan.stderr
+    assert "Zürich" in json.dumps(json.loads(plan.stdout), ensure_ascii=False)
+    refused = run_bytes(world, "plan", "manifest.yaml", "--var", "CITY=Zürich".encode("latin-1"), **latin_1)
+    assert refused.returncode == 64
+    assert b"UTF-8" in refused.stderr
+
+
+def test_a_latin_1_terminal_gets_latin_1_and_replacements(world: World, latin_1: dict[str, str]) -> None:
+    world.pictures(*FOREIGN, *(f"p{number:02}.png" for number in range(14)))
+    world.manifest(BIRDS)
+    done = run_bytes(world, "plan", "manifest.yaml", **latin_1)
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode("latin-1")
+    assert "grün.png" in text
+    assert "... and" in text
+    every = run_bytes(world, "plan", "-v", "manifest.yaml", **latin_1).stdout.decode("latin-1")
+    assert "\\u9ce5.png" in every
+
+
+@pytest.mark.parametrize("environment", [ASCII, {"PYTHONIOENCODING": "ascii"}])
+def test_an_ascii_terminal_gets_ascii(world: World, environment: dict[str, str]) -> None:
+    world.pictures(*FOREIGN, *(f"p{number:02}.png" for number in range(14)))
+    world.manifest(BIRDS)
+    done = run_bytes(world, "plan", "-v", "manifest.yaml", **environment)
+    assert done.returncode == 0, done.stderr
+    assert "gr\\u00fcn.png" in done.stdout.decode("ascii")
+    world.good("apply", "manifest.yaml", **environment)
+    assert sorted(FOREIGN) == [name for name in world.names() if not name.startswith("p")]
+
+
+def test_json_is_valid_on_any_terminal(world: World, latin_1: dict[str, str]) -> None:
+    world.pictures(*FOREIGN, "🐦.png")
+    world.manifest(BIRDS)
+    for environment in (latin_1, ASCII):
+        document = json.loads(run_bytes(world, "plan", "manifest.yaml", "--json", **environment).stdout.decode("utf-8"))
+        files = {action.get("file") for action in document["actions"]}
+        assert {*FOREIGN, "🐦.png"} <= files
+
+
+def test_the_library_refuses_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    code = "from metalake_sync import MetaLake; MetaLake('embedded:lake')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], **ASCII},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "UsageError: Python reads file names as ascii" in done.stderr
+    assert list(tmp_path.iterdir()) == []
