@@ -53,6 +53,8 @@ class DownloadedFile:
     unique_name: str
     filename: str
     fingerprint: Fingerprint
+    checked: bool = True
+    """Whether it was compared with the lake's size or the store's MD5. Older versions recorded files without."""
 
 
 @dataclass(slots=True)
@@ -76,6 +78,7 @@ class Local(enum.Enum):
 
     RIGHT = "right"
     ASK_SIZE = "ask the lake for its size"
+    CHECK_SIZE = "ask the lake whether the recorded file has the right size"
     ASK_STORE = "ask the store for a proof of its bytes"
 
 
@@ -92,8 +95,9 @@ def judge_local(lake_id: str, recorded: DownloadedFile | None, local: Fingerprin
     if recorded.lake_id != lake_id:
         return Reason.CONTENT_CHANGED
     before = recorded.fingerprint
-    same = (before.size_bytes, before.mtime_ns) == (local.size_bytes, local.mtime_ns)
-    return Local.RIGHT if same else Reason.DRIFTED
+    if (before.size_bytes, before.mtime_ns) != (local.size_bytes, local.mtime_ns):
+        return Reason.DRIFTED
+    return Local.RIGHT if recorded.checked else Local.CHECK_SIZE
 
 
 def judge_size(size_in_lake: int | None, local: Fingerprint) -> Reason | Local:

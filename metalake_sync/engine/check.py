@@ -110,7 +110,9 @@ def _check_one(client: LakeClient, file: RecordedFile) -> tuple[int, str | None]
     except LakeRefused as refusal:
         return 0, f"can't be downloaded ({refusal.message})"
     # A stored file's address is signed: it is a credential of its own, and ours does not go with it.
-    size, content_hash, trouble = hash_of_object(url, client.address)
+    size, content_hash, trouble = hash_of_object(url, client.address, file.fingerprint.size_bytes)
     if content_hash is None:
         return size, f"can't be downloaded ({trouble})"
+    if size != file.fingerprint.size_bytes:
+        return size, f"can't be downloaded (the store sent {size} of {file.fingerprint.size_bytes} bytes)"
     return size, None if content_hash == file.content_hash else "has other bytes in the lake than were recorded"

@@ -260,7 +260,9 @@ def _headers(lines: Sequence[bytes]) -> dict[str, str]:
             within = False
         elif within:
             name, _, value = line.decode("latin-1").partition(":")
-            headers[name.strip().lower()] = value.strip()
+            name, value = name.strip().lower(), value.strip()
+            # Google sends one line of `x-goog-hash` for each hash.
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
 
 

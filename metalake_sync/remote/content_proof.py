@@ -58,6 +58,17 @@ class Claims:
     def __bool__(self) -> bool:
         return bool(self.md5s) or self.multipart is not None
 
+    @property
+    def of_whole(self) -> bool:
+        """Whether the MD5 of the whole file decides: a multipart upload of one part is such a case, too."""
+        return bool(self.md5s) or (self.multipart is not None and self.multipart[1] == 1)
+
+    def match(self, md5: bytes) -> bool:
+        """Whether a file with this MD5 is what the store claims to have. Only where `of_whole`."""
+        return md5.hex() in self.md5s or (
+            self.multipart is not None and hashlib.md5(md5, usedforsecurity=False).hexdigest() == self.multipart[0]
+        )
+
 
 def same_bytes(client: LakeClient, pairs: Sequence[Pair], threads: int) -> set[str]:
     """The unique names of those pairs whose bytes are proven to be the same: one GET of one byte for each, many at

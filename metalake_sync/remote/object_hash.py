@@ -16,9 +16,9 @@ from metalake_sync.remote.sync_http import TIMEOUTS_S, session_for
 CHUNK_BYTES = 1 << 20
 
 
-def hash_of_object(url: str, lake: LakeAddress) -> tuple[int, str | None, str]:
-    """Read an object of a lake, in pieces. Returns its size in bytes, its BLAKE3 in hex and '', or None and why it has
-    none."""
+def hash_of_object(url: str, lake: LakeAddress, size_expected: int) -> tuple[int, str | None, str]:
+    """Read an object of a lake, in pieces, and no further than `size_expected` bytes. Returns its size in bytes, its
+    BLAKE3 in hex and '', or None and why it has none."""
     digest, size_bytes = blake3(), 0
     parts = urlsplit(url)
     if lake.forbids(parts.scheme, parts.hostname):
@@ -33,6 +33,8 @@ def hash_of_object(url: str, lake: LakeAddress) -> tuple[int, str | None, str]:
             for chunk in answer.iter_content(CHUNK_BYTES):
                 digest.update(chunk)
                 size_bytes += len(chunk)
+                if size_bytes > size_expected:
+                    return size_bytes, None, f"the store sends more than {size_expected} bytes"
     except requests.RequestException as error:
         return size_bytes, None, type(error).__name__
     return size_bytes, digest.hexdigest(), ""

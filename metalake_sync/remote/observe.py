@@ -178,6 +178,23 @@ class RemoteDetails:
     metadata: Mapping[str, Any]
 
 
+SIZE = "fileSize"
+
+
+def size_in(details: Mapping[str, Any]) -> int | None:
+    """The size in bytes that an item's details give: a number, or a text of digits; None for anything else."""
+    match details.get(SIZE):
+        case bool():
+            return None
+        case int(size) if size >= 0:
+            return size
+        case float(size) if size >= 0 and size.is_integer():
+            return int(size)
+        case str(text) if text.isascii() and text.isdecimal() and len(text) < 20:
+            return int(text)
+    return None
+
+
 def remote_details(
     client: LakeClient, files: Sequence[tuple[str, Iterable[str]]], threads: int
 ) -> dict[str, RemoteDetails]:
@@ -186,14 +203,15 @@ def remote_details(
 
     def details_of(asked: tuple[str, Iterable[str]]) -> RemoteDetails | None:
         unique_name, fields = asked
-        wanted = dict.fromkeys((*fields, TAGS, "fileSize", "updatedAt"), True)
+        wanted = dict.fromkeys((*fields, TAGS, SIZE, "updatedAt"), True)
         details = client.item_details(unique_name, {**wanted, "url": False})
         if details is None:
             return None
-        size = details.pop("fileSize", None)
+        size = size_in(details)
+        details.pop(SIZE, None)
         return RemoteDetails(
             str(details.get("id", "")),
-            size if isinstance(size, int) else None,
+            size,
             str(details.pop("updatedAt", "")),
             {name: value for name, value in details.items() if name in wanted},
         )

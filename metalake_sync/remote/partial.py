@@ -16,7 +16,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from blake3 import blake3
@@ -29,6 +29,7 @@ from metalake_sync.local.open_below import open_below, open_folder, opened_below
 FOLDER = ".metalake-sync-partial"
 
 _LOCK = "lock"
+_READ_BYTES = 1 << 20
 _ETAG = re.compile(r'"[A-Za-z0-9_-]{1,100}"')
 """Only a strong ETag of a usual form promises the same bytes, and can stand in a file's name."""
 
@@ -80,6 +81,12 @@ class PartialFiles:
         """A descriptor that appends to the file; it is created if need be."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(partial.name, flags, 0o666, dir_fd=self._folder)
+
+    def feed(self, partial: Partial, take: Callable[[bytes], object]) -> None:
+        """Read the partial file, in chunks."""
+        with open(os.open(partial.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder), "rb") as file:
+            while chunk := file.read(_READ_BYTES):
+                take(chunk)
 
     def discard(self, partial: Partial) -> None:
         with contextlib.suppress(FileNotFoundError):

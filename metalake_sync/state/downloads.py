@@ -21,19 +21,21 @@ class DownloadRecords:
     def of_folder(self, lake: str, folder: str) -> dict[str, DownloadedFile]:
         """What was downloaded into a folder, by unique name."""
         rows = self._connection.execute(
-            "SELECT unique_name, lake_id, filename, size_bytes, mtime_ns, inode, ctime_ns FROM downloads"
+            "SELECT unique_name, lake_id, filename, checked, size_bytes, mtime_ns, inode, ctime_ns FROM downloads"
             " WHERE lake = ? AND folder = ?",
             (lake, name_to_db(folder)),
         )
         return {
-            unique_name: DownloadedFile(lake_id, unique_name, name_from_db(filename), fingerprint_from_db(*fingerprint))
-            for unique_name, lake_id, filename, *fingerprint in rows
+            unique_name: DownloadedFile(
+                lake_id, unique_name, name_from_db(filename), fingerprint_from_db(*fingerprint), bool(checked)
+            )
+            for unique_name, lake_id, filename, checked, *fingerprint in rows
         }
 
     def record(self, lake: str, folder: str, files: Iterable[DownloadedFile]) -> None:
         self._connection.executemany(
-            "INSERT OR REPLACE INTO downloads (lake, folder, unique_name, lake_id, filename, size_bytes, mtime_ns,"
-            " inode, ctime_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO downloads (lake, folder, unique_name, lake_id, filename, checked, size_bytes,"
+            " mtime_ns, inode, ctime_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     lake,
@@ -41,6 +43,7 @@ class DownloadRecords:
                     file.unique_name,
                     file.lake_id,
                     name_to_db(file.filename),
+                    file.checked,
                     *fingerprint_to_db(file.fingerprint),
                 )
                 for file in files

@@ -227,6 +227,11 @@ def made_room(db: Executes) -> None:
     )
 
 
+def checked_downloads_2026_11_30(db: Executes) -> None:
+    """Whether a downloaded file was compared with the lake's size or the store's MD5, as older versions did not."""
+    db.execute("ALTER TABLE downloads ADD COLUMN checked INTEGER NOT NULL DEFAULT 0")
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     first_tables,
     downloads,
@@ -234,6 +239,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     sources_and_addresses,
     set_memo,
     made_room,
+    checked_downloads_2026_11_30,
 )
 """Oldest first. Each is known by its function's name."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from metalake_sync.core.actions import Reason
@@ -20,6 +22,8 @@ RECORDED = DownloadedFile("id", "birds_a.png", "birds_a.png", HERE)
         (None, HERE, Local.ASK_SIZE),
         (RECORDED, HERE, Local.RIGHT),
         (RECORDED, Fingerprint(10, 5, 99, 99), Local.RIGHT),
+        (replace(RECORDED, checked=False), HERE, Local.CHECK_SIZE),
+        (replace(RECORDED, checked=False), Fingerprint(11, 5, 1, 7), Reason.DRIFTED),
         (RECORDED, Fingerprint(11, 5, 1, 7), Reason.DRIFTED),
         (RECORDED, Fingerprint(10, 6, 1, 7), Reason.DRIFTED),
     ],

@@ -49,6 +49,27 @@ def test_what_the_lake_has_comes_down_once_and_the_second_plan_is_empty(stocked:
     assert stocked.lake.requests.of("item_details") == stocked.lake.requests.of("get_object") == 0
 
 
+def test_files_that_older_versions_recorded_unchecked_are_compared_with_the_lakes_sizes_once(stocked: World) -> None:
+    stocked.manifest(**downloads())
+    stocked.good("apply", "manifest.yaml")
+    cut = stocked.folder / "out" / "birds_jay.png"
+    cut.write_bytes(cut.read_bytes()[:50])
+    found = cut.stat()
+    (state,) = (stocked.folder / ".metalake-sync").glob("*.db")
+    with sqlite3.connect(state) as db:
+        db.execute("UPDATE downloads SET checked = 0")
+        row = (found.st_size, found.st_mtime_ns, "birds_jay.png")
+        db.execute("UPDATE downloads SET size_bytes = ?, mtime_ns = ? WHERE unique_name = ?", row)
+    db.close()
+    plan = stocked.good("plan", "manifest.yaml", "--json").document
+    assert [(action["file"], action["reason"]) for action in plan["actions"]] == [("jay.png", "content_changed")]
+    stocked.good("apply", "manifest.yaml")
+    assert cut.read_bytes() == png(salt=b"jay.png")
+    stocked.lake.requests.clear()
+    assert "Nothing to do" in stocked.good("plan", "manifest.yaml").out
+    assert stocked.lake.requests.of("item_details") == 0
+
+
 def test_files_of_another_hand_are_taken_as_they_are_if_their_size_is_right(stocked: World) -> None:
     stocked.write("out/birds_jay.png", png(salt=b"jay.png"))
     stocked.write("out/birds_crow.png", b"half of it")
@@ -254,11 +275,12 @@ def test_a_killed_download_goes_on_where_it_was(world: World) -> None:
     assert not (world.folder / "out" / "films_film.mp4").exists()
     (part,) = parts()
     assert part.read_bytes() == film[: part.stat().st_size]
-    # A mark in what is here already shows afterwards that it was not fetched a second time.
-    with part.open("r+b") as file:
-        file.write(b"mark")
+    # The same inode shows that the rest was appended. The second link keeps another file from getting it.
+    os.link(part, world.folder / "part")
     world.good("pull", "manifest.yaml")
-    assert (world.folder / "out" / "films_film.mp4").read_bytes() == b"mark" + film[4:]
+    whole = world.folder / "out" / "films_film.mp4"
+    assert whole.samefile(world.folder / "part")
+    assert whole.read_bytes() == film
     assert sorted(path.name for path in (world.folder / "out").iterdir()) == ["films_film.mp4", "films_short.mp4"]
 
 

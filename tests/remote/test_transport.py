@@ -29,6 +29,7 @@ from tests.remote.both_clients import API_KEY, BOTH, SECRET, Call, Store, call_s
 
 PATIENT = RetryPolicy(give_up_after_s=600, base_s=0.01)
 IMPATIENT = RetryPolicy(give_up_after_s=0)
+ANY_SIZE = 1 << 30
 
 
 def lake_at(url: str, ca_file: Path | None = None) -> LakeAddress:
@@ -156,14 +157,14 @@ def test_stores_are_verified_and_trusted_like_the_lake(ca: trustme.CA, ca_file: 
         trusting = Store(lake_at("https://lake.example", ca_file), IMPATIENT)
         assert trusting.put(server.url + "/o?sig=1", b"x").status == 200
         assert trusting.get(server.url + "/o?sig=1")[0] == 200
-        assert hash_of_object(server.url + "/o", trusting.address)[1] is not None
+        assert hash_of_object(server.url + "/o", trusting.address, ANY_SIZE)[1] is not None
         strict = Store(lake_at("https://lake.example"), PATIENT)
         asked = len(server.asked)
         for refused in (lambda: strict.put(server.url + "/o?sig=1", b"x"), lambda: strict.get(server.url + "/o?sig=1")):
             with pytest.raises(LakeUnreachable, match="certificate of the store is not accepted") as caught:
                 refused()
             assert "sig=" not in str(caught.value)
-        assert hash_of_object(server.url + "/o", strict.address)[1] is None
+        assert hash_of_object(server.url + "/o", strict.address, ANY_SIZE)[1] is None
         assert len(server.asked) == asked
 
 
@@ -183,6 +184,14 @@ def test_a_ca_file_that_cannot_be_used_is_an_error_of_usage(tmp_path: Path, cont
         path.write_text(content)
     with pytest.raises(UsageError, match="the CAs that 'remote.ca_file' names can't be used"):
         tls_context(str(path))
+
+
+@pytest.mark.parametrize("size", [len(b'{"isSuccess": true}') - 1, 3])
+def test_an_object_is_read_no_further_than_its_size(size: int) -> None:
+    with serve(good) as server:
+        _, content_hash, trouble = hash_of_object(server.url + "/o", lake_at(server.url), size)
+    assert content_hash is None
+    assert trouble == f"the store sends more than {size} bytes"
 
 
 # Where credentials go.
@@ -217,7 +226,11 @@ def test_a_store_that_redirects_gets_no_follower_and_no_credentials(status: int)
             store = Store(lake_at("https://lake.example"), IMPATIENT)
             assert store.put(server.url + "/o", b"x").status == status
             assert store.get(server.url + "/o")[0] == status
-            assert hash_of_object(server.url + "/o", store.address) == (0, None, f"the store answered {status}")
+            assert hash_of_object(server.url + "/o", store.address, ANY_SIZE) == (
+                0,
+                None,
+                f"the store answered {status}",
+            )
             assert [
                 name for asked in server.asked for name in asked.headers if name in ("authorization", "cookie")
             ] == []
@@ -229,7 +242,7 @@ def test_signed_urls_at_the_lakes_own_origin_carry_no_credentials_either() -> No
         store = Store(lake_at(lake.url), IMPATIENT)
         store.put(lake.url + "/o?sig=1", b"x")
         store.get(lake.url + "/o?sig=1")
-        hash_of_object(lake.url + "/o?sig=1", store.address)
+        hash_of_object(lake.url + "/o?sig=1", store.address, ANY_SIZE)
         assert len(lake.asked) == 3
         assert all("authorization" not in asked.headers for asked in lake.asked)
 
@@ -244,7 +257,7 @@ def test_a_netrc_gives_nothing_away(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         store = Store(lake_at(server.url), IMPATIENT)
         store.put(server.url + "/o", b"x")
         store.get(server.url + "/o")
-        hash_of_object(server.url + "/o", store.address)
+        hash_of_object(server.url + "/o", store.address, ANY_SIZE)
         assert all("authorization" not in asked.headers for asked in server.asked)
 
 

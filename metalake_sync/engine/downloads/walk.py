@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 
 from metalake_sync.core.actions import DownloadFile, Reason
@@ -91,6 +91,7 @@ class DownloadWalk:
     def _judged(self, items: Sequence[ListedItem]) -> WalkedPage:
         wanted: list[Wanted] = []
         unsure: list[tuple[ListedItem, Fingerprint]] = []
+        unchecked: list[tuple[ListedItem, DownloadedFile]] = []
         right = 0
         for item in items:
             local = look_at(self._root / self.filenames[_unique(item)])
@@ -100,14 +101,25 @@ class DownloadWalk:
             verdict = judge_local(item.id, known, local)
             if verdict is Local.ASK_SIZE and local is not None:
                 unsure.append((item, local))
+            elif verdict is Local.CHECK_SIZE and known is not None:
+                unchecked.append((item, known))
             elif isinstance(verdict, Reason):
                 wanted.append(self._wanted(item, verdict))
             else:
                 right += 1
         adopted: list[DownloadedFile] = []
         # By unique name: a name alone may stand for several items of the lake.
-        files = [RemoteFile(_unique(item), item.id, _unique(item)) for item, _ in unsure]
+        asked = [*(item for item, _ in unsure), *(item for item, _ in unchecked)]
+        files = [RemoteFile(_unique(item), item.id, _unique(item)) for item in asked]
         sizes = remote_sizes(self._client, files, SIZE_THREADS)
+        for item, known in unchecked:
+            size = sizes.get(_unique(item))
+            if size is not None and size != known.fingerprint.size_bytes:
+                wanted.append(self._wanted(item, Reason.CONTENT_CHANGED))
+            elif size is not None:
+                adopted.append(replace(known, checked=True))
+            else:
+                right += 1
         maybe: list[tuple[ListedItem, Fingerprint]] = []
         for item, local in unsure:
             verdict = judge_size(sizes.get(_unique(item)), local)
