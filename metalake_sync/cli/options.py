@@ -80,19 +80,28 @@ class ManifestFlags:
 
         return TextListener(quiet=self.quiet or silent, verbose=self.verbose, json_log=self.json_log)
 
-    def load(self) -> LoadedManifest:
-        """Read the manifest."""
+    def load(self, content: bytes | None = None) -> LoadedManifest:
+        """Read the manifest. `content`: what was read of it already, where it is a pipe."""
         from metalake_sync.manifest import load_manifest
 
-        variables = read_variables(self.var, self.var_file)
-        return load_manifest(self.manifest, variables=variables, environment=os.environ, stdin=sys.stdin)
+        return load_manifest(
+            self.manifest,
+            variables=read_variables(self.var, self.var_file),
+            environment=os.environ,
+            stdin=sys.stdin,
+            content=content,
+            default_name=self.state.stem if self.state is not None else None,
+        )
 
-    def session(self, emit: EventSink | None = None, options: RunOptions | None = None) -> Session:
-        """Read the manifest and put a session together. `emit`: who hears of it; None is nobody."""
+    def session(
+        self, emit: EventSink | None = None, options: RunOptions | None = None, content: bytes | None = None
+    ) -> Session:
+        """Read the manifest and put a session together. `emit`: who hears of it; None is nobody. `content`: see
+        `load`."""
         from metalake_sync.engine.options import RunOptions
         from metalake_sync.engine.session import Session
 
-        session = Session(self.load(), options or RunOptions(), emit or (lambda _event: None), self.state)
+        session = Session(self.load(content), options or RunOptions(), emit or (lambda _event: None), self.state)
         start_is_over()
         return session
 

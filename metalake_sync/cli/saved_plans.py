@@ -6,10 +6,11 @@ plan must still hold when it is carried out stands in `core.basis`.
 
 from __future__ import annotations
 
-import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metalake_sync.cli.output_files import write_output
 from metalake_sync.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from metalake_sync.core.plan import Plan
     from metalake_sync.engine.session import Session
 
-MARK = "metalake-sync plan"
+_BEGINNING = re.compile(rb'\s*\{\s*"kind"\s*:\s*"metalake-sync plan"')
+
+STREAM_LIMIT_BYTES = 1 << 30
 
 
 def save_plan(plan: Plan, session: Session, path: Path) -> None:
@@ -26,8 +29,9 @@ def save_plan(plan: Plan, session: Session, path: Path) -> None:
     from metalake_sync.core.basis import basis_of, key_of
     from metalake_sync.manifest.digest import manifest_digest
 
-    if session.manifest.source == "-":
-        raise UsageError("a plan of standard input can't be saved", remedy="Save the manifest to a file first.")
+    if session.manifest.stream:
+        what = "standard input" if session.manifest.source == "-" else "a pipe"
+        raise UsageError(f"a plan of {what} can't be saved", remedy="Save the manifest to a file first.")
     options = session.options
     saved = SavedPlan(
         manifest=str(Path(session.manifest.source).absolute()),
@@ -40,34 +44,47 @@ def save_plan(plan: Plan, session: Session, path: Path) -> None:
         plan=plan_document(plan),
         basis=[BasisDocument(**key_of(action)._asdict(), facts=dict(basis_of(action))) for action in plan.actions()],
     )
-    text = saved.model_dump_json(indent=1) + "\n"
-    draft = path.with_name(path.name + ".part")
     try:
-        draft.unlink(missing_ok=True)
-        with open(draft, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.write(text)
-        draft.rename(path)
+        write_output(path, saved.model_dump_json(indent=1) + "\n")
     except OSError as error:
         raise UsageError(f"the plan can't be written: {error.strerror}", where=str(path)) from error
 
 
-def is_saved_plan(path: str) -> bool:
-    """Whether a file that stands where a manifest could is a saved plan."""
+def read_stream(source: str) -> bytes | None:
+    """What a pipe holds, which can be read only once; None for all else. Raises UsageError."""
+    from metalake_sync.manifest.reading import STANDARD_INPUT, is_stream
+
+    if source == STANDARD_INPUT or not is_stream(source):
+        return None
     try:
-        with open(path, encoding="utf-8") as file:
-            return f'"{MARK}"' in file.read(200)
-    except (OSError, UnicodeDecodeError):
-        return False
+        with open(source, "rb") as file:
+            content = file.read(STREAM_LIMIT_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"it can't be read: {error.strerror}", where=source, remedy="Name a file.") from error
+    if len(content) > STREAM_LIMIT_BYTES:
+        raise UsageError("it does not end", where=source, remedy="Name a manifest or a saved plan.")
+    return content
 
 
-def load_plan(path: str) -> SavedPlan:
-    """Read a saved plan. Raises UsageError."""
+def is_saved_plan(path: str, content: bytes | None = None) -> bool:
+    """Whether a file that stands where a manifest could is a saved plan. `content`: what was read of it already."""
+    if content is None:
+        try:
+            with open(path, "rb") as file:
+                content = file.read(200)
+        except OSError:
+            return False
+    return _BEGINNING.match(content) is not None
+
+
+def load_plan(path: str, content: bytes | None = None) -> SavedPlan:
+    """Read a saved plan. `content`: what was read of it already. Raises UsageError."""
     from pydantic import ValidationError
 
     from metalake_sync.cli.documents import SavedPlan
 
     try:
-        return SavedPlan.model_validate_json(Path(path).read_bytes())
+        return SavedPlan.model_validate_json(Path(path).read_bytes() if content is None else content)
     except OSError as error:
         raise UsageError(f"the plan can't be read: {error.strerror}", where=path) from error
     except ValidationError:

@@ -5,12 +5,14 @@ Must not: touch the disk; globs are matched against names in the collection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from metalake_sync.core.actions import Action, Reason, UploadFile
+from metalake_sync.core.facts import CollectionKey
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.wording import file_name
+from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass
 
 
@@ -40,6 +42,22 @@ def parse_target(text: str, collections: Sequence[str]) -> Target | None:
         return None
     name = max(named, key=len)
     return Target(name, text[len(name) + 1 :])
+
+
+def check_matched(targets: Sequence[Target], names: Mapping[CollectionKey, Iterable[str]], where: str) -> None:
+    """Raise UsageError for a target whose glob matches none of the names. `names`: by collection. `where`: what was
+    looked through, as a clause."""
+    left = [target for target in targets if target.glob is not None]
+    for key, known in names.items():
+        for name in known:
+            if not left:
+                return
+            left = [target for target in left if not target.takes(key.name, name)]
+    if left:
+        raise UsageError(
+            f"'--target {left[0]}' matches no file {where}",
+            remedy="Correct the pattern. It is compared with whole names in the collection.",
+        )
 
 
 def keep_only(plan: CollectionPlan, wanted: Callable[[Action], bool]) -> None:

@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from metalake_sync.core.events import Observing
 from metalake_sync.core.facts import RecordedFile
+from metalake_sync.core.targets import check_matched
 from metalake_sync.engine.lake_access import lake_identity
 from metalake_sync.engine.lake_view import view_lake
-from metalake_sync.engine.opening import chosen_targets
+from metalake_sync.engine.opening import chosen_targets, recorded_names
 from metalake_sync.engine.session import Session
 from metalake_sync.errors import LakeRefused
 from metalake_sync.lazy_dataclass import dataclass
@@ -49,7 +50,9 @@ def check(session: Session, *, download: bool) -> Checked:
     mismatches: list[Mismatch] = []
     with StateStore(session.state_path) as state, session.reach() as client:
         targets = chosen_targets(session.manifest, session.options)
-        for key, (row, known) in state.records.collections(lake_identity(session.manifest)).items():
+        recorded = state.records.collections(lake_identity(session.manifest))
+        check_matched(targets, recorded_names(state, recorded), "in the state")
+        for key, (row, known) in recorded.items():
             view = view_lake(client, key, known, full=True)
             wanted = [
                 file

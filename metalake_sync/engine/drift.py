@@ -15,11 +15,11 @@ from metalake_sync.core.facts import RecordedCollection
 from metalake_sync.core.metadata import NO_METADATA, MetadataSet
 from metalake_sync.core.notes import Note
 from metalake_sync.core.plan import CollectionPlan, Plan
-from metalake_sync.core.targets import keep_targets
+from metalake_sync.core.targets import check_matched, keep_targets
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.lake_access import lake_identity
 from metalake_sync.engine.lake_view import LakeView, view_lake
-from metalake_sync.engine.opening import chosen_targets, open_collections, rules_of
+from metalake_sync.engine.opening import chosen_targets, open_collections, recorded_names, rules_of
 from metalake_sync.engine.refresh import FullLook, FullRefresh, Marker
 from metalake_sync.engine.session import Session
 from metalake_sync.remote.client import LakeClient
@@ -31,6 +31,7 @@ def find_drift(session: Session) -> Plan:
     with StateStore(session.state_path) as state, session.reach() as client:
         targets = chosen_targets(session.manifest, session.options)
         recorded = state.records.collections(lake_identity(session.manifest))
+        check_matched(targets, recorded_names(state, recorded), "in the state")
         plans: list[CollectionPlan] = []
         notes: list[Note] = []
         for desired in open_collections(session.manifest):

@@ -5,10 +5,11 @@ Must not: ask the lake, or compare anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from metalake_sync.core.diff import CollectionRules
 from metalake_sync.core.diff_sets import OperationPolicy
+from metalake_sync.core.facts import CollectionKey, RecordedCollection
 from metalake_sync.core.targets import Target, parse_target
 from metalake_sync.engine.desired import DesiredCollection, key_of, open_collection
 from metalake_sync.engine.options import RunOptions
@@ -31,6 +32,13 @@ def chosen_targets(manifest: LoadedManifest, options: RunOptions) -> list[Target
             )
         targets.append(target)
     return targets
+
+
+def recorded_names(
+    state: StateStore, recorded: Mapping[CollectionKey, tuple[int, RecordedCollection]]
+) -> dict[CollectionKey, Iterable[str]]:
+    """The names of all recorded files, by collection."""
+    return {key: state.records.names(row) for key, (row, _) in recorded.items()}
 
 
 def rules_of(desired: DesiredCollection, state: StateStore) -> CollectionRules:

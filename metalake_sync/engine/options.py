@@ -36,7 +36,8 @@ class RunOptions:
     at the start; None is the default. `max_delete`: how much a plan may trash. `scope`: the only part of the disk to
     look at, None is all of it. `hold`: files to leave alone for now. `keep_failures`: names whose past failures stay,
     because this run does not try them; None is all of them. `set_apart`: told of what is broken and left out; None lets
-    it stop the run. `kept`: where annotation indexes stay between runs; a run over a scope takes them from there."""
+    it stop the run. `targets_may_miss`: a target that matches no file is not an error. `kept`: where annotation indexes
+    stay between runs; a run over a scope takes them from there."""
 
     refresh: Refresh = "list"
     checksum: bool = False
@@ -47,6 +48,7 @@ class RunOptions:
     batch_files: int = 2000
     batch_bytes: int = 4 << 30
     targets: tuple[str, ...] = ()
+    targets_may_miss: bool = False
     max_delete: MaxDelete = field(default_factory=MaxDelete)
     scope: Scope | None = None
     hold: Hold | None = None

@@ -23,7 +23,7 @@ def claim_state(state: StateStore, manifest: LoadedManifest) -> None:
     standard input, neither claims a state nor is refused.
     """
     source = Path(os.path.abspath(manifest.source))
-    if manifest.source == "-" or not source.exists():
+    if manifest.stream or not source.exists():
         return
     folder = os.path.abspath(state.path.parent)
     mine, owner = os.path.relpath(source, folder), state.learned(OWNER)

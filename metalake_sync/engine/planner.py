@@ -6,6 +6,7 @@ hash cache and the markers of what was seen in the lake.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from metalake_sync.core.guards import too_many_deletes
 from metalake_sync.core.metadata import TAGS, MetadataValues
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan, Plan
-from metalake_sync.core.targets import keep_targets
+from metalake_sync.core.targets import Target, check_matched, keep_targets
 from metalake_sync.engine.addressed import AddressedPlanner, AddressedSources, open_addressed
 from metalake_sync.engine.close_look import CloseLook
 from metalake_sync.engine.desired import DesiredCollection, key_of
@@ -81,6 +82,7 @@ class Planner:
     downloads_only: bool = False
     _notes: list[Note] = field(default_factory=list)
     _unreadable: int = 0
+    _new_names: dict[CollectionKey, list[str]] = field(default_factory=dict)
 
     def plan(self) -> PlannedRun:
         """Observe everything and compare. Raises ManifestErrors, GuardStopped, and what the lake raises."""
@@ -106,6 +108,7 @@ class Planner:
                         keep_targets(part, named)
                     self._warn_of_shapes(part, recorded.get(collection.key))
                     plans.append(part)
+            self._check_targets(targets, recorded)
             # Files that the manifest does not upload belong to no collection of it, so a target never means them.
             addressed_plans: tuple[AddressedPlan, ...] = ()
             if addressed is not None and not targets and self.options.scope is None:
@@ -133,6 +136,18 @@ class Planner:
             self.manifest.source, self.state.serial, tuple(plans), tuple(notes), downloads, trash_rules, addressed_plans
         )
         return PlannedRun(plan, desired, self._unreadable, addressed or AddressedSources())
+
+    def _check_targets(
+        self, targets: list[Target], recorded: Mapping[CollectionKey, tuple[int, RecordedCollection]]
+    ) -> None:
+        """Raise UsageError for a target that means nothing; a watch may be told of files that come later."""
+        if self.options.set_apart is not None or self.options.targets_may_miss:
+            return
+        names: dict[CollectionKey, Iterable[str]] = {}
+        for key, new in self._new_names.items():
+            rows = self.state.records.names(recorded[key][0]) if key in recorded else ()
+            names[key] = itertools.chain(new, rows)
+        check_matched(targets, names, "on disk or in the state")
 
     # What a run can do without, where it may.
 
@@ -222,6 +237,9 @@ class Planner:
                 hold=self.options.hold,
             )
             found = march.run()
+            if self.options.targets:
+                left_out = (problem.filename for problem in found.left_out)
+                self._new_names[desired.key] = [*(one.name for one in found.candidates), *left_out]
             plan.unchanged += found.unchanged
             self._notes += found.notes
             self._unreadable += sum(problem.hides_files or problem.is_failure for problem in found.left_out)

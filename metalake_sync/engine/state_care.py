@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from metalake_sync.core.facts import CollectionKey, Origin, RecordedFile
-from metalake_sync.core.targets import Target, parse_target
+from metalake_sync.core.targets import Target, check_matched, parse_target
 from metalake_sync.engine.lake_access import lake_identity
+from metalake_sync.engine.opening import recorded_names
 from metalake_sync.engine.session import Session
 from metalake_sync.errors import UsageError
 from metalake_sync.state.lock import StateLock, break_lock, lock_holder
@@ -86,7 +87,8 @@ def unlock(session: Session, *, force: bool) -> str | None:
 
 def _parsed(session: Session, state: StateStore, targets: Sequence[str]) -> list[Target]:
     """Raises UsageError for a collection that is not recorded."""
-    names = [key.name for key in state.records.collections(lake_identity(session.manifest))]
+    recorded = state.records.collections(lake_identity(session.manifest))
+    names = [key.name for key in recorded]
     parsed: list[Target] = []
     for text in targets:
         target = parse_target(text, names)
@@ -96,6 +98,7 @@ def _parsed(session: Session, state: StateStore, targets: Sequence[str]) -> list
                 remedy=f"It knows {', '.join(names) or 'none'}.",
             )
         parsed.append(target)
+    check_matched(parsed, recorded_names(state, recorded), "in the state")
     return parsed
 
 

@@ -35,7 +35,8 @@ class ManifestWarning:
 
 @dataclass(frozen=True, slots=True)
 class LoadedManifest:
-    """A manifest that holds together. `base_dir`: relative paths hang from here. `source`: as the user gave it."""
+    """A manifest that holds together. `base_dir`: relative paths hang from here. `source`: as the user gave it.
+    `stream`: it came from standard input or a pipe, and can't be read again."""
 
     model: Manifest = field(repr=False)
     name: str
@@ -44,6 +45,7 @@ class LoadedManifest:
     collections: tuple[ResolvedCollection, ...]
     warnings: tuple[ManifestWarning, ...]
     _tree: Tree = field(repr=False)
+    stream: bool = False
 
     def where(self, *path: str | int) -> Location:
         """Where a key's value stands, or the nearest thing around it: `where("collections", 0, "name")`."""
@@ -56,13 +58,17 @@ def load_manifest(
     variables: Mapping[str, str] | None = None,
     environment: Mapping[str, str],
     stdin: TextIO | None = None,
+    content: bytes | None = None,
+    default_name: str | None = None,
 ) -> LoadedManifest:
-    """Read and check a manifest. `source`: a file, a folder of *.yaml, or `-` for `stdin`.
+    """Read and check a manifest. `source`: a file, a folder of *.yaml, a pipe, or `-` for `stdin`.
 
-    `variables` beat `environment`. Raises ManifestErrors with every mistake, each with its place.
+    `variables` beat `environment`. `content`: what was read from `source` already. `default_name`: for a manifest
+    without a name of its own that has no file or folder to take it from.
+    Raises ManifestErrors with every mistake, each with its place.
     """
     try:
-        read = read_source(source, stdin)
+        read = read_source(source, stdin, content)
     except ManifestError as error:
         raise ManifestErrors([error]) from None
     tree = _one_tree(read, Variables(variables or {}, environment))
@@ -71,16 +77,23 @@ def load_manifest(
         model = Manifest.model_validate(tree.value)
     except ValidationError as error:
         raise _all(read, [*mistakes, *complaints(error, tree)]) from None
-    name = model.name or read.name
+    name = model.name or read.name or default_name
     if name is None:
-        why = "Standard input" if source == STANDARD_INPUT else "This folder"
+        or_state = ", or give --state FILE" if read.stream else ""
+        why = "Standard input" if source == STANDARD_INPUT else "A pipe" if read.stream else "This folder"
         mistakes.append(
-            ManifestError("'name' is missing", where=tree.place(()), remedy=f"{why} has none to take: add 'name'.")
+            ManifestError(
+                "'name' is missing",
+                where=tree.place(()),
+                remedy=f"{why} has none to take: add 'name'{or_state}.",
+            )
         )
     if mistakes or name is None:
         raise _all(read, mistakes)
     collections = tuple(resolve(index, one, model.defaults) for index, one in enumerate(model.collections))
-    return LoadedManifest(model, name, read.base_dir, source, collections, tuple(_warnings(tree)), tree)
+    return LoadedManifest(
+        model, name, read.base_dir, source, collections, tuple(_warnings(tree)), tree, stream=read.stream
+    )
 
 
 def compose_manifest(document: Mapping[str, Any], *, name: str, base_dir: Path, source: str) -> LoadedManifest:

@@ -7,6 +7,7 @@ Must not: look into the text.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -31,19 +32,38 @@ class ManifestFile:
 class ManifestSource:
     """All files of a manifest in their order. `name`: what it is called if it does not say so itself; None: it must.
 
-    `mistakes`: of the files that could not be read.
+    `mistakes`: of the files that could not be read. `stream`: it was standard input or a pipe, and can't be read again.
     """
 
     files: tuple[ManifestFile, ...]
     base_dir: Path
     name: str | None
     mistakes: tuple[ManifestError, ...] = ()
+    stream: bool = False
 
 
-def read_source(source: str, stdin: TextIO | None) -> ManifestSource:
-    """Read everything that the manifest consists of. Raises ManifestError where there is nothing to read."""
+def is_stream(source: str) -> bool:
+    """Whether a source can be read only once: standard input, a pipe (process substitution) or a device."""
+    if source == STANDARD_INPUT or os.path.abspath(source).startswith(("/dev/", "/proc/")):
+        return True
+    try:
+        mode = os.stat(source).st_mode
+    except (OSError, ValueError):
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def read_source(source: str, stdin: TextIO | None, content: bytes | None = None) -> ManifestSource:
+    """Read everything that the manifest consists of. `content`: what was read from `source` already.
+
+    Raises ManifestError where there is nothing to read.
+    """
+    if content is not None:
+        return ManifestSource((_decoded(content, source),), Path.cwd(), None, stream=True)
     if source == STANDARD_INPUT:
-        return ManifestSource((_read_stdin(stdin),), Path.cwd(), None)
+        return ManifestSource((_read_stdin(stdin),), Path.cwd(), None, stream=True)
+    if is_stream(source):
+        return ManifestSource((_read_file(source),), Path.cwd(), None, stream=True)
     # The folder as the user names it: a manifest that is a link (a mounted ConfigMap) keeps its state beside the link.
     path = Path(os.path.abspath(source))
     if not os.path.isdir(source):

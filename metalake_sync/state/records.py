@@ -264,6 +264,11 @@ class Records:
                 found[name] = self._file(row)
         return found
 
+    def names(self, collection: int) -> Iterator[str]:
+        """The name of every recorded file."""
+        for (name,) in self._connection.execute("SELECT name FROM files WHERE collection = ?", (collection,)):
+            yield name_from_db(name)
+
     def all_files(self, collection: int) -> Iterator[RecordedFile]:
         rows = self._connection.execute(
             f"SELECT {_FILE_COLUMNS} FROM files WHERE collection = ? ORDER BY id",  # noqa: S608

@@ -151,3 +151,55 @@ def test_the_library_refuses_names_that_are_not_utf_8(tmp_path: Path) -> None:
     )
     assert "UsageError: Python reads file names as ascii" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+# Pipes in place of files.
+
+
+def test_a_manifest_by_process_substitution_is_planned_and_applied(world: World) -> None:
+    world.pictures("a.png")
+    world.manifest(BIRDS)
+    for command in ("plan", "apply"):
+        done = shell(world, f'"$0" {command} <(cat manifest.yaml) --state piped.db')
+        assert (done.returncode, done.stderr) == (0, ""), command
+    assert world.names() == ["a.png"]
+    unnamed = shell(world, '"$0" plan <(cat manifest.yaml)')
+    assert unnamed.returncode == 64
+    assert "'name' is missing. A pipe has none to take: add 'name', or give --state FILE." in unnamed.stderr
+
+
+def test_a_plan_goes_through_a_pipe(world: World) -> None:
+    world.pictures("a.png")
+    world.manifest(BIRDS)
+    assert shell(world, '"$0" plan manifest.yaml -q --out >(cat > copied.plan); wait').returncode == 0
+    done = shell(world, '"$0" apply <(cat copied.plan)')
+    assert (done.returncode, done.stderr) == (0, "")
+    assert world.names() == ["a.png"]
+    refused = shell(world, '"$0" plan <(cat manifest.yaml) --state piped.db --out saved.plan')
+    assert refused.returncode == 64
+    assert "a plan of a pipe can't be saved" in refused.stderr
+
+
+def test_a_plan_is_not_put_in_the_place_of_a_device(world: World) -> None:
+    world.pictures("a.png")
+    world.manifest(BIRDS)
+    done = world.run("plan", "manifest.yaml", "--out", "/dev/full")
+    assert done.code == 64
+    assert "/dev/full: the plan can't be written: No space left on device" in done.err
+    assert Path("/dev/full").is_char_device()
+
+
+def test_a_manifest_that_speaks_of_a_saved_plan_is_a_manifest(world: World) -> None:
+    world.pictures("a.png")
+    world.manifest(BIRDS)
+    manifest = world.folder / "manifest.yaml"
+    manifest.write_text('# {"kind": "metalake-sync plan"} is how a saved plan begins\n' + manifest.read_text())
+    world.good("apply", "manifest.yaml")
+    assert world.names() == ["a.png"]
+
+
+def test_a_manifest_in_a_pipe_is_not_watched(world: World) -> None:
+    world.manifest(BIRDS)
+    done = shell(world, '"$0" watch <(cat manifest.yaml) --state piped.db')
+    assert done.returncode == 64
+    assert "is a pipe, which can't be watched" in done.stderr

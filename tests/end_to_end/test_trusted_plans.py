@@ -385,3 +385,21 @@ def test_json_of_a_plan_is_valid_json_with_the_values_that_differ(synced: World)
     changes = [action["changes"] for action in plan["actions"]]
     assert changes == [[{"what": "Tags", "before": ["ours"], "after": ["ours", "more"]}]] * 4
     assert "Tags: [ours] → [ours, more]" in synced.good("plan", "manifest.yaml").out
+
+
+def test_a_target_that_matches_no_file_is_an_error(world: World) -> None:
+    world.pictures("a.png", "b.png")
+    world.manifest(BIRDS)
+    new = world.run("apply", "--target", "birds/c*", "manifest.yaml")
+    assert new.code == 64
+    assert "'--target birds/c*' matches no file on disk or in the state" in new.err
+    world.good("apply", "--target", "birds/a*", "manifest.yaml")
+    assert world.names() == ["a.png"]
+    # A recorded file is matched though nothing is to be done, and a file that is gone from disk, too.
+    world.good("plan", "--target", "birds/a*", "--target", "birds/b*", "manifest.yaml")
+    (world.folder / "images" / "a.png").unlink()
+    world.good("plan", "--target", "birds/a.png", "manifest.yaml")
+    for command in (("plan",), ("drift",), ("check",), ("state", "show"), ("state", "forget")):
+        done = world.run(*command, "--target", "birds/z.png", "manifest.yaml")
+        assert done.code == 64, command
+        assert "matches no file" in done.err, command

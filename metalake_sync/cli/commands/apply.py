@@ -45,7 +45,7 @@ def command(
     approved, and is carried out as it is or, where anything of it moved since, not at all.
     """
     from metalake_sync.cli.log_lines import complain
-    from metalake_sync.cli.saved_plans import is_saved_plan, load_plan
+    from metalake_sync.cli.saved_plans import is_saved_plan, load_plan, read_stream
     from metalake_sync.cli.wording import count
     from metalake_sync.core.events import PlanMade
 
@@ -62,13 +62,21 @@ def command(
     try:
         options = replace(run.options(), max_delete=max_delete_of(max_delete))
         saved = None
-        if is_saved_plan(flags.manifest):
-            saved = load_plan(flags.manifest)
+        content = read_stream(flags.manifest)
+        if is_saved_plan(flags.manifest, content):
+            saved = load_plan(flags.manifest, content)
+            content = None
             if run.target:
                 raise UsageError("a saved plan has its targets", remedy="Leave --target out, or make another plan.")
             flags = replace(flags, manifest=saved.manifest)
-            options = replace(options, refresh=saved.refresh, checksum=saved.checksum, targets=tuple(saved.targets))
-        session = flags.session(listener, options)
+            options = replace(
+                options,
+                refresh=saved.refresh,
+                checksum=saved.checksum,
+                targets=tuple(saved.targets),
+                targets_may_miss=True,
+            )
+        session = flags.session(listener, options, content)
         if dry_run:
             with session.plan() as planned:
                 listener(PlanMade(planned.plan))

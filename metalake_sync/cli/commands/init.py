@@ -33,9 +33,10 @@ def command(folder: Path) -> None:
 
 def _keep_out_of_git(gitignore: Path) -> list[str]:
     """Append what is missing; what the user wrote stays as it is."""
-    text = gitignore.read_text() if gitignore.exists() else ""
-    missing = [line for line in IGNORED if line not in text.splitlines()]
+    text = gitignore.read_bytes() if gitignore.exists() else b""
+    missing = [line for line in IGNORED if line.encode() not in text.splitlines()]
     if missing:
-        start = "" if not text or text.endswith("\n") else "\n"
-        gitignore.write_text(text + start + "\n".join(missing) + "\n")
+        start = b"" if not text or text.endswith(b"\n") else b"\n"
+        with gitignore.open("ab") as file:
+            file.write(start + "".join(f"{line}\n" for line in missing).encode())
     return missing

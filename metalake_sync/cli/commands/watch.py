@@ -67,10 +67,13 @@ def command(
     from metalake_sync.engine.watch.signals import Signals
     from metalake_sync.engine.watch.telling import log
     from metalake_sync.engine.watch.triggers import Triggers
+    from metalake_sync.manifest.reading import is_stream
     from metalake_sync.state.lock import StateLock
 
-    if flags.manifest == "-":
-        raise UsageError("standard input can't be watched", remedy="Write the manifest to a file.")
+    for source in (flags.manifest, *flags.var_file):
+        if is_stream(source):
+            what = "standard input" if source == "-" else f"'{source}' is a pipe, which"
+            raise UsageError(f"{what} can't be watched", remedy="Write its content to a file.")
     if run.checksum:
         raise UsageError("'--checksum' would read every file again at every change", remedy="Use it with apply.")
     start_log(as_json=flags.as_json or flags.json_log, quiet=flags.quiet, verbose=flags.verbose)
