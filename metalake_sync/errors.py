@@ -122,7 +122,8 @@ class CredentialsRefused(LakeError):
 class LakeRefused(LakeError):
     """The lake understood one call and refused it. Concerns the items of that call; the run goes on.
 
-    `status`: the HTTP status (200 where the lake refused with `isSuccess: false`).
+    `status`: the HTTP status (200 where the lake refused with `isSuccess: false`). `explained`: whether the lake gave a
+    reason; a gateway in front of it gives none.
     """
 
     def __init__(
@@ -132,9 +133,11 @@ class LakeRefused(LakeError):
         status: int,
         remedy: str | None = None,
         where: Location | str | None = None,
+        explained: bool = True,
     ) -> None:
         super().__init__(message, remedy=remedy, where=where)
         self.status = status
+        self.explained = explained
 
 
 class LakeAnswerInvalid(LakeError):

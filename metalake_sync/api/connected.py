@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
@@ -29,7 +29,8 @@ from metalake_sync.errors import LakeRefused, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.naming import names_are_utf8
 from metalake_sync.manifest import Credentials, compose_manifest
-from metalake_sync.remote.address import Trust
+from metalake_sync.protocol.generations import Generation
+from metalake_sync.remote.address import Trust, lake_root
 from metalake_sync.remote.client import NOTHING_THERE, LakeClient
 from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.select import find_place
@@ -103,7 +104,9 @@ class Connected:
     """Opens the lake at once and closes it with `close`, or as a context manager.
 
     `url`: https://… or embedded:DIR. `ca_file`: CAs to trust besides the usual ones. `allow_insecure`: take http:// to
-    another machine. `waiting`: told, in a sentence and from any thread, while a lake that is away is asked again.
+    another machine. `generation`: the generation of the lake's protocol; auto finds out. `ignore_compatibility`: go on
+    where the lake says that it is not compatible. `waiting`: receives a sentence, from any thread, while a lake that is
+    away is asked again, and where the lake does not confirm that it is compatible.
     Raises UsageError for an address or credentials that can't be meant, CredentialsRefused, LakeUnreachable.
     """
 
@@ -118,6 +121,8 @@ class Connected:
         retry_for_s: float = 60.0,
         ca_file: str | os.PathLike[str] | None = None,
         allow_insecure: bool = False,
+        generation: Literal["auto", 2, 3] = "auto",
+        ignore_compatibility: bool = False,
         waiting: Callable[[str], None] | None = None,
     ) -> None:
         if not names_are_utf8():
@@ -129,17 +134,28 @@ class Connected:
         if not url.startswith(EMBEDDED) and not (api_key and secret):
             raise UsageError("the lake needs an API key and a secret", where=url, remedy="Give both.")
         self._stack = contextlib.ExitStack()
-        self._options = RunOptions(parallelism=parallelism, bytes_per_second=bytes_per_second, retry_for_s=retry_for_s)
+        self._options = RunOptions(
+            parallelism=parallelism,
+            bytes_per_second=bytes_per_second,
+            retry_for_s=retry_for_s,
+            ignore_compatibility=ignore_compatibility,
+        )
         base = Path.cwd()
         self._url = EMBEDDED + local_path(url.removeprefix(EMBEDDED)) if url.startswith(EMBEDDED) else url
         credentials = Credentials(api_key, secret) if api_key and secret else None
         try:
             trust = Trust(local_path(ca_file) if ca_file is not None else None, allow_insecure)
             address = self._stack.enter_context(open_lake(self._url, credentials, base, trust))
-            self._reached = ReachedLake(address, self._url.rstrip("/"))
+            if generation != "auto":
+                address = replace(address, generation=Generation(generation))
             policy = RetryPolicy(give_up_after_s=retry_for_s, waiting=waiting)
             self._open_client: LakeClient | None = self._stack.enter_context(LakeClient(address, retry=policy))
-            self._client.check_compatibility()
+            greeting = self._client.greet(pinned=generation != "auto", ignore_compatibility=ignore_compatibility)
+            if waiting is not None:
+                for note in greeting.notes:
+                    waiting(str(note))
+            identity = self._url.rstrip("/") if url.startswith(EMBEDDED) else lake_root(self._url)
+            self._reached = ReachedLake(self._client.address, identity, pinned=generation != "auto")
         except BaseException:
             self._stack.close()
             raise

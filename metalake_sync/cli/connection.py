@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import click
 
-from metalake_sync.cli.options import EFFORT_FLAGS, LOG_FORMAT, gathered, option, rate, start_is_over
+from metalake_sync.cli.options import (
+    EFFORT_FLAGS,
+    IGNORE_COMPATIBILITY,
+    LOG_FORMAT,
+    gathered,
+    option,
+    rate,
+    start_is_over,
+)
 from metalake_sync.cli.streams import echo_json
 from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass
@@ -32,6 +40,7 @@ ResultT = TypeVar("ResultT")
 TYPES = click.Choice(["image", "video", "other"])
 KINDS = click.Choice(["human", "machine"])
 FORMATS = click.Choice(["metalake", "coco", "yolo", "voc"])
+GenerationChoice = Literal["auto", 2, 3]
 NAMINGS = click.Choice(["unique_name", "name"])
 
 
@@ -44,6 +53,7 @@ class _Remote:
     secret: str = field(repr=False)
     ca_file: Path | None = None
     allow_insecure: bool = False
+    generation: GenerationChoice = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,8 @@ class LakeFlags:
     parallelism: int | None
     bwlimit: str | None
     retry_for: float | None
+    ignore_compatibility: bool
+    generation: str
     log_format: str
 
     @property
@@ -77,6 +89,8 @@ class LakeFlags:
             remote.secret,
             ca_file=remote.ca_file,
             allow_insecure=remote.allow_insecure,
+            generation=remote.generation,
+            ignore_compatibility=self.ignore_compatibility,
             parallelism=self.parallelism,
             bytes_per_second=rate(self.bwlimit) if self.bwlimit else None,
             retry_for_s=60.0 if self.retry_for is None else self.retry_for,
@@ -97,6 +111,7 @@ class LakeFlags:
             url,
             _credential(self.api_key_file, "LAYERNEXT_API_KEY", "--api-key-file"),
             _credential(self.secret_file, "LAYERNEXT_SECRET", "--secret-file"),
+            generation=_generation(self.generation),
         )
 
     def _from_manifest(self, source: str) -> _Remote:
@@ -116,6 +131,7 @@ class LakeFlags:
             credentials.secret if credentials else "",
             manifest.base_dir / remote.ca_file if remote.ca_file else None,
             remote.allow_insecure,
+            remote.generation,
         )
 
     # Results.
@@ -170,6 +186,14 @@ FLAGS = {
 
 _LAKE_FLAGS = (
     *EFFORT_FLAGS,
+    IGNORE_COMPATIBILITY,
+    option(
+        "--generation",
+        type=click.Choice(["auto", "2", "3"]),
+        default="auto",
+        show_default=True,
+        help="The generation of the lake's protocol, instead of finding out. --manifest says it itself.",
+    ),
     LOG_FORMAT,
     option("--json", "as_json", is_flag=True, help="Print JSON for machines."),
     option("--manifest", metavar="MANIFEST", help="Take the lake from a manifest's 'remote'."),
@@ -287,6 +311,12 @@ def metadata_of(assignments: tuple[str, ...], tags: tuple[str, ...]) -> dict[str
     if tags:
         found["Tags"] = list(tags)
     return found
+
+
+def _generation(text: str) -> GenerationChoice:
+    """What the flag means."""
+    choices: dict[str, GenerationChoice] = {"2": 2, "3": 3}
+    return choices.get(text, "auto")
 
 
 def _credential(file: Path | None, variable: str, flag: str) -> str:

@@ -116,6 +116,7 @@ class RunFlags:
     bwlimit: str | None
     retry_for: float | None
     target: tuple[str, ...]
+    ignore_compatibility: bool
 
     def options(self) -> RunOptions:
         """What the engine takes. Raises UsageError."""
@@ -128,6 +129,7 @@ class RunFlags:
             bytes_per_second=rate(self.bwlimit) if self.bwlimit else None,
             retry_for_s=self.retry_for,
             targets=self.target,
+            ignore_compatibility=self.ignore_compatibility,
         )
 
 
@@ -166,7 +168,14 @@ EFFORT_FLAGS = (
     ),
 )
 
+IGNORE_COMPATIBILITY = option(
+    "--ignore-compatibility",
+    is_flag=True,
+    help="Go on although the lake says that it is not compatible with this version of the protocol.",
+)
+
 _RUN_FLAGS = (
+    IGNORE_COMPATIBILITY,
     option(
         "--refresh",
         type=click.Choice(["none", "list", "full"]),

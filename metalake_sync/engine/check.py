@@ -48,7 +48,7 @@ def check(session: Session, *, download: bool) -> Checked:
     """Look at every recorded file in the lake. `download`: read its bytes, too, and compare their hash."""
     files = bytes_read = 0
     mismatches: list[Mismatch] = []
-    with StateStore(session.state_path) as state, session.reach() as client:
+    with StateStore(session.state_path) as state, session.reach(state) as client:
         targets = chosen_targets(session.manifest, session.options)
         recorded = state.records.collections(lake_identity(session.manifest))
         check_matched(targets, recorded_names(state, recorded), "in the state")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from metalake_sync import __version__
 from metalake_sync.engine.session import Session
@@ -23,7 +23,11 @@ from metalake_sync.engine.watch.triggers import LIMITS
 from metalake_sync.errors import ExitCode, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import resolve_credentials
+from metalake_sync.protocol.generations import BASE_PATHS
 from metalake_sync.state.lock import lock_holder
+
+if TYPE_CHECKING:
+    from metalake_sync.remote.client import LakeClient
 
 LITTLE_SPACE_BYTES = 256 << 20
 """Less than this beside a state or a download's target is worth a warning."""
@@ -174,11 +178,23 @@ def _lake(session: Session) -> Iterator[Finding]:
     try:
         with session.reach() as client:
             yield Finding("credentials", "ok", f"{source}, and accepted")
-            yield Finding(subject, "ok", "answers, and speaks our protocol")
+            yield _generation(subject, client, remote.generation)
             yield _clock(client.lake_date, lambda: datetime.now(UTC))
     except SyncError as error:
         subject = "credentials" if error.exit_code is ExitCode.CREDENTIALS_REFUSED else subject
         yield _from_error(subject, error)
+
+
+def _generation(subject: str, client: LakeClient, wanted: object) -> Finding:
+    """Which generation of the protocol the lake speaks, how that is known, and what the lake did not confirm."""
+    address, notes = client.address, client.greeting.notes if client.greeting else ()
+    how = "found by asking" if wanted == "auto" else "pinned by 'remote.generation'"
+    base = BASE_PATHS[address.generation] or "no base path"
+    message = f"answers, and speaks generation {int(address.generation)} of the protocol ({how}; {base})"
+    if not notes:
+        return Finding(subject, "ok", message)
+    remedy = "If commands work, no action is needed. Otherwise ask the lake's operator for its version."
+    return Finding(subject, "warning", "; ".join([message, *map(str, notes)]), remedy)
 
 
 def _clock(lake_date: str | None, now: Callable[[], datetime]) -> Finding:

@@ -28,7 +28,7 @@ from metalake_sync.state.store import StateStore
 
 def find_drift(session: Session) -> Plan:
     """Compare the lake with the records, in full. The plan that comes back would bring the lake to what was applied."""
-    with StateStore(session.state_path) as state, session.reach() as client:
+    with StateStore(session.state_path) as state, session.reach(state) as client:
         targets = chosen_targets(session.manifest, session.options)
         recorded = state.records.collections(lake_identity(session.manifest))
         check_matched(targets, recorded_names(state, recorded), "in the state")

@@ -8,27 +8,33 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from metalake_sync.errors import CredentialsRefused, ManifestError, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import Credentials, LoadedManifest, credential_sources, resolve_credentials
-from metalake_sync.remote.address import USUAL_TRUST, LakeAddress, Trust
+from metalake_sync.protocol.generations import Generation
+from metalake_sync.remote.address import USUAL_TRUST, LakeAddress, Trust, lake_root
 
 EMBEDDED = "embedded:"
 
 
 def lake_identity(manifest: LoadedManifest) -> str:
-    """What the state calls the lake: its address as the manifest has it. It holds no credential."""
-    return manifest.model.remote.url.rstrip("/")
+    """What the state calls the lake: its address as the manifest has it, with or without `/datalake` at its end. It
+    holds no credential."""
+    remote = manifest.model.remote
+    return remote.url.rstrip("/") if remote.embedded else lake_root(remote.url)
 
 
 @dataclass(frozen=True, slots=True)
 class ReachedLake:
-    """A lake that is up. `identity` is the state's name for it."""
+    """A lake that is up. `identity` is the state's name for it. `pinned`: the generation of the address is the only one
+    to be tried."""
 
     address: LakeAddress
     identity: str
+    pinned: bool = False
 
 
 @contextlib.contextmanager
@@ -47,7 +53,12 @@ def reach_lake(manifest: LoadedManifest) -> Iterator[ReachedLake]:
             raise ManifestError(error.message, where=where, remedy=error.remedy) from None
     with open_lake(remote.url, resolve_credentials(manifest), manifest.base_dir, trust) as address:
         try:
-            yield ReachedLake(address, lake_identity(manifest))
+            identity = lake_identity(manifest)
+            if remote.generation == "auto":
+                yield ReachedLake(address, identity)
+            else:
+                pinned = replace(address, generation=Generation(remote.generation))
+                yield ReachedLake(pinned, identity, pinned=True)
         except CredentialsRefused as error:
             raise CredentialsRefused(
                 error.message,

@@ -55,6 +55,8 @@ class RunOptions:
     keep_failures: frozenset[str] | None = frozenset()
     set_apart: SetApart | None = None
     kept: KeptAnnotations | None = None
+    ignore_compatibility: bool = False
+    """Go on where the lake says that it is not compatible with our version of the protocol."""
 
     @property
     def calls_at_once(self) -> int:

@@ -32,6 +32,7 @@ from metalake_sync.errors import GuardStopped, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.manifest.digest import manifest_digest
+from metalake_sync.protocol.generations import Generation
 from metalake_sync.remote.tally import RequestTally
 from metalake_sync.state.database import canonical_path, state_path
 from metalake_sync.state.lock import StateLock
@@ -45,8 +46,8 @@ Hold = Callable[[Sequence[Action], Sequence[Note]], None]
 
 if TYPE_CHECKING:
     from metalake_sync.engine.execute.run import Executor
-    from metalake_sync.remote.address import LakeAddress
     from metalake_sync.remote.client import LakeClient
+    from metalake_sync.remote.greeting import Greeting
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +98,18 @@ class Session:
                 with self._planner(state, None).plan() as planned:
                     yield Observed(planned, state, None)
                 return
-            with self.reach() as client, self._planner(state, client).plan() as planned:
-                yield Observed(planned, state, client)
+            with self._reach() as lake, self._client(lake, RequestTally(), state) as client:
+                greeting = self._greet(client, lake, state)
+                with self._planner(state, client).plan() as planned:
+                    planned.plan = replace(planned.plan, notes=(*greeting.notes, *planned.plan.notes))
+                    yield Observed(planned, state, client)
 
     @contextlib.contextmanager
-    def reach(self) -> Iterator[LakeClient]:
-        """A client of the manifest's lake, which is up and speaks our protocol."""
-        with self._reach() as lake, self._client(lake.address, RequestTally()) as client:
-            client.check_compatibility()
+    def reach(self, state: StateStore | None = None) -> Iterator[LakeClient]:
+        """A client of the manifest's lake, which is up and speaks our protocol. `state`: what remembers which
+        generation of it."""
+        with self._reach() as lake, self._client(lake, RequestTally(), state) as client:
+            self._greet(client, lake, state)
             yield client
 
     def apply(
@@ -137,8 +142,9 @@ class Session:
             tally = RequestTally()
             looked_at_ns = time.time_ns()
             run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-            with self._client(lake.address, tally) as client:
-                client.check_compatibility()
+            with self._client(lake, tally, state) as client:
+                greeting = self._greet(client, lake, state)
+                lake = replace(lake, address=client.address)
                 rows = {key: row for key, (row, _) in state.records.collections(lake.identity).items()}
                 recorder = Recorder(
                     state,
@@ -158,6 +164,7 @@ class Session:
                     if only is not None:
                         planned.plan = replace(planned.plan, downloads=(), trash_rules=())
                         keep_in_plan(planned.plan, only)
+                    planned.plan = replace(planned.plan, notes=(*greeting.notes, *planned.plan.notes))
                     self.emit(PlanMade(planned.plan))
                     if hold is not None:
                         _hold_back(planned, approve, hold)
@@ -209,13 +216,32 @@ class Session:
             downloads_only=self.downloads_only,
         )
 
-    def _client(self, address: LakeAddress, tally: RequestTally) -> LakeClient:
+    def _greet(self, client: LakeClient, lake: ReachedLake, state: StateStore | None) -> Greeting:
+        """Find out which generation of the protocol the lake speaks, and remember it."""
+        assumed = client.address.generation
+        greeting = client.greet(pinned=lake.pinned, ignore_compatibility=self.options.ignore_compatibility)
+        if state is not None and not lake.pinned and greeting.generation is not assumed:
+            with state.write():
+                state.learn(_generation_key(lake), str(int(greeting.generation)))
+        return greeting
+
+    def _client(self, lake: ReachedLake, tally: RequestTally, state: StateStore | None) -> LakeClient:
+        """A client that assumes the generation that the state remembers."""
         from metalake_sync.remote.client import LakeClient
         from metalake_sync.remote.retry import RetryPolicy
 
+        address = lake.address
+        remembered = state.learned(_generation_key(lake)) if state is not None and not lake.pinned else None
+        if remembered is not None:
+            address = replace(address, generation=Generation(int(remembered)))
         patience = self.options.retry_for_s if self.options.retry_for_s is not None else AT_START_S
         policy = RetryPolicy(give_up_after_s=patience, waiting=lambda words: self.emit(Waiting(words)))
         return LakeClient(address, retry=policy, tally=tally)
+
+
+def _generation_key(lake: ReachedLake) -> str:
+    """Under what the state remembers which generation of the protocol a lake speaks."""
+    return f"generation {lake.identity}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Annotated, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import Field, SecretStr, Tag, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, Tag, field_validator, model_validator
 
 from metalake_sync.core.shapes import FormatName
 from metalake_sync.manifest.metadata_values import Metadata, wrong
@@ -26,6 +26,7 @@ from metalake_sync.manifest.types import (
     PathText,
     Pattern,
     Text,
+    number_in_text,
     text_or_list,
 )
 
@@ -62,6 +63,10 @@ class Remote(Model):
     )
     allow_insecure: bool = Field(
         False, description="Take http:// to another machine, where everybody on the way can read key and files."
+    )
+    generation: Annotated[Literal["auto", 2, 3], BeforeValidator(number_in_text)] = Field(
+        "auto",
+        description="The generation of the lake's protocol. auto finds out; 2: lakes until August 2024; 3: later ones.",
     )
 
     @field_validator("url")

@@ -46,6 +46,11 @@ def _no_zero_byte(text: str) -> str:
     return text
 
 
+def number_in_text(value: Any) -> Any:
+    """The number that a text holds, because a variable gives texts; anything else as it is."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+
+
 def _command(value: Any) -> Any:
     """Split a command as a shell would, though none ever sees it."""
     if isinstance(value, str):

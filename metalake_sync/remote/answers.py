@@ -41,7 +41,10 @@ def read_answer(route: Route[AnswerT], status: int, body: bytes) -> AnswerT | No
             remedy="Give the lake's final address as 'remote.url'.",
         )
     if status >= 400:
-        raise LakeRefused(_message(body) or f"the lake answered {status}", status=status, where=_call(route))
+        words = _message(body)
+        raise LakeRefused(
+            words or f"the lake answered {status}", status=status, where=_call(route), explained=words is not None
+        )
     if status == 204 or not body.strip():
         return None
     document = _document(route, body)
@@ -75,6 +78,15 @@ def _parse(body: bytes) -> Any:
     except ValueError:
         # The quick reader takes neither a byte order mark nor half a surrogate.
         return json.loads(body)
+
+
+def is_json(body: bytes) -> bool:
+    """Whether a body is a JSON document."""
+    try:
+        _parse(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _call(route: Route[Any]) -> str:

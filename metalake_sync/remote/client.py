@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from metalake_sync import protocol
-from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, StorageUnknown, SyncError
+from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, StorageUnknown
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.generations import Generation
 from metalake_sync.protocol.items import (
@@ -26,7 +26,6 @@ from metalake_sync.protocol.items import (
     SortBy,
 )
 from metalake_sync.protocol.wire import (
-    CLIENT_VERSION,
     PAGE_SIZE_LIMIT,
     MediaKind,
     ObjectKind,
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
         SignedPart,
         SignParts,
     )
+    from metalake_sync.remote.greeting import Greeting
 
 AnswerT = TypeVar("AnswerT", bound="BaseModel")
 
@@ -84,6 +84,8 @@ class LakeClient:
             pool_size=pool_size,
             clock=clock or Clock(),
         )
+        self.greeting: Greeting | None = None
+        """What `greet` found out last."""
 
     def __enter__(self) -> LakeClient:
         return self
@@ -107,12 +109,16 @@ class LakeClient:
 
     # The lake itself.
 
-    def check_compatibility(self, version: str = CLIENT_VERSION) -> None:
-        """Ask whether the lake speaks our protocol; also the first test of address and credentials."""
-        answer = self._must(routes.COMPATIBILITY, parts={"version": version})
-        if not answer.is_compatible:
-            told = f" ({answer.message})" if answer.message else ""
-            raise SyncError(f"the lake does not speak version {version} of the protocol{told}")
+    def greet(self, *, pinned: bool = False, ignore_compatibility: bool = False) -> Greeting:
+        """Find out which generation of the protocol the lake speaks, and speak it from then on. Also the first test of
+        address and credentials. Costs one request, and one more where the generation is not the assumed one.
+
+        `pinned`: try the generation of the address alone. Raises what `greeting.greet` raises.
+        """
+        from metalake_sync.remote.greeting import greet
+
+        self.greeting = greet(self._connection, pinned=pinned, ignore_compatibility=ignore_compatibility)
+        return self.greeting
 
     def system_details(self) -> object:
         """Counts of images, videos and others in the lake; the shape is the lake's own."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
-from metalake_sync.errors import LakeAnswerInvalid
+from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
 from metalake_sync.protocol.routes import Effect, Route
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.answers import ANSWER_LIMIT_BYTES
@@ -31,6 +32,7 @@ from metalake_sync.remote.retry import (
     Tries,
     judge_answer,
     judge_break,
+    judge_status_alone,
 )
 from metalake_sync.remote.tally import RequestTally
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     import requests
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
+ResultT = TypeVar("ResultT")
 
 READ_BYTES = 64 << 10
 """What is read, and unpacked, at once."""
@@ -74,6 +77,8 @@ class Connection:
         self._session.headers.update({"Authorization": address.authorization, "Accept": "application/json"})
         self._timeouts = TIMEOUTS_S
         self.lake_date: str | None = None
+        self._moved: frozenset[str] = frozenset()
+        """Paths of the calls that this lake has under the other generation's base."""
         self._close_lock = threading.Lock()
 
     def close(self) -> None:
@@ -93,12 +98,59 @@ class Connection:
         Tries again while that can help, as long as the policy's patience lasts. Raises LakeUnreachable when it is over,
         and what `read_answer` raises.
         """
+        moved = route.path in self._moved
+        try:
+            return self._call_at(self._address(moved), route, parts, query, body)
+        except LakeRefused as refusal:
+            if not route.either_base or refusal.status != 404 or refusal.explained:
+                raise
+            # A gateway does not pass on this path. The lake may have the call under the other generation's base.
+            try:
+                answer = self._call_at(self._address(not moved), route, parts, query, body)
+            except (LakeRefused, LakeAnswerInvalid):
+                raise refusal from None
+            self._moved = self._moved - {route.path} if moved else self._moved | {route.path}
+            return answer
+
+    def probe(self, route: Route[Any], url: str) -> Heard:
+        """Send a GET of a route to a URL and return the answer, whatever it says. Tries again as `call` does."""
+        return self._exchange(route, url, None, None, lambda heard: judge_status_alone(heard, self._clock.wall()))
+
+    def tries(self) -> Tries:
+        """The tries of one call to the lake."""
+        return Tries(self._retry, self._clock, self._lake)
+
+    def pause(self, seconds: float) -> None:
+        self._clock.sleep(seconds)
+
+    def _address(self, moved: bool) -> LakeAddress:
+        """The address of a call. `moved`: the lake has it under the other generation's base."""
+        return replace(self.address, generation=self.address.generation.other) if moved else self.address
+
+    def _call_at(
+        self,
+        address: LakeAddress,
+        route: Route[AnswerT],
+        parts: Mapping[str, str] | None,
+        query: Mapping[str, str] | None,
+        body: Any,
+    ) -> AnswerT | None:
+        data = None if body is None else json.dumps(body, allow_nan=False).encode()
+        url = address.url_of(route, **(parts or {}))
+        return self._exchange(route, url, query, data, lambda heard: judge_answer(route, heard, self._clock.wall()))
+
+    def _exchange(
+        self,
+        route: Route[Any],
+        url: str,
+        query: Mapping[str, str] | None,
+        data: bytes | None,
+        judge: Callable[[Heard], Done[ResultT] | Again | GiveUp],
+    ) -> ResultT:
         from requests import exceptions
 
-        url = self.address.url_of(route, **(parts or {}))
-        data = None if body is None else json.dumps(body, allow_nan=False).encode()
-        tries = Tries(self._retry, self._clock, self._lake)
-        verdict: Done[AnswerT | None] | Again | GiveUp
+        tries = self.tries()
+        verdict: Done[ResultT] | Again | GiveUp
         while True:
             self._keep_pace(tries)
             set_out_in = self._pace.round
@@ -108,7 +160,7 @@ class Connection:
             except exceptions.RequestException as error:
                 verdict = judge_break(self._lake, error)
             else:
-                verdict = judge_answer(route, heard, self._clock.wall())
+                verdict = judge(heard)
                 self._pace.heard(set_out_in, verdict)
             if isinstance(verdict, Done):
                 return verdict.answer

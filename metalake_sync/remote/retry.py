@@ -116,6 +116,11 @@ def judge_status(status: int, retry_after: str | None, now: datetime) -> Again |
     return Again(f"it answered {status}", parse_retry_after(retry_after, now), slow_down=slow_down)
 
 
+def judge_status_alone(heard: Heard, now: datetime) -> Done[Heard] | Again:
+    """Whether there is an answer at all, whatever it says."""
+    return judge_status(heard.status, heard.retry_after, now) or Done(heard)
+
+
 def judge_answer(route: Route[ModelT], heard: Heard, now: datetime) -> Done[ModelT | None] | Again | GiveUp:
     """What a lake's answer to a call means."""
     again = judge_status(heard.status, heard.retry_after, now)

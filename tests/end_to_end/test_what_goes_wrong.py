@@ -83,7 +83,8 @@ def test_an_answer_that_is_no_json_is_said_to_be_none(small_world: World) -> Non
     with serving(NoLake) as url:
         done = small_world.run("plan", "manifest.yaml", LAYERNEXT_URL=url)
     assert done.code == 5
-    assert "the lake's answer is no JSON" in done.err
+    assert "no MetaLake answers at this address" in done.err
+    assert "status 200, not JSON" in done.err
     assert "log in" not in done.err
 
 

@@ -179,7 +179,7 @@ def stumble(self, *_, **__):
     raise ZeroDivisionError(f"{self._connection._session.headers} {SIGNED!r}")
 
 SIGNED = %r
-client.LakeClient.check_compatibility = stumble
+client.LakeClient.greet = stumble
 """
 
 
