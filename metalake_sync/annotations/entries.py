@@ -19,25 +19,58 @@ from metalake_sync.lazy_dataclass import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of a source. `shown_as`: what users call it. `root`: the folder that its relative path counts from."""
+    """One file of a source."""
 
     path: Path
     shown_as: str
+    """What users call it."""
     root: Path
+    """The folder that its relative path counts from."""
+    named: bool = True
+    """The source names this file. False: the file was found in a folder, or by a glob."""
+    data_file: Path | None = None
+    """The YOLO data file that the source names, and that led to this file. Its class names count."""
+
+
+class NotAnnotations(ManifestError):
+    """The file is not an annotation file of the format. In a folder it is left out, unless it is called as an image
+    is."""
 
 
 @dataclass(slots=True)
 class ReadNotes:
-    """What a reader left out, with how often: the clause goes on from the source's name."""
+    """What a reader reports besides entries."""
 
     counts: dict[str, int] = field(default_factory=dict)
+    """Clause → how often. The clause goes on from the source's name."""
+    first: dict[str, str] = field(default_factory=dict)
+    """Clause → the first place that it applies to, such as annotations[7]."""
+    unreadable: dict[str, int] = field(default_factory=dict)
+    """The same as `counts`, for entries that can't be read and are left out."""
+    incomplete: bool = False
+    """A part of the source can't be found. What it says of other images is not known."""
 
-    def count(self, what: str, times: int = 1) -> None:
+    def count(self, what: str, times: int = 1, at: str = "") -> None:
         self.counts[what] = self.counts.get(what, 0) + times
+        if at:
+            self.first.setdefault(what, at)
+
+    def leave_out(self, what: str, at: str) -> None:
+        """Count one entry that can't be read. `at`: its place."""
+        self.unreadable[what] = self.unreadable.get(what, 0) + 1
+        self.first.setdefault(what, at)
 
     def add(self, other: ReadNotes) -> None:
+        for what, at in other.first.items():
+            self.first.setdefault(what, at)
         for what, times in other.counts.items():
             self.count(what, times)
+        for what, times in other.unreadable.items():
+            self.unreadable[what] = self.unreadable.get(what, 0) + times
+        self.incomplete |= other.incomplete
+
+    def __bool__(self) -> bool:
+        return bool(self.counts or self.unreadable or self.incomplete)
 
 
 Drawn = tuple[tuple[Shape, ...], tuple[int, ...]]
@@ -103,7 +136,7 @@ def number(value: Any, where: str) -> float:
     if type(value) is float:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ManifestError(f"{shortened(value)} is no number", where=where, remedy="Write a number.")
+        raise ManifestError(f"{shortened(value)} is not a number", where=where, remedy="Write a number.")
     try:
         return float(value)
     except OverflowError:
@@ -111,14 +144,20 @@ def number(value: Any, where: str) -> float:
 
 
 def text_number(text: str, where: str) -> float:
-    """A number written as text; `nan` and `inf` are numbers too, and told of later. Raises ManifestError."""
+    """A number written as text. `nan` and `inf` are numbers too; the checks of shapes report them. Raises
+    ManifestError."""
     try:
         # Python's own underscores and digits of other scripts are no tool's.
         if "_" in text or not text.isascii():
             raise ValueError
         return float(text)
     except ValueError:
-        raise ManifestError(f"{shortened(text)} is no number", where=where, remedy="Write a number.") from None
+        if "," in text:
+            message = f"{shortened(text)} has a comma, and is not a number"
+            raise ManifestError(
+                message, where=where, remedy="Write a point in numbers, and blanks between them."
+            ) from None
+        raise ManifestError(f"{shortened(text)} is not a number", where=where, remedy="Write a number.") from None
 
 
 def point_pairs(numbers: list[float]) -> tuple[Point, ...]:

@@ -11,11 +11,19 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from metalake_sync.annotations.entries import ReadNotes, SourceFile
+from metalake_sync.annotations.entries import NotAnnotations, ReadNotes, SourceFile, shortened
 from metalake_sync.annotations.json_stream import BrokenJson, members
-from metalake_sync.annotations.yolo_format import DATA_FILES, NAME_FILES, names_of_data_file, read_data_file
+from metalake_sync.annotations.yolo_names import (
+    DATA_FILE_EXTENSIONS,
+    DATA_FILES,
+    NAME_FILES,
+    names_of,
+    read_data_file,
+    spellings_here,
+)
 from metalake_sync.core.shapes import FormatName
 from metalake_sync.errors import ManifestError
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.text_files import read_text
 
 EXTENSIONS: dict[FormatName, str] = {"metalake": ".json", "coco": ".json", "voc": ".xml", "yolo": ".txt"}
@@ -28,32 +36,42 @@ def find_files(
     Raises ManifestError for a source that is not there or holds nothing."""
     seen: set[Path] = set()
     for source in sources:
-        path = base_dir / source
-        if os.path.isdir(path):
-            found, root = _in_folder(path, source, chosen, notes), path
-        elif os.path.exists(path):
-            if path.suffix in (".yaml", ".yml"):
-                folders, listed = _labels_of(path, source)
-                found = [file for folder in folders for file in _in_folder(folder, source, "yolo", notes)] + listed
-                root = path.parent
-            else:
-                found, root = [path], path.parent
-        else:
-            matches = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
-            found = [
-                file for file in matches if not os.path.isdir(file) and file.name not in (*DATA_FILES, *NAME_FILES)
-            ]
-            root = Path(os.path.commonpath([file.parent for file in found])) if found else path
+        found = list(_of_source(base_dir, source, chosen, notes))
         if not found:
-            problem = "holds no annotation file" if os.path.exists(path) else "does not exist"
+            problem = "holds no annotation file" if os.path.exists(base_dir / source) else "does not exist"
             raise ManifestError(
                 f"annotation source '{source}' {problem}", where=declared_at, remedy="Create it, or correct 'source'."
             )
         for file in found:
-            if file not in seen:
-                seen.add(file)
-                shown_as = os.path.relpath(file, base_dir) if file.is_relative_to(base_dir) else str(file)
-                yield SourceFile(file, shown_as, root)
+            if file.path not in seen:
+                seen.add(file.path)
+                yield file
+
+
+def _of_source(base_dir: Path, source: str, chosen: FormatName | None, notes: ReadNotes) -> Iterator[SourceFile]:
+    path = base_dir / source
+
+    def file_of(file: Path, root: Path, *, named: bool, data_file: Path | None = None) -> SourceFile:
+        shown_as = os.path.relpath(file, base_dir) if file.is_relative_to(base_dir) else str(file)
+        return SourceFile(file, shown_as, root, named, data_file)
+
+    if os.path.isdir(path):
+        for file in _in_folder(path, source, chosen, notes):
+            yield file_of(file, path, named=False)
+    elif os.path.exists(path):
+        if path.suffix.lower() not in DATA_FILE_EXTENSIONS:
+            yield file_of(path, path.parent, named=True)
+            return
+        for place in _LabelsOfDataFile(path, source, notes).places():
+            files = [place.path] if place.is_file else _in_folder(place.path, source, "yolo", notes)
+            for file in files:
+                yield file_of(file, place.root, named=place.is_file, data_file=path)
+    else:
+        matches = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+        files = [file for file in matches if not os.path.isdir(file) and file.name not in (*DATA_FILES, *NAME_FILES)]
+        root = Path(os.path.commonpath([file.parent for file in files])) if files else path
+        for file in files:
+            yield file_of(file, root, named=False)
 
 
 def _in_folder(folder: Path, source: str, chosen: FormatName | None, notes: ReadNotes) -> list[Path]:
@@ -73,6 +91,11 @@ def _in_folder(folder: Path, source: str, chosen: FormatName | None, notes: Read
                 by_extension[extension].append(Path(here) / name)
     if chosen is not None:
         return by_extension[EXTENSIONS[chosen]]
+    # A project's notes or settings do not make it JSON.
+    others = by_extension[".xml"] or by_extension[".txt"]
+    if others and by_extension[".json"] and not any(map(_may_be_annotations, by_extension[".json"])):
+        names = [os.path.relpath(file, folder) for file in by_extension.pop(".json")]
+        notes.count("JSON files of a folder hold no annotations and are left out", len(names), at=names[0])
     for extension, files_found in by_extension.items():
         if files_found:
             for other, left in by_extension.items():
@@ -83,48 +106,143 @@ def _in_folder(folder: Path, source: str, chosen: FormatName | None, notes: Read
     return []
 
 
-def _labels_of(data_file: Path, shown_as: str) -> tuple[list[Path], list[Path]]:
-    """The folders of labels, and single label files, that belong to the pictures which a data.yaml names: folders of
-    pictures, or texts that list them."""
-    document = read_data_file(data_file, shown_as)
-    names_of_data_file(document, shown_as)
-    top = data_file.parent / str(document.get("path") or "")
-    folders: list[Path] = []
-    files: list[Path] = []
-    for part in ("train", "val", "test"):
-        said = document.get(part)
-        for pictures in said if isinstance(said, list) else [said]:
-            if not isinstance(pictures, str):
-                continue
-            # Roboflow writes ../train/images for the train/images beside the file.
-            for spelling in dict.fromkeys((pictures, pictures.removeprefix("../"))):
-                path = top / spelling
-                folder = top / _labels_for(spelling)
-                if path.suffix == ".txt" and os.path.isfile(path):
-                    listed = [_label_file(path.parent, line) for line in read_text(path, str(path)).split("\n")]
-                    files += [file for file in listed if file is not None and file not in files]
-                elif os.path.isdir(folder):
-                    if folder not in folders:
-                        folders.append(folder)
-                else:
+def _may_be_annotations(file: Path) -> bool:
+    """Whether a JSON file is one of annotations, right or wrong."""
+    try:
+        guess_format(SourceFile(file, str(file), file.parent))
+    except NotAnnotations:
+        return False
+    except ManifestError:
+        return True
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A folder of labels, or one label file. `root`: the folder that relative paths count from."""
+
+    path: Path
+    root: Path
+    is_file: bool = False
+
+
+class _LabelsOfDataFile:
+    """Where the labels lie that belong to the images of a data file: to folders of images, or to texts that list
+    images. Paths of other machines are looked for here, beside the data file."""
+
+    def __init__(self, data_file: Path, shown_as: str, notes: ReadNotes) -> None:
+        self._data_file = data_file
+        self._shown_as = shown_as
+        self._notes = notes
+        self._document = read_data_file(data_file, shown_as)
+        names_of(self._document, shown_as)
+        self._top = self._find_top()
+
+    def places(self) -> Iterator[_Place]:
+        """Each place once. What can't be found is reported, and makes the source incomplete."""
+        seen: set[Path] = set()
+        for part in ("train", "val", "test"):
+            said = self._document.get(part)
+            for images in said if isinstance(said, list) else [said]:
+                if not isinstance(images, str) or not images:
                     continue
-                break
-    return folders, files
+                found = self._places_of(images)
+                if found is None:
+                    self._notes.incomplete = True
+                    self._notes.count(
+                        f"'{part}' of {self._shown_as} is {shortened(images)}, and no labels of it are found here;"
+                        " images without an entry keep their sets"
+                    )
+                    continue
+                for place in found:
+                    if place.path not in seen:
+                        seen.add(place.path)
+                        yield place
 
+    def _find_top(self) -> Path:
+        """The folder that `path` names, here or on another machine; without one, the data file's own."""
+        parent = self._data_file.parent
+        path = self._document.get("path")
+        if isinstance(path, str):
+            for spelling in spellings_here(path, keep=1):
+                if os.path.isdir(parent / spelling):
+                    return parent / spelling
+        return parent
 
-def _labels_for(pictures: str) -> str:
-    """Where the labels of a path to pictures lie, by convention: images/train has labels/train."""
-    before, images, after = f"/{pictures}".rpartition("/images")
-    labels = f"{before}/labels{after}" if images else f"/{pictures}"
-    return labels if pictures.startswith("/") else labels.removeprefix("/")
-
-
-def _label_file(folder: Path, picture: str) -> Path | None:
-    """The labels of a listed picture, if there are any."""
-    if not picture.strip():
+    def _places_of(self, images: str) -> list[_Place] | None:
+        for top in dict.fromkeys((self._top, self._data_file.parent)):
+            # Darknet's paths count from the folder that it is started in.
+            for spelling in spellings_here(images, keep=1 if self._data_file.suffix == ".data" else None):
+                path = top / spelling
+                if path.suffix.lower() == ".txt":
+                    if os.path.isfile(path):
+                        return self._listed(path, top)
+                    continue
+                # Labels lie beside images that no folder 'images' holds.
+                for labels in labels_for(spelling):
+                    if os.path.isdir(top / labels) and (labels != spelling or not _has_images_part(spelling)):
+                        return [_Place(top / labels, self._root_of(top, labels))]
         return None
-    file = folder / _labels_for(os.path.splitext(picture.strip())[0] + ".txt")
-    return file if os.path.isfile(file) else None
+
+    def _root_of(self, top: Path, labels: str) -> Path:
+        return top / labels if os.path.isabs(labels) else top
+
+    def _listed(self, path: Path, top: Path) -> list[_Place] | None:
+        """The label files of the images that a text lists; None where not one is found."""
+        listed = _ListedLabels(list(dict.fromkeys((path.parent, top, self._data_file.parent))))
+        lines = [line.strip() for line in read_text(path, str(path)).split("\n") if line.strip()]
+        found = [place for line in lines if (place := listed.find(line)) is not None]
+        if lines and not found:
+            return None
+        if len(found) < len(lines):
+            shown = f"{self._shown_as}: {path.name}" if path.name != self._shown_as else path.name
+            self._notes.count(f"images that {shown} lists have no label file", len(lines) - len(found))
+        return found
+
+
+class _ListedLabels:
+    """Finds the label files of listed images. Lines of a list are alike: what found one is tried first for the next."""
+
+    def __init__(self, bases: Sequence[Path]) -> None:
+        self._bases = bases
+        self._recent: tuple[Path, int] | None = None
+
+    def find(self, image: str) -> _Place | None:
+        """The labels of an image, if there are any."""
+        spellings = [os.path.splitext(one)[0] + ".txt" for one in spellings_here(image, keep=2)]
+        if self._recent is not None and self._recent[1] < len(spellings):
+            base, number = self._recent
+            found = self._at(base, spellings[number])
+            if found is not None:
+                return found
+        for number, spelling in enumerate(spellings):
+            for base in self._bases:
+                found = self._at(base, spelling)
+                if found is not None:
+                    self._recent = (base, number)
+                    return found
+        return None
+
+    @staticmethod
+    def _at(base: Path, spelling: str) -> _Place | None:
+        for labels in labels_for(spelling):
+            if os.path.isfile(base / labels):
+                return _Place(base / labels, (base / labels).parent if os.path.isabs(labels) else base, is_file=True)
+        return None
+
+
+def labels_for(images: str) -> Iterator[str]:
+    """Where the labels of a path to images may lie, by convention: a folder 'images' becomes 'labels', the last one
+    first. Without such a folder they lie beside the images."""
+    parts = images.split("/")
+    for at in range(len(parts) - 1, -1, -1):
+        if parts[at] == "images":
+            yield "/".join([*parts[:at], "labels", *parts[at + 1 :]])
+    yield images
+
+
+def _has_images_part(path: str) -> bool:
+    return "images" in path.split("/")
 
 
 def guess_format(file: SourceFile) -> FormatName:
@@ -145,19 +263,21 @@ def guess_format(file: SourceFile) -> FormatName:
 
 def _guess_json(file: SourceFile) -> FormatName:
     no_images = False
+    categories = False
     for key, position, value in members(file.path, file.shown_as, {"images", "annotations", "categories"}):
-        if key in ("annotations", "categories"):
+        if key == "annotations":
             return "coco"
         if key == "images" and position is not None:
             return "coco" if isinstance(value, dict) and "file_name" in value else "metalake"
+        categories = categories or key == "categories"
         no_images = no_images or (key == "images" and isinstance(value, list))
     if no_images:
-        return "metalake"
+        return "coco" if categories else "metalake"
     raise _unknown(file)
 
 
-def _unknown(file: SourceFile) -> ManifestError:
-    return ManifestError(
+def _unknown(file: SourceFile) -> NotAnnotations:
+    return NotAnnotations(
         "its format is not known",
         where=file.shown_as,
         remedy="It is read as MetaLake's or COCO's JSON, YOLO's text or VOC's XML; 'format' says which.",

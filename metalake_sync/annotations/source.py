@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from metalake_sync.annotations.coco_format import read_coco
-from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile
+from metalake_sync.annotations.entries import Entry, NotAnnotations, ReadNotes, SourceFile
 from metalake_sync.annotations.finding import find_files, guess_format
 from metalake_sync.annotations.loose_matches import LooseMatches
 from metalake_sync.annotations.memo import NO_MEMO, Recall, SetMemo, UndrawnSource, packed, unpacked
@@ -22,8 +22,9 @@ from metalake_sync.annotations.pictures import Ambiguous, AnyPicture, Match, Pic
 from metalake_sync.annotations.pixels import to_pixels
 from metalake_sync.annotations.shape_checks import ShapeChecks
 from metalake_sync.annotations.spec import AnnotationSpec
+from metalake_sync.annotations.validation import ShapeProblem
 from metalake_sync.annotations.voc_format import read_voc
-from metalake_sync.annotations.yolo_format import YoloClasses, read_yolo
+from metalake_sync.annotations.yolo_format import YoloReader, may_be_other_text
 from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.shapes import (
     EMPTY_SET_DIGEST,
@@ -37,6 +38,7 @@ from metalake_sync.core.shapes import (
 from metalake_sync.errors import ManifestError, ManifestErrors
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.metadata_entries import HALF_A_CHARACTER, WRITE_IT_WHOLE, is_sendable_text
+from metalake_sync.local.text_files import LfsPointer
 
 LabelTree = dict[str, dict[str, list[object]]]
 """Label → attribute → values."""
@@ -152,18 +154,63 @@ class AnnotationIndex:
     def read(self, spec: AnnotationSpec) -> None:
         """Read one block's sources. Raises ManifestErrors."""
         found = ReadNotes()
-        classes = YoloClasses(found)
+        yolo = YoloReader(found)
+        others: list[tuple[SourceFile, ManifestError]] = []
+        read_one = False
         for file in find_files(spec.base_dir, spec.sources, spec.format, spec.declared_at, found):
             notes = ReadNotes()
             try:
-                for entry in _entries(file, spec, classes, notes):
+                for entry in _entries(file, spec, yolo, notes):
                     self._add(spec, entry, file, notes)
+                read_one = True
+            except (NotAnnotations, LfsPointer) as error:
+                if self._means_a_picture(file):
+                    self._mistakes.append(error)
+                else:
+                    others.append((file, error))
             except ManifestError as error:
                 self._mistakes.append(error)
-            self._report(notes, file.shown_as)
-        self._report(found, spec.declared_at)
+            self._report(spec, notes, file.shown_as)
+        for file, entry in self._told_apart(yolo, found):
+            self._add(spec, entry, file, found)
+        if read_one or self._mistakes:
+            self._report_others(spec, [file for file, _ in others])
+        else:
+            self._mistakes += [error for _, error in others]
+        if found.incomplete:
+            # What was not found may name images that have a set.
+            self.mode = "append"
+        self._report(spec, found, spec.declared_at)
         self._checks.was_read(spec)
         self._raise([], spec.declared_at)
+
+    def _told_apart(self, yolo: YoloReader, notes: ReadNotes) -> Iterator[tuple[SourceFile, Entry]]:
+        """The label files that were read once the others had told what their columns hold."""
+        try:
+            yield from yolo.rest(notes)
+        except ManifestError as error:
+            self._mistakes.append(error)
+
+    def _means_a_picture(self, file: SourceFile) -> bool:
+        """Whether a file of another kind was meant to be read: its source names it, or an image is called as it is."""
+        if file.named:
+            return True
+        stem = file.path.relative_to(file.root).with_suffix("").as_posix()
+        try:
+            match = self._pictures.match("", stem)
+        except ManifestError:
+            return True
+        if not isinstance(match, Match) or match.picture.path is not None:
+            return match is not None
+        # Images that are in the lake alone match everything.
+        return file.path.suffix.lower() == ".txt" and not may_be_other_text(file)
+
+    def _report_others(self, spec: AnnotationSpec, files: Sequence[SourceFile]) -> None:
+        if files:
+            one, many = "file holds no annotations and is left out", "files hold no annotations and are left out"
+            clause = counted(len(files), one, many)
+            names = [file.shown_as for file in files]
+            self._notes.append(Note.naming(NoteCode.SOURCE_NOTE, clause, names, spec.declared_at))
 
     def _raise(self, mistakes: Sequence[ManifestError], where: str) -> None:
         """Raise what went wrong so far."""
@@ -172,10 +219,21 @@ class AnnotationIndex:
         if self._mistakes:
             raise ManifestErrors(self._mistakes)
 
-    def _report(self, notes: ReadNotes, where: str) -> None:
+    def _report(self, spec: AnnotationSpec, notes: ReadNotes, where: str) -> None:
+        """Turn what a reader reports into notes, or into errors where the manifest wants no invalid shapes."""
         for what, count in notes.counts.items():
-            times = f"{count} times" if count > 1 else "once"
-            self._notes.append(Note(NoteCode.SOURCE_NOTE, f"{what} ({times})", where))
+            message = f"{what} ({_times(count, notes.first.get(what))})"
+            self._notes.append(Note(NoteCode.SOURCE_NOTE, message, where))
+        fails = spec.invalid.of(ShapeProblem.UNREADABLE) == "fail"
+        for what, count in notes.unreadable.items():
+            first = notes.first.get(what)
+            if fails:
+                place = f"{where}: {first}" if first else where
+                remedy = "Correct it, or set 'invalid: {unreadable: skip}'."
+                self._mistakes.append(ManifestError(f"{what} ({_times(count)})", where=place, remedy=remedy))
+            else:
+                message = f"{what}; left out ({_times(count, first)})"
+                self._notes.append(Note(NoteCode.SHAPE_SKIPPED, message, where))
 
     def _add(self, spec: AnnotationSpec, entry: Entry, file: SourceFile, notes: ReadNotes) -> None:
         record = entry.record
@@ -227,7 +285,7 @@ class AnnotationIndex:
         told_before = self._checks.told
         record = self._finished(spec, entry, file, size, self._checks)
         indexed = self._images[picture.name] = self._indexed(record, entry, file)
-        if key is not None and record.shapes and not left_out.counts and self._checks.told == told_before:
+        if key is not None and record.shapes and not left_out and self._checks.told == told_before:
             spelled = tuple(dict.fromkeys(shape.label for shape in entry.record.shapes))
             self._recall.put(key, KnownSet(indexed.digest, indexed.shape_count, labels_of(record.shapes), spelled))
 
@@ -355,7 +413,14 @@ def _spellings(path: str) -> tuple[str, str]:
     return last, os.path.splitext(last)[0]
 
 
-def _entries(file: SourceFile, spec: AnnotationSpec, classes: YoloClasses, notes: ReadNotes) -> Iterator[Entry]:
+def _times(count: int, first: str | None = None) -> str:
+    """How often: once, or 3 times, with the first place where that is known."""
+    if first is None:
+        return f"{count} times" if count > 1 else "once"
+    return f"{count} times, first: {first}" if count > 1 else f"once: {first}"
+
+
+def _entries(file: SourceFile, spec: AnnotationSpec, yolo: YoloReader, notes: ReadNotes) -> Iterator[Entry]:
     normalized = spec.normalized is not False
     chosen = spec.format or guess_format(file)
     match chosen:
@@ -366,6 +431,6 @@ def _entries(file: SourceFile, spec: AnnotationSpec, classes: YoloClasses, notes
         case "voc":
             return read_voc(file, normalized, notes)
         case "yolo":
-            return read_yolo(file, classes.of(file))
+            return yolo.read(file, notes)
         case _:
             assert_never(chosen)

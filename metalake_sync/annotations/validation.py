@@ -31,6 +31,7 @@ class ShapeProblem(enum.StrEnum):
     ZERO_SIZE = "zero_size"
     OUTSIDE = "outside"
     FRACTION = "fraction"
+    UNREADABLE = "unreadable"
 
 
 CLAUSES: Mapping[ShapeProblem, str] = {
@@ -43,6 +44,7 @@ CLAUSES: Mapping[ShapeProblem, str] = {
     ShapeProblem.ZERO_SIZE: "has no size",
     ShapeProblem.OUTSIDE: "reaches out of the picture",
     ShapeProblem.FRACTION: "has a fraction outside 0 to 1",
+    ShapeProblem.UNREADABLE: "can't be read",
 }
 """Each reads as a clause about the shape."""
 

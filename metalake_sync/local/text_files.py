@@ -17,15 +17,31 @@ TEXT_LIMIT_BYTES = 1 << 29
 
 LINE_LIMIT_CHARS = 16 << 20
 
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""What every Git LFS pointer begins with. Source: git-lfs, docs/spec.md."""
+
+_LFS_POINTER_LIMIT_BYTES = 1024
+
+
+class LfsPointer(ManifestError):
+    """The file is a Git LFS pointer: its content was not checked out."""
+
 
 def open_source(path: Path, shown_as: str) -> BinaryIO:
     """Open a regular file, or what a link says is one. Raises ManifestError for anything else (a pipe would be waited
-    for), and OSError."""
+    for) and for Git LFS pointers, and OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)
         raise ManifestError("it is no regular file", where=shown_as, remedy="Name a file, or correct the path.")
-    return os.fdopen(descriptor, "rb")
+    opened = os.fdopen(descriptor, "rb")
+    # What is peeked at stays in the buffer: it costs no further read.
+    if status.st_size <= _LFS_POINTER_LIMIT_BYTES and opened.peek(len(_LFS_POINTER)).startswith(_LFS_POINTER):
+        opened.close()
+        message = "it is a Git LFS pointer, not the file itself"
+        raise LfsPointer(message, where=shown_as, remedy="Run 'git lfs pull', and try again.")
+    return opened
 
 
 def open_text(path: Path, shown_as: str, newline: str | None = None) -> TextIOWrapper:

@@ -138,6 +138,9 @@ class InvalidShapes(Model):
     control_character: Literal["skip", "fail"] | None = Field(
         None, description="A label with a control character, such as a line break."
     )
+    unreadable: Literal["skip", "fail"] | None = Field(
+        None, description="An entry of COCO or VOC whose geometry is missing or can't be read."
+    )
 
 
 class Annotation(Model):

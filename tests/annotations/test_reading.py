@@ -120,7 +120,7 @@ def _failing(problem: str) -> Any:
     [
         ("1 0.5 0.5 0.2 0.2", {"data_yaml": "names: {0: x, 5: y}"}, "labels/a.txt:1: class 1 is none of the 2 that"),
         ("0 0.5 0.5 0.2 0.2", {"classes_txt": ""}, "labels/a.txt:1: class 0 is none of the 0 that"),
-        ("0_1 0.5 0.5 0.2 0.2", {"classes_txt": "a\nb"}, "labels/a.txt:1: '0_1' is no number"),
+        ("0_1 0.5 0.5 0.2 0.2", {"classes_txt": "a\nb"}, "labels/a.txt:1: '0_1' is not a number"),
         ("9" * 5000 + " 0.5 0.5 0.2 0.2", {"classes_txt": "a"}, "class 99999999999999999999 is none of the 1"),
         ("0 0.5 0.5 0.2 0.2", {"data_yaml": "names:\n  - [a"}, "error: data.yaml:"),
     ],

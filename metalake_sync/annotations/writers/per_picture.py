@@ -39,7 +39,7 @@ class YoloWriter:
         if shape.confidence is not None:
             numbers.append(shape.confidence)
         label = self._classes.setdefault(shape.label, len(self._classes))
-        return " ".join([str(label), *(f"{number:.12g}" for number in numbers)])
+        return " ".join([str(label), *map(_fraction, numbers)])
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if error is None:
@@ -47,6 +47,12 @@ class YoloWriter:
             (self._folder / "classes.txt").write_text(names, encoding="utf-8")
             data = {"train": ".", "val": ".", "names": list(self._classes)}
             (self._folder / "data.yaml").write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+
+
+def _fraction(number: float) -> str:
+    """A number with a point in any case: a whole number at the end of a line could be a track id."""
+    text = f"{number:.12g}"
+    return f"{text}.0" if text.lstrip("-").isdigit() else text
 
 
 class VocWriter:
