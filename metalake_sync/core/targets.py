@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from metalake_sync.core.actions import Action, Reason, UploadFile
+from metalake_sync.core.actions import Action, UploadFile
 from metalake_sync.core.facts import CollectionKey
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.wording import file_name
@@ -61,8 +61,9 @@ def check_matched(targets: Sequence[Target], names: Mapping[CollectionKey, Itera
 
 
 def keep_only(plan: CollectionPlan, wanted: Callable[[Action], bool]) -> None:
-    """Leave the actions that are wanted. A collection that has to be created is, as long as files go into it. The old
-    name of a renamed file goes only with the upload that brings its bytes under the new one."""
+    """Leave the actions that are wanted. A collection that has to be created is, as long as files go into it. Where the
+    plan sends a renamed file under its new name, its old name goes only together with that upload."""
+    renamed = {action.renamed_from for action in plan.uploads if isinstance(action, UploadFile)}
     plan.adopts = list(filter(wanted, plan.adopts))
     plan.uploads = list(filter(wanted, plan.uploads))
     plan.metadata = list(filter(wanted, plan.metadata))
@@ -71,7 +72,7 @@ def keep_only(plan: CollectionPlan, wanted: Callable[[Action], bool]) -> None:
     plan.trash = [
         action
         for action in plan.trash
-        if wanted(action) and (action.reason is not Reason.RENAMED or action.recorded.name in sent_anew)
+        if wanted(action) and (action.recorded.name not in renamed or action.recorded.name in sent_anew)
     ]
     if plan.update_head is not None and not wanted(plan.update_head):
         plan.update_head = None

@@ -53,13 +53,7 @@ class CloseLook:
             row_id = candidate.row_id if candidate.row_id is not None else found.gone.pop(candidate.name, None)
             if row_id is not None:
                 row_ids[candidate.name] = row_id
-        records = dict(self.state.records.files(row_ids.values()))
-        by_name = {name: records[row_id] for name, row_id in row_ids.items()}
-        # A row whose file has another name now (the manifest's 'naming' changed) is not this file's.
-        for name, row_id in row_ids.items():
-            if by_name[name].name != name:
-                found.gone[by_name[name].name] = row_id
-        return {name: known for name, known in by_name.items() if known.name == name}
+        return {known.name: known for _, known in self.state.records.files(row_ids.values())}
 
     def records(self, row_ids: Iterable[int]) -> list[RecordedFile]:
         return [known for _, known in self.state.records.files(row_ids)]

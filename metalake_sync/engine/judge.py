@@ -74,7 +74,7 @@ class Judge:
                 # The lake has a file of the new name already: nothing brings these bytes there.
                 renames.pop(candidate.name, None)
             self._take(verdict, wanted=True)
-        self._judge_gone(gone, renames)
+        self._judge_gone(gone, renames, found.named_now)
         for known in gone:
             suspects.pop(known.name, None)
         self._judge_drifted(suspects.values())
@@ -101,14 +101,16 @@ class Judge:
             return remotes
         return recognise_sets(closely.client, self.desired, self.view, remotes, candidates, closely.base_dir)
 
-    def _judge_gone(self, gone: Sequence[RecordedFile], renames: Mapping[str, str]) -> None:
-        new_names = {old: new for new, old in renames.items()}
+    def _judge_gone(
+        self, gone: Sequence[RecordedFile], renames: Mapping[str, str], named_now: Mapping[str, str | None]
+    ) -> None:
+        new_names = {**named_now, **{old: new for new, old in renames.items()}}
         filtered: list[str] = []
         for known in gone:
             remote = self.view.of_recorded(known)
             self._meet(known, remote)
             path = os.path.join(self.closely.base_dir, known.path)
-            out = self.desired.covers(known.path) and os.path.lexists(path)
+            out = known.name not in named_now and self.desired.covers(known.path) and os.path.lexists(path)
             if out and remote is not None:
                 filtered.append(known.name)
             why = Gone(out, new_names.get(known.name))

@@ -8,8 +8,9 @@ is as it was recorded, and whose metadata and annotation digests are the same, c
 comparison. Everything else becomes a candidate that is looked at closely once the scan is through, because a file that
 is missing in one folder may stand in another one under the same name.
 
-Two files of one collection must not have one name. Records have each name once, so files that are as recorded can't
-collide with each other: only the names of candidates are kept, and compared with the records in the end.
+The key of a file is its name in the collection. Two files must not have one name; one file may have several, in the
+records where `naming` has changed, and on disk where folders overlap. Records have each name once, so files that are as
+recorded can't collide with each other: only the names of candidates are kept, and compared with the records in the end.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from metalake_sync.core.facts import DesiredSet, Fingerprint
 from metalake_sync.core.metadata import MetadataSet
-from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.scope import Scope
@@ -55,11 +56,14 @@ class Candidate:
 
 @dataclass(slots=True)
 class MarchResult:
-    """What the march found. `gone`: recorded files that no source has any more, name → row id. `matched`: how many of
-    the lake's files are wanted or recorded. `left_out`: files and folders that could not be looked at."""
+    """What the march found. `gone`: recorded files that no source has any more, name → row id. `named_now`: of those
+    whose local file is still wanted, under another name: name → that name, None where its bytes seem to have changed.
+    `matched`: how many of the lake's files are wanted or recorded. `left_out`: files and folders that could not be
+    looked at."""
 
     candidates: list[Candidate] = field(default_factory=list)
     gone: dict[str, int] = field(default_factory=dict)
+    named_now: dict[str, str | None] = field(default_factory=dict)
     matched: int = 0
     unchanged: int = 0
     left_out: list[ScanProblem] = field(default_factory=list)
@@ -105,6 +109,9 @@ class CollectionMarch:
         self._sources: list[FolderSource | FileSource] = [*desired.folders, *desired.files]
         self._overlapping = _overlap([source.path for source in self._sources])
         self._path_of_name: dict[str, str] = {}
+        self._name_of_path: dict[str, str] = {}
+        self._two_names: list[str] = []
+        self._leftovers_on_disk: dict[str, tuple[str, ScannedFile]] = {}
         self._newcomers: dict[str, FolderSource | FileSource] = {}
         self._left_out: set[str] = set()
         self._rows_left: dict[str, dict[str, FolderRow]] = {}
@@ -123,7 +130,7 @@ class CollectionMarch:
             before = scanned
             for folder in scan_source(source, self._scope):
                 mistakes += self._judge_problems(source, folder)
-                self._read(folder)
+                self._read(source, folder)
                 if not self._take_whole(source, folder):
                     mistakes += self._join_folder(source, folder)
                 scanned += len(folder.files)
@@ -132,6 +139,7 @@ class CollectionMarch:
                 self._guard_emptied(source)
         mistakes += self._newcomers_that_collide()
         self._note_twins()
+        self._note_two_names()
         self._collect_gone()
         mistakes += self._look_outside_the_scope()
         if mistakes:
@@ -167,21 +175,18 @@ class CollectionMarch:
         self._rows_left[folder.path] = {}
         return True
 
-    def _read(self, folder: ScannedFolder) -> None:
+    def _read(self, source: FolderSource | FileSource, folder: ScannedFolder) -> None:
         """Learn which of the folder's files hold what was recorded, if fingerprints are not trusted. A file that looks
         otherwise than recorded is read later, with the candidates."""
         if self._verify is None or self._row_id is None:
             return
-        recorded = self._records.contents(self._row_id, folder.path)
-        self._verified = self._verify(
-            folder.path,
-            [
-                file
-                for file in folder.files
-                if file.filename in recorded and recorded[file.filename][0] == file.stat_row()
-            ],
-            {filename: content for filename, (_, content) in recorded.items()},
-        )
+        contents = self._records.contents(self._row_id, folder.path)
+        recorded = {file.filename: contents.get(_name_of(source, folder, file)) for file in folder.files}
+        as_recorded = {name: known[1] for name, known in recorded.items() if known is not None}
+        looking_so = [
+            file for file in folder.files if (known := recorded[file.filename]) and known[0] == file.stat_row()
+        ]
+        self._verified = self._verify(folder.path, looking_so, as_recorded)
 
     def _join_folder(self, source: FolderSource | FileSource, folder: ScannedFolder) -> list[ManifestError]:
         """Compare a folder's files with its rows; what differs becomes a candidate."""
@@ -197,8 +202,10 @@ class CollectionMarch:
                 continue
             metadata = source.metadata.of(name, relative)
             sets = self._desired.annotation_sets(name) if self._annotated else {}
-            row = rows.pop(filename, None)
+            row = rows.pop(name, None)
             as_recorded = row is not None and self._as_recorded(row, name, file, metadata, sets)
+            if self._overlapping and self._name_of_path.setdefault(path, name) != name:
+                self._two_names.append(path)
             if self._overlapping or not as_recorded:
                 other = self._path_of_name.setdefault(name, path)
                 if other is not path:
@@ -213,13 +220,22 @@ class CollectionMarch:
                 continue
             self._desired.check_not_stale(name, filename)
             row_id = row.id if row is not None else None
-            if row is None or row.name != name:
+            if row is None:
                 self._newcomers[name] = source
             found.candidates.append(Candidate(name, path, file.fingerprint(), metadata, sets, row_id))
+        if rows:
+            self._note_names_now(source, folder, {row.filename for row in rows.values()})
         return mistakes
 
+    def _note_names_now(self, source: FolderSource | FileSource, folder: ScannedFolder, filenames: set[str]) -> None:
+        """Keep what local files are called that have rows under other names: from before 'naming' changed."""
+        for file in folder.files:
+            if file.filename in filenames:
+                path = join_path(folder.path, file.filename)
+                self._leftovers_on_disk[path] = _name_of(source, folder, file), file
+
     def _rows(self, folder: str) -> dict[str, FolderRow]:
-        """The folder's rows that no file has claimed yet."""
+        """The folder's rows that no file has claimed yet, by their name in the collection."""
         if self._row_id is None:
             return {}
         if folder not in self._rows_left:
@@ -232,7 +248,6 @@ class CollectionMarch:
         return (
             row.fingerprint == file.stat_row()
             and row.metadata_digest == metadata.digest
-            and row.name == name
             and (self._listing is None or self._listing.id_of(name) == row.lake_id)
             and (not self._annotated or self._same_sets(row, sets))
             and (self._verify is None or file.filename in self._verified)
@@ -253,9 +268,9 @@ class CollectionMarch:
         looked_at = {candidate.row_id for candidate in self._found.candidates}
         mistakes: list[ManifestError] = []
         for name, row_id, place in self._records.places(self._row_id, self._newcomers):
-            folder, filename = split_path(place)
+            folder, _ = split_path(place)
             unclaimed = self._rows_left.get(folder)
-            stands = unclaimed is not None and filename not in unclaimed and place not in self._left_out
+            stands = unclaimed is not None and name not in unclaimed
             if stands and row_id not in looked_at:
                 mistakes.append(
                     self._same_name(self._newcomers[name].declared_at, name, place, self._path_of_name[name])
@@ -273,6 +288,16 @@ class CollectionMarch:
                     " collection, and one on a disk that does not tell them apart"
                 )
                 self._found.notes.append(Note(NoteCode.TWIN_NAMES, message, self._path_of_name[name]))
+
+    def _note_two_names(self) -> None:
+        """Local files that overlapping entries of 'folders' name differently."""
+        if self._two_names:
+            count = len(self._two_names)
+            clause = (
+                f"{counted(count, 'local file is', 'local files are')} in the collection under two names, because"
+                " overlapping entries of 'folders' name them differently"
+            )
+            self._found.notes.append(Note.naming(NoteCode.TWO_NAMES, clause, self._two_names, self._desired.key.name))
 
     @staticmethod
     def _same_name(declared_at: str, name: str, one: str, other: str) -> ManifestError:
@@ -308,7 +333,6 @@ class CollectionMarch:
                     continue
                 self._unknown_folders.add(path)
             else:
-                self._rows(folder.path).pop(problem.filename, None)
                 self._left_out.add(path)
             self._found.left_out.append(problem)
             self._found.notes.append(Note(NoteCode.FILE_LEFT_OUT, problem.message, path))
@@ -400,9 +424,20 @@ class CollectionMarch:
         for folder in self._folders_to_collect():
             if any(folder == unknown or folder.startswith(unknown + "/") for unknown in self._unknown_folders):
                 continue
-            for row in self._rows(folder).values():
-                if row.name not in self._held_names:
-                    self._found.gone[row.name] = row.id
+            for name, row in self._rows(folder).items():
+                path = join_path(folder, row.filename)
+                name_now, file = self._leftovers_on_disk.get(path, (None, None))
+                if path in self._left_out or not self._held_names.isdisjoint((name, name_now)):
+                    continue
+                self._found.gone[name] = row.id
+                if file is not None:
+                    # A young file is recorded without its ctime.
+                    untouched = file.stat_row()[:3] == row.fingerprint[:3]
+                    self._found.named_now[name] = name_now if untouched else None
+
+
+def _name_of(source: FolderSource | FileSource, folder: ScannedFolder, file: ScannedFile) -> str:
+    return lake_name(join_path(folder.relative_dir, file.filename), source.naming)
 
 
 def _on_disk(source: FolderSource | FileSource, relative: str) -> str:

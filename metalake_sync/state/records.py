@@ -39,13 +39,13 @@ NO_SETS: Mapping[str, str] = MappingProxyType({})
 
 
 class FolderRow(NamedTuple):
-    """What a scan compares a file with: a narrow slice of a record. The fingerprint is a plain tuple. `set_digests`: of
-    its annotation sets, by operation."""
+    """What a scan compares a file with: a narrow slice of a record. The fingerprint is a plain tuple. `filename`: the
+    local file's own name. `set_digests`: of its annotation sets, by operation."""
 
     id: int
     fingerprint: tuple[int, int, int, int]
     metadata_digest: str
-    name: str
+    filename: str
     lake_id: str
     set_digests: Mapping[str, str] = NO_SETS
 
@@ -165,7 +165,10 @@ class Records:
         return int(row[0])
 
     def folder_rows(self, collection: int, folder: str, *, with_sets: bool = False) -> dict[str, FolderRow]:
-        """The recorded files of one folder by file name, narrow and fast: a plan reads every one of them."""
+        """The recorded files of one folder by their name in the collection, narrow and fast: a plan reads all of them.
+
+        One local file may have several rows: its name in the collection changes with the manifest's `naming`.
+        """
         place = (collection, name_to_db(folder))
         digests: dict[int, dict[str, str]] = {}
         if with_sets:
@@ -181,11 +184,11 @@ class Records:
             place,
         )
         return {
-            name_from_db(filename): FolderRow(
+            name_from_db(name): FolderRow(
                 row_id,
                 fingerprint_row(size, mtime, inode, ctime),
                 metadata_digest,
-                name_from_db(name),
+                name_from_db(filename),
                 lake_id,
                 digests.get(row_id, NO_SETS),
             )
@@ -207,15 +210,15 @@ class Records:
         ).fetchall()
 
     def contents(self, collection: int, folder: str) -> dict[str, tuple[FingerprintRow, str]]:
-        """Fingerprint and content hash of one folder's recorded files, by file name."""
+        """Fingerprint and content hash of one folder's recorded files, by their name in the collection."""
         rows = self._connection.execute(
-            "SELECT filename, size_bytes, mtime_ns, inode, ctime_ns, content_hash FROM files"
+            "SELECT name, size_bytes, mtime_ns, inode, ctime_ns, content_hash FROM files"
             " WHERE collection = ? AND folder = ?",
             (collection, name_to_db(folder)),
         )
         return {
-            name_from_db(filename): (fingerprint_row(size, mtime, inode, ctime), content)
-            for filename, size, mtime, inode, ctime, content in rows
+            name_from_db(name): (fingerprint_row(size, mtime, inode, ctime), content)
+            for name, size, mtime, inode, ctime, content in rows
         }
 
     def places(self, collection: int, names: Iterable[str]) -> Iterator[tuple[str, int, str]]:
