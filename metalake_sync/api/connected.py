@@ -17,8 +17,10 @@ from typing import Any, Literal, Self, TypeAlias
 
 from metalake_sync.api.arguments import type_of
 from metalake_sync.api.results import CollectionInfo, FailedItem
-from metalake_sync.core.actions import RemoveAnnotations, TrashFile, TrashMatched
+from metalake_sync.core.actions import ReplaceFile
+from metalake_sync.core.approval import needs_approval
 from metalake_sync.core.events import ActionDone, ActionFailed, Event, PlanMade, Progress, RunFinished, SessionOpened
+from metalake_sync.core.guards import MaxDelete
 from metalake_sync.core.notes import Note
 from metalake_sync.core.plan import Plan
 from metalake_sync.core.wording import action_name, file_name
@@ -134,11 +136,13 @@ class Connected:
         if not url.startswith(EMBEDDED) and not (api_key and secret):
             raise UsageError("the lake needs an API key and a secret", where=url, remedy="Give both.")
         self._stack = contextlib.ExitStack()
+        # A caller who asks for a replacement names the files, so that no limit is needed.
         self._options = RunOptions(
             parallelism=parallelism,
             bytes_per_second=bytes_per_second,
             retry_for_s=retry_for_s,
             ignore_compatibility=ignore_compatibility,
+            max_delete=MaxDelete(percent=None, files=None),
         )
         base = Path.cwd()
         self._url = EMBEDDED + local_path(url.removeprefix(EMBEDDED)) if url.startswith(EMBEDDED) else url
@@ -221,4 +225,4 @@ def never(_: Plan) -> bool:
 
 def only_replaces(plan: Plan) -> bool:
     """The caller asked for files to be replaced, and for nothing else to be taken away."""
-    return not any(isinstance(action, TrashFile | TrashMatched | RemoveAnnotations) for action in plan.actions())
+    return all(isinstance(action, ReplaceFile) for action in plan.actions() if needs_approval(action))

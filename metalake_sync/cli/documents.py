@@ -79,7 +79,8 @@ class ActionDocument(Document):
     own head, and for the annotations of a download. `path`: from the manifest's folder. `bytes`: to be sent.
     `operation` and `shapes`: of an annotation set. `changes`: the values behind a reason. `renamed_from`: the lake has
     the same bytes under that name. `lake_id`: of what is replaced, adopted, trashed or downloaded. `address`:
-    how a file is found that the manifest does not upload."""
+    how a file is found that the manifest does not upload. `overwrites`: true if the action replaces what another client
+    wrote, as far as the lake was asked."""
 
     action: ActionName
     collection: str
@@ -94,6 +95,7 @@ class ActionDocument(Document):
     renamed_from: str | None = None
     lake_id: str | None = None
     address: str | None = None
+    overwrites: bool | None = None
 
     def shown(self) -> ShownAction:
         changes = tuple(Change(one.what, one.before, one.after) for one in self.changes or ())

@@ -238,7 +238,7 @@ def read_variables(assignments: tuple[str, ...], files: tuple[str, ...]) -> dict
 
 
 def max_delete_of(text: str | None) -> MaxDelete:
-    """How much may be trashed, from '20', '10%' or nothing. Raises UsageError."""
+    """How many files may be trashed or replaced, from '20', '10%' or nothing. Raises UsageError."""
     from metalake_sync.core.guards import MaxDelete
 
     if text is None:
@@ -250,9 +250,9 @@ def max_delete_of(text: str | None) -> MaxDelete:
         except ValueError:
             percent = -1.0
         if 0 <= percent <= 100:
-            return MaxDelete(percent=percent, files=None)
+            return MaxDelete(percent=percent, files=None, few=0)
     elif number.isascii() and number.isdigit():
-        return MaxDelete(percent=None, files=int(number))
+        return MaxDelete(percent=None, files=int(number), few=0)
     raise UsageError(f"'--max-delete {text}' is no limit", remedy="Write a number of files, such as 20, or 10%.")
 
 

@@ -162,6 +162,8 @@ def _what(action: ShownAction) -> str:
 def _why(action: ShownAction, sets: Sequence[ShownAction]) -> Iterator[str]:
     """The reason, the values behind it, and what it costs."""
     yield action.reason.value.replace("_", " ")
+    if action.overwrites:
+        yield "overwrites what another client wrote"
     if action.renamed_from is not None:
         yield f"from {shown(action.renamed_from)}: the lake has no rename, so it is sent again"
     yield from map(change_words, sorted(action.changes, key=lambda change: change.what == SIZE))

@@ -47,6 +47,8 @@ class ShownAction(NamedTuple):
     renamed_from: str | None = None
     lake_id: str | None = None
     address: str | None = None
+    overwrites: bool | None = None
+    """True if the action replaces what another client wrote; None if it does not, or the lake was not asked."""
 
 
 class ShownWarning(NamedTuple):
@@ -90,6 +92,7 @@ def shown_action(action: Action) -> ShownAction:
         "reason": action.reason,
         "file": file_name(action),
         "changes": getattr(action, "changes", ()),
+        "overwrites": getattr(action, "overwrites", False) or None,
     }
     match action:
         case UploadFile():

@@ -27,7 +27,7 @@ class CreateCollection:
 @dataclass(frozen=True, slots=True)
 class UpdateHead:
     """The metadata of the collection itself changed. `before` is the digest that was written last, if any; `lake` what
-    the lake has, where it was asked."""
+    the lake has, where it was asked. `overwrites`: a value that another client wrote goes."""
 
     collection: CollectionKey
     head: MetadataSet
@@ -35,6 +35,7 @@ class UpdateHead:
     reason: Reason = Reason.METADATA_CHANGED
     lake: MetadataValues | None = None
     changes: tuple[Change, ...] = ()
+    overwrites: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class AdoptFile:
 @dataclass(frozen=True, slots=True)
 class UpdateFileMetadata:
     """Write what changed in the file's metadata. `before` is the digest of what was written last, if anything was;
-    `lake` what the lake has, where it was asked."""
+    `lake` what the lake has, where it was asked. `overwrites`: a value that another client wrote goes."""
 
     collection: CollectionKey
     file: DesiredFile
@@ -84,11 +85,13 @@ class UpdateFileMetadata:
     reason: Reason = Reason.METADATA_CHANGED
     lake: MetadataValues | None = None
     changes: tuple[Change, ...] = ()
+    overwrites: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Annotate:
-    """Send the image's set of one operation. `unique_name` is None where the file is yet to be uploaded."""
+    """Send the image's set of one operation, which has shapes. `unique_name` is None where the file is yet to be
+    uploaded. `overwrites`: shapes that another client drew go."""
 
     collection: CollectionKey
     name: str
@@ -96,17 +99,20 @@ class Annotate:
     annotations: DesiredSet
     reason: Reason
     changes: tuple[Change, ...] = ()
+    overwrites: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveAnnotations:
-    """The operation left the manifest: clear the image's set."""
+    """Clear the image's set: the operation left the manifest, its source has no shapes for the image any more, or
+    another client drew shapes where the manifest wants none. `annotations`: the set that goes."""
 
     collection: CollectionKey
     name: str
     unique_name: str
     annotations: RecordedSet
     reason: Reason = Reason.REMOVED_FROM_MANIFEST
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +156,14 @@ class DownloadAnnotations:
 @dataclass(frozen=True, slots=True)
 class Rerecord:
     """Only our records move: nothing is sent. `local`: another path, or a touched file with the same bytes.
-    `metadata`: a field left that can't be removed in the lake."""
+    `metadata`: a field left that can't be removed in the lake. `sets`: annotation sets that the lake was found to have
+    as the manifest wants them."""
 
     collection: CollectionKey
     file: DesiredFile
     local: bool
     metadata: bool
+    sets: tuple[DesiredSet, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

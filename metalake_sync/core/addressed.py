@@ -72,7 +72,8 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class AnnotateEntry:
-    """Send an image's set of one operation. `unique_name`: the lake's, where it is known; `lake_id`: the image's."""
+    """Send an image's set of one operation, which has shapes. `unique_name`: the lake's, where it is known; `lake_id`:
+    the image's. `overwrites`: shapes that another client drew go."""
 
     address: Address
     name: str
@@ -80,6 +81,7 @@ class AnnotateEntry:
     reason: Reason
     unique_name: str | None = None
     lake_id: str | None = None
+    overwrites: bool = False
 
     @property
     def collection(self) -> CollectionKey:
@@ -88,7 +90,8 @@ class AnnotateEntry:
 
 @dataclass(frozen=True, slots=True)
 class ClearEntry:
-    """The operation left the manifest, or its address did: clear the image's set."""
+    """Clear the image's set: the operation or its address left the manifest, or its source has no shapes for the image
+    any more. `annotations`: the set that goes."""
 
     address: Address
     name: str
@@ -104,7 +107,7 @@ class ClearEntry:
 @dataclass(frozen=True, slots=True)
 class DescribeEntry:
     """Write what changed in a file's metadata. `before`: the digest of what was written last, if anything was.
-    `changes`: the fields of that update."""
+    `changes`: the fields of that update. `overwrites`: a value that another client wrote goes."""
 
     address: Address
     name: str
@@ -114,6 +117,7 @@ class DescribeEntry:
     unique_name: str | None = None
     lake_id: str | None = None
     changes: tuple[Change, ...] = ()
+    overwrites: bool = False
 
     @property
     def collection(self) -> CollectionKey:
@@ -162,8 +166,8 @@ class AddressedPlan:
 
 def compare_set(
     address: Address, name: str, wanted: DesiredSet, sent: SentSet | None, found: Found | None
-) -> AnnotateEntry | None:
-    """The set of one entry that the source has. `found`: the lake's file, None where the lake was not asked."""
+) -> AnnotateEntry | ClearEntry | None:
+    """Decide about the set of one entry of the source. `found`: the lake's file, None where the lake was not asked."""
     digest = sent.annotations.digest if sent else EMPTY_SET_DIGEST
     # The same name with another id is another file: what was sent to the old one is not on it.
     replaced = sent is not None and found is not None and sent.lake_id not in (None, found.lake_id)
@@ -173,19 +177,19 @@ def compare_set(
         reason = Reason.ANNOTATIONS_CHANGED if sent else Reason.NEW
     else:
         return None
+    if wanted.digest == EMPTY_SET_DIGEST and sent is not None:
+        return ClearEntry(address, name, sent.annotations, reason, found.unique_name if found else None)
     return AnnotateEntry(address, name, wanted, reason, *_names(found))
 
 
 def entry_left(
     address: Address, name: str, sent: SentSet, found: Found | None, mode: Literal["replace", "append"] | None
-) -> AnnotateEntry | ClearEntry | None:
-    """An entry that its source has no more. `mode`: None where the operation left the manifest too."""
+) -> ClearEntry | None:
+    """Decide about an entry that its source no longer has. `mode`: None where the operation left the manifest too."""
     if sent.annotations.digest == EMPTY_SET_DIGEST or mode == "append":
         return None
-    if mode is None:
-        return ClearEntry(address, name, sent.annotations, unique_name=found.unique_name if found else None)
-    empty = DesiredSet(sent.annotations.operation, sent.annotations.kind, EMPTY_SET_DIGEST, 0)
-    return AnnotateEntry(address, name, empty, Reason.ANNOTATIONS_CHANGED, *_names(found))
+    reason = Reason.REMOVED_FROM_MANIFEST if mode is None else Reason.ANNOTATIONS_CHANGED
+    return ClearEntry(address, name, sent.annotations, reason, found.unique_name if found else None)
 
 
 def compare_metadata(

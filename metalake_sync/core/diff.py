@@ -25,12 +25,19 @@ from metalake_sync.core.actions import (
     UploadFile,
 )
 from metalake_sync.core.changes import LAKE_ID, SIZE, Change, content_changes, metadata_changes
-from metalake_sync.core.diff_sets import OperationPolicy, annotate_anew, compare_sets, sets_already_there
+from metalake_sync.core.diff_sets import (
+    OperationPolicy,
+    annotate_anew,
+    compare_sets,
+    sets_already_there,
+    unrecorded_sets,
+)
 from metalake_sync.core.facts import CollectionKey, CollectionPolicy, DesiredFile, Origin, RecordedFile, RemoteFile
 from metalake_sync.core.metadata import (
     MetadataSet,
     MetadataValues,
     fields_that_left,
+    overwrites_others,
     update_to_mend,
     update_to_send,
 )
@@ -97,7 +104,9 @@ def compare_head(
     if update:
         reason = Reason.METADATA_CHANGED if moved else Reason.DRIFTED
         changes = metadata_changes(before or {} if lake is None else lake, update)
-        return Verdict((UpdateHead(rules.key, head, written_digest, reason, lake, changes),), notes=notes)
+        overwrites = lake is not None and overwrites_others(before or {}, update, lake)
+        action = UpdateHead(rules.key, head, written_digest, reason, lake, changes, overwrites)
+        return Verdict((action,), notes=notes)
     return Verdict(bookkeeping=(RerecordHead(rules.key, head),), notes=notes) if moved else Verdict()
 
 
@@ -275,7 +284,10 @@ def _same_bytes(
     moved = not keep_bytes and (desired.fingerprint != recorded.fingerprint or desired.path != recorded.path)
     update, settled, notes = _compare_metadata(rules, desired, recorded, remote)
     sets = compare_sets(rules.key, rules.operations, desired, recorded, remote)
-    bookkeeping = (Rerecord(rules.key, desired, local=moved, metadata=settled),) if moved or settled else ()
+    found = unrecorded_sets(desired, recorded, remote)
+    bookkeeping: tuple[Bookkeeping, ...] = ()
+    if moved or settled or found:
+        bookkeeping = (Rerecord(rules.key, desired, local=moved, metadata=settled, sets=found),)
     return Verdict((*update, *sets), bookkeeping, notes)
 
 
@@ -298,8 +310,11 @@ def _compare_metadata(
         return (), moved, notes
     reason = Reason.METADATA_CHANGED if moved else Reason.DRIFTED
     changes = metadata_changes(before or {} if lake is None else lake, update)
+    overwrites = (
+        lake is not None and not rules.policy.metadata_override and overwrites_others(before or {}, update, lake)
+    )
     action = UpdateFileMetadata(
-        rules.key, desired, recorded.unique_name, recorded.metadata_digest, reason, lake, changes
+        rules.key, desired, recorded.unique_name, recorded.metadata_digest, reason, lake, changes, overwrites
     )
     return (action,), False, notes
 

@@ -15,6 +15,7 @@ from metalake_sync.core.facts import (
     CollectionKey,
     DesiredFile,
     DesiredSet,
+    Origin,
     RecordedFile,
     RecordedSet,
     RemoteFile,
@@ -51,11 +52,26 @@ def annotate_anew(
     `remote`: None where the file is yet to be uploaded.
     """
     there = sets_already_there(desired, remote) if remote is not None else ()
+    of_others = (remote.sets or {}) if remote is not None else {}
     return [
-        Annotate(key, desired.name, remote.unique_name if remote else None, wanted, reason)
+        Annotate(
+            key,
+            desired.name,
+            remote.unique_name if remote else None,
+            wanted,
+            reason,
+            overwrites=wanted.operation in of_others,
+        )
         for wanted in desired.annotations.values()
         if wanted.digest != EMPTY_SET_DIGEST and wanted not in there
     ]
+
+
+def unrecorded_sets(desired: DesiredFile, recorded: RecordedFile, remote: RemoteFile) -> tuple[DesiredSet, ...]:
+    """The sets without a record that the lake already has as the manifest wants them."""
+    return tuple(
+        wanted for wanted in sets_already_there(desired, remote) if wanted.operation not in recorded.annotations
+    )
 
 
 def compare_sets(
@@ -66,36 +82,63 @@ def compare_sets(
     remote: RemoteFile,
 ) -> Iterator[Annotate | RemoveAnnotations]:
     """What has to be sent or cleared for a file that the lake has."""
-    for operation, wanted in desired.annotations.items():
+    for operation in dict.fromkeys((*desired.annotations, *recorded.annotations, *(remote.sets or ()))):
         known = recorded.annotations.get(operation)
-        there = remote.sets.get(operation) if remote.sets is not None else None
-        if (known.digest if known else EMPTY_SET_DIGEST) != wanted.digest:
-            reason = Reason.ANNOTATIONS_CHANGED if known else Reason.NEW
-            changes = _shape_counts(operation, known.shape_count if known else 0, wanted.shape_count)
-            yield Annotate(key, desired.name, recorded.unique_name, wanted, reason, changes)
-        elif remote.sets is not None and known is not None and has_drifted(known, there):
-            changes = _shape_counts(operation, there.shape_count if there else 0, wanted.shape_count)
-            yield Annotate(key, desired.name, recorded.unique_name, wanted, Reason.DRIFTED, changes)
-    for operation, known in recorded.annotations.items():
-        if operation in desired.annotations or known.digest == EMPTY_SET_DIGEST:
-            continue
         policy = operations.get(operation)
-        if policy is None:
-            yield RemoveAnnotations(key, desired.name, recorded.unique_name, known)
-        elif policy.known and policy.mode == "replace":
-            empty = DesiredSet(operation, policy.kind, EMPTY_SET_DIGEST, 0)
-            changes = _shape_counts(operation, known.shape_count, 0)
-            yield Annotate(key, desired.name, recorded.unique_name, empty, Reason.ANNOTATIONS_CHANGED, changes)
+        wanted = desired.annotations.get(operation)
+        if wanted is None:
+            if policy is None and known is not None and known.digest != EMPTY_SET_DIGEST:
+                yield RemoveAnnotations(key, desired.name, recorded.unique_name, known)
+            if policy is None or not policy.known or policy.mode == "append":
+                continue
+            if known is None and recorded.origin is Origin.ADOPTED:
+                continue  # The image is another client's, and so are the shapes on it.
+            wanted = DesiredSet(operation, policy.kind, EMPTY_SET_DIGEST, 0)
+        there = remote.sets.get(operation) if remote.sets is not None else None
+        action = _compare_set(key, desired, recorded, wanted, there, looked=remote.sets is not None)
+        if action is not None:
+            yield action
+
+
+def _compare_set(
+    key: CollectionKey,
+    desired: DesiredFile,
+    recorded: RecordedFile,
+    wanted: DesiredSet,
+    there: RemoteSet | None,
+    *,
+    looked: bool,
+) -> Annotate | RemoveAnnotations | None:
+    """Decide about one set. `there`: the lake's, None where it has no shapes or nobody looked."""
+    known = recorded.annotations.get(wanted.operation)
+    if known is None and there is not None and there.as_desired:
+        return None
+    changed = (known.digest if known else EMPTY_SET_DIGEST) != wanted.digest
+    drifted = looked and (there is not None if known is None else has_drifted(known, there))
+    if not changed and not drifted:
+        return None
+    overwrites = drifted and there is not None
+    reason = Reason.NEW if known is None else Reason.ANNOTATIONS_CHANGED
+    if not changed or (known is None and overwrites):
+        reason = Reason.DRIFTED
+    known_count = known.shape_count if known else 0
+    there_count = there.shape_count if there else 0
+    before = there_count if drifted else known_count
+    changes = (Change(shapes_of(wanted.operation), before, wanted.shape_count),)
+    if wanted.digest != EMPTY_SET_DIGEST:
+        return Annotate(key, desired.name, recorded.unique_name, wanted, reason, changes, overwrites)
+    gone = known
+    if there is not None and (overwrites or gone is None):
+        gone = RecordedSet(wanted.operation, wanted.kind, there.digest, there.shape_count)
+    assert gone is not None, "an empty set is due only where the records or the lake have shapes"
+    return RemoveAnnotations(key, desired.name, recorded.unique_name, gone, reason, changes)
 
 
 def has_drifted(known: RecordedSet, there: RemoteSet | None) -> bool:
-    """Whether somebody changed a set since we wrote it. One that was never read back is compared with its source."""
+    """Whether another client changed a set since we wrote it. One that was never read back is compared with its
+    source."""
     if known.digest == EMPTY_SET_DIGEST:
         return there is not None
     if there is None:
         return True
     return there.digest != known.seen if known.seen is not None else not there.as_desired
-
-
-def _shape_counts(operation: str, before: int, after: int) -> tuple[Change, ...]:
-    return (Change(shapes_of(operation), before, after),)

@@ -144,3 +144,11 @@ def update_to_mend(
         if set(wanted) != set(theirs):
             update[TAGS] = wanted
     return update
+
+
+def overwrites_others(before: MetadataValues, update: MetadataValues, lake: MetadataValues) -> bool:
+    """Whether an update replaces a value that another client wrote. `before`: what was written last; `lake`: what the
+    lake has. Tags are merged, or the manifest says that they are `exact`, so that they don't count."""
+    return any(
+        name != TAGS and lake.get(name) is not None and not same_value(lake[name], before.get(name)) for name in update
+    )

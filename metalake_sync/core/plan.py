@@ -29,6 +29,7 @@ from metalake_sync.core.actions import (
     UploadFile,
 )
 from metalake_sync.core.addressed import AddressedPlan, AnnotateEntry, ClearEntry, DescribeEntry
+from metalake_sync.core.approval import needs_approval
 from metalake_sync.core.diff import Verdict
 from metalake_sync.core.downloads import DownloadPlan
 from metalake_sync.core.facts import CollectionKey, CollectionPolicy
@@ -254,11 +255,8 @@ class Plan:
 
     @property
     def destructive(self) -> bool:
-        """True when something would be trashed, replaced or removed: that needs approval."""
-        return any(
-            isinstance(action, TrashFile | TrashMatched | ReplaceFile | RemoveAnnotations | ClearEntry)
-            for action in self.actions()
-        )
+        """True when something would be trashed, replaced, removed, or written over another client's work."""
+        return any(map(needs_approval, self.actions()))
 
     @property
     def refusals(self) -> tuple[Note, ...]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
-from metalake_sync.core.actions import UploadFile
+from metalake_sync.core.actions import Action, Annotate, RemoveAnnotations, UploadFile
 from metalake_sync.core.diff import CollectionRules, Gone, Verdict, compare
 from metalake_sync.core.drift import desired_as_recorded
 from metalake_sync.core.facts import DesiredFile, Origin, RecordedFile, RemoteFile
@@ -121,13 +121,25 @@ class Judge:
             self.notes.append(Note(NoteCode.FILTERED_OUT, message, self.desired.key.name))
 
     def _judge_drifted(self, suspects: Iterable[tuple[RecordedFile, RemoteFile]]) -> None:
-        """Files that are here as they were recorded, and in the lake otherwise."""
+        """Judge files that are here as they were recorded, and differ in the lake."""
         for known, remote in suspects:
             verdict = compare(self.rules, desired_as_recorded(self.rules, known), known, remote)
+            verdict = replace(verdict, actions=tuple(filter(self._is_mendable, verdict.actions)))
             if verdict.actions or verdict.notes:
                 # The march has counted it as unchanged.
                 self.plan.unchanged -= 1
                 self._take(verdict, wanted=True)
+
+    def _is_mendable(self, action: Action) -> bool:
+        """False for a set as it was recorded, where the source has another one by now: that one is sent when the file
+        itself is looked at."""
+        if not isinstance(action, Annotate | RemoveAnnotations):
+            return True
+        index = self.desired.annotations.get(action.annotations.operation)
+        image = index.images().get(action.name) if index is not None else None
+        if isinstance(action, Annotate):
+            return image is not None and image.digest == action.annotations.digest
+        return not image.shape_count if image is not None else index is None or index.mode == "replace"
 
     def _take(self, verdict: Verdict, *, wanted: bool) -> None:
         self.plan.take(verdict, wanted=wanted)

@@ -33,11 +33,11 @@ class RunOptions:
     `none` trusts the records. `checksum`: hash every file, trust no fingerprint. `parallelism`: the most files on the
     wire at once; None lets uploads find it. `bytes_per_second`: None is as fast as it goes.
     `targets`: `COLLECTION` or `COLLECTION/GLOB`; empty is everything. `retry_for_s`: patience with a lake that is away,
-    at the start; None is the default. `max_delete`: how much a plan may trash. `scope`: the only part of the disk to
-    look at, None is all of it. `hold`: files to leave alone for now. `keep_failures`: names whose past failures stay,
-    because this run does not try them; None is all of them. `set_apart`: told of what is broken and left out; None lets
-    it stop the run. `targets_may_miss`: a target that matches no file is not an error. `kept`: where annotation indexes
-    stay between runs; a run over a scope takes them from there."""
+    at the start; None is the default. `max_delete`: how many files a plan may trash or replace. `scope`: the only part
+    of the disk to look at, None is all of it. `hold`: files to leave alone for now. `keep_failures`: names whose past
+    failures stay, because this run does not try them; None is all of them. `set_apart`: told of what is broken and left
+    out; None lets it stop the run. `targets_may_miss`: a target that matches no file is not an error. `kept`: where
+    annotation indexes stay between runs; a run over a scope takes them from there."""
 
     refresh: Refresh = "list"
     checksum: bool = False

@@ -172,7 +172,8 @@ class Session:
                         _refuse(planned.plan)
                     if planned.plan.destructive and not approve(planned.plan):
                         raise GuardStopped(
-                            "the plan trashes, replaces or removes something, and that was not approved",
+                            "the plan trashes, replaces or removes something, or overwrites what another client wrote,"
+                            " and it was not approved",
                             remedy="Nothing was done. Look at the plan and give --auto-approve if it is right.",
                         )
                     ask_lake_about_metadata(client, planned.plan)

@@ -6,10 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metalake_sync.core.actions import Reason, TrashFile
-from metalake_sync.core.facts import CollectionKey, CollectionPolicy, Fingerprint, MediaType, Origin, RecordedFile
+from metalake_sync.core.actions import AdoptFile, Reason, ReplaceFile, TrashFile
+from metalake_sync.core.facts import (
+    CollectionKey,
+    CollectionPolicy,
+    DesiredFile,
+    Fingerprint,
+    MediaType,
+    Origin,
+    RecordedFile,
+    RemoteFile,
+)
 from metalake_sync.core.guards import MaxDelete, too_many_deletes
-from metalake_sync.core.metadata import same_value
+from metalake_sync.core.metadata import metadata_set, same_value
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.renames import pair_renames
 from metalake_sync.core.targets import Target, parse_target
@@ -43,6 +52,44 @@ def losing(trashed: int, of: int, reason: Reason = Reason.REMOVED_FROM_MANIFEST)
 )
 def test_the_smaller_of_both_limits_holds(limit: MaxDelete, trashed: int, of: int, stopped: bool) -> None:
     assert bool(list(too_many_deletes([losing(trashed, of)], limit))) is stopped
+
+
+def replacing(replaced: int, of: int, trashed: int = 0) -> CollectionPlan:
+    plan = losing(trashed, of)
+    for number in range(replaced):
+        file = DesiredFile(f"r{number}.jpg", f"r{number}.jpg", Fingerprint(0, 2, 2, 2), metadata_set({}), "B")
+        old = RemoteFile(file.name, str(number), file.name)
+        plan.uploads.append(ReplaceFile(KEY, file, old, Reason.CONTENT_CHANGED))
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("limit", "replaced", "trashed", "of", "stopped"),
+    [
+        (MaxDelete(percent=None, files=0, few=0), 1, 0, 40, True),
+        (MaxDelete(percent=None, files=3, few=0), 2, 1, 40, False),
+        (MaxDelete(percent=None, files=3, few=0), 2, 2, 40, True),
+        (MaxDelete(percent=10, files=None, few=0), 3, 1, 40, False),
+        (MaxDelete(percent=10, files=None, few=0), 3, 2, 40, True),
+        (MaxDelete(), 20, 0, 20, False),
+        (MaxDelete(), 21, 0, 42, False),
+        (MaxDelete(), 22, 0, 43, True),
+        (MaxDelete(), 21, 1, 43, True),
+        (MaxDelete(), 1, 20, 40, False),
+        (MaxDelete(), 600, 500, 10_000, True),
+    ],
+)
+def test_replacements_count_as_deletes(limit: MaxDelete, replaced: int, trashed: int, of: int, stopped: bool) -> None:
+    assert bool(list(too_many_deletes([replacing(replaced, of, trashed)], limit))) is stopped
+
+
+def test_files_that_are_met_in_the_lake_for_the_first_time_are_part_of_the_collection() -> None:
+    plan = replacing(22, of=0)
+    assert list(too_many_deletes([plan], MaxDelete()))
+    for number in range(22):
+        file = DesiredFile(f"a{number}.jpg", f"a{number}.jpg", Fingerprint(1, 1, 1, 1), metadata_set({}), "A")
+        plan.adopts.append(AdoptFile(KEY, file, RemoteFile(file.name, file.name, file.name)))
+    assert not list(too_many_deletes([plan], MaxDelete()))
 
 
 def test_files_are_counted_over_all_collections_and_renamed_ones_not_at_all() -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from metalake_sync.core.actions import Forget, ReplaceFile, Rerecord, RerecordHead
+from metalake_sync.core.approval import needs_approval
 from metalake_sync.core.diff import CollectionRules, Gone, Verdict, compare, compare_head
 from metalake_sync.core.diff_sets import OperationPolicy
 from metalake_sync.core.facts import (
@@ -106,7 +107,9 @@ def digest(name: str) -> str:
 
 
 def seen_in_lake(row: dict[str, Any]) -> RemoteFile:
-    sets = {name: RemoteSet(x, 1, as_desired=False) for name, x in row["sets"].items()} if "sets" in row else None
+    sets = None
+    if "sets" in row:
+        sets = {name: RemoteSet(x, 1, as_desired=x == "as desired") for name, x in row["sets"].items()}
     return RemoteFile("a.jpg", "1", "birds_a.jpg", None, row.get("metadata"), sets)
 
 
@@ -148,6 +151,7 @@ def test_metadata_and_annotations(row: dict[str, Any]) -> None:
         seen_in_lake(row.get("lake", {})),
     )
     assert shown(verdict) == expected(row)
+    assert any(map(needs_approval, verdict.actions)) is row.get("needs_approval", False)
 
 
 def test_a_new_file_brings_its_annotation_sets_and_no_empty_one() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.world import BIRDS, PRUNED, World, with_pruned
+from tests.end_to_end.world import BIRDS, PRUNED, World, boxes, with_pruned
 from tests.lake.talk import png
 
 NAMES = [f"{letter}.png" for letter in "abcdefgh"]
@@ -182,3 +182,60 @@ def test_two_manifests_of_one_name_do_not_prune_each_others_files(world: World) 
     # Renamed, a manifest keeps its state.
     (world.folder / "one.yaml").rename(world.folder / "three.yaml")
     assert "Nothing was sent" in world.good("apply", "three.yaml").out
+
+
+# Replacements and annotation sets.
+
+
+def test_files_that_were_emptied_are_not_replaced_beyond_the_limit(full_world: World) -> None:
+    before = {name: (full_world.folder / "images" / name).read_bytes() for name in NAMES}
+    for name in NAMES:
+        full_world.write(f"images/{name}", b"")
+    said = stopped(full_world, "--max-delete", "0")
+    assert "8 files would be trashed or replaced, more than --max-delete allows (0 files)" in said
+    assert "would lose the bytes of 8 (8 by replacement) of 8 files" in stopped(full_world, "--max-delete", "99%")
+    assert {name: full_world.talk.read(f"birds_{name}") for name in NAMES} == before
+    full_world.good("apply", "--auto-approve", "--max-delete", "8", "manifest.yaml")
+    assert full_world.talk.read("birds_a.png") == b""
+
+
+def lose_entries(world: World) -> None:
+    world.write("people.json", boxes(a_png=[[1, 1, 2, 2]]))
+
+
+def empty_entries(world: World) -> None:
+    world.write("people.json", boxes(a_png=[[1, 1, 2, 2]], b_png=[], c_png=[]))
+
+
+def allow_other_labels(world: World) -> None:
+    document = boxes(a_png=[[1, 1, 2, 2]], b_png=[[3, 3, 4, 4]], c_png=[[5, 5, 2, 2]])
+    document["images"][0]["annotations"][0]["label"] = "nest"
+    world.write("people.json", document)
+    world.manifest(annotated({"allow": ["nest"]}))
+
+
+def annotated(labels: dict[str, Any] | None = None) -> dict[str, Any]:
+    people = {"operation": "people", "kind": "human", "source": "people.json"}
+    return {**BIRDS, "annotations": [people if labels is None else {**people, "labels": labels}]}
+
+
+@pytest.mark.parametrize("mishap", [lose_entries, empty_entries, allow_other_labels], ids=lambda one: one.__name__)
+def test_sets_that_their_source_no_longer_has_go_only_once_approved(
+    world: World, mishap: Callable[[World], None]
+) -> None:
+    world.pictures("a.png", "b.png", "c.png")
+    world.write("people.json", boxes(a_png=[[1, 1, 2, 2]], b_png=[[3, 3, 4, 4]], c_png=[[5, 5, 2, 2]]))
+    world.manifest(annotated())
+    world.good("apply", "manifest.yaml")
+
+    def drawn() -> list[int]:
+        shapes = world.talk.annotations(world.collection_id())
+        return [len(shapes[name]) for name in ("a.png", "b.png", "c.png")]
+
+    mishap(world)
+    summary = world.good("plan", "--json", "manifest.yaml").document["summary"]
+    assert summary["remove_annotations"] == 2
+    assert (world.run("apply", "manifest.yaml").code, drawn()) == (7, [1, 1, 1])
+    world.good("apply", "--auto-approve", "manifest.yaml")
+    assert drawn() == [1, 0, 0]
+    assert "Nothing was sent" in world.good("apply", "manifest.yaml").out

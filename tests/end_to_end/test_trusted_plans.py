@@ -77,7 +77,10 @@ def test_metadata_that_somebody_edited_is_found_in_full_and_set_right(synced: Wo
     ]
     drift = synced.run("drift", "--json", "--detailed-exitcode", "manifest.yaml")
     assert (drift.code, actions(drift.document)) == (2, actions(plan))
-    synced.good("apply", "--refresh", "full", "manifest.yaml")
+    assert plan["actions"][0]["overwrites"] is True
+    assert synced.run("apply", "--refresh", "full", "manifest.yaml").code == 7
+    assert details(synced, "a.png", "City")["City"] == "Paris"
+    synced.good("apply", "--refresh", "full", "--auto-approve", "manifest.yaml")
     assert details(synced, "a.png", "City", "Tags")["City"] == "Rome"
     assert details(synced, "a.png", "City", "Tags")["Tags"] == ["theirs", "ours"]
     assert plan_in_full(synced)["actions"] == []
@@ -99,7 +102,8 @@ def test_the_head_of_a_collection_drifts_too(synced: World) -> None:
         {"collectionName": "birds", "objectType": 5, "metadata": {"City": "Oslo"}, "isApplyToAllFiles": False},
     )
     assert actions(plan_in_full(synced)) == [("update_metadata", None, "drifted")]
-    synced.good("apply", "--refresh", "full", "manifest.yaml")
+    assert synced.run("apply", "--refresh", "full", "manifest.yaml").code == 7
+    synced.good("apply", "--refresh", "full", "--auto-approve", "manifest.yaml")
     assert plan_in_full(synced)["actions"] == []
 
 

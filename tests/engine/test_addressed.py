@@ -68,7 +68,10 @@ def test_annotations_reach_images_by_every_address_and_only_once(world: World, t
     assert drawn(world)["gull.png"] == [[0, 0, 5, 5]]
 
     prediction(world, form, crow_png=[[1, 2, 10, 7]])
-    assert world.good("apply", "--json", "manifest.yaml").summary["done"]["annotate"] == 1
+    assert world.run("apply", "manifest.yaml").code == 7, "a set that goes needs approval"
+    assert drawn(world)["gull.png"] == [[0, 0, 5, 5]]
+    cleared = world.good("apply", "--json", "--auto-approve", "manifest.yaml").summary["done"]
+    assert (cleared["annotate"], cleared["remove_annotations"]) == (0, 1)
     assert drawn(world) == {"crow.png": [[1, 2, 10, 7]], "gull.png": []}
     world.lake.requests.clear()
     world.good("apply", "manifest.yaml")

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 @click.command("apply", epilog="Example: metalake-sync apply birds.yaml --var split=train")
 @takes_manifest
 @observes
-@option("--auto-approve", is_flag=True, help="Also trash, replace and remove without asking.")
+@option("--auto-approve", is_flag=True, help="Trash, replace, remove and overwrite without asking.")
 @option(
     "--lock-timeout", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait so long for another run."
 )
 @option(
     "--max-delete",
     metavar="N|P%",
-    help="Stop a plan that trashes more. [default: 50% of a collection or 1000 files, whichever is smaller]",
+    help="Stop a plan that trashes or replaces more files."
+    " [default: 50% of a collection or 1000 files, whichever is smaller]",
 )
 @option("--dry-run", is_flag=True, help="Stop after the plan.")
 def command(
@@ -38,8 +39,8 @@ def command(
 ) -> None:
     """Bring the lake to what the manifest says, and send nothing that it has.
 
-    Goes ahead when the plan only adds or updates. A plan that trashes, replaces or removes anything asks on a terminal,
-    and off one needs --auto-approve.
+    Goes ahead when the plan only adds or updates. A plan that trashes, replaces or removes anything, or overwrites what
+    another client wrote, asks on a terminal, and off one needs --auto-approve.
 
     MANIFEST is a file, a folder of *.yaml files, - for standard input, or a plan that 'plan --out' saved: that one is
     approved, and is carried out as it is or, where anything of it moved since, not at all.
@@ -57,7 +58,7 @@ def command(
         if auto_approve or not asks:
             return auto_approve
         listener.pause()
-        return click.confirm("Something will be trashed, replaced or removed. Go on?", default=False)
+        return click.confirm("Something will be trashed, replaced, removed or overwritten. Go on?", default=False)
 
     try:
         options = replace(run.options(), max_delete=max_delete_of(max_delete))

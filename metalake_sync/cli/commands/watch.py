@@ -37,9 +37,12 @@ if TYPE_CHECKING:
 @option(
     "--max-delete",
     metavar="N|P%",
-    help="Hold what a run would trash beyond that. [default: 50% of a collection or 1000 files, whichever is smaller]",
+    help="Hold a run's actions that need approval if it would trash or replace more files."
+    " [default: 50% of a collection or 1000 files, whichever is smaller]",
 )
-@option("--auto-approve", is_flag=True, help="Also trash, replace and remove; otherwise these are held.")
+@option(
+    "--auto-approve", is_flag=True, help="Also trash, replace, remove and overwrite; otherwise these actions are held."
+)
 def command(
     flags: ManifestFlags,
     run: RunFlags,
@@ -52,7 +55,8 @@ def command(
 ) -> None:
     """Stay, and bring every new, changed or deleted file, annotation or manifest line to the lake.
 
-    What would trash, replace or remove something is held and told, unless --auto-approve is given; the rest goes on.
+    An action that trashes, replaces or removes something, or overwrites what another client wrote, is held and logged,
+    unless --auto-approve is given. The rest goes on.
     SIGTERM ends it after the run that is under way, within 30 s; a second one at once. SIGHUP reads the manifest again.
     """
     from metalake_sync.cli.watch_log import start_log

@@ -216,6 +216,7 @@ class Executor:
                     records.record_local(row, file.name, file.path, self.recorder.trusted(file.fingerprint))
                 if rerecord.metadata:
                     records.record_metadata(row, [(file.name, file.metadata)])
+                records.record_sets(row, [(file.name, found) for found in rerecord.sets])
             records.forget_files(row, [forget.recorded.name for forget in collection.forgets])
 
     # Resuming.
