@@ -59,4 +59,4 @@ $(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/run.stamp
 
 clean:
-	rm -rf $(VENV) .venv-vendor .venv-awscli .venv-bench .azurite build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-vendor .venv-vendor-3 .venv-awscli .venv-bench .azurite build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

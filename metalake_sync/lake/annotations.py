@@ -10,7 +10,10 @@ from typing import Any
 
 from metalake_sync.lake import addressing
 from metalake_sync.lake.labels import Labels
+from metalake_sync.lake.names import storage_path_for
 from metalake_sync.lake.pictures import Pictures, Size
+from metalake_sync.lake.queries import items_in
+from metalake_sync.lake.quirks import Quirk
 from metalake_sync.lake.refusals import not_acceptable, not_found
 from metalake_sync.lake.shapes import Shape, to_pixels, uploaded_form
 from metalake_sync.lake.store import LakeStore, now, to_json
@@ -31,7 +34,8 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """One page of a collection. No operations means all of them, no mode both."""
+    """One page of a collection. No operations means all of them, and no mode both. The mode counts only where no
+    operations are named."""
 
     collection: str
     page: int
@@ -84,6 +88,10 @@ class Annotations:
     def delete(self, collection: str, operation: str) -> int:
         """Remove an operation's sets from a collection, whoever drew them. Returns how many there were."""
         there = "SELECT id FROM items WHERE collection = ? AND trashed = 0"
+        if Quirk.KEEPS_HUMAN_SETS in self._store.quirks:
+            drawn = "SELECT mode FROM annotation_sets WHERE operation = ? LIMIT 1"
+            if self._db.execute(drawn, (operation,)).fetchone() == (OperationMode.HUMAN,):
+                return 0
         with self._store.write() as db:
             db.execute(
                 "UPDATE items SET updated = ? WHERE collection = ? AND trashed = 0"
@@ -102,19 +110,20 @@ class Annotations:
     def page(self, request: PageRequest) -> AnnotationPage:
         """One page of a collection: every file, with its annotations if it has any that were asked for."""
         row = self._db.execute(
-            "SELECT storage_path FROM collections WHERE id = ? AND trashed = 0", (request.collection,)
+            "SELECT storage_path, virtual, name FROM collections WHERE id = ? AND trashed = 0", (request.collection,)
         ).fetchone()
         if row is None:
             raise not_found("No such collection")
+        storage_path, is_virtual, name = row
         files = self._db.execute(
-            "SELECT id, name, unique_name, blob FROM items WHERE collection = ? AND trashed = 0"
+            f"SELECT id, name, unique_name, blob FROM items x WHERE {items_in(is_virtual)} AND trashed = 0"  # noqa: S608
             " ORDER BY created, seq LIMIT ? OFFSET ?",
             (request.collection, request.page_size + 1, request.page * request.page_size),
         ).fetchall()
         shown = files[: request.page_size]
         annotations = self._annotations_of([file[0] for file in shown], request)
         return AnnotationPage(
-            row[0],
+            storage_path_for(name) if is_virtual else storage_path,
             [AnnotatedFile(name, unique_name, blob, annotations[item]) for item, name, unique_name, blob in shown],
             len(files) > request.page_size,
         )
@@ -129,7 +138,7 @@ class Annotations:
             (
                 json.dumps(items),
                 json.dumps(list(request.operations)) if request.operations else None,
-                request.mode,
+                None if request.operations else request.mode,
             ),
         )
         for item, shapes in rows:
@@ -137,6 +146,8 @@ class Annotations:
         return found
 
     def _replace(self, operation: Operation, item: str, shapes: list[Shape]) -> None:
+        if not shapes and Quirk.EMPTY_SETS_IGNORED in self._store.quirks:
+            return
         of_set = (item, operation.id)
         self._db.execute("DELETE FROM annotation_sets WHERE item = ? AND operation = ?", of_set)
         self._db.execute("DELETE FROM annotation_labels WHERE item = ? AND operation = ?", of_set)

@@ -12,8 +12,11 @@ def iso_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def asked_fields(fields: Mapping[str, Any], default: tuple[str, ...], asked: Mapping[str, bool]) -> dict[str, Any]:
-    """The default fields and those that were asked for, as far as they are there; `false` drops a default one."""
+def asked_fields(
+    fields: Mapping[str, Any], default: tuple[str, ...], asked: Mapping[str, bool], *, nulls: bool = False
+) -> dict[str, Any]:
+    """The default fields and those that were asked for, as far as they are there; `false` drops a default one. `nulls`:
+    what is not there is null."""
     wanted = [name for name in default if asked.get(name, True)]
     wanted += [name for name, wish in asked.items() if wish and name not in default]
-    return {name: fields[name] for name in wanted if name in fields}
+    return {name: fields.get(name) for name in wanted if nulls or name in fields}

@@ -17,7 +17,7 @@ from metalake_sync.lake.names import check_collection_name, check_file_name
 from metalake_sync.lake.refusals import Refusal
 from metalake_sync.lake.settings import LakeSettings
 from metalake_sync.lake.storage.ports import FoundObject, LeftOut
-from metalake_sync.lake.store import LakeStore, new_id, now
+from metalake_sync.lake.store import LakeStore, now
 from metalake_sync.protocol.wire import MediaKind
 
 BATCH = 500
@@ -96,11 +96,11 @@ class _Crawl:
             "INSERT INTO items (id, collection, kind, name, unique_name, storage_path, bucket, blob, size_bytes,"
             " metadata, created, updated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '{}', ?, ?)",
             (
-                new_id(),
+                self._store.new_id(),
                 collection,
                 kind,
                 name,
-                unique_name_for(self._db, collection, path, name),
+                unique_name_for(self._store, collection, path, name, found.path),
                 found.path,
                 found.bucket,
                 self._store.storage.take_in(found),
@@ -127,5 +127,5 @@ class _Crawl:
     def _collection(self, kind: MediaKind, name: str) -> str:
         key = (kind, name)
         if key not in self._collections:
-            self._collections[key] = find_or_create_collection(self._db, kind, name)
+            self._collections[key] = find_or_create_collection(self._store, kind, name)
         return self._collections[key]

@@ -10,6 +10,7 @@ from metalake_sync.lake.answers import asked_fields, iso_time
 from metalake_sync.lake.collections import Collections
 from metalake_sync.lake.pictures import Pictures
 from metalake_sync.lake.queries import ITEMS, select
+from metalake_sync.lake.quirks import Quirk
 from metalake_sync.lake.refusals import NothingThere, not_acceptable, not_found
 from metalake_sync.lake.store import LakeStore
 from metalake_sync.protocol.items import CountItems, ItemDetails, ListItems
@@ -28,18 +29,18 @@ class Items:
 
     def page(self, request: ListItems, collection: str | None, base_url: str) -> list[dict[str, Any]]:
         """One page, of a collection or of the whole lake (None). Raises NothingThere past the end."""
-        if collection is not None:
-            self._collections.must_exist(collection)
+        is_virtual = collection is not None and self._collections.must_exist(collection)
         offset = request.page_index * request.page_size
         if offset > _LARGEST_OFFSET:
             raise not_acceptable("The page index is too large")
-        chosen = select(request.content_type, collection, request.query, request.filter_data)
+        chosen = select(request.content_type, collection, request.query, request.filter_data, is_virtual=is_virtual)
         if chosen is None:
             raise NothingThere
         of_items = chosen.subject is ITEMS
         columns = "x.id, x.name, x.unique_name, x.blob" if of_items else "x.id, x.name"
         rows = self._db.execute(
-            f"{chosen.sql(columns, request.sort_by)} LIMIT ? OFFSET ?", (*chosen.values, request.page_size, offset)
+            f"{chosen.sql(columns, request.sort_by, self._store.quirks)} LIMIT ? OFFSET ?",
+            (*chosen.values, request.page_size, offset),
         ).fetchall()
         if not rows:
             raise NothingThere
@@ -52,9 +53,8 @@ class Items:
         ]
 
     def count(self, request: CountItems, collection: str | None) -> int:
-        if collection is not None:
-            self._collections.must_exist(collection)
-        chosen = select(request.content_type, collection, request.query, request.filter_data)
+        is_virtual = collection is not None and self._collections.must_exist(collection)
+        chosen = select(request.content_type, collection, request.query, request.filter_data, is_virtual=is_virtual)
         if chosen is None:
             return 0
         (count,) = self._db.execute(chosen.sql("count(*)"), chosen.values).fetchone()
@@ -88,7 +88,7 @@ class Items:
             size = await self._pictures.size(blob) if asked.get("resolution") else None
             if size is not None:
                 fields["resolution"] = {"width": size[0], "height": size[1]}
-        return asked_fields(fields, _DEFAULT_FIELDS, asked)
+        return asked_fields(fields, _DEFAULT_FIELDS, asked, nulls=Quirk.NULLS in self._store.quirks)
 
     def download_url(self, unique_name: str, base_url: str) -> str:
         row = self._db.execute(

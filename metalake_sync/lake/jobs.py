@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 
+from metalake_sync.lake.quirks import Quirk
 from metalake_sync.lake.refusals import not_found
 from metalake_sync.lake.store import LakeStore, merged, now, to_json
 from metalake_sync.protocol.wire import JobStatus
@@ -21,11 +22,11 @@ SELECT {blob} FROM uploads u WHERE u.upload_id = ? AND u.unique_name IS NOT NULL
 AND EXISTS (SELECT 1 FROM items i WHERE i.collection = ? AND i.name = u.name AND i.trashed = 0)
 """
 
-# All others become items. Ids look like those of `new_id`.
+# All others become items. `new_id` is the store's.
 _SHOW = """
 INSERT INTO items
   (id, collection, kind, name, unique_name, storage_path, blob, size_bytes, metadata, created, updated)
-SELECT printf('%08x', ?) || lower(hex(randomblob(8))), ?, ?,
+SELECT new_id(), ?, ?,
   u.name, u.unique_name, u.file_key, {blob}, u.size_bytes, ?, ?, ?
 FROM uploads u WHERE u.upload_id = ? AND u.unique_name IS NOT NULL AND u.shown = 0
 AND NOT EXISTS (SELECT 1 FROM items i WHERE i.collection = ? AND i.name = u.name AND i.trashed = 0)
@@ -38,6 +39,7 @@ class Jobs:
         self._store = store
         self._db = store.db
         self._next_due = 0.0
+        self._db.create_function("new_id", 0, store.new_id)
         self._blob = "u.file_key" if store.storage.keys_are_names else "u.file_id"
         self._to_fail: set[str] = set()
         self._held_up_s: dict[str, float] = {}
@@ -61,13 +63,16 @@ class Jobs:
         due = time + self._store.job_delay_s + self._held_up_s.pop(upload_id, 0.0)
         with self._store.write() as db:
             waiting = db.execute(
-                "SELECT file_id, name FROM uploads WHERE upload_id = ? AND size_bytes IS NOT NULL"
+                "SELECT file_id, name, file_key FROM uploads WHERE upload_id = ? AND size_bytes IS NOT NULL"
                 " AND unique_name IS NULL",
                 (upload_id,),
             ).fetchall()
             db.executemany(
                 "UPDATE uploads SET unique_name = ? WHERE file_id = ?",
-                ((unique_name_for(db, collection, path, name), file_id) for file_id, name in waiting),
+                (
+                    (unique_name_for(self._store, collection, path, name, key), file_id)
+                    for file_id, name, key in waiting
+                ),
             )
             db.execute(
                 "UPDATE jobs SET status = ?, started = ?, due = ? WHERE id = ? AND (status = ? OR (status = ? AND ?))",
@@ -145,10 +150,7 @@ class Jobs:
         if override:
             self._override(db, collection, json.loads(metadata), names, time)
         lost = [blob for (blob,) in db.execute(_LOST.format(blob=self._blob), (upload_id, collection))]
-        seconds = int(time) & 0xFFFFFFFF
-        db.execute(
-            _SHOW.format(blob=self._blob), (seconds, collection, kind, metadata, time, time, upload_id, collection)
-        )
+        db.execute(_SHOW.format(blob=self._blob), (collection, kind, metadata, time, time, upload_id, collection))
         db.execute("UPDATE uploads SET shown = 1 WHERE upload_id = ? AND unique_name IS NOT NULL", (upload_id,))
         return JobStatus.COMPLETED, lost
 
@@ -190,12 +192,15 @@ class Jobs:
         return row[0], row[1], row[2], row[3]
 
 
-def unique_name_for(db: sqlite3.Connection, collection: str, path: str, name: str) -> str:
-    """A name that no other file of the whole lake has or will have."""
-    wanted = f"{path}_{name}"
+def unique_name_for(store: LakeStore, collection: str, path: str, name: str, key: str) -> str:
+    """A name that no other file of the whole lake has or will have. `path`: the collection's storage path; `key`: the
+    file's own."""
+    wanted = key if Quirk.UNIQUE_NAMES_ARE_PATHS in store.quirks else f"{path}_{name}"
     candidate, number = wanted, 0
-    while db.execute(
-        "SELECT 1 FROM items WHERE unique_name = ?1 AND trashed = 0 AND NOT (collection = ?2 AND name = ?3)"
+    # Said outright, so that SQLite takes the index of what is not trashed.
+    not_trashed = "" if store.keeps_trashed_names else " AND trashed = 0"
+    while store.db.execute(
+        f"SELECT 1 FROM items WHERE unique_name = ?1{not_trashed} AND NOT (collection = ?2 AND name = ?3)"  # noqa: S608
         " UNION ALL SELECT 1 FROM uploads u JOIN sessions s USING (upload_id)"
         " WHERE u.unique_name = ?1 AND u.shown = 0 AND NOT (s.collection = ?2 AND u.name = ?3)",
         (candidate, collection, name),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from metalake_sync.lake.refusals import not_acceptable
-from metalake_sync.lake.store import LakeStore, new_id
+from metalake_sync.lake.store import LakeStore
 
 
 class Labels:
@@ -41,24 +41,23 @@ class Labels:
     def _label(self, db: sqlite3.Connection, label: str, attributes: Mapping[str, Iterable[Any]]) -> dict[str, Any]:
         db.execute(
             "INSERT INTO labels (label, ref, color) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            (label, new_id(), f"#{secrets.token_hex(3)}"),
+            (label, self._store.new_id(), f"#{secrets.token_hex(3)}"),
         )
         ref, color = db.execute("SELECT ref, color FROM labels WHERE label = ?", (label,)).fetchone()
         texts = {name: self._attribute(db, label, name, values) for name, values in attributes.items()}
         return {"ref": ref, "color": color, "texts": texts}
 
-    @staticmethod
-    def _attribute(db: sqlite3.Connection, label: str, name: str, values: Iterable[Any]) -> dict[str, Any]:
+    def _attribute(self, db: sqlite3.Connection, label: str, name: str, values: Iterable[Any]) -> dict[str, Any]:
         db.execute(
             "INSERT INTO label_attributes (label, name, ref) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            (label, name, new_id()),
+            (label, name, self._store.new_id()),
         )
         (ref,) = db.execute("SELECT ref FROM label_attributes WHERE label = ? AND name = ?", (label, name)).fetchone()
         texts: dict[str, str] = {}
         for value in map(str, values):
             db.execute(
                 "INSERT INTO label_values (attribute, value, ref) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                (ref, value, new_id()),
+                (ref, value, self._store.new_id()),
             )
             (texts[value],) = db.execute(
                 "SELECT ref FROM label_values WHERE attribute = ? AND value = ?", (ref, value)

@@ -20,14 +20,15 @@ class Metadata:
         lookup = self._lookup(request)
         written, time = 0, now()
         with self._store.write() as db:
-            for entry in request.metadata:
+            kept = self._store.spellings.take_all(entry.metadata for entry in request.metadata)
+            for entry, update in zip(request.metadata, kept, strict=True):
                 item = lookup(entry.file)
                 if item is None:
                     continue
                 (metadata,) = db.execute("SELECT metadata FROM items WHERE id = ?", (item,)).fetchone()
                 db.execute(
                     "UPDATE items SET metadata = ?, updated = ? WHERE id = ?",
-                    (merged(metadata, entry.metadata), time, item),
+                    (merged(metadata, update), time, item),
                 )
                 written += 1
         return written

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from metalake_sync.lake.names import TAGS
+from metalake_sync.lake.quirks import Quirk
 from metalake_sync.lake.refusals import not_acceptable
 from metalake_sync.lake.store import to_json
 from metalake_sync.protocol.items import FilterData, SortBy
@@ -36,6 +37,10 @@ _TERM = re.compile(r"(annotation\.label|metadata\.[^=]+?)\s*=\s*(.+)", re.DOTALL
 _MODES = {AnnotationKind.HUMAN: OperationMode.HUMAN, AnnotationKind.MACHINE: OperationMode.MACHINE}
 
 
+_NO_SCORE = "NULL"
+"""There is no search by text here: all items have the same score."""
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """What is selected. `sets`: the annotation sets of row `x`, a FROM clause with its condition, for the table `s`."""
@@ -56,6 +61,7 @@ ITEMS = Subject(
         SortField.NAME: "x.name",
         SortField.SIZE: "x.size_bytes",
         SortField.VIDEO_INDEX: "x.seq",
+        SortField.TEXT_SCORE: _NO_SCORE,
     },
 )
 _OF_COLLECTION = "JOIN items i ON i.id = {}.item WHERE i.collection = x.id AND i.trashed = 0"
@@ -69,6 +75,7 @@ COLLECTIONS = Subject(
         SortField.NAME: "x.name",
         SortField.SIZE: "(SELECT total(i.size_bytes) FROM items i WHERE i.collection = x.id AND i.trashed = 0)",
         SortField.VIDEO_INDEX: "x.rowid",
+        SortField.TEXT_SCORE: _NO_SCORE,
     },
 )
 
@@ -85,26 +92,39 @@ class Selection:
         self.conditions.append(condition)
         self.values += values
 
-    def sql(self, columns: str, sort_by: SortBy | None = None) -> str:
-        """The SELECT; its values are `values`. Ties are broken by age, so that pages don't overlap."""
+    def sql(self, columns: str, sort_by: SortBy | None = None, quirks: frozenset[Quirk] = frozenset()) -> str:
+        """The SELECT; its values are `values`. Ties are broken by age, or as the quirks say, so that pages don't
+        overlap."""
         statement = f"SELECT {columns} FROM {self.subject.table} x WHERE {' AND '.join(self.conditions)}"  # noqa: S608
         if sort_by is None:
             return statement
         direction = "ASC" if sort_by.sort_order.upper() == "ASC" else "DESC"
         column = self.subject.sort_columns[sort_by.sort_by_field or SortField.DATE_MODIFIED]
-        return f"{statement} ORDER BY {column} {direction}, x.rowid {direction}"
+        if sort_by.sort_by_field is SortField.NAME and Quirk.NAMES_IGNORE_CASE in quirks:
+            column = f"lower({column})"
+        ties = "substr(x.id, -4), x.id" if Quirk.ARBITRARY_TIES in quirks else f"x.rowid {direction}"
+        return f"{statement} ORDER BY {column} {direction}, {ties}"
 
 
-def select(kind: ObjectKind, collection: str | None, query: str, wanted: FilterData) -> Selection | None:
-    """What a list, count or selection call means. `collection`: None is the whole lake. None: such a thing can't be
-    here (a dataset, or a collection in a collection)."""
+def items_in(is_virtual: bool) -> str:
+    """The condition of items `x` that are in a collection, which is its one value."""
+    if is_virtual:
+        return "x.id IN (SELECT item FROM virtual_members WHERE collection = ?)"
+    return "x.collection = ?"
+
+
+def select(
+    kind: ObjectKind, collection: str | None, query: str, wanted: FilterData, *, is_virtual: bool = False
+) -> Selection | None:
+    """What a list, count or selection call means. `collection`: None is the whole lake; `is_virtual`: it holds items of
+    other collections. None: such a thing can't be here (a dataset, or a collection in a collection)."""
     if kind in MEDIA_OF_COLLECTION and collection is None:
         chosen = Selection(COLLECTIONS)
         chosen.add("x.kind = ?", MEDIA_OF_COLLECTION[kind])
     elif kind in MEDIA_OF_OBJECT or kind is ObjectKind.ANY:
         chosen = Selection(ITEMS)
         if collection is not None:
-            chosen.add("x.collection = ?", collection)
+            chosen.add(items_in(is_virtual), collection)
         if kind is not ObjectKind.ANY:
             # Inside a collection its own index is the better one; a unary plus keeps SQLite off the other.
             chosen.add("x.kind = ?" if collection is None else "+x.kind = ?", MEDIA_OF_OBJECT[kind])
@@ -130,6 +150,9 @@ def _add_query(chosen: Selection, query: str) -> None:
 
 
 def _add_filter(chosen: Selection, wanted: FilterData) -> None:
+    for name, words in (("keywords", wanted.keywords), ("categories", wanted.categories)):
+        if words:
+            raise not_acceptable(f"Invalid filter: this lake can't filter by {name}")
     if wanted.annotation_types:
         kinds = set(wanted.annotation_types)
         any_of = []

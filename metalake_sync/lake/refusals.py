@@ -29,6 +29,10 @@ def not_found(message: str) -> Refusal:
     return Refusal(404, "NotFoundError", message)
 
 
+def conflict(message: str) -> Refusal:
+    return Refusal(409, "ConflictError", message)
+
+
 def bad_request(message: str) -> Refusal:
     return Refusal(400, "BadRequestError", message)
 

@@ -153,7 +153,31 @@ _ETAGS = """
 CREATE TABLE object_etags (blob TEXT PRIMARY KEY, etag TEXT NOT NULL) WITHOUT ROWID;
 """
 
-_STEPS = (_FIRST_TABLES, _BUCKETS, _ETAGS)
+# A virtual collection holds no items of its own: its members belong to other collections. Collections of videos may
+# share a name. `spellings`: the first spelling of each tag (kind 'tag') and metadata field (kind 'field'), by its
+# normal form; `lake.spellings` fills it in a lake that has metadata already.
+_GENERATION_3 = """
+ALTER TABLE collections ADD COLUMN virtual INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE virtual_members (
+    collection TEXT NOT NULL REFERENCES collections (id),
+    item TEXT NOT NULL REFERENCES items (id),
+    PRIMARY KEY (collection, item)
+) WITHOUT ROWID;
+
+DROP INDEX collection_names;
+CREATE UNIQUE INDEX collection_names ON collections (kind, name) WHERE trashed = 0 AND kind <> 4;
+CREATE INDEX collections_by_name ON collections (kind, name);
+
+CREATE TABLE spellings (
+    kind TEXT NOT NULL,
+    normal TEXT NOT NULL,
+    spelling TEXT NOT NULL,
+    PRIMARY KEY (kind, normal)
+) WITHOUT ROWID;
+INSERT INTO settings (key, value) SELECT 'spellings_to_fill', '1' WHERE EXISTS (SELECT 1 FROM collections);
+"""
+
+_STEPS = (_FIRST_TABLES, _BUCKETS, _ETAGS, _GENERATION_3)
 
 
 def bring_up_to_date(connection: sqlite3.Connection, where: str) -> None:

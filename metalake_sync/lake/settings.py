@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import ssl
 
     from metalake_sync.lake.faults import FaultPlan
+    from metalake_sync.lake.quirks import Quirk
     from metalake_sync.lake.storage.address import BucketAddress
 
 
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 class LakeSettings:
     """`dir`: where everything is kept. `port`: 0 takes a free one. `job_delay_s`: how long a job takes after its
     session is completed. `url_lifetime_s`: how long a signed URL works. `request_log`: a file that gets one JSON line
-    for each request: method, route, effect, status and bytes, no query and no credential. `keeps_trashed_names`: a name
-    whose file was trashed is not taken again; nobody outside knows which way the real lake is. `storage`: the bucket of
+    for each request: method, route, effect, status and bytes, no query and no credential. `storage`: the bucket of
     the objects; None keeps them as files in `dir`. `faults`: the requests that are to be spoiled. `tls`: what it shows
     to whom; None speaks plain HTTP."""
 
@@ -36,12 +36,13 @@ class LakeSettings:
     secret: str = field(default="", repr=False)
     url_lifetime_s: float = 3600.0
     request_log: Path | None = None
-    keeps_trashed_names: bool = False
     storage: BucketAddress | None = None
     faults: FaultPlan | None = None
     tls: ssl.SSLContext | None = None
     generations: frozenset[Generation] = frozenset(Generation)
     """The generations of the protocol that are served, each under its own base path."""
+    quirks: frozenset[Quirk] = frozenset()
+    """In which ways the lake differs from the usual."""
 
 
 def generate_credentials() -> tuple[str, str]:

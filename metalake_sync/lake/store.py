@@ -19,9 +19,11 @@ from sqlite_utils import Database
 
 from metalake_sync.errors import StateError
 from metalake_sync.lake.folder import LakeFolder
+from metalake_sync.lake.quirks import Quirk
 from metalake_sync.lake.refusals import not_acceptable
 from metalake_sync.lake.settings import LakeSettings
 from metalake_sync.lake.signing import Signer
+from metalake_sync.lake.spellings import Spellings
 from metalake_sync.lake.storage.address import FILE
 from metalake_sync.lake.storage.files import FileStorage
 from metalake_sync.lake.storage.ports import ObjectStorage
@@ -32,18 +34,30 @@ class LakeStore:
     rows."""
 
     def __init__(self, settings: LakeSettings) -> None:
+        self.quirks = settings.quirks
         self._folder = LakeFolder(settings.dir)
         self.db: sqlite3.Connection = self._folder.connection
         try:
             self.tables = Database(self.db)
             self._keep_to(settings)
+            self.spellings = Spellings(self.db, settings.quirks)
             self.signer = Signer(self._signing_key(), settings.url_lifetime_s)
             self.storage = self._open_storage(settings)
         except BaseException:
             self._folder.close()
             raise
         self.job_delay_s = settings.job_delay_s
-        self.keeps_trashed_names = settings.keeps_trashed_names
+
+    @property
+    def keeps_trashed_names(self) -> bool:
+        """Whether the names of trashed files and collections stay taken."""
+        return not self.quirks.isdisjoint({Quirk.TRASHED_NAMES_TAKEN, Quirk.TRASHED_NAMES_REFUSED})
+
+    def new_id(self) -> str:
+        """Return a new id: 24 hex digits, first of the time, then of chance. With the quirk, an opaque text."""
+        if Quirk.OPAQUE_IDS in self.quirks:
+            return f"{secrets.token_urlsafe(12)}.{secrets.token_hex(2)}"
+        return f"{int(time.time()) & 0xFFFFFFFF:08x}{secrets.token_hex(8)}"
 
     def close(self) -> None:
         self.storage.close()
@@ -96,11 +110,6 @@ class LakeStore:
         if value is not None:
             self.db.execute("INSERT INTO settings (key, value) VALUES (?, ?)", (key, value))
         return value
-
-
-def new_id() -> str:
-    """24 hex digits, as the real lake's ids look: the time, then chance."""
-    return f"{int(time.time()) & 0xFFFFFFFF:08x}{secrets.token_hex(8)}"
 
 
 def now() -> float:

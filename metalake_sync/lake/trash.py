@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from metalake_sync.lake.queries import ITEMS, MEDIA_OF_COLLECTION, MEDIA_OF_OBJECT, select
 from metalake_sync.lake.refusals import not_found
-from metalake_sync.lake.store import LakeStore, new_id, now, to_json
+from metalake_sync.lake.store import LakeStore, now, to_json
 from metalake_sync.protocol.trash import SelectItems
 from metalake_sync.protocol.wire import ObjectKind
 
@@ -36,7 +36,7 @@ class Trash:
         items, collections, missing = self._all(request) if request.is_all_selected else self._named(request)
         if not items and not collections:
             raise NothingSelected("No objects match the selection")
-        tag = new_id()
+        tag = self._store.new_id()
         row = {"tag": tag, "items": to_json(items), "collections": to_json(collections), "missing": missing}
         self._store.tables.table("selections").insert(row)
         return Selected(tag, len(items) + len(collections))
@@ -65,14 +65,30 @@ class Trash:
 
     def _all(self, request: SelectItems) -> tuple[list[str], list[str], int]:
         wanted = request.filter_data
-        narrowed = wanted.annotation_types or wanted.date or wanted.tags or wanted.labels or wanted.metadata
+        narrowed = any(
+            (
+                wanted.annotation_types,
+                wanted.date,
+                wanted.tags,
+                wanted.labels,
+                wanted.metadata,
+                wanted.keywords,
+                wanted.categories,
+            )
+        )
         if not (request.collection_id or request.query.strip() or narrowed):
             raise NothingSelected("A selection of everything is refused: give a query, a filter or a collection")
-        chosen = select(request.content_type, request.collection_id or None, request.query, wanted)
+        collection = request.collection_id or None
+        is_virtual = collection is not None and self._is_virtual(collection)
+        chosen = select(request.content_type, collection, request.query, wanted, is_virtual=is_virtual)
         if chosen is None:
             return [], [], 0
         found = [row[0] for row in self._db.execute(chosen.sql("x.id"), chosen.values)]
         return (found, [], 0) if chosen.subject is ITEMS else ([], found, 0)
+
+    def _is_virtual(self, collection: str) -> bool:
+        row = self._db.execute("SELECT virtual FROM collections WHERE id = ?", (collection,)).fetchone()
+        return row is not None and bool(row[0])
 
     def _named(self, request: SelectItems) -> tuple[list[str], list[str], int]:
         kind = request.content_type

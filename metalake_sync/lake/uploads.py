@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from metalake_sync.lake.collections import find_or_create_collection
 from metalake_sync.lake.names import check_file_name, check_metadata
-from metalake_sync.lake.refusals import bad_request, not_acceptable, not_found
+from metalake_sync.lake.quirks import Quirk
+from metalake_sync.lake.refusals import bad_request, conflict, not_acceptable, not_found
 from metalake_sync.lake.storage.ports import PendingObject
-from metalake_sync.lake.store import LakeStore, new_id, now, to_json
+from metalake_sync.lake.store import LakeStore, now, to_json
 from metalake_sync.protocol.generations import Generation
 from metalake_sync.protocol.uploads import (
     BeginFile,
@@ -44,9 +45,12 @@ class Uploads:
             check_file_name(name)
         check_metadata(request.meta_data_object)
         prefix = (request.storage_prefix_path or "").strip("/")
-        upload_id, job_id = new_id(), new_id()
+        upload_id, job_id = self._store.new_id(), self._store.new_id()
         with self._store.write() as db:
-            collection = find_or_create_collection(db, request.collection_type, request.collection_name, prefix)
+            collection = find_or_create_collection(
+                self._store, request.collection_type, request.collection_name, prefix
+            )
+            metadata = self._store.spellings.take(request.meta_data_object)
             db.execute(
                 "INSERT INTO sessions (upload_id, collection, job_id, prefix, metadata, override, names, opened)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -55,7 +59,7 @@ class Uploads:
                     collection,
                     job_id,
                     prefix,
-                    to_json(request.meta_data_object),
+                    to_json(metadata),
                     request.is_override_meta_data,
                     to_json(request.object_key_list),
                     now(),
@@ -64,8 +68,9 @@ class Uploads:
             db.execute(
                 "INSERT INTO jobs (id, upload_id, status) VALUES (?, ?, ?)", (job_id, upload_id, JobStatus.QUEUED)
             )
+        local_disk = Quirk.LOCAL_DISK in self._store.quirks
         return OpenUploadAnswer(
-            storage_type=self._store.storage.kind.spelled(generation),
+            storage_type="lds" if local_disk else self._store.storage.kind.spelled(generation),
             upload_id=upload_id,
             collection_id=collection,
             job_id=job_id,
@@ -95,7 +100,7 @@ class Uploads:
         answer = self._begun(request, collection)
         if answer is not None:
             return answer
-        file_id = new_id()
+        file_id = self._store.new_id()
         if self._store.storage.keys_are_names and (held or self._has_key(key)):
             stem, extension = os.path.splitext(key)
             key = f"{stem}.{file_id}{extension}"
@@ -145,10 +150,13 @@ class Uploads:
         # Said outright, because SQLite takes the index of names only where it can see that nothing trashed is meant.
         also_trashed = "" if self._store.keeps_trashed_names else " AND trashed = 0"
         existing = self._db.execute(
-            f"SELECT id, storage_path FROM items WHERE collection = ? AND name = ?{also_trashed}",  # noqa: S608
+            f"SELECT id, storage_path, trashed FROM items"  # noqa: S608
+            f" WHERE collection = ? AND name = ?{also_trashed} ORDER BY trashed",
             (collection, request.file_name),
         ).fetchone()
         if existing:
+            if existing[2] and Quirk.TRASHED_NAMES_REFUSED in self._store.quirks:
+                raise conflict(f"A file in the trash has the name {request.file_name!r}")
             return BeginFileAnswer(file_id=existing[0], file_key=existing[1], is_existing=True)
         begun = self._db.execute(
             "SELECT file_id, file_key FROM uploads WHERE upload_id = ? AND name = ? AND shown = 0",

@@ -45,6 +45,14 @@ class CollectionDetails(WireModel):
     required_meta_obj: dict[str, bool] = Field(default_factory=dict)
 
 
+class CreateVirtualCollection(WireModel):
+    """Makes a virtual collection of this name from a selection, or adds a selection to the one of this id."""
+
+    selection_id: str
+    v_collection_name: str | None = None
+    v_collection_id: str | None = None
+
+
 class ItemDetails(WireModel):
     unique_file_name: str
     required_meta_obj: dict[str, bool] = Field(default_factory=dict)

@@ -59,6 +59,11 @@ class Route(Generic[AnswerT]):
         return tuple(base + self.path for base in bases)
 
 
+def _base_of(generation: Generation) -> Mapping[Generation, str]:
+    """The bases of a call that one generation alone has."""
+    return {generation: BASE_PATHS[generation]}
+
+
 def _reads(
     method: Literal["GET", "POST"], path: str, shape: Callable[[], type[AnswerT]], *, either_base: bool = False
 ) -> Route[AnswerT]:
@@ -75,7 +80,15 @@ def _writes(
     return Route(method, path, Effect.WRITES, shape, BASE_PATHS, either_base)
 
 
-COMPATIBILITY = _reads("GET", "/api/client/sdk/compatibility/{version}", lambda: protocol.system.CompatibilityAnswer)
+COMPATIBILITY = Route(
+    "GET",
+    "/api/client/sdk/compatibility/{version}",
+    Effect.READS,
+    lambda: protocol.system.CompatibilityAnswer,
+    _base_of(Generation.TWO),
+)
+"""The client of generation 3 does not ask, so a lake of that generation may not have it."""
+
 SYSTEM_DETAILS = _reads("GET", "/api/client/getDetails/system", lambda: protocol.system.AnyAnswer)
 JOB_STATUS = _reads("GET", "/api/client/jobs/{job_id}/getStatus", lambda: protocol.system.JobStatusAnswer)
 UPDATE_JOB = _writes("POST", "/api/job/updateJob/basicAuthRequest", lambda: protocol.system.AnyAnswer, either_base=True)
@@ -135,4 +148,11 @@ DOWNLOAD_ANNOTATIONS = _reads(
 )
 
 SELECT_ITEMS = _writes("POST", "/api/client/query/getSelectionId", lambda: protocol.trash.SelectionAnswer)
+CREATE_VIRTUAL_COLLECTION = Route(
+    "POST",
+    "/api/client/vCollection/create",
+    Effect.WRITES,
+    lambda: protocol.items.CollectionIdAnswer,
+    _base_of(Generation.THREE),
+)
 TRASH_ITEMS = _writes("POST", "/api/client/file/trash", lambda: protocol.trash.TrashAnswer)

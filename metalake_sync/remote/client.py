@@ -348,7 +348,11 @@ class LakeClient:
         annotation_kind: str = "all",
         session_id: str = "",
     ) -> DownloadPage | None:
-        """One page of a collection's files with their annotations; those of all asked operations are merged."""
+        """One page of a collection's files with their annotations; those of all asked operations are merged.
+
+        `annotation_kind` has no effect where operations are named (section 2.7 of the vendor's page), so it is not sent
+        with them: a lake that takes it for a second condition would answer with fewer annotations.
+        """
         answer = self._connection.call(
             routes.DOWNLOAD_ANNOTATIONS,
             parts={"collection_id": collection_id},
@@ -356,7 +360,7 @@ class LakeClient:
                 "pageNo": str(page),
                 "pageSize": str(page_size),
                 "operationIdList": json.dumps(list(operations)),
-                "annotationType": annotation_kind,
+                "annotationType": "all" if operations else annotation_kind,
                 "statusList": "[]",
                 "projectIdList": "null",
                 "sessionId": session_id,

@@ -14,6 +14,7 @@ from metalake_sync.engine.options import RunOptions
 from metalake_sync.engine.session import Session
 from metalake_sync.lake import EmbeddedLake
 from metalake_sync.lake.faults import FaultPlan
+from metalake_sync.lake.quirks import Quirk
 from metalake_sync.manifest import load_manifest
 from metalake_sync.state.store import StateStore
 from tests.end_to_end.world import BIRDS, World, boxes
@@ -26,7 +27,7 @@ PEOPLE = [{"operation": "people", "kind": "human", "source": "people.json"}]
 @pytest.fixture
 def stubborn_world(tmp_path: Path) -> Iterator[World]:
     """A lake that does not take the name of a trashed file again, with three pictures of which two changed here."""
-    with served_world(tmp_path, keeps_trashed_names=True) as world:
+    with served_world(tmp_path, quirks=frozenset({Quirk.TRASHED_NAMES_TAKEN})) as world:
         start(world)
         yield world
 
@@ -75,7 +76,7 @@ def test_a_lake_that_refuses_trashed_names_is_found_out_with_one_file(stubborn_w
 
 
 def test_a_half_done_replacement_is_finished_by_the_next_run_once_the_lake_takes_it(tmp_path: Path) -> None:
-    with served_world(tmp_path, keeps_trashed_names=True) as world:
+    with served_world(tmp_path, quirks=frozenset({Quirk.TRASHED_NAMES_TAKEN})) as world:
         start(world)
         assert world.run("apply", "--auto-approve", "manifest.yaml").code == 3
         port = port_of(world)
@@ -198,7 +199,7 @@ def test_tags_that_others_set_survive_a_replacement_that_was_broken_off(world: W
 
 
 def test_a_lake_that_changed_its_mind_is_tried_again_though_the_file_that_found_out_is_gone(tmp_path: Path) -> None:
-    with served_world(tmp_path, keeps_trashed_names=True) as world:
+    with served_world(tmp_path, quirks=frozenset({Quirk.TRASHED_NAMES_TAKEN})) as world:
         start(world)
         assert world.run("apply", "--auto-approve", "manifest.yaml").code == 3
         (world.folder / "images/a.png").unlink()

@@ -16,6 +16,7 @@ from typing import Any
 import requests
 
 from metalake_sync.lake import EmbeddedLake, LakeSettings
+from metalake_sync.protocol.generations import BASE_PATHS, Generation
 
 API_KEY, SECRET = "key_of_tests", "secret_of_tests"
 IMAGE, VIDEO, OTHER = 5, 4, 7
@@ -50,10 +51,11 @@ class Session:
 
 
 class Talk:
-    """One connection to a lake."""
+    """One connection to a lake, in one generation of the protocol."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, generation: Generation = Generation.TWO) -> None:
         self.url = url
+        self.generation = generation
         self.http = requests.Session()
         self.http.trust_env = False
         token = base64.b64encode(f"{API_KEY}:{SECRET}".encode()).decode()
@@ -65,10 +67,10 @@ class Talk:
     # Calls.
 
     def post(self, path: str, body: Any, **query: str) -> requests.Response:
-        return self.http.post(f"{self.url}/datalake{path}", json=body, params=query, timeout=30)
+        return self.http.post(f"{self.url}{BASE_PATHS[self.generation]}{path}", json=body, params=query, timeout=30)
 
     def get(self, path: str, **query: str) -> requests.Response:
-        return self.http.get(f"{self.url}/datalake{path}", params=query, timeout=30)
+        return self.http.get(f"{self.url}{BASE_PATHS[self.generation]}{path}", params=query, timeout=30)
 
     def asked(self, path: str, body: Any, **query: str) -> Any:
         return _good(self.post(path, body, **query))
@@ -99,7 +101,7 @@ class Talk:
                 "objectKeyList": list(names),
             },
         )
-        assert answer["storageType"] == "AWS_S3"
+        assert answer["storageType"] == ("AWS_S3" if self.generation is Generation.TWO else "aws_s3")
         return Session(answer["uploadId"], answer["collectionId"], answer["jobId"], collection)
 
     def begin(self, session: Session, name: str) -> Any:
@@ -229,8 +231,8 @@ class Talk:
 
 
 @contextmanager
-def talk_to(url: str) -> Iterator[Talk]:
-    talk = Talk(url)
+def talk_to(url: str, generation: Generation = Generation.TWO) -> Iterator[Talk]:
+    talk = Talk(url, generation)
     try:
         yield talk
     finally:
@@ -238,9 +240,9 @@ def talk_to(url: str) -> Iterator[Talk]:
 
 
 @contextmanager
-def lake_at(folder: Path, **changes: Any) -> Iterator[Talk]:
-    """A running lake and a connection to it."""
-    with EmbeddedLake(settings(folder, **changes)) as lake, talk_to(lake.url) as talk:
+def lake_at(folder: Path, *, generation: Generation = Generation.TWO, **changes: Any) -> Iterator[Talk]:
+    """A running lake and a connection to it in one generation."""
+    with EmbeddedLake(settings(folder, **changes)) as lake, talk_to(lake.url, generation) as talk:
         yield talk
 
 

@@ -38,12 +38,40 @@ def command() -> None:
     """Run the embedded lake as a server of its own."""
 
 
-@command.command("serve", epilog="Example: metalake-sync lake serve --dir .metalake --port 8080")
+class _Serve(click.Command):
+    """Lists the quirks below the options."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from metalake_sync.lake.quirks import Quirk
+
+        with formatter.section("Quirks"):
+            formatter.write_dl([(quirk.value, f"The lake {quirk.effect}.") for quirk in Quirk])
+        super().format_epilog(ctx, formatter)
+
+
+@command.command(
+    "serve",
+    cls=_Serve,
+    epilog="Example: metalake-sync lake serve --dir .metalake --port 8080 --quirks opaque_ids,nulls",
+)
 @option("--dir", "folder", type=click.Path(path_type=Path), required=True, help="Where the lake keeps everything.")
 @option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="The port; 0 takes a free one.")
 @option("--job-delay", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="How long a job takes.")
 @storage_options
+@option(
+    "--generation",
+    type=click.Choice(["2", "3"]),
+    default=None,
+    help="Serve one generation of the protocol alone (default: both on one port).",
+)
+@option(
+    "--quirks",
+    "quirk_names",
+    metavar="NAME,NAME,…",
+    default="",
+    help="Differ from the usual lake in these ways (docs/fidelity.md). The names are listed below.",
+)
 @option("--faults", type=click.Path(path_type=Path), help="Spoil requests as this plan says (docs/reliability.md).")
 def serve(
     folder: Path,
@@ -52,6 +80,8 @@ def serve(
     job_delay: float,
     storage: str,
     storage_endpoint: str | None,
+    generation: str | None,
+    quirk_names: str,
     faults: Path | None,
 ) -> None:
     """Serve a lake until it is stopped.
@@ -61,7 +91,9 @@ def serve(
     """
     from metalake_sync.lake import LakeSettings, generate_credentials
     from metalake_sync.lake import serve as serve_lake
+    from metalake_sync.lake.quirks import parse_quirks
     from metalake_sync.lake.storage.address import parse_storage
+    from metalake_sync.protocol.generations import Generation
 
     plan = None
     if faults is not None:
@@ -91,6 +123,8 @@ def serve(
         secret=secret,
         storage=parse_storage(storage, storage_endpoint),
         faults=plan,
+        generations=frozenset(Generation) if generation is None else frozenset({Generation(int(generation))}),
+        quirks=parse_quirks(quirk_names.split(",")),
     )
     injected = serve_lake(settings, announce)
     if plan is not None:

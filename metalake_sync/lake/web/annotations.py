@@ -14,9 +14,11 @@ from metalake_sync.lake.refusals import NothingThere, not_acceptable
 from metalake_sync.lake.shapes import read_page
 from metalake_sync.lake.storage.ports import ObjectStorage
 from metalake_sync.lake.trash import NothingSelected, Trash
+from metalake_sync.lake.virtual import VirtualCollections
 from metalake_sync.lake.web.messages import Call, answer, base_url, is_true, read_message
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.annotation_sets import LabelReferences, UpdateAnnotations
+from metalake_sync.protocol.items import CreateVirtualCollection
 from metalake_sync.protocol.trash import SelectItems, TrashItems
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, OperationMode
 
@@ -100,13 +102,17 @@ class AnnotationCalls:
         }
 
 
-class TrashCalls:
-    def __init__(self, trash: Trash) -> None:
+class SelectionCalls:
+    """Calls about selections, and what is done with them."""
+
+    def __init__(self, trash: Trash, virtual: VirtualCollections) -> None:
         self._trash = trash
+        self._virtual = virtual
 
     def calls(self) -> Iterable[Call]:
         yield routes.SELECT_ITEMS, self.select
         yield routes.TRASH_ITEMS, self.put_away
+        yield routes.CREATE_VIRTUAL_COLLECTION, self.create_virtual_collection
 
     async def select(self, request: web.Request) -> web.Response:
         message = await read_message(request, SelectItems)
@@ -120,6 +126,10 @@ class TrashCalls:
         went, failed = self._trash.put_away((await read_message(request, TrashItems)).selection_id)
         message = f"{went} objects successfully trashed, {failed} objects failed to trash"
         return answer({"isSuccess": True, "message": message})
+
+    async def create_virtual_collection(self, request: web.Request) -> web.Response:
+        collection = self._virtual.create(await read_message(request, CreateVirtualCollection))
+        return answer({"isSuccess": True, "collectionId": collection})
 
 
 def _page_request(request: web.Request) -> PageRequest:

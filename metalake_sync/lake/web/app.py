@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
 
 from metalake_sync.lake.annotations import Annotations
@@ -12,6 +14,7 @@ from metalake_sync.lake.jobs import Jobs
 from metalake_sync.lake.labels import Labels
 from metalake_sync.lake.metadata import Metadata
 from metalake_sync.lake.pictures import Pictures
+from metalake_sync.lake.quirks import Quirk
 from metalake_sync.lake.request_log import AskedFor, RequestLog
 from metalake_sync.lake.settings import LakeSettings
 from metalake_sync.lake.signing import OBJECTS, PARTS
@@ -19,11 +22,13 @@ from metalake_sync.lake.storage.files import FileStorage
 from metalake_sync.lake.store import LakeStore
 from metalake_sync.lake.trash import Trash
 from metalake_sync.lake.uploads import Uploads
-from metalake_sync.lake.web.annotations import AnnotationCalls, TrashCalls
+from metalake_sync.lake.virtual import VirtualCollections
+from metalake_sync.lake.web.annotations import AnnotationCalls, SelectionCalls
 from metalake_sync.lake.web.fault_door import make_fault_door
 from metalake_sync.lake.web.front_door import make_front_door
 from metalake_sync.lake.web.items import ItemCalls
 from metalake_sync.lake.web.objects import ObjectCalls
+from metalake_sync.lake.web.quirk_door import make_quirk_door
 from metalake_sync.lake.web.uploads import Locks, UploadCalls
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.generations import Generation
@@ -53,19 +58,21 @@ def make_app(settings: LakeSettings, store: LakeStore, log: RequestLog, faults: 
         assert isinstance(store.storage, FileStorage)
         return store.storage.blobs.path(blob).read_bytes()
 
+    quirk_door = make_quirk_door(settings.quirks, _asked_for)
     middlewares = [
+        *([quirk_door] if quirk_door else []),
         make_front_door(settings, log, _asked_for, jobs.settle),
         make_fault_door(faults, _asked_for, jobs, read_object),
     ]
     app = web.Application(client_max_size=BODY_LIMIT_BYTES, middlewares=middlewares)
     for group in (
         UploadCalls(store, uploads, jobs, locks),
-        ItemCalls(collections, Items(store, collections, pictures), Metadata(store)),
+        ItemCalls(collections, Items(store, collections, pictures), Metadata(store), store.spellings, settings.quirks),
         AnnotationCalls(labels, Annotations(store, labels, pictures), collections, store.storage),
-        TrashCalls(Trash(store)),
+        SelectionCalls(Trash(store), VirtualCollections(store)),
     ):
         for route, handler in group.calls():
-            for template in {path for generation in settings.generations for path in route.templates(generation)}:
+            for template in _templates(route, settings):
                 app.router.add_route(route.method, template, handler)
     if isinstance(store.storage, FileStorage):
         objects = ObjectCalls(store, store.storage, uploads, locks)
@@ -73,6 +80,14 @@ def make_app(settings: LakeSettings, store: LakeStore, log: RequestLog, faults: 
         app.router.add_put(f"{PARTS}/{{file_id}}/{{number}}", objects.put_part, name="put_part")
         app.router.add_get(f"{OBJECTS}/{{blob}}", objects.get_object, name="get_object", allow_head=False)
     return app
+
+
+def _templates(route: Route[Any], settings: LakeSettings) -> set[str]:
+    """The paths under which a call is served."""
+    found = {path for generation in settings.generations for path in route.templates(generation)}
+    if Quirk.ONE_BASE in settings.quirks:
+        found &= {route.bases[generation] + route.path for generation in settings.generations & set(route.bases)}
+    return found
 
 
 def _asked_for(request: web.Request) -> AskedFor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from aiohttp import web
 
@@ -10,8 +10,12 @@ from metalake_sync.lake.collections import Collections
 from metalake_sync.lake.items import Items
 from metalake_sync.lake.metadata import Metadata
 from metalake_sync.lake.names import check_fields, check_tags
-from metalake_sync.lake.web.messages import Call, answer, base_url, read_message
+from metalake_sync.lake.quirks import Quirk
+from metalake_sync.lake.refusals import not_acceptable
+from metalake_sync.lake.spellings import Spellings
+from metalake_sync.lake.web.messages import Call, answer, base_url, generation_of, read_message
 from metalake_sync.protocol import routes
+from metalake_sync.protocol.generations import Generation
 from metalake_sync.protocol.items import (
     CollectionByName,
     CollectionDetails,
@@ -21,12 +25,21 @@ from metalake_sync.protocol.items import (
     ListItems,
 )
 from metalake_sync.protocol.metadata import UploadMetadataByJson, UploadMetadataByObject, ValidateFields, ValidateTags
-from metalake_sync.protocol.wire import CLIENT_VERSION
+from metalake_sync.protocol.wire import CLIENT_VERSION, SortField
 
 
 class ItemCalls:
-    def __init__(self, collections: Collections, items: Items, metadata: Metadata) -> None:
+    def __init__(
+        self,
+        collections: Collections,
+        items: Items,
+        metadata: Metadata,
+        spellings: Spellings,
+        quirks: frozenset[Quirk],
+    ) -> None:
         self._collections = collections
+        self._spellings = spellings
+        self._quirks = quirks
         self._items = items
         self._metadata = metadata
 
@@ -78,6 +91,8 @@ class ItemCalls:
 
     async def list_items(self, request: web.Request) -> web.Response:
         message = await read_message(request, ListItems)
+        if message.sort_by.sort_by_field is SortField.TEXT_SCORE and generation_of(request) is Generation.TWO:
+            raise not_acceptable(f"Invalid sort field: {int(SortField.TEXT_SCORE)}")
         return answer(self._items.page(message, request.match_info.get("collection_id"), base_url(request)))
 
     async def count_items(self, request: web.Request) -> web.Response:
@@ -89,12 +104,20 @@ class ItemCalls:
         return answer({"isSuccess": True, "url": url})
 
     async def validate_tags(self, request: web.Request) -> web.Response:
-        check_tags((await read_message(request, ValidateTags)).tags)
-        return answer({"isSuccess": True})
+        tags = (await read_message(request, ValidateTags)).tags
+        check_tags(tags)
+        return self._validated(request, "Tag", self._spellings.renames("tag", tags))
 
     async def validate_fields(self, request: web.Request) -> web.Response:
-        check_fields((await read_message(request, ValidateFields)).fields)
-        return answer({"isSuccess": True})
+        fields = (await read_message(request, ValidateFields)).fields
+        check_fields(fields)
+        return self._validated(request, "Field", self._spellings.renames("field", fields))
+
+    def _validated(self, request: web.Request, kind: str, renames: Mapping[str, str]) -> web.Response:
+        """An answer to a validate call: generation 3 has a list of renames, generation 2 has none."""
+        if generation_of(request) is Generation.TWO and Quirk.VALIDATE_RENAMES not in self._quirks:
+            return answer({"isSuccess": True})
+        return answer([{f"new{kind}": name, f"old{kind}": known} for name, known in renames.items()])
 
     async def metadata_by_json(self, request: web.Request) -> web.Response:
         message = await read_message(request, UploadMetadataByJson)
