@@ -21,7 +21,7 @@ from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.shapes import ImageRecord, KnownSet, Shape
 from metalake_sync.lazy_dataclass import dataclass
 
-READERS_VERSION = 1
+READERS_VERSION = 2
 """Goes into every key. Raise it when a reader, a check or the canonical record changes what comes of a source."""
 
 

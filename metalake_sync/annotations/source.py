@@ -6,6 +6,7 @@ temporary file as they are read, so that memory grows with images and not with s
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,6 +57,8 @@ class IndexedImage:
     source: SourceFile
     entry: str
     undrawn: UndrawnSource | None = None
+    bucket: str | None = None
+    """The bucket that the source names for the image."""
 
     @property
     def place(self) -> str:
@@ -66,7 +69,9 @@ class AnnotationIndex:
     """The sets of one operation, by the pictures' names in the collection. Close it, or its spool stays until the
     process ends."""
 
-    def __init__(self, specs: Sequence[AnnotationSpec], pictures: Pictures, memo: SetMemo) -> None:
+    def __init__(
+        self, specs: Sequence[AnnotationSpec], pictures: Pictures, memo: SetMemo, *, by_bucket: bool = False
+    ) -> None:
         first = specs[0]
         self.operation = first.operation
         self.kind = first.kind
@@ -77,6 +82,7 @@ class AnnotationIndex:
         self.without_file: list[str] = []
         """Entries that mean no picture of the collection."""
         self._pictures = pictures
+        self._by_bucket = by_bucket
         self._recall = Recall(memo, first.kind)
         self._images: dict[str, IndexedImage] = {}
         self._labels: dict[str, dict[str, dict[str, None]]] = {}
@@ -90,8 +96,36 @@ class AnnotationIndex:
         self._loose: LooseMatches[AnnotationSpec] = LooseMatches()
 
     def images(self) -> Mapping[str, IndexedImage]:
-        """By their names in the collection."""
+        """By their names in the collection. With `by_bucket`, the name of an image whose bucket the source names begins
+        with `BUCKET:`."""
         return self._images
+
+    def in_its_bucket(self, image: str) -> str:
+        """Return the name of an image without the bucket."""
+        bucket = self._images[image].bucket if self._by_bucket else None
+        return image if bucket is None else image.removeprefix(_in_bucket(bucket, ""))
+
+    def buckets(self, default: str) -> dict[str, AnnotationIndex]:
+        """Split an index that was opened with `by_bucket`: bucket → the index of its images, by their names in it.
+
+        Images without a bucket of their own are in `default`. All parts share one spool; the first has the notes.
+        Raises ManifestError for an image that has two entries.
+        """
+        images: dict[str, dict[str, IndexedImage]] = {}
+        for name, image in self._images.items():
+            own_name = self.in_its_bucket(name)
+            before = images.setdefault(image.bucket or default, {}).setdefault(own_name, image)
+            if before is not image:
+                raise self._second_entry(own_name, before, image.place)
+        if not images.keys() - {default}:
+            return {default: self}
+        parts: dict[str, AnnotationIndex] = {}
+        for bucket, own in images.items():
+            part = parts[bucket] = copy.copy(self)
+            part._by_bucket, part._images = False, own
+            if len(parts) > 1:
+                part._notes, part._checks = [], ShapeChecks(self.operation, self.kind)
+        return parts
 
     @property
     def has_shapes(self) -> bool:
@@ -102,13 +136,14 @@ class AnnotationIndex:
         """Read a record back."""
         indexed = self._images[image]
         if not indexed.length:
-            return ImageRecord(image, (), self.normalized)
+            return ImageRecord(image, (), self.normalized, indexed.bucket)
         data = os.pread(self._spool.fileno(), indexed.length, indexed.offset)
         if indexed.undrawn is None:
-            return replace(decode_record(data), image=image)
+            return replace(decode_record(data), image=image, bucket=indexed.bucket)
         entry, size = unpacked(image, indexed.undrawn, data)
         checks = ShapeChecks(self.operation, self.kind)
-        return self._finished(indexed.undrawn.spec, entry, indexed.undrawn.file, size, checks)
+        record = self._finished(indexed.undrawn.spec, entry, indexed.undrawn.file, size, checks)
+        return replace(record, bucket=indexed.bucket)
 
     def labels(self) -> LabelTree:
         """All labels in use, with their attributes and values."""
@@ -254,7 +289,10 @@ class AnnotationIndex:
         else:
             self._loose.one_agrees()
             self._tell_of_namesake(match.picture, entry, notes)
-            self._take(spec, match.picture, entry, file, notes)
+            picture = match.picture
+            if self._by_bucket and record.bucket is not None:
+                picture = replace(picture, name=_in_bucket(record.bucket, picture.name))
+            self._take(spec, picture, entry, file, notes)
 
     def _tell_of_namesake(self, picture: Picture, entry: Entry, notes: ReadNotes) -> None:
         """Tell where an entry names one picture, and its file is called as another one is: a name that was copied."""
@@ -299,7 +337,7 @@ class AnnotationIndex:
     def _indexed(self, record: ImageRecord, entry: Entry, file: SourceFile) -> IndexedImage:
         """Put a record into the spool. Raises ManifestError for a text that can't be sent."""
         if not record.shapes:
-            return IndexedImage(EMPTY_SET_DIGEST, 0, 0, 0, file, entry.place)
+            return IndexedImage(EMPTY_SET_DIGEST, 0, 0, 0, file, entry.place, bucket=record.bucket)
         # The digest is of what the lake will have: not of how the source spells the name.
         data = encode_record(replace(record, image=""))
         if not is_sendable_text(data.decode("utf-8", "surrogatepass")):
@@ -307,7 +345,8 @@ class AnnotationIndex:
             raise ManifestError(HALF_A_CHARACTER, where=place, remedy=WRITE_IT_WHOLE)
         digest = digest_of_shapes(self.kind.value.encode() + data)
         self._note_labels(labels_of(record.shapes))
-        return IndexedImage(digest, len(record.shapes), self._spooled(data), len(data), file, entry.place)
+        offset = self._spooled(data)
+        return IndexedImage(digest, len(record.shapes), offset, len(data), file, entry.place, bucket=record.bucket)
 
     def _spooled(self, data: bytes) -> int:
         """Append to the spool, and return where it lies."""
@@ -323,17 +362,21 @@ class AnnotationIndex:
         self._note_labels(known.labels)
         self._checks.recalled(file, (*known.spelled, *known.labels))
         source = self._recall.source(spec, entry, file)
-        return IndexedImage(known.digest, known.shape_count, self._spooled(data), len(data), file, entry.place, source)
+        offset, bucket = self._spooled(data), entry.record.bucket
+        return IndexedImage(known.digest, known.shape_count, offset, len(data), file, entry.place, source, bucket)
 
     def _refuse_second(self, picture: Picture, entry: Entry, file: SourceFile) -> None:
         before = self._images.get(picture.name)
         if before is not None:
             here = IndexedImage("", 0, 0, 0, file, entry.place).place
-            raise ManifestError(
-                f"'{picture.name}' has two entries for '{self.operation}': {before.place} and {here}",
-                where=self.declared_at,
-                remedy="Merge them into one.",
-            )
+            raise self._second_entry(picture.name, before, here)
+
+    def _second_entry(self, name: str, first: IndexedImage, here: str) -> ManifestError:
+        return ManifestError(
+            f"'{name}' has two entries for '{self.operation}': {first.place} and {here}",
+            where=self.declared_at,
+            remedy="Merge them into one.",
+        )
 
     def _size_of(self, entry: Entry, picture: Picture, file: SourceFile) -> Size | None:
         """The picture's size where it is needed."""
@@ -377,12 +420,15 @@ def labels_of(shapes: Sequence[Shape]) -> dict[str, dict[str, list[str]]]:
     return labels
 
 
-def open_index(specs: Sequence[AnnotationSpec], pictures: Pictures, memo: SetMemo = NO_MEMO) -> AnnotationIndex:
+def open_index(
+    specs: Sequence[AnnotationSpec], pictures: Pictures, memo: SetMemo = NO_MEMO, *, by_bucket: bool = False
+) -> AnnotationIndex:
     """Read all blocks of one operation. `pictures`: finds what the entries mean. `memo`: keeps what came of them.
+    `by_bucket`: entries are storage paths, so the same name in two buckets means two images.
 
     Raises ManifestErrors with every mistake of every source.
     """
-    index = AnnotationIndex(specs, pictures, memo)
+    index = AnnotationIndex(specs, pictures, memo, by_bucket=by_bucket)
     mistakes: list[ManifestError] = []
     for spec in specs:
         try:
@@ -400,6 +446,11 @@ def open_index(specs: Sequence[AnnotationSpec], pictures: Pictures, memo: SetMem
         index.close()
         raise ManifestErrors(mistakes)
     return index
+
+
+def _in_bucket(bucket: str, path: str) -> str:
+    """A storage path and its bucket as one name. Names of buckets do not hold a colon."""
+    return f"{bucket}:{path}"
 
 
 def _last(path: str) -> str:
@@ -423,9 +474,15 @@ def _times(count: int, first: str | None = None) -> str:
 def _entries(file: SourceFile, spec: AnnotationSpec, yolo: YoloReader, notes: ReadNotes) -> Iterator[Entry]:
     normalized = spec.normalized is not False
     chosen = spec.format or guess_format(file)
+    if chosen != "metalake" and spec.form is not None:
+        raise ManifestError(
+            f"the file is in the format {chosen}, and 'old_form' and 'shape_type' are for MetaLake's JSON",
+            where=file.shown_as,
+            remedy="Remove them.",
+        )
     match chosen:
         case "metalake":
-            return read_metalake(file, normalized)
+            return read_metalake(file, normalized, spec.form)
         case "coco":
             return read_coco(file, normalized, notes)
         case "voc":

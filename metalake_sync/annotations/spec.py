@@ -7,6 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
+from metalake_sync.annotations.metalake_format import MetalakeForm
 from metalake_sync.annotations.validation import InvalidPolicy
 from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.shapes import FormatName
@@ -30,3 +31,5 @@ class AnnotationSpec:
     allowed: frozenset[str] | None = None
     format: FormatName | None = None
     invalid: InvalidPolicy = field(default_factory=InvalidPolicy)
+    form: MetalakeForm | None = None
+    """What the block says about the form of MetaLake's JSON; None where it says nothing."""

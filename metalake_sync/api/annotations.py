@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from metalake_sync.annotations.metalake_format import MetalakeForm
 from metalake_sync.annotations.source import AnnotationIndex, open_index
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.api.arguments import one_of
@@ -22,7 +23,7 @@ from metalake_sync.api.results import FailedItem, WriteResult
 from metalake_sync.api.wording import PYTHON, in_words
 from metalake_sync.core.events import Progress
 from metalake_sync.core.facts import AnnotationKind, MediaType
-from metalake_sync.core.shapes import FormatName
+from metalake_sync.core.shapes import FormatName, ShapeType, ShapeTypeName
 from metalake_sync.engine.execute.annotations import MODES
 from metalake_sync.engine.execute.halving import send_in_halves
 from metalake_sync.errors import LakeRefused
@@ -31,8 +32,8 @@ from metalake_sync.remote.annotation_objects import ImageAddress, pages, set_for
 
 Kind: TypeAlias = Literal["human", "machine"]
 
-Addresses: TypeAlias = Callable[[str], ImageAddress]
-"""How the lake is told which image an entry means."""
+Addresses: TypeAlias = Callable[[str, str | None], ImageAddress]
+"""From an image's name, and the bucket that the source names for it, to its address in the lake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,15 @@ class Drawn:
     kind: Kind
     normalized: bool
     format: FormatName | None
+    old_form: bool | None
+    shape_type: ShapeTypeName | None
+
+    def form(self) -> MetalakeForm | None:
+        """Return what is said about the form of MetaLake's JSON. Raises UsageError for an unknown type."""
+        if self.old_form is None and self.shape_type is None:
+            return None
+        named = self.shape_type and ShapeType(one_of("shape_type", self.shape_type, get_args(ShapeTypeName)))
+        return MetalakeForm(self.old_form, named)
 
 
 class Annotations(Items):
@@ -52,8 +62,14 @@ class Annotations(Items):
     A `source` is a file, a folder or a glob. `format`: metalake, coco, yolo or voc; None is guessed. Text files of YOLO
     take names and sizes from the pictures that lie beside them (or in `images` beside `labels`). `operation`: the
     project's or model run's unique id. `kind`: who drew the shapes. `normalized`: the numbers are fractions of the
-    picture's size; the lake makes pixels of them. Each method raises ManifestErrors for a source that can't be used,
-    and SomeFailed.
+    picture's size; the lake makes pixels of them.
+
+    `old_form` and `shape_type` are for MetaLake's JSON. `old_form`: whether the `metadata` of a shape holds attributes
+    of its label, as in section 2.6 of the vendor's page; None: it does for shapes without `type`. `shape_type`: the
+    type of those; None: `shape_type` at the top of the file, or the key of the coordinates. `storageName` of an image
+    sets its bucket, and that of the images after it in the file.
+
+    Each method raises ManifestErrors for a source that can't be used, and SomeFailed.
     """
 
     def upload_annotations_for_collection(
@@ -65,14 +81,16 @@ class Annotations(Items):
         kind: Kind,
         normalized: bool = False,
         format: FormatName | None = None,
+        old_form: bool | None = None,
+        shape_type: ShapeTypeName | None = None,
         progress: ProgressCallback | None = None,
     ) -> WriteResult:
         """Annotate images of a collection; entries are file names. Vendor's page: 2.2, and 2.6."""
         collection = self.find_collection(collection_name, "image")
         unique = {item.name: item.unique_name for item in self.get_item_list_from_collection(collection.id)}
         return self._annotate(
-            Drawn(operation, source, kind, normalized, format),
-            lambda image: ImageAddress(unique_name=unique[image]),
+            Drawn(operation, source, kind, normalized, format, old_form, shape_type),
+            lambda image, _: ImageAddress(unique_name=unique[image]),
             progress,
             known=unique,
         )
@@ -86,14 +104,17 @@ class Annotations(Items):
         bucket_name: str | None = None,
         normalized: bool = False,
         format: FormatName | None = None,
+        old_form: bool | None = None,
+        shape_type: ShapeTypeName | None = None,
         progress: ProgressCallback | None = None,
     ) -> WriteResult:
         """Annotate images by their path in the storage, with a leading slash. `bucket_name`: None is the default
         bucket. Vendor's page: 2.3."""
         return self._annotate(
-            Drawn(operation, source, kind, normalized, format),
-            lambda image: ImageAddress.at_path(image, bucket_name),
+            Drawn(operation, source, kind, normalized, format, old_form, shape_type),
+            lambda image, bucket: ImageAddress.at_path(image, bucket or bucket_name),
             progress,
+            by_bucket=True,
         )
 
     def upload_annotations_by_unique_name(
@@ -104,12 +125,14 @@ class Annotations(Items):
         kind: Kind,
         normalized: bool = False,
         format: FormatName | None = None,
+        old_form: bool | None = None,
+        shape_type: ShapeTypeName | None = None,
         progress: ProgressCallback | None = None,
     ) -> WriteResult:
         """Annotate images by their unique names. Vendor's page: 2.4."""
         return self._annotate(
-            Drawn(operation, source, kind, normalized, format),
-            lambda image: ImageAddress(unique_name=image),
+            Drawn(operation, source, kind, normalized, format, old_form, shape_type),
+            lambda image, _: ImageAddress(unique_name=image),
             progress,
             there=lambda names: self._there(names, [MediaType.IMAGE]),
         )
@@ -123,14 +146,16 @@ class Annotations(Items):
         kind: Kind,
         normalized: bool = False,
         format: FormatName | None = None,
+        old_form: bool | None = None,
+        shape_type: ShapeTypeName | None = None,
         progress: ProgressCallback | None = None,
     ) -> WriteResult:
         """Annotate images of one upload; entries are file names. Vendor's page: 2.5. Raises UsageError for a job that
         the lake does not know."""
         self.get_job_status(job_id)
         return self._annotate(
-            Drawn(operation, source, kind, normalized, format),
-            lambda image: ImageAddress(job_id=job_id, file_name=image),
+            Drawn(operation, source, kind, normalized, format, old_form, shape_type),
+            lambda image, _: ImageAddress(job_id=job_id, file_name=image),
             progress,
         )
 
@@ -146,8 +171,10 @@ class Annotations(Items):
         progress: ProgressCallback | None,
         known: Mapping[str, str] | None = None,
         there: WhatIsThere | None = None,
+        by_bucket: bool = False,
     ) -> WriteResult:
-        """`known`: the names that the place has, where they are known already; `there` finds out."""
+        """`known`: the names that the place has, where they are known already; `there` finds out. `by_bucket`: entries
+        are storage paths."""
         path = local_path(drawn.source)
         spec = AnnotationSpec(
             operation=drawn.operation,
@@ -157,8 +184,10 @@ class Annotations(Items):
             declared_at=os.fspath(drawn.source),
             normalized=drawn.normalized,
             format=drawn.format and one_of("format", drawn.format, get_args(FormatName)),
+            form=drawn.form(),
         )
-        with in_words(PYTHON), closing(open_index([spec], PicturesBeside(path, known or ()))) as index:
+        pictures = PicturesBeside(path, known or ())
+        with in_words(PYTHON), closing(open_index([spec], pictures, by_bucket=by_bucket)) as index:
             images = [image for image in index.images() if known is None or image in known]
             unmatched = [image for image in index.images() if known is not None and image not in known]
             unmatched += index.without_file
@@ -185,9 +214,8 @@ class Annotations(Items):
         def sets() -> Iterator[dict[str, Any]]:
             for image in images:
                 record = index.record(image)
-                yield set_for_image(
-                    address(image), index.operation, record, references, kind=index.kind, created_at=started
-                )
+                to = address(index.in_its_bucket(image), record.bucket)
+                yield set_for_image(to, index.operation, record, references, kind=index.kind, created_at=started)
 
         async def send(page: Sequence[dict[str, Any]]) -> None:
             updated = await asyncio.to_thread(

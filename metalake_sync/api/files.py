@@ -25,7 +25,7 @@ from metalake_sync.core.diff import HOW_TO_TAKE_OVER
 from metalake_sync.core.facts import CollectionKey, Origin
 from metalake_sync.core.notes import NoteCode
 from metalake_sync.core.plan import Plan, Summary
-from metalake_sync.core.shapes import FormatName
+from metalake_sync.core.shapes import FormatName, ShapeTypeName
 from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.rules import has_ending_of
@@ -36,13 +36,15 @@ from metalake_sync.state.store import StateStore
 class AnnotationSource:
     """Annotations that go up with files. `source`: a file, a folder or a glob. `operation`: the project's or model
     run's unique id. `kind`: who drew them. `normalized`: its numbers are fractions of the picture's size. `format`:
-    metalake, coco, yolo or voc; None is guessed."""
+    metalake, coco, yolo or voc; None is guessed. `old_form`, `shape_type`: as in `Annotations`."""
 
     source: str | os.PathLike[str]
     operation: str
     kind: Literal["human", "machine"]
     normalized: bool = False
     format: FormatName | None = None
+    old_form: bool | None = None
+    shape_type: ShapeTypeName | None = None
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, ("human", "machine"))
@@ -97,6 +99,8 @@ class Files(Items, Connected):
                     "kind": source.kind,
                     "normalized": source.normalized,
                     "mode": "append",
+                    "old_form": source.old_form,
+                    "shape_type": source.shape_type,
                     **({"format": source.format} if source.format else {}),
                 }
                 for source in sources

@@ -42,6 +42,7 @@ KINDS = click.Choice(["human", "machine"])
 FORMATS = click.Choice(["metalake", "coco", "yolo", "voc"])
 GenerationChoice = Literal["auto", 2, 3]
 NAMINGS = click.Choice(["unique_name", "name"])
+SHAPE_TYPES = click.Choice(["rectangle", "polygon", "line", "points"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +240,22 @@ _SELECTION_FLAGS = (
 def narrows(command: CommandT) -> CommandT:
     """Give a command the flags of a selection, as one argument."""
     return gathered(command, _SELECTION_FLAGS, SelectionFlags)
+
+
+def takes_form(command: CommandT) -> CommandT:
+    """Give a command `old_form` and `shape_type`: the form of MetaLake's annotation JSON."""
+    command = option(
+        "--shape-type",
+        type=SHAPE_TYPES,
+        help="MetaLake's JSON: the type of shapes without 'type'; left out: by the file, or the coordinates' key.",
+    )(command)
+    return option(
+        "--old-form/--new-form",
+        "old_form",
+        default=None,
+        help="MetaLake's JSON: 'metadata' of a shape holds attributes of its label, or does not; left out: it does for "
+        "shapes without 'type'.",
+    )(command)
 
 
 @dataclass(frozen=True, slots=True)

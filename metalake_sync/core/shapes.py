@@ -20,6 +20,9 @@ Point = tuple[float, float]
 FormatName = Literal["metalake", "coco", "yolo", "voc"]
 """The formats that annotations are read from and written to."""
 
+ShapeTypeName = Literal["rectangle", "polygon", "line", "points"]
+"""The values of `ShapeType`, as manifests and the Python API write them."""
+
 
 class ShapeType(enum.StrEnum):
     RECTANGLE = "rectangle"
@@ -60,6 +63,9 @@ class ImageRecord:
     image: str
     shapes: tuple[Shape, ...]
     normalized: bool = False
+    bucket: str | None = None
+    """The storage bucket that the source names for the image. It is part of the address, not of the set: canonical
+    bytes do not hold it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ _UNCHECKED = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
 def encode_record(record: ImageRecord, *, checked: bool = True) -> bytes:
-    """The canonical bytes of a record: equal records have equal bytes. `decode_record` is the inverse.
+    """The canonical bytes of a record: equal sets have equal bytes. `decode_record` is the inverse, but for the bucket.
     `checked`: its numbers are finite; without it, the bytes are to be read back and no more."""
     shapes = [
         {

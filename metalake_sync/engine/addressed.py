@@ -83,11 +83,24 @@ def _open_into(sources: AddressedSources, manifest: LoadedManifest, memo: SetMem
         declared_at = str(manifest.where("annotations", number, "source"))
         spec = annotation_spec(block, manifest.base_dir, declared_at)
         specs.setdefault((address_of(block), block.operation), []).append(spec)
-    for where, group in specs.items():
+    for (address, operation), group in specs.items():
+        by_bucket = address.by is By.STORAGE_PATH
         try:
-            sources.annotations[where] = open_index(group, AnyPicture(), memo)
+            index = open_index(group, AnyPicture(), memo, by_bucket=by_bucket)
         except ManifestErrors as errors:
             mistakes += errors.errors
+            continue
+        try:
+            parts = index.buckets(address.within) if by_bucket else {address.within: index}
+        except ManifestError as error:
+            index.close()
+            mistakes.append(error)
+            continue
+        for bucket, part in parts.items():
+            at = replace(address, within=bucket), operation
+            if at in sources.annotations:
+                mistakes.append(_second_source(at, sources.annotations[at], part))
+            sources.annotations[at] = part
     for number, described in enumerate(manifest.model.metadata):
         stands_at = manifest.where("metadata", number, "source")
         address = address_of(described)
@@ -103,6 +116,14 @@ def _open_into(sources: AddressedSources, manifest: LoadedManifest, memo: SetMem
     if mistakes:
         sources.close()
         raise ManifestErrors(mistakes)
+
+
+def _second_source(at: OperationAt, first: AnnotationIndex, second: AnnotationIndex) -> ManifestError:
+    return ManifestError(
+        f"operation '{at[1]}' has images of bucket '{at[0].within}' here and in the block at {first.declared_at}",
+        where=second.declared_at,
+        remedy="Name the bucket in one way: 'bucket' of the block, or 'storageName' of the entries.",
+    )
 
 
 class AddressedPlanner:

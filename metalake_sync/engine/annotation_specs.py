@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from metalake_sync.annotations.metalake_format import MetalakeForm
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.validation import InvalidPolicy, ShapeProblem
 from metalake_sync.core.facts import AnnotationKind
+from metalake_sync.core.shapes import ShapeType
 from metalake_sync.manifest.models import Annotation, InvalidShapes
 
 
@@ -28,7 +30,14 @@ def annotation_spec(block: Annotation, base_dir: Path, declared_at: str) -> Anno
         allowed=frozenset(block.labels.allow) or None,
         format=block.format,
         invalid=_invalid_policy(block.invalid),
+        form=_form(block),
     )
+
+
+def _form(block: Annotation) -> MetalakeForm | None:
+    if block.old_form is None and block.shape_type is None:
+        return None
+    return MetalakeForm(block.old_form, ShapeType(block.shape_type) if block.shape_type else None)
 
 
 def _invalid_policy(invalid: InvalidShapes) -> InvalidPolicy:

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, Tag, field_validator, model_validator
 
-from metalake_sync.core.shapes import FormatName
+from metalake_sync.core.shapes import FormatName, ShapeTypeName
 from metalake_sync.manifest.metadata_values import Metadata, wrong
 from metalake_sync.manifest.source_models import AddressedMetadata, Addressing, FileMetadata, mistake_at
 from metalake_sync.manifest.types import (
@@ -164,6 +164,16 @@ class Annotation(Model):
     labels: Labels = Field(default=Labels.model_construct(), description="Rename or restrict labels.")
     invalid: InvalidShapes = Field(
         default=InvalidShapes.model_construct(), description="What becomes of invalid shapes."
+    )
+    old_form: bool | None = Field(
+        None,
+        description="MetaLake's JSON: whether 'metadata' of a shape holds attributes of its label, as in the vendor's "
+        "section 2.6. Left out, it does for shapes without 'type'.",
+    )
+    shape_type: ShapeTypeName | None = Field(
+        None,
+        description="MetaLake's JSON: the type of shapes without 'type'. Left out, 'shape_type' at the top of the file "
+        "says it, or else the key of the coordinates.",
     )
 
     @field_validator("source")

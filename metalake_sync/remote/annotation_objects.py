@@ -73,13 +73,14 @@ def set_for_image(
     created_at: datetime,
 ) -> dict[str, Any]:
     """One entry of `metaUpdatesArray`: the whole set of an image. A record without shapes clears it. `image`: its
-    unique name, or another address."""
+    unique name, or another address. A bucket that the source names is sent with every address, as the vendor's client
+    does."""
     address = ImageAddress(unique_name=image) if isinstance(image, str) else image
     stamp = {"$date": created_at.isoformat()}
     return {
         "objectKey": address.unique_name,
         "storagePath": address.storage_path,
-        "bucketName": address.bucket,
+        "bucketName": address.bucket or record.bucket,
         "jobId": address.job_id,
         "fileName": address.file_name,
         "data": {

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from metalake_sync.annotations.memo import NO_MEMO, SetMemo
+from metalake_sync.annotations.metalake_format import MetalakeForm
 from metalake_sync.annotations.pictures import LocalPictures
 from metalake_sync.annotations.source import AnnotationIndex, open_index
 from metalake_sync.annotations.spec import AnnotationSpec
@@ -198,3 +199,16 @@ def test_shapes_in_the_first_pixel_are_told_in_every_run(bench: Bench) -> None:
     assert bench.misses() == len(NAMES)
     assert bench.misses() == len(NAMES)
     assert "looks like fractions" in str(told(bench.open(bench.memo))[3])
+
+
+def test_the_form_that_the_manifest_says_and_the_bucket_are_not_mixed_up_with_what_is_known(bench: Bench) -> None:
+    if "shape_type" not in bench.document:
+        pytest.skip("only MetaLake's JSON has an old form")
+    for image in bench.document["images"]:
+        for annotation in image["annotations"]:
+            annotation["metadata"] = {"pose": "flying"}
+    assert bench.misses() == len(NAMES)
+    bench.spec = replace(bench.spec, form=MetalakeForm(old=False))
+    assert bench.misses() == len(NAMES)
+    bench.document["images"][0]["storageName"] = "cold"
+    assert bench.misses() == 0

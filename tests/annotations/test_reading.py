@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from metalake_sync.annotations.metalake_format import MetalakeForm
 from metalake_sync.annotations.pictures import LocalPictures
 from metalake_sync.annotations.source import AnnotationIndex, open_index
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.core.facts import AnnotationKind
+from metalake_sync.core.shapes import ShapeType
 from metalake_sync.errors import ManifestErrors
 from tests.lake.talk import png
 
@@ -201,3 +203,126 @@ def test_a_format_that_is_not_known_is_told_with_the_remedy(tmp_path: Path) -> N
     told = mistake(tmp_path, "boxes.csv")
     assert "boxes.csv: its format is not known" in told
     assert "'format'" in told
+
+
+def old_form(base: Path, *annotations: dict[str, Any], **top: Any) -> str:
+    """A MetaLake file whose annotations have no type."""
+    shapes = [{"bbox": [1, 1, 5, 5], "label": "bird"} | one for one in annotations]
+    images = [{"image": "a.png", "annotations": shapes}]
+    (base / "old.json").write_text(json.dumps({**top, "images": images}))
+    return "old.json"
+
+
+def attributes_in(read: AnnotationIndex) -> list[dict[str, list[tuple[Any, float | None]]]]:
+    shapes = read.record("a.png").shapes
+    assert not any(shape.metadata for shape in shapes if shape.attributes)
+    return [
+        {name: [(value.value, value.confidence) for value in values] for name, values in shape.attributes.items()}
+        for shape in shapes
+    ]
+
+
+def test_metadata_of_the_old_form_becomes_attributes_with_the_confidence_of_the_shape(tmp_path: Path) -> None:
+    source = old_form(
+        tmp_path,
+        {"metadata": {"pose": "flying", "age": 3}, "confidence": 0.5},
+        {"metadata": {"seen": ["left", "right"]}},
+        {},
+    )
+    read = index(tmp_path, source, kind=AnnotationKind.MACHINE)
+    assert attributes_in(read) == [
+        {"pose": [("flying", 0.5)], "age": [(3, 0.5)]},
+        {"seen": [("left", None), ("right", None)]},
+        {},
+    ]
+    assert read.labels() == {"bird": {"pose": ["flying"], "age": ["3"], "seen": ["left", "right"]}}
+    assert not notes(read)
+
+
+def test_a_value_that_is_no_attribute_is_left_out_and_told(tmp_path: Path) -> None:
+    read = index(tmp_path, old_form(tmp_path, {"metadata": {"pose": None, "box": {"x": 1}, "sex": "f"}}))
+    assert attributes_in(read) == [{"sex": [("f", None)]}]
+    assert [note for note in notes(read) if "'pose'" in note or "'box'" in note] == [
+        "old.json: a value of 'pose' is not a text, number or boolean, so it is no attribute and is not sent (once)",
+        "old.json: a value of 'box' is not a text, number or boolean, so it is no attribute and is not sent (once)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "top", "form", "expected"),
+    [
+        ({"bbox": [1, 1, 2, 2]}, {}, None, "rectangle"),
+        ({"polygon": [[1, 1], [5, 1], [5, 5]]}, {}, None, "polygon"),
+        ({"line": [[1, 1], [5, 1]]}, {}, None, "line"),
+        ({"points": [[1, 1]]}, {}, None, "points"),
+        ({"polygon": [[1, 1], [5, 1]]}, {"shape_type": "line"}, None, "line"),
+        ({"polygon": [[1, 1], [5, 1]]}, {}, MetalakeForm(shape_type=ShapeType.LINE), "line"),
+        ({"polygon": [[1, 1], [5, 1]]}, {"shape_type": "polygon"}, MetalakeForm(None, ShapeType.LINE), "line"),
+    ],
+)
+def test_the_type_of_the_old_form_comes_from_the_block_the_file_or_the_coordinates(
+    tmp_path: Path, annotation: dict[str, Any], top: dict[str, Any], form: MetalakeForm | None, expected: str
+) -> None:
+    document = {"images": [{"image": "a.png", "annotations": [{"label": "bird", **annotation}]}], **top}
+    (tmp_path / "old.json").write_text(json.dumps(document))
+    (shape,) = index(tmp_path, "old.json", form=form).record("a.png").shapes
+    assert (shape.type, len(shape.points)) == (
+        expected,
+        len(next(iter(annotation.values()))) // (1 + ("bbox" in annotation)),
+    )
+
+
+def test_the_block_says_the_form_whatever_the_file_looks_like(tmp_path: Path) -> None:
+    typed = metalake(tmp_path, {"metadata": {"pose": "flying"}})
+    assert attributes_in(index(tmp_path, typed)) == [{}]
+    assert attributes_in(index(tmp_path, typed, form=MetalakeForm(old=True))) == [{"pose": [("flying", None)]}]
+    untyped = old_form(tmp_path, {"metadata": {"pose": "flying"}}, shape_type="rectangle")
+    (shape,) = index(tmp_path, untyped, form=MetalakeForm(old=False)).record("a.png").shapes
+    assert (shape.metadata, shape.attributes) == ({"pose": "flying"}, {})
+
+
+@pytest.mark.parametrize(
+    ("annotations", "spec", "said"),
+    [
+        (
+            ({"type": "rectangle"}, {}),
+            {},
+            "old.json: images[0].annotations[1]: the annotation has no 'type', and others",
+        ),
+        (
+            ({}, {"type": "rectangle"}),
+            {},
+            "old.json: images[0].annotations[1]: the annotation has a 'type', and others",
+        ),
+        (({"polygon": [[1, 1]]},), {}, "annotations[0]: the annotation has no type"),
+        (({},), {"form": MetalakeForm(old=False)}, "annotations[0]: the annotation has no type"),
+        (
+            ({"metadata": {"sex": "f"}, "attributes": {"sex": [{"value": "m"}]}},),
+            {},
+            "annotations[0].metadata: 'sex' stands in 'metadata' and in 'attributes'",
+        ),
+    ],
+)
+def test_what_the_old_form_leaves_open_is_a_mistake_at_its_place(
+    tmp_path: Path, annotations: tuple[dict[str, Any], ...], spec: dict[str, Any], said: str
+) -> None:
+    assert said in mistake(tmp_path, old_form(tmp_path, *annotations), **spec)
+
+
+def test_a_form_is_said_of_metalakes_json_alone(tmp_path: Path) -> None:
+    told = mistake(tmp_path, coco(tmp_path, [1, 1, 5, 5]), form=MetalakeForm(old=True))
+    assert "coco.json: the file is in the format coco, and 'old_form' and 'shape_type' are for MetaLake's JSON" in told
+
+
+def test_a_bucket_holds_for_the_entries_after_it(tmp_path: Path) -> None:
+    names = ["a.png", "b.png", "c.png", "d.png"]
+    images: list[dict[str, Any]] = [{"image": name, "annotations": []} for name in names]
+    images[1]["storageName"] = "cold"
+    images[2]["annotations"] = [{"type": "points", "points": [[2, 2]], "label": "bird"}]
+    images[3]["storageName"] = "warm"
+    (tmp_path / "old.json").write_text(json.dumps({"images": images}))
+    read = index(tmp_path, "old.json", *names)
+    assert [read.record(name).bucket for name in names] == [None, "cold", "cold", "warm"]
+    images[3]["storageName"] = 7
+    (tmp_path / "old.json").write_text(json.dumps({"images": images}))
+    assert "old.json: images[3].storageName: 'storageName' is not the name of a bucket" in mistake(tmp_path, "old.json")

@@ -293,3 +293,22 @@ def test_a_list_has_the_fields_that_are_asked_for(stocked: World) -> None:
     listed = stocked.good(*words, "--json").document
     assert [item["details"] for item in listed] == [{"Tags": ["skip"], "fileSize": size}, {"fileSize": size}]
     assert f"fileSize={size}" in stocked.good(*words).out
+
+
+def test_annotations_of_the_old_form_go_up_with_their_metadata_as_attributes(stocked: World) -> None:
+    shape = {"bbox": [1, 1, 4, 4], "label": "bird", "metadata": {"pose": "flying"}, "confidence": 0.5}
+    stocked.write("old.json", {"images": [{"image": "01.png", "annotations": [shape]}]})
+    upload = ("annotations", "upload", "old.json", "--operation", "m1", "--kind", "machine", "--collection", "birds")
+
+    def found() -> dict[str, object]:
+        (there,) = stocked.talk.annotations(stocked.collection_id(), operationIdList='["m1"]')["01.png"]
+        return {"metadata": there["metadata"], "attributes": there["attributes"]}
+
+    as_attribute = {"pose": [{"value": "flying", "confidence": 0.5, "metadata": {}}]}
+    stocked.good(*upload)
+    assert found() == {"metadata": {}, "attributes": as_attribute}
+    stocked.good(*upload, "--new-form", "--shape-type", "rectangle")
+    assert found() == {"metadata": {"pose": "flying"}, "attributes": {}}
+    stocked.write("old.json", {"images": [{"image": "01.png", "annotations": [{**shape, "type": "rectangle"}]}]})
+    stocked.good(*upload, "--old-form")
+    assert found() == {"metadata": {}, "attributes": as_attribute}

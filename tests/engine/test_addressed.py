@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from metalake_sync.lake import EmbeddedLake
+from metalake_sync.lake.crawl import crawl
 from tests.end_to_end.world import BIRDS, World, boxes
-from tests.lake.talk import Session, png
+from tests.lake.talk import Session, png, settings, talk_to
 
 MODEL = {"operation": "yolo", "kind": "machine", "source": "pred.json"}
+
+
+@pytest.fixture
+def two_buckets(tmp_path: Path) -> Iterator[World]:
+    """A lake that found `shelf/crow.png` in each of two buckets, beside its own."""
+    for bucket in ("cold", "warm"):
+        picture = tmp_path / bucket / "shelf/crow.png"
+        picture.parent.mkdir(parents=True)
+        picture.write_bytes(png(salt=bucket.encode()))
+        crawl(settings(tmp_path / "lake"), str(tmp_path / bucket), lambda _: None)
+    folder = tmp_path / "project"
+    folder.mkdir()
+    with EmbeddedLake(settings(tmp_path / "lake")) as lake, talk_to(lake.url) as talk:
+        yield World(folder, lake, talk)
 
 
 @pytest.fixture
@@ -353,3 +370,70 @@ def test_a_plan_says_that_the_lake_does_not_tell_of_storage_paths(world: World, 
     assert unknown in world.good("plan", "manifest.yaml").out
     world.good("apply", "manifest.yaml")
     assert unknown not in world.good("plan", "manifest.yaml").out
+
+
+def in_buckets(world: World) -> dict[str, list[list[float]]]:
+    """Bucket → the boxes of its picture."""
+    return {
+        bucket: [box for found in drawn(world, f"{bucket}/shelf").values() for box in found]
+        for bucket in ("cold", "warm")
+    }
+
+
+def predicted(world: World, *entries: tuple[str | None, list[list[float]]], path: str = "pred.json") -> None:
+    """Write predictions for `shelf/crow.png`: the bucket that the entry names, and its boxes."""
+    images = []
+    for bucket, found in entries:
+        shapes = [{"type": "rectangle", "bbox": box, "label": "bird"} for box in found]
+        named = {} if bucket is None else {"storageName": bucket}
+        images.append({"image": "shelf/crow.png", **named, "annotations": shapes})
+    world.write(path, {"images": images})
+
+
+def test_an_entry_names_the_bucket_of_its_image(two_buckets: World) -> None:
+    world = two_buckets
+    block = {**MODEL, "by": "storage_path"}
+    predicted(world, ("cold", [[1, 1, 2, 2]]), ("warm", [[2, 2, 3, 3]]))
+    world.manifest(annotations=[block])
+    assert world.good("apply", "--json", "manifest.yaml").summary["done"]["annotate"] == 2
+    assert in_buckets(world) == {"cold": [[1, 1, 2, 2]], "warm": [[2, 2, 3, 3]]}
+    assert "Nothing was sent" in world.good("apply", "manifest.yaml").out
+
+    predicted(world, ("cold", [[1, 1, 2, 2]]), ("warm", [[4, 4, 3, 3]]))
+    assert world.good("apply", "--json", "manifest.yaml").summary["done"]["annotate"] == 1
+    assert in_buckets(world) == {"cold": [[1, 1, 2, 2]], "warm": [[4, 4, 3, 3]]}
+
+    predicted(world, ("cold", [[1, 1, 2, 2]]))
+    world.good("apply", "--auto-approve", "manifest.yaml")
+    assert in_buckets(world) == {"cold": [[1, 1, 2, 2]], "warm": []}
+
+
+def test_the_bucket_of_a_block_holds_until_an_entry_names_another(two_buckets: World) -> None:
+    predicted(two_buckets, (None, [[1, 1, 2, 2]]), ("warm", [[2, 2, 3, 3]]))
+    two_buckets.manifest(annotations=[{**MODEL, "by": "storage_path", "bucket": "cold"}])
+    two_buckets.good("apply", "manifest.yaml")
+    assert in_buckets(two_buckets) == {"cold": [[1, 1, 2, 2]], "warm": [[2, 2, 3, 3]]}
+
+
+def test_one_image_named_by_its_bucket_twice_is_a_mistake(two_buckets: World) -> None:
+    predicted(two_buckets, (None, [[1, 1, 2, 2]]), ("cold", [[2, 2, 3, 3]]))
+    block = {**MODEL, "by": "storage_path", "bucket": "cold"}
+    two_buckets.manifest(annotations=[block])
+    done = two_buckets.run("plan", "manifest.yaml")
+    assert (done.code, "'shelf/crow.png' has two entries for 'yolo'" in done.err) == (64, True)
+
+    predicted(two_buckets, ("cold", [[2, 2, 3, 3]]))
+    predicted(two_buckets, (None, [[1, 1, 2, 2]]), path="more.json")
+    two_buckets.manifest(annotations=[{**MODEL, "by": "storage_path"}, {**block, "source": "more.json"}])
+    done = two_buckets.run("plan", "manifest.yaml")
+    assert (done.code, "operation 'yolo' has images of bucket 'cold' here and in the block at" in done.err) == (
+        64,
+        True,
+    )
+
+
+def test_a_command_takes_buckets_from_the_entries(two_buckets: World) -> None:
+    predicted(two_buckets, ("cold", [[1, 1, 2, 2]]), ("warm", [[2, 2, 3, 3]]))
+    upload = ("annotations", "upload", "pred.json", "--operation", "yolo", "--kind", "machine", "--by-storage-path")
+    two_buckets.good(*upload)
+    assert in_buckets(two_buckets) == {"cold": [[1, 1, 2, 2]], "warm": [[2, 2, 3, 3]]}

@@ -9,13 +9,13 @@ import click
 
 from metalake_sync.cli.commands.annotations_preview import preview
 from metalake_sync.cli.commands.metadata import check_addressing, written
-from metalake_sync.cli.connection import FORMATS, KINDS, LakeFlags, takes_lake
+from metalake_sync.cli.connection import FORMATS, KINDS, LakeFlags, takes_form, takes_lake
 from metalake_sync.cli.options import option
 from metalake_sync.cli.wording import shown
 
 if TYPE_CHECKING:
     from metalake_sync.api import WriteResult
-    from metalake_sync.core.shapes import FormatName
+    from metalake_sync.core.shapes import FormatName, ShapeTypeName
 
 
 @click.group(
@@ -41,6 +41,7 @@ def command() -> None:
     type=FORMATS,
     help="How the source is written; left out: guessed.",
 )
+@takes_form
 @option("--collection", metavar="NAME", help="Entries are names of images in this collection.")
 @option("--job", metavar="ID", help="Entries are names of images of this upload.")
 @option("--by-unique-name", is_flag=True, help="Entries are unique names.")
@@ -53,6 +54,8 @@ def upload(
     kind: Literal["human", "machine"],
     normalized: bool,
     source_format: FormatName | None,
+    old_form: bool | None,
+    shape_type: ShapeTypeName | None,
     collection: str | None,
     job: str | None,
     by_unique_name: bool,
@@ -68,6 +71,8 @@ def upload(
                 "kind": kind,
                 "normalized": normalized,
                 "format": source_format,
+                "old_form": old_form,
+                "shape_type": shape_type,
                 "progress": progress,
             }
             if collection is not None:

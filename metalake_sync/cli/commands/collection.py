@@ -17,6 +17,7 @@ from metalake_sync.cli.connection import (
     LakeFlags,
     metadata_of,
     metadata_options,
+    takes_form,
     takes_lake,
 )
 from metalake_sync.cli.options import FolderPath, option
@@ -26,7 +27,7 @@ from metalake_sync.errors import UsageError
 if TYPE_CHECKING:
     from metalake_sync.api import DownloadResult, UploadResult
     from metalake_sync.api.connected import ContentType
-    from metalake_sync.core.shapes import FormatName
+    from metalake_sync.core.shapes import FormatName, ShapeTypeName
 
 
 @click.group("collection", epilog="Example: metalake-sync collection upload images birds --type image")
@@ -95,6 +96,7 @@ def list_collections(flags: LakeFlags, content_type: ContentType, query: str) ->
 @option("--operation", help="The annotations' unique operation id.")
 @option("--kind", type=KINDS, help="Who drew the annotations.")
 @option("--normalized", is_flag=True, help="The annotations' numbers are fractions.")
+@takes_form
 @option("--replace", is_flag=True, help="Trash files of the same name and other bytes, and send these.")
 @option("--recursive", is_flag=True, help="Also take the folders below.")
 @option("--resume-file", type=click.Path(path_type=Path), help="Remember the upload here, to go on if it is killed.")
@@ -112,6 +114,8 @@ def upload(
     operation: str | None,
     kind: Literal["human", "machine"] | None,
     normalized: bool,
+    old_form: bool | None,
+    shape_type: ShapeTypeName | None,
     replace: bool,
     recursive: bool,
     resume_file: Path | None,
@@ -126,7 +130,9 @@ def upload(
     if annotations is not None:
         if operation is None or kind is None:
             raise UsageError("'--annotations' needs more", remedy="Give --operation ID and --kind human|machine too.")
-        sources.append(AnnotationSource(annotations, operation, kind, normalized))
+        sources.append(
+            AnnotationSource(annotations, operation, kind, normalized, old_form=old_form, shape_type=shape_type)
+        )
     with flags.lake() as lake, flags.progress() as progress:
         flags.finish(
             lambda: lake.upload_files_to_collection(
