@@ -17,7 +17,8 @@ from metalake_sync.core.addressed import DEFAULT_BUCKET
 from metalake_sync.core.facts import MediaType
 from metalake_sync.core.metadata import TAGS
 from metalake_sync.engine.execute.halving import send_in_halves
-from metalake_sync.errors import UsageError
+from metalake_sync.errors import ManifestErrors, UsageError
+from metalake_sync.local.metadata_entries import check_values
 from metalake_sync.local.metadata_json import read_metadata_json
 from metalake_sync.protocol.metadata import FileMetadata
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
@@ -41,7 +42,8 @@ class Metadata(Items):
         apply_to_all_files: bool = True,
     ) -> None:
         """Write a collection's metadata and, unless told otherwise, that of every file in it, whoever put it there.
-        Vendor's page: 2.13."""
+        Vendor's page: 2.13. Raises ManifestError for a value that can't be sent."""
+        check_values(metadata, "metadata")
         self._ask_about([metadata])
         self._client.metadata_by_object(
             collection_name, media_kind(type_of(content_type)), dict(metadata), apply_to_all_files
@@ -76,7 +78,10 @@ class Metadata(Items):
         return {item.name for item in self.get_item_list_from_collection(collection_id) if item.name in wanted}
 
     def _write(self, source: str | os.PathLike[str], there: WhatIsThere | None, **address: str) -> WriteResult:
-        entries = read_metadata_json(Path(local_path(source)), os.fspath(source)).entries
+        read = read_metadata_json(Path(local_path(source)), os.fspath(source))
+        if read.broken:
+            raise ManifestErrors(list(read.broken.values()))
+        entries = read.entries
         self._ask_about(list(entries.values()))
         messages = [FileMetadata(file=name, metadata=dict(values)) for name, values in entries.items()]
 

@@ -9,6 +9,7 @@ lake replaces wholesale, while every other field is merged.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -45,6 +46,34 @@ def digest_of_json(value: object) -> str:
 
 
 NO_METADATA = metadata_set({})
+
+
+INTEGER_BITS = 64
+"""Lakes and the readers of their JSON keep no larger whole numbers."""
+
+
+DEPTH_LIMIT = 64
+
+
+def unsendable_number(value: object, depth: int = 0) -> str | None:
+    """Why a value is, or holds, a number that can't be sent, as a clause after its name. None where all can.
+
+    Raises RecursionError for a value that is nested more than DEPTH_LIMIT levels.
+    """
+    if depth > DEPTH_LIMIT:
+        raise RecursionError
+    match value:
+        case bool():
+            return None
+        case int() if value.bit_length() > INTEGER_BITS:
+            return f"is a whole number of {value.bit_length()} bits, and only {INTEGER_BITS} can be sent"
+        case float() if not math.isfinite(value):
+            return "is not a finite number, and JSON has no other"
+        case Mapping() | list() | tuple():
+            inner = value.values() if isinstance(value, Mapping) else value
+            return next(filter(None, (unsendable_number(one, depth + 1) for one in inner)), None)
+        case _:
+            return None
 
 
 def merge_layers(layers: Iterable[MetadataValues]) -> dict[str, Any]:

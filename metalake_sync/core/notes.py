@@ -30,6 +30,7 @@ class NoteCode(enum.StrEnum):
     SHAPE_FIXED = "shape_fixed"
     ANNOTATION_WITHOUT_FILE = "annotation_without_file"
     FILE_WITHOUT_ANNOTATION = "file_without_annotation"
+    METADATA_INVALID = "metadata_invalid"
     METADATA_WITHOUT_FILE = "metadata_without_file"
     SOURCE_NOTE = "source_note"
     LITERAL_SECRET = "literal_secret"  # noqa: S105

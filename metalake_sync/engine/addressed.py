@@ -213,10 +213,15 @@ class AddressedPlanner:
         plan = AddressedPlan(address)
         sent = self._state.addressed.metadata(self._lake, address.key)
         wanted = _merged(sources)
-        if sources and not wanted:
+        broken = {entry: error for source in sources for entry, error in source.broken.items()}
+        for error in broken.values():
+            message = f"the entry is left out: {error.message}"
+            self.notes.append(Note(NoteCode.METADATA_INVALID, message, str(error.where)))
+        if sources and not wanted and not broken:
             _guard_emptied(len(sent), "the source", "entry", self._sources.declared_at[address])
         changed = [entry for entry, one in wanted.items() if _metadata_digest(sent.get(entry)) != one.digest]
-        left = [entry for entry in sent if entry not in wanted]
+        # Of a broken entry nothing is known: it is neither changed nor gone.
+        left = [entry for entry in sent if entry not in wanted and entry not in broken]
         found = self._find(address, [*changed, *left], None)
         lost = [] if found is None else [entry for entry in self._asked(address, wanted, changed) if entry not in found]
         self._note_lost(address, "metadata", lost, None)
@@ -329,7 +334,8 @@ def _merged(sources: Sequence[EntrySource]) -> dict[str, MetadataSet]:
     for source in sources:
         for entry, values in source.entries.items():
             layers.setdefault(entry, []).append(values)
-    return {entry: metadata_set(merge_layers(values)) for entry, values in layers.items()}
+    broken = {entry for source in sources for entry in source.broken}
+    return {entry: metadata_set(merge_layers(values)) for entry, values in layers.items() if entry not in broken}
 
 
 def _guard_emptied(sent: int, what: str, lost: str, where: str) -> None:

@@ -17,7 +17,7 @@ from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.lake_access import lake_identity
 from metalake_sync.engine.session import Observed, Session
 from metalake_sync.engine.sources import FileSource, FolderSource, walk_files
-from metalake_sync.errors import UsageError
+from metalake_sync.errors import ManifestError, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.file_metadata import explain_layers
 from metalake_sync.local.naming import lake_name
@@ -133,8 +133,12 @@ def _rules(session: Session, desired: DesiredCollection, file: str) -> tuple[lis
             name = lake_name(relative, source.naming)
             names.add(name)
             if taken:
-                metadata |= source.metadata.of(name, relative).values
-                fields = explain_layers(source.metadata.layers_of(name, relative))
+                try:
+                    metadata |= source.metadata.of(name, relative).values
+                    fields = explain_layers(source.metadata.layers_of(name, relative))
+                except ManifestError as error:
+                    said.append(f"left out, because its metadata can't be used: {error}")
+                    break
                 said += [f"metadata '{field.name}' comes from {', '.join(field.origins)}" for field in fields]
             break
     return said, names, metadata

@@ -28,8 +28,8 @@ def loose_ends(desired: DesiredCollection) -> Iterator[Note]:
         yield Note.naming(NoteCode.FILE_WITHOUT_ANNOTATION, clause, files, operation)
     if strict:
         raise ManifestErrors(strict)
-    if desired.metadata_rules.mistakes:
-        raise ManifestErrors(desired.metadata_rules.mistakes)
+    for error in desired.metadata_rules.broken_without_file():
+        yield Note(NoteCode.METADATA_INVALID, f"the entry is left out: {error.message}", str(error.where))
     missing = desired.metadata_rules.entries_without_file()
     if missing:
         clause = f"{counted(len(missing), 'metadata entry has', 'metadata entries have')} no file in the collection"

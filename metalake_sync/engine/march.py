@@ -200,7 +200,11 @@ class CollectionMarch:
             name = filename if source.naming == "name" else lake_name(relative, source.naming)
             if self._overlapping and self._path_of_name.get(name) == path:
                 continue
-            metadata = source.metadata.of(name, relative)
+            try:
+                metadata = source.metadata.of(name, relative)
+            except ManifestError as error:
+                self._leave_out_broken(rows.pop(name, None), name, path, error)
+                continue
             sets = self._desired.annotation_sets(name) if self._annotated else {}
             row = rows.pop(name, None)
             as_recorded = row is not None and self._as_recorded(row, name, file, metadata, sets)
@@ -233,6 +237,14 @@ class CollectionMarch:
             if file.filename in filenames:
                 path = join_path(folder.path, file.filename)
                 self._leftovers_on_disk[path] = _name_of(source, folder, file), file
+
+    def _leave_out_broken(self, row: FolderRow | None, name: str, path: str, error: ManifestError) -> None:
+        """Leave a file as it is, because nothing is known of the metadata that it should have."""
+        self._left_out.add(path)
+        self._held_names.add(name)
+        self._found.notes.append(Note(NoteCode.METADATA_INVALID, f"is left out: {error}", path))
+        if row is not None and self._listing is not None and self._listing.id_of(name) == row.lake_id:
+            self._found.matched += 1
 
     def _rows(self, folder: str) -> dict[str, FolderRow]:
         """The folder's rows that no file has claimed yet, by their name in the collection."""

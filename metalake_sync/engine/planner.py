@@ -135,7 +135,8 @@ class Planner:
         plan = Plan(
             self.manifest.source, self.state.serial, tuple(plans), tuple(notes), downloads, trash_rules, addressed_plans
         )
-        return PlannedRun(plan, desired, self._unreadable, addressed or AddressedSources())
+        invalid = sum(note.code is NoteCode.METADATA_INVALID for note in notes)
+        return PlannedRun(plan, desired, self._unreadable + invalid, addressed or AddressedSources())
 
     def _check_targets(
         self, targets: list[Target], recorded: Mapping[CollectionKey, tuple[int, RecordedCollection]]

@@ -19,8 +19,6 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.metadata_entries import EntrySource
 from metalake_sync.local.rules import PatternList
 
-UNREADABLE_TOLD = 20
-
 
 @dataclass(frozen=True, slots=True)
 class MetadataLayer:
@@ -52,12 +50,10 @@ MetadataSource = EntrySource | PatternSource | FileReader
 
 @dataclass(slots=True)
 class MetadataRules:
-    """The metadata rules of one collection. `base_layers`: from wide to narrow. `mistakes`: what was found broken in or
-    beside single files so far."""
+    """The metadata rules of one collection. `base_layers`: from wide to narrow."""
 
     base_layers: tuple[MetadataLayer, ...] = ()
     sources: Sequence[MetadataSource] = ()
-    mistakes: list[ManifestError] = field(default_factory=list)
     _met: set[str] = field(default_factory=set)
 
     def for_folder(self, layer: MetadataLayer, root: str = "") -> FolderMetadata:
@@ -74,11 +70,24 @@ class MetadataRules:
             if name not in self._met
         ]
 
+    def broken_without_file(self) -> list[ManifestError]:
+        """Broken entries of sources that met no file so far."""
+        return [
+            error
+            for source in self.sources
+            if isinstance(source, EntrySource)
+            for name, error in source.broken.items()
+            if name not in self._met
+        ]
+
     def narrow_layers(self, name: str, relative_path: str, path: str) -> Iterator[MetadataLayer]:
-        """What the sources say of one file. What is broken goes to `mistakes`."""
+        """What the sources say of one file. Raises ManifestError where something that they say of it is broken."""
         for source in self.sources:
             if isinstance(source, EntrySource):
                 for key in (name, relative_path) if name != relative_path else (name,):
+                    if key in source.broken:
+                        self._met.add(key)
+                        raise source.broken[key]
                     values = source.entries.get(key)
                     if values is not None:
                         self._met.add(key)
@@ -88,11 +97,7 @@ class MetadataRules:
                 if source.match.matches_file(folder, filename):
                     yield MetadataLayer(source.origin, source.values)
             else:
-                try:
-                    yield from source.layers_of(path)
-                except ManifestError as error:
-                    if len(self.mistakes) < UNREADABLE_TOLD:
-                        self.mistakes.append(error)
+                yield from source.layers_of(path)
 
 
 class FolderMetadata:
@@ -111,7 +116,8 @@ class FolderMetadata:
         return None if self._rules.sources else self._shared
 
     def of(self, name: str, relative_path: str) -> MetadataSet:
-        """The effective metadata of a file. `name`: in the collection; `relative_path`: from the source's folder."""
+        """The effective metadata of a file. `name`: in the collection; `relative_path`: from the source's folder.
+        Raises ManifestError where something that belongs to it is broken."""
         if not self._rules.sources:
             return self._shared
         narrow = self._narrow(name, relative_path)

@@ -37,7 +37,8 @@ class TableFormat:
 
 
 def read_metadata_csv(path: Path, shown_as: str, table: TableFormat) -> EntrySource:
-    """Read a table. Raises ManifestErrors, each mistake with its line and column's name."""
+    """Read a table; a row whose values can't be used is a broken entry. Raises ManifestErrors, each with its line, for
+    a table that is no table and for rows that name no file."""
     delimiter = table.delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
     rows = csv.reader(read_lines(path, shown_as), delimiter=delimiter, strict=True)
     reader = EntryReader(shown_as)
@@ -50,12 +51,16 @@ def read_metadata_csv(path: Path, shown_as: str, table: TableFormat) -> EntrySou
                 continue
             place = Location(shown_as, rows.line_num)
             try:
-                name, values = _entry(columns, row, place, table)
-                reader.add(name, values, place)
+                name = _name(columns, row, place, table)
             except ManifestError as error:
                 mistakes.append(error)
                 if len(mistakes) >= MISTAKES_TOLD:
                     break
+                continue
+            try:
+                reader.add(name, _values(columns, row, place, table), place)
+            except ManifestError as error:
+                reader.refuse(name, error)
     except csv.Error as error:
         mistakes.append(
             ManifestError(
@@ -91,29 +96,31 @@ def _columns(header: Sequence[str], shown_as: str, table: TableFormat) -> list[s
     return columns
 
 
-def _entry(
-    columns: Sequence[str], row: Sequence[str], place: Location, table: TableFormat
-) -> tuple[str, dict[str, Any]]:
+def _name(columns: Sequence[str], row: Sequence[str], place: Location, table: TableFormat) -> str:
+    """The file that a row is about."""
     if len(row) != len(columns):
         raise ManifestError(
             f"the row has {len(row)} cells, the first one {len(columns)}",
             where=place,
             remedy="Correct it; a cell that holds the separator stands in quotes.",
         )
-    name, values = "", {}
+    name = row[columns.index(table.file_column)].strip()
+    if not name:
+        raise ManifestError("the row names no file", where=place, remedy=f"Fill in '{table.file_column}'.")
+    return name
+
+
+def _values(columns: Sequence[str], row: Sequence[str], place: Location, table: TableFormat) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for column, cell in zip(columns, row, strict=True):
         text = cell.strip()
-        if column == table.file_column:
-            name = text
-        elif column == TAGS:
+        if column == TAGS:
             tags = [tag.strip() for tag in text.split(table.tags_separator)]
             if any(tags):
                 values[TAGS] = [tag for tag in tags if tag]
-        elif text:
+        elif text and column != table.file_column:
             values[column] = _value(text, table.types.get(column, "text"), column, place)
-    if not name:
-        raise ManifestError("the row names no file", where=place, remedy=f"Fill in '{table.file_column}'.")
-    return name, values
+    return values
 
 
 def _value(text: str, kind: ColumnType, column: str, place: Location) -> Any:

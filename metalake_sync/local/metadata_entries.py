@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
-from metalake_sync.core.metadata import TAGS
+from metalake_sync.core.metadata import TAGS, unsendable_number
 from metalake_sync.errors import Location, ManifestError
 from metalake_sync.lazy_dataclass import dataclass
 
@@ -34,11 +34,13 @@ def is_sendable_text(text: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class EntrySource:
     """The entries of one source: what it calls a file → values. `shown_as`: the source's name in errors. `places`:
-    where each entry stands in it."""
+    where each entry stands in it. `broken`: entries that can't be used, with the reason; they are in none of the
+    others."""
 
     shown_as: str
     entries: Mapping[str, Mapping[str, Any]]
     places: Mapping[str, Place] = field(default_factory=dict)
+    broken: Mapping[str, ManifestError] = field(default_factory=dict)
 
     def place(self, name: str) -> str:
         """Where an entry stands, for people."""
@@ -46,26 +48,43 @@ class EntrySource:
 
 
 class EntryReader:
-    """Gathers the entries of one source. Raises ManifestError for what no lake takes and for two that contradict each
-    other."""
+    """Gathers the entries of one source. An entry that no lake takes, and two that contradict each other, are broken;
+    the others stay usable."""
 
     def __init__(self, shown_as: str) -> None:
         self._shown_as = shown_as
         self._entries: dict[str, Mapping[str, Any]] = {}
         self._places: dict[str, Place] = {}
+        self._broken: dict[str, ManifestError] = {}
 
-    def add(self, name: str, values: Mapping[str, Any], place: Place) -> None:
-        check_values(values, place)
-        if name in self._entries and self._entries[name] != values:
-            raise ManifestError(
-                f"'{name}' has metadata twice, and they differ: {self._places[name]} and {place}",
-                where=self._shown_as,
-                remedy="Keep one of them.",
+    def add(self, name: str, values: object, place: Place) -> None:
+        """Take an entry. `values`: what stands under 'metadata', whatever it is."""
+        try:
+            checked = as_object(values, place)
+            check_values(checked, place)
+        except ManifestError as error:
+            self.refuse(name, error)
+            return
+        if name in self._entries and self._entries[name] != checked:
+            self.refuse(
+                name,
+                ManifestError(
+                    f"'{name}' has metadata twice, and they differ: {self._places[name]} and {place}",
+                    where=self._shown_as,
+                    remedy="Keep one of them.",
+                ),
             )
-        self._entries[name], self._places[name] = values, place
+        elif name not in self._broken:
+            self._entries[name], self._places[name] = checked, place
+
+    def refuse(self, name: str, error: ManifestError) -> None:
+        """Take an entry as broken: nothing is known of what its file should have."""
+        self._broken.setdefault(name, error)
+        self._entries.pop(name, None)
+        self._places.pop(name, None)
 
     def source(self) -> EntrySource:
-        return EntrySource(self._shown_as, self._entries, self._places)
+        return EntrySource(self._shown_as, self._entries, self._places, self._broken)
 
 
 def check_values(values: Mapping[str, Any], place: Place) -> None:
@@ -77,8 +96,20 @@ def check_values(values: Mapping[str, Any], place: Place) -> None:
             raise ManifestError(
                 f"'{name}' is null", where=place, remedy="The lake removes no field: give a value, or take it out."
             )
-    if not is_sendable_text(json.dumps(values, ensure_ascii=False)):
-        raise ManifestError(HALF_A_CHARACTER, where=place, remedy=WRITE_IT_WHOLE)
+    try:
+        for name, value in values.items():
+            trouble = unsendable_number(value)
+            if trouble is not None:
+                raise ManifestError(f"'{name}' {trouble}", where=place, remedy="Make it a text, or take it out.")
+            try:
+                sendable = is_sendable_text(json.dumps({name: value}, ensure_ascii=False))
+            except TypeError:
+                what = f"'{name}' is not a value that JSON can carry"
+                raise ManifestError(what, where=place, remedy="Give a text, a number, a list or a mapping.") from None
+            if not sendable:
+                raise ManifestError(HALF_A_CHARACTER, where=place, remedy=WRITE_IT_WHOLE)
+    except RecursionError:
+        raise ManifestError("the metadata is nested too deeply", where=place, remedy="Make it flatter.") from None
     tags = values.get(TAGS, [])
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise ManifestError(f"'{TAGS}' is no list of texts", where=place, remedy='Write "Tags": ["night", "rain"].')

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metalake_sync.errors import ManifestError
-from metalake_sync.local.metadata_entries import EntryReader, EntrySource, as_object, named_entry
+from metalake_sync.local.metadata_entries import EntryReader, EntrySource, named_entry
 from metalake_sync.local.text_files import read_json
 
 __all__ = ["read_json", "read_metadata_json"]
@@ -27,5 +27,5 @@ def read_metadata_json(path: Path, shown_as: str) -> EntrySource:
     for number, entry in enumerate(document["files"]):
         place = f"{shown_as}: files[{number}]"
         name, values = named_entry(entry, place)
-        reader.add(name, as_object(values, place), place)
+        reader.add(name, values, place)
     return reader.source()

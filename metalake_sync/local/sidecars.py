@@ -6,7 +6,6 @@ is narrower than one that is called by the stem, and JSON is wider than YAML.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterator
@@ -135,7 +134,7 @@ def _parse_yaml(text: str, shown_as: str) -> Any:
 
 
 def _must_be_json(value: Any, shown_as: str) -> None:
-    """YAML holds more than JSON: keys that are no texts, infinite numbers, values of a tag (`!!binary`)."""
+    """YAML holds more than JSON: keys that are no texts, and values of a tag (`!!binary`)."""
     match value:
         case dict():
             for key, inner in value.items():
@@ -145,9 +144,7 @@ def _must_be_json(value: Any, shown_as: str) -> None:
         case list():
             for inner in value:
                 _must_be_json(inner, shown_as)
-        case None | bool() | int() | str():
-            pass
-        case float() if math.isfinite(value):
+        case None | bool() | int() | str() | float():
             pass
         case _:
             raise ManifestError(f"{value!r} is no value that JSON knows", where=shown_as, remedy="Make it a text.")

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 from metalake_sync.errors import Location, ManifestError
 
@@ -83,20 +83,29 @@ def read_lines(path: Path, shown_as: str) -> Iterator[str]:
 
 
 def parse_json(text: str, shown_as: str, first_line: int = 1) -> Any:
-    """Parse JSON. `first_line`: of the text in its file. Raises ManifestError with line and column."""
+    """Parse JSON. `first_line`: of the text in its file. Raises ManifestError with line and column.
+
+    Numbers that can't be sent (NaN, 1e400, a thousand digits) are read as such: `check_values` knows their field.
+    """
     try:
-        return json.loads(text, parse_constant=_no_number, object_pairs_hook=_each_key_once)
+        return _loads(text)
     except json.JSONDecodeError as error:
         place = Location(shown_as, first_line + error.lineno - 1, error.colno)
         raise ManifestError(f"broken JSON ({error.msg})", where=place, remedy="Correct it there.") from None
     except _KeyTwice as error:
         raise ManifestError(f"the key {error} stands twice in an object", where=shown_as, remedy=_KEEP_ONE) from None
-    except _NotANumber as error:
-        raise ManifestError(f"{error} is no JSON number", where=shown_as, remedy="Write a finite number.") from None
     except RecursionError:
         raise ManifestError("it is nested too deeply", where=shown_as, remedy="Make it flatter.") from None
-    except ValueError:  # an integer of more digits than Python turns into a number
-        raise ManifestError("it holds a number that is too long", where=shown_as, remedy="Make it a text.") from None
+
+
+def _loads(text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_each_key_once)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        # Python reads no whole number of more than 4,300 digits. A shorter one is as much too large to be sent.
+        return json.loads(text, object_pairs_hook=_each_key_once, parse_int=lambda digits: int(digits[:4000]))
 
 
 def read_json(path: Path, shown_as: str) -> Any:
@@ -117,14 +126,6 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         raise _KeyTwice(repr(next(key for key in keys if keys.count(key) > 1)))
     return found
-
-
-class _NotANumber(Exception):
-    pass
-
-
-def _no_number(name: str) -> NoReturn:
-    raise _NotANumber(name)
 
 
 def _no_utf8(shown_as: str, error: UnicodeDecodeError) -> ManifestError:

@@ -12,6 +12,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from metalake_sync.core.metadata import unsendable_number
+
 TAGS = "Tags"
 
 
@@ -38,10 +40,11 @@ def _mistakes(values: dict[str, Any]) -> Iterator[InitErrorDetails]:
             error = wrong(
                 "has no value", "The lake's protocol removes no field: give it a value, or take the line out."
             )
-        elif not _is_unicode(value):
-            error = wrong("holds bytes that are no UTF-8", "Correct the variable it comes from.")
         else:
-            continue
+            trouble = _unsendable(value)
+            if trouble is None:
+                continue
+            error = trouble
         yield InitErrorDetails(type=error, loc=(field,), input=value)
 
 
@@ -54,20 +57,28 @@ def _tag_mistakes(tags: Any) -> Iterator[InitErrorDetails]:
             error = wrong("is no text", "Put the tag in quotes.")
         elif not tag.strip():
             error = wrong("is empty", "Name the tag, or take it out.")
-        elif not _is_unicode(tag):
-            error = wrong("holds bytes that are no UTF-8", "Correct the variable it comes from.")
         else:
-            continue
+            trouble = _unsendable(tag)
+            if trouble is None:
+                continue
+            error = trouble
         yield InitErrorDetails(type=error, loc=(TAGS, index), input=tag)
 
 
-def _is_unicode(value: Any) -> bool:
-    """Whether it can be sent. A variable of the environment may hold any bytes."""
+def _unsendable(value: Any) -> PydanticCustomError | None:
+    """What keeps a value from being sent. A variable of the environment may hold any bytes, a program any object."""
     try:
-        json.dumps(value, ensure_ascii=False).encode()
+        number = unsendable_number(value)
+        if number is not None:
+            return wrong(number, "Make it a text, or take it out.")
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        return wrong("holds bytes that are no UTF-8", "Correct the variable it comes from.")
+    except RecursionError:
+        return wrong("is nested too deeply", "Make it flatter.")
+    except (TypeError, ValueError):
+        return wrong("is not a value that JSON can carry", "Give a text, a number, a boolean, a list or a mapping.")
+    return None
 
 
 Metadata = Annotated[

@@ -13,13 +13,14 @@ from typing import Any
 
 from yaml import ScalarNode
 
+from metalake_sync.core.metadata import INTEGER_BITS
+
 try:
     from yaml import CSafeLoader as _SafeLoader
 except ImportError:  # PyYAML built without libyaml
     from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
 
 NODE_LIMIT = 200_000
-INTEGER_BITS = 64
 
 _TAG = "tag:yaml.org,2002:"
 STR, NULL, BOOL, INT, FLOAT, TIMESTAMP, MERGE = (

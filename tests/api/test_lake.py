@@ -74,6 +74,17 @@ def test_a_field_that_the_lake_does_not_take_is_refused_before_anything_is_writt
     assert "good" not in talk.details("birds_jay.png", "good")
 
 
+def test_a_number_that_cannot_be_sent_is_refused_before_anything_is_written(
+    lake: MetaLake, talk: Talk, birds: UploadResult, tmp_path: Path
+) -> None:
+    for value in (float("inf"), 10**400, [{"deep": float("nan")}], object(), {1, 2}):
+        with pytest.raises(SyncError, match="'Depth' (is|can't)"):
+            lake.upload_metadata_for_collection("birds", "image", {"Depth": value})
+        with pytest.raises(SyncError, match="'Depth' is"):
+            lake.upload_files_to_collection(tmp_path / "pictures", "image", "birds", metadata={"Depth": value})
+    assert "Depth" not in talk.details("birds_jay.png", "Depth")
+
+
 def test_entries_that_meet_no_image_are_named_and_a_broken_source_is_an_error(
     lake: MetaLake, birds: UploadResult, boxes: Writer, tmp_path: Path
 ) -> None:

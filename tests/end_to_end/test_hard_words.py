@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.daemon import names, watching
 from tests.end_to_end.world import BIRDS, PROGRAM, World
 from tests.lake.talk import png
 
@@ -44,6 +45,53 @@ def test_half_a_character_in_metadata_is_named_before_anything_is_sent(
     done = world.run("validate", "manifest.yaml")
     assert done.code == 64
     assert "metadata.json: files[0]: it holds half a character" in done.err
+
+
+SOURCES = {
+    "sidecar": ({"from": "sidecar"}, "images/bad.json", '{"Depth": -2e308}'),
+    "json": ("meta.json", "meta.json", '{"files": [{"file": "bad.png", "metadata": {"Depth": NaN}}]}'),
+    "table": ({"source": "meta.csv", "types": {"Depth": "number"}}, "meta.csv", "file,Depth\nbad.png,deep\n"),
+}
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_broken_metadata_of_one_file_leaves_that_file_alone_and_no_other(world: World, kind: str) -> None:
+    entry, path, text = SOURCES[kind]
+    world.pictures("a.png", "bad.png")
+    world.manifest({**BIRDS, "metadata": {"Tags": ["sea"]}, "file_metadata": [entry]})
+    world.write(path, text)
+    for command, code in (("validate", 64), ("plan", 3), ("apply", 3)):
+        done = world.run(command, "manifest.yaml")
+        assert done.code == code, (command, done.err)
+        assert "images/bad.png: is left out" in done.out + done.err
+        assert "'Depth' is " in done.out + done.err
+    assert world.names() == ["a.png"]
+
+    world.write(path, text.replace("-2e308", "4").replace("NaN", "4").replace("deep", "4"))
+    world.good("apply", "manifest.yaml")
+    assert world.names() == ["a.png", "bad.png"]
+
+    # What is recorded stays as it is while its metadata is unknown: nothing is sent, and nothing is pruned.
+    world.write(path, text)
+    world.manifest({**BIRDS, "prune": True, "metadata": {"Tags": ["sea"]}, "file_metadata": [entry]})
+    writes = world.lake.requests.writes
+    assert world.run("apply", "manifest.yaml", "--auto-approve").code == 3
+    assert (world.names(), world.lake.requests.writes) == (["a.png", "bad.png"], writes)
+    assert "can't be used" in world.run("plan", "manifest.yaml", "--explain", "images/bad.png").out
+
+
+def test_a_watch_goes_on_beside_a_broken_sidecar(world: World) -> None:
+    world.pictures("a.png")
+    world.manifest({**BIRDS, "file_metadata": [{"from": "sidecar"}]})
+    with watching(world) as daemon:
+        world.write("images/bad.json", '{"Depth": 2e308}')
+        world.pictures("bad.png")
+        daemon.wait(lambda: "images/bad.json: 'Depth'" in daemon.log)
+        world.pictures("c.png")
+        daemon.wait(lambda: names(world) == ["a.png", "c.png"])
+        world.write("images/bad.json", '{"Depth": 2}')
+        daemon.wait(lambda: names(world) == ["a.png", "bad.png", "c.png"])
+        assert daemon.stop() == 0
 
 
 def test_half_a_character_in_a_label_is_named_before_anything_is_sent(world: World) -> None:

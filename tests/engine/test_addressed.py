@@ -437,3 +437,15 @@ def test_a_command_takes_buckets_from_the_entries(two_buckets: World) -> None:
     upload = ("annotations", "upload", "pred.json", "--operation", "yolo", "--kind", "machine", "--by-storage-path")
     two_buckets.good(*upload)
     assert in_buckets(two_buckets) == {"cold": [[1, 1, 2, 2]], "warm": [[2, 2, 3, 3]]}
+
+
+def test_a_broken_entry_keeps_what_was_sent_and_the_others_are_written(world: World, there: Session) -> None:
+    world.manifest(metadata=[{"source": "meta.jsonl", "by": "unique_name"}])
+    world.write("meta.jsonl", '{"file": "theirs_crow.png", "Depth": 1}\n{"file": "theirs_gull.png", "Depth": 1}\n')
+    world.good("apply", "manifest.yaml")
+    world.write("meta.jsonl", '{"file": "theirs_crow.png", "Depth": NaN}\n{"file": "theirs_gull.png", "Depth": 2}\n')
+    done = world.run("apply", "--json", "manifest.yaml")
+    assert done.code == 3
+    assert done.summary["done"]["update_metadata"] == 1
+    world.write("meta.jsonl", '{"file": "theirs_crow.png", "Depth": 1}\n{"file": "theirs_gull.png", "Depth": 2}\n')
+    assert world.good("apply", "--json", "manifest.yaml").summary["done"]["update_metadata"] == 0

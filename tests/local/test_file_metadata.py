@@ -64,22 +64,55 @@ def test_entries_that_met_no_file_are_told() -> None:
     [
         ("[]", "m.json: it is no metadata file"),
         ('{"files": [1]}', r"m.json: files\[0\]: the entry names no file"),
-        ('{"files": [{"file": "a", "metadata": 1}]}', r"files\[0\]: 'metadata' is no object"),
-        ('{"files": [{"file": "a", "metadata": {"x": null}}]}', r"files\[0\]: 'x' is null"),
-        ('{"files": [{"file": "a", "metadata": {"Tags": "x"}}]}', r"files\[0\]: 'Tags' is no list of texts"),
-        ('{"files": [{"file": "a", "metadata": {"Tags": ["x", " "]}}]}', r"files\[0\]: a tag in 'Tags' is empty"),
-        ('{"files": [{"file": "a", "metadata": {"x": NaN}}]}', "NaN is no JSON number"),
         ('{"files": \n [}', "m.json:2:3: broken JSON"),
-        (
-            '{"files": [{"file": "a", "metadata": {"x": 1}}, {"file": "a", "metadata": {"x": 2}}]}',
-            r"'a' has metadata twice, and they differ: m.json: files\[0\] and m.json: files\[1\]",
-        ),
     ],
 )
 def test_what_is_no_metadata_says_where_it_is_wrong(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "m.json").write_text(text)
     with pytest.raises(ManifestError, match=words):
         read_metadata_json(tmp_path / "m.json", "m.json")
+
+
+NOT_FINITE = "m.json: files[0]: 'x' is not a finite number"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ("1", "m.json: files[0]: 'metadata' is no object"),
+        ('{"x": null}', "m.json: files[0]: 'x' is null"),
+        ('{"Tags": "x"}', "m.json: files[0]: 'Tags' is no list of texts"),
+        ('{"Tags": ["x", " "]}', "m.json: files[0]: a tag in 'Tags' is empty"),
+        ('{"x": NaN}', NOT_FINITE),
+        ('{"x": 2e308}', NOT_FINITE),
+        ('{"y": 1, "x": {"deep": [0, -Infinity]}}', NOT_FINITE),
+        ('{"x": 36893488147419103232}', "m.json: files[0]: 'x' is a whole number of 66 bits"),
+        (f'{{"x": {"9" * 5000}}}', "m.json: files[0]: 'x' is a whole number of"),
+        (f'{{"x": {"[" * 700}{"]" * 700}}}', "nested too deeply"),
+        (
+            '{"x": 1}}, {"file": "a", "metadata": {"x": 2}',
+            "m.json: 'a' has metadata twice, and they differ: m.json: files[0] and m.json: files[1]",
+        ),
+    ],
+)
+def test_a_broken_entry_is_named_and_the_others_are_read(tmp_path: Path, metadata: str, words: str) -> None:
+    good = '{"file": "good", "metadata": {"x": 18446744073709551615}}'
+    (tmp_path / "m.json").write_text(f'{{"files": [{{"file": "a", "metadata": {metadata}}}, {good}]}}')
+    source = read_metadata_json(tmp_path / "m.json", "m.json")
+    assert source.entries == {"good": {"x": 18446744073709551615}}
+    assert list(source.broken) == ["a"]
+    assert words in str(source.broken["a"])
+
+
+def test_a_file_whose_entry_is_broken_has_no_metadata_rather_than_some() -> None:
+    error = ManifestError("'x' is null", where="m.json")
+    rules = MetadataRules((), [EntrySource("m.json", {"b": {"x": 1}}, {}, {"a": error, "gone": error})])
+    folder = rules.for_folder(MetadataLayer("", {"City": "Rome"}))
+    assert folder.of("b", "b").values == {"City": "Rome", "x": 1}
+    for read in (folder.of, folder.layers_of):
+        with pytest.raises(ManifestError, match="'x' is null"):
+            read("a", "a")
+    assert rules.broken_without_file() == [error]
 
 
 def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:

@@ -35,12 +35,8 @@ def test_a_table_gives_typed_values_and_tags(tmp_path: Path) -> None:
     [
         ("name,x\na,1\n", "m.csv:1: no column is called 'file'"),
         ("file,x,x\na,1,2\n", "m.csv:1: two columns are called 'x'"),
-        ("file,Height\na,high\n", "m.csv:2: 'Height' is 'high', which is no number"),
-        ("file,Height\na,nan\n", "m.csv:2: 'Height' is 'nan', which is no number"),
         ("file,Height\na,1,2\n", "m.csv:2: the row has 3 cells, the first one 2"),
-        ("file,Height\na,1_0\n", "m.csv:2: 'Height' is '1_0', which is no number"),
         ("file,Height\n,1\n", "m.csv:2: the row names no file"),
-        ("file,Height\na,1\na,2\n", "'a' has metadata twice, and they differ: m.csv:2 and m.csv:3"),
         ('file,Height\na,"1\n', "broken CSV"),
         ("", "m.csv:1: no column is called 'file'"),
     ],
@@ -52,6 +48,36 @@ def test_a_broken_table_says_where(tmp_path: Path, text: str, words: str) -> Non
     with pytest.raises(ManifestError) as caught:
         read_metadata_file(path, "m.csv", None, table)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("a,high\n", "m.csv:2: 'Height' is 'high', which is no number"),
+        ("a,nan\n", "m.csv:2: 'Height' is 'nan', which is no number"),
+        ("a,2e308\n", "m.csv:2: 'Height' is '2e308', which is no number"),
+        ("a,1_0\n", "m.csv:2: 'Height' is '1_0', which is no number"),
+        ("a,1\na,2\n", "'a' has metadata twice, and they differ: m.csv:2 and m.csv:3"),
+    ],
+)
+def test_a_broken_row_is_named_and_the_others_are_read(tmp_path: Path, rows: str, words: str) -> None:
+    (tmp_path / "m.csv").write_text(f"file,Height\n{rows}good,3\n")
+    source = read_metadata_file(tmp_path / "m.csv", "m.csv", None, TableFormat(types={"Height": "number"}))
+    assert source.entries == {"good": {"Height": 3.0}}
+    assert words in str(source.broken["a"])
+
+
+@pytest.mark.parametrize("number", ["2e308", "[NaN]", "9" * 5000])
+def test_a_number_that_cannot_be_sent_is_named_with_its_field_in_every_format(tmp_path: Path, number: str) -> None:
+    (tmp_path / "m.csv").write_text(f'file,Depth\na,"{number}"\ngood,1\n')
+    (tmp_path / "m.jsonl").write_text(f'{{"file": "a", "Depth": {number}}}\n{{"file": "good", "Depth": 1}}\n')
+    for name in ("m.csv", "m.jsonl"):
+        source = read_metadata_file(tmp_path / name, name, None, TableFormat(types={"Depth": "json"}))
+        assert source.entries == {"good": {"Depth": 1}}
+        assert str(source.broken["a"]).startswith(f"{name}:{2 if name == 'm.csv' else 1}: 'Depth' is ")
+    (tmp_path / "a.json").write_text(f'{{"Depth": {number}}}')
+    with pytest.raises(ManifestError, match=r"^a\.json: 'Depth' is "):
+        sidecar(tmp_path)
 
 
 def test_json_lines_come_flat_or_in_the_vendors_form(tmp_path: Path) -> None:
@@ -94,6 +120,7 @@ def test_a_json_sidecar_that_has_a_key_twice_is_an_error(tmp_path: Path, name: s
         ("1: x", "the key 1 is no text"),
         ("a: !!binary aGk=", "no value that JSON knows"),
         ("a:", "'a' is null"),
+        ("Depth: 2e308", "a.yaml: 'Depth' is not a finite number"),
         ("Tags: x", "'Tags' is no list of texts"),
     ],
 )

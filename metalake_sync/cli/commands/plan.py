@@ -28,6 +28,7 @@ def command(
     """
     from metalake_sync.cli.render_plan import footer, render_plan
     from metalake_sync.cli.shown_plan import shown_plan
+    from metalake_sync.core.notes import NoteCode
 
     listener = flags.words(silent=flags.as_json or markdown)
     try:
@@ -60,8 +61,12 @@ def command(
             if out is not None and not (flags.as_json or flags.quiet or markdown):
                 click.echo(f"Saved. To carry it out: metalake-sync apply {out}")
             changes = not planned.plan.empty
+            incomplete = any(note.code is NoteCode.METADATA_INVALID for note in planned.plan.notes)
     finally:
         listener.close()
+    if incomplete:
+        sys.stdout.flush()
+        click.get_current_context().exit(ExitCode.SOME_FAILED)
     if detailed_exitcode and changes:
         sys.stdout.flush()
         click.get_current_context().exit(ExitCode.CHANGES)

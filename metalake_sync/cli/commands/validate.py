@@ -6,6 +6,7 @@ import click
 
 from metalake_sync.cli.options import ManifestFlags, option, takes_manifest
 from metalake_sync.cli.streams import echo_json
+from metalake_sync.errors import ExitCode, ManifestError, ManifestErrors
 
 
 @click.command("validate", epilog="Example: metalake-sync validate birds.yaml --online")
@@ -18,6 +19,7 @@ def command(flags: ManifestFlags, online: bool) -> None:
     """
     from metalake_sync.cli.render_plan import render_notes
     from metalake_sync.cli.wording import count, size
+    from metalake_sync.core.notes import NoteCode
 
     listener = flags.words(silent=flags.as_json)
     try:
@@ -26,15 +28,20 @@ def command(flags: ManifestFlags, online: bool) -> None:
     finally:
         listener.close()
     summary = plan.summary()
+    invalid = [note for note in plan.notes if note.code is NoteCode.METADATA_INVALID]
     if flags.as_json:
         from metalake_sync.cli.documents import plan_document
 
         document = plan_document(plan)
         echo_json(document.model_dump_json(include={"manifest", "warnings"}, indent=2))
+        if invalid:
+            click.get_current_context().exit(ExitCode.USAGE)
         return
     if not flags.quiet:
-        for line in render_notes(plan.notes, all_notes=flags.verbose):
+        for line in render_notes(tuple(note for note in plan.notes if note not in invalid), all_notes=flags.verbose):
             click.echo(line)
+    if invalid:
+        raise ManifestErrors([ManifestError(note.message, where=note.where) for note in invalid])
     click.echo(
         f"{session.manifest.source} is valid: {count(len(plan.collections), 'collection')},"
         f" {count(summary.upload, 'file')} ({size(summary.bytes_to_send)}),"
