@@ -15,8 +15,9 @@ from metalake_sync.api.matching import WhatIsThere, Written
 from metalake_sync.api.results import FailedItem, WriteResult
 from metalake_sync.core.addressed import DEFAULT_BUCKET
 from metalake_sync.core.facts import MediaType
-from metalake_sync.core.metadata import TAGS
+from metalake_sync.core.metadata import Spelling
 from metalake_sync.engine.execute.halving import send_in_halves
+from metalake_sync.engine.metadata_check import MetadataNames, ask_lake_about
 from metalake_sync.errors import ManifestErrors, UsageError
 from metalake_sync.local.metadata_entries import check_values
 from metalake_sync.local.metadata_json import read_metadata_json
@@ -44,10 +45,8 @@ class Metadata(Items):
         """Write a collection's metadata and, unless told otherwise, that of every file in it, whoever put it there.
         Vendor's page: 2.13. Raises ManifestError for a value that can't be sent."""
         check_values(metadata, "metadata")
-        self._ask_about([metadata])
-        self._client.metadata_by_object(
-            collection_name, media_kind(type_of(content_type)), dict(metadata), apply_to_all_files
-        )
+        values = self._spelling_for([metadata]).of(metadata)
+        self._client.metadata_by_object(collection_name, media_kind(type_of(content_type)), values, apply_to_all_files)
 
     def upload_metadata_by_job_id(self, job_id: str, source: str | os.PathLike[str]) -> WriteResult:
         """Write metadata of files of one upload; entries are file names. Vendor's page: 2.14. Raises UsageError for a
@@ -82,8 +81,8 @@ class Metadata(Items):
         if read.broken:
             raise ManifestErrors(list(read.broken.values()))
         entries = read.entries
-        self._ask_about(list(entries.values()))
-        messages = [FileMetadata(file=name, metadata=dict(values)) for name, values in entries.items()]
+        spelling = self._spelling_for(list(entries.values()))
+        messages = [FileMetadata(file=name, metadata=dict(spelling.of(values))) for name, values in entries.items()]
 
         written = Written(there)
 
@@ -98,14 +97,12 @@ class Metadata(Items):
                     failed.append(FailedItem(entry.file, str(refusal), retryable=False))
             return failed
 
-        return written.result(asyncio.run(send_all()))
+        notes = [f"'{ours}' is '{theirs}' in the lake, and was sent so" for ours, theirs in spelling.renames()]
+        return written.result(asyncio.run(send_all()), notes)
 
-    def _ask_about(self, sets: Sequence[Mapping[str, Any]]) -> None:
-        """Ask once whether the lake takes the tags and fields, before anything is written."""
-        tags = {tag: None for values in sets for tag in values.get(TAGS, ())}
-        fields = {name: None for values in sets for name in values if name != TAGS}
-        objection = self._client.validate_tags(list(tags)) if tags else None
-        if objection is None and fields:
-            objection = self._client.validate_fields(list(fields))
-        if objection is not None:
-            raise UsageError(f"the lake does not take the metadata: {objection}", remedy="Nothing was written.")
+    def _spelling_for(self, sets: Sequence[Mapping[str, Any]]) -> Spelling:
+        """Ask once whether the lake takes the tags and fields, before anything is written, and how it spells them."""
+        word = ask_lake_about(self._client, MetadataNames.of(sets))
+        if word.objection is not None:
+            raise UsageError(f"the lake does not take the metadata: {word.objection}", remedy="Nothing was written.")
+        return word.spelling

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import field as dataclass_field
 from typing import Any, Literal
 
 from blake3 import blake3
@@ -76,8 +77,78 @@ def unsendable_number(value: object, depth: int = 0) -> str | None:
             return None
 
 
-def merge_layers(layers: Iterable[MetadataValues]) -> dict[str, Any]:
-    """Merge metadata from the widest layer to the narrowest: Tags are united in order, other fields overridden."""
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How the lake spells fields and tags that the manifest spells otherwise: ours → the lake's.
+
+    A lake says so when it is asked about them (see `metadata_check`). Only what the lake has offered is respelled.
+    """
+
+    fields: Mapping[str, str] = dataclass_field(default_factory=dict)
+    tags: Mapping[str, str] = dataclass_field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.fields or self.tags)
+
+    def of(self, values: MetadataValues) -> MetadataValues:
+        """Return the values as the lake spells them. Where a field stands in both spellings, the lake's own wins."""
+        if not self or not (self.tags or self.fields.keys() & values.keys()):
+            return values
+        respelled: dict[str, Any] = {}
+        for name, value in values.items():
+            known = self.fields.get(name, name)
+            if known == name or known not in values:
+                respelled[known] = value
+        if self.tags and TAGS in respelled:
+            respelled[TAGS] = list(dict.fromkeys(self.tags.get(tag, tag) for tag in respelled[TAGS]))
+        return respelled
+
+    def renames(self) -> list[tuple[str, str]]:
+        """Every pair of our spelling and the lake's: fields first, then tags."""
+        return [*self.fields.items(), *self.tags.items()]
+
+    def extended(self, newer: Spelling) -> Spelling:
+        """Return the spelling after the lake has offered `newer` for what this one gave it."""
+        return Spelling(_chained(self.fields, newer.fields), _chained(self.tags, newer.tags))
+
+
+def _chained(older: Mapping[str, str], newer: Mapping[str, str]) -> dict[str, str]:
+    chained = {name: newer.get(known, known) for name, known in older.items()} | dict(newer)
+    return {name: known for name, known in chained.items() if name != known}
+
+
+AS_WRITTEN = Spelling()
+
+
+def normal_form(name: str) -> str:
+    """Field names that are equal in this form are the same to a lake. Source: the vendor's deployment scripts."""
+    return "".join(char for char in name.lower() if char in "0123456789abcdefghijklmnopqrstuvwxyz")
+
+
+def in_our_spelling(found: MetadataValues, asked: Iterable[str]) -> dict[str, Any]:
+    """Return the fields of `found` that were asked for, under the names they were asked for by. A lake may answer under
+    its own spelling of a name."""
+    right: dict[str, Any] = {}
+    missing: list[str] = []
+    for name in dict.fromkeys(asked):
+        if name in found:
+            right[name] = found[name]
+        else:
+            missing.append(name)
+    if missing:
+        others = {normal_form(name): value for name, value in found.items() if name not in right}
+        for name in missing:
+            form = normal_form(name)
+            if form and form in others:
+                right[name] = others[form]
+    return right
+
+
+def merge_layers(layers: Iterable[MetadataValues], spelling: Spelling = AS_WRITTEN) -> dict[str, Any]:
+    """Merge metadata from the widest layer to the narrowest: Tags are united in order, other fields overridden.
+    `spelling`: how the lake spells the names."""
+    if spelling:
+        layers = map(spelling.of, layers)
     merged: dict[str, Any] = {}
     tags: dict[str, None] | None = None
     for layer in layers:

@@ -38,6 +38,8 @@ class NoteCode(enum.StrEnum):
     NO_SUCH_ANNOTATIONS = "no_such_annotations"
     ANNOTATIONS_NOT_HELD = "annotations_not_held"
     DOWNLOAD_WITHOUT_COLLECTION = "download_without_collection"
+    METADATA_REFUSED = "metadata_refused"
+    LAKES_SPELLING = "lakes_spelling"
     COMPATIBILITY = "compatibility"
     LAKE_NOT_ASKED = "lake_not_asked"
     NEW_LABEL = "new_label"

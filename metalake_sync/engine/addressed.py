@@ -21,7 +21,7 @@ from metalake_sync.core.addressed import (
     entry_left,
 )
 from metalake_sync.core.facts import DesiredSet, MediaType
-from metalake_sync.core.metadata import MetadataSet, merge_layers, metadata_set
+from metalake_sync.core.metadata import MetadataSet, Spelling, merge_layers, metadata_set
 from metalake_sync.core.notes import Note, NoteCode, counted, some_of
 from metalake_sync.engine.desired import DesiredCollection, table_format
 from metalake_sync.engine.one_place import AddressedLook, Claims, claim_images, sets_at_home
@@ -212,7 +212,7 @@ class AddressedPlanner:
     def _plan_metadata(self, address: Address, sources: Sequence[EntrySource]) -> AddressedPlan:
         plan = AddressedPlan(address)
         sent = self._state.addressed.metadata(self._lake, address.key)
-        wanted = _merged(sources)
+        wanted = _merged(sources, self._state.spelling(self._lake))
         broken = {entry: error for source in sources for entry, error in source.broken.items()}
         for error in broken.values():
             message = f"the entry is left out: {error.message}"
@@ -328,14 +328,16 @@ class AddressedPlanner:
             self.notes.append(Note(NoteCode.ADDRESS_UNKNOWN, message, what))
 
 
-def _merged(sources: Sequence[EntrySource]) -> dict[str, MetadataSet]:
+def _merged(sources: Sequence[EntrySource], spelling: Spelling) -> dict[str, MetadataSet]:
     """Each entry's values in all sources of one address: later ones win, Tags are united."""
     layers: dict[str, list[Mapping[str, object]]] = {}
     for source in sources:
         for entry, values in source.entries.items():
             layers.setdefault(entry, []).append(values)
     broken = {entry for source in sources for entry in source.broken}
-    return {entry: metadata_set(merge_layers(values)) for entry, values in layers.items() if entry not in broken}
+    return {
+        entry: metadata_set(merge_layers(values, spelling)) for entry, values in layers.items() if entry not in broken
+    }
 
 
 def _guard_emptied(sent: int, what: str, lost: str, where: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from metalake_sync.core.diff_sets import OperationPolicy
 from metalake_sync.core.facts import CollectionKey, CollectionPolicy, DesiredSet, MediaType
-from metalake_sync.core.metadata import MetadataSet, merge_layers, metadata_set
+from metalake_sync.core.metadata import AS_WRITTEN, MetadataSet, Spelling, merge_layers, metadata_set
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.engine.kept_annotations import KeptAnnotations, StaleAnnotations
 from metalake_sync.engine.set_apart import Broken, SetApart
@@ -151,17 +151,18 @@ def open_collection(
     memo: SetMemo | None = None,
     *,
     scoped: bool = False,
+    spelling: Spelling = AS_WRITTEN,
 ) -> DesiredCollection:
     """Open a collection's sources. `readings`: keeps what was read from single files. `set_apart`: told of a broken
     source of annotations, which is left out then. `kept`: where annotation indexes stay; a `scoped` run takes
-    them from there. `memo`: keeps what became of single entries.
+    them from there. `memo`: keeps what became of single entries. `spelling`: how the lake spells fields and tags.
 
     Raises ManifestErrors with every mistake in any of them.
     """
     opening = _Opening(manifest, collection, readings or NoCache(), set_apart, memo)
-    head = metadata_set(merge_layers(collection.metadata_layers))
+    head = metadata_set(merge_layers(collection.metadata_layers, spelling))
     base_layers = opening.base_layers() if collection.metadata_scope == "files" else ()
-    rules = MetadataRules(base_layers, opening.metadata_sources())
+    rules = MetadataRules(base_layers, opening.metadata_sources(), spelling=spelling)
     folders = tuple(opening.folder(number, folder, rules) for number, folder in enumerate(collection.folders))
     files = tuple(opening.file(number, path, rules) for number, path in enumerate(collection.files))
     before = kept.of(opening.key) if kept is not None and scoped else None
@@ -186,7 +187,7 @@ def open_collection(
         ),
         storage_prefix=collection.storage_prefix,
         head=head,
-        common_metadata=metadata_set(merge_layers(layer.values for layer in base_layers)),
+        common_metadata=metadata_set(merge_layers((layer.values for layer in base_layers), spelling)),
         folders=folders,
         files=files,
         metadata_rules=rules,

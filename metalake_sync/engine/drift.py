@@ -34,7 +34,8 @@ def find_drift(session: Session) -> Plan:
         check_matched(targets, recorded_names(state, recorded), "in the state")
         plans: list[CollectionPlan] = []
         notes: list[Note] = []
-        for desired in open_collections(session.manifest):
+        spelling = state.spelling(lake_identity(session.manifest))
+        for desired in open_collections(session.manifest, spelling=spelling):
             try:
                 named = [target for target in targets if target.collection == desired.key.name]
                 if desired.key in recorded and (named or not targets):

@@ -1,44 +1,98 @@
-"""Asking the lake, once a run, whether it takes the tags and fields that are about to be written."""
+"""Asks the lake, once a run, whether it takes the tags and fields that a plan writes, and how it spells them.
+
+Must not: write anything.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from metalake_sync.core.actions import CreateCollection, ReplaceFile, UpdateFileMetadata, UpdateHead, UploadFile
 from metalake_sync.core.addressed import DescribeEntry
-from metalake_sync.core.metadata import TAGS, MetadataSet
+from metalake_sync.core.metadata import TAGS, MetadataSet, MetadataValues, Spelling
+from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import Plan
 from metalake_sync.errors import ManifestError
+from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from metalake_sync.remote.client import LakeClient
 
 
-def ask_lake_about_metadata(client: LakeClient, plan: Plan) -> None:
-    """Raise ManifestError with the lake's own words if it does not take a tag or a field of the plan.
+@dataclass(frozen=True, slots=True)
+class MetadataNames:
+    """The tags and fields of metadata, each once, in their order."""
 
-    Costs at most two calls, whatever the number of files.
-    """
-    tags: dict[str, None] = {}
-    fields: dict[str, None] = {}
-    seen: set[str] = set()
-    for metadata in _about_to_be_written(plan):
-        if metadata.digest in seen:
-            continue
-        seen.add(metadata.digest)
-        values: dict[str, Any] = dict(metadata.values)
-        tags.update(dict.fromkeys(values.pop(TAGS, ())))
-        fields.update(dict.fromkeys(values))
-    objection = client.validate_tags(list(tags)) if tags else None
-    if objection is None and fields:
-        objection = client.validate_fields(list(fields))
-    if objection is not None:
+    tags: dict[str, None] = field(default_factory=dict)
+    fields: dict[str, None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, sets: Iterable[MetadataValues]) -> MetadataNames:
+        names = cls()
+        for values in sets:
+            fields: dict[str, Any] = dict(values)
+            names.tags.update(dict.fromkeys(fields.pop(TAGS, ())))
+            names.fields.update(dict.fromkeys(fields))
+        return names
+
+    @classmethod
+    def written_by(cls, plan: Plan) -> MetadataNames:
+        """What an apply of the plan would write."""
+        once = {metadata.digest: metadata.values for metadata in _about_to_be_written(plan)}
+        return cls.of(once.values())
+
+
+@dataclass(frozen=True, slots=True)
+class LakesWord:
+    """What the lake says about tags and fields. `objection`: why it does not take them. `spelling`: what it spells
+    otherwise."""
+
+    objection: str | None = None
+    spelling: Spelling = field(default_factory=Spelling)
+
+
+def ask_lake_about(client: LakeClient, names: MetadataNames) -> LakesWord:
+    """Ask about tags and fields. Costs at most two calls, whatever the number of files."""
+    tags = client.validate_tags(list(names.tags)) if names.tags else None
+    if tags is not None and tags.objection is not None:
+        return LakesWord(tags.objection)
+    fields = client.validate_fields(list(names.fields)) if names.fields else None
+    if fields is not None and fields.objection is not None:
+        return LakesWord(fields.objection)
+    return LakesWord(spelling=Spelling(_known(fields.renames if fields else {}), _known(tags.renames if tags else {})))
+
+
+def raise_objection(word: LakesWord, manifest: str) -> None:
+    """Raise ManifestError with the lake's own words if it does not take a tag or a field."""
+    if word.objection is not None:
         raise ManifestError(
-            f"the lake does not take the metadata: {objection}",
-            where=plan.manifest,
+            f"the lake does not take the metadata: {word.objection}",
+            where=manifest,
             remedy="Nothing was sent. Correct the metadata in the manifest or its sources.",
         )
+
+
+def notes_on_spelling(plan: Plan, spelling: Spelling) -> tuple[Note, ...]:
+    """What the plan writes under another name than the manifest has, because the lake spells it so."""
+    if not spelling:
+        return ()
+    written = MetadataNames.written_by(plan)
+    notes = []
+    for what, renames, names in (
+        ("metadata fields", spelling.fields, written.fields),
+        ("tags", spelling.tags, written.tags),
+    ):
+        told = [f"'{ours}' as '{theirs}'" for ours, theirs in renames.items() if ours in names or theirs in names]
+        if told:
+            notes.append(Note.naming(NoteCode.LAKES_SPELLING, f"the lake has its own spelling of {what}; sent", told))
+    return tuple(notes)
+
+
+def _known(renames: Mapping[str, str]) -> dict[str, str]:
+    """Without renames that lead back to what was asked about, which would never settle."""
+    return {asked: known for asked, known in renames.items() if renames.get(known, known) == known}
 
 
 def _about_to_be_written(plan: Plan) -> Iterator[MetadataSet]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from metalake_sync.core.diff import CollectionRules
 from metalake_sync.core.diff_sets import OperationPolicy
 from metalake_sync.core.facts import CollectionKey, RecordedCollection
+from metalake_sync.core.metadata import AS_WRITTEN, Spelling
 from metalake_sync.core.targets import Target, parse_target
 from metalake_sync.engine.desired import DesiredCollection, key_of, open_collection
 from metalake_sync.engine.options import RunOptions
@@ -53,7 +54,10 @@ def rules_of(desired: DesiredCollection, state: StateStore) -> CollectionRules:
 
 
 def open_collections(
-    manifest: LoadedManifest, options: RunOptions | None = None, state: StateStore | None = None
+    manifest: LoadedManifest,
+    options: RunOptions | None = None,
+    state: StateStore | None = None,
+    spelling: Spelling = AS_WRITTEN,
 ) -> Iterator[DesiredCollection]:
     """Open every collection of a manifest. The mistakes of all of them are raised together, before any is planned;
     where the options have `set_apart`, it is told of them, and the rest is opened. `state`: keeps what is read."""
@@ -64,7 +68,9 @@ def open_collections(
     mistakes: list[ManifestError] = []
     for collection in manifest.collections:
         try:
-            opened.append(open_collection(manifest, collection, readings, set_apart, kept, memo, scoped=scoped))
+            opened.append(
+                open_collection(manifest, collection, readings, set_apart, kept, memo, scoped=scoped, spelling=spelling)
+            )
         except ManifestError as error:
             if set_apart is not None:
                 set_apart(Broken(key_of(collection), None, error))

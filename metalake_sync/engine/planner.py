@@ -16,7 +16,7 @@ from metalake_sync.core.diff import CollectionRules, compare_head
 from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.facts import CollectionKey, MediaType, RecordedCollection
 from metalake_sync.core.guards import too_many_deletes
-from metalake_sync.core.metadata import TAGS, MetadataValues
+from metalake_sync.core.metadata import TAGS, MetadataValues, in_our_spelling
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.targets import Target, check_matched, keep_targets
@@ -97,7 +97,7 @@ class Planner:
         addressed = self._open_addressed()
         try:
             plans = []
-            for collection in open_collections(self.manifest, self.options, self.state):
+            for collection in open_collections(self.manifest, self.options, self.state, self.state.spelling(self.lake)):
                 desired[collection.key] = collection
                 named = [target for target in targets if target.collection == collection.key.name]
                 if named or not targets:
@@ -293,7 +293,7 @@ class Planner:
             return None
         fields = dict.fromkeys((*desired.head.values, *(look.head if look else ()), TAGS), True)
         details = self.client.collection_details(view.lake_id, fields)
-        return {name: value for name, value in details.items() if name in fields}
+        return in_our_spelling(details, fields)
 
     def _remember(
         self, row_id: int, known: RecordedCollection, view: LakeView, look: FullLook | None, desired: DesiredCollection

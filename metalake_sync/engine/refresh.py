@@ -26,7 +26,7 @@ from metalake_sync.core.facts import (
     RemoteFile,
     RemoteSet,
 )
-from metalake_sync.core.metadata import TAGS, MetadataValues
+from metalake_sync.core.metadata import TAGS, MetadataValues, in_our_spelling
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST, ImageRecord
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.lazy_dataclass import dataclass
@@ -101,7 +101,7 @@ class FullRefresh:
             written = self.rules.written(self.known.head_digest) or {}
             fields = dict.fromkeys((*written, TAGS), True)
             details = self.client.collection_details(self.known.lake_id, fields)
-            self._look.head = {name: value for name, value in details.items() if name in fields}
+            self._look.head = in_our_spelling(details, fields)
         self._look_at_files()
         for operation in self.state.records.operations(self.row_id):
             self._look_at_sets(operation)

@@ -19,12 +19,18 @@ from metalake_sync.core.actions import Action
 from metalake_sync.core.basis import Approved, leave_out_new, what_moved
 from metalake_sync.core.events import EventSink, PlanMade, RunFinished, Waiting
 from metalake_sync.core.holding import hold_destructive
-from metalake_sync.core.notes import GUARDS, Note
+from metalake_sync.core.notes import GUARDS, Note, NoteCode
 from metalake_sync.core.plan import Plan
 from metalake_sync.core.targets import keep_in_plan
 from metalake_sync.engine.execute.recorder import Recorder
 from metalake_sync.engine.lake_access import ReachedLake, lake_identity, reach_lake
-from metalake_sync.engine.metadata_check import ask_lake_about_metadata
+from metalake_sync.engine.metadata_check import (
+    LakesWord,
+    MetadataNames,
+    ask_lake_about,
+    notes_on_spelling,
+    raise_objection,
+)
 from metalake_sync.engine.options import AT_START_S, IN_THE_MIDDLE_S, RunOptions
 from metalake_sync.engine.ownership import claim_state
 from metalake_sync.engine.planner import PlannedRun, Planner
@@ -39,6 +45,9 @@ from metalake_sync.state.lock import StateLock
 from metalake_sync.state.store import StateStore
 
 MOVED_SHOWN = 5
+
+SPELLING_ROUNDS = 3
+"""How often a plan is made at most, while the lake goes on offering other spellings."""
 
 Hold = Callable[[Sequence[Action], Sequence[Note]], None]
 """Told the actions that were left out of a run, and the notes that refuse a plan."""
@@ -100,8 +109,10 @@ class Session:
                 return
             with self._reach() as lake, self._client(lake, RequestTally(), state) as client:
                 greeting = self._greet(client, lake, state)
-                with self._planner(state, client).plan() as planned:
-                    planned.plan = replace(planned.plan, notes=(*greeting.notes, *planned.plan.notes))
+                with self._planned(state, client, greeting) as (planned, word):
+                    if word.objection is not None:
+                        refused = Note(NoteCode.METADATA_REFUSED, f"the lake does not take it: {word.objection}")
+                        planned.plan = replace(planned.plan, notes=(*planned.plan.notes, refused))
                     yield Observed(planned, state, client)
 
     @contextlib.contextmanager
@@ -158,13 +169,12 @@ class Session:
                 run = _Run(self, state, lake, recorder)
                 if not self.downloads_only:
                     run.finish_what_was_left_open()
-                with self._planner(state, client, looked_at_ns).plan() as planned:
+                with self._planned(state, client, greeting, looked_at_ns) as (planned, word):
                     if approved is not None:
                         _hold_to(approved, planned, manifest_digest(self.manifest))
                     if only is not None:
                         planned.plan = replace(planned.plan, downloads=(), trash_rules=())
                         keep_in_plan(planned.plan, only)
-                    planned.plan = replace(planned.plan, notes=(*greeting.notes, *planned.plan.notes))
                     self.emit(PlanMade(planned.plan))
                     if hold is not None:
                         _hold_back(planned, approve, hold)
@@ -176,7 +186,7 @@ class Session:
                             " and it was not approved",
                             remedy="Nothing was done. Look at the plan and give --auto-approve if it is right.",
                         )
-                    ask_lake_about_metadata(client, planned.plan)
+                    raise_objection(word, planned.plan.manifest)
                     finished = run.execute(planned, command)
                 return Applied(finished, planned.unreadable)
 
@@ -199,7 +209,9 @@ class Session:
                 plan = planned.plan
             if online:
                 with self.reach() as client:
-                    ask_lake_about_metadata(client, plan)
+                    word = ask_lake_about(client, MetadataNames.written_by(plan))
+                raise_objection(word, plan.manifest)
+                plan = replace(plan, notes=(*plan.notes, *notes_on_spelling(plan, word.spelling)))
         return plan
 
     def _reach(self) -> contextlib.AbstractContextManager[ReachedLake]:
@@ -216,6 +228,25 @@ class Session:
             looked_at_ns if looked_at_ns is not None else time.time_ns(),
             downloads_only=self.downloads_only,
         )
+
+    @contextlib.contextmanager
+    def _planned(
+        self, state: StateStore, client: LakeClient, greeting: Greeting, looked_at_ns: int | None = None
+    ) -> Iterator[tuple[PlannedRun, LakesWord]]:
+        """Plan, and ask the lake about the tags and fields that the plan would write. Where the lake has its own
+        spelling of some, the state learns it, and the plan is made anew with it."""
+        lake = lake_identity(self.manifest)
+        for rounds_left in reversed(range(SPELLING_ROUNDS)):
+            with self._planner(state, client, looked_at_ns).plan() as planned:
+                word = ask_lake_about(client, MetadataNames.written_by(planned.plan))
+                spelling = state.spelling(lake)
+                if not word.spelling or not rounds_left:
+                    notes = (*greeting.notes, *planned.plan.notes, *notes_on_spelling(planned.plan, spelling))
+                    planned.plan = replace(planned.plan, notes=notes)
+                    yield planned, word
+                    return
+            with state.write():
+                state.learn_spelling(lake, spelling.extended(word.spelling))
 
     def _greet(self, client: LakeClient, lake: ReachedLake, state: StateStore | None) -> Greeting:
         """Find out which generation of the protocol the lake speaks, and remember it."""

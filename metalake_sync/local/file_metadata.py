@@ -13,7 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Any, Protocol
 
-from metalake_sync.core.metadata import TAGS, MetadataSet, MetadataValues, merge_layers, metadata_set
+from metalake_sync.core.metadata import (
+    AS_WRITTEN,
+    TAGS,
+    MetadataSet,
+    MetadataValues,
+    Spelling,
+    merge_layers,
+    metadata_set,
+)
 from metalake_sync.errors import ManifestError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.metadata_entries import EntrySource
@@ -54,6 +62,8 @@ class MetadataRules:
 
     base_layers: tuple[MetadataLayer, ...] = ()
     sources: Sequence[MetadataSource] = ()
+    spelling: Spelling = AS_WRITTEN
+    """How the lake spells fields and tags."""
     _met: set[str] = field(default_factory=set)
 
     def for_folder(self, layer: MetadataLayer, root: str = "") -> FolderMetadata:
@@ -107,7 +117,7 @@ class FolderMetadata:
         self._rules = rules
         self._layers = layers
         self._root = root
-        self._shared = metadata_set(merge_layers(layer.values for layer in layers))
+        self._shared = metadata_set(merge_layers((layer.values for layer in layers), rules.spelling))
         self._by_digest: dict[str, MetadataSet] = {}
 
     @property
@@ -123,7 +133,7 @@ class FolderMetadata:
         narrow = self._narrow(name, relative_path)
         if not narrow:
             return self._shared
-        found = metadata_set(merge_layers(layer.values for layer in (*self._layers, *narrow)))
+        found = metadata_set(merge_layers((layer.values for layer in (*self._layers, *narrow)), self._rules.spelling))
         return self._by_digest.setdefault(found.digest, found)
 
     def layers_of(self, name: str, relative_path: str) -> list[MetadataLayer]:

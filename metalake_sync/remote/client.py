@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from metalake_sync import protocol
 from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, StorageUnknown
+from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.generations import Generation
 from metalake_sync.protocol.items import (
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 
     from metalake_sync.protocol.annotation_sets import DownloadPage, LabelReference, ListedLabel
     from metalake_sync.protocol.items import ItemPage
-    from metalake_sync.protocol.metadata import FileMetadata, ValidateFields, ValidateTags
+    from metalake_sync.protocol.metadata import FileMetadata, ValidateAnswer, ValidateFields, ValidateTags
     from metalake_sync.protocol.system import JobReport, JobStatusAnswer
     from metalake_sync.protocol.trash import SelectItems
     from metalake_sync.protocol.uploads import (
@@ -60,6 +62,22 @@ AnswerT = TypeVar("AnswerT", bound="BaseModel")
 
 NOTHING_THERE = frozenset({404, 406})
 """How a lake says that it does not know a name, besides 204."""
+
+NO_SUCH_CALL = frozenset({404, 405, 501})
+"""How a server says that it does not have a call."""
+
+OBJECTIONS = frozenset({200, 400, 406, 422})
+"""How a lake refuses tags or fields: 406 or 200 with `isSuccess: false`, and what other servers use for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What a lake says about tags or fields before they are written."""
+
+    objection: str | None = None
+    """Why it does not take them; None where it takes them."""
+    renames: Mapping[str, str] = field(default_factory=dict)
+    """The spelling that was asked about → the lake's own."""
 
 
 class LakeClient:
@@ -249,13 +267,13 @@ class LakeClient:
 
     # Metadata.
 
-    def validate_tags(self, tags: Sequence[str]) -> str | None:
-        """The lake's objection to these tags, or None."""
-        return self._objection(routes.VALIDATE_TAGS, protocol.metadata.ValidateTags(tags=list(tags)))
+    def validate_tags(self, tags: Sequence[str]) -> Validation:
+        """What the lake says about these tags."""
+        return self._validate(routes.VALIDATE_TAGS, protocol.metadata.ValidateTags(tags=list(tags)))
 
-    def validate_fields(self, fields: Sequence[str]) -> str | None:
-        """The lake's objection to these metadata fields, or None."""
-        return self._objection(routes.VALIDATE_FIELDS, protocol.metadata.ValidateFields(fields=list(fields)))
+    def validate_fields(self, fields: Sequence[str]) -> Validation:
+        """What the lake says about these metadata fields."""
+        return self._validate(routes.VALIDATE_FIELDS, protocol.metadata.ValidateFields(fields=list(fields)))
 
     def metadata_by_json(
         self,
@@ -400,14 +418,17 @@ class LakeClient:
                 return None
             raise
 
-    def _objection(self, route: routes.Route[Any], request: ValidateTags | ValidateFields) -> str | None:
+    def _validate(self, route: routes.Route[ValidateAnswer], request: ValidateTags | ValidateFields) -> Validation:
         try:
-            self._connection.call(route, body=request.to_wire())
+            answer = self._connection.call(route, body=request.to_wire())
         except LakeRefused as refusal:
-            if refusal.status in (200, 406):
-                return refusal.message
+            if refusal.status in NO_SUCH_CALL:
+                # The call only protects; a lake that does not have it takes what is sent, or refuses that.
+                return Validation()
+            if refusal.status in OBJECTIONS:
+                return Validation(refusal.message)
             raise
-        return None
+        return Validation(renames=answer.renames() if answer else {})
 
     def _pages(
         self, route: routes.Route[ItemPage], parts: Mapping[str, str], request: ListItems

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from metalake_sync.core.facts import MediaType, RemoteFile
-from metalake_sync.core.metadata import TAGS
+from metalake_sync.core.metadata import TAGS, in_our_spelling
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.items import CountItems, ListedItem, ListItems, SortBy
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, MediaKind, ObjectKind, SortField
@@ -213,7 +213,7 @@ def remote_details(
             str(details.get("id", "")),
             size,
             str(details.pop("updatedAt", "")),
-            {name: value for name, value in details.items() if name in wanted},
+            in_our_spelling(details, wanted),
         )
 
     found = ((asked[0], details) for asked, details in _ask_each(files, details_of, threads))
@@ -235,7 +235,7 @@ def remote_fields(
 
     def fields_of(unique_name: str) -> dict[str, Any]:
         details = client.item_details(unique_name, wanted) or {}
-        return {name: details[name] for name in fields if name in details}
+        return in_our_spelling(details, fields)
 
     return dict(_ask_each(unique_names, fields_of, threads))
 

@@ -6,10 +6,12 @@ Owns: transactions and the serial. One writer at a time (`StateLock`); readers n
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from metalake_sync.core.metadata import AS_WRITTEN, Spelling
 from metalake_sync.errors import StateError
 from metalake_sync.state.addressed import AddressedRecords
 from metalake_sync.state.database import back_up, canonical_path, explain_errors, identity_of, open_database
@@ -39,6 +41,7 @@ class StateStore:
         self.addressed = AddressedRecords(self._connection)
         self.readings = Readings(self._connection, self.write)
         self.set_memo = StoredSets(self._connection, self.write)
+        self._spellings: dict[str, Spelling] = {}
 
     def __enter__(self) -> StateStore:
         return self
@@ -98,6 +101,17 @@ class StateStore:
             "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
             (what, value),
         )
+
+    def spelling(self, lake: str) -> Spelling:
+        """How a lake spells the fields and tags that it was asked about and that the manifest spells otherwise."""
+        if lake not in self._spellings:
+            text = self.learned(f"spelling {lake}")
+            self._spellings[lake] = Spelling(**json.loads(text)) if text is not None else AS_WRITTEN
+        return self._spellings[lake]
+
+    def learn_spelling(self, lake: str, spelling: Spelling) -> None:
+        self._spellings[lake] = spelling
+        self.learn(f"spelling {lake}", json.dumps({"fields": dict(spelling.fields), "tags": dict(spelling.tags)}))
 
     def advance_serial(self) -> None:
         self._connection.execute(
