@@ -104,7 +104,7 @@ class MetadataRules:
                         yield MetadataLayer(source.place(key), values)
             elif isinstance(source, PatternSource):
                 folder, _, filename = relative_path.rpartition("/")
-                if source.match.matches_file(folder, filename):
+                if source.match.takes_file(folder, filename):
                     yield MetadataLayer(source.origin, source.values)
             else:
                 yield from source.layers_of(path)

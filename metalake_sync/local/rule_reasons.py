@@ -32,8 +32,11 @@ def why_taken_or_not(root: str, rules: ScanRules, relative_path: str) -> tuple[b
             path = f"{path}/{folder}" if path else folder
             here = here.below(path)
         ignore_file = os.path.join(root, path, IGNORE_FILE)
-        if os.path.exists(ignore_file):
-            here = here.with_ignore_file(ignore_file)
+        if os.path.lexists(ignore_file):
+            try:
+                here = here.with_ignore_file(ignore_file)
+            except OSError as error:
+                return False, f"'{os.path.join(path, IGNORE_FILE)}' can't be read ({error.strerror})"
     if not here.wants_file(filename):
         return False, _why_not_file(here, filename)
     return True, _why_taken(here, filename)
@@ -45,7 +48,7 @@ def _why_not_folder(here: FolderRules, name: str) -> str:
         return "it lies in a folder below, and 'recursive' is false"
     if name in _NEVER_FOLDERS:
         return f"what is in '{name}' is never taken"
-    pattern = next((one for one in here.rules.exclude if PatternList([one]).matches_folder(path)), None)
+    pattern = next((one for one in here.rules.exclude if PatternList([one]).verdict(path, is_folder=True)), None)
     if pattern is not None:
         return f"exclude pattern '{pattern}' leaves out the folder '{path}'"
     return f"a {IGNORE_FILE} file leaves out the folder '{path}'"
@@ -59,7 +62,7 @@ def _why_not_file(here: FolderRules, name: str) -> str:
         return f"'{name}' is never taken"
     if name.endswith(_UNFINISHED):
         return "its name says that it is unfinished"
-    if not here.included and _first(rules.include, here.folder, name) is None:
+    if rules.include and _first(rules.include, here.folder, name) is None:
         return f"no include pattern takes it ({', '.join(map(repr, rules.include))})"
     pattern = _first(rules.exclude, here.folder, name)
     if pattern is not None:
@@ -76,7 +79,7 @@ def _why_taken(here: FolderRules, name: str) -> str:
 
 def _first(patterns: Sequence[str], folder: str, name: str) -> str | None:
     """The first pattern that matches by itself; where only all of them together do, they are named together."""
-    if not patterns or not PatternList(patterns).matches_file(folder, name):
+    if not patterns or not PatternList(patterns).takes_file(folder, name):
         return None
-    alone = (one for one in patterns if PatternList([one]).matches_file(folder, name))
+    alone = (one for one in patterns if PatternList([one]).takes_file(folder, name))
     return next(alone, ", ".join(patterns))

@@ -1,20 +1,27 @@
 """Which files of a folder are wanted: media type, include and exclude patterns, ignore files, and what is never wanted.
 
-Patterns speak gitignore's grammar, through pathspec, relative to the scanned folder. Most lists of patterns name only
-file names ("*.jpg"): those are compiled to one expression over the name, because they are asked for every file.
+Patterns speak gitignore's grammar (`globs`), relative to the scanned folder. Most lists of patterns name only names
+of files ("*.jpg"): those are compiled to one expression over the name, because they are asked for every file.
 """
 
 from __future__ import annotations
 
+import codecs
+import errno
 import fnmatch
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from metalake_sync.core.facts import MediaType
 from metalake_sync.errors import ManifestError
-from metalake_sync.local.globs import compile_patterns
+from metalake_sync.local.regular_files import read_small_file
+
+if TYPE_CHECKING:
+    from metalake_sync.local.globs import GlobList
 
 IGNORE_FILE = ".metalakeignore"
 
@@ -28,8 +35,11 @@ _ENDINGS = {
     MediaType.OTHER: re.compile(r".", re.DOTALL),
 }
 
-_PLAIN_NAME_PATTERN = re.compile(r"[^/!#\\\s\[][^/\\\[]*[^/\\\s\[]|[^/!#\\\s\[]")
-"""A pattern that speaks of a file's name alone: no slash, no negation, no comment, no class, no blank at its ends."""
+_PLAIN_NAME_PATTERN = re.compile(r"[^/!#\\\s\[?][^/\\\[?]*[^/\\\s\[?]|[^/!#\\\s\[?]")
+"""A pattern that speaks of a file's name alone, and means the same in characters as in bytes: no slash, no negation, no
+comment, no class, no `?`, no blank at its ends."""
+
+IGNORE_FILE_LIMIT_BYTES = 1 << 20
 
 
 def is_never_wanted(name: str) -> bool:
@@ -50,38 +60,76 @@ def has_ending_of(media_type: MediaType, name: str) -> bool:
 class PatternList:
     """A list of patterns in gitignore's grammar, matched against paths relative to one folder.
 
-    Raises ManifestError for a pattern that is none.
+    `strict`: raise ManifestError for a pattern that can match nothing; else it is passed over, as git does.
     """
 
-    def __init__(self, patterns: Sequence[str]) -> None:
+    def __init__(self, patterns: Sequence[str], *, strict: bool = True) -> None:
         self.patterns = tuple(patterns)
-        try:
-            # Most lists are empty, and loading pathspec takes 8 ms.
-            self._spec = compile_patterns(self.patterns) if self.patterns else None
-        except (ValueError, TypeError) as error:
-            raise ManifestError(
-                f"{', '.join(map(repr, self.patterns))} holds a pattern that can't be understood ({error})",
-                remedy="Patterns are written as in a .gitignore file.",
-            ) from None
+        self._globs = _compiled(self.patterns, strict) if self.patterns else None
         self._names = _one_expression(self.patterns)
+        self._rank_of_folder: tuple[str, int] = ("", 0)
 
-    def matches_folder(self, path: str) -> bool:
-        return self._spec is not None and self._spec.match_file(path + "/")
+    def verdict(self, path: str, *, is_folder: bool = False) -> bool | None:
+        """What the last pattern that matches a path says, as git asks it. True: it takes the path. False: it takes it
+        back ('!'). None: no pattern matches. The folders above must have been asked before."""
+        if self._globs is None:
+            return None
+        return self._globs.sign(self._globs.rank(os.fsencode(path), is_folder=is_folder))
 
-    def matches_file(self, folder: str, name: str) -> bool:
-        """Match one file; the folders above it were asked before (`matches_folder`)."""
+    def takes_file(self, folder: str, name: str) -> bool:
+        """Whether the last pattern that matches a file, or a folder above it, takes it."""
+        if self._names is not None and self._names.match(name) is not None:
+            return True
+        if self._globs is None:
+            return False
+        if self._rank_of_folder[0] != folder:
+            self._rank_of_folder = (folder, self.rank_of_folder(folder))
+        return self.takes_file_below(self._rank_of_folder[1], folder, name)
+
+    def rank_of_folder(self, folder: str) -> int:
+        """How late in the list the last pattern stands that matches a folder, or one above it; 0 for none."""
+        parts = folder.split("/") if folder else []
+        return max((self.rank_of_one_folder("/".join(parts[:end])) for end in range(1, len(parts) + 1)), default=0)
+
+    def rank_of_one_folder(self, folder: str) -> int:
+        """The same of the folder alone."""
+        return self._globs.rank(os.fsencode(folder), is_folder=True) if self._globs is not None else 0
+
+    def takes_file_below(self, rank: int, folder: str, name: str) -> bool:
+        """Whether a file is taken. `rank`: of its folder."""
         if self._names is not None:
-            return self._names.match(name) is not None
-        return self._spec is not None and self._spec.match_file(f"{folder}/{name}" if folder else name)
+            # There is nothing but names that take.
+            return rank > 0 or self._names.match(name) is not None
+        if self._globs is None:
+            return False
+        path = os.fsencode(f"{folder}/{name}" if folder else name)
+        return bool(self._globs.sign(max(rank, self._globs.rank(path, is_folder=False))))
 
-    def verdict(self, path: str) -> bool | None:
-        """True: matched. False: taken back by a later '!' pattern. None: no pattern speaks of it."""
-        return None if self._spec is None else self._spec.check_file(path).include
+    @property
+    def only_takes(self) -> bool:
+        """Whether no pattern of the list takes anything back."""
+        return not any(pattern.startswith("!") for pattern in self.patterns)
+
+    def takes_folder(self, rank: int) -> bool:
+        """Whether a folder of this rank is taken."""
+        return self._globs is not None and bool(self._globs.sign(rank))
+
+
+def _compiled(patterns: Sequence[str], strict: bool) -> GlobList:
+    # Most lists are empty.
+    from metalake_sync.local.globs import GlobList
+
+    try:
+        return GlobList(patterns, strict=strict)
+    except ValueError as error:
+        raise ManifestError(
+            f"the pattern can't be understood: {error}", remedy="Patterns are written as in a .gitignore file."
+        ) from None
 
 
 def _one_expression(patterns: Sequence[str]) -> re.Pattern[str] | None:
     """One expression over the file name, if every pattern speaks of names alone."""
-    if not all(_PLAIN_NAME_PATTERN.fullmatch(pattern) for pattern in patterns):
+    if not patterns or not all(_PLAIN_NAME_PATTERN.fullmatch(pattern) for pattern in patterns):
         return None
     return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns))
 
@@ -106,36 +154,33 @@ class ScanRules:
 
     def at_root(self) -> FolderRules:
         """The rules as they stand in the scanned folder itself. Raises ManifestError for a bad pattern."""
-        return FolderRules(self, "", included=not self.include, _checked=(self.includes, self.excludes))
+        return FolderRules(self, "", _checked=(self.includes, self.excludes))
 
 
 @dataclass(frozen=True, slots=True)
 class FolderRules:
-    """The rules in one folder of the scan. `included`: the folder as a whole is included, so every file in it is.
-    `ignores`: the ignore files that reach here, each with the folder that it stands in, the deepest last."""
+    """The rules in one folder of the scan. `rank`: of the folder among the include patterns. `ignores`: the ignore
+    files that reach here, each with the folder that it stands in, the deepest last."""
 
     rules: ScanRules
     folder: str
-    included: bool
+    rank: int = 0
     ignores: tuple[tuple[str, PatternList], ...] = ()
     _checked: tuple[PatternList, ...] = field(default=(), repr=False)
 
-    def below(self, folder: str) -> FolderRules:
-        """The rules in a folder below this one. `folder`: from the scanned folder."""
-        included = self.included or self.rules.includes.matches_folder(folder)
-        return replace(self, folder=folder, included=included)
+    @property
+    def included(self) -> bool:
+        """Whether the folder as a whole is included, so that a file in it is, unless a later pattern takes it back."""
+        return not self.rules.include or self.rules.includes.takes_folder(self.rank)
 
-    def with_ignore_file(self, path: str) -> FolderRules:
-        """These rules with the folder's ignore file. Raises ManifestError if it can't be read."""
-        try:
-            with open(path, encoding="utf-8") as file:
-                patterns = PatternList(file.read().splitlines())
-        except (OSError, UnicodeDecodeError) as error:
-            raise ManifestError(
-                f"the ignore file can't be read ({error})",
-                where=path,
-                remedy="Make it readable UTF-8 text, or remove it.",
-            ) from None
+    def below(self, folder: str) -> FolderRules:
+        """The rules in a folder right below this one. `folder`: from the scanned folder."""
+        rank = max(self.rank, self.rules.includes.rank_of_one_folder(folder)) if self.rules.include else 0
+        return replace(self, folder=folder, rank=rank)
+
+    def with_ignore_file(self, path: str, *, dir_fd: int | None = None) -> FolderRules:
+        """These rules with the folder's ignore file. Raises OSError if it can't be read."""
+        patterns = PatternList(read_ignore_file(path, dir_fd=dir_fd), strict=False)
         return replace(self, ignores=(*self.ignores, (self.folder, patterns)))
 
     def wants_folder(self, name: str) -> bool:
@@ -143,14 +188,15 @@ class FolderRules:
         if not self.rules.recursive or is_never_walked(name):
             return False
         path = f"{self.folder}/{name}" if self.folder else name
-        if self.rules.exclude and self.rules.excludes.matches_folder(path):
+        if self.rules.exclude and self.rules.excludes.verdict(path, is_folder=True):
             return False
-        return not self._ignored(path + "/")
+        return not self.ignores or not self._ignored(path, is_folder=True)
 
     def file_filter(self) -> Callable[[str], object]:
         """`wants_file` for many names of this folder: where only the media type counts, one compiled expression."""
         rules = self.rules
-        if rules.media_type is MediaType.OTHER or not self.included or rules.exclude or self.ignores:
+        all_included = not rules.include or (self.included and rules.includes.only_takes)
+        if rules.media_type is MediaType.OTHER or not all_included or rules.exclude or self.ignores:
             return self.wants_file
         # No name that is never wanted ends like a picture or a film.
         return _ENDINGS[rules.media_type].search
@@ -161,16 +207,31 @@ class FolderRules:
             return False
         if is_never_wanted(name):
             return False
-        if not self.included and not rules.includes.matches_file(self.folder, name):
+        if rules.include and not rules.includes.takes_file_below(self.rank, self.folder, name):
             return False
-        if rules.exclude and rules.excludes.matches_file(self.folder, name):
+        if rules.exclude and rules.excludes.takes_file_below(0, self.folder, name):
             return False
-        return not self.ignores or not self._ignored(f"{self.folder}/{name}" if self.folder else name)
+        return not self.ignores or not self._ignored(f"{self.folder}/{name}" if self.folder else name, is_folder=False)
 
-    def _ignored(self, path: str) -> bool:
+    def _ignored(self, path: str, *, is_folder: bool) -> bool:
         """What the deepest ignore file that speaks of the path says."""
         for base, patterns in reversed(self.ignores):
-            verdict = patterns.verdict(path[len(base) + 1 :] if base else path)
+            verdict = patterns.verdict(path[len(base) + 1 :] if base else path, is_folder=is_folder)
             if verdict is not None:
                 return verdict
         return False
+
+
+def read_ignore_file(path: str, *, dir_fd: int | None = None) -> list[str]:
+    """The lines of an ignore file: UTF-8, or UTF-16 with its mark. Raises OSError for one that can't be read, with the
+    reason in `strerror`."""
+    content = read_small_file(path, IGNORE_FILE_LIMIT_BYTES, dir_fd=dir_fd)
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError:
+        raise OSError(errno.EILSEQ, "not UTF-8 text", path) from None
+    if "\0" in text:
+        raise OSError(errno.EILSEQ, "not a text: it has NUL characters", path)
+    # Git ends a line at "\n" alone, and takes a "\r" before it for a part of the ending.
+    return [line.removesuffix("\r") for line in text.split("\n")]

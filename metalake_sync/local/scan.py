@@ -1,15 +1,19 @@
 """The scan: folders, one after the other, with what a stat call tells of each wanted file.
 
-Owns: walking. Links are followed where the rules say so, and nothing is opened: a FIFO can't hold it up. What can't be
-looked at is a problem that is told, never a file that is silently missing.
+Owns: walking. Each folder is opened below the scanned one, part by part, and its entries are looked at through that
+descriptor: a folder that is exchanged for a link meanwhile is not followed, unless the rules follow links. No file is
+opened: a FIFO can't hold it up. What can't be looked at is a problem that is told, never a file that is silently
+missing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import enum
+import errno
 import os
 import stat
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import field
 from functools import partial
@@ -18,7 +22,11 @@ from typing import NamedTuple
 
 from metalake_sync.core.facts import Fingerprint
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.local.open_below import open_below, open_folder
 from metalake_sync.local.rules import IGNORE_FILE, FolderRules, ScanRules
+
+PATH_LIMIT_BYTES = 4096
+"""PATH_MAX of Linux, with the NUL at its end: a file beneath a longer path can't be opened to be sent."""
 
 
 class ScannedFile(NamedTuple):
@@ -50,6 +58,7 @@ class Trouble(enum.Enum):
     MISSING = "does not exist"
     NOT_A_FOLDER = "is not a folder"
     UNREADABLE = "can't be read"
+    IGNORE_FILE = "has an ignore file that can't be read"
     NOT_UTF8 = "has a name that is no UTF-8, which the lake can't take"
     CONTROL_CHARACTERS = "has control characters in its name, which the lake does not take"
     SPECIAL_FILE = "is no regular file"
@@ -60,9 +69,16 @@ class Trouble(enum.Enum):
 
 
 _HIDES_FILES = frozenset(
-    {Trouble.MISSING, Trouble.NOT_A_FOLDER, Trouble.UNREADABLE, Trouble.FOLDER_LINK, Trouble.BROKEN_LINK}
+    {
+        Trouble.MISSING,
+        Trouble.NOT_A_FOLDER,
+        Trouble.UNREADABLE,
+        Trouble.IGNORE_FILE,
+        Trouble.FOLDER_LINK,
+        Trouble.BROKEN_LINK,
+    }
 )
-_FAILURES = frozenset({Trouble.UNREADABLE, Trouble.NOT_UTF8, Trouble.CONTROL_CHARACTERS})
+_FAILURES = frozenset({Trouble.UNREADABLE, Trouble.IGNORE_FILE, Trouble.NOT_UTF8, Trouble.CONTROL_CHARACTERS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,51 +131,115 @@ def scan_part(root: str, rules: ScanRules, relative_dir: str, *, deep: bool) -> 
     gives one listing with the problem."""
     folder_rules = rules.at_root()
     above = ""
-    for name in relative_dir.split("/") if relative_dir else ():
-        path = os.path.join(root, above) if above else root
-        try:
-            os.stat(os.path.join(path, "."))
-            if os.path.lexists(os.path.join(path, IGNORE_FILE)):
-                folder_rules = folder_rules.with_ignore_file(os.path.join(path, IGNORE_FILE))
-            below = os.stat(os.path.join(path, name), follow_symlinks=rules.follow_symlinks)
-        except FileNotFoundError as error:
-            if not above and not os.path.lexists(root):
-                yield FolderListing("", problems=[_folder_problem("", error)])
-            return
-        except OSError as error:
-            yield FolderListing(above, problems=[_folder_problem(above, error)])
-            return
-        if not stat.S_ISDIR(below.st_mode) or not folder_rules.wants_folder(name):
-            return
-        above = f"{above}/{name}" if above else name
-        folder_rules = folder_rules.below(above)
+    try:
+        here = open_folder(root)
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError) or not relative_dir or not os.path.lexists(root):
+            yield FolderListing("", problems=[_folder_problem("", error)])
+        return
+    try:
+        for name in relative_dir.split("/") if relative_dir else ():
+            try:
+                folder_rules = _with_ignore_file_of(here, folder_rules)
+                is_folder = stat.S_ISDIR(os.stat(name, dir_fd=here, follow_symlinks=rules.follow_symlinks).st_mode)
+                if not is_folder or not folder_rules.wants_folder(name):
+                    return
+                below = open_below(here, name, follow_symlinks=rules.follow_symlinks)
+            except FileNotFoundError:
+                return
+            except _IgnoreFileProblem as problem:
+                yield FolderListing(above, problems=[problem.at(above)])
+                return
+            except OSError as error:
+                yield FolderListing(above, problems=[_folder_problem(above, error)])
+                return
+            os.close(here)
+            here = below
+            above = f"{above}/{name}" if above else name
+            folder_rules = folder_rules.below(above)
+    finally:
+        os.close(here)
     yield from _walk(root, relative_dir, folder_rules, deep=deep)
 
 
 def _walk(root: str, start: str, rules: FolderRules, *, deep: bool) -> Iterator[FolderListing]:
+    try:
+        top = open_folder(root)
+    except OSError as error:
+        yield FolderListing(start, problems=[_folder_problem(start, error)])
+        return
+    try:
+        yield from _walk_from(top, root, start, rules, deep=deep)
+    finally:
+        os.close(top)
+
+
+def _walk_from(top: int, root: str, start: str, rules: FolderRules, *, deep: bool) -> Iterator[FolderListing]:
+    """`top`: the descriptor of `root`."""
     follows = rules.rules.follow_symlinks
     pending: list[tuple[str, FolderRules, _Chain]] = [(start, rules, _chain_to(root, start) if follows else ())]
     while pending:
         relative_dir, folder_rules, chain = pending.pop()
-        path = os.path.join(root, relative_dir) if relative_dir else root
         listing = FolderListing(relative_dir)
+        chains: dict[str, _Chain] = {}
         try:
-            with os.scandir(path) as scan:
-                entries = list(scan)
+            _refuse_long(root, relative_dir)
+            here = open_below(top, relative_dir, follow_symlinks=follows)
         except OSError as error:
-            listing.problems.append(_folder_problem(relative_dir, error))
+            listing.problems.append(_folder_problem(relative_dir, error, top))
             yield listing
             continue
-        if IGNORE_FILE in map(_name_of, entries):
-            folder_rules = folder_rules.with_ignore_file(os.path.join(path, IGNORE_FILE))
-        folders = _sort_out(entries, relative_dir, folder_rules, listing)
-        chains = dict.fromkeys(folders, chain)
-        if follows:
-            chains = _without_loops(root, folders, chain, listing)
+        try:
+            with os.scandir(here) as scan:
+                entries = list(scan)
+            if IGNORE_FILE in map(_name_of, entries):
+                folder_rules = _with_ignore_file_of(here, folder_rules)
+            folders = _sort_out(here, entries, relative_dir, folder_rules, listing)
+            chains = dict.fromkeys(folders, chain)
+            if follows:
+                chains = _without_loops(root, folders, chain, listing)
+        except _IgnoreFileProblem as problem:
+            listing.problems.append(problem.at(relative_dir))
+        except OSError as error:
+            listing.problems.append(_folder_problem(relative_dir, error))
+        finally:
+            os.close(here)
         yield listing
         if not deep:
             return
         pending.extend((folder, folder_rules.below(folder), chains[folder]) for folder in reversed(chains))
+
+
+class _IgnoreFileProblem(Exception):
+    """Without its ignore file, what a folder may send is unknown."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def at(self, folder: str) -> ScanProblem:
+        path = f"{folder}/{IGNORE_FILE}" if folder else IGNORE_FILE
+        return ScanProblem(folder, Trouble.IGNORE_FILE, is_folder=True, detail=f"{path}: {self.reason}")
+
+
+def _with_ignore_file_of(folder: int, rules: FolderRules) -> FolderRules:
+    """The rules with the ignore file of an open folder, if it has one. Raises _IgnoreFileProblem."""
+    try:
+        os.stat(IGNORE_FILE, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return rules
+    except OSError as error:
+        raise _IgnoreFileProblem(error.strerror or "") from None
+    try:
+        return rules.with_ignore_file(IGNORE_FILE, dir_fd=folder)
+    except OSError as error:
+        raise _IgnoreFileProblem(error.strerror or "") from None
+
+
+def _refuse_long(root: str, relative_dir: str) -> None:
+    if len(root) + len(relative_dir) > PATH_LIMIT_BYTES // 4 and (
+        len(os.fsencode(os.path.join(root, relative_dir))) >= PATH_LIMIT_BYTES
+    ):
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), relative_dir)
 
 
 _Chain = tuple[tuple[int, int], ...]
@@ -223,21 +303,30 @@ def unsendable(name: str) -> Trouble | None:
         name.encode()
     except UnicodeEncodeError:
         return Trouble.NOT_UTF8
-    return Trouble.CONTROL_CHARACTERS if any(ord(char) < 32 or ord(char) == 127 for char in name) else None
+    return Trouble.CONTROL_CHARACTERS if any(unicodedata.category(char) == "Cc" for char in name) else None
 
 
-def _folder_problem(relative_dir: str, error: OSError) -> ScanProblem:
+def _folder_problem(relative_dir: str, error: OSError, top: int | None = None) -> ScanProblem:
+    """`top`: the scanned folder, where the error may be that a link took the folder's place."""
     if isinstance(error, FileNotFoundError):
         return ScanProblem(relative_dir, Trouble.MISSING, is_folder=True)
     if isinstance(error, NotADirectoryError):
-        return ScanProblem(relative_dir, Trouble.NOT_A_FOLDER, is_folder=True)
+        is_link = top is not None and relative_dir and _is_link(top, relative_dir)
+        return ScanProblem(relative_dir, Trouble.FOLDER_LINK if is_link else Trouble.NOT_A_FOLDER, is_folder=True)
     return ScanProblem(relative_dir, Trouble.UNREADABLE, is_folder=True, detail=error.strerror or "")
 
 
+def _is_link(folder: int, path: str) -> bool:
+    with contextlib.suppress(OSError):
+        return stat.S_ISLNK(os.stat(path, dir_fd=folder, follow_symlinks=False).st_mode)
+    return False
+
+
 def _sort_out(
-    entries: list[os.DirEntry[str]], relative_dir: str, rules: FolderRules, listing: FolderListing
+    here: int, entries: list[os.DirEntry[str]], relative_dir: str, rules: FolderRules, listing: FolderListing
 ) -> list[str]:
-    """Put wanted files and problems into the listing, and return the folders to walk; all of them sorted by name."""
+    """Put wanted files and problems into the listing, and return the folders to walk; all of them sorted by name.
+    `here`: the folder's descriptor, which the entries hang from."""
     folders: list[str] = []
     prefix = relative_dir + "/" if relative_dir else ""
     files, problems, wants = listing.files, listing.problems, rules.file_filter()
@@ -259,7 +348,7 @@ def _sort_out(
                     folders.append(prefix + name)
             elif entry.is_symlink():
                 if wants(name) or rules.wants_folder(name):
-                    problems.extend(_about_link(entry, prefix + name, wanted=bool(wants(name)), follows=follows))
+                    problems.extend(_about_link(here, entry, prefix + name, wanted=bool(wants(name)), follows=follows))
             elif wants(name):
                 problems.append(ScanProblem(prefix + name, Trouble.SPECIAL_FILE, is_folder=False))
         except FileNotFoundError:
@@ -274,11 +363,19 @@ def _sort_out(
     return sorted(folders)
 
 
-def _about_link(entry: os.DirEntry[str], path: str, *, wanted: bool, follows: bool) -> Iterator[ScanProblem]:
+def _about_link(here: int, entry: os.DirEntry[str], path: str, *, wanted: bool, follows: bool) -> Iterator[ScanProblem]:
     """What there is to say of a link that is not taken. `wanted`: a file of that name would be."""
-    if follows and not os.path.exists(entry.path):
+    if follows and not _leads_somewhere(here, entry.name):
         yield ScanProblem(path, Trouble.BROKEN_LINK, is_folder=True)
     elif not follows and entry.is_dir():
         yield ScanProblem(path, Trouble.FOLDER_LINK, is_folder=True)
     elif wanted:
         yield ScanProblem(path, Trouble.SPECIAL_FILE if follows else Trouble.LINK, is_folder=False)
+
+
+def _leads_somewhere(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder)
+    except OSError:
+        return False
+    return True

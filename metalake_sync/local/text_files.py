@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from collections.abc import Iterator
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from metalake_sync.errors import Location, ManifestError
+from metalake_sync.local.regular_files import NotRegular, open_bounded
 
 TEXT_LIMIT_BYTES = 1 << 29
 """A text that is read as a whole takes several times its size in memory once it is parsed."""
@@ -28,16 +28,17 @@ class LfsPointer(ManifestError):
 
 
 def open_source(path: Path, shown_as: str) -> BinaryIO:
-    """Open a regular file, or what a link says is one. Raises ManifestError for anything else (a pipe would be waited
-    for) and for Git LFS pointers, and OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise ManifestError("it is no regular file", where=shown_as, remedy="Name a file, or correct the path.")
-    opened = os.fdopen(descriptor, "rb")
+    """Open a regular file, or what a link says is one, with the bounds of `regular_files`. Raises ManifestError for
+    anything else (a pipe would be waited for) and for Git LFS pointers, and OSError."""
+    try:
+        opened = open_bounded(path)
+    except NotRegular:
+        raise ManifestError(
+            "it is no regular file", where=shown_as, remedy="Name a file, or correct the path."
+        ) from None
+    size_bytes = os.fstat(opened.fileno()).st_size
     # What is peeked at stays in the buffer: it costs no further read.
-    if status.st_size <= _LFS_POINTER_LIMIT_BYTES and opened.peek(len(_LFS_POINTER)).startswith(_LFS_POINTER):
+    if size_bytes <= _LFS_POINTER_LIMIT_BYTES and opened.peek(len(_LFS_POINTER)).startswith(_LFS_POINTER):
         opened.close()
         message = "it is a Git LFS pointer, not the file itself"
         raise LfsPointer(message, where=shown_as, remedy="Run 'git lfs pull', and try again.")

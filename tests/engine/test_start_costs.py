@@ -65,9 +65,9 @@ def test_a_plan_loads_what_it_needs(manifest: Path) -> None:
         "filelock",
         "imagesize",
         "logging",
-        "pathspec",
         "urllib.request",
         "metalake_sync.cli.documents",
+        "metalake_sync.local.globs",
     }
     assert not unneeded & modules
     heavy = {name for name in modules if name.startswith(("metalake_sync.annotations.", "metalake_sync.protocol."))}
@@ -90,8 +90,8 @@ def test_an_apply_with_nothing_to_do_loads_nothing_to_do_it_with(world: World) -
         "asyncio",
         "pycurl",
         "imagesize",
-        "pathspec",
         "metalake_sync.cli.documents",
+        "metalake_sync.local.globs",
         "metalake_sync.engine.execute.run",
         "metalake_sync.remote.transfer",
     }

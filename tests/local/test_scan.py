@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pathspec import GitIgnoreSpec
 
 from metalake_sync.core.facts import MediaType
-from metalake_sync.errors import ManifestError
+from metalake_sync.local.globs import GlobList
 from metalake_sync.local.rules import PatternList, ScanRules
 from metalake_sync.local.scan import FolderListing, ScannedFile, ScanProblem, Trouble, scan_file, scan_folder, scan_part
 
@@ -86,12 +85,78 @@ def test_the_deepest_ignore_file_that_speaks_of_a_path_decides(tmp_path: Path) -
     assert taken(tmp_path) == ["sub/a.jpg"]
 
 
-def test_an_ignore_file_that_is_no_text_is_an_error_that_names_it(tmp_path: Path) -> None:
-    tree(tmp_path, "a.jpg")
-    (tmp_path / ".metalakeignore").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ManifestError, match="ignore file can't be read") as caught:
-        scan(tmp_path)
-    assert str(caught.value.where).endswith(".metalakeignore")
+def unreadable_ignore_file(folder: Path, kind: str) -> None:
+    path = folder / ".metalakeignore"
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "zero":
+            path.symlink_to("/dev/zero")
+        case "folder":
+            path.mkdir()
+        case "dangling":
+            path.symlink_to("gone")
+        case "binary":
+            path.write_bytes(b"a.jpg\n\0b.jpg\n")
+        case "half a character":
+            path.write_bytes(b"\xff\xfe\x00")
+        case "latin-1":
+            path.write_bytes("ä.jpg\n".encode("latin-1"))
+        case "huge":
+            path.write_bytes(b"a.jpg\n" * 400_000)
+
+
+@pytest.mark.parametrize(
+    "kind", ["fifo", "zero", "folder", "dangling", "binary", "half a character", "latin-1", "huge"]
+)
+def test_an_ignore_file_that_can_not_be_read_makes_its_folder_unknown_and_no_other(tmp_path: Path, kind: str) -> None:
+    tree(tmp_path, "a.jpg", "sub/b.jpg", "sub/deep/c.jpg", "z/d.jpg")
+    unreadable_ignore_file(tmp_path / "sub", kind)
+    assert taken(tmp_path) == ["a.jpg", "z/d.jpg"]
+    (problem,) = [problem for listing in scan(tmp_path) for problem in listing.problems]
+    assert (problem.path, problem.trouble, problem.hides_files, problem.is_failure) == (
+        "sub",
+        Trouble.IGNORE_FILE,
+        True,
+        True,
+    )
+    assert "sub/.metalakeignore: " in problem.message
+    (part,) = scan_part(str(tmp_path), ScanRules(MediaType.IMAGE), "sub/deep", deep=True)
+    assert part.problems == [problem]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfsecret.jpg\r\n\xc3\xb6.jpg\r\n",
+        "secret.jpg\nö.jpg".encode("utf-16"),
+        "\ufeffsecret.jpg\r\nö.jpg\r\n".encode("utf-16-be"),
+        "#\u2028\nsecret.jpg\nö.jpg\n".encode(),
+    ],
+)
+def test_an_ignore_file_counts_whatever_editor_saved_it(tmp_path: Path, content: bytes) -> None:
+    tree(tmp_path, "secret.jpg", "ö.jpg", "ok.jpg")
+    (tmp_path / ".metalakeignore").write_bytes(content)
+    assert taken(tmp_path) == ["ok.jpg"]
+
+
+def test_a_folder_that_is_exchanged_for_a_link_during_the_scan_is_not_followed(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    tree(root, "a.jpg", "sub/deep/b.jpg")
+    tree(outside, "b.jpg", "deep/b.jpg")
+    for level in ("sub", "sub/deep"):
+        listings = scan_folder(str(root), ScanRules(MediaType.IMAGE))
+        for listing in listings:
+            if listing.relative_dir == os.path.dirname(level):
+                break
+        (root / level).rename(tmp_path / "aside")
+        (root / level).symlink_to(outside)
+        rest = list(listings)
+        (root / level).unlink()
+        (tmp_path / "aside").rename(root / level)
+        assert [file for listing in rest for file in listing.files] == []
+        assert {problem.trouble for listing in rest for problem in listing.problems} == {Trouble.FOLDER_LINK}
+        assert all(problem.hides_files for listing in rest for problem in listing.problems)
 
 
 def test_what_is_no_plain_file_is_named_and_left_out(tmp_path: Path) -> None:
@@ -170,7 +235,7 @@ def test_a_path_that_the_system_does_not_take_is_named_and_the_rest_is_taken(tmp
 
 
 def test_names_that_the_lake_can_not_take_are_failures(tmp_path: Path) -> None:
-    for name in (b"bad\xff.jpg", b"bell\x07.jpg", "fine ü 鳥.jpg".encode()):
+    for name in (b"bad\xff.jpg", b"bell\x07.jpg", "don\u00e2\u0080\u0099t.jpg".encode(), "fine ü 鳥.jpg".encode()):
         Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).write_bytes(b"x")
     (listing,) = scan(tmp_path)
     assert [file.filename for file in listing.files] == ["fine ü 鳥.jpg"]
@@ -205,6 +270,6 @@ _NAMES = st.text(string.ascii_letters + "._-*? ", min_size=1, max_size=8).filter
 
 @given(patterns=st.lists(_NAMES, min_size=1, max_size=3), name=st.text(string.ascii_letters + "._- ", min_size=1))
 def test_the_fast_way_for_plain_patterns_agrees_with_gitignore(patterns: list[str], name: str) -> None:
-    assert PatternList(patterns).matches_file("sub", name) == GitIgnoreSpec.from_lines(patterns).match_file(
-        f"sub/{name}"
+    assert PatternList(patterns).takes_file("sub", name) == (
+        GlobList(patterns).rank(name.encode(), is_folder=False) > 0
     )
