@@ -19,6 +19,8 @@ class NoteCode(enum.StrEnum):
     DESTROY_PREVENTED = "destroy_prevented"
     TOO_MANY_DELETES = "too_many_deletes"
     SETS_LOST = "sets_lost"
+    LOST_IN_TRASH = "lost_in_trash"
+    NAMES_REFUSED = "names_refused"
     SYNCED_AND_TRASHED = "synced_and_trashed"
     FILTERED_OUT = "filtered_out"
     FIELD_LEFT = "field_left"

@@ -31,6 +31,7 @@ from metalake_sync.engine.march import CollectionMarch
 from metalake_sync.engine.new_labels import new_labels
 from metalake_sync.engine.opening import chosen_targets, open_collections, rules_of
 from metalake_sync.engine.options import RunOptions
+from metalake_sync.engine.replacements import replacement_notes
 from metalake_sync.engine.set_apart import Broken
 from metalake_sync.engine.set_check import shapes_of_others
 from metalake_sync.errors import GuardStopped, ManifestError
@@ -125,6 +126,7 @@ class Planner:
         for key in recorded.keys() - set(map(key_of, self.manifest.collections)):
             note = "is no longer in the manifest; what was put there stays in the lake"
             self._notes.append(Note(NoteCode.COLLECTION_LEFT, note, key.name))
+        self._notes += replacement_notes(self.state, self.lake, plans, recorded)
         blocks = self._blocks()
         downloads, trash_rules = blocks.plan()
         blocks.warn_of_contradictions(plans, recorded, desired, trash_rules)

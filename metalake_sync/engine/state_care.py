@@ -10,6 +10,7 @@ from metalake_sync.core.facts import CollectionKey, Origin, RecordedFile
 from metalake_sync.core.targets import Target, check_matched, parse_target
 from metalake_sync.engine.lake_access import lake_identity
 from metalake_sync.engine.opening import recorded_names
+from metalake_sync.engine.replacements import UNKNOWN, answer_key
 from metalake_sync.engine.session import Session
 from metalake_sync.errors import UsageError
 from metalake_sync.state.lock import StateLock, break_lock, lock_holder
@@ -60,10 +61,11 @@ def back_up(session: Session, to: Path | None) -> Path:
         return state.back_up(to)
 
 
-def forget(session: Session, targets: Sequence[str]) -> tuple[int, Path]:
+def forget(session: Session, targets: Sequence[str], *, trashed_names: bool = False) -> tuple[int, Path]:
     """Drop records; the lake keeps its files. Returns how many, and where the state as it was is.
 
-    A collection that is meant as a whole is dropped with all that is known of it, its markers too.
+    A collection that is meant as a whole is dropped with all that is known of it, its markers too. `trashed_names`:
+    forget whether the lake takes the name of a trashed file again.
     """
     _must_exist(session)
     with StateLock(session.state_path, command="state forget"), StateStore(session.state_path) as state:
@@ -76,6 +78,8 @@ def forget(session: Session, targets: Sequence[str]) -> tuple[int, Path]:
                     state.records.forget_collection(row)
                 else:
                     state.records.forget_files(row, [file.name for _, where, file in meant if where == row])
+            if trashed_names:
+                state.learn(answer_key(lake_identity(session.manifest)), UNKNOWN)
             state.advance_serial()
         return len(meant), copy
 

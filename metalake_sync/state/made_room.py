@@ -27,6 +27,16 @@ class Owed:
     tags: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LostInTrash:
+    """A file that was trashed to be replaced, without a new one in the lake. `collection`: its row id. `lake_id`: of
+    the old file, which no call takes out of the trash."""
+
+    collection: int
+    name: str
+    lake_id: str
+
+
 class MadeRoom:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -59,6 +69,18 @@ class MadeRoom:
             Owed(name_from_db(name), unique_name, written, tuple(json.loads(tags)))
             for name, unique_name, written, tags in rows
         ]
+
+    def lost(self, collection: int | None = None) -> list[LostInTrash]:
+        """Files of a collection, or of all, that were about to be trashed to be replaced, and whose new bytes are not
+        recorded. If the lake does not list such a file, its old bytes are in the trash."""
+        rows = self._connection.execute(
+            "SELECT made_room.collection, made_room.name, made_room.lake_id FROM made_room"
+            " LEFT JOIN files ON files.collection = made_room.collection AND files.name = made_room.name"
+            " WHERE (files.lake_id IS NULL OR files.lake_id = made_room.lake_id)"
+            " AND made_room.collection = coalesce(?, made_room.collection)",
+            (collection,),
+        )
+        return [LostInTrash(row, name_from_db(name), lake_id) for row, name, lake_id in rows]
 
     def forget(self, collection: int, names: Iterable[str]) -> None:
         """These are whole again, or never went."""

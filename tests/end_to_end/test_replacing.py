@@ -63,16 +63,70 @@ def test_a_lake_that_refuses_trashed_names_is_found_out_with_one_file(stubborn_w
     done = stubborn_world.run("apply", "--json", "--auto-approve", "manifest.yaml")
     assert done.code == 3
     failed = {item["file"]: item["error"] for item in done.summary["failed"] if item["action"] == "replace"}
-    assert f"The old file is in the trash (id {before['a.png']})" in failed["a.png"]
+    assert f"Lost in trash: the old file is in the lake's trash (id {before['a.png']})" in failed["a.png"]
     assert "does not take the name of a trashed file again" in failed["a.png"]
     assert "not replaced and not trashed" in failed["b.png"]
     assert stubborn_world.names() == ["b.png", "c.png"]
-    # It is remembered: another run trashes nothing more.
-    again = stubborn_world.run("apply", "--auto-approve", "manifest.yaml")
+    # It is remembered: another run trashes nothing more, and still says where the old bytes are.
+    again = stubborn_world.run("apply", "--json", "--auto-approve", "manifest.yaml")
     assert again.code == 3
+    failed = {item["file"]: item["error"] for item in again.summary["failed"]}
+    assert "does not take the name of a trashed file again" in failed["a.png"]
+    assert f"the old file is in the lake's trash (id {before['a.png']})" in failed["a.png"]
     assert stubborn_world.names() == ["b.png", "c.png"]
     rows = [row for run in stubborn_world.good("history", "--json", "manifest.yaml").document for row in run["actions"]]
     assert [row["before"] for row in rows if row["action"] == "trash"] == [before["a.png"]]
+
+
+@pytest.mark.parametrize(
+    ("status", "route"), [(409, "begin_file"), (406, "finalize_file"), (409, "open_upload"), (406, "complete_upload")]
+)
+def test_no_further_run_trashes_another_file_once_the_lake_refused_a_trashed_name(
+    world: World, status: int, route: str
+) -> None:
+    start(world)
+    world.write("images/c.png", png(60, 30, salt=b"c"))
+    old = ids(world)["a.png"]
+    fault = {"kind": "status", "status": status, "route": route, "times": None}
+    world.lake.faults.use(FaultPlan.model_validate({"faults": [fault]}))
+    for flags in ((), (), ("--target", "birds/c*"), ("--target", "birds/b*"), ()):
+        done = world.run("apply", "--json", "--auto-approve", *flags, "manifest.yaml")
+        assert done.code == 3
+        failed = {item["file"]: item["error"] for item in done.summary["failed"] if item["action"] != "annotate"}
+        assert world.names() == ["b.png", "c.png"]
+        if not flags:
+            assert f"(id {old})" in failed["a.png"]
+    notes = {note["code"]: note for note in world.good("plan", "--json", "manifest.yaml").document["warnings"]}
+    assert (notes["lost_in_trash"]["where"], f"(id {old})" in notes["lost_in_trash"]["message"]) == (
+        "birds/a.png",
+        True,
+    )
+    assert "2 replacements" in notes["names_refused"]["message"]
+    if route == "complete_upload":
+        return  # The session stays open, and is finished as soon as the lake takes it.
+    # The user gives the lost file another name: that is no reason to lose the next one.
+    (world.folder / "images/a.png").rename(world.folder / "images/d.png")
+    world.lake.faults.use(FaultPlan())
+    for _ in range(2):
+        assert world.run("apply", "--auto-approve", "manifest.yaml").code == 3
+        assert world.names() == ["b.png", "c.png", "d.png"]
+    world.good("state", "forget", "--trashed-names", "manifest.yaml")
+    assert "2 files replaced" in world.good("apply", "--auto-approve", "manifest.yaml").out
+    assert world.talk.read("birds_b.png") == (world.folder / "images/b.png").read_bytes()
+
+
+def test_a_part_of_the_manifest_is_not_replaced_while_another_part_has_a_file_in_the_trash(world: World) -> None:
+    start(world)
+    fault = {"kind": "status", "status": 400, "route": "begin_file", "times": None}
+    world.lake.faults.use(FaultPlan.model_validate({"faults": [fault]}))
+    assert world.run("apply", "--auto-approve", "manifest.yaml").code == 3
+    assert world.names() == ["b.png", "c.png"]
+    done = world.run("apply", "--json", "--auto-approve", "--target", "birds/b*", "manifest.yaml")
+    (failure,) = [item for item in done.summary["failed"] if item["action"] == "replace"]
+    assert "an earlier replacement did not come through: birds/a.png (id " in failure["error"]
+    assert world.names() == ["b.png", "c.png"]
+    world.lake.faults.use(FaultPlan())
+    assert "1 file uploaded, 1 file replaced" in world.good("apply", "--auto-approve", "manifest.yaml").out
 
 
 def test_a_half_done_replacement_is_finished_by_the_next_run_once_the_lake_takes_it(tmp_path: Path) -> None:
@@ -198,13 +252,15 @@ def test_tags_that_others_set_survive_a_replacement_that_was_broken_off(world: W
     assert "Nothing was sent" in world.good("apply", "manifest.yaml").out
 
 
-def test_a_lake_that_changed_its_mind_is_tried_again_though_the_file_that_found_out_is_gone(tmp_path: Path) -> None:
+def test_a_lake_that_changed_its_mind_is_tried_again_once_the_user_says_so(tmp_path: Path) -> None:
     with served_world(tmp_path, quirks=frozenset({Quirk.TRASHED_NAMES_TAKEN})) as world:
         start(world)
         assert world.run("apply", "--auto-approve", "manifest.yaml").code == 3
         (world.folder / "images/a.png").unlink()
         port = port_of(world)
     with served_world(tmp_path, port=port) as world:
+        assert world.run("apply", "--auto-approve", "manifest.yaml").code == 3
+        world.good("state", "forget", "--trashed-names", "manifest.yaml")
         assert "1 file replaced" in world.good("apply", "--auto-approve", "manifest.yaml").out
         assert world.talk.read("birds_b.png") == (world.folder / "images/b.png").read_bytes()
 

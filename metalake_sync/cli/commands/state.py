@@ -98,14 +98,21 @@ def rebuild(flags: ManifestFlags, run: RunFlags, lock_timeout: float) -> None:
 
 @command.command("forget", epilog="Example: metalake-sync state forget birds.yaml --target birds/a.jpg")
 @takes_manifest
-@option("--target", multiple=True, required=True, metavar="COLLECTION[/GLOB]", help="What to forget; may be repeated.")
-def forget(flags: ManifestFlags, target: tuple[str, ...]) -> None:
-    """Drop records, so that the next run meets their files anew. The lake stays as it is; a copy is made first."""
+@option("--target", multiple=True, metavar="COLLECTION[/GLOB]", help="Files to forget; may be repeated.")
+@option(
+    "--trashed-names",
+    is_flag=True,
+    help="Forget that the lake refused the name of a trashed file: the next apply tries it with one file.",
+)
+def forget(flags: ManifestFlags, target: tuple[str, ...], trashed_names: bool) -> None:
+    """Drop records, so that the next run treats these files as new. The lake stays as it is; a copy is made first."""
     from metalake_sync.cli.wording import count
     from metalake_sync.engine.state_care import forget as drop
 
+    if not target and not trashed_names:
+        raise UsageError("nothing to forget", remedy="Give --target COLLECTION[/GLOB] or --trashed-names.")
     session = flags.session()
-    dropped, copy = drop(session, target)
+    dropped, copy = drop(session, target, trashed_names=trashed_names)
     if flags.as_json:
         echo_json(json.dumps({"forgotten": dropped, "copy": str(copy)}))
     else:

@@ -9,14 +9,24 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from metalake_sync.core.actions import Annotate, Reason, RemoveAnnotations, ReplaceFile, UploadFile
+from metalake_sync.core.actions import Annotate, RemoveAnnotations, ReplaceFile
 from metalake_sync.core.facts import RemoteFile
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.engine.execute.annotations import AnnotationStage
 from metalake_sync.engine.execute.metadata import MetadataStage, updates_after_upload
-from metalake_sync.engine.execute.replace import REFUSED, TAKEN, UNKNOWN, Replacing
-from metalake_sync.engine.execute.uploads import OpenSession, UploadAction, Uploads, cut_batches
+from metalake_sync.engine.execute.replace import Replacing
+from metalake_sync.engine.execute.uploads import (
+    OpenSession,
+    UploadAction,
+    Uploads,
+    cut_batches,
+    name_refused,
+    refuses_name,
+    sends_trashed_name,
+    sends_used_name,
+)
 from metalake_sync.engine.options import RunOptions
+from metalake_sync.engine.replacements import REFUSED, TAKEN
 from metalake_sync.errors import LakeRefused, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 
@@ -24,36 +34,35 @@ BATCHES_UNDER_WAY = 4
 """How many batches may be under way: one or two on the wire, the others waiting for the lake's jobs."""
 
 
-def sends_used_name(action: UploadAction) -> bool:
-    """Whether an upload takes a name that was trashed before this run."""
-    return isinstance(action, UploadFile) and action.reason in (Reason.MISSING_IN_LAKE, Reason.CONTENT_CHANGED)
-
-
-def sends_trashed_name(action: UploadAction) -> bool:
-    """Whether an upload takes a name that is in the trash when it sets out."""
-    return isinstance(action, ReplaceFile) or sends_used_name(action)
-
-
 async def upload_collection(collection: CollectionPlan, stages: Stages, options: RunOptions) -> None:
-    """Send a collection's new files, then replace what changed."""
+    """Send a collection's new files, then those whose names were trashed before, then replace what changed.
+
+    A lake may refuse the name of a trashed file, and no call takes the file out of the trash. So one file is replaced
+    first, and the outcome is remembered for the lake. After a refusal nothing more is trashed for a replacement until
+    the lake takes such a name from a file that has to be sent anyway.
+    """
     replaces = [action for action in collection.uploads if isinstance(action, ReplaceFile)]
-    new = [action for action in collection.uploads if not isinstance(action, ReplaceFile)]
+    used_names = [action for action in collection.uploads if sends_used_name(action)]
+    new = [action for action in collection.uploads if not sends_trashed_name(action)]
     work = CollectionUpload(collection, stages, options)
-    if await work.send(new):
-        stages.replacing.learn(TAKEN)
     replacing = stages.replacing
-    if replacing.trashed_names == REFUSED and not replacing.probe_is_due:
-        # Nothing that has to be sent anyway would show that the lake has changed its mind: one file is tried again.
-        replacing.learn(UNKNOWN)
+    await work.send(new)
+    if await work.send(used_names):
+        replacing.learn(TAKEN)
+    elif work.names_refused:
+        replacing.learn(REFUSED)
     while replaces and replacing.trashed_names is None:
-        # Nobody knows yet whether this lake takes a trashed name again: try it with one file.
+        lost = replacing.lost_in_trash()
+        if lost:
+            replacing.leave(replaces, f"an earlier replacement did not come through: {lost}")
+            return
         one = replaces.pop(0)
         if await work.send([one]):
             replacing.learn(TAKEN)
-        elif work.names_refused:
-            replacing.learn(REFUSED)
-            replacing.probe_is_due = True
         elif replacing.is_half_done(one):
+            if work.names_refused:
+                replacing.learn(REFUSED)
+                break
             replacing.leave(replaces, "the first replacement did not come through")
             return
     if replacing.trashed_names == REFUSED:
@@ -74,7 +83,7 @@ class Stages:
 
 @dataclass(slots=True)
 class CollectionUpload:
-    """The batches of one collection. `names_refused`: the lake did not take the name of a file that made room."""
+    """The batches of one collection. `names_refused`: the lake did not take the name of a file that is in its trash."""
 
     collection: CollectionPlan
     stages: Stages
@@ -95,8 +104,8 @@ class CollectionUpload:
                 session = await self._sent(batch, next_one.set)
                 next_one.set()
                 if session is not None:
-                    self.names_refused |= session.names_refused
                     found = await self._finish(session, batch, sets)
+                    self.names_refused |= session.names_refused
                     taken.update(a.file.name for a in batch if sends_trashed_name(a) and a.file.name in found)
             finally:
                 in_the_lake.release()
@@ -118,18 +127,16 @@ class CollectionUpload:
         return taken
 
     async def _sent(self, batch: Sequence[UploadAction], last_ones: Callable[[], None]) -> OpenSession | None:
-        """Send one batch. Where the lake refuses the session of files that made room, each of them is told with what is
-        in the trash for it, and None is returned."""
+        """Send one batch. If the lake refuses the session of files whose names are in its trash, each of them fails
+        with the id of what is there, and None is returned."""
         try:
             return await self.stages.uploads.send(self.collection, batch, last_ones)
         except LakeRefused as refusal:
-            made_room = [
-                action
-                for action in batch
-                if isinstance(action, ReplaceFile) and self.stages.replacing.is_half_done(action)
-            ]
-            if len(made_room) < len(batch):
+            if not all(map(sends_trashed_name, batch)):
                 raise
+            if refuses_name(refusal):
+                self.names_refused = True
+                refusal = name_refused(refusal)
             self.stages.replacing.recorder.fail(batch, refusal, retryable=True)
             return None
 

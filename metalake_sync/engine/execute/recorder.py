@@ -112,13 +112,18 @@ class Recorder:
         return self._making_room.get((action.collection, action.file.name))
 
     def _half_done(self, action: Action) -> str:
-        """What state a replacement is in whose upload failed."""
-        lake_id = self.trashed_for(action) if isinstance(action, ReplaceFile) else None
+        """Where the old bytes of a file are whose replacement failed, in this run or in an earlier one."""
+        lake_id = None
+        if isinstance(action, ReplaceFile):
+            lake_id = self.trashed_for(action)
+        elif isinstance(action, UploadFile) and action.collection in self.rows:
+            lost = {file.name: file.lake_id for file in self.state.made_room.lost(self.row(action.collection))}
+            lake_id = lost.get(action.file.name)
         if lake_id is None:
             return ""
         return (
-            f" The old file is in the trash (id {lake_id}) and the new one is not in the lake;"
-            " the next run sends it, and its metadata and annotations."
+            f" Lost in trash: the old file is in the lake's trash (id {lake_id}), and no call takes it out of there."
+            " The new file is not in the lake; the next run sends it again, with its metadata and annotations."
         )
 
     def fail(self, actions: Iterable[Action], error: SyncError, *, retryable: bool) -> None:

@@ -13,23 +13,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from metalake_sync.core.actions import ReplaceFile
+from metalake_sync.core.facts import CollectionKey
 from metalake_sync.core.metadata import TAGS
+from metalake_sync.core.notes import some_of
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.engine.execute.recorder import Recorder
 from metalake_sync.engine.execute.trash import TrashStage
+from metalake_sync.engine.replacements import TRY_AGAIN, UNKNOWN, answer_key
 from metalake_sync.errors import LakeRefused
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.hashing import HashRequest, hash_files
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import remote_tags
 
-TAKEN, REFUSED, UNKNOWN = "taken", "refused", "unknown"
-
 
 @dataclass(slots=True)
 class Replacing:
-    """`lake`: what the state calls it. `probe_is_due`: this run sends a file whose name was trashed before, or has
-    tried to, so that nothing more has to be trashed to find out whether the lake takes such a name."""
+    """`lake`: what the state calls it. `not_lost`: files that the plan found in the lake, or wants no more, as
+    collection and name."""
 
     client: LakeClient
     recorder: Recorder
@@ -38,24 +39,34 @@ class Replacing:
     lake: str
     threads: int
     hash_threads: int
-    probe_is_due: bool = False
+    not_lost: frozenset[tuple[CollectionKey, str]] = frozenset()
 
     # Whether the lake takes a trashed name again.
 
     @property
     def trashed_names(self) -> str | None:
-        """`TAKEN` or `REFUSED`, or None while nobody knows."""
-        learned = self.recorder.state.learned(f"trashed names: {self.lake}")
+        """`TAKEN` or `REFUSED`, or None while it is not known."""
+        learned = self.recorder.state.learned(answer_key(self.lake))
         return None if learned == UNKNOWN else learned
 
     def learn(self, answer: str) -> None:
         if answer != self.trashed_names:
             with self.recorder.state.write():
-                self.recorder.state.learn(f"trashed names: {self.lake}", answer)
+                self.recorder.state.learn(answer_key(self.lake), answer)
 
     def is_half_done(self, action: ReplaceFile) -> bool:
         """Whether the old file was trashed in this run. Ask it of one whose upload failed."""
         return self.recorder.trashed_for(action) is not None
+
+    def lost_in_trash(self) -> str:
+        """Name the files that are in the lake's trash without a new one in the lake; empty where there are none."""
+        keys = {row: key for key, row in self.recorder.rows.items()}
+        lost = [
+            f"{keys[file.collection]}/{file.name} (id {file.lake_id})"
+            for file in self.recorder.state.made_room.lost()
+            if file.collection in keys and (keys[file.collection], file.name) not in self.not_lost
+        ]
+        return some_of(lost)
 
     def leave(self, actions: Sequence[ReplaceFile], why: str) -> None:
         """Replace no more in this run. `why` is a clause."""
@@ -63,8 +74,8 @@ class Replacing:
             error = LakeRefused(
                 f"it was not replaced and not trashed, because {why}",
                 status=200,
-                remedy="Apply again; if that fails too, empty the lake's trash in the web page, or set"
-                " 'on_change: keep'.",
+                remedy="Give the local file another name, or set 'on_change: keep'. If the lake takes such names by now"
+                f" (its trash was emptied), run '{TRY_AGAIN}', and one file is tried again.",
             )
             self.recorder.fail(actions, error, retryable=True)
 

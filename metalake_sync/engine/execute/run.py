@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from metalake_sync.core.actions import AdoptFile
+from metalake_sync.core.actions import AdoptFile, ReplaceFile
 from metalake_sync.core.events import Resumed
 from metalake_sync.core.facts import CollectionKey, Origin
 from metalake_sync.core.metadata import NO_METADATA, metadata_set
@@ -20,7 +20,7 @@ from metalake_sync.engine.addressed import AddressedSources
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.execute.addressed import AddressedStage
 from metalake_sync.engine.execute.annotations import AnnotationStage
-from metalake_sync.engine.execute.batches import Stages, sends_used_name, upload_collection
+from metalake_sync.engine.execute.batches import Stages, upload_collection
 from metalake_sync.engine.execute.collections import Collections
 from metalake_sync.engine.execute.labels import LabelBook
 from metalake_sync.engine.execute.metadata import MetadataStage
@@ -92,7 +92,7 @@ class Executor:
                     self.lake,
                     self.options.calls_at_once,
                     self.options.hash_threads,
-                    any(sends_used_name(action) for part in plan.collections for action in part.uploads),
+                    frozenset(_not_lost(plan)),
                 ),
             )
             with _told(progress):
@@ -217,7 +217,9 @@ class Executor:
                 if rerecord.metadata:
                     records.record_metadata(row, [(file.name, file.metadata)])
                 records.record_sets(row, [(file.name, found) for found in rerecord.sets])
-            records.forget_files(row, [forget.recorded.name for forget in collection.forgets])
+            gone = [forget.recorded.name for forget in collection.forgets]
+            records.forget_files(row, gone)
+            self.recorder.state.made_room.forget(row, gone)
 
     # Resuming.
 
@@ -262,6 +264,14 @@ class Executor:
                         continue
                     self.recorder.done.upload += len(finished)
                     self.recorder.tell(Resumed(key.name, len(finished)))
+
+
+def _not_lost(plan: Plan) -> Iterator[tuple[CollectionKey, str]]:
+    """Files that are not in the trash for a replacement that failed, whatever the state says: the lake lists them, or
+    the manifest wants them no more."""
+    for part in plan.collections:
+        yield from ((part.key, action.file.name) for action in part.uploads if isinstance(action, ReplaceFile))
+        yield from ((part.key, forget.recorded.name) for forget in part.forgets)
 
 
 @contextlib.contextmanager

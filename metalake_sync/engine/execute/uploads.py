@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import assert_never
 
-from metalake_sync.core.actions import ReplaceFile, UploadFile
+from metalake_sync.core.actions import Reason, ReplaceFile, UploadFile
 from metalake_sync.core.events import SessionOpened
 from metalake_sync.core.facts import CollectionKey, Fingerprint, Origin, RemoteFile
 from metalake_sync.core.metadata import MetadataSet
@@ -61,6 +61,35 @@ class NameTaken(LakeRefused):
     """The lake has, or remembers, a file of this name, and does not take another."""
 
 
+NAME_REFUSED = frozenset({406, 409})
+"""The statuses with which a lake may refuse a name that is in its trash."""
+
+
+def sends_used_name(action: UploadAction) -> bool:
+    """Whether an upload takes a name that was trashed before this run."""
+    return isinstance(action, UploadFile) and action.reason in (Reason.MISSING_IN_LAKE, Reason.CONTENT_CHANGED)
+
+
+def sends_trashed_name(action: UploadAction) -> bool:
+    """Whether an upload takes a name that is in the trash when it sets out."""
+    return isinstance(action, ReplaceFile) or sends_used_name(action)
+
+
+def refuses_name(error: SyncError) -> bool:
+    """Whether the lake's answer to the upload of a trashed name can mean that it does not take the name again."""
+    return isinstance(error, NameTaken) or (isinstance(error, LakeRefused) and error.status in NAME_REFUSED)
+
+
+def name_refused(error: SyncError) -> LakeRefused:
+    """What to tell of a file whose trashed name the lake does not take. The lake's own words stay."""
+    said = "" if isinstance(error, NameTaken) else f" ({error.message})"
+    return LakeRefused(
+        f"the lake does not take the name of a trashed file again{said}",
+        status=error.status if isinstance(error, LakeRefused) else 200,
+        remedy="Give the local file another name, or empty the lake's trash in the web page and apply again.",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class SentFile:
     """A file whose bytes the lake has finalized. What is recorded is what was sent."""
@@ -74,7 +103,7 @@ class SentFile:
 @dataclass(slots=True)
 class OpenSession:
     """A session with files on the wire or sent. `row`: the collection's row id. `common`: what every file carries.
-    `names_refused`: the lake did not take the name of a file that was trashed to make room."""
+    `names_refused`: the lake did not take the name of a file that is in its trash."""
 
     wire: UploadSession
     key: CollectionKey
@@ -214,9 +243,9 @@ class Uploads:
 
         def failed(name: str, error: SyncError, retryable: bool) -> None:
             action = by_name[name]
-            if isinstance(action, ReplaceFile) and isinstance(error, NameTaken):
+            if sends_trashed_name(action) and refuses_name(error):
                 session.names_refused = True
-                error = LakeRefused("the lake does not take the name of a trashed file again", status=200)
+                error = name_refused(error)
             self._recorder.fail([action], error, retryable=retryable)
 
         await self._transfer_files(session, [self._to_send(file) for file in files], failed, frozenset(), last_ones)
@@ -264,6 +293,9 @@ class Uploads:
         except SyncError as error:
             if isinstance(error, LakeRefused):
                 names = {file.name for file in session.sent}
+                if all(map(sends_trashed_name, batch)) and refuses_name(error):
+                    session.names_refused = True
+                    error = name_refused(error)
                 self._recorder.fail([a for a in batch if a.file.name in names], error, retryable=True)
                 return {}
             raise
