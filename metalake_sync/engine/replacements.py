@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from metalake_sync.core.actions import ReplaceFile, UploadFile
+from metalake_sync.core.actions import Reason, ReplaceFile, UploadFile
 from metalake_sync.core.facts import CollectionKey, RecordedCollection
 from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.plan import CollectionPlan
@@ -31,24 +31,29 @@ def replacement_notes(
     plans: Sequence[CollectionPlan],
     recorded: Mapping[CollectionKey, tuple[int, RecordedCollection]],
 ) -> Iterator[Note]:
-    """Name the files that were lost in the trash by an earlier run, and the replacements that a lake does not allow."""
-    lost = {(file.collection, file.name): file.lake_id for file in state.made_room.lost()}
-    refused = state.learned(answer_key(lake)) == REFUSED
+    """Name the files that were lost in the trash by an earlier run, and the replacements that a lake does not allow.
+
+    Reads the state only where a plan sends a name that the lake had before.
+    """
     for plan in plans:
-        row = recorded[plan.key][0] if plan.key in recorded else None
-        for action in plan.uploads if lost else ():
-            lake_id = lost.get((row, action.file.name)) if row is not None and isinstance(action, UploadFile) else None
-            if lake_id is not None:
+        replaces = sum(isinstance(action, ReplaceFile) for action in plan.uploads)
+        again = [action.file.name for action in plan.uploads if isinstance(action, UploadFile) and _sent_before(action)]
+        if again and plan.key in recorded:
+            lost = {file.name: file.lake_id for file in state.made_room.lost(recorded[plan.key][0])}
+            for name in filter(lost.__contains__, again):
                 message = (
-                    f"is lost in trash: an earlier run trashed it (id {lake_id}) to replace it, and the new file did"
+                    f"is lost in trash: an earlier run trashed it (id {lost[name]}) to replace it, and the new file did"
                     " not arrive; no call takes a file out of the trash"
                 )
-                yield Note(NoteCode.LOST_IN_TRASH, message, f"{plan.key}/{action.file.name}")
-        replaces = sum(isinstance(action, ReplaceFile) for action in plan.uploads)
-        if replaces and refused:
+                yield Note(NoteCode.LOST_IN_TRASH, message, f"{plan.key}/{name}")
+        if replaces and state.learned(answer_key(lake)) == REFUSED:
             message = (
                 "the lake did not take the name of a trashed file again, so an apply leaves"
                 f" {counted(replaces, 'replacement', 'replacements')} out; if it takes such names by now, run"
                 f" '{TRY_AGAIN}'"
             )
             yield Note(NoteCode.NAMES_REFUSED, message, str(plan.key))
+
+
+def _sent_before(action: UploadFile) -> bool:
+    return action.reason in (Reason.MISSING_IN_LAKE, Reason.CONTENT_CHANGED)
