@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import marshal
 import math
+import reprlib
 from collections.abc import Callable
 from dataclasses import field, replace
 from pathlib import Path
@@ -30,6 +31,10 @@ class SourceFile:
     """The source names this file. False: the file was found in a folder, or by a glob."""
     data_file: Path | None = None
     """The YOLO data file that the source names, and that led to this file. Its class names count."""
+
+
+REASONS_KEPT = 20
+"""So many different reasons of one file are reported, each with its first place."""
 
 
 class NotAnnotations(ManifestError):
@@ -56,7 +61,9 @@ class ReadNotes:
             self.first.setdefault(what, at)
 
     def leave_out(self, what: str, at: str) -> None:
-        """Count one entry that can't be read. `at`: its place."""
+        """Count one entry that can't be read. `what`: a clause with the reason. `at`: its place."""
+        if what not in self.unreadable and len(self.unreadable) >= REASONS_KEPT:
+            what = "annotations can't be read for other reasons"
         self.unreadable[what] = self.unreadable.get(what, 0) + 1
         self.first.setdefault(what, at)
 
@@ -73,6 +80,9 @@ class ReadNotes:
         return bool(self.counts or self.unreadable or self.incomplete)
 
 
+ImageSize = tuple[int, int] | None
+"""Width and height in pixels, or None where they are not known."""
+
 Drawn = tuple[tuple[Shape, ...], tuple[int, ...]]
 """Shapes, and the number of each in the source; no numbers where they are those of the shapes."""
 
@@ -82,14 +92,14 @@ class Undrawn:
     """The shapes of an entry before they are turned into ours, which is the larger part of reading.
 
     `raw`: as the source has them. `depends_on`: what else they depend on, as JSON values, one object for a whole file.
-    `draw`: makes shapes of them; raises ManifestError. `draw_again`: makes the same shapes of `raw` later, without
-    their places.
+    `draw`: makes shapes of them for an image of a size in pixels, None where it is not known; raises ManifestError.
+    `draw_again`: makes the same shapes of `raw` later, without their places.
     """
 
     raw: bytes
     depends_on: Any
-    draw: Callable[[ReadNotes], Drawn]
-    draw_again: Callable[[bytes], tuple[Shape, ...]]
+    draw: Callable[[ReadNotes, ImageSize], Drawn]
+    draw_again: Callable[[bytes, ImageSize], tuple[Shape, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +118,12 @@ class Entry:
     shape_numbers: tuple[int, ...] = ()
     undrawn: Undrawn | None = None
 
-    def drawn(self, notes: ReadNotes) -> Entry:
-        """The entry with its shapes in the record. `notes`: told what is left out. Raises ManifestError."""
+    def drawn(self, notes: ReadNotes, size: ImageSize) -> Entry:
+        """The entry with its shapes in the record. `notes`: takes what is left out. `size`: of the image. Raises
+        ManifestError."""
         if self.undrawn is None:
             return self
-        shapes, numbers = self.undrawn.draw(notes)
+        shapes, numbers = self.undrawn.draw(notes, size)
         return replace(self, record=replace(self.record, shapes=shapes), shape_numbers=numbers, undrawn=None)
 
     def place_of(self, shape: int) -> str:
@@ -165,7 +176,13 @@ def point_pairs(numbers: list[float]) -> tuple[Point, ...]:
     return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
 
+_REPR = reprlib.Repr()
+_REPR.maxlist = _REPR.maxdict = 8
+_REPR.maxlevel = 3
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 57
+
+
 def shortened(value: Any) -> str:
-    """A value as an error shows it."""
-    text = repr(value)
+    """A value as an error shows it. A large one costs no more than a small one."""
+    text = _REPR.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

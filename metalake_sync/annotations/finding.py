@@ -268,7 +268,7 @@ def _guess_json(file: SourceFile) -> FormatName:
         if key == "annotations":
             return "coco"
         if key == "images" and position is not None:
-            return "coco" if isinstance(value, dict) and "file_name" in value else "metalake"
+            return "coco" if isinstance(value, dict) and ("file_name" in value or "id" in value) else "metalake"
         categories = categories or key == "categories"
         no_images = no_images or (key == "images" and isinstance(value, list))
     if no_images:

@@ -52,7 +52,7 @@ class UndrawnSource:
     spec: AnnotationSpec
     file: SourceFile
     normalized: bool
-    draw_again: Callable[[bytes], tuple[Shape, ...]]
+    draw_again: Callable[[bytes, Size | None], tuple[Shape, ...]]
 
 
 class Recall:
@@ -102,8 +102,8 @@ def unpacked(image: str, source: UndrawnSource, data: bytes) -> tuple[Entry, Siz
     """The entry as it was drawn once, without its places."""
     head, _, raw = data.partition(b"\n")
     width, height = map(int, head.split())
-    record = ImageRecord(image, source.draw_again(raw), source.normalized)
-    return Entry(record), (width, height) if width else None
+    size = (width, height) if width else None
+    return Entry(ImageRecord(image, source.draw_again(raw, size), source.normalized)), size
 
 
 def _context(spec: AnnotationSpec, kind: AnnotationKind, depends_on: Any) -> bytes:

@@ -11,7 +11,16 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from metalake_sync.annotations.entries import Drawn, Entry, ReadNotes, SourceFile, Undrawn, raw_bytes, raw_value
+from metalake_sync.annotations.entries import (
+    Drawn,
+    Entry,
+    ImageSize,
+    ReadNotes,
+    SourceFile,
+    Undrawn,
+    raw_bytes,
+    raw_value,
+)
 from metalake_sync.annotations.entries import number as as_number
 from metalake_sync.annotations.json_stream import members
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Point, Shape, ShapeType
@@ -89,7 +98,7 @@ def _undrawn(annotations: list[Any], reading: _Reading, where: str) -> Undrawn:
     )
 
 
-def _draw(annotations: list[Any], reading: _Reading, where: str, notes: ReadNotes) -> Drawn:
+def _draw(annotations: list[Any], reading: _Reading, where: str, notes: ReadNotes, _: ImageSize) -> Drawn:
     shapes = (
         _shape(annotation, reading, f"{where}.annotations[{index}]", notes)
         for index, annotation in enumerate(annotations)
@@ -97,8 +106,8 @@ def _draw(annotations: list[Any], reading: _Reading, where: str, notes: ReadNote
     return tuple(shapes), ()
 
 
-def _draw_again(reading: _Reading, raw: bytes) -> tuple[Shape, ...]:
-    shapes, _ = _draw(raw_value(raw), reading, "", ReadNotes())
+def _draw_again(reading: _Reading, raw: bytes, size: ImageSize) -> tuple[Shape, ...]:
+    shapes, _ = _draw(raw_value(raw), reading, "", ReadNotes(), size)
     return shapes
 
 

@@ -18,7 +18,11 @@ PIXEL_LIMIT = 1 << 28
 
 
 class BrokenMask(Exception):
-    """The runs do not make a mask; the words say why."""
+    """The runs do not make a mask. The words say why; `found`: what stands there instead, where that is said."""
+
+    def __init__(self, why: str, found: str = "") -> None:
+        super().__init__(why)
+        self.found = found
 
 
 @dataclass(frozen=True, slots=True)

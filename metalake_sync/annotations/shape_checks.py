@@ -41,6 +41,8 @@ class ShapeChecks:
         self._size_unknown: list[str] = []
         self._other_size: list[str] = []
         self._unsure_people = 0
+        self._infinite_extras: dict[str, tuple[int, str]] = {}
+        """File → how many shapes lost a value that is not a finite number, and the first."""
         self._in_first_pixel: dict[str, int] = {}
         self.told = 0
         """Grows with everything that a shape leaves in the report."""
@@ -66,6 +68,9 @@ class ShapeChecks:
             shape = replace(original, label=label) if label is not original.label else original
             checked = check_shape(shape, bounds, rounding, spec.invalid)
             for problem, treatment in checked.problems:
+                if problem is ShapeProblem.NOT_FINITE and treatment == "fix":
+                    self._count_infinite_extras(file, entry.place_of(number))
+                    continue
                 self._tell(problem, treatment, shape, record.image, f"{file.shown_as}: {entry.place_of(number)}")
             if checked.shape is not None:
                 self._count_unsure(checked.shape)
@@ -123,6 +128,12 @@ class ShapeChecks:
                     "all its coordinates are within 0 to 1, which looks like fractions; are they, set 'normalized'"
                 )
                 yield Note(NoteCode.SOURCE_NOTE, message, name)
+        for name, (count, first) in self._infinite_extras.items():
+            shapes = counted(count, "shape has", "shapes have")
+            message = (
+                f"{shapes} a confidence, metadata or attributes that are not finite numbers (first: {first}); these"
+            )
+            yield Note(NoteCode.SOURCE_NOTE, f"{message} values are left out", name)
         if self._unsure_people:
             shapes = counted(self._unsure_people, "shape has", "shapes have")
             message = f"{shapes} attributes whose confidence is not 1; the lake keeps a person's as 1"
@@ -145,6 +156,11 @@ class ShapeChecks:
                     self._mistakes.append(ManifestError(f"{image}: {what}", where=place, remedy=remedy))
             case _:
                 assert_never(treatment)
+
+    def _count_infinite_extras(self, file: SourceFile, place: str) -> None:
+        self.told += 1
+        count, first = self._infinite_extras.get(file.shown_as, (0, place))
+        self._infinite_extras[file.shown_as] = (count + 1, first)
 
     def _look_for_fractions(self, record: ImageRecord, file: SourceFile, size: Size) -> None:
         """A file stands as -1 once a shape of it reaches further."""

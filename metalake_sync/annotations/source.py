@@ -285,7 +285,8 @@ class AnnotationIndex:
         elif isinstance(match, Ambiguous):
             self.without_file.append(f"{name} (ambiguous: '{match.one}' or '{match.other}')")
         elif match.dropped:
-            self._loose.add(spec, match, entry.drawn(notes), file, name)
+            drawn = entry.drawn(notes, self._pictures.size(match.picture) if entry.undrawn is not None else None)
+            self._loose.add(spec, match, drawn, file, name)
         else:
             self._loose.one_agrees()
             self._tell_of_namesake(match.picture, entry, notes)
@@ -317,7 +318,7 @@ class AnnotationIndex:
             self._images[picture.name] = self._recalled(spec, entry, file, size, known)
             return
         left_out = ReadNotes()
-        entry = entry.drawn(left_out)
+        entry = entry.drawn(left_out, size)
         notes.add(left_out)
         entry = replace(entry, record=replace(entry.record, image=picture.name))
         told_before = self._checks.told

@@ -93,6 +93,11 @@ def check_shape(shape: Shape, bounds: Size | None, rounding: Point, policy: Inva
         if problem is None:
             break
         treatment = policy.of(problem)
+        if problem is ShapeProblem.NOT_FINITE and treatment != "fail" and _are_finite(shape.points):
+            # What is optional costs itself, and not the shape.
+            shape = _without_infinite_extras(shape)
+            problems.append((problem, "fix"))
+            continue
         problems.append((problem, treatment))
         mended = _mended(shape, problem, bounds) if treatment == "fix" else None
         if mended is None:
@@ -127,7 +132,7 @@ def _is_plain_box_within(shape: Shape, bounds: Size | None) -> bool:
 
 
 def _first_problem(shape: Shape, bounds: Size | None, rounding: Point) -> ShapeProblem | None:
-    if not all(math.isfinite(x) and math.isfinite(y) for x, y in shape.points) or not _finite_extras(shape):
+    if not _are_finite(shape.points) or not _finite_extras(shape):
         return ShapeProblem.NOT_FINITE
     if not shape.label.strip():
         return ShapeProblem.EMPTY_LABEL
@@ -150,6 +155,10 @@ def _first_problem(shape: Shape, bounds: Size | None, rounding: Point) -> ShapeP
     return None
 
 
+def _are_finite(points: Sequence[Point]) -> bool:
+    return all(math.isfinite(x) and math.isfinite(y) for x, y in points)
+
+
 def _finite_extras(shape: Shape) -> bool:
     if shape.confidence is not None and not math.isfinite(shape.confidence):
         return False
@@ -159,6 +168,35 @@ def _finite_extras(shape: Shape) -> bool:
     for group in shape.attributes.values():
         for value in group:
             extras += [value.value, value.confidence, value.metadata]
+    return _is_finite(*extras)
+
+
+def _without_infinite_extras(shape: Shape) -> Shape:
+    """The shape without those values of its confidence, metadata and attributes that are not finite."""
+
+    def finite(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if _is_finite(value)}
+
+    def confidence(value: float | None) -> float | None:
+        return value if _is_finite(value) else None
+
+    attributes = {
+        name: tuple(
+            replace(one, confidence=confidence(one.confidence), metadata=finite(one.metadata))
+            for one in group
+            if _is_finite(one.value)
+        )
+        for name, group in shape.attributes.items()
+    }
+    attributes = {name: group for name, group in attributes.items() if group}
+    return replace(
+        shape, confidence=confidence(shape.confidence), metadata=finite(shape.metadata), attributes=attributes
+    )
+
+
+def _is_finite(*values: Any) -> bool:
+    """Whether all numbers in JSON values are finite."""
+    extras = [*values]
     while extras:
         extra = extras.pop()
         match extra:

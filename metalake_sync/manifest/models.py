@@ -139,7 +139,7 @@ class InvalidShapes(Model):
         None, description="A label with a control character, such as a line break."
     )
     unreadable: Literal["skip", "fail"] | None = Field(
-        None, description="An entry of COCO or VOC whose geometry is missing or can't be read."
+        None, description="An annotation of COCO or VOC that can't be read."
     )
 
 

@@ -83,7 +83,8 @@ def test_two_categories_of_one_id_are_a_mistake(tmp_path: Path) -> None:
 
 
 def test_categories_that_are_no_list_are_a_mistake(tmp_path: Path) -> None:
-    assert "coco.json: 'categories' is no list" in mistake(tmp_path, coco(tmp_path, categories={"1": "bird"}))
+    told = mistake(tmp_path, coco(tmp_path, categories={"1": "bird"}))
+    assert "coco.json: 'categories' is {'1': 'bird'}, not a list" in told
 
 
 def test_whole_floats_are_ids(tmp_path: Path) -> None:
