@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +10,43 @@ import pytest
 from metalake_sync import MetaLake
 from metalake_sync.lake import EmbeddedLake
 from metalake_sync.lake.storage.address import BucketAddress
+from metalake_sync.protocol.generations import Generation
 from tests.conformance.driver import Driver
 from tests.conformance.our_driver import OurClient, OurDriver
-from tests.conformance.vendor import VendorClient, VendorMissing, VendorProcess, find_python
+from tests.conformance.vendor import (
+    RELEASE_2,
+    RELEASE_3,
+    Release,
+    VendorClient,
+    VendorMissing,
+    VendorProcess,
+    find_python,
+)
 from tests.conformance.vendor_driver import VendorDriver
 from tests.lake.store_servers import StoreServer
 from tests.lake.talk import API_KEY, SECRET, settings
 
 
-@pytest.fixture(scope="session")
-def vendor_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]:
+def _process(release: Release, factory: pytest.TempPathFactory) -> Iterator[VendorProcess]:
     try:
-        python = find_python()
+        python = find_python(release)
     except VendorMissing as reason:
         pytest.skip(f"the vendor's client can't be had: {reason}")
-    process = VendorProcess(python, tmp_path_factory.mktemp("vendor") / "output.txt")
+    process = VendorProcess(release, python, factory.mktemp("vendor") / "output.txt")
     yield process
     process.close()
+
+
+@pytest.fixture(scope="session")
+def vendor_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]:
+    """The vendor's client of generation 2."""
+    yield from _process(RELEASE_2, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def vendor_3_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]:
+    """The vendor's client of generation 3."""
+    yield from _process(RELEASE_3, tmp_path_factory)
 
 
 @pytest.fixture(params=["file", "s3", "azure", pytest.param("gcs", marks=pytest.mark.long)])
@@ -63,21 +84,48 @@ def vendor(lake: EmbeddedLake, vendor_process: VendorProcess, tmp_path: Path) ->
 
 
 @pytest.fixture
+def vendor_3(lake: EmbeddedLake, vendor_3_process: VendorProcess, tmp_path: Path) -> VendorClient:
+    """The vendor's client of generation 3, connected to a new, empty lake."""
+    folder = tmp_path / "work_3"
+    folder.mkdir()
+    return VendorClient(vendor_3_process, lake.url, API_KEY, SECRET, folder)
+
+
+@pytest.fixture
 def ours(lake: EmbeddedLake, tmp_path: Path) -> Iterator[OurClient]:
     """Our own client, connected to a new, empty lake."""
     with MetaLake(lake.url, API_KEY, SECRET) as client:
         yield OurClient(client, tmp_path / "ours")
 
 
-DRIVERS: dict[str, tuple[str, Callable[[Any], Driver]]] = {
-    "vendor": ("vendor", VendorDriver),
-    "ours": ("ours", OurDriver),
+@dataclass(frozen=True)
+class Contender:
+    """A client that the suite is run with, and the one generation that its lake serves."""
+
+    fixture: str
+    """The fixture that is connected to the lake."""
+    make: Callable[[Any], Driver]
+    """Makes a driver of it."""
+    generation: Generation
+    usual_storage: str
+    """Where the lake's objects are unless all storages are tried (the long form)."""
+
+
+CONTENDERS = {
+    "layernext": Contender("vendor", VendorDriver, Generation.TWO, "s3"),
+    "layernext-beta": Contender("vendor_3", VendorDriver, Generation.THREE, "azure"),
+    "ours-2": Contender("ours", OurDriver, Generation.TWO, "file"),
+    "ours-3": Contender("ours", OurDriver, Generation.THREE, "s3"),
 }
-"""Each client that the suite is run with: the fixture that is connected to the lake, and what makes a driver of it."""
+STORAGES = ("file", "s3", "azure", "gcs")
 
-
-@pytest.fixture(params=DRIVERS)
-def driver(request: pytest.FixtureRequest, lake: EmbeddedLake) -> Driver:
-    """A client of a new, empty lake."""
-    fixture, make = DRIVERS[request.param]
-    return make(request.getfixturevalue(fixture))
+PAIRINGS = [
+    pytest.param(
+        (contender, storage),
+        id=f"{name}-{storage}",
+        marks=[] if storage == contender.usual_storage else [pytest.mark.long],
+    )
+    for name, contender in CONTENDERS.items()
+    for storage in STORAGES
+]
+"""Each client with each storage."""

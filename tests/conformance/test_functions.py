@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ import pytest
 import requests
 
 from metalake_sync.lake import EmbeddedLake
+from metalake_sync.lake.storage.address import BucketAddress
+from tests.conformance.conftest import PAIRINGS, Contender, storage_named
 from tests.conformance.driver import (
     Address,
     AnnotationSource,
@@ -26,9 +28,34 @@ from tests.conformance.driver import (
     Way,
 )
 from tests.conformance.folders import PICTURES, write_folder
-from tests.lake.talk import png
+from tests.lake.talk import png, settings
 
 BY_NAME = Sort("name")
+
+
+@pytest.fixture(params=PAIRINGS)
+def pairing(request: pytest.FixtureRequest) -> tuple[Contender, str]:
+    """A client, and the storage of its lake."""
+    pairing: tuple[Contender, str] = request.param
+    return pairing
+
+
+@pytest.fixture
+def storage(pairing: tuple[Contender, str], request: pytest.FixtureRequest) -> BucketAddress | None:
+    return storage_named(pairing[1], request)
+
+
+@pytest.fixture
+def lake(tmp_path: Path, pairing: tuple[Contender, str], storage: BucketAddress | None) -> Iterator[EmbeddedLake]:
+    """A new, empty lake that serves the client's generation alone."""
+    alone = frozenset({pairing[0].generation})
+    with EmbeddedLake(settings(tmp_path / "lake", storage=storage, generations=alone)) as lake:
+        yield lake
+
+
+@pytest.fixture
+def driver(pairing: tuple[Contender, str], lake: EmbeddedLake, request: pytest.FixtureRequest) -> Driver:
+    return pairing[0].make(request.getfixturevalue(pairing[0].fixture))
 
 
 @pytest.fixture

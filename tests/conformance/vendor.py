@@ -1,7 +1,7 @@
-"""The vendor's own client, unmodified, in an environment and a process of its own.
+"""The vendor's own clients, unmodified, each in an environment and a process of its own.
 
-It prints a good deal to standard output, and its libraries are none of ours: so it is never imported here. One process
-takes calls (method and arguments) and gives back what the method returned, or the words of its exception.
+A client prints a good deal to standard output, and its libraries are not ours, so it is never imported here. One
+process takes calls (method and arguments) and gives back what the method returned, or the words of its exception.
 """
 
 from __future__ import annotations
@@ -16,10 +16,30 @@ from typing import Any
 
 import filelock
 
-VERSION = "2.3.4"
+from metalake_sync.protocol.generations import Generation
+
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = ROOT / ".venv-vendor"
-PYTHON_VARIABLE = "METALAKE_SYNC_VENDOR_PYTHON"
+
+
+@dataclass(frozen=True)
+class Release:
+    """A published client."""
+
+    package: str
+    """Its name on PyPI. Both are imported as `layernext`."""
+    version: str
+    generation: Generation
+    """The generation of the protocol that it speaks."""
+    environment: Path
+    """The environment that is made for it at the root of the repository."""
+    python_variable: str
+    """An environment variable that names an interpreter which has it."""
+
+
+RELEASE_2 = Release("layernext", "2.3.4", Generation.TWO, ROOT / ".venv-vendor", "METALAKE_SYNC_VENDOR_PYTHON")
+RELEASE_3 = Release(
+    "layernext-beta", "3.28.14", Generation.THREE, ROOT / ".venv-vendor-3", "METALAKE_SYNC_VENDOR_3_PYTHON"
+)
 
 _WORKER = """
 import json, os, sys
@@ -50,44 +70,46 @@ class VendorRaised(Exception):
     """The vendor's client raised an exception: its words."""
 
 
-def find_python() -> Path:
+def find_python(release: Release) -> Path:
     """The interpreter that has the client: the one of the environment variable, or of an environment at the root of
     the repository, which is made if there is none. Raises VendorMissing."""
-    if PYTHON_VARIABLE in os.environ:
-        python = Path(os.environ[PYTHON_VARIABLE])
-        if _version(python) != VERSION:
-            raise VendorMissing(f"{PYTHON_VARIABLE}={python} has no layernext {VERSION}")
+    if release.python_variable in os.environ:
+        python = Path(os.environ[release.python_variable])
+        if _version(python, release) != release.version:
+            raise VendorMissing(f"{release.python_variable}={python} has no {release.package} {release.version}")
         return python
-    python = ENVIRONMENT / "bin" / "python"
-    ENVIRONMENT.mkdir(exist_ok=True)
-    with filelock.FileLock(ENVIRONMENT / ".lock"):
-        if _version(python) != VERSION:
-            _make_environment(python)
+    python = release.environment / "bin" / "python"
+    release.environment.mkdir(exist_ok=True)
+    with filelock.FileLock(release.environment / ".lock"):
+        if _version(python, release) != release.version:
+            _make_environment(python, release)
     return python
 
 
-def _make_environment(python: Path) -> None:
-    venv.EnvBuilder(with_pip=True, symlinks=True).create(ENVIRONMENT)
-    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"layernext=={VERSION}"]
+def _make_environment(python: Path, release: Release) -> None:
+    venv.EnvBuilder(with_pip=True, symlinks=True).create(release.environment)
+    wanted = f"{release.package}=={release.version}"
+    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wanted]
     done = subprocess.run(install, capture_output=True, text=True, check=False)
     if done.returncode:
         words = (done.stderr.strip() or "no words").splitlines()[-1]
-        raise VendorMissing(f"pip can't install layernext=={VERSION}: {words}")
+        raise VendorMissing(f"pip can't install {wanted}: {words}")
 
 
-def _version(python: Path) -> str | None:
-    code = "from importlib.metadata import version; print(version('layernext'))"
+def _version(python: Path, release: Release) -> str | None:
+    code = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
     try:
-        done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+        done = subprocess.run([python, "-c", code, release.package], capture_output=True, text=True, check=False)
     except OSError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None
 
 
 class VendorProcess:
-    """The process; close it."""
+    """The process of one client; close it."""
 
-    def __init__(self, python: Path, log: Path) -> None:
+    def __init__(self, release: Release, python: Path, log: Path) -> None:
+        self.release = release
         reader, writer = os.pipe()
         self._log = log.open("w")
         self._process = subprocess.Popen(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from metalake_sync.protocol.generations import Generation
 from tests.conformance.driver import (
     Address,
     AnnotationSource,
@@ -39,6 +40,7 @@ class VendorDriver:
 
     def __init__(self, client: VendorClient) -> None:
         self._client = client
+        self._generation = client.process.release.generation
         self._folders = 0
 
     def upload(self, path: Path, collection: str, kind: Kind, options: UploadOptions) -> Uploaded:
@@ -138,7 +140,9 @@ class VendorDriver:
         return int(self._call(method, place, selection.query, _filter(selection))["count"])
 
     def item_details(self, unique_name: str, fields: Sequence[str]) -> Mapping[str, Any]:
-        details: dict[str, Any] = self._call("get_file_details", unique_name, dict.fromkeys(fields, True))
+        # Generation 3 wants the id of a conversation, which may be empty.
+        chat = [""] if self._generation is Generation.THREE else []
+        details: dict[str, Any] = self._call("get_file_details", unique_name, *chat, dict.fromkeys(fields, True))
         return details
 
     def collection_details(self, collection_id: str, fields: Sequence[str]) -> Mapping[str, Any]:
