@@ -146,6 +146,10 @@ class LakeAnswerInvalid(LakeError):
     exit_code = ExitCode.LAKE_AWAY
 
 
+class StudioMissing(LakeRefused):
+    """The lake has no annotation studio, or not the project that a model run was to be attached to."""
+
+
 class StorageUnknown(LakeError):
     """The lake keeps files in an object store of a kind that metalake-sync cannot send to. Concerns the whole run."""
 

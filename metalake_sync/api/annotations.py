@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -14,19 +15,19 @@ from typing import Any, Literal, TypeAlias, get_args
 from metalake_sync.annotations.metalake_format import MetalakeForm
 from metalake_sync.annotations.source import AnnotationIndex, open_index
 from metalake_sync.annotations.spec import AnnotationSpec
-from metalake_sync.api.arguments import one_of
+from metalake_sync.api.arguments import one_of, several
 from metalake_sync.api.beside import PicturesBeside
 from metalake_sync.api.connected import ProgressCallback, local_path, must_be_there
 from metalake_sync.api.items import Items
 from metalake_sync.api.matching import WhatIsThere, Written
-from metalake_sync.api.results import FailedItem, WriteResult
+from metalake_sync.api.results import FailedItem, SomeFailed, WriteResult
 from metalake_sync.api.wording import PYTHON, in_words
 from metalake_sync.core.events import Progress
 from metalake_sync.core.facts import AnnotationKind, MediaType
 from metalake_sync.core.shapes import FormatName, ShapeType, ShapeTypeName
 from metalake_sync.engine.execute.annotations import MODES
 from metalake_sync.engine.execute.halving import send_in_halves
-from metalake_sync.errors import LakeRefused
+from metalake_sync.errors import LakeError, LakeRefused, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.annotation_objects import ImageAddress, pages, set_for_image
 
@@ -47,6 +48,15 @@ class Drawn:
     format: FormatName | None
     old_form: bool | None
     shape_type: ShapeTypeName | None
+    destination_project_id: str | None
+
+    def check(self) -> None:
+        """Raise UsageError for annotations that can't be attached to a project."""
+        if self.destination_project_id is not None and self.kind != "machine":
+            raise UsageError(
+                "only machine annotations can be attached to a project, and 'kind' is human",
+                remedy="Leave 'destination_project_id' out, or correct 'kind'.",
+            )
 
     def form(self) -> MetalakeForm | None:
         """Return what is said about the form of MetaLake's JSON. Raises UsageError for an unknown type."""
@@ -69,6 +79,9 @@ class Annotations(Items):
     type of those; None: `shape_type` at the top of the file, or the key of the coordinates. `storageName` of an image
     sets its bucket, and that of the images after it in the file.
 
+    `destination_project_id`: the project of the annotation studio that a model run is attached to, once every set is
+    sent. Where that fails, SomeFailed says so, and the annotations stay sent.
+
     Each method raises ManifestErrors for a source that can't be used, and SomeFailed.
     """
 
@@ -83,13 +96,14 @@ class Annotations(Items):
         format: FormatName | None = None,
         old_form: bool | None = None,
         shape_type: ShapeTypeName | None = None,
+        destination_project_id: str | None = None,
         progress: ProgressCallback | None = None,
     ) -> WriteResult:
         """Annotate images of a collection; entries are file names. Vendor's page: 2.2, and 2.6."""
         collection = self.find_collection(collection_name, "image")
         unique = {item.name: item.unique_name for item in self.get_item_list_from_collection(collection.id)}
         return self._annotate(
-            Drawn(operation, source, kind, normalized, format, old_form, shape_type),
+            Drawn(operation, source, kind, normalized, format, old_form, shape_type, destination_project_id),
             lambda image, _: ImageAddress(unique_name=unique[image]),
             progress,
             known=unique,
@@ -106,12 +120,13 @@ class Annotations(Items):
         format: FormatName | None = None,
         old_form: bool | None = None,
         shape_type: ShapeTypeName | None = None,
+        destination_project_id: str | None = None,
         progress: ProgressCallback | None = None,
     ) -> WriteResult:
         """Annotate images by their path in the storage, with a leading slash. `bucket_name`: None is the default
         bucket. Vendor's page: 2.3."""
         return self._annotate(
-            Drawn(operation, source, kind, normalized, format, old_form, shape_type),
+            Drawn(operation, source, kind, normalized, format, old_form, shape_type, destination_project_id),
             lambda image, bucket: ImageAddress.at_path(image, bucket or bucket_name),
             progress,
             by_bucket=True,
@@ -127,11 +142,12 @@ class Annotations(Items):
         format: FormatName | None = None,
         old_form: bool | None = None,
         shape_type: ShapeTypeName | None = None,
+        destination_project_id: str | None = None,
         progress: ProgressCallback | None = None,
     ) -> WriteResult:
         """Annotate images by their unique names. Vendor's page: 2.4."""
         return self._annotate(
-            Drawn(operation, source, kind, normalized, format, old_form, shape_type),
+            Drawn(operation, source, kind, normalized, format, old_form, shape_type, destination_project_id),
             lambda image, _: ImageAddress(unique_name=image),
             progress,
             there=lambda names: self._there(names, [MediaType.IMAGE]),
@@ -148,16 +164,25 @@ class Annotations(Items):
         format: FormatName | None = None,
         old_form: bool | None = None,
         shape_type: ShapeTypeName | None = None,
+        destination_project_id: str | None = None,
         progress: ProgressCallback | None = None,
     ) -> WriteResult:
         """Annotate images of one upload; entries are file names. Vendor's page: 2.5. Raises UsageError for a job that
         the lake does not know."""
         self.get_job_status(job_id)
         return self._annotate(
-            Drawn(operation, source, kind, normalized, format, old_form, shape_type),
+            Drawn(operation, source, kind, normalized, format, old_form, shape_type, destination_project_id),
             lambda image, _: ImageAddress(job_id=job_id, file_name=image),
             progress,
         )
+
+    def attach_model_runs_to_project(self, project_id: str, operations: Sequence[str]) -> None:
+        """Attach the machine annotations of operations to a project of the annotation studio. Attaching one again
+        changes nothing.
+
+        Raises StudioMissing where the lake has no studio, and LakeRefused for an operation without machine annotations.
+        """
+        self._client.attach_model_runs(project_id, several("operations", operations))
 
     def remove_annotations(self, collection_id: str, operation: str) -> None:
         """Remove an operation's annotations from a collection, whosever files they are on."""
@@ -175,6 +200,7 @@ class Annotations(Items):
     ) -> WriteResult:
         """`known`: the names that the place has, where they are known already; `there` finds out. `by_bucket`: entries
         are storage paths."""
+        drawn.check()
         path = local_path(drawn.source)
         spec = AnnotationSpec(
             operation=drawn.operation,
@@ -194,7 +220,15 @@ class Annotations(Items):
             written = Written(there if known is None else lambda names: set(names))
             failed = asyncio.run(self._send(index, images, address, written, progress))
             notes = [str(note) for note in index.notes()]
-        return written.result(failed, notes, unmatched)
+        result = written.result(failed, notes, unmatched)
+        if drawn.destination_project_id is None:
+            return result
+        try:
+            self.attach_model_runs_to_project(drawn.destination_project_id, [drawn.operation])
+        except LakeError as error:
+            item = FailedItem(f"project {drawn.destination_project_id}", str(error), not isinstance(error, LakeRefused))
+            raise SomeFailed((item,), result) from error
+        return replace(result, attached_to=drawn.destination_project_id)
 
     async def _send(
         self,

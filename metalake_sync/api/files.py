@@ -36,7 +36,8 @@ from metalake_sync.state.store import StateStore
 class AnnotationSource:
     """Annotations that go up with files. `source`: a file, a folder or a glob. `operation`: the project's or model
     run's unique id. `kind`: who drew them. `normalized`: its numbers are fractions of the picture's size. `format`:
-    metalake, coco, yolo or voc; None is guessed. `old_form`, `shape_type`: as in `Annotations`."""
+    metalake, coco, yolo or voc; None is guessed. `old_form`, `shape_type`: as in `Annotations`.
+    `destination_project_id`: the project of the annotation studio that a model run is attached to."""
 
     source: str | os.PathLike[str]
     operation: str
@@ -45,6 +46,7 @@ class AnnotationSource:
     format: FormatName | None = None
     old_form: bool | None = None
     shape_type: ShapeTypeName | None = None
+    destination_project_id: str | None = None
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, ("human", "machine"))
@@ -101,6 +103,7 @@ class Files(Items, Connected):
                     "mode": "append",
                     "old_form": source.old_form,
                     "shape_type": source.shape_type,
+                    "destination_project_id": source.destination_project_id,
                     **({"format": source.format} if source.format else {}),
                 }
                 for source in sources

@@ -100,6 +100,8 @@ class WriteResult:
     unmatched: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     unconfirmed: int = 0
+    attached_to: str | None = None
+    """The project that the model run was attached to, if one was named."""
 
 
 @dataclass(frozen=True, slots=True)

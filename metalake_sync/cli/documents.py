@@ -29,6 +29,7 @@ ActionName = Literal[
     "annotate",
     "remove_annotations",
     "download",
+    "attach_model_run",
 ]
 
 
@@ -63,6 +64,7 @@ class SummaryDocument(Document):
     unchanged: int
     unmanaged: int
     bytes_to_send: int
+    attach_model_run: int = 0
 
 
 class ChangeDocument(Document):
@@ -96,6 +98,7 @@ class ActionDocument(Document):
     lake_id: str | None = None
     address: str | None = None
     overwrites: bool | None = None
+    project: str | None = None
 
     def shown(self) -> ShownAction:
         changes = tuple(Change(one.what, one.before, one.after) for one in self.changes or ())

@@ -133,6 +133,7 @@ def outcome(event: RunFinished) -> str:
             (done.remove_annotations, count(done.remove_annotations, "annotation set") + " cleared"),
             (done.download, count(done.download, "file") + " downloaded"),
             (done.trash, count(done.trash, "file") + " trashed"),
+            (done.attach_model_run, count(done.attach_model_run, "model run") + " attached"),
         )
         if number
     ]

@@ -35,6 +35,7 @@ SIGNS = {
     "annotate": "~",
     "remove_annotations": "-",
     "download": "<=",
+    "attach_model_run": "+",
 }
 
 NOTES_SHOWN = 5
@@ -82,6 +83,7 @@ def footer(plan: ShownPlan) -> str:
             (summary.download, f"{summary.download} to download"),
             (summary.annotate, count(summary.annotate, "annotation set") + " to send"),
             (summary.remove_annotations, count(summary.remove_annotations, "annotation set") + " to clear"),
+            (summary.attach_model_run, count(summary.attach_model_run, "model run") + " to attach"),
             (summary.unmanaged, f"{summary.unmanaged} unmanaged, left alone"),
         )
         if number
@@ -155,6 +157,8 @@ def _what(action: ShownAction) -> str:
             return "the collection"
         case "update_metadata" if action.file is None:
             return "the collection's metadata"
+        case "attach_model_run":
+            return f"model run {shown(action.operation or '')} to project {shown(action.project or '')}"
         case _:
             return shown(action.path or action.file or "")
 

@@ -12,6 +12,7 @@ from metalake_sync.core.actions import (
     Action,
     AdoptFile,
     Annotate,
+    AttachModelRun,
     CreateCollection,
     DownloadAnnotations,
     DownloadFile,
@@ -49,6 +50,8 @@ class ShownAction(NamedTuple):
     address: str | None = None
     overwrites: bool | None = None
     """True if the action replaces what another client wrote; None if it does not, or the lake was not asked."""
+    project: str | None = None
+    """The project that a model run is attached to."""
 
 
 class ShownWarning(NamedTuple):
@@ -123,6 +126,8 @@ def shown_action(action: Action) -> ShownAction:
             }
         case DescribeEntry():
             fields |= {"address": str(action.address)}
+        case AttachModelRun():
+            fields |= {"operation": action.operation, "project": action.project}
         case CreateCollection() | UpdateHead():
             pass
         case _:

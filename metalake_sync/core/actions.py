@@ -116,6 +116,17 @@ class RemoveAnnotations:
 
 
 @dataclass(frozen=True, slots=True)
+class AttachModelRun:
+    """Attach the machine annotations of an operation to a project of the annotation studio. `collection`: the one whose
+    block names the project."""
+
+    collection: CollectionKey
+    operation: str
+    project: str
+    reason: Reason = Reason.NEW
+
+
+@dataclass(frozen=True, slots=True)
 class TrashFile:
     """Put a file that we uploaded into the lake's trash."""
 
@@ -195,6 +206,7 @@ Action: TypeAlias = (
     | TrashMatched
     | DownloadFile
     | DownloadAnnotations
+    | AttachModelRun
     | AnnotateEntry
     | ClearEntry
     | DescribeEntry

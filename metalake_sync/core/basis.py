@@ -13,6 +13,7 @@ from metalake_sync.core.actions import (
     Action,
     AdoptFile,
     Annotate,
+    AttachModelRun,
     CreateCollection,
     DownloadAnnotations,
     DownloadFile,
@@ -64,6 +65,8 @@ def key_of(action: Action) -> ActionKey:
     operation = action.annotations.operation if isinstance(action, of_sets) else None
     if isinstance(action, DownloadFile | DownloadAnnotations):
         operation = action.path  # the same file may go into several folders
+    if isinstance(action, AttachModelRun):
+        operation = f"{action.operation} to {action.project}"
     key = action.collection
     where = str(action.address) if isinstance(action, AnnotateEntry | ClearEntry | DescribeEntry) else key.name
     return ActionKey(action_name(action), key.type.value, where, file_name(action), operation)
@@ -94,6 +97,8 @@ def basis_of(action: Action) -> Basis:
             return {"lake id": action.file.lake_id}
         case DownloadAnnotations():
             return {"images": action.images}
+        case AttachModelRun():
+            return {"project": action.project}
         case _:
             assert_never(action)
 
@@ -137,4 +142,5 @@ def leave_out_new(approved: Approved, plan: Plan) -> Plan:
 
     keep_in_plan(plan, was_approved)
     rules = (replace(rule, items=tuple(filter(was_approved, rule.items))) for rule in plan.trash_rules)
-    return replace(plan, trash_rules=tuple(rules))
+    attachments = tuple(filter(was_approved, plan.attachments))
+    return replace(plan, trash_rules=tuple(rules), attachments=attachments)

@@ -13,6 +13,7 @@ from metalake_sync.core.actions import (
     Action,
     AdoptFile,
     Annotate,
+    AttachModelRun,
     Bookkeeping,
     CreateCollection,
     DownloadAnnotations,
@@ -56,6 +57,7 @@ class Summary:
     unchanged: int = 0
     unmanaged: int = 0
     bytes_to_send: int = 0
+    attach_model_run: int = 0
 
     def count(self, action: Action) -> None:
         match action:
@@ -79,6 +81,8 @@ class Summary:
                 self.trash += 1
             case DownloadFile() | DownloadAnnotations():
                 self.download += 1
+            case AttachModelRun():
+                self.attach_model_run += 1
             case _:
                 assert_never(action)
 
@@ -95,6 +99,7 @@ class Summary:
             + self.annotate
             + self.remove_annotations
             + self.download
+            + self.attach_model_run
         )
 
 
@@ -159,7 +164,7 @@ class CollectionPlan:
                 self.annotations.append(action)
             case TrashFile():
                 self.trash.append(action)
-            case TrashMatched() | DownloadFile() | DownloadAnnotations():
+            case TrashMatched() | DownloadFile() | DownloadAnnotations() | AttachModelRun():
                 raise AssertionError("no verdict on a file holds what is asked for beside the collections")
             case AnnotateEntry() | ClearEntry() | DescribeEntry():
                 raise AssertionError("no verdict on a file holds what is sent to files of others")
@@ -216,6 +221,8 @@ class Plan:
     downloads: tuple[DownloadPlan, ...] = ()
     trash_rules: tuple[TrashRulePlan, ...] = ()
     addressed: tuple[AddressedPlan, ...] = ()
+    attachments: tuple[AttachModelRun, ...] = ()
+    """Done last: the studio is another service, and what it can't do keeps nothing else from being done."""
 
     def actions(self) -> Iterator[Action]:
         for collection in self.collections:
@@ -227,6 +234,7 @@ class Plan:
             yield from download.annotations
         for rule in self.trash_rules:
             yield from rule.items
+        yield from self.attachments
 
     def summary(self) -> Summary:
         summary = Summary()

@@ -8,6 +8,7 @@ from metalake_sync.core.actions import (
     Action,
     AdoptFile,
     Annotate,
+    AttachModelRun,
     CreateCollection,
     DownloadAnnotations,
     DownloadFile,
@@ -44,6 +45,8 @@ def action_name(action: Action) -> str:
             return "trash"
         case DownloadFile() | DownloadAnnotations():
             return "download"
+        case AttachModelRun():
+            return "attach_model_run"
         case _:
             assert_never(action)
 
@@ -51,7 +54,7 @@ def action_name(action: Action) -> str:
 def file_name(action: Action) -> str | None:
     """The file that an action is about, or None for the collection itself."""
     match action:
-        case CreateCollection() | UpdateHead() | DownloadAnnotations():
+        case CreateCollection() | UpdateHead() | DownloadAnnotations() | AttachModelRun():
             return None
         case UploadFile() | ReplaceFile() | AdoptFile() | UpdateFileMetadata():
             return action.file.name

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING
 
+from metalake_sync.core.actions import AttachModelRun
 from metalake_sync.core.addressed import AddressedPlan
 from metalake_sync.core.diff import CollectionRules, compare_head
 from metalake_sync.core.events import EventSink, Observing
@@ -135,10 +136,32 @@ class Planner:
         guarded = too_many_deletes(plans, self.options.max_delete, by_rules=by_rules)
         notes += [*self._notes, *guarded]
         plan = Plan(
-            self.manifest.source, self.state.serial, tuple(plans), tuple(notes), downloads, trash_rules, addressed_plans
+            self.manifest.source,
+            self.state.serial,
+            tuple(plans),
+            tuple(notes),
+            downloads,
+            trash_rules,
+            addressed_plans,
+            self._attachments(plans, desired, addressed if not targets else None),
         )
         invalid = sum(note.code is NoteCode.METADATA_INVALID for note in notes)
         return PlannedRun(plan, desired, self._unreadable + invalid, addressed or AddressedSources())
+
+    def _attachments(
+        self,
+        plans: Iterable[CollectionPlan],
+        desired: Mapping[CollectionKey, DesiredCollection],
+        addressed: AddressedSources | None,
+    ) -> tuple[AttachModelRun, ...]:
+        """Model runs that are due to be attached; none where a run is limited to some files."""
+        blocks = [*self.manifest.model.annotations, *(b for one in self.manifest.collections for b in one.annotations)]
+        if self.options.scope is not None or not any(block.destination_project_id for block in blocks):
+            return ()
+        from metalake_sync.engine.attachments import plan_attachments
+
+        planned = {plan.key: desired[plan.key] for plan in plans}
+        return plan_attachments(self.manifest, self.state.attached.of(self.lake), planned, addressed)
 
     def _check_targets(
         self, targets: list[Target], recorded: Mapping[CollectionKey, tuple[int, RecordedCollection]]

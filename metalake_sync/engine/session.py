@@ -173,7 +173,7 @@ class Session:
                     if approved is not None:
                         _hold_to(approved, planned, manifest_digest(self.manifest))
                     if only is not None:
-                        planned.plan = replace(planned.plan, downloads=(), trash_rules=())
+                        planned.plan = replace(planned.plan, downloads=(), trash_rules=(), attachments=())
                         keep_in_plan(planned.plan, only)
                     self.emit(PlanMade(planned.plan))
                     if hold is not None:

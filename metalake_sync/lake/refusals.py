@@ -4,17 +4,21 @@ from __future__ import annotations
 
 
 class Refusal(Exception):
-    """Answered as `{"error": {"statusCode", "name", "message"}}`."""
+    """Answered as `{"error": {"statusCode", "name", "message", "details"}}`; most have no details."""
 
-    def __init__(self, status: int, name: str, message: str) -> None:
+    def __init__(self, status: int, name: str, message: str, *, details: str | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.name = name
         self.message = message
+        self.details = details
 
     @property
     def body(self) -> dict[str, object]:
-        return {"error": {"statusCode": self.status, "name": self.name, "message": self.message}}
+        error: dict[str, object] = {"statusCode": self.status, "name": self.name, "message": self.message}
+        if self.details is not None:
+            error["details"] = self.details
+        return {"error": error}
 
 
 class NothingThere(Exception):

@@ -177,7 +177,16 @@ CREATE TABLE spellings (
 INSERT INTO settings (key, value) SELECT 'spellings_to_fill', '1' WHERE EXISTS (SELECT 1 FROM collections);
 """
 
-_STEPS = (_FIRST_TABLES, _BUCKETS, _ETAGS, _GENERATION_3)
+# Model runs that were attached to projects of the annotation studio.
+_STUDIO = """
+CREATE TABLE attached_runs (
+    project TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    PRIMARY KEY (project, operation)
+) WITHOUT ROWID;
+"""
+
+_STEPS = (_FIRST_TABLES, _BUCKETS, _ETAGS, _GENERATION_3, _STUDIO)
 
 
 def bring_up_to_date(connection: sqlite3.Connection, where: str) -> None:

@@ -175,6 +175,11 @@ class Annotation(Model):
         description="MetaLake's JSON: the type of shapes without 'type'. Left out, 'shape_type' at the top of the file "
         "says it, or else the key of the coordinates.",
     )
+    destination_project_id: Text | None = Field(
+        None,
+        description="kind: machine: the project of the annotation studio that the model run is attached to, once its "
+        "annotations are sent.",
+    )
 
     @field_validator("source")
     @classmethod
@@ -182,6 +187,13 @@ class Annotation(Model):
         if not source:
             raise wrong("names no source", "Name a file, a folder or a glob.")
         return source
+
+    @model_validator(mode="after")
+    def _only_model_runs_are_attached(self) -> Annotation:
+        if self.destination_project_id is not None and self.kind != "machine":
+            message = "takes machine annotations only, and 'kind' is human"
+            raise mistake_at("destination_project_id", message, "Remove it, or correct 'kind'.")
+        return self
 
 
 class AddressedAnnotation(Annotation, Addressing):

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from metalake_sync.protocol import annotation_sets as annotation_sets
     from metalake_sync.protocol import items as items
     from metalake_sync.protocol import metadata as metadata
+    from metalake_sync.protocol import studio as studio
     from metalake_sync.protocol import system as system
     from metalake_sync.protocol import trash as trash
     from metalake_sync.protocol import uploads as uploads
 
-_MESSAGES = frozenset({"annotation_sets", "items", "metadata", "system", "trash", "uploads"})
+_MESSAGES = frozenset({"annotation_sets", "items", "metadata", "studio", "system", "trash", "uploads"})
 
 
 def __getattr__(name: str) -> object:

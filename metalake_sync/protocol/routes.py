@@ -156,3 +156,15 @@ CREATE_VIRTUAL_COLLECTION = Route(
     _base_of(Generation.THREE),
 )
 TRASH_ITEMS = _writes("POST", "/api/client/file/trash", lambda: protocol.trash.TrashAnswer)
+
+STUDIO_BASE = "/studio"
+"""The annotation studio is a service of its own, beside the lake. A deployment may not have it any more: the vendor's
+nginx stopped passing it on in 2024-08."""
+
+ATTACH_MODEL_RUNS = Route(
+    "POST",
+    "/api/client/projects/modelRun/attach",
+    Effect.WRITES,
+    lambda: protocol.system.SimpleAnswer,
+    dict.fromkeys(Generation, STUDIO_BASE),
+)

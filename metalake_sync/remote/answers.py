@@ -101,6 +101,9 @@ def _message(body: bytes) -> str | None:
         return None
     error = document.get("error") if isinstance(document, dict) else None
     message = error.get("message") if isinstance(error, dict) else None
+    details = error.get("details") if isinstance(error, dict) else None
+    if isinstance(details, str) and details:
+        message = details  # the studio's reason; its message only points there
     return _clean(message) if isinstance(message, str) and message else None
 
 

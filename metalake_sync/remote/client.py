@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from metalake_sync import protocol
-from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, StorageUnknown
+from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, StorageUnknown, StudioMissing
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.generations import Generation
@@ -385,6 +385,25 @@ class LakeClient:
             },
         )
         return answer.data if answer else None
+
+    def attach_model_runs(self, project_id: str, operations: Sequence[str]) -> None:
+        """Attach the machine annotations of some operations to a project of the annotation studio.
+
+        Raises StudioMissing where the lake has no studio, or not this project.
+        """
+        request = protocol.studio.AttachModelRuns(project_id=project_id, operation_id_array=list(operations))
+        try:
+            self._connection.call(routes.ATTACH_MODEL_RUNS, body=request.to_wire())
+        except LakeRefused as refusal:
+            if refusal.status != 404:
+                raise
+            told = f" ({refusal.message})" if refusal.explained else ""
+            raise StudioMissing(
+                f"the lake has no annotation studio, or no project '{project_id}' in it: it answered 404{told}",
+                status=404,
+                where=f"{self.address.url}{routes.STUDIO_BASE}",
+                remedy="Check the project's id. Without a studio, remove 'destination_project_id'.",
+            ) from None
 
     # Trash.
 

@@ -232,6 +232,14 @@ def checked_downloads_2026_11_30(db: Executes) -> None:
     db.execute("ALTER TABLE downloads ADD COLUMN checked INTEGER NOT NULL DEFAULT 0")
 
 
+def attached_runs_2026_11_30(db: Executes) -> None:
+    """Model runs that were attached to projects of the annotation studio."""
+    db.execute(
+        "CREATE TABLE attached_runs (lake TEXT NOT NULL, operation TEXT NOT NULL, project TEXT NOT NULL,"
+        " PRIMARY KEY (lake, operation, project)) WITHOUT ROWID"
+    )
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     first_tables,
     downloads,
@@ -240,6 +248,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     set_memo,
     made_room,
     checked_downloads_2026_11_30,
+    attached_runs_2026_11_30,
 )
 """Oldest first. Each is known by its function's name."""
 

@@ -14,6 +14,7 @@ from types import TracebackType
 from metalake_sync.core.metadata import AS_WRITTEN, Spelling
 from metalake_sync.errors import StateError
 from metalake_sync.state.addressed import AddressedRecords
+from metalake_sync.state.attached import AttachedRuns
 from metalake_sync.state.database import back_up, canonical_path, explain_errors, identity_of, open_database
 from metalake_sync.state.downloads import DownloadRecords
 from metalake_sync.state.hash_cache import HashCache
@@ -39,6 +40,7 @@ class StateStore:
         self.runs = Runs(self._connection)
         self.downloads = DownloadRecords(self._connection)
         self.addressed = AddressedRecords(self._connection)
+        self.attached = AttachedRuns(self._connection)
         self.readings = Readings(self._connection, self.write)
         self.set_memo = StoredSets(self._connection, self.write)
         self._spellings: dict[str, Spelling] = {}

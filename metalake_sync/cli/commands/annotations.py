@@ -42,6 +42,11 @@ def command() -> None:
     help="How the source is written; left out: guessed.",
 )
 @takes_form
+@option(
+    "--destination-project-id",
+    metavar="ID",
+    help="Attach the model run to this project of the annotation studio once its annotations are sent.",
+)
 @option("--collection", metavar="NAME", help="Entries are names of images in this collection.")
 @option("--job", metavar="ID", help="Entries are names of images of this upload.")
 @option("--by-unique-name", is_flag=True, help="Entries are unique names.")
@@ -56,6 +61,7 @@ def upload(
     source_format: FormatName | None,
     old_form: bool | None,
     shape_type: ShapeTypeName | None,
+    destination_project_id: str | None,
     collection: str | None,
     job: str | None,
     by_unique_name: bool,
@@ -73,6 +79,7 @@ def upload(
                 "format": source_format,
                 "old_form": old_form,
                 "shape_type": shape_type,
+                "destination_project_id": destination_project_id,
                 "progress": progress,
             }
             if collection is not None:
@@ -84,6 +91,20 @@ def upload(
             return lake.upload_annotations_by_storage_path(operation, source, bucket_name=bucket, **how)
 
         flags.finish(call, written)
+
+
+@command.command("attach", epilog="Example: metalake-sync annotations attach 64f0c2 yolov5.0.1")
+@takes_lake
+@click.argument("project")
+@click.argument("operations", metavar="OPERATION...", nargs=-1, required=True)
+def attach(flags: LakeFlags, project: str, operations: tuple[str, ...]) -> None:
+    """Attach model runs, whose annotations are in the lake, to a project of the annotation studio."""
+    with flags.lake() as lake:
+        lake.attach_model_runs_to_project(project, operations)
+    flags.show(
+        {"project": project, "operations": list(operations)},
+        lambda: (f"model run {shown(operation)} attached to project {shown(project)}" for operation in operations),
+    )
 
 
 @command.command(

@@ -109,3 +109,5 @@ def written(result: WriteResult) -> Iterator[str]:
             " does not have, and does not say which"
         )
     yield f"{count(result.written, 'entry', 'entries')} written"
+    if result.attached_to is not None:
+        yield f"model run attached to project {shown(result.attached_to)}"

@@ -14,6 +14,7 @@ from metalake_sync.core.actions import (
     Action,
     AdoptFile,
     Annotate,
+    AttachModelRun,
     CreateCollection,
     DownloadAnnotations,
     DownloadFile,
@@ -203,6 +204,8 @@ def _history_row(action: Action) -> ActionRow:
             before, after = None, action.file.lake_id
         case DownloadAnnotations():
             before, after = None, None
+        case AttachModelRun():
+            before, after = None, action.project
         case _:
             assert_never(action)
     return ActionRow(action_name(action), str(action.collection), file_name(action), action.reason.value, before, after)

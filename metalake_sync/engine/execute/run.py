@@ -116,6 +116,7 @@ class Executor:
                     await elsewhere.send(part)
                 await self._download(plan, progress)
                 await self._trash(plan)
+                await self._attach(plan)
             progress.finished()
             progress.tell()
 
@@ -151,6 +152,13 @@ class Executor:
         rules = TrashRuleStage(self.client, self.recorder)
         for rule in plan.trash_rules:
             await rules.run(rule)
+
+    async def _attach(self, plan: Plan) -> None:
+        if not plan.attachments:
+            return
+        from metalake_sync.engine.execute.attachments import AttachmentStage
+
+        await AttachmentStage(self.client, self.recorder, self.lake).run(plan.attachments)
 
     def _transfer(self) -> Transfer:
         return Transfer(

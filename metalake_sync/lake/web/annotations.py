@@ -13,12 +13,14 @@ from metalake_sync.lake.labels import Labels
 from metalake_sync.lake.refusals import NothingThere, not_acceptable
 from metalake_sync.lake.shapes import read_page
 from metalake_sync.lake.storage.ports import ObjectStorage
+from metalake_sync.lake.studio import Studio
 from metalake_sync.lake.trash import NothingSelected, Trash
 from metalake_sync.lake.virtual import VirtualCollections
 from metalake_sync.lake.web.messages import Call, answer, base_url, is_true, read_message
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.annotation_sets import LabelReferences, UpdateAnnotations
 from metalake_sync.protocol.items import CreateVirtualCollection
+from metalake_sync.protocol.studio import AttachModelRuns
 from metalake_sync.protocol.trash import SelectItems, TrashItems
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, OperationMode
 
@@ -27,6 +29,19 @@ _MODES = {"all": None, "human": OperationMode.HUMAN, "machine": OperationMode.MA
 
 DOWNLOAD_FOLDER = "data"
 """The folder that a client makes for the files of a collection that it downloads."""
+
+
+class StudioCalls:
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    def calls(self) -> Iterable[Call]:
+        yield routes.ATTACH_MODEL_RUNS, self.attach
+
+    async def attach(self, request: web.Request) -> web.Response:
+        message = await read_message(request, AttachModelRuns)
+        added = self._studio.attach(message)
+        return answer({"isSuccess": True, "message": f"{added} model runs attached"})
 
 
 class AnnotationCalls:

@@ -20,10 +20,11 @@ from metalake_sync.lake.settings import LakeSettings
 from metalake_sync.lake.signing import OBJECTS, PARTS
 from metalake_sync.lake.storage.files import FileStorage
 from metalake_sync.lake.store import LakeStore
+from metalake_sync.lake.studio import Studio
 from metalake_sync.lake.trash import Trash
 from metalake_sync.lake.uploads import Uploads
 from metalake_sync.lake.virtual import VirtualCollections
-from metalake_sync.lake.web.annotations import AnnotationCalls, SelectionCalls
+from metalake_sync.lake.web.annotations import AnnotationCalls, SelectionCalls, StudioCalls
 from metalake_sync.lake.web.fault_door import make_fault_door
 from metalake_sync.lake.web.front_door import make_front_door
 from metalake_sync.lake.web.items import ItemCalls
@@ -70,6 +71,7 @@ def make_app(settings: LakeSettings, store: LakeStore, log: RequestLog, faults: 
         ItemCalls(collections, Items(store, collections, pictures), Metadata(store), store.spellings, settings.quirks),
         AnnotationCalls(labels, Annotations(store, labels, pictures), collections, store.storage),
         SelectionCalls(Trash(store), VirtualCollections(store)),
+        StudioCalls(Studio(store)),
     ):
         for route, handler in group.calls():
             for template in _templates(route, settings):
