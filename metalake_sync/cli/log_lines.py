@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from metalake_sync.cli.wording import shown
+from metalake_sync.cli.wording import for_logs, shown
 from metalake_sync.remote.redaction import redact
 
 
@@ -24,7 +24,7 @@ def json_line(level: str, message: str, time: datetime | None = None, **facts: o
     }
     for name, value in facts.items():
         line[name] = redact(value) if isinstance(value, str) else value
-    return json.dumps({name: value for name, value in line.items() if value is not None}, ensure_ascii=True)
+    return for_logs(json.dumps({name: value for name, value in line.items() if value is not None}, ensure_ascii=True))
 
 
 def complain(words: str, *, json_log: bool) -> None:

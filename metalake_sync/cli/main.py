@@ -20,6 +20,7 @@ import click
 
 from metalake_sync import __version__
 from metalake_sync.cli import streams
+from metalake_sync.cli.wording import for_logs, shown
 from metalake_sync.errors import ExitCode, Interrupted, SyncError
 
 COMMANDS = {
@@ -191,10 +192,9 @@ def _complain(args: list[str], message: str, code: int, usage: click.Context | N
         import json
 
         event: dict[str, Any] = {"message_type": "exit_error", "exit_code": int(code), "message": message}
-        click.echo(json.dumps(event), err=True)
+        click.echo(for_logs(json.dumps(event)), err=True)
         return
     from metalake_sync.cli.log_lines import json_line
-    from metalake_sync.cli.wording import shown
 
     if _logs_json(args):
         click.echo(json_line("error", message, exit_code=int(code)), err=True)
@@ -222,7 +222,6 @@ def _confess(args: list[str], error: Exception) -> int:
         ExitCode.FAILED,
     )
     if os.environ.get("METALAKE_SYNC_TRACEBACK"):
-        from metalake_sync.cli.wording import shown
         from metalake_sync.remote.redaction import redact
 
         for line in redact("".join(traceback.format_exception(error))).splitlines():

@@ -11,7 +11,7 @@ import functools
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -80,28 +80,47 @@ class ManifestFlags:
 
         return TextListener(quiet=self.quiet or silent, verbose=self.verbose, json_log=self.json_log)
 
-    def load(self, content: bytes | None = None) -> LoadedManifest:
-        """Read the manifest. `content`: what was read of it already, where it is a pipe."""
+    def load(self, content: bytes | None = None, *, safe: bool = False) -> LoadedManifest:
+        """Read the manifest. `content`: what was read of it already, where it is a pipe. `safe`: it is a proposal of
+        somebody who may not be trusted. Raises ManifestErrors and, where `safe` lacks the lake's origin, UsageError."""
         from metalake_sync.manifest import load_manifest
 
-        return load_manifest(
+        environment: Mapping[str, str] = os.environ
+        if safe:
+            from metalake_sync.manifest.safety import ORIGIN_VARIABLE, check_safe, safe_environment
+
+            environment = safe_environment(os.environ)
+        loaded = load_manifest(
             self.manifest,
             variables=read_variables(self.var, self.var_file),
-            environment=os.environ,
+            environment=environment,
             stdin=sys.stdin,
             content=content,
+            withheld=os.environ.keys() - environment.keys(),
             default_name=self.state.stem if self.state is not None else None,
         )
+        if safe:
+            from metalake_sync.local.text_files import confine
+
+            confine(check_safe(loaded, os.environ.get(ORIGIN_VARIABLE)))
+        return loaded
 
     def session(
-        self, emit: EventSink | None = None, options: RunOptions | None = None, content: bytes | None = None
+        self,
+        emit: EventSink | None = None,
+        options: RunOptions | None = None,
+        content: bytes | None = None,
+        *,
+        safe: bool = False,
     ) -> Session:
-        """Read the manifest and put a session together. `emit`: who hears of it; None is nobody. `content`: see
+        """Read the manifest and put a session together. `emit`: called with each event. `content`, `safe`: see
         `load`."""
         from metalake_sync.engine.options import RunOptions
         from metalake_sync.engine.session import Session
 
-        session = Session(self.load(content), options or RunOptions(), emit or (lambda _event: None), self.state)
+        session = Session(
+            self.load(content, safe=safe), options or RunOptions(), emit or (lambda _event: None), self.state
+        )
         start_is_over()
         return session
 
@@ -150,6 +169,13 @@ _MANIFEST_FLAGS = (
     option("-v", "--verbose", is_flag=True, help="Show every action, not only the first of many."),
     option("-q", "--quiet", is_flag=True, help="Show only the outcome and what went wrong."),
     click.argument("manifest", metavar="MANIFEST"),
+)
+
+SAFE = option(
+    "--safe",
+    is_flag=True,
+    help="Refuse a manifest that runs commands, names files outside the repository or variables that are not its own,"
+    " or sends credentials to another lake than METALAKE_SYNC_ORIGIN.",
 )
 
 # How hard a lake is worked on: those who speak to one without a plan take these alone.

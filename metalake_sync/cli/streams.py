@@ -15,6 +15,7 @@ from typing import NoReturn, TextIO
 
 import click
 
+from metalake_sync.cli.wording import for_logs
 from metalake_sync.errors import UsageError
 from metalake_sync.local.naming import names_are_utf8
 
@@ -46,8 +47,7 @@ def prepare() -> None:
 
 def echo_json(text: str) -> None:
     """Print a JSON document. It stays valid JSON on an output that is not UTF-8, and holds no command for a CI log."""
-    if "##[" in text or "##v" in text:
-        text = text.replace("##[", "#\\u0023[").replace("##vso[", "#\\u0023vso[")
+    text = for_logs(text)
     if not text.isascii() and not _is_utf8(sys.stdout):
         text = "".join(char if char.isascii() else _json_escape(char) for char in text)
     click.echo(text)

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import re
+
+_COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#(?:\[|vso\[|teamcity\[))")
+
 
 def shown(text: str) -> str:
-    """Text that is safe to print: control characters, escapes and bytes that are no UTF-8 stand as \\x.. codes."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii") for char in text
-    )
+    """Text that is safe to print: control characters, escapes, bytes that are no UTF-8, and the beginnings of commands
+    that a CI system would take from its log (`::error::`, `##[group]`) stand as \\x.. codes."""
+    if not text.isprintable():
+        text = "".join(
+            char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii")
+            for char in text
+        )
+    if "##" in text or "::" in text:
+        text = _COMMAND.sub(lambda match: f"{match[1] or ''}\\x{ord(match[0][-1]):02x}", text)
+    return text
+
+
+def for_logs(document: str) -> str:
+    """A JSON text in which no CI system finds a command. It holds the same values."""
+    return document.replace("##", "#\\u0023") if "##" in document else document
 
 
 def size(size_bytes: float) -> str:

@@ -27,9 +27,29 @@ class LfsPointer(ManifestError):
     """The file is a Git LFS pointer: its content was not checked out."""
 
 
+_confined: list[str] = []
+
+
+def confine(folder: Path) -> None:
+    """Read sources of this folder alone from now on, whatever a manifest or a data file of it names."""
+    _confined[:] = [os.path.realpath(folder)]
+
+
+def _check_confined(path: Path, shown_as: str) -> None:
+    for folder in _confined:
+        real = os.path.realpath(path)
+        if os.path.commonpath([real, folder]) != folder or ".git" in real[len(folder) :].split(os.sep):
+            raise ManifestError(
+                f"it is outside of {folder}, which --safe does not allow",
+                where=shown_as,
+                remedy="Name a file of the repository.",
+            )
+
+
 def open_source(path: Path, shown_as: str) -> BinaryIO:
     """Open a regular file, or what a link says is one, with the bounds of `regular_files`. Raises ManifestError for
     anything else (a pipe would be waited for) and for Git LFS pointers, and OSError."""
+    _check_confined(path, shown_as)
     try:
         opened = open_bounded(path)
     except NotRegular:

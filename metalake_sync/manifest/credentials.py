@@ -15,6 +15,7 @@ from typing import Literal
 from metalake_sync.errors import Location, ManifestError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest.loading import LoadedManifest
+from metalake_sync.manifest.secrecy import REMEDY, holding
 
 COMMAND_TIMEOUT_S = 30.0
 SIZE_LIMIT_BYTES = 64 << 10
@@ -36,6 +37,9 @@ def resolve_credentials(loaded: LoadedManifest) -> Credentials | None:
     api_key = _resolve(loaded, "api_key")
     secret = _resolve(loaded, "secret")
     if api_key and secret:
+        place = holding(loaded.document, (api_key, secret))
+        if place is not None:
+            raise ManifestError("it holds the API key or the secret", where=loaded.where(*place), remedy=REMEDY)
         return Credentials(api_key, secret)
     assert loaded.model.remote.embedded, "loading demands credentials for every other lake"
     return None

@@ -5,7 +5,7 @@ Owns: the order of the steps, and which mistakes are told together. Must not: lo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,6 +20,7 @@ from metalake_sync.manifest.merging import merge
 from metalake_sync.manifest.models import Manifest
 from metalake_sync.manifest.reading import STANDARD_INPUT, ManifestSource, read_source
 from metalake_sync.manifest.resolved import ResolvedCollection, resolve
+from metalake_sync.manifest.secrecy import REMEDY, holding, take_out_leaks
 from metalake_sync.manifest.variables import Variables
 from metalake_sync.manifest.yaml_tree import KeyPath, Tree, parse
 
@@ -47,6 +48,12 @@ class LoadedManifest:
     _tree: Tree = field(repr=False)
     stream: bool = False
 
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """The manifest as plain values, with its variables filled in."""
+        document: Mapping[str, Any] = self._tree.value
+        return document
+
     def where(self, *path: str | int) -> Location:
         """Where a key's value stands, or the nearest thing around it: `where("collections", 0, "name")`."""
         return self._tree.place(path)
@@ -60,19 +67,23 @@ def load_manifest(
     stdin: TextIO | None = None,
     content: bytes | None = None,
     default_name: str | None = None,
+    withheld: Container[str] = (),
 ) -> LoadedManifest:
     """Read and check a manifest. `source`: a file, a folder of *.yaml, a pipe, or `-` for `stdin`.
 
     `variables` beat `environment`. `content`: what was read from `source` already. `default_name`: for a manifest
-    without a name of its own that has no file or folder to take it from.
+    without a name of its own that has no file or folder to take it from. `withheld`: variables of the environment that
+    this manifest may not name.
     Raises ManifestErrors with every mistake, each with its place.
     """
     try:
         read = read_source(source, stdin, content)
     except ManifestError as error:
         raise ManifestErrors([error]) from None
-    tree = _one_tree(read, Variables(variables or {}, environment))
-    mistakes = [*tree.errors, *_missing_variables(tree), *disagreements(tree)]
+    known = Variables(variables or {}, environment)
+    tree = _one_tree(read, known)
+    leaks = list(take_out_leaks(tree, known))
+    mistakes = [*tree.errors, *leaks, *_missing_variables(tree, withheld), *disagreements(tree)]
     try:
         model = Manifest.model_validate(tree.value)
     except ValidationError as error:
@@ -104,6 +115,9 @@ def compose_manifest(document: Mapping[str, Any], *, name: str, base_dir: Path, 
     tree = Tree(dict(document), places={(): Location(source)})
     tree.keys = {path: Location(source) for path in _paths(document, ())}
     mistakes = list(disagreements(tree))
+    remote = document.get("remote", {})
+    if holding(document, [str(remote[key]) for key in CREDENTIALS if remote.get(key)]) is not None:
+        mistakes.append(ManifestError("it holds the API key or the secret", where=Location(source), remedy=REMEDY))
     try:
         model = Manifest.model_validate(document)
     except ValidationError as error:
@@ -152,7 +166,7 @@ def _one_tree(read: ManifestSource, variables: Variables) -> Tree:
     return trees[0] if len(trees) == 1 else merge(trees)
 
 
-def _missing_variables(tree: Tree) -> Iterator[ManifestError]:
+def _missing_variables(tree: Tree, withheld: Container[str]) -> Iterator[ManifestError]:
     """A variable without a value is a mistake, but for the credentials of an embedded lake, which asks for none."""
     excused = {("remote", what) for what in CREDENTIALS} if is_embedded(tree) else set()
     for path, names in tree.missing.items():
@@ -160,6 +174,13 @@ def _missing_variables(tree: Tree) -> Iterator[ManifestError]:
             continue
         tree.broken.add(path)
         for name in names:
+            if name in withheld:
+                yield ManifestError(
+                    f"the variable {name} is not read from the environment with --safe",
+                    where=tree.place(path),
+                    remedy=f"Take it out, or let the pipeline give --var {name}=….",
+                )
+                continue
             yield ManifestError(
                 f"the variable {name} has no value",
                 where=tree.place(path),

@@ -57,4 +57,5 @@ def _take(merged: Tree, tree: Tree, key: str, *, shift: int) -> None:
             merged.keys.setdefault(moved(path), place)
     merged.literal |= {moved(path) for path in tree.literal if below(path)}
     merged.broken |= {moved(path) for path in tree.broken if below(path)}
+    merged.references |= {moved(path): names for path, names in tree.references.items() if below(path)}
     merged.missing |= {moved(path): names for path, names in tree.missing.items() if below(path)}

@@ -83,7 +83,10 @@ _NOT_EMPTY = Field(json_schema_extra={"minLength": 1})
 SOME = Field(json_schema_extra={"minItems": 1})
 
 Text = Annotated[str, AfterValidator(_not_empty), AfterValidator(_printable), _NOT_EMPTY]
-PathText = Annotated[str, AfterValidator(_not_empty), AfterValidator(_no_zero_byte), _NOT_EMPTY]
+NAMES_A_PATH = "names a path"
+"""Marks the keys whose text is a path on disk."""
+
+PathText = Annotated[str, AfterValidator(_not_empty), AfterValidator(_no_zero_byte), _NOT_EMPTY, NAMES_A_PATH]
 Pattern = Annotated[str, AfterValidator(_not_empty), AfterValidator(_no_zero_byte), _NOT_EMPTY]
 Moment = Annotated[str, AfterValidator(_moment), _NOT_EMPTY]
 Command = Annotated[

@@ -46,6 +46,10 @@ class Variables:
     given: Mapping[str, str] = field(default_factory=dict, repr=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
+    def value(self, name: str) -> str:
+        """What a variable holds; '' where it has no value."""
+        return self.given.get(name, self.environment.get(name)) or ""
+
     def fill_in(self, text: str) -> str:
         """Replace every reference. Raises MissingVariables, MalformedReference."""
         missing: dict[str, None] = {}
@@ -67,6 +71,11 @@ class Variables:
         if missing:
             raise MissingVariables(tuple(missing))
         return filled
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """The variables that a well-formed text refers to."""
+    return tuple(_parts(match)[0] for match in _TOKEN.finditer(text) if match["body"] is not None)
 
 
 def has_reference(text: str) -> bool:

@@ -32,6 +32,7 @@ from metalake_sync.manifest.variables import (
     Variables,
     has_reference,
     literal_part,
+    names_in,
 )
 
 DEPTH_LIMIT = 64
@@ -57,7 +58,8 @@ class Tree:
 
     `places`: key path → where its value stands; `keys`: key path → where its key stands. `literal`: key paths of texts
     of which at least a part stands in the document itself. `missing`: variables without a value, by the key path that
-    wants them. `broken`: key paths whose value could not be made; what stands there says nothing.
+    wants them. `references`: the variables that a text was filled from. `broken`: key paths whose value could not be
+    made; what stands there says nothing.
     """
 
     value: Any = field(repr=False)
@@ -65,6 +67,7 @@ class Tree:
     keys: dict[KeyPath, Location] = field(default_factory=dict, repr=False)
     literal: set[KeyPath] = field(default_factory=set, repr=False)
     missing: dict[KeyPath, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    references: dict[KeyPath, tuple[str, ...]] = field(default_factory=dict, repr=False)
     broken: set[KeyPath] = field(default_factory=set, repr=False)
     errors: list[ManifestError] = field(default_factory=list)
 
@@ -244,6 +247,7 @@ class _Builder:
                 )
             # What a variable holds is a text, whatever it looks like.
             filled = self._variables.fill_in(text)
+            self._tree.references[path] = names_in(text)
             if literal_part(text):
                 self._tree.literal.add(path)
             return filled

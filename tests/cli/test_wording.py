@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metalake_sync.cli.options import rate
-from metalake_sync.cli.wording import count, duration, shown, size
+from metalake_sync.cli.wording import count, duration, for_logs, shown, size
 from metalake_sync.errors import UsageError
 
 
@@ -55,3 +58,29 @@ def test_rates_take_units(text: str, bytes_per_second: float) -> None:
 def test_what_is_no_rate_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no rate"):
         rate(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "::error::x",
+        "  ::set-output name=a::b",
+        "a ##[group]b",
+        "##vso[task.setvariable]x",
+        "##teamcity[x]",
+        "\n::error::",
+    ],
+)
+def test_no_text_begins_a_command_of_a_ci_system(text: str) -> None:
+    """GitHub takes a line that begins with ::, and ##[ anywhere; Azure ##vso[; TeamCity ##teamcity[."""
+    told = shown(text)
+    assert not told.lstrip().startswith("::")
+    assert not re.search(r"##(\[|vso\[|teamcity\[)", told)
+    document = json.dumps({"name": text})
+    assert "##" not in for_logs(document)
+    assert json.loads(for_logs(document)) == {"name": text}
+
+
+def test_colons_and_hashes_elsewhere_stay() -> None:
+    for text in ("std::vector", "# heading", "a##b", "a ::b"):
+        assert shown(text) == text

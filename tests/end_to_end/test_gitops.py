@@ -33,7 +33,12 @@ class Runner:
         return subprocess.run(
             [*self.shell, script],
             cwd=self.world.folder,
-            env={**self.world.environment(), "PATH": path, **environment},
+            env={
+                **self.world.environment(),
+                "METALAKE_SYNC_ORIGIN": self.world.lake.url,
+                "PATH": path,
+                **environment,
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -222,3 +227,59 @@ def test_gitlab_keeps_one_note_up_to_date(gitlab: Runner) -> None:
         thread.join()
         server.server_close()
     assert tokens == {"note-token"}
+
+
+# What a pull request may not do.
+
+
+def test_a_plan_of_a_proposed_manifest_runs_nothing_and_asks_no_other_lake(github: Runner) -> None:
+    world = github.world
+    asked = world.lake.requests.counts.total()
+    world.manifest(BIRDS)
+    manifest = world.folder / "manifest.yaml"
+    good = manifest.read_text()
+    for bad, words in (
+        (good.replace("secret: ${LAYERNEXT_SECRET}", "secret_command: touch ran"), "'secret_command' is not run"),
+        (good.replace("url: ${LAYERNEXT_URL}", "url: https://evil.example"), "METALAKE_SYNC_ORIGIN"),
+        (good.replace("path: images", "path: /etc"), "outside the repository"),
+        (good.replace("type: image", "type: image\n  metadata: {Note: '${HOME}'}"), "HOME is not read from"),
+    ):
+        assert bad != good
+        manifest.write_text(bad)
+        code, _, summary = plan_on_github(github)
+        assert (code, summary) == (64, ""), words
+        done = github.run("metalake-sync plan manifest.yaml --safe")
+        assert words in done.stderr
+    assert not (world.folder / "ran").exists()
+    assert world.lake.requests.counts.total() == asked
+    manifest.write_text(good)
+    assert plan_on_github(github)[0] == 0
+    assert world.run("plan", "manifest.yaml", "--safe").code == 64, "without an origin nothing is asked"
+
+
+def test_a_data_file_of_a_proposal_leads_nowhere_else(github: Runner) -> None:
+    world = github.world
+    outside = world.folder.parent / "outside"
+    (outside / "labels").mkdir(parents=True)
+    (outside / "labels" / "a.txt").write_text("root:x:0:0\n")
+    world.write("data.yaml", f"path: {outside}\ntrain: labels\nnames: [bird]\n")
+    world.write("set/classes.txt", "bird\n")
+    world.write("train.txt", f"{outside}/labels/a.txt\n")
+    for source in ("data.yaml", "train.txt"):
+        annotation = {"operation": "op", "kind": "human", "source": source, "format": "yolo"}
+        world.manifest({**BIRDS, "annotations": [annotation]})
+        done = github.run("metalake-sync plan manifest.yaml --safe -v")
+        assert "root:x" not in done.stdout + done.stderr, source
+
+
+def test_hostile_names_begin_no_command_in_a_log(github: Runner) -> None:
+    world = github.world
+    world.manifest({**BIRDS, "name": "::error::owned ##[group]x"})
+    world.pictures("::warning::a.png", "##[error]b.png", "@all.png")
+    applied = ("apply", "status -v", "history", "apply --log-format json")
+    for command in ("plan -v", "plan --json", "plan --markdown", *applied):
+        done = github.run(f"metalake-sync {command} manifest.yaml")
+        for line in (done.stdout + done.stderr).splitlines():
+            assert not line.strip().startswith("::"), (command, line)
+            assert "##[" not in line, (command, line)
+    assert len(world.names("::error::owned ##[group]x")) == 5

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from metalake_sync.cli.options import ManifestFlags, RunFlags, observes, option, takes_manifest
+from metalake_sync.cli.options import SAFE, ManifestFlags, RunFlags, observes, option, takes_manifest
 from metalake_sync.cli.streams import echo_json
 from metalake_sync.errors import ExitCode
 
@@ -18,9 +18,16 @@ from metalake_sync.errors import ExitCode
 @option("--detailed-exitcode", is_flag=True, help="End with 2 when there are changes.")
 @option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Save the plan, to be applied as it is.")
 @option("--explain", metavar="FILE", help="Tell of one file what takes it or leaves it out, and what follows.")
+@SAFE
 @option("--markdown", is_flag=True, help="Print Markdown, for a pull request's comment.")
 def command(
-    flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, out: Path | None, explain: str | None, markdown: bool
+    flags: ManifestFlags,
+    run: RunFlags,
+    detailed_exitcode: bool,
+    out: Path | None,
+    explain: str | None,
+    safe: bool,
+    markdown: bool,
 ) -> None:
     """Show what apply would do; change nothing in the lake or in the sources.
 
@@ -32,7 +39,7 @@ def command(
 
     listener = flags.words(silent=flags.as_json or markdown)
     try:
-        session = flags.session(listener, run.options())
+        session = flags.session(listener, run.options(), safe=safe)
         if explain is not None:
             from metalake_sync.cli.explanation import print_explanation
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from metalake_sync.cli.options import ManifestFlags, option, takes_manifest
+from metalake_sync.cli.options import SAFE, ManifestFlags, option, takes_manifest
 from metalake_sync.cli.streams import echo_json
 from metalake_sync.errors import ExitCode, ManifestError, ManifestErrors
 
@@ -12,7 +12,8 @@ from metalake_sync.errors import ExitCode, ManifestError, ManifestErrors
 @click.command("validate", epilog="Example: metalake-sync validate birds.yaml --online")
 @takes_manifest
 @option("--online", is_flag=True, help="Also ask the lake about tags and metadata fields.")
-def command(flags: ManifestFlags, online: bool) -> None:
+@SAFE
+def command(flags: ManifestFlags, online: bool, safe: bool) -> None:
     """Check the manifest, its files, patterns and sources, without a lake and without touching the state.
 
     All mistakes are shown at once, each with its line and column.
@@ -23,7 +24,7 @@ def command(flags: ManifestFlags, online: bool) -> None:
 
     listener = flags.words(silent=flags.as_json)
     try:
-        session = flags.session(listener)
+        session = flags.session(listener, safe=safe)
         plan = session.validate(online=online)
     finally:
         listener.close()

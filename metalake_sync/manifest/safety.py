@@ -1,0 +1,178 @@
+"""What `--safe` forbids: a manifest that somebody proposes must not run commands, choose where credentials are sent, or
+name files outside the repository.
+
+Owns: these rules, which the command line asks for in CI. Must not: look at what the files hold.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from metalake_sync.errors import ManifestError, ManifestErrors, UsageError
+from metalake_sync.manifest.loading import LoadedManifest
+from metalake_sync.manifest.models import EMBEDDED
+from metalake_sync.manifest.types import NAMES_A_PATH
+from metalake_sync.manifest.yaml_tree import KeyPath
+
+ORIGIN_VARIABLE = "METALAKE_SYNC_ORIGIN"
+
+_COMMANDS = frozenset({"api_key_command", "secret_command"})
+_GLOB = frozenset("*?[")
+
+
+def safe_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that a proposed manifest may name. All others may be secrets of the runner."""
+    return {name: value for name, value in environment.items() if name.startswith("LAYERNEXT_")}
+
+
+def check_safe(loaded: LoadedManifest, origin: str | None) -> Path:
+    """The repository that the manifest keeps to.
+
+    `origin`: the only address that credentials may be sent to. Raises ManifestErrors for what the manifest must not
+    say, UsageError where `origin` is missing, and ManifestError for a link that leads out of the repository.
+    """
+    repository = _repository(loaded.base_dir)
+    mistakes = [*_commands(loaded), *_address(loaded, origin), *_paths(loaded, repository)]
+    if mistakes:
+        raise ManifestErrors(mistakes)
+    _check_links(repository)
+    return repository
+
+
+def _repository(folder: Path) -> Path:
+    """The folder of the git repository around the manifest; the manifest's own where there is none."""
+    real = Path(os.path.realpath(folder))
+    return next((above for above in (real, *real.parents) if os.path.lexists(above / ".git")), real)
+
+
+def _commands(loaded: LoadedManifest) -> Iterator[ManifestError]:
+    for key in sorted(_COMMANDS):
+        if getattr(loaded.model.remote, key) is not None:
+            yield ManifestError(
+                f"'{key}' is not run with --safe",
+                where=loaded.where("remote", key),
+                remedy="Give the credentials in the environment.",
+            )
+
+
+def _address(loaded: LoadedManifest, origin: str | None) -> Iterator[ManifestError]:
+    url = loaded.model.remote.url
+    if not origin:
+        if loaded.model.remote.embedded:
+            return
+        raise UsageError(
+            f"--safe needs {ORIGIN_VARIABLE}", remedy="Set it to the lake's address, such as https://HOST."
+        )
+    if _origin(origin) is None and not origin.startswith(EMBEDDED):
+        raise UsageError(f"{ORIGIN_VARIABLE} is not an address", remedy="Write https://HOST.")
+    if url != origin and (_origin(url) is None or _origin(url) != _origin(origin)):
+        yield ManifestError(
+            f"'url' is not the lake that {ORIGIN_VARIABLE} names; credentials are not sent there",
+            where=loaded.where("remote", "url"),
+            remedy=f"Write {origin}, or plan without --safe.",
+        )
+
+
+def _origin(url: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port of a web address."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            return None
+        return parts.scheme, parts.hostname.lower(), parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return None
+
+
+# Paths.
+
+
+def _paths(loaded: LoadedManifest, repository: Path) -> Iterator[ManifestError]:
+    remote = loaded.model.remote
+    named = list(paths_of(loaded.model, ()))
+    if remote.embedded:
+        named.append((("remote", "url"), remote.url.removeprefix(EMBEDDED)))
+    for path, text in named:
+        if not _COMMANDS.isdisjoint(path):
+            continue
+        real = os.path.realpath(loaded.base_dir / text)
+        inside = os.path.commonpath([real, repository]) == str(repository)
+        if not inside or _climbs_after_a_glob(text):
+            yield ManifestError(
+                f"'{text}' is outside the repository, which --safe does not allow",
+                where=loaded.where(*path),
+                remedy=f"Name a path below {repository}.",
+            )
+        elif ".git" in Path(os.path.relpath(real, repository)).parts:
+            yield ManifestError(
+                f"'{text}' is inside .git, where credentials may be kept",
+                where=loaded.where(*path),
+                remedy="Name a path outside of .git.",
+            )
+
+
+def _climbs_after_a_glob(text: str) -> bool:
+    """Whether '..' follows a wildcard: it may climb out of a folder that a link leads to."""
+    parts = text.split("/")
+    first = next((number for number, part in enumerate(parts) if _GLOB & set(part)), len(parts))
+    return ".." in parts[first:]
+
+
+def paths_of(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """Every path that a model names, with its key path."""
+    for name, field in type(value).model_fields.items():
+        held = getattr(value, name)
+        below: KeyPath = (*path, field.alias or name)
+        is_path = is_path_field(field)
+        if isinstance(held, str) and is_path:
+            yield below, held
+        elif isinstance(held, BaseModel):
+            yield from paths_of(held, below)
+        elif isinstance(held, list):
+            for index, one in enumerate(held):
+                if isinstance(one, BaseModel):
+                    yield from paths_of(one, (*below, index))
+                elif isinstance(one, str) and is_path:
+                    yield (*below, index), one
+
+
+def is_path_field(field: FieldInfo) -> bool:
+    """Whether a key takes a path, or a list of paths."""
+    return NAMES_A_PATH in field.metadata or _takes_path(field.annotation)
+
+
+def _takes_path(annotation: Any) -> bool:
+    if NAMES_A_PATH in getattr(annotation, "__metadata__", ()):
+        return True
+    return any(_takes_path(part) for part in get_args(annotation))
+
+
+def _check_links(repository: Path) -> None:
+    """Raise ManifestError for a link of the repository that leads out of it: a source could be read through it."""
+    root = str(repository)
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_symlink():
+                        real = os.path.realpath(entry.path)
+                        if os.path.commonpath([real, root]) != root or f"{os.sep}.git{os.sep}" in f"{real}{os.sep}":
+                            raise ManifestError(
+                                "the link leads out of the repository, which --safe does not allow",
+                                where=entry.path,
+                                remedy="Remove the link, or plan without --safe.",
+                            )
+                    elif entry.name != ".git" and entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+        except OSError:
+            # What can't be listed can't be read through.
+            continue
