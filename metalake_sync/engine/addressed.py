@@ -126,6 +126,13 @@ def _second_source(at: OperationAt, first: AnnotationIndex, second: AnnotationIn
     )
 
 
+def operations_elsewhere(manifest: LoadedManifest, state: StateStore, lake: str) -> frozenset[str]:
+    """The operations whose sets the manifest sends, or sent, from its top-level `annotations`. `lake`: what the state
+    calls it."""
+    named = {block.operation for block in manifest.model.annotations}
+    return frozenset(named.union(operation for _, operation in state.addressed.operations(lake)))
+
+
 class AddressedPlanner:
     """`client` is None where the lake is not to be asked. `lake`: what the state calls it. `collections`: the
     manifest's own, which may mean the same images."""

@@ -16,6 +16,7 @@ from metalake_sync.core.metadata import NO_METADATA, MetadataSet
 from metalake_sync.core.notes import Note
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.targets import check_matched, keep_targets
+from metalake_sync.engine.addressed import operations_elsewhere
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.lake_access import lake_identity
 from metalake_sync.engine.lake_view import LakeView, view_lake
@@ -78,7 +79,7 @@ def _drift_of(
         marker,
         session.options.calls_at_once,
         session.emit,
-        mendable_only=False,
+        elsewhere=operations_elsewhere(session.manifest, state, lake_identity(session.manifest)),
     ).run()
     if known.head_digest is not None:
         head = MetadataSet(state.records.written_metadata(known.head_digest) or {}, known.head_digest)

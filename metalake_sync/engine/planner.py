@@ -21,7 +21,7 @@ from metalake_sync.core.metadata import TAGS, MetadataValues, in_our_spelling
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.targets import Target, check_matched, keep_targets
-from metalake_sync.engine.addressed import AddressedPlanner, AddressedSources, open_addressed
+from metalake_sync.engine.addressed import AddressedPlanner, AddressedSources, open_addressed, operations_elsewhere
 from metalake_sync.engine.close_look import CloseLook
 from metalake_sync.engine.desired import DesiredCollection, key_of
 from metalake_sync.engine.downloads.blocks import Blocks
@@ -310,6 +310,7 @@ class Planner:
             marker,
             self.options.calls_at_once,
             self.emit,
+            operations_elsewhere(self.manifest, self.state, self.lake),
         ).run()
 
     def _head_in_lake(self, desired: DesiredCollection, view: LakeView, look: FullLook | None) -> MetadataValues | None:

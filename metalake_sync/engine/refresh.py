@@ -10,7 +10,7 @@ outside the lake knows whether a drawn shape counts as a change of its file.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import field, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from metalake_sync.core.drift import file_drifted
 from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.facts import (
     CollectionPolicy,
+    Origin,
     RecordedCollection,
     RecordedFile,
     RecordedSet,
@@ -55,6 +56,9 @@ class Marker:
         return text.removeprefix(start) if text is not None and text.startswith(start) else ""
 
 
+UNRECORDED_AT_ONCE = 250
+"""Sets without a record that are looked at together."""
+
 PAGE_TO_THE_MARKER = 100
 """Files whose details are asked for together, while the marker may be reached with any of them."""
 
@@ -77,8 +81,9 @@ class FullLook:
 
 @dataclass(slots=True)
 class FullRefresh:
-    """Looks at one collection. `row_id`: the collection's in the records. `mendable_only`: leave out sets that differ
-    and whose source no longer has them, because nothing can be sent for them. `marker`: as `Marker.read` gives it."""
+    """Looks at one collection. `row_id`: the collection's in the records. `marker`: as `Marker.read` gives it.
+    `elsewhere`: operations whose sets for images of the lake the manifest also sends from its top-level `annotations`.
+    """
 
     client: LakeClient
     state: StateStore
@@ -91,7 +96,7 @@ class FullRefresh:
     marker: str
     threads: int
     emit: EventSink
-    mendable_only: bool = True
+    elsewhere: Set[str] = frozenset()
     _look: FullLook = field(default_factory=FullLook)
     _sets: dict[str, dict[str, RemoteSet]] = field(default_factory=dict)
 
@@ -103,7 +108,8 @@ class FullRefresh:
             details = self.client.collection_details(self.known.lake_id, fields)
             self._look.head = in_our_spelling(details, fields)
         self._look_at_files()
-        for operation in self.state.records.operations(self.row_id):
+        wanted = self.desired.annotations if self.desired is not None else ()
+        for operation in dict.fromkeys((*self.state.records.operations(self.row_id), *wanted)):
             self._look_at_sets(operation)
         self._join_sets()
         return self._look
@@ -171,10 +177,17 @@ class FullRefresh:
         names = {self.listing.unique_name_of(name): name for name in recorded}
         self.emit(Observing(f"reading {operation} back from {self.rules.key}"))
         there = annotations_of(self.client, self.known.lake_id, file_count=len(self.listing), operations=[operation])
+        unrecorded: dict[str, Sequence[object]] = {}
         for unique_name, shapes in there:
             name = names.pop(unique_name, None)
             if name is not None:
                 self._judge_set(name, recorded[name], shapes)
+            elif (listed := self.listing.name_of(unique_name)) is not None:
+                unrecorded[listed] = shapes
+            if len(unrecorded) == UNRECORDED_AT_ONCE:
+                self._judge_unrecorded(operation, unrecorded)
+                unrecorded = {}
+        self._judge_unrecorded(operation, unrecorded)
         for name in names.values():
             if recorded[name].digest != EMPTY_SET_DIGEST and self.listing.id_of(name) is not None:
                 self._keep(name, recorded[name], RemoteSet("", 0, as_desired=False))
@@ -197,11 +210,26 @@ class FullRefresh:
             else:
                 self._keep(name, known, RemoteSet(digest, len(shapes), as_desired=False))
 
+    def _judge_unrecorded(self, operation: str, there: Mapping[str, Sequence[object]]) -> None:
+        """Look at sets of our operation that we did not send, by file name. Only those on recorded files matter, and
+        only if the manifest wants another set or none there."""
+        index = self.desired.annotations.get(operation) if self.desired is not None else None
+        if self.desired is None or index is None:
+            return
+        for name, file in self.state.records.files_named(self.row_id, there).items():
+            image = index.images().get(name)
+            if image is None and (
+                index.mode == "append" or operation in self.elsewhere or file.origin is Origin.ADOPTED
+            ):
+                continue
+            digest, back = read_back(there[name])
+            as_desired = False
+            if image is not None and image.shape_count:
+                picture = os.path.join(self.base_dir, file.path)
+                as_desired = is_as_sent(self.desired.record(operation, name), index.kind, back, picture)
+            self._sets.setdefault(name, {})[operation] = RemoteSet(digest, len(there[name]), as_desired)
+
     def _keep(self, name: str, known: RecordedSet, there: RemoteSet) -> None:
-        if self.mendable_only and known.digest != EMPTY_SET_DIGEST:
-            file = self.state.records.files_named(self.row_id, [name])[name]
-            if self._source(file, known) is None:
-                return
         self._sets.setdefault(name, {})[known.operation] = there
 
     def _source(self, file: RecordedFile, known: RecordedSet) -> ImageRecord | None:

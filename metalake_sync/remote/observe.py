@@ -43,6 +43,7 @@ class RemoteListing:
         self._ids: dict[str, str] = {}
         self._prefix = ""
         self._unusual: dict[str, str] = {}
+        self._names_of_unusual: dict[str, str] | None = None
         self.duplicates = 0
         self.newest: str | None = None
 
@@ -73,6 +74,15 @@ class RemoteListing:
     def unique_name_of(self, name: str) -> str:
         """The unique name of a file that is listed; of any other, what it would usually be."""
         return self._unusual.get(name, self._prefix + name)
+
+    def name_of(self, unique_name: str) -> str | None:
+        """The name of the listed file that has a unique name, None if no file has it."""
+        name = unique_name.removeprefix(self._prefix)
+        if name in self._ids and self.unique_name_of(name) == unique_name:
+            return name
+        if self._names_of_unusual is None:
+            self._names_of_unusual = {unique: name for name, unique in self._unusual.items()}
+        return self._names_of_unusual.get(unique_name)
 
     def names(self) -> Iterable[str]:
         return self._ids.keys()

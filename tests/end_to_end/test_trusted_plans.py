@@ -119,6 +119,62 @@ def test_shapes_that_somebody_drew_under_our_operation_are_found_and_redrawn(syn
         assert plan_in_full(synced)["actions"] == []
 
 
+def shapes_in_lake(world: World) -> dict[str, int]:
+    return {name: len(shapes) for name, shapes in world.talk.annotations(world.collection_id()).items()}
+
+
+def test_shapes_that_somebody_drew_where_we_sent_none_are_found_in_full_and_go_only_once_approved(
+    synced: World,
+) -> None:
+    synced.talk.annotate("people", [image_set("birds_c.png", box("bird", 1, 1, 3, 3))])
+    plan = plan_in_full(synced)
+    assert actions(plan) == [("remove_annotations", "c.png", "drifted")]
+    assert plan["actions"][0]["changes"] == [{"what": "shapes of people", "before": 1, "after": 0}]
+    drift = synced.run("drift", "--json", "--detailed-exitcode", "manifest.yaml")
+    assert (drift.code, actions(drift.document)) == (2, actions(plan))
+    assert synced.run("apply", "--refresh", "full", "manifest.yaml").code == 7
+    assert shapes_in_lake(synced)["c.png"] == 1
+    synced.good("apply", "--refresh", "full", "--auto-approve", "manifest.yaml")
+    assert shapes_in_lake(synced)["c.png"] == 0
+    assert plan_in_full(synced)["actions"] == []
+
+
+def test_a_set_that_is_new_in_the_source_is_not_sent_over_one_that_somebody_drew_unasked(synced: World) -> None:
+    synced.talk.annotate("people", [image_set("birds_c.png", box("bird", 1, 1, 3, 3))])
+    drawn = {"a_png": [[1, 1, 2, 2]], "b_png": [[3, 3, 4, 4], [5, 5, 2, 2]]}
+    synced.write("people.json", boxes(**drawn, c_png=[[2, 2, 9, 9], [4, 4, 5, 5]]))
+    plan = plan_in_full(synced)
+    assert actions(plan) == [("annotate", "c.png", "drifted")]
+    assert plan["actions"][0]["overwrites"] is True
+    assert synced.run("apply", "--refresh", "full", "manifest.yaml").code == 7
+    # The same shapes as the source has are ours from now on, and not sent.
+    synced.write("people.json", boxes(**drawn, c_png=[[1, 1, 3, 3]]))
+    synced.lake.requests.clear()
+    synced.good("apply", "--refresh", "full", "manifest.yaml")
+    assert synced.lake.requests.of("update_annotations") == 0
+    assert synced.good("plan", "--json", "manifest.yaml").document["actions"] == []
+
+
+def test_shapes_on_images_that_the_manifest_annotates_elsewhere_or_adopted_are_not_drift(world: World) -> None:
+    world.pictures("a.png", "b.png")
+    world.talk.upload({"c.png": png(salt=b"c.png")}, "birds")
+    world.pictures("c.png")
+    world.write("people.json", boxes(a_png=[[1, 1, 2, 2]]))
+    world.write("more.json", {"images": [{**boxes(b_png=[[3, 3, 4, 4]])["images"][0], "image": "birds_b.png"}]})
+    top = {"operation": "people", "kind": "human", "source": "more.json", "by": "unique_name"}
+    world.manifest({**BIRDS, "annotations": PEOPLE}, annotations=[top])
+    world.good("apply", "manifest.yaml")
+    world.good("apply", "manifest.yaml")
+    world.manifest({**BIRDS, "annotations": PEOPLE})
+    world.good("apply", "--auto-approve", "manifest.yaml")
+    world.talk.annotate("people", [image_set("birds_c.png", box("bird", 1, 1, 3, 3))])
+    assert plan_in_full(world)["actions"] == []
+    world.manifest({**BIRDS, "annotations": PEOPLE}, annotations=[top])
+    world.good("apply", "manifest.yaml")
+    assert shapes_in_lake(world) == {"a.png": 1, "b.png": 1, "c.png": 1}
+    assert plan_in_full(world)["actions"] == []
+
+
 def test_a_collection_that_is_as_it_was_is_not_listed(synced: World) -> None:
     synced.good("plan", "manifest.yaml")
     synced.lake.requests.clear()
