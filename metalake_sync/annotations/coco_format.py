@@ -27,6 +27,7 @@ from metalake_sync.annotations.entries import (
     ReadNotes,
     SourceFile,
     Undrawn,
+    draws,
     number,
     point_pairs,
     raw_bytes,
@@ -413,7 +414,7 @@ def _polygons(
             raise _Unreadable(f"a mask (RLE) and no box, and {why}", segmentation) from None
         notes.count(f"annotations have a mask (RLE), and {why}; their boxes are taken", at=f"{place}{why.found}")
         return ()
-    drawing = tuple(points for points in parts if _draws(points))
+    drawing = tuple(points for points in parts if draws(points))
     if len(drawing) < len(parts) and (drawing or has_other) and any(parts):
         lost = sum(1 for points in parts if points) - len(drawing)
         notes.count("parts of segmentations have no area; they are left out", lost, at=place)
@@ -452,15 +453,6 @@ def _outlines(mask: dict[str, Any], place: str, sizes: Sequence[Size], notes: Re
     if found_outlines.holes:
         notes.count("holes of masks (RLE) are filled: a polygon has none", found_outlines.holes, at=place)
     return found_outlines.outlines
-
-
-def _draws(points: Sequence[Point]) -> bool:
-    """Whether a polygon covers anything: its corners are finite, and do not lie on one line."""
-    if len(points) < 3 or not math.isfinite(sum(map(sum, points))):
-        return False
-    (ax, ay), *others = points
-    bx, by = next((other for other in others if other != (ax, ay)), (ax, ay))
-    return any((bx - ax) * (y - ay) != (by - ay) * (x - ax) for x, y in others)
 
 
 def _confidence(score: Any, place: str, notes: ReadNotes) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import marshal
 import math
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
@@ -174,6 +174,15 @@ def text_number(text: str, where: str) -> float:
 def point_pairs(numbers: list[float]) -> tuple[Point, ...]:
     """x1 y1 x2 y2 ... as points."""
     return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def draws(points: Sequence[Point]) -> bool:
+    """Whether a polygon covers anything: its corners are finite, and do not lie on one line."""
+    if len(points) < 3 or not math.isfinite(sum(map(sum, points))):
+        return False
+    (ax, ay), *others = points
+    bx, by = next((other for other in others if other != (ax, ay)), (ax, ay))
+    return any((bx - ax) * (y - ay) != (by - ay) * (x - ax) for x, y in others)
 
 
 _REPR = reprlib.Repr()

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, TypeGuard
 
 from metalake_sync.annotations.coco_format import COCO_KEYS, box_around
+from metalake_sync.annotations.entries import draws
 from metalake_sync.annotations.pictures import Size
 from metalake_sync.annotations.writers.metalake import attributes_document
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Point, Shape, ShapeType
@@ -168,8 +169,10 @@ def _annotation(shapes: Sequence[Shape]) -> dict[str, Any]:
             (x, y), (width, height) = first.points
             annotation |= {"bbox": [x, y, width, height], "area": width * height, "segmentation": []}
         case ShapeType.POLYGON:
+            # A polygon without area is not read where there is a box.
+            if all(draws(shape.points) for shape in shapes):
+                annotation["bbox"] = box_around([point for shape in shapes for point in shape.points])
             annotation |= {
-                "bbox": box_around([point for shape in shapes for point in shape.points]),
                 "area": sum(_area(shape.points) for shape in shapes),
                 "segmentation": [[part for point in shape.points for part in point] for shape in shapes],
             }

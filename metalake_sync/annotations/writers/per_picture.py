@@ -11,6 +11,8 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 import yaml
 
+from metalake_sync.annotations.coco_format import box_around
+from metalake_sync.annotations.entries import draws
 from metalake_sync.annotations.pictures import Size
 from metalake_sync.annotations.writers.fitting import VOC_WORDS
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
@@ -99,14 +101,26 @@ def _object(root: Element, shape: Shape) -> None:
             _element(attribute, "value", str(value))
     if shape.type is ShapeType.RECTANGLE:
         (x, y), (width, height) = shape.points
-        box = SubElement(element, "bndbox")
-        for side, number in (("xmin", x), ("ymin", y), ("xmax", x + width), ("ymax", y + height)):
-            _element(box, side, repr(number))
-    else:
-        polygon = SubElement(element, "polygon")
-        for number, (x, y) in enumerate(shape.points, start=1):
-            _element(polygon, f"x{number}", repr(x))
-            _element(polygon, f"y{number}", repr(y))
+        _box(element, x, y, width, height)
+        return
+    if draws(shape.points):
+        # Readers that know no polygons take the box around it.
+        _box(element, *box_around(shape.points))
+    polygon = SubElement(element, "polygon")
+    for number, (x, y) in enumerate(shape.points, start=1):
+        _element(polygon, f"x{number}", _pixels(x))
+        _element(polygon, f"y{number}", _pixels(y))
+
+
+def _box(element: Element, x: float, y: float, width: float, height: float) -> None:
+    box = SubElement(element, "bndbox")
+    for side, number in (("xmin", x), ("ymin", y), ("xmax", x + width), ("ymax", y + height)):
+        _element(box, side, _pixels(number))
+
+
+def _pixels(number: float) -> str:
+    """A coordinate. Whole ones have no point: many readers of VOC take whole numbers alone."""
+    return str(int(number)) if float(number).is_integer() else repr(number)
 
 
 def _element(parent: Element, tag: str, text: str) -> None:
