@@ -17,7 +17,7 @@ from metalake_sync.core.addressed import DEFAULT_BUCKET
 from metalake_sync.core.facts import MediaType
 from metalake_sync.core.metadata import Spelling
 from metalake_sync.engine.execute.halving import send_in_halves
-from metalake_sync.engine.metadata_check import MetadataNames, ask_lake_about
+from metalake_sync.engine.metadata_check import MetadataNames, ask_lake_about, notes_on_computed
 from metalake_sync.errors import ManifestErrors, UsageError
 from metalake_sync.local.metadata_entries import check_values
 from metalake_sync.local.metadata_json import read_metadata_json
@@ -98,6 +98,7 @@ class Metadata(Items):
             return failed
 
         notes = [f"'{ours}' is '{theirs}' in the lake, and was sent so" for ours, theirs in spelling.renames()]
+        notes += [note.message for note in notes_on_computed(MetadataNames.of(entries.values()))]
         return written.result(asyncio.run(send_all()), notes)
 
     def _spelling_for(self, sets: Sequence[Mapping[str, Any]]) -> Spelling:

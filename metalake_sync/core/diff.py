@@ -37,6 +37,7 @@ from metalake_sync.core.metadata import (
     MetadataSet,
     MetadataValues,
     fields_that_left,
+    is_computed,
     overwrites_others,
     update_to_mend,
     update_to_send,
@@ -241,8 +242,9 @@ def _adopt(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> 
     changes = metadata_changes(lake or {}, update)
     if update and rules.policy.metadata_override:
         actions.append(UpdateFileMetadata(rules.key, desired, remote.unique_name, None, already, lake, changes))
-    elif update and lake is not None:
-        notes = (_metadata_differs(f"{rules.key}/{desired.name}", changes),)
+    elif lake is not None and not all(map(is_computed, update)):
+        differing = tuple(change for change in changes if not is_computed(change.what))
+        notes = (_metadata_differs(f"{rules.key}/{desired.name}", differing),)
     elif not update and desired.metadata and rules.policy.metadata_override:
         bookkeeping = (Rerecord(rules.key, desired, local=False, metadata=True),)
     sets = annotate_anew(rules.key, desired, remote, already)

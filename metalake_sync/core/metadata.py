@@ -8,6 +8,7 @@ lake replaces wholesale, while every other field is merged.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -125,6 +126,33 @@ def normal_form(name: str) -> str:
     return "".join(char for char in name.lower() if char in "0123456789abcdefghijklmnopqrstuvwxyz")
 
 
+COMPUTED_FIELDS = (
+    "id",
+    "name",
+    "uniqueName",
+    "url",
+    "contentType",
+    "fileSize",
+    "frameCount",
+    "frameRate",
+    "resolution",
+    "storagePath",
+    "bucketName",
+    "createdAt",
+    "updatedAt",
+)
+"""Fields of files and collections that a lake computes, and answers whatever was written under their names. Source: the
+vendor's page on details of collections and items."""
+
+_COMPUTED = frozenset(map(normal_form, COMPUTED_FIELDS))
+
+
+@functools.lru_cache(maxsize=4096)
+def is_computed(name: str) -> bool:
+    """Whether the lake computes a field, so that the value in the lake tells nothing about what was written."""
+    return normal_form(name) in _COMPUTED
+
+
 def in_our_spelling(found: MetadataValues, asked: Iterable[str]) -> dict[str, Any]:
     """Return the fields of `found` that were asked for, under the names they were asked for by. A lake may answer under
     its own spelling of a name."""
@@ -228,9 +256,13 @@ def update_to_mend(
 
     A value that is only the text of the wanted one ("1" for 1) counts as equal, unless the manifest changed the value
     from that one: then the user asks for another type.
+
+    A field that the lake computes is compared with what was written last, never with the lake.
     """
 
     def is_right(name: str, value: Any) -> bool:
+        if is_computed(name):
+            return name in before and same_json(before[name], value)
         there = lake.get(name)
         return same_value(there, value) and (
             same_json(there, value) or name not in before or not same_json(there, before[name])
@@ -248,7 +280,12 @@ def update_to_mend(
 
 def overwrites_others(before: MetadataValues, update: MetadataValues, lake: MetadataValues) -> bool:
     """Whether an update replaces a value that another client wrote. `before`: what was written last; `lake`: what the
-    lake has. Tags are merged, or the manifest says that they are `exact`, so that they don't count."""
+    lake has. Tags are merged, or the manifest says that they are `exact`, so that they don't count. Fields that the
+    lake computes don't count either."""
     return any(
-        name != TAGS and lake.get(name) is not None and not same_value(lake[name], before.get(name)) for name in update
+        name != TAGS
+        and not is_computed(name)
+        and lake.get(name) is not None
+        and not same_value(lake[name], before.get(name))
+        for name in update
     )

@@ -42,6 +42,7 @@ class NoteCode(enum.StrEnum):
     DOWNLOAD_WITHOUT_COLLECTION = "download_without_collection"
     METADATA_REFUSED = "metadata_refused"
     LAKES_SPELLING = "lakes_spelling"
+    COMPUTED_FIELD = "computed_field"
     COMPATIBILITY = "compatibility"
     LAKE_NOT_ASKED = "lake_not_asked"
     NEW_LABEL = "new_label"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from metalake_sync.core.actions import CreateCollection, ReplaceFile, UpdateFileMetadata, UpdateHead, UploadFile
 from metalake_sync.core.addressed import DescribeEntry
-from metalake_sync.core.metadata import TAGS, MetadataSet, MetadataValues, Spelling
+from metalake_sync.core.metadata import TAGS, MetadataSet, MetadataValues, Spelling, is_computed
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import Plan
 from metalake_sync.errors import ManifestError
@@ -19,6 +19,9 @@ from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from metalake_sync.remote.client import LakeClient
+
+
+COMPUTED_CLAUSE = "the lake computes these fields itself; they are sent, and not compared with the lake"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,14 @@ def notes_on_spelling(plan: Plan, spelling: Spelling) -> tuple[Note, ...]:
         if told:
             notes.append(Note.naming(NoteCode.LAKES_SPELLING, f"the lake has its own spelling of {what}; sent", told))
     return tuple(notes)
+
+
+def notes_on_computed(names: MetadataNames) -> tuple[Note, ...]:
+    """Return one note if fields are written that the lake computes itself."""
+    computed = [f"'{name}'" for name in names.fields if is_computed(name)]
+    if not computed:
+        return ()
+    return (Note.naming(NoteCode.COMPUTED_FIELD, COMPUTED_CLAUSE, computed, "metadata"),)
 
 
 def _known(renames: Mapping[str, str]) -> dict[str, str]:

@@ -28,6 +28,7 @@ from metalake_sync.engine.metadata_check import (
     LakesWord,
     MetadataNames,
     ask_lake_about,
+    notes_on_computed,
     notes_on_spelling,
     raise_objection,
 )
@@ -207,9 +208,11 @@ class Session:
                 self._planner(state, None).plan() as planned,
             ):
                 plan = planned.plan
+            names = MetadataNames.written_by(plan)
+            plan = replace(plan, notes=(*plan.notes, *notes_on_computed(names)))
             if online:
                 with self.reach() as client:
-                    word = ask_lake_about(client, MetadataNames.written_by(plan))
+                    word = ask_lake_about(client, names)
                 raise_objection(word, plan.manifest)
                 plan = replace(plan, notes=(*plan.notes, *notes_on_spelling(plan, word.spelling)))
         return plan
@@ -238,10 +241,12 @@ class Session:
         lake = lake_identity(self.manifest)
         for rounds_left in reversed(range(SPELLING_ROUNDS)):
             with self._planner(state, client, looked_at_ns).plan() as planned:
-                word = ask_lake_about(client, MetadataNames.written_by(planned.plan))
+                names = MetadataNames.written_by(planned.plan)
+                word = ask_lake_about(client, names)
                 spelling = state.spelling(lake)
                 if not word.spelling or not rounds_left:
                     notes = (*greeting.notes, *planned.plan.notes, *notes_on_spelling(planned.plan, spelling))
+                    notes += notes_on_computed(names)
                     planned.plan = replace(planned.plan, notes=notes)
                     yield planned, word
                     return
