@@ -128,7 +128,7 @@ class Quirk(enum.Enum):
     NUMBERS_AS_TEXT = (
         "numbers_as_text",
         "writes the numbers that it computes itself as texts",
-        "the vendor's clients convert or print these numbers, and do not check their type",
+        "JavaScript servers mix both; goes further than the vendor's clients would stand",
     )
     NULLS = (
         "nulls",

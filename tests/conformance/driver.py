@@ -89,6 +89,16 @@ class Driver(Protocol):
     unites_tags: ClassVar[bool]
     """Whether a file that is uploaded gets its own Tags beside those of the whole upload, or in place of them."""
 
+    @property
+    def sorts_by_video_index(self) -> bool:
+        """Whether the client can name this sort field."""
+        ...
+
+    @property
+    def shows_refusals(self) -> bool:
+        """Whether the client shows why the lake refuses tags and fields."""
+        ...
+
     def upload(self, path: Path, collection: str, kind: Kind, options: UploadOptions) -> Uploaded:
         """2.1, 2.18: a folder or a single file; returns when the job is done (2.12)."""
         ...

@@ -36,6 +36,8 @@ class OurClient:
 
 class OurDriver:
     unites_tags: ClassVar[bool] = True
+    sorts_by_video_index = True
+    shows_refusals = True
 
     def __init__(self, client: OurClient) -> None:
         self._lake, self._folder = client.lake, client.folder

@@ -276,7 +276,8 @@ def test_2_14_to_2_17_metadata_of_files_in_each_way(
 def test_2_14_wrong_tags_are_refused_before_anything_is_written(driver: Driver, pictures: Path, tmp_path: Path) -> None:
     upload(driver, pictures)
     source = metadata_file(tmp_path, {"jay.png": {"x": 1}, "crow.png": {"Tags": [""]}})
-    with pytest.raises(DriverRefused, match="a tag in 'Tags' is empty|Invalid tag"):
+    words = "a tag in 'Tags' is empty|Invalid tag" if driver.shows_refusals else "TypeError"
+    with pytest.raises(DriverRefused, match=words):
         driver.write_metadata(Address("collection", "birds"), source)
     assert "x" not in driver.item_details("birds_jay.png", ["x"])
 
@@ -312,6 +313,8 @@ def test_lists_are_sorted_by_every_field(driver: Driver, tmp_path: Path) -> None
     expected: dict[Any, str] = {
         "name": "abc", "size": "cba", "date_created": "bca", "video_index": "bca", "date_modified": "cab",
     }  # fmt: skip
+    if not driver.sorts_by_video_index:
+        del expected["video_index"]
     expected["size"] = "".join(sorted("abc", key=lambda name: len(files[f"{name}.png"])))
     for by, order in expected.items():
         for descending in (False, True):

@@ -43,6 +43,16 @@ class VendorDriver:
         self._generation = client.process.release.generation
         self._folders = 0
 
+    @property
+    def sorts_by_video_index(self) -> bool:
+        """layernext-beta 3.28.14 keeps the field's name as a tuple, which no text equals."""
+        return self._generation is Generation.TWO
+
+    @property
+    def shows_refusals(self) -> bool:
+        """layernext-beta 3.28.14 reads every answer to a validate call as a list, and fails on the words of a 406."""
+        return self._generation is Generation.TWO
+
     def upload(self, path: Path, collection: str, kind: Kind, options: UploadOptions) -> Uploaded:
         drawn = options.annotations
         answer = self._call(
