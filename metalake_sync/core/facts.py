@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Literal
+from typing import Literal, Protocol
 
 from metalake_sync.core.metadata import MetadataSet, MetadataValues
 from metalake_sync.lazy_dataclass import dataclass
@@ -57,17 +57,44 @@ class CollectionPolicy:
     metadata_override: bool = False
 
 
+LATEST_NS = (1 << 63) - 1
+"""The last nanosecond that 64 bits hold, in the year 2262. File systems can hold later times, and damaged disks do."""
+
+
+def recordable_ns(time_ns: int) -> int:
+    """A file's time, or the earliest or latest one that the state can record (1677 and 2262)."""
+    return min(max(time_ns, -LATEST_NS), LATEST_NS)
+
+
+class Looked(Protocol):
+    """What a stat call returns (`os.stat_result`)."""
+
+    @property
+    def st_size(self) -> int: ...
+    @property
+    def st_mtime_ns(self) -> int: ...
+    @property
+    def st_ino(self) -> int: ...
+    @property
+    def st_ctime_ns(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """What a stat call tells of a file. Equal fingerprints mean that nobody touched it; unequal ones decide nothing.
 
-    `size_bytes`: 0 or more. `mtime_ns`, `ctime_ns`: nanoseconds since the epoch.
+    `size_bytes`: 0 or more. `mtime_ns`, `ctime_ns`: nanoseconds since the epoch, as `recordable_ns` gives them.
     """
 
     size_bytes: int
     mtime_ns: int
     inode: int
     ctime_ns: int
+
+    @classmethod
+    def of(cls, found: Looked) -> Fingerprint:
+        """The fingerprint of a file that was looked at."""
+        return cls(found.st_size, recordable_ns(found.st_mtime_ns), found.st_ino, recordable_ns(found.st_ctime_ns))
 
 
 @dataclass(frozen=True, slots=True)

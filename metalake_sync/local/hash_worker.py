@@ -22,6 +22,8 @@ CHUNK_BYTES = 1 << 20
 Expected = tuple[int, int, int, int]
 Wanted = tuple[bytes | str, Expected]
 
+_LATEST_NS = (1 << 63) - 1
+
 MOVED = "it changed since it was looked at"
 NOT_REGULAR = "it is no regular file any more"
 
@@ -85,8 +87,13 @@ def open_if_regular(path: bytes | str) -> int:
 
 def _check(descriptor: int, expected: Expected) -> None:
     found = os.fstat(descriptor)
-    if (found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns) != expected:
+    if (found.st_size, _recordable(found.st_mtime_ns), found.st_ino, _recordable(found.st_ctime_ns)) != expected:
         raise Unhashable(MOVED)
+
+
+def _recordable(time_ns: int) -> int:
+    """As core.facts.recordable_ns, which is not imported here."""
+    return min(max(time_ns, -_LATEST_NS), _LATEST_NS)
 
 
 def _unreadable(error: OSError) -> Unhashable:

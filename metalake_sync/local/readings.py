@@ -42,7 +42,7 @@ def read_cached(cache: ReadingCache, reader: str, path: str, read: Callable[[str
         return None
     if not stat.S_ISREG(found.st_mode):
         return None
-    fingerprint = Fingerprint(found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
+    fingerprint = Fingerprint.of(found)
     reading = cache.get(reader, path, fingerprint)
     if reading is None:
         looked_at_ns = time.time_ns()

@@ -20,7 +20,7 @@ from functools import partial
 from operator import attrgetter
 from typing import NamedTuple
 
-from metalake_sync.core.facts import Fingerprint
+from metalake_sync.core.facts import LATEST_NS, Fingerprint, recordable_ns
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.open_below import open_below, open_folder
 from metalake_sync.local.rules import IGNORE_FILE, FolderRules, ScanRules
@@ -292,7 +292,13 @@ def scan_file(path: str) -> ScannedFile | ScanProblem:
         return ScanProblem("", Trouble.LINK, is_folder=True)
     if not stat.S_ISREG(found.st_mode):
         return ScanProblem("", Trouble.SPECIAL_FILE, is_folder=True)
-    return ScannedFile(name, found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
+    return scanned_file(name, found)
+
+
+def scanned_file(name: str, found: os.stat_result) -> ScannedFile:
+    """A file that was looked at."""
+    mtime_ns, ctime_ns = recordable_ns(found.st_mtime_ns), recordable_ns(found.st_ctime_ns)
+    return ScannedFile(name, found.st_size, mtime_ns, found.st_ino, ctime_ns)
 
 
 def unsendable(name: str) -> Trouble | None:
@@ -359,6 +365,8 @@ def _sort_out(
                 ScanProblem(prefix + name, Trouble.UNREADABLE, is_folder=False, detail=error.strerror or "")
             )
     files.sort()
+    if not all(-LATEST_NS <= file[2] <= LATEST_NS >= file[4] for file in files):
+        files[:] = [file._replace(mtime_ns=recordable_ns(file[2]), ctime_ns=recordable_ns(file[4])) for file in files]
     problems.sort(key=attrgetter("path"))
     return sorted(folders)
 

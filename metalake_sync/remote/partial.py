@@ -96,7 +96,7 @@ class PartialFiles:
         """Move a whole file into the target folder. A link of that name is replaced and not followed."""
         os.replace(partial.name, filename, src_dir_fd=self._folder, dst_dir_fd=self._target)
         found = os.stat(filename, dir_fd=self._target, follow_symlinks=False)
-        return Fingerprint(found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
+        return Fingerprint.of(found)
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:

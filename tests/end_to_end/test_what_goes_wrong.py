@@ -394,3 +394,26 @@ def test_no_secret_stands_in_what_a_noisy_run_leaves(small_world: World) -> None
 
 def _files(folder: Path) -> Iterator[Path]:
     yield from (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".png")
+
+
+FAR_AWAY = {"far.png": 15032385535, "past.png": -2000000000, "epoch.png": 0, "ahead.png": 2208988800}
+
+
+def test_files_of_far_away_times_are_files_like_any_other(world: World) -> None:
+    """As cameras, memory cards and damaged disks give them: 2446, 1906, 1970 and 2040."""
+    world.pictures(*FAR_AWAY, "now.png")
+    for name, seconds in FAR_AWAY.items():
+        os.utime(world.folder / "images" / name, (seconds, seconds))
+    fields = {"from": "exif", "fields": {"width": "Width"}}
+    world.manifest({**BIRDS, "file_metadata": [fields]})
+    world.good("plan", "manifest.yaml")
+    world.good("apply", "manifest.yaml")
+    assert world.names() == sorted([*FAR_AWAY, "now.png"])
+    again = world.good("plan", "--json", "manifest.yaml").document["summary"]
+    assert (again["unchanged"], again["upload"], again["update_metadata"]) == (5, 0, 0)
+    world.manifest(downloads=[{"collection": "birds", "to": "out"}])
+    world.good("pull", "manifest.yaml")
+    for path in (world.folder / "out").iterdir():
+        os.utime(path, (FAR_AWAY["far.png"], FAR_AWAY["far.png"]))
+    world.good("pull", "manifest.yaml")
+    assert "Nothing to do" in world.good("plan", "manifest.yaml").out

@@ -115,6 +115,13 @@ def test_a_file_is_racy_until_its_times_can_show_a_change() -> None:
     assert is_racy(young, looked_at_ns=11 * RACY_NS - 1)
     assert not is_racy(young, looked_at_ns=11 * RACY_NS)
     assert is_racy(replace(young, mtime_ns=0, ctime_ns=10 * RACY_NS), looked_at_ns=10 * RACY_NS)
+    assert is_racy(replace(young, mtime_ns=0, ctime_ns=1000 * RACY_NS), looked_at_ns=10 * RACY_NS)
+
+
+def test_a_time_set_far_ahead_does_not_make_a_file_racy_for_ever() -> None:
+    card = Fingerprint(1, mtime_ns=1000 * RACY_NS, inode=1, ctime_ns=5)
+    assert not is_racy(card, looked_at_ns=10 * RACY_NS)
+    assert is_racy(replace(card, mtime_ns=10 * RACY_NS + 1), looked_at_ns=10 * RACY_NS)
 
 
 @pytest.fixture

@@ -153,7 +153,7 @@ def look_at(path: Path) -> Fingerprint | None:
         return None
     if not stat.S_ISREG(found.st_mode):
         return None
-    return Fingerprint(found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)
+    return Fingerprint.of(found)
 
 
 def _unique(item: ListedItem) -> str:

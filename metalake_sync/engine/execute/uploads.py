@@ -431,7 +431,7 @@ class Uploads:
             stat = os.stat(os.path.join(self._base_dir, file.path))
         except OSError:
             return False
-        return file.fingerprint == Fingerprint(stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns)
+        return file.fingerprint == Fingerprint.of(stat)
 
 
 def content_type(name: str) -> str:

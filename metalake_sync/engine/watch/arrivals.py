@@ -29,7 +29,8 @@ class Arrivals:
 
     def latency_s(self, path: str, fingerprint: Fingerprint, now_ns: int) -> float | None:
         """In seconds; None for a file that was there before the watch began."""
-        changed_ns = max(fingerprint.ctime_ns, fingerprint.mtime_ns)
+        # A time ahead of the clock is another clock's.
+        changed_ns = max((one for one in (fingerprint.ctime_ns, fingerprint.mtime_ns) if one <= now_ns), default=now_ns)
         folder = os.path.dirname(path)
         while self._came and folder != os.path.dirname(folder):
             changed_ns = max(changed_ns, self._came.get(folder, 0))

@@ -17,7 +17,7 @@ from dataclasses import field
 from typing import NamedTuple
 
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.local.scan import ScannedFile
+from metalake_sync.local.scan import ScannedFile, scanned_file
 
 LONGEST_PAUSE_S = 30.0
 WAITING_LIMIT = 10_000
@@ -63,13 +63,17 @@ class Settling:
     settle_s: float
     _times_lie_until: float = float("-inf")
     _waiting: OrderedDict[str, _Look] = field(default_factory=OrderedDict)
+    _settled: OrderedDict[str, tuple[int, int, int, int]] = field(default_factory=OrderedDict)
+    """What was seen to stay the same for long enough, so that the run that follows takes it."""
 
     def unsettled(self, path: str, file: ScannedFile, now: float, wall_ns: int) -> bool:
-        """Whether to leave a file alone for now; if so, it waits here. A file is quiet if its times say so, or, where
-        clocks disagree, if it stayed the same under our eyes."""
+        """Whether to leave a file alone for now; if so, it waits here. A file is quiet if its times say so, or if it
+        was seen to stay the same for long enough. A time ahead of the clock says nothing: other clocks, cameras and
+        memory cards without a time zone set it."""
         look = self._waiting.get(path)
-        age_s = (wall_ns - max(file.mtime_ns, file.ctime_ns)) / 1e9
-        quiet = age_s >= self.settle_s and now >= self._times_lie_until
+        past_ns = [time_ns for time_ns in (file.mtime_ns, file.ctime_ns) if time_ns <= wall_ns]
+        old = bool(past_ns) and (wall_ns - max(past_ns)) / 1e9 >= self.settle_s and now >= self._times_lie_until
+        quiet = old or self._settled.get(path) == file.stat_row()
         if look is not None and look.stat == file.stat_row():
             quiet = quiet or now - look.since >= self.settle_s
             since = look.since
@@ -77,7 +81,13 @@ class Settling:
             since = now
         if quiet and not is_open_for_writing(path):
             self._waiting.pop(path, None)
+            if not old:
+                self._settled[path] = file.stat_row()
+                self._settled.move_to_end(path)
+                if len(self._settled) > WAITING_LIMIT:
+                    self._settled.popitem(last=False)
             return False
+        self._settled.pop(path, None)
         pause_s = min(look.pause_s * 2 if look is not None and quiet else max(self.settle_s, 0.05), LONGEST_PAUSE_S)
         self._waiting[path] = _Look(file.stat_row(), since, now + pause_s, pause_s)
         if len(self._waiting) > WAITING_LIMIT:
@@ -101,10 +111,7 @@ class Settling:
                 del self._waiting[path]
                 folders.add(os.path.dirname(path))
                 continue
-            file = ScannedFile(
-                os.path.basename(path), found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns
-            )
-            if not self.unsettled(path, file, now, wall_ns):
+            if not self.unsettled(path, scanned_file(os.path.basename(path), found), now, wall_ns):
                 folders.add(os.path.dirname(path))
         return folders
 

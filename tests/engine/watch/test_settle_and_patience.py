@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from metalake_sync.engine.watch.patience import LONGEST_PAUSE_S, Backoff, SetAside
 from metalake_sync.engine.watch.settle import WAITING_LIMIT, Settling, is_open_for_writing
 from metalake_sync.local.scan import ScannedFile, scan_file
@@ -47,6 +49,28 @@ def test_a_file_whose_times_lie_in_the_future_settles_under_our_eyes(tmp_path: P
     settling = Settling(2.0)
     assert settling.unsettled(str(path), looked(path), 0.0, 0)
     assert not settling.unsettled(str(path), looked(path), 2.0, 0)
+
+
+@pytest.mark.parametrize("ahead_s", [0.5, 180, 8 * 3600, 4e9])
+def test_a_file_whose_times_lie_ahead_is_taken_by_the_run_that_its_rest_starts(tmp_path: Path, ahead_s: float) -> None:
+    path = str(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    wall_ns = 10**18
+    ahead = looked(tmp_path / "a.jpg")._replace(mtime_ns=wall_ns + int(ahead_s * 1e9), ctime_ns=wall_ns + SECOND_NS)
+    settling = Settling(2.0)
+    assert settling.unsettled(path, ahead, 0.0, wall_ns)
+    assert not settling.unsettled(path, ahead, 2.0, wall_ns)
+    # The run asks again, a moment later.
+    assert not settling.unsettled(path, ahead, 2.1, wall_ns)
+    assert len(settling) == 0
+    assert settling.unsettled(path, ahead._replace(size_bytes=2), 2.2, wall_ns), "a change begins anew"
+
+
+def test_a_time_of_content_ahead_leaves_the_other_time_to_tell_the_age(tmp_path: Path) -> None:
+    wall_ns = 10**18
+    card = ScannedFile("a.jpg", 1, wall_ns + 3600 * SECOND_NS, 1, wall_ns - 3 * SECOND_NS)
+    assert not Settling(2.0).unsettled("/card/a.jpg", card, 0.0, wall_ns)
+    assert Settling(4.0).unsettled("/card/a.jpg", card, 0.0, wall_ns)
 
 
 def test_a_clock_that_is_set_forward_does_not_make_a_young_file_old() -> None:
