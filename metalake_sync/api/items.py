@@ -193,7 +193,7 @@ class Items(Connected):
 
     def get_all_labels(self, group_id: str | None = None) -> list[LabelInfo]:
         """The labels that the lake knows, or those of a group."""
-        return [LabelInfo(label.label_text, label.label) for label in self._client.list_labels(group_id)]
+        return [LabelInfo(label.label_text, label.label or "") for label in self._client.list_labels(group_id)]
 
     def get_all_label_groups(self) -> list[LabelGroupInfo]:
         """The label groups that the lake knows."""

@@ -45,6 +45,7 @@ class NoteCode(enum.StrEnum):
     COMPUTED_FIELD = "computed_field"
     COMPATIBILITY = "compatibility"
     LAKE_NOT_ASKED = "lake_not_asked"
+    LABELS_UNREAD = "labels_unread"
     NEW_LABEL = "new_label"
     ADDRESS_UNKNOWN = "address_unknown"
     MANIFEST = "manifest"

@@ -14,16 +14,19 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from metalake_sync import __version__
 from metalake_sync.engine.session import Session
 from metalake_sync.engine.watch.filesystems import silent_filesystem
 from metalake_sync.engine.watch.triggers import LIMITS
-from metalake_sync.errors import ExitCode, SyncError
+from metalake_sync.errors import ExitCode, LakeAnswerInvalid, LakeRefused, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import resolve_credentials
+from metalake_sync.protocol import routes
 from metalake_sync.protocol.generations import BASE_PATHS
+from metalake_sync.protocol.items import CountItems, ListItems
+from metalake_sync.protocol.wire import ObjectKind
 from metalake_sync.state.lock import lock_holder
 
 if TYPE_CHECKING:
@@ -179,10 +182,40 @@ def _lake(session: Session) -> Iterator[Finding]:
         with session.reach() as client:
             yield Finding("credentials", "ok", f"{source}, and accepted")
             yield _generation(subject, client, remote.generation)
+            yield from _answers(client)
             yield _clock(client.lake_date, lambda: datetime.now(UTC))
     except SyncError as error:
         subject = "credentials" if error.exit_code is ExitCode.CREDENTIALS_REFUSED else subject
         yield _from_error(subject, error)
+
+
+def _answers(client: LakeClient) -> Iterator[Finding]:
+    """Make each call that reads and needs no name, and report the answers that are unlike those we know."""
+    calls: tuple[tuple[routes.Route[Any], Callable[[], object], str], ...] = (
+        (routes.LIST_LABELS, client.list_labels, "Plans do not show which labels are new. Nothing else needs it."),
+        (routes.LIST_LABEL_GROUPS, client.list_label_groups, "Only 'annotations label-groups' needs it."),
+        (routes.SYSTEM_DETAILS, client.system_details, "Only 'item stats' needs it."),
+        (
+            routes.COUNT_ITEMS,
+            lambda: client.count_items(CountItems(content_type=ObjectKind.IMAGE)),
+            "Plans and downloads need it. Ask the lake's operator.",
+        ),
+        (
+            routes.LIST_ITEMS,
+            lambda: next(client.list_items(ListItems(content_type=ObjectKind.IMAGE, page_size=1)), None),
+            "Every command needs it. Ask the lake's operator.",
+        ),
+    )
+    for route, call, consequence in calls:
+        subject = f"answer of {route.method} {route.path}"
+        try:
+            call()
+        except (LakeRefused, LakeAnswerInvalid) as error:
+            yield Finding(subject, "warning", f"can't be used: {error.message}", consequence)
+    for name, clause in client.differences.items():
+        message = f"is unlike the form that we know ({clause}), and is read as far as it can be"
+        remedy = "If a command shows too little, report this line as a bug of metalake-sync."
+        yield Finding(f"answer of {name}", "warning", message, remedy)
 
 
 def _generation(subject: str, client: LakeClient, wanted: object) -> Finding:

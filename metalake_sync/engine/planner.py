@@ -17,7 +17,7 @@ from metalake_sync.core.diff import CollectionRules, compare_head
 from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.facts import CollectionKey, MediaType, RecordedCollection
 from metalake_sync.core.guards import too_many_deletes
-from metalake_sync.core.metadata import TAGS, MetadataValues, in_our_spelling
+from metalake_sync.core.metadata import TAGS, MetadataValues
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.targets import Target, check_matched, keep_targets
@@ -319,7 +319,9 @@ class Planner:
             return None
         fields = dict.fromkeys((*desired.head.values, *(look.head if look else ()), TAGS), True)
         details = self.client.collection_details(view.lake_id, fields)
-        return in_our_spelling(details, fields)
+        from metalake_sync.remote.observe import fields_in
+
+        return fields_in(details, fields)
 
     def _remember(
         self, row_id: int, known: RecordedCollection, view: LakeView, look: FullLook | None, desired: DesiredCollection

@@ -27,14 +27,14 @@ from metalake_sync.core.facts import (
     RemoteFile,
     RemoteSet,
 )
-from metalake_sync.core.metadata import TAGS, MetadataValues, in_our_spelling
+from metalake_sync.core.metadata import TAGS, MetadataValues
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST, ImageRecord
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.items import ListedItem, ListItems, SortBy
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, SortField
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.observe import RemoteListing, object_kind, remote_details, side_by_side
+from metalake_sync.remote.observe import RemoteListing, fields_in, object_kind, remote_details, side_by_side
 from metalake_sync.remote.readback import annotations_of
 from metalake_sync.state.store import StateStore
 
@@ -106,7 +106,7 @@ class FullRefresh:
             written = self.rules.written(self.known.head_digest) or {}
             fields = dict.fromkeys((*written, TAGS), True)
             details = self.client.collection_details(self.known.lake_id, fields)
-            self._look.head = in_our_spelling(details, fields)
+            self._look.head = fields_in(details, fields)
         self._look_at_files()
         wanted = self.desired.annotations if self.desired is not None else ()
         for operation in dict.fromkeys((*self.state.records.operations(self.row_id), *wanted)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError, model_validator
 
 from metalake_sync.protocol.wire import OPERATION_TYPE_ANNOTATION, OperationMode, WireModel, WireRoot
 
@@ -32,12 +32,47 @@ class LabelReferencesAnswer(WireRoot[dict[str, LabelReference]]):
 
 
 class ListedLabel(WireModel):
+    """A label that the lake knows. `label_text`: what people read. `label`: its reference, None where there is none."""
+
     label_text: str
-    label: str
+    label: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _any_form(cls, value: Any) -> Any:
+        """Nobody outside the lake knows the form of a row. Text: `labelText`, `name`, `label`. Reference: `key`,
+        `label` beside another text, `id`."""
+        if isinstance(value, str):
+            return {"labelText": value}
+        if not isinstance(value, dict):
+            return value
+        text = next((value[key] for key in ("labelText", "name", "label") if _is_text(value.get(key))), None)
+        beside = [value.get("key"), None if value.get("label") == text else value.get("label"), value.get("id")]
+        reference = next((str(one) for one in beside if isinstance(one, str | int) and not isinstance(one, bool)), None)
+        return {"labelText": text, "label": reference}
 
 
-class LabelList(WireRoot[list[ListedLabel]]):
-    """The labels that the lake knows."""
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+class LabelList(WireRoot[list[Any]]):
+    """The labels that the lake knows. `unreadable`: rows that say no label's text."""
+
+    def labels(self) -> list[ListedLabel]:
+        found = (_readable(row) for row in self.root)
+        return [label for label in found if label is not None]
+
+    @property
+    def unreadable(self) -> int:
+        return len(self.root) - len(self.labels())
+
+
+def _readable(row: object) -> ListedLabel | None:
+    try:
+        return ListedLabel.model_validate(row)
+    except ValidationError:
+        return None
 
 
 class Box(WireModel):
@@ -109,7 +144,7 @@ class UpdateAnnotations(WireModel):
 class DownloadedAnnotations(WireModel):
     """`annotations` stands in the upload format: bbox, polygon, line or points, label, metadata, attributes."""
 
-    image: str
+    image: str = ""
     annotations: list[dict[str, Any]] = Field(default_factory=list)
 
 
@@ -122,13 +157,19 @@ class DownloadedImage(WireModel):
 
 
 class DownloadPage(WireModel):
-    identifier: str
-    group_unique_name: str
+    """`next_page`: whether there is another page; None where the lake does not say."""
+
+    identifier: str = ""
+    group_unique_name: str = ""
     format: str = "RAW"
-    raw_file_name: str
+    raw_file_name: str = ""
     creatable_directories: list[str] = Field(default_factory=list)
-    next_page: bool
+    next_page: bool | None = None
     resource_array: list[DownloadedImage] = Field(default_factory=list)
+
+    def is_last(self, page_size: int) -> bool:
+        """Whether no page follows. Where the lake does not say, a page that is not full is the last one."""
+        return not self.next_page if self.next_page is not None else len(self.resource_array) < page_size
 
 
 class DownloadAnswer(WireModel):

@@ -14,6 +14,7 @@ from metalake_sync.protocol.wire import (
     SortField,
     WireModel,
     WireRoot,
+    number_in,
 )
 
 
@@ -23,9 +24,10 @@ class CollectionByName(WireModel):
 
 
 class CollectionIdAnswer(WireModel):
+    """`collection_id`: None where the lake names none."""
+
     is_success: bool = True
-    message: str | None = None
-    collection_id: str
+    collection_id: str | None = None
 
 
 class CreateCollection(WireModel):
@@ -67,7 +69,6 @@ class DetailsAnswer(WireModel):
     """`item_details`: the fields that were asked for and that the item has, under their wire names."""
 
     is_success: bool = True
-    message: str | None = None
     item_details: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -132,28 +133,46 @@ class ItemPage(WireRoot[list[ListedItem]]):
 
 
 class CountAnswer(WireModel):
-    """The real lake's shape is not documented: a bare number and `{"count": n}` are both taken."""
+    """Nobody outside the lake knows the form: a bare number, `{"count": n}`, or an object with one number in it, also a
+    level deeper and as text of digits. `count`: None where no number, or more than one, can be meant."""
 
-    count: int
+    count: int | None
 
     @model_validator(mode="before")
     @classmethod
-    def _bare_number(cls, value: Any) -> Any:
-        return {"count": value} if isinstance(value, int) else value
+    def _any_form(cls, value: Any) -> Any:
+        return {"count": _count_in(value)}
+
+
+def _count_in(value: Any) -> int | None:
+    if not isinstance(value, dict):
+        return number_in(value)
+    for key in ("count", "total", "totalCount", "objectCount"):
+        if (number := number_in(value.get(key))) is not None:
+            return number
+    inner = [_count_in(part) for key, part in value.items() if key not in ("isSuccess", "statusCode", "status")]
+    numbers = [number for number in inner if number is not None]
+    return numbers[0] if len(numbers) == 1 else None
 
 
 class DownloadUrlAnswer(WireModel):
-    """The real lake's shape is not documented: a bare string and an object with the URL are both taken."""
+    """Nobody outside the lake knows the form: a bare text, or an object with the URL, also a level deeper."""
 
     url: str = Field(repr=False)
 
     @model_validator(mode="before")
     @classmethod
-    def _several_shapes(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"url": value}
-        if isinstance(value, dict):
-            for key in ("url", "downloadUrl", "signedUrl", "fileUrl"):
-                if isinstance(value.get(key), str):
-                    return {"url": value[key]}
-        return value
+    def _any_form(cls, value: Any) -> Any:
+        found = _url_in(value)
+        return value if found is None else {"url": found}
+
+
+def _url_in(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value if value.lower().startswith(("http://", "https://")) else None
+    if not isinstance(value, dict):
+        return None
+    named = (_url_in(value.get(key)) for key in ("url", "downloadUrl", "signedUrl", "fileUrl"))
+    found = next(filter(None, named), None)
+    others = list(filter(None, map(_url_in, value.values())))
+    return found or (others[0] if len(others) == 1 else None)

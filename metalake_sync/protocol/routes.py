@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
+from dataclasses import field
 from typing import Generic, Literal, TypeVar
 from urllib.parse import quote
 
@@ -33,7 +34,7 @@ class Route(Generic[AnswerT]):
     effect: Effect
     shape: Callable[[], type[AnswerT]]
     """Returns the message that the answer is read as."""
-    bases: Mapping[Generation, str]
+    bases: Mapping[Generation, str] = field(hash=False)
     """Generation → what stands between the lake's URL and the path. A generation without the call is absent."""
     either_base: bool = False
     """A lake may serve this call under the base of the other generation alone. Source: `layernext-beta` 3.28.14 asks

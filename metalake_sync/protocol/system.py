@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from metalake_sync.protocol.wire import JobStatus, WireModel, WireRoot
+from metalake_sync.protocol.wire import JobStatus, WireModel, WireRoot, number_in
 
 _COUNTED = re.compile(r"(\d+) of (\d+) (?:files|images) updated")
 
@@ -37,6 +38,25 @@ class JobStatusAnswer(WireModel):
     status: JobStatus
     progress: float = 0.0
 
+    @field_validator("status", mode="before")
+    @classmethod
+    def _by_name_too(cls, value: object) -> object:
+        """The number, also as text, or the enumeration's name in any letter case."""
+        number = number_in(value)
+        if number is not None:
+            return number
+        return JobStatus.__members__.get(value.strip().upper(), value) if isinstance(value, str) else value
+
+    @field_validator("progress", mode="before")
+    @classmethod
+    def _unreadable_progress_is_none(cls, value: object) -> object:
+        """Progress only informs."""
+        try:
+            number = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            return 0.0
+        return number if math.isfinite(number) else 0.0
+
 
 class JobReport(WireModel):
     """What a client tells about its own long work (`updateJob`); the published one reports downloads."""
@@ -50,10 +70,17 @@ class JobReport(WireModel):
 
 
 class SimpleAnswer(WireModel):
-    """An acknowledgement. A lake may refuse with 200 and `isSuccess: false`."""
+    """An acknowledgement: whatever JSON it is, the lake took the call. A lake may refuse with 200 and `isSuccess:
+    false`, which whoever reads the answer finds before."""
 
     is_success: bool = True
     message: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _any_form(cls, value: Any) -> Any:
+        message = value.get("message") if isinstance(value, dict) else None
+        return {"message": message if isinstance(message, str) else None}
 
     def updated(self, total: int) -> int | None:
         """How many of `total` entries met a file, where the message counts them: "3 of 4 files updated"."""

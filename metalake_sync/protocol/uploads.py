@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import AliasChoices, Field, field_validator
 
 from metalake_sync.protocol.wire import MediaKind, MetaObject, WireModel
 
@@ -28,7 +28,6 @@ class OpenUploadAnswer(WireModel):
     """`storage_type`: the name of the object store, as the lake spells it; `StorageKind(storage_type)` reads it."""
 
     is_success: bool = True
-    message: str | None = None
     storage_type: str
     upload_id: str
     collection_id: str
@@ -59,7 +58,7 @@ class SignParts(WireModel):
 
 
 class SignedPart(WireModel):
-    part_number: int = Field(alias="PartNumber")
+    part_number: int = Field(alias="PartNumber", validation_alias=AliasChoices("PartNumber", "partNumber"))
     signed_url: str = Field(repr=False)
 
 

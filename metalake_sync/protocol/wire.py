@@ -26,7 +26,13 @@ class WireModel(BaseModel):
 
     # Built when it is first used: a run speaks a third of the protocol, and a plan without the lake nothing of it.
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, defer_build=True
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="ignore",
+        frozen=True,
+        defer_build=True,
+        # An id may come as a number.
+        coerce_numbers_to_str=True,
     )
 
     def to_wire(self) -> dict[str, Any]:
@@ -40,7 +46,21 @@ RootT = TypeVar("RootT")
 class WireRoot(RootModel[RootT]):
     """A message that is no object: a list, or whatever the lake likes."""
 
-    model_config = ConfigDict(defer_build=True)
+    model_config = ConfigDict(defer_build=True, coerce_numbers_to_str=True)
+
+
+def number_in(value: object) -> int | None:
+    """A whole number from 0, as a number or as a text of digits; None for anything else."""
+    match value:
+        case bool():
+            return None
+        case int() if value >= 0:
+            return value
+        case float() if value >= 0 and value.is_integer():
+            return int(value)
+        case str() if value.isascii() and value.isdecimal() and len(value) < 20:
+            return int(value)
+    return None
 
 
 class MediaKind(enum.IntEnum):

@@ -7,13 +7,14 @@ the lake's own message.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from metalake_sync.errors import CredentialsRefused, LakeAnswerInvalid, LakeRefused
-from metalake_sync.protocol.routes import Route
+from metalake_sync.protocol.routes import Effect, Route
 from metalake_sync.remote.redaction import redact
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
@@ -23,9 +24,19 @@ ANSWER_LIMIT_BYTES = 64 << 20
 
 MESSAGE_LIMIT = 500
 
+TOO_LARGE_REMEDY = (
+    "A proxy in front of the lake limits the size of a request; ask its operator for a higher limit"
+    " ('client_max_body_size' in nginx)."
+)
 
-def read_answer(route: Route[AnswerT], status: int, body: bytes) -> AnswerT | None:
-    """The validated answer of a call, or None where the lake said that there is nothing (204, or an empty 200).
+
+Differs = Callable[[str], None]
+"""Receives what is unlike the form that we know of an answer: a clause, without a value of the answer."""
+
+
+def read_answer(route: Route[AnswerT], status: int, body: bytes, differs: Differs = lambda _: None) -> AnswerT | None:
+    """The validated answer of a call, or None where the lake said that there is nothing: 204, an empty body, `null`, or
+    `{}` from a call that reads.
 
     Raises CredentialsRefused, LakeRefused with the lake's message, LakeAnswerInvalid.
     """
@@ -43,22 +54,59 @@ def read_answer(route: Route[AnswerT], status: int, body: bytes) -> AnswerT | No
     if status >= 400:
         words = _message(body)
         raise LakeRefused(
-            words or f"the lake answered {status}", status=status, where=_call(route), explained=words is not None
+            words or f"the lake answered {status}",
+            status=status,
+            where=_call(route),
+            remedy=TOO_LARGE_REMEDY if status == 413 else None,
+            explained=words is not None,
         )
     if status == 204 or not body.strip():
         return None
     document = _document(route, body)
-    if isinstance(document, dict) and document.get("isSuccess") is False:
-        words = document.get("message") or document.get("warningMsg") or "the lake refused it without a reason"
-        raise LakeRefused(_clean(str(words)), status=status, where=_call(route))
+    if isinstance(document, dict) and is_no(document.get("isSuccess")):
+        words = _words_in(document) or "the lake refused it without a reason"
+        raise LakeRefused(words, status=status, where=_call(route))
+    if document is None or (document == {} and route.effect is Effect.READS):
+        return None
     try:
         return route.answer.model_validate(document)
     except ValidationError as error:
-        fault = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(map(str, fault["loc"])) or "the answer"
+        first = error
+    try:
+        mended = route.answer.model_validate(_mended(document))
+    except (ValidationError, RecursionError):
         raise LakeAnswerInvalid(
-            f"the lake's answer is not what the protocol says ({place}: {fault['msg'].lower()})", where=_call(route)
+            f"the lake's answer is not what the protocol says ({_fault(first)})",
+            where=_call(route),
+            remedy="'metalake-sync doctor MANIFEST' says which answers of this lake are unlike those we know.",
         ) from None
+    differs(_fault(first))
+    return mended
+
+
+def is_no(value: object) -> bool:
+    """Whether a flag says no, in any form of a flag."""
+    return value is False or (isinstance(value, str) and value.strip().lower() == "false")
+
+
+def _fault(error: ValidationError) -> str:
+    """Where the first fault of an answer is, and what is wrong there. It holds no value of the answer."""
+    fault = error.errors(include_input=False, include_url=False)[0]
+    place = ".".join(map(str, fault["loc"])) or "the answer"
+    return f"{place}: {fault['msg'].lower()}"
+
+
+def _mended(document: Any) -> Any:
+    """The document without its nulls, which say nothing, and without an envelope around its only list or object."""
+    if isinstance(document, dict):
+        kept = {name: _mended(value) for name, value in document.items() if value is not None}
+        parts = [value for name, value in kept.items() if name != "isSuccess"]
+        if len(parts) == 1 and isinstance(parts[0], list) and "data" in kept:
+            return parts[0]
+        return kept
+    if isinstance(document, list):
+        return [_mended(value) for value in document if value is not None]
+    return document
 
 
 def _document(route: Route[AnswerT], body: bytes) -> Any:
@@ -73,11 +121,22 @@ def _document(route: Route[AnswerT], body: bytes) -> Any:
 
 
 def _parse(body: bytes) -> Any:
+    """The document. What JSON has no word for says nothing: NaN and infinities are null, half surrogates U+FFFD."""
     try:
-        return from_json(body)
+        return from_json(body, allow_inf_nan=False)
     except ValueError:
-        # The quick reader takes neither a byte order mark nor half a surrogate.
-        return json.loads(body)
+        # The quick reader takes neither a byte order mark, nor half a surrogate, nor NaN.
+        return _unicode(json.loads(body, parse_constant=lambda _: None))
+
+
+def _unicode(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_unicode(one) for one in value]
+    if isinstance(value, dict):
+        return {_unicode(name): _unicode(one) for name, one in value.items()}
+    return value
 
 
 def is_json(body: bytes) -> bool:
@@ -99,12 +158,22 @@ def _message(body: bytes) -> str | None:
         document = _parse(body)
     except (ValueError, RecursionError):
         return None
-    error = document.get("error") if isinstance(document, dict) else None
-    message = error.get("message") if isinstance(error, dict) else None
-    details = error.get("details") if isinstance(error, dict) else None
-    if isinstance(details, str) and details:
-        message = details  # the studio's reason; its message only points there
-    return _clean(message) if isinstance(message, str) and message else None
+    return _words_in(document)
+
+
+def _words_in(document: object) -> str | None:
+    """A reason in words: `{"error": {"message": …}}`, as both published clients read it, or another usual form."""
+    if not isinstance(document, dict):
+        return None
+    error = document.get("error")
+    places = (error, document) if isinstance(error, dict) else (document,)
+    for place in places:
+        # 'details' comes first: a message of the annotation studio only points there.
+        for key in ("details", "message", "warningMsg", "error", "detail", "title"):
+            words = place.get(key)
+            if isinstance(words, str) and words.strip():
+                return _clean(words)
+    return None
 
 
 def _clean(words: str) -> str:

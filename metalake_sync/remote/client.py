@@ -6,7 +6,7 @@ Must not: batch, decide or remember anything. Safe to use from several threads.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,10 +32,12 @@ from metalake_sync.protocol.wire import (
     MediaKind,
     ObjectKind,
     OperationMode,
+    SortField,
     StorageKind,
 )
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.connection import Connection
+from metalake_sync.remote.repeats import RepeatGuard
 from metalake_sync.remote.retry import Clock, RetryPolicy
 from metalake_sync.remote.tally import RequestTally
 
@@ -121,6 +123,11 @@ class LakeClient:
         return self._connection.address
 
     @property
+    def differences(self) -> Mapping[str, str]:
+        """Call → what in its answers is unlike the form that we know, of the calls that were made."""
+        return self._connection.differences
+
+    @property
     def lake_date(self) -> str | None:
         """The `Date` of the last answer, as the lake wrote it; None where it wrote none."""
         return self._connection.lake_date
@@ -195,13 +202,22 @@ class LakeClient:
     def create_collection(self, name: str, kind: MediaKind, metadata: Mapping[str, Any]) -> str:
         """Create a collection's head, or update its metadata, and return its id."""
         request = CreateCollection(collection_name=name, object_type=kind, custom_meta_object=dict(metadata))
-        return self._must(routes.CREATE_COLLECTION, body=request.to_wire()).collection_id
+        answer = self._connection.call(routes.CREATE_COLLECTION, body=request.to_wire())
+        # The published clients do not read this answer, so nobody knows that it names the collection.
+        collection_id = (answer.collection_id if answer else None) or self.find_collection(name, kind)
+        if collection_id is None:
+            raise LakeAnswerInvalid(
+                f"the lake does not know the collection '{name}' that it was told to create",
+                where=f"{routes.CREATE_COLLECTION.method} {routes.CREATE_COLLECTION.path}",
+                remedy="Run the command again.",
+            )
+        return collection_id
 
     def find_collection(self, name: str, kind: MediaKind) -> str | None:
         """The id of the collection of that name and media type, or None."""
         request = CollectionByName(collection_name=name, object_type=kind)
         answer = self._if_there(routes.COLLECTION_BY_NAME, body=request.to_wire())
-        return answer.collection_id if answer else None
+        return (answer.collection_id or None) if answer else None
 
     def object_type(self, object_id: str) -> ObjectKind:
         return self._must(routes.OBJECT_TYPE, parts={"object_id": object_id}).object_type
@@ -253,13 +269,30 @@ class LakeClient:
 
     def count_items(self, request: CountItems) -> int:
         answer = self._connection.call(routes.COUNT_ITEMS, body=self._count_body(request))
-        return answer.count if answer else 0
+        if answer is None:
+            return 0
+        return answer.count if answer.count is not None else self._counted(self.list_items, request)
 
     def count_collection(self, collection_id: str, request: CountItems) -> int:
         answer = self._connection.call(
             routes.COUNT_COLLECTION_ITEMS, parts={"collection_id": collection_id}, body=self._count_body(request)
         )
-        return answer.count if answer else 0
+        if answer is None:
+            return 0
+        if answer.count is not None:
+            return answer.count
+        return self._counted(lambda listed: self.list_collection_items(collection_id, listed), request)
+
+    def _counted(self, pages: Callable[[ListItems], Iterator[list[ListedItem]]], request: CountItems) -> int:
+        """Count by listing, for a lake whose answer holds no number that can be meant."""
+        listed = ListItems(
+            query=request.query,
+            filter_data=request.filter_data,
+            content_type=request.content_type,
+            sort_by=SortBy(sort_by_field=SortField.DATE_CREATED, sort_order="ASC"),
+            page_size=PAGE_SIZE_LIMIT,
+        )
+        return sum(map(len, pages(listed)))
 
     def download_url(self, unique_name: str) -> str:
         """A signed URL to read a file. It is a credential: it goes into no log and no record."""
@@ -305,7 +338,12 @@ class LakeClient:
     def list_labels(self, group_id: str | None = None) -> list[ListedLabel]:
         query = {"groupId": group_id} if group_id else None
         answer = self._connection.call(routes.LIST_LABELS, query=query)
-        return answer.root if answer else []
+        if answer is None:
+            return []
+        if answer.unreadable:
+            rows = f"{answer.unreadable} of {len(answer.root)} rows hold no label's text"
+            self._connection.differences.setdefault(f"GET {routes.LIST_LABELS.path}", rows)
+        return answer.labels()
 
     def list_label_groups(self) -> object:
         """The label groups; the shape is the lake's own."""
@@ -453,11 +491,13 @@ class LakeClient:
         self, route: routes.Route[ItemPage], parts: Mapping[str, str], request: ListItems
     ) -> Iterator[list[ListedItem]]:
         index = request.page_index
+        repeats = RepeatGuard(route.path)
         while True:
             body = self._selection_body(request.model_copy(update={"page_index": index}))
             page = self._connection.call(route, parts=parts, body=body)
             if page is None or not page.root:
                 return
+            repeats.check(item.id for item in page.root)
             yield page.root
             if len(page.root) < request.page_size:
                 return

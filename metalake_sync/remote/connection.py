@@ -77,6 +77,8 @@ class Connection:
         self._session.headers.update({"Authorization": address.authorization, "Accept": "application/json"})
         self._timeouts = TIMEOUTS_S
         self.lake_date: str | None = None
+        self.differences: dict[str, str] = {}
+        """Call → what in its answers is unlike the form that we know."""
         self._moved: frozenset[str] = frozenset()
         """Paths of the calls that this lake has under the other generation's base."""
         self._close_lock = threading.Lock()
@@ -135,9 +137,14 @@ class Connection:
         query: Mapping[str, str] | None,
         body: Any,
     ) -> AnswerT | None:
+        def differs(clause: str) -> None:
+            self.differences.setdefault(f"{route.method} {route.path}", clause)
+
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
         url = address.url_of(route, **(parts or {}))
-        return self._exchange(route, url, query, data, lambda heard: judge_answer(route, heard, self._clock.wall()))
+        return self._exchange(
+            route, url, query, data, lambda heard: judge_answer(route, heard, self._clock.wall(), differs)
+        )
 
     def _exchange(
         self,

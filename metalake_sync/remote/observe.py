@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 from metalake_sync.core.facts import MediaType, RemoteFile
 from metalake_sync.core.metadata import TAGS, in_our_spelling
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.protocol import routes
 from metalake_sync.protocol.items import CountItems, ListedItem, ListItems, SortBy
-from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, MediaKind, ObjectKind, SortField
+from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, MediaKind, ObjectKind, SortField, number_in
 from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.repeats import RepeatGuard
 
 KeyT = TypeVar("KeyT")
 
@@ -133,7 +135,10 @@ def _list_once(client: LakeClient, collection_id: str, media_type: MediaType, co
         return client.list_page(request, collection_id)
 
     listing = RemoteListing()
+    repeats = RepeatGuard(routes.LIST_COLLECTION_ITEMS.path)
     for found in side_by_side(page, -(-count // PAGE_SIZE_LIMIT)):
+        if found:
+            repeats.check(item.id for item in found)
         for item in found:
             listing.add(item)
         if len(found) < PAGE_SIZE_LIMIT:
@@ -193,16 +198,22 @@ SIZE = "fileSize"
 
 def size_in(details: Mapping[str, Any]) -> int | None:
     """The size in bytes that an item's details give: a number, or a text of digits; None for anything else."""
-    match details.get(SIZE):
-        case bool():
-            return None
-        case int(size) if size >= 0:
-            return size
-        case float(size) if size >= 0 and size.is_integer():
-            return int(size)
-        case str(text) if text.isascii() and text.isdecimal() and len(text) < 20:
-            return int(text)
-    return None
+    return number_in(details.get(SIZE))
+
+
+def fields_in(details: Mapping[str, Any], asked: Iterable[str]) -> dict[str, Any]:
+    """The fields that were asked for. Tags are a list of texts, whatever else stands among them."""
+    found = in_our_spelling(details, asked)
+    if TAGS in found:
+        found[TAGS] = tags_in(found[TAGS])
+    return found
+
+
+def tags_in(value: object) -> list[str]:
+    """The texts and numbers of a list of Tags, once each. A text alone is one Tag."""
+    entries = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+    tags = (entry for entry in entries if isinstance(entry, str | int | float) and not isinstance(entry, bool))
+    return list(dict.fromkeys(map(str, tags)))
 
 
 def remote_details(
@@ -223,7 +234,7 @@ def remote_details(
             str(details.get("id", "")),
             size,
             str(details.pop("updatedAt", "")),
-            in_our_spelling(details, wanted),
+            fields_in(details, wanted),
         )
 
     found = ((asked[0], details) for asked, details in _ask_each(files, details_of, threads))
@@ -245,7 +256,7 @@ def remote_fields(
 
     def fields_of(unique_name: str) -> dict[str, Any]:
         details = client.item_details(unique_name, wanted) or {}
-        return in_our_spelling(details, fields)
+        return fields_in(details, fields)
 
     return dict(_ask_each(unique_names, fields_of, threads))
 
@@ -255,8 +266,7 @@ def remote_tags(client: LakeClient, unique_names: Sequence[str], threads: int) -
 
     def tags_of(unique_name: str) -> list[str]:
         details: dict[str, Any] = client.item_details(unique_name, {TAGS: True}) or {}
-        tags = details.get(TAGS)
-        return [str(tag) for tag in tags] if isinstance(tags, list) else []
+        return tags_in(details.get(TAGS))
 
     return dict(_ask_each(unique_names, tags_of, threads))
 

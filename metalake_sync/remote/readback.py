@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from metalake_sync.protocol import routes
 from metalake_sync.protocol.annotation_sets import DownloadPage
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import side_by_side
+from metalake_sync.remote.repeats import RepeatGuard
 
 PAGE_SIZE = 250
 """What the published client asks for."""
@@ -27,11 +29,14 @@ def annotations_of(
     def page(index: int) -> DownloadPage | None:
         return client.download_annotations(collection_id, page=index, page_size=PAGE_SIZE, operations=operations)
 
+    repeats = RepeatGuard(routes.DOWNLOAD_ANNOTATIONS.path)
     for found in side_by_side(page, -(-file_count // PAGE_SIZE)):
         if found is None:
             return
+        if found.resource_array:
+            repeats.check(image.file_name for image in found.resource_array)
         for image in found.resource_array:
             if image.raw_annotations is not None and image.raw_annotations.annotations:
                 yield image.file_name, image.raw_annotations.annotations
-        if not found.next_page:
+        if found.is_last(PAGE_SIZE):
             return

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from metalake_sync.errors import LakeAnswerInvalid, LakeUnreachable, SyncError
 from metalake_sync.protocol.routes import Route
-from metalake_sync.remote.answers import read_answer
+from metalake_sync.remote.answers import Differs, read_answer
 from metalake_sync.remote.redaction import causes, describe
 
 AnswerT = TypeVar("AnswerT")
@@ -121,13 +121,15 @@ def judge_status_alone(heard: Heard, now: datetime) -> Done[Heard] | Again:
     return judge_status(heard.status, heard.retry_after, now) or Done(heard)
 
 
-def judge_answer(route: Route[ModelT], heard: Heard, now: datetime) -> Done[ModelT | None] | Again | GiveUp:
-    """What a lake's answer to a call means."""
+def judge_answer(
+    route: Route[ModelT], heard: Heard, now: datetime, differs: Differs = lambda _: None
+) -> Done[ModelT | None] | Again | GiveUp:
+    """What a lake's answer to a call means. `differs`: receives what is unlike the form that we know."""
     again = judge_status(heard.status, heard.retry_after, now)
     if again is not None:
         return again
     try:
-        return Done(read_answer(route, heard.status, heard.body))
+        return Done(read_answer(route, heard.status, heard.body, differs))
     except LakeAnswerInvalid as error:
         return GiveUp(error) if 300 <= heard.status < 400 else Again(error.message, invalid=error)
     except SyncError as error:

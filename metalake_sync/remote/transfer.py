@@ -340,9 +340,13 @@ class _FileUpload:
                 file_id=begun.file_id, file_key=begun.file_key, parts=count, content_type=self._file.content_type
             ),
         )
-        if answer is None or len(answer.parts) < count:
-            raise LakeAnswerInvalid("the lake signed too few parts", where=routes.SIGN_PARTS.path)
-        self._urls = {part.part_number: part.signed_url for part in answer.parts}
+        urls = {part.part_number: part.signed_url for part in answer.parts} if answer is not None else {}
+        missing = [number for number in range(1, count + 1) if not urls.get(number)]
+        if missing:
+            raise LakeAnswerInvalid(
+                f"the lake gave no address for part {missing[0]} of {count}", where=routes.SIGN_PARTS.path
+            )
+        self._urls = urls
 
     async def _sign_anew(self, begun: ResumePoint, count: int, refused_url: str) -> None:
         """A store that refuses a signed URL says that it expired. Parts that it has are kept."""

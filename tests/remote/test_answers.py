@@ -51,7 +51,7 @@ def test_a_lake_may_refuse_with_200() -> None:
     ("body", "words"),
     [
         (b"<html>", "no JSON"),
-        (b'{"collectionId": 1}', "collectionId: input should be a valid string"),
+        (b'{"collectionId": [1]}', "collectionId: input should be a valid string"),
         (b"[" * 100_000, "no JSON"),
         (b"\xff\xfe", "no JSON"),
     ],

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import itertools
 import json
-import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from metalake_sync.remote.partial import FOLDER, partial_files
 from metalake_sync.remote.retry import RetryPolicy
 from tests.remote.bare_server import Line, serve
 
-CONTENT = os.urandom(600_000)
+CONTENT = random.Random(7).randbytes(600_000)
 OTHER = bytes(byte ^ 1 for byte in CONTENT)
 MD5 = hashlib.md5(CONTENT)
 ETAG = f'"{MD5.hexdigest()}"'

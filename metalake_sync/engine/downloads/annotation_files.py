@@ -18,9 +18,11 @@ from metalake_sync.core.shapes import FormatName, ImageRecord
 from metalake_sync.engine.downloads.walk import SIZE_THREADS, look_at
 from metalake_sync.errors import ManifestError
 from metalake_sync.local.pictures import picture_size
+from metalake_sync.protocol import routes
 from metalake_sync.protocol.annotation_sets import DownloadedImage
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import remote_resolutions
+from metalake_sync.remote.repeats import RepeatGuard
 
 PAGE_SIZE = 250
 """Images of one page, as the published client asks for them."""
@@ -83,6 +85,7 @@ class AnnotationDownload:
 
     def _read(self, seen: Callable[[int], None]) -> Iterator[ImageRecord]:
         number, more = 0, True
+        repeats = RepeatGuard(routes.DOWNLOAD_ANNOTATIONS.path)
         while more:
             page = self._client.download_annotations(
                 self._collection_id,
@@ -93,6 +96,7 @@ class AnnotationDownload:
             )
             if page is None or not page.resource_array:
                 return
+            repeats.check(image.file_name for image in page.resource_array)
             images = [image for image in page.resource_array if image.file_name in self._filenames]
             self._sizes = self._sizes_of(images) if self._wanted.format != "metalake" else {}
             for image in images:
@@ -107,7 +111,7 @@ class AnnotationDownload:
                 self.images += 1
                 yield record
             seen(self.images)
-            number, more = number + 1, page.next_page
+            number, more = number + 1, not page.is_last(PAGE_SIZE)
 
     def _sizes_of(self, images: Sequence[DownloadedImage]) -> dict[str, Size]:
         """Sizes of one page's pictures by their names in the folder: read from the files that are there. The lake is

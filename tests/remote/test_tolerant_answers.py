@@ -1,0 +1,286 @@
+"""Answers that are close enough: what is read of them, and what is an error that names the call and the field."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from metalake_sync.core.facts import MediaType
+from metalake_sync.core.metadata import TAGS
+from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, SyncError
+from metalake_sync.protocol import routes
+from metalake_sync.protocol.items import CountItems, ListItems
+from metalake_sync.protocol.routes import Route
+from metalake_sync.protocol.wire import JobStatus, MediaKind, ObjectKind
+from metalake_sync.remote.address import LakeAddress
+from metalake_sync.remote.answers import read_answer
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.observe import fields_in, list_remote, tags_in
+from metalake_sync.remote.repeats import RepeatGuard
+from metalake_sync.remote.retry import Clock
+from tests.remote.bare_server import Line, serve
+
+URL = "https://store.example/o?sig=1"
+
+
+def read(route: Route[Any], document: object, status: int = 200) -> BaseModel | None:
+    return read_answer(route, status, json.dumps(document).encode())
+
+
+@pytest.mark.parametrize(
+    ("document", "count"),
+    [
+        (7, 7),
+        ("7", 7),
+        (7.0, 7),
+        ({"count": 7}, 7),
+        ({"count": "7", "newer": 9}, 7),
+        ({"isSuccess": True, "total": 7}, 7),
+        ({"isSuccess": True, "data": {"objects": 7}}, 7),
+        ({"itemCount": 7, "name": "birds"}, 7),
+        # Nobody can say which of two numbers is meant, and no text or flag is a number.
+        ({"images": 7, "videos": 8}, None),
+        ({"ready": True}, None),
+        (-1, None),
+        ("seven", None),
+    ],
+)
+def test_a_count_is_the_one_number_of_an_answer(document: object, count: int | None) -> None:
+    answer = read_answer(routes.COUNT_ITEMS, 200, json.dumps(document).encode())
+    assert answer is not None
+    assert answer.count == count
+
+
+@pytest.mark.parametrize(
+    ("row", "text", "reference"),
+    [
+        ({"label": "ref", "key": "ref", "labelText": "Bird"}, "Bird", "ref"),
+        ({"label": "Bird", "key": "k1"}, "Bird", "k1"),
+        ({"label": "r1", "labelText": "Bird"}, "Bird", "r1"),
+        ({"id": 5, "name": "Bird"}, "Bird", "5"),
+        ({"labelText": None, "name": "Bird", "description": "flies"}, "Bird", None),
+        ("Bird", "Bird", None),
+    ],
+)
+def test_label_rows_of_every_form_are_read(row: object, text: str, reference: str | None) -> None:
+    answer = read_answer(routes.LIST_LABELS, 200, json.dumps([row, {}, 3, {"labelText": " "}]).encode())
+    assert answer is not None
+    (label,) = answer.labels()
+    assert (label.label_text, label.label, answer.unreadable) == (text, reference, 3)
+
+
+@pytest.mark.parametrize(
+    "document", [URL, {"url": URL}, {"isSuccess": True, "signedUrl": URL}, {"data": {"link": URL, "expires": "soon"}}]
+)
+def test_a_read_address_is_found_in_every_form(document: object) -> None:
+    answer = read_answer(routes.DOWNLOAD_URL, 200, json.dumps(document).encode())
+    assert answer is not None
+    assert answer.url == URL
+
+
+def test_a_job_tells_its_status_as_number_text_or_name() -> None:
+    for told, meant in [(2, 2), ("2", 2), ("COMPLETED", 2), ("failed", 4), ("In_Progress", 1)]:
+        answer = read_answer(routes.JOB_STATUS, 200, json.dumps({"status": told, "progress": "much"}).encode())
+        assert answer is not None
+        assert (answer.status, answer.progress) == (JobStatus(meant), 0.0)
+    with pytest.raises(LakeAnswerInvalid, match="status"):
+        read(routes.JOB_STATUS, {"status": 9})
+    with pytest.raises(LakeAnswerInvalid, match="status"):
+        read(routes.JOB_STATUS, {"isSuccess": True})
+
+
+def test_what_is_null_is_not_said() -> None:
+    begun = read_answer(routes.BEGIN_FILE, 200, b'{"fileId": 7, "fileKey": "k", "isExisting": null}')
+    assert begun is not None
+    assert (begun.file_id, begun.is_existing) == ("7", False)
+    page = read_answer(routes.LIST_ITEMS, 200, b'[{"id": 1, "name": "a.jpg", "uniqueName": null, "x": [null]}, null]')
+    assert page is not None
+    assert [(item.id, item.name, item.unique_name) for item in page.root] == [("1", "a.jpg", None)]
+
+
+@pytest.mark.parametrize(
+    "route", [routes.COLLECTION_BY_NAME, routes.LIST_ITEMS, routes.DOWNLOAD_ANNOTATIONS, routes.LIST_LABELS]
+)
+@pytest.mark.parametrize("body", [b"{}", b"null", b"", b"  "])
+def test_an_empty_object_says_that_there_is_nothing(route: Route[Any], body: bytes) -> None:
+    assert read_answer(route, 200, body) is None
+
+
+@pytest.mark.parametrize("document", [{}, [], "done", 1, {"isSuccess": "yes"}, {"message": {"text": 1}}, None])
+def test_an_acknowledgement_may_be_any_json(document: object) -> None:
+    read(routes.FINALIZE_FILE, document)
+    read(routes.METADATA_BY_JSON, document)
+
+
+@pytest.mark.parametrize("no", [False, "false", "False"])
+@pytest.mark.parametrize("route", [routes.METADATA_BY_JSON, routes.OPEN_UPLOAD, routes.LIST_ITEMS])
+def test_a_refusal_is_none_the_less_a_refusal(route: Route[Any], no: object) -> None:
+    with pytest.raises(LakeRefused, match="not you"):
+        read(route, {"isSuccess": no, "message": "not you"})
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"error": {"message": "too dark"}},
+        {"message": "too dark"},
+        {"error": "too dark"},
+        {"error": {"details": "too dark"}},
+        {"statusCode": 406, "detail": "too dark"},
+    ],
+)
+def test_the_lakes_reason_is_found_in_every_form(document: object) -> None:
+    with pytest.raises(LakeRefused, match=": too dark$") as caught:
+        read(routes.FINALIZE_FILE, document, 406)
+    assert caught.value.explained
+
+
+def test_a_body_that_is_too_large_for_a_proxy_says_who_can_help() -> None:
+    with pytest.raises(LakeRefused) as caught:
+        read_answer(routes.METADATA_BY_JSON, 413, b"<html><h1>413 Request Entity Too Large</h1></html>")
+    assert caught.value.remedy is not None
+    assert "proxy" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("route", "document", "field"),
+    [
+        (routes.OPEN_UPLOAD, {"storageType": "AWS_S3", "uploadId": "u", "collectionId": "c"}, "jobId"),
+        (routes.SIGN_PARTS, {"parts": [{"PartNumber": 1}]}, "parts.0.signedUrl"),
+        (routes.SIGN_PARTS, {"parts": [{"PartNumber": "first", "signedUrl": URL}]}, "PartNumber"),
+        (routes.LIST_ITEMS, [{"id": "1"}], "0.name"),
+        (routes.LABEL_REFERENCES, {"Bird": {"color": "red"}}, "Bird.ref"),
+        (routes.SELECT_ITEMS, [], "the answer"),
+    ],
+)
+def test_a_missing_field_that_a_decision_needs_is_named_and_its_neighbours_are_not_shown(
+    route: Route[Any], document: object, field: str
+) -> None:
+    with pytest.raises(LakeAnswerInvalid, match=field) as caught:
+        read(route, document)
+    assert URL not in str(caught.value)
+    assert str(caught.value.where) == f"{route.method} {route.path}"
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity"])
+def test_numbers_that_json_does_not_have_say_nothing(number: bytes) -> None:
+    body = b'{"itemDetails": {"a": %b, "b": [%b, 1], "c": 1}}' % (number, number)
+    details = read_answer(routes.ITEM_DETAILS, 200, body)
+    assert details is not None
+    assert details.item_details["c"] == 1
+    json.dumps(details.item_details, allow_nan=False)
+
+
+def test_half_a_surrogate_becomes_the_replacement_character() -> None:
+    page = read_answer(routes.LIST_ITEMS, 200, rb'[{"id": "1", "name": "a\ud800.jpg", "\udfff": "\ud83d\ude00"}]')
+    assert page is not None
+    assert page.root[0].name == "a\ufffd.jpg"
+
+
+@pytest.mark.parametrize(
+    ("value", "tags"),
+    [
+        (["a", "b", "a"], ["a", "b"]),
+        ([["a"], {"b": 1}, None, True, 2, "c"], ["2", "c"]),
+        ("a", ["a"]),
+        ({"a": 1}, []),
+        (None, []),
+    ],
+)
+def test_tags_are_texts_whatever_stands_among_them(value: object, tags: list[str]) -> None:
+    assert tags_in(value) == tags
+    assert fields_in({TAGS: value, "x": 1}, [TAGS]) == {TAGS: tags}
+
+
+# Calls that decide, against a server.
+
+
+Answer = Callable[[Mapping[str, Any]], object]
+
+
+@contextmanager
+def lake_with(answers: Mapping[Route[Any], Answer]) -> Iterator[LakeClient]:
+    """A lake that answers these routes with what a function makes of the request, and any other with 404."""
+
+    def answer(line: Line) -> None:
+        line.read_all()
+        path = line.asked.target.partition("?")[0]
+        for route, make in answers.items():
+            if path == "/datalake" + route.path.replace("{collection_id}", "c1"):
+                line.answer(200, json.dumps(make(json.loads(line.body) if line.body else {})).encode())
+                return
+        line.answer(404, b'{"error": {"message": "not here"}}')
+
+    with serve(answer) as server:
+        address = LakeAddress(server.url, "key", "secret")
+        with LakeClient(address, clock=Clock(sleep=lambda _: None)) as client:
+            yield client
+
+
+def page_of(request: Mapping[str, Any], total: int) -> list[dict[str, str]]:
+    first = request["pageIndex"] * request["pageSize"]
+    numbers = range(first, min(total, first + request["pageSize"]))
+    return [{"id": f"i{number}", "name": f"{number}.jpg"} for number in numbers]
+
+
+def test_a_count_without_a_number_is_made_by_listing() -> None:
+    listed: dict[Route[Any], Answer] = {
+        routes.COUNT_ITEMS: lambda _: {"images": 1, "videos": 2},
+        routes.LIST_ITEMS: lambda request: page_of(request, 2500),
+    }
+    with lake_with(listed) as client:
+        assert client.count_items(CountItems(content_type=ObjectKind.IMAGE)) == 2500
+
+
+@pytest.mark.parametrize("told", [{"isSuccess": True}, {"collectionId": None}, {}])
+def test_a_created_collection_that_is_not_named_is_asked_for(told: object) -> None:
+    with lake_with({routes.CREATE_COLLECTION: lambda _: told, routes.COLLECTION_BY_NAME: lambda _: told}) as client:
+        with pytest.raises(LakeAnswerInvalid, match="'birds'"):
+            client.create_collection("birds", MediaKind.IMAGE, {})
+        assert client.find_collection("birds", MediaKind.IMAGE) is None
+    named = {routes.CREATE_COLLECTION: lambda _: told, routes.COLLECTION_BY_NAME: lambda _: {"collectionId": 7}}
+    with lake_with(named) as client:
+        assert client.create_collection("birds", MediaKind.IMAGE, {}) == "7"
+
+
+def test_a_list_that_repeats_its_pages_ends_with_an_error() -> None:
+    first_page = [{"id": f"i{number}", "name": f"{number}.jpg"} for number in range(1000)]
+    repeated: dict[Route[Any], Answer] = {
+        routes.LIST_ITEMS: lambda _: first_page,
+        routes.LIST_COLLECTION_ITEMS: lambda _: first_page,
+    }
+    with lake_with(repeated) as client:
+        with pytest.raises(LakeAnswerInvalid, match="a page of its list that it gave before"):
+            list(client.list_items(ListItems(page_size=1000)))
+        with pytest.raises(LakeAnswerInvalid, match="a page of its list that it gave before"):
+            list_remote(client, "c1", MediaType.IMAGE, 1000)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 20])
+@pytest.mark.parametrize("before", [0, 1, 5])
+def test_a_cycle_of_any_length_is_noticed(length: int, before: int) -> None:
+    guard = RepeatGuard("/list")
+    pages = itertools.chain(range(1000, 1000 + before), itertools.cycle(range(length)))
+    with pytest.raises(LakeAnswerInvalid):
+        for page in itertools.islice(pages, 10 * (length + before) + 10):
+            guard.check([f"{page}-a", f"{page}-b"])
+
+
+def test_pages_that_only_overlap_are_no_repetition() -> None:
+    guard = RepeatGuard("/list")
+    for first in range(0, 5000, 3):
+        guard.check(range(first, first + 10))
+
+
+def test_what_was_mended_is_remembered_for_doctor() -> None:
+    with lake_with({routes.LIST_ITEMS: lambda _: [{"id": "1", "name": "a", "url": None}, None]}) as client:
+        assert len(client.list_items(ListItems()).__next__()) == 1
+        assert list(client.differences) == ["POST /api/client/explorer/objects/list"]
+    with lake_with({}) as client, pytest.raises(SyncError):
+        client.list_labels()
