@@ -14,7 +14,6 @@ from metalake_sync.core.facts import CollectionKey
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
-from metalake_sync.protocol import routes
 
 if TYPE_CHECKING:
     from metalake_sync.annotations.source import AnnotationIndex
@@ -55,11 +54,6 @@ def new_labels(
         known = {listed.label_text for listed in client.list_labels()}
     except (LakeRefused, LakeAnswerInvalid) as error:
         unread = f"the lake's list of labels can't be read ({error.message}), so new labels are not shown"
-        yield Note(NoteCode.LABELS_UNREAD, unread)
-        return
-    unreadable = client.differences.get(f"GET {routes.LIST_LABELS.path}")
-    if not known and unreadable:
-        unread = f"the lake's list of labels can't be read ({unreadable}), so new labels are not shown"
         yield Note(NoteCode.LABELS_UNREAD, unread)
         return
     if not known:

@@ -336,14 +336,19 @@ class LakeClient:
     # Labels and annotations.
 
     def list_labels(self, group_id: str | None = None) -> list[ListedLabel]:
+        """The labels that the lake knows. Raises LakeAnswerInvalid where there are rows and none of them is a label."""
         query = {"groupId": group_id} if group_id else None
         answer = self._connection.call(routes.LIST_LABELS, query=query)
         if answer is None:
             return []
+        labels = answer.labels()
         if answer.unreadable:
+            call = f"GET {routes.LIST_LABELS.path}"
             rows = f"{answer.unreadable} of {len(answer.root)} rows hold no label's text"
-            self._connection.differences.setdefault(f"GET {routes.LIST_LABELS.path}", rows)
-        return answer.labels()
+            if not labels:
+                raise LakeAnswerInvalid(rows, where=call)
+            self._connection.differences.setdefault(call, rows)
+        return labels
 
     def list_label_groups(self) -> object:
         """The label groups; the shape is the lake's own."""
