@@ -83,8 +83,9 @@ class StoreBody:
 
 
 class AsyncCalls:
-    """Calls to the lake, and PUTs and GETs at its store. `connections`: to each of them. `troubled` is told of each
-    request that has to be tried again. Used as an async context manager."""
+    """Calls to the lake, and PUTs and GETs at its store. `connections`: to each of them. `troubled` is called for each
+    request that failed and has to be tried again; refusals (429, 503) do not count. Used as an async context manager.
+    """
 
     def __init__(
         self,
@@ -128,7 +129,7 @@ class AsyncCalls:
         tries = Tries(self._retry, self._clock, self._lake)
         verdict: Done[AnswerT | None] | Again | GiveUp
         while True:
-            set_out_in = await self._lake_turns.take(tries)
+            number = await self._lake_turns.take(tries)
             self._tally.asked(route.path, writes=route.effect is Effect.WRITES)
             try:
                 answer = await self._http.ask(
@@ -146,10 +147,10 @@ class AsyncCalls:
             else:
                 retry_after = answer.header("retry-after") if answer.status in RETRY_STATUSES else None
                 verdict = judge_answer(route, Heard(answer.status, answer.body, retry_after), self._clock.wall())
-                self._lake_turns.pace.heard(set_out_in, verdict)
+                self._lake_turns.pace.heard(number, verdict)
             if isinstance(verdict, Done):
                 return verdict.answer
-            self._troubled()
+            self._is_troubled(verdict)
             await asyncio.sleep(tries.pause_s(verdict))
 
     async def put(self, url: str, headers: Mapping[str, str], body: Body, tries: Tries) -> StoreAnswer:
@@ -158,7 +159,7 @@ class AsyncCalls:
         self._check_signed(url)
         verdict: Done[StoreAnswer] | Again | GiveUp
         while True:
-            set_out_in = await self._store_turns.take(tries)
+            number = await self._store_turns.take(tries)
             self._tally.asked("store", writes=True)
             try:
                 answer = await self._put_once(url, headers, body())
@@ -170,10 +171,10 @@ class AsyncCalls:
                 told = StoreAnswer(answer.status, answer.headers())
                 again = judge_status(told.status, told.headers.get("retry-after"), self._clock.wall())
                 verdict = again or Done(told)
-                self._store_turns.pace.heard(set_out_in, verdict)
+                self._store_turns.pace.heard(number, verdict)
             if isinstance(verdict, Done):
                 return verdict.answer
-            self._troubled()
+            self._is_troubled(verdict)
             await asyncio.sleep(tries.pause_s(verdict))
 
     async def _put_once(self, url: str, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes]) -> Answer:
@@ -190,14 +191,14 @@ class AsyncCalls:
         """GET from a signed URL, once: how to go on after a break is the caller's. Raises StoreTrouble, also while the
         body is read, where another try may help; any other status is the caller's to judge."""
         self._check_signed(url)
-        set_out_in = await self._store_turns.take(tries)
+        number = await self._store_turns.take(tries)
         self._tally.asked("store", writes=False)
         try:
             # A body that a store keeps compressed is what was uploaded: it is not unpacked on the way.
             async with self._http.get(url, lines({"Accept-Encoding": "identity", **headers})) as incoming:
                 body = StoreBody(incoming)
                 again = judge_status(body.status, body.headers.get("retry-after"), self._clock.wall())
-                self._store_turns.pace.heard(set_out_in, again or Done(None))
+                self._store_turns.pace.heard(number, again or Done(None))
                 if again is not None:
                     raise StoreTrouble(again)
                 yield body
@@ -206,6 +207,11 @@ class AsyncCalls:
             if isinstance(verdict, GiveUp):
                 raise verdict.error from None
             raise StoreTrouble(verdict) from None
+
+    def _is_troubled(self, verdict: Again | GiveUp) -> None:
+        """A refusal for the rate is the pace's matter."""
+        if not (isinstance(verdict, Again) and verdict.slow_down):
+            self._troubled()
 
     def patience(self) -> Tries:
         """With the requests of one part or file at the store."""
@@ -249,13 +255,13 @@ class _Turns:
         self._turnstile = asyncio.Lock()
 
     async def take(self, tries: Tries) -> int:
-        """Returns what the pace wants to hear with the answer."""
+        """Returns the call's number, which the pace takes with the answer."""
         if not self.pace.free:
             async with self._turnstile:
                 while pause := self.pace.wait_s():
                     tries.hold(pause)
                     await asyncio.sleep(pause)
-        return self.pace.round
+        return self.pace.set_out()
 
 
 def _too_large() -> LakeAnswerInvalid:

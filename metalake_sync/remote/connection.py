@@ -160,7 +160,7 @@ class Connection:
         verdict: Done[ResultT] | Again | GiveUp
         while True:
             self._keep_pace(tries)
-            set_out_in = self._pace.round
+            number = self._pace.set_out()
             self._tally.asked(route.path, writes=route.effect is Effect.WRITES)
             try:
                 heard = self._send(route.method, url, query, data)
@@ -168,7 +168,7 @@ class Connection:
                 verdict = judge_break(self._lake, error)
             else:
                 verdict = judge(heard)
-                self._pace.heard(set_out_in, verdict)
+                self._pace.heard(number, verdict)
             if isinstance(verdict, Done):
                 return verdict.answer
             self._clock.sleep(tries.pause_s(verdict))

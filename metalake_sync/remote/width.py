@@ -8,8 +8,10 @@ width grows while the usual call takes less than twice the time of the quickest 
 The rate itself says less: on a machine that does other work, too, it varies by half from one moment to the next.
 
 It goes in rounds. A round is over when as many files came through as were on the wire when it began. At first the width
-doubles from round to round; when calls begin to wait, it changes in small steps. Trouble (the server says "too many",
-or a connection breaks) halves it. The quickest time is measured anew now and then, at half the width: links change.
+doubles from round to round; when calls begin to wait, it changes in small steps. Trouble (failing servers, broken
+connections) halves it when it is a considerable share of the round's calls: a few errors are no reason to crawl. The
+rate that a server allows is another matter (`pacing`). The quickest time is measured anew now and then, at half the
+width: links change.
 """
 
 from __future__ import annotations
@@ -40,6 +42,9 @@ SHORTEST_ROUND_S = 0.02
 LONGEST_ROUND_S = 2.0
 STEADY_ROUND_S = 0.1
 TROUBLE_IS_ONE_FOR_S = 0.5
+LEAST_TROUBLES, TROUBLED_SHARE = 4, 0.2
+"""So many failed calls, and such a share of a round's calls, halve the width."""
+
 QUICKEST_HOLDS_S = 20.0
 STILL_AS_QUICK = 1.1
 FEWEST_CALLS = 8
@@ -55,12 +60,14 @@ class _Phase(enum.Enum):
 
 @dataclass(slots=True)
 class _Round:
-    """`files`: how many have to come through until it is over. `calls`: how long each took, in seconds."""
+    """`files`: how many have to come through until it is over. `calls`: how long each took, in seconds. `troubles`:
+    calls that failed."""
 
     started: float
     files: int
     done: int = 0
     calls: list[float] = field(default_factory=list)
+    troubles: int = 0
 
 
 class Width:
@@ -98,8 +105,11 @@ class Width:
             self._round = _Round(self._clock(), self._width)
 
     def trouble(self) -> None:
-        """A server asked for less, or a connection broke. A burst of it counts once."""
+        """A call failed, or its connection broke. A burst of it counts once."""
         now = self._clock()
+        self._round.troubles += 1
+        if self._round.troubles < max(LEAST_TROUBLES, TROUBLED_SHARE * len(self._round.calls)):
+            return
         if now - self._halved_at < TROUBLE_IS_ONE_FOR_S:
             return
         self._halved_at = now

@@ -1,4 +1,7 @@
-"""A lake or a store that allows only so many requests: it is not hammered, and the work gets done."""
+"""A lake or a store that refuses calls: everything is sent, and nothing twice.
+
+How many refusals a rate costs, and how much time, is tested in virtual time: `tests/remote/test_pacing.py`.
+"""
 
 from __future__ import annotations
 
@@ -20,30 +23,36 @@ def birds(world: World) -> World:
     return world
 
 
-def allow(world: World, *rates: dict[str, Any]) -> None:
-    world.lake.faults.use(FaultPlan.model_validate({"faults": [{"kind": "rate", **rate} for rate in rates]}))
+def spoil(world: World, **fault: Any) -> None:
+    world.lake.faults.use(FaultPlan.model_validate({"seed": 7, "faults": [fault]}))
 
 
-@pytest.mark.parametrize("retry_after", [None, 0.1])
-def test_a_lake_that_allows_so_many_calls_is_not_hammered(birds: World, retry_after: float | None) -> None:
-    allow(birds, {"route": "lake", "per_second": 50, "retry_after": retry_after})
-    birds.good("apply", "manifest.yaml", "--parallelism", str(PARALLELISM))
-    asked = sum(birds.lake.requests.counts.values())
-    refused = birds.lake.faults.injected["rate"]
-    # Each file takes three calls to the lake and one to the store; the first burst does not know the rate.
-    assert asked - refused >= 4 * FILES
-    assert 0 < refused <= PARALLELISM + 0.15 * asked, (refused, asked)
-    assert birds.lake.requests.of("put_part") == FILES
-    # The rate is one for us, too.
-    allow(birds)
-    assert len(birds.names()) == FILES
+def applied(world: World) -> None:
+    """Apply, and look what is in the lake."""
+    world.good("apply", "manifest.yaml", "--parallelism", str(PARALLELISM))
+    world.lake.faults.use(FaultPlan())
+    assert len(world.names()) == FILES
 
 
-def test_a_store_that_is_slow_to_take_does_not_slow_the_lakes_calls(birds: World) -> None:
-    allow(birds, {"route": "store", "per_second": 40})
-    birds.good("apply", "manifest.yaml", "--parallelism", str(PARALLELISM))
-    assert len(birds.names()) == FILES
-    refused = birds.lake.faults.injected["rate"]
-    assert 0 < refused <= PARALLELISM + 0.15 * (FILES + refused), refused
+@pytest.mark.parametrize(
+    ("route", "files"), [("begin_file", FILES), ("finalize_file", FILES), ("put_part", FILES), ("open_upload", 1)]
+)
+@pytest.mark.parametrize(("status", "retry_after"), [(429, 0.1), (503, None)])
+def test_a_refused_call_is_made_once_more_for_each_refusal(
+    birds: World, route: str, files: int, status: int, retry_after: float | None
+) -> None:
+    times = 1 if files == 1 else None
+    chance = 1.0 if files == 1 else 0.2
+    spoil(birds, kind="status", status=status, retry_after=retry_after, route=route, chance=chance, times=times)
+    applied(birds)
+    refused = birds.lake.faults.injected["status"]
+    assert refused
+    assert birds.lake.requests.of(route) == files + refused
+
+
+@pytest.mark.parametrize("route", ["lake", "store"])
+def test_an_apply_comes_through_a_limit(birds: World, route: str) -> None:
+    spoil(birds, kind="rate", per_second=50, route=route)
+    applied(birds)
+    refused = birds.lake.faults.injected["rate"] if route == "store" else 0
     assert birds.lake.requests.of("put_part") == FILES + refused
-    assert birds.lake.requests.of("begin_file") == FILES
