@@ -74,7 +74,7 @@ def find_python(release: Release) -> Path:
     """The interpreter that has the client: the one of the environment variable, or of an environment at the root of
     the repository, which is made if there is none. Raises VendorMissing."""
     if release.python_variable in os.environ:
-        python = Path(os.environ[release.python_variable])
+        python = Path(os.environ[release.python_variable]).absolute()
         if _version(python, release) != release.version:
             raise VendorMissing(f"{release.python_variable}={python} has no {release.package} {release.version}")
         return python
@@ -119,6 +119,8 @@ class VendorProcess:
             stderr=subprocess.STDOUT,
             text=True,
             pass_fds=[writer],
+            # It writes a log into the folder where it starts.
+            cwd=log.parent,
             env={**os.environ, "NO_PROXY": "*", "PYTHONUNBUFFERED": "1"},
         )
         os.close(writer)

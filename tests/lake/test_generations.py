@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +16,12 @@ import requests
 from metalake_sync.lake.quirks import Quirk
 from metalake_sync.lake.spellings import normal_form
 from metalake_sync.protocol.generations import Generation
-from tests.lake.talk import VIDEO, Talk, box, error_of, image_set, lake_at, png, talk_to
+from tests.end_to_end.world import PROGRAM
+from tests.lake.talk import API_KEY, SECRET, VIDEO, Talk, box, error_of, image_set, lake_at, png, talk_to
 
 FILES = {f"{name}.png": png(salt=name.encode()) for name in "abc"}
 TAGS, FIELDS = "/api/client/metadata/validateTags", "/api/client/metadata/validateMetaFields"
+CREDENTIALS = {"LAYERNEXT_API_KEY": API_KEY, "LAYERNEXT_SECRET": SECRET}
 VIRTUAL = "/api/client/vCollection/create"
 
 
@@ -220,3 +225,15 @@ CREATE UNIQUE INDEX collection_names ON collections (kind, name) WHERE trashed =
 ALTER TABLE collections DROP COLUMN virtual;
 PRAGMA user_version = 3;
 """
+
+
+def test_a_served_lake_takes_a_generation_and_quirks(tmp_path: Path) -> None:
+    command = [str(PROGRAM), "lake", "serve", "--dir", str(tmp_path), "--generation", "3", "--quirks", "counts_bare"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **CREDENTIALS}) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().removeprefix("listening on ").strip()
+        with talk_to(url, Generation.THREE) as talk3, talk_to(url) as talk:
+            answer = talk3.asked("/api/client/explorer/objects/count", {"contentType": 2})
+            status = talk.get("/api/client/getDetails/system").status_code
+        process.send_signal(signal.SIGTERM)
+    assert (answer, status) == (0, 404)
