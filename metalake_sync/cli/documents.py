@@ -82,7 +82,8 @@ class ActionDocument(Document):
     `operation` and `shapes`: of an annotation set. `changes`: the values behind a reason. `renamed_from`: the lake has
     the same bytes under that name. `lake_id`: of what is replaced, adopted, trashed or downloaded. `address`:
     how a file is found that the manifest does not upload. `overwrites`: true if the action replaces what another client
-    wrote, as far as the lake was asked."""
+    wrote, as far as the lake was asked. `project`: what a model run is attached to. `items`: of a collection that is
+    trashed as a whole."""
 
     action: ActionName
     collection: str
@@ -99,6 +100,7 @@ class ActionDocument(Document):
     address: str | None = None
     overwrites: bool | None = None
     project: str | None = None
+    items: int | None = None
 
     def shown(self) -> ShownAction:
         changes = tuple(Change(one.what, one.before, one.after) for one in self.changes or ())

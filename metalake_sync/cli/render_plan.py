@@ -157,6 +157,8 @@ def _what(action: ShownAction) -> str:
             return "the collection"
         case "update_metadata" if action.file is None:
             return "the collection's metadata"
+        case "trash" if action.file is None:
+            return f"the collection with {count(action.items or 0, 'item')}"
         case "attach_model_run":
             return f"model run {shown(action.operation or '')} to project {shown(action.project or '')}"
         case _:

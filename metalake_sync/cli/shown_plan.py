@@ -19,6 +19,7 @@ from metalake_sync.core.actions import (
     Reason,
     RemoveAnnotations,
     ReplaceFile,
+    TrashCollection,
     TrashFile,
     TrashMatched,
     UpdateFileMetadata,
@@ -52,6 +53,8 @@ class ShownAction(NamedTuple):
     """True if the action replaces what another client wrote; None if it does not, or the lake was not asked."""
     project: str | None = None
     """The project that a model run is attached to."""
+    items: int | None = None
+    """How many items a collection has that is trashed as a whole."""
 
 
 class ShownWarning(NamedTuple):
@@ -112,6 +115,8 @@ def shown_action(action: Action) -> ShownAction:
             fields |= {"lake_id": action.recorded.lake_id}
         case Annotate() | RemoveAnnotations():
             fields |= {"operation": action.annotations.operation, "shapes": action.annotations.shape_count}
+        case TrashCollection():
+            fields |= {"lake_id": action.lake_id, "items": action.items}
         case TrashMatched():
             fields |= {"lake_id": action.file.lake_id}
         case DownloadFile():

@@ -145,6 +145,17 @@ class TrashMatched:
 
 
 @dataclass(frozen=True, slots=True)
+class TrashCollection:
+    """Put a collection with all its items into the lake's trash because a trash rule says so."""
+
+    collection: CollectionKey
+    lake_id: str
+    items: int
+    """How many items the collection had when the plan was made."""
+    reason: Reason = Reason.REQUESTED
+
+
+@dataclass(frozen=True, slots=True)
 class DownloadFile:
     """Fetch the lake's file. `path`: where it goes, from the manifest's folder."""
 
@@ -204,6 +215,7 @@ Action: TypeAlias = (
     | RemoveAnnotations
     | TrashFile
     | TrashMatched
+    | TrashCollection
     | DownloadFile
     | DownloadAnnotations
     | AttachModelRun

@@ -10,6 +10,7 @@ from metalake_sync.core.actions import (
     Annotate,
     RemoveAnnotations,
     ReplaceFile,
+    TrashCollection,
     TrashFile,
     TrashMatched,
     UpdateFileMetadata,
@@ -17,7 +18,7 @@ from metalake_sync.core.actions import (
 )
 from metalake_sync.core.addressed import AnnotateEntry, ClearEntry, DescribeEntry
 
-_ALWAYS = (TrashFile, TrashMatched, ReplaceFile, RemoveAnnotations, ClearEntry)
+_ALWAYS = (TrashFile, TrashMatched, TrashCollection, ReplaceFile, RemoveAnnotations, ClearEntry)
 _WHERE_OTHERS_WROTE = (Annotate, AnnotateEntry, UpdateFileMetadata, UpdateHead, DescribeEntry)
 
 

@@ -19,6 +19,7 @@ from metalake_sync.core.actions import (
     DownloadFile,
     RemoveAnnotations,
     ReplaceFile,
+    TrashCollection,
     TrashFile,
     TrashMatched,
     UpdateFileMetadata,
@@ -93,6 +94,8 @@ def basis_of(action: Action) -> Basis:
             return {"shapes": action.annotations.shape_count, "annotations": action.annotations.digest}
         case TrashFile():
             return {"lake id": action.recorded.lake_id}
+        case TrashCollection():
+            return {"lake id": action.lake_id, "items": action.items}
         case TrashMatched() | DownloadFile():
             return {"lake id": action.file.lake_id}
         case DownloadAnnotations():

@@ -23,6 +23,7 @@ from metalake_sync.core.actions import (
     ReplaceFile,
     Rerecord,
     RerecordHead,
+    TrashCollection,
     TrashFile,
     TrashMatched,
     UpdateFileMetadata,
@@ -79,6 +80,8 @@ class Summary:
                 self.remove_annotations += 1
             case TrashFile() | TrashMatched():
                 self.trash += 1
+            case TrashCollection():
+                self.trash += trashed_by(action)
             case DownloadFile() | DownloadAnnotations():
                 self.download += 1
             case AttachModelRun():
@@ -164,7 +167,7 @@ class CollectionPlan:
                 self.annotations.append(action)
             case TrashFile():
                 self.trash.append(action)
-            case TrashMatched() | DownloadFile() | DownloadAnnotations() | AttachModelRun():
+            case TrashMatched() | TrashCollection() | DownloadFile() | DownloadAnnotations() | AttachModelRun():
                 raise AssertionError("no verdict on a file holds what is asked for beside the collections")
             case AnnotateEntry() | ClearEntry() | DescribeEntry():
                 raise AssertionError("no verdict on a file holds what is sent to files of others")
@@ -202,10 +205,21 @@ class CollectionPlan:
 
 @dataclass(frozen=True, slots=True)
 class TrashRulePlan:
-    """The work of one trash rule: the items that matched when the plan was made, and no others."""
+    """The work of one trash rule: the items that matched when the plan was made, and no others; or one whole
+    collection."""
 
     selection: ItemSelection
-    items: tuple[TrashMatched, ...]
+    items: tuple[TrashMatched | TrashCollection, ...]
+
+    @property
+    def trashed(self) -> int:
+        """How many items go."""
+        return sum(map(trashed_by, self.items))
+
+
+def trashed_by(action: TrashMatched | TrashCollection) -> int:
+    """How many items an action trashes; a collection without any counts as one."""
+    return max(action.items, 1) if isinstance(action, TrashCollection) else 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,8 @@ class ItemSelection:
     query: str = ""
     filter: ItemFilter = ItemFilter()
     sort: ItemSort = OLDEST_FIRST
+    whole: bool = False
+    """The collection itself is meant, with all its items."""
 
     @property
     def key(self) -> CollectionKey:

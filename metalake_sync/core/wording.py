@@ -14,6 +14,7 @@ from metalake_sync.core.actions import (
     DownloadFile,
     RemoveAnnotations,
     ReplaceFile,
+    TrashCollection,
     TrashFile,
     TrashMatched,
     UpdateFileMetadata,
@@ -41,7 +42,7 @@ def action_name(action: Action) -> str:
             return "annotate"
         case RemoveAnnotations() | ClearEntry():
             return "remove_annotations"
-        case TrashFile() | TrashMatched():
+        case TrashFile() | TrashMatched() | TrashCollection():
             return "trash"
         case DownloadFile() | DownloadAnnotations():
             return "download"
@@ -54,7 +55,7 @@ def action_name(action: Action) -> str:
 def file_name(action: Action) -> str | None:
     """The file that an action is about, or None for the collection itself."""
     match action:
-        case CreateCollection() | UpdateHead() | DownloadAnnotations() | AttachModelRun():
+        case CreateCollection() | UpdateHead() | DownloadAnnotations() | AttachModelRun() | TrashCollection():
             return None
         case UploadFile() | ReplaceFile() | AdoptFile() | UpdateFileMetadata():
             return action.file.name

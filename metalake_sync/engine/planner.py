@@ -132,7 +132,7 @@ class Planner:
         downloads, trash_rules = blocks.plan()
         blocks.warn_of_contradictions(plans, recorded, desired, trash_rules)
         notes = [Note(NoteCode.MANIFEST, warning.message, str(warning.where)) for warning in self.manifest.warnings]
-        by_rules = sum(len(rule.items) for rule in trash_rules)
+        by_rules = sum(rule.trashed for rule in trash_rules)
         guarded = too_many_deletes(plans, self.options.max_delete, by_rules=by_rules)
         notes += [*self._notes, *guarded]
         plan = Plan(

@@ -55,6 +55,7 @@ def disagreements(tree: Tree) -> Iterator[ManifestError]:
     for index, block in enumerate(_entries(manifest.get("trash"))):
         if isinstance(block, Mapping):
             yield from _selection("trash rule", block, ("trash", index), tree)
+            yield from _whole(block, ("trash", index), manifest, tree)
             if block.get("lake") and not block.get("query") and not _mapping(block.get("filter")):
                 yield ManifestError(
                     "a trash rule for the whole lake means everything in it",
@@ -75,6 +76,30 @@ def _selection(what: str, block: Mapping[str, Any], path: KeyPath, tree: Tree) -
     elif said == ["lake"] and block.get("type") is not None:
         place = tree.keys[(*path, "type")]
         yield ManifestError("'lake' says the type already", where=place, remedy="Take 'type' out.")
+
+
+def _whole(block: Mapping[str, Any], path: KeyPath, manifest: Mapping[str, Any], tree: Tree) -> Iterator[ManifestError]:
+    """A rule that trashes a collection itself narrows nothing, and the manifest does not sync that collection."""
+    if _word(block.get("whole")) != "true":
+        return
+    if block.get("collection") is None:
+        place = tree.keys[(*path, "whole")]
+        yield ManifestError("'whole' goes with 'collection' only", where=place, remedy="Name the collection.")
+    for key in ("query", "filter"):
+        if block.get(key):
+            place = tree.keys[(*path, key)]
+            remedy = f"Remove one of the two: without 'whole', the rule trashes the items that match '{key}'."
+            yield ManifestError(f"'whole' and '{key}' exclude each other", where=place, remedy=remedy)
+    defaults = _mapping(manifest.get("defaults"))
+    for index, other in enumerate(_entries(manifest.get("collections"))):
+        same_name = _mapping(other).get("name") == block.get("collection") is not None
+        if same_name and block.get("type") in (None, _type(_mapping(other), defaults)):
+            yield ManifestError(
+                f"the rule trashes the collection '{block['collection']}', and this manifest syncs it, at"
+                f" {tree.place(('collections', index))}",
+                where=tree.place(path),
+                remedy="Remove the rule, or the collection.",
+            )
 
 
 def _download(

@@ -311,6 +311,11 @@ class Download(Selection):
 class TrashRule(Selection):
     """Items that go into the lake's trash, whoever put them there. Always a destructive action."""
 
+    whole: bool = Field(
+        False,
+        description="With 'collection', without 'query' and 'filter': trash the collection itself, with all items.",
+    )
+
 
 class Notify(Model):
     """A webhook that is told when watching fails, and when it has recovered."""

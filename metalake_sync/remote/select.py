@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from metalake_sync.core.facts import MediaType, RemoteFile
+from metalake_sync.core.facts import CollectionKey, MediaType, RemoteFile
 from metalake_sync.core.selection import AnnotationType, ItemFilter, ItemSelection, ItemSort, SortName
 from metalake_sync.errors import LakeRefused, UsageError
 from metalake_sync.lazy_dataclass import dataclass
@@ -159,6 +159,16 @@ def trash_selection(client: LakeClient, request: SelectItems) -> TrashCounts:
 def trash_counts(message: str) -> TrashCounts:
     counts = _TRASHED.search(message)
     return TrashCounts(int(counts[1]), int(counts[2]), message) if counts else TrashCounts(0, 0, message)
+
+
+def trash_collection(client: LakeClient, key: CollectionKey, collection_id: str) -> bool:
+    """Put a collection with all its items into the trash. Returns whether it is gone. Raises LakeRefused."""
+    kind = media_kind(key.type)
+    selection = SelectItems(is_all_selected=False, content_type=ObjectKind(kind.value), object_id_list=[collection_id])
+    counts = trash_selection(client, selection)
+    if counts.trashed and not counts.failed:
+        return True
+    return client.find_collection(key.name, kind) != collection_id
 
 
 def trash_files(client: LakeClient, kind: ObjectKind, files: Sequence[RemoteFile]) -> set[str]:

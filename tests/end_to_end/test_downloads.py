@@ -307,6 +307,72 @@ def test_a_trash_rule_keeps_to_max_delete(stocked: World) -> None:
     assert stocked.names() == []
 
 
+def test_a_rule_trashes_a_whole_collection_once_it_is_approved(stocked: World) -> None:
+    rule = {"collection": "birds", "type": "image", "whole": True}
+    stocked.manifest(trash=[rule])
+    plan = stocked.good("plan", "manifest.yaml", "--json").document
+    (action,) = plan["actions"]
+    assert (action["action"], action["collection"], action["items"]) == ("trash", "birds", 3)
+    assert plan["summary"]["trash"] == 3
+    assert "- the collection with 3 items" in stocked.good("plan", "manifest.yaml").out
+    assert stocked.run("apply", "manifest.yaml").code == ExitCode.GUARDED
+    done = stocked.run("apply", "manifest.yaml", "--auto-approve", "--max-delete", "2")
+    assert (done.code, "3 files would be trashed" in done.err) == (ExitCode.GUARDED, True)
+    assert len(stocked.names()) == 3
+
+    assert stocked.good("apply", "manifest.yaml", "--auto-approve", "--json").summary["done"]["trash"] == 3
+    assert stocked.talk.names(contentType=5) == []
+    assert stocked.talk.count(contentType=2) == 0
+    stocked.lake.requests.clear()
+    assert "Nothing to do" in stocked.good("plan", "manifest.yaml").out
+    stocked.good("apply", "manifest.yaml")
+    assert stocked.lake.requests.writes == 0
+
+
+def test_a_saved_plan_of_a_whole_collection_holds_until_it_gets_another_item(stocked: World) -> None:
+    stocked.manifest(trash=[{"collection": "birds", "whole": True}])
+    stocked.good("plan", "manifest.yaml", "--out", "p.plan")
+    stocked.talk.upload({"new.png": png(salt=b"new")}, "birds")
+    done = stocked.run("apply", "p.plan")
+    assert (done.code, "items 3 → 4" in done.err) == (ExitCode.GUARDED, True)
+    assert len(stocked.names()) == 4
+    stocked.good("plan", "manifest.yaml", "--out", "p.plan")
+    stocked.good("apply", "p.plan")
+    assert stocked.talk.names(contentType=5) == []
+
+
+def test_the_records_of_a_collection_go_with_it(world: World) -> None:
+    world.pictures("crow.png")
+    world.manifest(BIRDS)
+    world.good("apply", "manifest.yaml")
+    world.manifest(trash=[{"collection": "birds", "whole": True}])
+    world.good("apply", "manifest.yaml", "--auto-approve")
+    assert world.good("plan", "manifest.yaml", "--json").document["warnings"] == []
+    world.manifest(BIRDS)
+    assert world.good("apply", "manifest.yaml", "--json").summary["done"]["upload"] == 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"lake": "image", "whole": True}, "'whole' goes with 'collection' only"),
+        ({"collection": "old", "whole": True, "query": "metadata.Tags=a"}, "'whole' and 'query' exclude each other"),
+        (
+            {"collection": "old", "whole": True, "filter": {"to_date": "2022-01-01"}},
+            "'whole' and 'filter' exclude each",
+        ),
+        ({"collection": "birds", "whole": True}, "the rule trashes the collection 'birds', and this manifest syncs it"),
+    ],
+)
+def test_a_whole_collection_is_one_that_is_not_narrowed_or_synced(
+    world: World, rule: dict[str, Any], said: str
+) -> None:
+    world.pictures("crow.png")
+    world.manifest(BIRDS, trash=[rule])
+    done = world.run("validate", "manifest.yaml")
+    assert (done.code, said in done.err) == (ExitCode.USAGE, True)
+
+
 def test_a_plan_warns_of_files_that_are_synced_and_trashed(world: World) -> None:
     world.pictures("crow.png", "jay.png")
     world.manifest(BIRDS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from metalake_sync.core.actions import TrashMatched
 from metalake_sync.core.downloads import DownloadPlan
 from metalake_sync.core.events import EventSink
 from metalake_sync.core.facts import CollectionKey, RecordedCollection
@@ -93,14 +94,15 @@ class Blocks:
     ) -> None:
         """Say which files this manifest both syncs and trashes by a rule: each run would undo the one before. Refuse a
         rule that reaches into a collection whose files are not to be destroyed."""
-        matched = {item.file.lake_id for rule in rules for item in rule.items}
+        items = [item for rule in rules for item in rule.items if isinstance(item, TrashMatched)]
+        matched = {item.file.lake_id for item in items}
         if not matched:
             return
         for plan in plans:
             known = list(self.state.records.all_files(recorded[plan.key][0])) if plan.key in recorded else []
             meant = {file.lake_id for file in known} & matched
             if plan.policy.prevent_destroy:
-                meant |= {item.file.lake_id for rule in rules for item in rule.items if item.collection == plan.key}
+                meant |= {item.file.lake_id for item in items if item.collection == plan.key}
                 if meant:
                     files = counted(len(meant), "file matches", "files match")
                     message = f"{files} a trash rule, and 'prevent_destroy' is set"

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from metalake_sync.core.actions import DownloadAnnotations, Reason, TrashMatched
+from metalake_sync.core.actions import DownloadAnnotations, Reason, TrashCollection, TrashMatched
 from metalake_sync.core.downloads import DownloadedFile, DownloadPlan, DownloadWish
 from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.facts import CollectionKey, RemoteFile
@@ -17,7 +17,7 @@ from metalake_sync.engine.downloads.annotation_files import RESERVED, Annotation
 from metalake_sync.engine.downloads.walk import DownloadWalk
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.select import Place, find_place, list_selection
+from metalake_sync.remote.select import Place, count_selection, find_place, list_selection
 from metalake_sync.state.downloads import DownloadRecords
 
 
@@ -104,6 +104,10 @@ class DownloadObserver:
             if found is None:
                 return TrashRulePlan(selection, ())
             place = found
+        if selection.whole:
+            assert place.collection_id is not None, "the manifest's agreement demands 'collection'"
+            items = count_selection(self.client, selection, place)
+            return TrashRulePlan(selection, (TrashCollection(selection.key, place.collection_id, items),))
         matched = [
             TrashMatched(selection.key, RemoteFile(item.name, item.id, item.unique_name or item.name))
             for page in list_selection(self.client, selection, place)

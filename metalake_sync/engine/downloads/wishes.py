@@ -38,7 +38,7 @@ def download_wishes(manifest: LoadedManifest, client: LakeClient) -> Iterator[Do
 def trash_selections(manifest: LoadedManifest, client: LakeClient) -> Iterator[ItemSelection]:
     """What the manifest's trash rules mean. Raises ManifestError for a type that can't be meant."""
     for number, block in enumerate(manifest.model.trash):
-        yield _selection(manifest, "trash", number, block, client)
+        yield replace(_selection(manifest, "trash", number, block, client), whole=block.whole)
 
 
 def _selection(

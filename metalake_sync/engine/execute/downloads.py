@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
 
-from metalake_sync.core.actions import DownloadAnnotations, DownloadFile, Reason
+from metalake_sync.core.actions import DownloadAnnotations, DownloadFile, Reason, TrashCollection, TrashMatched
 from metalake_sync.core.downloads import DownloadedFile, DownloadPlan, DownloadWish
 from metalake_sync.core.plan import TrashRulePlan
 from metalake_sync.engine.downloads.annotation_files import AnnotationDownload
@@ -26,7 +26,7 @@ from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.download import Downloads, FetchFailed, FileFetched, FileToFetch
 from metalake_sync.remote.observe import object_kind
 from metalake_sync.remote.partial import PartialFiles, partial_files
-from metalake_sync.remote.select import trash_files
+from metalake_sync.remote.select import trash_collection, trash_files
 
 RECORDED_AT_ONCE = 100
 
@@ -142,11 +142,13 @@ class DownloadStage:
 
 
 class TrashRuleStage:
-    """Carries out trash rules: exactly the items that the plan showed."""
+    """Carries out trash rules: exactly the items or the collection that the plan showed. `lake`: what the state calls
+    it."""
 
-    def __init__(self, client: LakeClient, recorder: Recorder) -> None:
+    def __init__(self, client: LakeClient, recorder: Recorder, lake: str) -> None:
         self._client = client
         self._recorder = recorder
+        self._lake = lake
 
     async def run(self, rule: TrashRulePlan) -> None:
         if rule.items and self._recorder.failures:
@@ -157,9 +159,13 @@ class TrashRuleStage:
             )
             self._recorder.fail(rule.items, error, retryable=True)
             return
+        for collection in rule.items:
+            if isinstance(collection, TrashCollection):
+                await self._trash_whole(collection)
         kind = object_kind(rule.selection.type)
-        for start in range(0, len(rule.items), PAGE_SIZE_LIMIT):
-            page = rule.items[start : start + PAGE_SIZE_LIMIT]
+        items = [item for item in rule.items if isinstance(item, TrashMatched)]
+        for start in range(0, len(items), PAGE_SIZE_LIMIT):
+            page = items[start : start + PAGE_SIZE_LIMIT]
             try:
                 left = await asyncio.to_thread(trash_files, self._client, kind, [item.file for item in page])
             except LakeRefused as refusal:
@@ -169,3 +175,20 @@ class TrashRuleStage:
             stay = [item for item in page if item.file.lake_id in left]
             if stay:
                 self._recorder.fail(stay, LakeRefused("the lake did not trash it", status=200), retryable=True)
+
+    async def _trash_whole(self, action: TrashCollection) -> None:
+        try:
+            gone = await asyncio.to_thread(trash_collection, self._client, action.collection, action.lake_id)
+        except LakeRefused as refusal:
+            self._recorder.fail([action], refusal, retryable=False)
+            return
+        if gone:
+            self._recorder.confirm([action], lambda: self._forget(action))
+        else:
+            error = LakeRefused("the lake did not trash the collection", status=200, where=str(action.collection))
+            self._recorder.fail([action], error, retryable=True)
+
+    def _forget(self, action: TrashCollection) -> None:
+        recorded = self._recorder.state.records.collections(self._lake).get(action.collection)
+        if recorded is not None and recorded[1].lake_id == action.lake_id:
+            self._recorder.forget_collection(action.collection)

@@ -20,6 +20,7 @@ from metalake_sync.core.actions import (
     DownloadFile,
     RemoveAnnotations,
     ReplaceFile,
+    TrashCollection,
     TrashFile,
     TrashMatched,
     UpdateFileMetadata,
@@ -141,6 +142,12 @@ class Recorder:
             self.failures.append(failure)
             self.tell(failure)
 
+    def forget_collection(self, key: CollectionKey) -> None:
+        """Drop the records of a collection that is not in the lake any more. Call it inside a transaction."""
+        row = self.rows.pop(key, None)
+        if row is not None:
+            self.state.records.forget_collection(row)
+
     def tell(self, event: Event) -> None:
         self.emit(event)
 
@@ -198,6 +205,8 @@ def _history_row(action: Action) -> ActionRow:
             before, after = action.annotations.digest, None
         case TrashFile():
             before, after = action.recorded.lake_id, None
+        case TrashCollection():
+            before, after = action.lake_id, None
         case TrashMatched():
             before, after = action.file.lake_id, None
         case DownloadFile():

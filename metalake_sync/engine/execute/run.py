@@ -149,7 +149,7 @@ class Executor:
             return
         from metalake_sync.engine.execute.downloads import TrashRuleStage
 
-        rules = TrashRuleStage(self.client, self.recorder)
+        rules = TrashRuleStage(self.client, self.recorder, self.lake)
         for rule in plan.trash_rules:
             await rules.run(rule)
 
