@@ -12,8 +12,16 @@ from dataclasses import field
 from typing import Literal, TypeAlias
 
 from metalake_sync.core.changes import Change, metadata_changes
-from metalake_sync.core.facts import CollectionKey, DesiredSet, MediaType, RecordedSet
-from metalake_sync.core.metadata import NO_METADATA, MetadataSet, MetadataValues, fields_that_left, update_to_send
+from metalake_sync.core.facts import CollectionKey, DesiredSet, MediaType, RecordedSet, RemoteSet
+from metalake_sync.core.metadata import (
+    NO_METADATA,
+    MetadataSet,
+    MetadataValues,
+    fields_that_left,
+    overwrites_others,
+    update_to_mend,
+    update_to_send,
+)
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.reasons import Reason
 from metalake_sync.core.selection import WHOLE_LAKE
@@ -107,7 +115,8 @@ class ClearEntry:
 @dataclass(frozen=True, slots=True)
 class DescribeEntry:
     """Write what changed in a file's metadata. `before`: the digest of what was written last, if anything was.
-    `changes`: the fields of that update. `overwrites`: a value that another client wrote goes."""
+    `changes`: the fields of that update. `overwrites`: a value that another client wrote goes. `lake`:
+    what the lake has, where it was asked."""
 
     address: Address
     name: str
@@ -118,6 +127,7 @@ class DescribeEntry:
     lake_id: str | None = None
     changes: tuple[Change, ...] = ()
     overwrites: bool = False
+    lake: MetadataValues | None = None
 
     @property
     def collection(self) -> CollectionKey:
@@ -151,35 +161,59 @@ class Found:
     lake_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class SeenSet:
+    """An image whose set was read back, and is not as the source has it. `there`: None where the lake has no shapes."""
+
+    found: Found
+    there: RemoteSet | None
+
+
 @dataclass(slots=True)
 class AddressedPlan:
     """The work of one address. `operation`: None for metadata. `settled`: entries whose record moves although nothing
-    is sent, to these values or, where they are None, out of the records."""
+    is sent, to these values or, where they are None, out of the records. `ids`: the lake's ids of settled entries,
+    where they were asked for."""
 
     address: Address
     operation: str | None = None
     actions: list[EntryAction] = field(default_factory=list)
     settled: dict[str, MetadataSet | None] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
     unchanged: int = 0
 
 
 def compare_set(
-    address: Address, name: str, wanted: DesiredSet, sent: SentSet | None, found: Found | None
+    address: Address,
+    name: str,
+    wanted: DesiredSet,
+    sent: SentSet | None,
+    found: Found | None,
+    seen: SeenSet | None = None,
 ) -> AnnotateEntry | ClearEntry | None:
-    """Decide about the set of one entry of the source. `found`: the lake's file, None where the lake was not asked."""
-    digest = sent.annotations.digest if sent else EMPTY_SET_DIGEST
+    """Decide about the set of one entry of the source. `found`: the lake's file, None where the lake was not asked.
+    `seen`: the lake's set, where it was read back and is not the wanted one."""
+    found = found or (seen.found if seen is not None else None)
+    there = seen.there if seen is not None else None
+    before = sent.annotations.digest if sent else EMPTY_SET_DIGEST
+    changed = before != wanted.digest
     # The same name with another id is another file: what was sent to the old one is not on it.
     replaced = sent is not None and found is not None and sent.lake_id not in (None, found.lake_id)
-    if replaced and wanted.digest != EMPTY_SET_DIGEST:
+    drifted = seen is not None and not changed
+    if (replaced and wanted.digest != EMPTY_SET_DIGEST) or (drifted and (there is not None or sent is not None)):
         reason = Reason.DRIFTED
-    elif digest != wanted.digest and not replaced:
+    elif changed and not replaced:
         reason = Reason.ANNOTATIONS_CHANGED if sent else Reason.NEW
     else:
         return None
-    if wanted.digest == EMPTY_SET_DIGEST and sent is not None:
-        return ClearEntry(address, name, sent.annotations, reason, found.unique_name if found else None)
-    return AnnotateEntry(address, name, wanted, reason, *_names(found))
+    if wanted.digest == EMPTY_SET_DIGEST:
+        gone = sent.annotations if changed and sent is not None else None
+        if gone is None and there is not None:
+            gone = RecordedSet(wanted.operation, wanted.kind, there.digest, there.shape_count)
+        return ClearEntry(address, name, gone, reason, found.unique_name if found else None) if gone else None
+    overwrites = there is not None and (drifted or before == EMPTY_SET_DIGEST)
+    return AnnotateEntry(address, name, wanted, reason, *_names(found), overwrites)
 
 
 def entry_left(
@@ -199,33 +233,48 @@ def compare_metadata(
     sent: SentMetadata | None,
     found: Found | None,
     written: Callable[[str], MetadataValues | None],
+    lake: MetadataValues | None = None,
 ) -> Iterator[Note]:
     """File one entry's metadata in the plan. `wanted`: None where the entry left its source. `written`: the values
-    behind a recorded digest. Yields what can't be done: the protocol removes no field."""
+    behind a recorded digest. `lake`: what the lake has, where it was asked. Yields what can't be done: the protocol
+    removes no field."""
     after = wanted or NO_METADATA
-    if sent is None or (found is not None and sent.lake_id not in (None, found.lake_id)):
-        if after:
-            reason = Reason.NEW if sent is None else Reason.DRIFTED
-            changes = metadata_changes({}, after.values)
-            plan.actions.append(DescribeEntry(plan.address, name, after, None, reason, *_names(found), changes))
-        elif sent is None:
-            plan.unchanged += 1
-        return
-    if wanted is not None and wanted.digest == sent.digest:
-        plan.unchanged += 1
-        return
-    before = written(sent.digest)
-    left = fields_that_left(before or {}, after.values)
-    if left:
+    if sent is not None and found is not None and sent.lake_id not in (None, found.lake_id):
+        sent, first_reason = (
+            None,
+            Reason.DRIFTED,
+        )  # Another file has the name: what was sent to the old one is not on it.
+    else:
+        first_reason = Reason.NEW
+    before = (written(sent.digest) if sent is not None else None) or {}
+    same = sent is not None and wanted is not None and wanted.digest == sent.digest
+    if sent is not None and not same and (left := fields_that_left(before, after.values)):
         fields = ", ".join(map(repr, left))
         yield Note(NoteCode.FIELD_LEFT, f"keeps {fields} in the lake: no call removes a metadata field", name)
-    update = update_to_send(before or {}, after.values)
-    if (before is None and after) or update:
-        reason = Reason.REMOVED_FROM_MANIFEST if wanted is None else Reason.METADATA_CHANGED
-        changes = metadata_changes(before or {}, update)
-        plan.actions.append(DescribeEntry(plan.address, name, after, sent.digest, reason, *_names(found), changes))
+    if lake is not None and wanted is not None:
+        update = update_to_mend(before, after.values, lake, "own")
+    elif same:
+        update = {}
+    else:
+        known = sent is None or written(sent.digest) is not None
+        update = update_to_send(before if known else None, after.values)
+    if update:
+        reason = first_reason
+        if sent is not None:
+            reason = Reason.DRIFTED if same else Reason.METADATA_CHANGED
+            reason = Reason.REMOVED_FROM_MANIFEST if wanted is None else reason
+        changes = metadata_changes(before if lake is None else lake, update)
+        overwrites = sent is not None and lake is not None and overwrites_others(before, update, lake)
+        digest = sent.digest if sent is not None else None
+        plan.actions.append(
+            DescribeEntry(plan.address, name, after, digest, reason, *_names(found), changes, overwrites, lake)
+        )
+    elif same or (sent is None and wanted is not None and not after):
+        plan.unchanged += 1
     else:
         plan.settled[name] = wanted
+        if found is not None:
+            plan.ids[name] = found.lake_id
 
 
 def _names(found: Found | None) -> tuple[str | None, str | None]:

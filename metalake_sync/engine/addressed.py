@@ -6,8 +6,10 @@ Owns: opening these sources, asking the lake which of their files it has, and th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from metalake_sync.core.addressed import (
@@ -15,13 +17,14 @@ from metalake_sync.core.addressed import (
     AddressedPlan,
     By,
     Found,
+    SeenSet,
     SentMetadata,
     compare_metadata,
     compare_set,
     entry_left,
 )
 from metalake_sync.core.facts import DesiredSet, MediaType
-from metalake_sync.core.metadata import MetadataSet, Spelling, merge_layers, metadata_set
+from metalake_sync.core.metadata import MetadataSet, MetadataValues, Spelling, merge_layers, metadata_set
 from metalake_sync.core.notes import Note, NoteCode, counted, some_of
 from metalake_sync.engine.desired import DesiredCollection, table_format
 from metalake_sync.engine.one_place import AddressedLook, Claims, claim_images, sets_at_home
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from metalake_sync.annotations.memo import SetMemo
     from metalake_sync.annotations.source import AnnotationIndex
     from metalake_sync.annotations.spec import AnnotationSpec
+    from metalake_sync.engine.addressed_reading import LakeReading
     from metalake_sync.local.metadata_entries import EntrySource
     from metalake_sync.remote.client import LakeClient
 
@@ -135,7 +139,7 @@ def operations_elsewhere(manifest: LoadedManifest, state: StateStore, lake: str)
 
 class AddressedPlanner:
     """`client` is None where the lake is not to be asked. `lake`: what the state calls it. `collections`: the
-    manifest's own, which may mean the same images."""
+    manifest's own, which may mean the same images. `full`: read back what the lake has, as far as it can be found."""
 
     def __init__(
         self,
@@ -145,6 +149,8 @@ class AddressedPlanner:
         client: LakeClient | None,
         threads: int,
         collections: Iterable[DesiredCollection] = (),
+        *,
+        full: bool = False,
     ) -> None:
         self._sources = sources
         self._collections = list(collections)
@@ -152,11 +158,19 @@ class AddressedPlanner:
         self._lake = lake
         self._client = client
         self._threads = threads
+        self._full = full
         self._listings: dict[Address, Mapping[str, Found]] = {}
+        self._read_back: LakeReading | None = None
+        self._lost_names = False
         self.notes: list[Note] = []
 
-    def plan(self) -> Iterator[AddressedPlan]:
+    def plan(self) -> list[AddressedPlan]:
         """Compare each source with what was sent. Operations and addresses that left the manifest come last."""
+        plans = list(self._plans())
+        self._remember(plans)
+        return plans
+
+    def _plans(self) -> Iterator[AddressedPlan]:
         looks = [self._look(*where, index) for where, index in self._sources.annotations.items()]
         for key, operation in self._state.addressed.operations(self._lake):
             if (Address.from_key(key), operation) not in self._sources.annotations:
@@ -185,20 +199,25 @@ class AddressedPlanner:
                 shapes = sum(bool(one.annotations.shape_count) for one in sent.values())
                 _guard_emptied(shapes, f"the source of '{operation}'", "entry with a shape", index.declared_at)
         look = AddressedLook(address, operation, index, sent, wanted, None)
-        return replace(look, found=self._find(address, [*look.changed, *look.left], MediaType.IMAGE))
+        entries = [*(wanted if self._asks_for_all(address) else look.changed), *look.left]
+        return replace(look, found=self._find(address, entries, MediaType.IMAGE))
 
     def _plan_sets(self, look: AddressedLook, claims: Claims) -> AddressedPlan:
         address, operation, found, wanted = look.address, look.operation, look.found, look.wanted
         plan = AddressedPlan(address, operation)
-        asked = self._asked(address, wanted, look.changed)
+        asked = wanted if self._asks_for_all(address) else look.changed
         lost = [] if found is None else [entry for entry in asked if entry not in found]
         self._note_lost(address, operation, lost, look.index)
         missing = set(lost)
+        seen: Mapping[str, SeenSet] = {}
+        if look.index is not None and (reading := self._reading()) is not None:
+            seen = reading.differing_sets(address, look.index, wanted)
         for entry, desired in wanted.items():
             if entry in missing:
                 continue
             sent = None if (address, operation, entry) in claims.resent else look.sent.get(entry)
-            action = compare_set(address, entry, desired, sent, found.get(entry) if found else None)
+            here = found.get(entry) if found else None
+            action = compare_set(address, entry, desired, sent, here, seen.get(entry))
             if action is None:
                 plan.unchanged += 1
             else:
@@ -229,19 +248,27 @@ class AddressedPlanner:
         changed = [entry for entry, one in wanted.items() if _metadata_digest(sent.get(entry)) != one.digest]
         # Of a broken entry nothing is known: it is neither changed nor gone.
         left = [entry for entry in sent if entry not in wanted and entry not in broken]
-        found = self._find(address, [*changed, *left], None)
-        lost = [] if found is None else [entry for entry in self._asked(address, wanted, changed) if entry not in found]
+        asked = list(wanted) if self._asks_for_all(address) else changed
+        found = self._find(address, [*asked, *left], None)
+        there: Mapping[str, tuple[Found, MetadataValues]] = {}
+        if (reading := self._reading()) is not None:
+            written_fields = {entry: self._fields(one, sent.get(entry)) for entry, one in wanted.items()}
+            there = reading.metadata(address, written_fields, found)
+        lost = [] if found is None else [entry for entry in asked if entry not in found]
         self._note_lost(address, "metadata", lost, None)
         missing = set(lost)
         written = self._state.records.written_metadata
         for entry in [*wanted, *left]:
             here = found.get(entry) if found else None
+            lake: MetadataValues | None = None
+            if entry in there:
+                here, lake = there[entry]
             if entry in missing:
                 continue
             if found is not None and entry in sent and entry not in wanted and here is None:
                 plan.forgotten.append(entry)
                 continue
-            self.notes += compare_metadata(plan, entry, wanted.get(entry), sent.get(entry), here, written)
+            self.notes += compare_metadata(plan, entry, wanted.get(entry), sent.get(entry), here, written, lake)
         self._note_unasked(address, "metadata", len(plan.actions), found)
         return plan
 
@@ -252,7 +279,54 @@ class AddressedPlanner:
         self.notes.append(Note(NoteCode.FIELD_LEFT, message, f"metadata by {address}"))
         return AddressedPlan(address, forgotten=entries)
 
+    def _fields(self, wanted: MetadataSet, sent: SentMetadata | None) -> list[str]:
+        """The fields of an entry that are compared with the lake's."""
+        written = self._state.records.written_metadata(sent.digest) if sent is not None else None
+        return list(dict.fromkeys((*wanted.values, *(written or ()))))
+
     # Asking the lake.
+
+    def _reading(self) -> LakeReading | None:
+        """What reads back from the lake; None unless the lake is looked at in full."""
+        if self._read_back is None and self._full and self._client is not None:
+            from metalake_sync.engine.addressed_reading import LakeReading
+
+            self._read_back = LakeReading(self._client, self._threads)
+        return self._read_back
+
+    def _asks_for_all(self, address: Address) -> bool:
+        """Whether the lake is asked about every entry, and not only about those that changed."""
+        return address.by is By.COLLECTION or (address.by is By.UNIQUE_NAME and (self._full or self._lake_moved))
+
+    @cached_property
+    def _lake_moved(self) -> bool:
+        """Whether files came or went in the lake since every unique name was found as it was recorded."""
+        return self._client is not None and self._state.learned(self._moved_key) != self._lake_stands
+
+    @property
+    def _moved_key(self) -> str:
+        return f"unique names: {self._lake}"
+
+    @cached_property
+    def _lake_stands(self) -> str:
+        """How many files the lake has of each type that unique names may be of, and which are the newest."""
+        assert self._client is not None
+        from metalake_sync.remote.observe import lake_stands
+
+        types = {MediaType.IMAGE for address, _ in self._sources.annotations if address.by is By.UNIQUE_NAME}
+        for address in self._sources.metadata:
+            if address.by is By.UNIQUE_NAME:
+                types.update([address.type] if address.type else MediaType)
+        return json.dumps({str(media_type): lake_stands(self._client, media_type) for media_type in sorted(types)})
+
+    def _remember(self, plans: Sequence[AddressedPlan]) -> None:
+        """Keep how the lake stands, where every unique name is in it as it was recorded."""
+        named = [plan for plan in plans if plan.address.by is By.UNIQUE_NAME]
+        if not named or self._client is None or self._lost_names or not (self._full or self._lake_moved):
+            return
+        if not any(plan.actions or plan.settled or plan.forgotten for plan in named):
+            with self._state.write():
+                self._state.learn(self._moved_key, self._lake_stands)
 
     def _find(
         self, address: Address, entries: Sequence[str], media_type: MediaType | None
@@ -280,11 +354,6 @@ class AddressedPlanner:
                 return None
             case By.STORAGE_PATH:
                 return None
-
-    @staticmethod
-    def _asked(address: Address, wanted: Mapping[str, object], changed: Sequence[str]) -> Sequence[str]:
-        """The entries that the lake was asked about: a listing tells of all of them."""
-        return list(wanted) if address.by is By.COLLECTION else changed
 
     def _list(self, client: LakeClient, address: Address) -> Mapping[str, Found]:
         from metalake_sync.remote.observe import count_remote, list_remote, media_kind
@@ -322,6 +391,7 @@ class AddressedPlanner:
     def _note_lost(self, address: Address, what: str, lost: Sequence[str], index: AnnotationIndex | None) -> None:
         if not lost:
             return
+        self._lost_names |= address.by is By.UNIQUE_NAME
         clause = f"{counted(len(lost), 'entry has', 'entries have')} no file in the lake (by {address})"
         if index is not None and index.strict:
             raise ManifestError(f"{clause}: {some_of(lost)}", where=index.declared_at, remedy="Or set 'strict: false'.")

@@ -206,7 +206,13 @@ class Planner:
         self, sources: AddressedSources, collections: Iterable[DesiredCollection]
     ) -> tuple[AddressedPlan, ...]:
         elsewhere = AddressedPlanner(
-            sources, self.state, self.lake, self.client, self.options.calls_at_once, collections
+            sources,
+            self.state,
+            self.lake,
+            self.client,
+            self.options.calls_at_once,
+            collections,
+            full=self.options.refresh == "full",
         )
         try:
             plans = tuple(elsewhere.plan())

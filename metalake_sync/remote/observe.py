@@ -113,6 +113,14 @@ def newest_remote(client: LakeClient, collection_id: str, media_type: MediaType)
     return page[0].id if page else None
 
 
+def lake_stands(client: LakeClient, media_type: MediaType) -> tuple[int, str | None]:
+    """How many files of a type the whole lake has, and the id of the newest, None where it has none."""
+    kind = object_kind(media_type)
+    request = ListItems(content_type=kind, sort_by=NEWEST_FIRST, page_size=1)
+    page = next(iter(client.list_items(request)), None)
+    return client.count_items(CountItems(content_type=kind)), page[0].id if page else None
+
+
 def list_remote(client: LakeClient, collection_id: str, media_type: MediaType, count: int) -> RemoteListing:
     """List a whole collection, several pages at once, oldest first: what comes in meanwhile is appended.
 

@@ -12,7 +12,7 @@ import pytest
 from metalake_sync.lake import EmbeddedLake
 from metalake_sync.lake.crawl import crawl
 from tests.end_to_end.world import BIRDS, World, boxes
-from tests.lake.talk import Session, png, settings, talk_to
+from tests.lake.talk import Session, box, image_set, png, settings, talk_to
 
 MODEL = {"operation": "yolo", "kind": "machine", "source": "pred.json"}
 
@@ -449,3 +449,136 @@ def test_a_broken_entry_keeps_what_was_sent_and_the_others_are_written(world: Wo
     assert done.summary["done"]["update_metadata"] == 1
     world.write("meta.jsonl", '{"file": "theirs_crow.png", "Depth": 1}\n{"file": "theirs_gull.png", "Depth": 2}\n')
     assert world.good("apply", "--json", "manifest.yaml").summary["done"]["update_metadata"] == 0
+
+
+# What other clients did to the files.
+
+
+def edit(world: World, name: str, **metadata: Any) -> None:
+    """A colleague edits a file's metadata."""
+    body = {"metadata": [{"file": f"theirs_{name}", "metadata": metadata}]}
+    world.talk.asked("/api/client/metadata/uploadMetadataByJson", body)
+
+
+def upload_anew(world: World, name: str) -> None:
+    """A colleague trashes a file, and uploads another one under its name."""
+    lake_id = world.talk.details(f"theirs_{name}", "id")["id"]
+    world.talk.trash(objectIdList=[lake_id], contentType=2)
+    world.talk.upload({name: png(salt=b"anew")}, "theirs")
+
+
+def in_full(world: World) -> list[tuple[str, str, str, bool]]:
+    plan = world.good("plan", "--json", "--refresh", "full", "manifest.yaml").document
+    return [(one["action"], one["file"], one["reason"], one.get("overwrites", False)) for one in plan["actions"]]
+
+
+FOUND = [0, 1, 2, 3, 5]
+"""The addresses whose files can be found; no call tells the files of a job."""
+
+
+@pytest.mark.parametrize("number", FOUND)
+def test_a_full_refresh_finds_metadata_that_somebody_edited(world: World, there: Session, number: int) -> None:
+    address, form = addresses(there.job_id)[number]
+    crow = form.format("crow.png")
+    world.write("meta.csv", f"file,City,Height,Tags\n{crow},Rome,3,a\n{form.format('gull.png')},Oslo,,\n")
+    world.manifest(metadata=[{"source": "meta.csv", "types": {"Height": "integer"}, **address}])
+    world.good("apply", "manifest.yaml")
+    assert in_full(world) == []
+    edit(world, "crow.png", City="Paris", Tags=["a", "theirs"], Note="theirs")
+    assert world.good("plan", "--json", "manifest.yaml").document["actions"] == []
+    assert in_full(world) == [("update_metadata", crow, "drifted", True)]
+    assert world.run("apply", "--refresh", "full", "manifest.yaml").code == 7
+    world.good("apply", "--refresh", "full", "--auto-approve", "manifest.yaml")
+    details = world.talk.details("theirs_crow.png", "City", "Height", "Tags", "Note")
+    assert [details[name] for name in ("City", "Height", "Tags", "Note")] == ["Rome", 3, ["a", "theirs"], "theirs"]
+    assert in_full(world) == []
+
+
+@pytest.mark.parametrize("number", FOUND)
+def test_a_full_refresh_finds_sets_that_somebody_changed(world: World, there: Session, number: int) -> None:
+    address, form = addresses(there.job_id)[number]
+    crow, gull = form.format("crow.png"), form.format("gull.png")
+    prediction(world, form, crow_png=[[1, 2, 10, 7]], gull_png=[[0, 0, 4, 4]])
+    world.manifest(annotations=[{**MODEL, **address}])
+    world.good("apply", "manifest.yaml")
+    assert in_full(world) == []
+    world.talk.annotate("yolo", [image_set("theirs_crow.png", box("bird", 5, 5, 3, 3)), image_set("theirs_gull.png")])
+    assert in_full(world) == [("annotate", crow, "drifted", True), ("annotate", gull, "drifted", False)]
+    assert world.run("apply", "--refresh", "full", "manifest.yaml").code == 7
+    assert drawn(world)["crow.png"] == [[5, 5, 3, 3]]
+    world.good("apply", "--refresh", "full", "--auto-approve", "manifest.yaml")
+    assert drawn(world) == {"crow.png": [[1, 2, 10, 7]], "gull.png": [[0, 0, 4, 4]]}
+    assert in_full(world) == []
+
+
+@pytest.mark.parametrize("number", FOUND)
+def test_an_entry_without_shapes_clears_what_somebody_drew_only_once_approved(
+    world: World, there: Session, number: int
+) -> None:
+    address, form = addresses(there.job_id)[number]
+    prediction(world, form, crow_png=[[1, 2, 10, 7]], gull_png=[])
+    world.manifest(annotations=[{**MODEL, **address}])
+    world.good("apply", "manifest.yaml")
+    world.talk.annotate("yolo", [image_set("theirs_gull.png", box("bird", 5, 5, 3, 3))])
+    assert in_full(world) == [("remove_annotations", form.format("gull.png"), "drifted", False)]
+    assert world.run("apply", "--refresh", "full", "manifest.yaml").code == 7
+    world.good("apply", "--refresh", "full", "--auto-approve", "manifest.yaml")
+    assert drawn(world) == {"crow.png": [[1, 2, 10, 7]], "gull.png": []}
+
+
+@pytest.mark.parametrize("address", [{"by": "unique_name"}, {"by": "collection", "collection": "theirs"}])
+def test_fractions_are_compared_with_the_pixels_that_the_lake_gives_back(
+    world: World, there: Session, address: dict[str, str]
+) -> None:
+    name = "theirs_crow.png" if address["by"] == "unique_name" else "crow.png"
+    world.write("pred.json", json.dumps(boxes(crow_png=[[0.25, 0.25, 0.5, 0.5]])).replace("crow.png", name))
+    world.manifest(annotations=[{**MODEL, **address, "normalized": True}])
+    world.good("apply", "manifest.yaml")
+    assert drawn(world)["crow.png"] == [[10, 5, 20, 10]]
+    assert in_full(world) == []
+    world.talk.annotate("yolo", [image_set("theirs_crow.png", box("bird", 10, 5, 20, 9))])
+    assert in_full(world) == [("annotate", name, "drifted", True)]
+
+
+@pytest.mark.parametrize(("number", "refresh"), [(3, "list"), (5, "list"), (0, "full"), (3, "full"), (5, "full")])
+def test_what_was_sent_to_a_file_survives_that_somebody_uploads_another_one_in_its_place(
+    world: World, there: Session, number: int, refresh: str
+) -> None:
+    address, form = addresses(there.job_id)[number]
+    prediction(world, form, crow_png=[[1, 2, 10, 7]], gull_png=[[0, 0, 4, 4]])
+    world.write("meta.csv", f"file,City\n{form.format('crow.png')},Rome\n{form.format('gull.png')},Oslo\n")
+    world.manifest(annotations=[{**MODEL, **address}], metadata=[{"source": "meta.csv", **address}])
+    world.good("apply", "manifest.yaml")
+    assert "Nothing to do" in world.good("plan", "--refresh", refresh, "manifest.yaml").out
+    upload_anew(world, "crow.png")
+    plan = world.good("plan", "--json", "--refresh", refresh, "manifest.yaml").document
+    crow = form.format("crow.png")
+    assert [(one["action"], one["file"], one["reason"]) for one in plan["actions"]] == [
+        ("annotate", crow, "drifted"),
+        ("update_metadata", crow, "drifted"),
+    ]
+    world.good("apply", "--refresh", refresh, "manifest.yaml")
+    assert drawn(world) == {"crow.png": [[1, 2, 10, 7]], "gull.png": [[0, 0, 4, 4]]}
+    assert world.talk.details("theirs_crow.png", "City")["City"] == "Rome"
+    assert "Nothing to do" in world.good("plan", "--refresh", refresh, "manifest.yaml").out
+
+
+def test_unique_names_are_asked_for_only_where_files_came_or_went(world: World, there: Session) -> None:
+    world.write("meta.csv", "file,City\ntheirs_crow.png,Rome\ntheirs_gull.png,Oslo\n")
+    world.manifest(metadata=[{"source": "meta.csv", "by": "unique_name"}])
+    world.good("apply", "manifest.yaml")
+    world.good("plan", "manifest.yaml")
+    world.lake.requests.clear()
+    world.good("plan", "manifest.yaml")
+    assert world.lake.requests.of("item_details") == 0
+    world.talk.upload({"jay.png": png(salt=b"j")}, "theirs")
+    world.lake.requests.clear()
+    assert "Nothing to do" in world.good("plan", "manifest.yaml").out
+    assert world.lake.requests.of("item_details") == 2
+
+
+def test_a_full_refresh_passes_over_what_a_job_uploaded(world: World, there: Session) -> None:
+    prediction(world, "{}", crow_png=[[1, 2, 10, 7]])
+    world.manifest(annotations=[{**MODEL, "by": "job", "job": there.job_id}])
+    world.good("apply", "manifest.yaml")
+    assert in_full(world) == []

@@ -24,7 +24,7 @@ from metalake_sync.core.addressed import (
     DescribeEntry,
 )
 from metalake_sync.core.facts import MediaType
-from metalake_sync.core.metadata import TAGS, MetadataValues, merge_tags, update_to_send
+from metalake_sync.core.metadata import TAGS, MetadataValues, merge_tags, update_to_mend, update_to_send
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST, ImageRecord
 from metalake_sync.engine.addressed import AddressedSources
 from metalake_sync.engine.execute.annotations import MODES
@@ -179,7 +179,12 @@ class AddressedStage:
         """The fields to write. Tags that others set stay, where the lake can be asked for them."""
         written = self._recorder.state.records.written_metadata
         befores: list[MetadataValues] = [(written(one.before) if one.before else None) or {} for one in page]
-        updates = [update_to_send(before, one.metadata.values) for one, before in zip(page, befores, strict=True)]
+        updates = [
+            update_to_send(before, one.metadata.values)
+            if one.lake is None
+            else update_to_mend(before, one.metadata.values, one.lake, "own")
+            for one, before in zip(page, befores, strict=True)
+        ]
         tagged = {
             one.unique_name: number for number, one in enumerate(page) if one.unique_name and TAGS in updates[number]
         }
@@ -217,7 +222,9 @@ class AddressedStage:
         kept = {name: metadata for name, metadata in plan.settled.items() if metadata}
         with self._recorder.state.write():
             self._recorder.state.records.remember_metadata(kept.values())
-            records.record_metadata(self._lake, key, [(name, one.digest, None) for name, one in kept.items()])
+            records.record_metadata(
+                self._lake, key, [(name, one.digest, plan.ids.get(name)) for name, one in kept.items()]
+            )
             gone = [*plan.forgotten, *(name for name in plan.settled if name not in kept)]
             if plan.operation is None:
                 records.forget_metadata(self._lake, key, gone)
