@@ -212,13 +212,6 @@ def test_a_project_goes_through_every_generation(
 
 NOT_MENDED = {
     Quirk.DETAILS_MINIMAL: "a collection without a storage path gets no annotations",
-    Quirk.LABEL_ROWS_KEY: "rows of labels without labelText are not read",
-    Quirk.LABEL_ROWS_ID_NAME: "rows of labels without labelText are not read",
-    Quirk.LABEL_ROWS_EMPTY: "a list of labels that is not a list ends the run",
-    Quirk.NULLS: "null is not read as 'nothing'",
-    Quirk.EMPTY_ACKNOWLEDGEMENTS: "200 with {} is not read as 204",
-    Quirk.COUNTS_AS_TEXT: "a count is not read from a text",
-    Quirk.COUNTS_NESTED: "a count that can't be read ends the run",
 }
 """Quirks that the client does not stand yet, and why."""
 
