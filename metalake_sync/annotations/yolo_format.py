@@ -117,7 +117,7 @@ class YoloReader:
         content = [(number, words) for number, line in enumerate(text.splitlines(), start=1) if (words := line.split())]
         comments = [number for number, words in content if words[0].startswith("#")]
         objects = [(number, words) for number, words in content if not words[0].startswith("#")]
-        if objects and not _looks_like_labels(objects[0][1]):
+        if objects and not looks_like_labels(objects[0][1]):
             raise _not_labels(source, text)
         if comments:
             notes.count("lines are comments; they are skipped", len(comments), at=f"line {comments[0]}")
@@ -163,7 +163,7 @@ def _label_text(source: SourceFile) -> str:
     return read_label_text(source.path, source.shown_as)
 
 
-def _looks_like_labels(words: Sequence[str]) -> bool:
+def looks_like_labels(words: Sequence[str]) -> bool:
     """Whether a line is one of labels, right or wrong, and not of some other text."""
     values = [_is_number(word) for word in " ".join(words).replace(",", " ").replace(";", " ").split()]
     return bool(values) and (all(values) or (len(values) > _BOX and all(values[1 : _BOX + 1])))

@@ -71,6 +71,10 @@ class DownloadPlan:
     losses: tuple[str, ...] = ()
     missing: bool = False
     nothing_drawn: bool = False
+    labels: frozenset[str] = frozenset()
+    """The labels that get class ids."""
+    stale: tuple[str, ...] = ()
+    """Files in the folder, by their paths below it, that an earlier download wrote and this one does not."""
 
 
 class Local(enum.Enum):

@@ -39,6 +39,7 @@ class NoteCode(enum.StrEnum):
     DUPLICATE_IN_LAKE = "duplicate_in_lake"
     NO_SUCH_ANNOTATIONS = "no_such_annotations"
     ANNOTATIONS_NOT_HELD = "annotations_not_held"
+    STALE_DOWNLOADS = "stale_downloads"
     DOWNLOAD_WITHOUT_COLLECTION = "download_without_collection"
     METADATA_REFUSED = "metadata_refused"
     LAKES_SPELLING = "lakes_spelling"

@@ -224,6 +224,112 @@ def test_annotations_come_in_any_format_and_go_up_again_as_they_were(
     assert shapes_in_lake(drawn, "again") == before
 
 
+BOX_OF = {"jay.png": ["wren", "owl"], "gull.png": ["owl", "auk"], "crow.png": ["tit"]}
+"""Labels of one box each, which the lake lists in another order than that of their names."""
+
+
+def draw(world: World, labels: dict[str, list[str]], operation: str = "op") -> None:
+    images = [
+        {"image": image, "annotations": [{**SHAPES[0], "label": label} for label in names]}
+        for image, names in labels.items()
+    ]
+    world.write(f"{operation}.json", {"images": images})
+    command = ("annotations", "upload", f"{operation}.json", "--operation", operation, "--kind", "human")
+    world.good(*command, "--collection", "birds")
+
+
+def classes_in(folder: Path) -> list[str]:
+    """The names of classes in the order of their ids, from whatever the folder has."""
+    if (folder / "classes.txt").exists():
+        return (folder / "classes.txt").read_text().splitlines()
+    document = json.loads((folder / "annotations.json").read_text())
+    found = sorted((category["id"], category["name"]) for category in document["categories"])
+    assert [number for number, _ in found] == [*range(1, len(found) + 1)]
+    return [name for _, name in found]
+
+
+def labels_in(folder: Path, image: str) -> list[str]:
+    """The labels of an image by the class ids that its labels have."""
+    classes = classes_in(folder)
+    if (folder / "classes.txt").exists():
+        return [classes[int(line.split()[0])] for line in (folder / f"{image}.txt").read_text().splitlines()]
+    document = json.loads((folder / "annotations.json").read_text())
+    (number,) = (one["id"] for one in document["images"] if one["file_name"] == f"{image}.png")
+    return [classes[one["category_id"] - 1] for one in document["annotations"] if one["image_id"] == number]
+
+
+def test_class_ids_are_the_same_in_every_download_format_and_run(stocked: World) -> None:
+    draw(stocked, BOX_OF)
+    queries = {"jays": "annotation.label=wren", "gulls": "annotation.label=auk", "all": None}
+    blocks = [
+        {"collection": "birds", "to": f"{name}-{form}", "annotations": {"format": form}, "media": False}
+        | ({"query": query} if query else {})
+        for name, query in queries.items()
+        for form in ("yolo", "coco", "voc")
+    ]
+    stocked.manifest(downloads=blocks)
+    stocked.good("apply", "manifest.yaml")
+    folders = [stocked.folder / f"{name}-{form}" for name in queries for form in ("yolo", "coco")]
+    assert {tuple(classes_in(folder)) for folder in folders} == {("auk", "owl", "tit", "wren")}
+    for folder in folders:
+        bird = "birds_gull" if folder.name.startswith("gulls") else "birds_jay"
+        assert sorted(labels_in(folder, bird)) == sorted(BOX_OF[f"{bird.removeprefix('birds_')}.png"])
+    assert "Nothing to do" in stocked.good("plan", "manifest.yaml").out
+    # The lake gives the images in another order, and the annotations too.
+    stocked.manifest(downloads=[{**block, "sort": {"by": "name", "order": "desc"}} for block in reversed(blocks)])
+    stocked.good("apply", "manifest.yaml")
+    assert {tuple(classes_in(folder)) for folder in folders} == {("auk", "owl", "tit", "wren")}
+
+
+def test_a_new_class_moves_the_ids_of_every_download_in_the_same_run(stocked: World) -> None:
+    draw(stocked, BOX_OF)
+    blocks = [
+        {"collection": "birds", "to": name, "annotations": {"format": "yolo"}, "media": False, "query": query}
+        for name, query in (("jays", "annotation.label=wren"), ("tits", "annotation.label=tit"))
+    ]
+    stocked.manifest(downloads=blocks)
+    stocked.good("apply", "manifest.yaml")
+    draw(stocked, {"crow.png": ["ani"]}, "more")
+    plan = stocked.good("plan", "manifest.yaml", "--json").document
+    changed = {action["path"] for action in plan["actions"]}
+    assert changed >= {f"{name}/classes.txt" for name in ("jays", "tits")} | {"jays/birds_jay.txt"}
+    stocked.good("apply", "manifest.yaml")
+    assert classes_in(stocked.folder / "jays") == classes_in(stocked.folder / "tits") == ["ani", "owl", "tit", "wren"]
+    assert labels_in(stocked.folder / "jays", "birds_jay") == ["wren", "owl"]
+
+
+def test_labels_that_one_format_can_not_hold_come_last_in_the_others(stocked: World) -> None:
+    draw(stocked, {"jay.png": [" a", "wren"], "gull.png": ["owl"]})
+    blocks = [{"collection": "birds", "to": form, "annotations": {"format": form}} for form in ("yolo", "coco")]
+    stocked.manifest(downloads=blocks)
+    stocked.good("apply", "manifest.yaml")
+    assert classes_in(stocked.folder / "yolo") == ["owl", "wren"]
+    assert classes_in(stocked.folder / "coco") == ["owl", "wren", " a"]
+
+
+@pytest.mark.parametrize(("form", "extension"), [("yolo", "txt"), ("voc", "xml"), ("coco", "json")])
+def test_files_of_an_earlier_query_are_named(stocked: World, form: str, extension: str) -> None:
+    draw(stocked, BOX_OF)
+    stocked.manifest(**downloads(annotations={"format": form}))
+    stocked.good("apply", "manifest.yaml")
+    stocked.write("out/notes.txt", "bought in May")
+    stocked.write("out/project.xml", "<project/>")
+    assert stocked.good("plan", "manifest.yaml", "--json").document["warnings"] == []
+    stocked.manifest(**downloads(annotations={"format": form}, query="annotation.label=auk"))
+    (note,) = stocked.good("plan", "manifest.yaml", "--json").document["warnings"]
+    stale = [f"birds_{name}.png" for name in ("crow", "jay")]
+    if form != "coco":
+        stale += [f"birds_{name}.{extension}" for name in ("crow", "jay")]
+    assert note["code"] == "stale_downloads"
+    assert note["message"].startswith(f"'out' holds {len(stale)} files that this download does not write")
+    assert note["message"].endswith(": " + ", ".join(stale))
+    stocked.good("apply", "manifest.yaml")
+    assert all((stocked.folder / "out" / name).exists() for name in stale)
+    os.unlink(stocked.folder / "out" / stale[0])
+    (note,) = stocked.good("plan", "manifest.yaml", "--json").document["warnings"]
+    assert note["message"].endswith(": " + ", ".join(stale[1:]))
+
+
 def test_annotations_without_their_pictures_take_the_sizes_from_the_lake(drawn: World) -> None:
     drawn.manifest(**downloads(annotations={"format": "yolo"}, media=False))
     drawn.good("apply", "manifest.yaml")

@@ -26,16 +26,16 @@ _NAMES = "keypoint names"
 
 
 class CocoWriter:
-    """Writes annotations.json."""
+    """Writes annotations.json. `classes`: the categories in the order of their ids, which begin at 1."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, classes: Sequence[str]) -> None:
         self._images = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115 - closed on exit
         self._annotations = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115 - the same
         self._file = (folder / "annotations.json").open("w", encoding="utf-8")
         self._file.write('{"annotations": [')
         self._image_count = 0
         self._annotation_count = 0
-        self._categories: dict[str, int] = {}
+        self._categories = {label: number for number, label in enumerate(classes, start=1)}
         self._names: dict[int, list[str]] = {}  # of a category's keypoints
 
     def __enter__(self) -> CocoWriter:
@@ -52,7 +52,7 @@ class CocoWriter:
             head = {
                 "id": self._annotation_count,
                 "image_id": self._image_count,
-                "category_id": self._categories.setdefault(shapes[0].label, len(self._categories) + 1),
+                "category_id": self._categories[shapes[0].label],
             }
             annotation = {**head, **_annotation(shapes)}
             if shapes[0].type is ShapeType.POINTS:

@@ -79,7 +79,7 @@ class Fitting:
         if (
             path.is_absolute()
             or any(part in (".", "..") or len(part.encode("utf-8", "surrogatepass")) > _NAME_BYTES for part in parts)
-            or not _plain(image)
+            or not is_single_line(image)
             or not path.stem.strip(". ")
             or str(path) != image
         ):
@@ -114,7 +114,7 @@ class Fitting:
             case "coco":
                 return self._coco(shape, image)
             case "yolo":
-                if not _plain(shape.label):
+                if not is_single_line(shape.label):
                     lose("shapes whose label is no single line; they are left out", image)
                     return None
                 lose("metadata fields", image, len(shape.metadata))
@@ -135,13 +135,13 @@ class Fitting:
 
     def _voc(self, shape: Shape, image: str) -> Shape | None:
         lose = self.report.lose
-        if not _plain(shape.label):
+        if not is_single_line(shape.label):
             lose("shapes whose label is no single line; they are left out", image)
             return None
         lose("attributes", image, len(shape.attributes))
         kept: dict[str, str] = {}
         for name, value in shape.metadata.items():
-            if not isinstance(value, str) or not _plain(value) or not _plain(name):
+            if not isinstance(value, str) or not is_single_line(value) or not is_single_line(name):
                 lose("metadata values that are no single line of text", image)
             elif name == "pose" and value == "Unspecified":
                 lose("'pose: Unspecified', which says nothing in VOC", image)
@@ -164,7 +164,7 @@ def _as_polygon(box: Shape) -> Shape:
     return replace(box, type=ShapeType.POLYGON, points=corners)
 
 
-def _plain(text: str) -> bool:
+def is_single_line(text: str) -> bool:
     """One line without blanks around it, and without characters that XML or a text file can't carry."""
     return (
         bool(text)

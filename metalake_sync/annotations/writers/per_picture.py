@@ -5,6 +5,7 @@ They lie beside their pictures, where trainers and labelling tools look for them
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
@@ -19,11 +20,11 @@ from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 
 
 class YoloWriter:
-    """Writes NAME.txt for each picture, and classes.txt and data.yaml. Records are normalized."""
+    """Writes NAME.txt for each picture, and classes.txt and data.yaml. Records are normalized. `classes`: by number."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, classes: Sequence[str]) -> None:
         self._folder = folder
-        self._classes: dict[str, int] = {}
+        self._classes = {label: number for number, label in enumerate(classes)}
 
     def __enter__(self) -> YoloWriter:
         return self
@@ -40,8 +41,7 @@ class YoloWriter:
             numbers = [part for point in shape.points for part in point]
         if shape.confidence is not None:
             numbers.append(shape.confidence)
-        label = self._classes.setdefault(shape.label, len(self._classes))
-        return " ".join([str(label), *map(_fraction, numbers)])
+        return " ".join([str(self._classes[shape.label]), *map(_fraction, numbers)])
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if error is None:

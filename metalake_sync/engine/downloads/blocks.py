@@ -5,6 +5,7 @@ Owns: what is noted of them. Must not: carry anything out.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,6 +23,7 @@ from metalake_sync.manifest import LoadedManifest
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
+    from metalake_sync.engine.downloads.plan import DownloadObserver
     from metalake_sync.remote.client import LakeClient
 
 WishT = TypeVar("WishT")
@@ -51,17 +53,19 @@ class Blocks:
             self.notes.append(Note(NoteCode.LAKE_NOT_ASKED, message, self.manifest.source))
             return (), ()
         from metalake_sync.engine.downloads.plan import DownloadObserver
-        from metalake_sync.engine.downloads.wishes import download_wishes, trash_selections
+        from metalake_sync.engine.downloads.wishes import trash_selections
 
         observer = DownloadObserver(self.client, self.state.downloads, self.lake, self.manifest.base_dir, self.emit)
-        downloads = tuple(
-            self._meant("downloads", number, observer.plan, wish)
-            for number, wish in enumerate(download_wishes(self.manifest, self.client))
-        )
+        downloads = self._downloads(observer)
         for download in downloads:
             if download.missing:
                 message = f"the lake has no collection '{download.wish.key}' to download yet"
                 self.notes.append(Note(NoteCode.DOWNLOAD_WITHOUT_COLLECTION, message, download.wish.declared_at))
+            if download.stale:
+                files = counted(len(download.stale), "file", "files")
+                clause = f"'{download.wish.to}' holds {files} that this download does not write"
+                where = download.wish.declared_at
+                self.notes.append(Note.naming(NoteCode.STALE_DOWNLOADS, clause, download.stale, where))
             wanted = download.wish.annotations
             if wanted is not None and wanted.operations and download.nothing_drawn:
                 message = f"no image of '{download.wish.key}' has a shape of {', '.join(map(repr, wanted.operations))}"
@@ -76,6 +80,20 @@ class Blocks:
             for number, selection in enumerate(trash_selections(self.manifest, self.client))
         )
         return downloads, rules
+
+    def _downloads(self, observer: DownloadObserver) -> tuple[DownloadPlan, ...]:
+        """Plan the downloads. Class ids count over all of them, so all are read before the first is compared."""
+        assert self.client is not None
+        from metalake_sync.annotations.writers import class_order
+        from metalake_sync.engine.downloads.wishes import download_wishes
+
+        with contextlib.ExitStack() as stack:
+            looked = []
+            for number, wish in enumerate(download_wishes(self.manifest, self.client)):
+                looked.append(self._meant("downloads", number, observer.look, wish))
+                stack.callback(looked[-1].close)
+            classes = class_order(one.plan.labels for one in looked)
+            return tuple(observer.finish(one, classes) for one in looked)
 
     def _meant(self, section: str, number: int, plan: Callable[[WishT], PlanT], wish: WishT) -> PlanT:
         """Plan one block. A query that the lake does not take is a mistake at its line."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from metalake_sync.core.actions import DownloadAnnotations, Reason, TrashCollection, TrashMatched
@@ -19,6 +19,18 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.select import Place, count_selection, find_place, list_selection
 from metalake_sync.state.downloads import DownloadRecords
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """A download whose annotations wait for the classes of all downloads."""
+
+    plan: DownloadPlan
+    annotations: AnnotationDownload | None = None
+
+    def close(self) -> None:
+        if self.annotations is not None:
+            self.annotations.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +63,39 @@ class DownloadObserver:
             reserved=RESERVED[wish.annotations.format] if wish.annotations else (),
         )
 
-    def plan(self, wish: DownloadWish) -> DownloadPlan:
-        """Compare a folder with what the lake has."""
+    def look(self, wish: DownloadWish) -> LookedAt:
+        """Compare the files of a folder with what the lake has, and read the annotations. Close what comes back."""
         plan = DownloadPlan(wish)
         place = self.find(wish)
         if place is None:
             plan.missing = True
-            return plan
+            return LookedAt(plan)
         walk = self.walk(wish, place)
         for page in walk.pages(self._seen(f"listing {_shown(wish.key)} for {wish.to}")):
             plan.files += (wanted.action for wanted in page.wanted)
             plan.unchanged += page.unchanged
             plan.adopted += page.adopted
+        plan.stale = tuple(walk.stale_files())
         annotations = self.annotations(wish, place, walk, to_come=wish.media)
         if annotations is not None:
+            try:
+                annotations.read(self._seen(f"reading annotations of {_shown(wish.key)}"))
+            except BaseException:
+                annotations.close()
+                raise
+            plan.labels = annotations.labels
+        return LookedAt(plan, annotations)
+
+    def finish(self, looked: LookedAt, classes: Sequence[str]) -> DownloadPlan:
+        """Compare the annotations of a folder with what the lake has. `classes`: of all downloads, in the order of
+        their ids."""
+        plan, annotations = looked.plan, looked.annotations
+        if annotations is not None:
+            wish = plan.wish
             with tempfile.TemporaryDirectory(prefix="metalake-sync-") as folder:
-                annotations.write(Path(folder), self._seen(f"reading annotations of {_shown(wish.key)}"))
+                annotations.write(Path(folder), classes, self._seen(f"reading annotations of {_shown(wish.key)}"))
                 plan.annotations += self.compare_annotations(wish, annotations, Path(folder))
+                plan.stale = (*plan.stale, *annotations.stale_labels(Path(folder)))
             plan.losses = annotations.losses
             plan.nothing_drawn = not annotations.drawn
         return plan

@@ -81,6 +81,16 @@ class DownloadWalk:
             seen(len(self.filenames))
             yield self._judged(items) if self._wish.media else WalkedPage((), 0, ())
 
+    def stale_files(self) -> list[str]:
+        """Files in the folder that were downloaded before, and that are not among those that were walked. By their
+        names."""
+        current = set(self.filenames.values())
+        return sorted(
+            known.filename
+            for known in self._recorded.values()
+            if known.filename not in current and look_at(self._root / known.filename) is not None
+        )
+
     def _filename(self, item: ListedItem) -> str:
         wanted = item.name if self._wish.naming == "name" else _unique(item)
         known = self._recorded.get(_unique(item))

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import field
 from pathlib import Path
 
+from metalake_sync.annotations.writers import class_order
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile, Reason, TrashCollection, TrashMatched
 from metalake_sync.core.downloads import DownloadedFile, DownloadPlan, DownloadWish
 from metalake_sync.core.plan import TrashRulePlan
@@ -53,28 +54,76 @@ class DownloadStage:
         self._recorder = recorder
         self._progress = progress
 
-    async def run(self, plan: DownloadPlan) -> None:
+    async def run(self, plans: Sequence[DownloadPlan]) -> None:
+        """Carry out all downloads. Class ids count over all of them, so annotations are written when all were read."""
+        with contextlib.ExitStack() as stack:
+            read: list[tuple[DownloadPlan, AnnotationDownload]] = []
+            labels: list[frozenset[str]] = []
+            for plan in plans:
+                annotations = await self._get(plan)
+                if annotations is None:
+                    # What can't be read now keeps its classes: the others must not move.
+                    labels.append(plan.labels)
+                    continue
+                stack.callback(annotations.close)
+                if await self._read(plan, annotations):
+                    read.append((plan, annotations))
+                    labels.append(annotations.labels)
+                else:
+                    labels.append(plan.labels)
+            classes = class_order(labels)
+            for plan, annotations in read:
+                await self._write(plan, annotations, classes)
+
+    async def _get(self, plan: DownloadPlan) -> AnnotationDownload | None:
+        """Fetch the files of a download. Returns its annotations, if it has some."""
         wish = plan.wish
         place = await asyncio.to_thread(self._observer.find, wish)
         if place is None:
-            return
+            return None
         root = self._observer.base_dir / wish.to
         self._progress.stage = f"downloading into {wish.to}"
         walk = self._observer.walk(wish, place, plan.adopted)
         with contextlib.ExitStack() as stack:
-            try:
-                partials = stack.enter_context(partial_files(root))
-            except StateLocked:
-                raise
-            except SyncError as error:
-                # Other blocks have folders of their own.
-                whole = DownloadAnnotations(wish.key, wish.to, 0, Reason.ANNOTATIONS_CHANGED)
-                self._recorder.fail(plan.files or [whole], error, retryable=False)
-                return
+            partials = self._open(plan, root, stack)
+            if partials is None:
+                return None
             await self._fetch(_Folder(wish, adopted=list(plan.adopted)), walk, root, partials)
-            annotations = self._observer.annotations(wish, place, walk)
-            if annotations is not None:
-                await self._write_annotations(plan, annotations, root, partials)
+        return self._observer.annotations(wish, place, walk)
+
+    def _open(self, plan: DownloadPlan, root: Path, stack: contextlib.ExitStack) -> PartialFiles | None:
+        """The folder of a download, or None where it can't be used: other downloads have folders of their own."""
+        try:
+            return stack.enter_context(partial_files(root))
+        except StateLocked:
+            raise
+        except SyncError as error:
+            whole = DownloadAnnotations(plan.wish.key, plan.wish.to, 0, Reason.ANNOTATIONS_CHANGED)
+            self._recorder.fail(plan.files or [whole], error, retryable=False)
+            return None
+
+    async def _read(self, plan: DownloadPlan, annotations: AnnotationDownload) -> bool:
+        """Read the annotations of a download. Returns whether that succeeded."""
+        try:
+            await asyncio.to_thread(annotations.read)
+        except LakeRefused as refusal:
+            self._fail(plan, refusal, retryable=refusal.status >= 500)
+            return False
+        except OSError as error:
+            self._fail(plan, SyncError(f"the annotations can't be kept ({error.strerror})"), retryable=False)
+            return False
+        return True
+
+    async def _write(self, plan: DownloadPlan, annotations: AnnotationDownload, classes: Sequence[str]) -> None:
+        root = self._observer.base_dir / plan.wish.to
+        with contextlib.ExitStack() as stack:
+            partials = self._open(plan, root, stack)
+            if partials is not None:
+                await self._write_annotations(plan, annotations, root, partials, classes)
+
+    def _fail(self, plan: DownloadPlan, error: SyncError, *, retryable: bool) -> None:
+        action = DownloadAnnotations(plan.wish.key, plan.wish.to, 0, Reason.ANNOTATIONS_CHANGED)
+        self._recorder.fail([action], error, retryable=retryable)
 
     async def _fetch(self, folder: _Folder, walk: DownloadWalk, root: Path, partials: PartialFiles) -> None:
         async for outcome in self._downloads.fetch(self._to_fetch(folder, walk, root), partials):
@@ -112,7 +161,12 @@ class DownloadStage:
         )
 
     async def _write_annotations(
-        self, plan: DownloadPlan, annotations: AnnotationDownload, root: Path, partials: PartialFiles
+        self,
+        plan: DownloadPlan,
+        annotations: AnnotationDownload,
+        root: Path,
+        partials: PartialFiles,
+        classes: Sequence[str],
     ) -> None:
         """What the format can't hold was shown by the plan; what is lost beyond that, because a picture that came can't
         be read, is a failure."""
@@ -120,7 +174,7 @@ class DownloadStage:
         action = DownloadAnnotations(wish.key, wish.to, 0, Reason.ANNOTATIONS_CHANGED)
         try:
             with partials.scratch() as scratch:
-                await asyncio.to_thread(annotations.write, scratch)
+                await asyncio.to_thread(annotations.write, scratch, classes)
                 for action in self._observer.compare_annotations(wish, annotations, scratch):
                     path = (self._observer.base_dir / action.path).relative_to(root)
                     partials.move_in(scratch, str(path))

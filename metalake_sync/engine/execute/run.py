@@ -140,9 +140,7 @@ class Executor:
             self.client, self.recorder.state.downloads, self.lake, self.base_dir, self.recorder.emit
         )
         async with downloads:
-            stage = DownloadStage(observer, downloads, self.recorder, progress)
-            for download in plan.downloads:
-                await stage.run(download)
+            await DownloadStage(observer, downloads, self.recorder, progress).run(plan.downloads)
 
     async def _trash(self, plan: Plan) -> None:
         if not plan.trash_rules:
