@@ -67,7 +67,9 @@ def _of_source(base_dir: Path, source: str, chosen: FormatName | None, notes: Re
             for file in files:
                 yield file_of(file, place.root, named=place.is_file, data_file=path)
     else:
-        matches = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+        # Only `source` is a pattern: the manifest's own folder may have brackets in its name.
+        matches = sorted(base_dir / name for name in glob.glob(source, root_dir=base_dir, recursive=True))
+        _note_hidden_from_glob(base_dir, source, notes)
         files = [file for file in matches if not os.path.isdir(file) and file.name not in (*DATA_FILES, *NAME_FILES)]
         root = Path(os.path.commonpath([file.parent for file in files])) if files else path
         for file in files:
@@ -83,8 +85,10 @@ def _in_folder(folder: Path, source: str, chosen: FormatName | None, notes: Read
             f"'{error.filename}' can't be read ({error.strerror})", where=source, remedy="Make it readable."
         )
 
+    hidden = _Hidden(notes, folder)
     for here, folders, files in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        hidden.look(here, folders, files)
         for name in sorted(files):
             extension = os.path.splitext(name)[1].lower()
             if extension in by_extension and name not in NAME_FILES and not name.startswith("."):
@@ -104,6 +108,59 @@ def _in_folder(folder: Path, source: str, chosen: FormatName | None, notes: Read
                     notes.count(f"{what}; 'format' says which ones count", len(left))
             return files_found
     return []
+
+
+class _Hidden:
+    """Reports what may hide label files in a folder that is walked. Taken for nothing, it would clear images. `top`:
+    paths are shown from here."""
+
+    def __init__(self, notes: ReadNotes, top: Path) -> None:
+        self._notes = notes
+        self._top = top
+
+    def look(self, here: str, folders: Sequence[str], files: Sequence[str]) -> None:
+        """Look at one folder, with the names of the folders in it (links to folders included) and of the rest."""
+        for name in folders:
+            if os.path.islink(os.path.join(here, name)):
+                self.report("folders are links, which are not followed", os.path.join(here, name))
+        for name in files:
+            path = os.path.join(here, name)
+            if os.path.splitext(name)[1].lower() not in EXTENSIONS.values() and _leads_nowhere(path):
+                self.report("links lead nowhere", path)
+        if not folders and not files and Path(here) != self._top:
+            self.report("folders are empty", here)
+
+    def report(self, what: str, path: str) -> None:
+        self._notes.incomplete = True
+        what = f"{what}: what they hold is not known, and images without an entry keep their sets"
+        self._notes.count(what, at=f"'{os.path.relpath(path, self._top)}'")
+
+
+def _leads_nowhere(path: str) -> bool:
+    return os.path.islink(path) and not os.path.exists(path)
+
+
+def _note_hidden_from_glob(base_dir: Path, source: str, notes: ReadNotes) -> None:
+    """Report what may hide files from a glob: it passes over folders that can't be read, and links that lead nowhere.
+    Only its folders are looked at, no file."""
+    folders, _, _ = source.rpartition("/")
+    if not glob.has_magic(folders):
+        return
+    hidden = _Hidden(notes, base_dir)
+    first, *rest = folders.split("/")
+    for name in glob.glob(f"{folders}/", root_dir=base_dir, recursive=True):
+        path = os.path.join(base_dir, name)
+        try:
+            if not os.listdir(path):
+                hidden.report("folders are empty", path)
+        except OSError:
+            hidden.report("folders can't be read", path)
+    if "**" in (first, *rest):
+        return
+    for name in glob.glob(folders, root_dir=base_dir):
+        path = os.path.join(base_dir, name)
+        if _leads_nowhere(path):
+            hidden.report("links lead nowhere", path)
 
 
 def _may_be_annotations(file: Path) -> bool:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 
 from metalake_sync.engine.watch.hints import FolderTouched, Hint, ManifestTouched, SourceTouched, TreeTouched
@@ -35,20 +36,22 @@ class Change:
 class Places:
     """All paths are absolute. `roots`: data folders, with everything beneath. `files`: single data files. `sources`:
     files and folders of annotations and metadata, and globs. `manifest`: the manifest's own files, or their folder, and
-    the files of credentials."""
+    the files of credentials. `globs`: of the sources that are globs, the folder above the first part that is a pattern.
+    """
 
     roots: frozenset[str]
     files: frozenset[str]
     sources: frozenset[str]
     manifest: frozenset[str]
+    globs: Mapping[str, str] = field(default_factory=dict)
 
     def folders(self) -> dict[str, bool]:
         """Folders to watch → whether with everything beneath. A file is watched by its folder: most programs replace a
         file instead of writing into it, and the watch would stay with the old one."""
         folders = dict.fromkeys(self.roots, True)
         for path in (*self.files, *self.manifest, *self.sources):
-            top = _fixed_part(path)
-            deep = top != path
+            top = self.globs.get(path, path)
+            deep = path in self.globs
             if not deep and not os.path.isdir(path):
                 top = os.path.dirname(path)
             folders[top] = folders.get(top, False) or deep
@@ -83,7 +86,7 @@ class Places:
                 yield ManifestTouched()
             if any(folder == os.path.dirname(source) for source in self.sources):
                 yield SourceTouched(path)
-        if any(_is_source(path, source) for source in self.sources):
+        if any(self._is_source(path, source) for source in self.sources):
             yield SourceTouched(path)
         root = next((root for root in self.roots if path == root or path.startswith(root + "/")), None)
         if root is not None:
@@ -99,6 +102,12 @@ class Places:
         elif path in self.files:
             yield FolderTouched(folder, removal=change.gone)
 
+    def _is_source(self, path: str, source: str) -> bool:
+        """Whether it is the source, or a file in a source's folder or beneath the fixed part of a glob."""
+        if is_never_wanted(os.path.basename(path)):
+            return False
+        return path == source or path.startswith(self.globs.get(source, source) + "/")
+
 
 def places_of(manifest: LoadedManifest, manifest_path: Path, var_files: Sequence[Path]) -> Places:
     """Read the places off a manifest."""
@@ -109,6 +118,7 @@ def places_of(manifest: LoadedManifest, manifest_path: Path, var_files: Sequence
         return os.path.abspath(base / path)
 
     roots, files, sources = set(), set(), set()
+    globs: dict[str, str] = {}
     for collection in manifest.collections:
         roots |= {absolute(folder.path) for folder in collection.folders}
         files |= {absolute(path) for path in collection.files}
@@ -120,26 +130,22 @@ def places_of(manifest: LoadedManifest, manifest_path: Path, var_files: Sequence
     for annotation in annotations:
         named = [annotation.source] if isinstance(annotation.source, str) else annotation.source
         sources |= {absolute(source) for source in named}
+        # Only what the manifest says is a pattern: its own folder may have brackets in its name.
+        globs |= {
+            absolute(source): absolute(_fixed_part(source))
+            for source in named
+            if glob.has_magic(source) and not os.path.lexists(absolute(source))
+        }
     notify = model.notify
     remote = model.remote
     secrets = (remote.api_key_file, remote.secret_file, remote.ca_file, notify.secret_file if notify else None)
     own = {os.path.abspath(path) for path in (manifest_path, *var_files)}
     own |= {absolute(path) for path in secrets if path is not None}
-    return Places(frozenset(roots), frozenset(files), frozenset(sources), frozenset(own))
+    return Places(frozenset(roots), frozenset(files), frozenset(sources), frozenset(own), globs)
 
 
 def _fixed_part(path: str) -> str:
-    """The folder above the first part of a path that is a pattern; the path itself if it has none."""
-    if not glob.has_magic(path):
-        return path
+    """The folder above the first part of a glob that is a pattern."""
     while glob.has_magic(path):
         path = os.path.dirname(path)
     return path
-
-
-def _is_source(path: str, source: str) -> bool:
-    """A file in a source's folder, the source itself, or anything beneath the fixed part of a glob."""
-    if is_never_wanted(os.path.basename(path)):
-        return False
-    top = _fixed_part(source)
-    return path == source or path.startswith(top + "/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -189,3 +190,16 @@ def test_every_file_that_a_manifest_reads_is_one_of_its_places(tmp_path: Path) -
     assert means("..data") == {ManifestTouched, SourceTouched}, "Kubernetes swaps all files of a volume at once"
     assert means("images/a.png") == {FolderTouched}
     assert means("images/a.png.part") == means("other.txt") == set()
+
+
+def test_brackets_in_the_folder_of_the_manifest_are_no_pattern(tmp_path: Path) -> None:
+    folder = tmp_path / "birds [v2]"
+    (folder / "images").mkdir(parents=True)
+    manifest = folder / "manifest.yaml"
+    sources = [{"operation": name, "kind": "human", "source": name} for name in ("ann/*.json", "boxes.json")]
+    collection = {"name": "birds", "type": "image", "folders": [{"path": "images"}], "annotations": sources}
+    manifest.write_text(json.dumps({"version": 1, "remote": {"url": "embedded:lake"}, "collections": [collection]}))
+    found = places_of(load_manifest(str(manifest), environment={}), manifest, [])
+    assert found.folders() == {str(folder / "images"): True, str(folder / "ann"): True, str(folder): False}
+    assert list(found.hints(Change(str(tmp_path / "other" / "x.json")))) == []
+    assert list(found.hints(Change(str(folder / "ann" / "a.json")))) == [SourceTouched(str(folder / "ann" / "a.json"))]
