@@ -37,6 +37,10 @@ _LONGEST_TOKEN = 16
 """A token that the window's end cuts, such as `tru` or `\\ud83d\\ude`, is complained of that near to it."""
 
 
+_LONGEST_NUMBER_REST = 2
+"""What follows a number that the window's end cuts, and is no part of it yet: `.`, `e` or `e-`."""
+
+
 class BrokenJson(ManifestError):
     """The text is no JSON."""
 
@@ -176,8 +180,8 @@ class _Text:
             except ValueError:
                 raise self._broken("a number has too many digits") from None
             else:
-                # A number at the very end of the window may go on behind it.
-                if end < len(self._window) or self._at_end:
+                # A number near the end of the window may go on behind it: `0` of `0.5`, `6` of `6e-3`.
+                if end < len(self._window) - _LONGEST_NUMBER_REST or self._at_end:
                     self._began, self._position = self._position, end
                     return value
             self._read_more()

@@ -8,12 +8,12 @@ whether that will do. Must not: look for pictures on the disk by itself.
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from metalake_sync.errors import ManifestError
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.local.naming import plain_path
 from metalake_sync.local.pictures import cached_picture_size
 from metalake_sync.local.readings import NoCache, ReadingCache
 
@@ -87,7 +87,10 @@ class LocalPictures:
         if name in self._by_path:
             return self._found(self._by_path[name])
         found: list[Match | Ambiguous] = []
-        for part in (self._named(_plain(name)) if name else (), self._stemmed(name, stem) if stem is not None else ()):
+        for part in (
+            self._named(plain_path(name)) if name else (),
+            self._stemmed(name, stem) if stem is not None else (),
+        ):
             for candidate in part:
                 if isinstance(candidate, Match) and not candidate.dropped:
                     return candidate
@@ -111,13 +114,15 @@ class LocalPictures:
         # Folders in front are dropped for a path and not for a name: `a/x.jpg` is not the `x.jpg` that lies in `b`.
         for dropped, rest in _without_folders_in_front(entry):
             for name in candidates:
-                if _plain(self._files[name][0]) == rest:
+                if plain_path(self._files[name][0]) == rest:
                     yield self._found(name, dropped)
                     return
 
     def _ends_in(self, name: str, entry: str) -> bool:
         relative, path = self._files[name]
-        return entry in (_plain(name), _plain(relative)) or _plain(os.path.abspath(path)).endswith("/" + entry)
+        return entry in (plain_path(name), plain_path(relative)) or plain_path(os.path.abspath(path)).endswith(
+            "/" + entry
+        )
 
     def _only(self, names: list[str], dropped: str = "") -> Match | Ambiguous:
         return self._found(names[0], dropped) if len(names) == 1 else Ambiguous(names[0], names[1])
@@ -126,7 +131,7 @@ class LocalPictures:
         if self._by_last is None:
             self._by_last = {}
             for name, (relative, _) in self._files.items():
-                for key in {_plain(name), _last(_plain(relative))}:
+                for key in {plain_path(name), _last(plain_path(relative))}:
                     self._by_last.setdefault(key, []).append(name)
         return self._by_last.get(last, [])
 
@@ -134,7 +139,7 @@ class LocalPictures:
 
     def _stemmed(self, name: str, stem: str) -> Iterator[Match | Ambiguous]:
         # A source that has both may write its name without the extension.
-        for entry in (_plain(name), _plain(stem)) if name else (_plain(stem),):
+        for entry in (plain_path(name), plain_path(stem)) if name else (plain_path(stem),):
             yield from self._called(entry)
 
     def _called(self, entry: str) -> Iterator[Match | Ambiguous]:
@@ -146,7 +151,7 @@ class LocalPictures:
         agreeing = exactly or [
             name
             for name in candidates
-            if any(_stem(_plain(os.path.abspath(self._files[name][1]))).endswith("/" + one) for one in spellings)
+            if any(_stem(plain_path(os.path.abspath(self._files[name][1]))).endswith("/" + one) for one in spellings)
         ]
         if agreeing:
             self._refuse_twins(agreeing, entry)
@@ -159,7 +164,7 @@ class LocalPictures:
                 return
 
     def _stems(self, name: str) -> set[str]:
-        return {_stem(_plain(name)), _stem(_plain(self._files[name][0]))}
+        return {_stem(plain_path(name)), _stem(plain_path(self._files[name][0]))}
 
     def _refuse_twins(self, names: list[str], entry: str) -> None:
         by_stem: dict[str, str] = {}
@@ -175,18 +180,9 @@ class LocalPictures:
         if self._by_stem is None:
             self._by_stem = {}
             for name, (relative, _) in self._files.items():
-                for key in {_stem(_plain(name)), _last(_stem(_plain(relative)))}:
+                for key in {_stem(plain_path(name)), _last(_stem(plain_path(relative)))}:
                     self._by_stem.setdefault(key, []).append(name)
         return self._by_stem.get(last, [])
-
-
-def _plain(path: str) -> str:
-    """One spelling for paths that mean the same: `/`, no dots in front, and accents composed, whatever system wrote
-    them."""
-    path = path.replace("\\", "/")
-    while path.startswith(("./", "../", "/")):
-        path = path.partition("/")[2]
-    return path if path.isascii() else unicodedata.normalize("NFC", path)
 
 
 def _last(path: str) -> str:

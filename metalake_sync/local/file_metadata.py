@@ -25,6 +25,7 @@ from metalake_sync.core.metadata import (
 from metalake_sync.errors import ManifestError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.metadata_entries import EntrySource
+from metalake_sync.local.naming import plain_path
 from metalake_sync.local.rules import PatternList
 
 
@@ -65,6 +66,8 @@ class MetadataRules:
     spelling: Spelling = AS_WRITTEN
     """How the lake spells fields and tags."""
     _met: set[str] = field(default_factory=set)
+    _spellings: dict[str, _Spellings] = field(default_factory=dict)
+    """By what a source is shown as."""
 
     def for_folder(self, layer: MetadataLayer, root: str = "") -> FolderMetadata:
         """The rules in a folder that has metadata of its own. `root`: opens the folder."""
@@ -94,20 +97,62 @@ class MetadataRules:
         """What the sources say of one file. Raises ManifestError where something that they say of it is broken."""
         for source in self.sources:
             if isinstance(source, EntrySource):
-                for key in (name, relative_path) if name != relative_path else (name,):
+                for key in self._keys_of(source, name, relative_path, path):
+                    self._met.add(key)
                     if key in source.broken:
-                        self._met.add(key)
                         raise source.broken[key]
-                    values = source.entries.get(key)
-                    if values is not None:
-                        self._met.add(key)
-                        yield MetadataLayer(source.place(key), values)
+                    yield MetadataLayer(source.place(key), source.entries[key])
             elif isinstance(source, PatternSource):
                 folder, _, filename = relative_path.rpartition("/")
                 if source.match.takes_file(folder, filename):
                     yield MetadataLayer(source.origin, source.values)
             else:
                 yield from source.layers_of(path)
+
+    def _keys_of(self, source: EntrySource, name: str, relative_path: str, path: str) -> list[str]:
+        """What a source calls a file: by its name or its path, spelled so or, if not, as another system spells them."""
+        keys = (name, relative_path) if name != relative_path else (name,)
+        found = [key for key in keys if key in source.entries or key in source.broken]
+        if found or not (source.entries or source.broken):
+            return found
+        spellings = self._spellings.get(source.shown_as)
+        if spellings is None:
+            spellings = self._spellings[source.shown_as] = _Spellings(source)
+        return spellings.keys_of(*map(plain_path, keys), path=path)
+
+
+class _Spellings:
+    """The entries of one source by their plain spelling (`plain_path`)."""
+
+    def __init__(self, source: EntrySource) -> None:
+        self._source = source
+        self._entries: dict[str, list[str]] = {}
+        for entry in (*source.entries, *source.broken):
+            self._entries.setdefault(plain_path(entry), []).append(entry)
+        self._have_folders = any("/" in entry for entry in self._entries)
+
+    def keys_of(self, *names: str, path: str) -> list[str]:
+        """The entries of one file. `names`: plain ones; the last is its path from the source's folder. `path`: opens
+        it. Raises ManifestError where two spellings say different things."""
+        found = [entry for name in dict.fromkeys(names) for entry in self._entries.get(name, ())]
+        if not found and self._have_folders:
+            # With folders in front, as the path of the file has them.
+            above, _, _ = plain_path(os.path.abspath(path)).rpartition("/" + names[-1])
+            key = names[-1]
+            for part in reversed(above.split("/")):
+                key = f"{part}/{key}"
+                if key in self._entries:
+                    found = self._entries[key]
+                    break
+        for entry in found[1:]:
+            one, other = (self._source.entries.get(key) for key in (found[0], entry))
+            if one != other:
+                raise ManifestError(
+                    f"'{found[0]}' and '{entry}' mean one file, and their metadata differs",
+                    where=self._source.shown_as,
+                    remedy="Keep one of them.",
+                )
+        return found
 
 
 class FolderMetadata:

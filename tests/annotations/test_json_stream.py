@@ -85,3 +85,13 @@ def test_flat_elements_are_decoded_in_one_go_and_nested_ones_are_given_up(
     (tmp_path / "a.json").write_text(json.dumps({"list": nested}))
     assert len(read(tmp_path / "a.json")) == 20_000
     assert len(calls) == json_stream.BATCH_TRIES
+
+
+@pytest.mark.parametrize("window", range(16, 48))
+def test_a_number_that_the_window_cuts_comes_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int
+) -> None:
+    monkeypatch.setattr(json_stream, "WINDOW_CHARS", window)
+    path = tmp_path / "a.json"
+    path.write_text('{"list": [{"a": 1}, 0.25, 6e-3, 7E+2, -0.5]}')
+    assert [value for _, _, value in members(path, "a.json", {"list"})] == [{"a": 1}, 0.25, 6e-3, 7e2, -0.5]

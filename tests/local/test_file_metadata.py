@@ -123,3 +123,30 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
 def test_naming_by_path_joins_the_folders() -> None:
     assert lake_name("a/b/c.jpg", "name") == "c.jpg"
     assert lake_name("a/b/c.jpg", "path") == "a__b__c.jpg"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["Mu\u0308ller.jpg", "M\u00fcller.jpg", "./M\u00fcller.jpg", "sub\\M\u00fcller.jpg", "images/sub/M\u00fcller.jpg"],
+)
+@pytest.mark.parametrize("on_disk", ["Mu\u0308ller.jpg", "M\u00fcller.jpg"])
+def test_a_source_may_spell_a_name_as_another_system_does(entry: str, on_disk: str) -> None:
+    rules = MetadataRules((), [EntrySource("m.csv", {entry: {"City": "Bern"}, "other.jpg": {"City": "Rome"}})])
+    folder = rules.for_folder(MetadataLayer("", {}), "/data/images")
+    assert folder.of(on_disk, f"sub/{on_disk}").values == {"City": "Bern"}
+    assert folder.of("x.jpg", "sub/x.jpg").values == {}
+    assert rules.entries_without_file() == ["other.jpg"]
+
+
+def test_a_file_takes_the_entry_that_spells_it_as_it_is() -> None:
+    twins = {"Mu\u0308ller.jpg": {"City": "Bern"}, "M\u00fcller.jpg": {"City": "Rome"}}
+    folder = MetadataRules((), [EntrySource("m.csv", twins)]).for_folder(MetadataLayer("", {}))
+    assert [folder.of(name, name).values for name in twins] == list(twins.values())
+
+
+def test_two_spellings_of_one_file_that_differ_break_that_file_alone() -> None:
+    entries = {"./a.jpg": {"City": "Bern"}, ".\\a.jpg": {"City": "Rome"}, "./b.jpg": {"City": "Oslo"}}
+    folder = MetadataRules((), [EntrySource("m.csv", entries)]).for_folder(MetadataLayer("", {}))
+    with pytest.raises(ManifestError, match="mean one file, and their metadata differs"):
+        folder.of("a.jpg", "a.jpg")
+    assert folder.of("b.jpg", "b.jpg").values == {"City": "Oslo"}
