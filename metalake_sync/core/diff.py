@@ -75,10 +75,12 @@ HOW_TO_TAKE_OVER = "; 'adopt: take_over' takes it over, then 'on_change' decides
 @dataclass(frozen=True, slots=True)
 class Gone:
     """Why a recorded file is not desired. `filtered_out`: a pattern leaves it out; it still stands on disk.
-    `renamed_to`: its bytes stand on disk under that name."""
+    `renamed_to`: its bytes stand on disk under that name. `hidden_by`: the folder that it was in, or one above, which
+    is empty or can't be read, so that the file may be out of sight and not gone."""
 
     filtered_out: bool = False
     renamed_to: str | None = None
+    hidden_by: str | None = None
 
 
 def compare_head(
@@ -173,6 +175,12 @@ def _not_desired(
         return Verdict(notes=(Note(NoteCode.NOT_PRUNED, f"{what}; it was adopted, so it is never pruned", where),))
     if remote.lake_id != recorded.lake_id:
         return Verdict(notes=(Note(NoteCode.NOT_PRUNED, f"{what}; somebody else uploaded it anew", where),))
+    if gone.hidden_by is not None and gone.renamed_to is None:
+        message = (
+            f"stays in the lake, because '{gone.hidden_by}' is empty or can't be read, so that the file may be out of"
+            " sight; mount the folder, or remove it if its files are meant to go"
+        )
+        return Verdict(notes=(Note(NoteCode.NOT_PRUNED, message, where),))
     if rules.policy.prevent_destroy:
         return Verdict(notes=(_destroy_prevented(where, what),))
     return Verdict((TrashFile(rules.key, recorded, reason),))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metalake_sync.core.actions import Action, Annotate, RemoveAnnotations, UploadFile
@@ -45,6 +46,7 @@ class Judge:
     matched: int = 0
     recorded: int = 0
     in_step: bool = True
+    _hiding: dict[str, str | None] = field(default_factory=dict)
 
     def judge(self, found: MarchResult) -> None:
         """Compare candidates, what is gone, and what a full refresh found to differ."""
@@ -113,12 +115,24 @@ class Judge:
             out = known.name not in named_now and self.desired.covers(known.path) and os.path.lexists(path)
             if out and remote is not None:
                 filtered.append(known.name)
-            why = Gone(out, new_names.get(known.name))
+            hidden_by = self._hidden_by(known.path) if not out and known.name not in named_now else None
+            why = Gone(out, new_names.get(known.name), hidden_by)
             self._take(compare(self.rules, None, known, remote, gone=why), wanted=False)
         if filtered:
             stand = counted(len(filtered), "file stands", "files stand")
             message = f"{stand} on disk and no pattern takes them any more: {some_of(filtered)}"
             self.notes.append(Note(NoteCode.FILTERED_OUT, message, self.desired.key.name))
+
+    def _hidden_by(self, path: str) -> str | None:
+        """The folder below a source that may hide a file which is not there: an empty one, as an unmounted disk leaves
+        it, or one that can't be read. None where the file is gone. `path`: from the manifest's folder."""
+        folder = os.path.dirname(path)
+        if folder not in self._hiding:
+            source = next((one for one in self.desired.folders if one.relative(path) is not None), None)
+            self._hiding[folder] = (
+                None if source is None else _hiding_folder(self.closely.base_dir, folder, source.path)
+            )
+        return self._hiding[folder]
 
     def _judge_drifted(self, suspects: Iterable[tuple[RecordedFile, RemoteFile]]) -> None:
         """Judge files that are here as they were recorded, and differ in the lake."""
@@ -150,6 +164,25 @@ class Judge:
         self.recorded += known is not None
         if known is not None and (remote is None or remote.lake_id != known.lake_id):
             self.in_step = False
+
+
+def _hiding_folder(base_dir: Path, folder: str, root: str) -> str | None:
+    """The nearest folder from `folder` upwards that exists, if it is empty or can't be read. `root`: where to stop; a
+    source that is empty itself has stopped the run before."""
+    while folder not in (root, ""):
+        place = os.path.join(base_dir, folder)
+        try:
+            with os.scandir(place) as entries:
+                return None if next(entries, None) is not None else folder
+        except FileNotFoundError:
+            if os.path.lexists(place):
+                return folder  # A link that leads nowhere.
+        except NotADirectoryError:
+            return None
+        except OSError:
+            return folder
+        folder = os.path.dirname(folder)
+    return None
 
 
 def _desired_file(candidate: Candidate, content_hash: str | None) -> DesiredFile:

@@ -90,7 +90,7 @@ def file_row(row: dict[str, Any]) -> tuple[DesiredFile | None, RecordedFile | No
 @pytest.mark.parametrize("row", cases("files.yaml"))
 def test_files(row: dict[str, Any]) -> None:
     rules = CollectionRules(KEY, CollectionPolicy(**row.get("policy", {})), lambda _: {})
-    gone = Gone(row.get("filtered_out", False), row.get("renamed_to"))
+    gone = Gone(row.get("filtered_out", False), row.get("renamed_to"), row.get("hidden_by"))
     verdict = compare(rules, *file_row(row), gone=gone, renamed_from=row.get("renamed_from"))
     assert shown(verdict) == expected(row)
 

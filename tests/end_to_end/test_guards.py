@@ -239,3 +239,54 @@ def test_sets_that_their_source_no_longer_has_go_only_once_approved(
     world.good("apply", "--auto-approve", "manifest.yaml")
     assert drawn() == [1, 0, 0]
     assert "Nothing was sent" in world.good("apply", "manifest.yaml").out
+
+
+# Folders below a source that may hide files.
+
+
+@pytest.fixture
+def nested_world(world: World) -> World:
+    """Two pictures in each of three folders, in the lake, of a manifest that prunes."""
+    for folder in ("a", "b", "c/deep"):
+        start = folder[0]
+        world.pictures(f"{start}1.png", f"{start}2.png", folder=f"images/{folder}")
+    world.manifest(PRUNED)
+    world.good("apply", "manifest.yaml")
+    return world
+
+
+NESTED = ["a1.png", "a2.png", "b1.png", "b2.png", "c1.png", "c2.png"]
+
+
+def empty_folder(world: World, folder: str) -> None:
+    shutil.rmtree(world.folder / "images" / folder)
+    (world.folder / "images" / folder).mkdir()
+
+
+def dangling_link(world: World, folder: str) -> None:
+    shutil.rmtree(world.folder / "images" / folder)
+    (world.folder / "images" / folder).symlink_to("/nowhere/at/all")
+
+
+@pytest.mark.parametrize(("hide", "folder"), [(empty_folder, "a"), (empty_folder, "c"), (dangling_link, "b")])
+def test_a_folder_that_was_emptied_may_be_unmounted_so_nothing_below_it_is_pruned(
+    nested_world: World, hide: Callable[[World, str], None], folder: str
+) -> None:
+    hide(nested_world, folder)
+    done = nested_world.run("apply", "--auto-approve", "manifest.yaml")
+    assert nested_world.names() == NESTED
+    assert f"'images/{folder}'" in done.out + done.err
+    # Other folders are pruned as ever, and this one is as soon as the user removes it.
+    (nested_world.folder / "images" / folder).unlink() if hide is dangling_link else (
+        nested_world.folder / "images" / folder
+    ).rmdir()
+    nested_world.good("apply", "--auto-approve", "manifest.yaml")
+    assert nested_world.names() == [name for name in NESTED if not name.startswith(folder)]
+
+
+def test_files_that_moved_out_of_a_folder_are_followed_though_it_is_empty_now(nested_world: World) -> None:
+    images = nested_world.folder / "images"
+    (images / "a/a1.png").rename(images / "b/a1.png")
+    (images / "a/a2.png").rename(images / "b/renamed.png")
+    nested_world.good("apply", "--auto-approve", "manifest.yaml")
+    assert nested_world.names() == ["a1.png", "b1.png", "b2.png", "c1.png", "c2.png", "renamed.png"]
