@@ -28,6 +28,7 @@ class NoteCode(enum.StrEnum):
     FILE_LEFT_OUT = "file_left_out"
     TWIN_NAMES = "twin_names"
     TWO_NAMES = "two_names"
+    UPLOAD_ABANDONED = "upload_abandoned"
     SHAPE_SKIPPED = "shape_skipped"
     SHAPE_FIXED = "shape_fixed"
     ANNOTATION_WITHOUT_FILE = "annotation_without_file"

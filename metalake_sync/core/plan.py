@@ -34,7 +34,7 @@ from metalake_sync.core.addressed import AddressedPlan, AnnotateEntry, ClearEntr
 from metalake_sync.core.approval import needs_approval
 from metalake_sync.core.diff import Verdict
 from metalake_sync.core.downloads import DownloadPlan
-from metalake_sync.core.facts import CollectionKey, CollectionPolicy
+from metalake_sync.core.facts import CollectionKey, CollectionPolicy, RecordedFile
 from metalake_sync.core.metadata import NO_METADATA, MetadataSet
 from metalake_sync.core.notes import REFUSALS, Note, NoteCode
 from metalake_sync.core.selection import ItemSelection
@@ -112,7 +112,8 @@ class CollectionPlan:
 
     `lake_id` and `storage_path` are None while the lake has no such collection. `common_metadata` is what every file of
     the collection has at least: an upload session carries it, so that only files with more need a line of their own.
-    `recorded`: how many files the records have of it.
+    `recorded`: how many files the records have of it. `recovered`: files that an interrupted run sent and could not
+    record; the lake has them. `held`: names of files that are left alone for now.
     """
 
     key: CollectionKey
@@ -132,6 +133,8 @@ class CollectionPlan:
     rerecord_head: RerecordHead | None = None
     rerecords: list[Rerecord] = field(default_factory=list)
     forgets: list[Forget] = field(default_factory=list)
+    recovered: list[RecordedFile] = field(default_factory=list)
+    held: frozenset[str] = frozenset()
     unchanged: int = 0
     unmanaged: int = 0
     recorded: int = 0
@@ -200,7 +203,7 @@ class CollectionPlan:
     @property
     def bookkeeping(self) -> bool:
         """True when the records move even where nothing is sent."""
-        return bool(self.rerecords or self.forgets or self.rerecord_head)
+        return bool(self.rerecords or self.forgets or self.recovered or self.rerecord_head)
 
 
 @dataclass(frozen=True, slots=True)

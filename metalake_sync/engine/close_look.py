@@ -17,7 +17,7 @@ from metalake_sync.core.facts import RecordedFile, RemoteFile
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.renames import pair_renames
 from metalake_sync.engine.lake_view import LakeView
-from metalake_sync.engine.march import Candidate, MarchResult
+from metalake_sync.engine.march import Candidate, MarchResult, recovered_row_id
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.hashing import Hasher, HashRequest, is_racy
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @dataclass(slots=True)
 class CloseLook:
     """`looked_at_ns`: when looking began. `notes` and `unreadable` gather what could not be read; `verified` counts the
-    files that were read although they look as recorded."""
+    files that were read although they look as recorded. `recovered`: records that the state does not have yet."""
 
     state: StateStore
     client: LakeClient | None
@@ -41,6 +41,7 @@ class CloseLook:
     emit: EventSink
     looked_at_ns: int
     hasher: Hasher
+    recovered: Sequence[RecordedFile] = ()
     notes: list[Note] = field(default_factory=list)
     unreadable: int = 0
     verified: int = 0
@@ -53,10 +54,14 @@ class CloseLook:
             row_id = candidate.row_id if candidate.row_id is not None else found.gone.pop(candidate.name, None)
             if row_id is not None:
                 row_ids[candidate.name] = row_id
-        return {known.name: known for _, known in self.state.records.files(row_ids.values())}
+        return {known.name: known for known in self.records(row_ids.values())}
 
     def records(self, row_ids: Iterable[int]) -> list[RecordedFile]:
-        return [known for _, known in self.state.records.files(row_ids)]
+        """Whole records by their row ids, in that order, recovered ones too."""
+        wanted = list(row_ids)
+        known = {recovered_row_id(index): file for index, file in enumerate(self.recovered)}
+        known |= self.state.records.files(row_id for row_id in wanted if row_id >= 0)
+        return [known[row_id] for row_id in wanted if row_id in known]
 
     def holding(self, folder: str, files: Sequence[ScannedFile], hashes: Mapping[str, str]) -> set[str]:
         """The names of those files of a folder whose bytes have the hash that is given. One that can't be read is not

@@ -20,9 +20,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from metalake_sync.core.facts import DesiredSet, Fingerprint
+from metalake_sync.core.facts import DesiredSet, Fingerprint, RecordedFile
 from metalake_sync.core.metadata import MetadataSet
 from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST
@@ -58,17 +59,20 @@ class Candidate:
 class MarchResult:
     """What the march found. `gone`: recorded files that no source has any more, name → row id. `named_now`: of those
     whose local file is still wanted, under another name: name → that name, None where its bytes seem to have changed.
-    `matched`: how many of the lake's files are wanted or recorded. `left_out`: files and folders that could not be
-    looked at."""
+    `matched`: how many of the lake's files are wanted or recorded. `held`: names that are left alone for now.
+    `left_out`: files and folders that could not be looked at."""
 
     candidates: list[Candidate] = field(default_factory=list)
     gone: dict[str, int] = field(default_factory=dict)
     named_now: dict[str, str | None] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
     matched: int = 0
     unchanged: int = 0
     left_out: list[ScanProblem] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
 
+
+NOTHING_RECOVERED: Mapping[str, RecordedFile] = MappingProxyType({})
 
 Verify = Callable[[str, Sequence[ScannedFile], Mapping[str, str]], set[str]]
 """Reads a folder, given by its path in the records: the names of those files whose bytes hash to what is given."""
@@ -80,8 +84,8 @@ Hold = Callable[[str, ScannedFile], bool]
 class CollectionMarch:
     """Joins one collection. `row_id`: the collection's in the records, None if it was never recorded. `listing`: what
     the lake has, None to trust the records. `verify`: reads the files whose fingerprint is as recorded; None trusts it.
-    `scope`: rows outside it are neither compared nor gone. `hold`: candidates
-    to leave alone."""
+    `scope`: rows outside it are neither compared nor gone. `hold`: candidates to leave alone. `recovered`: records that
+    the state does not have yet, by name; their row ids are negative (`recovered_row_id`)."""
 
     def __init__(
         self,
@@ -94,6 +98,7 @@ class CollectionMarch:
         verify: Verify | None = None,
         scope: Scope | None = None,
         hold: Hold | None = None,
+        recovered: Mapping[str, RecordedFile] = NOTHING_RECOVERED,
     ) -> None:
         self._desired = desired
         self._records = state.records
@@ -104,7 +109,8 @@ class CollectionMarch:
         self._scanned = scanned
         self._scope = scope
         self._hold = hold
-        self._held_names: set[str] = set()
+        self._recovered_names = recovered.keys()
+        self._recovered_rows = _rows_of(recovered)
         self._annotated = bool(desired.annotations) or (row_id is not None and state.records.has_sets(row_id))
         self._sources: list[FolderSource | FileSource] = [*desired.folders, *desired.files]
         self._overlapping = _overlap([source.path for source in self._sources])
@@ -159,6 +165,7 @@ class CollectionMarch:
             or self._scope is not None
             or (self._verify is not None and len(self._verified) < len(files))
             or folder.path in self._rows_left
+            or self._recovered_rows
             or self._recorded_folders.get(folder.path) != len(files)
         ):
             return False
@@ -220,7 +227,7 @@ class CollectionMarch:
                 found.matched += self._listing is not None
                 continue
             if self._hold is not None and self._hold(_on_disk(source, relative), file):
-                self._held_names.add(name)
+                found.held.add(name)
                 continue
             self._desired.check_not_stale(name, filename)
             row_id = row.id if row is not None else None
@@ -241,7 +248,7 @@ class CollectionMarch:
     def _leave_out_broken(self, row: FolderRow | None, name: str, path: str, error: ManifestError) -> None:
         """Leave a file as it is, because nothing is known of the metadata that it should have."""
         self._left_out.add(path)
-        self._held_names.add(name)
+        self._found.held.add(name)
         self._found.notes.append(Note(NoteCode.METADATA_INVALID, f"is left out: {error}", path))
         if row is not None and self._listing is not None and self._listing.id_of(name) == row.lake_id:
             self._found.matched += 1
@@ -251,7 +258,11 @@ class CollectionMarch:
         if self._row_id is None:
             return {}
         if folder not in self._rows_left:
-            self._rows_left[folder] = self._records.folder_rows(self._row_id, folder, with_sets=self._annotated)
+            rows = self._records.folder_rows(self._row_id, folder, with_sets=self._annotated)
+            if self._recovered_rows:
+                rows = {name: row for name, row in rows.items() if name not in self._recovered_names}
+                rows |= self._recovered_rows.get(folder, {})
+            self._rows_left[folder] = rows
         return self._rows_left[folder]
 
     def _as_recorded(
@@ -401,7 +412,7 @@ class CollectionMarch:
 
     def _folders_to_collect(self) -> list[str]:
         if self._scope is None:
-            return list(self._recorded_folders)
+            return list(self._recorded_folders | self._recovered_rows)
         return [folder for source in self._desired.folders for folder in self._recorded_in_scope(source)] + [
             folder for folder in self._rows_left if self._scope.holds_file(self._absolute(join_path(folder, "x")))
         ]
@@ -439,13 +450,30 @@ class CollectionMarch:
             for name, row in self._rows(folder).items():
                 path = join_path(folder, row.filename)
                 name_now, file = self._leftovers_on_disk.get(path, (None, None))
-                if path in self._left_out or not self._held_names.isdisjoint((name, name_now)):
+                if path in self._left_out or not self._found.held.isdisjoint((name, name_now)):
                     continue
                 self._found.gone[name] = row.id
                 if file is not None:
                     # A young file is recorded without its ctime.
                     untouched = file.stat_row()[:3] == row.fingerprint[:3]
                     self._found.named_now[name] = name_now if untouched else None
+
+
+def recovered_row_id(index: int) -> int:
+    """The row id that stands for a recovered record, by its place among them."""
+    return -1 - index
+
+
+def _rows_of(recovered: Mapping[str, RecordedFile]) -> dict[str, dict[str, FolderRow]]:
+    """Recovered records as rows: folder → name → row."""
+    rows: dict[str, dict[str, FolderRow]] = {}
+    for index, known in enumerate(recovered.values()):
+        folder, filename = split_path(known.path)
+        found = known.fingerprint
+        stat_row = found.size_bytes, found.mtime_ns, found.inode, found.ctime_ns
+        row = FolderRow(recovered_row_id(index), stat_row, known.metadata_digest, filename, known.lake_id)
+        rows.setdefault(folder, {})[known.name] = row
+    return rows
 
 
 def _name_of(source: FolderSource | FileSource, folder: ScannedFolder, file: ScannedFile) -> str:

@@ -59,6 +59,11 @@ class RunOptions:
     """Go on where the lake says that it is not compatible with our version of the protocol."""
 
     @property
+    def partial(self) -> bool:
+        """Whether a run means only a part of the manifest."""
+        return bool(self.targets) or self.scope is not None
+
+    @property
     def calls_at_once(self) -> int:
         """How many calls, and downloads, go out side by side."""
         return self.parallelism or CALLS_AT_ONCE

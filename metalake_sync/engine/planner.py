@@ -7,7 +7,7 @@ hash cache and the markers of what was seen in the lake.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ from metalake_sync.engine.lake_view import LakeView, view_lake
 from metalake_sync.engine.loose_ends import loose_ends
 from metalake_sync.engine.march import CollectionMarch
 from metalake_sync.engine.new_labels import new_labels
+from metalake_sync.engine.open_sessions import dispositions, found_in_lake, note_on
 from metalake_sync.engine.opening import chosen_targets, open_collections, rules_of
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.engine.replacements import replacement_notes
@@ -128,6 +129,7 @@ class Planner:
             note = "is no longer in the manifest; what was put there stays in the lake"
             self._notes.append(Note(NoteCode.COLLECTION_LEFT, note, key.name))
         self._notes += replacement_notes(self.state, self.lake, plans, recorded)
+        self._notes += self._abandoned(plans, recorded)
         blocks = self._blocks()
         downloads, trash_rules = blocks.plan()
         blocks.warn_of_contradictions(plans, recorded, desired, trash_rules)
@@ -174,6 +176,16 @@ class Planner:
             rows = self.state.records.names(recorded[key][0]) if key in recorded else ()
             names[key] = itertools.chain(new, rows)
         check_matched(targets, names, "on disk or in the state")
+
+    def _abandoned(
+        self, plans: Sequence[CollectionPlan], recorded: Mapping[CollectionKey, tuple[int, RecordedCollection]]
+    ) -> Iterator[Note]:
+        """Files of interrupted runs that this plan does not send."""
+        for key, found in dispositions(
+            self.state, plans, recorded, set(map(key_of, self.manifest.collections)), partial=self.options.partial
+        ):
+            names = [file.name for one in found for file in one.unwanted]
+            yield from note_on(key, found, self.state.records.files_named(recorded[key][0], names))
 
     # What a run can do without, where it may.
 
@@ -253,10 +265,23 @@ class Planner:
         plan.take(verdict, wanted=False)
         self._notes += verdict.notes
 
+        recovered = found_in_lake(
+            self.state, self.client, row_id, view, self.manifest.base_dir, self.options.calls_at_once
+        )
+        plan.recovered = list(recovered.values())
+        if row_id is not None and recovered:
+            plan.recorded += len(recovered) - len(self.state.records.files_named(row_id, recovered))
         believed = view.listing is None
         with Hasher(self.options.hash_threads) as hasher:
             closely = CloseLook(
-                self.state, self.client, self.manifest.base_dir, self.options, self.emit, self.looked_at_ns, hasher
+                self.state,
+                self.client,
+                self.manifest.base_dir,
+                self.options,
+                self.emit,
+                self.looked_at_ns,
+                hasher,
+                plan.recovered,
             )
             march = CollectionMarch(
                 desired,
@@ -267,12 +292,14 @@ class Planner:
                 verify=closely.holding if self.options.checksum else None,
                 scope=self.options.scope,
                 hold=self.options.hold,
+                recovered=recovered,
             )
             found = march.run()
             if self.options.targets:
                 left_out = (problem.filename for problem in found.left_out)
                 self._new_names[desired.key] = [*(one.name for one in found.candidates), *left_out]
             plan.unchanged += found.unchanged
+            plan.held = frozenset(found.held)
             self._notes += found.notes
             self._unreadable += sum(problem.hides_files or problem.is_failure for problem in found.left_out)
             judged = Judge(rules, plan, desired, view, closely, look)

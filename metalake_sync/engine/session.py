@@ -22,6 +22,7 @@ from metalake_sync.core.holding import hold_destructive
 from metalake_sync.core.notes import GUARDS, Note, NoteCode
 from metalake_sync.core.plan import Plan
 from metalake_sync.core.targets import keep_in_plan
+from metalake_sync.engine.desired import key_of
 from metalake_sync.engine.execute.recorder import Recorder
 from metalake_sync.engine.lake_access import ReachedLake, lake_identity, reach_lake
 from metalake_sync.engine.metadata_check import (
@@ -32,6 +33,7 @@ from metalake_sync.engine.metadata_check import (
     notes_on_spelling,
     raise_objection,
 )
+from metalake_sync.engine.open_sessions import dispositions
 from metalake_sync.engine.options import AT_START_S, IN_THE_MIDDLE_S, RunOptions
 from metalake_sync.engine.ownership import claim_state
 from metalake_sync.engine.planner import PlannedRun, Planner
@@ -168,8 +170,6 @@ class Session:
                     keep_failures=self.options.keep_failures,
                 )
                 run = _Run(self, state, lake, recorder)
-                if not self.downloads_only:
-                    run.finish_what_was_left_open()
                 with self._planned(state, client, greeting, looked_at_ns) as (planned, word):
                     if approved is not None:
                         _hold_to(approved, planned, manifest_digest(self.manifest))
@@ -188,7 +188,8 @@ class Session:
                             remedy="Nothing was done. Look at the plan and give --auto-approve if it is right.",
                         )
                     raise_objection(word, planned.plan.manifest)
-                    finished = run.execute(planned, command)
+                    partial = self.options.partial or only is not None or approved is not None
+                    finished = run.execute(planned, command, partial=partial or self.downloads_only)
                 return Applied(finished, planned.unreadable)
 
     def pull(self, *, lock_timeout_s: float = 0.0, command: str = "pull") -> Applied:
@@ -290,26 +291,22 @@ class _Run:
     lake: ReachedLake
     recorder: Recorder
 
-    def finish_what_was_left_open(self) -> None:
-        """Upload sessions of a run that was killed come first: only then a listing shows what they sent."""
-        sessions = self.state.journal.sessions(self.recorder.rows.values())
-        if sessions:
-            with self._executor() as executor:
-                executor.resume(sessions)
-
-    def execute(self, planned: PlannedRun, command: str) -> RunFinished:
+    def execute(self, planned: PlannedRun, command: str, *, partial: bool) -> RunFinished:
         """Do what the plan says, and keep the history of it."""
         recorder = self.recorder
         recorder.leave_alone(planned.plan.summary())
         owed = self.state.made_room.owed()
-        if planned.plan.empty and not planned.plan.bookkeeping and not recorder.done.changes and not owed:
+        recorded = self.state.records.collections(self.lake.identity)
+        in_manifest = set(map(key_of, self.session.manifest.collections))
+        left_open = dict(dispositions(self.state, planned.plan.collections, recorded, in_manifest, partial=partial))
+        if planned.plan.empty and not planned.plan.bookkeeping and not owed and not left_open:
             return recorder.finish()
         with self.state.write():
             self.state.runs.begin(recorder.run_id, command, _now())
         outcome = "failed"
         try:
             with self._executor() as executor:
-                executor.execute(planned.plan, planned.desired, planned.addressed)
+                executor.execute(planned.plan, planned.desired, planned.addressed, left_open)
             outcome = "some_failed" if recorder.failures else "done"
         except KeyboardInterrupt:
             outcome = "interrupted"

@@ -40,12 +40,14 @@ _MULTIPART = re.compile(r"([0-9a-f]{32})-(\d{1,5})")
 @dataclass(frozen=True, slots=True)
 class Pair:
     """A file of the lake and the local file, of one size in bytes, that may be the same. `url`: signed, or '' where the
-    lake is to be asked for one."""
+    lake is to be asked for one. `path`: '' where no local file has the bytes any more. `etags`: what the store answered
+    when it was sent the parts, in their order; they stand for the bytes as the local file does."""
 
     unique_name: str
     path: str
     size_bytes: int
     url: str = field(default="", repr=False)
+    etags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +73,18 @@ class Claims:
 
 
 def same_bytes(client: LakeClient, pairs: Sequence[Pair], threads: int) -> set[str]:
-    """The unique names of those pairs whose bytes are proven to be the same: one GET of one byte for each, many at
-    once; local files are read only where the store claims something. Of an empty file the size is proof enough.
+    """The unique names of those pairs whose bytes are proven to be the same. Raises what `compare_bytes` raises."""
+    return {unique_name for unique_name, same in compare_bytes(client, pairs, threads).items() if same}
 
-    Raises what concerns the whole lake.
+
+def compare_bytes(client: LakeClient, pairs: Sequence[Pair], threads: int) -> dict[str, bool]:
+    """What the store proves, by unique name: True for the same bytes, False for other bytes. Pairs of which it proves
+    nothing are left out.
+
+    One GET of one byte for each, many at once; local files are read only where the store claims something. Of an empty
+    file the size is proof enough. Raises what concerns the whole lake.
     """
-    proven = {pair.unique_name for pair in pairs if not pair.size_bytes}
+    proven = {pair.unique_name: True for pair in pairs if not pair.size_bytes}
     asked = [pair for pair in pairs if pair.size_bytes]
     if not asked:
         return proven
@@ -88,7 +96,7 @@ def same_bytes(client: LakeClient, pairs: Sequence[Pair], threads: int) -> set[s
             with _Stores(client.address, threads) as stores:
                 stores.reach(signed)
                 found = pool.map(lambda pair: _holds(stores.claims(pair), pair), signed)
-                proven |= {pair.unique_name for pair, same in zip(signed, found, strict=True) if same}
+                proven |= {pair.unique_name: same for pair, same in zip(signed, found, strict=True) if same is not None}
     return proven
 
 
@@ -156,20 +164,34 @@ def _signed(client: LakeClient, pair: Pair) -> Pair:
     return pair
 
 
-def _holds(claims: Claims, pair: Pair) -> bool:
-    """Whether the local file keeps to one of the claims. One that can't be read does not."""
-    part_sizes = _part_sizes(pair.size_bytes, claims.multipart[1]) if claims.multipart else []
-    if not claims.md5s and not part_sizes:
-        return False
+def _holds(claims: Claims, pair: Pair) -> bool | None:
+    """Whether the local file keeps to one of the claims; None where they prove nothing, or it can't be read."""
+    if claims.multipart is not None and pair.etags and _sent_as(pair.etags) == claims.multipart:
+        return True
+    count = claims.multipart[1] if claims.multipart else 0
+    part_sizes = _part_sizes(pair.size_bytes, count) if count else []
+    if not pair.path or not (claims.md5s or part_sizes):
+        return None
     try:
         with open(pair.path, "rb") as file:
             if os.fstat(file.fileno()).st_size != pair.size_bytes:
-                return False
+                return None
             if claims.md5s and _md5_of_part(file.fileno(), 0, pair.size_bytes).hex() in claims.md5s:
                 return True
-            return any(_multipart_md5(file.fileno(), pair.size_bytes, size) == claims.multipart for size in part_sizes)
+            if any(_multipart_md5(file.fileno(), pair.size_bytes, size) == claims.multipart for size in part_sizes):
+                return True
     except OSError:
-        return False
+        return None
+    # Where several parts begin is a guess, so another MD5 of theirs proves nothing.
+    return False if claims.md5s or count == 1 else None
+
+
+def _sent_as(etags: Sequence[str]) -> tuple[str, int] | None:
+    """What a store claims of an object that was made of parts with these ETags; None where they are no MD5s."""
+    if not all(map(_MD5.fullmatch, etags)):
+        return None
+    md5s = b"".join(map(bytes.fromhex, etags))
+    return hashlib.md5(md5s, usedforsecurity=False).hexdigest(), len(etags)
 
 
 def _part_sizes(size_bytes: int, count: int) -> list[int]:

@@ -130,6 +130,17 @@ def identity_of(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def sync_log(path: Path) -> None:
+    """Wait until the disk has the write-ahead log of a state. What a checkpoint has moved into the main file is synced
+    by SQLite."""
+    with _explained(path), contextlib.suppress(FileNotFoundError):
+        descriptor = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 BACKUP_FOLDER = "backups"
 
 

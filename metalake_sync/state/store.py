@@ -15,7 +15,7 @@ from metalake_sync.core.metadata import AS_WRITTEN, Spelling
 from metalake_sync.errors import StateError
 from metalake_sync.state.addressed import AddressedRecords
 from metalake_sync.state.attached import AttachedRuns
-from metalake_sync.state.database import back_up, canonical_path, explain_errors, identity_of, open_database
+from metalake_sync.state.database import back_up, canonical_path, explain_errors, identity_of, open_database, sync_log
 from metalake_sync.state.downloads import DownloadRecords
 from metalake_sync.state.hash_cache import HashCache
 from metalake_sync.state.journal import UploadJournal
@@ -33,6 +33,7 @@ class StateStore:
         self.path = canonical_path(path)
         self._connection = open_database(self.path)
         self._file = identity_of(self.path)
+        self._commits = self._synced = 0
         self.records = Records(self._connection)
         self.hash_cache = HashCache(self._connection)
         self.journal = UploadJournal(self._connection)
@@ -86,6 +87,19 @@ class StateStore:
                     self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
+            self._commits += 1
+
+    def sync(self) -> None:
+        """Return when all that was committed so far would survive a power failure. Call it before what can't be undone.
+
+        A commit alone leaves it to the operating system when the write-ahead log reaches the disk. Any thread may call
+        this while another one writes. Raises StateError.
+        """
+        commits = self._commits
+        if commits == self._synced:
+            return
+        sync_log(self.path)
+        self._synced = max(self._synced, commits)
 
     @property
     def serial(self) -> int:

@@ -70,6 +70,8 @@ class AddressedStage:
         """Clear what left the manifest."""
         for plan in plans:
             clears = [action for action in plan.actions if isinstance(action, ClearEntry)]
+            if clears:
+                await asyncio.to_thread(self._recorder.state.sync)
             await self._send_sets(plan, clears)
 
     async def send(self, plan: AddressedPlan) -> None:

@@ -85,6 +85,8 @@ class AnnotationStage:
             self._recorder.fail([action], refusal, retryable=False)
 
     async def _send(self, upload: _Upload, page: Sequence[tuple[AnnotationAction, dict[str, Any]]]) -> None:
+        if any(isinstance(action, RemoveAnnotations) for action, _ in page):
+            await asyncio.to_thread(self._recorder.state.sync)
         await asyncio.to_thread(
             self._client.update_annotations,
             upload.operation,

@@ -25,6 +25,7 @@ from metalake_sync.engine.execute.uploads import (
     sends_trashed_name,
     sends_used_name,
 )
+from metalake_sync.engine.open_sessions import Disposition
 from metalake_sync.engine.options import RunOptions
 from metalake_sync.engine.replacements import REFUSED, TAKEN
 from metalake_sync.errors import LakeRefused, SyncError
@@ -34,9 +35,13 @@ BATCHES_UNDER_WAY = 4
 """How many batches may be under way: one or two on the wire, the others waiting for the lake's jobs."""
 
 
-async def upload_collection(collection: CollectionPlan, stages: Stages, options: RunOptions) -> None:
-    """Send a collection's new files, then those whose names were trashed before, then replace what changed.
+async def upload_collection(
+    collection: CollectionPlan, stages: Stages, options: RunOptions, left_open: Sequence[Disposition] = ()
+) -> None:
+    """Finish the sessions of interrupted runs, send a collection's new files, then those whose names were trashed
+    before, then replace what changed.
 
+    `left_open`: the sessions to finish. What does not come through in them is sent like any other file.
     A lake may refuse the name of a trashed file, and no call takes the file out of the trash. So one file is replaced
     first, and the outcome is remembered for the lake. After a refusal nothing more is trashed for a replacement until
     the lake takes such a name from a file that has to be sent anyway.
@@ -45,6 +50,12 @@ async def upload_collection(collection: CollectionPlan, stages: Stages, options:
     used_names = [action for action in collection.uploads if sends_used_name(action)]
     new = [action for action in collection.uploads if not sends_trashed_name(action)]
     work = CollectionUpload(collection, stages, options)
+    for session in left_open:
+        resumed = await work.resume(session, [*new, *used_names])
+        if any(action.file.name in resumed for action in used_names):
+            stages.replacing.learn(TAKEN)
+        new = [action for action in new if action.file.name not in resumed]
+        used_names = [action for action in used_names if action.file.name not in resumed]
     replacing = stages.replacing
     await work.send(new)
     if await work.send(used_names):
@@ -93,9 +104,7 @@ class CollectionUpload:
     async def send(self, actions: Sequence[UploadAction]) -> set[str]:
         """Send batches one after the other: the next one is opened while the last files of one are on the wire, and
         what follows in the lake overlaps, too. Returns which trashed names the lake took again."""
-        sets: dict[str, list[Annotate | RemoveAnnotations]] = {}
-        for action in self.collection.annotations if actions else ():
-            sets.setdefault(action.name, []).append(action)
+        sets = self._sets() if actions else {}
         in_the_lake = asyncio.Semaphore(BATCHES_UNDER_WAY)
         taken: set[str] = set()
 
@@ -104,7 +113,8 @@ class CollectionUpload:
                 session = await self._sent(batch, next_one.set)
                 next_one.set()
                 if session is not None:
-                    found = await self._finish(session, batch, sets)
+                    found = await self.stages.uploads.finish(session, batch)
+                    await self._follow_up(session, batch, found, sets)
                     self.names_refused |= session.names_refused
                     taken.update(a.file.name for a in batch if sends_trashed_name(a) and a.file.name in found)
             finally:
@@ -140,14 +150,43 @@ class CollectionUpload:
             self.stages.replacing.recorder.fail(batch, refusal, retryable=True)
             return None
 
-    async def _finish(
+    async def resume(self, left_open: Disposition, actions: Sequence[UploadAction]) -> set[str]:
+        """Finish a session of an earlier run. Returns the names of those files of `actions` that need no upload now."""
+        by_name = {action.file.name: action for action in actions}
+        try:
+            session, found = await self.stages.uploads.resume(self.collection, left_open, by_name)
+        except LakeRefused:
+            # The lake does not know the session any more, or its job failed.
+            self.stages.uploads.forget(left_open)
+            return set()
+        wanted = {file.name for file in left_open.wanted}
+        batch = [by_name[name] for name in found if name in wanted and name in by_name]
+        await self._follow_up(session, batch, found, self._sets())
+        outdated = [by_name[name] for name in found if name not in wanted and name in by_name]
+        if outdated:
+            error = LakeRefused(
+                "an interrupted run sent earlier bytes of it, and the lake has taken them in only now",
+                status=200,
+                remedy="Run apply again: it replaces them.",
+            )
+            self.stages.replacing.recorder.fail(outdated, error, retryable=True)
+        return {action.file.name for action in (*batch, *outdated)}
+
+    def _sets(self) -> dict[str, list[Annotate | RemoveAnnotations]]:
+        """The annotation actions of the collection, by file name."""
+        sets: dict[str, list[Annotate | RemoveAnnotations]] = {}
+        for action in self.collection.annotations:
+            sets.setdefault(action.name, []).append(action)
+        return sets
+
+    async def _follow_up(
         self,
         session: OpenSession,
         batch: Sequence[UploadAction],
+        found: Mapping[str, RemoteFile],
         sets: Mapping[str, Sequence[Annotate | RemoveAnnotations]],
-    ) -> dict[str, RemoteFile]:
-        """What follows when the bytes are there: the job, the records, metadata and annotation sets."""
-        found = await self.stages.uploads.finish(session, batch)
+    ) -> None:
+        """What follows when the files are recorded: their metadata and annotation sets."""
         here = [action.file for action in batch if action.file.name in found]
         updates = updates_after_upload(
             session.common,
@@ -161,7 +200,6 @@ class CollectionUpload:
             [action for file in here for action in sets.get(file.name, ())],
             {name: file.unique_name for name, file in found.items()},
         )
-        return found
 
 
 @contextlib.contextmanager

@@ -220,6 +220,7 @@ class TrashRuleStage:
         items = [item for item in rule.items if isinstance(item, TrashMatched)]
         for start in range(0, len(items), PAGE_SIZE_LIMIT):
             page = items[start : start + PAGE_SIZE_LIMIT]
+            await asyncio.to_thread(self._recorder.state.sync)
             try:
                 left = await asyncio.to_thread(trash_files, self._client, kind, [item.file for item in page])
             except LakeRefused as refusal:

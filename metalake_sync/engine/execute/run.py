@@ -11,10 +11,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from metalake_sync.core.actions import AdoptFile, ReplaceFile
+from metalake_sync.core.actions import AdoptFile, Reason, ReplaceFile
 from metalake_sync.core.events import Resumed
 from metalake_sync.core.facts import CollectionKey, Origin
-from metalake_sync.core.metadata import NO_METADATA, metadata_set
+from metalake_sync.core.metadata import NO_METADATA, MetadataSet
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.engine.addressed import AddressedSources
 from metalake_sync.engine.desired import DesiredCollection
@@ -28,18 +28,18 @@ from metalake_sync.engine.execute.progress import ProgressMeter
 from metalake_sync.engine.execute.recorder import Recorder
 from metalake_sync.engine.execute.replace import Replacing
 from metalake_sync.engine.execute.trash import TrashStage
-from metalake_sync.engine.execute.uploads import OpenSession, Uploads
+from metalake_sync.engine.execute.uploads import Uploads
+from metalake_sync.engine.open_sessions import Disposition
 from metalake_sync.engine.options import IN_THE_MIDDLE_S, RunOptions
-from metalake_sync.errors import LakeRefused, SourceChanged
+from metalake_sync.errors import SourceChanged
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.hashing import HashRequest, hash_files
-from metalake_sync.protocol.wire import StorageKind
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.retry import RetryPolicy
-from metalake_sync.remote.transfer import Transfer, UploadSession
-from metalake_sync.state.journal import JournalledSession
+from metalake_sync.remote.transfer import Transfer
 from metalake_sync.state.records import ConfirmedFile
+from metalake_sync.state.runs import ActionRow
 
 
 @dataclass(slots=True)
@@ -54,19 +54,26 @@ class Executor:
     options: RunOptions
 
     def execute(
-        self, plan: Plan, desired: Mapping[CollectionKey, DesiredCollection], addressed: AddressedSources
+        self,
+        plan: Plan,
+        desired: Mapping[CollectionKey, DesiredCollection],
+        addressed: AddressedSources,
+        left_open: Mapping[CollectionKey, Sequence[Disposition]],
     ) -> None:
-        """Do all that the plan says. Items that fail are told and left; what concerns the whole run is raised."""
-        asyncio.run(self._execute(plan, desired, addressed))
+        """Do all that the plan says. Items that fail are told and left; what concerns the whole run is raised.
 
-    def resume(self, sessions: Sequence[JournalledSession]) -> None:
-        """Finish the upload sessions that earlier runs left open, so that a listing shows what they sent."""
-        asyncio.run(self._resume(sessions))
+        `left_open`: what becomes of the upload sessions of earlier runs.
+        """
+        asyncio.run(self._execute(plan, desired, addressed, left_open))
 
     # Running.
 
     async def _execute(
-        self, plan: Plan, desired: Mapping[CollectionKey, DesiredCollection], addressed: AddressedSources
+        self,
+        plan: Plan,
+        desired: Mapping[CollectionKey, DesiredCollection],
+        addressed: AddressedSources,
+        left_open: Mapping[CollectionKey, Sequence[Disposition]],
     ) -> None:
         summary = plan.summary()
         progress = ProgressMeter(
@@ -96,12 +103,18 @@ class Executor:
                 ),
             )
             with _told(progress):
+                planned = {collection.key for collection in plan.collections}
+                self._forget_sessions([one for key, found in left_open.items() if key not in planned for one in found])
                 await elsewhere.clear(plan.addressed)
                 for collection in plan.collections:
                     progress.stage = f"{collection.key}"
                     await collections.prepare(collection)
+                    sessions = left_open.get(collection.key, ())
+                    self._record_recovered(collection)
+                    self._forget_sessions([one for one in sessions if not one.resume])
                     self._adopt(collection)
-                    await upload_collection(collection, stages, self.options)
+                    resumable = [one for one in sessions if one.resume]
+                    await upload_collection(collection, stages, self.options, resumable)
                     if collection.lake_id is not None:
                         await stages.metadata.update(collection, collection.lake_id)
                         await stages.metadata.give_back(collection, collection.lake_id)
@@ -227,49 +240,45 @@ class Executor:
             records.forget_files(row, gone)
             self.recorder.state.made_room.forget(row, gone)
 
-    # Resuming.
+    # What earlier runs left behind.
 
-    async def _resume(self, sessions: Sequence[JournalledSession]) -> None:
-        by_row = {row: key for key, row in self.recorder.rows.items()}
-        collections = self.recorder.state.records.collections(self.lake)
-        left = [file for session in sessions for file in session.files if not (file.sent or session.completed)]
-        progress = ProgressMeter(
-            self.recorder.emit,
-            files_total=len(left),
-            bytes_total=sum(file.fingerprint.size_bytes for file in left),
-            stage="finishing what an earlier run began",
-        )
-        async with self._transfer() as transfer:
-            uploads = Uploads(
-                self.client,
-                transfer,
-                self.recorder,
-                Collections(self.client, self.recorder, self.lake),
-                self.base_dir,
-                progress,
+    def _record_recovered(self, collection: CollectionPlan) -> None:
+        """Record files that an interrupted run sent and that the lake has."""
+        if not collection.recovered:
+            return
+        recorder = self.recorder
+        records = recorder.state.records
+        row = recorder.row(collection.key)
+        confirmed = [
+            ConfirmedFile(
+                known.name,
+                known.path,
+                recorder.trusted(known.fingerprint),
+                known.content_hash,
+                MetadataSet(records.written_metadata(known.metadata_digest) or {}, known.metadata_digest),
+                known.lake_id,
+                known.unique_name,
+                known.origin,
             )
-            with _told(progress):
-                for session in sessions:
-                    key = by_row[session.collection]
-                    common = self.recorder.state.records.written_metadata(session.metadata_digest)
-                    wire = UploadSession(
-                        session.upload_id,
-                        session.job_id,
-                        collections[key][1].lake_id,
-                        key.name,
-                        StorageKind(session.storage),
-                    )
-                    opened = OpenSession(wire, key, session.collection, metadata_set(common or {}))
-                    try:
-                        finished = await uploads.resume(opened, session.files, session.completed)
-                    except LakeRefused:
-                        # The lake knows the session no more, so nothing of it can be finished: the plan that follows
-                        # finds out by the listing what is there and what is not.
-                        with self.recorder.state.write():
-                            self.recorder.state.journal.close_session(session.upload_id)
-                        continue
-                    self.recorder.done.upload += len(finished)
-                    self.recorder.tell(Resumed(key.name, len(finished)))
+            for known in collection.recovered
+        ]
+        history = [
+            ActionRow("upload", str(collection.key), known.name, Reason.NEW.value, None, known.content_hash)
+            for known in collection.recovered
+        ]
+        with recorder.state.write():
+            records.record_files(row, confirmed, recorder.run_id)
+            recorder.state.runs.record_actions(recorder.run_id, history)
+        recorder.done.upload += len(confirmed)
+        recorder.tell(Resumed(collection.key.name, len(confirmed)))
+
+    def _forget_sessions(self, sessions: Sequence[Disposition]) -> None:
+        """Drop sessions from the journal; the lake shows nothing of a session that is never completed."""
+        if not sessions:
+            return
+        with self.recorder.state.write():
+            for one in sessions:
+                self.recorder.state.journal.close_session(one.session.upload_id)
 
 
 def _not_lost(plan: Plan) -> Iterator[tuple[CollectionKey, str]]:

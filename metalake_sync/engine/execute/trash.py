@@ -55,6 +55,7 @@ class TrashStage:
         self, collection: CollectionPlan, files: Sequence[RemoteFile]
     ) -> tuple[set[str], LakeRefused | None]:
         """Put files into the trash. Returns the ids of those that are still in the lake, and why where it refused."""
+        await asyncio.to_thread(self._recorder.state.sync)
         try:
             left = await asyncio.to_thread(trash_files, self._client, object_kind(collection.key.type), files)
         except LakeRefused as refusal:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import mimetypes
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from functools import partial
 from pathlib import Path
 from typing import assert_never
 
 from metalake_sync.core.actions import Reason, ReplaceFile, UploadFile
-from metalake_sync.core.events import SessionOpened
+from metalake_sync.core.events import Resumed, SessionOpened
 from metalake_sync.core.facts import CollectionKey, Fingerprint, Origin, RemoteFile
 from metalake_sync.core.metadata import MetadataSet
 from metalake_sync.core.plan import CollectionPlan
@@ -25,13 +25,14 @@ from metalake_sync.engine.execute.collections import Collections
 from metalake_sync.engine.execute.jobs import wait_for_job
 from metalake_sync.engine.execute.progress import ProgressMeter
 from metalake_sync.engine.execute.recorder import Recorder
+from metalake_sync.engine.open_sessions import Disposition, compare_sent, is_untouched
 from metalake_sync.engine.options import CALLS_AT_ONCE
 from metalake_sync.errors import LakeRefused, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.uploads import OpenUpload
 from metalake_sync.protocol.wire import StorageKind
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.observe import find_newest, media_kind, remote_sizes
+from metalake_sync.remote.observe import find_newest, media_kind
 from metalake_sync.remote.transfer import (
     FileElsewhere,
     FileExisting,
@@ -152,7 +153,8 @@ class JournallingObserver:
                 self._journal.part_finished(file_id, part_number, etag)
 
     async def about_to_finalize(self, file: FileToSend, point: ResumePoint, content_hash: str) -> None:
-        """Returns when it is written down. Files that come so far within a moment share one transaction."""
+        """Return when it is on the disk: from here on, the lake may have the file. Files that come at the same time
+        share one transaction and one sync."""
         self._to_write.append(
             AboutToFinalize(file.name, content_hash, point.file_id, point.file_key, point.part_size, point.finished)
         )
@@ -169,7 +171,7 @@ class JournallingObserver:
         await asyncio.shield(written)
 
     def _write_down(self, written: asyncio.Future[None]) -> None:
-        """Commit the files that wait for `written`, unless that was done."""
+        """Commit the files that wait for `written`, unless that was done, and have a thread see it onto the disk."""
         if written is not self._written:
             return
         files, self._to_write, self._written = self._to_write, [], None
@@ -178,11 +180,25 @@ class JournallingObserver:
                 self._journal.about_to_finalize(self._upload_id, files)
         except Exception as error:  # noqa: BLE001 - whoever waits raises it
             written.set_exception(error)
-        else:
-            written.set_result(None)
+            return
+        synced = asyncio.get_running_loop().run_in_executor(None, self._state.sync)
+        synced.add_done_callback(lambda done: _hand_on(done, written))
 
     def bytes_sent(self, size_bytes: int) -> None:
         self._progress.bytes_sent += size_bytes
+
+
+def _hand_on(done: asyncio.Future[None], waiting: asyncio.Future[None]) -> None:
+    """Give the outcome of one future to another, unless nothing waits for it any more."""
+    error = asyncio.CancelledError() if done.cancelled() else done.exception()
+    if waiting.done():
+        return
+    if error is None:
+        waiting.set_result(None)
+    elif isinstance(error, asyncio.CancelledError):
+        waiting.cancel()
+    else:
+        waiting.set_exception(error)
 
 
 class Uploads:
@@ -251,40 +267,60 @@ class Uploads:
         await self._transfer_files(session, [self._to_send(file) for file in files], failed, frozenset(), last_ones)
         return session
 
-    async def resume(self, session: OpenSession, files: Iterable[JournalledFile], completed: bool) -> list[SentFile]:
-        """Go on with a session that a killed run left open, and finish it. Returns what is in the lake by it."""
-        known = {file.name: file for file in files}
-        for file in known.values():
-            if file.sent and file.content_hash is not None:
-                session.sent.append(SentFile(file.name, file.path, file.fingerprint, file.content_hash))
-        left = [file for file in known.values() if not file.sent]
+    async def resume(
+        self, collection: CollectionPlan, left_open: Disposition, actions: Mapping[str, UploadAction]
+    ) -> tuple[OpenSession, dict[str, RemoteFile]]:
+        """Finish a session that an interrupted run left open. Returns it, and what the lake has by it, by name.
+
+        Of an open session only the wanted files are sent. Of one that was completed before, everything is in the lake
+        or on its way there, so all of it is recorded. `actions`: of the plan, by file name. Raises LakeRefused where
+        the lake does not know the session any more, or its job failed.
+        """
+        journalled = left_open.session
+        wire = UploadSession(
+            journalled.upload_id,
+            journalled.job_id,
+            collection.lake_id or "",
+            collection.key.name,
+            StorageKind(journalled.storage),
+        )
+        common = self._state.records.written_metadata(journalled.metadata_digest) or {}
+        session = OpenSession(
+            wire, collection.key, journalled.collection, MetadataSet(common, journalled.metadata_digest)
+        )
+        files = journalled.files if journalled.completed else left_open.wanted
+        session.sent += [_as_sent(file) for file in files if file.sent and file.content_hash is not None]
+        left = [file for file in files if not file.sent]
         begun = {file.name: file.content_hash for file in left if file.content_hash is not None}
-        if not completed:
+        if not journalled.completed:
             await self._transfer_files(
                 session,
-                [self._to_send(file) for file in left if self._untouched(file)],
+                [self._to_send(file) for file in left if is_untouched(file, self._base_dir)],
                 lambda _name, _error, _retryable: None,
                 ours=begun,
             )
         sent = {file.name for file in session.sent}
-        unanswered = [file for file in left if file.name in begun and file.name not in sent]
-        found = await self._completed(session, {file.name for file in unanswered})
-        await self._take_unanswered(session, unanswered, found)
-        with self._state.write():
-            self._record_files(session, found)
-        return [file for file in session.sent if file.name in found]
+        # Their finalize went out and was not answered.
+        session.sent += [_as_sent(file) for file in left if file.name in begun and file.name not in sent]
+        listed = await self._completed(session)
+        by_name = {file.name: file for file in files}
+        to_prove = [(by_name[name], remote) for name, remote in listed.items()]
+        proofs = await asyncio.to_thread(compare_sent, self._client, to_prove, self._base_dir, self._threads)
+        found = {name: remote for name, remote in listed.items() if proofs[name] is not False}
+        wanted = {file.name for file in left_open.wanted}
+        done = [
+            replace(action, file=replace(action.file, content_hash=file.content_hash))
+            for file in session.sent
+            if file.name in found and file.name in wanted and (action := actions.get(file.name))
+        ]
+        self._recorder.confirm(done, lambda: self._record_files(session, found))
+        self._recorder.tell(Resumed(collection.key.name, len(found)))
+        return session, found
 
-    async def _take_unanswered(
-        self, session: OpenSession, unanswered: Sequence[JournalledFile], found: Mapping[str, RemoteFile]
-    ) -> None:
-        """Files whose finalize went out and was never answered: where the lake has one of the same size, it is ours."""
-        listed = [found[file.name] for file in unanswered if file.name in found]
-        if not listed:
-            return
-        sizes = await asyncio.to_thread(remote_sizes, self._client, listed, self._threads)
-        for file in unanswered:
-            if sizes.get(file.name) == file.fingerprint.size_bytes and file.content_hash is not None:
-                session.sent.append(SentFile(file.name, file.path, file.fingerprint, file.content_hash))
+    def forget(self, left_open: Disposition) -> None:
+        """Drop a session from the journal."""
+        with self._state.write():
+            self._state.journal.close_session(left_open.session.upload_id)
 
     async def finish(self, session: OpenSession, batch: Sequence[UploadAction]) -> dict[str, RemoteFile]:
         """Complete a session, wait for the lake's job, find the new items and record them. Returns them by name."""
@@ -382,15 +418,14 @@ class Uploads:
                 assert_never(outcome)
         return None
 
-    async def _completed(self, session: OpenSession, also: Set[str] = frozenset()) -> dict[str, RemoteFile]:
-        """Tell the lake that the session is through, wait for its job, and list what came of it. `also`: names to look
-        for besides those of the files that were sent."""
+    async def _completed(self, session: OpenSession) -> dict[str, RemoteFile]:
+        """Tell the lake that the session is through, wait for its job, and list what came of it."""
         complete = partial(self._client.complete_upload, session.wire.upload_id, False)
         await asyncio.to_thread(complete)
         with self._state.write():
             self._state.journal.session_completed(session.wire.upload_id)
         await wait_for_job(self._client, session.wire.job_id, ask_again=complete)
-        names = {file.name for file in session.sent} | also
+        names = {file.name for file in session.sent}
         if not names:
             return {}
         return await asyncio.to_thread(find_newest, self._client, session.wire.collection_id, session.key.type, names)
@@ -425,13 +460,9 @@ class Uploads:
     def _manifest_path(self, file: FileToSend) -> str:
         return file.path.removeprefix(os.path.join(self._base_dir, ""))
 
-    def _untouched(self, file: JournalledFile) -> bool:
-        """A file that changed since is no longer what was begun: the plan that follows sees to it."""
-        try:
-            stat = os.stat(os.path.join(self._base_dir, file.path))
-        except OSError:
-            return False
-        return file.fingerprint == Fingerprint.of(stat)
+
+def _as_sent(file: JournalledFile) -> SentFile:
+    return SentFile(file.name, file.path, file.fingerprint, file.content_hash or "")
 
 
 def content_type(name: str) -> str:
