@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field as dataclass_field
 from typing import Any, Literal
 
@@ -191,13 +191,21 @@ def merge_layers(layers: Iterable[MetadataValues], spelling: Spelling = AS_WRITT
     return merged
 
 
-def merge_tags(*, before: Iterable[str], ours: Iterable[str], theirs: Iterable[str]) -> list[str]:
+def merge_tags(*, before: Sequence[str], ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
     """Merge Tags three ways. `before`: what we wrote last; `ours`: what the manifest says now; `theirs`: what the lake
     has. What others set stays, what we took back goes, what we add comes last."""
-    wanted = dict.fromkeys(ours)
-    taken_back = set(before) - wanted.keys()
+    wanted = dict.fromkeys(as_the_lake_has_them(ours, before, theirs))
+    taken_back = set(as_the_lake_has_them(before, before, theirs)) - wanted.keys()
     kept = dict.fromkeys(tag for tag in theirs if tag not in taken_back)
     return list(kept | wanted)
+
+
+def as_the_lake_has_them(tags: Sequence[str], written: Sequence[str], theirs: Sequence[str]) -> list[str]:
+    """Return Tags of ours, with those that were written before in the spelling under which the lake keeps them."""
+    forms = {form: tag for tag in theirs if tag not in tags and (form := normal_form(tag))}
+    if not forms:
+        return list(tags)
+    return [forms.get(normal_form(tag), tag) if tag in written and tag not in theirs else tag for tag in tags]
 
 
 def fields_that_left(before: MetadataValues, after: MetadataValues) -> list[str]:
@@ -271,7 +279,7 @@ def update_to_mend(
     update = {name: value for name, value in after.items() if name != TAGS and not is_right(name, value)}
     if TAGS in after or before.get(TAGS):
         theirs = lake.get(TAGS) or []
-        ours = after.get(TAGS, [])
+        ours = as_the_lake_has_them(after.get(TAGS, []), before.get(TAGS, []), theirs)
         wanted = list(ours) if tags == "exact" else merge_tags(before=before.get(TAGS, []), ours=ours, theirs=theirs)
         if set(wanted) != set(theirs):
             update[TAGS] = wanted

@@ -69,7 +69,7 @@ def _explanations(session: Session, observed: Observed, file: str) -> Iterator[E
                 continue
             unique_name = recorded.unique_name if recorded else None
             if unique_name is None and row is not None:
-                unique_name = f"{row[1].storage_path}_{name}"
+                unique_name = f"{row[1].storage_path}_{name}" if row[1].storage_path else name
             written = state.records.written_metadata(recorded.metadata_digest) if recorded is not None else None
             fields = dict.fromkeys(
                 (*metadata, *(written or ()), "Tags", "fileSize", "createdAt", "updatedAt", "name", "id"), True

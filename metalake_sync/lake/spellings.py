@@ -55,6 +55,12 @@ class Spellings:
         self._note(kept)
         return kept
 
+    def asked_for(self, fields: Mapping[str, bool]) -> dict[str, bool]:
+        """The fields that a details call asks for; a lake that stores them under its own names finds them, too."""
+        if not self._renames_by_itself:
+            return dict(fields)
+        return {**{self._spelling("field", name): wanted for name, wanted in fields.items()}, **fields}
+
     def _respelled(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
         kept: dict[str, Any] = {}
         for field, value in metadata.items():

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from metalake_sync.core.metadata import AS_WRITTEN, TAGS, Spelling, in_our_spelling, merge_layers, normal_form
+from metalake_sync.core.metadata import (
+    AS_WRITTEN,
+    TAGS,
+    Spelling,
+    in_our_spelling,
+    merge_layers,
+    normal_form,
+    update_to_mend,
+)
 from metalake_sync.protocol.metadata import ValidateAnswer
 
 LAKES = Spelling({"camera id": "Camera Id"}, {"night": "Night"})
@@ -63,3 +71,16 @@ def test_details_count_under_the_name_they_were_asked_for_by() -> None:
     # Names without a Latin letter or digit have no normal form to meet by.
     assert in_our_spelling({"ширина": 1}, ["высота"]) == {}
     assert normal_form("Camera-Id ") == "cameraid"
+
+
+def test_a_tag_that_the_lake_keeps_in_its_own_spelling_is_no_drift() -> None:
+    ours = {TAGS: ["Blood", "new"]}
+    lake = {TAGS: ["blood"]}
+    assert update_to_mend({TAGS: ["Blood"]}, ours, lake, "own") == {TAGS: ["blood", "new"]}
+    assert update_to_mend({TAGS: ["Blood"]}, {TAGS: ["Blood"]}, lake, "own") == {}
+    assert update_to_mend({TAGS: ["Blood"]}, {TAGS: ["Blood"]}, lake, "exact") == {}
+    # What was never written is sent as it is: the lake decides about its spelling.
+    assert update_to_mend({}, {TAGS: ["Blood"]}, lake, "own") == {TAGS: ["blood", "Blood"]}
+    # Another client's tag of the same form does not stand for one that the lake has as it was written.
+    both = {TAGS: ["Blood", "blood"]}
+    assert update_to_mend({TAGS: ["Blood"]}, {TAGS: ["Blood"]}, both, "own") == {}

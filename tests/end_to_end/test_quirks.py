@@ -210,15 +210,6 @@ def test_a_project_goes_through_every_generation(
     check_lake(project, tmp_path / "lake")
 
 
-NOT_MENDED = {
-    Quirk.DETAILS_MINIMAL: "a collection without a storage path gets no annotations",
-}
-"""Quirks that the client does not stand yet, and why."""
-
-NOT_MENDED_IN_2 = {
-    Quirk.RENAMES_BY_ITSELF: "without an offer of the lake, metadata is not compared by the normal form of its names",
-}
-
 PARTLY = frozenset({Quirk.LOCAL_DISK, Quirk.INCOMPATIBLE, Quirk.TRASHED_NAMES_TAKEN, Quirk.TRASHED_NAMES_REFUSED})
 """Quirks that make a part of it impossible."""
 
@@ -234,9 +225,6 @@ def _combinations() -> Iterator[Any]:
         for generation in Generation:
             usual = (generation is Generation.THREE) is (quirk not in CONCERNS_2)
             marks = [] if usual else [pytest.mark.long]
-            reasons = {**NOT_MENDED, **(NOT_MENDED_IN_2 if generation is Generation.TWO else {})}
-            if quirk in reasons:
-                marks.append(pytest.mark.xfail(strict=True, reason=reasons[quirk]))
             yield pytest.param(quirk, generation, id=f"{quirk.value}-{generation:d}", marks=marks)
 
 

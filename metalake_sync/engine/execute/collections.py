@@ -8,7 +8,6 @@ from metalake_sync.core.actions import CreateCollection
 from metalake_sync.core.metadata import TAGS, MetadataValues, merge_tags, update_to_mend, update_to_send
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.engine.execute.recorder import Recorder
-from metalake_sync.errors import LakeAnswerInvalid
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import media_kind
 
@@ -70,9 +69,9 @@ class Collections:
         storage_path = collection.storage_path
         if storage_path is None:
             details = await asyncio.to_thread(self._client.collection_details, lake_id, {"storagePath": True})
-            storage_path = details.get("storagePath")
-        if not isinstance(storage_path, str):
-            raise LakeAnswerInvalid("the lake does not tell the collection's storage path", where=str(collection.key))
+            told = details.get("storagePath")
+            # It only helps to guess the unique names of files that the lake does not list.
+            storage_path = told if isinstance(told, str) else ""
         with self._recorder.state.write():
             self._recorder.rows[collection.key] = self._recorder.state.records.record_collection(
                 self._lake, collection.key, lake_id, storage_path

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from metalake_sync.core.actions import ReplaceFile
 from metalake_sync.core.facts import CollectionKey
-from metalake_sync.core.metadata import TAGS
+from metalake_sync.core.metadata import TAGS, as_the_lake_has_them
 from metalake_sync.core.notes import some_of
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.engine.execute.recorder import Recorder
@@ -125,8 +125,10 @@ class Replacing:
         for action in actions:
             known = recorded.get(action.file.name)
             written = records.written_metadata(known.metadata_digest) if known else None
-            ours = {*(written or {}).get(TAGS, ()), *action.file.metadata.values.get(TAGS, ())}
-            theirs = [tag for tag in there[action.replaced.unique_name] if tag not in ours]
+            tags_there = there[action.replaced.unique_name]
+            ours = [*(written or {}).get(TAGS, ()), *action.file.metadata.values.get(TAGS, ())]
+            kept_as = as_the_lake_has_them(ours, ours, tags_there)
+            theirs = [tag for tag in tags_there if tag not in kept_as]
             if theirs:
                 tags[action.file.name] = theirs
         return tags

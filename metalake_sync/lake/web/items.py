@@ -82,11 +82,16 @@ class ItemCalls:
         return answer({"objectType": int(self._collections.object_type(request.match_info["object_id"]))})
 
     async def collection_details(self, request: web.Request) -> web.Response:
-        details = self._collections.details(await read_message(request, CollectionDetails))
+        message = await read_message(request, CollectionDetails)
+        fields = self._spellings.asked_for(message.required_meta_obj)
+        details = self._collections.details(message.model_copy(update={"required_meta_obj": fields}))
         return answer({"isSuccess": True, "itemDetails": details})
 
     async def item_details(self, request: web.Request) -> web.Response:
-        details = await self._items.details(await read_message(request, ItemDetails), base_url(request))
+        message = await read_message(request, ItemDetails)
+        fields = self._spellings.asked_for(message.required_meta_obj)
+        wanted = message.model_copy(update={"required_meta_obj": fields})
+        details = await self._items.details(wanted, base_url(request))
         return answer({"isSuccess": True, "itemDetails": details})
 
     async def list_items(self, request: web.Request) -> web.Response:
