@@ -101,8 +101,10 @@ class TextListener:
                     click.echo(f"{shown(event.collection)}: finished what an earlier run had begun ({files})")
             case ActionFailed():
                 self._display.clear()
-                again = "; the next run tries it again" if event.retryable else ""
-                self._failures.tell(item_of(event.action), f"{event.error}{again}")
+                error = event.error
+                if event.retryable:
+                    error = f"{error.removesuffix('.')}. The next run tries it again."
+                self._failures.tell(item_of(event.action), error)
             case RunFinished():
                 self._display.clear()
                 self._failures.close()
