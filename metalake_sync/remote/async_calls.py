@@ -47,6 +47,9 @@ AnswerT = TypeVar("AnswerT", bound=BaseModel)
 _ORIGIN = re.compile(r"https?://[^/?#]+", re.IGNORECASE)
 _CONTROL_OR_SPACE = re.compile(r"[\x00-\x20\x7f]")
 
+NO_WAIT_S = 0.001
+"""A call that got its turn within this time did not wait for it."""
+
 Body = Callable[[], bytes | AsyncIterator[bytes]]
 """Makes the bytes of a PUT, anew for each attempt."""
 
@@ -84,8 +87,9 @@ class StoreBody:
 
 class AsyncCalls:
     """Calls to the lake, and PUTs and GETs at its store. `connections`: to each of them. `troubled` is called for each
-    request that failed and has to be tried again; refusals (429, 503) do not count. Used as an async context manager.
-    """
+    request that failed and has to be tried again; refusals (429, 503) do not count. `answered` gets the
+    seconds that each call to the lake took, pauses not counted; it gets none of those that had to wait for the lake's
+    rate. Used as an async context manager."""
 
     def __init__(
         self,
@@ -95,11 +99,13 @@ class AsyncCalls:
         connections: int,
         tally: RequestTally,
         troubled: Callable[[], None] = lambda: None,
+        answered: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._address = address
         self._lake = Server("the lake", address.url)
         self._store = Server("the store", address.url)
         self._troubled = troubled
+        self._answered = answered
         self._retry = retry
         self._tally = tally
         self._clock = Clock()
@@ -129,7 +135,9 @@ class AsyncCalls:
         tries = Tries(self._retry, self._clock, self._lake)
         verdict: Done[AnswerT | None] | Again | GiveUp
         while True:
+            ready = time.monotonic()
             number = await self._lake_turns.take(tries)
+            set_out = time.monotonic()
             self._tally.asked(route.path, writes=route.effect is Effect.WRITES)
             try:
                 answer = await self._http.ask(
@@ -149,6 +157,8 @@ class AsyncCalls:
                 verdict = judge_answer(route, Heard(answer.status, answer.body, retry_after), self._clock.wall())
                 self._lake_turns.pace.heard(number, verdict)
             if isinstance(verdict, Done):
+                if set_out - ready < NO_WAIT_S:
+                    self._answered(time.monotonic() - set_out)
                 return verdict.answer
             self._is_troubled(verdict)
             await asyncio.sleep(tries.pause_s(verdict))

@@ -110,6 +110,7 @@ class Transfer:
             connections=widest + BUFFERS_AT_ONCE,
             tally=self._tally,
             troubled=self.width.trouble,
+            answered=self.width.answered,
         )
 
     async def __aenter__(self) -> Transfer:
@@ -209,10 +210,7 @@ class _FileUpload:
         return await self._send(ResumePoint(answer.file_id, answer.file_key, part_size, {}))
 
     async def _call(self, route: Route[AnswerT], body: BaseModel) -> AnswerT | None:
-        started = time.monotonic()
-        answer = await self._calls.call(route, body)
-        self._transfer.width.answered(time.monotonic() - started)
-        return answer
+        return await self._calls.call(route, body)
 
     async def _begin(self) -> BeginFileAnswer:
         answer = await self._call(

@@ -18,11 +18,14 @@ import pytest
 import trustme
 
 from metalake_sync.errors import ExitCode, LakeAnswerInvalid, LakeUnreachable, UsageError
+from metalake_sync.protocol import routes
+from metalake_sync.protocol.metadata import ValidateTags
 from metalake_sync.remote import limits
 from metalake_sync.remote.address import LakeAddress, Trust
-from metalake_sync.remote.async_calls import StoreTrouble
+from metalake_sync.remote.async_calls import AsyncCalls, StoreTrouble, _Turns
 from metalake_sync.remote.object_hash import hash_of_object
-from metalake_sync.remote.retry import RetryPolicy
+from metalake_sync.remote.retry import RetryPolicy, Tries
+from metalake_sync.remote.tally import RequestTally
 from metalake_sync.remote.tls import BUNDLE_VARIABLES, _context, tls_context
 from tests.remote.bare_server import Line, serve
 from tests.remote.both_clients import API_KEY, BOTH, SECRET, Call, Store, call_sync
@@ -394,3 +397,29 @@ def test_a_large_page_of_a_call_may_take_longer_than_a_connect(monkeypatch: pyte
     with serve(slow) as server:
         call_sync(lake_at(server.url), IMPATIENT, page)
         assert len(server.asked) == 1
+
+
+# What the width of uploads hears of.
+
+
+def test_a_wait_for_the_lakes_rate_does_not_count_as_a_slow_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    took: list[float] = []
+
+    async def calls(url: str, count: int) -> None:
+        async with AsyncCalls(
+            lake_at(url), retry=PATIENT, connections=2, tally=RequestTally(), answered=took.append
+        ) as client:
+            for _ in range(count):
+                await client.call(routes.VALIDATE_TAGS, ValidateTags(tags=["a"]))
+
+    async def waits(turns: _Turns, tries: Tries) -> int:
+        await asyncio.sleep(0.01)
+        return turns.pace.set_out()
+
+    with serve(good) as server:
+        asyncio.run(calls(server.url, 20))
+        assert took
+        took.clear()
+        monkeypatch.setattr(_Turns, "take", waits)
+        asyncio.run(calls(server.url, 5))
+        assert not took
