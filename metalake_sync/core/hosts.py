@@ -1,15 +1,54 @@
-"""Which hosts are this machine: plain HTTP to them passes nobody."""
+"""Which hosts are this machine or its own link: by their names, and by the addresses that names lead to."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
+
+_NUMBER = re.compile(r"0x[0-9a-f]{1,8}|0[0-7]{0,11}|[1-9][0-9]{0,9}")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its very name."""
-    if host == "localhost":
+    """Whether a host is this machine by its very name: traffic to it never leaves the machine."""
+    name = host.lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
         return True
+    address = literal_address(name)
+    return address is not None and address.is_loopback
+
+
+def is_local_address(address: Address) -> bool:
+    """Whether an address leads to this machine or no further than its own link: loopback, unspecified, link-local."""
+    return address.is_loopback or address.is_unspecified or address.is_link_local
+
+
+def literal_address(host: str) -> Address | None:
+    """The address that a host's name spells out, in any of the forms that the system's resolver takes (127.1,
+    0x7f000001, ::ffff:127.0.0.1); None for a name."""
+    text = host.strip("[]").partition("%")[0]
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(text)
     except ValueError:
-        return False
+        return _numeric(text)
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _numeric(text: str) -> ipaddress.IPv4Address | None:
+    """An IPv4 address of one to four numbers, each decimal, octal or hexadecimal; the last one fills what is left.
+    Source: inet_aton(3)."""
+    numbers = text.lower().split(".")
+    if len(numbers) > 4 or not all(_NUMBER.fullmatch(number) for number in numbers):
+        return None
+    *first, last = (int(number, _base(number)) for number in numbers)
+    if any(number > 255 for number in first) or last >= 256 ** (4 - len(first)):
+        return None
+    value = last
+    for place, number in enumerate(first):
+        value += number << (24 - 8 * place)
+    return ipaddress.IPv4Address(value)
+
+
+def _base(number: str) -> int:
+    return 16 if number.startswith("0x") else 8 if number.startswith("0") else 10

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import getproxies
 
 import pycurl
 
@@ -20,6 +20,7 @@ from metalake_sync.remote import limits
 from metalake_sync.remote.address import USER_AGENT
 from metalake_sync.remote.bodies import IncomingBody, OutgoingBody, WholeAnswer
 from metalake_sync.remote.curl_loop import AddressUnusable, CurlLoop, HttpBroken
+from metalake_sync.remote.proxies import proxy_for
 from metalake_sync.remote.tls import trusted_certificates
 
 READ_BYTES = 256 << 10
@@ -60,6 +61,7 @@ class AsyncHttp:
         self._ca_file = ca_file
         self._trusted: _MemoryFile | None = None
         self._proxies = getproxies()
+        self._proxy_of_origin: dict[str, str] = {}
         self._idle: list[Any] = []
 
     async def __aenter__(self) -> AsyncHttp:
@@ -161,6 +163,8 @@ class AsyncHttp:
         curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, round(limits.CONNECT_TIMEOUT_S * 1000))
         curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
+        # libcurl would read no_proxy by itself, beside `proxy_for`.
+        curl.setopt(pycurl.NOPROXY, "")
         curl.setopt(pycurl.USERAGENT, USER_AGENT)
         # A signed address is sent as it is: another spelling would break its signature.
         curl.setopt(pycurl.PATH_AS_IS, 1)
@@ -186,10 +190,10 @@ class AsyncHttp:
             curl.setopt(pycurl.PROXY_CAINFO, self._trusted.path)
 
     def _proxy_for(self, url: str) -> str:
-        parts = urlsplit(url)
-        if proxy_bypass(parts.hostname or ""):
-            return ""
-        return self._proxies.get(parts.scheme) or self._proxies.get("all", "")
+        origin = "/".join(url.split("/", 3)[:3])
+        if origin not in self._proxy_of_origin:
+            self._proxy_of_origin[origin] = proxy_for(origin, self._proxies)
+        return self._proxy_of_origin[origin]
 
 
 async def _answer(curl: Any, whole: WholeAnswer, done: asyncio.Future[None]) -> Answer:

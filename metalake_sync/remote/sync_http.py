@@ -19,6 +19,7 @@ from urllib3.poolmanager import PoolManager
 
 from metalake_sync.remote import limits
 from metalake_sync.remote.address import USER_AGENT, LakeAddress
+from metalake_sync.remote.proxies import SCHEMES, proxy_for
 from metalake_sync.remote.tls import tls_context
 
 TIMEOUTS_S = (limits.CONNECT_TIMEOUT_S, limits.STALL_S)
@@ -26,10 +27,14 @@ TIMEOUTS_S = (limits.CONNECT_TIMEOUT_S, limits.STALL_S)
 
 def session_for(url: str, address: LakeAddress, *, pool_size: int = 1, bounded: bool) -> requests.Session:
     """A session for one server that trusts whom `address` trusts. No credential is in it, and none comes out of a
-    .netrc. `bounded`: its answers are those of calls, which have a limit in time."""
+    .netrc. `bounded`: its answers are those of calls, which have a limit in time.
+
+    Raises UsageError for a proxy that cannot be used.
+    """
     session = requests.Session()
-    # Proxies are read once: looking for them at every request costs a quarter of the speed.
-    session.proxies = requests.utils.get_environ_proxies(url)
+    # The proxy is found once: looking for it at every request costs a quarter of the speed.
+    if proxy := proxy_for(url):
+        session.proxies = dict.fromkeys(SCHEMES, proxy)
     session.trust_env = False
     session.headers["User-Agent"] = USER_AGENT
     # One scheme alone: what has no TLS context of ours can't be used for TLS.

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pycurl
 import pytest
 
-from metalake_sync.errors import LakeAnswerInvalid
+from metalake_sync.errors import LakeAnswerInvalid, LakeUnreachable
 from metalake_sync.remote.address import LakeAddress, Trust
 from metalake_sync.remote.async_http import Answer, AsyncHttp, to_ascii
 from metalake_sync.remote.bodies import HELD_BYTES, WholeAnswer
@@ -353,9 +353,13 @@ def test_a_proxy_of_the_environment_is_used_unless_the_host_is_left_out(monkeypa
             "http://lake.invalid",
             "http://store.invalid/o?sig=1",
         ]
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        # This machine is reached without one.
         Store(address, impatient).put(direct.url + "/o", b"x")
         assert (len(proxy.asked), len(direct.asked)) == (2, 1)
+        monkeypatch.setenv("no_proxy", "other.example store.invalid:80")
+        with pytest.raises(LakeUnreachable):
+            Store(address, impatient).put("http://store.invalid/o?sig=1", b"x")
+        assert len(proxy.asked) == 2
 
 
 def test_a_proxy_is_asked_for_a_tunnel_and_hears_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,9 @@ from typing import Any, Literal
 
 import requests
 
+from metalake_sync.errors import UsageError
+from metalake_sync.remote.proxies import SCHEMES, proxy_for
+
 TURNS_KEPT = 20
 TRIES = 3
 TIMEOUT_S = (5.0, 10.0)
@@ -101,8 +104,17 @@ class Webhook:
         try:
             # A redirect is not followed: the signed message is for the address in the manifest alone.
             answer = requests.post(
-                self._url, data=body, headers=headers, timeout=TIMEOUT_S, allow_redirects=False, stream=True
+                self._url,
+                data=body,
+                headers=headers,
+                timeout=TIMEOUT_S,
+                allow_redirects=False,
+                stream=True,
+                proxies=dict.fromkeys((*SCHEMES, "all"), proxy_for(self._url)),
             )
+        except UsageError as error:
+            log.warning("the webhook is not sent: %s", error.message)
+            return False
         except requests.RequestException as error:
             log.info("the webhook can't be reached (%s)", type(error).__name__)
             return False

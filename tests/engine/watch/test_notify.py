@@ -100,3 +100,15 @@ def test_turns_that_nobody_takes_do_not_pile_up() -> None:
         hook.tell("failed")
     assert hook._turns.qsize() <= 20
     hook.close(timeout_s=0.1)
+
+
+def test_a_receiver_on_this_machine_is_not_reached_through_a_proxy(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    hook = Webhook(receiver.url, lambda: None)
+    hook.tell("failed")
+    hook.close()
+    assert len(receiver.got) == 1
