@@ -15,6 +15,7 @@ from metalake_sync.annotations.entries import (
     Drawn,
     Entry,
     ImageSize,
+    NotAnnotations,
     ReadNotes,
     SourceFile,
     Undrawn,
@@ -75,7 +76,7 @@ def read_metalake(source: SourceFile, normalized: bool, form: MetalakeForm | Non
             undrawn=_undrawn(annotations, reading, where) if annotations else None,
         )
     if not found:
-        raise ManifestError(
+        raise NotAnnotations(
             "it is no MetaLake annotation file",
             where=source.shown_as,
             remedy='It should read {"images": [{"image", "annotations"}]}.',

@@ -83,6 +83,10 @@ class YoloReader:
         """The entry of a label file, none where it has to wait. Raises NotAnnotations for another text, and
         ManifestError that names the line."""
         lines, classes = self._lines(source, notes)
+        if all(len(line.numbers) == _BOX for line in lines):
+            # Most files hold boxes and nothing else.
+            yield self._entry(source, lines, classes, _Columns(None, None), notes)
+            return
         columns = _columns_of(lines, classes.keypoints)
         extra, even = columns.extra, columns.even
         if extra is not None:
@@ -126,6 +130,9 @@ class YoloReader:
         except ManifestError as error:
             # A fault of the names is not one of the kind of this file.
             raise ManifestError(error.message, where=error.where, remedy=error.remedy) from None
+        if "," in text or ";" in text:
+            for number, words in objects:
+                _refuse_separators(words, f"{source.shown_as}:{number}")
         return [_line(number, words, classes, f"{source.shown_as}:{number}") for number, words in objects], classes
 
     def _entry(
@@ -190,7 +197,6 @@ def _not_labels(source: SourceFile, text: str) -> NotAnnotations:
 
 
 def _line(number: int, words: list[str], classes: ClassNames, where: str) -> _Line:
-    _refuse_separators(words, where)
     if len(words) <= _BOX:
         raise ManifestError(
             f"the line has {len(words)} {'value' if len(words) == 1 else 'values'}",

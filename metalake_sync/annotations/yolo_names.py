@@ -109,13 +109,15 @@ def _names_in(folder: Path, source: SourceFile, notes: ReadNotes) -> ClassNames 
         path = folder / name
         if not path.is_file():
             continue
-        shown_as = _shown(path, source)
-        if name in NAME_FILES:
-            found.append(ClassNames(names_of_list(path, shown_as), shown_as))
-        else:
-            classes = classes_of_data_file(path, shown_as, notes)
-            if classes is not None:
-                found.append(classes)
+        try:
+            classes = _names_of_file(path, _shown(path, source), notes)
+        except ManifestError:
+            if not found:
+                raise
+            # Another file names the classes already.
+            continue
+        if classes is not None:
+            found.append(classes)
     for other in found[1:]:
         for number, (one, two) in enumerate(zip(found[0].names, other.names, strict=False)):
             if one and two and one != two:
@@ -126,6 +128,12 @@ def _names_in(folder: Path, source: SourceFile, notes: ReadNotes) -> ClassNames 
                     remedy="Delete the wrong file, or name the right data file as the source.",
                 )
     return found[0] if found else None
+
+
+def _names_of_file(path: Path, shown_as: str, notes: ReadNotes) -> ClassNames | None:
+    if path.name in NAME_FILES:
+        return ClassNames(names_of_list(path, shown_as), shown_as)
+    return classes_of_data_file(path, shown_as, notes)
 
 
 def _shown(path: Path, source: SourceFile) -> str:

@@ -127,6 +127,11 @@ def test_two_files_that_name_a_class_differently_are_an_error(tmp_path: Path) ->
     assert [shape.label for shape in shapes(read(tmp_path, "l"))] == ["cat"]
 
 
+def test_a_broken_file_beside_good_names_costs_nothing(tmp_path: Path) -> None:
+    write(tmp_path, l__a_txt=BOX, l__data_yaml="names: [cat]", l__dataset_yml="names: {", l__classes_txt=LFS_POINTER)
+    assert [shape.label for shape in shapes(read(tmp_path, "l"))] == ["cat"]
+
+
 def test_darknets_data_file_is_a_source(tmp_path: Path) -> None:
     data = "classes = 1\n# a comment\ntrain = data/train.txt\nvalid = gone.txt\nnames = data/obj.names\n"
     write(tmp_path, set__obj_data=data, set__obj_names="kite", set__train_txt="data/obj_train_data/a.png")
@@ -346,6 +351,15 @@ def test_a_git_lfs_pointer_is_neither_labels_nor_names(tmp_path: Path, name: str
     write(tmp_path, l__a_txt=BOX, l__classes_txt="bird")
     (tmp_path / name).write_text(LFS_POINTER)
     assert f"{name}: it is a Git LFS pointer, not the file itself. Run 'git lfs pull'" in refused(tmp_path, "l")
+
+
+@pytest.mark.parametrize("format", ["metalake", "coco"])
+def test_other_json_of_a_folder_is_left_out_and_named(tmp_path: Path, format: Any) -> None:
+    images = [{"image": "a.png", "annotations": []}] if format == "metalake" else [{"id": 1, "file_name": "a.png"}]
+    write(tmp_path, set__boxes_json=json.dumps({"images": images}), set__settings_json='{"theme": "dark"}')
+    index = read(tmp_path, "set", format=format)
+    assert list(index.images()) == ["a.png"]
+    assert "1 file holds no annotations and is left out: set/settings.json" in notes(index)
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.xml"])
