@@ -40,6 +40,7 @@ from metalake_sync.annotations.pictures import Size
 from metalake_sync.annotations.rle import BrokenMask, outlines_of
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Point, Shape, ShapeType
 from metalake_sync.errors import ManifestError
+from metalake_sync.local.scratch import unusable
 
 COCO_KEYS = frozenset(
     {
@@ -77,7 +78,15 @@ CREATE TABLE annotation (image, position INTEGER NOT NULL, body BLOB NOT NULL);
 
 
 def read_coco(source: SourceFile, normalized: bool, notes: ReadNotes) -> Iterator[Entry]:
-    """Read a file, one entry for each of its images. Raises ManifestError that names the image or category."""
+    """Read a file, one entry for each of its images. Raises ManifestError that names the image or category, and
+    SyncError where the temporary folder is full or missing."""
+    try:
+        yield from _entries(source, normalized, notes)
+    except sqlite3.OperationalError as error:
+        raise unusable(str(error)) from None
+
+
+def _entries(source: SourceFile, normalized: bool, notes: ReadNotes) -> Iterator[Entry]:
     # The empty name is a temporary file that SQLite deletes; its memory is SQLite's page cache.
     with contextlib.closing(sqlite3.connect("", isolation_level=None)) as spool:
         spool.executescript(_TABLES)

@@ -7,17 +7,16 @@ temporary file, and only while the answer may still be yes. Must not: look for p
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import IO, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from metalake_sync.annotations.entries import Entry, SourceFile
 from metalake_sync.annotations.pictures import Match, Picture
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.shapes import ImageRecord, decode_record, encode_record
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.local.scratch import Spool
 
 PREFIXES_NAMED = 5
 
@@ -43,8 +42,7 @@ class LooseMatches(Generic[Spec]):
     """Those of one operation. `Spec`: what the asker wants back with each. Close it."""
 
     def __init__(self) -> None:
-        self._spool: IO[bytes] | None = None
-        self._end = 0
+        self._spool: Spool | None = None
         self._waiting: list[_Waiting[Spec]] = []
         self._names: list[str] = []
         self._prefixes: dict[str, int] = {}
@@ -58,13 +56,10 @@ class LooseMatches(Generic[Spec]):
             self._drop()
             return
         if self._spool is None:
-            self._spool = tempfile.TemporaryFile(prefix="metalake-sync-")  # noqa: SIM115 - closed by `close`
+            self._spool = Spool()
         data = encode_record(entry.record, checked=False)
-        self._spool.write(data)
-        self._waiting.append(
-            _Waiting(spec, match.picture, file, replace(entry, record=_ELSEWHERE), self._end, len(data))
-        )
-        self._end += len(data)
+        offset = self._spool.append(data)
+        self._waiting.append(_Waiting(spec, match.picture, file, replace(entry, record=_ELSEWHERE), offset, len(data)))
 
     def one_agrees(self) -> None:
         """An entry of the operation means its picture without a doubt: then so would the others, if they did."""
@@ -76,9 +71,8 @@ class LooseMatches(Generic[Spec]):
         """Those that match. Ask it when all was read."""
         if self._spool is None or not self._may_match:
             return
-        self._spool.flush()
         for one in self._waiting:
-            record = decode_record(os.pread(self._spool.fileno(), one.length, one.offset))
+            record = decode_record(self._spool.read(one.offset, one.length))
             yield one.spec, one.picture, replace(one.entry, record=record), one.file
 
     def lost(self) -> list[str]:

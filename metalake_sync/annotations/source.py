@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
@@ -39,6 +38,7 @@ from metalake_sync.core.shapes import (
 from metalake_sync.errors import ManifestError, ManifestErrors
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.metadata_entries import HALF_A_CHARACTER, WRITE_IT_WHOLE, is_sendable_text
+from metalake_sync.local.scratch import Spool
 from metalake_sync.local.text_files import LfsPointer
 
 LabelTree = dict[str, dict[str, list[object]]]
@@ -63,6 +63,10 @@ class IndexedImage:
     @property
     def place(self) -> str:
         return f"{self.source.shown_as}: {self.entry}" if self.entry else self.source.shown_as
+
+
+class SecondEntry(ManifestError):
+    """Two entries mean one image, and only the user knows which is right."""
 
 
 class AnnotationIndex:
@@ -91,8 +95,7 @@ class AnnotationIndex:
         self._checks = ShapeChecks(first.operation, first.kind)
         self._other_spellings: set[str] = set()
         self._spellings: set[str] | None = None
-        self._spool = tempfile.TemporaryFile(prefix="metalake-sync-")  # noqa: SIM115 - closed by `close`
-        self._end = 0
+        self._spool = Spool()
         self._loose: LooseMatches[AnnotationSpec] = LooseMatches()
 
     def images(self) -> Mapping[str, IndexedImage]:
@@ -130,14 +133,14 @@ class AnnotationIndex:
     @property
     def has_shapes(self) -> bool:
         """Whether any set holds a shape."""
-        return bool(self._end)
+        return bool(self._spool.size_bytes)
 
     def record(self, image: str) -> ImageRecord:
         """Read a record back."""
         indexed = self._images[image]
         if not indexed.length:
             return ImageRecord(image, (), self.normalized, indexed.bucket)
-        data = os.pread(self._spool.fileno(), indexed.length, indexed.offset)
+        data = self._spool.read(indexed.offset, indexed.length)
         if indexed.undrawn is None:
             return replace(decode_record(data), image=image, bucket=indexed.bucket)
         entry, size = unpacked(image, indexed.undrawn, data)
@@ -191,6 +194,7 @@ class AnnotationIndex:
         found = ReadNotes()
         yolo = YoloReader(found)
         others: list[tuple[SourceFile, ManifestError]] = []
+        broken: list[tuple[SourceFile, ManifestError]] = []
         read_one = False
         for file in find_files(spec.base_dir, spec.sources, spec.format, spec.declared_at, found):
             notes = ReadNotes()
@@ -200,14 +204,23 @@ class AnnotationIndex:
                 read_one = True
             except (NotAnnotations, LfsPointer) as error:
                 if self._means_a_picture(file):
-                    self._mistakes.append(error)
+                    broken.append((file, error))
                 else:
                     others.append((file, error))
-            except ManifestError as error:
+            except SecondEntry as error:
                 self._mistakes.append(error)
+            except ManifestError as error:
+                broken.append((file, error))
             self._report(spec, notes, file.shown_as)
-        for file, entry in self._told_apart(yolo, found):
-            self._add(spec, entry, file, found)
+        for file, late in yolo.rest(found):
+            try:
+                self._add(spec, late(), file, found)
+                read_one = True
+            except SecondEntry as error:
+                self._mistakes.append(error)
+            except ManifestError as error:
+                broken.append((file, error))
+        self._leave_out(broken, may_go_on=read_one and not spec.strict)
         if read_one or self._mistakes:
             self._report_others(spec, [file for file, _ in others])
         else:
@@ -219,12 +232,17 @@ class AnnotationIndex:
         self._checks.was_read(spec)
         self._raise([], spec.declared_at)
 
-    def _told_apart(self, yolo: YoloReader, notes: ReadNotes) -> Iterator[tuple[SourceFile, Entry]]:
-        """The label files that were read once the others had told what their columns hold."""
-        try:
-            yield from yolo.rest(notes)
-        except ManifestError as error:
-            self._mistakes.append(error)
+    def _leave_out(self, broken: Sequence[tuple[SourceFile, ManifestError]], *, may_go_on: bool) -> None:
+        """Leave out broken files of a folder or a glob, if others of it were read. Images that they may name keep their
+        sets. A file that the manifest names must be right."""
+        for file, error in broken:
+            if file.named or not may_go_on:
+                self._mistakes.append(error)
+                continue
+            self.mode = "append"
+            where = str(error.where) if error.where is not None else file.shown_as
+            message = f"{error.message}. The file is left out, and images without an entry keep their sets"
+            self._notes.append(Note(NoteCode.ANNOTATIONS_INVALID, message, where))
 
     def _means_a_picture(self, file: SourceFile) -> bool:
         """Whether a file of another kind was meant to be read: its source names it, or an image is called as it is."""
@@ -249,7 +267,6 @@ class AnnotationIndex:
 
     def _raise(self, mistakes: Sequence[ManifestError], where: str) -> None:
         """Raise what went wrong so far."""
-        self._spool.flush()
         self._mistakes += [*mistakes, *self._checks.mistakes(where)]
         if self._mistakes:
             raise ManifestErrors(self._mistakes)
@@ -351,9 +368,7 @@ class AnnotationIndex:
 
     def _spooled(self, data: bytes) -> int:
         """Append to the spool, and return where it lies."""
-        self._spool.write(data)
-        offset, self._end = self._end, self._end + len(data)
-        return offset
+        return self._spool.append(data)
 
     def _recalled(
         self, spec: AnnotationSpec, entry: Entry, file: SourceFile, size: Size | None, known: KnownSet
@@ -372,8 +387,8 @@ class AnnotationIndex:
             here = IndexedImage("", 0, 0, 0, file, entry.place).place
             raise self._second_entry(picture.name, before, here)
 
-    def _second_entry(self, name: str, first: IndexedImage, here: str) -> ManifestError:
-        return ManifestError(
+    def _second_entry(self, name: str, first: IndexedImage, here: str) -> SecondEntry:
+        return SecondEntry(
             f"'{name}' has two entries for '{self.operation}': {first.place} and {here}",
             where=self.declared_at,
             remedy="Merge them into one.",

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 
 from metalake_sync.annotations.entries import Entry, NotAnnotations, ReadNotes, SourceFile, point_pairs, text_number
@@ -105,16 +106,19 @@ class YoloReader:
                 return
         yield self._entry(source, lines, classes, _Columns(extra, even), notes)
 
-    def rest(self, notes: ReadNotes) -> Iterator[tuple[SourceFile, Entry]]:
-        """The entries of the files that had to wait. Raises ManifestError."""
+    def rest(self, notes: ReadNotes) -> Iterator[tuple[SourceFile, Callable[[], Entry]]]:
+        """The files that had to wait, each with what reads its entry or raises ManifestError."""
         extra = next(iter(self._extras)) if len(self._extras) == 1 else None
         even = next(iter(self._evens)) if len(self._evens) == 1 else None
         for source in self._waiting:
-            lines, classes = self._lines(source, ReadNotes())
-            own = _columns_of(lines, classes.keypoints)
-            columns = _Columns(own.extra or extra, own.even or even or _likely_even(lines))
-            yield source, self._entry(source, lines, classes, columns, notes)
+            yield source, partial(self._late, source, _Columns(extra, even), notes)
         self._waiting.clear()
+
+    def _late(self, source: SourceFile, likely: _Columns, notes: ReadNotes) -> Entry:
+        lines, classes = self._lines(source, ReadNotes())
+        own = _columns_of(lines, classes.keypoints)
+        columns = _Columns(own.extra or likely.extra, own.even or likely.even or _likely_even(lines))
+        return self._entry(source, lines, classes, columns, notes)
 
     def _lines(self, source: SourceFile, notes: ReadNotes) -> tuple[list[_Line], ClassNames]:
         text = _label_text(source)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field, replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from metalake_sync.engine.session import Session
 from metalake_sync.errors import LakeRefused, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.naming import names_are_utf8
+from metalake_sync.local.scratch import scratch_folder
 from metalake_sync.manifest import Credentials, compose_manifest
 from metalake_sync.protocol.generations import Generation
 from metalake_sync.remote.address import Trust, lake_root
@@ -197,11 +197,11 @@ class Connected:
             "secret": address.secret,
             "allow_insecure": address.trust.allow_insecure,
         }
-        with tempfile.TemporaryDirectory(prefix="metalake-sync-") as scratch:
+        with scratch_folder() as scratch:
             manifest = compose_manifest(
                 {"version": 1, "remote": remote, **document}, name="call", base_dir=Path.cwd(), source=source
             )
-            file = state if state is not None else Path(scratch) / "call.db"
+            file = state if state is not None else scratch / "call.db"
             yield Session(manifest, self._options, run, file, reached=self._reached)
 
     # Collections.

@@ -34,6 +34,7 @@ class NoteCode(enum.StrEnum):
     ANNOTATION_WITHOUT_FILE = "annotation_without_file"
     FILE_WITHOUT_ANNOTATION = "file_without_annotation"
     METADATA_INVALID = "metadata_invalid"
+    ANNOTATIONS_INVALID = "annotations_invalid"
     METADATA_WITHOUT_FILE = "metadata_without_file"
     SOURCE_NOTE = "source_note"
     LITERAL_SECRET = "literal_secret"  # noqa: S105
@@ -52,6 +53,9 @@ class NoteCode(enum.StrEnum):
     ADDRESS_UNKNOWN = "address_unknown"
     MANIFEST = "manifest"
 
+
+UNUSABLE = frozenset({NoteCode.METADATA_INVALID, NoteCode.ANNOTATIONS_INVALID})
+"""Something that a source says can't be used: it is left out, and the run did not do everything."""
 
 GUARDS = frozenset({NoteCode.DESTROY_PREVENTED, NoteCode.TOO_MANY_DELETES})
 REFUSALS = GUARDS | {NoteCode.CHANGE_REFUSED}

@@ -18,7 +18,7 @@ from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.facts import CollectionKey, MediaType, RecordedCollection
 from metalake_sync.core.guards import too_many_deletes
 from metalake_sync.core.metadata import TAGS, MetadataValues
-from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.core.notes import UNUSABLE, Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.targets import Target, check_matched, keep_targets
 from metalake_sync.engine.addressed import AddressedPlanner, AddressedSources, open_addressed, operations_elsewhere
@@ -147,7 +147,7 @@ class Planner:
             addressed_plans,
             self._attachments(plans, desired, addressed if not targets else None),
         )
-        invalid = sum(note.code is NoteCode.METADATA_INVALID for note in notes)
+        invalid = sum(note.code in UNUSABLE for note in notes)
         return PlannedRun(plan, desired, self._unreadable + invalid, addressed or AddressedSources())
 
     def _attachments(

@@ -201,21 +201,15 @@ class Session:
 
         Returns what a first apply would do, for its counts and notes.
         """
-        import tempfile
-
-        with tempfile.TemporaryDirectory(prefix="metalake-sync-") as folder:
-            with (
-                StateStore(Path(folder) / "validate.db") as state,
-                self._planner(state, None).plan() as planned,
-            ):
-                plan = planned.plan
-            names = MetadataNames.written_by(plan)
-            plan = replace(plan, notes=(*plan.notes, *notes_on_computed(names)))
-            if online:
-                with self.reach() as client:
-                    word = ask_lake_about(client, names)
-                raise_objection(word, plan.manifest)
-                plan = replace(plan, notes=(*plan.notes, *notes_on_spelling(plan, word.spelling)))
+        with StateStore(None) as state, self._planner(state, None).plan() as planned:
+            plan = planned.plan
+        names = MetadataNames.written_by(plan)
+        plan = replace(plan, notes=(*plan.notes, *notes_on_computed(names)))
+        if online:
+            with self.reach() as client:
+                word = ask_lake_about(client, names)
+            raise_objection(word, plan.manifest)
+            plan = replace(plan, notes=(*plan.notes, *notes_on_spelling(plan, word.spelling)))
         return plan
 
     def _reach(self) -> contextlib.AbstractContextManager[ReachedLake]:

@@ -16,7 +16,16 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.file_metadata import FolderMetadata
 from metalake_sync.local.naming import lake_name
 from metalake_sync.local.rules import ScanRules
-from metalake_sync.local.scan import FolderListing, ScannedFile, ScanProblem, scan_file, scan_folder, scan_part
+from metalake_sync.local.scan import (
+    FolderListing,
+    ScannedFile,
+    ScanProblem,
+    Trouble,
+    scan_file,
+    scan_folder,
+    scan_part,
+    unsendable,
+)
 from metalake_sync.state.names import join_path, split_path
 
 
@@ -93,6 +102,12 @@ def scan_source(source: FolderSource | FileSource, scope: Scope | None = None) -
         return
     for listing in _listings(source, scope):
         path = join_path(source.path, listing.relative_dir) if listing.relative_dir else source.path
+        if source.naming == "path" and unsendable(listing.relative_dir) is not None:
+            # The folders are a part of the names: the lake would refuse the whole batch for one of them.
+            files = (join_path(listing.relative_dir, file.filename) for file in listing.files)
+            unnameable = [ScanProblem(file, Trouble.FOLDER_NAME, is_folder=False) for file in files]
+            yield ScannedFolder(path, listing.relative_dir, (), (*listing.problems, *unnameable))
+            continue
         yield ScannedFolder(path, listing.relative_dir, listing.files, listing.problems)
 
 

@@ -60,6 +60,7 @@ class Trouble(enum.Enum):
     UNREADABLE = "can't be read"
     IGNORE_FILE = "has an ignore file that can't be read"
     NOT_UTF8 = "has a name that is no UTF-8, which the lake can't take"
+    FOLDER_NAME = "has a folder in its path whose name the lake does not take in a file's name ('naming: path')"
     CONTROL_CHARACTERS = "has control characters in its name, which the lake does not take"
     SPECIAL_FILE = "is no regular file"
     LINK = "is a link, and links are not followed"
@@ -78,7 +79,9 @@ _HIDES_FILES = frozenset(
         Trouble.BROKEN_LINK,
     }
 )
-_FAILURES = frozenset({Trouble.UNREADABLE, Trouble.IGNORE_FILE, Trouble.NOT_UTF8, Trouble.CONTROL_CHARACTERS})
+_FAILURES = frozenset(
+    {Trouble.UNREADABLE, Trouble.IGNORE_FILE, Trouble.NOT_UTF8, Trouble.CONTROL_CHARACTERS, Trouble.FOLDER_NAME}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,18 @@ def open_database(path: Path) -> sqlite3.Connection:
     return connection
 
 
+NO_PATH = Path("the temporary state")
+"""What errors call a state that is not kept."""
+
+
+def open_temporary() -> sqlite3.Connection:
+    """An empty state that goes with its connection. It needs a temporary folder only when it grows large."""
+    connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    with explain_errors(NO_PATH):
+        create(connection)
+    return connection
+
+
 def identity_of(path: Path) -> tuple[int, int] | None:
     """Which file stands at a path; None where none does."""
     try:

@@ -15,7 +15,16 @@ from metalake_sync.core.metadata import AS_WRITTEN, Spelling
 from metalake_sync.errors import StateError
 from metalake_sync.state.addressed import AddressedRecords
 from metalake_sync.state.attached import AttachedRuns
-from metalake_sync.state.database import back_up, canonical_path, explain_errors, identity_of, open_database, sync_log
+from metalake_sync.state.database import (
+    NO_PATH,
+    back_up,
+    canonical_path,
+    explain_errors,
+    identity_of,
+    open_database,
+    open_temporary,
+    sync_log,
+)
 from metalake_sync.state.downloads import DownloadRecords
 from metalake_sync.state.hash_cache import HashCache
 from metalake_sync.state.journal import UploadJournal
@@ -27,11 +36,12 @@ from metalake_sync.state.set_memo import StoredSets
 
 
 class StateStore:
-    """Opens the state at `path` and closes it as a context manager. Raises StateError."""
+    """Opens the state at `path` and closes it as a context manager. None is a new state that nobody keeps. Raises
+    StateError."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = canonical_path(path)
-        self._connection = open_database(self.path)
+    def __init__(self, path: Path | None) -> None:
+        self.path = canonical_path(path) if path is not None else NO_PATH
+        self._connection = open_database(self.path) if path is not None else open_temporary()
         self._file = identity_of(self.path)
         self._commits = self._synced = 0
         self.records = Records(self._connection)

@@ -140,3 +140,53 @@ def test_missing_folders_are_told_with_the_other_mistakes(world: World) -> None:
     assert done.code == 64
     assert "'nowhere' does not exist" in done.err
     assert "nofile.json" in done.err
+
+
+@pytest.mark.parametrize("folder", ["tab\there", "line\nbreak", "c1\u0085"])
+def test_a_folder_whose_name_the_lake_does_not_take_costs_its_own_files(world: World, folder: str) -> None:
+    world.pictures("a.png")
+    world.pictures("b.png", "c.png", folder=f"images/{folder}/deep")
+    world.manifest({**BIRDS, "folders": [{"path": "images", "naming": "path"}]})
+    done = world.run("apply", "manifest.yaml")
+    assert done.code == 3
+    assert done.out.count("has a folder in its path whose name the lake does not take") == 2
+    assert world.names() == ["a.png"]
+    world.manifest(BIRDS)
+    world.good("apply", "manifest.yaml")
+    assert world.names() == ["a.png", "b.png", "c.png"]
+
+
+VOC = "<annotation><filename>{0}.png</filename>{1}</annotation>"
+BOX = "<object><name>bird</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>{}</xmax><ymax>4</ymax></bndbox></object>"
+LABELS = {
+    "yolo": (".txt", "0 0.5 0.5 0.2 0.2\n", "0 0.5 0.5 0.4 0.4\n", "0 0.5 0.5 0.2 wide\n"),
+    "voc": (".xml", VOC.format("{0}", BOX.format(4)), VOC.format("{0}", BOX.format(9)), "<annotation><object>"),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_one_broken_label_file_leaves_its_picture_alone_and_no_other(world: World, kind: str) -> None:
+    ending, first, second, broken = LABELS[kind]
+    world.pictures("a.png", "bad.png", "gone.png")
+    world.write("labels/classes.txt", "bird\n")
+    for stem in ("a", "bad", "gone"):
+        world.write(f"labels/{stem}{ending}", first.format(stem))
+    annotation = {"operation": "op", "kind": "human", "source": "labels", "format": kind}
+    world.manifest({**BIRDS, "annotations": [annotation]})
+    world.good("apply", "manifest.yaml")
+    before = world.talk.annotations(world.collection_id())
+    assert [len(before[f"{stem}.png"]) for stem in ("a", "bad", "gone")] == [1, 1, 1]
+
+    world.write(f"labels/a{ending}", second.format("a"))
+    world.write(f"labels/bad{ending}", broken)
+    (world.folder / f"labels/gone{ending}").unlink()
+    for command, code in (("validate", 64), ("plan", 3), ("apply", 3)):
+        done = world.run(command, "manifest.yaml")
+        assert done.code == code, (command, done.out, done.err)
+        assert f"labels/bad{ending}" in done.out + done.err
+    after = world.talk.annotations(world.collection_id())
+    assert after["a.png"] != before["a.png"]
+    # What the broken file would have said is not known, so nothing is cleared.
+    assert (after["bad.png"], after["gone.png"]) == (before["bad.png"], before["gone.png"])
+    world.write(f"labels/bad{ending}", second.format("bad"))
+    assert world.good("apply", "--json", "--auto-approve", "manifest.yaml").summary["done"]["remove_annotations"] == 1

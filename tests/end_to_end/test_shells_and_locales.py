@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.world import BIRDS, PROGRAM, World
+from tests.end_to_end.world import BIRDS, PROGRAM, World, boxes
 
 FOREIGN = ("grün.png", "鳥.png")
 
@@ -203,3 +203,48 @@ def test_a_manifest_in_a_pipe_is_not_watched(world: World) -> None:
     done = shell(world, '"$0" watch <(cat manifest.yaml) --state piped.db')
     assert done.returncode == 64
     assert "is a pipe, which can't be watched" in done.stderr
+
+
+# No place for temporary files.
+
+
+def test_a_container_without_a_temporary_folder_validates(world: World) -> None:
+    """Python takes the first folder of several that it can write to. Here it can write to none."""
+    world.pictures("a.png")
+    world.write("people.json", boxes(a_png=[[1, 1, 2, 2]]))
+    world.manifest({**BIRDS, "annotations": [{"operation": "people", "kind": "human", "source": "people.json"}]})
+    world.write(
+        "nowhere/sitecustomize.py",
+        "import tempfile\n\ndef missing():\n    raise FileNotFoundError(2, 'No usable temporary directory found')\n\n"
+        "tempfile._get_default_tempdir = missing\n",
+    )
+    nowhere = {"PYTHONPATH": str(world.folder / "nowhere")}
+    assert "is valid" in world.good("validate", "manifest.yaml", **nowhere).out
+    world.good("apply", "manifest.yaml", **nowhere)
+    world.manifest(BIRDS, downloads=[{"collection": "birds", "type": "image", "to": "out", "annotations": {}}])
+    done = world.run("plan", "manifest.yaml", **nowhere)
+    assert done.code == 1
+    assert "no temporary folder can be written to" in done.err
+    assert "Set TMPDIR" in done.err
+
+
+@pytest.mark.parametrize("format", ["coco", "metalake"])
+def test_a_temporary_folder_that_is_full_is_an_error_with_a_remedy(world: World, format: str) -> None:
+    """A process may write no file of more than a megabyte, as on a full disk."""
+    world.pictures("a.png")
+    shape = {"type": "rectangle", "bbox": [1, 1, 2, 2], "label": "bird", "metadata": {"note": "x" * 900}}
+    image = {"image": "a.png", "annotations": [shape] * 9_000}
+    box = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2], "note": "x" * 900}
+    coco = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 40, "height": 20}],
+        "categories": [{"id": 1, "name": "bird"}],
+        "annotations": [{**box, "id": number} for number in range(9_000)],
+    }
+    world.write("people.json", coco if format == "coco" else {"images": [image]})
+    annotation = {"operation": "people", "kind": "human", "source": "people.json", "format": format}
+    world.manifest({**BIRDS, "annotations": [annotation]})
+    done = shell(world, 'ulimit -f 1024; "$0" validate manifest.yaml')
+    assert done.returncode == 1, (done.stdout, done.stderr)
+    assert "the temporary folder" in done.stderr
+    assert "set TMPDIR" in done.stderr
+    assert shell(world, '"$0" validate manifest.yaml').returncode == 0

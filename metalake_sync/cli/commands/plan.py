@@ -35,7 +35,7 @@ def command(
     """
     from metalake_sync.cli.render_plan import footer, render_plan
     from metalake_sync.cli.shown_plan import shown_plan
-    from metalake_sync.core.notes import NoteCode
+    from metalake_sync.core.notes import UNUSABLE
 
     listener = flags.words(silent=flags.as_json or markdown)
     try:
@@ -68,7 +68,7 @@ def command(
             if out is not None and not (flags.as_json or flags.quiet or markdown):
                 click.echo(f"Saved. To carry it out: metalake-sync apply {out}")
             changes = not planned.plan.empty
-            incomplete = any(note.code is NoteCode.METADATA_INVALID for note in planned.plan.notes)
+            incomplete = any(note.code in UNUSABLE for note in planned.plan.notes)
     finally:
         listener.close()
     if incomplete:

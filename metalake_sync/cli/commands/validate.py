@@ -20,7 +20,7 @@ def command(flags: ManifestFlags, online: bool, safe: bool) -> None:
     """
     from metalake_sync.cli.render_plan import render_notes
     from metalake_sync.cli.wording import count, size
-    from metalake_sync.core.notes import NoteCode
+    from metalake_sync.core.notes import UNUSABLE
 
     listener = flags.words(silent=flags.as_json)
     try:
@@ -29,7 +29,7 @@ def command(flags: ManifestFlags, online: bool, safe: bool) -> None:
     finally:
         listener.close()
     summary = plan.summary()
-    invalid = [note for note in plan.notes if note.code is NoteCode.METADATA_INVALID]
+    invalid = [note for note in plan.notes if note.code in UNUSABLE]
     if flags.as_json:
         from metalake_sync.cli.documents import plan_document
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from metalake_sync.core.selection import WHOLE_LAKE, ItemSelection
 from metalake_sync.engine.downloads.annotation_files import RESERVED, AnnotationDownload, files_that_differ
 from metalake_sync.engine.downloads.walk import DownloadWalk
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.local.scratch import scratch_folder
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.select import Place, count_selection, find_place, list_selection
 from metalake_sync.state.downloads import DownloadRecords
@@ -92,10 +92,10 @@ class DownloadObserver:
         plan, annotations = looked.plan, looked.annotations
         if annotations is not None:
             wish = plan.wish
-            with tempfile.TemporaryDirectory(prefix="metalake-sync-") as folder:
-                annotations.write(Path(folder), classes, self._seen(f"reading annotations of {_shown(wish.key)}"))
-                plan.annotations += self.compare_annotations(wish, annotations, Path(folder))
-                plan.stale = (*plan.stale, *annotations.stale_labels(Path(folder)))
+            with scratch_folder() as folder:
+                annotations.write(folder, classes, self._seen(f"reading annotations of {_shown(wish.key)}"))
+                plan.annotations += self.compare_annotations(wish, annotations, folder)
+                plan.stale = (*plan.stale, *annotations.stale_labels(folder))
             plan.losses = annotations.losses
             plan.nothing_drawn = not annotations.drawn
         return plan

@@ -1,0 +1,106 @@
+"""Temporary files: kept in memory while they are small, and a clear error where none can be made.
+
+A container with a read-only root has no temporary folder, and most runs need none. Owns: that, and the errors. Must
+not: know what is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from metalake_sync.errors import SyncError
+
+IN_MEMORY_BYTES = 1 << 20
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Spool:
+    """Bytes that are appended and read back by their offset. Close it, or its file stays until the process ends."""
+
+    def __init__(self) -> None:
+        self._memory = bytearray()
+        self._file: IO[bytes] | None = None
+        self._in_file = 0
+        self.size_bytes = 0
+
+    def append(self, data: bytes) -> int:
+        """The offset that the data has now. Raises SyncError where the temporary folder is full or missing."""
+        offset = self.size_bytes
+        self._memory += data
+        self.size_bytes += len(data)
+        if len(self._memory) > IN_MEMORY_BYTES:
+            with explained():
+                if self._file is None:
+                    self._file = tempfile.TemporaryFile(prefix="metalake-sync-", buffering=0)  # noqa: SIM115
+                self._spill(self._file)
+        return offset
+
+    def read(self, offset: int, length: int) -> bytes:
+        """What was appended there."""
+        if offset >= self._in_file or self._file is None:
+            start = offset - self._in_file
+            return bytes(self._memory[start : start + length])
+        return os.pread(self._file.fileno(), length, offset)
+
+    def close(self) -> None:
+        self._memory.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _spill(self, file: IO[bytes]) -> None:
+        """Move what is in memory to the file. Pieces never stand half in one and half in the other."""
+        with memoryview(self._memory) as waiting:
+            written = 0
+            while written < len(waiting):
+                written += file.write(waiting[written:])
+        self._in_file += len(self._memory)
+        self._memory.clear()
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A temporary folder that goes when the block ends. Raises SyncError where there can be none, or it is full."""
+    with contextlib.ExitStack() as stack:
+        with explained():
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="metalake-sync-"))
+        try:
+            yield Path(folder)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise unusable(error.strerror or str(error)) from None
+            raise
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turn what the system says of a temporary file into an error with a remedy."""
+    try:
+        yield
+    except FileNotFoundError:
+        # Python has tried every usual folder.
+        raise SyncError(
+            "no temporary folder can be written to (neither TMPDIR, /tmp, /var/tmp, /usr/tmp nor the current folder)",
+            remedy="Set TMPDIR to a folder that can be written to.",
+        ) from None
+    except OSError as error:
+        raise unusable(error.strerror or str(error)) from None
+
+
+def unusable(reason: str) -> SyncError:
+    """The error for a temporary folder that can't be written to. `reason`: the system's words."""
+    try:
+        folder = f"the temporary folder {tempfile.gettempdir()}"
+    except OSError:
+        folder = "the temporary folder"
+    return SyncError(
+        f"{folder} can't be written to ({reason})",
+        remedy="Free some space there, or set TMPDIR to a folder with more of it.",
+    )
