@@ -11,6 +11,7 @@ through the standard library's decoder, which is as fast, and the document is re
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -39,6 +40,11 @@ _LONGEST_TOKEN = 16
 
 _LONGEST_NUMBER_REST = 2
 """What follows a number that the window's end cuts, and is no part of it yet: `.`, `e` or `e-`."""
+
+_MOST_DIGITS = 4000
+_decode_long_numbers = json.JSONDecoder(
+    parse_int=lambda digits: int(digits) if len(digits) < _MOST_DIGITS else math.inf
+).raw_decode
 
 
 class BrokenJson(ManifestError):
@@ -178,7 +184,10 @@ class _Text:
             except RecursionError:
                 raise self._broken("it is nested too deeply") from None
             except ValueError:
-                raise self._broken("a number has too many digits") from None
+                if self._decode == _decode_long_numbers:
+                    raise self._broken("a number can't be read") from None
+                # Python reads no whole number of more than 4,300 digits. It concerns its own element alone.
+                self._decode = _decode_long_numbers
             else:
                 # A number near the end of the window may go on behind it: `0` of `0.5`, `6` of `6e-3`.
                 if end < len(self._window) - _LONGEST_NUMBER_REST or self._at_end:

@@ -65,8 +65,12 @@ class IndexedImage:
         return f"{self.source.shown_as}: {self.entry}" if self.entry else self.source.shown_as
 
 
-class SecondEntry(ManifestError):
-    """Two entries mean one image, and only the user knows which is right."""
+ENTRIES_NAMED = 20
+"""So many entries that can't be used are named; the rest is counted."""
+
+
+class WholeSource(ManifestError):
+    """Only the user can decide it, or it concerns every entry: no entry is left out for it."""
 
 
 class AnnotationIndex:
@@ -174,8 +178,10 @@ class AnnotationIndex:
         for spec, picture, entry, file in self._loose.matching():
             try:
                 self._take(spec, picture, entry, file, ReadNotes())
-            except ManifestError as error:
+            except WholeSource as error:
                 mistakes.append(error)
+            except ManifestError as error:
+                self._leave_out_entry(spec, error, file)
         self.without_file += self._loose.lost()
         self._notes += self._loose.notes(self.operation)
         self._loose.close()
@@ -195,19 +201,29 @@ class AnnotationIndex:
         yolo = YoloReader(found)
         others: list[tuple[SourceFile, ManifestError]] = []
         broken: list[tuple[SourceFile, ManifestError]] = []
+        told: list[tuple[SourceFile, ManifestError]] = []
+        good = bad = 0
         read_one = False
         for file in find_files(spec.base_dir, spec.sources, spec.format, spec.declared_at, found):
             notes = ReadNotes()
             try:
                 for entry in _entries(file, spec, yolo, notes):
-                    self._add(spec, entry, file, notes)
+                    try:
+                        self._add(spec, entry, file, notes)
+                        good += 1
+                    except WholeSource:
+                        raise
+                    except ManifestError as error:
+                        bad += 1
+                        if len(told) < ENTRIES_NAMED:
+                            told.append((file, error))
                 read_one = True
             except (NotAnnotations, LfsPointer) as error:
                 if self._means_a_picture(file):
                     broken.append((file, error))
                 else:
                     others.append((file, error))
-            except SecondEntry as error:
+            except WholeSource as error:
                 self._mistakes.append(error)
             except ManifestError as error:
                 broken.append((file, error))
@@ -216,11 +232,19 @@ class AnnotationIndex:
             try:
                 self._add(spec, late(), file, found)
                 read_one = True
-            except SecondEntry as error:
+            except WholeSource as error:
                 self._mistakes.append(error)
             except ManifestError as error:
                 broken.append((file, error))
         self._leave_out(broken, may_go_on=read_one and not spec.strict)
+        for file, mistake in told:
+            if good:
+                self._leave_out_entry(spec, mistake, file)
+            else:
+                self._mistakes.append(mistake)
+        if bad > len(told) and good:
+            message = f"{counted(bad - len(told), 'more entry is', 'more entries are')} left out"
+            self._notes.append(Note(NoteCode.ANNOTATIONS_INVALID, message, spec.declared_at))
         if read_one or self._mistakes:
             self._report_others(spec, [file for file, _ in others])
         else:
@@ -232,6 +256,19 @@ class AnnotationIndex:
         self._checks.was_read(spec)
         self._raise([], spec.declared_at)
 
+    def _leave_out_entry(self, spec: AnnotationSpec, error: ManifestError, file: SourceFile) -> None:
+        """Leave out an entry that can't be used, unless the manifest wants all of them."""
+        if spec.strict:
+            self._mistakes.append(error)
+            return
+        self._note_unusable(error, file, "entry")
+
+    def _note_unusable(self, error: ManifestError, file: SourceFile, what: str) -> None:
+        self.mode = "append"
+        where = str(error.where) if error.where is not None else file.shown_as
+        message = f"{error.message}. The {what} is left out, and images without an entry keep their sets"
+        self._notes.append(Note(NoteCode.ANNOTATIONS_INVALID, message, where))
+
     def _leave_out(self, broken: Sequence[tuple[SourceFile, ManifestError]], *, may_go_on: bool) -> None:
         """Leave out broken files of a folder or a glob, if others of it were read. Images that they may name keep their
         sets. A file that the manifest names must be right."""
@@ -239,10 +276,7 @@ class AnnotationIndex:
             if file.named or not may_go_on:
                 self._mistakes.append(error)
                 continue
-            self.mode = "append"
-            where = str(error.where) if error.where is not None else file.shown_as
-            message = f"{error.message}. The file is left out, and images without an entry keep their sets"
-            self._notes.append(Note(NoteCode.ANNOTATIONS_INVALID, message, where))
+            self._note_unusable(error, file, "file")
 
     def _means_a_picture(self, file: SourceFile) -> bool:
         """Whether a file of another kind was meant to be read: its source names it, or an image is called as it is."""
@@ -387,8 +421,8 @@ class AnnotationIndex:
             here = IndexedImage("", 0, 0, 0, file, entry.place).place
             raise self._second_entry(picture.name, before, here)
 
-    def _second_entry(self, name: str, first: IndexedImage, here: str) -> SecondEntry:
-        return SecondEntry(
+    def _second_entry(self, name: str, first: IndexedImage, here: str) -> WholeSource:
+        return WholeSource(
             f"'{name}' has two entries for '{self.operation}': {first.place} and {here}",
             where=self.declared_at,
             remedy="Merge them into one.",
@@ -402,7 +436,7 @@ class AnnotationIndex:
         if size is None and picture.path is not None:
             self._checks.size_is_unknown(picture.name)
         if size is None and picture.path is None and entry.record.normalized and not self.normalized:
-            raise ManifestError(
+            raise WholeSource(
                 "its numbers are fractions, and the pictures are not here to turn them to pixels",
                 where=file.shown_as,
                 remedy="Set 'normalized: true' to send fractions.",

@@ -190,3 +190,37 @@ def test_one_broken_label_file_leaves_its_picture_alone_and_no_other(world: Worl
     assert (after["bad.png"], after["gone.png"]) == (before["bad.png"], before["gone.png"])
     world.write(f"labels/bad{ending}", second.format("bad"))
     assert world.good("apply", "--json", "--auto-approve", "manifest.yaml").summary["done"]["remove_annotations"] == 1
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"type": "cube", "bbox": [1, 1, 2, 2], "label": "bird"},
+        {"type": "rectangle", "bbox": [1, 1, 2, 2], "label": 7},
+        {"type": "rectangle", "bbox": [1, 1, 2, 2], "label": HALF},
+        "no shape",
+    ],
+    ids=["type", "label", "text", "word"],
+)
+def test_one_broken_entry_leaves_its_picture_alone_and_no_other(world: World, shape: object) -> None:
+    good = {"type": "rectangle", "bbox": [1, 1, 2, 2], "label": "bird"}
+    world.pictures("a.png", "bad.png")
+
+    def say(a: object, bad: object) -> None:
+        entries = [{"image": "bad.png", "annotations": [bad]}, {"image": "a.png", "annotations": [a]}]
+        world.write("people.json", json.dumps({"images": entries}))
+
+    say(good, good)
+    annotation = {"operation": "people", "kind": "human", "source": "people.json"}
+    world.manifest({**BIRDS, "annotations": [annotation]})
+    world.good("apply", "manifest.yaml")
+    before = world.talk.annotations(world.collection_id())
+    say({**good, "bbox": [2, 2, 3, 3]}, shape)
+    done = world.run("apply", "manifest.yaml")
+    assert done.code == 3
+    assert "people.json: images[0]" in done.out
+    after = world.talk.annotations(world.collection_id())
+    assert after["bad.png"] == before["bad.png"] != []
+    assert after["a.png"] != before["a.png"]
+    world.manifest({**BIRDS, "annotations": [{**annotation, "strict": True}]})
+    assert world.run("apply", "manifest.yaml").code == 64

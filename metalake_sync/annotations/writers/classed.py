@@ -5,7 +5,6 @@ Owns: the temporary file that they wait in, and the order of classes. Must not: 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from metalake_sync.annotations.writers.coco import CocoWriter
 from metalake_sync.annotations.writers.fitting import Fitting, WriteReport, is_single_line
 from metalake_sync.annotations.writers.per_picture import YoloWriter
 from metalake_sync.core.shapes import AttributeValue, FormatName, ImageRecord, Shape, ShapeType
+from metalake_sync.local.scratch import Spool
 
 CLASSED: frozenset[FormatName] = frozenset({"coco", "yolo"})
 """Formats that write a class or category as a number."""
@@ -40,20 +40,20 @@ class ClassedRecords:
         self._format = format
         self._size_of = size_of
         self._fitting = Fitting(format, size_of)
-        self._spool = tempfile.TemporaryFile(prefix="metalake-sync-")  # noqa: SIM115 - closed by `close`
+        self._spool = Spool()
 
     @property
     def report(self) -> WriteReport:
         return self._fitting.report
 
     def take(self, record: ImageRecord) -> None:
-        """Keep what the format holds of a record. Raises OSError."""
+        """Keep what the format holds of a record. Raises SyncError where the temporary folder is full or missing."""
         fitted = self._fitting.fit(record)
         if fitted is None:
             return
         self.labels.update(shape.label for shape in fitted.shapes)
         data = raw_bytes([fitted.image, self._size_of(record.image), [_packed(shape) for shape in fitted.shapes]])
-        self._spool.write(len(data).to_bytes(_LENGTH_BYTES) + data)
+        self._spool.append(len(data).to_bytes(_LENGTH_BYTES) + data)
 
     def write(self, folder: Path, classes: Sequence[str]) -> None:
         """Write all records. `classes`: those of `labels` and more, in the order of their ids. Raises OSError."""
@@ -67,9 +67,11 @@ class ClassedRecords:
         self._spool.close()
 
     def _read(self) -> Iterator[list[Any]]:
-        self._spool.seek(0)
-        while head := self._spool.read(_LENGTH_BYTES):
-            yield raw_value(self._spool.read(int.from_bytes(head)))
+        at = 0
+        while at < self._spool.size_bytes:
+            length = int.from_bytes(self._spool.read(at, _LENGTH_BYTES))
+            yield raw_value(self._spool.read(at + _LENGTH_BYTES, length))
+            at += _LENGTH_BYTES + length
 
 
 def _packed(shape: Shape) -> list[Any]:
