@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
@@ -119,15 +119,21 @@ def _changed(path: str, reason: str) -> SourceChanged:
     return SourceChanged(reason, where=path, remedy=remedy)
 
 
-def hash_files(requests: Iterable[HashRequest], threads: int) -> Iterator[HashOutcome]:
-    """Hash many files, in the order asked for; errors are outcomes. Memory stays flat."""
+def hash_files(requests: Iterable[HashRequest], threads: int) -> Generator[HashOutcome, None, None]:
+    """Hash many files, in the order asked for; errors are outcomes. Memory stays flat.
+
+    A caller that may stop early closes the iterator (`contextlib.closing`), which ends the processes at once.
+    """
     with Hasher(threads) as hasher:
         yield from hasher.hash_files(requests)
 
 
 class Hasher:
-    """Hashes files, many at once: few of them here, more in threads, and thousands of small ones in processes, which
-    live until it is closed. `threads`: how many at once, either way. Used as a context manager, by one thread."""
+    """Hashes files, many at once: few of them here, more in threads, and thousands of small ones in processes.
+
+    `threads`: how many at once, either way. Used as a context manager, by one thread. The processes live until it is
+    closed; closing it, or an iterator that is not at its end, ends them at once, whatever they are working on.
+    """
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
@@ -140,12 +146,18 @@ class Hasher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
-        for worker in self._workers or ():
-            worker.close()
+        self._stop()
 
-    def hash_files(self, requests: Iterable[HashRequest]) -> Iterator[HashOutcome]:
+    def _stop(self) -> None:
+        """End processes and threads without waiting for what they were asked. What is needed later is started anew."""
+        pool, workers = self._pool, self._workers or ()
+        self._pool = self._workers = None
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+        for worker in workers:
+            worker.end()
+
+    def hash_files(self, requests: Iterable[HashRequest]) -> Generator[HashOutcome, None, None]:
         """The outcomes in the order asked for; errors are outcomes."""
         remaining = iter(requests)
         under_way: deque[Callable[[], list[HashOutcome]]] = deque()
@@ -161,9 +173,9 @@ class Hasher:
                     return
                 yield from under_way.popleft()()
         finally:
-            # Whoever asks next must not get the answers to this.
-            for answer in under_way:
-                answer()
+            if under_way:
+                # Nobody will read these answers, and the next caller must not get them.
+                self._stop()
 
     def _begin(self, task: list[HashRequest], alone: bool) -> Iterator[Callable[[], list[HashOutcome]]]:
         """Set a task going. `alone`: there is nothing else to do meanwhile."""
@@ -221,11 +233,12 @@ class _Worker:
             return _hash_some(task)
         return _outcomes(task, answers)
 
-    def close(self) -> None:
-        """Let it end."""
-        with self._process as process, contextlib.suppress(BrokenPipeError):
-            assert process.stdin is not None
-            process.stdin.close()
+    def end(self) -> None:
+        """End it at once: it only reads, so nothing can be left half done."""
+        self._process.kill()
+        # What is still to be written to it is lost with it.
+        with contextlib.suppress(BrokenPipeError), self._process:
+            pass
 
 
 def _hash_some(task: list[HashRequest]) -> list[HashOutcome]:

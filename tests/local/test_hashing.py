@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -170,14 +171,14 @@ def test_processes_that_die_are_no_loss(tmp_path: Path) -> None:
     with Hasher(2) as hasher:
         outcomes = hasher.hash_files(requests)
         found = [next(outcomes)]
-        workers = children()
-        assert len(workers) == 2
-        os.kill(workers[0], signal.SIGKILL)
+        first = workers(hasher)
+        assert len(first) == 2
+        os.kill(first[0], signal.SIGKILL)
         found += outcomes
         assert told(found) == alone
-        os.kill(workers[1], signal.SIGKILL)
+        os.kill(first[1], signal.SIGKILL)
         assert told(hasher.hash_files(requests)) == alone
-    assert children() == []
+    assert not any(map(runs, first))
 
 
 @pytest.mark.usefixtures("few_are_many")
@@ -190,27 +191,80 @@ def test_where_no_process_can_be_started_threads_do(tmp_path: Path, monkeypatch:
 def test_a_few_files_start_nothing(tmp_path: Path) -> None:
     with Hasher(2) as hasher:
         list(hasher.hash_files(many(tmp_path, 300)))
-        assert children() == []
+        assert workers(hasher) == []
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_processes_end_with_an_iterator_that_is_dropped(tmp_path: Path) -> None:
+    requests = many(tmp_path, 500)
+    with Hasher(2) as hasher:
+        outcomes = hasher.hash_files(requests)
+        next(outcomes)
+        first = workers(hasher)
+        outcomes.close()
+        assert not any(map(runs, first))
+        assert told(hasher.hash_files(requests)) == told(_hash_some(requests))
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_an_iterator_that_outlives_its_hasher_is_quiet(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    with Hasher(2) as hasher:
+        outcomes = hasher.hash_files(many(tmp_path, 500))
+        next(outcomes)
+        first = workers(hasher)
+    assert not any(map(runs, first))
+    outcomes.close()
+    del outcomes
+    gc.collect()
+    assert not recwarn.list
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_a_caller_that_fails_leaves_no_process(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def fail(requests: list[HashRequest]) -> None:
+        with Hasher(2) as hasher:
+            for _ in hasher.hash_files(requests):
+                seen.extend(workers(hasher))
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as kept:
+        fail(many(tmp_path, 500))
+    # The traceback keeps the frames alive.
+    assert kept.tb is not None
+    assert len(seen) == 2
+    assert not any(map(runs, seen))
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_processes_end_with_whoever_started_them(tmp_path: Path, end: signal.Signals) -> None:
     code = (
-        "import sys, time; from metalake_sync.local import hashing as h; from tests.local.test_hashing import *\n"
-        "h.FILES_FOR_PROCESSES = 1; hasher = Hasher(2)\n"
-        f"next(hasher.hash_files(many(Path({str(tmp_path)!r}), 200))); print(*children(), flush=True); time.sleep(60)"
+        "import sys; from metalake_sync.local import hashing as h; from tests.local.test_hashing import *\n"
+        "h.FILES_FOR_PROCESSES = 1; hasher = Hasher(2); outcomes = hasher.hash_files(many(Path(sys.argv[1]), 200))\n"
+        "next(outcomes); print(*workers(hasher), flush=True); signal.pause()"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        workers = [int(word) for word in process.stdout.readline().split()]
-        assert len(workers) == 2
+        handles = [os.pidfd_open(int(word)) for word in process.stdout.readline().split()]
+        assert len(handles) == 2
         process.send_signal(end)
-    until = time.monotonic() + 10
-    while any(Path(f"/proc/{worker}/exe").exists() for worker in workers) and time.monotonic() < until:
-        time.sleep(0.02)
-    assert not any(Path(f"/proc/{worker}/exe").exists() for worker in workers)
+    for handle in handles:
+        # It can be read when the process has ended.
+        assert select.select([handle], [], [], 60)[0]
+        os.close(handle)
 
 
-def children() -> list[int]:
-    """Of this process."""
-    return [int(word) for task in Path("/proc/self/task").iterdir() for word in (task / "children").read_text().split()]
+def workers(hasher: Hasher) -> list[int]:
+    """The process ids of a hasher's workers."""
+    return [worker._process.pid for worker in hasher._workers or ()]
+
+
+def runs(process: int) -> bool:
+    """Whether a process of ours is there, running or not yet waited for."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -189,12 +189,13 @@ class Executor:
             return
         requests = {self._hash_request(action): action for action in collection.adopts}
         hashed: list[tuple[AdoptFile, str]] = []
-        for outcome in hash_files(requests, self.options.hash_threads):
-            action = requests[HashRequest(outcome.path, outcome.expected)]
-            if outcome.content_hash is None:
-                self.recorder.fail([action], outcome.error or SourceChanged("it changed"), retryable=True)
-            else:
-                hashed.append((action, outcome.content_hash))
+        with contextlib.closing(hash_files(requests, self.options.hash_threads)) as outcomes:
+            for outcome in outcomes:
+                action = requests[HashRequest(outcome.path, outcome.expected)]
+                if outcome.content_hash is None:
+                    self.recorder.fail([action], outcome.error or SourceChanged("it changed"), retryable=True)
+                else:
+                    hashed.append((action, outcome.content_hash))
         row = self.recorder.row(collection.key)
         confirmed = [self._adopted(action, content_hash) for action, content_hash in hashed]
         self.recorder.confirm(
