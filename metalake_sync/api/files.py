@@ -170,9 +170,9 @@ class Files(Items, Connected):
     ) -> DownloadResult:
         """Download a collection's files and its annotations. Vendor's page: 2.7, and 2.8.
 
-        `operations`: only these; none takes every one of the type. `media`: the files themselves. `naming`: what files
-        are called, and what the annotations call them. Without `media`, the format yolo asks the lake for each
-        picture's size. Files that are right already are not fetched again.
+        `operations`: only these; without any, every one of `annotation_type`, which counts only then. `media`: the
+        files themselves. `naming`: what files are called, and what the annotations call them. Without `media`, the
+        format yolo asks the lake for each picture's size. Files that are right already are not fetched again.
 
         Raises SomeFailed, and what concerns the lake or the folder.
         """

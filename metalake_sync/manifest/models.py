@@ -289,8 +289,12 @@ class Selection(Model):
 class DownloadAnnotationsOf(Model):
     """Annotations that come along with a download."""
 
-    kind: Literal["human", "machine", "all"] = Field("all", description="Who drew the shapes.")
-    operations: list[Text] = Field(default=[], description="Only these operations; none takes every one of the kind.")
+    kind: Literal["human", "machine", "all"] = Field(
+        "all", description="Who drew the shapes. It counts only where 'operations' names none."
+    )
+    operations: list[Text] = Field(
+        default=[], description="Only these operations, whoever drew them; none takes every one of the kind."
+    )
     format: FormatName = Field("metalake", description="How they are written.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -9,14 +10,16 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+import click
 import pytest
 import yaml
 
-from metalake_sync import MetaLake
+from metalake_sync import AnnotationSource, MetaLake
 from metalake_sync.cli.main import COMMANDS, cli, run
 from metalake_sync.manifest import Manifest
+from tests.docs.test_manifest_reference import models_in
 from tests.end_to_end.world import World
 from tests.lake.talk import png
 
@@ -42,9 +45,21 @@ def blocks() -> Iterator[Block]:
         yield Block(match[1], TEXT.count("\n", 0, match.start()) + 2, match[2])
 
 
+def table_in(text: str) -> list[list[str]]:
+    """The cells of a text's table, without its head."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")][2:]
+    return [[cell.strip() for cell in re.split(r" \| |\| \|", line.strip("|"))] for line in lines]
+
+
 def rows() -> list[list[str]]:
-    lines = [line for line in TEXT.splitlines() if line.startswith("| ")][2:]
+    lines = [line for line in TEXT.split("\n## ")[0].splitlines() if line.startswith("| ")][2:]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def sections() -> dict[str, str]:
+    """Number → text of a section of the vendor's page."""
+    found = re.split(r"^## ", TEXT, flags=re.MULTILINE)
+    return {section.split()[0]: section for section in found if re.match(r"2\.\d", section)}
 
 
 @pytest.fixture
@@ -61,6 +76,8 @@ def project(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
         world.write(f"annotation{suffix}.json", {"images": [{"image": slash + name, "annotations": [shape]}]})
         entry = {"file": name, "metadata": {"from": suffix or "name", "Tags": ["retail"]}}
         world.write(f"metadata{suffix}.json", {"files": [entry]})
+    old = {"bbox": [1, 2, 3, 4], "label": "Bird", "metadata": {"pose": "flying"}}
+    world.write("annotation_old.json", {"images": [{"image": "dog_1.jpeg", "annotations": [old]}]})
     monkeypatch.chdir(world.folder)
     for name, value in world.environment().items():
         monkeypatch.setenv(name, value)
@@ -101,12 +118,13 @@ def test_the_page_runs_from_top_to_bottom_as_printed(project: World, monkeypatch
         document = json.loads((project.folder / "out" / folder / "annotations.json").read_text())
         drawn = {entry["image"]: len(entry["annotations"]) for entry in document["images"]}
         assert drawn["my_collection_dog_1.jpeg"] == 1
-    assert project.names("old_runs") == []
+        (shape,) = next(one for one in document["images"] if one["image"] == "my_collection_dog_1.jpeg")["annotations"]
+        assert [value["value"] for value in shape["attributes"]["pose"]] == ["flying"]
+    assert "old_runs" not in project.talk.names(contentType=5)
 
 
 def test_every_section_says_it_in_python_on_the_command_line_and_in_a_manifest() -> None:
-    sections = re.split(r"^## ", TEXT, flags=re.MULTILINE)
-    numbered = {section.split()[0]: section for section in sections if re.match(r"2\.\d", section)}
+    numbered = sections()
     assert [number for number, *_ in rows() if number] == list(numbered)
     for number, section in numbered.items():
         for language in ("python", "console", "yaml"):
@@ -129,3 +147,57 @@ def test_no_cell_of_the_table_is_empty_and_what_it_names_exists() -> None:
                 found = found.commands[rest.pop(0)]
             flags = {name for parameter in found.params for name in parameter.opts}
             assert set(rest) <= flags, line
+
+
+PARAMETERS = {
+    "2.1": "path content_type collection_name meta_data_object meta_data_override file_meta_data_json_path"
+    " storage_prefix_path annotation_data json_data_file_path operation_unique_id is_normalized is_model_run"
+    " job_id collection_id unique_name is_success",
+    "2.2": "collection_name operation_unique_id json_data_file_path is_normalized is_model_run",
+    "2.3": "operation_unique_id json_data_file_path is_normalized is_model_run bucket_name",
+    "2.4": "operation_unique_id json_data_file_path is_normalized is_model_run",
+    "2.5": "job_id operation_unique_id json_data_file_path is_normalized is_model_run",
+    "2.6": "collection_name operation_unique_id json_data_file_path shape_type is_normalized is_model_run"
+    " destination_project_id",
+    "2.7": "collection_id annotation_type operation_id_list custom_download_path is_media_include",
+    "2.8": "collection_id model_id",
+    "2.9": "file_key",
+    "2.10": "collection_id query filter message isSuccess",
+    "2.11": "datalake_query datalake_filter content_type message isSuccess",
+    "2.13": "collection_name content_type metadata_obj is_apply_to_all_files isSuccess message",
+    "2.14": "job_id json_data_file_path isSuccess message",
+    "2.15": "json_data_file_path bucket_name isSuccess message",
+    "2.16": "json_data_file_path isSuccess message",
+    "2.17": "collection_name content_type file_meta_data_json_path isSuccess message",
+    "2.18": "path content_type collection_name meta_data_object override",
+    "2.19": "item_type custom_download_path page_index page_size query filter sort_order is_success message",
+    "2.20": "collection_id custom_download_path page_index page_size query filter sort_order is_success message",
+}
+"""Section → parameters and return values, as the vendor's page has them."""
+
+
+@pytest.mark.parametrize("number", PARAMETERS)
+def test_the_table_of_a_section_maps_every_parameter_to_names_that_exist(number: str) -> None:
+    method_name, command = next((row[2], row[3]) for row in rows() if row[0] == number)
+    method = getattr(MetaLake, method_name.strip("`"))
+    result = get_type_hints(method)["return"]
+    known = {*inspect.signature(method).parameters, *dir(result), *getattr(result, "__dataclass_fields__", ())}
+    known |= {"SomeFailed", *AnnotationSource.__dataclass_fields__}
+    found: Any = cli
+    for word in re.findall(r"`([^`]+)`", command)[0].split():
+        if not word.startswith("--"):
+            found = found.get_command(click.Context(found), word)
+    flags = {name for one in found.params for name in (*one.opts, *one.secondary_opts)}
+    flags |= {one.make_metavar(click.Context(found)) for one in found.params if isinstance(one, click.Argument)}
+    keys = {field.alias or name for model in models_in(Manifest) for name, field in model.model_fields.items()}
+
+    table = table_in(sections()[number])
+    old = [name for row in table for name in re.findall(r"`(\w+)`", row[0])]
+    assert old == PARAMETERS[number].split()
+    for _, python, line, manifest in table:
+        for name in re.findall(r"`(\w+)(?:=[^`]*)?`", python):
+            assert name in known, name
+        for flag in re.findall(r"`(--[\w-]+|[A-Z_]+)`", line):
+            assert flag in flags, flag
+        for key in re.findall(r"`(\w+)(?:: \w+)?`", manifest):
+            assert key in keys | {"apply", "pull"}, key

@@ -163,9 +163,9 @@ def upload(
     type=click.Choice(["human", "machine", "all"]),
     default="all",
     show_default=True,
-    help="Who drew the shapes.",
+    help="Who drew the shapes; it counts only without --operation.",
 )
-@option("--operation", "operations", multiple=True, help="Only this operation; may be repeated.")
+@option("--operation", "operations", multiple=True, help="Only this operation, whoever drew it; may be repeated.")
 @option("--no-media", is_flag=True, help="The annotations alone.")
 @option("--naming", type=NAMINGS, default="unique_name", show_default=True)
 @option(
