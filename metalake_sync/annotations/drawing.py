@@ -1,12 +1,13 @@
 """Draws the shapes of one record on its picture, with a legend beneath. Needs Pillow, an optional extra.
 
-Owns: colours, line widths and the legend. Pictures are drawn as they are stored: no EXIF rotation, because coordinates
-count in stored pixels.
+Owns: colours, line widths and the legend. Images are drawn as they are shown, turned as EXIF says: that is the frame
+that coordinates count in (`local.pictures`).
 """
 
 from __future__ import annotations
 
 import colorsys
+import os
 import struct
 import warnings
 from collections import Counter
@@ -17,9 +18,22 @@ from typing import TYPE_CHECKING, TypeAlias
 from metalake_sync.annotations.pixels import to_pixels
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
 from metalake_sync.errors import SyncError
+from metalake_sync.local.pictures import read_header
+from metalake_sync.local.regular_files import open_regular_file
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
+
+_TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+"""Pillow's name of the turn that each EXIF orientation asks for."""
 
 Colour: TypeAlias = tuple[int, int, int]
 
@@ -63,12 +77,17 @@ def draw_record(picture: str, record: ImageRecord, colours: Mapping[str, Colour]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with Image.open(picture) as opened:
+            with os.fdopen(open_regular_file(picture), "rb") as file, Image.open(file) as opened:
                 size = opened.size
                 scale = _scale(size)
                 scaled = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
                 opened.draft("RGB", scaled)
                 canvas = opened.convert("RGB").resize(scaled, Image.Resampling.LANCZOS)
+            # The same reader tells everywhere how an image is turned.
+            header = read_header(picture)
+            if header is not None and header.orientation in _TURNS:
+                canvas = canvas.transpose(Image.Transpose[_TURNS[header.orientation]])
+                size = header.size
         except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
             raise PictureUnreadable(f"it can't be drawn on ({error})", where=picture) from None
     if record.normalized:

@@ -14,7 +14,7 @@ from typing import Protocol
 from metalake_sync.errors import ManifestError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.naming import plain_path
-from metalake_sync.local.pictures import cached_picture_size
+from metalake_sync.local.pictures import ImageHeader, cached_header
 from metalake_sync.local.readings import NoCache, ReadingCache
 
 Size = tuple[int, int]
@@ -51,7 +51,11 @@ class Pictures(Protocol):
         ...
 
     def size(self, picture: Picture) -> Size | None:
-        """Width and height in pixels, or None where they can't be known."""
+        """Width and height of the shown image in pixels, or None where they can't be known."""
+        ...
+
+    def header(self, picture: Picture) -> ImageHeader | None:
+        """What the header of an image file says, or None where it can't be read."""
         ...
 
 
@@ -62,6 +66,9 @@ class AnyPicture:
         return Match(Picture(name or stem or ""))
 
     def size(self, picture: Picture) -> Size | None:
+        return None
+
+    def header(self, picture: Picture) -> ImageHeader | None:
         return None
 
 
@@ -76,6 +83,7 @@ class LocalPictures:
         for name, relative, path in files:
             self._files[name] = (relative, path)
             self._by_path[relative] = name
+        self._last: tuple[str, ImageHeader | None] | None = None
         self._by_last: dict[str, list[str]] | None = None
         self._by_stem: dict[str, list[str]] | None = None
 
@@ -98,7 +106,16 @@ class LocalPictures:
         return min(found, key=lambda one: isinstance(one, Ambiguous), default=None)
 
     def size(self, picture: Picture) -> Size | None:
-        return cached_picture_size(self._readings, picture.path) if picture.path is not None else None
+        header = self.header(picture)
+        return header.size if header is not None else None
+
+    def header(self, picture: Picture) -> ImageHeader | None:
+        if picture.path is None:
+            return None
+        # The size of an image is asked for first, and its turn right afterwards.
+        if self._last is None or self._last[0] != picture.path:
+            self._last = (picture.path, cached_header(self._readings, picture.path))
+        return self._last[1]
 
     def _found(self, name: str, dropped: str = "") -> Match:
         return Match(Picture(name, self._files[name][1]), dropped)

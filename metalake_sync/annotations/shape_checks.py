@@ -40,6 +40,9 @@ class ShapeChecks:
         self._said: dict[tuple[str, str], None] = {}
         self._size_unknown: list[str] = []
         self._other_size: list[str] = []
+        self._turned: dict[str, list[str]] = {}
+        """File → images whose shapes were turned."""
+        self._reach_out_of_turned: list[str] = []
         self._unsure_people = 0
         self._infinite_extras: dict[str, tuple[int, str]] = {}
         """File → how many shapes lost a value that is not a finite number, and the first."""
@@ -86,6 +89,16 @@ class ShapeChecks:
         """A picture's size can't be read, though it is here."""
         self._size_unknown.append(image)
 
+    def was_turned(self, image: str, file: SourceFile) -> None:
+        """The shapes of an image counted in its stored frame, and were turned as EXIF turns the image."""
+        self._turned.setdefault(file.shown_as, []).append(image)
+        self.told += 1
+
+    def may_be_of_stored_frame(self, image: str) -> None:
+        """Shapes reach out of an image that EXIF turns, and it is not clear that they count in its stored frame."""
+        self._reach_out_of_turned.append(image)
+        self.told += 1
+
     def was_read(self, spec: AnnotationSpec) -> None:
         """All sources of a block were read."""
         for label in spec.labels:
@@ -122,6 +135,16 @@ class ShapeChecks:
             pictures = counted(len(self._other_size), "picture has", "pictures have")
             clause = f"{pictures} another size than the source says, so that shapes may lie elsewhere"
             yield Note.naming(NoteCode.SOURCE_NOTE, clause, self._other_size, self._operation)
+        for name, turned in self._turned.items():
+            images_are = counted(len(turned), "image is", "images are")
+            clause = (
+                f"{images_are} turned by EXIF when shown, and the shapes are of the stored pixels; they are turned too"
+            )
+            yield Note.naming(NoteCode.SHAPE_FIXED, clause, turned, name)
+        if self._reach_out_of_turned:
+            images_are = counted(len(self._reach_out_of_turned), "image is", "images are")
+            clause = f"{images_are} turned by EXIF when shown, and shapes reach out of the shown frame"
+            yield Note.naming(NoteCode.SOURCE_NOTE, clause, self._reach_out_of_turned, self._operation)
         for name, images in self._in_first_pixel.items():
             if images > 0:
                 message = (

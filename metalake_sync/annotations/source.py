@@ -15,6 +15,7 @@ from typing import assert_never
 from metalake_sync.annotations.coco_format import read_coco
 from metalake_sync.annotations.entries import Entry, NotAnnotations, ReadNotes, SourceFile
 from metalake_sync.annotations.finding import find_files, guess_format
+from metalake_sync.annotations.frames import are_of_stored_frame, fit, turned
 from metalake_sync.annotations.loose_matches import LooseMatches
 from metalake_sync.annotations.memo import NO_MEMO, Recall, SetMemo, UndrawnSource, packed, unpacked
 from metalake_sync.annotations.metalake_format import read_metalake
@@ -373,11 +374,25 @@ class AnnotationIndex:
         notes.add(left_out)
         entry = replace(entry, record=replace(entry.record, image=picture.name))
         told_before = self._checks.told
+        entry = self._in_shown_frame(entry, picture, file)
         record = self._finished(spec, entry, file, size, self._checks)
         indexed = self._images[picture.name] = self._indexed(record, entry, file)
         if key is not None and record.shapes and not left_out and self._checks.told == told_before:
             spelled = tuple(dict.fromkeys(shape.label for shape in entry.record.shapes))
             self._recall.put(key, KnownSet(indexed.digest, indexed.shape_count, labels_of(record.shapes), spelled))
+
+    def _in_shown_frame(self, entry: Entry, picture: Picture, file: SourceFile) -> Entry:
+        """An entry whose shapes count in the stored frame of an image that EXIF turns, with its shapes turned too."""
+        record = entry.record
+        header = self._pictures.header(picture) if record.shapes and not record.normalized else None
+        if header is None or not header.is_turned:
+            return entry
+        if are_of_stored_frame(record.shapes, entry.size, header):
+            self._checks.was_turned(picture.name, file)
+            return replace(entry, record=replace(record, shapes=turned(record.shapes, header)), size=header.size)
+        if not fit(record.shapes, header.size):
+            self._checks.may_be_of_stored_frame(picture.name)
+        return entry
 
     def _finished(
         self, spec: AnnotationSpec, entry: Entry, file: SourceFile, size: Size | None, checks: ShapeChecks

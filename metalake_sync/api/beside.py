@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from metalake_sync.annotations.pictures import Ambiguous, LocalPictures, Match, Picture, Size
 from metalake_sync.core.facts import MediaType
+from metalake_sync.local.pictures import ImageHeader
 from metalake_sync.local.rules import has_ending_of
 
 
@@ -38,6 +39,10 @@ class PicturesBeside:
     def size(self, picture: Picture) -> Size | None:
         """See Pictures."""
         return self._here.size(picture)
+
+    def header(self, picture: Picture) -> ImageHeader | None:
+        """See Pictures."""
+        return self._here.header(picture)
 
 
 def _pictures_around(source: str) -> Iterator[tuple[str, str, str]]:

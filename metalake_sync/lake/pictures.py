@@ -66,7 +66,8 @@ def picture_size(header: bytes) -> Size | None:
     if not header.startswith(_SIGNATURES):
         return None
     try:
-        width, height = imagesize.get(io.BytesIO(header))
+        # As the image is shown, turned as EXIF says.
+        width, height = imagesize.get(io.BytesIO(header), exif_rotation=True)
     except (OSError, ValueError, struct.error):
         return None
     return (width, height) if width > 0 and height > 0 else None

@@ -19,6 +19,7 @@ from metalake_sync.errors import ManifestError
 from metalake_sync.local.file_metadata import MetadataLayer
 from metalake_sync.local.pictures import picture_size
 from metalake_sync.local.readings import Reading, ReadingCache, read_cached
+from metalake_sync.local.regular_files import open_bounded
 
 FIELDS: Mapping[str, str] = {
     "captured_at": "Captured At",
@@ -35,7 +36,7 @@ FIELDS: Mapping[str, str] = {
 
 NEED_NO_EXIF = frozenset({"width", "height", "size_bytes"})
 
-READER = "facts 1"
+READER = "facts 2"
 
 # Numbers of tags, as in the EXIF 2.32 specification (CIPA DC-008), sections 4.6.4 to 4.6.6.
 _MAKE, _MODEL, _DATE_TIME = 0x010F, 0x0110, 0x0132
@@ -92,7 +93,7 @@ def read_exif(path: str) -> dict[str, Any]:
         # Only the header is read, so that a picture may be as large as it says.
         warnings.simplefilter("ignore")
         try:
-            with Image.open(path) as picture:
+            with open_bounded(path) as file, Image.open(file) as picture:
                 exif = picture.getexif()
                 main: dict[int, Any] = dict(exif)
                 detail, gps = dict(exif.get_ifd(_EXIF)), dict(exif.get_ifd(_GPS))

@@ -46,6 +46,11 @@ class Sidecars:
                 if os.path.islink(sidecar):
                     continue
                 values = read_cached(self._cache, READER, sidecar, self._read)
+                if values is None:
+                    # What it would say of the file is not known.
+                    raise ManifestError(
+                        "it is no regular file", where=self._shown(sidecar), remedy="Remove it, or rename it."
+                    )
                 if values:
                     yield MetadataLayer(self._shown(sidecar), values)
 

@@ -35,6 +35,9 @@ class SizedPictures(AnyPicture):
     def size(self, picture: Picture) -> tuple[int, int]:
         return 640, 480
 
+    def header(self, picture: Picture) -> None:
+        return None
+
 
 def read(content: bytes, format: FormatName) -> None:
     """Read a file; what goes wrong must be ManifestErrors of which each names the file."""

@@ -75,6 +75,9 @@ class SizedPictures(AnyPicture):
     def size(self, picture: Picture) -> tuple[int, int]:
         return SIZE
 
+    def header(self, picture: Picture) -> None:
+        return None
+
 
 def read_back(folder: Path, format: FormatName) -> dict[str, ImageRecord]:
     spec = AnnotationSpec("o", AnnotationKind.MACHINE, (str(folder),), folder, "m.yaml:1:1", format=format)

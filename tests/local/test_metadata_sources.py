@@ -102,6 +102,19 @@ def test_a_sidecar_of_the_whole_name_is_narrower_than_one_of_the_stem(tmp_path: 
     ]
 
 
+@pytest.mark.parametrize("name", ["a.jpg.json", "a.yaml"])
+@pytest.mark.parametrize("kind", ["fifo", "folder"])
+def test_a_sidecar_that_is_no_regular_file_is_an_error_and_holds_nothing_up(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    if kind == "fifo":
+        os.mkfifo(tmp_path / name)
+    else:
+        (tmp_path / name).mkdir()
+    with pytest.raises(ManifestError, match=f"{name}: it is no regular file"):
+        sidecar(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["a.jpg.json", "a.json"])
 def test_a_json_sidecar_that_has_a_key_twice_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text('{"City": "Rome", "City": "Oslo"}')
