@@ -41,6 +41,7 @@ class NoteCode(enum.StrEnum):
     DUPLICATE_IN_LAKE = "duplicate_in_lake"
     NO_SUCH_ANNOTATIONS = "no_such_annotations"
     ANNOTATIONS_NOT_HELD = "annotations_not_held"
+    LABELS_NOT_FOUND_BY_TRAINERS = "labels_not_found_by_trainers"
     STALE_DOWNLOADS = "stale_downloads"
     DOWNLOAD_WITHOUT_COLLECTION = "download_without_collection"
     METADATA_REFUSED = "metadata_refused"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from metalake_sync.errors import ExitCode
 from tests.end_to_end.world import BIRDS, PROGRAM, World
@@ -296,6 +297,27 @@ def test_a_new_class_moves_the_ids_of_every_download_in_the_same_run(stocked: Wo
     stocked.good("apply", "manifest.yaml")
     assert classes_in(stocked.folder / "jays") == classes_in(stocked.folder / "tits") == ["ani", "owl", "tit", "wren"]
     assert labels_in(stocked.folder / "jays", "birds_jay") == ["wren", "owl"]
+
+
+def test_a_written_data_yaml_leads_trainers_to_images_and_labels(stocked: World) -> None:
+    draw(stocked, {"jay.png": ["wren", "no"], "gull.png": ["010"]})
+    stocked.manifest(**downloads(annotations={"format": "yolo"}))
+    assert stocked.good("plan", "manifest.yaml", "--json").document["warnings"] == []
+    stocked.good("apply", "manifest.yaml")
+    folder = stocked.folder / "out"
+    data = yaml.safe_load((folder / "data.yaml").read_text())
+    assert (data["nc"], data["names"]) == (3, ["010", "no", "wren"])
+    for part in ("train", "val"):
+        images = sorted((folder / data[part]).resolve().glob("*.png"))
+        assert [image.with_suffix(".txt").exists() for image in images] == [True, True, True]
+
+
+def test_a_folder_in_which_trainers_find_no_labels_is_named(stocked: World) -> None:
+    block = {"collection": "birds", "to": "images/train", "annotations": {"format": "yolo"}}
+    stocked.manifest(downloads=[block])
+    (note,) = stocked.good("plan", "manifest.yaml", "--json").document["warnings"]
+    assert note["code"] == "labels_not_found_by_trainers"
+    assert "'images/train' lies in a folder 'images'" in note["message"]
 
 
 def test_labels_that_one_format_can_not_hold_come_last_in_the_others(stocked: World) -> None:

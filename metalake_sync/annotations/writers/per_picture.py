@@ -47,7 +47,8 @@ class YoloWriter:
         if error is None:
             names = "".join(f"{label}\n" for label in self._classes)
             (self._folder / "classes.txt").write_text(names, encoding="utf-8")
-            data = {"train": ".", "val": ".", "names": list(self._classes)}
+            # Older trainers need 'nc'.
+            data = {"train": ".", "val": ".", "nc": len(self._classes), "names": list(self._classes)}
             (self._folder / "data.yaml").write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
 
 

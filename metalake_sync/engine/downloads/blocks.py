@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from metalake_sync.core.actions import TrashMatched
@@ -70,6 +71,12 @@ class Blocks:
             if wanted is not None and wanted.operations and download.nothing_drawn:
                 message = f"no image of '{download.wish.key}' has a shape of {', '.join(map(repr, wanted.operations))}"
                 self.notes.append(Note(NoteCode.NO_SUCH_ANNOTATIONS, message, download.wish.declared_at))
+            if wanted is not None and wanted.format == "yolo" and _has_images_folder(self.manifest.base_dir, download):
+                message = (
+                    f"'{download.wish.to}' lies in a folder 'images'. YOLO trainers look for its labels in a folder"
+                )
+                message += " 'labels' beside that, and not beside the images. Choose another folder"
+                self.notes.append(Note(NoteCode.LABELS_NOT_FOUND_BY_TRAINERS, message, download.wish.declared_at))
             for line in download.losses:
                 message = f"the annotations' format does not hold everything: {line}"
                 self.notes.append(Note(NoteCode.ANNOTATIONS_NOT_HELD, message, download.wish.declared_at))
@@ -136,3 +143,8 @@ class Blocks:
                 message = f"{both[0]}{more} are synced by this manifest and match its trash rules: the next run sends "
                 message += "them again. Take them out of the folder, or narrow the rule"
                 self.notes.append(Note(NoteCode.SYNCED_AND_TRASHED, message, str(plan.key)))
+
+
+def _has_images_folder(base_dir: Path, download: DownloadPlan) -> bool:
+    """Whether trainers replace a folder 'images' in the path of the download by 'labels'."""
+    return "images" in (base_dir / download.wish.to).resolve().parts
