@@ -19,7 +19,7 @@ from metalake_sync.lake import EmbeddedLake
 from metalake_sync.lake.quirks import Quirk
 from metalake_sync.lake.spellings import normal_form
 from metalake_sync.protocol.generations import Generation
-from tests.lake.talk import API_KEY, SECRET, lake_at, png, settings
+from tests.lake.talk import API_KEY, SECRET, lake_at, png, settings, talk_to
 
 MANIFEST = {
     "version": 1,
@@ -314,3 +314,33 @@ def test_a_collection_of_videos_is_told_from_its_empty_twin(
         assert "Nothing was sent" in project.good("apply", "manifest.yaml").out
         assert "Nothing to do" in project.good("plan", "--refresh", "full", "manifest.yaml").out
         assert lake.requests.writes == 0
+        (project.folder / "manifest.yaml").write_text(yaml.safe_dump({**MANIFEST, "collections": []}))
+        emitted = project.good("import", "manifest.yaml", "--emit").out
+        assert [block["name"] for block in yaml.safe_load(emitted)] == ["films"]
+        assert "# 3 files in the lake" in emitted
+        assert "# left out: another collection of this name" in emitted
+
+
+def test_a_virtual_collection_is_pulled_and_takes_no_uploads(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation = Generation.THREE
+    with serve(tmp_path / "lake", [generation]) as lake, talk_to(lake.url, generation) as talk:
+        monkeypatch.setenv("LAYERNEXT_URL", lake.url)
+        project.good("apply", "manifest.yaml")
+        drawn = sorted(project.boxes)[:2]
+        chosen = [item["id"] for item in talk.items(contentType=2) if item["name"] in drawn]
+        selection = {"isAllSelected": False, "contentType": 2, "objectIdList": chosen}
+        tag = talk.asked("/api/client/query/getSelectionId", selection)["selectionTag"]
+        talk.asked("/api/client/vCollection/create", {"selectionId": tag, "vCollectionName": "best of"})
+        project.good("pull", "manifest.yaml", "--collection", "best of", "--to", "out", "--annotations", "human")
+        images = {path.read_bytes() for path in Path("out").rglob("*.png")}
+        assert images == {project.images[name] for name in drawn}
+        pulled = json.loads(Path("out/annotations.json").read_text())["images"]
+        assert sum(len(image["annotations"]) for image in pulled) == sum(len(project.boxes[name]) for name in drawn)
+        best = {"name": "best of", "type": "image", "folders": [{"path": "images"}]}
+        (project.folder / "manifest.yaml").write_text(yaml.safe_dump({**MANIFEST, "collections": [best]}))
+        said = project.run("apply", "manifest.yaml")
+        assert said.code == ExitCode.FAILED
+        assert "The collection 'best of' is virtual, and takes no uploads" in said.err
+        assert said.err.count("error:") == 1
