@@ -17,7 +17,7 @@ from metalake_sync.annotations.source import AnnotationIndex, open_index
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.api.arguments import one_of, several
 from metalake_sync.api.beside import PicturesBeside
-from metalake_sync.api.connected import ProgressCallback, local_path, must_be_there
+from metalake_sync.api.connected import ProgressCallback, local_path, must_be_there, unusable_items
 from metalake_sync.api.items import Items
 from metalake_sync.api.matching import WhatIsThere, Written
 from metalake_sync.api.results import FailedItem, SomeFailed, WriteResult
@@ -219,7 +219,9 @@ class Annotations(Items):
             unmatched += index.without_file
             written = Written(there if known is None else lambda names: set(names))
             failed = asyncio.run(self._send(index, images, address, written, progress))
-            notes = [str(note) for note in index.notes()]
+            found = list(index.notes())
+            failed += unusable_items(found)
+            notes = [str(note) for note in found]
         result = written.result(failed, notes, unmatched)
         if drawn.destination_project_id is None:
             return result

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ from metalake_sync.core.actions import ReplaceFile
 from metalake_sync.core.approval import needs_approval
 from metalake_sync.core.events import ActionDone, ActionFailed, Event, PlanMade, Progress, RunFinished, SessionOpened
 from metalake_sync.core.guards import MaxDelete
-from metalake_sync.core.notes import Note
+from metalake_sync.core.notes import UNUSABLE, Note
 from metalake_sync.core.plan import Plan
 from metalake_sync.core.wording import action_name, file_name
 from metalake_sync.engine.lake_access import EMBEDDED, ReachedLake, open_lake
@@ -96,10 +96,17 @@ class EngineRun:
 
     @property
     def failed(self) -> tuple[FailedItem, ...]:
-        return tuple(
+        """What was not done: actions that failed, and what a source says that can't be used."""
+        items = [
             FailedItem(file_name(event.action) or action_name(event.action), event.error, event.retryable)
             for event in self.failures
-        )
+        ]
+        return (*items, *unusable_items(self.notes))
+
+
+def unusable_items(notes: Iterable[Note]) -> list[FailedItem]:
+    """What was left out because its source can't be used, as failures."""
+    return [FailedItem(note.where, note.message, retryable=False) for note in notes if note.code in UNUSABLE]
 
 
 class Connected:

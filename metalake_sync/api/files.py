@@ -128,7 +128,7 @@ class Files(Items, Connected):
             applied = session.apply(only_replaces if existing == "replace" else never, command="upload")
             with StateStore(session.state_path) as records:
                 result = self._uploaded(key, records, run, applied.finished.done, applied.finished.bytes_sent)
-        if run.failures:
+        if run.failed:
             raise SomeFailed(run.failed, result)
         return result
 
@@ -248,7 +248,7 @@ class Files(Items, Connected):
         told = (NoteCode.ANNOTATIONS_NOT_HELD, NoteCode.NO_SUCH_ANNOTATIONS)
         notes = tuple(note.message for note in run.notes if note.code in told)
         result = DownloadResult(folder, fetched, run.unchanged, tuple(annotations), run.bytes_moved, notes)
-        if run.failures:
+        if run.failed:
             raise SomeFailed(run.failed, result)
         return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from metalake_sync.errors import ManifestErrors, SyncError, UsageError
 from metalake_sync.lake import EmbeddedLake
 from metalake_sync.remote.annotation_objects import ImageAddress
 from tests.api.conftest import PICTURES
-from tests.lake.talk import API_KEY, SECRET, Talk
+from tests.lake.talk import API_KEY, SECRET, Talk, png
 
 Writer = Callable[..., Path]
 
@@ -83,6 +84,32 @@ def test_a_number_that_cannot_be_sent_is_refused_before_anything_is_written(
         with pytest.raises(SyncError, match="'Depth' is"):
             lake.upload_files_to_collection(tmp_path / "pictures", "image", "birds", metadata={"Depth": value})
     assert "Depth" not in talk.details("birds_jay.png", "Depth")
+
+
+def test_what_a_source_says_that_cannot_be_used_fails_alone(
+    lake: MetaLake, talk: Talk, birds: UploadResult, tmp_path: Path
+) -> None:
+    shape = {"type": "rectangle", "bbox": [1, 1, 2, 2], "label": "bird"}
+    entries = [("jay.png", {**shape, "type": "cube"}), ("crow.png", shape)]
+    images = [{"image": name, "annotations": [one]} for name, one in entries]
+    (tmp_path / "half.json").write_text(json.dumps({"images": images}))
+    with pytest.raises(SomeFailed, match="the type is 'cube'") as failed:
+        lake.upload_annotations_for_collection("birds", "op", tmp_path / "half.json", kind="human")
+    assert isinstance(failed.value.result, WriteResult)
+    assert failed.value.result.written == 1
+    drawn = talk.annotations(birds.collection_id)
+    assert [len(drawn.get(name, ())) for name, _ in entries] == [0, 1]
+
+    (tmp_path / "more").mkdir()
+    for name in ("owl.png", "kite.png"):
+        (tmp_path / "more" / name).write_bytes(png(salt=name.encode()))
+    told = [{"file": "owl.png", "metadata": {"Depth": None}}, {"file": "kite.png", "metadata": {"Depth": 1}}]
+    (tmp_path / "meta.json").write_text(json.dumps({"files": told}))
+    with pytest.raises(SomeFailed, match="'Depth' is null") as failed:
+        lake.upload_files_to_collection(tmp_path / "more", "image", "birds", file_metadata=tmp_path / "meta.json")
+    assert [item.retryable for item in failed.value.failed] == [False]
+    assert "owl.png" not in talk.names(birds.collection_id)
+    assert "kite.png" in talk.names(birds.collection_id)
 
 
 def test_entries_that_meet_no_image_are_named_and_a_broken_source_is_an_error(
