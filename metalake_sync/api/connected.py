@@ -113,7 +113,8 @@ class Connected:
     """Opens the lake at once and closes it with `close`, or as a context manager.
 
     `url`: https://… or embedded:DIR. `ca_file`: CAs to trust besides the usual ones. `allow_insecure`: take http:// to
-    another machine. `generation`: the generation of the lake's protocol; auto finds out. `ignore_compatibility`: go on
+    another machine. `allow_local_store`: let a lake elsewhere give addresses of stores on this machine or its own link.
+    `generation`: the generation of the lake's protocol; auto finds out. `ignore_compatibility`: go on
     where the lake says that it is not compatible. `waiting`: receives a sentence, from any thread, while a lake that is
     away is asked again, and where the lake does not confirm that it is compatible.
     Raises UsageError for an address or credentials that can't be meant, CredentialsRefused, LakeUnreachable.
@@ -130,6 +131,7 @@ class Connected:
         retry_for_s: float = 60.0,
         ca_file: str | os.PathLike[str] | None = None,
         allow_insecure: bool = False,
+        allow_local_store: bool = False,
         generation: Literal["auto", 2, 3] = "auto",
         ignore_compatibility: bool = False,
         waiting: Callable[[str], None] | None = None,
@@ -155,7 +157,7 @@ class Connected:
         self._url = EMBEDDED + local_path(url.removeprefix(EMBEDDED)) if url.startswith(EMBEDDED) else url
         credentials = Credentials(api_key, secret) if api_key and secret else None
         try:
-            trust = Trust(local_path(ca_file) if ca_file is not None else None, allow_insecure)
+            trust = Trust(local_path(ca_file) if ca_file is not None else None, allow_insecure, allow_local_store)
             address = self._stack.enter_context(open_lake(self._url, credentials, base, trust))
             if generation != "auto":
                 address = replace(address, generation=Generation(generation))
@@ -203,6 +205,7 @@ class Connected:
             "api_key": address.api_key,
             "secret": address.secret,
             "allow_insecure": address.trust.allow_insecure,
+            "allow_local_store": address.trust.allow_local_store,
         }
         with scratch_folder() as scratch:
             manifest = compose_manifest(

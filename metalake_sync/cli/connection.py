@@ -54,6 +54,7 @@ class _Remote:
     secret: str = field(repr=False)
     ca_file: Path | None = None
     allow_insecure: bool = False
+    allow_local_store: bool = False
     generation: GenerationChoice = "auto"
 
 
@@ -90,6 +91,7 @@ class LakeFlags:
             remote.secret,
             ca_file=remote.ca_file,
             allow_insecure=remote.allow_insecure,
+            allow_local_store=remote.allow_local_store,
             generation=remote.generation,
             ignore_compatibility=self.ignore_compatibility,
             parallelism=self.parallelism,
@@ -132,6 +134,7 @@ class LakeFlags:
             credentials.secret if credentials else "",
             manifest.base_dir / remote.ca_file if remote.ca_file else None,
             remote.allow_insecure,
+            remote.allow_local_store,
             remote.generation,
         )
 

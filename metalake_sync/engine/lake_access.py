@@ -42,7 +42,11 @@ def reach_lake(manifest: LoadedManifest) -> Iterator[ReachedLake]:
     """Give the lake's address; start the embedded lake if the manifest asks for it, and stop it in the end. A lake that
     refuses the credentials meanwhile is told with the place that they come from."""
     remote = manifest.model.remote
-    trust = Trust(str(manifest.base_dir / remote.ca_file) if remote.ca_file else None, remote.allow_insecure)
+    trust = Trust(
+        str(manifest.base_dir / remote.ca_file) if remote.ca_file else None,
+        remote.allow_insecure,
+        remote.allow_local_store,
+    )
     if trust.ca_file is not None:
         from metalake_sync.remote.tls import tls_context
 

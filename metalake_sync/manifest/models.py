@@ -64,6 +64,11 @@ class Remote(Model):
     allow_insecure: bool = Field(
         False, description="Take http:// to another machine, where everybody on the way can read key and files."
     )
+    allow_local_store: bool = Field(
+        False,
+        description="Let a lake on another machine give addresses of stores on this machine or its own link (loopback,"
+        " link-local).",
+    )
     generation: Annotated[Literal["auto", 2, 3], BeforeValidator(number_in_text)] = Field(
         "auto",
         description="The generation of the lake's protocol. auto finds out; 2: lakes until August 2024; 3: later ones.",

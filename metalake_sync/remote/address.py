@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from metalake_sync import __version__
-from metalake_sync.core.hosts import is_loopback
-from metalake_sync.errors import UsageError
+from metalake_sync.core.hosts import is_local_address, is_loopback, literal_address
+from metalake_sync.errors import LakeAnswerInvalid, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.generations import GENERATION_2_SUFFIX, Generation
 
@@ -25,6 +25,8 @@ class Trust:
 
     ca_file: str | None = None
     allow_insecure: bool = False
+    allow_local_store: bool = False
+    """Let a lake elsewhere give addresses of stores on this machine or its own link."""
 
 
 USUAL_TRUST = Trust()
@@ -76,6 +78,45 @@ class LakeAddress:
     def forbids(self, scheme: str, host: str | None) -> bool:
         """Whether this is plain HTTP to another machine, and nobody allowed that."""
         return scheme == "http" and not self.trust.allow_insecure and not is_loopback(host or "")
+
+    def check_store(self, url: str) -> None:
+        """Check an address of a store that the lake gives: at least its scheme and host. Raises LakeAnswerInvalid for
+        one that cannot be used, or that must not be."""
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            host = None
+        if not host or parts.scheme not in ("http", "https"):
+            raise self._refused("that can't be used", "Check the lake's storage settings.")
+        if "@" in parts.netloc:
+            raise self._refused("with a user name or password in it", "Check the lake's storage settings.")
+        if self.forbids(parts.scheme, host):
+            raise self._refused(
+                "that is plain HTTP to another machine",
+                "Give the store TLS, or allow it with 'remote.allow_insecure: true'.",
+            )
+        address = literal_address(host)
+        if self.guards(host) and (is_loopback(host) or (address is not None and is_local_address(address))):
+            raise self.local_store()
+
+    def guards(self, store: str) -> bool:
+        """Whether a store's host must not lead to this machine or its own link. A lake on this machine may use both,
+        and any lake may keep files on its own host."""
+        host = urlsplit(self.url).hostname or ""
+        address = literal_address(host)
+        local = is_loopback(host) or (address is not None and is_local_address(address))
+        return not local and not self.trust.allow_local_store and store.lower() != host
+
+    def local_store(self) -> LakeAnswerInvalid:
+        """The error for a store's address that leads to this machine or its own link."""
+        return self._refused(
+            "that leads to this machine or its own link, although the lake is elsewhere",
+            "Check the lake's storage settings, or allow it with 'remote.allow_local_store: true'.",
+        )
+
+    def _refused(self, why: str, remedy: str) -> LakeAnswerInvalid:
+        return LakeAnswerInvalid(f"the lake gave an address of its store {why}", where=self.url, remedy=remedy)
 
     @property
     def authorization(self) -> str:

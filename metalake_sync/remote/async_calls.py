@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from pydantic import BaseModel
 
@@ -22,7 +22,7 @@ from metalake_sync.protocol.routes import Effect, Route
 from metalake_sync.remote import limits
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.answers import ANSWER_LIMIT_BYTES
-from metalake_sync.remote.async_http import Answer, AnswerTooLarge, AsyncHttp, Incoming, lines
+from metalake_sync.remote.async_http import Answer, AnswerTooLarge, AsyncHttp, Incoming, LocalAddress, lines
 from metalake_sync.remote.curl_loop import HttpBroken
 from metalake_sync.remote.pacing import Pace
 from metalake_sync.remote.retry import (
@@ -115,7 +115,7 @@ class AsyncCalls:
         # Each caller has one to the lake and one to the store at most.
         self._origins: set[str] = set()
         """Of stores, where we may send files to."""
-        self._http = AsyncHttp(connections=2 * connections, ca_file=address.trust.ca_file)
+        self._http = AsyncHttp(connections=2 * connections, ca_file=address.trust.ca_file, guards=address.guards)
 
     async def __aenter__(self) -> AsyncCalls:
         await self._http.__aenter__()
@@ -173,6 +173,8 @@ class AsyncCalls:
             self._tally.asked("store", writes=True)
             try:
                 answer = await self._put_once(url, headers, body())
+            except LocalAddress:
+                raise self._address.local_store() from None
             except (HttpBroken, TimeoutError) as error:
                 verdict = judge_break(self._store, error)
             except AnswerTooLarge:
@@ -212,6 +214,8 @@ class AsyncCalls:
                 if again is not None:
                     raise StoreTrouble(again)
                 yield body
+        except LocalAddress:
+            raise self._address.local_store() from None
         except (HttpBroken, TimeoutError) as error:
             verdict = judge_break(self._store, error)
             if isinstance(verdict, GiveUp):
@@ -235,23 +239,8 @@ class AsyncCalls:
         if origin is None:
             raise self._unusable()
         if origin[0] not in self._origins:
-            self._check_origin(origin[0])
+            self._address.check_store(origin[0])
             self._origins.add(origin[0])
-
-    def _check_origin(self, origin: str) -> None:
-        try:
-            parts = urlsplit(origin)
-            host = parts.hostname
-        except ValueError:
-            host = None
-        if not host:
-            raise self._unusable()
-        if self._address.forbids(parts.scheme, host):
-            raise LakeAnswerInvalid(
-                "the lake gave an address of its store that is plain HTTP to another machine",
-                where=self._address.url,
-                remedy="Give the store TLS, or allow it with 'remote.allow_insecure: true'.",
-            )
 
     def _unusable(self) -> LakeAnswerInvalid:
         return LakeAnswerInvalid("the lake gave an address that can't be used", where=self._address.url)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -16,6 +17,7 @@ from urllib.request import getproxies
 
 import pycurl
 
+from metalake_sync.core.hosts import is_local_address, literal_address
 from metalake_sync.remote import limits
 from metalake_sync.remote.address import USER_AGENT
 from metalake_sync.remote.bodies import IncomingBody, OutgoingBody, WholeAnswer
@@ -32,6 +34,10 @@ NOT_ASCII_SAFE = "%/?#[]@!$&'()*+,;=:~"
 
 class AnswerTooLarge(Exception):
     """An answer was not read to its end."""
+
+
+class LocalAddress(Exception):
+    """The host of a request leads to this machine or its own link, and must not."""
 
 
 class Answer:
@@ -54,9 +60,15 @@ class Answer:
 
 class AsyncHttp:
     """Sends requests. `connections`: how many are kept when they are idle. `ca_file`: CAs to trust besides the usual
-    ones. Used as an async context manager, in one event loop."""
+    ones. `guards`: whether a host must not lead to this machine or its own link; a request to one that does raises
+    LocalAddress. Used as an async context manager, in one event loop."""
 
-    def __init__(self, *, connections: int, ca_file: str | None) -> None:
+    def __init__(
+        self, *, connections: int, ca_file: str | None, guards: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        self._guards = guards
+        self._guarded: dict[str, bool] = {}
+        self._local_hosts: set[str] = set()
         self._connections = connections
         self._ca_file = ca_file
         self._trusted: _MemoryFile | None = None
@@ -96,6 +108,9 @@ class AsyncHttp:
             answer = await _answer(curl, whole, self._multi.perform(curl))
             again = body is not None
             return answer
+        except HttpBroken:
+            self._check_local(url)
+            raise
         finally:
             if again:
                 # It would keep the last body for as long as it is idle.
@@ -128,6 +143,9 @@ class AsyncHttp:
             if not done.done():
                 feeding.result()
             return await _answer(curl, whole, done)
+        except HttpBroken:
+            self._check_local(url)
+            raise
         finally:
             done.cancel()
             feeding.cancel()
@@ -150,7 +168,11 @@ class AsyncHttp:
         done = self._multi.perform(curl)
         stream.ends_with(done)
         try:
-            await stream.head()
+            try:
+                await stream.head()
+            except HttpBroken:
+                self._check_local(url)
+                raise
             yield Incoming(curl.getinfo(pycurl.RESPONSE_CODE), stream)
         finally:
             done.cancel()
@@ -182,6 +204,7 @@ class AsyncHttp:
         proxy = self._proxy_for(url) if self._proxies else ""
         # An empty one keeps libcurl from looking for one itself.
         curl.setopt(pycurl.PROXY, proxy)
+        self._guard(curl, url, proxied=bool(proxy))
         if secure or proxy.startswith("https:"):
             if self._trusted is None:
                 self._trusted = _MemoryFile(trusted_certificates(self._ca_file))
@@ -189,10 +212,41 @@ class AsyncHttp:
             curl.setopt(pycurl.CAINFO, self._trusted.path)
             curl.setopt(pycurl.PROXY_CAINFO, self._trusted.path)
 
+    def _guard(self, curl: Any, url: str, *, proxied: bool) -> None:
+        """Check the addresses that a host's name leads to when a connection is made. Behind a proxy, the proxy makes
+        it."""
+        origin = "/".join(url.split("/", 3)[:3])
+        if origin not in self._guarded:
+            try:
+                self._guarded[origin] = not proxied and self._guards(urlsplit(origin).hostname or "")
+            except ValueError:
+                raise AddressUnusable from None
+        if self._guarded[origin]:
+
+            def connect(_: int, address: Any) -> Any:
+                found = literal_address(str(address.addr[0]))
+                if found is None or is_local_address(found):
+                    self._local_hosts.add(origin)
+                    return pycurl.SOCKET_BAD
+                return socket.socket(address.family, address.socktype, address.protocol)
+
+            curl.setopt(pycurl.OPENSOCKETFUNCTION, connect)
+        elif any(self._guarded.values()):
+            # The handle may have been used for a guarded host.
+            curl.setopt(pycurl.OPENSOCKETFUNCTION, None)
+
+    def _check_local(self, url: str) -> None:
+        """Raises LocalAddress where a connection broke because its host leads to this machine."""
+        if self._local_hosts and "/".join(url.split("/", 3)[:3]) in self._local_hosts:
+            raise LocalAddress from None
+
     def _proxy_for(self, url: str) -> str:
         origin = "/".join(url.split("/", 3)[:3])
         if origin not in self._proxy_of_origin:
-            self._proxy_of_origin[origin] = proxy_for(origin, self._proxies)
+            try:
+                self._proxy_of_origin[origin] = proxy_for(origin, self._proxies)
+            except ValueError:
+                raise AddressUnusable from None
         return self._proxy_of_origin[origin]
 
 

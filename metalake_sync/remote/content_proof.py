@@ -136,14 +136,21 @@ class _Stores:
     def reach(self, pairs: Sequence[Pair]) -> None:
         """Open sessions for these, in one thread."""
         for pair in pairs:
-            parts = urlsplit(pair.url)
-            server = parts.scheme, parts.netloc
-            if pair.url and server not in self._sessions and not self._lake.forbids(parts.scheme, parts.hostname):
-                self._sessions[server] = session_for(pair.url, self._lake, pool_size=self._threads, bounded=True)
+            server = _server(pair.url)
+            if pair.url and server not in self._sessions:
+                with contextlib.suppress(LakeAnswerInvalid):  # of such a store nothing is proven
+                    self._lake.check_store(pair.url)
+                    self._sessions[server] = session_for(
+                        pair.url,
+                        self._lake,
+                        pool_size=self._threads,
+                        bounded=True,
+                        guarded=self._lake.guards(urlsplit(pair.url).hostname or ""),
+                    )
 
     def claims(self, pair: Pair) -> Claims:
         """Ask the store about one file; a store that does not answer claims nothing."""
-        session = self._sessions.get(urlsplit(pair.url)[:2])
+        session = self._sessions.get(_server(pair.url))
         if session is None:
             return Claims()
         try:
@@ -155,6 +162,14 @@ class _Stores:
                 return claims_of(answer.status_code, answer.headers) if answer.status_code in (200, 206) else Claims()
         except (requests.RequestException, OSError):
             return Claims()
+
+
+def _server(url: str) -> tuple[str, str]:
+    """Scheme and host of a URL; empty for what is not one."""
+    try:
+        return urlsplit(url)[:2]
+    except ValueError:
+        return "", ""
 
 
 def _signed(client: LakeClient, pair: Pair) -> Pair:

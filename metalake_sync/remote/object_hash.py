@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import requests
 from blake3 import blake3
 
+from metalake_sync.errors import LakeAnswerInvalid
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.sync_http import TIMEOUTS_S, session_for
 
@@ -20,12 +21,13 @@ def hash_of_object(url: str, lake: LakeAddress, size_expected: int) -> tuple[int
     """Read an object of a lake, in pieces, and no further than `size_expected` bytes. Returns its size in bytes, its
     BLAKE3 in hex and '', or None and why it has none."""
     digest, size_bytes = blake3(), 0
-    parts = urlsplit(url)
-    if lake.forbids(parts.scheme, parts.hostname):
-        return 0, None, "its address is plain HTTP to another machine"
+    try:
+        lake.check_store(url)
+    except LakeAnswerInvalid as error:
+        return 0, None, error.message
     try:
         with (
-            session_for(url, lake, bounded=False) as session,
+            session_for(url, lake, bounded=False, guarded=lake.guards(urlsplit(url).hostname or "")) as session,
             session.get(url, stream=True, timeout=TIMEOUTS_S, allow_redirects=False) as answer,
         ):
             if answer.status_code != 200:

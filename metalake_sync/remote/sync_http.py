@@ -5,6 +5,8 @@ Loaded by who calls a lake: importing requests takes 50 ms.
 
 from __future__ import annotations
 
+import errno
+import functools
 import http.client
 import io
 import socket
@@ -17,6 +19,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 
+from metalake_sync.core.hosts import is_local_address, literal_address
 from metalake_sync.remote import limits
 from metalake_sync.remote.address import USER_AGENT, LakeAddress
 from metalake_sync.remote.proxies import SCHEMES, proxy_for
@@ -25,9 +28,12 @@ from metalake_sync.remote.tls import tls_context
 TIMEOUTS_S = (limits.CONNECT_TIMEOUT_S, limits.STALL_S)
 
 
-def session_for(url: str, address: LakeAddress, *, pool_size: int = 1, bounded: bool) -> requests.Session:
+def session_for(
+    url: str, address: LakeAddress, *, pool_size: int = 1, bounded: bool, guarded: bool = False
+) -> requests.Session:
     """A session for one server that trusts whom `address` trusts. No credential is in it, and none comes out of a
-    .netrc. `bounded`: its answers are those of calls, which have a limit in time.
+    .netrc. `bounded`: its answers are those of calls, which have a limit in time. `guarded`: it makes
+    no connection to this machine or its own link, see `LakeAddress.guards`.
 
     Raises UsageError for a proxy that cannot be used.
     """
@@ -40,9 +46,9 @@ def session_for(url: str, address: LakeAddress, *, pool_size: int = 1, bounded: 
     # One scheme alone: what has no TLS context of ours can't be used for TLS.
     session.adapters.clear()
     if url.lower().startswith("https:"):
-        session.mount("https://", _Adapter(address.trust.ca_file, pool_size, bounded, tls=True))
+        session.mount("https://", _Adapter(address.trust.ca_file, pool_size, _pools(bounded, guarded), tls=True))
     else:
-        session.mount("http://", _Adapter(None, pool_size, bounded, tls=False))
+        session.mount("http://", _Adapter(None, pool_size, _pools(bounded, guarded), tls=False))
     return session
 
 
@@ -91,26 +97,46 @@ class _Patient:
             self.sock.settimeout(limits.STALL_S)
 
 
-class _Http(_Patient, HTTPConnection):
+class _NotLocal:
+    """A connection that is not made to this machine or its own link. Behind a proxy, the proxy makes it."""
+
+    proxy: Any
+
+    def _new_conn(self) -> socket.socket:
+        connection: socket.socket = super()._new_conn()  # type: ignore[misc]
+        if self.proxy is None:
+            address = literal_address(str(connection.getpeername()[0]))
+            if address is None or is_local_address(address):
+                connection.close()
+                raise OSError(errno.EACCES, "it leads to this machine or its own link")
+        return connection
+
+
+class _BoundedHttp(_Patient, HTTPConnection):
     response_class = _BoundedResponse
 
 
-class _Https(_Patient, HTTPSConnection):
+class _BoundedHttps(_Patient, HTTPSConnection):
     response_class = _BoundedResponse
 
 
-class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _Http
-
-
-class _HttpsPool(HTTPSConnectionPool):
-    ConnectionCls = _Https
+@functools.cache
+def _pools(bounded: bool, guarded: bool) -> dict[str, Any]:
+    """Classes of connection pools by scheme."""
+    http: Any = _BoundedHttp if bounded else HTTPConnection
+    https: Any = _BoundedHttps if bounded else HTTPSConnection
+    if guarded:
+        http, https = type("_Http", (_NotLocal, http), {}), type("_Https", (_NotLocal, https), {})
+    return {
+        "http": type("_HttpPool", (HTTPConnectionPool,), {"ConnectionCls": http}),
+        "https": type("_HttpsPool", (HTTPSConnectionPool,), {"ConnectionCls": https}),
+    }
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    def __init__(self, ca_file: str | None, pool_size: int, bounded: bool, *, tls: bool) -> None:
+    def __init__(self, ca_file: str | None, pool_size: int, pools: dict[str, Any], *, tls: bool) -> None:
         self._ca_file = ca_file
-        self._bounded = bounded
+        self._pools = pools
         self._tls = tls
         super().__init__(pool_connections=1, pool_maxsize=pool_size, max_retries=0)
 
@@ -128,6 +154,5 @@ class _Adapter(requests.adapters.HTTPAdapter):
         conn.cert_reqs = "CERT_REQUIRED"
 
     def _bind(self, manager: PoolManager) -> PoolManager:
-        if self._bounded:
-            manager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+        manager.pool_classes_by_scheme = self._pools
         return manager

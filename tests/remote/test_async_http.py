@@ -325,7 +325,9 @@ def test_an_address_with_other_letters_goes_out_as_ascii(url: str, ascii_url: st
     assert to_ascii(url) == ascii_url
 
 
-def test_an_address_that_is_none_is_said_to_be_none() -> None:
+@pytest.mark.parametrize("proxy", ["", "http://proxy.example"])
+def test_an_address_that_is_none_is_said_to_be_none(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
     for url in ("http://ü..example/", "http://[::g]/", "http://"):
         with pytest.raises(AddressUnusable):
             ask(url)
@@ -338,7 +340,7 @@ def test_a_signed_address_goes_out_as_it_is() -> None:
 
 
 def test_a_proxy_of_the_environment_is_used_unless_the_host_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    address = LakeAddress("http://lake.invalid", API_KEY, SECRET, Trust(allow_insecure=True))
+    address = LakeAddress("http://lake.invalid", API_KEY, SECRET, Trust(allow_insecure=True, allow_local_store=True))
     impatient = RetryPolicy(give_up_after_s=0)
 
     def answer(line: Line) -> None:
