@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from metalake_sync import MetaLake
 from metalake_sync.lake import EmbeddedLake
 from metalake_sync.lake.storage.address import BucketAddress
 from tests.conformance.conftest import storage_named
 from tests.conformance.folders import PICTURES, write_folder
 from tests.conformance.vendor import RELEASE_2, RELEASE_3, VendorClient, VendorProcess, VendorRaised
-from tests.lake.talk import API_KEY, SECRET, png
+from tests.lake.talk import API_KEY, SECRET, png, talk_to
 
 pytestmark = pytest.mark.vendor
 
@@ -102,6 +104,32 @@ def test_the_deprecated_uploads_still_work(vendor: VendorClient, pictures: Path,
     (document,) = target.glob("*/beasts.json")
     found = {image["image"]: image["annotations"] for image in json.loads(document.read_text())["images"]}
     assert [shape["bbox"] for shape in found["jay.png"]] == [[1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize("is_model_run", [True, False])
+def test_the_old_form_leaves_the_same_sets_whichever_client_sends_it(
+    vendor: VendorClient, lake: EmbeddedLake, pictures: Path, tmp_path: Path, is_model_run: bool
+) -> None:
+    collection = upload(vendor, pictures)["collection_id"]
+    shapes = [
+        {"bbox": [1, 2, 3, 4], "label": "bird", "metadata": {"pose": "flying", "sex": "f"}, "confidence": 0.5},
+        {"bbox": [5, 5, 3, 4], "label": "bird", "metadata": {"pose": "perched"}, "confidence": 0.25},
+        {"bbox": [6, 6, 2, 2], "label": "nest", "confidence": 1},
+    ]
+    source = annotation_file(tmp_path, {"jay.png": shapes, "crow.png": shapes[1:]})
+    project = "p1" if is_model_run else None
+    vendor("upload_annoations_for_folder", "birds", "theirs", source, "rectangle", False, is_model_run, project)
+    with MetaLake(lake.url, API_KEY, SECRET) as ours:
+        kind: Literal["human", "machine"] = "machine" if is_model_run else "human"
+        ours.upload_annotations_for_collection("birds", "ours", source, kind=kind, destination_project_id=project)
+    with talk_to(lake.url) as talk:
+        theirs = talk.annotations(collection, operationIdList='["theirs"]')
+        assert [set(shape["attributes"]) for shape in theirs["jay.png"]] == [{"pose", "sex"}, {"pose"}, set()]
+        assert talk.annotations(collection, operationIdList='["ours"]') == theirs
+    (database,) = (tmp_path / "lake").glob("*.db")
+    with sqlite3.connect(database) as db:
+        attached = db.execute("SELECT project, operation FROM attached_runs ORDER BY operation").fetchall()
+    assert attached == ([("p1", "ours"), ("p1", "theirs")] if is_model_run else [])
 
 
 def test_lists_and_counts_with_queries_filters_sorting_and_paging(
