@@ -6,6 +6,7 @@ Must not: look into the text.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -72,6 +73,7 @@ def read_source(source: str, stdin: TextIO | None, content: bytes | None = None)
     mistakes: list[ManifestError] = []
     for file in _files_in(source):
         try:
+            _refuse_special(file)
             files.append(_read_file(file))
         except ManifestError as error:
             mistakes.append(error)
@@ -97,6 +99,15 @@ def _files_in(folder: str) -> Iterator[str]:
         )
     for name in names:
         yield os.path.join(folder, name)
+
+
+def _refuse_special(file: str) -> None:
+    """A pipe or a device among the files of a folder would be waited for; a vanished file is told by who reads it."""
+    with contextlib.suppress(OSError):
+        if not stat.S_ISREG(os.stat(file).st_mode):
+            raise ManifestError(
+                "the manifest is not a regular file", where=Location(file), remedy="Remove it from the folder."
+            )
 
 
 def _read_file(file: str) -> ManifestFile:

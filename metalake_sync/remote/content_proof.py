@@ -21,6 +21,7 @@ import requests
 
 from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.local.regular_files import open_regular_file
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.storage import choose_part_size
@@ -188,7 +189,7 @@ def _holds(claims: Claims, pair: Pair) -> bool | None:
     if not pair.path or not (claims.md5s or part_sizes):
         return None
     try:
-        with open(pair.path, "rb") as file:
+        with os.fdopen(open_regular_file(pair.path), "rb") as file:
             if os.fstat(file.fileno()).st_size != pair.size_bytes:
                 return None
             if claims.md5s and _md5_of_part(file.fileno(), 0, pair.size_bytes).hex() in claims.md5s:

@@ -9,9 +9,11 @@ import functools
 import os
 import re
 import ssl
+import stat
 from dataclasses import dataclass
 
 from metalake_sync.errors import UsageError
+from metalake_sync.local.regular_files import NotRegular
 
 BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """The first that is set names what is trusted instead of the system's CAs."""
@@ -47,7 +49,10 @@ def _bundle_variable() -> str | None:
 
 def _bundle(setting: str, path: str) -> _Bundle:
     try:
-        return _Bundle(setting, path, os.stat(path).st_mtime_ns)
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            raise NotRegular(path)
+        return _Bundle(setting, path, found.st_mtime_ns)
     except OSError as error:
         raise _unusable(_Bundle(setting, path, 0), error) from None
 

@@ -268,3 +268,24 @@ def runs(process: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_a_file_that_grows_without_end_while_it_is_hashed_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log.bin"
+    path.write_bytes(bytes(2 << 20))
+    before = fingerprint(path)
+    read = os.readv
+    reads: list[int] = []
+
+    def grown(descriptor: int, buffers: list[memoryview]) -> int:
+        reads.append(descriptor)
+        assert len(reads) < 10
+        with path.open("ab") as file:
+            file.write(bytes(1 << 20))
+        return read(descriptor, buffers)
+
+    monkeypatch.setattr(os, "readv", grown)
+    with pytest.raises(SourceChanged, match="changed since it was looked at"):
+        hash_file(str(path), before)

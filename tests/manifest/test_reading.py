@@ -113,6 +113,15 @@ def test_what_can_be_read_of_a_folder_is_checked_although_one_file_can_not(desk:
     assert [line.partition(": ")[0] for line in told] == ["lake/gone.yaml", "lake/a.yaml:1:7"]
 
 
+def test_a_pipe_or_a_device_among_the_files_of_a_folder_is_refused_and_not_waited_for(desk: Desk) -> None:
+    desk.load_folder(a=HEAD)
+    os.mkfifo(desk.folder / "lake" / "b.yaml")
+    (desk.folder / "lake" / "c.yaml").symlink_to("/dev/zero")
+    said = refusal(str(desk.folder / "lake"))
+    assert "b.yaml: the manifest is not a regular file" in said
+    assert "c.yaml: the manifest is not a regular file" in said
+
+
 def test_a_file_that_is_too_large_is_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "SIZE_LIMIT_BYTES", 1 << 20)
     (told,) = desk.mistakes(HEAD + "#" * (1 << 20))

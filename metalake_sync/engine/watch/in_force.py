@@ -13,7 +13,10 @@ from metalake_sync.engine.watch.filesystems import Mounts
 from metalake_sync.engine.watch.notify import Turn, Webhook
 from metalake_sync.engine.watch.places import Places, places_of
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.local.regular_files import read_small_file
 from metalake_sync.manifest.models import Notify
+
+SECRET_LIMIT_BYTES = 64 << 10
 
 log = logging.getLogger("metalake_sync.watch")
 
@@ -56,7 +59,7 @@ def _webhook(notify: Notify, base_dir: Path, name: str) -> Webhook:
 def _secret_of(notify: Notify, base_dir: Path) -> Callable[[], bytes | None]:
     def secret() -> bytes | None:
         if notify.secret_file is not None:
-            return (base_dir / notify.secret_file).read_bytes().strip()
+            return read_small_file(base_dir / notify.secret_file, SECRET_LIMIT_BYTES).strip()
         return notify.secret.get_secret_value().encode() if notify.secret is not None else None
 
     return secret
