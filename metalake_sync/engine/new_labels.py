@@ -63,7 +63,9 @@ def new_labels(
         return
     import difflib
 
+    in_lower_case = {label.casefold(): label for label in sorted(known)}
     for label in sorted(used.keys() - known):
-        near = difflib.get_close_matches(label, known, n=1)
+        same = in_lower_case.get(label.casefold())
+        near = [same] if same is not None else difflib.get_close_matches(label, known, n=1)
         meant = f"; did you mean '{near[0]}'?" if near else ""
         yield Note(NoteCode.NEW_LABEL, f"label '{label}' is new in the lake{meant}", used[label])

@@ -142,17 +142,18 @@ def test_the_same_image_in_two_sources_is_a_mistake_that_names_both(aviary: Worl
     assert "'crow.png' has two entries for 'op': boxes.json: images[0] and voc/crow.xml" in done.err
 
 
-def test_a_label_that_would_be_new_in_the_lake_stands_in_the_plan(aviary: World) -> None:
+@pytest.mark.parametrize("typo", ["gul", "GULL"])
+def test_a_label_that_would_be_new_in_the_lake_stands_in_the_plan(aviary: World, typo: str) -> None:
     manifest(aviary, write_metalake(aviary.folder))
     aviary.good("apply", "manifest.yaml")
     document = json.loads((aviary.folder / "boxes.json").read_text())
-    document["images"][1]["annotations"][0]["label"] = "gul"
+    document["images"][1]["annotations"][0]["label"] = typo
     aviary.write("boxes.json", document)
     notes = aviary.good("plan", "manifest.yaml", "--json").document["warnings"]
     (new,) = [note["message"] for note in notes if note["code"] == "new_label"]
-    assert "'gul'" in new
-    assert "'gull'" in new
-    manifest(aviary, "boxes.json", labels={"map": {"gul": "gull"}})
+    assert f"'{typo}'" in new
+    assert "did you mean 'gull'" in new
+    manifest(aviary, "boxes.json", labels={"map": {typo: "gull"}})
     codes = [note["code"] for note in aviary.good("plan", "manifest.yaml", "--json").document["warnings"]]
     assert "new_label" not in codes
 
