@@ -87,8 +87,11 @@ class ManifestFlags:
 
         environment: Mapping[str, str] = os.environ
         if safe:
-            from metalake_sync.manifest.safety import ORIGIN_VARIABLE, check_safe, safe_environment
+            from metalake_sync.manifest.reading import is_stream
+            from metalake_sync.manifest.safety import ORIGIN_VARIABLE, check_safe, check_source, safe_environment
 
+            if not is_stream(self.manifest):
+                check_source(self.manifest)
             environment = safe_environment(os.environ)
         loaded = load_manifest(
             self.manifest,

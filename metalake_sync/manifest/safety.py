@@ -32,6 +32,26 @@ def safe_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.startswith("LAYERNEXT_")}
 
 
+def check_source(source: str) -> None:
+    """Raise UsageError for a manifest that is a link out of its repository: errors about it would show what it holds.
+    Call it before the manifest is read."""
+    folder = source if os.path.isdir(source) else os.path.dirname(os.path.abspath(source))
+    repository = str(_repository(Path(os.path.abspath(folder))))
+    named = [os.path.join(source, name) for name in os.listdir(source)] if os.path.isdir(source) else [source]
+    for file in named:
+        real = os.path.realpath(file)
+        if os.path.islink(file) and (os.path.commonpath([real, repository]) != repository or _is_in_git(real)):
+            raise UsageError(
+                "the manifest is a link that leads out of its repository, which --safe does not allow",
+                where=file,
+                remedy="Put the file itself there.",
+            )
+
+
+def _is_in_git(path: str) -> bool:
+    return ".git" in path.split(os.sep)
+
+
 def check_safe(loaded: LoadedManifest, origin: str | None) -> Path:
     """The repository that the manifest keeps to.
 

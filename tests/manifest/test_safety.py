@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from metalake_sync.errors import ManifestErrors, SyncError, UsageError
 from metalake_sync.manifest import LoadedManifest, load_manifest
 from metalake_sync.manifest.models import Manifest
-from metalake_sync.manifest.safety import check_safe, is_path_field, safe_environment
+from metalake_sync.manifest.safety import check_safe, check_source, is_path_field, safe_environment
 
 ORIGIN = "https://lake.example"
 REMOTE = {"url": "https://lake.example/api", "api_key": "k", "secret": "s"}
@@ -92,6 +92,22 @@ def test_a_link_that_leads_out_is_refused_wherever_it_stands(repository: Path) -
     (repository / "elsewhere" / "a.json").symlink_to("../../outside/stolen.json")
     with pytest.raises(SyncError, match=r"elsewhere/a.json: the link leads out"):
         check_safe(loaded(repository, collections=[images()]), ORIGIN)
+
+
+def test_a_manifest_that_is_a_link_out_of_its_repository_is_not_even_read(repository: Path) -> None:
+    loaded(repository)
+    check_source(str(repository / "lake"))
+    check_source(str(repository / "lake" / "m.yaml"))
+    (repository / "lake" / "inner.yaml").symlink_to("m.yaml")
+    check_source(str(repository / "lake"))
+    (repository / ".git" / "config.yaml").write_text("")
+    for number, target in enumerate(("../../outside/stolen.json", "../.git/config.yaml")):
+        link = repository / "lake" / f"{number}.yaml"
+        link.symlink_to(target)
+        for source in (link, repository / "lake"):
+            with pytest.raises(UsageError, match=rf"{number}.yaml: the manifest is a link that leads out"):
+                check_source(str(source))
+        link.unlink()
 
 
 def test_a_link_into_git_is_refused(repository: Path) -> None:
