@@ -192,7 +192,13 @@ def _replace(
     if rules.policy.prevent_destroy:
         return Verdict(notes=(_destroy_prevented(f"{rules.key}/{desired.name}", "would be replaced in the lake"),))
     replace = ReplaceFile(rules.key, desired, remote, reason, changes)
-    return Verdict((replace, *annotate_anew(rules.key, desired, None, reason)))
+    notes: tuple[Note, ...] = ()
+    if desired.fingerprint.size_bytes == 0:
+        message = (
+            "is empty here (0 bytes), and would replace the lake's file; restore it if it was truncated by mistake"
+        )
+        notes = (Note(NoteCode.EMPTIED, message, f"{rules.key}/{desired.name}"),)
+    return Verdict((replace, *annotate_anew(rules.key, desired, None, reason)), notes=notes)
 
 
 def _drifted_bytes(

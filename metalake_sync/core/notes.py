@@ -20,6 +20,7 @@ class NoteCode(enum.StrEnum):
     TOO_MANY_DELETES = "too_many_deletes"
     SETS_LOST = "sets_lost"
     LOST_IN_TRASH = "lost_in_trash"
+    EMPTIED = "emptied"
     NAMES_REFUSED = "names_refused"
     SYNCED_AND_TRASHED = "synced_and_trashed"
     FILTERED_OUT = "filtered_out"

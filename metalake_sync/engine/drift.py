@@ -9,20 +9,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from metalake_sync.core.actions import CreateCollection, Reason
+from metalake_sync.core.addressed import AddressedPlan
 from metalake_sync.core.diff import CollectionRules, compare, compare_head
 from metalake_sync.core.drift import desired_as_recorded
 from metalake_sync.core.facts import RecordedCollection
 from metalake_sync.core.metadata import NO_METADATA, MetadataSet
-from metalake_sync.core.notes import Note
+from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.targets import check_matched, keep_targets
-from metalake_sync.engine.addressed import operations_elsewhere
+from metalake_sync.engine.addressed import AddressedPlanner, open_addressed, operations_elsewhere
 from metalake_sync.engine.desired import DesiredCollection
 from metalake_sync.engine.lake_access import lake_identity
 from metalake_sync.engine.lake_view import LakeView, view_lake
 from metalake_sync.engine.opening import chosen_targets, open_collections, recorded_names, rules_of
 from metalake_sync.engine.refresh import FullLook, FullRefresh, Marker
 from metalake_sync.engine.session import Session
+from metalake_sync.errors import GuardStopped
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.state.store import StateStore
 
@@ -46,7 +48,29 @@ def find_drift(session: Session) -> Plan:
                     plans.append(plan)
             finally:
                 desired.close()
-        return Plan(session.manifest.source, state.serial, tuple(plans), tuple(notes))
+        addressed = () if targets else _drift_elsewhere(session, state, client, notes)
+        return Plan(session.manifest.source, state.serial, tuple(plans), tuple(notes), addressed=addressed)
+
+
+def _drift_elsewhere(
+    session: Session, state: StateStore, client: LakeClient, notes: list[Note]
+) -> tuple[AddressedPlan, ...]:
+    """What differs on files that top-level `annotations` and `metadata` name. An entry whose source changed since is
+    not compared."""
+    sources = open_addressed(session.manifest, state.set_memo)
+    try:
+        lake = lake_identity(session.manifest)
+        plans = AddressedPlanner(sources, state, lake, client, session.options.calls_at_once, full=True).plan()
+    except GuardStopped as emptied:
+        notes.append(Note(NoteCode.SOURCE_NOTE, f"not compared: {emptied.message}", str(emptied.where or "")))
+        return ()
+    finally:
+        sources.close()
+    for plan in plans:
+        plan.actions = [action for action in plan.actions if action.reason is Reason.DRIFTED]
+        plan.settled.clear()
+        plan.forgotten.clear()
+    return tuple(plans)
 
 
 def _drift_of(

@@ -472,6 +472,11 @@ def in_full(world: World) -> list[tuple[str, str, str, bool]]:
     return [(one["action"], one["file"], one["reason"], one.get("overwrites", False)) for one in plan["actions"]]
 
 
+def in_drift(world: World) -> tuple[int, list[tuple[str, str, str]]]:
+    done = world.run("drift", "--json", "--detailed-exitcode", "manifest.yaml")
+    return done.code, [(one["action"], one["file"], one["reason"]) for one in done.document["actions"]]
+
+
 FOUND = [0, 1, 2, 3, 5]
 """The addresses whose files can be found; no call tells the files of a job."""
 
@@ -487,6 +492,7 @@ def test_a_full_refresh_finds_metadata_that_somebody_edited(world: World, there:
     edit(world, "crow.png", City="Paris", Tags=["a", "theirs"], Note="theirs")
     assert world.good("plan", "--json", "manifest.yaml").document["actions"] == []
     assert in_full(world) == [("update_metadata", crow, "drifted", True)]
+    assert in_drift(world) == (2, [("update_metadata", crow, "drifted")])
     assert world.run("apply", "--refresh", "full", "manifest.yaml").code == 7
     world.good("apply", "--refresh", "full", "--auto-approve", "manifest.yaml")
     details = world.talk.details("theirs_crow.png", "City", "Height", "Tags", "Note")
@@ -504,11 +510,15 @@ def test_a_full_refresh_finds_sets_that_somebody_changed(world: World, there: Se
     assert in_full(world) == []
     world.talk.annotate("yolo", [image_set("theirs_crow.png", box("bird", 5, 5, 3, 3)), image_set("theirs_gull.png")])
     assert in_full(world) == [("annotate", crow, "drifted", True), ("annotate", gull, "drifted", False)]
+    assert in_drift(world) == (2, [("annotate", crow, "drifted"), ("annotate", gull, "drifted")])
     assert world.run("apply", "--refresh", "full", "manifest.yaml").code == 7
     assert drawn(world)["crow.png"] == [[5, 5, 3, 3]]
     world.good("apply", "--refresh", "full", "--auto-approve", "manifest.yaml")
     assert drawn(world) == {"crow.png": [[1, 2, 10, 7]], "gull.png": [[0, 0, 4, 4]]}
     assert in_full(world) == []
+    # A change of the source is none of the lake.
+    prediction(world, form, crow_png=[[1, 2, 10, 8]], gull_png=[[0, 0, 4, 4]])
+    assert in_drift(world) == (0, [])
 
 
 @pytest.mark.parametrize("number", FOUND)
