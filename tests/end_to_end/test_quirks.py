@@ -344,3 +344,42 @@ def test_a_virtual_collection_is_pulled_and_takes_no_uploads(
         assert said.code == ExitCode.FAILED
         assert "The collection 'best of' is virtual, and takes no uploads" in said.err
         assert said.err.count("error:") == 1
+
+
+def test_a_set_that_the_lake_did_not_clear_is_seen_by_a_full_refresh(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(tmp_path / "lake", [Generation.THREE], Quirk.EMPTY_SETS_IGNORED) as lake:
+        monkeypatch.setenv("LAYERNEXT_URL", lake.url)
+        project.good("apply", "manifest.yaml")
+        project.boxes.pop("cell_000.png")
+        project.write_boxes()
+        project.good("apply", "--auto-approve", "manifest.yaml")
+        assert "Nothing to do" in project.good("plan", "manifest.yaml").out
+        assert (
+            "cell_000.png  drifted, shapes of people: 1 → 0"
+            in project.good("plan", "--refresh", "full", "manifest.yaml").out
+        )
+
+
+DATES = (Quirk.DATES_AS_OBJECTS, Quirk.DATES_AS_MILLISECONDS, Quirk.DATES_WITHOUT_ZONE, Quirk.DATES_UNREADABLE)
+
+
+@pytest.mark.parametrize("quirk", [*DATES, Quirk.DETAILS_MINIMAL], ids=lambda quirk: quirk.value)
+def test_changes_of_another_client_are_seen_whatever_form_dates_have(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quirk: Quirk
+) -> None:
+    generation = Generation.THREE
+    with serve(tmp_path / "lake", [generation], quirk) as lake, talk_to(lake.url, generation) as talk:
+        monkeypatch.setenv("LAYERNEXT_URL", lake.url)
+        project.good("apply", "manifest.yaml")
+        (head,) = talk.items(contentType=5)
+        for number, name in enumerate(("Cell 001.png", "cell_006.png", "Cell 001.png")):
+            for _ in range(2):
+                assert "Nothing to do" in project.good("plan", "--refresh", "full", "manifest.yaml").out
+            page = [{"file": name, "metadata": {"magnification": number}}]
+            talk.asked("/api/client/metadata/uploadMetadataByJson", {"metadata": page, "collectionId": head["id"]})
+            plan = project.good("plan", "--refresh", "full", "manifest.yaml").out
+            assert f"magnification: {number} → 40" in plan
+            assert "1 to update" in plan
+            project.good("apply", "--refresh", "full", "--auto-approve", "manifest.yaml")
