@@ -34,6 +34,7 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.items import ListedItem, ListItems, SortBy
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, SortField
 from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.dates import sortable_date
 from metalake_sync.remote.observe import RemoteListing, fields_in, object_kind, remote_details, side_by_side
 from metalake_sync.remote.readback import annotations_of
 from metalake_sync.state.store import StateStore
@@ -53,7 +54,8 @@ class Marker:
     def read(cls, text: str | None, policy: CollectionPolicy) -> str:
         """The moment, or '' where there is none or other rules hold now."""
         start = cls("", policy).write()
-        return text.removeprefix(start) if text is not None and text.startswith(start) else ""
+        # Older versions kept the moment as the lake wrote it.
+        return sortable_date(text.removeprefix(start)) if text is not None and text.startswith(start) else ""
 
 
 UNRECORDED_AT_ONCE = 250
@@ -136,7 +138,9 @@ class FullRefresh:
                     self._judge(known, remote)
             looked += len(asked)
             self.emit(Observing(f"looking at {self.rules.key} in the lake", looked))
-            stamps = [details[_unique(item)].updated_at for item in asked if _unique(item) in details]
+            told = [details[_unique(item)].updated_at for item in asked if _unique(item) in details]
+            # Without dates that can be read, nothing says how far down the list the changes reach.
+            stamps = [stamp for stamp in told if stamp]
             if self.marker and stamps and min(stamps) < self.marker:
                 return
 

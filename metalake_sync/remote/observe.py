@@ -16,6 +16,7 @@ from metalake_sync.protocol import routes
 from metalake_sync.protocol.items import CountItems, ListedItem, ListItems, SortBy
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, MediaKind, ObjectKind, SortField, number_in
 from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.dates import sortable_date
 from metalake_sync.remote.repeats import RepeatGuard
 
 KeyT = TypeVar("KeyT")
@@ -192,8 +193,8 @@ def find_newest(
 
 @dataclass(frozen=True, slots=True)
 class RemoteDetails:
-    """What details tell of a file. `updated_at`: as the lake writes it. `metadata`: the fields that were asked for and
-    that the file has."""
+    """What details tell of a file. `updated_at`: as `sortable_date` gives it. `metadata`: the fields that were asked
+    for and that the file has."""
 
     lake_id: str
     size_bytes: int | None
@@ -241,7 +242,7 @@ def remote_details(
         return RemoteDetails(
             str(details.get("id", "")),
             size,
-            str(details.pop("updatedAt", "")),
+            sortable_date(details.pop("updatedAt", None)),
             fields_in(details, wanted),
         )
 

@@ -1,0 +1,43 @@
+"""Dates in a lake's answers: no client of the vendor reads them, so their form is not known.
+
+Must not: guess. A date that can't be read is an empty text, and comparisons go on without it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+_LARGEST_SECONDS = 100_000_000_000
+"""A larger number is milliseconds."""
+
+
+def sortable_date(value: object) -> str:
+    """Return a date as a text that sorts by time, such as 2026-01-31T12:00:00.000Z; empty where it can't be read.
+
+    Read are ISO 8601, seconds and milliseconds since 1970 as numbers or digits, and {"$date": …} of any of these. A
+    date without a zone is taken as UTC.
+    """
+    try:
+        moment = _moment(value)
+    except (ValueError, OverflowError, OSError):
+        return ""
+    if moment is None:
+        return ""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _moment(value: object) -> datetime | None:
+    if isinstance(value, dict):
+        inner = value.get("$date", value.get("$numberLong"))
+        return _moment(inner) if inner is not None else None
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        text = value.strip()
+        if not text.isdecimal():
+            moment = datetime.fromisoformat(text)
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        value = int(text)
+    if not isinstance(value, int | float):
+        return None
+    return datetime.fromtimestamp(value / 1000 if abs(value) > _LARGEST_SECONDS else value, UTC)
