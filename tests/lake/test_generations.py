@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import requests
 
+from metalake_sync.lake import schema
 from metalake_sync.lake.quirks import Quirk
 from metalake_sync.lake.spellings import normal_form
 from metalake_sync.protocol.generations import Generation
@@ -207,24 +209,18 @@ def test_what_a_virtual_collection_refuses(talk: Talk, talk3: Talk) -> None:
 
 
 def test_a_lake_from_before_knows_the_spellings_that_it_has(tmp_path: Path) -> None:
-    with lake_at(tmp_path) as talk:
-        talk.upload(FILES, metadata={"Camera Id": 7, "Tags": ["Night"]})
     with sqlite3.connect(tmp_path / "lake.db") as db:
-        db.executescript(_BACK_TO_VERSION_3)
+        db.executescript("".join(schema._STEPS[:3]))
+        db.executescript(f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = 3;")
+        db.execute("INSERT INTO collections VALUES ('c', 5, 'birds', 'birds', '', '{}', 1, 1, 0)")
+        item = "'i', 'c', 5, 'a.png', 'birds_a.png', 'birds/a.png', 'b', 1, ?, 1, 1"
+        columns = "id, collection, kind, name, unique_name, storage_path, blob, size_bytes, metadata, created, updated"
+        metadata = json.dumps({"Camera Id": 7, "Tags": ["Night"]})
+        db.execute(f"INSERT INTO items ({columns}) VALUES ({item})", (metadata,))
+    db.close()
     with lake_at(tmp_path, generation=Generation.THREE) as talk:
         renames = talk.asked(FIELDS, {"fields": ["camera id"]}) + talk.asked(TAGS, {"tags": ["night"]})
     assert renames == [{"newField": "camera id", "oldField": "Camera Id"}, {"newTag": "night", "oldTag": "Night"}]
-
-
-_BACK_TO_VERSION_3 = """
-DROP TABLE spellings;
-DROP TABLE virtual_members;
-DROP INDEX collections_by_name;
-DROP INDEX collection_names;
-CREATE UNIQUE INDEX collection_names ON collections (kind, name) WHERE trashed = 0;
-ALTER TABLE collections DROP COLUMN virtual;
-PRAGMA user_version = 3;
-"""
 
 
 def test_a_served_lake_takes_a_generation_and_quirks(tmp_path: Path) -> None:
