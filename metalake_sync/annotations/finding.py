@@ -27,6 +27,8 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.text_files import read_text
 
 EXTENSIONS: dict[FormatName, str] = {"metalake": ".json", "coco": ".json", "voc": ".xml", "yolo": ".txt"}
+_IMAGES = (".jpg", ".jpeg", ".png")
+"""Many may lie beside their labels, and none of them is a folder."""
 
 
 def find_files(
@@ -88,11 +90,13 @@ def _in_folder(folder: Path, source: str, chosen: FormatName | None, notes: Read
     hidden = _Hidden(notes, folder)
     for here, folders, files in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        hidden.look(here, folders, files)
+        hidden.look_at_folder(here, folders, files)
         for name in sorted(files):
             extension = os.path.splitext(name)[1].lower()
             if extension in by_extension and name not in NAME_FILES and not name.startswith("."):
                 by_extension[extension].append(Path(here) / name)
+            elif extension not in by_extension and extension not in _IMAGES:
+                hidden.look_at_other(os.path.join(here, name))
     if chosen is not None:
         return by_extension[EXTENSIONS[chosen]]
     # A project's notes or settings do not make it JSON.
@@ -118,17 +122,18 @@ class _Hidden:
         self._notes = notes
         self._top = top
 
-    def look(self, here: str, folders: Sequence[str], files: Sequence[str]) -> None:
+    def look_at_folder(self, here: str, folders: Sequence[str], files: Sequence[str]) -> None:
         """Look at one folder, with the names of the folders in it (links to folders included) and of the rest."""
         for name in folders:
             if os.path.islink(os.path.join(here, name)):
                 self.report("folders are links, which are not followed", os.path.join(here, name))
-        for name in files:
-            path = os.path.join(here, name)
-            if os.path.splitext(name)[1].lower() not in EXTENSIONS.values() and _leads_nowhere(path):
-                self.report("links lead nowhere", path)
         if not folders and not files and Path(here) != self._top:
             self.report("folders are empty", here)
+
+    def look_at_other(self, path: str) -> None:
+        """Look at what is neither a folder nor a file of annotations: it may be a link whose folder is gone."""
+        if _leads_nowhere(path):
+            self.report("links lead nowhere", path)
 
     def report(self, what: str, path: str) -> None:
         self._notes.incomplete = True

@@ -94,7 +94,10 @@ class Fingerprint:
     @classmethod
     def of(cls, found: Looked) -> Fingerprint:
         """The fingerprint of a file that was looked at."""
-        return cls(found.st_size, recordable_ns(found.st_mtime_ns), found.st_ino, recordable_ns(found.st_ctime_ns))
+        mtime_ns, ctime_ns = found.st_mtime_ns, found.st_ctime_ns
+        if not (-LATEST_NS <= mtime_ns <= LATEST_NS and -LATEST_NS <= ctime_ns <= LATEST_NS):
+            mtime_ns, ctime_ns = recordable_ns(mtime_ns), recordable_ns(ctime_ns)
+        return cls(found.st_size, mtime_ns, found.st_ino, ctime_ns)
 
 
 @dataclass(frozen=True, slots=True)

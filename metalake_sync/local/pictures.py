@@ -6,19 +6,23 @@ turned as its EXIF orientation says. Owns: that rule.
 
 from __future__ import annotations
 
+import os
+
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.readings import Reading, ReadingCache, read_cached
-from metalake_sync.local.regular_files import open_bounded
+from metalake_sync.local.regular_files import open_regular_file
 
 HEADER_READER = "header 1"
 
 QUARTER_TURNS = frozenset({5, 6, 7, 8})
 """The orientations that exchange width and height. Source: EXIF 2.32 (CIPA DC-008), tag 0x0112."""
 
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
-"""Formats whose headers are plain structures. The library reads SVG as well, and XML from a stranger is a risk."""
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_HEAD_BYTES = 24
+"""The signature, and IHDR up to width and height, of 4 bytes each. Source: W3C, PNG, sections 5.2 and 11.2.2."""
 
-_LONGEST_SIGNATURE = 8
+_SIGNATURES = (b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
+"""Formats whose headers are plain structures. The library reads SVG as well, and XML from a stranger is a risk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +46,18 @@ class ImageHeader:
 
 def read_header(path: str) -> ImageHeader | None:
     """The header of an image file, or None where it can't be read."""
-    # It brings urllib.request with it: 12 ms for who looks at no picture.
-    import imagesize
-
     try:
-        with open_bounded(path) as file:
-            if not file.peek(_LONGEST_SIGNATURE).startswith(_SIGNATURES):
+        with os.fdopen(open_regular_file(path), "rb") as file:
+            head = file.peek(_PNG_HEAD_BYTES)
+            if head.startswith(_PNG) and head[12:16] == b"IHDR" and len(head) >= _PNG_HEAD_BYTES:
+                # The usual case needs no more; the library takes as long as opening the file.
+                width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+                return ImageHeader((width, height)) if width and height else None
+            if not head.startswith(_SIGNATURES):
                 return None
+            # It brings urllib.request with it: 12 ms for a run that needs it for no image.
+            import imagesize
+
             found = imagesize.get_info(file, dpi=False, colors=False, channels=False, exif_rotation=False)
     except Exception:  # noqa: BLE001 - whatever the library comes across in bytes that are no header
         return None

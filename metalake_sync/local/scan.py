@@ -347,9 +347,10 @@ def _sort_out(
                 # A printable name is one that the lake can take.
                 if name.isprintable() or (trouble := unsendable(name)) is None:
                     found = entry.stat(follow_symlinks=follows)
-                    files.append(
-                        _scanned((name, found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns)),
-                    )
+                    mtime_ns, ctime_ns = found.st_mtime_ns, found.st_ctime_ns
+                    if not -LATEST_NS <= mtime_ns <= LATEST_NS >= ctime_ns:
+                        mtime_ns, ctime_ns = recordable_ns(mtime_ns), recordable_ns(ctime_ns)
+                    files.append(_scanned((name, found.st_size, mtime_ns, found.st_ino, ctime_ns)))
                 else:
                     problems.append(ScanProblem(prefix + name, trouble, is_folder=False))
             elif entry.is_dir(follow_symlinks=follows):
@@ -368,8 +369,6 @@ def _sort_out(
                 ScanProblem(prefix + name, Trouble.UNREADABLE, is_folder=False, detail=error.strerror or "")
             )
     files.sort()
-    if not all(-LATEST_NS <= file[2] <= LATEST_NS >= file[4] for file in files):
-        files[:] = [file._replace(mtime_ns=recordable_ns(file[2]), ctime_ns=recordable_ns(file[4])) for file in files]
     problems.sort(key=attrgetter("path"))
     return sorted(folders)
 
