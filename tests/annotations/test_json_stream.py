@@ -27,7 +27,7 @@ def read(path: Path) -> list[tuple[str, int | None, Any]]:
     return list(members(path, "a.json", {"list"}))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     elements=ELEMENTS,
     window=st.integers(16, 200),

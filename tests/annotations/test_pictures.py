@@ -29,7 +29,7 @@ class Kept:
 def test_a_size_that_was_read_before_is_taken_from_the_cache(tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     picture.write_bytes(png(40, 20))
-    kept = Kept({"width": 7, "height": 5})
+    kept = Kept({"width": 7, "height": 5, "orientation": 1})
     pictures = LocalPictures([("a.png", "a.png", str(picture))], kept)
     assert pictures.size(Picture("a.png", str(picture))) == (7, 5)
     assert kept.asked == [str(picture)]
