@@ -143,16 +143,27 @@ def compare(
         upload = UploadFile(rules.key, desired, reason, changes=lost if same_bytes else content)
         return Verdict((upload, *annotate_anew(rules.key, desired, None, reason)))
     if remote.lake_id != recorded.lake_id:
+        if remote.same_bytes:
+            return _same_bytes_of_others(rules, desired, remote)
         if recorded.origin is Origin.ADOPTED and rules.policy.adopt != "take_over":
             message = "was adopted, and somebody put another file in its place, which is theirs" + HOW_TO_TAKE_OVER
             return Verdict(notes=(Note(NoteCode.NOT_ADOPTED, message, f"{rules.key}/{desired.name}"),))
         another = Change(LAKE_ID, recorded.lake_id, remote.lake_id)
-        return _drifted_bytes(rules, desired, remote, "was uploaded anew by somebody", (another, *content))
+        return _drifted_bytes(
+            rules, desired, remote, "was uploaded anew by another client", (another, *content), of_others=True
+        )
     if not same_bytes:
         return _changed_bytes(rules, desired, recorded, remote, content)
     if remote.size_bytes is not None and remote.size_bytes != recorded.fingerprint.size_bytes:
         other_size = (Change(SIZE, remote.size_bytes, desired.fingerprint.size_bytes),)
-        return _drifted_bytes(rules, desired, remote, "has another size in the lake than was sent", other_size)
+        return _drifted_bytes(
+            rules,
+            desired,
+            remote,
+            "has another size in the lake than was sent",
+            other_size,
+            of_others=recorded.origin is Origin.ADOPTED,
+        )
     return _same_bytes(rules, desired, recorded, remote)
 
 
@@ -187,28 +198,57 @@ def _not_desired(
 
 
 def _replace(
-    rules: CollectionRules, desired: DesiredFile, remote: RemoteFile, reason: Reason, changes: tuple[Change, ...]
+    rules: CollectionRules,
+    desired: DesiredFile,
+    remote: RemoteFile,
+    reason: Reason,
+    changes: tuple[Change, ...],
+    *,
+    of_others: bool,
 ) -> Verdict:
+    """Replace the lake's file. `of_others`: nothing shows that this manifest put it there. Unless the manifest takes
+    over such files, the plan names it, so that its approval is an informed one."""
+    where = f"{rules.key}/{desired.name}"
     if rules.policy.prevent_destroy:
-        return Verdict(notes=(_destroy_prevented(f"{rules.key}/{desired.name}", "would be replaced in the lake"),))
+        return Verdict(notes=(_destroy_prevented(where, "would be replaced in the lake"),))
     replace = ReplaceFile(rules.key, desired, remote, reason, changes)
     notes: tuple[Note, ...] = ()
     if desired.fingerprint.size_bytes == 0:
         message = (
             "is empty here (0 bytes), and would replace the lake's file; restore it if it was truncated by mistake"
         )
-        notes = (Note(NoteCode.EMPTIED, message, f"{rules.key}/{desired.name}"),)
+        notes = (Note(NoteCode.EMPTIED, message, where),)
+    if of_others and rules.policy.adopt != "take_over":
+        message = (
+            f"was not uploaded by this manifest; to replace it trashes the file that is there (id {remote.lake_id})"
+        )
+        notes = (*notes, Note(NoteCode.REPLACES_OTHERS, message, where))
     return Verdict((replace, *annotate_anew(rules.key, desired, None, reason)), notes=notes)
 
 
+def _same_bytes_of_others(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> Verdict:
+    """Another client put the very bytes of the local file in the place of ours. To replace them would help nobody, and
+    two clients would do so for ever."""
+    if rules.policy.adopt == "never":
+        message = "another client uploaded the same bytes anew; 'adopt: never' leaves the file to it"
+        return Verdict(notes=(Note(NoteCode.NOT_ADOPTED, message, f"{rules.key}/{desired.name}"),))
+    return _adopt(rules, desired, remote)
+
+
 def _drifted_bytes(
-    rules: CollectionRules, desired: DesiredFile, remote: RemoteFile, what: str, changes: tuple[Change, ...]
+    rules: CollectionRules,
+    desired: DesiredFile,
+    remote: RemoteFile,
+    what: str,
+    changes: tuple[Change, ...],
+    *,
+    of_others: bool,
 ) -> Verdict:
     """The lake has other bytes under the name than we put there. `what`: a clause."""
     where = f"{rules.key}/{desired.name}"
     match rules.policy.on_change:
         case "replace":
-            return _replace(rules, desired, remote, Reason.DRIFTED, changes)
+            return _replace(rules, desired, remote, Reason.DRIFTED, changes, of_others=of_others)
         case "keep":
             return Verdict(notes=(Note(NoteCode.CHANGE_KEPT, f"{what}; 'on_change: keep' keeps the lake's", where),))
         case "fail":
@@ -225,7 +265,10 @@ def _found_in_lake(rules: CollectionRules, desired: DesiredFile, remote: RemoteF
     size_bytes = desired.fingerprint.size_bytes
     if remote.size_bytes == size_bytes:
         if remote.same_bytes is False and adopt == "take_over" and rules.policy.on_change == "replace":
-            return _replace(rules, desired, remote, Reason.CONTENT_CHANGED, ())
+            return _replace(rules, desired, remote, Reason.CONTENT_CHANGED, (), of_others=True)
+        if adopt == "match" and remote.same_bytes is False:
+            other_bytes = "is in the lake with the same size and other bytes"
+            return Verdict(notes=(Note(NoteCode.NOT_ADOPTED, other_bytes + HOW_TO_TAKE_OVER, where),))
         return _adopt(rules, desired, remote)
     told = "an unknown size" if remote.size_bytes is None else f"{remote.size_bytes} bytes"
     differs = f"is in the lake with {told}, here with {size_bytes} bytes"
@@ -234,7 +277,7 @@ def _found_in_lake(rules: CollectionRules, desired: DesiredFile, remote: RemoteF
     match rules.policy.on_change:
         case "replace":
             other_size = (Change(SIZE, remote.size_bytes, size_bytes),)
-            return _replace(rules, desired, remote, Reason.CONTENT_CHANGED, other_size)
+            return _replace(rules, desired, remote, Reason.CONTENT_CHANGED, other_size, of_others=True)
         case "keep":
             adopted = _adopt(rules, desired, remote)
             kept = Note(NoteCode.CHANGE_KEPT, f"{differs}; 'on_change: keep' keeps the lake's", where)
@@ -275,7 +318,8 @@ def _changed_bytes(
     where = f"{rules.key}/{desired.name}"
     match rules.policy.on_change:
         case "replace":
-            return _replace(rules, desired, remote, Reason.CONTENT_CHANGED, content)
+            of_others = recorded.origin is Origin.ADOPTED
+            return _replace(rules, desired, remote, Reason.CONTENT_CHANGED, content, of_others=of_others)
         case "keep":
             rest = _same_bytes(rules, desired, recorded, remote, keep_bytes=True)
             kept = Note(NoteCode.CHANGE_KEPT, "has other bytes here; 'on_change: keep' keeps the lake's", where)

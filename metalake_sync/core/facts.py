@@ -167,7 +167,8 @@ class RemoteFile:
     """A file that the lake lists now. Lists carry no more than name and ids: what was not asked for is None.
 
     `metadata`: the fields that were asked about, as the lake has them. `sets`: by operation, those with shapes.
-    `same_bytes`: whether the store proves that its bytes are those of the local file, which has its size.
+    `same_bytes`: True where the store proves that its bytes are those of the local file, False where it proves that
+    they are not, None where it proves nothing or was not asked.
     """
 
     name: str

@@ -30,6 +30,7 @@ class NoteCode(enum.StrEnum):
     TWIN_NAMES = "twin_names"
     TWO_NAMES = "two_names"
     UPLOAD_ABANDONED = "upload_abandoned"
+    REPLACES_OTHERS = "replaces_others"
     SHAPE_SKIPPED = "shape_skipped"
     SHAPE_FIXED = "shape_fixed"
     ANNOTATION_WITHOUT_FILE = "annotation_without_file"

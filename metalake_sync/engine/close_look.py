@@ -130,20 +130,59 @@ class CloseLook:
         found = [(candidate, remote) for candidate, remote in there if remote is not None]
         if not ask:
             return {remote.name: remote for _, remote in found}
-        if found:
-            self.emit(Observing("asking the lake for sizes and metadata", len(found)))
+        return self._detailed(found)
+
+    def uploaded_anew(
+        self,
+        view: LakeView,
+        candidates: Iterable[Candidate],
+        recorded: Mapping[str, RecordedFile],
+        hashes: Mapping[str, str],
+    ) -> dict[str, RemoteFile]:
+        """Files of the lake that have taken the place of recorded ones, and whether their bytes are the local file's:
+        by the store's word, or read back. By name; `hashes`: of the local files."""
+        if self.client is None or view.listing is None:
+            return {}
+        there = [(candidate, view.listing.get(candidate.name)) for candidate in candidates if candidate.name in hashes]
+        found = [
+            (candidate, remote)
+            for candidate, remote in there
+            if remote is not None and candidate.name in recorded and recorded[candidate.name].lake_id != remote.lake_id
+        ]
+        if not found:
+            return {}
+        remotes = self.proven(self._detailed(found), [candidate for candidate, _ in found])
+        unproven = [
+            (remote, candidate.fingerprint.size_bytes, hashes[candidate.name])
+            for candidate, remote in ((candidate, remotes[candidate.name]) for candidate, _ in found)
+            if remote.same_bytes is None and remote.size_bytes == candidate.fingerprint.size_bytes
+        ]
+        if unproven:
+            from metalake_sync.remote.object_hash import read_back
+
+            remotes |= {name: replace(remotes[name], same_bytes=True) for name in read_back(self.client, unproven)}
+        return remotes
+
+    def _detailed(self, found: Sequence[tuple[Candidate, RemoteFile]]) -> dict[str, RemoteFile]:
+        """Files of the lake with their sizes and the metadata that the manifest names, by name."""
+        if not found or self.client is None:
+            return {remote.name: remote for _, remote in found}
+        self.emit(Observing("asking the lake for sizes and metadata", len(found)))
         from metalake_sync.remote.observe import remote_details
 
         asked = [(remote.unique_name, list(candidate.metadata.values)) for candidate, remote in found]
         details = remote_details(self.client, asked, self.options.calls_at_once)
         return {remote.name: _with_details(remote, details.get(remote.unique_name)) for _, remote in found}
 
-    def proven(self, remotes: Mapping[str, RemoteFile], candidates: Sequence[Candidate]) -> dict[str, RemoteFile]:
-        """Say of those that have their candidate's size whether the store proves that they have its bytes too."""
+    def proven(
+        self, remotes: Mapping[str, RemoteFile], candidates: Sequence[Candidate], *, unproven: bool | None = None
+    ) -> dict[str, RemoteFile]:
+        """Say of those that have their candidate's size what the store proves of their bytes. `unproven`: what is said
+        where it proves nothing."""
         if not remotes or self.client is None:
             return dict(remotes)
         # What asks a lake is loaded by who asks: together, 60 ms.
-        from metalake_sync.remote.content_proof import Pair, same_bytes
+        from metalake_sync.remote.content_proof import Pair, compare_bytes
 
         pairs = {}
         for candidate in candidates:
@@ -154,8 +193,11 @@ class CloseLook:
         if not pairs:
             return dict(remotes)
         self.emit(Observing("asking the store for proofs of equal bytes", len(pairs)))
-        same = same_bytes(self.client, list(pairs.values()), self.options.calls_at_once)
-        told = {name: replace(remotes[name], same_bytes=pair.unique_name in same) for name, pair in pairs.items()}
+        proofs = compare_bytes(self.client, list(pairs.values()), self.options.calls_at_once)
+        told = {
+            name: replace(remotes[name], same_bytes=proofs.get(pair.unique_name, unproven))
+            for name, pair in pairs.items()
+        }
         return {**remotes, **told}
 
 

@@ -58,6 +58,7 @@ class Judge:
         renames = self.closely.renames(found.candidates, known_files, gone)
         hashes = self.closely.hashes([file for file in found.candidates if file.name in known_files], known_files)
         remotes = self._adoptable(found.candidates, known_files)
+        anew = self.closely.uploaded_anew(self.view, found.candidates, known_files, hashes)
         suspects = dict(self.look.suspects) if self.look else {}
         for candidate in found.candidates:
             known = known_files.get(candidate.name)
@@ -65,6 +66,9 @@ class Judge:
             suspect = suspects.pop(candidate.name, None)
             if known is not None:
                 remote = suspect[1] if suspect is not None else self.view.of_recorded(known)
+                if remote is not None and candidate.name in anew:
+                    seen = anew[candidate.name]
+                    remote = seen if suspect is None else replace(remote, same_bytes=seen.same_bytes)
             self._meet(known, remote)
             content = hashes.get(candidate.name)
             if known is not None and content is None:
@@ -97,8 +101,10 @@ class Judge:
         closely = self.closely
         policy = self.rules.policy
         remotes = closely.adoptable(self.view, candidates, recorded, ask=policy.adopt != "never")
-        if policy.adopt == "take_over" and policy.on_change == "replace":
+        if policy.adopt == "match":
             remotes = closely.proven(remotes, candidates)
+        elif policy.adopt == "take_over" and policy.on_change == "replace":
+            remotes = closely.proven(remotes, candidates, unproven=False)
         if not remotes or closely.options.refresh != "full" or closely.client is None:
             return remotes
         return recognise_sets(closely.client, self.desired, self.view, remotes, candidates, closely.base_dir)

@@ -6,7 +6,6 @@ earlier run was about to do. What is done now follows from today's plan alone.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
@@ -24,10 +23,6 @@ from metalake_sync.state.store import StateStore
 if TYPE_CHECKING:
     from metalake_sync.remote.client import LakeClient
     from metalake_sync.remote.content_proof import Pair
-
-READ_BACK_BYTES = 256 << 20
-"""At most so much is read back from a store that proves nothing of an object's bytes."""
-
 
 # What the lake has already.
 
@@ -59,7 +54,16 @@ def found_in_lake(
             there[name] = remote
     files = [(sent[name][1], remote) for name, remote in there.items()]
     proofs = compare_sent(client, files, base_dir, threads)
-    ours = {name for name, same in proofs.items() if same} | _read_back(client, files, proofs)
+    unproven = [
+        (remote, file.fingerprint.size_bytes, file.content_hash or "")
+        for file, remote in files
+        if proofs[file.name] is None
+    ]
+    ours = {name for name, same in proofs.items() if same}
+    if unproven:
+        from metalake_sync.remote.object_hash import read_back
+
+        ours |= read_back(client, unproven)
     return {
         name: RecordedFile(
             name,
@@ -90,25 +94,6 @@ def compare_sent(
     proofs = compare_bytes(client, [_pair(file, remote, base_dir) for file, remote in same_size], threads)
     told: dict[str, bool | None] = {file.name: False for file, _ in files}
     return told | {file.name: proofs.get(remote.unique_name) for file, remote in same_size}
-
-
-def _read_back(
-    client: LakeClient, files: Sequence[tuple[JournalledFile, RemoteFile]], proofs: Mapping[str, bool | None]
-) -> set[str]:
-    """The names of those files without a proof whose bytes, read from the store, are those that were sent."""
-    from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
-    from metalake_sync.remote.object_hash import hash_of_object
-
-    left = READ_BACK_BYTES
-    same: set[str] = set()
-    for file, remote in files:
-        left -= file.fingerprint.size_bytes if proofs[file.name] is None else 0
-        if proofs[file.name] is None and left >= 0:
-            with contextlib.suppress(LakeRefused, LakeAnswerInvalid):
-                url = client.download_url(remote.unique_name)
-                if hash_of_object(url, client.address, file.fingerprint.size_bytes)[1] == file.content_hash:
-                    same.add(file.name)
-    return same
 
 
 def is_untouched(file: JournalledFile, base_dir: Path) -> bool:

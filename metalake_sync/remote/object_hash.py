@@ -5,16 +5,39 @@ Must not: send a credential of ours there, follow a redirect, or let the address
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 import requests
 from blake3 import blake3
 
-from metalake_sync.errors import LakeAnswerInvalid
+from metalake_sync.core.facts import RemoteFile
+from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
 from metalake_sync.remote.address import LakeAddress
+from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.sync_http import TIMEOUTS_S, session_for
 
 CHUNK_BYTES = 1 << 20
+
+READ_BACK_BYTES = 256 << 20
+"""At most so much is read back in one look, where a store proves nothing of its objects' bytes."""
+
+
+def read_back(client: LakeClient, files: Iterable[tuple[RemoteFile, int, str]]) -> set[str]:
+    """The names of those files whose bytes, read from the store, have the expected hash. `files`: each with its size in
+    bytes and its expected BLAKE3 in hex. Files beyond `READ_BACK_BYTES` are not read."""
+    left = READ_BACK_BYTES
+    same: set[str] = set()
+    for remote, size_bytes, content_hash in files:
+        if size_bytes > left:
+            continue
+        left -= size_bytes
+        with contextlib.suppress(LakeRefused, LakeAnswerInvalid):  # gone meanwhile
+            url = client.download_url(remote.unique_name)
+            if hash_of_object(url, client.address, size_bytes)[1] == content_hash:
+                same.add(remote.name)
+    return same
 
 
 def hash_of_object(url: str, lake: LakeAddress, size_expected: int) -> tuple[int, str | None, str]:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from metalake_sync.lake import EmbeddedLake
 from metalake_sync.lake.request_log import AskedFor, RequestLog
@@ -27,6 +27,9 @@ from metalake_sync.lake.storage.files import FileStorage
 from tests.end_to_end.world import World
 from tests.faults.hurry import hurry
 from tests.lake.talk import API_KEY, SECRET, Talk, settings, talk_to
+
+if TYPE_CHECKING:
+    from metalake_sync.state.store import StateStore
 
 PART_BYTES = 1 << 20
 """Parts are small here, so that a file of some MiB has several."""
@@ -101,11 +104,38 @@ def _body(folder: str, args: list[str], environment: dict[str, str], die_at: int
             os.kill(os.getpid(), signal.SIGKILL)
 
     StateStore.write = mortal_write  # type: ignore[method-assign]
+    _keep_what_is_synced(StateStore)
     code = run(args)
     Path(folder, "../steps").write_text("\n".join(steps))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _keep_what_is_synced(store: type[StateStore]) -> None:
+    """Keep a copy of what a power failure would leave of a state: its log, as far as it was synced. The main file stays
+    as it is, because no checkpoint moves anything into it."""
+    opened, sync = store.__init__, store.sync
+
+    def watched_open(self: StateStore, path: Path) -> None:
+        opened(self, path)
+        self._connection.execute("PRAGMA wal_autocheckpoint = 0")
+
+    def watched_sync(self: StateStore) -> None:
+        log = Path(f"{self.path}-wal")
+        size = log.stat().st_size
+        sync(self)
+        copy = self.path.with_name(f"synced-{os.getpid()}-{threading.get_ident()}")
+        with log.open("rb") as file:
+            copy.write_bytes(file.read(size))
+        copy.rename(_synced_log(self.path))
+
+    store.__init__ = watched_open  # type: ignore[method-assign]
+    store.sync = watched_sync  # type: ignore[method-assign]
+
+
+def _synced_log(state: Path) -> Path:
+    return state.with_name("synced.wal")
 
 
 @dataclass
@@ -189,7 +219,7 @@ class Mortal:
         """Who wrote to the state in the last run that came to its end."""
         return set((self.world.folder / "../steps").read_text().split())
 
-    def killed_at_request(self, number: int) -> bool:
+    def killed_at_request(self, number: int, on_death: Callable[[], None] = lambda: None) -> bool:
         """A run that is killed at the n-th step of its requests: before one is carried out, or before it is answered.
         False if it came to its end."""
         steps = Counter[str]()
@@ -208,12 +238,30 @@ class Mortal:
         child.append(self.start())
         started.set()
         try:
-            return self._died(child[0])
+            return self._died(child[0], on_death)
         finally:
             self.on_request = lambda place: None
 
-    def _died(self, child: Child) -> bool:
+    def loses_power_at_request(self, number: int) -> bool:
+        """The same, and what the run has written to its state without a sync is lost."""
+        state = self.state()
+        before = state.read_bytes()
+        _synced_log(state).unlink(missing_ok=True)
+
+        def lose() -> None:
+            state.write_bytes(before)
+            state.with_name(f"{state.name}-shm").unlink(missing_ok=True)
+            log = state.with_name(f"{state.name}-wal")
+            log.unlink(missing_ok=True)
+            if _synced_log(state).exists():
+                _synced_log(state).rename(log)
+
+        return self.killed_at_request(number, lose)
+
+    def _died(self, child: Child, on_death: Callable[[], None] = lambda: None) -> bool:
         child.join()
+        if child.exitcode == -signal.SIGKILL:
+            on_death()
         died = child.exitcode == -signal.SIGKILL
         errors = (self.world.folder / "../output.2").read_text()
         assert died or child.exitcode == 0 or (self.world.lake.faults.active and child.exitcode in FORESEEN), (

@@ -70,6 +70,14 @@ def test_killed_at_requests_it_converges(mortal: Mortal) -> None:
     assert mortal.kills >= 8
 
 
+def test_without_power_at_requests_it_converges(mortal: Mortal) -> None:
+    project = Project(mortal.world, seed=6)
+    project.change()
+    finish_and_compare(mortal)
+    kill_at_each(mortal, project, mortal.loses_power_at_request, [30, 61, 85, 100, 120, 140, 151, 162])
+    assert mortal.kills >= 6
+
+
 STEPS = (
     "ownership.claim_state",
     "replace.learn",

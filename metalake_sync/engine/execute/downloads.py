@@ -232,6 +232,7 @@ class TrashRuleStage:
                 self._recorder.fail(stay, LakeRefused("the lake did not trash it", status=200), retryable=True)
 
     async def _trash_whole(self, action: TrashCollection) -> None:
+        await asyncio.to_thread(self._recorder.state.sync)
         try:
             gone = await asyncio.to_thread(trash_collection, self._client, action.collection, action.lake_id)
         except LakeRefused as refusal:

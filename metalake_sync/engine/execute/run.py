@@ -211,7 +211,7 @@ class Executor:
     def _adopted(self, action: AdoptFile, content_hash: str) -> ConfirmedFile:
         """A record of a file that the lake had; none of its metadata is ours. Where sizes differ ('on_change: keep')
         the lake's bytes are not these: an unknown hash lets every plan say so."""
-        kept = action.remote.size_bytes != action.file.fingerprint.size_bytes
+        kept = action.remote.same_bytes is False or action.remote.size_bytes != action.file.fingerprint.size_bytes
         return ConfirmedFile(
             action.file.name,
             action.file.path,
