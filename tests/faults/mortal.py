@@ -117,7 +117,7 @@ def _keep_what_is_synced(store: type[StateStore]) -> None:
     as it is, because no checkpoint moves anything into it."""
     opened, sync = store.__init__, store.sync
 
-    def watched_open(self: StateStore, path: Path) -> None:
+    def watched_open(self: StateStore, path: Path | None) -> None:
         opened(self, path)
         self._connection.execute("PRAGMA wal_autocheckpoint = 0")
 
