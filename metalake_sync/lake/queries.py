@@ -30,9 +30,14 @@ MEDIA_OF_COLLECTION = {
 }
 
 # A value may hold the joints itself ("Trinidad and Tobago"): they separate only in front of another term.
-_JOINT = re.compile(r"(?:\s+and\s+|\s*&&?\s*)(?=(?:annotation\.label|metadata\.[^=&]+?)\s*=)", re.IGNORECASE)
-_OR = re.compile(r"(?:\s+or\s+|\|\|?)\s*(?=(?:annotation\.label|metadata\.[^=&]+?)\s*=)", re.IGNORECASE)
-_TERM = re.compile(r"(annotation\.label|metadata\.[^=]+?)\s*=\s*(.+)", re.DOTALL)
+# A run of blanks is entered at its beginning only: from each of its places, a long one would take quadratic time.
+_BEFORE_TERM = r"(?=(?:annotation\.label\s*|metadata\.[^=&]+)=)"
+_JOINT = re.compile(rf"(?<!\s)(?:\s+and\s+|\s*&&?\s*){_BEFORE_TERM}", re.IGNORECASE)
+_OR = re.compile(rf"(?<!\s)(?:\s+or\s+|\s*\|\|?)\s*{_BEFORE_TERM}", re.IGNORECASE)
+_TERM = re.compile(r"(annotation\.label|metadata\.[^=]+)=\s*(.+)|(annotation\.label)\s+=\s*(.+)", re.DOTALL)
+
+QUERY_LIMIT_CHARS = 10_000
+"""The longest query: the tests for terms look ahead from each of them."""
 
 _MODES = {AnnotationKind.HUMAN: OperationMode.HUMAN, AnnotationKind.MACHINE: OperationMode.MACHINE}
 
@@ -136,13 +141,15 @@ def select(
 
 
 def _add_query(chosen: Selection, query: str) -> None:
+    if len(query) > QUERY_LIMIT_CHARS:
+        raise not_acceptable(f"Invalid query: it has more than {QUERY_LIMIT_CHARS} characters")
     if _OR.search(query):
         raise not_acceptable(f"Invalid query: {query!r} has an 'or'")
     for term in _JOINT.split(query) if query else ():
         match = _TERM.fullmatch(term.strip())
         if match is None:
             raise not_acceptable(f"Invalid query: {term!r}")
-        name, value = match[1], match[2].strip()
+        name, value = (match[1] or match[3]).strip(), (match[2] or match[4]).strip()
         if name == "annotation.label":
             _with_label(chosen, value)
         else:

@@ -14,6 +14,9 @@ from typing import NamedTuple, TextIO
 
 from metalake_sync.protocol.routes import Effect
 
+LIMIT_BYTES = 64 << 20
+"""A log file that reaches this size is renamed to `NAME.1`, in place of the one before it."""
+
 STORE_ROUTES = frozenset({"put_part", "get_object"})
 """The store's own two routes."""
 
@@ -34,6 +37,7 @@ class RequestLog:
     path: Path | None = None
     counts: Counter[AskedFor] = field(default_factory=Counter)
     _file: TextIO | None = None
+    _size: int = 0
 
     @property
     def writes(self) -> int:
@@ -51,6 +55,7 @@ class RequestLog:
         """Raises OSError."""
         if self.path is not None:
             self._file = open(self.path, "a", buffering=1, opener=_private)  # noqa: SIM115
+            self._size = self._file.tell()
 
     def close(self) -> None:
         if self._file is not None:
@@ -68,7 +73,16 @@ class RequestLog:
                 "status": status,
                 "bytes_in": bytes_in,
             }
-            self._file.write(json.dumps(line) + "\n")
+            self._write(self._file, json.dumps(line) + "\n")
+
+    def _write(self, file: TextIO, line: str) -> None:
+        file.write(line)
+        self._size += len(line)
+        # A pipe or a device takes lines without end, and has no size.
+        if self._size >= LIMIT_BYTES and self.path is not None and self.path.is_file():
+            self.close()
+            os.replace(self.path, f"{self.path}.1")
+            self.open()
 
 
 def _private(path: str, flags: int) -> int:

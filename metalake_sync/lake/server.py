@@ -10,11 +10,13 @@ import contextlib
 import logging
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Handler
 
 from metalake_sync.errors import StateError, UsageError
 from metalake_sync.lake.faults import Faults
@@ -25,6 +27,12 @@ from metalake_sync.lake.web.app import make_app
 
 SHUTDOWN_S = 2.0
 """How long requests that are under way may take when the server is stopped."""
+
+IDLE_S = 75.0
+"""A connection without a request is closed after this time, whether it had requests before or none."""
+
+LINES_PER_MINUTE = 100
+"""The most lines about bad requests in the log."""
 
 READ_BUFFER_BYTES = 512 << 10
 
@@ -41,7 +49,28 @@ def _without_what_was_sent(record: logging.LogRecord) -> bool:
     return True
 
 
+class _Bounded(logging.Filter):
+    """Drops what exceeds so many lines in a minute, and says how many that were."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._began = float("-inf")
+        self._lines = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = self._clock()
+        if now - self._began >= 60.0:
+            dropped = max(0, self._lines - LINES_PER_MINUTE)
+            self._began, self._lines = now, 0
+            if dropped:
+                record.msg = f"{record.msg} ({dropped} lines were left out before)"
+        self._lines += 1
+        return self._lines <= LINES_PER_MINUTE
+
+
 http_log.addFilter(_without_what_was_sent)
+http_log.addFilter(_Bounded())
 
 
 @contextlib.asynccontextmanager
@@ -58,12 +87,15 @@ async def running(settings: LakeSettings, log: RequestLog, faults: Faults) -> As
         _open_log(log)
         stack.callback(log.close)
         app = make_app(settings, store, log, faults)
+        silent = _Silent()
+        app.middlewares.append(silent.hears)
         runner = web.AppRunner(
             app,
             access_log=None,
             logger=http_log,
             shutdown_timeout=SHUTDOWN_S,
             handle_signals=False,
+            keepalive_timeout=IDLE_S,
             read_bufsize=READ_BUFFER_BYTES,
         )
         await runner.setup()
@@ -71,9 +103,40 @@ async def running(settings: LakeSettings, log: RequestLog, faults: Faults) -> As
             port = await _listen(runner, settings)
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             scheme = "https" if settings.tls else "http"
-            yield f"{scheme}://{host}:{port}"
+            assert runner.server is not None
+            ending = asyncio.create_task(silent.end(runner.server))
+            try:
+                yield f"{scheme}://{host}:{port}"
+            finally:
+                ending.cancel()
         finally:
             await runner.cleanup()
+
+
+class _Silent:
+    """Ends connections that never send a request: aiohttp's time for kept ones begins with the first answer."""
+
+    def __init__(self) -> None:
+        spoken = self._spoken = set[object]()
+
+        @web.middleware
+        async def hears(request: web.Request, handler: Handler) -> web.StreamResponse:
+            spoken.add(request.protocol)
+            return await handler(request)
+
+        self.hears = hears
+
+    async def end(self, server: web.Server) -> None:
+        since: dict[web.RequestHandler, float] = {}
+        while True:
+            await asyncio.sleep(IDLE_S / 4)
+            now = asyncio.get_running_loop().time()
+            here = set(server.connections)
+            self._spoken.intersection_update(here)
+            since = {one: since.get(one, now) for one in here - self._spoken}
+            for one, began in since.items():
+                if now - began >= IDLE_S:
+                    one.force_close()
 
 
 def serve_forever(settings: LakeSettings, announce: Callable[[str], None]) -> Faults:

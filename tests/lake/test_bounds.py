@@ -6,15 +6,22 @@ import json
 import logging
 import re
 import socket
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from metalake_sync.lake import request_log, server
+from metalake_sync.lake.queries import select
+from metalake_sync.lake.refusals import Refusal
+from metalake_sync.lake.request_log import AskedFor, RequestLog
 from metalake_sync.lake.web import app
 from metalake_sync.protocol import routes
+from metalake_sync.protocol.items import FilterData
 from metalake_sync.protocol.routes import Route
+from metalake_sync.protocol.wire import ObjectKind
 from tests.lake.talk import Talk, error_of, lake_at
 
 ROUTES = {name: route for name, route in vars(routes).items() if isinstance(route, Route)}
@@ -81,3 +88,85 @@ def test_no_depth_and_no_number_makes_a_call_fail(talk: Talk, name: str) -> None
         assert answer.status_code < 500, (body[:20], answer.text)
         if answer.status_code >= 400:
             json.loads(answer.content)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /data", HEAD])
+def test_a_connection_that_sends_no_request_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(server, "IDLE_S", 0.2)
+    with lake_at(tmp_path) as talk:
+        address = urlsplit(talk.url)
+        assert address.hostname is not None
+        with socket.create_connection((address.hostname, address.port or 80), timeout=60) as raw:
+            raw.sendall(sent)
+            assert raw.recv(1) == b""
+
+
+def test_a_connection_that_is_kept_without_a_request_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "IDLE_S", 0.2)
+    with lake_at(tmp_path) as talk:
+        address = urlsplit(talk.url)
+        assert address.hostname is not None
+        with socket.create_connection((address.hostname, address.port or 80), timeout=60) as raw:
+            raw.sendall(HEAD + b"\r\n")
+            while raw.recv(1 << 16):
+                pass
+
+
+def test_the_request_log_keeps_two_files_of_a_limited_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_log, "LIMIT_BYTES", 1000)
+    log = RequestLog(tmp_path / "requests.log")
+    log.open()
+    for _ in range(200):
+        log.note(AskedFor("GET", "get_object", mutating=False), 200, 0)
+    log.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["requests.log", "requests.log.1"]
+    assert all(path.stat().st_size <= 1200 for path in tmp_path.iterdir())
+    assert all(json.loads(line) for path in tmp_path.iterdir() for line in path.read_text().splitlines())
+    assert log.of("get_object") == 200
+
+
+def test_lines_about_bad_requests_are_limited_in_each_minute() -> None:
+    now = [0.0]
+    bounded = server._Bounded(lambda: now[0])
+
+    def passed() -> list[str]:
+        records = [logging.LogRecord("x", logging.ERROR, "", 1, "bad request", None, None) for _ in range(500)]
+        return [record.getMessage() for record in records if bounded.filter(record)]
+
+    assert len(passed()) == server.LINES_PER_MINUTE
+    assert not passed()
+    now[0] = 61.0
+    later = passed()
+    assert len(later) == server.LINES_PER_MINUTE
+    assert later[0].endswith("(900 lines were left out before)")
+
+
+@pytest.mark.parametrize(
+    ("begin", "repeated", "end"),
+    [
+        ("annotation.label=a", " ", "x"),
+        ("metadata.a", " ", "=x"),
+        ("metadata.a=b", " |", ""),
+        ("metadata.a=b", "& ", ""),
+    ],
+)
+def test_a_query_is_read_in_linear_time(begin: str, repeated: str, end: str) -> None:
+    def seconds(times: int) -> float:
+        """The quickest of a few: other work on the machine makes some of them slower."""
+        query = begin + repeated * times + end
+        took = []
+        for _ in range(7):
+            began = time.process_time()
+            select(ObjectKind.IMAGE, None, query, FilterData())
+            took.append(time.process_time() - began)
+        return min(took)
+
+    # Sixteen times as long takes about 16 times as long; in quadratic time it would be 256 times.
+    assert seconds(4_800) < 80 * seconds(300)
+
+
+def test_a_query_has_a_greatest_length() -> None:
+    with pytest.raises(Refusal, match="more than 10000 characters"):
+        select(ObjectKind.IMAGE, None, "metadata.a=" + "b" * 10_000, FilterData())
