@@ -75,7 +75,7 @@ def picture_size(path: str) -> tuple[int, int] | None:
 def cached_header(cache: ReadingCache, path: str) -> ImageHeader | None:
     """The header, from the cache where the file is as it was: then it is not opened."""
     reading = read_cached(cache, HEADER_READER, path, _read)
-    return ImageHeader((reading["width"], reading["height"]), reading["orientation"]) if reading else None
+    return ImageHeader((reading["width"], reading["height"]), reading.get("orientation", 1)) if reading else None
 
 
 def _read(path: str) -> Reading:
