@@ -191,27 +191,30 @@ def _lake(session: Session) -> Iterator[Finding]:
 
 def _answers(client: LakeClient) -> Iterator[Finding]:
     """Make each call that reads and needs no name, and report the answers that are unlike those we know."""
-    calls: tuple[tuple[routes.Route[Any], Callable[[], object], str], ...] = (
-        (routes.LIST_LABELS, client.list_labels, "Plans do not show which labels are new. Nothing else needs it."),
-        (routes.LIST_LABEL_GROUPS, client.list_label_groups, "Only 'annotations label-groups' needs it."),
-        (routes.SYSTEM_DETAILS, client.system_details, "Only 'item stats' needs it."),
+    calls: tuple[tuple[routes.Route[Any], Callable[[], object], Verdict, str], ...] = (
+        (routes.LIST_LABELS, client.list_labels, "warning", "Plans do not show new labels. Nothing else needs it."),
+        (routes.LIST_LABEL_GROUPS, client.list_label_groups, "warning", "Only 'annotations label-groups' needs it."),
+        (routes.SYSTEM_DETAILS, client.system_details, "warning", "Only 'item stats' needs it."),
         (
             routes.COUNT_ITEMS,
             lambda: client.count_items(CountItems(content_type=ObjectKind.IMAGE)),
+            "wrong",
             "Plans and downloads need it. Ask the lake's operator.",
         ),
         (
             routes.LIST_ITEMS,
             lambda: next(client.list_items(ListItems(content_type=ObjectKind.IMAGE, page_size=1)), None),
+            "wrong",
             "Every command needs it. Ask the lake's operator.",
         ),
     )
-    for route, call, consequence in calls:
+    for route, call, verdict, consequence in calls:
         subject = f"answer of {route.method} {route.path}"
         try:
             call()
         except (LakeRefused, LakeAnswerInvalid) as error:
-            yield Finding(subject, "warning", f"can't be used: {error.message}", consequence)
+            code = ExitCode.DONE if verdict == "warning" else error.exit_code
+            yield Finding(subject, verdict, f"can't be used: {error.message}", consequence, code)
     for name, clause in client.differences.items():
         message = f"is unlike the form that we know ({clause}), and is read as far as it can be"
         remedy = "If a command shows too little, report this line as a bug of metalake-sync."

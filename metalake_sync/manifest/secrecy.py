@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from metalake_sync.errors import ManifestError
+from metalake_sync.manifest.models import Remote
 from metalake_sync.manifest.variables import Variables
 from metalake_sync.manifest.yaml_tree import KeyPath, Tree
 
@@ -51,8 +52,11 @@ def take_out_leaks(tree: Tree, variables: Variables) -> Iterator[ManifestError]:
             message = "it holds the API key or the secret"
         else:
             continue
-        tree.broken.add(path)
         _blank(tree.value, path)
+        if path[0] == "remote" and len(path) == 2 and path[1] not in Remote.model_fields:
+            # A misspelt key, such as 'apikey': its own error, which names the right one, helps more.
+            continue
+        tree.broken.add(path)
         yield ManifestError(message, where=tree.place(path), remedy=REMEDY)
 
 

@@ -92,7 +92,7 @@ def test_a_replacement_whose_session_is_refused_tells_what_is_in_the_trash(prune
     done = pruned.run("apply", "--json", "--auto-approve", "manifest.yaml")
     assert done.code == 3
     (failed,) = done.summary["failed"]
-    assert f"The old file is in the trash (id {old})" in failed["error"]
+    assert f"the old file is in the lake's trash (id {old})" in failed["error"]
     pruned.lake.faults.use(FaultPlan())
     pruned.good("apply", "--auto-approve", "manifest.yaml")
     assert pruned.names() == NAMES

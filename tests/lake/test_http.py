@@ -50,7 +50,7 @@ def test_a_body_that_is_no_json_is_a_bad_request(talk: Talk) -> None:
         assert error_of(answer)[0] in (400, 406), body[:10]
 
 
-@pytest.mark.parametrize("body", [[], "text", {}, {"uniqueFileName": 3}, {"uniqueFileName": None}])
+@pytest.mark.parametrize("body", [[], "text", {}, {"uniqueFileName": [3]}, {"uniqueFileName": None}])
 def test_a_body_of_another_shape_is_not_acceptable(talk: Talk, body: object) -> None:
     assert error_of(talk.post("/api/client/metadata/getItemDetails", body))[0] == 406
 
