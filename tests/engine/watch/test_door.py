@@ -122,7 +122,12 @@ def test_a_source_that_is_broken_is_tried_by_each_run_until_it_is_whole(desk: De
     assert (list(ran.broken), ran.finished.done.annotate) == ([], 1)
 
 
-def test_what_is_kept_between_runs_is_closed_in_the_end(desk: Desk, tmp_path: Path) -> None:
+def test_what_is_kept_between_runs_is_closed_in_the_end(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Annotations are kept in a file, not in memory, so that the file can be counted.
+    monkeypatch.setattr("metalake_sync.local.scratch.IN_MEMORY_BYTES", 0)
+    desk.run()
     # What other tests left behind must not be closed meanwhile.
     gc.collect()
     before = open_files(tmp_path / "lake")
