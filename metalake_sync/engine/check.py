@@ -96,8 +96,11 @@ def _check_sizes(
         if size == file.fingerprint.size_bytes:
             right.append(file)
         else:
-            told = "an unknown size" if size is None else f"{size} bytes"
-            wrong.append((file.name, f"has {told} in the lake, and {file.fingerprint.size_bytes} were recorded"))
+            recorded = f"{file.fingerprint.size_bytes} bytes were recorded"
+            told = f"has {size} bytes in the lake, and {recorded}"
+            if size is None:
+                told = f"is not confirmed: the lake does not tell its size, and {recorded}"
+            wrong.append((file.name, told))
     return right, wrong
 
 

@@ -24,6 +24,9 @@ ANSWER_LIMIT_BYTES = 64 << 20
 
 MESSAGE_LIMIT = 500
 
+EMPTY = "it is an empty object or null"
+"""What is unlike the form that we know where a call that reads answers nothing in JSON."""
+
 TOO_LARGE_REMEDY = (
     "A proxy in front of the lake limits the size of a request; ask its operator for a higher limit"
     " ('client_max_body_size' in nginx)."
@@ -67,6 +70,7 @@ def read_answer(route: Route[AnswerT], status: int, body: bytes, differs: Differ
         words = _words_in(document) or "the lake refused it without a reason"
         raise LakeRefused(words, status=status, where=_call(route))
     if document is None or (document == {} and route.effect is Effect.READS):
+        differs(EMPTY)
         return None
     try:
         return route.answer.model_validate(document)
@@ -84,6 +88,14 @@ def read_answer(route: Route[AnswerT], status: int, body: bytes, differs: Differ
     return mended
 
 
+_FAULTS = {
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "is not an object"),
+    "list_type": "is not a list",
+    "missing": "the field is missing",
+}
+"""What pydantic's names of faults mean, in words that do not name our classes."""
+
+
 def is_no(value: object) -> bool:
     """Whether a flag says no, in any form of a flag."""
     return value is False or (isinstance(value, str) and value.strip().lower() == "false")
@@ -93,7 +105,7 @@ def _fault(error: ValidationError) -> str:
     """Where the first fault of an answer is, and what is wrong there. It holds no value of the answer."""
     fault = error.errors(include_input=False, include_url=False)[0]
     place = ".".join(map(str, fault["loc"])) or "the answer"
-    return f"{place}: {fault['msg'].lower()}"
+    return f"{place}: {_FAULTS.get(fault['type'], fault['msg'].lower())}"
 
 
 def _mended(document: Any) -> Any:

@@ -36,6 +36,7 @@ from metalake_sync.protocol.wire import (
     StorageKind,
 )
 from metalake_sync.remote.address import LakeAddress
+from metalake_sync.remote.answers import EMPTY
 from metalake_sync.remote.connection import Connection
 from metalake_sync.remote.repeats import RepeatGuard
 from metalake_sync.remote.retry import Clock, RetryPolicy
@@ -340,6 +341,8 @@ class LakeClient:
         query = {"groupId": group_id} if group_id else None
         answer = self._connection.call(routes.LIST_LABELS, query=query)
         if answer is None:
+            if self._connection.differences.get(f"GET {routes.LIST_LABELS.path}") == EMPTY:
+                raise LakeAnswerInvalid(EMPTY, where=f"GET {routes.LIST_LABELS.path}")
             return []
         labels = answer.labels()
         if answer.unreadable:

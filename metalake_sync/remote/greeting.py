@@ -58,7 +58,8 @@ def fit_of(heard: Heard) -> Fit:
     """Judge by status and body alone: a lake answers in JSON, or with an empty body."""
     if heard.status == 401:
         return Fit.YES
-    if 300 <= heard.status < 400:
+    # Gateways answer 403 for paths that they do not have, in HTML or JSON; a lake may mean the credentials.
+    if 300 <= heard.status < 400 or heard.status == 403:
         return Fit.NO
     if not heard.body.strip():
         return Fit.YES if heard.status < 300 else Fit.NO
@@ -86,6 +87,14 @@ def greet(connection: Connection, *, pinned: bool = False, ignore_compatibility:
         for generation, heard in answers.items():
             if fit_of(heard) is Fit.UNSURE:
                 return _settle(connection, generation, heard, ignore_compatibility)
+        missing = answers.get(Generation.TWO)
+        # A lake of generation 2 need not have the compatibility call; another call tells whether the lake is there.
+        if (
+            missing is not None
+            and missing.status == 404
+            and fit_of(_ask(connection, Generation.TWO, routes.SYSTEM_DETAILS)) is Fit.YES
+        ):
+            return _settle(connection, Generation.TWO, missing, ignore_compatibility)
         error = _no_lake(connection, answers, pinned)
         if not any(heard.status < 300 for heard in answers.values()):
             raise error
@@ -93,8 +102,9 @@ def greet(connection: Connection, *, pinned: bool = False, ignore_compatibility:
         connection.pause(tries.pause_s(Again(error.message, invalid=error)))
 
 
-def _ask(connection: Connection, generation: Generation) -> Heard:
-    route, parts = _FIRST_CALLS[generation]
+def _ask(connection: Connection, generation: Generation, other: routes.Route[Any] | None = None) -> Heard:
+    """Make the first call of a generation, or another one that needs no names."""
+    route, parts = (other, {}) if other is not None else _FIRST_CALLS[generation]
     return connection.probe(route, replace(connection.address, generation=generation).url_of(route, **parts))
 
 
@@ -133,7 +143,8 @@ def _unconfirmed(why: str) -> Note:
 def _no_lake(connection: Connection, answers: Mapping[Generation, Heard], pinned: bool) -> LakeAnswerInvalid:
     """The error for an address where no MetaLake answers. Raises CredentialsRefused where that is the reason."""
     for generation, heard in answers.items():
-        if heard.status == 403 or (300 <= heard.status < 400 and len(answers) == 1):
+        redirected = all(300 <= one.status < 400 for one in answers.values())
+        if heard.status == 403 or redirected:
             # It raises: what these mean does not depend on the generation.
             read_answer(_FIRST_CALLS[generation][0], heard.status, heard.body)
     seen = " and ".join(

@@ -66,6 +66,8 @@ def lake_of(answers: Answers, generation: Generation = TWO) -> Iterator[tuple[Se
         # A content network that hides what it does not serve, and one that redirects it.
         ({COMPATIBILITY: (403, b"<Error><Code>AccessDenied</Code></Error>"), SYSTEM: COUNTS}, TWO, THREE, 2),
         ({COMPATIBILITY: (302, b""), SYSTEM: COUNTS}, TWO, THREE, 2),
+        # An API gateway that hides what it does not serve, in JSON.
+        ({COMPATIBILITY: (403, b'{"message": "Missing Authentication Token"}'), SYSTEM: COUNTS}, TWO, THREE, 2),
         # The counts of the system only inform.
         ({SYSTEM: (406, b'{"error": {"message": "not today"}}')}, THREE, THREE, 1),
         ({SYSTEM: (200, b"[]")}, THREE, THREE, 1),
@@ -110,6 +112,27 @@ def test_a_compatibility_call_that_confirms_nothing_is_a_note(answer: tuple[int,
         assert why in note.message
 
 
+@pytest.mark.parametrize("pinned", [False, True])
+def test_a_compatibility_call_that_is_missing_without_a_word_of_the_lake_is_a_note(pinned: bool) -> None:
+    with lake_of({"/datalake" + SYSTEM: COUNTS}) as (_, client):
+        greeting = client.greet(pinned=pinned)
+        assert greeting.generation is TWO
+        assert [note.code for note in greeting.notes] == [NoteCode.COMPATIBILITY]
+
+
+@pytest.mark.parametrize("body", [b"<html>no</html>", b'{"error": {"message": "no"}}'])
+def test_credentials_that_are_refused_under_both_bases_are_refused_credentials(body: bytes) -> None:
+    with lake_of({COMPATIBILITY: (403, body), SYSTEM: (403, body)}) as (_, client), pytest.raises(CredentialsRefused):
+        client.greet()
+
+
+def test_an_address_that_redirects_is_said_to_redirect() -> None:
+    answers: Answers = {COMPATIBILITY: (302, b""), SYSTEM: (302, b"")}
+    with lake_of(answers) as (_, client), pytest.raises(LakeAnswerInvalid, match="elsewhere") as caught:
+        client.greet()
+    assert "final address" in str(caught.value)
+
+
 def test_a_lake_that_says_it_is_not_compatible_ends_the_run_unless_that_is_ignored() -> None:
     answer = (200, b'{"isCompatible": false, "message": "please upgrade"}')
     with lake_of({COMPATIBILITY: answer}) as (_, client):
@@ -124,7 +147,7 @@ def test_an_address_without_a_lake_says_what_answered_there() -> None:
         with pytest.raises(LakeAnswerInvalid, match="no MetaLake answers at this address") as caught:
             client.greet()
         assert "/datalake/api with status 404, not JSON" in str(caught.value)
-        assert len(server.asked) == 2
+        assert len(server.asked) == 3
     with lake_of({COMPATIBILITY: (200, b"<html>"), SYSTEM: (200, b"<html>")}) as (server, client):
         with pytest.raises(LakeAnswerInvalid, match="no MetaLake answers"):
             client.greet()
@@ -135,7 +158,7 @@ def test_a_pinned_generation_is_the_only_one_that_is_tried() -> None:
     with lake_of({SYSTEM: COUNTS}) as (server, client):
         with pytest.raises(LakeAnswerInvalid, match="generation 2 of the protocol is pinned"):
             client.greet(pinned=True)
-        assert [asked.target for asked in server.asked] == [COMPATIBILITY]
+        assert [asked.target for asked in server.asked] == [COMPATIBILITY, "/datalake" + SYSTEM]
 
 
 def test_credentials_stay_at_the_configured_origin_while_the_generation_is_found() -> None:

@@ -278,6 +278,16 @@ def test_pages_that_only_overlap_are_no_repetition() -> None:
         guard.check(range(first, first + 10))
 
 
+def test_an_empty_object_is_no_list_of_labels() -> None:
+    with (
+        lake_with({routes.LIST_LABELS: lambda _: {}}) as client,
+        pytest.raises(LakeAnswerInvalid, match="empty object"),
+    ):
+        client.list_labels()
+    with lake_with({routes.LIST_LABELS: lambda _: []}) as client:
+        assert client.list_labels() == []
+
+
 def test_what_was_mended_is_remembered_for_doctor() -> None:
     with lake_with({routes.LIST_ITEMS: lambda _: [{"id": "1", "name": "a", "url": None}, None]}) as client:
         assert len(client.list_items(ListItems()).__next__()) == 1

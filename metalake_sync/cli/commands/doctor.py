@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 
 import click
 
-from metalake_sync.cli.options import ManifestFlags, option, takes_manifest
+from metalake_sync.cli.options import IGNORE_COMPATIBILITY, ManifestFlags, option, takes_manifest
 from metalake_sync.cli.streams import echo_json
 from metalake_sync.errors import ExitCode
 
@@ -25,7 +25,8 @@ MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "wrong": ("wro
     metavar="SECONDS",
     help="Patience with a lake that is away.",
 )
-def command(flags: ManifestFlags, retry_for: float) -> None:
+@IGNORE_COMPATIBILITY
+def command(flags: ManifestFlags, retry_for: float, ignore_compatibility: bool) -> None:
     """Look at versions, sources, state, disk, inotify limits, credentials, lake and clock; change nothing.
 
     Ends with 0 where nothing is wrong (warnings may be), else with the exit code that a run would have: 12 for refused
@@ -35,7 +36,9 @@ def command(flags: ManifestFlags, retry_for: float) -> None:
     from metalake_sync.engine.doctor import examine
     from metalake_sync.engine.options import RunOptions
 
-    session = flags.session(options=replace(RunOptions(), retry_for_s=retry_for))
+    session = flags.session(
+        options=replace(RunOptions(), retry_for_s=retry_for, ignore_compatibility=ignore_compatibility)
+    )
     findings = []
     for finding in examine(session):
         findings.append(finding)

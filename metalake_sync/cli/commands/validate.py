@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from metalake_sync.cli.options import SAFE, ManifestFlags, option, takes_manifest
+from metalake_sync.cli.options import IGNORE_COMPATIBILITY, SAFE, ManifestFlags, option, takes_manifest
 from metalake_sync.cli.streams import echo_json
 from metalake_sync.errors import ExitCode, ManifestError, ManifestErrors
 
@@ -13,7 +13,8 @@ from metalake_sync.errors import ExitCode, ManifestError, ManifestErrors
 @takes_manifest
 @option("--online", is_flag=True, help="Also ask the lake about tags and metadata fields.")
 @SAFE
-def command(flags: ManifestFlags, online: bool, safe: bool) -> None:
+@IGNORE_COMPATIBILITY
+def command(flags: ManifestFlags, online: bool, safe: bool, ignore_compatibility: bool) -> None:
     """Check the manifest, its files, patterns and sources, without a lake and without touching the state.
 
     All mistakes are shown at once, each with its line and column.
@@ -21,10 +22,12 @@ def command(flags: ManifestFlags, online: bool, safe: bool) -> None:
     from metalake_sync.cli.render_plan import render_notes
     from metalake_sync.cli.wording import count, size
     from metalake_sync.core.notes import UNUSABLE
+    from metalake_sync.engine.options import RunOptions
 
     listener = flags.words(silent=flags.as_json)
     try:
-        session = flags.session(listener, safe=safe)
+        options = RunOptions(ignore_compatibility=ignore_compatibility)
+        session = flags.session(listener, options, safe=safe)
         plan = session.validate(online=online)
     finally:
         listener.close()
