@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +14,14 @@ from metalake_sync.annotations.source import AnnotationIndex, open_index
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.validation import InvalidPolicy, ShapeProblem
 from metalake_sync.core.facts import AnnotationKind
-from metalake_sync.core.shapes import Shape
 from metalake_sync.errors import ManifestErrors
+from tests.annotations.opened import closed_afterwards, notes, shapes, types
 from tests.lake.talk import png
 
 BOX = {"image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 20]}
 NAN = float("nan")
 RECTANGLE, POLYGON, POINTS = "rectangle", "polygon", "points"
 SQUARE = [10, 10, 30, 10, 30, 30, 10, 30]
-
-_open: list[AnnotationIndex] = []
-
-
-@pytest.fixture(autouse=True)
-def _closed_afterwards() -> Iterator[None]:
-    yield
-    while _open:
-        _open.pop().close()
 
 
 def read(
@@ -49,26 +39,13 @@ def read(
     spec = AnnotationSpec(
         "op", AnnotationKind.MACHINE, ("coco.json",), base, "m.yaml:1:1", invalid=policy or InvalidPolicy()
     )
-    _open.append(open_index([spec], pictures))
-    return _open[-1]
+    return closed_afterwards(open_index([spec], pictures))
 
 
 def refused(base: Path, annotations: list[Any], **more: Any) -> str:
     with pytest.raises(ManifestErrors) as raised:
         read(base, annotations, **more)
     return str(raised.value)
-
-
-def shapes(index: AnnotationIndex) -> tuple[Shape, ...]:
-    return index.record("a.png").shapes
-
-
-def types(index: AnnotationIndex) -> list[str]:
-    return [shape.type.value for shape in shapes(index)]
-
-
-def notes(index: AnnotationIndex) -> str:
-    return "\n".join(map(str, index.notes()))
 
 
 # Geometry.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.errors import ManifestErrors
 from metalake_sync.local.naming import Naming, lake_name
+from tests.annotations.opened import closed_afterwards
 from tests.lake.talk import png
 
 
@@ -44,19 +45,10 @@ def coco(base: Path, *names: str, to: str = "coco.json") -> str:
     return to
 
 
-_open: list[AnnotationIndex] = []
-
-
-@pytest.fixture(autouse=True)
-def _closed_afterwards() -> Iterator[None]:
-    yield
-    while _open:
-        _open.pop().close()
-
-
 def read(base: Path, known: LocalPictures, *sources: str) -> AnnotationIndex:
-    _open.append(open_index([AnnotationSpec("op", AnnotationKind.HUMAN, sources, base, "m.yaml:1:1")], known))
-    return _open[-1]
+    return closed_afterwards(
+        open_index([AnnotationSpec("op", AnnotationKind.HUMAN, sources, base, "m.yaml:1:1")], known)
+    )
 
 
 def matched(index: AnnotationIndex) -> dict[str, int]:

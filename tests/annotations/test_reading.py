@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,8 @@ from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.shapes import ShapeType
 from metalake_sync.errors import ManifestErrors
+from tests.annotations.opened import closed_afterwards
 from tests.lake.talk import png
-
-_open: list[AnnotationIndex] = []
-
-
-@pytest.fixture(autouse=True)
-def _closed_afterwards() -> Iterator[None]:
-    yield
-    while _open:
-        _open.pop().close()
 
 
 def index(
@@ -38,8 +29,9 @@ def index(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png(40, 20))
         files.append((path.name, name, str(path)))
-    _open.append(open_index([AnnotationSpec("op", kind, (source,), base, "m.yaml:1:1", **spec)], LocalPictures(files)))
-    return _open[-1]
+    return closed_afterwards(
+        open_index([AnnotationSpec("op", kind, (source,), base, "m.yaml:1:1", **spec)], LocalPictures(files))
+    )
 
 
 def notes(read: AnnotationIndex) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,20 +16,12 @@ from metalake_sync.annotations.writers import write_records
 from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
 from metalake_sync.errors import ManifestErrors
+from tests.annotations.opened import closed_afterwards, notes, shapes, types
 from tests.lake.talk import png
 
 BOX = "<bndbox><xmin>10</xmin><ymin>20</ymin><xmax>30</xmax><ymax>50</ymax></bndbox>"
 SQUARE = "<polygon><x1>1</x1><y1>1</y1><x2>9</x2><y2>1</y2><x3>9</x3><y3>9</y3></polygon>"
 FLAT = "<polygon><x1>1</x1><y1>1</y1><x2>5</x2><y2>1</y2><x3>9</x3><y3>1</y3></polygon>"
-
-_open: list[AnnotationIndex] = []
-
-
-@pytest.fixture(autouse=True)
-def _closed_afterwards() -> Iterator[None]:
-    yield
-    while _open:
-        _open.pop().close()
 
 
 def read(base: Path, *objects: str, more: str = "", policy: InvalidPolicy | None = None) -> AnnotationIndex:
@@ -42,20 +33,7 @@ def read(base: Path, *objects: str, more: str = "", policy: InvalidPolicy | None
     pictures = LocalPictures([("a.png", "a.png", str(base / "a.png"))])
     kind = AnnotationKind.HUMAN
     spec = AnnotationSpec("op", kind, ("xml",), base, "m.yaml:1:1", invalid=policy or InvalidPolicy())
-    _open.append(open_index([spec], pictures))
-    return _open[-1]
-
-
-def shapes(index: AnnotationIndex) -> tuple[Shape, ...]:
-    return index.record("a.png").shapes
-
-
-def types(index: AnnotationIndex) -> list[str]:
-    return [shape.type.value for shape in shapes(index)]
-
-
-def notes(index: AnnotationIndex) -> str:
-    return "\n".join(map(str, index.notes()))
+    return closed_afterwards(open_index([spec], pictures))
 
 
 def rotated(x: float, y: float, width: float, height: float, angle: float | str) -> str:
@@ -154,5 +132,5 @@ def test_a_written_polygon_has_a_box_around_it_and_whole_numbers_have_no_point(t
     assert box == {"xmin": "10", "ymin": "20", "xmax": "30.5", "ymax": "50"}
     assert second.find("bndbox") is None
     spec = AnnotationSpec("op", AnnotationKind.HUMAN, ("xml",), tmp_path, "m.yaml:1:1")
-    _open.append(open_index([spec], LocalPictures([("a.png", "a.png", str(tmp_path / "a.png"))])))
-    assert shapes(_open[-1]) == (polygon, line)
+    index = closed_afterwards(open_index([spec], LocalPictures([("a.png", "a.png", str(tmp_path / "a.png"))])))
+    assert shapes(index) == (polygon, line)

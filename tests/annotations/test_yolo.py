@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,11 @@ from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.notes import NoteCode
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 from metalake_sync.errors import ManifestErrors
+from tests.annotations.opened import closed_afterwards, last_opened, notes, shapes
 from tests.lake.talk import png
 
 BOX = "0 0.5 0.5 0.2 0.2\n"
 LFS_POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'ab' * 32}\nsize 4\n"
-
-_open: list[AnnotationIndex] = []
-
-
-@pytest.fixture(autouse=True)
-def _closed_afterwards() -> Iterator[None]:
-    yield
-    while _open:
-        _open.pop().close()
 
 
 def write(base: Path, **files: str) -> None:
@@ -50,22 +41,15 @@ def read(base: Path, source: str, *images: str, **spec: Any) -> AnnotationIndex:
         path.write_bytes(png(100, 100))
         files.append((name, name, str(path)))
     kind = AnnotationKind.MACHINE
-    _open.append(open_index([AnnotationSpec("op", kind, (source,), base, "m.yaml:1:1", **spec)], LocalPictures(files)))
-    return _open[-1]
+    return closed_afterwards(
+        open_index([AnnotationSpec("op", kind, (source,), base, "m.yaml:1:1", **spec)], LocalPictures(files))
+    )
 
 
 def refused(base: Path, source: str, *images: str, **spec: Any) -> str:
     with pytest.raises(ManifestErrors) as raised:
         read(base, source, *images, **spec)
     return str(raised.value)
-
-
-def shapes(index: AnnotationIndex, image: str = "a.png") -> tuple[Shape, ...]:
-    return index.record(image).shapes
-
-
-def notes(index: AnnotationIndex) -> str:
-    return "\n".join(map(str, index.notes()))
 
 
 def labels(base: Path, names: str, count: int) -> list[str]:
@@ -212,18 +196,18 @@ def columns(base: Path, *texts: str) -> list[tuple[str, float | None, Any]]:
 def test_whole_numbers_above_one_are_track_ids_in_the_whole_source(tmp_path: Path) -> None:
     found = columns(tmp_path, "0 .5 .5 .2 .2 1\n", "0 .5 .5 .2 .2 12\n", "0 .1 .1 .3 .3 .3 .1 1\n")
     assert found == [("rectangle", None, 1), ("rectangle", None, 12), ("polygon", None, 1)]
-    assert "read as track ids (3 times, first: l/b.txt:1)" in notes(_open[-1])
+    assert "read as track ids (3 times, first: l/b.txt:1)" in notes(last_opened())
 
 
 def test_fractions_are_confidences_in_the_whole_source(tmp_path: Path) -> None:
     found = columns(tmp_path, "0 .5 .5 .2 .2 1\n", "0 .5 .5 .2 .2 0.75\n0 .1 .1 .3 .3 .3 .1 0.5\n")
     assert found == [("rectangle", 1, None), ("rectangle", 0.75, None), ("polygon", 0.5, None)]
-    assert notes(_open[-1]) == ""
+    assert notes(last_opened()) == ""
 
 
 def test_a_one_that_may_be_either_is_neither(tmp_path: Path) -> None:
     assert columns(tmp_path, "0 .5 .5 .2 .2 1\n0 .5 .5 .4 .4 0\n") == [("rectangle", None, None)] * 2
-    assert "lines end in 0 or 1, which may be a confidence or a track id" in notes(_open[-1])
+    assert "lines end in 0 or 1, which may be a confidence or a track id" in notes(last_opened())
     assert columns(tmp_path, "0 .5 .5 .2 .2 1.0\n") == [("rectangle", 1, None)]
 
 
@@ -240,7 +224,7 @@ def test_triangles_stay_polygons(tmp_path: Path) -> None:
 def test_a_polygon_with_confidence_and_track_id_keeps_its_corners(tmp_path: Path) -> None:
     found = columns(tmp_path, "0 .1 .1 .3 .1 .3 .3 .1 .3 0.8 7\n0 .1 .1 .3 .1 .3 .3 .1 .3 0.8 1\n")
     assert found == [("polygon", 0.8, 7), ("polygon", 0.8, 1)]
-    assert len(shapes(_open[-1])[0].points) == 4
+    assert len(shapes(last_opened())[0].points) == 4
 
 
 def test_written_labels_end_in_no_whole_number(tmp_path: Path) -> None:
@@ -335,12 +319,12 @@ def test_other_texts_of_an_export_are_left_out_and_named(tmp_path: Path, format:
 def test_other_texts_are_told_apart_where_the_images_are_in_the_lake_alone(tmp_path: Path) -> None:
     write(tmp_path, set__a_txt=BOX, set__classes_txt="bird", set__Readme_txt="See", set__val_txt="images\\a.JPG\n")
     spec = AnnotationSpec("op", AnnotationKind.MACHINE, ("set",), tmp_path, "m.yaml:1:1", normalized=True)
-    _open.append(open_index([spec], AnyPicture()))
-    assert list(_open[-1].images()) == ["a"]
+    index = closed_afterwards(open_index([spec], AnyPicture()))
+    assert list(index.images()) == ["a"]
     write(tmp_path, set__b_txt="not a number\n")
-    _open.append(open_index([spec], AnyPicture()))
-    assert list(_open[-1].images()) == ["a"]
-    (note,) = [note for note in _open[-1].notes() if note.code is NoteCode.ANNOTATIONS_INVALID]
+    index = closed_afterwards(open_index([spec], AnyPicture()))
+    assert list(index.images()) == ["a"]
+    (note,) = [note for note in index.notes() if note.code is NoteCode.ANNOTATIONS_INVALID]
     assert str(note).startswith("set/b.txt:1: it is not a label file")
 
 
