@@ -31,8 +31,7 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.local.naming import names_are_utf8
 from metalake_sync.local.scratch import scratch_folder
 from metalake_sync.manifest import Credentials, compose_manifest
-from metalake_sync.protocol.generations import Generation
-from metalake_sync.remote.address import Trust, lake_root
+from metalake_sync.remote.address import Trust
 from metalake_sync.remote.client import NOTHING_THERE, LakeClient
 from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.select import find_place
@@ -159,16 +158,14 @@ class Connected:
         try:
             trust = Trust(local_path(ca_file) if ca_file is not None else None, allow_insecure, allow_local_store)
             address = self._stack.enter_context(open_lake(self._url, credentials, base, trust))
-            if generation != "auto":
-                address = replace(address, generation=Generation(generation))
+            lake = ReachedLake.at(address, self._url, generation)
             policy = RetryPolicy(give_up_after_s=retry_for_s, waiting=waiting)
-            self._open_client: LakeClient | None = self._stack.enter_context(LakeClient(address, retry=policy))
-            greeting = self._client.greet(pinned=generation != "auto", ignore_compatibility=ignore_compatibility)
+            self._open_client: LakeClient | None = self._stack.enter_context(LakeClient(lake.address, retry=policy))
+            greeting = self._client.greet(pinned=lake.pinned, ignore_compatibility=ignore_compatibility)
             if waiting is not None:
                 for note in greeting.notes:
                     waiting(str(note))
-            identity = self._url.rstrip("/") if url.startswith(EMBEDDED) else lake_root(self._url)
-            self._reached = ReachedLake(self._client.address, identity, pinned=generation != "auto")
+            self._reached = replace(lake, address=self._client.address)
         except BaseException:
             self._stack.close()
             raise

@@ -24,8 +24,8 @@ from metalake_sync.core.selection import OLDEST_FIRST, ItemSelection
 from metalake_sync.engine.execute.jobs import wait_for_job
 from metalake_sync.errors import LakeAnswerInvalid, UsageError
 from metalake_sync.protocol.items import ListedItem
-from metalake_sync.protocol.wire import JobStatus, MediaKind, ObjectKind
-from metalake_sync.remote.observe import media_kind, remote_fields, which_exist
+from metalake_sync.protocol.wire import JobStatus, MediaKind
+from metalake_sync.remote.observe import collection_kind, media_kind, remote_fields, which_exist
 from metalake_sync.remote.select import Place, count_selection, list_selection
 
 _MEDIA_TYPES = {MediaKind.IMAGE: MediaType.IMAGE, MediaKind.VIDEO: MediaType.VIDEO, MediaKind.OTHER: MediaType.OTHER}
@@ -34,11 +34,6 @@ _JOB_STATES: dict[JobStatus, Any] = {
     JobStatus.COMPLETED: "completed",
     JobStatus.QUEUED: "queued",
     JobStatus.FAILED: "failed",
-}
-_COLLECTION_KINDS = {
-    MediaType.IMAGE: ObjectKind.IMAGE_COLLECTION,
-    MediaType.VIDEO: ObjectKind.VIDEO_COLLECTION,
-    MediaType.OTHER: ObjectKind.OTHER_COLLECTION,
 }
 
 
@@ -73,9 +68,7 @@ class Items(Connected):
         """Every collection of a type, as pages come in."""
         media_type = type_of(content_type)
         selection = ItemSelection(media_type, query=query)
-        for page in list_selection(
-            self._client, selection, Place(media_type, None), kind=_COLLECTION_KINDS[media_type]
-        ):
+        for page in list_selection(self._client, selection, Place(media_type, None), kind=collection_kind(media_type)):
             for item in page:
                 yield CollectionInfo(item.id, item.name, media_type)
 

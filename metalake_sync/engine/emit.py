@@ -14,22 +14,16 @@ import yaml
 from metalake_sync.core.facts import MediaType
 from metalake_sync.core.metadata import TAGS
 from metalake_sync.protocol.items import ListItems
-from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, ObjectKind
+from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.observe import count_remote, media_kind
-
-COLLECTION_KINDS = {
-    MediaType.IMAGE: ObjectKind.IMAGE_COLLECTION,
-    MediaType.VIDEO: ObjectKind.VIDEO_COLLECTION,
-    MediaType.OTHER: ObjectKind.OTHER_COLLECTION,
-}
+from metalake_sync.remote.observe import collection_kind, count_remote, media_kind
 
 
 def collection_blocks(client: LakeClient, known: frozenset[tuple[str, str]]) -> Iterator[str]:
     """A YAML block for each collection of the lake, but for those that are `known` (type and name)."""
-    for media_type, kind in COLLECTION_KINDS.items():
+    for media_type in MediaType:
         ids: dict[str, list[str]] = {}
-        for page in client.list_items(ListItems(content_type=kind, page_size=PAGE_SIZE_LIMIT)):
+        for page in client.list_items(ListItems(content_type=collection_kind(media_type), page_size=PAGE_SIZE_LIMIT)):
             for item in page:
                 ids.setdefault(item.name, []).append(item.id)
         for name, same in ids.items():

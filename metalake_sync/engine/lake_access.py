@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from metalake_sync.errors import CredentialsRefused, ManifestError, UsageError
 from metalake_sync.lazy_dataclass import dataclass
@@ -21,10 +22,14 @@ EMBEDDED = "embedded:"
 
 
 def lake_identity(manifest: LoadedManifest) -> str:
-    """What the state calls the lake: its address as the manifest has it, with or without `/datalake` at its end. It
-    holds no credential."""
-    remote = manifest.model.remote
-    return remote.url.rstrip("/") if remote.embedded else lake_root(remote.url)
+    """What the state calls the lake of a manifest."""
+    return _identity(manifest.model.remote.url)
+
+
+def _identity(url: str) -> str:
+    """What the state calls a lake: its address as the user wrote it, with or without `/datalake` at its end. It holds
+    no credential."""
+    return url.rstrip("/") if url.startswith(EMBEDDED) else lake_root(url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,13 @@ class ReachedLake:
     address: LakeAddress
     identity: str
     pinned: bool = False
+
+    @classmethod
+    def at(cls, address: LakeAddress, url: str, generation: Literal["auto", 2, 3]) -> ReachedLake:
+        """The lake at an address. `url`: as the user wrote it. `generation`: which one to speak; auto finds out."""
+        if generation == "auto":
+            return cls(address, _identity(url))
+        return cls(replace(address, generation=Generation(generation)), _identity(url), pinned=True)
 
 
 @contextlib.contextmanager
@@ -57,12 +69,7 @@ def reach_lake(manifest: LoadedManifest) -> Iterator[ReachedLake]:
             raise ManifestError(error.message, where=where, remedy=error.remedy) from None
     with open_lake(remote.url, resolve_credentials(manifest), manifest.base_dir, trust) as address:
         try:
-            identity = lake_identity(manifest)
-            if remote.generation == "auto":
-                yield ReachedLake(address, identity)
-            else:
-                pinned = replace(address, generation=Generation(remote.generation))
-                yield ReachedLake(pinned, identity, pinned=True)
+            yield ReachedLake.at(address, remote.url, remote.generation)
         except CredentialsRefused as error:
             raise CredentialsRefused(
                 error.message,

@@ -77,17 +77,15 @@ def raise_objection(word: LakesWord, manifest: str) -> None:
         )
 
 
-def notes_on_spelling(plan: Plan, spelling: Spelling) -> tuple[Note, ...]:
-    """What the plan writes under another name than the manifest has, because the lake spells it so."""
-    if not spelling:
-        return ()
-    written = MetadataNames.written_by(plan)
+def notes_on_spelling(names: MetadataNames, spelling: Spelling) -> tuple[Note, ...]:
+    """What is written under another name than the manifest has, because the lake spells it so. `names`: what is
+    written."""
     notes = []
-    for what, renames, names in (
-        ("metadata fields", spelling.fields, written.fields),
-        ("tags", spelling.tags, written.tags),
+    for what, renames, written in (
+        ("metadata fields", spelling.fields, names.fields),
+        ("tags", spelling.tags, names.tags),
     ):
-        told = [f"'{ours}' as '{theirs}'" for ours, theirs in renames.items() if ours in names or theirs in names]
+        told = [f"'{ours}' as '{theirs}'" for ours, theirs in renames.items() if ours in written or theirs in written]
         if told:
             notes.append(Note.naming(NoteCode.LAKES_SPELLING, f"the lake has its own spelling of {what}; sent", told))
     return tuple(notes)

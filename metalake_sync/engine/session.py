@@ -209,7 +209,7 @@ class Session:
             with self.reach() as client:
                 word = ask_lake_about(client, names)
             raise_objection(word, plan.manifest)
-            plan = replace(plan, notes=(*plan.notes, *notes_on_spelling(plan, word.spelling)))
+            plan = replace(plan, notes=(*plan.notes, *notes_on_spelling(names, word.spelling)))
         return plan
 
     def _reach(self) -> contextlib.AbstractContextManager[ReachedLake]:
@@ -240,8 +240,8 @@ class Session:
                 word = ask_lake_about(client, names)
                 spelling = state.spelling(lake)
                 if not word.spelling or not rounds_left:
-                    notes = (*greeting.notes, *planned.plan.notes, *notes_on_spelling(planned.plan, spelling))
-                    notes += notes_on_computed(names)
+                    of_names = (*notes_on_spelling(names, spelling), *notes_on_computed(names))
+                    notes = (*greeting.notes, *planned.plan.notes, *of_names)
                     planned.plan = replace(planned.plan, notes=notes)
                     yield planned, word
                     return

@@ -17,20 +17,21 @@ from metalake_sync.core.addressed import DEFAULT_BUCKET, Address, By, Found
 from metalake_sync.core.facts import MediaType
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.items import ListItems
-from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, ObjectKind
+from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.observe import RemoteListing, count_remote, list_remote, media_kind, remote_fields
-
-_COLLECTION_KINDS = {
-    MediaType.IMAGE: ObjectKind.IMAGE_COLLECTION,
-    MediaType.VIDEO: ObjectKind.VIDEO_COLLECTION,
-    MediaType.OTHER: ObjectKind.OTHER_COLLECTION,
-}
+from metalake_sync.remote.observe import (
+    RemoteListing,
+    collection_kind,
+    count_remote,
+    list_remote,
+    media_kind,
+    remote_fields,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A collection of the lake. `path`: its storage path, None while it was not asked for."""
+    """A collection of the lake."""
 
     lake_id: str
     type: MediaType
@@ -135,7 +136,7 @@ class Whereabouts:
 
     def _all_homes(self, media_type: MediaType) -> list[Home]:
         if media_type not in self._homes:
-            request = ListItems(content_type=_COLLECTION_KINDS[media_type], page_size=PAGE_SIZE_LIMIT)
+            request = ListItems(content_type=collection_kind(media_type), page_size=PAGE_SIZE_LIMIT)
             self._homes[media_type] = [
                 Home(item.id, media_type, item.name) for page in self.client.list_items(request) for item in page
             ]

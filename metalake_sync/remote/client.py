@@ -339,14 +339,15 @@ class LakeClient:
     def list_labels(self, group_id: str | None = None) -> list[ListedLabel]:
         """The labels that the lake knows. Raises LakeAnswerInvalid where there are rows and none of them is a label."""
         query = {"groupId": group_id} if group_id else None
-        answer = self._connection.call(routes.LIST_LABELS, query=query)
+        call = f"GET {routes.LIST_LABELS.path}"
+        unlike: list[str] = []
+        answer = self._connection.call(routes.LIST_LABELS, query=query, differs=unlike.append)
         if answer is None:
-            if self._connection.differences.get(f"GET {routes.LIST_LABELS.path}") == EMPTY:
-                raise LakeAnswerInvalid(EMPTY, where=f"GET {routes.LIST_LABELS.path}")
+            if EMPTY in unlike:
+                raise LakeAnswerInvalid(EMPTY, where=call)
             return []
         labels = answer.labels()
         if answer.unreadable:
-            call = f"GET {routes.LIST_LABELS.path}"
             rows = f"{answer.unreadable} of {len(answer.root)} rows hold no label's text"
             if not labels:
                 raise LakeAnswerInvalid(rows, where=call)

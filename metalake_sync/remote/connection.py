@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
 from metalake_sync.protocol.routes import Effect, Route
 from metalake_sync.remote.address import LakeAddress
-from metalake_sync.remote.answers import ANSWER_LIMIT_BYTES
+from metalake_sync.remote.answers import ANSWER_LIMIT_BYTES, Differs
 from metalake_sync.remote.limits import PIECE_BYTES
 from metalake_sync.remote.pacing import Pace
 from metalake_sync.remote.retry import (
@@ -94,21 +94,23 @@ class Connection:
         parts: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         body: Any = None,
+        differs: Differs = lambda _: None,
     ) -> AnswerT | None:
         """Make a call and return its answer, or None where there is nothing.
 
-        Tries again while that can help, as long as the policy's patience lasts. Raises LakeUnreachable when it is over,
+        `differs`: receives what is unlike the form that we know of this answer. Tries again while that can help, as
+        long as the policy's patience lasts. Raises LakeUnreachable when it is over,
         and what `read_answer` raises.
         """
         moved = route.path in self._moved
         try:
-            return self._call_at(self._address(moved), route, parts, query, body)
+            return self._call_at(self._address(moved), route, parts, query, body, differs)
         except LakeRefused as refusal:
             if not route.either_base or refusal.status != 404 or refusal.explained:
                 raise
             # A gateway does not pass on this path. The lake may have the call under the other generation's base.
             try:
-                answer = self._call_at(self._address(not moved), route, parts, query, body)
+                answer = self._call_at(self._address(not moved), route, parts, query, body, differs)
             except (LakeRefused, LakeAnswerInvalid):
                 raise refusal from None
             self._moved = self._moved - {route.path} if moved else self._moved | {route.path}
@@ -136,14 +138,16 @@ class Connection:
         parts: Mapping[str, str] | None,
         query: Mapping[str, str] | None,
         body: Any,
+        differs: Differs,
     ) -> AnswerT | None:
-        def differs(clause: str) -> None:
+        def unlike(clause: str) -> None:
             self.differences.setdefault(f"{route.method} {route.path}", clause)
+            differs(clause)
 
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
         url = address.url_of(route, **(parts or {}))
         return self._exchange(
-            route, url, query, data, lambda heard: judge_answer(route, heard, self._clock.wall(), differs)
+            route, url, query, data, lambda heard: judge_answer(route, heard, self._clock.wall(), unlike)
         )
 
     def _exchange(

@@ -29,6 +29,13 @@ _OBJECT_KINDS = {
 }
 
 
+_COLLECTION_KINDS = {
+    MediaType.IMAGE: ObjectKind.IMAGE_COLLECTION,
+    MediaType.VIDEO: ObjectKind.VIDEO_COLLECTION,
+    MediaType.OTHER: ObjectKind.OTHER_COLLECTION,
+}
+
+
 def media_kind(media_type: MediaType) -> MediaKind:
     """How upload, create and metadata calls name a collection's type."""
     return _MEDIA_KINDS[media_type]
@@ -37,6 +44,11 @@ def media_kind(media_type: MediaType) -> MediaKind:
 def object_kind(media_type: MediaType) -> ObjectKind:
     """How list, count and selection calls name the items of a collection."""
     return _OBJECT_KINDS[media_type]
+
+
+def collection_kind(media_type: MediaType) -> ObjectKind:
+    """How list, count and selection calls name collections themselves."""
+    return _COLLECTION_KINDS[media_type]
 
 
 class RemoteListing:

@@ -40,9 +40,9 @@ def images(**more: object) -> dict[str, object]:
 
 
 def test_a_manifest_that_keeps_to_its_repository_is_taken(repository: Path) -> None:
-    (repository / "shared").mkdir()
-    (repository / "lake" / "link").symlink_to("../shared")
-    annotation = {"operation": "op", "kind": "human", "source": ["../shared/*.json", "link"]}
+    (repository / "labels").mkdir()
+    (repository / "lake" / "link").symlink_to("../labels")
+    annotation = {"operation": "op", "kind": "human", "source": ["../labels/*.json", "link"]}
     manifest = loaded(
         repository, collections=[images(annotations=[annotation])], downloads=[{"lake": "image", "to": "o"}]
     )

@@ -288,6 +288,17 @@ def test_an_empty_object_is_no_list_of_labels() -> None:
         assert client.list_labels() == []
 
 
+def test_an_empty_list_of_labels_is_read_whatever_the_lake_answered_before() -> None:
+    answers: list[object] = [{}, [None, "Bird"], {}, []]
+    with lake_with({routes.LIST_LABELS: lambda _: answers.pop(0)}) as client:
+        with pytest.raises(LakeAnswerInvalid, match="empty object"):
+            client.list_labels()
+        assert [label.label_text for label in client.list_labels()] == ["Bird"]
+        with pytest.raises(LakeAnswerInvalid, match="empty object"):
+            client.list_labels()
+        assert client.list_labels() == []
+
+
 def test_what_was_mended_is_remembered_for_doctor() -> None:
     with lake_with({routes.LIST_ITEMS: lambda _: [{"id": "1", "name": "a", "url": None}, None]}) as client:
         assert len(client.list_items(ListItems()).__next__()) == 1

@@ -98,8 +98,7 @@ class DownloadStage:
         except StateLocked:
             raise
         except SyncError as error:
-            whole = DownloadAnnotations(plan.wish.key, plan.wish.to, 0, Reason.ANNOTATIONS_CHANGED)
-            self._recorder.fail(plan.files or [whole], error, retryable=False)
+            self._recorder.fail(plan.files or [_all_annotations(plan.wish)], error, retryable=False)
             return None
 
     async def _read(self, plan: DownloadPlan, annotations: AnnotationDownload) -> bool:
@@ -122,8 +121,7 @@ class DownloadStage:
                 await self._write_annotations(plan, annotations, root, partials, classes)
 
     def _fail(self, plan: DownloadPlan, error: SyncError, *, retryable: bool) -> None:
-        action = DownloadAnnotations(plan.wish.key, plan.wish.to, 0, Reason.ANNOTATIONS_CHANGED)
-        self._recorder.fail([action], error, retryable=retryable)
+        self._recorder.fail([_all_annotations(plan.wish)], error, retryable=retryable)
 
     async def _fetch(self, folder: _Folder, walk: DownloadWalk, root: Path, partials: PartialFiles) -> None:
         async for outcome in self._downloads.fetch(self._to_fetch(folder, walk, root), partials):
@@ -171,7 +169,7 @@ class DownloadStage:
         """What the format can't hold was shown by the plan; what is lost beyond that, because a picture that came can't
         be read, is a failure."""
         wish = plan.wish
-        action = DownloadAnnotations(wish.key, wish.to, 0, Reason.ANNOTATIONS_CHANGED)
+        action = _all_annotations(wish)
         try:
             with partials.scratch() as scratch:
                 await asyncio.to_thread(annotations.write, scratch, classes)
@@ -193,6 +191,11 @@ class DownloadStage:
         except OSError as error:
             words = f"the annotations can't be written ({error.strerror})"
             self._recorder.fail([action], SyncError(words, where=str(root)), retryable=False)
+
+
+def _all_annotations(wish: DownloadWish) -> DownloadAnnotations:
+    """The action that a failure of a download's annotations as a whole is told of."""
+    return DownloadAnnotations(wish.key, wish.to, 0, Reason.ANNOTATIONS_CHANGED)
 
 
 class TrashRuleStage:
