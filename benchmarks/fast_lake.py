@@ -2,6 +2,7 @@
 To an S3 client it is a bucket that is empty and takes every object.
 
     python -m benchmarks.fast_lake [--latency-ms 20] [--connection-rate 100e6] [--tls CERT KEY] [--listed N]
+                                   [--refuse 503:0.05] [--calls-per-second 50] [--retry-after 1]
 
 First line on standard output: `listening on http://127.0.0.1:PORT`. It keeps names and ids, and nothing else; it checks
 no credentials and no signatures. `GET /tally` answers what it was asked since the last time, as JSON.
@@ -15,7 +16,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import ssl
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,6 +63,37 @@ class Collection:
                 }
             )
         return page
+
+
+@dataclass
+class Refusals:
+    """Which calls the server refuses. `share`: of all calls, files' bodies included, decided by one seed. `per_second`:
+    the lake's calls beyond this rate get 429 (a token bucket that holds one second's worth); 0 is no limit.
+    `retry_after`: the header's value in seconds, None for no header."""
+
+    status: int = 503
+    share: float = 0.0
+    per_second: float = 0.0
+    retry_after: str | None = None
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(7)
+        self._tokens = self.per_second
+        self._at = time.monotonic()
+
+    def status_of(self, *, of_lake: bool) -> int | None:
+        """The status to refuse the next call with; None to let it pass."""
+        if self.share and self._random.random() < self.share:
+            return self.status
+        if not (self.per_second and of_lake):
+            return None
+        now = time.monotonic()
+        self._tokens = min(self.per_second, self._tokens + (now - self._at) * self.per_second)
+        self._at = now
+        if self._tokens < 1:
+            return 429
+        self._tokens -= 1
+        return None
 
 
 class Lake:
@@ -147,8 +181,9 @@ class Lake:
 class Connection(asyncio.Protocol):
     """One kept connection. `latency_s`: before each answer. `rate`: bytes per second of a body, 0 for no limit."""
 
-    def __init__(self, lake: Lake, latency_s: float, rate: float) -> None:
+    def __init__(self, lake: Lake, latency_s: float, rate: float, refusals: Refusals) -> None:
         self._lake = lake
+        self._refusals = refusals
         self._latency_s = latency_s
         self._rate = rate
         self._loop = asyncio.get_running_loop()
@@ -234,6 +269,8 @@ class Connection(asyncio.Protocol):
         elif "list-type=2" in path:
             self._content(b"application/xml", EMPTY_BUCKET)
             return
+        elif self._refused(of_lake=True):
+            return
         else:
             document = self._lake.answer(path, body)
         if document is None:
@@ -245,7 +282,20 @@ class Connection(asyncio.Protocol):
         head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
         self._later(head % (kind, len(content)) + content)
 
+    def _refused(self, *, of_lake: bool) -> bool:
+        status = self._refusals.status_of(of_lake=of_lake)
+        if status is None:
+            return False
+        self._lake.tally["refused"] += 1
+        wait = self._refusals.retry_after
+        header = f"Retry-After: {wait}\r\n" if wait else ""
+        self._later(f"HTTP/1.1 {status} Refused\r\n{header}Content-Length: 0\r\n\r\n".encode())
+        return True
+
     def _put_done(self) -> None:
+        if self._refused(of_lake=False):
+            self._dropped = 0
+            return
         self._lake.tally["put"] += 1
         self._lake.tally["requests"] += 1
         self._lake.tally["bytes_in"] += self._dropped
@@ -264,7 +314,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(answer)
 
 
-async def serve(latency_s: float, rate: float, tls: tuple[str, str] | None, listed: int) -> None:
+async def serve(latency_s: float, rate: float, tls: tuple[str, str] | None, listed: int, refusals: Refusals) -> None:
     lake = Lake(listed)
     context = None
     if tls:
@@ -272,7 +322,7 @@ async def serve(latency_s: float, rate: float, tls: tuple[str, str] | None, list
         context.load_cert_chain(*tls)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: Connection(lake, latency_s, rate), "127.0.0.1", 0, ssl=context, backlog=2048
+        lambda: Connection(lake, latency_s, rate, refusals), "127.0.0.1", 0, ssl=context, backlog=2048
     )
     host = "localhost" if tls else "127.0.0.1"
     lake.base = f"{'https' if tls else 'http'}://{host}:{server.sockets[0].getsockname()[1]}"
@@ -286,9 +336,14 @@ def main() -> None:
     parser.add_argument("--connection-rate", type=float, default=0.0, help="bytes per second of each connection")
     parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"))
     parser.add_argument("--listed", type=int, default=0, help="synthetic items in the collection 'many'")
+    parser.add_argument("--refuse", metavar="STATUS:SHARE", help="refuse this share of all calls: 503:0.05")
+    parser.add_argument("--calls-per-second", type=float, default=0.0, help="the lake's limit; refuses with 429")
+    parser.add_argument("--retry-after", metavar="SECONDS", help="send this Retry-After with each refusal")
     given = parser.parse_args()
+    status, _, share = (given.refuse or "503:0").partition(":")
+    refusals = Refusals(int(status), float(share), given.calls_per_second, given.retry_after)
     tls = tuple(given.tls) if given.tls else None
-    asyncio.run(serve(given.latency_ms / 1000, given.connection_rate, tls, given.listed))
+    asyncio.run(serve(given.latency_ms / 1000, given.connection_rate, tls, given.listed, refusals))
 
 
 if __name__ == "__main__":

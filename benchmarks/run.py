@@ -22,7 +22,16 @@ from benchmarks.hashing import hashing
 from benchmarks.measuring import Bench, PeerMissing, Row, summary
 from benchmarks.plans import plan, plan_content, plan_million, start
 from benchmarks.s3_sync import s3_sync
-from benchmarks.uploads import limits, second_run, upload, upload_large, upload_latency, upload_mixed, upload_tls
+from benchmarks.uploads import (
+    limits,
+    refusals,
+    second_run,
+    upload,
+    upload_large,
+    upload_latency,
+    upload_mixed,
+    upload_tls,
+)
 
 JOBS: Mapping[str, Callable[[Bench], None]] = {
     "start": start,
@@ -33,6 +42,7 @@ JOBS: Mapping[str, Callable[[Bench], None]] = {
     "upload-large": upload_large,
     "upload-mixed": upload_mixed,
     "limits": limits,
+    "refusals": refusals,
     "s3-sync": s3_sync,
     "annotations": one_image_changed,
     "hashing": hashing,

@@ -34,10 +34,14 @@ def vendor_upload(scratch: Path) -> tuple[str, ...]:
 
 
 def new_lake(
-    scratch: Path, sizes: Sequence[int], *options: str, ca: str | None = None
+    scratch: Path,
+    sizes: Sequence[int],
+    *options: str,
+    ca: str | None = None,
+    tally: dict[str, int] | None = None,
 ) -> Callable[[], AbstractContextManager[Mapping[str, str]]]:
     """A lake and a state that are new in each round. A figure counts only for work that was done: a lake that did not
-    get every byte ends the benchmark."""
+    get every byte ends the benchmark. `tally`: gets what the lake counted."""
 
     @contextmanager
     def around() -> Iterator[Mapping[str, str]]:
@@ -45,9 +49,11 @@ def new_lake(
         with fast_lake(*options, ca=ca) as lake:
             trusted = {"SSL_CERT_FILE": ca, "REQUESTS_CA_BUNDLE": ca} if ca else {}
             yield {**trusted, "LAKE": lake.url}
-            tally = lake.tally()
-        if tally["put_bytes"] != sum(sizes) or tally["finalizeMultipartUpload"] != len(sizes):
-            raise SystemExit(f"the lake did not get everything: {tally}")
+            counted = lake.tally()
+        if counted["put_bytes"] != sum(sizes) or counted["finalizeMultipartUpload"] != len(sizes):
+            raise SystemExit(f"the lake did not get everything: {counted}")
+        if tally is not None:
+            tally.update(counted)
 
     return around
 
@@ -202,3 +208,60 @@ def limits(bench: Bench) -> None:
             f"no limit {count / runners[0].wall_s:,.0f} files/s",
             f"{runners[0].wall_s / runner.wall_s:.2f} ×",
         )
+
+
+def refusals(bench: Bench) -> None:
+    """What refused calls cost: a share of all calls, and a limit of calls per second."""
+    count = bench.count(300)
+    sizes = [2_000] * count
+    make_sources(bench.scratch, sizes)
+    shares = {
+        "503 to 5 %": (("--refuse", "503:0.05"), 3),
+        "429 to 3 %": (("--refuse", "429:0.03"), 3),
+        "503 to 5 %, Retry-After: 1": (("--refuse", "503:0.05", "--retry-after", "1"), 8),
+        "429 to 3 %, Retry-After: 1": (("--refuse", "429:0.03", "--retry-after", "1"), 8),
+    }
+    undisturbed = Runner("undisturbed", apply_command(), bench.scratch, new_lake(bench.scratch, sizes))
+    runners = [
+        Runner(name, apply_command(), bench.scratch, new_lake(bench.scratch, sizes, *options))
+        for name, (options, _) in shares.items()
+    ]
+    bench.take_turns(f"{count:,} × 2 KB up, calls refused", [undisturbed, *runners])
+    for runner in runners:
+        ratio = runner.wall_s / undisturbed.wall_s
+        goal = shares[runner.name][1]
+        bench.row(
+            f"{count:,} × 2 KB, {runner.name}",
+            f"{runner.wall_s:.2f} s",
+            f"undisturbed {undisturbed.wall_s:.2f} s",
+            f"{ratio:.1f} ×",
+            f"at most {goal} ×",
+            ratio <= goal,
+        )
+    for per_second, files in ((50, count), (500, 10 * count)):
+        for more in ((), ("--retry-after", "1")):
+            _limited(bench, per_second, files, *more)
+
+
+def _limited(bench: Bench, per_second: int, count: int, *more: str) -> None:
+    """An apply to a lake that allows so many calls per second."""
+    scratch = bench.scratch / f"limit-{per_second}-{len(more)}"
+    scratch.mkdir()
+    sizes = [2_000] * count
+    make_sources(scratch, sizes)
+    tally: dict[str, int] = {}
+    limit = ("--calls-per-second", str(per_second), *more)
+    runner = Runner("limited", apply_command(), scratch, new_lake(scratch, sizes, *limit, tally=tally), 1)
+    bench.take_turns(f"{count:,} × 2 KB up, {per_second} calls/s allowed {' '.join(more)}", [runner])
+    calls = tally["requests"] - tally["put"]
+    possible_s = (calls - per_second) / per_second
+    used = possible_s / runner.wall_s
+    refused = tally["refused"] / (calls + tally["refused"])
+    bench.row(
+        f"{count:,} × 2 KB, {per_second} calls/s allowed{', Retry-After: 1' if more else ''}",
+        f"{runner.wall_s:.1f} s, {tally['refused']:,} of {calls + tally['refused']:,} refused ({refused:.1%})",
+        f"possible {possible_s:.1f} s",
+        f"{used:.0%} used",
+        "80 % used, at most 10 % refused",
+        used >= 0.8 and refused <= 0.1,
+    )
