@@ -15,7 +15,7 @@ from metalake_sync.core.actions import AttachModelRun
 from metalake_sync.core.addressed import AddressedPlan
 from metalake_sync.core.diff import CollectionRules, compare_head
 from metalake_sync.core.events import EventSink, Observing
-from metalake_sync.core.facts import CollectionKey, MediaType, RecordedCollection
+from metalake_sync.core.facts import CollectionKey, MediaType, RecordedCollection, RecordedFile
 from metalake_sync.core.guards import too_many_deletes
 from metalake_sync.core.metadata import TAGS, MetadataValues
 from metalake_sync.core.notes import UNUSABLE, Note, NoteCode
@@ -256,7 +256,13 @@ class Planner:
             common_metadata=desired.common_metadata,
             recorded=self.state.records.file_count(row_id) if row_id is not None else 0,
         )
-        look = self._look_in_full(rules, desired, row_id, known, view) if full else None
+        recovered = found_in_lake(
+            self.state, self.client, row_id, view, self.manifest.base_dir, self.options.calls_at_once
+        )
+        plan.recovered = list(recovered.values())
+        if row_id is not None and recovered:
+            plan.recorded += len(recovered) - len(self.state.records.files_named(row_id, recovered))
+        look = self._look_in_full(rules, desired, row_id, known, view, recovered) if full else None
         head_digest = known.head_digest if known else None
         lake_head = self._head_in_lake(desired, view, look) if full else None
         verdict = compare_head(
@@ -265,12 +271,6 @@ class Planner:
         plan.take(verdict, wanted=False)
         self._notes += verdict.notes
 
-        recovered = found_in_lake(
-            self.state, self.client, row_id, view, self.manifest.base_dir, self.options.calls_at_once
-        )
-        plan.recovered = list(recovered.values())
-        if row_id is not None and recovered:
-            plan.recorded += len(recovered) - len(self.state.records.files_named(row_id, recovered))
         believed = view.listing is None
         with Hasher(self.options.hash_threads) as hasher:
             closely = CloseLook(
@@ -325,6 +325,7 @@ class Planner:
         row_id: int | None,
         known: RecordedCollection | None,
         view: LakeView,
+        recovered: Mapping[str, RecordedFile],
     ) -> FullLook | None:
         if self.client is None or row_id is None or known is None or view.listing is None:
             return None
@@ -344,6 +345,7 @@ class Planner:
             self.options.calls_at_once,
             self.emit,
             operations_elsewhere(self.manifest, self.state, self.lake),
+            recovered,
         ).run()
 
     def _head_in_lake(self, desired: DesiredCollection, view: LakeView, look: FullLook | None) -> MetadataValues | None:

@@ -10,7 +10,7 @@ outside the lake knows whether a drawn shape counts as a change of its file.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import field, replace
 from pathlib import Path
 
@@ -85,6 +85,7 @@ class FullLook:
 class FullRefresh:
     """Looks at one collection. `row_id`: the collection's in the records. `marker`: as `Marker.read` gives it.
     `elsewhere`: operations whose sets for images of the lake the manifest also sends from its top-level `annotations`.
+    `recovered`: by name, records of files that an interrupted run sent, which the state does not have yet.
     """
 
     client: LakeClient
@@ -99,6 +100,7 @@ class FullRefresh:
     threads: int
     emit: EventSink
     elsewhere: Set[str] = frozenset()
+    recovered: Mapping[str, RecordedFile] = field(default_factory=dict)
     _look: FullLook = field(default_factory=FullLook)
     _sets: dict[str, dict[str, RemoteSet]] = field(default_factory=dict)
 
@@ -116,12 +118,17 @@ class FullRefresh:
         self._join_sets()
         return self._look
 
+    def _records_of(self, names: Collection[str]) -> dict[str, RecordedFile]:
+        """The records of files by name, recovered ones first."""
+        recovered = {name: self.recovered[name] for name in names if name in self.recovered}
+        return self.state.records.files_named(self.row_id, names) | recovered
+
     # Sizes and metadata.
 
     def _look_at_files(self) -> None:
         looked = 0
         for page in self._newest_changes():
-            recorded = self.state.records.files_named(self.row_id, [item.name for item in page])
+            recorded = self._records_of([item.name for item in page])
             # Files of others tell nothing but how far down the list we are.
             asked = [item for item in page if item.name in recorded or self.marker]
             details = remote_details(
@@ -204,7 +211,7 @@ class FullRefresh:
             if digest != known.seen:
                 self._keep(name, known, RemoteSet(digest, len(shapes), as_desired=False))
         else:
-            file = self.state.records.files_named(self.row_id, [name])[name]
+            file = self._records_of([name])[name]
             sent = self._source(file, known)
             if sent is None:
                 return
@@ -220,7 +227,7 @@ class FullRefresh:
         index = self.desired.annotations.get(operation) if self.desired is not None else None
         if self.desired is None or index is None:
             return
-        for name, file in self.state.records.files_named(self.row_id, there).items():
+        for name, file in self._records_of(there).items():
             image = index.images().get(name)
             if image is None and (
                 index.mode == "append" or operation in self.elsewhere or file.origin is Origin.ADOPTED
@@ -256,7 +263,7 @@ class FullRefresh:
     def _as_listed(self, name: str) -> tuple[RecordedFile, RemoteFile]:
         remote = self.listing.get(name)
         assert remote is not None, "sets are looked at only where the file is listed"
-        return self.state.records.files_named(self.row_id, [name])[name], remote
+        return self._records_of([name])[name], remote
 
 
 def _unique(item: ListedItem) -> str:
