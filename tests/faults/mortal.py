@@ -37,15 +37,8 @@ PART_BYTES = 1 << 20
 FORESEEN = frozenset({0, 3, 5})
 """All is done, some items failed, the lake is away."""
 
-_CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    [
-        "tests.faults.mortal",
-        "metalake_sync.cli.main",
-        "metalake_sync.engine.execute.run",
-        "metalake_sync.engine.session",
-    ]
-)
+CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.faults.everything", "tests.faults.mortal"])
 
 
 class Child(Protocol):
@@ -56,6 +49,8 @@ class Child(Protocol):
 
     @property
     def exitcode(self) -> int | None: ...
+
+    def start(self) -> None: ...
 
     def kill(self) -> None: ...
 
@@ -71,9 +66,16 @@ class Ended:
     failures: tuple[str, ...] = ()
 
 
-def _body(folder: str, args: list[str], environment: dict[str, str], die_at: int | str) -> None:
+def run_in_child(
+    folder: str,
+    args: list[str],
+    environment: dict[str, str],
+    die_at: int | str,
+    prepare: Callable[[], None] | None = None,
+) -> None:
     """A run of the command line in a child. `die_at`: kill itself at the n-th commit of its state, before it if n is
-    odd and after it if even, or at the first commit of a writer, as in `before uploads.send`; 0 never does."""
+    odd and after it if even, or at the first commit of a writer, as in `before uploads.send`; 0 never does. `prepare`:
+    called first in the child."""
     import metalake_sync.remote.storage as storage
     from metalake_sync.cli.main import run
     from metalake_sync.state.store import StateStore
@@ -87,6 +89,8 @@ def _body(folder: str, args: list[str], environment: dict[str, str], die_at: int
     sys.stderr = os.fdopen(2, "w")
     storage.PART_BYTES = PART_BYTES
     hurry()
+    if prepare is not None:
+        prepare()
     write, steps = StateStore.write, list[str]()
 
     @contextlib.contextmanager
@@ -176,7 +180,7 @@ class Mortal:
         }
         args = ["apply", "--json", "--auto-approve", "--parallelism", "4", "manifest.yaml"]
         args += ["--state", str(self.state(twin)), *options]
-        child = _CONTEXT.Process(target=_body, args=(str(self.world.folder), args, environment, die_at))
+        child = CONTEXT.Process(target=run_in_child, args=(str(self.world.folder), args, environment, die_at))
         child.start()
         return child
 
