@@ -62,8 +62,8 @@ def files_of(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 def hash_ours(folder: str) -> int:
-    from metalake_sync.core.facts import Fingerprint
-    from metalake_sync.local.hashing import HashRequest, hash_files
+    from metalake_sync.core.snapshots import Fingerprint
+    from metalake_sync.sources.hashing import HashRequest, hash_files
 
     def requests() -> Iterator[HashRequest]:
         for entry in files_of(folder):

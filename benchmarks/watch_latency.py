@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from benchmarks.synthetic import make_state, make_tree
-from metalake_sync.lake import EmbeddedLake, LakeSettings
+from metalake_sync.embedded_lake import EmbeddedLake, LakeSettings
 
 PROGRAM = Path(sys.executable).with_name("metalake-sync")
 

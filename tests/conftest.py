@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync.lake import EmbeddedLake
+from metalake_sync.embedded_lake import EmbeddedLake
+from tests.embedded_lake.store_servers import STORES, StoreMissing, StoreServer
+from tests.embedded_lake.talk import settings, talk_to
 from tests.end_to_end.world import World
-from tests.lake.store_servers import STORES, StoreMissing, StoreServer
-from tests.lake.talk import settings, talk_to
 
 
 @pytest.fixture

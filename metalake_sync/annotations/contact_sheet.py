@@ -24,7 +24,7 @@ figure img { width: 100%; display: block; } figcaption { padding: .5rem .7rem; o
 
 
 @dataclass(frozen=True, slots=True)
-class DrawnPicture:
+class DrawnImage:
     """One picture with the shapes of one operation. `png`: its file's name beside the page. `labels`: label → how many
     shapes."""
 
@@ -37,9 +37,9 @@ class DrawnPicture:
 
 
 def contact_sheet(
-    title: str, pictures: Sequence[DrawnPicture], colours: Mapping[str, tuple[int, int, int]], notes: Sequence[str]
+    title: str, images: Sequence[DrawnImage], colours: Mapping[str, tuple[int, int, int]], notes: Sequence[str]
 ) -> str:
-    """The page as text. `pictures` of one collection and operation follow one another. `notes`: what is not shown."""
+    """The page as text. `images` of one collection and operation follow one another. `notes`: what is not shown."""
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -48,18 +48,16 @@ def contact_sheet(
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
         f"<h1>{escape(title)}</h1>",
     ]
-    for (collection, operation, kind), group in groupby(
-        pictures, lambda one: (one.collection, one.operation, one.kind)
-    ):
+    for (collection, operation, kind), group in groupby(images, lambda one: (one.collection, one.operation, one.kind)):
         shown = list(group)
         parts.append(f"<h2>{escape(collection)}: {escape(operation)} ({escape(kind)})</h2>")
         parts.append(f"<p>{len(shown)} pictures {_legend(shown, colours)}</p>")
         parts.append('<div class="sheet">')
-        for picture in shown:
-            shapes = sum(picture.labels.values())
+        for image in shown:
+            shapes = sum(image.labels.values())
             parts.append(
-                f'<figure><a href="{quote(picture.png)}"><img loading="lazy" src="{quote(picture.png)}"'
-                f' alt="{escape(picture.name)}"></a><figcaption>{escape(picture.name)}: {shapes} shapes</figcaption>'
+                f'<figure><a href="{quote(image.png)}"><img loading="lazy" src="{quote(image.png)}"'
+                f' alt="{escape(image.name)}"></a><figcaption>{escape(image.name)}: {shapes} shapes</figcaption>'
                 "</figure>"
             )
         parts.append("</div>")
@@ -71,10 +69,10 @@ def contact_sheet(
     return "\n".join(parts).encode("utf-8", "backslashreplace").decode()
 
 
-def _legend(pictures: Sequence[DrawnPicture], colours: Mapping[str, tuple[int, int, int]]) -> str:
+def _legend(images: Sequence[DrawnImage], colours: Mapping[str, tuple[int, int, int]]) -> str:
     counts: Counter[str] = Counter()
-    for picture in pictures:
-        counts.update(picture.labels)
+    for image in images:
+        counts.update(image.labels)
     return "".join(
         f'<span class="swatch" style="background: rgb{colours[label]}"></span>{escape(label)} {number}'
         for label, number in sorted(counts.items())

@@ -1,7 +1,7 @@
 """Draws the shapes of one record on its picture, with a legend beneath. Needs Pillow, an optional extra.
 
 Owns: colours, line widths and the legend. Images are drawn as they are shown, turned as EXIF says: that is the frame
-that coordinates count in (`local.pictures`).
+that coordinates count in (`sources.images`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from metalake_sync.annotations.pixels import to_pixels
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
 from metalake_sync.errors import SyncError
-from metalake_sync.local.pictures import read_header
-from metalake_sync.local.regular_files import open_regular_file
+from metalake_sync.sources.images import read_header
+from metalake_sync.sources.regular_files import open_regular_file
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
@@ -43,7 +43,7 @@ GOLDEN_RATIO = 0.618033988749895
 BACKGROUND, INK = (24, 24, 27), (244, 244, 245)
 
 
-class PictureUnreadable(SyncError):
+class ImageUnreadable(SyncError):
     """A picture that can't be drawn on."""
 
 
@@ -67,7 +67,7 @@ def label_colours(labels: Iterable[str]) -> dict[str, Colour]:
     return colours
 
 
-def draw_record(picture: str, record: ImageRecord, colours: Mapping[str, Colour], to: Path) -> None:
+def draw_record(image: str, record: ImageRecord, colours: Mapping[str, Colour], to: Path) -> None:
     """Write a PNG. Large pictures are made smaller, tiny ones larger, and shapes with them.
 
     Raises PictureUnreadable.
@@ -77,19 +77,19 @@ def draw_record(picture: str, record: ImageRecord, colours: Mapping[str, Colour]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with os.fdopen(open_regular_file(picture), "rb") as file, Image.open(file) as opened:
+            with os.fdopen(open_regular_file(image), "rb") as file, Image.open(file) as opened:
                 size = opened.size
                 scale = _scale(size)
                 scaled = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
                 opened.draft("RGB", scaled)
                 canvas = opened.convert("RGB").resize(scaled, Image.Resampling.LANCZOS)
             # The same reader tells everywhere how an image is turned.
-            header = read_header(picture)
+            header = read_header(image)
             if header is not None and header.orientation in _TURNS:
                 canvas = canvas.transpose(Image.Transpose[_TURNS[header.orientation]])
                 size = header.size
         except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
-            raise PictureUnreadable(f"it can't be drawn on ({error})", where=picture) from None
+            raise ImageUnreadable(f"it can't be drawn on ({error})", where=image) from None
     if record.normalized:
         record = to_pixels(record, size)
     _draw_shapes(canvas, record, colours, scale)

@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from metalake_sync.annotations.entries import NotAnnotations, ReadNotes, SourceFile, shortened
-from metalake_sync.annotations.json_stream import BrokenJson, members
-from metalake_sync.annotations.yolo_names import (
+from metalake_sync.annotations.formats.yolo_names import (
     DATA_FILE_EXTENSIONS,
     DATA_FILES,
     NAME_FILES,
@@ -21,10 +20,11 @@ from metalake_sync.annotations.yolo_names import (
     read_data_file,
     spellings_here,
 )
+from metalake_sync.annotations.json_stream import BrokenJson, members
 from metalake_sync.core.shapes import FormatName
 from metalake_sync.errors import ManifestError
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.local.text_files import read_text
+from metalake_sync.sources.text_files import read_text
 
 EXTENSIONS: dict[FormatName, str] = {"metalake": ".json", "coco": ".json", "voc": ".xml", "yolo": ".txt"}
 _IMAGES = (".jpg", ".jpeg", ".png")

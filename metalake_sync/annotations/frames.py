@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from metalake_sync.annotations.pictures import Size
+from metalake_sync.annotations.images import Size
 from metalake_sync.core.shapes import Point, Shape, ShapeType
-from metalake_sync.local.pictures import ImageHeader
+from metalake_sync.sources.images import ImageHeader
 
 SLACK_PX = 1.0
 """What tools round away at an edge."""

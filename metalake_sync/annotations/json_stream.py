@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from metalake_sync.errors import Location, ManifestError
-from metalake_sync.local.text_files import open_text
+from metalake_sync.sources.text_files import open_text
 
 WINDOW_CHARS = 1 << 20
 BATCH_CHARS = 1 << 16

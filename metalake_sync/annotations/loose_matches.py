@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Generic, TypeVar
 
 from metalake_sync.annotations.entries import Entry, SourceFile
-from metalake_sync.annotations.pictures import Match, Picture
+from metalake_sync.annotations.images import Image, Match
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.shapes import ImageRecord, decode_record, encode_record
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.local.scratch import Spool
+from metalake_sync.sources.scratch import Spool
 
 PREFIXES_NAMED = 5
 
@@ -31,7 +31,7 @@ class _Waiting(Generic[Spec]):
     """`offset` and `length` find the record in the spool."""
 
     spec: Spec
-    picture: Picture
+    image: Image
     file: SourceFile
     entry: Entry
     offset: int
@@ -59,7 +59,7 @@ class LooseMatches(Generic[Spec]):
             self._spool = Spool()
         data = encode_record(entry.record, checked=False)
         offset = self._spool.append(data)
-        self._waiting.append(_Waiting(spec, match.picture, file, replace(entry, record=_ELSEWHERE), offset, len(data)))
+        self._waiting.append(_Waiting(spec, match.image, file, replace(entry, record=_ELSEWHERE), offset, len(data)))
 
     def one_agrees(self) -> None:
         """An entry of the operation means its picture without a doubt: then so would the others, if they did."""
@@ -67,13 +67,13 @@ class LooseMatches(Generic[Spec]):
             self._one_agrees = True
             self._drop()
 
-    def matching(self) -> Iterator[tuple[Spec, Picture, Entry, SourceFile]]:
+    def matching(self) -> Iterator[tuple[Spec, Image, Entry, SourceFile]]:
         """Those that match. Ask it when all was read."""
         if self._spool is None or not self._may_match:
             return
         for one in self._waiting:
             record = decode_record(self._spool.read(one.offset, one.length))
-            yield one.spec, one.picture, replace(one.entry, record=record), one.file
+            yield one.spec, one.image, replace(one.entry, record=record), one.file
 
     def lost(self) -> list[str]:
         """What those that do not match call their pictures."""

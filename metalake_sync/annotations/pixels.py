@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from metalake_sync.annotations.pictures import Size
+from metalake_sync.annotations.images import Size
 from metalake_sync.core.shapes import ImageRecord, Point
 
 

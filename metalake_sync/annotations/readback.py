@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from metalake_sync.annotations.metalake_format import read_shapes
+from metalake_sync.annotations.formats.metalake import read_shapes
 from metalake_sync.annotations.pixels import to_pixels
-from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.metadata import digest_of_json
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, digest_of_shapes, encode_record
+from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestError
-from metalake_sync.local.pictures import picture_size
+from metalake_sync.sources.images import image_size
 
 TOLERANCE_PX = 1e-3
 
@@ -30,13 +30,13 @@ def read_back(annotations: Sequence[Any]) -> tuple[str, ImageRecord | None]:
     return digest_of_shapes(encode_record(record)), record
 
 
-def is_as_sent(sent: ImageRecord, kind: AnnotationKind, back: ImageRecord | None, picture: str) -> bool:
-    """Whether the lake has what was sent. `picture`: the path of the image, whose size turns fractions to pixels.
+def is_as_sent(sent: ImageRecord, kind: AnnotationKind, back: ImageRecord | None, image: str) -> bool:
+    """Whether the lake has what was sent. `image`: the path of the image, whose size turns fractions to pixels.
 
     What can't be compared (a form that is not known, a picture whose size can't be read) counts as equal.
     """
     if sent.normalized:
-        size = picture_size(picture)
+        size = image_size(image)
         if size is None:
             return True
         sent = to_pixels(sent, size)

@@ -11,18 +11,18 @@ from dataclasses import replace
 from typing import assert_never
 
 from metalake_sync.annotations.entries import Entry, SourceFile
-from metalake_sync.annotations.pictures import Size
+from metalake_sync.annotations.images import Size
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.validation import CLAUSES, ONE_PIXEL, SIX_DIGITS, ShapeProblem, Treatment, check_shape
-from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.shapes import ImageRecord, Shape
+from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestError
 
-MISTAKES_SHOWN = 20
+ERRORS_SHOWN = 20
 """Of the shapes that `invalid: fail` complains of, so many are told one by one."""
 
-SMALLEST_PICTURE_PX = 16
+SMALLEST_IMAGE_PX = 16
 """In pictures of that size and more, shapes that all lie in the first pixel are no accident."""
 
 
@@ -33,7 +33,7 @@ class ShapeChecks:
         self._operation = operation
         self._kind = kind
         self._notes: list[Note] = []
-        self._mistakes: list[ManifestError] = []
+        self._errors: list[ManifestError] = []
         self._failed = 0
         self._not_allowed: dict[str, int] = {}
         self._seen: set[str] = set()
@@ -106,16 +106,16 @@ class ShapeChecks:
         for label in sorted(spec.allowed or ()):
             self._said["labels.allow", label] = None
 
-    def mistakes(self, where: str) -> Iterator[ManifestError]:
+    def errors(self, where: str) -> Iterator[ManifestError]:
         """What `invalid: fail` complains of, once."""
-        yield from self._mistakes
-        if self._failed > MISTAKES_SHOWN:
+        yield from self._errors
+        if self._failed > ERRORS_SHOWN:
             yield ManifestError(
-                f"{self._failed - MISTAKES_SHOWN} more shapes are invalid",
+                f"{self._failed - ERRORS_SHOWN} more shapes are invalid",
                 where=where,
                 remedy="Set 'invalid' to skip or fix where that will do.",
             )
-        self._mistakes, self._failed = [], 0
+        self._errors, self._failed = [], 0
 
     def notes(self) -> Iterator[Note]:
         """What was left out or mended, and what looks like a mistake."""
@@ -174,9 +174,9 @@ class ShapeChecks:
                 self._notes.append(Note(NoteCode.SHAPE_FIXED, message, image))
             case "fail":
                 self._failed += 1
-                if self._failed <= MISTAKES_SHOWN:
+                if self._failed <= ERRORS_SHOWN:
                     remedy = f"Correct it, or set 'invalid: {{{problem}: skip}}'."
-                    self._mistakes.append(ManifestError(f"{image}: {what}", where=place, remedy=remedy))
+                    self._errors.append(ManifestError(f"{image}: {what}", where=place, remedy=remedy))
             case _:
                 assert_never(treatment)
 
@@ -189,7 +189,7 @@ class ShapeChecks:
         """A file stands as -1 once a shape of it reaches further."""
         if not record.shapes:
             return
-        within = max(size) >= SMALLEST_PICTURE_PX and all(
+        within = max(size) >= SMALLEST_IMAGE_PX and all(
             0 <= number <= 1 for shape in record.shapes for point in shape.points for number in point
         )
         self.told += within

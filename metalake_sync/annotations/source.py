@@ -12,20 +12,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from metalake_sync.annotations.coco_format import read_coco
 from metalake_sync.annotations.entries import Entry, NotAnnotations, ReadNotes, SourceFile
 from metalake_sync.annotations.finding import find_files, guess_format
+from metalake_sync.annotations.formats.coco import read_coco
+from metalake_sync.annotations.formats.metalake import read_metalake
+from metalake_sync.annotations.formats.voc import read_voc
+from metalake_sync.annotations.formats.yolo import YoloReader, may_be_other_text
 from metalake_sync.annotations.frames import are_of_stored_frame, fit, turned
+from metalake_sync.annotations.images import Ambiguous, AnyImage, Image, Images, Match, Size
 from metalake_sync.annotations.loose_matches import LooseMatches
-from metalake_sync.annotations.memo import NO_MEMO, Recall, SetMemo, UndrawnSource, packed, unpacked
-from metalake_sync.annotations.metalake_format import read_metalake
-from metalake_sync.annotations.pictures import Ambiguous, AnyPicture, Match, Picture, Pictures, Size
+from metalake_sync.annotations.parse_cache import NO_MEMO, Recall, SetMemo, UndrawnSource, packed, unpacked
 from metalake_sync.annotations.pixels import to_pixels
 from metalake_sync.annotations.shape_checks import ShapeChecks
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.validation import ShapeProblem
-from metalake_sync.annotations.voc_format import read_voc
-from metalake_sync.annotations.yolo_format import YoloReader, may_be_other_text
 from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.shapes import (
     EMPTY_SET_DIGEST,
@@ -38,9 +38,9 @@ from metalake_sync.core.shapes import (
 )
 from metalake_sync.errors import ManifestError, ManifestErrors
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.local.metadata_entries import HALF_A_CHARACTER, WRITE_IT_WHOLE, is_sendable_text
-from metalake_sync.local.scratch import Spool
-from metalake_sync.local.text_files import LfsPointer
+from metalake_sync.sources.metadata_entries import HALF_A_CHARACTER, WRITE_IT_WHOLE, is_sendable_text
+from metalake_sync.sources.scratch import Spool
+from metalake_sync.sources.text_files import LfsPointer
 
 LabelTree = dict[str, dict[str, list[object]]]
 """Label → attribute → values."""
@@ -79,7 +79,7 @@ class AnnotationIndex:
     process ends."""
 
     def __init__(
-        self, specs: Sequence[AnnotationSpec], pictures: Pictures, memo: SetMemo, *, by_bucket: bool = False
+        self, specs: Sequence[AnnotationSpec], images: Images, memo: SetMemo, *, by_bucket: bool = False
     ) -> None:
         first = specs[0]
         self.operation = first.operation
@@ -90,13 +90,13 @@ class AnnotationIndex:
         self.declared_at = first.declared_at
         self.without_file: list[str] = []
         """Entries that mean no picture of the collection."""
-        self._pictures = pictures
+        self._images = images
         self._by_bucket = by_bucket
         self._recall = Recall(memo, first.kind)
-        self._images: dict[str, IndexedImage] = {}
+        self._by_image: dict[str, IndexedImage] = {}
         self._labels: dict[str, dict[str, dict[str, None]]] = {}
         self._notes: list[Note] = []
-        self._mistakes: list[ManifestError] = []
+        self._errors: list[ManifestError] = []
         self._checks = ShapeChecks(first.operation, first.kind)
         self._other_spellings: set[str] = set()
         self._spellings: set[str] | None = None
@@ -106,11 +106,11 @@ class AnnotationIndex:
     def images(self) -> Mapping[str, IndexedImage]:
         """By their names in the collection. With `by_bucket`, the name of an image whose bucket the source names begins
         with `BUCKET:`."""
-        return self._images
+        return self._by_image
 
     def in_its_bucket(self, image: str) -> str:
         """Return the name of an image without the bucket."""
-        bucket = self._images[image].bucket if self._by_bucket else None
+        bucket = self._by_image[image].bucket if self._by_bucket else None
         return image if bucket is None else image.removeprefix(_in_bucket(bucket, ""))
 
     def buckets(self, default: str) -> dict[str, AnnotationIndex]:
@@ -120,7 +120,7 @@ class AnnotationIndex:
         Raises ManifestError for an image that has two entries.
         """
         images: dict[str, dict[str, IndexedImage]] = {}
-        for name, image in self._images.items():
+        for name, image in self._by_image.items():
             own_name = self.in_its_bucket(name)
             before = images.setdefault(image.bucket or default, {}).setdefault(own_name, image)
             if before is not image:
@@ -130,7 +130,7 @@ class AnnotationIndex:
         parts: dict[str, AnnotationIndex] = {}
         for bucket, own in images.items():
             part = parts[bucket] = copy.copy(self)
-            part._by_bucket, part._images = False, own
+            part._by_bucket, part._by_image = False, own
             if len(parts) > 1:
                 part._notes, part._checks = [], ShapeChecks(self.operation, self.kind)
         return parts
@@ -142,7 +142,7 @@ class AnnotationIndex:
 
     def record(self, image: str) -> ImageRecord:
         """Read a record back."""
-        indexed = self._images[image]
+        indexed = self._by_image[image]
         if not indexed.length:
             return ImageRecord(image, (), self.normalized, indexed.bucket)
         data = self._spool.read(indexed.offset, indexed.length)
@@ -169,26 +169,26 @@ class AnnotationIndex:
         """Whether a picture that came or changed after the sources were read may be meant by an entry, be it one that
         means another picture so far."""
         if self._spellings is None:
-            mine = (spelling for image in self._images for spelling in _spellings(image))
+            mine = (spelling for image in self._by_image for spelling in _spellings(image))
             self._spellings = self._other_spellings.union(mine)
         return not self._spellings.isdisjoint((*_spellings(name), *_spellings(filename)))
 
     def read_all(self) -> None:
         """The last source was read: decide on what matched loosely. Raises ManifestErrors."""
-        mistakes: list[ManifestError] = []
-        for spec, picture, entry, file in self._loose.matching():
+        errors: list[ManifestError] = []
+        for spec, image, entry, file in self._loose.matching():
             try:
-                self._take(spec, picture, entry, file, ReadNotes())
+                self._take(spec, image, entry, file, ReadNotes())
             except WholeSource as error:
-                mistakes.append(error)
+                errors.append(error)
             except ManifestError as error:
                 self._leave_out_entry(spec, error, file)
         self.without_file += self._loose.lost()
         self._notes += self._loose.notes(self.operation)
         self._loose.close()
         # The collection's pictures are needed no more.
-        self._pictures = AnyPicture()
-        self._raise(mistakes, self.declared_at)
+        self._images = AnyImage()
+        self._raise(errors, self.declared_at)
 
     def close(self) -> None:
         self._spool.close()
@@ -220,12 +220,12 @@ class AnnotationIndex:
                             told.append((file, error))
                 read_one = True
             except (NotAnnotations, LfsPointer) as error:
-                if self._means_a_picture(file):
+                if self._means_a_image(file):
                     broken.append((file, error))
                 else:
                     others.append((file, error))
             except WholeSource as error:
-                self._mistakes.append(error)
+                self._errors.append(error)
             except ManifestError as error:
                 broken.append((file, error))
             self._report(spec, notes, file.shown_as)
@@ -234,7 +234,7 @@ class AnnotationIndex:
                 self._add(spec, late(), file, found)
                 read_one = True
             except WholeSource as error:
-                self._mistakes.append(error)
+                self._errors.append(error)
             except ManifestError as error:
                 broken.append((file, error))
         self._leave_out(broken, may_go_on=read_one and not spec.strict)
@@ -242,14 +242,14 @@ class AnnotationIndex:
             if good:
                 self._leave_out_entry(spec, mistake, file)
             else:
-                self._mistakes.append(mistake)
+                self._errors.append(mistake)
         if bad > len(told) and good:
             message = f"{counted(bad - len(told), 'more entry is', 'more entries are')} left out"
             self._notes.append(Note(NoteCode.ANNOTATIONS_INVALID, message, spec.declared_at))
-        if read_one or self._mistakes:
+        if read_one or self._errors:
             self._report_others(spec, [file for file, _ in others])
         else:
-            self._mistakes += [error for _, error in others]
+            self._errors += [error for _, error in others]
         if found.incomplete:
             # What was not found may name images that have a set.
             self.mode = "append"
@@ -260,7 +260,7 @@ class AnnotationIndex:
     def _leave_out_entry(self, spec: AnnotationSpec, error: ManifestError, file: SourceFile) -> None:
         """Leave out an entry that can't be used, unless the manifest wants all of them."""
         if spec.strict:
-            self._mistakes.append(error)
+            self._errors.append(error)
             return
         self._note_unusable(error, file, "entry")
 
@@ -275,20 +275,20 @@ class AnnotationIndex:
         sets. A file that the manifest names must be right."""
         for file, error in broken:
             if file.named or not may_go_on:
-                self._mistakes.append(error)
+                self._errors.append(error)
                 continue
             self._note_unusable(error, file, "file")
 
-    def _means_a_picture(self, file: SourceFile) -> bool:
+    def _means_a_image(self, file: SourceFile) -> bool:
         """Whether a file of another kind was meant to be read: its source names it, or an image is called as it is."""
         if file.named:
             return True
         stem = file.path.relative_to(file.root).with_suffix("").as_posix()
         try:
-            match = self._pictures.match("", stem)
+            match = self._images.match("", stem)
         except ManifestError:
             return True
-        if not isinstance(match, Match) or match.picture.path is not None:
+        if not isinstance(match, Match) or match.image.path is not None:
             return match is not None
         # Images that are in the lake alone match everything.
         return file.path.suffix.lower() == ".txt" and not may_be_other_text(file)
@@ -300,11 +300,11 @@ class AnnotationIndex:
             names = [file.shown_as for file in files]
             self._notes.append(Note.naming(NoteCode.SOURCE_NOTE, clause, names, spec.declared_at))
 
-    def _raise(self, mistakes: Sequence[ManifestError], where: str) -> None:
+    def _raise(self, errors: Sequence[ManifestError], where: str) -> None:
         """Raise what went wrong so far."""
-        self._mistakes += [*mistakes, *self._checks.mistakes(where)]
-        if self._mistakes:
-            raise ManifestErrors(self._mistakes)
+        self._errors += [*errors, *self._checks.errors(where)]
+        if self._errors:
+            raise ManifestErrors(self._errors)
 
     def _report(self, spec: AnnotationSpec, notes: ReadNotes, where: str) -> None:
         """Turn what a reader reports into notes, or into errors where the manifest wants no invalid shapes."""
@@ -317,7 +317,7 @@ class AnnotationIndex:
             if fails:
                 place = f"{where}: {first}" if first else where
                 remedy = "Correct it, or set 'invalid: {unreadable: skip}'."
-                self._mistakes.append(ManifestError(f"{what} ({_times(count)})", where=place, remedy=remedy))
+                self._errors.append(ManifestError(f"{what} ({_times(count)})", where=place, remedy=remedy))
             else:
                 message = f"{what}; left out ({_times(count, first)})"
                 self._notes.append(Note(NoteCode.SHAPE_SKIPPED, message, where))
@@ -325,10 +325,10 @@ class AnnotationIndex:
     def _add(self, spec: AnnotationSpec, entry: Entry, file: SourceFile, notes: ReadNotes) -> None:
         record = entry.record
         try:
-            match = self._pictures.match(record.image, entry.stem)
+            match = self._images.match(record.image, entry.stem)
         except ManifestError as error:
             raise ManifestError(error.message, where=file.shown_as, remedy=error.remedy) from None
-        found = None if match is None or isinstance(match, Ambiguous) else match.picture
+        found = None if match is None or isinstance(match, Ambiguous) else match.image
         meant = _spellings(found.name) if found is not None else ()
         self._other_spellings.update({_last(record.image), _last(entry.stem or "")} - {"", *meant})
         name = record.image or entry.stem or file.shown_as
@@ -337,61 +337,61 @@ class AnnotationIndex:
         elif isinstance(match, Ambiguous):
             self.without_file.append(f"{name} (ambiguous: '{match.one}' or '{match.other}')")
         elif match.dropped:
-            drawn = entry.drawn(notes, self._pictures.size(match.picture) if entry.undrawn is not None else None)
+            drawn = entry.drawn(notes, self._images.size(match.image) if entry.undrawn is not None else None)
             self._loose.add(spec, match, drawn, file, name)
         else:
             self._loose.one_agrees()
-            self._tell_of_namesake(match.picture, entry, notes)
-            picture = match.picture
+            self._tell_of_namesake(match.image, entry, notes)
+            image = match.image
             if self._by_bucket and record.bucket is not None:
-                picture = replace(picture, name=_in_bucket(record.bucket, picture.name))
-            self._take(spec, picture, entry, file, notes)
+                image = replace(image, name=_in_bucket(record.bucket, image.name))
+            self._take(spec, image, entry, file, notes)
 
-    def _tell_of_namesake(self, picture: Picture, entry: Entry, notes: ReadNotes) -> None:
+    def _tell_of_namesake(self, image: Image, entry: Entry, notes: ReadNotes) -> None:
         """Tell where an entry names one picture, and its file is called as another one is: a name that was copied."""
         stem = entry.stem
-        if not entry.record.image or stem is None or _last(stem) in _spellings(picture.name):
+        if not entry.record.image or stem is None or _last(stem) in _spellings(image.name):
             return
         try:
-            other = self._pictures.match("", stem)
+            other = self._images.match("", stem)
         except ManifestError:
             return  # two pictures share that stem, and this entry means neither
-        if isinstance(other, Match) and not other.dropped and other.picture.path and other.picture.name != picture.name:
-            notes.count(f"it names '{picture.name}', and is called as '{other.picture.name}' is; its own words count")
+        if isinstance(other, Match) and not other.dropped and other.image.path and other.image.name != image.name:
+            notes.count(f"it names '{image.name}', and is called as '{other.image.name}' is; its own words count")
 
-    def _take(self, spec: AnnotationSpec, picture: Picture, entry: Entry, file: SourceFile, notes: ReadNotes) -> None:
+    def _take(self, spec: AnnotationSpec, image: Image, entry: Entry, file: SourceFile, notes: ReadNotes) -> None:
         """Index an entry as the set of a picture: by what an earlier run made of the same words, where that is known.
         Raises ManifestError."""
-        self._refuse_second(picture, entry, file)
-        size = self._size_of(entry, picture, file)
-        key = self._recall.key(spec, picture, entry, size)
+        self._refuse_second(image, entry, file)
+        size = self._size_of(entry, image, file)
+        key = self._recall.key(spec, image, entry, size)
         known = self._recall.get(key)
         if known is not None:
-            self._images[picture.name] = self._recalled(spec, entry, file, size, known)
+            self._by_image[image.name] = self._recalled(spec, entry, file, size, known)
             return
         left_out = ReadNotes()
         entry = entry.drawn(left_out, size)
         notes.add(left_out)
-        entry = replace(entry, record=replace(entry.record, image=picture.name))
+        entry = replace(entry, record=replace(entry.record, image=image.name))
         told_before = self._checks.told
-        entry = self._in_shown_frame(entry, picture, file)
+        entry = self._in_shown_frame(entry, image, file)
         record = self._finished(spec, entry, file, size, self._checks)
-        indexed = self._images[picture.name] = self._indexed(record, entry, file)
+        indexed = self._by_image[image.name] = self._indexed(record, entry, file)
         if key is not None and record.shapes and not left_out and self._checks.told == told_before:
             spelled = tuple(dict.fromkeys(shape.label for shape in entry.record.shapes))
             self._recall.put(key, KnownSet(indexed.digest, indexed.shape_count, labels_of(record.shapes), spelled))
 
-    def _in_shown_frame(self, entry: Entry, picture: Picture, file: SourceFile) -> Entry:
+    def _in_shown_frame(self, entry: Entry, image: Image, file: SourceFile) -> Entry:
         """An entry whose shapes count in the stored frame of an image that EXIF turns, with its shapes turned too."""
         record = entry.record
-        header = self._pictures.header(picture) if record.shapes and not record.normalized else None
+        header = self._images.header(image) if record.shapes and not record.normalized else None
         if header is None or not header.is_turned:
             return entry
         if are_of_stored_frame(record.shapes, entry.size, header):
-            self._checks.was_turned(picture.name, file)
+            self._checks.was_turned(image.name, file)
             return replace(entry, record=replace(record, shapes=turned(record.shapes, header)), size=header.size)
         if not fit(record.shapes, header.size):
-            self._checks.may_be_of_stored_frame(picture.name)
+            self._checks.may_be_of_stored_frame(image.name)
         return entry
 
     def _finished(
@@ -430,11 +430,11 @@ class AnnotationIndex:
         offset, bucket = self._spooled(data), entry.record.bucket
         return IndexedImage(known.digest, known.shape_count, offset, len(data), file, entry.place, source, bucket)
 
-    def _refuse_second(self, picture: Picture, entry: Entry, file: SourceFile) -> None:
-        before = self._images.get(picture.name)
+    def _refuse_second(self, image: Image, entry: Entry, file: SourceFile) -> None:
+        before = self._by_image.get(image.name)
         if before is not None:
             here = IndexedImage("", 0, 0, 0, file, entry.place).place
-            raise self._second_entry(picture.name, before, here)
+            raise self._second_entry(image.name, before, here)
 
     def _second_entry(self, name: str, first: IndexedImage, here: str) -> WholeSource:
         return WholeSource(
@@ -443,14 +443,14 @@ class AnnotationIndex:
             remedy="Merge them into one.",
         )
 
-    def _size_of(self, entry: Entry, picture: Picture, file: SourceFile) -> Size | None:
+    def _size_of(self, entry: Entry, image: Image, file: SourceFile) -> Size | None:
         """The picture's size where it is needed."""
         if not entry.record.shapes and entry.undrawn is None:
             return None
-        size = self._pictures.size(picture)
-        if size is None and picture.path is not None:
-            self._checks.size_is_unknown(picture.name)
-        if size is None and picture.path is None and entry.record.normalized and not self.normalized:
+        size = self._images.size(image)
+        if size is None and image.path is not None:
+            self._checks.size_is_unknown(image.name)
+        if size is None and image.path is None and entry.record.normalized and not self.normalized:
             raise WholeSource(
                 "its numbers are fractions, and the pictures are not here to turn them to pixels",
                 where=file.shown_as,
@@ -486,14 +486,14 @@ def labels_of(shapes: Sequence[Shape]) -> dict[str, dict[str, list[str]]]:
 
 
 def open_index(
-    specs: Sequence[AnnotationSpec], pictures: Pictures, memo: SetMemo = NO_MEMO, *, by_bucket: bool = False
+    specs: Sequence[AnnotationSpec], images: Images, memo: SetMemo = NO_MEMO, *, by_bucket: bool = False
 ) -> AnnotationIndex:
-    """Read all blocks of one operation. `pictures`: finds what the entries mean. `memo`: keeps what came of them.
+    """Read all blocks of one operation. `images`: finds what the entries mean. `memo`: keeps what came of them.
     `by_bucket`: entries are storage paths, so the same name in two buckets means two images.
 
     Raises ManifestErrors with every mistake of every source.
     """
-    index = AnnotationIndex(specs, pictures, memo, by_bucket=by_bucket)
+    index = AnnotationIndex(specs, images, memo, by_bucket=by_bucket)
     mistakes: list[ManifestError] = []
     for spec in specs:
         try:

@@ -7,10 +7,10 @@ from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
-from metalake_sync.annotations.metalake_format import MetalakeForm
+from metalake_sync.annotations.formats.metalake import MetalakeForm
 from metalake_sync.annotations.validation import InvalidPolicy
-from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.shapes import FormatName
+from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.lazy_dataclass import dataclass
 
 

@@ -12,21 +12,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from metalake_sync.annotations.metalake_format import MetalakeForm
+from metalake_sync.annotations.formats.metalake import MetalakeForm
 from metalake_sync.annotations.source import AnnotationIndex, open_index
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.api.arguments import one_of, several
-from metalake_sync.api.beside import PicturesBeside
+from metalake_sync.api.beside import ImagesBeside
 from metalake_sync.api.connected import ProgressCallback, local_path, must_be_there, unusable_items
 from metalake_sync.api.items import Items
 from metalake_sync.api.matching import WhatIsThere, Written
 from metalake_sync.api.results import FailedItem, SomeFailed, WriteResult
 from metalake_sync.api.wording import PYTHON, in_words
+from metalake_sync.apply.annotations import MODES
+from metalake_sync.apply.bisect import send_in_halves
 from metalake_sync.core.events import Progress
-from metalake_sync.core.facts import AnnotationKind, MediaType
 from metalake_sync.core.shapes import FormatName, ShapeType, ShapeTypeName
-from metalake_sync.engine.execute.annotations import MODES
-from metalake_sync.engine.execute.halving import send_in_halves
+from metalake_sync.core.snapshots import AnnotationKind, MediaType
 from metalake_sync.errors import LakeError, LakeRefused, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.annotation_objects import ImageAddress, pages, set_for_image
@@ -212,7 +212,7 @@ class Annotations(Items):
             format=drawn.format and one_of("format", drawn.format, get_args(FormatName)),
             form=drawn.form(),
         )
-        pictures = PicturesBeside(path, known or ())
+        pictures = ImagesBeside(path, known or ())
         with in_words(PYTHON), closing(open_index([spec], pictures, by_bucket=by_bucket)) as index:
             images = [image for image in index.images() if known is None or image in known]
             unmatched = [image for image in index.images() if known is not None and image not in known]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
-from metalake_sync.core.facts import MediaType
 from metalake_sync.core.selection import OLDEST_FIRST, ItemFilter, ItemSort
+from metalake_sync.core.snapshots import MediaType
 from metalake_sync.errors import UsageError
-from metalake_sync.remote.select import check_dates
+from metalake_sync.remote.selections import check_dates
 
 FilterLike: TypeAlias = ItemFilter | Mapping[str, Any]
 """An `ItemFilter`, or the vendor's {"annotation_types": ["human"], "from_date": "…", "to_date": "…"}."""

@@ -8,44 +8,40 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
-from metalake_sync.annotations.pictures import Ambiguous, LocalPictures, Match, Picture, Size
-from metalake_sync.core.facts import MediaType
-from metalake_sync.local.pictures import ImageHeader
-from metalake_sync.local.rules import has_ending_of
+from metalake_sync.annotations.images import Ambiguous, Image, LocalImages, Match, Size
+from metalake_sync.core.snapshots import MediaType
+from metalake_sync.sources.images import ImageHeader
+from metalake_sync.sources.rules import has_ending_of
 
 
-class PicturesBeside:
+class ImagesBeside:
     """A picture that lies beside the source is matched as usual; any other entry is taken at its word. `names`: of the
     place in the lake, where they are known: they too give a stem its extension."""
 
     def __init__(self, source: str, names: Iterable[str] = ()) -> None:
-        self._here = LocalPictures(_pictures_around(source))
-        self._there = LocalPictures((name, name, "") for name in names)
+        self._here = LocalImages(_images_around(source))
+        self._there = LocalImages((name, name, "") for name in names)
 
     def match(self, name: str, stem: str | None) -> Match | Ambiguous | None:
         """See Pictures. Raises ManifestError for a stem that two files share."""
         here = self._here.match(name, stem)
-        if isinstance(here, Match) and (not name or here.picture.name == name):
+        if isinstance(here, Match) and (not name or here.image.name == name):
             return here
         if name:
-            return Match(Picture(name))
+            return Match(Image(name))
         there = self._there.match("", stem)
-        return (
-            Match(Picture(there.picture.name), there.dropped)
-            if isinstance(there, Match)
-            else Match(Picture(stem or ""))
-        )
+        return Match(Image(there.image.name), there.dropped) if isinstance(there, Match) else Match(Image(stem or ""))
 
-    def size(self, picture: Picture) -> Size | None:
+    def size(self, image: Image) -> Size | None:
         """See Pictures."""
-        return self._here.size(picture)
+        return self._here.size(image)
 
-    def header(self, picture: Picture) -> ImageHeader | None:
+    def header(self, image: Image) -> ImageHeader | None:
         """See Pictures."""
-        return self._here.header(picture)
+        return self._here.header(image)
 
 
-def _pictures_around(source: str) -> Iterator[tuple[str, str, str]]:
+def _images_around(source: str) -> Iterator[tuple[str, str, str]]:
     """Name, path below the folder, and path on this disk."""
     folder = source if os.path.isdir(source) else os.path.dirname(source)
     if not os.path.isdir(folder):  # a glob

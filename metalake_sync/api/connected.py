@@ -23,18 +23,18 @@ from metalake_sync.core.guards import MaxDelete
 from metalake_sync.core.notes import UNUSABLE, Note
 from metalake_sync.core.plan import Plan
 from metalake_sync.core.wording import action_name, file_name
-from metalake_sync.engine.lake_access import EMBEDDED, ReachedLake, open_lake
-from metalake_sync.engine.options import RunOptions
-from metalake_sync.engine.session import Session
 from metalake_sync.errors import LakeRefused, UsageError
+from metalake_sync.lake_access import EMBEDDED, ReachedLake, open_lake
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.local.naming import names_are_utf8
-from metalake_sync.local.scratch import scratch_folder
 from metalake_sync.manifest import Credentials, compose_manifest
+from metalake_sync.planning.run_options import RunOptions
+from metalake_sync.project import Project
 from metalake_sync.remote.address import Trust
 from metalake_sync.remote.client import NOTHING_THERE, LakeClient
 from metalake_sync.remote.retry import RetryPolicy
-from metalake_sync.remote.select import find_place
+from metalake_sync.remote.selections import find_place
+from metalake_sync.sources.naming import names_are_utf8
+from metalake_sync.sources.scratch import scratch_folder
 
 ContentType: TypeAlias = Literal["image", "video", "other"]
 
@@ -194,7 +194,7 @@ class Connected:
     @contextlib.contextmanager
     def _engine(
         self, document: Mapping[str, Any], run: EngineRun, *, source: str, state: Path | None = None
-    ) -> Iterator[Session]:
+    ) -> Iterator[Project]:
         """The engine of `apply`, on a manifest that is made for one call. `state`: None is one that is forgotten."""
         address = self._client.address
         remote = {
@@ -209,7 +209,7 @@ class Connected:
                 {"version": 1, "remote": remote, **document}, name="call", base_dir=Path.cwd(), source=source
             )
             file = state if state is not None else scratch / "call.db"
-            yield Session(manifest, self._options, run, file, reached=self._reached)
+            yield Project(manifest, self._options, run, file, reached=self._reached)
 
     # Collections.
 

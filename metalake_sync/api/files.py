@@ -22,13 +22,13 @@ from metalake_sync.api.results import DownloadResult, SomeFailed, UploadResult
 from metalake_sync.api.wording import PYTHON, in_words
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile
 from metalake_sync.core.diff import HOW_TO_TAKE_OVER
-from metalake_sync.core.facts import CollectionKey, Origin
 from metalake_sync.core.notes import NoteCode
 from metalake_sync.core.plan import Plan, Summary
 from metalake_sync.core.shapes import FormatName, ShapeTypeName
+from metalake_sync.core.snapshots import CollectionKey, Origin
 from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.local.rules import has_ending_of
+from metalake_sync.sources.rules import has_ending_of
 from metalake_sync.state.store import StateStore
 
 
@@ -123,10 +123,10 @@ class Files(Items, Connected):
         remembered = Path(local_path(state)) if state is not None else None
         with (
             in_words(PYTHON),
-            self._engine({"collections": [block]}, run, source=source, state=remembered) as session,
+            self._engine({"collections": [block]}, run, source=source, state=remembered) as project,
         ):
-            applied = session.apply(only_replaces if existing == "replace" else never, command="upload")
-            with StateStore(session.state_path) as records:
+            applied = project.apply(only_replaces if existing == "replace" else never, command="upload")
+            with StateStore(project.state_path) as records:
                 result = self._uploaded(key, records, run, applied.finished.done, applied.finished.bytes_sent)
         if run.failed:
             raise SomeFailed(run.failed, result)
@@ -233,8 +233,8 @@ class Files(Items, Connected):
     ) -> DownloadResult:
         folder = Path(local_path(to))
         run = EngineRun(progress)
-        with self._engine({"downloads": [{**block, "to": str(folder)}]}, run, source=f"download to '{to}'") as session:
-            session.pull(command="download")
+        with self._engine({"downloads": [{**block, "to": str(folder)}]}, run, source=f"download to '{to}'") as project:
+            project.pull(command="download")
         fetched: dict[str, Path] = {}
         annotations: list[Path] = []
         for event in run.events:

@@ -19,14 +19,14 @@ from metalake_sync.api.results import (
     SystemCounts,
     UploadStatus,
 )
-from metalake_sync.core.facts import MediaType
+from metalake_sync.apply.jobs import wait_for_job
 from metalake_sync.core.selection import OLDEST_FIRST, ItemSelection
-from metalake_sync.engine.execute.jobs import wait_for_job
+from metalake_sync.core.snapshots import MediaType
 from metalake_sync.errors import LakeAnswerInvalid, UsageError
 from metalake_sync.protocol.items import ListedItem
 from metalake_sync.protocol.wire import JobStatus, MediaKind
 from metalake_sync.remote.observe import collection_kind, media_kind, remote_fields, which_exist
-from metalake_sync.remote.select import Place, count_selection, list_selection
+from metalake_sync.remote.selections import Place, count_selection, list_selection
 
 _MEDIA_TYPES = {MediaKind.IMAGE: MediaType.IMAGE, MediaKind.VIDEO: MediaType.VIDEO, MediaKind.OTHER: MediaType.OTHER}
 _JOB_STATES: dict[JobStatus, Any] = {

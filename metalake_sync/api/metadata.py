@@ -13,17 +13,17 @@ from metalake_sync.api.connected import ContentType, local_path
 from metalake_sync.api.items import Items
 from metalake_sync.api.matching import WhatIsThere, Written
 from metalake_sync.api.results import FailedItem, WriteResult
-from metalake_sync.core.addressed import DEFAULT_BUCKET
-from metalake_sync.core.facts import MediaType
+from metalake_sync.apply.bisect import send_in_halves
 from metalake_sync.core.metadata import Spelling
-from metalake_sync.engine.execute.halving import send_in_halves
-from metalake_sync.engine.metadata_check import MetadataNames, ask_lake_about, notes_on_computed
+from metalake_sync.core.snapshots import MediaType
+from metalake_sync.core.unmanaged_files import DEFAULT_BUCKET
 from metalake_sync.errors import ManifestErrors, UsageError
-from metalake_sync.local.metadata_entries import check_values
-from metalake_sync.local.metadata_json import read_metadata_json
+from metalake_sync.planning.metadata_check import MetadataNames, ask_lake_about, notes_on_computed
 from metalake_sync.protocol.metadata import FileMetadata
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.observe import media_kind
+from metalake_sync.sources.metadata_entries import check_values
+from metalake_sync.sources.metadata_json import read_metadata_json
 
 
 class Metadata(Items):

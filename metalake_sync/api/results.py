@@ -7,7 +7,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
-from metalake_sync.core.facts import MediaType
+from metalake_sync.core.snapshots import MediaType
 from metalake_sync.errors import ExitCode, SyncError, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 

@@ -12,14 +12,14 @@ from metalake_sync.cli.render_plan import plan_lines, value_words
 from metalake_sync.cli.shown_plan import shown_action
 from metalake_sync.cli.streams import echo_json
 from metalake_sync.cli.wording import count, shown, size
-from metalake_sync.core.facts import RecordedFile
-from metalake_sync.engine.explain import Explanation, explain
-from metalake_sync.engine.session import Session
+from metalake_sync.core.snapshots import RecordedFile
+from metalake_sync.operations.explain import Explanation, explain
+from metalake_sync.project import Project
 
 
-def print_explanation(session: Session, file: str, *, as_json: bool) -> None:
+def print_explanation(project: Project, file: str, *, as_json: bool) -> None:
     """Explain a file on standard output. Raises UsageError if nothing is known of it."""
-    explanations = explain(session, file)
+    explanations = explain(project, file)
     if as_json:
         echo_json(json.dumps([_document(one) for one in explanations], indent=2))
         return

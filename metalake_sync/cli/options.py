@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from metalake_sync.cli.listeners import Listener, TextListener
     from metalake_sync.core.events import EventSink
     from metalake_sync.core.guards import MaxDelete
-    from metalake_sync.engine.options import Refresh, RunOptions
-    from metalake_sync.engine.session import Session
     from metalake_sync.manifest import LoadedManifest
+    from metalake_sync.planning.run_options import Refresh, RunOptions
+    from metalake_sync.project import Project
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
@@ -103,29 +103,29 @@ class ManifestFlags:
             default_name=self.state.stem if self.state is not None else None,
         )
         if safe:
-            from metalake_sync.local.text_files import confine
+            from metalake_sync.sources.text_files import confine
 
             confine(check_safe(loaded, os.environ.get(ORIGIN_VARIABLE)))
         return loaded
 
-    def session(
+    def project(
         self,
         emit: EventSink | None = None,
         options: RunOptions | None = None,
         content: bytes | None = None,
         *,
         safe: bool = False,
-    ) -> Session:
-        """Read the manifest and put a session together. `emit`: called with each event. `content`, `safe`: see
+    ) -> Project:
+        """Read the manifest and open the project. `emit`: called with each event. `content`, `safe`: see
         `load`."""
-        from metalake_sync.engine.options import RunOptions
-        from metalake_sync.engine.session import Session
+        from metalake_sync.planning.run_options import RunOptions
+        from metalake_sync.project import Project
 
-        session = Session(
+        project = Project(
             self.load(content, safe=safe), options or RunOptions(), emit or (lambda _event: None), self.state
         )
         start_is_over()
-        return session
+        return project
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class RunFlags:
 
     def options(self) -> RunOptions:
         """What the engine takes. Raises UsageError."""
-        from metalake_sync.engine.options import RunOptions
+        from metalake_sync.planning.run_options import RunOptions
 
         return RunOptions(
             refresh=cast("Refresh", self.refresh),

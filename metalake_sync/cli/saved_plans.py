@@ -16,26 +16,26 @@ from metalake_sync.errors import UsageError
 if TYPE_CHECKING:
     from metalake_sync.cli.documents import SavedPlan
     from metalake_sync.core.plan import Plan
-    from metalake_sync.engine.session import Session
+    from metalake_sync.project import Project
 
 _BEGINNING = re.compile(rb'\s*\{\s*"kind"\s*:\s*"metalake-sync plan"')
 
 STREAM_LIMIT_BYTES = 1 << 30
 
 
-def save_plan(plan: Plan, session: Session, path: Path) -> None:
+def save_plan(plan: Plan, project: Project, path: Path) -> None:
     """Write a plan. Raises UsageError where the file can't be written."""
     from metalake_sync.cli.documents import BasisDocument, SavedPlan, plan_document
     from metalake_sync.core.basis import basis_of, key_of
     from metalake_sync.manifest.digest import manifest_digest
 
-    if session.manifest.stream:
-        what = "standard input" if session.manifest.source == "-" else "a pipe"
+    if project.manifest.stream:
+        what = "standard input" if project.manifest.source == "-" else "a pipe"
         raise UsageError(f"a plan of {what} can't be saved", remedy="Save the manifest to a file first.")
-    options = session.options
+    options = project.options
     saved = SavedPlan(
-        manifest=str(Path(session.manifest.source).absolute()),
-        manifest_digest=manifest_digest(session.manifest),
+        manifest=str(Path(project.manifest.source).absolute()),
+        manifest_digest=manifest_digest(project.manifest),
         state_serial=plan.state_serial,
         refresh=options.refresh,
         checksum=options.checksum,

@@ -26,10 +26,10 @@ from metalake_sync.core.actions import (
     UpdateHead,
     UploadFile,
 )
-from metalake_sync.core.addressed import AnnotateEntry, ClearEntry, DescribeEntry
 from metalake_sync.core.changes import Change
 from metalake_sync.core.notes import Note
 from metalake_sync.core.plan import Plan, Summary
+from metalake_sync.core.unmanaged_files import AnnotateEntry, ClearEntry, DescribeEntry
 from metalake_sync.core.wording import action_name, file_name
 
 

@@ -1,17 +1,17 @@
 """What a plan can hold: a closed union of actions, each with its reason.
 
-Owns: the vocabulary of change. Must not: decide which action is due (`diff`), order them (`plan`), do them (`engine`).
+Owns: the vocabulary of change. Must not: decide which action is due (`diff`), order them (`plan`), do them (`apply`).
 """
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
-from metalake_sync.core.addressed import AnnotateEntry, ClearEntry, DescribeEntry
 from metalake_sync.core.changes import Change
-from metalake_sync.core.facts import CollectionKey, DesiredFile, DesiredSet, RecordedFile, RecordedSet, RemoteFile
 from metalake_sync.core.metadata import MetadataSet, MetadataValues
 from metalake_sync.core.reasons import Reason as Reason
+from metalake_sync.core.snapshots import CollectionKey, DesiredFile, DesiredSet, RecordedFile, RecordedSet, RemoteFile
+from metalake_sync.core.unmanaged_files import AnnotateEntry, ClearEntry, DescribeEntry
 from metalake_sync.lazy_dataclass import dataclass
 
 
@@ -177,7 +177,7 @@ class DownloadAnnotations:
 
 @dataclass(frozen=True, slots=True)
 class Rerecord:
-    """Only our records move: nothing is sent. `local`: another path, or a touched file with the same bytes.
+    """Only our records move: nothing is sent. `sources`: another path, or a touched file with the same bytes.
     `metadata`: a field left that can't be removed in the lake. `sets`: annotation sets that the lake was found to have
     as the manifest wants them."""
 

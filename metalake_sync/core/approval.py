@@ -1,6 +1,6 @@
 """Which actions need approval: those that trash, replace or remove something, or overwrite what another client wrote.
 
-Owns: the list. Must not: ask for approval (`cli`) or stop a run (`engine.session`).
+Owns: the list. Must not: ask for approval (`cli`) or stop a run (`project`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from metalake_sync.core.actions import (
     UpdateFileMetadata,
     UpdateHead,
 )
-from metalake_sync.core.addressed import AnnotateEntry, ClearEntry, DescribeEntry
+from metalake_sync.core.unmanaged_files import AnnotateEntry, ClearEntry, DescribeEntry
 
 _ALWAYS = (TrashFile, TrashMatched, TrashCollection, ReplaceFile, RemoveAnnotations, ClearEntry)
 _WHERE_OTHERS_WROTE = (Annotate, AnnotateEntry, UpdateFileMetadata, UpdateHead, DescribeEntry)

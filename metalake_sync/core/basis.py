@@ -26,10 +26,10 @@ from metalake_sync.core.actions import (
     UpdateHead,
     UploadFile,
 )
-from metalake_sync.core.addressed import AnnotateEntry, ClearEntry, DescribeEntry
-from metalake_sync.core.facts import DesiredFile
 from metalake_sync.core.plan import Plan
+from metalake_sync.core.snapshots import DesiredFile
 from metalake_sync.core.targets import keep_in_plan
+from metalake_sync.core.unmanaged_files import AnnotateEntry, ClearEntry, DescribeEntry
 from metalake_sync.core.wording import action_name, file_name
 from metalake_sync.lazy_dataclass import dataclass
 

@@ -32,7 +32,6 @@ from metalake_sync.core.diff_sets import (
     sets_already_there,
     unrecorded_sets,
 )
-from metalake_sync.core.facts import CollectionKey, CollectionPolicy, DesiredFile, Origin, RecordedFile, RemoteFile
 from metalake_sync.core.metadata import (
     MetadataSet,
     MetadataValues,
@@ -43,6 +42,7 @@ from metalake_sync.core.metadata import (
     update_to_send,
 )
 from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.core.snapshots import CollectionKey, CollectionPolicy, DesiredFile, Origin, RecordedFile, RemoteFile
 from metalake_sync.lazy_dataclass import dataclass
 
 

@@ -10,7 +10,8 @@ from typing import Literal
 
 from metalake_sync.core.actions import Annotate, Reason, RemoveAnnotations
 from metalake_sync.core.changes import Change, shapes_of
-from metalake_sync.core.facts import (
+from metalake_sync.core.shapes import EMPTY_SET_DIGEST
+from metalake_sync.core.snapshots import (
     AnnotationKind,
     CollectionKey,
     DesiredFile,
@@ -21,7 +22,6 @@ from metalake_sync.core.facts import (
     RemoteFile,
     RemoteSet,
 )
-from metalake_sync.core.shapes import EMPTY_SET_DIGEST
 from metalake_sync.lazy_dataclass import dataclass
 
 

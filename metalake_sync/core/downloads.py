@@ -10,9 +10,9 @@ from dataclasses import field
 from typing import Literal
 
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile, Reason
-from metalake_sync.core.facts import CollectionKey, Fingerprint
 from metalake_sync.core.selection import ItemSelection
 from metalake_sync.core.shapes import FormatName
+from metalake_sync.core.snapshots import CollectionKey, Fingerprint
 from metalake_sync.lazy_dataclass import dataclass
 
 AnnotationChoice = Literal["human", "machine", "all"]
@@ -29,7 +29,7 @@ class AnnotationsWanted:
 
 
 @dataclass(frozen=True, slots=True)
-class DownloadWish:
+class DownloadSpec:
     """A folder that should hold what the lake has of a selection. `to`: from the manifest's folder, or absolute.
     `naming`: what files are called there. `media`: the files themselves. `declared_at`: the manifest's line."""
 
@@ -63,7 +63,7 @@ class DownloadPlan:
     recorded. `losses`: what the format of the annotations can't hold, in one line each. `missing`: the lake has no such
     collection yet. `nothing_drawn`: none of the operations that were asked for has a shape there."""
 
-    wish: DownloadWish
+    spec: DownloadSpec
     files: list[DownloadFile] = field(default_factory=list)
     annotations: list[DownloadAnnotations] = field(default_factory=list)
     unchanged: int = 0
@@ -90,7 +90,7 @@ def judge_local(lake_id: str, recorded: DownloadedFile | None, local: Fingerprin
     """Compare an item with what was downloaded and what is in the folder. A reason means that it has to be fetched.
 
     The bytes of an id never change: the same id and an untouched file are right. Inodes say nothing here, because
-    folders of downloads are copied and moved. `local`: None if there is no file.
+    folders of downloads are copied and moved. `sources`: None if there is no file.
     """
     if local is None:
         return Reason.NEW if recorded is None else Reason.DRIFTED

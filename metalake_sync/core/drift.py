@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from metalake_sync.core.diff import CollectionRules
 from metalake_sync.core.diff_sets import has_drifted
-from metalake_sync.core.facts import DesiredFile, DesiredSet, Origin, RecordedFile, RemoteFile
 from metalake_sync.core.metadata import MetadataSet, update_to_mend
+from metalake_sync.core.snapshots import DesiredFile, DesiredSet, Origin, RecordedFile, RemoteFile
 
 
 def file_drifted(rules: CollectionRules, recorded: RecordedFile, remote: RemoteFile) -> bool:

@@ -2,7 +2,7 @@
 
 Owns: the limit and whether a plan keeps it. A replacement counts, because it puts the old bytes into the trash. A
 renamed file does not count: its bytes are in the lake under the new name before the old one goes. Must not: stop
-anything (`engine.session` does).
+anything (`project` does).
 """
 
 from __future__ import annotations

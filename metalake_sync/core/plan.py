@@ -1,6 +1,6 @@
 """A plan: the actions of every collection in the order they are done, what they add up to, and what stops them.
 
-Owns: grouping, order, counts, approval. Must not: compare (`diff`) or do anything (`engine`).
+Owns: grouping, order, counts, approval. Must not: compare (`diff`) or do anything (`apply`).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from metalake_sync.core.actions import (
     UpdateHead,
     UploadFile,
 )
-from metalake_sync.core.addressed import AddressedPlan, AnnotateEntry, ClearEntry, DescribeEntry
 from metalake_sync.core.approval import needs_approval
 from metalake_sync.core.diff import Verdict
 from metalake_sync.core.downloads import DownloadPlan
-from metalake_sync.core.facts import CollectionKey, CollectionPolicy, RecordedFile
 from metalake_sync.core.metadata import NO_METADATA, MetadataSet
 from metalake_sync.core.notes import REFUSALS, Note, NoteCode
 from metalake_sync.core.selection import ItemSelection
+from metalake_sync.core.snapshots import CollectionKey, CollectionPolicy, RecordedFile
+from metalake_sync.core.unmanaged_files import AddressedPlan, AnnotateEntry, ClearEntry, DescribeEntry
 from metalake_sync.lazy_dataclass import dataclass
 
 

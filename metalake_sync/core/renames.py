@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from metalake_sync.core.facts import RecordedFile
+from metalake_sync.core.snapshots import RecordedFile
 
 
 def pair_renames(new: Mapping[str, str], gone: Iterable[RecordedFile]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-from metalake_sync.core.facts import CollectionKey, MediaType
+from metalake_sync.core.snapshots import CollectionKey, MediaType
 from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from metalake_sync.core.actions import Action, UploadFile
-from metalake_sync.core.facts import CollectionKey
 from metalake_sync.core.plan import CollectionPlan, Plan
+from metalake_sync.core.snapshots import CollectionKey
 from metalake_sync.core.wording import file_name
 from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass

@@ -21,8 +21,8 @@ from metalake_sync.core.actions import (
     UpdateHead,
     UploadFile,
 )
-from metalake_sync.core.addressed import AnnotateEntry, ClearEntry, DescribeEntry
 from metalake_sync.core.selection import WHOLE_LAKE
+from metalake_sync.core.unmanaged_files import AnnotateEntry, ClearEntry, DescribeEntry
 
 
 def action_name(action: Action) -> str:

@@ -14,13 +14,13 @@ from pydantic import ValidationError
 
 from metalake_sync.errors import Location, ManifestError, ManifestErrors
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.manifest.agreement import CREDENTIALS, disagreements, is_embedded
-from metalake_sync.manifest.complaints import complaints
+from metalake_sync.manifest.cross_checks import CREDENTIALS, disagreements, is_embedded
 from metalake_sync.manifest.merging import merge
 from metalake_sync.manifest.models import Manifest
 from metalake_sync.manifest.reading import STANDARD_INPUT, ManifestSource, read_source
 from metalake_sync.manifest.resolved import ResolvedCollection, resolve
 from metalake_sync.manifest.secrecy import REMEDY, holding, take_out_leaks
+from metalake_sync.manifest.validation_errors import complaints
 from metalake_sync.manifest.variables import Variables
 from metalake_sync.manifest.yaml_tree import KeyPath, Tree, parse
 
@@ -83,24 +83,24 @@ def load_manifest(
     known = Variables(variables or {}, environment)
     tree = _one_tree(read, known)
     leaks = list(take_out_leaks(tree, known))
-    mistakes = [*tree.errors, *leaks, *_missing_variables(tree, withheld), *disagreements(tree)]
+    errors = [*tree.errors, *leaks, *_missing_variables(tree, withheld), *disagreements(tree)]
     try:
         model = Manifest.model_validate(tree.value)
     except ValidationError as error:
-        raise _all(read, [*mistakes, *complaints(error, tree)]) from None
+        raise _all(read, [*errors, *complaints(error, tree)]) from None
     name = model.name or read.name or default_name
     if name is None:
         or_state = ", or give --state FILE" if read.stream else ""
         why = "Standard input" if source == STANDARD_INPUT else "A pipe" if read.stream else "This folder"
-        mistakes.append(
+        errors.append(
             ManifestError(
                 "'name' is missing",
                 where=tree.place(()),
                 remedy=f"{why} has none to take: add 'name'{or_state}.",
             )
         )
-    if mistakes or name is None:
-        raise _all(read, mistakes)
+    if errors or name is None:
+        raise _all(read, errors)
     collections = tuple(resolve(index, one, model.defaults) for index, one in enumerate(model.collections))
     return LoadedManifest(
         model, name, read.base_dir, source, collections, tuple(_warnings(tree)), tree, stream=read.stream
@@ -114,16 +114,16 @@ def compose_manifest(document: Mapping[str, Any], *, name: str, base_dir: Path, 
     """
     tree = Tree(dict(document), places={(): Location(source)})
     tree.keys = {path: Location(source) for path in _paths(document, ())}
-    mistakes = list(disagreements(tree))
+    errors = list(disagreements(tree))
     remote = document.get("remote", {})
     if holding(document, [str(remote[key]) for key in CREDENTIALS if remote.get(key)]) is not None:
-        mistakes.append(ManifestError("it holds the API key or the secret", where=Location(source), remedy=REMEDY))
+        errors.append(ManifestError("it holds the API key or the secret", where=Location(source), remedy=REMEDY))
     try:
         model = Manifest.model_validate(document)
     except ValidationError as error:
-        raise ManifestErrors([*mistakes, *complaints(error, tree)]) from None
-    if mistakes:
-        raise ManifestErrors(mistakes)
+        raise ManifestErrors([*errors, *complaints(error, tree)]) from None
+    if errors:
+        raise ManifestErrors(errors)
     collections = tuple(resolve(index, one, model.defaults) for index, one in enumerate(model.collections))
     return LoadedManifest(model, name, base_dir, source, collections, (), tree)
 
@@ -138,14 +138,14 @@ def _paths(value: Any, path: KeyPath) -> Iterator[KeyPath]:
 def _one_tree(read: ManifestSource, variables: Variables) -> Tree:
     """Parse the files and merge them. While one of them can't be read, what is missing in the others is not known."""
     trees: list[Tree] = []
-    mistakes = list(read.mistakes)
-    unreadable = bool(mistakes)
+    errors = list(read.errors)
+    unreadable = bool(errors)
     told: list[ManifestError] = []
     for file in read.files:
         try:
             tree = parse(file.text, file.shown, variables)
         except ManifestError as error:
-            mistakes.append(error)
+            errors.append(error)
             unreadable = True
             continue
         told += tree.errors
@@ -154,7 +154,7 @@ def _one_tree(read: ManifestSource, variables: Variables) -> Tree:
         else:
             unreadable = True
             if () not in tree.broken:
-                mistakes.append(
+                errors.append(
                     ManifestError(
                         "the manifest is no mapping of keys to values",
                         where=tree.place(()),
@@ -162,7 +162,7 @@ def _one_tree(read: ManifestSource, variables: Variables) -> Tree:
                     )
                 )
     if unreadable:
-        raise _all(read, [*mistakes, *told])
+        raise _all(read, [*errors, *told])
     return trees[0] if len(trees) == 1 else merge(trees)
 
 
@@ -213,14 +213,14 @@ def _warnings(tree: Tree) -> Iterator[ManifestWarning]:
         )
 
 
-def _all(read: ManifestSource, mistakes: Sequence[ManifestError]) -> ManifestErrors:
+def _all(read: ManifestSource, errors: Sequence[ManifestError]) -> ManifestErrors:
     """In the order of the files and of their lines."""
     files = {file.shown: number for number, file in enumerate(read.files)}
 
-    def place(mistake: ManifestError) -> tuple[int, int, int]:
-        where = mistake.where
+    def place(error: ManifestError) -> tuple[int, int, int]:
+        where = error.where
         if not isinstance(where, Location):
             return -1, 0, 0
         return files.get(where.file, -1), where.line or 0, where.column or 0
 
-    return ManifestErrors(sorted(mistakes, key=place))
+    return ManifestErrors(sorted(errors, key=place))

@@ -23,18 +23,18 @@ def wrong(message: str, remedy: str) -> PydanticCustomError:
 
 
 def _metadata(values: dict[str, Any]) -> dict[str, Any]:
-    mistakes = list(_mistakes(values))
-    if mistakes:
-        raise ValidationError.from_exception_data("metadata", mistakes)
+    errors = list(_errors(values))
+    if errors:
+        raise ValidationError.from_exception_data("metadata", errors)
     return values
 
 
-def _mistakes(values: dict[str, Any]) -> Iterator[InitErrorDetails]:
+def _errors(values: dict[str, Any]) -> Iterator[InitErrorDetails]:
     for field, value in values.items():
         if not field.strip():
             error = wrong("has no name", "Name the field.")
         elif field == TAGS:
-            yield from _tag_mistakes(value)
+            yield from _tag_errors(value)
             continue
         elif value is None:
             error = wrong(
@@ -48,7 +48,7 @@ def _mistakes(values: dict[str, Any]) -> Iterator[InitErrorDetails]:
         yield InitErrorDetails(type=error, loc=(field,), input=value)
 
 
-def _tag_mistakes(tags: Any) -> Iterator[InitErrorDetails]:
+def _tag_errors(tags: Any) -> Iterator[InitErrorDetails]:
     if not isinstance(tags, list):
         yield InitErrorDetails(type=wrong("is no list", "Write Tags: [night, rain]."), loc=(TAGS,), input=tags)
         return

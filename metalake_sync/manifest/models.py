@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, SecretStr, Tag, field_validator, mo
 
 from metalake_sync.core.shapes import FormatName, ShapeTypeName
 from metalake_sync.manifest.metadata_values import Metadata, wrong
-from metalake_sync.manifest.source_models import AddressedMetadata, Addressing, FileMetadata, mistake_at
+from metalake_sync.manifest.source_models import AddressedMetadata, Addressing, FileMetadata, error_at
 from metalake_sync.manifest.types import (
     OTHER,
     SOME,
@@ -197,7 +197,7 @@ class Annotation(Model):
     def _only_model_runs_are_attached(self) -> Annotation:
         if self.destination_project_id is not None and self.kind != "machine":
             message = "takes machine annotations only, and 'kind' is human"
-            raise mistake_at("destination_project_id", message, "Remove it, or correct 'kind'.")
+            raise error_at("destination_project_id", message, "Remove it, or correct 'kind'.")
         return self
 
 
@@ -205,11 +205,11 @@ class AddressedAnnotation(Annotation, Addressing):
     """A source of annotations for images that this manifest does not upload."""
 
     @model_validator(mode="after")
-    def _has_no_pictures_here(self) -> AddressedAnnotation:
+    def _has_no_images_here(self) -> AddressedAnnotation:
         if self.normalized == "convert":
-            raise mistake_at("normalized", "can't be convert here", "The pictures are in the lake: write true instead.")
+            raise error_at("normalized", "can't be convert here", "The pictures are in the lake: write true instead.")
         if self.type not in (None, "image"):
-            raise mistake_at("type", f"is {self.type}", "Only images take annotations: take the line out.")
+            raise error_at("type", f"is {self.type}", "Only images take annotations: take the line out.")
         return self
 
 

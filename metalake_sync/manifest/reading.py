@@ -33,13 +33,13 @@ class ManifestFile:
 class ManifestSource:
     """All files of a manifest in their order. `name`: what it is called if it does not say so itself; None: it must.
 
-    `mistakes`: of the files that could not be read. `stream`: it was standard input or a pipe, and can't be read again.
+    `errors`: of the files that could not be read. `stream`: it was standard input or a pipe, and can't be read again.
     """
 
     files: tuple[ManifestFile, ...]
     base_dir: Path
     name: str | None
-    mistakes: tuple[ManifestError, ...] = ()
+    errors: tuple[ManifestError, ...] = ()
     stream: bool = False
 
 
@@ -70,14 +70,14 @@ def read_source(source: str, stdin: TextIO | None, content: bytes | None = None)
     if not os.path.isdir(source):
         return ManifestSource((_read_file(source),), path.parent, path.stem)
     files: list[ManifestFile] = []
-    mistakes: list[ManifestError] = []
+    errors: list[ManifestError] = []
     for file in _files_in(source):
         try:
             _refuse_special(file)
             files.append(_read_file(file))
         except ManifestError as error:
-            mistakes.append(error)
-    return ManifestSource(tuple(files), path, path.name or None, tuple(mistakes))
+            errors.append(error)
+    return ManifestSource(tuple(files), path, path.name or None, tuple(errors))
 
 
 def _files_in(folder: str) -> Iterator[str]:

@@ -59,9 +59,9 @@ def check_safe(loaded: LoadedManifest, origin: str | None) -> Path:
     say, UsageError where `origin` is missing, and ManifestError for a link that leads out of the repository.
     """
     repository = _repository(loaded.base_dir)
-    mistakes = [*_commands(loaded), *_address(loaded, origin), *_paths(loaded, repository)]
-    if mistakes:
-        raise ManifestErrors(mistakes)
+    errors = [*_commands(loaded), *_address(loaded, origin), *_paths(loaded, repository)]
+    if errors:
+        raise ManifestErrors(errors)
     _check_links(repository)
     return repository
 

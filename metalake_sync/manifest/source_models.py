@@ -31,7 +31,7 @@ _PATTERN, _SOURCE, _FROM = "<a pattern>", "<a source>", "<the files>"
 _FORMS = {"match": _PATTERN, "source": _SOURCE, "from": _FROM}
 
 
-def mistake_at(key: str, message: str, remedy: str) -> ValidationError:
+def error_at(key: str, message: str, remedy: str) -> ValidationError:
     """A mistake of a whole block, told at one of its keys."""
     error = InitErrorDetails(type=wrong(message, remedy), loc=(key,), input=None)
     return ValidationError.from_exception_data("block", [error])
@@ -65,7 +65,7 @@ class MetadataSourceFile(Model):
     @model_validator(mode="after")
     def _tags_are_no_column_of_a_type(self) -> MetadataSourceFile:
         if "Tags" in self.types:
-            raise mistake_at("types", "names 'Tags'", "Tags are texts, split by 'tags_separator': take it out.")
+            raise error_at("types", "names 'Tags'", "Tags are texts, split by 'tags_separator': take it out.")
         return self
 
 
@@ -84,7 +84,7 @@ class FromFiles(Model):
     @model_validator(mode="after")
     def _only_exif_has_fields(self) -> FromFiles:
         if self.from_ == "sidecar" and self.fields is not None:
-            raise mistake_at("fields", "goes with 'from: exif' only", "Take it out: a sidecar names its own fields.")
+            raise error_at("fields", "goes with 'from: exif' only", "Take it out: a sidecar names its own fields.")
         return self
 
 
@@ -135,10 +135,10 @@ class Addressing(Model):
         belongs = {"bucket": "storage_path", "job": "job", "collection": "collection", "type": "collection"}
         for key, by in belongs.items():
             if getattr(self, key) is not None and self.by != by:
-                raise mistake_at(key, f"does not go with 'by: {self.by}'", f"Take it out, or write 'by: {by}'.")
+                raise error_at(key, f"does not go with 'by: {self.by}'", f"Take it out, or write 'by: {by}'.")
         for key in ("job", "collection"):
             if self.by == key and getattr(self, key) is None:
-                raise mistake_at("by", f"is {key}, and '{key}' is missing", f"Add '{key}'.")
+                raise error_at("by", f"is {key}, and '{key}' is missing", f"Add '{key}'.")
         return self
 
 

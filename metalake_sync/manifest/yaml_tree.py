@@ -187,7 +187,7 @@ class _Builder:
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
         if node.tag not in (MAP, SEQ):
-            self._mistake(node, path, f"the tag {node.tag} is not taken", "Write a plain value.")
+            self._error(node, path, f"the tag {node.tag} is not taken", "Write a plain value.")
             return None
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
@@ -198,7 +198,7 @@ class _Builder:
         found: dict[str, Any] = {}
         for key_node, value_node, merged in self._pairs(node, path, 0):
             if not isinstance(key_node, yaml.ScalarNode):
-                self._mistake(key_node, None, "a key is a text", "Write it as 'key: value'.")
+                self._error(key_node, None, "a key is a text", "Write it as 'key: value'.")
                 continue
             key = str(key_node.value)
             key_path = (*path, key)
@@ -207,7 +207,7 @@ class _Builder:
                 found[key] = self._value(value_node, key_path)
             elif not merged:
                 first = self._tree.keys[key_path]
-                self._mistake(
+                self._error(
                     key_node,
                     None,
                     f"the key '{key}' stands here a second time; the first is in line {first.line}",
@@ -230,7 +230,7 @@ class _Builder:
             if isinstance(merge, yaml.MappingNode):
                 yield from self._pairs(merge, path, depth + 1)
             else:
-                self._mistake(merge, None, "'<<' takes a mapping, or a list of mappings", "Write <<: *anchor.")
+                self._error(merge, None, "'<<' takes a mapping, or a list of mappings", "Write <<: *anchor.")
 
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:
         text = str(node.value)
@@ -252,14 +252,14 @@ class _Builder:
                 self._tree.literal.add(path)
             return filled
         except RefusedScalar as refused:
-            self._mistake(node, path, refused.message, refused.remedy)
+            self._error(node, path, refused.message, refused.remedy)
         except MalformedReference as reference:
-            self._mistake(node, path, f"'{reference.text[:60]}' is no variable", reference.remedy)
+            self._error(node, path, f"'{reference.text[:60]}' is no variable", reference.remedy)
         except MissingVariables as missing:
             self._tree.missing[path] = missing.names
         return ""
 
-    def _mistake(self, node: yaml.Node, path: KeyPath | None, message: str, remedy: str) -> None:
+    def _error(self, node: yaml.Node, path: KeyPath | None, message: str, remedy: str) -> None:
         """`path`: the key path that is left without a value by it."""
         self._tree.errors.append(ManifestError(message, where=self._location(node), remedy=remedy))
         if path is not None:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
+from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 

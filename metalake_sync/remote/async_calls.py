@@ -19,28 +19,28 @@ from pydantic import BaseModel
 
 from metalake_sync.errors import LakeAnswerInvalid
 from metalake_sync.protocol.routes import Effect, Route
-from metalake_sync.remote import limits
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.answers import ANSWER_LIMIT_BYTES
-from metalake_sync.remote.async_http import Answer, AnswerTooLarge, AsyncHttp, Incoming, LocalAddress, lines
-from metalake_sync.remote.curl_loop import HttpBroken
+from metalake_sync.remote.http import limits
+from metalake_sync.remote.http.async_http import Answer, AnswerTooLarge, AsyncHttp, Incoming, LocalAddress, lines
+from metalake_sync.remote.http.curl_loop import HttpBroken
+from metalake_sync.remote.http.stalls import BodyWatch, read_timed
 from metalake_sync.remote.pacing import Pace
+from metalake_sync.remote.request_counter import RequestTally
 from metalake_sync.remote.retry import (
     RETRY_STATUSES,
     Again,
     Clock,
     Done,
     GiveUp,
-    Heard,
+    RawResponse,
     RetryPolicy,
+    RetryState,
     Server,
-    Tries,
     judge_answer,
     judge_break,
     judge_status,
 )
-from metalake_sync.remote.stalls import BodyWatch, read_timed
-from metalake_sync.remote.tally import RequestTally
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
@@ -132,7 +132,7 @@ class AsyncCalls:
         if query:
             url = f"{url}?{urlencode(query)}"
         data = None if body is None else body.__pydantic_serializer__.to_json(body, by_alias=True)
-        tries = Tries(self._retry, self._clock, self._lake)
+        tries = RetryState(self._retry, self._clock, self._lake)
         verdict: Done[AnswerT | None] | Again | GiveUp
         while True:
             ready = time.monotonic()
@@ -154,7 +154,7 @@ class AsyncCalls:
                 raise _too_large() from None
             else:
                 retry_after = answer.header("retry-after") if answer.status in RETRY_STATUSES else None
-                verdict = judge_answer(route, Heard(answer.status, answer.body, retry_after), self._clock.wall())
+                verdict = judge_answer(route, RawResponse(answer.status, answer.body, retry_after), self._clock.wall())
                 self._lake_turns.pace.heard(number, verdict)
             if isinstance(verdict, Done):
                 if set_out - ready < NO_WAIT_S:
@@ -163,7 +163,7 @@ class AsyncCalls:
             self._is_troubled(verdict)
             await asyncio.sleep(tries.pause_s(verdict))
 
-    async def put(self, url: str, headers: Mapping[str, str], body: Body, tries: Tries) -> StoreAnswer:
+    async def put(self, url: str, headers: Mapping[str, str], body: Body, tries: RetryState) -> StoreAnswer:
         """PUT a part to a signed URL, trying again while the store can't be reached or fails. The body is made anew for
         each try. Any other status is the caller's to judge; what the body raises is raised."""
         self._check_signed(url)
@@ -199,7 +199,7 @@ class AsyncCalls:
             return await self._http.send("PUT", url, head, pieces, size, most_bytes=ANSWER_LIMIT_BYTES)
 
     @asynccontextmanager
-    async def get(self, url: str, headers: Mapping[str, str], tries: Tries) -> AsyncIterator[StoreBody]:
+    async def get(self, url: str, headers: Mapping[str, str], tries: RetryState) -> AsyncIterator[StoreBody]:
         """GET from a signed URL, once: how to go on after a break is the caller's. Raises StoreTrouble, also while the
         body is read, where another try may help; any other status is the caller's to judge."""
         self._check_signed(url)
@@ -227,9 +227,9 @@ class AsyncCalls:
         if not (isinstance(verdict, Again) and verdict.slow_down):
             self._troubled()
 
-    def patience(self) -> Tries:
+    def retry_timeout(self) -> RetryState:
         """With the requests of one part or file at the store."""
-        return Tries(self._retry, self._clock, self._store)
+        return RetryState(self._retry, self._clock, self._store)
 
     def _check_signed(self, url: str) -> None:
         """Raises LakeAnswerInvalid for an address that can't be used."""
@@ -253,7 +253,7 @@ class _Turns:
         self.pace = pace
         self._turnstile = asyncio.Lock()
 
-    async def take(self, tries: Tries) -> int:
+    async def take(self, tries: RetryState) -> int:
         """Returns the call's number, which the pace takes with the answer."""
         if not self.pace.free:
             async with self._turnstile:

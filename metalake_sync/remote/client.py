@@ -38,9 +38,9 @@ from metalake_sync.protocol.wire import (
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.answers import EMPTY
 from metalake_sync.remote.connection import Connection
-from metalake_sync.remote.repeats import RepeatGuard
+from metalake_sync.remote.repeated_pages import RepeatGuard
+from metalake_sync.remote.request_counter import RequestTally
 from metalake_sync.remote.retry import Clock, RetryPolicy
-from metalake_sync.remote.tally import RequestTally
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
         SignedPart,
         SignParts,
     )
-    from metalake_sync.remote.greeting import Greeting
+    from metalake_sync.remote.generation_detection import Greeting
 
 AnswerT = TypeVar("AnswerT", bound="BaseModel")
 
@@ -141,7 +141,7 @@ class LakeClient:
 
         `pinned`: try the generation of the address alone. Raises what `greeting.greet` raises.
         """
-        from metalake_sync.remote.greeting import greet
+        from metalake_sync.remote.generation_detection import greet
 
         self.greeting = greet(self._connection, pinned=pinned, ignore_compatibility=ignore_compatibility)
         return self.greeting

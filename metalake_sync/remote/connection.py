@@ -19,22 +19,22 @@ from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
 from metalake_sync.protocol.routes import Effect, Route
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.answers import ANSWER_LIMIT_BYTES, Differs
-from metalake_sync.remote.limits import PIECE_BYTES
+from metalake_sync.remote.http.limits import PIECE_BYTES
 from metalake_sync.remote.pacing import Pace
+from metalake_sync.remote.request_counter import RequestTally
 from metalake_sync.remote.retry import (
     Again,
     Clock,
     Done,
     GiveUp,
-    Heard,
+    RawResponse,
     RetryPolicy,
+    RetryState,
     Server,
-    Tries,
     judge_answer,
     judge_break,
     judge_status_alone,
 )
-from metalake_sync.remote.tally import RequestTally
 
 if TYPE_CHECKING:
     import requests
@@ -64,7 +64,7 @@ class Connection:
         clock: Clock,
     ) -> None:
         # Only who calls a lake pays for it: 50 ms.
-        from metalake_sync.remote.sync_http import TIMEOUTS_S, session_for
+        from metalake_sync.remote.http.sync_http import TIMEOUTS_S, session_for
 
         self.address = address
         self._lake = Server("the lake", address.url)
@@ -116,13 +116,13 @@ class Connection:
             self._moved = self._moved - {route.path} if moved else self._moved | {route.path}
             return answer
 
-    def probe(self, route: Route[Any], url: str) -> Heard:
+    def probe(self, route: Route[Any], url: str) -> RawResponse:
         """Send a GET of a route to a URL and return the answer, whatever it says. Tries again as `call` does."""
         return self._exchange(route, url, None, None, lambda heard: judge_status_alone(heard, self._clock.wall()))
 
-    def tries(self) -> Tries:
+    def tries(self) -> RetryState:
         """The tries of one call to the lake."""
-        return Tries(self._retry, self._clock, self._lake)
+        return RetryState(self._retry, self._clock, self._lake)
 
     def pause(self, seconds: float) -> None:
         self._clock.sleep(seconds)
@@ -156,7 +156,7 @@ class Connection:
         url: str,
         query: Mapping[str, str] | None,
         data: bytes | None,
-        judge: Callable[[Heard], Done[ResultT] | Again | GiveUp],
+        judge: Callable[[RawResponse], Done[ResultT] | Again | GiveUp],
     ) -> ResultT:
         from requests import exceptions
 
@@ -177,7 +177,7 @@ class Connection:
                 return verdict.answer
             self._clock.sleep(tries.pause_s(verdict))
 
-    def _keep_pace(self, tries: Tries) -> None:
+    def _keep_pace(self, tries: RetryState) -> None:
         if self._pace.free:
             return
         # One waits for the next turn, the others for the one: nobody is passed by.
@@ -186,7 +186,7 @@ class Connection:
                 tries.hold(pause)
                 self._clock.sleep(pause)
 
-    def _send(self, method: str, url: str, query: Mapping[str, str] | None, data: bytes | None) -> Heard:
+    def _send(self, method: str, url: str, query: Mapping[str, str] | None, data: bytes | None) -> RawResponse:
         with self._session.request(
             method,
             url,
@@ -204,4 +204,4 @@ class Connection:
                 body += chunk
                 if len(body) > ANSWER_LIMIT_BYTES:
                     raise LakeAnswerInvalid(f"the lake's answer is larger than {ANSWER_LIMIT_BYTES >> 20} MiB")
-            return Heard(response.status_code, bytes(body), response.headers.get("Retry-After"))
+            return RawResponse(response.status_code, bytes(body), response.headers.get("Retry-After"))

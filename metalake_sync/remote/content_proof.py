@@ -21,11 +21,11 @@ import requests
 
 from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.local.regular_files import open_regular_file
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.http.sync_http import TIMEOUTS_S, session_for
 from metalake_sync.remote.storage import choose_part_size
-from metalake_sync.remote.sync_http import TIMEOUTS_S, session_for
+from metalake_sync.sources.regular_files import open_regular_file
 
 AT_ONCE = 1000
 """Files between signing and asking: a signature lasts for minutes only."""

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import requests
 from blake3 import blake3
 
-from metalake_sync.core.facts import RemoteFile
+from metalake_sync.core.snapshots import RemoteFile
 from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.sync_http import TIMEOUTS_S, session_for
+from metalake_sync.remote.http.sync_http import TIMEOUTS_S, session_for
 
 CHUNK_BYTES = 1 << 20
 

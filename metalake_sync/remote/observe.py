@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from metalake_sync.core.facts import MediaType, RemoteFile
 from metalake_sync.core.metadata import TAGS, in_our_spelling
+from metalake_sync.core.snapshots import MediaType, RemoteFile
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.items import CountItems, ListedItem, ListItems, SortBy
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, MediaKind, ObjectKind, SortField, number_in
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.dates import sortable_date
-from metalake_sync.remote.repeats import RepeatGuard
+from metalake_sync.remote.repeated_pages import RepeatGuard
 
 KeyT = TypeVar("KeyT")
 

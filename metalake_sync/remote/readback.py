@@ -12,7 +12,7 @@ from metalake_sync.protocol import routes
 from metalake_sync.protocol.annotation_sets import DownloadPage
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import side_by_side
-from metalake_sync.remote.repeats import RepeatGuard
+from metalake_sync.remote.repeated_pages import RepeatGuard
 
 PAGE_SIZE = 250
 """What the published client asks for."""

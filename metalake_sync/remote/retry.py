@@ -75,7 +75,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class RawResponse:
     """An answer as it came over the wire."""
 
     status: int
@@ -116,13 +116,13 @@ def judge_status(status: int, retry_after: str | None, now: datetime) -> Again |
     return Again(f"it answered {status}", parse_retry_after(retry_after, now), slow_down=slow_down)
 
 
-def judge_status_alone(heard: Heard, now: datetime) -> Done[Heard] | Again:
+def judge_status_alone(heard: RawResponse, now: datetime) -> Done[RawResponse] | Again:
     """Whether there is an answer at all, whatever it says."""
     return judge_status(heard.status, heard.retry_after, now) or Done(heard)
 
 
 def judge_answer(
-    route: Route[ModelT], heard: Heard, now: datetime, differs: Differs = lambda _: None
+    route: Route[ModelT], heard: RawResponse, now: datetime, differs: Differs = lambda _: None
 ) -> Done[ModelT | None] | Again | GiveUp:
     """What a lake's answer to a call means. `differs`: receives what is unlike the form that we know."""
     again = judge_status(heard.status, heard.retry_after, now)
@@ -167,7 +167,7 @@ def judge_break(server: Server, error: Exception) -> Again | GiveUp:
     return Again(describe(error))
 
 
-class Tries:
+class RetryState:
     """The tries of one call: how many failed, for how long, and whether there is to be another."""
 
     def __init__(self, policy: RetryPolicy, clock: Clock, server: Server) -> None:

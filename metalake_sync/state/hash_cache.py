@@ -1,6 +1,6 @@
 """The hash cache: what the bytes behind a fingerprint hashed to. It is about the disk, not about the lake.
 
-Must not: decide whether a fingerprint can be trusted (`local`).
+Must not: decide whether a fingerprint can be trusted (`sources`).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
-from metalake_sync.core.facts import Fingerprint
+from metalake_sync.core.snapshots import Fingerprint
 from metalake_sync.state.names import fingerprint_to_db, name_to_db
 
 

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 
-from metalake_sync.core.facts import Fingerprint
+from metalake_sync.core.snapshots import Fingerprint
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.names import fingerprint_from_db, fingerprint_to_db, name_from_db, name_to_db
 

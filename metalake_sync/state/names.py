@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from metalake_sync.core.facts import Fingerprint
+from metalake_sync.core.snapshots import Fingerprint
 
 FingerprintRow = tuple[int, int, int, int]
 

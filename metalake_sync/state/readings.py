@@ -1,7 +1,7 @@
 """What was read from single files, by their fingerprints: sidecars and picture facts. It is about the disk, as the hash
 cache is.
 
-Owns: this table, and writing it in groups. Must not: decide whether a fingerprint can be trusted (`local`).
+Owns: this table, and writing it in groups. Must not: decide whether a fingerprint can be trusted (`sources`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from metalake_sync.core.facts import Fingerprint
+from metalake_sync.core.snapshots import Fingerprint
 from metalake_sync.state.names import fingerprint_to_db, name_to_db
 
 FLUSH_EVERY = 1000

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from metalake_sync.core.facts import (
+from metalake_sync.core.metadata import MetadataSet, MetadataValues
+from metalake_sync.core.snapshots import (
     AnnotationKind,
     CollectionKey,
     DesiredSet,
@@ -22,7 +23,6 @@ from metalake_sync.core.facts import (
     RecordedFile,
     RecordedSet,
 )
-from metalake_sync.core.metadata import MetadataSet, MetadataValues
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.names import (
     FingerprintRow,

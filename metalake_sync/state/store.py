@@ -13,7 +13,6 @@ from types import TracebackType
 
 from metalake_sync.core.metadata import AS_WRITTEN, Spelling
 from metalake_sync.errors import StateError
-from metalake_sync.state.addressed import AddressedRecords
 from metalake_sync.state.attached import AttachedRuns
 from metalake_sync.state.database import (
     NO_PATH,
@@ -28,11 +27,12 @@ from metalake_sync.state.database import (
 from metalake_sync.state.downloads import DownloadRecords
 from metalake_sync.state.hash_cache import HashCache
 from metalake_sync.state.journal import UploadJournal
-from metalake_sync.state.made_room import MadeRoom
+from metalake_sync.state.parse_cache import StoredSets
+from metalake_sync.state.pending_replacements import PendingReplacements
 from metalake_sync.state.readings import Readings
 from metalake_sync.state.records import Records
 from metalake_sync.state.runs import Runs
-from metalake_sync.state.set_memo import StoredSets
+from metalake_sync.state.unmanaged_files import AddressedRecords
 
 
 class StateStore:
@@ -47,7 +47,7 @@ class StateStore:
         self.records = Records(self._connection)
         self.hash_cache = HashCache(self._connection)
         self.journal = UploadJournal(self._connection)
-        self.made_room = MadeRoom(self._connection)
+        self.pending_replacements = PendingReplacements(self._connection)
         self.runs = Runs(self._connection)
         self.downloads = DownloadRecords(self._connection)
         self.addressed = AddressedRecords(self._connection)

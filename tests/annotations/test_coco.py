@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from metalake_sync.annotations.entries import ReadNotes
-from metalake_sync.annotations.pictures import AnyPicture, LocalPictures
+from metalake_sync.annotations.images import AnyImage, LocalImages
 from metalake_sync.annotations.source import AnnotationIndex, open_index
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.validation import InvalidPolicy, ShapeProblem
-from metalake_sync.core.facts import AnnotationKind
+from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestErrors
 from tests.annotations.opened import closed_afterwards, notes, shapes, types
-from tests.lake.talk import png
+from tests.embedded_lake.talk import png
 
 BOX = {"image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 20]}
 NAN = float("nan")
@@ -35,11 +35,11 @@ def read(
     }
     (base / "coco.json").write_text(json.dumps(document | more))
     (base / "a.png").write_bytes(png(60, 40))
-    pictures = LocalPictures([("a.png", "a.png", str(base / "a.png"))]) if local else AnyPicture()
+    images = LocalImages([("a.png", "a.png", str(base / "a.png"))]) if local else AnyImage()
     spec = AnnotationSpec(
         "op", AnnotationKind.MACHINE, ("coco.json",), base, "m.yaml:1:1", invalid=policy or InvalidPolicy()
     )
-    return closed_afterwards(open_index([spec], pictures))
+    return closed_afterwards(open_index([spec], images))
 
 
 def refused(base: Path, annotations: list[Any], **more: Any) -> str:

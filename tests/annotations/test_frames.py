@@ -15,14 +15,14 @@ from PIL import Image, ImageOps
 
 from metalake_sync.annotations.drawing import draw_record
 from metalake_sync.annotations.frames import are_of_stored_frame, turned
-from metalake_sync.annotations.pictures import LocalPictures
+from metalake_sync.annotations.images import LocalImages
 from metalake_sync.annotations.source import AnnotationIndex, open_index
 from metalake_sync.annotations.spec import AnnotationSpec
-from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.notes import NoteCode
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
-from metalake_sync.lake.pictures import picture_size as size_in_lake
-from metalake_sync.local.pictures import ImageHeader, picture_size, read_header
+from metalake_sync.core.snapshots import AnnotationKind
+from metalake_sync.embedded_lake.images import image_size as size_in_lake
+from metalake_sync.sources.images import ImageHeader, image_size, read_header
 
 WIDE = (120, 40)
 BOX = Shape(ShapeType.RECTANGLE, ((80.0, 8.0), (24.0, 16.0)), "x")
@@ -44,7 +44,7 @@ def photograph(path: Path, orientation: int | None, light: Shape = BOX) -> Path:
 def index_of(folder: Path, source: str) -> AnnotationIndex:
     spec = AnnotationSpec("op", AnnotationKind.HUMAN, (source,), folder, "m.yaml:1:1")
     files = [(path.name, path.name, str(path)) for path in sorted(folder.glob("*.jpg"))]
-    return open_index([spec], LocalPictures(files))
+    return open_index([spec], LocalImages(files))
 
 
 @pytest.mark.parametrize("orientation", [None, 1, 2, 3, 4, 5, 6, 7, 8])
@@ -52,7 +52,7 @@ def test_every_reader_has_the_shown_size(tmp_path: Path, orientation: int | None
     path = photograph(tmp_path / "a.jpg", orientation)
     with Image.open(path) as opened:
         shown = ImageOps.exif_transpose(opened).size
-    assert picture_size(str(path)) == size_in_lake(path.read_bytes()) == shown
+    assert image_size(str(path)) == size_in_lake(path.read_bytes()) == shown
     header = read_header(str(path))
     assert header is not None
     assert (header.stored, header.orientation) == (WIDE, orientation or 1)
@@ -139,7 +139,7 @@ def test_what_is_no_regular_image_has_no_size_and_holds_nothing_up(tmp_path: Pat
     whole = io.BytesIO()
     Image.new("RGB", (3, 5)).save(whole, "PNG")
     (tmp_path / "b.png").write_bytes(whole.getvalue())
-    sizes = {path.name: picture_size(str(path)) for path in tmp_path.iterdir()}
+    sizes = {path.name: image_size(str(path)) for path in tmp_path.iterdir()}
     assert sizes == {
         **dict.fromkeys(("fifo.jpg", "zero.jpg", "page.jpg", "cut.jpg")),
         "a.jpg": (40, 120),

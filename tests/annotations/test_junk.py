@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metalake_sync.annotations.pictures import AnyPicture, Picture
+from metalake_sync.annotations.images import AnyImage, Image
 from metalake_sync.annotations.source import open_index
 from metalake_sync.annotations.spec import AnnotationSpec
-from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.shapes import FormatName
+from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestErrors
 
 EXTENSIONS: dict[FormatName, str] = {"metalake": "json", "coco": "json", "yolo": "txt", "voc": "xml"}
@@ -31,11 +31,11 @@ SAMPLES: dict[FormatName, bytes] = {
 }
 
 
-class SizedPictures(AnyPicture):
-    def size(self, picture: Picture) -> tuple[int, int]:
+class SizedImages(AnyImage):
+    def size(self, image: Image) -> tuple[int, int]:
         return 640, 480
 
-    def header(self, picture: Picture) -> None:
+    def header(self, image: Image) -> None:
         return None
 
 
@@ -48,7 +48,7 @@ def read(content: bytes, format: FormatName) -> None:
         source = f"junk.{EXTENSIONS[format]}"
         spec = AnnotationSpec("o", AnnotationKind.HUMAN, (source,), folder, "m.yaml:1:1", format=format)
         try:
-            index = open_index([spec], SizedPictures())
+            index = open_index([spec], SizedImages())
         except ManifestErrors as errors:
             mistakes = errors.errors
         else:
@@ -56,7 +56,7 @@ def read(content: bytes, format: FormatName) -> None:
             for image in index.images():
                 index.record(image)
             index.close()
-        assert all(source in str(mistake) and mistake.remedy for mistake in mistakes), mistakes
+        assert all(source in str(error) and error.remedy for error in mistakes), mistakes
 
 
 @pytest.mark.parametrize("format", SAMPLES)
@@ -64,7 +64,7 @@ def test_the_samples_are_good(format: FormatName, tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("x\n")
     (tmp_path / f"a.{EXTENSIONS[format]}").write_bytes(SAMPLES[format])
     spec = AnnotationSpec("o", AnnotationKind.HUMAN, (f"a.{EXTENSIONS[format]}",), tmp_path, "m")
-    index = open_index([spec], SizedPictures())
+    index = open_index([spec], SizedImages())
     assert sum(image.shape_count for image in index.images().values()) >= 1
     index.close()
 

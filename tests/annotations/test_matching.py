@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync.annotations.pictures import Ambiguous, LocalPictures, Match
+from metalake_sync.annotations.images import Ambiguous, LocalImages, Match
 from metalake_sync.annotations.source import AnnotationIndex, open_index
 from metalake_sync.annotations.spec import AnnotationSpec
-from metalake_sync.core.facts import AnnotationKind
+from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestErrors
-from metalake_sync.local.naming import Naming, lake_name
+from metalake_sync.sources.naming import Naming, lake_name
 from tests.annotations.opened import closed_afterwards
-from tests.lake.talk import png
+from tests.embedded_lake.talk import png
 
 
-def pictures(base: Path, folder: str, *relative: str, naming: Naming = "name") -> LocalPictures:
+def images(base: Path, folder: str, *relative: str, naming: Naming = "name") -> LocalImages:
     for path in relative:
         target = base / folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(png(40, 20))
-    return LocalPictures([(lake_name(path, naming), path, str(base / folder / path)) for path in relative])
+    return LocalImages([(lake_name(path, naming), path, str(base / folder / path)) for path in relative])
 
 
 def labels(base: Path, *paths: str, folder: str = "labels") -> None:
@@ -45,7 +45,7 @@ def coco(base: Path, *names: str, to: str = "coco.json") -> str:
     return to
 
 
-def read(base: Path, known: LocalPictures, *sources: str) -> AnnotationIndex:
+def read(base: Path, known: LocalImages, *sources: str) -> AnnotationIndex:
     return closed_afterwards(
         open_index([AnnotationSpec("op", AnnotationKind.HUMAN, sources, base, "m.yaml:1:1")], known)
     )
@@ -59,21 +59,21 @@ def told(index: AnnotationIndex) -> Sequence[str]:
     return [note.message for note in index.notes()]
 
 
-def test_labels_of_another_split_do_not_reach_pictures_of_this_one(tmp_path: Path) -> None:
+def test_labels_of_another_split_do_not_reach_images_of_this_one(tmp_path: Path) -> None:
     labels(tmp_path, "train/1.txt", "val/2.txt")
-    index = read(tmp_path, pictures(tmp_path, "images/train", "1.jpg", "2.jpg"), "labels")
+    index = read(tmp_path, images(tmp_path, "images/train", "1.jpg", "2.jpg"), "labels")
     assert (matched(index), index.without_file) == ({"1.jpg": 1}, ["val/2"])
 
 
 def test_the_split_that_agrees_wins_whatever_is_read_first(tmp_path: Path) -> None:
     labels(tmp_path, "train/1.txt", "val/1.txt", "test/1.txt")
-    index = read(tmp_path, pictures(tmp_path, "images/train", "1.jpg"), "labels")
+    index = read(tmp_path, images(tmp_path, "images/train", "1.jpg"), "labels")
     assert (matched(index), sorted(index.without_file)) == ({"1.jpg": 1}, ["test/1", "val/1"])
     assert index.images()["1.jpg"].source.shown_as == "labels/train/1.txt"
 
 
 def test_names_of_another_split_in_coco_do_not_match_either(tmp_path: Path) -> None:
-    known = pictures(tmp_path, "images/train", "1.jpg", "2.jpg")
+    known = images(tmp_path, "images/train", "1.jpg", "2.jpg")
     index = read(tmp_path, known, coco(tmp_path, "val/2.jpg", "train/1.jpg"))
     assert (matched(index), index.without_file) == ({"1.jpg": 1}, ["val/2.jpg"])
     index = read(tmp_path, known, coco(tmp_path, "val/2.jpg", "1.jpg"))
@@ -81,7 +81,7 @@ def test_names_of_another_split_in_coco_do_not_match_either(tmp_path: Path) -> N
 
 
 def test_one_folder_in_front_of_all_names_is_not_counted_and_told_once(tmp_path: Path) -> None:
-    known = pictures(tmp_path, "images", "1.jpg", "2.jpg", "deep/3.jpg", naming="path")
+    known = images(tmp_path, "images", "1.jpg", "2.jpg", "deep/3.jpg", naming="path")
     index = read(tmp_path, known, coco(tmp_path, "task1/1.jpg", "task1/2.jpg", "task1/deep/3.jpg"))
     assert matched(index) == {"1.jpg": 1, "2.jpg": 1, "deep__3.jpg": 1}
     assert told(index) == ["'task1/' in front of names is not in the pictures' paths, and is not counted; entries: 3"]
@@ -89,7 +89,7 @@ def test_one_folder_in_front_of_all_names_is_not_counted_and_told_once(tmp_path:
 
 
 def test_of_several_folders_in_front_none_matches_and_the_note_says_so(tmp_path: Path) -> None:
-    known = pictures(tmp_path, "images", "1.jpg", "2.jpg")
+    known = images(tmp_path, "images", "1.jpg", "2.jpg")
     index = read(tmp_path, known, coco(tmp_path, "a/1.jpg", "b/2.jpg", "a/2.jpg"))
     assert (matched(index), len(index.without_file)) == ({}, 3)
     (note,) = told(index)
@@ -99,13 +99,13 @@ def test_of_several_folders_in_front_none_matches_and_the_note_says_so(tmp_path:
 
 
 def test_the_folder_in_front_is_judged_over_all_sources_of_an_operation(tmp_path: Path) -> None:
-    known = pictures(tmp_path, "images", "1.jpg", "2.jpg")
+    known = images(tmp_path, "images", "1.jpg", "2.jpg")
     index = read(tmp_path, known, coco(tmp_path, "a/1.jpg"), coco(tmp_path, "b/2.jpg", to="second.json"))
     assert matched(index) == {}
 
 
 def test_a_loosely_matched_record_is_checked_like_any_other(tmp_path: Path) -> None:
-    known = pictures(tmp_path, "images", "1.jpg", "2.jpg")
+    known = images(tmp_path, "images", "1.jpg", "2.jpg")
     (tmp_path / "coco.json").write_text(
         '{"images": [{"id": 1, "file_name": "task/1.jpg"}], "categories": [{"id": 1, "name": "bird"}], "annotations": ['
         '{"image_id": 1, "category_id": 1, "bbox": [NaN, 1, 5, 5]},'
@@ -117,21 +117,21 @@ def test_a_loosely_matched_record_is_checked_like_any_other(tmp_path: Path) -> N
     assert sum("is left out" in message for message in told(index)) == 2
 
 
-def test_the_same_picture_twice_behind_one_folder_is_an_error(tmp_path: Path) -> None:
-    known = pictures(tmp_path, "images", "1.jpg")
+def test_the_same_image_twice_behind_one_folder_is_an_error(tmp_path: Path) -> None:
+    known = images(tmp_path, "images", "1.jpg")
     with pytest.raises(ManifestErrors, match=r"'1.jpg' has two entries for 'op'"):
         read(tmp_path, known, coco(tmp_path, "task/1.jpg", "task/1.jpg"))
 
 
 def test_labels_folders_are_read_as_images_folders(tmp_path: Path) -> None:
     labels(tmp_path, "train/labels/1.txt", "valid/labels/1.txt", folder=".")
-    known = pictures(tmp_path, "train/images", "1.jpg")
+    known = images(tmp_path, "train/images", "1.jpg")
     index = read(tmp_path, known, ".")
     assert (matched(index), index.without_file) == ({"1.jpg": 1}, ["valid/labels/1"])
 
 
-def test_a_name_that_several_pictures_have_is_ambiguous_and_names_two(tmp_path: Path) -> None:
-    known = pictures(tmp_path, "images", "a/x.jpg", "b/x.jpg", naming="path")
+def test_a_name_that_several_images_have_is_ambiguous_and_names_two(tmp_path: Path) -> None:
+    known = images(tmp_path, "images", "a/x.jpg", "b/x.jpg", naming="path")
     assert known.match("x.jpg", None) == Ambiguous("a__x.jpg", "b__x.jpg")
     index = read(tmp_path, known, coco(tmp_path, "x.jpg"))
     assert index.without_file == ["x.jpg (ambiguous: 'a__x.jpg' or 'b__x.jpg')"]
@@ -139,22 +139,22 @@ def test_a_name_that_several_pictures_have_is_ambiguous_and_names_two(tmp_path: 
     assert read(tmp_path, known, "labels").without_file == ["x (ambiguous: 'a__x.jpg' or 'b__x.jpg')"]
 
 
-def test_composed_and_decomposed_accents_mean_the_same_picture(tmp_path: Path) -> None:
+def test_composed_and_decomposed_accents_mean_the_same_image(tmp_path: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "käfer.jpg") for form in ("NFC", "NFD"))
     assert composed != decomposed
     for here, said in ((composed, decomposed), (decomposed, composed)):
-        known = pictures(tmp_path / here, "images", here)
+        known = images(tmp_path / here, "images", here)
         index = read(tmp_path, known, coco(tmp_path, said))
         assert matched(index) == {here: 1}
-    both = pictures(tmp_path / "both", "images", composed, decomposed)
+    both = images(tmp_path / "both", "images", composed, decomposed)
     for name in (composed, decomposed):
         found = both.match(name, None)
         assert isinstance(found, Match)
-        assert found.picture.name == name
+        assert found.image.name == name
 
 
-def test_a_voc_name_without_extension_means_the_picture_of_that_stem(tmp_path: Path) -> None:
-    known = pictures(tmp_path, "images", "bird1.jpg", "other.jpg")
+def test_a_voc_name_without_extension_means_the_image_of_that_stem(tmp_path: Path) -> None:
+    known = images(tmp_path, "images", "bird1.jpg", "other.jpg")
     (tmp_path / "other.xml").write_text(
         "<annotation><filename>bird1</filename><object><name>x</name><bndbox><xmin>1</xmin><ymin>1</ymin>"
         "<xmax>5</xmax><ymax>5</ymax></bndbox></object></annotation>"
@@ -166,10 +166,10 @@ def test_a_voc_name_without_extension_means_the_picture_of_that_stem(tmp_path: P
 
 
 @pytest.mark.parametrize("others", [(), ("other.jpg", "other.png")])
-def test_a_voc_file_that_is_called_otherwise_than_its_picture_means_what_it_names(
+def test_a_voc_file_that_is_called_otherwise_than_its_image_means_what_it_names(
     tmp_path: Path, others: tuple[str, ...]
 ) -> None:
-    known = pictures(tmp_path, "images", "bird1.jpg", *others)
+    known = images(tmp_path, "images", "bird1.jpg", *others)
     (tmp_path / "other.xml").write_text("<annotation><filename>bird1.jpg</filename></annotation>")
     index = read(tmp_path, known, "other.xml")
     assert matched(index) == {"bird1.jpg": 0}

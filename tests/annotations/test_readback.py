@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from metalake_sync.annotations.readback import is_as_sent, read_back
-from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, ShapeType
-from tests.lake.talk import png
+from metalake_sync.core.snapshots import AnnotationKind
+from tests.embedded_lake.talk import png
 
 HUMAN, MACHINE = AnnotationKind.HUMAN, AnnotationKind.MACHINE
 BOX = Shape(ShapeType.RECTANGLE, ((1.0, 2.0), (3.0, 4.0)), "bird")

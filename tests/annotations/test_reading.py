@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from metalake_sync.annotations.metalake_format import MetalakeForm
-from metalake_sync.annotations.pictures import LocalPictures
+from metalake_sync.annotations.formats.metalake import MetalakeForm
+from metalake_sync.annotations.images import LocalImages
 from metalake_sync.annotations.source import AnnotationIndex, open_index
 from metalake_sync.annotations.spec import AnnotationSpec
-from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.shapes import ShapeType
+from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestErrors
 from tests.annotations.opened import closed_afterwards
-from tests.lake.talk import png
+from tests.embedded_lake.talk import png
 
 
 def index(
@@ -30,7 +30,7 @@ def index(
         path.write_bytes(png(40, 20))
         files.append((path.name, name, str(path)))
     return closed_afterwards(
-        open_index([AnnotationSpec("op", kind, (source,), base, "m.yaml:1:1", **spec)], LocalPictures(files))
+        open_index([AnnotationSpec("op", kind, (source,), base, "m.yaml:1:1", **spec)], LocalImages(files))
     )
 
 
@@ -63,7 +63,7 @@ def yolo(base: Path, text: str = "0 0.5 0.5 0.2 0.2\n", **files: str) -> str:
     return "labels"
 
 
-def mistake(base: Path, source: str, **spec: Any) -> str:
+def error(base: Path, source: str, **spec: Any) -> str:
     with pytest.raises(ManifestErrors) as raised:
         index(base, source, **spec)
     return str(raised.value)
@@ -71,11 +71,11 @@ def mistake(base: Path, source: str, **spec: Any) -> str:
 
 def test_two_categories_of_one_id_are_a_mistake(tmp_path: Path) -> None:
     source = coco(tmp_path, categories=[{"id": 1, "name": "bird"}, {"id": 1, "name": "beak"}])
-    assert "coco.json: categories[1]: two categories have the id 1" in mistake(tmp_path, source)
+    assert "coco.json: categories[1]: two categories have the id 1" in error(tmp_path, source)
 
 
 def test_categories_that_are_no_list_are_a_mistake(tmp_path: Path) -> None:
-    told = mistake(tmp_path, coco(tmp_path, categories={"1": "bird"}))
+    told = error(tmp_path, coco(tmp_path, categories={"1": "bird"}))
     assert "coco.json: 'categories' is {'1': 'bird'}, not a list" in told
 
 
@@ -92,14 +92,14 @@ def test_a_shape_of_coco_is_told_by_its_annotation(tmp_path: Path) -> None:
 
 def test_the_same_key_twice_at_the_top_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "boxes.json").write_text('{"images": [],\n "images": [{"image": "a.png", "annotations": []}]}')
-    assert "boxes.json:2:2: broken JSON (the key 'images' stands twice)" in mistake(tmp_path, "boxes.json")
+    assert "boxes.json:2:2: broken JSON (the key 'images' stands twice)" in error(tmp_path, "boxes.json")
 
 
 def test_a_label_with_a_control_character_is_left_out_and_named(tmp_path: Path) -> None:
     read = index(tmp_path, metalake(tmp_path, {"label": "bi\0rd"}, {"label": "a\nb"}, {"label": "fine"}))
     assert read.images()["a.png"].shape_count == 1
     assert [r"'bi\x00rd' has a control character in its label" in note for note in notes(read)] == [True, False]
-    assert "images[0].annotations[0]: a.png: rectangle" in mistake(
+    assert "images[0].annotations[0]: a.png: rectangle" in error(
         tmp_path, "boxes.json", invalid=_failing("control_character")
     )
 
@@ -121,7 +121,7 @@ def _failing(problem: str) -> Any:
     ],
 )
 def test_what_is_wrong_with_yolo_labels_is_told(tmp_path: Path, text: str, files: dict[str, str], message: str) -> None:
-    told = mistake(tmp_path, yolo(tmp_path, text, **files))
+    told = error(tmp_path, yolo(tmp_path, text, **files))
     assert message.removeprefix("error: ") in told
     assert str(tmp_path) not in told
     assert len(told) < 300
@@ -150,7 +150,7 @@ def test_a_data_yaml_finds_the_labels_as_roboflow_and_darknet_write_them(tmp_pat
     assert (read.images()["a.png"].shape_count, read.images()["a.png"].place) == (1, "train/labels/a.txt")
 
 
-def test_a_picture_of_another_size_than_the_source_says_is_told(tmp_path: Path) -> None:
+def test_a_image_of_another_size_than_the_source_says_is_told(tmp_path: Path) -> None:
     read = index(
         tmp_path, coco(tmp_path, [1, 1, 5, 5], images=[{"id": 1, "file_name": "a.png", "width": 80, "height": 40}])
     )
@@ -193,7 +193,7 @@ def test_a_person_who_is_not_sure_is_told_that_the_lake_keeps_no_doubt(tmp_path:
 
 def test_a_format_that_is_not_known_is_told_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text("file,x\na.png,1\n")
-    told = mistake(tmp_path, "boxes.csv")
+    told = error(tmp_path, "boxes.csv")
     assert "boxes.csv: its format is not known" in told
     assert "'format'" in told
 
@@ -299,11 +299,11 @@ def test_the_block_says_the_form_whatever_the_file_looks_like(tmp_path: Path) ->
 def test_what_the_old_form_leaves_open_is_a_mistake_at_its_place(
     tmp_path: Path, annotations: tuple[dict[str, Any], ...], spec: dict[str, Any], said: str
 ) -> None:
-    assert said in mistake(tmp_path, old_form(tmp_path, *annotations), **spec)
+    assert said in error(tmp_path, old_form(tmp_path, *annotations), **spec)
 
 
 def test_a_form_is_said_of_metalakes_json_alone(tmp_path: Path) -> None:
-    told = mistake(tmp_path, coco(tmp_path, [1, 1, 5, 5]), form=MetalakeForm(old=True))
+    told = error(tmp_path, coco(tmp_path, [1, 1, 5, 5]), form=MetalakeForm(old=True))
     assert "coco.json: the file is in the format coco, and 'old_form' and 'shape_type' are for MetaLake's JSON" in told
 
 
@@ -318,4 +318,4 @@ def test_a_bucket_holds_for_the_entries_after_it(tmp_path: Path) -> None:
     assert [read.record(name).bucket for name in names] == [None, "cold", "cold", "warm"]
     images[3]["storageName"] = 7
     (tmp_path / "old.json").write_text(json.dumps({"images": images}))
-    assert "old.json: images[3].storageName: 'storageName' is not the name of a bucket" in mistake(tmp_path, "old.json")
+    assert "old.json: images[3].storageName: 'storageName' is not the name of a bucket" in error(tmp_path, "old.json")

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
-from metalake_sync.annotations.pictures import AnyPicture, Picture
+from metalake_sync.annotations.images import AnyImage, Image
 from metalake_sync.annotations.source import open_index
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.writers import write_records
 from metalake_sync.annotations.writers.coco import merged_order
 from metalake_sync.annotations.writers.fitting import Fitting
-from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.shapes import AttributeValue, FormatName, ImageRecord, Shape, ShapeType
+from metalake_sync.core.snapshots import AnnotationKind
 
 FORMATS: tuple[FormatName, ...] = ("metalake", "coco", "yolo", "voc")
 SIZE = (640, 480)
@@ -71,17 +71,17 @@ _records = st.lists(
 )
 
 
-class SizedPictures(AnyPicture):
-    def size(self, picture: Picture) -> tuple[int, int]:
+class SizedImages(AnyImage):
+    def size(self, image: Image) -> tuple[int, int]:
         return SIZE
 
-    def header(self, picture: Picture) -> None:
+    def header(self, image: Image) -> None:
         return None
 
 
 def read_back(folder: Path, format: FormatName) -> dict[str, ImageRecord]:
     spec = AnnotationSpec("o", AnnotationKind.MACHINE, (str(folder),), folder, "m.yaml:1:1", format=format)
-    index = open_index([spec], SizedPictures())
+    index = open_index([spec], SizedImages())
     try:
         assert [note for note in index.notes() if "looks like fractions" not in note.message] == []
         return {name: index.record(name) for name in index.images()}
@@ -149,7 +149,7 @@ def test_a_name_that_leads_out_of_the_folder_is_not_written(tmp_path: Path) -> N
     assert not list(tmp_path.rglob("*.xml"))
 
 
-def test_pictures_of_one_stem_do_not_overwrite_one_another(tmp_path: Path) -> None:
+def test_images_of_one_stem_do_not_overwrite_one_another(tmp_path: Path) -> None:
     lost = _losses("yolo", tmp_path, ImageRecord("a.jpg", (_box(),)), ImageRecord("a.png", ()))
     assert "in their extension alone" in lost[0]
     assert (tmp_path / "out/a.txt").read_text() == "0 0.00390625 0.00833333333333 0.0046875 0.00833333333333\n"

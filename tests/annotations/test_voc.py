@@ -8,16 +8,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from metalake_sync.annotations.pictures import LocalPictures
+from metalake_sync.annotations.images import LocalImages
 from metalake_sync.annotations.source import AnnotationIndex, open_index
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.validation import InvalidPolicy, ShapeProblem
 from metalake_sync.annotations.writers import write_records
-from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
+from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestErrors
 from tests.annotations.opened import closed_afterwards, notes, shapes, types
-from tests.lake.talk import png
+from tests.embedded_lake.talk import png
 
 BOX = "<bndbox><xmin>10</xmin><ymin>20</ymin><xmax>30</xmax><ymax>50</ymax></bndbox>"
 SQUARE = "<polygon><x1>1</x1><y1>1</y1><x2>9</x2><y2>1</y2><x3>9</x3><y3>9</y3></polygon>"
@@ -30,10 +30,10 @@ def read(base: Path, *objects: str, more: str = "", policy: InvalidPolicy | None
     inner = "".join(f"<object><name>ship</name>{one}</object>" for one in objects)
     (base / "xml/a.xml").write_text(f"<annotation><filename>a.png</filename>{more}{inner}</annotation>")
     (base / "a.png").write_bytes(png(100, 80))
-    pictures = LocalPictures([("a.png", "a.png", str(base / "a.png"))])
+    images = LocalImages([("a.png", "a.png", str(base / "a.png"))])
     kind = AnnotationKind.HUMAN
     spec = AnnotationSpec("op", kind, ("xml",), base, "m.yaml:1:1", invalid=policy or InvalidPolicy())
-    return closed_afterwards(open_index([spec], pictures))
+    return closed_afterwards(open_index([spec], images))
 
 
 def rotated(x: float, y: float, width: float, height: float, angle: float | str) -> str:
@@ -132,5 +132,5 @@ def test_a_written_polygon_has_a_box_around_it_and_whole_numbers_have_no_point(t
     assert box == {"xmin": "10", "ymin": "20", "xmax": "30.5", "ymax": "50"}
     assert second.find("bndbox") is None
     spec = AnnotationSpec("op", AnnotationKind.HUMAN, ("xml",), tmp_path, "m.yaml:1:1")
-    index = closed_afterwards(open_index([spec], LocalPictures([("a.png", "a.png", str(tmp_path / "a.png"))])))
+    index = closed_afterwards(open_index([spec], LocalImages([("a.png", "a.png", str(tmp_path / "a.png"))])))
     assert shapes(index) == (polygon, line)

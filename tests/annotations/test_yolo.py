@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from metalake_sync.annotations.pictures import AnyPicture, LocalPictures
+from metalake_sync.annotations.images import AnyImage, LocalImages
 from metalake_sync.annotations.source import AnnotationIndex, open_index
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.writers import write_records
-from metalake_sync.core.facts import AnnotationKind
 from metalake_sync.core.notes import NoteCode
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
+from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestErrors
 from tests.annotations.opened import closed_afterwards, last_opened, notes, shapes
-from tests.lake.talk import png
+from tests.embedded_lake.talk import png
 
 BOX = "0 0.5 0.5 0.2 0.2\n"
 LFS_POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'ab' * 32}\nsize 4\n"
@@ -42,7 +42,7 @@ def read(base: Path, source: str, *images: str, **spec: Any) -> AnnotationIndex:
         files.append((name, name, str(path)))
     kind = AnnotationKind.MACHINE
     return closed_afterwards(
-        open_index([AnnotationSpec("op", kind, (source,), base, "m.yaml:1:1", **spec)], LocalPictures(files))
+        open_index([AnnotationSpec("op", kind, (source,), base, "m.yaml:1:1", **spec)], LocalImages(files))
     )
 
 
@@ -319,10 +319,10 @@ def test_other_texts_of_an_export_are_left_out_and_named(tmp_path: Path, format:
 def test_other_texts_are_told_apart_where_the_images_are_in_the_lake_alone(tmp_path: Path) -> None:
     write(tmp_path, set__a_txt=BOX, set__classes_txt="bird", set__Readme_txt="See", set__val_txt="images\\a.JPG\n")
     spec = AnnotationSpec("op", AnnotationKind.MACHINE, ("set",), tmp_path, "m.yaml:1:1", normalized=True)
-    index = closed_afterwards(open_index([spec], AnyPicture()))
+    index = closed_afterwards(open_index([spec], AnyImage()))
     assert list(index.images()) == ["a"]
     write(tmp_path, set__b_txt="not a number\n")
-    index = closed_afterwards(open_index([spec], AnyPicture()))
+    index = closed_afterwards(open_index([spec], AnyImage()))
     assert list(index.images()) == ["a"]
     (note,) = [note for note in index.notes() if note.code is NoteCode.ANNOTATIONS_INVALID]
     assert str(note).startswith("set/b.txt:1: it is not a label file")

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from metalake_sync import MetaLake
-from metalake_sync.lake import EmbeddedLake
-from tests.lake.talk import API_KEY, SECRET, Talk, png, settings, talk_to
+from metalake_sync.embedded_lake import EmbeddedLake
+from tests.embedded_lake.talk import API_KEY, SECRET, Talk, png, settings, talk_to
 
-PICTURES = {f"{name}.png": png(40, 20, name.encode()) for name in ("crow", "gull", "jay")}
+IMAGES = {f"{name}.png": png(40, 20, name.encode()) for name in ("crow", "gull", "jay")}
 
 
 @pytest.fixture
@@ -34,10 +34,10 @@ def lake(served: EmbeddedLake) -> Iterator[MetaLake]:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     folder = tmp_path / "pictures"
     folder.mkdir()
-    for name, content in PICTURES.items():
+    for name, content in IMAGES.items():
         (folder / name).write_bytes(content)
     return folder
 

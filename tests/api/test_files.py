@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 
 from metalake_sync import AnnotationSource, MetaLake, Progress, SomeFailed
+from metalake_sync.embedded_lake import EmbeddedLake
 from metalake_sync.errors import CredentialsRefused, GuardStopped, ManifestError, UsageError
-from metalake_sync.lake import EmbeddedLake
-from tests.api.conftest import PICTURES
-from tests.lake.talk import API_KEY, Talk, png
+from tests.api.conftest import IMAGES
+from tests.embedded_lake.talk import API_KEY, Talk, png
 
 Writer = Callable[..., Path]
 
 
 def test_a_folder_goes_up_with_metadata_for_all_for_each_and_annotations(
-    lake: MetaLake, talk: Talk, pictures: Path, boxes: Writer, metadata_file: Writer
+    lake: MetaLake, talk: Talk, images: Path, boxes: Writer, metadata_file: Writer
 ) -> None:
     heard: list[Progress] = []
     result = lake.upload_files_to_collection(
-        pictures,
+        images,
         "image",
         "birds",
         metadata={"City": "Winnipeg", "Tags": ["#retail"]},
@@ -30,39 +30,39 @@ def test_a_folder_goes_up_with_metadata_for_all_for_each_and_annotations(
         annotations=AnnotationSource(boxes({"jay.png": [(1, 2, 3, 4)]}), "people", "human"),
         progress=heard.append,
     )
-    assert result.uploaded == {name: f"birds_{name}" for name in PICTURES}
+    assert result.uploaded == {name: f"birds_{name}" for name in IMAGES}
     assert (result.already_there, result.annotated) == ({}, 1)
-    assert result.bytes_sent == sum(map(len, PICTURES.values()))
-    assert heard[-1].files_done == len(PICTURES)
-    assert {name: talk.read(f"birds_{name}") for name in PICTURES} == PICTURES
+    assert result.bytes_sent == sum(map(len, IMAGES.values()))
+    assert heard[-1].files_done == len(IMAGES)
+    assert {name: talk.read(f"birds_{name}") for name in IMAGES} == IMAGES
     assert talk.details("birds_crow.png", "City", "Tags")["City"] == "Toronto"
     assert talk.details("birds_jay.png", "City")["City"] == "Winnipeg"
     assert talk.annotations(result.collection_id)["jay.png"][0]["bbox"] == [1, 2, 3, 4]
     assert [lake.wait_for_job_complete(job).status for job in result.job_ids] == ["completed"]
 
 
-def test_a_single_file_tells_its_unique_name(lake: MetaLake, pictures: Path) -> None:
-    assert lake.upload_files_to_collection(pictures / "jay.png", "image", "birds").unique_name == "birds_jay.png"
-    again = lake.upload_files_to_collection(pictures / "jay.png", "image", "birds")
+def test_a_single_file_tells_its_unique_name(lake: MetaLake, images: Path) -> None:
+    assert lake.upload_files_to_collection(images / "jay.png", "image", "birds").unique_name == "birds_jay.png"
+    again = lake.upload_files_to_collection(images / "jay.png", "image", "birds")
     assert (again.unique_name, again.uploaded, again.job_ids) == ("birds_jay.png", {}, ())
 
 
-def test_another_file_of_the_same_name_is_kept_or_replaced_as_asked(lake: MetaLake, talk: Talk, pictures: Path) -> None:
-    lake.upload_files_to_collection(pictures, "image", "birds")
-    (pictures / "jay.png").write_bytes(other := png(80, 60, b"other"))
-    kept = lake.upload_files_to_collection(pictures, "image", "birds")
-    assert talk.read("birds_jay.png") == PICTURES["jay.png"]
+def test_another_file_of_the_same_name_is_kept_or_replaced_as_asked(lake: MetaLake, talk: Talk, images: Path) -> None:
+    lake.upload_files_to_collection(images, "image", "birds")
+    (images / "jay.png").write_bytes(other := png(80, 60, b"other"))
+    kept = lake.upload_files_to_collection(images, "image", "birds")
+    assert talk.read("birds_jay.png") == IMAGES["jay.png"]
     assert any("jay.png" in note for note in kept.notes)
-    replaced = lake.upload_files_to_collection(pictures, "image", "birds", existing="replace")
+    replaced = lake.upload_files_to_collection(images, "image", "birds", existing="replace")
     assert talk.read("birds_jay.png") == other
     assert list(replaced.uploaded) == ["jay.png"]
 
 
-def test_folders_below_are_taken_only_when_asked_for(lake: MetaLake, pictures: Path) -> None:
-    (pictures / "more").mkdir()
-    (pictures / "more" / "wren.png").write_bytes(png(salt=b"wren"))
-    assert "wren.png" not in lake.upload_files_to_collection(pictures, "image", "birds").uploaded
-    assert "wren.png" in lake.upload_files_to_collection(pictures, "image", "birds", recursive=True).uploaded
+def test_folders_below_are_taken_only_when_asked_for(lake: MetaLake, images: Path) -> None:
+    (images / "more").mkdir()
+    (images / "more" / "wren.png").write_bytes(png(salt=b"wren"))
+    assert "wren.png" not in lake.upload_files_to_collection(images, "image", "birds").uploaded
+    assert "wren.png" in lake.upload_files_to_collection(images, "image", "birds", recursive=True).uploaded
 
 
 def test_a_path_that_is_not_there_and_wrong_credentials_are_errors(served: EmbeddedLake, lake: MetaLake) -> None:
@@ -74,48 +74,48 @@ def test_a_path_that_is_not_there_and_wrong_credentials_are_errors(served: Embed
         MetaLake(served.url)
 
 
-def test_an_embedded_lake_needs_no_credentials_and_keeps_everything(tmp_path: Path, pictures: Path) -> None:
+def test_an_embedded_lake_needs_no_credentials_and_keeps_everything(tmp_path: Path, images: Path) -> None:
     url = f"embedded:{tmp_path / 'own'}"
     with MetaLake(url) as lake:
-        lake.upload_files_to_collection(pictures, "image", "birds")
+        lake.upload_files_to_collection(images, "image", "birds")
     with MetaLake(url) as lake:
         assert lake.get_item_count_from_metalake("image") == 3
 
 
 def test_a_collection_comes_down_with_its_annotations(
-    lake: MetaLake, pictures: Path, boxes: Writer, tmp_path: Path
+    lake: MetaLake, images: Path, boxes: Writer, tmp_path: Path
 ) -> None:
     source = AnnotationSource(boxes({"jay.png": [(1, 2, 3, 4)]}), "people", "human")
-    birds = lake.upload_files_to_collection(pictures, "image", "birds", annotations=source).collection_id
+    birds = lake.upload_files_to_collection(images, "image", "birds", annotations=source).collection_id
     result = lake.download_collection(birds, tmp_path / "out")
     assert {path.name: path.read_bytes() for path in result.fetched.values()} == {
-        f"birds_{name}": content for name, content in PICTURES.items()
+        f"birds_{name}": content for name, content in IMAGES.items()
     }
     (document,) = result.annotations
-    images = {entry["image"]: entry["annotations"] for entry in json.loads(document.read_text())["images"]}
-    assert images.keys() == {f"birds_{name}" for name in PICTURES}
-    assert images["birds_jay.png"][0]["bbox"] == [1, 2, 3, 4]
+    by_image = {entry["image"]: entry["annotations"] for entry in json.loads(document.read_text())["images"]}
+    assert by_image.keys() == {f"birds_{name}" for name in IMAGES}
+    assert by_image["birds_jay.png"][0]["bbox"] == [1, 2, 3, 4]
     machine = lake.download_collection(birds, tmp_path / "none", annotation_type="machine", media=False)
     assert machine.fetched == {}
     assert "bbox" not in machine.annotations[0].read_text()
 
 
 def test_what_comes_down_by_name_goes_up_again_with_its_annotations(
-    lake: MetaLake, talk: Talk, pictures: Path, boxes: Writer, tmp_path: Path
+    lake: MetaLake, talk: Talk, images: Path, boxes: Writer, tmp_path: Path
 ) -> None:
     source = AnnotationSource(boxes({"jay.png": [(1, 2, 3, 4)]}), "people", "human")
-    birds = lake.upload_files_to_collection(pictures, "image", "birds", annotations=source).collection_id
+    birds = lake.upload_files_to_collection(images, "image", "birds", annotations=source).collection_id
     down = lake.download_collection(birds, tmp_path / "out", naming="name")
     copy = AnnotationSource(down.annotations[0], "copied", "human")
     again = lake.upload_files_to_collection(down.folder, "image", "copies", annotations=copy)
-    assert {name: talk.read(f"copies_{name}") for name in PICTURES} == PICTURES
+    assert {name: talk.read(f"copies_{name}") for name in IMAGES} == IMAGES
     assert talk.annotations(again.collection_id)["jay.png"][0]["bbox"] == [1, 2, 3, 4]
 
 
 def test_files_that_are_right_are_not_fetched_again(
-    lake: MetaLake, served: EmbeddedLake, pictures: Path, tmp_path: Path
+    lake: MetaLake, served: EmbeddedLake, images: Path, tmp_path: Path
 ) -> None:
-    birds = lake.upload_files_to_collection(pictures, "image", "birds").collection_id
+    birds = lake.upload_files_to_collection(images, "image", "birds").collection_id
     lake.download_files_from_collection(birds, tmp_path / "out")
     (tmp_path / "out" / "birds_jay.png").write_bytes(b"cut off")
     (tmp_path / "out" / "birds_crow.png").unlink()
@@ -124,74 +124,74 @@ def test_files_that_are_right_are_not_fetched_again(
     assert (set(again.fetched), again.unchanged) == ({"birds_jay.png", "birds_crow.png"}, 1)
     # Two files, and one byte of the one that is right: it is proven once.
     assert served.requests.of("get_object") == 3
-    assert (tmp_path / "out" / "birds_jay.png").read_bytes() == PICTURES["jay.png"]
+    assert (tmp_path / "out" / "birds_jay.png").read_bytes() == IMAGES["jay.png"]
 
 
-def test_a_file_that_can_not_be_put_in_its_place_fails_alone(lake: MetaLake, pictures: Path, tmp_path: Path) -> None:
-    birds = lake.upload_files_to_collection(pictures, "image", "birds").collection_id
+def test_a_file_that_can_not_be_put_in_its_place_fails_alone(lake: MetaLake, images: Path, tmp_path: Path) -> None:
+    birds = lake.upload_files_to_collection(images, "image", "birds").collection_id
     (tmp_path / "out" / "birds_jay.png").mkdir(parents=True)
     with pytest.raises(SomeFailed, match="jay") as failed:
         lake.download_files_from_collection(birds, tmp_path / "out")
     assert [item.name for item in failed.value.failed] == ["jay.png"]
-    assert (tmp_path / "out" / "birds_crow.png").read_bytes() == PICTURES["crow.png"]
+    assert (tmp_path / "out" / "birds_crow.png").read_bytes() == IMAGES["crow.png"]
 
 
-def test_annotations_come_in_the_format_that_is_asked_for(lake: MetaLake, pictures: Path, tmp_path: Path) -> None:
-    birds = lake.upload_files_to_collection(pictures, "image", "birds").collection_id
+def test_annotations_come_in_the_format_that_is_asked_for(lake: MetaLake, images: Path, tmp_path: Path) -> None:
+    birds = lake.upload_files_to_collection(images, "image", "birds").collection_id
     lake.download_collection(birds, tmp_path / "out", annotation_format="voc")
-    assert len(list((tmp_path / "out").glob("*.xml"))) == len(PICTURES)
+    assert len(list((tmp_path / "out").glob("*.xml"))) == len(IMAGES)
 
 
-def test_a_format_that_is_not_known_is_refused_clearly(lake: MetaLake, pictures: Path, tmp_path: Path) -> None:
-    birds = lake.upload_files_to_collection(pictures, "image", "birds").collection_id
+def test_a_format_that_is_not_known_is_refused_clearly(lake: MetaLake, images: Path, tmp_path: Path) -> None:
+    birds = lake.upload_files_to_collection(images, "image", "birds").collection_id
     with pytest.raises(ManifestError, match="'format' is 'paint'"):
         lake.download_collection(birds, tmp_path / "out", annotation_format="paint")  # type: ignore[arg-type]
 
 
 def test_a_killed_upload_is_remembered_where_a_state_is_given(
-    lake: MetaLake, served: EmbeddedLake, pictures: Path, boxes: Writer, tmp_path: Path
+    lake: MetaLake, served: EmbeddedLake, images: Path, boxes: Writer, tmp_path: Path
 ) -> None:
     source = AnnotationSource(boxes({"jay.png": [(1, 2, 3, 4)]}), "people", "human")
     state = tmp_path / "upload.db"
-    lake.upload_files_to_collection(pictures, "image", "birds", annotations=source, state=state)
+    lake.upload_files_to_collection(images, "image", "birds", annotations=source, state=state)
     served.requests.clear()
-    again = lake.upload_files_to_collection(pictures, "image", "birds", annotations=source, state=state)
+    again = lake.upload_files_to_collection(images, "image", "birds", annotations=source, state=state)
     assert again.annotated == 0
     assert served.requests.of("item_details") == 0
     with pytest.raises(GuardStopped):
-        lake.upload_files_to_collection(pictures, "image", "birds", state=state)
+        lake.upload_files_to_collection(images, "image", "birds", state=state)
 
 
 def test_a_replace_that_is_asked_for_replaces_a_file_of_equal_size_and_other_bytes(
-    lake: MetaLake, talk: Talk, pictures: Path
+    lake: MetaLake, talk: Talk, images: Path
 ) -> None:
-    lake.upload_files_to_collection(pictures, "image", "birds")
-    other = PICTURES["jay.png"][:-1] + b"?"
-    (pictures / "jay.png").write_bytes(other)
-    replaced = lake.upload_files_to_collection(pictures, "image", "birds", existing="replace")
+    lake.upload_files_to_collection(images, "image", "birds")
+    other = IMAGES["jay.png"][:-1] + b"?"
+    (images / "jay.png").write_bytes(other)
+    replaced = lake.upload_files_to_collection(images, "image", "birds", existing="replace")
     assert talk.read("birds_jay.png") == other
     assert list(replaced.uploaded) == ["jay.png"]
     # Those whose bytes the store proves are left as they are.
     assert sorted(replaced.already_there) == ["crow.png", "gull.png"]
 
 
-def test_a_stale_file_of_the_lakes_size_is_fetched_again(lake: MetaLake, pictures: Path, tmp_path: Path) -> None:
-    collection = lake.upload_files_to_collection(pictures, "image", "birds").collection_id
+def test_a_stale_file_of_the_lakes_size_is_fetched_again(lake: MetaLake, images: Path, tmp_path: Path) -> None:
+    collection = lake.upload_files_to_collection(images, "image", "birds").collection_id
     out = tmp_path / "out"
     lake.download_collection(collection, out)
-    (out / "birds_jay.png").write_bytes(PICTURES["jay.png"][:-1] + b"?")
+    (out / "birds_jay.png").write_bytes(IMAGES["jay.png"][:-1] + b"?")
     again = lake.download_collection(collection, out)
     assert (list(again.fetched), again.unchanged) == (["birds_jay.png"], 2)
-    assert (out / "birds_jay.png").read_bytes() == PICTURES["jay.png"]
+    assert (out / "birds_jay.png").read_bytes() == IMAGES["jay.png"]
 
 
-def test_a_file_that_differs_and_is_kept_is_named(lake: MetaLake, pictures: Path) -> None:
-    lake.upload_files_to_collection(pictures, "image", "birds")
-    (pictures / "jay.png").write_bytes(png(80, 60, b"other"))
-    kept = lake.upload_files_to_collection(pictures, "image", "birds")
+def test_a_file_that_differs_and_is_kept_is_named(lake: MetaLake, images: Path) -> None:
+    lake.upload_files_to_collection(images, "image", "birds")
+    (images / "jay.png").write_bytes(png(80, 60, b"other"))
+    kept = lake.upload_files_to_collection(images, "image", "birds")
     assert not any("adopt" in note for note in kept.notes)
     assert (kept.differing, sorted(kept.already_there)) == (("jay.png",), ["crow.png", "gull.png"])
-    alone = lake.upload_files_to_collection(pictures / "jay.png", "image", "birds")
+    alone = lake.upload_files_to_collection(images / "jay.png", "image", "birds")
     with pytest.raises(UsageError, match="another file of the name 'jay.png'"):
         _ = alone.unique_name
     with pytest.raises(UsageError, match="of 2 files"):
@@ -199,14 +199,14 @@ def test_a_file_that_differs_and_is_kept_is_named(lake: MetaLake, pictures: Path
 
 
 def test_shapes_that_a_format_does_not_hold_are_told(
-    lake: MetaLake, pictures: Path, tmp_path: Path, boxes: Writer
+    lake: MetaLake, images: Path, tmp_path: Path, boxes: Writer
 ) -> None:
     line = {"type": "line", "line": [[1, 1], [5, 5]], "label": "bird"}
     (source := tmp_path / "lines.json").write_text(
         json.dumps({"images": [{"image": "jay.png", "annotations": [line]}]})
     )
     birds = lake.upload_files_to_collection(
-        pictures, "image", "birds", annotations=AnnotationSource(source, "op", "human")
+        images, "image", "birds", annotations=AnnotationSource(source, "op", "human")
     ).collection_id
     (note,) = lake.download_collection(birds, tmp_path / "out", annotation_format="yolo").notes
     assert "line" in note
@@ -224,18 +224,18 @@ def test_what_is_no_file_of_the_type_is_not_uploaded_and_makes_no_collection(
     lake.upload_files_to_collection(boxes({}), "other", "papers")
 
 
-def test_a_downloads_last_word_of_progress_is_that_all_is_done(lake: MetaLake, pictures: Path, tmp_path: Path) -> None:
-    birds = lake.upload_files_to_collection(pictures, "image", "birds").collection_id
+def test_a_downloads_last_word_of_progress_is_that_all_is_done(lake: MetaLake, images: Path, tmp_path: Path) -> None:
+    birds = lake.upload_files_to_collection(images, "image", "birds").collection_id
     heard: list[Progress] = []
     result = lake.download_collection(birds, tmp_path / "out", progress=heard.append)
-    size = sum(map(len, PICTURES.values()))
+    size = sum(map(len, IMAGES.values()))
     # Three pictures and the file of their annotations.
     assert (heard[-1].files_done, heard[-1].files_total) == (4, 4)
     assert (heard[-1].bytes_sent, heard[-1].bytes_total, result.bytes_received) == (size, size, size)
 
 
-def test_a_failure_says_to_call_again_only_where_that_helps(lake: MetaLake, pictures: Path, tmp_path: Path) -> None:
-    birds = lake.upload_files_to_collection(pictures, "image", "birds").collection_id
+def test_a_failure_says_to_call_again_only_where_that_helps(lake: MetaLake, images: Path, tmp_path: Path) -> None:
+    birds = lake.upload_files_to_collection(images, "image", "birds").collection_id
     (tmp_path / "out" / "birds_jay.png").mkdir(parents=True)
     with pytest.raises(SomeFailed) as failed:
         lake.download_files_from_collection(birds, tmp_path / "out")
@@ -243,7 +243,7 @@ def test_a_failure_says_to_call_again_only_where_that_helps(lake: MetaLake, pict
 
 
 def test_a_tilde_is_the_home_folder_and_an_empty_path_is_none(
-    lake: MetaLake, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lake: MetaLake, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     birds = lake.upload_files_to_collection("~/pictures", "image", "birds").collection_id
@@ -252,8 +252,8 @@ def test_a_tilde_is_the_home_folder_and_an_empty_path_is_none(
         lake.download_files_from_collection(birds, "")
 
 
-def test_operations_that_nothing_was_drawn_under_are_told(lake: MetaLake, pictures: Path, tmp_path: Path) -> None:
-    birds = lake.upload_files_to_collection(pictures, "image", "birds").collection_id
+def test_operations_that_nothing_was_drawn_under_are_told(lake: MetaLake, images: Path, tmp_path: Path) -> None:
+    birds = lake.upload_files_to_collection(images, "image", "birds").collection_id
     (note,) = lake.download_collection(birds, tmp_path / "out", operations=["nope"]).notes
     assert "'nope'" in note
     assert lake.download_collection(birds, tmp_path / "all").notes == ()

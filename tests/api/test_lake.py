@@ -12,18 +12,18 @@ from metalake_sync import AnnotationSource, ItemFilter, ItemSort, MetaLake, Some
 from metalake_sync.api import UploadResult, WriteResult
 from metalake_sync.api.loose_answers import label_groups, system_counts, upload_status
 from metalake_sync.api.matching import Written
+from metalake_sync.embedded_lake import EmbeddedLake
 from metalake_sync.errors import ManifestErrors, SyncError, UsageError
-from metalake_sync.lake import EmbeddedLake
 from metalake_sync.remote.annotation_objects import ImageAddress
-from tests.api.conftest import PICTURES
-from tests.lake.talk import API_KEY, SECRET, Talk, png
+from tests.api.conftest import IMAGES
+from tests.embedded_lake.talk import API_KEY, SECRET, Talk, png
 
 Writer = Callable[..., Path]
 
 
 @pytest.fixture
-def birds(lake: MetaLake, pictures: Path) -> UploadResult:
-    return lake.upload_files_to_collection(pictures, "image", "birds", storage_prefix="dir_1/sub")
+def birds(lake: MetaLake, images: Path) -> UploadResult:
+    return lake.upload_files_to_collection(images, "image", "birds", storage_prefix="dir_1/sub")
 
 
 def test_collections_are_made_found_listed_and_described(lake: MetaLake) -> None:
@@ -45,12 +45,12 @@ def test_a_name_that_stands_for_several_collections_wants_a_type(lake: MetaLake)
 def test_items_are_listed_counted_and_described(lake: MetaLake, birds: UploadResult) -> None:
     by_name = ItemSort("name", "asc")
     listed = list(lake.get_item_list_from_collection(birds.collection_id, sort=by_name))
-    assert [item.name for item in listed] == sorted(PICTURES)
+    assert [item.name for item in listed] == sorted(IMAGES)
     assert list(lake.get_item_list_from_datalake("image", sort=by_name)) == listed
     assert lake.get_item_count_from_collection(birds.collection_id) == 3
     assert lake.get_item_count_from_metalake("image", filter=ItemFilter(("human",))) == 0
     details = lake.get_file_details("birds_jay.png", ["fileSize", "resolution"])
-    assert details["fileSize"] == len(PICTURES["jay.png"])
+    assert details["fileSize"] == len(IMAGES["jay.png"])
     with pytest.raises(UsageError, match="nobody"):
         lake.get_file_details("nobody")
 
@@ -238,7 +238,7 @@ def test_filters_and_sorts_may_be_written_as_the_vendors_client_has_them(lake: M
     assert lake.get_item_count_from_collection(birds.collection_id, filter=raw) == 3
     by_name = {"sort_by_field": "name", "sort_order": "DESC"}
     listed = [item.name for item in lake.get_item_list_from_collection(birds.collection_id, filter=raw, sort=by_name)]
-    assert listed == sorted(PICTURES, reverse=True)
+    assert listed == sorted(IMAGES, reverse=True)
 
 
 def test_a_call_after_close_says_so(served: EmbeddedLake, tmp_path: Path) -> None:

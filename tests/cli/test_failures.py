@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from metalake_sync.cli.failures import SHOWN_OF_A_KIND, Failures, item_of
-from metalake_sync.core.addressed import Address, By, ClearEntry
-from metalake_sync.core.facts import AnnotationKind, MediaType, RecordedSet
+from metalake_sync.core.snapshots import AnnotationKind, MediaType, RecordedSet
+from metalake_sync.core.unmanaged_files import Address, By, ClearEntry
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:

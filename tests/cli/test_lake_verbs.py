@@ -13,8 +13,8 @@ import requests
 
 from metalake_sync.cli.main import COMMANDS, cli
 from metalake_sync.errors import ExitCode
+from tests.embedded_lake.talk import API_KEY, SECRET, png
 from tests.end_to_end.world import PROGRAM, World
-from tests.lake.talk import API_KEY, SECRET, png
 
 VERBS = ("item", "collection", "metadata", "annotations", "trash", "url", "job", "pull")
 
@@ -109,7 +109,7 @@ def test_trash_asks_on_a_terminal(stocked: World, answer: str, left: int) -> Non
 
 
 def test_a_folder_goes_up_and_comes_down(world: World) -> None:
-    world.pictures("a.png", "b.png")
+    world.images("a.png", "b.png")
     up = world.good(
         "collection", "upload", "images", "birds", "--type", "image", "--set", "Number:=42", "--json"
     ).document
@@ -253,7 +253,7 @@ def test_words_of_the_command_line_are_used_on_the_command_line(stocked: World) 
     assert "manifest" not in refused.err
 
 
-def test_yolo_that_came_down_beside_its_pictures_goes_up_again(stocked: World) -> None:
+def test_yolo_that_came_down_beside_its_images_goes_up_again(stocked: World) -> None:
     box = {"type": "rectangle", "bbox": [4, 2, 8, 4], "label": "bird"}
     stocked.write("b.json", {"images": [{"image": "00.png", "annotations": [box]}]})
     to_birds = ("--kind", "human", "--collection", "birds")
@@ -271,7 +271,7 @@ def test_yolo_that_came_down_beside_its_pictures_goes_up_again(stocked: World) -
     assert done.out.splitlines()[-1] == "1 entry written"
 
 
-def test_labels_of_another_split_are_not_those_of_a_picture_with_the_same_stem(stocked: World) -> None:
+def test_labels_of_another_split_are_not_those_of_a_image_with_the_same_stem(stocked: World) -> None:
     stocked.write("set/classes.txt", "bird")
     stocked.write("set/labels/00.txt", "0 0.5 0.5 0.2 0.2")
     stocked.write("set/val/01.txt", "0 0.5 0.5 0.4 0.4")

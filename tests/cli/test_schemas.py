@@ -41,12 +41,12 @@ def test_the_command_prints_the_same(world: World) -> None:
 @pytest.fixture
 def drifting_world(world: World) -> World:
     """A world with something of every kind to do, after a first apply."""
-    world.pictures("a.png", "b.png", "c.png")
+    world.images("a.png", "b.png", "c.png")
     world.write("people.json", boxes(a_png=[[1, 1, 2, 2]], b_png=[[1, 1, 0, 2]]))
     annotations = [{"operation": "people", "kind": "human", "source": "people.json"}]
     world.manifest({**BIRDS, "annotations": annotations, "prune": True})
     world.good("apply", "manifest.yaml")
-    world.pictures("d.png")
+    world.images("d.png")
     world.write("images/a.png", b"other bytes")
     (world.folder / "images/c.png").unlink()
     world.write("people.json", boxes(b_png=[[2, 2, 3, 3]]))

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from metalake_sync import MetaLake
-from metalake_sync.lake import EmbeddedLake
-from metalake_sync.lake.storage.address import BucketAddress
+from metalake_sync.embedded_lake import EmbeddedLake
+from metalake_sync.embedded_lake.storage.address import BucketAddress
 from metalake_sync.protocol.generations import Generation
 from tests.conformance.driver import Driver
 from tests.conformance.our_driver import OurClient, OurDriver
@@ -23,8 +23,8 @@ from tests.conformance.vendor import (
     find_python,
 )
 from tests.conformance.vendor_driver import VendorDriver
-from tests.lake.store_servers import StoreServer
-from tests.lake.talk import API_KEY, SECRET, settings
+from tests.embedded_lake.store_servers import StoreServer
+from tests.embedded_lake.talk import API_KEY, SECRET, settings
 
 
 def _process(release: Release, factory: pytest.TempPathFactory) -> Iterator[VendorProcess]:

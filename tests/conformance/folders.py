@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.lake.talk import png
+from tests.embedded_lake.talk import png
 
-PICTURES = {f"{name}.png": png(40, 20, name.encode()) for name in ("crow", "gull", "jay")}
+IMAGES = {f"{name}.png": png(40, 20, name.encode()) for name in ("crow", "gull", "jay")}
 
 
 def write_folder(folder: Path, files: dict[str, bytes]) -> Path:

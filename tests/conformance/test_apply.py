@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from metalake_sync.lake import EmbeddedLake
+from metalake_sync.embedded_lake import EmbeddedLake
 from metalake_sync.remote.storage import PART_BYTES
-from tests.lake.talk import API_KEY, SECRET, Talk, png, talk_to
+from tests.embedded_lake.talk import API_KEY, SECRET, Talk, png, talk_to
 
 LONG = pytest.mark.long  # test_own_transfers.py tries these sizes in the default run
 

@@ -11,8 +11,8 @@ import pytest
 
 from tests.conformance.test_vendor_client import download, upload
 from tests.conformance.vendor import VendorClient, VendorProcess
+from tests.embedded_lake.talk import API_KEY, SECRET
 from tests.end_to_end.world import BIRDS, World
-from tests.lake.talk import API_KEY, SECRET
 
 pytestmark = pytest.mark.vendor
 
@@ -28,7 +28,7 @@ def colleague(world: World, vendor_process: VendorProcess, tmp_path: Path) -> Ve
 
 
 @pytest.fixture
-def pictures(world: World) -> World:
+def images(world: World) -> World:
     """The quickstart's pictures with their metadata and annotations, and a manifest for a lake that is served."""
     shutil.copytree(QUICKSTART / "pictures", world.folder / "images")
     for name in ("metadata.json", "annotations.json"):
@@ -53,32 +53,32 @@ def by_image(document: dict[str, Any]) -> dict[str, list[Any]]:
     }
 
 
-def test_the_vendors_client_gets_back_bytes_shapes_and_metadata(pictures: World, colleague: VendorClient) -> None:
-    pictures.good("apply", "manifest.yaml")
-    files, annotations = download(colleague, pictures.collection_id())
-    local = {f"birds_{path.name}": path.read_bytes() for path in (pictures.folder / "images").rglob("*.*g")}
+def test_the_vendors_client_gets_back_bytes_shapes_and_metadata(images: World, colleague: VendorClient) -> None:
+    images.good("apply", "manifest.yaml")
+    files, annotations = download(colleague, images.collection_id())
+    local = {f"birds_{path.name}": path.read_bytes() for path in (images.folder / "images").rglob("*.*g")}
     assert len(local) == 24
     assert files == local
-    drawn = by_image(json.loads((pictures.folder / "annotations.json").read_text()))
-    images = [{"image": image, "annotations": shapes} for image, shapes in annotations.items()]
-    assert by_image({"images": images}) == drawn
-    entries = json.loads((pictures.folder / "metadata.json").read_text())["files"]
+    drawn = by_image(json.loads((images.folder / "annotations.json").read_text()))
+    read_back = [{"image": image, "annotations": shapes} for image, shapes in annotations.items()]
+    assert by_image({"images": read_back}) == drawn
+    entries = json.loads((images.folder / "metadata.json").read_text())["files"]
     for entry in entries:
         wanted = {**entry["metadata"], "City": "Rome", "Tags": ["#shapes", *entry["metadata"].get("Tags", [])]}
         details = colleague("get_file_details", f"birds_{entry['file']}", dict.fromkeys(wanted, True))
         assert {name: details[name] for name in wanted} == wanted
 
 
-def test_what_the_vendors_client_uploaded_is_adopted(pictures: World, colleague: VendorClient) -> None:
+def test_what_the_vendors_client_uploaded_is_adopted(images: World, colleague: VendorClient) -> None:
     flat = colleague.folder / "flat"
     flat.mkdir()
-    for path in (pictures.folder / "images").rglob("*.*g"):
+    for path in (images.folder / "images").rglob("*.*g"):
         shutil.copy(path, flat)
     upload(colleague, flat)
-    pictures.manifest(BIRDS)
-    summary = pictures.good("plan", "--json", "manifest.yaml").document["summary"]
+    images.manifest(BIRDS)
+    summary = images.good("plan", "--json", "manifest.yaml").document["summary"]
     assert (summary["adopt"], summary["upload"], summary["bytes_to_send"]) == (24, 0, 0)
-    pictures.lake.requests.clear()
-    pictures.good("apply", "manifest.yaml")
-    assert pictures.lake.requests.writes == 0
-    assert "Nothing to do: 24 unchanged." in pictures.good("plan", "manifest.yaml").out
+    images.lake.requests.clear()
+    images.good("apply", "manifest.yaml")
+    assert images.lake.requests.writes == 0
+    assert "Nothing to do: 24 unchanged." in images.good("plan", "manifest.yaml").out

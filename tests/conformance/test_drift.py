@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from metalake_sync.lake import EmbeddedLake
+from metalake_sync.embedded_lake import EmbeddedLake
 from tests.conformance.test_vendor_client import annotation_file, rectangle, write_json
 from tests.conformance.vendor import VendorClient
+from tests.embedded_lake.talk import png, talk_to
 from tests.end_to_end.world import BIRDS, World, boxes
-from tests.lake.talk import png, talk_to
 
 pytestmark = pytest.mark.vendor
 
@@ -30,7 +30,7 @@ def kept(lake: EmbeddedLake, tmp_path: Path) -> Any:
     folder.mkdir()
     with talk_to(lake.url) as talk:
         world = World(folder, lake, talk)
-        world.pictures("crow.png", "gull.png", "jay.png", "wren.png")
+        world.images("crow.png", "gull.png", "jay.png", "wren.png")
         world.write("people.json", boxes(crow_png=[[1, 1, 5, 5]], gull_png=[[2, 2, 4, 4]]))
         world.manifest(KEPT)
         world.good("apply", "manifest.yaml")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from metalake_sync.lake import EmbeddedLake
-from metalake_sync.lake.storage.address import BucketAddress
+from metalake_sync.embedded_lake import EmbeddedLake
+from metalake_sync.embedded_lake.storage.address import BucketAddress
 from tests.conformance.conftest import PAIRINGS, Contender, storage_named
 from tests.conformance.driver import (
     Address,
@@ -27,8 +27,8 @@ from tests.conformance.driver import (
     UploadOptions,
     Way,
 )
-from tests.conformance.folders import PICTURES, write_folder
-from tests.lake.talk import png, settings
+from tests.conformance.folders import IMAGES, write_folder
+from tests.embedded_lake.talk import png, settings
 
 BY_NAME = Sort("name")
 
@@ -59,8 +59,8 @@ def driver(pairing: tuple[Contender, str], lake: EmbeddedLake, request: pytest.F
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    return write_folder(tmp_path / "pictures", PICTURES)
+def images(tmp_path: Path) -> Path:
+    return write_folder(tmp_path / "pictures", IMAGES)
 
 
 def write_json(path: Path, document: Any) -> Path:
@@ -109,7 +109,7 @@ def in_collection(collection_id: str, **selection: Any) -> Selection:
 
 
 def test_2_1_a_folder_with_metadata_for_all_for_each_and_with_annotations(
-    driver: Driver, pictures: Path, tmp_path: Path
+    driver: Driver, images: Path, tmp_path: Path
 ) -> None:
     attributes = {"size": [{"value": "small", "confidence": 1, "metadata": {"m": "n"}}]}
     shapes = {
@@ -124,7 +124,7 @@ def test_2_1_a_folder_with_metadata_for_all_for_each_and_with_annotations(
     }
     done = upload(
         driver,
-        pictures,
+        images,
         metadata={"Captured Location": "Winnipeg", "Camera Id": "CAM_1", "Tags": ["#retail"]},
         file_metadata=metadata_file(tmp_path, {"crow.png": {"Camera Id": "CAM_2", "Tags": ["night", "#x"]}}),
         annotations=AnnotationSource(annotation_file(tmp_path, shapes), "people"),
@@ -132,39 +132,39 @@ def test_2_1_a_folder_with_metadata_for_all_for_each_and_with_annotations(
     tags = ["#retail", "night", "#x"] if driver.unites_tags else ["night", "#x"]
     crow = driver.item_details("birds_crow.png", ["Captured Location", "Camera Id", "Tags", "fileSize", "resolution"])
     assert (crow["Captured Location"], crow["Camera Id"], crow["Tags"]) == ("Winnipeg", "CAM_2", tags)
-    assert (crow["fileSize"], crow["resolution"]) == (len(PICTURES["crow.png"]), {"width": 40, "height": 20})
+    assert (crow["fileSize"], crow["resolution"]) == (len(IMAGES["crow.png"]), {"width": 40, "height": 20})
     assert driver.item_details("birds_jay.png", ["Tags"])["Tags"] == ["#retail"]
     found = download(driver, done.collection_id)
-    assert found.files == {f"birds_{name}": content for name, content in PICTURES.items()}
+    assert found.files == {f"birds_{name}": content for name, content in IMAGES.items()}
     assert said({image: drawn for image, drawn in found.annotations.items() if drawn}) == said(shapes)
 
 
-def test_2_1_a_single_file_gives_its_unique_name_also_when_it_is_there_already(driver: Driver, pictures: Path) -> None:
+def test_2_1_a_single_file_gives_its_unique_name_also_when_it_is_there_already(driver: Driver, images: Path) -> None:
     for _ in range(2):
-        assert upload(driver, pictures / "crow.png").unique_name == "birds_crow.png"
+        assert upload(driver, images / "crow.png").unique_name == "birds_crow.png"
 
 
 def test_2_1_a_storage_prefix_is_where_the_files_are(
-    driver: Driver, in_bucket: Callable[[str], str], pictures: Path
+    driver: Driver, in_bucket: Callable[[str], str], images: Path
 ) -> None:
-    upload(driver, pictures, storage_prefix="dir_1/sub_dir_1")
+    upload(driver, images, storage_prefix="dir_1/sub_dir_1")
     details = driver.item_details("birds_jay.png", ["storagePath", "bucketName"])
     assert details["storagePath"] == in_bucket("dir_1/sub_dir_1/birds/jay.png")
 
 
-def test_2_1_metadata_of_files_that_were_there_comes_only_with_override(driver: Driver, pictures: Path) -> None:
-    upload(driver, pictures, metadata={"City": "Rome"})
-    upload(driver, pictures, metadata={"City": "Paris"})
+def test_2_1_metadata_of_files_that_were_there_comes_only_with_override(driver: Driver, images: Path) -> None:
+    upload(driver, images, metadata={"City": "Rome"})
+    upload(driver, images, metadata={"City": "Paris"})
     assert driver.item_details("birds_jay.png", ["City"])["City"] == "Rome"
-    upload(driver, pictures, metadata={"City": "Paris"}, override=True)
+    upload(driver, images, metadata={"City": "Paris"}, override=True)
     assert driver.item_details("birds_jay.png", ["City"])["City"] == "Paris"
 
 
-def test_2_1_what_was_sent_is_not_sent_again(driver: Driver, lake: EmbeddedLake, pictures: Path) -> None:
-    upload(driver, pictures)
-    (pictures / "wren.png").write_bytes(png(salt=b"wren"))
+def test_2_1_what_was_sent_is_not_sent_again(driver: Driver, lake: EmbeddedLake, images: Path) -> None:
+    upload(driver, images)
+    (images / "wren.png").write_bytes(png(salt=b"wren"))
     lake.requests.clear()
-    done = upload(driver, pictures)
+    done = upload(driver, images)
     assert lake.requests.of("finalize_file") == 1
     assert driver.count(in_collection(done.collection_id)) == 4
 
@@ -181,9 +181,9 @@ def test_2_1_videos_other_files_and_empty_ones(driver: Driver, tmp_path: Path) -
 @pytest.mark.parametrize("way", ["collection", "unique_name", "storage_path", "job"])
 @pytest.mark.parametrize("normalized", [False, True])
 def test_2_2_to_2_5_annotations_in_each_way(
-    driver: Driver, in_bucket: Callable[[str], str], pictures: Path, tmp_path: Path, way: Way, normalized: bool
+    driver: Driver, in_bucket: Callable[[str], str], images: Path, tmp_path: Path, way: Way, normalized: bool
 ) -> None:
-    done = upload(driver, pictures)
+    done = upload(driver, images)
     path = f"/{in_bucket('birds/jay.png')}"
     image = {"unique_name": "birds_jay.png", "storage_path": path}.get(way, "jay.png")
     bbox = (0.25, 0.5, 0.5, 0.25) if normalized else (10, 10, 20, 5)
@@ -194,8 +194,8 @@ def test_2_2_to_2_5_annotations_in_each_way(
     assert (found["bbox"], found["label"]) == ([10, 10, 20, 5], "bird")
 
 
-def test_2_2_operations_are_kept_apart_replaced_and_removed(driver: Driver, pictures: Path, tmp_path: Path) -> None:
-    birds = upload(driver, pictures).collection_id
+def test_2_2_operations_are_kept_apart_replaced_and_removed(driver: Driver, images: Path, tmp_path: Path) -> None:
+    birds = upload(driver, images).collection_id
 
     def boxes(*operations: str, kind: str = "all") -> list[float]:
         return sorted(shape["bbox"][0] for shape in download(driver, birds, operations, kind).annotations["jay.png"])
@@ -211,35 +211,35 @@ def test_2_2_operations_are_kept_apart_replaced_and_removed(driver: Driver, pict
     assert driver.labels() == ["bird"]
 
 
-def test_2_7_annotations_without_the_files(driver: Driver, pictures: Path, tmp_path: Path) -> None:
-    birds = upload(driver, pictures).collection_id
+def test_2_7_annotations_without_the_files(driver: Driver, images: Path, tmp_path: Path) -> None:
+    birds = upload(driver, images).collection_id
     draw(driver, tmp_path, "people", rectangle("bird", 1, 2, 3, 4))
     found = driver.download_collection(birds, kind="all", operations=[], media=False)
     assert found.files == {}
     assert found.annotations["jay.png"][0]["bbox"] == [1, 2, 3, 4]
 
 
-def test_2_9_a_url_reads_the_file_without_credentials(driver: Driver, pictures: Path) -> None:
-    upload(driver, pictures, "my birds!")
-    assert requests.get(driver.download_url("my birds__jay.png"), timeout=30).content == PICTURES["jay.png"]
+def test_2_9_a_url_reads_the_file_without_credentials(driver: Driver, images: Path) -> None:
+    upload(driver, images, "my birds!")
+    assert requests.get(driver.download_url("my birds__jay.png"), timeout=30).content == IMAGES["jay.png"]
     with pytest.raises(DriverRefused):
         driver.download_url("nobody")
 
 
-def test_2_10_a_whole_collection_goes_to_the_trash(driver: Driver, pictures: Path) -> None:
-    birds = upload(driver, pictures).collection_id
+def test_2_10_a_whole_collection_goes_to_the_trash(driver: Driver, images: Path) -> None:
+    birds = upload(driver, images).collection_id
     assert driver.trash(in_collection(birds)) == 1
     assert driver.count(Selection()) == 0
     assert driver.find_collection("birds", "image") is None
-    assert upload(driver, pictures).collection_id != birds
+    assert upload(driver, images).collection_id != birds
     assert download_names(driver, Selection()) == ["birds_crow.png", "birds_gull.png", "birds_jay.png"]
 
 
 def test_2_10_and_2_11_what_a_query_or_a_filter_finds_goes_to_the_trash(
-    driver: Driver, pictures: Path, tmp_path: Path
+    driver: Driver, images: Path, tmp_path: Path
 ) -> None:
-    birds = upload(driver, pictures).collection_id
-    tags = {name: {"Tags": [name[0]], "City": "Rome"} for name in PICTURES}
+    birds = upload(driver, images).collection_id
+    tags = {name: {"Tags": [name[0]], "City": "Rome"} for name in IMAGES}
     driver.write_metadata(Address("collection", "birds"), metadata_file(tmp_path, tags))
     draw(driver, tmp_path, "yolo", rectangle("bird", 1, 2, 3, 4), machine=True)
     assert driver.trash(in_collection(birds, query="metadata.Tags=c and metadata.City=Oslo")) == 0
@@ -252,8 +252,8 @@ def test_2_10_and_2_11_what_a_query_or_a_filter_finds_goes_to_the_trash(
 
 
 @pytest.mark.parametrize("to_files", [True, False])
-def test_2_13_metadata_of_a_collection(driver: Driver, pictures: Path, to_files: bool) -> None:
-    birds = upload(driver, pictures).collection_id
+def test_2_13_metadata_of_a_collection(driver: Driver, images: Path, to_files: bool) -> None:
+    birds = upload(driver, images).collection_id
     driver.write_collection_metadata("birds", "image", {"City": "Rome", "Tags": ["#retail"]}, to_files=to_files)
     assert driver.collection_details(birds, ["City", "Tags"])["City"] == "Rome"
     assert driver.item_details("birds_jay.png", ["City"]).get("City") == ("Rome" if to_files else None)
@@ -261,20 +261,20 @@ def test_2_13_metadata_of_a_collection(driver: Driver, pictures: Path, to_files:
 
 @pytest.mark.parametrize("way", ["collection", "unique_name", "storage_path", "job"])
 def test_2_14_to_2_17_metadata_of_files_in_each_way(
-    driver: Driver, in_bucket: Callable[[str], str], pictures: Path, tmp_path: Path, way: Way
+    driver: Driver, in_bucket: Callable[[str], str], images: Path, tmp_path: Path, way: Way
 ) -> None:
-    done = upload(driver, pictures, metadata={"City": "Rome", "Tags": ["old"]})
+    done = upload(driver, images, metadata={"City": "Rome", "Tags": ["old"]})
     file = {"unique_name": "birds_jay.png", "storage_path": in_bucket("birds/jay.png")}.get(way, "jay.png")
     source = metadata_file(tmp_path, {file: {"way": way, "Tags": ["x"], "fileSize": 30}})
     driver.write_metadata(Address(way, {"collection": "birds", "job": done.job_id}.get(way)), source)
     details = driver.item_details("birds_jay.png", ["way", "Tags", "City", "fileSize"])
     assert (details["way"], details["Tags"], details["City"]) == (way, ["x"], "Rome")
-    assert details["fileSize"] == len(PICTURES["jay.png"])
+    assert details["fileSize"] == len(IMAGES["jay.png"])
     assert driver.item_details("birds_crow.png", ["Tags"])["Tags"] == ["old"]
 
 
-def test_2_14_wrong_tags_are_refused_before_anything_is_written(driver: Driver, pictures: Path, tmp_path: Path) -> None:
-    upload(driver, pictures)
+def test_2_14_wrong_tags_are_refused_before_anything_is_written(driver: Driver, images: Path, tmp_path: Path) -> None:
+    upload(driver, images)
     source = metadata_file(tmp_path, {"jay.png": {"x": 1}, "crow.png": {"Tags": [""]}})
     words = "a tag in 'Tags' is empty|Invalid tag" if driver.shows_refusals else "TypeError"
     with pytest.raises(DriverRefused, match=words):
@@ -284,13 +284,13 @@ def test_2_14_wrong_tags_are_refused_before_anything_is_written(driver: Driver, 
 
 @pytest.mark.parametrize("in_the_lake", [False, True])
 def test_2_19_and_2_20_files_by_query_filter_and_order_to_the_last_page(
-    driver: Driver, pictures: Path, tmp_path: Path, in_the_lake: bool
+    driver: Driver, images: Path, tmp_path: Path, in_the_lake: bool
 ) -> None:
-    birds = upload(driver, pictures).collection_id
+    birds = upload(driver, images).collection_id
     place: dict[str, Any] = {} if in_the_lake else {"collection_id": birds}
     draw(driver, tmp_path, "yolo", rectangle("Bird", 1, 2, 3, 4), machine=True)
     files = driver.download_files(Selection(**place), BY_NAME)
-    assert files == {f"birds_{name}": content for name, content in PICTURES.items()}
+    assert files == {f"birds_{name}": content for name, content in IMAGES.items()}
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
     for selection in (
         Selection(**place, query="annotation.label=Bird"),
@@ -322,11 +322,11 @@ def test_lists_are_sorted_by_every_field(driver: Driver, tmp_path: Path) -> None
             assert [name[0] for name in names] == list(reversed(order) if descending else order), by
 
 
-def test_collections_are_made_found_and_described(driver: Driver, pictures: Path) -> None:
+def test_collections_are_made_found_and_described(driver: Driver, images: Path) -> None:
     made = driver.create_collection("birds", "image", {"City": "Rome", "Tags": ["x"]})
     assert driver.find_collection("birds", "image") == made
     assert driver.find_collection("birds", "video") is None
-    assert upload(driver, pictures).collection_id == made
+    assert upload(driver, images).collection_id == made
     head = driver.collection_details(made, ["City", "Tags", "storagePath", "frameCount"])
     assert (head["City"], head["Tags"], head["storagePath"], head["frameCount"]) == ("Rome", ["x"], "birds", 3)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync.lake.storage.address import BucketAddress
-from tests.lake.store_servers import LARGE_STORES, StoreMissing
-from tests.lake.talk import API_KEY, SECRET, talk_to
+from metalake_sync.embedded_lake.storage.address import BucketAddress
+from tests.embedded_lake.store_servers import LARGE_STORES, StoreMissing
+from tests.embedded_lake.talk import API_KEY, SECRET, talk_to
 
 pytestmark = pytest.mark.long
 

@@ -11,11 +11,11 @@ import requests
 
 from metalake_sync import SomeFailed
 from metalake_sync.remote import storage as stores
-from metalake_sync.remote import transfer_files
 from metalake_sync.remote.async_calls import AsyncCalls
-from metalake_sync.remote.partial import PartialFiles, partial_files
-from metalake_sync.remote.retry import Tries
+from metalake_sync.remote.retry import RetryState
 from metalake_sync.remote.storage import PART_BYTES, PART_LIMIT
+from metalake_sync.remote.transfers import transfer_files
+from metalake_sync.remote.transfers.partial import PartialFiles, partial_files
 from tests.conformance.our_driver import OurClient
 
 CONTENTS = {"empty.bin": b"", "part.bin": os.urandom(PART_BYTES), "more.bin": os.urandom(PART_BYTES + 4) + b"\x01"}
@@ -73,7 +73,7 @@ def test_a_download_goes_on_where_it_broke_off(
     ranges: list[str | None] = []
     get = AsyncCalls.get
 
-    def noted(calls: AsyncCalls, url: str, headers: Mapping[str, str], tries: Tries) -> object:
+    def noted(calls: AsyncCalls, url: str, headers: Mapping[str, str], tries: RetryState) -> object:
         ranges.append(headers.get("Range"))
         return get(calls, url, headers, tries)
 

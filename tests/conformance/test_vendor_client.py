@@ -11,12 +11,12 @@ from typing import Any, Literal
 import pytest
 
 from metalake_sync import MetaLake
-from metalake_sync.lake import EmbeddedLake
-from metalake_sync.lake.storage.address import BucketAddress
+from metalake_sync.embedded_lake import EmbeddedLake
+from metalake_sync.embedded_lake.storage.address import BucketAddress
 from tests.conformance.conftest import storage_named
-from tests.conformance.folders import PICTURES, write_folder
+from tests.conformance.folders import IMAGES, write_folder
 from tests.conformance.vendor import RELEASE_2, RELEASE_3, VendorClient, VendorProcess, VendorRaised
-from tests.lake.talk import API_KEY, SECRET, png, talk_to
+from tests.embedded_lake.talk import API_KEY, SECRET, png, talk_to
 
 pytestmark = pytest.mark.vendor
 
@@ -40,8 +40,8 @@ def vendor(request: pytest.FixtureRequest, lake: EmbeddedLake, tmp_path: Path) -
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    return write_folder(tmp_path / "pictures", PICTURES)
+def images(tmp_path: Path) -> Path:
+    return write_folder(tmp_path / "pictures", IMAGES)
 
 
 def write_json(path: Path, document: Any) -> str:
@@ -91,13 +91,13 @@ def test_wrong_credentials_are_said_to_be_wrong(vendor: VendorClient) -> None:
         dataclasses.replace(vendor, secret="wrong")("get_system_stat_count")
 
 
-def test_the_deprecated_uploads_still_work(vendor: VendorClient, pictures: Path, tmp_path: Path) -> None:
-    result = vendor("file_upload", str(pictures), 5, "birds", {"City": "Rome"})
+def test_the_deprecated_uploads_still_work(vendor: VendorClient, images: Path, tmp_path: Path) -> None:
+    result = vendor("file_upload", str(images), 5, "birds", {"City": "Rome"})
     assert result["is_success"]
     boxes = annotation_file(tmp_path, {"jay.png": [rectangle("bird", 1, 2, 3, 4)]})
     vendor("upload_annoations_for_folder", "birds", "op", boxes, "rectangle", False, False)
     assert download(vendor, result["collection_id"])[1]["jay.png"][0]["bbox"] == [1, 2, 3, 4]
-    data = vendor("upload_data", "beasts", str(pictures), {"City": "Oslo"}, "op", boxes, False, True)
+    data = vendor("upload_data", "beasts", str(images), {"City": "Oslo"}, "op", boxes, False, True)
     target = vendor.folder / "old"
     target.mkdir()
     vendor("download_annotations", data["collection_id"], "op", str(target))
@@ -108,9 +108,9 @@ def test_the_deprecated_uploads_still_work(vendor: VendorClient, pictures: Path,
 
 @pytest.mark.parametrize("is_model_run", [True, False])
 def test_the_old_form_leaves_the_same_sets_whichever_client_sends_it(
-    vendor: VendorClient, lake: EmbeddedLake, pictures: Path, tmp_path: Path, is_model_run: bool
+    vendor: VendorClient, lake: EmbeddedLake, images: Path, tmp_path: Path, is_model_run: bool
 ) -> None:
-    collection = upload(vendor, pictures)["collection_id"]
+    collection = upload(vendor, images)["collection_id"]
     shapes = [
         {"bbox": [1, 2, 3, 4], "label": "bird", "metadata": {"pose": "flying", "sex": "f"}, "confidence": 0.5},
         {"bbox": [5, 5, 3, 4], "label": "bird", "metadata": {"pose": "perched"}, "confidence": 0.25},
@@ -133,9 +133,9 @@ def test_the_old_form_leaves_the_same_sets_whichever_client_sends_it(
 
 
 def test_lists_and_counts_with_queries_filters_sorting_and_paging(
-    vendor: VendorClient, pictures: Path, tmp_path: Path
+    vendor: VendorClient, images: Path, tmp_path: Path
 ) -> None:
-    birds = upload(vendor, pictures)["collection_id"]
+    birds = upload(vendor, images)["collection_id"]
     boxes = annotation_file(tmp_path, {"jay.png": [rectangle("Bird", 1, 2, 3, 4)]})
     vendor("upload_annotations_for_collection", "birds", "op", boxes, False, True)
     by_name = {"sort_by_field": "name", "sort_order": "DESC"}
@@ -169,8 +169,8 @@ def test_more_images_than_a_page_of_downloads_holds(vendor: VendorClient, tmp_pa
     }
 
 
-def test_labels_are_listed_once_they_are_used(vendor: VendorClient, pictures: Path, tmp_path: Path) -> None:
-    upload(vendor, pictures)
+def test_labels_are_listed_once_they_are_used(vendor: VendorClient, images: Path, tmp_path: Path) -> None:
+    upload(vendor, images)
     assert vendor("get_all_labels") == []
     document = annotation_file(tmp_path, {"jay.png": [rectangle("bird", 1, 1, 1, 1)]})
     vendor("upload_annotations_for_collection", "birds", "op", document, False, False)
@@ -178,11 +178,9 @@ def test_labels_are_listed_once_they_are_used(vendor: VendorClient, pictures: Pa
     assert vendor("get_all_label_groups") == []
 
 
-def test_a_query_is_trashed_in_a_collection_and_in_the_lake(
-    vendor: VendorClient, pictures: Path, tmp_path: Path
-) -> None:
-    birds = upload(vendor, pictures)["collection_id"]
-    entries = [{"file": name, "metadata": {"Tags": [name[0]]}} for name in PICTURES]
+def test_a_query_is_trashed_in_a_collection_and_in_the_lake(vendor: VendorClient, images: Path, tmp_path: Path) -> None:
+    birds = upload(vendor, images)["collection_id"]
+    entries = [{"file": name, "metadata": {"Tags": [name[0]]}} for name in IMAGES]
     vendor("upload_metadata_for_files", "birds", "image", write_json(tmp_path / "m.json", {"files": entries}))
     trashed = {"isSuccess": True, "message": "1 objects successfully trashed, 0 objects failed to trash"}
     assert vendor("trash_objects_from_collection", birds, "metadata.Tags=j") == trashed
@@ -190,11 +188,11 @@ def test_a_query_is_trashed_in_a_collection_and_in_the_lake(
     assert names(vendor("get_item_list_from_collection", birds)) == ["crow.png"]
     nothing = vendor("trash_objects_from_datalake", "metadata.Tags=g")
     assert nothing == {"isSuccess": False, "message": "No objects match the selection"}
-    assert download(vendor, birds)[0] == {"birds_crow.png": PICTURES["crow.png"]}
+    assert download(vendor, birds)[0] == {"birds_crow.png": IMAGES["crow.png"]}
 
 
-def test_progress_of_an_upload(vendor: VendorClient, pictures: Path) -> None:
-    upload(vendor, pictures)
+def test_progress_of_an_upload(vendor: VendorClient, images: Path) -> None:
+    upload(vendor, images)
     assert vendor("get_upload_status", "birds") == {"isSuccess": True, "progress": 100.0}
 
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from metalake_sync.lake import EmbeddedLake
-from metalake_sync.lake.quirks import Quirk
-from metalake_sync.lake.storage.address import BucketAddress
+from metalake_sync.embedded_lake import EmbeddedLake
+from metalake_sync.embedded_lake.quirks import Quirk
+from metalake_sync.embedded_lake.storage.address import BucketAddress
 from metalake_sync.protocol.generations import Generation
-from tests.conformance.folders import PICTURES, write_folder
+from tests.conformance.folders import IMAGES, write_folder
 from tests.conformance.test_vendor_client import annotation_file, download, rectangle, upload, write_json
 from tests.conformance.vendor import VendorClient, VendorProcess, VendorRaised
-from tests.lake.talk import API_KEY, SECRET, Talk, png, settings, talk_to
+from tests.embedded_lake.talk import API_KEY, SECRET, Talk, png, settings, talk_to
 
 pytestmark = pytest.mark.vendor
 
@@ -45,9 +45,9 @@ def talk(lake: EmbeddedLake) -> Iterator[Talk]:
 @pytest.fixture
 def birds(vendor_3: VendorClient, tmp_path: Path) -> str:
     """The id of a collection of three pictures with metadata."""
-    pictures = write_folder(tmp_path / "pictures", PICTURES)
+    images = write_folder(tmp_path / "pictures", IMAGES)
     metadata = {"Camera Id": "CAM_1", "Tags": ["#Night"]}
-    collection: str = upload(vendor_3, pictures, meta_data_object=metadata)["collection_id"]
+    collection: str = upload(vendor_3, images, meta_data_object=metadata)["collection_id"]
     return collection
 
 
@@ -87,11 +87,11 @@ def test_its_bucket_argument_for_metadata_goes_astray(
 def test_a_virtual_collection_is_made_and_grows(vendor_3: VendorClient, birds: str) -> None:
     made = vendor_3("update_virtual_collection", "best of", None, birds, "metadata.Camera Id=CAM_1")
     best = made["collectionId"]
-    assert sorted(item["name"] for item in vendor_3("get_item_list_from_collection", best)) == sorted(PICTURES)
+    assert sorted(item["name"] for item in vendor_3("get_item_list_from_collection", best)) == sorted(IMAGES)
     assert vendor_3("update_virtual_collection", None, best, birds)["collectionId"] == best
     assert vendor_3("get_item_count_from_collection", best) == {"count": 3}
     files, _ = download(vendor_3, best)
-    assert files == {f"birds_{name}": content for name, content in PICTURES.items()}
+    assert files == {f"birds_{name}": content for name, content in IMAGES.items()}
 
 
 def test_items_of_a_virtual_collection_are_annotated_by_unique_name(
@@ -112,7 +112,7 @@ def test_filters_that_the_lake_does_not_have_are_refused(vendor_3: VendorClient,
 def test_it_sorts_by_text_score(vendor_3: VendorClient, birds: str) -> None:
     by_score = {"sort_by_field": "text_score", "sort_order": "DESC"}
     found = vendor_3("get_item_list_from_datalake", "image", sort_order=by_score)
-    assert sorted(item["name"] for item in found) == sorted(PICTURES)
+    assert sorted(item["name"] for item in found) == sorted(IMAGES)
 
 
 @pytest.mark.long
@@ -135,7 +135,7 @@ def test_behind_nginx_of_today_its_downloads_of_annotations_find_nothing(
         folder = tmp_path / "work"
         folder.mkdir()
         client = VendorClient(vendor_3_process, lake.url, API_KEY, SECRET, folder)
-        birds = upload(client, write_folder(tmp_path / "pictures", PICTURES))["collection_id"]
+        birds = upload(client, write_folder(tmp_path / "pictures", IMAGES))["collection_id"]
         lake.requests.clear()
         target = folder / "out"
         target.mkdir()

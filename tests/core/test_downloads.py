@@ -8,7 +8,7 @@ import pytest
 
 from metalake_sync.core.actions import Reason
 from metalake_sync.core.downloads import DownloadedFile, Local, judge_local, judge_size
-from metalake_sync.core.facts import Fingerprint
+from metalake_sync.core.snapshots import Fingerprint
 
 HERE = Fingerprint(size_bytes=10, mtime_ns=5, inode=1, ctime_ns=7)
 RECORDED = DownloadedFile("id", "birds_a.png", "birds_a.png", HERE)

@@ -7,7 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metalake_sync.core.actions import AdoptFile, Reason, ReplaceFile, TrashFile
-from metalake_sync.core.facts import (
+from metalake_sync.core.guards import MaxDelete, too_many_deletes
+from metalake_sync.core.metadata import metadata_set, same_value
+from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.core.renames import pair_renames
+from metalake_sync.core.snapshots import (
     CollectionKey,
     CollectionPolicy,
     DesiredFile,
@@ -17,10 +21,6 @@ from metalake_sync.core.facts import (
     RecordedFile,
     RemoteFile,
 )
-from metalake_sync.core.guards import MaxDelete, too_many_deletes
-from metalake_sync.core.metadata import metadata_set, same_value
-from metalake_sync.core.plan import CollectionPlan
-from metalake_sync.core.renames import pair_renames
 from metalake_sync.core.targets import Target, parse_target
 
 KEY = CollectionKey(MediaType.IMAGE, "birds")

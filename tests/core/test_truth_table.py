@@ -13,7 +13,10 @@ from metalake_sync.core.actions import Forget, ReplaceFile, Rerecord, RerecordHe
 from metalake_sync.core.approval import needs_approval
 from metalake_sync.core.diff import CollectionRules, Gone, Verdict, compare, compare_head
 from metalake_sync.core.diff_sets import OperationPolicy
-from metalake_sync.core.facts import (
+from metalake_sync.core.metadata import MetadataValues, metadata_set
+from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.core.shapes import EMPTY_SET_DIGEST
+from metalake_sync.core.snapshots import (
     AnnotationKind,
     CollectionKey,
     CollectionPolicy,
@@ -27,9 +30,6 @@ from metalake_sync.core.facts import (
     RemoteFile,
     RemoteSet,
 )
-from metalake_sync.core.metadata import MetadataValues, metadata_set
-from metalake_sync.core.plan import CollectionPlan
-from metalake_sync.core.shapes import EMPTY_SET_DIGEST
 from metalake_sync.core.wording import action_name
 
 CASES = Path(__file__).parent / "cases"

@@ -20,8 +20,8 @@ from metalake_sync import AnnotationSource, MetaLake
 from metalake_sync.cli.main import COMMANDS, cli, run
 from metalake_sync.manifest import Manifest
 from tests.docs.test_manifest_reference import models_in
+from tests.embedded_lake.talk import png
 from tests.end_to_end.world import World
-from tests.lake.talk import png
 
 PAGE = Path(__file__).parents[2] / "docs" / "from-layernext.md"
 TEXT = PAGE.read_text()
@@ -65,7 +65,7 @@ def sections() -> dict[str, str]:
 @pytest.fixture
 def project(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """What the page's reader has: pictures, metadata and annotations in each of the ways that name a file."""
-    world.pictures("dog_1.jpeg", "dog_2.jpeg", "flower3.jpg", "Dog_3.jpeg")
+    world.images("dog_1.jpeg", "dog_2.jpeg", "flower3.jpg", "Dog_3.jpeg")
     shape = {"type": "rectangle", "bbox": [1, 2, 3, 4], "label": "Bird", "metadata": {}}
     for suffix, name in (
         ("", "dog_1.jpeg"),

@@ -73,7 +73,7 @@ def test_the_manifest_that_the_readme_shows_is_valid(world: World) -> None:
     found = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
     assert found is not None
     world.write("manifest.yaml", found[1])
-    world.pictures("a.jpg", "b_night.jpg")
+    world.images("a.jpg", "b_night.jpg")
     world.write("metadata.json", {"files": []})
     world.write("annotations.json", {"images": []})
     assert "is valid: 1 collection, 2 files" in world.good("validate", "manifest.yaml").out

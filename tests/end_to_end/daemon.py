@@ -31,8 +31,8 @@ class Daemon:
     def log(self) -> str:
         return self.said.read_text()
 
-    def wait(self, what: Callable[[], bool], patience_s: float = 40.0) -> None:
-        deadline = time.monotonic() + patience_s
+    def wait(self, what: Callable[[], bool], retry_timeout_s: float = 40.0) -> None:
+        deadline = time.monotonic() + retry_timeout_s
         while not what():
             assert self.process.poll() is None, self.log
             assert time.monotonic() < deadline, self.log[-4000:]

@@ -36,13 +36,13 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from metalake_sync.lake import EmbeddedLake
-from metalake_sync.lake.faults import FaultPlan
+from metalake_sync.embedded_lake import EmbeddedLake
+from metalake_sync.embedded_lake.faults import FaultPlan
+from tests.embedded_lake.talk import API_KEY, SECRET, Talk, box, image_set, png
+from tests.embedded_lake.talk import settings as lake_settings
 from tests.end_to_end import model
 from tests.end_to_end.model import Item, Key, Lake, Objection, Shapes
 from tests.faults.mortal import CONTEXT, FORESEEN, Child, WatchedLog, run_in_child
-from tests.lake.talk import API_KEY, SECRET, Talk, box, image_set, png
-from tests.lake.talk import settings as lake_settings
 
 KEPT = ("images/kept.png", "more/kept2.png", "cats/kept3.png")
 """They stand always, so that no source is ever empty: an emptied one is stopped by a guard, tested elsewhere."""
@@ -755,7 +755,7 @@ def blind_to_edited_shapes() -> None:
 
 def prunes_what_it_adopted() -> None:
     from metalake_sync.core import diff
-    from metalake_sync.core.facts import Origin
+    from metalake_sync.core.snapshots import Origin
 
     decide = diff._not_desired
 
@@ -766,8 +766,8 @@ def prunes_what_it_adopted() -> None:
 
 
 def overwrites_tags() -> None:
+    from metalake_sync.apply import metadata as stage
     from metalake_sync.core import metadata as rules
-    from metalake_sync.engine.execute import metadata as stage
 
     put_into(rules, stage, merge_tags=lambda *, before, ours, theirs: list(ours))
 
@@ -779,13 +779,13 @@ def ignores_targets() -> None:
 
 
 def carries_out_stale_plans() -> None:
-    from metalake_sync.engine import session
+    from metalake_sync import project as session
 
     put_into(session, what_moved=lambda *_: iter(()))
 
 
 def disowns_what_a_killed_run_sent() -> None:
-    from metalake_sync.engine import planner
+    from metalake_sync.planning import planner
 
     put_into(planner, found_in_lake=lambda *_: {})
 

@@ -11,7 +11,7 @@ import pytest
 from metalake_sync.errors import ExitCode
 from tests.end_to_end.world import World
 
-PICTURES = ("crow.png", "gull.png", "jay.png")
+IMAGES = ("crow.png", "gull.png", "jay.png")
 BOXES: dict[str, list[tuple[str, list[float]]]] = {
     "crow.png": [("crow", [1, 2, 30, 4]), ("beak", [10, 10, 0, 5])],
     "gull.png": [("gull", [5, 5, 10, 10]), ("beak", [8, 6, 2, 2])],
@@ -87,7 +87,7 @@ def in_lake(world: World) -> dict[str, list[Any]]:
 
 @pytest.fixture
 def aviary(world: World) -> World:
-    world.pictures(*PICTURES)
+    world.images(*IMAGES)
     return world
 
 
@@ -197,7 +197,7 @@ def test_a_source_that_lost_all_its_shapes_stops_the_run(aviary: World) -> None:
 
 def test_files_without_an_entry_are_named_five_of_them_and_all_with_verbose(aviary: World) -> None:
     more = [f"more{number}.png" for number in range(6)]
-    aviary.pictures(*more)
+    aviary.images(*more)
     source = write_metalake(aviary.folder)
     manifest(aviary, source)
     (brief,) = [

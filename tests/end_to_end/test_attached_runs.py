@@ -12,12 +12,12 @@ import pytest
 
 from metalake_sync import MetaLake
 from metalake_sync.api import SomeFailed
+from metalake_sync.embedded_lake import EmbeddedLake
+from metalake_sync.embedded_lake.faults import FaultPlan
+from metalake_sync.embedded_lake.web.annotations import StudioCalls
 from metalake_sync.errors import UsageError
-from metalake_sync.lake import EmbeddedLake
-from metalake_sync.lake.faults import FaultPlan
-from metalake_sync.lake.web.annotations import StudioCalls
+from tests.embedded_lake.talk import API_KEY, SECRET, settings, talk_to
 from tests.end_to_end.world import BIRDS, World, boxes
-from tests.lake.talk import API_KEY, SECRET, settings, talk_to
 
 RUN = {"operation": "yolo", "kind": "machine", "source": "pred.json", "destination_project_id": "p1"}
 UPLOAD = ("annotations", "upload", "pred.json", "--operation", "yolo", "--kind", "machine", "--collection", "birds")
@@ -39,7 +39,7 @@ def without_studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 def with_predictions(world: World) -> World:
-    world.pictures("a.png", "b.png")
+    world.images("a.png", "b.png")
     world.write("pred.json", boxes(a_png=[[1, 1, 4, 4]], b_png=[[2, 2, 4, 4]]))
     return world
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from metalake_sync import MetaLake
+from tests.embedded_lake.talk import API_KEY, SECRET
 from tests.end_to_end.world import BIRDS, World
-from tests.lake.talk import API_KEY, SECRET
 
 COMPUTED = {"fileSize": 30, "uniqueName": "mine", "name": "x", "url": "here", "frameCount": 7, "Created At": "now"}
 
@@ -16,7 +16,7 @@ COMPUTED = {"fileSize": 30, "uniqueName": "mine", "name": "x", "url": "here", "f
 @pytest.fixture
 def described(world: World) -> World:
     """Two pictures; one of them has a metadata entry of computed fields and one of its own."""
-    world.pictures("a.png", "b.png")
+    world.images("a.png", "b.png")
     world.write("metadata.json", {"files": [{"file": "a.png", "metadata": {**COMPUTED, "City": "Rome"}}]})
     world.manifest({**BIRDS, "metadata": {"fileSize": 12}, "file_metadata": ["metadata.json"]})
     return world

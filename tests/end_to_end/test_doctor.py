@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync.engine.doctor import _clock, _notifications
+from metalake_sync.operations.doctor import _clock, _notifications
+from tests.embedded_lake.talk import API_KEY, SECRET
 from tests.end_to_end.world import BIRDS, World
-from tests.lake.talk import API_KEY, SECRET
 
 SUBJECTS = ["versions", "folder images", "state", "disk at", "notifications", "credentials", "lake", "clock"]
 
 
 @pytest.fixture
 def healthy(world: World) -> World:
-    world.pictures("a.png", "b.png")
+    world.images("a.png", "b.png")
     world.manifest(BIRDS)
     return world
 

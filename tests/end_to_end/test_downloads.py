@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from metalake_sync.errors import ExitCode
+from tests.embedded_lake.talk import png
 from tests.end_to_end.world import BIRDS, PROGRAM, World
-from tests.lake.talk import png
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_what_moved_on_either_side_is_fetched_again(stocked: World) -> None:
 
 
 def test_what_an_apply_uploads_it_can_download_in_the_same_run(world: World) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     birds = {"name": "birds", "type": "image", "folders": [{"path": "images"}]}
     world.manifest(birds, **downloads(naming="name"))
     first = world.good("apply", "manifest.yaml", "--json")
@@ -352,7 +352,7 @@ def test_files_of_an_earlier_query_are_named(stocked: World, form: str, extensio
     assert note["message"].endswith(": " + ", ".join(stale[1:]))
 
 
-def test_annotations_without_their_pictures_take_the_sizes_from_the_lake(drawn: World) -> None:
+def test_annotations_without_their_images_take_the_sizes_from_the_lake(drawn: World) -> None:
     drawn.manifest(**downloads(annotations={"format": "yolo"}, media=False))
     drawn.good("apply", "manifest.yaml")
     label, numbers = (drawn.folder / "out" / "birds_jay.txt").read_text().splitlines()[0].split(" ", 1)
@@ -372,7 +372,7 @@ def test_what_a_format_cannot_hold_is_a_note_of_the_plan(drawn: World) -> None:
     drawn.good("apply", "manifest.yaml")
 
 
-def test_a_picture_that_can_not_be_read_fails_the_format_that_needs_its_size(drawn: World) -> None:
+def test_a_image_that_can_not_be_read_fails_the_format_that_needs_its_size(drawn: World) -> None:
     drawn.talk.upload({"junk.png": b"no picture"}, "birds")
     drawn.write("boxes.json", {"images": [{"image": "junk.png", "annotations": [SHAPES[0]]}]})
     drawn.good("annotations", "upload", "boxes.json", "--operation", "op", "--kind", "human", "--collection", "birds")
@@ -470,7 +470,7 @@ def test_a_saved_plan_of_a_whole_collection_holds_until_it_gets_another_item(sto
 
 
 def test_the_records_of_a_collection_go_with_it(world: World) -> None:
-    world.pictures("crow.png")
+    world.images("crow.png")
     world.manifest(BIRDS)
     world.good("apply", "manifest.yaml")
     world.manifest(trash=[{"collection": "birds", "whole": True}])
@@ -495,14 +495,14 @@ def test_the_records_of_a_collection_go_with_it(world: World) -> None:
 def test_a_whole_collection_is_one_that_is_not_narrowed_or_synced(
     world: World, rule: dict[str, Any], said: str
 ) -> None:
-    world.pictures("crow.png")
+    world.images("crow.png")
     world.manifest(BIRDS, trash=[rule])
     done = world.run("validate", "manifest.yaml")
     assert (done.code, said in done.err) == (ExitCode.USAGE, True)
 
 
 def test_a_plan_warns_of_files_that_are_synced_and_trashed(world: World) -> None:
-    world.pictures("crow.png", "jay.png")
+    world.images("crow.png", "jay.png")
     world.manifest(BIRDS)
     world.good("apply", "manifest.yaml")
     world.manifest(BIRDS, trash=[{"collection": "birds", "type": "image", "filter": {"annotation_types": ["raw"]}}])
@@ -517,7 +517,7 @@ def test_a_plan_warns_of_files_that_are_synced_and_trashed(world: World) -> None
     ]
     assert "crow.png are" in warning["message"]
     # A file that the folder's rules leave out is not sent again.
-    world.pictures("gull.png")
+    world.images("gull.png")
     left_out = {**BIRDS, "folders": [{"path": "images", "exclude": ["crow.png"]}], "prune": False}
     world.manifest(left_out, trash=[{"collection": "birds", "type": "image", "filter": {"annotation_types": ["raw"]}}])
     codes = [one["code"] for one in world.good("plan", "manifest.yaml", "--json").document["warnings"]]
@@ -525,7 +525,7 @@ def test_a_plan_warns_of_files_that_are_synced_and_trashed(world: World) -> None
 
 
 def test_a_run_of_one_part_leaves_downloads_and_trash_rules_out(stocked: World) -> None:
-    stocked.pictures("new.png")
+    stocked.images("new.png")
     stocked.manifest(BIRDS, trash=[{"lake": "image", "query": "metadata.Tags=skip"}], **downloads())
     summary = stocked.good("apply", "manifest.yaml", "--target", "birds", "--json").summary["done"]
     assert (summary["upload"], summary["download"], summary["trash"]) == (1, 0, 0)
@@ -573,7 +573,7 @@ def test_a_query_that_the_lake_does_not_take_is_a_mistake_at_its_line(stocked: W
 
 
 def test_pull_runs_the_downloads_and_nothing_else(stocked: World) -> None:
-    stocked.pictures("new.png")
+    stocked.images("new.png")
     cats = {"name": "cats", "type": "image", "folders": [{"path": "images"}]}
     stocked.manifest(cats, trash=[{"lake": "image", "query": "metadata.Tags=skip"}], **downloads())
     out = stocked.good("pull", "manifest.yaml").out

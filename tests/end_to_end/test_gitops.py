@@ -59,7 +59,7 @@ def gitlab_script(job: str) -> str:
 
 @pytest.fixture
 def github(world: World) -> Runner:
-    world.pictures("a.png", "b.png")
+    world.images("a.png", "b.png")
     world.manifest({**BIRDS, "prune": True})
     return Runner(world, ("bash", "-e", "-c"))
 
@@ -275,7 +275,7 @@ def test_a_data_file_of_a_proposal_leads_nowhere_else(github: Runner) -> None:
 def test_hostile_names_begin_no_command_in_a_log(github: Runner) -> None:
     world = github.world
     world.manifest({**BIRDS, "name": "::error::owned ##[group]x"})
-    world.pictures("::warning::a.png", "##[error]b.png", "@all.png")
+    world.images("::warning::a.png", "##[error]b.png", "@all.png")
     applied = ("apply", "status -v", "history", "apply --log-format json")
     for command in ("plan -v", "plan --json", "plan --markdown", *applied):
         done = github.run(f"metalake-sync {command} manifest.yaml")

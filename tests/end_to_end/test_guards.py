@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.embedded_lake.talk import png
 from tests.end_to_end.world import BIRDS, PRUNED, World, boxes, with_pruned
-from tests.lake.talk import png
 
 NAMES = [f"{letter}.png" for letter in "abcdefgh"]
 
@@ -60,7 +60,7 @@ def ignore_too_much(world: World) -> None:
 
 def take_the_wrong_manifest(world: World) -> None:
     """The same name and collection, made for other data."""
-    world.pictures("other.png", folder="others")
+    world.images("other.png", folder="others")
     world.manifest({**PRUNED, "folders": [{"path": "others"}]})
 
 
@@ -135,7 +135,7 @@ def test_nothing_is_pruned_after_a_failure_in_the_collection(full_world: World) 
 
 
 def test_adopted_files_are_never_pruned(world: World) -> None:
-    world.pictures("a.png", "b.png", "c.png")
+    world.images("a.png", "b.png", "c.png")
     world.talk.upload({"a.png": (world.folder / "images/a.png").read_bytes()}, "birds")
     world.manifest(PRUNED)
     world.good("apply", "manifest.yaml")
@@ -149,7 +149,7 @@ def test_prevent_destroy_stops_a_replacement_and_a_pruning(full_world: World) ->
     full_world.manifest({**PRUNED, "prevent_destroy": True})
     (full_world.folder / "images/a.png").unlink()
     assert "'prevent_destroy' is set" in stopped(full_world)
-    full_world.pictures("a.png")
+    full_world.images("a.png")
     full_world.write("images/b.png", b"other bytes")
     assert "'prevent_destroy' is set" in stopped(full_world)
 
@@ -167,8 +167,8 @@ def test_prevent_destroy_stops_a_trash_rule_that_reaches_into_the_collection(
 
 
 def test_two_manifests_of_one_name_do_not_prune_each_others_files(world: World) -> None:
-    world.pictures("a.png", "b.png", folder="one")
-    world.pictures("c.png", "d.png", folder="two")
+    world.images("a.png", "b.png", folder="one")
+    world.images("c.png", "d.png", folder="two")
     for name in ("one", "two"):
         world.manifest({**BIRDS, "folders": [{"path": name}], "prune": True}, name="birds")
         (world.folder / "manifest.yaml").rename(world.folder / f"{name}.yaml")
@@ -223,7 +223,7 @@ def annotated(labels: dict[str, Any] | None = None) -> dict[str, Any]:
 def test_sets_that_their_source_no_longer_has_go_only_once_approved(
     world: World, mishap: Callable[[World], None]
 ) -> None:
-    world.pictures("a.png", "b.png", "c.png")
+    world.images("a.png", "b.png", "c.png")
     world.write("people.json", boxes(a_png=[[1, 1, 2, 2]], b_png=[[3, 3, 4, 4]], c_png=[[5, 5, 2, 2]]))
     world.manifest(annotated())
     world.good("apply", "manifest.yaml")
@@ -249,7 +249,7 @@ def nested_world(world: World) -> World:
     """Two pictures in each of three folders, in the lake, of a manifest that prunes."""
     for folder in ("a", "b", "c/deep"):
         start = folder[0]
-        world.pictures(f"{start}1.png", f"{start}2.png", folder=f"images/{folder}")
+        world.images(f"{start}1.png", f"{start}2.png", folder=f"images/{folder}")
     world.manifest(PRUNED)
     world.good("apply", "manifest.yaml")
     return world

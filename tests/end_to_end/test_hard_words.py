@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.embedded_lake.talk import png
 from tests.end_to_end.daemon import names, watching
 from tests.end_to_end.world import BIRDS, PROGRAM, World
-from tests.lake.talk import png
 
 
 @pytest.mark.parametrize("command", ["plan", "apply", "validate"])
 def test_a_name_that_is_no_utf8_stands_in_json_with_readable_escapes(world: World, command: str) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     Path(os.fsdecode(os.fsencode(world.folder / "images") + b"/bad\xff.png")).write_bytes(png())
     world.manifest(BIRDS)
     done = world.run(command, "--json", "manifest.yaml")
@@ -25,7 +25,7 @@ def test_a_name_that_is_no_utf8_stands_in_json_with_readable_escapes(world: Worl
 
 
 def test_a_line_break_in_a_name_begins_no_line(world: World) -> None:
-    world.pictures("a.png", "new\nnote: forged.png")
+    world.images("a.png", "new\nnote: forged.png")
     world.manifest(BIRDS)
     done = world.run("plan", "manifest.yaml")
     assert "new\\nnote: forged.png: has control characters" in done.out
@@ -39,7 +39,7 @@ HALF = "\ud800"
 def test_half_a_character_in_metadata_is_named_before_anything_is_sent(
     world: World, metadata: dict[str, object]
 ) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     world.write("metadata.json", {"files": [{"file": "a.png", "metadata": metadata}]})
     world.manifest({**BIRDS, "file_metadata": ["metadata.json"]})
     done = world.run("validate", "manifest.yaml")
@@ -57,7 +57,7 @@ SOURCES = {
 @pytest.mark.parametrize("kind", SOURCES)
 def test_broken_metadata_of_one_file_leaves_that_file_alone_and_no_other(world: World, kind: str) -> None:
     entry, path, text = SOURCES[kind]
-    world.pictures("a.png", "bad.png")
+    world.images("a.png", "bad.png")
     world.manifest({**BIRDS, "metadata": {"Tags": ["sea"]}, "file_metadata": [entry]})
     world.write(path, text)
     for command, code in (("validate", 64), ("plan", 3), ("apply", 3)):
@@ -81,13 +81,13 @@ def test_broken_metadata_of_one_file_leaves_that_file_alone_and_no_other(world: 
 
 
 def test_a_watch_goes_on_beside_a_broken_sidecar(world: World) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     world.manifest({**BIRDS, "file_metadata": [{"from": "sidecar"}]})
     with watching(world) as daemon:
         world.write("images/bad.json", '{"Depth": 2e308}')
-        world.pictures("bad.png")
+        world.images("bad.png")
         daemon.wait(lambda: "images/bad.json: 'Depth'" in daemon.log)
-        world.pictures("c.png")
+        world.images("c.png")
         daemon.wait(lambda: names(world) == ["a.png", "c.png"])
         world.write("images/bad.json", '{"Depth": 2}')
         daemon.wait(lambda: names(world) == ["a.png", "bad.png", "c.png"])
@@ -95,7 +95,7 @@ def test_a_watch_goes_on_beside_a_broken_sidecar(world: World) -> None:
 
 
 def test_half_a_character_in_a_label_is_named_before_anything_is_sent(world: World) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     shape = {"type": "rectangle", "bbox": [1, 1, 2, 2], "label": HALF, "metadata": {}}
     world.write("people.json", json.dumps({"images": [{"image": "a.png", "annotations": [shape]}]}))
     world.manifest({**BIRDS, "annotations": [{"operation": "people", "kind": "human", "source": "people.json"}]})
@@ -144,8 +144,8 @@ def test_missing_folders_are_told_with_the_other_mistakes(world: World) -> None:
 
 @pytest.mark.parametrize("folder", ["tab\there", "line\nbreak", "c1\u0085"])
 def test_a_folder_whose_name_the_lake_does_not_take_costs_its_own_files(world: World, folder: str) -> None:
-    world.pictures("a.png")
-    world.pictures("b.png", "c.png", folder=f"images/{folder}/deep")
+    world.images("a.png")
+    world.images("b.png", "c.png", folder=f"images/{folder}/deep")
     world.manifest({**BIRDS, "folders": [{"path": "images", "naming": "path"}]})
     done = world.run("apply", "manifest.yaml")
     assert done.code == 3
@@ -165,9 +165,9 @@ LABELS = {
 
 
 @pytest.mark.parametrize("kind", LABELS)
-def test_one_broken_label_file_leaves_its_picture_alone_and_no_other(world: World, kind: str) -> None:
+def test_one_broken_label_file_leaves_its_image_alone_and_no_other(world: World, kind: str) -> None:
     ending, first, second, broken = LABELS[kind]
-    world.pictures("a.png", "bad.png", "gone.png")
+    world.images("a.png", "bad.png", "gone.png")
     world.write("labels/classes.txt", "bird\n")
     for stem in ("a", "bad", "gone"):
         world.write(f"labels/{stem}{ending}", first.format(stem))
@@ -202,9 +202,9 @@ def test_one_broken_label_file_leaves_its_picture_alone_and_no_other(world: Worl
     ],
     ids=["type", "label", "text", "word"],
 )
-def test_one_broken_entry_leaves_its_picture_alone_and_no_other(world: World, shape: object) -> None:
+def test_one_broken_entry_leaves_its_image_alone_and_no_other(world: World, shape: object) -> None:
     good = {"type": "rectangle", "bbox": [1, 1, 2, 2], "label": "bird"}
-    world.pictures("a.png", "bad.png")
+    world.images("a.png", "bad.png")
 
     def say(a: object, bad: object) -> None:
         entries = [{"image": "bad.png", "annotations": [bad]}, {"image": "a.png", "annotations": [a]}]

@@ -17,7 +17,7 @@ LABELS = ("train/crow", "train/gull", "val/jay")
 def labelled(world: World) -> World:
     """Three images in two folders, each with one box, in the lake."""
     for name in LABELS:
-        world.pictures(f"{name}.png")
+        world.images(f"{name}.png")
         world.write(f"labels/{name}.txt", "0 0.5 0.5 0.2 0.2\n")
     world.write("labels/classes.txt", "bird\n")
     describe(world, "labels")
@@ -70,7 +70,7 @@ def test_labels_that_went_from_a_folder_with_others_are_removed(labelled: World)
 
 def test_only_the_source_is_a_pattern_and_not_the_folder_of_the_manifest(world: World) -> None:
     world.folder = world.folder / "birds [v2]"
-    world.pictures("crow.png")
+    world.images("crow.png")
     world.write("ann/one.json", boxes(crow_png=[[1, 2, 3, 4]]))
     for source in ("ann/*.json", "ann/[a-z]*.json", "ann/**/*.json", str(world.folder / "ann/one.json")):
         describe(world, source)

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
+from tests.embedded_lake.talk import png
 from tests.end_to_end.world import BIRDS, PROGRAM, World, boxes
-from tests.lake.talk import png
 
 FILES = [f"{number:03}.png" for number in range(120)]
 
@@ -28,7 +28,7 @@ FILES = [f"{number:03}.png" for number in range(120)]
 def test_a_stopped_run_is_finished_with_all_that_belongs_to_each_file(
     world: World, ending: signal.Signals, sigint: signal.Handlers
 ) -> None:
-    world.pictures(*FILES)
+    world.images(*FILES)
     for name in FILES:
         # Large enough that the limited rate leaves time to stop the run in the middle.
         with (world.folder / "images" / name).open("ab") as file:

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
+from tests.embedded_lake.talk import VIDEO, box, image_set, png
 from tests.end_to_end.world import BIRDS, World, boxes
-from tests.lake.talk import VIDEO, box, image_set, png
 
 OPERATION = {"operation": "people", "kind": "human", "source": "people.json"}
 FULL = {
@@ -21,7 +21,7 @@ FULL = {
 
 def full_world(world: World) -> None:
     """Three pictures with metadata on each level and annotations."""
-    world.pictures("crow.png", "gull.png", "jay_night.png")
+    world.images("crow.png", "gull.png", "jay_night.png")
     world.write("metadata.json", {"files": [{"file": "crow.png", "metadata": {"City": "Oslo", "Tags": ["black"]}}]})
     world.write("people.json", boxes(crow_png=[[1, 2, 10, 7], [5, 5, 4, 4]], gull_png=[[0, 0, 40, 20]]))
     world.manifest(FULL)
@@ -58,7 +58,7 @@ def test_a_second_apply_sends_nothing_and_says_so(world: World) -> None:
 def test_one_more_file_one_changed_tag_and_one_moved_box_send_exactly_that(world: World) -> None:
     full_world(world)
     world.good("apply", "manifest.yaml")
-    world.pictures("wren.png")
+    world.images("wren.png")
     world.write("metadata.json", {"files": [{"file": "crow.png", "metadata": {"City": "Oslo", "Tags": ["grey"]}}]})
     world.write("people.json", boxes(crow_png=[[1, 2, 10, 7], [5, 5, 4, 4]], gull_png=[[1, 0, 39, 20]]))
     plan = world.good("plan", "--json", "manifest.yaml").document
@@ -86,7 +86,7 @@ def test_shapes_without_size_are_left_out_and_named(world: World) -> None:
 
 
 def test_every_media_type_has_its_collection_and_takes_its_files_alone(world: World) -> None:
-    world.pictures("a.png", folder="mixed")
+    world.images("a.png", folder="mixed")
     for name in ("B.MP4", "c.mkv", "notes.txt", "empty.bin"):
         world.write(f"mixed/{name}", b"" if name == "empty.bin" else name.encode())
     mixed = {"folders": [{"path": "mixed"}]}
@@ -103,16 +103,16 @@ def test_every_media_type_has_its_collection_and_takes_its_files_alone(world: Wo
 
 
 def test_folders_can_become_part_of_the_names(world: World) -> None:
-    world.pictures("a.png", folder="images/one")
-    world.pictures("a.png", folder="images/two/deep")
+    world.images("a.png", folder="images/one")
+    world.images("a.png", folder="images/two/deep")
     world.manifest({**BIRDS, "folders": [{"path": "images", "naming": "path"}]})
     world.good("apply", "manifest.yaml")
     assert world.names() == ["one__a.png", "two__deep__a.png"]
 
 
 def test_two_files_of_one_name_are_an_error_that_names_both(world: World) -> None:
-    world.pictures("a.png", folder="images/one")
-    world.pictures("a.png", folder="images/two")
+    world.images("a.png", folder="images/one")
+    world.images("a.png", folder="images/two")
     world.manifest(BIRDS)
     done = world.run("apply", "manifest.yaml")
     assert done.code == 64
@@ -122,8 +122,8 @@ def test_two_files_of_one_name_are_an_error_that_names_both(world: World) -> Non
 
 
 def test_patterns_and_ignore_files_say_what_is_taken(world: World) -> None:
-    world.pictures("keep.png", "skip_draft.png", "late.jpg", folder="images")
-    world.pictures("hidden.png", "shown.png", folder="images/sub")
+    world.images("keep.png", "skip_draft.png", "late.jpg", folder="images")
+    world.images("hidden.png", "shown.png", folder="images/sub")
     world.write("images/sub/.metalakeignore", "hidden.*\n")
     world.manifest({**BIRDS, "folders": [{"path": "images", "include": ["*.png"], "exclude": ["*_draft*"]}]})
     world.good("apply", "manifest.yaml")
@@ -131,7 +131,7 @@ def test_patterns_and_ignore_files_say_what_is_taken(world: World) -> None:
 
 
 def test_a_manifest_can_come_from_standard_input_or_be_a_folder(world: World) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     world.manifest(BIRDS, name="piped")
     text = (world.folder / "manifest.yaml").read_text()
     assert world.run("apply", "-", stdin=text).code == 0
@@ -139,27 +139,27 @@ def test_a_manifest_can_come_from_standard_input_or_be_a_folder(world: World) ->
     document = yaml.safe_load(text)
     for name, keys in {"a.yaml": ("version", "name", "remote"), "b.yaml": ("collections",)}.items():
         world.write(f"lake/{name}", yaml.safe_dump({key: document[key] for key in keys}))
-    world.pictures("a.png", folder="lake/images")
+    world.images("a.png", folder="lake/images")
     done = world.good("plan", "lake")
     assert "1 to adopt" in done.out
 
 
 def test_variables_come_from_the_command_line_before_the_environment(world: World) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     world.manifest({**BIRDS, "name": "${NAME:-nobody}"})
     world.good("apply", "manifest.yaml", "--var", "NAME=jays", NAME="crows")
     assert world.names("jays") == ["a.png"]
 
 
 def test_every_flag_has_an_environment_variable(world: World) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     world.manifest(BIRDS)
     assert world.run("plan", "manifest.yaml", METALAKE_SYNC_DETAILED_EXITCODE="1").code == 2
 
 
 def test_what_others_put_into_the_lake_stays_and_is_counted(world: World) -> None:
     world.talk.upload({"theirs.png": png(salt=b"theirs")})
-    world.pictures("ours.png")
+    world.images("ours.png")
     world.manifest({**BIRDS, "prune": True})
     done = world.good("apply", "manifest.yaml")
     assert "1 unmanaged, left alone" in done.out
@@ -167,7 +167,7 @@ def test_what_others_put_into_the_lake_stays_and_is_counted(world: World) -> Non
 
 
 def test_tags_that_others_set_stay_unless_the_manifest_wants_them_exact(world: World) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     world.manifest({**BIRDS, "metadata": {"Tags": ["one"]}})
     world.good("apply", "manifest.yaml")
     theirs = {"metadata": [{"file": "birds_a.png", "metadata": {"Tags": ["one", "theirs"]}}]}
@@ -180,7 +180,7 @@ def test_tags_that_others_set_stay_unless_the_manifest_wants_them_exact(world: W
     assert world.talk.details("birds_a.png", "Tags")["Tags"] == ["three"]
 
 
-def test_an_operation_of_others_on_our_pictures_stays(world: World) -> None:
+def test_an_operation_of_others_on_our_images_stays(world: World) -> None:
     full_world(world)
     world.good("apply", "manifest.yaml")
     world.talk.annotate("theirs", [image_set("birds_crow.png", box("x", 1, 1, 2, 2))])
@@ -238,7 +238,7 @@ def test_a_lost_state_adopts_what_the_lake_has(world: World) -> None:
 
 
 def test_the_embedded_lake_lives_as_long_as_the_command(world: World) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     remote: dict[str, Any] = {"url": "embedded:.metalake"}
     world.manifest(BIRDS, remote=remote)
     assert "1 file uploaded" in world.good("apply", "manifest.yaml").out
@@ -250,7 +250,7 @@ def test_status_tells_what_is_synced_and_what_waits(world: World) -> None:
     full_world(world)
     assert "No run yet." in world.good("status", "manifest.yaml").out
     world.good("apply", "manifest.yaml")
-    world.pictures("wren.png")
+    world.images("wren.png")
     status = world.good("status", "--json", "manifest.yaml").document
     (birds,) = status["collections"]
     assert (birds["synced"], birds["pending"], birds["annotation_sets"]) == (3, 1, 2)
@@ -262,7 +262,7 @@ def test_a_starter_manifest_is_valid_and_is_never_overwritten(world: World) -> N
     assert "birds/manifest.yaml" in done.out
     assert ".metalake-sync/" in (world.folder / "birds/.gitignore").read_text()
     (world.folder / "birds/images").mkdir()
-    world.pictures("a.png", folder="birds/images")
+    world.images("a.png", folder="birds/images")
     assert "is valid" in world.good("validate", "birds/manifest.yaml").out
     again = world.run("init", "birds")
     assert (again.code, "exists already" in again.err) == (64, True)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.embedded_lake.talk import png
 from tests.end_to_end.world import BIRDS, World
-from tests.lake.talk import png
 
 
 def named(world: World, naming: str, **policy: Any) -> None:
@@ -17,7 +17,7 @@ def named(world: World, naming: str, **policy: Any) -> None:
 @pytest.fixture
 def renamed(world: World) -> World:
     """A lake that has a file under the name of each naming."""
-    world.pictures("sub/crow.png", "gull.png")
+    world.images("sub/crow.png", "gull.png")
     for naming in ("path", "name"):
         named(world, naming)
         world.good("apply", "manifest.yaml")
@@ -87,7 +87,7 @@ def test_a_file_that_can_not_be_looked_at_keeps_all_its_names(renamed: World) ->
 
 @pytest.mark.parametrize("prune", [False, True])
 def test_overlapping_folders_that_name_a_file_differently_converge(world: World, prune: bool) -> None:
-    world.pictures("sub/crow.png", "gull.png")
+    world.images("sub/crow.png", "gull.png")
     folders = [{"path": "images", "naming": "path"}, {"path": "images/sub", "naming": "name"}]
     world.manifest({**BIRDS, "folders": folders, "prune": prune})
     said = world.good("apply", "manifest.yaml").out

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from metalake_sync.lake.faults import FaultPlan
+from metalake_sync.embedded_lake.faults import FaultPlan
+from tests.embedded_lake.talk import png
 from tests.end_to_end.world import PRUNED, World, with_pruned
-from tests.lake.talk import png
 
 NAMES = [f"{letter}.png" for letter in "abcd"]
 
@@ -62,7 +62,7 @@ def test_the_old_name_stays_where_a_target_leaves_out_the_new_one(pruned: World)
 
 def test_a_trash_that_the_lake_refuses_is_an_item_that_failed_and_the_rest_goes_on(pruned: World) -> None:
     (pruned.folder / "images/a.png").unlink()
-    pruned.pictures("x.png", folder="beasts")
+    pruned.images("x.png", folder="beasts")
     beasts = {"name": "beasts", "type": "image", "folders": [{"path": "beasts"}]}
     pruned.manifest(PRUNED, beasts)
     spoil(pruned, {"kind": "status", "status": 400, "route": "trash_items", "times": None})
@@ -105,7 +105,7 @@ def spoil(world: World, *faults: dict[str, Any]) -> None:
 def test_a_refused_trash_in_one_collection_leaves_the_history_of_another_alone(world: World) -> None:
     folders = {"birds": "images", "beasts": "beasts"}
     for folder in folders.values():
-        world.pictures("a.png", folder=folder)
+        world.images("a.png", folder=folder)
     world.manifest(*({"name": n, "type": "image", "folders": [{"path": f}]} for n, f in folders.items()))
     world.good("apply", "manifest.yaml")
     for folder in folders.values():

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from metalake_sync.core.plan import Plan
-from metalake_sync.engine.options import RunOptions
-from metalake_sync.engine.session import Session
-from metalake_sync.lake import EmbeddedLake
-from metalake_sync.lake.faults import FaultPlan
-from metalake_sync.lake.quirks import Quirk
+from metalake_sync.embedded_lake import EmbeddedLake
+from metalake_sync.embedded_lake.faults import FaultPlan
+from metalake_sync.embedded_lake.quirks import Quirk
 from metalake_sync.manifest import load_manifest
+from metalake_sync.planning.run_options import RunOptions
+from metalake_sync.project import Project
 from metalake_sync.state.store import StateStore
+from tests.embedded_lake.talk import png, settings, talk_to
 from tests.end_to_end.world import BIRDS, World, boxes
-from tests.lake.talk import png, settings, talk_to
 
 NAMES = ["a.png", "b.png", "c.png"]
 PEOPLE = [{"operation": "people", "kind": "human", "source": "people.json"}]
@@ -46,7 +46,7 @@ def port_of(world: World) -> int:
 
 
 def start(world: World) -> None:
-    world.pictures(*NAMES)
+    world.images(*NAMES)
     world.write("people.json", boxes(a_png=[[1, 1, 2, 2]], b_png=[[1, 1, 2, 2]]))
     world.manifest({**BIRDS, "metadata": {"City": "Rome"}, "annotations": PEOPLE})
     world.good("apply", "manifest.yaml")
@@ -150,7 +150,7 @@ def test_nothing_is_trashed_for_bytes_that_can_not_be_read(world: World) -> None
     start(world)
     before = ids(world)
     manifest = load_manifest(str(world.folder / "manifest.yaml"), environment=world.environment())
-    session = Session(manifest, RunOptions(), lambda event: None)
+    session = Project(manifest, RunOptions(), lambda event: None)
 
     def approve(plan: Plan) -> bool:
         (world.folder / "images/a.png").write_bytes(b"moved on")
@@ -198,7 +198,7 @@ def upload_anew(world: World, name: str, content: bytes) -> str:
 def test_what_a_colleague_uploaded_under_our_name_goes_only_where_the_manifest_and_somebody_say_so(
     world: World, refresh: str, on_change: str, code: int
 ) -> None:
-    world.pictures(*NAMES)
+    world.images(*NAMES)
     world.manifest({**BIRDS, "on_change": on_change})
     world.good("apply", "manifest.yaml")
     theirs = upload_anew(world, "a.png", png(60, 30, salt=b"colleague"))
@@ -213,7 +213,7 @@ def test_what_a_colleague_uploaded_under_our_name_goes_only_where_the_manifest_a
 
 @pytest.mark.parametrize("refresh", ["list", "full"])
 def test_what_a_colleague_puts_in_an_adopted_files_place_is_adopted_or_left_to_them(world: World, refresh: str) -> None:
-    world.pictures(*NAMES)
+    world.images(*NAMES)
     world.talk.upload({name: (world.folder / "images" / name).read_bytes() for name in NAMES}, "birds")
     world.manifest(BIRDS)
     world.good("apply", "manifest.yaml")
@@ -271,7 +271,7 @@ def test_tags_that_a_run_owes_when_it_dies_after_the_upload_are_given_back_by_th
     with StateStore(world.folder / ".metalake-sync/manifest.db") as state:
         ((row, _),) = state.records.collections(world.lake.url).values()
         with state.write():
-            state.made_room.put(row, [("a.png", "an id that is in the trash", ["theirs"])])
+            state.pending_replacements.put(row, [("a.png", "an id that is in the trash", ["theirs"])])
     world.good("apply", "manifest.yaml")
     found = world.talk.details("birds_a.png", "Tags", "City")
     assert (found["Tags"], found["City"]) == (["theirs"], "Rome")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync.core.facts import CollectionKey, Fingerprint, MediaType, Origin
 from metalake_sync.core.metadata import NO_METADATA
+from metalake_sync.core.snapshots import CollectionKey, Fingerprint, MediaType, Origin
 from metalake_sync.state.records import ConfirmedFile
 from metalake_sync.state.store import StateStore
 from tests.end_to_end.world import BIRDS, PROGRAM, World

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from metalake_sync.lake import EmbeddedLake
+from metalake_sync.embedded_lake import EmbeddedLake
+from tests.embedded_lake.talk import settings, talk_to
 from tests.end_to_end.world import BIRDS, World
-from tests.lake.talk import settings, talk_to
 
 CREDENTIALS = {"api_key": "${LAYERNEXT_API_KEY}", "secret": "${LAYERNEXT_SECRET}"}
 
@@ -28,7 +28,7 @@ def secure(tmp_path: Path) -> Iterator[World]:
     with EmbeddedLake(settings(tmp_path / "lake", tls=context)) as lake, talk_to(lake.url) as talk:
         talk.http.verify = str(folder / "ca.pem")
         world = World(folder, lake, talk)
-        world.pictures("crow.png", "jay.png")
+        world.images("crow.png", "jay.png")
         yield world
 
 

@@ -67,18 +67,18 @@ def shell(world: World, words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_as_good_as_the_null_device(world: World, closed: str) -> None:
-    pictures = [f"p{number}.png" for number in range(4)]
-    world.pictures(*pictures)
+    images = [f"p{number}.png" for number in range(4)]
+    world.images(*images)
     world.manifest(BIRDS)
     done = shell(world, f'"$0" apply manifest.yaml {closed}')
     assert (done.returncode, done.stderr) == (0, "")
-    assert world.names() == pictures
+    assert world.names() == images
     assert world.run("check", "manifest.yaml", "--download").code == 0
     assert world.run("plan", "manifest.yaml", "--detailed-exitcode").code == 0
 
 
 def test_a_standard_error_that_is_full_ends_no_run(world: World) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     world.manifest(BIRDS)
     assert shell(world, '"$0" apply manifest.yaml -v 2>/dev/full').returncode == 0
     assert world.names() == ["a.png"]
@@ -86,7 +86,7 @@ def test_a_standard_error_that_is_full_ends_no_run(world: World) -> None:
 
 
 def test_names_are_the_same_in_a_latin_1_locale(world: World, latin_1: dict[str, str]) -> None:
-    world.pictures(*FOREIGN)
+    world.images(*FOREIGN)
     world.manifest(BIRDS, downloads=[{"collection": "birds", "type": "image", "to": "out", "naming": "name"}])
     assert run_bytes(world, "apply", "manifest.yaml", **latin_1).returncode == 0
     assert world.names() == sorted(FOREIGN)
@@ -97,7 +97,7 @@ def test_names_are_the_same_in_a_latin_1_locale(world: World, latin_1: dict[str,
 
 
 def test_a_variable_in_utf_8_arrives_whole_in_a_latin_1_locale(world: World, latin_1: dict[str, str]) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     world.manifest({**BIRDS, "metadata": {"City": "${CITY}"}})
     plan = run_bytes(world, "plan", "manifest.yaml", "--json", "--explain", "a.png", "--var", "CITY=Zürich", **latin_1)
     assert plan.returncode == 0, plan.stderr
@@ -108,7 +108,7 @@ def test_a_variable_in_utf_8_arrives_whole_in_a_latin_1_locale(world: World, lat
 
 
 def test_a_latin_1_terminal_gets_latin_1_and_replacements(world: World, latin_1: dict[str, str]) -> None:
-    world.pictures(*FOREIGN, *(f"p{number:02}.png" for number in range(14)))
+    world.images(*FOREIGN, *(f"p{number:02}.png" for number in range(14)))
     world.manifest(BIRDS)
     done = run_bytes(world, "plan", "manifest.yaml", **latin_1)
     assert done.returncode == 0, done.stderr
@@ -121,7 +121,7 @@ def test_a_latin_1_terminal_gets_latin_1_and_replacements(world: World, latin_1:
 
 @pytest.mark.parametrize("environment", [ASCII, {"PYTHONIOENCODING": "ascii"}])
 def test_an_ascii_terminal_gets_ascii(world: World, environment: dict[str, str]) -> None:
-    world.pictures(*FOREIGN, *(f"p{number:02}.png" for number in range(14)))
+    world.images(*FOREIGN, *(f"p{number:02}.png" for number in range(14)))
     world.manifest(BIRDS)
     done = run_bytes(world, "plan", "-v", "manifest.yaml", **environment)
     assert done.returncode == 0, done.stderr
@@ -131,7 +131,7 @@ def test_an_ascii_terminal_gets_ascii(world: World, environment: dict[str, str])
 
 
 def test_json_is_valid_on_any_terminal(world: World, latin_1: dict[str, str]) -> None:
-    world.pictures(*FOREIGN, "🐦.png")
+    world.images(*FOREIGN, "🐦.png")
     world.manifest(BIRDS)
     for environment in (latin_1, ASCII):
         document = json.loads(run_bytes(world, "plan", "manifest.yaml", "--json", **environment).stdout.decode("utf-8"))
@@ -157,7 +157,7 @@ def test_the_library_refuses_names_that_are_not_utf_8(tmp_path: Path) -> None:
 
 
 def test_a_manifest_by_process_substitution_is_planned_and_applied(world: World) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     world.manifest(BIRDS)
     for command in ("plan", "apply"):
         done = shell(world, f'"$0" {command} <(cat manifest.yaml) --state piped.db')
@@ -169,7 +169,7 @@ def test_a_manifest_by_process_substitution_is_planned_and_applied(world: World)
 
 
 def test_a_plan_goes_through_a_pipe(world: World) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     world.manifest(BIRDS)
     assert shell(world, '"$0" plan manifest.yaml -q --out >(cat > copied.plan); wait').returncode == 0
     done = shell(world, '"$0" apply <(cat copied.plan)')
@@ -181,7 +181,7 @@ def test_a_plan_goes_through_a_pipe(world: World) -> None:
 
 
 def test_a_plan_is_not_put_in_the_place_of_a_device(world: World) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     world.manifest(BIRDS)
     done = world.run("plan", "manifest.yaml", "--out", "/dev/full")
     assert done.code == 64
@@ -190,7 +190,7 @@ def test_a_plan_is_not_put_in_the_place_of_a_device(world: World) -> None:
 
 
 def test_a_manifest_that_speaks_of_a_saved_plan_is_a_manifest(world: World) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     world.manifest(BIRDS)
     manifest = world.folder / "manifest.yaml"
     manifest.write_text('# {"kind": "metalake-sync plan"} is how a saved plan begins\n' + manifest.read_text())
@@ -210,7 +210,7 @@ def test_a_manifest_in_a_pipe_is_not_watched(world: World) -> None:
 
 def test_a_container_without_a_temporary_folder_validates(world: World) -> None:
     """Python takes the first folder of several that it can write to. Here it can write to none."""
-    world.pictures("a.png")
+    world.images("a.png")
     world.write("people.json", boxes(a_png=[[1, 1, 2, 2]]))
     world.manifest({**BIRDS, "annotations": [{"operation": "people", "kind": "human", "source": "people.json"}]})
     world.write(
@@ -231,7 +231,7 @@ def test_a_container_without_a_temporary_folder_validates(world: World) -> None:
 @pytest.mark.parametrize("format", ["coco", "metalake"])
 def test_a_temporary_folder_that_is_full_is_an_error_with_a_remedy(world: World, format: str) -> None:
     """A process may write no file of more than a megabyte, as on a full disk."""
-    world.pictures("a.png")
+    world.images("a.png")
     shape = {"type": "rectangle", "bbox": [1, 1, 2, 2], "label": "bird", "metadata": {"note": "x" * 900}}
     image = {"image": "a.png", "annotations": [shape] * 9_000}
     box = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2], "note": "x" * 900}

@@ -13,7 +13,7 @@ PIPES = ["boxes.json", "coco.txt", "voc.xml", "yolo/a.txt", "data.yaml"]
 
 @pytest.mark.parametrize("source", PIPES)
 def test_a_pipe_as_a_source_of_annotations_is_an_error(world: World, source: str) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     world.write("classes.txt", "bird\n")
     (world.folder / "yolo").mkdir()
     os.mkfifo(world.folder / source)
@@ -24,7 +24,7 @@ def test_a_pipe_as_a_source_of_annotations_is_an_error(world: World, source: str
 
 
 def test_a_pipe_among_the_files_of_a_glob_is_an_error_too(world: World) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     world.write("a.json", boxes(a_png=[]))
     os.mkfifo(world.folder / "b.json")
     world.manifest({**BIRDS, "annotations": [{"operation": "op", "kind": "human", "source": "*.json"}]})
@@ -33,7 +33,7 @@ def test_a_pipe_among_the_files_of_a_glob_is_an_error_too(world: World) -> None:
 
 @pytest.mark.parametrize("source", ["meta.json", "meta.csv", "meta.jsonl"])
 def test_a_pipe_as_a_source_of_metadata_is_an_error(world: World, source: str) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     os.mkfifo(world.folder / source)
     world.manifest({**BIRDS, "file_metadata": [source]})
     done = world.run("validate", "manifest.yaml")
@@ -41,7 +41,7 @@ def test_a_pipe_as_a_source_of_metadata_is_an_error(world: World, source: str) -
 
 
 def test_a_link_to_a_file_is_a_source_like_any_other(world: World) -> None:
-    world.pictures("crow.png")
+    world.images("crow.png")
     world.write("elsewhere.json", boxes(crow_png=[[1, 2, 3, 4]]))
     (world.folder / "boxes.json").symlink_to("elsewhere.json")
     world.manifest({**BIRDS, "annotations": [{"operation": "op", "kind": "human", "source": "boxes.json"}]})

@@ -19,7 +19,7 @@ PEOPLE = [{"operation": "people", "kind": "human", "source": "people.json"}]
 
 @pytest.fixture
 def synced(world: World) -> World:
-    world.pictures("a.png", "b.png", "c.png")
+    world.images("a.png", "b.png", "c.png")
     world.write("people.json", boxes(a_png=[[1, 1, 2, 2]], b_png=[[0.5, 3.25, 4, 4]]))
     world.manifest({**BIRDS, "annotations": PEOPLE, "metadata": {"City": "Rome"}})
     world.good("apply", "manifest.yaml")

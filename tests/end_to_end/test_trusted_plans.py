@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.embedded_lake.talk import box, image_set, png
 from tests.end_to_end.world import BIRDS, World, boxes
-from tests.lake.talk import box, image_set, png
 
 PEOPLE = [{"operation": "people", "kind": "human", "source": "people.json"}]
 
@@ -17,7 +17,7 @@ PEOPLE = [{"operation": "people", "kind": "human", "source": "people.json"}]
 @pytest.fixture
 def synced(world: World) -> World:
     """Three pictures with a Tag and boxes, applied."""
-    world.pictures("a.png", "b.png", "c.png")
+    world.images("a.png", "b.png", "c.png")
     world.write("people.json", boxes(a_png=[[1, 1, 2, 2]], b_png=[[3, 3, 4, 4], [5, 5, 2, 2]]))
     world.manifest({**BIRDS, "annotations": PEOPLE, "metadata": {"City": "Rome", "Tags": ["ours"]}})
     world.good("apply", "manifest.yaml")
@@ -57,7 +57,7 @@ def test_a_full_refresh_asks_for_details_only_down_to_the_last_one(synced: World
     synced.lake.requests.clear()
     assert plan_in_full(synced)["actions"] == []
     first = synced.lake.requests.of("item_details")
-    synced.pictures(*(f"{number}.png" for number in range(120)))
+    synced.images(*(f"{number}.png" for number in range(120)))
     synced.good("apply", "manifest.yaml")
     set_metadata(synced, "b.png", Comment="seen again")
     plan_in_full(synced)
@@ -156,9 +156,9 @@ def test_a_set_that_is_new_in_the_source_is_not_sent_over_one_that_somebody_drew
 
 
 def test_shapes_on_images_that_the_manifest_annotates_elsewhere_or_adopted_are_not_drift(world: World) -> None:
-    world.pictures("a.png", "b.png")
+    world.images("a.png", "b.png")
     world.talk.upload({"c.png": png(salt=b"c.png")}, "birds")
-    world.pictures("c.png")
+    world.images("c.png")
     world.write("people.json", boxes(a_png=[[1, 1, 2, 2]]))
     world.write("more.json", {"images": [{**boxes(b_png=[[3, 3, 4, 4]])["images"][0], "image": "birds_b.png"}]})
     top = {"operation": "people", "kind": "human", "source": "more.json", "by": "unique_name"}
@@ -247,7 +247,7 @@ def test_a_renamed_file_is_called_so_and_its_old_name_goes_where_pruning_is_on(s
 
 
 def test_import_takes_over_what_matches_and_sends_nothing(world: World) -> None:
-    world.pictures("a.png", "b.png", "c.png")
+    world.images("a.png", "b.png", "c.png")
     content = {name: (world.folder / "images" / name).read_bytes() for name in ("a.png", "b.png")}
     world.talk.upload({**content, "b.png": b"other size"}, "birds")
     world.manifest({**BIRDS, "metadata": {"City": "Rome"}})
@@ -262,7 +262,7 @@ def test_import_takes_over_what_matches_and_sends_nothing(world: World) -> None:
 
 
 def test_metadata_of_files_that_were_there_is_written_with_override_and_only_where_it_differs(world: World) -> None:
-    world.pictures("a.png", "b.png")
+    world.images("a.png", "b.png")
     world.talk.upload({n: (world.folder / "images" / n).read_bytes() for n in ("a.png", "b.png")}, "birds")
     set_metadata(world, "a.png", City="Rome")
     world.manifest({**BIRDS, "metadata": {"City": "Rome"}, "metadata_override": True})
@@ -281,7 +281,7 @@ def test_metadata_of_files_that_were_there_is_written_with_override_and_only_whe
 def test_a_manifest_is_written_from_what_the_lake_has(world: World) -> None:
     world.talk.upload({"a.png": png()}, "my birds")
     assert "Wrote found.yaml with 1 collections." in world.good("import", "--emit", "found.yaml").out
-    world.pictures("a.png", folder="my_birds")
+    world.images("a.png", folder="my_birds")
     world.write("my_birds/a.png", png())
     assert "1 file adopted" in world.good("apply", "found.yaml").out
     world.talk.upload({"b.png": png()}, "others")
@@ -303,7 +303,7 @@ def test_a_saved_plan_is_shown_and_carried_out_without_asking(synced: World) -> 
     assert "content changed" in synced.good("show", "the.plan").out
     assert synced.good("show", "--json", "the.plan").document["summary"]["replace"] == 1
     # What comes up later waits for the next plan.
-    synced.pictures("later.png")
+    synced.images("later.png")
     assert "1 file replaced" in synced.good("apply", "the.plan").out
     assert "later.png" not in synced.names()
 
@@ -311,7 +311,7 @@ def test_a_saved_plan_is_shown_and_carried_out_without_asking(synced: World) -> 
 @pytest.mark.parametrize("moved", ["file", "lake", "manifest", "state"])
 def test_a_stale_plan_is_refused_with_what_moved(synced: World, moved: str) -> None:
     synced.write("images/a.png", png(50, 30))
-    synced.pictures("d.png")
+    synced.images("d.png")
     synced.good("plan", "--out", "the.plan", "manifest.yaml")
     match moved:
         case "file":
@@ -342,8 +342,8 @@ def test_junk_is_no_plan(world: World) -> None:
 
 
 def test_a_target_is_a_collection_or_some_of_its_files(world: World) -> None:
-    world.pictures("a1.png", "a2.png", "b1.png")
-    world.pictures("x.png", folder="beasts")
+    world.images("a1.png", "a2.png", "b1.png")
+    world.images("x.png", folder="beasts")
     beasts = {"name": "beasts", "type": "image", "folders": [{"path": "beasts"}]}
     world.manifest(BIRDS, beasts)
     world.good("apply", "--target", "birds/a*.png", "manifest.yaml")
@@ -374,7 +374,7 @@ def test_explain_tells_rule_record_lake_and_what_follows(synced: World) -> None:
 
 @pytest.mark.parametrize("name", ["deep__a.png", "birds/deep__a.png"])
 def test_explain_takes_a_name_as_the_plan_shows_it(world: World, name: str) -> None:
-    world.pictures("a.png", "b.png", folder="images/deep")
+    world.images("a.png", "b.png", folder="images/deep")
     world.manifest({"name": "birds", "type": "image", "folders": [{"path": "images", "naming": "path"}]})
     for _ in range(2):
         told = world.good("plan", "--explain", name, "manifest.yaml").out
@@ -405,7 +405,7 @@ def test_explain_names_the_rule(world: World, folder: dict[str, Any], path: str,
 
 
 def test_a_plan_as_markdown_is_a_table_that_names_can_not_break(world: World) -> None:
-    world.pictures("a|b<i>.png")
+    world.images("a|b<i>.png")
     world.manifest(BIRDS)
     text = world.good("plan", "--markdown", "manifest.yaml").out
     assert text.startswith("### metalake-sync plan: manifest.yaml")
@@ -448,7 +448,7 @@ def test_json_of_a_plan_is_valid_json_with_the_values_that_differ(synced: World)
 
 
 def test_a_target_that_matches_no_file_is_an_error(world: World) -> None:
-    world.pictures("a.png", "b.png")
+    world.images("a.png", "b.png")
     world.manifest(BIRDS)
     new = world.run("apply", "--target", "birds/c*", "manifest.yaml")
     assert new.code == 64

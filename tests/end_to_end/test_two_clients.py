@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.embedded_lake.talk import png
 from tests.end_to_end.world import BIRDS, World
-from tests.lake.talk import png
 
 
 def apply(world: World, state: str, *options: str) -> Any:
@@ -27,7 +27,7 @@ def id_of(world: World, name: str) -> str:
 @pytest.fixture
 def two_uploaders(world: World) -> World:
     """Each of two clients has uploaded the same picture: 'one' first, and 'two' after it had gone to the trash."""
-    world.pictures("crow.png")
+    world.images("crow.png")
     world.manifest(BIRDS)
     apply(world, "one")
     world.talk.trash(objectIdList=[id_of(world, "crow.png")], contentType=2)
@@ -64,7 +64,7 @@ def test_a_change_that_both_clients_have_is_sent_once(two_uploaders: World) -> N
 
 
 def test_other_bytes_of_the_same_size_are_not_adopted(world: World) -> None:
-    world.pictures("crow.png", "gull.png")
+    world.images("crow.png", "gull.png")
     theirs = png(salt=b"a.crow_b")
     assert len(theirs) == len(png(salt=b"crow.png"))
     world.talk.upload({"crow.png": theirs, "gull.png": png(salt=b"gull.png")}, "birds")
@@ -78,7 +78,7 @@ def test_other_bytes_of_the_same_size_are_not_adopted(world: World) -> None:
 
 
 def test_a_plan_names_the_file_of_another_client_that_it_replaces(world: World) -> None:
-    world.pictures("crow.png")
+    world.images("crow.png")
     world.talk.upload({"crow.png": png(salt=b"crow.png")}, "birds")
     world.manifest(BIRDS)
     world.good("apply", "manifest.yaml")

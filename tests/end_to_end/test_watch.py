@@ -12,25 +12,25 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync.lake import EmbeddedLake
+from metalake_sync.embedded_lake import EmbeddedLake
+from tests.embedded_lake.talk import png, settings
 from tests.end_to_end.daemon import lines, names, on_disk, watching, whole
 from tests.end_to_end.world import BIRDS, World
-from tests.lake.talk import png, settings
 
 
 def test_the_lake_follows_the_folder_through_a_days_work(world: World) -> None:
     """New, renamed, moved, deleted, slowly written; a new subfolder; an edited and a broken manifest."""
-    world.pictures("a.png", "b.png")
+    world.images("a.png", "b.png")
     world.manifest({**BIRDS, "prune": True})
     images = world.folder / "images"
     with watching(world, "--auto-approve") as daemon:
         daemon.wait(lambda: names(world) == ["a.png", "b.png"])
 
-        world.pictures("c.png")
+        world.images("c.png")
         (images / "d.png.part").write_bytes(png(salt=b"d"))
         daemon.wait(lambda: "c.png" in names(world))
         (images / "d.png.part").rename(images / "d.png")
-        world.pictures("e.png", folder="images/new/deep")
+        world.images("e.png", folder="images/new/deep")
         daemon.wait(lambda: names(world) == on_disk(world) and len(on_disk(world)) == 5)
 
         shutil.move(images / "new", images / "old")
@@ -52,7 +52,7 @@ def test_the_lake_follows_the_folder_through_a_days_work(world: World) -> None:
         daemon.wait(lambda: world.talk.details("birds_c.png", "Tags").get("Tags") == ["night"])
         (world.folder / "manifest.yaml").write_text("version: 1\ncollections: [\n")
         daemon.wait(lambda: "the last good one stays in force" in daemon.log)
-        world.pictures("f.png")
+        world.images("f.png")
         daemon.wait(lambda: "f.png" in names(world))
 
         assert world.lake.requests.of("begin_file") == 7, "each file was sent once; a moved folder sends nothing"
@@ -65,7 +65,7 @@ def test_a_burst_is_sent_once(world: World) -> None:
     world.manifest(BIRDS)
     with watching(world) as daemon:
         for number in range(500):
-            world.pictures(f"{number:05}.png", folder=f"images/{number % 20}")
+            world.images(f"{number:05}.png", folder=f"images/{number % 20}")
         daemon.wait(lambda: len(names(world)) == 500, 90)
         assert daemon.stop() == 0
     assert world.lake.requests.of("begin_file") == world.lake.requests.of("put_part") == 500
@@ -77,7 +77,7 @@ def test_five_thousand_files_and_a_large_slow_one(world: World) -> None:
     world.manifest(BIRDS)
     with watching(world) as daemon:
         for number in range(5000):
-            world.pictures(f"{number:05}.png", folder=f"images/{number % 50}")
+            world.images(f"{number:05}.png", folder=f"images/{number % 50}")
         with (world.folder / "images" / "large.png").open("wb") as large:
             for _ in range(20):
                 large.write(os.urandom(1 << 20) * 25)
@@ -94,13 +94,13 @@ def test_five_thousand_files_and_a_large_slow_one(world: World) -> None:
 
 @pytest.mark.parametrize("away_s", [3, pytest.param(30, marks=pytest.mark.long)])
 def test_a_lake_that_is_away_is_caught_up_with(world: World, tmp_path: Path, away_s: int) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     world.manifest(BIRDS)
     with watching(world, "--retry-for", "1") as daemon:
         daemon.wait(lambda: names(world) == ["a.png"] and "synced: 1 uploaded" in daemon.log)
         port = int(world.lake.url.rsplit(":", 1)[1])
         world.lake.__exit__(None, None, None)
-        world.pictures("b.png")
+        world.images("b.png")
         daemon.wait(lambda: "tried again in" in daemon.log)
         time.sleep(away_s)
         with EmbeddedLake(settings(tmp_path / "lake", port=port)):
@@ -109,12 +109,12 @@ def test_a_lake_that_is_away_is_caught_up_with(world: World, tmp_path: Path, awa
 
 
 def test_what_needs_approval_is_held_and_the_rest_goes_on(world: World) -> None:
-    world.pictures("a.png", "b.png")
+    world.images("a.png", "b.png")
     world.manifest({**BIRDS, "prune": True})
     with watching(world) as daemon:
         daemon.wait(lambda: len(names(world)) == 2)
         (world.folder / "images" / "a.png").unlink()
-        world.pictures("c.png")
+        world.images("c.png")
         daemon.wait(lambda: "c.png" in names(world) and "held: trash a.png" in daemon.log)
         assert names(world) == ["a.png", "b.png", "c.png"]
         assert daemon.stop() == 0
@@ -122,7 +122,7 @@ def test_what_needs_approval_is_held_and_the_rest_goes_on(world: World) -> None:
 
 def test_a_folder_that_is_emptied_as_a_whole_trashes_nothing(world: World) -> None:
     """So looks a folder that was unmounted."""
-    world.pictures("a.png", "b.png")
+    world.images("a.png", "b.png")
     world.manifest({**BIRDS, "prune": True})
     images, away = world.folder / "images", world.folder / "away"
     with watching(world, "--auto-approve") as daemon:
@@ -132,14 +132,14 @@ def test_a_folder_that_is_emptied_as_a_whole_trashes_nothing(world: World) -> No
         daemon.wait(lambda: "matches any more" in daemon.log or "does not exist" in daemon.log)
         images.rmdir()
         away.rename(images)
-        world.pictures("c.png")
+        world.images("c.png")
         daemon.wait(lambda: names(world) == ["a.png", "b.png", "c.png"])
         assert daemon.stop() == 0
     assert world.lake.requests.of("put_part") == 3
 
 
 def test_a_second_watcher_is_refused_and_an_apply_is_not(world: World) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     world.manifest(BIRDS)
     with watching(world) as daemon:
         daemon.wait(lambda: names(world) == ["a.png"])
@@ -192,12 +192,12 @@ def test_a_second_sigterm_leaves_at_once_and_nothing_is_sent_twice(world: World)
 
 
 def test_polling_finds_what_notifications_would(world: World) -> None:
-    world.pictures("a.png", folder="images/x")
+    world.images("a.png", folder="images/x")
     world.manifest(BIRDS)
     with watching(world, "--poll", "0.3") as daemon:
         daemon.wait(lambda: names(world) == ["a.png"])
-        world.pictures("b.png", folder="images/x")
-        world.pictures("c.png", folder="images/y")
+        world.images("b.png", folder="images/x")
+        world.images("c.png", folder="images/y")
         daemon.wait(lambda: names(world) == ["a.png", "b.png", "c.png"])
         assert daemon.stop() == 0
 
@@ -207,7 +207,7 @@ def test_health_and_metrics_are_served(world: World) -> None:
     (world.folder / "images").mkdir()
     with watching(world, "--metrics", "127.0.0.1:0") as daemon:
         port = next(line["port"] for line in lines(daemon) if "port" in line)
-        world.pictures("a.png")
+        world.images("a.png")
         daemon.wait(lambda: names(world) == ["a.png"] and "synced: 1 uploaded" in daemon.log)
 
         def page(path: str) -> str:
@@ -223,7 +223,7 @@ def test_health_and_metrics_are_served(world: World) -> None:
 
 def test_an_overflow_of_the_kernels_queue_is_survived(world: World) -> None:
     """The daemon stands still while more happens than the kernel keeps; the last file is among what it drops."""
-    world.pictures("a.png")
+    world.images("a.png")
     world.manifest(BIRDS)
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     if limit > 20_000:
@@ -235,7 +235,7 @@ def test_an_overflow_of_the_kernels_queue_is_survived(world: World) -> None:
             # By turns: the kernel merges an event with one like it just before.
             for name in ("x.part", "y.part"):
                 (world.folder / "images" / name).open("wb").close()
-        world.pictures("lost.png")
+        world.images("lost.png")
         daemon.process.send_signal(signal.SIGCONT)
         daemon.wait(lambda: "lost.png" in names(world))
         assert "events were lost" in daemon.log
@@ -243,12 +243,12 @@ def test_an_overflow_of_the_kernels_queue_is_survived(world: World) -> None:
 
 
 def test_only_what_was_hinted_is_looked_at_and_the_lake_is_not_listed(world: World) -> None:
-    world.pictures(*(f"{number}.png" for number in range(30)), folder="images/many")
+    world.images(*(f"{number}.png" for number in range(30)), folder="images/many")
     world.manifest(BIRDS)
     with watching(world) as daemon:
         daemon.wait(lambda: len(names(world)) == 30)
         listed = world.lake.requests.of("list_collection_items")
-        world.pictures("new.png", folder="images/few")
+        world.images("new.png", folder="images/few")
         daemon.wait(lambda: "synced: 1 uploaded" in daemon.log and '"width": "folders"' in daemon.log)
         assert world.lake.requests.of("list_collection_items") <= listed + 2
         assert daemon.stop() == 0

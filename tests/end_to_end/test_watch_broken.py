@@ -16,7 +16,7 @@ CARS = {"operation": "cars", "kind": "human", "source": "cars.json"}
 
 @pytest.fixture
 def annotated(world: World) -> World:
-    world.pictures("a.png", "b.png")
+    world.images("a.png", "b.png")
     world.write("people.json", boxes(a_png=[[1, 1, 2, 2]], b_png=[[1, 1, 2, 2]]))
     world.write("cars.json", boxes(a_png=[[3, 3, 4, 4]]))
     world.manifest({**BIRDS, "annotations": [PEOPLE, CARS]})
@@ -32,7 +32,7 @@ def test_a_broken_source_of_annotations_stops_nothing_else(annotated: World, bro
         assert before == 1
         world.write("people.json", broken)
         daemon.wait(lambda: "'people' of birds" in daemon.log)
-        world.pictures("c.png")
+        world.images("c.png")
         world.write("cars.json", boxes(b_png=[[3, 3, 4, 4]]))
         daemon.wait(
             lambda: "c.png" in names(world) and len(world.talk.annotations(world.collection_id()).get("b.png", ())) == 2
@@ -56,31 +56,31 @@ def test_a_broken_source_of_annotations_stops_nothing_else(annotated: World, bro
 
 def test_an_unmounted_folder_of_one_collection_does_not_hold_up_another(world: World, tmp_path: Path) -> None:
     cats = {"name": "cats", "type": "image", "prune": True, "folders": [{"path": "cats"}]}
-    world.pictures("a.png")
-    world.pictures("x.png", folder="cats")
+    world.images("a.png")
+    world.images("x.png", folder="cats")
     world.manifest({**BIRDS, "prune": True}, cats)
     with watching(world, "--auto-approve", "--rescan", "2") as daemon:
         daemon.wait(lambda: names(world) == ["a.png"] and names(world, "cats") == ["x.png"])
         (world.folder / "images").rename(tmp_path / "unmounted")
         daemon.wait(lambda: "'images' does not exist" in daemon.log)
-        world.pictures("y.png", folder="cats")
+        world.images("y.png", folder="cats")
         daemon.wait(lambda: names(world, "cats") == ["x.png", "y.png"])
         (world.folder / "cats" / "x.png").unlink()
         daemon.wait(lambda: names(world, "cats") == ["y.png"])
         (tmp_path / "unmounted").rename(world.folder / "images")
-        world.pictures("b.png")
+        world.images("b.png")
         daemon.wait(lambda: names(world) == ["a.png", "b.png"] and "recovered" in daemon.log)
         assert daemon.stop() == 0
     assert world.lake.requests.of("put_part") == 4
 
 
 def test_what_a_plan_has_to_say_is_told_once(world: World) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     os.mkfifo(world.folder / "images" / "pipe.png")
     world.manifest(BIRDS)
     with watching(world, "--rescan", "1") as daemon:
         daemon.wait(lambda: daemon.log.count('"width": "full"') >= 3)
-        world.pictures("b.png")
+        world.images("b.png")
         daemon.wait(lambda: names(world) == ["a.png", "b.png"])
         assert daemon.stop() == 0
     assert daemon.log.count("note: images/pipe.png: is no regular file") == 1

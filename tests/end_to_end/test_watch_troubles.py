@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from metalake_sync.engine.watch.notify import sign
-from metalake_sync.lake import EmbeddedLake
+from metalake_sync.embedded_lake import EmbeddedLake
+from metalake_sync.watch.notify import sign
+from tests.embedded_lake.talk import SECRET, settings, talk_to
 from tests.end_to_end.daemon import names, watching, whole
 from tests.end_to_end.world import BIRDS, World
-from tests.lake.talk import SECRET, settings, talk_to
 
 
 def mount(*args: str | Path) -> None:
@@ -41,14 +41,14 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_under_the_state_is_waited_out(world: World, tiny_disk: Path) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     world.manifest({**BIRDS, "metadata": {"Note": "x" * 200}})
     with watching(world, "--state", str(tiny_disk / "state.db")) as daemon:
         daemon.wait(lambda: names(world) == ["a.png"] and "synced: 1 uploaded" in daemon.log)
         ballast = tiny_disk / "ballast"
         with pytest.raises(OSError, match="No space left"):
             ballast.write_bytes(b"x" * (1 << 20))
-        world.pictures(*(f"{number:04}.png" for number in range(300)))
+        world.images(*(f"{number:04}.png" for number in range(300)))
         daemon.wait(lambda: "tried again in" in daemon.log)
         ballast.unlink()
         subprocess.run(["mount", "-o", "remount,size=64m", tiny_disk], check=True)
@@ -88,14 +88,14 @@ def test_credentials_that_were_rotated_are_read_again_and_the_webhook_hears_of_b
     world.write("secret", SECRET)
     world.write("signing", "s1gn")
     remote = {"url": world.lake.url, "api_key": "${LAYERNEXT_API_KEY}", "secret_file": "secret"}
-    world.pictures("a.png")
+    world.images("a.png")
     world.manifest(BIRDS, remote=remote, notify={"url": address, "secret_file": "signing"})
     port = int(world.lake.url.rsplit(":", 1)[1])
     with watching(world, "--rescan", "2") as daemon:
         daemon.wait(lambda: names(world) == ["a.png"])
         world.lake.__exit__(None, None, None)
         with EmbeddedLake(settings(tmp_path / "lake", port=port, secret="rotated")) as lake:
-            world.pictures("b.png")
+            world.images("b.png")
             daemon.wait(lambda: "the lake refused the credentials" in daemon.log)
             assert "'secret_file' (secret)" in daemon.log
             world.write("secret", "rotated")
@@ -119,7 +119,7 @@ def test_a_mount_that_goes_and_comes_back_trashes_nothing_and_is_watched_again(w
     mount("--bind", camera, images)
     mounted = True
     try:
-        world.pictures("a.png", "b.png")
+        world.images("a.png", "b.png")
         world.manifest({**BIRDS, "prune": True})
         with watching(world, "--auto-approve", "--rescan", "3") as daemon:
             daemon.wait(lambda: names(world) == ["a.png", "b.png"])
@@ -131,7 +131,7 @@ def test_a_mount_that_goes_and_comes_back_trashes_nothing_and_is_watched_again(w
             mounted = True
             daemon.wait(lambda: "recovered" in daemon.log)
             (images / "a.png").unlink()
-            world.pictures("c.png")
+            world.images("c.png")
             daemon.wait(lambda: names(world) == ["b.png", "c.png"])
             assert daemon.stop() == 0
         assert whole(world)
@@ -146,13 +146,13 @@ def test_a_disk_below_the_folder_that_goes_takes_nothing_with_it(world: World, t
     camera, left = tmp_path / "camera", world.folder / "images" / "left"
     camera.mkdir()
     left.mkdir(parents=True)
-    world.pictures("a.png", "b.png", "c.png")
+    world.images("a.png", "b.png", "c.png")
     world.manifest({**BIRDS, "prune": True})
     with watching(world, "--auto-approve", "--rescan", "1") as daemon:
         daemon.wait(lambda: len(names(world)) == 3)
         mount("--bind", camera, left)
         try:
-            world.pictures("left.png", folder="images/left")
+            world.images("left.png", folder="images/left")
             daemon.wait(lambda: len(names(world)) == 4)
             daemon.wait(lambda: "nothing to do" in daemon.log)
         finally:
@@ -172,12 +172,12 @@ def test_a_disk_below_the_folder_that_goes_takes_nothing_with_it(world: World, t
 
 def test_a_daemon_that_stood_still_catches_up(world: World) -> None:
     """So does a laptop that slept."""
-    world.pictures("a.png", "b.png")
+    world.images("a.png", "b.png")
     world.manifest({**BIRDS, "prune": True})
     with watching(world, "--auto-approve") as daemon:
         daemon.wait(lambda: names(world) == ["a.png", "b.png"])
         daemon.process.send_signal(signal.SIGSTOP)
-        world.pictures("c.png", folder="images/new/deep")
+        world.images("c.png", folder="images/new/deep")
         (world.folder / "images" / "a.png").unlink()
         time.sleep(3.0)
         daemon.process.send_signal(signal.SIGCONT)
@@ -207,23 +207,23 @@ def test_where_a_limit_of_inotify_is_reached_folders_are_polled_and_the_log_says
         pytest.skip(f"the limit can't be lowered here: {probe.stderr.strip()}")
     limited_world = dataclasses.replace(world, prefix=prefix)
     for number in range(folders_at_start):
-        world.pictures(f"{number:02}.png", folder=f"images/{number}")
+        world.images(f"{number:02}.png", folder=f"images/{number}")
     world.manifest(BIRDS)
     with watching(limited_world) as daemon:
         daemon.wait(lambda: len(names(world)) == folders_at_start)
         for number in range(folders_at_start, 40):
-            world.pictures(f"{number:02}.png", folder=f"images/{number}")
+            world.images(f"{number:02}.png", folder=f"images/{number}")
         daemon.wait(lambda: len(names(world)) == 40)
         daemon.wait(lambda: f"is polled, because the system's limit fs.inotify.max_user_{limit}" in daemon.log)
         assert f"Raise it with: sudo sysctl fs.inotify.max_user_{limit}=" in daemon.log
         for number in range(40):
-            world.pictures(f"late{number}.png", folder=f"images/{number}")
+            world.images(f"late{number}.png", folder=f"images/{number}")
         daemon.wait(lambda: len(names(world)) == 80, 60)
         assert daemon.stop() == 0
 
 
 def test_sighup_reads_the_manifest_again_and_looks_at_everything(world: World) -> None:
-    world.pictures("a.png")
+    world.images("a.png")
     world.manifest(BIRDS)
     with watching(world) as daemon:
         daemon.wait(lambda: "synced: 1 uploaded" in daemon.log)
@@ -231,7 +231,7 @@ def test_sighup_reads_the_manifest_again_and_looks_at_everything(world: World) -
         daemon.process.send_signal(signal.SIGHUP)
         daemon.wait(lambda: "the manifest was read again" in daemon.log)
         daemon.wait(lambda: daemon.log.count('"width": "full"') == fulls + 1)
-        world.pictures("b.png")
+        world.images("b.png")
         daemon.wait(lambda: names(world) == ["a.png", "b.png"])
         assert daemon.stop() == 0
 
@@ -240,13 +240,13 @@ def test_a_file_that_can_not_be_sent_is_named_in_status_and_the_rest_goes_on(wor
     if os.getuid() == 0:
         prefix = ("setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search")
         world = dataclasses.replace(world, prefix=prefix)
-    world.pictures("a.png", "bad.png")
+    world.images("a.png", "bad.png")
     (world.folder / "images" / "bad.png").chmod(0)
     world.manifest(BIRDS)
     with watching(world) as daemon:
         daemon.wait(lambda: names(world) == ["a.png"] and "1 failed" in daemon.log)
         tries = daemon.log.count("Permission denied")
-        world.pictures("c.png", "d.png")
+        world.images("c.png", "d.png")
         daemon.wait(lambda: names(world) == ["a.png", "c.png", "d.png"])
         assert daemon.log.count("Permission denied") <= tries + 2, "it is left alone for a growing pause"
         (row,) = world.good("status", "manifest.yaml", "--json").document["collections"]

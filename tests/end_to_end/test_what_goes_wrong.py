@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync.lake.faults import Fault
-from metalake_sync.lake.request_log import AskedFor
+from metalake_sync.embedded_lake.faults import Fault
+from metalake_sync.embedded_lake.request_log import AskedFor
 from metalake_sync.state.lock import StateLock
+from tests.embedded_lake.talk import SECRET, png
 from tests.end_to_end.world import BIRDS, World, boxes
-from tests.lake.talk import SECRET, png
 from tests.security.telling import serving
 
 STATE = Path(".metalake-sync/manifest.db")
@@ -29,7 +29,7 @@ WITHOUT_ROOTS_POWERS = ("setpriv", "--inh-caps=-all", "--bounding-set=-dac_overr
 
 @pytest.fixture
 def small_world(world: World) -> World:
-    world.pictures("a.png", "b.png")
+    world.images("a.png", "b.png")
     world.manifest(BIRDS)
     return world
 
@@ -162,7 +162,7 @@ def test_a_missing_folder_is_a_mistake_at_first_and_a_guard_later(small_world: W
 
 
 def test_an_unreadable_folder_stops_where_files_of_it_are_known_and_fails_where_not(mortal_world: World) -> None:
-    mortal_world.pictures("c.png", folder="images/sub")
+    mortal_world.images("c.png", folder="images/sub")
     sub = mortal_world.folder / "images/sub"
     sub.chmod(0o000)
     try:
@@ -219,7 +219,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_under_the_state_is_one_message_and_the_next_run_goes_on(world: World, tiny_disk: Path) -> None:
-    world.pictures(*(f"{number:04}.png" for number in range(1200)))
+    world.images(*(f"{number:04}.png" for number in range(1200)))
     world.manifest({**BIRDS, "metadata": {"Note": "x" * 200}})
     state = ("--state", str(tiny_disk / "state.db"))
     done = world.run("apply", "manifest.yaml", *state)
@@ -271,7 +271,7 @@ def test_a_state_of_a_newer_version_is_left_alone(small_world: World) -> None:
 
 @pytest.mark.parametrize("what", ["removed", "replaced"])
 def test_a_state_that_is_taken_away_during_the_run_is_told_and_nothing_is_sent_twice(world: World, what: str) -> None:
-    world.pictures(*(f"{number}.png" for number in range(8)))
+    world.images(*(f"{number}.png" for number in range(8)))
     world.manifest(BIRDS)
     state = world.folder / STATE
     pick = world.lake.faults.pick
@@ -357,7 +357,7 @@ def test_a_source_of_annotations_that_lost_everything_is_a_guard(small_world: Wo
     assert len(small_world.talk.annotations(small_world.collection_id())["a.png"]) == 1
 
 
-def test_a_source_of_annotations_is_not_blamed_for_pictures_that_are_gone(small_world: World) -> None:
+def test_a_source_of_annotations_is_not_blamed_for_images_that_are_gone(small_world: World) -> None:
     operation = {"operation": "people", "kind": "human", "source": "people.json"}
     small_world.manifest({**BIRDS, "annotations": [operation]})
     small_world.write("people.json", boxes(a_png=[[1, 1, 2, 2]]))
@@ -401,7 +401,7 @@ FAR_AWAY = {"far.png": 15032385535, "past.png": -2000000000, "epoch.png": 0, "ah
 
 def test_files_of_far_away_times_are_files_like_any_other(world: World) -> None:
     """As cameras, memory cards and damaged disks give them: 2446, 1906, 1970 and 2040."""
-    world.pictures(*FAR_AWAY, "now.png")
+    world.images(*FAR_AWAY, "now.png")
     for name, seconds in FAR_AWAY.items():
         os.utime(world.folder / "images" / name, (seconds, seconds))
     fields = {"from": "exif", "fields": {"width": "Width"}}

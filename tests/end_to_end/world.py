@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from metalake_sync.lake import EmbeddedLake
-from tests.lake.talk import API_KEY, SECRET, Talk, png
+from metalake_sync.embedded_lake import EmbeddedLake
+from tests.embedded_lake.talk import API_KEY, SECRET, Talk, png
 
 PROGRAM = Path(sys.executable).with_name("metalake-sync")
 
@@ -104,7 +104,7 @@ class World:
             target.write_text(content if isinstance(content, str) else json.dumps(content))
         return target
 
-    def pictures(self, *names: str, folder: str = "images") -> None:
+    def images(self, *names: str, folder: str = "images") -> None:
         """Write true pictures of 40 x 20 pixels, each with other bytes."""
         for name in names:
             self.write(f"{folder}/{name}", png(salt=name.encode()))
@@ -126,7 +126,7 @@ PRUNED: dict[str, Any] = {**BIRDS, "prune": True}
 
 def with_pruned(world: World, *names: str) -> World:
     """Pictures in the lake, of a manifest that prunes."""
-    world.pictures(*names)
+    world.images(*names)
     world.manifest(PRUNED)
     world.good("apply", "manifest.yaml")
     return world

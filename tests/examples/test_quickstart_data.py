@@ -21,18 +21,18 @@ from PIL import Image, ImageColor
 from .measure import Annotation, Pixels, Place, colour_of, decoded, depth_px, mp4_boxes, points_of
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
-PICTURES = sorted((QUICKSTART / "pictures").rglob("*.*"), key=lambda path: path.name)
+IMAGES = sorted((QUICKSTART / "pictures").rglob("*.*"), key=lambda path: path.name)
 DATA_FOLDERS = ("pictures", "video", "reports")
 DATA_LISTS = ("annotations.json", "metadata.json")
 MAX_DATA_BYTES = 1_000_000
 CORNER_LABELS = {3: "triangle", 4: "quadrilateral", 5: "pentagon", 6: "hexagon", 7: "heptagon", 8: "octagon"}
 EDGE_PX = 1  # so near to a shape's edge its colour and the sky's mix
 
-for_each_picture = pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.name)
+for_each_image = pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.name)
 
 
 @cache
-def shapes_by_picture() -> dict[str, list[Annotation]]:
+def shapes_by_image() -> dict[str, list[Annotation]]:
     document = json.loads((QUICKSTART / "annotations.json").read_text(encoding="utf-8"))
     return {entry["image"]: entry["annotations"] for entry in document["images"]}
 
@@ -45,7 +45,7 @@ def metadata() -> dict[str, dict[str, Any]]:
 
 @cache
 def annotated_colours() -> tuple[str, ...]:
-    return tuple(sorted({colour_of(annotation) for shapes in shapes_by_picture().values() for annotation in shapes}))
+    return tuple(sorted({colour_of(annotation) for shapes in shapes_by_image().values() for annotation in shapes}))
 
 
 def pixels_of(path: Path) -> Pixels:
@@ -57,7 +57,7 @@ def depths_px(path: Path) -> list[tuple[Annotation, dict[Place, float]]]:
     """Each annotation of a picture, with how deep the places around it lie inside the shape."""
     return [
         (annotation, {place: depth_px(annotation, *place) for place in pixels_of(path).checkerboard_around(annotation)})
-        for annotation in shapes_by_picture()[path.name]
+        for annotation in shapes_by_image()[path.name]
     ]
 
 
@@ -91,23 +91,23 @@ def copied_quickstart(tmp_path: Path) -> Path:
 # Files
 
 
-def test_there_are_two_dozen_pictures_in_both_formats_by_day_and_by_night() -> None:
-    kinds = Counter((path.relative_to(QUICKSTART).parts[1], path.suffix) for path in PICTURES)
+def test_there_are_two_dozen_images_in_both_formats_by_day_and_by_night() -> None:
+    kinds = Counter((path.relative_to(QUICKSTART).parts[1], path.suffix) for path in IMAGES)
     assert kinds == {("day", ".png"): 6, ("day", ".jpg"): 6, ("night", ".png"): 6, ("night", ".jpg"): 6}
 
 
-@for_each_picture
-def test_a_picture_opens_as_what_its_name_says(path: Path) -> None:
+@for_each_image
+def test_a_image_opens_as_what_its_name_says(path: Path) -> None:
     with Image.open(path) as image:
         image.load()
         assert image.format == {".png": "PNG", ".jpg": "JPEG"}[path.suffix]
         assert (image.mode, image.size) == ("RGB", (320, 240))
 
 
-def test_annotations_and_metadata_name_exactly_the_pictures() -> None:
-    names = [path.name for path in PICTURES]
+def test_annotations_and_metadata_name_exactly_the_images() -> None:
+    names = [path.name for path in IMAGES]
     assert len(set(names)) == len(names)
-    assert sorted(shapes_by_picture()) == names
+    assert sorted(shapes_by_image()) == names
     assert sorted(metadata()) == names
 
 
@@ -120,7 +120,7 @@ def test_all_data_together_is_small() -> None:
 # Annotations
 
 
-@for_each_picture
+@for_each_image
 def test_every_shape_fills_its_annotation_with_its_colour(path: Path) -> None:
     pixels = pixels_of(path)
     for annotation, depths in depths_px(path):
@@ -129,18 +129,18 @@ def test_every_shape_fills_its_annotation_with_its_colour(path: Path) -> None:
         assert {pixels.name_at(*place) for place in inner} == {colour_of(annotation)}, annotation
 
 
-@for_each_picture
+@for_each_image
 def test_every_point_of_a_line_and_every_dot_lies_on_its_colour(path: Path) -> None:
-    chosen = [annotation for annotation in shapes_by_picture()[path.name] if annotation["type"] in ("line", "points")]
+    chosen = [annotation for annotation in shapes_by_image()[path.name] if annotation["type"] in ("line", "points")]
     assert chosen
     for annotation in chosen:
         colours = [pixels_of(path).name_at(x, y) for x, y in points_of(annotation)]
         assert set(colours) == {colour_of(annotation)}, annotation
 
 
-@for_each_picture
+@for_each_image
 def test_a_rectangle_ends_where_its_box_ends(path: Path) -> None:
-    rectangles = [annotation for annotation in shapes_by_picture()[path.name] if annotation["type"] == "rectangle"]
+    rectangles = [annotation for annotation in shapes_by_image()[path.name] if annotation["type"] == "rectangle"]
     assert rectangles
     for annotation in rectangles:
         (left, top), _, (right, bottom), _ = points_of(annotation)
@@ -153,7 +153,7 @@ def test_a_rectangle_ends_where_its_box_ends(path: Path) -> None:
         assert {pixels_of(path).name_at(*place) for place in outside} == {None}, annotation
 
 
-@for_each_picture
+@for_each_image
 def test_nothing_is_drawn_that_is_not_annotated(path: Path) -> None:
     pixels = pixels_of(path)
     free = set(pixels.checkerboard())
@@ -163,9 +163,9 @@ def test_nothing_is_drawn_that_is_not_annotated(path: Path) -> None:
     assert {pixels.name_at(*place) for place in free} == {None}
 
 
-@for_each_picture
+@for_each_image
 def test_an_annotation_says_what_its_shape_is(path: Path) -> None:
-    shapes = shapes_by_picture()[path.name]
+    shapes = shapes_by_image()[path.name]
     assert {annotation["type"] for annotation in shapes} == {"rectangle", "polygon", "line", "points"}
     for annotation in shapes:
         match annotation["type"]:
@@ -184,21 +184,21 @@ def test_an_annotation_says_what_its_shape_is(path: Path) -> None:
 # Metadata and report
 
 
-@for_each_picture
+@for_each_image
 def test_metadata_counts_the_shapes_and_tags_their_labels(path: Path) -> None:
-    said, shapes = metadata()[path.name], shapes_by_picture()[path.name]
+    said, shapes = metadata()[path.name], shapes_by_image()[path.name]
     assert said["Shape Count"] == len(shapes)
     assert said["Tags"] == sorted({annotation["label"] for annotation in shapes})
 
 
-@for_each_picture
+@for_each_image
 def test_the_dominant_colour_covers_most_pixels(path: Path) -> None:
     (first, first_px), (_, second_px), *_ = drawn_px(path).most_common()
     assert metadata()[path.name]["Dominant Colour"] == first
     assert first_px > 1.1 * second_px
 
 
-@for_each_picture
+@for_each_image
 def test_day_is_bright_and_night_is_dark(path: Path) -> None:
     pixels = pixels_of(path)
     sky = [sum(pixels.at(x, y)) / 3 for x in (0, pixels.width - 1) for y in range(pixels.height)]
@@ -208,13 +208,13 @@ def test_day_is_bright_and_night_is_dark(path: Path) -> None:
     assert path.stem.endswith(f"_{light}")
 
 
-def test_the_report_counts_what_the_pictures_show() -> None:
+def test_the_report_counts_what_the_images_show() -> None:
     with (QUICKSTART / "reports" / "shapes.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["picture"] for row in rows] == [path.name for path in PICTURES]
+    assert [row["picture"] for row in rows] == [path.name for path in IMAGES]
     columns = {"rectangles": "rectangle", "polygons": "polygon", "lines": "line", "sets of dots": "points"}
-    for row, path in zip(rows, PICTURES, strict=True):
-        types = Counter(annotation["type"] for annotation in shapes_by_picture()[path.name])
+    for row, path in zip(rows, IMAGES, strict=True):
+        types = Counter(annotation["type"] for annotation in shapes_by_image()[path.name])
         assert {column: int(row[column]) for column in columns} == {
             column: types[name] for column, name in columns.items()
         }
@@ -260,10 +260,10 @@ def test_the_manifest_takes_every_file_once() -> None:
     assert sorted(taken) == sorted(lying)
 
 
-def test_every_pattern_of_the_manifest_fits_the_pictures_that_it_speaks_of() -> None:
+def test_every_pattern_of_the_manifest_fits_the_images_that_it_speaks_of() -> None:
     patterns = [entry for entry in collection("shapes")["file_metadata"] if isinstance(entry, dict)]
-    fitting = {entry["match"]: fnmatch.filter(shapes_by_picture(), entry["match"]) for entry in patterns}
-    grainy = [path.name for path in PICTURES if path.parent.name == "grain"]
+    fitting = {entry["match"]: fnmatch.filter(shapes_by_image(), entry["match"]) for entry in patterns}
+    grainy = [path.name for path in IMAGES if path.parent.name == "grain"]
     assert fitting == {"*.jpg": grainy, "*_night.jpg": [name for name in grainy if "night" in name]}
 
 

@@ -8,9 +8,11 @@ STALL_S = 1.0
 
 def hurry() -> None:
     """Shorten what this process waits for: pauses between tries, silence of a connection, a job that stands still."""
-    from metalake_sync.engine import session
-    from metalake_sync.engine.execute import jobs, run
-    from metalake_sync.remote import limits, retry, sync_http
+    from metalake_sync import project as session
+    from metalake_sync.apply import executor as run
+    from metalake_sync.apply import jobs
+    from metalake_sync.remote import retry
+    from metalake_sync.remote.http import limits, sync_http
 
     paused = retry.delay_s
 

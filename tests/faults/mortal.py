@@ -21,12 +21,12 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from metalake_sync.lake import EmbeddedLake
-from metalake_sync.lake.request_log import AskedFor, RequestLog
-from metalake_sync.lake.storage.files import FileStorage
+from metalake_sync.embedded_lake import EmbeddedLake
+from metalake_sync.embedded_lake.request_log import AskedFor, RequestLog
+from metalake_sync.embedded_lake.storage.files import FileStorage
+from tests.embedded_lake.talk import API_KEY, SECRET, Talk, settings, talk_to
 from tests.end_to_end.world import World
 from tests.faults.hurry import hurry
-from tests.lake.talk import API_KEY, SECRET, Talk, settings, talk_to
 
 if TYPE_CHECKING:
     from metalake_sync.state.store import StateStore

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from tests.embedded_lake.talk import png
 from tests.end_to_end.world import World
 from tests.faults.mortal import PART_BYTES
-from tests.lake.talk import png
 
 OPERATIONS = ("people", "model")
 LARGE = 2 * PART_BYTES

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from metalake_sync.lake.faults import DOES_NOTHING, FaultPlan
+from metalake_sync.embedded_lake.faults import DOES_NOTHING, FaultPlan
 from tests.faults.hurry import PATIENCE_S, STALL_S
 from tests.faults.mortal import Mortal, mortal_world
 from tests.faults.project import Project

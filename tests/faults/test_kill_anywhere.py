@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from metalake_sync.lake.faults import FaultPlan
+from metalake_sync.embedded_lake.faults import FaultPlan
 from tests.faults.mortal import Mortal, mortal_world
 from tests.faults.project import Project
 
@@ -79,19 +79,19 @@ def test_without_power_at_requests_it_converges(mortal: Mortal) -> None:
 
 
 STEPS = (
-    "ownership.claim_state",
+    "state_ownership.claim_state",
     "replace.learn",
     "readings.flush",
-    "set_memo.flush",
+    "parse_cache.flush",
     "metadata.gave_back",
-    "close_look.hashes",
+    "inspect_files.hashes",
     "collections._record_row",
     "planner._remember",
     "recorder.about_to_trash",
     "recorder.confirm",
     "recorder.finish",
-    "run._bookkeeping",
-    "session.execute",
+    "executor._bookkeeping",
+    "project.execute",
     "uploads._completed",
     "uploads._journal_sent",
     "uploads._write_down",
@@ -101,7 +101,7 @@ STEPS = (
 )
 """Who writes to the state in an apply of the project. The first are those that soon have nothing more to write."""
 
-SOMETIMES = frozenset({"run._bookkeeping", "readings.flush", "planner._remember", "ownership.claim_state"})
+SOMETIMES = frozenset({"executor._bookkeeping", "readings.flush", "planner._remember", "state_ownership.claim_state"})
 """Those of them that depend on how young the files are, or on what the run before came to remember, and the one that is
 taken in a state's first run alone."""
 

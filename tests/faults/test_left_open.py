@@ -10,21 +10,21 @@ from typing import Any
 
 import pytest
 
+from tests.embedded_lake.talk import png
 from tests.end_to_end.world import BIRDS, Done, World
 from tests.faults.mortal import Mortal, mortal_world
-from tests.lake.talk import png
 
 FINALIZED = "after uploads._journal_sent"
 COMPLETED = "before uploads._completed"
 WAITING_FOR_THE_JOB = "after uploads._completed"
-PICTURES = ("crow.png", "gull.png", "jay.png")
+IMAGES = ("crow.png", "gull.png", "jay.png")
 CATS = {"name": "cats", "type": "image", "folders": [{"path": "cats"}]}
 
 
 @pytest.fixture
 def mortal(tmp_path: Path) -> Iterator[Mortal]:
     with mortal_world(tmp_path) as mortal:
-        mortal.world.pictures(*PICTURES)
+        mortal.world.images(*IMAGES)
         yield mortal
 
 
@@ -74,7 +74,7 @@ def test_what_is_excluded_now_is_abandoned_and_named(mortal: Mortal) -> None:
 
 def test_a_collection_that_left_the_manifest_is_abandoned_and_named(mortal: Mortal) -> None:
     world = interrupted(mortal, FINALIZED)
-    world.pictures("tom.png", folder="cats")
+    world.images("tom.png", folder="cats")
     world.manifest(CATS)
     warnings = good(mortal, "plan", "manifest.yaml", "--json").document["warnings"]
     assert [(one["code"], one["where"]) for one in warnings if one["code"] == "upload_abandoned"] == [
@@ -88,12 +88,12 @@ def test_a_collection_that_left_the_manifest_is_abandoned_and_named(mortal: Mort
 
 @pytest.mark.parametrize("target", ["cats", "birds/crow.png"])
 def test_a_target_leaves_the_rest_to_a_full_run(mortal: Mortal, target: str) -> None:
-    mortal.world.pictures("tom.png", folder="cats")
+    mortal.world.images("tom.png", folder="cats")
     world = interrupted(mortal, FINALIZED, BIRDS, CATS)
     good(mortal, "apply", "manifest.yaml", "--target", target)
-    assert world.names() == [one for one in PICTURES if target == f"birds/{one}"]
+    assert world.names() == [one for one in IMAGES if target == f"birds/{one}"]
     good(mortal, "apply", "manifest.yaml")
-    assert world.names() == list(PICTURES)
+    assert world.names() == list(IMAGES)
     assert set(origins_of(mortal).values()) == {"uploaded"}
     nothing_is_left_to_do(mortal)
 
@@ -109,7 +109,7 @@ def test_import_and_a_stale_plan_send_nothing(mortal: Mortal) -> None:
     assert world.lake.requests.writes == 0
     assert world.names() == []
     good(mortal, "apply", "manifest.yaml")
-    assert world.names() == list(PICTURES)
+    assert world.names() == list(IMAGES)
     nothing_is_left_to_do(mortal)
 
 
@@ -117,15 +117,15 @@ def test_a_plan_that_is_not_approved_sends_nothing(mortal: Mortal) -> None:
     world = mortal.world
     world.manifest(BIRDS)
     mortal.run()
-    world.pictures("owl.png")
+    world.images("owl.png")
     world = interrupted(mortal, FINALIZED)
     world.write("images/crow.png", png(salt=b"another crow"))
     refused = run(mortal, "apply", "manifest.yaml")
     assert refused.code == 7, refused
     assert world.lake.requests.writes == 0
-    assert world.names() == list(PICTURES)
+    assert world.names() == list(IMAGES)
     good(mortal, "apply", "manifest.yaml", "--auto-approve")
-    assert world.names() == sorted([*PICTURES, "owl.png"])
+    assert world.names() == sorted([*IMAGES, "owl.png"])
     nothing_is_left_to_do(mortal)
 
 
@@ -185,5 +185,5 @@ def test_a_file_of_another_client_is_not_taken_for_ours_by_its_name(mortal: Mort
     (world.folder / "images/crow.png").unlink()
     world.manifest({**BIRDS, "prune": True})
     good(mortal, "apply", "manifest.yaml", "--auto-approve")
-    assert world.names() == list(PICTURES)
+    assert world.names() == list(IMAGES)
     assert world.talk.read("birds_crow.png") == theirs

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync.engine.options import RunOptions
-from metalake_sync.engine.session import Session
-from metalake_sync.engine.watch.debounce import Work
-from metalake_sync.engine.watch.door import Keep, Ran
-from metalake_sync.engine.watch.health import Health, NoMetrics
-from metalake_sync.engine.watch.hints import FolderTouched, HintBox
-from metalake_sync.engine.watch.in_force import InForce, take_in_force
-from metalake_sync.engine.watch.loop import Watcher, WatchTiming
-from metalake_sync.engine.watch.notify import Webhook
-from metalake_sync.engine.watch.places import Places
-from metalake_sync.engine.watch.service import ServiceManager
-from metalake_sync.engine.watch.signals import Signals
 from metalake_sync.manifest.loading import load_manifest
+from metalake_sync.planning.run_options import RunOptions
+from metalake_sync.project import Project
+from metalake_sync.watch.active_manifest import ActiveManifest, activate
+from metalake_sync.watch.debounce import Work
+from metalake_sync.watch.health import Health, NoMetrics
+from metalake_sync.watch.hints import FolderTouched, HintBox
+from metalake_sync.watch.loop import Watcher, WatchTiming
+from metalake_sync.watch.notify import Webhook
+from metalake_sync.watch.runner import Keep, Ran
+from metalake_sync.watch.signals import Signals
+from metalake_sync.watch.systemd import ServiceManager
+from metalake_sync.watch.watched_paths import Places
 from tests.end_to_end.world import BIRDS, PROGRAM, World
 
 FOLDER_FILES = 1000
@@ -118,7 +118,7 @@ class Cycles:
     waits. Each cycle hints at a folder; every tenth finds a file that changed."""
 
     world: World
-    in_force: InForce
+    in_force: ActiveManifest
     count: int
     watched: Watched
     box: HintBox = field(default_factory=HintBox)
@@ -198,9 +198,9 @@ def watch_cycles(world: World, count: int) -> Watched:
         world.write(f"images/{folder}/first.txt", f"{folder}")
     world.manifest({**BIRDS, "type": "other", "folders": [{"path": "images", "naming": "path"}]})
     manifest = load_manifest(str(world.folder / "manifest.yaml"), environment=world.environment())
-    session = Session(manifest, RunOptions(parallelism=4), lambda event: None)
+    session = Project(manifest, RunOptions(parallelism=4), lambda event: None)
     watched = Watched(os.getpid(), session.state_path)
-    in_force = take_in_force(session, [world.folder / "manifest.yaml"], auto_approve=True)
+    in_force = activate(session, [world.folder / "manifest.yaml"], auto_approve=True)
     began = time.monotonic()
     cycles = Cycles(world, in_force, count, watched)
     cycles.go()

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from tests.embedded_lake.talk import png
 from tests.end_to_end.world import BIRDS, World
 from tests.faults.mortal import PART_BYTES, Mortal, mortal_world
-from tests.lake.talk import png
 
 SMALL = ["one.png", "two.png", "three.png", "four.png"]
 LARGE = "large.png"
@@ -133,7 +133,7 @@ def test_a_file_that_moves_after_it_was_planned_fails_alone(
     mortal: Mortal, name: str, move: Callable[[Path], None]
 ) -> None:
     world = mortal.world
-    world.pictures(*SMALL)
+    world.images(*SMALL)
     world.write(f"images/{LARGE}", png() + os.urandom(3 * PART_BYTES))
     world.manifest(BIRDS)
     moved: list[str] = []
@@ -178,7 +178,7 @@ def test_a_large_file_that_is_swapped_between_its_parts_is_not_recorded(mortal: 
 def test_twins_in_case_or_unicode_form_are_two_files_and_a_note(mortal: Mortal) -> None:
     world = mortal.world
     names = ["Jay.png", "jay.png", "\u00e9.png", "e\u0301.png"]
-    world.pictures(*names)
+    world.images(*names)
     world.manifest(BIRDS)
     notes = world.good("plan", "--json", "manifest.yaml").document["warnings"]
     assert sorted(note["code"] for note in notes) == ["twin_names", "twin_names"]
@@ -191,7 +191,7 @@ def test_a_linked_folder_is_followed_where_the_manifest_says_so_and_its_loss_is_
     outside = world.folder.parent / "outside"
     outside.mkdir()
     (outside / "far.png").write_bytes(png(salt=b"far"))
-    world.pictures("near.png")
+    world.images("near.png")
     (world.folder / "images/out").symlink_to(outside)
     (world.folder / "images/copy.png").symlink_to("../../outside/far.png")
     world.manifest(BIRDS)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from metalake_sync.lake.faults import FaultPlan
+from metalake_sync.embedded_lake.faults import FaultPlan
 from tests.end_to_end.world import BIRDS, World
 
 FILES = 60
@@ -18,7 +18,7 @@ PARALLELISM = 16
 
 @pytest.fixture
 def birds(world: World) -> World:
-    world.pictures(*(f"{number:02}.png" for number in range(FILES)))
+    world.images(*(f"{number:02}.png" for number in range(FILES)))
     world.manifest(BIRDS)
     return world
 

@@ -45,9 +45,9 @@ class Desk:
     def load_stdin(self, text: str) -> LoadedManifest:
         return load_manifest("-", environment={}, stdin=io.StringIO(text))
 
-    def mistakes(self, text: str | bytes, **more: Mapping[str, str]) -> list[str]:
+    def messages(self, text: str | bytes, **more: Mapping[str, str]) -> list[str]:
         """What is said of this manifest, a line for each mistake."""
-        return [str(mistake) for mistake in self.errors(text, **more)]
+        return [str(error) for error in self.errors(text, **more)]
 
     def errors(self, text: str | bytes, **more: Mapping[str, str]) -> tuple[ManifestError, ...]:
         with pytest.raises(ManifestErrors) as caught:

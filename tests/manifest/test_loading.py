@@ -117,7 +117,7 @@ def test_every_key_of_a_full_manifest_comes_out_as_it_was_written(desk: Desk) ->
 
 def test_ten_different_mistakes_are_told_at_once_each_with_its_line_and_column(desk: Desk) -> None:
     environment = {"LAYERNEXT_API_KEY": "key", "LAYERNEXT_SECRET": "secret"}
-    assert desk.mistakes(TEN_MISTAKES, environment=environment) == [
+    assert desk.messages(TEN_MISTAKES, environment=environment) == [
         "birds.yaml:2:1: unknown key 'nmae'. Did you mean 'name'?",
         "birds.yaml:4:8: 'url' is no address of a lake. Write https://HOST, or embedded:DIR.",
         "birds.yaml:9:11: 'type' is 'imgae'. It takes image, video or other; did you mean image?",
@@ -171,14 +171,14 @@ def test_nothing_that_is_printed_of_a_loaded_manifest_holds_a_credential(desk: D
 @pytest.mark.parametrize("written", ["12345678", "[12345678]", "{a: 12345678}", "true"])
 def test_no_mistake_about_a_credential_repeats_it(desk: Desk, written: str) -> None:
     text = f"version: 1\nremote:\n  url: https://lake.example\n  api_key: {written}\n  secret: {written}\n"
-    told = "\n".join(desk.mistakes(text))
+    told = "\n".join(desk.messages(text))
     assert "birds.yaml:4:12: 'api_key' is a " in told
     assert written not in told
 
 
 def test_an_address_with_a_password_is_refused_and_not_repeated(desk: Desk) -> None:
     text = "version: 1\nremote: {url: 'https://me:hunter2@lake.example', api_key: '${K}', secret: '${K}'}\n"
-    (told,) = desk.mistakes(text, variables={"K": "k"})
+    (told,) = desk.messages(text, variables={"K": "k"})
     assert told == "birds.yaml:2:15: 'url' carries more than an address. Give 'api_key' and 'secret' instead."
 
 
@@ -209,9 +209,9 @@ def only_mistakes(source: str, stdin: io.StringIO | None = None) -> None:
     except ManifestErrors as errors:
         told = errors.errors
     assert told is None or told
-    for mistake in told or ():
-        assert isinstance(mistake.where, Location)
-        assert mistake.remedy
+    for error in told or ():
+        assert isinstance(error.where, Location)
+        assert error.remedy
 
 
 @given(text=st.one_of(st.text(st.characters()), LINES, LINES.map(HEAD.__add__)))

@@ -11,7 +11,7 @@ ONE = "collections:\n  - {name: one, type: image}\n"
 TWO = "collections:\n  - {name: two, type: image}\n  - {name: three, type: other}\n"
 
 
-def mistakes(desk: Desk, **files: str) -> list[str]:
+def messages(desk: Desk, **files: str) -> list[str]:
     with pytest.raises(ManifestErrors) as caught:
         desk.load_folder(**files)
     return [str(error) for error in caught.value.errors]
@@ -45,7 +45,7 @@ def test_what_is_equal_may_stand_in_several_files(desk: Desk) -> None:
 
 
 def test_what_differs_names_both_places(desk: Desk) -> None:
-    assert mistakes(desk, a=HEAD + "name: x\n", b="version: 2\nname: y\nremote: {url: embedded:other}\n") == [
+    assert messages(desk, a=HEAD + "name: x\n", b="version: 2\nname: y\nremote: {url: embedded:other}\n") == [
         f"lake/b.yaml:{line}:1: '{key}' says here something else than at lake/a.yaml:{first}:1."
         " Let it stand in one file of the folder."
         for key, line, first in (("version", 1, 1), ("name", 2, 3), ("remote", 3, 2))
@@ -53,22 +53,22 @@ def test_what_differs_names_both_places(desk: Desk) -> None:
 
 
 def test_a_collection_that_stands_in_two_files_names_both(desk: Desk) -> None:
-    (told,) = mistakes(desk, a=HEAD + ONE, b=ONE)
+    (told,) = messages(desk, a=HEAD + ONE, b=ONE)
     assert told.startswith("lake/b.yaml:2:12: collection 'one' of type image stands here a second time")
     assert "lake/a.yaml:4:12" in told
 
 
 def test_mistakes_come_in_the_order_of_the_files(desk: Desk) -> None:
-    told = mistakes(desk, a=HEAD + "colections: []\n", b="collections: [{name: x, type: y}]\n", c="name: ${NOPE}\n")
+    told = messages(desk, a=HEAD + "colections: []\n", b="collections: [{name: x, type: y}]\n", c="name: ${NOPE}\n")
     assert [line.partition(": ")[0] for line in told] == ["lake/a.yaml:3:1", "lake/b.yaml:1:31", "lake/c.yaml:1:7"]
 
 
 def test_collections_that_are_no_list_are_told_once(desk: Desk) -> None:
-    told = mistakes(desk, a=HEAD + "collections: {}\n", b=ONE)
+    told = messages(desk, a=HEAD + "collections: {}\n", b=ONE)
     assert told[0].startswith("lake/a.yaml:3:14: 'collections' is a mapping.")
     assert told[1].startswith("lake/b.yaml:1:1: 'collections' says here something else than at lake/a.yaml:3:1.")
 
 
 def test_files_that_are_no_yaml_are_told_together(desk: Desk) -> None:
-    told = mistakes(desk, a="a: [}", b=HEAD, c="- a list\n", d="")
+    told = messages(desk, a="a: [}", b=HEAD, c="- a list\n", d="")
     assert [line.split(": ")[0] for line in told] == ["lake/a.yaml:1:5", "lake/c.yaml:1:1", "lake/d.yaml"]

@@ -35,8 +35,8 @@ def test_metadata_takes_everything_that_json_has(desk: Desk) -> None:
     ],
 )
 def test_what_the_lake_does_not_take_is_told_at_its_field(desk: Desk, metadata: str, told: str) -> None:
-    (mistake,) = desk.mistakes(HEAD + f"defaults:\n  metadata: {metadata}\n")
-    assert told in mistake
+    (error,) = desk.messages(HEAD + f"defaults:\n  metadata: {metadata}\n")
+    assert told in error
 
 
 @pytest.mark.parametrize(
@@ -49,16 +49,16 @@ def test_what_the_lake_does_not_take_is_told_at_its_field(desk: Desk, metadata: 
     ],
 )
 def test_every_metadata_block_is_held_to_the_same_rules(desk: Desk, place: str) -> None:
-    (mistake,) = desk.mistakes(HEAD + place)
-    assert f"birds.yaml:3:{place.index('~') + 1}: 'A' has no value." in mistake
+    (error,) = desk.messages(HEAD + place)
+    assert f"birds.yaml:3:{place.index('~') + 1}: 'A' has no value." in error
 
 
 def test_all_mistakes_of_a_block_are_told(desk: Desk) -> None:
-    assert len(desk.mistakes(HEAD + "defaults: {metadata: {A: ~, B: ~, Tags: [1, 2]}}\n")) == 4
+    assert len(desk.messages(HEAD + "defaults: {metadata: {A: ~, B: ~, Tags: [1, 2]}}\n")) == 4
 
 
 def test_bytes_that_are_no_text_can_not_be_sent(desk: Desk) -> None:
     text = HEAD + "defaults: {metadata: {A: '${X}', Tags: ['${X}']}}\n"
-    told = desk.mistakes(text, environment={"X": b"\xff".decode("utf-8", "surrogateescape")})
+    told = desk.messages(text, environment={"X": b"\xff".decode("utf-8", "surrogateescape")})
     assert "'A' holds bytes that are no UTF-8" in told[0]
     assert "entry 1 of 'Tags' holds bytes that are no UTF-8" in told[1]

@@ -109,20 +109,20 @@ def test_a_command_is_split_as_a_shell_would(desk: Desk) -> None:
     ],
 )
 def test_what_a_key_does_not_take_is_told_once_and_plainly(desk: Desk, more: str, told: str) -> None:
-    (mistake,) = desk.mistakes(collection(more))
-    assert told in mistake
+    (error,) = desk.messages(collection(more))
+    assert told in error
 
 
 @pytest.mark.parametrize("name", ["''", "'  '", '"a\\tb"', '"a\\x85b"'])
 def test_a_collection_has_a_name_that_can_be_read(desk: Desk, name: str) -> None:
-    (mistake,) = desk.mistakes(HEAD + f"collections: [{{name: {name}, type: image}}]")
-    assert mistake.startswith("birds.yaml:3:22: 'name' ")
+    (error,) = desk.messages(HEAD + f"collections: [{{name: {name}, type: image}}]")
+    assert error.startswith("birds.yaml:3:22: 'name' ")
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "'" + "x" * 201 + "'"])
 def test_a_manifest_has_a_name_that_a_file_can_have(desk: Desk, name: str) -> None:
-    (mistake,) = desk.mistakes(HEAD + f"name: {name}\n")
-    assert mistake.startswith("birds.yaml:3:7: 'name' can't be the name of a file.")
+    (error,) = desk.messages(HEAD + f"name: {name}\n")
+    assert error.startswith("birds.yaml:3:7: 'name' can't be the name of a file.")
 
 
 @pytest.mark.parametrize("url", ["https://lake.example", "http://127.0.0.1:8000/", "embedded:/var/lake"])
@@ -134,42 +134,42 @@ def test_an_address_is_a_lake_far_away_or_built_in(desk: Desk, url: str) -> None
     "url", ["lake.example", "ftp://lake", "https://", "https://a b", "https://a:port", "https://[", "x"]
 )
 def test_other_addresses_are_refused(desk: Desk, url: str) -> None:
-    (mistake,) = desk.mistakes(f"version: 1\nremote: {{url: '{url}', {CREDENTIALS}}}\n")
-    assert mistake == "birds.yaml:2:15: 'url' is no address of a lake. Write https://HOST, or embedded:DIR."
+    (error,) = desk.messages(f"version: 1\nremote: {{url: '{url}', {CREDENTIALS}}}\n")
+    assert error == "birds.yaml:2:15: 'url' is no address of a lake. Write https://HOST, or embedded:DIR."
 
 
 @pytest.mark.parametrize("rest", ["me@lake", "me:pw@lake", "lake?token=1", "lake#x"])
 def test_an_address_is_nothing_more(desk: Desk, rest: str) -> None:
-    (mistake,) = desk.mistakes(f"version: 1\nremote: {{url: 'https://{rest}', {CREDENTIALS}}}\n")
-    assert "'url' carries more than an address" in mistake
+    (error,) = desk.messages(f"version: 1\nremote: {{url: 'https://{rest}', {CREDENTIALS}}}\n")
+    assert "'url' carries more than an address" in error
 
 
 def test_an_embedded_lake_has_a_folder(desk: Desk) -> None:
-    (mistake,) = desk.mistakes("version: 1\nremote: {url: 'embedded:'}\n")
-    assert mistake == "birds.yaml:2:15: 'url' names no folder. Write embedded:.metalake."
+    (error,) = desk.messages("version: 1\nremote: {url: 'embedded:'}\n")
+    assert error == "birds.yaml:2:15: 'url' names no folder. Write embedded:.metalake."
 
 
 @pytest.mark.parametrize("command", ["'pass show ${WHAT}'", "[pass, '${WHAT:-lake}']", "'${WHAT}'"])
 def test_a_command_takes_no_variables(desk: Desk, command: str) -> None:
-    (mistake,) = desk.mistakes(f"version: 1\nremote: {{url: 'embedded:x', api_key_command: {command}}}\n")
-    assert "a command takes no variables" in mistake
+    (error,) = desk.messages(f"version: 1\nremote: {{url: 'embedded:x', api_key_command: {command}}}\n")
+    assert "a command takes no variables" in error
 
 
 @pytest.mark.parametrize(
     ("command", "told"), [("'a \"b'", "ends inside quotes"), ("''", "is empty"), ("[]", "is empty")]
 )
 def test_a_command_that_says_nothing_is_refused(desk: Desk, command: str, told: str) -> None:
-    (mistake,) = desk.mistakes(f"version: 1\nremote: {{url: embedded:x, api_key_command: {command}}}\n")
-    assert f"'api_key_command' {told}" in mistake
+    (error,) = desk.messages(f"version: 1\nremote: {{url: embedded:x, api_key_command: {command}}}\n")
+    assert f"'api_key_command' {told}" in error
 
 
 def test_what_every_manifest_says_is_asked_for(desk: Desk) -> None:
-    assert desk.mistakes("name: x\n") == [
+    assert desk.messages("name: x\n") == [
         "birds.yaml:1:1: 'version' is missing. Add 'version: 1'.",
         "birds.yaml:1:1: 'remote' is missing. Add 'remote: {url: …}'; embedded:.metalake is a lake of its own.",
     ]
 
 
 def test_another_version_is_refused(desk: Desk) -> None:
-    (mistake,) = desk.mistakes(HEAD.replace("version: 1", "version: 2"))
-    assert mistake == "birds.yaml:1:10: 'version' is the number 2. It takes 1."
+    (error,) = desk.messages(HEAD.replace("version: 1", "version: 2"))
+    assert error == "birds.yaml:1:10: 'version' is the number 2. It takes 1."

@@ -81,7 +81,7 @@ def test_windows_line_ends_count_as_one(desk: Desk) -> None:
 
 
 def test_a_file_that_is_no_utf8_is_refused_at_the_byte(desk: Desk) -> None:
-    (told,) = desk.mistakes(HEAD.encode() + b"name: v\xf6gel\n")
+    (told,) = desk.messages(HEAD.encode() + b"name: v\xf6gel\n")
     assert told == "birds.yaml:3:8: the manifest is no UTF-8. Save it as UTF-8."
 
 
@@ -124,7 +124,7 @@ def test_a_pipe_or_a_device_among_the_files_of_a_folder_is_refused_and_not_waite
 
 def test_a_file_that_is_too_large_is_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "SIZE_LIMIT_BYTES", 1 << 20)
-    (told,) = desk.mistakes(HEAD + "#" * (1 << 20))
+    (told,) = desk.messages(HEAD + "#" * (1 << 20))
     assert told.startswith("birds.yaml: the manifest is larger than 1 MB.")
 
 

@@ -22,7 +22,7 @@ from tests.manifest.test_loading import FULL, TEN_MISTAKES
 ROOT = Path(__file__).parents[2]
 
 
-def mistakes(text: str) -> list[str]:
+def messages(text: str) -> list[str]:
     validator = Draft202012Validator(manifest_json_schema())
     return [error.message for error in validator.iter_errors(yaml.safe_load(text))]
 
@@ -44,14 +44,14 @@ def test_the_file_is_in_step_with_the_models() -> None:
 
 @pytest.mark.parametrize("text", [FULL, STARTER_MANIFEST, HEAD])
 def test_valid_manifests_pass(text: str) -> None:
-    assert mistakes(text) == []
+    assert messages(text) == []
 
 
 def test_the_examples_pass() -> None:
     examples = sorted((ROOT / "examples").glob("*/manifest.yaml"))
     assert examples
     for example in examples:
-        assert mistakes(example.read_text()) == [], example
+        assert messages(example.read_text()) == [], example
 
 
 def test_variables_stand_for_booleans_and_fixed_words() -> None:
@@ -64,7 +64,7 @@ collections:
     folders: [{path: "${HOME}", recursive: "${R}", naming: "${N}"}]
     annotations: [{operation: o, kind: "${K}", source: [a, b], normalized: "${N}", format: "${F}"}]
 """
-    assert mistakes(text) == []
+    assert messages(text) == []
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ collections:
     ],
 )
 def test_mistakes_do_not_pass(text: str) -> None:
-    assert mistakes(text)
+    assert messages(text)
 
 
 def test_every_key_is_described_for_editors() -> None:
@@ -114,4 +114,4 @@ def test_the_manifests_in_the_reference_are_valid(desk: Desk) -> None:
     assert len(examples) > 2
     for example in examples:
         desk.load(example)
-        assert mistakes(example) == []
+        assert messages(example) == []

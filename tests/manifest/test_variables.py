@@ -58,7 +58,7 @@ def test_given_variables_beat_the_environment(desk: Desk) -> None:
 
 def test_missing_variables_are_told_with_their_place_and_nothing_else_is_said_of_it(desk: Desk) -> None:
     text = HEAD + "collections:\n  - {name: x, type: '${T}', prune: '${P}', files: ['${F}']}\n"
-    assert [told.partition(". ")[0] for told in desk.mistakes(text)] == [
+    assert [told.partition(". ")[0] for told in desk.messages(text)] == [
         "birds.yaml:4:21: the variable T has no value",
         "birds.yaml:4:36: the variable P has no value",
         "birds.yaml:4:52: the variable F has no value",

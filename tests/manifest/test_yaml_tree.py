@@ -22,7 +22,7 @@ def refusal(text: str) -> str:
     return str(caught.value)
 
 
-def mistakes(text: str) -> list[str]:
+def messages(text: str) -> list[str]:
     return [str(error) for error in read(text).errors]
 
 
@@ -38,7 +38,7 @@ def test_columns_count_characters_and_not_bytes() -> None:
 
 
 def test_a_key_that_stands_twice_names_both_lines() -> None:
-    assert mistakes("a: 1\nb: 2\na: 3\n") == [
+    assert messages("a: 1\nb: 2\na: 3\n") == [
         "a.yaml:3:1: the key 'a' stands here a second time; the first is in line 1. Keep one of them."
     ]
 
@@ -48,7 +48,7 @@ def test_keys_are_texts_however_they_look() -> None:
 
 
 def test_a_key_that_is_a_list_is_refused() -> None:
-    assert mistakes("? [a]\n: b\n") == ["a.yaml:1:3: a key is a text. Write it as 'key: value'."]
+    assert messages("? [a]\n: b\n") == ["a.yaml:1:3: a key is a text. Write it as 'key: value'."]
 
 
 def test_a_value_from_a_variable_adds_no_structure() -> None:
@@ -65,7 +65,7 @@ def test_aliases_and_merge_keys_are_expanded() -> None:
 
 
 def test_a_merge_key_takes_mappings_only() -> None:
-    assert mistakes("a: {<<: 3, x: 1}") == [
+    assert messages("a: {<<: 3, x: 1}") == [
         "a.yaml:1:9: '<<' takes a mapping, or a list of mappings. Write <<: *anchor."
     ]
 
@@ -73,7 +73,7 @@ def test_a_merge_key_takes_mappings_only() -> None:
 @pytest.mark.parametrize("tag", ["!!python/object:os.system", "!!set", "!!binary", "!mine"])
 @pytest.mark.parametrize("value", ["{}", "[]", "x"])
 def test_tags_are_refused(tag: str, value: str) -> None:
-    (told,) = mistakes(f"a: {tag} {value}")
+    (told,) = messages(f"a: {tag} {value}")
     assert told.startswith("a.yaml:1:4: the tag ")
 
 

@@ -12,8 +12,8 @@ from metalake_sync.protocol.metadata import ValidateTags
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.async_calls import AsyncCalls, StoreAnswer
 from metalake_sync.remote.connection import Connection
+from metalake_sync.remote.request_counter import RequestTally
 from metalake_sync.remote.retry import Clock, RetryPolicy
-from metalake_sync.remote.tally import RequestTally
 
 API_KEY, SECRET = "key_of_tests", "secret_of_tests"
 
@@ -53,13 +53,13 @@ class Store:
         async def run() -> StoreAnswer:
             async with self._calls() as calls:
                 make = (lambda: body) if isinstance(body, bytes) else body
-                return await calls.put(url, {"Content-Type": "image/png"}, make, calls.patience())
+                return await calls.put(url, {"Content-Type": "image/png"}, make, calls.retry_timeout())
 
         return asyncio.run(run())
 
     def get(self, url: str) -> tuple[int, bytes]:
         async def run() -> tuple[int, bytes]:
-            async with self._calls() as calls, calls.get(url, {}, calls.patience()) as body:
+            async with self._calls() as calls, calls.get(url, {}, calls.retry_timeout()) as body:
                 return body.status, b"".join([chunk async for chunk in body.chunks(1 << 16)])
 
         return asyncio.run(run())

@@ -11,17 +11,17 @@ import requests
 
 from metalake_sync.errors import CredentialsRefused, ExitCode, LakeAnswerInvalid, LakeRefused, LakeUnreachable
 from metalake_sync.protocol import routes
-from metalake_sync.remote.curl_loop import AddressUnusable, HttpBroken
+from metalake_sync.remote.http.curl_loop import AddressUnusable, HttpBroken
 from metalake_sync.remote.retry import (
     INVALID_ANSWERS_TAKEN,
     Again,
     Clock,
     Done,
     GiveUp,
-    Heard,
+    RawResponse,
     RetryPolicy,
+    RetryState,
     Server,
-    Tries,
     judge_answer,
     judge_break,
     judge_status,
@@ -33,7 +33,7 @@ GOOD = b'{"isSuccess": true, "collectionId": "c1"}'
 
 
 def judged(status: int, body: bytes = b"", retry_after: str | None = None) -> Any:
-    return judge_answer(routes.COLLECTION_BY_NAME, Heard(status, body, retry_after), NOW)
+    return judge_answer(routes.COLLECTION_BY_NAME, RawResponse(status, body, retry_after), NOW)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_what_no_other_try_mends_is_given_up_with_its_error(status: int, body: b
 
 
 def test_answers_that_cannot_be_read_are_asked_for_again_and_then_raised() -> None:
-    tries = Tries(RetryPolicy(), Clock(now_s=lambda: 0.0, unit_random=lambda: 0.0), LAKE)
+    tries = RetryState(RetryPolicy(), Clock(now_s=lambda: 0.0, unit_random=lambda: 0.0), LAKE)
     for _ in range(INVALID_ANSWERS_TAKEN - 1):
         assert tries.pause_s(judged(200, b"<html>")) == 0
     with pytest.raises(LakeAnswerInvalid, match="no JSON"):
@@ -148,7 +148,7 @@ class Hours:
 
 def test_patience_is_counted_from_the_first_failure_and_ends_with_what_happened() -> None:
     hours = Hours()
-    tries = Tries(RetryPolicy(give_up_after_s=10, base_s=4), hours.clock(), LAKE)
+    tries = RetryState(RetryPolicy(give_up_after_s=10, base_s=4), hours.clock(), LAKE)
     # A try that went on for an hour before it broke is no hour of failing.
     hours.now += 3600
     assert tries.pause_s(Again("connection reset")) == 4
@@ -158,7 +158,7 @@ def test_patience_is_counted_from_the_first_failure_and_ends_with_what_happened(
 
 
 def test_a_server_that_asks_for_more_than_patience_is_not_waited_for() -> None:
-    tries = Tries(RetryPolicy(give_up_after_s=60), Hours().clock(), LAKE)
+    tries = RetryState(RetryPolicy(give_up_after_s=60), Hours().clock(), LAKE)
     with pytest.raises(LakeUnreachable, match="asks for 90 s without calls"):
         tries.pause_s(Again("it answered 429", 90))
     with pytest.raises(LakeUnreachable, match="asks for 90 s without calls"):

@@ -20,8 +20,8 @@ from metalake_sync.remote.retry import (
     Again,
     Clock,
     RetryPolicy,
+    RetryState,
     Server,
-    Tries,
     delay_s,
     parse_retry_after,
 )
@@ -47,7 +47,9 @@ def test_a_hiccup_is_not_told_of_and_a_lake_that_stays_away_is() -> None:
     told: list[str] = []
     now_s = 0.0
     policy = RetryPolicy(give_up_after_s=60, waiting=told.append)
-    tries = Tries(policy, Clock(now_s=lambda: now_s, unit_random=lambda: 1.0), Server("the lake", "https://a.example"))
+    tries = RetryState(
+        policy, Clock(now_s=lambda: now_s, unit_random=lambda: 1.0), Server("the lake", "https://a.example")
+    )
     for _ in range(4):
         now_s += tries.pause_s(Again("connection refused"))
     assert (now_s, told) == (3.75, [])

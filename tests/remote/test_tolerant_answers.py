@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from metalake_sync.core.facts import MediaType
 from metalake_sync.core.metadata import TAGS
+from metalake_sync.core.snapshots import MediaType
 from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, SyncError
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.items import CountItems, ListItems
@@ -22,7 +22,7 @@ from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.answers import read_answer
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import fields_in, list_remote, tags_in
-from metalake_sync.remote.repeats import RepeatGuard
+from metalake_sync.remote.repeated_pages import RepeatGuard
 from metalake_sync.remote.retry import Clock
 from tests.remote.bare_server import Line, serve
 

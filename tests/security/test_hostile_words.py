@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.embedded_lake.talk import png
 from tests.end_to_end.daemon import names, watching
 from tests.end_to_end.world import World
-from tests.lake.talk import png
 from tests.security.telling import telling_lake
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202e\u2066\x08"
@@ -28,7 +28,7 @@ def obeyed(text: str) -> set[str]:
 
 @pytest.fixture
 def hostile(world: World) -> World:
-    world.pictures("plain.png", TURNED)
+    world.images("plain.png", TURNED)
     # The lake takes no control characters in names: this one is told of, and left out.
     (world.folder / "images" / f"a{ESCAPES}.png").write_bytes(png())
     shapes = [

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from metalake_sync.annotations.entries import ReadNotes
 from metalake_sync.annotations.finding import find_files
 from metalake_sync.cli.saved_plans import load_plan
+from metalake_sync.embedded_lake.faults import read_fault_plan
 from metalake_sync.errors import ManifestError, ManifestErrors, SyncError
-from metalake_sync.lake.faults import read_fault_plan
-from metalake_sync.local import text_files
-from metalake_sync.local.metadata_files import read_metadata_file
-from metalake_sync.local.readings import NoCache
-from metalake_sync.local.sidecars import Sidecars
 from metalake_sync.manifest import load_manifest, read_var_file
+from metalake_sync.sources import text_files
+from metalake_sync.sources.metadata_files import read_metadata_file
+from metalake_sync.sources.readings import NoCache
+from metalake_sync.sources.sidecars import Sidecars
 from metalake_sync.state.store import StateStore
 
 MANIFEST = b"""version: 1

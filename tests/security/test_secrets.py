@@ -13,11 +13,11 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from metalake_sync.lake.faults import FaultPlan
+from metalake_sync.embedded_lake.faults import FaultPlan
 from metalake_sync.state.lock import StateLock
+from tests.embedded_lake.talk import API_KEY, SECRET
 from tests.end_to_end.daemon import names, watching
 from tests.end_to_end.world import PROGRAM, World
-from tests.lake.talk import API_KEY, SECRET
 from tests.security.telling import SIGNATURE, SIGNED, telling_lake
 
 HOOK_TOKEN, HOOK_SECRET = "token_of_the_hook", "secret_of_the_hook"
@@ -34,7 +34,7 @@ CANARIES = {
 SIGNED_URL = re.compile(rb"signature=[0-9a-f]{16,}", re.IGNORECASE)
 
 
-class Heard:
+class RawResponse:
     """What commands said, and what they left in the folder."""
 
     def __init__(self, world: World) -> None:
@@ -70,7 +70,7 @@ class Heard:
 
 @pytest.fixture
 def noisy(world: World) -> World:
-    world.pictures("crow.png", "gull.png", "jay.png")
+    world.images("crow.png", "gull.png", "jay.png")
     boxes = [{"type": "rectangle", "bbox": [1, 2, 3, 4], "label": "bird"}]
     world.write("boxes.json", {"images": [{"image": "crow.png", "annotations": boxes}]})
     world.manifest(
@@ -87,7 +87,7 @@ def noisy(world: World) -> World:
 
 
 def test_a_noisy_day_leaves_no_secret_behind(noisy: World) -> None:
-    heard = Heard(noisy)
+    heard = RawResponse(noisy)
     spoiled = [
         {"kind": "status", "status": 500, "route": "begin_file", "times": 2},
         {"kind": "status", "status": 503, "route": "store", "times": 3},
@@ -135,7 +135,7 @@ def test_a_noisy_day_leaves_no_secret_behind(noisy: World) -> None:
 
 @pytest.mark.parametrize("status", [500, 400, 401, 302, 200])
 def test_a_lake_that_repeats_what_it_was_asked_is_not_repeated(noisy: World, status: int) -> None:
-    heard = Heard(noisy)
+    heard = RawResponse(noisy)
     with telling_lake(status) as url:
         for command in (
             ("apply", "manifest.yaml", "-v", "--retry-for", "0"),
@@ -149,7 +149,7 @@ def test_a_lake_that_repeats_what_it_was_asked_is_not_repeated(noisy: World, sta
 
 
 def test_a_watch_that_fails_and_recovers_shows_no_secret_of_lake_or_webhook(noisy: World) -> None:
-    heard = Heard(noisy)
+    heard = RawResponse(noisy)
     document = yaml.safe_load((noisy.folder / "manifest.yaml").read_text())
     with telling_lake(500) as url:
         notify = {"url": f"{url}/${{HOOK_TOKEN}}", "secret": "${HOOK_SECRET}"}
@@ -184,7 +184,7 @@ client.LakeClient.greet = stumble
 
 
 def test_a_mistake_of_ours_shows_a_traceback_without_what_it_holds(noisy: World) -> None:
-    heard = Heard(noisy)
+    heard = RawResponse(noisy)
     (noisy.folder.parent / "sitecustomize.py").write_text(STUMBLING % SIGNED)
     for shows in ("", "1"):
         done = subprocess.run(
@@ -202,7 +202,7 @@ def test_a_mistake_of_ours_shows_a_traceback_without_what_it_holds(noisy: World)
 
 
 def test_a_secret_in_a_var_file_or_on_the_command_line_is_not_kept(noisy: World) -> None:
-    heard = Heard(noisy)
+    heard = RawResponse(noisy)
     (noisy.folder.parent / "vars.yaml").write_text(f"LAYERNEXT_SECRET: {SECRET}\n")
     assert heard.run("apply", "manifest.yaml", "--var-file", "../vars.yaml", LAYERNEXT_SECRET="") == 0
     given = ("--var", f"LAYERNEXT_SECRET={SECRET}")

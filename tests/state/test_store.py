@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metalake_sync.core.facts import (
+from metalake_sync.core.metadata import NO_METADATA, metadata_set
+from metalake_sync.core.snapshots import (
     AnnotationKind,
     CollectionKey,
     DesiredSet,
@@ -24,7 +25,6 @@ from metalake_sync.core.facts import (
     MediaType,
     Origin,
 )
-from metalake_sync.core.metadata import NO_METADATA, metadata_set
 from metalake_sync.errors import ExitCode, StateError, StateLocked
 from metalake_sync.state.database import state_path
 from metalake_sync.state.journal import AboutToFinalize, JournalledFile, JournalledSession
@@ -217,7 +217,7 @@ def test_a_state_of_an_earlier_version_is_migrated_and_kept_beside(path: Path) -
         state._connection.execute("DROP TABLE made_room")
         state._connection.execute("DELETE FROM _sqlite_migrations WHERE name = 'made_room'")
     with StateStore(path) as state:
-        assert state.made_room.owed() == []
+        assert state.pending_replacements.owed() == []
         assert state.serial == 1
     assert len(list((path.parent / "backups").iterdir())) == 1
 

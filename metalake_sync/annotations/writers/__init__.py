@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import assert_never
 
-from metalake_sync.annotations.pictures import Size
+from metalake_sync.annotations.images import Size
 from metalake_sync.annotations.writers.classed import CLASSED, ClassedRecords, class_order
 from metalake_sync.annotations.writers.fitting import Fitting, WriteReport
 from metalake_sync.annotations.writers.metalake import MetalakeWriter
-from metalake_sync.annotations.writers.per_picture import VocWriter
+from metalake_sync.annotations.writers.per_image import VocWriter
 from metalake_sync.core.shapes import FormatName, ImageRecord
 from metalake_sync.errors import SyncError
 

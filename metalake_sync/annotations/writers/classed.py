@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from metalake_sync.annotations.entries import raw_bytes, raw_value
-from metalake_sync.annotations.pictures import Size
+from metalake_sync.annotations.images import Size
 from metalake_sync.annotations.writers.coco import CocoWriter
 from metalake_sync.annotations.writers.fitting import Fitting, WriteReport, is_single_line
-from metalake_sync.annotations.writers.per_picture import YoloWriter
+from metalake_sync.annotations.writers.per_image import YoloWriter
 from metalake_sync.core.shapes import AttributeValue, FormatName, ImageRecord, Shape, ShapeType
-from metalake_sync.local.scratch import Spool
+from metalake_sync.sources.scratch import Spool
 
 CLASSED: frozenset[FormatName] = frozenset({"coco", "yolo"})
 """Formats that write a class or category as a number."""

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeGuard
 
-from metalake_sync.annotations.coco_format import COCO_KEYS, box_around
 from metalake_sync.annotations.entries import draws
-from metalake_sync.annotations.pictures import Size
+from metalake_sync.annotations.formats.coco import COCO_KEYS, box_around
+from metalake_sync.annotations.images import Size
 from metalake_sync.annotations.writers.metalake import attributes_document
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Point, Shape, ShapeType
 

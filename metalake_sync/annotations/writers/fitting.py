@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import field, replace
 from pathlib import PurePosixPath
 
-from metalake_sync.annotations.pictures import Size
+from metalake_sync.annotations.images import Size
 from metalake_sync.annotations.pixels import to_fractions, to_pixels
 from metalake_sync.annotations.writers.coco import is_plain
 from metalake_sync.core.shapes import FormatName, ImageRecord, Shape, ShapeType

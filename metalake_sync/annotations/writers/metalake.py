@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from metalake_sync.annotations.pictures import Size
+from metalake_sync.annotations.images import Size
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 
 

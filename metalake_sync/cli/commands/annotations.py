@@ -116,7 +116,7 @@ def attach(flags: LakeFlags, project: str, operations: tuple[str, ...]) -> None:
 @option("--auto-approve", is_flag=True, help="Don't ask.")
 def remove(flags: LakeFlags, collection: str, operation: str, auto_approve: bool) -> None:
     """Remove an operation's annotations from a collection, whosever files they are on."""
-    from metalake_sync.cli.asking import ask
+    from metalake_sync.cli.prompts import ask
 
     with flags.lake() as lake:
         found = lake.find_collection(collection, "image")

@@ -29,10 +29,10 @@ def preview(flags: ManifestFlags, to: Path, sample: int, images: tuple[str, ...]
     Neither the lake nor the state is touched. Needs: pip install 'metalake-sync[preview]'.
     """
     from metalake_sync.cli.wording import count, shown
-    from metalake_sync.engine.preview import PreviewWish, draw_preview
+    from metalake_sync.operations.preview import PreviewSpec, draw_preview
 
     loaded = flags.load()
-    drawn = draw_preview(loaded, PreviewWish(to, sample, frozenset(images), frozenset(operations)))
+    drawn = draw_preview(loaded, PreviewSpec(to, sample, frozenset(images), frozenset(operations)))
     if flags.as_json:
         document = {
             "page": str(drawn.page),
@@ -44,7 +44,7 @@ def preview(flags: ManifestFlags, to: Path, sample: int, images: tuple[str, ...]
                     "path": str(to / one.png),
                     "labels": dict(one.labels),
                 }
-                for one in drawn.pictures
+                for one in drawn.images
             ],
             "notes": list(drawn.notes),
         }
@@ -55,4 +55,4 @@ def preview(flags: ManifestFlags, to: Path, sample: int, images: tuple[str, ...]
         click.echo(f"note: {shown(note)}")
     if told and len(told) < len(drawn.notes):
         click.echo(f"note: and {len(drawn.notes) - len(told)} more; the page lists all of them")
-    click.echo(f"Drew {count(len(drawn.pictures), 'picture')}; open {shown(str(drawn.page))}")
+    click.echo(f"Drew {count(len(drawn.images), 'image')}; open {shown(str(drawn.page))}")

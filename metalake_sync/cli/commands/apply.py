@@ -77,12 +77,12 @@ def command(
                 targets=tuple(saved.targets),
                 targets_may_miss=True,
             )
-        session = flags.session(listener, options, content)
+        project = flags.project(listener, options, content)
         if dry_run:
-            with session.plan() as planned:
+            with project.plan() as planned:
                 listener(PlanMade(planned.plan))
             return
-        applied = session.apply(
+        applied = project.apply(
             approve if saved is None else lambda _plan: True,
             lock_timeout_s=lock_timeout,
             command=f"apply {named}",

@@ -26,11 +26,11 @@ def command(flags: ManifestFlags, run: RunFlags, download: bool, detailed_exitco
     Ends with 1 if anything is wrong.
     """
     from metalake_sync.cli.wording import count, shown, size
-    from metalake_sync.engine.check import check
+    from metalake_sync.operations.check import check
 
     listener = flags.words(silent=flags.as_json)
     try:
-        checked = check(flags.session(listener, run.options()), download=download)
+        checked = check(flags.project(listener, run.options()), download=download)
     finally:
         listener.close()
     wrong = checked.mismatches

@@ -33,14 +33,14 @@ def command(flags: ManifestFlags, retry_for: float, ignore_compatibility: bool) 
     credentials, 5 for a lake that can't be reached, 1 for the rest.
     """
     from metalake_sync.cli.wording import shown
-    from metalake_sync.engine.doctor import examine
-    from metalake_sync.engine.options import RunOptions
+    from metalake_sync.operations.doctor import examine
+    from metalake_sync.planning.run_options import RunOptions
 
-    session = flags.session(
+    project = flags.project(
         options=replace(RunOptions(), retry_for_s=retry_for, ignore_compatibility=ignore_compatibility)
     )
     findings = []
-    for finding in examine(session):
+    for finding in examine(project):
         findings.append(finding)
         if flags.as_json or (flags.quiet and finding.verdict == "ok"):
             continue

@@ -27,11 +27,11 @@ def command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, markdo
     Shown as the plan that would bring the lake back. What changed on disk or in the manifest since does not count; nor
     does what others put beside it.
     """
-    from metalake_sync.engine.drift import find_drift
+    from metalake_sync.operations.drift import find_drift
 
     listener = flags.words(silent=flags.as_json or markdown)
     try:
-        plan = find_drift(flags.session(listener, run.options()))
+        plan = find_drift(flags.project(listener, run.options()))
     finally:
         listener.close()
     if flags.as_json:

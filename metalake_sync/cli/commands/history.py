@@ -23,10 +23,10 @@ def command(flags: ManifestFlags, run_id: str | None, limit: int) -> None:
     from metalake_sync.cli.wording import shown
     from metalake_sync.state.store import StateStore
 
-    session = flags.session()
-    if not session.state_path.exists():
-        raise UsageError("there is no state yet, and so no history", where=str(session.state_path))
-    with StateStore(session.state_path) as state:
+    project = flags.project()
+    if not project.state_path.exists():
+        raise UsageError("there is no state yet, and so no history", where=str(project.state_path))
+    with StateStore(project.state_path) as state:
         runs = [run for run in state.runs.last(1_000_000 if run_id else limit) if run_id in (None, run.id)]
         if run_id is not None and not runs:
             raise UsageError(f"there is no run '{run_id}'", remedy="'history' without --run lists them.")

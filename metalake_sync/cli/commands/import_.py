@@ -35,7 +35,7 @@ def command(flags: ManifestFlags, run: RunFlags, emit: bool, lock_timeout: float
     With --emit, MANIFEST is written where there is none, from the lake of LAYERNEXT_URL; of one that is there, the
     missing collections are printed.
     """
-    from metalake_sync.engine.rebuild import adopt_only
+    from metalake_sync.operations.rebuild import adopt_only
 
     if emit:
         _emit(flags, run)
@@ -43,7 +43,7 @@ def command(flags: ManifestFlags, run: RunFlags, emit: bool, lock_timeout: float
     listener = flags.listener()
     try:
         applied = adopt_only(
-            flags.session(listener, run.options()), lock_timeout_s=lock_timeout, command=f"import {flags.manifest}"
+            flags.project(listener, run.options()), lock_timeout_s=lock_timeout, command=f"import {flags.manifest}"
         )
         listener(applied.finished)
     finally:
@@ -54,9 +54,9 @@ def command(flags: ManifestFlags, run: RunFlags, emit: bool, lock_timeout: float
 
 def _emit(flags: ManifestFlags, run: RunFlags) -> None:
     """Write a new manifest, or print what one lacks."""
-    from metalake_sync.engine.emit import collection_blocks
-    from metalake_sync.engine.session import Session
     from metalake_sync.manifest import load_manifest
+    from metalake_sync.operations.import_manifest import collection_blocks
+    from metalake_sync.project import Project
 
     target = Path(flags.manifest)
     fresh = flags.manifest != "-" and not target.exists()
@@ -69,11 +69,11 @@ def _emit(flags: ManifestFlags, run: RunFlags) -> None:
             except OSError as error:
                 raise UsageError(f"'{target}' can't be written: {error.strerror}") from error
             manifest = load_manifest(str(draft), environment=os.environ)
-            session = Session(manifest, run.options(), listener, flags.state)
+            project = Project(manifest, run.options(), listener, flags.state)
         else:
-            session = flags.session(listener, run.options())
-        known = frozenset((one.type, one.name) for one in session.manifest.collections)
-        with session.reach() as client:
+            project = flags.project(listener, run.options())
+        known = frozenset((one.type, one.name) for one in project.manifest.collections)
+        with project.reach() as client:
             blocks = list(collection_blocks(client, known))
         if draft is None:
             click.echo("".join(blocks) or "# the manifest names every collection of the lake", nl=not blocks)

@@ -42,7 +42,7 @@ class _Serve(click.Command):
     """Lists the quirks below the options."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from metalake_sync.lake.quirks import Quirk
+        from metalake_sync.embedded_lake.quirks import Quirk
 
         with formatter.section("Quirks"):
             formatter.write_dl([(quirk.value, f"The lake {quirk.effect}.") for quirk in Quirk])
@@ -89,15 +89,15 @@ def serve(
     The first line on standard output is 'listening on http://HOST:PORT'. Credentials are those in LAYERNEXT_API_KEY and
     LAYERNEXT_SECRET; where there are none, new ones are made and printed once.
     """
-    from metalake_sync.lake import LakeSettings, generate_credentials
-    from metalake_sync.lake import serve as serve_lake
-    from metalake_sync.lake.quirks import parse_quirks
-    from metalake_sync.lake.storage.address import parse_storage
+    from metalake_sync.embedded_lake import LakeSettings, generate_credentials
+    from metalake_sync.embedded_lake import serve as serve_lake
+    from metalake_sync.embedded_lake.quirks import parse_quirks
+    from metalake_sync.embedded_lake.storage.address import parse_storage
     from metalake_sync.protocol.generations import Generation
 
     plan = None
     if faults is not None:
-        from metalake_sync.lake.faults import read_fault_plan
+        from metalake_sync.embedded_lake.faults import read_fault_plan
 
         plan = read_fault_plan(faults)
     api_key, secret = os.environ.get("LAYERNEXT_API_KEY"), os.environ.get("LAYERNEXT_SECRET")
@@ -148,10 +148,10 @@ def crawl(bucket_folder: str, folder: Path, storage: str, storage_endpoint: str 
     same store. With --storage file it is a local folder that stands for a bucket of its name, and its files are copied.
     Each folder becomes a collection for each kind of file in it. What the lake knows already is passed over.
     """
-    from metalake_sync.lake.crawl import Crawled
-    from metalake_sync.lake.crawl import crawl as crawl_bucket
-    from metalake_sync.lake.settings import LakeSettings
-    from metalake_sync.lake.storage.address import parse_storage
+    from metalake_sync.embedded_lake.crawl import Crawled
+    from metalake_sync.embedded_lake.crawl import crawl as crawl_bucket
+    from metalake_sync.embedded_lake.settings import LakeSettings
+    from metalake_sync.embedded_lake.storage.address import parse_storage
 
     shows_progress = sys.stderr.isatty()
 

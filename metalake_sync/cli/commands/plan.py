@@ -39,18 +39,18 @@ def command(
 
     listener = flags.words(silent=flags.as_json or markdown)
     try:
-        session = flags.session(listener, run.options(), safe=safe)
+        project = flags.project(listener, run.options(), safe=safe)
         if explain is not None:
             from metalake_sync.cli.explanation import print_explanation
 
-            print_explanation(session, explain, as_json=flags.as_json)
+            print_explanation(project, explain, as_json=flags.as_json)
             return
-        with session.plan() as planned:
+        with project.plan() as planned:
             listener.close()
             if out is not None:
                 from metalake_sync.cli.saved_plans import save_plan
 
-                save_plan(planned.plan, session, out)
+                save_plan(planned.plan, project, out)
             if flags.as_json:
                 from metalake_sync.cli.documents import plan_document
 

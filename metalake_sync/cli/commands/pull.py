@@ -51,7 +51,7 @@ def command(
     What is right already is not fetched again; what was begun is gone on with. MANIFEST is a file, a folder of *.yaml
     files, or - for standard input.
     """
-    from metalake_sync.engine.session import Session
+    from metalake_sync.project import Project
 
     if run.refresh == "none":
         raise UsageError("a download has to ask the lake", remedy="Leave '--refresh none' out.")
@@ -68,8 +68,8 @@ def command(
         raise UsageError("the manifest has no downloads", remedy="Add 'downloads', or give --collection and --to.")
     listener = flags.listener()
     try:
-        session = Session(manifest, run.options(), listener, flags.state)
-        applied = session.pull(lock_timeout_s=lock_timeout, command=f"pull {flags.manifest}")
+        project = Project(manifest, run.options(), listener, flags.state)
+        applied = project.pull(lock_timeout_s=lock_timeout, command=f"pull {flags.manifest}")
         listener(applied.finished)
     finally:
         listener.close()

@@ -24,11 +24,11 @@ def command() -> None:
 def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
     """Show what the state knows: collections, files, annotation sets, open uploads, and who holds the lock."""
     from metalake_sync.cli.wording import count, shown, size
-    from metalake_sync.engine.state_care import describe_state, listed_records
+    from metalake_sync.operations.state_maintenance import describe_state, listed_records
 
-    session = flags.session()
+    project = flags.project()
     if target:
-        records = listed_records(session, target)
+        records = listed_records(project, target)
         if flags.as_json:
             echo_json(json.dumps([{"collection": key.name, **_record(file)} for key, file in records], indent=2))
             return
@@ -43,7 +43,7 @@ def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
                 )
             )
         return
-    described = describe_state(session)
+    described = describe_state(project)
     if flags.as_json:
         echo_json(json.dumps(described, indent=2))
         return
@@ -61,11 +61,11 @@ def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
 @option("--to", type=click.Path(path_type=Path, dir_okay=False), help="The copy; by default in 'backups' beside it.")
 def backup(flags: ManifestFlags, to: Path | None) -> None:
     """Copy the state, whole even while a run writes to it."""
-    from metalake_sync.engine.state_care import back_up
+    from metalake_sync.operations.state_maintenance import back_up
 
     if to is not None and to.exists():
         raise UsageError(f"'{to}' exists already", remedy="Nothing was copied. Give another name.")
-    copy = back_up(flags.session(), to)
+    copy = back_up(flags.project(), to)
     if flags.as_json:
         echo_json(json.dumps({"copy": str(copy)}))
     else:
@@ -82,11 +82,11 @@ def rebuild(flags: ManifestFlags, run: RunFlags, lock_timeout: float) -> None:
     Files of the manifest that the lake has with the same size are taken over as adopted, and annotation sets that it
     has as the manifest wants them are known again. Adopted files are never pruned.
     """
-    from metalake_sync.engine.rebuild import rebuild as make_anew
+    from metalake_sync.operations.rebuild import rebuild as make_anew
 
     listener = flags.listener()
     try:
-        rebuilt = make_anew(flags.session(listener, run.options()), lock_timeout_s=lock_timeout)
+        rebuilt = make_anew(flags.project(listener, run.options()), lock_timeout_s=lock_timeout)
         listener(rebuilt.applied.finished)
     finally:
         listener.close()
@@ -107,12 +107,12 @@ def rebuild(flags: ManifestFlags, run: RunFlags, lock_timeout: float) -> None:
 def forget(flags: ManifestFlags, target: tuple[str, ...], trashed_names: bool) -> None:
     """Drop records, so that the next run treats these files as new. The lake stays as it is; a copy is made first."""
     from metalake_sync.cli.wording import count
-    from metalake_sync.engine.state_care import forget as drop
+    from metalake_sync.operations.state_maintenance import forget as drop
 
     if not target and not trashed_names:
         raise UsageError("nothing to forget", remedy="Give --target COLLECTION[/GLOB] or --trashed-names.")
-    session = flags.session()
-    dropped, copy = drop(session, target, trashed_names=trashed_names)
+    project = flags.project()
+    dropped, copy = drop(project, target, trashed_names=trashed_names)
     if flags.as_json:
         echo_json(json.dumps({"forgotten": dropped, "copy": str(copy)}))
     else:
@@ -127,9 +127,9 @@ def unlock(flags: ManifestFlags, force: bool) -> None:
 
     With --force a lock is taken from its holder: be sure that it is gone, or two runs will write at once.
     """
-    from metalake_sync.engine.state_care import unlock as free
+    from metalake_sync.operations.state_maintenance import unlock as free
 
-    held_by = free(flags.session(), force=force)
+    held_by = free(flags.project(), force=force)
     if flags.as_json:
         echo_json(json.dumps({"was_held_by": held_by}))
     else:

@@ -19,12 +19,12 @@ LEFT_ALONE = frozenset({"unchanged", "unmanaged", "bytes_to_send"})
 def command(flags: ManifestFlags) -> None:
     """Show what is synced, what waits for the next apply, what failed, and the last runs; the lake is not asked."""
     from metalake_sync.cli.wording import count, shown
-    from metalake_sync.engine.options import RunOptions
-    from metalake_sync.engine.status import read_status
+    from metalake_sync.operations.status import read_status
+    from metalake_sync.planning.run_options import RunOptions
 
     listener = flags.words(silent=flags.as_json)
     try:
-        status = read_status(flags.session(listener, RunOptions(refresh="none")))
+        status = read_status(flags.project(listener, RunOptions(refresh="none")))
     finally:
         listener.close()
     if flags.as_json:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metalake_sync.cli.asking import ask
 from metalake_sync.cli.connection import TYPES, LakeFlags, SelectionFlags, narrows, takes_lake
 from metalake_sync.cli.options import option
+from metalake_sync.cli.prompts import ask
 from metalake_sync.cli.wording import count, shown
 from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass

@@ -22,13 +22,13 @@ def command(flags: ManifestFlags, online: bool, safe: bool, ignore_compatibility
     from metalake_sync.cli.render_plan import render_notes
     from metalake_sync.cli.wording import count, size
     from metalake_sync.core.notes import UNUSABLE
-    from metalake_sync.engine.options import RunOptions
+    from metalake_sync.planning.run_options import RunOptions
 
     listener = flags.words(silent=flags.as_json)
     try:
         options = RunOptions(ignore_compatibility=ignore_compatibility)
-        session = flags.session(listener, options, safe=safe)
-        plan = session.validate(online=online)
+        project = flags.project(listener, options, safe=safe)
+        plan = project.validate(online=online)
     finally:
         listener.close()
     summary = plan.summary()
@@ -47,7 +47,7 @@ def command(flags: ManifestFlags, online: bool, safe: bool, ignore_compatibility
     if invalid:
         raise ManifestErrors([ManifestError(note.message, where=note.where) for note in invalid])
     click.echo(
-        f"{session.manifest.source} is valid: {count(len(plan.collections), 'collection')},"
+        f"{project.manifest.source} is valid: {count(len(plan.collections), 'collection')},"
         f" {count(summary.upload, 'file')} ({size(summary.bytes_to_send)}),"
         f" {count(summary.annotate, 'annotation set')}."
     )

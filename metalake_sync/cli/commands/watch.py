@@ -15,7 +15,7 @@ from metalake_sync.cli.options import ManifestFlags, RunFlags, max_delete_of, ob
 from metalake_sync.errors import SyncError, UsageError
 
 if TYPE_CHECKING:
-    from metalake_sync.engine.watch.health import Health, HealthServer, Metrics
+    from metalake_sync.watch.health import Health, HealthServer, Metrics
 
 
 @click.command("watch", epilog="Example: metalake-sync watch birds.yaml --settle 5 --metrics 127.0.0.1:9464")
@@ -61,18 +61,18 @@ def command(
     """
     from metalake_sync.cli.watch_log import start_log
     from metalake_sync.core.events import Event
-    from metalake_sync.engine.session import Session
-    from metalake_sync.engine.watch.health import Health
-    from metalake_sync.engine.watch.hints import HintBox
-    from metalake_sync.engine.watch.in_force import InForce, take_in_force
-    from metalake_sync.engine.watch.loop import Watcher, WatchTiming
-    from metalake_sync.engine.watch.service import ServiceManager
-    from metalake_sync.engine.watch.settle import ignore_lease_breaks
-    from metalake_sync.engine.watch.signals import Signals
-    from metalake_sync.engine.watch.telling import log
-    from metalake_sync.engine.watch.triggers import Triggers
     from metalake_sync.manifest.reading import is_stream
+    from metalake_sync.project import Project
     from metalake_sync.state.lock import StateLock
+    from metalake_sync.watch.active_manifest import ActiveManifest, activate
+    from metalake_sync.watch.health import Health
+    from metalake_sync.watch.hints import HintBox
+    from metalake_sync.watch.loop import Watcher, WatchTiming
+    from metalake_sync.watch.run_log import log
+    from metalake_sync.watch.settle import ignore_lease_breaks
+    from metalake_sync.watch.signals import Signals
+    from metalake_sync.watch.systemd import ServiceManager
+    from metalake_sync.watch.triggers import Triggers
 
     for source in (flags.manifest, *flags.var_file):
         if is_stream(source):
@@ -89,21 +89,21 @@ def command(
 
     options = replace(run.options(), max_delete=max_delete_of(max_delete))
 
-    def open_one() -> Session:
-        return flags.session(heard, options)
+    def open_one() -> Project:
+        return flags.project(heard, options)
 
-    session = open_one()
+    project = open_one()
     own_files = [Path(flags.manifest), *map(Path, flags.var_file)]
 
-    def load() -> InForce:
+    def load() -> ActiveManifest:
         fresh = open_one()
-        if fresh.state_path != session.state_path:
+        if fresh.state_path != project.state_path:
             raise SyncError("the manifest's name changed, and with it its state", remedy="Start the watch anew.")
-        return take_in_force(fresh, own_files, auto_approve=auto_approve)
+        return activate(fresh, own_files, auto_approve=auto_approve)
 
     with contextlib.ExitStack() as stack:
         # A lock of its own, beside that of runs: an apply by hand may come in between.
-        own_lock = session.state_path.with_name(f"{session.state_path.stem}.watch.db")
+        own_lock = project.state_path.with_name(f"{project.state_path.stem}.watch.db")
         stack.enter_context(StateLock(own_lock, command=f"watch {flags.manifest}"))
         health = Health(time.monotonic, time.time)
         counted = _metrics(health, wanted=metrics is not None)
@@ -118,7 +118,7 @@ def command(
         signals.install()
         service = ServiceManager(os.environ, health.alive)
         stack.callback(service.close)
-        in_force = take_in_force(session, own_files, auto_approve=auto_approve)
+        in_force = activate(project, own_files, auto_approve=auto_approve)
         triggers = Triggers(box, in_force.places, poll, log.warning)
         triggers.start()
         stack.callback(triggers.close)
@@ -132,12 +132,12 @@ def command(
 
 
 def _metrics(health: Health, *, wanted: bool) -> Metrics:
-    from metalake_sync.engine.watch.health import NoMetrics
+    from metalake_sync.watch.health import NoMetrics
 
     if not wanted:
         return NoMetrics()
     try:
-        from metalake_sync.engine.watch.prometheus import PrometheusMetrics
+        from metalake_sync.watch.prometheus import PrometheusMetrics
     except ImportError:
         raise UsageError(
             "--metrics needs the Prometheus client, which is not installed",
@@ -147,7 +147,7 @@ def _metrics(health: Health, *, wanted: bool) -> Metrics:
 
 
 def _serve_health(address: str, health: Health, metrics: Metrics) -> HealthServer:
-    from metalake_sync.engine.watch.health import HealthServer
+    from metalake_sync.watch.health import HealthServer
 
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:

@@ -1,0 +1,198 @@
+"""Pascal VOC: one XML file for each picture, as canonical records.
+
+`truncated`, `difficult` and `occluded` become metadata as they are written, `pose` too unless it says Unspecified, and
+so does every other simple element of an object and CVAT's `attributes`. `confidence` and `score` are the confidence.
+Numbers are taken as they stand: width is xmax - xmin. A polygon counts before a rotated box (`robndbox`), and that
+before the box, if it draws something. An object that can't be read is left out and reported. Must not: check shapes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml import ElementTree as SafeTree
+
+from metalake_sync.annotations.entries import Entry, NotAnnotations, ReadNotes, SourceFile, draws, text_number
+from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
+from metalake_sync.errors import Location, ManifestError
+from metalake_sync.sources.text_files import open_source
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+_SIZE_LIMIT_BYTES = 64 << 20
+_DRAWN = ("bndbox", "robndbox", "polygon")
+_CONFIDENCE = ("confidence", "score")
+
+
+def read_voc(source: SourceFile, normalized: bool, notes: ReadNotes) -> Iterator[Entry]:
+    """Read one file; it speaks of one picture. Raises ManifestError."""
+    root = _parse(source)
+    if root.tag != "annotation":
+        raise NotAnnotations(
+            f"its root is <{root.tag}>", where=source.shown_as, remedy="A VOC file's root is <annotation>."
+        )
+    _refuse_labelme(root, source)
+    name = _text(root.find("filename"))
+    objects = [element for element in root if element.tag == "object"]
+    shapes: list[tuple[int, Shape]] = []
+    for number, element in enumerate(objects, start=1):
+        try:
+            shapes += [(number, shape) for shape in _shapes(element, f"object {number}", notes)]
+        except ManifestError as error:
+            notes.leave_out(f"objects can't be read: {error.message}", f"{error.where}")
+    yield Entry(
+        ImageRecord(name, tuple(shape for _, shape in shapes), normalized),
+        stem=source.path.relative_to(source.root).with_suffix("").as_posix(),
+        size=_size(root.find("size")),
+        shape_form="object {}",
+        shape_numbers=tuple(number for number, _ in shapes),
+    )
+
+
+def _refuse_labelme(root: Element, source: SourceFile) -> None:
+    """Raise ManifestError for LabelMe's XML. It has the same root, and other rules: objects may be deleted, and its
+    polygons have no box. Source: labelme.csail.mit.edu, "annotation XML"."""
+    objects = root.findall("object")
+    deleted = any(one.find("deleted") is not None for one in objects)
+    polygons = any(one.find("polygon/pt") is not None and one.find("bndbox") is None for one in objects)
+    if deleted or polygons or root.find("imagesize") is not None:
+        raise ManifestError(
+            "it is LabelMe XML, which is not Pascal VOC and is not read",
+            where=source.shown_as,
+            remedy="Convert it to VOC or COCO, or take it out of the source.",
+        )
+
+
+def _size(element: Element | None) -> tuple[int, int] | None:
+    """What the file says of the picture's size; many tools write zeros or nothing."""
+    width, height = (_text(element.find(side) if element is not None else None) for side in ("width", "height"))
+    if not all(len(side) < 10 and side.isascii() and side.isdigit() for side in (width, height)):
+        return None
+    return (int(width), int(height)) if int(width) and int(height) else None
+
+
+def _parse(source: SourceFile) -> Element:
+    try:
+        with open_source(source.path, source.shown_as) as opened:
+            if os.fstat(opened.fileno()).st_size > _SIZE_LIMIT_BYTES:
+                raise ManifestError(
+                    "it is larger than 64 MB", where=source.shown_as, remedy="A VOC file is one picture's."
+                )
+            root = SafeTree.parse(opened).getroot()
+    except ParseError as error:
+        line, column = error.position
+        place = Location(source.shown_as, line, column + 1)
+        what = str(error).split(":")[0]
+        raise ManifestError(f"broken XML ({what})", where=place, remedy="Correct it there.") from None
+    except DefusedXmlException:
+        raise ManifestError(
+            "it declares entities", where=source.shown_as, remedy="Take its DOCTYPE out: no VOC file needs one."
+        ) from None
+    except (ValueError, LookupError):
+        raise ManifestError("its encoding is not known", where=source.shown_as, remedy="Save it as UTF-8.") from None
+    except OSError as error:
+        raise ManifestError(
+            f"it can't be read ({error.strerror})", where=source.shown_as, remedy="Make it readable."
+        ) from None
+    assert root is not None
+    return root
+
+
+def _shapes(element: Element, where: str, notes: ReadNotes) -> Iterator[Shape]:
+    label = _text(element.find("name"))
+    metadata: dict[str, str] = {}
+    confidence = None
+    for child in element:
+        text = _text(child)
+        if child.tag == "name" or child.tag in _DRAWN:
+            continue
+        if child.tag == "attributes":
+            metadata.update((_text(one.find("name")), _text(one.find("value"))) for one in child)
+        elif child.tag in _CONFIDENCE:
+            confidence = _confidence(child.tag, text, where, notes)
+        elif len(child):
+            notes.count(f"'{child.tag}' of an object is not read")
+        elif text and (child.tag != "pose" or text != "Unspecified"):
+            metadata[child.tag] = text
+    geometry = list(_geometry(element, where, notes))
+    if not geometry:
+        raise ManifestError("the object has no <bndbox>", where=where, remedy="Give it one.")
+    for shape_type, points in geometry:
+        yield Shape(shape_type, points, label, confidence, metadata)
+
+
+def _geometry(element: Element, where: str, notes: ReadNotes) -> Iterator[tuple[ShapeType, tuple[Point, ...]]]:
+    """What an object draws. Raises ManifestError for what can't be read, if nothing else is drawn."""
+    polygons: list[tuple[Point, ...]] = []
+    for found in (*element.iterfind("polygon"), *element.iterfind("robndbox")):
+        if found.tag == "robndbox" and any(map(draws, polygons)):
+            break
+        try:
+            polygons.append(_corners(found, where) if found.tag == "polygon" else _rotated_box(found, where))
+        except ManifestError as error:
+            if element.find("bndbox") is None:
+                raise
+            notes.count(f"objects have a <{found.tag}> that can't be read; their boxes are taken", at=f"{error.where}")
+    drawing = [points for points in polygons if draws(points)]
+    box = element.find("bndbox")
+    if not drawing and box is not None:
+        if any(polygons):
+            notes.count("objects have a polygon without area; their boxes are taken", at=where)
+        left, top, right, bottom = (_coordinate(box, side, where) for side in ("xmin", "ymin", "xmax", "ymax"))
+        yield ShapeType.RECTANGLE, ((left, top), (right - left, bottom - top))
+        return
+    if drawing and len(drawing) < len(polygons):
+        notes.count("objects have polygons without area; they are left out", len(polygons) - len(drawing), at=where)
+    # Without a box, the checks report what draws nothing.
+    for points in drawing or polygons:
+        yield ShapeType.POLYGON, points
+
+
+def _rotated_box(box: Element, where: str) -> tuple[Point, ...]:
+    """The corners of roLabelImg's `<robndbox>`, from the top left one of the box before its rotation on, clockwise.
+    The angle is in radians, clockwise, about the centre. Raises ManifestError."""
+    x, y, width, height, angle = (_coordinate(box, name, where) for name in ("cx", "cy", "w", "h", "angle"))
+    if not math.isfinite(angle):
+        raise ManifestError("<angle> is not finite", where=where, remedy="Write an angle in radians.")
+    if width <= 0 or height <= 0:
+        raise ManifestError("<robndbox> has no size", where=where, remedy="Write a width and a height above 0.")
+    cos, sin = math.cos(angle), math.sin(angle)
+    corners = ((-width / 2, -height / 2), (width / 2, -height / 2), (width / 2, height / 2), (-width / 2, height / 2))
+    return tuple((x + across * cos - down * sin, y + across * sin + down * cos) for across, down in corners)
+
+
+def _confidence(tag: str, text: str, where: str, notes: ReadNotes) -> float | None:
+    """A confidence, or None for what is not a number: it is optional."""
+    try:
+        return text_number(text, where) if text else None
+    except ManifestError as error:
+        notes.count(f"objects have a <{tag}> that is not a number; it is left out", at=f"{where}: {error.message}")
+        return None
+
+
+def _corners(polygon: Element, where: str) -> tuple[Point, ...]:
+    """`<x1>`, `<y1>`, `<x2>`, …, or `<pt><x/><y/></pt>`."""
+    pairs = polygon.findall("pt")
+    if pairs:
+        return tuple((_coordinate(pair, "x", where), _coordinate(pair, "y", where)) for pair in pairs)
+    return tuple(
+        (_coordinate(polygon, f"x{number}", where), _coordinate(polygon, f"y{number}", where))
+        for number in range(1, len(polygon) // 2 + 1)
+    )
+
+
+def _coordinate(element: Element, tag: str, where: str) -> float:
+    child = element.find(tag)
+    if child is None:
+        raise ManifestError(f"<{element.tag}> has no <{tag}>", where=where, remedy="Give it one.")
+    return text_number(_text(child), f"{where}, {tag}")
+
+
+def _text(element: Element | None) -> str:
+    return (element.text or "").strip() if element is not None else ""

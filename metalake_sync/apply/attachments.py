@@ -1,0 +1,53 @@
+"""The last stage: model runs are attached to projects of the annotation studio.
+
+The studio is another service, which a deployment may not have. What it refuses fails alone: the annotations are sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from metalake_sync.apply.recorder import Recorder
+from metalake_sync.core.actions import Annotate, AttachModelRun
+from metalake_sync.core.unmanaged_files import AnnotateEntry
+from metalake_sync.errors import LakeError, LakeRefused, SyncError
+from metalake_sync.remote.client import LakeClient
+
+
+class AttachmentStage:
+    """`lake`: what the state calls it."""
+
+    def __init__(self, client: LakeClient, recorder: Recorder, lake: str) -> None:
+        self._client = client
+        self._recorder = recorder
+        self._lake = lake
+
+    async def run(self, actions: Sequence[AttachModelRun]) -> None:
+        incomplete = {
+            failure.action.annotations.operation
+            for failure in self._recorder.failures
+            if isinstance(failure.action, Annotate | AnnotateEntry)
+        }
+        for action in actions:
+            if action.operation in incomplete:
+                error = SyncError("some of its annotations were not sent", remedy="Fix that, then run apply again.")
+                self._recorder.fail([action], _in_words(action, error), retryable=True)
+                continue
+            try:
+                await asyncio.to_thread(self._client.attach_model_runs, action.project, [action.operation])
+            except LakeError as refusal:
+                self._recorder.fail(
+                    [action], _in_words(action, refusal), retryable=not isinstance(refusal, LakeRefused)
+                )
+                continue
+            self._recorder.confirm([action], lambda action=action: self._record(action))  # type: ignore[misc]
+
+    def _record(self, action: AttachModelRun) -> None:
+        self._recorder.state.attached.put(self._lake, action.operation, action.project)
+
+
+def _in_words(action: AttachModelRun, error: SyncError) -> SyncError:
+    """Return the error with what it was that failed."""
+    message = f"model run '{action.operation}' is not attached to project '{action.project}': {error.message}"
+    return SyncError(message, remedy=error.remedy, where=error.where)

@@ -1,0 +1,100 @@
+"""The collection stage: heads are created and updated, and their rows recorded before anything in them is."""
+
+from __future__ import annotations
+
+import asyncio
+
+from metalake_sync.apply.recorder import Recorder
+from metalake_sync.core.actions import CreateCollection
+from metalake_sync.core.metadata import TAGS, MetadataValues, merge_tags, update_to_mend, update_to_send
+from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.observe import media_kind
+
+
+class Collections:
+    """Creates, records and updates heads. `lake`: what the state calls the lake."""
+
+    def __init__(self, client: LakeClient, recorder: Recorder, lake: str) -> None:
+        self._client = client
+        self._recorder = recorder
+        self._lake = lake
+        self._created: set[object] = set()
+
+    async def prepare(self, collection: CollectionPlan) -> None:
+        """Create a collection that gets no upload, record one that the lake has, update its head.
+
+        A collection that gets uploads is created by its first upload session: only that call carries the storage
+        prefix.
+        """
+        if collection.create and not collection.uploads:
+            lake_id = await asyncio.to_thread(
+                self._client.create_collection,
+                collection.key.name,
+                media_kind(collection.key.type),
+                dict(collection.head.values),
+            )
+            await self._record_created(collection, collection.create, lake_id)
+        elif collection.lake_id is not None:
+            await self._record_row(collection, collection.lake_id)
+        if collection.update_head:
+            await self._update_head(collection)
+        elif collection.rerecord_head:
+            with self._recorder.state.write():
+                self._recorder.state.records.record_head(
+                    self._recorder.row(collection.key), collection.rerecord_head.head
+                )
+
+    async def opened(self, collection: CollectionPlan, lake_id: str) -> int:
+        """An upload session gave the collection's id: see that it is recorded and return its row id."""
+        if collection.create and collection.key not in self._created:
+            self._created.add(collection.key)
+            if collection.head:
+                await asyncio.to_thread(
+                    self._client.metadata_by_object,
+                    collection.key.name,
+                    media_kind(collection.key.type),
+                    dict(collection.head.values),
+                    False,
+                )
+            await self._record_created(collection, collection.create, lake_id)
+        return self._recorder.row(collection.key)
+
+    async def _record_created(self, collection: CollectionPlan, action: CreateCollection, lake_id: str) -> None:
+        await self._record_row(collection, lake_id)
+        row = self._recorder.row(collection.key)
+        self._recorder.confirm([action], lambda: self._recorder.state.records.record_head(row, collection.head))
+
+    async def _record_row(self, collection: CollectionPlan, lake_id: str) -> None:
+        storage_path = collection.storage_path
+        if storage_path is None:
+            details = await asyncio.to_thread(self._client.collection_details, lake_id, {"storagePath": True})
+            told = details.get("storagePath")
+            # It only helps to guess the unique names of files that the lake does not list.
+            storage_path = told if isinstance(told, str) else ""
+        with self._recorder.state.write():
+            self._recorder.rows[collection.key] = self._recorder.state.records.record_collection(
+                self._lake, collection.key, lake_id, storage_path
+            )
+
+    async def _update_head(self, collection: CollectionPlan) -> None:
+        """Write what changed in the head, and the head alone: the files of others stay as they are."""
+        action = collection.update_head
+        assert action is not None
+        row = self._recorder.row(collection.key)
+        before: MetadataValues = {}
+        if action.before is not None:
+            before = self._recorder.state.records.written_metadata(action.before) or {}
+        if action.lake is None:
+            update = update_to_send(before, action.head.values)
+        else:
+            update = update_to_mend(before, action.head.values, action.lake, collection.policy.tags)
+        if TAGS in update and collection.policy.tags == "own" and collection.lake_id is not None:
+            details = await asyncio.to_thread(self._client.collection_details, collection.lake_id, {TAGS: True})
+            update[TAGS] = merge_tags(
+                before=before.get(TAGS, []), ours=action.head.values.get(TAGS, []), theirs=details.get(TAGS) or []
+            )
+        await asyncio.to_thread(
+            self._client.metadata_by_object, collection.key.name, media_kind(collection.key.type), update, False
+        )
+        self._recorder.confirm([action], lambda: self._recorder.state.records.record_head(row, action.head))

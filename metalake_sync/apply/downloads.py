@@ -1,0 +1,253 @@
+"""The last stages: downloads, then trash rules.
+
+Owns: what is recorded of them. Trash rules come after everything, and not where anything at all failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import field
+from pathlib import Path
+
+from metalake_sync.annotations.writers import class_order
+from metalake_sync.apply.progress import ProgressMeter
+from metalake_sync.apply.recorder import Recorder
+from metalake_sync.core.actions import DownloadAnnotations, DownloadFile, Reason, TrashCollection, TrashMatched
+from metalake_sync.core.downloads import DownloadedFile, DownloadPlan, DownloadSpec
+from metalake_sync.core.plan import TrashRulePlan
+from metalake_sync.downloads.annotation_files import AnnotationDownload
+from metalake_sync.downloads.plan import DownloadObserver
+from metalake_sync.downloads.walk import DownloadWalk, Wanted
+from metalake_sync.errors import LakeRefused, StateLocked, SyncError
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.observe import object_kind
+from metalake_sync.remote.selections import trash_collection, trash_files
+from metalake_sync.remote.transfers.download import Downloads, FetchFailed, FileFetched, FileToFetch
+from metalake_sync.remote.transfers.partial import PartialFiles, partial_files
+
+RECORDED_AT_ONCE = 100
+
+
+@dataclass(slots=True)
+class _Folder:
+    """One download under way. `on_the_wire`: by the path that the file goes to."""
+
+    spec: DownloadSpec
+    on_the_wire: dict[Path, Wanted] = field(default_factory=dict)
+    adopted: list[DownloadedFile] = field(default_factory=list)
+    fetched: list[tuple[DownloadFile, DownloadedFile]] = field(default_factory=list)
+
+
+class DownloadStage:
+    """Carries out downloads. The lake is listed anew: addresses are fresh, and what this run uploaded is there. What
+    the plan proved to be right is not proven again."""
+
+    def __init__(
+        self, observer: DownloadObserver, downloads: Downloads, recorder: Recorder, progress: ProgressMeter
+    ) -> None:
+        self._observer = observer
+        self._downloads = downloads
+        self._recorder = recorder
+        self._progress = progress
+
+    async def run(self, plans: Sequence[DownloadPlan]) -> None:
+        """Carry out all downloads. Class ids count over all of them, so annotations are written when all were read."""
+        with contextlib.ExitStack() as stack:
+            read: list[tuple[DownloadPlan, AnnotationDownload]] = []
+            labels: list[frozenset[str]] = []
+            for plan in plans:
+                annotations = await self._get(plan)
+                if annotations is None:
+                    # What can't be read now keeps its classes: the others must not move.
+                    labels.append(plan.labels)
+                    continue
+                stack.callback(annotations.close)
+                if await self._read(plan, annotations):
+                    read.append((plan, annotations))
+                    labels.append(annotations.labels)
+                else:
+                    labels.append(plan.labels)
+            classes = class_order(labels)
+            for plan, annotations in read:
+                await self._write(plan, annotations, classes)
+
+    async def _get(self, plan: DownloadPlan) -> AnnotationDownload | None:
+        """Fetch the files of a download. Returns its annotations, if it has some."""
+        spec = plan.spec
+        place = await asyncio.to_thread(self._observer.find, spec)
+        if place is None:
+            return None
+        root = self._observer.base_dir / spec.to
+        self._progress.stage = f"downloading into {spec.to}"
+        walk = self._observer.walk(spec, place, plan.adopted)
+        with contextlib.ExitStack() as stack:
+            partials = self._open(plan, root, stack)
+            if partials is None:
+                return None
+            await self._fetch(_Folder(spec, adopted=list(plan.adopted)), walk, root, partials)
+        return self._observer.annotations(spec, place, walk)
+
+    def _open(self, plan: DownloadPlan, root: Path, stack: contextlib.ExitStack) -> PartialFiles | None:
+        """The folder of a download, or None where it can't be used: other downloads have folders of their own."""
+        try:
+            return stack.enter_context(partial_files(root))
+        except StateLocked:
+            raise
+        except SyncError as error:
+            self._recorder.fail(plan.files or [_all_annotations(plan.spec)], error, retryable=False)
+            return None
+
+    async def _read(self, plan: DownloadPlan, annotations: AnnotationDownload) -> bool:
+        """Read the annotations of a download. Returns whether that succeeded."""
+        try:
+            await asyncio.to_thread(annotations.read)
+        except LakeRefused as refusal:
+            self._fail(plan, refusal, retryable=refusal.status >= 500)
+            return False
+        except OSError as error:
+            self._fail(plan, SyncError(f"the annotations can't be kept ({error.strerror})"), retryable=False)
+            return False
+        return True
+
+    async def _write(self, plan: DownloadPlan, annotations: AnnotationDownload, classes: Sequence[str]) -> None:
+        root = self._observer.base_dir / plan.spec.to
+        with contextlib.ExitStack() as stack:
+            partials = self._open(plan, root, stack)
+            if partials is not None:
+                await self._write_annotations(plan, annotations, root, partials, classes)
+
+    def _fail(self, plan: DownloadPlan, error: SyncError, *, retryable: bool) -> None:
+        self._recorder.fail([_all_annotations(plan.spec)], error, retryable=retryable)
+
+    async def _fetch(self, folder: _Folder, walk: DownloadWalk, root: Path, partials: PartialFiles) -> None:
+        async for outcome in self._downloads.fetch(self._to_fetch(folder, walk, root), partials):
+            wanted = folder.on_the_wire.pop(outcome.file.path)
+            self._progress.files_done += 1
+            match outcome:
+                case FileFetched():
+                    remote = wanted.action.file
+                    done = DownloadedFile(remote.lake_id, remote.unique_name, wanted.filename, outcome.fingerprint)
+                    folder.fetched.append((wanted.action, done))
+                case FetchFailed():
+                    self._recorder.fail([wanted.action], outcome.error, retryable=outcome.retryable)
+            if len(folder.fetched) >= RECORDED_AT_ONCE:
+                self._record(folder)
+        self._record(folder)
+
+    @staticmethod
+    def _to_fetch(folder: _Folder, walk: DownloadWalk, root: Path) -> Iterator[FileToFetch]:
+        """Runs in a thread of its own, page by page, while earlier files are on the wire."""
+        for page in walk.pages():
+            folder.adopted += page.adopted
+            for wanted in page.wanted:
+                path = root / wanted.filename
+                folder.on_the_wire[path] = wanted
+                remote = wanted.action.file
+                yield FileToFetch(remote.unique_name, path, remote.lake_id, wanted.url)
+
+    def _record(self, folder: _Folder) -> None:
+        fetched, folder.fetched = folder.fetched, []
+        adopted, folder.adopted = folder.adopted, []
+        records = self._observer.records
+        files = [*adopted, *(file for _, file in fetched)]
+        self._recorder.confirm(
+            [action for action, _ in fetched], lambda: records.record(self._observer.lake, folder.spec.to, files)
+        )
+
+    async def _write_annotations(
+        self,
+        plan: DownloadPlan,
+        annotations: AnnotationDownload,
+        root: Path,
+        partials: PartialFiles,
+        classes: Sequence[str],
+    ) -> None:
+        """What the format can't hold was shown by the plan; what is lost beyond that, because a picture that came can't
+        be read, is a failure."""
+        spec = plan.spec
+        action = _all_annotations(spec)
+        try:
+            with partials.scratch() as scratch:
+                await asyncio.to_thread(annotations.write, scratch, classes)
+                for action in self._observer.compare_annotations(spec, annotations, scratch):
+                    path = (self._observer.base_dir / action.path).relative_to(root)
+                    partials.move_in(scratch, str(path))
+                    self._progress.files_done += 1
+                    self._recorder.confirm([action], lambda: None)
+            unforeseen = [line for line in annotations.losses if line not in plan.losses]
+            if unforeseen:
+                lost = SyncError(
+                    f"not all annotations could be written ({'; '.join(unforeseen)})",
+                    where=spec.to,
+                    remedy="Look at these pictures, or choose another format.",
+                )
+                self._recorder.fail([action], lost, retryable=False)
+        except LakeRefused as refusal:
+            self._recorder.fail([action], refusal, retryable=refusal.status >= 500)
+        except OSError as error:
+            words = f"the annotations can't be written ({error.strerror})"
+            self._recorder.fail([action], SyncError(words, where=str(root)), retryable=False)
+
+
+def _all_annotations(spec: DownloadSpec) -> DownloadAnnotations:
+    """The action that a failure of a download's annotations as a whole is told of."""
+    return DownloadAnnotations(spec.key, spec.to, 0, Reason.ANNOTATIONS_CHANGED)
+
+
+class TrashRuleStage:
+    """Carries out trash rules: exactly the items or the collection that the plan showed. `lake`: what the state calls
+    it."""
+
+    def __init__(self, client: LakeClient, recorder: Recorder, lake: str) -> None:
+        self._client = client
+        self._recorder = recorder
+        self._lake = lake
+
+    async def run(self, rule: TrashRulePlan) -> None:
+        if rule.items and self._recorder.failures:
+            error = LakeRefused(
+                "nothing is trashed by a rule, because something in this run failed",
+                status=200,
+                remedy="Run apply again once that is mended.",
+            )
+            self._recorder.fail(rule.items, error, retryable=True)
+            return
+        for collection in rule.items:
+            if isinstance(collection, TrashCollection):
+                await self._trash_whole(collection)
+        kind = object_kind(rule.selection.type)
+        items = [item for item in rule.items if isinstance(item, TrashMatched)]
+        for start in range(0, len(items), PAGE_SIZE_LIMIT):
+            page = items[start : start + PAGE_SIZE_LIMIT]
+            await asyncio.to_thread(self._recorder.state.sync)
+            try:
+                left = await asyncio.to_thread(trash_files, self._client, kind, [item.file for item in page])
+            except LakeRefused as refusal:
+                self._recorder.fail(page, refusal, retryable=False)
+                return
+            self._recorder.confirm([item for item in page if item.file.lake_id not in left], lambda: None)
+            stay = [item for item in page if item.file.lake_id in left]
+            if stay:
+                self._recorder.fail(stay, LakeRefused("the lake did not trash it", status=200), retryable=True)
+
+    async def _trash_whole(self, action: TrashCollection) -> None:
+        await asyncio.to_thread(self._recorder.state.sync)
+        try:
+            gone = await asyncio.to_thread(trash_collection, self._client, action.collection, action.lake_id)
+        except LakeRefused as refusal:
+            self._recorder.fail([action], refusal, retryable=False)
+            return
+        if gone:
+            self._recorder.confirm([action], lambda: self._forget(action))
+        else:
+            error = LakeRefused("the lake did not trash the collection", status=200, where=str(action.collection))
+            self._recorder.fail([action], error, retryable=True)
+
+    def _forget(self, action: TrashCollection) -> None:
+        recorded = self._recorder.state.records.collections(self._lake).get(action.collection)
+        if recorded is not None and recorded[1].lake_id == action.lake_id:
+            self._recorder.forget_collection(action.collection)

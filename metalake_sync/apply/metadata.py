@@ -1,0 +1,166 @@
+"""The metadata stage: only fields that changed, in pages of a thousand files.
+
+Owns: pages and the three-way merge of Tags. A page that the lake refuses is halved until the bad entry stands alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from metalake_sync.apply.bisect import send_in_halves
+from metalake_sync.apply.recorder import Recorder
+from metalake_sync.core.actions import UpdateFileMetadata
+from metalake_sync.core.metadata import (
+    TAGS,
+    MetadataSet,
+    MetadataValues,
+    merge_tags,
+    metadata_set,
+    update_to_mend,
+    update_to_send,
+)
+from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.errors import LakeRefused
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.protocol.metadata import FileMetadata
+from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.observe import remote_tags
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataUpdate:
+    """What a file's metadata becomes. `update`: the fields to write. `action`: None for a file that was just uploaded,
+    whose upload carries its metadata."""
+
+    name: str
+    after: MetadataSet
+    update: dict[str, Any]
+    action: UpdateFileMetadata | None = None
+
+
+def updates_after_upload(
+    common: MetadataSet, files: Sequence[tuple[str, MetadataSet]], tags_of_others: Mapping[str, Sequence[str]]
+) -> list[MetadataUpdate]:
+    """What new files need beyond the metadata that their session carried. `tags_of_others`: by name, of the file that
+    one replaces."""
+    updates: list[MetadataUpdate] = []
+    for name, after in files:
+        update = update_to_send(common.values, after.values)
+        if name in tags_of_others:
+            update[TAGS] = [*tags_of_others[name], *after.values.get(TAGS, ())]
+        if update:
+            updates.append(MetadataUpdate(name, after, update))
+    return updates
+
+
+class MetadataStage:
+    def __init__(self, client: LakeClient, recorder: Recorder, threads: int) -> None:
+        self._client = client
+        self._recorder = recorder
+        self._threads = threads
+
+    async def update(self, collection: CollectionPlan, collection_id: str) -> None:
+        """Write the metadata of files that were in the lake already."""
+        written = self._recorder.state.records.written_metadata
+        for start in range(0, len(collection.metadata), PAGE_SIZE_LIMIT):
+            page = collection.metadata[start : start + PAGE_SIZE_LIMIT]
+            befores = [(written(action.before) if action.before else None) or {} for action in page]
+            updates = [
+                MetadataUpdate(action.file.name, action.file.metadata, self._due(collection, action, before), action)
+                for action, before in zip(page, befores, strict=True)
+            ]
+            if collection.policy.tags == "own":
+                await self._keep_tags_of_others(page, befores, updates)
+            await self.write(collection, collection_id, updates)
+
+    @staticmethod
+    def _due(collection: CollectionPlan, action: UpdateFileMetadata, before: MetadataValues) -> dict[str, Any]:
+        after = action.file.metadata.values
+        if action.lake is None:
+            return update_to_send(before, after)
+        return update_to_mend(before, after, action.lake, collection.policy.tags)
+
+    async def _keep_tags_of_others(
+        self,
+        page: Sequence[UpdateFileMetadata],
+        befores: Sequence[MetadataValues],
+        updates: Sequence[MetadataUpdate],
+    ) -> None:
+        """The lake replaces Tags wholesale: ask for those of the files whose Tags are about to change, and merge."""
+        changing = [index for index, update in enumerate(updates) if TAGS in update.update]
+        names = [page[index].unique_name for index in changing]
+        theirs = await asyncio.to_thread(remote_tags, self._client, names, self._threads)
+        for index in changing:
+            updates[index].update[TAGS] = merge_tags(
+                before=befores[index].get(TAGS, []),
+                ours=page[index].file.metadata.values.get(TAGS, []),
+                theirs=theirs.get(page[index].unique_name, []),
+            )
+
+    # Tags that others had set on a file that was replaced.
+
+    def tags_of_others(self, collection: CollectionPlan) -> Mapping[str, Sequence[str]]:
+        """By file name, for files that were trashed to be replaced, in this run or in an earlier one."""
+        row = self._recorder.rows.get(collection.key)
+        return self._recorder.state.pending_replacements.tags(row) if row is not None else {}
+
+    def gave_back(self, collection: CollectionPlan, names: Sequence[str]) -> None:
+        """These files have in the lake what they had before they were replaced."""
+        with self._recorder.state.write():
+            self._recorder.state.pending_replacements.forget(self._recorder.row(collection.key), names)
+
+    async def give_back(self, collection: CollectionPlan, collection_id: str) -> None:
+        """Write Tags of others that a run which died owes to files that it had replaced."""
+        row = self._recorder.rows.get(collection.key)
+        owed = self._recorder.state.pending_replacements.owed(row) if row is not None else []
+        if not owed:
+            return
+        there = await asyncio.to_thread(remote_tags, self._client, [one.unique_name for one in owed], self._threads)
+        records = self._recorder.state.records
+        updates = [
+            MetadataUpdate(
+                one.name,
+                metadata_set(records.written_metadata(one.written) or {}),
+                {TAGS: list(dict.fromkeys((*there[one.unique_name], *one.tags)))},
+            )
+            for one in owed
+        ]
+        failed = await self.write(collection, collection_id, updates)
+        self.gave_back(collection, [one.name for one in owed if one.name not in failed])
+
+    async def write(
+        self, collection: CollectionPlan, collection_id: str, updates: Sequence[MetadataUpdate]
+    ) -> list[str]:
+        """Write updates page by page and record each page as it is confirmed. Returns the names that failed."""
+        failed: list[str] = []
+        for start in range(0, len(updates), PAGE_SIZE_LIMIT):
+            page = updates[start : start + PAGE_SIZE_LIMIT]
+            refused = await send_in_halves(page, lambda part: self._send(collection, collection_id, part))
+            for update, refusal in refused:
+                failed.append(update.name)
+                self._fail(collection, update, refusal)
+        return failed
+
+    async def _send(self, collection: CollectionPlan, collection_id: str, page: Sequence[MetadataUpdate]) -> None:
+        entries = [FileMetadata(file=update.name, metadata=update.update) for update in page]
+        await asyncio.to_thread(self._client.metadata_by_json, entries, collection_id=collection_id)
+        row = self._recorder.row(collection.key)
+        record: Callable[[], None] = lambda: self._recorder.state.records.record_metadata(  # noqa: E731
+            row, [(update.name, update.after) for update in page]
+        )
+        self._recorder.confirm([update.action for update in page if update.action], record)
+
+    def _fail(self, collection: CollectionPlan, update: MetadataUpdate, refusal: LakeRefused) -> None:
+        action = update.action
+        if action is None:
+            action = self._metadata_of_upload(collection, update)
+        self._recorder.fail([action], refusal, retryable=False)
+
+    @staticmethod
+    def _metadata_of_upload(collection: CollectionPlan, update: MetadataUpdate) -> UpdateFileMetadata:
+        """A new file's metadata was refused: the file is in the lake, what it should say is not."""
+        file = next(upload.file for upload in collection.uploads if upload.file.name == update.name)
+        return UpdateFileMetadata(collection.key, file, "", collection.common_metadata.digest)

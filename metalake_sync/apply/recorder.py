@@ -1,0 +1,224 @@
+"""The one writer of a run: commits what the lake confirmed, then tells the listeners.
+
+Owns: transactions, counts, failures and events of a run. Must not: speak to the lake.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, field, replace
+from typing import assert_never
+
+from metalake_sync.core.actions import (
+    Action,
+    AdoptFile,
+    Annotate,
+    AttachModelRun,
+    CreateCollection,
+    DownloadAnnotations,
+    DownloadFile,
+    RemoveAnnotations,
+    ReplaceFile,
+    TrashCollection,
+    TrashFile,
+    TrashMatched,
+    UpdateFileMetadata,
+    UpdateHead,
+    UploadFile,
+)
+from metalake_sync.core.events import ActionDone, ActionFailed, Event, EventSink, RunFinished
+from metalake_sync.core.plan import Summary
+from metalake_sync.core.snapshots import CollectionKey, Fingerprint
+from metalake_sync.core.unmanaged_files import AnnotateEntry, ClearEntry, DescribeEntry
+from metalake_sync.core.wording import action_name, file_name
+from metalake_sync.errors import SyncError
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.remote.request_counter import RequestTally
+from metalake_sync.sources.hashing import is_racy
+from metalake_sync.state.runs import ActionRow
+from metalake_sync.state.store import StateStore
+
+
+@dataclass(slots=True)
+class Recorder:
+    """`looked_at_ns`: when the scan began; a file younger than that is hashed again by the next run. `keep_failures`:
+    as in RunOptions."""
+
+    state: StateStore
+    run_id: str
+    rows: dict[CollectionKey, int]
+    emit: EventSink
+    tally: RequestTally
+    looked_at_ns: int
+    done: Summary = field(default_factory=Summary)
+    failures: list[ActionFailed] = field(default_factory=list)
+    failed_collections: set[CollectionKey] = field(default_factory=set)
+    _making_room: dict[tuple[CollectionKey, str], str] = field(default_factory=dict)
+    keep_failures: frozenset[str] | None = frozenset()
+    _started: float = field(default_factory=time.monotonic)
+
+    def row(self, key: CollectionKey) -> int:
+        """The collection's row id; it is recorded before anything in it is."""
+        return self.rows[key]
+
+    def trusted(self, fingerprint: Fingerprint) -> Fingerprint:
+        """The fingerprint as it may be recorded. A file so young that it could change again without its times showing
+        it gets one that matches nothing, and so is hashed by the next run (git's rule for racy entries)."""
+        return replace(fingerprint, ctime_ns=0) if is_racy(fingerprint, self.looked_at_ns) else fingerprint
+
+    def leave_alone(self, planned: Summary) -> None:
+        """Count what the plan found to be right, or somebody else's: the run's summary tells of it too."""
+        self.done.unchanged = planned.unchanged
+        self.done.unmanaged = planned.unmanaged
+
+    def confirm(self, actions: Sequence[Action], write: Callable[[], None]) -> None:
+        """Commit what the lake confirmed in one transaction, then say so."""
+        with self.state.write():
+            write()
+            self.state.runs.record_actions(self.run_id, map(_history_row, actions))
+            for key, names in _names_by_collection(actions).items():
+                if key in self.rows:
+                    self.state.runs.clear_failures(self.rows[key], names)
+        for action in actions:
+            self.done.count(action)
+            self.emit(ActionDone(action))
+
+    def about_to_trash(self, actions: Sequence[ReplaceFile], tags_of_others: Mapping[str, Sequence[str]]) -> None:
+        """Write down which ids go into the trash, before they do: no call takes anything out of there again. With them
+        what others had set, by file name. All are of one collection."""
+        row = self.row(actions[0].collection)
+        rows = [
+            ActionRow("trash", str(action.collection), action.file.name, action.reason.value, action.replaced.lake_id)
+            for action in actions
+        ]
+        going = [
+            (action.file.name, action.replaced.lake_id, tags_of_others.get(action.file.name, ())) for action in actions
+        ]
+        with self.state.write():
+            self.state.runs.record_actions(self.run_id, rows)
+            self.state.pending_replacements.put(row, going)
+        for action in actions:
+            self._making_room[action.collection, action.file.name] = action.replaced.lake_id
+
+    def not_trashed(self, actions: Sequence[ReplaceFile]) -> None:
+        """The lake left these where they were."""
+        with self.state.write():
+            self.state.runs.forget_actions(self.run_id, "trash", [action.replaced.lake_id for action in actions])
+            self.state.pending_replacements.forget(
+                self.row(actions[0].collection), [action.file.name for action in actions]
+            )
+        for action in actions:
+            self._making_room.pop((action.collection, action.file.name), None)
+
+    def trashed_for(self, action: ReplaceFile) -> str | None:
+        """The id that was trashed in this run to make room for a file, or None."""
+        return self._making_room.get((action.collection, action.file.name))
+
+    def _half_done(self, action: Action) -> str:
+        """Where the old bytes of a file are whose replacement failed, in this run or in an earlier one."""
+        lake_id = None
+        if isinstance(action, ReplaceFile):
+            lake_id = self.trashed_for(action)
+        elif isinstance(action, UploadFile) and action.collection in self.rows:
+            lost = {
+                file.name: file.lake_id for file in self.state.pending_replacements.lost(self.row(action.collection))
+            }
+            lake_id = lost.get(action.file.name)
+        if lake_id is None:
+            return ""
+        return (
+            f" Lost in trash: the old file is in the lake's trash (id {lake_id}), and no call takes it out of there."
+            " The new file is not in the lake; the next run sends it again, with its metadata and annotations."
+        )
+
+    def fail(self, actions: Iterable[Action], error: SyncError, *, retryable: bool) -> None:
+        """Remember that these did not come through; the run goes on."""
+        failed = [ActionFailed(action, f"{error}{self._half_done(action)}", retryable) for action in actions]
+        with self.state.write():
+            for failure in failed:
+                key = failure.action.collection
+                if key in self.rows:
+                    item = (file_name(failure.action) or "", action_name(failure.action), failure.error, retryable)
+                    self.state.runs.record_failures(self.run_id, self.rows[key], [item])
+        for failure in failed:
+            self.failed_collections.add(failure.action.collection)
+            self.failures.append(failure)
+            self.tell(failure)
+
+    def forget_collection(self, key: CollectionKey) -> None:
+        """Drop the records of a collection that is not in the lake any more. Call it inside a transaction."""
+        row = self.rows.pop(key, None)
+        if row is not None:
+            self.state.records.forget_collection(row)
+
+    def tell(self, event: Event) -> None:
+        self.emit(event)
+
+    def finish(self) -> RunFinished:
+        """Close the books of the run."""
+        self.done.bytes_to_send = 0
+        for key, row in self.rows.items():
+            if key not in self.failed_collections and self.keep_failures is not None:
+                with self.state.write():
+                    self.state.runs.clear_other_failures(row, self.run_id, self.keep_failures)
+        return RunFinished(
+            run_id=self.run_id,
+            done=self.done,
+            failed=tuple(self.failures),
+            bytes_sent=self.tally.bytes_sent,
+            requests=self.tally.requests,
+            writes=self.tally.writes,
+            seconds=time.monotonic() - self._started,
+        )
+
+    def summary(self) -> dict[str, object]:
+        """What history keeps of the run."""
+        return {**asdict(self.done), "failed": len(self.failures), "bytes_sent": self.tally.bytes_sent}
+
+
+def _names_by_collection(actions: Iterable[Action]) -> dict[CollectionKey, list[str]]:
+    names: dict[CollectionKey, list[str]] = {}
+    for action in actions:
+        names.setdefault(action.collection, []).append(file_name(action) or "")
+    return names
+
+
+def _history_row(action: Action) -> ActionRow:
+    """An action with what an undo would need: the digest, hash or id before and after."""
+    before: str | None
+    after: str | None
+    match action:
+        case CreateCollection():
+            before, after = None, action.head.digest
+        case UpdateHead():
+            before, after = action.before, action.head.digest
+        case UploadFile():
+            before, after = None, action.file.content_hash
+        case ReplaceFile():
+            before, after = action.replaced.lake_id, action.file.content_hash
+        case AdoptFile():
+            before, after = None, action.remote.lake_id
+        case UpdateFileMetadata():
+            before, after = action.before, action.file.metadata.digest
+        case DescribeEntry():
+            before, after = action.before, action.metadata.digest
+        case Annotate() | AnnotateEntry():
+            before, after = None, action.annotations.digest
+        case RemoveAnnotations() | ClearEntry():
+            before, after = action.annotations.digest, None
+        case TrashFile():
+            before, after = action.recorded.lake_id, None
+        case TrashCollection():
+            before, after = action.lake_id, None
+        case TrashMatched():
+            before, after = action.file.lake_id, None
+        case DownloadFile():
+            before, after = None, action.file.lake_id
+        case DownloadAnnotations():
+            before, after = None, None
+        case AttachModelRun():
+            before, after = None, action.project
+        case _:
+            assert_never(action)
+    return ActionRow(action_name(action), str(action.collection), file_name(action), action.reason.value, before, after)

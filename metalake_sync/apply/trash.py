@@ -1,0 +1,68 @@
+"""The trash stage: what is taken away comes last, and only by the ids that the records hold.
+
+There is no call that takes something out of the trash, so every id that goes there stands in the history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from metalake_sync.apply.recorder import Recorder
+from metalake_sync.core.actions import TrashFile
+from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.core.snapshots import RemoteFile
+from metalake_sync.errors import LakeRefused
+from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.observe import object_kind
+from metalake_sync.remote.selections import trash_files
+
+
+class TrashStage:
+    def __init__(self, client: LakeClient, recorder: Recorder) -> None:
+        self._client = client
+        self._recorder = recorder
+
+    async def trash_pruned(self, collection: CollectionPlan) -> None:
+        """Trash what left the manifest; not where anything of the collection failed in this run."""
+        if not collection.trash:
+            return
+        if collection.key in self._recorder.failed_collections:
+            error = LakeRefused(
+                "nothing of the collection is trashed, because something in it failed",
+                status=200,
+                where=str(collection.key),
+                remedy="Run apply again once that is mended.",
+            )
+            self._recorder.fail(collection.trash, error, retryable=True)
+            return
+        for start in range(0, len(collection.trash), PAGE_SIZE_LIMIT):
+            page = collection.trash[start : start + PAGE_SIZE_LIMIT]
+            files = [
+                RemoteFile(action.recorded.name, action.recorded.lake_id, action.recorded.unique_name)
+                for action in page
+            ]
+            left, refusal = await self.trash(collection, files)
+            gone = [action for action in page if action.recorded.lake_id not in left]
+            self._recorder.confirm(gone, lambda gone=gone: self._forget(collection, gone))  # type: ignore[misc]
+            stay = [action for action in page if action.recorded.lake_id in left]
+            if stay:
+                error = LakeRefused("the lake did not trash it", status=200, where=str(collection.key))
+                self._recorder.fail(stay, refusal or error, retryable=True)
+
+    async def trash(
+        self, collection: CollectionPlan, files: Sequence[RemoteFile]
+    ) -> tuple[set[str], LakeRefused | None]:
+        """Put files into the trash. Returns the ids of those that are still in the lake, and why where it refused."""
+        await asyncio.to_thread(self._recorder.state.sync)
+        try:
+            left = await asyncio.to_thread(trash_files, self._client, object_kind(collection.key.type), files)
+        except LakeRefused as refusal:
+            return {file.lake_id for file in files}, refusal
+        return left, None
+
+    def _forget(self, collection: CollectionPlan, actions: Sequence[TrashFile]) -> None:
+        self._recorder.state.records.forget_files(
+            self._recorder.row(collection.key), [action.recorded.name for action in actions]
+        )

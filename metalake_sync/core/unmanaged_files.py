@@ -1,0 +1,285 @@
+"""Files of the lake that the manifest does not upload: how they are addressed, and what was last sent to them.
+
+Owns: the decision for one entry of a source. Must not: look anything up.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import field
+from typing import Literal, TypeAlias
+
+from metalake_sync.core.changes import Change, metadata_changes
+from metalake_sync.core.metadata import (
+    NO_METADATA,
+    MetadataSet,
+    MetadataValues,
+    fields_that_left,
+    overwrites_others,
+    update_to_mend,
+    update_to_send,
+)
+from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.core.reasons import Reason
+from metalake_sync.core.selection import WHOLE_LAKE
+from metalake_sync.core.shapes import EMPTY_SET_DIGEST
+from metalake_sync.core.snapshots import CollectionKey, DesiredSet, MediaType, RecordedSet, RemoteSet
+from metalake_sync.lazy_dataclass import dataclass
+
+DEFAULT_BUCKET = "DEFAULT"
+"""What metadata calls the default bucket; annotations leave it out. Source: the protocol's page, quirks."""
+
+
+class By(enum.StrEnum):
+    """What an entry names its file by."""
+
+    STORAGE_PATH = "storage_path"
+    UNIQUE_NAME = "unique_name"
+    JOB = "job"
+    COLLECTION = "collection"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where entries look for their files. `within`: the bucket ('' is the default one), the job's id, or the
+    collection's name. `type`: of that collection, where the manifest says it."""
+
+    by: By
+    within: str = ""
+    type: MediaType | None = None
+
+    @property
+    def key(self) -> str:
+        """What the state calls it."""
+        return json.dumps([self.by.value, self.within, self.type.value if self.type else ""], ensure_ascii=False)
+
+    @classmethod
+    def from_key(cls, key: str) -> Address:
+        by, within, media_type = json.loads(key)
+        return cls(By(by), within, MediaType(media_type) if media_type else None)
+
+    @property
+    def collection(self) -> CollectionKey:
+        """The collection that plans and events name."""
+        name = self.within if self.by is By.COLLECTION else WHOLE_LAKE
+        return CollectionKey(self.type or MediaType.IMAGE, name)
+
+    def __str__(self) -> str:
+        match self.by:
+            case By.STORAGE_PATH:
+                return f"storage paths in {self.within or 'the default bucket'}"
+            case By.UNIQUE_NAME:
+                return "unique names"
+            case By.JOB:
+                return f"files of job {self.within}"
+            case By.COLLECTION:
+                return f"files of {self.within}"
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotateEntry:
+    """Send an image's set of one operation, which has shapes. `unique_name`: the lake's, where it is known; `lake_id`:
+    the image's. `overwrites`: shapes that another client drew go."""
+
+    address: Address
+    name: str
+    annotations: DesiredSet
+    reason: Reason
+    unique_name: str | None = None
+    lake_id: str | None = None
+    overwrites: bool = False
+
+    @property
+    def collection(self) -> CollectionKey:
+        return self.address.collection
+
+
+@dataclass(frozen=True, slots=True)
+class ClearEntry:
+    """Clear the image's set: the operation or its address left the manifest, or its source has no shapes for the image
+    any more. `annotations`: the set that goes."""
+
+    address: Address
+    name: str
+    annotations: RecordedSet
+    reason: Reason = Reason.REMOVED_FROM_MANIFEST
+    unique_name: str | None = None
+
+    @property
+    def collection(self) -> CollectionKey:
+        return self.address.collection
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeEntry:
+    """Write what changed in a file's metadata. `before`: the digest of what was written last, if anything was.
+    `changes`: the fields of that update. `overwrites`: a value that another client wrote goes. `lake`:
+    what the lake has, where it was asked."""
+
+    address: Address
+    name: str
+    metadata: MetadataSet
+    before: str | None
+    reason: Reason
+    unique_name: str | None = None
+    lake_id: str | None = None
+    changes: tuple[Change, ...] = ()
+    overwrites: bool = False
+    lake: MetadataValues | None = None
+
+    @property
+    def collection(self) -> CollectionKey:
+        return self.address.collection
+
+
+EntryAction: TypeAlias = AnnotateEntry | ClearEntry | DescribeEntry
+
+
+@dataclass(frozen=True, slots=True)
+class SentMetadata:
+    """Metadata that the lake confirmed for an entry. `lake_id`: of the file, where it was known."""
+
+    digest: str
+    lake_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SentSet:
+    """An annotation set that the lake confirmed for an entry."""
+
+    annotations: RecordedSet
+    lake_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that the lake has under an entry's name."""
+
+    unique_name: str
+    lake_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeenSet:
+    """An image whose set was read back, and is not as the source has it. `there`: None where the lake has no shapes."""
+
+    found: Found
+    there: RemoteSet | None
+
+
+@dataclass(slots=True)
+class AddressedPlan:
+    """The work of one address. `operation`: None for metadata. `settled`: entries whose record moves although nothing
+    is sent, to these values or, where they are None, out of the records. `ids`: the lake's ids of settled entries,
+    where they were asked for."""
+
+    address: Address
+    operation: str | None = None
+    actions: list[EntryAction] = field(default_factory=list)
+    settled: dict[str, MetadataSet | None] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
+    forgotten: list[str] = field(default_factory=list)
+    unchanged: int = 0
+
+
+def compare_set(
+    address: Address,
+    name: str,
+    wanted: DesiredSet,
+    sent: SentSet | None,
+    found: Found | None,
+    seen: SeenSet | None = None,
+) -> AnnotateEntry | ClearEntry | None:
+    """Decide about the set of one entry of the source. `found`: the lake's file, None where the lake was not asked.
+    `seen`: the lake's set, where it was read back and is not the wanted one."""
+    found = found or (seen.found if seen is not None else None)
+    there = seen.there if seen is not None else None
+    before = sent.annotations.digest if sent else EMPTY_SET_DIGEST
+    changed = before != wanted.digest
+    # The same name with another id is another file: what was sent to the old one is not on it.
+    replaced = sent is not None and found is not None and sent.lake_id not in (None, found.lake_id)
+    drifted = seen is not None and not changed
+    if (replaced and wanted.digest != EMPTY_SET_DIGEST) or (drifted and (there is not None or sent is not None)):
+        reason = Reason.DRIFTED
+    elif changed and not replaced:
+        reason = Reason.ANNOTATIONS_CHANGED if sent else Reason.NEW
+    else:
+        return None
+    if wanted.digest == EMPTY_SET_DIGEST:
+        gone = sent.annotations if changed and sent is not None else None
+        if gone is None and there is not None:
+            gone = RecordedSet(wanted.operation, wanted.kind, there.digest, there.shape_count)
+        return ClearEntry(address, name, gone, reason, found.unique_name if found else None) if gone else None
+    overwrites = there is not None and (drifted or before == EMPTY_SET_DIGEST)
+    return AnnotateEntry(address, name, wanted, reason, *_names(found), overwrites)
+
+
+def entry_left(
+    address: Address, name: str, sent: SentSet, found: Found | None, mode: Literal["replace", "append"] | None
+) -> ClearEntry | None:
+    """Decide about an entry that its source no longer has. `mode`: None where the operation left the manifest too."""
+    if sent.annotations.digest == EMPTY_SET_DIGEST or mode == "append":
+        return None
+    reason = Reason.REMOVED_FROM_MANIFEST if mode is None else Reason.ANNOTATIONS_CHANGED
+    return ClearEntry(address, name, sent.annotations, reason, found.unique_name if found else None)
+
+
+def compare_metadata(
+    plan: AddressedPlan,
+    name: str,
+    wanted: MetadataSet | None,
+    sent: SentMetadata | None,
+    found: Found | None,
+    written: Callable[[str], MetadataValues | None],
+    lake: MetadataValues | None = None,
+) -> Iterator[Note]:
+    """File one entry's metadata in the plan. `wanted`: None where the entry left its source. `written`: the values
+    behind a recorded digest. `lake`: what the lake has, where it was asked. Yields what can't be done: the protocol
+    removes no field."""
+    after = wanted or NO_METADATA
+    if sent is not None and found is not None and sent.lake_id not in (None, found.lake_id):
+        sent, first_reason = (
+            None,
+            Reason.DRIFTED,
+        )  # Another file has the name: what was sent to the old one is not on it.
+    else:
+        first_reason = Reason.NEW
+    before = (written(sent.digest) if sent is not None else None) or {}
+    same = sent is not None and wanted is not None and wanted.digest == sent.digest
+    if sent is not None and not same and (left := fields_that_left(before, after.values)):
+        fields = ", ".join(map(repr, left))
+        yield Note(NoteCode.FIELD_LEFT, f"keeps {fields} in the lake: no call removes a metadata field", name)
+    if lake is not None and wanted is not None:
+        update = update_to_mend(before, after.values, lake, "own")
+    elif same:
+        update = {}
+    else:
+        known = sent is None or written(sent.digest) is not None
+        update = update_to_send(before if known else None, after.values)
+    if update:
+        reason = first_reason
+        if sent is not None:
+            reason = Reason.DRIFTED if same else Reason.METADATA_CHANGED
+            reason = Reason.REMOVED_FROM_MANIFEST if wanted is None else reason
+        changes = metadata_changes(before if lake is None else lake, update)
+        overwrites = sent is not None and lake is not None and overwrites_others(before, update, lake)
+        digest = sent.digest if sent is not None else None
+        plan.actions.append(
+            DescribeEntry(plan.address, name, after, digest, reason, *_names(found), changes, overwrites, lake)
+        )
+    elif same or (sent is None and wanted is not None and not after):
+        plan.unchanged += 1
+    else:
+        plan.settled[name] = wanted
+        if found is not None:
+            plan.ids[name] = found.lake_id
+
+
+def _names(found: Found | None) -> tuple[str | None, str | None]:
+    return (found.unique_name, found.lake_id) if found else (None, None)
+
+
+SentSets = Mapping[str, SentSet]
+"""Entry → what was sent."""

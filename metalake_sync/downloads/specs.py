@@ -1,0 +1,68 @@
+"""The manifest's downloads and trash rules in the words of the rooms below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from metalake_sync.core.downloads import AnnotationsWanted, DownloadSpec
+from metalake_sync.core.selection import OLDEST_FIRST, ItemFilter, ItemSelection, ItemSort
+from metalake_sync.core.snapshots import MediaType
+from metalake_sync.errors import ManifestError, UsageError
+from metalake_sync.manifest import LoadedManifest
+from metalake_sync.manifest.models import Selection
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.selections import check_dates, find_place
+
+
+def download_specs(manifest: LoadedManifest, client: LakeClient) -> Iterator[DownloadSpec]:
+    """What the manifest wants in local folders. Raises ManifestError for a type that can't be meant."""
+    for number, block in enumerate(manifest.model.downloads):
+        selection = _selection(manifest, "downloads", number, block, client)
+        annotations = None
+        if block.annotations is not None:
+            annotations = AnnotationsWanted(
+                block.annotations.kind, tuple(block.annotations.operations), block.annotations.format
+            )
+        sort = ItemSort(block.sort.by, block.sort.order) if block.sort else OLDEST_FIRST
+        yield DownloadSpec(
+            replace(selection, sort=sort),
+            to=block.to,
+            media=block.media,
+            annotations=annotations,
+            naming=block.naming,
+            declared_at=str(manifest.where("downloads", number)),
+        )
+
+
+def trash_selections(manifest: LoadedManifest, client: LakeClient) -> Iterator[ItemSelection]:
+    """What the manifest's trash rules mean. Raises ManifestError for a type that can't be meant."""
+    for number, block in enumerate(manifest.model.trash):
+        yield replace(_selection(manifest, "trash", number, block, client), whole=block.whole)
+
+
+def _selection(
+    manifest: LoadedManifest, section: str, number: int, block: Selection, client: LakeClient
+) -> ItemSelection:
+    try:
+        wanted = check_dates(
+            ItemFilter(tuple(block.filter.annotation_types), block.filter.from_date, block.filter.to_date)
+        )
+    except UsageError as error:
+        where = manifest.where(section, number, "filter")
+        raise ManifestError(error.message, where=where, remedy=error.remedy) from None
+    if block.lake is not None:
+        return ItemSelection(MediaType(block.lake), None, block.query, wanted)
+    assert block.collection is not None, "the manifest's agreement demands one of 'collection' and 'lake'"
+    if block.type is not None:
+        media_type = MediaType(block.type)
+    else:
+        try:
+            place = find_place(client, block.collection, None)
+        except UsageError as error:
+            where = manifest.where(section, number, "collection")
+            raise ManifestError(error.message, where=where, remedy=error.remedy) from None
+        # One that is not there yet may be made by this very manifest.
+        ours = [MediaType(one.type) for one in manifest.collections if one.name == block.collection]
+        media_type = place.type if place else ours[0] if ours else MediaType.IMAGE
+    return ItemSelection(media_type, block.collection, block.query, wanted)

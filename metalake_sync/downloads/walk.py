@@ -1,0 +1,174 @@
+"""One download, item by item: what the lake lists beside what is in the folder.
+
+Owns: the names of files in the folder, and the comparison page by page. A plan and an apply walk alike, so that the
+second one has addresses that are fresh, and sees what was uploaded in between.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import field, replace
+from pathlib import Path
+
+from metalake_sync.core.actions import DownloadFile, Reason
+from metalake_sync.core.downloads import DownloadedFile, DownloadSpec, Local, judge_local, judge_size
+from metalake_sync.core.snapshots import Fingerprint, RemoteFile
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.protocol.items import ListedItem
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.content_proof import Pair, same_bytes
+from metalake_sync.remote.observe import remote_sizes
+from metalake_sync.remote.selections import Place, list_selection
+from metalake_sync.remote.transfers.partial import FOLDER
+from metalake_sync.sources.safe_names import FolderNames
+
+SIZE_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file that has to be fetched. `url`: signed, from the listing; '' where the lake is to be asked for one."""
+
+    action: DownloadFile
+    filename: str
+    url: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WalkedPage:
+    """One page of the listing, judged. `unchanged`: files that are right. `adopted`: those of them that nobody has
+    recorded yet."""
+
+    wanted: Sequence[Wanted]
+    unchanged: int
+    adopted: Sequence[DownloadedFile]
+
+
+class DownloadWalk:
+    """`recorded`: what was downloaded into the folder before, by unique name. `root`: the folder. `reserved`: names in
+    it that no file may get."""
+
+    def __init__(
+        self,
+        client: LakeClient,
+        spec: DownloadSpec,
+        place: Place,
+        *,
+        root: Path,
+        recorded: Mapping[str, DownloadedFile],
+        reserved: Sequence[str],
+    ) -> None:
+        self._client = client
+        self._spec = spec
+        self._place = place
+        self._root = root
+        self._recorded = recorded
+        self._names = FolderNames((FOLDER, *reserved))
+        for known in recorded.values():
+            self._names.keep(known.filename)
+        self.filenames: dict[str, str] = {}
+        """Unique name → what the file is called in the folder, of all that was walked."""
+
+    def pages(self, seen: Callable[[int], None] = lambda _: None) -> Iterator[WalkedPage]:
+        """Judge the listing page by page. `seen` is told how many items there were so far."""
+        for page in list_selection(self._client, self._spec.selection, self._place):
+            # A list that moves while it is read may give an item twice.
+            items = [item for item in page if _unique(item) not in self.filenames]
+            for item in items:
+                self.filenames[_unique(item)] = self._filename(item)
+            seen(len(self.filenames))
+            yield self._judged(items) if self._spec.media else WalkedPage((), 0, ())
+
+    def stale_files(self) -> list[str]:
+        """Files in the folder that were downloaded before, and that are not among those that were walked. By their
+        names."""
+        current = set(self.filenames.values())
+        return sorted(
+            known.filename
+            for known in self._recorded.values()
+            if known.filename not in current and look_at(self._root / known.filename) is not None
+        )
+
+    def _filename(self, item: ListedItem) -> str:
+        wanted = item.name if self._spec.naming == "name" else _unique(item)
+        known = self._recorded.get(_unique(item))
+        if known is not None and self._names.could_be(known.filename, wanted):
+            return known.filename
+        return self._names.take(wanted)
+
+    def _judged(self, items: Sequence[ListedItem]) -> WalkedPage:
+        wanted: list[Wanted] = []
+        unsure: list[tuple[ListedItem, Fingerprint]] = []
+        unchecked: list[tuple[ListedItem, DownloadedFile]] = []
+        right = 0
+        for item in items:
+            local = look_at(self._root / self.filenames[_unique(item)])
+            known = self._recorded.get(_unique(item))
+            if known is not None and known.filename != self.filenames[_unique(item)]:
+                known = None  # the manifest calls it otherwise now
+            verdict = judge_local(item.id, known, local)
+            if verdict is Local.ASK_SIZE and local is not None:
+                unsure.append((item, local))
+            elif verdict is Local.CHECK_SIZE and known is not None:
+                unchecked.append((item, known))
+            elif isinstance(verdict, Reason):
+                wanted.append(self._wanted(item, verdict))
+            else:
+                right += 1
+        adopted: list[DownloadedFile] = []
+        # By unique name: a name alone may stand for several items of the lake.
+        asked = [*(item for item, _ in unsure), *(item for item, _ in unchecked)]
+        files = [RemoteFile(_unique(item), item.id, _unique(item)) for item in asked]
+        sizes = remote_sizes(self._client, files, SIZE_THREADS)
+        for item, known in unchecked:
+            size = sizes.get(_unique(item))
+            if size is not None and size != known.fingerprint.size_bytes:
+                wanted.append(self._wanted(item, Reason.CONTENT_CHANGED))
+            elif size is not None:
+                adopted.append(replace(known, checked=True))
+            else:
+                right += 1
+        maybe: list[tuple[ListedItem, Fingerprint]] = []
+        for item, local in unsure:
+            verdict = judge_size(sizes.get(_unique(item)), local)
+            if isinstance(verdict, Reason):
+                wanted.append(self._wanted(item, verdict))
+            else:
+                maybe.append((item, local))
+        same = same_bytes(self._client, [self._pair(item, local) for item, local in maybe], SIZE_THREADS)
+        for item, local in maybe:
+            if _unique(item) in same:
+                adopted.append(DownloadedFile(item.id, _unique(item), self.filenames[_unique(item)], local))
+            else:
+                wanted.append(self._wanted(item, Reason.CONTENT_CHANGED))
+        return WalkedPage(wanted, right + len(adopted), adopted)
+
+    def _pair(self, item: ListedItem, local: Fingerprint) -> Pair:
+        path = str(self._root / self.filenames[_unique(item)])
+        return Pair(_unique(item), path, local.size_bytes, item.url or "")
+
+    def _wanted(self, item: ListedItem, reason: Reason) -> Wanted:
+        filename = self.filenames[_unique(item)]
+        path = os.path.join(self._spec.to, filename)
+        return Wanted(DownloadFile(self._spec.key, _remote(item), path, reason), filename, item.url or "")
+
+
+def look_at(path: Path) -> Fingerprint | None:
+    """The fingerprint of a regular file, or None where there is no such thing."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return Fingerprint.of(found)
+
+
+def _unique(item: ListedItem) -> str:
+    return item.unique_name or item.name
+
+
+def _remote(item: ListedItem) -> RemoteFile:
+    return RemoteFile(item.name, item.id, _unique(item))

@@ -1,0 +1,170 @@
+"""Objects as files under the lake's folder, behind URLs that the lake signs itself and answers as S3 would.
+
+Owns: the tables of parts and of ETags. A part that is sent again replaces the first; parts stay until their file is
+finalized.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from metalake_sync.embedded_lake.folder import DATABASE
+from metalake_sync.embedded_lake.refusals import bad_request
+from metalake_sync.embedded_lake.signing import Signer
+from metalake_sync.embedded_lake.storage.blobs import BlobStore, ReceivedPart
+from metalake_sync.embedded_lake.storage.ports import FoundObject, LeftOut, PendingObject
+from metalake_sync.errors import UsageError
+from metalake_sync.protocol.uploads import FinishedPart
+from metalake_sync.protocol.wire import StorageKind
+
+
+class FileStorage:
+    """Opens the folder; raises OSError."""
+
+    kind = StorageKind.S3
+    bucket = "DEFAULT"
+    keys_are_names = False
+
+    def __init__(self, folder: Path, db: sqlite3.Connection, signer: Signer) -> None:
+        self.blobs = BlobStore(folder)
+        self.blobs.sweep(
+            db.execute(
+                "SELECT p.file_id, p.number, p.etag FROM parts p JOIN uploads u USING (file_id)"
+                " WHERE u.size_bytes IS NULL"
+            )
+        )
+        self._db = db
+        self._signer = signer
+        self._sources: dict[str, str] = {}
+        self._etags: dict[str, str] = {}
+
+    def key_for(self, path: str) -> str:
+        return path
+
+    async def is_taken(self, key: str) -> bool:
+        return False
+
+    async def start(self, pending: PendingObject, content_type: str) -> str:
+        return ""
+
+    async def part_urls(self, pending: PendingObject, count: int, base_url: str) -> list[str]:
+        sign = self._signer.part_url
+        return [sign(base_url, pending.file_id, number) for number in range(1, count + 1)]
+
+    def part_received(self, file_id: str, number: int, part: ReceivedPart) -> None:
+        """Keep a part."""
+        kept = self._db.execute("SELECT etag FROM parts WHERE file_id = ? AND number = ?", (file_id, number)).fetchone()
+        self.blobs.keep(part, file_id, number)
+        self._db.execute(
+            "INSERT OR REPLACE INTO parts (file_id, number, etag, size_bytes) VALUES (?, ?, ?, ?)",
+            (file_id, number, part.etag, part.size_bytes),
+        )
+        if kept and kept[0] != part.etag:
+            self.blobs.drop_parts([(file_id, number, kept[0])])
+
+    async def finish(self, pending: PendingObject, parts: Sequence[FinishedPart]) -> int:
+        kept = dict(self._db.execute("SELECT number, etag FROM parts WHERE file_id = ?", (pending.file_id,)).fetchall())
+        if not parts:
+            raise bad_request("Parts must be named in order, from 1 and without gaps")
+        for part in parts:
+            if kept.get(part.part_number) != part.etag.strip('"').lower():
+                raise bad_request(f"Part {part.part_number} was not received, or its ETag differs")
+        wanted = [(pending.file_id, part.part_number, kept[part.part_number]) for part in parts]
+        self._etags[pending.file_id] = _multipart_etag([etag for _, _, etag in wanted])
+        if len(wanted) == 1:
+            return self.blobs.assemble(wanted, pending.blob)
+        return await asyncio.to_thread(self.blobs.assemble, wanted, pending.blob)
+
+    def finished(self, file_id: str) -> Callable[[], None]:
+        parts = self._db.execute("SELECT file_id, number, etag FROM parts WHERE file_id = ?", (file_id,)).fetchall()
+        self._db.execute("DELETE FROM parts WHERE file_id = ?", (file_id,))
+        self._keep_etag(file_id, self._etags.pop(file_id))
+        return lambda: self.blobs.drop_parts(parts)
+
+    async def flush(self, blobs: Iterable[str]) -> None:
+        await asyncio.to_thread(self.blobs.flush, list(blobs))
+
+    def discard(self, blobs: Iterable[str]) -> None:
+        blobs = list(blobs)
+        self.blobs.remove(blobs)
+        self._db.executemany("DELETE FROM object_etags WHERE blob = ?", [(blob,) for blob in blobs])
+
+    def object_url(self, blob: str, base_url: str) -> str:
+        return self._signer.object_url(base_url, blob)
+
+    async def head(self, blob: str, length: int) -> bytes:
+        try:
+            with self.blobs.path(blob).open("rb") as file:  # a local read does not wait
+                return file.read(length)
+        except FileNotFoundError:
+            return b""
+
+    def crawl(self, folder: str) -> Iterator[FoundObject | LeftOut]:
+        """A local folder stands for a bucket of its name. Hidden names, links and other lakes are left out."""
+        if not folder.strip():
+            raise UsageError(
+                "'' names no folder", remedy="With --storage file, crawl a local folder: give its path, or '.'."
+            )
+        root = os.path.abspath(folder)
+        if not os.path.isdir(root):
+            raise UsageError(f"{folder!r} is no folder", remedy="With --storage file, crawl a local folder.")
+        for place, folders, names in os.walk(root, onerror=_raise):
+            if DATABASE in names:
+                yield LeftOut(place, "it is a lake's own folder")
+                folders.clear()
+                continue
+            entered = []
+            for name in sorted(folders):
+                reason = _why_not(os.path.join(place, name))
+                if reason is None:
+                    entered.append(name)
+                else:
+                    yield LeftOut(os.path.join(place, name), reason)
+            folders[:] = entered
+            for name in sorted(names):
+                path = os.path.join(place, name)
+                reason = _why_not(path) or (None if os.path.isfile(path) else "it is no regular file")
+                if reason is not None:
+                    yield LeftOut(path, reason)
+                    continue
+                self._sources[os.path.basename(root)] = root
+                yield FoundObject(os.path.basename(root), os.path.relpath(path, root), os.path.getsize(path))
+
+    def take_in(self, found: FoundObject) -> str:
+        assert found.bucket is not None
+        blob, md5 = self.blobs.copy_in(os.path.join(self._sources[found.bucket], found.path))
+        self._keep_etag(blob, md5)
+        return blob
+
+    def etag(self, blob: str) -> str | None:
+        """An object's ETag, without quotes; None of one that an older version took in."""
+        row = self._db.execute("SELECT etag FROM object_etags WHERE blob = ?", (blob,)).fetchone()
+        return str(row[0]) if row else None
+
+    def _keep_etag(self, blob: str, etag: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO object_etags (blob, etag) VALUES (?, ?)", (blob, etag))
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def _multipart_etag(md5s: Sequence[str]) -> str:
+    """As S3 makes it of an upload in parts, be it one."""
+    whole = hashlib.md5(b"".join(map(bytes.fromhex, md5s)), usedforsecurity=False)
+    return f"{whole.hexdigest()}-{len(md5s)}"
+
+
+def _why_not(path: str) -> str | None:
+    """Why a crawl passes over a name, or None."""
+    if os.path.basename(path).startswith("."):
+        return "it is hidden"
+    return "it is a link" if os.path.islink(path) else None
+
+
+def _raise(error: OSError) -> None:
+    raise error

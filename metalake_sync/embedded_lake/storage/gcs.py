@@ -1,0 +1,128 @@
+"""Google Cloud Storage through google-cloud-storage. Credentials come from GOOGLE_APPLICATION_CREDENTIALS; signing
+needs the key of a service account.
+
+One resumable session for each object: it lives a week, keeps what it received, and knows when it has all of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+import google.auth
+import requests
+from google.api_core.exceptions import GoogleAPIError, NotFound, RequestRangeNotSatisfiable
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import storage
+
+from metalake_sync.embedded_lake.storage.address import BucketAddress
+from metalake_sync.embedded_lake.storage.bucket import PartsMissing, Place
+from metalake_sync.errors import UsageError
+from metalake_sync.protocol.uploads import FinishedPart
+
+TIMEOUT_S = 60.0
+
+_NO_BYTES = (None, "bytes=0-0")
+"""How a session says that it has nothing: Google leaves the range out and keeps only multiples of 256 KiB, so that a
+single byte, which emulators say, is none either."""
+
+_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
+
+
+class GcsLibrary:
+    errors: tuple[type[Exception], ...] = (GoogleAPIError, GoogleAuthError, requests.RequestException)
+
+    def __init__(self, address: BucketAddress, url_lifetime_s: float) -> None:
+        self._bucket = address.bucket
+        self._endpoint = address.endpoint
+        self._lifetime = timedelta(seconds=max(1.0, url_lifetime_s))
+        self._signer: Any = None
+        project: str | None = None
+        with contextlib.suppress(GoogleAuthError):
+            self._signer, project = google.auth.default(scopes=[_SCOPE])
+        if not hasattr(self._signer, "sign_bytes"):
+            raise UsageError(
+                "signing URLs for Google Cloud Storage needs the key of a service account",
+                remedy="Set GOOGLE_APPLICATION_CREDENTIALS to its JSON file.",
+            )
+        # A token never goes over plain HTTP; what listens there (an emulator) asks for none.
+        plain = address.endpoint is not None and address.endpoint.startswith("http:")
+        self._client: Any = storage.Client(
+            project=project or "metalake",
+            credentials=AnonymousCredentials() if plain else self._signer,  # type: ignore[no-untyped-call]
+            client_options={"api_endpoint": address.endpoint} if address.endpoint else None,
+        )
+
+    def check(self) -> None:
+        self._client.get_bucket(self._bucket, timeout=TIMEOUT_S)
+
+    def exists(self, place: Place) -> bool:
+        return bool(self._blob(place).exists(timeout=TIMEOUT_S))
+
+    def start(self, place: Place, content_type: str, ticket: str) -> str:
+        if ticket and _ask(ticket).status_code not in (404, 410):
+            return ticket
+        session: str = self._blob(place).create_resumable_upload_session(content_type=content_type, timeout=TIMEOUT_S)
+        return session
+
+    def part_urls(self, place: Place, ticket: str, count: int) -> list[str]:
+        return [ticket] * count
+
+    def finish(self, place: Place, ticket: str, parts: Sequence[FinishedPart]) -> int:
+        blob = self._blob(place)
+        if not self._reload(blob):
+            # The session of an empty file never hears a byte, nor that there are none.
+            answer = _ask(ticket)
+            if len(parts) > 1 or answer.status_code != 308 or answer.headers.get("Range") not in _NO_BYTES:
+                raise PartsMissing(f"The store has not received all of {len(parts)} parts")
+            requests.put(ticket, headers={"Content-Range": "bytes */0"}, timeout=TIMEOUT_S).raise_for_status()
+            if not self._reload(blob):
+                raise PartsMissing("The store has not received the file")
+        return int(blob.size)
+
+    def remove(self, place: Place) -> None:
+        try:
+            self._blob(place).delete(timeout=TIMEOUT_S)
+        except NotFound:
+            return
+
+    def read_url(self, place: Place) -> str:
+        url: str = self._blob(place).generate_signed_url(
+            version="v4",
+            expiration=self._lifetime,
+            method="GET",
+            credentials=self._signer,
+            api_access_endpoint=self._endpoint,
+        )
+        return url
+
+    def head(self, place: Place, length: int) -> bytes:
+        try:
+            body: bytes = self._blob(place).download_as_bytes(start=0, end=length - 1, timeout=TIMEOUT_S)
+        except (NotFound, RequestRangeNotSatisfiable):
+            return b""
+        return body
+
+    def list(self, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
+        for blob in self._client.list_blobs(bucket, prefix=prefix or None, timeout=TIMEOUT_S):
+            yield blob.name, int(blob.size)
+
+    def _blob(self, place: Place) -> Any:
+        return self._client.bucket(place.bucket).blob(place.key)
+
+    @staticmethod
+    def _reload(blob: Any) -> bool:
+        """Read what the store knows of an object; False where it is not there."""
+        try:
+            blob.reload(timeout=TIMEOUT_S)
+        except NotFound:
+            return False
+        return True
+
+
+def _ask(session: str) -> requests.Response:
+    """How far a session is. Source: Cloud Storage, "Check the status of a resumable upload"."""
+    return requests.put(session, headers={"Content-Range": "bytes */*"}, timeout=TIMEOUT_S, allow_redirects=False)

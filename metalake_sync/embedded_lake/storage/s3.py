@@ -1,0 +1,115 @@
+"""Amazon S3, and what speaks its protocol, through boto3. Credentials and region come from boto3's own chain.
+
+A multipart upload for each object, presigned part URLs; the store itself checks ETags and the smallest part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from metalake_sync.embedded_lake.storage.address import BucketAddress
+from metalake_sync.embedded_lake.storage.bucket import CALLS_AT_ONCE, PartsMissing, Place
+from metalake_sync.protocol.uploads import FinishedPart
+
+DEFAULT_REGION = "us-east-1"
+
+_GONE = ("404", "NoSuchKey", "NotFound")
+_WRONG_PARTS = ("InvalidPart", "InvalidPartOrder", "EntityTooSmall", "MalformedXML")
+
+
+class S3Library:
+    errors: tuple[type[Exception], ...] = (ClientError, BotoCoreError)
+
+    def __init__(self, address: BucketAddress, url_lifetime_s: float) -> None:
+        self._bucket = address.bucket
+        self._lifetime_s = max(1, int(url_lifetime_s))
+        session = boto3.session.Session()
+        self._client: Any = session.client(
+            "s3",
+            endpoint_url=address.endpoint,
+            region_name=session.region_name or DEFAULT_REGION,
+            config=Config(
+                signature_version="s3v4",
+                max_pool_connections=CALLS_AT_ONCE,
+                s3={"addressing_style": "path" if address.endpoint else "auto"},
+                # Else uploads are begun with a checksum that the parts, sent by others, don't carry.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    def check(self) -> None:
+        self._client.head_bucket(Bucket=self._bucket)
+        # Signing tells missing credentials, which a public bucket does not.
+        self.read_url(Place(self._bucket, "x"))
+
+    def exists(self, place: Place) -> bool:
+        return self._size(place) is not None
+
+    def start(self, place: Place, content_type: str, ticket: str) -> str:
+        if ticket:
+            return ticket
+        answer = self._client.create_multipart_upload(Bucket=place.bucket, Key=place.key, ContentType=content_type)
+        return str(answer["UploadId"])
+
+    def part_urls(self, place: Place, ticket: str, count: int) -> list[str]:
+        target = {"Bucket": place.bucket, "Key": place.key, "UploadId": ticket}
+        return [self._sign("upload_part", {**target, "PartNumber": number}) for number in range(1, count + 1)]
+
+    def finish(self, place: Place, ticket: str, parts: Sequence[FinishedPart]) -> int:
+        named = [{"PartNumber": part.part_number, "ETag": f'"{part.etag.strip(chr(34))}"'} for part in parts]
+        if not named:
+            raise PartsMissing("No parts are named")
+        try:
+            self._client.complete_multipart_upload(
+                Bucket=place.bucket, Key=place.key, UploadId=ticket, MultipartUpload={"Parts": named}
+            )
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code in _WRONG_PARTS:
+                raise PartsMissing(f"A part was not received, or its ETag differs ({code})") from None
+            if code != "NoSuchUpload":
+                raise
+            # Completed already, by a call whose answer was lost.
+        size_bytes = self._size(place)
+        if size_bytes is None:
+            raise PartsMissing("The store no longer knows the upload")
+        return size_bytes
+
+    def remove(self, place: Place) -> None:
+        self._client.delete_object(Bucket=place.bucket, Key=place.key)
+
+    def read_url(self, place: Place) -> str:
+        return self._sign("get_object", {"Bucket": place.bucket, "Key": place.key})
+
+    def head(self, place: Place, length: int) -> bytes:
+        try:
+            answer = self._client.get_object(Bucket=place.bucket, Key=place.key, Range=f"bytes=0-{length - 1}")
+        except ClientError as error:
+            if error.response["Error"]["Code"] in (*_GONE, "InvalidRange"):
+                return b""
+            raise
+        body: bytes = answer["Body"].read(length)
+        return body
+
+    def list(self, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
+        for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for entry in page.get("Contents", ()):
+                yield entry["Key"], entry["Size"]
+
+    def _size(self, place: Place) -> int | None:
+        try:
+            return int(self._client.head_object(Bucket=place.bucket, Key=place.key)["ContentLength"])
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _GONE:
+                return None
+            raise
+
+    def _sign(self, operation: str, parameters: dict[str, object]) -> str:
+        url: str = self._client.generate_presigned_url(operation, Params=parameters, ExpiresIn=self._lifetime_s)
+        return url

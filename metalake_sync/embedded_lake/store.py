@@ -1,0 +1,129 @@
+"""The lake's memory: one connection, one transaction for each request that writes.
+
+Owns: transactions, ids and time. The themes (uploads, jobs, items, metadata, annotations, trash) stand in modules of
+their own on top of it. Everything runs in the event loop's thread. What is acknowledged is committed: it survives the
+process being killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from sqlite_utils import Database
+
+from metalake_sync.embedded_lake.folder import LakeFolder
+from metalake_sync.embedded_lake.quirks import Quirk
+from metalake_sync.embedded_lake.refusals import not_acceptable
+from metalake_sync.embedded_lake.settings import LakeSettings
+from metalake_sync.embedded_lake.signing import Signer
+from metalake_sync.embedded_lake.spellings import Spellings
+from metalake_sync.embedded_lake.storage.address import FILE
+from metalake_sync.embedded_lake.storage.files import FileStorage
+from metalake_sync.embedded_lake.storage.ports import ObjectStorage
+from metalake_sync.errors import StateError
+
+
+class LakeStore:
+    """Opens the folder of `settings`; close it. `tables` is the same database through sqlite-utils, for tables of few
+    rows."""
+
+    def __init__(self, settings: LakeSettings) -> None:
+        self.quirks = settings.quirks
+        self._folder = LakeFolder(settings.dir)
+        self.db: sqlite3.Connection = self._folder.connection
+        try:
+            self.tables = Database(self.db)
+            self._keep_to(settings)
+            self.spellings = Spellings(self.db, settings.quirks)
+            self.signer = Signer(self._signing_key(), settings.url_lifetime_s)
+            self.storage = self._open_storage(settings)
+        except BaseException:
+            self._folder.close()
+            raise
+        self.job_delay_s = settings.job_delay_s
+
+    @property
+    def keeps_trashed_names(self) -> bool:
+        """Whether the names of trashed files and collections stay taken."""
+        return not self.quirks.isdisjoint({Quirk.TRASHED_NAMES_TAKEN, Quirk.TRASHED_NAMES_REFUSED})
+
+    def new_id(self) -> str:
+        """Return a new id: 24 hex digits, first of the time, then of chance. With the quirk, an opaque text."""
+        if Quirk.OPAQUE_IDS in self.quirks:
+            return f"{secrets.token_urlsafe(12)}.{secrets.token_hex(2)}"
+        return f"{int(time.time()) & 0xFFFFFFFF:08x}{secrets.token_hex(8)}"
+
+    def close(self) -> None:
+        self.storage.close()
+        self._folder.close()
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """All of the block, or nothing."""
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self.db
+            self.db.execute("COMMIT")
+        except BaseException:
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+            raise
+
+    def _open_storage(self, settings: LakeSettings) -> ObjectStorage:
+        if settings.storage is None:
+            return FileStorage(settings.dir, self.db, self.signer)
+        from metalake_sync.embedded_lake.storage.opening import open_bucket
+
+        return open_bucket(settings.storage, settings.url_lifetime_s)
+
+    def _keep_to(self, settings: LakeSettings) -> None:
+        """Raise StateError where the lake's objects are elsewhere than these settings say."""
+        # A lake that has objects and no such row is older than buckets.
+        before = self._setting("storage", lambda: FILE if self.db.execute("SELECT 1 FROM uploads").fetchone() else None)
+        wanted = str(settings.storage) if settings.storage else FILE
+        if before is None:
+            self._setting("storage", lambda: wanted)
+        elif before != wanted:
+            raise StateError(
+                f"the lake's objects are in {before}, not in {wanted}",
+                where=str(settings.dir),
+                remedy="Serve it with the storage it was begun with, or give another --dir.",
+            )
+
+    def _signing_key(self) -> bytes:
+        key = self._setting("signing_key", lambda: secrets.token_hex(32))
+        assert key is not None
+        return bytes.fromhex(key)
+
+    def _setting(self, key: str, first: Callable[[], str | None]) -> str | None:
+        """A setting that keeps its first value; nothing is kept where that is None."""
+        row = self.db.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
+        if row is not None:
+            return str(row[0])
+        value = first()
+        if value is not None:
+            self.db.execute("INSERT INTO settings (key, value) VALUES (?, ?)", (key, value))
+        return value
+
+
+def now() -> float:
+    return time.time()
+
+
+def to_json(value: object) -> str:
+    """JSON as the database keeps it. Raises the refusal of numbers that JSON can't say."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise not_acceptable("A number is not finite") from None
+
+
+def merged(metadata: str, update: Mapping[str, Any]) -> str:
+    """Stored metadata with an update: fields are merged, Tags replaced wholesale."""
+    return to_json({**json.loads(metadata), **update})

@@ -1,0 +1,102 @@
+"""The application: every route of the protocol, and the store's own two, put together over one store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from metalake_sync.embedded_lake.annotations import Annotations
+from metalake_sync.embedded_lake.collections import Collections
+from metalake_sync.embedded_lake.faults import Faults
+from metalake_sync.embedded_lake.images import Images
+from metalake_sync.embedded_lake.items import Items
+from metalake_sync.embedded_lake.jobs import Jobs
+from metalake_sync.embedded_lake.labels import Labels
+from metalake_sync.embedded_lake.metadata import Metadata
+from metalake_sync.embedded_lake.quirks import Quirk
+from metalake_sync.embedded_lake.request_log import AskedFor, RequestLog
+from metalake_sync.embedded_lake.settings import LakeSettings
+from metalake_sync.embedded_lake.signing import OBJECTS, PARTS
+from metalake_sync.embedded_lake.storage.files import FileStorage
+from metalake_sync.embedded_lake.store import LakeStore
+from metalake_sync.embedded_lake.studio import Studio
+from metalake_sync.embedded_lake.trash import Trash
+from metalake_sync.embedded_lake.uploads import Uploads
+from metalake_sync.embedded_lake.virtual import VirtualCollections
+from metalake_sync.embedded_lake.web.annotations import AnnotationCalls, SelectionCalls, StudioCalls
+from metalake_sync.embedded_lake.web.fault_door import make_fault_door
+from metalake_sync.embedded_lake.web.front_door import make_front_door
+from metalake_sync.embedded_lake.web.items import ItemCalls
+from metalake_sync.embedded_lake.web.objects import ObjectCalls
+from metalake_sync.embedded_lake.web.quirk_door import make_quirk_door
+from metalake_sync.embedded_lake.web.uploads import Locks, UploadCalls
+from metalake_sync.protocol import routes
+from metalake_sync.protocol.generations import Generation
+from metalake_sync.protocol.routes import Effect, Route
+
+BODY_LIMIT_BYTES = 256 << 20
+"""The largest JSON body: a page of a thousand densely annotated images comes nowhere near it."""
+
+_ROUTE_NAMES: dict[tuple[str, str], tuple[str, bool]] = {
+    (route.method, template): (name.lower(), route.effect is Effect.WRITES)
+    for name, route in vars(routes).items()
+    if isinstance(route, Route)
+    for generation in Generation
+    for template in route.templates(generation)
+}
+_UNKNOWN = "unknown"
+
+
+def make_app(settings: LakeSettings, store: LakeStore, log: RequestLog, faults: Faults) -> web.Application:
+    """An application that answers every call from a store, but for those that `faults` spoils."""
+    uploads, jobs, collections, labels = Uploads(store), Jobs(store), Collections(store), Labels(store)
+    images = Images(store)
+    locks = Locks()
+
+    def read_object(blob: str) -> bytes:
+        # Only objects that are files pass through here; those of a bucket are read from the bucket.
+        assert isinstance(store.storage, FileStorage)
+        return store.storage.blobs.path(blob).read_bytes()
+
+    quirk_door = make_quirk_door(settings.quirks, _asked_for)
+    middlewares = [
+        *([quirk_door] if quirk_door else []),
+        make_front_door(settings, log, _asked_for, jobs.settle),
+        make_fault_door(faults, _asked_for, jobs, read_object),
+    ]
+    app = web.Application(client_max_size=BODY_LIMIT_BYTES, middlewares=middlewares)
+    for group in (
+        UploadCalls(store, uploads, jobs, locks),
+        ItemCalls(collections, Items(store, collections, images), Metadata(store), store.spellings, settings.quirks),
+        AnnotationCalls(labels, Annotations(store, labels, images), collections, store.storage),
+        SelectionCalls(Trash(store), VirtualCollections(store)),
+        StudioCalls(Studio(store)),
+    ):
+        for route, handler in group.calls():
+            for template in _templates(route, settings):
+                app.router.add_route(route.method, template, handler)
+    if isinstance(store.storage, FileStorage):
+        objects = ObjectCalls(store, store.storage, uploads, locks)
+        app.on_response_prepare.append(objects.tell_etag)
+        app.router.add_put(f"{PARTS}/{{file_id}}/{{number}}", objects.put_part, name="put_part")
+        app.router.add_get(f"{OBJECTS}/{{blob}}", objects.get_object, name="get_object", allow_head=False)
+    return app
+
+
+def _templates(route: Route[Any], settings: LakeSettings) -> set[str]:
+    """The paths under which a call is served."""
+    found = {path for generation in settings.generations for path in route.templates(generation)}
+    if Quirk.ONE_BASE in settings.quirks:
+        found &= {route.bases[generation] + route.path for generation in settings.generations & set(route.bases)}
+    return found
+
+
+def _asked_for(request: web.Request) -> AskedFor:
+    resource = request.match_info.route.resource
+    if resource is None:
+        return AskedFor(request.method, _UNKNOWN, mutating=False)
+    if resource.name is not None:
+        return AskedFor(request.method, resource.name, mutating=request.method == "PUT")
+    name, mutating = _ROUTE_NAMES[request.method, resource.canonical]
+    return AskedFor(request.method, name, mutating)

@@ -1,0 +1,92 @@
+"""What every request goes through: the count, the credentials, the jobs that are due, and the words of a refusal."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hmac
+import logging
+import sqlite3
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from metalake_sync.embedded_lake.refusals import NothingThere, Refusal, bad_request, disk_full
+from metalake_sync.embedded_lake.request_log import AskedFor, RequestLog
+from metalake_sync.embedded_lake.settings import LakeSettings
+from metalake_sync.protocol.generations import BASE_PATHS, Generation
+
+Admission = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+
+NGINX_NOT_FOUND = "<html>\n<head><title>404 Not Found</title></head>\n<body>not a path of this lake</body>\n</html>\n"
+"""What stands in front of a lake answers this for every path that it does not pass on."""
+
+logger = logging.getLogger(__name__)
+
+
+def make_front_door(
+    settings: LakeSettings, log: RequestLog, asked_for: Callable[[web.Request], AskedFor], settle: Callable[[], None]
+) -> Middleware:
+    """`asked_for`: what to count a request as. `settle`: what is to be done before any call is answered."""
+    expected = b"Basic " + base64.b64encode(f"{settings.api_key}:{settings.secret}".encode())
+
+    served = {f"{BASE_PATHS[generation] or '/api'}/": generation in settings.generations for generation in Generation}
+
+    async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+        resource = request.match_info.route.resource
+        is_served = next((known for prefix, known in served.items() if request.path.startswith(prefix)), None)
+        if is_served is False and resource is None:
+            return web.Response(status=404, text=NGINX_NOT_FOUND, content_type="text/html")
+        if is_served is not None:
+            given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+            if not hmac.compare_digest(given, expected):
+                raise Refusal(401, "UnauthorizedError", "Authentication failed")
+            settle()
+        # Anything else is an object or a part, which its signature opens, or nothing at all.
+        return await handler(request)
+
+    @web.middleware
+    async def front_door(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await _said(admitted, request, handler)
+        log.note(asked_for(request), response.status, getattr(request.content, "total_bytes", 0))
+        return response
+
+    return front_door
+
+
+async def _said(admitted: Admission, request: web.Request, handler: Handler) -> web.StreamResponse:
+    """The answer, or the refusal in the protocol's words."""
+    try:
+        return await admitted(request, handler)
+    except NothingThere:
+        return web.Response(status=204)
+    except Refusal as refusal:
+        return _answer(refusal)
+    except web.HTTPException as error:
+        return _answer(Refusal(error.status, error.reason.replace(" ", ""), error.reason))
+    except UnicodeEncodeError:
+        return _answer(bad_request("A text is not valid Unicode"))
+    except (web.RequestPayloadError, ConnectionError):
+        return _answer(bad_request("The body ended early"))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return _unexpected(request)
+        return _answer(disk_full())
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_FULL:
+            return _unexpected(request)
+        return _answer(disk_full())
+    except Exception:  # noqa: BLE001  # logged in full; a server outlives a mistake in one handler
+        return _unexpected(request)
+
+
+def _answer(refusal: Refusal) -> web.Response:
+    headers = {"WWW-Authenticate": "Basic"} if refusal.status == 401 else None
+    return web.json_response(refusal.body, status=refusal.status, headers=headers)
+
+
+def _unexpected(request: web.Request) -> web.Response:
+    """Inside an `except`. The query is left out of the log: it may hold a signature."""
+    logger.exception("%s %s failed", request.method, request.path)
+    return _answer(Refusal(500, "InternalServerError", "The lake failed at this call; its log says why"))

@@ -1,4 +1,0 @@
-"""Bringing what a lake has into local folders: what is wanted, what is right already, and what annotations come along.
-
-Must not: fetch files (`remote.download`), or record what was fetched (`engine.execute.downloads`).
-"""

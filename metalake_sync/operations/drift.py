@@ -1,0 +1,140 @@
+"""Drift: the lake beside what was last applied, whatever the manifest and the disk say now.
+
+Owns: which records are held against the lake. What would mend a difference is decided by the truth table, so that drift
+reads like a plan. Must not: change anything in the lake.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from metalake_sync.core.actions import CreateCollection, Reason
+from metalake_sync.core.diff import CollectionRules, compare, compare_head
+from metalake_sync.core.drift import desired_as_recorded
+from metalake_sync.core.metadata import NO_METADATA, MetadataSet
+from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.core.plan import CollectionPlan, Plan
+from metalake_sync.core.snapshots import RecordedCollection
+from metalake_sync.core.targets import check_matched, keep_targets
+from metalake_sync.core.unmanaged_files import AddressedPlan
+from metalake_sync.errors import GuardStopped
+from metalake_sync.lake_access import lake_identity
+from metalake_sync.planning.desired import DesiredCollection
+from metalake_sync.planning.full_refresh import FullLook, FullRefresh, Marker
+from metalake_sync.planning.lake_listing import LakeView, view_lake
+from metalake_sync.planning.opening import chosen_targets, open_collections, recorded_names, rules_of
+from metalake_sync.planning.unmanaged_files import AddressedPlanner, open_addressed, operations_elsewhere
+from metalake_sync.project import Project
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.state.store import StateStore
+
+
+def find_drift(project: Project) -> Plan:
+    """Compare the lake with the records, in full. The plan that comes back would bring the lake to what was applied."""
+    with StateStore(project.state_path) as state, project.reach(state) as client:
+        targets = chosen_targets(project.manifest, project.options)
+        recorded = state.records.collections(lake_identity(project.manifest))
+        check_matched(targets, recorded_names(state, recorded), "in the state")
+        plans: list[CollectionPlan] = []
+        notes: list[Note] = []
+        spelling = state.spelling(lake_identity(project.manifest))
+        for desired in open_collections(project.manifest, spelling=spelling):
+            try:
+                named = [target for target in targets if target.collection == desired.key.name]
+                if desired.key in recorded and (named or not targets):
+                    plan = _drift_of(project, state, client, desired, *recorded[desired.key], notes)
+                    if named:
+                        keep_targets(plan, named)
+                    plans.append(plan)
+            finally:
+                desired.close()
+        addressed = () if targets else _drift_elsewhere(project, state, client, notes)
+        return Plan(project.manifest.source, state.serial, tuple(plans), tuple(notes), addressed=addressed)
+
+
+def _drift_elsewhere(
+    project: Project, state: StateStore, client: LakeClient, notes: list[Note]
+) -> tuple[AddressedPlan, ...]:
+    """What differs on files that top-level `annotations` and `metadata` name. An entry whose source changed since is
+    not compared."""
+    sources = open_addressed(project.manifest, state.set_memo)
+    try:
+        lake = lake_identity(project.manifest)
+        plans = AddressedPlanner(sources, state, lake, client, project.options.calls_at_once, full=True).plan()
+    except GuardStopped as emptied:
+        notes.append(Note(NoteCode.SOURCE_NOTE, f"not compared: {emptied.message}", str(emptied.where or "")))
+        return ()
+    finally:
+        sources.close()
+    for plan in plans:
+        plan.actions = [action for action in plan.actions if action.reason is Reason.DRIFTED]
+        plan.settled.clear()
+        plan.forgotten.clear()
+    return tuple(plans)
+
+
+def _drift_of(
+    project: Project,
+    state: StateStore,
+    client: LakeClient,
+    desired: DesiredCollection,
+    row_id: int,
+    known: RecordedCollection,
+    notes: list[Note],
+) -> CollectionPlan:
+    view = view_lake(client, desired.key, known, full=True)
+    rules = rules_of(desired, state)
+    # Whether a difference may be mended is the manifest's business; that there is one is not.
+    rules = replace(rules, policy=replace(rules.policy, on_change="replace", adopt="take_over", prevent_destroy=False))
+    plan = CollectionPlan(desired.key, rules.policy, lake_id=view.lake_id, recorded=state.records.file_count(row_id))
+    if view.lake_id != known.lake_id or view.listing is None:
+        _all_gone(rules, state, row_id, plan)
+        return plan
+    marker = Marker.read(known.looked_until, desired.policy)
+    look = FullRefresh(
+        client,
+        state,
+        project.manifest.base_dir,
+        rules,
+        desired,
+        row_id,
+        known,
+        view.listing,
+        marker,
+        project.options.calls_at_once,
+        project.emit,
+        elsewhere=operations_elsewhere(project.manifest, state, lake_identity(project.manifest)),
+    ).run()
+    if known.head_digest is not None:
+        head = MetadataSet(state.records.written_metadata(known.head_digest) or {}, known.head_digest)
+        verdict = compare_head(rules, head, exists=True, written_digest=known.head_digest, lake=look.head)
+        plan.take(verdict, wanted=False)
+    _compare_files(rules, state, row_id, view, look, plan, notes)
+    return plan
+
+
+def _compare_files(
+    rules: CollectionRules,
+    state: StateStore,
+    row_id: int,
+    view: LakeView,
+    look: FullLook,
+    plan: CollectionPlan,
+    notes: list[Note],
+) -> None:
+    met = 0
+    for file in state.records.all_files(row_id):
+        _, remote = look.suspects.get(file.name, (file, view.of_recorded(file)))
+        met += remote is not None
+        kept = replace(file, content_hash="unknown") if not file.content_hash else file
+        verdict = compare(rules, desired_as_recorded(rules, kept), kept, remote)
+        plan.take(verdict, wanted=True)
+        notes += verdict.notes
+    plan.unmanaged = (view.count or 0) - met
+
+
+def _all_gone(rules: CollectionRules, state: StateStore, row_id: int, plan: CollectionPlan) -> None:
+    """The collection itself is gone, or another one has its name."""
+    plan.take_action(CreateCollection(rules.key, NO_METADATA, Reason.MISSING_IN_LAKE))
+    for file in state.records.all_files(row_id):
+        plan.take(compare(rules, desired_as_recorded(rules, file), file, None), wanted=True)

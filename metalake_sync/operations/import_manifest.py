@@ -1,0 +1,58 @@
+"""A starter manifest from what a lake has: its collections, each with a folder to put its files into.
+
+Must not: guess what the protocol does not tell: metadata fields can't be listed, only asked for by name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import yaml
+
+from metalake_sync.core.metadata import TAGS
+from metalake_sync.core.snapshots import MediaType
+from metalake_sync.protocol.items import ListItems
+from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.observe import collection_kind, count_remote, media_kind
+
+
+def collection_blocks(client: LakeClient, known: frozenset[tuple[str, str]]) -> Iterator[str]:
+    """A YAML block for each collection of the lake, but for those that are `known` (type and name)."""
+    for media_type in MediaType:
+        ids: dict[str, list[str]] = {}
+        for page in client.list_items(ListItems(content_type=collection_kind(media_type), page_size=PAGE_SIZE_LIMIT)):
+            for item in page:
+                ids.setdefault(item.name, []).append(item.id)
+        for name, same in ids.items():
+            if (media_type.value, name) in known:
+                continue
+            meant = same[0]
+            if len(same) > 1:
+                # Collections of videos may share a name. A manifest means the one that the lake gives for it.
+                meant = client.find_collection(name, media_kind(media_type)) or meant
+            yield _block(client, media_type, meant, name) + _others(client, media_type, meant, same)
+
+
+def _others(client: LakeClient, media_type: MediaType, meant: str, same: Sequence[str]) -> str:
+    """A comment for each collection that shares the name of the one that is meant."""
+    lines = []
+    for lake_id in same:
+        if lake_id != meant:
+            files = count_remote(client, lake_id, media_type)
+            # Ids are the lake's texts: no mark in one may end the comment.
+            lines.append(f"  # left out: another collection of this name, {lake_id!r}, with {files} files\n")
+    return "".join(lines)
+
+
+def _block(client: LakeClient, media_type: MediaType, lake_id: str, name: str) -> str:
+    tags = client.collection_details(lake_id, {TAGS: True}).get(TAGS)
+    block: dict[str, Any] = {"name": name, "type": media_type.value}
+    if isinstance(tags, list) and tags:
+        block["metadata"] = {TAGS: [str(tag) for tag in tags]}
+    block["folders"] = [{"path": re.sub(r"[^\w.-]+", "_", name) or "files"}]
+    text = yaml.safe_dump([block], sort_keys=False, allow_unicode=True)
+    files = count_remote(client, lake_id, media_type)
+    return f"  # {files} files in the lake\n" + "".join(f"  {line}\n" for line in text.splitlines())

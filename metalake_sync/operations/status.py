@@ -1,0 +1,84 @@
+"""What a user asks of the records: what is synced, waits or failed, and the last runs. The lake is not asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from metalake_sync.core.snapshots import Origin
+from metalake_sync.core.wording import file_name
+from metalake_sync.lake_access import lake_identity
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.planning.skipped_parts import Broken
+from metalake_sync.project import Project
+from metalake_sync.state.runs import FailureRow, RunRow
+from metalake_sync.state.store import StateStore
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionStatus:
+    """`pending`: files with something to do for the next apply, as far as the records and the disk tell."""
+
+    type: str
+    name: str
+    synced: int
+    adopted: int
+    annotation_sets: int
+    pending: int
+    failures: list[FailureRow]
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenSource:
+    """What can't be looked at now, and stays in the lake as it is. `operation`: these annotations alone."""
+
+    collection: str | None
+    operation: str | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    manifest: str
+    lake: str
+    collections: list[CollectionStatus]
+    broken: list[BrokenSource]
+    open_sessions: int
+    runs: list[RunRow]
+
+
+def read_status(project: Project) -> Status:
+    """Compare the disk with the records, and read what past runs left."""
+    lake = lake_identity(project.manifest)
+    broken: list[Broken] = []
+    project = replace(project, options=replace(project.options, set_apart=broken.append))
+    with project.plan() as planned, StateStore(project.state_path) as state:
+        recorded = state.records.collections(lake)
+        rows: list[CollectionStatus] = []
+        for collection in planned.plan.collections:
+            row = recorded[collection.key][0] if collection.key in recorded else None
+            pending = {file_name(action) for action in collection.actions()} - {None}
+            origins: Mapping[str, int] = state.records.origin_counts(row) if row is not None else {}
+            rows.append(
+                CollectionStatus(
+                    collection.key.type.value,
+                    collection.key.name,
+                    sum(origins.values()),
+                    origins.get(Origin.ADOPTED.value, 0),
+                    sum(state.records.set_counts(row).values()) if row is not None else 0,
+                    len(pending),
+                    state.runs.failures(row) if row is not None else [],
+                )
+            )
+        sessions = state.journal.sessions([row for row, _ in recorded.values()])
+        return Status(
+            project.manifest.source,
+            lake,
+            rows,
+            [
+                BrokenSource(part.collection.name if part.collection else None, part.operation, str(part.error))
+                for part in broken
+            ],
+            len(sessions),
+            state.runs.last(),
+        )

@@ -1,0 +1,45 @@
+"""The manifest's annotation blocks in the words of `annotations`, wherever in the manifest they stand.
+
+Owns: that translation. Must not: open a source.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metalake_sync.annotations.formats.metalake import MetalakeForm
+from metalake_sync.annotations.spec import AnnotationSpec
+from metalake_sync.annotations.validation import InvalidPolicy, ShapeProblem
+from metalake_sync.core.shapes import ShapeType
+from metalake_sync.core.snapshots import AnnotationKind
+from metalake_sync.manifest.models import Annotation, InvalidShapes
+
+
+def annotation_spec(block: Annotation, base_dir: Path, declared_at: str) -> AnnotationSpec:
+    """`base_dir`: sources hang from it. `declared_at`: the manifest's file:line:column of the source."""
+    return AnnotationSpec(
+        operation=block.operation,
+        kind=AnnotationKind(block.kind),
+        sources=(block.source,) if isinstance(block.source, str) else tuple(block.source),
+        base_dir=base_dir,
+        declared_at=declared_at,
+        normalized=block.normalized,
+        mode=block.mode,
+        strict=block.strict,
+        labels=block.labels.rename,
+        allowed=frozenset(block.labels.allow) or None,
+        format=block.format,
+        invalid=_invalid_policy(block.invalid),
+        form=_form(block),
+    )
+
+
+def _form(block: Annotation) -> MetalakeForm | None:
+    if block.old_form is None and block.shape_type is None:
+        return None
+    return MetalakeForm(block.old_form, ShapeType(block.shape_type) if block.shape_type else None)
+
+
+def _invalid_policy(invalid: InvalidShapes) -> InvalidPolicy:
+    said = {problem: getattr(invalid, problem.value) for problem in ShapeProblem}
+    return InvalidPolicy(invalid.default, {problem: what for problem, what in said.items() if what is not None})

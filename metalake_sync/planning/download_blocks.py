@@ -1,0 +1,150 @@
+"""The manifest's top-level `downloads` and `trash` blocks as plans.
+
+Owns: what is noted of them. Must not: carry anything out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from metalake_sync.core.actions import TrashMatched
+from metalake_sync.core.downloads import DownloadPlan
+from metalake_sync.core.events import EventSink
+from metalake_sync.core.notes import Note, NoteCode, counted
+from metalake_sync.core.plan import CollectionPlan, TrashRulePlan
+from metalake_sync.core.snapshots import CollectionKey, RecordedCollection
+from metalake_sync.errors import ManifestError, UsageError
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.manifest import LoadedManifest
+from metalake_sync.planning.desired import DesiredCollection
+from metalake_sync.planning.run_options import RunOptions
+from metalake_sync.state.store import StateStore
+
+if TYPE_CHECKING:
+    from metalake_sync.downloads.plan import DownloadObserver
+    from metalake_sync.remote.client import LakeClient
+
+SpecT = TypeVar("SpecT")
+PlanT = TypeVar("PlanT")
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """`lake`: what the state calls it. `client`: None where the lake is not asked. `notes`: where notes go."""
+
+    manifest: LoadedManifest
+    state: StateStore
+    lake: str
+    client: LakeClient | None
+    options: RunOptions
+    emit: EventSink
+    notes: list[Note]
+    downloads_only: bool = False
+
+    def plan(self) -> tuple[tuple[DownloadPlan, ...], tuple[TrashRulePlan, ...]]:
+        """Plan every block; none of them where a run is limited to a part of the collections."""
+        model = self.manifest.model
+        if self.options.targets or self.options.scope is not None or not (model.downloads or model.trash):
+            return (), ()
+        if self.client is None:
+            message = "downloads and trash rules are left out, because the lake is not asked"
+            self.notes.append(Note(NoteCode.LAKE_NOT_ASKED, message, self.manifest.source))
+            return (), ()
+        from metalake_sync.downloads.plan import DownloadObserver
+        from metalake_sync.downloads.specs import trash_selections
+
+        observer = DownloadObserver(self.client, self.state.downloads, self.lake, self.manifest.base_dir, self.emit)
+        downloads = self._downloads(observer)
+        for download in downloads:
+            if download.missing:
+                message = f"the lake has no collection '{download.spec.key}' to download yet"
+                self.notes.append(Note(NoteCode.DOWNLOAD_WITHOUT_COLLECTION, message, download.spec.declared_at))
+            if download.stale:
+                files = counted(len(download.stale), "file", "files")
+                clause = f"'{download.spec.to}' holds {files} that this download does not write"
+                where = download.spec.declared_at
+                self.notes.append(Note.naming(NoteCode.STALE_DOWNLOADS, clause, download.stale, where))
+            wanted = download.spec.annotations
+            if wanted is not None and wanted.operations and download.nothing_drawn:
+                message = f"no image of '{download.spec.key}' has a shape of {', '.join(map(repr, wanted.operations))}"
+                self.notes.append(Note(NoteCode.NO_SUCH_ANNOTATIONS, message, download.spec.declared_at))
+            if wanted is not None and wanted.format == "yolo" and _has_images_folder(self.manifest.base_dir, download):
+                message = (
+                    f"'{download.spec.to}' lies in a folder 'images'. YOLO trainers look for its labels in a folder"
+                )
+                message += " 'labels' beside that, and not beside the images. Choose another folder"
+                self.notes.append(Note(NoteCode.LABELS_NOT_FOUND_BY_TRAINERS, message, download.spec.declared_at))
+            for line in download.losses:
+                message = f"the annotations' format does not hold everything: {line}"
+                self.notes.append(Note(NoteCode.ANNOTATIONS_NOT_HELD, message, download.spec.declared_at))
+        if self.downloads_only:
+            return downloads, ()
+        rules = tuple(
+            self._meant("trash", number, observer.plan_trash, selection)
+            for number, selection in enumerate(trash_selections(self.manifest, self.client))
+        )
+        return downloads, rules
+
+    def _downloads(self, observer: DownloadObserver) -> tuple[DownloadPlan, ...]:
+        """Plan the downloads. Class ids count over all of them, so all are read before the first is compared."""
+        assert self.client is not None
+        from metalake_sync.annotations.writers import class_order
+        from metalake_sync.downloads.specs import download_specs
+
+        with contextlib.ExitStack() as stack:
+            looked = []
+            for number, spec in enumerate(download_specs(self.manifest, self.client)):
+                looked.append(self._meant("downloads", number, observer.look, spec))
+                stack.callback(looked[-1].close)
+            classes = class_order(one.plan.labels for one in looked)
+            return tuple(observer.finish(one, classes) for one in looked)
+
+    def _meant(self, section: str, number: int, plan: Callable[[SpecT], PlanT], spec: SpecT) -> PlanT:
+        """Plan one block. A query that the lake does not take is a mistake at its line."""
+        try:
+            return plan(spec)
+        except UsageError as error:
+            where = self.manifest.where(section, number, "query")
+            raise ManifestError(error.message, where=where, remedy=error.remedy) from None
+
+    def warn_of_contradictions(
+        self,
+        plans: Sequence[CollectionPlan],
+        recorded: Mapping[CollectionKey, tuple[int, RecordedCollection]],
+        desired: Mapping[CollectionKey, DesiredCollection],
+        rules: Sequence[TrashRulePlan],
+    ) -> None:
+        """Say which files this manifest both syncs and trashes by a rule: each run would undo the one before. Refuse a
+        rule that reaches into a collection whose files are not to be destroyed."""
+        items = [item for rule in rules for item in rule.items if isinstance(item, TrashMatched)]
+        matched = {item.file.lake_id for item in items}
+        if not matched:
+            return
+        for plan in plans:
+            known = list(self.state.records.all_files(recorded[plan.key][0])) if plan.key in recorded else []
+            meant = {file.lake_id for file in known} & matched
+            if plan.policy.prevent_destroy:
+                meant |= {item.file.lake_id for item in items if item.collection == plan.key}
+                if meant:
+                    files = counted(len(meant), "file matches", "files match")
+                    message = f"{files} a trash rule, and 'prevent_destroy' is set"
+                    self.notes.append(Note(NoteCode.DESTROY_PREVENTED, message, str(plan.key)))
+            pruned = {action.recorded.name for action in plan.trash}
+            both = [
+                file.name
+                for file in known
+                if file.lake_id in matched and file.name not in pruned and desired[plan.key].takes(file.path)
+            ]
+            if both:
+                more = f" and {len(both) - 1} more" if len(both) > 1 else ""
+                message = f"{both[0]}{more} are synced by this manifest and match its trash rules: the next run sends "
+                message += "them again. Take them out of the folder, or narrow the rule"
+                self.notes.append(Note(NoteCode.SYNCED_AND_TRASHED, message, str(plan.key)))
+
+
+def _has_images_folder(base_dir: Path, download: DownloadPlan) -> bool:
+    """Whether trainers replace a folder 'images' in the path of the download by 'labels'."""
+    return "images" in (base_dir / download.spec.to).resolve().parts

@@ -1,0 +1,270 @@
+"""A full refresh: what the lake says of recorded files beyond their presence, where that differs from the records.
+
+Owns: what is asked, in pages, and what of it is kept: only files that differ. Must not: decide what follows.
+
+Metadata and sizes cost a call for each file, so items are taken newest change first, and only down to the marker that
+the last look without any drift has left. Annotation sets are read back operation by operation, all of them: nobody
+outside the lake knows whether a drawn shape counts as a change of its file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from dataclasses import field, replace
+from pathlib import Path
+
+from metalake_sync.annotations.readback import is_as_sent, read_back
+from metalake_sync.core.diff import CollectionRules
+from metalake_sync.core.drift import file_drifted
+from metalake_sync.core.events import EventSink, Observing
+from metalake_sync.core.metadata import TAGS, MetadataValues
+from metalake_sync.core.shapes import EMPTY_SET_DIGEST, ImageRecord
+from metalake_sync.core.snapshots import (
+    CollectionPolicy,
+    Origin,
+    RecordedCollection,
+    RecordedFile,
+    RecordedSet,
+    RemoteFile,
+    RemoteSet,
+)
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.planning.desired import DesiredCollection
+from metalake_sync.protocol.items import ListedItem, ListItems, SortBy
+from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, SortField
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.dates import sortable_date
+from metalake_sync.remote.observe import RemoteListing, fields_in, object_kind, remote_details, side_by_side
+from metalake_sync.remote.readback import annotations_of
+from metalake_sync.state.store import StateStore
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """Up to `until`, as the lake writes it, a look found no drift by the rules of a policy."""
+
+    until: str
+    policy: CollectionPolicy
+
+    def write(self) -> str:
+        return f"{self.policy.tags} {self.policy.metadata_override} {self.until}"
+
+    @classmethod
+    def read(cls, text: str | None, policy: CollectionPolicy) -> str:
+        """The moment, or '' where there is none or other rules hold now."""
+        start = cls("", policy).write()
+        # Older versions kept the moment as the lake wrote it.
+        return sortable_date(text.removeprefix(start)) if text is not None and text.startswith(start) else ""
+
+
+UNRECORDED_AT_ONCE = 250
+"""Sets without a record that are looked at together."""
+
+PAGE_TO_THE_MARKER = 100
+"""Files whose details are asked for together, while the marker may be reached with any of them."""
+
+
+@dataclass(slots=True)
+class FullLook:
+    """What differs, by file name: the recorded file and the lake's. `head`: the metadata of the collection's head, as
+    far as we wrote it. `until`: the newest change in the lake; `seen`: what came back of sets that were read back for
+    the first time."""
+
+    suspects: dict[str, tuple[RecordedFile, RemoteFile]] = field(default_factory=dict)
+    head: MetadataValues = field(default_factory=dict)
+    until: str = ""
+    seen: list[tuple[str, str, str, str]] = field(default_factory=list)
+
+    def marker_by(self, policy: CollectionPolicy) -> str | None:
+        """What lets the next look start here; None where something differs."""
+        return Marker(self.until, policy).write() if self.until and not self.suspects else None
+
+
+@dataclass(slots=True)
+class FullRefresh:
+    """Looks at one collection. `row_id`: the collection's in the records. `marker`: as `Marker.read` gives it.
+    `elsewhere`: operations whose sets for images of the lake the manifest also sends from its top-level `annotations`.
+    `recovered`: by name, records of files that an interrupted run sent, which the state does not have yet.
+    """
+
+    client: LakeClient
+    state: StateStore
+    base_dir: Path
+    rules: CollectionRules
+    desired: DesiredCollection | None
+    row_id: int
+    known: RecordedCollection
+    listing: RemoteListing
+    marker: str
+    threads: int
+    emit: EventSink
+    elsewhere: Set[str] = frozenset()
+    recovered: Mapping[str, RecordedFile] = field(default_factory=dict)
+    _look: FullLook = field(default_factory=FullLook)
+    _sets: dict[str, dict[str, RemoteSet]] = field(default_factory=dict)
+
+    def run(self) -> FullLook:
+        """Ask, and keep what differs."""
+        if self.known.head_digest is not None:
+            written = self.rules.written(self.known.head_digest) or {}
+            fields = dict.fromkeys((*written, TAGS), True)
+            details = self.client.collection_details(self.known.lake_id, fields)
+            self._look.head = fields_in(details, fields)
+        self._look_at_files()
+        wanted = self.desired.annotations if self.desired is not None else ()
+        for operation in dict.fromkeys((*self.state.records.operations(self.row_id), *wanted)):
+            self._look_at_sets(operation)
+        self._join_sets()
+        return self._look
+
+    def _records_of(self, names: Collection[str]) -> dict[str, RecordedFile]:
+        """The records of files by name, recovered ones first."""
+        recovered = {name: self.recovered[name] for name in names if name in self.recovered}
+        return self.state.records.files_named(self.row_id, names) | recovered
+
+    # Sizes and metadata.
+
+    def _look_at_files(self) -> None:
+        looked = 0
+        for page in self._newest_changes():
+            recorded = self._records_of([item.name for item in page])
+            # Files of others tell nothing but how far down the list we are.
+            asked = [item for item in page if item.name in recorded or self.marker]
+            details = remote_details(
+                self.client, [(_unique(item), self._fields(recorded.get(item.name))) for item in asked], self.threads
+            )
+            for item in asked:
+                found = details.get(_unique(item))
+                if found is None:
+                    continue
+                self._look.until = max(self._look.until, found.updated_at)
+                known = recorded.get(item.name)
+                if known is not None:
+                    remote = RemoteFile(item.name, item.id, _unique(item), found.size_bytes, found.metadata)
+                    self._judge(known, remote)
+            looked += len(asked)
+            self.emit(Observing(f"looking at {self.rules.key} in the lake", looked))
+            told = [details[_unique(item)].updated_at for item in asked if _unique(item) in details]
+            # Without dates that can be read, nothing says how far down the list the changes reach.
+            stamps = [stamp for stamp in told if stamp]
+            if self.marker and stamps and min(stamps) < self.marker:
+                return
+
+    def _newest_changes(self) -> Iterator[Sequence[ListedItem]]:
+        """Pages of the collection, last changed first."""
+        size = PAGE_TO_THE_MARKER if self.marker else PAGE_SIZE_LIMIT
+        last_changed_first = SortBy(sort_by_field=SortField.DATE_MODIFIED, sort_order="DESC")
+
+        def page(index: int) -> list[ListedItem]:
+            request = ListItems(
+                content_type=object_kind(self.rules.key.type),
+                sort_by=last_changed_first,
+                page_size=size,
+                page_index=index,
+            )
+            return self.client.list_page(request, self.known.lake_id)
+
+        expected = 1 if self.marker else -(-len(self.listing) // size)
+        for found in side_by_side(page, expected):
+            if found:
+                yield found
+            if len(found) < size:
+                return
+
+    def _fields(self, recorded: RecordedFile | None) -> Sequence[str]:
+        """The metadata fields that we wrote to a file."""
+        return list(self.rules.written(recorded.metadata_digest) or ()) if recorded is not None else []
+
+    def _judge(self, known: RecordedFile, remote: RemoteFile) -> None:
+        if file_drifted(self.rules, known, remote):
+            self._look.suspects[known.name] = (known, remote)
+
+    # Annotation sets.
+
+    def _look_at_sets(self, operation: str) -> None:
+        """Read one operation back, and keep the sets that are not as we wrote them."""
+        recorded = self.state.records.sets_of(self.row_id, operation)
+        names = {self.listing.unique_name_of(name): name for name in recorded}
+        self.emit(Observing(f"reading {operation} back from {self.rules.key}"))
+        there = annotations_of(self.client, self.known.lake_id, file_count=len(self.listing), operations=[operation])
+        unrecorded: dict[str, Sequence[object]] = {}
+        for unique_name, shapes in there:
+            name = names.pop(unique_name, None)
+            if name is not None:
+                self._judge_set(name, recorded[name], shapes)
+            elif (listed := self.listing.name_of(unique_name)) is not None:
+                unrecorded[listed] = shapes
+            if len(unrecorded) == UNRECORDED_AT_ONCE:
+                self._judge_unrecorded(operation, unrecorded)
+                unrecorded = {}
+        self._judge_unrecorded(operation, unrecorded)
+        for name in names.values():
+            if recorded[name].digest != EMPTY_SET_DIGEST and self.listing.id_of(name) is not None:
+                self._keep(name, recorded[name], RemoteSet("", 0, as_desired=False))
+
+    def _judge_set(self, name: str, known: RecordedSet, shapes: Sequence[object]) -> None:
+        digest, back = read_back(shapes)
+        if known.digest == EMPTY_SET_DIGEST:
+            self._keep(name, known, RemoteSet(digest, len(shapes), as_desired=False))
+        elif known.seen is not None:
+            if digest != known.seen:
+                self._keep(name, known, RemoteSet(digest, len(shapes), as_desired=False))
+        else:
+            file = self._records_of([name])[name]
+            sent = self._source(file, known)
+            if sent is None:
+                return
+            image = os.path.join(self.base_dir, file.path)
+            if is_as_sent(sent, known.kind, back, image):
+                self._look.seen.append((name, known.operation, known.digest, digest))
+            else:
+                self._keep(name, known, RemoteSet(digest, len(shapes), as_desired=False))
+
+    def _judge_unrecorded(self, operation: str, there: Mapping[str, Sequence[object]]) -> None:
+        """Look at sets of our operation that we did not send, by file name. Only those on recorded files matter, and
+        only if the manifest wants another set or none there."""
+        index = self.desired.annotations.get(operation) if self.desired is not None else None
+        if self.desired is None or index is None:
+            return
+        for name, file in self._records_of(there).items():
+            image = index.images().get(name)
+            if image is None and (
+                index.mode == "append" or operation in self.elsewhere or file.origin is Origin.ADOPTED
+            ):
+                continue
+            digest, back = read_back(there[name])
+            as_desired = False
+            if image is not None and image.shape_count:
+                picture = os.path.join(self.base_dir, file.path)
+                as_desired = is_as_sent(self.desired.record(operation, name), index.kind, back, picture)
+            self._sets.setdefault(name, {})[operation] = RemoteSet(digest, len(there[name]), as_desired)
+
+    def _keep(self, name: str, known: RecordedSet, there: RemoteSet) -> None:
+        self._sets.setdefault(name, {})[known.operation] = there
+
+    def _source(self, file: RecordedFile, known: RecordedSet) -> ImageRecord | None:
+        """The shapes that were sent, if the manifest's source still has them."""
+        if self.desired is None:
+            return None
+        return self.desired.recorded_shapes(known.operation, file.name, known.digest)
+
+    def _join_sets(self) -> None:
+        """Put sets beside what details told. Whoever decides takes a set that is not named for one that is not there,
+        so that those which are as they should be are named, too."""
+        for name, differing in self._sets.items():
+            known, remote = self._look.suspects.get(name) or self._as_listed(name)
+            sets = {operation: there for operation, there in differing.items() if there.shape_count}
+            for operation, recorded in known.annotations.items():
+                if operation not in differing and recorded.digest != EMPTY_SET_DIGEST:
+                    sets[operation] = RemoteSet(recorded.seen or "", recorded.shape_count, as_desired=True)
+            self._look.suspects[name] = (known, replace(remote, sets=sets))
+
+    def _as_listed(self, name: str) -> tuple[RecordedFile, RemoteFile]:
+        remote = self.listing.get(name)
+        assert remote is not None, "sets are looked at only where the file is listed"
+        return self._records_of([name])[name], remote
+
+
+def _unique(item: ListedItem) -> str:
+    return item.unique_name or item.name

@@ -1,0 +1,117 @@
+"""Asks the lake, once a run, whether it takes the tags and fields that a plan writes, and how it spells them.
+
+Must not: write anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import field
+from typing import TYPE_CHECKING, Any
+
+from metalake_sync.core.actions import CreateCollection, ReplaceFile, UpdateFileMetadata, UpdateHead, UploadFile
+from metalake_sync.core.metadata import TAGS, MetadataSet, MetadataValues, Spelling, is_computed
+from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.core.plan import Plan
+from metalake_sync.core.unmanaged_files import DescribeEntry
+from metalake_sync.errors import ManifestError
+from metalake_sync.lazy_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from metalake_sync.remote.client import LakeClient
+
+
+COMPUTED_CLAUSE = "the lake computes these fields itself; they are sent, and not compared with the lake"
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataNames:
+    """The tags and fields of metadata, each once, in their order."""
+
+    tags: dict[str, None] = field(default_factory=dict)
+    fields: dict[str, None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, sets: Iterable[MetadataValues]) -> MetadataNames:
+        names = cls()
+        for values in sets:
+            fields: dict[str, Any] = dict(values)
+            names.tags.update(dict.fromkeys(fields.pop(TAGS, ())))
+            names.fields.update(dict.fromkeys(fields))
+        return names
+
+    @classmethod
+    def written_by(cls, plan: Plan) -> MetadataNames:
+        """What an apply of the plan would write."""
+        once = {metadata.digest: metadata.values for metadata in _about_to_be_written(plan)}
+        return cls.of(once.values())
+
+
+@dataclass(frozen=True, slots=True)
+class LakesWord:
+    """What the lake says about tags and fields. `objection`: why it does not take them. `spelling`: what it spells
+    otherwise."""
+
+    objection: str | None = None
+    spelling: Spelling = field(default_factory=Spelling)
+
+
+def ask_lake_about(client: LakeClient, names: MetadataNames) -> LakesWord:
+    """Ask about tags and fields. Costs at most two calls, whatever the number of files."""
+    tags = client.validate_tags(list(names.tags)) if names.tags else None
+    if tags is not None and tags.objection is not None:
+        return LakesWord(tags.objection)
+    fields = client.validate_fields(list(names.fields)) if names.fields else None
+    if fields is not None and fields.objection is not None:
+        return LakesWord(fields.objection)
+    return LakesWord(spelling=Spelling(_known(fields.renames if fields else {}), _known(tags.renames if tags else {})))
+
+
+def raise_objection(word: LakesWord, manifest: str) -> None:
+    """Raise ManifestError with the lake's own words if it does not take a tag or a field."""
+    if word.objection is not None:
+        raise ManifestError(
+            f"the lake does not take the metadata: {word.objection}",
+            where=manifest,
+            remedy="Nothing was sent. Correct the metadata in the manifest or its sources.",
+        )
+
+
+def notes_on_spelling(names: MetadataNames, spelling: Spelling) -> tuple[Note, ...]:
+    """What is written under another name than the manifest has, because the lake spells it so. `names`: what is
+    written."""
+    notes = []
+    for what, renames, written in (
+        ("metadata fields", spelling.fields, names.fields),
+        ("tags", spelling.tags, names.tags),
+    ):
+        told = [f"'{ours}' as '{theirs}'" for ours, theirs in renames.items() if ours in written or theirs in written]
+        if told:
+            notes.append(Note.naming(NoteCode.LAKES_SPELLING, f"the lake has its own spelling of {what}; sent", told))
+    return tuple(notes)
+
+
+def notes_on_computed(names: MetadataNames) -> tuple[Note, ...]:
+    """Return one note if fields are written that the lake computes itself."""
+    computed = [f"'{name}'" for name in names.fields if is_computed(name)]
+    if not computed:
+        return ()
+    return (Note.naming(NoteCode.COMPUTED_FIELD, COMPUTED_CLAUSE, computed, "metadata"),)
+
+
+def _known(renames: Mapping[str, str]) -> dict[str, str]:
+    """Without renames that lead back to what was asked about, which would never settle."""
+    return {asked: known for asked, known in renames.items() if renames.get(known, known) == known}
+
+
+def _about_to_be_written(plan: Plan) -> Iterator[MetadataSet]:
+    for action in plan.actions():
+        match action:
+            case CreateCollection() | UpdateHead():
+                yield action.head
+            case UploadFile() | ReplaceFile() | UpdateFileMetadata():
+                yield action.file.metadata
+            case DescribeEntry():
+                yield action.metadata
+            case _:
+                pass

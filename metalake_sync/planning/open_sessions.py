@@ -1,0 +1,207 @@
+"""Upload sessions that earlier runs left open: what the lake has of them already, and what becomes of the rest.
+
+Owns: both questions, for plans and for applies alike. Must not: change anything in the lake. The journal says what an
+earlier run was about to do. What is done now follows from today's plan alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metalake_sync.core.actions import UploadFile
+from metalake_sync.core.notes import Note, NoteCode, counted
+from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.core.snapshots import (
+    CollectionKey,
+    Fingerprint,
+    Origin,
+    RecordedCollection,
+    RecordedFile,
+    RemoteFile,
+)
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.planning.lake_listing import LakeView
+from metalake_sync.state.journal import JournalledFile, JournalledSession
+from metalake_sync.state.store import StateStore
+
+if TYPE_CHECKING:
+    from metalake_sync.remote.client import LakeClient
+    from metalake_sync.remote.content_proof import Pair
+
+# What the lake has already.
+
+
+def found_in_lake(
+    state: StateStore, client: LakeClient | None, row_id: int | None, view: LakeView, base_dir: Path, threads: int
+) -> dict[str, RecordedFile]:
+    """The files of open sessions that the lake shows by now and that no run could record, by name, as records.
+
+    A name alone proves nothing: another client may have used it meanwhile. A file counts as ours only if it has the
+    bytes that were sent.
+    """
+    if client is None or row_id is None:
+        return {}
+    sent = {
+        file.name: (session, file)
+        for session in state.journal.sessions([row_id])
+        for file in session.files
+        if file.content_hash is not None
+    }
+    listing = view.listed() if sent else None
+    if listing is None:
+        return {}
+    recorded = state.records.files_named(row_id, sent)
+    there: dict[str, RemoteFile] = {}
+    for name in sent:
+        remote = listing.get(name)
+        if remote is not None and (name not in recorded or recorded[name].lake_id != remote.lake_id):
+            there[name] = remote
+    files = [(sent[name][1], remote) for name, remote in there.items()]
+    proofs = compare_sent(client, files, base_dir, threads)
+    unproven = [
+        (remote, file.fingerprint.size_bytes, file.content_hash or "")
+        for file, remote in files
+        if proofs[file.name] is None
+    ]
+    ours = {name for name, same in proofs.items() if same}
+    if unproven:
+        from metalake_sync.remote.object_hash import read_back
+
+        ours |= read_back(client, unproven)
+    return {
+        name: RecordedFile(
+            name,
+            file.path,
+            file.fingerprint,
+            file.content_hash or "",
+            session.metadata_digest,
+            there[name].lake_id,
+            there[name].unique_name,
+            Origin.UPLOADED,
+        )
+        for name, (session, file) in sent.items()
+        if name in ours
+    }
+
+
+def compare_sent(
+    client: LakeClient, files: Sequence[tuple[JournalledFile, RemoteFile]], base_dir: Path, threads: int
+) -> dict[str, bool | None]:
+    """Whether files of the lake have the very bytes that were sent, by name; None where the store can't prove it."""
+    if not files:
+        return {}
+    from metalake_sync.remote.content_proof import compare_bytes
+    from metalake_sync.remote.observe import remote_sizes
+
+    sizes = remote_sizes(client, [remote for _, remote in files], threads)
+    same_size = [(file, remote) for file, remote in files if sizes.get(file.name) == file.fingerprint.size_bytes]
+    proofs = compare_bytes(client, [_pair(file, remote, base_dir) for file, remote in same_size], threads)
+    told: dict[str, bool | None] = {file.name: False for file, _ in files}
+    return told | {file.name: proofs.get(remote.unique_name) for file, remote in same_size}
+
+
+def is_untouched(file: JournalledFile, base_dir: Path) -> bool:
+    """Whether the local file is still the one that was sent."""
+    try:
+        stat = os.stat(os.path.join(base_dir, file.path))
+    except OSError:
+        return False
+    return file.fingerprint == Fingerprint.of(stat)
+
+
+def _pair(file: JournalledFile, remote: RemoteFile, base_dir: Path) -> Pair:
+    from metalake_sync.remote.content_proof import Pair
+
+    path = os.path.join(base_dir, file.path) if is_untouched(file, base_dir) else ""
+    etags = tuple(file.finished_parts[number] for number in sorted(file.finished_parts))
+    return Pair(remote.unique_name, path, file.fingerprint.size_bytes, etags=etags)
+
+
+# What becomes of the rest.
+
+
+@dataclass(frozen=True, slots=True)
+class Disposition:
+    """What becomes of one session. `resume`: whether it is finished; otherwise it is forgotten, and its files are sent
+    like any others, if at all. `wanted`: its files that the plan sends. `unwanted`: those that it does not send."""
+
+    session: JournalledSession
+    resume: bool
+    wanted: tuple[JournalledFile, ...]
+    unwanted: tuple[JournalledFile, ...]
+
+
+def dispose(
+    sessions: Iterable[JournalledSession], collection: CollectionPlan | None, *, same_collection: bool, partial: bool
+) -> Iterator[Disposition]:
+    """Decide about the sessions of one collection.
+
+    `collection`: its plan, None where the manifest does not have it any more. `same_collection`: the lake still has the
+    collection in which the sessions were opened. `partial`: the run does not mean all of the manifest. Such a run
+    finishes a session only if it wants all of it, and leaves any other session to the next full run. So does a run that
+    leaves some of its files alone for now.
+    """
+    uploads = collection.uploads if collection is not None else ()
+    sent = {action.file.name: action.file for action in uploads if isinstance(action, UploadFile)}
+    in_lake = {known.name for known in collection.recovered} if collection is not None else set()
+    held = collection.held if collection is not None else frozenset()
+    for session in sessions:
+        wanted = tuple(
+            file
+            for file in session.files
+            if (now := sent.get(file.name)) and now.path == file.path and now.fingerprint == file.fingerprint
+        )
+        names = {file.name for file in wanted}
+        rest = [file for file in session.files if file.name not in names and file.name not in in_lake]
+        # To complete a session brings every finalized file of it into the lake.
+        whole = session.completed or all(file.content_hash is None for file in rest)
+        due = bool(wanted or (session.completed and rest))
+        resume = collection is not None and same_collection and whole and due
+        undecided = partial or any(file.name in held for file in rest)
+        if undecided and (rest or (wanted and not resume)):
+            continue
+        unwanted = () if resume and session.completed else tuple(file for file in rest if file.name not in sent)
+        yield Disposition(session, resume, wanted, unwanted)
+
+
+def note_on(
+    key: CollectionKey, dispositions: Iterable[Disposition], recorded: Mapping[str, RecordedFile]
+) -> Iterator[Note]:
+    """What a plan says of uploads that are not finished. `recorded`: what the records have of their files."""
+    names = sorted(
+        file.name
+        for disposition in dispositions
+        for file in disposition.unwanted
+        if file.name not in recorded or recorded[file.name].content_hash != file.content_hash
+    )
+    if names:
+        clause = (
+            f"an interrupted run began to send {counted(len(names), 'file', 'files')} that this plan does not send; the"
+            " upload is abandoned"
+        )
+        yield Note.naming(NoteCode.UPLOAD_ABANDONED, clause, names, str(key))
+
+
+def dispositions(
+    state: StateStore,
+    plans: Iterable[CollectionPlan],
+    recorded: Mapping[CollectionKey, tuple[int, RecordedCollection]],
+    in_manifest: Set[CollectionKey],
+    *,
+    partial: bool,
+) -> Iterator[tuple[CollectionKey, list[Disposition]]]:
+    """What becomes of every open session of a lake, by collection. `recorded`: the lake's collections with their row
+    ids. `in_manifest`: the collections of the manifest. One of these without a plan is left alone."""
+    planned = {plan.key: plan for plan in plans}
+    for key, (row_id, known) in recorded.items():
+        plan = planned.get(key)
+        if plan is None and (key in in_manifest or partial):
+            continue
+        sessions = state.journal.sessions([row_id])
+        same_collection = plan is not None and plan.lake_id == known.lake_id
+        found = list(dispose(sessions, plan, same_collection=same_collection, partial=partial)) if sessions else []
+        if found:
+            yield key, found

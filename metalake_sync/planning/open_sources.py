@@ -1,0 +1,129 @@
+"""The local sources of a collection, opened: folders and single files, scanned alike.
+
+Owns: the translation of the manifest's paths into the scan's. Must not: compare anything.
+
+Paths stand as the state keeps them: from the manifest's folder, with `/`, '' for the manifest's folder itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
+
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.planning.scope import Scope
+from metalake_sync.sources.file_metadata import FolderMetadata
+from metalake_sync.sources.naming import lake_name
+from metalake_sync.sources.rules import ScanRules
+from metalake_sync.sources.scan import (
+    FolderListing,
+    ScannedFile,
+    ScanProblem,
+    Trouble,
+    scan_file,
+    scan_folder,
+    scan_part,
+    unsendable,
+)
+from metalake_sync.state.names import join_path, split_path
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSource:
+    """A folder to scan. `root` opens it; `declared_at` is the manifest's file:line:column."""
+
+    path: str
+    root: str
+    rules: ScanRules
+    naming: Literal["name", "path"]
+    metadata: FolderMetadata
+    declared_at: str
+
+    @property
+    def folder(self) -> str:
+        """Opens the folder that paths in the source hang from."""
+        return self.root
+
+    def relative(self, path: str) -> str | None:
+        """A manifest path as one from the source's folder; None where it lies outside."""
+        inside = not self.path or path.startswith(self.path + "/")
+        return path.removeprefix(self.path).lstrip("/") if inside else None
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A single file that the manifest names. `path` and `root` are the file's own."""
+
+    path: str
+    root: str
+    metadata: FolderMetadata
+    declared_at: str
+
+    @property
+    def naming(self) -> Literal["name", "path"]:
+        return "name"
+
+    @property
+    def folder(self) -> str:
+        return os.path.dirname(self.root)
+
+    def relative(self, path: str) -> str | None:
+        return os.path.basename(path) if path == self.path else None
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedFolder:
+    """The files of one folder. `path`: the folder as the state keeps it; `relative_dir`: from the source's root."""
+
+    path: str
+    relative_dir: str
+    files: Sequence[ScannedFile]
+    problems: Sequence[ScanProblem] = ()
+
+
+def normal_path(path: str) -> str:
+    """One spelling for 'images/', './images' and 'images'."""
+    normal = os.path.normpath(path)
+    return "" if normal == "." else normal
+
+
+def scan_source(source: FolderSource | FileSource, scope: Scope | None = None) -> Iterator[ScannedFolder]:
+    """Scan a source folder by folder; a single file is a folder with one file in it. `scope`: only what lies in it."""
+    if isinstance(source, FileSource):
+        if scope is not None and not scope.holds_file(source.root):
+            return
+        folder, _ = split_path(source.path)
+        found = scan_file(source.root)
+        if isinstance(found, ScanProblem):
+            yield ScannedFolder(folder, "", (), (found,))
+        else:
+            yield ScannedFolder(folder, "", (found,))
+        return
+    for listing in _listings(source, scope):
+        path = join_path(source.path, listing.relative_dir) if listing.relative_dir else source.path
+        if source.naming == "path" and unsendable(listing.relative_dir) is not None:
+            # The folders are a part of the names: the lake would refuse the whole batch for one of them.
+            files = (join_path(listing.relative_dir, file.filename) for file in listing.files)
+            unnameable = [ScanProblem(file, Trouble.FOLDER_NAME, is_folder=False) for file in files]
+            yield ScannedFolder(path, listing.relative_dir, (), (*listing.problems, *unnameable))
+            continue
+        yield ScannedFolder(path, listing.relative_dir, listing.files, listing.problems)
+
+
+def walk_files(sources: Iterable[FolderSource | FileSource]) -> Iterator[tuple[str, str, str]]:
+    """Every file of some sources: its name in the collection, its path from the source's folder, and the path that
+    opens it."""
+    for source in sources:
+        for folder in scan_source(source):
+            for file in folder.files:
+                relative = join_path(folder.relative_dir, file.filename)
+                yield lake_name(relative, source.naming), relative, os.path.join(source.folder, relative)
+
+
+def _listings(source: FolderSource, scope: Scope | None) -> Iterator[FolderListing]:
+    if scope is None:
+        yield from scan_folder(source.root, source.rules)
+        return
+    for part in scope.parts_of(source.root):
+        yield from scan_part(source.root, source.rules, part.relative_dir, deep=part.deep)

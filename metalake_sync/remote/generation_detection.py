@@ -1,0 +1,162 @@
+"""Finds out which generation of the protocol a lake speaks, with the first call of a run.
+
+Owns: the choice of the base path, and what the compatibility call says. The first call goes to the generation that was
+pinned, remembered or assumed; one more goes to the other generation where the answer is not a lake's. Refused
+credentials (401) never count as another generation. Must not: remember anything.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, SyncError
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.protocol import routes
+from metalake_sync.protocol.generations import BASE_PATHS, Generation
+from metalake_sync.protocol.wire import CLIENT_VERSION
+from metalake_sync.remote.answers import is_json, read_answer
+from metalake_sync.remote.retry import Again, RawResponse
+
+if TYPE_CHECKING:
+    from metalake_sync.remote.connection import Connection
+
+PIN_REMEDY = "Set 'remote.generation: auto', or correct 'remote.url'."
+
+_FIRST_CALLS: Mapping[Generation, tuple[routes.Route[Any], Mapping[str, str]]] = {
+    Generation.TWO: (routes.COMPATIBILITY, {"version": CLIENT_VERSION}),
+    # The client of generation 3 does not ask about compatibility. This call needs credentials, and both have it.
+    Generation.THREE: (routes.SYSTEM_DETAILS, {}),
+}
+
+
+class Fit(enum.Enum):
+    """Whether an answer comes from a lake of the generation that was asked.
+
+    YES: a lake answered. UNSURE: something that speaks JSON does not know the call. NO: a proxy or another server
+    answered.
+    """
+
+    YES = "yes"
+    UNSURE = "unsure"
+    NO = "no"
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What the first call of a run found out."""
+
+    generation: Generation
+    notes: tuple[Note, ...] = ()
+    """At most one: what the compatibility call could not confirm."""
+
+
+def fit_of(heard: RawResponse) -> Fit:
+    """Judge by status and body alone: a lake answers in JSON, or with an empty body."""
+    if heard.status == 401:
+        return Fit.YES
+    # Gateways answer 403 for paths that they do not have, in HTML or JSON; a lake may mean the credentials.
+    if 300 <= heard.status < 400 or heard.status == 403:
+        return Fit.NO
+    if not heard.body.strip():
+        return Fit.YES if heard.status < 300 else Fit.NO
+    if not is_json(heard.body):
+        return Fit.NO
+    return Fit.UNSURE if heard.status == 404 else Fit.YES
+
+
+def greet(connection: Connection, *, pinned: bool = False, ignore_compatibility: bool = False) -> Greeting:
+    """Ask the lake, and let `connection` speak the generation that answers.
+
+    `pinned`: only the generation of the connection's address is tried. `ignore_compatibility`: go on where the lake
+    says that it is not compatible. Raises CredentialsRefused, LakeUnreachable, SyncError for an incompatible lake, and
+    LakeAnswerInvalid where no MetaLake answers.
+    """
+    assumed = connection.address.generation
+    candidates = (assumed,) if pinned else (assumed, assumed.other)
+    tries = connection.tries()
+    while True:
+        answers: dict[Generation, RawResponse] = {}
+        for generation in candidates:
+            heard = answers[generation] = _ask(connection, generation)
+            if fit_of(heard) is Fit.YES:
+                return _settle(connection, generation, heard, ignore_compatibility)
+        for generation, heard in answers.items():
+            if fit_of(heard) is Fit.UNSURE:
+                return _settle(connection, generation, heard, ignore_compatibility)
+        missing = answers.get(Generation.TWO)
+        # A lake of generation 2 need not have the compatibility call; another call tells whether the lake is there.
+        if (
+            missing is not None
+            and missing.status == 404
+            and fit_of(_ask(connection, Generation.TWO, routes.SYSTEM_DETAILS)) is Fit.YES
+        ):
+            return _settle(connection, Generation.TWO, missing, ignore_compatibility)
+        error = _no_lake(connection, answers, pinned)
+        if not any(heard.status < 300 for heard in answers.values()):
+            raise error
+        # A proxy may answer with a page for a moment.
+        connection.pause(tries.pause_s(Again(error.message, invalid=error)))
+
+
+def _ask(connection: Connection, generation: Generation, other: routes.Route[Any] | None = None) -> RawResponse:
+    """Make the first call of a generation, or another one that needs no names."""
+    route, parts = (other, {}) if other is not None else _FIRST_CALLS[generation]
+    return connection.probe(route, replace(connection.address, generation=generation).url_of(route, **parts))
+
+
+def _settle(connection: Connection, generation: Generation, heard: RawResponse, ignore_compatibility: bool) -> Greeting:
+    connection.address = replace(connection.address, generation=generation)
+    route, _ = _FIRST_CALLS[generation]
+    try:
+        answer = read_answer(route, heard.status, heard.body)
+    except (LakeRefused, LakeAnswerInvalid) as error:
+        if generation is Generation.THREE:
+            # The counts of the system only inform.
+            return Greeting(generation)
+        return Greeting(generation, (_unconfirmed(error.message),))
+    if generation is Generation.THREE:
+        return Greeting(generation)
+    if answer is None:
+        return Greeting(generation, (_unconfirmed("the answer is empty"),))
+    if answer.is_compatible:
+        return Greeting(generation)
+    if answer.message and not ignore_compatibility:
+        raise SyncError(
+            f"the lake says that it is not compatible with version {CLIENT_VERSION} of the protocol: {answer.message}",
+            where=connection.address.url,
+            remedy="If you want to go on anyway, give --ignore-compatibility.",
+        )
+    return Greeting(generation, (_unconfirmed(answer.message or "it says no, without a reason"),))
+
+
+def _unconfirmed(why: str) -> Note:
+    return Note(
+        NoteCode.COMPATIBILITY,
+        f"the lake does not confirm that it is compatible with version {CLIENT_VERSION} of the protocol ({why})",
+    )
+
+
+def _no_lake(connection: Connection, answers: Mapping[Generation, RawResponse], pinned: bool) -> LakeAnswerInvalid:
+    """The error for an address where no MetaLake answers. Raises CredentialsRefused where that is the reason."""
+    for generation, heard in answers.items():
+        redirected = all(300 <= one.status < 400 for one in answers.values())
+        if heard.status == 403 or redirected:
+            # It raises: what these mean does not depend on the generation.
+            read_answer(_FIRST_CALLS[generation][0], heard.status, heard.body)
+    seen = " and ".join(
+        f"{connection.address.url}{BASE_PATHS[generation]}/api with status {heard.status}"
+        f"{'' if is_json(heard.body) else ', not JSON'}"
+        for generation, heard in answers.items()
+    )
+    if pinned:
+        found = f"generation {connection.address.generation} of the protocol is pinned, and no MetaLake answers there"
+        return LakeAnswerInvalid(f"{found} ({seen})", where=connection.address.url, remedy=PIN_REMEDY)
+    return LakeAnswerInvalid(
+        f"no MetaLake answers at this address ({seen})",
+        where=connection.address.url,
+        remedy="Check 'remote.url': it is the address of the lake itself, and a proxy must not answer in its place.",
+    )

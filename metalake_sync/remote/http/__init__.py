@@ -1,0 +1,4 @@
+"""HTTP to lake and stores: connections, TLS, proxies, bodies, stalls and limits.
+
+Must not: know the protocol.
+"""

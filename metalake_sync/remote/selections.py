@@ -1,0 +1,196 @@
+"""Selections of items, asked of a lake: found, listed to the end, counted, put into the trash.
+
+Owns: how a selection's words are sent. Must not: decide what becomes of what it finds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from metalake_sync.core.selection import AnnotationType, ItemFilter, ItemSelection, ItemSort, SortName
+from metalake_sync.core.snapshots import CollectionKey, MediaType, RemoteFile
+from metalake_sync.errors import LakeRefused, UsageError
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.protocol.items import CountItems, DateRange, FilterData, ListedItem, ListItems, SortBy
+from metalake_sync.protocol.trash import SelectItems
+from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, AnnotationKind, ObjectKind, SortField
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.observe import media_kind, object_kind
+
+_ANNOTATION_TYPES: dict[AnnotationType, AnnotationKind] = {
+    "raw": AnnotationKind.RAW,
+    "human": AnnotationKind.HUMAN,
+    "machine": AnnotationKind.MACHINE,
+}
+_SORT_FIELDS: dict[SortName, SortField] = {
+    "date_modified": SortField.DATE_MODIFIED,
+    "date_created": SortField.DATE_CREATED,
+    "name": SortField.NAME,
+    "size": SortField.SIZE,
+    "video_index": SortField.VIDEO_INDEX,
+}
+QUERY_REFUSED = frozenset({400, 406, 422})
+_TRASHED = re.compile(r"(\d+) objects? successfully trashed, (\d+) objects? failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a selection looks: a collection by its id, or the whole lake (None)."""
+
+    type: MediaType
+    collection_id: str | None
+
+
+def find_place(client: LakeClient, name: str, media_type: MediaType | None) -> Place | None:
+    """The collection of that name; without a type, of whatever type it is. None if the lake has none.
+
+    Raises UsageError where the name alone stands for several.
+    """
+    types = list(MediaType) if media_type is None else [media_type]
+    found = [
+        Place(kind, lake_id)
+        for kind in types
+        if (lake_id := client.find_collection(name, media_kind(kind))) is not None
+    ]
+    if len(found) > 1:
+        kinds = " and ".join(place.type.value for place in found)
+        raise UsageError(f"the lake has collections '{name}' of type {kinds}", remedy="Say which 'type' is meant.")
+    return found[0] if found else None
+
+
+def check_dates(wanted: ItemFilter) -> ItemFilter:
+    """The filter itself. Raises UsageError for what is no date, and for dates that are the wrong way round."""
+    begins, ends = _moment("from_date", wanted.from_date), _moment("to_date", wanted.to_date)
+    if begins is not None and ends is not None and begins > ends:
+        raise UsageError(
+            f"the dates are the wrong way round: from {wanted.from_date} to {wanted.to_date}", remedy="Exchange them."
+        )
+    return wanted
+
+
+def _moment(name: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except (ValueError, TypeError):
+        raise UsageError(f"'{name}' is {text!r}", remedy="Write a day such as 2026-01-31, or a moment.") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def filter_data(wanted: ItemFilter) -> FilterData:
+    """A filter as it is sent."""
+    dates = None
+    if wanted.from_date or wanted.to_date:
+        dates = DateRange(from_date=wanted.from_date, to_date=wanted.to_date)
+    return FilterData(annotation_types=[_ANNOTATION_TYPES[kind] for kind in wanted.annotation_types], date=dates)
+
+
+def sort_by(sort: ItemSort) -> SortBy:
+    return SortBy(sort_by_field=_SORT_FIELDS[sort.by], sort_order=sort.order.upper())
+
+
+def list_selection(
+    client: LakeClient, selection: ItemSelection, place: Place, *, kind: ObjectKind | None = None, first_page: int = 0,
+    page_size: int = PAGE_SIZE_LIMIT,
+) -> Iterator[list[ListedItem]]:  # fmt: skip
+    """What a selection means, page by page to the end. `kind`: of the things listed; None: the place's items.
+
+    Raises UsageError for a query that the lake does not take.
+    """
+    request = ListItems(
+        content_type=object_kind(place.type) if kind is None else kind,
+        query=selection.query,
+        filter_data=filter_data(selection.filter),
+        sort_by=sort_by(selection.sort),
+        page_index=first_page,
+        page_size=page_size,
+    )
+    with _taken(selection):
+        if place.collection_id is None:
+            yield from client.list_items(request)
+        else:
+            yield from client.list_collection_items(place.collection_id, request)
+
+
+def count_selection(client: LakeClient, selection: ItemSelection, place: Place, kind: ObjectKind | None = None) -> int:
+    """How many items a selection means; one call. Raises UsageError for a query that the lake does not take."""
+    request = CountItems(
+        content_type=object_kind(place.type) if kind is None else kind,
+        query=selection.query,
+        filter_data=filter_data(selection.filter),
+    )
+    with _taken(selection):
+        if place.collection_id is None:
+            return client.count_items(request)
+        return client.count_collection(place.collection_id, request)
+
+
+@contextlib.contextmanager
+def _taken(selection: ItemSelection) -> Iterator[None]:
+    try:
+        yield
+    except LakeRefused as refusal:
+        if refusal.status not in QUERY_REFUSED or not selection.query.strip():
+            raise
+        raise UsageError(
+            f"the lake does not take the query {selection.query!r} ({refusal.message})",
+            remedy="Write annotation.label=X, metadata.Tags=X or metadata.FIELD=X, joined by 'and'; there is no 'or'.",
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class TrashCounts:
+    """What the lake says that became of a selection. `message`: its own words; counts are 0 where it gives none."""
+
+    trashed: int
+    failed: int
+    message: str
+
+
+def trash_selection(client: LakeClient, request: SelectItems) -> TrashCounts:
+    """Select, then put into the trash. Raises LakeRefused, also for a selection that means nothing."""
+    return trash_counts(client.trash_items(client.select_items(request)))
+
+
+def trash_counts(message: str) -> TrashCounts:
+    counts = _TRASHED.search(message)
+    return TrashCounts(int(counts[1]), int(counts[2]), message) if counts else TrashCounts(0, 0, message)
+
+
+def trash_collection(client: LakeClient, key: CollectionKey, collection_id: str) -> bool:
+    """Put a collection with all its items into the trash. Returns whether it is gone. Raises LakeRefused."""
+    kind = media_kind(key.type)
+    selection = SelectItems(is_all_selected=False, content_type=ObjectKind(kind.value), object_id_list=[collection_id])
+    counts = trash_selection(client, selection)
+    if counts.trashed and not counts.failed:
+        return True
+    return client.find_collection(key.name, kind) != collection_id
+
+
+def trash_files(client: LakeClient, kind: ObjectKind, files: Sequence[RemoteFile]) -> set[str]:
+    """Put files into the trash by their ids. Returns the ids of those that are still in the lake."""
+    selection = SelectItems(is_all_selected=False, content_type=kind, object_id_list=[file.lake_id for file in files])
+    try:
+        counts = trash_selection(client, selection)
+    except LakeRefused:
+        left = _still_there(client, files)
+        if len(left) == len(files):
+            raise
+        return left
+    if counts.trashed == len(files) and counts.failed == 0:
+        return set()
+    # The answer tells how many failed, not which; and a repeated call counts what is in the trash already.
+    return _still_there(client, files)
+
+
+def _still_there(client: LakeClient, files: Sequence[RemoteFile]) -> set[str]:
+    left: set[str] = set()
+    for file in files:
+        details = client.item_details(file.unique_name, {"id": True})
+        if details is not None and details.get("id") == file.lake_id:
+            left.add(file.lake_id)
+    return left

@@ -1,0 +1,281 @@
+"""What a transfer takes and gives, and the reading of files for it.
+
+Owns: small files are read ahead in a thread, many at a time; one read gives body and hash, so that what is
+recorded is what was sent. Larger ones are read in chunks for each attempt: memory does not grow with their size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol, TypeAlias
+
+from blake3 import blake3
+
+from metalake_sync.core.snapshots import Fingerprint
+from metalake_sync.errors import SourceChanged, SyncError
+from metalake_sync.protocol.wire import StorageKind
+from metalake_sync.sources.hashing import read_file
+
+SMALL_BYTES = 1 << 20
+"""Up to this size a file is read whole."""
+
+READ_AHEAD_FILES = 64
+READ_AHEAD_BYTES = 4 << 20
+CHUNK_BYTES = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSession:
+    """An open upload session of the lake."""
+
+    upload_id: str
+    job_id: str
+    collection_id: str
+    collection_name: str
+    storage: StorageKind
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePoint:
+    """A file that was begun in the same session. `finished`: part number → ETag."""
+
+    file_id: str
+    file_key: str
+    part_size: int
+    finished: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class FileToSend:
+    """A local file. `name`: in the collection. `path`: to open. `fingerprint`: what it must be when it is read."""
+
+    name: str
+    path: str
+    fingerprint: Fingerprint
+    content_type: str
+    resume: ResumePoint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileSent:
+    """The lake finalized the file. `content_hash`: BLAKE3 of the bytes that were sent."""
+
+    file: FileToSend
+    file_id: str
+    content_hash: str
+    bytes_sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileExisting:
+    """The collection has the name already; nothing was sent."""
+
+    file: FileToSend
+
+
+@dataclass(frozen=True, slots=True)
+class FileElsewhere:
+    """The file was removed from this collection and lives in another one; it can't be sent."""
+
+    file: FileToSend
+
+
+@dataclass(frozen=True, slots=True)
+class FileFailed:
+    """`retryable`: a later run may succeed with nothing changed."""
+
+    file: FileToSend
+    error: SyncError
+    retryable: bool
+
+
+Outcome: TypeAlias = FileSent | FileExisting | FileElsewhere | FileFailed
+
+
+class TransferObserver(Protocol):
+    """Told of every step, in the event loop's thread, before the next one is taken; it must be quick.
+
+    `about_to_finalize` may take its time: the call goes out when it returns, and many files can be written down at
+    once."""
+
+    def file_begun(self, file: FileToSend, file_id: str, file_key: str, part_size: int, part_count: int) -> None: ...
+
+    def part_finished(self, file: FileToSend, file_id: str, part_number: int, etag: str, size_bytes: int) -> None: ...
+
+    async def about_to_finalize(self, file: FileToSend, point: ResumePoint, content_hash: str) -> None:
+        """Every part is there: whoever goes on from `point` only has to finalize (again)."""
+
+    def bytes_sent(self, size_bytes: int) -> None: ...
+
+
+@dataclass(slots=True)
+class ReadFile:
+    """A file on its way. `body` is None for a large one; `error` if it could not be read as expected."""
+
+    file: FileToSend
+    body: bytes | None = None
+    content_hash: str | None = None
+    error: SyncError | None = None
+
+
+class Source:
+    """The files of one upload, for two lanes: large ones as they are, small ones with their bytes. Small ones are read
+    in a thread, many in one go, while others are on the wire.
+
+    `last_ones`: called once, when at most so many as `few` says are still to be taken, or none.
+    """
+
+    def __init__(self, files: Iterable[FileToSend], few: Callable[[], int], last_ones: Callable[[], None]) -> None:
+        small: list[FileToSend] = []
+        large: list[FileToSend] = []
+        for file in files:
+            (small if is_small(file) else large).append(file)
+        self._left = len(small) + len(large)
+        self._large = iter(large)
+        self._small = iter(small)
+        self._few = few
+        self._last_ones: Callable[[], None] | None = last_ones
+        self._ready: list[ReadFile] = []
+        self._next: asyncio.Future[list[ReadFile]] | None = None
+        self._count(0)
+
+    async def take_large(self) -> ReadFile | None:
+        """The next large file, or None after the last."""
+        file = next(self._large, None)
+        if file is None:
+            return None
+        self._count(1)
+        return ReadFile(file)
+
+    async def take_small(self) -> ReadFile | None:
+        """The next small file, or None after the last."""
+        if not self._ready:
+            self._ready = list(reversed(await (self._next or self._read_more())))
+            self._next = self._read_more() if self._ready else None
+        if not self._ready:
+            return None
+        self._count(1)
+        return self._ready.pop()
+
+    def _count(self, taken: int) -> None:
+        self._left -= taken
+        if self._last_ones is not None and self._left <= self._few():
+            self._last_ones()
+            self._last_ones = None
+
+    def _read_more(self) -> asyncio.Future[list[ReadFile]]:
+        return asyncio.get_running_loop().run_in_executor(None, read_some, self._small)
+
+    async def close(self) -> None:
+        if self._next is not None:
+            await asyncio.wait([self._next])
+
+
+def is_small(file: FileToSend) -> bool:
+    """Whether a file is read whole. What goes on from an earlier run is not: its parts may be there already."""
+    return file.fingerprint.size_bytes <= SMALL_BYTES and file.resume is None
+
+
+def read_some(files: Iterator[FileToSend]) -> list[ReadFile]:
+    """Read the next few files, bounded by number and bytes."""
+    some: list[ReadFile] = []
+    size = 0
+    for file in islice(files, READ_AHEAD_FILES):
+        some.append(read_small(file))
+        size += file.fingerprint.size_bytes
+        if size >= READ_AHEAD_BYTES:
+            break
+    return some
+
+
+def read_small(file: FileToSend) -> ReadFile:
+    """Read a small file whole, with its hash."""
+    try:
+        body = read_file(file.path, file.fingerprint)
+    except SyncError as error:
+        return ReadFile(file, error=error)
+    return ReadFile(file, body, hash_of(body))
+
+
+def expect(file: FileToSend, found: Fingerprint) -> None:
+    """Raise SourceChanged unless the file is still what it was."""
+    if found != file.fingerprint:
+        raise _changed(file)
+
+
+def _changed(file: FileToSend) -> SourceChanged:
+    return SourceChanged(
+        "it changed while it was being sent", where=file.path, remedy="The next run takes it as it is then."
+    )
+
+
+def hash_of(body: bytes) -> str:
+    """The content hash of bytes in memory."""
+    return blake3(body).hexdigest()
+
+
+class PartSource(Protocol):
+    """The bytes of one part, anew for each attempt. `md5` is that of the last attempt, in hex: S3 answers with it."""
+
+    def chunks(self) -> AsyncIterator[bytes]: ...
+
+    def whole(self) -> bytes | None:
+        """All bytes at once, or None where they are not in memory."""
+
+    def md5(self) -> str: ...
+
+
+class BytesPart:
+    """A part that is in memory."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        yield self._body
+
+    def whole(self) -> bytes | None:
+        return self._body
+
+    def md5(self) -> str:
+        return hashlib.md5(self._body, usedforsecurity=False).hexdigest()
+
+
+class FilePart:
+    """A part of an open file, read in chunks off the loop."""
+
+    def __init__(self, descriptor: int, offset: int, length: int) -> None:
+        self._descriptor = descriptor
+        self._offset = offset
+        self._length = length
+        self._md5 = hashlib.md5(usedforsecurity=False)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Raises SourceChanged if the file ends before the part does, or can't be read any more."""
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        position, end = self._offset, self._offset + self._length
+        while position < end:
+            chunk = await asyncio.to_thread(self._read, position, min(CHUNK_BYTES, end - position))
+            if not chunk:
+                raise SourceChanged("it became shorter while it was being sent")
+            position += len(chunk)
+            yield chunk
+
+    def whole(self) -> bytes | None:
+        return None
+
+    def md5(self) -> str:
+        return self._md5.hexdigest()
+
+    def _read(self, position: int, length: int) -> bytes:
+        try:
+            chunk = os.pread(self._descriptor, length, position)
+        except OSError as error:
+            raise SourceChanged(f"it can't be read now ({error.strerror})") from None
+        self._md5.update(chunk)
+        return chunk

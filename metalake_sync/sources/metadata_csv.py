@@ -1,0 +1,149 @@
+"""Reads per-file metadata from a table: one row for each file, one column for each field, the first row names them.
+
+Cells are texts unless the column has a type. An empty cell gives the file no value.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from pathlib import Path
+from typing import Any, Literal
+
+from metalake_sync.core.metadata import TAGS
+from metalake_sync.errors import Location, ManifestError, ManifestErrors
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.sources.metadata_entries import EntryReader, EntrySource
+from metalake_sync.sources.text_files import parse_json, read_lines
+
+ColumnType = Literal["text", "integer", "number", "boolean", "json"]
+
+ERRORS_SHOWN = 20
+
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+@dataclass(frozen=True, slots=True)
+class TableFormat:
+    """How a table is written. `types`: of columns that hold no texts. `delimiter`: None takes a comma, or a tab in a
+    file that ends in .tsv."""
+
+    file_column: str = "file"
+    types: Mapping[str, ColumnType] = field(default_factory=dict)
+    delimiter: str | None = None
+    tags_separator: str = ";"
+
+
+def read_metadata_csv(path: Path, shown_as: str, table: TableFormat) -> EntrySource:
+    """Read a table; a row whose values can't be used is a broken entry. Raises ManifestErrors, each with its line, for
+    a table that is no table and for rows that name no file."""
+    delimiter = table.delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
+    rows = csv.reader(read_lines(path, shown_as), delimiter=delimiter, strict=True)
+    reader = EntryReader(shown_as)
+    errors: list[ManifestError] = []
+    try:
+        header = next(rows, None)
+        columns = _columns(header or [], shown_as, table)
+        while (row := next(rows, None)) is not None:
+            if not any(row):
+                continue
+            place = Location(shown_as, rows.line_num)
+            try:
+                name = _name(columns, row, place, table)
+            except ManifestError as error:
+                errors.append(error)
+                if len(errors) >= ERRORS_SHOWN:
+                    break
+                continue
+            try:
+                reader.add(name, _values(columns, row, place, table), place)
+            except ManifestError as error:
+                reader.refuse(name, error)
+    except csv.Error as error:
+        errors.append(
+            ManifestError(
+                f"broken CSV ({error})", where=Location(shown_as, rows.line_num), remedy="Correct it, or its quotes."
+            )
+        )
+    if errors:
+        raise ManifestErrors(errors)
+    return reader.source()
+
+
+def _columns(header: Sequence[str], shown_as: str, table: TableFormat) -> list[str]:
+    columns = [name.strip() for name in header]
+    place = Location(shown_as, 1)
+    if table.file_column not in columns:
+        raise ManifestError(
+            f"no column is called '{table.file_column}'; there are {', '.join(map(repr, columns)) or 'none'}",
+            where=place,
+            remedy="Name the column of the files so, or say 'file_column' (and 'delimiter', if it is no comma).",
+        )
+    for index, name in enumerate(columns):
+        if not name:
+            raise ManifestError(f"column {index + 1} has no name", where=place, remedy="Name it, or take it out.")
+        if columns.index(name) != index:
+            raise ManifestError(f"two columns are called '{name}'", where=place, remedy="Rename one of them.")
+    unknown = table.types.keys() - set(columns)
+    if unknown:
+        raise ManifestError(
+            f"'types' names {', '.join(map(repr, sorted(unknown)))}, and no column is called so",
+            where=place,
+            remedy="Correct 'types', or the first row.",
+        )
+    return columns
+
+
+def _name(columns: Sequence[str], row: Sequence[str], place: Location, table: TableFormat) -> str:
+    """The file that a row is about."""
+    if len(row) != len(columns):
+        raise ManifestError(
+            f"the row has {len(row)} cells, the first one {len(columns)}",
+            where=place,
+            remedy="Correct it; a cell that holds the separator stands in quotes.",
+        )
+    name = row[columns.index(table.file_column)].strip()
+    if not name:
+        raise ManifestError("the row names no file", where=place, remedy=f"Fill in '{table.file_column}'.")
+    return name
+
+
+def _values(columns: Sequence[str], row: Sequence[str], place: Location, table: TableFormat) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for column, cell in zip(columns, row, strict=True):
+        text = cell.strip()
+        if column == TAGS:
+            tags = [tag.strip() for tag in text.split(table.tags_separator)]
+            if any(tags):
+                values[TAGS] = [tag for tag in tags if tag]
+        elif text and column != table.file_column:
+            values[column] = _value(text, table.types.get(column, "text"), column, place)
+    return values
+
+
+def _value(text: str, kind: ColumnType, column: str, place: Location) -> Any:
+    match kind:
+        case "text":
+            return text
+        case "json":
+            return parse_json(text, place.file, place.line or 1)
+        case "boolean":
+            if text.lower() in _BOOLEANS:
+                return _BOOLEANS[text.lower()]
+        case "integer" | "number":
+            try:
+                if "_" in text:  # which Python takes for a part of a number
+                    raise ValueError
+                value = int(text) if kind == "integer" else float(text)
+            except ValueError:
+                value = math.nan
+            if math.isfinite(value):
+                return value
+    what = {"boolean": "boolean", "integer": "whole number", "number": "number"}[kind]
+    raise ManifestError(
+        f"'{column}' is '{text[:60]}', which is no {what}",
+        where=place,
+        remedy="Correct it, or 'types' in the manifest.",
+    )

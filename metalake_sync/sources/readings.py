@@ -1,0 +1,52 @@
+"""What was read from single files, kept by their fingerprints: a plan of many pictures opens only those that changed.
+
+Owns: the port, and when a reading may be kept. Must not: know where it is kept.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from metalake_sync.core.snapshots import Fingerprint
+from metalake_sync.sources.hashing import is_racy
+
+Reading = Mapping[str, Any]
+
+
+class ReadingCache(Protocol):
+    """Keeps readings. `reader`: who read, and what for; `path`: of the file that was read."""
+
+    def get(self, reader: str, path: str, fingerprint: Fingerprint) -> Reading | None: ...
+
+    def put(self, reader: str, path: str, fingerprint: Fingerprint, reading: Reading) -> None: ...
+
+
+class NoCache:
+    """Keeps nothing."""
+
+    def get(self, reader: str, path: str, fingerprint: Fingerprint) -> Reading | None:
+        return None
+
+    def put(self, reader: str, path: str, fingerprint: Fingerprint, reading: Reading) -> None: ...
+
+
+def read_cached(cache: ReadingCache, reader: str, path: str, read: Callable[[str], Reading]) -> Reading | None:
+    """The reading of a regular file, from the cache or anew. None where there is no such file."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    fingerprint = Fingerprint.of(found)
+    reading = cache.get(reader, path, fingerprint)
+    if reading is None:
+        looked_at_ns = time.time_ns()
+        reading = read(path)
+        if not is_racy(fingerprint, looked_at_ns):
+            cache.put(reader, path, fingerprint, reading)
+    return reading

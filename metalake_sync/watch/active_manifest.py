@@ -1,0 +1,65 @@
+"""The manifest that is in force: its door, its places and its webhook, made anew each time it is read."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.manifest.models import Notify
+from metalake_sync.project import Project
+from metalake_sync.sources.regular_files import read_small_file
+from metalake_sync.watch.filesystems import Mounts
+from metalake_sync.watch.notify import Turn, Webhook
+from metalake_sync.watch.runner import ProjectRunner
+from metalake_sync.watch.watched_paths import Places, places_of
+
+SECRET_LIMIT_BYTES = 64 << 10
+
+log = logging.getLogger("metalake_sync.watch")
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveManifest:
+    """Close it when another takes its place."""
+
+    door: ProjectRunner
+    places: Places
+    base_dir: str
+    webhook: Webhook | None
+
+    def close(self) -> None:
+        self.door.kept.close()
+        if self.webhook is not None:
+            self.webhook.close()
+
+
+def activate(project: Project, own_files: Sequence[Path], *, auto_approve: bool) -> ActiveManifest:
+    """Put together what a loaded manifest stands for. `own_files`: the manifest, and files of variables."""
+    manifest = project.manifest
+    places = places_of(manifest, own_files[0], own_files[1:])
+    notify = manifest.model.notify
+    for warning in manifest.warnings:
+        log.warning("%s: %s", warning.where, warning.message)
+    return ActiveManifest(
+        ProjectRunner(project, lambda: auto_approve, Mounts(places.roots)),
+        places,
+        os.path.abspath(manifest.base_dir),
+        None if notify is None else _webhook(notify, manifest.base_dir, manifest.name),
+    )
+
+
+def _webhook(notify: Notify, base_dir: Path, name: str) -> Webhook:
+    turns: frozenset[Turn] = frozenset(notify.on)
+    return Webhook(notify.url, _secret_of(notify, base_dir), turns=turns, always={"manifest": name})
+
+
+def _secret_of(notify: Notify, base_dir: Path) -> Callable[[], bytes | None]:
+    def secret() -> bytes | None:
+        if notify.secret_file is not None:
+            return read_small_file(base_dir / notify.secret_file, SECRET_LIMIT_BYTES).strip()
+        return notify.secret.get_secret_value().encode() if notify.secret is not None else None
+
+    return secret

@@ -1,0 +1,46 @@
+"""Unknown keys are told with the nearest right one, everywhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from metalake_sync.manifest.validation_errors import known_keys
+from tests.manifest.conftest import HEAD, Desk
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "told"),
+    [
+        ("colections: []", 1, "unknown key 'colections'. Did you mean 'collections'?"),
+        ("Name: x", 1, "unknown key 'Name'. Did you mean 'name'?"),
+        (
+            "zzz: 1",
+            1,
+            "unknown key 'zzz'. The keys here are version, name, remote, defaults, collections, annotations, metadata,",
+        ),
+        ("defaults: {prun: true}", 12, "unknown key 'prun'. Did you mean 'prune'?"),
+        ("defaults: {name: x}", 12, "unknown key 'name'."),
+        ("defaults: {folders: [{path: a, includes: []}]}", 32, "unknown key 'includes'. Did you mean 'include'?"),
+        ("defaults: {file_metadata: [{match: a, metadata: {}, other: 1}]}", 53, "unknown key 'other'."),
+        ("defaults: {annotations: [{operation: o, kind: human, source: s, modes: x}]}", 65, "Did you mean 'mode'?"),
+        (
+            "defaults: {annotations: [{operation: o, kind: human, source: s, labels: {alow: []}}]}",
+            74,
+            "unknown key 'alow'. Did you mean 'allow'?",
+        ),
+    ],
+)
+def test_an_unknown_key_is_told_where_it_stands(desk: Desk, text: str, column: int, told: str) -> None:
+    (error,) = desk.messages(HEAD + text)
+    assert error.startswith(f"birds.yaml:3:{column}: ")
+    assert told in error
+
+
+def test_the_keys_of_a_block_are_known_as_they_are_written() -> None:
+    assert known_keys(("collections", 0, "annotations", 3, "labels")) == ["map", "allow"]
+    assert known_keys(("collections", 0, "file_metadata", 1)) == ["match", "metadata"]
+
+
+def test_long_values_are_not_repeated_in_full(desk: Desk) -> None:
+    (error,) = desk.messages(HEAD + f"defaults: {{type: {'x' * 1000}}}\n")
+    assert len(error) < 200

@@ -1,0 +1,152 @@
+"""The effective metadata of a file: wide layers below narrow ones, Tags united, and who was never met."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from metalake_sync.errors import ManifestError
+from metalake_sync.sources.file_metadata import MetadataLayer, MetadataRules, PatternSource
+from metalake_sync.sources.metadata_entries import EntrySource
+from metalake_sync.sources.metadata_json import read_metadata_json
+from metalake_sync.sources.naming import lake_name
+from metalake_sync.sources.rules import PatternList
+
+RULES = MetadataRules(
+    (
+        MetadataLayer("defaults", {"City": "Rome", "Tags": ["wide"]}),
+        MetadataLayer("collection", {"City": "Oslo"}),
+    ),
+    [
+        PatternSource(PatternList(["*_night.jpg"]), {"Light": "low", "Tags": ["night"]}),
+        EntrySource("m.json", {"a_night.jpg": {"Light": "moon"}, "sub/b.jpg": {"City": "Bern"}, "gone.jpg": {}}),
+    ],
+)
+
+
+def test_narrow_layers_override_and_tags_are_united() -> None:
+    folder = RULES.for_folder(MetadataLayer("folder", {"split": "train", "Tags": ["wide", "folder"]}))
+    assert folder.of("a_night.jpg", "a_night.jpg").values == {
+        "City": "Oslo",
+        "split": "train",
+        "Light": "moon",
+        "Tags": ["wide", "folder", "night"],
+    }
+
+
+def test_no_tags_said_are_something_else_than_tags_that_are_not_said() -> None:
+    rules = MetadataRules()
+    assert rules.for_folder(MetadataLayer("folder", {"Tags": []})).of("a.jpg", "a.jpg").values == {"Tags": []}
+    assert rules.for_folder(MetadataLayer("folder", {})).of("a.jpg", "a.jpg").values == {}
+
+
+def test_a_source_names_a_file_by_its_name_or_by_its_path() -> None:
+    folder = RULES.for_folder(MetadataLayer("", {}))
+    assert folder.of("b.jpg", "sub/b.jpg").values["City"] == "Bern"
+    assert folder.of("b.jpg", "other/b.jpg").values["City"] == "Oslo"
+
+
+def test_files_without_a_line_of_their_own_share_one_object() -> None:
+    folder = RULES.for_folder(MetadataLayer("", {}))
+    assert folder.of("x.jpg", "x.jpg") is folder.of("y.jpg", "sub/y.jpg")
+    assert folder.of("p_night.jpg", "p_night.jpg") is folder.of("q_night.jpg", "q_night.jpg")
+
+
+def test_entries_that_met_no_file_are_told() -> None:
+    rules = MetadataRules((), [EntrySource("m.json", {"a.jpg": {"x": 1}, "gone.jpg": {"x": 1}})])
+    rules.for_folder(MetadataLayer("", {})).of("a.jpg", "a.jpg")
+    assert rules.entries_without_file() == ["gone.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[]", "m.json: it is no metadata file"),
+        ('{"files": [1]}', r"m.json: files\[0\]: the entry names no file"),
+        ('{"files": \n [}', "m.json:2:3: broken JSON"),
+    ],
+)
+def test_what_is_no_metadata_says_where_it_is_wrong(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "m.json").write_text(text)
+    with pytest.raises(ManifestError, match=words):
+        read_metadata_json(tmp_path / "m.json", "m.json")
+
+
+NOT_FINITE = "m.json: files[0]: 'x' is not a finite number"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ("1", "m.json: files[0]: 'metadata' is no object"),
+        ('{"x": null}', "m.json: files[0]: 'x' is null"),
+        ('{"Tags": "x"}', "m.json: files[0]: 'Tags' is no list of texts"),
+        ('{"Tags": ["x", " "]}', "m.json: files[0]: a tag in 'Tags' is empty"),
+        ('{"x": NaN}', NOT_FINITE),
+        ('{"x": 2e308}', NOT_FINITE),
+        ('{"y": 1, "x": {"deep": [0, -Infinity]}}', NOT_FINITE),
+        ('{"x": 36893488147419103232}', "m.json: files[0]: 'x' is a whole number of 66 bits"),
+        (f'{{"x": {"9" * 5000}}}', "m.json: files[0]: 'x' is a whole number of"),
+        (f'{{"x": {"[" * 700}{"]" * 700}}}', "nested too deeply"),
+        (
+            '{"x": 1}}, {"file": "a", "metadata": {"x": 2}',
+            "m.json: 'a' has metadata twice, and they differ: m.json: files[0] and m.json: files[1]",
+        ),
+    ],
+)
+def test_a_broken_entry_is_named_and_the_others_are_read(tmp_path: Path, metadata: str, words: str) -> None:
+    good = '{"file": "good", "metadata": {"x": 18446744073709551615}}'
+    (tmp_path / "m.json").write_text(f'{{"files": [{{"file": "a", "metadata": {metadata}}}, {good}]}}')
+    source = read_metadata_json(tmp_path / "m.json", "m.json")
+    assert source.entries == {"good": {"x": 18446744073709551615}}
+    assert list(source.broken) == ["a"]
+    assert words in str(source.broken["a"])
+
+
+def test_a_file_whose_entry_is_broken_has_no_metadata_rather_than_some() -> None:
+    error = ManifestError("'x' is null", where="m.json")
+    rules = MetadataRules((), [EntrySource("m.json", {"b": {"x": 1}}, {}, {"a": error, "gone": error})])
+    folder = rules.for_folder(MetadataLayer("", {"City": "Rome"}))
+    assert folder.of("b", "b").values == {"City": "Rome", "x": 1}
+    for read in (folder.of, folder.layers_of):
+        with pytest.raises(ManifestError, match="'x' is null"):
+            read("a", "a")
+    assert rules.broken_without_file() == [error]
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text('\ufeff{"files": [{"file": "a", "metadata": {"x": 1}}]}')
+    assert read_metadata_json(tmp_path / "m.json", "m.json").entries == {"a": {"x": 1}}
+
+
+def test_naming_by_path_joins_the_folders() -> None:
+    assert lake_name("a/b/c.jpg", "name") == "c.jpg"
+    assert lake_name("a/b/c.jpg", "path") == "a__b__c.jpg"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["Mu\u0308ller.jpg", "M\u00fcller.jpg", "./M\u00fcller.jpg", "sub\\M\u00fcller.jpg", "images/sub/M\u00fcller.jpg"],
+)
+@pytest.mark.parametrize("on_disk", ["Mu\u0308ller.jpg", "M\u00fcller.jpg"])
+def test_a_source_may_spell_a_name_as_another_system_does(entry: str, on_disk: str) -> None:
+    rules = MetadataRules((), [EntrySource("m.csv", {entry: {"City": "Bern"}, "other.jpg": {"City": "Rome"}})])
+    folder = rules.for_folder(MetadataLayer("", {}), "/data/images")
+    assert folder.of(on_disk, f"sub/{on_disk}").values == {"City": "Bern"}
+    assert folder.of("x.jpg", "sub/x.jpg").values == {}
+    assert rules.entries_without_file() == ["other.jpg"]
+
+
+def test_a_file_takes_the_entry_that_spells_it_as_it_is() -> None:
+    twins = {"Mu\u0308ller.jpg": {"City": "Bern"}, "M\u00fcller.jpg": {"City": "Rome"}}
+    folder = MetadataRules((), [EntrySource("m.csv", twins)]).for_folder(MetadataLayer("", {}))
+    assert [folder.of(name, name).values for name in twins] == list(twins.values())
+
+
+def test_two_spellings_of_one_file_that_differ_break_that_file_alone() -> None:
+    entries = {"./a.jpg": {"City": "Bern"}, ".\\a.jpg": {"City": "Rome"}, "./b.jpg": {"City": "Oslo"}}
+    folder = MetadataRules((), [EntrySource("m.csv", entries)]).for_folder(MetadataLayer("", {}))
+    with pytest.raises(ManifestError, match="mean one file, and their metadata differs"):
+        folder.of("a.jpg", "a.jpg")
+    assert folder.of("b.jpg", "b.jpg").values == {"City": "Oslo"}

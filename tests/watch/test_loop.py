@@ -1,0 +1,264 @@
+"""The loop by clocks that are told: the one that only goes forward decides, whatever the one on the wall does."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from metalake_sync.core.events import RunFinished
+from metalake_sync.core.plan import Summary
+from metalake_sync.core.snapshots import CollectionKey, MediaType
+from metalake_sync.errors import LakeUnreachable, ManifestError, SyncError
+from metalake_sync.planning.skipped_parts import Broken
+from metalake_sync.watch.debounce import Width, Work
+from metalake_sync.watch.health import Health, NoMetrics
+from metalake_sync.watch.hints import EventsLost, FolderTouched, HintBox, ManifestTouched, SourceTouched
+from metalake_sync.watch.loop import Watcher, WatchTiming
+from metalake_sync.watch.notify import Webhook
+from metalake_sync.watch.runner import Keep, Ran
+from metalake_sync.watch.signals import Signals
+from metalake_sync.watch.systemd import ServiceManager
+from metalake_sync.watch.watched_paths import Places
+
+NOWHERE = Places(frozenset(), frozenset(), frozenset(), frozenset())
+
+
+@dataclass
+class Stage:
+    """A loop whose time is a script: `at` says what happens when. Runs are written down as (second, width)."""
+
+    box: HintBox = field(default_factory=HintBox)
+    now: float = 1000.0
+    wall_offset: float = 1e9
+    runs: list[tuple[float, Width]] = field(default_factory=list)
+    answer: Callable[[Work], Ran] = field(default=lambda _: ran())
+    script: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
+    until: float = 2000.0
+    reloads: int = 0
+    signals: Signals = field(init=False)
+    watcher: Watcher = field(init=False)
+
+    # What a manifest in force has.
+    places: Places = NOWHERE
+    base_dir: str = "/data"
+    webhook: Webhook | None = None
+
+    @property
+    def door(self) -> Stage:
+        return self
+
+    def close(self) -> None: ...
+
+    def __post_init__(self) -> None:
+        self.signals = Signals(self.box.wake)
+        self.watcher = Watcher(
+            self.box,
+            WatchTiming(2.0, 600.0),
+            self._load,
+            self,
+            self,
+            self.signals,
+            Health(self.clock, self.wall),
+            NoMetrics(),
+            ServiceManager({}, lambda: True),
+            self.clock,
+            self.wall,
+            lambda: 0.5,
+        )
+
+    def _load(self) -> Stage:
+        self.reloads += 1
+        return self
+
+    # Triggers.
+
+    def watch(self, places: Places) -> None: ...
+
+    def supervise(self) -> None: ...
+
+    # The door.
+
+    def run(self, work: Work, keep: Keep) -> Ran:
+        self.runs.append((round(self.now), work.width))
+        return self.answer(work)
+
+    # Time: each look at the clock takes a tenth of a second, and the loop never sleeps.
+
+    def clock(self) -> float:
+        self.now += 0.1
+        while self.script and self.script[0][0] <= self.now:
+            self.script.pop(0)[1]()
+        if self.now >= self.until:
+            self.signals.stopping = True
+        self.box.wake()
+        return self.now
+
+    def wall(self) -> float:
+        return self.now + self.wall_offset
+
+    def play(self, until: float, *script: tuple[float, Callable[[], None]]) -> None:
+        self.until, self.script = until, list(script)
+        self.watcher.run()
+        self.box.close()
+
+    def set_wall(self, offset: float) -> Callable[[], None]:
+        def move() -> None:
+            self.wall_offset = offset
+
+        return move
+
+    def hint(self, path: str = "/data/a") -> Callable[[], None]:
+        return lambda: self.box.put(FolderTouched(path))
+
+
+def ran(*broken: Broken) -> Ran:
+    return Ran(RunFinished("r", Summary(), (), 0, 0, 0, 0.0), 0, broken=broken)
+
+
+def test_full_rescans_come_by_the_clock_that_goes_forward() -> None:
+    stage = Stage()
+    stage.play(2900)
+    assert [width for _, width in stage.runs] == [Width.FULL] * 4
+    seconds = [second for second, _ in stage.runs]
+    assert all(599 <= later - earlier <= 603 for earlier, later in itertools.pairwise(seconds))
+
+
+@pytest.mark.parametrize("jump_s", [-3e8, -3600.0, 3600.0, 3e8])
+def test_a_clock_that_is_set_back_or_forth_costs_one_look_at_everything(
+    jump_s: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage()
+    with caplog.at_level(logging.WARNING, "metalake_sync.watch"):
+        stage.play(1500, (1100, stage.set_wall(1e9 + jump_s)), (1200, stage.hint()), (1300, stage.set_wall(1e9)))
+    assert caplog.text.count("the clock moved by") == 2
+    assert [(second // 100, width) for second, width in stage.runs] == [
+        (10, Width.FULL),
+        (11, Width.FULL),
+        (12, Width.FOLDERS),
+        (13, Width.FULL),
+    ]
+
+
+def test_a_hint_is_due_after_its_quiet_time_whatever_the_clock_on_the_wall_does() -> None:
+    stage = Stage()
+    moves = [(1100 + number / 10, stage.set_wall(1e9 + (-1) ** number * 2)) for number in range(20)]
+    stage.play(1150, (1100, stage.hint()), *moves)
+    (second,) = [second for second, width in stage.runs if width is Width.FOLDERS]
+    assert 1102 <= second <= 1104
+
+
+def test_a_machine_that_slept_looks_at_everything_once() -> None:
+    """While it sleeps the clock that goes forward stands still, and the one on the wall does not."""
+    stage = Stage()
+    stage.play(1300, (1100, stage.set_wall(1e9 + 8 * 3600)))
+    assert [width for _, width in stage.runs] == [Width.FULL, Width.FULL]
+
+
+def test_a_process_that_stood_still_does_not_make_up_for_each_rescan_that_it_missed() -> None:
+    def stand_still() -> None:
+        stage.now += 6000.0
+
+    stage = Stage()
+    stage.play(7400, (1100, stand_still))
+    assert len(stage.runs) == 2
+
+
+def test_a_lake_that_is_away_is_tried_with_pauses_that_grow_and_its_hints_are_kept() -> None:
+    def away(work: Work) -> Ran:
+        if stage.now < 3000:
+            raise LakeUnreachable("the lake is away")
+        return ran()
+
+    stage = Stage(answer=away)
+    stage.play(4000, (1100, stage.hint()))
+    tries = [second for second, _ in stage.runs if second < 3000]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(tries)]
+    assert pauses[0] <= 5
+    assert max(pauses) <= 310
+    assert len(tries) < 30
+    assert stage.runs[len(tries)][1] is Width.FULL
+    assert stage.watcher.health.problem is None
+
+
+@pytest.mark.parametrize("mended_by", ["manifest", "sighup"])
+def test_whoever_mends_a_refused_credential_does_not_wait_for_the_pause_to_end(mended_by: str) -> None:
+    mended = False
+
+    def refused(work: Work) -> Ran:
+        if not mended:
+            raise SyncError("the lake refused the credentials (401)")
+        return ran()
+
+    def mend() -> None:
+        nonlocal mended
+        mended = True
+        if mended_by == "manifest":
+            stage.box.put(ManifestTouched())
+        else:
+            stage.signals.reload = True
+
+    stage = Stage(answer=refused)
+    stage.play(2600, (2500, mend))
+    assert stage.reloads == 1
+    assert 2500 <= stage.runs[-1][0] <= 2506
+    assert stage.watcher.health.problem is None
+
+
+def test_what_is_broken_is_told_once_tried_with_growing_pauses_and_at_once_when_it_changes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    part = Broken(CollectionKey(MediaType.IMAGE, "birds"), "people", ManifestError("broken JSON"))
+    whole = False
+
+    def mend() -> None:
+        nonlocal whole
+        whole = True
+        stage.box.put(SourceTouched("/data/people.json"))
+
+    stage = Stage(answer=lambda _: ran() if whole else ran(part))
+    with caplog.at_level(logging.INFO, "metalake_sync.watch"):
+        stage.play(1590, (1100, stage.hint()), (1500, mend))
+    tries = [second for second, width in stage.runs if width is Width.FULL and second < 1500]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(tries)]
+    assert pauses == sorted(pauses)
+    assert 4 <= len(tries) <= 9
+    assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1
+    assert "recovered" in caplog.text
+    assert [width for second, width in stage.runs if second >= 1500] == [Width.DISK, Width.FULL]
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_manifest_whose_change_was_not_heard_is_read_with_the_next_look(lost: bool, tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.yaml"
+    manifest.write_text("version: 1")
+    own = Places(frozenset(), frozenset(), frozenset(), frozenset({str(manifest)}))
+
+    def change() -> None:
+        manifest.write_text("version: 1 # changed")
+        if lost:
+            stage.box.put(EventsLost("too many"))
+
+    stage = Stage(places=own)
+    stage.play(1500 if lost else 1700, (1100, change))
+    assert stage.reloads == 1
+    again = Stage(places=own)
+    again.play(1700, (1100, lambda: again.box.put(EventsLost("too many"))))
+    assert again.reloads == 0
+
+
+def test_a_mistake_of_ours_is_told_and_does_not_end_the_watch(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    def stumble(work: Work) -> Ran:
+        if len(stage.runs) == 1:
+            raise ZeroDivisionError("secret-in-an-exception")
+        return ran()
+
+    stage = Stage(answer=stumble)
+    stage.play(1100)
+    assert "a mistake in metalake-sync: ZeroDivisionError in test_loop.py" in caplog.text
+    assert "secret-in-an-exception" not in caplog.text
+    assert len(stage.runs) == 2
