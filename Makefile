@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-all soak lint schemas bench audit sbom clean
+.PHONY: quickstart test test-all soak sequences lint schemas bench audit sbom clean
 
 quickstart: $(VENV)/run.stamp
 	@$(BIN)/metalake-sync apply examples/quickstart/manifest.yaml
@@ -20,6 +20,10 @@ test-all: lint
 # The long form of the fault tests: hundreds of kills.
 soak: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest tests/faults -n 0 -s -m long
+
+# The long form of the model-based test: 2,000 random sequences.
+sequences: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest tests/end_to_end/test_against_model.py -n 2 -m long -rP
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
