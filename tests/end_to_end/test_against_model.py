@@ -493,7 +493,12 @@ class Machine(RuleBasedStateMachine):
         """Whatever happened, a run that looks closely sets everything right, and leaves nothing to do."""
         self.judged("full")
         code = self.run("plan", "manifest.yaml", "--detailed-exitcode", "--refresh", "full", "--json")
-        if self.about("full", None) is not None and self.rests:
+        about = self.about("full", None)
+        if about is not None and self.rests:
+            for name in about.policies:
+                head, wanted = self.head(name), self.collections[name]["metadata"]
+                assert head.get("City") == wanted["City"], (name, head)
+                assert set(head.get("Tags") or ()) >= set(wanted["Tags"]), (name, head)
             assert code.code == 0, code.out
             assert self.run("plan", "manifest.yaml", "--detailed-exitcode", "--json").code == 0
 
@@ -595,6 +600,13 @@ class Machine(RuleBasedStateMachine):
                 assert key not in found, f"{key} is twice in the lake"
                 found[key] = Item(lake_id, self.digests[blob], size, json.loads(metadata), sets.get(lake_id, {}))
         return found
+
+    def head(self, collection: str) -> dict[str, Any]:
+        """The metadata of a collection itself."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.folder}/lake/lake.db?mode=ro", uri=True)) as db:
+            row = db.execute("SELECT metadata FROM collections WHERE name = ? AND NOT trashed", [collection]).fetchone()
+            head: dict[str, Any] = json.loads(row[0])
+            return head
 
     def request_step(self) -> None:
         self.steps += 1
