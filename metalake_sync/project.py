@@ -42,7 +42,7 @@ from metalake_sync.planning.planner import PlannedRun, Planner
 from metalake_sync.planning.run_options import AT_START_S, IN_THE_MIDDLE_S, RunOptions
 from metalake_sync.planning.state_ownership import claim_state
 from metalake_sync.protocol.generations import Generation
-from metalake_sync.remote.request_counter import RequestTally
+from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.state.database import canonical_path, state_path
 from metalake_sync.state.lock import StateLock
 from metalake_sync.state.store import StateStore
@@ -110,7 +110,7 @@ class Project:
                 with self._planner(state, None).plan() as planned:
                     yield Observed(planned, state, None)
                 return
-            with self._reach() as lake, self._client(lake, RequestTally(), state) as client:
+            with self._reach() as lake, self._client(lake, RequestCounter(), state) as client:
                 greeting = self._greet(client, lake, state)
                 with self._planned(state, client, greeting) as (planned, word):
                     if word.objection is not None:
@@ -122,7 +122,7 @@ class Project:
     def reach(self, state: StateStore | None = None) -> Iterator[LakeClient]:
         """A client of the manifest's lake, which is up and speaks our protocol. `state`: what remembers which
         generation of it."""
-        with self._reach() as lake, self._client(lake, RequestTally(), state) as client:
+        with self._reach() as lake, self._client(lake, RequestCounter(), state) as client:
             self._greet(client, lake, state)
             yield client
 
@@ -153,7 +153,7 @@ class Project:
         ):
             if not self.downloads_only:
                 claim_state(state, self.manifest)
-            tally = RequestTally()
+            tally = RequestCounter()
             looked_at_ns = time.time_ns()
             run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
             with self._client(lake, tally, state) as client:
@@ -257,7 +257,7 @@ class Project:
                 state.learn(_generation_key(lake), str(int(greeting.generation)))
         return greeting
 
-    def _client(self, lake: ReachedLake, tally: RequestTally, state: StateStore | None) -> LakeClient:
+    def _client(self, lake: ReachedLake, tally: RequestCounter, state: StateStore | None) -> LakeClient:
         """A client that assumes the generation that the state remembers."""
         from metalake_sync.remote.client import LakeClient
         from metalake_sync.remote.retry import RetryPolicy
@@ -268,7 +268,7 @@ class Project:
             address = replace(address, generation=Generation(int(remembered)))
         retry_timeout = self.options.retry_for_s if self.options.retry_for_s is not None else AT_START_S
         policy = RetryPolicy(give_up_after_s=retry_timeout, waiting=lambda words: self.emit(Waiting(words)))
-        return LakeClient(address, retry=policy, tally=tally)
+        return LakeClient(address, retry=policy, counter=tally)
 
 
 def _generation_key(lake: ReachedLake) -> str:
@@ -320,7 +320,7 @@ class _Run:
 
         emit = self.session.emit
         retry = RetryPolicy(give_up_after_s=IN_THE_MIDDLE_S, waiting=lambda words: emit(Waiting(words)))
-        with LakeClient(self.lake.address, retry=retry, tally=self.recorder.tally) as client:
+        with LakeClient(self.lake.address, retry=retry, counter=self.recorder.tally) as client:
             base_dir = self.session.manifest.base_dir
             yield Executor(client, self.lake.address, self.recorder, base_dir, self.lake.identity, self.session.options)
 

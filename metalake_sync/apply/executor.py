@@ -145,7 +145,7 @@ class Executor:
             self.address,
             retry=RetryPolicy(give_up_after_s=IN_THE_MIDDLE_S),
             parallelism=self.options.calls_at_once,
-            tally=self.recorder.tally,
+            counter=self.recorder.tally,
             rate_limit_bytes_s=self.options.bytes_per_second,
             received=progress.received,
         )
@@ -176,7 +176,7 @@ class Executor:
             self.address,
             retry=RetryPolicy(give_up_after_s=IN_THE_MIDDLE_S),
             parallelism=self.options.parallelism,
-            tally=self.recorder.tally,
+            counter=self.recorder.tally,
             rate_limit_bytes_s=self.options.bytes_per_second,
         )
 

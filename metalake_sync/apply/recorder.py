@@ -34,7 +34,7 @@ from metalake_sync.core.unmanaged_files import AnnotateEntry, ClearEntry, Descri
 from metalake_sync.core.wording import action_name, file_name
 from metalake_sync.errors import SyncError
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.remote.request_counter import RequestTally
+from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.sources.hashing import is_racy
 from metalake_sync.state.runs import ActionRow
 from metalake_sync.state.store import StateStore
@@ -49,7 +49,7 @@ class Recorder:
     run_id: str
     rows: dict[CollectionKey, int]
     emit: EventSink
-    tally: RequestTally
+    tally: RequestCounter
     looked_at_ns: int
     done: Summary = field(default_factory=Summary)
     failures: list[ActionFailed] = field(default_factory=list)

@@ -1,7 +1,7 @@
-"""The calls of a transfer, many at once in one event loop.
+"""The asynchronous driver of the retry flow: sends the requests of transfers with libcurl, many at once.
 
-Owns: retries of single requests. Credentials go with calls to the lake and never with a signed URL; redirects are never
-followed. Answers are read by the same rules as the synchronous client's.
+Owns: the rates of calls to the lake and to its store, and which addresses files may be sent to. Credentials go to the
+lake only, never to a signed URL. Redirects are never followed. Must not: decide about attempts (`retry`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -21,75 +21,97 @@ from metalake_sync.errors import LakeAnswerInvalid
 from metalake_sync.protocol.routes import Effect, Route
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.answers import ANSWER_LIMIT_BYTES
+from metalake_sync.remote.classify import (
+    RETRY_STATUSES,
+    Done,
+    Fail,
+    Outcome,
+    RawResponse,
+    Retry,
+    Server,
+    classify_failure,
+    classify_response,
+    classify_status,
+)
 from metalake_sync.remote.http import limits
 from metalake_sync.remote.http.async_http import Answer, AnswerTooLarge, AsyncHttp, Incoming, LocalAddress, lines
 from metalake_sync.remote.http.curl_loop import HttpBroken
 from metalake_sync.remote.http.stalls import BodyWatch, read_timed
 from metalake_sync.remote.pacing import Pace
-from metalake_sync.remote.request_counter import RequestTally
-from metalake_sync.remote.retry import (
-    RETRY_STATUSES,
-    Again,
-    Clock,
-    Done,
-    GiveUp,
-    RawResponse,
-    RetryPolicy,
-    RetryState,
-    Server,
-    judge_answer,
-    judge_break,
-    judge_status,
-)
+from metalake_sync.remote.request_counter import RequestCounter
+from metalake_sync.remote.retry import Attempt, Clock, Pause, RetryPolicy, RetryState, WaitForTurn, retry_flow
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
+ResultT = TypeVar("ResultT")
+ReceivedT = TypeVar("ReceivedT")
 
 _ORIGIN = re.compile(r"https?://[^/?#]+", re.IGNORECASE)
 _CONTROL_OR_SPACE = re.compile(r"[\x00-\x20\x7f]")
 
 NO_WAIT_S = 0.001
-"""A call that got its turn within this time did not wait for it."""
+"""A call that got its turn within this many seconds did not wait for it."""
 
 Body = Callable[[], bytes | AsyncIterator[bytes]]
-"""Makes the bytes of a PUT, anew for each attempt."""
+"""Makes the bytes of a PUT, once for each attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreAnswer:
-    """What a store said to a PUT. Header names are in small letters: stores spell them as they like."""
+    """A store's response to a PUT."""
 
     status: int
     headers: dict[str, str]
+    """Names are in lower case, because stores differ in their spelling."""
 
 
-class StoreTrouble(Exception):
-    """A store can't be reached or fails at a GET: another try may mend it, after `again`."""
+class StoreFailure(Exception):
+    """A GET at a store failed, and another attempt may succeed."""
 
-    def __init__(self, again: Again) -> None:
-        super().__init__(again.reason)
-        self.again = again
+    def __init__(self, retry: Retry) -> None:
+        super().__init__(retry.reason)
+        self.retry = retry
 
 
 class StoreBody:
-    """What a store says to a GET. Header names are in small letters."""
+    """A store's response to a GET, whose body is still to be read."""
 
     def __init__(self, incoming: Incoming) -> None:
         self._incoming = incoming
         self.status = incoming.status
         self.headers = incoming.headers
+        """Names are in lower case."""
 
     async def chunks(self, size_bytes: int) -> AsyncIterator[bytes]:
-        """The body as it comes, in chunks of at most so many bytes. Raises TimeoutError where it hardly comes."""
+        """Yield the body as it arrives, at most `size_bytes` at a time. Raises TimeoutError if it stalls."""
         async with aclosing(read_timed(self._incoming.chunks(size_bytes))) as chunks:
             async for chunk in chunks:
                 yield chunk
 
 
+class _PacedServer:
+    """A server with its rate of calls, and the line of calls that wait for their turn."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.pace = Pace(time.monotonic)
+        self.line = asyncio.Lock()
+
+
+def _ignore_failure() -> None:
+    pass
+
+
+def _ignore_time(_: float) -> None:
+    pass
+
+
 class AsyncCalls:
-    """Calls to the lake, and PUTs and GETs at its store. `connections`: to each of them. `troubled` is called for each
-    request that failed and has to be tried again; refusals (429, 503) do not count. `answered` gets the
-    seconds that each call to the lake took, pauses not counted; it gets none of those that had to wait for the lake's
-    rate. Used as an async context manager."""
+    """Calls to the lake, and PUTs and GETs at its store. Used as an async context manager.
+
+    `connections`: how many to each of them are kept. `on_failure`: called for each failed attempt of a call or a PUT,
+    except refusals (429, 503). `on_answer`: receives how long each successful call to the lake took, in seconds without
+    pauses, unless it had to wait for the lake's rate.
+    """
 
     def __init__(
         self,
@@ -97,24 +119,22 @@ class AsyncCalls:
         *,
         retry: RetryPolicy,
         connections: int,
-        tally: RequestTally,
-        troubled: Callable[[], None] = lambda: None,
-        answered: Callable[[float], None] = lambda _: None,
+        counter: RequestCounter,
+        on_failure: Callable[[], None] = _ignore_failure,
+        on_answer: Callable[[float], None] = _ignore_time,
     ) -> None:
         self._address = address
-        self._lake = Server("the lake", address.url)
-        self._store = Server("the store", address.url)
-        self._troubled = troubled
-        self._answered = answered
+        self._lake = _PacedServer(Server("the lake", address.url))
+        self._store = _PacedServer(Server("the store", address.url))
+        self._on_failure = on_failure
+        self._on_answer = on_answer
         self._retry = retry
-        self._tally = tally
+        self._counter = counter
         self._clock = Clock()
-        self._lake_turns = _Turns(Pace(time.monotonic))
-        self._store_turns = _Turns(Pace(time.monotonic))
         self._headers = lines({"Authorization": address.authorization, "Content-Type": "application/json"})
-        # Each caller has one to the lake and one to the store at most.
         self._origins: set[str] = set()
-        """Of stores, where we may send files to."""
+        """Of the stores that passed the check of where files may be sent to."""
+        # Each caller has at most one connection to the lake and one to the store.
         self._http = AsyncHttp(connections=2 * connections, ca_file=address.trust.ca_file, guards=address.guards)
 
     async def __aenter__(self) -> AsyncCalls:
@@ -127,18 +147,17 @@ class AsyncCalls:
     async def call(
         self, route: Route[AnswerT], body: BaseModel | None = None, query: Mapping[str, str] | None = None
     ) -> AnswerT | None:
-        """Make a call to the lake; raises as `Connection.call` does."""
+        """Make a call to the lake. Raises what `Connection.call` raises."""
         url = self._address.url_of(route)
         if query:
             url = f"{url}?{urlencode(query)}"
         data = None if body is None else body.__pydantic_serializer__.to_json(body, by_alias=True)
-        tries = RetryState(self._retry, self._clock, self._lake)
-        verdict: Done[AnswerT | None] | Again | GiveUp
-        while True:
-            ready = time.monotonic()
-            number = await self._lake_turns.take(tries)
-            set_out = time.monotonic()
-            self._tally.asked(route.path, writes=route.effect is Effect.WRITES)
+        started = waited_s = 0.0
+
+        async def send(attempt: Attempt) -> RawResponse | Exception:
+            nonlocal started, waited_s
+            started, waited_s = time.monotonic(), attempt.waited_s
+            self._counter.count(route.path, writes=route.effect is Effect.WRITES)
             try:
                 answer = await self._http.ask(
                     route.method,
@@ -149,45 +168,49 @@ class AsyncCalls:
                     most_bytes=ANSWER_LIMIT_BYTES,
                 )
             except HttpBroken as error:
-                verdict = judge_break(self._lake, error)
+                return error
             except AnswerTooLarge:
                 raise _too_large() from None
-            else:
-                retry_after = answer.header("retry-after") if answer.status in RETRY_STATUSES else None
-                verdict = judge_answer(route, RawResponse(answer.status, answer.body, retry_after), self._clock.wall())
-                self._lake_turns.pace.heard(number, verdict)
-            if isinstance(verdict, Done):
-                if set_out - ready < NO_WAIT_S:
-                    self._answered(time.monotonic() - set_out)
-                return verdict.answer
-            self._is_troubled(verdict)
-            await asyncio.sleep(tries.pause_s(verdict))
+            retry_after = answer.header("retry-after") if answer.status in RETRY_STATUSES else None
+            return RawResponse(answer.status, answer.body, retry_after)
 
-    async def put(self, url: str, headers: Mapping[str, str], body: Body, tries: RetryState) -> StoreAnswer:
-        """PUT a part to a signed URL, trying again while the store can't be reached or fails. The body is made anew for
-        each try. Any other status is the caller's to judge; what the body raises is raised."""
+        def classify(received: RawResponse | Exception) -> Outcome[AnswerT | None]:
+            if isinstance(received, Exception):
+                return classify_failure(self._lake.server, received)
+            return classify_response(route, received, self._clock.wall())
+
+        state = RetryState(self._retry, self._clock, self._lake.server)
+        result = await self._drive(self._lake, state, send, classify, self._on_failure)
+        if waited_s < NO_WAIT_S:
+            self._on_answer(time.monotonic() - started)
+        return result
+
+    async def put(self, url: str, headers: Mapping[str, str], body: Body, state: RetryState) -> StoreAnswer:
+        """PUT a part to a signed URL; retries while the store is unreachable or fails.
+
+        Returns every other response: the caller checks its status. Raises what `body` raises.
+        """
         self._check_signed(url)
-        verdict: Done[StoreAnswer] | Again | GiveUp
-        while True:
-            number = await self._store_turns.take(tries)
-            self._tally.asked("store", writes=True)
+
+        async def send(_: Attempt) -> StoreAnswer | Exception:
+            self._counter.count("store", writes=True)
             try:
                 answer = await self._put_once(url, headers, body())
             except LocalAddress:
                 raise self._address.local_store() from None
             except (HttpBroken, TimeoutError) as error:
-                verdict = judge_break(self._store, error)
+                return error
             except AnswerTooLarge:
                 raise _too_large() from None
-            else:
-                told = StoreAnswer(answer.status, answer.headers())
-                again = judge_status(told.status, told.headers.get("retry-after"), self._clock.wall())
-                verdict = again or Done(told)
-                self._store_turns.pace.heard(number, verdict)
-            if isinstance(verdict, Done):
-                return verdict.answer
-            self._is_troubled(verdict)
-            await asyncio.sleep(tries.pause_s(verdict))
+            return StoreAnswer(answer.status, answer.headers())
+
+        def classify(received: StoreAnswer | Exception) -> Outcome[StoreAnswer]:
+            if isinstance(received, Exception):
+                return classify_failure(self._store.server, received)
+            retry = classify_status(received.status, received.headers.get("retry-after"), self._clock.wall())
+            return retry or Done(received)
+
+        return await self._drive(self._store, state, send, classify, self._on_failure)
 
     async def _put_once(self, url: str, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes]) -> Answer:
         size = int(headers.get("Content-Length", -1))
@@ -198,69 +221,86 @@ class AsyncCalls:
         async with BodyWatch() as watch, aclosing(watch(body)) as pieces:
             return await self._http.send("PUT", url, head, pieces, size, most_bytes=ANSWER_LIMIT_BYTES)
 
+    async def receive(
+        self,
+        state: RetryState,
+        send: Callable[[Attempt], Awaitable[ReceivedT | Exception]],
+        classify: Callable[[ReceivedT | Exception], Outcome[ResultT]],
+    ) -> ResultT:
+        """Run GETs at the store under the retry flow. `send` makes one `get`, and `classify` decides by its result."""
+        return await self._drive(self._store, state, send, classify, _ignore_failure)
+
     @asynccontextmanager
-    async def get(self, url: str, headers: Mapping[str, str], tries: RetryState) -> AsyncIterator[StoreBody]:
-        """GET from a signed URL, once: how to go on after a break is the caller's. Raises StoreTrouble, also while the
-        body is read, where another try may help; any other status is the caller's to judge."""
+    async def get(self, url: str, headers: Mapping[str, str], attempt: Attempt) -> AsyncIterator[StoreBody]:
+        """GET from a signed URL, once, as an attempt of `receive`.
+
+        Raises StoreFailure, also while the body is read, if another attempt may succeed. Any other status is given to
+        the caller.
+        """
         self._check_signed(url)
-        number = await self._store_turns.take(tries)
-        self._tally.asked("store", writes=False)
+        self._counter.count("store", writes=False)
         try:
-            # A body that a store keeps compressed is what was uploaded: it is not unpacked on the way.
+            # A body that a store keeps compressed was uploaded so: it is not decompressed.
             async with self._http.get(url, lines({"Accept-Encoding": "identity", **headers})) as incoming:
                 body = StoreBody(incoming)
-                again = judge_status(body.status, body.headers.get("retry-after"), self._clock.wall())
-                self._store_turns.pace.heard(number, again or Done(None))
-                if again is not None:
-                    raise StoreTrouble(again)
+                retry = classify_status(body.status, body.headers.get("retry-after"), self._clock.wall())
+                attempt.record(retry or Done(None))
+                if retry is not None:
+                    raise StoreFailure(retry)
                 yield body
         except LocalAddress:
             raise self._address.local_store() from None
         except (HttpBroken, TimeoutError) as error:
-            verdict = judge_break(self._store, error)
-            if isinstance(verdict, GiveUp):
-                raise verdict.error from None
-            raise StoreTrouble(verdict) from None
+            outcome = classify_failure(self._store.server, error)
+            if isinstance(outcome, Fail):
+                raise outcome.error from None
+            raise StoreFailure(outcome) from None
 
-    def _is_troubled(self, verdict: Again | GiveUp) -> None:
-        """A refusal for the rate is the pace's matter."""
-        if not (isinstance(verdict, Again) and verdict.slow_down):
-            self._troubled()
+    def store_retries(self) -> RetryState:
+        """Return the retry state for all requests of one part or file at the store."""
+        return RetryState(self._retry, self._clock, self._store.server)
 
-    def retry_timeout(self) -> RetryState:
-        """With the requests of one part or file at the store."""
-        return RetryState(self._retry, self._clock, self._store)
+    async def _drive(
+        self,
+        to: _PacedServer,
+        state: RetryState,
+        send: Callable[[Attempt], Awaitable[ReceivedT | Exception]],
+        classify: Callable[[ReceivedT | Exception], Outcome[ResultT]],
+        on_failure: Callable[[], None],
+    ) -> ResultT:
+        """Carry out the steps of the retry flow in the event loop."""
+        steps = retry_flow(to.pace, state, self._clock, classify, on_failure)
+        received: ReceivedT | Exception | None = None
+        while True:
+            try:
+                step = steps.send(received)
+            except StopIteration as finished:
+                result: ResultT = finished.value
+                return result
+            received = None
+            match step:
+                case Attempt():
+                    received = await send(step)
+                case Pause(seconds):
+                    await asyncio.sleep(seconds)
+                case WaitForTurn():
+                    async with to.line:
+                        for seconds in step.pauses():
+                            await asyncio.sleep(seconds)
 
     def _check_signed(self, url: str) -> None:
-        """Raises LakeAnswerInvalid for an address that can't be used."""
+        """Raise LakeAnswerInvalid if files must not be sent to a URL, or if it is malformed."""
         if _CONTROL_OR_SPACE.search(url):
-            raise self._unusable()
+            raise self._malformed()
         origin = _ORIGIN.match(url)
         if origin is None:
-            raise self._unusable()
+            raise self._malformed()
         if origin[0] not in self._origins:
             self._address.check_store(origin[0])
             self._origins.add(origin[0])
 
-    def _unusable(self) -> LakeAnswerInvalid:
-        return LakeAnswerInvalid("the lake gave an address that can't be used", where=self._address.url)
-
-
-class _Turns:
-    """Waiting for a server's pace. One waits for the next turn, the others for the one: nobody is passed by."""
-
-    def __init__(self, pace: Pace) -> None:
-        self.pace = pace
-        self._turnstile = asyncio.Lock()
-
-    async def take(self, tries: RetryState) -> int:
-        """Returns the call's number, which the pace takes with the answer."""
-        if not self.pace.free:
-            async with self._turnstile:
-                while pause := self.pace.wait_s():
-                    tries.hold(pause)
-                    await asyncio.sleep(pause)
-        return self.pace.set_out()
+    def _malformed(self) -> LakeAnswerInvalid:
+        return LakeAnswerInvalid("the lake gave a malformed signed URL", where=self._address.url)
 
 
 def _too_large() -> LakeAnswerInvalid:

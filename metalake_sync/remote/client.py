@@ -39,7 +39,7 @@ from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.answers import EMPTY
 from metalake_sync.remote.connection import Connection
 from metalake_sync.remote.repeated_pages import RepeatGuard
-from metalake_sync.remote.request_counter import RequestTally
+from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.remote.retry import Clock, RetryPolicy
 
 if TYPE_CHECKING:
@@ -94,14 +94,14 @@ class LakeClient:
         address: LakeAddress,
         *,
         retry: RetryPolicy | None = None,
-        tally: RequestTally | None = None,
+        counter: RequestCounter | None = None,
         pool_size: int = 64,
         clock: Clock | None = None,
     ) -> None:
         self._connection = Connection(
             address,
             retry=retry or RetryPolicy(),
-            tally=tally or RequestTally(),
+            counter=counter or RequestCounter(),
             pool_size=pool_size,
             clock=clock or Clock(),
         )

@@ -1,7 +1,7 @@
-"""One HTTP connection pool to a lake, with retries: the ground of the synchronous client.
+"""The synchronous driver of the retry flow: sends calls to one lake with requests.
 
-Owns: the requests session, patience and pace. TLS is always verified; redirects are never followed, so that credentials
-go to the lake and nowhere else.
+Owns: the requests session and its connection pool, and the rate of calls to the lake. TLS is always verified. Redirects
+are never followed, so credentials go to the lake and to no other server. Must not: decide about attempts (`retry`).
 """
 
 from __future__ import annotations
@@ -19,39 +19,37 @@ from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
 from metalake_sync.protocol.routes import Effect, Route
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.answers import ANSWER_LIMIT_BYTES, Differs
+from metalake_sync.remote.classify import (
+    Done,
+    Outcome,
+    RawResponse,
+    Server,
+    classify_failure,
+    classify_response,
+    classify_status,
+)
 from metalake_sync.remote.http.limits import PIECE_BYTES
 from metalake_sync.remote.pacing import Pace
-from metalake_sync.remote.request_counter import RequestTally
-from metalake_sync.remote.retry import (
-    Again,
-    Clock,
-    Done,
-    GiveUp,
-    RawResponse,
-    RetryPolicy,
-    RetryState,
-    Server,
-    judge_answer,
-    judge_break,
-    judge_status_alone,
-)
+from metalake_sync.remote.request_counter import RequestCounter
+from metalake_sync.remote.retry import Attempt, Clock, Pause, RetryPolicy, RetryState, WaitForTurn, retry_flow
 
 if TYPE_CHECKING:
     import requests
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 ResultT = TypeVar("ResultT")
+ReceivedT = TypeVar("ReceivedT")
 
 READ_BYTES = 64 << 10
-"""What is read, and unpacked, at once."""
+"""How much of a response is read and decompressed at a time."""
 
 
 class Connection:
-    """Makes calls. Safe to use from several threads.
+    """Makes calls to a lake. Safe to use from several threads.
 
-    Every call of the protocol is safe to repeat: reads change nothing; an upload session that is opened twice leaves
-    one that nobody completes, and that shows nothing; metadata, annotation sets and references are written to the same
-    values again; completing and finalizing twice is completing and finalizing.
+    Every call of the protocol may be repeated. Reads change nothing. A second upload session leaves the first one
+    uncompleted, which has no visible effect. Metadata, annotation sets and references are overwritten with the same
+    values. Completing and finalizing are idempotent.
     """
 
     def __init__(
@@ -59,28 +57,28 @@ class Connection:
         address: LakeAddress,
         *,
         retry: RetryPolicy,
-        tally: RequestTally,
+        counter: RequestCounter,
         pool_size: int,
         clock: Clock,
     ) -> None:
-        # Only who calls a lake pays for it: 50 ms.
+        # Importing requests takes 50 ms, so only a run that calls a lake does.
         from metalake_sync.remote.http.sync_http import TIMEOUTS_S, session_for
 
         self.address = address
         self._lake = Server("the lake", address.url)
         self._retry = retry
-        self._tally = tally
+        self._counter = counter
         self._clock = clock
         self._pace = Pace(clock.now_s)
-        self._turnstile = threading.Lock()
+        self._line = threading.Lock()
         self._session: requests.Session = session_for(address.url, address, pool_size=pool_size, bounded=True)
         self._session.headers.update({"Authorization": address.authorization, "Accept": "application/json"})
         self._timeouts = TIMEOUTS_S
         self.lake_date: str | None = None
         self.differences: dict[str, str] = {}
-        """Call → what in its answers is unlike the form that we know."""
+        """Call → how its answers deviate from the known form."""
         self._moved: frozenset[str] = frozenset()
-        """Paths of the calls that this lake has under the other generation's base."""
+        """Paths of the calls that this lake serves under the other generation's base."""
         self._close_lock = threading.Lock()
 
     def close(self) -> None:
@@ -96,11 +94,10 @@ class Connection:
         body: Any = None,
         differs: Differs = lambda _: None,
     ) -> AnswerT | None:
-        """Make a call and return its answer, or None where there is nothing.
+        """Make a call and return its answer, or None if the answer is empty.
 
-        `differs`: receives what is unlike the form that we know of this answer. Tries again while that can help, as
-        long as the policy's patience lasts. Raises LakeUnreachable when it is over,
-        and what `read_answer` raises.
+        `differs` receives each deviation from the known form of the answer. Retries until the policy's retry timeout;
+        then raises LakeUnreachable. Also raises what `read_answer` raises.
         """
         moved = route.path in self._moved
         try:
@@ -108,7 +105,7 @@ class Connection:
         except LakeRefused as refusal:
             if not route.either_base or refusal.status != 404 or refusal.explained:
                 raise
-            # A gateway does not pass on this path. The lake may have the call under the other generation's base.
+            # A gateway does not route this path. The lake may serve the call under the other generation's base.
             try:
                 answer = self._call_at(self._address(not moved), route, parts, query, body, differs)
             except (LakeRefused, LakeAnswerInvalid):
@@ -117,18 +114,24 @@ class Connection:
             return answer
 
     def probe(self, route: Route[Any], url: str) -> RawResponse:
-        """Send a GET of a route to a URL and return the answer, whatever it says. Tries again as `call` does."""
-        return self._exchange(route, url, None, None, lambda heard: judge_status_alone(heard, self._clock.wall()))
+        """Send a GET of a route to a URL and return the response, whatever its status is. Retries like `call`."""
 
-    def tries(self) -> RetryState:
-        """The tries of one call to the lake."""
-        return RetryState(self._retry, self._clock, self._lake)
+        def classify(response: RawResponse) -> Outcome[RawResponse]:
+            return classify_status(response.status, response.retry_after, self._clock.wall()) or Done(response)
 
-    def pause(self, seconds: float) -> None:
-        self._clock.sleep(seconds)
+        return self._exchange(route, url, None, None, classify)
+
+    def repeat(
+        self, look: Callable[[], ReceivedT], classify: Callable[[ReceivedT | Exception], Outcome[ResultT]]
+    ) -> ResultT:
+        """Retry a group of calls as one. `classify` decides by what `look` returns.
+
+        The group has no rate of its own: each of its calls waits for the lake's.
+        """
+        return self._drive(Pace(self._clock.now_s), classify, lambda _: look())
 
     def _address(self, moved: bool) -> LakeAddress:
-        """The address of a call. `moved`: the lake has it under the other generation's base."""
+        """The address of a call. `moved`: the lake serves it under the other generation's base."""
         return replace(self.address, generation=self.address.generation.other) if moved else self.address
 
     def _call_at(
@@ -140,14 +143,18 @@ class Connection:
         body: Any,
         differs: Differs,
     ) -> AnswerT | None:
-        def unlike(clause: str) -> None:
+        def note_difference(clause: str) -> None:
             self.differences.setdefault(f"{route.method} {route.path}", clause)
             differs(clause)
 
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
         url = address.url_of(route, **(parts or {}))
         return self._exchange(
-            route, url, query, data, lambda heard: judge_answer(route, heard, self._clock.wall(), unlike)
+            route,
+            url,
+            query,
+            data,
+            lambda response: classify_response(route, response, self._clock.wall(), note_difference),
         )
 
     def _exchange(
@@ -156,42 +163,56 @@ class Connection:
         url: str,
         query: Mapping[str, str] | None,
         data: bytes | None,
-        judge: Callable[[RawResponse], Done[ResultT] | Again | GiveUp],
+        classify: Callable[[RawResponse], Outcome[ResultT]],
     ) -> ResultT:
         from requests import exceptions
 
-        tries = self.tries()
-        verdict: Done[ResultT] | Again | GiveUp
-        while True:
-            self._keep_pace(tries)
-            number = self._pace.set_out()
-            self._tally.asked(route.path, writes=route.effect is Effect.WRITES)
+        def send(_: Attempt) -> RawResponse | Exception:
+            self._counter.count(route.path, writes=route.effect is Effect.WRITES)
             try:
-                heard = self._send(route.method, url, query, data)
+                return self._send(route.method, url, query, data)
             except exceptions.RequestException as error:
-                verdict = judge_break(self._lake, error)
-            else:
-                verdict = judge(heard)
-                self._pace.heard(number, verdict)
-            if isinstance(verdict, Done):
-                return verdict.answer
-            self._clock.sleep(tries.pause_s(verdict))
+                return error
 
-    def _keep_pace(self, tries: RetryState) -> None:
-        if self._pace.free:
-            return
-        # One waits for the next turn, the others for the one: nobody is passed by.
-        with self._turnstile:
-            while pause := self._pace.wait_s():
-                tries.hold(pause)
-                self._clock.sleep(pause)
+        def classify_received(received: RawResponse | Exception) -> Outcome[ResultT]:
+            if isinstance(received, Exception):
+                return classify_failure(self._lake, received)
+            return classify(received)
+
+        return self._drive(self._pace, classify_received, send)
+
+    def _drive(
+        self,
+        pace: Pace,
+        classify: Callable[[ReceivedT | Exception], Outcome[ResultT]],
+        send: Callable[[Attempt], ReceivedT | Exception],
+    ) -> ResultT:
+        """Carry out the steps of the retry flow in this thread."""
+        steps = retry_flow(pace, RetryState(self._retry, self._clock, self._lake), self._clock, classify)
+        received: ReceivedT | Exception | None = None
+        while True:
+            try:
+                step = steps.send(received)
+            except StopIteration as finished:
+                answer: ResultT = finished.value
+                return answer
+            received = None
+            match step:
+                case Attempt():
+                    received = send(step)
+                case Pause(seconds):
+                    self._clock.sleep(seconds)
+                case WaitForTurn():
+                    with self._line:
+                        for seconds in step.pauses():
+                            self._clock.sleep(seconds)
 
     def _send(self, method: str, url: str, query: Mapping[str, str] | None, data: bytes | None) -> RawResponse:
         with self._session.request(
             method,
             url,
             params=query,
-            # A large body goes out in blocks, each of which may take its time.
+            # A large body is sent in blocks, and the timeout applies to each block.
             data=io.BytesIO(data) if data and len(data) > PIECE_BYTES else data,
             headers={} if data is None else {"Content-Type": "application/json"},
             timeout=self._timeouts,

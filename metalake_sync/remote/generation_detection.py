@@ -8,7 +8,7 @@ credentials (401) never count as another generation. Must not: remember anything
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from metalake_sync.protocol import routes
 from metalake_sync.protocol.generations import BASE_PATHS, Generation
 from metalake_sync.protocol.wire import CLIENT_VERSION
 from metalake_sync.remote.answers import is_json, read_answer
-from metalake_sync.remote.retry import Again, RawResponse
+from metalake_sync.remote.classify import Done, Outcome, RawResponse, Retry
 
 if TYPE_CHECKING:
     from metalake_sync.remote.connection import Connection
@@ -77,29 +77,56 @@ def greet(connection: Connection, *, pinned: bool = False, ignore_compatibility:
     """
     assumed = connection.address.generation
     candidates = (assumed,) if pinned else (assumed, assumed.other)
-    tries = connection.tries()
-    while True:
-        answers: dict[Generation, RawResponse] = {}
-        for generation in candidates:
-            heard = answers[generation] = _ask(connection, generation)
-            if fit_of(heard) is Fit.YES:
-                return _settle(connection, generation, heard, ignore_compatibility)
-        for generation, heard in answers.items():
-            if fit_of(heard) is Fit.UNSURE:
-                return _settle(connection, generation, heard, ignore_compatibility)
-        missing = answers.get(Generation.TWO)
-        # A lake of generation 2 need not have the compatibility call; another call tells whether the lake is there.
-        if (
-            missing is not None
-            and missing.status == 404
-            and fit_of(_ask(connection, Generation.TWO, routes.SYSTEM_DETAILS)) is Fit.YES
-        ):
-            return _settle(connection, Generation.TWO, missing, ignore_compatibility)
-        error = _no_lake(connection, answers, pinned)
-        if not any(heard.status < 300 for heard in answers.values()):
+
+    def look() -> _Found | LakeAnswerInvalid:
+        found = _look(connection, candidates)
+        if isinstance(found, _Found):
+            return found
+        error = _no_lake(connection, found, pinned)
+        if not any(response.status < 300 for response in found.values()):
             raise error
-        # A proxy may answer with a page for a moment.
-        connection.pause(tries.pause_s(Again(error.message, invalid=error)))
+        return error
+
+    def classify(found: _Found | Exception) -> Outcome[_Found]:
+        match found:
+            case LakeAnswerInvalid():
+                # A proxy may answer with a page for a moment.
+                return Retry(found.message, invalid=found)
+            case Exception():
+                raise found
+        return Done(found)
+
+    found = connection.repeat(look, classify)
+    return _settle(connection, found.generation, found.response, ignore_compatibility)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A lake, and its response to the first call of its generation."""
+
+    generation: Generation
+    response: RawResponse
+
+
+def _look(connection: Connection, candidates: Sequence[Generation]) -> _Found | dict[Generation, RawResponse]:
+    """Ask the generations in turn. Returns the lake that answers, or all responses if none does."""
+    responses: dict[Generation, RawResponse] = {}
+    for generation in candidates:
+        response = responses[generation] = _ask(connection, generation)
+        if fit_of(response) is Fit.YES:
+            return _Found(generation, response)
+    for generation, response in responses.items():
+        if fit_of(response) is Fit.UNSURE:
+            return _Found(generation, response)
+    missing = responses.get(Generation.TWO)
+    # A lake of generation 2 may lack the compatibility call. Another call shows whether a lake answers.
+    if (
+        missing is not None
+        and missing.status == 404
+        and fit_of(_ask(connection, Generation.TWO, routes.SYSTEM_DETAILS)) is Fit.YES
+    ):
+        return _Found(Generation.TWO, missing)
+    return responses
 
 
 def _ask(connection: Connection, generation: Generation, other: routes.Route[Any] | None = None) -> RawResponse:

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from typing import Any
 
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.remote.retry import Again, Done, GiveUp
+from metalake_sync.remote.classify import Outcome, Retry
 
 USUAL_SHARE = 0.05
 """A share of refused calls that is no reason to slow down."""
@@ -173,25 +173,25 @@ class Pace:
             self._next = max(self._next, now - CATCH_UP_S) + 1 / self._per_s
             return 0.0
 
-    def set_out(self) -> int:
-        """A call sets out. Returns its number, which `heard` takes with its answer."""
+    def start_call(self) -> int:
+        """A call sets out. Returns its number, which `record` takes with its answer."""
         with self._lock:
             self._set_out += 1
             self._set_out_at[self._set_out % _SET_OUTS_KEPT] = self._clock()
             return self._set_out
 
-    def heard(self, number: int, verdict: Done[Any] | Again | GiveUp) -> None:
+    def record(self, number: int, outcome: Outcome[Any]) -> None:
         """An answer came to the call of this number. A server that fails (500) tells nothing about its rate."""
-        refused = isinstance(verdict, Again)
-        if isinstance(verdict, Again) and not verdict.slow_down:
+        refused = isinstance(outcome, Retry)
+        if isinstance(outcome, Retry) and not outcome.slow_down:
             return
         with self._lock:
             now = self._clock()
             if not refused:
                 self._good.add(now)
             self._recently_refused += (refused - self._recently_refused) / RECENT_CALLS
-            if isinstance(verdict, Again) and verdict.retry_after_s is not None:
-                self._heed(now, verdict.retry_after_s)
+            if isinstance(outcome, Retry) and outcome.retry_after_s is not None:
+                self._heed(now, outcome.retry_after_s)
             if number > self._round_began_after:
                 self._count(now, number, refused)
             elif not refused:

@@ -9,7 +9,7 @@ import pytest
 from metalake_sync.cli.listeners import TextListener
 from metalake_sync.core.events import Waiting
 
-AWAY = Waiting("https://a.example: the lake can't be reached (connection refused); trying again for another 56 s")
+AWAY = Waiting("https://a.example: the lake cannot be reached (connection refused); retrying for another 56 s")
 
 
 def test_a_lake_that_is_away_is_said_to_be_at_once_and_once_for_all_calls(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import requests
 from metalake_sync import SomeFailed
 from metalake_sync.remote import storage as stores
 from metalake_sync.remote.async_calls import AsyncCalls
-from metalake_sync.remote.retry import RetryState
+from metalake_sync.remote.retry import Attempt
 from metalake_sync.remote.storage import PART_BYTES, PART_LIMIT
 from metalake_sync.remote.transfers import transfer_files
 from metalake_sync.remote.transfers.partial import PartialFiles, partial_files
@@ -73,9 +73,9 @@ def test_a_download_goes_on_where_it_broke_off(
     ranges: list[str | None] = []
     get = AsyncCalls.get
 
-    def noted(calls: AsyncCalls, url: str, headers: Mapping[str, str], tries: RetryState) -> object:
+    def noted(calls: AsyncCalls, url: str, headers: Mapping[str, str], attempt: Attempt) -> object:
         ranges.append(headers.get("Range"))
-        return get(calls, url, headers, tries)
+        return get(calls, url, headers, attempt)
 
     monkeypatch.setattr(AsyncCalls, "get", noted)
     result = ours.lake.download_files_from_collection(sent.collection_id, tmp_path / "out")

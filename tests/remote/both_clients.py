@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,9 @@ from metalake_sync.protocol.metadata import ValidateTags
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.async_calls import AsyncCalls, StoreAnswer
 from metalake_sync.remote.connection import Connection
-from metalake_sync.remote.request_counter import RequestTally
-from metalake_sync.remote.retry import Clock, RetryPolicy
+from metalake_sync.remote.pacing import Pace
+from metalake_sync.remote.request_counter import RequestCounter
+from metalake_sync.remote.retry import Attempt, Clock, RetryPolicy
 
 API_KEY, SECRET = "key_of_tests", "secret_of_tests"
 
@@ -22,7 +24,7 @@ Call = Callable[[LakeAddress, RetryPolicy], Any]
 
 def call_sync(address: LakeAddress, retry: RetryPolicy, body: Any = None) -> Any:
     """Ask the lake for something, as `LakeClient` does."""
-    connection = Connection(address, retry=retry, tally=RequestTally(), pool_size=1, clock=Clock())
+    connection = Connection(address, retry=retry, counter=RequestCounter(), pool_size=1, clock=Clock())
     try:
         return connection.call(routes.VALIDATE_TAGS, body=body or {"tags": ["a"]})
     finally:
@@ -33,7 +35,7 @@ def call_async(address: LakeAddress, retry: RetryPolicy) -> Any:
     """Ask the lake for something, as transfers do."""
 
     async def run() -> Any:
-        async with AsyncCalls(address, retry=retry, connections=2, tally=RequestTally()) as calls:
+        async with AsyncCalls(address, retry=retry, connections=2, counter=RequestCounter()) as calls:
             return await calls.call(routes.VALIDATE_TAGS, ValidateTags(tags=["a"]))
 
     return asyncio.run(run())
@@ -53,16 +55,16 @@ class Store:
         async def run() -> StoreAnswer:
             async with self._calls() as calls:
                 make = (lambda: body) if isinstance(body, bytes) else body
-                return await calls.put(url, {"Content-Type": "image/png"}, make, calls.retry_timeout())
+                return await calls.put(url, {"Content-Type": "image/png"}, make, calls.store_retries())
 
         return asyncio.run(run())
 
     def get(self, url: str) -> tuple[int, bytes]:
         async def run() -> tuple[int, bytes]:
-            async with self._calls() as calls, calls.get(url, {}, calls.retry_timeout()) as body:
+            async with self._calls() as calls, calls.get(url, {}, Attempt(Pace(time.monotonic))) as body:
                 return body.status, b"".join([chunk async for chunk in body.chunks(1 << 16)])
 
         return asyncio.run(run())
 
     def _calls(self) -> AsyncCalls:
-        return AsyncCalls(self.address, retry=self.retry, connections=2, tally=RequestTally())
+        return AsyncCalls(self.address, retry=self.retry, connections=2, counter=RequestCounter())

@@ -12,8 +12,9 @@ from typing import Protocol
 
 import pytest
 
+from metalake_sync.remote.classify import Done, Fail, Retry
 from metalake_sync.remote.pacing import FASTEST_PER_S, RECENT_CALLS, SLOWEST_PER_S, Pace
-from metalake_sync.remote.retry import Again, Done, GiveUp, RetryPolicy, delay_s
+from metalake_sync.remote.retry import RetryPolicy, delay_s
 
 
 class Limit(Protocol):
@@ -103,7 +104,7 @@ class Crowd:
                 worker = queue.popleft()
                 if attempts[worker]:
                     self.turns.append((refused_at[worker], self.now))
-                later(self.now + self.latency_s / 2, "arrives", worker, pace.set_out())
+                later(self.now + self.latency_s / 2, "arrives", worker, pace.start_call())
             when, _, what, worker, number = heapq.heappop(events)
             if when > seconds:
                 return self
@@ -122,7 +123,7 @@ class Crowd:
                     free_at = self.now + busy_s
                     later(back + busy_s, "answered", worker, number)
             elif what == "answered":
-                pace.heard(number, Done(None))
+                pace.record(number, Done(None))
                 self.taken += 1
                 attempts[worker] = 0
                 queue.append(worker)
@@ -132,7 +133,7 @@ class Crowd:
                 self.refused += 1
                 attempts[worker] += 1
                 refused_at[worker] = self.now
-                pace.heard(number, Again("it answered 429", self.retry_after_s, slow_down=True))
+                pace.record(number, Retry("it answered 429", self.retry_after_s, slow_down=True))
                 later(
                     self.now + delay_s(attempts[worker], policy, chance.random(), self.retry_after_s), "wants", worker
                 )
@@ -254,19 +255,19 @@ class Time:
         return self.now
 
 
-REFUSED = Again("it answered 429", slow_down=True)
+REFUSED = Retry("it answered 429", slow_down=True)
 
 
 def refused(pace: Pace, times: int, retry_after_s: float | None = None) -> None:
-    for number in [pace.set_out() for _ in range(times)]:
-        pace.heard(number, Again("it answered 429", retry_after_s, slow_down=True))
+    for number in [pace.start_call() for _ in range(times)]:
+        pace.record(number, Retry("it answered 429", retry_after_s, slow_down=True))
 
 
 def test_a_pace_without_refusals_never_waits() -> None:
     pace = Pace(Time())
     for _ in range(500):
         assert pace.wait_s() == 0
-        pace.heard(pace.set_out(), Done(None))
+        pace.record(pace.start_call(), Done(None))
     assert pace.free
 
 
@@ -275,8 +276,8 @@ def test_single_refusals_make_only_the_refused_call_wait() -> None:
     pace = Pace(time)
     for turn in range(2000):
         time.now += 0.001
-        number = pace.set_out()
-        pace.heard(number, Again("it answered 503", 60.0, slow_down=True) if turn % 20 == 0 else Done(None))
+        number = pace.start_call()
+        pace.record(number, Retry("it answered 503", 60.0, slow_down=True) if turn % 20 == 0 else Done(None))
         assert pace.free
 
 
@@ -292,13 +293,13 @@ def test_all_calls_wait_where_most_are_refused_with_a_time() -> None:
 
 def test_a_burst_that_is_refused_lowers_the_rate_once() -> None:
     pace = Pace(Time())
-    numbers = [pace.set_out() for _ in range(64)]
+    numbers = [pace.start_call() for _ in range(64)]
     for number in numbers[:12]:
-        pace.heard(number, REFUSED)
+        pace.record(number, REFUSED)
     lowered = pace.per_s
     assert lowered is not None
     for number in numbers[12:]:
-        pace.heard(number, REFUSED)
+        pace.record(number, REFUSED)
     assert pace.per_s == lowered
 
 
@@ -314,7 +315,7 @@ def test_the_rate_has_a_bound_below() -> None:
 def test_a_server_that_fails_says_nothing_about_its_rate() -> None:
     pace = Pace(Time())
     for _ in range(200):
-        pace.heard(pace.set_out(), Again("it answered 500"))
+        pace.record(pace.start_call(), Retry("it answered 500"))
     assert pace.free
 
 
@@ -323,5 +324,5 @@ def test_an_error_of_the_call_is_an_answer_like_any_other() -> None:
 
     pace = Pace(Time())
     for turn in range(200):
-        pace.heard(pace.set_out(), REFUSED if turn % 20 == 0 else GiveUp(LakeRefused("no", status=404)))
+        pace.record(pace.start_call(), REFUSED if turn % 20 == 0 else Fail(LakeRefused("no", status=404)))
     assert pace.free

@@ -14,17 +14,9 @@ from hypothesis import strategies as st
 
 from metalake_sync.errors import UsageError
 from metalake_sync.remote.address import LakeAddress, Trust
+from metalake_sync.remote.classify import RETRY_AFTER_LIMIT_S, Retry, Server, parse_retry_after
 from metalake_sync.remote.redaction import describe, redact
-from metalake_sync.remote.retry import (
-    RETRY_AFTER_LIMIT_S,
-    Again,
-    Clock,
-    RetryPolicy,
-    RetryState,
-    Server,
-    delay_s,
-    parse_retry_after,
-)
+from metalake_sync.remote.retry import Clock, RetryPolicy, RetryState, delay_s
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 POLICY = RetryPolicy(base_s=0.25, cap_s=30)
@@ -51,10 +43,10 @@ def test_a_hiccup_is_not_told_of_and_a_lake_that_stays_away_is() -> None:
         policy, Clock(now_s=lambda: now_s, unit_random=lambda: 1.0), Server("the lake", "https://a.example")
     )
     for _ in range(4):
-        now_s += tries.pause_s(Again("connection refused"))
+        now_s += tries.pause_s(Retry("connection refused"))
     assert (now_s, told) == (3.75, [])
-    now_s += tries.pause_s(Again("it answered 503"))
-    assert told == ["https://a.example: the lake can't be reached (it answered 503); trying again for another 56 s"]
+    now_s += tries.pause_s(Retry("it answered 503"))
+    assert told == ["https://a.example: the lake cannot be reached (it answered 503); retrying for another 56 s"]
 
 
 @pytest.mark.parametrize(

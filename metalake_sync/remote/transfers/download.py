@@ -26,24 +26,25 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.items import ItemDetails
 from metalake_sync.remote.address import LakeAddress
-from metalake_sync.remote.async_calls import AsyncCalls, StoreBody, StoreTrouble
+from metalake_sync.remote.async_calls import AsyncCalls, StoreBody, StoreFailure
+from metalake_sync.remote.classify import Done, Fail, Outcome, Retry
 from metalake_sync.remote.content_proof import Claims, claims_of
 from metalake_sync.remote.http.limits import PIECE_BYTES
 from metalake_sync.remote.observe import size_in
-from metalake_sync.remote.request_counter import RequestTally
-from metalake_sync.remote.retry import Again, RetryPolicy, RetryState
+from metalake_sync.remote.request_counter import RequestCounter
+from metalake_sync.remote.retry import Attempt, RetryPolicy
 from metalake_sync.remote.transfers.bandwidth import Bandwidth
 from metalake_sync.remote.transfers.partial import Partial, PartialFiles
 from metalake_sync.remote.transfers.workers import Lane, WeightedSemaphore, run_side_by_side
 
 CHUNK_BYTES = 1 << 20
-SIGNATURES_TAKEN = 5
+SIGNATURES_LIMIT = 5
 """How often the URL of one file is signed anew, without a byte in between, before the file fails."""
 
-WRONG_BODIES_TAKEN = 3
+WRONG_BODIES_LIMIT = 3
 """Complete answers with a wrong size or wrong bytes before the file fails. Each is asked for with a new URL."""
 
-BREAKS_TAKEN = 8
+BREAKS_LIMIT = 8
 """Bodies that break off before they bring a lasting piece, one after another, before the file fails."""
 
 PROVEN_BY_MD5_BYTES = 16 << 20
@@ -100,14 +101,14 @@ class Downloads:
         *,
         retry: RetryPolicy,
         parallelism: int = 32,
-        tally: RequestTally | None = None,
+        counter: RequestCounter | None = None,
         rate_limit_bytes_s: float | None = None,
         received: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._parallelism = parallelism
         self._received = received
         self._bandwidth = Bandwidth(rate_limit_bytes_s)
-        self._calls = AsyncCalls(address, retry=retry, connections=parallelism, tally=tally or RequestTally())
+        self._calls = AsyncCalls(address, retry=retry, connections=parallelism, counter=counter or RequestCounter())
 
     async def __aenter__(self) -> Downloads:
         await self._calls.__aenter__()
@@ -192,57 +193,71 @@ class _FileDownload:
         self._partials = partials
         self._url = file.url
         self._signatures = 0
+        self._retries = self._calls.store_retries()
+        self._partial: Partial | None = partials.find(file.key)
+        """The received bytes on disk, before and after each attempt."""
         self._current: Partial | None = None
+        """The partial file that the present attempt writes to."""
+        self._size_before_attempt = 0
         self._size_asked = False
         self._size_in_lake: int | None = None
         self._wrong_bodies = 0
         self._breaks = 0
 
     async def run(self) -> FileFetched:
-        """Get the bytes, however often the connection breaks. The retry timeout begins anew with every piece that
-        lasts."""
-        partial = self._partials.find(self._file.key)
-        retry_timeout = self._calls.retry_timeout()
+        """Fetch the file, however often the connection breaks. The retry timeout starts again with each lasting
+        piece."""
         while True:
-            here = partial.size_bytes if partial else 0
-            self._current = None
-            try:
-                partial, whole = await self._go_on(partial, retry_timeout)
-            except StoreTrouble as trouble:
-                began = self._current is not None
-                partial = self._left(partial)
-                if partial and partial.size_bytes >= here + PIECE_BYTES:
-                    retry_timeout, self._signatures, self._breaks = self._calls.retry_timeout(), 0, 0
-                elif began:
+            complete = await self._calls.receive(self._retries, self._attempt, self._classify)
+            if complete and self._partial is not None:
+                return self._put_in_place(self._partial)
+
+    async def _attempt(self, attempt: Attempt) -> bool | Exception:
+        """Make one GET. Returns whether the file is complete, or why the attempt failed."""
+        self._size_before_attempt = self._partial.size_bytes if self._partial else 0
+        self._current = None
+        try:
+            self._partial, complete = await self._get(self._partial, attempt)
+        except (StoreFailure, _WrongBody) as error:
+            return error
+        return complete
+
+    def _classify(self, received: bool | Exception) -> Outcome[bool]:
+        """Keep or discard what a failed attempt left on disk, and decide whether another attempt may succeed."""
+        match received:
+            case StoreFailure(retry=retry):
+                writing = self._current is not None
+                self._partial = self._left_on_disk()
+                if self._partial and self._partial.size_bytes >= self._size_before_attempt + PIECE_BYTES:
+                    self._retries.restart()
+                    self._signatures = self._breaks = 0
+                elif writing:
                     self._breaks += 1
-                pause_s = retry_timeout.pause_s(trouble.again)
-                if self._breaks >= BREAKS_TAKEN:
-                    raise self._broken(f"the store breaks off again and again ({trouble.again.reason})") from None
-                await asyncio.sleep(pause_s)
-                continue
-            except _WrongBody as wrong:
-                self._discard(self._current or partial)
-                partial = None
+                if self._breaks >= BREAKS_LIMIT:
+                    return Fail(self._broken(f"the store repeatedly breaks off ({retry.reason})"))
+                return retry
+            case _WrongBody():
+                self._discard(self._current or self._partial)
+                self._partial = None
                 self._wrong_bodies += 1
-                pause_s = retry_timeout.pause_s(Again(str(wrong)))
-                if self._wrong_bodies >= WRONG_BODIES_TAKEN:
-                    raise self._broken(str(wrong)) from None
+                if self._wrong_bodies >= WRONG_BODIES_LIMIT:
+                    return Fail(self._broken(str(received)))
                 # The file may have been replaced after it was listed.
                 self._url, self._size_asked = "", False
-                await asyncio.sleep(pause_s)
-                continue
-            if whole and partial is not None:
-                return self._put_in_place(partial)
+                return Retry(str(received))
+            case Exception():
+                raise received
+        return Done(received)
 
-    async def _go_on(self, partial: Partial | None, retry_timeout: RetryState) -> tuple[Partial | None, bool]:
-        """One GET: of the rest where a part is here, else of the whole. Returns what is here then, and whether that is
-        all of it."""
+    async def _get(self, partial: Partial | None, attempt: Attempt) -> tuple[Partial | None, bool]:
+        """GET the rest if a part is on disk, else the whole file. Returns what is on disk afterwards, and whether that
+        is the complete file."""
         if not self._url:
             await self._sign()
         headers = {}
         if partial is not None and partial.size_bytes and partial.etag is not None:
             headers = {"Range": f"bytes={partial.size_bytes}-", "If-Range": partial.etag}
-        async with self._calls.get(self._url, headers, retry_timeout) as body:
+        async with self._calls.get(self._url, headers, attempt) as body:
             match body.status:
                 case 200:
                     self._discard(partial)
@@ -302,9 +317,9 @@ class _FileDownload:
             self._size_asked = True
         return self._size_in_lake
 
-    def _left(self, partial: Partial | None) -> Partial | None:
-        """What a broken GET left here. Without an ETag to hold on to, the next one begins anew."""
-        current = self._current or partial
+    def _left_on_disk(self) -> Partial | None:
+        """What a broken GET left on disk, to continue from. Without an ETag, the next GET starts from the beginning."""
+        current = self._current or self._partial
         left = self._partials.on_disk(current) if current is not None else None
         if left is None or left.etag is None:
             self._discard(current)
@@ -312,7 +327,7 @@ class _FileDownload:
         return left
 
     async def _receive(self, partial: Partial, body: StoreBody, expected: _Expected) -> tuple[Partial, bool]:
-        """Append the body, and check the file. Raises StoreTrouble where its end is missing and the rest can be asked
+        """Append the body, and check the file. Raises StoreFailure where its end is missing and the rest can be asked
         for, _WrongBody where it is not the file."""
         md5 = await self._md5_of(partial, expected)
         descriptor = self._partials.open(partial)
@@ -328,7 +343,7 @@ class _FileDownload:
             os.close(descriptor)
         here = Partial(partial.name, size, partial.etag)
         if expected.size_bytes is not None and size < expected.size_bytes and partial.etag is not None:
-            raise StoreTrouble(Again(f"the store sent {size} of {expected.size_bytes} bytes"))
+            raise StoreFailure(Retry(f"the store sent {size} of {expected.size_bytes} bytes"))
         _check(here, expected, md5)
         return here, True
 
@@ -366,7 +381,7 @@ class _FileDownload:
 
     async def _sign(self) -> None:
         self._signatures += 1
-        if self._signatures > SIGNATURES_TAKEN:
+        if self._signatures > SIGNATURES_LIMIT:
             raise SignedUrlExpired(
                 "the store refuses every address that the lake signs",
                 where=self._file.unique_name,

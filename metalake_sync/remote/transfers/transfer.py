@@ -23,7 +23,7 @@ from metalake_sync.protocol.routes import Route
 from metalake_sync.protocol.uploads import BeginFile, BeginFileAnswer, FinalizeFile, FinishedPart, SignParts
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.async_calls import AsyncCalls
-from metalake_sync.remote.request_counter import RequestTally
+from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.storage import PART_BYTES, Store, TooManyParts, choose_part_size, split_parts, store_for
 from metalake_sync.remote.transfers.bandwidth import Bandwidth
@@ -61,7 +61,7 @@ BUFFERS_AT_ONCE = 32
 DESCRIPTORS_KEPT = 160
 """For the state, the sources and what Python itself has open."""
 
-SIGNATURES_TAKEN = 5
+SIGNATURES_LIMIT = 5
 """How often the URLs of one file are signed anew before it fails."""
 
 WRONG_ETAGS_TAKEN = 3
@@ -93,10 +93,10 @@ class Transfer:
         *,
         retry: RetryPolicy,
         parallelism: int | None = None,
-        tally: RequestTally | None = None,
+        counter: RequestCounter | None = None,
         rate_limit_bytes_s: float | None = None,
     ) -> None:
-        self._tally = tally or RequestTally()
+        self._counter = counter or RequestCounter()
         widest = widest_for(parallelism)
         self.parallelism = parallelism
         self._bandwidth = Bandwidth(rate_limit_bytes_s)
@@ -108,9 +108,9 @@ class Transfer:
             address,
             retry=retry,
             connections=widest + BUFFERS_AT_ONCE,
-            tally=self._tally,
-            troubled=self.width.trouble,
-            answered=self.width.answered,
+            counter=self._counter,
+            on_failure=self.width.trouble,
+            on_answer=self.width.answered,
         )
 
     async def __aenter__(self) -> Transfer:
@@ -172,8 +172,8 @@ class Transfer:
         return self._bandwidth
 
     @property
-    def tally(self) -> RequestTally:
-        return self._tally
+    def counter(self) -> RequestCounter:
+        return self._counter
 
 
 class _FileUpload:
@@ -290,7 +290,7 @@ class _FileUpload:
     async def _send_part(self, begun: ResumePoint, number: int, parts: list[tuple[int, int]], part: PartSource) -> str:
         """PUT one part until the store has it, whole. Returns its ETag."""
         offset, length = parts[number - 1]
-        retry_timeout = self._calls.retry_timeout()
+        retries = self._calls.store_retries()
         wrong = 0
         while True:
             url = self._urls[number]
@@ -302,12 +302,12 @@ class _FileUpload:
                 total=self._file.fingerprint.size_bytes,
                 content_type=self._file.content_type,
             )
-            answer = await self._calls.put(request.url, request.headers, lambda: self._body(part), retry_timeout)
+            answer = await self._calls.put(request.url, request.headers, lambda: self._body(part), retries)
             if self._store.accepted(answer.status, last=number == len(parts)):
                 etag = self._store.etag(answer.headers)
                 if etag is not None and (not _MD5.fullmatch(etag) or etag.lower() == part.md5()):
                     self._bytes_sent += length
-                    self._transfer.tally.sent(length)
+                    self._transfer.counter.add_sent_bytes(length)
                     return etag
                 wrong += 1
                 if wrong >= WRONG_ETAGS_TAKEN:
@@ -352,7 +352,7 @@ class _FileUpload:
             if refused_url not in self._urls.values():
                 return
             self._signatures += 1
-            if self._signatures > SIGNATURES_TAKEN:
+            if self._signatures > SIGNATURES_LIMIT:
                 raise SignedUrlExpired(
                     "the store refuses every address that the lake signs",
                     where=self._file.path,

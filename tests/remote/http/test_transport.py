@@ -21,12 +21,13 @@ from metalake_sync.errors import ExitCode, LakeAnswerInvalid, LakeUnreachable, U
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.metadata import ValidateTags
 from metalake_sync.remote.address import LakeAddress, Trust
-from metalake_sync.remote.async_calls import AsyncCalls, StoreTrouble, _Turns
+from metalake_sync.remote.async_calls import AsyncCalls, StoreFailure
 from metalake_sync.remote.http import limits
 from metalake_sync.remote.http.tls import BUNDLE_VARIABLES, _context, tls_context
 from metalake_sync.remote.object_hash import hash_of_object
-from metalake_sync.remote.request_counter import RequestTally
-from metalake_sync.remote.retry import RetryPolicy, RetryState
+from metalake_sync.remote.pacing import Pace
+from metalake_sync.remote.request_counter import RequestCounter
+from metalake_sync.remote.retry import RetryPolicy, WaitForTurn
 from tests.remote.bare_server import Line, serve
 from tests.remote.both_clients import API_KEY, BOTH, SECRET, Call, Store, call_sync
 
@@ -176,7 +177,7 @@ def test_stores_are_verified_and_trusted_like_the_lake(ca: trustme.CA, ca_file: 
 def test_a_server_without_tls_is_told_at_once(call: Call) -> None:
     with (
         serve(good) as server,
-        pytest.raises(LakeUnreachable, match="speaks no TLS"),
+        pytest.raises(LakeUnreachable, match="does not support a secure TLS version"),
     ):
         call(lake_at(server.url.replace("http:", "https:")), PATIENT)
 
@@ -324,7 +325,7 @@ def test_an_answer_that_drips_is_given_up(call: Call, head: bytes, monkeypatch: 
 def test_a_store_that_drips_a_file_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "STALL_S", 0.3)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
-    with serve(lambda line: drip(line, head, 20)) as server, pytest.raises(StoreTrouble):
+    with serve(lambda line: drip(line, head, 20)) as server, pytest.raises(StoreFailure):
         Store(lake_at("https://lake.example"), IMPATIENT).get(server.url + "/o")
 
 
@@ -408,19 +409,16 @@ def test_a_wait_for_the_lakes_rate_does_not_count_as_a_slow_answer(monkeypatch: 
 
     async def calls(url: str, count: int) -> None:
         async with AsyncCalls(
-            lake_at(url), retry=PATIENT, connections=2, tally=RequestTally(), answered=took.append
+            lake_at(url), retry=PATIENT, connections=2, counter=RequestCounter(), on_answer=took.append
         ) as client:
             for _ in range(count):
                 await client.call(routes.VALIDATE_TAGS, ValidateTags(tags=["a"]))
-
-    async def waits(turns: _Turns, tries: RetryState) -> int:
-        await asyncio.sleep(0.01)
-        return turns.pace.set_out()
 
     with serve(good) as server:
         asyncio.run(calls(server.url, 20))
         assert took
         took.clear()
-        monkeypatch.setattr(_Turns, "take", waits)
+        monkeypatch.setattr(Pace, "free", False)
+        monkeypatch.setattr(WaitForTurn, "pauses", lambda _: iter([0.01]))
         asyncio.run(calls(server.url, 5))
         assert not took

@@ -16,9 +16,9 @@ from metalake_sync.errors import LakeAnswerInvalid
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.transfers.download import (
-    BREAKS_TAKEN,
+    BREAKS_LIMIT,
     PROVEN_BY_MD5_BYTES,
-    WRONG_BODIES_TAKEN,
+    WRONG_BODIES_LIMIT,
     Downloads,
     FetchFailed,
     FetchOutcome,
@@ -137,7 +137,7 @@ def test_what_is_not_the_file_is_not_put_in_its_place(give: Give, tmp_path: Path
     assert "could not be downloaded whole" in str(failed.error)
     assert "sig=" not in str(failed.error)
     assert not (tmp_path / "a.jpg").exists()
-    assert sum(received) <= BREAKS_TAKEN * (len(CONTENT) + (1 << 20))
+    assert sum(received) <= BREAKS_LIMIT * (len(CONTENT) + (1 << 20))
     # The next run brings it, whatever was left here.
     fetch(LakeAndStore(sized(CONTENT, ETAG)), tmp_path)
     assert (tmp_path / "a.jpg").read_bytes() == CONTENT
@@ -221,7 +221,7 @@ def test_one_file_that_always_breaks_off_leaves_the_others_alone(tmp_path: Path)
     failed = fetch(around, tmp_path, names=("a.jpg", "b.jpg"))
     assert [type(outcome) for outcome in failed] == [FetchFailed, FetchFailed]
     assert all(isinstance(outcome, FetchFailed) and outcome.retryable for outcome in failed)
-    assert len(around.gets) == 2 * BREAKS_TAKEN
+    assert len(around.gets) == 2 * BREAKS_LIMIT
 
 
 def test_a_wrong_answer_is_asked_for_again_a_few_times_only(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_a_wrong_answer_is_asked_for_again_a_few_times_only(tmp_path: Path) -> N
     (failed,) = fetch(around, tmp_path)
     assert isinstance(failed, FetchFailed)
     assert isinstance(failed.error, LakeAnswerInvalid)
-    assert len(around.gets) == WRONG_BODIES_TAKEN
+    assert len(around.gets) == WRONG_BODIES_LIMIT
 
 
 def test_a_large_file_is_bound_by_the_lakes_size_whatever_the_store_claims(tmp_path: Path) -> None:

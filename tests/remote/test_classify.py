@@ -11,59 +11,56 @@ import requests
 
 from metalake_sync.errors import CredentialsRefused, ExitCode, LakeAnswerInvalid, LakeRefused, LakeUnreachable
 from metalake_sync.protocol import routes
-from metalake_sync.remote.http.curl_loop import AddressUnusable, HttpBroken
-from metalake_sync.remote.retry import (
-    INVALID_ANSWERS_TAKEN,
-    Again,
-    Clock,
+from metalake_sync.remote.classify import (
     Done,
-    GiveUp,
+    Fail,
     RawResponse,
-    RetryPolicy,
-    RetryState,
+    Retry,
     Server,
-    judge_answer,
-    judge_break,
-    judge_status,
+    classify_failure,
+    classify_response,
+    classify_status,
 )
+from metalake_sync.remote.http.curl_loop import AddressUnusable, HttpBroken
+from metalake_sync.remote.retry import INVALID_ANSWERS_LIMIT, Clock, RetryPolicy, RetryState
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 LAKE = Server("the lake", "https://lake.dev")
 GOOD = b'{"isSuccess": true, "collectionId": "c1"}'
 
 
-def judged(status: int, body: bytes = b"", retry_after: str | None = None) -> Any:
-    return judge_answer(routes.COLLECTION_BY_NAME, RawResponse(status, body, retry_after), NOW)
+def classified(status: int, body: bytes = b"", retry_after: str | None = None) -> Any:
+    return classify_response(routes.COLLECTION_BY_NAME, RawResponse(status, body, retry_after), NOW)
 
 
 @pytest.mark.parametrize(
     ("status", "retry_after", "again"),
     [
-        (408, None, Again("it answered 408")),
-        (425, None, Again("it answered 425")),
-        (429, "3", Again("it answered 429", 3, slow_down=True)),
-        (429, "never", Again("it answered 429", None, slow_down=True)),
-        (500, None, Again("it answered 500")),
-        (502, "7", Again("it answered 502", 7)),
-        (503, None, Again("it answered 503", None, slow_down=True)),
-        (504, None, Again("it answered 504")),
+        (408, None, Retry("it answered 408")),
+        (425, None, Retry("it answered 425")),
+        (429, "3", Retry("it answered 429", 3, slow_down=True)),
+        (429, "never", Retry("it answered 429", None, slow_down=True)),
+        (500, None, Retry("it answered 500")),
+        (502, "7", Retry("it answered 502", 7)),
+        (503, None, Retry("it answered 503", None, slow_down=True)),
+        (504, None, Retry("it answered 504")),
         (200, "3", None),
         (308, None, None),
         (403, None, None),
         (501, None, None),
     ],
 )
-def test_a_status_says_whether_another_try_helps(status: int, retry_after: str | None, again: Again | None) -> None:
-    assert judge_status(status, retry_after, NOW) == again
+def test_a_status_says_whether_another_try_helps(status: int, retry_after: str | None, again: Retry | None) -> None:
+    assert classify_status(status, retry_after, NOW) == again
     if again is not None:
-        assert judged(status, GOOD, retry_after) == again
+        assert classified(status, GOOD, retry_after) == again
 
 
 def test_a_good_answer_is_done_and_so_is_nothing() -> None:
-    verdict = judged(200, GOOD)
-    assert isinstance(verdict, Done)
-    assert verdict.answer.collection_id == "c1"
-    assert judged(204) == Done(None)
+    outcome = classified(200, GOOD)
+    assert isinstance(outcome, Done)
+    assert outcome.answer.collection_id == "c1"
+    assert classified(204) == Done(None)
 
 
 @pytest.mark.parametrize(
@@ -77,17 +74,17 @@ def test_a_good_answer_is_done_and_so_is_nothing() -> None:
     ],
 )
 def test_what_no_other_try_mends_is_given_up_with_its_error(status: int, body: bytes, family: type[Exception]) -> None:
-    verdict = judged(status, body)
-    assert isinstance(verdict, GiveUp)
-    assert type(verdict.error) is family
+    outcome = classified(status, body)
+    assert isinstance(outcome, Fail)
+    assert type(outcome.error) is family
 
 
 def test_answers_that_cannot_be_read_are_asked_for_again_and_then_raised() -> None:
     tries = RetryState(RetryPolicy(), Clock(now_s=lambda: 0.0, unit_random=lambda: 0.0), LAKE)
-    for _ in range(INVALID_ANSWERS_TAKEN - 1):
-        assert tries.pause_s(judged(200, b"<html>")) == 0
+    for _ in range(INVALID_ANSWERS_LIMIT - 1):
+        assert tries.pause_s(classified(200, b"<html>")) == 0
     with pytest.raises(LakeAnswerInvalid, match="no JSON"):
-        tries.pause_s(judged(200, b"<html>"))
+        tries.pause_s(classified(200, b"<html>"))
 
 
 def certificate_error(words: str) -> ssl.SSLCertVerificationError:
@@ -108,21 +105,21 @@ def of_async_http(cause: Exception) -> Exception:
 
 @pytest.mark.parametrize("library", [of_requests, of_async_http])
 def test_a_certificate_that_is_not_accepted_is_given_up_at_once_with_the_remedy(library: Any) -> None:
-    verdict = judge_break(LAKE, library(certificate_error("self-signed certificate.")))
-    assert isinstance(verdict, GiveUp)
-    assert verdict.error.exit_code is ExitCode.LAKE_AWAY
-    assert str(verdict.error) == (
-        "https://lake.dev: the certificate of the lake is not accepted (self-signed certificate). If a CA of your own "
+    outcome = classify_failure(LAKE, library(certificate_error("self-signed certificate.")))
+    assert isinstance(outcome, Fail)
+    assert outcome.error.exit_code is ExitCode.LAKE_AWAY
+    assert str(outcome.error) == (
+        "https://lake.dev: the certificate of the lake is not accepted (self-signed certificate). If your own CA "
         "signed it, name that CA: 'remote.ca_file' in the manifest, or SSL_CERT_FILE in the environment."
     )
 
 
 @pytest.mark.parametrize("library", [of_requests, of_async_http])
 def test_other_trouble_of_tls_may_pass(library: Any) -> None:
-    assert isinstance(judge_break(LAKE, library(ssl.SSLEOFError(8, "EOF occurred"))), Again)
+    assert isinstance(classify_failure(LAKE, library(ssl.SSLEOFError(8, "EOF occurred"))), Retry)
     no_tls = ssl.SSLError(1, "wrong version number")
     no_tls.reason = "WRONG_VERSION_NUMBER"
-    assert isinstance(judge_break(LAKE, library(no_tls)), GiveUp)
+    assert isinstance(classify_failure(LAKE, library(no_tls)), Fail)
 
 
 @pytest.mark.parametrize(
@@ -130,10 +127,10 @@ def test_other_trouble_of_tls_may_pass(library: Any) -> None:
     [requests.exceptions.InvalidURL("https://lake..dev/?sig=1"), AddressUnusable()],
 )
 def test_an_address_that_cannot_be_used_is_given_up(error: Exception) -> None:
-    verdict = judge_break(LAKE, error)
-    assert isinstance(verdict, GiveUp)
-    assert "can't be used" in str(verdict.error)
-    assert "sig" not in str(verdict.error)
+    outcome = classify_failure(LAKE, error)
+    assert isinstance(outcome, Fail)
+    assert "not a valid URL" in str(outcome.error)
+    assert "sig" not in str(outcome.error)
 
 
 class Hours:
@@ -151,16 +148,16 @@ def test_patience_is_counted_from_the_first_failure_and_ends_with_what_happened(
     tries = RetryState(RetryPolicy(give_up_after_s=10, base_s=4), hours.clock(), LAKE)
     # A try that went on for an hour before it broke is no hour of failing.
     hours.now += 3600
-    assert tries.pause_s(Again("connection reset")) == 4
+    assert tries.pause_s(Retry("connection reset")) == 4
     hours.now += 4
-    with pytest.raises(LakeUnreachable, match=r"could not be reached \(connection reset\), after 2 tries in 4 s"):
-        tries.pause_s(Again("connection reset"))
+    with pytest.raises(LakeUnreachable, match=r"could not be reached \(connection reset\), after 2 attempts in 4 s"):
+        tries.pause_s(Retry("connection reset"))
 
 
 def test_a_server_that_asks_for_more_than_patience_is_not_waited_for() -> None:
     tries = RetryState(RetryPolicy(give_up_after_s=60), Hours().clock(), LAKE)
     with pytest.raises(LakeUnreachable, match="asks for 90 s without calls"):
-        tries.pause_s(Again("it answered 429", 90))
+        tries.pause_s(Retry("it answered 429", 90))
     with pytest.raises(LakeUnreachable, match="asks for 90 s without calls"):
-        tries.hold(90)
-    tries.hold(60)
+        tries.check_wait(90)
+    tries.check_wait(60)
