@@ -14,7 +14,7 @@ from blake3 import blake3
 from benchmarks.fast_lake import ID
 from metalake_sync.core.metadata import NO_METADATA
 from metalake_sync.core.snapshots import CollectionKey, Fingerprint, MediaType, Origin
-from metalake_sync.state.records import ConfirmedFile
+from metalake_sync.state.files import ConfirmedFile
 from metalake_sync.state.store import StateStore
 
 OLD_S = 1_600_000_000
@@ -45,11 +45,11 @@ def make_state(path: Path, source: Path, lake: str, *, hashed: bool = False) -> 
     """A state in which every file of the tree at `source` is recorded; its manifest stands beside the tree. `hashed`:
     with the hashes of their contents; otherwise with made-up ones."""
     with StateStore(path) as state, state.write():
-        row = state.records.record_collection(lake, CollectionKey(MediaType.IMAGE, "many"), ID.format(1), "many")
-        state.records.record_head(row, NO_METADATA)
+        row = state.collections.record(lake, CollectionKey(MediaType.IMAGE, "many"), ID.format(1), "many")
+        state.collections.record_head(row, NO_METADATA)
         count = 0
         for batch in _batches(source, hashed):
-            state.records.record_files(row, batch, "synthetic")
+            state.files.record(row, batch, "synthetic")
             count += len(batch)
     return count
 

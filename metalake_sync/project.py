@@ -159,11 +159,11 @@ class Project:
             with self._client(lake, tally, state) as client:
                 greeting = self._greet(client, lake, state)
                 lake = replace(lake, address=client.address)
-                rows = {key: row for key, (row, _) in state.records.collections(lake.identity).items()}
+                handles = {key: handle for key, (handle, _) in state.collections.of_lake(lake.identity).items()}
                 recorder = Recorder(
                     state,
                     run_id,
-                    rows,
+                    handles,
                     self.emit,
                     tally,
                     looked_at_ns,
@@ -290,7 +290,7 @@ class _Run:
         recorder = self.recorder
         recorder.leave_alone(planned.plan.summary())
         owed = self.state.pending_replacements.owed()
-        recorded = self.state.records.collections(self.lake.identity)
+        recorded = self.state.collections.of_lake(self.lake.identity)
         in_manifest = set(map(key_of, self.session.manifest.collections))
         left_open = dict(dispositions(self.state, planned.plan.collections, recorded, in_manifest, partial=partial))
         if planned.plan.empty and not planned.plan.bookkeeping and not owed and not left_open:

@@ -135,13 +135,13 @@ class Files(Items, Connected):
     def _uploaded(
         self, key: CollectionKey, state: StateStore, run: EngineRun, done: Summary, bytes_sent: int
     ) -> UploadResult:
-        recorded = state.records.collections(self._reached.identity).get(key)
+        recorded = state.collections.of_lake(self._reached.identity).get(key)
         names: dict[Origin, dict[str, str]] = {Origin.UPLOADED: {}, Origin.ADOPTED: {}}
         if recorded is None:  # there was no file, and the collection was there before
             lake_id = self.find_collection(key.name, key.type.value).id
         else:
-            row, lake_id = recorded[0], recorded[1].lake_id
-            for file in state.records.all_files(row):
+            handle, lake_id = recorded[0], recorded[1].lake_id
+            for file in state.files.all(handle):
                 names[file.origin][file.name] = file.unique_name
         notes = tuple(str(note).removesuffix(HOW_TO_TAKE_OVER) for note in run.notes)
         left = [note.where for note in run.notes if note.code in (NoteCode.NOT_ADOPTED, NoteCode.CHANGE_KEPT)]

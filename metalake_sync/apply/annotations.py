@@ -102,11 +102,11 @@ class AnnotationStage:
         )
 
     def _record(self, key: CollectionKey, actions: Sequence[AnnotationAction]) -> None:
-        row = self._recorder.row(key)
-        records = self._recorder.state.records
-        records.record_sets(row, [(a.name, a.annotations) for a in actions if isinstance(a, Annotate)])
-        records.forget_sets(
-            row, [(a.name, a.annotations.operation) for a in actions if isinstance(a, RemoveAnnotations)]
+        handle = self._recorder.handle(key)
+        state = self._recorder.state
+        state.annotation_sets.record(handle, [(a.name, a.annotations) for a in actions if isinstance(a, Annotate)])
+        state.annotation_sets.forget(
+            handle, [(a.name, a.annotations.operation) for a in actions if isinstance(a, RemoveAnnotations)]
         )
 
     def _set(

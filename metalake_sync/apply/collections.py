@@ -10,6 +10,7 @@ from metalake_sync.core.metadata import TAGS, MetadataValues, merge_tags, update
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.observe import media_kind
+from metalake_sync.state.handles import CollectionHandle
 
 
 class Collections:
@@ -41,12 +42,12 @@ class Collections:
             await self._update_head(collection)
         elif collection.rerecord_head:
             with self._recorder.state.write():
-                self._recorder.state.records.record_head(
-                    self._recorder.row(collection.key), collection.rerecord_head.head
+                self._recorder.state.collections.record_head(
+                    self._recorder.handle(collection.key), collection.rerecord_head.head
                 )
 
-    async def opened(self, collection: CollectionPlan, lake_id: str) -> int:
-        """An upload session gave the collection's id: see that it is recorded and return its row id."""
+    async def opened(self, collection: CollectionPlan, lake_id: str) -> CollectionHandle:
+        """An upload session gave the collection's id: see that it is recorded and return its handle."""
         if collection.create and collection.key not in self._created:
             self._created.add(collection.key)
             if collection.head:
@@ -58,12 +59,12 @@ class Collections:
                     False,
                 )
             await self._record_created(collection, collection.create, lake_id)
-        return self._recorder.row(collection.key)
+        return self._recorder.handle(collection.key)
 
     async def _record_created(self, collection: CollectionPlan, action: CreateCollection, lake_id: str) -> None:
         await self._record_row(collection, lake_id)
-        row = self._recorder.row(collection.key)
-        self._recorder.confirm([action], lambda: self._recorder.state.records.record_head(row, collection.head))
+        handle = self._recorder.handle(collection.key)
+        self._recorder.confirm([action], lambda: self._recorder.state.collections.record_head(handle, collection.head))
 
     async def _record_row(self, collection: CollectionPlan, lake_id: str) -> None:
         storage_path = collection.storage_path
@@ -73,7 +74,7 @@ class Collections:
             # It only helps to guess the unique names of files that the lake does not list.
             storage_path = told if isinstance(told, str) else ""
         with self._recorder.state.write():
-            self._recorder.rows[collection.key] = self._recorder.state.records.record_collection(
+            self._recorder.handles[collection.key] = self._recorder.state.collections.record(
                 self._lake, collection.key, lake_id, storage_path
             )
 
@@ -81,10 +82,10 @@ class Collections:
         """Write what changed in the head, and the head alone: the files of others stay as they are."""
         action = collection.update_head
         assert action is not None
-        row = self._recorder.row(collection.key)
+        handle = self._recorder.handle(collection.key)
         before: MetadataValues = {}
         if action.before is not None:
-            before = self._recorder.state.records.written_metadata(action.before) or {}
+            before = self._recorder.state.metadata_sets.values(action.before) or {}
         if action.lake is None:
             update = update_to_send(before, action.head.values)
         else:
@@ -97,4 +98,4 @@ class Collections:
         await asyncio.to_thread(
             self._client.metadata_by_object, collection.key.name, media_kind(collection.key.type), update, False
         )
-        self._recorder.confirm([action], lambda: self._recorder.state.records.record_head(row, action.head))
+        self._recorder.confirm([action], lambda: self._recorder.state.collections.record_head(handle, action.head))

@@ -248,6 +248,6 @@ class TrashRuleStage:
             self._recorder.fail([action], error, retryable=True)
 
     def _forget(self, action: TrashCollection) -> None:
-        recorded = self._recorder.state.records.collections(self._lake).get(action.collection)
+        recorded = self._recorder.state.collections.of_lake(self._lake).get(action.collection)
         if recorded is not None and recorded[1].lake_id == action.lake_id:
             self._recorder.forget_collection(action.collection)

@@ -38,7 +38,8 @@ from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.transfers.transfer import Transfer
 from metalake_sync.sources.hashing import HashRequest, hash_files
-from metalake_sync.state.records import ConfirmedFile
+from metalake_sync.state.files import ConfirmedFile
+from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.runs import ActionRow
 
 
@@ -196,17 +197,19 @@ class Executor:
                     self.recorder.fail([action], outcome.error or SourceChanged("it changed"), retryable=True)
                 else:
                     hashed.append((action, outcome.content_hash))
-        row = self.recorder.row(collection.key)
+        handle = self.recorder.handle(collection.key)
         confirmed = [self._adopted(action, content_hash) for action, content_hash in hashed]
         self.recorder.confirm(
             [action for action, _ in hashed],
-            lambda: self._record_adopted(row, confirmed, [action for action, _ in hashed]),
+            lambda: self._record_adopted(handle, confirmed, [action for action, _ in hashed]),
         )
 
-    def _record_adopted(self, row: int, confirmed: Sequence[ConfirmedFile], actions: Sequence[AdoptFile]) -> None:
-        records = self.recorder.state.records
-        records.record_files(row, confirmed, self.recorder.run_id)
-        records.record_sets(row, [(action.file.name, found) for action in actions for found in action.sets])
+    def _record_adopted(
+        self, handle: CollectionHandle, confirmed: Sequence[ConfirmedFile], actions: Sequence[AdoptFile]
+    ) -> None:
+        state = self.recorder.state
+        state.files.record(handle, confirmed, self.recorder.run_id)
+        state.annotation_sets.record(handle, [(action.file.name, found) for action in actions for found in action.sets])
 
     def _adopted(self, action: AdoptFile, content_hash: str) -> ConfirmedFile:
         """A record of a file that the lake had; none of its metadata is ours. Where sizes differ ('on_change: keep')
@@ -227,19 +230,19 @@ class Executor:
         """Move our records where nothing has to be sent."""
         if not collection.bookkeeping:
             return
-        row = self.recorder.row(collection.key)
-        records = self.recorder.state.records
+        handle = self.recorder.handle(collection.key)
+        state = self.recorder.state
         with self.recorder.state.write():
             for rerecord in collection.rerecords:
                 file = rerecord.file
                 if rerecord.local:
-                    records.record_local(row, file.name, file.path, self.recorder.trusted(file.fingerprint))
+                    state.files.record_local(handle, file.name, file.path, self.recorder.trusted(file.fingerprint))
                 if rerecord.metadata:
-                    records.record_metadata(row, [(file.name, file.metadata)])
-                records.record_sets(row, [(file.name, found) for found in rerecord.sets])
+                    state.files.record_metadata(handle, [(file.name, file.metadata)])
+                state.annotation_sets.record(handle, [(file.name, found) for found in rerecord.sets])
             gone = [forget.recorded.name for forget in collection.forgets]
-            records.forget_files(row, gone)
-            self.recorder.state.pending_replacements.forget(row, gone)
+            state.files.forget(handle, gone)
+            self.recorder.state.pending_replacements.forget(handle, gone)
 
     # What earlier runs left behind.
 
@@ -248,15 +251,15 @@ class Executor:
         if not collection.recovered:
             return
         recorder = self.recorder
-        records = recorder.state.records
-        row = recorder.row(collection.key)
+        state = recorder.state
+        handle = recorder.handle(collection.key)
         confirmed = [
             ConfirmedFile(
                 known.name,
                 known.path,
                 recorder.trusted(known.fingerprint),
                 known.content_hash,
-                MetadataSet(records.written_metadata(known.metadata_digest) or {}, known.metadata_digest),
+                MetadataSet(state.metadata_sets.values(known.metadata_digest) or {}, known.metadata_digest),
                 known.lake_id,
                 known.unique_name,
                 known.origin,
@@ -268,7 +271,7 @@ class Executor:
             for known in collection.recovered
         ]
         with recorder.state.write():
-            records.record_files(row, confirmed, recorder.run_id)
+            state.files.record(handle, confirmed, recorder.run_id)
             recorder.state.runs.record_actions(recorder.run_id, history)
         recorder.done.upload += len(confirmed)
         recorder.tell(Resumed(collection.key.name, len(confirmed)))

@@ -64,7 +64,7 @@ class MetadataStage:
 
     async def update(self, collection: CollectionPlan, collection_id: str) -> None:
         """Write the metadata of files that were in the lake already."""
-        written = self._recorder.state.records.written_metadata
+        written = self._recorder.state.metadata_sets.values
         for start in range(0, len(collection.metadata), PAGE_SIZE_LIMIT):
             page = collection.metadata[start : start + PAGE_SIZE_LIMIT]
             befores = [(written(action.before) if action.before else None) or {} for action in page]
@@ -104,26 +104,26 @@ class MetadataStage:
 
     def tags_of_others(self, collection: CollectionPlan) -> Mapping[str, Sequence[str]]:
         """By file name, for files that were trashed to be replaced, in this run or in an earlier one."""
-        row = self._recorder.rows.get(collection.key)
-        return self._recorder.state.pending_replacements.tags(row) if row is not None else {}
+        handle = self._recorder.handles.get(collection.key)
+        return self._recorder.state.pending_replacements.tags(handle) if handle is not None else {}
 
     def gave_back(self, collection: CollectionPlan, names: Sequence[str]) -> None:
         """These files have in the lake what they had before they were replaced."""
         with self._recorder.state.write():
-            self._recorder.state.pending_replacements.forget(self._recorder.row(collection.key), names)
+            self._recorder.state.pending_replacements.forget(self._recorder.handle(collection.key), names)
 
     async def give_back(self, collection: CollectionPlan, collection_id: str) -> None:
         """Write Tags of others that a run which died owes to files that it had replaced."""
-        row = self._recorder.rows.get(collection.key)
-        owed = self._recorder.state.pending_replacements.owed(row) if row is not None else []
+        handle = self._recorder.handles.get(collection.key)
+        owed = self._recorder.state.pending_replacements.owed(handle) if handle is not None else []
         if not owed:
             return
         there = await asyncio.to_thread(remote_tags, self._client, [one.unique_name for one in owed], self._threads)
-        records = self._recorder.state.records
+        state = self._recorder.state
         updates = [
             MetadataUpdate(
                 one.name,
-                metadata_set(records.written_metadata(one.written) or {}),
+                metadata_set(state.metadata_sets.values(one.written) or {}),
                 {TAGS: list(dict.fromkeys((*there[one.unique_name], *one.tags)))},
             )
             for one in owed
@@ -147,9 +147,9 @@ class MetadataStage:
     async def _send(self, collection: CollectionPlan, collection_id: str, page: Sequence[MetadataUpdate]) -> None:
         entries = [FileMetadata(file=update.name, metadata=update.update) for update in page]
         await asyncio.to_thread(self._client.metadata_by_json, entries, collection_id=collection_id)
-        row = self._recorder.row(collection.key)
-        record: Callable[[], None] = lambda: self._recorder.state.records.record_metadata(  # noqa: E731
-            row, [(update.name, update.after) for update in page]
+        handle = self._recorder.handle(collection.key)
+        record: Callable[[], None] = lambda: self._recorder.state.files.record_metadata(  # noqa: E731
+            handle, [(update.name, update.after) for update in page]
         )
         self._recorder.confirm([update.action for update in page if update.action], record)
 

@@ -36,6 +36,7 @@ from metalake_sync.errors import SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.sources.hashing import is_racy
+from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.runs import ActionRow
 from metalake_sync.state.store import StateStore
 
@@ -47,7 +48,7 @@ class Recorder:
 
     state: StateStore
     run_id: str
-    rows: dict[CollectionKey, int]
+    handles: dict[CollectionKey, CollectionHandle]
     emit: EventSink
     tally: RequestCounter
     looked_at_ns: int
@@ -58,9 +59,9 @@ class Recorder:
     keep_failures: frozenset[str] | None = frozenset()
     _started: float = field(default_factory=time.monotonic)
 
-    def row(self, key: CollectionKey) -> int:
-        """The collection's row id; it is recorded before anything in it is."""
-        return self.rows[key]
+    def handle(self, key: CollectionKey) -> CollectionHandle:
+        """The handle of a collection, which is recorded before anything in it is."""
+        return self.handles[key]
 
     def trusted(self, fingerprint: Fingerprint) -> Fingerprint:
         """The fingerprint as it may be recorded. A file so young that it could change again without its times showing
@@ -78,8 +79,8 @@ class Recorder:
             write()
             self.state.runs.record_actions(self.run_id, map(_history_row, actions))
             for key, names in _names_by_collection(actions).items():
-                if key in self.rows:
-                    self.state.runs.clear_failures(self.rows[key], names)
+                if key in self.handles:
+                    self.state.runs.clear_failures(self.handles[key], names)
         for action in actions:
             self.done.count(action)
             self.emit(ActionDone(action))
@@ -87,7 +88,7 @@ class Recorder:
     def about_to_trash(self, actions: Sequence[ReplaceFile], tags_of_others: Mapping[str, Sequence[str]]) -> None:
         """Write down which ids go into the trash, before they do: no call takes anything out of there again. With them
         what others had set, by file name. All are of one collection."""
-        row = self.row(actions[0].collection)
+        handle = self.handle(actions[0].collection)
         rows = [
             ActionRow("trash", str(action.collection), action.file.name, action.reason.value, action.replaced.lake_id)
             for action in actions
@@ -97,7 +98,7 @@ class Recorder:
         ]
         with self.state.write():
             self.state.runs.record_actions(self.run_id, rows)
-            self.state.pending_replacements.put(row, going)
+            self.state.pending_replacements.put(handle, going)
         for action in actions:
             self._making_room[action.collection, action.file.name] = action.replaced.lake_id
 
@@ -106,7 +107,7 @@ class Recorder:
         with self.state.write():
             self.state.runs.forget_actions(self.run_id, "trash", [action.replaced.lake_id for action in actions])
             self.state.pending_replacements.forget(
-                self.row(actions[0].collection), [action.file.name for action in actions]
+                self.handle(actions[0].collection), [action.file.name for action in actions]
             )
         for action in actions:
             self._making_room.pop((action.collection, action.file.name), None)
@@ -120,9 +121,9 @@ class Recorder:
         lake_id = None
         if isinstance(action, ReplaceFile):
             lake_id = self.trashed_for(action)
-        elif isinstance(action, UploadFile) and action.collection in self.rows:
+        elif isinstance(action, UploadFile) and action.collection in self.handles:
             lost = {
-                file.name: file.lake_id for file in self.state.pending_replacements.lost(self.row(action.collection))
+                file.name: file.lake_id for file in self.state.pending_replacements.lost(self.handle(action.collection))
             }
             lake_id = lost.get(action.file.name)
         if lake_id is None:
@@ -138,9 +139,9 @@ class Recorder:
         with self.state.write():
             for failure in failed:
                 key = failure.action.collection
-                if key in self.rows:
+                if key in self.handles:
                     item = (file_name(failure.action) or "", action_name(failure.action), failure.error, retryable)
-                    self.state.runs.record_failures(self.run_id, self.rows[key], [item])
+                    self.state.runs.record_failures(self.run_id, self.handles[key], [item])
         for failure in failed:
             self.failed_collections.add(failure.action.collection)
             self.failures.append(failure)
@@ -148,9 +149,9 @@ class Recorder:
 
     def forget_collection(self, key: CollectionKey) -> None:
         """Drop the records of a collection that is not in the lake any more. Call it inside a transaction."""
-        row = self.rows.pop(key, None)
-        if row is not None:
-            self.state.records.forget_collection(row)
+        handle = self.handles.pop(key, None)
+        if handle is not None:
+            self.state.collections.forget(handle)
 
     def tell(self, event: Event) -> None:
         self.emit(event)
@@ -158,10 +159,10 @@ class Recorder:
     def finish(self) -> RunFinished:
         """Close the books of the run."""
         self.done.bytes_to_send = 0
-        for key, row in self.rows.items():
+        for key, handle in self.handles.items():
             if key not in self.failed_collections and self.keep_failures is not None:
                 with self.state.write():
-                    self.state.runs.clear_other_failures(row, self.run_id, self.keep_failures)
+                    self.state.runs.clear_other_failures(handle, self.run_id, self.keep_failures)
         return RunFinished(
             run_id=self.run_id,
             done=self.done,

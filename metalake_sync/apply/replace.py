@@ -60,11 +60,11 @@ class Replacing:
 
     def lost_in_trash(self) -> str:
         """Name the files that are in the lake's trash without a new one in the lake; empty where there are none."""
-        keys = {row: key for key, row in self.recorder.rows.items()}
         lost = [
-            f"{keys[file.collection]}/{file.name} (id {file.lake_id})"
-            for file in self.recorder.state.pending_replacements.lost()
-            if file.collection in keys and (keys[file.collection], file.name) not in self.not_lost
+            f"{key}/{file.name} (id {file.lake_id})"
+            for key, handle in self.recorder.handles.items()
+            for file in self.recorder.state.pending_replacements.lost(handle)
+            if (key, file.name) not in self.not_lost
         ]
         return some_of(lost)
 
@@ -115,16 +115,16 @@ class Replacing:
         self, collection: CollectionPlan, actions: Sequence[ReplaceFile]
     ) -> Mapping[str, Sequence[str]]:
         """By file name. They go with the old file, and belong to the new one."""
-        row = self.recorder.rows.get(collection.key)
-        records = self.recorder.state.records
+        handle = self.recorder.handles.get(collection.key)
+        state = self.recorder.state
         names = [action.file.name for action in actions]
-        recorded = records.files_named(row, names) if row is not None else {}
+        recorded = state.files.named(handle, names) if handle is not None else {}
         unique_names = [action.replaced.unique_name for action in actions]
         there = await asyncio.to_thread(remote_tags, self.client, unique_names, self.threads)
         tags: dict[str, Sequence[str]] = {}
         for action in actions:
             known = recorded.get(action.file.name)
-            written = records.written_metadata(known.metadata_digest) if known else None
+            written = state.metadata_sets.values(known.metadata_digest) if known else None
             tags_there = there[action.replaced.unique_name]
             ours = [*(written or {}).get(TAGS, ()), *action.file.metadata.values.get(TAGS, ())]
             kept_as = as_the_lake_has_them(ours, ours, tags_there)

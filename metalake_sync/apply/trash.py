@@ -63,6 +63,6 @@ class TrashStage:
         return left, None
 
     def _forget(self, collection: CollectionPlan, actions: Sequence[TrashFile]) -> None:
-        self._recorder.state.records.forget_files(
-            self._recorder.row(collection.key), [action.recorded.name for action in actions]
+        self._recorder.state.files.forget(
+            self._recorder.handle(collection.key), [action.recorded.name for action in actions]
         )

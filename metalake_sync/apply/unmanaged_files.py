@@ -179,7 +179,7 @@ class AddressedStage:
 
     async def _updates(self, page: Sequence[DescribeEntry]) -> list[dict[str, Any]]:
         """The fields to write. Tags that others set stay, where the lake can be asked for them."""
-        written = self._recorder.state.records.written_metadata
+        written = self._recorder.state.metadata_sets.values
         befores: list[MetadataValues] = [(written(one.before) if one.before else None) or {} for one in page]
         updates = [
             update_to_send(before, one.metadata.values)
@@ -213,7 +213,7 @@ class AddressedStage:
     def _record_metadata(self, address: Address, actions: Sequence[DescribeEntry]) -> None:
         records, key = self._recorder.state.addressed, address.key
         kept = [action for action in actions if action.metadata]
-        self._recorder.state.records.remember_metadata(action.metadata for action in kept)
+        self._recorder.state.metadata_sets.remember(action.metadata for action in kept)
         records.record_metadata(self._lake, key, [(one.name, one.metadata.digest, one.lake_id) for one in kept])
         records.forget_metadata(self._lake, key, [one.name for one in actions if not one.metadata])
 
@@ -223,7 +223,7 @@ class AddressedStage:
         records, key = self._recorder.state.addressed, plan.address.key
         kept = {name: metadata for name, metadata in plan.settled.items() if metadata}
         with self._recorder.state.write():
-            self._recorder.state.records.remember_metadata(kept.values())
+            self._recorder.state.metadata_sets.remember(kept.values())
             records.record_metadata(
                 self._lake, key, [(name, one.digest, plan.ids.get(name)) for name, one in kept.items()]
             )

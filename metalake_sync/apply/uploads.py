@@ -44,8 +44,9 @@ from metalake_sync.remote.transfers.transfer import (
     Transfer,
     UploadSession,
 )
+from metalake_sync.state.files import ConfirmedFile
+from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.journal import AboutToFinalize, JournalledFile, JournalledSession, UploadJournal
-from metalake_sync.state.records import ConfirmedFile
 from metalake_sync.state.store import StateStore
 
 WRITE_WITHIN_S = 0.01
@@ -103,12 +104,12 @@ class SentFile:
 
 @dataclass(slots=True)
 class OpenSession:
-    """A session with files on the wire or sent. `row`: the collection's row id. `common`: what every file carries.
-    `names_refused`: the lake did not take the name of a file that is in its trash."""
+    """A session with files on the wire or sent. `handle`: of the recorded collection. `common`: what every file
+    carries. `names_refused`: the lake did not take the name of a file that is in its trash."""
 
     wire: UploadSession
     key: CollectionKey
-    row: int
+    handle: CollectionHandle
     common: MetadataSet
     sent: list[SentFile] = field(default_factory=list)
     names_refused: bool = False
@@ -237,7 +238,7 @@ class Uploads:
                 object_key_list=[action.file.name for action in batch],
             ),
         )
-        row = await self._collections.opened(collection, answer.collection_id)
+        handle = await self._collections.opened(collection, answer.collection_id)
         wire = UploadSession(
             answer.upload_id,
             answer.job_id,
@@ -245,13 +246,13 @@ class Uploads:
             collection.key.name,
             StorageKind(answer.storage_type),
         )
-        session = OpenSession(wire, collection.key, row, collection.common_metadata)
+        session = OpenSession(wire, collection.key, handle, collection.common_metadata)
         files = tuple(JournalledFile(action.file.name, action.file.path, action.file.fingerprint) for action in batch)
         with self._state.write():
-            self._state.records.remember_metadata([session.common])
+            self._state.metadata_sets.remember([session.common])
             self._state.journal.open_session(
                 JournalledSession(
-                    wire.upload_id, row, wire.job_id, wire.storage.value, session.common.digest, False, files
+                    wire.upload_id, handle, wire.job_id, wire.storage.value, session.common.digest, False, files
                 )
             )
         self._recorder.tell(SessionOpened(collection.key.name, wire.job_id))
@@ -284,7 +285,7 @@ class Uploads:
             collection.key.name,
             StorageKind(journalled.storage),
         )
-        common = self._state.records.written_metadata(journalled.metadata_digest) or {}
+        common = self._state.metadata_sets.values(journalled.metadata_digest) or {}
         session = OpenSession(
             wire, collection.key, journalled.collection, MetadataSet(common, journalled.metadata_digest)
         )
@@ -445,7 +446,7 @@ class Uploads:
             for file in session.sent
             if file.name in found
         ]
-        self._state.records.record_files(session.row, confirmed, self._recorder.run_id)
+        self._state.files.record(session.handle, confirmed, self._recorder.run_id)
         self._state.journal.close_session(session.wire.upload_id)
 
     # Local files.

@@ -50,13 +50,13 @@ def check(project: Project, *, download: bool) -> Checked:
     mismatches: list[Mismatch] = []
     with StateStore(project.state_path) as state, project.reach(state) as client:
         targets = chosen_targets(project.manifest, project.options)
-        recorded = state.records.collections(lake_identity(project.manifest))
+        recorded = state.collections.of_lake(lake_identity(project.manifest))
         check_matched(targets, recorded_names(state, recorded), "in the state")
-        for key, (row, known) in recorded.items():
+        for key, (handle, known) in recorded.items():
             view = view_lake(client, key, known, full=True)
             wanted = [
                 file
-                for file in state.records.all_files(row)
+                for file in state.files.all(handle)
                 if not targets or any(target.takes(key.name, file.name) for target in targets)
             ]
             for start in range(0, len(wanted), PAGE):

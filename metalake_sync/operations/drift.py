@@ -26,6 +26,7 @@ from metalake_sync.planning.opening import chosen_targets, open_collections, rec
 from metalake_sync.planning.unmanaged_files import AddressedPlanner, open_addressed, operations_elsewhere
 from metalake_sync.project import Project
 from metalake_sync.remote.client import LakeClient
+from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 
@@ -33,7 +34,7 @@ def find_drift(project: Project) -> Plan:
     """Compare the lake with the records, in full. The plan that comes back would bring the lake to what was applied."""
     with StateStore(project.state_path) as state, project.reach(state) as client:
         targets = chosen_targets(project.manifest, project.options)
-        recorded = state.records.collections(lake_identity(project.manifest))
+        recorded = state.collections.of_lake(lake_identity(project.manifest))
         check_matched(targets, recorded_names(state, recorded), "in the state")
         plans: list[CollectionPlan] = []
         notes: list[Note] = []
@@ -78,7 +79,7 @@ def _drift_of(
     state: StateStore,
     client: LakeClient,
     desired: DesiredCollection,
-    row_id: int,
+    handle: CollectionHandle,
     known: RecordedCollection,
     notes: list[Note],
 ) -> CollectionPlan:
@@ -86,9 +87,9 @@ def _drift_of(
     rules = rules_of(desired, state)
     # Whether a difference may be mended is the manifest's business; that there is one is not.
     rules = replace(rules, policy=replace(rules.policy, on_change="replace", adopt="take_over", prevent_destroy=False))
-    plan = CollectionPlan(desired.key, rules.policy, lake_id=view.lake_id, recorded=state.records.file_count(row_id))
+    plan = CollectionPlan(desired.key, rules.policy, lake_id=view.lake_id, recorded=state.files.count(handle))
     if view.lake_id != known.lake_id or view.listing is None:
-        _all_gone(rules, state, row_id, plan)
+        _all_gone(rules, state, handle, plan)
         return plan
     marker = Marker.read(known.looked_until, desired.policy)
     look = FullRefresh(
@@ -97,7 +98,7 @@ def _drift_of(
         project.manifest.base_dir,
         rules,
         desired,
-        row_id,
+        handle,
         known,
         view.listing,
         marker,
@@ -106,24 +107,24 @@ def _drift_of(
         elsewhere=operations_elsewhere(project.manifest, state, lake_identity(project.manifest)),
     ).run()
     if known.head_digest is not None:
-        head = MetadataSet(state.records.written_metadata(known.head_digest) or {}, known.head_digest)
+        head = MetadataSet(state.metadata_sets.values(known.head_digest) or {}, known.head_digest)
         verdict = compare_head(rules, head, exists=True, written_digest=known.head_digest, lake=look.head)
         plan.take(verdict, wanted=False)
-    _compare_files(rules, state, row_id, view, look, plan, notes)
+    _compare_files(rules, state, handle, view, look, plan, notes)
     return plan
 
 
 def _compare_files(
     rules: CollectionRules,
     state: StateStore,
-    row_id: int,
+    handle: CollectionHandle,
     view: LakeView,
     look: FullLook,
     plan: CollectionPlan,
     notes: list[Note],
 ) -> None:
     met = 0
-    for file in state.records.all_files(row_id):
+    for file in state.files.all(handle):
         _, remote = look.suspects.get(file.name, (file, view.of_recorded(file)))
         met += remote is not None
         kept = replace(file, content_hash="unknown") if not file.content_hash else file
@@ -133,8 +134,8 @@ def _compare_files(
     plan.unmanaged = (view.count or 0) - met
 
 
-def _all_gone(rules: CollectionRules, state: StateStore, row_id: int, plan: CollectionPlan) -> None:
+def _all_gone(rules: CollectionRules, state: StateStore, handle: CollectionHandle, plan: CollectionPlan) -> None:
     """The collection itself is gone, or another one has its name."""
     plan.take_action(CreateCollection(rules.key, NO_METADATA, Reason.MISSING_IN_LAKE))
-    for file in state.records.all_files(row_id):
+    for file in state.files.all(handle):
         plan.take(compare(rules, desired_as_recorded(rules, file), file, None), wanted=True)

@@ -58,19 +58,19 @@ def explain(project: Project, file: str) -> list[Explanation]:
 
 def _explanations(project: Project, observed: Observed, file: str) -> Iterator[Explanation]:
     planned, state, client = observed.planned, observed.state, observed.client
-    rows = state.records.collections(lake_identity(project.manifest))
+    rows = state.collections.of_lake(lake_identity(project.manifest))
     for plan in planned.plan.collections:
         desired = planned.desired[plan.key]
         row = rows.get(plan.key)
         rules, names, metadata = _said_of(project, desired, file)
         for name in sorted(names):
-            recorded = state.records.files_named(row[0], [name]).get(name) if row is not None else None
+            recorded = state.files.named(row[0], [name]).get(name) if row is not None else None
             if not rules and recorded is None:
                 continue
             unique_name = recorded.unique_name if recorded else None
             if unique_name is None and row is not None:
                 unique_name = f"{row[1].storage_path}_{name}" if row[1].storage_path else name
-            written = state.records.written_metadata(recorded.metadata_digest) if recorded is not None else None
+            written = state.metadata_sets.values(recorded.metadata_digest) if recorded is not None else None
             fields = dict.fromkeys(
                 (*metadata, *(written or ()), "Tags", "fileSize", "createdAt", "updatedAt", "name", "id"), True
             )

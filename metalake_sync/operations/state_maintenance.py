@@ -23,10 +23,10 @@ def describe_state(project: Project) -> dict[str, Any]:
     with StateStore(project.state_path) as state:
         rows = []
         uploads = 0
-        for lake in state.records.lakes():
-            for key, (row, _) in state.records.collections(lake).items():
-                origins = state.records.origin_counts(row)
-                uploads += len(state.journal.sessions([row]))
+        for lake in state.collections.lakes():
+            for key, (handle, _) in state.collections.of_lake(lake).items():
+                origins = state.files.origin_counts(handle)
+                uploads += len(state.journal.sessions([handle]))
                 rows.append(
                     {
                         "lake": lake,
@@ -34,7 +34,7 @@ def describe_state(project: Project) -> dict[str, Any]:
                         "name": key.name,
                         "files": sum(origins.values()),
                         "adopted": origins.get(Origin.ADOPTED.value, 0),
-                        "sets": sum(state.records.set_counts(row).values()),
+                        "sets": sum(state.annotation_sets.counts(handle).values()),
                     }
                 )
         return {
@@ -73,11 +73,11 @@ def forget(project: Project, targets: Sequence[str], *, trashed_names: bool = Fa
         meant = list(_meant(project, state, parsed))
         copy = state.back_up()
         with state.write():
-            for key, (row, _) in state.records.collections(lake_identity(project.manifest)).items():
+            for key, (handle, _) in state.collections.of_lake(lake_identity(project.manifest)).items():
                 if Target(key.name) in parsed:
-                    state.records.forget_collection(row)
+                    state.collections.forget(handle)
                 else:
-                    state.records.forget_files(row, [file.name for _, where, file in meant if where == row])
+                    state.files.forget(handle, [file.name for _, where, file in meant if where == handle])
             if trashed_names:
                 state.learn(answer_key(lake_identity(project.manifest)), UNKNOWN)
             state.advance_serial()
@@ -91,7 +91,7 @@ def unlock(project: Project, *, force: bool) -> str | None:
 
 def _parsed(project: Project, state: StateStore, targets: Sequence[str]) -> list[Target]:
     """Raises UsageError for a collection that is not recorded."""
-    recorded = state.records.collections(lake_identity(project.manifest))
+    recorded = state.collections.of_lake(lake_identity(project.manifest))
     names = [key.name for key in recorded]
     parsed: list[Target] = []
     for text in targets:
@@ -109,10 +109,10 @@ def _parsed(project: Project, state: StateStore, targets: Sequence[str]) -> list
 def _meant(
     project: Project, state: StateStore, targets: Sequence[Target]
 ) -> Iterator[tuple[CollectionKey, int, RecordedFile]]:
-    for key, (row, _) in state.records.collections(lake_identity(project.manifest)).items():
-        for file in state.records.all_files(row):
+    for key, (handle, _) in state.collections.of_lake(lake_identity(project.manifest)).items():
+        for file in state.files.all(handle):
             if any(target.takes(key.name, file.name) for target in targets):
-                yield key, row, file
+                yield key, handle, file
 
 
 def _must_exist(project: Project) -> None:

@@ -53,24 +53,24 @@ def read_status(project: Project) -> Status:
     broken: list[Broken] = []
     project = replace(project, options=replace(project.options, set_apart=broken.append))
     with project.plan() as planned, StateStore(project.state_path) as state:
-        recorded = state.records.collections(lake)
+        recorded = state.collections.of_lake(lake)
         rows: list[CollectionStatus] = []
         for collection in planned.plan.collections:
-            row = recorded[collection.key][0] if collection.key in recorded else None
+            handle = recorded[collection.key][0] if collection.key in recorded else None
             pending = {file_name(action) for action in collection.actions()} - {None}
-            origins: Mapping[str, int] = state.records.origin_counts(row) if row is not None else {}
+            origins: Mapping[str, int] = state.files.origin_counts(handle) if handle is not None else {}
             rows.append(
                 CollectionStatus(
                     collection.key.type.value,
                     collection.key.name,
                     sum(origins.values()),
                     origins.get(Origin.ADOPTED.value, 0),
-                    sum(state.records.set_counts(row).values()) if row is not None else 0,
+                    sum(state.annotation_sets.counts(handle).values()) if handle is not None else 0,
                     len(pending),
-                    state.runs.failures(row) if row is not None else [],
+                    state.runs.failures(handle) if handle is not None else [],
                 )
             )
-        sessions = state.journal.sessions([row for row, _ in recorded.values()])
+        sessions = state.journal.sessions([handle for handle, _ in recorded.values()])
         return Status(
             project.manifest.source,
             lake,

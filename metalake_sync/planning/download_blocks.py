@@ -21,6 +21,7 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.run_options import RunOptions
+from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Blocks:
     def warn_of_contradictions(
         self,
         plans: Sequence[CollectionPlan],
-        recorded: Mapping[CollectionKey, tuple[int, RecordedCollection]],
+        recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]],
         desired: Mapping[CollectionKey, DesiredCollection],
         rules: Sequence[TrashRulePlan],
     ) -> None:
@@ -124,7 +125,7 @@ class Blocks:
         if not matched:
             return
         for plan in plans:
-            known = list(self.state.records.all_files(recorded[plan.key][0])) if plan.key in recorded else []
+            known = list(self.state.files.all(recorded[plan.key][0])) if plan.key in recorded else []
             meant = {file.lake_id for file in known} & matched
             if plan.policy.prevent_destroy:
                 meant |= {item.file.lake_id for item in items if item.collection == plan.key}

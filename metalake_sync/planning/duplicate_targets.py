@@ -20,7 +20,8 @@ from metalake_sync.lazy_dataclass import dataclass
 if TYPE_CHECKING:
     from metalake_sync.annotations.source import AnnotationIndex
     from metalake_sync.planning.desired import DesiredCollection
-    from metalake_sync.state.records import Records
+    from metalake_sync.state.files import Files
+    from metalake_sync.state.handles import CollectionHandle
 
 ERRORS_SHOWN = 20
 
@@ -118,18 +119,18 @@ def claim_images(looks: Sequence[AddressedLook], at_home: Iterable[HomeSet]) -> 
 
 def sets_at_home(
     collections: Iterable[DesiredCollection],
-    rows: Mapping[CollectionKey, int],
-    records: Records,
+    handles: Mapping[CollectionKey, CollectionHandle],
+    files: Files,
     operations: Collection[str],
 ) -> Iterator[HomeSet]:
-    """The sets that collections of the manifest have for images which the state knows. `rows`: the state's, of the
+    """The sets that collections of the manifest have for images which the state knows. `handles`: of the recorded
     collections. `operations`: only of these."""
     for collection in collections:
-        row = rows.get(collection.key)
+        handle = handles.get(collection.key)
         shared = [operation for operation in collection.annotations if operation in operations]
-        if row is None or not shared:
+        if handle is None or not shared:
             continue
-        for file in records.all_files(row):
+        for file in files.all(handle):
             for operation in shared:
                 image = collection.annotations[operation].images().get(file.name)
                 if image is not None:

@@ -37,6 +37,8 @@ from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.dates import sortable_date
 from metalake_sync.remote.observe import RemoteListing, fields_in, object_kind, remote_details, side_by_side
 from metalake_sync.remote.readback import annotations_of
+from metalake_sync.state.annotation_sets import ReadBackSet
+from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 
@@ -74,7 +76,7 @@ class FullLook:
     suspects: dict[str, tuple[RecordedFile, RemoteFile]] = field(default_factory=dict)
     head: MetadataValues = field(default_factory=dict)
     until: str = ""
-    seen: list[tuple[str, str, str, str]] = field(default_factory=list)
+    seen: list[ReadBackSet] = field(default_factory=list)
 
     def marker_by(self, policy: CollectionPolicy) -> str | None:
         """What lets the next look start here; None where something differs."""
@@ -83,7 +85,7 @@ class FullLook:
 
 @dataclass(slots=True)
 class FullRefresh:
-    """Looks at one collection. `row_id`: the collection's in the records. `marker`: as `Marker.read` gives it.
+    """Looks at one collection. `handle`: of the recorded collection. `marker`: as `Marker.read` gives it.
     `elsewhere`: operations whose sets for images of the lake the manifest also sends from its top-level `annotations`.
     `recovered`: by name, records of files that an interrupted run sent, which the state does not have yet.
     """
@@ -93,7 +95,7 @@ class FullRefresh:
     base_dir: Path
     rules: CollectionRules
     desired: DesiredCollection | None
-    row_id: int
+    handle: CollectionHandle
     known: RecordedCollection
     listing: RemoteListing
     marker: str
@@ -113,7 +115,7 @@ class FullRefresh:
             self._look.head = fields_in(details, fields)
         self._look_at_files()
         wanted = self.desired.annotations if self.desired is not None else ()
-        for operation in dict.fromkeys((*self.state.records.operations(self.row_id), *wanted)):
+        for operation in dict.fromkeys((*self.state.annotation_sets.operations(self.handle), *wanted)):
             self._look_at_sets(operation)
         self._join_sets()
         return self._look
@@ -121,7 +123,7 @@ class FullRefresh:
     def _records_of(self, names: Collection[str]) -> dict[str, RecordedFile]:
         """The records of files by name, recovered ones first."""
         recovered = {name: self.recovered[name] for name in names if name in self.recovered}
-        return self.state.records.files_named(self.row_id, names) | recovered
+        return self.state.files.named(self.handle, names) | recovered
 
     # Sizes and metadata.
 
@@ -184,7 +186,7 @@ class FullRefresh:
 
     def _look_at_sets(self, operation: str) -> None:
         """Read one operation back, and keep the sets that are not as we wrote them."""
-        recorded = self.state.records.sets_of(self.row_id, operation)
+        recorded = self.state.annotation_sets.of_operation(self.handle, operation)
         names = {self.listing.unique_name_of(name): name for name in recorded}
         self.emit(Observing(f"reading {operation} back from {self.rules.key}"))
         there = annotations_of(self.client, self.known.lake_id, file_count=len(self.listing), operations=[operation])
@@ -217,7 +219,7 @@ class FullRefresh:
                 return
             image = os.path.join(self.base_dir, file.path)
             if is_as_sent(sent, known.kind, back, image):
-                self._look.seen.append((name, known.operation, known.digest, digest))
+                self._look.seen.append(ReadBackSet(name, known.operation, known.digest, digest))
             else:
                 self._keep(name, known, RemoteSet(digest, len(shapes), as_desired=False))
 

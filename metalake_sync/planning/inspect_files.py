@@ -18,10 +18,11 @@ from metalake_sync.core.renames import pair_renames
 from metalake_sync.core.snapshots import RecordedFile, RemoteFile
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.lake_listing import LakeView
-from metalake_sync.planning.march import Candidate, MarchResult, recovered_row_id
+from metalake_sync.planning.march import Candidate, MarchResult
 from metalake_sync.planning.run_options import RunOptions
 from metalake_sync.sources.hashing import Hasher, HashRequest, is_racy
 from metalake_sync.sources.scan import ScannedFile
+from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class CloseLook:
     files that were read although they look as recorded. `recovered`: records that the state does not have yet."""
 
     state: StateStore
+    handle: CollectionHandle | None
     client: LakeClient | None
     base_dir: Path
     options: RunOptions
@@ -49,19 +51,22 @@ class CloseLook:
     def records_of(self, found: MarchResult) -> dict[str, RecordedFile]:
         """Whole records of the candidates, by name. One that is gone from its place and stands elsewhere under the
         same name is the same file."""
-        row_ids: dict[str, int] = {}
+        names = []
         for candidate in found.candidates:
-            row_id = candidate.row_id if candidate.row_id is not None else found.gone.pop(candidate.name, None)
-            if row_id is not None:
-                row_ids[candidate.name] = row_id
-        return {known.name: known for known in self.records(row_ids.values())}
+            if candidate.recorded:
+                names.append(candidate.name)
+            elif candidate.name in found.gone:
+                del found.gone[candidate.name]
+                names.append(candidate.name)
+        return {known.name: known for known in self.records(names)}
 
-    def records(self, row_ids: Iterable[int]) -> list[RecordedFile]:
-        """Whole records by their row ids, in that order, recovered ones too."""
-        wanted = list(row_ids)
-        known = {recovered_row_id(index): file for index, file in enumerate(self.recovered)}
-        known |= self.state.records.files(row_id for row_id in wanted if row_id >= 0)
-        return [known[row_id] for row_id in wanted if row_id in known]
+    def records(self, names: Iterable[str]) -> list[RecordedFile]:
+        """Whole records by name, in that order, recovered ones too."""
+        wanted = list(names)
+        known = {file.name: file for file in self.recovered}
+        if self.handle is not None:
+            known |= self.state.files.named(self.handle, (name for name in wanted if name not in known))
+        return [known[name] for name in wanted if name in known]
 
     def holding(self, folder: str, files: Sequence[ScannedFile], hashes: Mapping[str, str]) -> set[str]:
         """The names of those files of a folder whose bytes have the hash that is given. One that can't be read is not

@@ -35,8 +35,9 @@ from metalake_sync.planning.scope import Scope
 from metalake_sync.sources.naming import lake_name
 from metalake_sync.sources.safe_names import folded
 from metalake_sync.sources.scan import ScannedFile, ScanProblem
+from metalake_sync.state.files import FolderRow
+from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.names import join_path, split_path
-from metalake_sync.state.records import FolderRow
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
@@ -52,18 +53,19 @@ class Candidate:
     fingerprint: Fingerprint
     metadata: MetadataSet
     annotations: dict[str, DesiredSet]
-    row_id: int | None
+    recorded: bool
+    """Whether its folder has a record of this name."""
 
 
 @dataclass(slots=True)
 class MarchResult:
-    """What the march found. `gone`: recorded files that no source has any more, name → row id. `named_now`: of those
-    whose local file is still wanted, under another name: name → that name, None where its bytes seem to have changed.
-    `matched`: how many of the lake's files are wanted or recorded. `held`: names that are left alone for now.
+    """What the march found. `gone`: names of recorded files that no source has any more, in order. `named_now`: of
+    those whose local file is still wanted, under another name: name → that name, None where its bytes seem to have
+    changed. `matched`: how many of the lake's files are wanted or recorded. `held`: names that are left alone for now.
     `left_out`: files and folders that could not be looked at."""
 
     candidates: list[Candidate] = field(default_factory=list)
-    gone: dict[str, int] = field(default_factory=dict)
+    gone: dict[str, None] = field(default_factory=dict)
     named_now: dict[str, str | None] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
     matched: int = 0
@@ -82,16 +84,16 @@ Hold = Callable[[str, ScannedFile], bool]
 
 
 class CollectionMarch:
-    """Joins one collection. `row_id`: the collection's in the records, None if it was never recorded. `listing`: what
+    """Joins one collection. `handle`: of the recorded collection, None if it was never recorded. `listing`: what
     the lake has, None to trust the records. `verify`: reads the files whose fingerprint is as recorded; None trusts it.
     `scope`: rows outside it are neither compared nor gone. `hold`: candidates to leave alone. `recovered`: records that
-    the state does not have yet, by name; their row ids are negative (`recovered_row_id`)."""
+    the state does not have yet, by name."""
 
     def __init__(
         self,
         desired: DesiredCollection,
         state: StateStore,
-        row_id: int | None,
+        handle: CollectionHandle | None,
         listing: RemoteListing | None,
         *,
         scanned: Callable[[int], None],
@@ -101,8 +103,8 @@ class CollectionMarch:
         recovered: Mapping[str, RecordedFile] = NOTHING_RECOVERED,
     ) -> None:
         self._desired = desired
-        self._records = state.records
-        self._row_id = row_id
+        self._state = state
+        self._handle = handle
         self._listing = listing
         self._verify = verify
         self._verified: set[str] = set()
@@ -111,7 +113,7 @@ class CollectionMarch:
         self._hold = hold
         self._recovered_names = recovered.keys()
         self._recovered_rows = _rows_of(recovered)
-        self._annotated = bool(desired.annotations) or (row_id is not None and state.records.has_sets(row_id))
+        self._annotated = bool(desired.annotations) or (handle is not None and state.annotation_sets.exist_in(handle))
         self._sources: list[FolderSource | FileSource] = [*desired.folders, *desired.files]
         self._overlapping = _overlap([source.path for source in self._sources])
         self._path_of_name: dict[str, str] = {}
@@ -158,7 +160,7 @@ class CollectionMarch:
         """Take a folder that is as it was recorded, down to the last file. False where a closer look is needed."""
         metadata, files = source.metadata.shared, folder.files
         if (
-            self._row_id is None
+            self._handle is None
             or metadata is None
             or self._annotated
             or self._overlapping
@@ -170,7 +172,7 @@ class CollectionMarch:
         ):
             return False
         prefix = lake_name(join_path(folder.relative_dir, ""), source.naming)
-        rows = self._records.plain_folder_rows(self._row_id, folder.path, metadata.digest, prefix)
+        rows = self._state.files.plain_folder_rows(self._handle, folder.path, metadata.digest, prefix)
         if [row[:5] for row in rows] != files:
             return False
         if self._listing is not None:
@@ -185,9 +187,9 @@ class CollectionMarch:
     def _read(self, source: FolderSource | FileSource, folder: ScannedFolder) -> None:
         """Learn which of the folder's files hold what was recorded, if fingerprints are not trusted. A file that looks
         otherwise than recorded is read later, with the candidates."""
-        if self._verify is None or self._row_id is None:
+        if self._verify is None or self._handle is None:
             return
-        contents = self._records.contents(self._row_id, folder.path)
+        contents = self._state.files.contents(self._handle, folder.path)
         recorded = {file.filename: contents.get(_name_of(source, folder, file)) for file in folder.files}
         as_recorded = {name: known[1] for name, known in recorded.items() if known is not None}
         looking_so = [
@@ -230,10 +232,9 @@ class CollectionMarch:
                 found.held.add(name)
                 continue
             self._desired.check_not_stale(name, filename)
-            row_id = row.id if row is not None else None
             if row is None:
                 self._newcomers[name] = source
-            found.candidates.append(Candidate(name, path, file.fingerprint(), metadata, sets, row_id))
+            found.candidates.append(Candidate(name, path, file.fingerprint(), metadata, sets, row is not None))
         if rows:
             self._note_names_now(source, folder, {row.filename for row in rows.values()})
         return errors
@@ -255,10 +256,10 @@ class CollectionMarch:
 
     def _rows(self, folder: str) -> dict[str, FolderRow]:
         """The folder's rows that no file has claimed yet, by their name in the collection."""
-        if self._row_id is None:
+        if self._handle is None:
             return {}
         if folder not in self._rows_left:
-            rows = self._records.folder_rows(self._row_id, folder, with_sets=self._annotated)
+            rows = self._state.files.folder_rows(self._handle, folder, with_sets=self._annotated)
             if self._recovered_rows:
                 rows = {name: row for name, row in rows.items() if name not in self._recovered_names}
                 rows |= self._recovered_rows.get(folder, {})
@@ -286,15 +287,15 @@ class CollectionMarch:
 
     def _newcomers_that_collide(self) -> list[ManifestError]:
         """Names of new files that a file elsewhere has, one that is as it was recorded."""
-        if self._row_id is None or self._overlapping or not self._newcomers:
+        if self._handle is None or self._overlapping or not self._newcomers:
             return []
-        looked_at = {candidate.row_id for candidate in self._found.candidates}
+        looked_at = {candidate.name for candidate in self._found.candidates if candidate.recorded}
         errors: list[ManifestError] = []
-        for name, row_id, place in self._records.places(self._row_id, self._newcomers):
+        for name, place in self._state.files.paths(self._handle, self._newcomers):
             folder, _ = split_path(place)
             unclaimed = self._rows_left.get(folder)
             stands = unclaimed is not None and name not in unclaimed
-            if stands and row_id not in looked_at:
+            if stands and name not in looked_at:
                 errors.append(self._same_name(self._newcomers[name].declared_at, name, place, self._path_of_name[name]))
         return errors
 
@@ -360,12 +361,12 @@ class CollectionMarch:
         return errors
 
     def _recorded_under(self, path: str) -> int:
-        if self._row_id is None:
+        if self._handle is None:
             return 0
         beneath = path + "/" if path else ""
         folders = self._recorded_folders.items()
         whole = sum(count for folder, count in folders if folder == path or folder.startswith(beneath))
-        return whole or self._records.has_path(self._row_id, path)
+        return whole or self._state.files.has_path(self._handle, path)
 
     def _guard_emptied(self, source: FolderSource) -> None:
         recorded = self._recorded_under(source.path)
@@ -380,7 +381,7 @@ class CollectionMarch:
     @cached_property
     def _recorded_folders(self) -> dict[str, int]:
         """Every recorded folder with its number of files; it is counted only where somebody asks."""
-        return self._records.folders(self._row_id) if self._row_id is not None else {}
+        return self._state.files.folders(self._handle) if self._handle is not None else {}
 
     def _has_files_elsewhere(self, source: FolderSource) -> bool:
         """Where the scope is empty of files: whether the source has any outside of it. The first one found is enough;
@@ -397,13 +398,13 @@ class CollectionMarch:
 
     def _recorded_in_scope(self, source: FolderSource) -> list[str]:
         """The recorded folders of a source that lie in the scope."""
-        if self._scope is None or self._row_id is None:
+        if self._scope is None or self._handle is None:
             return []
         folders: list[str] = []
         for part in self._scope.parts_of(source.root):
             path = join_path(source.path, part.relative_dir) if part.relative_dir else source.path
             if part.deep:
-                folders += self._records.folders_below(self._row_id, path)
+                folders += self._state.files.folders_below(self._handle, path)
             if self._rows(path):
                 folders.append(path)
         return folders
@@ -422,25 +423,25 @@ class CollectionMarch:
     def _look_outside_the_scope(self) -> list[ManifestError]:
         """A new file may be a recorded one that moved here from outside the scope: found by its name. Where the other
         one still stands, there are two of one name."""
-        if self._scope is None or self._row_id is None:
+        if self._scope is None or self._handle is None:
             return []
         moved = {
             candidate.name: candidate.path
             for candidate in self._found.candidates
-            if candidate.row_id is None and candidate.name not in self._found.gone
+            if not candidate.recorded and candidate.name not in self._found.gone
         }
         errors: list[ManifestError] = []
-        for name, row_id, path in self._records.places(self._row_id, moved):
+        for name, path in self._state.files.paths(self._handle, moved):
             if path != moved[name] and os.path.lexists(self._absolute(path)):
                 errors.append(self._same_name(self._desired.declared_at, name, path, moved[name]))
             else:
-                self._found.gone[name] = row_id
+                self._found.gone[name] = None
         return errors
 
     def _collect_gone(self) -> None:
         """Rows that no file claimed, of the folders that were walked and of those that no source has any more. A file
         that is held under another path is not gone."""
-        if self._row_id is None:
+        if self._handle is None:
             return
         for folder in self._folders_to_collect():
             if any(folder == unknown or folder.startswith(unknown + "/") for unknown in self._unknown_folders):
@@ -450,26 +451,21 @@ class CollectionMarch:
                 name_now, file = self._leftovers_on_disk.get(path, (None, None))
                 if path in self._left_out or not self._found.held.isdisjoint((name, name_now)):
                     continue
-                self._found.gone[name] = row.id
+                self._found.gone[name] = None
                 if file is not None:
                     # A young file is recorded without its ctime.
                     untouched = file.stat_row()[:3] == row.fingerprint[:3]
                     self._found.named_now[name] = name_now if untouched else None
 
 
-def recovered_row_id(index: int) -> int:
-    """The row id that stands for a recovered record, by its place among them."""
-    return -1 - index
-
-
 def _rows_of(recovered: Mapping[str, RecordedFile]) -> dict[str, dict[str, FolderRow]]:
     """Recovered records as rows: folder → name → row."""
     rows: dict[str, dict[str, FolderRow]] = {}
-    for index, known in enumerate(recovered.values()):
+    for known in recovered.values():
         folder, filename = split_path(known.path)
         found = known.fingerprint
         stat_row = found.size_bytes, found.mtime_ns, found.inode, found.ctime_ns
-        row = FolderRow(recovered_row_id(index), stat_row, known.metadata_digest, filename, known.lake_id)
+        row = FolderRow(stat_row, known.metadata_digest, filename, known.lake_id)
         rows.setdefault(folder, {})[known.name] = row
     return rows
 

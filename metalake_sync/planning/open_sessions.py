@@ -24,6 +24,7 @@ from metalake_sync.core.snapshots import (
 )
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.lake_listing import LakeView
+from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.journal import JournalledFile, JournalledSession
 from metalake_sync.state.store import StateStore
 
@@ -35,25 +36,30 @@ if TYPE_CHECKING:
 
 
 def found_in_lake(
-    state: StateStore, client: LakeClient | None, row_id: int | None, view: LakeView, base_dir: Path, threads: int
+    state: StateStore,
+    client: LakeClient | None,
+    handle: CollectionHandle | None,
+    view: LakeView,
+    base_dir: Path,
+    threads: int,
 ) -> dict[str, RecordedFile]:
     """The files of open sessions that the lake shows by now and that no run could record, by name, as records.
 
     A name alone proves nothing: another client may have used it meanwhile. A file counts as ours only if it has the
     bytes that were sent.
     """
-    if client is None or row_id is None:
+    if client is None or handle is None:
         return {}
     sent = {
         file.name: (session, file)
-        for session in state.journal.sessions([row_id])
+        for session in state.journal.sessions([handle])
         for file in session.files
         if file.content_hash is not None
     }
     listing = view.listed() if sent else None
     if listing is None:
         return {}
-    recorded = state.records.files_named(row_id, sent)
+    recorded = state.files.named(handle, sent)
     there: dict[str, RemoteFile] = {}
     for name in sent:
         remote = listing.get(name)
@@ -188,7 +194,7 @@ def note_on(
 def dispositions(
     state: StateStore,
     plans: Iterable[CollectionPlan],
-    recorded: Mapping[CollectionKey, tuple[int, RecordedCollection]],
+    recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]],
     in_manifest: Set[CollectionKey],
     *,
     partial: bool,
@@ -196,11 +202,11 @@ def dispositions(
     """What becomes of every open session of a lake, by collection. `recorded`: the lake's collections with their row
     ids. `in_manifest`: the collections of the manifest. One of these without a plan is left alone."""
     planned = {plan.key: plan for plan in plans}
-    for key, (row_id, known) in recorded.items():
+    for key, (handle, known) in recorded.items():
         plan = planned.get(key)
         if plan is None and (key in in_manifest or partial):
             continue
-        sessions = state.journal.sessions([row_id])
+        sessions = state.journal.sessions([handle])
         same_collection = plan is not None and plan.lake_id == known.lake_id
         found = list(dispose(sessions, plan, same_collection=same_collection, partial=partial)) if sessions else []
         if found:

@@ -17,6 +17,7 @@ from metalake_sync.manifest import LoadedManifest
 from metalake_sync.planning.desired import DesiredCollection, key_of, open_collection
 from metalake_sync.planning.run_options import RunOptions
 from metalake_sync.planning.skipped_parts import Broken
+from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 
@@ -36,10 +37,10 @@ def chosen_targets(manifest: LoadedManifest, options: RunOptions) -> list[Target
 
 
 def recorded_names(
-    state: StateStore, recorded: Mapping[CollectionKey, tuple[int, RecordedCollection]]
+    state: StateStore, recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]]
 ) -> dict[CollectionKey, Iterable[str]]:
     """The names of all recorded files, by collection."""
-    return {key: state.records.names(row) for key, (row, _) in recorded.items()}
+    return {key: state.files.names(handle) for key, (handle, _) in recorded.items()}
 
 
 def rules_of(desired: DesiredCollection, state: StateStore) -> CollectionRules:
@@ -47,7 +48,7 @@ def rules_of(desired: DesiredCollection, state: StateStore) -> CollectionRules:
     return CollectionRules(
         desired.key,
         desired.policy,
-        state.records.written_metadata,
+        state.metadata_sets.values,
         {operation: OperationPolicy(index.kind, index.mode) for operation, index in desired.annotations.items()}
         | desired.left_alone,
     )

@@ -45,6 +45,7 @@ from metalake_sync.planning.unmanaged_files import (
 )
 from metalake_sync.planning.unmatched_entries import loose_ends
 from metalake_sync.sources.hashing import Hasher
+from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Planner:
             return PlannedRun(
                 Plan(self.manifest.source, self.state.serial, (), tuple(self._notes), downloads), {}, self._unreadable
             )
-        recorded = self.state.records.collections(self.lake)
+        recorded = self.state.collections.of_lake(self.lake)
         targets = chosen_targets(self.manifest, self.options)
         desired: dict[CollectionKey, DesiredCollection] = {}
         addressed = self._open_addressed()
@@ -171,26 +172,28 @@ class Planner:
         return plan_attachments(self.manifest, self.state.attached.of(self.lake), planned, addressed)
 
     def _check_targets(
-        self, targets: list[Target], recorded: Mapping[CollectionKey, tuple[int, RecordedCollection]]
+        self, targets: list[Target], recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]]
     ) -> None:
         """Raise UsageError for a target that means nothing; a watch may be told of files that come later."""
         if self.options.set_apart is not None or self.options.targets_may_miss:
             return
         names: dict[CollectionKey, Iterable[str]] = {}
         for key, new in self._new_names.items():
-            rows = self.state.records.names(recorded[key][0]) if key in recorded else ()
+            rows = self.state.files.names(recorded[key][0]) if key in recorded else ()
             names[key] = itertools.chain(new, rows)
         check_matched(targets, names, "on disk or in the state")
 
     def _abandoned(
-        self, plans: Sequence[CollectionPlan], recorded: Mapping[CollectionKey, tuple[int, RecordedCollection]]
+        self,
+        plans: Sequence[CollectionPlan],
+        recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]],
     ) -> Iterator[Note]:
         """Files of interrupted runs that this plan does not send."""
         for key, found in dispositions(
             self.state, plans, recorded, set(map(key_of, self.manifest.collections)), partial=self.options.partial
         ):
             names = [file.name for one in found for file in one.unwanted]
-            yield from note_on(key, found, self.state.records.files_named(recorded[key][0], names))
+            yield from note_on(key, found, self.state.files.named(recorded[key][0], names))
 
     # What a run can do without, where it may.
 
@@ -201,7 +204,7 @@ class Planner:
         self.options.set_apart(Broken(part, None, error))
 
     def _whole_or_apart(
-        self, desired: DesiredCollection, recorded: tuple[int, RecordedCollection] | None
+        self, desired: DesiredCollection, recorded: tuple[CollectionHandle, RecordedCollection] | None
     ) -> CollectionPlan | None:
         notes, unreadable = len(self._notes), self._unreadable
         try:
@@ -242,14 +245,14 @@ class Planner:
     # One collection.
 
     def _plan_collection(
-        self, desired: DesiredCollection, recorded: tuple[int, RecordedCollection] | None
+        self, desired: DesiredCollection, recorded: tuple[CollectionHandle, RecordedCollection] | None
     ) -> CollectionPlan:
-        row_id, known = recorded if recorded else (None, None)
+        handle, known = recorded if recorded else (None, None)
         full = self.options.refresh == "full"
         self.emit(Observing(f"listing {desired.key} in the lake"))
         view = view_lake(self.client, desired.key, known, full)
         known = known if known is not None and known.lake_id == view.lake_id else None
-        self._guard_empty_annotations(desired, row_id)
+        self._guard_empty_annotations(desired, handle)
         rules = rules_of(desired, self.state)
         plan = CollectionPlan(
             desired.key,
@@ -259,15 +262,15 @@ class Planner:
             storage_path=known.storage_path if known else None,
             head=desired.head,
             common_metadata=desired.common_metadata,
-            recorded=self.state.records.file_count(row_id) if row_id is not None else 0,
+            recorded=self.state.files.count(handle) if handle is not None else 0,
         )
         recovered = found_in_lake(
-            self.state, self.client, row_id, view, self.manifest.base_dir, self.options.calls_at_once
+            self.state, self.client, handle, view, self.manifest.base_dir, self.options.calls_at_once
         )
         plan.recovered = list(recovered.values())
-        if row_id is not None and recovered:
-            plan.recorded += len(recovered) - len(self.state.records.files_named(row_id, recovered))
-        look = self._look_in_full(rules, desired, row_id, known, view, recovered) if full else None
+        if handle is not None and recovered:
+            plan.recorded += len(recovered) - len(self.state.files.named(handle, recovered))
+        look = self._look_in_full(rules, desired, handle, known, view, recovered) if full else None
         head_digest = known.head_digest if known else None
         lake_head = self._head_in_lake(desired, view, look) if full else None
         verdict = compare_head(
@@ -280,6 +283,7 @@ class Planner:
         with Hasher(self.options.hash_threads) as hasher:
             closely = CloseLook(
                 self.state,
+                handle,
                 self.client,
                 self.manifest.base_dir,
                 self.options,
@@ -291,7 +295,7 @@ class Planner:
             march = CollectionMarch(
                 desired,
                 self.state,
-                row_id,
+                handle,
                 view.listing,
                 scanned=lambda count: self.emit(Observing(f"scanning {desired.key}", count)),
                 verify=closely.holding if self.options.checksum else None,
@@ -316,8 +320,8 @@ class Planner:
             plan.unmanaged += view.count - judged.matched - (plan.recorded - judged.recorded if believed else 0)
         if view.listing is not None and not believed:
             self._notes += _duplicates(desired.key, view.listing)
-            if row_id is not None and known is not None and judged.in_step and not found.left_out:
-                self._remember(row_id, known, view, look, desired)
+            if handle is not None and known is not None and judged.in_step and not found.left_out:
+                self._remember(handle, known, view, look, desired)
         self.state.flush_caches()
         if self.options.scope is None:
             self._notes += loose_ends(desired)
@@ -327,12 +331,12 @@ class Planner:
         self,
         rules: CollectionRules,
         desired: DesiredCollection,
-        row_id: int | None,
+        handle: CollectionHandle | None,
         known: RecordedCollection | None,
         view: LakeView,
         recovered: Mapping[str, RecordedFile],
     ) -> FullLook | None:
-        if self.client is None or row_id is None or known is None or view.listing is None:
+        if self.client is None or handle is None or known is None or view.listing is None:
             return None
         from metalake_sync.planning.full_refresh import FullRefresh, Marker
 
@@ -343,7 +347,7 @@ class Planner:
             self.manifest.base_dir,
             rules,
             desired,
-            row_id,
+            handle,
             known,
             view.listing,
             marker,
@@ -364,7 +368,12 @@ class Planner:
         return fields_in(details, fields)
 
     def _remember(
-        self, row_id: int, known: RecordedCollection, view: LakeView, look: FullLook | None, desired: DesiredCollection
+        self,
+        handle: CollectionHandle,
+        known: RecordedCollection,
+        view: LakeView,
+        look: FullLook | None,
+        desired: DesiredCollection,
     ) -> None:
         """The lake agrees with the records: keep what lets the next run see that cheaply."""
         assert view.listing is not None
@@ -374,16 +383,16 @@ class Planner:
         if listed == (known.listed_count, known.listed_newest) and until in (None, known.looked_until) and not seen:
             return
         with self.state.write():
-            self.state.records.record_listed(row_id, *listed)
-            self.state.records.record_seen(row_id, seen)
+            self.state.collections.record_listed(handle, *listed)
+            self.state.annotation_sets.record_seen(handle, seen)
             if until is not None:
-                self.state.records.record_looked(row_id, until)
+                self.state.collections.record_looked(handle, until)
 
-    def _guard_empty_annotations(self, desired: DesiredCollection, row_id: int | None) -> None:
+    def _guard_empty_annotations(self, desired: DesiredCollection, handle: CollectionHandle | None) -> None:
         """A source that lost all its entries or shapes is a mistake more often than a wish to clear every image."""
-        if row_id is None or all(index.has_shapes for index in desired.annotations.values()):
+        if handle is None or all(index.has_shapes for index in desired.annotations.values()):
             return
-        recorded = self.state.records.set_counts(row_id)
+        recorded = self.state.annotation_sets.counts(handle)
         for operation, index in list(desired.annotations.items()):
             sets = recorded.get(operation, 0)
             if sets and not index.has_shapes and index.mode == "replace":
@@ -414,7 +423,9 @@ class Planner:
             downloads_only=self.downloads_only,
         )
 
-    def _warn_of_shapes(self, plan: CollectionPlan, recorded: tuple[int, RecordedCollection] | None) -> None:
+    def _warn_of_shapes(
+        self, plan: CollectionPlan, recorded: tuple[CollectionHandle, RecordedCollection] | None
+    ) -> None:
         """Say which shapes of others go with the files that are replaced or trashed."""
         if self.client is None or plan.lake_id is None or plan.key.type is not MediaType.IMAGE:
             return

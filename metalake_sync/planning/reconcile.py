@@ -54,7 +54,7 @@ class Judge:
         known_files = {
             name: known for name, known in self.closely.records_of(found).items() if not self._gave_way(known)
         }
-        gone = self.closely.records(found.gone.values())
+        gone = self.closely.records(found.gone)
         renames = self.closely.renames(found.candidates, known_files, gone)
         hashes = self.closely.hashes([file for file in found.candidates if file.name in known_files], known_files)
         remotes = self._adoptable(found.candidates, known_files)

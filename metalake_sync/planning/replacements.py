@@ -12,6 +12,7 @@ from metalake_sync.core.actions import Reason, ReplaceFile, UploadFile
 from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import CollectionKey, RecordedCollection
+from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 TAKEN, REFUSED, UNKNOWN = "taken", "refused", "unknown"
@@ -29,7 +30,7 @@ def replacement_notes(
     state: StateStore,
     lake: str,
     plans: Sequence[CollectionPlan],
-    recorded: Mapping[CollectionKey, tuple[int, RecordedCollection]],
+    recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]],
 ) -> Iterator[Note]:
     """Name the files that were lost in the trash by an earlier run, and the replacements that a lake does not allow.
 

@@ -18,6 +18,7 @@ from metalake_sync.core.snapshots import RemoteFile, RemoteSet
 from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.lake_listing import LakeView
 from metalake_sync.planning.march import Candidate
+from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ def recognise_sets(
     return {name: replace(remote, sets=found[name]) for name, remote in remotes.items()}
 
 
-def shapes_of_others(client: LakeClient, plan: CollectionPlan, state: StateStore, row_id: int | None) -> dict[str, int]:
+def shapes_of_others(
+    client: LakeClient, plan: CollectionPlan, state: StateStore, handle: CollectionHandle | None
+) -> dict[str, int]:
     """How many shapes a file loses that are not ours, by name, for each file that a plan replaces or trashes.
 
     Costs a call for each page of the collection, and none where nothing is replaced or trashed.
@@ -68,7 +71,7 @@ def shapes_of_others(client: LakeClient, plan: CollectionPlan, state: StateStore
         return {}
     from metalake_sync.remote.readback import annotations_of
 
-    recorded = state.records.files_named(row_id, leaving.values()) if row_id is not None else {}
+    recorded = state.files.named(handle, leaving.values()) if handle is not None else {}
     counts: Counter[str] = Counter()
     for unique_name, shapes in annotations_of(client, plan.lake_id, file_count=plan.recorded):
         name = leaving.get(unique_name)

@@ -175,9 +175,9 @@ class AddressedPlanner:
         for key, operation in self._state.addressed.operations(self._lake):
             if (Address.from_key(key), operation) not in self._sources.annotations:
                 looks.append(self._look(Address.from_key(key), operation, None))
-        rows = {key: row for key, (row, _) in self._state.records.collections(self._lake).items()}
+        handles = {key: handle for key, (handle, _) in self._state.collections.of_lake(self._lake).items()}
         operations = {look.operation for look in looks}
-        claims = claim_images(looks, sets_at_home(self._collections, rows, self._state.records, operations))
+        claims = claim_images(looks, sets_at_home(self._collections, handles, self._state.files, operations))
         for look in looks:
             yield self._plan_sets(look, claims)
         for address, sources in self._sources.metadata.items():
@@ -257,7 +257,7 @@ class AddressedPlanner:
         lost = [] if found is None else [entry for entry in asked if entry not in found]
         self._note_lost(address, "metadata", lost, None)
         missing = set(lost)
-        written = self._state.records.written_metadata
+        written = self._state.metadata_sets.values
         for entry in [*wanted, *left]:
             here = found.get(entry) if found else None
             lake: MetadataValues | None = None
@@ -281,7 +281,7 @@ class AddressedPlanner:
 
     def _fields(self, wanted: MetadataSet, sent: SentMetadata | None) -> list[str]:
         """The fields of an entry that are compared with the lake's."""
-        written = self._state.records.written_metadata(sent.digest) if sent is not None else None
+        written = self._state.metadata_sets.values(sent.digest) if sent is not None else None
         return list(dict.fromkeys((*wanted.values, *(written or ()))))
 
     # Asking the lake.

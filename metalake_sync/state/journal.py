@@ -12,6 +12,7 @@ from dataclasses import field
 
 from metalake_sync.core.snapshots import Fingerprint
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.names import fingerprint_from_db, fingerprint_to_db, name_from_db, name_to_db
 
 
@@ -35,7 +36,7 @@ class JournalledSession:
     """An upload session. `metadata_digest`: what its files carry from the start. `completed`: the lake was told."""
 
     upload_id: str
-    collection: int
+    collection: CollectionHandle
     job_id: str
     storage: str
     metadata_digest: str
@@ -121,7 +122,7 @@ class UploadJournal:
         )
         self._connection.execute("DELETE FROM upload_sessions WHERE upload_id = ?", (upload_id,))
 
-    def sessions(self, collections: Iterable[int]) -> list[JournalledSession]:
+    def sessions(self, collections: Iterable[CollectionHandle]) -> list[JournalledSession]:
         """The sessions that earlier runs left open in these collections."""
         found: list[JournalledSession] = []
         for collection in collections:

@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.names import name_from_db, name_to_db
 
 
@@ -29,19 +30,18 @@ class Owed:
 
 @dataclass(frozen=True, slots=True)
 class LostInTrash:
-    """A file that was trashed to be replaced, without a new one in the lake. `collection`: its row id. `lake_id`: of
-    the old file, which no call takes out of the trash."""
+    """A file that was trashed to be replaced, and whose new bytes are not in the lake."""
 
-    collection: int
     name: str
     lake_id: str
+    """The id of the old file. No call of the protocol restores it from the trash."""
 
 
 class PendingReplacements:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def put(self, collection: int, files: Iterable[tuple[str, str, Sequence[str]]]) -> None:
+    def put(self, collection: CollectionHandle, files: Iterable[tuple[str, str, Sequence[str]]]) -> None:
         """Name, the id that goes, and the Tags that others had set. What stood there of the name is overwritten."""
         self._connection.executemany(
             "INSERT INTO made_room (collection, name, lake_id, tags) VALUES (?, ?, ?, ?)"
@@ -49,14 +49,14 @@ class PendingReplacements:
             [(collection, name_to_db(name), lake_id, json.dumps(list(tags))) for name, lake_id, tags in files],
         )
 
-    def tags(self, collection: int) -> Mapping[str, Sequence[str]]:
+    def tags(self, collection: CollectionHandle) -> Mapping[str, Sequence[str]]:
         """The Tags of others by file name; files without any are left out."""
         rows = self._connection.execute(
             "SELECT name, tags FROM made_room WHERE collection = ? AND tags <> '[]'", (collection,)
         )
         return {name_from_db(name): json.loads(tags) for name, tags in rows}
 
-    def owed(self, collection: int | None = None) -> list[Owed]:
+    def owed(self, collection: CollectionHandle | None = None) -> list[Owed]:
         """Files of a collection, or of all, whose new bytes are recorded and whose Tags of others are not written."""
         rows = self._connection.execute(
             "SELECT files.name, files.unique_name, files.metadata_digest, made_room.tags FROM made_room"
@@ -70,19 +70,20 @@ class PendingReplacements:
             for name, unique_name, written, tags in rows
         ]
 
-    def lost(self, collection: int | None = None) -> list[LostInTrash]:
-        """Files of a collection, or of all, that were about to be trashed to be replaced, and whose new bytes are not
-        recorded. If the lake does not list such a file, its old bytes are in the trash."""
+    def lost(self, collection: CollectionHandle) -> list[LostInTrash]:
+        """Return the files that a run was about to trash for a replacement, and whose new bytes are not recorded.
+
+        If the lake does not list such a file, its old bytes are in the trash.
+        """
         rows = self._connection.execute(
-            "SELECT made_room.collection, made_room.name, made_room.lake_id FROM made_room"
+            "SELECT made_room.name, made_room.lake_id FROM made_room"
             " LEFT JOIN files ON files.collection = made_room.collection AND files.name = made_room.name"
-            " WHERE (files.lake_id IS NULL OR files.lake_id = made_room.lake_id)"
-            " AND made_room.collection = coalesce(?, made_room.collection)",
+            " WHERE (files.lake_id IS NULL OR files.lake_id = made_room.lake_id) AND made_room.collection = ?",
             (collection,),
         )
-        return [LostInTrash(row, name_from_db(name), lake_id) for row, name, lake_id in rows]
+        return [LostInTrash(name_from_db(name), lake_id) for name, lake_id in rows]
 
-    def forget(self, collection: int, names: Iterable[str]) -> None:
+    def forget(self, collection: CollectionHandle, names: Iterable[str]) -> None:
         """These are whole again, or never went."""
         # Most files were never in the way of another: a statement for each of them would be for nothing.
         noted = {

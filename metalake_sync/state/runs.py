@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.names import name_from_db, name_to_db
 
 
@@ -111,7 +112,9 @@ class Runs:
             for run_id, command, started_at, ended_at, outcome, summary in rows
         ]
 
-    def record_failures(self, run_id: str, collection: int, failures: Iterable[tuple[str, str, str, bool]]) -> None:
+    def record_failures(
+        self, run_id: str, collection: CollectionHandle, failures: Iterable[tuple[str, str, str, bool]]
+    ) -> None:
         """Remember failures, given as name, action, error and whether a later run may succeed."""
         self._connection.executemany(
             "INSERT INTO failures (collection, name, action, error, retryable, run_id) VALUES (?, ?, ?, ?, ?, ?)"
@@ -123,7 +126,7 @@ class Runs:
             ],
         )
 
-    def clear_failures(self, collection: int, names: Iterable[str]) -> None:
+    def clear_failures(self, collection: CollectionHandle, names: Iterable[str]) -> None:
         """These items came through."""
         # Most runs have none, and most items did not fail before.
         if self._connection.execute("SELECT 1 FROM failures WHERE collection = ?", (collection,)).fetchone() is None:
@@ -132,7 +135,7 @@ class Runs:
             "DELETE FROM failures WHERE collection = ? AND name = ?", [(collection, name_to_db(name)) for name in names]
         )
 
-    def clear_other_failures(self, collection: int, run_id: str, keep: Iterable[str] = ()) -> None:
+    def clear_other_failures(self, collection: CollectionHandle, run_id: str, keep: Iterable[str] = ()) -> None:
         """Drop failures that this run did not meet again: their items are right, or no longer wanted. `keep`: names
         that it did not try."""
         kept = {name_to_db(name) for name in keep}
@@ -144,7 +147,7 @@ class Runs:
             [(collection, name, run_id) for (name,) in rows if name not in kept],
         )
 
-    def failures(self, collection: int) -> list[FailureRow]:
+    def failures(self, collection: CollectionHandle) -> list[FailureRow]:
         rows = self._connection.execute(
             "SELECT name, action, error, retryable, attempts FROM failures WHERE collection = ? ORDER BY name",
             (collection,),

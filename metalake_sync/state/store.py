@@ -13,7 +13,9 @@ from types import TracebackType
 
 from metalake_sync.core.metadata import AS_WRITTEN, Spelling
 from metalake_sync.errors import StateError
+from metalake_sync.state.annotation_sets import AnnotationSets
 from metalake_sync.state.attached import AttachedRuns
+from metalake_sync.state.collections import Collections
 from metalake_sync.state.database import (
     NO_PATH,
     back_up,
@@ -25,12 +27,13 @@ from metalake_sync.state.database import (
     sync_log,
 )
 from metalake_sync.state.downloads import DownloadRecords
+from metalake_sync.state.files import Files
 from metalake_sync.state.hash_cache import HashCache
 from metalake_sync.state.journal import UploadJournal
+from metalake_sync.state.metadata_sets import MetadataSets
 from metalake_sync.state.parse_cache import StoredSets
 from metalake_sync.state.pending_replacements import PendingReplacements
 from metalake_sync.state.readings import Readings
-from metalake_sync.state.records import Records
 from metalake_sync.state.runs import Runs
 from metalake_sync.state.unmanaged_files import AddressedRecords
 
@@ -44,7 +47,10 @@ class StateStore:
         self._connection = open_database(self.path) if path is not None else open_temporary()
         self._file = identity_of(self.path)
         self._commits = self._synced = 0
-        self.records = Records(self._connection)
+        self.metadata_sets = MetadataSets(self._connection)
+        self.annotation_sets = AnnotationSets(self._connection)
+        self.collections = Collections(self._connection, self.metadata_sets)
+        self.files = Files(self._connection, self.metadata_sets, self.annotation_sets)
         self.hash_cache = HashCache(self._connection)
         self.journal = UploadJournal(self._connection)
         self.pending_replacements = PendingReplacements(self._connection)

@@ -129,8 +129,8 @@ class _Observed:
     def __init__(self, state: StateStore, names: list[str]) -> None:
         files = tuple(JournalledFile(name, name, Fingerprint(1, 2, 3, 4)) for name in names)
         with state.write():
-            row = state.records.record_collection("lake", CollectionKey(MediaType.IMAGE, "birds"), "id", "birds")
-            state.records.remember_metadata([NO_METADATA])
+            row = state.collections.record("lake", CollectionKey(MediaType.IMAGE, "birds"), "id", "birds")
+            state.metadata_sets.remember([NO_METADATA])
             state.journal.open_session(
                 JournalledSession("session", row, "job", "AWS_S3", NO_METADATA.digest, False, files)
             )

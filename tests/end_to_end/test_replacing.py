@@ -269,7 +269,7 @@ def test_tags_that_a_run_owes_when_it_dies_after_the_upload_are_given_back_by_th
     start(world)
     world.good("apply", "--auto-approve", "manifest.yaml")
     with StateStore(world.folder / ".metalake-sync/manifest.db") as state:
-        ((row, _),) = state.records.collections(world.lake.url).values()
+        ((row, _),) = state.collections.of_lake(world.lake.url).values()
         with state.write():
             state.pending_replacements.put(row, [("a.png", "an id that is in the trash", ["theirs"])])
     world.good("apply", "manifest.yaml")

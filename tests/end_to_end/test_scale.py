@@ -14,7 +14,7 @@ import pytest
 
 from metalake_sync.core.metadata import NO_METADATA
 from metalake_sync.core.snapshots import CollectionKey, Fingerprint, MediaType, Origin
-from metalake_sync.state.records import ConfirmedFile
+from metalake_sync.state.files import ConfirmedFile
 from metalake_sync.state.store import StateStore
 from tests.end_to_end.world import BIRDS, PROGRAM, World
 
@@ -48,9 +48,9 @@ def test_a_plan_of_100_000_unchanged_files_hashes_nothing_and_needs_little_memor
     world.manifest(BIRDS)
     state_file = world.folder / ".metalake-sync/manifest.db"
     with StateStore(state_file) as state, state.write():
-        row = state.records.record_collection(world.lake.url, CollectionKey(MediaType.IMAGE, "birds"), "c1", "birds")
-        state.records.record_head(row, NO_METADATA)
-        state.records.record_files(row, records, "run")
+        row = state.collections.record(world.lake.url, CollectionKey(MediaType.IMAGE, "birds"), "c1", "birds")
+        state.collections.record_head(row, NO_METADATA)
+        state.files.record(row, records, "run")
     # Files younger than two seconds are not trusted.
     time.sleep(2.1)
     command = [str(PROGRAM), "plan", "--refresh", "none", "manifest.yaml"]

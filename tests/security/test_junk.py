@@ -51,7 +51,7 @@ def _data_yaml(path: Path) -> None:
 
 def _state(path: Path) -> None:
     with StateStore(path) as state:
-        state.records.lakes()
+        state.collections.lakes()
 
 
 READERS: dict[str, tuple[Callable[[Path], object], bytes]] = {

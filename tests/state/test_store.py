@@ -27,10 +27,10 @@ from metalake_sync.core.snapshots import (
 )
 from metalake_sync.errors import ExitCode, StateError, StateLocked
 from metalake_sync.state.database import state_path
+from metalake_sync.state.files import ConfirmedFile
 from metalake_sync.state.journal import AboutToFinalize, JournalledFile, JournalledSession
 from metalake_sync.state.lock import StateLock
 from metalake_sync.state.names import fingerprint_from_db, fingerprint_to_db, name_from_db, name_to_db
-from metalake_sync.state.records import ConfirmedFile
 from metalake_sync.state.schema import MIGRATIONS, applied_migrations, create, migrate
 from metalake_sync.state.store import StateStore
 
@@ -51,13 +51,13 @@ def confirmed(name: str, path: str | None = None, content: str = "A") -> Confirm
 
 def test_what_was_recorded_is_there_after_opening_again(path: Path) -> None:
     with StateStore(path) as state, state.write():
-        row = state.records.record_collection("lake", KEY, "c1", "birds")
-        state.records.record_files(row, [confirmed("a.jpg")], "run")
-        state.records.record_sets(row, [("a.jpg", DesiredSet("op", AnnotationKind.HUMAN, "D", 3))])
+        row = state.collections.record("lake", KEY, "c1", "birds")
+        state.files.record(row, [confirmed("a.jpg")], "run")
+        state.annotation_sets.record(row, [("a.jpg", DesiredSet("op", AnnotationKind.HUMAN, "D", 3))])
     with StateStore(path) as state:
-        row, collection = state.records.collections("lake")[KEY]
+        row, collection = state.collections.of_lake("lake")[KEY]
         assert (collection.lake_id, collection.storage_path) == ("c1", "birds")
-        (file,) = state.records.all_files(row)
+        (file,) = state.files.all(row)
         assert (file.name, file.path, file.fingerprint, file.lake_id) == ("a.jpg", "images/a.jpg", PRINT, "id-a.jpg")
         assert file.annotations["op"].digest == "D"
 
@@ -65,50 +65,50 @@ def test_what_was_recorded_is_there_after_opening_again(path: Path) -> None:
 def test_another_lake_has_records_of_its_own(path: Path) -> None:
     with StateStore(path) as state:
         with state.write():
-            row = state.records.record_collection("staging", KEY, "c1", "birds")
-            state.records.record_files(row, [confirmed("a.jpg")], "run")
-        assert state.records.collections("production") == {}
+            row = state.collections.record("staging", KEY, "c1", "birds")
+            state.files.record(row, [confirmed("a.jpg")], "run")
+        assert state.collections.of_lake("production") == {}
 
 
 def test_a_folder_gives_its_own_rows_and_not_those_of_folders_below(path: Path) -> None:
     with StateStore(path) as state, state.write():
-        row = state.records.record_collection("lake", KEY, "c1", "birds")
-        state.records.record_files(
+        row = state.collections.record("lake", KEY, "c1", "birds")
+        state.files.record(
             row, [confirmed("a.jpg"), confirmed("b.jpg", "images/sub/b.jpg"), confirmed("c.jpg", "c.jpg")], "run"
         )
-        assert set(state.records.folder_rows(row, "images")) == {"a.jpg"}
-        assert state.records.folders(row) == {"images": 1, "images/sub": 1, "": 1}
-        assert state.records.folder_rows(row, "images")["a.jpg"].fingerprint == fingerprint_to_db(PRINT)
+        assert set(state.files.folder_rows(row, "images")) == {"a.jpg"}
+        assert state.files.folders(row) == {"images": 1, "images/sub": 1, "": 1}
+        assert state.files.folder_rows(row, "images")["a.jpg"].fingerprint == fingerprint_to_db(PRINT)
 
 
 def test_a_file_that_replaces_another_loses_its_annotation_sets(path: Path) -> None:
     with StateStore(path) as state, state.write():
-        row = state.records.record_collection("lake", KEY, "c1", "birds")
-        state.records.record_files(row, [confirmed("a.jpg")], "run")
-        state.records.record_sets(row, [("a.jpg", DesiredSet("op", AnnotationKind.HUMAN, "D", 3))])
-        state.records.record_files(row, [confirmed("a.jpg", content="B")], "run2")
-        assert [file.annotations for file in state.records.all_files(row)] == [{}]
-        assert not state.records.has_sets(row)
+        row = state.collections.record("lake", KEY, "c1", "birds")
+        state.files.record(row, [confirmed("a.jpg")], "run")
+        state.annotation_sets.record(row, [("a.jpg", DesiredSet("op", AnnotationKind.HUMAN, "D", 3))])
+        state.files.record(row, [confirmed("a.jpg", content="B")], "run2")
+        assert [file.annotations for file in state.files.all(row)] == [{}]
+        assert not state.annotation_sets.exist_in(row)
 
 
 def test_a_collection_that_is_another_one_now_has_an_unwritten_head(path: Path) -> None:
     with StateStore(path) as state, state.write():
-        row = state.records.record_collection("lake", KEY, "c1", "birds")
+        row = state.collections.record("lake", KEY, "c1", "birds")
         head = metadata_set({"a": 1})
-        state.records.record_head(row, head)
-        state.records.record_collection("lake", KEY, "c1", "birds")
-        assert state.records.collections("lake")[KEY][1].head_digest == head.digest
-        assert state.records.written_metadata(head.digest) == {"a": 1}
-        state.records.record_collection("lake", KEY, "c2", "birds_1")
-        assert state.records.collections("lake")[KEY][1].head_digest is None
+        state.collections.record_head(row, head)
+        state.collections.record("lake", KEY, "c1", "birds")
+        assert state.collections.of_lake("lake")[KEY][1].head_digest == head.digest
+        assert state.metadata_sets.values(head.digest) == {"a": 1}
+        state.collections.record("lake", KEY, "c2", "birds_1")
+        assert state.collections.of_lake("lake")[KEY][1].head_digest is None
 
 
 def test_a_block_that_fails_leaves_nothing_behind(path: Path) -> None:
     with StateStore(path) as state:
         with pytest.raises(RuntimeError), state.write():
-            state.records.record_collection("lake", KEY, "c1", "birds")
+            state.collections.record("lake", KEY, "c1", "birds")
             raise RuntimeError
-        assert state.records.collections("lake") == {}
+        assert state.collections.of_lake("lake") == {}
         assert state.serial == 0
 
 
@@ -122,7 +122,7 @@ def test_the_serial_grows_with_each_run(path: Path) -> None:
 
 def test_the_journal_gives_back_what_a_killed_run_needs(path: Path) -> None:
     with StateStore(path) as state, state.write():
-        row = state.records.record_collection("lake", KEY, "c1", "birds")
+        row = state.collections.record("lake", KEY, "c1", "birds")
         files = (JournalledFile("a.jpg", "a.jpg", PRINT), JournalledFile("b.mp4", "b.mp4", PRINT))
         state.journal.open_session(JournalledSession("u1", row, "j1", "AWS_S3", "digest", False, files))
         state.journal.file_begun("u1", "b.mp4", "f2", "key", 1024)
@@ -142,7 +142,7 @@ def test_the_journal_gives_back_what_a_killed_run_needs(path: Path) -> None:
 
 def test_a_failure_counts_its_tries_and_goes_when_the_item_comes_through(path: Path) -> None:
     with StateStore(path) as state, state.write():
-        row = state.records.record_collection("lake", KEY, "c1", "birds")
+        row = state.collections.record("lake", KEY, "c1", "birds")
         for run in ("r1", "r2"):
             state.runs.record_failures(run, row, [("a.jpg", "upload", "gone", True)])
         (failure,) = state.runs.failures(row)
@@ -307,8 +307,8 @@ def test_a_state_with_two_names_has_one_lock_and_one_log(
         pass
     with StateStore(path) as one, StateStore(other) as two:
         with one.write():
-            one.records.record_collection("lake", KEY, "c1", "birds")
-        assert KEY in two.records.collections("lake")
+            one.collections.record("lake", KEY, "c1", "birds")
+        assert KEY in two.collections.of_lake("lake")
         with two.write():
             two.advance_serial()
         assert one.serial == 1

@@ -1,0 +1,119 @@
+"""The table of annotation sets that the lake confirmed for managed files.
+
+Owns: `annotation_sets`. Must not: commit (the caller groups writes, see `StateStore.write`) or decide anything.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+from metalake_sync.core.snapshots import AnnotationKind, DesiredSet, RecordedSet
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.state.handles import CollectionHandle
+from metalake_sync.state.names import name_from_db, name_to_db
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBackSet:
+    """A recorded set as a refresh read it back from the lake."""
+
+    name: str
+    """The file's name in the collection."""
+    operation: str
+    sent_digest: str
+    """The digest of the set that was sent."""
+    seen_digest: str
+    """The digest of the set that the lake returned. It differs where the lake rounds fractions to pixels."""
+
+
+class AnnotationSets:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def exist_in(self, collection: CollectionHandle) -> bool:
+        """Return whether any file of the collection has a recorded annotation set."""
+        row = self._connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM annotation_sets s JOIN files f ON f.id = s.file WHERE f.collection = ?)",
+            (collection,),
+        ).fetchone()
+        return bool(row[0])
+
+    def counts(self, collection: CollectionHandle) -> dict[str, int]:
+        """Return the number of sets with shapes by operation."""
+        rows = self._connection.execute(
+            "SELECT s.operation, count(*) FROM annotation_sets s JOIN files f ON f.id = s.file"
+            " WHERE f.collection = ? AND s.shape_count > 0 GROUP BY s.operation",
+            (collection,),
+        )
+        return dict(rows.fetchall())
+
+    def operations(self, collection: CollectionHandle) -> list[str]:
+        """Return every operation that has recorded sets, sorted."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT s.operation FROM annotation_sets s JOIN files f ON f.id = s.file WHERE f.collection = ?",
+            (collection,),
+        )
+        return sorted(operation for (operation,) in rows)
+
+    def of_operation(self, collection: CollectionHandle, operation: str) -> dict[str, RecordedSet]:
+        """Return the sets of one operation by file name."""
+        rows = self._connection.execute(
+            "SELECT f.name, s.kind, s.digest, s.shape_count, s.seen FROM annotation_sets s"
+            " JOIN files f ON f.id = s.file WHERE f.collection = ? AND s.operation = ?",
+            (collection, operation),
+        )
+        return {
+            name_from_db(name): RecordedSet(operation, AnnotationKind(kind), digest, count, seen)
+            for name, kind, digest, count, seen in rows
+        }
+
+    def of_row(self, file_row: int) -> dict[str, RecordedSet]:
+        """Return the sets of one row of `files` by operation. Only the tables of this package know row ids."""
+        rows = self._connection.execute(
+            "SELECT operation, kind, digest, shape_count, seen FROM annotation_sets WHERE file = ?", (file_row,)
+        )
+        return {
+            operation: RecordedSet(operation, AnnotationKind(kind), digest, count, seen)
+            for operation, kind, digest, count, seen in rows
+        }
+
+    def digests_of_folder(self, collection: CollectionHandle, folder: str) -> dict[int, dict[str, str]]:
+        """Return the digests of the sets in one folder: row of `files` → operation → digest."""
+        digests: dict[int, dict[str, str]] = {}
+        for file_row, operation, digest in self._connection.execute(
+            "SELECT s.file, s.operation, s.digest FROM files f JOIN annotation_sets s ON s.file = f.id"
+            " WHERE f.collection = ? AND f.folder = ?",
+            (collection, name_to_db(folder)),
+        ):
+            digests.setdefault(file_row, {})[operation] = digest
+        return digests
+
+    def record(self, collection: CollectionHandle, sets: Iterable[tuple[str, DesiredSet]]) -> None:
+        """Record sets that the lake confirmed, given as pairs of file name and set."""
+        self._connection.executemany(
+            "INSERT INTO annotation_sets (file, operation, kind, digest, shape_count)"
+            " SELECT id, ?, ?, ?, ? FROM files WHERE collection = ? AND name = ?"
+            " ON CONFLICT (file, operation) DO UPDATE SET kind = excluded.kind, digest = excluded.digest,"
+            " shape_count = excluded.shape_count, seen = NULL",
+            [
+                (wanted.operation, wanted.kind.value, wanted.digest, wanted.shape_count, collection, name_to_db(name))
+                for name, wanted in sets
+            ],
+        )
+
+    def record_seen(self, collection: CollectionHandle, seen: Iterable[ReadBackSet]) -> None:
+        """Record what the lake returned for sets. A set that was sent again since then is left as it is."""
+        self._connection.executemany(
+            "UPDATE annotation_sets SET seen = ? WHERE operation = ? AND digest = ?"
+            " AND file = (SELECT id FROM files WHERE collection = ? AND name = ?)",
+            [(one.seen_digest, one.operation, one.sent_digest, collection, name_to_db(one.name)) for one in seen],
+        )
+
+    def forget(self, collection: CollectionHandle, sets: Iterable[tuple[str, str]]) -> None:
+        """Delete the records of sets, given as pairs of file name and operation."""
+        self._connection.executemany(
+            "DELETE FROM annotation_sets WHERE operation = ?"
+            " AND file = (SELECT id FROM files WHERE collection = ? AND name = ?)",
+            [(operation, collection, name_to_db(name)) for name, operation in sets],
+        )
