@@ -9,7 +9,7 @@ quickstart: $(VENV)/run.stamp
 	@$(BIN)/metalake-sync apply examples/quickstart/manifest.yaml
 	@echo
 	@echo "Look at the result:  $(BIN)/metalake-sync status examples/quickstart/manifest.yaml"
-	@echo "Run it again:        make quickstart    (nothing is to be done, nothing is sent)"
+	@echo "Run it again:        make quickstart    (finds nothing to do, and sends nothing)"
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"

@@ -62,8 +62,6 @@ BANNED: dict[str, str] = {
 
 NOT_YET_REWRITTEN: set[str] = {
     "--help",
-    "CHANGELOG.md",
-    "README.md",
     "docs/decisions",
     "docs/fidelity.md",
     "docs/from-layernext.md",
@@ -109,7 +107,11 @@ NOT_YET_REWRITTEN: set[str] = {
 An entry without any finding has to be removed.
 """
 
-ALLOWED: dict[str, set[str]] = {}
+ALLOWED: dict[str, set[str]] = {
+    "README.md": {"pictures"},
+    "examples/quickstart/README.md": {"pictures"},
+    "examples/quickstart/manifest.yaml": {"pictures"},
+}
 """Banned phrases that a file has to use, such as words of the protocol or of another tool."""
 
 
