@@ -15,7 +15,7 @@ test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
 
 test-all: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	REAL_STARTS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The long form of the fault tests: hundreds of kills.
 soak: $(VENV)/dev.stamp

@@ -44,7 +44,8 @@ from tests.embedded_lake.talk import API_KEY, SECRET, Talk, box, image_set, png
 from tests.embedded_lake.talk import settings as lake_settings
 from tests.end_to_end import model
 from tests.end_to_end.model import Item, Key, Lake, Objection, Shapes
-from tests.faults.mortal import CONTEXT, FORESEEN, Child, WatchedLog, run_in_child
+from tests.faults.mortal import FORESEEN, Child, WatchedLog, run_in_child
+from tests.forked import CONTEXT
 
 KEPT = ("images/kept.png", "more/kept2.png", "cats/kept3.png")
 """They stand always, so that no source is ever empty: an emptied one is stopped by a guard, tested elsewhere."""

@@ -15,8 +15,10 @@ import yaml
 
 from metalake_sync.embedded_lake import EmbeddedLake
 from tests.embedded_lake.talk import API_KEY, SECRET, Talk, png
+from tests.forked import can_fork, run_forked
 
 PROGRAM = Path(sys.executable).with_name("metalake-sync")
+TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)
@@ -55,17 +57,20 @@ class World:
 
     def run(self, *args: str, stdin: str | None = None, **environment: str) -> Done:
         """Run `metalake-sync` in the folder. A name in `environment` that is empty is unset."""
-        done = subprocess.run(
-            [*self.prefix, PROGRAM, *args],
-            cwd=self.folder,
-            env=self.environment(**environment),
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        if not self.prefix and can_fork(environment):
+            done = run_forked(PROGRAM, args, self.folder, self.environment(**environment), stdin, TIMEOUT_S)
+        else:
+            done = subprocess.run(
+                [*self.prefix, PROGRAM, *args],
+                cwd=self.folder,
+                env=self.environment(**environment),
+                input=stdin,
+                stdin=subprocess.DEVNULL if stdin is None else None,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_S,
+                check=False,
+            )
         assert "Traceback" not in done.stderr, done.stderr
         return Done(done.returncode, done.stdout, done.stderr)
 

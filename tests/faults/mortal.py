@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import signal
 import sqlite3
@@ -17,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +25,7 @@ from metalake_sync.embedded_lake.storage.files import FileStorage
 from tests.embedded_lake.talk import API_KEY, SECRET, Talk, settings, talk_to
 from tests.end_to_end.world import World
 from tests.faults.hurry import hurry
+from tests.forked import CONTEXT
 
 if TYPE_CHECKING:
     from metalake_sync.state.store import StateStore
@@ -36,9 +35,6 @@ PART_BYTES = 1 << 20
 
 FORESEEN = frozenset({0, 3, 5})
 """All is done, some items failed, the lake is away."""
-
-CONTEXT: ForkServerContext = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.faults.everything", "tests.faults.mortal"])
 
 
 class Child(Protocol):
