@@ -1,4 +1,4 @@
 """Annotation formats: one module reads each of them.
 
-Must not: match entries with files (`annotations.matching`), or know of a lake.
+Must not: match entries with files (`annotations.source`), or know of a lake.
 """
