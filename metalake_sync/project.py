@@ -43,8 +43,7 @@ from metalake_sync.planning.run_options import AT_START_S, IN_THE_MIDDLE_S, RunO
 from metalake_sync.planning.state_ownership import claim_state
 from metalake_sync.protocol.generations import Generation
 from metalake_sync.remote.request_counter import RequestCounter
-from metalake_sync.state.database import canonical_path, state_path
-from metalake_sync.state.lock import StateLock
+from metalake_sync.state.backends.file import FileBackend, state_path
 from metalake_sync.state.store import StateStore
 
 MOVED_SHOWN = 5
@@ -93,8 +92,14 @@ class Project:
     reached: ReachedLake | None = None
 
     @property
+    def state_backend(self) -> FileBackend:
+        """Where the state is kept."""
+        return FileBackend(self.state_file or state_path(self.manifest.base_dir, self.manifest.name))
+
+    @property
     def state_path(self) -> Path:
-        return canonical_path(self.state_file or state_path(self.manifest.base_dir, self.manifest.name))
+        """The state's SQLite file."""
+        return self.state_backend.path
 
     @contextlib.contextmanager
     def plan(self) -> Iterator[PlannedRun]:
@@ -105,7 +110,7 @@ class Project:
     @contextlib.contextmanager
     def observe(self) -> Iterator[Observed]:
         """The same, with the state and the lake still open."""
-        with StateStore(self.state_path) as state:
+        with StateStore(self.state_backend) as state:
             if self.options.refresh == "none":
                 with self._planner(state, None).plan() as planned:
                     yield Observed(planned, state, None)
@@ -147,8 +152,8 @@ class Project:
         and told to `hold`, and the rest is done.
         """
         with (
-            StateLock(self.state_path, command=command, timeout_s=lock_timeout_s),
-            StateStore(self.state_path) as state,
+            self.state_backend.lock(command=command, timeout_s=lock_timeout_s),
+            StateStore(self.state_backend) as state,
             self._reach() as lake,
         ):
             if not self.downloads_only:

@@ -126,7 +126,7 @@ class Files(Items, Connected):
             self._engine({"collections": [block]}, run, source=source, state=remembered) as project,
         ):
             applied = project.apply(only_replaces if existing == "replace" else never, command="upload")
-            with StateStore(project.state_path) as records:
+            with StateStore(project.state_backend) as records:
                 result = self._uploaded(key, records, run, applied.finished.done, applied.finished.bytes_sent)
         if run.failed:
             raise SomeFailed(run.failed, result)

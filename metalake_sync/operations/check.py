@@ -48,7 +48,7 @@ def check(project: Project, *, download: bool) -> Checked:
     """Look at every recorded file in the lake. `download`: read its bytes, too, and compare their hash."""
     files = bytes_read = 0
     mismatches: list[Mismatch] = []
-    with StateStore(project.state_path) as state, project.reach(state) as client:
+    with StateStore(project.state_backend) as state, project.reach(state) as client:
         targets = chosen_targets(project.manifest, project.options)
         recorded = state.collections.of_lake(lake_identity(project.manifest))
         check_matched(targets, recorded_names(state, recorded), "in the state")

@@ -25,7 +25,7 @@ from metalake_sync.protocol import routes
 from metalake_sync.protocol.generations import BASE_PATHS
 from metalake_sync.protocol.items import CountItems, ListItems
 from metalake_sync.protocol.wire import ObjectKind
-from metalake_sync.state.lock import lock_holder
+from metalake_sync.state.backends.file import FileBackend
 from metalake_sync.watch.filesystems import silent_filesystem
 from metalake_sync.watch.triggers import LIMITS
 
@@ -112,7 +112,7 @@ def _state(path: Path) -> Finding:
         told = str(error)
     if told != "ok":
         return _wrong(subject, f"is damaged ({told})", "Run 'metalake-sync state rebuild MANIFEST'.")
-    holder = lock_holder(path)
+    holder = FileBackend(path).lock_holder()
     if holder is not None:
         return Finding(subject, "warning", f"is sound, and in use by {holder}", "Another run has to wait for it.")
     return Finding(subject, "ok", "is sound, and nobody uses it")

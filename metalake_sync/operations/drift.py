@@ -32,7 +32,7 @@ from metalake_sync.state.store import StateStore
 
 def find_drift(project: Project) -> Plan:
     """Compare the lake with the records, in full. The plan that comes back would bring the lake to what was applied."""
-    with StateStore(project.state_path) as state, project.reach(state) as client:
+    with StateStore(project.state_backend) as state, project.reach(state) as client:
         targets = chosen_targets(project.manifest, project.options)
         recorded = state.collections.of_lake(lake_identity(project.manifest))
         check_matched(targets, recorded_names(state, recorded), "in the state")

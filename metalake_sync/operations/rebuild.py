@@ -11,8 +11,6 @@ from pathlib import Path
 from metalake_sync.core.actions import Action, AdoptFile
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.project import Applied, Project
-from metalake_sync.state.database import set_aside
-from metalake_sync.state.lock import StateLock
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +31,8 @@ def rebuild(project: Project, *, lock_timeout_s: float = 0.0) -> Rebuilt:
 
     Annotation sets are read back, so that those which the lake has as the manifest wants them are not sent again.
     """
-    with StateLock(project.state_path, command="state rebuild", timeout_s=lock_timeout_s):
-        old = set_aside(project.state_path)
+    with project.state_backend.lock(command="state rebuild", timeout_s=lock_timeout_s):
+        old = project.state_backend.set_aside()
     in_full = replace(project, options=replace(project.options, refresh="full"))
     return Rebuilt(adopt_only(in_full, lock_timeout_s=lock_timeout_s, command="state rebuild"), old)
 

@@ -13,14 +13,13 @@ from metalake_sync.lake_access import lake_identity
 from metalake_sync.planning.opening import recorded_names
 from metalake_sync.planning.replacements import UNKNOWN, answer_key
 from metalake_sync.project import Project
-from metalake_sync.state.lock import StateLock, break_lock, lock_holder
 from metalake_sync.state.store import StateStore
 
 
 def describe_state(project: Project) -> dict[str, Any]:
     """Counts of what is recorded, as JSON values."""
     _must_exist(project)
-    with StateStore(project.state_path) as state:
+    with StateStore(project.state_backend) as state:
         rows = []
         uploads = 0
         for lake in state.collections.lakes():
@@ -43,21 +42,21 @@ def describe_state(project: Project) -> dict[str, Any]:
             "serial": state.serial,
             "collections": rows,
             "open_uploads": uploads,
-            "lock": lock_holder(project.state_path),
+            "lock": project.state_backend.lock_holder(),
         }
 
 
 def listed_records(project: Project, targets: Sequence[str]) -> list[tuple[CollectionKey, RecordedFile]]:
     """The records that are meant. Raises UsageError for a collection that is not recorded."""
     _must_exist(project)
-    with StateStore(project.state_path) as state:
+    with StateStore(project.state_backend) as state:
         return [(key, file) for key, _, file in _meant(project, state, _parsed(project, state, targets))]
 
 
 def back_up(project: Project, to: Path | None) -> Path:
     """Copy the state, and return where the copy is."""
     _must_exist(project)
-    with StateStore(project.state_path) as state:
+    with StateStore(project.state_backend) as state:
         return state.back_up(to)
 
 
@@ -68,7 +67,7 @@ def forget(project: Project, targets: Sequence[str], *, trashed_names: bool = Fa
     forget whether the lake takes the name of a trashed file again.
     """
     _must_exist(project)
-    with StateLock(project.state_path, command="state forget"), StateStore(project.state_path) as state:
+    with project.state_backend.lock(command="state forget"), StateStore(project.state_backend) as state:
         parsed = _parsed(project, state, targets)
         meant = list(_meant(project, state, parsed))
         copy = state.back_up()
@@ -86,7 +85,7 @@ def forget(project: Project, targets: Sequence[str], *, trashed_names: bool = Fa
 
 def unlock(project: Project, *, force: bool) -> str | None:
     """Free the lock and return who held it, None if nobody did. Raises StateLocked without `force`."""
-    return break_lock(project.state_path, force=force)
+    return project.state_backend.break_lock(force=force)
 
 
 def _parsed(project: Project, state: StateStore, targets: Sequence[str]) -> list[Target]:

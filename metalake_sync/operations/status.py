@@ -52,7 +52,7 @@ def read_status(project: Project) -> Status:
     lake = lake_identity(project.manifest)
     broken: list[Broken] = []
     project = replace(project, options=replace(project.options, set_apart=broken.append))
-    with project.plan() as planned, StateStore(project.state_path) as state:
+    with project.plan() as planned, StateStore(project.state_backend) as state:
         recorded = state.collections.of_lake(lake)
         rows: list[CollectionStatus] = []
         for collection in planned.plan.collections:

@@ -1,5 +1,5 @@
-"""The local state: what the lake confirmed, what is known of the disk, what is under way, what past runs did.
+"""The state of one manifest: what the lake confirmed, cached facts about local files, open upload sessions, past runs.
 
-One SQLite file for each manifest, beside it in `.metalake-sync/`. It is a cache of the lake: lose it, and the next run
-adopts what the lake has.
+It is one SQLite file. It is a cache of the lake: if it is lost, the next run adopts the files that the lake has.
+`store` opens it, one module per table reads and writes it, and `backends` says where it is kept.
 """

@@ -1,6 +1,6 @@
-"""What was downloaded, into which folder and under which name.
+"""The table of downloaded files.
 
-Owns: this table. Must not: commit (the caller groups writes, see `StateStore.write`) or decide anything.
+Owns: `downloads`. Must not: commit (the caller groups writes, see `StateStore.write`) or decide anything.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from metalake_sync.state.names import fingerprint_from_db, fingerprint_to_db, na
 
 
 class DownloadRecords:
-    """Files are addressed by lake, folder (as the manifest spells it) and unique name."""
+    """A row is found by lake, folder (as the manifest spells it) and unique name."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
     def of_folder(self, lake: str, folder: str) -> dict[str, DownloadedFile]:
-        """What was downloaded into a folder, by unique name."""
+        """Return the files that were downloaded into a folder, by unique name."""
         rows = self._connection.execute(
             "SELECT unique_name, lake_id, filename, checked, size_bytes, mtime_ns, inode, ctime_ns FROM downloads"
             " WHERE lake = ? AND folder = ?",
@@ -33,6 +33,7 @@ class DownloadRecords:
         }
 
     def record(self, lake: str, folder: str, files: Iterable[DownloadedFile]) -> None:
+        """Record downloaded files, replacing older rows of the same unique names."""
         self._connection.executemany(
             "INSERT OR REPLACE INTO downloads (lake, folder, unique_name, lake_id, filename, checked, size_bytes,"
             " mtime_ns, inode, ctime_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -1,6 +1,7 @@
-"""The hash cache: what the bytes behind a fingerprint hashed to. It is about the disk, not about the lake.
+"""The table of content hashes by path and fingerprint. It describes local files, not the lake.
 
-Must not: decide whether a fingerprint can be trusted (`sources`).
+Owns: `hash_cache`. Must not: commit (the caller groups writes, see `StateStore.write`), or decide
+whether a fingerprint can be trusted (`sources`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ class HashCache:
         self._connection = connection
 
     def get(self, path: str, fingerprint: Fingerprint) -> str | None:
-        """The hash of the file at `path` (from the manifest's folder) if it still has that fingerprint."""
+        """Return the hash of the file at `path` (relative to the manifest) if it was stored with this fingerprint."""
         row = self._connection.execute(
             "SELECT content_hash FROM hash_cache"
             " WHERE path = ? AND size_bytes = ? AND mtime_ns = ? AND inode = ? AND ctime_ns = ?",
@@ -26,7 +27,7 @@ class HashCache:
         return str(row[0]) if row else None
 
     def put(self, entries: Iterable[tuple[str, Fingerprint, str]]) -> None:
-        """Keep hashes, given as path, fingerprint and hash."""
+        """Store hashes, given as path, fingerprint and hash."""
         self._connection.executemany(
             "INSERT INTO hash_cache (path, size_bytes, mtime_ns, inode, ctime_ns, content_hash)"
             " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET size_bytes = excluded.size_bytes,"

@@ -1,7 +1,8 @@
-"""The upload journal: sessions that are open in the lake, so that a killed run can be finished by the next one.
+"""The upload journal: upload sessions that are open in the lake. It lets the next run finish what a killed run began.
 
-Owns: these tables. A session is written down before its first file is begun, a file before it is finalized, a part as
-soon as the store has confirmed it. Must not: hold anything signed; an address is asked for again.
+Owns: `upload_sessions`, `upload_files` and `upload_parts`. A session is journalled before its first file is begun, a
+file before it is finalized, and a part when the object store has confirmed it. Must not: hold signed URLs; a resumed
+session requests new ones.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from metalake_sync.state.names import fingerprint_from_db, fingerprint_to_db, na
 
 @dataclass(frozen=True, slots=True)
 class JournalledFile:
-    """A file of an open session. `sent`: its finalize was answered. `finished_parts`: part number → ETag."""
+    """A file of an open session. A field with None is not known yet."""
 
     name: str
     path: str
@@ -28,25 +29,29 @@ class JournalledFile:
     part_size: int | None = None
     content_hash: str | None = None
     sent: bool = False
+    """Whether the lake answered the finalize call."""
     finished_parts: Mapping[int, str] = field(default_factory=dict)
+    """ETags by part number."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalledSession:
-    """An upload session. `metadata_digest`: what its files carry from the start. `completed`: the lake was told."""
+    """An open upload session."""
 
     upload_id: str
     collection: CollectionHandle
     job_id: str
     storage: str
     metadata_digest: str
+    """The digest of the metadata that the session gives to all its files."""
     completed: bool
+    """Whether the lake answered the call that ends the session."""
     files: tuple[JournalledFile, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AboutToFinalize:
-    """A file of which the store has every part. `etags`: part number → ETag."""
+    """A file whose parts are all in the object store."""
 
     name: str
     content_hash: str
@@ -54,6 +59,7 @@ class AboutToFinalize:
     file_key: str
     part_size: int
     etags: Mapping[int, str]
+    """ETags by part number."""
 
 
 _PART_FINISHED = (
@@ -91,7 +97,7 @@ class UploadJournal:
         self._connection.execute(_PART_FINISHED, (file_id, part_number, etag))
 
     def about_to_finalize(self, upload_id: str, files: Sequence[AboutToFinalize]) -> None:
-        """Files that will be finalized next: whoever goes on from here only has to finalize them (again)."""
+        """Journal files that are finalized next. A run that resumes here only has to repeat the finalize call."""
         self._connection.executemany(
             "UPDATE upload_files SET file_id = ?, file_key = ?, part_size = ?, content_hash = ?"
             " WHERE upload_id = ? AND name = ?",
@@ -115,7 +121,7 @@ class UploadJournal:
         self._connection.execute("UPDATE upload_sessions SET completed = 1 WHERE upload_id = ?", (upload_id,))
 
     def close_session(self, upload_id: str) -> None:
-        """The session's files are recorded: forget it."""
+        """Delete a session whose files are recorded."""
         self._connection.execute(
             "DELETE FROM upload_parts WHERE file_id IN (SELECT file_id FROM upload_files WHERE upload_id = ?)",
             (upload_id,),
@@ -123,7 +129,7 @@ class UploadJournal:
         self._connection.execute("DELETE FROM upload_sessions WHERE upload_id = ?", (upload_id,))
 
     def sessions(self, collections: Iterable[CollectionHandle]) -> list[JournalledSession]:
-        """The sessions that earlier runs left open in these collections."""
+        """Return the sessions that earlier runs left open in these collections."""
         found: list[JournalledSession] = []
         for collection in collections:
             rows = self._connection.execute(

@@ -1,6 +1,7 @@
-"""How names that may be any bytes live in SQLite, and how inodes of 64 bits do.
+"""How SQLite stores file names of arbitrary bytes and inodes of 64 bits.
 
-A name that is UTF-8 is stored as TEXT, so that a person can read the table; any other as a BLOB of its bytes.
+Owns: these conversions. Must not: read or write a table. A name that is valid UTF-8 is stored as TEXT, which people can
+read; any other name is stored as a BLOB of its bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _RANGE = 1 << 64
 
 
 def name_to_db(name: str) -> str | bytes:
-    """A name as SQLite keeps it."""
+    """Return a name as SQLite stores it."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -30,7 +31,7 @@ def name_from_db(value: str | bytes) -> str:
 
 
 def fingerprint_to_db(fingerprint: Fingerprint) -> FingerprintRow:
-    """SQLite's integers are signed; some file systems use the top bit of the inode."""
+    """Return a fingerprint as SQLite stores it: its integers are signed, and some inodes use the top bit."""
     inode = fingerprint.inode if fingerprint.inode < _SIGN_BIT else fingerprint.inode - _RANGE
     return fingerprint.size_bytes, fingerprint.mtime_ns, inode, fingerprint.ctime_ns
 
@@ -41,12 +42,12 @@ def fingerprint_from_db(size_bytes: int, mtime_ns: int, inode: int, ctime_ns: in
 
 
 def fingerprint_row(size_bytes: int, mtime_ns: int, inode: int, ctime_ns: int) -> FingerprintRow:
-    """A stored fingerprint as the plain tuple that a scan gives."""
+    """Return a stored fingerprint as the plain tuple that a scan yields."""
     return size_bytes, mtime_ns, inode if inode >= 0 else inode + _RANGE, ctime_ns
 
 
 def split_path(path: str) -> tuple[str, str]:
-    """A manifest path into its folder ('' at the manifest's own) and its file name."""
+    """Split a path relative to the manifest into folder ('' beside the manifest) and file name."""
     folder, _, filename = path.rpartition("/")
     return folder, filename
 

@@ -1,7 +1,6 @@
-"""What became of the shapes in annotation sources, by what they were read from. It is about the disk, as the hash cache
-is, and may be lost at any time.
+"""The table of parsed annotation sets, by a key of what they were parsed from. It describes local files and is a cache.
 
-Owns: this table, writing it in groups, and forgetting what is not asked for any more. Must not: make keys.
+Owns: `set_memo`: it writes rows in groups and deletes rows that no run used for a month. Must not: compute keys.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ FORGET_AFTER_DAYS = 30
 
 
 class StoredSets:
-    """`write`: a transaction. `today`: days since the epoch. Sets wait in memory until `flush`, or until there are
-    `FLUSH_EVERY` of them."""
+    """`write` opens a transaction; `today` returns days since the epoch. Sets wait in memory until `flush`, or until
+    there are `FLUSH_EVERY` of them."""
 
     def __init__(
         self,
@@ -37,6 +36,7 @@ class StoredSets:
         self._touched: list[tuple[int, bytes]] = []
 
     def get(self, key: bytes) -> KnownSet | None:
+        """Return the set stored under a key, or None."""
         row = self._connection.execute(
             "SELECT digest, shape_count, labels, used_on FROM set_memo WHERE key = ?", (key,)
         ).fetchone()
@@ -48,13 +48,14 @@ class StoredSets:
         return _known(digest, shape_count, labels)
 
     def put(self, key: bytes, known: KnownSet) -> None:
+        """Store a set with the next flush."""
         labels = json.dumps([known.labels, known.spelled])
         self._waiting.append((key, bytes.fromhex(known.digest), known.shape_count, labels, self._today))
         if len(self._waiting) >= FLUSH_EVERY:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the sets that wait in memory."""
         if not self._waiting and not self._touched:
             return
         with self._write():
@@ -72,6 +73,6 @@ def _known(digest: bytes, shape_count: int, labels: str) -> KnownSet:
 
 @functools.lru_cache(maxsize=4096)
 def _labels(text: str) -> tuple[dict[str, dict[str, list[str]]], tuple[str, ...]]:
-    """Pictures of one collection have few sets of labels."""
+    """Cached, because the images of one collection share few sets of labels."""
     tree, spelled = json.loads(text)
     return tree, tuple(spelled)

@@ -1,9 +1,9 @@
-"""Files that went to the trash to make room for new bytes, until those are in the lake with all that belongs to them.
+"""The table of replacements in progress: files that were trashed and whose new bytes or tags are not complete yet.
 
-A replacement is trash, then upload, then metadata. What others had put on the old file can be read before only, so it
-is written down here first: a run that dies in between must not lose it.
+A replacement trashes the old file, uploads the new one, then writes its metadata. Tags that other clients put on the
+old file can only be read before it is trashed. They are stored here first, so that a killed run does not lose them.
 
-Owns: this table. Must not: know what is done about a row.
+Owns: `made_room`. Must not: commit (the caller groups writes, see `StateStore.write`) or decide what to do about a row.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from metalake_sync.state.names import name_from_db, name_to_db
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """A new file that is in the lake without what others had put on the old one. `written`: digest of the metadata that
-    is recorded of it."""
+    """A new file in the lake that does not have the tags of the old file yet."""
 
     name: str
     unique_name: str
     written: str
+    """The digest of its recorded metadata."""
     tags: tuple[str, ...]
+    """The tags that other clients had put on the old file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class PendingReplacements:
         self._connection = connection
 
     def put(self, collection: CollectionHandle, files: Iterable[tuple[str, str, Sequence[str]]]) -> None:
-        """Name, the id that goes, and the Tags that others had set. What stood there of the name is overwritten."""
+        """Store files that are about to be trashed, given as name, lake id and tags of others. Replaces older rows."""
         self._connection.executemany(
             "INSERT INTO made_room (collection, name, lake_id, tags) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (collection, name) DO UPDATE SET lake_id = excluded.lake_id, tags = excluded.tags",
@@ -50,14 +51,14 @@ class PendingReplacements:
         )
 
     def tags(self, collection: CollectionHandle) -> Mapping[str, Sequence[str]]:
-        """The Tags of others by file name; files without any are left out."""
+        """Return the tags of others by file name. Files without such tags are left out."""
         rows = self._connection.execute(
             "SELECT name, tags FROM made_room WHERE collection = ? AND tags <> '[]'", (collection,)
         )
         return {name_from_db(name): json.loads(tags) for name, tags in rows}
 
     def owed(self, collection: CollectionHandle | None = None) -> list[Owed]:
-        """Files of a collection, or of all, whose new bytes are recorded and whose Tags of others are not written."""
+        """Return files of one collection, or of all, that are recorded and lack the tags of others."""
         rows = self._connection.execute(
             "SELECT files.name, files.unique_name, files.metadata_digest, made_room.tags FROM made_room"
             " JOIN files ON files.collection = made_room.collection AND files.name = made_room.name"
@@ -84,8 +85,8 @@ class PendingReplacements:
         return [LostInTrash(name_from_db(name), lake_id) for name, lake_id in rows]
 
     def forget(self, collection: CollectionHandle, names: Iterable[str]) -> None:
-        """These are whole again, or never went."""
-        # Most files were never in the way of another: a statement for each of them would be for nothing.
+        """Delete the rows of files whose replacement is complete or was never begun."""
+        # Most files have no row, so one query saves a statement for each file.
         noted = {
             name
             for (name,) in self._connection.execute("SELECT name FROM made_room WHERE collection = ?", (collection,))

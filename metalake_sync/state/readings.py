@@ -1,7 +1,6 @@
-"""What was read from single files, by their fingerprints: sidecars and picture facts. It is about the disk, as the hash
-cache is.
+"""The table of facts read from single files, by fingerprint: sidecars and image facts. It describes local files.
 
-Owns: this table, and writing it in groups. Must not: decide whether a fingerprint can be trusted (`sources`).
+Owns: `readings`, which it writes in groups. Must not: decide whether a fingerprint can be trusted (`sources`).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ FLUSH_EVERY = 1000
 
 
 class Readings:
-    """`write`: a transaction. Readings wait in memory until `flush`, or until there are a thousand of them."""
+    """`write` opens a transaction. Readings wait in memory until `flush`, or until there are `FLUSH_EVERY` of them."""
 
     def __init__(self, connection: sqlite3.Connection, write: Callable[[], AbstractContextManager[None]]) -> None:
         self._connection = connection
@@ -27,7 +26,7 @@ class Readings:
         self._waiting: list[tuple[object, ...]] = []
 
     def get(self, reader: str, path: str, fingerprint: Fingerprint) -> Mapping[str, Any] | None:
-        """What `reader` read from the file if it still has that fingerprint."""
+        """Return what `reader` read from the file if it was stored with this fingerprint."""
         row = self._connection.execute(
             "SELECT body FROM readings WHERE path = ? AND reader = ?"
             " AND size_bytes = ? AND mtime_ns = ? AND inode = ? AND ctime_ns = ?",
@@ -37,13 +36,14 @@ class Readings:
         return reading
 
     def put(self, reader: str, path: str, fingerprint: Fingerprint, reading: Mapping[str, Any]) -> None:
+        """Store a reading with the next flush."""
         body = json.dumps(dict(reading), ensure_ascii=True)
         self._waiting.append((name_to_db(path), reader, *fingerprint_to_db(fingerprint), body))
         if len(self._waiting) >= FLUSH_EVERY:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the readings that wait in memory."""
         if not self._waiting:
             return
         with self._write():

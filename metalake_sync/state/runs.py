@@ -1,6 +1,6 @@
-"""What past runs did, and which items failed last.
+"""The tables of past runs, of what they did, and of items that failed in the last run that tried them.
 
-Owns: history with prior values, and failures. Must not: hold a credential or a signed address.
+Owns: `runs`, `run_actions` and `failures`. Must not: hold a credential or a signed URL.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from metalake_sync.state.names import name_from_db, name_to_db
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A past run. `outcome` is None for one that was killed. Times are ISO 8601 in UTC."""
+    """A past run. Times are ISO 8601 in UTC."""
 
     id: str
     command: str
     started_at: str
     ended_at: str | None
     outcome: str | None
+    """None if the run was killed."""
     summary: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
 class ActionRow:
-    """One thing that a run did. `before` and `after` are what an undo would need, as digests or ids."""
+    """One action that a run carried out. `before` and `after` are digests or ids, as an undo would need them."""
 
     action: str
     collection: str
@@ -41,13 +42,14 @@ class ActionRow:
 
 @dataclass(frozen=True, slots=True)
 class FailureRow:
-    """An item that failed in the last run that tried it. `attempts`: in how many runs in a row."""
+    """An item that failed in the last run that tried it."""
 
     name: str
     action: str
     error: str
     retryable: bool
     attempts: int
+    """The number of consecutive runs in which it failed."""
 
 
 class Runs:
@@ -84,14 +86,14 @@ class Runs:
         )
 
     def forget_actions(self, run_id: str, action: str, lake_ids: Iterable[str]) -> None:
-        """What was written down ahead did not happen. By id, because a name may stand in several collections."""
+        """Delete actions that were recorded ahead and did not happen. Found by lake id, because names repeat."""
         self._connection.executemany(
             "DELETE FROM run_actions WHERE run_id = ? AND action = ? AND before = ?",
             [(run_id, action, lake_id) for lake_id in lake_ids],
         )
 
     def actions(self, run_id: str) -> list[ActionRow]:
-        """What a run did, in its order."""
+        """Return the actions of a run in the order in which they were recorded."""
         rows = self._connection.execute(
             "SELECT action, collection, file, reason, before, after FROM run_actions WHERE run_id = ? ORDER BY id",
             (run_id,),
@@ -102,7 +104,7 @@ class Runs:
         ]
 
     def last(self, limit: int = 10) -> list[RunRow]:
-        """The newest runs first."""
+        """Return the last runs, newest first."""
         rows = self._connection.execute(
             "SELECT id, command, started_at, ended_at, outcome, summary FROM runs ORDER BY started_at DESC LIMIT ?",
             (limit,),
@@ -115,7 +117,7 @@ class Runs:
     def record_failures(
         self, run_id: str, collection: CollectionHandle, failures: Iterable[tuple[str, str, str, bool]]
     ) -> None:
-        """Remember failures, given as name, action, error and whether a later run may succeed."""
+        """Record failures, given as name, action, error and whether a later run may succeed."""
         self._connection.executemany(
             "INSERT INTO failures (collection, name, action, error, retryable, run_id) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET error = excluded.error, retryable = excluded.retryable,"
@@ -127,8 +129,8 @@ class Runs:
         )
 
     def clear_failures(self, collection: CollectionHandle, names: Iterable[str]) -> None:
-        """These items came through."""
-        # Most runs have none, and most items did not fail before.
+        """Delete the failures of items that succeeded."""
+        # Most runs have no failures to delete.
         if self._connection.execute("SELECT 1 FROM failures WHERE collection = ?", (collection,)).fetchone() is None:
             return
         self._connection.executemany(
@@ -136,8 +138,10 @@ class Runs:
         )
 
     def clear_other_failures(self, collection: CollectionHandle, run_id: str, keep: Iterable[str] = ()) -> None:
-        """Drop failures that this run did not meet again: their items are right, or no longer wanted. `keep`: names
-        that it did not try."""
+        """Delete failures of other runs: this run found their items complete or no longer wanted.
+
+        `keep` has the names that this run did not try.
+        """
         kept = {name_to_db(name) for name in keep}
         rows = self._connection.execute(
             "SELECT name FROM failures WHERE collection = ? AND run_id <> ?", (collection, run_id)

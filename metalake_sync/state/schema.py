@@ -1,7 +1,14 @@
-"""The tables, and how older ones become newer ones.
+"""The tables of the state, as a list of migrations.
 
-Owns: migrations. Must not: read or write rows. Every migration is a function of its own and is never edited after a
-release; a state that holds a migration unknown here was written by a newer version and is refused.
+Owns: migrations. Must not: read or write rows of other modules' tables. Every migration is one function. Its name is
+recorded in users' states, so after a release it is neither renamed nor edited. A state with an unknown migration was
+written by a newer version and is refused.
+
+The table `_sqlite_migrations` belongs to sqlite-utils, which applies migrations to an older state. A new state gets the
+same table from here, without sqlite-utils, because importing that library takes 30 ms (90 ms with numpy installed) and
+`plan` may not load more for a new state than for an old one (tests/costs/test_start_costs.py). Released states have the
+table, so it cannot be replaced either. tests/state/test_store.py compares both ways, so a change in sqlite-utils is
+found.
 """
 
 from __future__ import annotations
@@ -15,15 +22,15 @@ MIGRATION_SET = "metalake-sync"
 
 
 class Executes(Protocol):
-    """As much of a database as a migration needs."""
+    """The part of a database that a migration uses. Both sqlite3 and sqlite-utils have it."""
 
     def execute(self, sql: str, /) -> object: ...
 
 
 Migration = Callable[[Executes], None]
 
-# Names and paths are TEXT where they are UTF-8 and BLOB where they are not (see `names`); so those columns have no
-# declared type, which keeps SQLite from converting them.
+# Names and paths are TEXT if they are UTF-8, else BLOB (see `names`). Their columns have no declared type, so that
+# SQLite does not convert them.
 _FIRST_TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
@@ -145,7 +152,7 @@ CREATE TABLE failures (
 
 
 def _each(statements: str, db: Executes) -> None:
-    """Execute statements one by one: `executescript` would end the transaction."""
+    """Execute statements one by one, because `executescript` would end the transaction."""
     for statement in statements.split(";\n"):
         if statement.strip():
             db.execute(statement)
@@ -164,7 +171,7 @@ def downloads(db: Executes) -> None:
 
 
 def what_was_seen(db: Executes) -> None:
-    """Markers of the last look at a collection that agreed with the records, and what the lake gave back for a set."""
+    """Markers of the last refresh of a collection that agreed with the records, and digests of sets as read back."""
     db.execute("ALTER TABLE collections ADD COLUMN listed_count INTEGER")
     db.execute("ALTER TABLE collections ADD COLUMN listed_newest TEXT")
     db.execute("ALTER TABLE collections ADD COLUMN looked_until TEXT")
@@ -207,12 +214,12 @@ CREATE TABLE addressed_metadata (
 
 
 def sources_and_addresses(db: Executes) -> None:
-    """What was read from single files, and what was sent to files that the manifest does not upload."""
+    """Facts read from single files, and what was sent to unmanaged files."""
     _each(_SOURCES_AND_ADDRESSES, db)
 
 
 def set_memo(db: Executes) -> None:
-    """What became of the shapes in annotation sources, by what they were read from."""
+    """Parsed annotation sets by a key of what they were parsed from."""
     db.execute(
         "CREATE TABLE set_memo (key BLOB PRIMARY KEY, digest BLOB NOT NULL, shape_count INTEGER NOT NULL,"
         " labels TEXT NOT NULL, used_on INTEGER NOT NULL) WITHOUT ROWID"
@@ -220,7 +227,7 @@ def set_memo(db: Executes) -> None:
 
 
 def made_room(db: Executes) -> None:
-    """Files that were trashed to be replaced, and the Tags that others had set on them."""
+    """Files that were trashed for a replacement, and the tags that other clients had put on them."""
     db.execute(
         "CREATE TABLE made_room (collection INTEGER NOT NULL REFERENCES collections (id) ON DELETE CASCADE,"
         " name NOT NULL, lake_id TEXT NOT NULL, tags TEXT NOT NULL, PRIMARY KEY (collection, name)) WITHOUT ROWID"
@@ -228,7 +235,7 @@ def made_room(db: Executes) -> None:
 
 
 def checked_downloads_2026_11_30(db: Executes) -> None:
-    """Whether a downloaded file was compared with the lake's size or the store's MD5, as older versions did not."""
+    """Whether a downloaded file was compared with the lake's size or the store's MD5."""
     db.execute("ALTER TABLE downloads ADD COLUMN checked INTEGER NOT NULL DEFAULT 0")
 
 
@@ -250,18 +257,18 @@ MIGRATIONS: tuple[Migration, ...] = (
     checked_downloads_2026_11_30,
     attached_runs_2026_11_30,
 )
-"""Oldest first. Each is known by its function's name."""
+"""Oldest first. States record them by function name."""
 
 
 def applied_migrations(connection: sqlite3.Connection) -> set[str]:
-    """The names of those that a state has seen; empty for a new one."""
+    """Return the names of the migrations that were applied to a state."""
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = '_sqlite_migrations'").fetchone():
         return set()
     rows = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = ?", (MIGRATION_SET,))
     return {name for (name,) in rows}
 
 
-# As sqlite-utils makes it.
+# As sqlite-utils creates it (see above).
 _MIGRATIONS_TABLE = """
 CREATE TABLE "_sqlite_migrations" (
    "id" INTEGER PRIMARY KEY,
@@ -275,10 +282,10 @@ CREATE UNIQUE INDEX "idx__sqlite_migrations_migration_set_name"
 
 
 def create(connection: sqlite3.Connection) -> None:
-    """Make the tables of a new state, in one transaction."""
+    """Create the tables of a new state in one transaction."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        # Another command may have made them meanwhile.
+        # Another command may have created them since the caller looked.
         if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
             for migration in MIGRATIONS:
                 migration(connection)
@@ -296,8 +303,7 @@ def create(connection: sqlite3.Connection) -> None:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Apply the migrations that a state has not seen."""
-    # A state that is new or up to date does without: this import takes 30 ms; where numpy is installed, 90.
+    """Apply the migrations that are missing in an older state."""
     from sqlite_utils import Database, Migrations
 
     migrations = Migrations(MIGRATION_SET)

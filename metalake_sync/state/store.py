@@ -1,6 +1,7 @@
-"""The state of one manifest as one object: records, hash cache, upload journal and runs over one connection.
+"""The state of one manifest as one object: all tables over one connection.
 
-Owns: transactions and the serial. One writer at a time (`StateLock`); readers never block it (WAL).
+Owns: transactions and the serial. Must not: know where the state is kept (`backends`) or what its rows mean. One thread
+writes at a time, and one process (`StateBackend.lock`); readers never block the writer (WAL).
 """
 
 from __future__ import annotations
@@ -12,20 +13,12 @@ from pathlib import Path
 from types import TracebackType
 
 from metalake_sync.core.metadata import AS_WRITTEN, Spelling
-from metalake_sync.errors import StateError
 from metalake_sync.state.annotation_sets import AnnotationSets
 from metalake_sync.state.attached import AttachedRuns
+from metalake_sync.state.backends.base import StateBackend, WorkingCopy
+from metalake_sync.state.backends.file import FileBackend, TemporaryWorkingCopy
 from metalake_sync.state.collections import Collections
-from metalake_sync.state.database import (
-    NO_PATH,
-    back_up,
-    canonical_path,
-    explain_errors,
-    identity_of,
-    open_database,
-    open_temporary,
-    sync_log,
-)
+from metalake_sync.state.database import explain_errors
 from metalake_sync.state.downloads import DownloadRecords
 from metalake_sync.state.files import Files
 from metalake_sync.state.hash_cache import HashCache
@@ -39,14 +32,19 @@ from metalake_sync.state.unmanaged_files import AddressedRecords
 
 
 class StateStore:
-    """Opens the state at `path` and closes it as a context manager. None is a new state that nobody keeps. Raises
-    StateError."""
+    """Opens a state and closes it as a context manager.
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = canonical_path(path) if path is not None else NO_PATH
-        self._connection = open_database(self.path) if path is not None else open_temporary()
-        self._file = identity_of(self.path)
-        self._commits = self._synced = 0
+    `place` is a backend, or the path of a state file. With None, the state is empty and disappears when it is closed.
+    Raises StateError.
+    """
+
+    def __init__(self, place: StateBackend | Path | None) -> None:
+        self._copy: WorkingCopy
+        if place is None:
+            self._copy = TemporaryWorkingCopy()
+        else:
+            self._copy = (FileBackend(place) if isinstance(place, Path) else place).open()
+        self._connection = self._copy.connection
         self.metadata_sets = MetadataSets(self._connection)
         self.annotation_sets = AnnotationSets(self._connection)
         self.collections = Collections(self._connection, self.metadata_sets)
@@ -62,6 +60,11 @@ class StateStore:
         self.set_memo = StoredSets(self._connection, self.write)
         self._spellings: dict[str, Spelling] = {}
 
+    @property
+    def path(self) -> Path:
+        """The SQLite file that is open."""
+        return self._copy.path
+
     def __enter__(self) -> StateStore:
         return self
 
@@ -71,60 +74,57 @@ class StateStore:
         self.close()
 
     def close(self) -> None:
-        self._connection.close()
+        self._copy.close()
 
     def flush_caches(self) -> None:
-        """Write what was read from sources and is not written yet."""
+        """Write the cached facts about sources that are still in memory."""
         self.readings.flush()
         self.set_memo.flush()
 
     def back_up(self, to: Path | None = None) -> Path:
-        """Copy the state, and return where the copy is: `to`, or a new file in `backups` beside the state."""
-        return back_up(self._connection, self.path, "backup", to)
+        """Copy the state to `to`, or to a new file in `backups` beside it, and return the copy's path."""
+        return self._copy.back_up(to)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[None]:
-        """One transaction: all of the block is recorded, or nothing. SQLite's errors become StateErrors. So does a
-        state that was taken away: SQLite would write on into a file that nobody can open any more."""
-        if identity_of(self.path) != self._file:
-            raise StateError(
-                "the state was removed or replaced while a command used it",
-                where=str(self.path),
-                remedy="Run the command again, or 'metalake-sync state rebuild MANIFEST': what the lake has is taken "
-                "over and not sent again.",
-            )
+        """Run the block as one transaction. SQLite's errors become StateErrors.
+
+        Raises StateError if the state was removed, replaced or taken over by another process.
+        """
+        self._copy.check()
         with explain_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
             except BaseException:
-                # A full disk may have ended the transaction by itself.
+                # A full disk may have ended the transaction already.
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
             self._connection.execute("COMMIT")
-            self._commits += 1
+            self._copy.committed()
 
     def sync(self) -> None:
-        """Return when all that was committed so far would survive a power failure. Call it before what can't be undone.
+        """Return when all commits so far would survive a power failure. Call it before a step that cannot be undone.
 
-        A commit alone leaves it to the operating system when the write-ahead log reaches the disk. Any thread may call
-        this while another one writes. Raises StateError.
+        Any thread may call this while another one writes. Raises StateError.
         """
-        commits = self._commits
-        if commits == self._synced:
-            return
-        sync_log(self.path)
-        self._synced = max(self._synced, commits)
+        self._copy.barrier()
 
     @property
     def serial(self) -> int:
-        """Grows by one with each run that recorded something, so that a saved plan knows what it was made from."""
+        """The number of runs that recorded something. A saved plan stores it to notice later runs."""
         row = self._connection.execute("SELECT value FROM meta WHERE key = 'serial'").fetchone()
         return int(row[0]) if row else 0
 
+    def advance_serial(self) -> None:
+        self._connection.execute(
+            "INSERT INTO meta (key, value) VALUES ('serial', '1')"
+            " ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
+        )
+
     def learned(self, what: str) -> str | None:
-        """What was learned about a lake, such as whether it takes a trashed name again."""
+        """Return a fact that was learned about a lake, such as whether it accepts the name of a trashed file again."""
         row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (what,)).fetchone()
         return str(row[0]) if row else None
 
@@ -135,7 +135,7 @@ class StateStore:
         )
 
     def spelling(self, lake: str) -> Spelling:
-        """How a lake spells the fields and tags that it was asked about and that the manifest spells otherwise."""
+        """Return how a lake spells those fields and tags that the manifest spells differently."""
         if lake not in self._spellings:
             text = self.learned(f"spelling {lake}")
             self._spellings[lake] = Spelling(**json.loads(text)) if text is not None else AS_WRITTEN
@@ -144,9 +144,3 @@ class StateStore:
     def learn_spelling(self, lake: str, spelling: Spelling) -> None:
         self._spellings[lake] = spelling
         self.learn(f"spelling {lake}", json.dumps({"fields": dict(spelling.fields), "tags": dict(spelling.tags)}))
-
-    def advance_serial(self) -> None:
-        self._connection.execute(
-            "INSERT INTO meta (key, value) VALUES ('serial', '1')"
-            " ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
-        )

@@ -1,6 +1,7 @@
-"""What was sent to files that the manifest does not upload: one row for each entry, by lake and address.
+"""The tables of what was sent to unmanaged files: one row for each entry, by lake and address.
 
-Owns: these tables. Must not: commit (the caller groups writes, see `StateStore.write`) or decide anything.
+Owns: `addressed_sets` and `addressed_metadata`. Must not: commit (the caller groups writes, see
+`StateStore.write`) or decide anything.
 """
 
 from __future__ import annotations
@@ -14,20 +15,20 @@ from metalake_sync.state.names import name_from_db, name_to_db
 
 
 class AddressedRecords:
-    """Addresses are `Address.key`s."""
+    """Addresses are given as their `Address.key`."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
     def operations(self, lake: str) -> list[tuple[str, str]]:
-        """Address and operation of every annotation set."""
+        """Return address and operation of every recorded annotation set."""
         rows = self._connection.execute(
             "SELECT DISTINCT address, operation FROM addressed_sets WHERE lake = ? ORDER BY address, operation", (lake,)
         )
         return rows.fetchall()
 
     def sets(self, lake: str, address: str, operation: str) -> dict[str, SentSet]:
-        """Entry → the set that the lake confirmed."""
+        """Return the sets that the lake confirmed, by entry."""
         rows = self._connection.execute(
             "SELECT entry, kind, digest, shape_count, lake_id FROM addressed_sets"
             " WHERE lake = ? AND address = ? AND operation = ?",
@@ -39,7 +40,7 @@ class AddressedRecords:
         }
 
     def record_sets(self, lake: str, address: str, sets: Iterable[tuple[str, DesiredSet, str | None]]) -> None:
-        """Record confirmed sets, given as entry, set and the image's id where it is known."""
+        """Record confirmed sets, given as entry, set and the id of the image if it is known."""
         self._connection.executemany(
             "INSERT INTO addressed_sets (lake, address, operation, entry, kind, digest, shape_count, lake_id)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET kind = excluded.kind,"
@@ -66,22 +67,24 @@ class AddressedRecords:
         )
 
     def described(self, lake: str) -> list[str]:
-        """Every address that metadata was sent to."""
+        """Return every address that metadata was sent to."""
         rows = self._connection.execute(
             "SELECT DISTINCT address FROM addressed_metadata WHERE lake = ? ORDER BY address", (lake,)
         )
         return [address for (address,) in rows]
 
     def metadata(self, lake: str, address: str) -> dict[str, SentMetadata]:
-        """Entry → the metadata that the lake confirmed, by digest."""
+        """Return the metadata that the lake confirmed, by entry."""
         rows = self._connection.execute(
             "SELECT entry, digest, lake_id FROM addressed_metadata WHERE lake = ? AND address = ?", (lake, address)
         )
         return {name_from_db(entry): SentMetadata(digest, lake_id) for entry, digest, lake_id in rows}
 
     def record_metadata(self, lake: str, address: str, entries: Iterable[tuple[str, str, str | None]]) -> None:
-        """Record confirmed metadata, given as entry, digest and the file's id where it is known. The values behind the
-        digest are kept by `Records.remember_metadata`."""
+        """Record confirmed metadata, given as entry, digest and the id of the file if it is known.
+
+        `MetadataSets.remember` keeps the values of the digest.
+        """
         self._connection.executemany(
             "INSERT INTO addressed_metadata (lake, address, entry, digest, lake_id) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET digest = excluded.digest,"

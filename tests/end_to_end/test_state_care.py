@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from metalake_sync.state.lock import StateLock, break_lock, lock_holder
+from metalake_sync.state.backends.file import FileBackend
 from tests.end_to_end.world import BIRDS, World, boxes
 
 STATE = ".metalake-sync/manifest.db"
@@ -84,7 +84,7 @@ def test_a_collection_is_forgotten_with_its_markers(synced: World) -> None:
 
 def test_a_lock_names_its_holder_and_is_broken_only_by_force(synced: World) -> None:
     assert "Nobody holds the lock." in synced.good("state", "unlock", "manifest.yaml").out
-    with StateLock(synced.folder / STATE, command="apply birds.yaml"):
+    with FileBackend(synced.folder / STATE).lock(command="apply birds.yaml"):
         done = synced.run("state", "unlock", "manifest.yaml")
         assert done.code == 11
         assert "'apply birds.yaml' with pid" in done.err
@@ -96,15 +96,15 @@ def test_a_lock_names_its_holder_and_is_broken_only_by_force(synced: World) -> N
 
 def test_a_holder_whose_lock_was_taken_leaves_the_note_of_the_next_one(synced: World) -> None:
     state = synced.folder / STATE
-    with StateLock(state, command="first"):
-        break_lock(state, force=True)
-        second = StateLock(state, command="second")
+    with FileBackend(state).lock(command="first"):
+        FileBackend(state).break_lock(force=True)
+        second = FileBackend(state).lock(command="second")
         second.__enter__()
     try:
-        assert "'second' with pid" in str(lock_holder(state))
+        assert "'second' with pid" in str(FileBackend(state).lock_holder())
     finally:
         second.__exit__(None, None, None)
-    assert lock_holder(state) is None
+    assert FileBackend(state).lock_holder() is None
 
 
 def test_a_state_of_an_older_version_is_copied_before_it_is_brought_up_to_date(synced: World) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from metalake_sync.embedded_lake.faults import Fault
 from metalake_sync.embedded_lake.request_log import AskedFor
-from metalake_sync.state.lock import StateLock
+from metalake_sync.state.backends.file import FileBackend
 from tests.embedded_lake.talk import SECRET, png
 from tests.end_to_end.world import BIRDS, World, boxes
 from tests.security.telling import serving
@@ -200,7 +200,7 @@ def test_a_read_only_folder_takes_no_state_and_says_so(mortal_world: World) -> N
     finally:
         mortal_world.folder.chmod(0o700)
     assert done.code == 1
-    assert "the state can't be opened: Permission denied" in done.err
+    assert "cannot open the state: Permission denied" in done.err
     assert "--state" in done.err
     assert mortal_world.lake.requests.writes == 0
 
@@ -224,8 +224,8 @@ def test_a_full_disk_under_the_state_is_one_message_and_the_next_run_goes_on(wor
     state = ("--state", str(tiny_disk / "state.db"))
     done = world.run("apply", "manifest.yaml", *state)
     assert done.code == 1
-    assert "the state could not be written" in done.err
-    assert "Free some space" in done.err
+    assert "cannot write the state" in done.err
+    assert "Free disk space" in done.err
     assert done.err.count("\n") == 1
     subprocess.run(["mount", "-o", "remount,size=64m", tiny_disk], check=True)
     world.good("apply", "manifest.yaml", *state)
@@ -234,7 +234,7 @@ def test_a_full_disk_under_the_state_is_one_message_and_the_next_run_goes_on(wor
 
 
 def test_a_second_run_is_told_who_holds_the_lock(small_world: World) -> None:
-    with StateLock(small_world.folder / STATE, command="apply manifest.yaml"):
+    with FileBackend(small_world.folder / STATE).lock(command="apply manifest.yaml"):
         done = small_world.run("apply", "manifest.yaml")
     assert done.code == 11
     assert f"pid {os.getpid()}" in done.err

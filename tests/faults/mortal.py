@@ -28,6 +28,7 @@ from tests.faults.hurry import hurry
 from tests.forked import CONTEXT
 
 if TYPE_CHECKING:
+    from metalake_sync.state.backends.base import StateBackend
     from metalake_sync.state.store import StateStore
 
 PART_BYTES = 1 << 20
@@ -117,8 +118,8 @@ def _keep_what_is_synced(store: type[StateStore]) -> None:
     as it is, because no checkpoint moves anything into it."""
     opened, sync = store.__init__, store.sync
 
-    def watched_open(self: StateStore, path: Path | None) -> None:
-        opened(self, path)
+    def watched_open(self: StateStore, place: StateBackend | Path | None) -> None:
+        opened(self, place)
         self._connection.execute("PRAGMA wal_autocheckpoint = 0")
 
     def watched_sync(self: StateStore) -> None:

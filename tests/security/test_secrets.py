@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from metalake_sync.embedded_lake.faults import FaultPlan
-from metalake_sync.state.lock import StateLock
+from metalake_sync.state.backends.file import FileBackend
 from tests.embedded_lake.talk import API_KEY, SECRET
 from tests.end_to_end.daemon import names, watching
 from tests.end_to_end.world import PROGRAM, World
@@ -218,7 +218,7 @@ def test_what_is_kept_is_readable_for_its_owner_alone_whatever_the_umask(noisy: 
     noisy.good("state", "backup", "manifest.yaml", "--to", "backup.db")
     old_mask = os.umask(0)
     try:
-        with StateLock(noisy.folder / ".metalake-sync" / "manifest.db", command="apply"):
+        with FileBackend(noisy.folder / ".metalake-sync" / "manifest.db").lock(command="apply"):
             state = [path for path in (noisy.folder / ".metalake-sync").iterdir() if path.name != ".gitignore"]
             kept = [noisy.folder / "saved.plan", noisy.folder / "backup.db", *state]
             assert {oct(stat.S_IMODE(os.stat(path).st_mode)) for path in kept} == {"0o600"}

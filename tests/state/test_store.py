@@ -26,10 +26,9 @@ from metalake_sync.core.snapshots import (
     Origin,
 )
 from metalake_sync.errors import ExitCode, StateError, StateLocked
-from metalake_sync.state.database import state_path
+from metalake_sync.state.backends.file import FileBackend, state_path
 from metalake_sync.state.files import ConfirmedFile
 from metalake_sync.state.journal import AboutToFinalize, JournalledFile, JournalledSession
-from metalake_sync.state.lock import StateLock
 from metalake_sync.state.names import fingerprint_from_db, fingerprint_to_db, name_from_db, name_to_db
 from metalake_sync.state.schema import MIGRATIONS, applied_migrations, create, migrate
 from metalake_sync.state.store import StateStore
@@ -234,7 +233,7 @@ def test_a_state_from_a_newer_version_is_refused(path: Path) -> None:
 
 def test_a_folder_in_the_way_is_named_with_what_to_do(path: Path) -> None:
     path.mkdir(parents=True)
-    with pytest.raises(StateError, match="can't be opened"):
+    with pytest.raises(StateError, match="cannot open"):
         StateStore(path)
 
 
@@ -260,27 +259,27 @@ def test_a_full_disk_ends_in_one_message_and_keeps_what_was_there(path: Path) ->
         """
     )
     done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
-    assert "the disk is full or failing. Free some space" in done.stdout
+    assert "the disk is full or failing. Free disk space" in done.stdout
     with StateStore(path) as state:
         assert state.serial == 1
 
 
 def test_a_second_run_is_told_who_holds_the_state(path: Path) -> None:
-    with StateLock(path, command="apply birds.yaml"):
+    with FileBackend(path).lock(command="apply birds.yaml"):
         with pytest.raises(StateLocked, match=rf"'apply birds.yaml' with pid {os.getpid()} on ") as raised:
-            StateLock(path, command="apply").__enter__()
+            FileBackend(path).lock(command="apply").__enter__()
         assert raised.value.exit_code is ExitCode.LOCKED
-    with StateLock(path, command="apply"):
+    with FileBackend(path).lock(command="apply"):
         pass
 
 
 def test_a_killed_holder_does_not_block_the_next_run(path: Path) -> None:
     script = (
-        "import os, signal, sys; from pathlib import Path; from metalake_sync.state.lock import StateLock\n"
-        "StateLock(Path(sys.argv[1]), command='apply').__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal, sys; from pathlib import Path; from metalake_sync.state.backends.file import FileBackend\n"
+        "FileBackend(Path(sys.argv[1])).lock(command='apply').__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", script, str(path)], check=False)
-    with StateLock(path, command="apply"):
+    with FileBackend(path).lock(command="apply"):
         pass
 
 
@@ -301,9 +300,9 @@ def test_a_state_with_two_names_has_one_lock_and_one_log(
     other = tmp_path / "elsewhere" / "link.db"
     other.parent.mkdir()
     link(path, other)
-    with StateLock(path, command="apply"), pytest.raises(StateLocked), StateLock(other, command="watch"):
+    with FileBackend(path).lock(command="apply"), pytest.raises(StateLocked), FileBackend(other).lock(command="watch"):
         pass
-    with StateLock(other, command="apply"), pytest.raises(StateLocked), StateLock(path, command="watch"):
+    with FileBackend(other).lock(command="apply"), pytest.raises(StateLocked), FileBackend(path).lock(command="watch"):
         pass
     with StateStore(path) as one, StateStore(other) as two:
         with one.write():

@@ -26,7 +26,7 @@ def command(flags: ManifestFlags, run_id: str | None, limit: int) -> None:
     project = flags.project()
     if not project.state_path.exists():
         raise UsageError("there is no state yet, and so no history", where=str(project.state_path))
-    with StateStore(project.state_path) as state:
+    with StateStore(project.state_backend) as state:
         runs = [run for run in state.runs.last(1_000_000 if run_id else limit) if run_id in (None, run.id)]
         if run_id is not None and not runs:
             raise UsageError(f"there is no run '{run_id}'", remedy="'history' without --run lists them.")

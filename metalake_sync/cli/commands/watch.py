@@ -63,7 +63,7 @@ def command(
     from metalake_sync.core.events import Event
     from metalake_sync.manifest.reading import is_stream
     from metalake_sync.project import Project
-    from metalake_sync.state.lock import StateLock
+    from metalake_sync.state.backends.file import FileBackend
     from metalake_sync.watch.active_manifest import ActiveManifest, activate
     from metalake_sync.watch.health import Health
     from metalake_sync.watch.hints import HintBox
@@ -104,7 +104,7 @@ def command(
     with contextlib.ExitStack() as stack:
         # A lock of its own, beside that of runs: an apply by hand may come in between.
         own_lock = project.state_path.with_name(f"{project.state_path.stem}.watch.db")
-        stack.enter_context(StateLock(own_lock, command=f"watch {flags.manifest}"))
+        stack.enter_context(FileBackend(own_lock).lock(command=f"watch {flags.manifest}"))
         health = Health(time.monotonic, time.time)
         counted = _metrics(health, wanted=metrics is not None)
         if metrics is not None:

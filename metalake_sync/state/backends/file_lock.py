@@ -1,6 +1,6 @@
-"""One run at a time for each state: an OS lock, with a note that says who holds it.
+"""A lock file that admits one run at a time, with a note that describes its holder.
 
-Owns: the lock file and its note. The lock itself is the operating system's, so a killed holder never blocks the next.
+Owns: the lock file and its note. The operating system holds the lock itself, so a killed holder never blocks the next.
 """
 
 from __future__ import annotations
@@ -15,38 +15,36 @@ from types import TracebackType
 from typing import Any
 
 from metalake_sync.errors import StateLocked
-from metalake_sync.state.database import canonical_path, prepare_folder
 
 
-class StateLock:
-    """Holds the lock while used as a context manager.
+class FileLock:
+    """Holds the lock of a state while used as a context manager.
 
-    `timeout_s`: how long to wait for another holder; 0 gives up at once. Raises StateLocked, naming the holder.
+    `state` is the canonical path of the state, in a folder that exists. The lock file is created beside it. `timeout_s`
+    is how long to wait for another holder; 0 fails at once. Entering raises StateLocked and names the holder.
     """
 
     def __init__(self, state: Path, *, command: str, timeout_s: float = 0.0) -> None:
-        # Only who writes pays for it: 30 ms.
+        # Only commands that write pay for this import: 30 ms.
         import filelock
 
-        state = canonical_path(state)
         self._state = state
         self._command = command
         self._timeout_s = timeout_s
         self._note = state.with_suffix(".lock.json")
         self._lock = filelock.FileLock(state.with_suffix(".lock"), mode=0o600, thread_local=False)
 
-    def __enter__(self) -> StateLock:
+    def __enter__(self) -> FileLock:
         import filelock
 
-        prepare_folder(self._state)
         try:
             self._lock.acquire(timeout=self._timeout_s)
         except filelock.Timeout:
             raise StateLocked(
                 f"another run holds the state{self._holder()}",
                 where=str(self._state),
-                remedy="Wait for it, or give --lock-timeout SECONDS to wait here. If it is dead for sure, free the lock"
-                " with 'state unlock'.",
+                remedy="Wait for it to end, or wait here with --lock-timeout SECONDS. If you are sure that it is dead,"
+                " free the lock with 'state unlock'.",
             ) from None
         note = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "command": self._command}
         self._written = json.dumps(note)
@@ -57,7 +55,7 @@ class StateLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # After a forced unlock the note may be the next holder's.
+        # After a forced unlock, the note may belong to the next holder.
         with contextlib.suppress(OSError):
             if self._note.read_text() == self._written:
                 self._note.unlink()
@@ -69,8 +67,7 @@ class StateLock:
 
 
 def lock_holder(state: Path) -> str | None:
-    """Who holds the lock of a state, None if nobody does."""
-    state = canonical_path(state)
+    """Describe the run that holds the lock of a state, or return None if the lock is free."""
     if not state.with_suffix(".lock").exists():
         return None
     import filelock
@@ -79,19 +76,18 @@ def lock_holder(state: Path) -> str | None:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        return _read_note(state.with_suffix(".lock.json")) or "somebody"
+        return _read_note(state.with_suffix(".lock.json")) or "an unknown run"
     lock.release()
     return None
 
 
 def break_lock(state: Path, *, force: bool) -> str | None:
-    """Free a lock. Returns who held it, None if nobody did.
+    """Free a lock and return a description of its holder, or None if it was free.
 
-    The lock is the operating system's, which frees it when its holder dies: what is left behind then is a note. With
-    `force` the lock file itself is removed, and the next run makes a new one, whatever the holder does. Raises
-    StateLocked without it.
+    The operating system frees the lock when its holder dies; then only the note is left to remove. With `force`, the
+    lock file itself is removed and the next run creates another one, even while the holder is alive. Raises
+    StateLocked if the lock is held and `force` is false.
     """
-    state = canonical_path(state)
     holder = lock_holder(state)
     if holder is None:
         state.with_suffix(".lock.json").unlink(missing_ok=True)
@@ -100,7 +96,7 @@ def break_lock(state: Path, *, force: bool) -> str | None:
         raise StateLocked(
             f"another run holds the state: {holder}",
             where=str(state),
-            remedy="Stop it. If it is dead for sure, on another machine or a shared disk, give --force.",
+            remedy="Stop that run. If you are sure that it is dead, on another machine or a shared disk, add --force.",
         )
     state.with_suffix(".lock").unlink(missing_ok=True)
     state.with_suffix(".lock.json").unlink(missing_ok=True)
@@ -108,7 +104,7 @@ def break_lock(state: Path, *, force: bool) -> str | None:
 
 
 def _read_note(note_file: Path) -> str | None:
-    """Who holds a lock, as far as the note can tell: it may be gone, or half written."""
+    """Describe the holder by its note. None if the note is missing or half written."""
     try:
         note: dict[str, Any] = json.loads(note_file.read_text())
         age_s = max(0, round(time.time() - float(note["since"])))

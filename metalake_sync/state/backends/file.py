@@ -1,0 +1,194 @@
+"""The state as a local SQLite file, by default in `.metalake-sync/` beside the manifest.
+
+Owns: where the file is, its folder, its one canonical path. Must not: know what rows mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+from metalake_sync.errors import StateError
+from metalake_sync.state.backends.file_lock import FileLock, break_lock, lock_holder
+from metalake_sync.state.database import (
+    back_up,
+    backup_path,
+    explain_errors,
+    explain_file_errors,
+    open_database,
+    open_temporary,
+    sync_log,
+)
+from metalake_sync.state.names import name_from_db, name_to_db
+
+STATE_FOLDER = ".metalake-sync"
+
+
+def state_path(base_dir: Path, name: str) -> Path:
+    """Return the default path of a manifest's state: beside the manifest, never in a data folder."""
+    return base_dir / STATE_FOLDER / f"{name}.db"
+
+
+class FileBackend:
+    """A `StateBackend` whose working copy is the state itself."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = canonical_path(path)
+
+    @property
+    def location(self) -> str:
+        return str(self.path)
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+    def open(self) -> FileWorkingCopy:
+        prepare_folder(self.path)
+        connection = open_database(self.path)
+        try:
+            with explain_errors(self.path):
+                _remember_path(connection, self.path)
+        except BaseException:
+            connection.close()
+            raise
+        return FileWorkingCopy(self.path, connection)
+
+    def lock(self, *, command: str, timeout_s: float = 0.0) -> FileLock:
+        prepare_folder(self.path)
+        return FileLock(self.path, command=command, timeout_s=timeout_s)
+
+    def lock_holder(self) -> str | None:
+        return lock_holder(self.path)
+
+    def break_lock(self, *, force: bool) -> str | None:
+        return break_lock(self.path, force=force)
+
+    def set_aside(self) -> Path | None:
+        """Move the SQLite file and its -wal and -shm files to the folder `backups`."""
+        path = self.path
+        with explain_file_errors(path):
+            if not path.exists():
+                return None
+            target = backup_path(path, "set-aside")
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for suffix in ("", "-wal", "-shm"):
+                piece = path.with_name(path.name + suffix)
+                if piece.exists():
+                    piece.rename(target.with_name(target.name + suffix))
+        return target
+
+
+class FileWorkingCopy:
+    """The opened file. It remembers the file's identity to notice that the file was removed or replaced."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self.connection = connection
+        self._identity = _identity_of(path)
+        self._commits = self._synced = 0
+
+    def check(self) -> None:
+        # SQLite would continue to write into a deleted file.
+        if _identity_of(self.path) != self._identity:
+            raise StateError(
+                "the state was removed or replaced while a command used it",
+                where=str(self.path),
+                remedy="Run the command again, or run 'metalake-sync state rebuild MANIFEST'. Files that the lake has "
+                "are adopted and not sent again.",
+            )
+
+    def committed(self) -> None:
+        self._commits += 1
+
+    def barrier(self) -> None:
+        # With synchronous = NORMAL, the operating system decides when a commit reaches the disk.
+        commits = self._commits
+        if commits == self._synced:
+            return
+        sync_log(self.path)
+        self._synced = max(self._synced, commits)
+
+    def back_up(self, to: Path | None = None) -> Path:
+        return back_up(self.connection, self.path, "backup", to)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+class TemporaryWorkingCopy(FileWorkingCopy):
+    """An empty state that disappears when it is closed. Commands that must not create a state use it."""
+
+    def __init__(self) -> None:
+        path = Path("the temporary state")
+        super().__init__(path, open_temporary(path))
+
+
+def canonical_path(path: Path) -> Path:
+    """Return one path for a state that may have several names.
+
+    The lock, the write-ahead log and the backups are named after it, so every name must lead to the same path. A
+    symbolic link is followed. For a state with several hard links, the path stored in the state itself counts.
+    """
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
+    try:
+        if os.stat(path).st_nlink < 2:
+            return path
+    except OSError:
+        return path
+    remembered = _remembered_path(path)
+    if remembered is not None and _identity_of(remembered) == _identity_of(path):
+        return remembered
+    return path
+
+
+def prepare_folder(path: Path) -> None:
+    """Create the folder of a state with permissions for its owner only, and a `.gitignore` that excludes it."""
+    with explain_file_errors(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ignore = path.parent / ".gitignore"
+        if path.parent.name == STATE_FOLDER and not ignore.exists():
+            ignore.write_text("*\n")
+
+
+_PATH_KEY = "path"
+
+
+def _remembered_path(path: Path) -> Path | None:
+    """Return the path under which a state was first opened. Reads it without its log, which has another name."""
+    uri = f"file:{quote(os.fsencode(os.path.abspath(path)))}?mode=ro&immutable=1"
+    try:
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+            return _stored_path(connection)
+    except sqlite3.Error:
+        return None
+
+
+def _stored_path(connection: sqlite3.Connection) -> Path | None:
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (_PATH_KEY,)).fetchone()
+    return Path(name_from_db(row[0])) if row else None
+
+
+def _remember_path(connection: sqlite3.Connection, path: Path) -> None:
+    """Store the state's path in the state, unless the stored path leads to the same file."""
+    stored = _stored_path(connection)
+    if stored is not None and _identity_of(stored) == _identity_of(path):
+        return
+    connection.execute(
+        "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (_PATH_KEY, name_to_db(os.path.abspath(path))),
+    )
+    # Move it into the main file: a process that opens another hard link does not find the log.
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+def _identity_of(path: Path) -> tuple[int, int] | None:
+    """Return device and inode of the file at a path, or None if no file exists."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
