@@ -10,7 +10,7 @@ from metalake_sync.core.selection import ItemSelection
 from metalake_sync.errors import UsageError
 from metalake_sync.protocol.trash import SelectItems
 from metalake_sync.protocol.wire import ObjectKind
-from metalake_sync.remote.observe import media_kind, object_kind
+from metalake_sync.remote.media_kinds import media_kind, object_kind
 from metalake_sync.remote.selections import Place, count_selection, filter_data, trash_selection
 
 NOTHING = TrashResult(0, 0, "nothing matches")

@@ -27,7 +27,7 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.metadata import FileMetadata
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.observe import remote_tags
+from metalake_sync.remote.item_details import remote_tags
 
 
 @dataclass(frozen=True, slots=True)

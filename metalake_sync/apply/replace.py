@@ -23,7 +23,7 @@ from metalake_sync.errors import LakeRefused
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.replacements import TRY_AGAIN, UNKNOWN, answer_key
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.observe import remote_tags
+from metalake_sync.remote.item_details import remote_tags
 from metalake_sync.sources.hashing import HashRequest, hash_files
 
 

@@ -36,7 +36,9 @@ from metalake_sync.protocol.metadata import FileMetadata
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.annotation_objects import ImageAddress, pages, set_for_image
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.observe import count_remote, list_remote, media_kind, remote_tags
+from metalake_sync.remote.item_details import remote_tags
+from metalake_sync.remote.listings import count_remote, list_remote
+from metalake_sync.remote.media_kinds import media_kind
 
 if TYPE_CHECKING:
     from metalake_sync.protocol.annotation_sets import LabelReference

@@ -32,7 +32,8 @@ from metalake_sync.planning.run_options import CALLS_AT_ONCE
 from metalake_sync.protocol.uploads import OpenUpload
 from metalake_sync.protocol.wire import StorageKind
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.observe import find_newest, media_kind
+from metalake_sync.remote.listings import find_newest
+from metalake_sync.remote.media_kinds import media_kind
 from metalake_sync.remote.transfers.transfer import (
     FileElsewhere,
     FileExisting,

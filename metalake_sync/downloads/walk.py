@@ -19,7 +19,7 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.items import ListedItem
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.content_proof import Pair, same_bytes
-from metalake_sync.remote.observe import remote_sizes
+from metalake_sync.remote.item_details import remote_sizes
 from metalake_sync.remote.selections import Place, list_selection
 from metalake_sync.remote.transfers.partial import FOLDER
 from metalake_sync.sources.safe_names import FolderNames

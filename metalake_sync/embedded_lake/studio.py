@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from metalake_sync.embedded_lake.refusals import Refusal
 from metalake_sync.embedded_lake.store import LakeStore
-from metalake_sync.protocol.studio import AttachModelRuns
+from metalake_sync.protocol.annotation_sets import AttachModelRuns
 from metalake_sync.protocol.wire import OperationMode
 
 

@@ -35,7 +35,9 @@ from metalake_sync.protocol.items import ListedItem, ListItems, SortBy
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, SortField
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.dates import sortable_date
-from metalake_sync.remote.observe import RemoteListing, fields_in, object_kind, remote_details, side_by_side
+from metalake_sync.remote.item_details import fields_in, remote_details
+from metalake_sync.remote.listings import RemoteListing, pages_in_parallel
+from metalake_sync.remote.media_kinds import object_kind
 from metalake_sync.remote.readback import annotations_of
 from metalake_sync.state.annotation_sets import ReadBackSet
 from metalake_sync.state.handles import CollectionHandle
@@ -168,7 +170,7 @@ class FullRefresh:
             return self.client.list_page(request, self.known.lake_id)
 
         expected = 1 if self.marker else -(-len(self.listing) // size)
-        for found in side_by_side(page, expected):
+        for found in pages_in_parallel(page, expected):
             if found:
                 yield found
             if len(found) < size:

@@ -27,7 +27,7 @@ from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
     from metalake_sync.remote.client import LakeClient
-    from metalake_sync.remote.observe import RemoteDetails
+    from metalake_sync.remote.item_details import RemoteDetails
 
 
 @dataclass(slots=True)
@@ -173,7 +173,7 @@ class CloseLook:
         if not found or self.client is None:
             return {remote.name: remote for _, remote in found}
         self.emit(Observing("asking the lake for sizes and metadata", len(found)))
-        from metalake_sync.remote.observe import remote_details
+        from metalake_sync.remote.item_details import remote_details
 
         asked = [(remote.unique_name, list(candidate.metadata.values)) for candidate, remote in found]
         details = remote_details(self.client, asked, self.options.calls_at_once)

@@ -13,7 +13,7 @@ from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from metalake_sync.remote.client import LakeClient
-    from metalake_sync.remote.observe import RemoteListing
+    from metalake_sync.remote.listings import RemoteListing
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class LakeView:
     def listed(self) -> RemoteListing | None:
         """The listing, made now if it was not needed so far; None where the lake is not asked."""
         if self.listing is None and self.client is not None and self.lake_id is not None:
-            from metalake_sync.remote.observe import list_remote
+            from metalake_sync.remote.listings import list_remote
 
             self.listing = list_remote(self.client, self.lake_id, self.key.type, self.count or 0)
         return self.listing
@@ -47,7 +47,8 @@ def view_lake(client: LakeClient | None, key: CollectionKey, known: RecordedColl
     if client is None:
         return LakeView(key, None, known.lake_id if known else None)
     # What speaks to a lake is loaded by who asks it: that is a tenth of a second.
-    from metalake_sync.remote.observe import RemoteListing, count_remote, media_kind, newest_remote
+    from metalake_sync.remote.listings import RemoteListing, count_remote, newest_remote
+    from metalake_sync.remote.media_kinds import media_kind
 
     lake_id = client.find_collection(key.name, media_kind(key.type))
     if lake_id is None:

@@ -41,7 +41,7 @@ from metalake_sync.state.names import join_path, split_path
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
-    from metalake_sync.remote.observe import RemoteListing
+    from metalake_sync.remote.listings import RemoteListing
 
 
 @dataclass(frozen=True, slots=True)

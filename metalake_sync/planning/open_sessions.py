@@ -100,7 +100,7 @@ def compare_sent(
     if not files:
         return {}
     from metalake_sync.remote.content_proof import compare_bytes
-    from metalake_sync.remote.observe import remote_sizes
+    from metalake_sync.remote.item_details import remote_sizes
 
     sizes = remote_sizes(client, [remote for _, remote in files], threads)
     same_size = [(file, remote) for file, remote in files if sizes.get(file.name) == file.fingerprint.size_bytes]

@@ -51,7 +51,7 @@ from metalake_sync.state.store import StateStore
 if TYPE_CHECKING:
     from metalake_sync.planning.full_refresh import FullLook
     from metalake_sync.remote.client import LakeClient
-    from metalake_sync.remote.observe import RemoteListing
+    from metalake_sync.remote.listings import RemoteListing
 
 
 @dataclass(slots=True)
@@ -363,7 +363,7 @@ class Planner:
             return None
         fields = dict.fromkeys((*desired.head.values, *(look.head if look else ()), TAGS), True)
         details = self.client.collection_details(view.lake_id, fields)
-        from metalake_sync.remote.observe import fields_in
+        from metalake_sync.remote.item_details import fields_in
 
         return fields_in(details, fields)
 

@@ -311,13 +311,15 @@ class AddressedPlanner:
     def _lake_stands(self) -> str:
         """How many files the lake has of each type that unique names may be of, and which are the newest."""
         assert self._client is not None
-        from metalake_sync.remote.observe import lake_stands
+        from metalake_sync.remote.listings import count_and_newest_in_lake
 
         types = {MediaType.IMAGE for address, _ in self._sources.annotations if address.by is By.UNIQUE_NAME}
         for address in self._sources.metadata:
             if address.by is By.UNIQUE_NAME:
                 types.update([address.type] if address.type else MediaType)
-        return json.dumps({str(media_type): lake_stands(self._client, media_type) for media_type in sorted(types)})
+        return json.dumps(
+            {str(media_type): count_and_newest_in_lake(self._client, media_type) for media_type in sorted(types)}
+        )
 
     def _remember(self, plans: Sequence[AddressedPlan]) -> None:
         """Keep how the lake stands, where every unique name is in it as it was recorded."""
@@ -344,7 +346,7 @@ class AddressedPlanner:
                 if not entries:
                     return {}
                 types = [media_type] if media_type else list(MediaType)
-                from metalake_sync.remote.observe import which_exist
+                from metalake_sync.remote.listings import which_exist
 
                 there = which_exist(self._client, entries, types, self._threads)
                 return {name: Found(name, lake_id) for name, lake_id in there.items()}
@@ -356,7 +358,8 @@ class AddressedPlanner:
                 return None
 
     def _list(self, client: LakeClient, address: Address) -> Mapping[str, Found]:
-        from metalake_sync.remote.observe import count_remote, list_remote, media_kind
+        from metalake_sync.remote.listings import count_remote, list_remote
+        from metalake_sync.remote.media_kinds import media_kind
 
         ids: dict[MediaType, str] = {}
         for media_type in [address.type] if address.type else list(MediaType):

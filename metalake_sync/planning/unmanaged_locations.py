@@ -19,14 +19,9 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.items import ListItems
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.observe import (
-    RemoteListing,
-    collection_kind,
-    count_remote,
-    list_remote,
-    media_kind,
-    remote_fields,
-)
+from metalake_sync.remote.item_details import remote_fields
+from metalake_sync.remote.listings import RemoteListing, count_remote, list_remote
+from metalake_sync.remote.media_kinds import collection_kind, media_kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
-"""The MetaLake wire protocol: routes and message shapes, declared once, for the client and for the embedded lake.
+"""The MetaLake wire protocol: routes and messages, declared once for the client and for the embedded lake.
 
-The modules of messages are loaded when they are asked for (`protocol.trash.TrashItems`): a message takes 0.3 ms to
-declare, there are 60, and few runs speak of all. Must not: do I/O, or know who speaks.
+The modules of messages load on first use (`protocol.trash.TrashItems`). Declaring those that a run
+without uploads does not need would take 20 ms, so `routes` refers to them by functions. This is the only place that
+loads modules late for the whole protocol. Must not: do I/O, or depend on the client or the embedded lake.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ if TYPE_CHECKING:
     from metalake_sync.protocol import annotation_sets as annotation_sets
     from metalake_sync.protocol import items as items
     from metalake_sync.protocol import metadata as metadata
-    from metalake_sync.protocol import studio as studio
     from metalake_sync.protocol import system as system
     from metalake_sync.protocol import trash as trash
     from metalake_sync.protocol import uploads as uploads
 
-_MESSAGES = frozenset({"annotation_sets", "items", "metadata", "studio", "system", "trash", "uploads"})
+_MESSAGES = frozenset({"annotation_sets", "items", "metadata", "system", "trash", "uploads"})
 
 
 def __getattr__(name: str) -> object:

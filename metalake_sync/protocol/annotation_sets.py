@@ -1,4 +1,4 @@
-"""Messages about labels and annotation sets."""
+"""Messages about labels, annotation sets and model runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from metalake_sync.protocol.wire import OPERATION_TYPE_ANNOTATION, OperationMode
 
 
 class LabelReferences(WireModel):
-    """Asks for the references of labels, their attributes and values; the lake creates what is missing."""
+    """Requests references of labels, attributes and values. The lake creates the missing ones."""
 
     user_name: str = "metalake-sync"
     labels: dict[str, dict[str, list[Any]]]
@@ -32,23 +32,28 @@ class LabelReferencesAnswer(WireRoot[dict[str, LabelReference]]):
 
 
 class ListedLabel(WireModel):
-    """A label that the lake knows. `label_text`: what people read. `label`: its reference, None where there is none."""
+    """A label of the lake."""
 
     label_text: str
+    """The label as people read it."""
     label: str | None = None
+    """The label's reference, if the lake gives one."""
 
     @model_validator(mode="before")
     @classmethod
     def _any_form(cls, value: Any) -> Any:
-        """Nobody outside the lake knows the form of a row. Text: `labelText`, `name`, `label`. Reference: `key`,
-        `label` beside another text, `id`."""
+        """Accept every plausible form, because the form of a row is not published.
+
+        The text is in `labelText`, `name` or `label`; the reference in `key`, in `label` if the text is elsewhere, or
+        in `id`.
+        """
         if isinstance(value, str):
             return {"labelText": value}
         if not isinstance(value, dict):
             return value
         text = next((value[key] for key in ("labelText", "name", "label") if _is_text(value.get(key))), None)
-        beside = [value.get("key"), None if value.get("label") == text else value.get("label"), value.get("id")]
-        reference = next((str(one) for one in beside if isinstance(one, str | int) and not isinstance(one, bool)), None)
+        refs = [value.get("key"), None if value.get("label") == text else value.get("label"), value.get("id")]
+        reference = next((str(one) for one in refs if isinstance(one, str | int) and not isinstance(one, bool)), None)
         return {"labelText": text, "label": reference}
 
 
@@ -57,7 +62,7 @@ def _is_text(value: object) -> bool:
 
 
 class LabelList(WireRoot[list[Any]]):
-    """The labels that the lake knows. `unreadable`: rows that say no label's text."""
+    """The labels of the lake, one per row."""
 
     def labels(self) -> list[ListedLabel]:
         found = (_readable(row) for row in self.root)
@@ -65,6 +70,7 @@ class LabelList(WireRoot[list[Any]]):
 
     @property
     def unreadable(self) -> int:
+        """The number of rows without the text of a label."""
         return len(self.root) - len(self.labels())
 
 
@@ -89,24 +95,28 @@ class AttributeValue(WireModel):
 
 
 class ShapeLabel(WireModel):
-    """`label` and `key` both hold the label's reference; `attribute_values` is keyed by the attributes' references."""
+    """The label of a shape."""
 
     label: str
+    """The label's reference."""
     key: str
+    """The label's reference, too."""
     label_text: str
     color: str = ""
     metadata: dict[str, Any] = Field(default_factory=dict)
     attribute_values: dict[str, list[AttributeValue]] = Field(default_factory=dict)
+    """By the attribute's reference."""
 
 
 class AnnotationObject(WireModel):
-    """One shape. `points`: a rectangle's four corners, clockwise from the top left, or the shape's own points."""
+    """One shape."""
 
     id: str
     shape_id: int
     type: Literal["rectangle", "polygon", "line", "points"]
     box_boundaries_and_dimensions: Box | None = None
     points: list[list[float]] = Field(default_factory=list)
+    """The four corners of a rectangle, clockwise from the top left, or the points of any other shape."""
     confidence: float | None = None
     created_at: dict[str, str] | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
@@ -119,10 +129,14 @@ class AnnotationData(WireModel):
 
 
 class ImageAnnotations(WireModel):
-    """The set of one image, addressed by `object_key` (unique name), by `storage_path` with `bucket_name`, or by
-    `job_id` with `file_name`; the others are null."""
+    """The annotation set of one image.
+
+    The image is addressed by `object_key`, by `storage_path` with `bucket_name`, or by `job_id` with `file_name`. The
+    other fields are null.
+    """
 
     object_key: str | None = None
+    """The unique name."""
     storage_path: str | None = None
     bucket_name: str | None = None
     job_id: str | None = None
@@ -131,9 +145,10 @@ class ImageAnnotations(WireModel):
 
 
 class UpdateAnnotations(WireModel):
-    """`meta_updates_array` is a JSON *string* of a list of `ImageAnnotations`, at most 1,000 of them."""
+    """Replaces the annotation sets of a page of images."""
 
     meta_updates_array: str
+    """A JSON *string* with a list of at most 1,000 `ImageAnnotations`."""
     session_id: str
     total_image_count: int = 0
     uploaded_image_count: int = 0
@@ -142,10 +157,11 @@ class UpdateAnnotations(WireModel):
 
 
 class DownloadedAnnotations(WireModel):
-    """`annotations` stands in the upload format: bbox, polygon, line or points, label, metadata, attributes."""
+    """The annotations of a downloaded image."""
 
     image: str = ""
     annotations: list[dict[str, Any]] = Field(default_factory=list)
+    """In the upload format: bbox, polygon, line or points, label, metadata, attributes."""
 
 
 class DownloadedImage(WireModel):
@@ -157,7 +173,7 @@ class DownloadedImage(WireModel):
 
 
 class DownloadPage(WireModel):
-    """`next_page`: whether there is another page; None where the lake does not say."""
+    """A page of a collection's files with their annotations."""
 
     identifier: str = ""
     group_unique_name: str = ""
@@ -165,12 +181,23 @@ class DownloadPage(WireModel):
     raw_file_name: str = ""
     creatable_directories: list[str] = Field(default_factory=list)
     next_page: bool | None = None
+    """Whether another page follows. None if the lake does not say."""
     resource_array: list[DownloadedImage] = Field(default_factory=list)
 
     def is_last(self, page_size: int) -> bool:
-        """Whether no page follows. Where the lake does not say, a page that is not full is the last one."""
+        """Return whether this is the last page. If the lake does not say, a page that is not full is the last."""
         return not self.next_page if self.next_page is not None else len(self.resource_array) < page_size
 
 
 class DownloadAnswer(WireModel):
     data: DownloadPage
+
+
+class AttachModelRuns(WireModel):
+    """Attaches the machine annotations of operations to a project of the annotation studio, a service beside the lake.
+
+    Source: `layernext` 2.3.4, `studiointerface`.
+    """
+
+    project_id: str
+    operation_id_array: list[str]

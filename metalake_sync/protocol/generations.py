@@ -1,4 +1,7 @@
-"""The generations of the protocol, and the base path of each. Imports nothing that takes time to load."""
+"""The generations of the protocol and their base paths.
+
+A module of its own because `plan` without a lake needs only this part of the protocol, and no pydantic messages.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import enum
 
 
 class Generation(enum.IntEnum):
-    """Which generation of the protocol a lake speaks. Source: `layernext` 2.3.4 (2) and `layernext-beta` 3.28.14 (3).
+    """The generation of the protocol that a lake uses.
 
-    The generation decides the base path of every call. The form of an answer is not decided by it: lakes between the
-    two exist, so the client accepts either form of every answer from either generation.
+    The generation determines the base path of every call, but not the form of an answer: intermediate lakes exist, so
+    the client accepts both forms of every answer from both generations. Source: `layernext` 2.3.4 (2) and
+    `layernext-beta` 3.28.14 (3).
     """
 
     TWO = 2
@@ -21,7 +25,7 @@ class Generation(enum.IntEnum):
 
 
 BASE_PATHS = {Generation.TWO: "/datalake", Generation.THREE: ""}
-"""What stands between the lake's URL and the path of a route."""
+"""The part between the lake's URL and the path of a route."""
 
 GENERATION_2_SUFFIX = BASE_PATHS[Generation.TWO]
-"""A user may write it at the end of the lake's URL."""
+"""Accepted, and ignored, at the end of the lake's URL in a manifest."""

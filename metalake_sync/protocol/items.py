@@ -1,4 +1,4 @@
-"""Messages about collections and the items in them: find, list, count, details, download."""
+"""Messages that find, list, count, describe and download collections and items."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ class CollectionByName(WireModel):
 
 
 class CollectionIdAnswer(WireModel):
-    """`collection_id`: None where the lake names none."""
-
     is_success: bool = True
     collection_id: str | None = None
+    """None if the lake does not give one."""
 
 
 class CreateCollection(WireModel):
-    """Creates a collection's head, or updates its metadata."""
+    """Creates a collection, or updates its metadata."""
 
     collection_name: str
     object_type: MediaKind
@@ -48,7 +47,7 @@ class CollectionDetails(WireModel):
 
 
 class CreateVirtualCollection(WireModel):
-    """Makes a virtual collection of this name from a selection, or adds a selection to the one of this id."""
+    """Creates a virtual collection with a name from a selection, or adds a selection to an existing one."""
 
     selection_id: str
     v_collection_name: str | None = None
@@ -66,10 +65,9 @@ class ItemDetails(WireModel):
 
 
 class DetailsAnswer(WireModel):
-    """`item_details`: the fields that were asked for and that the item has, under their wire names."""
-
     is_success: bool = True
     item_details: dict[str, Any] = Field(default_factory=dict)
+    """The requested fields that the item has, under their wire names."""
 
 
 class DateRange(WireModel):
@@ -120,12 +118,13 @@ class ListItems(CountItems):
 
 
 class ListedItem(WireModel):
-    """One item of a list. `url` is signed, so it is kept out of the repr; collections carry id and name only."""
+    """One item of a list. Collections have only id and name."""
 
     id: str
     name: str
     unique_name: str | None = None
     url: str | None = Field(default=None, repr=False)
+    """A signed URL, therefore not in the repr."""
 
 
 class ItemPage(WireRoot[list[ListedItem]]):
@@ -133,10 +132,14 @@ class ItemPage(WireRoot[list[ListedItem]]):
 
 
 class CountAnswer(WireModel):
-    """Nobody outside the lake knows the form: a bare number, `{"count": n}`, or an object with one number in it, also a
-    level deeper and as text of digits. `count`: None where no number, or more than one, can be meant."""
+    """A number of items. The form is not published.
+
+    Accepted are a bare number, `{"count": n}`, and an object that contains one number, also nested or as a text of
+    digits.
+    """
 
     count: int | None
+    """None if the answer contains no number or several."""
 
     @model_validator(mode="before")
     @classmethod
@@ -156,7 +159,7 @@ def _count_in(value: Any) -> int | None:
 
 
 class DownloadUrlAnswer(WireModel):
-    """Nobody outside the lake knows the form: a bare text, or an object with the URL, also a level deeper."""
+    """A signed URL. The form is not published: a bare text, or an object that contains the URL, also nested."""
 
     url: str = Field(repr=False)
 

@@ -1,4 +1,4 @@
-"""Messages that write metadata, and those that check it first."""
+"""Messages that validate and write metadata."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class ValidateFields(WireModel):
 
 
 class ValidateAnswer(WireRoot[object]):
-    """What a lake says about tags or fields: `{isSuccess, message}` (generation 2) or a list of renames (generation 3).
+    """The lake's opinion on tags or fields: `{isSuccess, message}` (generation 2) or a list of renames (generation 3).
 
-    A rename is `{newTag, oldTag}` or `{newField, oldField}`; the list is empty where all are fine.
+    A rename is `{newTag, oldTag}` or `{newField, oldField}`. The list is empty if all spellings are accepted.
     """
 
     def renames(self) -> dict[str, str]:
-        """Return the spelling that was asked about → the spelling that the lake has, for those that differ."""
+        """Return requested spelling → the lake's spelling, for those that differ."""
         found: dict[str, str] = {}
         for entry in self.root if isinstance(self.root, list) else ():
             if not isinstance(entry, dict):
@@ -42,8 +42,11 @@ class FileMetadata(WireModel):
 
 
 class UploadMetadataByJson(WireModel):
-    """One page. Exactly one addressing is meant: `collection_id` (file = name in the collection), `job_id` (file = name
-    in that upload), `bucket_name` (file = storage path), or none of them (file = unique name)."""
+    """A page of file metadata.
+
+    At most one address field is set. It determines what `file` is: the name in a collection (`collection_id`), the name
+    in an upload (`job_id`), the storage path (`bucket_name`), or the unique name (no address field).
+    """
 
     metadata: list[FileMetadata] = Field(max_length=PAGE_SIZE_LIMIT)
     bucket_name: str | None = None
@@ -52,7 +55,7 @@ class UploadMetadataByJson(WireModel):
 
 
 class UploadMetadataByObject(WireModel):
-    """Writes the collection's head and, with `is_apply_to_all_files`, every file in it, whoever put it there."""
+    """Writes the metadata of a collection and, with `is_apply_to_all_files`, of every file in it."""
 
     collection_name: str
     object_type: MediaKind

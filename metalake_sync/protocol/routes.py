@@ -1,4 +1,4 @@
-"""Every call of the protocol, declared once: method, path, base per generation, effect, and the shape of its answer."""
+"""Every call of the protocol: method, path, base path per generation, effect, and the type of its answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
 
 class Effect(enum.Enum):
-    """READS leaves the lake as it is. WRITES changes it, or begins something that will."""
+    """Whether a call changes the lake, now or later (WRITES), or not (READS)."""
 
     READS = "reads"
     WRITES = "writes"
@@ -26,32 +26,32 @@ class Effect(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Route(Generic[AnswerT]):
-    """One call. Answers of 204 have no body."""
+    """One call. An answer with status 204 has no body."""
 
     method: Literal["GET", "POST"]
     path: str
-    """From `/api` on. It may hold `{names}` to be filled."""
+    """Starts with `/api`. May contain `{names}` of parts."""
     effect: Effect
-    shape: Callable[[], type[AnswerT]]
-    """Returns the message that the answer is read as."""
+    answer_type: Callable[[], type[AnswerT]]
+    """Returns the message type of the answer. A function, so that the messages load on first use."""
     bases: Mapping[Generation, str] = field(hash=False)
-    """Generation → what stands between the lake's URL and the path. A generation without the call is absent."""
+    """Generation → the part between the lake's URL and the path. Generations without the call are absent."""
     either_base: bool = False
-    """A lake may serve this call under the base of the other generation alone. Source: `layernext-beta` 3.28.14 asks
-    for annotations under `/datalake`, which nginx of generation 3 does not pass on."""
+    """Some lakes serve this call only under the other generation's base. Source: `layernext-beta` 3.28.14 requests
+    annotations under `/datalake`, which the nginx of generation 3 does not route."""
 
     @property
     def answer(self) -> type[AnswerT]:
-        return self.shape()
+        return self.answer_type()
 
     def at(self, generation: Generation, **parts: str) -> str:
-        """Return the path from the lake's URL on, with its names filled, each percent-encoded whole."""
+        """Return the path below the lake's URL with its parts filled in, each fully percent-encoded."""
         return self.bases[generation] + self.path.format(
             **{name: quote(value, safe="") for name, value in parts.items()}
         )
 
     def templates(self, generation: Generation) -> tuple[str, ...]:
-        """Return the paths under which a lake of this generation serves the call, as a router takes them."""
+        """Return the path templates under which a lake of this generation serves the call."""
         if generation not in self.bases:
             return ()
         bases = [self.bases[generation]]
@@ -61,24 +61,24 @@ class Route(Generic[AnswerT]):
 
 
 def _base_of(generation: Generation) -> Mapping[Generation, str]:
-    """The bases of a call that one generation alone has."""
+    """The bases of a call that only one generation has."""
     return {generation: BASE_PATHS[generation]}
 
 
 def _reads(
-    method: Literal["GET", "POST"], path: str, shape: Callable[[], type[AnswerT]], *, either_base: bool = False
+    method: Literal["GET", "POST"], path: str, answer_type: Callable[[], type[AnswerT]], *, either_base: bool = False
 ) -> Route[AnswerT]:
-    return Route(method, path, Effect.READS, shape, BASE_PATHS, either_base)
+    return Route(method, path, Effect.READS, answer_type, BASE_PATHS, either_base)
 
 
 def _writes(
     method: Literal["GET", "POST"],
     path: str,
-    shape: Callable[[], type[AnswerT]],
+    answer_type: Callable[[], type[AnswerT]],
     *,
     either_base: bool = False,
 ) -> Route[AnswerT]:
-    return Route(method, path, Effect.WRITES, shape, BASE_PATHS, either_base)
+    return Route(method, path, Effect.WRITES, answer_type, BASE_PATHS, either_base)
 
 
 COMPATIBILITY = Route(
@@ -88,7 +88,7 @@ COMPATIBILITY = Route(
     lambda: protocol.system.CompatibilityAnswer,
     _base_of(Generation.TWO),
 )
-"""The client of generation 3 does not ask, so a lake of that generation may not have it."""
+"""The client of generation 3 does not make this call, so a lake of that generation may lack it."""
 
 SYSTEM_DETAILS = _reads("GET", "/api/client/getDetails/system", lambda: protocol.system.AnyAnswer)
 JOB_STATUS = _reads("GET", "/api/client/jobs/{job_id}/getStatus", lambda: protocol.system.JobStatusAnswer)
@@ -159,8 +159,8 @@ CREATE_VIRTUAL_COLLECTION = Route(
 TRASH_ITEMS = _writes("POST", "/api/client/file/trash", lambda: protocol.trash.TrashAnswer)
 
 STUDIO_BASE = "/studio"
-"""The annotation studio is a service of its own, beside the lake. A deployment may not have it any more: the vendor's
-nginx stopped passing it on in 2024-08."""
+"""The annotation studio is a separate service. A deployment may lack it: the vendor's nginx stopped routing it in
+2024-08."""
 
 ATTACH_MODEL_RUNS = Route(
     "POST",

@@ -1,4 +1,4 @@
-"""Messages about the lake itself: compatibility, counts, jobs, errors."""
+"""Messages about the lake itself: compatibility, counts, jobs and errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ErrorDetail(WireModel):
 
 
 class ErrorAnswer(WireModel):
-    """The body of every 4xx and 5xx."""
+    """The body of every answer with a 4xx or 5xx status."""
 
     error: ErrorDetail
 
@@ -31,17 +31,16 @@ class CompatibilityAnswer(WireModel):
 
 
 class JobStatusAnswer(WireModel):
-    """`progress` is a percentage, 0 to 100; the published client formats it as a number."""
-
     is_success: bool = True
     job_id: str | None = None
     status: JobStatus
     progress: float = 0.0
+    """A percentage from 0 to 100. The published client formats it as a number."""
 
     @field_validator("status", mode="before")
     @classmethod
     def _by_name_too(cls, value: object) -> object:
-        """The number, also as text, or the enumeration's name in any letter case."""
+        """Accept the number, also as text, or the name of the status in any letter case."""
         number = number_in(value)
         if number is not None:
             return number
@@ -50,7 +49,7 @@ class JobStatusAnswer(WireModel):
     @field_validator("progress", mode="before")
     @classmethod
     def _unreadable_progress_is_none(cls, value: object) -> object:
-        """Progress only informs."""
+        """No decision depends on the progress."""
         try:
             number = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
@@ -59,7 +58,7 @@ class JobStatusAnswer(WireModel):
 
 
 class JobReport(WireModel):
-    """What a client tells about its own long work (`updateJob`); the published one reports downloads."""
+    """A report on the client's own long-running work (`updateJob`). The published client reports downloads."""
 
     job_name: str = ""
     session_id: str = ""
@@ -70,8 +69,10 @@ class JobReport(WireModel):
 
 
 class SimpleAnswer(WireModel):
-    """An acknowledgement: whatever JSON it is, the lake took the call. A lake may refuse with 200 and `isSuccess:
-    false`, which whoever reads the answer finds before."""
+    """An acknowledgement. Any JSON value counts as success.
+
+    A lake may reject a call with status 200 and `isSuccess: false`. `answers.read_answer` checks that first.
+    """
 
     is_success: bool = True
     message: str | None = None
@@ -83,10 +84,10 @@ class SimpleAnswer(WireModel):
         return {"message": message if isinstance(message, str) else None}
 
     def updated(self, total: int) -> int | None:
-        """How many of `total` entries met a file, where the message counts them: "3 of 4 files updated"."""
-        told = _COUNTED.match(self.message or "")
-        return int(told[1]) if told and int(told[2]) == total else None
+        """Return how many of `total` entries matched a file, if the message says so: "3 of 4 files updated"."""
+        counted = _COUNTED.match(self.message or "")
+        return int(counted[1]) if counted and int(counted[2]) == total else None
 
 
 class AnyAnswer(WireRoot[object]):
-    """An answer whose shape nobody outside the lake knows."""
+    """An answer of unpublished form."""

@@ -1,4 +1,4 @@
-"""Messages that select items and put them into the trash."""
+"""Messages that select items and move them to the trash."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from metalake_sync.protocol.wire import ObjectKind, WireModel
 
 
 class SelectItems(WireModel):
-    """`is_all_selected: false` takes the ids; `true` takes all that match, inside `collection_id` if that is set."""
+    """Selects items by id or by query."""
 
     is_all_selected: bool
+    """False selects `object_id_list`. True selects all matching items, within `collection_id` if that is set."""
     content_type: ObjectKind = ObjectKind.ANY
     object_id_list: list[str] = Field(default_factory=list)
     filter_data: FilterData = Field(default_factory=FilterData)
@@ -25,7 +26,7 @@ class SelectItems(WireModel):
 
 
 class SelectionAnswer(WireModel):
-    """A refusal is 200 with `is_success: false` and a `warning_msg`."""
+    """A rejection has status 200, `is_success: false` and a `warning_msg`."""
 
     is_success: bool = True
     warning_msg: str | None = None
@@ -39,7 +40,6 @@ class TrashItems(WireModel):
 
 
 class TrashAnswer(WireModel):
-    """`message` reads "N objects successfully trashed, M objects failed to trash"."""
-
     is_success: bool = True
     message: str = ""
+    """"N objects successfully trashed, M objects failed to trash"."""

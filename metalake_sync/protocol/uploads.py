@@ -1,4 +1,4 @@
-"""Messages of an upload session: open, begin a file, sign its parts, finalize it, complete the session."""
+"""Messages of an upload session: open it, begin files, sign their parts, finalize files, complete the session."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from metalake_sync.protocol.wire import MediaKind, MetaObject, WireModel
 
 
 class OpenUpload(WireModel):
-    """Opens an upload session for the files named; creates the collection when it is new."""
+    """Opens an upload session for the named files. Creates the collection if it does not exist."""
 
     collection_type: MediaKind
     collection_name: str
@@ -20,15 +20,14 @@ class OpenUpload(WireModel):
     @field_validator("meta_data_object", mode="before")
     @classmethod
     def _empty_text_means_nothing(cls, value: object) -> object:
-        """The published client sends "" where there is no metadata."""
+        """The published client sends "" for no metadata."""
         return {} if value in ("", None) else value
 
 
 class OpenUploadAnswer(WireModel):
-    """`storage_type`: the name of the object store, as the lake spells it; `StorageKind(storage_type)` reads it."""
-
     is_success: bool = True
     storage_type: str
+    """The kind of object store in the lake's spelling, for `StorageKind`."""
     upload_id: str
     collection_id: str
     job_id: str
@@ -41,13 +40,13 @@ class BeginFile(WireModel):
 
 
 class BeginFileAnswer(WireModel):
-    """`is_existing`: the collection has the name already, nothing to send. `upload_removed_file`: the file was removed
-    from this collection and lives in another; it can't be sent. In both cases id and key may be missing."""
-
     file_id: str = ""
+    """May be missing if one of the flags is set, as may `file_key`."""
     file_key: str = ""
     is_existing: bool = False
+    """The collection already has a file with this name. Nothing is to be sent."""
     upload_removed_file: bool = False
+    """The file was removed from this collection and is in another one. It cannot be sent."""
 
 
 class SignParts(WireModel):
@@ -74,17 +73,15 @@ class FinishedPart(WireModel):
 
 
 class FinalizeFile(WireModel):
-    """`finalize_url`: the signed URL of the last part; a credential, so it is kept out of the repr."""
-
     file_id: str
     file_key: str
     upload_id: str
     parts: list[FinishedPart]
     finalize_url: str = Field(default="", repr=False)
+    """The signed URL of the last part: a credential, therefore not in the repr."""
 
 
 class CompleteUploadAnswer(WireModel):
-    """`uploaded_file_list`: the unique names of the session's files, if they were asked for."""
-
     is_success: bool = True
     uploaded_file_list: list[str] = Field(default_factory=list)
+    """The unique names of the session's files, if they were requested."""

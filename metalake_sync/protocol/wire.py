@@ -1,4 +1,4 @@
-"""The ground that every message stands on, and the protocol's enumerations."""
+"""The base classes of all messages, and the enumerations of the protocol."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pydantic.alias_generators import to_camel
 from metalake_sync.protocol.generations import Generation
 
 PAGE_SIZE_LIMIT = 1000
-"""The most items of one list page, and the most entries of one metadata or annotation call."""
+"""The largest number of items of a list page, and of entries of a metadata or annotation call."""
 
 CLIENT_VERSION = "2.3.4"
-"""The version of the published client whose generation 2 is spoken; the compatibility call asks about it."""
+"""The version of the published client for generation 2. The compatibility call asks about it."""
 
 
 MetaObject = dict[str, Any]
@@ -22,16 +22,16 @@ MetaObject = dict[str, Any]
 
 
 class WireModel(BaseModel):
-    """A message. Fields are camelCase on the wire; what a newer lake adds is ignored."""
+    """A message. Fields are camelCase on the wire. Unknown fields of newer lakes are ignored."""
 
-    # Built when it is first used: a run speaks a third of the protocol, and a plan without the lake nothing of it.
+    # Validators are built on first use: a run needs a third of the messages, and a plan without a lake none.
     model_config = ConfigDict(
         alias_generator=to_camel,
         populate_by_name=True,
         extra="ignore",
         frozen=True,
         defer_build=True,
-        # An id may come as a number.
+        # Some lakes send ids as numbers.
         coerce_numbers_to_str=True,
     )
 
@@ -44,13 +44,13 @@ RootT = TypeVar("RootT")
 
 
 class WireRoot(RootModel[RootT]):
-    """A message that is no object: a list, or whatever the lake likes."""
+    """A message that is not an object: a list, or an unspecified value."""
 
     model_config = ConfigDict(defer_build=True, coerce_numbers_to_str=True)
 
 
 def number_in(value: object) -> int | None:
-    """A whole number from 0, as a number or as a text of digits; None for anything else."""
+    """Return a non-negative integer given as a number or as a text of digits. None for anything else."""
     match value:
         case bool():
             return None
@@ -64,7 +64,7 @@ def number_in(value: object) -> int | None:
 
 
 class MediaKind(enum.IntEnum):
-    """`collectionType`, and `objectType` of a collection in upload, create and metadata calls."""
+    """`collectionType`, and the `objectType` of a collection in upload, create and metadata calls."""
 
     VIDEO = 4
     IMAGE = 5
@@ -93,7 +93,7 @@ class AnnotationKind(enum.IntEnum):
 
 
 class OperationMode(enum.IntEnum):
-    """Who drew the shapes of an annotation upload."""
+    """Who made the shapes of an annotation upload."""
 
     HUMAN = 1
     MACHINE = 2
@@ -116,11 +116,11 @@ class SortField(enum.IntEnum):
     SIZE = 4
     VIDEO_INDEX = 6
     TEXT_SCORE = 7
-    """Generation 3 alone."""
+    """Generation 3 only."""
 
 
 class StorageKind(enum.StrEnum):
-    """Which object store takes the bytes, and so how a part is sent. The values are the names of generation 2."""
+    """The kind of object store, which determines how parts are sent. The values are the names of generation 2."""
 
     S3 = "AWS_S3"
     GCS = "GCP"
@@ -128,11 +128,11 @@ class StorageKind(enum.StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> StorageKind | None:
-        """Both generations' names are accepted, in any letter case."""
+        """Accept the names of both generations, in any letter case."""
         return _STORAGE_KINDS.get(value.strip().lower()) if isinstance(value, str) else None
 
     def spelled(self, generation: Generation) -> str:
-        """The name that a lake of this generation uses."""
+        """Return the name that a lake of this generation uses."""
         return self.value if generation is Generation.TWO else _STORAGE_NAMES_3[self]
 
 

@@ -438,7 +438,7 @@ class LakeClient:
 
         Raises StudioMissing where the lake has no studio, or not this project.
         """
-        request = protocol.studio.AttachModelRuns(project_id=project_id, operation_id_array=list(operations))
+        request = protocol.annotation_sets.AttachModelRuns(project_id=project_id, operation_id_array=list(operations))
         try:
             self._connection.call(routes.ATTACH_MODEL_RUNS, body=request.to_wire())
         except LakeRefused as refusal:

@@ -11,7 +11,7 @@ from typing import Any
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.annotation_sets import DownloadPage
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.observe import side_by_side
+from metalake_sync.remote.listings import pages_in_parallel
 from metalake_sync.remote.repeated_pages import RepeatGuard
 
 PAGE_SIZE = 250
@@ -30,7 +30,7 @@ def annotations_of(
         return client.download_annotations(collection_id, page=index, page_size=PAGE_SIZE, operations=operations)
 
     repeats = RepeatGuard(routes.DOWNLOAD_ANNOTATIONS.path)
-    for found in side_by_side(page, -(-file_count // PAGE_SIZE)):
+    for found in pages_in_parallel(page, -(-file_count // PAGE_SIZE)):
         if found is None:
             return
         if found.resource_array:

@@ -18,7 +18,7 @@ from metalake_sync.protocol.items import CountItems, DateRange, FilterData, List
 from metalake_sync.protocol.trash import SelectItems
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, AnnotationKind, ObjectKind, SortField
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.observe import media_kind, object_kind
+from metalake_sync.remote.media_kinds import media_kind, object_kind
 
 _ANNOTATION_TYPES: dict[AnnotationType, AnnotationKind] = {
     "raw": AnnotationKind.RAW,

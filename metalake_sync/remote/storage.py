@@ -1,7 +1,7 @@
-"""The door to the object stores: how a part is sent to each, as a plan of requests. No I/O.
+"""What differs between object stores: part sizes, the PUT of a part, and what its response means.
 
-A lake tells which store takes the bytes; the four calls around a part are the same for all of them, so `transfer` has
-one loop and asks here for what differs.
+The lake names the store of an upload session. All other calls are the same for every store, so `file_upload` has one
+loop. Must not: do I/O.
 """
 
 from __future__ import annotations
@@ -10,79 +10,87 @@ import base64
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from metalake_sync.errors import SyncError
+from metalake_sync.errors import SignedUrlExpired, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.wire import StorageKind
 
 PART_BYTES = 16 << 20
-"""The usual size of a part: large enough that a file of 160 GB stays under the limit of parts."""
+"""The usual size of a part. A file of up to 160 GB stays within the limit of parts."""
 
 PART_LIMIT = 10_000
-"""The most parts of one file. Source: Amazon S3 multipart upload limits."""
+"""The maximum number of parts per file. Source: Amazon S3 multipart upload limits."""
 
 PART_BYTES_LIMIT = 4000 << 20
-"""The largest part that every store takes: Azure's largest block (4,000 MiB), below S3's 5 GiB."""
+"""The largest part that every store accepts: Azure's largest block (4,000 MiB); S3 accepts 5 GiB."""
 
 _ALIGNMENT = 1 << 20
-"""Part sizes are whole MiB: Google wants multiples of 256 KiB."""
+"""Part sizes are multiples of 1 MiB. Google requires multiples of 256 KiB."""
+
+EXPIRED_STATUSES = frozenset({400, 401, 403})
+"""How stores reject an expired signature: S3 and Azure with 403, Google with 400 (ExpiredToken)."""
+
+SIGNATURES_LIMIT = 5
+"""How often the URLs of one file are signed again, without progress in a download, before the file fails."""
 
 
 class TooManyParts(SyncError):
-    """The file is larger than the store takes in one piece."""
+    """The file is larger than the store accepts."""
 
 
 def choose_part_size(size_bytes: int) -> int:
-    """The size of a file's parts in bytes. Raises TooManyParts past what any store takes."""
+    """Return the size of a file's parts in bytes. Raises TooManyParts for a file that is too large for any store."""
     needed = -(-size_bytes // PART_LIMIT)
     part_size = max(PART_BYTES, -(-needed // _ALIGNMENT) * _ALIGNMENT)
     if part_size > PART_BYTES_LIMIT:
         raise TooManyParts(
-            f"{size_bytes} bytes need more than {PART_LIMIT} parts", remedy="Cut the file into smaller ones."
+            f"{size_bytes} bytes need more than {PART_LIMIT} parts", remedy="Split the file into smaller ones."
         )
     return part_size
 
 
 def split_parts(size_bytes: int, part_size: int) -> list[tuple[int, int]]:
-    """Split a file into parts: `(offset, length)` pairs in bytes, contiguous, covering the file.
+    """Return the parts of a file as contiguous `(offset, length)` pairs in bytes.
 
-    `size_bytes`: 0 or more; an empty file is one empty part. Raises TooManyParts past the limit.
+    An empty file is one empty part. Raises TooManyParts beyond the limit.
     """
     parts = [(offset, min(part_size, size_bytes - offset)) for offset in range(0, size_bytes, part_size)] or [(0, 0)]
     if len(parts) > PART_LIMIT:
-        raise TooManyParts(f"the file needs {len(parts)} parts; {PART_LIMIT} is the most")
+        raise TooManyParts(f"the file needs {len(parts)} parts, and the maximum is {PART_LIMIT}")
     return parts
 
 
 @dataclass(frozen=True, slots=True)
 class PartRequest:
-    """One PUT. `url` is signed: it goes into no log."""
+    """One PUT."""
 
     url: str
+    """Signed, so it must not be logged."""
     headers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """What differs between stores. `parallel_parts`: parts of one file may overtake each other. `parts_of_empty`: what
-    an empty file is finalized with, number → ETag; None where it needs a PUT like any other."""
+    """An object store with the behavior of most stores. Subclasses override what differs."""
 
     name: str
     parallel_parts: bool
+    """Parts of one file may be sent at the same time and in any order."""
     parts_of_empty: Mapping[int, str] | None
+    """Number → ETag to finalize an empty file with. None if an empty file needs a PUT like any other."""
 
     def part_request(
         self, signed_url: str, *, number: int, offset: int, length: int, total: int, content_type: str
     ) -> PartRequest:
-        """The request for part `number`, counted from 1."""
+        """Return the request for part `number`, counted from 1."""
         headers = {"Content-Type": content_type, "Content-Length": str(length)}
         return PartRequest(signed_url, headers)
 
     def accepted(self, status: int, *, last: bool) -> bool:
-        """Whether a status says that the store has the part."""
+        """Return whether a status means that the store has the part."""
         return status == 200
 
     def etag(self, headers: Mapping[str, str]) -> str | None:
-        """The ETag to finalize with, or None where the store owes one and gave none. Header names are small."""
+        """Return the ETag to finalize with, or None if a required one is missing. Header names are in lower case."""
         return ""
 
 
@@ -112,9 +120,9 @@ class GcsStore(Store):
 
 
 class AzureStore(Store):
-    """Each part is a staged block; the lake commits the list. Source: Azure REST API, Put Block.
+    """Each part is a staged block, and the lake commits the list. Source: Azure REST API, Put Block.
 
-    Azure refuses a block without bytes, so an empty file is an empty list of blocks.
+    Azure rejects an empty block, so an empty file is an empty list of blocks.
     """
 
     def part_request(
@@ -138,3 +146,12 @@ _STORES: Mapping[StorageKind, Store] = {
 
 def store_for(kind: StorageKind) -> Store:
     return _STORES[kind]
+
+
+def every_url_rejected(where: str) -> SignedUrlExpired:
+    """Return the error of a file whose signed URLs the store rejected SIGNATURES_LIMIT times."""
+    return SignedUrlExpired(
+        "the store rejects every URL that the lake signs",
+        where=where,
+        remedy="Check the lake's storage settings and this machine's clock.",
+    )

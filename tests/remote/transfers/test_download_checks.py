@@ -15,16 +15,8 @@ import pytest
 from metalake_sync.errors import LakeAnswerInvalid
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.retry import RetryPolicy
-from metalake_sync.remote.transfers.download import (
-    BREAKS_LIMIT,
-    PROVEN_BY_MD5_BYTES,
-    WRONG_BODIES_LIMIT,
-    Downloads,
-    FetchFailed,
-    FetchOutcome,
-    FileFetched,
-    FileToFetch,
-)
+from metalake_sync.remote.transfers.download import Downloads, FetchFailed, FetchOutcome, FileFetched, FileToFetch
+from metalake_sync.remote.transfers.file_download import BREAKS_LIMIT, PROVEN_BY_MD5_BYTES, WRONG_BODIES_LIMIT
 from metalake_sync.remote.transfers.partial import FOLDER, partial_files
 from tests.remote.bare_server import Line, serve
 
@@ -134,7 +126,7 @@ def test_what_is_not_the_file_is_not_put_in_its_place(give: Give, tmp_path: Path
     (failed,) = fetch(around, tmp_path, received=received)
     assert isinstance(failed, FetchFailed)
     assert failed.retryable
-    assert "could not be downloaded whole" in str(failed.error)
+    assert "could not be downloaded completely" in str(failed.error)
     assert "sig=" not in str(failed.error)
     assert not (tmp_path / "a.jpg").exists()
     assert sum(received) <= BREAKS_LIMIT * (len(CONTENT) + (1 << 20))

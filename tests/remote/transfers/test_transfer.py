@@ -29,7 +29,7 @@ from metalake_sync.remote.transfers.transfer import (
     ResumePoint,
     Transfer,
     UploadSession,
-    widest_for,
+    most_files,
 )
 from tests.embedded_lake.talk import API_KEY, SECRET, Talk, settings, talk_to
 
@@ -221,11 +221,11 @@ def test_an_upload_without_files_is_through_at_once(lake: Lake) -> None:
 
 
 def test_the_width_keeps_to_what_was_asked_for_and_to_the_open_files_that_the_system_allows() -> None:
-    assert widest_for(7) == 7
+    assert most_files(7) == 7
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:
-        assert widest_for(None) == 48
-        assert widest_for(1000) == 48
+        assert most_files(None) == 48
+        assert most_files(1000) == 48
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
