@@ -17,12 +17,10 @@ from typing import TYPE_CHECKING
 
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import Action
-from metalake_sync.core.basis import Approved, leave_out_new, what_moved
+from metalake_sync.core.approval import Approved, find_stale_facts, keep_approved
 from metalake_sync.core.events import EventSink, PlanMade, RunFinished, Waiting
-from metalake_sync.core.holding import hold_destructive
 from metalake_sync.core.notes import GUARDS, Note, NoteCode
 from metalake_sync.core.plan import Plan
-from metalake_sync.core.targets import keep_in_plan
 from metalake_sync.errors import GuardStopped, SyncError
 from metalake_sync.lake_access import ReachedLake, lake_identity, reach_lake
 from metalake_sync.lazy_dataclass import dataclass
@@ -179,8 +177,8 @@ class Project:
                     if approved is not None:
                         _hold_to(approved, planned, manifest_digest(self.manifest))
                     if only is not None:
-                        planned.plan = replace(planned.plan, downloads=(), trash_rules=(), attachments=())
-                        keep_in_plan(planned.plan, only)
+                        kept = replace(planned.plan, downloads=(), trash_rules=(), attachments=())
+                        planned.plan = kept.keep(only)
                     self.emit(PlanMade(planned.plan))
                     if hold is not None:
                         _hold_back(planned, approve, hold)
@@ -336,7 +334,7 @@ def _hold_back(planned: PlannedRun, approve: Callable[[Plan], bool], hold: Hold)
     if not plan.refusals and (not plan.destructive or approve(plan)):
         return
     refusals = plan.refusals
-    rest, held = hold_destructive(plan)
+    rest, held = plan.without_destructive()
     hold(held, refusals)
     planned.plan = replace(rest, notes=tuple(note for note in rest.notes if note not in refusals))
 
@@ -355,14 +353,14 @@ def _refuse(plan: Plan) -> None:
 
 def _hold_to(approved: Approved, planned: PlannedRun, digest: str) -> None:
     """Do what was approved, and that alone; refuse where any of it no longer holds."""
-    moved = list(islice(what_moved(approved, planned.plan, digest), MOVED_SHOWN + 1))
+    moved = list(islice(find_stale_facts(approved, planned.plan, digest), MOVED_SHOWN + 1))
     if moved:
         more = "; and more" if len(moved) > MOVED_SHOWN else ""
         raise GuardStopped(
             f"the plan is stale: {'; '.join(moved[:MOVED_SHOWN])}{more}",
             remedy="Nothing was done. Make a new plan with 'plan --out', and look at it.",
         )
-    planned.plan = leave_out_new(approved, planned.plan)
+    planned.plan = keep_approved(approved, planned.plan)
 
 
 def _now() -> str:

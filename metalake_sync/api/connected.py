@@ -17,12 +17,10 @@ from typing import Any, Literal, Self, TypeAlias
 from metalake_sync.api.arguments import type_of
 from metalake_sync.api.results import CollectionInfo, FailedItem
 from metalake_sync.core.actions import ReplaceFile
-from metalake_sync.core.approval import needs_approval
 from metalake_sync.core.events import ActionDone, ActionFailed, Event, PlanMade, Progress, RunFinished, SessionOpened
 from metalake_sync.core.guards import MaxDelete
 from metalake_sync.core.notes import UNUSABLE, Note
 from metalake_sync.core.plan import Plan
-from metalake_sync.core.wording import action_name, file_name
 from metalake_sync.errors import LakeRefused, UsageError
 from metalake_sync.lake_access import EMBEDDED, ReachedLake, open_lake
 from metalake_sync.lazy_dataclass import dataclass
@@ -97,7 +95,7 @@ class EngineRun:
     def failed(self) -> tuple[FailedItem, ...]:
         """What was not done: actions that failed, and what a source says that can't be used."""
         items = [
-            FailedItem(file_name(event.action) or action_name(event.action), event.error, event.retryable)
+            FailedItem(event.action.file_name or event.action.action_name, event.error, event.retryable)
             for event in self.failures
         ]
         return (*items, *unusable_items(self.notes))
@@ -232,4 +230,4 @@ def never(_: Plan) -> bool:
 
 def only_replaces(plan: Plan) -> bool:
     """The caller asked for files to be replaced, and for nothing else to be taken away."""
-    return all(isinstance(action, ReplaceFile) for action in plan.actions() if needs_approval(action))
+    return all(isinstance(action, ReplaceFile) for action in plan.actions() if action.needs_approval)

@@ -23,9 +23,10 @@ from metalake_sync.api.wording import PYTHON, in_words
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile
 from metalake_sync.core.diff import HOW_TO_TAKE_OVER
 from metalake_sync.core.notes import NoteCode
-from metalake_sync.core.plan import Plan, Summary
+from metalake_sync.core.plan import Plan
 from metalake_sync.core.shapes import FormatName, ShapeTypeName
 from metalake_sync.core.snapshots import CollectionKey, Origin
+from metalake_sync.core.summary import Summary
 from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.sources.rules import has_ending_of

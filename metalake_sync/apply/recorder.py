@@ -8,30 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, field, replace
-from typing import assert_never
 
-from metalake_sync.core.actions import (
-    Action,
-    AdoptFile,
-    Annotate,
-    AttachModelRun,
-    CreateCollection,
-    DownloadAnnotations,
-    DownloadFile,
-    RemoveAnnotations,
-    ReplaceFile,
-    TrashCollection,
-    TrashFile,
-    TrashMatched,
-    UpdateFileMetadata,
-    UpdateHead,
-    UploadFile,
-)
+from metalake_sync.core.actions import Action, ReplaceFile, UploadFile
 from metalake_sync.core.events import ActionDone, ActionFailed, Event, EventSink, RunFinished
-from metalake_sync.core.plan import Summary
 from metalake_sync.core.snapshots import CollectionKey, Fingerprint
-from metalake_sync.core.unmanaged_files import AnnotateEntry, ClearEntry, DescribeEntry
-from metalake_sync.core.wording import action_name, file_name
+from metalake_sync.core.summary import Summary
 from metalake_sync.errors import SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.request_counter import RequestCounter
@@ -52,7 +33,7 @@ class Recorder:
     emit: EventSink
     tally: RequestCounter
     looked_at_ns: int
-    done: Summary = field(default_factory=Summary)
+    done: Summary = field(default_factory=Summary.empty)
     failures: list[ActionFailed] = field(default_factory=list)
     failed_collections: set[CollectionKey] = field(default_factory=set)
     _making_room: dict[tuple[CollectionKey, str], str] = field(default_factory=dict)
@@ -140,7 +121,7 @@ class Recorder:
             for failure in failed:
                 key = failure.action.collection
                 if key in self.handles:
-                    item = (file_name(failure.action) or "", action_name(failure.action), failure.error, retryable)
+                    item = (failure.action.file_name or "", failure.action.action_name, failure.error, retryable)
                     self.state.runs.record_failures(self.run_id, self.handles[key], [item])
         for failure in failed:
             self.failed_collections.add(failure.action.collection)
@@ -181,45 +162,11 @@ class Recorder:
 def _names_by_collection(actions: Iterable[Action]) -> dict[CollectionKey, list[str]]:
     names: dict[CollectionKey, list[str]] = {}
     for action in actions:
-        names.setdefault(action.collection, []).append(file_name(action) or "")
+        names.setdefault(action.collection, []).append(action.file_name or "")
     return names
 
 
 def _history_row(action: Action) -> ActionRow:
     """An action with what an undo would need: the digest, hash or id before and after."""
-    before: str | None
-    after: str | None
-    match action:
-        case CreateCollection():
-            before, after = None, action.head.digest
-        case UpdateHead():
-            before, after = action.before, action.head.digest
-        case UploadFile():
-            before, after = None, action.file.content_hash
-        case ReplaceFile():
-            before, after = action.replaced.lake_id, action.file.content_hash
-        case AdoptFile():
-            before, after = None, action.remote.lake_id
-        case UpdateFileMetadata():
-            before, after = action.before, action.file.metadata.digest
-        case DescribeEntry():
-            before, after = action.before, action.metadata.digest
-        case Annotate() | AnnotateEntry():
-            before, after = None, action.annotations.digest
-        case RemoveAnnotations() | ClearEntry():
-            before, after = action.annotations.digest, None
-        case TrashFile():
-            before, after = action.recorded.lake_id, None
-        case TrashCollection():
-            before, after = action.lake_id, None
-        case TrashMatched():
-            before, after = action.file.lake_id, None
-        case DownloadFile():
-            before, after = None, action.file.lake_id
-        case DownloadAnnotations():
-            before, after = None, None
-        case AttachModelRun():
-            before, after = None, action.project
-        case _:
-            assert_never(action)
-    return ActionRow(action_name(action), str(action.collection), file_name(action), action.reason.value, before, after)
+    before, after = action.history()
+    return ActionRow(action.action_name, str(action.collection), action.file_name, action.reason.value, before, after)

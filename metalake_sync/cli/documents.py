@@ -1,145 +1,33 @@
-"""The JSON that machines read: the plan's document and the events of an apply. The schemas are written from here.
+"""The JSON documents: saved plans and the events of an apply. The published schemas are generated from these classes.
 
-Field names and values are a promise (`format_version`). Must not: hold a credential or a signed address.
+Owns: field names and values, which do not change within a `format_version`. Must not: contain a credential or a signed
+URL. The document of a plan itself is in `plan_document`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
 from typing import Any, Literal, assert_never
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass as pydantic_dataclass
+from pydantic_core import PydanticSerializationError
 
-from metalake_sync.cli.shown_plan import ShownAction, ShownPlan, ShownWarning, shown_action
-from metalake_sync.core.actions import Action, Reason
-from metalake_sync.core.basis import ActionKey, Approved
-from metalake_sync.core.changes import Change
+from metalake_sync.cli.plan_document import PlanDocument, plan_document
+from metalake_sync.core.approval import Approved
+from metalake_sync.core.base_action import ActionDocument, ActionKey, ActionName
 from metalake_sync.core.events import ActionDone, ActionFailed, PlanMade, Progress, Resumed, RunFinished
-from metalake_sync.core.notes import Note
-from metalake_sync.core.plan import Plan, Summary
-
-ActionName = Literal[
-    "create_collection",
-    "upload",
-    "replace",
-    "adopt",
-    "trash",
-    "update_metadata",
-    "annotate",
-    "remove_annotations",
-    "download",
-    "attach_model_run",
-]
-
-
-def _writable(value: Any) -> Any:
-    """A text that can be written as JSON: bytes of a name that are no UTF-8 stand as readable \\udc.. escapes."""
-    if type(value) is str and not value.isascii():
-        return value.encode("utf-8", "backslashreplace").decode()
-    return value
+from metalake_sync.core.summary import Summary
 
 
 class Document(BaseModel):
-    """Every text in it can be written as JSON."""
+    """A document, or a part of one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    _all_writable = field_validator("*", mode="before")(_writable)
-
-
-class SummaryDocument(Document):
-    """Counts of actions. `annotate` and `remove_annotations` count image and operation pairs; `update_metadata` counts
-    files that were in the lake before plus collection heads."""
-
-    create_collection: int
-    upload: int
-    replace: int
-    adopt: int
-    trash: int
-    update_metadata: int
-    annotate: int
-    remove_annotations: int
-    download: int
-    unchanged: int
-    unmanaged: int
-    bytes_to_send: int
-    attach_model_run: int = 0
-
-
-class ChangeDocument(Document):
-    """One thing that differs: a metadata field, or `content`, `size`, `lake id`, `shapes of OPERATION`. `before` or
-    `after` is absent where there is nothing."""
-
-    what: str
-    before: Any = None
-    after: Any = None
-
-
-class ActionDocument(Document):
-    """One action. `collection`: '*' is the whole lake. `file`: the name in the collection; absent for the collection's
-    own head, and for the annotations of a download. `path`: from the manifest's folder. `bytes`: to be sent.
-    `operation` and `shapes`: of an annotation set. `changes`: the values behind a reason. `renamed_from`: the lake has
-    the same bytes under that name. `lake_id`: of what is replaced, adopted, trashed or downloaded. `address`:
-    how a file is found that the manifest does not upload. `overwrites`: true if the action replaces what another client
-    wrote, as far as the lake was asked. `project`: what a model run is attached to. `items`: of a collection that is
-    trashed as a whole."""
-
-    action: ActionName
-    collection: str
-    type: Literal["image", "video", "other"]
-    reason: Reason
-    file: str | None = None
-    path: str | None = None
-    bytes: int | None = None
-    operation: str | None = None
-    shapes: int | None = None
-    changes: list[ChangeDocument] | None = None
-    renamed_from: str | None = None
-    lake_id: str | None = None
-    address: str | None = None
-    overwrites: bool | None = None
-    project: str | None = None
-    items: int | None = None
-
-    def shown(self) -> ShownAction:
-        changes = tuple(Change(one.what, one.before, one.after) for one in self.changes or ())
-        return ShownAction(**{**dict(self), "changes": changes})
-
-
-# There may be one for each shape of a source: with slots it takes a fraction of a model's memory.
-@pydantic_dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
-class WarningDocument:
-    _all_writable = field_validator("*", mode="before")(_writable)
-
-    code: str
-    message: str
-    where: str
-
-
-class PlanDocument(Document):
-    """What `plan --json` prints."""
-
-    format_version: Literal["1.0"] = "1.0"
-    manifest: str
-    state_serial: int
-    summary: SummaryDocument
-    actions: list[ActionDocument]
-    warnings: list[WarningDocument]
-
-    def shown(self) -> ShownPlan:
-        """As a fresh plan is shown."""
-        return ShownPlan(
-            self.manifest,
-            self.state_serial,
-            Summary(**dict(self.summary)),
-            [one.shown() for one in self.actions],
-            [ShownWarning(one.code, one.message, one.where) for one in self.warnings],
-        )
-
 
 class BasisDocument(Document):
-    """An action and the facts that it rests on: fingerprints, digests, ids."""
+    """An action and the facts that must still hold when it is carried out: fingerprints, digests, ids."""
 
     action: str
     type: str
@@ -150,11 +38,12 @@ class BasisDocument(Document):
 
 
 class SavedPlan(Document):
-    """`manifest`: its path. `refresh` and `targets`: what the plan was made with, and is carried out with."""
+    """A plan that `plan --out` saved. `refresh` and `targets` are the options that the plan was made with."""
 
     kind: Literal["metalake-sync plan"] = "metalake-sync plan"
     format_version: Literal["1.0"] = "1.0"
     manifest: str
+    """The absolute path of the manifest."""
     manifest_digest: str
     state_serial: int
     refresh: Literal["none", "list", "full"]
@@ -165,6 +54,7 @@ class SavedPlan(Document):
     basis: list[BasisDocument]
 
     def approved(self) -> Approved:
+        """Return what carrying out the plan may do."""
         actions = {
             ActionKey(one.action, one.type, one.collection, one.file, one.operation): one.facts for one in self.basis
         }
@@ -172,12 +62,14 @@ class SavedPlan(Document):
 
 
 class PlanEvent(Document):
+    """The plan that the run carries out."""
+
     message_type: Literal["plan"] = "plan"
     plan: PlanDocument
 
 
 class ProgressEvent(Document):
-    """`bytes_sent` counts what is on the wire, also of files that are not finished."""
+    """How far the run is. `bytes_sent` counts transferred bytes, also those of unfinished files."""
 
     message_type: Literal["progress"] = "progress"
     stage: str
@@ -189,26 +81,32 @@ class ProgressEvent(Document):
 
 
 class ResumedEvent(Document):
-    """An upload session that an earlier run left open was finished."""
+    """The run finished an upload session that an earlier run left open."""
 
     message_type: Literal["resumed"] = "resumed"
     collection: str
     files: int
 
 
+@pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class ActionDoneEvent(ActionDocument):
-    """The lake confirmed it, and it is recorded."""
+    """The lake confirmed the action, and the state records it."""
 
     message_type: Literal["action_done"] = "action_done"
 
 
+@pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class ActionFailedEvent(ActionDocument):
+    """The action failed. If it is retryable, the next run may succeed without any change."""
+
     message_type: Literal["action_failed"] = "action_failed"
     error: str
     retryable: bool
 
 
 class FailedItem(Document):
+    """A failed action in the summary."""
+
     action: ActionName
     collection: str
     file: str | None
@@ -217,11 +115,12 @@ class FailedItem(Document):
 
 
 class SummaryEvent(Document):
-    """The last line. `requests` were asked of lake and store together; `writes` of them could change something."""
+    """The last line. `requests` counts calls of the lake and its object store; `writes` are those that may change
+    something."""
 
     message_type: Literal["summary"] = "summary"
     run_id: str
-    done: SummaryDocument
+    done: Summary
     failed: list[FailedItem]
     bytes_sent: int
     requests: int
@@ -230,7 +129,7 @@ class SummaryEvent(Document):
 
 
 class ExitErrorEvent(Document):
-    """A fatal error, on standard error."""
+    """The error that ended the command, on standard error."""
 
     message_type: Literal["exit_error"] = "exit_error"
     exit_code: int
@@ -242,35 +141,43 @@ EventDocument = (
 )
 
 
-def plan_document(plan: Plan, *, full_names: bool = False) -> PlanDocument:
-    """`full_names`: warnings name all that they count, not the first few."""
-    return PlanDocument(
-        manifest=plan.manifest,
-        state_serial=plan.state_serial,
-        summary=summary_document(plan.summary()),
-        actions=list(map(action_document, plan.actions())),
-        warnings=warning_documents(plan.notes, full_names=full_names),
-    )
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
 
 
-def action_document(action: Action) -> ActionDocument:
-    return ActionDocument(**_fields(action))
+def to_json(
+    document: Any, *, indent: int | None = None, exclude_none: bool = True, include: set[str] | None = None
+) -> str:
+    """Return a document as JSON. File names that are not UTF-8 are written as `\\udc..` escapes."""
+    adapter = _ADAPTERS.get(type(document))
+    if adapter is None:
+        adapter = _ADAPTERS[type(document)] = TypeAdapter(type(document))
+    try:
+        text = adapter.dump_json(document, indent=indent, exclude_none=exclude_none, include=include)
+    except PydanticSerializationError:
+        text = adapter.dump_json(_writable(document), indent=indent, exclude_none=exclude_none, include=include)
+    return text.decode()
 
 
-def warning_documents(notes: Iterable[Note], *, full_names: bool = False) -> list[WarningDocument]:
-    return [
-        WarningDocument(code=note.code.value, message=note.in_full if full_names else note.message, where=note.where)
-        for note in notes
-    ]
-
-
-def summary_document(summary: Summary) -> SummaryDocument:
-    return SummaryDocument(**{name: getattr(summary, name) for name in SummaryDocument.model_fields})
+def _writable(value: Any) -> Any:
+    """Return the value with text that UTF-8 can encode."""
+    if isinstance(value, str):
+        writable = value.encode("utf-8", "backslashreplace").decode()
+        return value if writable == value else writable
+    if isinstance(value, dict):
+        return {_writable(key): _writable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_writable, value))
+    if isinstance(value, BaseModel):
+        return value.model_copy(update={name: _writable(item) for name, item in value})
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.replace(value, **{name: _writable(item) for name, item in _fields(value).items()})
+    return value
 
 
 def event_document(
     event: PlanMade | Progress | ActionDone | ActionFailed | Resumed | RunFinished,
 ) -> EventDocument:
+    """Return the document of an event of an apply."""
     match event:
         case PlanMade():
             return PlanEvent(plan=plan_document(event.plan))
@@ -286,13 +193,14 @@ def event_document(
         case Resumed():
             return ResumedEvent(collection=event.collection, files=event.files)
         case ActionDone():
-            return ActionDoneEvent(**_fields(event.action))
+            return ActionDoneEvent(**_fields(event.action.document()))
         case ActionFailed():
-            return ActionFailedEvent(**_fields(event.action), error=event.error, retryable=event.retryable)
+            fields = _fields(event.action.document())
+            return ActionFailedEvent(**fields, error=event.error, retryable=event.retryable)
         case RunFinished():
             return SummaryEvent(
                 run_id=event.run_id,
-                done=summary_document(event.done),
+                done=event.done,
                 failed=[_failed_item(failure) for failure in event.failed],
                 bytes_sent=event.bytes_sent,
                 requests=event.requests,
@@ -304,19 +212,15 @@ def event_document(
 
 
 def _failed_item(failure: ActionFailed) -> FailedItem:
-    fields = _fields(failure.action)
+    action = failure.action
     return FailedItem(
-        action=fields["action"],
-        collection=fields["collection"],
-        file=fields["file"],
+        action=action.action_name,
+        collection=action.collection.name,
+        file=action.file_name,
         error=failure.error,
         retryable=failure.retryable,
     )
 
 
-def _fields(action: Action) -> dict[str, Any]:
-    fields = shown_action(action)._asdict()
-    changes = fields.pop("changes")
-    if changes:
-        fields["changes"] = [ChangeDocument(what=one.what, before=one.before, after=one.after) for one in changes]
-    return fields
+def _fields(document: Any) -> dict[str, Any]:
+    return {field.name: getattr(document, field.name) for field in dataclasses.fields(document)}

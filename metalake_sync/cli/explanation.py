@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from metalake_sync.cli.render_plan import plan_lines, value_words
-from metalake_sync.cli.shown_plan import shown_action
 from metalake_sync.cli.streams import echo_json
 from metalake_sync.cli.wording import count, shown, size
 from metalake_sync.core.snapshots import RecordedFile
@@ -35,7 +34,7 @@ def _lines(one: Explanation) -> Iterator[str]:
         yield f"  metadata  {shown(field)}: {value_words(value)}"
     yield f"  recorded  {_recorded_words(one.recorded)}"
     yield f"  in lake   {_lake_words(one)}"
-    lines = list(plan_lines(list(map(shown_action, one.follows))))
+    lines = list(plan_lines([action.document() for action in one.follows]))
     for line in lines:
         yield f"  follows   {line.sign} {line.what}  {line.why}"
     for note in one.notes:
@@ -66,7 +65,7 @@ def _lake_words(one: Explanation) -> str:
 
 
 def _document(one: Explanation) -> dict[str, Any]:
-    from metalake_sync.cli.documents import action_document
+    from metalake_sync.cli.documents import to_json
 
     recorded = one.recorded
     return {
@@ -87,6 +86,6 @@ def _document(one: Explanation) -> dict[str, Any]:
             "shapes": {name: known.shape_count for name, known in recorded.annotations.items()},
         },
         "lake": one.lake,
-        "actions": [action_document(action).model_dump(mode="json", exclude_none=True) for action in one.follows],
+        "actions": [json.loads(to_json(action.document())) for action in one.follows],
         "notes": [note.message for note in one.notes],
     }

@@ -10,7 +10,6 @@ from collections import Counter
 from metalake_sync.cli.log_lines import complain
 from metalake_sync.core.actions import Action
 from metalake_sync.core.selection import WHOLE_LAKE
-from metalake_sync.core.wording import file_name
 
 SHOWN_OF_A_KIND = 10
 """How many items are named for one reason, unless all are asked for."""
@@ -39,5 +38,5 @@ class Failures:
 
 def item_of(action: Action) -> str:
     """What an action is about, with its collection in front, if it has one."""
-    item = file_name(action) or "the collection"
+    item = action.file_name or "the collection"
     return item if action.collection.name == WHOLE_LAKE else f"{action.collection.name}/{item}"

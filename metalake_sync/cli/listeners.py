@@ -13,8 +13,8 @@ import click
 
 from metalake_sync.cli.failures import Failures, item_of
 from metalake_sync.cli.log_lines import json_line
+from metalake_sync.cli.plan_document import plan_document
 from metalake_sync.cli.render_plan import render_plan
-from metalake_sync.cli.shown_plan import shown_plan
 from metalake_sync.cli.streams import echo_json
 from metalake_sync.cli.wording import count, duration, shown, size
 from metalake_sync.core.events import (
@@ -55,7 +55,7 @@ class JsonListener:
         self._next_progress = 0.0
 
     def __call__(self, event: Event) -> None:
-        from metalake_sync.cli.documents import event_document
+        from metalake_sync.cli.documents import event_document, to_json
 
         if isinstance(event, Observing | Waiting | SessionOpened):
             return
@@ -63,7 +63,7 @@ class JsonListener:
             if time.monotonic() < self._next_progress:
                 return
             self._next_progress = time.monotonic() + JSON_PROGRESS_EVERY_S
-        echo_json(event_document(event).model_dump_json(exclude_none=True))
+        echo_json(to_json(event_document(event)))
 
     def pause(self) -> None: ...
 
@@ -89,7 +89,7 @@ class TextListener:
             case PlanMade():
                 self._display.clear()
                 if not self._quiet:
-                    plan = shown_plan(event.plan, full_names=self._verbose)
+                    plan = plan_document(event.plan, full_names=self._verbose)
                     for line in render_plan(plan, all_lines=self._verbose):
                         click.echo(line)
             case Progress():

@@ -13,8 +13,8 @@ from itertools import groupby
 
 import click
 
+from metalake_sync.cli.plan_document import PlanDocument, WarningDocument
 from metalake_sync.cli.render_plan import Line, footer, plan_lines
-from metalake_sync.cli.shown_plan import ShownPlan, ShownWarning
 from metalake_sync.cli.wording import count, shown
 from metalake_sync.core.notes import REFUSALS
 
@@ -36,7 +36,7 @@ _BREAK = "&#8203;"
 """A space without width. After a sigil it keeps GitHub and GitLab from making a mention, a reference or a link."""
 
 
-def markdown_plan(plan: ShownPlan) -> Iterator[str]:
+def markdown_plan(plan: PlanDocument) -> Iterator[str]:
     """The lines of a Markdown document: the footer first, then a table for each collection, then the notes."""
     head = [
         f"### metalake-sync plan: {_text(plan.manifest)}",
@@ -100,7 +100,7 @@ def _frame(title: str, lines: Sequence[Line], rows: int) -> list[str]:
     ]
 
 
-def _notes(warnings: Sequence[ShownWarning], room: int) -> Iterator[str]:
+def _notes(warnings: Sequence[WarningDocument], room: int) -> Iterator[str]:
     """As many notes as there is room for, refusals first."""
     ordered = sorted(warnings, key=lambda warning: warning.code not in REFUSALS)
     if ordered:

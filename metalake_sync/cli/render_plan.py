@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, get_args
 
 import click
 
-from metalake_sync.cli.shown_plan import ShownAction, ShownPlan, ShownWarning, shown_warnings
+from metalake_sync.cli.plan_document import PlanDocument, WarningDocument, warning_documents
 from metalake_sync.cli.wording import count, shown, size
+from metalake_sync.core.actions import Action
+from metalake_sync.core.base_action import ActionDocument, ActionName
 from metalake_sync.core.changes import CONTENT, LAKE_ID, SIZE, Change
 from metalake_sync.core.notes import REFUSALS, Note
 from metalake_sync.core.selection import WHOLE_LAKE
@@ -25,18 +27,7 @@ LINES_SHOWN = 10
 
 COLORS = {"+": "green", "~": "yellow", "-": "red", "-/+": "red", "=": "cyan", "<=": "cyan"}
 
-SIGNS = {
-    "create_collection": "+",
-    "upload": "+",
-    "replace": "-/+",
-    "adopt": "=",
-    "trash": "-",
-    "update_metadata": "~",
-    "annotate": "~",
-    "remove_annotations": "-",
-    "download": "<=",
-    "attach_model_run": "+",
-}
+SIGNS: dict[ActionName, str] = {action.action_name: action.sign for action in get_args(Action)}
 
 NOTES_SHOWN = 5
 VALUE_WIDTH = 60
@@ -49,7 +40,7 @@ class Line:
     why: str
 
 
-def render_plan(plan: ShownPlan, *, all_lines: bool) -> Iterator[str]:
+def render_plan(plan: PlanDocument, *, all_lines: bool) -> Iterator[str]:
     """The lines of a plan, coloured; whoever prints them strips colours where there is no terminal."""
     for heading, actions in groupby(plan.actions, key=_heading):
         yield click.style(heading, bold=True)
@@ -59,7 +50,7 @@ def render_plan(plan: ShownPlan, *, all_lines: bool) -> Iterator[str]:
     yield footer(plan)
 
 
-def footer(plan: ShownPlan) -> str:
+def footer(plan: PlanDocument) -> str:
     """The line that everybody looks for."""
     summary = plan.summary
     new = {(action.collection, action.type, action.file) for action in plan.actions if _brings_sets(action)}
@@ -93,11 +84,11 @@ def footer(plan: ShownPlan) -> str:
 
 def render_notes(notes: tuple[Note, ...], *, all_notes: bool) -> Iterator[str]:
     """Notes by kind; the first few of each unless all are asked for."""
-    return _warnings(shown_warnings(notes, full_names=all_notes), all_notes)
+    return _warnings(warning_documents(notes, full_names=all_notes), all_notes)
 
 
-def _warnings(warnings: Sequence[ShownWarning], all_of_them: bool) -> Iterator[str]:
-    by_code: dict[str, list[ShownWarning]] = {}
+def _warnings(warnings: Sequence[WarningDocument], all_of_them: bool) -> Iterator[str]:
+    by_code: dict[str, list[WarningDocument]] = {}
     for warning in warnings:
         by_code.setdefault(warning.code, []).append(warning)
     for code, group in by_code.items():
@@ -126,7 +117,7 @@ def _grouped(lines: list[Line], all_lines: bool) -> Iterator[str]:
             yield f"  {click.style(f'{sign:>3}', fg=COLORS[sign])} … and {len(group) - len(visible)} more"
 
 
-def _heading(action: ShownAction) -> str:
+def _heading(action: ActionDocument) -> str:
     """What actions stand under: their collection, or the address of files that the manifest does not upload."""
     if action.address is None:
         place = "the whole lake" if action.collection == WHOLE_LAKE else shown(action.collection)
@@ -135,10 +126,10 @@ def _heading(action: ShownAction) -> str:
     return f"{what}, by {shown(action.address)}"
 
 
-def plan_lines(actions: Sequence[ShownAction]) -> Iterator[Line]:
+def plan_lines(actions: Sequence[ActionDocument]) -> Iterator[Line]:
     """One line for each action of a collection, but for the annotation sets of files that are sent."""
     new = {action.file for action in actions if _brings_sets(action)}
-    sets: dict[str | None, list[ShownAction]] = {}
+    sets: dict[str | None, list[ActionDocument]] = {}
     for action in actions:
         if action.action == "annotate" and action.file in new:
             sets.setdefault(action.file, []).append(action)
@@ -147,11 +138,11 @@ def plan_lines(actions: Sequence[ShownAction]) -> Iterator[Line]:
             yield Line(SIGNS[action.action], _what(action), ", ".join(_why(action, sets.get(action.file, []))))
 
 
-def _brings_sets(action: ShownAction) -> bool:
+def _brings_sets(action: ActionDocument) -> bool:
     return action.action in ("upload", "replace")
 
 
-def _what(action: ShownAction) -> str:
+def _what(action: ActionDocument) -> str:
     match action.action:
         case "create_collection":
             return "the collection"
@@ -165,22 +156,23 @@ def _what(action: ShownAction) -> str:
             return shown(action.path or action.file or "")
 
 
-def _why(action: ShownAction, sets: Sequence[ShownAction]) -> Iterator[str]:
+def _why(action: ActionDocument, sets: Sequence[ActionDocument]) -> Iterator[str]:
     """The reason, the values behind it, and what it costs."""
+    changes = action.changes or ()
     yield action.reason.value.replace("_", " ")
     if action.overwrites:
         yield "overwrites what another client wrote"
     if action.renamed_from is not None:
         yield f"from {shown(action.renamed_from)}: the lake has no rename, so it is sent again"
-    yield from map(change_words, sorted(action.changes, key=lambda change: change.what == SIZE))
-    if action.bytes is not None and not any(change.what == SIZE for change in action.changes):
+    yield from map(change_words, sorted(changes, key=lambda change: change.what == SIZE))
+    if action.bytes is not None and not any(change.what == SIZE for change in changes):
         yield size(action.bytes)
     if action.action in ("annotate", "remove_annotations"):
         yield _set_words(action)
     yield from map(_set_words, sets)
 
 
-def _set_words(action: ShownAction) -> str:
+def _set_words(action: ActionDocument) -> str:
     return f"{count(action.shapes or 0, 'shape')} in {shown(action.operation or '')}"
 
 

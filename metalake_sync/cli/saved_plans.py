@@ -1,7 +1,8 @@
-"""Saved plans: written by `plan --out`, read by `show` and `apply`. For the owner's eyes (0600), and without a secret.
+"""Saved plans: written by `plan --out`, read by `show` and `apply`.
 
-Owns: the file. Every apply looks whether it is given one, so the documents are loaded by who needs them. What of a
-plan must still hold when it is carried out stands in `core.basis`.
+Owns: the file, which only its owner can read (mode 0600) and which contains no secret. Must not: decide whether a saved
+plan still holds (`core.approval`). Every apply checks whether its argument is a saved plan, so the document classes are
+imported only where they are needed.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ STREAM_LIMIT_BYTES = 1 << 30
 
 def save_plan(plan: Plan, project: Project, path: Path) -> None:
     """Write a plan. Raises UsageError where the file can't be written."""
-    from metalake_sync.cli.documents import BasisDocument, SavedPlan, plan_document
-    from metalake_sync.core.basis import basis_of, key_of
+    from metalake_sync.cli.documents import BasisDocument, SavedPlan, to_json
+    from metalake_sync.cli.plan_document import plan_document
     from metalake_sync.manifest.digest import manifest_digest
 
     if project.manifest.stream:
@@ -42,10 +43,10 @@ def save_plan(plan: Plan, project: Project, path: Path) -> None:
         targets=list(options.targets),
         destructive=plan.destructive,
         plan=plan_document(plan),
-        basis=[BasisDocument(**key_of(action)._asdict(), facts=dict(basis_of(action))) for action in plan.actions()],
+        basis=[BasisDocument(**action.key._asdict(), facts=dict(action.facts())) for action in plan.actions()],
     )
     try:
-        write_output(path, saved.model_dump_json(indent=1) + "\n")
+        write_output(path, to_json(saved, indent=1, exclude_none=False) + "\n")
     except OSError as error:
         raise UsageError(f"the plan can't be written: {error.strerror}", where=str(path)) from error
 

@@ -9,8 +9,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from metalake_sync.cli.documents import EventDocument, PlanDocument
+from metalake_sync.cli.documents import EventDocument
+from metalake_sync.cli.plan_document import PlanDocument
 from metalake_sync.manifest.schema import manifest_json_schema
+
+_PUBLISHED_NAMES = {"Change": "ChangeDocument", "Summary": "SummaryDocument"}
+"""The names in the published schemas of classes that have another name in the code."""
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -21,12 +25,31 @@ def json_schema(name: str) -> dict[str, Any]:
         case "manifest":
             return manifest_json_schema()
         case "plan":
-            return {"$schema": DIALECT, **PlanDocument.model_json_schema(mode="serialization")}
+            return {"$schema": DIALECT, **_published(TypeAdapter(PlanDocument).json_schema(mode="serialization"))}
         case "events":
-            schema: dict[str, Any] = TypeAdapter(EventDocument).json_schema(mode="serialization")
+            schema = _published(TypeAdapter(EventDocument).json_schema(mode="serialization"))
             return {"$schema": DIALECT, "title": "One line of apply --json", **schema}
         case _:
             raise ValueError(name)
+
+
+def _published(schema: Any) -> Any:
+    """Return a generated schema with the published names of its definitions."""
+    if isinstance(schema, list):
+        return [_published(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    renamed = {key: _published(value) for key, value in schema.items()}
+    reference = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    if reference in _PUBLISHED_NAMES:
+        renamed["$ref"] = f"#/$defs/{_PUBLISHED_NAMES[reference]}"
+    if "$defs" in schema:
+        named = {_PUBLISHED_NAMES.get(name, name): value for name, value in renamed["$defs"].items()}
+        for name in _PUBLISHED_NAMES.values():
+            if name in named:
+                named[name]["title"] = name
+        renamed["$defs"] = dict(sorted(named.items()))
+    return renamed
 
 
 def schema_text(name: str) -> str:

@@ -1,58 +1,137 @@
-"""What a plan can hold: a closed union of actions, each with its reason.
+"""The actions of a plan: one class for each, with everything that a plan, a terminal, JSON, the history or an approval
+needs to know about it.
 
-Owns: the vocabulary of change. Must not: decide which action is due (`diff`), order them (`plan`), do them (`apply`).
+Owns: the closed union of actions. Must not: decide which action is due (`diff`), order actions (`plan`) or carry them
+out (`apply`). The module is long because it is a table: each class is one row.
 """
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from metalake_sync.core.base_action import ActionDocument, ActionKey, BaseAction, Facts, Stage
 from metalake_sync.core.changes import Change
 from metalake_sync.core.metadata import MetadataSet, MetadataValues
 from metalake_sync.core.reasons import Reason as Reason
+from metalake_sync.core.selection import WHOLE_LAKE
 from metalake_sync.core.snapshots import CollectionKey, DesiredFile, DesiredSet, RecordedFile, RecordedSet, RemoteFile
 from metalake_sync.core.unmanaged_files import AnnotateEntry, ClearEntry, DescribeEntry
 from metalake_sync.lazy_dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class CreateCollection:
-    """The lake has no such collection. Its head gets `head` as metadata."""
+class CreateCollection(BaseAction):
+    """Create a collection that the lake does not have, and write the metadata of its head."""
+
+    action_name = "create_collection"
+    sign = "+"
+    stage = Stage.CREATE
 
     collection: CollectionKey
     head: MetadataSet
     reason: Reason = Reason.NEW
 
+    def facts(self) -> Facts:
+        return {"metadata": self.head.digest}
+
+    def history(self) -> tuple[str | None, str | None]:
+        return None, self.head.digest
+
+    def document(self) -> ActionDocument:
+        return self._document()
+
+    @property
+    def metadata_written(self) -> MetadataSet:
+        return self.head
+
 
 @dataclass(frozen=True, slots=True)
-class UpdateHead:
-    """The metadata of the collection itself changed. `before` is the digest that was written last, if any; `lake` what
-    the lake has, where it was asked. `overwrites`: a value that another client wrote goes."""
+class UpdateHead(BaseAction):
+    """Write what changed in the metadata of the collection itself."""
+
+    action_name = "update_metadata"
+    sign = "~"
+    stage = Stage.UPDATE_HEAD
 
     collection: CollectionKey
     head: MetadataSet
     before: str | None
+    """The digest of the metadata that was written last, if any."""
     reason: Reason = Reason.METADATA_CHANGED
     lake: MetadataValues | None = None
+    """The metadata in the lake, if the plan read it."""
     changes: tuple[Change, ...] = ()
     overwrites: bool = False
+    """Whether the action overwrites a value that another client wrote."""
+
+    @property
+    def needs_approval(self) -> bool:
+        return self.overwrites
+
+    def facts(self) -> Facts:
+        return {"metadata before": self.before, "metadata": self.head.digest}
+
+    def history(self) -> tuple[str | None, str | None]:
+        return self.before, self.head.digest
+
+    def document(self) -> ActionDocument:
+        return self._document(changes=self.changes or None, overwrites=self.overwrites or None)
+
+    @property
+    def metadata_written(self) -> MetadataSet:
+        return self.head
 
 
 @dataclass(frozen=True, slots=True)
-class UploadFile:
-    """Send the file; it carries its metadata. `renamed_from`: the same bytes stand in the lake under that name, and the
-    protocol has no rename."""
+class UploadFile(BaseAction):
+    """Upload a file with its metadata."""
+
+    action_name = "upload"
+    sign = "+"
+    stage = Stage.UPLOAD
 
     collection: CollectionKey
     file: DesiredFile
     reason: Reason
     renamed_from: str | None = None
+    """A name under which the lake has the same bytes. The protocol has no rename, so they are sent again."""
     changes: tuple[Change, ...] = ()
+
+    @property
+    def file_name(self) -> str:
+        return self.file.name
+
+    def facts(self) -> Facts:
+        return _facts_of_file(self.file)
+
+    def history(self) -> tuple[str | None, str | None]:
+        return None, self.file.content_hash
+
+    def document(self) -> ActionDocument:
+        return self._document(
+            path=self.file.path,
+            bytes=self.bytes_to_send,
+            changes=self.changes or None,
+            renamed_from=self.renamed_from,
+        )
+
+    @property
+    def bytes_to_send(self) -> int:
+        return self.file.fingerprint.size_bytes
+
+    @property
+    def metadata_written(self) -> MetadataSet:
+        return self.file.metadata
 
 
 @dataclass(frozen=True, slots=True)
-class ReplaceFile:
-    """Put the lake's file `replaced` into the trash, then send the local one under its name."""
+class ReplaceFile(BaseAction):
+    """Trash the lake's file, then upload the local one under the same name."""
+
+    action_name = "replace"
+    sign = "-/+"
+    stage = Stage.UPLOAD
+    destroys = True
 
     collection: CollectionKey
     file: DesiredFile
@@ -60,137 +139,395 @@ class ReplaceFile:
     reason: Reason
     changes: tuple[Change, ...] = ()
 
+    @property
+    def file_name(self) -> str:
+        return self.file.name
+
+    def facts(self) -> Facts:
+        return {**_facts_of_file(self.file), "lake id": self.replaced.lake_id}
+
+    def history(self) -> tuple[str | None, str | None]:
+        return self.replaced.lake_id, self.file.content_hash
+
+    def document(self) -> ActionDocument:
+        return self._document(
+            path=self.file.path,
+            bytes=self.bytes_to_send,
+            changes=self.changes or None,
+            lake_id=self.replaced.lake_id,
+        )
+
+    @property
+    def bytes_to_send(self) -> int:
+        return self.file.fingerprint.size_bytes
+
+    @property
+    def metadata_written(self) -> MetadataSet:
+        return self.file.metadata
+
 
 @dataclass(frozen=True, slots=True)
-class AdoptFile:
-    """Take the lake's file over into the records as it is; no byte is sent. `sets`: annotation sets that the lake was
-    found to have as the manifest wants them."""
+class AdoptFile(BaseAction):
+    """Record a file that is in the lake already. Nothing is sent."""
+
+    action_name = "adopt"
+    sign = "="
+    stage = Stage.ADOPT
 
     collection: CollectionKey
     file: DesiredFile
     remote: RemoteFile
     reason: Reason = Reason.ALREADY_IN_LAKE
     sets: tuple[DesiredSet, ...] = ()
+    """Annotation sets that are in the lake as the manifest wants them."""
+
+    @property
+    def file_name(self) -> str:
+        return self.file.name
+
+    def facts(self) -> Facts:
+        return {**_facts_of_file(self.file), "lake id": self.remote.lake_id}
+
+    def history(self) -> tuple[str | None, str | None]:
+        return None, self.remote.lake_id
+
+    def document(self) -> ActionDocument:
+        return self._document(path=self.file.path, lake_id=self.remote.lake_id)
 
 
 @dataclass(frozen=True, slots=True)
-class UpdateFileMetadata:
-    """Write what changed in the file's metadata. `before` is the digest of what was written last, if anything was;
-    `lake` what the lake has, where it was asked. `overwrites`: a value that another client wrote goes."""
+class UpdateFileMetadata(BaseAction):
+    """Write what changed in the metadata of a file."""
+
+    action_name = "update_metadata"
+    sign = "~"
+    stage = Stage.METADATA
 
     collection: CollectionKey
     file: DesiredFile
     unique_name: str
     before: str | None
+    """The digest of the metadata that was written last, if any."""
     reason: Reason = Reason.METADATA_CHANGED
     lake: MetadataValues | None = None
+    """The metadata in the lake, if the plan read it."""
     changes: tuple[Change, ...] = ()
     overwrites: bool = False
+    """Whether the action overwrites a value that another client wrote."""
+
+    @property
+    def needs_approval(self) -> bool:
+        return self.overwrites
+
+    @property
+    def file_name(self) -> str:
+        return self.file.name
+
+    def facts(self) -> Facts:
+        return {"metadata before": self.before, "metadata": self.file.metadata.digest}
+
+    def history(self) -> tuple[str | None, str | None]:
+        return self.before, self.file.metadata.digest
+
+    def document(self) -> ActionDocument:
+        return self._document(path=self.file.path, changes=self.changes or None, overwrites=self.overwrites or None)
+
+    @property
+    def metadata_written(self) -> MetadataSet:
+        return self.file.metadata
 
 
 @dataclass(frozen=True, slots=True)
-class Annotate:
-    """Send the image's set of one operation, which has shapes. `unique_name` is None where the file is yet to be
-    uploaded. `overwrites`: shapes that another client drew go."""
+class Annotate(BaseAction):
+    """Write an image's annotation set of one operation. The set has shapes."""
+
+    action_name = "annotate"
+    sign = "~"
+    stage = Stage.ANNOTATIONS
 
     collection: CollectionKey
     name: str
     unique_name: str | None
+    """The unique name in the lake; None if the file is not uploaded yet."""
     annotations: DesiredSet
     reason: Reason
     changes: tuple[Change, ...] = ()
     overwrites: bool = False
+    """Whether the action overwrites shapes that another client drew."""
+
+    @property
+    def needs_approval(self) -> bool:
+        return self.overwrites
+
+    @property
+    def file_name(self) -> str:
+        return self.name
+
+    @property
+    def key(self) -> ActionKey:
+        return self._key(self.annotations.operation)
+
+    def facts(self) -> Facts:
+        return {"shapes": self.annotations.shape_count, "annotations": self.annotations.digest}
+
+    def history(self) -> tuple[str | None, str | None]:
+        return None, self.annotations.digest
+
+    def document(self) -> ActionDocument:
+        return self._document(
+            operation=self.annotations.operation,
+            shapes=self.annotations.shape_count,
+            changes=self.changes or None,
+            overwrites=self.overwrites or None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class RemoveAnnotations:
-    """Clear the image's set: the operation left the manifest, its source has no shapes for the image any more, or
-    another client drew shapes where the manifest wants none. `annotations`: the set that goes."""
+class RemoveAnnotations(BaseAction):
+    """Clear an image's annotation set: its operation or its source has no shapes for the image any more, or another
+    client drew shapes where the manifest wants none."""
+
+    action_name = "remove_annotations"
+    sign = "-"
+    stage = Stage.ANNOTATIONS
+    destroys = True
 
     collection: CollectionKey
     name: str
     unique_name: str
     annotations: RecordedSet
+    """The set that is cleared."""
     reason: Reason = Reason.REMOVED_FROM_MANIFEST
     changes: tuple[Change, ...] = ()
 
+    @property
+    def file_name(self) -> str:
+        return self.name
+
+    @property
+    def key(self) -> ActionKey:
+        return self._key(self.annotations.operation)
+
+    def facts(self) -> Facts:
+        return {"shapes": self.annotations.shape_count, "annotations": self.annotations.digest}
+
+    def history(self) -> tuple[str | None, str | None]:
+        return self.annotations.digest, None
+
+    def document(self) -> ActionDocument:
+        return self._document(
+            operation=self.annotations.operation,
+            shapes=self.annotations.shape_count,
+            changes=self.changes or None,
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class AttachModelRun:
-    """Attach the machine annotations of an operation to a project of the annotation studio. `collection`: the one whose
-    block names the project."""
+class AttachModelRun(BaseAction):
+    """Attach the machine annotations of an operation to a project of the annotation studio."""
+
+    action_name = "attach_model_run"
+    sign = "+"
+    stage = Stage.ATTACHMENTS
 
     collection: CollectionKey
+    """The collection whose manifest block names the project."""
     operation: str
     project: str
     reason: Reason = Reason.NEW
 
+    @property
+    def key(self) -> ActionKey:
+        return self._key(f"{self.operation} to {self.project}")
+
+    def facts(self) -> Facts:
+        return {"project": self.project}
+
+    def history(self) -> tuple[str | None, str | None]:
+        return None, self.project
+
+    def document(self) -> ActionDocument:
+        return self._document(operation=self.operation, project=self.project)
+
 
 @dataclass(frozen=True, slots=True)
-class TrashFile:
-    """Put a file that we uploaded into the lake's trash."""
+class TrashFile(BaseAction):
+    """Move a file that we uploaded to the lake's trash."""
+
+    action_name = "trash"
+    sign = "-"
+    stage = Stage.TRASH
+    destroys = True
 
     collection: CollectionKey
     recorded: RecordedFile
     reason: Reason
 
+    @property
+    def file_name(self) -> str:
+        return self.recorded.name
+
+    def facts(self) -> Facts:
+        return {"lake id": self.recorded.lake_id}
+
+    def history(self) -> tuple[str | None, str | None]:
+        return self.recorded.lake_id, None
+
+    def document(self) -> ActionDocument:
+        return self._document(lake_id=self.recorded.lake_id)
+
 
 @dataclass(frozen=True, slots=True)
-class TrashMatched:
-    """Put a file into the lake's trash because a trash rule means it, whoever uploaded it."""
+class TrashMatched(BaseAction):
+    """Move a file that matches a trash rule to the lake's trash, whichever client uploaded it."""
+
+    action_name = "trash"
+    sign = "-"
+    stage = Stage.TRASH_RULES
+    destroys = True
 
     collection: CollectionKey
     file: RemoteFile
     reason: Reason = Reason.REQUESTED
 
+    @property
+    def file_name(self) -> str:
+        return _name_in(self.collection, self.file)
+
+    def facts(self) -> Facts:
+        return {"lake id": self.file.lake_id}
+
+    def history(self) -> tuple[str | None, str | None]:
+        return self.file.lake_id, None
+
+    def document(self) -> ActionDocument:
+        return self._document(lake_id=self.file.lake_id)
+
 
 @dataclass(frozen=True, slots=True)
-class TrashCollection:
-    """Put a collection with all its items into the lake's trash because a trash rule says so."""
+class TrashCollection(BaseAction):
+    """Move a collection that a trash rule names to the lake's trash, with all its items."""
+
+    action_name = "trash"
+    sign = "-"
+    stage = Stage.TRASH_RULES
+    destroys = True
 
     collection: CollectionKey
     lake_id: str
     items: int
-    """How many items the collection had when the plan was made."""
+    """The number of items that the collection had when the plan was made."""
     reason: Reason = Reason.REQUESTED
+
+    def facts(self) -> Facts:
+        return {"lake id": self.lake_id, "items": self.items}
+
+    def history(self) -> tuple[str | None, str | None]:
+        return self.lake_id, None
+
+    def document(self) -> ActionDocument:
+        return self._document(lake_id=self.lake_id, items=self.items)
+
+    @property
+    def items_counted(self) -> int:
+        """The number of items that are trashed; an empty collection counts as one."""
+        return max(self.items, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class DownloadFile:
-    """Fetch the lake's file. `path`: where it goes, from the manifest's folder."""
+class DownloadFile(BaseAction):
+    """Download a file of the lake."""
+
+    action_name = "download"
+    sign = "<="
+    stage = Stage.DOWNLOADS
 
     collection: CollectionKey
     file: RemoteFile
     path: str
+    """The local path to write, relative to the manifest's folder."""
     reason: Reason
+
+    @property
+    def file_name(self) -> str:
+        return _name_in(self.collection, self.file)
+
+    @property
+    def key(self) -> ActionKey:
+        return self._key(self.path)  # The same file may go into several folders.
+
+    def facts(self) -> Facts:
+        return {"lake id": self.file.lake_id}
+
+    def history(self) -> tuple[str | None, str | None]:
+        return None, self.file.lake_id
+
+    def document(self) -> ActionDocument:
+        return self._document(path=self.path, lake_id=self.file.lake_id)
 
 
 @dataclass(frozen=True, slots=True)
-class DownloadAnnotations:
-    """Write the annotations of a download anew. `images`: how many entries they have."""
+class DownloadAnnotations(BaseAction):
+    """Write the annotation file of a download."""
+
+    action_name = "download"
+    sign = "<="
+    stage = Stage.DOWNLOADS
 
     collection: CollectionKey
     path: str
+    """The local path to write, relative to the manifest's folder."""
     images: int
+    """The number of images that the annotation file has."""
     reason: Reason
+
+    @property
+    def key(self) -> ActionKey:
+        return self._key(self.path)
+
+    def facts(self) -> Facts:
+        return {"images": self.images}
+
+    def history(self) -> tuple[str | None, str | None]:
+        return None, None
+
+    def document(self) -> ActionDocument:
+        return self._document(path=self.path)
+
+
+def _name_in(collection: CollectionKey, file: RemoteFile) -> str:
+    """The name of a file in a collection. In the whole lake, only the unique name identifies a file."""
+    return file.unique_name if collection.name == WHOLE_LAKE else file.name
+
+
+def _facts_of_file(file: DesiredFile) -> dict[str, Any]:
+    found = file.fingerprint
+    return {
+        "size": found.size_bytes,
+        "mtime_ns": found.mtime_ns,
+        "inode": found.inode,
+        "ctime_ns": found.ctime_ns,
+        "metadata": file.metadata.digest,
+    }
 
 
 @dataclass(frozen=True, slots=True)
 class Rerecord:
-    """Only our records move: nothing is sent. `sources`: another path, or a touched file with the same bytes.
-    `metadata`: a field left that can't be removed in the lake. `sets`: annotation sets that the lake was found to have
-    as the manifest wants them."""
+    """Update the record of a file. Nothing is sent."""
 
     collection: CollectionKey
     file: DesiredFile
     local: bool
+    """Whether the path or the fingerprint changed while the bytes are the same."""
     metadata: bool
+    """Whether the manifest dropped a metadata field, which cannot be removed in the lake."""
     sets: tuple[DesiredSet, ...] = ()
+    """Annotation sets that are in the lake as the manifest wants them."""
 
 
 @dataclass(frozen=True, slots=True)
 class RerecordHead:
-    """A field left the head's metadata: only our records move. Nothing is sent."""
+    """Update the record of a head, because the manifest dropped a metadata field. Nothing is sent."""
 
     collection: CollectionKey
     head: MetadataSet
@@ -198,7 +535,7 @@ class RerecordHead:
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """A file that is neither wanted nor in the lake leaves the records. Nothing is sent."""
+    """Remove the record of a file that the manifest does not name and the lake does not have. Nothing is sent."""
 
     collection: CollectionKey
     recorded: RecordedFile
@@ -223,7 +560,7 @@ Action: TypeAlias = (
     | ClearEntry
     | DescribeEntry
 )
-"""What a user sees in a plan."""
+"""The actions that a plan shows to its users."""
 
 Bookkeeping: TypeAlias = Rerecord | RerecordHead | Forget
-"""What only the records see."""
+"""Changes of the state that send nothing to the lake."""

@@ -5,8 +5,8 @@ Owns: how two snapshots become pairs. Must not: know how a pair is shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 from metalake_sync.core.metadata import TAGS, MetadataValues
 from metalake_sync.lazy_dataclass import dataclass
@@ -20,8 +20,10 @@ class Change:
     """
 
     what: str
-    before: Any
-    after: Any
+    before: Any = None
+    after: Any = None
+
+    __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
 
 
 CONTENT = "content"

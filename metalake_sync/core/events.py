@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from metalake_sync.core.actions import Action
-from metalake_sync.core.plan import Plan, Summary
+from metalake_sync.core.plan import Plan
+from metalake_sync.core.summary import Summary
 from metalake_sync.lazy_dataclass import dataclass
 
 

@@ -1,12 +1,13 @@
-"""A plan: the actions of every collection in the order they are done, what they add up to, and what stops them.
+"""A plan: the actions of every collection by stage, in the order of apply, and the notes that stop or explain it.
 
-Owns: grouping, order, counts, approval. Must not: compare (`diff`) or do anything (`apply`).
+Owns: grouping, order, counts, and the filters that return a part of a plan. Must not: compare snapshots (`diff`) or
+carry out actions (`apply`). A filter returns a new plan and leaves the given one as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import field, replace
 from typing import assert_never
 
 from metalake_sync.core.actions import (
@@ -16,8 +17,6 @@ from metalake_sync.core.actions import (
     AttachModelRun,
     Bookkeeping,
     CreateCollection,
-    DownloadAnnotations,
-    DownloadFile,
     Forget,
     RemoveAnnotations,
     ReplaceFile,
@@ -30,99 +29,35 @@ from metalake_sync.core.actions import (
     UpdateHead,
     UploadFile,
 )
-from metalake_sync.core.approval import needs_approval
+from metalake_sync.core.base_action import Stage
 from metalake_sync.core.diff import Verdict
 from metalake_sync.core.downloads import DownloadPlan
 from metalake_sync.core.metadata import NO_METADATA, MetadataSet
 from metalake_sync.core.notes import REFUSALS, Note, NoteCode
 from metalake_sync.core.selection import ItemSelection
 from metalake_sync.core.snapshots import CollectionKey, CollectionPolicy, RecordedFile
-from metalake_sync.core.unmanaged_files import AddressedPlan, AnnotateEntry, ClearEntry, DescribeEntry
+from metalake_sync.core.summary import Summary
+from metalake_sync.core.targets import Target
+from metalake_sync.core.unmanaged_files import AddressedPlan
 from metalake_sync.lazy_dataclass import dataclass
 
-
-@dataclass(slots=True)
-class Summary:
-    """What a plan or a run adds up to. `annotate` and `remove_annotations` count image and operation pairs;
-    `update_metadata` counts files that were in the lake before plus collection heads."""
-
-    create_collection: int = 0
-    upload: int = 0
-    replace: int = 0
-    adopt: int = 0
-    trash: int = 0
-    update_metadata: int = 0
-    annotate: int = 0
-    remove_annotations: int = 0
-    download: int = 0
-    unchanged: int = 0
-    unmanaged: int = 0
-    bytes_to_send: int = 0
-    attach_model_run: int = 0
-
-    def count(self, action: Action) -> None:
-        match action:
-            case CreateCollection():
-                self.create_collection += 1
-            case UploadFile():
-                self.upload += 1
-                self.bytes_to_send += action.file.fingerprint.size_bytes
-            case ReplaceFile():
-                self.replace += 1
-                self.bytes_to_send += action.file.fingerprint.size_bytes
-            case AdoptFile():
-                self.adopt += 1
-            case UpdateHead() | UpdateFileMetadata() | DescribeEntry():
-                self.update_metadata += 1
-            case Annotate() | AnnotateEntry():
-                self.annotate += 1
-            case RemoveAnnotations() | ClearEntry():
-                self.remove_annotations += 1
-            case TrashFile() | TrashMatched():
-                self.trash += 1
-            case TrashCollection():
-                self.trash += trashed_by(action)
-            case DownloadFile() | DownloadAnnotations():
-                self.download += 1
-            case AttachModelRun():
-                self.attach_model_run += 1
-            case _:
-                assert_never(action)
-
-    @property
-    def changes(self) -> int:
-        """How many actions the summary stands for."""
-        return (
-            self.create_collection
-            + self.upload
-            + self.replace
-            + self.adopt
-            + self.trash
-            + self.update_metadata
-            + self.annotate
-            + self.remove_annotations
-            + self.download
-            + self.attach_model_run
-        )
+_STAGES_OF_COLLECTIONS = frozenset({Stage.ADOPT, Stage.UPLOAD, Stage.METADATA, Stage.ANNOTATIONS, Stage.TRASH})
 
 
 @dataclass(slots=True)
 class CollectionPlan:
-    """The work of one collection, grouped by stage; the stages stand in the order in which they are done.
-
-    `lake_id` and `storage_path` are None while the lake has no such collection. `common_metadata` is what every file of
-    the collection has at least: an upload session carries it, so that only files with more need a line of their own.
-    `recorded`: how many files the records have of it. `recovered`: files that an interrupted run sent and could not
-    record; the lake has them. `held`: names of files that are left alone for now.
-    """
+    """The actions of one collection by stage. The stages are in the order in which apply carries them out."""
 
     key: CollectionKey
     policy: CollectionPolicy
     storage_prefix: str | None = None
     lake_id: str | None = None
+    """The collection's id in the lake; None if the lake does not have it yet."""
     storage_path: str | None = None
+    """The collection's storage path in the lake; None if the lake does not have it yet."""
     head: MetadataSet = NO_METADATA
     common_metadata: MetadataSet = NO_METADATA
+    """Metadata that every file has. An upload session carries it, so that only other files need an entry."""
     create: CreateCollection | None = None
     update_head: UpdateHead | None = None
     adopts: list[AdoptFile] = field(default_factory=list)
@@ -134,14 +69,19 @@ class CollectionPlan:
     rerecords: list[Rerecord] = field(default_factory=list)
     forgets: list[Forget] = field(default_factory=list)
     recovered: list[RecordedFile] = field(default_factory=list)
+    """Files that an interrupted run uploaded and did not record. The lake has them."""
     held: frozenset[str] = frozenset()
+    """Names of files that this plan leaves alone."""
     unchanged: int = 0
     unmanaged: int = 0
     recorded: int = 0
+    """The number of records that the state has of the collection."""
 
     def take(self, verdict: Verdict, *, wanted: bool) -> None:
-        """File a verdict under its stages. `wanted`: the manifest names the file, so that it counts as unchanged where
-        nothing is to be done."""
+        """Add a verdict to its stages.
+
+        `wanted`: whether the manifest names the file. Such a file counts as unchanged if the verdict has no action.
+        """
         if wanted and not verdict.actions:
             codes = {note.code for note in verdict.notes}
             if NoteCode.NOT_ADOPTED in codes:
@@ -154,28 +94,15 @@ class CollectionPlan:
             self._take_bookkeeping(record)
 
     def take_action(self, action: Action) -> None:
-        """File one action under its stage."""
-        match action:
-            case CreateCollection():
-                self.create = action
-            case UpdateHead():
-                self.update_head = action
-            case AdoptFile():
-                self.adopts.append(action)
-            case UploadFile() | ReplaceFile():
-                self.uploads.append(action)
-            case UpdateFileMetadata():
-                self.metadata.append(action)
-            case Annotate() | RemoveAnnotations():
-                self.annotations.append(action)
-            case TrashFile():
-                self.trash.append(action)
-            case TrashMatched() | TrashCollection() | DownloadFile() | DownloadAnnotations() | AttachModelRun():
-                raise AssertionError("no verdict on a file holds what is asked for beside the collections")
-            case AnnotateEntry() | ClearEntry() | DescribeEntry():
-                raise AssertionError("no verdict on a file holds what is sent to files of others")
-            case _:
-                assert_never(action)
+        """Add one action to its stage."""
+        if isinstance(action, CreateCollection):
+            self.create = action
+        elif isinstance(action, UpdateHead):
+            self.update_head = action
+        elif action.stage in _STAGES_OF_COLLECTIONS:
+            getattr(self, action.stage).append(action)
+        else:
+            raise AssertionError(f"stage {action.stage!r} does not belong to a collection")
 
     def _take_bookkeeping(self, record: Bookkeeping) -> None:
         match record:
@@ -189,7 +116,7 @@ class CollectionPlan:
                 assert_never(record)
 
     def actions(self) -> Iterator[Action]:
-        """All actions in the order in which they are done: what is taken away comes last."""
+        """Yield all actions in the order in which apply carries them out. Trash comes last."""
         if self.create:
             yield self.create
         if self.update_head:
@@ -202,46 +129,87 @@ class CollectionPlan:
 
     @property
     def bookkeeping(self) -> bool:
-        """True when the records move even where nothing is sent."""
+        """Whether the state changes even if nothing is sent."""
         return bool(self.rerecords or self.forgets or self.recovered or self.rerecord_head)
+
+    def keep(self, wanted: Callable[[Action], bool]) -> CollectionPlan:
+        """Return the plan with the wanted actions.
+
+        A collection is still created if files are uploaded to it. The old name of a renamed file is trashed only
+        together with the upload under its new name.
+        """
+        uploads = list(filter(wanted, self.uploads))
+        renamed = _old_names(self.uploads)
+        uploaded = _old_names(uploads)
+        return replace(
+            self,
+            create=self.create if self.create is not None and (wanted(self.create) or uploads) else None,
+            update_head=self.update_head if self.update_head is not None and wanted(self.update_head) else None,
+            adopts=list(filter(wanted, self.adopts)),
+            uploads=uploads,
+            metadata=list(filter(wanted, self.metadata)),
+            annotations=list(filter(wanted, self.annotations)),
+            trash=[
+                action
+                for action in self.trash
+                if wanted(action) and (action.recorded.name not in renamed or action.recorded.name in uploaded)
+            ],
+        )
+
+    def keep_targets(self, targets: Sequence[Target]) -> CollectionPlan:
+        """Return the plan with the actions and the changes of records that concern the targets."""
+
+        def takes(name: str | None) -> bool:
+            return any(target.takes(self.key.name, name) for target in targets)
+
+        return replace(
+            self.keep(lambda action: takes(action.file_name)),
+            rerecords=[record for record in self.rerecords if takes(record.file.name)],
+            forgets=[record for record in self.forgets if takes(record.recorded.name)],
+            rerecord_head=self.rerecord_head if takes(None) else None,
+        )
+
+
+def _old_names(uploads: Sequence[UploadFile | ReplaceFile]) -> set[str | None]:
+    return {action.renamed_from for action in uploads if isinstance(action, UploadFile)}
 
 
 @dataclass(frozen=True, slots=True)
 class TrashRulePlan:
-    """The work of one trash rule: the items that matched when the plan was made, and no others; or one whole
-    collection."""
+    """The actions of one trash rule: the items that matched when the plan was made, or one whole collection."""
 
     selection: ItemSelection
     items: tuple[TrashMatched | TrashCollection, ...]
 
     @property
     def trashed(self) -> int:
-        """How many items go."""
-        return sum(map(trashed_by, self.items))
-
-
-def trashed_by(action: TrashMatched | TrashCollection) -> int:
-    """How many items an action trashes; a collection without any counts as one."""
-    return max(action.items, 1) if isinstance(action, TrashCollection) else 1
+        """The number of items that are trashed."""
+        return sum(action.items_counted for action in self.items)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that an apply would do. `state_serial` names the state that it was made from. `addressed`: what is
-    sent to files that the manifest does not upload, after the collections; what is cleared there comes first of all,
-    because the same image may be meant by another block. Downloads come after both, trash rules after everything."""
+    """The list of actions that makes the lake match the manifest.
+
+    Apply carries the parts out in this order: collections, files that the manifest does not upload, downloads, trash
+    rules, attachments. One thing comes before all of them: annotation sets of unmanaged files are cleared first,
+    because another block may name the same image.
+    """
 
     manifest: str
     state_serial: int
+    """The version of the state from which the plan was made."""
     collections: tuple[CollectionPlan, ...]
     notes: tuple[Note, ...] = ()
     downloads: tuple[DownloadPlan, ...] = ()
     trash_rules: tuple[TrashRulePlan, ...] = ()
     addressed: tuple[AddressedPlan, ...] = ()
+    """Actions on files that the manifest does not upload."""
     attachments: tuple[AttachModelRun, ...] = ()
-    """Done last: the studio is another service, and what it can't do keeps nothing else from being done."""
+    """Last, because the annotation studio is another service: its errors do not stop other actions."""
 
     def actions(self) -> Iterator[Action]:
+        """Yield all actions, part by part."""
         for collection in self.collections:
             yield from collection.actions()
         for part in self.addressed:
@@ -254,7 +222,8 @@ class Plan:
         yield from self.attachments
 
     def summary(self) -> Summary:
-        summary = Summary()
+        """Count the actions and the files that stay as they are."""
+        summary = Summary.empty()
         for collection in self.collections:
             summary.unchanged += collection.unchanged
             summary.unmanaged += collection.unmanaged
@@ -266,12 +235,12 @@ class Plan:
 
     @property
     def empty(self) -> bool:
-        """True when an apply would send nothing to the lake."""
+        """Whether the plan has no action."""
         return next(self.actions(), None) is None
 
     @property
     def bookkeeping(self) -> bool:
-        """True when the records move even where nothing is sent."""
+        """Whether the state changes even if nothing is sent."""
         return (
             any(collection.bookkeeping for collection in self.collections)
             or any(part.settled or part.forgotten for part in self.addressed)
@@ -280,10 +249,42 @@ class Plan:
 
     @property
     def destructive(self) -> bool:
-        """True when something would be trashed, replaced, removed, or written over another client's work."""
-        return any(map(needs_approval, self.actions()))
+        """Whether an action needs approval: it trashes, replaces, removes, or overwrites another client's work."""
+        return any(action.needs_approval for action in self.actions())
 
     @property
     def refusals(self) -> tuple[Note, ...]:
-        """Why an apply of this plan would stop before it begins."""
+        """The notes that stop apply before its first action."""
         return tuple(note for note in self.notes if note.code in REFUSALS)
+
+    def keep(self, wanted: Callable[[Action], bool]) -> Plan:
+        """Return the plan with the wanted actions on files and collections. Other parts stay as they are."""
+        return replace(
+            self,
+            collections=tuple(collection.keep(wanted) for collection in self.collections),
+            addressed=tuple(replace(part, actions=list(filter(wanted, part.actions))) for part in self.addressed),
+        )
+
+    def without_destructive(self) -> tuple[Plan, Sequence[Action]]:
+        """Return the plan without the actions that need approval, and those actions.
+
+        All actions on a file that is to be replaced wait with the replacement: its new annotation sets do not fit its
+        old bytes.
+        """
+        held = [action for action in self.actions() if action.needs_approval]
+        replaced = {(action.collection, action.file.name) for action in held if isinstance(action, ReplaceFile)}
+
+        def continues(action: Action) -> bool:
+            if action.needs_approval:
+                return False
+            of_collection = action.stage in (Stage.CREATE, Stage.UPDATE_HEAD)
+            return of_collection or (action.collection, action.file_name) not in replaced
+
+        kept = self.keep(continues)
+        collections = tuple(
+            replace(
+                part, rerecords=[record for record in part.rerecords if (part.key, record.file.name) not in replaced]
+            )
+            for part in kept.collections
+        )
+        return replace(kept, collections=collections, trash_rules=()), held

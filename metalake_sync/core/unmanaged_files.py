@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from typing import Literal, TypeAlias
 
+from metalake_sync.core.base_action import ActionDocument, ActionKey, BaseAction, Facts, Stage
 from metalake_sync.core.changes import Change, metadata_changes
 from metalake_sync.core.metadata import (
     NO_METADATA,
@@ -79,59 +80,153 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class AnnotateEntry:
-    """Send an image's set of one operation, which has shapes. `unique_name`: the lake's, where it is known; `lake_id`:
-    the image's. `overwrites`: shapes that another client drew go."""
+class AnnotateEntry(BaseAction):
+    """Write the annotation set of one operation to an image that the manifest does not upload. The set has shapes."""
+
+    action_name = "annotate"
+    sign = "~"
+    stage = Stage.UNMANAGED_FILES
 
     address: Address
     name: str
     annotations: DesiredSet
     reason: Reason
     unique_name: str | None = None
+    """The unique name in the lake, if the plan read it."""
     lake_id: str | None = None
+    """The image's id in the lake, if the plan read it."""
     overwrites: bool = False
+    """Whether the action overwrites shapes that another client drew."""
 
     @property
     def collection(self) -> CollectionKey:
         return self.address.collection
 
+    @property
+    def needs_approval(self) -> bool:
+        return self.overwrites
+
+    @property
+    def file_name(self) -> str:
+        return self.name
+
+    @property
+    def key(self) -> ActionKey:
+        return self._key(self.annotations.operation, place=str(self.address))
+
+    def facts(self) -> Facts:
+        return {"shapes": self.annotations.shape_count, "annotations": self.annotations.digest}
+
+    def history(self) -> tuple[str | None, str | None]:
+        return None, self.annotations.digest
+
+    def document(self) -> ActionDocument:
+        return self._document(
+            operation=self.annotations.operation,
+            shapes=self.annotations.shape_count,
+            address=str(self.address),
+            overwrites=self.overwrites or None,
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class ClearEntry:
-    """Clear the image's set: the operation or its address left the manifest, or its source has no shapes for the image
-    any more. `annotations`: the set that goes."""
+class ClearEntry(BaseAction):
+    """Clear the annotation set of an image that the manifest does not upload: the operation or the address left the
+    manifest, or the source has no shapes for the image any more."""
+
+    action_name = "remove_annotations"
+    sign = "-"
+    stage = Stage.UNMANAGED_FILES
+    destroys = True
 
     address: Address
     name: str
     annotations: RecordedSet
+    """The set that is cleared."""
     reason: Reason = Reason.REMOVED_FROM_MANIFEST
     unique_name: str | None = None
+    """The unique name in the lake, if the plan read it."""
 
     @property
     def collection(self) -> CollectionKey:
         return self.address.collection
 
+    @property
+    def file_name(self) -> str:
+        return self.name
+
+    @property
+    def key(self) -> ActionKey:
+        return self._key(self.annotations.operation, place=str(self.address))
+
+    def facts(self) -> Facts:
+        return {"shapes": self.annotations.shape_count, "annotations": self.annotations.digest}
+
+    def history(self) -> tuple[str | None, str | None]:
+        return self.annotations.digest, None
+
+    def document(self) -> ActionDocument:
+        return self._document(
+            operation=self.annotations.operation,
+            shapes=self.annotations.shape_count,
+            address=str(self.address),
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class DescribeEntry:
-    """Write what changed in a file's metadata. `before`: the digest of what was written last, if anything was.
-    `changes`: the fields of that update. `overwrites`: a value that another client wrote goes. `lake`:
-    what the lake has, where it was asked."""
+class DescribeEntry(BaseAction):
+    """Write what changed in the metadata of a file that the manifest does not upload."""
+
+    action_name = "update_metadata"
+    sign = "~"
+    stage = Stage.UNMANAGED_FILES
 
     address: Address
     name: str
     metadata: MetadataSet
     before: str | None
+    """The digest of the metadata that was written last, if any."""
     reason: Reason
     unique_name: str | None = None
+    """The unique name in the lake, if the plan read it."""
     lake_id: str | None = None
+    """The file's id in the lake, if the plan read it."""
     changes: tuple[Change, ...] = ()
     overwrites: bool = False
+    """Whether the action overwrites a value that another client wrote."""
     lake: MetadataValues | None = None
+    """The metadata in the lake, if the plan read it."""
 
     @property
     def collection(self) -> CollectionKey:
         return self.address.collection
+
+    @property
+    def needs_approval(self) -> bool:
+        return self.overwrites
+
+    @property
+    def file_name(self) -> str:
+        return self.name
+
+    @property
+    def key(self) -> ActionKey:
+        return self._key(place=str(self.address))
+
+    def facts(self) -> Facts:
+        return {"metadata before": self.before, "metadata": self.metadata.digest}
+
+    def history(self) -> tuple[str | None, str | None]:
+        return self.before, self.metadata.digest
+
+    def document(self) -> ActionDocument:
+        return self._document(
+            changes=self.changes or None, address=str(self.address), overwrites=self.overwrites or None
+        )
+
+    @property
+    def metadata_written(self) -> MetadataSet:
+        return self.metadata
 
 
 EntryAction: TypeAlias = AnnotateEntry | ClearEntry | DescribeEntry

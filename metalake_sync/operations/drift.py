@@ -15,7 +15,7 @@ from metalake_sync.core.metadata import NO_METADATA, MetadataSet
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.snapshots import RecordedCollection
-from metalake_sync.core.targets import check_matched, keep_targets
+from metalake_sync.core.targets import check_matched
 from metalake_sync.core.unmanaged_files import AddressedPlan
 from metalake_sync.errors import GuardStopped
 from metalake_sync.lake_access import lake_identity
@@ -45,7 +45,7 @@ def find_drift(project: Project) -> Plan:
                 if desired.key in recorded and (named or not targets):
                     plan = _drift_of(project, state, client, desired, *recorded[desired.key], notes)
                     if named:
-                        keep_targets(plan, named)
+                        plan = plan.keep_targets(named)
                     plans.append(plan)
             finally:
                 desired.close()

@@ -12,7 +12,6 @@ from typing import Any
 from metalake_sync.core.actions import Action
 from metalake_sync.core.notes import Note
 from metalake_sync.core.snapshots import RecordedFile
-from metalake_sync.core.wording import file_name
 from metalake_sync.errors import ManifestError, UsageError
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
@@ -84,7 +83,7 @@ def _explanations(project: Project, observed: Observed, file: str) -> Iterator[E
                 recorded,
                 client is not None,
                 client.item_details(unique_name, fields) if client is not None and unique_name is not None else None,
-                [action for action in plan.actions() if file_name(action) == name],
+                [action for action in plan.actions() if action.file_name == name],
                 [note for note in planned.plan.notes if note.where == f"{plan.key}/{name}"],
             )
 

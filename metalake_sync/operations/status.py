@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from metalake_sync.core.snapshots import Origin
-from metalake_sync.core.wording import file_name
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.skipped_parts import Broken
@@ -57,7 +56,7 @@ def read_status(project: Project) -> Status:
         rows: list[CollectionStatus] = []
         for collection in planned.plan.collections:
             handle = recorded[collection.key][0] if collection.key in recorded else None
-            pending = {file_name(action) for action in collection.actions()} - {None}
+            pending = {action.file_name for action in collection.actions()} - {None}
             origins: Mapping[str, int] = state.files.origin_counts(handle) if handle is not None else {}
             rows.append(
                 CollectionStatus(

@@ -9,11 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
-from metalake_sync.core.actions import CreateCollection, ReplaceFile, UpdateFileMetadata, UpdateHead, UploadFile
 from metalake_sync.core.metadata import TAGS, MetadataSet, MetadataValues, Spelling, is_computed
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import Plan
-from metalake_sync.core.unmanaged_files import DescribeEntry
 from metalake_sync.errors import ManifestError
 from metalake_sync.lazy_dataclass import dataclass
 
@@ -106,12 +104,5 @@ def _known(renames: Mapping[str, str]) -> dict[str, str]:
 
 def _about_to_be_written(plan: Plan) -> Iterator[MetadataSet]:
     for action in plan.actions():
-        match action:
-            case CreateCollection() | UpdateHead():
-                yield action.head
-            case UploadFile() | ReplaceFile() | UpdateFileMetadata():
-                yield action.file.metadata
-            case DescribeEntry():
-                yield action.metadata
-            case _:
-                pass
+        if action.metadata_written is not None:
+            yield action.metadata_written

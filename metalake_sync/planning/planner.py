@@ -19,7 +19,7 @@ from metalake_sync.core.metadata import TAGS, MetadataValues
 from metalake_sync.core.notes import UNUSABLE, Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.snapshots import CollectionKey, MediaType, RecordedCollection, RecordedFile
-from metalake_sync.core.targets import Target, check_matched, keep_targets
+from metalake_sync.core.targets import Target, check_matched
 from metalake_sync.core.unmanaged_files import AddressedPlan
 from metalake_sync.errors import GuardStopped, ManifestError
 from metalake_sync.lazy_dataclass import dataclass
@@ -114,7 +114,7 @@ class Planner:
                     if part is None:
                         continue
                     if named:
-                        keep_targets(part, named)
+                        part = part.keep_targets(named)
                     self._warn_of_shapes(part, recorded.get(collection.key))
                     plans.append(part)
             self._check_targets(targets, recorded)

@@ -18,7 +18,6 @@ from typing import Protocol
 from metalake_sync.core.actions import AdoptFile, ReplaceFile, UpdateFileMetadata, UploadFile
 from metalake_sync.core.events import ActionDone, ActionFailed, Event
 from metalake_sync.core.notes import counted
-from metalake_sync.core.wording import action_name, file_name
 from metalake_sync.errors import GuardStopped, ManifestError, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.skipped_parts import Broken
@@ -253,19 +252,19 @@ class Watcher:
                 latency_s = self._arrivals.latency_s(self._path(action.file.path), fingerprint, time.time_ns())
             if isinstance(action, UploadFile | ReplaceFile | AdoptFile | UpdateFileMetadata):
                 self._set_aside.came_through(self._path(action.file.path))
-            self.metrics.synced(action_name(action), size_bytes, latency_s)
-            name, file = action_name(action), file_name(action)
+            self.metrics.synced(action.action_name, size_bytes, latency_s)
+            name, file = action.action_name, action.file_name
             beside = facts(action=name, collection=action.collection.name, latency_s=latency_s, file=file)
             log.debug("%s %s", name, file or "", extra=beside)
         elif isinstance(event, ActionFailed):
             action = event.action
-            self.metrics.failed(action_name(action))
-            name = file_name(action) or ""
-            log.warning("%s: %s", name or action.collection.name, event.error, extra=facts(file=name))
+            self.metrics.failed(action.action_name)
+            file = action.file_name or ""
+            log.warning("%s: %s", file or action.collection.name, event.error, extra=facts(file=file))
             if isinstance(action, UploadFile | ReplaceFile | AdoptFile | UpdateFileMetadata):
                 fingerprint = action.file.fingerprint
                 stat = (fingerprint.size_bytes, fingerprint.mtime_ns, fingerprint.inode, fingerprint.ctime_ns)
-                self._set_aside.failed(self._path(action.file.path), name, stat, self.clock())
+                self._set_aside.failed(self._path(action.file.path), file, stat, self.clock())
 
     def _path(self, path: str) -> str:
         return os.path.abspath(os.path.join(self.watched.base_dir, path))

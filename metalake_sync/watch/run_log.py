@@ -11,7 +11,6 @@ from dataclasses import field
 from typing import Any
 
 from metalake_sync.core.notes import REFUSALS, Note, NoteCode
-from metalake_sync.core.wording import action_name, file_name
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.watch.runner import Ran
 
@@ -45,7 +44,7 @@ def tell_ran(ran: Ran, width: str, seconds: float) -> None:
     for action in ran.held[:SHOWN]:
         log.warning(
             "held: %s %s needs approval: look at it with 'plan', then 'apply' it, or watch with --auto-approve",
-            action_name(action), file_name(action) or "", extra=facts(collection=action.collection.name),
+            action.action_name, action.file_name or "", extra=facts(collection=action.collection.name),
         )  # fmt: skip
     for note in ran.refused[:SHOWN]:
         log.warning("refused: %s", note)

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
 
 import pytest
 
 from metalake_sync.cli.markdown_plan import markdown_plan
-from metalake_sync.cli.shown_plan import ShownAction, ShownPlan, ShownWarning
+from metalake_sync.cli.plan_document import PlanDocument, WarningDocument
 from metalake_sync.core.actions import Reason
+from metalake_sync.core.base_action import ActionDocument
 from metalake_sync.core.changes import Change
-from metalake_sync.core.plan import Summary
+from metalake_sync.core.summary import Summary
+
+
+def plan_of(uploads: Sequence[ActionDocument], warnings: Sequence[WarningDocument] = ()) -> PlanDocument:
+    summary = Summary.empty()
+    summary.upload = len(uploads)
+    return PlanDocument(manifest="m.yaml", state_serial=1, summary=summary, actions=uploads, warnings=warnings)
 
 
 def rendered(
-    *names: str, collections: int = 1, changes: tuple[Change, ...] = (), warnings: tuple[ShownWarning, ...] = ()
+    *names: str, collections: int = 1, changes: tuple[Change, ...] = (), warnings: tuple[WarningDocument, ...] = ()
 ) -> str:
     actions = [
-        ShownAction("upload", f"birds-{number}", "image", Reason.NEW, file=name, path=name, bytes=1, changes=changes)
+        ActionDocument("upload", f"birds-{number}", "image", Reason.NEW, file=name, path=name, bytes=1, changes=changes)
         for number in range(collections)
         for name in names
     ]
-    plan = ShownPlan("manifest.yaml", 1, Summary(upload=len(actions)), actions, warnings)
-    return "\n".join(markdown_plan(plan)) + "\n"
+    return "\n".join(markdown_plan(plan_of(actions, warnings))) + "\n"
 
 
 HOSTILE = [
@@ -65,7 +72,7 @@ def test_a_name_stands_in_code_and_nowhere_else(name: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_text_mentions_nobody_and_links_nowhere(text: str) -> None:
     change = Change("Note", "before", text)
-    note = ShownWarning("note", text, text)
+    note = WarningDocument("note", text, text)
     loose = without_code(rendered("a.png", changes=(change,), warnings=(note,)))
     body = re.sub(r"<details><summary>|</summary>|</details>|\*\*note\*\*", "", loose).replace(
         "&#8203;", "\N{ZERO WIDTH SPACE}"
@@ -76,8 +83,8 @@ def test_a_text_mentions_nobody_and_links_nowhere(text: str) -> None:
 
 
 def test_a_collection_is_named_in_code_too() -> None:
-    action = ShownAction("upload", "</summary>@all", "image", Reason.NEW, file="a.png", path="a.png", bytes=1)
-    markdown = "\n".join(markdown_plan(ShownPlan("m.yaml", 1, Summary(upload=1), [action], ())))
+    action = ActionDocument("upload", "</summary>@all", "image", Reason.NEW, file="a.png", path="a.png", bytes=1)
+    markdown = "\n".join(markdown_plan(plan_of([action])))
     assert "<summary><code>&#60;/summary&#62;&#64;all</code> (image): 1 change</summary>" in markdown
 
 
@@ -88,8 +95,8 @@ def test_a_collection_is_named_in_code_too() -> None:
 @pytest.mark.parametrize("length", [12, 250, 4_000])
 def test_the_whole_fits_into_a_comment_and_says_what_was_left_out(names: int, collections: int, length: int) -> None:
     files = [f"{number:05}".rjust(length, "@") for number in range(names)]
-    warnings = tuple(ShownWarning("note", "x" * 500, f"file {number}") for number in range(1_000))
-    refused = (ShownWarning("too_many_deletes", "stops the run", "birds"),)
+    warnings = tuple(WarningDocument("note", "x" * 500, f"file {number}") for number in range(1_000))
+    refused = (WarningDocument("too_many_deletes", "stops the run", "birds"),)
     markdown = rendered(*files, collections=collections, warnings=(*warnings, *refused))
     assert len(markdown) <= 65_536 - 4_000
     assert f"{names * collections} to add" in markdown
@@ -106,11 +113,11 @@ def test_the_whole_fits_into_a_comment_and_says_what_was_left_out(names: int, co
 
 def test_small_collections_are_shown_whole_beside_a_large_one() -> None:
     actions = [
-        ShownAction("upload", name, "image", Reason.NEW, file=f"{number}.png", path=f"{number}.png", bytes=1)
+        ActionDocument("upload", name, "image", Reason.NEW, file=f"{number}.png", path=f"{number}.png", bytes=1)
         for name, files in (("large", 10_000), ("small", 20))
         for number in range(files)
     ]
-    markdown = "\n".join(markdown_plan(ShownPlan("m.yaml", 1, Summary(upload=len(actions)), actions, ())))
+    markdown = "\n".join(markdown_plan(plan_of(actions)))
     large, small = markdown.split("<code>small</code>")
     assert small.count("| `+`") == 20
     assert large.count("| `+`") > 1_000

@@ -8,9 +8,9 @@ from typing import Any
 
 import jsonschema
 import pytest
-from pydantic import TypeAdapter
 
-from metalake_sync.cli.documents import WarningDocument, warning_documents
+from metalake_sync.cli.documents import to_json
+from metalake_sync.cli.plan_document import warning_documents
 from metalake_sync.cli.schemas import json_schema, schema_text
 from metalake_sync.core.notes import Note, NoteCode
 from tests.end_to_end.world import BIRDS, World, boxes
@@ -86,4 +86,4 @@ def _actions(event: dict[str, Any]) -> list[Any]:
 def test_a_million_warnings_are_light_and_each_can_be_written() -> None:
     (warning,) = warning_documents([Note(NoteCode.SHAPE_SKIPPED, "o: box has no size", "a\udcff.png")])
     assert not hasattr(warning, "__dict__")
-    assert TypeAdapter(WarningDocument).dump_json(warning).decode().endswith('"where":"a\\\\udcff.png"}')
+    assert to_json(warning).endswith('"where":"a\\\\udcff.png"}')

@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from metalake_sync.core.actions import Forget, ReplaceFile, Rerecord, RerecordHead
-from metalake_sync.core.approval import needs_approval
 from metalake_sync.core.diff import CollectionRules, Gone, Verdict, compare, compare_head
 from metalake_sync.core.diff_sets import OperationPolicy
 from metalake_sync.core.metadata import MetadataValues, metadata_set
@@ -30,7 +29,6 @@ from metalake_sync.core.snapshots import (
     RemoteFile,
     RemoteSet,
 )
-from metalake_sync.core.wording import action_name
 
 CASES = Path(__file__).parent / "cases"
 KEY = CollectionKey(MediaType.IMAGE, "birds")
@@ -43,7 +41,7 @@ def cases(file: str) -> list[Any]:
 
 def shown(verdict: Verdict) -> dict[str, list[str]]:
     return {
-        "then": [f"{action_name(action)} {action.reason.value}" for action in verdict.actions],
+        "then": [f"{action.action_name} {action.reason.value}" for action in verdict.actions],
         "notes": [note.code.value for note in verdict.notes],
         "bookkeeping": [
             {Rerecord: "rerecord", RerecordHead: "rerecord", Forget: "forget"}[type(bookkeeping)]
@@ -151,7 +149,7 @@ def test_metadata_and_annotations(row: dict[str, Any]) -> None:
         seen_in_lake(row.get("lake", {})),
     )
     assert shown(verdict) == expected(row)
-    assert any(map(needs_approval, verdict.actions)) is row.get("needs_approval", False)
+    assert any(action.needs_approval for action in verdict.actions) is row.get("needs_approval", False)
 
 
 def test_a_new_file_brings_its_annotation_sets_and_no_empty_one() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.synthetic import make_state, make_tree
-from metalake_sync.core.plan import Summary
+from metalake_sync.core.summary import Summary
 from metalake_sync.manifest import load_manifest
 from metalake_sync.planning.run_options import RunOptions
 from metalake_sync.project import Project

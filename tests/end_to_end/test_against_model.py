@@ -797,7 +797,7 @@ def ignores_targets() -> None:
 def carries_out_stale_plans() -> None:
     from metalake_sync import project as session
 
-    put_into(session, what_moved=lambda *_: iter(()))
+    put_into(session, find_stale_facts=lambda *_: iter(()))
 
 
 def disowns_what_a_killed_run_sent() -> None:

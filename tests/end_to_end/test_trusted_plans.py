@@ -327,7 +327,7 @@ def test_a_stale_plan_is_refused_with_what_moved(synced: World, moved: str) -> N
     done = synced.run("apply", "the.plan")
     assert done.code == 7
     assert "the plan is stale" in done.err
-    says = {"file": "size ", "lake": "no longer due", "manifest": "manifest has changed", "state": "another run"}
+    says = {"file": "size ", "lake": "no longer needed", "manifest": "manifest has changed", "state": "another run"}
     assert says[moved] in done.err
     assert (synced.names(), synced.lake.requests.writes) == (before, 0)
 

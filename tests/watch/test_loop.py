@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from metalake_sync.core.events import RunFinished
-from metalake_sync.core.plan import Summary
 from metalake_sync.core.snapshots import CollectionKey, MediaType
+from metalake_sync.core.summary import Summary
 from metalake_sync.errors import LakeUnreachable, ManifestError, SyncError
 from metalake_sync.planning.skipped_parts import Broken
 from metalake_sync.watch.debounce import Width, Work
@@ -117,7 +117,7 @@ class Stage:
 
 
 def ran(*broken: Broken) -> Ran:
-    return Ran(RunFinished("r", Summary(), (), 0, 0, 0, 0.0), 0, broken=broken)
+    return Ran(RunFinished("r", Summary.empty(), (), 0, 0, 0, 0.0), 0, broken=broken)
 
 
 def test_full_rescans_come_by_the_clock_that_goes_forward() -> None:

@@ -27,6 +27,7 @@ def command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, markdo
     Shown as the plan that would bring the lake back. What changed on disk or in the manifest since does not count; nor
     does what others put beside it.
     """
+    from metalake_sync.cli.plan_document import plan_document
     from metalake_sync.operations.drift import find_drift
 
     listener = flags.words(silent=flags.as_json or markdown)
@@ -35,10 +36,9 @@ def command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, markdo
     finally:
         listener.close()
     if flags.as_json:
-        from metalake_sync.cli.documents import plan_document
+        from metalake_sync.cli.documents import to_json
 
-        document = plan_document(plan, full_names=flags.verbose)
-        echo_json(document.model_dump_json(indent=2, exclude_none=True))
+        echo_json(to_json(plan_document(plan, full_names=flags.verbose), indent=2))
     else:
         for line in _lines(plan, flags, markdown):
             click.echo(line)
@@ -49,10 +49,10 @@ def command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, markdo
 
 def _lines(plan: Plan, flags: ManifestFlags, markdown: bool) -> Iterator[str]:
     from metalake_sync.cli.markdown_plan import markdown_plan
+    from metalake_sync.cli.plan_document import plan_document
     from metalake_sync.cli.render_plan import render_plan
-    from metalake_sync.cli.shown_plan import shown_plan
 
-    shown = shown_plan(plan, full_names=flags.verbose)
+    shown = plan_document(plan, full_names=flags.verbose)
     if markdown:
         yield from markdown_plan(shown)
     elif plan.empty:

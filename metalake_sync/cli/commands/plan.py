@@ -33,8 +33,8 @@ def command(
 
     MANIFEST is a file, a folder of *.yaml files, or - for standard input.
     """
+    from metalake_sync.cli.plan_document import plan_document
     from metalake_sync.cli.render_plan import footer, render_plan
-    from metalake_sync.cli.shown_plan import shown_plan
     from metalake_sync.core.notes import UNUSABLE
 
     listener = flags.words(silent=flags.as_json or markdown)
@@ -52,18 +52,17 @@ def command(
 
                 save_plan(planned.plan, project, out)
             if flags.as_json:
-                from metalake_sync.cli.documents import plan_document
+                from metalake_sync.cli.documents import to_json
 
-                document = plan_document(planned.plan, full_names=flags.verbose)
-                echo_json(document.model_dump_json(indent=2, exclude_none=True))
+                echo_json(to_json(plan_document(planned.plan, full_names=flags.verbose), indent=2))
             elif markdown:
                 from metalake_sync.cli.markdown_plan import markdown_plan
 
-                click.echo("\n".join(markdown_plan(shown_plan(planned.plan, full_names=flags.verbose))))
+                click.echo("\n".join(markdown_plan(plan_document(planned.plan, full_names=flags.verbose))))
             elif flags.quiet:
-                click.echo(footer(shown_plan(planned.plan)))
+                click.echo(footer(plan_document(planned.plan)))
             else:
-                for line in render_plan(shown_plan(planned.plan, full_names=flags.verbose), all_lines=flags.verbose):
+                for line in render_plan(plan_document(planned.plan, full_names=flags.verbose), all_lines=flags.verbose):
                     click.echo(line)
             if out is not None and not (flags.as_json or flags.quiet or markdown):
                 click.echo(f"Saved. To carry it out: metalake-sync apply {out}")

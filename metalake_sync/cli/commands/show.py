@@ -21,9 +21,11 @@ def command(plan: str, as_json: bool, markdown: bool, verbose: bool) -> None:
 
     document = load_plan(plan).plan
     if as_json:
-        echo_json(document.model_dump_json(indent=2, exclude_none=True))
+        from metalake_sync.cli.documents import to_json
+
+        echo_json(to_json(document, indent=2))
     elif markdown:
-        click.echo("\n".join(markdown_plan(document.shown())))
+        click.echo("\n".join(markdown_plan(document)))
     else:
-        for line in render_plan(document.shown(), all_lines=verbose):
+        for line in render_plan(document, all_lines=verbose):
             click.echo(line)

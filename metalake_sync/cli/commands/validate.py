@@ -34,10 +34,10 @@ def command(flags: ManifestFlags, online: bool, safe: bool, ignore_compatibility
     summary = plan.summary()
     invalid = [note for note in plan.notes if note.code in UNUSABLE]
     if flags.as_json:
-        from metalake_sync.cli.documents import plan_document
+        from metalake_sync.cli.documents import to_json
+        from metalake_sync.cli.plan_document import plan_document
 
-        document = plan_document(plan)
-        echo_json(document.model_dump_json(include={"manifest", "warnings"}, indent=2))
+        echo_json(to_json(plan_document(plan), include={"manifest", "warnings"}, indent=2))
         if invalid:
             click.get_current_context().exit(ExitCode.USAGE)
         return
