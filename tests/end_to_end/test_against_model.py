@@ -493,15 +493,16 @@ class Machine(RuleBasedStateMachine):
     def finish(self) -> None:
         """Whatever happened, a run that looks closely sets everything right, and leaves nothing to do."""
         self.judged("full")
-        code = self.run("plan", "manifest.yaml", "--detailed-exitcode", "--refresh", "full", "--json")
         about = self.about("full", None)
         if about is not None and self.rests:
             for name in about.policies:
                 head, wanted = self.head(name), self.collections[name]["metadata"]
                 assert head.get("City") == wanted["City"], (name, head)
                 assert set(head.get("Tags") or ()) >= set(wanted["Tags"]), (name, head)
-            assert code.code == 0, code.out
-            assert self.run("plan", "manifest.yaml", "--detailed-exitcode", "--json").code == 0
+            refresh = "full" if self.runs % 3 else "list"
+            done = self.run("plan", "manifest.yaml", "--detailed-exitcode", "--refresh", refresh, "--json")
+            if done.code != 0:
+                raise Objection(f"there is still something to do: {done}")
 
     def options(self, refresh: str, target: str | None) -> list[str]:
         return ["--refresh", refresh, *(("--target", target) if target else ())]
