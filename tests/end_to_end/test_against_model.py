@@ -83,6 +83,14 @@ FAULTS: list[dict[str, Any]] = [
 STORE_AND_JOBS = frozenset({"wrong_etag", "expired_url", "job_fails"})
 
 
+Step = tuple[str, dict[str, Any]]
+
+
+def a(name: str, /, **arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
+    """A step of a sequence: a method of the machine, and its arguments."""
+    return st.tuples(st.just(name), st.fixed_dictionaries(arguments))
+
+
 @st.composite
 def fault_plans(draw: st.DrawFn) -> list[dict[str, Any]]:
     faults = []
@@ -95,6 +103,57 @@ def fault_plans(draw: st.DrawFn) -> list[dict[str, Any]]:
             fault["chance"] = 0.3
         faults.append(fault)
     return faults
+
+
+PICKS = st.integers(0, 9)
+EDITS_ON_DISK = st.one_of(
+    a("write", path=PATHS, content=SOME_CONTENT),
+    a("write_some", content=st.lists(SOME_CONTENT, min_size=3, max_size=3)),
+    a("delete", path=PATHS, folder_too=st.booleans()),
+    a("move", old=PATHS, new=PATHS),
+    a("touch", path=PATHS),
+    a("draw_here", name=NAMES, drawn=BOX_SETS, operation=st.sampled_from(OPERATIONS)),
+    a("lose_entry", name=NAMES, operation=st.sampled_from(OPERATIONS)),
+)
+MODES = st.sampled_from([None, "replace", "append"])
+EDITS_OF_MANIFEST = st.one_of(
+    a("edit_metadata", collection=COLLECTIONS, tags=TAGS, city=st.sampled_from(["Rome", "Oslo", 7, True])),
+    a("edit_folder_metadata", split=st.sampled_from([None, "train", "val"])),
+    a("edit_policy", collection=COLLECTIONS, prune=st.booleans(), tags=st.sampled_from(["own", "exact"])),
+    a(
+        "edit_adoption",
+        adopt=st.sampled_from(["match", "take_over", "never"]),
+        on_change=st.sampled_from(["replace", "replace", "keep", "fail"]),
+        override=st.booleans(),
+    ),
+    a("edit_filter", pattern=st.sampled_from([None, None, "a.png", "sub/", "[de].png"])),
+    a("edit_naming", naming=st.sampled_from(["name", "path"])),
+    a("edit_folders", more=st.booleans()),
+    a("edit_operations", people=MODES, robots=MODES),
+    a("edit_collections", stay=st.booleans()),
+)
+OTHER_CLIENTS = st.one_of(
+    a("another_client_trashes", pick=PICKS),
+    a(
+        "another_client_uploads",
+        name=st.sampled_from(["a.png", "d.png", "sub__d.png", "theirs.png"]),
+        content=SOME_CONTENT,
+        tags=TAGS,
+        anew=st.booleans(),
+    ),
+    a("another_client_edits_metadata", pick=PICKS, tags=TAGS, city=st.sampled_from(["Rome", "Paris"])),
+    a("another_client_draws", pick=PICKS, drawn=BOX_SETS, operation=st.sampled_from([*OPERATIONS, "strangers"])),
+)
+STATES = st.one_of(a("lose_state"), a("copy_state"), a("restore_state", pick=PICKS), a("restore_state", pick=PICKS))
+WHOLE_RUNS = st.one_of(
+    a("apply", refresh=REFRESHES), a("apply", refresh=REFRESHES), a("apply_target", refresh=REFRESHES, part=TARGETS)
+)
+PARTS = st.sampled_from([None, None, "birds/a*"])
+DISTURBED_RUNS = st.one_of(
+    a("apply_killed_at_request", refresh=REFRESHES, place=st.integers(1, 90), part=PARTS),
+    a("apply_killed_at_commit", refresh=REFRESHES, place=st.integers(1, 30), part=PARTS),
+    a("apply_under_faults", refresh=REFRESHES, faults=fault_plans(), number=st.integers(0, 9)),
+)
 
 
 SEEN: Counter[str] = Counter()
@@ -158,7 +217,7 @@ class Machine(RuleBasedStateMachine):
         self.knowledge = model.Knowledge()
         self.saved_states: list[tuple[Path, model.Knowledge]] = []
         self.saved_plan: SavedPlan | None = None
-        self.runs = self.changes = self.copied_after = 0
+        self.runs = self.changes = 0
         SEEN["sequences"] += 1
 
     def teardown(self) -> None:
@@ -191,12 +250,10 @@ class Machine(RuleBasedStateMachine):
 
     # The disk.
 
-    @rule(path=PATHS, content=SOME_CONTENT)
     def write(self, path: str, content: bytes) -> None:
         self.step("edits on disk")
         self.put(path, content)
 
-    @rule(content=st.lists(SOME_CONTENT, min_size=3, max_size=3))
     def write_some(self, content: list[bytes]) -> None:
         self.step("edits on disk")
         for path, one in zip(("images/a.png", "images/sub/d.png", "cats/a.png"), content, strict=True):
@@ -206,7 +263,6 @@ class Machine(RuleBasedStateMachine):
         (self.project / path).parent.mkdir(exist_ok=True)
         (self.project / path).write_bytes(content)
 
-    @rule(path=PATHS, folder_too=st.booleans())
     def delete(self, path: str, folder_too: bool) -> None:
         self.step("edits on disk")
         (self.project / path).unlink(missing_ok=True)
@@ -214,26 +270,22 @@ class Machine(RuleBasedStateMachine):
         if folder_too and sub.exists() and not any(sub.iterdir()):
             sub.rmdir()
 
-    @rule(old=PATHS, new=PATHS)
     def move(self, old: str, new: str) -> None:
         self.step("edits on disk")
         if (self.project / old).exists():
             (self.project / new).parent.mkdir(exist_ok=True)
             (self.project / old).rename(self.project / new)
 
-    @rule(path=PATHS)
     def touch(self, path: str) -> None:
         self.step("edits on disk")
         if (self.project / path).exists():
             os.utime(self.project / path)
 
-    @rule(name=NAMES, drawn=BOX_SETS, operation=st.sampled_from(OPERATIONS))
     def draw_here(self, name: str, drawn: list[tuple[int, ...]], operation: str) -> None:
         self.step("edits of annotation sources")
         if name != "kept.png" or drawn:
             self.sources[operation][name] = [list(one) for one in drawn]
 
-    @rule(name=NAMES, operation=st.sampled_from(OPERATIONS))
     def lose_entry(self, name: str, operation: str) -> None:
         self.step("edits of annotation sources")
         if name != "kept.png":
@@ -241,12 +293,10 @@ class Machine(RuleBasedStateMachine):
 
     # The manifest.
 
-    @rule(collection=COLLECTIONS, tags=TAGS, city=st.sampled_from(["Rome", "Oslo", 7, True]))
     def edit_metadata(self, collection: str, tags: list[str], city: object) -> None:
         self.step("edits of the manifest")
         self.collections[collection]["metadata"] = {"City": city, "Tags": tags}
 
-    @rule(split=st.sampled_from([None, "train", "val"]))
     def edit_folder_metadata(self, split: str | None) -> None:
         self.step("edits of the manifest")
         folder = self.collections["birds"]["folders"][0]
@@ -254,21 +304,14 @@ class Machine(RuleBasedStateMachine):
         if split:
             folder["metadata"] = {"Split": split, "Tags": [split]}
 
-    @rule(collection=COLLECTIONS, prune=st.booleans(), tags=st.sampled_from(["own", "exact"]))
     def edit_policy(self, collection: str, prune: bool, tags: str) -> None:
         self.step("edits of the manifest")
         self.collections[collection] |= {"prune": prune, "tags": tags}
 
-    @rule(
-        adopt=st.sampled_from(["match", "take_over", "never"]),
-        on_change=st.sampled_from(["replace", "replace", "keep", "fail"]),
-        override=st.booleans(),
-    )
     def edit_adoption(self, adopt: str, on_change: str, override: bool) -> None:
         self.step("edits of the manifest")
         self.collections["birds"] |= {"adopt": adopt, "on_change": on_change, "metadata_override": override}
 
-    @rule(pattern=st.sampled_from([None, None, "a.png", "sub/", "[de].png"]))
     def edit_filter(self, pattern: str | None) -> None:
         self.step("edits of the manifest")
         folder = self.collections["birds"]["folders"][0]
@@ -276,12 +319,10 @@ class Machine(RuleBasedStateMachine):
         if pattern:
             folder["exclude"] = [pattern]
 
-    @rule(naming=st.sampled_from(["name", "path"]))
     def edit_naming(self, naming: str) -> None:
         self.step("edits of naming")
         self.collections["birds"]["folders"][0]["naming"] = naming
 
-    @rule(more=st.booleans())
     def edit_folders(self, more: bool) -> None:
         self.step("edits of the manifest")
         folders = self.collections["birds"]["folders"]
@@ -289,7 +330,6 @@ class Machine(RuleBasedStateMachine):
         if more:
             folders.append({"path": "more"})
 
-    @rule(people=st.sampled_from([None, "replace", "append"]), robots=st.sampled_from([None, "replace", "append"]))
     def edit_operations(self, people: str | None, robots: str | None) -> None:
         self.step("edits of the manifest")
         blocks = (("people", "human", people), ("robots", "machine", robots))
@@ -299,27 +339,22 @@ class Machine(RuleBasedStateMachine):
             if mode
         ]
 
-    @rule(stay=st.booleans())
     def edit_collections(self, stay: bool) -> None:
         self.step("edits of the manifest")
         self.cats_stay = stay
 
     # Other clients of the lake.
 
-    @rule(data=st.data())
-    @precondition(lambda self: self.look())
-    def another_client_trashes(self, data: st.DataObject) -> None:
-        self.step("changes by other clients")
-        found = self.look()
-        key = data.draw(st.sampled_from(sorted(found)))
-        self.talk.trash(objectIdList=[found[key].id], contentType=2)
+    def picked(self, number: int) -> tuple[Key, Item]:
+        """One of the files in the lake."""
+        found = sorted(self.look().items(), key=lambda one: one[0])
+        return found[number % len(found)]
 
-    @rule(
-        name=st.sampled_from(["a.png", "d.png", "sub__d.png", "theirs.png"]),
-        content=SOME_CONTENT,
-        tags=TAGS,
-        anew=st.booleans(),
-    )
+    def another_client_trashes(self, pick: int) -> None:
+        self.step("changes by other clients")
+        _, item = self.picked(pick)
+        self.talk.trash(objectIdList=[item.id], contentType=2)
+
     def another_client_uploads(self, name: str, content: bytes, tags: list[str], anew: bool) -> None:
         self.step("changes by other clients")
         there = self.look().get(("birds", name))
@@ -328,19 +363,15 @@ class Machine(RuleBasedStateMachine):
         if there is None or anew:
             self.talk.upload({name: content}, "birds", metadata={"City": "Paris", "Tags": [*tags, "theirs"]})
 
-    @rule(data=st.data(), tags=TAGS, city=st.sampled_from(["Rome", "Paris"]))
-    @precondition(lambda self: self.look())
-    def another_client_edits_metadata(self, data: st.DataObject, tags: list[str], city: str) -> None:
+    def another_client_edits_metadata(self, pick: int, tags: list[str], city: str) -> None:
         self.step("changes by other clients")
-        collection, name = data.draw(st.sampled_from(sorted(self.look())))
+        (collection, name), _ = self.picked(pick)
         entry = {"file": f"{collection}_{name}", "metadata": {"Tags": [*tags, "theirs"], "City": city}}
         self.talk.asked("/api/client/metadata/uploadMetadataByJson", {"metadata": [entry]})
 
-    @rule(data=st.data(), drawn=BOX_SETS, operation=st.sampled_from([*OPERATIONS, "strangers"]))
-    @precondition(lambda self: self.look())
-    def another_client_draws(self, data: st.DataObject, drawn: list[tuple[int, ...]], operation: str) -> None:
+    def another_client_draws(self, pick: int, drawn: list[tuple[int, ...]], operation: str) -> None:
         self.step("changes by other clients")
-        collection, name = data.draw(st.sampled_from(sorted(self.look())))
+        (collection, name), _ = self.picked(pick)
         shapes = [box("bird", *one) for one in drawn]
         assert self.talk.annotate(operation, [image_set(f"{collection}_{name}", *shapes)]).status_code == 200
 
@@ -355,9 +386,7 @@ class Machine(RuleBasedStateMachine):
             path for path in folder.glob("manifest.db*") if path.suffix != ".lock" and not path.name.endswith("-shm")
         ]
 
-    @rule()
-    @precondition(lambda self: self.knowledge.records)
-    def the_state_is_lost(self) -> None:
+    def lose_state(self) -> None:
         self.step("states lost")
         self.drop_state()
         self.knowledge = model.Knowledge()
@@ -367,22 +396,21 @@ class Machine(RuleBasedStateMachine):
             if file.suffix != ".lock":
                 file.unlink()
 
-    @rule()
-    @precondition(lambda self: self.state.exists() and self.copied_after < self.runs)
-    def the_state_is_copied(self) -> None:
+    def copy_state(self) -> None:
         self.step("states copied")
-        self.copied_after = self.runs
         copy = self.folder / f"state{len(self.saved_states)}"
         copy.mkdir()
         for file in self.state_files(self.state.parent):
             shutil.copy(file, copy)
         self.saved_states.append((copy, self.knowledge.copy()))
 
-    @rule(data=st.data())
-    @precondition(lambda self: self.saved_states and self.copied_after < self.runs)
-    def an_older_state_is_restored(self, data: st.DataObject) -> None:
+    def restore_state(self, pick: int) -> None:
+        """Put an older state back; where there is none, copy this one."""
+        if not self.saved_states:
+            self.copy_state()
+            return
         self.step("states restored")
-        copy, knowledge = data.draw(st.sampled_from(self.saved_states))
+        copy, knowledge = self.saved_states[pick % len(self.saved_states)]
         self.drop_state()
         for file in self.state_files(copy):
             shutil.copy(file, self.state.parent)
@@ -390,31 +418,22 @@ class Machine(RuleBasedStateMachine):
 
     # Runs.
 
-    @rule(refresh=REFRESHES)
     def apply(self, refresh: str) -> None:
         self.step("applies")
         self.judged(refresh)
 
-    @rule(refresh=REFRESHES)
-    def apply_again(self, refresh: str) -> None:
-        self.apply(refresh)
-
-    @rule(refresh=REFRESHES, part=TARGETS)
     def apply_target(self, refresh: str, part: str) -> None:
-        self.step("applies with a part")
+        self.step("applies with a target")
         self.judged(refresh, part)
 
-    @rule(refresh=REFRESHES, place=st.integers(1, 90), part=st.sampled_from([None, None, "birds/a*"]))
     def apply_killed_at_request(self, refresh: str, place: int, part: str | None) -> None:
         self.step("kills")
         self.judged(refresh, part, die_at_request=place)
 
-    @rule(refresh=REFRESHES, place=st.integers(1, 30), part=st.sampled_from([None, None, "birds/a*"]))
     def apply_killed_at_commit(self, refresh: str, place: int, part: str | None) -> None:
         self.step("kills")
         self.judged(refresh, part, die_at_commit=place)
 
-    @rule(refresh=REFRESHES, faults=fault_plans(), number=st.integers(0, 9))
     def apply_under_faults(self, refresh: str, faults: list[dict[str, Any]], number: int) -> None:
         self.step("applies under faults")
         self.lake.faults.use(FaultPlan.model_validate({"seed": number, "faults": faults}))
@@ -423,7 +442,6 @@ class Machine(RuleBasedStateMachine):
         finally:
             self.lake.faults.use(FaultPlan())
 
-    @rule(refresh=REFRESHES, part=st.sampled_from([None, None, "birds", "birds/a*"]))
     def save_plan(self, refresh: str, part: str | None) -> None:
         self.step("plans saved")
         about = self.about(refresh, part)
@@ -447,14 +465,6 @@ class Machine(RuleBasedStateMachine):
         targets = (part,) if part else ()
         self.saved_plan = SavedPlan(refresh == "full", targets, manifest, self.runs, self.changes, due, sends)
 
-    @rule(refresh=REFRESHES)
-    def save_plan_and_apply_it(self, refresh: str) -> None:
-        self.save_plan(refresh, None)
-        if self.saved_plan is not None:
-            self.apply_saved_plan()
-
-    @rule()
-    @precondition(lambda self: self.saved_plan is not None)
     def apply_saved_plan(self) -> None:
         self.step("saved plans applied")
         plan = self.saved_plan
@@ -487,6 +497,52 @@ class Machine(RuleBasedStateMachine):
             left_out = {key for key in {*before, *after, *about.wanted} if key not in plan.due}
             model.judge_interruption(self.knowledge, about, before, after, left_out)
         self.saved_plan = None
+
+    # The steps of a sequence. They are few, because each sequence leaves some of them out.
+
+    def do(self, step: Step) -> None:
+        name, arguments = step
+        getattr(self, name)(**arguments)
+
+    @rule(step=EDITS_ON_DISK)
+    def edit_disk(self, step: Step) -> None:
+        self.do(step)
+
+    @rule(step=EDITS_OF_MANIFEST)
+    def edit_manifest(self, step: Step) -> None:
+        self.do(step)
+
+    @rule(step=EDITS_ON_DISK | EDITS_OF_MANIFEST)
+    def edit(self, step: Step) -> None:
+        self.do(step)
+
+    @rule(step=OTHER_CLIENTS)
+    @precondition(lambda self: self.look())
+    def another_client(self, step: Step) -> None:
+        self.do(step)
+
+    @rule(step=STATES)
+    @precondition(lambda self: self.state.exists())
+    def touch_state(self, step: Step) -> None:
+        self.do(step)
+
+    @rule(step=WHOLE_RUNS)
+    def run_to_the_end(self, step: Step) -> None:
+        self.do(step)
+
+    @rule(step=DISTURBED_RUNS)
+    def run_disturbed(self, step: Step) -> None:
+        self.do(step)
+
+    @rule(refresh=REFRESHES, part=st.sampled_from([None, None, "birds", "birds/a*"]), at_once=st.booleans())
+    def saved_plans(self, refresh: str, part: str | None, at_once: bool) -> None:
+        """Save a plan, or apply the one that was saved before."""
+        if self.saved_plan is None:
+            self.save_plan(refresh, part)
+        else:
+            at_once = True
+        if self.saved_plan is not None and at_once:
+            self.apply_saved_plan()
 
     # What is made of all this.
 
