@@ -448,6 +448,8 @@ class Uploads:
             if file.name in found
         ]
         self._state.files.record(session.handle, confirmed, self._recorder.run_id)
+        # If another client trashes these files, the collection has the same count and newest file as before.
+        self._state.collections.forget_listed(session.handle)
         self._state.journal.close_session(session.wire.upload_id)
 
     # Local files.

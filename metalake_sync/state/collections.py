@@ -63,6 +63,12 @@ class Collections:
             "UPDATE collections SET listed_count = ?, listed_newest = ? WHERE id = ?", (count, newest, collection)
         )
 
+    def forget_listed(self, collection: CollectionHandle) -> None:
+        """Forget the listing that last agreed with the records, so that the next plan makes a new one."""
+        self._connection.execute(
+            "UPDATE collections SET listed_count = NULL, listed_newest = NULL WHERE id = ?", (collection,)
+        )
+
     def record_looked(self, collection: CollectionHandle, until: str) -> None:
         """Record that a full refresh found no drift up to `until`, a timestamp in the lake's own format."""
         self._connection.execute("UPDATE collections SET looked_until = ? WHERE id = ?", (until, collection))

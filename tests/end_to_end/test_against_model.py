@@ -801,7 +801,16 @@ def killed_when_it_had_replaced(machine: Machine) -> None:
     machine.finish()
 
 
-OBJECTED = [killed_then_edited_by_another_client, killed_when_it_had_replaced]
+def trashed_before_the_next_look(machine: Machine) -> None:
+    machine.apply("full")
+    machine.apply("full")
+    machine.write("images/b.png", CONTENTS[0])
+    machine.apply("list")
+    machine.talk.trash(objectIdList=[machine.look()["birds", "b.png"].id], contentType=2)
+    machine.apply("list")
+
+
+OBJECTED = [killed_then_edited_by_another_client, killed_when_it_had_replaced, trashed_before_the_next_look]
 
 
 @pytest.mark.parametrize("steps", OBJECTED, ids=[steps.__name__ for steps in OBJECTED])
