@@ -28,16 +28,16 @@ from metalake_sync.manifest import LoadedManifest
 from metalake_sync.manifest.digest import manifest_digest
 from metalake_sync.planning.desired import key_of
 from metalake_sync.planning.metadata_check import (
-    LakesWord,
+    MetadataCheck,
     MetadataNames,
-    ask_lake_about,
+    check_metadata_names,
     notes_on_computed,
     notes_on_spelling,
     raise_objection,
 )
-from metalake_sync.planning.open_sessions import dispositions
+from metalake_sync.planning.open_sessions import decide_open_sessions
 from metalake_sync.planning.planner import PlannedRun, Planner
-from metalake_sync.planning.run_options import AT_START_S, IN_THE_MIDDLE_S, RunOptions
+from metalake_sync.planning.run_options import RUN_RETRY_TIMEOUT_S, START_RETRY_TIMEOUT_S, RunOptions
 from metalake_sync.planning.state_ownership import claim_state
 from metalake_sync.protocol.generations import Generation
 from metalake_sync.remote.request_counter import RequestCounter
@@ -157,7 +157,7 @@ class Project:
             if not self.downloads_only:
                 claim_state(state, self.manifest)
             tally = RequestCounter()
-            looked_at_ns = time.time_ns()
+            started_at_ns = time.time_ns()
             run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
             with self._client(lake, tally, state) as client:
                 greeting = self._greet(client, lake, state)
@@ -169,11 +169,11 @@ class Project:
                     handles,
                     self.emit,
                     tally,
-                    looked_at_ns,
+                    started_at_ns,
                     keep_failures=self.options.keep_failures,
                 )
                 run = _Run(self, state, lake, recorder)
-                with self._planned(state, client, greeting, looked_at_ns) as (planned, word):
+                with self._planned(state, client, greeting, started_at_ns) as (planned, word):
                     if approved is not None:
                         _hold_to(approved, planned, manifest_digest(self.manifest))
                     if only is not None:
@@ -210,7 +210,7 @@ class Project:
         plan = replace(plan, notes=(*plan.notes, *notes_on_computed(names)))
         if online:
             with self.reach() as client:
-                word = ask_lake_about(client, names)
+                word = check_metadata_names(client, names)
             raise_objection(word, plan.manifest)
             plan = replace(plan, notes=(*plan.notes, *notes_on_spelling(names, word.spelling)))
         return plan
@@ -218,7 +218,7 @@ class Project:
     def _reach(self) -> contextlib.AbstractContextManager[ReachedLake]:
         return reach_lake(self.manifest) if self.reached is None else contextlib.nullcontext(self.reached)
 
-    def _planner(self, state: StateStore, client: LakeClient | None, looked_at_ns: int | None = None) -> Planner:
+    def _planner(self, state: StateStore, client: LakeClient | None, started_at_ns: int | None = None) -> Planner:
         return Planner(
             self.manifest,
             state,
@@ -226,21 +226,21 @@ class Project:
             client if self.options.refresh != "none" else None,
             self.options,
             self.emit,
-            looked_at_ns if looked_at_ns is not None else time.time_ns(),
+            started_at_ns if started_at_ns is not None else time.time_ns(),
             downloads_only=self.downloads_only,
         )
 
     @contextlib.contextmanager
     def _planned(
-        self, state: StateStore, client: LakeClient, greeting: Greeting, looked_at_ns: int | None = None
-    ) -> Iterator[tuple[PlannedRun, LakesWord]]:
+        self, state: StateStore, client: LakeClient, greeting: Greeting, started_at_ns: int | None = None
+    ) -> Iterator[tuple[PlannedRun, MetadataCheck]]:
         """Plan, and ask the lake about the tags and fields that the plan would write. Where the lake has its own
         spelling of some, the state learns it, and the plan is made anew with it."""
         lake = lake_identity(self.manifest)
         for rounds_left in reversed(range(SPELLING_ROUNDS)):
-            with self._planner(state, client, looked_at_ns).plan() as planned:
+            with self._planner(state, client, started_at_ns).plan() as planned:
                 names = MetadataNames.written_by(planned.plan)
-                word = ask_lake_about(client, names)
+                word = check_metadata_names(client, names)
                 spelling = state.spelling(lake)
                 if not word.spelling or not rounds_left:
                     of_names = (*notes_on_spelling(names, spelling), *notes_on_computed(names))
@@ -269,7 +269,7 @@ class Project:
         remembered = state.learned(_generation_key(lake)) if state is not None and not lake.pinned else None
         if remembered is not None:
             address = replace(address, generation=Generation(int(remembered)))
-        retry_timeout = self.options.retry_for_s if self.options.retry_for_s is not None else AT_START_S
+        retry_timeout = self.options.retry_for_s if self.options.retry_for_s is not None else START_RETRY_TIMEOUT_S
         policy = RetryPolicy(give_up_after_s=retry_timeout, waiting=lambda words: self.emit(Waiting(words)))
         return LakeClient(address, retry=policy, counter=tally)
 
@@ -295,7 +295,9 @@ class _Run:
         owed = self.state.pending_replacements.owed()
         recorded = self.state.collections.of_lake(self.lake.identity)
         in_manifest = set(map(key_of, self.session.manifest.collections))
-        left_open = dict(dispositions(self.state, planned.plan.collections, recorded, in_manifest, partial=partial))
+        left_open = dict(
+            decide_open_sessions(self.state, planned.plan.collections, recorded, in_manifest, partial=partial)
+        )
         if planned.plan.empty and not planned.plan.bookkeeping and not owed and not left_open:
             return recorder.finish()
         with self.state.write():
@@ -322,7 +324,7 @@ class _Run:
         from metalake_sync.remote.retry import RetryPolicy
 
         emit = self.session.emit
-        retry = RetryPolicy(give_up_after_s=IN_THE_MIDDLE_S, waiting=lambda words: emit(Waiting(words)))
+        retry = RetryPolicy(give_up_after_s=RUN_RETRY_TIMEOUT_S, waiting=lambda words: emit(Waiting(words)))
         with LakeClient(self.lake.address, retry=retry, counter=self.recorder.tally) as client:
             base_dir = self.session.manifest.base_dir
             yield Executor(client, self.lake.address, self.recorder, base_dir, self.lake.identity, self.session.options)

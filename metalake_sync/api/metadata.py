@@ -18,7 +18,7 @@ from metalake_sync.core.metadata import Spelling
 from metalake_sync.core.snapshots import MediaType
 from metalake_sync.core.unmanaged_files import DEFAULT_BUCKET
 from metalake_sync.errors import ManifestErrors, UsageError
-from metalake_sync.planning.metadata_check import MetadataNames, ask_lake_about, notes_on_computed
+from metalake_sync.planning.metadata_check import MetadataNames, check_metadata_names, notes_on_computed
 from metalake_sync.protocol.metadata import FileMetadata
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.media_kinds import media_kind
@@ -103,7 +103,7 @@ class Metadata(Items):
 
     def _spelling_for(self, sets: Sequence[Mapping[str, Any]]) -> Spelling:
         """Ask once whether the lake takes the tags and fields, before anything is written, and how it spells them."""
-        word = ask_lake_about(self._client, MetadataNames.of(sets))
+        word = check_metadata_names(self._client, MetadataNames.of(sets))
         if word.objection is not None:
-            raise UsageError(f"the lake does not take the metadata: {word.objection}", remedy="Nothing was written.")
+            raise UsageError(f"the lake rejects the metadata: {word.objection}", remedy="Nothing was written.")
         return word.spelling

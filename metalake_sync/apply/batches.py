@@ -27,7 +27,7 @@ from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import RemoteFile
 from metalake_sync.errors import LakeRefused, SyncError
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.planning.open_sessions import Disposition
+from metalake_sync.planning.open_sessions import SessionDecision
 from metalake_sync.planning.replacements import REFUSED, TAKEN
 from metalake_sync.planning.run_options import RunOptions
 
@@ -36,7 +36,7 @@ BATCHES_UNDER_WAY = 4
 
 
 async def upload_collection(
-    collection: CollectionPlan, stages: Stages, options: RunOptions, left_open: Sequence[Disposition] = ()
+    collection: CollectionPlan, stages: Stages, options: RunOptions, left_open: Sequence[SessionDecision] = ()
 ) -> None:
     """Finish the sessions of interrupted runs, send a collection's new files, then those whose names were trashed
     before, then replace what changed.
@@ -150,7 +150,7 @@ class CollectionUpload:
             self.stages.replacing.recorder.fail(batch, refusal, retryable=True)
             return None
 
-    async def resume(self, left_open: Disposition, actions: Sequence[UploadAction]) -> set[str]:
+    async def resume(self, left_open: SessionDecision, actions: Sequence[UploadAction]) -> set[str]:
         """Finish a session of an earlier run. Returns the names of those files of `actions` that need no upload now."""
         by_name = {action.file.name: action for action in actions}
         try:

@@ -30,9 +30,9 @@ from metalake_sync.core.snapshots import CollectionKey, Origin
 from metalake_sync.errors import SourceChanged
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection
-from metalake_sync.planning.open_sessions import Disposition
-from metalake_sync.planning.run_options import IN_THE_MIDDLE_S, RunOptions
-from metalake_sync.planning.unmanaged_files import AddressedSources
+from metalake_sync.planning.open_sessions import SessionDecision
+from metalake_sync.planning.run_options import RUN_RETRY_TIMEOUT_S, RunOptions
+from metalake_sync.planning.unmanaged_sources import UnmanagedSources
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.retry import RetryPolicy
@@ -58,8 +58,8 @@ class Executor:
         self,
         plan: Plan,
         desired: Mapping[CollectionKey, DesiredCollection],
-        addressed: AddressedSources,
-        left_open: Mapping[CollectionKey, Sequence[Disposition]],
+        addressed: UnmanagedSources,
+        left_open: Mapping[CollectionKey, Sequence[SessionDecision]],
     ) -> None:
         """Do all that the plan says. Items that fail are told and left; what concerns the whole run is raised.
 
@@ -73,8 +73,8 @@ class Executor:
         self,
         plan: Plan,
         desired: Mapping[CollectionKey, DesiredCollection],
-        addressed: AddressedSources,
-        left_open: Mapping[CollectionKey, Sequence[Disposition]],
+        addressed: UnmanagedSources,
+        left_open: Mapping[CollectionKey, Sequence[SessionDecision]],
     ) -> None:
         summary = plan.summary()
         progress = ProgressMeter(
@@ -144,7 +144,7 @@ class Executor:
 
         downloads = Downloads(
             self.address,
-            retry=RetryPolicy(give_up_after_s=IN_THE_MIDDLE_S),
+            retry=RetryPolicy(give_up_after_s=RUN_RETRY_TIMEOUT_S),
             parallelism=self.options.calls_at_once,
             counter=self.recorder.tally,
             rate_limit_bytes_s=self.options.bytes_per_second,
@@ -175,7 +175,7 @@ class Executor:
     def _transfer(self) -> Transfer:
         return Transfer(
             self.address,
-            retry=RetryPolicy(give_up_after_s=IN_THE_MIDDLE_S),
+            retry=RetryPolicy(give_up_after_s=RUN_RETRY_TIMEOUT_S),
             parallelism=self.options.parallelism,
             counter=self.recorder.tally,
             rate_limit_bytes_s=self.options.bytes_per_second,
@@ -276,7 +276,7 @@ class Executor:
         recorder.done.upload += len(confirmed)
         recorder.tell(Resumed(collection.key.name, len(confirmed)))
 
-    def _forget_sessions(self, sessions: Sequence[Disposition]) -> None:
+    def _forget_sessions(self, sessions: Sequence[SessionDecision]) -> None:
         """Drop sessions from the journal; the lake shows nothing of a session that is never completed."""
         if not sessions:
             return

@@ -31,7 +31,7 @@ from metalake_sync.core.unmanaged_files import (
     DescribeEntry,
 )
 from metalake_sync.errors import LakeRefused
-from metalake_sync.planning.unmanaged_files import AddressedSources
+from metalake_sync.planning.unmanaged_sources import UnmanagedSources
 from metalake_sync.protocol.metadata import FileMetadata
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.annotation_objects import ImageAddress, pages, set_for_image
@@ -55,7 +55,7 @@ class AddressedStage:
         self,
         client: LakeClient,
         recorder: Recorder,
-        sources: AddressedSources,
+        sources: UnmanagedSources,
         labels: LabelBook,
         lake: str,
         threads: int,

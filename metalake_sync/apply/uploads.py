@@ -27,7 +27,7 @@ from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import CollectionKey, Fingerprint, Origin, RemoteFile
 from metalake_sync.errors import LakeRefused, SyncError
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.planning.open_sessions import Disposition, compare_sent, is_untouched
+from metalake_sync.planning.open_sessions import SessionDecision, compare_sent, is_untouched
 from metalake_sync.planning.run_options import CALLS_AT_ONCE
 from metalake_sync.protocol.uploads import OpenUpload
 from metalake_sync.protocol.wire import StorageKind
@@ -270,7 +270,7 @@ class Uploads:
         return session
 
     async def resume(
-        self, collection: CollectionPlan, left_open: Disposition, actions: Mapping[str, UploadAction]
+        self, collection: CollectionPlan, left_open: SessionDecision, actions: Mapping[str, UploadAction]
     ) -> tuple[OpenSession, dict[str, RemoteFile]]:
         """Finish a session that an interrupted run left open. Returns it, and what the lake has by it, by name.
 
@@ -319,7 +319,7 @@ class Uploads:
         self._recorder.tell(Resumed(collection.key.name, len(found)))
         return session, found
 
-    def forget(self, left_open: Disposition) -> None:
+    def forget(self, left_open: SessionDecision) -> None:
         """Drop a session from the journal."""
         with self._state.write():
             self._state.journal.close_session(left_open.session.upload_id)

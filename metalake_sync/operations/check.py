@@ -15,7 +15,7 @@ from metalake_sync.errors import LakeRefused
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.lake_listing import view_lake
-from metalake_sync.planning.opening import chosen_targets, recorded_names
+from metalake_sync.planning.targets import chosen_targets, recorded_names
 from metalake_sync.project import Project
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import remote_details

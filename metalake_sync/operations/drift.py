@@ -1,7 +1,7 @@
-"""Drift: the lake beside what was last applied, whatever the manifest and the disk say now.
+"""`drift`: compares the lake with the records of the last apply, regardless of the manifest and the disk.
 
-Owns: which records are held against the lake. What would mend a difference is decided by the truth table, so that drift
-reads like a plan. Must not: change anything in the lake.
+Owns: which records are compared. The truth table decides which actions would undo a difference, so drift reads like a
+plan. Must not: change anything in the lake.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from metalake_sync.core.targets import check_matched
 from metalake_sync.core.unmanaged_files import AddressedPlan
 from metalake_sync.errors import GuardStopped
 from metalake_sync.lake_access import lake_identity
+from metalake_sync.planning.collection_planner import collection_rules
 from metalake_sync.planning.desired import DesiredCollection
-from metalake_sync.planning.full_refresh import FullLook, FullRefresh, Marker
+from metalake_sync.planning.full_refresh import FullRefresh, FullRefreshResult, Marker
 from metalake_sync.planning.lake_listing import LakeView, view_lake
-from metalake_sync.planning.opening import chosen_targets, open_collections, recorded_names, rules_of
-from metalake_sync.planning.unmanaged_files import AddressedPlanner, open_addressed, operations_elsewhere
+from metalake_sync.planning.open_collections import open_collections
+from metalake_sync.planning.targets import chosen_targets, recorded_names
+from metalake_sync.planning.unmanaged_files import UnmanagedPlanner
+from metalake_sync.planning.unmanaged_sources import open_unmanaged, operations_elsewhere
 from metalake_sync.project import Project
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.state.handles import CollectionHandle
@@ -31,7 +34,7 @@ from metalake_sync.state.store import StateStore
 
 
 def find_drift(project: Project) -> Plan:
-    """Compare the lake with the records, in full. The plan that comes back would bring the lake to what was applied."""
+    """Compare the lake with the records, in full. The returned plan would restore what was last applied."""
     with StateStore(project.state_backend) as state, project.reach(state) as client:
         targets = chosen_targets(project.manifest, project.options)
         recorded = state.collections.of_lake(lake_identity(project.manifest))
@@ -44,9 +47,7 @@ def find_drift(project: Project) -> Plan:
                 named = [target for target in targets if target.collection == desired.key.name]
                 if desired.key in recorded and (named or not targets):
                     plan = _drift_of(project, state, client, desired, *recorded[desired.key], notes)
-                    if named:
-                        plan = plan.keep_targets(named)
-                    plans.append(plan)
+                    plans.append(plan.keep_targets(named) if named else plan)
             finally:
                 desired.close()
         addressed = () if targets else _drift_elsewhere(project, state, client, notes)
@@ -56,22 +57,20 @@ def find_drift(project: Project) -> Plan:
 def _drift_elsewhere(
     project: Project, state: StateStore, client: LakeClient, notes: list[Note]
 ) -> tuple[AddressedPlan, ...]:
-    """What differs on files that top-level `annotations` and `metadata` name. An entry whose source changed since is
-    not compared."""
-    sources = open_addressed(project.manifest, state.set_memo)
+    """Drift of unmanaged files. Entries whose source changed since the last apply are not compared."""
+    sources = open_unmanaged(project.manifest, state.set_memo)
     try:
         lake = lake_identity(project.manifest)
-        plans = AddressedPlanner(sources, state, lake, client, project.options.calls_at_once, full=True).plan()
+        plans = UnmanagedPlanner(sources, state, lake, client, project.options.calls_at_once, full=True).plan()
     except GuardStopped as emptied:
         notes.append(Note(NoteCode.SOURCE_NOTE, f"not compared: {emptied.message}", str(emptied.where or "")))
         return ()
     finally:
         sources.close()
-    for plan in plans:
-        plan.actions = [action for action in plan.actions if action.reason is Reason.DRIFTED]
-        plan.settled.clear()
-        plan.forgotten.clear()
-    return tuple(plans)
+    return tuple(
+        replace(plan, actions=[one for one in plan.actions if one.reason is Reason.DRIFTED], settled={}, forgotten=[])
+        for plan in plans
+    )
 
 
 def _drift_of(
@@ -84,15 +83,15 @@ def _drift_of(
     notes: list[Note],
 ) -> CollectionPlan:
     view = view_lake(client, desired.key, known, full=True)
-    rules = rules_of(desired, state)
-    # Whether a difference may be mended is the manifest's business; that there is one is not.
+    rules = collection_rules(desired, state)
+    # Show every difference, including those that the policies of the manifest would leave alone.
     rules = replace(rules, policy=replace(rules.policy, on_change="replace", adopt="take_over", prevent_destroy=False))
     plan = CollectionPlan(desired.key, rules.policy, lake_id=view.lake_id, recorded=state.files.count(handle))
     if view.lake_id != known.lake_id or view.listing is None:
         _all_gone(rules, state, handle, plan)
         return plan
     marker = Marker.read(known.looked_until, desired.policy)
-    look = FullRefresh(
+    refreshed = FullRefresh(
         client,
         state,
         project.manifest.base_dir,
@@ -108,9 +107,9 @@ def _drift_of(
     ).run()
     if known.head_digest is not None:
         head = MetadataSet(state.metadata_sets.values(known.head_digest) or {}, known.head_digest)
-        verdict = compare_head(rules, head, exists=True, written_digest=known.head_digest, lake=look.head)
+        verdict = compare_head(rules, head, exists=True, written_digest=known.head_digest, lake=refreshed.head)
         plan.take(verdict, wanted=False)
-    _compare_files(rules, state, handle, view, look, plan, notes)
+    _compare_files(rules, state, handle, view, refreshed, plan, notes)
     return plan
 
 
@@ -119,23 +118,23 @@ def _compare_files(
     state: StateStore,
     handle: CollectionHandle,
     view: LakeView,
-    look: FullLook,
+    refreshed: FullRefreshResult,
     plan: CollectionPlan,
     notes: list[Note],
 ) -> None:
-    met = 0
+    listed = 0
     for file in state.files.all(handle):
-        _, remote = look.suspects.get(file.name, (file, view.of_recorded(file)))
-        met += remote is not None
+        _, remote = refreshed.differing.get(file.name, (file, view.of_recorded(file)))
+        listed += remote is not None
         kept = replace(file, content_hash="unknown") if not file.content_hash else file
         verdict = compare(rules, desired_as_recorded(rules, kept), kept, remote)
         plan.take(verdict, wanted=True)
         notes += verdict.notes
-    plan.unmanaged = (view.count or 0) - met
+    plan.unmanaged = (view.count or 0) - listed
 
 
 def _all_gone(rules: CollectionRules, state: StateStore, handle: CollectionHandle, plan: CollectionPlan) -> None:
-    """The collection itself is gone, or another one has its name."""
+    """Report all files as missing: the collection itself is gone, or a new one has its name."""
     plan.take_action(CreateCollection(rules.key, NO_METADATA, Reason.MISSING_IN_LAKE))
     for file in state.files.all(handle):
         plan.take(compare(rules, desired_as_recorded(rules, file), file, None), wanted=True)

@@ -17,8 +17,8 @@ from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.planning.desired import DesiredCollection
+from metalake_sync.planning.open_collections import open_collections
 from metalake_sync.planning.open_sources import walk_files
-from metalake_sync.planning.opening import open_collections
 
 PAGE = "index.html"
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from metalake_sync.core.snapshots import Origin
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.planning.skipped_parts import Broken
+from metalake_sync.planning.run_options import SkippedPart
 from metalake_sync.project import Project
 from metalake_sync.state.runs import FailureRow, RunRow
 from metalake_sync.state.store import StateStore
@@ -49,8 +49,8 @@ class Status:
 def read_status(project: Project) -> Status:
     """Compare the disk with the records, and read what past runs left."""
     lake = lake_identity(project.manifest)
-    broken: list[Broken] = []
-    project = replace(project, options=replace(project.options, set_apart=broken.append))
+    broken: list[SkippedPart] = []
+    project = replace(project, options=replace(project.options, on_skipped=broken.append))
     with project.plan() as planned, StateStore(project.state_backend) as state:
         recorded = state.collections.of_lake(lake)
         rows: list[CollectionStatus] = []

@@ -1,10 +1,10 @@
-"""Annotation indexes that outlive the run that read them.
+"""A cache of annotation indexes that outlives the run that read them.
 
-A daemon's run over a few hinted folders must not read every source, and match it with every picture, again. What the
-last run over the whole disk read is as good, unless one of the pictures at hand is new or changed and may be meant by
-an entry: then the sources are read anew. A source that changes asks for a run over the whole disk by itself.
+A daemon's run over a few folders must not read every source again and match it with every image. The indexes that the
+last run over the whole disk read stay valid, unless an image of the new run is new or changed and an entry may match
+it: then the sources are read again. A source that changes makes the daemon run over the whole disk.
 
-Owns: these indexes; who holds this closes it. Must not: tell whether a source changed.
+Owns: these indexes; close the cache to close them. Must not: find out whether a source changed.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 class StaleAnnotations(Exception):
-    """A picture may be meant by an entry that was read before it was there."""
+    """An entry that was read before may match an image that is new or changed since."""
 
 
 @dataclass(slots=True)
-class KeptAnnotations:
+class AnnotationCache:
     _kept: dict[CollectionKey, dict[str, AnnotationIndex]] = field(default_factory=dict)
 
     def of(self, key: CollectionKey) -> dict[str, AnnotationIndex] | None:
-        """A collection's indexes by operation; None where there are none that are whole."""
+        """A collection's indexes by operation. None if the cache does not have them all."""
         kept = self._kept.get(key)
         return dict(kept) if kept is not None else None
 
@@ -38,14 +38,15 @@ class KeptAnnotations:
         self._kept[key] = dict(indexes)
 
     def release(self, key: CollectionKey) -> None:
-        """Keep a collection's indexes no more; whoever took them closes them."""
+        """Remove a collection's indexes without closing them. The caller closes them."""
         self._kept.pop(key, None)
 
     def forget(self, key: CollectionKey) -> None:
+        """Remove a collection's indexes and close them."""
         for index in self._kept.pop(key, {}).values():
             index.close()
 
     def close(self) -> None:
-        """Forget all. It may be filled again."""
+        """Close and remove all indexes. The cache can be filled again."""
         for key in list(self._kept):
             self.forget(key)

@@ -1,6 +1,6 @@
-"""The manifest's annotation blocks in the words of `annotations`, wherever in the manifest they stand.
+"""Translates an annotation block of the manifest, in a collection or at top level, into an `AnnotationSpec`.
 
-Owns: that translation. Must not: open a source.
+Must not: open a source.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from metalake_sync.manifest.models import Annotation, InvalidShapes
 
 
 def annotation_spec(block: Annotation, base_dir: Path, declared_at: str) -> AnnotationSpec:
-    """`base_dir`: sources hang from it. `declared_at`: the manifest's file:line:column of the source."""
+    """`base_dir`: what source paths are relative to. `declared_at`: the manifest's file:line:column of the source."""
     return AnnotationSpec(
         operation=block.operation,
         kind=AnnotationKind(block.kind),
@@ -41,5 +41,7 @@ def _form(block: Annotation) -> MetalakeForm | None:
 
 
 def _invalid_policy(invalid: InvalidShapes) -> InvalidPolicy:
-    said = {problem: getattr(invalid, problem.value) for problem in ShapeProblem}
-    return InvalidPolicy(invalid.default, {problem: what for problem, what in said.items() if what is not None})
+    policies = {problem: getattr(invalid, problem.value) for problem in ShapeProblem}
+    return InvalidPolicy(
+        invalid.default, {problem: policy for problem, policy in policies.items() if policy is not None}
+    )

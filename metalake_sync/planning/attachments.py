@@ -1,6 +1,6 @@
-"""Which model runs are due to be attached to projects of the annotation studio.
+"""Plans which model runs to attach to projects of the annotation studio.
 
-Owns: what the manifest wants, beside what the state knows. Must not: ask the lake: no call tells what is attached.
+Owns: the comparison of the manifest with the state. Must not: ask the lake, because no call lists attachments.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from metalake_sync.core.actions import AttachModelRun
 from metalake_sync.core.snapshots import CollectionKey
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.planning.desired import DesiredCollection, key_of
-from metalake_sync.planning.unmanaged_files import AddressedSources, address_of
+from metalake_sync.planning.unmanaged_sources import UnmanagedSources, address_of
 
 
 def wanted_attachments(manifest: LoadedManifest) -> Iterator[AttachModelRun]:
     """Yield one action for each operation and project that the manifest names, in its order."""
     seen: set[tuple[str, str]] = set()
-    at_home = [(key_of(collection), block) for collection in manifest.collections for block in collection.annotations]
-    elsewhere = [(address_of(block).collection, block) for block in manifest.model.annotations]
-    for key, block in [*at_home, *elsewhere]:
+    in_collections = [
+        (key_of(collection), block) for collection in manifest.collections for block in collection.annotations
+    ]
+    at_top_level = [(address_of(block).collection, block) for block in manifest.model.annotations]
+    for key, block in [*in_collections, *at_top_level]:
         project = block.destination_project_id
         if project is not None and (block.operation, project) not in seen:
             seen.add((block.operation, project))
@@ -30,10 +32,12 @@ def plan_attachments(
     manifest: LoadedManifest,
     attached: Collection[tuple[str, str]],
     desired: Mapping[CollectionKey, DesiredCollection],
-    addressed: AddressedSources | None,
+    addressed: UnmanagedSources | None,
 ) -> tuple[AttachModelRun, ...]:
-    """Return what is due: runs that are not in `attached` (operation and project), and whose sources have a shape. A
-    lake knows no model run without one. `desired`: the collections of this run; others wait."""
+    """Return the model runs to attach: not in `attached` yet (operation and project), and with at least one shape.
+
+    The lake does not know a model run without shapes. `desired`: the collections of this run. Others wait.
+    """
     has_shapes = {
         operation
         for collection in desired.values()

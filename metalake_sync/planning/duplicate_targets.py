@@ -1,7 +1,7 @@
-"""One image has one set of an operation: two places of the manifest that mean one image would overwrite it.
+"""Finds two places of the manifest that annotate the same image in the same operation, and would overwrite each other.
 
-Owns: telling that two entries mean one image, whatever address they use, as far as the lake says. Must not: ask the
-lake, or decide what is sent.
+Owns: recognizing that two entries refer to one image, whatever kind of address they use, as far as the lake tells.
+Must not: ask the lake, or decide what is sent.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ if TYPE_CHECKING:
 ERRORS_SHOWN = 20
 
 Identity = tuple[str, str]
-"""What kind of name, and the name."""
+"""A kind of name, and the name."""
 
 
 @dataclass(frozen=True, slots=True)
-class AddressedLook:
-    """What is known of one operation at one address. `index`: None where it left the manifest. `found`: what the lake
-    has, None where it can't tell."""
+class OperationEntries:
+    """The entries of one operation at one address, with what was sent before and what the lake has."""
 
     address: Address
     operation: str
     index: AnnotationIndex | None
+    """None if the manifest no longer has the operation."""
     sent: Mapping[str, SentSet]
     wanted: Mapping[str, DesiredSet]
     found: Mapping[str, Found] | None
+    """The lake's files by entry. None if the lake cannot tell."""
 
     @property
     def changed(self) -> list[str]:
@@ -50,7 +51,7 @@ class AddressedLook:
         return [entry for entry in self.sent if entry not in self.wanted]
 
     def identities(self, entry: str) -> Iterator[Identity]:
-        """By what an entry's image is told from others."""
+        """The names by which the image of an entry is recognized."""
         found = self.found.get(entry) if self.found is not None else None
         sent = self.sent.get(entry)
         if found is not None:
@@ -66,8 +67,8 @@ class AddressedLook:
 
 
 @dataclass(frozen=True, slots=True)
-class HomeSet:
-    """A set that a collection of the manifest has for one of its own images. `place`: of its entry in the source."""
+class CollectionSet:
+    """A set that a collection of the manifest has for a managed image. `place`: of its entry in the source."""
 
     operation: str
     unique_name: str
@@ -77,54 +78,60 @@ class HomeSet:
 
 @dataclass(slots=True)
 class Claims:
-    """Address, operation and entry. `released`: the entry left, and another place still means its image, so that the
-    set must not be cleared. `resent`: that other place, whose set has to be sent whatever the state knows."""
+    """Entries that stop annotating an image which another place still annotates. Each: address, operation and entry."""
 
     released: set[tuple[Address, str, str]] = field(default_factory=set)
+    """Removed entries whose set must not be cleared."""
     resent: set[tuple[Address, str, str]] = field(default_factory=set)
+    """The other places. Their sets must be sent, whatever the state has recorded."""
 
 
-def claim_images(looks: Sequence[AddressedLook], at_home: Iterable[HomeSet]) -> Claims:
-    """Find entries that let go of an image which another place still means. Raises ManifestErrors where two places mean
-    one image."""
+def claim_images(all_entries: Sequence[OperationEntries], in_collections: Iterable[CollectionSet]) -> Claims:
+    """Find removed entries whose image another place still annotates.
+
+    Raises ManifestErrors if two places annotate one image. `in_collections`: the sets of managed images.
+    """
     claims = Claims()
-    places: dict[tuple[str, Identity], tuple[AddressedLook | None, str, str]] = {}
+    places: dict[tuple[str, Identity], tuple[OperationEntries | None, str, str]] = {}
     errors: dict[str, ManifestError] = {}
-    for home in at_home:
-        for identity in (("unique name", home.unique_name), ("id", home.lake_id)):
-            places[home.operation, identity] = (None, home.unique_name, home.place)
-    homely = {operation for operation, _ in places}
-    shared = homely | {one for one, times in Counter(look.operation for look in looks).items() if times > 1}
-    looks = [look for look in looks if look.operation in shared or look.address.by is By.STORAGE_PATH]
-    for look in looks:
-        for entry in look.wanted:
-            for identity in set(look.identities(entry)):
-                mine = (look, entry, _place(look, entry))
-                other = places.setdefault((look.operation, identity), mine)
+    for collection_set in in_collections:
+        for identity in (("unique name", collection_set.unique_name), ("id", collection_set.lake_id)):
+            places[collection_set.operation, identity] = (None, collection_set.unique_name, collection_set.place)
+    of_collections = {operation for operation, _ in places}
+    shared = of_collections | {
+        one for one, times in Counter(entries.operation for entries in all_entries).items() if times > 1
+    }
+    all_entries = [
+        entries for entries in all_entries if entries.operation in shared or entries.address.by is By.STORAGE_PATH
+    ]
+    for entries in all_entries:
+        for entry in entries.wanted:
+            for identity in set(entries.identities(entry)):
+                mine = (entries, entry, _place(entries, entry))
+                other = places.setdefault((entries.operation, identity), mine)
                 if other[:2] != mine[:2]:
-                    errors.setdefault(mine[2], _twice(look, entry, other[2], mine[2]))
+                    errors.setdefault(mine[2], _twice(entries, entry, other[2], mine[2]))
                     break
     if errors:
         raise ManifestErrors(list(errors.values())[:ERRORS_SHOWN])
-    for look in looks:
-        for entry in look.left:
-            for identity in look.identities(entry):
-                owner = places.get((look.operation, identity))
+    for entries in all_entries:
+        for entry in entries.left:
+            for identity in entries.identities(entry):
+                owner = places.get((entries.operation, identity))
                 if owner is not None:
-                    claims.released.add((look.address, look.operation, entry))
+                    claims.released.add((entries.address, entries.operation, entry))
                     if owner[0] is not None:
-                        claims.resent.add((owner[0].address, look.operation, owner[1]))
+                        claims.resent.add((owner[0].address, entries.operation, owner[1]))
     return claims
 
 
-def sets_at_home(
+def sets_of_collections(
     collections: Iterable[DesiredCollection],
     handles: Mapping[CollectionKey, CollectionHandle],
     files: Files,
     operations: Collection[str],
-) -> Iterator[HomeSet]:
-    """The sets that collections of the manifest have for images which the state knows. `handles`: of the recorded
-    collections. `operations`: only of these."""
+) -> Iterator[CollectionSet]:
+    """The sets of managed images with records. `handles`: of the collections. `operations`: the ones to return."""
     for collection in collections:
         handle = handles.get(collection.key)
         shared = [operation for operation in collection.annotations if operation in operations]
@@ -135,20 +142,20 @@ def sets_at_home(
                 image = collection.annotations[operation].images().get(file.name)
                 if image is not None:
                     place = f"{image.place} (in collection '{collection.key.name}')"
-                    yield HomeSet(operation, file.unique_name, file.lake_id, place)
+                    yield CollectionSet(operation, file.unique_name, file.lake_id, place)
 
 
-def _place(look: AddressedLook, entry: str) -> str:
-    assert look.index is not None
-    return f"{look.index.images()[entry].place} (by {look.address})"
+def _place(entries: OperationEntries, entry: str) -> str:
+    assert entries.index is not None
+    return f"{entries.index.images()[entry].place} (by {entries.address})"
 
 
-def _twice(look: AddressedLook, entry: str, one: str, other: str) -> ManifestError:
-    assert look.index is not None
+def _twice(entries: OperationEntries, entry: str, one: str, other: str) -> ManifestError:
+    assert entries.index is not None
     return ManifestError(
-        f"'{entry}' has two entries for '{look.operation}': {one} and {other}; they mean the same image",
-        where=look.index.declared_at,
-        remedy="Merge them into one, or give one another 'operation'.",
+        f"'{entry}' has two entries for '{entries.operation}' that refer to the same image: {one} and {other}",
+        where=entries.index.declared_at,
+        remedy="Merge them, or give one of them a different 'operation'.",
     )
 
 

@@ -1,10 +1,11 @@
-"""A full refresh: what the lake says of recorded files beyond their presence, where that differs from the records.
+"""A full refresh: compares the size, metadata and annotation sets of recorded files with the lake.
 
-Owns: what is asked, in pages, and what of it is kept: only files that differ. Must not: decide what follows.
+Owns: which pages are requested, and what is kept of them: only files that differ. Must not: decide what becomes of
+them.
 
-Metadata and sizes cost a call for each file, so items are taken newest change first, and only down to the marker that
-the last look without any drift has left. Annotation sets are read back operation by operation, all of them: nobody
-outside the lake knows whether a drawn shape counts as a change of its file.
+Metadata and sizes cost one call per file. So files are read from the newest change on, down to the marker that the last
+refresh without drift has left. Annotation sets are all read back, one operation after the other, because the protocol
+does not say whether a new shape counts as a change of its file.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from metalake_sync.state.store import StateStore
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """Up to `until`, as the lake writes it, a look found no drift by the rules of a policy."""
+    """A refresh found no drift in changes up to `until`, by the rules of a policy."""
 
     until: str
     policy: CollectionPolicy
@@ -56,41 +57,40 @@ class Marker:
 
     @classmethod
     def read(cls, text: str | None, policy: CollectionPolicy) -> str:
-        """The moment, or '' where there is none or other rules hold now."""
+        """The sortable date in a marker, or '' if there is none or if the policy has changed since."""
         start = cls("", policy).write()
-        # Older versions kept the moment as the lake wrote it.
+        # Older versions kept the date as the lake wrote it.
         return sortable_date(text.removeprefix(start)) if text is not None and text.startswith(start) else ""
 
 
 UNRECORDED_AT_ONCE = 250
-"""Sets without a record that are looked at together."""
+"""How many sets without a record are compared together."""
 
 PAGE_TO_THE_MARKER = 100
-"""Files whose details are asked for together, while the marker may be reached with any of them."""
+"""How many files' details are requested together while any of them may reach the marker."""
 
 
 @dataclass(slots=True)
-class FullLook:
-    """What differs, by file name: the recorded file and the lake's. `head`: the metadata of the collection's head, as
-    far as we wrote it. `until`: the newest change in the lake; `seen`: what came back of sets that were read back for
-    the first time."""
+class FullRefreshResult:
+    """What a full refresh found."""
 
-    suspects: dict[str, tuple[RecordedFile, RemoteFile]] = field(default_factory=dict)
+    differing: dict[str, tuple[RecordedFile, RemoteFile]] = field(default_factory=dict)
+    """The recorded file and the lake's file by name, if they differ."""
     head: MetadataValues = field(default_factory=dict)
+    """The metadata of the collection's head, limited to the fields that we wrote."""
     until: str = ""
+    """The date of the newest change in the lake."""
     seen: list[ReadBackSet] = field(default_factory=list)
+    """The sets that were read back for the first time, to be recorded."""
 
     def marker_by(self, policy: CollectionPolicy) -> str | None:
-        """What lets the next look start here; None where something differs."""
-        return Marker(self.until, policy).write() if self.until and not self.suspects else None
+        """The marker from which the next refresh can start. None if something differs."""
+        return Marker(self.until, policy).write() if self.until and not self.differing else None
 
 
 @dataclass(slots=True)
 class FullRefresh:
-    """Looks at one collection. `handle`: of the recorded collection. `marker`: as `Marker.read` gives it.
-    `elsewhere`: operations whose sets for images of the lake the manifest also sends from its top-level `annotations`.
-    `recovered`: by name, records of files that an interrupted run sent, which the state does not have yet.
-    """
+    """Refreshes one collection."""
 
     client: LakeClient
     state: StateStore
@@ -98,29 +98,33 @@ class FullRefresh:
     rules: CollectionRules
     desired: DesiredCollection | None
     handle: CollectionHandle
+    """Of the recorded collection."""
     known: RecordedCollection
     listing: RemoteListing
     marker: str
+    """As `Marker.read` returns it."""
     threads: int
     emit: EventSink
     elsewhere: Set[str] = frozenset()
+    """Operations that the manifest also sends to unmanaged files, from its top-level `annotations`."""
     recovered: Mapping[str, RecordedFile] = field(default_factory=dict)
-    _look: FullLook = field(default_factory=FullLook)
+    """Files that an interrupted run uploaded and that have no row in the state yet, by name."""
+    _result: FullRefreshResult = field(default_factory=FullRefreshResult)
     _sets: dict[str, dict[str, RemoteSet]] = field(default_factory=dict)
 
-    def run(self) -> FullLook:
-        """Ask, and keep what differs."""
+    def run(self) -> FullRefreshResult:
+        """Ask the lake, and return what differs."""
         if self.known.head_digest is not None:
             written = self.rules.written(self.known.head_digest) or {}
             fields = dict.fromkeys((*written, TAGS), True)
             details = self.client.collection_details(self.known.lake_id, fields)
-            self._look.head = fields_in(details, fields)
-        self._look_at_files()
+            self._result.head = fields_in(details, fields)
+        self._compare_files()
         wanted = self.desired.annotations if self.desired is not None else ()
         for operation in dict.fromkeys((*self.state.annotation_sets.operations(self.handle), *wanted)):
-            self._look_at_sets(operation)
+            self._compare_sets(operation)
         self._join_sets()
-        return self._look
+        return self._result
 
     def _records_of(self, names: Collection[str]) -> dict[str, RecordedFile]:
         """The records of files by name, recovered ones first."""
@@ -129,11 +133,11 @@ class FullRefresh:
 
     # Sizes and metadata.
 
-    def _look_at_files(self) -> None:
-        looked = 0
+    def _compare_files(self) -> None:
+        compared = 0
         for page in self._newest_changes():
             recorded = self._records_of([item.name for item in page])
-            # Files of others tell nothing but how far down the list we are.
+            # Files without a record only show how far down the list we are.
             asked = [item for item in page if item.name in recorded or self.marker]
             details = remote_details(
                 self.client, [(_unique(item), self._fields(recorded.get(item.name))) for item in asked], self.threads
@@ -142,17 +146,17 @@ class FullRefresh:
                 found = details.get(_unique(item))
                 if found is None:
                     continue
-                self._look.until = max(self._look.until, found.updated_at)
+                self._result.until = max(self._result.until, found.updated_at)
                 known = recorded.get(item.name)
                 if known is not None:
                     remote = RemoteFile(item.name, item.id, _unique(item), found.size_bytes, found.metadata)
-                    self._judge(known, remote)
-            looked += len(asked)
-            self.emit(Observing(f"looking at {self.rules.key} in the lake", looked))
-            told = [details[_unique(item)].updated_at for item in asked if _unique(item) in details]
-            # Without dates that can be read, nothing says how far down the list the changes reach.
-            stamps = [stamp for stamp in told if stamp]
-            if self.marker and stamps and min(stamps) < self.marker:
+                    self._compare(known, remote)
+            compared += len(asked)
+            self.emit(Observing(f"comparing {self.rules.key} in the lake", compared))
+            dates = [details[_unique(item)].updated_at for item in asked if _unique(item) in details]
+            # Without a readable date, it is unknown how far down the list the changes reach.
+            readable = [date for date in dates if date]
+            if self.marker and readable and min(readable) < self.marker:
                 return
 
     def _newest_changes(self) -> Iterator[Sequence[ListedItem]]:
@@ -180,14 +184,14 @@ class FullRefresh:
         """The metadata fields that we wrote to a file."""
         return list(self.rules.written(recorded.metadata_digest) or ()) if recorded is not None else []
 
-    def _judge(self, known: RecordedFile, remote: RemoteFile) -> None:
+    def _compare(self, known: RecordedFile, remote: RemoteFile) -> None:
         if file_drifted(self.rules, known, remote):
-            self._look.suspects[known.name] = (known, remote)
+            self._result.differing[known.name] = (known, remote)
 
     # Annotation sets.
 
-    def _look_at_sets(self, operation: str) -> None:
-        """Read one operation back, and keep the sets that are not as we wrote them."""
+    def _compare_sets(self, operation: str) -> None:
+        """Read one operation back, and keep the sets that differ from what we wrote."""
         recorded = self.state.annotation_sets.of_operation(self.handle, operation)
         names = {self.listing.unique_name_of(name): name for name in recorded}
         self.emit(Observing(f"reading {operation} back from {self.rules.key}"))
@@ -196,18 +200,18 @@ class FullRefresh:
         for unique_name, shapes in there:
             name = names.pop(unique_name, None)
             if name is not None:
-                self._judge_set(name, recorded[name], shapes)
+                self._compare_set(name, recorded[name], shapes)
             elif (listed := self.listing.name_of(unique_name)) is not None:
                 unrecorded[listed] = shapes
             if len(unrecorded) == UNRECORDED_AT_ONCE:
-                self._judge_unrecorded(operation, unrecorded)
+                self._compare_unrecorded(operation, unrecorded)
                 unrecorded = {}
-        self._judge_unrecorded(operation, unrecorded)
+        self._compare_unrecorded(operation, unrecorded)
         for name in names.values():
             if recorded[name].digest != EMPTY_SET_DIGEST and self.listing.id_of(name) is not None:
                 self._keep(name, recorded[name], RemoteSet("", 0, as_desired=False))
 
-    def _judge_set(self, name: str, known: RecordedSet, shapes: Sequence[object]) -> None:
+    def _compare_set(self, name: str, known: RecordedSet, shapes: Sequence[object]) -> None:
         digest, back = read_back(shapes)
         if known.digest == EMPTY_SET_DIGEST:
             self._keep(name, known, RemoteSet(digest, len(shapes), as_desired=False))
@@ -221,13 +225,15 @@ class FullRefresh:
                 return
             image = os.path.join(self.base_dir, file.path)
             if is_as_sent(sent, known.kind, back, image):
-                self._look.seen.append(ReadBackSet(name, known.operation, known.digest, digest))
+                self._result.seen.append(ReadBackSet(name, known.operation, known.digest, digest))
             else:
                 self._keep(name, known, RemoteSet(digest, len(shapes), as_desired=False))
 
-    def _judge_unrecorded(self, operation: str, there: Mapping[str, Sequence[object]]) -> None:
-        """Look at sets of our operation that we did not send, by file name. Only those on recorded files matter, and
-        only if the manifest wants another set or none there."""
+    def _compare_unrecorded(self, operation: str, there: Mapping[str, Sequence[object]]) -> None:
+        """Compare sets of a manifest operation that we did not send, by file name.
+
+        They matter only on recorded files, and only if the manifest wants a different set or none there.
+        """
         index = self.desired.annotations.get(operation) if self.desired is not None else None
         if self.desired is None or index is None:
             return
@@ -240,33 +246,35 @@ class FullRefresh:
             digest, back = read_back(there[name])
             as_desired = False
             if image is not None and image.shape_count:
-                picture = os.path.join(self.base_dir, file.path)
-                as_desired = is_as_sent(self.desired.record(operation, name), index.kind, back, picture)
+                image_path = os.path.join(self.base_dir, file.path)
+                as_desired = is_as_sent(self.desired.record(operation, name), index.kind, back, image_path)
             self._sets.setdefault(name, {})[operation] = RemoteSet(digest, len(there[name]), as_desired)
 
     def _keep(self, name: str, known: RecordedSet, there: RemoteSet) -> None:
         self._sets.setdefault(name, {})[known.operation] = there
 
     def _source(self, file: RecordedFile, known: RecordedSet) -> ImageRecord | None:
-        """The shapes that were sent, if the manifest's source still has them."""
+        """The shapes that we sent, if the manifest's source still has them."""
         if self.desired is None:
             return None
         return self.desired.recorded_shapes(known.operation, file.name, known.digest)
 
     def _join_sets(self) -> None:
-        """Put sets beside what details told. Whoever decides takes a set that is not named for one that is not there,
-        so that those which are as they should be are named, too."""
+        """Add the sets to the differing files.
+
+        `core.diff` takes a set that is not listed for one that the lake does not have, so unchanged sets are added too.
+        """
         for name, differing in self._sets.items():
-            known, remote = self._look.suspects.get(name) or self._as_listed(name)
+            known, remote = self._result.differing.get(name) or self._as_listed(name)
             sets = {operation: there for operation, there in differing.items() if there.shape_count}
             for operation, recorded in known.annotations.items():
                 if operation not in differing and recorded.digest != EMPTY_SET_DIGEST:
                     sets[operation] = RemoteSet(recorded.seen or "", recorded.shape_count, as_desired=True)
-            self._look.suspects[name] = (known, replace(remote, sets=sets))
+            self._result.differing[name] = (known, replace(remote, sets=sets))
 
     def _as_listed(self, name: str) -> tuple[RecordedFile, RemoteFile]:
         remote = self.listing.get(name)
-        assert remote is not None, "sets are looked at only where the file is listed"
+        assert remote is not None, "sets are compared only for listed files"
         return self._records_of([name])[name], remote
 
 

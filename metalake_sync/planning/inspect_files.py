@@ -1,7 +1,7 @@
-"""Looking closely at what the march could not settle: whole records, hashes, and what the lake says of single files.
+"""Inspects what the scan join left open: loads whole records, hashes files, and asks the lake about single files.
 
-Owns: what is read and asked for, and in which amounts. Must not: decide (`core.diff`), and write nothing but the hash
-cache.
+Owns: what is read and requested, and in which amounts. Must not: decide what becomes of a file (`core.diff`), or write
+anything but the hash cache.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from metalake_sync.core.renames import pair_renames
 from metalake_sync.core.snapshots import RecordedFile, RemoteFile
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.lake_listing import LakeView
-from metalake_sync.planning.march import Candidate, MarchResult
 from metalake_sync.planning.run_options import RunOptions
+from metalake_sync.planning.scan_join import Candidate, ScanResult
 from metalake_sync.sources.hashing import Hasher, HashRequest, is_racy
 from metalake_sync.sources.scan import ScannedFile
 from metalake_sync.state.handles import CollectionHandle
@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class CloseLook:
-    """`looked_at_ns`: when looking began. `notes` and `unreadable` gather what could not be read; `verified` counts the
-    files that were read although they look as recorded. `recovered`: records that the state does not have yet."""
+class FileInspector:
+    """Inspects the files of one collection."""
 
     state: StateStore
     handle: CollectionHandle | None
@@ -41,16 +40,22 @@ class CloseLook:
     base_dir: Path
     options: RunOptions
     emit: EventSink
-    looked_at_ns: int
+    started_at_ns: int
+    """When the planner started, in nanoseconds since the epoch."""
     hasher: Hasher
     recovered: Sequence[RecordedFile] = ()
+    """Files that an interrupted run uploaded and that have no row in the state yet."""
     notes: list[Note] = field(default_factory=list)
     unreadable: int = 0
+    """How many files could not be read."""
     verified: int = 0
+    """How many files were hashed although their fingerprint matches."""
 
-    def records_of(self, found: MarchResult) -> dict[str, RecordedFile]:
-        """Whole records of the candidates, by name. One that is gone from its place and stands elsewhere under the
-        same name is the same file."""
+    def records_of(self, found: ScanResult) -> dict[str, RecordedFile]:
+        """The whole records of the candidates, by name.
+
+        A vanished file with the name of a candidate is the same file, moved: it is removed from `found.gone`.
+        """
         names = []
         for candidate in found.candidates:
             if candidate.recorded:
@@ -61,18 +66,20 @@ class CloseLook:
         return {known.name: known for known in self.records(names)}
 
     def records(self, names: Iterable[str]) -> list[RecordedFile]:
-        """Whole records by name, in that order, recovered ones too."""
+        """Whole records by name, in that order, including recovered files."""
         wanted = list(names)
         known = {file.name: file for file in self.recovered}
         if self.handle is not None:
             known |= self.state.files.named(self.handle, (name for name in wanted if name not in known))
         return [known[name] for name in wanted if name in known]
 
-    def holding(self, folder: str, files: Sequence[ScannedFile], hashes: Mapping[str, str]) -> set[str]:
-        """The names of those files of a folder whose bytes have the hash that is given. One that can't be read is not
-        among them, and told of when it is looked at as a candidate."""
-        place = os.path.join(self.base_dir, folder, "")
-        requests = (HashRequest(place + file.filename, file.fingerprint()) for file in files)
+    def find_unchanged(self, folder: str, files: Sequence[ScannedFile], hashes: Mapping[str, str]) -> set[str]:
+        """Hash files of a folder. Returns the names of those whose content hash is the given one.
+
+        An unreadable file is not among them. It becomes a candidate, and is noted then.
+        """
+        prefix = os.path.join(self.base_dir, folder, "")
+        requests = (HashRequest(prefix + file.filename, file.fingerprint()) for file in files)
         outcomes = zip(files, self.hasher.hash_files(requests), strict=True)
         found = {file.filename for file, outcome in outcomes if outcome.content_hash == hashes[file.filename]}
         self.verified += len(files)
@@ -80,8 +87,10 @@ class CloseLook:
         return found
 
     def hashes(self, candidates: Iterable[Candidate], recorded: Mapping[str, RecordedFile]) -> dict[str, str]:
-        """The content hash of each candidate by name: from its record, the cache, or the bytes. A file that can't be
-        read is missing here, and noted."""
+        """The content hash of each candidate by name: from its record, the cache, or the bytes.
+
+        An unreadable file is missing from the result, and noted.
+        """
         hashes: dict[str, str] = {}
         to_read: dict[str, Candidate] = {}
         for candidate in candidates:
@@ -107,7 +116,7 @@ class CloseLook:
                 self.notes.append(Note(NoteCode.FILE_LEFT_OUT, f"can't be read now ({outcome.error})", candidate.path))
                 continue
             hashes[candidate.name] = outcome.content_hash
-            if not is_racy(candidate.fingerprint, self.looked_at_ns):
+            if not is_racy(candidate.fingerprint, self.started_at_ns):
                 fresh.append((candidate.path, candidate.fingerprint, outcome.content_hash))
             self.emit(Observing("hashing changed files", count))
         with self.state.write():
@@ -117,7 +126,7 @@ class CloseLook:
     def renames(
         self, candidates: Sequence[Candidate], recorded: Mapping[str, RecordedFile], gone: Sequence[RecordedFile]
     ) -> dict[str, str]:
-        """New name → old name. Only new files of the size of one that is gone are read for it."""
+        """Find renamed files: new name → old name. Hashes only new files that have the size of a vanished one."""
         sizes = {file.fingerprint.size_bytes for file in gone if file.content_hash and file.fingerprint.size_bytes}
         new = [file for file in candidates if file.name not in recorded and file.fingerprint.size_bytes in sizes]
         return pair_renames(self.hashes(new, {}), gone) if new else {}
@@ -125,8 +134,10 @@ class CloseLook:
     def adoptable(
         self, view: LakeView, candidates: Sequence[Candidate], recorded: Mapping[str, RecordedFile], *, ask: bool
     ) -> dict[str, RemoteFile]:
-        """What the lake has of files that nobody recorded; with `ask`, their sizes and the metadata that the manifest
-        names."""
+        """Files in the lake with the names of candidates that have no record.
+
+        With `ask`, they come with their sizes and with the metadata fields that the manifest names.
+        """
         unknown = [candidate for candidate in candidates if candidate.name not in recorded]
         listing = view.listed() if unknown else None
         if listing is None or self.client is None:
@@ -135,17 +146,20 @@ class CloseLook:
         found = [(candidate, remote) for candidate, remote in there if remote is not None]
         if not ask:
             return {remote.name: remote for _, remote in found}
-        return self._detailed(found)
+        return self._with_details(found)
 
-    def uploaded_anew(
+    def uploaded_again(
         self,
         view: LakeView,
         candidates: Iterable[Candidate],
         recorded: Mapping[str, RecordedFile],
         hashes: Mapping[str, str],
     ) -> dict[str, RemoteFile]:
-        """Files of the lake that have taken the place of recorded ones, and whether their bytes are the local file's:
-        by the store's word, or read back. By name; `hashes`: of the local files."""
+        """Files in the lake that have replaced recorded ones under the same name, by name.
+
+        Each says whether its bytes are those of the local file: the store proves it, or the bytes are read back.
+        `hashes`: of the local files.
+        """
         if self.client is None or view.listing is None:
             return {}
         there = [(candidate, view.listing.get(candidate.name)) for candidate in candidates if candidate.name in hashes]
@@ -156,7 +170,7 @@ class CloseLook:
         ]
         if not found:
             return {}
-        remotes = self.proven(self._detailed(found), [candidate for candidate, _ in found])
+        remotes = self.with_proofs(self._with_details(found), [candidate for candidate, _ in found])
         unproven = [
             (remote, candidate.fingerprint.size_bytes, hashes[candidate.name])
             for candidate, remote in ((candidate, remotes[candidate.name]) for candidate, _ in found)
@@ -168,8 +182,8 @@ class CloseLook:
             remotes |= {name: replace(remotes[name], same_bytes=True) for name in read_back(self.client, unproven)}
         return remotes
 
-    def _detailed(self, found: Sequence[tuple[Candidate, RemoteFile]]) -> dict[str, RemoteFile]:
-        """Files of the lake with their sizes and the metadata that the manifest names, by name."""
+    def _with_details(self, found: Sequence[tuple[Candidate, RemoteFile]]) -> dict[str, RemoteFile]:
+        """Files in the lake with their sizes and the metadata fields that the manifest names, by name."""
         if not found or self.client is None:
             return {remote.name: remote for _, remote in found}
         self.emit(Observing("asking the lake for sizes and metadata", len(found)))
@@ -177,16 +191,18 @@ class CloseLook:
 
         asked = [(remote.unique_name, list(candidate.metadata.values)) for candidate, remote in found]
         details = remote_details(self.client, asked, self.options.calls_at_once)
-        return {remote.name: _with_details(remote, details.get(remote.unique_name)) for _, remote in found}
+        return {remote.name: _add_details(remote, details.get(remote.unique_name)) for _, remote in found}
 
-    def proven(
+    def with_proofs(
         self, remotes: Mapping[str, RemoteFile], candidates: Sequence[Candidate], *, unproven: bool | None = None
     ) -> dict[str, RemoteFile]:
-        """Say of those that have their candidate's size what the store proves of their bytes. `unproven`: what is said
-        where it proves nothing."""
+        """Set `same_bytes` of each file that has its candidate's size, as far as the store can prove it.
+
+        `unproven`: the value where the store proves nothing.
+        """
         if not remotes or self.client is None:
             return dict(remotes)
-        # What asks a lake is loaded by who asks: together, 60 ms.
+        # Imported here, because only plans that need proofs pay its 60 ms.
         from metalake_sync.remote.content_proof import Pair, compare_bytes
 
         pairs = {}
@@ -199,14 +215,14 @@ class CloseLook:
             return dict(remotes)
         self.emit(Observing("asking the store for proofs of equal bytes", len(pairs)))
         proofs = compare_bytes(self.client, list(pairs.values()), self.options.calls_at_once)
-        told = {
+        proven = {
             name: replace(remotes[name], same_bytes=proofs.get(pair.unique_name, unproven))
             for name, pair in pairs.items()
         }
-        return {**remotes, **told}
+        return {**remotes, **proven}
 
 
-def _with_details(remote: RemoteFile, details: RemoteDetails | None) -> RemoteFile:
+def _add_details(remote: RemoteFile, details: RemoteDetails | None) -> RemoteFile:
     if details is None:
         return remote
     return replace(remote, size_bytes=details.size_bytes, metadata=details.metadata)

@@ -1,7 +1,7 @@
-"""What the lake has of one collection, as cheaply as it can be known.
+"""Finds out which files the lake has in one collection, as cheaply as possible.
 
-Owns: when a listing is needed. A collection that has as many files as when it last agreed with the records, and the
-same newest one, is not listed: that costs two calls, whatever its size.
+Owns: when a listing is needed. A collection is not listed if it has the same number of files and the same newest file
+as when it last matched the records. That costs two calls, regardless of its size.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class LakeView:
-    """`lake_id`: None where the lake has no such collection. `listing`: None where the records are believed. `count`:
-    how many files the collection has, None where the lake was not asked."""
+    """One collection as the lake lists it."""
 
     key: CollectionKey
     client: LakeClient | None
     lake_id: str | None
+    """None if the lake does not have the collection."""
     count: int | None = None
+    """How many files the collection has. None if the lake was not asked."""
     listing: RemoteListing | None = None
+    """None if the records are trusted."""
 
     def listed(self) -> RemoteListing | None:
-        """The listing, made now if it was not needed so far; None where the lake is not asked."""
+        """The listing, requested now if it was not needed before. None without a client."""
         if self.listing is None and self.client is not None and self.lake_id is not None:
             from metalake_sync.remote.listings import list_remote
 
@@ -36,17 +38,17 @@ class LakeView:
         return self.listing
 
     def of_recorded(self, known: RecordedFile) -> RemoteFile | None:
-        """What the lake has of a recorded file; where it is not listed, what was recorded is believed."""
+        """The lake's file for a recorded one. Without a listing, the record is trusted."""
         if self.listing is None:
             return RemoteFile(known.name, known.lake_id, known.unique_name)
         return self.listing.get(known.name)
 
 
 def view_lake(client: LakeClient | None, key: CollectionKey, known: RecordedCollection | None, full: bool) -> LakeView:
-    """Look at a collection. `client`: None where the lake is not to be asked. `full`: list it in any case."""
+    """Ask the lake about a collection. `client`: None trusts the records. `full`: list the collection in any case."""
     if client is None:
         return LakeView(key, None, known.lake_id if known else None)
-    # What speaks to a lake is loaded by who asks it: that is a tenth of a second.
+    # Imported here, because only runs that ask the lake pay its 100 ms.
     from metalake_sync.remote.listings import RemoteListing, count_remote, newest_remote
     from metalake_sync.remote.media_kinds import media_kind
 

@@ -1,4 +1,4 @@
-"""Asks the lake, once a run, whether it takes the tags and fields that a plan writes, and how it spells them.
+"""Asks the lake, once per run, whether it accepts the tags and fields that a plan writes, and how it spells them.
 
 Must not: write anything.
 """
@@ -24,7 +24,7 @@ COMPUTED_CLAUSE = "the lake computes these fields itself; they are sent, and not
 
 @dataclass(frozen=True, slots=True)
 class MetadataNames:
-    """The tags and fields of metadata, each once, in their order."""
+    """The distinct tags and fields of metadata, in order of appearance."""
 
     tags: dict[str, None] = field(default_factory=dict)
     fields: dict[str, None] = field(default_factory=dict)
@@ -40,57 +40,63 @@ class MetadataNames:
 
     @classmethod
     def written_by(cls, plan: Plan) -> MetadataNames:
-        """What an apply of the plan would write."""
+        """The names that an apply of the plan would write."""
         once = {metadata.digest: metadata.values for metadata in _about_to_be_written(plan)}
         return cls.of(once.values())
 
 
 @dataclass(frozen=True, slots=True)
-class LakesWord:
-    """What the lake says about tags and fields. `objection`: why it does not take them. `spelling`: what it spells
-    otherwise."""
+class MetadataCheck:
+    """The lake's answer about tags and fields."""
 
     objection: str | None = None
+    """Why the lake rejects them. None if it accepts them."""
     spelling: Spelling = field(default_factory=Spelling)
+    """The names that the lake spells differently."""
 
 
-def ask_lake_about(client: LakeClient, names: MetadataNames) -> LakesWord:
-    """Ask about tags and fields. Costs at most two calls, whatever the number of files."""
+def check_metadata_names(client: LakeClient, names: MetadataNames) -> MetadataCheck:
+    """Ask the lake about tags and fields. Costs at most two calls, regardless of the number of files."""
     tags = client.validate_tags(list(names.tags)) if names.tags else None
     if tags is not None and tags.objection is not None:
-        return LakesWord(tags.objection)
+        return MetadataCheck(tags.objection)
     fields = client.validate_fields(list(names.fields)) if names.fields else None
     if fields is not None and fields.objection is not None:
-        return LakesWord(fields.objection)
-    return LakesWord(spelling=Spelling(_known(fields.renames if fields else {}), _known(tags.renames if tags else {})))
+        return MetadataCheck(fields.objection)
+    return MetadataCheck(
+        spelling=Spelling(_known(fields.renames if fields else {}), _known(tags.renames if tags else {}))
+    )
 
 
-def raise_objection(word: LakesWord, manifest: str) -> None:
-    """Raise ManifestError with the lake's own words if it does not take a tag or a field."""
-    if word.objection is not None:
+def raise_objection(check: MetadataCheck, manifest: str) -> None:
+    """Raise ManifestError with the lake's message if it rejects a tag or a field."""
+    if check.objection is not None:
         raise ManifestError(
-            f"the lake does not take the metadata: {word.objection}",
+            f"the lake rejects the metadata: {check.objection}",
             where=manifest,
             remedy="Nothing was sent. Correct the metadata in the manifest or its sources.",
         )
 
 
 def notes_on_spelling(names: MetadataNames, spelling: Spelling) -> tuple[Note, ...]:
-    """What is written under another name than the manifest has, because the lake spells it so. `names`: what is
-    written."""
+    """Notes on names that are written as the lake spells them, not as the manifest does. `names`: what is written."""
     notes = []
     for what, renames, written in (
         ("metadata fields", spelling.fields, names.fields),
         ("tags", spelling.tags, names.tags),
     ):
-        told = [f"'{ours}' as '{theirs}'" for ours, theirs in renames.items() if ours in written or theirs in written]
-        if told:
-            notes.append(Note.naming(NoteCode.LAKES_SPELLING, f"the lake has its own spelling of {what}; sent", told))
+        renamed = [
+            f"'{ours}' as '{theirs}'" for ours, theirs in renames.items() if ours in written or theirs in written
+        ]
+        if renamed:
+            notes.append(
+                Note.naming(NoteCode.LAKES_SPELLING, f"the lake has its own spelling of {what}; sent", renamed)
+            )
     return tuple(notes)
 
 
 def notes_on_computed(names: MetadataNames) -> tuple[Note, ...]:
-    """Return one note if fields are written that the lake computes itself."""
+    """A note if fields are written that the lake computes itself."""
     computed = [f"'{name}'" for name in names.fields if is_computed(name)]
     if not computed:
         return ()
@@ -98,7 +104,7 @@ def notes_on_computed(names: MetadataNames) -> tuple[Note, ...]:
 
 
 def _known(renames: Mapping[str, str]) -> dict[str, str]:
-    """Without renames that lead back to what was asked about, which would never settle."""
+    """Drop renames that lead back to the original name. They would never settle."""
     return {asked: known for asked, known in renames.items() if renames.get(known, known) == known}
 
 

@@ -1,6 +1,6 @@
-"""Labels that the lake does not have yet: a typo makes a new class, so that a plan says so.
+"""Notes on labels that the lake does not have yet, because a typo would create a new class.
 
-Owns: one question to the lake for each run, and only where sets with shapes are to be sent.
+Owns: one call to the lake per run, and only if the plan sends sets with shapes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
 if TYPE_CHECKING:
     from metalake_sync.annotations.source import AnnotationIndex
     from metalake_sync.planning.desired import DesiredCollection
-    from metalake_sync.planning.unmanaged_files import OperationAt
+    from metalake_sync.planning.unmanaged_sources import OperationAt
     from metalake_sync.remote.client import LakeClient
 
 
@@ -29,8 +29,10 @@ def new_labels(
     addressed: Sequence[AddressedPlan] = (),
     indexes: Mapping[OperationAt, AnnotationIndex] | None = None,
 ) -> Iterator[Note]:
-    """A note for each label that applying the plans would make, with the nearest one that the lake has. `indexes`: of
-    the addressed plans."""
+    """A note for each label that applying the plans would create, with the most similar label of the lake.
+
+    `indexes`: of the `addressed` plans.
+    """
     used: dict[str, str] = {}
     for plan in plans:
         operations = {
@@ -53,13 +55,13 @@ def new_labels(
     try:
         known = {listed.label_text for listed in client.list_labels()}
     except (LakeRefused, LakeAnswerInvalid) as error:
-        unread = f"the lake's list of labels can't be read ({error.message}), so new labels are not shown"
+        unread = f"cannot read the labels of the lake ({error.message}), so new labels are not shown"
         yield Note(NoteCode.LABELS_UNREAD, unread)
         return
     if not known:
-        # Nothing can be a typo of something yet: one line says it all.
+        # No label can be a typo of another yet, so one note names them all.
         labels = ", ".join(f"'{label}'" for label in sorted(used))
-        yield Note(NoteCode.NEW_LABEL, f"the lake has no labels yet; new in it will be {labels}")
+        yield Note(NoteCode.NEW_LABEL, f"the lake has no labels yet; this plan creates {labels}")
         return
     import difflib
 

@@ -1,7 +1,7 @@
-"""Upload sessions that earlier runs left open: what the lake has of them already, and what becomes of the rest.
+"""Upload sessions that interrupted runs left open: which files the lake has of them, and which sessions to resume.
 
-Owns: both questions, for plans and for applies alike. Must not: change anything in the lake. The journal says what an
-earlier run was about to do. What is done now follows from today's plan alone.
+Owns: both questions, for plans and for applies. Must not: change anything in the lake. The journal says what an earlier
+run was about to do. What this run does follows from its own plan alone.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from metalake_sync.remote.client import LakeClient
     from metalake_sync.remote.content_proof import Pair
 
-# What the lake has already.
+# Files that the lake has already.
 
 
 def found_in_lake(
@@ -43,10 +43,10 @@ def found_in_lake(
     base_dir: Path,
     threads: int,
 ) -> dict[str, RecordedFile]:
-    """The files of open sessions that the lake shows by now and that no run could record, by name, as records.
+    """The files of open sessions that the lake lists and that have no record yet, as records by name.
 
-    A name alone proves nothing: another client may have used it meanwhile. A file counts as ours only if it has the
-    bytes that were sent.
+    A name alone proves nothing, because another client may have used it meanwhile. A file counts as ours only if it has
+    the bytes that we sent.
     """
     if client is None or handle is None:
         return {}
@@ -96,7 +96,7 @@ def found_in_lake(
 def compare_sent(
     client: LakeClient, files: Sequence[tuple[JournalledFile, RemoteFile]], base_dir: Path, threads: int
 ) -> dict[str, bool | None]:
-    """Whether files of the lake have the very bytes that were sent, by name; None where the store can't prove it."""
+    """Whether files in the lake have exactly the bytes that we sent, by name. None where the store cannot prove it."""
     if not files:
         return {}
     from metalake_sync.remote.content_proof import compare_bytes
@@ -105,12 +105,12 @@ def compare_sent(
     sizes = remote_sizes(client, [remote for _, remote in files], threads)
     same_size = [(file, remote) for file, remote in files if sizes.get(file.name) == file.fingerprint.size_bytes]
     proofs = compare_bytes(client, [_pair(file, remote, base_dir) for file, remote in same_size], threads)
-    told: dict[str, bool | None] = {file.name: False for file, _ in files}
-    return told | {file.name: proofs.get(remote.unique_name) for file, remote in same_size}
+    same_bytes: dict[str, bool | None] = {file.name: False for file, _ in files}
+    return same_bytes | {file.name: proofs.get(remote.unique_name) for file, remote in same_size}
 
 
 def is_untouched(file: JournalledFile, base_dir: Path) -> bool:
-    """Whether the local file is still the one that was sent."""
+    """Whether the local file still has the fingerprint that it had when it was sent."""
     try:
         stat = os.stat(os.path.join(base_dir, file.path))
     except OSError:
@@ -126,29 +126,31 @@ def _pair(file: JournalledFile, remote: RemoteFile, base_dir: Path) -> Pair:
     return Pair(remote.unique_name, path, file.fingerprint.size_bytes, etags=etags)
 
 
-# What becomes of the rest.
+# What to do with each session.
 
 
 @dataclass(frozen=True, slots=True)
-class Disposition:
-    """What becomes of one session. `resume`: whether it is finished; otherwise it is forgotten, and its files are sent
-    like any others, if at all. `wanted`: its files that the plan sends. `unwanted`: those that it does not send."""
+class SessionDecision:
+    """What a run does with one session."""
 
     session: JournalledSession
     resume: bool
+    """Whether to finish the session. Otherwise it is forgotten, and its files are sent like any others, if at all."""
     wanted: tuple[JournalledFile, ...]
+    """Its files that the plan sends."""
     unwanted: tuple[JournalledFile, ...]
+    """Its files that the plan does not send."""
 
 
-def dispose(
+def decide_sessions(
     sessions: Iterable[JournalledSession], collection: CollectionPlan | None, *, same_collection: bool, partial: bool
-) -> Iterator[Disposition]:
+) -> Iterator[SessionDecision]:
     """Decide about the sessions of one collection.
 
-    `collection`: its plan, None where the manifest does not have it any more. `same_collection`: the lake still has the
-    collection in which the sessions were opened. `partial`: the run does not mean all of the manifest. Such a run
-    finishes a session only if it wants all of it, and leaves any other session to the next full run. So does a run that
-    leaves some of its files alone for now.
+    `collection`: its plan, None if the manifest does not have it any more. `same_collection`: the lake still has the
+    collection in which the sessions were opened. `partial`: the run covers only a part of the manifest. A partial run
+    finishes a session only if it wants all of its files, and leaves other sessions to the next full run. So does a run
+    that leaves some of the session's files alone for now.
     """
     uploads = collection.uploads if collection is not None else ()
     sent = {action.file.name: action.file for action in uploads if isinstance(action, UploadFile)}
@@ -162,7 +164,7 @@ def dispose(
         )
         names = {file.name for file in wanted}
         rest = [file for file in session.files if file.name not in names and file.name not in in_lake]
-        # To complete a session brings every finalized file of it into the lake.
+        # Completing a session adds every finalized file of it to the collection.
         whole = session.completed or all(file.content_hash is None for file in rest)
         due = bool(wanted or (session.completed and rest))
         resume = collection is not None and same_collection and whole and due
@@ -170,37 +172,40 @@ def dispose(
         if undecided and (rest or (wanted and not resume)):
             continue
         unwanted = () if resume and session.completed else tuple(file for file in rest if file.name not in sent)
-        yield Disposition(session, resume, wanted, unwanted)
+        yield SessionDecision(session, resume, wanted, unwanted)
 
 
 def note_on(
-    key: CollectionKey, dispositions: Iterable[Disposition], recorded: Mapping[str, RecordedFile]
+    key: CollectionKey, decisions: Iterable[SessionDecision], recorded: Mapping[str, RecordedFile]
 ) -> Iterator[Note]:
-    """What a plan says of uploads that are not finished. `recorded`: what the records have of their files."""
+    """The note of a plan on unfinished uploads that it abandons. `recorded`: the records of their files, by name."""
     names = sorted(
         file.name
-        for disposition in dispositions
-        for file in disposition.unwanted
+        for decision in decisions
+        for file in decision.unwanted
         if file.name not in recorded or recorded[file.name].content_hash != file.content_hash
     )
     if names:
         clause = (
-            f"an interrupted run began to send {counted(len(names), 'file', 'files')} that this plan does not send; the"
-            " upload is abandoned"
+            f"an interrupted run started to upload {counted(len(names), 'file', 'files')} that this plan does not"
+            " contain; the upload is abandoned"
         )
         yield Note.naming(NoteCode.UPLOAD_ABANDONED, clause, names, str(key))
 
 
-def dispositions(
+def decide_open_sessions(
     state: StateStore,
     plans: Iterable[CollectionPlan],
     recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]],
     in_manifest: Set[CollectionKey],
     *,
     partial: bool,
-) -> Iterator[tuple[CollectionKey, list[Disposition]]]:
-    """What becomes of every open session of a lake, by collection. `recorded`: the lake's collections with their row
-    ids. `in_manifest`: the collections of the manifest. One of these without a plan is left alone."""
+) -> Iterator[tuple[CollectionKey, list[SessionDecision]]]:
+    """Decide about every open session of a lake, by collection.
+
+    `recorded`: the lake's collections with their row ids. `in_manifest`: the collections of the manifest. The sessions
+    of one without a plan are left alone.
+    """
     planned = {plan.key: plan for plan in plans}
     for key, (handle, known) in recorded.items():
         plan = planned.get(key)
@@ -208,6 +213,8 @@ def dispositions(
             continue
         sessions = state.journal.sessions([handle])
         same_collection = plan is not None and plan.lake_id == known.lake_id
-        found = list(dispose(sessions, plan, same_collection=same_collection, partial=partial)) if sessions else []
+        found = (
+            list(decide_sessions(sessions, plan, same_collection=same_collection, partial=partial)) if sessions else []
+        )
         if found:
             yield key, found

@@ -1,8 +1,8 @@
-"""The local sources of a collection, opened: folders and single files, scanned alike.
+"""The local sources of a collection: folders and single files, scanned in the same way.
 
-Owns: the translation of the manifest's paths into the scan's. Must not: compare anything.
+Owns: the translation between paths of the manifest and paths of the scan. Must not: compare anything.
 
-Paths stand as the state keeps them: from the manifest's folder, with `/`, '' for the manifest's folder itself.
+Paths are written as in the state: relative to the manifest's folder, with `/`, and '' for the manifest's folder itself.
 """
 
 from __future__ import annotations
@@ -31,29 +31,31 @@ from metalake_sync.state.names import join_path, split_path
 
 @dataclass(frozen=True, slots=True)
 class FolderSource:
-    """A folder to scan. `root` opens it; `declared_at` is the manifest's file:line:column."""
+    """A folder to scan."""
 
     path: str
     root: str
+    """The path that opens it."""
     rules: ScanRules
     naming: Literal["name", "path"]
     metadata: FolderMetadata
     declared_at: str
+    """The manifest's file:line:column."""
 
     @property
     def folder(self) -> str:
-        """Opens the folder that paths in the source hang from."""
+        """The folder that paths in the source are relative to, as a path that opens it."""
         return self.root
 
     def relative(self, path: str) -> str | None:
-        """A manifest path as one from the source's folder; None where it lies outside."""
+        """Make a path from the manifest's folder relative to the source. None if it lies outside."""
         inside = not self.path or path.startswith(self.path + "/")
         return path.removeprefix(self.path).lstrip("/") if inside else None
 
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """A single file that the manifest names. `path` and `root` are the file's own."""
+    """A single file that the manifest names. `path` and `root` are those of the file."""
 
     path: str
     root: str
@@ -74,22 +76,24 @@ class FileSource:
 
 @dataclass(frozen=True, slots=True)
 class ScannedFolder:
-    """The files of one folder. `path`: the folder as the state keeps it; `relative_dir`: from the source's root."""
+    """The files of one folder."""
 
     path: str
+    """The folder as the state writes it."""
     relative_dir: str
+    """The folder relative to the source."""
     files: Sequence[ScannedFile]
     problems: Sequence[ScanProblem] = ()
 
 
 def normal_path(path: str) -> str:
-    """One spelling for 'images/', './images' and 'images'."""
+    """Normalize 'images/', './images' and 'images' to the same path."""
     normal = os.path.normpath(path)
     return "" if normal == "." else normal
 
 
 def scan_source(source: FolderSource | FileSource, scope: Scope | None = None) -> Iterator[ScannedFolder]:
-    """Scan a source folder by folder; a single file is a folder with one file in it. `scope`: only what lies in it."""
+    """Scan a source folder by folder. A single file is scanned as a folder with one file. `scope`: limits the scan."""
     if isinstance(source, FileSource):
         if scope is not None and not scope.holds_file(source.root):
             return
@@ -103,7 +107,7 @@ def scan_source(source: FolderSource | FileSource, scope: Scope | None = None) -
     for listing in _listings(source, scope):
         path = join_path(source.path, listing.relative_dir) if listing.relative_dir else source.path
         if source.naming == "path" and unsendable(listing.relative_dir) is not None:
-            # The folders are a part of the names: the lake would refuse the whole batch for one of them.
+            # Folders are part of the names here, and the lake would reject a whole batch for one bad name.
             files = (join_path(listing.relative_dir, file.filename) for file in listing.files)
             unnameable = [ScanProblem(file, Trouble.FOLDER_NAME, is_folder=False) for file in files]
             yield ScannedFolder(path, listing.relative_dir, (), (*listing.problems, *unnameable))
@@ -112,7 +116,7 @@ def scan_source(source: FolderSource | FileSource, scope: Scope | None = None) -
 
 
 def walk_files(sources: Iterable[FolderSource | FileSource]) -> Iterator[tuple[str, str, str]]:
-    """Every file of some sources: its name in the collection, its path from the source's folder, and the path that
+    """Every file of some sources: its name in the collection, its path relative to the source, and the path that
     opens it."""
     for source in sources:
         for folder in scan_source(source):

@@ -1,6 +1,7 @@
-"""Everything of a collection that the march left open, held against the truth table.
+"""Reconciles what differs in a collection: brings desired, recorded and remote file together, and compares them.
 
-Owns: which rows meet. Must not: decide (`core.diff`).
+Owns: which three belong together, and the notes on them. Must not: decide what becomes of a file. The truth table does
+(`core.diff.compare`), and its verdicts go into the plan.
 """
 
 from __future__ import annotations
@@ -19,105 +20,108 @@ from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import DesiredFile, Origin, RecordedFile, RemoteFile
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection
-from metalake_sync.planning.inspect_files import CloseLook
+from metalake_sync.planning.inspect_files import FileInspector
 from metalake_sync.planning.lake_listing import LakeView
-from metalake_sync.planning.march import Candidate, MarchResult
-from metalake_sync.planning.sets_of_others import recognise_sets
+from metalake_sync.planning.scan_join import Candidate, ScanResult
+from metalake_sync.planning.sets_of_others import recognize_sets
 
 if TYPE_CHECKING:
-    from metalake_sync.planning.full_refresh import FullLook
+    from metalake_sync.planning.full_refresh import FullRefreshResult
 
 
 @dataclass(slots=True)
-class Judge:
-    """Judges one collection; verdicts go into `plan`. `look`: what a full refresh found, None without one.
-
-    `matched`: how many of the lake's files are wanted or recorded, `recorded` those of them that were met in the
-    records. `in_step`: the lake has every recorded file, as the one that was recorded.
-    """
+class Reconciler:
+    """Reconciles one collection. The verdicts go into `plan`."""
 
     rules: CollectionRules
     plan: CollectionPlan
     desired: DesiredCollection
     view: LakeView
-    closely: CloseLook
-    look: FullLook | None
+    inspector: FileInspector
+    refreshed: FullRefreshResult | None
+    """What a full refresh found. None without one."""
     notes: list[Note] = field(default_factory=list)
     matched: int = 0
+    """How many of the lake's files are wanted or recorded."""
     recorded: int = 0
-    in_step: bool = True
-    _hiding: dict[str, str | None] = field(default_factory=dict)
+    """How many recorded files were reconciled."""
+    lake_matches_records: bool = True
+    """Whether the lake has every recorded file under its recorded id."""
+    _hiding_folders: dict[str, str | None] = field(default_factory=dict)
 
-    def judge(self, found: MarchResult) -> None:
-        """Compare candidates, what is gone, and what a full refresh found to differ."""
+    def reconcile(self, found: ScanResult) -> None:
+        """Compare the candidates, the vanished files, and the files that a full refresh found to differ."""
         self.matched += found.matched
         known_files = {
-            name: known for name, known in self.closely.records_of(found).items() if not self._gave_way(known)
+            name: known for name, known in self.inspector.records_of(found).items() if not self._lost_its_place(known)
         }
-        gone = self.closely.records(found.gone)
-        renames = self.closely.renames(found.candidates, known_files, gone)
-        hashes = self.closely.hashes([file for file in found.candidates if file.name in known_files], known_files)
+        gone = self.inspector.records(found.gone)
+        renames = self.inspector.renames(found.candidates, known_files, gone)
+        hashes = self.inspector.hashes([file for file in found.candidates if file.name in known_files], known_files)
         remotes = self._adoptable(found.candidates, known_files)
-        anew = self.closely.uploaded_anew(self.view, found.candidates, known_files, hashes)
-        suspects = dict(self.look.suspects) if self.look else {}
+        uploaded_again = self.inspector.uploaded_again(self.view, found.candidates, known_files, hashes)
+        differing = dict(self.refreshed.differing) if self.refreshed else {}
         for candidate in found.candidates:
             known = known_files.get(candidate.name)
             remote = remotes.get(candidate.name)
-            suspect = suspects.pop(candidate.name, None)
+            lake_pair = differing.pop(candidate.name, None)
             if known is not None:
-                remote = suspect[1] if suspect is not None else self.view.of_recorded(known)
-                if remote is not None and candidate.name in anew:
-                    seen = anew[candidate.name]
-                    remote = seen if suspect is None else replace(remote, same_bytes=seen.same_bytes)
-            self._meet(known, remote)
+                remote = lake_pair[1] if lake_pair is not None else self.view.of_recorded(known)
+                if remote is not None and candidate.name in uploaded_again:
+                    seen = uploaded_again[candidate.name]
+                    remote = seen if lake_pair is None else replace(remote, same_bytes=seen.same_bytes)
+            self._count(known, remote)
             content = hashes.get(candidate.name)
             if known is not None and content is None:
-                # It can't be read now, so it is unknown: left as it is, and noted.
+                # The file can't be read now: leave it as it is. The inspector has noted it.
                 continue
             file = _desired_file(candidate, content)
             verdict = compare(self.rules, file, known, remote, renamed_from=renames.get(candidate.name))
             if not any(isinstance(action, UploadFile) for action in verdict.actions):
-                # The lake has a file of the new name already: nothing brings these bytes there.
+                # The lake already has a file of the new name, so these bytes are not uploaded there.
                 renames.pop(candidate.name, None)
             self._take(verdict, wanted=True)
-        self._judge_gone(gone, renames, found.named_now)
+        self._reconcile_gone(gone, renames, found.named_now)
         for known in gone:
-            suspects.pop(known.name, None)
-        self._judge_drifted(suspects.values())
-        self.notes += self.closely.notes
+            differing.pop(known.name, None)
+        self._reconcile_drifted(differing.values())
+        self.notes += self.inspector.notes
 
-    def _gave_way(self, known: RecordedFile) -> bool:
-        """Whether an adopted file has another one in its place: nothing of that is ours, so it is met anew."""
+    def _lost_its_place(self, known: RecordedFile) -> bool:
+        """Whether another file has taken the place of an adopted one in the lake.
+
+        We wrote nothing to the new file, so it is treated like a file without a record.
+        """
         if known.origin is not Origin.ADOPTED:
             return False
         remote = self.view.of_recorded(known)
-        gave_way = remote is not None and remote.lake_id != known.lake_id
-        self.in_step = self.in_step and not gave_way
-        return gave_way
+        replaced = remote is not None and remote.lake_id != known.lake_id
+        self.lake_matches_records = self.lake_matches_records and not replaced
+        return replaced
 
     def _adoptable(
         self, candidates: Sequence[Candidate], recorded: Mapping[str, RecordedFile]
     ) -> Mapping[str, RemoteFile]:
-        closely = self.closely
+        inspector = self.inspector
         policy = self.rules.policy
-        remotes = closely.adoptable(self.view, candidates, recorded, ask=policy.adopt != "never")
+        remotes = inspector.adoptable(self.view, candidates, recorded, ask=policy.adopt != "never")
         if policy.adopt == "match":
-            remotes = closely.proven(remotes, candidates)
+            remotes = inspector.with_proofs(remotes, candidates)
         elif policy.adopt == "take_over" and policy.on_change == "replace":
-            remotes = closely.proven(remotes, candidates, unproven=False)
-        if not remotes or closely.options.refresh != "full" or closely.client is None:
+            remotes = inspector.with_proofs(remotes, candidates, unproven=False)
+        if not remotes or inspector.options.refresh != "full" or inspector.client is None:
             return remotes
-        return recognise_sets(closely.client, self.desired, self.view, remotes, candidates, closely.base_dir)
+        return recognize_sets(inspector.client, self.desired, self.view, remotes, candidates, inspector.base_dir)
 
-    def _judge_gone(
+    def _reconcile_gone(
         self, gone: Sequence[RecordedFile], renames: Mapping[str, str], named_now: Mapping[str, str | None]
     ) -> None:
         new_names = {**named_now, **{old: new for new, old in renames.items()}}
         filtered: list[str] = []
         for known in gone:
             remote = self.view.of_recorded(known)
-            self._meet(known, remote)
-            path = os.path.join(self.closely.base_dir, known.path)
+            self._count(known, remote)
+            path = os.path.join(self.inspector.base_dir, known.path)
             out = known.name not in named_now and self.desired.covers(known.path) and os.path.lexists(path)
             if out and remote is not None:
                 filtered.append(known.name)
@@ -125,34 +129,34 @@ class Judge:
             why = Gone(out, new_names.get(known.name), hidden_by)
             self._take(compare(self.rules, None, known, remote, gone=why), wanted=False)
         if filtered:
-            stand = counted(len(filtered), "file stands", "files stand")
-            message = f"{stand} on disk and no pattern takes them any more: {some_of(filtered)}"
+            files = counted(len(filtered), "file is", "files are")
+            message = f"{files} on disk, but the patterns exclude them now: {some_of(filtered)}"
             self.notes.append(Note(NoteCode.FILTERED_OUT, message, self.desired.key.name))
 
     def _hidden_by(self, path: str) -> str | None:
-        """The folder below a source that may hide a file which is not there: an empty one, as an unmounted disk leaves
-        it, or one that can't be read. None where the file is gone. `path`: from the manifest's folder."""
+        """The folder below a source that may hide a missing file: an empty one, as an unmounted disk leaves it, or an
+        unreadable one. None if the file is really gone. `path`: from the manifest's folder."""
         folder = os.path.dirname(path)
-        if folder not in self._hiding:
+        if folder not in self._hiding_folders:
             source = next((one for one in self.desired.folders if one.relative(path) is not None), None)
-            self._hiding[folder] = (
-                None if source is None else _hiding_folder(self.closely.base_dir, folder, source.path)
+            self._hiding_folders[folder] = (
+                None if source is None else _hiding_folder(self.inspector.base_dir, folder, source.path)
             )
-        return self._hiding[folder]
+        return self._hiding_folders[folder]
 
-    def _judge_drifted(self, suspects: Iterable[tuple[RecordedFile, RemoteFile]]) -> None:
-        """Judge files that are here as they were recorded, and differ in the lake."""
-        for known, remote in suspects:
+    def _reconcile_drifted(self, differing: Iterable[tuple[RecordedFile, RemoteFile]]) -> None:
+        """Reconciler files that are here as they were recorded, and differ in the lake."""
+        for known, remote in differing:
             verdict = compare(self.rules, desired_as_recorded(self.rules, known), known, remote)
-            verdict = replace(verdict, actions=tuple(filter(self._is_mendable, verdict.actions)))
+            verdict = replace(verdict, actions=tuple(filter(self._is_current, verdict.actions)))
             if verdict.actions or verdict.notes:
-                # The march has counted it as unchanged.
+                # The scan join has counted it as unchanged.
                 self.plan.unchanged -= 1
                 self._take(verdict, wanted=True)
 
-    def _is_mendable(self, action: Action) -> bool:
-        """False for a set as it was recorded, where the source has another one by now: that one is sent when the file
-        itself is looked at."""
+    def _is_current(self, action: Action) -> bool:
+        """False for an action on a recorded set that the source has changed since. The candidate's own comparison
+        sends the changed set."""
         if not isinstance(action, Annotate | RemoveAnnotations):
             return True
         index = self.desired.annotations.get(action.annotations.operation)
@@ -165,16 +169,18 @@ class Judge:
         self.plan.take(verdict, wanted=wanted)
         self.notes += verdict.notes
 
-    def _meet(self, known: RecordedFile | None, remote: RemoteFile | None) -> None:
+    def _count(self, known: RecordedFile | None, remote: RemoteFile | None) -> None:
         self.matched += remote is not None
         self.recorded += known is not None
         if known is not None and (remote is None or remote.lake_id != known.lake_id):
-            self.in_step = False
+            self.lake_matches_records = False
 
 
 def _hiding_folder(base_dir: Path, folder: str, root: str) -> str | None:
-    """The nearest folder from `folder` upwards that exists, if it is empty or can't be read. `root`: where to stop; a
-    source that is empty itself has stopped the run before."""
+    """The nearest existing folder from `folder` upwards, if it is empty or unreadable.
+
+    `root`: where to stop. A guard has stopped the run before if the source itself is empty.
+    """
     while folder not in (root, ""):
         place = os.path.join(base_dir, folder)
         try:
@@ -182,7 +188,7 @@ def _hiding_folder(base_dir: Path, folder: str, root: str) -> str | None:
                 return None if next(entries, None) is not None else folder
         except FileNotFoundError:
             if os.path.lexists(place):
-                return folder  # A link that leads nowhere.
+                return folder  # A broken symbolic link.
         except NotADirectoryError:
             return None
         except OSError:

@@ -1,7 +1,7 @@
-"""What the state remembers of replacements in a lake, as notes of a plan.
+"""Notes of a plan on replacements that failed before, or that the lake does not allow.
 
-Owns: the words, and the name under which a lake's answer is remembered. Must not: decide what is replaced
-(`core.diff`, `apply.replace`).
+Owns: these notes, and the key under which the state keeps whether a lake allows replacements. Must not: decide what is
+replaced (`core.diff`, `apply.replace`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from metalake_sync.state.store import StateStore
 TAKEN, REFUSED, UNKNOWN = "taken", "refused", "unknown"
 
 TRY_AGAIN = "metalake-sync state forget MANIFEST --trashed-names"
-"""The command after which one file is tried again."""
+"""The command after which the next apply tries to replace one file again."""
 
 
 def answer_key(lake: str) -> str:
-    """Under what name the state remembers whether a lake takes the name of a trashed file again."""
+    """The key under which the state keeps whether a lake accepts the name of a trashed file again."""
     return f"trashed names: {lake}"
 
 
@@ -32,9 +32,9 @@ def replacement_notes(
     plans: Sequence[CollectionPlan],
     recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]],
 ) -> Iterator[Note]:
-    """Name the files that were lost in the trash by an earlier run, and the replacements that a lake does not allow.
+    """Notes on files that an earlier run lost in the trash, and on replacements that the lake does not allow.
 
-    Reads the state only where a plan sends a name that the lake had before.
+    Reads the state only if a plan uploads a name that the lake had before.
     """
     for plan in plans:
         replaces = sum(isinstance(action, ReplaceFile) for action in plan.uploads)
@@ -43,14 +43,14 @@ def replacement_notes(
             lost = {file.name: file.lake_id for file in state.pending_replacements.lost(recorded[plan.key][0])}
             for name in filter(lost.__contains__, again):
                 message = (
-                    f"is lost in trash: an earlier run trashed it (id {lost[name]}) to replace it, and the new file did"
-                    " not arrive; no call takes a file out of the trash"
+                    f"is lost in trash: an earlier run trashed it (id {lost[name]}) to replace it, but the upload of"
+                    " the new file failed; no call restores a file from the trash"
                 )
                 yield Note(NoteCode.LOST_IN_TRASH, message, f"{plan.key}/{name}")
         if replaces and state.learned(answer_key(lake)) == REFUSED:
             message = (
-                "the lake did not take the name of a trashed file again, so an apply leaves"
-                f" {counted(replaces, 'replacement', 'replacements')} out; if it takes such names by now, run"
+                "the lake rejected the name of a trashed file before, so an apply skips"
+                f" {counted(replaces, 'replacement', 'replacements')}; if it accepts such names now, run"
                 f" '{TRY_AGAIN}'"
             )
             yield Note(NoteCode.NAMES_REFUSED, message, str(plan.key))

@@ -1,6 +1,6 @@
-"""What part of the disk a run looks at: the folders that were hinted at, and nothing else.
+"""The scope of a run: the folders that changed, when a daemon's run scans nothing else.
 
-Owns: the translation of hinted folders into places below a source. Must not: read the disk.
+Owns: the translation of these folders into parts of a source. Must not: read the disk.
 """
 
 from __future__ import annotations
@@ -12,27 +12,30 @@ from metalake_sync.lazy_dataclass import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A place below a source. `relative_dir`: from the source's folder with `/`, '' for itself. `deep`: with everything
-    beneath it."""
+    """A folder at or below a source."""
 
     relative_dir: str
+    """Relative to the source's folder, with `/`, and '' for the folder itself."""
     deep: bool
+    """Whether everything beneath it is included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """`folders`: each alone; `trees`: each with everything beneath. Absolute and normal paths, as `os.path.abspath`
-    gives them. `base_dir`: where the state's paths hang from.
+    """The folders to scan, as absolute paths that `os.path.abspath` has normalized.
 
-    What lies outside is neither looked at nor taken for gone.
+    Files outside of the scope are neither compared nor treated as gone.
     """
 
     base_dir: str
+    """The folder that paths in the state are relative to."""
     folders: frozenset[str] = frozenset()
+    """Folders to scan without their subfolders."""
     trees: frozenset[str] = frozenset()
+    """Folders to scan with everything beneath them."""
 
     def parts_of(self, root: str) -> list[Part]:
-        """The hinted places at or below a folder, sorted; a tree above it is the whole of it."""
+        """The parts of the scope at or below a folder, sorted. A tree above the folder covers all of it."""
         root = os.path.abspath(root)
         if any(_at_or_below(root, tree) for tree in self.trees):
             return [Part("", deep=True)]
@@ -46,7 +49,7 @@ class Scope:
         )
 
     def holds_file(self, path: str) -> bool:
-        """Whether a single file stands in a hinted folder."""
+        """Whether the scope includes a single file."""
         folder = os.path.dirname(os.path.abspath(path))
         return folder in self.folders or any(_at_or_below(folder, tree) for tree in self.trees)
 

@@ -1,23 +1,24 @@
-"""Annotation sets in the lake that no record speaks of: ours of a lost state, and those of others.
+"""Annotation sets in the lake without a record: our own after the state was lost, and those of other clients.
 
-Owns: which of them matter to a plan. Must not: decide what follows.
+Owns: which of them matter to a plan. Must not: decide what becomes of them.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metalake_sync.core.actions import ReplaceFile
+from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan
-from metalake_sync.core.snapshots import RemoteFile, RemoteSet
+from metalake_sync.core.snapshots import MediaType, RemoteFile, RemoteSet
 from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.lake_listing import LakeView
-from metalake_sync.planning.march import Candidate
+from metalake_sync.planning.scan_join import Candidate
 from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.store import StateStore
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from metalake_sync.remote.client import LakeClient
 
 
-def recognise_sets(
+def recognize_sets(
     client: LakeClient,
     desired: DesiredCollection,
     view: LakeView,
@@ -33,8 +34,8 @@ def recognise_sets(
     candidates: Sequence[Candidate],
     base_dir: Path,
 ) -> dict[str, RemoteFile]:
-    """Say of files that the lake has and nobody recorded which annotation sets are as the manifest wants them, so that
-    a lost state sends none of them again."""
+    """Compare the annotation sets of unrecorded files in the lake with the manifest, and return the files with the
+    result. So a run that lost its state does not send the same sets again."""
     from metalake_sync.annotations.readback import is_as_sent, read_back
     from metalake_sync.remote.readback import annotations_of
 
@@ -56,12 +57,23 @@ def recognise_sets(
     return {name: replace(remote, sets=found[name]) for name, remote in remotes.items()}
 
 
-def shapes_of_others(
+def notes_on_lost_shapes(
+    client: LakeClient | None, plan: CollectionPlan, state: StateStore, handle: CollectionHandle | None
+) -> Iterator[Note]:
+    """A note for each file whose replacement or trashing destroys shapes of other clients."""
+    if client is None or plan.lake_id is None or plan.key.type is not MediaType.IMAGE:
+        return
+    for name, shapes in _shapes_of_others(client, plan, state, handle).items():
+        message = f"loses {shapes} shapes that were not drawn by this manifest"
+        yield Note(NoteCode.SETS_LOST, message, f"{plan.key}/{name}")
+
+
+def _shapes_of_others(
     client: LakeClient, plan: CollectionPlan, state: StateStore, handle: CollectionHandle | None
 ) -> dict[str, int]:
-    """How many shapes a file loses that are not ours, by name, for each file that a plan replaces or trashes.
+    """The number of shapes of other clients on each file that the plan replaces or trashes, by name.
 
-    Costs a call for each page of the collection, and none where nothing is replaced or trashed.
+    Costs one call per page of the collection, and none if the plan does not replace or trash a file.
     """
     leaving = {
         action.replaced.unique_name: action.file.name for action in plan.uploads if isinstance(action, ReplaceFile)

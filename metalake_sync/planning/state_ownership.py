@@ -1,7 +1,7 @@
-"""One state, one manifest: what one has put into a lake must not look to another like what left it.
+"""A state belongs to one manifest. Otherwise, files that one manifest uploaded would look to another like removed ones.
 
-Owns: which manifest a state belongs to. It is known by its path from the state's folder: both can move
-together.
+Owns: which manifest a state belongs to. The state has the path of the manifest relative to its own folder, so that both
+can move together.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ OWNER = "manifest"
 
 
 def claim_state(state: StateStore, manifest: LoadedManifest) -> None:
-    """Make the state this manifest's. One whose own manifest is gone from its place is taken over, as after a rename.
+    """Record that the state belongs to this manifest. If the former manifest does not exist any more, take over.
 
-    Raises GuardStopped where another manifest, which still stands, uses the state. A manifest that is no file, such as
-    standard input, neither claims a state nor is refused.
+    Raises GuardStopped if another manifest that still exists uses the state. A manifest that is not a file, such as
+    standard input, does not claim the state and is not refused.
     """
     source = Path(os.path.abspath(manifest.source))
     if manifest.stream or not source.exists():
@@ -35,15 +35,15 @@ def claim_state(state: StateStore, manifest: LoadedManifest) -> None:
             raise GuardStopped(
                 f"the state belongs to another manifest, {theirs}",
                 where=str(state.path),
-                remedy="Nothing was done: files of the one would look to the other as if they had left it. Give each"
-                " manifest a 'name' or a --state of its own, or merge them into one.",
+                remedy="Nothing was done, because each manifest would treat the other's files as removed. Give each"
+                " manifest its own 'name' or --state, or merge them into one.",
             )
     with state.write():
         state.learn(OWNER, mine)
 
 
 def _same_text(one: Path, other: Path) -> bool:
-    """Whether two files are copies of each other, as in two checkouts."""
+    """Whether two files have the same content, as in two checkouts."""
     if one.is_dir() or other.is_dir():
         return False
     return one.read_bytes() == other.read_bytes()

@@ -1,11 +1,10 @@
-"""Where in the lake the files are that top-level `annotations` and `metadata` name: their unique names, ids and
-collections, as far as a full refresh can find them.
+"""Locates unmanaged files in the lake for a full refresh: their unique names, ids and collections.
 
-Owns: the search. Must not: decide what follows (`core.unmanaged_files`).
+Owns: the search. Must not: decide what becomes of them (`core.unmanaged_files`).
 
-A collection's listing tells the unique name and the id of each of its files. The lake does not say in which collection
-a unique name or a storage path is, so the collections that fit the name are listed, and a storage path is compared with
-the one that the file's details give. Files of a job can't be found: no call tells what a job uploaded.
+A collection's listing has the unique name and the id of each file. The lake does not say which collection a unique name
+or a storage path belongs to. So the collections whose name fits are listed, and a storage path is compared with the one
+in the file's details. Files of a job cannot be located, because no call lists what a job uploaded.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from metalake_sync.remote.media_kinds import collection_kind, media_kind
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class LakeCollection:
     """A collection of the lake."""
 
     lake_id: str
@@ -34,25 +33,25 @@ class Home:
 
 
 @dataclass(frozen=True, slots=True)
-class Whereabout:
-    """A file that was found, and the collection that lists it."""
+class LocatedFile:
+    """A file, and the collection that lists it."""
 
     found: Found
-    home: Home
+    collection: LakeCollection
 
 
 @dataclass(slots=True)
 class FileLocations:
-    """Searches a lake; what was listed once is kept for the run."""
+    """Searches one lake. Listings are kept for the run."""
 
     client: LakeClient
     threads: int
-    _homes: dict[MediaType, list[Home]] = field(default_factory=dict)
+    _collections: dict[MediaType, list[LakeCollection]] = field(default_factory=dict)
     _listings: dict[str, RemoteListing] = field(default_factory=dict)
     _paths: dict[str, str] = field(default_factory=dict)
 
-    def find(self, address: Address, entries: Iterable[str], types: Iterable[MediaType]) -> dict[str, Whereabout]:
-        """The files that entries of an address mean, by entry. Those that can't be found are left out."""
+    def find(self, address: Address, entries: Iterable[str], types: Iterable[MediaType]) -> dict[str, LocatedFile]:
+        """The files that the entries of an address refer to, by entry, without those that cannot be found."""
         match address.by:
             case By.COLLECTION:
                 return self._in_collection(address, entries, types)
@@ -63,106 +62,110 @@ class FileLocations:
             case By.JOB:
                 return {}
 
-    def count(self, home: Home) -> int:
-        """How many files a collection lists."""
-        return len(self._listing(home))
+    def count(self, collection: LakeCollection) -> int:
+        """The number of files that a collection lists."""
+        return len(self._listing(collection))
 
     def _in_collection(
         self, address: Address, entries: Iterable[str], types: Iterable[MediaType]
-    ) -> dict[str, Whereabout]:
-        there: dict[str, Whereabout] = {}
+    ) -> dict[str, LocatedFile]:
+        located: dict[str, LocatedFile] = {}
         for media_type in [address.type] if address.type else types:
             lake_id = self.client.find_collection(address.within, media_kind(media_type))
             if lake_id is not None:
-                home = Home(lake_id, media_type, address.within)
+                collection = LakeCollection(lake_id, media_type, address.within)
                 for entry in entries:
-                    _note(there, entry, home, self._listing(home), entry)
-        return there
+                    _locate(located, entry, collection, self._listing(collection), entry)
+        return located
 
-    def _by_unique_name(self, entries: Iterable[str], types: Iterable[MediaType]) -> dict[str, Whereabout]:
-        there: dict[str, Whereabout] = {}
-        homes = [home for media_type in types for home in self._all_homes(media_type)]
+    def _by_unique_name(self, entries: Iterable[str], types: Iterable[MediaType]) -> dict[str, LocatedFile]:
+        located: dict[str, LocatedFile] = {}
+        collections = [collection for media_type in types for collection in self._all_collections(media_type)]
         left = list(entries)
-        for home in homes:
-            starts = (f"{home.name}_", f"{_as_path(home.name)}_")
+        for collection in collections:
+            starts = (f"{collection.name}_", f"{_as_path(collection.name)}_")
             if any(entry.startswith(starts) for entry in left):
-                listing = self._listing(home)
+                listing = self._listing(collection)
                 for entry in left:
                     name = listing.name_of(entry) if entry.startswith(starts) else None
                     if name is not None:
-                        _note(there, entry, home, listing, name)
-                left = [entry for entry in left if entry not in there]
-        return there
+                        _locate(located, entry, collection, listing, name)
+                left = [entry for entry in left if entry not in located]
+        return located
 
-    def _by_path(self, address: Address, entries: Iterable[str], types: Iterable[MediaType]) -> dict[str, Whereabout]:
-        candidates: dict[str, Whereabout] = {}
+    def _by_path(self, address: Address, entries: Iterable[str], types: Iterable[MediaType]) -> dict[str, LocatedFile]:
+        candidates: dict[str, LocatedFile] = {}
         paths = {entry: entry.lstrip("/") for entry in entries}
         folders = {folder for path in paths.values() for folder in _folders(path)}
         for media_type in types:
-            for home in self._all_homes(media_type):
-                last = _as_path(home.name)
-                if not any(folder.rpartition("/")[2] in (home.name, last) for folder in folders):
+            for collection in self._all_collections(media_type):
+                last = _as_path(collection.name)
+                if not any(folder.rpartition("/")[2] in (collection.name, last) for folder in folders):
                     continue
-                place = self._path_of(home)
-                if place not in folders:
+                path_of_collection = self._path_of(collection)
+                if path_of_collection not in folders:
                     continue
-                listing = self._listing(home)
+                listing = self._listing(collection)
                 for entry, path in paths.items():
-                    if path.startswith(f"{place}/"):
-                        _note(candidates, entry, home, listing, path.removeprefix(f"{place}/"))
+                    if path.startswith(f"{path_of_collection}/"):
+                        _locate(candidates, entry, collection, listing, path.removeprefix(f"{path_of_collection}/"))
         return self._confirmed(address, paths, candidates)
 
     def _confirmed(
-        self, address: Address, paths: Mapping[str, str], candidates: Mapping[str, Whereabout]
-    ) -> dict[str, Whereabout]:
-        """Those of the candidates that have the storage path of their entry."""
+        self, address: Address, paths: Mapping[str, str], candidates: Mapping[str, LocatedFile]
+    ) -> dict[str, LocatedFile]:
+        """The candidates that have the storage path of their entry."""
         names = [one.found.unique_name for one in candidates.values()]
         details = remote_fields(self.client, names, ["storagePath", "bucketName"], self.threads)
         wanted_bucket = address.within or DEFAULT_BUCKET
 
-        def is_right(entry: str, one: Whereabout) -> bool:
-            told = details.get(one.found.unique_name, {})
-            bucket = str(told.get("bucketName") or DEFAULT_BUCKET)
-            return str(told.get("storagePath", "")).lstrip("/") == paths[entry] and bucket == wanted_bucket
+        def is_right(entry: str, one: LocatedFile) -> bool:
+            answered = details.get(one.found.unique_name, {})
+            bucket = str(answered.get("bucketName") or DEFAULT_BUCKET)
+            return str(answered.get("storagePath", "")).lstrip("/") == paths[entry] and bucket == wanted_bucket
 
         return {entry: one for entry, one in candidates.items() if is_right(entry, one)}
 
     # Collections.
 
-    def _all_homes(self, media_type: MediaType) -> list[Home]:
-        if media_type not in self._homes:
+    def _all_collections(self, media_type: MediaType) -> list[LakeCollection]:
+        if media_type not in self._collections:
             request = ListItems(content_type=collection_kind(media_type), page_size=PAGE_SIZE_LIMIT)
-            self._homes[media_type] = [
-                Home(item.id, media_type, item.name) for page in self.client.list_items(request) for item in page
+            self._collections[media_type] = [
+                LakeCollection(item.id, media_type, item.name)
+                for page in self.client.list_items(request)
+                for item in page
             ]
-        return self._homes[media_type]
+        return self._collections[media_type]
 
-    def _path_of(self, home: Home) -> str:
-        if home.lake_id not in self._paths:
-            details = self.client.collection_details(home.lake_id, {"storagePath": True})
-            self._paths[home.lake_id] = str(details.get("storagePath") or "").strip("/")
-        return self._paths[home.lake_id]
+    def _path_of(self, collection: LakeCollection) -> str:
+        if collection.lake_id not in self._paths:
+            details = self.client.collection_details(collection.lake_id, {"storagePath": True})
+            self._paths[collection.lake_id] = str(details.get("storagePath") or "").strip("/")
+        return self._paths[collection.lake_id]
 
-    def _listing(self, home: Home) -> RemoteListing:
-        if home.lake_id not in self._listings:
-            count = count_remote(self.client, home.lake_id, home.type)
-            self._listings[home.lake_id] = list_remote(self.client, home.lake_id, home.type, count)
-        return self._listings[home.lake_id]
+    def _listing(self, collection: LakeCollection) -> RemoteListing:
+        if collection.lake_id not in self._listings:
+            count = count_remote(self.client, collection.lake_id, collection.type)
+            self._listings[collection.lake_id] = list_remote(self.client, collection.lake_id, collection.type, count)
+        return self._listings[collection.lake_id]
 
 
-def _note(there: dict[str, Whereabout], entry: str, home: Home, listing: RemoteListing, name: str) -> None:
+def _locate(
+    located: dict[str, LocatedFile], entry: str, collection: LakeCollection, listing: RemoteListing, name: str
+) -> None:
     file = listing.get(name)
-    if file is not None and entry not in there:
-        there[entry] = Whereabout(Found(file.unique_name, file.lake_id), home)
+    if file is not None and entry not in located:
+        located[entry] = LocatedFile(Found(file.unique_name, file.lake_id), collection)
 
 
 def _folders(path: str) -> Iterator[str]:
-    """Every folder that a path lies in, the nearest first."""
+    """Every folder that contains a path, the nearest first."""
     while "/" in path:
         path = path.rpartition("/")[0]
         yield path
 
 
 def _as_path(name: str) -> str:
-    """How a lake writes a collection's name in a storage path, as far as is known."""
+    """The name of a collection as the lake writes it in a storage path, as far as is known."""
     return "".join(char if (char.isascii() and char.isalnum()) or char in "-_ " else "_" for char in name)

@@ -1,5 +1,7 @@
-"""Entries of sources that met no file, files that met no entry, and shapes that were left out: as notes or, where the
-manifest is strict, as errors."""
+"""Notes on entries that match no file, files that match no entry, and shapes that were left out.
+
+Where the manifest says `strict`, unmatched entries and files are errors instead.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ from metalake_sync.errors import ManifestError, ManifestErrors
 from metalake_sync.planning.desired import DesiredCollection
 
 
-def loose_ends(desired: DesiredCollection) -> Iterator[Note]:
-    """What the sources say of files that are not there, and the like. Ask it after the march. Raises ManifestErrors."""
+def unmatched_entry_notes(desired: DesiredCollection) -> Iterator[Note]:
+    """The notes on one collection. Call it after the scan. Raises ManifestErrors for a `strict` source."""
     strict: list[ManifestError] = []
     for operation, entries in desired.entries_without_file():
         index = desired.annotations[operation]
@@ -21,8 +23,8 @@ def loose_ends(desired: DesiredCollection) -> Iterator[Note]:
         yield Note.naming(NoteCode.ANNOTATION_WITHOUT_FILE, clause, entries, operation)
     for operation, files in desired.files_without_entry():
         index = desired.annotations[operation]
-        told = counted(len(files), "file of the collection has", "files of the collection have")
-        clause = f"{told} no entry in the source"
+        have = counted(len(files), "file of the collection has", "files of the collection have")
+        clause = f"{have} no entry in the source"
         if index.strict:
             strict.append(_strict(f"{clause}: {some_of(files)}", index.declared_at))
         yield Note.naming(NoteCode.FILE_WITHOUT_ANNOTATION, clause, files, operation)
@@ -39,4 +41,4 @@ def loose_ends(desired: DesiredCollection) -> Iterator[Note]:
 
 
 def _strict(message: str, where: str) -> ManifestError:
-    return ManifestError(message, where=where, remedy="Or set 'strict: false'.")
+    return ManifestError(message, where=where, remedy="Correct the source, or set 'strict: false'.")

@@ -20,7 +20,7 @@ from metalake_sync.core.events import ActionDone, ActionFailed, Event
 from metalake_sync.core.notes import counted
 from metalake_sync.errors import GuardStopped, ManifestError, SyncError
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.planning.skipped_parts import Broken
+from metalake_sync.planning.run_options import SkippedPart
 from metalake_sync.remote.redaction import redact
 from metalake_sync.sources.scan import ScannedFile
 from metalake_sync.watch.arrivals import Arrivals
@@ -308,7 +308,7 @@ class Watcher:
         log.error("%s; tried again in %.0f s", message, pause_s, extra=facts(failures=self._lake.failures))
         self._problem(message)
 
-    def _without(self, work: Work, broken: Sequence[Broken]) -> None:
+    def _without(self, work: Work, broken: Sequence[SkippedPart]) -> None:
         """A run left something out, because it is broken. What was told once is not told again by each run."""
         pause_s = self._look_again(work)
         told, self._broken = self._broken, frozenset(f"{part}: {part.error}" for part in broken)

@@ -15,10 +15,10 @@ from metalake_sync.core.actions import Action
 from metalake_sync.core.events import Event, PlanMade, RunFinished
 from metalake_sync.core.notes import Note
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.planning.annotation_cache import KeptAnnotations, StaleAnnotations
-from metalake_sync.planning.march import Hold
+from metalake_sync.planning.annotation_cache import AnnotationCache, StaleAnnotations
+from metalake_sync.planning.run_options import SkippedPart
+from metalake_sync.planning.scan_join import IsHeld
 from metalake_sync.planning.scope import Scope
-from metalake_sync.planning.skipped_parts import Broken
 from metalake_sync.project import Project
 from metalake_sync.watch.debounce import Width, Work
 from metalake_sync.watch.filesystems import Mounts
@@ -39,7 +39,7 @@ class Ran:
     unreadable: int
     held: Sequence[Action] = ()
     refused: Sequence[Note] = ()
-    broken: Sequence[Broken] = ()
+    broken: Sequence[SkippedPart] = ()
     notes: Sequence[Note] = ()
 
 
@@ -47,7 +47,7 @@ class Ran:
 class Keep:
     """What a run is to leave alone. `failures`: names whose past failures stay."""
 
-    hold: Hold
+    hold: IsHeld
     failures: frozenset[str]
 
 
@@ -65,7 +65,7 @@ class ProjectRunner:
     project: Project
     auto_approve: Callable[[], bool] = field(default=lambda: False)
     mounts: Mounts = field(default_factory=lambda: Mounts(()))
-    kept: KeptAnnotations = field(default_factory=KeptAnnotations)
+    kept: AnnotationCache = field(default_factory=AnnotationCache)
 
     def run(self, work: Work, keep: Keep) -> Ran:
         """Observe, plan and apply. A run over folders believes the records about the lake; a full one asks it."""
@@ -81,16 +81,16 @@ class ProjectRunner:
         base = os.path.abspath(self.project.manifest.base_dir)
         hinted = work.width is Width.FOLDERS
         given = self.project.options
-        broken: list[Broken] = []
+        broken: list[SkippedPart] = []
         options = replace(
             given,
             refresh=given.refresh if work.width is Width.FULL else "none",
             retry_for_s=LAKE_PATIENCE_S if given.retry_for_s is None else given.retry_for_s,
             scope=Scope(base, work.folders, work.trees) if hinted else None,
-            hold=keep.hold,
+            is_held=keep.hold,
             keep_failures=None if hinted else keep.failures,
-            set_apart=broken.append,
-            kept=self.kept,
+            on_skipped=broken.append,
+            annotation_cache=self.kept,
         )
         self.mounts.gone()
         notes: list[Note] = []

@@ -317,7 +317,7 @@ def test_a_folder_in_which_trainers_find_no_labels_is_named(stocked: World) -> N
     stocked.manifest(downloads=[block])
     (note,) = stocked.good("plan", "manifest.yaml", "--json").document["warnings"]
     assert note["code"] == "labels_not_found_by_trainers"
-    assert "'images/train' lies in a folder 'images'" in note["message"]
+    assert "'images/train' is inside a folder 'images'" in note["message"]
 
 
 def test_labels_that_one_format_can_not_hold_come_last_in_the_others(stocked: World) -> None:
@@ -343,7 +343,7 @@ def test_files_of_an_earlier_query_are_named(stocked: World, form: str, extensio
     if form != "coco":
         stale += [f"birds_{name}.{extension}" for name in ("crow", "jay")]
     assert note["code"] == "stale_downloads"
-    assert note["message"].startswith(f"'out' holds {len(stale)} files that this download does not write")
+    assert note["message"].startswith(f"'out' has {len(stale)} files that this download does not write")
     assert note["message"].endswith(": " + ", ".join(stale))
     stocked.good("apply", "manifest.yaml")
     assert all((stocked.folder / "out" / name).exists() for name in stale)

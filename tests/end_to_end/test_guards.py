@@ -71,9 +71,9 @@ def take_a_manifest_without_sources(world: World) -> None:
 @pytest.mark.parametrize(
     ("mishap", "says"),
     [
-        (empty_the_folder, "no file in 'images' matches any more, and the state knows 8 files"),
-        (lose_the_mount, "no file in 'images' matches any more, and the state knows 8 files"),
-        (lose_the_folder, "'images' does not exist, and the state knows 8 files under it"),
+        (empty_the_folder, "no file in 'images' matches any more, but the state has records of 8 files"),
+        (lose_the_mount, "no file in 'images' matches any more, but the state has records of 8 files"),
+        (lose_the_folder, "'images' does not exist, but the state has records of 8 files under it"),
         (mistype_the_glob, "no file in 'images' matches any more"),
         (exclude_too_much, "would lose 7 of 8 files, more than --max-delete allows"),
         (ignore_too_much, "would lose 7 of 8 files"),
@@ -104,7 +104,7 @@ def test_files_that_stopped_matching_are_named_as_such(full_world: World) -> Non
         ("b.png", "filtered_out"),
     }
     (note,) = [note for note in plan["warnings"] if note["code"] == "filtered_out"]
-    assert note["message"] == "2 files stand on disk and no pattern takes them any more: a.png, b.png"
+    assert note["message"] == "2 files are on disk, but the patterns exclude them now: a.png, b.png"
 
 
 def test_pruning_asks_and_takes_no_more_than_is_allowed(full_world: World) -> None:

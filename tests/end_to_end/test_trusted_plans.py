@@ -352,7 +352,7 @@ def test_a_target_is_a_collection_or_some_of_its_files(world: World) -> None:
     assert (world.names(), world.names("beasts")) == (["a1.png", "a2.png", "b1.png"], ["x.png"])
     done = world.run("plan", "--target", "bird", "manifest.yaml")
     assert done.code == 64
-    assert "names no collection" in done.err
+    assert "does not name a collection" in done.err
 
 
 # What is told.

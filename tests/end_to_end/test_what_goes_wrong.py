@@ -143,7 +143,7 @@ def test_sources_that_are_missing_or_broken_are_manifest_errors(small_world: Wor
     done = small_world.run("validate", "manifest.yaml")
     assert done.code == 64
     assert "broken.json:1:12: broken JSON" in done.err
-    assert "'broken.json' is no image file by its ending" in done.err
+    assert "'broken.json' does not have the extension of a file of type 'image'" in done.err
     assert "missing.json: it can't be read (No such file or directory)" in done.err
     assert "annotation source 'gone/*.json' does not exist" in done.err
 
@@ -157,7 +157,7 @@ def test_a_missing_folder_is_a_mistake_at_first_and_a_guard_later(small_world: W
     (small_world.folder / "images").rename(small_world.folder / "unmounted")
     later = small_world.run("apply", "--auto-approve", "manifest.yaml")
     assert later.code == 7
-    assert "'images' does not exist, and the state knows 2 files under it" in later.err
+    assert "'images' does not exist, but the state has records of 2 files under it" in later.err
     assert small_world.names() == ["a.png", "b.png"]
 
 
@@ -175,7 +175,9 @@ def test_an_unreadable_folder_stops_where_files_of_it_are_known_and_fails_where_
         sub.chmod(0o000)
         later = mortal_world.run("apply", "--auto-approve", "manifest.yaml")
         assert later.code == 7
-        assert "'images/sub' can't be read (Permission denied), and the state knows 1 files under it" in later.err
+        assert (
+            "'images/sub' can't be read (Permission denied), but the state has records of 1 files under it" in later.err
+        )
     finally:
         sub.chmod(0o700)
     assert mortal_world.names() == ["a.png", "b.png", "c.png"]
@@ -340,7 +342,7 @@ def test_metadata_that_the_lake_does_not_take_stops_before_anything_is_sent(smal
     small_world.manifest({**BIRDS, "metadata": {"Tags": ["far too long" * 100]}})
     done = small_world.run("apply", "manifest.yaml")
     assert done.code == 64
-    assert "the lake does not take the metadata" in done.err
+    assert "the lake rejects the metadata" in done.err
     assert small_world.lake.requests.writes == 0
     assert small_world.run("validate", "--online", "manifest.yaml").code == 64
 
@@ -353,7 +355,7 @@ def test_a_source_of_annotations_that_lost_everything_is_a_guard(small_world: Wo
     small_world.write("people.json", boxes())
     done = small_world.run("apply", "--auto-approve", "manifest.yaml")
     assert done.code == 7
-    assert "the source of 'people' has no entry with a shape any more" in done.err
+    assert "the source of 'people' does not have an entry with a shape any more" in done.err
     assert len(small_world.talk.annotations(small_world.collection_id())["a.png"]) == 1
 
 
@@ -365,7 +367,7 @@ def test_a_source_of_annotations_is_not_blamed_for_images_that_are_gone(small_wo
     (small_world.folder / "images").rename(small_world.folder / "away")
     done = small_world.run("apply", "--auto-approve", "manifest.yaml")
     assert done.code == 7
-    assert "no picture that an entry of 'people' means is in the collection any more" in done.err
+    assert "the entries of 'people' do not match any image of the collection any more" in done.err
     assert "Check that the folders are mounted" in done.err
 
 

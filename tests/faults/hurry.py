@@ -20,7 +20,11 @@ def hurry() -> None:
         return max(paused(attempt, policy, unit_random, None) / 10, retry_after_s or 0.0)
 
     retry.delay_s = soon
-    for module, name in ((session, "AT_START_S"), (session, "IN_THE_MIDDLE_S"), (run, "IN_THE_MIDDLE_S")):
+    for module, name in (
+        (session, "START_RETRY_TIMEOUT_S"),
+        (session, "RUN_RETRY_TIMEOUT_S"),
+        (run, "RUN_RETRY_TIMEOUT_S"),
+    ):
         setattr(module, name, PATIENCE_S)
     limits.STALL_S = STALL_S
     limits.SLOWEST_BYTES_S = 10e6

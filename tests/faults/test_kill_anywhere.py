@@ -86,7 +86,7 @@ STEPS = (
     "metadata.gave_back",
     "inspect_files.hashes",
     "collections._record_row",
-    "planner._remember",
+    "collection_planner._record_markers",
     "recorder.about_to_trash",
     "recorder.confirm",
     "recorder.finish",
@@ -101,7 +101,9 @@ STEPS = (
 )
 """Who writes to the state in an apply of the project. The first are those that soon have nothing more to write."""
 
-SOMETIMES = frozenset({"executor._bookkeeping", "readings.flush", "planner._remember", "state_ownership.claim_state"})
+SOMETIMES = frozenset(
+    {"executor._bookkeeping", "readings.flush", "collection_planner._record_markers", "state_ownership.claim_state"}
+)
 """Those of them that depend on how young the files are, or on what the run before came to remember, and the one that is
 taken in a state's first run alone."""
 

@@ -66,7 +66,7 @@ def test_what_is_excluded_now_is_abandoned_and_named(mortal: Mortal) -> None:
     world = interrupted(mortal, FINALIZED)
     world.manifest({**BIRDS, "folders": [{"path": "images", "exclude": ["gull.png"]}]})
     said = good(mortal, "apply", "manifest.yaml").out
-    assert "began to send 1 file that this plan does not send; the upload is abandoned: gull.png" in said
+    assert "started to upload 1 file that this plan does not contain; the upload is abandoned: gull.png" in said
     assert world.names() == ["crow.png", "jay.png"]
     nothing_is_left_to_do(mortal)
     assert "abandoned" not in good(mortal, "apply", "manifest.yaml").out

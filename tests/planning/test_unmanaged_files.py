@@ -164,13 +164,16 @@ def test_entries_without_a_file_are_told_and_tried_again(world: World, there: Se
     prediction(world, form, crow_png=[[1, 2, 10, 7]], jay_png=[[1, 1, 2, 2]])
     world.manifest(annotations=[{**MODEL, **address}])
     done = world.good("apply", "manifest.yaml")
-    assert f"1 entry has no file in the lake (by {'unique names' if number == 3 else 'files of theirs'})" in done.out
+    assert (
+        f"1 entry does not match a file in the lake (by {'unique names' if number == 3 else 'files of theirs'})"
+        in done.out
+    )
     world.talk.upload({"jay.png": png(salt=b"j")}, "theirs")
     assert world.good("apply", "--json", "manifest.yaml").summary["done"]["annotate"] == 1
     assert drawn(world)["jay.png"] == [[1, 1, 2, 2]]
     world.manifest(annotations=[{**MODEL, **address, "strict": True}])
     prediction(world, form, nobody_png=[[1, 2, 10, 7]])
-    assert "no file in the lake" in world.run("plan", "manifest.yaml").err
+    assert "not match a file in the lake" in world.run("plan", "manifest.yaml").err
 
 
 def test_tags_that_others_set_stay(world: World, there: Session) -> None:
@@ -189,7 +192,7 @@ def test_many_unique_names_are_found_by_listing_the_lake(world: World, there: Se
     )
     world.manifest(metadata=[{"source": "meta.csv", "by": "unique_name"}])
     world.lake.requests.clear()
-    assert "50 entries have no file" in world.good("apply", "manifest.yaml").out
+    assert "50 entries do not match a file" in world.good("apply", "manifest.yaml").out
     assert world.lake.requests.of("item_details") == 0
     assert world.talk.details("theirs_crow.png", "City")["City"] == "x"
 
@@ -204,11 +207,11 @@ def test_a_source_that_lost_all_its_entries_stops_the_run(world: World, there: S
     world.manifest(**blocks)
     world.good("apply", "manifest.yaml")
     prediction(world, "{}")
-    assert "the state knows 1 that were sent" in (done := world.run("apply", "manifest.yaml")).err
+    assert "the state has records of 1 that were sent" in (done := world.run("apply", "manifest.yaml")).err
     assert done.code == 7
     prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
     world.write("meta.csv", "file,City\n")
-    assert "the state knows 1 that were sent" in world.run("apply", "manifest.yaml").err
+    assert "the state has records of 1 that were sent" in world.run("apply", "manifest.yaml").err
 
 
 def test_a_bucket_that_is_not_there_costs_a_few_calls_and_fails_every_entry(world: World, there: Session) -> None:
@@ -224,9 +227,9 @@ def test_a_job_and_a_collection_that_are_not_there_are_told(world: World, there:
     prediction(world, "{}", crow_png=[[1, 2, 10, 7]])
     world.manifest(annotations=[{**MODEL, "by": "job", "job": "nojob"}])
     done = world.run("apply", "manifest.yaml")
-    assert (done.code, "the lake knows no job 'nojob'" in done.err) == (64, True)
+    assert (done.code, "the lake does not have the job 'nojob'" in done.err) == (64, True)
     world.manifest(annotations=[{**MODEL, "by": "collection", "collection": "nobody"}])
-    assert "the lake has no such collection; nothing is sent there" in world.good("apply", "manifest.yaml").out
+    assert "the lake does not have this collection, so nothing is sent" in world.good("apply", "manifest.yaml").out
 
 
 def test_the_lake_is_asked_about_tags_and_fields_first(world: World, there: Session) -> None:
@@ -366,7 +369,7 @@ def test_a_change_of_metadata_names_its_fields(world: World, there: Session) -> 
 def test_a_plan_says_that_the_lake_does_not_tell_of_storage_paths(world: World, there: Session) -> None:
     prediction(world, "nowhere/{}", crow_png=[[1, 2, 10, 7]])
     world.manifest(annotations=[{**MODEL, "by": "storage_path"}])
-    unknown = "the lake does not say which storage paths in the default bucket it has"
+    unknown = "the lake does not report which storage paths in the default bucket it has"
     assert unknown in world.good("plan", "manifest.yaml").out
     world.good("apply", "manifest.yaml")
     assert unknown not in world.good("plan", "manifest.yaml").out
@@ -426,7 +429,7 @@ def test_one_image_named_by_its_bucket_twice_is_a_mistake(two_buckets: World) ->
     predicted(two_buckets, (None, [[1, 1, 2, 2]]), path="more.json")
     two_buckets.manifest(annotations=[{**MODEL, "by": "storage_path"}, {**block, "source": "more.json"}])
     done = two_buckets.run("plan", "manifest.yaml")
-    assert (done.code, "operation 'yolo' has images of bucket 'cold' here and in the block at" in done.err) == (
+    assert (done.code, "operation 'yolo' has images of bucket 'cold' here and also in the block at" in done.err) == (
         64,
         True,
     )

@@ -14,7 +14,7 @@ from metalake_sync.core.events import RunFinished
 from metalake_sync.core.snapshots import CollectionKey, MediaType
 from metalake_sync.core.summary import Summary
 from metalake_sync.errors import LakeUnreachable, ManifestError, SyncError
-from metalake_sync.planning.skipped_parts import Broken
+from metalake_sync.planning.run_options import SkippedPart
 from metalake_sync.watch.debounce import Width, Work
 from metalake_sync.watch.health import Health, NoMetrics
 from metalake_sync.watch.hints import EventsLost, FolderTouched, HintBox, ManifestTouched, SourceTouched
@@ -116,7 +116,7 @@ class Stage:
         return lambda: self.box.put(FolderTouched(path))
 
 
-def ran(*broken: Broken) -> Ran:
+def ran(*broken: SkippedPart) -> Ran:
     return Ran(RunFinished("r", Summary.empty(), (), 0, 0, 0, 0.0), 0, broken=broken)
 
 
@@ -212,7 +212,7 @@ def test_whoever_mends_a_refused_credential_does_not_wait_for_the_pause_to_end(m
 def test_what_is_broken_is_told_once_tried_with_growing_pauses_and_at_once_when_it_changes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    part = Broken(CollectionKey(MediaType.IMAGE, "birds"), "people", ManifestError("broken JSON"))
+    part = SkippedPart(CollectionKey(MediaType.IMAGE, "birds"), "people", ManifestError("broken JSON"))
     whole = False
 
     def mend() -> None:

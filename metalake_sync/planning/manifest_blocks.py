@@ -1,6 +1,6 @@
-"""The manifest's top-level `downloads` and `trash` blocks as plans.
+"""Plans the manifest's top-level `downloads` and `trash` blocks.
 
-Owns: what is noted of them. Must not: carry anything out.
+Owns: the notes on them. Must not: carry anything out.
 """
 
 from __future__ import annotations
@@ -33,25 +33,28 @@ PlanT = TypeVar("PlanT")
 
 
 @dataclass(frozen=True, slots=True)
-class Blocks:
-    """`lake`: what the state calls it. `client`: None where the lake is not asked. `notes`: where notes go."""
+class ManifestBlocks:
+    """Plans the blocks of one manifest."""
 
     manifest: LoadedManifest
     state: StateStore
     lake: str
+    """The identity of the lake in the state."""
     client: LakeClient | None
+    """None does not ask the lake."""
     options: RunOptions
     emit: EventSink
     notes: list[Note]
+    """Receives the notes."""
     downloads_only: bool = False
 
     def plan(self) -> tuple[tuple[DownloadPlan, ...], tuple[TrashRulePlan, ...]]:
-        """Plan every block; none of them where a run is limited to a part of the collections."""
+        """Plan every block. A run with targets or a scope plans none."""
         model = self.manifest.model
         if self.options.targets or self.options.scope is not None or not (model.downloads or model.trash):
             return (), ()
         if self.client is None:
-            message = "downloads and trash rules are left out, because the lake is not asked"
+            message = "downloads and trash rules are not planned, because the lake is not asked"
             self.notes.append(Note(NoteCode.LAKE_NOT_ASKED, message, self.manifest.source))
             return (), ()
         from metalake_sync.downloads.plan import DownloadObserver
@@ -61,11 +64,11 @@ class Blocks:
         downloads = self._downloads(observer)
         for download in downloads:
             if download.missing:
-                message = f"the lake has no collection '{download.spec.key}' to download yet"
+                message = f"the lake does not have the collection '{download.spec.key}' yet, so nothing is downloaded"
                 self.notes.append(Note(NoteCode.DOWNLOAD_WITHOUT_COLLECTION, message, download.spec.declared_at))
             if download.stale:
                 files = counted(len(download.stale), "file", "files")
-                clause = f"'{download.spec.to}' holds {files} that this download does not write"
+                clause = f"'{download.spec.to}' has {files} that this download does not write"
                 where = download.spec.declared_at
                 self.notes.append(Note.naming(NoteCode.STALE_DOWNLOADS, clause, download.stale, where))
             wanted = download.spec.annotations
@@ -74,37 +77,37 @@ class Blocks:
                 self.notes.append(Note(NoteCode.NO_SUCH_ANNOTATIONS, message, download.spec.declared_at))
             if wanted is not None and wanted.format == "yolo" and _has_images_folder(self.manifest.base_dir, download):
                 message = (
-                    f"'{download.spec.to}' lies in a folder 'images'. YOLO trainers look for its labels in a folder"
+                    f"'{download.spec.to}' is inside a folder 'images'. YOLO trainers look for labels in a sibling"
+                    " folder 'labels', not next to the images. Choose a different folder"
                 )
-                message += " 'labels' beside that, and not beside the images. Choose another folder"
                 self.notes.append(Note(NoteCode.LABELS_NOT_FOUND_BY_TRAINERS, message, download.spec.declared_at))
             for line in download.losses:
-                message = f"the annotations' format does not hold everything: {line}"
+                message = f"the annotation format cannot express everything: {line}"
                 self.notes.append(Note(NoteCode.ANNOTATIONS_NOT_HELD, message, download.spec.declared_at))
         if self.downloads_only:
             return downloads, ()
         rules = tuple(
-            self._meant("trash", number, observer.plan_trash, selection)
+            self._plan_block("trash", number, observer.plan_trash, selection)
             for number, selection in enumerate(trash_selections(self.manifest, self.client))
         )
         return downloads, rules
 
     def _downloads(self, observer: DownloadObserver) -> tuple[DownloadPlan, ...]:
-        """Plan the downloads. Class ids count over all of them, so all are read before the first is compared."""
+        """Plan the downloads. They share class ids, so all are read before the first is compared."""
         assert self.client is not None
         from metalake_sync.annotations.writers import class_order
         from metalake_sync.downloads.specs import download_specs
 
         with contextlib.ExitStack() as stack:
-            looked = []
+            observed = []
             for number, spec in enumerate(download_specs(self.manifest, self.client)):
-                looked.append(self._meant("downloads", number, observer.look, spec))
-                stack.callback(looked[-1].close)
-            classes = class_order(one.plan.labels for one in looked)
-            return tuple(observer.finish(one, classes) for one in looked)
+                observed.append(self._plan_block("downloads", number, observer.look, spec))
+                stack.callback(observed[-1].close)
+            classes = class_order(one.plan.labels for one in observed)
+            return tuple(observer.finish(one, classes) for one in observed)
 
-    def _meant(self, section: str, number: int, plan: Callable[[SpecT], PlanT], spec: SpecT) -> PlanT:
-        """Plan one block. A query that the lake does not take is a mistake at its line."""
+    def _plan_block(self, section: str, number: int, plan: Callable[[SpecT], PlanT], spec: SpecT) -> PlanT:
+        """Plan one block. A query that the lake rejects is an error at its line of the manifest."""
         try:
             return plan(spec)
         except UsageError as error:
@@ -118,8 +121,10 @@ class Blocks:
         desired: Mapping[CollectionKey, DesiredCollection],
         rules: Sequence[TrashRulePlan],
     ) -> None:
-        """Say which files this manifest both syncs and trashes by a rule: each run would undo the one before. Refuse a
-        rule that reaches into a collection whose files are not to be destroyed."""
+        """Note files that this manifest both syncs and trashes by a rule: each run would undo the one before.
+
+        Refuse a rule that matches files of a collection with 'prevent_destroy'.
+        """
         items = [item for rule in rules for item in rule.items if isinstance(item, TrashMatched)]
         matched = {item.file.lake_id for item in items}
         if not matched:
@@ -141,11 +146,13 @@ class Blocks:
             ]
             if both:
                 more = f" and {len(both) - 1} more" if len(both) > 1 else ""
-                message = f"{both[0]}{more} are synced by this manifest and match its trash rules: the next run sends "
-                message += "them again. Take them out of the folder, or narrow the rule"
+                message = (
+                    f"{both[0]}{more} are synced by this manifest and match its trash rules, so the next run uploads "
+                )
+                message += "them again. Remove them from the folder, or narrow the rule"
                 self.notes.append(Note(NoteCode.SYNCED_AND_TRASHED, message, str(plan.key)))
 
 
 def _has_images_folder(base_dir: Path, download: DownloadPlan) -> bool:
-    """Whether trainers replace a folder 'images' in the path of the download by 'labels'."""
+    """Whether the path of the download contains a folder 'images', which YOLO trainers replace by 'labels'."""
     return "images" in (base_dir / download.spec.to).resolve().parts

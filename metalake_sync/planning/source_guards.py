@@ -1,0 +1,116 @@
+"""Checks that stop a plan when local files are out of sight rather than gone.
+
+Owns: the guards for missing, unreadable and empty sources, and the paths whose files are unknown. Must not: decide what
+happens to the files that are known.
+
+Unreadable is not absent. A folder or file that cannot be read makes everything beneath it unknown, so that none of it
+counts as gone.
+"""
+
+from __future__ import annotations
+
+from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.errors import GuardStopped, ManifestError
+from metalake_sync.planning.open_sources import FileSource, FolderSource, ScannedFolder, scan_source
+from metalake_sync.planning.recorded_rows import RecordedRows
+from metalake_sync.planning.scope import Scope
+from metalake_sync.sources.scan import ScanProblem
+from metalake_sync.state.names import join_path
+
+
+class SourceGuards:
+    """Collects what could not be read in the sources of one collection."""
+
+    def __init__(self, rows: RecordedRows, scope: Scope | None) -> None:
+        self._rows = rows
+        self._scope = scope
+        self._unknown_folders: set[str] = set()
+        self._unknown_files: set[str] = set()
+        self.problems: list[ScanProblem] = []
+        self.notes: list[Note] = []
+
+    def hides(self, folder: str) -> bool:
+        """Whether a folder lies at or below one that could not be read."""
+        return any(folder == unknown or folder.startswith(unknown + "/") for unknown in self._unknown_folders)
+
+    def hides_file(self, path: str) -> bool:
+        """Whether a single file could not be read, or its metadata is broken."""
+        return path in self._unknown_files
+
+    def ignore_file(self, path: str) -> None:
+        """Treat a file as unknown."""
+        self._unknown_files.add(path)
+
+    def check_problems(self, source: FolderSource | FileSource, folder: ScannedFolder) -> list[ManifestError]:
+        """Mark what the scan of a folder could not read as unknown.
+
+        Returns an error if the source itself is missing. Raises GuardStopped if the state has records under a folder
+        that cannot be read.
+        """
+        errors: list[ManifestError] = []
+        for problem in folder.problems:
+            path = join_path(source.path, problem.path) if problem.path else source.path
+            if problem.hides_files:
+                recorded = self._rows.count_under(path)
+                if recorded:
+                    raise GuardStopped(
+                        f"'{path or '.'}' {problem.message}, but the state has records of {recorded} files under it",
+                        where=source.declared_at,
+                        remedy="Mount the folder or make it readable. If you removed it on purpose, remove it from"
+                        " the manifest.",
+                    )
+                if not problem.path:
+                    errors.append(
+                        ManifestError(
+                            f"'{path or '.'}' {problem.message}",
+                            where=source.declared_at,
+                            remedy="Create it, make it readable, or correct the path.",
+                        )
+                    )
+                    continue
+                self._unknown_folders.add(path)
+            else:
+                self._unknown_files.add(path)
+            self.problems.append(problem)
+            self.notes.append(Note(NoteCode.FILE_LEFT_OUT, problem.message, path))
+        return errors
+
+    def check_not_emptied(self, source: FolderSource) -> None:
+        """Raise GuardStopped if the state has records under a source in which no file matches any more."""
+        if self._has_files_outside_scope(source):
+            return
+        recorded = self._rows.count_under(source.path)
+        if recorded:
+            raise GuardStopped(
+                f"no file in '{source.path or '.'}' matches any more, but the state has records of {recorded} files"
+                " under it",
+                where=source.declared_at,
+                remedy="Check that the folder is mounted and that the patterns are right."
+                " If it is empty on purpose, remove the folder from the manifest.",
+            )
+
+    def recorded_in_scope(self, source: FolderSource) -> list[str]:
+        """The recorded folders of a source that lie in the scope."""
+        if self._scope is None or self._rows.handle is None:
+            return []
+        folders: list[str] = []
+        for part in self._scope.parts_of(source.root):
+            path = join_path(source.path, part.relative_dir) if part.relative_dir else source.path
+            if part.deep:
+                folders += self._rows.files.folders_below(self._rows.handle, path)
+            if self._rows.in_folder(path):
+                folders.append(path)
+        return folders
+
+    def _has_files_outside_scope(self, source: FolderSource) -> bool:
+        """With a scope that has no files: whether the source has files elsewhere.
+
+        Stops at the first file. A source without any file may be unmounted, and then nothing in the scope is gone.
+        """
+        if self._scope is None or not self._scope.parts_of(source.root) or not self.recorded_in_scope(source):
+            return self._scope is not None
+        for folder in scan_source(source):
+            self.check_problems(source, folder)
+            if folder.files:
+                return True
+        return False
