@@ -145,7 +145,7 @@ def test_github_applies_what_is_approved_and_names_the_way_where_it_is_not(githu
     (github.world.folder / "images" / "a.png").unlink()
     held = github.run(apply, APPROVE="")
     assert held.returncode == 7
-    assert "::error::the plan takes something away" in held.stdout
+    assert "::error::the plan removes or overwrites something" in held.stdout
     assert github.world.names() == ["a.png", "b.png"]
     assert github.run(apply, APPROVE="--auto-approve").returncode == 0
     assert github.world.names() == ["b.png"]

@@ -16,8 +16,8 @@ from typing import Any
 
 from PIL import Image, ImageColor
 
-COLOUR_TOLERANCE = {".png": 0, ".jpg": 40}  # levels of 255, for each channel
-MARGIN_PX = 9  # a shape reaches 5 px beyond its points at most, and its colour mixes with the sky's for some more
+COLOR_TOLERANCE = {".png": 0, ".jpg": 40}  # levels of 255, for each channel
+MARGIN_PX = 9  # a shape reaches 5 px beyond its points at most, and its color mixes with the sky's for some more
 MP4_CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 
 Rgb = tuple[int, int, int]
@@ -27,7 +27,7 @@ Annotation = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """A decoded picture, row by row. `named`: for each pixel the colour that it has by name, None for the sky's."""
+    """A decoded picture, row by row. `named`: for each pixel the color that it has by name, None for the sky's."""
 
     width: int
     height: int
@@ -35,11 +35,11 @@ class Pixels:
     named: list[str | None]
 
     def at(self, x: int, y: int) -> Rgb:
-        """The colour of a pixel."""
+        """The color of a pixel."""
         return self.values[y * self.width + x]
 
     def name_at(self, x: int, y: int) -> str | None:
-        """The colour of a pixel by name; None for the sky's."""
+        """The color of a pixel by name; None for the sky's."""
         return self.named[y * self.width + x]
 
     def checkerboard(self) -> Iterator[Place]:
@@ -56,28 +56,28 @@ class Pixels:
 
 
 @cache
-def decoded(path: Path, colours: tuple[str, ...]) -> Pixels:
-    """Open a picture, decode it, and find the pixels that have one of the named colours (CSS)."""
+def decoded(path: Path, colors: tuple[str, ...]) -> Pixels:
+    """Open a picture, decode it, and find the pixels that have one of the named colors (CSS)."""
     with Image.open(path) as image:
         width, height, data = image.width, image.height, image.convert("RGB").tobytes()
     values = list(zip(data[0::3], data[1::3], data[2::3], strict=True))
-    names = {value: name_of(value, colours, COLOUR_TOLERANCE[path.suffix]) for value in set(values)}
+    names = {value: name_of(value, colors, COLOR_TOLERANCE[path.suffix]) for value in set(values)}
     return Pixels(width, height, values, [names[value] for value in values])
 
 
-def name_of(value: Rgb, colours: tuple[str, ...], tolerance: int) -> str | None:
-    """The named colour from which no channel is further than the tolerance."""
-    for colour in colours:
-        named = ImageColor.getrgb(colour)
+def name_of(value: Rgb, colors: tuple[str, ...], tolerance: int) -> str | None:
+    """The named color from which no channel is further than the tolerance."""
+    for color in colors:
+        named = ImageColor.getrgb(color)
         if all(abs(one - other) <= tolerance for one, other in zip(value, named, strict=True)):
-            return colour
+            return color
     return None
 
 
-def colour_of(annotation: Annotation) -> str:
-    """The one value of the attribute `colour`."""
-    (colour,) = annotation["attributes"]["colour"]
-    return str(colour["value"])
+def color_of(annotation: Annotation) -> str:
+    """The one value of the attribute `color`."""
+    (color,) = annotation["attributes"]["color"]
+    return str(color["value"])
 
 
 def points_of(annotation: Annotation) -> list[list[int]]:

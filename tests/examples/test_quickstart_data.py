@@ -18,7 +18,7 @@ import pytest
 import yaml
 from PIL import Image, ImageColor
 
-from .measure import Annotation, Pixels, Place, colour_of, decoded, depth_px, mp4_boxes, points_of
+from .measure import Annotation, Pixels, Place, color_of, decoded, depth_px, mp4_boxes, points_of
 
 QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
 IMAGES = sorted((QUICKSTART / "pictures").rglob("*.*"), key=lambda path: path.name)
@@ -26,7 +26,7 @@ DATA_FOLDERS = ("pictures", "video", "reports")
 DATA_LISTS = ("annotations.json", "metadata.json")
 MAX_DATA_BYTES = 1_000_000
 CORNER_LABELS = {3: "triangle", 4: "quadrilateral", 5: "pentagon", 6: "hexagon", 7: "heptagon", 8: "octagon"}
-EDGE_PX = 1  # so near to a shape's edge its colour and the sky's mix
+EDGE_PX = 1  # so near to a shape's edge its color and the sky's mix
 
 for_each_image = pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.name)
 
@@ -44,12 +44,12 @@ def metadata() -> dict[str, dict[str, Any]]:
 
 
 @cache
-def annotated_colours() -> tuple[str, ...]:
-    return tuple(sorted({colour_of(annotation) for shapes in shapes_by_image().values() for annotation in shapes}))
+def annotated_colors() -> tuple[str, ...]:
+    return tuple(sorted({color_of(annotation) for shapes in shapes_by_image().values() for annotation in shapes}))
 
 
 def pixels_of(path: Path) -> Pixels:
-    return decoded(path, annotated_colours())
+    return decoded(path, annotated_colors())
 
 
 @cache
@@ -62,7 +62,7 @@ def depths_px(path: Path) -> list[tuple[Annotation, dict[Place, float]]]:
 
 
 def drawn_px(path: Path) -> Counter[str]:
-    """How many pixels of a picture show each of the annotated colours."""
+    """How many pixels of a picture show each of the annotated colors."""
     return Counter(name for name in pixels_of(path).named if name is not None)
 
 
@@ -121,21 +121,21 @@ def test_all_data_together_is_small() -> None:
 
 
 @for_each_image
-def test_every_shape_fills_its_annotation_with_its_colour(path: Path) -> None:
+def test_every_shape_fills_its_annotation_with_its_color(path: Path) -> None:
     pixels = pixels_of(path)
     for annotation, depths in depths_px(path):
         inner = [place for place, depth in depths.items() if depth >= EDGE_PX]
         assert len(inner) >= 10 * len(points_of(annotation)), annotation
-        assert {pixels.name_at(*place) for place in inner} == {colour_of(annotation)}, annotation
+        assert {pixels.name_at(*place) for place in inner} == {color_of(annotation)}, annotation
 
 
 @for_each_image
-def test_every_point_of_a_line_and_every_dot_lies_on_its_colour(path: Path) -> None:
+def test_every_point_of_a_line_and_every_dot_lies_on_its_color(path: Path) -> None:
     chosen = [annotation for annotation in shapes_by_image()[path.name] if annotation["type"] in ("line", "points")]
     assert chosen
     for annotation in chosen:
-        colours = [pixels_of(path).name_at(x, y) for x, y in points_of(annotation)]
-        assert set(colours) == {colour_of(annotation)}, annotation
+        colors = [pixels_of(path).name_at(x, y) for x, y in points_of(annotation)]
+        assert set(colors) == {color_of(annotation)}, annotation
 
 
 @for_each_image
@@ -149,7 +149,7 @@ def test_a_rectangle_ends_where_its_box_ends(path: Path) -> None:
         inside += [(x, y) for x in columns for y in (top, bottom - 1)]
         outside = [(x, y) for y in rows for x in (left - 1, right)]
         outside += [(x, y) for x in columns for y in (top - 1, bottom)]
-        assert {pixels_of(path).name_at(*place) for place in inside} == {colour_of(annotation)}, annotation
+        assert {pixels_of(path).name_at(*place) for place in inside} == {color_of(annotation)}, annotation
         assert {pixels_of(path).name_at(*place) for place in outside} == {None}, annotation
 
 
@@ -192,9 +192,9 @@ def test_metadata_counts_the_shapes_and_tags_their_labels(path: Path) -> None:
 
 
 @for_each_image
-def test_the_dominant_colour_covers_most_pixels(path: Path) -> None:
+def test_the_dominant_color_covers_most_pixels(path: Path) -> None:
     (first, first_px), (_, second_px), *_ = drawn_px(path).most_common()
-    assert metadata()[path.name]["Dominant Colour"] == first
+    assert metadata()[path.name]["Dominant Color"] == first
     assert first_px > 1.1 * second_px
 
 
@@ -211,7 +211,7 @@ def test_day_is_bright_and_night_is_dark(path: Path) -> None:
 def test_the_report_counts_what_the_images_show() -> None:
     with (QUICKSTART / "reports" / "shapes.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["picture"] for row in rows] == [path.name for path in IMAGES]
+    assert [row["image"] for row in rows] == [path.name for path in IMAGES]
     columns = {"rectangles": "rectangle", "polygons": "polygon", "lines": "line", "sets of dots": "points"}
     for row, path in zip(rows, IMAGES, strict=True):
         types = Counter(annotation["type"] for annotation in shapes_by_image()[path.name])
@@ -267,9 +267,9 @@ def test_every_pattern_of_the_manifest_fits_the_images_that_it_speaks_of() -> No
     assert fitting == {"*.jpg": grainy, "*_night.jpg": [name for name in grainy if "night" in name]}
 
 
-def test_a_folder_says_the_colours_of_its_skies() -> None:
+def test_a_folder_says_the_colors_of_its_skies() -> None:
     for folder in collection("shapes")["folders"]:
-        top, bottom = (ImageColor.getrgb(colour) for colour in folder["metadata"]["Sky"].split(" to "))
+        top, bottom = (ImageColor.getrgb(color) for color in folder["metadata"]["Sky"].split(" to "))
         plain = sorted((QUICKSTART / folder["path"] / "plain").iterdir())
         assert len(plain) == 6
         for path in plain:
@@ -305,7 +305,7 @@ def test_check_finds_what_was_changed_lost_or_added(copied_quickstart: Path) -> 
         "pictures/day/grain/shapes_08_day.jpg differs",
         "pictures/day/plain/shapes_02_day.png is missing",
         "video/sunset.mp4 is missing",
-        "reports/notes.txt is not made by this script",
+        "reports/notes.txt is not written by this script",
         "found 6 differences",
     ):
         assert sentence in checked.stdout
