@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Literal, Protocol
+from typing import Literal, NewType, Protocol
 
 from metalake_sync.core.metadata import MetadataSet, MetadataValues
 from metalake_sync.lazy_dataclass import dataclass
@@ -79,6 +79,11 @@ class Looked(Protocol):
     def st_ctime_ns(self) -> int: ...
 
 
+FileVersion = NewType("FileVersion", tuple[int, int, int, int])
+"""The version of a local file's content, as its source made it. Only sources know what the numbers mean. Everything
+else may store them and compare them: equal versions mean that the content did not change."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """What a stat call tells of a file. Equal fingerprints mean that nobody touched it; unequal ones decide nothing.
@@ -98,6 +103,10 @@ class Fingerprint:
         if not (-LATEST_NS <= mtime_ns <= LATEST_NS and -LATEST_NS <= ctime_ns <= LATEST_NS):
             mtime_ns, ctime_ns = recordable_ns(mtime_ns), recordable_ns(ctime_ns)
         return cls(found.st_size, mtime_ns, found.st_ino, ctime_ns)
+
+    def version(self) -> FileVersion:
+        """The same as an opaque version."""
+        return FileVersion((self.size_bytes, self.mtime_ns, self.inode, self.ctime_ns))
 
 
 @dataclass(frozen=True, slots=True)

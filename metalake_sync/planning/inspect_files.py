@@ -20,8 +20,8 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.lake_listing import LakeView
 from metalake_sync.planning.run_options import RunOptions
 from metalake_sync.planning.scan_join import Candidate, ScanResult
+from metalake_sync.sources.base import ScannedFile
 from metalake_sync.sources.hashing import Hasher, HashRequest, is_racy
-from metalake_sync.sources.scan import ScannedFile
 from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.store import StateStore
 

@@ -13,19 +13,11 @@ from typing import Literal
 
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.scope import Scope
+from metalake_sync.sources.base import FolderListing, ScannedFile, ScanProblem, Source, Trouble, unsendable
 from metalake_sync.sources.file_metadata import FolderMetadata
+from metalake_sync.sources.local_folder import LocalFolder
 from metalake_sync.sources.naming import lake_name
 from metalake_sync.sources.rules import ScanRules
-from metalake_sync.sources.scan import (
-    FolderListing,
-    ScannedFile,
-    ScanProblem,
-    Trouble,
-    scan_file,
-    scan_folder,
-    scan_part,
-    unsendable,
-)
 from metalake_sync.state.names import join_path, split_path
 
 
@@ -41,6 +33,11 @@ class FolderSource:
     metadata: FolderMetadata
     declared_at: str
     """The manifest's file:line:column."""
+
+    @property
+    def tree(self) -> Source:
+        """Lists and reads the folder."""
+        return LocalFolder(self.root)
 
     @property
     def folder(self) -> str:
@@ -61,6 +58,11 @@ class FileSource:
     root: str
     metadata: FolderMetadata
     declared_at: str
+
+    @property
+    def tree(self) -> Source:
+        """Lists and reads the folder that the file is in."""
+        return LocalFolder(self.folder)
 
     @property
     def naming(self) -> Literal["name", "path"]:
@@ -98,7 +100,7 @@ def scan_source(source: FolderSource | FileSource, scope: Scope | None = None) -
         if scope is not None and not scope.holds_file(source.root):
             return
         folder, _ = split_path(source.path)
-        found = scan_file(source.root)
+        found = source.tree.stat(os.path.basename(source.root))
         if isinstance(found, ScanProblem):
             yield ScannedFolder(folder, "", (), (found,))
         else:
@@ -127,7 +129,7 @@ def walk_files(sources: Iterable[FolderSource | FileSource]) -> Iterator[tuple[s
 
 def _listings(source: FolderSource, scope: Scope | None) -> Iterator[FolderListing]:
     if scope is None:
-        yield from scan_folder(source.root, source.rules)
+        yield from source.tree.list(source.rules)
         return
     for part in scope.parts_of(source.root):
-        yield from scan_part(source.root, source.rules, part.relative_dir, deep=part.deep)
+        yield from source.tree.list(source.rules, part.relative_dir, deep=part.deep)

@@ -64,15 +64,13 @@ class RecordedRows:
         beneath = path + "/" if path else ""
         folders = self.folders.items()
         whole = sum(count for folder, count in folders if folder == path or folder.startswith(beneath))
-        return whole or self.files.has_path(self.handle, path)
+        return whole or int(self.files.has_path(self.handle, path))
 
 
 def _rows_by_folder(recovered: Mapping[str, RecordedFile]) -> dict[str, dict[str, FolderRow]]:
     rows: dict[str, dict[str, FolderRow]] = {}
     for known in recovered.values():
         folder, filename = split_path(known.path)
-        found = known.fingerprint
-        stat_row = found.size_bytes, found.mtime_ns, found.inode, found.ctime_ns
-        row = FolderRow(stat_row, known.metadata_digest, filename, known.lake_id)
+        row = FolderRow(known.fingerprint.version(), known.metadata_digest, filename, known.lake_id)
         rows.setdefault(folder, {})[known.name] = row
     return rows

@@ -33,8 +33,8 @@ from metalake_sync.planning.recorded_rows import NOTHING_RECOVERED, RecordedRows
 from metalake_sync.planning.scope import Scope
 from metalake_sync.planning.source_guards import SourceGuards
 from metalake_sync.planning.vanished_files import VanishedFiles
+from metalake_sync.sources.base import ScannedFile, ScanProblem
 from metalake_sync.sources.naming import lake_name
-from metalake_sync.sources.scan import ScannedFile, ScanProblem
 from metalake_sync.state.files import FolderRow
 from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.names import join_path
@@ -197,7 +197,7 @@ class ScanJoin:
         contents = self._rows.files.contents(self._handle, folder.path)
         recorded = {file.filename: contents.get(_name_of(source, folder, file)) for file in folder.files}
         hashes = {name: known[1] for name, known in recorded.items() if known is not None}
-        matching = [file for file in folder.files if (known := recorded[file.filename]) and known[0] == file.stat_row()]
+        matching = [file for file in folder.files if (known := recorded[file.filename]) and known[0] == file.version()]
         self._proven_unchanged = self._find_unchanged(folder.path, matching, hashes)
 
     def _join_folder(self, source: FolderSource | FileSource, folder: ScannedFolder) -> list[ManifestError]:
@@ -263,7 +263,7 @@ class ScanJoin:
         self, row: FolderRow, name: str, file: ScannedFile, metadata: MetadataSet, sets: dict[str, DesiredSet]
     ) -> bool:
         return (
-            row.fingerprint == file.stat_row()
+            row.version == file.version()
             and row.metadata_digest == metadata.digest
             and (self._listing is None or self._listing.id_of(name) == row.lake_id)
             and (not self._annotated or self._has_same_sets(row, sets))

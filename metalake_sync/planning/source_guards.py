@@ -14,7 +14,7 @@ from metalake_sync.errors import GuardStopped, ManifestError
 from metalake_sync.planning.open_sources import FileSource, FolderSource, ScannedFolder, scan_source
 from metalake_sync.planning.recorded_rows import RecordedRows
 from metalake_sync.planning.scope import Scope
-from metalake_sync.sources.scan import ScanProblem
+from metalake_sync.sources.base import ScanProblem
 from metalake_sync.state.names import join_path
 
 

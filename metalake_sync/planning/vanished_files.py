@@ -14,7 +14,7 @@ from metalake_sync.planning.name_collisions import same_name
 from metalake_sync.planning.recorded_rows import RecordedRows
 from metalake_sync.planning.scope import Scope
 from metalake_sync.planning.source_guards import SourceGuards
-from metalake_sync.sources.scan import ScannedFile
+from metalake_sync.sources.base import ScannedFile, equal_but_for_ctime
 from metalake_sync.state.names import join_path
 
 
@@ -53,7 +53,7 @@ class VanishedFiles:
                 self.gone[name] = None
                 if file is not None:
                     # The record of a very recent file has no ctime.
-                    untouched = file.stat_row()[:3] == row.fingerprint[:3]
+                    untouched = equal_but_for_ctime(file.version(), row.version)
                     self.named_now[name] = name_now if untouched else None
 
     def find_moves_into_scope(self, new_files: Iterable[tuple[str, str]]) -> list[ManifestError]:

@@ -119,6 +119,11 @@ def _changed(path: str, reason: str) -> SourceChanged:
     return SourceChanged(reason, where=path, remedy=remedy)
 
 
+def changed_while_read(path: str) -> SourceChanged:
+    """The error of a file whose version is not the expected one."""
+    return _changed(path, MOVED)
+
+
 def hash_files(requests: Iterable[HashRequest], threads: int) -> Generator[HashOutcome, None, None]:
     """Hash many files, in the order asked for; errors are outcomes. Memory stays flat.
 

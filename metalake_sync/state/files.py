@@ -13,20 +13,19 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from metalake_sync.core.metadata import MetadataSet
-from metalake_sync.core.snapshots import Fingerprint, Origin, RecordedFile
+from metalake_sync.core.snapshots import FileVersion, Fingerprint, Origin, RecordedFile
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.annotation_sets import AnnotationSets
 from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.metadata_sets import MetadataSets
 from metalake_sync.state.names import (
-    FingerprintRow,
     fingerprint_from_db,
-    fingerprint_row,
     fingerprint_to_db,
     join_path,
     name_from_db,
     name_to_db,
     split_path,
+    version_from_db,
 )
 
 NO_SETS: Mapping[str, str] = MappingProxyType({})
@@ -35,7 +34,7 @@ NO_SETS: Mapping[str, str] = MappingProxyType({})
 class FolderRow(NamedTuple):
     """The part of a record that the planner compares with a scanned file. A tuple, because a plan reads all of them."""
 
-    fingerprint: FingerprintRow
+    version: FileVersion
     metadata_digest: str
     filename: str
     """The local file's own name, which differs from its name in the collection where `naming` adds folders."""
@@ -127,7 +126,7 @@ class Files:
         )
         return {
             name_from_db(name): FolderRow(
-                fingerprint_row(size, mtime, inode, ctime),
+                version_from_db(size, mtime, inode, ctime),
                 metadata_digest,
                 name_from_db(filename),
                 lake_id,
@@ -150,15 +149,15 @@ class Files:
             (collection, name_to_db(folder), metadata_digest, name_prefix),
         ).fetchall()
 
-    def contents(self, collection: CollectionHandle, folder: str) -> dict[str, tuple[FingerprintRow, str]]:
-        """Return fingerprint and content hash of one folder's files by their name in the collection."""
+    def contents(self, collection: CollectionHandle, folder: str) -> dict[str, tuple[FileVersion, str]]:
+        """Return version and content hash of one folder's files by their name in the collection."""
         rows = self._connection.execute(
             "SELECT name, size_bytes, mtime_ns, inode, ctime_ns, content_hash FROM files"
             " WHERE collection = ? AND folder = ?",
             (collection, name_to_db(folder)),
         )
         return {
-            name_from_db(name): (fingerprint_row(size, mtime, inode, ctime), content)
+            name_from_db(name): (version_from_db(size, mtime, inode, ctime), content)
             for name, size, mtime, inode, ctime, content in rows
         }
 

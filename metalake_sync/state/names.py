@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 
-from metalake_sync.core.snapshots import Fingerprint
-
-FingerprintRow = tuple[int, int, int, int]
+from metalake_sync.core.snapshots import FileVersion, Fingerprint
 
 _SIGN_BIT = 1 << 63
 _RANGE = 1 << 64
@@ -30,7 +28,7 @@ def name_from_db(value: str | bytes) -> str:
     return value if isinstance(value, str) else os.fsdecode(value)
 
 
-def fingerprint_to_db(fingerprint: Fingerprint) -> FingerprintRow:
+def fingerprint_to_db(fingerprint: Fingerprint) -> tuple[int, int, int, int]:
     """Return a fingerprint as SQLite stores it: its integers are signed, and some inodes use the top bit."""
     inode = fingerprint.inode if fingerprint.inode < _SIGN_BIT else fingerprint.inode - _RANGE
     return fingerprint.size_bytes, fingerprint.mtime_ns, inode, fingerprint.ctime_ns
@@ -38,12 +36,12 @@ def fingerprint_to_db(fingerprint: Fingerprint) -> FingerprintRow:
 
 def fingerprint_from_db(size_bytes: int, mtime_ns: int, inode: int, ctime_ns: int) -> Fingerprint:
     """The inverse of `fingerprint_to_db`."""
-    return Fingerprint(*fingerprint_row(size_bytes, mtime_ns, inode, ctime_ns))
+    return Fingerprint(*version_from_db(size_bytes, mtime_ns, inode, ctime_ns))
 
 
-def fingerprint_row(size_bytes: int, mtime_ns: int, inode: int, ctime_ns: int) -> FingerprintRow:
-    """Return a stored fingerprint as the plain tuple that a scan yields."""
-    return size_bytes, mtime_ns, inode if inode >= 0 else inode + _RANGE, ctime_ns
+def version_from_db(size_bytes: int, mtime_ns: int, inode: int, ctime_ns: int) -> FileVersion:
+    """Return a stored fingerprint as the version that a source gave to the file."""
+    return FileVersion((size_bytes, mtime_ns, inode if inode >= 0 else inode + _RANGE, ctime_ns))
 
 
 def split_path(path: str) -> tuple[str, str]:

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import field
 from typing import NamedTuple
 
+from metalake_sync.core.snapshots import FileVersion
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.sources.scan import ScannedFile
+from metalake_sync.sources.base import ScannedFile
 
 
 @dataclass(slots=True)
@@ -41,7 +42,7 @@ class Backoff:
 class _Item(NamedTuple):
     name: str
     path: str
-    stat: tuple[int, int, int, int] | None
+    stat: FileVersion | None
     attempts: int
     again_at: float
 
@@ -62,7 +63,7 @@ class SetAside:
 
     _items: OrderedDict[str, _Item] = field(default_factory=OrderedDict)
 
-    def failed(self, path: str, name: str, stat: tuple[int, int, int, int] | None, now: float) -> None:
+    def failed(self, path: str, name: str, stat: FileVersion | None, now: float) -> None:
         before = self._items.pop(path, None)
         attempts = before.attempts + 1 if before else 1
         pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(attempts - 1, 20))
@@ -76,7 +77,7 @@ class SetAside:
     def holds(self, path: str, file: ScannedFile, now: float) -> bool:
         """Whether a file's pause is not over yet."""
         item = self._items.get(path)
-        return item is not None and item.again_at > now and item.stat in (None, file.stat_row())
+        return item is not None and item.again_at > now and item.stat in (None, file.version())
 
     def attempts(self, path: str) -> int:
         item = self._items.get(path)

@@ -22,7 +22,7 @@ from metalake_sync.errors import GuardStopped, ManifestError, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.run_options import SkippedPart
 from metalake_sync.remote.redaction import redact
-from metalake_sync.sources.scan import ScannedFile
+from metalake_sync.sources.base import ScannedFile
 from metalake_sync.watch.arrivals import Arrivals
 from metalake_sync.watch.backoff import Backoff, SetAside
 from metalake_sync.watch.debounce import Debouncer, Timing, Width, Work
@@ -262,9 +262,8 @@ class Watcher:
             file = action.file_name or ""
             log.warning("%s: %s", file or action.collection.name, event.error, extra=facts(file=file))
             if isinstance(action, UploadFile | ReplaceFile | AdoptFile | UpdateFileMetadata):
-                fingerprint = action.file.fingerprint
-                stat = (fingerprint.size_bytes, fingerprint.mtime_ns, fingerprint.inode, fingerprint.ctime_ns)
-                self._set_aside.failed(self._path(action.file.path), file, stat, self.clock())
+                version = action.file.fingerprint.version()
+                self._set_aside.failed(self._path(action.file.path), file, version, self.clock())
 
     def _path(self, path: str) -> str:
         return os.path.abspath(os.path.join(self.watched.base_dir, path))

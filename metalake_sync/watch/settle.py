@@ -16,8 +16,10 @@ from collections import OrderedDict
 from dataclasses import field
 from typing import NamedTuple
 
+from metalake_sync.core.snapshots import FileVersion
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.sources.scan import ScannedFile, scanned_file
+from metalake_sync.sources.base import ScannedFile
+from metalake_sync.sources.scan import scanned_file
 
 LONGEST_PAUSE_S = 30.0
 WAITING_LIMIT = 10_000
@@ -49,7 +51,7 @@ def ignore_lease_breaks() -> None:
 class _Look(NamedTuple):
     """What a file was, since when, and when it is looked at again."""
 
-    stat: tuple[int, int, int, int]
+    stat: FileVersion
     since: float
     again_at: float
     pause_s: float
@@ -63,7 +65,7 @@ class Settling:
     settle_s: float
     _times_lie_until: float = float("-inf")
     _waiting: OrderedDict[str, _Look] = field(default_factory=OrderedDict)
-    _settled: OrderedDict[str, tuple[int, int, int, int]] = field(default_factory=OrderedDict)
+    _settled: OrderedDict[str, FileVersion] = field(default_factory=OrderedDict)
     """What was seen to stay the same for long enough, so that the run that follows takes it."""
 
     def unsettled(self, path: str, file: ScannedFile, now: float, wall_ns: int) -> bool:
@@ -73,8 +75,8 @@ class Settling:
         look = self._waiting.get(path)
         past_ns = [time_ns for time_ns in (file.mtime_ns, file.ctime_ns) if time_ns <= wall_ns]
         old = bool(past_ns) and (wall_ns - max(past_ns)) / 1e9 >= self.settle_s and now >= self._times_lie_until
-        quiet = old or self._settled.get(path) == file.stat_row()
-        if look is not None and look.stat == file.stat_row():
+        quiet = old or self._settled.get(path) == file.version()
+        if look is not None and look.stat == file.version():
             quiet = quiet or now - look.since >= self.settle_s
             since = look.since
         else:
@@ -82,14 +84,14 @@ class Settling:
         if quiet and not is_open_for_writing(path):
             self._waiting.pop(path, None)
             if not old:
-                self._settled[path] = file.stat_row()
+                self._settled[path] = file.version()
                 self._settled.move_to_end(path)
                 if len(self._settled) > WAITING_LIMIT:
                     self._settled.popitem(last=False)
             return False
         self._settled.pop(path, None)
         pause_s = min(look.pause_s * 2 if look is not None and quiet else max(self.settle_s, 0.05), LONGEST_PAUSE_S)
-        self._waiting[path] = _Look(file.stat_row(), since, now + pause_s, pause_s)
+        self._waiting[path] = _Look(file.version(), since, now + pause_s, pause_s)
         if len(self._waiting) > WAITING_LIMIT:
             self._waiting.popitem(last=False)
         return True

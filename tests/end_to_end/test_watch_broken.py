@@ -83,4 +83,4 @@ def test_what_a_plan_has_to_say_is_told_once(world: World) -> None:
         world.images("b.png")
         daemon.wait(lambda: names(world) == ["a.png", "b.png"])
         assert daemon.stop() == 0
-    assert daemon.log.count("note: images/pipe.png: is no regular file") == 1
+    assert daemon.log.count("note: images/pipe.png: is not a regular file") == 1

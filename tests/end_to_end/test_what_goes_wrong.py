@@ -379,8 +379,8 @@ def test_links_fifos_and_half_names_are_named_and_left_out(small_world: World) -
     done = small_world.run("apply", "manifest.yaml")
     assert done.code == 3
     assert "link.png: is a link, and links are not followed" in done.out
-    assert "fifo.png: is no regular file" in done.out
-    assert "bad\\udcff.png: has a name that is no UTF-8" in done.out
+    assert "fifo.png: is not a regular file" in done.out
+    assert "bad\\udcff.png: has a name that is not UTF-8" in done.out
     assert small_world.names() == ["a.png", "b.png"]
 
 

@@ -204,7 +204,7 @@ def test_a_linked_folder_is_followed_where_the_manifest_says_so_and_its_loss_is_
     outside.rename(outside.with_name("unmounted"))
     gone = world.run("apply", "--auto-approve", "manifest.yaml")
     assert gone.code == 7
-    assert "is a link that leads nowhere, but the state has records of 1 files under it" in gone.err
+    assert "is a broken link, but the state has records of 1 files under it" in gone.err
     outside.with_name("unmounted").rename(outside)
     world.manifest({**follow, "folders": [{"path": "images"}]})
     assert world.run("apply", "--auto-approve", "manifest.yaml").code == 7

@@ -9,8 +9,9 @@ import pytest
 
 from metalake_sync.core.snapshots import MediaType
 from metalake_sync.planning.scope import Part, Scope
+from metalake_sync.sources.base import Trouble
 from metalake_sync.sources.rules import ScanRules
-from metalake_sync.sources.scan import Trouble, scan_folder, scan_part
+from metalake_sync.sources.scan import scan_folder, scan_part
 
 RULES = ScanRules(MediaType.IMAGE, exclude=("skipped/",))
 

@@ -11,17 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metalake_sync.core.snapshots import MediaType
+from metalake_sync.sources.base import FolderListing, ScannedFile, ScanProblem, Trouble
 from metalake_sync.sources.globs import GlobList
+from metalake_sync.sources.local_folder import scan_file
 from metalake_sync.sources.rules import PatternList, ScanRules
-from metalake_sync.sources.scan import (
-    FolderListing,
-    ScannedFile,
-    ScanProblem,
-    Trouble,
-    scan_file,
-    scan_folder,
-    scan_part,
-)
+from metalake_sync.sources.scan import scan_folder, scan_part
 
 
 def tree(root: Path, *paths: str) -> Path:

@@ -77,7 +77,7 @@ def test_a_folder_gives_its_own_rows_and_not_those_of_folders_below(path: Path) 
         )
         assert set(state.files.folder_rows(row, "images")) == {"a.jpg"}
         assert state.files.folders(row) == {"images": 1, "images/sub": 1, "": 1}
-        assert state.files.folder_rows(row, "images")["a.jpg"].fingerprint == fingerprint_to_db(PRINT)
+        assert state.files.folder_rows(row, "images")["a.jpg"].version == PRINT.version()
 
 
 def test_a_file_that_replaces_another_loses_its_annotation_sets(path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync.sources.scan import ScannedFile, scan_file
+from metalake_sync.sources.base import ScannedFile
+from metalake_sync.sources.local_folder import scan_file
 from metalake_sync.watch.backoff import LONGEST_PAUSE_S, Backoff, SetAside
 from metalake_sync.watch.settle import WAITING_LIMIT, Settling, is_open_for_writing
 
@@ -102,14 +103,14 @@ def test_pauses_grow_to_a_bound_and_begin_anew_after_a_success() -> None:
 
 def test_an_item_that_keeps_failing_is_left_alone_for_longer_each_time() -> None:
     aside, file = SetAside(), ScannedFile("a", 1, 1, 1, 1)
-    aside.failed("/a", "a", file.stat_row(), 0.0)
+    aside.failed("/a", "a", file.version(), 0.0)
     assert aside.holds("/a", file, 4.9)
     assert list(aside.due(5.0)) == ["/a"]
     assert list(aside.due(6.0)) == []
     assert not aside.holds("/a", file, 6.0)
-    aside.failed("/a", "a", file.stat_row(), 6.0)
+    aside.failed("/a", "a", file.version(), 6.0)
     assert aside.holds("/a", file, 15.9)
     assert not aside.holds("/a", file._replace(mtime_ns=2), 15.9), "a file that changed is tried at once"
     for _ in range(40):
-        aside.failed("/a", "a", file.stat_row(), 0.0)
+        aside.failed("/a", "a", file.version(), 0.0)
     assert aside.next_at() == LONGEST_PAUSE_S
