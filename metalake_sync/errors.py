@@ -7,7 +7,7 @@ Must not: know how an error is printed, or import anything of ours.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from metalake_sync.lazy_dataclass import dataclass
 
@@ -58,10 +58,21 @@ class SyncError(Exception):
         self.remedy = remedy
         self.where = where
 
+    def __reduce__(self) -> tuple[Callable[..., SyncError], tuple[object, ...]]:
+        """Pickle without calling `__init__`, whose parameters differ from error to error."""
+        return _unpickle, (type(self), self.args, self.__dict__)
+
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where is not None else ""
         remedy = f". {self.remedy}" if self.remedy else ""
         return f"{place}{self.message}{remedy}"
+
+
+def _unpickle(kind: type[SyncError], arguments: tuple[object, ...], attributes: dict[str, object]) -> SyncError:
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    error.__dict__.update(attributes)
+    return error
 
 
 class UsageError(SyncError):

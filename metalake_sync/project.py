@@ -291,7 +291,7 @@ class _Run:
     def execute(self, planned: PlannedRun, command: str, *, partial: bool) -> RunFinished:
         """Do what the plan says, and keep the history of it."""
         recorder = self.recorder
-        recorder.leave_alone(planned.plan.summary())
+        recorder.count_untouched(planned.plan.summary())
         owed = self.state.pending_replacements.owed()
         recorded = self.state.collections.of_lake(self.lake.identity)
         in_manifest = set(map(key_of, self.session.manifest.collections))

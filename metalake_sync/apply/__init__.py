@@ -1,8 +1,12 @@
-"""Doing what a plan says: stages, batches, records and events.
+"""Carries out a plan: stages, upload sessions, records and events.
 
-The plan alone drives it. Stages of a collection stand in the order of `CollectionPlan`: head, adopts, uploads in
-batches (open a session, send many files at once, complete, wait for the job, find the new ids, record), metadata,
-annotations, and at last what is taken away. While the lake works on one batch, the next one is on the wire.
+The plan alone drives it. Each collection passes through these stages, in this order: collection, adopt, upload (in
+batches), metadata, annotations, trash. A batch opens an upload session, sends many files at once, completes the
+session, waits for the lake's job, finds the new ids and records them. While the lake works on one batch, the next one
+is in transfer.
 
-`recorder` is the only writer: every stage hands its outcomes to it, and it commits before it tells.
+Owns: the order of stages. Must not: decide what to do (`planning`).
+
+`recorder` is the only writer of the state. Every stage passes its outcomes to it, and it commits before it emits
+events.
 """

@@ -1,7 +1,6 @@
-"""The annotation stage: one set for each image and operation that changed, in pages bounded by images and bytes.
+"""The annotation stage: sends one set per changed image and operation, in pages bounded by images and bytes.
 
-Owns: pages. A page that the lake refuses is halved until the bad set stands
-alone.
+Owns: the pages. A page that the lake rejects is bisected until the bad set is isolated.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ AnnotationAction = Annotate | RemoveAnnotations
 
 @dataclass(slots=True)
 class _Upload:
-    """The sets of one operation that go out together. `total` counts the images of all its pages."""
+    """The sets of one operation that are sent together. `total` counts the images of all pages."""
 
     collection: CollectionKey
     operation: str
@@ -48,7 +47,7 @@ class _Upload:
 
 
 class AnnotationStage:
-    """`desired`: the opened collections, which can read a record from its source again."""
+    """`desired`: the opened collections, which read the shapes of an image from their source."""
 
     def __init__(
         self,
@@ -65,7 +64,7 @@ class AnnotationStage:
     async def annotate(
         self, collection: CollectionPlan, actions: Iterable[AnnotationAction], unique_names: Mapping[str, str]
     ) -> None:
-        """Send sets. `unique_names`: of files that were just uploaded, by name; others carry theirs in the action."""
+        """Send sets. `unique_names`: of files that were just uploaded, by name. Other actions have their own."""
         by_operation: dict[tuple[str, AnnotationKind], list[AnnotationAction]] = {}
         for action in actions:
             by_operation.setdefault((action.annotations.operation, action.annotations.kind), []).append(action)
@@ -137,7 +136,7 @@ def _has_shapes(action: AnnotationAction) -> bool:
 def _paired(
     actions: Sequence[AnnotationAction], sets: Iterator[list[dict[str, Any]]]
 ) -> Iterator[list[tuple[AnnotationAction, dict[str, Any]]]]:
-    """Pages of sets beside the actions that they stand for, in step."""
+    """Pair each set of a page with its action."""
     start = 0
     for page in sets:
         yield list(zip(actions[start : start + len(page)], page, strict=True))

@@ -1,6 +1,7 @@
-"""The last stage: model runs are attached to projects of the annotation studio.
+"""The attachment stage: attaches model runs to projects of the annotation studio. It runs last.
 
-The studio is another service, which a deployment may not have. What it refuses fails alone: the annotations are sent.
+The studio is another service, which a deployment may not have. If it rejects a model run, only the attachment fails:
+the annotations are sent already.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from metalake_sync.remote.client import LakeClient
 
 
 class AttachmentStage:
-    """`lake`: what the state calls it."""
+    """`lake`: the identity of the lake in the state."""
 
     def __init__(self, client: LakeClient, recorder: Recorder, lake: str) -> None:
         self._client = client
@@ -31,14 +32,16 @@ class AttachmentStage:
         }
         for action in actions:
             if action.operation in incomplete:
-                error = SyncError("some of its annotations were not sent", remedy="Fix that, then run apply again.")
-                self._recorder.fail([action], _in_words(action, error), retryable=True)
+                error = SyncError(
+                    "some of its annotations were not sent", remedy="Fix these failures, then run apply again."
+                )
+                self._recorder.fail([action], _describe(action, error), retryable=True)
                 continue
             try:
                 await asyncio.to_thread(self._client.attach_model_runs, action.project, [action.operation])
             except LakeError as refusal:
                 self._recorder.fail(
-                    [action], _in_words(action, refusal), retryable=not isinstance(refusal, LakeRefused)
+                    [action], _describe(action, refusal), retryable=not isinstance(refusal, LakeRefused)
                 )
                 continue
             self._recorder.confirm([action], lambda action=action: self._record(action))  # type: ignore[misc]
@@ -47,7 +50,7 @@ class AttachmentStage:
         self._recorder.state.attached.put(self._lake, action.operation, action.project)
 
 
-def _in_words(action: AttachModelRun, error: SyncError) -> SyncError:
-    """Return the error with what it was that failed."""
+def _describe(action: AttachModelRun, error: SyncError) -> SyncError:
+    """Return the error with the attachment that failed."""
     message = f"model run '{action.operation}' is not attached to project '{action.project}': {error.message}"
     return SyncError(message, remedy=error.remedy, where=error.where)

@@ -1,6 +1,6 @@
-"""A collection's files on their way: batches that overlap, replacements after new files, and what follows each batch.
+"""Uploads the files of one collection: batches that overlap, replacements after new files, and what follows a batch.
 
-Owns: the order, and what overlaps. Must not: know how a stage does its work.
+Owns: the order of batches, and which of them overlap. Must not: know how a stage does its work.
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from metalake_sync.apply.annotations import AnnotationStage
 from metalake_sync.apply.metadata import MetadataStage, updates_after_upload
-from metalake_sync.apply.replace import Replacing
-from metalake_sync.apply.uploads import (
-    OpenSession,
+from metalake_sync.apply.replace import ReplaceStage
+from metalake_sync.apply.trashed_names import (
     UploadAction,
-    Uploads,
-    cut_batches,
-    name_refused,
     refuses_name,
+    rejected_name_error,
     sends_trashed_name,
     sends_used_name,
 )
+from metalake_sync.apply.uploads import OpenSession, UploadStage
 from metalake_sync.core.actions import Annotate, RemoveAnnotations, ReplaceFile
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import RemoteFile
@@ -32,19 +30,20 @@ from metalake_sync.planning.replacements import REFUSED, TAKEN
 from metalake_sync.planning.run_options import RunOptions
 
 BATCHES_UNDER_WAY = 4
-"""How many batches may be under way: one or two on the wire, the others waiting for the lake's jobs."""
+"""How many batches may be open at once: one or two in transfer, the others waiting for the lake's jobs."""
 
 
 async def upload_collection(
     collection: CollectionPlan, stages: Stages, options: RunOptions, left_open: Sequence[SessionDecision] = ()
 ) -> None:
-    """Finish the sessions of interrupted runs, send a collection's new files, then those whose names were trashed
-    before, then replace what changed.
+    """Finish the sessions of interrupted runs, upload new files, then files whose names were trashed before, then
+    replace changed files.
 
-    `left_open`: the sessions to finish. What does not come through in them is sent like any other file.
-    A lake may refuse the name of a trashed file, and no call takes the file out of the trash. So one file is replaced
-    first, and the outcome is remembered for the lake. After a refusal nothing more is trashed for a replacement until
-    the lake takes such a name from a file that has to be sent anyway.
+    `left_open`: the sessions to finish. Files that fail in them are uploaded like any others.
+
+    A lake may reject the name of a trashed file, and no call restores a file from the trash. So one file is replaced
+    first, and the state keeps the outcome. After a rejection, no file is trashed for a replacement until the lake
+    accepts such a name from a file that has to be uploaded anyway.
     """
     replaces = [action for action in collection.uploads if isinstance(action, ReplaceFile)]
     used_names = [action for action in collection.uploads if sends_used_name(action)]
@@ -53,10 +52,10 @@ async def upload_collection(
     for session in left_open:
         resumed = await work.resume(session, [*new, *used_names])
         if any(action.file.name in resumed for action in used_names):
-            stages.replacing.learn(TAKEN)
+            stages.replace.learn(TAKEN)
         new = [action for action in new if action.file.name not in resumed]
         used_names = [action for action in used_names if action.file.name not in resumed]
-    replacing = stages.replacing
+    replacing = stages.replace
     await work.send(new)
     if await work.send(used_names):
         replacing.learn(TAKEN)
@@ -65,7 +64,7 @@ async def upload_collection(
     while replaces and replacing.trashed_names is None:
         lost = replacing.lost_in_trash()
         if lost:
-            replacing.leave(replaces, f"an earlier replacement did not come through: {lost}")
+            replacing.leave(replaces, f"an earlier replacement failed: {lost}")
             return
         one = replaces.pop(0)
         if await work.send([one]):
@@ -74,36 +73,40 @@ async def upload_collection(
             if work.names_refused:
                 replacing.learn(REFUSED)
                 break
-            replacing.leave(replaces, "the first replacement did not come through")
+            replacing.leave(replaces, "the first replacement failed")
             return
     if replacing.trashed_names == REFUSED:
-        replacing.leave(replaces, "the lake did not take the name of a trashed file again")
+        replacing.leave(replaces, "the lake rejected the name of a trashed file")
     else:
         await work.send(replaces)
 
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """What a file goes through."""
+    """The stages that a file passes through."""
 
-    uploads: Uploads
+    uploads: UploadStage
     metadata: MetadataStage
     annotations: AnnotationStage
-    replacing: Replacing
+    replace: ReplaceStage
 
 
 @dataclass(slots=True)
 class CollectionUpload:
-    """The batches of one collection. `names_refused`: the lake did not take the name of a file that is in its trash."""
+    """The batches of one collection."""
 
     collection: CollectionPlan
     stages: Stages
     options: RunOptions
     names_refused: bool = False
+    """Whether the lake rejected the name of a file that is in its trash."""
 
     async def send(self, actions: Sequence[UploadAction]) -> set[str]:
-        """Send batches one after the other: the next one is opened while the last files of one are on the wire, and
-        what follows in the lake overlaps, too. Returns which trashed names the lake took again."""
+        """Send batches one after the other. Returns the trashed names that the lake accepted again.
+
+        The next batch is opened while the last files of the one before are in transfer. What follows in the lake
+        overlaps too.
+        """
         sets = self._sets() if actions else {}
         in_the_lake = asyncio.Semaphore(BATCHES_UNDER_WAY)
         taken: set[str] = set()
@@ -128,7 +131,7 @@ class CollectionUpload:
                     replaces = [action for action in batch if isinstance(action, ReplaceFile)]
                     ready: Sequence[UploadAction] = batch
                     if replaces:
-                        ready = await self.stages.replacing.make_room(self.collection, replaces)
+                        ready = await self.stages.replace.trash_replaced(self.collection, replaces)
                     if ready:
                         await in_the_lake.acquire()
                         next_one = asyncio.Event()
@@ -136,22 +139,21 @@ class CollectionUpload:
                         await next_one.wait()
         return taken
 
-    async def _sent(self, batch: Sequence[UploadAction], last_ones: Callable[[], None]) -> OpenSession | None:
-        """Send one batch. If the lake refuses the session of files whose names are in its trash, each of them fails
-        with the id of what is there, and None is returned."""
+    async def _sent(self, batch: Sequence[UploadAction], last_files_started: Callable[[], None]) -> OpenSession | None:
+        """Send one batch. If the lake rejects a session of trashed names, all its files fail, and None is returned."""
         try:
-            return await self.stages.uploads.send(self.collection, batch, last_ones)
+            return await self.stages.uploads.send(self.collection, batch, last_files_started)
         except LakeRefused as refusal:
             if not all(map(sends_trashed_name, batch)):
                 raise
             if refuses_name(refusal):
                 self.names_refused = True
-                refusal = name_refused(refusal)
-            self.stages.replacing.recorder.fail(batch, refusal, retryable=True)
+                refusal = rejected_name_error(refusal)
+            self.stages.replace.recorder.fail(batch, refusal, retryable=True)
             return None
 
     async def resume(self, left_open: SessionDecision, actions: Sequence[UploadAction]) -> set[str]:
-        """Finish a session of an earlier run. Returns the names of those files of `actions` that need no upload now."""
+        """Finish a session of an earlier run. Returns the names of files in `actions` that need no upload any more."""
         by_name = {action.file.name: action for action in actions}
         try:
             session, found = await self.stages.uploads.resume(self.collection, left_open, by_name)
@@ -165,11 +167,11 @@ class CollectionUpload:
         outdated = [by_name[name] for name in found if name not in wanted and name in by_name]
         if outdated:
             error = LakeRefused(
-                "an interrupted run sent earlier bytes of it, and the lake has taken them in only now",
+                "an interrupted run uploaded an earlier version, which the lake has added only now",
                 status=200,
-                remedy="Run apply again: it replaces them.",
+                remedy="Run apply again to replace it.",
             )
-            self.stages.replacing.recorder.fail(outdated, error, retryable=True)
+            self.stages.replace.recorder.fail(outdated, error, retryable=True)
         return {action.file.name for action in (*batch, *outdated)}
 
     def _sets(self) -> dict[str, list[Annotate | RemoveAnnotations]]:
@@ -186,7 +188,7 @@ class CollectionUpload:
         found: Mapping[str, RemoteFile],
         sets: Mapping[str, Sequence[Annotate | RemoveAnnotations]],
     ) -> None:
-        """What follows when the files are recorded: their metadata and annotation sets."""
+        """Write the metadata and annotation sets of the recorded files."""
         here = [action.file for action in batch if action.file.name in found]
         updates = updates_after_upload(
             session.common,
@@ -194,7 +196,7 @@ class CollectionUpload:
             self.stages.metadata.tags_of_others(self.collection),
         )
         failed = await self.stages.metadata.write(self.collection, session.wire.collection_id, updates)
-        self.stages.metadata.gave_back(self.collection, [file.name for file in here if file.name not in failed])
+        self.stages.metadata.tags_restored(self.collection, [file.name for file in here if file.name not in failed])
         await self.stages.annotations.annotate(
             self.collection,
             [action for file in here for action in sets.get(file.name, ())],
@@ -202,9 +204,29 @@ class CollectionUpload:
         )
 
 
+def cut_batches(
+    uploads: Sequence[UploadAction], *, max_files: int, max_bytes: int
+) -> Iterator[tuple[UploadAction, ...]]:
+    """Cut a collection's uploads into batches of at most `max_files` files and `max_bytes` bytes.
+
+    A single larger file is a batch of its own.
+    """
+    batch: list[UploadAction] = []
+    size = 0
+    for action in uploads:
+        size_bytes = action.file.fingerprint.size_bytes
+        if batch and (len(batch) == max_files or size + size_bytes > max_bytes):
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(action)
+        size += size_bytes
+    if batch:
+        yield tuple(batch)
+
+
 @contextlib.contextmanager
 def _first_error_alone() -> Iterator[None]:
-    """A task group raises a group; whoever waits wants the error that ended the run."""
+    """A task group raises an exception group. Raise only the error that ended the run."""
     try:
         yield
     except BaseExceptionGroup as group:

@@ -1,4 +1,4 @@
-"""One bad item must not take a thousand good ones with it."""
+"""Isolates the items that the lake rejects, so that one bad item does not fail a page of a thousand."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ ItemT = TypeVar("ItemT")
 async def send_in_halves(
     items: Sequence[ItemT], send: Callable[[Sequence[ItemT]], Awaitable[None]]
 ) -> list[tuple[ItemT, LakeRefused]]:
-    """Send a page; where the lake refuses it, send its halves, until the items that it refuses are alone.
+    """Send a page. If the lake rejects it, send its halves, until the rejected items are isolated.
 
-    Returns those with the refusals. A page of n items with one bad one costs about 2 log2 n calls more.
+    Returns these items with their errors. A page of n items with one bad item costs about 2 log2 n more calls.
     """
     try:
         await send(items)

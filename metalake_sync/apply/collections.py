@@ -1,4 +1,4 @@
-"""The collection stage: heads are created and updated, and their rows recorded before anything in them is."""
+"""The collection stage: creates collections and updates their heads. A collection is recorded before its files are."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from metalake_sync.remote.media_kinds import media_kind
 from metalake_sync.state.handles import CollectionHandle
 
 
-class Collections:
-    """Creates, records and updates heads. `lake`: what the state calls the lake."""
+class CollectionStage:
+    """Creates, records and updates collections. `lake`: the identity of the lake in the state."""
 
     def __init__(self, client: LakeClient, recorder: Recorder, lake: str) -> None:
         self._client = client
@@ -23,10 +23,9 @@ class Collections:
         self._created: set[object] = set()
 
     async def prepare(self, collection: CollectionPlan) -> None:
-        """Create a collection that gets no upload, record one that the lake has, update its head.
+        """Create a collection without uploads, or record one that the lake has, and update its head.
 
-        A collection that gets uploads is created by its first upload session: only that call carries the storage
-        prefix.
+        A collection with uploads is created by its first upload session, because only that call has the storage prefix.
         """
         if collection.create and not collection.uploads:
             lake_id = await asyncio.to_thread(
@@ -47,7 +46,7 @@ class Collections:
                 )
 
     async def opened(self, collection: CollectionPlan, lake_id: str) -> CollectionHandle:
-        """An upload session gave the collection's id: see that it is recorded and return its handle."""
+        """Record the collection that an upload session was opened in, and return its handle."""
         if collection.create and collection.key not in self._created:
             self._created.add(collection.key)
             if collection.head:
@@ -70,16 +69,16 @@ class Collections:
         storage_path = collection.storage_path
         if storage_path is None:
             details = await asyncio.to_thread(self._client.collection_details, lake_id, {"storagePath": True})
-            told = details.get("storagePath")
-            # It only helps to guess the unique names of files that the lake does not list.
-            storage_path = told if isinstance(told, str) else ""
+            path = details.get("storagePath")
+            # Used only to guess the unique names of files that the lake does not list.
+            storage_path = path if isinstance(path, str) else ""
         with self._recorder.state.write():
             self._recorder.handles[collection.key] = self._recorder.state.collections.record(
                 self._lake, collection.key, lake_id, storage_path
             )
 
     async def _update_head(self, collection: CollectionPlan) -> None:
-        """Write what changed in the head, and the head alone: the files of others stay as they are."""
+        """Write the changed fields of the head only. The metadata of files stays as it is."""
         action = collection.update_head
         assert action is not None
         handle = self._recorder.handle(collection.key)

@@ -1,6 +1,6 @@
-"""The last stages: downloads, then trash rules.
+"""The stages for downloads and trash rules, after all collections.
 
-Owns: what is recorded of them. Trash rules come after everything, and not where anything at all failed.
+Owns: what is recorded of them. Trash rules run after the downloads, and only if nothing failed in the run.
 """
 
 from __future__ import annotations
@@ -34,17 +34,21 @@ RECORDED_AT_ONCE = 100
 
 @dataclass(slots=True)
 class _Folder:
-    """One download under way. `on_the_wire`: by the path that the file goes to."""
+    """One download in progress."""
 
     spec: DownloadSpec
-    on_the_wire: dict[Path, Wanted] = field(default_factory=dict)
+    in_transfer: dict[Path, Wanted] = field(default_factory=dict)
+    """By the path that the file is written to."""
     adopted: list[DownloadedFile] = field(default_factory=list)
     fetched: list[tuple[DownloadFile, DownloadedFile]] = field(default_factory=list)
 
 
 class DownloadStage:
-    """Carries out downloads. The lake is listed anew: addresses are fresh, and what this run uploaded is there. What
-    the plan proved to be right is not proven again."""
+    """Carries out downloads.
+
+    Lists the lake again, to get valid URLs and the files that this run uploaded. What the planner has proven is not
+    proven again.
+    """
 
     def __init__(
         self, observer: DownloadObserver, downloads: Downloads, recorder: Recorder, progress: ProgressMeter
@@ -55,14 +59,14 @@ class DownloadStage:
         self._progress = progress
 
     async def run(self, plans: Sequence[DownloadPlan]) -> None:
-        """Carry out all downloads. Class ids count over all of them, so annotations are written when all were read."""
+        """Carry out all downloads. They share class ids, so annotations are written after all were read."""
         with contextlib.ExitStack() as stack:
             read: list[tuple[DownloadPlan, AnnotationDownload]] = []
             labels: list[frozenset[str]] = []
             for plan in plans:
                 annotations = await self._get(plan)
                 if annotations is None:
-                    # What can't be read now keeps its classes: the others must not move.
+                    # A download that cannot be read keeps its classes, so that the class ids of others stay.
                     labels.append(plan.labels)
                     continue
                 stack.callback(annotations.close)
@@ -76,7 +80,7 @@ class DownloadStage:
                 await self._write(plan, annotations, classes)
 
     async def _get(self, plan: DownloadPlan) -> AnnotationDownload | None:
-        """Fetch the files of a download. Returns its annotations, if it has some."""
+        """Fetch the files of a download. Returns its annotations, if it has any."""
         spec = plan.spec
         place = await asyncio.to_thread(self._observer.find, spec)
         if place is None:
@@ -92,7 +96,7 @@ class DownloadStage:
         return self._observer.annotations(spec, place, walk)
 
     def _open(self, plan: DownloadPlan, root: Path, stack: contextlib.ExitStack) -> PartialFiles | None:
-        """The folder of a download, or None where it can't be used: other downloads have folders of their own."""
+        """The folder of a download. None if it cannot be used: the other downloads continue."""
         try:
             return stack.enter_context(partial_files(root))
         except StateLocked:
@@ -109,7 +113,7 @@ class DownloadStage:
             self._fail(plan, refusal, retryable=refusal.status >= 500)
             return False
         except OSError as error:
-            self._fail(plan, SyncError(f"the annotations can't be kept ({error.strerror})"), retryable=False)
+            self._fail(plan, SyncError(f"the annotations can't be stored ({error.strerror})"), retryable=False)
             return False
         return True
 
@@ -125,7 +129,7 @@ class DownloadStage:
 
     async def _fetch(self, folder: _Folder, walk: DownloadWalk, root: Path, partials: PartialFiles) -> None:
         async for outcome in self._downloads.fetch(self._to_fetch(folder, walk, root), partials):
-            wanted = folder.on_the_wire.pop(outcome.file.path)
+            wanted = folder.in_transfer.pop(outcome.file.path)
             self._progress.files_done += 1
             match outcome:
                 case FileFetched():
@@ -140,12 +144,12 @@ class DownloadStage:
 
     @staticmethod
     def _to_fetch(folder: _Folder, walk: DownloadWalk, root: Path) -> Iterator[FileToFetch]:
-        """Runs in a thread of its own, page by page, while earlier files are on the wire."""
+        """Yield the files to fetch, page by page. Runs in its own thread, while earlier files are in transfer."""
         for page in walk.pages():
             folder.adopted += page.adopted
             for wanted in page.wanted:
                 path = root / wanted.filename
-                folder.on_the_wire[path] = wanted
+                folder.in_transfer[path] = wanted
                 remote = wanted.action.file
                 yield FileToFetch(remote.unique_name, path, remote.lake_id, wanted.url)
 
@@ -166,8 +170,10 @@ class DownloadStage:
         partials: PartialFiles,
         classes: Sequence[str],
     ) -> None:
-        """What the format can't hold was shown by the plan; what is lost beyond that, because a picture that came can't
-        be read, is a failure."""
+        """Write and compare the annotation files of a download.
+
+        The plan has shown what the format cannot express. Any other loss, such as an unreadable image, is a failure.
+        """
         spec = plan.spec
         action = _all_annotations(spec)
         try:
@@ -178,29 +184,31 @@ class DownloadStage:
                     partials.move_in(scratch, str(path))
                     self._progress.files_done += 1
                     self._recorder.confirm([action], lambda: None)
-            unforeseen = [line for line in annotations.losses if line not in plan.losses]
-            if unforeseen:
+            unexpected = [line for line in annotations.losses if line not in plan.losses]
+            if unexpected:
                 lost = SyncError(
-                    f"not all annotations could be written ({'; '.join(unforeseen)})",
+                    f"not all annotations could be written ({'; '.join(unexpected)})",
                     where=spec.to,
-                    remedy="Look at these pictures, or choose another format.",
+                    remedy="Check these images, or choose another format.",
                 )
                 self._recorder.fail([action], lost, retryable=False)
         except LakeRefused as refusal:
             self._recorder.fail([action], refusal, retryable=refusal.status >= 500)
         except OSError as error:
-            words = f"the annotations can't be written ({error.strerror})"
-            self._recorder.fail([action], SyncError(words, where=str(root)), retryable=False)
+            message = f"the annotations can't be written ({error.strerror})"
+            self._recorder.fail([action], SyncError(message, where=str(root)), retryable=False)
 
 
 def _all_annotations(spec: DownloadSpec) -> DownloadAnnotations:
-    """The action that a failure of a download's annotations as a whole is told of."""
+    """The action to report if the annotations of a download fail as a whole."""
     return DownloadAnnotations(spec.key, spec.to, 0, Reason.ANNOTATIONS_CHANGED)
 
 
 class TrashRuleStage:
-    """Carries out trash rules: exactly the items or the collection that the plan showed. `lake`: what the state calls
-    it."""
+    """Carries out trash rules: exactly the items or the collection in the plan.
+
+    `lake`: the identity of the lake in the state.
+    """
 
     def __init__(self, client: LakeClient, recorder: Recorder, lake: str) -> None:
         self._client = client
@@ -210,9 +218,9 @@ class TrashRuleStage:
     async def run(self, rule: TrashRulePlan) -> None:
         if rule.items and self._recorder.failures:
             error = LakeRefused(
-                "nothing is trashed by a rule, because something in this run failed",
+                "no trash rule is applied, because something in this run failed",
                 status=200,
-                remedy="Run apply again once that is mended.",
+                remedy="Fix the failures, then run apply again.",
             )
             self._recorder.fail(rule.items, error, retryable=True)
             return

@@ -1,4 +1,4 @@
-"""The references of labels: asked for once a run, for the union of all labels that the manifest's sources use."""
+"""The lake's references of labels, requested once per run for all labels that the manifest's sources use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LabelBook:
-    """`indexes`: every operation of the manifest. The lake makes the labels that it does not have yet."""
+    """`indexes`: of every operation of the manifest. The lake creates the labels that it does not have yet."""
 
     def __init__(self, client: LakeClient, indexes: Iterable[AnnotationIndex]) -> None:
         self._client = client
@@ -31,5 +31,7 @@ class LabelBook:
                 self._references = await asyncio.to_thread(self._client.label_references, tree)
                 missing = sorted(tree.keys() - self._references.keys())
                 if missing:
-                    raise LakeRefused(f"the lake gives no reference for the labels {', '.join(missing)}", status=200)
+                    raise LakeRefused(
+                        f"the lake did not return a reference for the labels {', '.join(missing)}", status=200
+                    )
             return self._references

@@ -1,6 +1,7 @@
-"""The metadata stage: only fields that changed, in pages of a thousand files.
+"""The metadata stage: writes the changed fields of files, in pages of a thousand files.
 
-Owns: pages and the three-way merge of Tags. A page that the lake refuses is halved until the bad entry stands alone.
+Owns: the pages, and the three-way merge of Tags. A page that the lake rejects is bisected until the bad entry is
+isolated.
 """
 
 from __future__ import annotations
@@ -32,20 +33,24 @@ from metalake_sync.remote.item_details import remote_tags
 
 @dataclass(frozen=True, slots=True)
 class MetadataUpdate:
-    """What a file's metadata becomes. `update`: the fields to write. `action`: None for a file that was just uploaded,
-    whose upload carries its metadata."""
+    """A change of one file's metadata."""
 
     name: str
     after: MetadataSet
+    """The metadata after the change."""
     update: dict[str, Any]
+    """The fields to write."""
     action: UpdateFileMetadata | None = None
+    """None for a file that was just uploaded."""
 
 
 def updates_after_upload(
     common: MetadataSet, files: Sequence[tuple[str, MetadataSet]], tags_of_others: Mapping[str, Sequence[str]]
 ) -> list[MetadataUpdate]:
-    """What new files need beyond the metadata that their session carried. `tags_of_others`: by name, of the file that
-    one replaces."""
+    """The metadata of new files beyond that of their upload session.
+
+    `tags_of_others`: tags of other clients on the replaced files, by name.
+    """
     updates: list[MetadataUpdate] = []
     for name, after in files:
         update = update_to_send(common.values, after.values)
@@ -63,13 +68,15 @@ class MetadataStage:
         self._threads = threads
 
     async def update(self, collection: CollectionPlan, collection_id: str) -> None:
-        """Write the metadata of files that were in the lake already."""
+        """Write the changed metadata of files that are already in the lake."""
         written = self._recorder.state.metadata_sets.values
         for start in range(0, len(collection.metadata), PAGE_SIZE_LIMIT):
             page = collection.metadata[start : start + PAGE_SIZE_LIMIT]
             befores = [(written(action.before) if action.before else None) or {} for action in page]
             updates = [
-                MetadataUpdate(action.file.name, action.file.metadata, self._due(collection, action, before), action)
+                MetadataUpdate(
+                    action.file.name, action.file.metadata, self._fields_to_write(collection, action, before), action
+                )
                 for action, before in zip(page, befores, strict=True)
             ]
             if collection.policy.tags == "own":
@@ -77,7 +84,9 @@ class MetadataStage:
             await self.write(collection, collection_id, updates)
 
     @staticmethod
-    def _due(collection: CollectionPlan, action: UpdateFileMetadata, before: MetadataValues) -> dict[str, Any]:
+    def _fields_to_write(
+        collection: CollectionPlan, action: UpdateFileMetadata, before: MetadataValues
+    ) -> dict[str, Any]:
         after = action.file.metadata.values
         if action.lake is None:
             return update_to_send(before, after)
@@ -89,7 +98,7 @@ class MetadataStage:
         befores: Sequence[MetadataValues],
         updates: Sequence[MetadataUpdate],
     ) -> None:
-        """The lake replaces Tags wholesale: ask for those of the files whose Tags are about to change, and merge."""
+        """Merge changed Tags with those of other clients, because the lake replaces Tags as a whole."""
         changing = [index for index, update in enumerate(updates) if TAGS in update.update]
         names = [page[index].unique_name for index in changing]
         theirs = await asyncio.to_thread(remote_tags, self._client, names, self._threads)
@@ -100,41 +109,41 @@ class MetadataStage:
                 theirs=theirs.get(page[index].unique_name, []),
             )
 
-    # Tags that others had set on a file that was replaced.
+    # Tags that other clients had set on a file that was replaced.
 
     def tags_of_others(self, collection: CollectionPlan) -> Mapping[str, Sequence[str]]:
-        """By file name, for files that were trashed to be replaced, in this run or in an earlier one."""
+        """Tags of other clients by file name, for files trashed by a replacement of this run or an earlier one."""
         handle = self._recorder.handles.get(collection.key)
         return self._recorder.state.pending_replacements.tags(handle) if handle is not None else {}
 
-    def gave_back(self, collection: CollectionPlan, names: Sequence[str]) -> None:
-        """These files have in the lake what they had before they were replaced."""
+    def tags_restored(self, collection: CollectionPlan, names: Sequence[str]) -> None:
+        """Record that these files have the tags that they had before they were replaced."""
         with self._recorder.state.write():
             self._recorder.state.pending_replacements.forget(self._recorder.handle(collection.key), names)
 
-    async def give_back(self, collection: CollectionPlan, collection_id: str) -> None:
-        """Write Tags of others that a run which died owes to files that it had replaced."""
+    async def restore_tags(self, collection: CollectionPlan, collection_id: str) -> None:
+        """Write tags of other clients to replaced files, where an interrupted run did not."""
         handle = self._recorder.handles.get(collection.key)
         owed = self._recorder.state.pending_replacements.owed(handle) if handle is not None else []
         if not owed:
             return
-        there = await asyncio.to_thread(remote_tags, self._client, [one.unique_name for one in owed], self._threads)
+        tags = await asyncio.to_thread(remote_tags, self._client, [one.unique_name for one in owed], self._threads)
         state = self._recorder.state
         updates = [
             MetadataUpdate(
                 one.name,
                 metadata_set(state.metadata_sets.values(one.written) or {}),
-                {TAGS: list(dict.fromkeys((*there[one.unique_name], *one.tags)))},
+                {TAGS: list(dict.fromkeys((*tags[one.unique_name], *one.tags)))},
             )
             for one in owed
         ]
         failed = await self.write(collection, collection_id, updates)
-        self.gave_back(collection, [one.name for one in owed if one.name not in failed])
+        self.tags_restored(collection, [one.name for one in owed if one.name not in failed])
 
     async def write(
         self, collection: CollectionPlan, collection_id: str, updates: Sequence[MetadataUpdate]
     ) -> list[str]:
-        """Write updates page by page and record each page as it is confirmed. Returns the names that failed."""
+        """Write updates page by page, and record each page when the lake confirms it. Returns the names that failed."""
         failed: list[str] = []
         for start in range(0, len(updates), PAGE_SIZE_LIMIT):
             page = updates[start : start + PAGE_SIZE_LIMIT]
@@ -161,6 +170,6 @@ class MetadataStage:
 
     @staticmethod
     def _metadata_of_upload(collection: CollectionPlan, update: MetadataUpdate) -> UpdateFileMetadata:
-        """A new file's metadata was refused: the file is in the lake, what it should say is not."""
+        """The action to report if the lake has a new file but rejects its metadata."""
         file = next(upload.file for upload in collection.uploads if upload.file.name == update.name)
         return UpdateFileMetadata(collection.key, file, "", collection.common_metadata.digest)

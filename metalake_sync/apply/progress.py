@@ -1,4 +1,4 @@
-"""Where a run stands, as numbers; and telling it a few times a second."""
+"""The progress of a run in numbers, emitted as events a few times per second."""
 
 from __future__ import annotations
 
@@ -9,33 +9,37 @@ from dataclasses import field
 from metalake_sync.core.events import EventSink, Progress
 from metalake_sync.lazy_dataclass import dataclass
 
-TELL_EVERY_S = 0.25
+REPORT_EVERY_S = 0.25
 
 
 @dataclass(slots=True)
 class ProgressMeter:
-    """`stage` is a clause such as "uploading". `bytes_sent`: on the wire, either way."""
+    """Counts files and bytes."""
 
     emit: EventSink
     files_total: int = 0
     bytes_total: int = 0
     files_done: int = 0
     bytes_sent: int = 0
+    """Uploaded and downloaded bytes."""
     stage: str = "starting"
+    """A clause such as "uploading"."""
     _started: float = field(default_factory=time.monotonic)
 
     def received(self, size_bytes: int) -> None:
-        """Bytes came in. How many there will be is not known, because lists carry no sizes: a total that was known
-        before grows, and one that was not stays open."""
+        """Count downloaded bytes. Their total is unknown, because listings have no sizes.
+
+        A total that was known before grows. One that was unknown stays unknown.
+        """
         self.bytes_sent += size_bytes
         if self.bytes_total:
             self.bytes_total = max(self.bytes_total, self.bytes_sent)
 
     def finished(self) -> None:
-        """All that there was is done, however much it turned out to be: the totals are known now."""
+        """Set the totals to what was done, because all is done now."""
         self.files_total, self.bytes_total = self.files_done, self.bytes_sent
 
-    def tell(self) -> None:
+    def report(self) -> None:
         self.emit(
             Progress(
                 self.files_done,
@@ -47,8 +51,8 @@ class ProgressMeter:
             )
         )
 
-    async def keep_telling(self) -> None:
-        """Tell until cancelled."""
+    async def keep_reporting(self) -> None:
+        """Emit progress events until cancelled."""
         while True:
-            await asyncio.sleep(TELL_EVERY_S)
-            self.tell()
+            await asyncio.sleep(REPORT_EVERY_S)
+            self.report()

@@ -1,6 +1,6 @@
-"""The one writer of a run: commits what the lake confirmed, then tells the listeners.
+"""The recorder: the only writer of the state during a run. It commits what the lake confirmed, then emits events.
 
-Owns: transactions, counts, failures and events of a run. Must not: speak to the lake.
+Owns: transactions, counts, failures and events of a run. Must not: call the lake.
 """
 
 from __future__ import annotations
@@ -24,38 +24,42 @@ from metalake_sync.state.store import StateStore
 
 @dataclass(slots=True)
 class Recorder:
-    """`looked_at_ns`: when the scan began; a file younger than that is hashed again by the next run. `keep_failures`:
-    as in RunOptions."""
+    """Records one run."""
 
     state: StateStore
     run_id: str
     handles: dict[CollectionKey, CollectionHandle]
     emit: EventSink
     tally: RequestCounter
-    looked_at_ns: int
+    started_at_ns: int
+    """When the scan began, in nanoseconds since the epoch. The next run hashes files modified after that."""
     done: Summary = field(default_factory=Summary.empty)
     failures: list[ActionFailed] = field(default_factory=list)
     failed_collections: set[CollectionKey] = field(default_factory=set)
-    _making_room: dict[tuple[CollectionKey, str], str] = field(default_factory=dict)
+    _trashed_for: dict[tuple[CollectionKey, str], str] = field(default_factory=dict)
     keep_failures: frozenset[str] | None = frozenset()
+    """As in `RunOptions`."""
     _started: float = field(default_factory=time.monotonic)
 
     def handle(self, key: CollectionKey) -> CollectionHandle:
-        """The handle of a collection, which is recorded before anything in it is."""
+        """The handle of a collection. The collection stage records it before its files are."""
         return self.handles[key]
 
     def trusted(self, fingerprint: Fingerprint) -> Fingerprint:
-        """The fingerprint as it may be recorded. A file so young that it could change again without its times showing
-        it gets one that matches nothing, and so is hashed by the next run (git's rule for racy entries)."""
-        return replace(fingerprint, ctime_ns=0) if is_racy(fingerprint, self.looked_at_ns) else fingerprint
+        """The fingerprint to record.
 
-    def leave_alone(self, planned: Summary) -> None:
-        """Count what the plan found to be right, or somebody else's: the run's summary tells of it too."""
+        A file modified so recently that it could change again within the same timestamp gets a fingerprint that never
+        matches. So the next run hashes it, like git's racy entries.
+        """
+        return replace(fingerprint, ctime_ns=0) if is_racy(fingerprint, self.started_at_ns) else fingerprint
+
+    def count_untouched(self, planned: Summary) -> None:
+        """Count unchanged and unmanaged files, because the run's summary has them too."""
         self.done.unchanged = planned.unchanged
         self.done.unmanaged = planned.unmanaged
 
     def confirm(self, actions: Sequence[Action], write: Callable[[], None]) -> None:
-        """Commit what the lake confirmed in one transaction, then say so."""
+        """Commit what the lake confirmed in one transaction, then emit events."""
         with self.state.write():
             write()
             self.state.runs.record_actions(self.run_id, map(_history_row, actions))
@@ -67,38 +71,40 @@ class Recorder:
             self.emit(ActionDone(action))
 
     def about_to_trash(self, actions: Sequence[ReplaceFile], tags_of_others: Mapping[str, Sequence[str]]) -> None:
-        """Write down which ids go into the trash, before they do: no call takes anything out of there again. With them
-        what others had set, by file name. All are of one collection."""
+        """Record the ids of files before they are trashed for a replacement, because no call restores them.
+
+        All actions belong to one collection. `tags_of_others`: tags of other clients, by file name.
+        """
         handle = self.handle(actions[0].collection)
         rows = [
             ActionRow("trash", str(action.collection), action.file.name, action.reason.value, action.replaced.lake_id)
             for action in actions
         ]
-        going = [
+        trashed = [
             (action.file.name, action.replaced.lake_id, tags_of_others.get(action.file.name, ())) for action in actions
         ]
         with self.state.write():
             self.state.runs.record_actions(self.run_id, rows)
-            self.state.pending_replacements.put(handle, going)
+            self.state.pending_replacements.put(handle, trashed)
         for action in actions:
-            self._making_room[action.collection, action.file.name] = action.replaced.lake_id
+            self._trashed_for[action.collection, action.file.name] = action.replaced.lake_id
 
     def not_trashed(self, actions: Sequence[ReplaceFile]) -> None:
-        """The lake left these where they were."""
+        """Undo `about_to_trash` for files that the lake did not trash."""
         with self.state.write():
             self.state.runs.forget_actions(self.run_id, "trash", [action.replaced.lake_id for action in actions])
             self.state.pending_replacements.forget(
                 self.handle(actions[0].collection), [action.file.name for action in actions]
             )
         for action in actions:
-            self._making_room.pop((action.collection, action.file.name), None)
+            self._trashed_for.pop((action.collection, action.file.name), None)
 
     def trashed_for(self, action: ReplaceFile) -> str | None:
-        """The id that was trashed in this run to make room for a file, or None."""
-        return self._making_room.get((action.collection, action.file.name))
+        """The id that this run trashed to replace a file, or None."""
+        return self._trashed_for.get((action.collection, action.file.name))
 
-    def _half_done(self, action: Action) -> str:
-        """Where the old bytes of a file are whose replacement failed, in this run or in an earlier one."""
+    def _lost_in_trash(self, action: Action) -> str:
+        """A sentence on the old file, if its replacement failed in this run or an earlier one. Otherwise empty."""
         lake_id = None
         if isinstance(action, ReplaceFile):
             lake_id = self.trashed_for(action)
@@ -110,13 +116,13 @@ class Recorder:
         if lake_id is None:
             return ""
         return (
-            f" Lost in trash: the old file is in the lake's trash (id {lake_id}), and no call takes it out of there."
-            " The new file is not in the lake; the next run sends it again, with its metadata and annotations."
+            f" Lost in trash: the old file is in the lake's trash (id {lake_id}), and no call restores it."
+            " The new file is not in the lake. The next run uploads it again, with its metadata and annotations."
         )
 
     def fail(self, actions: Iterable[Action], error: SyncError, *, retryable: bool) -> None:
-        """Remember that these did not come through; the run goes on."""
-        failed = [ActionFailed(action, f"{error}{self._half_done(action)}", retryable) for action in actions]
+        """Record failed actions. The run continues."""
+        failed = [ActionFailed(action, f"{error}{self._lost_in_trash(action)}", retryable) for action in actions]
         with self.state.write():
             for failure in failed:
                 key = failure.action.collection
@@ -126,19 +132,19 @@ class Recorder:
         for failure in failed:
             self.failed_collections.add(failure.action.collection)
             self.failures.append(failure)
-            self.tell(failure)
+            self.report(failure)
 
     def forget_collection(self, key: CollectionKey) -> None:
-        """Drop the records of a collection that is not in the lake any more. Call it inside a transaction."""
+        """Remove the records of a collection that the lake no longer has. Call it inside a transaction."""
         handle = self.handles.pop(key, None)
         if handle is not None:
             self.state.collections.forget(handle)
 
-    def tell(self, event: Event) -> None:
+    def report(self, event: Event) -> None:
         self.emit(event)
 
     def finish(self) -> RunFinished:
-        """Close the books of the run."""
+        """Clear failures that did not repeat, and return the result of the run."""
         self.done.bytes_to_send = 0
         for key, handle in self.handles.items():
             if key not in self.failed_collections and self.keep_failures is not None:
@@ -155,7 +161,7 @@ class Recorder:
         )
 
     def summary(self) -> dict[str, object]:
-        """What history keeps of the run."""
+        """The counts that the history keeps of the run."""
         return {**asdict(self.done), "failed": len(self.failures), "bytes_sent": self.tally.bytes_sent}
 
 

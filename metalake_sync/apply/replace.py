@@ -1,8 +1,10 @@
-"""Replacing: the old file goes to the trash, the new one is sent under its name.
+"""The replace stage: trashes the old file, so that the new one can be uploaded under its name.
 
-Owns: what is made sure of before anything is trashed, and the one file by which a lake is tried. The lake's upload
-keeps the old bytes of a name that it has, and no call takes anything out of the trash: so the new bytes are read first,
-the ids that go are written down first, and a lake that does not take a trashed name again is found out with one file.
+Owns: the checks before anything is trashed, and whether a lake allows replacements at all.
+
+An upload under an existing name keeps the old bytes, and no call restores a file from the trash. So the new bytes are
+read first, the ids of trashed files are recorded first, and a single file tests whether the lake accepts a trashed name
+again.
 """
 
 from __future__ import annotations
@@ -28,24 +30,23 @@ from metalake_sync.sources.hashing import HashRequest, hash_files
 
 
 @dataclass(slots=True)
-class Replacing:
-    """`lake`: what the state calls it. `not_lost`: files that the plan found in the lake, or wants no more, as
-    collection and name."""
-
+class ReplaceStage:
     client: LakeClient
     recorder: Recorder
     trash: TrashStage
     base_dir: Path
     lake: str
+    """The identity of the lake in the state."""
     threads: int
     hash_threads: int
     not_lost: frozenset[tuple[CollectionKey, str]] = frozenset()
+    """Files that the plan found in the lake, or that the manifest no longer has: collection and name."""
 
-    # Whether the lake takes a trashed name again.
+    # Whether the lake accepts a trashed name again.
 
     @property
     def trashed_names(self) -> str | None:
-        """`TAKEN` or `REFUSED`, or None while it is not known."""
+        """`TAKEN` or `REFUSED`. None if it is not known."""
         learned = self.recorder.state.learned(answer_key(self.lake))
         return None if learned == UNKNOWN else learned
 
@@ -55,11 +56,11 @@ class Replacing:
                 self.recorder.state.learn(answer_key(self.lake), answer)
 
     def is_half_done(self, action: ReplaceFile) -> bool:
-        """Whether the old file was trashed in this run. Ask it of one whose upload failed."""
+        """Whether the old file was trashed in this run. Call it for an action whose upload failed."""
         return self.recorder.trashed_for(action) is not None
 
     def lost_in_trash(self) -> str:
-        """Name the files that are in the lake's trash without a new one in the lake; empty where there are none."""
+        """Names of files that are in the lake's trash and not in the collection. Empty if there are none."""
         lost = [
             f"{key}/{file.name} (id {file.lake_id})"
             for key, handle in self.recorder.handles.items()
@@ -69,20 +70,20 @@ class Replacing:
         return some_of(lost)
 
     def leave(self, actions: Sequence[ReplaceFile], why: str) -> None:
-        """Replace no more in this run. `why` is a clause."""
+        """Report that files are not replaced in this run. `why` is a clause."""
         if actions:
             error = LakeRefused(
                 f"it was not replaced and not trashed, because {why}",
                 status=200,
-                remedy="Give the local file another name, or set 'on_change: keep'. If the lake takes such names by now"
-                f" (its trash was emptied), run '{TRY_AGAIN}', and one file is tried again.",
+                remedy="Give the local file another name, or set 'on_change: keep'. If the lake accepts such names now"
+                f" (its trash was emptied), run '{TRY_AGAIN}'. The next apply then tries one file.",
             )
             self.recorder.fail(actions, error, retryable=True)
 
-    # Making room.
+    # Trashing.
 
-    async def make_room(self, collection: CollectionPlan, actions: Sequence[ReplaceFile]) -> list[ReplaceFile]:
-        """Trash what is replaced, where the new bytes can be read. Returns what may be sent now."""
+    async def trash_replaced(self, collection: CollectionPlan, actions: Sequence[ReplaceFile]) -> list[ReplaceFile]:
+        """Trash the old files whose new bytes can be read. Returns the actions that can be uploaded now."""
         readable = await self._readable(actions)
         if not readable:
             return []
@@ -92,7 +93,7 @@ class Replacing:
         refused = [action for action in readable if action.replaced.lake_id in left]
         if refused:
             self.recorder.not_trashed(refused)
-            error = LakeRefused("the lake did not trash the file that is to be replaced", status=200)
+            error = LakeRefused("the lake did not trash the old file", status=200)
             self.recorder.fail(refused, refusal or error, retryable=True)
         return [action for action in readable if action.replaced.lake_id not in left]
 
@@ -109,12 +110,12 @@ class Replacing:
                 self.recorder.fail([action], outcome.error, retryable=True)
         return readable
 
-    # Tags that others set.
+    # Tags that other clients set.
 
     async def _tags_of_others(
         self, collection: CollectionPlan, actions: Sequence[ReplaceFile]
     ) -> Mapping[str, Sequence[str]]:
-        """By file name. They go with the old file, and belong to the new one."""
+        """Tags of other clients by file name. They disappear with the old file, and are written to the new one."""
         handle = self.recorder.handles.get(collection.key)
         state = self.recorder.state
         names = [action.file.name for action in actions]

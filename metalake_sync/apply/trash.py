@@ -1,6 +1,6 @@
-"""The trash stage: what is taken away comes last, and only by the ids that the records hold.
+"""The trash stage: runs last in a collection, and trashes files only by the ids in their records.
 
-There is no call that takes something out of the trash, so every id that goes there stands in the history.
+No call restores a file from the trash, so the history has the id of every trashed file.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class TrashStage:
         self._recorder = recorder
 
     async def trash_pruned(self, collection: CollectionPlan) -> None:
-        """Trash what left the manifest; not where anything of the collection failed in this run."""
+        """Trash files that the manifest no longer has, unless anything in the collection failed in this run."""
         if not collection.trash:
             return
         if collection.key in self._recorder.failed_collections:
             error = LakeRefused(
-                "nothing of the collection is trashed, because something in it failed",
+                "no file of the collection is trashed, because something in it failed",
                 status=200,
                 where=str(collection.key),
-                remedy="Run apply again once that is mended.",
+                remedy="Fix the failures, then run apply again.",
             )
             self._recorder.fail(collection.trash, error, retryable=True)
             return
@@ -54,7 +54,7 @@ class TrashStage:
     async def trash(
         self, collection: CollectionPlan, files: Sequence[RemoteFile]
     ) -> tuple[set[str], LakeRefused | None]:
-        """Put files into the trash. Returns the ids of those that are still in the lake, and why where it refused."""
+        """Trash files. Returns the ids of files that are still in the lake, and the error if it rejects the call."""
         await asyncio.to_thread(self._recorder.state.sync)
         try:
             left = await asyncio.to_thread(trash_files, self._client, object_kind(collection.key.type), files)

@@ -1,8 +1,7 @@
-"""The stages for files that the manifest does not upload: their sets and metadata, in pages, by the address that the
-manifest gives.
+"""The stage for unmanaged files: sends their annotation sets and metadata, in pages, by the address in the manifest.
 
-Owns: how an address looks on the wire. A page that the lake refuses is halved until the bad entry stands alone; where
-everything is refused, the address itself is wrong, and asking goes no further.
+Owns: how an address is written in a call. A page that the lake rejects is bisected until the bad entry is isolated. If
+the lake rejects everything, the address itself is wrong, and the stage stops calling.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ from metalake_sync.remote.media_kinds import media_kind
 if TYPE_CHECKING:
     from metalake_sync.protocol.annotation_sets import LabelReference
 
-REFUSED_IN_A_ROW = 20
+REJECTED_IN_A_ROW = 20
 
 SetAction = AnnotateEntry | ClearEntry
 
 
-class AddressedStage:
-    """`lake`: what the state calls it."""
+class UnmanagedStage:
+    """`lake`: the identity of the lake in the state."""
 
     def __init__(
         self,
@@ -69,7 +68,7 @@ class AddressedStage:
         self._collections: dict[Address, tuple[MediaType, str]] = {}
 
     async def clear(self, plans: Iterable[AddressedPlan]) -> None:
-        """Clear what left the manifest."""
+        """Clear the sets of entries that the manifest no longer has."""
         for plan in plans:
             clears = [action for action in plan.actions if isinstance(action, ClearEntry)]
             if clears:
@@ -77,7 +76,7 @@ class AddressedStage:
             await self._send_sets(plan, clears)
 
     async def send(self, plan: AddressedPlan) -> None:
-        """Send what changed, and move the records where nothing is to be sent."""
+        """Send what changed, and update the records of entries that need no call."""
         await self._send_sets(plan, [action for action in plan.actions if isinstance(action, AnnotateEntry)])
         await self._describe(plan, [action for action in plan.actions if isinstance(action, DescribeEntry)])
         self._bookkeeping(plan)
@@ -90,13 +89,13 @@ class AddressedStage:
         unique_names = await self._unique_names(plan.address, actions)
         gone = [action for action in actions if _needs_name(action) and action.name not in unique_names]
         for action in gone:
-            self._recorder.fail([action], _not_there(action), retryable=True)
+            self._recorder.fail([action], _missing(action), retryable=True)
         ready = [action for action in actions if action not in gone] if gone else actions
         references = await self._labels.references() if any(_has_shapes(action) for action in ready) else {}
         index = self._sources.annotations.get((plan.address, plan.operation or ""))
         normalized = index.normalized if index is not None else False
         session_id, sent = str(uuid.uuid4()), 0
-        refused = _Refusals(self._recorder)
+        sender = _PageSender(self._recorder)
 
         async def send(page: Sequence[tuple[SetAction, dict[str, Any]]]) -> None:
             await asyncio.to_thread(
@@ -120,7 +119,7 @@ class AddressedStage:
                 paired = list(zip(group[start : start + len(page)], page, strict=True))
                 start += len(page)
                 sent += len(page)
-                await refused.send(paired, send, lambda pair: pair[0])
+                await sender.send(paired, send, lambda pair: pair[0])
 
     def _wire(
         self, action: SetAction, unique_names: Mapping[str, str], references: Mapping[str, LabelReference]
@@ -146,7 +145,7 @@ class AddressedStage:
                 records.forget_sets(self._lake, key, action.annotations.operation, [action.name])
 
     async def _unique_names(self, address: Address, actions: Sequence[SetAction]) -> dict[str, str]:
-        """Unique names by entry. A collection that the plan did not ask about is listed now."""
+        """Unique names by entry. Lists the collection now if the planner did not."""
         known = {action.name: action.unique_name for action in actions if action.unique_name is not None}
         if address.by is By.UNIQUE_NAME:
             return {action.name: action.name for action in actions}
@@ -163,7 +162,7 @@ class AddressedStage:
     # Metadata.
 
     async def _describe(self, plan: AddressedPlan, actions: Sequence[DescribeEntry]) -> None:
-        refused = _Refusals(self._recorder)
+        sender = _PageSender(self._recorder)
         for start in range(0, len(actions), PAGE_SIZE_LIMIT):
             page = actions[start : start + PAGE_SIZE_LIMIT]
             updates = await self._updates(page)
@@ -177,10 +176,10 @@ class AddressedStage:
                 done = [action for action, _ in part]
                 self._recorder.confirm(done, lambda: self._record_metadata(plan.address, done))
 
-            await refused.send(list(zip(page, updates, strict=True)), send, lambda pair: pair[0])
+            await sender.send(list(zip(page, updates, strict=True)), send, lambda pair: pair[0])
 
     async def _updates(self, page: Sequence[DescribeEntry]) -> list[dict[str, Any]]:
-        """The fields to write. Tags that others set stay, where the lake can be asked for them."""
+        """The fields to write. Tags of other clients stay if the lake returns them for this kind of address."""
         written = self._recorder.state.metadata_sets.values
         befores: list[MetadataValues] = [(written(one.before) if one.before else None) or {} for one in page]
         updates = [
@@ -236,7 +235,7 @@ class AddressedStage:
                 records.forget_sets(self._lake, key, plan.operation, gone)
 
     async def _collection(self, address: Address) -> tuple[MediaType, str]:
-        """The collection's type and id, asked for once."""
+        """The collection's type and id, requested once."""
         if address not in self._collections:
             for media_type in [address.type] if address.type else list(MediaType):
                 found = await asyncio.to_thread(self._client.find_collection, address.within, media_kind(media_type))
@@ -244,13 +243,15 @@ class AddressedStage:
                     self._collections[address] = (media_type, found)
                     break
             else:
-                raise LakeRefused(f"the lake has no collection '{address.within}'", status=200)
+                raise LakeRefused(f"the lake does not have the collection '{address.within}'", status=200)
         return self._collections[address]
 
 
-class _Refusals:
-    """Sends the pages of one address and tells what is refused. Once a number of entries were refused and none was
-    taken, the rest is refused with them, without a call."""
+class _PageSender:
+    """Sends the pages of one address, and reports rejected entries.
+
+    If the lake rejects a number of entries in a row and has accepted none, the rest fails without a call.
+    """
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -264,7 +265,7 @@ class _Refusals:
         action_of: Callable[[ItemT], Action],
     ) -> None:
         async def attempt(part: Sequence[ItemT]) -> None:
-            if not self._accepted and len(self._alone) >= REFUSED_IN_A_ROW:
+            if not self._accepted and len(self._alone) >= REJECTED_IN_A_ROW:
                 raise self._alone[-1]
             try:
                 await send(part)
@@ -300,5 +301,5 @@ def _has_shapes(action: SetAction) -> bool:
     return isinstance(action, AnnotateEntry) and action.annotations.digest != EMPTY_SET_DIGEST
 
 
-def _not_there(action: SetAction) -> LakeRefused:
-    return LakeRefused(f"the lake has no such file in '{action.address.within}'", status=200)
+def _missing(action: SetAction) -> LakeRefused:
+    return LakeRefused(f"the lake does not have this file in '{action.address.within}'", status=200)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from metalake_sync.apply.progress import ProgressMeter
-from metalake_sync.apply.uploads import WRITE_AT_ONCE, JournallingObserver
+from metalake_sync.apply.upload_journal import WRITE_AT_ONCE, SessionJournal
 from metalake_sync.core.actions import UploadFile
 from metalake_sync.core.events import ActionDone, Event
 from metalake_sync.core.metadata import NO_METADATA
@@ -123,8 +123,8 @@ def test_the_state_is_written_by_the_set(world: World, monkeypatch: pytest.Monke
     assert sum(statement.startswith("SELECT") for statement in statements) <= 4 * batches + 10
 
 
-class _Observed:
-    """An observer over a state in which one session is open."""
+class _OpenSession:
+    """A journal over a state in which one session is open."""
 
     def __init__(self, state: StateStore, names: list[str]) -> None:
         files = tuple(JournalledFile(name, name, Fingerprint(1, 2, 3, 4)) for name in names)
@@ -135,63 +135,63 @@ class _Observed:
                 JournalledSession("session", row, "job", "AWS_S3", NO_METADATA.digest, False, files)
             )
         self.row = row
-        self.observer = JournallingObserver(state, "session", ProgressMeter(lambda _event: None))
+        self.journal = SessionJournal(state, "session", ProgressMeter(lambda _event: None))
 
     async def ready(self, name: str) -> None:
         file = FileToSend(name, name, Fingerprint(1, 2, 3, 4), "image/png")
-        await self.observer.about_to_finalize(file, ResumePoint(f"id of {name}", name, 16, {1: "etag"}), "hash")
+        await self.journal.about_to_finalize(file, ResumePoint(f"id of {name}", name, 16, {1: "etag"}), "hash")
 
 
 def test_files_that_are_ready_together_share_a_transaction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"f{number}.png" for number in range(3 * WRITE_AT_ONCE + 1)]
     statements = traced(monkeypatch)
     with StateStore(tmp_path / "state.db") as state:
-        observed = _Observed(state, names)
+        session_open = _OpenSession(state, names)
         statements.clear()
 
         async def all_at_once() -> None:
-            await asyncio.gather(*map(observed.ready, names))
+            await asyncio.gather(*map(session_open.ready, names))
 
         asyncio.run(all_at_once())
         assert statements.count("COMMIT") == 4
-        (session,) = state.journal.sessions([observed.row])
+        (session,) = state.journal.sessions([session_open.row])
         assert {(file.name, file.content_hash) for file in session.files} == {(name, "hash") for name in names}
 
 
-def test_a_file_is_written_down_before_it_goes_on_and_alone_if_need_be(tmp_path: Path) -> None:
+def test_a_file_is_journalled_before_it_is_finalized_alone_if_necessary(tmp_path: Path) -> None:
     with StateStore(tmp_path / "state.db") as state:
-        observed = _Observed(state, ["a.png", "b.png"])
+        session_open = _OpenSession(state, ["a.png", "b.png"])
 
         async def one_after_the_other() -> None:
             for name in ("a.png", "b.png"):
-                await observed.ready(name)
-                (session,) = state.journal.sessions([observed.row])
+                await session_open.ready(name)
+                (session,) = state.journal.sessions([session_open.row])
                 assert {file.name: file.content_hash for file in session.files}[name] == "hash"
 
         asyncio.run(one_after_the_other())
 
 
-def test_one_that_gives_up_waiting_takes_nobody_with_it(tmp_path: Path) -> None:
+def test_cancelling_one_file_does_not_cancel_the_others(tmp_path: Path) -> None:
     with StateStore(tmp_path / "state.db") as state:
-        observed = _Observed(state, ["a.png", "b.png"])
+        session_open = _OpenSession(state, ["a.png", "b.png"])
 
         async def one_gives_up() -> None:
-            tasks = [asyncio.create_task(observed.ready(name)) for name in ("a.png", "b.png")]
+            tasks = [asyncio.create_task(session_open.ready(name)) for name in ("a.png", "b.png")]
             await asyncio.sleep(0)
             tasks[0].cancel()
             await tasks[1]
 
         asyncio.run(one_gives_up())
-        (session,) = state.journal.sessions([observed.row])
+        (session,) = state.journal.sessions([session_open.row])
         assert [file.content_hash for file in session.files] == ["hash", "hash"]
 
 
-def test_a_state_that_can_not_be_written_stops_every_file_that_waits(tmp_path: Path) -> None:
+def test_a_state_that_cannot_be_written_fails_every_waiting_file(tmp_path: Path) -> None:
     with StateStore(tmp_path / "state.db") as state:
-        observed = _Observed(state, ["a.png", "b.png"])
+        session_open = _OpenSession(state, ["a.png", "b.png"])
         state._connection.execute("DROP TABLE upload_parts")
 
         async def both() -> list[BaseException | None]:
-            return await asyncio.gather(*map(observed.ready, ("a.png", "b.png")), return_exceptions=True)
+            return await asyncio.gather(*map(session_open.ready, ("a.png", "b.png")), return_exceptions=True)
 
         assert [type(outcome) for outcome in asyncio.run(both())] == [StateError, StateError]

@@ -536,7 +536,7 @@ def test_nothing_is_trashed_by_a_rule_where_something_failed(stocked: World) -> 
     stocked.manifest(trash=[{"collection": "birds", "query": "metadata.Tags=skip"}], **downloads())
     done = stocked.run("apply", "manifest.yaml", "--auto-approve")
     assert done.code == ExitCode.SOME_FAILED
-    assert "nothing is trashed by a rule" in done.err
+    assert "no trash rule is applied" in done.err
     assert "jay.png" in stocked.names()
 
 

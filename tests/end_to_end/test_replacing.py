@@ -26,7 +26,7 @@ PEOPLE = [{"operation": "people", "kind": "human", "source": "people.json"}]
 
 @pytest.fixture
 def stubborn_world(tmp_path: Path) -> Iterator[World]:
-    """A lake that does not take the name of a trashed file again, with three pictures of which two changed here."""
+    """A lake that rejects the name of a trashed file, with three images of which two changed locally."""
     with served_world(tmp_path, quirks=frozenset({Quirk.TRASHED_NAMES_TAKEN})) as world:
         start(world)
         yield world
@@ -64,14 +64,14 @@ def test_a_lake_that_refuses_trashed_names_is_found_out_with_one_file(stubborn_w
     assert done.code == 3
     failed = {item["file"]: item["error"] for item in done.summary["failed"] if item["action"] == "replace"}
     assert f"Lost in trash: the old file is in the lake's trash (id {before['a.png']})" in failed["a.png"]
-    assert "does not take the name of a trashed file again" in failed["a.png"]
+    assert "rejects the name of a trashed file" in failed["a.png"]
     assert "not replaced and not trashed" in failed["b.png"]
     assert stubborn_world.names() == ["b.png", "c.png"]
     # It is remembered: another run trashes nothing more, and still says where the old bytes are.
     again = stubborn_world.run("apply", "--json", "--auto-approve", "manifest.yaml")
     assert again.code == 3
     failed = {item["file"]: item["error"] for item in again.summary["failed"]}
-    assert "does not take the name of a trashed file again" in failed["a.png"]
+    assert "rejects the name of a trashed file" in failed["a.png"]
     assert f"the old file is in the lake's trash (id {before['a.png']})" in failed["a.png"]
     assert stubborn_world.names() == ["b.png", "c.png"]
     rows = [row for run in stubborn_world.good("history", "--json", "manifest.yaml").document for row in run["actions"]]
@@ -123,7 +123,7 @@ def test_a_part_of_the_manifest_is_not_replaced_while_another_part_has_a_file_in
     assert world.names() == ["b.png", "c.png"]
     done = world.run("apply", "--json", "--auto-approve", "--target", "birds/b*", "manifest.yaml")
     (failure,) = [item for item in done.summary["failed"] if item["action"] == "replace"]
-    assert "an earlier replacement did not come through: birds/a.png (id " in failure["error"]
+    assert "an earlier replacement failed: birds/a.png (id " in failure["error"]
     assert world.names() == ["b.png", "c.png"]
     world.lake.faults.use(FaultPlan())
     assert "1 file uploaded, 1 file replaced" in world.good("apply", "--auto-approve", "manifest.yaml").out

@@ -83,26 +83,26 @@ STEPS = (
     "replace.learn",
     "readings.flush",
     "parse_cache.flush",
-    "metadata.gave_back",
+    "metadata.tags_restored",
     "inspect_files.hashes",
     "collections._record_row",
     "collection_planner._record_markers",
     "recorder.about_to_trash",
     "recorder.confirm",
     "recorder.finish",
-    "executor._bookkeeping",
+    "bookkeeping.move_records",
     "project.execute",
     "uploads._completed",
     "uploads._journal_sent",
-    "uploads._write_down",
-    "uploads.file_begun",
-    "uploads.part_finished",
+    "upload_journal._commit",
+    "upload_journal.file_begun",
+    "upload_journal.part_finished",
     "uploads.send",
 )
 """Who writes to the state in an apply of the project. The first are those that soon have nothing more to write."""
 
 SOMETIMES = frozenset(
-    {"executor._bookkeeping", "readings.flush", "collection_planner._record_markers", "state_ownership.claim_state"}
+    {"bookkeeping.move_records", "readings.flush", "collection_planner._record_markers", "state_ownership.claim_state"}
 )
 """Those of them that depend on how young the files are, or on what the run before came to remember, and the one that is
 taken in a state's first run alone."""

@@ -1,0 +1,139 @@
+"""Changes of the state that send nothing: adopted and recovered files, moved records, dropped sessions.
+
+Owns: what is recorded of them. Must not: call the lake.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from metalake_sync.apply.recorder import Recorder
+from metalake_sync.core.actions import AdoptFile, Reason
+from metalake_sync.core.events import Resumed
+from metalake_sync.core.metadata import NO_METADATA, MetadataSet
+from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.core.snapshots import Origin
+from metalake_sync.errors import SourceChanged
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.planning.open_sessions import SessionDecision
+from metalake_sync.sources.hashing import HashRequest, hash_files
+from metalake_sync.state.files import ConfirmedFile
+from metalake_sync.state.handles import CollectionHandle
+from metalake_sync.state.runs import ActionRow
+
+
+@dataclass(frozen=True, slots=True)
+class Bookkeeping:
+    """Records what needs no call."""
+
+    recorder: Recorder
+    base_dir: Path
+    hash_threads: int
+
+    def _hash_request(self, action: AdoptFile) -> HashRequest:
+        return HashRequest(os.path.join(self.base_dir, action.file.path), action.file.fingerprint)
+
+    def adopt(self, collection: CollectionPlan) -> None:
+        """Record files that the lake already has, with the hash of the local file. No byte is sent."""
+        if not collection.adopts:
+            return
+        requests = {self._hash_request(action): action for action in collection.adopts}
+        hashed: list[tuple[AdoptFile, str]] = []
+        with contextlib.closing(hash_files(requests, self.hash_threads)) as outcomes:
+            for outcome in outcomes:
+                action = requests[HashRequest(outcome.path, outcome.expected)]
+                if outcome.content_hash is None:
+                    self.recorder.fail([action], outcome.error or SourceChanged("it changed"), retryable=True)
+                else:
+                    hashed.append((action, outcome.content_hash))
+        handle = self.recorder.handle(collection.key)
+        confirmed = [self._adopted(action, content_hash) for action, content_hash in hashed]
+        self.recorder.confirm(
+            [action for action, _ in hashed],
+            lambda: self._record_adopted(handle, confirmed, [action for action, _ in hashed]),
+        )
+
+    def _record_adopted(
+        self, handle: CollectionHandle, confirmed: Sequence[ConfirmedFile], actions: Sequence[AdoptFile]
+    ) -> None:
+        state = self.recorder.state
+        state.files.record(handle, confirmed, self.recorder.run_id)
+        state.annotation_sets.record(handle, [(action.file.name, found) for action in actions for found in action.sets])
+
+    def _adopted(self, action: AdoptFile, content_hash: str) -> ConfirmedFile:
+        """The record of a file that the lake already had. We wrote none of its metadata.
+
+        If the lake's bytes differ ('on_change: keep'), the record has no hash, so that every plan notes it.
+        """
+        kept = action.remote.same_bytes is False or action.remote.size_bytes != action.file.fingerprint.size_bytes
+        return ConfirmedFile(
+            action.file.name,
+            action.file.path,
+            self.recorder.trusted(action.file.fingerprint),
+            "" if kept else content_hash,
+            NO_METADATA,
+            action.remote.lake_id,
+            action.remote.unique_name,
+            Origin.ADOPTED,
+        )
+
+    def move_records(self, collection: CollectionPlan) -> None:
+        """Update records whose files need no call."""
+        if not collection.bookkeeping:
+            return
+        handle = self.recorder.handle(collection.key)
+        state = self.recorder.state
+        with self.recorder.state.write():
+            for rerecord in collection.rerecords:
+                file = rerecord.file
+                if rerecord.local:
+                    state.files.record_local(handle, file.name, file.path, self.recorder.trusted(file.fingerprint))
+                if rerecord.metadata:
+                    state.files.record_metadata(handle, [(file.name, file.metadata)])
+                state.annotation_sets.record(handle, [(file.name, found) for found in rerecord.sets])
+            gone = [forget.recorded.name for forget in collection.forgets]
+            state.files.forget(handle, gone)
+            self.recorder.state.pending_replacements.forget(handle, gone)
+
+    # Interrupted runs.
+
+    def record_recovered(self, collection: CollectionPlan) -> None:
+        """Record files that an interrupted run uploaded and that the lake has."""
+        if not collection.recovered:
+            return
+        recorder = self.recorder
+        state = recorder.state
+        handle = recorder.handle(collection.key)
+        confirmed = [
+            ConfirmedFile(
+                known.name,
+                known.path,
+                recorder.trusted(known.fingerprint),
+                known.content_hash,
+                MetadataSet(state.metadata_sets.values(known.metadata_digest) or {}, known.metadata_digest),
+                known.lake_id,
+                known.unique_name,
+                known.origin,
+            )
+            for known in collection.recovered
+        ]
+        history = [
+            ActionRow("upload", str(collection.key), known.name, Reason.NEW.value, None, known.content_hash)
+            for known in collection.recovered
+        ]
+        with recorder.state.write():
+            state.files.record(handle, confirmed, recorder.run_id)
+            recorder.state.runs.record_actions(recorder.run_id, history)
+        recorder.done.upload += len(confirmed)
+        recorder.report(Resumed(collection.key.name, len(confirmed)))
+
+    def forget_sessions(self, sessions: Sequence[SessionDecision]) -> None:
+        """Remove sessions from the journal. The lake does not list files of a session that is never completed."""
+        if not sessions:
+            return
+        with self.recorder.state.write():
+            for one in sessions:
+                self.recorder.state.journal.close_session(one.session.upload_id)

@@ -1,0 +1,24 @@
+"""The executor that sends all slices from this process, in the event loop of the run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+from metalake_sync.apply.executors.base import SliceJournal, UploadSlice
+from metalake_sync.remote.transfers.transfer import Outcome, Transfer
+
+
+class InProcessExecutor:
+    """Sends slices through one `Transfer`. All slices share its connections and its rate control."""
+
+    def __init__(self, transfer: Transfer) -> None:
+        self._transfer = transfer
+
+    @property
+    def parallelism(self) -> int | None:
+        return self._transfer.parallelism
+
+    def upload(
+        self, part: UploadSlice, journal: SliceJournal, last_files_started: Callable[[], None]
+    ) -> AsyncIterator[Outcome]:
+        return self._transfer.upload(part.session, part.files, journal, last_files_started)

@@ -1,0 +1,178 @@
+"""The contract of the `UploadExecutor` port: every implementation passes these tests."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from metalake_sync.apply.executors.base import UploadExecutor, UploadSlice
+from metalake_sync.apply.executors.in_process import InProcessExecutor
+from metalake_sync.core.snapshots import Fingerprint, MediaType
+from metalake_sync.errors import LakeRefused, LakeUnreachable, Location, ManifestErrors, SyncError
+from metalake_sync.protocol.uploads import OpenUpload
+from metalake_sync.protocol.wire import StorageKind
+from metalake_sync.remote.address import LakeAddress
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.media_kinds import media_kind
+from metalake_sync.remote.retry import RetryPolicy
+from metalake_sync.remote.transfers.transfer import (
+    FileExisting,
+    FileFailed,
+    FileSent,
+    FileToSend,
+    Outcome,
+    ResumePoint,
+    Transfer,
+    UploadSession,
+)
+from metalake_sync.sources.hashing import hash_file
+from tests.embedded_lake.talk import API_KEY, SECRET
+from tests.end_to_end.world import World
+
+OpenExecutor = Callable[[LakeAddress], AbstractAsyncContextManager[UploadExecutor]]
+
+
+@asynccontextmanager
+async def in_process(address: LakeAddress) -> AsyncIterator[UploadExecutor]:
+    async with Transfer(address, retry=RetryPolicy(give_up_after_s=2.0)) as transfer:
+        yield InProcessExecutor(transfer)
+
+
+@pytest.fixture(params=[in_process], ids=["in_process"])
+def open_executor(request: pytest.FixtureRequest) -> OpenExecutor:
+    opener: OpenExecutor = request.param
+    return opener
+
+
+@dataclass
+class Steps:
+    """A journal that remembers the steps in their order."""
+
+    taken: list[tuple[str, str]] = field(default_factory=list)
+    size_bytes: int = 0
+    refuse: str | None = None
+
+    def file_begun(self, file: FileToSend, file_id: str, file_key: str, part_size: int, part_count: int) -> None:
+        self.taken.append(("begun", file.name))
+
+    def part_finished(self, file: FileToSend, file_id: str, part_number: int, etag: str, size_bytes: int) -> None:
+        self.taken.append(("part", file.name))
+
+    async def about_to_finalize(self, file: FileToSend, point: ResumePoint, content_hash: str) -> None:
+        self.taken.append((content_hash, file.name))
+        if file.name == self.refuse:
+            raise LakeUnreachable("the journal cannot be written")
+
+    def bytes_sent(self, size_bytes: int) -> None:
+        self.size_bytes += size_bytes
+
+
+def local_file(folder: Path, name: str, content: bytes) -> FileToSend:
+    path = folder / name
+    path.write_bytes(content)
+    return FileToSend(name, str(path), Fingerprint.of(path.stat()), "image/png")
+
+
+def open_session(world: World, names: list[str]) -> UploadSession:
+    with LakeClient(address_of(world), retry=RetryPolicy(give_up_after_s=2.0)) as client:
+        opened = client.open_upload(
+            OpenUpload(
+                collection_type=media_kind(MediaType.IMAGE),
+                collection_name="birds",
+                meta_data_object={},
+                storage_prefix_path=None,
+                object_key_list=names,
+            )
+        )
+    return UploadSession(
+        opened.upload_id, opened.job_id, opened.collection_id, "birds", StorageKind(opened.storage_type)
+    )
+
+
+def address_of(world: World) -> LakeAddress:
+    return LakeAddress(world.lake.url, API_KEY, SECRET)
+
+
+def send(
+    open_executor: OpenExecutor, world: World, part: UploadSlice, journal: Steps
+) -> tuple[dict[str, Outcome], int]:
+    """Send a slice. Returns the outcomes by name, and how often the executor asked for the next slice."""
+    started = 0
+
+    def last_files_started() -> None:
+        nonlocal started
+        started += 1
+
+    async def run() -> dict[str, Outcome]:
+        async with open_executor(address_of(world)) as executor:
+            return {one.file.name: one async for one in executor.upload(part, journal, last_files_started)}
+
+    return asyncio.run(run()), started
+
+
+def test_each_file_has_one_outcome_and_is_journalled_before_it_is_finalized(
+    open_executor: OpenExecutor, world: World
+) -> None:
+    names = [f"f{number}.png" for number in range(9)]
+    files = tuple(local_file(world.folder, name, name.encode()) for name in names)
+    journal = Steps()
+    outcomes, started = send(open_executor, world, UploadSlice(open_session(world, names), files), journal)
+    hashes = {file.name: hash_file(file.path, file.fingerprint) for file in files}
+    assert {name: one.content_hash for name, one in outcomes.items() if isinstance(one, FileSent)} == hashes
+    assert started == 1
+    assert journal.size_bytes == sum(map(len, names))
+    for name in names:
+        assert [step for step, of in journal.taken if of == name][-1] == hashes[name]
+
+
+def test_a_failure_of_one_file_is_an_outcome_and_the_others_are_sent(open_executor: OpenExecutor, world: World) -> None:
+    changed = local_file(world.folder, "changed.png", b"as planned")
+    (world.folder / "changed.png").write_bytes(b"changed after the plan")
+    good = local_file(world.folder, "good.png", b"good")
+    part = UploadSlice(open_session(world, ["changed.png", "good.png"]), (changed, good))
+    outcomes, _ = send(open_executor, world, part, Steps())
+    assert isinstance(outcomes["good.png"], FileSent)
+    failed = outcomes["changed.png"]
+    assert isinstance(failed, FileFailed)
+    assert failed.retryable
+
+
+def test_a_file_is_not_finalized_if_the_journal_fails(open_executor: OpenExecutor, world: World) -> None:
+    file = local_file(world.folder, "a.png", b"a")
+    session = open_session(world, ["a.png"])
+    with pytest.raises(LakeUnreachable, match="the journal cannot be written"):
+        send(open_executor, world, UploadSlice(session, (file,)), Steps(refuse="a.png"))
+    again, _ = send(open_executor, world, UploadSlice(session, (file,)), Steps())
+    assert isinstance(again["a.png"], FileSent), "the lake does not have the file yet"
+
+
+def test_slices_and_outcomes_can_be_pickled(world: World) -> None:
+    file = local_file(world.folder, "a.png", b"a")
+    resumed = FileToSend(file.name, file.path, file.fingerprint, file.content_type, ResumePoint("i", "k", 9, {1: "e"}))
+    part = UploadSlice(UploadSession("upload", "job", "collection", "birds", StorageKind.S3), (file, resumed))
+    assert pickle.loads(pickle.dumps(part)) == part
+    outcomes: list[Outcome] = [FileSent(file, "id", "hash", 1), FileExisting(file)]
+    assert pickle.loads(pickle.dumps(outcomes)) == outcomes
+    refusal = LakeRefused("no", status=409, where="birds/a.png", remedy="Rename it.")
+    failed = pickle.loads(pickle.dumps(FileFailed(file, refusal, retryable=False)))
+    assert (failed.file, failed.retryable, type(failed.error)) == (file, False, LakeRefused)
+    assert (str(failed.error), failed.error.status) == (str(refusal), 409)
+
+
+def test_a_slice_shows_no_path_and_no_upload_id() -> None:
+    session = UploadSession("secret-upload", "job", "collection", "birds", StorageKind.S3)
+    file = FileToSend("a.png", "/home/someone/a.png", Fingerprint(1, 2, 3, 4), "image/png")
+    assert repr(UploadSlice(session, (file,))) == "UploadSlice(1 files)"
+
+
+@pytest.mark.parametrize("error", [SyncError("it failed"), ManifestErrors([])], ids=["plain", "several"])
+def test_errors_can_be_pickled(error: SyncError) -> None:
+    error.where = Location("a.yaml", 1, 2)
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), copy.args, vars(copy)) == (type(error), error.args, vars(error))
