@@ -28,7 +28,7 @@ from metalake_sync.manifest import Credentials, compose_manifest
 from metalake_sync.planning.run_options import RunOptions
 from metalake_sync.project import Project
 from metalake_sync.remote.address import Trust
-from metalake_sync.remote.client import NOTHING_THERE, LakeClient
+from metalake_sync.remote.client import NOT_FOUND_STATUSES, LakeClient
 from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.selections import find_place
 from metalake_sync.sources.naming import names_are_utf8
@@ -46,7 +46,7 @@ def must_be_there(what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except LakeRefused as refusal:
-        if refusal.status not in NOTHING_THERE:
+        if refusal.status not in NOT_FOUND_STATUSES:
             raise
         raise UsageError(f"the lake has no {what}", remedy=remedy) from None
 

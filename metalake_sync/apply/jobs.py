@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from metalake_sync.errors import ExitCode, LakeError, LakeRefused
 from metalake_sync.protocol.wire import JobStatus
-from metalake_sync.remote.client import NOTHING_THERE, LakeClient
+from metalake_sync.remote.client import NOT_FOUND_STATUSES, LakeClient
 
 FIRST_POLL_S = 0.02
 LONGEST_POLL_S = 5.0
@@ -68,7 +68,7 @@ def _status(client: LakeClient, job_id: str, *, expected: bool) -> tuple[JobStat
     try:
         answer = client.job_status(job_id)
     except LakeRefused as refusal:
-        if expected and refusal.status in NOTHING_THERE:
+        if expected and refusal.status in NOT_FOUND_STATUSES:
             return JobStatus.QUEUED, 0.0
         raise
     return answer.status, answer.progress

@@ -1,4 +1,5 @@
-"""Speaking to a lake: single calls (`client`, on requests), transfers of many files (`transfer`, on libcurl), listings.
+"""The client of a lake: single calls (`client`, with requests), transfers of many files (`transfers`, with libcurl).
 
-Both clients map answers to the same errors and share one retry policy. Must not: decide what is sent.
+Both share one retry flow (`retry`), one classification of answers (`classify`), and one set of errors. Must not: decide
+what is sent.
 """

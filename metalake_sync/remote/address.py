@@ -1,4 +1,7 @@
-"""Where a lake is and who we are there."""
+"""The address of a lake, its credentials, and where both may be sent.
+
+Must not: put a credential into a repr or an error.
+"""
 
 from __future__ import annotations
 
@@ -21,37 +24,39 @@ USER_AGENT = f"metalake-sync/{__version__}"
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """`ca_file`: CAs to trust besides the usual ones. `allow_insecure`: plain HTTP to another machine."""
+    """Which servers are trusted."""
 
     ca_file: str | None = None
+    """A file of CAs to trust in addition to the system's."""
     allow_insecure: bool = False
+    """Allow plain HTTP to another machine."""
     allow_local_store: bool = False
-    """Let a lake elsewhere give addresses of stores on this machine or its own link."""
+    """Allow a lake on another machine to name stores on this machine or its link-local network."""
 
 
 USUAL_TRUST = Trust()
 
 
 def lake_root(url: str) -> str:
-    """The URL of a lake without what does not identify it: slashes at its end, and the base path of generation 2."""
+    """Return a lake's URL without trailing slashes and the base path of generation 2."""
     return url.rstrip("/").removesuffix(GENERATION_2_SUFFIX).rstrip("/")
 
 
 @dataclass(frozen=True, slots=True)
 class LakeAddress:
-    """A lake's base URL, our credentials, which stand in no repr, and whom we trust there and at its stores.
+    """A lake's base URL, the credentials for it, and which servers are trusted.
 
-    Raises UsageError for an address that is no http(s) URL, that carries credentials itself, or that would send ours
-    over plain HTTP to another machine.
+    Raises UsageError for an address that is not an http(s) URL, that contains credentials or a query, or that would
+    send the credentials over plain HTTP to another machine.
     """
 
     url: str
-    """Without the base path of generation 2, which a user may write at its end."""
+    """Without the base path of generation 2, which users may append."""
     api_key: str = field(repr=False)
     secret: str = field(repr=False)
     trust: Trust = USUAL_TRUST
     generation: Generation = Generation.TWO
-    """The generation of the protocol to speak. `LakeClient.greet` finds out which one the lake speaks."""
+    """The generation of the protocol to use. `LakeClient.greet` detects it."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "url", lake_root(self.url))
@@ -59,11 +64,11 @@ class LakeAddress:
             parts = urlsplit(self.url)
             host, _ = parts.hostname, parts.port
         except ValueError as error:
-            raise UsageError(f"the lake's address is no URL ({error})", remedy="Write https://HOST.") from None
+            raise UsageError(f"the lake's address is not a URL ({error})", remedy="Write https://HOST.") from None
         if parts.scheme not in ("http", "https") or not host:
-            raise UsageError("the lake's address is no URL", remedy="Write https://HOST, or embedded:DIR.")
+            raise UsageError("the lake's address is not a URL", remedy="Write https://HOST, or embedded:DIR.")
         if parts.username or parts.password or parts.query:
-            raise UsageError("the lake's address carries more than an address", remedy="Give 'api_key' and 'secret'.")
+            raise UsageError("the lake's address contains credentials or a query", remedy="Use 'api_key' and 'secret'.")
         if self.forbids(parts.scheme, host):
             raise UsageError(
                 f"credentials would go to {host} over plain HTTP",
@@ -72,23 +77,22 @@ class LakeAddress:
             )
 
     def url_of(self, route: Route[Any], **parts: str) -> str:
-        """The URL of a call, with the names of its path filled."""
+        """Return the URL of a call with the parts of its path filled in."""
         return self.url + route.at(self.generation, **parts)
 
     def forbids(self, scheme: str, host: str | None) -> bool:
-        """Whether this is plain HTTP to another machine, and nobody allowed that."""
+        """Return whether this is plain HTTP to another machine that `allow_insecure` does not allow."""
         return scheme == "http" and not self.trust.allow_insecure and not is_loopback(host or "")
 
     def check_store(self, url: str) -> None:
-        """Check an address of a store that the lake gives: at least its scheme and host. Raises LakeAnswerInvalid for
-        one that cannot be used, or that must not be."""
+        """Check a store's URL from the lake, or its origin. Raises LakeAnswerInvalid if it must not be used."""
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port
         except ValueError:
             host = None
         if not host or parts.scheme not in ("http", "https"):
-            raise self._refused("that can't be used", "Check the lake's storage settings.")
+            raise self._refused("that is malformed", "Check the lake's storage settings.")
         if "@" in parts.netloc:
             raise self._refused("with a user name or password in it", "Check the lake's storage settings.")
         if self.forbids(parts.scheme, host):
@@ -101,22 +105,24 @@ class LakeAddress:
             raise self.local_store()
 
     def guards(self, store: str) -> bool:
-        """Whether a store's host must not lead to this machine or its own link. A lake on this machine may use both,
-        and any lake may keep files on its own host."""
+        """Return whether a store's host must not lead to this machine or its link-local network.
+
+        A lake on this machine may use both, and every lake may use its own host.
+        """
         host = urlsplit(self.url).hostname or ""
         address = literal_address(host)
         local = is_loopback(host) or (address is not None and is_local_address(address))
         return not local and not self.trust.allow_local_store and store.lower() != host
 
     def local_store(self) -> LakeAnswerInvalid:
-        """The error for a store's address that leads to this machine or its own link."""
+        """Return the error for a store's URL that leads to this machine or its link-local network."""
         return self._refused(
-            "that leads to this machine or its own link, although the lake is elsewhere",
+            "that leads to this machine or its own link, although the lake is on another machine",
             "Check the lake's storage settings, or allow it with 'remote.allow_local_store: true'.",
         )
 
     def _refused(self, why: str, remedy: str) -> LakeAnswerInvalid:
-        return LakeAnswerInvalid(f"the lake gave an address of its store {why}", where=self.url, remedy=remedy)
+        return LakeAnswerInvalid(f"the lake gave a URL of its store {why}", where=self.url, remedy=remedy)
 
     @property
     def authorization(self) -> str:

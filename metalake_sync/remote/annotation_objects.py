@@ -1,6 +1,7 @@
-"""Canonical records as the wire's annotation objects, in pages.
+"""Converts canonical annotation records into annotation objects of the protocol, in pages.
 
-Plain dictionaries, because one is built for each shape; the tests hold them to the protocol's models.
+These are plain dictionaries, because models would be slow for one object per shape. Tests compare them with the
+protocol's models.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ if TYPE_CHECKING:
     from metalake_sync.protocol.annotation_sets import LabelReference
 
 PAGE_BYTES = 8 << 20
-"""A page is cut when its JSON passes this size, whatever the number of images."""
+"""The largest JSON of a page with several images."""
 
 SHAPE_NAMESPACE = uuid.UUID("6f1c7a52-6a1e-5d2f-9a53-0a7b1f2f9d11")
-"""Shape ids are made from what they belong to, so that sending a set twice sends the same set."""
+"""Shape ids are derived from image, operation and number, so that a set sent twice is the same set."""
 
 LabelTree = Mapping[str, Mapping[str, Iterable[Any]]]
 
 
 def merge_label_trees(trees: Iterable[LabelTree]) -> dict[str, dict[str, list[Any]]]:
-    """The union of label → attribute → values."""
+    """Return the union of mappings label → attribute → values."""
     merged: dict[str, dict[str, dict[Any, None]]] = {}
     for tree in trees:
         for label, attributes in tree.items():
@@ -41,23 +42,23 @@ def merge_label_trees(trees: Iterable[LabelTree]) -> dict[str, dict[str, list[An
 
 @dataclass(frozen=True, slots=True)
 class ImageAddress:
-    """How the wire names an image: by unique name, by storage path and bucket (None is the default one), or by job and
-    file name; the others are None."""
+    """The address of an image: a unique name, a storage path with a bucket, or a job with a file name."""
 
     unique_name: str | None = None
     storage_path: str | None = None
     bucket: str | None = None
+    """None is the default bucket."""
     job_id: str | None = None
     file_name: str | None = None
 
     @classmethod
     def at_path(cls, path: str, bucket: str | None) -> ImageAddress:
-        """By storage path. The published client writes a leading slash here, and none for metadata."""
+        """Address an image by storage path, with a leading slash as in the published client."""
         return cls(storage_path=f"/{path.lstrip('/')}", bucket=bucket or None)
 
     @property
     def key(self) -> str:
-        """What shape ids are made from."""
+        """The part of shape ids that identifies the image."""
         if self.unique_name is not None:
             return self.unique_name
         return json.dumps([self.storage_path, self.bucket, self.job_id, self.file_name])
@@ -72,9 +73,11 @@ def set_for_image(
     kind: AnnotationKind,
     created_at: datetime,
 ) -> dict[str, Any]:
-    """One entry of `metaUpdatesArray`: the whole set of an image. A record without shapes clears it. `image`: its
-    unique name, or another address. A bucket that the source names is sent with every address, as the vendor's client
-    does."""
+    """Return one entry of `metaUpdatesArray`: the whole annotation set of an image.
+
+    A record without shapes clears the set. `image`: a unique name, or another address. Like the vendor's client, this
+    sends the source's bucket with every kind of address.
+    """
     address = ImageAddress(unique_name=image) if isinstance(image, str) else image
     stamp = {"$date": created_at.isoformat()}
     return {
@@ -124,7 +127,7 @@ def _shape(shape: Shape, reference: LabelReference, kind: AnnotationKind) -> dic
 
 
 def _attribute_values(shape: Shape, reference: LabelReference, kind: AnnotationKind) -> dict[str, list[dict[str, Any]]]:
-    """Attributes by their references. A person is sure; a machine that gives no confidence has none."""
+    """Return attributes by reference. Human values have confidence 1, model values without one have 0."""
     values: dict[str, list[dict[str, Any]]] = {}
     for name, given in shape.attributes.items():
         attribute = reference.texts[name]
@@ -142,7 +145,7 @@ def _attribute_values(shape: Shape, reference: LabelReference, kind: AnnotationK
 def pages(
     sets: Iterable[dict[str, Any]], max_images: int = PAGE_SIZE_LIMIT, max_bytes: int = PAGE_BYTES
 ) -> Iterator[list[dict[str, Any]]]:
-    """Cut sets into pages of at most so many images and, but for single large ones, bytes of JSON; in order."""
+    """Yield sets in pages of at most `max_images` and `max_bytes` of JSON. A larger set has a page of its own."""
     page: list[dict[str, Any]] = []
     size = 0
     for entry in sets:

@@ -1,7 +1,7 @@
-"""From a status and a body to an answer, or to the error that says how far the damage reaches.
+"""Reads a response: status and body become an answer of the protocol, or an error.
 
-Both clients read answers here, so that they can't disagree. Must not: retry, or keep anything of a body in an error but
-the lake's own message.
+Both HTTP clients use this module, so they cannot disagree. Must not: retry, or put anything of a body into an error
+except the lake's own message.
 """
 
 from __future__ import annotations
@@ -20,55 +20,55 @@ from metalake_sync.remote.redaction import redact
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
 ANSWER_LIMIT_BYTES = 64 << 20
-"""No answer of the protocol comes near it; a larger one is not read to its end."""
+"""No answer of the protocol is nearly as large. A larger one is not read to its end."""
 
 MESSAGE_LIMIT = 500
 
 EMPTY = "it is an empty object or null"
-"""What is unlike the form that we know where a call that reads answers nothing in JSON."""
+"""The deviation of a call that reads and whose answer is JSON without content."""
 
 TOO_LARGE_REMEDY = (
-    "A proxy in front of the lake limits the size of a request; ask its operator for a higher limit"
+    "A proxy in front of the lake limits the size of requests. Ask its operator for a higher limit"
     " ('client_max_body_size' in nginx)."
 )
 
 
 Differs = Callable[[str], None]
-"""Receives what is unlike the form that we know of an answer: a clause, without a value of the answer."""
+"""Receives how an answer deviates from the known form: a clause that contains no value of the answer."""
 
 
 def read_answer(route: Route[AnswerT], status: int, body: bytes, differs: Differs = lambda _: None) -> AnswerT | None:
-    """The validated answer of a call, or None where the lake said that there is nothing: 204, an empty body, `null`, or
-    `{}` from a call that reads.
+    """Return the validated answer of a call, or None for an empty one: 204, no body, `null`, or `{}` from a call that
+    reads.
 
     Raises CredentialsRefused, LakeRefused with the lake's message, LakeAnswerInvalid.
     """
     if status == 401 or status == 403:
         raise CredentialsRefused(
             f"the lake refused the credentials ({status})",
-            remedy="Check the API key and the secret, and the variables or files that they come from.",
+            remedy="Check the API key and the secret, and the variables or files that contain them.",
         )
     if 300 <= status < 400:
         raise LakeAnswerInvalid(
-            f"the lake sent us elsewhere ({status}), and credentials are not carried along",
+            f"the lake redirects to another address ({status}), and credentials are not sent there",
             where=_call(route),
-            remedy="Give the lake's final address as 'remote.url'.",
+            remedy="Set 'remote.url' to the lake's final address.",
         )
     if status >= 400:
-        words = _message(body)
+        message = _message(body)
         raise LakeRefused(
-            words or f"the lake answered {status}",
+            message or f"the lake answered {status}",
             status=status,
             where=_call(route),
             remedy=TOO_LARGE_REMEDY if status == 413 else None,
-            explained=words is not None,
+            explained=message is not None,
         )
     if status == 204 or not body.strip():
         return None
     document = _document(route, body)
-    if isinstance(document, dict) and is_no(document.get("isSuccess")):
-        words = _words_in(document) or "the lake refused it without a reason"
-        raise LakeRefused(words, status=status, where=_call(route))
+    if isinstance(document, dict) and is_false(document.get("isSuccess")):
+        message = _message_in(document) or "the lake rejected the call without a reason"
+        raise LakeRefused(message, status=status, where=_call(route))
     if document is None or (document == {} and route.effect is Effect.READS):
         differs(EMPTY)
         return None
@@ -77,15 +77,15 @@ def read_answer(route: Route[AnswerT], status: int, body: bytes, differs: Differ
     except ValidationError as error:
         first = error
     try:
-        mended = route.answer.model_validate(_mended(document))
+        repaired = route.answer.model_validate(_without_nulls(document))
     except (ValidationError, RecursionError):
         raise LakeAnswerInvalid(
-            f"the lake's answer is not what the protocol says ({_fault(first)})",
+            f"the lake's answer does not have the expected form ({_fault(first)})",
             where=_call(route),
-            remedy="'metalake-sync doctor MANIFEST' says which answers of this lake are unlike those we know.",
+            remedy="Run 'metalake-sync doctor MANIFEST' to see which answers of this lake differ from the known form.",
         ) from None
     differs(_fault(first))
-    return mended
+    return repaired
 
 
 _FAULTS = {
@@ -93,31 +93,31 @@ _FAULTS = {
     "list_type": "is not a list",
     "missing": "the field is missing",
 }
-"""What pydantic's names of faults mean, in words that do not name our classes."""
+"""pydantic's error types → text without names of classes."""
 
 
-def is_no(value: object) -> bool:
-    """Whether a flag says no, in any form of a flag."""
+def is_false(value: object) -> bool:
+    """Return whether a flag is false, as a boolean or as text."""
     return value is False or (isinstance(value, str) and value.strip().lower() == "false")
 
 
 def _fault(error: ValidationError) -> str:
-    """Where the first fault of an answer is, and what is wrong there. It holds no value of the answer."""
+    """Return place and kind of the first fault of an answer, without any value of the answer."""
     fault = error.errors(include_input=False, include_url=False)[0]
     place = ".".join(map(str, fault["loc"])) or "the answer"
     return f"{place}: {_FAULTS.get(fault['type'], fault['msg'].lower())}"
 
 
-def _mended(document: Any) -> Any:
-    """The document without its nulls, which say nothing, and without an envelope around its only list or object."""
+def _without_nulls(document: Any) -> Any:
+    """Return the document without nulls, and without an envelope `{"data": […]}` around a list."""
     if isinstance(document, dict):
-        kept = {name: _mended(value) for name, value in document.items() if value is not None}
+        kept = {name: _without_nulls(value) for name, value in document.items() if value is not None}
         parts = [value for name, value in kept.items() if name != "isSuccess"]
         if len(parts) == 1 and isinstance(parts[0], list) and "data" in kept:
             return parts[0]
         return kept
     if isinstance(document, list):
-        return [_mended(value) for value in document if value is not None]
+        return [_without_nulls(value) for value in document if value is not None]
     return document
 
 
@@ -126,18 +126,18 @@ def _document(route: Route[AnswerT], body: bytes) -> Any:
         return _parse(body)
     except (ValueError, RecursionError):
         raise LakeAnswerInvalid(
-            f"the lake's answer is no JSON ({len(body)} bytes)",
+            f"the lake's answer is not JSON ({len(body)} bytes)",
             where=_call(route),
-            remedy="Is 'remote.url' the address of a lake, and is no proxy in between?",
+            remedy="Check that 'remote.url' is the address of a lake, and that no proxy answers in its place.",
         ) from None
 
 
 def _parse(body: bytes) -> Any:
-    """The document. What JSON has no word for says nothing: NaN and infinities are null, half surrogates U+FFFD."""
+    """Parse a document. NaN and infinities become null, lone surrogates U+FFFD."""
     try:
         return from_json(body, allow_inf_nan=False)
     except ValueError:
-        # The quick reader takes neither a byte order mark, nor half a surrogate, nor NaN.
+        # The fast parser accepts neither a byte order mark, nor a lone surrogate, nor NaN.
         return _unicode(json.loads(body, parse_constant=lambda _: None))
 
 
@@ -152,7 +152,7 @@ def _unicode(value: Any) -> Any:
 
 
 def is_json(body: bytes) -> bool:
-    """Whether a body is a JSON document."""
+    """Return whether a body is a JSON document."""
     try:
         _parse(body)
     except (ValueError, RecursionError):
@@ -165,28 +165,24 @@ def _call(route: Route[Any]) -> str:
 
 
 def _message(body: bytes) -> str | None:
-    """The lake's words in an error's body, if it has any."""
+    """Return the lake's message from the body of an error, or None."""
     try:
         document = _parse(body)
     except (ValueError, RecursionError):
         return None
-    return _words_in(document)
+    return _message_in(document)
 
 
-def _words_in(document: object) -> str | None:
-    """A reason in words: `{"error": {"message": …}}`, as both published clients read it, or another usual form."""
+def _message_in(document: object) -> str | None:
+    """Return the message: `{"error": {"message": …}}`, as both published clients read it, or another common form."""
     if not isinstance(document, dict):
         return None
     error = document.get("error")
-    places = (error, document) if isinstance(error, dict) else (document,)
-    for place in places:
-        # 'details' comes first: a message of the annotation studio only points there.
+    objects = (error, document) if isinstance(error, dict) else (document,)
+    for one in objects:
+        # 'details' comes first, because the annotation studio's message only refers to it.
         for key in ("details", "message", "warningMsg", "error", "detail", "title"):
-            words = place.get(key)
-            if isinstance(words, str) and words.strip():
-                return _clean(words)
+            message = one.get(key)
+            if isinstance(message, str) and message.strip():
+                return redact(message)[:MESSAGE_LIMIT]
     return None
-
-
-def _clean(words: str) -> str:
-    return redact(words)[:MESSAGE_LIMIT]

@@ -43,7 +43,7 @@ class Server:
     name: str
     """Used within sentences: "the lake" or "the store"."""
     address: str
-    """Stands in front of the message."""
+    """Precedes the message."""
 
 
 @dataclass(frozen=True, slots=True)

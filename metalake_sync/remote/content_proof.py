@@ -1,8 +1,8 @@
-"""Whether a local file has the very bytes of a file in the lake, as far as the object store can prove it.
+"""Proves that a local file has the same bytes as a file in the lake, by the MD5s of the object store.
 
-Owns: the question (one byte of the signed URL), what counts as a proof, and the local MD5s. A store that tells no MD5
-proves nothing, and nobody's word is taken for it: an ETag that is no MD5 is merely one that no local file has. Must
-not: decide what follows, follow a redirect, or let a signed address into an error.
+Owns: the request for an object's MD5s (one byte of the signed URL), what counts as proof, and local MD5s. Without an
+MD5 of the store, nothing is proven; an ETag that is not an MD5 matches no file. Must not: decide what follows, follow a
+redirect, or put a signed URL into an error.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from metalake_sync.remote.storage import choose_part_size
 from metalake_sync.sources.regular_files import open_regular_file
 
 AT_ONCE = 1000
-"""Files between signing and asking: a signature lasts for minutes only."""
+"""How many URLs are signed before they are used, because a signature is valid for minutes only."""
 
 OFFICIAL_PART_BYTES = 100 << 20
-"""Where the published client cuts its parts."""
+"""The part size of the published client."""
 
 _READ_BYTES = 1 << 20
 _MD5 = re.compile(r"[0-9a-f]{32}")
@@ -40,69 +40,70 @@ _MULTIPART = re.compile(r"([0-9a-f]{32})-(\d{1,5})")
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A file of the lake and the local file, of one size in bytes, that may be the same. `url`: signed, or '' where the
-    lake is to be asked for one. `path`: '' where no local file has the bytes any more. `etags`: what the store answered
-    when it was sent the parts, in their order; they stand for the bytes as the local file does."""
+    """A file in the lake and a local file of the same size that may have the same bytes."""
 
     unique_name: str
     path: str
+    """'' if no local file has the bytes any longer."""
     size_bytes: int
     url: str = field(default="", repr=False)
+    """A signed URL, or '' to request one from the lake."""
     etags: tuple[str, ...] = ()
+    """The store's answers to the parts when they were sent, in order. They prove the bytes as the local file does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a store says of an object's bytes, in hex. `multipart`: MD5 of the parts' MD5s, and how many parts."""
+    """A store's MD5s of an object, in hex."""
 
     md5s: frozenset[str] = frozenset()
     multipart: tuple[str, int] | None = None
+    """The MD5 of the parts' MD5s, and the number of parts."""
 
     def __bool__(self) -> bool:
         return bool(self.md5s) or self.multipart is not None
 
     @property
     def of_whole(self) -> bool:
-        """Whether the MD5 of the whole file decides: a multipart upload of one part is such a case, too."""
+        """Whether the MD5 of the whole file is sufficient, as it also is for a multipart upload of one part."""
         return bool(self.md5s) or (self.multipart is not None and self.multipart[1] == 1)
 
     def match(self, md5: bytes) -> bool:
-        """Whether a file with this MD5 is what the store claims to have. Only where `of_whole`."""
+        """Return whether a file with this MD5 is the store's object. Requires `of_whole`."""
         return md5.hex() in self.md5s or (
             self.multipart is not None and hashlib.md5(md5, usedforsecurity=False).hexdigest() == self.multipart[0]
         )
 
 
 def same_bytes(client: LakeClient, pairs: Sequence[Pair], threads: int) -> set[str]:
-    """The unique names of those pairs whose bytes are proven to be the same. Raises what `compare_bytes` raises."""
+    """Return the unique names of the pairs with provably equal bytes. Raises what `compare_bytes` raises."""
     return {unique_name for unique_name, same in compare_bytes(client, pairs, threads).items() if same}
 
 
 def compare_bytes(client: LakeClient, pairs: Sequence[Pair], threads: int) -> dict[str, bool]:
-    """What the store proves, by unique name: True for the same bytes, False for other bytes. Pairs of which it proves
-    nothing are left out.
+    """Return by unique name whether the bytes are equal, without the pairs of which the store proves nothing.
 
-    One GET of one byte for each, many at once; local files are read only where the store claims something. Of an empty
-    file the size is proof enough. Raises what concerns the whole lake.
+    This takes one GET of one byte per pair, many at once. Local files are read only if the store gives an MD5. Empty
+    files are equal. Raises failures of the whole lake.
     """
     proven = {pair.unique_name: True for pair in pairs if not pair.size_bytes}
-    asked = [pair for pair in pairs if pair.size_bytes]
-    if not asked:
+    unproven = [pair for pair in pairs if pair.size_bytes]
+    if not unproven:
         return proven
     from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(min(threads, len(asked)), thread_name_prefix="proofs") as pool:
-        for start in range(0, len(asked), AT_ONCE):
-            signed = list(pool.map(lambda pair: _signed(client, pair), asked[start : start + AT_ONCE]))
+    with ThreadPoolExecutor(min(threads, len(unproven)), thread_name_prefix="proofs") as pool:
+        for start in range(0, len(unproven), AT_ONCE):
+            signed = list(pool.map(lambda pair: _signed(client, pair), unproven[start : start + AT_ONCE]))
             with _Stores(client.address, threads) as stores:
-                stores.reach(signed)
+                stores.connect(signed)
                 found = pool.map(lambda pair: _holds(stores.claims(pair), pair), signed)
                 proven |= {pair.unique_name: same for pair, same in zip(signed, found, strict=True) if same is not None}
     return proven
 
 
 def claims_of(status: int, headers: Mapping[str, str]) -> Claims:
-    """What an answer claims. Header names are small, or the mapping takes them in any case."""
+    """Return the MD5s in a response. Header names are in lower case, or the mapping ignores case."""
     md5s: set[str] = set()
     multipart = None
     etag = headers.get("etag", "").strip('"').lower()
@@ -113,14 +114,14 @@ def claims_of(status: int, headers: Mapping[str, str]) -> Claims:
     hashes = [part.strip() for part in headers.get("x-goog-hash", "").split(",")]
     whole = [part.removeprefix("md5=") for part in hashes if part.startswith("md5=")]
     whole.append(headers.get("x-ms-blob-content-md5", ""))
-    if status == 200:  # of a range, it is the MD5 of the range
+    if status == 200:  # otherwise it is the MD5 of the range
         whole.append(headers.get("content-md5", ""))
     md5s.update(filter(None, map(_hex, whole)))
     return Claims(frozenset(md5s), multipart)
 
 
 class _Stores:
-    """One session for each server that signed addresses lead to."""
+    """One HTTP session for each server of signed URLs."""
 
     def __init__(self, lake: LakeAddress, threads: int) -> None:
         self._lake = lake
@@ -134,12 +135,12 @@ class _Stores:
         for session in self._sessions.values():
             session.close()
 
-    def reach(self, pairs: Sequence[Pair]) -> None:
-        """Open sessions for these, in one thread."""
+    def connect(self, pairs: Sequence[Pair]) -> None:
+        """Open sessions for the servers of these pairs. Not thread-safe."""
         for pair in pairs:
             server = _server(pair.url)
             if pair.url and server not in self._sessions:
-                with contextlib.suppress(LakeAnswerInvalid):  # of such a store nothing is proven
+                with contextlib.suppress(LakeAnswerInvalid):  # a forbidden store proves nothing
                     self._lake.check_store(pair.url)
                     self._sessions[server] = session_for(
                         pair.url,
@@ -150,7 +151,7 @@ class _Stores:
                     )
 
     def claims(self, pair: Pair) -> Claims:
-        """Ask the store about one file; a store that does not answer claims nothing."""
+        """Request the store's MD5s of one file. Returns none if the store does not answer."""
         session = self._sessions.get(_server(pair.url))
         if session is None:
             return Claims()
@@ -159,14 +160,14 @@ class _Stores:
                 pair.url, headers={"Range": "bytes=0-0"}, stream=True, timeout=TIMEOUTS_S, allow_redirects=False
             ) as answer:
                 if answer.status_code == 206:
-                    answer.raw.read(_READ_BYTES)  # the connection can serve again
+                    answer.raw.read(_READ_BYTES)  # so that the connection can be reused
                 return claims_of(answer.status_code, answer.headers) if answer.status_code in (200, 206) else Claims()
         except (requests.RequestException, OSError):
             return Claims()
 
 
 def _server(url: str) -> tuple[str, str]:
-    """Scheme and host of a URL; empty for what is not one."""
+    """Return scheme and host of a URL, empty if it is malformed."""
     try:
         return urlsplit(url)[:2]
     except ValueError:
@@ -175,13 +176,13 @@ def _server(url: str) -> tuple[str, str]:
 
 def _signed(client: LakeClient, pair: Pair) -> Pair:
     if not pair.url:
-        with contextlib.suppress(LakeRefused, LakeAnswerInvalid):  # gone meanwhile: nothing can be proven
+        with contextlib.suppress(LakeRefused, LakeAnswerInvalid):  # the file is gone, so nothing can be proven
             return replace(pair, url=client.download_url(pair.unique_name))
     return pair
 
 
 def _holds(claims: Claims, pair: Pair) -> bool | None:
-    """Whether the local file keeps to one of the claims; None where they prove nothing, or it can't be read."""
+    """Return whether the local file matches a claim. None if nothing is proven, or the file cannot be read."""
     if claims.multipart is not None and pair.etags and _sent_as(pair.etags) == claims.multipart:
         return True
     count = claims.multipart[1] if claims.multipart else 0
@@ -198,12 +199,12 @@ def _holds(claims: Claims, pair: Pair) -> bool | None:
                 return True
     except OSError:
         return None
-    # Where several parts begin is a guess, so another MD5 of theirs proves nothing.
+    # The boundaries of several parts are a guess, so a different MD5 of them proves nothing.
     return False if claims.md5s or count == 1 else None
 
 
 def _sent_as(etags: Sequence[str]) -> tuple[str, int] | None:
-    """What a store claims of an object that was made of parts with these ETags; None where they are no MD5s."""
+    """Return the claim for an object made of parts with these ETags. None if they are not MD5s."""
     if not all(map(_MD5.fullmatch, etags)):
         return None
     md5s = b"".join(map(bytes.fromhex, etags))
@@ -211,13 +212,13 @@ def _sent_as(etags: Sequence[str]) -> tuple[str, int] | None:
 
 
 def _part_sizes(size_bytes: int, count: int) -> list[int]:
-    """The part sizes in use that cut a file into so many parts."""
+    """Return the known part sizes that split a file into `count` parts."""
     sizes = dict.fromkeys((choose_part_size(size_bytes), OFFICIAL_PART_BYTES))
     return [size for size in sizes if -(-size_bytes // size) == count][: 1 if count == 1 else None]
 
 
 def _multipart_md5(descriptor: int, size_bytes: int, part_size: int) -> tuple[str, int]:
-    """What S3 makes the ETag of: the MD5 of the parts' MD5s, and how many parts there are."""
+    """Return the components of an S3 ETag: the MD5 of the parts' MD5s, and the number of parts."""
     offsets = range(0, size_bytes, part_size)
     parts = [_md5_of_part(descriptor, offset, min(part_size, size_bytes - offset)) for offset in offsets]
     return hashlib.md5(b"".join(parts), usedforsecurity=False).hexdigest(), len(parts)
@@ -236,7 +237,7 @@ def _md5_of_part(descriptor: int, offset: int, length: int) -> bytes:
 
 
 def _hex(encoded: str) -> str:
-    """An MD5 in base64 as hex; '' where it is none."""
+    """Return an MD5 in base64 as hex, or '' for anything else."""
     with contextlib.suppress(binascii.Error, ValueError):
         raw = base64.b64decode(encoded, validate=True)
         return raw.hex() if len(raw) == 16 else ""

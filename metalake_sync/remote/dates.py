@@ -1,6 +1,6 @@
-"""Dates in a lake's answers: no client of the vendor reads them, so their form is not known.
+"""Parses dates in a lake's answers. Their form is not specified, because the vendor's clients do not read them.
 
-Must not: guess. A date that can't be read is an empty text, and comparisons go on without it.
+Must not: guess. An unreadable date becomes an empty text, which comparisons ignore.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 _LARGEST_SECONDS = 100_000_000_000
-"""A larger number is milliseconds."""
+"""Larger numbers are milliseconds."""
 
 
 def sortable_date(value: object) -> str:
-    """Return a date as a text that sorts by time, such as 2026-01-31T12:00:00.000Z; empty where it can't be read.
+    """Return a date as text that sorts by time, such as 2026-01-31T12:00:00.000Z, or '' if it is unreadable.
 
-    Read are ISO 8601, seconds and milliseconds since 1970 as numbers or digits, and {"$date": …} of any of these. A
-    date without a zone is taken as UTC.
+    Accepts ISO 8601, seconds and milliseconds since 1970 as numbers or digits, and {"$date": …} with any of these. A
+    date without a time zone is UTC.
     """
     try:
         moment = _moment(value)

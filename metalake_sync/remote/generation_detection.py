@@ -1,8 +1,8 @@
-"""Finds out which generation of the protocol a lake speaks, with the first call of a run.
+"""Detects the generation of the protocol that a lake speaks, with the first call of a run.
 
-Owns: the choice of the base path, and what the compatibility call says. The first call goes to the generation that was
-pinned, remembered or assumed; one more goes to the other generation where the answer is not a lake's. Refused
-credentials (401) never count as another generation. Must not: remember anything.
+Owns: the choice of the base path, and the meaning of the compatibility call. The first call uses the pinned, remembered
+or assumed generation. If no lake answers, another call uses the other generation. Rejected credentials (401) never
+count as another generation. Must not: remember anything.
 """
 
 from __future__ import annotations
@@ -28,52 +28,51 @@ PIN_REMEDY = "Set 'remote.generation: auto', or correct 'remote.url'."
 
 _FIRST_CALLS: Mapping[Generation, tuple[routes.Route[Any], Mapping[str, str]]] = {
     Generation.TWO: (routes.COMPATIBILITY, {"version": CLIENT_VERSION}),
-    # The client of generation 3 does not ask about compatibility. This call needs credentials, and both have it.
+    # The client of generation 3 has no compatibility call. Both generations have this call, and it needs credentials.
     Generation.THREE: (routes.SYSTEM_DETAILS, {}),
 }
 
 
 class Fit(enum.Enum):
-    """Whether an answer comes from a lake of the generation that was asked.
-
-    YES: a lake answered. UNSURE: something that speaks JSON does not know the call. NO: a proxy or another server
-    answered.
-    """
+    """Whether a response comes from a lake of the expected generation."""
 
     YES = "yes"
+    """A lake answered."""
     UNSURE = "unsure"
+    """A server that answers in JSON does not know the call."""
     NO = "no"
+    """A proxy or another server answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """What the first call of a run found out."""
+    """The result of a run's first call."""
 
     generation: Generation
     notes: tuple[Note, ...] = ()
-    """At most one: what the compatibility call could not confirm."""
+    """At most one: compatibility is not confirmed."""
 
 
-def fit_of(heard: RawResponse) -> Fit:
-    """Judge by status and body alone: a lake answers in JSON, or with an empty body."""
-    if heard.status == 401:
+def fit_of(response: RawResponse) -> Fit:
+    """Classify by status and body only: a lake answers in JSON, or with an empty body."""
+    if response.status == 401:
         return Fit.YES
-    # Gateways answer 403 for paths that they do not have, in HTML or JSON; a lake may mean the credentials.
-    if 300 <= heard.status < 400 or heard.status == 403:
+    # Gateways answer 403, in HTML or JSON, for unknown paths. A lake may mean the credentials.
+    if 300 <= response.status < 400 or response.status == 403:
         return Fit.NO
-    if not heard.body.strip():
-        return Fit.YES if heard.status < 300 else Fit.NO
-    if not is_json(heard.body):
+    if not response.body.strip():
+        return Fit.YES if response.status < 300 else Fit.NO
+    if not is_json(response.body):
         return Fit.NO
-    return Fit.UNSURE if heard.status == 404 else Fit.YES
+    return Fit.UNSURE if response.status == 404 else Fit.YES
 
 
 def greet(connection: Connection, *, pinned: bool = False, ignore_compatibility: bool = False) -> Greeting:
-    """Ask the lake, and let `connection` speak the generation that answers.
+    """Call the lake, and switch `connection` to the generation that answers.
 
-    `pinned`: only the generation of the connection's address is tried. `ignore_compatibility`: go on where the lake
-    says that it is not compatible. Raises CredentialsRefused, LakeUnreachable, SyncError for an incompatible lake, and
-    LakeAnswerInvalid where no MetaLake answers.
+    `pinned`: try only the generation of the connection's address. `ignore_compatibility`: continue if the lake says
+    that it is not compatible. Raises CredentialsRefused, LakeUnreachable, SyncError for an incompatible lake, and
+    LakeAnswerInvalid if no MetaLake answers.
     """
     assumed = connection.address.generation
     candidates = (assumed,) if pinned else (assumed, assumed.other)
@@ -130,19 +129,21 @@ def _look(connection: Connection, candidates: Sequence[Generation]) -> _Found | 
 
 
 def _ask(connection: Connection, generation: Generation, other: routes.Route[Any] | None = None) -> RawResponse:
-    """Make the first call of a generation, or another one that needs no names."""
+    """Make the first call of a generation, or another call without parts."""
     route, parts = (other, {}) if other is not None else _FIRST_CALLS[generation]
     return connection.probe(route, replace(connection.address, generation=generation).url_of(route, **parts))
 
 
-def _settle(connection: Connection, generation: Generation, heard: RawResponse, ignore_compatibility: bool) -> Greeting:
+def _settle(
+    connection: Connection, generation: Generation, response: RawResponse, ignore_compatibility: bool
+) -> Greeting:
     connection.address = replace(connection.address, generation=generation)
     route, _ = _FIRST_CALLS[generation]
     try:
-        answer = read_answer(route, heard.status, heard.body)
+        answer = read_answer(route, response.status, response.body)
     except (LakeRefused, LakeAnswerInvalid) as error:
         if generation is Generation.THREE:
-            # The counts of the system only inform.
+            # No decision depends on the counts of the system.
             return Greeting(generation)
         return Greeting(generation, (_unconfirmed(error.message),))
     if generation is Generation.THREE:
@@ -155,9 +156,9 @@ def _settle(connection: Connection, generation: Generation, heard: RawResponse, 
         raise SyncError(
             f"the lake says that it is not compatible with version {CLIENT_VERSION} of the protocol: {answer.message}",
             where=connection.address.url,
-            remedy="If you want to go on anyway, give --ignore-compatibility.",
+            remedy="To continue anyway, use --ignore-compatibility.",
         )
-    return Greeting(generation, (_unconfirmed(answer.message or "it says no, without a reason"),))
+    return Greeting(generation, (_unconfirmed(answer.message or "it answers no, without a reason"),))
 
 
 def _unconfirmed(why: str) -> Note:
@@ -168,22 +169,22 @@ def _unconfirmed(why: str) -> Note:
 
 
 def _no_lake(connection: Connection, answers: Mapping[Generation, RawResponse], pinned: bool) -> LakeAnswerInvalid:
-    """The error for an address where no MetaLake answers. Raises CredentialsRefused where that is the reason."""
-    for generation, heard in answers.items():
+    """Return the error for an address where no MetaLake answers. Raises CredentialsRefused if that is the reason."""
+    for generation, response in answers.items():
         redirected = all(300 <= one.status < 400 for one in answers.values())
-        if heard.status == 403 or redirected:
-            # It raises: what these mean does not depend on the generation.
-            read_answer(_FIRST_CALLS[generation][0], heard.status, heard.body)
+        if response.status == 403 or redirected:
+            # This raises the error of these statuses, which does not depend on the generation.
+            read_answer(_FIRST_CALLS[generation][0], response.status, response.body)
     seen = " and ".join(
-        f"{connection.address.url}{BASE_PATHS[generation]}/api with status {heard.status}"
-        f"{'' if is_json(heard.body) else ', not JSON'}"
-        for generation, heard in answers.items()
+        f"{connection.address.url}{BASE_PATHS[generation]}/api with status {response.status}"
+        f"{'' if is_json(response.body) else ', not JSON'}"
+        for generation, response in answers.items()
     )
     if pinned:
-        found = f"generation {connection.address.generation} of the protocol is pinned, and no MetaLake answers there"
+        found = f"generation {connection.address.generation} of the protocol is pinned, and no MetaLake answers"
         return LakeAnswerInvalid(f"{found} ({seen})", where=connection.address.url, remedy=PIN_REMEDY)
     return LakeAnswerInvalid(
         f"no MetaLake answers at this address ({seen})",
         where=connection.address.url,
-        remedy="Check 'remote.url': it is the address of the lake itself, and a proxy must not answer in its place.",
+        remedy="Check that 'remote.url' is the address of the lake, and that no proxy answers in its place.",
     )

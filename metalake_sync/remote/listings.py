@@ -103,7 +103,7 @@ def newest_remote(client: LakeClient, collection_id: str, media_type: MediaType)
 
 
 def count_and_newest_in_lake(client: LakeClient, media_type: MediaType) -> tuple[int, str | None]:
-    """Return the number of files of a type in the whole lake, and the id of the newest, or None if there are none."""
+    """Return the number of files of a type in the whole lake, and the id of the newest file, if any."""
     kind = object_kind(media_type)
     request = ListItems(content_type=kind, sort_by=NEWEST_FIRST, page_size=1)
     page = next(iter(client.list_items(request)), None)

@@ -1,6 +1,6 @@
-"""Reading a stored file back for its hash, through a signed address.
+"""Reads stored files through signed URLs to hash them.
 
-Must not: send a credential of ours there, follow a redirect, or let the address into an error.
+Must not: send credentials to the store, follow a redirect, or put the URL into an error.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from metalake_sync.remote.http.sync_http import TIMEOUTS_S, session_for
 CHUNK_BYTES = 1 << 20
 
 READ_BACK_BYTES = 256 << 20
-"""At most so much is read back in one look, where a store proves nothing of its objects' bytes."""
+"""How many bytes one comparison may read from a store that gives no MD5s."""
 
 
 def read_back(client: LakeClient, files: Iterable[tuple[RemoteFile, int, str]]) -> set[str]:
-    """The names of those files whose bytes, read from the store, have the expected hash. `files`: each with its size in
-    bytes and its expected BLAKE3 in hex. Files beyond `READ_BACK_BYTES` are not read."""
+    """Return the names of the files whose bytes in the store have the expected hash.
+
+    `files`: each with its size in bytes and its expected BLAKE3 hash in hex. Reads READ_BACK_BYTES at most.
+    """
     left = READ_BACK_BYTES
     same: set[str] = set()
     for remote, size_bytes, content_hash in files:
         if size_bytes > left:
             continue
         left -= size_bytes
-        with contextlib.suppress(LakeRefused, LakeAnswerInvalid):  # gone meanwhile
+        with contextlib.suppress(LakeRefused, LakeAnswerInvalid):  # the file is gone
             url = client.download_url(remote.unique_name)
             if hash_of_object(url, client.address, size_bytes)[1] == content_hash:
                 same.add(remote.name)
@@ -41,8 +43,11 @@ def read_back(client: LakeClient, files: Iterable[tuple[RemoteFile, int, str]]) 
 
 
 def hash_of_object(url: str, lake: LakeAddress, size_expected: int) -> tuple[int, str | None, str]:
-    """Read an object of a lake, in pieces, and no further than `size_expected` bytes. Returns its size in bytes, its
-    BLAKE3 in hex and '', or None and why it has none."""
+    """Read an object of a lake up to `size_expected` bytes.
+
+    Returns the number of bytes, the BLAKE3 hash in hex, and ''. If it cannot be read, the last value says why,
+    and there is no hash.
+    """
     digest, size_bytes = blake3(), 0
     try:
         lake.check_store(url)

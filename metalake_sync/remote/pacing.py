@@ -1,25 +1,23 @@
-"""The rate of calls to one server: unlimited, until refusals (429, 503) show that the rate is too high.
+"""Controls the rate of calls to one server: unlimited, until refusals (429, 503) show that it is too high.
 
-Arithmetic only (`Pace`), with the clock handed in; the caller sleeps. The lake and each store have a pace of their own.
+Arithmetic only; the clock is passed in, and the caller sleeps. The lake and its store have a rate each.
 
-A refusal alone does not slow other calls down. Some servers refuse a share of the calls whatever the rate is, and a
-client that slows down for each of them comes to a standstill. So the pace looks at the share of refused calls:
+A single refusal does not slow other calls down. Some servers refuse a share of the calls at any rate, and a client that
+slows down for each refusal would come to a standstill. So the share of refused calls decides:
 
 1. More refusals than usual within the last 8 to 128 calls raise an alarm.
-2. When most of these calls were refused, the rate is too high: it falls to what the server accepted.
-3. Otherwise the rate is halved as a test, twice. A server with a limit refuses nothing then: the limit is known. A
-   server that goes on refusing the same share refuses it at any rate: the old rate comes back, and refusals have to
-   exceed that share to raise the next alarm.
-4. Under a known limit, the rate stays a little below it for a while and then grows, first slowly and then faster, until
-   the next alarm.
+2. If most of these calls were refused, the rate is too high. It drops to what the server accepted.
+3. Otherwise the rate is halved as a test, twice. If the server then refuses nothing, it has a limit, which is known
+   now. If it still refuses the same share, it does so at any rate: the old rate is restored, and only a larger share
+   raises the next alarm.
+4. Below a known limit, the rate stays constant for a while and then grows, first slowly and then faster, until the next
+   alarm.
 
-Calls are numbered as they set out, and an alarm counts them in that order: refusals come back sooner than answers.
-Calls that set out before the last change of the rate do not count towards the next one.
+Longer than 300 lines, because the steps of this algorithm depend on each other.
 """
 
 from __future__ import annotations
 
-import bisect
 import math
 import threading
 from array import array
@@ -28,62 +26,53 @@ from typing import Any
 
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.classify import Outcome, Retry
-
-USUAL_SHARE = 0.05
-"""A share of refused calls that is no reason to slow down."""
+from metalake_sync.remote.refusals import WINDOWS, RecentSuccesses, Round
 
 MOST_SHARE = 0.4
-"""A larger share of refused calls is always taken for a limit."""
-
-WINDOWS = (8, 16, 32, 64, 128)
-"""So many calls are looked at together. Short windows find a sudden limit, long ones a rate a little above a limit."""
-
-STRICT, LENIENT = (3.0, 1.0), (5.0, 2.0)
-"""When refusals raise an alarm: so many standard deviations and calls above the expected number. Strict while a limit
-is known, because a false alarm costs little then."""
+"""A larger share of refused calls always means a limit."""
 
 FIRST_PER_S = 10.0
 """The lowest rate after the first alarm."""
 
 SLOWEST_PER_S = 0.2
 FASTEST_PER_S = 2000.0
-"""A rate that grew beyond it is unlimited."""
+"""A rate that grows beyond this becomes unlimited."""
 
 BELOW_LIMIT = 0.92
 """The rate after a limit was found, as a share of it."""
 
 QUICK_PER_S = 0.7
-"""Growth per second, as a share of the rate, while it is far below a known limit, or while none is known."""
+"""Growth per second, as a share of the rate, far below a known limit or without one."""
 
 CAREFUL_PER_S = 0.04
 """Growth per second near a known limit. It doubles after every 1.5 s and at least 20 answered calls."""
 
 WATCHFUL_PER_S = 0.12
-"""The most growth per second up to half above a known limit: a limit with a burst shows only after a while."""
+"""The maximum growth per second up to 1.5 times a known limit. A limit that allows bursts refuses late."""
 
 FIRST_REST_S, LONGEST_REST_S = 2.0, 16.0
-"""How long a rate below a known limit stays as it is. The time doubles whenever the limit is found where it was."""
+"""How long, in seconds, a rate below a known limit stays constant. Doubles when the same limit is found again."""
 
 CATCH_UP_S = 0.02
-"""A caller that wakes up late may make good so much time."""
+"""How much time, in seconds, a caller that wakes up late may catch up."""
 
 TEST_S = 0.5
-"""The shortest test that may end with 'refuses at any rate': a limit with a burst refuses little at first."""
+"""The shortest test, in seconds, that may find refusals at any rate. A limit that allows bursts refuses late."""
 
 PHASE_S = 0.25
-"""A limit on the calls of each second refuses everything at the second's end. For so long after a small correction,
-further alarms change nothing."""
+"""Alarms within this many seconds after a small correction are ignored: a limit per clock second refuses everything at
+the end of the second."""
 
 RECENT_CALLS = 12
-_SET_OUTS_KEPT = 4096
+_START_TIMES_KEPT = 4096
 
 
 @dataclass(slots=True)
 class _Test:
-    """A halved rate, to find out whether refusals depend on the rate."""
+    """A test with a halved rate, which shows whether refusals depend on the rate."""
 
     share: float
-    """Of refused calls, when the test began."""
+    """The share of refused calls when the test began."""
 
     rate_before: float | None
     limit_if_any: float
@@ -92,50 +81,37 @@ class _Test:
 
 @dataclass(slots=True)
 class _Wall:
-    """Most calls of an unlimited rate were refused. Answers to the calls that are still on their way tell the limit."""
+    """Most calls of an unlimited rate were refused. The answers to the calls in flight show the limit."""
 
     first: int
     """The number of the first refused call."""
 
     span_s: float
-    """How long calls set out from that one on."""
+    """How long calls were started after that one, in seconds."""
 
     accepted: int = 0
 
 
-class _LastSecond:
-    """How many calls succeeded in about the last second: a count that decays."""
-
-    def __init__(self, now: float) -> None:
-        self._count = 0.0
-        self._at = now
-
-    def add(self, now: float) -> None:
-        self._count, self._at = self.count(now) + 1.0, now
-
-    def count(self, now: float) -> float:
-        return self._count * math.exp(self._at - now)
-
-
 class Pace:
-    """The rate of calls to one server, in calls per second; None while it is unlimited.
+    """The rate of calls to one server. Safe to use from several threads.
 
-    Thread-safe. `clock` gives seconds and never runs backwards.
+    `clock`: seconds that never decrease.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._per_s: float | None = None
+        """Calls per second. None means unlimited."""
         self._next = 0.0
-        """When the next call may set out."""
+        """When the next call may start."""
         self._held_until = 0.0
-        """No call sets out earlier: most recent calls were refused with a Retry-After."""
+        """No call may start earlier, because most recent calls were refused with a Retry-After."""
         self._waiting_until = 0.0
-        """Up to this time, the rate held calls back; only then it may grow."""
+        """Until this time, calls waited for the rate. It grows only while calls wait."""
         self._limit: float | None = None
         self._limit_of_series: float | None = None
-        """The highest limit since the rate last reached it. A rate far below it, and refusals still: that is a test."""
+        """The highest limit since the rate last reached it. Refusals far below it start a test."""
         self._rest_s = 0.0
         self._unavoidable = 0.0
         """The share of calls that the server refuses at any rate."""
@@ -144,23 +120,23 @@ class Pace:
         self._recovering = False
         self._settled_until = 0.0
         self._recently_refused = 0.0
-        self._good = _LastSecond(clock())
-        self._set_out = 0
-        self._set_out_at = array("d", [0.0]) * _SET_OUTS_KEPT
+        self._successes = RecentSuccesses(clock())
+        self._started = 0
+        self._start_times = array("d", [0.0]) * _START_TIMES_KEPT
         self._begin_round(clock())
 
     @property
     def free(self) -> bool:
-        """Whether no call has to wait at present."""
+        """Whether calls may start without waiting."""
         return self._per_s is None and self._held_until <= self._clock()
 
     @property
     def per_s(self) -> float | None:
-        """The present rate in calls per second, None for no limit."""
+        """The present rate in calls per second. None means unlimited."""
         return self._per_s
 
     def wait_s(self) -> float:
-        """0 gives the next call its turn; otherwise ask again after so many seconds."""
+        """Return 0 if the next call may start, else the seconds after which to try again."""
         with self._lock:
             now = self._clock()
             if now < self._held_until:
@@ -174,77 +150,61 @@ class Pace:
             return 0.0
 
     def start_call(self) -> int:
-        """A call sets out. Returns its number, which `record` takes with its answer."""
+        """Record the start of a call. Returns its number, for `record`."""
         with self._lock:
-            self._set_out += 1
-            self._set_out_at[self._set_out % _SET_OUTS_KEPT] = self._clock()
-            return self._set_out
+            self._started += 1
+            self._start_times[self._started % _START_TIMES_KEPT] = self._clock()
+            return self._started
 
     def record(self, number: int, outcome: Outcome[Any]) -> None:
-        """An answer came to the call of this number. A server that fails (500) tells nothing about its rate."""
+        """Record the outcome of a call. Failures of the server (500) say nothing about the rate, and are ignored."""
         refused = isinstance(outcome, Retry)
         if isinstance(outcome, Retry) and not outcome.slow_down:
             return
         with self._lock:
             now = self._clock()
             if not refused:
-                self._good.add(now)
+                self._successes.add(now)
             self._recently_refused += (refused - self._recently_refused) / RECENT_CALLS
             if isinstance(outcome, Retry) and outcome.retry_after_s is not None:
-                self._heed(now, outcome.retry_after_s)
-            if number > self._round_began_after:
+                self._honor_retry_after(now, outcome.retry_after_s)
+            if number > self._round.began_after:
                 self._count(now, number, refused)
             elif not refused:
                 self._accepted_late(now, number)
 
-    def _heed(self, now: float, retry_after_s: float) -> None:
-        """Retry-After binds the refused call (`retry.delay_s`); all others only where most calls are refused."""
+    def _honor_retry_after(self, now: float, retry_after_s: float) -> None:
+        """Hold all calls back if most are refused. Otherwise only the refused call waits (`retry.delay_s`)."""
         if self._recently_refused > 0.5 and now >= self._settled_until:
             self._held_until = max(self._held_until, now + retry_after_s)
 
     def _begin_round(self, now: float) -> None:
-        """The rate changes: what is counted for the next change begins anew."""
-        self._round_began_after = self._latest = self._set_out
-        self._round_began_at = now
-        self._refusals: list[int] = []
-        self._answers = self._refused = 0
-        share = max(USUAL_SHARE, self._unavoidable)
-        deviations, more = LENIENT if self._limit is None else STRICT
-        self._thresholds = [
-            (calls, share * calls + deviations * math.sqrt(share * (1 - share) * calls) + more) for calls in WINDOWS
-        ]
+        """Start counting again, because the rate changes."""
+        self._round = Round(now, self._started, unavoidable=self._unavoidable, limit_known=self._limit is not None)
 
     def _count(self, now: float, number: int, refused: bool) -> None:
-        self._latest = max(self._latest, number)
-        self._answers += 1
+        self._round.add(number, refused)
         if refused:
-            self._refused += 1
             self._recovering = False
-            bisect.insort(self._refusals, number)
-            del self._refusals[: -WINDOWS[-1]]
         if self._test is not None:
-            self._judge_test(now, self._test)
+            self._evaluate_test(now, self._test)
         elif not refused:
             self._grow(now)
-        elif any(self._refused_of(calls) >= most for calls, most in self._thresholds):
+        elif self._round.too_many_refused():
             self._alarm(now)
-
-    def _refused_of(self, calls: int) -> int:
-        """How many of the latest calls were refused. Those without an answer yet count as accepted."""
-        return len(self._refusals) - bisect.bisect_right(self._refusals, self._latest - calls)
 
     def _alarm(self, now: float) -> None:
         if now < self._settled_until:
             self._begin_round(now)
             return
-        calls = min(WINDOWS[-1], self._latest - self._round_began_after)
-        refused = self._refused_of(calls)
+        calls = min(WINDOWS[-1], self._round.calls)
+        refused = self._round.refused_of(calls)
         self._recovering = False
         self._wall = None
         share = refused / max(calls, WINDOWS[1])
         offered = self._offered_per_s()
-        good = self._good.count(now)
-        at_once = self._per_s is None and self._refused_of(16) >= 8
+        good = self._successes.count(now)
+        at_once = self._per_s is None and self._round.refused_of(16) >= 8
         if at_once or refused >= 0.7 * calls or (calls >= 24 and refused > 0.5 * calls):
             per_s = self._after_wall(now, refused / calls, calls, good)
             self._recovering = good < 3.0
@@ -265,10 +225,10 @@ class Pace:
             self._settled_until = now + PHASE_S
 
     def _after_wall(self, now: float, share: float, calls: int, good: float) -> float:
-        """The rate after most calls were refused."""
+        """Return the rate after most calls were refused."""
         if self._per_s is None:
-            first = self._refusals[bisect.bisect_right(self._refusals, self._latest - calls)]
-            began = self._set_out_at[first % _SET_OUTS_KEPT]
+            first = self._round.first_refused_of(calls)
+            began = self._start_times[first % _START_TIMES_KEPT]
             self._wall = _Wall(first, max(0.02, now - began))
             return max(FIRST_PER_S, 0.7 * good)
         accepted = max(0.1, 1 - share) * self._per_s
@@ -277,21 +237,21 @@ class Pace:
         return self._limit
 
     def _accepted_late(self, now: float, number: int) -> None:
-        """A call of the round before was accepted: after a wall, such answers tell what the server accepts."""
+        """A call of the previous round was accepted. After a wall, such answers show what the server accepts."""
         wall = self._wall
-        if wall is None or self._answers >= 3:
+        if wall is None or self._round.answers >= 3:
             return
-        good = self._good.count(now)
+        good = self._successes.count(now)
         self._recovering = good < 3.0
         wall.accepted += number >= wall.first
         measured = 0.9 * wall.accepted / wall.span_s if wall.accepted >= 2 else 0.0
         self._per_s = max(FIRST_PER_S, measured, 0.7 * good)
 
-    def _judge_test(self, now: float, test: _Test) -> None:
-        """Compare two explanations of what the halved rate brought: refusals of about the same share, or none."""
-        calls, refused = self._latest - self._round_began_after, self._refused
+    def _evaluate_test(self, now: float, test: _Test) -> None:
+        """Compare two explanations of the answers at the halved rate: the same share of refusals, or a limit."""
+        calls, refused = self._round.calls, self._round.refused
         latest = min(32, calls)
-        if self._refused_of(latest) >= max(6, (0.7 if latest < 24 else MOST_SHARE) * latest):
+        if self._round.refused_of(latest) >= max(6, (0.7 if latest < 24 else MOST_SHARE) * latest):
             self._test = None
             self._alarm(now)
             return
@@ -301,11 +261,11 @@ class Pace:
             self._test = None
             self._limit = self._limit_of_series = test.limit_if_any
             per_s = BELOW_LIMIT * test.limit_if_any
-            if test.rate_before is None and self._held_until > self._round_began_at:
-                # After a pause, a limit with a burst accepts any rate for a while. What it accepted on average, pause
-                # included, is a safer start; the limit is to be found.
+            if test.rate_before is None and self._held_until > self._round.began_at:
+                # After a pause, a limit that allows bursts accepts any rate for a while. The average including the
+                # pause is a safer start to search for the limit.
                 self._limit = self._limit_of_series = None
-                accepted = (self._answers - self._refused) / (now - self._round_began_at)
+                accepted = (self._round.answers - self._round.refused) / (now - self._round.began_at)
                 per_s = min(per_s, max(0.1 * per_s, 1.25 * accepted))
             self._set_rate(now, per_s)
         elif evidence >= 4.0 and refused >= 3 and calls >= 24 and self._undisturbed_s(now) >= TEST_S:
@@ -319,10 +279,10 @@ class Pace:
             self._set_rate(now, test.rate_before)
 
     def _grow(self, now: float) -> None:
-        if self._answers >= 300:
-            # What was unavoidable need not stay so.
-            self._unavoidable = min(self._unavoidable, 1.25 * self._refused / self._answers)
-            self._answers, self._refused = WINDOWS[0], 0
+        if self._round.answers >= 300:
+            # The unavoidable share may decrease over time.
+            self._unavoidable = min(self._unavoidable, 1.25 * self._round.refused / self._round.answers)
+            self._round.answers, self._round.refused = WINDOWS[0], 0
         if self._per_s is None or now > self._waiting_until:
             return
         if self._recovering:
@@ -331,7 +291,7 @@ class Pace:
             undisturbed_s = self._undisturbed_s(now) - self._rest_s
             if undisturbed_s < 0:
                 return
-            doublings = min(self._answers / 20, undisturbed_s / 1.5)
+            doublings = min(self._round.answers / 20, undisturbed_s / 1.5)
             most = WATCHFUL_PER_S if self._per_s < 1.5 * self._limit else QUICK_PER_S
             growth = min(most, CAREFUL_PER_S * 2.0**doublings)
             self._per_s += min(growth, 0.1 * growth * self._per_s)
@@ -342,8 +302,8 @@ class Pace:
             self._begin_round(now)
 
     def _undisturbed_s(self, now: float) -> float:
-        """For how long the present rate is in force."""
-        return now - max(self._round_began_at, self._held_until)
+        """Return how long the present rate has applied, in seconds."""
+        return now - max(self._round.began_at, self._held_until)
 
     def _set_rate(self, now: float, per_s: float | None) -> None:
         self._per_s = None if per_s is None else max(SLOWEST_PER_S, per_s)
@@ -352,10 +312,10 @@ class Pace:
         self._begin_round(now)
 
     def _offered_per_s(self) -> float:
-        """At which rate the latest calls set out."""
-        calls = min(WINDOWS[-2], self._latest - self._round_began_after)
-        first = self._set_out_at[(self._latest - calls + 1) % _SET_OUTS_KEPT]
-        last = self._set_out_at[self._latest % _SET_OUTS_KEPT]
+        """Return the rate at which the latest calls were started."""
+        calls = min(WINDOWS[-2], self._round.calls)
+        first = self._start_times[(self._round.latest - calls + 1) % _START_TIMES_KEPT]
+        last = self._start_times[self._round.latest % _START_TIMES_KEPT]
         if first < self._held_until < last:
             first = self._held_until
         offered = (calls - 1) / max(0.05 if self._per_s is None else 0.001, last - first)

@@ -1,6 +1,6 @@
-"""Reading annotation sets back, a page of a collection at a time, several pages at once.
+"""Reads annotation sets of a collection from the lake, several pages at once.
 
-Owns: paging. The lake merges the sets of all operations that are asked for: ask for one at a time to tell them apart.
+Owns: paging. The lake merges the sets of all requested operations, so callers request one at a time to separate them.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from metalake_sync.remote.listings import pages_in_parallel
 from metalake_sync.remote.repeated_pages import RepeatGuard
 
 PAGE_SIZE = 250
-"""What the published client asks for."""
+"""The page size of the published client."""
 
 
 def annotations_of(
     client: LakeClient, collection_id: str, *, file_count: int, operations: Sequence[str] = ()
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Each image that has shapes, by its unique name, with its shapes in the upload's form.
+    """Yield the unique name of each image that has shapes, with its shapes in the upload format.
 
-    `file_count`: how many files the collection has, as far as is known. No operations means those of everybody.
+    `file_count`: the expected number of files in the collection. No `operations` means all operations.
     """
 
     def page(index: int) -> DownloadPage | None:

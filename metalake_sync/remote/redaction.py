@@ -1,4 +1,4 @@
-"""Nothing secret leaves: what texts of libraries and tracebacks may carry is cut out before anyone sees it."""
+"""Removes credentials and signed URLs from texts of libraries and tracebacks, before they are logged or printed."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ REDACTED = "…"
 
 
 def redact(text: str) -> str:
-    """Cut queries of URLs (signed ones carry their signature there) and authorization values out of a text."""
+    """Replace the queries of URLs, which may contain a signature, and authorization values in a text."""
     return _AUTHORIZATION.sub(rf"\1 {REDACTED}", _QUERY.sub(rf"\1?{REDACTED}", _HOST.sub(r"\1", text)))
 
 
 def describe(error: BaseException) -> str:
-    """A library's error in a few words that hold no address: its kind, and the system's words where there are any."""
+    """Describe a library's error without any address: the system's message, or else the kind of error."""
     for cause in causes(error):
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror.lower() if cause.strerror.isascii() else cause.strerror
         if isinstance(cause, TimeoutError):
             return "timeout"
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__)
-    return words.lower().removesuffix(" error")
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__)
+    return kind.lower().removesuffix(" error")
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what lies behind it, nearest first."""
+    """Yield an error and its causes, nearest first."""
     cause: BaseException | None = error
     seen: set[int] = set()
     while cause is not None and id(cause) not in seen:
@@ -39,7 +39,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _reason(error: BaseException) -> BaseException | None:
-    """requests and urllib3 keep the cause in an argument."""
+    """Return the cause that requests and urllib3 keep in an argument."""
     for held in (getattr(error, "reason", None), *error.args):
         if isinstance(held, BaseException):
             return held

@@ -1,4 +1,4 @@
-"""Notices a lake that answers every page of a list with the same one, so that no listing goes on for ever."""
+"""Detects a lake that repeats pages of a list, so that every listing ends."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from metalake_sync.errors import LakeAnswerInvalid
 
 
 class RepeatGuard:
-    """Sees the pages of one list in their order, and keeps one of them, whatever their number.
+    """Checks the pages of one list in order, and remembers one of them at a time.
 
-    A page that moves while others write to the lake shares some items with an earlier one; a full page that is the same
-    as an earlier one is a lake, or a cache before it, that ignores the page's number. The page that is kept is that of
-    the last power of two (Brent's method), so that a cycle of any length is found.
+    Pages that shift while other clients write share some items. An identical page means that the lake, or a cache in
+    front of it, ignores the page number. The remembered page is the one at the last power of two (Brent's method), so
+    cycles of any length are found.
     """
 
     def __init__(self, path: str) -> None:
@@ -22,13 +22,13 @@ class RepeatGuard:
         self._keep_next_at = 1
 
     def check(self, ids: Iterable[Hashable]) -> None:
-        """Raise LakeAnswerInvalid where this page was there before. `ids`: those of its items, in their order."""
+        """Raise LakeAnswerInvalid if this page is a repetition. `ids`: those of its items, in order."""
         page = hash(tuple(ids))
         if page == self._kept:
             raise LakeAnswerInvalid(
-                "the lake answers with a page of its list that it gave before, so the list has no end",
+                "the lake repeats a page of its list, so the list has no end",
                 where=self._path,
-                remedy="Check that no cache stands before the lake, and ask its operator.",
+                remedy="Check that no cache is in front of the lake, and ask its operator.",
             )
         self._seen += 1
         if self._seen == self._keep_next_at:

@@ -1,6 +1,6 @@
-"""Selections of items, asked of a lake: found, listed to the end, counted, put into the trash.
+"""Lists, counts and trashes selections of items.
 
-Owns: how a selection's words are sent. Must not: decide what becomes of what it finds.
+Owns: how a selection is sent. Must not: decide what happens to the items.
 """
 
 from __future__ import annotations
@@ -32,22 +32,23 @@ _SORT_FIELDS: dict[SortName, SortField] = {
     "size": SortField.SIZE,
     "video_index": SortField.VIDEO_INDEX,
 }
-QUERY_REFUSED = frozenset({400, 406, 422})
+QUERY_REJECTED_STATUSES = frozenset({400, 406, 422})
 _TRASHED = re.compile(r"(\d+) objects? successfully trashed, (\d+) objects? failed")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a selection looks: a collection by its id, or the whole lake (None)."""
+    """The scope of a selection."""
 
     type: MediaType
     collection_id: str | None
+    """None is the whole lake."""
 
 
 def find_place(client: LakeClient, name: str, media_type: MediaType | None) -> Place | None:
-    """The collection of that name; without a type, of whatever type it is. None if the lake has none.
+    """Find a collection by name, and by type if one is given. Returns None if it does not exist.
 
-    Raises UsageError where the name alone stands for several.
+    Raises UsageError if collections of several types have the name.
     """
     types = list(MediaType) if media_type is None else [media_type]
     found = [
@@ -57,17 +58,15 @@ def find_place(client: LakeClient, name: str, media_type: MediaType | None) -> P
     ]
     if len(found) > 1:
         kinds = " and ".join(place.type.value for place in found)
-        raise UsageError(f"the lake has collections '{name}' of type {kinds}", remedy="Say which 'type' is meant.")
+        raise UsageError(f"the lake has collections '{name}' of type {kinds}", remedy="Add 'type'.")
     return found[0] if found else None
 
 
 def check_dates(wanted: ItemFilter) -> ItemFilter:
-    """The filter itself. Raises UsageError for what is no date, and for dates that are the wrong way round."""
+    """Return the filter. Raises UsageError for an invalid date, and if the first date is after the second."""
     begins, ends = _moment("from_date", wanted.from_date), _moment("to_date", wanted.to_date)
     if begins is not None and ends is not None and begins > ends:
-        raise UsageError(
-            f"the dates are the wrong way round: from {wanted.from_date} to {wanted.to_date}", remedy="Exchange them."
-        )
+        raise UsageError(f"the dates are reversed: from {wanted.from_date} to {wanted.to_date}", remedy="Swap them.")
     return wanted
 
 
@@ -77,12 +76,14 @@ def _moment(name: str, text: str | None) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except (ValueError, TypeError):
-        raise UsageError(f"'{name}' is {text!r}", remedy="Write a day such as 2026-01-31, or a moment.") from None
+        raise UsageError(
+            f"'{name}' is {text!r}", remedy="Write a date such as 2026-01-31, or a date with a time."
+        ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def filter_data(wanted: ItemFilter) -> FilterData:
-    """A filter as it is sent."""
+    """Return a filter in the form of the protocol."""
     dates = None
     if wanted.from_date or wanted.to_date:
         dates = DateRange(from_date=wanted.from_date, to_date=wanted.to_date)
@@ -97,9 +98,9 @@ def list_selection(
     client: LakeClient, selection: ItemSelection, place: Place, *, kind: ObjectKind | None = None, first_page: int = 0,
     page_size: int = PAGE_SIZE_LIMIT,
 ) -> Iterator[list[ListedItem]]:  # fmt: skip
-    """What a selection means, page by page to the end. `kind`: of the things listed; None: the place's items.
+    """Yield all pages of a selection's items. `kind`: of the items; None means that of the place.
 
-    Raises UsageError for a query that the lake does not take.
+    Raises UsageError for a query that the lake rejects.
     """
     request = ListItems(
         content_type=object_kind(place.type) if kind is None else kind,
@@ -109,7 +110,7 @@ def list_selection(
         page_index=first_page,
         page_size=page_size,
     )
-    with _taken(selection):
+    with _query_errors(selection):
         if place.collection_id is None:
             yield from client.list_items(request)
         else:
@@ -117,42 +118,44 @@ def list_selection(
 
 
 def count_selection(client: LakeClient, selection: ItemSelection, place: Place, kind: ObjectKind | None = None) -> int:
-    """How many items a selection means; one call. Raises UsageError for a query that the lake does not take."""
+    """Return the number of items of a selection, with one call. Raises UsageError for a query that the lake rejects."""
     request = CountItems(
         content_type=object_kind(place.type) if kind is None else kind,
         query=selection.query,
         filter_data=filter_data(selection.filter),
     )
-    with _taken(selection):
+    with _query_errors(selection):
         if place.collection_id is None:
             return client.count_items(request)
         return client.count_collection(place.collection_id, request)
 
 
 @contextlib.contextmanager
-def _taken(selection: ItemSelection) -> Iterator[None]:
+def _query_errors(selection: ItemSelection) -> Iterator[None]:
     try:
         yield
     except LakeRefused as refusal:
-        if refusal.status not in QUERY_REFUSED or not selection.query.strip():
+        if refusal.status not in QUERY_REJECTED_STATUSES or not selection.query.strip():
             raise
         raise UsageError(
-            f"the lake does not take the query {selection.query!r} ({refusal.message})",
-            remedy="Write annotation.label=X, metadata.Tags=X or metadata.FIELD=X, joined by 'and'; there is no 'or'.",
+            f"the lake rejected the query {selection.query!r} ({refusal.message})",
+            remedy="Write annotation.label=X, metadata.Tags=X or metadata.FIELD=X, joined by 'and'. There is no 'or'.",
         ) from None
 
 
 @dataclass(frozen=True, slots=True)
 class TrashCounts:
-    """What the lake says that became of a selection. `message`: its own words; counts are 0 where it gives none."""
+    """The result of trashing a selection."""
 
     trashed: int
+    """0 if the lake's message has no counts, as is `failed`."""
     failed: int
     message: str
+    """The lake's own message."""
 
 
 def trash_selection(client: LakeClient, request: SelectItems) -> TrashCounts:
-    """Select, then put into the trash. Raises LakeRefused, also for a selection that means nothing."""
+    """Select items, and move them to the trash. Raises LakeRefused, also for an empty selection."""
     return trash_counts(client.trash_items(client.select_items(request)))
 
 
@@ -162,7 +165,7 @@ def trash_counts(message: str) -> TrashCounts:
 
 
 def trash_collection(client: LakeClient, key: CollectionKey, collection_id: str) -> bool:
-    """Put a collection with all its items into the trash. Returns whether it is gone. Raises LakeRefused."""
+    """Move a collection with its items to the trash. Returns whether it is gone. Raises LakeRefused."""
     kind = media_kind(key.type)
     selection = SelectItems(is_all_selected=False, content_type=ObjectKind(kind.value), object_id_list=[collection_id])
     counts = trash_selection(client, selection)
@@ -172,7 +175,7 @@ def trash_collection(client: LakeClient, key: CollectionKey, collection_id: str)
 
 
 def trash_files(client: LakeClient, kind: ObjectKind, files: Sequence[RemoteFile]) -> set[str]:
-    """Put files into the trash by their ids. Returns the ids of those that are still in the lake."""
+    """Move files to the trash by id. Returns the ids of those that are still in the lake."""
     selection = SelectItems(is_all_selected=False, content_type=kind, object_id_list=[file.lake_id for file in files])
     try:
         counts = trash_selection(client, selection)
@@ -183,7 +186,7 @@ def trash_files(client: LakeClient, kind: ObjectKind, files: Sequence[RemoteFile
         return left
     if counts.trashed == len(files) and counts.failed == 0:
         return set()
-    # The answer tells how many failed, not which; and a repeated call counts what is in the trash already.
+    # The answer says how many failed, but not which. A repeated call also counts files that are already trashed.
     return _still_there(client, files)
 
 

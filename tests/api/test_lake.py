@@ -204,7 +204,7 @@ WRONG: list[tuple[Wrong, str]] = [
         lambda lake, birds: lake.trash_objects_from_datalake(
             filter={"from_date": "2026-02-01", "to_date": "2026-01-01"}
         ),
-        "wrong way round",
+        "dates are reversed",
     ),
     (lambda lake, birds: ItemSort("fileName", "asc"), "'video_index'"),  # type: ignore[arg-type]
     (lambda lake, birds: lake.get_item_list_from_collection(birds, sort="name"), "ItemSort"),  # type: ignore[arg-type]

@@ -83,9 +83,6 @@ NOT_YET_REWRITTEN: set[str] = {
     "metalake_sync/operations",
     "metalake_sync/planning",
     "metalake_sync/project.py",
-    "metalake_sync/remote",
-    "metalake_sync/remote/http",
-    "metalake_sync/remote/transfers",
     "metalake_sync/sources",
     "metalake_sync/watch",
 }

@@ -58,7 +58,7 @@ def test_a_stranger_ends_the_run_at_once_with_the_way_out(secure: World) -> None
 @pytest.mark.parametrize(
     ("remote", "words"),
     [
-        ({"url": "https://lake.example", "ca_file": "gone.pem"}, "the CAs that 'remote.ca_file' names can't be used"),
+        ({"url": "https://lake.example", "ca_file": "gone.pem"}, "the CAs of 'remote.ca_file' cannot be used"),
         ({"url": "http://lake.example"}, "'url' is plain HTTP to another machine"),
     ],
 )

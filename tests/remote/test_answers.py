@@ -50,10 +50,10 @@ def test_a_lake_may_refuse_with_200() -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"<html>", "no JSON"),
+        (b"<html>", "not JSON"),
         (b'{"collectionId": [1]}', "collectionId: input should be a valid string"),
-        (b"[" * 100_000, "no JSON"),
-        (b"\xff\xfe", "no JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"\xff\xfe", "not JSON"),
     ],
 )
 def test_an_answer_that_is_not_the_protocols_says_what_is_wrong(body: bytes, words: str) -> None:
@@ -62,7 +62,7 @@ def test_an_answer_that_is_not_the_protocols_says_what_is_wrong(body: bytes, wor
 
 
 def test_a_redirect_is_never_followed() -> None:
-    with pytest.raises(LakeAnswerInvalid, match="sent us elsewhere"):
+    with pytest.raises(LakeAnswerInvalid, match="redirects to another address"):
         read_answer(routes.LIST_ITEMS, 302, b"")
 
 

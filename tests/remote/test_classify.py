@@ -83,7 +83,7 @@ def test_answers_that_cannot_be_read_are_asked_for_again_and_then_raised() -> No
     tries = RetryState(RetryPolicy(), Clock(now_s=lambda: 0.0, unit_random=lambda: 0.0), LAKE)
     for _ in range(INVALID_ANSWERS_LIMIT - 1):
         assert tries.pause_s(classified(200, b"<html>")) == 0
-    with pytest.raises(LakeAnswerInvalid, match="no JSON"):
+    with pytest.raises(LakeAnswerInvalid, match="not JSON"):
         tries.pause_s(classified(200, b"<html>"))
 
 

@@ -128,7 +128,7 @@ def test_credentials_that_are_refused_under_both_bases_are_refused_credentials(b
 
 def test_an_address_that_redirects_is_said_to_redirect() -> None:
     answers: Answers = {COMPATIBILITY: (302, b""), SYSTEM: (302, b"")}
-    with lake_of(answers) as (_, client), pytest.raises(LakeAnswerInvalid, match="elsewhere") as caught:
+    with lake_of(answers) as (_, client), pytest.raises(LakeAnswerInvalid, match="redirects") as caught:
         client.greet()
     assert "final address" in str(caught.value)
 

@@ -97,10 +97,10 @@ def test_a_library_error_is_told_without_its_address() -> None:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("lake.dev", "is no URL"),
-        ("ftp://lake.dev", "is no URL"),
-        ("https://key:secret@lake.dev", "carries more than an address"),
-        ("https://lake.dev?key=1", "carries more than an address"),
+        ("lake.dev", "is not a URL"),
+        ("ftp://lake.dev", "is not a URL"),
+        ("https://key:secret@lake.dev", "contains credentials or a query"),
+        ("https://lake.dev?key=1", "contains credentials or a query"),
         ("http://lake.dev", "over plain HTTP"),
         ("http://127.0.0.1.evil.dev", "over plain HTTP"),
     ],

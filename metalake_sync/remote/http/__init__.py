@@ -1,4 +1,4 @@
-"""HTTP to lake and stores: connections, TLS, proxies, bodies, stalls and limits.
+"""HTTP to lakes and object stores: connections, TLS, proxies, bodies, stalls and limits.
 
-Must not: know the protocol.
+Must not: know the protocol, or retry.
 """

@@ -1,6 +1,7 @@
-"""HTTP/1.1 for the event loop on libcurl: kept connections, TLS and proxies are its, time and memory are ours.
+"""HTTP/1.1 in the event loop with libcurl.
 
-Owns: what a request is told, and what is taken of its answer. Must not: retry, follow a redirect, or know who is asked.
+libcurl keeps connections, and handles TLS and proxies. Owns: the options of each request, and limits in time and memory
+of its response. Must not: retry, follow a redirect, or know what the server is.
 """
 
 from __future__ import annotations
@@ -29,39 +30,42 @@ READ_BYTES = 256 << 10
 SENT_AT_ONCE_BYTES = limits.PIECE_BYTES
 
 NOT_ASCII_SAFE = "%/?#[]@!$&'()*+,;=:~"
-"""What stands in an address for itself."""
+"""Characters that are not percent-encoded in a URL."""
 
 
 class AnswerTooLarge(Exception):
-    """An answer was not read to its end."""
+    """A response exceeded the size limit."""
 
 
 class LocalAddress(Exception):
-    """The host of a request leads to this machine or its own link, and must not."""
+    """The host of a request leads to this machine or its link-local network, which is not allowed."""
 
 
 class Answer:
-    """A whole answer. `lines`: of its head, as they came."""
+    """A complete response."""
 
     __slots__ = ("body", "lines", "status")
 
     def __init__(self, status: int, lines: Sequence[bytes], body: bytes) -> None:
         self.status = status
         self.lines = lines
+        """The lines of the head, as received."""
         self.body = body
 
     def header(self, name: str) -> str | None:
         return self.headers().get(name)
 
     def headers(self) -> dict[str, str]:
-        """Names are in small letters: servers spell them as they like."""
+        """Return the headers. Names are in lower case, because servers differ in their spelling."""
         return _headers(self.lines)
 
 
 class AsyncHttp:
-    """Sends requests. `connections`: how many are kept when they are idle. `ca_file`: CAs to trust besides the usual
-    ones. `guards`: whether a host must not lead to this machine or its own link; a request to one that does raises
-    LocalAddress. Used as an async context manager, in one event loop."""
+    """Sends requests. Used as an async context manager, in one event loop.
+
+    `connections`: how many idle ones are kept. `ca_file`: additional CAs to trust. `guards`: whether a host must not
+    lead to this machine or its link-local network; a request to one that does raises LocalAddress.
+    """
 
     def __init__(
         self, *, connections: int, ca_file: str | None, guards: Callable[[str], bool] = lambda _: False
@@ -90,11 +94,14 @@ class AsyncHttp:
     async def ask(
         self, method: str, url: str, headers: Sequence[str], body: bytes | None, *, within_s: float, most_bytes: int
     ) -> Answer:
-        """Send a request whose body is in memory, and read the answer. `headers`: lines. `within_s`: from now to the
-        answer's last byte. Raises HttpBroken, and AnswerTooLarge past `most_bytes`, counted as it is unpacked."""
+        """Send a request with a body in memory, and read the response.
+
+        `headers`: lines. `within_s`: time limit until the last byte of the response. `most_bytes`: size limit of the
+        decompressed response. Raises HttpBroken and AnswerTooLarge.
+        """
         whole = WholeAnswer(most_bytes)
-        # A handle that once had a body can't be talked out of it: those without one are new.
-        curl = self._idle.pop() if self._idle and body is not None else self._new(unpacks=True)
+        # A handle cannot lose its body option, so requests without a body use new handles.
+        curl = self._idle.pop() if self._idle and body is not None else self._new(decompress=True)
         if body is not None:
             curl.setopt(pycurl.POSTFIELDS, body)
         curl.setopt(pycurl.CUSTOMREQUEST, method)
@@ -103,17 +110,17 @@ class AsyncHttp:
         curl.setopt(pycurl.WRITEFUNCTION, whole.take)
         curl.setopt(pycurl.HEADERFUNCTION, whole.lines.append)
         self._aim(curl, url, headers)
-        again = False
+        reusable = False
         try:
             answer = await _answer(curl, whole, self._multi.perform(curl))
-            again = body is not None
+            reusable = body is not None
             return answer
         except HttpBroken:
             self._check_local(url)
             raise
         finally:
-            if again:
-                # It would keep the last body for as long as it is idle.
+            if reusable:
+                # An idle handle would keep the last body in memory.
                 curl.setopt(pycurl.POSTFIELDS, b"")
                 self._idle.append(curl)
             else:
@@ -122,10 +129,13 @@ class AsyncHttp:
     async def send(
         self, method: str, url: str, headers: Sequence[str], body: AsyncIterator[bytes], size: int, *, most_bytes: int
     ) -> Answer:
-        """Send a request whose body comes in pieces, and read the answer. A piece is asked for when the one before it
-        was taken. `size`: of all, in bytes; -1 where nobody knows. Raises as `ask` does, and what `body` raises."""
+        """Send a request whose body comes in pieces, and read the response.
+
+        The next piece is requested when libcurl has taken the previous one. `size`: of the whole body in bytes, or -1
+        if unknown. Raises what `ask` and `body` raise.
+        """
         whole = WholeAnswer(most_bytes)
-        curl = self._new(unpacks=True)
+        curl = self._new(decompress=True)
         outgoing = OutgoingBody(curl, size)
         curl.setopt(pycurl.UPLOAD, 1)
         curl.setopt(pycurl.CUSTOMREQUEST, method)
@@ -139,7 +149,7 @@ class AsyncHttp:
         feeding = asyncio.ensure_future(outgoing.feed(body, done))
         try:
             await asyncio.wait([done, feeding], return_when=asyncio.FIRST_COMPLETED)
-            # Who answers before all was sent has answered.
+            # A server may respond before the whole body was sent.
             if not done.done():
                 feeding.result()
             return await _answer(curl, whole, done)
@@ -156,9 +166,11 @@ class AsyncHttp:
 
     @asynccontextmanager
     async def get(self, url: str, headers: Sequence[str]) -> AsyncIterator[Incoming]:
-        """Ask for what may be large, and give it when its head is here. It is not unpacked. Raises HttpBroken, here and
-        where it is read."""
-        curl = self._new(unpacks=False)
+        """Send a GET, and yield the response when its head has arrived. The body is not decompressed.
+
+        Raises HttpBroken, also while the body is read.
+        """
+        curl = self._new(decompress=False)
         stream = IncomingBody(curl)
         curl.setopt(pycurl.HTTPGET, 1)
         curl.setopt(pycurl.BUFFERSIZE, READ_BYTES)
@@ -178,43 +190,42 @@ class AsyncHttp:
             done.cancel()
             self._multi.drop(curl)
 
-    def _new(self, unpacks: bool) -> Any:
+    def _new(self, decompress: bool) -> Any:
         curl = pycurl.Curl()
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
         curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, round(limits.CONNECT_TIMEOUT_S * 1000))
         curl.setopt(pycurl.LOW_SPEED_LIMIT, 1)
-        # libcurl would read no_proxy by itself, beside `proxy_for`.
+        # `proxy_for` evaluates no_proxy. libcurl must not do so, too.
         curl.setopt(pycurl.NOPROXY, "")
         curl.setopt(pycurl.USERAGENT, USER_AGENT)
-        # A signed address is sent as it is: another spelling would break its signature.
+        # A signed URL is sent unchanged, because another spelling would invalidate its signature.
         curl.setopt(pycurl.PATH_AS_IS, 1)
-        if unpacks:
+        if decompress:
             curl.setopt(pycurl.ACCEPT_ENCODING, "gzip, deflate")
         return curl
 
     def _aim(self, curl: Any, url: str, headers: Sequence[str]) -> None:
         curl.setopt(pycurl.URL, url if url.isascii() else to_ascii(url))
-        # What a server said (an ETag) goes back to it as it came, letter or not.
-        told = [header if header.isascii() else header.encode("latin-1") for header in headers]
-        # libcurl would ask before it sends much, and wait a second for servers that do not answer that.
-        curl.setopt(pycurl.HTTPHEADER, ["Expect:", *told])
+        # An ETag returns to its server byte by byte.
+        raw = [header if header.isascii() else header.encode("latin-1") for header in headers]
+        # Otherwise libcurl sends `Expect: 100-continue` for large bodies, and waits a second for some servers.
+        curl.setopt(pycurl.HTTPHEADER, ["Expect:", *raw])
         secure = url[:6].lower() == "https:"
         proxy = self._proxy_for(url) if self._proxies else ""
-        # An empty one keeps libcurl from looking for one itself.
+        # An empty value prevents libcurl from using one of the environment.
         curl.setopt(pycurl.PROXY, proxy)
         self._guard(curl, url, proxied=bool(proxy))
         if secure or proxy.startswith("https:"):
             if self._trusted is None:
                 self._trusted = _MemoryFile(trusted_certificates(self._ca_file))
-            # By its path libcurl knows it again, and reads it once for all connections.
+            # libcurl caches CAs by path, so it reads them once for all connections.
             curl.setopt(pycurl.CAINFO, self._trusted.path)
             curl.setopt(pycurl.PROXY_CAINFO, self._trusted.path)
 
     def _guard(self, curl: Any, url: str, *, proxied: bool) -> None:
-        """Check the addresses that a host's name leads to when a connection is made. Behind a proxy, the proxy makes
-        it."""
+        """Check the address that a host's name resolves to when a connection is made. Not checked behind a proxy."""
         origin = "/".join(url.split("/", 3)[:3])
         if origin not in self._guarded:
             try:
@@ -232,11 +243,11 @@ class AsyncHttp:
 
             curl.setopt(pycurl.OPENSOCKETFUNCTION, connect)
         elif any(self._guarded.values()):
-            # The handle may have been used for a guarded host.
+            # The handle may have been used for a guarded host before.
             curl.setopt(pycurl.OPENSOCKETFUNCTION, None)
 
     def _check_local(self, url: str) -> None:
-        """Raises LocalAddress where a connection broke because its host leads to this machine."""
+        """Raise LocalAddress if a connection failed because its host leads to this machine."""
         if self._local_hosts and "/".join(url.split("/", 3)[:3]) in self._local_hosts:
             raise LocalAddress from None
 
@@ -251,7 +262,7 @@ class AsyncHttp:
 
 
 async def _answer(curl: Any, whole: WholeAnswer, done: asyncio.Future[None]) -> Answer:
-    """The answer of a transfer, when it is `done`."""
+    """Return the response of a transfer when it is `done`."""
     try:
         await done
     except HttpBroken:
@@ -259,13 +270,13 @@ async def _answer(curl: Any, whole: WholeAnswer, done: asyncio.Future[None]) -> 
             raise AnswerTooLarge from None
         raise
     answer = Answer(curl.getinfo(pycurl.RESPONSE_CODE), whole.lines, bytes(whole.body))
-    # An idle handle would keep it.
+    # An idle handle would keep the body in memory.
     whole.body.clear()
     return answer
 
 
 def to_ascii(url: str) -> str:
-    """An address as it goes over the wire. Raises AddressUnusable for a host that is none."""
+    """Return a URL in ASCII, as it is sent. Raises AddressUnusable for an invalid host."""
     try:
         parts = urlsplit(url)
         host = parts.netloc.encode("idna").decode("ascii")
@@ -277,7 +288,7 @@ def to_ascii(url: str) -> str:
 
 
 class _MemoryFile:
-    """Bytes that have a path, for as long as it is open."""
+    """A file in memory, with a path while it is open."""
 
     def __init__(self, content: bytes) -> None:
         self._descriptor = os.memfd_create("certificates", os.MFD_CLOEXEC)
@@ -290,7 +301,7 @@ class _MemoryFile:
 
 
 class Incoming:
-    """An answer whose body is still to come."""
+    """A response whose body has yet to be read."""
 
     def __init__(self, status: int, stream: IncomingBody) -> None:
         self._stream = stream
@@ -298,16 +309,20 @@ class Incoming:
         self.headers = _headers(stream.lines)
 
     async def chunks(self, most_bytes: int) -> AsyncGenerator[bytes, None]:
-        """The body as it comes, in chunks of at most so many bytes. Raises HttpBroken where it breaks off, TimeoutError
-        where nothing comes."""
+        """Yield the body as it arrives, at most `most_bytes` at a time.
+
+        Raises HttpBroken if it breaks off, TimeoutError if it stalls.
+        """
         async with aclosing(self._stream.chunks(most_bytes)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
 
 def _headers(lines: Sequence[bytes]) -> dict[str, str]:
-    """Of an answer's own head. What came before was said on the way: 100, or a proxy's. What comes after its body is
-    nothing that a sender may say there."""
+    """Return the headers of the final response.
+
+    Earlier heads are those of status 100 or of a proxy. Lines after the body (trailers) are ignored.
+    """
     headers: dict[str, str] = {}
     within = False
     for line in lines:
@@ -319,11 +334,11 @@ def _headers(lines: Sequence[bytes]) -> dict[str, str]:
         elif within:
             name, _, value = line.decode("latin-1").partition(":")
             name, value = name.strip().lower(), value.strip()
-            # Google sends one line of `x-goog-hash` for each hash.
+            # Google sends a line of `x-goog-hash` for each hash.
             headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
 
 
 def lines(headers: Mapping[str, str]) -> list[str]:
-    """Headers as `AsyncHttp` takes them."""
+    """Return headers as lines for `AsyncHttp`."""
     return [f"{name}: {value}" for name, value in headers.items()]

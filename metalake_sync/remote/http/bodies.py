@@ -1,6 +1,7 @@
-"""Bodies on their way through libcurl's callbacks: whole ones, and those that come or go piece by piece.
+"""Bodies in libcurl's callbacks: complete in memory, or sent and received piece by piece.
 
-Owns: that whoever is slower is waited for. A callback never raises, and never begins or ends a transfer.
+Owns: backpressure, so that the faster side waits for the slower one. Callbacks never raise, and never start or end a
+transfer.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import pycurl
 from metalake_sync.remote.http import limits
 
 HELD_BYTES = 1 << 20
-"""So much of an answer may wait for whoever reads it; then the sender waits."""
+"""How much of a response is buffered until it is read. Beyond that, the sender has to wait."""
 
 
 class WholeAnswer:
-    """An answer that is read whole, within reason."""
+    """A response that is read into memory, up to `most_bytes`."""
 
     __slots__ = ("body", "lines", "most_bytes", "too_large")
 
@@ -37,7 +38,7 @@ class WholeAnswer:
 
 
 class OutgoingBody:
-    """A body on its way out, one piece at a time."""
+    """A body that is sent one piece at a time."""
 
     def __init__(self, curl: Any, size: int) -> None:
         self._curl = curl
@@ -48,13 +49,13 @@ class OutgoingBody:
         self._wanted: asyncio.Future[None] | None = None
 
     def give(self, size: int) -> bytes | int:
-        """libcurl wants so much."""
+        """libcurl's read callback: return up to `size` bytes."""
         if self._piece:
             given = bytes(self._piece[:size])
             self._piece = self._piece[size:]
             self._left -= len(given)
             if not self._left:
-                # It asks for nothing after the last byte, and whoever makes the pieces is to hear of that.
+                # libcurl does not call again after the last byte, so `feed` has to be woken here.
                 self._wake()
             return given
         if self._ended:
@@ -69,7 +70,7 @@ class OutgoingBody:
             self._wanted.set_result(None)
 
     async def feed(self, body: AsyncIterator[bytes], done: asyncio.Future[None]) -> None:
-        """Hand over the pieces while the transfer is not `done`; returns no earlier than that."""
+        """Pass on the pieces until the transfer is `done`. Does not return earlier."""
         loop = asyncio.get_running_loop()
         async for piece in body:
             if done.done():
@@ -77,26 +78,26 @@ class OutgoingBody:
             self._piece = memoryview(piece)
             while self._is_taking():
                 self._wanted = loop.create_future()
-                self._go_on()
+                self._resume()
                 if self._is_taking():
                     await self._wanted
         self._ended = True
         if not done.done():
-            self._go_on()
+            self._resume()
             await asyncio.wait([done])
 
     def _is_taking(self) -> bool:
-        """Whether libcurl is busy with the piece, and will ask for the next one."""
+        """Whether libcurl still sends the piece, or will ask for the next one."""
         return bool(self._piece or (self._left and not self._starving))
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         if self._starving:
             self._starving = False
             self._curl.pause(pycurl.PAUSE_CONT)
 
 
 class IncomingBody:
-    """A body on its way in. The sender waits while much of it is held here."""
+    """A body that is received. The sender waits while HELD_BYTES of it are buffered."""
 
     def __init__(self, curl: Any) -> None:
         self._curl = curl
@@ -104,7 +105,7 @@ class IncomingBody:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._paused = False
-        self._news: asyncio.Future[None] | None = None
+        self._arrival: asyncio.Future[None] | None = None
 
     def take(self, data: bytes) -> int | None:
         if self._held_bytes >= HELD_BYTES:
@@ -113,27 +114,27 @@ class IncomingBody:
             return paused
         self._held.append(data)
         self._held_bytes += len(data)
-        self._tell()
+        self._notify()
         return None
 
     def ends_with(self, done: asyncio.Future[None]) -> None:
         self._done = done
-        done.add_done_callback(lambda _: self._tell())
+        done.add_done_callback(lambda _: self._notify())
 
-    def _tell(self) -> None:
-        if self._news is not None and not self._news.done():
-            self._news.set_result(None)
+    def _notify(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
 
     async def _wait(self, within_s: float) -> None:
-        self._news = asyncio.get_running_loop().create_future()
+        self._arrival = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(within_s):
-                await self._news
+                await self._arrival
         finally:
-            self._news = None
+            self._arrival = None
 
     async def head(self) -> None:
-        """Wait for the answer's head. Only its first byte, or its end, tells that another one does not follow."""
+        """Wait for the response's head. It is final when the first byte of the body arrives, or the body ends."""
         while not self._held:
             if self._done.done():
                 self._done.result()

@@ -1,7 +1,7 @@
-"""libcurl's transfers in the event loop, and its errors as Python's own.
+"""Runs libcurl's transfers in the event loop, and translates its errors into Python's.
 
-libcurl says which sockets it waits for; they are watched together, in one epoll that the loop watches: asyncio alone
-would pay for each request as much as libcurl does. Must not: know what is transferred.
+libcurl reports the sockets that it waits for. They are watched with one epoll, which the event loop watches: with
+asyncio's own watching, each request would take twice the processor time. Must not: know what is transferred.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _WAITS = {
 _UNKNOWN_HOST = (pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY)
 _UNREADABLE = (pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_FTP_WEIRD_SERVER_REPLY, pycurl.E_BAD_CONTENT_ENCODING)
 _OPENSSL_REASON = re.compile(r"routines::([a-z0-9 ]+)")
-_VERIFY_WORDS = re.compile(r"^SSL(?: certificate (?:problem|OpenSSL verify result))?: (.*?)(?: \(\d+\))?$")
+_VERIFY_TEXT = re.compile(r"^SSL(?: certificate (?:problem|OpenSSL verify result))?: (.*?)(?: \(\d+\))?$")
 
 
 class HttpBroken(Exception):
-    """There was no whole answer. The cause is one of Python's own errors and says why; no address stands in it."""
+    """There was no complete response. `__cause__` is a Python error that says why, without an address."""
 
 
 class AddressUnusable(HttpBroken, ValueError):
-    """An address is none."""
+    """An address is malformed."""
 
 
 class CurlLoop:
-    """libcurl's transfers in the event loop."""
+    """Runs transfers of libcurl in the event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, connections: int) -> None:
         self._loop = loop
@@ -54,14 +54,16 @@ class CurlLoop:
         loop.add_reader(self._epoll.fileno(), self._ready)
 
     def perform(self, curl: Any) -> asyncio.Future[None]:
-        """Begin a transfer. The future ends with it, or with HttpBroken; then the handle is free. Whoever cancels the
-        future has to drop the handle."""
+        """Start a transfer. When the future ends, with a result or HttpBroken, the handle can be used again.
+
+        A caller that cancels the future has to drop the handle.
+        """
         done = self._running[curl] = self._loop.create_future()
         self._multi.add_handle(curl)
         return done
 
     def drop(self, curl: Any) -> None:
-        """Be done with a handle, whether its transfer is over or not."""
+        """Close a handle, whether its transfer has ended or not."""
         self._release(curl)
         curl.close()
 
@@ -76,7 +78,7 @@ class CurlLoop:
         self._epoll.close()
 
     def _release(self, curl: Any) -> asyncio.Future[None] | None:
-        """Take a handle out, and return its future; None where it was out already."""
+        """Remove a handle and return its future, or None if it was removed already."""
         done = self._running.pop(curl, None)
         if done is not None:
             self._multi.remove_handle(curl)
@@ -94,8 +96,11 @@ class CurlLoop:
             self._epoll.register(descriptor, _WAITS[what])
 
     def _set_timer(self, in_ms: int) -> None:
-        """libcurl wants to be called by then; earlier does no harm, it asks again. Each request moves its time on, and
-        most of them are over before: a timer that is set stays as long as it comes early enough."""
+        """libcurl's timer callback: call libcurl in `in_ms` milliseconds.
+
+        An earlier call does no harm, because libcurl then sets the timer again. Each request postpones the timer and
+        most requests end before it, so a timer that is early enough is left as it is.
+        """
         if in_ms < 0:
             return
         at = 0.0 if in_ms == 0 else self._loop.time() + in_ms / 1000
@@ -113,7 +118,7 @@ class CurlLoop:
 
     def _ready(self) -> None:
         for descriptor, events in self._epoll.poll(0):
-            # An error or a hang-up is found by reading.
+            # Reading reports errors and closed connections.
             readable = pycurl.CSELECT_IN if events & ~select.EPOLLOUT else 0
             writable = pycurl.CSELECT_OUT if events & select.EPOLLOUT else 0
             self._multi.socket_action(descriptor, readable | writable)
@@ -122,38 +127,38 @@ class CurlLoop:
     def _collect(self) -> None:
         left = 1
         while left:
-            left, whole, broken = self._multi.info_read()
-            for curl in whole:
+            left, finished, broken = self._multi.info_read()
+            for curl in finished:
                 done = self._release(curl)
                 if done is not None and not done.done():
                     done.set_result(None)
-            for curl, code, words in broken:
-                error = _broken(code, words, curl.getinfo(pycurl.OS_ERRNO))
+            for curl, code, text in broken:
+                error = _broken(code, text, curl.getinfo(pycurl.OS_ERRNO))
                 done = self._release(curl)
                 if done is not None and not done.done():
                     done.set_exception(error)
-                    # Whoever left before the end does not ask how it ended.
+                    # Mark the exception as seen: the caller may have been cancelled.
                     done.exception()
 
 
-def _broken(code: int, words: str, number: int) -> HttpBroken:
+def _broken(code: int, text: str, number: int) -> HttpBroken:
     if code == pycurl.E_URL_MALFORMAT:
         return AddressUnusable()
     error = HttpBroken()
-    error.__cause__ = _cause(code, words, number)
+    error.__cause__ = _cause(code, text, number)
     return error
 
 
-def _cause(code: int, words: str, number: int) -> Exception:
-    """libcurl's error as Python would tell it, without an address. `number`: the system's, or 0."""
+def _cause(code: int, text: str, number: int) -> Exception:
+    """Return the Python error for an error of libcurl, without an address. `number`: the system's errno, or 0."""
     if code in (pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CACERT_BADFILE):
         refused = ssl.SSLCertVerificationError(1, "certificate verify failed")
-        told = _VERIFY_WORDS.match(words)
-        refused.verify_message = told[1] if told else "it is not valid"
+        reported = _VERIFY_TEXT.match(text)
+        refused.verify_message = reported[1] if reported else "it is not valid"
         if code == pycurl.E_SSL_CACERT_BADFILE:
             refused.verify_message = "there is no CA to trust"
         return refused
-    reason = _OPENSSL_REASON.search(words)
+    reason = _OPENSSL_REASON.search(text)
     if code == pycurl.E_SSL_CONNECT_ERROR and reason is not None:
         no_tls = ssl.SSLError(1, reason[1])
         no_tls.reason = reason[1].strip().replace(" ", "_").upper()
@@ -163,5 +168,5 @@ def _cause(code: int, words: str, number: int) -> Exception:
     if code in _UNKNOWN_HOST:
         return socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     if code in _UNREADABLE:
-        return OSError(errno.EPROTO, "its answer is no HTTP")
-    return OSError(number, os.strerror(number)) if number else OSError(errno.ECONNRESET, "it hung up")
+        return OSError(errno.EPROTO, "its answer is not HTTP")
+    return OSError(number, os.strerror(number)) if number else OSError(errno.ECONNRESET, "it closed the connection")

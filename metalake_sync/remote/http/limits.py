@@ -1,20 +1,25 @@
-"""How long and how large an answer may be, for both HTTP libraries. Time is bounded by silence, and by size."""
+"""Limits in time and size of requests and responses, for both HTTP libraries.
+
+A transfer may take as long as bytes keep moving. A module of its own, because the synchronous client must not import
+asyncio, which `stalls` needs.
+"""
 
 from __future__ import annotations
 
 CONNECT_TIMEOUT_S = 10.0
+"""Seconds to establish a connection."""
 
 STALL_S = 120.0
-"""A connection on which nothing moves for so long is given up."""
+"""A connection without any movement for this many seconds is aborted."""
 
 ANSWER_TIME_S = 600.0
-"""The whole of a lake's answer, from the request's last byte; a steady drip does not make it longer."""
+"""Seconds for a lake's whole answer, from the last byte of the request, even if bytes keep arriving slowly."""
 
 SLOWEST_BYTES_S = 1024.0
-"""Bytes of a file that move more slowly on a connection than this are no movement."""
+"""A slower transfer of a file, in bytes per second, counts as stalled."""
 
 PIECE_BYTES = 128 << 10
-"""What is handed to a connection at once: small enough that the slowest takes it within the time of a stall."""
+"""How much is passed to a connection at once. The slowest connection takes it within STALL_S."""
 
 BUFFERED_BYTES = 256 << 10
-"""So much may lie in the system's buffers when the last piece is handed over."""
+"""How much may still be in the system's buffers after the last piece was passed on."""

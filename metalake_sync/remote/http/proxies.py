@@ -1,6 +1,6 @@
-"""Which proxy a request goes through: one answer for both HTTP libraries.
+"""Determines the proxy of a request, in the same way for both HTTP libraries.
 
-Owns: the proxy variables of the environment, read as curl reads them. Must not: open a connection, or let a proxy's
+Owns: the proxy variables of the environment, interpreted as curl does. Must not: open a connection, or put a proxy's
 credentials into an error.
 
 Requests to this machine never go through a proxy: the embedded lake runs in this process, and a proxy elsewhere could
@@ -24,10 +24,10 @@ SCHEMES = ("http", "https")
 
 
 def proxy_for(url: str, proxies: Mapping[str, str] | None = None) -> str:
-    """The URL of the proxy for a request, '' for none. `proxies`: scheme → URL, with 'all' and 'no'; None reads them
-    from the environment.
+    """Return the URL of the proxy for a request, or '' for none.
 
-    Raises UsageError for a proxy that cannot be used, such as a SOCKS proxy.
+    `proxies`: scheme → URL, with 'all' and 'no'. None reads them from the environment. Raises UsageError for an
+    unusable proxy, such as a SOCKS proxy.
     """
     known = getproxies() if proxies is None else proxies
     parts = urlsplit(url)
@@ -41,9 +41,11 @@ def proxy_for(url: str, proxies: Mapping[str, str] | None = None) -> str:
 
 
 def bypasses(no_proxy: str, host: str, port: int | None) -> bool:
-    """Whether a NO_PROXY list names a host. Its entries are separated by commas or blanks: a domain, which includes its
-    subdomains, with or without a leading dot; an address; a network such as 10.0.0.0/8. Any of them but a network may
-    end in a port. '*' alone is every host. Source: curl, "NO_PROXY"; ports as in Python's urllib.
+    """Return whether a NO_PROXY list contains a host.
+
+    Entries are separated by commas or blanks. An entry is a domain, which includes its subdomains, with or without a
+    leading dot; an address; or a network such as 10.0.0.0/8. Domains and addresses may end in a port. A list of '*'
+    matches every host. Source: curl, "NO_PROXY"; ports as in Python's urllib.
     """
     if no_proxy.strip() == "*":
         return True
@@ -71,7 +73,7 @@ def _names(
 
 
 def _split_port(entry: str) -> tuple[str, int | None]:
-    """Split `host:port` and `[::1]:port`; a bare IPv6 address has no port."""
+    """Split `host:port` and `[::1]:port`. A bare IPv6 address has no port."""
     match = re.fullmatch(r"(\[[^]]*\]|[^:]*):(\d+)", entry)
     name, port = (match[1], int(match[2])) if match else (entry, None)
     return name.strip("[]"), port
@@ -85,7 +87,7 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _checked(proxy: str, variable: str) -> str:
-    """The proxy's URL with its scheme."""
+    """Return the proxy's URL with its scheme. Raises UsageError."""
     if "://" not in proxy:
         proxy = f"http://{proxy}"
     try:

@@ -1,6 +1,6 @@
-"""Ending a transfer that no longer moves, and leaving alone one that does, however long it takes.
+"""Aborts stalled transfers, and lets slow ones finish.
 
-Time counts only while we wait for the other side: a limit on bandwidth of our own, or a slow disk, is no stall.
+Only time spent waiting for the other side counts: a bandwidth limit or a slow disk is not a stall.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from metalake_sync.remote.http import limits
 
 
 class BodyWatch:
-    """Ends the block with a TimeoutError when what is being sent stands still, or no answer comes to it.
+    """Ends its block with a TimeoutError if the request's body stalls, or no response follows.
 
-    Called with the request's body, it gives the body to send: in pieces, each with time of its own.
+    Call it with the request's body to get the body to send, in pieces with a time limit each.
     """
 
     def __init__(self) -> None:
@@ -41,24 +41,23 @@ class BodyWatch:
             for start in range(0, len(view), limits.PIECE_BYTES):
                 piece = view[start : start + limits.PIECE_BYTES]
                 self._expect(len(piece))
-                yield piece  # type: ignore[misc]  # any buffer will do
-            self._rest()
+                yield piece  # type: ignore[misc]  # any buffer is accepted
+            self._stop_waiting()
         self._expect(min(size, limits.BUFFERED_BYTES))
 
     def _expect(self, size_bytes: int) -> None:
-        """So many bytes are to go out now, and be answered if they are the last."""
+        """Set the time limit to send `size_bytes` and, if they are the last, to receive the response."""
         if not self._over and not self._timeout.expired():
             within = limits.STALL_S + size_bytes / limits.SLOWEST_BYTES_S
             self._timeout.reschedule(asyncio.get_running_loop().time() + within)
 
-    def _rest(self) -> None:
+    def _stop_waiting(self) -> None:
         if not self._over and not self._timeout.expired():
             self._timeout.reschedule(None)
 
 
 async def read_timed(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The chunks as they come. Raises TimeoutError where less comes in the time of a stall than the slowest connection
-    brings."""
+    """Yield the chunks as they arrive. Raises TimeoutError if they arrive more slowly than SLOWEST_BYTES_S."""
     waited = 0.0
     size = 0
     while True:
@@ -70,6 +69,6 @@ async def read_timed(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None
         size += len(chunk)
         if waited > limits.STALL_S:
             if size < limits.STALL_S * limits.SLOWEST_BYTES_S:
-                raise TimeoutError("the store hardly sends")
+                raise TimeoutError("the store sends too slowly")
             waited, size = 0.0, 0
         yield chunk

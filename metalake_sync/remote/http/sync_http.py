@@ -1,6 +1,12 @@
-"""What requests lacks for us: a limit on the time of a whole answer, our TLS context, and bodies that may take long.
+"""Sessions of requests with what requests lacks: a time limit for whole answers, one TLS context, and slow bodies.
 
-Loaded by who calls a lake: importing requests takes 50 ms.
+Imported only by runs that call a lake, because importing requests takes 50 ms.
+
+The subclasses of urllib3 stay although the retry flow no longer needs them, because nothing else gives these limits:
+- `timeout=` of requests bounds each read, not the whole answer. A server that sends one byte a minute would hold a call
+  forever, already within the headers, which http.client reads line by line before requests returns.
+- urllib3 sends a body under the connect timeout, so a large page over a slow link would fail while it still moves.
+- requests offers no way to check the address behind a name after connecting, nor to pass a TLS context for proxies.
 """
 
 from __future__ import annotations
@@ -31,19 +37,18 @@ TIMEOUTS_S = (limits.CONNECT_TIMEOUT_S, limits.STALL_S)
 def session_for(
     url: str, address: LakeAddress, *, pool_size: int = 1, bounded: bool, guarded: bool = False
 ) -> requests.Session:
-    """A session for one server that trusts whom `address` trusts. No credential is in it, and none comes out of a
-    .netrc. `bounded`: its answers are those of calls, which have a limit in time. `guarded`: it makes
-    no connection to this machine or its own link, see `LakeAddress.guards`.
+    """Return a session for one server with the trust settings of `address`. It has no credentials, nor reads a .netrc.
 
-    Raises UsageError for a proxy that cannot be used.
+    `bounded`: whole answers have a time limit. `guarded`: connections to this machine or its link-local network are
+    refused, see `LakeAddress.guards`. Raises UsageError for an unusable proxy.
     """
     session = requests.Session()
-    # The proxy is found once: looking for it at every request costs a quarter of the speed.
+    # The proxy is determined once: doing so for every request makes calls 25 % slower.
     if proxy := proxy_for(url):
         session.proxies = dict.fromkeys(SCHEMES, proxy)
     session.trust_env = False
     session.headers["User-Agent"] = USER_AGENT
-    # One scheme alone: what has no TLS context of ours can't be used for TLS.
+    # Only one scheme, so that an adapter without a TLS context cannot be used for https.
     session.adapters.clear()
     if url.lower().startswith("https:"):
         session.mount("https://", _Adapter(address.trust.ca_file, pool_size, _pools(bounded, guarded), tls=True))
@@ -53,7 +58,7 @@ def session_for(
 
 
 class _BoundedReads(io.RawIOBase):
-    """A socket's reader that ends some time after it was made, however steadily bytes drip in."""
+    """A socket's reader that stops ANSWER_TIME_S after its creation, even if bytes keep arriving."""
 
     def __init__(self, connection: socket.socket, reader: io.RawIOBase) -> None:
         self._connection = connection
@@ -81,8 +86,8 @@ class _BoundedResponse(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_BoundedReads(sock, self.fp.detach()))
 
 
-class _Patient:
-    """What is sent may take long as long as it moves: urllib3 would give it the time of a connect."""
+class _StallTimeout:
+    """A connection that may send for a long time while bytes move. urllib3 would apply the connect timeout."""
 
     sock: socket.socket | None
 
@@ -98,7 +103,7 @@ class _Patient:
 
 
 class _NotLocal:
-    """A connection that is not made to this machine or its own link. Behind a proxy, the proxy makes it."""
+    """A connection that refuses addresses of this machine or its link-local network. Not checked behind a proxy."""
 
     proxy: Any
 
@@ -108,21 +113,21 @@ class _NotLocal:
             address = literal_address(str(connection.getpeername()[0]))
             if address is None or is_local_address(address):
                 connection.close()
-                raise OSError(errno.EACCES, "it leads to this machine or its own link")
+                raise OSError(errno.EACCES, "the host leads to this machine or its own link")
         return connection
 
 
-class _BoundedHttp(_Patient, HTTPConnection):
+class _BoundedHttp(_StallTimeout, HTTPConnection):
     response_class = _BoundedResponse
 
 
-class _BoundedHttps(_Patient, HTTPSConnection):
+class _BoundedHttps(_StallTimeout, HTTPSConnection):
     response_class = _BoundedResponse
 
 
 @functools.cache
 def _pools(bounded: bool, guarded: bool) -> dict[str, Any]:
-    """Classes of connection pools by scheme."""
+    """Return connection pool classes by scheme."""
     http: Any = _BoundedHttp if bounded else HTTPConnection
     https: Any = _BoundedHttps if bounded else HTTPSConnection
     if guarded:
@@ -141,7 +146,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
         super().__init__(pool_connections=1, pool_maxsize=pool_size, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        # Reading the CAs takes 20 ms.
+        # Reading the CAs takes 20 ms, so plain HTTP does not.
         context = tls_context(self._ca_file) if self._tls else None
         super().init_poolmanager(*args, ssl_context=context, **options)
         self._bind(self.poolmanager)
@@ -150,7 +155,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
         return self._bind(super().proxy_manager_for(proxy, ssl_context=tls_context(self._ca_file), **options))
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Always, and by our context: requests would add CAs of its own."""
+        """Always verify, with the given context. requests would add its own CAs."""
         conn.cert_reqs = "CERT_REQUIRED"
 
     def _bind(self, manager: PoolManager) -> PoolManager:

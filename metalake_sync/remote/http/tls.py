@@ -1,6 +1,6 @@
-"""Whom we trust: one TLS context for lake and stores, for both HTTP libraries.
+"""The trusted CAs: one TLS context for lake and stores, and for both HTTP libraries.
 
-Certificates and host names are always verified; there is no switch for that. Must not: open a connection.
+Certificates and host names are always verified; no setting disables that. Must not: open a connection.
 """
 
 from __future__ import annotations
@@ -16,27 +16,28 @@ from metalake_sync.errors import UsageError
 from metalake_sync.sources.regular_files import NotRegular
 
 BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""The first that is set names what is trusted instead of the system's CAs."""
+"""The first variable that is set replaces the system's CAs."""
 
 CA_FILE = "remote.ca_file"
 
 _HASHED_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")
-"""How OpenSSL looks for a CA in a folder: it trusts no other file there."""
+"""The file names under which OpenSSL finds a CA in a folder. It ignores other files."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Bundle:
-    """A file or folder of CAs as it is now. `setting`: what names it."""
+    """A file or folder of CAs in its present version."""
 
     setting: str
+    """The setting or variable that names it."""
     path: str
     modified_ns: int
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """The system's CAs, or those of the environment, and those of `ca_file` besides.
+    """Return a context with the CAs of the system or the environment, and those of `ca_file`.
 
-    Raises UsageError for a file that can't be read or holds no certificate.
+    Raises UsageError for a file that cannot be read or contains no certificate.
     """
     variable = _bundle_variable()
     instead = _bundle(variable, os.environ[variable]) if variable else None
@@ -58,7 +59,7 @@ def _bundle(setting: str, path: str) -> _Bundle:
 
 
 def trusted_certificates(ca_file: str | None) -> bytes:
-    """What `tls_context` trusts, as PEM, for a library that has its own TLS. Raises as that does."""
+    """Return the CAs of `tls_context` as PEM, for a library with its own TLS. Raises UsageError."""
     tls_context(ca_file)
     variable = _bundle_variable()
     usual = ssl.get_default_verify_paths()
@@ -70,7 +71,7 @@ def trusted_certificates(ca_file: str | None) -> bytes:
             import certifi
 
             common = certifi.where()
-        # Where the system has both, its folder holds what its file does, unless somebody named it.
+        # If the system has both, its folder contains the same CAs as its file, unless the environment names a folder.
         named = os.environ.get(usual.openssl_capath_env, "").split(os.pathsep)
         instead = [common, *(folder for folder in named if os.path.isdir(folder))]
     return b"\n".join(_pem(path) for path in (*instead, *([ca_file] if ca_file else [])))
@@ -91,11 +92,11 @@ def _content(path: str) -> bytes:
 
 @functools.lru_cache(maxsize=4)
 def _context(instead: _Bundle | None, besides: _Bundle | None) -> ssl.SSLContext:
-    # Reading a bundle takes 20 ms; a run asks several times, and a watch forever.
+    # Cached because reading a bundle takes 20 ms, and a run needs the context several times.
     if instead is None:
         context = ssl.create_default_context()
         if not any(ssl.get_default_verify_paths()[:2]):
-            # A slim container has no CAs of its own.
+            # Slim containers have no CAs.
             import certifi
 
             context.load_verify_locations(certifi.where())
@@ -114,14 +115,14 @@ def _context(instead: _Bundle | None, besides: _Bundle | None) -> ssl.SSLContext
 
 
 def _place(bundle: _Bundle) -> tuple[str | None, str | None]:
-    """As a file, or as a folder of hashed names."""
+    """Return the bundle as `cafile` or `capath`."""
     return (None, bundle.path) if os.path.isdir(bundle.path) else (bundle.path, None)
 
 
 def _unusable(bundle: _Bundle, error: OSError) -> UsageError:
-    reason = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+    reason = "it contains no certificate" if isinstance(error, ssl.SSLError) else error.strerror
     return UsageError(
-        f"the CAs that '{bundle.setting}' names can't be used ({reason})",
+        f"the CAs of '{bundle.setting}' cannot be used ({reason})",
         where=bundle.path,
-        remedy="It names a PEM file with the certificates of CAs.",
+        remedy=f"Set {bundle.setting} to a PEM file with CA certificates.",
     )

@@ -1,4 +1,4 @@
-"""A limit on bytes per second, shared by everything that a transfer moves."""
+"""Limits the bytes per second of a transfer. All of its files share the limit."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from metalake_sync.remote.http.limits import PIECE_BYTES
 
 HELD_S = 0.1
-"""The bucket holds what flows in so long: more would be a burst, less would be lost to the timer."""
+"""The bucket holds the bytes of this many seconds: enough for the timer's precision, too little for bursts."""
 
 SMALLEST_PIECE_BYTES = 1024
 
 
 class Bandwidth:
-    """A bucket that fills at `bytes_per_second`; None never waits. Bytes are taken in pieces that the bucket holds, so
-    that a low rate is a trickle and not a burst after a long pause, in which the other side would give up."""
+    """A token bucket that fills at `bytes_per_second`. None means no limit.
+
+    Bytes are taken in pieces that fit into the bucket, so that a low rate is a steady flow. Bursts with long pauses
+    would make the other side time out.
+    """
 
     def __init__(
         self,
@@ -36,13 +39,13 @@ class Bandwidth:
 
     @property
     def piece_bytes(self) -> int:
-        """The most to take at once."""
+        """How many bytes to take at once."""
         if self._rate is None:
             return PIECE_BYTES
         return max(SMALLEST_PIECE_BYTES, min(PIECE_BYTES, int(self._rate * HELD_S)))
 
     async def take(self, size_bytes: int) -> None:
-        """Wait until so many bytes may move."""
+        """Wait until `size_bytes` may be transferred."""
         if self._rate is None:
             return
         now = self._now_s()
@@ -51,7 +54,7 @@ class Bandwidth:
             await self._sleep(self._free_at - now)
 
     async def pieces(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The chunks at the allowed rate, cut where they are too large for it."""
+        """Yield the chunks at the allowed rate, split into pieces if they are too large."""
         async for chunk in chunks:
             if self._rate is None:
                 yield chunk

@@ -3,7 +3,7 @@
 Arithmetic only; the clock is passed in. Must not: start or stop transfers, or know what a file is.
 
 While the link has capacity left, a call takes as long with many files in flight as with few. When calls take longer,
-they wait for each other: in this process, on the link, or in the lake. More files in flight are no faster then. So the
+they wait for each other: in this process, on the link, or in the lake. More files in flight do not help then. So the
 limit grows while the median call takes less than LITTLE_WAITING times the quickest one, and shrinks above MUCH_WAITING
 times. The throughput itself is a worse signal: on a machine with other work, it varies by half within moments.
 

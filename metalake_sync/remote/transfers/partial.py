@@ -1,10 +1,10 @@
-"""Files that are half here: where they lie until they are whole, and which of them can be gone on with.
+"""Keeps partially downloaded files, and finds those that a download can continue.
 
-Owns: one folder beside the finished files, locked while in use and gone when nothing is left in it. A partial file's
-name holds what it is a part of and the store's ETag, so that a later run can ask for the rest of the very same bytes.
+Owns: one folder beside the finished files, which is locked while in use and removed when empty. The name of a partial
+file contains a digest of the item and the store's ETag, so that a later run can request the rest of the same bytes.
 
-The folder may come with a repository, so nothing in it is trusted: it is opened without following links, all work in it
-goes through that descriptor, and only files that are named as this module names them are removed.
+The folder may come from a repository, so its content is not trusted: it is opened without following links, all access
+uses that descriptor, and only files with names of this module are removed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FOLDER = ".metalake-sync-partial"
 _LOCK = "lock"
 _READ_BYTES = 1 << 20
 _ETAG = re.compile(r'"[A-Za-z0-9_-]{1,100}"')
-"""Only a strong ETag of a usual form promises the same bytes, and can stand in a file's name."""
+"""Only a strong ETag guarantees the same bytes. This form can be part of a file name."""
 
 _PARTIAL_NAME = re.compile(r"(?P<digest>[0-9a-f]{32})(?:\.(?P<etag>[A-Za-z0-9_-]{1,100}))?")
 _SCRATCH = "annotations-"
@@ -40,16 +40,17 @@ _SCRATCH_NAME = re.compile(rf"{_SCRATCH}[a-z0-9_]{{8}}")
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """What is here of a file. `name`: in the partial folder. `etag` is the store's, in quotes, or None if it can't be
-    relied on."""
+    """A partially downloaded file."""
 
     name: str
+    """In the partial folder."""
     size_bytes: int
     etag: str | None
+    """The store's, in quotes. None if it is not reliable."""
 
 
 class PartialFiles:
-    """The partial files of one target folder. `target` and `folder`: descriptors of it and of the partial folder."""
+    """The partial files of one target folder. `target`, `folder`: descriptors of the target and the partial folder."""
 
     def __init__(self, target: int, folder: int) -> None:
         self._target = target
@@ -57,20 +58,20 @@ class PartialFiles:
         self._left_over = self._scan()
 
     def find(self, key: str) -> Partial | None:
-        """What an earlier run left of a file, if it can be gone on with; given once."""
+        """Return the partial file of an earlier run, if the download can continue it. Returned once per key."""
         name = self._left_over.pop(_digest(key), None)
         if name is None:
             return None
         return self.on_disk(Partial(name, 0, f'"{name.partition(".")[2]}"'))
 
     def new(self, key: str, etag: str | None) -> Partial:
-        """A new, empty partial file."""
+        """Return a new, empty partial file."""
         usable = etag if etag is not None and _ETAG.fullmatch(etag) else None
         name = f"{_digest(key)}.{usable[1:-1]}" if usable else _digest(key)
         return Partial(name, 0, usable)
 
     def on_disk(self, partial: Partial) -> Partial | None:
-        """The partial file with the size that it has now, or None if it is not there."""
+        """Return the partial file with its present size, or None if it does not exist."""
         try:
             found = os.stat(partial.name, dir_fd=self._folder, follow_symlinks=False)
         except FileNotFoundError:
@@ -78,12 +79,12 @@ class PartialFiles:
         return Partial(partial.name, found.st_size, partial.etag) if stat.S_ISREG(found.st_mode) else None
 
     def open(self, partial: Partial) -> int:
-        """A descriptor that appends to the file; it is created if need be."""
+        """Open the file to append, creating it if it does not exist. Returns a descriptor."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(partial.name, flags, 0o666, dir_fd=self._folder)
 
     def feed(self, partial: Partial, take: Callable[[bytes], object]) -> None:
-        """Read the partial file, in chunks."""
+        """Read the partial file, and pass each chunk to `take`."""
         with open(os.open(partial.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder), "rb") as file:
             while chunk := file.read(_READ_BYTES):
                 take(chunk)
@@ -93,26 +94,28 @@ class PartialFiles:
             os.unlink(partial.name, dir_fd=self._folder)
 
     def put_in_place(self, partial: Partial, filename: str) -> Fingerprint:
-        """Move a whole file into the target folder. A link of that name is replaced and not followed."""
+        """Move a complete file into the target folder. A link with that name is replaced, not followed."""
         os.replace(partial.name, filename, src_dir_fd=self._folder, dst_dir_fd=self._target)
         found = os.stat(filename, dir_fd=self._target, follow_symlinks=False)
         return Fingerprint.of(found)
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
-        """An empty folder on the target's file system, gone after the block."""
+        """Provide an empty folder on the target's file system, which is removed after the block."""
         with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=f"/proc/self/fd/{self._folder}") as path:
             yield Path(path)
 
     def move_in(self, scratch: Path, path: str) -> None:
-        """Move a file of `scratch` to the same path below the target folder, which has the old one or the new one,
-        whole. Raises NotADirectoryError where a folder on the way is a link."""
+        """Atomically move a file of `scratch` to the same path below the target folder.
+
+        Raises NotADirectoryError if a folder on the path is a link.
+        """
         folder, _, filename = path.rpartition("/")
         with opened_below(self._target, folder, create=True) as descriptor:
             os.replace(scratch / path, filename, dst_dir_fd=descriptor)
 
     def _scan(self) -> dict[str, str]:
-        """Digest → name of those that can be gone on with. What else earlier runs left is removed."""
+        """Return digest → name of the files that can be continued. Removes all other files of earlier runs."""
         found: dict[str, str] = {}
         with os.scandir(self._folder) as entries:
             for entry in entries:
@@ -128,8 +131,11 @@ class PartialFiles:
 
 @contextlib.contextmanager
 def partial_files(target: Path) -> Iterator[PartialFiles]:
-    """Use a target folder; it is created if need be. Raises StateLocked if another run downloads into it, SyncError if
-    it can't be written, or if its partial folder is a link."""
+    """Open a target folder, creating it if it does not exist.
+
+    Raises StateLocked if another run downloads into it, and SyncError if it is not writable or its partial folder is a
+    link.
+    """
     with contextlib.ExitStack() as stack:
         try:
             target.mkdir(parents=True, exist_ok=True)
@@ -138,7 +144,7 @@ def partial_files(target: Path) -> Iterator[PartialFiles]:
             folder, lock = _lock_folder(descriptor, target)
         except OSError as error:
             raise SyncError(
-                f"the folder can't be written ({error.strerror})", where=str(target), remedy="Give one that can."
+                f"the folder cannot be written ({error.strerror})", where=str(target), remedy="Use a writable folder."
             ) from None
         stack.callback(os.close, folder)
         stack.callback(os.close, lock)
@@ -147,13 +153,13 @@ def partial_files(target: Path) -> Iterator[PartialFiles]:
 
 
 def _lock_folder(target: int, path: Path) -> tuple[int, int]:
-    """Descriptors of the partial folder and of its lock, which is held. Raises StateLocked, SyncError and OSError."""
+    """Lock the partial folder. Returns descriptors of folder and lock. Raises StateLocked, SyncError and OSError."""
     while True:
         try:
             folder = open_below(target, FOLDER, create=True)
         except NotADirectoryError:
             raise SyncError(
-                f"'{FOLDER}' is a link or a file, not a folder of ours",
+                f"'{FOLDER}' is a link or a file, not a folder of metalake-sync",
                 where=str(path / FOLDER),
                 remedy="Remove it, or download into another folder.",
             ) from None
@@ -164,7 +170,7 @@ def _lock_folder(target: int, path: Path) -> tuple[int, int]:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             lock = os.open(_LOCK, flags, 0o666, dir_fd=folder)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The run that held it before may have removed it: then the lock would be one that no other run sees.
+            # The previous run may have removed this file, and no other run would see the lock.
             if os.fstat(lock).st_nlink and os.path.samestat(
                 os.fstat(folder), os.stat(FOLDER, dir_fd=target, follow_symlinks=False)
             ):
@@ -172,7 +178,9 @@ def _lock_folder(target: int, path: Path) -> tuple[int, int]:
         except BlockingIOError:
             _close(lock, folder)
             raise StateLocked(
-                "another run downloads into this folder", where=str(path), remedy="Wait for it, or take another folder."
+                "another run downloads into this folder",
+                where=str(path),
+                remedy="Wait until it ends, or use another folder.",
             ) from None
         except FileNotFoundError:
             pass

@@ -1,7 +1,7 @@
-"""What a transfer takes and gives, and the reading of files for it.
+"""The inputs and outcomes of uploads, and reading local files for them.
 
-Owns: small files are read ahead in a thread, many at a time; one read gives body and hash, so that what is
-recorded is what was sent. Larger ones are read in chunks for each attempt: memory does not grow with their size.
+Owns: reading. Small files are read ahead in a thread, many at a time; the same read gives body and hash, so that the
+recorded hash is that of the sent bytes. Larger files are read in chunks for each attempt, in constant memory.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from metalake_sync.protocol.wire import StorageKind
 from metalake_sync.sources.hashing import read_file
 
 SMALL_BYTES = 1 << 20
-"""Up to this size a file is read whole."""
+"""Files of up to this size are read into memory."""
 
 READ_AHEAD_FILES = 64
 READ_AHEAD_BYTES = 4 << 20
@@ -42,92 +42,100 @@ class UploadSession:
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """A file that was begun in the same session. `finished`: part number → ETag."""
+    """A file that was begun in the same session, to resume."""
 
     file_id: str
     file_key: str
     part_size: int
+    """In bytes."""
     finished: Mapping[int, str]
+    """Part number → ETag."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileToSend:
-    """A local file. `name`: in the collection. `path`: to open. `fingerprint`: what it must be when it is read."""
+    """A local file to upload."""
 
     name: str
+    """In the collection."""
     path: str
     fingerprint: Fingerprint
+    """The file must still have it when it is read."""
     content_type: str
     resume: ResumePoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FileSent:
-    """The lake finalized the file. `content_hash`: BLAKE3 of the bytes that were sent."""
+    """The lake finalized the file."""
 
     file: FileToSend
     file_id: str
     content_hash: str
+    """BLAKE3 of the sent bytes."""
     bytes_sent: int
 
 
 @dataclass(frozen=True, slots=True)
 class FileExisting:
-    """The collection has the name already; nothing was sent."""
+    """The collection already has a file with this name. Nothing was sent."""
 
     file: FileToSend
 
 
 @dataclass(frozen=True, slots=True)
 class FileElsewhere:
-    """The file was removed from this collection and lives in another one; it can't be sent."""
+    """The file was removed from this collection and is in another one. It cannot be sent."""
 
     file: FileToSend
 
 
 @dataclass(frozen=True, slots=True)
 class FileFailed:
-    """`retryable`: a later run may succeed with nothing changed."""
+    """The file could not be sent."""
 
     file: FileToSend
     error: SyncError
     retryable: bool
+    """A later run may succeed although nothing was changed."""
 
 
 Outcome: TypeAlias = FileSent | FileExisting | FileElsewhere | FileFailed
 
 
 class TransferObserver(Protocol):
-    """Told of every step, in the event loop's thread, before the next one is taken; it must be quick.
+    """Receives every step of an upload before the next step. Called in the event loop's thread, so it must be fast.
 
-    `about_to_finalize` may take its time: the call goes out when it returns, and many files can be written down at
-    once."""
+    `about_to_finalize` may take longer: the call is sent when it returns, so that many files can be recorded together.
+    """
 
     def file_begun(self, file: FileToSend, file_id: str, file_key: str, part_size: int, part_count: int) -> None: ...
 
     def part_finished(self, file: FileToSend, file_id: str, part_number: int, etag: str, size_bytes: int) -> None: ...
 
     async def about_to_finalize(self, file: FileToSend, point: ResumePoint, content_hash: str) -> None:
-        """Every part is there: whoever goes on from `point` only has to finalize (again)."""
+        """All parts are stored. A resume from `point` only has to finalize the file."""
 
     def bytes_sent(self, size_bytes: int) -> None: ...
 
 
 @dataclass(slots=True)
 class ReadFile:
-    """A file on its way. `body` is None for a large one; `error` if it could not be read as expected."""
+    """A file after reading."""
 
     file: FileToSend
     body: bytes | None = None
+    """Of a small file."""
     content_hash: str | None = None
     error: SyncError | None = None
+    """Why the file could not be read as expected."""
 
 
 class Source:
-    """The files of one upload, for two lanes: large ones as they are, small ones with their bytes. Small ones are read
-    in a thread, many in one go, while others are on the wire.
+    """The files of one upload, in two lanes: large files unread, small files with their bytes.
 
-    `last_ones`: called once, when at most so many as `few` says are still to be taken, or none.
+    Small files are read in a thread, many at a time, while others are in flight. `last_ones` is called once, when at
+    most `few()` files are left.
     """
 
     def __init__(self, files: Iterable[FileToSend], few: Callable[[], int], last_ones: Callable[[], None]) -> None:
@@ -177,12 +185,12 @@ class Source:
 
 
 def is_small(file: FileToSend) -> bool:
-    """Whether a file is read whole. What goes on from an earlier run is not: its parts may be there already."""
+    """Return whether a file is read into memory. A resumed file is not, because some of its parts may be stored."""
     return file.fingerprint.size_bytes <= SMALL_BYTES and file.resume is None
 
 
 def read_some(files: Iterator[FileToSend]) -> list[ReadFile]:
-    """Read the next few files, bounded by number and bytes."""
+    """Read the next files, limited by number and bytes."""
     some: list[ReadFile] = []
     size = 0
     for file in islice(files, READ_AHEAD_FILES):
@@ -194,7 +202,7 @@ def read_some(files: Iterator[FileToSend]) -> list[ReadFile]:
 
 
 def read_small(file: FileToSend) -> ReadFile:
-    """Read a small file whole, with its hash."""
+    """Read a small file into memory, and hash it."""
     try:
         body = read_file(file.path, file.fingerprint)
     except SyncError as error:
@@ -203,35 +211,35 @@ def read_small(file: FileToSend) -> ReadFile:
 
 
 def expect(file: FileToSend, found: Fingerprint) -> None:
-    """Raise SourceChanged unless the file is still what it was."""
+    """Raise SourceChanged if the file has another fingerprint now."""
     if found != file.fingerprint:
         raise _changed(file)
 
 
 def _changed(file: FileToSend) -> SourceChanged:
     return SourceChanged(
-        "it changed while it was being sent", where=file.path, remedy="The next run takes it as it is then."
+        "it changed while it was sent", where=file.path, remedy="Run the command again to send the new version."
     )
 
 
 def hash_of(body: bytes) -> str:
-    """The content hash of bytes in memory."""
+    """Return the content hash of bytes in memory."""
     return blake3(body).hexdigest()
 
 
 class PartSource(Protocol):
-    """The bytes of one part, anew for each attempt. `md5` is that of the last attempt, in hex: S3 answers with it."""
+    """The bytes of one part, read again for each attempt. `md5` is that of the last attempt, in hex."""
 
     def chunks(self) -> AsyncIterator[bytes]: ...
 
     def whole(self) -> bytes | None:
-        """All bytes at once, or None where they are not in memory."""
+        """Return all bytes, or None if they are not in memory."""
 
     def md5(self) -> str: ...
 
 
 class BytesPart:
-    """A part that is in memory."""
+    """A part in memory."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -247,7 +255,7 @@ class BytesPart:
 
 
 class FilePart:
-    """A part of an open file, read in chunks off the loop."""
+    """A part of an open file, read in chunks in a thread."""
 
     def __init__(self, descriptor: int, offset: int, length: int) -> None:
         self._descriptor = descriptor
@@ -256,13 +264,13 @@ class FilePart:
         self._md5 = hashlib.md5(usedforsecurity=False)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Raises SourceChanged if the file ends before the part does, or can't be read any more."""
+        """Yield the part's bytes. Raises SourceChanged if the file is too short or unreadable."""
         self._md5 = hashlib.md5(usedforsecurity=False)
         position, end = self._offset, self._offset + self._length
         while position < end:
             chunk = await asyncio.to_thread(self._read, position, min(CHUNK_BYTES, end - position))
             if not chunk:
-                raise SourceChanged("it became shorter while it was being sent")
+                raise SourceChanged("it became shorter while it was sent")
             position += len(chunk)
             yield chunk
 
@@ -276,6 +284,6 @@ class FilePart:
         try:
             chunk = os.pread(self._descriptor, length, position)
         except OSError as error:
-            raise SourceChanged(f"it can't be read now ({error.strerror})") from None
+            raise SourceChanged(f"it can no longer be read ({error.strerror})") from None
         self._md5.update(chunk)
         return chunk

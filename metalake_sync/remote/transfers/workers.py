@@ -1,6 +1,6 @@
-"""Many at once, in one event loop: items are let in as there is room, and their outcomes come as they are ready.
+"""Processes many items at once in one event loop, and yields their outcomes as they finish.
 
-Owns: waiting for room, and ending together. Must not: know what an item is.
+Owns: limits on the number of items, and ending all tasks together. Must not: know what an item is.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ OutcomeT = TypeVar("OutcomeT")
 
 
 class WeightedSemaphore:
-    """Room for so much at once, in whatever unit; first come, first in. `limit` may change while some wait.
+    """Admits a limited total weight at once, first come, first served. `limit` may change at any time.
 
-    What is larger than the limit comes in alone.
+    A weight above the limit is admitted alone.
     """
 
     def __init__(self, limit: Callable[[], int]) -> None:
@@ -29,7 +29,7 @@ class WeightedSemaphore:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def enter(self, amount: int = 1) -> None:
-        """Wait until there is room, and take it."""
+        """Wait until the weight is admitted."""
         if not self._waiting and self._fits(amount):
             self._taken += amount
             return
@@ -65,24 +65,26 @@ def _nothing(_: object) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Lane(Generic[ItemT]):
-    """A source of items. `take` returns None after the last one, and is never called twice at a time. `room` and
-    `weigh`: what an item of this lane takes up besides its place among all."""
+    """A source of items."""
 
     take: Callable[[], Awaitable[ItemT | None]]
-    room: WeightedSemaphore | None = None
+    """Returns the next item, or None after the last one. Never called concurrently."""
+    capacity: WeightedSemaphore | None = None
+    """Limits the items of this lane, in addition to the limit for all lanes."""
     weigh: Callable[[ItemT], int] = _nothing
+    """Returns the weight of an item in `capacity`."""
 
 
 async def run_side_by_side(
     lanes: Sequence[Lane[ItemT]], work: Callable[[ItemT], Awaitable[OutcomeT]], places: WeightedSemaphore
 ) -> AsyncIterator[OutcomeT]:
-    """Give the outcome of each item. `places`: how many may be worked on at once; lanes are served side by side.
+    """Yield the outcome of each item. `places` limits the items of all lanes; lanes are served concurrently.
 
-    An error of `take` or `work` ends it, after the outcomes that were there before.
+    An error of `take` or `work` is raised after the outcomes that precede it.
     """
     outcomes: asyncio.Queue[tuple[OutcomeT] | BaseException | None] = asyncio.Queue()
     working: set[asyncio.Task[None]] = set()
-    begun = 0
+    running = 0
 
     async def run(item: ItemT) -> None:
         try:
@@ -92,27 +94,27 @@ async def run_side_by_side(
             raise
 
     async def serve(lane: Lane[ItemT]) -> None:
-        nonlocal begun
+        nonlocal running
 
         def leave(task: asyncio.Task[None], weight: int) -> None:
-            # Also of a task that was cancelled before it began.
+            # Also called for a task that was cancelled before it started.
             working.discard(task)
             places.leave()
-            if lane.room is not None:
-                lane.room.leave(weight)
+            if lane.capacity is not None:
+                lane.capacity.leave(weight)
 
         try:
             while (item := await lane.take()) is not None:
                 weight = lane.weigh(item)
-                if lane.room is not None:
-                    await lane.room.enter(weight)
+                if lane.capacity is not None:
+                    await lane.capacity.enter(weight)
                 try:
                     await places.enter()
                 except asyncio.CancelledError:
-                    if lane.room is not None:
-                        lane.room.leave(weight)
+                    if lane.capacity is not None:
+                        lane.capacity.leave(weight)
                     raise
-                begun += 1
+                running += 1
                 task = asyncio.create_task(run(item))
                 working.add(task)
                 task.add_done_callback(partial(leave, weight=weight))
@@ -124,14 +126,14 @@ async def run_side_by_side(
     serving = [asyncio.create_task(serve(lane)) for lane in lanes]
     try:
         left = len(serving)
-        while left or begun:
+        while left or running:
             outcome = await outcomes.get()
             if outcome is None:
                 left -= 1
             elif isinstance(outcome, BaseException):
                 raise outcome
             else:
-                begun -= 1
+                running -= 1
                 yield outcome[0]
     finally:
         tasks = [*serving, *working]

@@ -51,11 +51,11 @@ async def in_pieces(*pieces: bytes) -> AsyncIterator[bytes]:
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        (b"", "it hung up"),
-        (b"garbage\r\n\r\n", "its answer is no http"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", "it hung up"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc", "it hung up"),
-        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", "its answer is no http"),
+        (b"", "it closed the connection"),
+        (b"garbage\r\n\r\n", "its answer is not http"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", "it closed the connection"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc", "it closed the connection"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", "its answer is not http"),
     ],
 )
 def test_what_is_no_whole_answer_is_told_without_an_address(said: bytes, reason: str) -> None:
