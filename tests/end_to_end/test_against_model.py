@@ -150,8 +150,8 @@ WHOLE_RUNS = st.one_of(
 )
 PARTS = st.sampled_from([None, None, "birds/a*"])
 DISTURBED_RUNS = st.one_of(
-    a("apply_killed_at_request", refresh=REFRESHES, place=st.integers(1, 90), part=PARTS),
-    a("apply_killed_at_commit", refresh=REFRESHES, place=st.integers(1, 30), part=PARTS),
+    a("apply_killed_at_request", refresh=REFRESHES, place=st.integers(1, 60), part=PARTS),
+    a("apply_killed_at_commit", refresh=REFRESHES, place=st.integers(1, 16), part=PARTS),
     a("apply_under_faults", refresh=REFRESHES, faults=fault_plans(), number=st.integers(0, 9)),
 )
 
