@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from metalake_sync.apply.recorder import Recorder
@@ -66,13 +67,15 @@ class Bookkeeping:
     def _adopted(self, action: AdoptFile, content_hash: str) -> ConfirmedFile:
         """The record of a file that the lake already had. We wrote none of its metadata.
 
-        If the lake's bytes differ ('on_change: keep'), the record has no hash, so that every plan notes it.
+        If the lake's bytes differ ('on_change: keep'), the record has no hash, and a fingerprint that matches no file.
+        So every plan compares the bytes and follows 'on_change' as it is by then.
         """
-        kept = action.remote.same_bytes is False or action.remote.size_bytes != action.file.fingerprint.size_bytes
+        fingerprint = self.recorder.trusted(action.file.fingerprint)
+        kept = action.remote.same_bytes is False or action.remote.size_bytes != fingerprint.size_bytes
         return ConfirmedFile(
             action.file.name,
             action.file.path,
-            self.recorder.trusted(action.file.fingerprint),
+            replace(fingerprint, ctime_ns=0) if kept else fingerprint,
             "" if kept else content_hash,
             NO_METADATA,
             action.remote.lake_id,

@@ -240,8 +240,6 @@ def outcome(wish: Wish, record: Record | None, item: Item | None, policy: Policy
         if policy.on_change == "keep":
             return _kept(wish, record, item, policy, full=full, path=record.path, content=record.content)
         return _other_bytes(wish, record, item, policy)
-    if full and item.size != wish.size:
-        return _other_bytes(wish, record, item, policy)
     return _kept(wish, record, item, policy, full=full, path=wish.path, content=wish.content)
 
 
@@ -292,7 +290,9 @@ def _adopted(wish: Wish, item: Item, policy: Policy, *, full: bool) -> Outcome:
         written = wish.metadata
     sets = {**item.sets, **{operation: shapes for operation, shapes in wish.sets.items() if shapes}}
     known = {operation: shapes for operation, shapes in wish.sets.items() if shapes}
-    record = Record(item.id, wish.path, wish.content, False, written, known)
+    # Where even the sizes differ, the bytes count as changed from then on.
+    content = wish.content if item.size == wish.size else ""
+    record = Record(item.id, wish.path, content, False, written, known)
     return Outcome(replace(item, metadata=metadata, sets=sets), record, least, most)
 
 

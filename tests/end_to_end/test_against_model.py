@@ -44,6 +44,7 @@ from tests.embedded_lake.talk import API_KEY, SECRET, Talk, box, image_set, png
 from tests.embedded_lake.talk import settings as lake_settings
 from tests.end_to_end import model
 from tests.end_to_end.model import Item, Key, Lake, Objection, Shapes
+from tests.faults.hurry import AGED_AFTER_NS, files_age_quickly
 from tests.faults.mortal import FORESEEN, Child, WatchedLog, run_in_child
 from tests.forked import CONTEXT
 
@@ -218,6 +219,7 @@ class Machine(RuleBasedStateMachine):
         self.saved_states: list[tuple[Path, model.Knowledge]] = []
         self.saved_plan: SavedPlan | None = None
         self.runs = self.changes = 0
+        self.in_child: Callable[[], None] | None = None
         SEEN["sequences"] += 1
 
     def teardown(self) -> None:
@@ -227,8 +229,10 @@ class Machine(RuleBasedStateMachine):
         finally:
             self.open.close()
 
-    @initialize(tags=TAGS, override=st.booleans(), adopt=st.sampled_from(["match", "take_over"]))
-    def begin(self, tags: list[str], override: bool, adopt: str) -> None:
+    @initialize(tags=TAGS, override=st.booleans(), adopt=st.sampled_from(["match", "take_over"]), aged=st.booleans())
+    def begin(self, tags: list[str], override: bool, adopt: str, aged: bool) -> None:
+        """`aged`: runs tell files by their times, because the files are old enough for that."""
+        self.in_child = type(self).prepare or (files_age_quickly if aged else None)
         for number, path in enumerate(KEPT):
             (self.project / path).parent.mkdir()
             (self.project / path).write_bytes(png(salt=b"kept" * (number + 3)))
@@ -683,7 +687,14 @@ class Machine(RuleBasedStateMachine):
         self.started.clear()
         child: Child = CONTEXT.Process(
             target=run_in_child,
-            args=(str(self.project), [*args, "--parallelism", "4"], environment, die_at_commit, type(self).prepare),
+            args=(
+                str(self.project),
+                [*args, "--parallelism", "4"],
+                environment,
+                die_at_commit,
+                self.in_child,
+                self.lake.faults.active,
+            ),
         )
         self.victim[:] = [child]
         child.start()
@@ -732,7 +743,7 @@ def beginning(kind: type[Machine]) -> Iterator[Machine]:
     """A project as most sequences find it."""
     machine = kind()
     try:
-        machine.begin(tags=["red"], override=False, adopt="match")
+        machine.begin(tags=["red"], override=False, adopt="match", aged=True)
         yield machine
     finally:
         machine.open.close()
@@ -810,7 +821,25 @@ def trashed_before_the_next_look(machine: Machine) -> None:
     machine.apply("list")
 
 
-OBJECTED = [killed_then_edited_by_another_client, killed_when_it_had_replaced, trashed_before_the_next_look]
+def adopted_with_another_size(machine: Machine) -> None:
+    machine.talk.upload({"b.png": CONTENTS[4]}, "birds")
+    machine.write("images/b.png", CONTENTS[0])
+    time.sleep(2 * AGED_AFTER_NS / 1e9)
+    machine.edit_adoption("take_over", "keep", override=True)
+    machine.apply("full")
+    machine.draw_here("b.png", [(1, 1, 2, 2)], "people")
+    machine.edit_metadata("birds", ["blue"], "Oslo")
+    machine.apply("full")
+    machine.edit_adoption("take_over", "replace", override=True)
+    machine.apply("list")
+
+
+OBJECTED = [
+    killed_then_edited_by_another_client,
+    killed_when_it_had_replaced,
+    trashed_before_the_next_look,
+    adopted_with_another_size,
+]
 
 
 @pytest.mark.parametrize("steps", OBJECTED, ids=[steps.__name__ for steps in OBJECTED])

@@ -69,10 +69,11 @@ def run_in_child(
     environment: dict[str, str],
     die_at: int | str,
     prepare: Callable[[], None] | None = None,
+    hurried: bool = True,
 ) -> None:
     """A run of the command line in a child. `die_at`: kill itself at the n-th commit of its state, before it if n is
     odd and after it if even, or at the first commit of a writer, as in `before uploads.send`; 0 never does. `prepare`:
-    called first in the child."""
+    called first in the child. `hurried`: waits are short, so that a busy machine may look like a lake that is away."""
     import metalake_sync.remote.storage as storage
     from metalake_sync.cli.main import run
     from metalake_sync.state.store import StateStore
@@ -85,7 +86,8 @@ def run_in_child(
     sys.stdout = os.fdopen(1, "w")
     sys.stderr = os.fdopen(2, "w")
     storage.PART_BYTES = PART_BYTES
-    hurry()
+    if hurried:
+        hurry()
     if prepare is not None:
         prepare()
     write, steps = StateStore.write, list[str]()
