@@ -25,7 +25,7 @@ from metalake_sync.errors import GuardStopped, SyncError
 from metalake_sync.lake_access import ReachedLake, lake_identity, reach_lake
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
-from metalake_sync.manifest.digest import manifest_digest
+from metalake_sync.manifest.loading import manifest_digest
 from metalake_sync.planning.desired import key_of
 from metalake_sync.planning.metadata_check import (
     MetadataCheck,

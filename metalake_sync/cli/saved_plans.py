@@ -28,7 +28,7 @@ def save_plan(plan: Plan, project: Project, path: Path) -> None:
     """Write a plan. Raises UsageError where the file can't be written."""
     from metalake_sync.cli.documents import BasisDocument, SavedPlan, to_json
     from metalake_sync.cli.plan_document import plan_document
-    from metalake_sync.manifest.digest import manifest_digest
+    from metalake_sync.manifest.loading import manifest_digest
 
     if project.manifest.stream:
         what = "standard input" if project.manifest.source == "-" else "a pipe"

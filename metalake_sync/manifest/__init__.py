@@ -1,13 +1,16 @@
-"""The manifest: YAML in, resolved collections out, and every mistake with its file, line and column.
+"""The manifest: from YAML to resolved collections, with file, line and column of every error.
 
-Must not: look at the files that it names, or know of a lake.
+Must not: read the files that the manifest names, or know a lake.
 """
 
 from __future__ import annotations
 
+from metalake_sync.manifest.annotation_models import AddressedAnnotation, Annotation
+from metalake_sync.manifest.collection_models import Collection, Folder
 from metalake_sync.manifest.credentials import Credentials, credential_sources, resolve_credentials
 from metalake_sync.manifest.loading import LoadedManifest, ManifestWarning, compose_manifest, load_manifest
-from metalake_sync.manifest.models import AddressedAnnotation, Annotation, Collection, Folder, Manifest, Remote
+from metalake_sync.manifest.models import Manifest
+from metalake_sync.manifest.remote_models import Remote
 from metalake_sync.manifest.resolved import ResolvedCollection
 from metalake_sync.manifest.source_models import AddressedMetadata, FromFiles, MetadataSourceFile, PatternMetadata
 from metalake_sync.manifest.variables import read_var_file

@@ -1,6 +1,6 @@
-"""Credentials: from the manifest's variables, a file or a command.
+"""Reading the credentials of the lake from the manifest's variables, a file or a command.
 
-Must not: let a credential, or what a command printed, come into a repr or an error.
+Owns: the three ways. Must not: put a credential, or the output of a command, into a repr or an error.
 """
 
 from __future__ import annotations
@@ -23,30 +23,33 @@ SIZE_LIMIT_BYTES = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What the lake knows us by. Its repr shows nothing."""
+    """API key and secret of the lake. The repr shows neither."""
 
     api_key: str = field(repr=False)
     secret: str = field(repr=False)
 
 
 def resolve_credentials(loaded: LoadedManifest) -> Credentials | None:
-    """Read the credentials, now: a file or a command may give others tomorrow. None for an embedded lake without any.
+    """Read the credentials. Returns None for an embedded lake without credentials.
 
-    Raises ManifestError, which names the key and never a value.
+    Call it for each run, because a file or a command may return others later. Raises ManifestError, which names the key
+    and never a value.
     """
     api_key = _resolve(loaded, "api_key")
     secret = _resolve(loaded, "secret")
     if api_key and secret:
         place = holding(loaded.document, (api_key, secret))
         if place is not None:
-            raise ManifestError("it holds the API key or the secret", where=loaded.where(*place), remedy=REMEDY)
+            raise ManifestError(
+                "the value contains the API key or the secret", where=loaded.where(*place), remedy=REMEDY
+            )
         return Credentials(api_key, secret)
     assert loaded.model.remote.embedded, "loading demands credentials for every other lake"
     return None
 
 
 def credential_sources(loaded: LoadedManifest) -> str:
-    """What gives the credentials, in words that hold none: `'api_key_command' and 'secret_file' (keys/secret)`."""
+    """Describe where the credentials come from, without them: `'api_key_command' and 'secret_file' (keys/secret)`."""
     remote = loaded.model.remote
     api_key = _source("api_key", remote.api_key_file, remote.api_key_command)
     return f"{api_key} and {_source('secret', remote.secret_file, remote.secret_command)}"
@@ -76,15 +79,17 @@ def _resolve(loaded: LoadedManifest, what: Literal["api_key", "secret"]) -> str 
 
 
 def _credential(data: bytes, key: str, where: Location) -> str:
-    """One line of text. It goes into a header, where a line break would be the end of it."""
+    """Return one line of text. A line break would end the header that the credential is sent in."""
     try:
         text = data.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
-        raise ManifestError(f"'{key}' gives no UTF-8", where=where, remedy="It holds one line of text.") from None
+        raise ManifestError(
+            f"'{key}' is not UTF-8 text", where=where, remedy="Provide exactly one line of text."
+        ) from None
     if not text:
-        raise ManifestError(f"'{key}' gives nothing", where=where, remedy="It holds one line of text.")
+        raise ManifestError(f"'{key}' is empty", where=where, remedy="Provide exactly one line of text.")
     if not text.isprintable():
-        raise ManifestError(f"'{key}' gives more than one line", where=where, remedy="It holds one line of text.")
+        raise ManifestError(f"'{key}' has more than one line", where=where, remedy="Provide exactly one line of text.")
     return text
 
 
@@ -95,21 +100,25 @@ def _read(loaded: LoadedManifest, key: str, file: str) -> bytes:
             data = opened.read(SIZE_LIMIT_BYTES + 1)
     except OSError as error:
         raise ManifestError(
-            f"'{key}' names '{file}', which can't be read ({error.strerror})",
+            f"'{key}' names the file '{file}', which cannot be read ({error.strerror})",
             where=where,
-            remedy="Create the file, or correct the path.",
+            remedy="Create the file, or fix the path.",
         ) from None
     if len(data) > SIZE_LIMIT_BYTES:
-        raise ManifestError(f"'{key}' names '{file}', which is too large", where=where, remedy="Correct the path.")
+        raise ManifestError(
+            f"'{key}' names the file '{file}', which is too large for a credential",
+            where=where,
+            remedy="Correct the path.",
+        )
     return data
 
 
 NO_PLUGINS = ("PYDANTIC_DISABLE_PLUGINS", "__all__")
-"""What the command line sets for this process: a helper that is Python, too, may have plugins."""
+"""A variable that the command line sets for itself. Commands do not inherit it: they may be Python with plugins."""
 
 
 def _run(loaded: LoadedManifest, key: str, arguments: list[str]) -> bytes:
-    """Run a command without a shell, in the manifest's folder. Raises ManifestError when it fails or takes too long."""
+    """Run a command without a shell in the manifest's folder. Raises ManifestError if it fails or takes too long."""
     where = loaded.where("remote", key)
     try:
         process = subprocess.Popen(
@@ -118,29 +127,33 @@ def _run(loaded: LoadedManifest, key: str, arguments: list[str]) -> bytes:
             env={name: value for name, value in os.environ.items() if (name, value) != NO_PLUGINS},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            # What a helper says may hold what it knows.
+            # Error messages of the command may contain the credential.
             stderr=subprocess.DEVNULL,
             process_group=0,
         )
     except OSError as error:
         raise ManifestError(
-            f"'{key}' can't be run ({error.strerror})", where=where, remedy="Correct the command, or install it."
+            f"'{key}' cannot be run ({error.strerror})", where=where, remedy="Fix the command, or install it."
         ) from None
     try:
         with process:
             try:
                 output, _ = process.communicate(timeout=COMMAND_TIMEOUT_S)
             except BaseException:
-                # Its children too: one of them may hold the pipe, and would be waited for.
+                # Kill its children too, because one of them may keep the pipe open.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 raise
     except subprocess.TimeoutExpired:
         raise ManifestError(
-            f"'{key}' took longer than {COMMAND_TIMEOUT_S:.0f} s", where=where, remedy="Run it by hand to see why."
+            f"'{key}' took longer than {COMMAND_TIMEOUT_S:.0f} s",
+            where=where,
+            remedy="Run the command by hand to see why.",
         ) from None
     if process.returncode != 0:
         raise ManifestError(
-            f"'{key}' ended with {process.returncode}", where=where, remedy="Run it by hand to see why."
+            f"'{key}' failed with exit code {process.returncode}",
+            where=where,
+            remedy="Run the command by hand to see why.",
         )
     return output

@@ -1,9 +1,9 @@
-"""Whether the blocks of a manifest agree with one another: what no block can tell of itself.
+"""Checks of a manifest that concern several keys or blocks.
 
-Owns: two collections of one name, collections without a type, annotations where no images are, operations that
-contradict themselves, downloads and trash rules that mean nothing or too much, and where credentials come from. Looks
-at the raw tree, so that these mistakes are told together with those of the single keys; what has the wrong form is
-passed over here, because `complaints` tells it. Must not: look at files.
+Owns: duplicate collections, collections without a type, annotations of videos, operations that contradict themselves,
+downloads and trash rules that select nothing or too much, and the number of sources of a credential. It reads the raw
+tree, so that these errors are reported together with those of single keys. Values of a wrong type are ignored here,
+because `validation_errors` reports them. Must not: read files.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from metalake_sync.core.hosts import is_loopback
 from metalake_sync.errors import Location, ManifestError
-from metalake_sync.manifest.models import EMBEDDED
+from metalake_sync.manifest.remote_models import EMBEDDED
 from metalake_sync.manifest.yaml_tree import KeyPath, Tree
 
 CREDENTIALS = ("api_key", "secret")
@@ -29,7 +29,7 @@ def is_embedded(tree: Tree) -> bool:
 
 
 def disagreements(tree: Tree) -> Iterator[ManifestError]:
-    """Every mistake that lies between keys, in no particular order."""
+    """Yield every error that concerns several keys, in no particular order."""
     manifest = _mapping(tree.value)
     remote = manifest.get("remote")
     if isinstance(remote, Mapping):
@@ -58,38 +58,41 @@ def disagreements(tree: Tree) -> Iterator[ManifestError]:
             yield from _whole(block, ("trash", index), manifest, tree)
             if block.get("lake") and not block.get("query") and not _mapping(block.get("filter")):
                 yield ManifestError(
-                    "a trash rule for the whole lake means everything in it",
+                    "a trash rule for the whole lake without 'query' or 'filter' would trash everything",
                     where=tree.place(("trash", index)),
                     remedy="Add 'query' or 'filter'.",
                 )
 
 
 def _selection(what: str, block: Mapping[str, Any], path: KeyPath, tree: Tree) -> Iterator[ManifestError]:
-    """Items are those of one collection, or of the whole lake."""
+    """Check that exactly one of 'collection' and 'lake' is set."""
     said = [key for key in ("collection", "lake") if block.get(key) is not None]
     if not said:
-        remedy = "Add 'collection: NAME', or 'lake: image', video or other."
-        yield ManifestError(f"the {what} says not what it means", where=tree.place(path), remedy=remedy)
+        remedy = "Add 'collection: NAME', or 'lake: image' (or video, other)."
+        yield ManifestError(f"the {what} needs either 'collection' or 'lake'", where=tree.place(path), remedy=remedy)
     elif len(said) == 2:
         place = tree.keys[(*path, "lake")]
-        yield ManifestError("'collection' and 'lake' exclude one another", where=place, remedy="Keep one of them.")
+        yield ManifestError("'collection' and 'lake' cannot be used together", where=place, remedy="Keep one of them.")
     elif said == ["lake"] and block.get("type") is not None:
         place = tree.keys[(*path, "type")]
-        yield ManifestError("'lake' says the type already", where=place, remedy="Take 'type' out.")
+        yield ManifestError(
+            "'type' cannot be used with 'lake', which sets the type", where=place, remedy="Remove 'type'."
+        )
 
 
 def _whole(block: Mapping[str, Any], path: KeyPath, manifest: Mapping[str, Any], tree: Tree) -> Iterator[ManifestError]:
-    """A rule that trashes a collection itself narrows nothing, and the manifest does not sync that collection."""
+    """Check that a rule with 'whole' has no filter, and that the manifest does not sync the collection that it "
+    "trashes."""
     if _word(block.get("whole")) != "true":
         return
     if block.get("collection") is None:
         place = tree.keys[(*path, "whole")]
-        yield ManifestError("'whole' goes with 'collection' only", where=place, remedy="Name the collection.")
+        yield ManifestError("'whole' needs 'collection'", where=place, remedy="Add 'collection: NAME'.")
     for key in ("query", "filter"):
         if block.get(key):
             place = tree.keys[(*path, key)]
-            remedy = f"Remove one of the two: without 'whole', the rule trashes the items that match '{key}'."
-            yield ManifestError(f"'whole' and '{key}' exclude each other", where=place, remedy=remedy)
+            remedy = f"Remove one of them. Without 'whole', the rule trashes the items that match '{key}'."
+            yield ManifestError(f"'whole' and '{key}' cannot be used together", where=place, remedy=remedy)
     defaults = _mapping(manifest.get("defaults"))
     for index, other in enumerate(_entries(manifest.get("collections"))):
         same_name = _mapping(other).get("name") == block.get("collection") is not None
@@ -105,18 +108,18 @@ def _whole(block: Mapping[str, Any], path: KeyPath, manifest: Mapping[str, Any],
 def _download(
     block: Mapping[str, Any], path: KeyPath, tree: Tree, folders: dict[str, Location]
 ) -> Iterator[ManifestError]:
-    """Each download has a folder of its own, and annotations are those of a collection."""
+    """Check that each download has its own folder, and that annotations come from a collection."""
     if block.get("lake") is not None and block.get("annotations") is not None:
         yield ManifestError(
-            "annotations of the whole lake can't be had",
+            "annotations cannot be downloaded for the whole lake",
             where=tree.keys[(*path, "annotations")],
-            remedy="Take them out, or name a 'collection': the lake gives annotations collection by collection.",
+            remedy="Remove 'annotations', or select a 'collection': the lake returns annotations per collection.",
         )
     if block.get("media") is False and block.get("annotations") is None:
         yield ManifestError(
-            "the download wants neither files nor annotations",
+            "the download selects neither files nor annotations",
             where=tree.keys[(*path, "media")],
-            remedy="Add 'annotations: {}', or take 'media' out.",
+            remedy="Add 'annotations: {}', or remove 'media: false'.",
         )
     to = block.get("to")
     if not isinstance(to, str) or (*path, "to") in tree.broken:
@@ -125,13 +128,15 @@ def _download(
     before = folders.setdefault(os.path.normpath(to), here)
     if before is not here:
         yield ManifestError(
-            f"two downloads go into '{to}'; the first is at {before}", where=here, remedy="Give each its own folder."
+            f"two downloads go into '{to}'; the first is at {before}",
+            where=here,
+            remedy="Give each download its own folder.",
         )
 
 
 def _credential(what: str, remote: Mapping[str, Any], tree: Tree) -> Iterator[ManifestError]:
     said = [key for key in (what, f"{what}_file", f"{what}_command") if remote.get(key) is not None]
-    # An empty variable is no second source: in an environment "not set" is often written so.
+    # An empty variable does not count, because environments often use it for "not set".
     given = [key for key in said if remote[key] != "" or ("remote", key) in tree.broken]
     if len(given) > 1:
         yield ManifestError(
@@ -142,9 +147,9 @@ def _credential(what: str, remote: Mapping[str, Any], tree: Tree) -> Iterator[Ma
     elif given or is_embedded(tree):
         return
     elif said:
-        if said[0] == what:  # of the other two, an empty text is a mistake of its own
+        if said[0] == what:  # an empty text is already an error of the other two
             yield ManifestError(
-                f"'{what}' is empty", where=tree.place(("remote", what)), remedy="Give the variable a value."
+                f"'{what}' is empty", where=tree.place(("remote", what)), remedy="Set the variable that it comes from."
             )
     else:
         yield ManifestError(
@@ -155,7 +160,7 @@ def _credential(what: str, remote: Mapping[str, Any], tree: Tree) -> Iterator[Ma
 
 
 def _plain_http(remote: Mapping[str, Any], tree: Tree) -> Iterator[ManifestError]:
-    """A key that goes to another machine in the open."""
+    """Report plain HTTP to another machine."""
     url = remote.get("url")
     if not isinstance(url, str) or remote.get("allow_insecure") is True:
         return
@@ -166,9 +171,9 @@ def _plain_http(remote: Mapping[str, Any], tree: Tree) -> Iterator[ManifestError
         return
     if plain:
         yield ManifestError(
-            "'url' is plain HTTP to another machine: everybody on the way could read key and files",
+            "'url' is plain HTTP to another machine: anyone on the network path could read the key and the files",
             where=tree.place(("remote", "url")),
-            remedy="Write https://, or allow it with 'allow_insecure: true' beside it.",
+            remedy="Write https://, or allow it with 'allow_insecure: true'.",
         )
 
 
@@ -184,7 +189,7 @@ def _identity(
         yield ManifestError(
             f"collection '{name}' has no type" if isinstance(name, str) else "the collection has no type",
             where=tree.place(path),
-            remedy="Add 'type: image', video or other.",
+            remedy="Add 'type: image' (or video, other).",
         )
     if not isinstance(name, str) or not isinstance(media_type, str) or (*path, "name") in tree.broken:
         return
@@ -192,9 +197,9 @@ def _identity(
     before = first.setdefault((name, media_type), here)
     if before is not here:
         yield ManifestError(
-            f"collection '{name}' of type {media_type} stands here a second time; the first is at {before}",
+            f"collection '{name}' of type {media_type} is defined twice; the first definition is at {before}",
             where=here,
-            remedy="Make one block of the two, or give one of them another name.",
+            remedy="Merge the two blocks, or rename one of them.",
         )
 
 
@@ -205,17 +210,17 @@ def _only_images(
     if media_type not in ("video", "other"):
         return
     if block.get("annotations"):
-        place, remedy = tree.keys[(*path, "annotations")], "Take them out, or correct 'type'."
+        place, remedy = tree.keys[(*path, "annotations")], "Remove 'annotations', or fix 'type'."
     elif "annotations" not in block and defaults.get("annotations"):
-        place, remedy = tree.place(path), "Add 'annotations: []' here: those of 'defaults' hold for it too."
+        place, remedy = tree.place(path), "Add 'annotations: []' here, because those of 'defaults' apply to it too."
     else:
         return
-    yield ManifestError(f"a collection of type {media_type} takes no annotations", where=place, remedy=remedy)
+    yield ManifestError(f"a collection of type {media_type} cannot have annotations", where=place, remedy=remedy)
 
 
 def _operations(annotations: Any, path: KeyPath, tree: Tree) -> Iterator[ManifestError]:
-    """Several blocks may feed one operation, but it has one kind, one mode and one meaning of its numbers. Where images
-    are addressed, that holds for each address."""
+    """Check that all blocks of one operation have the same 'kind', 'mode' and 'normalized'. For unmanaged images, this
+    applies to each address."""
     first: dict[tuple[str, ...], int] = {}
     blocks = _entries(annotations)
     for number, block in enumerate(blocks):
@@ -227,14 +232,14 @@ def _operations(annotations: Any, path: KeyPath, tree: Tree) -> Iterator[Manifes
         for key, default in _OPERATION_WIDE.items():
             if _word(block.get(key, default)) != _word(blocks[earlier].get(key, default)):
                 yield ManifestError(
-                    f"operation '{operation}' has another '{key}' here than at {tree.place((*path, earlier, key))}",
+                    f"operation '{operation}' has a different '{key}' than at {tree.place((*path, earlier, key))}",
                     where=tree.place((*path, number, key)),
                     remedy=f"Give all blocks of an operation the same '{key}', or this one another 'operation'.",
                 )
 
 
 def _annotated_twice(manifest: Mapping[str, Any], defaults: Mapping[str, Any], tree: Tree) -> Iterator[ManifestError]:
-    """One operation of a collection has one place in the manifest: two would clear each other's sets."""
+    """Check that an operation of a collection is defined in one place, because two would remove each other's sets."""
     at_home: dict[tuple[str, str], KeyPath] = {}
     for index, block in enumerate(_entries(manifest.get("collections"))):
         source, base = (
@@ -247,10 +252,10 @@ def _annotated_twice(manifest: Mapping[str, Any], defaults: Mapping[str, Any], t
         names = (_word(_mapping(block).get("collection")), _word(_mapping(block).get("operation")))
         if names in at_home:
             yield ManifestError(
-                f"operation '{names[1]}' of collection '{names[0]}' stands in the collection itself too, at"
+                f"operation '{names[1]}' of collection '{names[0]}' is in the collection itself, too, at"
                 f" {tree.place(at_home[names])}",
                 where=tree.place(("annotations", number)),
-                remedy="Keep one of the two.",
+                remedy="Keep one of them.",
             )
 
 
@@ -260,7 +265,7 @@ def _type(block: Mapping[str, Any], defaults: Mapping[str, Any]) -> Any:
 
 
 def _word(value: Any) -> str:
-    """A variable gives `true` as a text."""
+    """Return a value as lowercase text, because a variable has `true` as text."""
     return str(value).lower()
 
 

@@ -1,15 +1,17 @@
-"""From a source to a manifest that holds together, or to all of its mistakes at once.
+"""Loading a manifest: from a source to a checked manifest, or to all of its errors at once.
 
-Owns: the order of the steps, and which mistakes are told together. Must not: look at the files that a manifest names.
+Owns: the order of the steps, and which errors are reported together. Must not: read the files that a manifest names.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any, TextIO
 
+from blake3 import blake3
 from pydantic import ValidationError
 
 from metalake_sync.errors import Location, ManifestError, ManifestErrors
@@ -27,7 +29,7 @@ from metalake_sync.manifest.yaml_tree import KeyPath, Tree, parse
 
 @dataclass(frozen=True, slots=True)
 class ManifestWarning:
-    """Something that works and should not stay."""
+    """Something that works and should be changed."""
 
     code: str
     message: str
@@ -36,26 +38,28 @@ class ManifestWarning:
 
 @dataclass(frozen=True, slots=True)
 class LoadedManifest:
-    """A manifest that holds together. `base_dir`: relative paths hang from here. `source`: as the user gave it.
-    `stream`: it came from standard input or a pipe, and can't be read again."""
+    """A checked manifest."""
 
     model: Manifest = field(repr=False)
     name: str
     base_dir: Path
+    """Relative paths start here."""
     source: str
+    """The source as the user gave it."""
     collections: tuple[ResolvedCollection, ...]
     warnings: tuple[ManifestWarning, ...]
     _tree: Tree = field(repr=False)
     stream: bool = False
+    """Whether it came from standard input or a pipe, which cannot be read again."""
 
     @property
     def document(self) -> Mapping[str, Any]:
-        """The manifest as plain values, with its variables filled in."""
+        """The manifest as plain values, with variables replaced."""
         document: Mapping[str, Any] = self._tree.value
         return document
 
     def where(self, *path: str | int) -> Location:
-        """Where a key's value stands, or the nearest thing around it: `where("collections", 0, "name")`."""
+        """Return the place of a value, or of the nearest value around it: `where("collections", 0, "name")`."""
         return self._tree.place(path)
 
 
@@ -69,12 +73,11 @@ def load_manifest(
     default_name: str | None = None,
     withheld: Container[str] = (),
 ) -> LoadedManifest:
-    """Read and check a manifest. `source`: a file, a folder of *.yaml, a pipe, or `-` for `stdin`.
+    """Read and check a manifest. `source` is a file, a folder of *.yaml, a pipe, or `-` for `stdin`.
 
-    `variables` beat `environment`. `content`: what was read from `source` already. `default_name`: for a manifest
-    without a name of its own that has no file or folder to take it from. `withheld`: variables of the environment that
-    this manifest may not name.
-    Raises ManifestErrors with every mistake, each with its place.
+    `variables` override `environment`. `content` is the content of `source` if it was read before. `default_name` is
+    used if neither the manifest nor its path has a name. `withheld` has variables of the environment that the manifest
+    must not use. Raises ManifestErrors with every error and its place.
     """
     try:
         read = read_source(source, stdin, content)
@@ -96,7 +99,7 @@ def load_manifest(
             ManifestError(
                 "'name' is missing",
                 where=tree.place(()),
-                remedy=f"{why} has none to take: add 'name'{or_state}.",
+                remedy=f"{why} has no name: add 'name'{or_state}.",
             )
         )
     if errors or name is None:
@@ -108,16 +111,18 @@ def load_manifest(
 
 
 def compose_manifest(document: Mapping[str, Any], *, name: str, base_dir: Path, source: str) -> LoadedManifest:
-    """Check a manifest that a program put together. `source`: what its mistakes are told of: there are no lines.
+    """Check a manifest that a program composed. Errors name `source` as their place, because there are no lines.
 
-    Raises ManifestErrors with every mistake.
+    Raises ManifestErrors with every error.
     """
     tree = Tree(dict(document), places={(): Location(source)})
     tree.keys = {path: Location(source) for path in _paths(document, ())}
     errors = list(disagreements(tree))
     remote = document.get("remote", {})
     if holding(document, [str(remote[key]) for key in CREDENTIALS if remote.get(key)]) is not None:
-        errors.append(ManifestError("it holds the API key or the secret", where=Location(source), remedy=REMEDY))
+        errors.append(
+            ManifestError("the value contains the API key or the secret", where=Location(source), remedy=REMEDY)
+        )
     try:
         model = Manifest.model_validate(document)
     except ValidationError as error:
@@ -136,11 +141,11 @@ def _paths(value: Any, path: KeyPath) -> Iterator[KeyPath]:
 
 
 def _one_tree(read: ManifestSource, variables: Variables) -> Tree:
-    """Parse the files and merge them. While one of them can't be read, what is missing in the others is not known."""
+    """Parse the files and merge them. If one cannot be read, only errors of single files are reported."""
     trees: list[Tree] = []
     errors = list(read.errors)
     unreadable = bool(errors)
-    told: list[ManifestError] = []
+    found: list[ManifestError] = []
     for file in read.files:
         try:
             tree = parse(file.text, file.shown, variables)
@@ -148,7 +153,7 @@ def _one_tree(read: ManifestSource, variables: Variables) -> Tree:
             errors.append(error)
             unreadable = True
             continue
-        told += tree.errors
+        found += tree.errors
         if isinstance(tree.value, dict):
             trees.append(tree)
         else:
@@ -156,18 +161,18 @@ def _one_tree(read: ManifestSource, variables: Variables) -> Tree:
             if () not in tree.broken:
                 errors.append(
                     ManifestError(
-                        "the manifest is no mapping of keys to values",
+                        "the manifest is not a mapping of keys to values",
                         where=tree.place(()),
-                        remedy="Begin with 'version: 1'; 'metalake-sync init' writes one to start from.",
+                        remedy="Start with 'version: 1'. 'metalake-sync init' writes an example.",
                     )
                 )
     if unreadable:
-        raise _all(read, [*errors, *told])
+        raise _all(read, [*errors, *found])
     return trees[0] if len(trees) == 1 else merge(trees)
 
 
 def _missing_variables(tree: Tree, withheld: Container[str]) -> Iterator[ManifestError]:
-    """A variable without a value is a mistake, but for the credentials of an embedded lake, which asks for none."""
+    """Yield errors for variables without a value. An embedded lake needs no credentials, so those may be missing."""
     excused = {("remote", what) for what in CREDENTIALS} if is_embedded(tree) else set()
     for path, names in tree.missing.items():
         if path in excused:
@@ -176,15 +181,15 @@ def _missing_variables(tree: Tree, withheld: Container[str]) -> Iterator[Manifes
         for name in names:
             if name in withheld:
                 yield ManifestError(
-                    f"the variable {name} is not read from the environment with --safe",
+                    f"the variable {name} is not read from the environment, because of --safe",
                     where=tree.place(path),
-                    remedy=f"Take it out, or let the pipeline give --var {name}=….",
+                    remedy=f"Remove it, or let the pipeline pass --var {name}=….",
                 )
                 continue
             yield ManifestError(
                 f"the variable {name} has no value",
                 where=tree.place(path),
-                remedy=f"Set it in the environment, give --var {name}=…, or write ${{{name}:-default}}.",
+                remedy=f"Set it in the environment, pass --var {name}=…, or write ${{{name}:-default}}.",
             )
 
 
@@ -193,7 +198,8 @@ def _warnings(tree: Tree) -> Iterator[ManifestWarning]:
         if ("remote", what) in tree.literal and tree.value["remote"][what]:
             yield ManifestWarning(
                 "literal_secret",
-                f"'{what}' stands in the manifest itself; write ${{LAYERNEXT_{what.upper()}}}, and set the variable",
+                f"'{what}' is written in the manifest itself; write ${{LAYERNEXT_{what.upper()}}}, and set that "
+                "variable",
                 tree.place(("remote", what)),
             )
     notify = tree.value.get("notify")
@@ -202,19 +208,20 @@ def _warnings(tree: Tree) -> Iterator[ManifestWarning]:
     if not notify.get("secret") and not notify.get("secret_file"):
         yield ManifestWarning(
             "unsigned_webhook",
-            "whoever knows the webhook's address can forge its messages; give 'secret' or 'secret_file' to sign them",
+            "messages of the webhook are not signed, so anyone who knows its address can forge them; set "
+            "'secret' or 'secret_file'",
             tree.place(("notify",)),
         )
     elif ("notify", "secret") in tree.literal:
         yield ManifestWarning(
             "literal_secret",
-            "'secret' stands in the manifest itself; write ${NOTIFY_SECRET}, and set the variable",
+            "'secret' is written in the manifest itself; write ${NOTIFY_SECRET}, and set that variable",
             tree.place(("notify", "secret")),
         )
 
 
 def _all(read: ManifestSource, errors: Sequence[ManifestError]) -> ManifestErrors:
-    """In the order of the files and of their lines."""
+    """Return all errors in the order of files and lines."""
     files = {file.shown: number for number, file in enumerate(read.files)}
 
     def place(error: ManifestError) -> tuple[int, int, int]:
@@ -224,3 +231,13 @@ def _all(read: ManifestSource, errors: Sequence[ManifestError]) -> ManifestError
         return files.get(where.file, -1), where.line or 0, where.column or 0
 
     return ManifestErrors(sorted(errors, key=place))
+
+
+def manifest_digest(manifest: LoadedManifest) -> str:
+    """Return the BLAKE3 hash of the manifest with variables replaced. A saved plan stores it.
+
+    It does not depend on credentials or on where they come from.
+    """
+    said = manifest.model.model_dump(mode="json", exclude={"remote"})
+    text = json.dumps({**said, "lake": manifest.model.remote.url}, sort_keys=True)
+    return blake3(text.encode("utf-8", "surrogatepass")).hexdigest()

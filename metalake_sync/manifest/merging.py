@@ -1,7 +1,7 @@
-"""One manifest of several files.
+"""Merging the files of a manifest into one tree.
 
-Owns: what may stand in more than one file. The entries of the top level's lists follow one another; every other key
-stands in one file, or says the same in all. Must not: know what a collection holds.
+Owns: which keys may be in several files. Top-level lists are concatenated. Any other key may be in one file only, or
+have the same value in all. Must not: know what a collection holds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LISTS = frozenset({"collections", "annotations", "metadata", "downloads", "trash
 
 
 def merge(trees: Sequence[Tree]) -> Tree:
-    """One tree of those of the files, each of them a mapping. Places keep naming the file that they are in."""
+    """Merge the trees of several files, each of them a mapping. Places keep the name of their file."""
     merged = Tree({}, places={(): trees[0].place(())})
     for tree in trees:
         merged.errors += tree.errors
@@ -30,16 +30,16 @@ def merge(trees: Sequence[Tree]) -> Tree:
             elif held != value:
                 merged.errors.append(
                     ManifestError(
-                        f"'{key}' says here something else than at {merged.keys[(key,)]}",
+                        f"'{key}' has a different value here than at {merged.keys[(key,)]}",
                         where=tree.keys[(key,)],
-                        remedy="Let it stand in one file of the folder.",
+                        remedy="Keep it in one file of the folder.",
                     )
                 )
     return merged
 
 
 def _take(merged: Tree, tree: Tree, key: str, *, shift: int) -> None:
-    """Take over all that is known of a key and what is below it. `shift`: entries of its list that come before."""
+    """Copy the places and marks of a key and of everything below it. `shift` is added to the indexes of its list."""
 
     def moved(path: KeyPath) -> KeyPath:
         if shift and len(path) > 1 and isinstance(path[1], int):

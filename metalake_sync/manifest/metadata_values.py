@@ -1,4 +1,4 @@
-"""What a metadata block may hold: values that the lake takes, each mistake at its own key.
+"""The valid values of a metadata block. Each error is placed at its own key.
 
 Owns: the rules for fields and for `Tags`. Must not: merge layers, or know which fields a lake has.
 """
@@ -18,7 +18,7 @@ TAGS = "Tags"
 
 
 def wrong(message: str, remedy: str) -> PydanticCustomError:
-    """A mistake in our own words. `message` goes on from the key: "'name' …". `remedy`: a sentence."""
+    """Return an error in our own words. `message` continues after the key: "'name' …". `remedy` is a sentence."""
     return PydanticCustomError("manifest", "{message}", {"message": message, "remedy": remedy})
 
 
@@ -32,13 +32,13 @@ def _metadata(values: dict[str, Any]) -> dict[str, Any]:
 def _errors(values: dict[str, Any]) -> Iterator[InitErrorDetails]:
     for field, value in values.items():
         if not field.strip():
-            error = wrong("has no name", "Name the field.")
+            error = wrong("has no name", "Add a name.")
         elif field == TAGS:
             yield from _tag_errors(value)
             continue
         elif value is None:
             error = wrong(
-                "has no value", "The lake's protocol removes no field: give it a value, or take the line out."
+                "has no value", "Set a value, or remove the line. The protocol of the lake cannot remove a field."
             )
         else:
             trouble = _unsendable(value)
@@ -50,13 +50,13 @@ def _errors(values: dict[str, Any]) -> Iterator[InitErrorDetails]:
 
 def _tag_errors(tags: Any) -> Iterator[InitErrorDetails]:
     if not isinstance(tags, list):
-        yield InitErrorDetails(type=wrong("is no list", "Write Tags: [night, rain]."), loc=(TAGS,), input=tags)
+        yield InitErrorDetails(type=wrong("is not a list", "Write Tags: [night, rain]."), loc=(TAGS,), input=tags)
         return
     for index, tag in enumerate(tags):
         if not isinstance(tag, str):
-            error = wrong("is no text", "Put the tag in quotes.")
+            error = wrong("is not text", "Put the tag in quotes.")
         elif not tag.strip():
-            error = wrong("is empty", "Name the tag, or take it out.")
+            error = wrong("is empty", "Add a name, or remove it.")
         else:
             trouble = _unsendable(tag)
             if trouble is None:
@@ -66,18 +66,18 @@ def _tag_errors(tags: Any) -> Iterator[InitErrorDetails]:
 
 
 def _unsendable(value: Any) -> PydanticCustomError | None:
-    """What keeps a value from being sent. A variable of the environment may hold any bytes, a program any object."""
+    """Return why a value cannot be sent, or None. A variable may hold any bytes, and a program may pass any object."""
     try:
         number = unsendable_number(value)
         if number is not None:
-            return wrong(number, "Make it a text, or take it out.")
+            return wrong(number, "Write it as text, or remove it.")
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
-        return wrong("holds bytes that are no UTF-8", "Correct the variable it comes from.")
+        return wrong("contains bytes that are not UTF-8", "Fix the variable that it comes from.")
     except RecursionError:
         return wrong("is nested too deeply", "Make it flatter.")
     except (TypeError, ValueError):
-        return wrong("is not a value that JSON can carry", "Give a text, a number, a boolean, a list or a mapping.")
+        return wrong("is not a value that JSON can represent", "Use text, a number, a boolean, a list or a mapping.")
     return None
 
 
@@ -90,7 +90,7 @@ Metadata = Annotated[
                 TAGS: {
                     "type": "array",
                     "items": {"type": "string", "minLength": 1},
-                    "description": "Tags; those of wider and narrower layers are united.",
+                    "description": "Tags. Those of wider and narrower layers are merged.",
                 }
             },
             "additionalProperties": {"type": ["string", "number", "boolean", "array", "object"]},

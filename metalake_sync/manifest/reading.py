@@ -1,7 +1,7 @@
-"""Where a manifest comes from: a file, a folder of files, or standard input.
+"""Reading the text of a manifest from a file, a folder of files, or standard input.
 
-Owns: opening, bounds, the encoding, and the name and base folder that follow from the source.
-Must not: look into the text.
+Owns: opening, size limits, the encoding, and the name and base folder that follow from the source.
+Must not: parse the text.
 """
 
 from __future__ import annotations
@@ -23,28 +23,29 @@ SUFFIXES = (".yaml", ".yml")
 
 @dataclass(frozen=True, slots=True)
 class ManifestFile:
-    """One file of a manifest. `shown`: its name in errors."""
+    """One file of a manifest."""
 
     shown: str
+    """Its name in errors."""
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestSource:
-    """All files of a manifest in their order. `name`: what it is called if it does not say so itself; None: it must.
-
-    `errors`: of the files that could not be read. `stream`: it was standard input or a pipe, and can't be read again.
-    """
+    """All files of a manifest, in order."""
 
     files: tuple[ManifestFile, ...]
     base_dir: Path
     name: str | None
+    """The name that follows from the path. None if the manifest must set 'name'."""
     errors: tuple[ManifestError, ...] = ()
+    """Errors of files that could not be read."""
     stream: bool = False
+    """Whether it was standard input or a pipe, which cannot be read again."""
 
 
 def is_stream(source: str) -> bool:
-    """Whether a source can be read only once: standard input, a pipe (process substitution) or a device."""
+    """Return whether a source can be read only once: standard input, a pipe (process substitution) or a device."""
     if source == STANDARD_INPUT or os.path.abspath(source).startswith(("/dev/", "/proc/")):
         return True
     try:
@@ -55,9 +56,9 @@ def is_stream(source: str) -> bool:
 
 
 def read_source(source: str, stdin: TextIO | None, content: bytes | None = None) -> ManifestSource:
-    """Read everything that the manifest consists of. `content`: what was read from `source` already.
+    """Read all files of a manifest. `content` is the content of `source` if it was read before.
 
-    Raises ManifestError where there is nothing to read.
+    Raises ManifestError if there is nothing to read.
     """
     if content is not None:
         return ManifestSource((_decoded(content, source),), Path.cwd(), None, stream=True)
@@ -65,7 +66,7 @@ def read_source(source: str, stdin: TextIO | None, content: bytes | None = None)
         return ManifestSource((_read_stdin(stdin),), Path.cwd(), None, stream=True)
     if is_stream(source):
         return ManifestSource((_read_file(source),), Path.cwd(), None, stream=True)
-    # The folder as the user names it: a manifest that is a link (a mounted ConfigMap) keeps its state beside the link.
+    # Do not resolve links: a manifest that is a link (a mounted ConfigMap) keeps its state beside the link.
     path = Path(os.path.abspath(source))
     if not os.path.isdir(source):
         return ManifestSource((_read_file(source),), path.parent, path.stem)
@@ -83,7 +84,7 @@ def read_source(source: str, stdin: TextIO | None, content: bytes | None = None)
 def _files_in(folder: str) -> Iterator[str]:
     try:
         with os.scandir(folder) as entries:
-            # As in a shell, '*.yaml' leaves out hidden files, among them what editors keep there.
+            # As in a shell, '*.yaml' does not match hidden files, such as those that editors create.
             names = sorted(
                 entry.name
                 for entry in entries
@@ -91,18 +92,18 @@ def _files_in(folder: str) -> Iterator[str]:
             )
     except OSError as error:
         raise ManifestError(
-            f"the folder can't be read ({error.strerror})", where=Location(folder), remedy="Correct its permissions."
+            f"the folder cannot be read ({error.strerror})", where=Location(folder), remedy="Fix its permissions."
         ) from None
     if not names:
         raise ManifestError(
-            "the folder holds no *.yaml", where=Location(folder), remedy="Name the folder or file of the manifest."
+            "the folder has no *.yaml file", where=Location(folder), remedy="Give the folder or file of a manifest."
         )
     for name in names:
         yield os.path.join(folder, name)
 
 
 def _refuse_special(file: str) -> None:
-    """A pipe or a device among the files of a folder would be waited for; a vanished file is told by who reads it."""
+    """Refuse a pipe or a device in a folder, because reading it could block. `_read_file` reports a missing file."""
     with contextlib.suppress(OSError):
         if not stat.S_ISREG(os.stat(file).st_mode):
             raise ManifestError(
@@ -115,11 +116,11 @@ def _read_file(file: str) -> ManifestFile:
         with open(file, "rb") as opened:
             data = opened.read(SIZE_LIMIT_BYTES + 1)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no file has such a name"
+        reason = error.strerror if isinstance(error, OSError) else "not a valid file name"
         raise ManifestError(
-            f"the manifest can't be read ({reason})",
+            f"the manifest cannot be read ({reason})",
             where=Location(file),
-            remedy="Correct the path; 'metalake-sync init' writes a new one.",
+            remedy="Fix the path. 'metalake-sync init' writes an example.",
         ) from None
     return _decoded(data, file)
 
@@ -127,16 +128,18 @@ def _read_file(file: str) -> ManifestFile:
 def _read_stdin(stdin: TextIO | None) -> ManifestFile:
     shown = "<stdin>"
     if stdin is None:
-        raise ManifestError("there is no standard input", where=Location(shown), remedy="Name the manifest's file.")
-    # The bytes, where they can be had: the encoding of the terminal is not that of the manifest.
+        raise ManifestError(
+            "there is no standard input", where=Location(shown), remedy="Give the file of the manifest."
+        )
+    # Read bytes if possible: the encoding of the terminal is not that of the manifest.
     buffer = getattr(stdin, "buffer", None)
     try:
         data = buffer.read(SIZE_LIMIT_BYTES + 1) if buffer else stdin.read(SIZE_LIMIT_BYTES + 1).encode()
     except UnicodeError:
-        raise _no_utf8(Location(shown)) from None
+        raise _not_utf8(Location(shown)) from None
     except OSError as error:
         raise ManifestError(
-            f"standard input can't be read ({error.strerror})", where=Location(shown), remedy="Name a file instead."
+            f"standard input cannot be read ({error.strerror})", where=Location(shown), remedy="Give a file instead."
         ) from None
     return _decoded(data, shown)
 
@@ -146,15 +149,15 @@ def _decoded(data: bytes, shown: str) -> ManifestFile:
         raise ManifestError(
             f"the manifest is larger than {SIZE_LIMIT_BYTES >> 20} MB",
             where=Location(shown),
-            remedy="Name folders and patterns instead of single files.",
+            remedy="Use folders and patterns instead of single files.",
         )
     try:
         return ManifestFile(shown, data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         whole = error.object[: error.start]
         column = len(whole[whole.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
-        raise _no_utf8(Location(shown, whole.count(b"\n") + 1, column)) from None
+        raise _not_utf8(Location(shown, whole.count(b"\n") + 1, column)) from None
 
 
-def _no_utf8(where: Location) -> ManifestError:
-    return ManifestError("the manifest is no UTF-8", where=where, remedy="Save it as UTF-8.")
+def _not_utf8(where: Location) -> ManifestError:
+    return ManifestError("the manifest is not UTF-8", where=where, remedy="Save it as UTF-8.")

@@ -1,7 +1,7 @@
-"""A collection with its defaults applied: every policy is concrete.
+"""Collections with `defaults` applied, so that every policy has a value.
 
-Owns: which of a collection and `defaults` has the say. Must not: merge metadata; it stays in layers, because Tags of
-all layers are united elsewhere.
+Owns: the precedence of a collection over `defaults`. Must not: merge metadata. It stays in layers, because the tags of
+all layers are merged later.
 """
 
 from __future__ import annotations
@@ -9,25 +9,23 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.manifest.models import (
-    Annotation,
-    Collection,
-    CollectionSettings,
-    Folder,
-)
+from metalake_sync.manifest.annotation_models import Annotation
+from metalake_sync.manifest.collection_models import Collection, CollectionSettings, Folder
 from metalake_sync.manifest.source_models import FileMetadata
 from metalake_sync.manifest.types import MediaTypeName
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedCollection:
-    """`index`: its place in the manifest's `collections`. `metadata_layers`: from wide to narrow."""
+    """A collection whose settings are complete."""
 
     index: int
+    """Its position in the manifest's `collections`."""
     name: str
     type: MediaTypeName
     storage_prefix: str | None
     metadata_layers: tuple[dict[str, Any], ...]
+    """From wide to narrow."""
     metadata_scope: Literal["files", "collection"]
     metadata_override: bool
     folders: tuple[Folder, ...]
@@ -42,14 +40,14 @@ class ResolvedCollection:
 
 
 def resolve(index: int, collection: Collection, defaults: CollectionSettings) -> ResolvedCollection:
-    """Apply the defaults; what the collection says itself beats them. One of the two says the type (`agreement`)."""
+    """Apply `defaults` to the keys that the collection does not set. `cross_checks` ensures that there is a type."""
 
     def said(name: str) -> Any:
         source = collection if name in collection.model_fields_set else defaults
         return getattr(source, name)
 
     media_type = collection.type or defaults.type
-    assert media_type is not None, f"nothing says the type of {collection.name!r}"
+    assert media_type is not None, f"collection {collection.name!r} has no type"
     return ResolvedCollection(
         index=index,
         name=collection.name,

@@ -1,7 +1,7 @@
-"""What `--safe` forbids: a manifest that somebody proposes must not run commands, choose where credentials are sent, or
-name files outside the repository.
+"""The rules of `--safe`: a proposed manifest must not run commands, choose where credentials are sent, or name files
+outside the repository.
 
-Owns: these rules, which the command line asks for in CI. Must not: look at what the files hold.
+Owns: these rules, for pull requests in CI. Must not: read the files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from metalake_sync.errors import ManifestError, ManifestErrors, UsageError
 from metalake_sync.manifest.loading import LoadedManifest
-from metalake_sync.manifest.models import EMBEDDED
+from metalake_sync.manifest.remote_models import EMBEDDED
 from metalake_sync.manifest.types import NAMES_A_PATH
 from metalake_sync.manifest.yaml_tree import KeyPath
 
@@ -28,13 +28,15 @@ _GLOB = frozenset("*?[")
 
 
 def safe_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that a proposed manifest may name. All others may be secrets of the runner."""
+    """Return the variables that a proposed manifest may use. All others may be secrets of the CI runner."""
     return {name: value for name, value in environment.items() if name.startswith("LAYERNEXT_")}
 
 
 def check_source(source: str) -> None:
-    """Raise UsageError for a manifest that is a link out of its repository: errors about it would show what it holds.
-    Call it before the manifest is read."""
+    """Raise UsageError if the manifest is a link out of its repository, because errors would show the linked file.
+
+    Call it before the manifest is read.
+    """
     folder = source if os.path.isdir(source) else os.path.dirname(os.path.abspath(source))
     repository = str(_repository(Path(os.path.abspath(folder))))
     named = [os.path.join(source, name) for name in os.listdir(source)] if os.path.isdir(source) else [source]
@@ -42,9 +44,9 @@ def check_source(source: str) -> None:
         real = os.path.realpath(file)
         if os.path.islink(file) and (os.path.commonpath([real, repository]) != repository or _is_in_git(real)):
             raise UsageError(
-                "the manifest is a link that leads out of its repository, which --safe does not allow",
+                "the manifest is a link to a file outside its repository, which --safe does not allow",
                 where=file,
-                remedy="Put the file itself there.",
+                remedy="Replace the link with the file.",
             )
 
 
@@ -53,10 +55,10 @@ def _is_in_git(path: str) -> bool:
 
 
 def check_safe(loaded: LoadedManifest, origin: str | None) -> Path:
-    """The repository that the manifest keeps to.
+    """Check a manifest and return its repository.
 
-    `origin`: the only address that credentials may be sent to. Raises ManifestErrors for what the manifest must not
-    say, UsageError where `origin` is missing, and ManifestError for a link that leads out of the repository.
+    `origin` is the only address that credentials may be sent to. Raises ManifestErrors for forbidden values, UsageError
+    if `origin` is missing, and ManifestError for a link that leads out of the repository.
     """
     repository = _repository(loaded.base_dir)
     errors = [*_commands(loaded), *_address(loaded, origin), *_paths(loaded, repository)]
@@ -67,7 +69,7 @@ def check_safe(loaded: LoadedManifest, origin: str | None) -> Path:
 
 
 def _repository(folder: Path) -> Path:
-    """The folder of the git repository around the manifest; the manifest's own where there is none."""
+    """Return the root of the git repository, or the manifest's folder if there is no repository."""
     real = Path(os.path.realpath(folder))
     return next((above for above in (real, *real.parents) if os.path.lexists(above / ".git")), real)
 
@@ -76,9 +78,9 @@ def _commands(loaded: LoadedManifest) -> Iterator[ManifestError]:
     for key in sorted(_COMMANDS):
         if getattr(loaded.model.remote, key) is not None:
             yield ManifestError(
-                f"'{key}' is not run with --safe",
+                f"'{key}' is not allowed with --safe",
                 where=loaded.where("remote", key),
-                remedy="Give the credentials in the environment.",
+                remedy="Set the credentials in the environment.",
             )
 
 
@@ -101,7 +103,7 @@ def _address(loaded: LoadedManifest, origin: str | None) -> Iterator[ManifestErr
 
 
 def _origin(url: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port of a web address."""
+    """Return scheme, host and port of a web address."""
     try:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -128,25 +130,25 @@ def _paths(loaded: LoadedManifest, repository: Path) -> Iterator[ManifestError]:
             yield ManifestError(
                 f"'{text}' is outside the repository, which --safe does not allow",
                 where=loaded.where(*path),
-                remedy=f"Name a path below {repository}.",
+                remedy=f"Use a path below {repository}.",
             )
         elif ".git" in Path(os.path.relpath(real, repository)).parts:
             yield ManifestError(
-                f"'{text}' is inside .git, where credentials may be kept",
+                f"'{text}' is inside .git, which may contain credentials",
                 where=loaded.where(*path),
-                remedy="Name a path outside of .git.",
+                remedy="Use a path outside .git.",
             )
 
 
 def _climbs_after_a_glob(text: str) -> bool:
-    """Whether '..' follows a wildcard: it may climb out of a folder that a link leads to."""
+    """Return whether '..' follows a wildcard, which may lead out of a linked folder."""
     parts = text.split("/")
     first = next((number for number, part in enumerate(parts) if _GLOB & set(part)), len(parts))
     return ".." in parts[first:]
 
 
 def paths_of(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
-    """Every path that a model names, with its key path."""
+    """Yield every local path in a model with its key path."""
     for name, field in type(value).model_fields.items():
         held = getattr(value, name)
         below: KeyPath = (*path, field.alias or name)
@@ -164,7 +166,7 @@ def paths_of(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
 
 
 def is_path_field(field: FieldInfo) -> bool:
-    """Whether a key takes a path, or a list of paths."""
+    """Return whether a key is a local path, or a list of them."""
     return NAMES_A_PATH in field.metadata or _takes_path(field.annotation)
 
 
@@ -175,7 +177,7 @@ def _takes_path(annotation: Any) -> bool:
 
 
 def _check_links(repository: Path) -> None:
-    """Raise ManifestError for a link of the repository that leads out of it: a source could be read through it."""
+    """Raise ManifestError for a link that leads out of the repository, because a source could be read through it."""
     root = str(repository)
     waiting = [root]
     while waiting:
@@ -194,5 +196,5 @@ def _check_links(repository: Path) -> None:
                     elif entry.name != ".git" and entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
         except OSError:
-            # What can't be listed can't be read through.
+            # A folder that cannot be listed cannot be read through either.
             continue

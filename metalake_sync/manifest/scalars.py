@@ -1,8 +1,7 @@
-"""What a plain scalar of a manifest means: YAML 1.2's core schema, and a refusal where readers would disagree.
+"""The values of plain scalars: YAML 1.2's core schema, with errors for ambiguous values.
 
-Owns: telling texts, numbers, booleans and nulls apart. `no` and `on` stay texts, `12:30` is no number of base 60, and
-what may be meant one way or the other (`007`, `2024-01-31`) is refused with the advice to quote it.
-Must not: know places, keys or variables.
+Owns: the distinction of texts, numbers, booleans and nulls. `no` and `on` are texts, `12:30` is not a number of base
+60, and ambiguous values (`007`, `2024-01-31`) must be quoted. Must not: know places, keys or variables.
 """
 
 from __future__ import annotations
@@ -47,11 +46,11 @@ _LEADING_ZERO = re.compile(r"[-+]?0[0-9]+")
 
 
 class TooManyNodes(Exception):
-    """The document has more values than any manifest needs."""
+    """The document has more than `NODE_LIMIT` values."""
 
 
 class RefusedScalar(Exception):
-    """A scalar that is not taken. `message`: a clause. `remedy`: a sentence."""
+    """A scalar that is refused. `message` is a clause, `remedy` a sentence."""
 
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__(message)
@@ -60,14 +59,13 @@ class RefusedScalar(Exception):
 
 
 class Loader(_SafeLoader):
-    """libyaml's parser where there is one, with the plain scalars of YAML 1.2. Only for composing nodes."""
+    """libyaml's parser if it is available, with the plain scalars of YAML 1.2. It only composes nodes."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML has it
     nodes = 0
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
-        # The composer calls this for each node that it makes: the one door at which a huge document can be stopped
-        # before it has filled the memory.
+        # The composer calls this for each node. Only here can a huge document be stopped before it fills the memory.
         self.nodes += 1
         if self.nodes > NODE_LIMIT:
             raise TooManyNodes
@@ -75,12 +73,12 @@ class Loader(_SafeLoader):
 
 
 for _tag, _pattern, _first in _PLAIN:
-    # The empty text as a first character stands for the empty scalar.
+    # An empty first character means the empty scalar.
     Loader.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern})$"), [*_first, ""] if _tag == NULL else [*_first])
 
 
 def scalar_value(node: ScalarNode) -> str | bool | int | float | None:
-    """The value of a scalar. Raises RefusedScalar."""
+    """Return the value of a scalar. Raises RefusedScalar."""
     text = str(node.value)
     match node.tag:
         case tag if tag in (STR, MERGE):
@@ -94,22 +92,22 @@ def scalar_value(node: ScalarNode) -> str | bool | int | float | None:
         case tag if tag == FLOAT:
             return _float(text)
         case tag if tag == TIMESTAMP:
-            raise RefusedScalar(f"{_short(text)} reads as a date, and JSON has none", _quote(text))
+            raise RefusedScalar(f"{_short(text)} looks like a date, which JSON does not have", _quote(text))
         case tag:
             shown = str(tag).replace(_TAG, "!!")
-            raise RefusedScalar(f"the tag {shown} is not taken", "Write a plain value.")
+            raise RefusedScalar(f"the tag {shown} is not supported", "Write a plain value.")
 
 
 def _integer(text: str) -> int:
     if _LEADING_ZERO.fullmatch(text):
-        raise RefusedScalar(f"{_short(text)} is a number to some readers and a text to others", _quote(text))
+        raise RefusedScalar(f"{_short(text)} is a number to some YAML readers and text to others", _quote(text))
     try:
         value = int(text, 0)
     except ValueError:
-        # Python reads no decimal of more than 4,300 digits, and `!!int` may stand before anything.
+        # Python refuses decimals of more than 4,300 digits, and `!!int` may precede any text.
         value = None
     if value is None or value.bit_length() > INTEGER_BITS:
-        raise RefusedScalar(f"{_short(text)} is no whole number of up to {INTEGER_BITS} bits", _quote(text))
+        raise RefusedScalar(f"{_short(text)} is not a whole number of up to {INTEGER_BITS} bits", _quote(text))
     return value
 
 
@@ -119,7 +117,7 @@ def _float(text: str) -> float:
     except ValueError:
         value = math.nan  # .inf and .nan, as YAML writes them
     if not math.isfinite(value):
-        raise RefusedScalar(f"{_short(text)} is no number that JSON knows", _quote(text))
+        raise RefusedScalar(f"{_short(text)} is not a number in JSON", _quote(text))
     return value
 
 
@@ -128,4 +126,4 @@ def _short(text: str) -> str:
 
 
 def _quote(text: str) -> str:
-    return f'If it is a text, put it in quotes: "{text}".' if len(text) <= 40 else "If it is a text, put it in quotes."
+    return f'If it is text, put it in quotes: "{text}".' if len(text) <= 40 else "If it is text, put it in quotes."

@@ -1,6 +1,6 @@
-"""The manifest's JSON Schema, written from the models: editors complete and check with it.
+"""The JSON Schema of the manifest, generated from the models. Editors complete and check manifests with it.
 
-Owns: where the schema takes more than the models' own: a `${VARIABLE}` stands for any scalar.
+Owns: where the schema differs from the models: a `${VARIABLE}` may replace any scalar.
 Must not: describe a key; the models do.
 """
 
@@ -17,7 +17,7 @@ _REFERENCE = r"\$\{"
 
 
 def manifest_json_schema() -> dict[str, Any]:
-    """The schema, draft 2020-12."""
+    """Return the schema, draft 2020-12."""
     schema = _taking_variables(Manifest.model_json_schema(by_alias=True))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -28,17 +28,17 @@ def manifest_json_schema() -> dict[str, Any]:
 
 
 def manifest_schema_text() -> str:
-    """The schema as it stands in `schemas/manifest.schema.json`."""
+    """Return the text of `schemas/manifest.schema.json`."""
     return json.dumps(manifest_json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _taking_variables(schema: Any, *, names: bool = False) -> Any:
-    """Let `${VARIABLE}` stand for booleans and fixed words. `names`: this mapping's keys are names, not keywords."""
+    """Allow `${VARIABLE}` for booleans and enumerations. `names`: the keys of this mapping are names, not keywords."""
     if isinstance(schema, list):
         return [_taking_variables(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    # What tells an editor nothing: pydantic's titles, made of the keys' names, and defaults that are no value to write.
+    # Leave out what does not help in an editor: titles made from key names, and defaults that are not useful to write.
     taking = {
         key: _taking_variables(value, names=key in ("properties", "$defs") and not names)
         for key, value in schema.items()

@@ -1,8 +1,8 @@
-"""Credentials stand in the manifest's places for them, and nowhere else.
+"""Finding credentials outside the keys that are made for them.
 
-A variable that gives a credential could be named in metadata, too: the value would be shown in plans, posted as a
-comment of a pull request, and kept in the lake and in the state. Owns: finding such places. Must not: let a value come
-into an error.
+A variable with a credential could be used in metadata, too. The value would then be shown in plans, posted as a comment
+of a pull request, and stored in the lake and in the state. Owns: finding such places. Must not: put a value into an
+error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from metalake_sync.errors import ManifestError
-from metalake_sync.manifest.models import Remote
+from metalake_sync.manifest.remote_models import Remote
 from metalake_sync.manifest.variables import Variables
 from metalake_sync.manifest.yaml_tree import KeyPath, Tree
 
@@ -24,19 +24,21 @@ _SECRET_WORDS = frozenset(
     {"SECRET", "SECRETS", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "CREDENTIALS", "APIKEY"}
 )
 _NO_VALUES = frozenset({"FILE", "PATH", "DIR", "NAME", "ID", "TYPE"})
-"""Last words of variables that tell of a secret without being it."""
+"""Last words of the names of variables that are about a secret but do not contain it."""
 
 _SECRET_PAIRS = re.compile(r"(?:^|_)(?:API|ACCESS|PRIVATE|SIGNING|ENCRYPTION|ACCOUNT)_KEY(?:_|$)")
 
 SHORTEST = 8
-"""A value of fewer characters may stand in an honest text by chance."""
+"""Shorter values may be part of other texts by chance."""
 
-REMEDY = "Take it out. Credentials belong in 'api_key' and 'secret' of 'remote', and in 'secret' and 'url' of 'notify'."
+REMEDY = "Remove it. Credentials belong in 'api_key' and 'secret' of 'remote', and in 'secret' and 'url' of 'notify'."
 
 
 def take_out_leaks(tree: Tree, variables: Variables) -> Iterator[ManifestError]:
-    """One error for each value that holds a credential where none belongs. Its value is taken out of the tree, so that
-    no other error shows it."""
+    """Yield an error for each value with a credential outside the keys for credentials.
+
+    Removes the value from the tree, so that no other error shows it.
+    """
     named = OURS | {name for path, names in tree.references.items() if path[:2] in TAKES_CREDENTIALS for name in names}
     values = {text for path in TAKES_CREDENTIALS if (text := _at(tree.value, path)) and path != ("notify", "url")}
     values |= {text for name in OURS if (text := variables.value(name))}
@@ -47,21 +49,21 @@ def take_out_leaks(tree: Tree, variables: Variables) -> Iterator[ManifestError]:
         references = tree.references.get(path, ())
         guilty = next((name for name in references if name in named or _is_secret(name, variables)), None)
         if guilty is not None:
-            message = f"the variable {guilty} gives a credential, and does not belong here"
+            message = f"the variable {guilty} holds a credential and must not be used here"
         elif any(value in text for value in long):
-            message = "it holds the API key or the secret"
+            message = "the value contains the API key or the secret"
         else:
             continue
         _blank(tree.value, path)
         if path[0] == "remote" and len(path) == 2 and path[1] not in Remote.model_fields:
-            # A misspelt key, such as 'apikey': its own error, which names the right one, helps more.
+            # A misspelled key, such as 'apikey'. The error for unknown keys names the right one.
             continue
         tree.broken.add(path)
         yield ManifestError(message, where=tree.place(path), remedy=REMEDY)
 
 
 def holding(document: Mapping[str, Any], credentials: Iterable[str]) -> KeyPath | None:
-    """The first place of a manifest that holds a credential where none belongs."""
+    """Return the first place with a credential outside the keys for credentials, or None."""
     long = [value for value in credentials if len(value) >= SHORTEST]
     for path, text in texts(document, ()):
         if path[:2] not in TAKES_CREDENTIALS and any(value in text for value in long):
@@ -70,7 +72,7 @@ def holding(document: Mapping[str, Any], credentials: Iterable[str]) -> KeyPath 
 
 
 def texts(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
-    """Every text of a document, with its key path."""
+    """Yield every text of a document with its key path."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, Mapping):
@@ -82,7 +84,7 @@ def texts(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _is_secret(name: str, variables: Variables) -> bool:
-    """Whether a variable of the environment is a secret by its name. One that was given by hand is meant."""
+    """Return whether the name of a variable suggests a secret. Variables given by the user are never suspected."""
     if name in variables.given:
         return False
     upper = name.upper()

@@ -1,6 +1,6 @@
-"""Where metadata of single files comes from, and how files are addressed that the manifest does not upload.
+"""The models of metadata sources, and of the addresses of unmanaged files.
 
-Owns: these keys. Must not: read a source.
+Owns: these keys and their defaults. Must not: read a source.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FORMS = {"match": _PATTERN, "source": _SOURCE, "from": _FROM}
 
 
 def error_at(key: str, message: str, remedy: str) -> ValidationError:
-    """A mistake of a whole block, told at one of its keys."""
+    """Return the error of a whole block, placed at one of its keys."""
     error = InitErrorDetails(type=wrong(message, remedy), loc=(key,), input=None)
     return ValidationError.from_exception_data("block", [error])
 
@@ -40,51 +40,52 @@ def error_at(key: str, message: str, remedy: str) -> ValidationError:
 class PatternMetadata(Model):
     """Metadata for files by pattern."""
 
-    match: Pattern = Field(description="A pattern as in a .gitignore.")
-    metadata: Metadata = Field(description="Metadata of every file that the pattern matches.")
+    match: Pattern = Field(description="Pattern as in gitignore.")
+    metadata: Metadata = Field(description="Metadata of every file that matches the pattern.")
 
 
 class MetadataSourceFile(Model):
-    """A file that holds metadata of many files, and how to read it."""
+    """A file with metadata of many files, and how to read it."""
 
-    source: PathText = Field(description="The file, from the manifest's folder or absolute.")
+    source: PathText = Field(description="File, relative to the manifest or absolute.")
     format: Literal["metalake", "jsonl", "csv"] | None = Field(
         None,
-        description="metalake: the vendor's JSON. jsonl: one JSON object a line. csv: a table. Left out, the file's "
-        "ending tells.",
+        description="metalake: the vendor's JSON. jsonl: one JSON object per line. csv: a table. If left out, the file "
+        "extension decides.",
     )
-    file_column: Text = Field("file", description="csv: the column that names the file.")
+    file_column: Text = Field("file", description="csv: column with the file name.")
     types: dict[str, ColumnType] = Field(
-        default={}, description="csv: what a column holds; text where it is not said. Empty cells give no value."
+        default={}, description="csv: types of columns. Others are text. Empty cells set no value."
     )
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = Field(
-        None, description="csv: what separates columns; a comma, or a tab in a file that ends in .tsv."
+        None, description="csv: character between columns. If left out, a comma, or a tab in a .tsv file."
     )
-    tags_separator: Text = Field(";", description="csv: what separates the tags in the column 'Tags'.")
+    tags_separator: Text = Field(";", description="csv: text between the tags in the column 'Tags'.")
 
     @model_validator(mode="after")
     def _tags_are_no_column_of_a_type(self) -> MetadataSourceFile:
         if "Tags" in self.types:
-            raise error_at("types", "names 'Tags'", "Tags are texts, split by 'tags_separator': take it out.")
+            raise error_at("types", "contains 'Tags'", "Remove it: tags are text, split by 'tags_separator'.")
         return self
 
 
 class FromFiles(Model):
-    """Metadata that the files carry themselves, or that stands beside each of them."""
+    """Metadata inside the files themselves, or in a sidecar file beside each of them."""
 
     from_: Literal["exif", "sidecar"] = Field(
         alias="from",
-        description="exif: what pictures tell of themselves. sidecar: a.jpg.json, a.json, a.jpg.yaml or a.yaml beside "
+        description="exif: facts from the header of each image. sidecar: a.jpg.json, a.json, a.jpg.yaml or "
+        "a.yaml beside "
         "a.jpg.",
     )
     fields: dict[FactName, Text] | None = Field(
-        None, description="exif: which facts are taken, and under which field of the lake. Left out: all of them."
+        None, description="exif: facts to use, with the field of the lake for each. If left out, all facts."
     )
 
     @model_validator(mode="after")
     def _only_exif_has_fields(self) -> FromFiles:
         if self.from_ == "sidecar" and self.fields is not None:
-            raise error_at("fields", "goes with 'from: exif' only", "Take it out: a sidecar names its own fields.")
+            raise error_at("fields", "needs 'from: exif'", "Remove it: a sidecar file names its own fields.")
         return self
 
 
@@ -110,24 +111,25 @@ FileMetadata = Annotated[
         custom_error_type="manifest",
         custom_error_message="is neither a path nor a mapping with 'match', 'source' or 'from'",
         custom_error_context={
-            "remedy": "It takes a path, {match, metadata}, {source: FILE, …}, {from: sidecar} or {from: exif}."
+            "remedy": "Write a path, {match, metadata}, {source: FILE, …}, {from: sidecar} or {from: exif}."
         },
     ),
 ]
 
 
 class Addressing(Model):
-    """How the entries of a source name files of the lake."""
+    """How the entries of a source address files in the lake."""
 
     by: Literal["storage_path", "unique_name", "job", "collection"] = Field(
-        description="What the entries name files by: their path in the lake's storage, their unique name in the lake, "
-        "or their name in one upload job or in one collection."
+        description="What the entries contain: the path in the lake's storage, the unique name in the lake, or "
+        "the name in "
+        "one upload job or in one collection."
     )
-    bucket: Text | None = Field(None, description="by: storage_path: the bucket; left out, the lake's default one.")
-    job: Text | None = Field(None, description="by: job: the id of the upload job.")
-    collection: Text | None = Field(None, description="by: collection: its name in the lake.")
+    bucket: Text | None = Field(None, description="by: storage_path: bucket. If left out, the lake's default bucket.")
+    job: Text | None = Field(None, description="by: job: id of the upload job.")
+    collection: Text | None = Field(None, description="by: collection: name of the collection in the lake.")
     type: MediaTypeName | None = Field(
-        None, description="by: collection: its type, where the name stands for several collections."
+        None, description="by: collection: type of the collection, if several collections have the name."
     )
 
     @model_validator(mode="after")
@@ -135,7 +137,7 @@ class Addressing(Model):
         belongs = {"bucket": "storage_path", "job": "job", "collection": "collection", "type": "collection"}
         for key, by in belongs.items():
             if getattr(self, key) is not None and self.by != by:
-                raise error_at(key, f"does not go with 'by: {self.by}'", f"Take it out, or write 'by: {by}'.")
+                raise error_at(key, f"cannot be used with 'by: {self.by}'", f"Remove it, or write 'by: {by}'.")
         for key in ("job", "collection"):
             if self.by == key and getattr(self, key) is None:
                 raise error_at("by", f"is {key}, and '{key}' is missing", f"Add '{key}'.")
@@ -143,4 +145,4 @@ class Addressing(Model):
 
 
 class AddressedMetadata(MetadataSourceFile, Addressing):
-    """A source of metadata for files that this manifest does not upload."""
+    """A source of metadata for unmanaged files: files that this manifest does not upload."""

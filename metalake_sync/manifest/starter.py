@@ -1,29 +1,29 @@
 """The manifest that `metalake-sync init` writes.
 
-Owns: its text, which is valid as it stands. Must not: need anything but the folder `images` beside it.
+Owns: its text, which is a valid manifest. Must not: need anything but the folder `images` beside it.
 """
 
 STARTER_MANIFEST = """\
-# What should be in the lake. Check it with 'validate', see what would be done with 'plan', do it with 'apply'.
+# The desired contents of the lake. Check them with 'validate', preview changes with 'plan', make them with 'apply'.
 version: 1
 
 remote:
-  # The lake that is built in, for trying things out. A real one: https://api.acme.layernext.ai
+  # The embedded lake, for trials. A real lake: https://api.acme.layernext.ai
   url: ${LAYERNEXT_URL:-embedded:.metalake}
-  # Credentials come from the environment; they never stand in this file. The lake that is built in asks for none.
+  # Credentials come from the environment, never from this file. The embedded lake needs none.
   api_key: ${LAYERNEXT_API_KEY}
   secret: ${LAYERNEXT_SECRET}
 
 collections:
   - name: my-images
     type: image                 # image | video | other
-    metadata:                   # of the collection and of every file in it
+    metadata:                   # applies to the collection and to every file in it
       Tags: ["#example"]
     folders:
-      - path: images            # from this file's folder
+      - path: images            # relative to this file
         include: ["*.jpg", "*.jpeg", "*.png"]
         # exclude: ["*_draft*"]
-        # naming: path          # a/b.jpg becomes a__b.jpg; needed where two folders hold files of the same name
+        # naming: path          # a/b.jpg becomes a__b.jpg; needed if two folders have files of the same name
         # metadata: {split: train}
 
     # Metadata of single files: the vendor's JSON, and patterns.
@@ -35,5 +35,5 @@ collections:
     # annotations:
     #   - {operation: my-project, kind: human, source: annotations.json}
 
-    # prune: true               # trash files that this manifest put there and no longer names
+    # prune: true               # trash files that this manifest uploaded and no longer contains
 """

@@ -1,7 +1,7 @@
-"""What pydantic found wrong, in words for people: what, where, and the nearest right thing.
+"""Pydantic's validation errors as errors of the manifest: place, problem, and the nearest valid value.
 
-Owns: the wording. Every error that the models can give is turned into one sentence; the several errors of a key that
-takes this or that are turned into one. Must not: repeat a credential.
+Owns: their sentences. Every error of the models becomes one sentence; the errors of the members of a union are merged
+into one. Must not: repeat a credential.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from metalake_sync.manifest.yaml_tree import KeyPath, Tree
 
 _EXPECTED = {
     "string_too_long": "one character",
-    "string_type": "a text",
-    "string_sub_type": "a text",
+    "string_type": "text",
+    "string_sub_type": "text",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "list_type": "a list",
@@ -28,11 +28,11 @@ _EXPECTED = {
     "model_attributes_type": "a mapping of keys to values",
 }
 
-_TO_ADD = {"version": "Add 'version: 1'.", "remote": "Add 'remote: {url: …}'; embedded:.metalake is a lake of its own."}
+_TO_ADD = {"version": "Add 'version: 1'.", "remote": "Add 'remote: {url: …}'; embedded:.metalake is an embedded lake."}
 
 
 def complaints(error: ValidationError, tree: Tree) -> Iterator[ManifestError]:
-    """One ManifestError for each place where something is wrong, but for those that the tree knows as broken."""
+    """Yield one error for each place, except places that the tree has marked as broken."""
     by_path: dict[KeyPath, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         by_path.setdefault(_path_in_yaml(detail, tree), []).append(detail)
@@ -42,7 +42,8 @@ def complaints(error: ValidationError, tree: Tree) -> Iterator[ManifestError]:
 
 
 def _path_in_yaml(detail: ErrorDetails, tree: Tree) -> KeyPath:
-    """The error's path without the names of a union's members, which stand in pydantic's path but not in the file."""
+    """Return the path of an error without the tags of union members, which are in pydantic's path but not in "
+    "the file."""
     path: list[str | int] = []
     value: Any = tree.value
     for step in detail["loc"]:
@@ -76,12 +77,12 @@ def _complaint(path: KeyPath, details: Sequence[ErrorDetails], tree: Tree) -> Ma
             expected = _EXPECTED.get(kind)
             if expected is None:
                 return ManifestError(f"{subject}: {detail['msg']}", where=where, remedy="See docs/manifest.md.")
-            remedy = f"It takes {expected}{_hint(expected, detail['input'])}."
+            remedy = f"Write {expected}{_hint(expected, detail['input'])}."
             return ManifestError(f"{subject} is {shown}", where=where, remedy=remedy)
 
 
 def _subject(path: KeyPath) -> str:
-    """The key, or which entry of which key."""
+    """Name the key, or the entry of a key."""
     key = next((step for step in reversed(path) if isinstance(step, str)), None)
     if key is None:
         return "the manifest"
@@ -92,13 +93,13 @@ def _subject(path: KeyPath) -> str:
 def _unknown_key(path: KeyPath, tree: Tree) -> ManifestError:
     key, known = str(path[-1]), known_keys(path[:-1], tree.value)
     near = _nearest(key, known)
-    remedy = f"Did you mean '{near}'?" if near else f"The keys here are {_listed(known, 'and')}."
+    remedy = f"Did you mean '{near}'?" if near else f"Valid keys are {_listed(known, 'and')}."
     return ManifestError(f"unknown key '{key}'", where=tree.keys[path], remedy=remedy)
 
 
 def known_keys(path: Sequence[str | int], value: Any = None) -> list[str]:
-    """The keys that the mapping at a path may have. `value`: the whole manifest as it was read; it tells which of
-    several forms is meant."""
+    """Return the keys that the mapping at a path may have. `value` is the whole manifest, which decides between the
+    members of a union."""
     model: type[BaseModel] = Manifest
     below: list[type[BaseModel]] = []
     for step in path:
@@ -127,7 +128,7 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _choices(details: Sequence[ErrorDetails]) -> list[str]:
-    """The words that a key takes. pydantic says "'a', 'b' or 'c'"."""
+    """Return the valid values of a key. Pydantic lists them as "'a', 'b' or 'c'"."""
     words: list[str] = []
     for detail in details:
         if detail["type"] == "literal_error":
@@ -140,11 +141,11 @@ def _choices(details: Sequence[ErrorDetails]) -> list[str]:
 
 def _take(choices: Sequence[str], value: Any) -> str:
     near = _nearest(value, choices) if isinstance(value, str) else None
-    return f"It takes {_listed(choices, 'or')}" + (f"; did you mean {near}?" if near else ".")
+    return f"Write {_listed(choices, 'or')}" + (f"; did you mean {near}?" if near else ".")
 
 
 def _nearest(word: str, known: Sequence[str]) -> str | None:
-    # Only who complains needs it.
+    # Imported here, because most manifests have no error.
     import difflib
 
     return next(iter(difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.5)), None)
@@ -155,10 +156,10 @@ def _listed(words: Sequence[str], last: str) -> str:
 
 
 def _hint(expected: str, value: Any) -> str:
-    if expected == "a text" and isinstance(value, bool | int | float):
+    if expected == "text" and isinstance(value, bool | int | float):
         return ": put it in quotes"
     if expected == "a list" and isinstance(value, str):
-        return ", also of one: put it in [ ]"
+        return ": put it in [ ]"
     return ""
 
 

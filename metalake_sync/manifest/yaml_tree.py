@@ -1,6 +1,6 @@
-"""YAML as plain values that know where they stand.
+"""YAML as plain values with the place of each value.
 
-Owns: parsing, places, duplicate keys, merge keys, bounds against documents that explode, and filling in variables.
+Owns: parsing, places, duplicate keys, merge keys, limits for documents that expand, and replacing variables.
 Must not: know what the keys mean.
 """
 
@@ -39,40 +39,40 @@ DEPTH_LIMIT = 64
 
 KeyPath = tuple[str | int, ...]
 
-# YAML's own set; libyaml names only the byte at which it met one.
+# The set of YAML. libyaml reports only the byte offset of such a character.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 SECTIONS_WITH_DATES = frozenset({"downloads", "trash"})
 DATES = frozenset({"from_date", "to_date"})
-"""Keys that take dates. In metadata a field may be called so too, and there a date has to be quoted."""
+"""Keys with dates. A metadata field may have the same name; its date must be quoted."""
 
 
 COMMANDS = frozenset({("remote", "api_key_command"), ("remote", "secret_command")})
-"""Whoever sets a variable may not choose what is run."""
+"""Keys without variables, so that the environment cannot choose which command runs."""
 
 
 @dataclass(slots=True)
 class Tree:
-    """A document.
-
-    `places`: key path → where its value stands; `keys`: key path → where its key stands. `literal`: key paths of texts
-    of which at least a part stands in the document itself. `missing`: variables without a value, by the key path that
-    wants them. `references`: the variables that a text was filled from. `broken`: key paths whose value could not be
-    made; what stands there says nothing.
-    """
+    """A parsed document."""
 
     value: Any = field(repr=False)
     places: dict[KeyPath, Location] = field(default_factory=dict, repr=False)
+    """The place of each value."""
     keys: dict[KeyPath, Location] = field(default_factory=dict, repr=False)
+    """The place of each key."""
     literal: set[KeyPath] = field(default_factory=set, repr=False)
+    """Texts that are at least partly written in the document itself."""
     missing: dict[KeyPath, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    """Variables without a value, by the key path that uses them."""
     references: dict[KeyPath, tuple[str, ...]] = field(default_factory=dict, repr=False)
+    """The variables that each text was filled from."""
     broken: set[KeyPath] = field(default_factory=set, repr=False)
+    """Values that could not be created and mean nothing."""
     errors: list[ManifestError] = field(default_factory=list)
 
     def place(self, path: Sequence[str | int]) -> Location:
-        """Where a value stands, or the nearest thing around it."""
+        """Return the place of a value, or of the nearest value around it."""
         for length in range(len(path), 0, -1):
             found = self.places.get(tuple(path[:length]))
             if found is not None:
@@ -81,20 +81,20 @@ class Tree:
 
 
 def parse(text: str, file: str, variables: Variables) -> Tree:
-    """Parse one document. Raises ManifestError for what is no YAML; other mistakes are collected in the tree."""
+    """Parse one document. Raises ManifestError if it is not YAML. The tree collects all other errors."""
     strange = _UNPRINTABLE.search(text)
     if strange:
         line = text.count("\n", 0, strange.start())
         column = strange.start() - text.rfind("\n", 0, strange.start())
         raise ManifestError(
-            f"broken YAML: the character U+{ord(strange[0]):04X} can't stand in a text file",
+            f"broken YAML: the character U+{ord(strange[0]):04X} is not allowed in a text file",
             where=Location(file, line + 1, column),
-            remedy="Take it out, or write it as an escape in double quotes.",
+            remedy="Remove it, or write it as an escape in double quotes.",
         )
     node = _compose(text, file)
     if node is None or (isinstance(node, yaml.ScalarNode) and node.value == ""):
         raise ManifestError(
-            "the manifest is empty", where=Location(file), remedy="'metalake-sync init' writes one to start from."
+            "the manifest is empty", where=Location(file), remedy="'metalake-sync init' writes an example."
         )
     return _Builder(file, variables).build(node)
 
@@ -114,10 +114,10 @@ def _compose(text: str, file: str) -> yaml.Node | None:
         raise _broken(error, text, file) from None
     except TooManyNodes:
         raise ManifestError(
-            "the manifest holds too much", where=Location(file), remedy=f"The limit is {NODE_LIMIT:,} values."
+            "the manifest has too many values", where=Location(file), remedy=f"The limit is {NODE_LIMIT:,} values."
         ) from None
     except RecursionError:
-        # PyYAML without libyaml has no bound of its own.
+        # PyYAML without libyaml has no limit.
         raise ManifestError(
             "the manifest is nested too deeply", where=Location(file), remedy=f"The limit is {DEPTH_LIMIT} levels."
         ) from None
@@ -136,18 +136,18 @@ def _broken(error: yaml.MarkedYAMLError, text: str, file: str) -> ManifestError:
     line = lines[mark.line] if mark.line < len(lines) else ""
     if "another document" in problem:
         return ManifestError(
-            "a second document begins here",
+            "a second YAML document starts here",
             where=where,
-            remedy="Keep one; several manifests can stand as files in one folder.",
+            remedy="Keep one document. A manifest may consist of several files in one folder.",
         )
     if "nesting depth" in problem:
         return ManifestError(
             "the manifest is nested too deeply", where=where, remedy=f"The limit is {DEPTH_LIMIT} levels."
         )
     if line[mark.column : mark.column + 1] == "\t":
-        return ManifestError("broken YAML: a tab", where=where, remedy="YAML takes only spaces to indent.")
+        return ManifestError("broken YAML: a tab", where=where, remedy="Indent with spaces.")
     words = ", ".join(filter(None, (problem, error.context)))
-    remedy = 'Inside [ ] and { }, put "${NAME}" in quotes.' if "${" in line else "Correct it there."
+    remedy = 'Inside [ ] and { }, put "${NAME}" in quotes.' if "${" in line else "Fix it there."
     return ManifestError(f"broken YAML: {words}", where=where, remedy=remedy)
 
 
@@ -166,17 +166,17 @@ class _Builder:
         return Location(self._file, node.start_mark.line + 1, node.start_mark.column + 1)
 
     def _count(self, node: yaml.Node, depth: int) -> None:
-        """Aliases are expanded here: what is small on paper may be endless."""
+        """Count expanded nodes: aliases can make a small document endless."""
         self._nodes += 1
         if self._nodes > NODE_LIMIT:
             raise ManifestError(
-                "the manifest holds too much once its aliases are expanded",
+                "the manifest has too many values after its aliases are expanded",
                 where=self._location(node),
                 remedy=f"The limit is {NODE_LIMIT:,} values.",
             )
         if depth > DEPTH_LIMIT:
             raise ManifestError(
-                "the manifest is nested too deeply, or an alias holds itself",
+                "the manifest is nested too deeply, or an alias contains itself",
                 where=self._location(node),
                 remedy=f"The limit is {DEPTH_LIMIT} levels.",
             )
@@ -187,7 +187,7 @@ class _Builder:
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
         if node.tag not in (MAP, SEQ):
-            self._error(node, path, f"the tag {node.tag} is not taken", "Write a plain value.")
+            self._error(node, path, f"the tag {node.tag} is not supported", "Write a plain value.")
             return None
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
@@ -198,7 +198,7 @@ class _Builder:
         found: dict[str, Any] = {}
         for key_node, value_node, merged in self._pairs(node, path, 0):
             if not isinstance(key_node, yaml.ScalarNode):
-                self._error(key_node, None, "a key is a text", "Write it as 'key: value'.")
+                self._error(key_node, None, "a key must be text", "Write it as 'key: value'.")
                 continue
             key = str(key_node.value)
             key_path = (*path, key)
@@ -210,13 +210,13 @@ class _Builder:
                 self._error(
                     key_node,
                     None,
-                    f"the key '{key}' stands here a second time; the first is in line {first.line}",
+                    f"the key '{key}' is set twice; the first is in line {first.line}",
                     "Keep one of them.",
                 )
         return found
 
     def _pairs(self, node: yaml.MappingNode, path: KeyPath, depth: int) -> Iterator[tuple[yaml.Node, yaml.Node, bool]]:
-        """A mapping's own pairs, then those of its `<<` merges, which the own ones beat."""
+        """Yield the mapping's own pairs, then those of its `<<` merges, which the own pairs override."""
         self._count(node, len(path) + depth)
         merges: list[yaml.Node] = []
         for key_node, value_node in node.value:
@@ -236,16 +236,14 @@ class _Builder:
         text = str(node.value)
         try:
             if not has_reference(text):
-                # Where a date is asked for, it need not be quoted: it is a text to everybody here.
+                # The date of a key with dates is text and needs no quotes.
                 value = text if node.tag == TIMESTAMP and _takes_date(path) else scalar_value(node)
                 if isinstance(value, str):
                     self._tree.literal.add(path)
                 return value
             if path[:2] in COMMANDS and has_reference(text.replace("$${", "")):
-                raise RefusedScalar(
-                    "a command takes no variables", "What is run stands in the manifest: write it out, or use a file."
-                )
-            # What a variable holds is a text, whatever it looks like.
+                raise RefusedScalar("a command cannot contain variables", "Write the command out, or use a file.")
+            # The value of a variable is always text.
             filled = self._variables.fill_in(text)
             self._tree.references[path] = names_in(text)
             if literal_part(text):
@@ -254,13 +252,13 @@ class _Builder:
         except RefusedScalar as refused:
             self._error(node, path, refused.message, refused.remedy)
         except MalformedReference as reference:
-            self._error(node, path, f"'{reference.text[:60]}' is no variable", reference.remedy)
+            self._error(node, path, f"'{reference.text[:60]}' is not a variable reference", reference.remedy)
         except MissingVariables as missing:
             self._tree.missing[path] = missing.names
         return ""
 
     def _error(self, node: yaml.Node, path: KeyPath | None, message: str, remedy: str) -> None:
-        """`path`: the key path that is left without a value by it."""
+        """Collect an error. `path` is the key path that has no value because of it."""
         self._tree.errors.append(ManifestError(message, where=self._location(node), remedy=remedy))
         if path is not None:
             self._tree.broken.add(path)

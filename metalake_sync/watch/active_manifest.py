@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.manifest.models import Notify
+from metalake_sync.manifest.remote_models import Notify
 from metalake_sync.project import Project
 from metalake_sync.sources.regular_files import read_small_file
 from metalake_sync.watch.filesystems import Mounts

@@ -79,7 +79,6 @@ NOT_YET_REWRITTEN: set[str] = {
     "metalake_sync/errors.py",
     "metalake_sync/lake_access.py",
     "metalake_sync/lazy_dataclass.py",
-    "metalake_sync/manifest",
     "metalake_sync/operations",
     "metalake_sync/planning",
     "metalake_sync/project.py",

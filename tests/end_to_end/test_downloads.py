@@ -483,8 +483,11 @@ def test_the_records_of_a_collection_go_with_it(world: World) -> None:
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
-        ({"lake": "image", "whole": True}, "'whole' goes with 'collection' only"),
-        ({"collection": "old", "whole": True, "query": "metadata.Tags=a"}, "'whole' and 'query' exclude each other"),
+        ({"lake": "image", "whole": True}, "'whole' needs 'collection'"),
+        (
+            {"collection": "old", "whole": True, "query": "metadata.Tags=a"},
+            "'whole' and 'query' cannot be used together",
+        ),
         (
             {"collection": "old", "whole": True, "filter": {"to_date": "2022-01-01"}},
             "'whole' and 'filter' exclude each",
@@ -543,11 +546,11 @@ def test_nothing_is_trashed_by_a_rule_where_something_failed(stocked: World) -> 
 @pytest.mark.parametrize(
     ("block", "said"),
     [
-        ({"downloads": [{"to": "out"}]}, "says not what it means"),
-        ({"downloads": [{"lake": "image", "collection": "birds", "to": "out"}]}, "exclude one another"),
+        ({"downloads": [{"to": "out"}]}, "needs either 'collection' or 'lake'"),
+        ({"downloads": [{"lake": "image", "collection": "birds", "to": "out"}]}, "cannot be used together"),
         ({"downloads": [{"lake": "image", "to": "out", "annotations": {}}]}, "annotations of the whole lake"),
         ({"downloads": [{"lake": "image", "to": "o"}, {"lake": "video", "to": "./o"}]}, "two downloads go into"),
-        ({"downloads": [{"lake": "image", "to": "o", "filter": {"from_date": "soon"}}]}, "is no date"),
+        ({"downloads": [{"lake": "image", "to": "o", "filter": {"from_date": "soon"}}]}, "is not a date"),
         ({"downloads": [{"collection": "birds", "to": "o", "media": False}]}, "neither files nor annotations"),
         ({"trash": [{"lake": "image"}]}, "means everything in it"),
         ({"downloads": [{"collection": "b", "to": "o", "annotations": {"format": "paint"}}]}, "is 'paint'. It takes"),

@@ -165,7 +165,7 @@ def test_a_manifest_by_process_substitution_is_planned_and_applied(world: World)
     assert world.names() == ["a.png"]
     unnamed = shell(world, '"$0" plan <(cat manifest.yaml)')
     assert unnamed.returncode == 64
-    assert "'name' is missing. A pipe has none to take: add 'name', or give --state FILE." in unnamed.stderr
+    assert "'name' is missing. A pipe has no name: add 'name', or give --state FILE." in unnamed.stderr
 
 
 def test_a_plan_goes_through_a_pipe(world: World) -> None:

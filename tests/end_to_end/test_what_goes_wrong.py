@@ -113,11 +113,11 @@ def test_ten_mistakes_are_told_at_once_each_with_its_place(small_world: World) -
     assert len(told) >= 10
     assert places == sorted(places, key=lambda place: [int(part) for part in place.split(":")])
     for words in (
-        "'version' is the number 2. It takes 1.",
+        "'version' is the number 2. Write 1.",
         "unknown key 'apikey'. Did you mean 'api_key'?",
-        "'prune' is 'maybe'. It takes true or false.",
+        "'prune' is 'maybe'. Write true or false.",
         "unknown key 'inclde'. Did you mean 'include'?",
-        "'on_change' is 'delete'. It takes replace, keep or fail.",
+        "'on_change' is 'delete'. Write replace, keep or fail.",
     ):
         assert any(line.endswith(words) for line in told), words
 

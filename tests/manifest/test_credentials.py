@@ -79,11 +79,11 @@ def test_an_embedded_lake_needs_none_and_takes_some(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "'api_key_file' gives nothing"),
-        (b" \n", "'api_key_file' gives nothing"),
-        (b"hunter2\nhunter3", "'api_key_file' gives more than one line"),
-        (b"hunter2\xff", "'api_key_file' gives no UTF-8"),
-        (b"hunter2" * 10_000, "'api_key_file' names 'key.txt', which is too large"),
+        (b"", "'api_key_file' is empty"),
+        (b" \n", "'api_key_file' is empty"),
+        (b"hunter2\nhunter3", "'api_key_file' has more than one line"),
+        (b"hunter2\xff", "'api_key_file' is not UTF-8 text"),
+        (b"hunter2" * 10_000, "'api_key_file' names the file 'key.txt', which is too large"),
     ],
 )
 def test_a_file_holds_one_line(desk: Desk, content: bytes, told: str) -> None:
@@ -95,20 +95,20 @@ def test_a_file_holds_one_line(desk: Desk, content: bytes, told: str) -> None:
 
 def test_a_missing_file_is_told_at_its_key(desk: Desk) -> None:
     assert refusal(remote(desk, "api_key_file: key.txt")) == (
-        "birds.yaml:4:17: 'api_key_file' names 'key.txt', which can't be read (No such file or directory)."
-        " Create the file, or correct the path."
+        "birds.yaml:4:17: 'api_key_file' names the file 'key.txt', which cannot be read (No such file or directory)."
+        " Create the file, or fix the path."
     )
 
 
 def test_a_command_that_fails_is_told_without_what_it_said(desk: Desk) -> None:
     code = 'import sys; print("hunter2"); print("hunter3", file=sys.stderr); sys.exit(3)'
     answer = refusal(remote(desk, python(code)))
-    assert "'api_key_command' ended with 3. Run it by hand to see why." in answer
+    assert "'api_key_command' failed with exit code 3. Run the command by hand to see why." in answer
     assert "hunter" not in answer
 
 
 def test_a_command_that_is_not_there_is_told(desk: Desk) -> None:
-    assert "'api_key_command' can't be run (No such file or directory)" in refusal(
+    assert "'api_key_command' cannot be run (No such file or directory)" in refusal(
         remote(desk, "api_key_command: no-such-command-here")
     )
 

@@ -22,21 +22,22 @@ def test_one_name_stands_for_several_types(desk: Desk) -> None:
 def test_two_blocks_of_one_name_and_type_name_both_lines_also_when_the_type_is_a_default(desk: Desk) -> None:
     text = HEAD + "defaults: {type: image}\ncollections:\n  - {name: x}\n  - {name: x, type: image}\n"
     assert desk.messages(text) == [
-        "birds.yaml:6:12: collection 'x' of type image stands here a second time; the first is at birds.yaml:5:12."
-        " Make one block of the two, or give one of them another name."
+        "birds.yaml:6:12: collection 'x' of type image is defined twice; the first definition is at birds.yaml:5:12."
+        " Merge the two blocks, or rename one of them."
     ]
 
 
 def test_a_collection_without_a_type_is_told(desk: Desk) -> None:
     (told,) = desk.messages(HEAD + "collections: [{name: x}]\n")
-    assert told == "birds.yaml:3:15: collection 'x' has no type. Add 'type: image', video or other."
+    assert told == "birds.yaml:3:15: collection 'x' has no type. Add 'type: image' (or video, other)."
 
 
 @pytest.mark.parametrize("media_type", ["video", "other"])
 def test_only_images_take_annotations(desk: Desk, media_type: str) -> None:
     (told,) = desk.messages(feeding("mode: append", media_type=media_type))
     assert told == (
-        f"birds.yaml:6:5: a collection of type {media_type} takes no annotations. Take them out, or correct 'type'."
+        f"birds.yaml:6:5: a collection of type {media_type} cannot have annotations. Remove 'annotations', or "
+        "fix 'type'."
     )
 
 
@@ -44,8 +45,8 @@ def test_annotations_among_the_defaults_hold_for_other_types_too_unless_they_are
     defaults = HEAD + "defaults: {annotations: [{operation: o, kind: human, source: s}]}\n"
     (told,) = desk.messages(defaults + "collections: [{name: x, type: video}]\n")
     assert told == (
-        "birds.yaml:4:15: a collection of type video takes no annotations."
-        " Add 'annotations: []' here: those of 'defaults' hold for it too."
+        "birds.yaml:4:15: a collection of type video cannot have annotations."
+        " Add 'annotations: []' here, because those of 'defaults' apply to it too."
     )
     desk.load(defaults + "collections: [{name: x, type: video, annotations: []}]\n")
 
@@ -59,14 +60,14 @@ def test_several_blocks_may_feed_one_operation(desk: Desk) -> None:
 def test_the_blocks_of_one_operation_agree_also_with_what_is_left_out(desk: Desk, key: str, value: str) -> None:
     (told,) = desk.messages(feeding("strict: true", f"{key}: {value}"))
     assert told.startswith(
-        f"birds.yaml:8:{50 + len(key)}: operation 'o' has another '{key}' here than at birds.yaml:7:9."
+        f"birds.yaml:8:{50 + len(key)}: operation 'o' has a different '{key}' than at birds.yaml:7:9."
     )
 
 
 def test_the_blocks_of_one_operation_are_all_human_or_all_machine(desk: Desk) -> None:
     text = HEAD + "defaults:\n  annotations:\n    - {operation: o, kind: human, source: s}\n"
     (told,) = desk.messages(text + "    - {operation: o, kind: machine, source: s}\n")
-    assert told.startswith("birds.yaml:6:28: operation 'o' has another 'kind' here than at birds.yaml:5:28.")
+    assert told.startswith("birds.yaml:6:28: operation 'o' has a different 'kind' than at birds.yaml:5:28.")
 
 
 def test_a_variable_agrees_with_the_word_that_it_holds(desk: Desk) -> None:
@@ -95,7 +96,7 @@ def test_an_empty_variable_is_no_second_place(desk: Desk) -> None:
 def test_a_lake_far_away_wants_both(desk: Desk) -> None:
     assert desk.messages(REMOTE + "  api_key: ${K:-}\n") == [
         "birds.yaml:3:3: 'secret' is missing. Add 'secret: ${LAYERNEXT_SECRET}', or secret_file or secret_command.",
-        "birds.yaml:4:12: 'api_key' is empty. Give the variable a value.",
+        "birds.yaml:4:12: 'api_key' is empty. Set the variable that it comes from.",
     ]
 
 
@@ -121,8 +122,9 @@ PLAIN = "version: 1\nremote:\n  api_key: k\n  secret: s\n"
 def test_plain_http_to_another_machine_names_the_line_and_needs_a_word(desk: Desk, url: str) -> None:
     (told,) = desk.messages(PLAIN + f"  url: {url}\n")
     assert told == (
-        "birds.yaml:5:8: 'url' is plain HTTP to another machine: everybody on the way could read key and files."
-        " Write https://, or allow it with 'allow_insecure: true' beside it."
+        "birds.yaml:5:8: 'url' is plain HTTP to another machine: anyone on the network path could read the key "
+        "and the files."
+        " Write https://, or allow it with 'allow_insecure: true'."
     )
     desk.load(PLAIN + f"  url: {url}\n  allow_insecure: true\n")
 

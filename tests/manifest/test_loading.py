@@ -119,17 +119,17 @@ def test_ten_different_mistakes_are_told_at_once_each_with_its_line_and_column(d
     environment = {"LAYERNEXT_API_KEY": "key", "LAYERNEXT_SECRET": "secret"}
     assert desk.messages(TEN_MISTAKES, environment=environment) == [
         "birds.yaml:2:1: unknown key 'nmae'. Did you mean 'name'?",
-        "birds.yaml:4:8: 'url' is no address of a lake. Write https://HOST, or embedded:DIR.",
-        "birds.yaml:9:11: 'type' is 'imgae'. It takes image, video or other; did you mean image?",
-        "birds.yaml:10:23: '2024-01-31' reads as a date, and JSON has none."
-        ' If it is a text, put it in quotes: "2024-01-31".',
-        "birds.yaml:12:15: 'path' is empty. Give it a value, or take the line out.",
-        "birds.yaml:13:20: 'recursive' is 'perhaps'. It takes true or false.",
+        "birds.yaml:4:8: 'url' is not the address of a lake. Write https://HOST, or embedded:DIR.",
+        "birds.yaml:9:11: 'type' is 'imgae'. Write image, video or other; did you mean image?",
+        "birds.yaml:10:23: '2024-01-31' looks like a date, which JSON does not have."
+        ' If it is text, put it in quotes: "2024-01-31".',
+        "birds.yaml:12:15: 'path' is empty. Set a value, or remove the line.",
+        "birds.yaml:13:20: 'recursive' is 'perhaps'. Write true or false.",
         "birds.yaml:15:9: 'kind' is missing. Add 'kind'.",
-        "birds.yaml:18:5: the key 'name' stands here a second time; the first is in line 16. Keep one of them.",
-        "birds.yaml:19:11: 'name' is the number 2024. It takes a text: put it in quotes.",
-        "birds.yaml:21:11: collection 'films' of type video stands here a second time; the first is at"
-        " birds.yaml:16:11. Make one block of the two, or give one of them another name.",
+        "birds.yaml:18:5: the key 'name' is set twice; the first is in line 16. Keep one of them.",
+        "birds.yaml:19:11: 'name' is the number 2024. Write text: put it in quotes.",
+        "birds.yaml:21:11: collection 'films' of type video is defined twice; the first definition is at"
+        " birds.yaml:16:11. Merge the two blocks, or rename one of them.",
     ]
 
 
@@ -179,7 +179,7 @@ def test_no_mistake_about_a_credential_repeats_it(desk: Desk, written: str) -> N
 def test_an_address_with_a_password_is_refused_and_not_repeated(desk: Desk) -> None:
     text = "version: 1\nremote: {url: 'https://me:hunter2@lake.example', api_key: '${K}', secret: '${K}'}\n"
     (told,) = desk.messages(text, variables={"K": "k"})
-    assert told == "birds.yaml:2:15: 'url' carries more than an address. Give 'api_key' and 'secret' instead."
+    assert told == "birds.yaml:2:15: 'url' contains more than an address. Use 'api_key' and 'secret' for credentials."
 
 
 def test_a_manifest_without_collections_is_one(desk: Desk) -> None:

@@ -46,15 +46,15 @@ def test_what_is_equal_may_stand_in_several_files(desk: Desk) -> None:
 
 def test_what_differs_names_both_places(desk: Desk) -> None:
     assert messages(desk, a=HEAD + "name: x\n", b="version: 2\nname: y\nremote: {url: embedded:other}\n") == [
-        f"lake/b.yaml:{line}:1: '{key}' says here something else than at lake/a.yaml:{first}:1."
-        " Let it stand in one file of the folder."
+        f"lake/b.yaml:{line}:1: '{key}' has a different value here than at lake/a.yaml:{first}:1."
+        " Keep it in one file of the folder."
         for key, line, first in (("version", 1, 1), ("name", 2, 3), ("remote", 3, 2))
     ]
 
 
 def test_a_collection_that_stands_in_two_files_names_both(desk: Desk) -> None:
     (told,) = messages(desk, a=HEAD + ONE, b=ONE)
-    assert told.startswith("lake/b.yaml:2:12: collection 'one' of type image stands here a second time")
+    assert told.startswith("lake/b.yaml:2:12: collection 'one' of type image is defined twice")
     assert "lake/a.yaml:4:12" in told
 
 
@@ -66,7 +66,7 @@ def test_mistakes_come_in_the_order_of_the_files(desk: Desk) -> None:
 def test_collections_that_are_no_list_are_told_once(desk: Desk) -> None:
     told = messages(desk, a=HEAD + "collections: {}\n", b=ONE)
     assert told[0].startswith("lake/a.yaml:3:14: 'collections' is a mapping.")
-    assert told[1].startswith("lake/b.yaml:1:1: 'collections' says here something else than at lake/a.yaml:3:1.")
+    assert told[1].startswith("lake/b.yaml:1:1: 'collections' has a different value here than at lake/a.yaml:3:1.")
 
 
 def test_files_that_are_no_yaml_are_told_together(desk: Desk) -> None:

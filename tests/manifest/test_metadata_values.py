@@ -23,15 +23,19 @@ def test_metadata_takes_everything_that_json_has(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("metadata", "told"),
     [
-        ("{A: ~}", "birds.yaml:4:17: 'A' has no value. The lake's protocol removes no field"),
-        ("{'': x}", "birds.yaml:4:18: '' has no name. Name the field."),
-        ("{Tags: a}", "birds.yaml:4:20: 'Tags' is no list. Write Tags: [night, rain]."),
-        ("{Tags: ~}", "birds.yaml:4:20: 'Tags' is no list."),
+        (
+            "{A: ~}",
+            "birds.yaml:4:17: 'A' has no value. Set a value, or remove the line. The protocol of the "
+            "lake cannot remove a field",
+        ),
+        ("{'': x}", "birds.yaml:4:18: '' has no name. Add a name."),
+        ("{Tags: a}", "birds.yaml:4:20: 'Tags' is not a list. Write Tags: [night, rain]."),
+        ("{Tags: ~}", "birds.yaml:4:20: 'Tags' is not a list."),
         ("{Tags: [a, '']}", "birds.yaml:4:24: entry 2 of 'Tags' is empty."),
-        ("{Tags: [a, 2024]}", "birds.yaml:4:24: entry 2 of 'Tags' is no text. Put the tag in quotes."),
-        ("{A: 2024-01-31}", "birds.yaml:4:17: '2024-01-31' reads as a date"),
-        ("{A: .nan}", "birds.yaml:4:17: '.nan' is no number that JSON knows."),
-        ("[a]", "birds.yaml:4:13: 'metadata' is a list. It takes a mapping of keys to values."),
+        ("{Tags: [a, 2024]}", "birds.yaml:4:24: entry 2 of 'Tags' is not text. Put the tag in quotes."),
+        ("{A: 2024-01-31}", "birds.yaml:4:17: '2024-01-31' looks like a date"),
+        ("{A: .nan}", "birds.yaml:4:17: '.nan' is not a number in JSON."),
+        ("[a]", "birds.yaml:4:13: 'metadata' is a list. Write a mapping of keys to values."),
     ],
 )
 def test_what_the_lake_does_not_take_is_told_at_its_field(desk: Desk, metadata: str, told: str) -> None:
@@ -60,5 +64,5 @@ def test_all_mistakes_of_a_block_are_told(desk: Desk) -> None:
 def test_bytes_that_are_no_text_can_not_be_sent(desk: Desk) -> None:
     text = HEAD + "defaults: {metadata: {A: '${X}', Tags: ['${X}']}}\n"
     told = desk.messages(text, environment={"X": b"\xff".decode("utf-8", "surrogateescape")})
-    assert "'A' holds bytes that are no UTF-8" in told[0]
-    assert "entry 1 of 'Tags' holds bytes that are no UTF-8" in told[1]
+    assert "'A' contains bytes that are not UTF-8" in told[0]
+    assert "entry 1 of 'Tags' contains bytes that are not UTF-8" in told[1]

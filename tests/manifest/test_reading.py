@@ -61,7 +61,7 @@ def test_standard_input_is_based_in_the_current_folder_and_says_its_name(desk: D
 
 
 def test_standard_input_without_a_name_is_refused(desk: Desk) -> None:
-    with pytest.raises(ManifestErrors, match=r"<stdin>:1:1: 'name' is missing\. Standard input has none to take"):
+    with pytest.raises(ManifestErrors, match=r"<stdin>:1:1: 'name' is missing\. Standard input has no name"):
         desk.load_stdin(HEAD)
 
 
@@ -82,26 +82,26 @@ def test_windows_line_ends_count_as_one(desk: Desk) -> None:
 
 def test_a_file_that_is_no_utf8_is_refused_at_the_byte(desk: Desk) -> None:
     (told,) = desk.messages(HEAD.encode() + b"name: v\xf6gel\n")
-    assert told == "birds.yaml:3:8: the manifest is no UTF-8. Save it as UTF-8."
+    assert told == "birds.yaml:3:8: the manifest is not UTF-8. Save it as UTF-8."
 
 
 def test_a_missing_file_is_refused(desk: Desk) -> None:
-    assert refusal("nowhere.yaml").startswith("nowhere.yaml: the manifest can't be read (No such file or directory).")
+    assert refusal("nowhere.yaml").startswith("nowhere.yaml: the manifest cannot be read (No such file or directory).")
 
 
 @pytest.mark.parametrize("source", ["a\0b", "x" * 5000])
 def test_a_source_that_no_file_can_be_called_is_refused(desk: Desk, source: str) -> None:
-    assert "the manifest can't be read" in refusal(source)
+    assert "the manifest cannot be read" in refusal(source)
 
 
 def test_a_folder_without_a_manifest_is_refused(desk: Desk) -> None:
-    assert "the folder holds no *.yaml" in refusal(".")
+    assert "the folder has no *.yaml file" in refusal(".")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_a_folder_that_may_not_be_listed_is_refused(desk: Desk) -> None:
     (desk.folder / "lake").mkdir(mode=0o100)
-    assert "lake: the folder can't be read (Permission denied)" in refusal("lake")
+    assert "lake: the folder cannot be read (Permission denied)" in refusal("lake")
 
 
 def test_what_can_be_read_of_a_folder_is_checked_although_one_file_can_not(desk: Desk) -> None:

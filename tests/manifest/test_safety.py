@@ -105,7 +105,7 @@ def test_a_manifest_that_is_a_link_out_of_its_repository_is_not_even_read(reposi
         link = repository / "lake" / f"{number}.yaml"
         link.symlink_to(target)
         for source in (link, repository / "lake"):
-            with pytest.raises(UsageError, match=rf"{number}.yaml: the manifest is a link that leads out"):
+            with pytest.raises(UsageError, match=rf"{number}.yaml: the manifest is a link to a file outside"):
                 check_source(str(source))
         link.unlink()
 
@@ -119,7 +119,7 @@ def test_a_link_into_git_is_refused(repository: Path) -> None:
 @pytest.mark.parametrize("key", ["api_key", "secret"])
 def test_no_command_is_run(repository: Path, key: str) -> None:
     remote = {**{name: value for name, value in REMOTE.items() if name != key}, f"{key}_command": "touch ran"}
-    with pytest.raises(ManifestErrors, match=f"'{key}_command' is not run with --safe"):
+    with pytest.raises(ManifestErrors, match=f"'{key}_command' is not allowed with --safe"):
         check_safe(loaded(repository, remote), ORIGIN)
 
 

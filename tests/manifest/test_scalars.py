@@ -49,25 +49,25 @@ def test_what_looks_like_something_only_to_old_yaml_stays_a_text(text: str) -> N
 
 @pytest.mark.parametrize("text", ["2024-01-31", "2024-1-3", "2024-01-31T10:00:00Z", "2024-01-31 10:00:00.5 +02:00"])
 def test_a_date_has_to_be_quoted(text: str) -> None:
-    with pytest.raises(RefusedScalar, match="reads as a date") as caught:
+    with pytest.raises(RefusedScalar, match="looks like a date") as caught:
         value(text)
-    assert caught.value.remedy == f'If it is a text, put it in quotes: "{text}".'
+    assert caught.value.remedy == f'If it is text, put it in quotes: "{text}".'
     assert value(f'"{text}"') == text
 
 
 @pytest.mark.parametrize("text", ["007", "-01", "00"])
 def test_a_number_with_a_leading_zero_has_to_be_quoted(text: str) -> None:
-    with pytest.raises(RefusedScalar, match="a number to some readers and a text to others"):
+    with pytest.raises(RefusedScalar, match="a number to some YAML readers and text to others"):
         value(text)
 
 
 @pytest.mark.parametrize("text", [".nan", ".inf", "-.INF", "1e999", "!!float x"])
 def test_what_json_can_not_write_is_refused(text: str) -> None:
-    with pytest.raises(RefusedScalar, match="no number that JSON knows"):
+    with pytest.raises(RefusedScalar, match="not a number in JSON"):
         value(text)
 
 
 @pytest.mark.parametrize("text", ["9" * 5000, "0x" + "f" * 17, "!!int x"])
 def test_a_whole_number_has_at_most_64_bits(text: str) -> None:
-    with pytest.raises(RefusedScalar, match="no whole number of up to 64 bits"):
+    with pytest.raises(RefusedScalar, match="not a whole number of up to 64 bits"):
         value(text)

@@ -33,15 +33,15 @@ def refusal(
     [
         (
             "defaults: {metadata: {Note: '${LAYERNEXT_SECRET}'}}",
-            "4:29: the variable LAYERNEXT_SECRET gives",
+            "4:29: the variable LAYERNEXT_SECRET holds",
         ),
-        ("defaults: {metadata: {Note: 'x${KEY}y'}}", "the variable KEY gives a credential"),
-        ("defaults: {metadata: {Tags: ['${HOOK}']}}", "the variable HOOK gives a credential"),
+        ("defaults: {metadata: {Note: 'x${KEY}y'}}", "the variable KEY holds a credential"),
+        ("defaults: {metadata: {Tags: ['${HOOK}']}}", "the variable HOOK holds a credential"),
         ("defaults: {metadata: {Note: {deep: ['${LAYERNEXT_API_KEY:-none}']}}}", "the variable LAYERNEXT_API_KEY"),
         ("name: '${KEY}'", "4:7: the variable KEY"),
         ("collections: [{name: x, type: '${KEY}'}]", "the variable KEY"),
-        ("collections: [{name: '${GITHUB_TOKEN}', type: image}]", "the variable GITHUB_TOKEN gives a credential"),
-        (f"defaults: {{metadata: {{Note: 'it is {SECRET}'}}}}", "4:29: it holds the API key or the secret"),
+        ("collections: [{name: '${GITHUB_TOKEN}', type: image}]", "the variable GITHUB_TOKEN holds a credential"),
+        (f"defaults: {{metadata: {{Note: 'it is {SECRET}'}}}}", "4:29: the value contains the API key or the secret"),
     ],
 )
 def test_a_credential_outside_its_place_is_refused_and_not_shown(tmp_path: Path, text: str, words: str) -> None:
@@ -52,7 +52,7 @@ def test_a_credential_outside_its_place_is_refused_and_not_shown(tmp_path: Path,
 
 def test_another_variable_of_the_same_value_is_found_by_the_value(tmp_path: Path) -> None:
     told = refusal(tmp_path, "defaults: {metadata: {Note: '${CITY}'}}", {"CITY": f"<{KEY}>"})
-    assert "it holds the API key or the secret" in told
+    assert "the value contains the API key or the secret" in told
     assert KEY not in told
 
 
@@ -75,14 +75,14 @@ def test_a_credential_of_a_file_is_compared_when_it_is_read(tmp_path: Path) -> N
         "defaults: {metadata: {Note: '${CITY}'}}"
     )
     loaded = load_manifest(str(tmp_path / "m.yaml"), environment={"S": SECRET, "CITY": KEY})
-    with pytest.raises(Exception, match=r"m.yaml:3:29: it holds the API key or the secret"):
+    with pytest.raises(Exception, match=r"m.yaml:3:29: the value contains the API key or the secret"):
         resolve_credentials(loaded)
 
 
 def test_a_manifest_of_a_program_is_held_to_it_too(tmp_path: Path) -> None:
     remote = {"url": "https://lake.example", "api_key": KEY, "secret": SECRET}
     document = {"version": 1, "remote": remote, "defaults": {"metadata": {"Note": SECRET}}}
-    with pytest.raises(ManifestErrors, match="it holds the API key or the secret"):
+    with pytest.raises(ManifestErrors, match="the value contains the API key or the secret"):
         compose_manifest(document, name="call", base_dir=tmp_path, source="call")
 
 
@@ -90,5 +90,5 @@ def test_the_files_of_a_folder_are_looked_at_together(tmp_path: Path) -> None:
     (tmp_path / "lake").mkdir()
     (tmp_path / "lake" / "a.yaml").write_text(HEAD)
     (tmp_path / "lake" / "b.yaml").write_text("collections: [{name: x, type: image, metadata: {Note: '${KEY}'}}]")
-    with pytest.raises(ManifestErrors, match=r"b.yaml:1:\d+: the variable KEY gives a credential"):
+    with pytest.raises(ManifestErrors, match=r"b.yaml:1:\d+: the variable KEY holds a credential"):
         load_manifest(str(tmp_path / "lake"), environment=ENVIRONMENT)

@@ -104,15 +104,15 @@ def test_an_empty_file_gives_no_variables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("v.env", b"A=1\nhunter2\n", ":2: the line is no NAME=VALUE"),
-        ("v.env", b"A-B=hunter2\n", ":1: the line is no NAME=VALUE"),
-        ("v.env", b"A=\xff", ": the variables are no UTF-8"),
-        ("v.yaml", b"- hunter2", ": the variables are no mapping"),
-        ("v.yaml", b"A: {B: hunter2}", ": the variable 'A' is no text"),
-        ("v.yaml", b"A-B: hunter2", ": 'A-B' can't be a variable's name"),
+        ("v.env", b"A=1\nhunter2\n", ":2: the line is not NAME=VALUE"),
+        ("v.env", b"A-B=hunter2\n", ":1: the line is not NAME=VALUE"),
+        ("v.env", b"A=\xff", ": the variable file is not UTF-8"),
+        ("v.yaml", b"- hunter2", ": the variable file is not a mapping"),
+        ("v.yaml", b"A: {B: hunter2}", ": the variable 'A' is not text"),
+        ("v.yaml", b"A-B: hunter2", ": 'A-B' is not a valid variable name"),
         ("v.yaml", b"A: 'hunter2", ":1:12: broken YAML: found unexpected end of stream"),
         ("v.yaml", b"? [hunter2]\n: x", ":1:3: broken YAML: found unhashable key"),
-        ("v.yaml", b"A: \x07", ": the variables are no YAML"),
+        ("v.yaml", b"A: \x07", ": the variable file is not YAML"),
     ],
 )
 def test_a_file_that_gives_no_variables_is_refused_and_no_value_repeated(
@@ -127,5 +127,5 @@ def test_a_file_that_gives_no_variables_is_refused_and_no_value_repeated(
 
 
 def test_a_missing_file_of_variables_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match=r"the variables can't be read \(No such file or directory\)"):
+    with pytest.raises(ManifestError, match=r"the variable file cannot be read \(No such file or directory\)"):
         read_var_file(tmp_path / "nowhere.env")

@@ -39,7 +39,7 @@ def test_columns_count_characters_and_not_bytes() -> None:
 
 def test_a_key_that_stands_twice_names_both_lines() -> None:
     assert messages("a: 1\nb: 2\na: 3\n") == [
-        "a.yaml:3:1: the key 'a' stands here a second time; the first is in line 1. Keep one of them."
+        "a.yaml:3:1: the key 'a' is set twice; the first is in line 1. Keep one of them."
     ]
 
 
@@ -48,7 +48,7 @@ def test_keys_are_texts_however_they_look() -> None:
 
 
 def test_a_key_that_is_a_list_is_refused() -> None:
-    assert messages("? [a]\n: b\n") == ["a.yaml:1:3: a key is a text. Write it as 'key: value'."]
+    assert messages("? [a]\n: b\n") == ["a.yaml:1:3: a key must be text. Write it as 'key: value'."]
 
 
 def test_a_value_from_a_variable_adds_no_structure() -> None:
@@ -88,19 +88,22 @@ def bomb(merge: bool) -> str:
 @pytest.mark.parametrize("merge", [False, True])
 def test_a_document_that_explodes_is_refused_before_it_does(merge: bool) -> None:
     began = time.monotonic()
-    assert "the manifest holds too much once its aliases are expanded. The limit is 200,000 values." in refusal(
+    assert "the manifest has too many values after its aliases are expanded. The limit is 200,000 values." in refusal(
         bomb(merge)
     )
     assert time.monotonic() - began < 20
 
 
 def test_a_document_with_too_many_values_is_refused() -> None:
-    assert refusal("[" + "a," * NODE_LIMIT + "]") == "a.yaml: the manifest holds too much. The limit is 200,000 values."
+    assert (
+        refusal("[" + "a," * NODE_LIMIT + "]")
+        == "a.yaml: the manifest has too many values. The limit is 200,000 values."
+    )
 
 
 @pytest.mark.parametrize("text", ["&a [*a]", "a: &a {<<: *a}", "&a {b: *a}"])
 def test_an_alias_that_holds_itself_is_refused(text: str) -> None:
-    assert "the manifest is nested too deeply, or an alias holds itself. The limit is 64 levels." in refusal(text)
+    assert "the manifest is nested too deeply, or an alias contains itself. The limit is 64 levels." in refusal(text)
 
 
 @pytest.mark.parametrize("depth", [66, 900, 100_000])
@@ -112,14 +115,14 @@ def test_a_document_that_is_nested_too_deeply_is_refused(depth: int, opening: st
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a: 1\n\tb: 2\n", "a.yaml:2:1: broken YAML: a tab. YAML takes only spaces to indent."),
-        ("a: 1\n---\nb: 2\n", "a.yaml:2:1: a second document begins here. Keep one;"),
+        ("a: 1\n\tb: 2\n", "a.yaml:2:1: broken YAML: a tab. Indent with spaces."),
+        ("a: 1\n---\nb: 2\n", "a.yaml:2:1: a second YAML document starts here. Keep one document."),
         ("a: {b: ${A}}\n", 'Inside [ ] and { }, put "${NAME}" in quotes.'),
-        ("a: *b\n", "a.yaml:1:4: broken YAML: found undefined alias. Correct it there."),
+        ("a: *b\n", "a.yaml:1:4: broken YAML: found undefined alias. Fix it there."),
         ("a: 'b\n", "broken YAML: found unexpected end of stream, while scanning a quoted scalar."),
-        ("a: b\nc: \x07\n", "a.yaml:2:4: broken YAML: the character U+0007 can't stand in a text file."),
-        ("a: \ud800\n", "a.yaml:1:4: broken YAML: the character U+D800 can't stand in a text file."),
-        ("", "a.yaml: the manifest is empty. 'metalake-sync init' writes one to start from."),
+        ("a: b\nc: \x07\n", "a.yaml:2:4: broken YAML: the character U+0007 is not allowed in a text file."),
+        ("a: \ud800\n", "a.yaml:1:4: broken YAML: the character U+D800 is not allowed in a text file."),
+        ("", "a.yaml: the manifest is empty. 'metalake-sync init' writes an example."),
         ("# only a comment\n---\n", "a.yaml: the manifest is empty."),
     ],
 )

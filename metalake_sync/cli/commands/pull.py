@@ -86,7 +86,7 @@ def _with_download(
     annotation_format: str,
 ) -> LoadedManifest:
     """The manifest with this download and no other. The folder is one of the command line: from where it is typed."""
-    from metalake_sync.manifest.models import Download
+    from metalake_sync.manifest.selection_models import Download
 
     block: dict[str, Any] = {"collection": collection, "type": content_type, "to": str(to.absolute())}
     if annotations != "none":
