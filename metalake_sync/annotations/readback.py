@@ -13,12 +13,11 @@ from typing import Any
 from metalake_sync.annotations.formats.metalake import read_shapes
 from metalake_sync.annotations.pixels import to_pixels
 from metalake_sync.core.metadata import digest_of_json
+from metalake_sync.core.shape_values import TOLERANCE_PX
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, digest_of_shapes, encode_record
 from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestError
 from metalake_sync.sources.images import image_size
-
-TOLERANCE_PX = 1e-3
 
 
 def read_back(annotations: Sequence[Any]) -> tuple[str, ImageRecord | None]:
