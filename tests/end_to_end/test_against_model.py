@@ -578,6 +578,7 @@ class Machine(RuleBasedStateMachine):
         after = self.look()
         self.runs += 1
         SEEN["runs"] += 1
+        assert done.code == -signal.SIGKILL or not isinstance(die_at_commit, str), "nothing is called like that"
         self.rests = done.code == 0
         if done.code == -signal.SIGKILL:
             SEEN["killed"] += 1
@@ -896,9 +897,9 @@ def carries_out_stale_plans() -> None:
 
 
 def disowns_what_a_killed_run_sent() -> None:
-    from metalake_sync.planning import planner
+    from metalake_sync.planning import collection_planner
 
-    put_into(planner, found_in_lake=lambda *_: {})
+    put_into(collection_planner, found_in_lake=lambda *_: {})
 
 
 def shapes_edited(machine: Machine) -> None:
