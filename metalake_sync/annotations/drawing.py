@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from metalake_sync.annotations.pixels import to_pixels
+from metalake_sync.annotations.frames import to_pixels
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
 from metalake_sync.errors import SyncError
 from metalake_sync.sources.images import read_header

@@ -67,16 +67,16 @@ class Recall:
     def key(self, spec: AnnotationSpec, image: Image, entry: Entry, size: Size | None) -> bytes | None:
         """What an entry's set is kept under. None where it is not kept: it has no words of its own, or leaves a note.
         `size`: of the picture."""
-        undrawn = entry.undrawn
+        raw = entry.raw
         another_size = size is not None and entry.size not in (None, size)
-        if undrawn is None or another_size or (size is None and image.path is not None):
+        if raw is None or another_size or (size is None and image.path is not None):
             return None
-        at = (id(spec), id(undrawn.depends_on))
+        at = (id(spec), id(raw.depends_on))
         if at not in self._contexts:
-            context = _context(spec, self._kind, [entry.record.normalized, undrawn.depends_on])
+            context = _context(spec, self._kind, [entry.record.normalized, raw.depends_on])
             # The object stays, so that no other gets its number.
-            self._contexts[at] = (undrawn.depends_on, context)
-        return blake3(b"%b%d %d %b" % (self._contexts[at][1], *(size or (0, 0)), undrawn.raw)).digest()
+            self._contexts[at] = (raw.depends_on, context)
+        return blake3(b"%b%d %d %b" % (self._contexts[at][1], *(size or (0, 0)), raw.raw)).digest()
 
     def get(self, key: bytes | None) -> KnownSet | None:
         return self._memo.get(key) if key is not None else None
@@ -86,16 +86,16 @@ class Recall:
 
     def source(self, spec: AnnotationSpec, entry: Entry, file: SourceFile) -> UndrawnSource:
         """One for each file, not for each entry."""
-        assert entry.undrawn is not None, "it has a key"
+        assert entry.raw is not None, "it has a key"
         if self._source is None or self._source.file is not file or self._source.spec is not spec:
-            self._source = UndrawnSource(spec, file, entry.record.normalized, entry.undrawn.draw_again)
+            self._source = UndrawnSource(spec, file, entry.record.normalized, entry.raw.parse_again)
         return self._source
 
 
 def packed(entry: Entry, size: Size | None) -> bytes:
     """An entry's own words with the picture's size, for `unpacked`."""
-    assert entry.undrawn is not None, "it has a key"
-    return b"%d %d\n%b" % (*(size or (0, 0)), entry.undrawn.raw)
+    assert entry.raw is not None, "it has a key"
+    return b"%d %d\n%b" % (*(size or (0, 0)), entry.raw.raw)
 
 
 def unpacked(image: str, source: UndrawnSource, data: bytes) -> tuple[Entry, Size | None]:

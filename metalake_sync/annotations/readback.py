@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from metalake_sync.annotations.formats.metalake import read_shapes
-from metalake_sync.annotations.pixels import to_pixels
+from metalake_sync.annotations.formats.metalake.reading import read_shapes
+from metalake_sync.annotations.frames import to_pixels
 from metalake_sync.core.metadata import digest_of_json
 from metalake_sync.core.shape_values import TOLERANCE_PX
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, digest_of_shapes, encode_record

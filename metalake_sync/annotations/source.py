@@ -10,19 +10,14 @@ import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import assert_never
 
+from metalake_sync.annotations.block_readers import BlockReaders
 from metalake_sync.annotations.entries import Entry, NotAnnotations, ReadNotes, SourceFile
-from metalake_sync.annotations.finding import find_files, guess_format
-from metalake_sync.annotations.formats.coco import read_coco
-from metalake_sync.annotations.formats.metalake import read_metalake
-from metalake_sync.annotations.formats.voc import read_voc
-from metalake_sync.annotations.formats.yolo import YoloReader, may_be_other_text
-from metalake_sync.annotations.frames import are_of_stored_frame, fit, turned
+from metalake_sync.annotations.finding import find_files
+from metalake_sync.annotations.frames import are_of_stored_frame, fit, to_pixels, turned
 from metalake_sync.annotations.images import Ambiguous, AnyImage, Image, Images, Match, Size
 from metalake_sync.annotations.loose_matches import LooseMatches
 from metalake_sync.annotations.parse_cache import NO_MEMO, Recall, SetMemo, UndrawnSource, packed, unpacked
-from metalake_sync.annotations.pixels import to_pixels
 from metalake_sync.annotations.shape_checks import ShapeChecks
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.validation import ShapeProblem
@@ -199,16 +194,16 @@ class AnnotationIndex:
     def read(self, spec: AnnotationSpec) -> None:
         """Read one block's sources. Raises ManifestErrors."""
         found = ReadNotes()
-        yolo = YoloReader(found)
+        readers = BlockReaders(spec, found)
         others: list[tuple[SourceFile, ManifestError]] = []
         broken: list[tuple[SourceFile, ManifestError]] = []
         told: list[tuple[SourceFile, ManifestError]] = []
         good = bad = 0
         read_one = False
-        for file in find_files(spec.base_dir, spec.sources, spec.format, spec.declared_at, found):
+        for file in find_files(spec.base_dir, spec.sources, readers.chosen, spec.declared_at, found):
             notes = ReadNotes()
             try:
-                for entry in _entries(file, spec, yolo, notes):
+                for entry in readers.read(file, notes):
                     try:
                         self._add(spec, entry, file, notes)
                         good += 1
@@ -220,7 +215,7 @@ class AnnotationIndex:
                             told.append((file, error))
                 read_one = True
             except (NotAnnotations, LfsPointer) as error:
-                if self._means_a_image(file):
+                if self._was_meant(file, readers):
                     broken.append((file, error))
                 else:
                     others.append((file, error))
@@ -229,7 +224,7 @@ class AnnotationIndex:
             except ManifestError as error:
                 broken.append((file, error))
             self._report(spec, notes, file.shown_as)
-        for file, late in yolo.rest(found):
+        for file, late in readers.rest():
             try:
                 self._add(spec, late(), file, found)
                 read_one = True
@@ -279,7 +274,7 @@ class AnnotationIndex:
                 continue
             self._note_unusable(error, file, "file")
 
-    def _means_a_image(self, file: SourceFile) -> bool:
+    def _was_meant(self, file: SourceFile, readers: BlockReaders) -> bool:
         """Whether a file of another kind was meant to be read: its source names it, or an image is called as it is."""
         if file.named:
             return True
@@ -291,7 +286,7 @@ class AnnotationIndex:
         if not isinstance(match, Match) or match.image.path is not None:
             return match is not None
         # Images that are in the lake alone match everything.
-        return file.path.suffix.lower() == ".txt" and not may_be_other_text(file)
+        return readers.was_meant(file)
 
     def _report_others(self, spec: AnnotationSpec, files: Sequence[SourceFile]) -> None:
         if files:
@@ -337,7 +332,7 @@ class AnnotationIndex:
         elif isinstance(match, Ambiguous):
             self.without_file.append(f"{name} (ambiguous: '{match.one}' or '{match.other}')")
         elif match.dropped:
-            drawn = entry.drawn(notes, self._images.size(match.image) if entry.undrawn is not None else None)
+            drawn = entry.parsed(notes, self._images.size(match.image) if entry.raw is not None else None)
             self._loose.add(spec, match, drawn, file, name)
         else:
             self._loose.one_agrees()
@@ -370,7 +365,7 @@ class AnnotationIndex:
             self._by_image[image.name] = self._recalled(spec, entry, file, size, known)
             return
         left_out = ReadNotes()
-        entry = entry.drawn(left_out, size)
+        entry = entry.parsed(left_out, size)
         notes.add(left_out)
         entry = replace(entry, record=replace(entry.record, image=image.name))
         told_before = self._checks.told
@@ -445,7 +440,7 @@ class AnnotationIndex:
 
     def _size_of(self, entry: Entry, image: Image, file: SourceFile) -> Size | None:
         """The picture's size where it is needed."""
-        if not entry.record.shapes and entry.undrawn is None:
+        if not entry.record.shapes and entry.raw is None:
             return None
         size = self._images.size(image)
         if size is None and image.path is not None:
@@ -534,25 +529,3 @@ def _times(count: int, first: str | None = None) -> str:
     if first is None:
         return f"{count} times" if count > 1 else "once"
     return f"{count} times, first: {first}" if count > 1 else f"once: {first}"
-
-
-def _entries(file: SourceFile, spec: AnnotationSpec, yolo: YoloReader, notes: ReadNotes) -> Iterator[Entry]:
-    normalized = spec.normalized is not False
-    chosen = spec.format or guess_format(file)
-    if chosen != "metalake" and spec.form is not None:
-        raise ManifestError(
-            f"the file is in the format {chosen}, and 'old_form' and 'shape_type' are for MetaLake's JSON",
-            where=file.shown_as,
-            remedy="Remove them.",
-        )
-    match chosen:
-        case "metalake":
-            return read_metalake(file, normalized, spec.form)
-        case "coco":
-            return read_coco(file, normalized, notes)
-        case "voc":
-            return read_voc(file, normalized, notes)
-        case "yolo":
-            return yolo.read(file, notes)
-        case _:
-            assert_never(chosen)

@@ -12,10 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from metalake_sync.annotations.formats.metalake import MetalakeForm
 from metalake_sync.annotations.source import AnnotationIndex, open_index
 from metalake_sync.annotations.spec import AnnotationSpec
-from metalake_sync.api.arguments import one_of, several
+from metalake_sync.api.arguments import known_format, one_of, several
 from metalake_sync.api.beside import ImagesBeside
 from metalake_sync.api.connected import ProgressCallback, local_path, must_be_there, unusable_items
 from metalake_sync.api.items import Items
@@ -58,12 +57,15 @@ class Drawn:
                 remedy="Leave 'destination_project_id' out, or correct 'kind'.",
             )
 
-    def form(self) -> MetalakeForm | None:
-        """Return what is said about the form of MetaLake's JSON. Raises UsageError for an unknown type."""
-        if self.old_form is None and self.shape_type is None:
-            return None
-        named = self.shape_type and ShapeType(one_of("shape_type", self.shape_type, get_args(ShapeTypeName)))
-        return MetalakeForm(self.old_form, named)
+    def options(self) -> dict[str, Any]:
+        """Return the arguments that only some formats take, as far as they are given. Raises UsageError for an unknown
+        type."""
+        options: dict[str, Any] = {}
+        if self.old_form is not None:
+            options["old_form"] = self.old_form
+        if self.shape_type is not None:
+            options["shape_type"] = ShapeType(one_of("shape_type", self.shape_type, get_args(ShapeTypeName)))
+        return options
 
 
 class Annotations(Items):
@@ -209,8 +211,8 @@ class Annotations(Items):
             base_dir=Path.cwd(),
             declared_at=os.fspath(drawn.source),
             normalized=drawn.normalized,
-            format=drawn.format and one_of("format", drawn.format, get_args(FormatName)),
-            form=drawn.form(),
+            format=known_format(drawn.format),
+            options=drawn.options(),
         )
         pictures = ImagesBeside(path, known or ())
         with in_words(PYTHON), closing(open_index([spec], pictures, by_bucket=by_bucket)) as index:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 from metalake_sync.core.selection import OLDEST_FIRST, ItemFilter, ItemSort
 from metalake_sync.core.snapshots import MediaType
 from metalake_sync.errors import UsageError
+from metalake_sync.format_names import can_write, format_names, is_known
 from metalake_sync.remote.selections import check_dates
 
 FilterLike: TypeAlias = ItemFilter | Mapping[str, Any]
@@ -35,6 +36,13 @@ def one_of(name: str, value: TextT, allowed: Iterable[str]) -> TextT:
 def type_of(content_type: str) -> MediaType:
     """A media type by its name."""
     return MediaType(one_of("content_type", content_type, [one.value for one in MediaType]))
+
+
+def known_format(name: str | None, *, writing: bool = False) -> str | None:
+    """The name of an annotation format, built in or installed; None is detected."""
+    if name is None or (is_known(name) and (not writing or can_write(name))):
+        return name
+    return one_of("format", name, format_names(writing=writing))
 
 
 def several(name: str, values: Iterable[str]) -> list[str]:

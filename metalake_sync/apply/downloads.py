@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import field
 from pathlib import Path
 
-from metalake_sync.annotations.writers import class_order
+from metalake_sync.annotations.writing import class_order
 from metalake_sync.apply.progress import ProgressMeter
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile, Reason, TrashCollection, TrashMatched

@@ -21,6 +21,7 @@ from metalake_sync.cli.options import (
     EFFORT_FLAGS,
     IGNORE_COMPATIBILITY,
     LOG_FORMAT,
+    FormatChoice,
     gathered,
     option,
     rate,
@@ -39,7 +40,8 @@ ResultT = TypeVar("ResultT")
 
 TYPES = click.Choice(["image", "video", "other"])
 KINDS = click.Choice(["human", "machine"])
-FORMATS = click.Choice(["metalake", "coco", "yolo", "voc"])
+READ_FORMATS = FormatChoice()
+WRITTEN_FORMATS = FormatChoice(writing=True)
 GenerationChoice = Literal["auto", 2, 3]
 NAMINGS = click.Choice(["unique_name", "name"])
 SHAPE_TYPES = click.Choice(["rectangle", "polygon", "line", "points"])

@@ -19,9 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from metalake_sync.errors import UsageError
+from metalake_sync.format_names import can_write, format_names, is_known
 from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from metalake_sync.cli.listeners import Listener, TextListener
     from metalake_sync.core.events import EventSink
     from metalake_sync.core.guards import MaxDelete
@@ -49,6 +52,30 @@ class FolderPath(click.Path):
         if value == "":
             self.fail("'' names no folder; give its path, or '.'", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class FormatChoice(click.ParamType[str]):
+    """The name of an annotation format, built in or installed. Names are looked up when a value or a help text needs
+    them."""
+
+    name = "format"
+
+    def __init__(self, *, writing: bool = False) -> None:
+        self._writing = writing
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and is_known(value) and (not self._writing or can_write(value)):
+            return value
+        return self._choice().convert(value, param, ctx)
+
+    def get_metavar(self, *context: Any, **named: Any) -> str | None:
+        return self._choice().get_metavar(*context, **named)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return self._choice().shell_complete(ctx, param, incomplete)
+
+    def _choice(self) -> click.Choice[str]:
+        return click.Choice(format_names(writing=self._writing))
 
 
 @dataclass(frozen=True, slots=True)

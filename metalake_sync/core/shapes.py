@@ -9,7 +9,7 @@ import enum
 import json
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from blake3 import blake3
 
@@ -17,8 +17,8 @@ from metalake_sync.lazy_dataclass import dataclass
 
 Point = tuple[float, float]
 
-FormatName = Literal["metalake", "coco", "yolo", "voc"]
-"""The formats that annotations are read from and written to."""
+FormatName: TypeAlias = str
+"""The name of an annotation format, built in or installed. See `metalake_sync.format_names`."""
 
 ShapeTypeName = Literal["rectangle", "polygon", "line", "points"]
 """The values of `ShapeType`, as manifests and the Python API write them."""

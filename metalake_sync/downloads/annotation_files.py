@@ -10,12 +10,15 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from metalake_sync.annotations.formats.metalake import read_shapes
-from metalake_sync.annotations.formats.yolo import looks_like_labels
+from metalake_sync.annotations.entries import SourceFile
+from metalake_sync.annotations.formats.base import AnnotationFormat, SizeUse
+from metalake_sync.annotations.formats.file_head import FileHead
+from metalake_sync.annotations.formats.metalake.reading import read_shapes
+from metalake_sync.annotations.formats.registry import format_named
 from metalake_sync.annotations.images import Size
-from metalake_sync.annotations.writers import CLASSED, ClassedRecords, write_records
+from metalake_sync.annotations.writing import ClassedRecords, write_records
 from metalake_sync.core.downloads import AnnotationsWanted
-from metalake_sync.core.shapes import FormatName, ImageRecord
+from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.downloads.walk import SIZE_THREADS, look_at
 from metalake_sync.errors import ManifestError
 from metalake_sync.protocol import routes
@@ -25,23 +28,9 @@ from metalake_sync.remote.item_details import remote_resolutions
 from metalake_sync.remote.repeated_pages import RepeatGuard
 from metalake_sync.remote.transfers.partial import FOLDER
 from metalake_sync.sources.images import image_size
-from metalake_sync.sources.text_files import open_source
 
 PAGE_SIZE = 250
 """Images of one page, as the published client asks for them."""
-
-RESERVED: dict[FormatName, tuple[str, ...]] = {
-    "metalake": ("annotations.json",),
-    "coco": ("annotations.json",),
-    "yolo": ("classes.txt", "data.yaml"),
-    "voc": (),
-}
-"""Names in the folder that no downloaded file may get."""
-
-LABELS_IN: dict[FormatName, str] = {"yolo": ".txt", "voc": ".xml"}
-"""Formats with a label file for each image, and its extension."""
-
-_START_BYTES = 1024
 
 ANY_SIZE: Size = (1, 1)
 """For a picture that is yet to come: what is written of it differs from what is there, whatever it is."""
@@ -73,7 +62,9 @@ class AnnotationDownload:
         self._to_come = to_come
         self._sizes: dict[str, Size] = {}
         self._unread: list[str] = []
-        self._classed = ClassedRecords(wanted.format, self._size_of) if wanted.format in CLASSED else None
+        self._format = format_named(wanted.format)
+        self._output = self._format.output()
+        self._classed = ClassedRecords(self._output, self._size_of) if self._output.class_ids else None
         self.images = 0
         self.drawn = False
         """Whether there was a shape at all."""
@@ -98,7 +89,7 @@ class AnnotationDownload:
             self._classed.write(folder, classes)
             report = self._classed.report
         else:
-            size_of = self._size_of if self._wanted.format != "metalake" else lambda _: None
+            size_of = self._size_of if self._output.sizes is not SizeUse.UNUSED else lambda _: None
             report = write_records(self._read(seen), self._wanted.format, folder, size_of)
         losses = list(report.lines())
         if self._unread:
@@ -114,7 +105,7 @@ class AnnotationDownload:
     def stale_labels(self, written: Path) -> list[str]:
         """Label files in the folder that this download does not write: those of an earlier query, or of others. By
         their paths below it. `written`: where the labels of this download are."""
-        extension = LABELS_IN.get(self._wanted.format)
+        extension = self._output.image_file_extension
         if extension is None:
             return []
         images = set(self._filenames.values())
@@ -125,7 +116,7 @@ class AnnotationDownload:
             and path not in images
             and not path.startswith(FOLDER)
             and not (written / path).exists()
-            and _holds_labels(self._root / path, extension)
+            and _is_of(self._format, self._root / path)
         )
 
     def close(self) -> None:
@@ -149,7 +140,7 @@ class AnnotationDownload:
                 return
             repeats.check(image.file_name for image in page.resource_array)
             images = [image for image in page.resource_array if image.file_name in self._filenames]
-            self._sizes = self._sizes_of(images) if self._wanted.format != "metalake" else {}
+            self._sizes = self._sizes_of(images) if self._output.sizes is not SizeUse.UNUSED else {}
             for image in images:
                 filename = self._filenames[image.file_name]
                 drawn = image.raw_annotations.annotations if image.raw_annotations else []
@@ -176,7 +167,7 @@ class AnnotationDownload:
                 sizes[filename] = size
             elif image.raw_annotations and image.raw_annotations.annotations:
                 away.append(image.file_name)
-        if self._wanted.format == "yolo" and not self._to_come:
+        if self._output.sizes is SizeUse.REQUIRED and not self._to_come:
             found = remote_resolutions(self._client, away, SIZE_THREADS)
             sizes.update((self._filenames[unique_name], size) for unique_name, size in found.items())
         return sizes
@@ -197,19 +188,17 @@ def files_that_differ(written: Path, target: Path) -> list[str]:
     )
 
 
-def _holds_labels(path: Path, extension: str) -> bool:
-    """Whether a file looks like labels of YOLO or VOC by its beginning."""
+def _is_of(annotation_format: AnnotationFormat, path: Path) -> bool:
+    """Whether a file looks like one of the format."""
     if look_at(path) is None:
         return False
+    head = FileHead(SourceFile(path, str(path), path.parent))
     try:
-        with open_source(path, str(path)) as opened:
-            start = opened.read(_START_BYTES)
-    except (OSError, ManifestError):
+        return annotation_format.recognizes(head)
+    except ManifestError:
         return False
-    if extension == ".xml":
-        return b"<annotation" in start
-    lines = start.decode("utf-8-sig", "replace").splitlines()
-    return not lines or looks_like_labels(lines[0].split())
+    finally:
+        head.close()
 
 
 def _files_below(folder: Path) -> Iterator[str]:

@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from metalake_sync.annotations.formats.registry import format_named
 from metalake_sync.core.actions import DownloadAnnotations, Reason, TrashCollection, TrashMatched
 from metalake_sync.core.downloads import DownloadedFile, DownloadPlan, DownloadSpec
 from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.plan import TrashRulePlan
 from metalake_sync.core.selection import WHOLE_LAKE, ItemSelection
 from metalake_sync.core.snapshots import CollectionKey, RemoteFile
-from metalake_sync.downloads.annotation_files import RESERVED, AnnotationDownload, files_that_differ
+from metalake_sync.downloads.annotation_files import AnnotationDownload, files_that_differ
 from metalake_sync.downloads.walk import DownloadWalk
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.client import LakeClient
@@ -60,7 +61,7 @@ class DownloadObserver:
             place,
             root=self.base_dir / spec.to,
             recorded={**self.records.of_folder(self.lake, spec.to), **known},
-            reserved=RESERVED[spec.annotations.format] if spec.annotations else (),
+            reserved=format_named(spec.annotations.format).output().file_names if spec.annotations else (),
         )
 
     def look(self, spec: DownloadSpec) -> LookedAt:

@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Tag, field_validator, model_validator
 
-from metalake_sync.core.shapes import FormatName, ShapeTypeName
+from metalake_sync.core.shapes import ShapeTypeName
 from metalake_sync.manifest.metadata_values import wrong
 from metalake_sync.manifest.source_models import Addressing, error_at
-from metalake_sync.manifest.types import OTHER, SOME, TEXT, Model, PathText, Text, text_or_list
+from metalake_sync.manifest.types import OTHER, SOME, TEXT, Model, PathText, ReadFormat, Text, text_or_list
 
 
 class Labels(Model):
@@ -65,7 +65,7 @@ class Annotation(Model):
     source: Annotated[Annotated[PathText, Tag(TEXT)] | Annotated[list[PathText], SOME, Tag(OTHER)], text_or_list()] = (
         Field(description="File, folder or glob, relative to the manifest or absolute; or a list of them.")
     )
-    format: FormatName | None = Field(None, description="Format of the source. Detected if left out.")
+    format: ReadFormat | None = Field(None, description="Format of the source. Detected if left out.")
     normalized: bool | Literal["convert"] = Field(
         False,
         description="Whether the source has fractions instead of pixels. true: send fractions. convert: convert "

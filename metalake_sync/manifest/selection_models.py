@@ -9,8 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from metalake_sync.core.shapes import FormatName
-from metalake_sync.manifest.types import MediaTypeName, Model, Moment, PathText, Text
+from metalake_sync.manifest.types import MediaTypeName, Model, Moment, PathText, Text, WrittenFormat
 
 
 class Filter(Model):
@@ -62,7 +61,7 @@ class DownloadAnnotationsOf(Model):
         default=[],
         description="Operations to include, of either kind. An empty list includes every operation of 'kind'.",
     )
-    format: FormatName = Field("metalake", description="Format of the annotation files.")
+    format: WrittenFormat = Field("metalake", description="Format of the annotation files.")
 
 
 class Download(Selection):

@@ -10,8 +10,21 @@ import unicodedata
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    WithJsonSchema,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import PydanticCustomError
+from pydantic_core.core_schema import CoreSchema
 
+from metalake_sync.format_names import can_write, format_names, is_known
 from metalake_sync.manifest.metadata_values import wrong
 
 MediaTypeName = Literal["image", "video", "other"]
@@ -101,6 +114,37 @@ Command = Annotated[
         }
     ),
 ]
+
+
+class _FormatNames:
+    """Lists the names of annotation formats in the JSON Schema: the built-in ones and those of installed packages."""
+
+    def __init__(self, *, writing: bool) -> None:
+        self._writing = writing
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"enum": list(format_names(writing=self._writing)), "type": "string"}
+
+
+def _read_format(name: Any) -> Any:
+    if not isinstance(name, str) or not is_known(name):
+        raise _unknown_format(format_names())
+    return name
+
+
+def _written_format(name: Any) -> Any:
+    if not isinstance(name, str) or not is_known(name) or not can_write(name):
+        raise _unknown_format(format_names(writing=True))
+    return name
+
+
+def _unknown_format(names: tuple[str, ...]) -> PydanticCustomError:
+    """Return an error of the type that pydantic has for other words, so that both read the same."""
+    return PydanticCustomError("literal_error", "unknown format", {"expected": ", ".join(map(repr, names))})
+
+
+ReadFormat = Annotated[str, BeforeValidator(_read_format), _FormatNames(writing=False)]
+WrittenFormat = Annotated[str, BeforeValidator(_written_format), _FormatNames(writing=True)]
 
 
 class Model(BaseModel):

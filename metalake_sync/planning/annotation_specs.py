@@ -6,8 +6,8 @@ Must not: open a source.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from metalake_sync.annotations.formats.metalake import MetalakeForm
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.validation import InvalidPolicy, ShapeProblem
 from metalake_sync.core.shapes import ShapeType
@@ -30,14 +30,15 @@ def annotation_spec(block: Annotation, base_dir: Path, declared_at: str) -> Anno
         allowed=frozenset(block.labels.allow) or None,
         format=block.format,
         invalid=_invalid_policy(block.invalid),
-        form=_form(block),
+        options=_options(block),
     )
 
 
-def _form(block: Annotation) -> MetalakeForm | None:
-    if block.old_form is None and block.shape_type is None:
-        return None
-    return MetalakeForm(block.old_form, ShapeType(block.shape_type) if block.shape_type else None)
+def _options(block: Annotation) -> dict[str, Any]:
+    """Return the keys that only some formats take, as far as the block has them."""
+    shape_type = ShapeType(block.shape_type) if block.shape_type else None
+    options = {"old_form": block.old_form, "shape_type": shape_type}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _invalid_policy(invalid: InvalidShapes) -> InvalidPolicy:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from metalake_sync.core.actions import TrashMatched
-from metalake_sync.core.downloads import DownloadPlan
+from metalake_sync.core.downloads import DownloadPlan, DownloadSpec
 from metalake_sync.core.events import EventSink
 from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.plan import CollectionPlan, TrashRulePlan
+from metalake_sync.core.shapes import FormatName
 from metalake_sync.core.snapshots import CollectionKey, RecordedCollection
 from metalake_sync.errors import ManifestError, UsageError
 from metalake_sync.lazy_dataclass import dataclass
@@ -75,12 +75,8 @@ class ManifestBlocks:
             if wanted is not None and wanted.operations and download.nothing_drawn:
                 message = f"no image of '{download.spec.key}' has a shape of {', '.join(map(repr, wanted.operations))}"
                 self.notes.append(Note(NoteCode.NO_SUCH_ANNOTATIONS, message, download.spec.declared_at))
-            if wanted is not None and wanted.format == "yolo" and _has_images_folder(self.manifest.base_dir, download):
-                message = (
-                    f"'{download.spec.to}' is inside a folder 'images'. YOLO trainers look for labels in a sibling"
-                    " folder 'labels', not next to the images. Choose a different folder"
-                )
-                self.notes.append(Note(NoteCode.LABELS_NOT_FOUND_BY_TRAINERS, message, download.spec.declared_at))
+            if wanted is not None:
+                self._warn_of_folder(wanted.format, download.spec)
             for line in download.losses:
                 message = f"the annotation format cannot express everything: {line}"
                 self.notes.append(Note(NoteCode.ANNOTATIONS_NOT_HELD, message, download.spec.declared_at))
@@ -92,10 +88,18 @@ class ManifestBlocks:
         )
         return downloads, rules
 
+    def _warn_of_folder(self, format: FormatName, spec: DownloadSpec) -> None:
+        from metalake_sync.annotations.formats.registry import format_named
+
+        warning = format_named(format).output().warning_for(self.manifest.base_dir / spec.to)
+        if warning is not None:
+            message = f"'{spec.to}' {warning}"
+            self.notes.append(Note(NoteCode.LABELS_NOT_FOUND_BY_TRAINERS, message, spec.declared_at))
+
     def _downloads(self, observer: DownloadObserver) -> tuple[DownloadPlan, ...]:
         """Plan the downloads. They share class ids, so all are read before the first is compared."""
         assert self.client is not None
-        from metalake_sync.annotations.writers import class_order
+        from metalake_sync.annotations.writing import class_order
         from metalake_sync.downloads.specs import download_specs
 
         with contextlib.ExitStack() as stack:
@@ -151,8 +155,3 @@ class ManifestBlocks:
                 )
                 message += "them again. Remove them from the folder, or narrow the rule"
                 self.notes.append(Note(NoteCode.SYNCED_AND_TRASHED, message, str(plan.key)))
-
-
-def _has_images_folder(base_dir: Path, download: DownloadPlan) -> bool:
-    """Whether the path of the download contains a folder 'images', which YOLO trainers replace by 'labels'."""
-    return "images" in (base_dir / download.spec.to).resolve().parts

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from metalake_sync.annotations.pixels import to_pixels
+from metalake_sync.annotations.frames import to_pixels
 from metalake_sync.annotations.readback import is_as_sent, read_back
 from metalake_sync.core.metadata import MetadataValues
 from metalake_sync.core.snapshots import DesiredSet, MediaType, RemoteSet

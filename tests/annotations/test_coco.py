@@ -149,7 +149,7 @@ def test_a_broken_box_costs_nothing_beside_a_polygon_or_keypoints(tmp_path: Path
     good = {"bbox": [1, 2], "segmentation": [SQUARE], "keypoints": [12, 12, 2]}
     index = read(tmp_path, [BOX | good, BOX | {"bbox": 0, "segmentation": [[1]], "keypoints": [5, 5, 2]}])
     assert types(index) == [POLYGON, POINTS, POINTS]
-    assert "a 'bbox' that is not four numbers; what else they draw is taken (2 times" in notes(index)
+    assert "a 'bbox' that is not four numbers; only their other shapes are taken (2 times" in notes(index)
 
 
 # Keys that say nothing.
@@ -193,10 +193,7 @@ def test_captions_and_labels_of_whole_images_are_counted(tmp_path: Path) -> None
         tmp_path, [caption, BOX, caption, {"image_id": 1, "category_id": 1}], categories=[{"id": 1, "name": "bird"}]
     )
     assert types(index) == [RECTANGLE]
-    assert (
-        "a caption, a text of the whole image, and nothing drawn; they are left out (2 times, first: annotations[0])"
-        in notes(index)
-    )
+    assert "a caption, which is a text for the whole image, and no shape; they are left out (2 times," in notes(index)
     assert "neither box nor mask nor keypoints; they are left out (once: annotations[3])" in notes(index)
 
 
@@ -278,7 +275,7 @@ def test_another_text_is_another_id(tmp_path: Path, other: str) -> None:
             {"images": [{"id": 1, "file_name": "a"}, {"id": 1.0, "file_name": "b"}]},
             "images[1]: two images have the id 1.0",
         ),
-        ({"images": [{"id": 1, "file_name": "a"}, 7]}, "images[1]: it is 7, not an object"),
+        ({"images": [{"id": 1, "file_name": "a"}, 7]}, "images[1]: the element is 7, not an object"),
     ],
 )
 def test_errors_say_what_was_found(tmp_path: Path, more: dict[str, Any], words: str) -> None:
@@ -287,4 +284,4 @@ def test_errors_say_what_was_found(tmp_path: Path, more: dict[str, Any], words: 
 
 def test_a_panoptic_file_is_refused_by_its_name(tmp_path: Path) -> None:
     told = refused(tmp_path, [BOX | {"segments_info": []}])
-    assert "coco.json: annotations[0]: it has 'segments_info': the file is COCO panoptic, which is not read" in told
+    assert "coco.json: annotations[0]: the annotation has 'segments_info': the file is COCO panoptic" in told

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from metalake_sync.annotations.formats.metalake import MetalakeForm
 from metalake_sync.annotations.images import LocalImages
 from metalake_sync.annotations.parse_cache import NO_MEMO, SetMemo
 from metalake_sync.annotations.source import AnnotationIndex, open_index
@@ -208,7 +207,7 @@ def test_the_form_that_the_manifest_says_and_the_bucket_are_not_mixed_up_with_wh
         for annotation in image["annotations"]:
             annotation["metadata"] = {"pose": "flying"}
     assert bench.misses() == len(NAMES)
-    bench.spec = replace(bench.spec, form=MetalakeForm(old=False))
+    bench.spec = replace(bench.spec, options={"old_form": False})
     assert bench.misses() == len(NAMES)
     bench.document["images"][0]["storageName"] = "cold"
     assert bench.misses() == 0

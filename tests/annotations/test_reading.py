@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from metalake_sync.annotations.formats.metalake import MetalakeForm
 from metalake_sync.annotations.images import LocalImages
 from metalake_sync.annotations.source import AnnotationIndex, open_index
 from metalake_sync.annotations.spec import AnnotationSpec
@@ -113,10 +112,10 @@ def _failing(problem: str) -> Any:
 @pytest.mark.parametrize(
     ("text", "files", "message"),
     [
-        ("1 0.5 0.5 0.2 0.2", {"data_yaml": "names: {0: x, 5: y}"}, "labels/a.txt:1: class 1 is none of the 2 that"),
-        ("0 0.5 0.5 0.2 0.2", {"classes_txt": ""}, "labels/a.txt:1: class 0 is none of the 0 that"),
+        ("1 0.5 0.5 0.2 0.2", {"data_yaml": "names: {0: x, 5: y}"}, "labels/a.txt:1: class 1 is not one of the 2 that"),
+        ("0 0.5 0.5 0.2 0.2", {"classes_txt": ""}, "labels/a.txt:1: class 0 is not one of the 0 that"),
         ("0_1 0.5 0.5 0.2 0.2", {"classes_txt": "a\nb"}, "labels/a.txt:1: '0_1' is not a number"),
-        ("9" * 5000 + " 0.5 0.5 0.2 0.2", {"classes_txt": "a"}, "class 99999999999999999999 is none of the 1"),
+        ("9" * 5000 + " 0.5 0.5 0.2 0.2", {"classes_txt": "a"}, "class 99999999999999999999 is not one of the 1"),
         ("0 0.5 0.5 0.2 0.2", {"data_yaml": "names:\n  - [a"}, "error: data.yaml:"),
     ],
 )
@@ -134,7 +133,7 @@ def test_a_count_of_classes_that_differs_from_their_names_is_told(tmp_path: Path
 
 def test_a_path_that_no_disk_could_have_is_one_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text(f"train: {'a' * 5000}\nval: {'a' * 300}.txt\nnames: [bird]\n")
-    with pytest.raises(ManifestErrors, match=r"annotation source 'data.yaml' holds no annotation file"):
+    with pytest.raises(ManifestErrors, match=r"annotation source 'data.yaml' has no annotation file"):
         index(tmp_path, "data.yaml")
     with pytest.raises(ManifestErrors, match="does not exist"):
         index(tmp_path, "a" * 5000)
@@ -194,7 +193,7 @@ def test_a_person_who_is_not_sure_is_told_that_the_lake_keeps_no_doubt(tmp_path:
 def test_a_format_that_is_not_known_is_told_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text("file,x\na.png,1\n")
     told = error(tmp_path, "boxes.csv")
-    assert "boxes.csv: its format is not known" in told
+    assert "boxes.csv: the format of the file is unknown" in told
     assert "'format'" in told
 
 
@@ -235,30 +234,30 @@ def test_metadata_of_the_old_form_becomes_attributes_with_the_confidence_of_the_
 def test_a_value_that_is_no_attribute_is_left_out_and_told(tmp_path: Path) -> None:
     read = index(tmp_path, old_form(tmp_path, {"metadata": {"pose": None, "box": {"x": 1}, "sex": "f"}}))
     assert attributes_in(read) == [{"sex": [("f", None)]}]
+    problem = "is not a text, number or boolean, so it is not an attribute and is not sent"
     assert [note for note in notes(read) if "'pose'" in note or "'box'" in note] == [
-        "old.json: a value of 'pose' is not a text, number or boolean, so it is no attribute and is not sent (once)",
-        "old.json: a value of 'box' is not a text, number or boolean, so it is no attribute and is not sent (once)",
+        f"old.json: a value of '{name}' {problem} (once)" for name in ("pose", "box")
     ]
 
 
 @pytest.mark.parametrize(
-    ("annotation", "top", "form", "expected"),
+    ("annotation", "top", "options", "expected"),
     [
-        ({"bbox": [1, 1, 2, 2]}, {}, None, "rectangle"),
-        ({"polygon": [[1, 1], [5, 1], [5, 5]]}, {}, None, "polygon"),
-        ({"line": [[1, 1], [5, 1]]}, {}, None, "line"),
-        ({"points": [[1, 1]]}, {}, None, "points"),
-        ({"polygon": [[1, 1], [5, 1]]}, {"shape_type": "line"}, None, "line"),
-        ({"polygon": [[1, 1], [5, 1]]}, {}, MetalakeForm(shape_type=ShapeType.LINE), "line"),
-        ({"polygon": [[1, 1], [5, 1]]}, {"shape_type": "polygon"}, MetalakeForm(None, ShapeType.LINE), "line"),
+        ({"bbox": [1, 1, 2, 2]}, {}, {}, "rectangle"),
+        ({"polygon": [[1, 1], [5, 1], [5, 5]]}, {}, {}, "polygon"),
+        ({"line": [[1, 1], [5, 1]]}, {}, {}, "line"),
+        ({"points": [[1, 1]]}, {}, {}, "points"),
+        ({"polygon": [[1, 1], [5, 1]]}, {"shape_type": "line"}, {}, "line"),
+        ({"polygon": [[1, 1], [5, 1]]}, {}, {"shape_type": ShapeType.LINE}, "line"),
+        ({"polygon": [[1, 1], [5, 1]]}, {"shape_type": "polygon"}, {"shape_type": ShapeType.LINE}, "line"),
     ],
 )
 def test_the_type_of_the_old_form_comes_from_the_block_the_file_or_the_coordinates(
-    tmp_path: Path, annotation: dict[str, Any], top: dict[str, Any], form: MetalakeForm | None, expected: str
+    tmp_path: Path, annotation: dict[str, Any], top: dict[str, Any], options: dict[str, Any], expected: str
 ) -> None:
     document = {"images": [{"image": "a.png", "annotations": [{"label": "bird", **annotation}]}], **top}
     (tmp_path / "old.json").write_text(json.dumps(document))
-    (shape,) = index(tmp_path, "old.json", form=form).record("a.png").shapes
+    (shape,) = index(tmp_path, "old.json", options=options).record("a.png").shapes
     assert (shape.type, len(shape.points)) == (
         expected,
         len(next(iter(annotation.values()))) // (1 + ("bbox" in annotation)),
@@ -268,9 +267,9 @@ def test_the_type_of_the_old_form_comes_from_the_block_the_file_or_the_coordinat
 def test_the_block_says_the_form_whatever_the_file_looks_like(tmp_path: Path) -> None:
     typed = metalake(tmp_path, {"metadata": {"pose": "flying"}})
     assert attributes_in(index(tmp_path, typed)) == [{}]
-    assert attributes_in(index(tmp_path, typed, form=MetalakeForm(old=True))) == [{"pose": [("flying", None)]}]
+    assert attributes_in(index(tmp_path, typed, options={"old_form": True})) == [{"pose": [("flying", None)]}]
     untyped = old_form(tmp_path, {"metadata": {"pose": "flying"}}, shape_type="rectangle")
-    (shape,) = index(tmp_path, untyped, form=MetalakeForm(old=False)).record("a.png").shapes
+    (shape,) = index(tmp_path, untyped, options={"old_form": False}).record("a.png").shapes
     assert (shape.metadata, shape.attributes) == ({"pose": "flying"}, {})
 
 
@@ -288,11 +287,11 @@ def test_the_block_says_the_form_whatever_the_file_looks_like(tmp_path: Path) ->
             "old.json: images[0].annotations[1]: the annotation has a 'type', and others",
         ),
         (({"polygon": [[1, 1]]},), {}, "annotations[0]: the annotation has no type"),
-        (({},), {"form": MetalakeForm(old=False)}, "annotations[0]: the annotation has no type"),
+        (({},), {"options": {"old_form": False}}, "annotations[0]: the annotation has no type"),
         (
             ({"metadata": {"sex": "f"}, "attributes": {"sex": [{"value": "m"}]}},),
             {},
-            "annotations[0].metadata: 'sex' stands in 'metadata' and in 'attributes'",
+            "annotations[0].metadata: 'sex' is in 'metadata' and in 'attributes'",
         ),
     ],
 )
@@ -303,8 +302,8 @@ def test_what_the_old_form_leaves_open_is_a_mistake_at_its_place(
 
 
 def test_a_form_is_said_of_metalakes_json_alone(tmp_path: Path) -> None:
-    told = error(tmp_path, coco(tmp_path, [1, 1, 5, 5]), form=MetalakeForm(old=True))
-    assert "coco.json: the file is in the format coco, and 'old_form' and 'shape_type' are for MetaLake's JSON" in told
+    told = error(tmp_path, coco(tmp_path, [1, 1, 5, 5]), options={"old_form": True})
+    assert "coco.json: the file has the format coco, which does not take 'old_form'" in told
 
 
 def test_a_bucket_holds_for_the_entries_after_it(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
+from metalake_sync.annotations.formats.coco.writing import merged_order
+from metalake_sync.annotations.formats.registry import format_named
 from metalake_sync.annotations.images import AnyImage, Image
 from metalake_sync.annotations.source import open_index
 from metalake_sync.annotations.spec import AnnotationSpec
-from metalake_sync.annotations.writers import write_records
-from metalake_sync.annotations.writers.coco import merged_order
-from metalake_sync.annotations.writers.fitting import Fitting
+from metalake_sync.annotations.writing import Fitting, write_records
 from metalake_sync.core.shapes import AttributeValue, FormatName, ImageRecord, Shape, ShapeType
 from metalake_sync.core.snapshots import AnnotationKind
 
@@ -107,8 +107,8 @@ def test_a_record_comes_back_as_the_format_can_hold_it(format: FormatName, recor
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         report = write_records(records, format, folder, lambda _: SIZE)
-        fitting = Fitting(format, lambda _: SIZE)
-        pixels = Fitting("metalake", lambda _: SIZE)
+        fitting = Fitting(format_named(format).output(), lambda _: SIZE)
+        pixels = Fitting(format_named("metalake").output(), lambda _: SIZE)
         wanted = [pixels.fit(fitted) for record in records if (fitted := fitting.fit(record)) is not None]
         if not wanted and format in ("yolo", "voc"):
             return
@@ -145,18 +145,18 @@ def test_the_report_names_what_a_format_cannot_hold(tmp_path: Path) -> None:
 
 def test_a_name_that_leads_out_of_the_folder_is_not_written(tmp_path: Path) -> None:
     lost = _losses("voc", tmp_path, ImageRecord("../../evil.jpg", ()), ImageRecord("/etc/evil.jpg", ()))
-    assert lost == ["images whose name can't be that of a file; they are left out: 2, first in ../../evil.jpg"]
+    assert lost == ["images whose name can't be a file name; they are left out: 2, first in ../../evil.jpg"]
     assert not list(tmp_path.rglob("*.xml"))
 
 
 def test_images_of_one_stem_do_not_overwrite_one_another(tmp_path: Path) -> None:
     lost = _losses("yolo", tmp_path, ImageRecord("a.jpg", (_box(),)), ImageRecord("a.png", ()))
-    assert "in their extension alone" in lost[0]
+    assert "only in their extension" in lost[0]
     assert (tmp_path / "out/a.txt").read_text() == "0 0.00390625 0.00833333333333 0.0046875 0.00833333333333\n"
 
 
 def test_without_a_size_yolo_leaves_the_image_out_and_says_so(tmp_path: Path) -> None:
-    assert "size is not known" in _losses("yolo", tmp_path, ImageRecord("a.jpg", (_box(),)), size=None)[0]
+    assert "unknown size" in _losses("yolo", tmp_path, ImageRecord("a.jpg", (_box(),)), size=None)[0]
 
 
 def test_pycocotools_loads_what_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

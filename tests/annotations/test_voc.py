@@ -12,7 +12,7 @@ from metalake_sync.annotations.images import LocalImages
 from metalake_sync.annotations.source import AnnotationIndex, open_index
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.validation import InvalidPolicy, ShapeProblem
-from metalake_sync.annotations.writers import write_records
+from metalake_sync.annotations.writing import write_records
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
 from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestErrors
@@ -110,7 +110,7 @@ def test_a_confidence_that_is_no_number_costs_itself(tmp_path: Path, confidence:
     ],
 )
 def test_labelme_xml_is_not_voc(tmp_path: Path, inner: str, more: str) -> None:
-    with pytest.raises(ManifestErrors, match=r"xml/a.xml: it is LabelMe XML, which is not Pascal VOC"):
+    with pytest.raises(ManifestErrors, match=r"xml/a.xml: the file is LabelMe XML, not Pascal VOC"):
         read(tmp_path, inner, more=more)
 
 

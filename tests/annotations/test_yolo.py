@@ -11,7 +11,7 @@ import pytest
 from metalake_sync.annotations.images import AnyImage, LocalImages
 from metalake_sync.annotations.source import AnnotationIndex, open_index
 from metalake_sync.annotations.spec import AnnotationSpec
-from metalake_sync.annotations.writers import write_records
+from metalake_sync.annotations.writing import write_records
 from metalake_sync.core.notes import NoteCode
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 from metalake_sync.core.snapshots import AnnotationKind
@@ -78,7 +78,7 @@ def test_names_of_classes_are_the_texts_of_the_data_file(tmp_path: Path, names: 
 @pytest.mark.parametrize("name", ["~", ""])
 def test_a_class_without_a_name_is_an_error_where_it_is_used(tmp_path: Path, name: str) -> None:
     write(tmp_path, l__a_txt=BOX, l__data_yaml=f"names:\n  0: {name}\n  1: cat\n")
-    assert "l/a.txt:1: class 0 is none of the 1 that have a name in l/data.yaml" in refused(tmp_path, "l")
+    assert "l/a.txt:1: class 0 is not one of the 1 that have a name in l/data.yaml" in refused(tmp_path, "l")
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_part_of_a_data_file_that_is_not_found_clears_no_set(tmp_path: Path, g
     index = read(tmp_path, "data.yaml")
     assert len(shapes(index)) == 1
     assert index.mode == "append"
-    assert f"'val' of data.yaml is '{gone}', and no labels of it are found here" in notes(index)
+    assert f"'val' of data.yaml is '{gone}', and its labels are not found" in notes(index)
 
 
 # Columns behind the shape.
@@ -273,7 +273,7 @@ def test_a_kpt_shape_above_the_labels_counts_beside_their_own_names(tmp_path: Pa
 
 def test_a_line_that_does_not_fit_kpt_shape_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, l__a_txt=POSE, l__data_yaml="names: [bird]\nkpt_shape: [17, 3]\n")
-    assert "l/a.txt:1: the line has 14 values, and 'kpt_shape' [17, 3] makes 56" in refused(tmp_path, "l")
+    assert "l/a.txt:1: the line has 14 values, and 'kpt_shape' [17, 3] needs 56" in refused(tmp_path, "l")
 
 
 # Lines and files that are no labels.
@@ -285,10 +285,10 @@ def test_a_line_that_does_not_fit_kpt_shape_is_an_error(tmp_path: Path) -> None:
         ("0,0.5,0.5,0.2,0.2", "values are separated by commas. Separate them by blanks."),
         ("0, 0.5, 0.5, 0.2, 0.2", "values are separated by commas"),
         ("0;0.5;0.5;0.2;0.2", "values are separated by semicolons"),
-        ("0 0,5 0,5 0,2 0,2", "numbers have a decimal comma. Write a point: 0.5."),
-        ("0 0.5 0.5", "the line has 3 values. A box is: class, centre x and y, width, height."),
+        ("0 0,5 0,5 0,2 0,2", "numbers have a decimal comma. Write a decimal point: 0.5."),
+        ("0 0.5 0.5", "the line has 3 values. Write a box as: class, center x and y, width, height."),
         ("cat 0.5 0.5 0.2 0.2", "'cat' is not a number"),
-        ("see the notes", "it is not a label file: the line is 'see the notes'"),
+        ("see the notes", "the file is not a label file: the line is 'see the notes'"),
     ],
 )
 def test_a_line_of_an_image_that_is_not_labels_says_what_it_is(tmp_path: Path, line: str, message: str) -> None:
@@ -325,12 +325,12 @@ def test_other_texts_are_told_apart_where_the_images_are_in_the_lake_alone(tmp_p
     index = closed_afterwards(open_index([spec], AnyImage()))
     assert list(index.images()) == ["a"]
     (note,) = [note for note in index.notes() if note.code is NoteCode.ANNOTATIONS_INVALID]
-    assert str(note).startswith("set/b.txt:1: it is not a label file")
+    assert str(note).startswith("set/b.txt:1: the file is not a label file")
 
 
 def test_a_folder_of_other_texts_alone_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, set__README_txt="Birds\n")
-    assert "set/README.txt:1: it is not a label file" in refused(tmp_path, "set")
+    assert "set/README.txt:1: the file is not a label file" in refused(tmp_path, "set")
 
 
 @pytest.mark.parametrize("name", ["l/a.txt", "l/classes.txt", "l/data.yaml"])

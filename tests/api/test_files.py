@@ -145,7 +145,7 @@ def test_annotations_come_in_the_format_that_is_asked_for(lake: MetaLake, images
 def test_a_format_that_is_not_known_is_refused_clearly(lake: MetaLake, images: Path, tmp_path: Path) -> None:
     birds = lake.upload_files_to_collection(images, "image", "birds").collection_id
     with pytest.raises(ManifestError, match="'format' is 'paint'"):
-        lake.download_collection(birds, tmp_path / "out", annotation_format="paint")  # type: ignore[arg-type]
+        lake.download_collection(birds, tmp_path / "out", annotation_format="paint")
 
 
 def test_a_killed_upload_is_remembered_where_a_state_is_given(

@@ -65,8 +65,6 @@ NOT_YET_REWRITTEN: set[str] = {
     "docs/fidelity.md",
     "metalake_sync/__init__.py",
     "metalake_sync/annotations",
-    "metalake_sync/annotations/formats",
-    "metalake_sync/annotations/writers",
     "metalake_sync/api",
     "metalake_sync/apply",
     "metalake_sync/cli",

@@ -92,7 +92,7 @@ def test_a_command_is_split_as_a_shell_would(desk: Desk) -> None:
         ("annotations: [{operation: o, kind: human, source: 7}]", "'source' is neither a text nor a list."),
         (
             "annotations: [{operation: o, kind: human, source: s, format: labelme}]",
-            "'format' is 'labelme'. Write metalake, coco, yolo or voc.",
+            "'format' is 'labelme'. Write coco, metalake, voc or yolo.",
         ),
         (
             "annotations: [{operation: o, kind: human, source: s, normalized: convrt}]",

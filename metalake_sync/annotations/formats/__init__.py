@@ -1,4 +1,5 @@
-"""Annotation formats: one module reads each of them.
+"""Annotation formats: one module or package per format, found by its name in `metalake_sync.format_names`.
 
-Must not: match entries with files (`annotations.source`), or know of a lake.
+`base` is the port that each format implements, `registry` detects the format of a file.
+Must not: match entries with images, or know a lake.
 """

@@ -9,7 +9,7 @@ import click
 
 from metalake_sync.cli.commands.annotations_preview import preview
 from metalake_sync.cli.commands.metadata import check_addressing, written
-from metalake_sync.cli.connection import FORMATS, KINDS, LakeFlags, takes_form, takes_lake
+from metalake_sync.cli.connection import KINDS, READ_FORMATS, LakeFlags, takes_form, takes_lake
 from metalake_sync.cli.options import option
 from metalake_sync.cli.wording import shown
 
@@ -38,7 +38,7 @@ def command() -> None:
 @option(
     "--format",
     "source_format",
-    type=FORMATS,
+    type=READ_FORMATS,
     help="How the source is written; left out: guessed.",
 )
 @takes_form

@@ -10,10 +10,10 @@ import click
 
 from metalake_sync.cli.commands.item import downloaded
 from metalake_sync.cli.connection import (
-    FORMATS,
     KINDS,
     NAMINGS,
     TYPES,
+    WRITTEN_FORMATS,
     LakeFlags,
     metadata_of,
     metadata_options,
@@ -171,7 +171,7 @@ def upload(
 @option(
     "--format",
     "annotation_format",
-    type=FORMATS,
+    type=WRITTEN_FORMATS,
     default="metalake",
     show_default=True,
     help="How annotations are written.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metalake_sync.cli.connection import FORMATS, TYPES
+from metalake_sync.cli.connection import TYPES, WRITTEN_FORMATS
 from metalake_sync.cli.options import FolderPath, ManifestFlags, RunFlags, observes, option, takes_manifest
 from metalake_sync.errors import ExitCode, UsageError
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @option(
     "--format",
     "annotation_format",
-    type=FORMATS,
+    type=WRITTEN_FORMATS,
     help="How the annotations of --collection are written. [default: metalake]",
 )
 @option(

@@ -1,26 +1,36 @@
-"""Records as the MetaLake's own JSON, one image after the other."""
+"""Writes the MetaLake's own annotation JSON, image by image. The format holds everything that a record holds."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from metalake_sync.annotations.formats.base import OutputFormat, RecordWriter, SizeUse
 from metalake_sync.annotations.images import Size
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 
+FILE = "annotations.json"
 
-class MetalakeWriter:
-    """Writes annotations.json."""
 
+class MetalakeOutput(OutputFormat):
+    """One file, in pixels."""
+
+    shape_types = frozenset(ShapeType)
+    file_names = (FILE,)
+    sizes = SizeUse.UNUSED
+
+    def writer(self, folder: Path, classes: Sequence[str]) -> RecordWriter:
+        return _Writer(folder)
+
+
+class _Writer(RecordWriter):
     def __init__(self, folder: Path) -> None:
-        self._file = (folder / "annotations.json").open("w", encoding="utf-8")
+        self._file = (folder / FILE).open("w", encoding="utf-8")
         self._file.write('{"images": [')
         self._first = True
-
-    def __enter__(self) -> MetalakeWriter:
-        return self
 
     def write(self, record: ImageRecord, size: Size | None) -> None:
         document = {"image": record.image, "annotations": [_annotation(shape) for shape in record.shapes]}
@@ -49,7 +59,7 @@ def _annotation(shape: Shape) -> dict[str, Any]:
 
 
 def attributes_document(shape: Shape) -> dict[str, list[dict[str, Any]]]:
-    """Attributes in the MetaLake's form: name → values with their confidence and metadata."""
+    """Return attributes in the MetaLake's form: name → values with their confidence and metadata."""
     return {
         name: [
             {

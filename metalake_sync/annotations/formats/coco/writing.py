@@ -1,8 +1,9 @@
-"""Records as one COCO file. Annotations and images wait in temporary files beside it: what the keypoints of a category
-are called is known when all were seen.
+"""Writes COCO files.
 
-Metadata goes to keys of the annotation, under `metadata` where COCO has another meaning for the key. An attribute with
-one text for its value is written as CVAT has it (name: value), others as the MetaLake does (name: list of values).
+Annotations and images wait in temporary files beside the file, because the names of a category's keypoints are known
+only after all records. Metadata becomes keys of the annotation, and goes under `metadata` where COCO has another
+meaning for the key. An attribute with one text as its value is written in CVAT's form (name: value), others in the
+MetaLake's form (name: list of values).
 """
 
 from __future__ import annotations
@@ -11,35 +12,57 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeGuard
 
-from metalake_sync.annotations.entries import draws
-from metalake_sync.annotations.formats.coco import COCO_KEYS, box_around
+from metalake_sync.annotations.formats.base import OutputFormat, RecordWriter, WriteReport
+from metalake_sync.annotations.formats.coco.shapes import COCO_KEYS
+from metalake_sync.annotations.formats.metalake.writing import attributes_document
+from metalake_sync.annotations.formats.values import box_around, has_area
 from metalake_sync.annotations.images import Size
-from metalake_sync.annotations.writers.metalake import attributes_document
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Point, Shape, ShapeType
 
+FILE = "annotations.json"
+
 _NAMES = "keypoint names"
-"""Stands in an annotation until the names of its category are known."""
+"""A key of an annotation in the temporary file, until the names of its category's keypoints are known."""
 
 
-class CocoWriter:
-    """Writes annotations.json. `classes`: the categories in the order of their ids, which begin at 1."""
+class CocoOutput(OutputFormat):
+    """One file, in pixels. Categories have the ids 1, 2, …."""
 
+    shape_types = frozenset({ShapeType.RECTANGLE, ShapeType.POLYGON, ShapeType.POINTS})
+    file_names = (FILE,)
+    class_ids = True
+
+    def writer(self, folder: Path, classes: Sequence[str]) -> RecordWriter:
+        return _Writer(folder, classes)
+
+    def fit_shape(self, shape: Shape, image: str, report: WriteReport) -> Shape | None:
+        """Leave out attribute confidences of 1: the lake stores 1 where the user gave none, and COCO has a plain value
+        there."""
+        without = {
+            name: tuple(replace(value, confidence=None) for value in values)
+            for name, values in shape.attributes.items()
+            if values and values[0].confidence == 1 and _is_plain([replace(one, confidence=None) for one in values])
+        }
+        report.lose("attribute values with a confidence of 1; they are written without it", image, len(without))
+        return replace(shape, attributes={**shape.attributes, **without}) if without else shape
+
+
+class _Writer(RecordWriter):
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
         self._images = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115 - closed on exit
         self._annotations = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115 - the same
-        self._file = (folder / "annotations.json").open("w", encoding="utf-8")
+        self._file = (folder / FILE).open("w", encoding="utf-8")
         self._file.write('{"annotations": [')
         self._image_count = 0
         self._annotation_count = 0
         self._categories = {label: number for number, label in enumerate(classes, start=1)}
-        self._names: dict[int, list[str]] = {}  # of a category's keypoints
-
-    def __enter__(self) -> CocoWriter:
-        return self
+        self._names: dict[int, list[str]] = {}
+        """Category id → the names of its keypoints."""
 
     def write(self, record: ImageRecord, size: Size | None) -> None:
         self._image_count += 1
@@ -60,7 +83,7 @@ class CocoWriter:
             self._annotations.write(json.dumps(annotation, allow_nan=False) + "\n")
 
     def _named(self, shape: Shape, category: int, metadata: dict[str, Any]) -> dict[str, Any]:
-        """The names of an annotation's points where their category can have them."""
+        """Return the changes to an annotation whose points have names that its category can take."""
         names = shape.metadata.get("keypoints")
         if not _are_names(names, len(shape.points)):
             return {}
@@ -89,7 +112,7 @@ class CocoWriter:
         self._file.close()
 
     def _finished(self, line: str) -> str:
-        """An annotation with a place for each keypoint of its category."""
+        """Return an annotation with a triple for each keypoint of its category."""
         if '"keypoints"' not in line:
             return line
         annotation: dict[str, Any] = json.loads(line)
@@ -105,13 +128,14 @@ class CocoWriter:
             if not annotation["metadata"]:
                 del annotation["metadata"]
         elif len(points) == 3 * len(names):
-            # As many points as names, which are not theirs: one more that is not labelled tells them apart.
+            # The points have other names, and as many. One more, unlabelled point keeps a reader from naming them.
             annotation["keypoints"] += [0, 0, 0]
         return json.dumps(annotation, allow_nan=False)
 
 
 def merged_order(order: Sequence[str], names: Sequence[str]) -> list[str] | None:
-    """An order that keeps both: new names come behind the one that they follow. None where the two contradict."""
+    """Return an order that agrees with both: a new name comes after the name that it follows. None if they contradict
+    each other."""
     merged = list(order)
     at = 0
     for name in names:
@@ -129,7 +153,7 @@ def _are_names(names: Any, count: int) -> TypeGuard[list[str]]:
 
 
 def _annotations(shapes: Sequence[Shape]) -> list[list[Shape]]:
-    """Shapes grouped to annotations: the parts 1/n to n/n of one segmentation belong together."""
+    """Group shapes to annotations: the parts 1/n to n/n of one segmentation are one."""
     groups: list[list[Shape]] = []
     at = 0
     while at < len(shapes):
@@ -140,7 +164,7 @@ def _annotations(shapes: Sequence[Shape]) -> list[list[Shape]]:
 
 
 def _parts_from(shapes: Sequence[Shape], at: int) -> int:
-    """How many shapes from `at` on are the parts of one; 1 for a shape of its own."""
+    """Return how many shapes from `at` on are parts of one annotation; 1 if the shape is an annotation itself."""
     first = shapes[at]
     part = first.metadata.get("part")
     if first.type is not ShapeType.POLYGON or not isinstance(part, str) or not part.startswith("1/"):
@@ -169,8 +193,8 @@ def _annotation(shapes: Sequence[Shape]) -> dict[str, Any]:
             (x, y), (width, height) = first.points
             annotation |= {"bbox": [x, y, width, height], "area": width * height, "segmentation": []}
         case ShapeType.POLYGON:
-            # A polygon without area is not read where there is a box.
-            if all(draws(shape.points) for shape in shapes):
+            # With a box, a polygon without area would not be read back.
+            if all(has_area(shape.points) for shape in shapes):
                 annotation["bbox"] = box_around([point for shape in shapes for point in shape.points])
             annotation |= {
                 "area": sum(_area(shape.points) for shape in shapes),
@@ -178,9 +202,9 @@ def _annotation(shapes: Sequence[Shape]) -> dict[str, Any]:
             }
         case _:
             box = box_around(first.points)
-            seen = _visibility(metadata, len(first.points))
+            flags = _visibility(metadata, len(first.points))
             annotation |= {
-                "keypoints": [part for (x, y), flag in zip(first.points, seen, strict=True) for part in (x, y, flag)],
+                "keypoints": [part for (x, y), flag in zip(first.points, flags, strict=True) for part in (x, y, flag)],
                 "num_keypoints": len(first.points),
                 "bbox": box,
                 "area": box[2] * box[3],
@@ -194,13 +218,13 @@ def _annotation(shapes: Sequence[Shape]) -> dict[str, Any]:
     if first.attributes:
         lists = attributes_document(first)
         annotation["attributes"] = {
-            name: values[0].value if is_plain(values) else lists[name] for name, values in first.attributes.items()
+            name: values[0].value if _is_plain(values) else lists[name] for name, values in first.attributes.items()
         }
     return annotation
 
 
-def is_plain(values: Sequence[AttributeValue]) -> bool:
-    """Whether an attribute is one text and no more, as CVAT has attributes."""
+def _is_plain(values: Sequence[AttributeValue]) -> bool:
+    """Whether an attribute is one text and nothing more, as in CVAT's form."""
     if len(values) != 1:
         return False
     (one,) = values
@@ -208,11 +232,14 @@ def is_plain(values: Sequence[AttributeValue]) -> bool:
 
 
 def _visibility(metadata: dict[str, Any], count: int) -> list[int]:
-    """The flags of keypoints, taken out of their metadata where COCO can have them there: 1 is hidden, 2 is seen."""
-    said = metadata.get("visibility")
-    if not isinstance(said, list) or len(said) != count or 1 not in said:
+    """Return the visibility of keypoints, and remove it from their metadata if COCO can hold it.
+
+    1: hidden, 2: visible.
+    """
+    stated = metadata.get("visibility")
+    if not isinstance(stated, list) or len(stated) != count or 1 not in stated:
         return [2] * count
-    if not all(type(flag) in (int, float) and flag in (1, 2) for flag in said):
+    if not all(type(flag) in (int, float) and flag in (1, 2) for flag in stated):
         return [2] * count
     return [int(flag) for flag in metadata.pop("visibility")]
 

@@ -1,9 +1,9 @@
-"""Pascal VOC: one XML file for each picture, as canonical records.
+"""Reads Pascal VOC: one XML file for each image.
 
-`truncated`, `difficult` and `occluded` become metadata as they are written, `pose` too unless it says Unspecified, and
-so does every other simple element of an object and CVAT's `attributes`. `confidence` and `score` are the confidence.
-Numbers are taken as they stand: width is xmax - xmin. A polygon counts before a rotated box (`robndbox`), and that
-before the box, if it draws something. An object that can't be read is left out and reported. Must not: check shapes.
+Metadata is `truncated`, `difficult`, `occluded`, `pose` unless it is Unspecified, every other simple element of an
+object, and CVAT's `attributes`. The confidence is `confidence` or `score`. Numbers are not corrected: width is xmax -
+xmin. A polygon with an area is taken first, then a rotated box (`robndbox`), then the box. An object that can't be read
+is left out and reported. Must not: check shapes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from xml.etree.ElementTree import ParseError
 from defusedxml import DefusedXmlException
 from defusedxml import ElementTree as SafeTree
 
-from metalake_sync.annotations.entries import Entry, NotAnnotations, ReadNotes, SourceFile, draws, text_number
+from metalake_sync.annotations.entries import Entry, NotAnnotations, ReadNotes, SourceFile
+from metalake_sync.annotations.formats.base import FormatReader
+from metalake_sync.annotations.formats.values import has_area, text_number
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
 from metalake_sync.errors import Location, ManifestError
 from metalake_sync.sources.text_files import open_source
@@ -26,51 +28,59 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 _SIZE_LIMIT_BYTES = 64 << 20
-_DRAWN = ("bndbox", "robndbox", "polygon")
+_GEOMETRY = ("bndbox", "robndbox", "polygon")
 _CONFIDENCE = ("confidence", "score")
 
 
-def read_voc(source: SourceFile, normalized: bool, notes: ReadNotes) -> Iterator[Entry]:
-    """Read one file; it speaks of one picture. Raises ManifestError."""
-    root = _parse(source)
-    if root.tag != "annotation":
-        raise NotAnnotations(
-            f"its root is <{root.tag}>", where=source.shown_as, remedy="A VOC file's root is <annotation>."
+class VocReader(FormatReader):
+    """Reads files, each of which is of one image."""
+
+    def __init__(self, normalized: bool) -> None:
+        self._normalized = normalized
+
+    def read(self, file: SourceFile, notes: ReadNotes) -> Iterator[Entry]:
+        """Yield the entry of the file's image. Raises ManifestError."""
+        root = _parse(file)
+        if root.tag != "annotation":
+            raise NotAnnotations(
+                f"the root of the file is <{root.tag}>",
+                where=file.shown_as,
+                remedy="The root of a VOC file is <annotation>.",
+            )
+        _refuse_labelme(root, file)
+        name = _text(root.find("filename"))
+        objects = [element for element in root if element.tag == "object"]
+        shapes: list[tuple[int, Shape]] = []
+        for number, element in enumerate(objects, start=1):
+            try:
+                shapes += [(number, shape) for shape in _shapes(element, f"object {number}", notes)]
+            except ManifestError as error:
+                notes.leave_out(f"objects can't be read: {error.message}", f"{error.where}")
+        yield Entry(
+            ImageRecord(name, tuple(shape for _, shape in shapes), self._normalized),
+            stem=file.path.relative_to(file.root).with_suffix("").as_posix(),
+            size=_size(root.find("size")),
+            shape_form="object {}",
+            shape_numbers=tuple(number for number, _ in shapes),
         )
-    _refuse_labelme(root, source)
-    name = _text(root.find("filename"))
-    objects = [element for element in root if element.tag == "object"]
-    shapes: list[tuple[int, Shape]] = []
-    for number, element in enumerate(objects, start=1):
-        try:
-            shapes += [(number, shape) for shape in _shapes(element, f"object {number}", notes)]
-        except ManifestError as error:
-            notes.leave_out(f"objects can't be read: {error.message}", f"{error.where}")
-    yield Entry(
-        ImageRecord(name, tuple(shape for _, shape in shapes), normalized),
-        stem=source.path.relative_to(source.root).with_suffix("").as_posix(),
-        size=_size(root.find("size")),
-        shape_form="object {}",
-        shape_numbers=tuple(number for number, _ in shapes),
-    )
 
 
 def _refuse_labelme(root: Element, source: SourceFile) -> None:
-    """Raise ManifestError for LabelMe's XML. It has the same root, and other rules: objects may be deleted, and its
-    polygons have no box. Source: labelme.csail.mit.edu, "annotation XML"."""
+    """Raise ManifestError for LabelMe's XML. It has the same root and other rules: objects may be deleted, and polygons
+    have no box. Source: labelme.csail.mit.edu, "annotation XML"."""
     objects = root.findall("object")
     deleted = any(one.find("deleted") is not None for one in objects)
     polygons = any(one.find("polygon/pt") is not None and one.find("bndbox") is None for one in objects)
     if deleted or polygons or root.find("imagesize") is not None:
         raise ManifestError(
-            "it is LabelMe XML, which is not Pascal VOC and is not read",
+            "the file is LabelMe XML, not Pascal VOC",
             where=source.shown_as,
-            remedy="Convert it to VOC or COCO, or take it out of the source.",
+            remedy="Convert it to VOC or COCO, or remove it from the source.",
         )
 
 
 def _size(element: Element | None) -> tuple[int, int] | None:
-    """What the file says of the picture's size; many tools write zeros or nothing."""
+    """Return the image's size as the file states it. Many tools write zeros or nothing."""
     width, height = (_text(element.find(side) if element is not None else None) for side in ("width", "height"))
     if not all(len(side) < 10 and side.isascii() and side.isdigit() for side in (width, height)):
         return None
@@ -82,23 +92,27 @@ def _parse(source: SourceFile) -> Element:
         with open_source(source.path, source.shown_as) as opened:
             if os.fstat(opened.fileno()).st_size > _SIZE_LIMIT_BYTES:
                 raise ManifestError(
-                    "it is larger than 64 MB", where=source.shown_as, remedy="A VOC file is one picture's."
+                    "the file is larger than 64 MB", where=source.shown_as, remedy="Write one VOC file for each image."
                 )
             root = SafeTree.parse(opened).getroot()
     except ParseError as error:
         line, column = error.position
         place = Location(source.shown_as, line, column + 1)
         what = str(error).split(":")[0]
-        raise ManifestError(f"broken XML ({what})", where=place, remedy="Correct it there.") from None
+        raise ManifestError(f"broken XML ({what})", where=place, remedy="Correct the file at this place.") from None
     except DefusedXmlException:
         raise ManifestError(
-            "it declares entities", where=source.shown_as, remedy="Take its DOCTYPE out: no VOC file needs one."
+            "the file declares entities",
+            where=source.shown_as,
+            remedy="Remove its DOCTYPE: no VOC file needs one.",
         ) from None
     except (ValueError, LookupError):
-        raise ManifestError("its encoding is not known", where=source.shown_as, remedy="Save it as UTF-8.") from None
+        raise ManifestError(
+            "the encoding of the file is unknown", where=source.shown_as, remedy="Save it as UTF-8."
+        ) from None
     except OSError as error:
         raise ManifestError(
-            f"it can't be read ({error.strerror})", where=source.shown_as, remedy="Make it readable."
+            f"the file can't be read ({error.strerror})", where=source.shown_as, remedy="Make it readable."
         ) from None
     assert root is not None
     return root
@@ -110,7 +124,7 @@ def _shapes(element: Element, where: str, notes: ReadNotes) -> Iterator[Shape]:
     confidence = None
     for child in element:
         text = _text(child)
-        if child.tag == "name" or child.tag in _DRAWN:
+        if child.tag == "name" or child.tag in _GEOMETRY:
             continue
         if child.tag == "attributes":
             metadata.update((_text(one.find("name")), _text(one.find("value"))) for one in child)
@@ -122,16 +136,16 @@ def _shapes(element: Element, where: str, notes: ReadNotes) -> Iterator[Shape]:
             metadata[child.tag] = text
     geometry = list(_geometry(element, where, notes))
     if not geometry:
-        raise ManifestError("the object has no <bndbox>", where=where, remedy="Give it one.")
+        raise ManifestError("the object has no <bndbox>", where=where, remedy="Add a <bndbox>.")
     for shape_type, points in geometry:
         yield Shape(shape_type, points, label, confidence, metadata)
 
 
 def _geometry(element: Element, where: str, notes: ReadNotes) -> Iterator[tuple[ShapeType, tuple[Point, ...]]]:
-    """What an object draws. Raises ManifestError for what can't be read, if nothing else is drawn."""
+    """Yield the polygons of an object, or its box. Raises ManifestError for an unreadable polygon without a box."""
     polygons: list[tuple[Point, ...]] = []
     for found in (*element.iterfind("polygon"), *element.iterfind("robndbox")):
-        if found.tag == "robndbox" and any(map(draws, polygons)):
+        if found.tag == "robndbox" and any(map(has_area, polygons)):
             break
         try:
             polygons.append(_corners(found, where) if found.tag == "polygon" else _rotated_box(found, where))
@@ -139,24 +153,24 @@ def _geometry(element: Element, where: str, notes: ReadNotes) -> Iterator[tuple[
             if element.find("bndbox") is None:
                 raise
             notes.count(f"objects have a <{found.tag}> that can't be read; their boxes are taken", at=f"{error.where}")
-    drawing = [points for points in polygons if draws(points)]
+    with_area = [points for points in polygons if has_area(points)]
     box = element.find("bndbox")
-    if not drawing and box is not None:
+    if not with_area and box is not None:
         if any(polygons):
             notes.count("objects have a polygon without area; their boxes are taken", at=where)
         left, top, right, bottom = (_coordinate(box, side, where) for side in ("xmin", "ymin", "xmax", "ymax"))
         yield ShapeType.RECTANGLE, ((left, top), (right - left, bottom - top))
         return
-    if drawing and len(drawing) < len(polygons):
-        notes.count("objects have polygons without area; they are left out", len(polygons) - len(drawing), at=where)
-    # Without a box, the checks report what draws nothing.
-    for points in drawing or polygons:
+    if with_area and len(with_area) < len(polygons):
+        notes.count("objects have polygons without area; they are left out", len(polygons) - len(with_area), at=where)
+    # Without a box, the checks report polygons without area.
+    for points in with_area or polygons:
         yield ShapeType.POLYGON, points
 
 
 def _rotated_box(box: Element, where: str) -> tuple[Point, ...]:
-    """The corners of roLabelImg's `<robndbox>`, from the top left one of the box before its rotation on, clockwise.
-    The angle is in radians, clockwise, about the centre. Raises ManifestError."""
+    """Return the corners of roLabelImg's `<robndbox>`, clockwise from the one that is top left before the rotation.
+    The angle is in radians, clockwise, about the center. Raises ManifestError."""
     x, y, width, height, angle = (_coordinate(box, name, where) for name in ("cx", "cy", "w", "h", "angle"))
     if not math.isfinite(angle):
         raise ManifestError("<angle> is not finite", where=where, remedy="Write an angle in radians.")
@@ -168,7 +182,7 @@ def _rotated_box(box: Element, where: str) -> tuple[Point, ...]:
 
 
 def _confidence(tag: str, text: str, where: str, notes: ReadNotes) -> float | None:
-    """A confidence, or None for what is not a number: it is optional."""
+    """Return a confidence, or None if it is not a number."""
     try:
         return text_number(text, where) if text else None
     except ManifestError as error:
@@ -177,7 +191,7 @@ def _confidence(tag: str, text: str, where: str, notes: ReadNotes) -> float | No
 
 
 def _corners(polygon: Element, where: str) -> tuple[Point, ...]:
-    """`<x1>`, `<y1>`, `<x2>`, …, or `<pt><x/><y/></pt>`."""
+    """Return the points of `<x1>`, `<y1>`, `<x2>`, …, or of `<pt><x/><y/></pt>`. Raises ManifestError."""
     pairs = polygon.findall("pt")
     if pairs:
         return tuple((_coordinate(pair, "x", where), _coordinate(pair, "y", where)) for pair in pairs)
@@ -190,7 +204,7 @@ def _corners(polygon: Element, where: str) -> tuple[Point, ...]:
 def _coordinate(element: Element, tag: str, where: str) -> float:
     child = element.find(tag)
     if child is None:
-        raise ManifestError(f"<{element.tag}> has no <{tag}>", where=where, remedy="Give it one.")
+        raise ManifestError(f"<{element.tag}> has no <{tag}>", where=where, remedy=f"Add <{tag}>.")
     return text_number(_text(child), f"{where}, {tag}")
 
 

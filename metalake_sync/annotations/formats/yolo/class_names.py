@@ -1,8 +1,7 @@
-"""What YOLO's class numbers mean: the names of classes, and the shape of keypoints.
+"""Reads the names of YOLO's class numbers, and the shape of keypoints.
 
-Names stand in a data file (`names`: a list, or a mapping from number to name), or line by line in classes.txt,
-obj.names or labels.txt. Owns: reading these files, and choosing among those beside and above the labels. Must not: read
-labels.
+Names are in a data file (`names`: a list, or a mapping from number to name), or line by line in classes.txt, obj.names
+or labels.txt. Owns: reading these files, and choosing among those beside and above the labels. Must not: read labels.
 """
 
 from __future__ import annotations
@@ -15,18 +14,15 @@ from typing import Any
 
 import yaml
 
-from metalake_sync.annotations.entries import NotAnnotations, ReadNotes, SourceFile, shortened
+from metalake_sync.annotations.entries import NotAnnotations, ReadNotes, SourceFile
+from metalake_sync.annotations.formats.values import shortened
+from metalake_sync.annotations.formats.yolo import DATA_FILES, NAME_FILES
 from metalake_sync.errors import Location, ManifestError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.sources.text_files import open_text
 
-DATA_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-NAME_FILES = ("classes.txt", "obj.names", "labels.txt")
-DATA_FILE_EXTENSIONS = (".yaml", ".yml", ".data")
-"""`.data` is Darknet's data file: `names = obj.names`."""
-
 _LEVELS_ABOVE = 3
-"""labels/train/a.txt finds its classes beside itself, in labels, and in the folder that labels lies in."""
+"""labels/train/a.txt finds its classes in its own folder, in labels, and in the folder above labels."""
 
 _SIZE_LIMIT_CHARS = 64 << 20
 _CLASS_LIMIT = 1_000_000
@@ -46,10 +42,10 @@ class KeypointShape:
 
 @dataclass(frozen=True, slots=True)
 class ClassNames:
-    """What one place says of the classes."""
+    """The classes of one file."""
 
     names: Sequence[str]
-    """By class number. An empty name: the class has none."""
+    """By class number. An empty text: the class has no name."""
     shown_as: str
     """The file that the names come from."""
     keypoints: KeypointShape | None = None
@@ -65,19 +61,19 @@ class YoloClasses:
         self._of_folder: dict[tuple[Path, Path | None], ClassNames] = {}
 
     def of(self, source: SourceFile) -> ClassNames:
-        """The classes of a label file. Raises ManifestError where no file names them."""
-        key = (source.path.parent, source.data_file)
+        """Return the classes of a label file. Raises ManifestError where no file names them."""
+        key = (source.path.parent, source.index_file)
         if key not in self._of_folder:
             self._of_folder[key] = self._find(source)
         return self._of_folder[key]
 
     def _find(self, source: SourceFile) -> ClassNames:
-        if source.data_file is not None:
-            # The data file that the source names counts, and no other one.
-            if source.data_file not in self._by_data_file:
-                shown_as = _shown(source.data_file, source)
-                self._by_data_file[source.data_file] = classes_of_data_file(source.data_file, shown_as, self._notes)
-            named = self._by_data_file[source.data_file]
+        if source.index_file is not None:
+            # The data file that the source names takes precedence over all others.
+            if source.index_file not in self._by_data_file:
+                shown_as = _shown(source.index_file, source)
+                self._by_data_file[source.index_file] = classes_of_data_file(source.index_file, shown_as, self._notes)
+            named = self._by_data_file[source.index_file]
             if named is not None:
                 return named
         nearest: ClassNames | None = None
@@ -89,21 +85,21 @@ class YoloClasses:
             if nearest is None:
                 nearest = found
             elif nearest.keypoints is None and found is not None and found.keypoints is not None:
-                # classes.txt beside the labels knows nothing of keypoints.
+                # classes.txt beside the labels can't declare keypoints.
                 nearest = ClassNames(nearest.names, nearest.shown_as, found.keypoints)
             folder = folder.parent
         if nearest is None:
             raise ManifestError(
-                "no file names its classes",
+                "no file names the classes of the label file",
                 where=source.shown_as,
-                remedy="Put a classes.txt (one name a line) or a data.yaml (names: […]) beside the labels, or name the"
+                remedy="Add a classes.txt (one name a line) or a data.yaml (names: […]) beside the labels, or name the"
                 " data file as the source.",
             )
         return nearest
 
 
 def _names_in(folder: Path, source: SourceFile, notes: ReadNotes) -> ClassNames | None:
-    """What the files of a folder say. Raises ManifestError where two of them contradict each other."""
+    """Return the classes that the files of a folder name. Raises ManifestError if two files contradict each other."""
     found: list[ClassNames] = []
     for name in (*DATA_FILES, *NAME_FILES):
         path = folder / name
@@ -137,20 +133,22 @@ def _names_of_file(path: Path, shown_as: str, notes: ReadNotes) -> ClassNames | 
 
 
 def _shown(path: Path, source: SourceFile) -> str:
-    """What a file beside or above a source is called, in the source's own terms."""
+    """Return the name of a file beside or above a source in messages."""
     beside = os.path.relpath(path, source.path.parent)
     return os.path.normpath(os.path.join(os.path.dirname(source.shown_as), beside))
 
 
 def names_of_list(path: Path, shown_as: str) -> Sequence[str]:
-    """One name a line. Raises ManifestError."""
+    """Return the names of a file with one name a line. Raises ManifestError."""
     return [line.strip() for line in read_label_text(path, shown_as).rstrip("\n").split("\n")]
 
 
 def read_data_file(path: Path, shown_as: str) -> dict[str, Any]:
-    """A data file as a mapping, empty where it is none. All scalars are texts, as they are written: `no`, `12:30` and
-    `010` are names of classes. An empty value and `~` are None, and so is `null` at
-    the top. Raises ManifestError for broken YAML."""
+    """Return a data file as a mapping, which is empty if the file is not a mapping. All scalars are texts as they are
+    written: `no`, `12:30` and `010` are names of classes. An empty value, `~`, and `null` at the top level become None.
+
+    Raises ManifestError for broken YAML.
+    """
     text = read_label_text(path, shown_as)
     if path.suffix.lower() == ".data":
         return _darknet(path, text, shown_as)
@@ -159,7 +157,7 @@ def read_data_file(path: Path, shown_as: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = Location(shown_as, mark.line + 1, mark.column + 1) if mark else shown_as
-        raise ManifestError("broken YAML", where=place, remedy="Correct it there.") from None
+        raise ManifestError("broken YAML", where=place, remedy="Correct the file at this place.") from None
     if not isinstance(document, dict):
         return {}
     return {key: None if value in ("null", "Null", "NULL") else value for key, value in document.items()}
@@ -178,26 +176,26 @@ _TextLoader.add_constructor("tag:yaml.org,2002:str", _text_or_none)
 
 
 def _darknet(path: Path, text: str, shown_as: str) -> dict[str, Any]:
-    """Darknet's data file: `train = train.txt`, `names = obj.names`."""
+    """Return Darknet's data file (`train = train.txt`, `names = obj.names`) as the mapping of a data.yaml."""
     pairs = [line.partition("=")[::2] for line in text.split("\n") if "=" in line and not line.lstrip().startswith("#")]
-    said = {key.strip(): value.strip() for key, value in pairs}
-    document: dict[str, Any] = {"train": said.get("train"), "val": said.get("valid") or said.get("val")}
-    if said.get("names"):
-        for spelling in spellings_here(said["names"], keep=1):
+    values = {key.strip(): value.strip() for key, value in pairs}
+    document: dict[str, Any] = {"train": values.get("train"), "val": values.get("valid") or values.get("val")}
+    if values.get("names"):
+        for spelling in spellings_here(values["names"], keep=1):
             names = path.parent / spelling
             if names.is_file():
                 document["names"] = names_of_list(names, os.path.join(os.path.dirname(shown_as), spelling))
                 break
         else:
-            message = f"'names' is {shortened(said['names'])}, which does not exist"
+            message = f"'names' is {shortened(values['names'])}, which does not exist"
             raise ManifestError(message, where=shown_as, remedy="Create it, or correct 'names'.")
     return document
 
 
 def spellings_here(path: str, *, keep: int | None = None) -> Iterator[str]:
-    """A path of a data file or list as it stands, then as it may be found here: with `/`, without the `../` that
-    Roboflow puts in front, and for an absolute path without the folders of another machine, one after the other.
-    `keep`: folders in front of a relative path are dropped as well, down to so many parts."""
+    """Yield a path of a data file or list as it is written, then as it may be found here: with `/`, without the leading
+    `../` of Roboflow, and for an absolute path with one leading folder less each time. `keep`: also shorten a relative
+    path, down to this many parts."""
     seen = {path}
     yield path
     slashed = path.replace("\\", "/")
@@ -217,7 +215,7 @@ def spellings_here(path: str, *, keep: int | None = None) -> Iterator[str]:
 
 
 def classes_of_data_file(path: Path, shown_as: str, notes: ReadNotes) -> ClassNames | None:
-    """The classes of a data file; None where it names none. Raises ManifestError."""
+    """Return the classes of a data file, or None if it names none. Raises ManifestError."""
     document = read_data_file(path, shown_as)
     names = names_of(document, shown_as)
     if names is None:
@@ -229,7 +227,7 @@ def classes_of_data_file(path: Path, shown_as: str, notes: ReadNotes) -> ClassNa
 
 
 def names_of(document: Mapping[str, Any], shown_as: str) -> Sequence[str] | None:
-    """`names` of a data file, a list or a mapping from number to name. Raises ManifestError."""
+    """Return `names` of a data file by class number, or None without `names`. Raises ManifestError."""
     names = document.get("names")
     if names is None:
         return None
@@ -253,7 +251,7 @@ def _is_class_number(key: Any) -> bool:
 
 
 def _keypoint_shape(document: Mapping[str, Any], shown_as: str) -> KeypointShape | None:
-    """`kpt_shape` of a data file: [count, numbers for each]. Raises ManifestError."""
+    """Return `kpt_shape` of a data file: [count, numbers for each]. Raises ManifestError."""
     shape = document.get("kpt_shape")
     if shape is None:
         return None
@@ -266,11 +264,11 @@ def _keypoint_shape(document: Mapping[str, Any], shown_as: str) -> KeypointShape
         )
     count = int(parts[0])
     names = document.get("kpt_names")
-    # Newer data files have the names for each class.
+    # Newer data files have names for each class.
     if isinstance(names, dict) and names and all(one == names[next(iter(names))] for one in names.values()):
         names = names[next(iter(names))]
-    fit = isinstance(names, list) and len(names) == count and all(isinstance(name, str) for name in names)
-    return KeypointShape(count, int(parts[1]), tuple(names) if fit and isinstance(names, list) else ())
+    valid = isinstance(names, list) and len(names) == count and all(isinstance(name, str) for name in names)
+    return KeypointShape(count, int(parts[1]), tuple(names) if valid and isinstance(names, list) else ())
 
 
 def shortened_digits(text: str) -> str:
@@ -278,16 +276,18 @@ def shortened_digits(text: str) -> str:
 
 
 def read_label_text(path: Path, shown_as: str) -> str:
-    """A label file, or a file of names, as text. Raises NotAnnotations for one that is not UTF-8, and ManifestError."""
+    """Return the text of a label file or a file of names. Raises NotAnnotations if it is not UTF-8; ManifestError."""
     try:
         with open_text(path, shown_as) as opened:
             text = opened.read(_SIZE_LIMIT_CHARS + 1)
         if len(text) > _SIZE_LIMIT_CHARS:
-            raise ManifestError("it is larger than 64 MB", where=shown_as, remedy="A label file is one picture's.")
+            raise ManifestError(
+                "the file is larger than 64 MB", where=shown_as, remedy="Write one label file for each image."
+            )
         return text
     except UnicodeDecodeError:
-        raise NotAnnotations("it is not UTF-8", where=shown_as, remedy="Save it as UTF-8.") from None
+        raise NotAnnotations("the file is not UTF-8", where=shown_as, remedy="Save it as UTF-8.") from None
     except OSError as error:
         raise ManifestError(
-            f"it can't be read ({error.strerror})", where=shown_as, remedy="Make it readable."
+            f"the file can't be read ({error.strerror})", where=shown_as, remedy="Make it readable."
         ) from None

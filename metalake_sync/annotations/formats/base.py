@@ -1,0 +1,180 @@
+"""The port of annotation formats: what a format declares, how it reads files, and how it writes them.
+
+Owns: the protocols, and the report of what a format can't hold. A format subclasses `AnnotationFormat`, and
+`OutputFormat` if it is written; both have defaults. Its own module imports little: a run loads the modules of all
+formats to detect one, so readers and writers are imported when they are first used.
+Must not: know a format.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import field
+from pathlib import Path
+from typing import Any, Protocol
+
+from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile
+from metalake_sync.annotations.formats.file_head import FileHead
+from metalake_sync.annotations.images import Size
+from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
+from metalake_sync.lazy_dataclass import dataclass
+
+# Reading.
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How a block of the manifest wants its files read."""
+
+    normalized: bool = False
+    """Whether coordinates are fractions of the image. A format whose unit is fixed ignores it."""
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    """Values of the block's keys that the format lists in `AnnotationFormat.options`, as far as the block has them."""
+
+
+class FormatReader(Protocol):
+    """Reads the files of one block, one after the other. What it learns from one file it may use for the next."""
+
+    def read(self, file: SourceFile, notes: ReadNotes) -> Iterator[Entry]:
+        """Yield one entry for each image of a file, as the file is read: memory must not grow with the file.
+
+        `notes` takes what is left out, by reason and place. Raises NotAnnotations for a file of another kind, and
+        ManifestError with the place for a file that can't be read any further.
+        """
+        ...
+
+    def rest(self) -> Iterator[tuple[SourceFile, Callable[[], Entry]]]:
+        """Yield the files that `read` could not decide on alone, after all others were read. Each comes with a function
+        that returns its entry or raises ManifestError."""
+        return iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFiles:
+    """Annotation files that an index file names."""
+
+    path: Path
+    """A folder of annotation files, or one annotation file."""
+    root: Path
+    """The folder that relative paths of these files start from."""
+    is_file: bool = False
+
+
+class AnnotationFormat(Protocol):
+    """An annotation format. The object is stateless; its package exposes it as an entry point."""
+
+    name: str
+    """The value of `format` in a manifest."""
+    extensions: tuple[str, ...]
+    """Extensions of its files, in lower case, such as `.json`. In a folder only these are read."""
+    reads: bool = True
+    writes: bool = False
+    detected: bool = True
+    """Whether files may be of this format where the manifest names none. False for a format whose files look like
+    something else, such as masks: they look like images."""
+    side_files: frozenset[str] = frozenset()
+    """Names of files that lie beside its annotation files and hold none, such as `classes.txt`."""
+    index_extensions: tuple[str, ...] = ()
+    """Extensions of files that hold no annotations and name the files that do, such as `data.yaml`. See `listed`."""
+    options: frozenset[str] = frozenset()
+    """Keys of an annotation block that only this format takes."""
+
+    def recognizes(self, head: FileHead) -> bool:
+        """Whether a file looks like this format. Asked only where several formats have the extension."""
+        ...
+
+    def reader(self, options: ReadOptions, notes: ReadNotes) -> FormatReader:
+        """Return a reader for the files of one block. `notes` takes what concerns the whole block."""
+        ...
+
+    def listed(self, index_file: Path, shown_as: str, notes: ReadNotes) -> Iterator[ListedFiles]:
+        """Yield the annotation files that an index file names. `shown_as` is its name in messages. Where some of them
+        are missing, the method sets `notes.incomplete`. Raises ManifestError."""
+        return iter(())
+
+    def was_meant(self, file: SourceFile) -> bool:
+        """Whether a file that turned out to hold no annotations was meant to hold some. The result counts only where no
+        local image can decide it, because all images are in the lake."""
+        return False
+
+    def output(self) -> OutputFormat:
+        """Return how the format is written. Only for a format with `writes`."""
+        raise NotImplementedError(f"{self.name} is not written")
+
+
+# Writing.
+
+
+class SizeUse(enum.Enum):
+    """What the writer of a format needs image sizes for."""
+
+    UNUSED = "unused"
+    WRITTEN = "written where they are known"
+    REQUIRED = "required to write any shape"
+
+
+@dataclass(slots=True)
+class WriteReport:
+    """What was written, and what the format can't hold."""
+
+    images: int = 0
+    shapes: int = 0
+    losses: dict[str, int] = field(default_factory=dict)
+    """Reason → how often."""
+    examples: dict[str, str] = field(default_factory=dict)
+    """Reason → the first image."""
+
+    def lose(self, what: str, image: str, times: int = 1) -> None:
+        """Count what is lost of an image. `what`: a plural, such as "attributes"."""
+        if times:
+            self.losses[what] = self.losses.get(what, 0) + times
+            self.examples.setdefault(what, image)
+
+    def lines(self) -> Iterator[str]:
+        """Yield one line for each kind of loss."""
+        for what, count in self.losses.items():
+            yield f"{what}: {count}, first in {self.examples[what]}"
+
+
+class RecordWriter(AbstractContextManager["RecordWriter"], Protocol):
+    """Writes the files of one folder, image by image. Leaving the context completes the files."""
+
+    def write(self, record: ImageRecord, size: Size | None) -> None:
+        """Write the record of an image, which holds only what the format can hold. `size`: of the image."""
+        ...
+
+
+class OutputFormat(Protocol):
+    """How a format is written. What it can't hold is taken out of a record before the record is written: `fit_shape`
+    and `fit_shapes` do that, and count each loss in the report."""
+
+    shape_types: frozenset[ShapeType]
+    """The types of shapes that the format holds. Other shapes are left out and counted."""
+    file_names: tuple[str, ...] = ()
+    """Files that the writer makes in the folder. No downloaded image gets one of these names."""
+    image_file_extension: str | None = None
+    """Where each image has an annotation file of its own: the extension of that file, such as `.txt`."""
+    class_ids: bool = False
+    """Whether labels are written as numbers, so that all labels must be known before the first record is written."""
+    fractions: bool = False
+    """Whether coordinates are written as fractions of the image, instead of pixels."""
+    sizes: SizeUse = SizeUse.WRITTEN
+
+    def writer(self, folder: Path, classes: Sequence[str]) -> RecordWriter:
+        """Return a writer into an existing folder. `classes`: with `class_ids`, all labels in the order of their ids.
+        Raises OSError."""
+        ...
+
+    def fit_shape(self, shape: Shape, image: str, report: WriteReport) -> Shape | None:
+        """Return what the format holds of a shape, or None if it can't hold the shape."""
+        return shape
+
+    def fit_shapes(self, shapes: tuple[Shape, ...], image: str, report: WriteReport) -> tuple[Shape, ...]:
+        """Return what the format holds of the shapes of one image, each of which it holds alone."""
+        return shapes
+
+    def warning_for(self, folder: Path) -> str | None:
+        """Return why other tools may not find the files that are written into a folder, or None."""
+        return None

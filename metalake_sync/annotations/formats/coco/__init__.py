@@ -1,0 +1,40 @@
+"""COCO: detection, segmentation and keypoints. Source: cocodataset.org, "Data format"."""
+
+from __future__ import annotations
+
+from metalake_sync.annotations.entries import ReadNotes
+from metalake_sync.annotations.formats.base import AnnotationFormat, FormatReader, OutputFormat, ReadOptions
+from metalake_sync.annotations.formats.file_head import FileHead
+
+
+class CocoFormat(AnnotationFormat):
+    """One JSON file with three lists: images, annotations and categories."""
+
+    name = "coco"
+    extensions = (".json",)
+    writes = True
+
+    def recognizes(self, head: FileHead) -> bool:
+        """A JSON object with 'annotations', with 'images' that have ids or file names, or with 'categories'."""
+        has_images = has_categories = False
+        for key, position, value in head.members():
+            if key == "annotations":
+                return True
+            if key == "images" and position is not None:
+                return isinstance(value, dict) and ("file_name" in value or "id" in value)
+            has_images |= key == "images" and isinstance(value, list)
+            has_categories |= key == "categories"
+        return has_images and has_categories
+
+    def reader(self, options: ReadOptions, notes: ReadNotes) -> FormatReader:
+        from metalake_sync.annotations.formats.coco.reading import CocoReader
+
+        return CocoReader(options.normalized)
+
+    def output(self) -> OutputFormat:
+        from metalake_sync.annotations.formats.coco.writing import CocoOutput
+
+        return CocoOutput()
+
+
+FORMAT = CocoFormat()

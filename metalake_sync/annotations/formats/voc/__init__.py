@@ -1,0 +1,36 @@
+"""Pascal VOC: one XML file for each image."""
+
+from __future__ import annotations
+
+import re
+
+from metalake_sync.annotations.entries import ReadNotes
+from metalake_sync.annotations.formats.base import AnnotationFormat, FormatReader, OutputFormat, ReadOptions
+from metalake_sync.annotations.formats.file_head import FileHead
+
+_ROOT = re.compile(rb"<annotation[\s/>]")
+
+
+class VocFormat(AnnotationFormat):
+    """XML with the root `<annotation>`."""
+
+    name = "voc"
+    extensions = (".xml",)
+    writes = True
+
+    def recognizes(self, head: FileHead) -> bool:
+        """Its root is `<annotation>`."""
+        return _ROOT.search(head.start()) is not None
+
+    def reader(self, options: ReadOptions, notes: ReadNotes) -> FormatReader:
+        from metalake_sync.annotations.formats.voc.reading import VocReader
+
+        return VocReader(options.normalized)
+
+    def output(self) -> OutputFormat:
+        from metalake_sync.annotations.formats.voc.writing import VocOutput
+
+        return VocOutput()
+
+
+FORMAT = VocFormat()
