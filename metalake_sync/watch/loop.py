@@ -240,7 +240,7 @@ class Watcher:
         now = self.clock()
         return self._set_aside.holds(path, file, now) or self._settling.unsettled(path, file, now, time.time_ns())
 
-    def heard(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Listen to a run's events; whoever makes sessions passes them on to here."""
         self.health.beat()
         if isinstance(event, ActionDone):

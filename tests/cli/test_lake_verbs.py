@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from metalake_sync.cli.main import COMMANDS, cli
+from metalake_sync.cli.main import COMMANDS, cli, run
 from metalake_sync.errors import ExitCode
 from tests.embedded_lake.talk import API_KEY, SECRET, png
 from tests.end_to_end.world import PROGRAM, World
@@ -117,7 +117,7 @@ def test_a_folder_goes_up_and_comes_down(world: World) -> None:
     assert world.good("job", "wait", *up["job_ids"]).out == "completed\n"
     assert world.good("item", "get", "birds_a.png", "--field", "Number", "--json").document["Number"] == 42
     again = world.good("collection", "upload", "images", "birds", "--type", "image")
-    assert "0 files uploaded (0 B), 2 were there" in again.out
+    assert "0 files uploaded (0 B), 2 already in the lake" in again.out
     down = world.good("collection", "download", "birds", "--to", "out", "--json").document
     assert set(down["fetched"]) == {"birds_a.png", "birds_b.png"}
     assert (
@@ -239,7 +239,7 @@ def test_an_empty_folder_name_is_not_the_folder_that_one_stands_in(stocked: Worl
 def test_annotations_that_are_right_already_are_mentioned(stocked: World) -> None:
     words = ("collection", "download", "birds", "--to", "out", "--no-media")
     assert "annotations in" in stocked.good(*words).out
-    assert stocked.good(*words).out.splitlines()[-1] == "the annotations were right already"
+    assert stocked.good(*words).out.splitlines()[-1] == "the annotations are up to date"
 
 
 def test_words_of_the_command_line_are_used_on_the_command_line(stocked: World) -> None:
@@ -312,3 +312,8 @@ def test_annotations_of_the_old_form_go_up_with_their_metadata_as_attributes(sto
     stocked.write("old.json", {"images": [{"image": "01.png", "annotations": [{**shape, "type": "rectangle"}]}]})
     stocked.good(*upload, "--old-form")
     assert found() == {"metadata": {}, "attributes": as_attribute}
+
+
+@pytest.mark.parametrize("ids", [("", "yolov5"), ("64f0c2", ""), (" ", "yolov5")])
+def test_attaching_with_an_empty_id_is_a_usage_error_before_any_request(ids: tuple[str, str]) -> None:
+    assert run(["annotations", "attach", *ids, "--url", "http://127.0.0.1:1"]) == 64

@@ -90,7 +90,7 @@ def test_the_command_says_what_it_took_in(tmp_path: Path, bucket: Path) -> None:
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == {"taken": 3, "known": 0, "collections": 3, "left_out": {}}
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "0 files taken in, in 0 collections; 3 were known\n"
+    assert done.stdout == "0 files added, in 0 collections; 3 were known\n"
 
 
 @pytest.mark.parametrize("name", STORES)

@@ -202,7 +202,7 @@ def test_a_manifest_in_a_pipe_is_not_watched(world: World) -> None:
     world.manifest(BIRDS)
     done = shell(world, '"$0" watch <(cat manifest.yaml) --state piped.db')
     assert done.returncode == 64
-    assert "is a pipe, which can't be watched" in done.stderr
+    assert "is a pipe, which cannot be watched" in done.stderr
 
 
 # No place for temporary files.

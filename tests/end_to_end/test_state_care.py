@@ -83,14 +83,15 @@ def test_a_collection_is_forgotten_with_its_markers(synced: World) -> None:
 
 
 def test_a_lock_names_its_holder_and_is_broken_only_by_force(synced: World) -> None:
-    assert "Nobody holds the lock." in synced.good("state", "unlock", "manifest.yaml").out
+    assert "The lock is free." in synced.good("state", "unlock", "manifest.yaml").out
     with FileBackend(synced.folder / STATE).lock(command="apply birds.yaml"):
         done = synced.run("state", "unlock", "manifest.yaml")
         assert done.code == 11
         assert "'apply birds.yaml' with pid" in done.err
         assert "'apply birds.yaml'" in synced.good("state", "show", "--json", "manifest.yaml").document["lock"]
         assert synced.run("apply", "manifest.yaml").code == 11
-        assert "Taken from 'apply birds.yaml'" in synced.good("state", "unlock", "--force", "manifest.yaml").out
+        unlocked = synced.good("state", "unlock", "--force", "manifest.yaml").out
+        assert "Released the lock of 'apply birds.yaml'" in unlocked
         synced.good("apply", "manifest.yaml")
 
 

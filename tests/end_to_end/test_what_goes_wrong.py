@@ -323,7 +323,7 @@ def test_with_a_json_log_all_on_standard_error_is_json_and_standard_output_is_as
     assert done.code == 3
     assert "Applied: 1 collection created, 2 files uploaded" in done.out
     assert [json.loads(line)["message"] for line in done.err.splitlines()] == [
-        "1 thing could not be read; see the notes above"
+        "1 file or folder could not be read; see the notes above"
     ]
 
 

@@ -1,4 +1,4 @@
-"""`metalake-sync annotations`: annotations of what is in the lake."""
+"""`metalake-sync annotations`: writes and removes annotations of images in the lake."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from metalake_sync.cli.commands.metadata import check_addressing, written
 from metalake_sync.cli.connection import KINDS, READ_FORMATS, LakeFlags, takes_form, takes_lake
 from metalake_sync.cli.options import option
 from metalake_sync.cli.wording import shown
+from metalake_sync.errors import UsageError
 
 if TYPE_CHECKING:
     from metalake_sync.api import WriteResult
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     epilog="Example: metalake-sync annotations upload pred.json --operation yolov5 --kind machine --collection birds",
 )
 def command() -> None:
-    """Write and remove annotations of images that are in the lake; look at them before."""
+    """Write and remove annotations of images in the lake, and preview them."""
 
 
 @command.command(
@@ -32,26 +33,30 @@ def command() -> None:
 )
 @takes_lake
 @click.argument("source", type=click.Path(path_type=Path))
-@option("--operation", required=True, help="The project's or model run's unique id; its earlier sets are replaced.")
-@option("--kind", type=KINDS, required=True, help="Who drew the shapes.")
-@option("--normalized", is_flag=True, help="The numbers are fractions of the picture's size.")
+@option(
+    "--operation",
+    required=True,
+    help="Unique id of the annotation project or model run. Its earlier sets of these images are replaced.",
+)
+@option("--kind", type=KINDS, required=True, help="Whether people or a model drew the shapes.")
+@option("--normalized", is_flag=True, help="Send coordinates as fractions of the image's size.")
 @option(
     "--format",
     "source_format",
     type=READ_FORMATS,
-    help="How the source is written; left out: guessed.",
+    help="Format of the source (default: detected).",
 )
 @takes_form
 @option(
     "--destination-project-id",
     metavar="ID",
-    help="Attach the model run to this project of the annotation studio once its annotations are sent.",
+    help="Attach the model run to this project of the annotation studio after its annotations were sent.",
 )
-@option("--collection", metavar="NAME", help="Entries are names of images in this collection.")
-@option("--job", metavar="ID", help="Entries are names of images of this upload.")
-@option("--by-unique-name", is_flag=True, help="Entries are unique names.")
-@option("--by-storage-path", is_flag=True, help="Entries are paths in the storage, with a leading slash.")
-@option("--bucket", help="The bucket of --by-storage-path, if it is not the default one.")
+@option("--collection", metavar="NAME", help="Match entries by name in this collection.")
+@option("--job", metavar="ID", help="Match entries by name in this upload job.")
+@option("--by-unique-name", is_flag=True, help="Match entries by unique name.")
+@option("--by-storage-path", is_flag=True, help="Match entries by path in the storage, with a leading slash.")
+@option("--bucket", help="Bucket for --by-storage-path (default: the lake's default bucket).")
 def upload(
     flags: LakeFlags,
     source: Path,
@@ -68,7 +73,7 @@ def upload(
     by_storage_path: bool,
     bucket: str | None,
 ) -> None:
-    """Annotate images from a file, a folder or a glob: each entry is the whole set of its image."""
+    """Write annotations from a file, a folder or a glob. Each entry replaces the whole annotation set of its image."""
     check_addressing(collection, job, by_unique_name, by_storage_path, bucket)
     with flags.lake() as lake, flags.progress() as progress:
 
@@ -98,7 +103,11 @@ def upload(
 @click.argument("project")
 @click.argument("operations", metavar="OPERATION...", nargs=-1, required=True)
 def attach(flags: LakeFlags, project: str, operations: tuple[str, ...]) -> None:
-    """Attach model runs, whose annotations are in the lake, to a project of the annotation studio."""
+    """Attach model runs to a project of the annotation studio. Their annotations must be in the lake already."""
+    if not project.strip() or not all(operation.strip() for operation in operations):
+        raise UsageError(
+            "the project id or an operation id is empty", remedy="Give the ids: annotations attach PROJECT OPERATION."
+        )
     with flags.lake() as lake:
         lake.attach_model_runs_to_project(project, operations)
     flags.show(
@@ -112,16 +121,16 @@ def attach(flags: LakeFlags, project: str, operations: tuple[str, ...]) -> None:
 )
 @takes_lake
 @click.argument("collection")
-@option("--operation", required=True, help="The operation's unique id.")
-@option("--auto-approve", is_flag=True, help="Don't ask.")
+@option("--operation", required=True, help="Unique id of the operation to remove.")
+@option("--auto-approve", is_flag=True, help="Do not ask for approval.")
 def remove(flags: LakeFlags, collection: str, operation: str, auto_approve: bool) -> None:
-    """Remove an operation's annotations from a collection, whosever files they are on."""
+    """Remove an operation's annotations from all files of a collection, also from files of other clients."""
     from metalake_sync.cli.prompts import ask
 
     with flags.lake() as lake:
         found = lake.find_collection(collection, "image")
         ask(
-            f"All annotations of {shown(operation)} in {shown(collection)} will be removed. Go on?",
+            f"All annotations of {shown(operation)} in {shown(collection)} will be removed. Continue?",
             approved=auto_approve,
             as_json=flags.as_json,
         )
@@ -134,9 +143,9 @@ def remove(flags: LakeFlags, collection: str, operation: str, auto_approve: bool
 
 @command.command("labels", epilog="Example: metalake-sync annotations labels --json")
 @takes_lake
-@option("--group", metavar="ID", help="Only the labels of this group.")
+@option("--group", metavar="ID", help="List only the labels of this group.")
 def labels(flags: LakeFlags, group: str | None) -> None:
-    """List the labels that the lake knows."""
+    """List the labels of the lake."""
     with flags.lake() as lake:
         found = lake.get_all_labels(group)
     flags.show(found, lambda: (shown(label.text) for label in found))
@@ -145,7 +154,7 @@ def labels(flags: LakeFlags, group: str | None) -> None:
 @command.command("label-groups", epilog="Example: metalake-sync annotations label-groups --json")
 @takes_lake
 def label_groups(flags: LakeFlags) -> None:
-    """List the groups of labels that the lake knows."""
+    """List the label groups of the lake."""
     with flags.lake() as lake:
         found = lake.get_all_label_groups()
     flags.show(found, lambda: (f"{group.id}  {shown(group.name)}" for group in found))

@@ -1,4 +1,4 @@
-"""`metalake-sync annotations preview`: look at the shapes before they are sent."""
+"""`metalake-sync annotations preview`: draws annotation sources without sending them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ from metalake_sync.cli.streams import echo_json
 
 @click.command("preview", epilog="Example: metalake-sync annotations preview birds.yaml --to preview --sample 50")
 @takes_manifest
-@option("--to", "to", type=click.Path(path_type=Path, file_okay=False), required=True, help="The folder to draw into.")
+@option(
+    "--to",
+    "to",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder to write the images and index.html to.",
+)
 @option(
     "--sample",
     type=click.IntRange(1),
     default=24,
     show_default=True,
-    help="Pictures of each collection and operation, evenly spread.",
+    help="Number of images to draw for each collection and operation, evenly spread.",
 )
-@option("--image", "images", multiple=True, metavar="NAME", help="Draw this picture; may be repeated.")
-@option("--operation", "operations", multiple=True, metavar="ID", help="Draw this operation only; may be repeated.")
+@option("--image", "images", multiple=True, metavar="NAME", help="Draw this image. Can be repeated.")
+@option("--operation", "operations", multiple=True, metavar="ID", help="Draw only this operation. Can be repeated.")
 def preview(flags: ManifestFlags, to: Path, sample: int, images: tuple[str, ...], operations: tuple[str, ...]) -> None:
-    """Draw the shapes of a sample of pictures: one PNG each, with a legend, and index.html with all of them.
+    """Draw the shapes of a sample of images: one PNG with a legend for each, and index.html with all of them.
 
-    Neither the lake nor the state is touched. Needs: pip install 'metalake-sync[preview]'.
+    The command uses neither the lake nor the state. Needs: pip install 'metalake-sync[preview]'.
     """
     from metalake_sync.cli.wording import count, shown
     from metalake_sync.operations.preview import PreviewSpec, draw_preview

@@ -1,4 +1,4 @@
-"""`metalake-sync apply`: bring the lake to what the manifest says."""
+"""`metalake-sync apply`: makes the lake match the manifest."""
 
 from __future__ import annotations
 
@@ -18,17 +18,21 @@ if TYPE_CHECKING:
 @click.command("apply", epilog="Example: metalake-sync apply birds.yaml --var split=train")
 @takes_manifest
 @observes
-@option("--auto-approve", is_flag=True, help="Trash, replace, remove and overwrite without asking.")
+@option("--auto-approve", is_flag=True, help="Trash, replace, remove and overwrite without asking for approval.")
 @option(
-    "--lock-timeout", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait so long for another run."
+    "--lock-timeout",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Seconds to wait for another run's lock (default: 0).",
 )
 @option(
     "--max-delete",
     metavar="N|P%",
-    help="Stop a plan that trashes or replaces more files."
+    help="Stop a plan that trashes or replaces more than N files, or more than P% of a collection."
     " [default: 50% of a collection or 1000 files, whichever is smaller]",
 )
-@option("--dry-run", is_flag=True, help="Stop after the plan.")
+@option("--dry-run", is_flag=True, help="Print the plan and stop.")
 def command(
     flags: ManifestFlags,
     run: RunFlags,
@@ -37,13 +41,13 @@ def command(
     max_delete: str | None,
     dry_run: bool,
 ) -> None:
-    """Bring the lake to what the manifest says, and send nothing that it has.
+    """Make the lake match the manifest. Files that the lake already has are not sent again.
 
-    Goes ahead when the plan only adds or updates. A plan that trashes, replaces or removes anything, or overwrites what
-    another client wrote, asks on a terminal, and off one needs --auto-approve.
+    A plan that only adds or updates is applied at once. A plan that trashes, replaces or removes anything, or
+    overwrites what another client wrote, needs approval: at the prompt on a terminal, or with --auto-approve.
 
-    MANIFEST is a file, a folder of *.yaml files, - for standard input, or a plan that 'plan --out' saved: that one is
-    approved, and is carried out as it is or, where anything of it moved since, not at all.
+    MANIFEST is a file, a folder of *.yaml files, - for standard input, or a plan saved with 'plan --out'. A saved plan
+    counts as approved. It is applied unchanged, or not at all if anything that it depends on has changed.
     """
     from metalake_sync.cli.log_lines import complain
     from metalake_sync.cli.saved_plans import is_saved_plan, load_plan, read_stream
@@ -58,7 +62,7 @@ def command(
         if auto_approve or not asks:
             return auto_approve
         listener.pause()
-        return click.confirm("Something will be trashed, replaced, removed or overwritten. Go on?", default=False)
+        return click.confirm("Something will be trashed, replaced, removed or overwritten. Continue?", default=False)
 
     try:
         options = replace(run.options(), max_delete=max_delete_of(max_delete))
@@ -68,7 +72,7 @@ def command(
             saved = load_plan(flags.manifest, content)
             content = None
             if run.target:
-                raise UsageError("a saved plan has its targets", remedy="Leave --target out, or make another plan.")
+                raise UsageError("a saved plan has its own targets", remedy="Remove --target, or make a new plan.")
             flags = replace(flags, manifest=saved.manifest)
             options = replace(
                 options,
@@ -93,6 +97,6 @@ def command(
         listener.close()
     if applied.finished.failed or applied.unreadable:
         if applied.unreadable and not flags.as_json:
-            words = f"{count(applied.unreadable, 'thing')} could not be read; see the notes above"
-            complain(words, json_log=flags.json_log)
+            unreadable = count(applied.unreadable, "file or folder", "files or folders")
+            complain(f"{unreadable} could not be read; see the notes above", json_log=flags.json_log)
         click.get_current_context().exit(ExitCode.SOME_FAILED)

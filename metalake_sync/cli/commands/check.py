@@ -1,4 +1,4 @@
-"""`metalake-sync check`: whether the lake has what was synced."""
+"""`metalake-sync check`: verifies that the lake has the synced files."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SHOWN = 20
 @click.command("check", epilog="Example: metalake-sync check birds.yaml --download")
 @takes_manifest
 @observes
-@option("--download", is_flag=True, help="Also read every file's bytes back, and compare their hash.")
-@option("--detailed-exitcode", is_flag=True, help="End with 2, not with 1, when something is wrong.")
+@option("--download", is_flag=True, help="Also download every file and compare its hash.")
+@option("--detailed-exitcode", is_flag=True, help="Exit with 2 instead of 1 if a file is missing or differs.")
 def command(flags: ManifestFlags, run: RunFlags, download: bool, detailed_exitcode: bool) -> None:
-    """Verify each synced file's presence and size in the lake; change nothing.
+    """Verify that the lake has each synced file with the right size. Changes nothing.
 
-    Ends with 1 if anything is wrong.
+    Exits with 1 if a file is missing or differs.
     """
     from metalake_sync.cli.wording import count, shown, size
     from metalake_sync.operations.check import check

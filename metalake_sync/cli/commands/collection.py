@@ -1,4 +1,4 @@
-"""`metalake-sync collection`: collections as a whole."""
+"""`metalake-sync collection`: commands for whole collections."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def command() -> None:
 )
 @takes_lake
 @click.argument("name")
-@option("--type", "content_type", type=TYPES, required=True, help="What it holds.")
+@option("--type", "content_type", type=TYPES, required=True, help="Type of the collection's files.")
 @metadata_options
 def create(
     flags: LakeFlags, name: str, content_type: ContentType, assignments: tuple[str, ...], tags: tuple[str, ...]
 ) -> None:
-    """Create a collection, or write the metadata of its head."""
+    """Create a collection, or write its own metadata."""
     with flags.lake() as lake:
         made = lake.create_or_update_collection(name, content_type, metadata_of(assignments, tags))
     flags.show(made, lambda: iter([made.id]))
@@ -54,10 +54,15 @@ def create(
 @command.command("get", epilog="Example: metalake-sync collection get birds --field storagePath")
 @takes_lake
 @click.argument("name")
-@option("--type", "content_type", type=TYPES, help="Its type, where the lake has several of the name.")
-@option("--field", "fields", multiple=True, help="A field to ask for; may be repeated.")
+@option(
+    "--type",
+    "content_type",
+    type=TYPES,
+    help="The collection's type. Needed if the lake has several collections with this name.",
+)
+@option("--field", "fields", multiple=True, help="Also print this field. Can be repeated.")
 def get(flags: LakeFlags, name: str, content_type: ContentType | None, fields: tuple[str, ...]) -> None:
-    """Describe a collection: its id and type, and the fields that are asked for."""
+    """Print the id, name and type of a collection, and the given fields."""
     with flags.lake() as lake:
         found = lake.get_collection_details(lake.find_collection(name, content_type).id, fields)
     details = {"id": found.id, "name": found.name, "type": found.type.value} | {
@@ -68,8 +73,8 @@ def get(flags: LakeFlags, name: str, content_type: ContentType | None, fields: t
 
 @command.command("list", epilog="Example: metalake-sync collection list --type video")
 @takes_lake
-@option("--type", "content_type", type=TYPES, default="image", show_default=True, help="What they hold.")
-@option("--query", default="", help="As in the web page.")
+@option("--type", "content_type", type=TYPES, default="image", show_default=True, help="Type of the collections.")
+@option("--query", default="", help="Query in the syntax of the web page.")
 def list_collections(flags: LakeFlags, content_type: ContentType, query: str) -> None:
     """List the collections of a type."""
     with flags.lake() as lake:
@@ -87,19 +92,23 @@ def list_collections(flags: LakeFlags, content_type: ContentType, query: str) ->
 @takes_lake
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("name")
-@option("--type", "content_type", type=TYPES, required=True, help="What it holds.")
+@option("--type", "content_type", type=TYPES, required=True, help="Type of the collection's files.")
 @metadata_options
-@option("--metadata-override", is_flag=True, help="Also write metadata of files that the lake has already.")
-@option("--file-metadata", type=click.Path(path_type=Path), help="A JSON file with metadata of single files.")
-@option("--storage-prefix", help="The folder in the lake's storage.")
-@option("--annotations", type=click.Path(path_type=Path), help="A file, a folder or a glob of annotations.")
-@option("--operation", help="The annotations' unique operation id.")
-@option("--kind", type=KINDS, help="Who drew the annotations.")
-@option("--normalized", is_flag=True, help="The annotations' numbers are fractions.")
+@option("--metadata-override", is_flag=True, help="Also overwrite metadata of files that are in the lake already.")
+@option("--file-metadata", type=click.Path(path_type=Path), help="JSON file with metadata of single files.")
+@option("--storage-prefix", help="Folder for the files in the lake's storage.")
+@option("--annotations", type=click.Path(path_type=Path), help="Annotation source: a file, a folder or a glob.")
+@option("--operation", help="Unique id of the annotations' operation.")
+@option("--kind", type=KINDS, help="Whether people or a model drew the annotations.")
+@option("--normalized", is_flag=True, help="Send coordinates as fractions of the image's size.")
 @takes_form
-@option("--replace", is_flag=True, help="Trash files of the same name and other bytes, and send these.")
-@option("--recursive", is_flag=True, help="Also take the folders below.")
-@option("--resume-file", type=click.Path(path_type=Path), help="Remember the upload here, to go on if it is killed.")
+@option("--replace", is_flag=True, help="Replace files of the lake that have the same name and other bytes.")
+@option("--recursive", is_flag=True, help="Also upload files from subfolders.")
+@option(
+    "--resume-file",
+    type=click.Path(path_type=Path),
+    help="File that stores the progress, so that an interrupted upload can be resumed.",
+)
 def upload(
     flags: LakeFlags,
     path: Path,
@@ -120,16 +129,19 @@ def upload(
     recursive: bool,
     resume_file: Path | None,
 ) -> None:
-    """Upload a file or a folder into a collection, and wait until the lake shows it.
+    """Upload a file or a folder into a collection, and wait until the lake shows the result.
 
-    What the lake has already is not sent again. For a folder that is synced more than once, write a manifest.
+    Files that the lake already has are not sent again. To sync a folder repeatedly, write a manifest.
     """
     from metalake_sync.api import AnnotationSource
 
     sources: list[AnnotationSource] = []
     if annotations is not None:
         if operation is None or kind is None:
-            raise UsageError("'--annotations' needs more", remedy="Give --operation ID and --kind human|machine too.")
+            raise UsageError(
+                "'--annotations' needs '--operation' and '--kind'",
+                remedy="Give --operation ID and --kind human|machine too.",
+            )
         sources.append(
             AnnotationSource(annotations, operation, kind, normalized, old_form=old_form, shape_type=shape_type)
         )
@@ -156,25 +168,30 @@ def upload(
 @command.command("download", epilog="Example: metalake-sync collection download birds --to out --annotations human")
 @takes_lake
 @click.argument("name")
-@option("--type", "content_type", type=TYPES, help="Its type, where the lake has several of the name.")
-@option("--to", type=FolderPath(), required=True, help="The folder; it is created if need be.")
+@option(
+    "--type",
+    "content_type",
+    type=TYPES,
+    help="The collection's type. Needed if the lake has several collections with this name.",
+)
+@option("--to", type=FolderPath(), required=True, help="Folder to write to. It is created if it does not exist.")
 @option(
     "--annotations",
     type=click.Choice(["human", "machine", "all"]),
     default="all",
     show_default=True,
-    help="Who drew the shapes; it counts only without --operation.",
+    help="Download annotations by people, by models, or all. Has no effect with --operation.",
 )
-@option("--operation", "operations", multiple=True, help="Only this operation, whoever drew it; may be repeated.")
-@option("--no-media", is_flag=True, help="The annotations alone.")
-@option("--naming", type=NAMINGS, default="unique_name", show_default=True)
+@option("--operation", "operations", multiple=True, help="Download only this operation. Can be repeated.")
+@option("--no-media", is_flag=True, help="Download only the annotations.")
+@option("--naming", type=NAMINGS, default="unique_name", show_default=True, help="Set how files are named.")
 @option(
     "--format",
     "annotation_format",
     type=WRITTEN_FORMATS,
     default="metalake",
     show_default=True,
-    help="How annotations are written.",
+    help="Format of the annotations.",
 )
 def download(
     flags: LakeFlags,
@@ -187,7 +204,7 @@ def download(
     naming: Literal["unique_name", "name"],
     annotation_format: FormatName,
 ) -> None:
-    """Download a collection's files, and its annotations."""
+    """Download the files and annotations of a collection."""
     with flags.lake() as lake, flags.progress() as progress:
         flags.finish(
             lambda: lake.download_collection(
@@ -207,17 +224,18 @@ def download(
 def _downloaded(result: DownloadResult) -> Iterator[str]:
     yield from downloaded(result)
     if not result.annotations:
-        yield "the annotations were right already"
+        yield "the annotations are up to date"
 
 
 def _uploaded(result: UploadResult) -> Iterator[str]:
     for note in result.notes:
         yield f"note: {shown(note)}"
     if result.differing:
-        yield "note: --replace trashes what the lake has of a name and sends these"
+        yield "note: to replace the files in the lake that differ, use --replace"
     sets = f", {count(result.annotated, 'annotation set')} sent" if result.annotated else ""
     uploaded = f"{count(len(result.uploaded), 'file')} uploaded ({size(result.bytes_sent)})"
     differing = f", {len(result.differing)} differ and were not sent" if result.differing else ""
-    yield f"collection {result.collection_id}: {uploaded}, {len(result.already_there)} were there{differing}{sets}"
+    known = f"{len(result.already_there)} already in the lake"
+    yield f"collection {result.collection_id}: {uploaded}, {known}{differing}{sets}"
     for job in result.job_ids:
         yield f"job {job}"

@@ -1,4 +1,4 @@
-"""`metalake-sync doctor`: whether everything around a manifest is fit for a run."""
+"""`metalake-sync doctor`: checks everything that a run needs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "wrong": ("wro
     default=5.0,
     show_default=True,
     metavar="SECONDS",
-    help="Patience with a lake that is away.",
+    help="Seconds to keep retrying an unreachable lake.",
 )
 @IGNORE_COMPATIBILITY
 def command(flags: ManifestFlags, retry_for: float, ignore_compatibility: bool) -> None:
-    """Look at versions, sources, state, disk, inotify limits, credentials, lake and clock; change nothing.
+    """Check versions, sources, state, disk space, inotify limits, credentials, the lake and the clock. Changes nothing.
 
-    Ends with 0 where nothing is wrong (warnings may be), else with the exit code that a run would have: 12 for refused
-    credentials, 5 for a lake that can't be reached, 1 for the rest.
+    Exits with 0 if there are no errors (warnings are allowed). Otherwise it exits as a run would: with 12 for refused
+    credentials, with 5 for an unreachable lake, and with 1 for anything else.
     """
     from metalake_sync.cli.wording import shown
     from metalake_sync.operations.doctor import examine
@@ -57,5 +57,5 @@ def command(flags: ManifestFlags, retry_for: float, ignore_compatibility: bool) 
 
 
 def _weight(code: ExitCode) -> bool:
-    """What says more than that something failed comes first."""
+    """Sort a specific exit code above the general one."""
     return code is not ExitCode.FAILED

@@ -1,4 +1,4 @@
-"""`metalake-sync drift`: what changed in the lake since the last apply."""
+"""`metalake-sync drift`: shows what other clients changed in the lake since the last apply."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 @click.command("drift", epilog="Example: metalake-sync drift birds.yaml --detailed-exitcode")
 @takes_manifest
 @observes
-@option("--detailed-exitcode", is_flag=True, help="End with 2 when there is drift.")
-@option("--markdown", is_flag=True, help="Print Markdown, for a job's summary.")
+@option("--detailed-exitcode", is_flag=True, help="Exit with 2 if there is drift.")
+@option("--markdown", is_flag=True, help="Print Markdown, for the summary of a pipeline job.")
 def command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, markdown: bool) -> None:
-    """Compare the lake with what was last applied, in full; change nothing.
+    """Compare the lake with what was last applied, with a full refresh. Changes nothing.
 
-    Shown as the plan that would bring the lake back. What changed on disk or in the manifest since does not count; nor
-    does what others put beside it.
+    The output is the plan that would undo the drift. Local changes of files and of the manifest are ignored, and so are
+    new files of other clients.
     """
     from metalake_sync.cli.plan_document import plan_document
     from metalake_sync.operations.drift import find_drift
@@ -56,9 +56,9 @@ def _lines(plan: Plan, flags: ManifestFlags, markdown: bool) -> Iterator[str]:
     if markdown:
         yield from markdown_plan(shown)
     elif plan.empty:
-        yield f"No drift: {shown.summary.unchanged} files are as they were applied."
+        yield f"No drift: {shown.summary.unchanged} files match the last apply."
     elif flags.quiet:
         yield f"Drift: {len(shown.actions)} differences."
     else:
         yield from list(render_plan(shown, all_lines=flags.verbose))[:-1]
-        yield f"Drift: {len(shown.actions)} differences, shown as the actions that would mend them."
+        yield f"Drift: {len(shown.actions)} differences, shown as the actions that would undo them."

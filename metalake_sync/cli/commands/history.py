@@ -1,4 +1,4 @@
-"""`metalake-sync history`: past runs, with what each changed."""
+"""`metalake-sync history`: shows past runs and what each one changed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ ACTIONS_SHOWN = 10
 
 @click.command("history", epilog="Example: metalake-sync history birds.yaml --run 20260131T101500-1f2e3d4c")
 @takes_manifest
-@option("--run", "run_id", metavar="RUN", help="Show this run alone, with everything that it did.")
-@option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many runs to show.")
+@option("--run", "run_id", metavar="RUN", help="Show only this run, with all of its actions.")
+@option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Number of runs to show.")
 def command(flags: ManifestFlags, run_id: str | None, limit: int) -> None:
-    """Show past runs, the newest first, with what each changed and the values before and after."""
+    """Show past runs, newest first, with their actions and the values before and after."""
     from metalake_sync.cli.wording import shown
     from metalake_sync.state.store import StateStore
 
     project = flags.project()
     if not project.state_path.exists():
-        raise UsageError("there is no state yet, and so no history", where=str(project.state_path))
+        raise UsageError("there is no state yet, so there is no history", where=str(project.state_path))
     with StateStore(project.state_backend) as state:
         runs = [run for run in state.runs.last(1_000_000 if run_id else limit) if run_id in (None, run.id)]
         if run_id is not None and not runs:
-            raise UsageError(f"there is no run '{run_id}'", remedy="'history' without --run lists them.")
+            raise UsageError(f"there is no run '{run_id}'", remedy="Run 'history' without --run to list all runs.")
         if flags.as_json:
             rows = [{**asdict(run), "actions": [asdict(row) for row in state.runs.actions(run.id)]} for run in runs]
             echo_json(json.dumps(rows, indent=2))
@@ -56,5 +56,5 @@ def command(flags: ManifestFlags, run_id: str | None, limit: int) -> None:
 def _short(value: str | None) -> str:
     if value is None:
         return "none"
-    # An id is needed whole to find a trashed file again; a digest is not.
+    # Users need a complete id to find a trashed file. A digest may be shortened.
     return value if len(value) <= 32 else f"{value[:12]}…"

@@ -1,4 +1,4 @@
-"""`metalake-sync import`: take over what is in the lake already, or write a manifest of it."""
+"""`metalake-sync import`: adopts files that are in the lake already, or writes a manifest from them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from metalake_sync.cli.options import ManifestFlags, RunFlags, observes, option,
 from metalake_sync.errors import ExitCode, UsageError
 
 REMOTE = """\
-# Written by 'metalake-sync import --emit' from what the lake has. Put each collection's files into its folder, or
-# correct the paths; then 'metalake-sync import' takes over what is there already, and 'plan' shows what is not.
+# Written by 'metalake-sync import --emit' from the collections of the lake. Put each collection's files into its
+# folder, or correct the paths. Then 'metalake-sync import' adopts the files, and 'plan' shows the differences.
 version: 1
 remote:
   url: ${LAYERNEXT_URL:-embedded:.metalake}
@@ -24,16 +24,22 @@ remote:
 @click.command("import", epilog="Example: metalake-sync import birds.yaml --emit && metalake-sync import birds.yaml")
 @takes_manifest
 @observes
-@option("--emit", is_flag=True, help="Write the collections that the lake has and MANIFEST does not name.")
-@option("--lock-timeout", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait so long for a run.")
+@option("--emit", is_flag=True, help="Write the lake's collections that MANIFEST does not contain.")
+@option(
+    "--lock-timeout",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Seconds to wait for another run's lock (default: 0).",
+)
 def command(flags: ManifestFlags, run: RunFlags, emit: bool, lock_timeout: float) -> None:
-    """Take over files of the manifest that the lake has already, by name and size; send nothing.
+    """Adopt files of the manifest that are in the lake already, by name and size. Sends nothing.
 
-    What was taken over is not sent by the next apply, and is never pruned. Metadata that differs is named; apply
-    changes it only with 'metadata_override: true'.
+    The next apply does not send adopted files, and they are never pruned. Metadata that differs is reported; apply
+    writes it only with 'metadata_override: true'.
 
-    With --emit, MANIFEST is written where there is none, from the lake of LAYERNEXT_URL; of one that is there, the
-    missing collections are printed.
+    With --emit, the command writes MANIFEST from the lake of LAYERNEXT_URL if the file does not exist. If it exists,
+    the command prints the missing collections.
     """
     from metalake_sync.operations.rebuild import adopt_only
 
@@ -53,7 +59,7 @@ def command(flags: ManifestFlags, run: RunFlags, emit: bool, lock_timeout: float
 
 
 def _emit(flags: ManifestFlags, run: RunFlags) -> None:
-    """Write a new manifest, or print what one lacks."""
+    """Write a new manifest, or print the collections that an existing one does not contain."""
     from metalake_sync.manifest import load_manifest
     from metalake_sync.operations.import_manifest import collection_blocks
     from metalake_sync.project import Project
@@ -67,7 +73,7 @@ def _emit(flags: ManifestFlags, run: RunFlags) -> None:
             try:
                 draft.write_text(REMOTE)
             except OSError as error:
-                raise UsageError(f"'{target}' can't be written: {error.strerror}") from error
+                raise UsageError(f"'{target}' cannot be written: {error.strerror}") from error
             manifest = load_manifest(str(draft), environment=os.environ)
             project = Project(manifest, run.options(), listener, flags.state)
         else:
@@ -76,7 +82,7 @@ def _emit(flags: ManifestFlags, run: RunFlags) -> None:
         with project.reach() as client:
             blocks = list(collection_blocks(client, known))
         if draft is None:
-            click.echo("".join(blocks) or "# the manifest names every collection of the lake", nl=not blocks)
+            click.echo("".join(blocks) or "# the manifest contains every collection of the lake", nl=not blocks)
             return
         draft.write_text(REMOTE + "collections:\n" + "".join(blocks) if blocks else REMOTE + "collections: []\n")
         draft.rename(target)

@@ -1,4 +1,4 @@
-"""`metalake-sync init`: write a commented starter manifest."""
+"""`metalake-sync init`: writes a starter manifest with comments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IGNORED = (".metalake-sync/", ".metalake/")
 @click.command("init", epilog="Example: metalake-sync init birds")
 @click.argument("folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path, file_okay=False))
 def command(folder: Path) -> None:
-    """Write a commented starter manifest into DIR (this folder by default), and keep the state out of git."""
+    """Write a starter manifest with comments into DIR (default: the current folder). Adds the state to .gitignore."""
     from metalake_sync.manifest.starter import STARTER_MANIFEST
 
     manifest = folder / "manifest.yaml"
@@ -24,15 +24,15 @@ def command(folder: Path) -> None:
             file.write(STARTER_MANIFEST)
         ignored = _keep_out_of_git(folder / ".gitignore")
     except FileExistsError:
-        raise UsageError(f"'{manifest}' exists already", remedy="Nothing was changed. Give another folder.") from None
+        raise UsageError(f"'{manifest}' exists already", remedy="Nothing was changed. Choose another folder.") from None
     except OSError as error:
-        raise UsageError(f"'{folder}' can't be written: {error.strerror}", remedy="Give another folder.") from error
+        raise UsageError(f"'{folder}' cannot be written: {error.strerror}", remedy="Choose another folder.") from error
     click.echo(f"Wrote {manifest}" + (f" and added {' and '.join(ignored)} to .gitignore." if ignored else "."))
-    click.echo(f"Next: edit it, then run: metalake-sync apply {manifest}")
+    click.echo(f"Next: edit it, and then run: metalake-sync apply {manifest}")
 
 
 def _keep_out_of_git(gitignore: Path) -> list[str]:
-    """Append what is missing; what the user wrote stays as it is."""
+    """Append the missing lines and return them. Existing lines stay unchanged."""
     text = gitignore.read_bytes() if gitignore.exists() else b""
     missing = [line for line in IGNORED if line.encode() not in text.splitlines()]
     if missing:

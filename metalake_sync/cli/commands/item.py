@@ -1,4 +1,4 @@
-"""`metalake-sync item`: the items of a lake."""
+"""`metalake-sync item`: commands for the items of a lake."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def command() -> None:
 @command.command("get", epilog="Example: metalake-sync item get birds_a.jpg --field Tags --field fileSize")
 @takes_lake
 @click.argument("unique_name")
-@option("--field", "fields", multiple=True, help="A field to ask for; may be repeated.")
+@option("--field", "fields", multiple=True, help="Also print this field. Can be repeated.")
 def get(flags: LakeFlags, unique_name: str, fields: tuple[str, ...]) -> None:
-    """Describe an item: its id and names, and the fields that are asked for. Its signed URL is left to 'url'."""
+    """Print the id and names of an item, and the given fields. Use 'url' for its signed URL."""
     with flags.lake() as lake:
         details = lake.get_file_details(unique_name, fields)
     details.pop("url", None)
@@ -49,8 +49,10 @@ def get(flags: LakeFlags, unique_name: str, fields: tuple[str, ...]) -> None:
 @takes_place
 @narrows
 @sort_options
-@option("--limit", type=click.IntRange(1), help="At most so many.")
-@option("--field", "fields", multiple=True, help="A field to ask for, one call for each item; may be repeated.")
+@option("--limit", type=click.IntRange(1), help="List at most this number of items.")
+@option(
+    "--field", "fields", multiple=True, help="Also print this field. Makes one call for each item. Can be repeated."
+)
 def list_items(
     flags: LakeFlags,
     place: PlaceFlags,
@@ -60,7 +62,7 @@ def list_items(
     limit: int | None,
     fields: tuple[str, ...],
 ) -> None:
-    """List the items of a collection or of the whole lake, to the last one."""
+    """List all items of a collection or of the whole lake."""
     place.check()
     sort = item_sort(sort_field, order)
     with flags.lake() as lake:
@@ -79,8 +81,8 @@ def list_items(
             flags.show(list(found), lambda: iter(()))
         else:
             for item in found:
-                told = "".join(f"  {name}={value}" for name, value in item.details.items())
-                click.echo(f"{item.id}  {shown(item.unique_name)}{shown(told)}")
+                details = "".join(f"  {name}={value}" for name, value in item.details.items())
+                click.echo(f"{item.id}  {shown(item.unique_name)}{shown(details)}")
 
 
 @command.command("count", epilog="Example: metalake-sync item count --lake image --annotated human")
@@ -103,7 +105,7 @@ def count_items(flags: LakeFlags, place: PlaceFlags, narrow: SelectionFlags) -> 
 @command.command("stats", epilog="Example: metalake-sync item stats")
 @takes_lake
 def stats(flags: LakeFlags) -> None:
-    """Say how many images, videos and others the lake has."""
+    """Print the number of images, videos and other files in the lake."""
     with flags.lake() as lake:
         found = lake.get_system_stat_count()
     counts = {"images": found.images, "videos": found.videos, "others": found.others}
@@ -117,8 +119,8 @@ def stats(flags: LakeFlags) -> None:
 @takes_place
 @narrows
 @sort_options
-@option("--naming", type=NAMINGS, default="unique_name", show_default=True)
-@option("--to", type=FolderPath(), required=True, help="The folder; it is created if need be.")
+@option("--naming", type=NAMINGS, default="unique_name", show_default=True, help="Set how files are named.")
+@option("--to", type=FolderPath(), required=True, help="Folder to write to. It is created if it does not exist.")
 def download(
     flags: LakeFlags,
     place: PlaceFlags,
@@ -128,7 +130,7 @@ def download(
     to: Path,
     naming: Literal["unique_name", "name"],
 ) -> None:
-    """Download the files that match, to the last one. What is right already is not fetched again."""
+    """Download all matching files. Files that are up to date are not fetched again."""
     place.check()
     sort = item_sort(sort_field, order)
 
@@ -159,7 +161,7 @@ def download(
 
 
 def downloaded(result: DownloadResult) -> Iterator[str]:
-    """What came of a download, in a line; before it, what was lost on the way."""
+    """Yield the notes of a download, and then its result in one line."""
     for note in result.notes:
         yield f"note: {shown(note)}"
     annotations = f", annotations in {shown(str(result.annotations[0]))}" if result.annotations else ""

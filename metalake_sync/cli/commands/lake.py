@@ -1,4 +1,4 @@
-"""`metalake-sync lake`: the embedded lake as a server of its own."""
+"""`metalake-sync lake`: runs the embedded lake as a server."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from metalake_sync.cli.options import option
 from metalake_sync.cli.streams import echo_json
 from metalake_sync.cli.wording import shown
 
-LEFT_OUT_SHOWN = 20
+SKIPPED_SHOWN = 20
 
 
 def storage_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Where the objects are."""
-    function = option(
-        "--storage-endpoint", metavar="URL", help="The store's address, where it is not the vendor's own."
-    )(function)
+    """Add the options for the object store."""
+    function = option("--storage-endpoint", metavar="URL", help="Address of the store (default: the vendor's own).")(
+        function
+    )
     return option(
         "--storage",
         default="file",
         show_default=True,
         metavar="file|s3://…|azure://…|gs://…",
-        help="Where objects are kept: in --dir, or in BUCKET/PREFIX of a store.",
+        help="Where to keep objects: in --dir, or in BUCKET/PREFIX of a store.",
     )(function)
 
 
 @click.group("lake", epilog="Example: metalake-sync lake serve --dir .metalake --port 8080")
 def command() -> None:
-    """Run the embedded lake as a server of its own."""
+    """Run the embedded lake as a server."""
 
 
 class _Serve(click.Command):
-    """Lists the quirks below the options."""
+    """A command whose help lists the quirks below the options."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from metalake_sync.embedded_lake.quirks import Quirk
@@ -54,25 +54,37 @@ class _Serve(click.Command):
     cls=_Serve,
     epilog="Example: metalake-sync lake serve --dir .metalake --port 8080 --quirks opaque_ids,nulls",
 )
-@option("--dir", "folder", type=click.Path(path_type=Path), required=True, help="Where the lake keeps everything.")
-@option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="The port; 0 takes a free one.")
-@option("--job-delay", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="How long a job takes.")
+@option("--dir", "folder", type=click.Path(path_type=Path), required=True, help="Folder of the lake's data.")
+@option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="Port to listen on. 0 chooses a free port.",
+)
+@option(
+    "--job-delay",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Seconds that a job takes (default: 0).",
+)
 @storage_options
 @option(
     "--generation",
     type=click.Choice(["2", "3"]),
     default=None,
-    help="Serve one generation of the protocol alone (default: both on one port).",
+    help="Serve only this generation of the protocol (default: both on one port).",
 )
 @option(
     "--quirks",
     "quirk_names",
     metavar="NAME,NAME,…",
     default="",
-    help="Differ from the usual lake in these ways (docs/fidelity.md). The names are listed below.",
+    help="Behave differently from the usual lake (docs/fidelity.md). The names are listed below.",
 )
-@option("--faults", type=click.Path(path_type=Path), help="Spoil requests as this plan says (docs/reliability.md).")
+@option("--faults", type=click.Path(path_type=Path), help="Inject faults from this fault plan (docs/reliability.md).")
 def serve(
     folder: Path,
     host: str,
@@ -84,10 +96,10 @@ def serve(
     quirk_names: str,
     faults: Path | None,
 ) -> None:
-    """Serve a lake until it is stopped.
+    """Serve a lake until the process is stopped.
 
-    The first line on standard output is 'listening on http://HOST:PORT'. Credentials are those in LAYERNEXT_API_KEY and
-    LAYERNEXT_SECRET; where there are none, new ones are made and printed once.
+    The first line on standard output is 'listening on http://HOST:PORT'. The credentials come from LAYERNEXT_API_KEY
+    and LAYERNEXT_SECRET. If these are not set, the command generates credentials and prints them once.
     """
     from metalake_sync.embedded_lake import LakeSettings, generate_credentials
     from metalake_sync.embedded_lake import serve as serve_lake
@@ -112,7 +124,7 @@ def serve(
         if made:
             click.echo(f"export LAYERNEXT_API_KEY={api_key} LAYERNEXT_SECRET={secret}")
         if host not in ("127.0.0.1", "::1", "localhost"):
-            click.echo("the lake is open to other machines, over plain HTTP", err=True)
+            click.echo("warning: other machines can reach the lake, over plain HTTP", err=True)
 
     settings = LakeSettings(
         folder,
@@ -138,15 +150,16 @@ def serve(
     " metalake-sync lake crawl raw/2026 --dir .metalake --storage s3://acme-lake",
 )
 @click.argument("bucket_folder", metavar="BUCKET-FOLDER")
-@option("--dir", "folder", type=click.Path(path_type=Path), required=True, help="Where the lake keeps everything.")
+@option("--dir", "folder", type=click.Path(path_type=Path), required=True, help="Folder of the lake's data.")
 @storage_options
 @option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 def crawl(bucket_folder: str, folder: Path, storage: str, storage_endpoint: str | None, as_json: bool) -> None:
-    """Take in files that were in a bucket before, while no server runs on the lake.
+    """Add files that are already in a bucket to the lake. No server may run on the lake meanwhile.
 
-    BUCKET-FOLDER is a folder of the lake's own bucket ("" is all of it), or the address of one in another bucket of the
-    same store. With --storage file it is a local folder that stands for a bucket of its name, and its files are copied.
-    Each folder becomes a collection for each kind of file in it. What the lake knows already is passed over.
+    BUCKET-FOLDER is a folder of the lake's own bucket ("" is the whole bucket), or the address of a folder in another
+    bucket of the same store. With --storage file it is a local folder that represents a bucket of the same name, and
+    its files are copied. Each folder becomes one collection for each type of file in it. Files that the lake already
+    knows are skipped.
     """
     from metalake_sync.embedded_lake.crawl import Crawled
     from metalake_sync.embedded_lake.crawl import crawl as crawl_bucket
@@ -157,7 +170,7 @@ def crawl(bucket_folder: str, folder: Path, storage: str, storage_endpoint: str 
 
     def progress(crawled: Crawled) -> None:
         if shows_progress:
-            click.echo(f"\r{crawled.taken} files taken in", nl=False, err=True)
+            click.echo(f"\r{crawled.taken} files added", nl=False, err=True)
 
     settings = LakeSettings(folder, storage=parse_storage(storage, storage_endpoint))
     crawled = crawl_bucket(settings, bucket_folder, progress)
@@ -166,8 +179,8 @@ def crawl(bucket_folder: str, folder: Path, storage: str, storage_endpoint: str 
     if as_json:
         echo_json(json.dumps(dataclasses.asdict(crawled)))
         return
-    click.echo(f"{crawled.taken} files taken in, in {crawled.collections} collections; {crawled.known} were known")
-    for path, reason in islice(crawled.left_out.items(), LEFT_OUT_SHOWN):
-        click.echo(f"left out: {shown(path)}: {reason}", err=True)
-    if len(crawled.left_out) > LEFT_OUT_SHOWN:
-        click.echo(f"… and {len(crawled.left_out) - LEFT_OUT_SHOWN} more left out (--json names all)", err=True)
+    click.echo(f"{crawled.taken} files added, in {crawled.collections} collections; {crawled.known} were known")
+    for path, reason in islice(crawled.left_out.items(), SKIPPED_SHOWN):
+        click.echo(f"skipped: {shown(path)}: {reason}", err=True)
+    if len(crawled.left_out) > SKIPPED_SHOWN:
+        click.echo(f"… and {len(crawled.left_out) - SKIPPED_SHOWN} more skipped (--json lists all)", err=True)

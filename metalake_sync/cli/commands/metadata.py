@@ -1,4 +1,4 @@
-"""`metalake-sync metadata`: metadata of what is in the lake."""
+"""`metalake-sync metadata`: writes metadata of collections and files in the lake."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 @click.group("metadata", epilog="Example: metalake-sync metadata files metadata.json --collection birds --type image")
 def command() -> None:
-    """Write metadata of collections and files that are in the lake."""
+    """Write metadata of collections and files in the lake."""
 
 
 @command.command("collection", epilog='Example: metalake-sync metadata collection birds --type image --set "City=Rome"')
 @takes_lake
 @click.argument("name")
-@option("--type", "content_type", type=TYPES, required=True, help="What it holds.")
+@option("--type", "content_type", type=TYPES, required=True, help="Type of the collection's files.")
 @metadata_options
-@option("--head-only", is_flag=True, help="Not its files.")
+@option("--head-only", is_flag=True, help="Write only the collection's own metadata, not that of its files.")
 def collection(
     flags: LakeFlags,
     name: str,
@@ -37,10 +37,10 @@ def collection(
     tags: tuple[str, ...],
     head_only: bool,
 ) -> None:
-    """Write a collection's metadata, and that of every file in it, whoever put it there."""
+    """Write metadata of a collection and of every file in it, also of files of other clients."""
     values = metadata_of(assignments, tags)
     if not values:
-        raise UsageError("nothing says what is to be written", remedy="Give --set FIELD=VALUE or --tag TAG.")
+        raise UsageError("there is no metadata to write", remedy="Give --set FIELD=VALUE or --tag TAG.")
     with flags.lake() as lake:
         lake.upload_metadata_for_collection(name, content_type, values, apply_to_all_files=not head_only)
     what = "the collection" if head_only else "the collection and its files"
@@ -50,12 +50,14 @@ def collection(
 @command.command("files", epilog="Example: metalake-sync metadata files metadata.json --collection birds --type image")
 @takes_lake
 @click.argument("source", type=click.Path(path_type=Path))
-@option("--collection", metavar="NAME", help="Entries are names of files in this collection.")
-@option("--type", "content_type", type=TYPES, default="image", show_default=True, help="The collection's type.")
-@option("--job", metavar="ID", help="Entries are names of files of this upload.")
-@option("--by-unique-name", is_flag=True, help="Entries are unique names.")
-@option("--by-storage-path", is_flag=True, help="Entries are paths in the storage, without a leading slash.")
-@option("--bucket", help="The bucket of --by-storage-path, if it is not the default one.")
+@option("--collection", metavar="NAME", help="Match entries by name in this collection.")
+@option(
+    "--type", "content_type", type=TYPES, default="image", show_default=True, help="Type of the collection's files."
+)
+@option("--job", metavar="ID", help="Match entries by name in this upload job.")
+@option("--by-unique-name", is_flag=True, help="Match entries by unique name.")
+@option("--by-storage-path", is_flag=True, help="Match entries by path in the storage, without a leading slash.")
+@option("--bucket", help="Bucket for --by-storage-path (default: the lake's default bucket).")
 def files(
     flags: LakeFlags,
     source: Path,
@@ -85,18 +87,18 @@ def files(
 def check_addressing(
     collection: str | None, job: str | None, by_unique_name: bool, by_storage_path: bool, bucket: str | None
 ) -> None:
-    """Raises UsageError unless exactly one way to name files is meant."""
+    """Raise UsageError unless the flags set exactly one way of matching entries."""
     if (collection is not None) + (job is not None) + by_unique_name + by_storage_path != 1:
         raise UsageError(
-            "say what the entries name",
+            "there must be exactly one way of matching entries",
             remedy="Give one of --collection NAME, --job ID, --by-unique-name and --by-storage-path.",
         )
     if bucket is not None and not by_storage_path:
-        raise UsageError("'--bucket' belongs to '--by-storage-path'", remedy="Give both, or neither.")
+        raise UsageError("'--bucket' needs '--by-storage-path'", remedy="Give both, or neither.")
 
 
 def written(result: WriteResult) -> Iterator[str]:
-    """What came of writing, in lines."""
+    """Yield the result of a write, one line each."""
     for note in result.notes:
         yield f"note: {shown(note)}"
     if result.unmatched:
@@ -105,8 +107,8 @@ def written(result: WriteResult) -> Iterator[str]:
         )
     if result.unconfirmed:
         yield (
-            f"note: {count(result.unconfirmed, 'entry', 'entries')} not confirmed: the lake passes over names that it"
-            " does not have, and does not say which"
+            f"note: {count(result.unconfirmed, 'entry', 'entries')} not confirmed: the lake ignores names that it does"
+            " not have, and does not report them"
         )
     yield f"{count(result.written, 'entry', 'entries')} written"
     if result.attached_to is not None:

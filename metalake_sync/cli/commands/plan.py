@@ -1,4 +1,4 @@
-"""`metalake-sync plan`: show what apply would do."""
+"""`metalake-sync plan`: shows what apply would do."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from metalake_sync.errors import ExitCode
 @click.command("plan", epilog="Example: metalake-sync plan birds.yaml --out birds.plan; metalake-sync apply birds.plan")
 @takes_manifest
 @observes
-@option("--detailed-exitcode", is_flag=True, help="End with 2 when there are changes.")
-@option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Save the plan, to be applied as it is.")
-@option("--explain", metavar="FILE", help="Tell of one file what takes it or leaves it out, and what follows.")
+@option("--detailed-exitcode", is_flag=True, help="Exit with 2 if there are changes.")
+@option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Save the plan to this file, for 'apply'.")
+@option(
+    "--explain", metavar="FILE", help="Explain why one file is included or excluded, and what the plan does with it."
+)
 @SAFE
-@option("--markdown", is_flag=True, help="Print Markdown, for a pull request's comment.")
+@option("--markdown", is_flag=True, help="Print Markdown, for a comment on a pull request.")
 def command(
     flags: ManifestFlags,
     run: RunFlags,
@@ -29,7 +31,7 @@ def command(
     safe: bool,
     markdown: bool,
 ) -> None:
-    """Show what apply would do; change nothing in the lake or in the sources.
+    """Show what apply would do. Changes nothing in the lake or in the sources.
 
     MANIFEST is a file, a folder of *.yaml files, or - for standard input.
     """
@@ -65,7 +67,7 @@ def command(
                 for line in render_plan(plan_document(planned.plan, full_names=flags.verbose), all_lines=flags.verbose):
                     click.echo(line)
             if out is not None and not (flags.as_json or flags.quiet or markdown):
-                click.echo(f"Saved. To carry it out: metalake-sync apply {out}")
+                click.echo(f"Saved. To apply it: metalake-sync apply {out}")
             changes = not planned.plan.empty
             incomplete = any(note.code in UNUSABLE for note in planned.plan.notes)
     finally:

@@ -1,4 +1,4 @@
-"""`metalake-sync pull`: bring what the lake has into local folders."""
+"""`metalake-sync pull`: downloads files and annotations into local folders."""
 
 from __future__ import annotations
 
@@ -19,22 +19,31 @@ if TYPE_CHECKING:
 @click.command("pull", epilog="Example: metalake-sync pull birds.yaml --collection birds --to out --annotations human")
 @takes_manifest
 @observes
-@option("--collection", metavar="NAME", help="This collection, instead of the manifest's downloads.")
-@option("--type", "content_type", type=TYPES, help="Its type, where the lake has several of the name.")
-@option("--to", type=FolderPath(), help="The folder for --collection.")
+@option("--collection", metavar="NAME", help="Download this collection instead of the manifest's downloads.")
+@option(
+    "--type",
+    "content_type",
+    type=TYPES,
+    help="The collection's type. Needed if the lake has several collections with this name.",
+)
+@option("--to", type=FolderPath(), help="Folder for --collection.")
 @option(
     "--annotations",
     type=click.Choice(["human", "machine", "all", "none"]),
-    help="Those of --collection that come along. [default: all]",
+    help="Annotations of --collection to download. [default: all]",
 )
 @option(
     "--format",
     "annotation_format",
     type=WRITTEN_FORMATS,
-    help="How the annotations of --collection are written. [default: metalake]",
+    help="Format of the annotations of --collection. [default: metalake]",
 )
 @option(
-    "--lock-timeout", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait so long for another run."
+    "--lock-timeout",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Seconds to wait for another run's lock (default: 0).",
 )
 def command(
     flags: ManifestFlags,
@@ -46,15 +55,15 @@ def command(
     annotation_format: str | None,
     lock_timeout: float,
 ) -> None:
-    """Run the manifest's downloads; or, with its remote, download one collection.
+    """Run the manifest's downloads, or download one collection from its lake.
 
-    What is right already is not fetched again; what was begun is gone on with. MANIFEST is a file, a folder of *.yaml
-    files, or - for standard input.
+    Files that are up to date are not fetched again, and interrupted downloads are resumed. MANIFEST is a file, a folder
+    of *.yaml files, or - for standard input.
     """
     from metalake_sync.project import Project
 
     if run.refresh == "none":
-        raise UsageError("a download has to ask the lake", remedy="Leave '--refresh none' out.")
+        raise UsageError("a download needs the lake", remedy="Remove '--refresh none'.")
     manifest = flags.load()
     own = {"--type": content_type, "--to": to, "--annotations": annotations, "--format": annotation_format}
     if collection is not None:
@@ -63,7 +72,7 @@ def command(
         manifest = _with_download(manifest, collection, content_type, to, annotations, annotation_format or "metalake")
     elif any(value is not None for value in own.values()):
         given = next(flag for flag, value in own.items() if value is not None)
-        raise UsageError(f"'{given}' belongs to '--collection'", remedy="Give --collection NAME, or take it out.")
+        raise UsageError(f"'{given}' needs '--collection'", remedy="Give --collection NAME, or remove the flag.")
     elif not manifest.model.downloads:
         raise UsageError("the manifest has no downloads", remedy="Add 'downloads', or give --collection and --to.")
     listener = flags.listener()
@@ -85,7 +94,7 @@ def _with_download(
     annotations: str | None,
     annotation_format: str,
 ) -> LoadedManifest:
-    """The manifest with this download and no other. The folder is one of the command line: from where it is typed."""
+    """Return the manifest with only this download. `to` is relative to the current folder, not to the manifest."""
     from metalake_sync.manifest.selection_models import Download
 
     block: dict[str, Any] = {"collection": collection, "type": content_type, "to": str(to.absolute())}

@@ -1,4 +1,4 @@
-"""`metalake-sync state`: look at the local state, copy it, make it anew, or mend it."""
+"""`metalake-sync state`: shows, copies, rebuilds and repairs the local state."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from metalake_sync.errors import ExitCode, UsageError
 
 @click.group("state", epilog="Example: metalake-sync state show birds.yaml")
 def command() -> None:
-    """Look at the local state, copy it, make it anew, or mend it."""
+    """Show, copy, rebuild or repair the local state."""
 
 
 @command.command("show", epilog="Example: metalake-sync state show birds.yaml --target 'birds/*.jpg'")
 @takes_manifest
-@option("--target", multiple=True, metavar="COLLECTION[/GLOB]", help="List these records; may be repeated.")
+@option("--target", multiple=True, metavar="COLLECTION[/GLOB]", help="List the records of this part. Can be repeated.")
 def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
-    """Show what the state knows: collections, files, annotation sets, open uploads, and who holds the lock."""
+    """Show the content of the state: collections, files, annotation sets, open uploads, and the holder of the lock."""
     from metalake_sync.cli.wording import count, shown, size
     from metalake_sync.operations.state_maintenance import describe_state, listed_records
 
@@ -52,19 +52,23 @@ def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
         words = f"{count(row['files'], 'file')}, {row['adopted']} adopted, {count(row['sets'], 'annotation set')}"
         click.echo(f"  {shown(row['name'])} ({row['type']}) in {shown(row['lake'])}: {words}")
     if described["open_uploads"]:
-        click.echo(f"  {count(described['open_uploads'], 'upload')} of a run that was stopped")
+        click.echo(f"  {count(described['open_uploads'], 'upload')} of an interrupted run")
     click.echo(f"  lock: {shown(described['lock'] or 'free')}")
 
 
 @command.command("backup", epilog="Example: metalake-sync state backup birds.yaml --to birds-state.db")
 @takes_manifest
-@option("--to", type=click.Path(path_type=Path, dir_okay=False), help="The copy; by default in 'backups' beside it.")
+@option(
+    "--to",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File for the copy (default: a file in 'backups' beside the state).",
+)
 def backup(flags: ManifestFlags, to: Path | None) -> None:
-    """Copy the state, whole even while a run writes to it."""
+    """Copy the state. The copy is consistent even while a run writes to the state."""
     from metalake_sync.operations.state_maintenance import back_up
 
     if to is not None and to.exists():
-        raise UsageError(f"'{to}' exists already", remedy="Nothing was copied. Give another name.")
+        raise UsageError(f"'{to}' exists already", remedy="Nothing was copied. Choose another name.")
     copy = back_up(flags.project(), to)
     if flags.as_json:
         echo_json(json.dumps({"copy": str(copy)}))
@@ -75,18 +79,24 @@ def backup(flags: ManifestFlags, to: Path | None) -> None:
 @command.command("rebuild", epilog="Example: metalake-sync state rebuild birds.yaml")
 @takes_manifest
 @observes
-@option("--lock-timeout", type=click.FloatRange(0), default=0.0, metavar="SECONDS", help="Wait so long for a run.")
+@option(
+    "--lock-timeout",
+    type=click.FloatRange(0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Seconds to wait for another run's lock (default: 0).",
+)
 def rebuild(flags: ManifestFlags, run: RunFlags, lock_timeout: float) -> None:
-    """Make a new state from the lake, without sending a byte. The old one is set aside, whatever is wrong with it.
+    """Make a new state from the lake, without sending a byte. Moves the old state to 'backups', even if it is broken.
 
-    Files of the manifest that the lake has with the same size are taken over as adopted, and annotation sets that it
-    has as the manifest wants them are known again. Adopted files are never pruned.
+    Files of the manifest that the lake has with the same size are adopted. Annotation sets that match the manifest are
+    recorded. Adopted files are never pruned.
     """
-    from metalake_sync.operations.rebuild import rebuild as make_anew
+    from metalake_sync.operations.rebuild import rebuild as rebuild_state
 
     listener = flags.listener()
     try:
-        rebuilt = make_anew(flags.project(listener, run.options()), lock_timeout_s=lock_timeout)
+        rebuilt = rebuild_state(flags.project(listener, run.options()), lock_timeout_s=lock_timeout)
         listener(rebuilt.applied.finished)
     finally:
         listener.close()
@@ -98,14 +108,16 @@ def rebuild(flags: ManifestFlags, run: RunFlags, lock_timeout: float) -> None:
 
 @command.command("forget", epilog="Example: metalake-sync state forget birds.yaml --target birds/a.jpg")
 @takes_manifest
-@option("--target", multiple=True, metavar="COLLECTION[/GLOB]", help="Files to forget; may be repeated.")
+@option(
+    "--target", multiple=True, metavar="COLLECTION[/GLOB]", help="Forget the records of this part. Can be repeated."
+)
 @option(
     "--trashed-names",
     is_flag=True,
-    help="Forget that the lake refused the name of a trashed file: the next apply tries it with one file.",
+    help="Forget that the lake refused the name of a trashed file. The next apply tries again with one file.",
 )
 def forget(flags: ManifestFlags, target: tuple[str, ...], trashed_names: bool) -> None:
-    """Drop records, so that the next run treats these files as new. The lake stays as it is; a copy is made first."""
+    """Delete records, so that the next run treats these files as new. Makes a copy first. Does not change the lake."""
     from metalake_sync.cli.wording import count
     from metalake_sync.operations.state_maintenance import forget as drop
 
@@ -116,16 +128,16 @@ def forget(flags: ManifestFlags, target: tuple[str, ...], trashed_names: bool) -
     if flags.as_json:
         echo_json(json.dumps({"forgotten": dropped, "copy": str(copy)}))
     else:
-        click.echo(f"Forgot {count(dropped, 'file')}; the state as it was is in {copy}")
+        click.echo(f"Forgot {count(dropped, 'file')}; the copy of the old state is {copy}")
 
 
 @command.command("unlock", epilog="Example: metalake-sync state unlock birds.yaml")
 @takes_manifest
-@option("--force", is_flag=True, help="Also take the lock from a holder that seems to be alive.")
+@option("--force", is_flag=True, help="Also release the lock of a holder that seems to be alive.")
 def unlock(flags: ManifestFlags, force: bool) -> None:
-    """Free a lock that was left behind. A holder that died on this machine has freed it by itself.
+    """Release a lock that was left behind. A holder that died on this machine has released it automatically.
 
-    With --force a lock is taken from its holder: be sure that it is gone, or two runs will write at once.
+    --force also takes the lock from a living holder. Make sure that its run has ended, or two runs write at once.
     """
     from metalake_sync.operations.state_maintenance import unlock as free
 
@@ -133,7 +145,7 @@ def unlock(flags: ManifestFlags, force: bool) -> None:
     if flags.as_json:
         echo_json(json.dumps({"was_held_by": held_by}))
     else:
-        click.echo(f"Taken from {held_by}." if held_by else "Nobody holds the lock.")
+        click.echo(f"Released the lock of {held_by}." if held_by else "The lock is free.")
 
 
 def _record(file: Any) -> dict[str, Any]:

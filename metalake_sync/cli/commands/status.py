@@ -1,4 +1,4 @@
-"""`metalake-sync status`: what is synced, pending, failed; the last runs."""
+"""`metalake-sync status`: shows what is synced, pending and failed, and the last runs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import click
 from metalake_sync.cli.options import ManifestFlags, takes_manifest
 from metalake_sync.cli.streams import echo_json
 
-LEFT_ALONE = frozenset({"unchanged", "unmanaged", "bytes_to_send"})
-"""What a run's summary has besides what it did."""
+NOT_ACTIONS = frozenset({"unchanged", "unmanaged", "bytes_to_send"})
+"""Keys in the summary of a run that do not count actions."""
 
 
 @click.command("status", epilog="Example: metalake-sync status birds.yaml --json")
 @takes_manifest
 def command(flags: ManifestFlags) -> None:
-    """Show what is synced, what waits for the next apply, what failed, and the last runs; the lake is not asked."""
+    """Show what is synced, pending and failed, and the last runs. Makes no request to the lake."""
     from metalake_sync.cli.wording import count, shown
     from metalake_sync.operations.status import read_status
     from metalake_sync.planning.run_options import RunOptions
@@ -42,17 +42,17 @@ def command(flags: ManifestFlags) -> None:
             tries = f" ({count(failure.attempts, 'try', 'tries')})" if failure.attempts > 1 else ""
             click.secho(f"    failed: {shown(failure.name)}: {shown(failure.error)}{tries}", fg="red")
     for part in status.broken:
-        what = f"'{shown(part.operation)}'" if part.operation else "all of it"
+        what = f"'{shown(part.operation)}'" if part.operation else "everything"
         where = f" of {shown(part.collection)}" if part.collection else ""
         for line in part.error.splitlines():
-            click.secho(f"  broken, left as it is in the lake: {what}{where}: {shown(line)}", fg="red")
+            click.secho(f"  broken, not changed in the lake: {what}{where}: {shown(line)}", fg="red")
     if status.open_sessions:
-        click.echo(f"  {count(status.open_sessions, 'upload')} of a run that was stopped; the next apply finishes them")
+        click.echo(f"  {count(status.open_sessions, 'upload')} of an interrupted run; the next apply finishes them")
     if flags.quiet:
         return
     click.echo("Last runs:" if status.runs else "No run yet.")
     for run in status.runs:
         did = ", ".join(
-            f"{key} {value}" for key, value in (run.summary or {}).items() if value and key not in LEFT_ALONE
+            f"{key} {value}" for key, value in (run.summary or {}).items() if value and key not in NOT_ACTIONS
         )
         click.echo(f"  {run.started_at[:19]}  {run.outcome or 'was killed':<12} {did or 'nothing to do'}")

@@ -1,4 +1,4 @@
-"""`metalake-sync trash`: what goes is shown first, and asked about."""
+"""`metalake-sync trash`: puts items into the lake's trash after approval."""
 
 from __future__ import annotations
 
@@ -20,21 +20,26 @@ if TYPE_CHECKING:
     from metalake_sync.api.connected import ContentType
 
 SHOWN = 10
-"""How many names are shown unless all are asked for."""
+"""Number of names to print without --verbose."""
 
 
 @click.group("trash", epilog="Example: metalake-sync trash collection birds --query metadata.Tags=skip")
 def command() -> None:
-    """Put items or collections into the lake's trash. No call takes them out again."""
+    """Put items or collections into the lake's trash. No call restores them."""
 
 
 @command.command("collection", epilog="Example: metalake-sync trash collection birds --query metadata.Tags=skip")
 @takes_lake
 @narrows
 @click.argument("name")
-@option("--type", "content_type", type=TYPES, help="Its type, where the lake has several of the name.")
-@option("-v", "--verbose", is_flag=True, help="Show every item, not only the first of many.")
-@option("--auto-approve", is_flag=True, help="Don't ask.")
+@option(
+    "--type",
+    "content_type",
+    type=TYPES,
+    help="The collection's type. Needed if the lake has several collections with this name.",
+)
+@option("-v", "--verbose", is_flag=True, help="List every item, not only the first 10.")
+@option("--auto-approve", is_flag=True, help="Do not ask for approval.")
 def collection(
     flags: LakeFlags,
     narrow: SelectionFlags,
@@ -43,7 +48,7 @@ def collection(
     verbose: bool,
     auto_approve: bool,
 ) -> None:
-    """Trash the items of a collection that match; without query and filter, the collection with all that is in it."""
+    """Trash the matching items of a collection. Without query and filter, trash the collection with all its items."""
     with flags.lake() as lake:
         found = lake.find_collection(name, content_type)
         wanted = narrow.filter()
@@ -52,7 +57,7 @@ def collection(
         items = lake.get_item_list_from_collection(found.id, query=narrow.query, filter=wanted)
         what = f"the collection {shown(name)} ({found.type.value}) with {count(number, 'item')}" if whole else None
         _trash(
-            _Going(flags, verbose, auto_approve, number, what),
+            _Selection(flags, verbose, auto_approve, number, what),
             items,
             lambda: lake.trash_objects_from_collection(found.id, query=narrow.query, filter=wanted),
         )
@@ -64,56 +69,59 @@ def collection(
 @takes_lake
 @narrows
 @click.argument("content_type", metavar="TYPE", type=TYPES)
-@option("-v", "--verbose", is_flag=True, help="Show every item, not only the first of many.")
-@option("--auto-approve", is_flag=True, help="Don't ask.")
+@option("-v", "--verbose", is_flag=True, help="List every item, not only the first 10.")
+@option("--auto-approve", is_flag=True, help="Do not ask for approval.")
 def whole_lake(
     flags: LakeFlags, narrow: SelectionFlags, content_type: ContentType, verbose: bool, auto_approve: bool
 ) -> None:
-    """Trash the items of the whole lake that match."""
+    """Trash the matching items of the whole lake."""
     wanted = narrow.filter()
     if not narrow.query.strip() and not wanted:
-        raise UsageError("that means everything in the lake", remedy="Give --query or a filter.")
+        raise UsageError(
+            "without a query or a filter, this would trash everything in the lake", remedy="Give --query or a filter."
+        )
     with flags.lake() as lake:
         number = lake.get_item_count_from_metalake(content_type, query=narrow.query, filter=wanted)
         items = lake.get_item_list_from_datalake(content_type, query=narrow.query, filter=wanted)
         _trash(
-            _Going(flags, verbose, auto_approve, number, None),
+            _Selection(flags, verbose, auto_approve, number, None),
             items,
             lambda: lake.trash_objects_from_datalake(query=narrow.query, filter=wanted, content_type=content_type),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Going:
-    """What is about to go. `whole`: in words, where it is a whole collection, which goes even if it is empty."""
+class _Selection:
+    """The items to trash."""
 
     flags: LakeFlags
     verbose: bool
     approved: bool
     number: int
     whole: str | None
+    """Description of the collection, if it is trashed as a whole, even if it is empty."""
 
 
-def _trash(going: _Going, items: Iterator[ItemInfo], trash: Callable[[], TrashResult]) -> None:
-    """Show, ask, do, tell."""
-    flags = going.flags
-    if not going.number and going.whole is None:
+def _trash(selection: _Selection, items: Iterator[ItemInfo], trash: Callable[[], TrashResult]) -> None:
+    """List the items, ask for approval, trash them, and print the result."""
+    flags = selection.flags
+    if not selection.number and selection.whole is None:
         nothing = {"trashed": 0, "failed": 0, "message": "nothing matches"}
         flags.show(nothing, lambda: iter(["Nothing matches: nothing to do."]))
         return
-    shown_items = islice(items, None if going.verbose else SHOWN)
-    if flags.as_json and not going.approved:
+    shown_items = islice(items, None if selection.verbose else SHOWN)
+    if flags.as_json and not selection.approved:
         names = [item.unique_name for item in shown_items]
-        flags.show({"to_trash": going.number, "whole": going.whole, "items": names}, lambda: iter(()))
+        flags.show({"to_trash": selection.number, "whole": selection.whole, "items": names}, lambda: iter(()))
     if not flags.as_json:
         for item in shown_items:
             click.echo(f"  - {shown(item.unique_name)}")
-        if not going.verbose and going.number > SHOWN:
-            click.echo(f"  … and {going.number - SHOWN} more (-v shows all)")
-    what = going.whole or count(going.number, "item")
+        if not selection.verbose and selection.number > SHOWN:
+            click.echo(f"  … and {selection.number - SHOWN} more (-v shows all)")
+    what = selection.whole or count(selection.number, "item")
     if not flags.as_json:
         click.echo(f"To trash: {what}")
-    ask(f"Put {what} into the trash?", approved=going.approved, as_json=flags.as_json)
+    ask(f"Put {what} into the trash?", approved=selection.approved, as_json=flags.as_json)
     result = trash()
     flags.show(result, lambda: iter([shown(result.message)]))
     if result.failed:

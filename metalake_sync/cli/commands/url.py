@@ -1,4 +1,4 @@
-"""`metalake-sync url`: a signed URL of one file."""
+"""`metalake-sync url`: prints a signed URL of one file."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from metalake_sync.cli.connection import LakeFlags, takes_lake
 @takes_lake
 @click.argument("unique_name")
 def command(flags: LakeFlags, unique_name: str) -> None:
-    """Print a signed URL that reads a file, for a short time. Whoever has it can read the file: don't keep it.
+    """Print a signed URL for reading a file. It is valid for a short time.
 
-    The embedded lake answers only while it runs: use 'lake serve' and its --url.
+    Every person with the URL can read the file, so do not store it. The embedded lake answers only while it runs: start
+    it with 'lake serve' and pass its address with --url.
     """
     with flags.lake() as lake:
         url = lake.get_downloadable_url(unique_name)

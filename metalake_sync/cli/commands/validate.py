@@ -1,4 +1,4 @@
-"""`metalake-sync validate`: check a manifest and everything that it names."""
+"""`metalake-sync validate`: checks a manifest and every file that it names."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from metalake_sync.errors import ExitCode, ManifestError, ManifestErrors
 
 @click.command("validate", epilog="Example: metalake-sync validate birds.yaml --online")
 @takes_manifest
-@option("--online", is_flag=True, help="Also ask the lake about tags and metadata fields.")
+@option("--online", is_flag=True, help="Also ask the lake to check tags and metadata fields.")
 @SAFE
 @IGNORE_COMPATIBILITY
 def command(flags: ManifestFlags, online: bool, safe: bool, ignore_compatibility: bool) -> None:
-    """Check the manifest, its files, patterns and sources, without a lake and without touching the state.
+    """Check the manifest, its files, patterns and sources. Uses neither the lake nor the state.
 
-    All mistakes are shown at once, each with its line and column.
+    All errors are reported together, each with its line and column.
     """
     from metalake_sync.cli.render_plan import render_notes
     from metalake_sync.cli.wording import count, size

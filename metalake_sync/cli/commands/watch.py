@@ -1,4 +1,4 @@
-"""`metalake-sync watch`: stay, and sync on every change."""
+"""`metalake-sync watch`: watches for changes and syncs them continuously."""
 
 from __future__ import annotations
 
@@ -23,25 +23,28 @@ if TYPE_CHECKING:
 @observes
 @option(
     "--settle", type=click.FloatRange(0.05), default=2.0, show_default=True, metavar="SECONDS",
-    help="Take a file when it has been quiet for so long.",
+    help="Seconds that a file must be unchanged before it is synced.",
 )  # fmt: skip
 @option(
     "--rescan", type=click.FloatRange(1), default=600.0, show_default=True, metavar="SECONDS",
-    help="Look at everything so often, in the lake too.",
+    help="Seconds between full scans, including the lake.",
 )  # fmt: skip
 @option(
     "--poll", type=click.FloatRange(0.1), metavar="SECONDS",
-    help="Look at the folders so often instead of being notified. [default: only where notifications can't work]",
+    help="Seconds between scans of the folders, instead of notifications."
+    " [default: 10, only where notifications do not work]",
 )  # fmt: skip
-@option("--metrics", metavar="ADDR:PORT", help="Serve /metrics (Prometheus) and /healthz there.")
+@option("--metrics", metavar="ADDR:PORT", help="Serve /metrics (Prometheus) and /healthz on this address.")
 @option(
     "--max-delete",
     metavar="N|P%",
-    help="Hold a run's actions that need approval if it would trash or replace more files."
+    help="Hold the actions of a run that need approval if it would trash or replace more files."
     " [default: 50% of a collection or 1000 files, whichever is smaller]",
 )
 @option(
-    "--auto-approve", is_flag=True, help="Also trash, replace, remove and overwrite; otherwise these actions are held."
+    "--auto-approve",
+    is_flag=True,
+    help="Trash, replace, remove and overwrite without approval. By default, such actions are held.",
 )
 def command(
     flags: ManifestFlags,
@@ -53,11 +56,11 @@ def command(
     auto_approve: bool,
     max_delete: str | None,
 ) -> None:
-    """Stay, and bring every new, changed or deleted file, annotation or manifest line to the lake.
+    """Watch for changes and sync them continuously: new, changed and deleted files, annotations and manifest lines.
 
-    An action that trashes, replaces or removes something, or overwrites what another client wrote, is held and logged,
-    unless --auto-approve is given. The rest goes on.
-    SIGTERM ends it after the run that is under way, within 30 s; a second one at once. SIGHUP reads the manifest again.
+    Actions that trash, replace or remove something, or overwrite what another client wrote, are held and logged unless
+    --auto-approve is given. The other actions continue. SIGTERM ends the command after the current run, within 30 s. A
+    second SIGTERM ends it at once. SIGHUP reads the manifest again.
     """
     from metalake_sync.cli.watch_log import start_log
     from metalake_sync.core.events import Event
@@ -77,20 +80,20 @@ def command(
     for source in (flags.manifest, *flags.var_file):
         if is_stream(source):
             what = "standard input" if source == "-" else f"'{source}' is a pipe, which"
-            raise UsageError(f"{what} can't be watched", remedy="Write its content to a file.")
+            raise UsageError(f"{what} cannot be watched", remedy="Write its content to a file.")
     if run.checksum:
-        raise UsageError("'--checksum' would read every file again at every change", remedy="Use it with apply.")
+        raise UsageError("'--checksum' would read every file again after every change", remedy="Use it with 'apply'.")
     start_log(as_json=flags.as_json or flags.json_log, quiet=flags.quiet, verbose=flags.verbose)
     watcher: Watcher | None = None
 
-    def heard(event: Event) -> None:
+    def on_event(event: Event) -> None:
         if watcher is not None:
-            watcher.heard(event)
+            watcher.on_event(event)
 
     options = replace(run.options(), max_delete=max_delete_of(max_delete))
 
     def open_one() -> Project:
-        return flags.project(heard, options)
+        return flags.project(on_event, options)
 
     project = open_one()
     own_files = [Path(flags.manifest), *map(Path, flags.var_file)]
@@ -98,11 +101,11 @@ def command(
     def load() -> ActiveManifest:
         fresh = open_one()
         if fresh.state_path != project.state_path:
-            raise SyncError("the manifest's name changed, and with it its state", remedy="Start the watch anew.")
+            raise SyncError("the name of the manifest changed, and so did its state file", remedy="Restart the watch.")
         return activate(fresh, own_files, auto_approve=auto_approve)
 
     with contextlib.ExitStack() as stack:
-        # A lock of its own, beside that of runs: an apply by hand may come in between.
+        # A separate lock, so that a manual apply can run between two runs of the watcher.
         own_lock = project.state_path.with_name(f"{project.state_path.stem}.watch.db")
         stack.enter_context(FileBackend(own_lock).lock(command=f"watch {flags.manifest}"))
         health = Health(time.monotonic, time.time)
@@ -151,10 +154,11 @@ def _serve_health(address: str, health: Health, metrics: Metrics) -> HealthServe
 
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise UsageError(f"'--metrics {address}' is no address", remedy="Write ADDR:PORT, such as 127.0.0.1:9464.")
+        raise UsageError(f"'--metrics {address}' is not an address", remedy="Write ADDR:PORT, such as 127.0.0.1:9464.")
     try:
         return HealthServer(host.strip("[]"), int(port), health, metrics)
     except OSError as error:
         raise UsageError(
-            f"'--metrics {address}' can't be had ({error.strerror})", remedy="Choose another port, or a local address."
+            f"'--metrics {address}' cannot be opened ({error.strerror})",
+            remedy="Choose another port, or a local address.",
         ) from None
