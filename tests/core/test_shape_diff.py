@@ -12,7 +12,7 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from metalake_sync.core import shape_geometry
+from metalake_sync.core import shape_geometry, shape_matching
 from metalake_sync.core.shape_diff import Aspect, Diff, apply, diff, inverse
 from metalake_sync.core.shape_geometry import Outline, neighbors, similarity
 from metalake_sync.core.shape_values import Frame, UnknownImageSize, UnknownShape, same_shapes
@@ -166,3 +166,26 @@ def test_overlap_of_boxes_drawn_as_polygons_is_exact() -> None:
     polygons = overlap(shape("a polygon 0,0 31,0 31,17 0,17"), shape("a polygon 5,3 45,3 45,22 5,22"))
     assert boxes == pytest.approx(26 * 14 / (31 * 17 + 40 * 19 - 26 * 14))
     assert polygons == pytest.approx(boxes)
+
+
+def box_at(number: int, shift: float = 0.0) -> Shape:
+    """One of many boxes that are scattered over 4000×3000 pixels without any pattern."""
+    x, y = number * 1237.0 % 3900, number * 2741.0 % 2900
+    return Shape(ShapeType.RECTANGLE, ((x + shift, y), (30.0 + number % 40, 40.0)), f"label{number % 3}")
+
+
+@pytest.mark.parametrize(("moved", "most"), [(20, 60), (2000, 20_000)])
+def test_few_pairs_of_2000_boxes_are_measured(moved: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = 0
+
+    def counting(*outlines: Any) -> float:
+        nonlocal measured
+        measured += 1
+        return similarity(*outlines)
+
+    monkeypatch.setattr(shape_matching, "similarity", counting)
+    before = record([box_at(number) for number in range(2000)])
+    after = record([box_at(number, 2.0 if number < moved else 0.0) for number in range(2000)])
+    found = diff(before, after, (4000, 3000))
+    assert (len(found.moved), found.unchanged) == (moved, 2000 - moved)
+    assert moved <= measured <= most
