@@ -1,6 +1,6 @@
-"""How the lake of a manifest is reached: one far away, or the embedded one for the length of a run.
+"""Reaches the lake of a manifest: a remote one, or the embedded lake, started for the length of a run.
 
-Owns: the choice, the credentials, and what identifies a lake in the state. Must not: speak the protocol.
+Owns: this choice, the credentials, and the identity of a lake in the state. Must not: speak the protocol.
 """
 
 from __future__ import annotations
@@ -22,28 +22,31 @@ EMBEDDED = "embedded:"
 
 
 def lake_identity(manifest: LoadedManifest) -> str:
-    """What the state calls the lake of a manifest."""
+    """The identity of a manifest's lake in the state."""
     return _identity(manifest.model.remote.url)
 
 
 def _identity(url: str) -> str:
-    """What the state calls a lake: its address as the user wrote it, with or without `/datalake` at its end. It holds
-    no credential."""
+    """The identity of a lake in the state: the address that the user wrote, without `/datalake` at its end.
+
+    It contains no credential.
+    """
     return url.rstrip("/") if url.startswith(EMBEDDED) else lake_root(url)
 
 
 @dataclass(frozen=True, slots=True)
 class ReachedLake:
-    """A lake that is up. `identity` is the state's name for it. `pinned`: the generation of the address is the only one
-    to be tried."""
+    """A running lake."""
 
     address: LakeAddress
     identity: str
+    """The identity of the lake in the state."""
     pinned: bool = False
+    """Whether the client must use the protocol generation of the address, without trying others."""
 
     @classmethod
     def at(cls, address: LakeAddress, url: str, generation: Literal["auto", 2, 3]) -> ReachedLake:
-        """The lake at an address. `url`: as the user wrote it. `generation`: which one to speak; auto finds out."""
+        """The lake at an address. `url`: as the user wrote it. `generation`: of the protocol; `auto` detects it."""
         if generation == "auto":
             return cls(address, _identity(url))
         return cls(replace(address, generation=Generation(generation)), _identity(url), pinned=True)
@@ -51,8 +54,10 @@ class ReachedLake:
 
 @contextlib.contextmanager
 def reach_lake(manifest: LoadedManifest) -> Iterator[ReachedLake]:
-    """Give the lake's address; start the embedded lake if the manifest asks for it, and stop it in the end. A lake that
-    refuses the credentials meanwhile is told with the place that they come from."""
+    """Yield the manifest's lake. An embedded lake is started before, and stopped afterwards.
+
+    If the lake rejects the credentials meanwhile, the error names the place that they come from.
+    """
     remote = manifest.model.remote
     trust = Trust(
         str(manifest.base_dir / remote.ca_file) if remote.ca_file else None,
@@ -74,7 +79,7 @@ def reach_lake(manifest: LoadedManifest) -> Iterator[ReachedLake]:
             raise CredentialsRefused(
                 error.message,
                 where=manifest.where("remote"),
-                remedy=f"Check what gives them: {credential_sources(manifest)}.",
+                remedy=f"Check their source: {credential_sources(manifest)}.",
             ) from None
 
 
@@ -82,10 +87,12 @@ def reach_lake(manifest: LoadedManifest) -> Iterator[ReachedLake]:
 def open_lake(
     url: str, credentials: Credentials | None, base_dir: Path, trust: Trust = USUAL_TRUST
 ) -> Iterator[LakeAddress]:
-    """The address behind `https://…`, or behind `embedded:DIR`, whose lake runs while the block lasts; it alone can do
-    without credentials."""
+    """Yield the address of a lake at `https://…`, or of an embedded lake at `embedded:DIR`, started for the block.
+
+    Only an embedded lake can be opened without credentials.
+    """
     if not url.startswith(EMBEDDED):
-        assert credentials is not None, "every lake that is not embedded has credentials"
+        assert credentials is not None, "only an embedded lake has no credentials"
         yield LakeAddress(url, credentials.api_key, credentials.secret, trust)
         return
     from metalake_sync.embedded_lake import EmbeddedLake, LakeSettings
@@ -97,5 +104,5 @@ def open_lake(
 
 
 def embedded_folder(base_dir: Path, url: str) -> Path:
-    """The folder behind `embedded:DIR`, from the manifest's own."""
+    """The folder of `embedded:DIR`, relative to the manifest's folder."""
     return base_dir / url.removeprefix(EMBEDDED)

@@ -1,6 +1,6 @@
-"""The annotations that come along with a download: read from the lake page by page, written, compared, put in place.
+"""The annotation files of a download: reads the lake's annotations page by page, writes them, and compares the files.
 
-Owns: paging, and what is known of the pictures' sizes. Must not: know how a format is written.
+Owns: paging, and the sizes of images. Must not: know how a format is written.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from metalake_sync.annotations.images import Size
 from metalake_sync.annotations.writing import ClassedRecords, write_records
 from metalake_sync.core.downloads import AnnotationsWanted
 from metalake_sync.core.shapes import ImageRecord
-from metalake_sync.downloads.walk import SIZE_THREADS, look_at
+from metalake_sync.downloads.walk import SIZE_THREADS, fingerprint_at
 from metalake_sync.errors import ManifestError
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.annotation_sets import DownloadedImage
@@ -30,18 +30,17 @@ from metalake_sync.remote.transfers.partial import FOLDER
 from metalake_sync.sources.images import image_size
 
 PAGE_SIZE = 250
-"""Images of one page, as the published client asks for them."""
+"""Images per page, as the vendor's client requests them."""
 
 ANY_SIZE: Size = (1, 1)
-"""For a picture that is yet to come: what is written of it differs from what is there, whatever it is."""
+"""The size of an image that is not downloaded yet. Its label file differs from the present one in any case."""
 
 
 class AnnotationDownload:
-    """The annotations of one collection. Read them, then write them; close it.
+    """The annotations of one collection. Read them, then write them, then close this.
 
-    `filenames`: unique name → what the file is called in the folder; images that are not in it are left out.
-    `root`: the folder. `to_come`: images that are not there are about to be downloaded, so that what is written of them
-    is of no use but for comparing.
+    `filenames`: unique name → file name in the folder. Other images are left out. `root`: the folder. `to_come`:
+    missing images will be downloaded, so that their annotations are written for comparison only.
     """
 
     def __init__(
@@ -67,18 +66,20 @@ class AnnotationDownload:
         self._classed = ClassedRecords(self._output, self._size_of) if self._output.class_ids else None
         self.images = 0
         self.drawn = False
-        """Whether there was a shape at all."""
+        """Whether any image has a shape."""
         self.losses: tuple[str, ...] = ()
-        """What was lost on the way, one line each. Known when they are written."""
+        """What the format could not express, one line each. Known after writing."""
 
     @property
     def labels(self) -> frozenset[str]:
-        """The labels that get class ids, once they are read; none in a format without class ids."""
+        """The labels that get class ids, known after reading. Empty for a format without class ids."""
         return frozenset(self._classed.labels) if self._classed is not None else frozenset()
 
     def read(self, seen: Callable[[int], None] = lambda _: None) -> None:
-        """Read the lake's annotations for a format with class ids. The others are read as they are written. Raises
-        OSError where there is no room for them."""
+        """Read the lake's annotations for a format with class ids. Other formats read while they write.
+
+        Raises OSError if the disk is full.
+        """
         if self._classed is not None:
             for record in self._read(seen):
                 self._classed.take(record)
@@ -95,16 +96,18 @@ class AnnotationDownload:
         if self._unread:
             losses.append(f"images whose annotations can't be read; left out: {len(self._unread)}, {self._unread[0]}")
         images = set(self._filenames.values())
-        twins = [path for path in _files_below(folder) if path in images]
-        for path in twins:
+        clashing = [path for path in _files_below(folder) if path in images]
+        for path in clashing:
             (folder / path).unlink()
-        if twins:
-            losses.append(f"annotation files that are called as a downloaded file is: {len(twins)}, first {twins[0]}")
+        if clashing:
+            losses.append(f"annotation files with the name of a downloaded file: {len(clashing)}, first {clashing[0]}")
         self.losses = tuple(losses)
 
     def stale_labels(self, written: Path) -> list[str]:
-        """Label files in the folder that this download does not write: those of an earlier query, or of others. By
-        their paths below it. `written`: where the labels of this download are."""
+        """Label files in the folder that this download does not write, as paths below the folder.
+
+        They come from an earlier query, or another program. `written`: the folder with the labels of this download.
+        """
         extension = self._output.image_file_extension
         if extension is None:
             return []
@@ -116,7 +119,7 @@ class AnnotationDownload:
             and path not in images
             and not path.startswith(FOLDER)
             and not (written / path).exists()
-            and _is_of(self._format, self._root / path)
+            and _is_in_format(self._format, self._root / path)
         )
 
     def close(self) -> None:
@@ -156,19 +159,21 @@ class AnnotationDownload:
             number, more = number + 1, not page.is_last(PAGE_SIZE)
 
     def _sizes_of(self, images: Sequence[DownloadedImage]) -> dict[str, Size]:
-        """Sizes of one page's pictures by their names in the folder: read from the files that are there. The lake is
-        asked for those of others only where the format can't be written without."""
+        """The sizes of one page's images by file name, read from the files in the folder.
+
+        The lake is asked for the sizes of missing images only if the format needs them.
+        """
         sizes: dict[str, Size] = {}
-        away: list[str] = []
+        missing: list[str] = []
         for image in images:
             filename = self._filenames[image.file_name]
             size = image_size(str(self._root / filename))
             if size is not None:
                 sizes[filename] = size
             elif image.raw_annotations and image.raw_annotations.annotations:
-                away.append(image.file_name)
+                missing.append(image.file_name)
         if self._output.sizes is SizeUse.REQUIRED and not self._to_come:
-            found = remote_resolutions(self._client, away, SIZE_THREADS)
+            found = remote_resolutions(self._client, missing, SIZE_THREADS)
             sizes.update((self._filenames[unique_name], size) for unique_name, size in found.items())
         return sizes
 
@@ -180,17 +185,17 @@ class AnnotationDownload:
 
 
 def files_that_differ(written: Path, target: Path) -> list[str]:
-    """Of the files that were written, those that the target has not, or not so; by their paths below."""
+    """The written files that the target folder does not have or that differ there, as paths below it."""
     return sorted(
         path
         for path in _files_below(written)
-        if look_at(target / path) is None or not filecmp.cmp(written / path, target / path, shallow=False)
+        if fingerprint_at(target / path) is None or not filecmp.cmp(written / path, target / path, shallow=False)
     )
 
 
-def _is_of(annotation_format: AnnotationFormat, path: Path) -> bool:
+def _is_in_format(annotation_format: AnnotationFormat, path: Path) -> bool:
     """Whether a file looks like one of the format."""
-    if look_at(path) is None:
+    if fingerprint_at(path) is None:
         return False
     head = FileHead(SourceFile(path, str(path), path.parent))
     try:

@@ -1,4 +1,4 @@
-"""What a plan says of downloads and trash rules: the lake is asked, the folders are looked at, nothing is changed."""
+"""Plans downloads and trash rules: compares the lake with the local folders, and changes nothing."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from metalake_sync.state.downloads import DownloadRecords
 
 
 @dataclass(frozen=True, slots=True)
-class LookedAt:
-    """A download whose annotations wait for the classes of all downloads."""
+class ObservedDownload:
+    """A download with its files compared. Its annotations need the classes of all downloads first."""
 
     plan: DownloadPlan
     annotations: AnnotationDownload | None = None
@@ -36,24 +36,25 @@ class LookedAt:
 
 @dataclass(frozen=True, slots=True)
 class DownloadObserver:
-    """Looks at what downloads and trash rules mean. `lake`: what the state calls it. `base_dir`: relative folders hang
-    from here."""
+    """Plans the downloads and trash rules of one manifest."""
 
     client: LakeClient
     records: DownloadRecords
     lake: str
+    """The identity of the lake in the state."""
     base_dir: Path
+    """What the folders of downloads are relative to."""
     emit: EventSink
 
     def find(self, spec: DownloadSpec) -> Place | None:
-        """Where a download looks, or None if the lake has no such collection."""
+        """The collection of a download, or all of a type. None if the lake does not have the collection."""
         selection = spec.selection
         if selection.collection is None:
             return Place(selection.type, None)
         return find_place(self.client, selection.collection, selection.type)
 
     def walk(self, spec: DownloadSpec, place: Place, adopted: Iterable[DownloadedFile] = ()) -> DownloadWalk:
-        """`adopted`: what is as good as recorded."""
+        """Walk through a download. `adopted`: files to treat as recorded."""
         known = {file.unique_name: file for file in adopted}
         return DownloadWalk(
             self.client,
@@ -64,13 +65,13 @@ class DownloadObserver:
             reserved=format_named(spec.annotations.format).output().file_names if spec.annotations else (),
         )
 
-    def look(self, spec: DownloadSpec) -> LookedAt:
-        """Compare the files of a folder with what the lake has, and read the annotations. Close what comes back."""
+    def observe(self, spec: DownloadSpec) -> ObservedDownload:
+        """Compare the files of a folder with the lake, and read the annotations. Close the result."""
         plan = DownloadPlan(spec)
         place = self.find(spec)
         if place is None:
             plan.missing = True
-            return LookedAt(plan)
+            return ObservedDownload(plan)
         walk = self.walk(spec, place)
         for page in walk.pages(self._seen(f"listing {_shown(spec.key)} for {spec.to}")):
             plan.files += (wanted.action for wanted in page.wanted)
@@ -85,12 +86,11 @@ class DownloadObserver:
                 annotations.close()
                 raise
             plan.labels = annotations.labels
-        return LookedAt(plan, annotations)
+        return ObservedDownload(plan, annotations)
 
-    def finish(self, looked: LookedAt, classes: Sequence[str]) -> DownloadPlan:
-        """Compare the annotations of a folder with what the lake has. `classes`: of all downloads, in the order of
-        their ids."""
-        plan, annotations = looked.plan, looked.annotations
+    def finish(self, observed: ObservedDownload, classes: Sequence[str]) -> DownloadPlan:
+        """Compare the annotation files of a folder with the lake. `classes`: of all downloads, in the order of ids."""
+        plan, annotations = observed.plan, observed.annotations
         if annotations is not None:
             spec = plan.spec
             with scratch_folder() as folder:
@@ -104,7 +104,7 @@ class DownloadObserver:
     def annotations(
         self, spec: DownloadSpec, place: Place, walk: DownloadWalk, *, to_come: bool = False
     ) -> AnnotationDownload | None:
-        """The annotations that come along with what was walked, if any do."""
+        """The annotations of a download. None if it has none."""
         if spec.annotations is None or place.collection_id is None:
             return None
         return AnnotationDownload(
@@ -119,14 +119,14 @@ class DownloadObserver:
     def compare_annotations(
         self, spec: DownloadSpec, annotations: AnnotationDownload, written: Path
     ) -> Iterator[DownloadAnnotations]:
-        """One action for each file of annotations that is not in the folder as it was written elsewhere."""
+        """One action for each annotation file that is missing in the folder or differs from the written one."""
         root = self.base_dir / spec.to
         for path in files_that_differ(written, root):
             reason = Reason.ANNOTATIONS_CHANGED if (root / path).exists() else Reason.NEW
             yield DownloadAnnotations(spec.key, os.path.join(spec.to, path), annotations.images, reason)
 
     def plan_trash(self, selection: ItemSelection) -> TrashRulePlan:
-        """List what a trash rule means."""
+        """List the items that a trash rule matches."""
         place = Place(selection.type, None)
         if selection.collection is not None:
             found = find_place(self.client, selection.collection, selection.type)
@@ -134,7 +134,7 @@ class DownloadObserver:
                 return TrashRulePlan(selection, ())
             place = found
         if selection.whole:
-            assert place.collection_id is not None, "the manifest's agreement demands 'collection'"
+            assert place.collection_id is not None, "cross checks of the manifest require 'collection'"
             items = count_selection(self.client, selection, place)
             return TrashRulePlan(selection, (TrashCollection(selection.key, place.collection_id, items),))
         matched = [

@@ -1,4 +1,7 @@
-"""The manifest's downloads and trash rules in the words of the rooms below."""
+"""Translates the `downloads` and `trash` blocks of the manifest into specs and selections.
+
+Must not: list the lake.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from metalake_sync.remote.selections import check_dates, find_place
 
 
 def download_specs(manifest: LoadedManifest, client: LakeClient) -> Iterator[DownloadSpec]:
-    """What the manifest wants in local folders. Raises ManifestError for a type that can't be meant."""
+    """The downloads of the manifest. Raises ManifestError for a collection whose type is ambiguous."""
     for number, block in enumerate(manifest.model.downloads):
         selection = _selection(manifest, "downloads", number, block, client)
         annotations = None
@@ -36,7 +39,7 @@ def download_specs(manifest: LoadedManifest, client: LakeClient) -> Iterator[Dow
 
 
 def trash_selections(manifest: LoadedManifest, client: LakeClient) -> Iterator[ItemSelection]:
-    """What the manifest's trash rules mean. Raises ManifestError for a type that can't be meant."""
+    """The selections of the trash rules. Raises ManifestError for a collection whose type is ambiguous."""
     for number, block in enumerate(manifest.model.trash):
         yield replace(_selection(manifest, "trash", number, block, client), whole=block.whole)
 
@@ -53,7 +56,7 @@ def _selection(
         raise ManifestError(error.message, where=where, remedy=error.remedy) from None
     if block.lake is not None:
         return ItemSelection(MediaType(block.lake), None, block.query, wanted)
-    assert block.collection is not None, "the manifest's agreement demands one of 'collection' and 'lake'"
+    assert block.collection is not None, "cross checks of the manifest require 'collection' or 'lake'"
     if block.type is not None:
         media_type = MediaType(block.type)
     else:
@@ -62,7 +65,7 @@ def _selection(
         except UsageError as error:
             where = manifest.where(section, number, "collection")
             raise ManifestError(error.message, where=where, remedy=error.remedy) from None
-        # One that is not there yet may be made by this very manifest.
+        # A collection that does not exist yet may be created by this manifest.
         ours = [MediaType(one.type) for one in manifest.collections if one.name == block.collection]
         media_type = place.type if place else ours[0] if ours else MediaType.IMAGE
     return ItemSelection(media_type, block.collection, block.query, wanted)

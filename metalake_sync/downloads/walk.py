@@ -1,7 +1,7 @@
-"""One download, item by item: what the lake lists beside what is in the folder.
+"""Walks through one download: compares what the lake lists with the files in the folder, page by page.
 
-Owns: the names of files in the folder, and the comparison page by page. A plan and an apply walk alike, so that the
-second one has addresses that are fresh, and sees what was uploaded in between.
+Owns: the names of files in the folder, and the comparison. The planner and apply both walk, so that apply has valid
+URLs and sees what was uploaded in between.
 """
 
 from __future__ import annotations
@@ -29,26 +29,31 @@ SIZE_THREADS = 16
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A file that has to be fetched. `url`: signed, from the listing; '' where the lake is to be asked for one."""
+    """A file to fetch."""
 
     action: DownloadFile
     filename: str
     url: str = field(default="", repr=False)
+    """The signed URL of the listing. Empty if the lake has to be asked for one."""
 
 
 @dataclass(frozen=True, slots=True)
 class WalkedPage:
-    """One page of the listing, judged. `unchanged`: files that are right. `adopted`: those of them that nobody has
-    recorded yet."""
+    """The comparison of one page of the listing."""
 
     wanted: Sequence[Wanted]
     unchanged: int
+    """How many files are in the folder already, with the right bytes."""
     adopted: Sequence[DownloadedFile]
+    """Those of them that have no record yet."""
 
 
 class DownloadWalk:
-    """`recorded`: what was downloaded into the folder before, by unique name. `root`: the folder. `reserved`: names in
-    it that no file may get."""
+    """Walks through one download.
+
+    `recorded`: earlier downloads into the folder, by unique name. `root`: the folder. `reserved`: names in the folder
+    that files must not get.
+    """
 
     def __init__(
         self,
@@ -69,26 +74,25 @@ class DownloadWalk:
         for known in recorded.values():
             self._names.keep(known.filename)
         self.filenames: dict[str, str] = {}
-        """Unique name → what the file is called in the folder, of all that was walked."""
+        """Unique name → file name in the folder, of all items so far."""
 
     def pages(self, seen: Callable[[int], None] = lambda _: None) -> Iterator[WalkedPage]:
-        """Judge the listing page by page. `seen` is told how many items there were so far."""
+        """Compare the listing page by page. `seen`: called with the number of items so far."""
         for page in list_selection(self._client, self._spec.selection, self._place):
-            # A list that moves while it is read may give an item twice.
+            # A listing that changes while it is read may return an item twice.
             items = [item for item in page if _unique(item) not in self.filenames]
             for item in items:
                 self.filenames[_unique(item)] = self._filename(item)
             seen(len(self.filenames))
-            yield self._judged(items) if self._spec.media else WalkedPage((), 0, ())
+            yield self._compare(items) if self._spec.media else WalkedPage((), 0, ())
 
     def stale_files(self) -> list[str]:
-        """Files in the folder that were downloaded before, and that are not among those that were walked. By their
-        names."""
+        """Names of files in the folder from earlier downloads that are not part of this one."""
         current = set(self.filenames.values())
         return sorted(
             known.filename
             for known in self._recorded.values()
-            if known.filename not in current and look_at(self._root / known.filename) is not None
+            if known.filename not in current and fingerprint_at(self._root / known.filename) is not None
         )
 
     def _filename(self, item: ListedItem) -> str:
@@ -98,31 +102,31 @@ class DownloadWalk:
             return known.filename
         return self._names.take(wanted)
 
-    def _judged(self, items: Sequence[ListedItem]) -> WalkedPage:
+    def _compare(self, items: Sequence[ListedItem]) -> WalkedPage:
         wanted: list[Wanted] = []
-        unsure: list[tuple[ListedItem, Fingerprint]] = []
-        unchecked: list[tuple[ListedItem, DownloadedFile]] = []
+        to_size: list[tuple[ListedItem, Fingerprint]] = []
+        to_check: list[tuple[ListedItem, DownloadedFile]] = []
         right = 0
         for item in items:
-            local = look_at(self._root / self.filenames[_unique(item)])
+            local = fingerprint_at(self._root / self.filenames[_unique(item)])
             known = self._recorded.get(_unique(item))
             if known is not None and known.filename != self.filenames[_unique(item)]:
-                known = None  # the manifest calls it otherwise now
+                known = None  # The manifest gives it another name now.
             verdict = judge_local(item.id, known, local)
             if verdict is Local.ASK_SIZE and local is not None:
-                unsure.append((item, local))
+                to_size.append((item, local))
             elif verdict is Local.CHECK_SIZE and known is not None:
-                unchecked.append((item, known))
+                to_check.append((item, known))
             elif isinstance(verdict, Reason):
                 wanted.append(self._wanted(item, verdict))
             else:
                 right += 1
         adopted: list[DownloadedFile] = []
-        # By unique name: a name alone may stand for several items of the lake.
-        asked = [*(item for item, _ in unsure), *(item for item, _ in unchecked)]
+        # By unique name, because several items of the lake may have the same name.
+        asked = [*(item for item, _ in to_size), *(item for item, _ in to_check)]
         files = [RemoteFile(_unique(item), item.id, _unique(item)) for item in asked]
         sizes = remote_sizes(self._client, files, SIZE_THREADS)
-        for item, known in unchecked:
+        for item, known in to_check:
             size = sizes.get(_unique(item))
             if size is not None and size != known.fingerprint.size_bytes:
                 wanted.append(self._wanted(item, Reason.CONTENT_CHANGED))
@@ -130,15 +134,15 @@ class DownloadWalk:
                 adopted.append(replace(known, checked=True))
             else:
                 right += 1
-        maybe: list[tuple[ListedItem, Fingerprint]] = []
-        for item, local in unsure:
+        to_prove: list[tuple[ListedItem, Fingerprint]] = []
+        for item, local in to_size:
             verdict = judge_size(sizes.get(_unique(item)), local)
             if isinstance(verdict, Reason):
                 wanted.append(self._wanted(item, verdict))
             else:
-                maybe.append((item, local))
-        same = same_bytes(self._client, [self._pair(item, local) for item, local in maybe], SIZE_THREADS)
-        for item, local in maybe:
+                to_prove.append((item, local))
+        same = same_bytes(self._client, [self._pair(item, local) for item, local in to_prove], SIZE_THREADS)
+        for item, local in to_prove:
             if _unique(item) in same:
                 adopted.append(DownloadedFile(item.id, _unique(item), self.filenames[_unique(item)], local))
             else:
@@ -155,8 +159,8 @@ class DownloadWalk:
         return Wanted(DownloadFile(self._spec.key, _remote(item), path, reason), filename, item.url or "")
 
 
-def look_at(path: Path) -> Fingerprint | None:
-    """The fingerprint of a regular file, or None where there is no such thing."""
+def fingerprint_at(path: Path) -> Fingerprint | None:
+    """The fingerprint of a regular file. None if there is none at the path."""
     try:
         found = os.lstat(path)
     except OSError:

@@ -1,6 +1,6 @@
-"""Checking: whether the lake has each synced file, of the recorded size and, on request, with the recorded bytes.
+"""`check`: verifies that the lake has each recorded file with the recorded size and, on request, the recorded bytes.
 
-Must not: change anything, in the lake or in the records.
+Must not: change anything in the lake or in the state.
 """
 
 from __future__ import annotations
@@ -28,24 +28,23 @@ DOWNLOADS_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """`problem` is a clause: "is not in the lake"."""
-
     collection: str
     file: str
     problem: str
+    """A clause, such as "is not in the lake"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """`files`: how many were looked at. `bytes_read`: how many came down, 0 without `download`."""
-
     files: int
+    """How many files were checked."""
     bytes_read: int
+    """How many bytes were downloaded."""
     mismatches: list[Mismatch]
 
 
 def check(project: Project, *, download: bool) -> Checked:
-    """Look at every recorded file in the lake. `download`: read its bytes, too, and compare their hash."""
+    """Check every recorded file. `download`: also download its bytes and compare their hash."""
     files = bytes_read = 0
     mismatches: list[Mismatch] = []
     with StateStore(project.state_backend) as state, project.reach(state) as client:
@@ -67,7 +66,7 @@ def check(project: Project, *, download: bool) -> Checked:
                     if remote is not None and remote.lake_id == file.lake_id:
                         listed.append(file)
                         continue
-                    problem = "is not in the lake" if remote is None else "was replaced by somebody"
+                    problem = "is not in the lake" if remote is None else "was replaced by another client"
                     mismatches.append(Mismatch(key.name, file.name, problem))
                 right, wrong = _check_sizes(client, listed, project.options.calls_at_once)
                 mismatches += [Mismatch(key.name, name, problem) for name, problem in wrong]
@@ -91,21 +90,21 @@ def _check_sizes(
         found = details.get(file.unique_name)
         size = found.size_bytes if found is not None else None
         if not file.content_hash:
-            # The lake's bytes were kept, and are not these.
+            # The lake's bytes differ on purpose ('on_change: keep').
             continue
         if size == file.fingerprint.size_bytes:
             right.append(file)
         else:
             recorded = f"{file.fingerprint.size_bytes} bytes were recorded"
-            told = f"has {size} bytes in the lake, and {recorded}"
+            problem = f"has {size} bytes in the lake, but {recorded}"
             if size is None:
-                told = f"is not confirmed: the lake does not tell its size, and {recorded}"
-            wrong.append((file.name, told))
+                problem = f"is not confirmed: the lake does not report its size, but {recorded}"
+            wrong.append((file.name, problem))
     return right, wrong
 
 
 def _check_bytes(client: LakeClient, files: Sequence[RecordedFile]) -> Iterator[tuple[RecordedFile, int, str | None]]:
-    """Each file with the bytes that were read and what is wrong with them."""
+    """Each file with the number of bytes read and its problem, if any."""
     with ThreadPoolExecutor(DOWNLOADS_AT_ONCE, thread_name_prefix="check") as pool:
         yield from pool.map(lambda file: (file, *_check_one(client, file)), files)
 
@@ -115,10 +114,10 @@ def _check_one(client: LakeClient, file: RecordedFile) -> tuple[int, str | None]
         url = client.download_url(file.unique_name)
     except LakeRefused as refusal:
         return 0, f"can't be downloaded ({refusal.message})"
-    # A stored file's address is signed: it is a credential of its own, and ours does not go with it.
+    # The download URL is signed, which makes it a credential. Ours are not sent with it.
     size, content_hash, trouble = hash_of_object(url, client.address, file.fingerprint.size_bytes)
     if content_hash is None:
         return size, f"can't be downloaded ({trouble})"
     if size != file.fingerprint.size_bytes:
         return size, f"can't be downloaded (the store sent {size} of {file.fingerprint.size_bytes} bytes)"
-    return size, None if content_hash == file.content_hash else "has other bytes in the lake than were recorded"
+    return size, None if content_hash == file.content_hash else "has different bytes in the lake than recorded"

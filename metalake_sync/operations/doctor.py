@@ -1,6 +1,6 @@
-"""What `doctor` looks at: everything around a manifest that a run depends on, one finding each.
+"""`doctor`: checks everything that a run of a manifest depends on, with one finding each.
 
-Must not: change anything, in the lake, in the sources or in the state; stop at the first thing that is wrong.
+Must not: change anything in the lake, the sources or the state, or stop at the first problem.
 """
 
 from __future__ import annotations
@@ -33,32 +33,33 @@ if TYPE_CHECKING:
     from metalake_sync.remote.client import LakeClient
 
 LITTLE_SPACE_BYTES = 256 << 20
-"""Less than this beside a state or a download's target is worth a warning."""
+"""Free disk space below which the state's folder or a download's folder gets a warning."""
 
 CLOCK_OFF_S = 300.0
-"""Signed URLs and TLS certificates begin and end by the clock; stores commonly take 5 to 15 minutes of difference."""
+"""Signed URLs and TLS certificates depend on the clock. Stores commonly accept a difference of 5 to 15 minutes."""
 
 FOLDERS_COUNTED = 200_000
-"""Folders are counted up to here: whoever has more must raise the limit anyway."""
+"""The count of folders stops here, because the limit must be raised in any case."""
 
 Verdict = Literal["ok", "warning", "wrong"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`subject`: what was looked at. `message`: what is so, a clause. `remedy`: a sentence, where one helps."""
-
     subject: str
+    """What was checked."""
     verdict: Verdict
     message: str
+    """The result, a clause."""
     remedy: str | None = None
+    """What the user can do, a sentence."""
     exit_code: ExitCode = ExitCode.DONE
 
 
 def examine(project: Project, *, proc_sys: Path = Path("/proc/sys")) -> Iterator[Finding]:
-    """Look at versions, sources, state, disk, notifications, credentials, lake and clock, in this order.
+    """Check versions, sources, state, disk, notifications, credentials, lake and clock, in this order.
 
-    `proc_sys`: where the system tells its limits.
+    `proc_sys`: the folder with the limits of the system.
     """
     yield Finding(
         "versions",
@@ -83,17 +84,19 @@ def _sources(roots: dict[str, Path], files: dict[str, Path]) -> Iterator[Finding
             with os.scandir(root) as entries:
                 empty = next(entries, None) is None
         except OSError as error:
-            yield _wrong(f"folder {named}", f"can't be read ({error.strerror})", "Create or mount it, or let us read.")
+            yield _wrong(
+                f"folder {named}", f"can't be read ({error.strerror})", "Create or mount it, or make it readable."
+            )
             continue
         if empty:
-            yield Finding(f"folder {named}", "warning", "is empty", "Is something mounted there that is missing now?")
+            yield Finding(f"folder {named}", "warning", "is empty", "If something should be mounted there, mount it.")
         else:
             yield Finding(f"folder {named}", "ok", "can be read")
     for named, path in files.items():
         if os.access(path, os.R_OK):
             yield Finding(f"file {named}", "ok", "can be read")
         else:
-            yield _wrong(f"file {named}", "is not there, or can't be read", "Create it, or correct the manifest.")
+            yield _wrong(f"file {named}", "does not exist, or can't be read", "Create it, or correct the manifest.")
 
 
 def _state(path: Path) -> Finding:
@@ -102,20 +105,20 @@ def _state(path: Path) -> Finding:
         folder = next(parent for parent in path.parents if parent.exists())
         if not os.access(folder, os.W_OK):
             return _wrong(subject, "does not exist, and can't be created", f"Make {folder} writable, or use --state.")
-        return Finding(subject, "ok", "does not exist yet; the first apply makes it")
+        return Finding(subject, "ok", "does not exist yet; the first apply creates it")
     if not os.access(path, os.W_OK):
         return _wrong(subject, "can't be written", "Make the file and its folder writable, or use --state.")
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            (told,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.Error as error:
-        told = str(error)
-    if told != "ok":
-        return _wrong(subject, f"is damaged ({told})", "Run 'metalake-sync state rebuild MANIFEST'.")
+        result = str(error)
+    if result != "ok":
+        return _wrong(subject, f"is damaged ({result})", "Run 'metalake-sync state rebuild MANIFEST'.")
     holder = FileBackend(path).lock_holder()
     if holder is not None:
-        return Finding(subject, "warning", f"is sound, and in use by {holder}", "Another run has to wait for it.")
-    return Finding(subject, "ok", "is sound, and nobody uses it")
+        return Finding(subject, "warning", f"is sound, and in use by {holder}", "Other runs wait until it is free.")
+    return Finding(subject, "ok", "is sound, and not in use")
 
 
 def _space(folders: list[Path]) -> Iterator[Finding]:
@@ -130,7 +133,7 @@ def _space(folders: list[Path]) -> Iterator[Finding]:
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder, or the first one above it that exists."""
+    """The nearest existing folder, from a folder upwards."""
     return next(there for there in (folder, *folder.absolute().parents) if there.is_dir())
 
 
@@ -139,18 +142,23 @@ def _device(folder: Path) -> int:
 
 
 def _notifications(roots: list[Path], proc_sys: Path) -> Finding:
-    """Whether `watch` will hear of changes, or must poll."""
+    """Whether the file systems notify `watch` of changes, or `watch` must poll."""
     subject = "notifications"
     silent = {str(root): kind for root in roots if (kind := silent_filesystem(str(root))) is not None}
     if silent:
         named = ", ".join(f"{root} ({kind})" for root, kind in silent.items())
-        return Finding(subject, "warning", f"none come from {named}: 'watch' polls there", "--poll says how often.")
+        return Finding(
+            subject,
+            "warning",
+            f"are not available for {named}, so 'watch' polls there",
+            "Set the interval with --poll.",
+        )
     name, enough = next(iter(LIMITS.values()))
     try:
         limit = int((proc_sys / name.replace(".", "/")).read_text())
     except (OSError, ValueError):
         return Finding(
-            subject, "warning", "the system tells no limit of watches", "'watch --poll SECONDS' always works."
+            subject, "warning", "the limit of watches is unknown", "If 'watch' fails, use 'watch --poll SECONDS'."
         )
     needed = _count_folders(roots)
     message = f"'watch' needs {needed:,} watches, {name} is {limit:,}"
@@ -176,7 +184,7 @@ def _lake(project: Project) -> Iterator[Finding]:
     except SyncError as error:
         yield _from_error("credentials", error)
         return
-    source = "from the manifest's 'remote'" if credentials else "made up by the embedded lake"
+    source = "from the manifest's 'remote'" if credentials else "created by the embedded lake"
     subject = f"lake {remote.url}"
     try:
         with project.reach() as client:
@@ -190,7 +198,7 @@ def _lake(project: Project) -> Iterator[Finding]:
 
 
 def _answers(client: LakeClient) -> Iterator[Finding]:
-    """Make each call that reads and needs no name, and report the answers that are unlike those we know."""
+    """Make each reading call that needs no name, and report answers that differ from the known form."""
     calls: tuple[tuple[routes.Route[Any], Callable[[], object], Verdict, str], ...] = (
         (routes.LIST_LABELS, client.list_labels, "warning", "Plans do not show new labels. Nothing else needs it."),
         (routes.LIST_LABEL_GROUPS, client.list_label_groups, "warning", "Only 'annotations label-groups' needs it."),
@@ -216,13 +224,13 @@ def _answers(client: LakeClient) -> Iterator[Finding]:
             code = ExitCode.DONE if verdict == "warning" else error.exit_code
             yield Finding(subject, verdict, f"can't be used: {error.message}", consequence, code)
     for name, clause in client.differences.items():
-        message = f"is unlike the form that we know ({clause}), and is read as far as it can be"
+        message = f"differs from the known form ({clause}), and is read as far as possible"
         remedy = "If a command shows too little, report this line as a bug of metalake-sync."
         yield Finding(f"answer of {name}", "warning", message, remedy)
 
 
 def _generation(subject: str, client: LakeClient, wanted: object) -> Finding:
-    """Which generation of the protocol the lake speaks, how that is known, and what the lake did not confirm."""
+    """The generation of the protocol that the lake speaks, how we know it, and what the lake did not confirm."""
     address, notes = client.address, client.greeting.notes if client.greeting else ()
     how = "found by asking" if wanted == "auto" else "pinned by 'remote.generation'"
     base = BASE_PATHS[address.generation] or "no base path"
@@ -236,10 +244,10 @@ def _generation(subject: str, client: LakeClient, wanted: object) -> Finding:
 def _clock(lake_date: str | None, now: Callable[[], datetime]) -> Finding:
     """Compare this machine's clock with the `Date` of the lake's last answer (RFC 9110, 6.6.1)."""
     try:
-        told = parsedate_to_datetime(lake_date or "")
+        lake_time = parsedate_to_datetime(lake_date or "")
     except ValueError:
         return Finding("clock", "warning", "the lake's answers have no date to compare it with")
-    ahead_s = (now() - told).total_seconds()
+    ahead_s = (now() - lake_time).total_seconds()
     if abs(ahead_s) < CLOCK_OFF_S:
         return Finding("clock", "ok", f"within {max(1, round(abs(ahead_s)))} s of the lake's")
     which = "ahead of" if ahead_s > 0 else "behind"
@@ -247,7 +255,7 @@ def _clock(lake_date: str | None, now: Callable[[], datetime]) -> Finding:
         "clock",
         "warning",
         f"{abs(ahead_s):,.0f} s {which} the lake's",
-        "Set it, best by NTP: signed URLs and certificates go by it.",
+        "Set it, preferably with NTP, because signed URLs and certificates depend on it.",
     )
 
 

@@ -1,6 +1,6 @@
-"""One file, explained: what takes it or leaves it out, what is recorded, what the lake has, and what follows.
+"""`explain`: shows why a file is included or excluded, its record, what the lake has, and what the plan does with it.
 
-Must not: decide anything; what follows is what the plan says.
+Must not: decide anything. The actions are those of the plan.
 """
 
 from __future__ import annotations
@@ -22,35 +22,40 @@ from metalake_sync.sources.file_metadata import explain_layers
 from metalake_sync.sources.naming import lake_name
 from metalake_sync.sources.rule_reasons import why_taken_or_not
 
-ALWAYS_TOLD = ("Tags", "fileSize", "createdAt", "updatedAt", "name", "id")
+FIELDS_SHOWN = ("Tags", "fileSize", "createdAt", "updatedAt", "name", "id")
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A file in one collection. `rules`: each source that the file lies in, with what it says of it. `lake`: None where
-    the lake has no such file, or was not asked (`asked`)."""
+    """A file in one collection."""
 
     collection: str
     type: str
     name: str
     rules: list[str]
+    """For each source that contains the file: whether it includes the file, and why."""
     metadata: dict[str, Any]
     recorded: RecordedFile | None
     asked: bool
+    """Whether the lake was asked."""
     lake: dict[str, Any] | None
+    """The lake's details of the file. None if the lake does not have it, or was not asked."""
     follows: list[Action]
+    """The actions of the plan on the file."""
     notes: list[Note]
 
 
 def explain(project: Project, file: str) -> list[Explanation]:
-    """Explain a file, given by its path, by its name in a collection or, as plans write it, COLLECTION/NAME. Raises
-    UsageError if nothing is known of it."""
+    """Explain a file, given by its path, by its name in a collection or, as in plans, by COLLECTION/NAME.
+
+    Raises UsageError for an unknown file.
+    """
     with project.observe() as observed:
         found = list(_explanations(project, observed, file))
     if not found:
         raise UsageError(
-            f"nothing is known of '{file}'",
-            remedy="No folder of the manifest has such a path, and no file in a collection has that name.",
+            f"'{file}' is not a known file",
+            remedy="Give a path in a folder of the manifest, or the name of a file in a collection.",
         )
     return found
 
@@ -61,7 +66,7 @@ def _explanations(project: Project, observed: Observed, file: str) -> Iterator[E
     for plan in planned.plan.collections:
         desired = planned.desired[plan.key]
         row = rows.get(plan.key)
-        rules, names, metadata = _said_of(project, desired, file)
+        rules, names, metadata = _rules_by_path_or_name(project, desired, file)
         for name in sorted(names):
             recorded = state.files.named(row[0], [name]).get(name) if row is not None else None
             if not rules and recorded is None:
@@ -70,9 +75,7 @@ def _explanations(project: Project, observed: Observed, file: str) -> Iterator[E
             if unique_name is None and row is not None:
                 unique_name = f"{row[1].storage_path}_{name}" if row[1].storage_path else name
             written = state.metadata_sets.values(recorded.metadata_digest) if recorded is not None else None
-            fields = dict.fromkeys(
-                (*metadata, *(written or ()), "Tags", "fileSize", "createdAt", "updatedAt", "name", "id"), True
-            )
+            fields = dict.fromkeys((*metadata, *(written or ()), *FIELDS_SHOWN), True)
             fields |= {"url": False, "uniqueName": False}
             yield Explanation(
                 plan.key.name,
@@ -88,38 +91,42 @@ def _explanations(project: Project, observed: Observed, file: str) -> Iterator[E
             )
 
 
-def _said_of(project: Project, desired: DesiredCollection, file: str) -> tuple[list[str], set[str], dict[str, Any]]:
-    """What sources say, and the names to look for. What is no path here is a name in the collection."""
-    if not any(map(os.path.lexists, _places(project, file))):
-        called = file.removeprefix(f"{desired.key.name}/")
+def _rules_by_path_or_name(
+    project: Project, desired: DesiredCollection, file: str
+) -> tuple[list[str], set[str], dict[str, Any]]:
+    """The rules, names and metadata of a file. A text that is not an existing path is a name in the collection."""
+    if not any(map(os.path.lexists, _possible_paths(project, file))):
+        name_in_collection = file.removeprefix(f"{desired.key.name}/")
         files = walk_files([*desired.folders, *desired.files])
-        said = [_rules(project, desired, os.path.abspath(path)) for name, _, path in files if name == called]
+        said = [
+            _rules(project, desired, os.path.abspath(path)) for name, _, path in files if name == name_in_collection
+        ]
         if said:
             rules, _, metadata = said[-1]
-            return [rule for one in said for rule in one[0]], {called}, metadata
+            return [rule for one in said for rule in one[0]], {name_in_collection}, metadata
     rules, names, metadata = _rules(project, desired, file)
     return rules, names or {os.path.basename(file)}, metadata
 
 
-def _places(project: Project, file: str) -> set[str]:
-    """Where a path may point to: from here, and from the manifest's folder."""
+def _possible_paths(project: Project, file: str) -> set[str]:
+    """The absolute paths of a file: relative to the current folder, and to the manifest's folder."""
     return {os.path.abspath(file), os.path.normpath(project.manifest.base_dir.absolute() / file)}
 
 
 def _rules(project: Project, desired: DesiredCollection, file: str) -> tuple[list[str], set[str], dict[str, Any]]:
-    """What each source says of a path, the names that it would have, and its metadata."""
+    """The rules of each source for a path, the names that it would have, and its metadata."""
     said: list[str] = []
     names: set[str] = set()
     metadata: dict[str, Any] = {}
-    places = _places(project, file)
+    paths = _possible_paths(project, file)
     sources: list[FolderSource | FileSource] = [*desired.folders, *desired.files]
     for source in sources:
         root = os.path.abspath(source.root)
-        for place in places:
-            relative = os.path.relpath(place, root)
+        for path in paths:
+            relative = os.path.relpath(path, root)
             if isinstance(source, FileSource):
-                taken, why, inside = True, "it is named outright", place == root
-                relative = os.path.basename(place)
+                taken, why, inside = True, "the manifest names it", path == root
+                relative = os.path.basename(path)
             elif relative.startswith("..") or relative == ".":
                 continue
             else:
@@ -127,7 +134,7 @@ def _rules(project: Project, desired: DesiredCollection, file: str) -> tuple[lis
                 inside = True
             if not inside:
                 continue
-            there = "" if os.path.lexists(place) else ", but it does not exist"
+            there = "" if os.path.lexists(path) else ", but it does not exist"
             said.append(f"{source.declared_at}: {'taken' if taken else 'left out'}: {why}{there}")
             name = lake_name(relative, source.naming)
             names.add(name)
@@ -136,7 +143,7 @@ def _rules(project: Project, desired: DesiredCollection, file: str) -> tuple[lis
                     metadata |= source.metadata.of(name, relative).values
                     fields = explain_layers(source.metadata.layers_of(name, relative))
                 except ManifestError as error:
-                    said.append(f"left out, because its metadata can't be used: {error}")
+                    said.append(f"left out, because its metadata is invalid: {error}")
                     break
                 said += [f"metadata '{field.name}' comes from {', '.join(field.origins)}" for field in fields]
             break

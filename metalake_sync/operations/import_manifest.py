@@ -1,6 +1,6 @@
-"""A starter manifest from what a lake has: its collections, each with a folder to put its files into.
+"""`import`: writes a starter manifest with the collections of a lake, each with a folder for its files.
 
-Must not: guess what the protocol does not tell: metadata fields can't be listed, only asked for by name.
+Must not: guess what the protocol does not tell. Metadata fields, for example, cannot be listed, only read by name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from metalake_sync.remote.media_kinds import collection_kind, media_kind
 
 
 def collection_blocks(client: LakeClient, known: frozenset[tuple[str, str]]) -> Iterator[str]:
-    """A YAML block for each collection of the lake, but for those that are `known` (type and name)."""
+    """A YAML block for each collection of the lake that is not `known` (type and name)."""
     for media_type in MediaType:
         ids: dict[str, list[str]] = {}
         for page in client.list_items(ListItems(content_type=collection_kind(media_type), page_size=PAGE_SIZE_LIMIT)):
@@ -30,20 +30,20 @@ def collection_blocks(client: LakeClient, known: frozenset[tuple[str, str]]) -> 
         for name, same in ids.items():
             if (media_type.value, name) in known:
                 continue
-            meant = same[0]
+            chosen = same[0]
             if len(same) > 1:
-                # Collections of videos may share a name. A manifest means the one that the lake gives for it.
-                meant = client.find_collection(name, media_kind(media_type)) or meant
-            yield _block(client, media_type, meant, name) + _others(client, media_type, meant, same)
+                # Video collections may share a name. A manifest refers to the one that the lake returns for the name.
+                chosen = client.find_collection(name, media_kind(media_type)) or chosen
+            yield _block(client, media_type, chosen, name) + _others(client, media_type, chosen, same)
 
 
-def _others(client: LakeClient, media_type: MediaType, meant: str, same: Sequence[str]) -> str:
-    """A comment for each collection that shares the name of the one that is meant."""
+def _others(client: LakeClient, media_type: MediaType, chosen: str, same: Sequence[str]) -> str:
+    """A comment for each other collection of the same name."""
     lines = []
     for lake_id in same:
-        if lake_id != meant:
+        if lake_id != chosen:
             files = count_remote(client, lake_id, media_type)
-            # Ids are the lake's texts: no mark in one may end the comment.
+            # An id is text from the lake: repr() keeps it from ending the comment.
             lines.append(f"  # left out: another collection of this name, {lake_id!r}, with {files} files\n")
     return "".join(lines)
 

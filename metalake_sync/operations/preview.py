@@ -1,6 +1,6 @@
-"""A look at annotations before they are sent: a sample of pictures with their shapes, and one page of all of them.
+"""`annotations preview`: draws the shapes of a sample of images before they are sent, and one page with all of them.
 
-Owns: which pictures are taken. Must not: ask a lake, or touch the state.
+Owns: which images are drawn. Must not: ask a lake, or read or write the state.
 """
 
 from __future__ import annotations
@@ -25,20 +25,23 @@ PAGE = "index.html"
 
 @dataclass(frozen=True, slots=True)
 class PreviewSpec:
-    """What is to be seen. `sample`: pictures of each collection and operation; those with shapes, evenly spread over
-    the names. `images`: these names and no others. `operations`: none is all of them."""
+    """What to draw."""
 
     to: Path
     sample: int = 24
+    """How many images with shapes to draw per collection and operation, evenly spread over the sorted names."""
     images: frozenset[str] = frozenset()
+    """Draw the images of these names instead of a sample."""
     operations: frozenset[str] = frozenset()
+    """Empty means all operations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What was drawn, and what could not be. `page`: the contact sheet."""
+    """What was drawn, and notes on what could not be drawn."""
 
     page: Path
+    """The contact sheet."""
     images: tuple[DrawnImage, ...]
     notes: tuple[str, ...]
 
@@ -55,7 +58,7 @@ class _Chosen:
 
 
 def draw_preview(manifest: LoadedManifest, spec: PreviewSpec) -> Preview:
-    """Draw into a folder, which is made. Raises ManifestErrors, and UsageError where nothing is to be drawn."""
+    """Draw into a folder, which is created. Raises ManifestErrors, and UsageError if there is nothing to draw."""
     need_pillow()
     notes: list[str] = []
     collections: list[DesiredCollection] = []
@@ -66,12 +69,12 @@ def draw_preview(manifest: LoadedManifest, spec: PreviewSpec) -> Preview:
             chosen += _choose(collection, spec)
             notes += [str(note) for index in collection.annotations.values() for note in index.notes()]
         if manifest.model.annotations:
-            notes.append("the manifest's top-level annotations: their pictures are in the lake, not here")
+            notes.append("the manifest's top-level annotations are not drawn, because their images are in the lake")
         if not chosen:
             raise UsageError(
-                "no picture has shapes to draw",
+                "no image has shapes to draw",
                 where=manifest.source,
-                remedy="Check 'annotations' with 'metalake-sync validate', or the names that were asked for.",
+                remedy="Check 'annotations' with 'metalake-sync validate', or the names that you gave.",
             )
         images = _draw(chosen, spec.to, notes)
     finally:
@@ -88,8 +91,8 @@ def _choose(collection: DesiredCollection, spec: PreviewSpec) -> Iterator[_Chose
     by_operation: dict[str, list[tuple[str, str]]] = {operation: [] for operation in operations}
     for name, _, path in walk_files([*collection.folders, *collection.files]) if operations else ():
         for operation, wanted in collection.annotation_sets(name).items():
-            asked_for = name in spec.images if spec.images else wanted.shape_count > 0
-            if operation in by_operation and asked_for:
+            is_wanted = name in spec.images if spec.images else wanted.shape_count > 0
+            if operation in by_operation and is_wanted:
                 by_operation[operation].append((name, path))
     for operation, found in by_operation.items():
         for name, path in found if spec.images else _spread(sorted(found), spec.sample):
@@ -97,7 +100,7 @@ def _choose(collection: DesiredCollection, spec: PreviewSpec) -> Iterator[_Chose
 
 
 def _spread(found: Sequence[tuple[str, str]], sample: int) -> Sequence[tuple[str, str]]:
-    """Every n-th of a list, the first and the last among them."""
+    """Every n-th item of a list, including the first and the last."""
     if len(found) <= sample:
         return found
     if sample == 1:
@@ -109,8 +112,10 @@ def _draw(chosen: Sequence[_Chosen], to: Path, notes: list[str]) -> list[DrawnIm
     try:
         to.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"'{to}' can't be made ({error.strerror})", remedy="Name another folder with --to.") from None
-    # The colours of a label are the same on every picture, so all labels are known before the first is drawn.
+        raise UsageError(
+            f"cannot create '{to}' ({error.strerror})", remedy="Choose another folder with --to."
+        ) from None
+    # A label has the same color on every image, so all labels are read before the first image is drawn.
     colours = label_colours(shape.label for one in chosen for shape in one.record().shapes)
     images: list[DrawnImage] = []
     for number, one in enumerate(chosen, start=1):
@@ -128,5 +133,5 @@ def _draw(chosen: Sequence[_Chosen], to: Path, notes: list[str]) -> list[DrawnIm
 
 
 def _slug(text: str) -> str:
-    """A part of a file name that every system takes."""
+    """A part of a file name that is valid on every system."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text)[:60].strip(".") or "_"

@@ -1,6 +1,6 @@
-"""A new state from the lake: what the manifest wants and the lake has is taken over, and nothing is sent.
+"""`state rebuild`: makes a new state by adopting the manifest's files that the lake has. Sends nothing.
 
-Owns: the order, and where the old state goes. The old one is set aside whole, so that a rebuild can be taken back.
+Owns: the order of steps. The old state is moved aside as a whole, so that a rebuild can be undone.
 """
 
 from __future__ import annotations
@@ -15,21 +15,20 @@ from metalake_sync.project import Applied, Project
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """`old`: where the old state is now, None where there was none."""
-
     applied: Applied
     old: Path | None
+    """Where the old state is now. None if there was no state."""
 
 
 def adopt_only(project: Project, *, lock_timeout_s: float = 0.0, command: str = "import") -> Applied:
-    """Take over what is in the lake already; send nothing."""
+    """Adopt the files that the lake already has, and send nothing."""
     return project.apply(lambda _plan: False, lock_timeout_s=lock_timeout_s, command=command, only=is_adoption)
 
 
 def rebuild(project: Project, *, lock_timeout_s: float = 0.0) -> Rebuilt:
-    """Set the old state aside, whatever is the matter with it, and make a new one from the lake.
+    """Move the old state aside, even if it is damaged, and make a new one from the lake.
 
-    Annotation sets are read back, so that those which the lake has as the manifest wants them are not sent again.
+    Annotation sets are read back, so that sets which the lake already has are not sent again.
     """
     with project.state_backend.lock(command="state rebuild", timeout_s=lock_timeout_s):
         old = project.state_backend.set_aside()

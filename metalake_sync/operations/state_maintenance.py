@@ -1,4 +1,4 @@
-"""What a user does with the state itself: look at it, copy it, drop records, free its lock. The lake is not asked."""
+"""`state show|list|backup|forget|unlock`: inspects and edits the state itself, without asking the lake."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from metalake_sync.state.store import StateStore
 
 
 def describe_state(project: Project) -> dict[str, Any]:
-    """Counts of what is recorded, as JSON values."""
+    """The counts of the records, as JSON values."""
     _must_exist(project)
     with StateStore(project.state_backend) as state:
         rows = []
@@ -47,49 +47,49 @@ def describe_state(project: Project) -> dict[str, Any]:
 
 
 def listed_records(project: Project, targets: Sequence[str]) -> list[tuple[CollectionKey, RecordedFile]]:
-    """The records that are meant. Raises UsageError for a collection that is not recorded."""
+    """The records that the targets match. Raises UsageError for a collection without records."""
     _must_exist(project)
     with StateStore(project.state_backend) as state:
-        return [(key, file) for key, _, file in _meant(project, state, _parsed(project, state, targets))]
+        return [(key, file) for key, _, file in _matching(project, state, _parsed(project, state, targets))]
 
 
 def back_up(project: Project, to: Path | None) -> Path:
-    """Copy the state, and return where the copy is."""
+    """Copy the state. Returns the path of the copy."""
     _must_exist(project)
     with StateStore(project.state_backend) as state:
         return state.back_up(to)
 
 
 def forget(project: Project, targets: Sequence[str], *, trashed_names: bool = False) -> tuple[int, Path]:
-    """Drop records; the lake keeps its files. Returns how many, and where the state as it was is.
+    """Remove records. The lake keeps its files. Returns the number of records, and the path of a backup of the state.
 
-    A collection that is meant as a whole is dropped with all that is known of it, its markers too. `trashed_names`:
-    forget whether the lake takes the name of a trashed file again.
+    A target that is a whole collection removes everything about the collection, including its markers.
+    `trashed_names`: also forget whether the lake accepts the name of a trashed file again.
     """
     _must_exist(project)
     with project.state_backend.lock(command="state forget"), StateStore(project.state_backend) as state:
         parsed = _parsed(project, state, targets)
-        meant = list(_meant(project, state, parsed))
+        matching = list(_matching(project, state, parsed))
         copy = state.back_up()
         with state.write():
             for key, (handle, _) in state.collections.of_lake(lake_identity(project.manifest)).items():
                 if Target(key.name) in parsed:
                     state.collections.forget(handle)
                 else:
-                    state.files.forget(handle, [file.name for _, where, file in meant if where == handle])
+                    state.files.forget(handle, [file.name for _, where, file in matching if where == handle])
             if trashed_names:
                 state.learn(answer_key(lake_identity(project.manifest)), UNKNOWN)
             state.advance_serial()
-        return len(meant), copy
+        return len(matching), copy
 
 
 def unlock(project: Project, *, force: bool) -> str | None:
-    """Free the lock and return who held it, None if nobody did. Raises StateLocked without `force`."""
+    """Remove the lock. Returns its holder, or None without a lock. Raises StateLocked without `force`."""
     return project.state_backend.break_lock(force=force)
 
 
 def _parsed(project: Project, state: StateStore, targets: Sequence[str]) -> list[Target]:
-    """Raises UsageError for a collection that is not recorded."""
+    """Parse targets. Raises UsageError for a collection without records."""
     recorded = state.collections.of_lake(lake_identity(project.manifest))
     names = [key.name for key in recorded]
     parsed: list[Target] = []
@@ -97,15 +97,15 @@ def _parsed(project: Project, state: StateStore, targets: Sequence[str]) -> list
         target = parse_target(text, names)
         if target is None:
             raise UsageError(
-                f"the state knows no collection for '--target {text}'",
-                remedy=f"It knows {', '.join(names) or 'none'}.",
+                f"the state does not have a collection for '--target {text}'",
+                remedy=f"Use one of: {', '.join(names) or '(no collections)'}.",
             )
         parsed.append(target)
     check_matched(parsed, recorded_names(state, recorded), "in the state")
     return parsed
 
 
-def _meant(
+def _matching(
     project: Project, state: StateStore, targets: Sequence[Target]
 ) -> Iterator[tuple[CollectionKey, int, RecordedFile]]:
     for key, (handle, _) in state.collections.of_lake(lake_identity(project.manifest)).items():
@@ -117,5 +117,7 @@ def _meant(
 def _must_exist(project: Project) -> None:
     if not project.state_path.exists():
         raise UsageError(
-            "there is no state yet", where=str(project.state_path), remedy="The first apply or import makes one."
+            "the state does not exist yet",
+            where=str(project.state_path),
+            remedy="The first apply or import creates it.",
         )

@@ -1,4 +1,7 @@
-"""What a user asks of the records: what is synced, waits or failed, and the last runs. The lake is not asked."""
+"""`status`: shows from the state and the disk what is synced, pending or failed, and the last runs.
+
+Must not: ask the lake.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +19,23 @@ from metalake_sync.state.store import StateStore
 
 @dataclass(frozen=True, slots=True)
 class CollectionStatus:
-    """`pending`: files with something to do for the next apply, as far as the records and the disk tell."""
-
     type: str
     name: str
     synced: int
     adopted: int
     annotation_sets: int
     pending: int
+    """How many files the next apply will change, judged by the records and the disk."""
     failures: list[FailureRow]
 
 
 @dataclass(frozen=True, slots=True)
 class BrokenSource:
-    """What can't be looked at now, and stays in the lake as it is. `operation`: these annotations alone."""
+    """A part of the manifest that cannot be read now. Its files stay in the lake as they are."""
 
     collection: str | None
     operation: str | None
+    """The operation, if only its annotations cannot be read."""
     error: str
 
 
@@ -47,7 +50,7 @@ class Status:
 
 
 def read_status(project: Project) -> Status:
-    """Compare the disk with the records, and read what past runs left."""
+    """Compare the disk with the records, and read the results of past runs."""
     lake = lake_identity(project.manifest)
     broken: list[SkippedPart] = []
     project = replace(project, options=replace(project.options, on_skipped=broken.append))

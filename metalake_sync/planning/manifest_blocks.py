@@ -105,7 +105,7 @@ class ManifestBlocks:
         with contextlib.ExitStack() as stack:
             observed = []
             for number, spec in enumerate(download_specs(self.manifest, self.client)):
-                observed.append(self._plan_block("downloads", number, observer.look, spec))
+                observed.append(self._plan_block("downloads", number, observer.observe, spec))
                 stack.callback(observed[-1].close)
             classes = class_order(one.plan.labels for one in observed)
             return tuple(observer.finish(one, classes) for one in observed)

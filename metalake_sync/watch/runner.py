@@ -108,7 +108,7 @@ class ProjectRunner:
             refused.extend(refusals)
 
         applied = replace(self.project, options=options, emit=hear).apply(
-            lambda _plan: self._approves(), lock_timeout_s=LOCK_PATIENCE_S, command="watch", hold=hold
+            lambda _plan: self._approves(), lock_timeout_s=LOCK_PATIENCE_S, command="watch", on_held=hold
         )
         return Ran(applied.finished, applied.unreadable, held, refused, broken, notes)
 

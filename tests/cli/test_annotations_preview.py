@@ -55,4 +55,4 @@ def test_nothing_to_draw_is_an_error_with_a_remedy(world: World) -> None:
     world.images("crow.png")
     world.manifest(BIRDS)
     done = world.run("annotations", "preview", "manifest.yaml", "--to", "out")
-    assert (done.code, "no picture has shapes to draw" in done.err) == (64, True)
+    assert (done.code, "no image has shapes to draw" in done.err) == (64, True)

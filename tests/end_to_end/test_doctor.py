@@ -39,7 +39,7 @@ def test_all_is_well_and_nothing_is_changed(healthy: World) -> None:
     assert SECRET not in done.out
     assert API_KEY not in done.out
     healthy.good("apply", "manifest.yaml")
-    assert "is sound, and nobody uses it" in healthy.good("doctor", "manifest.yaml").out
+    assert "is sound, and not in use" in healthy.good("doctor", "manifest.yaml").out
     assert healthy.good("doctor", "-q", "manifest.yaml").out == ""
 
 

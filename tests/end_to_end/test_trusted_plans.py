@@ -426,7 +426,7 @@ def test_check_finds_what_is_missing_and_other_bytes(synced: World) -> None:
     assert done.code == 1
     assert {(one["file"], one["problem"]) for one in done.document["mismatches"]} == {
         ("a.png", "is not in the lake"),
-        ("b.png", "has other bytes in the lake than were recorded"),
+        ("b.png", "has different bytes in the lake than recorded"),
     }
     assert synced.run("check", "--detailed-exitcode", "manifest.yaml").code == 2
 

@@ -52,7 +52,7 @@ def test_wrong_credentials_are_refused_at_once(small_world: World) -> None:
     done = small_world.run("apply", "manifest.yaml", LAYERNEXT_SECRET="wrong_secret")
     assert done.code == 12
     assert done.err == (
-        "error: manifest.yaml:3:3: the lake refused the credentials (401). Check what gives them: 'api_key' (or the"
+        "error: manifest.yaml:3:3: the lake refused the credentials (401). Check their source: 'api_key' (or the"
         " variable in it) and 'secret' (or the variable in it).\n"
     )
     assert "wrong_secret" not in done.out
@@ -304,7 +304,7 @@ def test_errors_are_json_where_json_is_asked_for(small_world: World) -> None:
     assert json.loads(done.err) == {
         "message_type": "exit_error",
         "exit_code": 12,
-        "message": "manifest.yaml:3:3: the lake refused the credentials (401). Check what gives them: 'api_key' (or"
+        "message": "manifest.yaml:3:3: the lake refused the credentials (401). Check their source: 'api_key' (or"
         " the variable in it) and 'secret' (or the variable in it).",
     }
 

@@ -1,16 +1,15 @@
-"""Pauses of a run made short, for runs that meet many faults. What is done is the same, only sooner."""
+"""Shortens the pauses of a run, for tests with many faults. A run does the same as before, only sooner."""
 
 from __future__ import annotations
 
-PATIENCE_S = 1.5
+RETRY_TIMEOUT_S = 1.5
 STALL_S = 1.0
 
 
 def hurry() -> None:
-    """Shorten what this process waits for: pauses between tries, silence of a connection, a job that stands still."""
-    from metalake_sync import project as session
-    from metalake_sync.apply import executor as run
-    from metalake_sync.apply import jobs
+    """Shorten the waits of this process: backoff, stalled connections, and stalled jobs."""
+    from metalake_sync import project
+    from metalake_sync.apply import executor, jobs, run
     from metalake_sync.remote import retry
     from metalake_sync.remote.http import limits, sync_http
 
@@ -21,16 +20,16 @@ def hurry() -> None:
 
     retry.delay_s = soon
     for module, name in (
-        (session, "START_RETRY_TIMEOUT_S"),
-        (session, "RUN_RETRY_TIMEOUT_S"),
+        (project, "START_RETRY_TIMEOUT_S"),
         (run, "RUN_RETRY_TIMEOUT_S"),
+        (executor, "RUN_RETRY_TIMEOUT_S"),
     ):
-        setattr(module, name, PATIENCE_S)
+        setattr(module, name, RETRY_TIMEOUT_S)
     limits.STALL_S = STALL_S
     limits.SLOWEST_BYTES_S = 10e6
     sync_http.TIMEOUTS_S = (limits.CONNECT_TIMEOUT_S, STALL_S)
     jobs.REMINDER_S = 0.2
-    jobs.STANDSTILL_S = PATIENCE_S
+    jobs.STANDSTILL_S = RETRY_TIMEOUT_S
 
 
 AGED_AFTER_NS = 20_000_000

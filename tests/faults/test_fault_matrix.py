@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from metalake_sync.embedded_lake.faults import DOES_NOTHING, FaultPlan
-from tests.faults.hurry import PATIENCE_S, STALL_S
+from tests.faults.hurry import RETRY_TIMEOUT_S, STALL_S
 from tests.faults.mortal import Mortal, mortal_world
 from tests.faults.project import Project
 
@@ -58,7 +58,7 @@ AT_ONE_CALL: dict[str, dict[str, Any]] = {
     "wrong ETag": {"kind": "wrong_etag", "times": 3},
     "expired URL": {"kind": "expired_url", "times": 3},
     "job fails": {"kind": "job_fails"},
-    "job never ends": {"kind": "job_never_ends", "seconds": 1.5 * PATIENCE_S},
+    "job never ends": {"kind": "job_never_ends", "seconds": 1.5 * RETRY_TIMEOUT_S},
 }
 SLOW = frozenset({"stall", "down", "429", "503 carried out"})
 """They cost time, the last two because the pace is lowered: in the short form these calls only meet them."""

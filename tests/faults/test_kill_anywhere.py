@@ -91,7 +91,7 @@ STEPS = (
     "recorder.confirm",
     "recorder.finish",
     "bookkeeping.move_records",
-    "project.execute",
+    "run.execute",
     "uploads._completed",
     "uploads._journal_sent",
     "upload_journal._commit",
