@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from metalake_sync.apply.annotations import AnnotationStage
 from metalake_sync.apply.metadata import MetadataStage, updates_after_upload
 from metalake_sync.apply.replace import ReplaceStage
+from metalake_sync.apply.session_files import OpenSession
 from metalake_sync.apply.trashed_names import (
     UploadAction,
     refuses_name,
@@ -19,7 +20,7 @@ from metalake_sync.apply.trashed_names import (
     sends_trashed_name,
     sends_used_name,
 )
-from metalake_sync.apply.uploads import OpenSession, UploadStage
+from metalake_sync.apply.uploads import UploadStage
 from metalake_sync.core.actions import Annotate, RemoveAnnotations, ReplaceFile
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import RemoteFile

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from metalake_sync.apply.recorder import Recorder
+from metalake_sync.core.actions import Action
 from metalake_sync.errors import LakeRefused
 
 ItemT = TypeVar("ItemT")
+
+REJECTED_IN_A_ROW = 20
 
 
 async def send_in_halves(
@@ -25,3 +29,35 @@ async def send_in_halves(
         middle = len(items) // 2
         return await send_in_halves(items[:middle], send) + await send_in_halves(items[middle:], send)
     return []
+
+
+class PageSender:
+    """Sends the pages of one address, and reports rejected entries.
+
+    If the lake rejects a number of entries in a row and has accepted none, the rest fails without a call.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._accepted = False
+        self._alone: list[LakeRefused] = []
+
+    async def send(
+        self,
+        page: Sequence[ItemT],
+        send: Callable[[Sequence[ItemT]], Any],
+        action_of: Callable[[ItemT], Action],
+    ) -> None:
+        async def attempt(part: Sequence[ItemT]) -> None:
+            if not self._accepted and len(self._alone) >= REJECTED_IN_A_ROW:
+                raise self._alone[-1]
+            try:
+                await send(part)
+            except LakeRefused as refusal:
+                if len(part) == 1:
+                    self._alone.append(refusal)
+                raise
+            self._accepted = True
+
+        for item, refusal in await send_in_halves(page, attempt):
+            self._recorder.fail([action_of(item)], refusal, retryable=False)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from metalake_sync.apply.annotations import MODES
-from metalake_sync.apply.bisect import ItemT, send_in_halves
+from metalake_sync.apply.bisect import PageSender
 from metalake_sync.apply.labels import LabelBook
 from metalake_sync.apply.recorder import Recorder
-from metalake_sync.core.actions import Action
 from metalake_sync.core.metadata import TAGS, MetadataValues, merge_tags, update_to_mend, update_to_send
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST, ImageRecord
 from metalake_sync.core.snapshots import MediaType
@@ -41,8 +40,6 @@ from metalake_sync.remote.media_kinds import media_kind
 
 if TYPE_CHECKING:
     from metalake_sync.protocol.annotation_sets import LabelReference
-
-REJECTED_IN_A_ROW = 20
 
 SetAction = AnnotateEntry | ClearEntry
 
@@ -95,7 +92,7 @@ class UnmanagedStage:
         index = self._sources.annotations.get((plan.address, plan.operation or ""))
         normalized = index.normalized if index is not None else False
         session_id, sent = str(uuid.uuid4()), 0
-        sender = _PageSender(self._recorder)
+        sender = PageSender(self._recorder)
 
         async def send(page: Sequence[tuple[SetAction, dict[str, Any]]]) -> None:
             await asyncio.to_thread(
@@ -162,7 +159,7 @@ class UnmanagedStage:
     # Metadata.
 
     async def _describe(self, plan: AddressedPlan, actions: Sequence[DescribeEntry]) -> None:
-        sender = _PageSender(self._recorder)
+        sender = PageSender(self._recorder)
         for start in range(0, len(actions), PAGE_SIZE_LIMIT):
             page = actions[start : start + PAGE_SIZE_LIMIT]
             updates = await self._updates(page)
@@ -245,38 +242,6 @@ class UnmanagedStage:
             else:
                 raise LakeRefused(f"the lake does not have the collection '{address.within}'", status=200)
         return self._collections[address]
-
-
-class _PageSender:
-    """Sends the pages of one address, and reports rejected entries.
-
-    If the lake rejects a number of entries in a row and has accepted none, the rest fails without a call.
-    """
-
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-        self._accepted = False
-        self._alone: list[LakeRefused] = []
-
-    async def send(
-        self,
-        page: Sequence[ItemT],
-        send: Callable[[Sequence[ItemT]], Any],
-        action_of: Callable[[ItemT], Action],
-    ) -> None:
-        async def attempt(part: Sequence[ItemT]) -> None:
-            if not self._accepted and len(self._alone) >= REJECTED_IN_A_ROW:
-                raise self._alone[-1]
-            try:
-                await send(part)
-            except LakeRefused as refusal:
-                if len(part) == 1:
-                    self._alone.append(refusal)
-                raise
-            self._accepted = True
-
-        for item, refusal in await send_in_halves(page, attempt):
-            self._recorder.fail([action_of(item)], refusal, retryable=False)
 
 
 def _image_address(address: Address, name: str, unique_names: Mapping[str, str]) -> ImageAddress:

@@ -2,39 +2,34 @@
 
 Owns: the order of calls in a session. A session is journalled before its first file is begun. The lake lists a file
 only when its session is completed and the lake's job is done. Only then is the file recorded. Must not: know where or
-how files are sent (`executors`).
+how files are sent (`session_files`, `executors`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import mimetypes
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import assert_never
 
 from metalake_sync.apply.collections import CollectionStage
-from metalake_sync.apply.executors.base import UploadExecutor, UploadSlice
+from metalake_sync.apply.executors.base import UploadExecutor
 from metalake_sync.apply.jobs import wait_for_job
 from metalake_sync.apply.progress import ProgressMeter
 from metalake_sync.apply.recorder import Recorder
+from metalake_sync.apply.session_files import OpenSession, SentFile, SessionFiles
 from metalake_sync.apply.trashed_names import (
-    NameTaken,
     UploadAction,
     refuses_name,
     rejected_name_error,
     sends_trashed_name,
 )
-from metalake_sync.apply.upload_journal import SessionJournal
 from metalake_sync.core.events import Resumed, SessionOpened
 from metalake_sync.core.metadata import MetadataSet
 from metalake_sync.core.plan import CollectionPlan
-from metalake_sync.core.snapshots import CollectionKey, Fingerprint, Origin, RemoteFile
+from metalake_sync.core.snapshots import Origin, RemoteFile
 from metalake_sync.errors import LakeRefused, SyncError
-from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.open_sessions import SessionDecision, compare_sent, is_untouched
 from metalake_sync.planning.run_options import CALLS_AT_ONCE
 from metalake_sync.protocol.uploads import OpenUpload
@@ -43,45 +38,10 @@ from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.listings import find_newest
 from metalake_sync.remote.media_kinds import media_kind
 from metalake_sync.remote.transfers.transfer import (
-    FileElsewhere,
-    FileExisting,
-    FileFailed,
-    FileSent,
-    FileToSend,
-    Outcome,
-    ResumePoint,
     UploadSession,
 )
 from metalake_sync.state.files import ConfirmedFile
-from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.journal import JournalledFile, JournalledSession
-
-SENT_AT_ONCE = 250
-
-
-@dataclass(frozen=True, slots=True)
-class SentFile:
-    """A file whose bytes the lake has finalized, with the fingerprint and hash of the bytes that were sent."""
-
-    name: str
-    path: str
-    fingerprint: Fingerprint
-    content_hash: str
-
-
-@dataclass(slots=True)
-class OpenSession:
-    """An open session with its sent files."""
-
-    wire: UploadSession
-    key: CollectionKey
-    handle: CollectionHandle
-    """Of the recorded collection."""
-    common: MetadataSet
-    """The metadata that the session gives to every file."""
-    sent: list[SentFile] = field(default_factory=list)
-    names_refused: bool = False
-    """Whether the lake rejected the name of a file that is in its trash."""
 
 
 class UploadStage:
@@ -90,20 +50,19 @@ class UploadStage:
     def __init__(
         self,
         client: LakeClient,
-        sender: UploadExecutor,
+        executor: UploadExecutor,
         recorder: Recorder,
         collections: CollectionStage,
         base_dir: Path,
         progress: ProgressMeter,
     ) -> None:
         self._client = client
-        self._sender = sender
-        self._threads = sender.parallelism or CALLS_AT_ONCE
+        self._threads = executor.parallelism or CALLS_AT_ONCE
         self._recorder = recorder
         self._collections = collections
         self._base_dir = base_dir
-        self._progress = progress
         self._state = recorder.state
+        self._files = SessionFiles(executor, recorder.state, base_dir, progress)
 
     async def send(
         self, collection: CollectionPlan, batch: Sequence[UploadAction], last_files_started: Callable[[], None]
@@ -149,9 +108,7 @@ class UploadStage:
                 error = rejected_name_error(error)
             self._recorder.fail([action], error, retryable=retryable)
 
-        await self._transfer_files(
-            session, [self._to_send(file) for file in files], failed, frozenset(), last_files_started
-        )
+        await self._files.send(session, files, failed, frozenset(), last_files_started)
         return session
 
     async def resume(
@@ -180,9 +137,9 @@ class UploadStage:
         left = [file for file in files if not file.sent]
         begun = {file.name: file.content_hash for file in left if file.content_hash is not None}
         if not journalled.completed:
-            await self._transfer_files(
+            await self._files.send(
                 session,
-                [self._to_send(file) for file in left if is_untouched(file, self._base_dir)],
+                [file for file in left if is_untouched(file, self._base_dir)],
                 lambda _name, _error, _retryable: None,
                 ours=begun,
             )
@@ -238,77 +195,6 @@ class UploadStage:
 
     # One session.
 
-    async def _transfer_files(
-        self,
-        session: OpenSession,
-        files: Sequence[FileToSend],
-        failed: Callable[[str, SyncError, bool], None],
-        ours: Mapping[str, str] | frozenset[str],
-        last_files_started: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Send files. `ours`: name → hash of files that an interrupted run was about to finalize.
-
-        If the lake already has one of them, it is the file that we sent.
-        """
-        journal = SessionJournal(self._state, session.wire.upload_id, self._progress)
-        unwritten: list[str] = []
-        try:
-            async for outcome in self._sender.upload(
-                UploadSlice(session.wire, tuple(files)), journal, last_files_started
-            ):
-                sent = self._take(session, outcome, failed, ours)
-                self._progress.files_done += 1
-                if sent:
-                    unwritten.append(sent)
-                if len(unwritten) >= SENT_AT_ONCE:
-                    self._journal_sent(session, unwritten)
-        finally:
-            self._journal_sent(session, unwritten)
-
-    def _journal_sent(self, session: OpenSession, names: list[str]) -> None:
-        if names:
-            with self._state.write():
-                self._state.journal.files_sent(session.wire.upload_id, names)
-            names.clear()
-
-    def _take(
-        self,
-        session: OpenSession,
-        outcome: Outcome,
-        failed: Callable[[str, SyncError, bool], None],
-        ours: Mapping[str, str] | frozenset[str],
-    ) -> str | None:
-        file = outcome.file
-        path = self._manifest_path(file)
-        match outcome:
-            case FileSent():
-                session.sent.append(SentFile(file.name, path, file.fingerprint, outcome.content_hash))
-                return file.name
-            case FileExisting():
-                if isinstance(ours, Mapping) and file.name in ours:
-                    session.sent.append(SentFile(file.name, path, file.fingerprint, ours[file.name]))
-                    return file.name
-                error = NameTaken(
-                    "another client uploaded a file of this name meanwhile",
-                    status=200,
-                    where=f"{session.key}/{file.name}",
-                    remedy="Run apply again. The 'adopt' setting decides what happens to the file.",
-                )
-                failed(file.name, error, True)
-            case FileElsewhere():
-                error = NameTaken(
-                    "it was removed from this collection and is in another one now, so the lake rejects it",
-                    status=200,
-                    where=f"{session.key}/{file.name}",
-                    remedy="Add it to the collection in the lake's web page, or give it another name.",
-                )
-                failed(file.name, error, False)
-            case FileFailed():
-                failed(file.name, outcome.error, outcome.retryable)
-            case _:
-                assert_never(outcome)
-        return None
-
     async def _completed(self, session: OpenSession) -> dict[str, RemoteFile]:
         """Complete the session, wait for the lake's job, and return the new files by name."""
         complete = partial(self._client.complete_upload, session.wire.upload_id, False)
@@ -341,23 +227,6 @@ class UploadStage:
         self._state.collections.forget_listed(session.handle)
         self._state.journal.close_session(session.wire.upload_id)
 
-    # Local files.
-
-    def _to_send(self, file: JournalledFile) -> FileToSend:
-        resume = None
-        if file.file_id and file.file_key and file.part_size:
-            resume = ResumePoint(file.file_id, file.file_key, file.part_size, file.finished_parts)
-        path = os.path.join(self._base_dir, file.path)
-        return FileToSend(file.name, path, file.fingerprint, content_type(file.name), resume)
-
-    def _manifest_path(self, file: FileToSend) -> str:
-        return file.path.removeprefix(os.path.join(self._base_dir, ""))
-
 
 def _as_sent(file: JournalledFile) -> SentFile:
     return SentFile(file.name, file.path, file.fingerprint, file.content_hash or "")
-
-
-def content_type(name: str) -> str:
-    """The media type of a file, by its extension."""
-    return mimetypes.guess_type(name)[0] or "application/octet-stream"

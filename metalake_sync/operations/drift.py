@@ -19,8 +19,7 @@ from metalake_sync.core.targets import check_matched
 from metalake_sync.core.unmanaged_files import AddressedPlan
 from metalake_sync.errors import GuardStopped
 from metalake_sync.lake_access import lake_identity
-from metalake_sync.planning.collection_planner import collection_rules
-from metalake_sync.planning.desired import DesiredCollection
+from metalake_sync.planning.desired import DesiredCollection, collection_rules
 from metalake_sync.planning.full_refresh import FullRefresh, FullRefreshResult, Marker
 from metalake_sync.planning.lake_listing import LakeView, view_lake
 from metalake_sync.planning.open_collections import open_collections

@@ -11,7 +11,6 @@ from dataclasses import field
 from typing import TYPE_CHECKING
 
 from metalake_sync.core.diff import CollectionRules, compare_head
-from metalake_sync.core.diff_sets import OperationPolicy
 from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.metadata import TAGS, MetadataValues
 from metalake_sync.core.notes import Note, NoteCode
@@ -20,7 +19,7 @@ from metalake_sync.core.snapshots import CollectionKey, RecordedCollection, Reco
 from metalake_sync.errors import GuardStopped
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
-from metalake_sync.planning.desired import DesiredCollection
+from metalake_sync.planning.desired import DesiredCollection, collection_rules
 from metalake_sync.planning.inspect_files import FileInspector
 from metalake_sync.planning.lake_listing import LakeView, view_lake
 from metalake_sync.planning.open_sessions import found_in_lake
@@ -285,17 +284,6 @@ class CollectionPlanner:
                     raise error
                 desired.leave_alone(operation)
                 self.options.on_skipped(SkippedPart(desired.key, operation, error))
-
-
-def collection_rules(desired: DesiredCollection, state: StateStore) -> CollectionRules:
-    """The rules by which `core.diff` compares the files of a collection."""
-    return CollectionRules(
-        desired.key,
-        desired.policy,
-        state.metadata_sets.values,
-        {operation: OperationPolicy(index.kind, index.mode) for operation, index in desired.annotations.items()}
-        | desired.left_alone,
-    )
 
 
 def _notes_on_duplicates(key: CollectionKey, listing: RemoteListing) -> Iterable[Note]:

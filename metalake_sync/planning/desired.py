@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import field
 from typing import TYPE_CHECKING
 
+from metalake_sync.core.diff import CollectionRules
 from metalake_sync.core.diff_sets import OperationPolicy
 from metalake_sync.core.metadata import MetadataSet
 from metalake_sync.core.shapes import ImageRecord
@@ -21,6 +22,7 @@ from metalake_sync.planning.open_sources import FileSource, FolderSource
 from metalake_sync.sources.file_metadata import MetadataLayer, MetadataRules
 from metalake_sync.sources.naming import lake_name
 from metalake_sync.sources.rule_reasons import why_taken_or_not
+from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
     from metalake_sync.annotations.source import AnnotationIndex
@@ -134,3 +136,14 @@ class DesiredCollection:
 def key_of(collection: ResolvedCollection) -> CollectionKey:
     """The type and name of a collection of the manifest."""
     return CollectionKey(MediaType(collection.type), collection.name)
+
+
+def collection_rules(desired: DesiredCollection, state: StateStore) -> CollectionRules:
+    """The rules by which `core.diff` compares the files of a collection."""
+    return CollectionRules(
+        desired.key,
+        desired.policy,
+        state.metadata_sets.values,
+        {operation: OperationPolicy(index.kind, index.mode) for operation, index in desired.annotations.items()}
+        | desired.left_alone,
+    )

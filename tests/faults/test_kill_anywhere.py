@@ -93,7 +93,7 @@ STEPS = (
     "bookkeeping.move_records",
     "run.execute",
     "uploads._completed",
-    "uploads._journal_sent",
+    "session_files._journal_sent",
     "upload_journal._commit",
     "upload_journal.file_begun",
     "upload_journal.part_finished",
