@@ -60,7 +60,7 @@ class ReplaceStage:
         return self.recorder.trashed_for(action) is not None
 
     def lost_in_trash(self) -> str:
-        """Names of files that are in the lake's trash and not in the collection. Empty if there are none."""
+        """Names of files that are in the lake's trash and not in the collection. Empty without such files."""
         lost = [
             f"{key}/{file.name} (id {file.lake_id})"
             for key, handle in self.recorder.handles.items()

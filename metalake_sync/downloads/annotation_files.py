@@ -161,7 +161,7 @@ class AnnotationDownload:
     def _sizes_of(self, images: Sequence[DownloadedImage]) -> dict[str, Size]:
         """The sizes of one page's images by file name, read from the files in the folder.
 
-        The lake is asked for the sizes of missing images only if the format needs them.
+        Requests the sizes of missing images from the lake only if the format needs them.
         """
         sizes: dict[str, Size] = {}
         missing: list[str] = []

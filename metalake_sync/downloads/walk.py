@@ -160,7 +160,7 @@ class DownloadWalk:
 
 
 def fingerprint_at(path: Path) -> Fingerprint | None:
-    """The fingerprint of a regular file. None if there is none at the path."""
+    """The fingerprint of a regular file. None without a regular file at the path."""
     try:
         found = os.lstat(path)
     except OSError:

@@ -37,9 +37,9 @@ class Explanation:
     metadata: dict[str, Any]
     recorded: RecordedFile | None
     asked: bool
-    """Whether the lake was asked."""
+    """Whether the planner asked the lake."""
     lake: dict[str, Any] | None
-    """The lake's details of the file. None if the lake does not have it, or was not asked."""
+    """The lake's details of the file. None if the lake does not have it, or without asking it."""
     follows: list[Action]
     """The actions of the plan on the file."""
     notes: list[Note]

@@ -260,7 +260,7 @@ class CollectionPlanner:
     # Guards.
 
     def _guard_empty_annotations(self, desired: DesiredCollection, handle: CollectionHandle | None) -> None:
-        """Stop if a source lost all its entries or shapes: that is more often an error than a wish to clear all images.
+        """Stop if a source lost all its entries or shapes: that is more often an error than intended.
 
         With `on_skipped` in the options, leaves the operation out instead.
         """

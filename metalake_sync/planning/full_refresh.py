@@ -57,7 +57,7 @@ class Marker:
 
     @classmethod
     def read(cls, text: str | None, policy: CollectionPolicy) -> str:
-        """The sortable date in a marker, or '' if there is none or if the policy has changed since."""
+        """The sortable date in a marker, or '' without a marker or if the policy has changed since."""
         start = cls("", policy).write()
         # Older versions kept the date as the lake wrote it.
         return sortable_date(text.removeprefix(start)) if text is not None and text.startswith(start) else ""

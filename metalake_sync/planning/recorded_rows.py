@@ -21,7 +21,7 @@ NOTHING_RECOVERED: Mapping[str, RecordedFile] = MappingProxyType({})
 
 
 class RecordedRows:
-    """The rows of one collection. `handle` is None if the collection was never recorded; then there are no rows."""
+    """The rows of one collection. Without a `handle`, the collection was never recorded and has no rows."""
 
     def __init__(
         self,

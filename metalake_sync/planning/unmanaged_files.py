@@ -217,7 +217,7 @@ class UnmanagedPlanner:
 
 
 def _guard_emptied(sent: int, what: str, lost: str, where: str) -> None:
-    """Stop if a source lost all its entries or shapes: that is more often an error than a wish to remove everything."""
+    """Stop if a source lost all its entries or shapes: that is more often an error than intended."""
     if sent:
         raise GuardStopped(
             f"{what} does not have {lost} any more, but the state has records of {sent} that were sent",

@@ -1,4 +1,4 @@
-"""Waiting for the lake's job, when the lake said yes and did nothing."""
+"""Waiting for a job of a lake that accepted the call and did nothing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_job_that_the_lake_does_not_know_yet_is_waited_for(
     assert world.names() == ["crow.png", "jay.png"]
 
 
-def test_a_job_that_nobody_expects_is_refused_at_once(world: World) -> None:
+def test_an_unexpected_unknown_job_fails_at_once(world: World) -> None:
     with (
         MetaLake(world.lake.url, API_KEY, SECRET) as lake,
         pytest.raises(UsageError, match="no job"),
@@ -58,7 +58,7 @@ def test_a_job_that_nobody_expects_is_refused_at_once(world: World) -> None:
         lake.wait_for_job_complete("65f000000000000000000000")
 
 
-def test_a_job_that_goes_on_is_not_asked_for_again(world: World, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_in_progress_is_not_requested_again(world: World, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "REMINDER_S", 0.0)
     with MetaLake(world.lake.url, API_KEY, SECRET) as lake:
         lake.upload_files_to_collection(images, "image", "birds")

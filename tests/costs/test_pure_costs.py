@@ -45,7 +45,7 @@ FEW, MANY = 20, 60
 
 
 def calls_of(work: Callable[[], object]) -> int:
-    """How many functions, ours and built-in ones, `work` calls in this thread."""
+    """The number of function calls, including built-in ones, that `work` makes in this thread."""
     count = 0
 
     def counted(_frame: object, event: str, _argument: object) -> None:
@@ -64,7 +64,7 @@ def calls_of(work: Callable[[], object]) -> int:
 
 
 def for_each(work_on: Callable[[int], Callable[[], object]]) -> float:
-    """What one more costs: a first, uncounted run has loaded what is loaded once."""
+    """The cost of one more file. A first, uncounted run loads what is loaded once."""
     work_on(FEW)()
     return (calls_of(work_on(MANY)) - calls_of(work_on(FEW))) / (MANY - FEW)
 
@@ -108,7 +108,7 @@ def test_planning_an_unchanged_file(tmp_path: Path, checksum: bool, most: int) -
     assert for_each(plan) <= most
 
 
-def test_comparing_a_file_that_is_everywhere_the_same() -> None:
+def test_comparing_a_file_that_is_the_same_in_all_snapshots() -> None:
     rules = CollectionRules(CollectionKey(MediaType.IMAGE, "birds"), CollectionPolicy(), lambda _: {})
     same = Fingerprint(1, 1, 1, 1)
     desired = DesiredFile("a", "a", same, NO_METADATA, "x")

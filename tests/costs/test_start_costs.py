@@ -1,4 +1,4 @@
-"""What a command loads before it does anything: modules are most of its start."""
+"""The modules that a command loads: they are most of its start-up time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODULES = (
 
 
 def loaded(folder: Path, *args: str, environment: Mapping[str, str] | None = None) -> set[str]:
-    """The modules that a command has loaded when it is done."""
+    """The modules that a command has loaded when it ends."""
     done = subprocess.run(
         [sys.executable, "-c", MODULES, *args],
         cwd=folder,
@@ -43,7 +43,7 @@ def manifest(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_version_is_told_without_the_engine(tmp_path: Path) -> None:
+def test_the_version_is_printed_without_loading_the_planner(tmp_path: Path) -> None:
     modules = loaded(tmp_path, "--version")
     assert not {"pydantic", "yaml", "sqlite3", "metalake_sync.engine"} & modules
     assert len(modules) < 160
@@ -76,7 +76,7 @@ def test_a_plan_loads_what_it_needs(manifest: Path) -> None:
     assert len(modules) < 480
 
 
-def test_an_apply_with_nothing_to_do_loads_nothing_to_do_it_with(world: World) -> None:
+def test_an_apply_without_actions_does_not_load_the_stages(world: World) -> None:
     world.images("a.png")
     world.manifest(BIRDS)
     # A file that was written a moment before it was sent would be hashed by the next run.

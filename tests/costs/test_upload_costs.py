@@ -1,4 +1,4 @@
-"""What an upload asks of the lake and of the state: four calls for each file, and what a batch costs once."""
+"""The calls and SQL statements of an upload: four calls per file, and a fixed number per batch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BATCH = 50
 
 
 def requests_of_an_upload(world: World, files: int, parallelism: int | None = None) -> Counter[str]:
-    """Apply a manifest of new files in batches of 50; how often each route was asked."""
+    """Apply a manifest of new files in batches of 50. Returns the number of calls by route."""
     for number in range(files):
         world.write(f"images/f{number:04d}.jpg", number.to_bytes(4, "big"))
     world.manifest(BIRDS)
@@ -46,7 +46,7 @@ def requests_of_an_upload(world: World, files: int, parallelism: int | None = No
 
 
 def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The SQL statements of every state that is opened from now on."""
+    """Record the SQL statements of every state that is opened from now on."""
     statements: list[str] = []
     opened = StateStore.__init__
 
@@ -72,7 +72,7 @@ def test_a_file_takes_four_requests_and_a_batch_takes_a_fixed_number(world: Worl
     assert len(asked) <= 4, asked
 
 
-def test_the_next_batch_is_opened_while_the_last_files_of_one_are_on_the_wire(
+def test_the_next_batch_is_opened_while_the_last_files_of_one_are_in_transfer(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
@@ -92,7 +92,7 @@ def test_the_next_batch_is_opened_while_the_last_files_of_one_are_on_the_wire(
     assert opened[1] > finalized[BATCH // 2]
 
 
-def test_what_goes_over_the_wire_besides_the_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_sent_in_addition_to_the_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     bodies: list[int] = []
     note = RequestLog.note
 
@@ -111,7 +111,7 @@ def test_what_goes_over_the_wire_besides_the_files(world: World, monkeypatch: py
     assert sum(bodies) <= 1000
 
 
-def test_the_state_is_written_by_the_set(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_is_written_in_groups(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     files = 4 * BATCH
     statements = traced(monkeypatch)
     requests_of_an_upload(world, files)

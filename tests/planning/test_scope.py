@@ -1,4 +1,4 @@
-"""A scoped scan says of a folder what a whole scan says of it, and nothing of the others."""
+"""A scan with a scope returns the same listing of a folder as a whole scan, and no other folders."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_one_folder_is_listed_as_in_a_whole_scan(tree: Path, folder: str) -> Non
 
 
 @pytest.mark.parametrize("folder", ["skipped", "gone", "x/gone/deeper"])
-def test_what_is_not_wanted_or_not_there_gives_nothing(tree: Path, folder: str) -> None:
+def test_an_excluded_or_missing_folder_is_not_listed(tree: Path, folder: str) -> None:
     assert list(scan_part(str(tree), RULES, folder, deep=True)) == []
 
 
@@ -43,7 +43,7 @@ def test_a_missing_root_is_a_problem(tmp_path: Path) -> None:
     assert [problem.trouble for problem in listing.problems] == [Trouble.MISSING]
 
 
-def test_a_scope_knows_its_parts_of_a_source() -> None:
+def test_a_scope_returns_its_parts_of_a_source() -> None:
     scope = Scope("/m", folders=frozenset({"/d/a", "/d/t/u", "/e"}), trees=frozenset({"/d/t", "/d/t/v"}))
     assert scope.parts_of("/d") == [Part("a", deep=False), Part("t", deep=True)]
     assert scope.parts_of("/d/t/v/w") == [Part("", deep=True)]

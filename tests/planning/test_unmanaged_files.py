@@ -1,4 +1,4 @@
-"""Annotations and metadata for files that the manifest does not upload: by every address, and only what changed."""
+"""Annotations and metadata of unmanaged files: by every kind of address, and only what changed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODEL = {"operation": "yolo", "kind": "machine", "source": "pred.json"}
 
 @pytest.fixture
 def two_buckets(tmp_path: Path) -> Iterator[World]:
-    """A lake that found `shelf/crow.png` in each of two buckets, beside its own."""
+    """A lake with `shelf/crow.png` in each of two buckets in addition to its own."""
     for bucket in ("cold", "warm"):
         image = tmp_path / bucket / "shelf/crow.png"
         image.parent.mkdir(parents=True)
@@ -32,14 +32,14 @@ def two_buckets(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture
-def there(world: World) -> Session:
-    """Two pictures that somebody else put into the lake, in one upload."""
+def their_upload(world: World) -> Session:
+    """Two images that another client uploaded in one session."""
     world.manifest()
     return world.talk.upload({"crow.png": png(salt=b"c"), "gull.png": png(salt=b"g")}, "theirs")
 
 
 def prediction(world: World, form: str, **drawn: Any) -> None:
-    """Write pred.json; `form` makes the name that entries use of the file's own."""
+    """Write pred.json. `form`: turns the name of a file into the name that its entry uses."""
     document = boxes(**drawn)
     for image in document["images"]:
         image["image"] = form.format(image["image"])
@@ -63,8 +63,10 @@ def addresses(job_id: str) -> list[tuple[dict[str, str], str]]:
 
 
 @pytest.mark.parametrize("number", range(6))
-def test_annotations_reach_images_by_every_address_and_only_once(world: World, there: Session, number: int) -> None:
-    address, form = addresses(there.job_id)[number]
+def test_annotations_reach_images_by_every_address_and_only_once(
+    world: World, their_upload: Session, number: int
+) -> None:
+    address, form = addresses(their_upload.job_id)[number]
     prediction(world, form, crow_png=[[1, 2, 10, 7]], gull_png=[[0, 0, 4, 4]])
     world.manifest(annotations=[{**MODEL, **address}])
     first = world.good("apply", "--json", "manifest.yaml").summary
@@ -96,8 +98,10 @@ def test_annotations_reach_images_by_every_address_and_only_once(world: World, t
 
 
 @pytest.mark.parametrize("number", range(6))
-def test_metadata_reaches_files_by_every_address_and_only_once(world: World, there: Session, number: int) -> None:
-    address, form = addresses(there.job_id)[number]
+def test_metadata_reaches_files_by_every_address_and_only_once(
+    world: World, their_upload: Session, number: int
+) -> None:
+    address, form = addresses(their_upload.job_id)[number]
     crow = form.format("crow.png")
     world.write("meta.csv", f"file,City,Height,Tags\n{crow},Rome,3,a;b\n{form.format('gull.png')},Oslo,,\n")
     world.manifest(metadata=[{"source": "meta.csv", "types": {"Height": "integer"}, **address}])
@@ -123,9 +127,7 @@ def test_metadata_reaches_files_by_every_address_and_only_once(world: World, the
     assert "keeps" not in again
 
 
-def test_an_operation_that_left_the_manifest_is_cleared_from_its_images_once_approved(
-    world: World, there: Session
-) -> None:
+def test_a_removed_operation_is_cleared_from_its_images_after_approval(world: World, their_upload: Session) -> None:
     prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
     world.manifest(annotations=[{**MODEL, "by": "unique_name"}])
     world.good("apply", "manifest.yaml")
@@ -138,7 +140,7 @@ def test_an_operation_that_left_the_manifest_is_cleared_from_its_images_once_app
     assert "Nothing to do" in world.good("plan", "manifest.yaml").out
 
 
-def test_an_operation_that_gets_another_address_is_not_lost(world: World, there: Session) -> None:
+def test_an_operation_that_gets_another_address_is_not_lost(world: World, their_upload: Session) -> None:
     prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
     world.manifest(annotations=[{**MODEL, "by": "unique_name"}])
     world.good("apply", "manifest.yaml")
@@ -148,7 +150,7 @@ def test_an_operation_that_gets_another_address_is_not_lost(world: World, there:
     assert drawn(world)["crow.png"] == [[1, 2, 10, 7]]
 
 
-def test_appending_leaves_images_alone_that_the_source_does_not_name(world: World, there: Session) -> None:
+def test_append_mode_keeps_sets_of_images_that_the_source_does_not_name(world: World, their_upload: Session) -> None:
     block = {**MODEL, "by": "unique_name", "mode": "append"}
     prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
     world.manifest(annotations=[block])
@@ -159,8 +161,10 @@ def test_appending_leaves_images_alone_that_the_source_does_not_name(world: Worl
 
 
 @pytest.mark.parametrize("number", [3, 5])
-def test_entries_without_a_file_are_told_and_tried_again(world: World, there: Session, number: int) -> None:
-    address, form = addresses(there.job_id)[number]
+def test_entries_without_a_file_are_noted_and_retried_by_the_next_run(
+    world: World, their_upload: Session, number: int
+) -> None:
+    address, form = addresses(their_upload.job_id)[number]
     prediction(world, form, crow_png=[[1, 2, 10, 7]], jay_png=[[1, 1, 2, 2]])
     world.manifest(annotations=[{**MODEL, **address}])
     done = world.good("apply", "manifest.yaml")
@@ -176,7 +180,7 @@ def test_entries_without_a_file_are_told_and_tried_again(world: World, there: Se
     assert "not match a file in the lake" in world.run("plan", "manifest.yaml").err
 
 
-def test_tags_that_others_set_stay(world: World, there: Session) -> None:
+def test_tags_of_other_clients_stay(world: World, their_upload: Session) -> None:
     body = {"metadata": [{"file": "theirs_crow.png", "metadata": {"Tags": ["theirs"]}}]}
     world.talk.asked("/api/client/metadata/uploadMetadataByJson", body)
     for tags in ("one;two", "two"):
@@ -186,7 +190,7 @@ def test_tags_that_others_set_stay(world: World, there: Session) -> None:
     assert world.talk.details("theirs_crow.png", "Tags")["Tags"] == ["theirs", "two"]
 
 
-def test_many_unique_names_are_found_by_listing_the_lake(world: World, there: Session) -> None:
+def test_many_unique_names_are_found_by_listing_the_lake(world: World, their_upload: Session) -> None:
     world.write(
         "meta.csv", "file,City\n" + "".join(f"theirs_{n}.png,Rome\n" for n in range(50)) + "theirs_crow.png,x\n"
     )
@@ -197,7 +201,7 @@ def test_many_unique_names_are_found_by_listing_the_lake(world: World, there: Se
     assert world.talk.details("theirs_crow.png", "City")["City"] == "x"
 
 
-def test_a_source_that_lost_all_its_entries_stops_the_run(world: World, there: Session) -> None:
+def test_a_source_that_lost_all_its_entries_stops_the_run(world: World, their_upload: Session) -> None:
     prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
     world.write("meta.csv", "file,City\ntheirs_crow.png,Rome\n")
     blocks = {
@@ -214,7 +218,7 @@ def test_a_source_that_lost_all_its_entries_stops_the_run(world: World, there: S
     assert "the state has records of 1 that were sent" in world.run("apply", "manifest.yaml").err
 
 
-def test_a_bucket_that_is_not_there_costs_a_few_calls_and_fails_every_entry(world: World, there: Session) -> None:
+def test_a_missing_bucket_fails_every_entry_after_a_few_calls(world: World, their_upload: Session) -> None:
     world.write("meta.csv", "file,City\n" + "".join(f"p/{n}.png,Rome\n" for n in range(500)))
     world.manifest(metadata=[{"source": "meta.csv", "by": "storage_path", "bucket": "nowhere"}])
     world.lake.requests.clear()
@@ -223,7 +227,7 @@ def test_a_bucket_that_is_not_there_costs_a_few_calls_and_fails_every_entry(worl
     assert world.lake.requests.of("metadata_by_json") < 60
 
 
-def test_a_job_and_a_collection_that_are_not_there_are_told(world: World, there: Session) -> None:
+def test_a_missing_job_and_a_missing_collection_are_reported(world: World, their_upload: Session) -> None:
     prediction(world, "{}", crow_png=[[1, 2, 10, 7]])
     world.manifest(annotations=[{**MODEL, "by": "job", "job": "nojob"}])
     done = world.run("apply", "manifest.yaml")
@@ -232,7 +236,7 @@ def test_a_job_and_a_collection_that_are_not_there_are_told(world: World, there:
     assert "the lake does not have this collection, so nothing is sent" in world.good("apply", "manifest.yaml").out
 
 
-def test_the_lake_is_asked_about_tags_and_fields_first(world: World, there: Session) -> None:
+def test_the_lake_is_asked_about_tags_and_fields_first(world: World, their_upload: Session) -> None:
     world.write("meta.jsonl", '{"file": "theirs_crow.png", "bad.$field": 1}\n')
     world.manifest(metadata=[{"source": "meta.jsonl", "by": "unique_name"}])
     world.lake.requests.clear()
@@ -240,7 +244,7 @@ def test_the_lake_is_asked_about_tags_and_fields_first(world: World, there: Sess
     assert world.lake.requests.of("validate_fields") == 1
 
 
-def test_several_sources_of_one_address_are_merged(world: World, there: Session) -> None:
+def test_several_sources_of_one_address_are_merged(world: World, their_upload: Session) -> None:
     world.write("a.csv", "file,City,Tags\ntheirs_crow.png,Rome,one\n")
     world.write("b.jsonl", '{"file": "theirs_crow.png", "metadata": {"City": "Oslo", "Tags": ["two"]}}\n')
     world.manifest(metadata=[{"source": name, "by": "unique_name"} for name in ("a.csv", "b.jsonl")])
@@ -249,7 +253,7 @@ def test_several_sources_of_one_address_are_merged(world: World, there: Session)
     assert (details["City"], details["Tags"]) == ("Oslo", ["one", "two"])
 
 
-def test_a_file_that_was_uploaded_anew_gets_its_set_again(world: World, there: Session) -> None:
+def test_a_file_that_was_uploaded_again_gets_its_set_again(world: World, their_upload: Session) -> None:
     prediction(world, "{}", crow_png=[[1, 2, 10, 7]])
     world.manifest(annotations=[{**MODEL, "by": "collection", "collection": "theirs"}])
     world.good("apply", "manifest.yaml")
@@ -276,7 +280,7 @@ def test_one_operation_of_a_collection_has_one_place_in_the_manifest(world: Worl
     assert (done.code, "stands in the collection itself too" in done.err) == (64, True)
 
 
-def test_metadata_of_a_block_that_left_the_manifest_stays_and_is_told_once(world: World, there: Session) -> None:
+def test_metadata_of_a_removed_block_stays_and_is_noted_once(world: World, their_upload: Session) -> None:
     world.write("meta.csv", "file,City,Tags\ntheirs_crow.png,Rome,a\n")
     world.manifest(metadata=[{"source": "meta.csv", "by": "unique_name"}])
     world.good("apply", "manifest.yaml")
@@ -288,7 +292,7 @@ def test_metadata_of_a_block_that_left_the_manifest_stays_and_is_told_once(world
     assert "keeps what was sent" not in world.good("plan", "manifest.yaml").out
 
 
-def test_a_saved_plan_carries_what_goes_to_files_of_others(world: World, there: Session) -> None:
+def test_a_saved_plan_contains_the_actions_on_unmanaged_files(world: World, their_upload: Session) -> None:
     prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
     world.manifest(annotations=[{**MODEL, "by": "unique_name"}])
     assert "annotations of yolo, by unique names" in world.good("plan", "manifest.yaml", "--out", "p.json").out
@@ -296,7 +300,7 @@ def test_a_saved_plan_carries_what_goes_to_files_of_others(world: World, there: 
     assert drawn(world)["crow.png"] == [[1, 2, 10, 7]]
 
 
-def test_one_image_by_two_addresses_is_a_mistake_that_names_both_places(world: World, there: Session) -> None:
+def test_one_image_by_two_addresses_is_an_error_that_names_both_entries(world: World, their_upload: Session) -> None:
     prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
     world.write("b.json", boxes(crow_png=[[0, 0, 4, 4]]))
     by_collection = {**MODEL, "source": "b.json", "by": "collection", "collection": "theirs"}
@@ -322,7 +326,7 @@ def test_an_image_of_a_collection_is_not_annotated_from_the_top_level_too(world:
     world.good("plan", "manifest.yaml")
 
 
-def test_a_block_that_leaves_takes_no_set_with_it_that_another_block_still_names(world: World, there: Session) -> None:
+def test_removing_a_block_keeps_sets_that_another_block_still_names(world: World, their_upload: Session) -> None:
     prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
     world.write("b.json", boxes(crow_png=[[0, 0, 4, 4]]))
     by_name = {**MODEL, "by": "unique_name"}
@@ -337,7 +341,7 @@ def test_a_block_that_leaves_takes_no_set_with_it_that_another_block_still_names
     assert "Nothing to do" in world.good("plan", "manifest.yaml").out
 
 
-def test_labels_that_would_be_new_are_shown_for_files_of_others_too(world: World, there: Session) -> None:
+def test_new_labels_are_shown_for_unmanaged_files_too(world: World, their_upload: Session) -> None:
     prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
     world.manifest(annotations=[{**MODEL, "by": "unique_name"}])
     notes = world.good("plan", "--json", "manifest.yaml").document["warnings"]
@@ -347,7 +351,7 @@ def test_labels_that_would_be_new_are_shown_for_files_of_others_too(world: World
     assert "new_label" not in codes
 
 
-def test_a_label_list_that_allows_nothing_does_not_clear_every_image(world: World, there: Session) -> None:
+def test_a_label_list_that_allows_nothing_does_not_clear_every_image(world: World, their_upload: Session) -> None:
     prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
     world.manifest(annotations=[{**MODEL, "by": "unique_name"}])
     world.good("apply", "manifest.yaml")
@@ -356,7 +360,7 @@ def test_a_label_list_that_allows_nothing_does_not_clear_every_image(world: Worl
     assert drawn(world)["crow.png"] == [[1, 2, 10, 7]]
 
 
-def test_a_change_of_metadata_names_its_fields(world: World, there: Session) -> None:
+def test_a_change_of_metadata_names_its_fields(world: World, their_upload: Session) -> None:
     for city in ("Rome", "Oslo"):
         world.write("meta.csv", f"file,City,Height\ntheirs_crow.png,{city},3\n")
         world.manifest(metadata=[{"source": "meta.csv", "by": "unique_name"}])
@@ -366,7 +370,7 @@ def test_a_change_of_metadata_names_its_fields(world: World, there: Session) -> 
     assert "Height" not in told
 
 
-def test_a_plan_says_that_the_lake_does_not_tell_of_storage_paths(world: World, there: Session) -> None:
+def test_a_plan_notes_that_the_lake_does_not_report_storage_paths(world: World, their_upload: Session) -> None:
     prediction(world, "nowhere/{}", crow_png=[[1, 2, 10, 7]])
     world.manifest(annotations=[{**MODEL, "by": "storage_path"}])
     unknown = "the lake does not report which storage paths in the default bucket it has"
@@ -376,7 +380,7 @@ def test_a_plan_says_that_the_lake_does_not_tell_of_storage_paths(world: World, 
 
 
 def in_buckets(world: World) -> dict[str, list[list[float]]]:
-    """Bucket → the boxes of its picture."""
+    """Bucket → the boxes of its image."""
     return {
         bucket: [box for found in drawn(world, f"{bucket}/shelf").values() for box in found]
         for bucket in ("cold", "warm")
@@ -411,14 +415,14 @@ def test_an_entry_names_the_bucket_of_its_image(two_buckets: World) -> None:
     assert in_buckets(world) == {"cold": [[1, 1, 2, 2]], "warm": []}
 
 
-def test_the_bucket_of_a_block_holds_until_an_entry_names_another(two_buckets: World) -> None:
+def test_an_entry_overrides_the_bucket_of_its_block(two_buckets: World) -> None:
     predicted(two_buckets, (None, [[1, 1, 2, 2]]), ("warm", [[2, 2, 3, 3]]))
     two_buckets.manifest(annotations=[{**MODEL, "by": "storage_path", "bucket": "cold"}])
     two_buckets.good("apply", "manifest.yaml")
     assert in_buckets(two_buckets) == {"cold": [[1, 1, 2, 2]], "warm": [[2, 2, 3, 3]]}
 
 
-def test_one_image_named_by_its_bucket_twice_is_a_mistake(two_buckets: World) -> None:
+def test_naming_the_bucket_of_one_image_twice_is_an_error(two_buckets: World) -> None:
     predicted(two_buckets, (None, [[1, 1, 2, 2]]), ("cold", [[2, 2, 3, 3]]))
     block = {**MODEL, "by": "storage_path", "bucket": "cold"}
     two_buckets.manifest(annotations=[block])
@@ -435,14 +439,14 @@ def test_one_image_named_by_its_bucket_twice_is_a_mistake(two_buckets: World) ->
     )
 
 
-def test_a_command_takes_buckets_from_the_entries(two_buckets: World) -> None:
+def test_a_command_reads_buckets_from_the_entries(two_buckets: World) -> None:
     predicted(two_buckets, ("cold", [[1, 1, 2, 2]]), ("warm", [[2, 2, 3, 3]]))
     upload = ("annotations", "upload", "pred.json", "--operation", "yolo", "--kind", "machine", "--by-storage-path")
     two_buckets.good(*upload)
     assert in_buckets(two_buckets) == {"cold": [[1, 1, 2, 2]], "warm": [[2, 2, 3, 3]]}
 
 
-def test_a_broken_entry_keeps_what_was_sent_and_the_others_are_written(world: World, there: Session) -> None:
+def test_a_broken_entry_keeps_what_was_sent_and_the_others_are_written(world: World, their_upload: Session) -> None:
     world.manifest(metadata=[{"source": "meta.jsonl", "by": "unique_name"}])
     world.write("meta.jsonl", '{"file": "theirs_crow.png", "Depth": 1}\n{"file": "theirs_gull.png", "Depth": 1}\n')
     world.good("apply", "manifest.yaml")
@@ -458,13 +462,13 @@ def test_a_broken_entry_keeps_what_was_sent_and_the_others_are_written(world: Wo
 
 
 def edit(world: World, name: str, **metadata: Any) -> None:
-    """A colleague edits a file's metadata."""
+    """Another client edits a file's metadata."""
     body = {"metadata": [{"file": f"theirs_{name}", "metadata": metadata}]}
     world.talk.asked("/api/client/metadata/uploadMetadataByJson", body)
 
 
-def upload_anew(world: World, name: str) -> None:
-    """A colleague trashes a file, and uploads another one under its name."""
+def upload_again(world: World, name: str) -> None:
+    """Another client trashes a file and uploads another one under its name."""
     lake_id = world.talk.details(f"theirs_{name}", "id")["id"]
     world.talk.trash(objectIdList=[lake_id], contentType=2)
     world.talk.upload({name: png(salt=b"anew")}, "theirs")
@@ -481,12 +485,14 @@ def in_drift(world: World) -> tuple[int, list[tuple[str, str, str]]]:
 
 
 FOUND = [0, 1, 2, 3, 5]
-"""The addresses whose files can be found; no call tells the files of a job."""
+"""The addresses whose files can be found. No call lists the files of a job."""
 
 
 @pytest.mark.parametrize("number", FOUND)
-def test_a_full_refresh_finds_metadata_that_somebody_edited(world: World, there: Session, number: int) -> None:
-    address, form = addresses(there.job_id)[number]
+def test_a_full_refresh_finds_metadata_that_another_client_edited(
+    world: World, their_upload: Session, number: int
+) -> None:
+    address, form = addresses(their_upload.job_id)[number]
     crow = form.format("crow.png")
     world.write("meta.csv", f"file,City,Height,Tags\n{crow},Rome,3,a\n{form.format('gull.png')},Oslo,,\n")
     world.manifest(metadata=[{"source": "meta.csv", "types": {"Height": "integer"}, **address}])
@@ -504,8 +510,10 @@ def test_a_full_refresh_finds_metadata_that_somebody_edited(world: World, there:
 
 
 @pytest.mark.parametrize("number", FOUND)
-def test_a_full_refresh_finds_sets_that_somebody_changed(world: World, there: Session, number: int) -> None:
-    address, form = addresses(there.job_id)[number]
+def test_a_full_refresh_finds_sets_that_another_client_changed(
+    world: World, their_upload: Session, number: int
+) -> None:
+    address, form = addresses(their_upload.job_id)[number]
     crow, gull = form.format("crow.png"), form.format("gull.png")
     prediction(world, form, crow_png=[[1, 2, 10, 7]], gull_png=[[0, 0, 4, 4]])
     world.manifest(annotations=[{**MODEL, **address}])
@@ -525,10 +533,10 @@ def test_a_full_refresh_finds_sets_that_somebody_changed(world: World, there: Se
 
 
 @pytest.mark.parametrize("number", FOUND)
-def test_an_entry_without_shapes_clears_what_somebody_drew_only_once_approved(
-    world: World, there: Session, number: int
+def test_an_entry_without_shapes_clears_shapes_of_other_clients_only_after_approval(
+    world: World, their_upload: Session, number: int
 ) -> None:
-    address, form = addresses(there.job_id)[number]
+    address, form = addresses(their_upload.job_id)[number]
     prediction(world, form, crow_png=[[1, 2, 10, 7]], gull_png=[])
     world.manifest(annotations=[{**MODEL, **address}])
     world.good("apply", "manifest.yaml")
@@ -540,8 +548,8 @@ def test_an_entry_without_shapes_clears_what_somebody_drew_only_once_approved(
 
 
 @pytest.mark.parametrize("address", [{"by": "unique_name"}, {"by": "collection", "collection": "theirs"}])
-def test_fractions_are_compared_with_the_pixels_that_the_lake_gives_back(
-    world: World, there: Session, address: dict[str, str]
+def test_fractions_are_compared_with_the_pixels_that_the_lake_returns(
+    world: World, their_upload: Session, address: dict[str, str]
 ) -> None:
     name = "theirs_crow.png" if address["by"] == "unique_name" else "crow.png"
     world.write("pred.json", json.dumps(boxes(crow_png=[[0.25, 0.25, 0.5, 0.5]])).replace("crow.png", name))
@@ -554,16 +562,16 @@ def test_fractions_are_compared_with_the_pixels_that_the_lake_gives_back(
 
 
 @pytest.mark.parametrize(("number", "refresh"), [(3, "list"), (5, "list"), (0, "full"), (3, "full"), (5, "full")])
-def test_what_was_sent_to_a_file_survives_that_somebody_uploads_another_one_in_its_place(
-    world: World, there: Session, number: int, refresh: str
+def test_what_was_sent_to_a_file_survives_its_replacement_by_another_client(
+    world: World, their_upload: Session, number: int, refresh: str
 ) -> None:
-    address, form = addresses(there.job_id)[number]
+    address, form = addresses(their_upload.job_id)[number]
     prediction(world, form, crow_png=[[1, 2, 10, 7]], gull_png=[[0, 0, 4, 4]])
     world.write("meta.csv", f"file,City\n{form.format('crow.png')},Rome\n{form.format('gull.png')},Oslo\n")
     world.manifest(annotations=[{**MODEL, **address}], metadata=[{"source": "meta.csv", **address}])
     world.good("apply", "manifest.yaml")
     assert "Nothing to do" in world.good("plan", "--refresh", refresh, "manifest.yaml").out
-    upload_anew(world, "crow.png")
+    upload_again(world, "crow.png")
     plan = world.good("plan", "--json", "--refresh", refresh, "manifest.yaml").document
     crow = form.format("crow.png")
     assert [(one["action"], one["file"], one["reason"]) for one in plan["actions"]] == [
@@ -576,7 +584,7 @@ def test_what_was_sent_to_a_file_survives_that_somebody_uploads_another_one_in_i
     assert "Nothing to do" in world.good("plan", "--refresh", refresh, "manifest.yaml").out
 
 
-def test_unique_names_are_asked_for_only_where_files_came_or_went(world: World, there: Session) -> None:
+def test_unique_names_are_looked_up_only_after_files_were_added_or_removed(world: World, their_upload: Session) -> None:
     world.write("meta.csv", "file,City\ntheirs_crow.png,Rome\ntheirs_gull.png,Oslo\n")
     world.manifest(metadata=[{"source": "meta.csv", "by": "unique_name"}])
     world.good("apply", "manifest.yaml")
@@ -590,8 +598,8 @@ def test_unique_names_are_asked_for_only_where_files_came_or_went(world: World, 
     assert world.lake.requests.of("item_details") == 2
 
 
-def test_a_full_refresh_passes_over_what_a_job_uploaded(world: World, there: Session) -> None:
+def test_a_full_refresh_ignores_files_of_a_job(world: World, their_upload: Session) -> None:
     prediction(world, "{}", crow_png=[[1, 2, 10, 7]])
-    world.manifest(annotations=[{**MODEL, "by": "job", "job": there.job_id}])
+    world.manifest(annotations=[{**MODEL, "by": "job", "job": their_upload.job_id}])
     world.good("apply", "manifest.yaml")
     assert in_full(world) == []

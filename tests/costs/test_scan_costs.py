@@ -1,4 +1,4 @@
-"""What a plan of unchanged files asks of the state: it grows with folders, not with files."""
+"""The SQL statements of a plan of unchanged files: they grow with the number of folders, not of files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LAKE = "http://127.0.0.1:9"
 
 
 def planned(folder: Path, monkeypatch: pytest.MonkeyPatch, *, checksum: bool = False) -> tuple[Summary, list[str]]:
-    """Plan without the lake: its counts, and the SQL statements."""
+    """Plan without the lake. Returns the counts and the SQL statements."""
     statements: list[str] = []
     opened = StateStore.__init__
 
@@ -34,7 +34,7 @@ def planned(folder: Path, monkeypatch: pytest.MonkeyPatch, *, checksum: bool = F
 
 @pytest.fixture
 def recorded(tmp_path: Path) -> Path:
-    """3,000 files in three folders, all of them recorded."""
+    """3,000 files in three folders, all with records."""
     make_tree(tmp_path / "images", [9] * 3000)
     make_state(tmp_path / ".metalake-sync" / "bench.db", tmp_path / "images", LAKE)
     (tmp_path / "manifest.yaml").write_text(
@@ -50,14 +50,16 @@ def test_unchanged_folders_cost_one_statement_each(recorded: Path, monkeypatch: 
     assert sum("FROM files" in statement for statement in statements) <= 3 + 4
 
 
-def test_one_new_file_costs_a_closer_look_at_its_folder_alone(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_new_file_makes_only_its_folder_be_compared_file_by_file(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (recorded / "images" / "d00001" / "new.jpg").write_bytes(b"new")
     summary, statements = planned(recorded, monkeypatch)
     assert (summary.unchanged, summary.upload) == (3000, 1)
     assert sum("FROM files" in statement for statement in statements) <= 3 + 6
 
 
-def test_a_new_file_with_the_name_of_an_unchanged_one_elsewhere_is_a_mistake(
+def test_a_new_file_with_the_name_of_an_unchanged_file_elsewhere_is_an_error(
     recorded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (recorded / "images" / "d00001" / "f0000000.jpg").write_bytes(b"new")
@@ -65,7 +67,7 @@ def test_a_new_file_with_the_name_of_an_unchanged_one_elsewhere_is_a_mistake(
         planned(recorded, monkeypatch)
 
 
-def test_a_file_that_moved_to_another_folder_is_no_collision(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_moved_to_another_folder_does_not_collide(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (recorded / "images" / "d00000" / "f0000000.jpg").rename(recorded / "images" / "d00002" / "f0000000.jpg")
     summary, _ = planned(recorded, monkeypatch)
     assert summary.upload == 0
@@ -73,7 +75,7 @@ def test_a_file_that_moved_to_another_folder_is_no_collision(recorded: Path, mon
 
 @pytest.fixture
 def hashed(tmp_path: Path) -> Path:
-    """300 files in one folder, recorded with the hashes of their contents."""
+    """300 files in one folder, recorded with their content hashes."""
     make_tree(tmp_path / "images", [9] * 300)
     make_state(tmp_path / ".metalake-sync" / "bench.db", tmp_path / "images", LAKE, hashed=True)
     (tmp_path / "manifest.yaml").write_text(
@@ -83,7 +85,7 @@ def hashed(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_files_that_are_read_and_found_as_recorded_cost_no_statement_of_their_own(
+def test_files_whose_hash_matches_the_record_cost_no_statement_each(
     hashed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     summary, statements = planned(hashed, monkeypatch, checksum=True)
@@ -91,7 +93,7 @@ def test_files_that_are_read_and_found_as_recorded_cost_no_statement_of_their_ow
     assert sum("FROM files" in statement for statement in statements) <= 6
 
 
-def test_bytes_that_changed_under_the_same_fingerprint_are_found_by_reading(
+def test_checksum_finds_changed_bytes_under_an_unchanged_fingerprint(
     hashed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with StateStore(hashed / ".metalake-sync" / "bench.db") as state:
@@ -101,7 +103,7 @@ def test_bytes_that_changed_under_the_same_fingerprint_are_found_by_reading(
     assert (summary.unchanged, summary.replace) == (299, 1)
 
 
-def test_a_recorded_file_that_can_not_be_read_is_told_and_not_taken_for_changed(
+def test_an_unreadable_recorded_file_is_noted_and_not_treated_as_changed(
     hashed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = hashed / "images" / "d00000" / "f0000007.jpg"
