@@ -117,7 +117,7 @@ def _matching(
 def _must_exist(project: Project) -> None:
     if not project.state_path.exists():
         raise UsageError(
-            "the state does not exist yet",
+            "there is no state yet",
             where=str(project.state_path),
             remedy="The first apply or import creates it.",
         )
