@@ -2,10 +2,10 @@
 
     python -I hash_worker.py
 
-reads requests from standard input until it ends and writes their answers to standard output, in order. Python's lock
-lets threads gain nothing on small files; processes hash as many at once as there are.
+reads requests from standard input until its end and writes the answers to standard output, in order. For small files,
+threads do not help because of the GIL; processes do.
 
-Owns: what is checked before a hash counts. Must not: import more than a hash needs, because each worker starts anew.
+Owns: the checks before a hash is valid. Must not: import more than it needs, because each process imports it again.
 """
 
 import marshal
@@ -18,22 +18,22 @@ from blake3 import blake3
 
 CHUNK_BYTES = 1 << 20
 
-# Size in bytes, times of change of content and inode in nanoseconds around the inode's number, as a fingerprint has it.
+# Size in bytes, mtime in nanoseconds, inode, ctime in nanoseconds, as in a fingerprint.
 Expected = tuple[int, int, int, int]
 Wanted = tuple[bytes | str, Expected]
 
 _LATEST_NS = (1 << 63) - 1
 
-MOVED = "it changed since it was looked at"
-NOT_REGULAR = "it is no regular file any more"
+MOVED = "the file changed since it was scanned"
+NOT_REGULAR = "the file is not a regular file any more"
 
 
 class Unhashable(Exception):
-    """Says why."""
+    """The message is a clause that says why."""
 
 
 def hash_regular(path: bytes | str, expected: Expected) -> str:
-    """BLAKE3, in hex, of a regular file that is, and stays, what was expected. Raises Unhashable."""
+    """Return the BLAKE3 hash in hex of a regular file with the expected fingerprint. Raises Unhashable."""
     if expected[0] < CHUNK_BYTES:
         return blake3(read_regular(path, expected)).hexdigest()
     descriptor = open_if_regular(path)
@@ -43,7 +43,7 @@ def hash_regular(path: bytes | str, expected: Expected) -> str:
         digest = blake3()
         buffer = memoryview(bytearray(CHUNK_BYTES))
         left = expected[0]
-        # A file that grows as fast as it is read would have no end.
+        # Stop at the expected size: a file that grows as fast as it is read has no end.
         while left >= 0 and (read := os.readv(descriptor, [buffer])):
             digest.update(buffer[:read])
             left -= read
@@ -56,11 +56,11 @@ def hash_regular(path: bytes | str, expected: Expected) -> str:
 
 
 def read_regular(path: bytes | str, expected: Expected) -> bytes:
-    """A regular file, whole, that is, and stays, what was expected. Raises Unhashable."""
+    """Return the bytes of a regular file with the expected fingerprint. Raises Unhashable."""
     size = expected[0]
     descriptor = open_if_regular(path)
     try:
-        # One read, of a byte more than there is: what is short is the whole file, but for some that come by a network.
+        # One read of one byte more than the size usually returns the whole file. Network file systems may return less.
         body = os.read(descriptor, size + 1)
         while len(body) < size and (more := os.read(descriptor, size + 1 - len(body))):
             body += more
@@ -75,39 +75,39 @@ def read_regular(path: bytes | str, expected: Expected) -> bytes:
 
 
 def open_if_regular(path: bytes | str) -> int:
-    """Open a file for reading that was a regular one a moment ago; never blocks. Raises Unhashable.
+    """Open a regular file for reading without blocking. Raises Unhashable.
 
-    A link is followed: a link that was put in a file's place leads to another inode. Devices are not even opened: that
-    alone can move a tape. Whatever takes the file's place after this look has another inode at the last.
+    Devices are not opened, because opening alone can move a tape. Links are followed: a link or another file that
+    replaces the expected one has another inode, which `_check` finds.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise Unhashable(NOT_REGULAR)
         return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise Unhashable(f"it can't be opened now ({error.strerror})") from None
+        raise Unhashable(f"the file cannot be opened ({error.strerror})") from None
 
 
 def _check(descriptor: int, expected: Expected) -> None:
     found = os.fstat(descriptor)
     if (found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns) == expected:
         return
-    # A time past what the state can record stands as the last one that it can.
+    # Times that the state cannot record are stored as the nearest time that it can.
     if (found.st_size, _recordable(found.st_mtime_ns), found.st_ino, _recordable(found.st_ctime_ns)) != expected:
         raise Unhashable(MOVED)
 
 
 def _recordable(time_ns: int) -> int:
-    """As core.facts.recordable_ns, which is not imported here."""
+    """Like `core.snapshots.recordable_ns`, which is not imported here."""
     return min(max(time_ns, -_LATEST_NS), _LATEST_NS)
 
 
 def _unreadable(error: OSError) -> Unhashable:
-    return Unhashable(f"it can't be read now ({error.strerror})")
+    return Unhashable(f"the file cannot be read ({error.strerror})")
 
 
 def hash_some(wanted: list[Wanted]) -> list[tuple[str, str]]:
-    """For each file its hash and '', or '' and why there is none."""
+    """Return (hash, '') or ('', reason) for each file."""
     answers = []
     for path, expected in wanted:
         try:
@@ -118,7 +118,7 @@ def hash_some(wanted: list[Wanted]) -> list[tuple[str, str]]:
 
 
 def serve(requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Answer until there are no more requests: whoever asked has closed the pipe, or died."""
+    """Answer requests until the parent process closes the pipe or dies."""
     while True:
         try:
             wanted = receive(requests)
@@ -134,17 +134,17 @@ def send(stream: IO[bytes], message: Any) -> None:
 
 
 def receive(stream: IO[bytes]) -> Any:
-    """Raises EOFError where there is no whole message."""
+    """Return the next message. Raises EOFError if there is none, or only a part."""
     size = int.from_bytes(stream.read(4), "big")
     data = stream.read(size)
     if not size or len(data) < size:
         raise EOFError
-    return marshal.loads(data)  # noqa: S302 - the other end is a process of ours
+    return marshal.loads(data)  # noqa: S302 - the other end is our own process
 
 
 if __name__ == "__main__":
     import signal
 
-    # A Ctrl-C is for whoever asked; the end of the pipe is for us.
+    # The parent process handles Ctrl-C and closes the pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     serve(sys.stdin.buffer, sys.stdout.buffer)

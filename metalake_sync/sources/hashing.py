@@ -1,7 +1,8 @@
-"""Content hashes: BLAKE3 of what a file holds, tied to the fingerprint that it had while it was read.
+"""Content hashes: BLAKE3 of the bytes of a file, valid for the fingerprint that the file had while it was read.
 
-Owns: safe reading (only regular files are opened, a FIFO can't block, a file that changes meanwhile is an error and not
-a wrong hash) and reading many at once. No memory map: a file that shrinks under one kills the process.
+Owns: safe reading of one file and of many. Only regular files are opened, so a FIFO cannot block. A file that changes
+while it is read is an error, never a wrong hash. Must not: use a memory map, because a file that shrinks under one
+kills the process.
 """
 
 from __future__ import annotations
@@ -42,24 +43,24 @@ FILES_PER_TASK = 64
 TASKS_PER_THREAD = 4
 
 FILES_FOR_PROCESSES = 4000
-"""So many small files are worth the 50 ms that processes need to start."""
+"""From this number of small files on, processes are worth the 50 ms that they need to start."""
 
 SMALL_BYTES = 128 << 10
-"""Files of this size on average are small: what is around a hash takes longer than it, and needs Python's lock."""
+"""Files below this average size are small: opening them takes longer than hashing them, and needs the GIL."""
 
 RACY_NS = 2_000_000_000
-"""Two seconds: the coarsest time stamp that is still in use (FAT)."""
+"""Two seconds: the resolution of the coarsest timestamps in use (FAT)."""
 
 
 class HashRequest(NamedTuple):
-    """A file to read, and what it is expected to be."""
+    """A file to read, with its expected fingerprint."""
 
     path: str
     expected: Fingerprint
 
 
 class HashOutcome(NamedTuple):
-    """`content_hash` in hex, or None with the error."""
+    """The hash in hex, or None with the error."""
 
     path: str
     expected: Fingerprint
@@ -68,17 +69,17 @@ class HashOutcome(NamedTuple):
 
 
 def is_racy(fingerprint: Fingerprint, looked_at_ns: int) -> bool:
-    """Whether a file is so young that it could change once more without its times showing it.
+    """Return whether a file is so recent that it could change again without a change of its timestamps.
 
-    `looked_at_ns`: when looking began, in nanoseconds since the epoch. Git calls such index entries racy.
+    `looked_at_ns` is when the scan began, in nanoseconds since the epoch. Git calls such index entries racy.
     """
-    # A time of content far ahead of the clock was set by hand: a write sets it back to now.
+    # An mtime far in the future was set by hand: a write sets it to the current time.
     content_is_young = looked_at_ns - RACY_NS < fingerprint.mtime_ns <= looked_at_ns + RACY_NS
     return content_is_young or fingerprint.ctime_ns > looked_at_ns - RACY_NS
 
 
 def open_regular(path: str) -> int:
-    """Open a regular file for reading, or raise SourceChanged; never blocks. Whoever calls compares fingerprints."""
+    """Open a regular file for reading without blocking, or raise SourceChanged. The caller compares fingerprints."""
     try:
         descriptor = open_if_regular(path)
     except Unhashable as reason:
@@ -95,7 +96,7 @@ def fingerprint_of(descriptor: int) -> Fingerprint:
 
 
 def hash_file(path: str, expected: Fingerprint) -> str:
-    """Hash a file. Raises SourceChanged if it is not, or does not stay, what was expected."""
+    """Hash a file. Raises SourceChanged unless it has the expected fingerprint before and after."""
     try:
         return hash_regular(path, _expected(expected))
     except Unhashable as reason:
@@ -103,7 +104,7 @@ def hash_file(path: str, expected: Fingerprint) -> str:
 
 
 def read_file(path: str, expected: Fingerprint) -> bytes:
-    """A small file, whole. Raises SourceChanged if it is not, or does not stay, what was expected."""
+    """Return the bytes of a small file. Raises SourceChanged unless it has the expected fingerprint."""
     try:
         return read_regular(path, _expected(expected))
     except Unhashable as reason:
@@ -115,7 +116,7 @@ def _expected(fingerprint: Fingerprint) -> Expected:
 
 
 def _changed(path: str, reason: str) -> SourceChanged:
-    remedy = "The next run takes it as it is then." if reason == MOVED else None
+    remedy = "The next run uploads it as it is then." if reason == MOVED else None
     return SourceChanged(reason, where=path, remedy=remedy)
 
 
@@ -125,19 +126,19 @@ def changed_while_read(path: str) -> SourceChanged:
 
 
 def hash_files(requests: Iterable[HashRequest], threads: int) -> Generator[HashOutcome, None, None]:
-    """Hash many files, in the order asked for; errors are outcomes. Memory stays flat.
+    """Hash many files and yield the outcomes in order. Errors are outcomes. Memory does not grow.
 
-    A caller that may stop early closes the iterator (`contextlib.closing`), which ends the processes at once.
+    A caller that may stop early must close the iterator (`contextlib.closing`), which ends the processes.
     """
     with Hasher(threads) as hasher:
         yield from hasher.hash_files(requests)
 
 
 class Hasher:
-    """Hashes files, many at once: few of them here, more in threads, and thousands of small ones in processes.
+    """Hashes many files at once: a few in this thread, more in threads, thousands of small ones in processes.
 
-    `threads`: how many at once, either way. Used as a context manager, by one thread. The processes live until it is
-    closed; closing it, or an iterator that is not at its end, ends them at once, whatever they are working on.
+    `threads` is the number of threads or processes. Use it as a context manager, from one thread. Closing it, or an
+    iterator before its end, ends the processes immediately.
     """
 
     def __init__(self, threads: int) -> None:
@@ -154,7 +155,7 @@ class Hasher:
         self._stop()
 
     def _stop(self) -> None:
-        """End processes and threads without waiting for what they were asked. What is needed later is started anew."""
+        """End processes and threads without waiting for their work. They are started again when needed."""
         pool, workers = self._pool, self._workers or ()
         self._pool = self._workers = None
         if pool is not None:
@@ -163,7 +164,7 @@ class Hasher:
             worker.end()
 
     def hash_files(self, requests: Iterable[HashRequest]) -> Generator[HashOutcome, None, None]:
-        """The outcomes in the order asked for; errors are outcomes."""
+        """Yield the outcomes in the order of the requests. Errors are outcomes."""
         remaining = iter(requests)
         under_way: deque[Callable[[], list[HashOutcome]]] = deque()
         try:
@@ -179,11 +180,11 @@ class Hasher:
                 yield from under_way.popleft()()
         finally:
             if under_way:
-                # Nobody will read these answers, and the next caller must not get them.
+                # These answers are not needed any more, and the next caller must not get them.
                 self._stop()
 
     def _begin(self, task: list[HashRequest], alone: bool) -> Iterator[Callable[[], list[HashOutcome]]]:
-        """Set a task going. `alone`: there is nothing else to do meanwhile."""
+        """Start a task. `alone`: whether it is the only one."""
         size = sum(request.expected.size_bytes for request in task)
         if size < SMALL_BYTES * len(task):
             self._small_files += len(task)
@@ -198,7 +199,7 @@ class Hasher:
             yield partial(_hash_some, task)
         else:
             if self._pool is None:
-                # Most plans hash nothing, and this import costs as much as scanning some thousand files.
+                # Most plans hash nothing, and this import takes as long as scanning a few thousand files.
                 from concurrent.futures import ThreadPoolExecutor
 
                 self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="hash")
@@ -206,14 +207,14 @@ class Hasher:
 
 
 class _Worker:
-    """A process that hashes. One that died is no loss: what it owes is done here."""
+    """A process that hashes. If it dies, its files are hashed in this process."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
     @classmethod
     def start(cls, count: int) -> list[_Worker]:
-        """Start so many; none where the system does not let us."""
+        """Start `count` processes. Return none if the system refuses."""
         import subprocess
 
         program = (sys.executable, "-I", hash_worker.__file__)
@@ -223,10 +224,10 @@ class _Worker:
             return []
 
     def begin(self, task: list[HashRequest]) -> Callable[[], list[HashOutcome]]:
-        """Ask for the hashes of some files; what is returned waits for them. Answers come in the order of tasks."""
+        """Send a task and return a function that waits for its outcomes. Answers come in the order of tasks."""
         with contextlib.suppress(BrokenPipeError):
             assert self._process.stdin is not None
-            # As bytes: with other settings of Python there, letters may mean others.
+            # As bytes: Python may decode file names differently in the other process.
             send(self._process.stdin, [(os.fsencode(path), expected) for path, expected in _wanted(task)])
         return partial(self._answer, task)
 
@@ -239,9 +240,9 @@ class _Worker:
         return _outcomes(task, answers)
 
     def end(self) -> None:
-        """End it at once: it only reads, so nothing can be left half done."""
+        """Kill the process. It only reads, so this is safe."""
         self._process.kill()
-        # What is still to be written to it is lost with it.
+        # Requests that were not written yet are lost.
         with contextlib.suppress(BrokenPipeError), self._process:
             pass
 

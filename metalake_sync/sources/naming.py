@@ -1,4 +1,7 @@
-"""What a file is called: in its collection, and by sources that spell its path otherwise."""
+"""File names: in the collection, and in sources that spell paths differently.
+
+Owns: these rules. Must not: read a disk.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,19 @@ Naming = Literal["name", "path"]
 
 
 def lake_name(relative_path: str, naming: Naming) -> str:
-    """`name` is the file's own name; `path` joins the folders into it: a/b.jpg becomes a__b.jpg."""
+    """Return a file's name in its collection. `name`: its own name. `path`: with its folders, a/b.jpg as a__b.jpg."""
     if naming == "name":
         return relative_path.rpartition("/")[2]
     return relative_path.replace("/", "__")
 
 
 def names_are_utf8() -> bool:
-    """Whether Python reads file names as UTF-8. In any other encoding they would reach the lake as other names."""
+    """Return whether Python decodes file names as UTF-8. Other encodings would change names in the lake."""
     return codecs.lookup(sys.getfilesystemencoding()).name == "utf-8"
 
 
 def plain_path(path: str) -> str:
-    """One spelling for paths that mean the same: `/`, no dots in front, and accents composed, whatever system wrote
-    them."""
+    """Return one spelling for equal paths of any system: with `/`, without leading dots, in composed Unicode form."""
     path = path.replace("\\", "/")
     while path.startswith(("./", "../", "/")):
         path = path.partition("/")[2]

@@ -1,6 +1,6 @@
-"""Opens folders below another one without following links.
+"""Opening folders below another one without following links.
 
-A path that is opened as a whole may lead through a link that was put there a moment ago. Here each part is opened
+A path that is opened as a whole may lead through a link that was created a moment ago. Here each part is opened
 relative to the one above it, and a link is an error. Owns: that walk. Must not: create or delete files.
 """
 
@@ -16,13 +16,15 @@ _READABLE = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 def open_folder(path: str | os.PathLike[str]) -> int:
-    """A descriptor of the folder, to list it and to open what is in it. Links in `path` are followed."""
+    """Return a descriptor of a folder, to list it and to open its entries. Follows links in `path`."""
     return os.open(path, _READABLE)
 
 
 def open_below(root: int, relative_dir: str, *, follow_symlinks: bool = False, create: bool = False) -> int:
-    """A descriptor of a folder below another one. `relative_dir`: with `/`; '' gives `root` itself, opened again.
-    `create`: make the folders that are missing. Raises NotADirectoryError where a part is a link."""
+    """Return a descriptor of a folder below another one. `relative_dir` has `/`; '' opens `root` itself again.
+
+    `create` creates missing folders. Raises NotADirectoryError if a part is a link.
+    """
     parts = relative_dir.split("/") if relative_dir else []
     nofollow = 0 if follow_symlinks else os.O_NOFOLLOW
     here = root
@@ -46,7 +48,7 @@ def open_below(root: int, relative_dir: str, *, follow_symlinks: bool = False, c
 
 @contextlib.contextmanager
 def opened_below(root: int, relative_dir: str, *, create: bool = False) -> Iterator[int]:
-    """The same, closed at the end of the block."""
+    """Like `open_below`, closed at the end of the block."""
     descriptor = open_below(root, relative_dir, create=create)
     try:
         yield descriptor

@@ -1,6 +1,6 @@
-"""What was read from single files, kept by their fingerprints: a plan of many pictures opens only those that changed.
+"""A cache of facts read from single files, by fingerprint, so that a plan opens only files that changed.
 
-Owns: the port, and when a reading may be kept. Must not: know where it is kept.
+Owns: the port of the cache, and when a reading may be cached. Must not: know where it is stored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Reading = Mapping[str, Any]
 
 
 class ReadingCache(Protocol):
-    """Keeps readings. `reader`: who read, and what for; `path`: of the file that was read."""
+    """Stores readings. `reader` names the code that read, with its version. `path` is that of the file."""
 
     def get(self, reader: str, path: str, fingerprint: Fingerprint) -> Reading | None: ...
 
@@ -26,7 +26,7 @@ class ReadingCache(Protocol):
 
 
 class NoCache:
-    """Keeps nothing."""
+    """Stores nothing."""
 
     def get(self, reader: str, path: str, fingerprint: Fingerprint) -> Reading | None:
         return None
@@ -35,7 +35,7 @@ class NoCache:
 
 
 def read_cached(cache: ReadingCache, reader: str, path: str, read: Callable[[str], Reading]) -> Reading | None:
-    """The reading of a regular file, from the cache or anew. None where there is no such file."""
+    """Return the reading of a regular file, cached or new. None if there is no such file."""
     try:
         found = os.stat(path)
     except OSError:

@@ -1,6 +1,6 @@
-"""Opens and reads regular files that others wrote: never a pipe or a device, never without a bound.
+"""Opening and reading files of unknown origin: regular files only, and with limits.
 
-Owns: what may be opened, how much is read, and how long reading may take. Must not: know what a file means.
+Owns: which files may be opened, how much is read, and how long reading may take. Must not: know what a file means.
 """
 
 from __future__ import annotations
@@ -16,27 +16,26 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 GROWTH_LIMIT_BYTES = 64 << 20
-"""What a file may grow while it is read: more than that is a file that does not end."""
+"""A file may grow this much while it is read. A file that grows more is taken to be endless."""
 
 READ_TIME_LIMIT_S = 120.0
 BYTES_PER_SECOND_AT_LEAST = 1 << 20
-"""Reading may take two minutes, and one second more for each MiB of the file."""
+"""Reading may take two minutes, plus one second per MiB of the file."""
 
 NOT_REGULAR = "not a regular file"
 
 
 class NotRegular(OSError):
-    """A pipe, a device, a socket or a folder in a file's place."""
+    """The path is a pipe, a device, a socket or a folder."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(errno.EINVAL, NOT_REGULAR, os.fspath(path))
 
 
 def open_regular_file(path: str | os.PathLike[str], *, dir_fd: int | None = None) -> int:
-    """A descriptor to read from. Links are followed to regular files only. Raises NotRegular, and OSError.
+    """Return a descriptor to read a regular file, which may be the target of a link. Raises NotRegular and OSError.
 
-    The look before it is opened keeps devices closed (opening one can move a tape); the look after it is the one that
-    counts.
+    The check before opening keeps devices closed, because opening one can move a tape. The check after opening decides.
     """
     if not stat.S_ISREG(os.stat(path, dir_fd=dir_fd).st_mode):
         raise NotRegular(path)
@@ -48,8 +47,7 @@ def open_regular_file(path: str | os.PathLike[str], *, dir_fd: int | None = None
 
 
 class BoundedFile(io.FileIO):
-    """A regular file that is read up to its size, and somewhat more if it grows. A file that does not end, or that
-    takes too long, raises OSError."""
+    """A regular file with limits. Reading raises OSError if the file grows without end or takes too long."""
 
     def __init__(self, descriptor: int, path: str | os.PathLike[str]) -> None:
         super().__init__(descriptor, "rb")
@@ -64,9 +62,9 @@ class BoundedFile(io.FileIO):
         self._seconds_left -= time.monotonic() - began
         self._limit_bytes -= read
         if self._limit_bytes < 0:
-            raise OSError(errno.EFBIG, "it grows while it is read", self._path)
+            raise OSError(errno.EFBIG, "the file grows while it is read", self._path)
         if self._seconds_left < 0:
-            raise OSError(errno.ETIMEDOUT, "reading it takes too long", self._path)
+            raise OSError(errno.ETIMEDOUT, "reading the file takes too long", self._path)
         return read
 
     def readall(self) -> bytes:
@@ -83,12 +81,12 @@ class BoundedFile(io.FileIO):
 
 
 def open_bounded(path: str | os.PathLike[str], *, dir_fd: int | None = None) -> io.BufferedReader:
-    """A regular file to read from, with the bounds of BoundedFile. Raises OSError."""
+    """Open a regular file with the limits of BoundedFile. Raises OSError."""
     return io.BufferedReader(BoundedFile(open_regular_file(path, dir_fd=dir_fd), path))
 
 
 def read_small_file(path: str | os.PathLike[str], limit_bytes: int, *, dir_fd: int | None = None) -> bytes:
-    """The whole of a regular file. Raises OSError for one that is larger than `limit_bytes`."""
+    """Return the bytes of a regular file. Raises OSError if it is larger than `limit_bytes`."""
     with open_bounded(path, dir_fd=dir_fd) as file:
         content = file.read(limit_bytes + 1)
     if len(content) > limit_bytes:

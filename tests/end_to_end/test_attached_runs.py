@@ -157,7 +157,7 @@ def test_an_unknown_run_is_refused_in_the_studios_words(predicted: World) -> Non
 def test_the_annotations_of_a_person_are_never_attached(predicted: World) -> None:
     predicted.manifest({**BIRDS, "annotations": [{**RUN, "kind": "human"}]})
     done = predicted.run("validate", "manifest.yaml")
-    assert (done.code, "'destination_project_id' takes machine annotations only" in done.err) == (64, True)
+    assert (done.code, "'destination_project_id' needs 'kind: machine'" in done.err) == (64, True)
 
 
 def test_a_failed_attachment_of_the_api_keeps_what_was_done(without_studio: World) -> None:

@@ -490,7 +490,7 @@ def test_the_records_of_a_collection_go_with_it(world: World) -> None:
         ),
         (
             {"collection": "old", "whole": True, "filter": {"to_date": "2022-01-01"}},
-            "'whole' and 'filter' exclude each",
+            "'whole' and 'filter' cannot be",
         ),
         ({"collection": "birds", "whole": True}, "the rule trashes the collection 'birds', and this manifest syncs it"),
     ],
@@ -548,12 +548,15 @@ def test_nothing_is_trashed_by_a_rule_where_something_failed(stocked: World) -> 
     [
         ({"downloads": [{"to": "out"}]}, "needs either 'collection' or 'lake'"),
         ({"downloads": [{"lake": "image", "collection": "birds", "to": "out"}]}, "cannot be used together"),
-        ({"downloads": [{"lake": "image", "to": "out", "annotations": {}}]}, "annotations of the whole lake"),
+        (
+            {"downloads": [{"lake": "image", "to": "out", "annotations": {}}]},
+            "annotations cannot be downloaded for the whole lake",
+        ),
         ({"downloads": [{"lake": "image", "to": "o"}, {"lake": "video", "to": "./o"}]}, "two downloads go into"),
         ({"downloads": [{"lake": "image", "to": "o", "filter": {"from_date": "soon"}}]}, "is not a date"),
         ({"downloads": [{"collection": "birds", "to": "o", "media": False}]}, "neither files nor annotations"),
-        ({"trash": [{"lake": "image"}]}, "means everything in it"),
-        ({"downloads": [{"collection": "b", "to": "o", "annotations": {"format": "paint"}}]}, "is 'paint'. It takes"),
+        ({"trash": [{"lake": "image"}]}, "would trash everything"),
+        ({"downloads": [{"collection": "b", "to": "o", "annotations": {"format": "paint"}}]}, "is 'paint'. Write"),
     ],
 )
 def test_a_block_that_can_not_be_meant_is_a_mistake_at_its_line(world: World, block: dict[str, Any], said: str) -> None:

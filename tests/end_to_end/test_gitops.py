@@ -239,7 +239,7 @@ def test_a_plan_of_a_proposed_manifest_runs_nothing_and_asks_no_other_lake(githu
     manifest = world.folder / "manifest.yaml"
     good = manifest.read_text()
     for bad, words in (
-        (good.replace("secret: ${LAYERNEXT_SECRET}", "secret_command: touch ran"), "'secret_command' is not run"),
+        (good.replace("secret: ${LAYERNEXT_SECRET}", "secret_command: touch ran"), "'secret_command' is not allowed"),
         (good.replace("url: ${LAYERNEXT_URL}", "url: https://evil.example"), "METALAKE_SYNC_ORIGIN"),
         (good.replace("path: images", "path: /etc"), "outside the repository"),
         (good.replace("type: image", "type: image\n  metadata: {Note: '${HOME}'}"), "HOME is not read from"),

@@ -149,7 +149,7 @@ def test_a_folder_whose_name_the_lake_does_not_take_costs_its_own_files(world: W
     world.manifest({**BIRDS, "folders": [{"path": "images", "naming": "path"}]})
     done = world.run("apply", "manifest.yaml")
     assert done.code == 3
-    assert done.out.count("has a folder in its path whose name the lake does not take") == 2
+    assert done.out.count("has a folder in its path whose name the lake does not accept") == 2
     assert world.names() == ["a.png"]
     world.manifest(BIRDS)
     world.good("apply", "manifest.yaml")

@@ -277,7 +277,7 @@ def test_one_operation_of_a_collection_has_one_place_in_the_manifest(world: Worl
         {**BIRDS, "annotations": [MODEL]}, annotations=[{**MODEL, "by": "collection", "collection": "birds"}]
     )
     done = world.run("validate", "manifest.yaml")
-    assert (done.code, "stands in the collection itself too" in done.err) == (64, True)
+    assert (done.code, "is in the collection itself, too" in done.err) == (64, True)
 
 
 def test_metadata_of_a_removed_block_stays_and_is_noted_once(world: World, their_upload: Session) -> None:

@@ -158,7 +158,7 @@ def test_many_stars_come_to_an_end(pattern: str, name: str) -> None:
 
 @pytest.mark.parametrize("pattern", ["sub/[z-a]", "[z-a].jpg", "a\\", "[ab", "[[:letters:]]", "!", "/"])
 def test_a_pattern_of_the_manifest_that_can_match_nothing_is_an_error_that_names_it(pattern: str) -> None:
-    with pytest.raises(ManifestError, match="can't be understood") as caught:
+    with pytest.raises(ManifestError, match="invalid pattern") as caught:
         PatternList(["*.jpg", pattern])
     assert f"'{pattern}'" in caught.value.message
     assert GlobList([pattern]).rank(b"a", is_folder=False) == 0

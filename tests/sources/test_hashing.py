@@ -51,7 +51,7 @@ def test_a_file_that_is_not_what_was_looked_at_is_an_error(tmp_path: Path) -> No
     path = tmp_path / "a"
     path.write_bytes(b"x")
     before = replace(fingerprint(path), mtime_ns=1)
-    with pytest.raises(SourceChanged, match="changed since it was looked at"):
+    with pytest.raises(SourceChanged, match="changed since it was scanned"):
         hash_file(str(path), before)
 
 
@@ -77,7 +77,7 @@ def test_a_link_in_the_place_of_a_file_is_not_that_file(tmp_path: Path) -> None:
     before = fingerprint(path)
     path.unlink()
     path.symlink_to("b")
-    with pytest.raises(SourceChanged, match="changed since it was looked at"):
+    with pytest.raises(SourceChanged, match="changed since it was scanned"):
         hash_file(str(path), before)
 
 
@@ -106,7 +106,7 @@ def test_a_file_that_grows_while_it_is_read_is_an_error(tmp_path: Path, monkeypa
         return read(descriptor, count)
 
     monkeypatch.setattr(os, "read", grown)
-    with pytest.raises(SourceChanged, match="changed since it was looked at"):
+    with pytest.raises(SourceChanged, match="changed since it was scanned"):
         hash_file(str(path), before)
 
 
@@ -287,5 +287,5 @@ def test_a_file_that_grows_without_end_while_it_is_hashed_is_given_up(
         return read(descriptor, buffers)
 
     monkeypatch.setattr(os, "readv", grown)
-    with pytest.raises(SourceChanged, match="changed since it was looked at"):
+    with pytest.raises(SourceChanged, match="changed since it was scanned"):
         hash_file(str(path), before)
