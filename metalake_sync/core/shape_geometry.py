@@ -138,13 +138,16 @@ def _rows(points: Sequence[Point], top: float, height: float) -> list[Row]:
             if first > last:
                 first, last = last, first
             slope = (x1 - x0) / (y1 - y0)
-            begin, end = max(0, math.ceil(first)), min(SCAN_LINES, math.ceil(last))
-            for number in range(begin, end):
+            for number in range(_row_from(first), _row_from(last)):
                 rows[number].append(x0 + slope * (top + (number + 0.5) * step - y0))
         x0, y0 = x1, y1
     for row in rows:
         row.sort()
     return rows
+
+
+def _row_from(position: float) -> int:
+    return math.ceil(max(0.0, min(float(SCAN_LINES), position)))
 
 
 def _common_length(ours: Row, theirs: Row) -> float:
@@ -184,7 +187,10 @@ def mean_distance(one: Outline, other: Outline) -> float:
 
 def _mean(distances: Iterator[float]) -> float:
     values = list(distances)
-    return math.fsum(values) / len(values)
+    try:
+        return math.fsum(values) / len(values)
+    except OverflowError:
+        return math.inf
 
 
 def _nearest(point: Point, points: Sequence[Point], is_line: bool) -> float:

@@ -9,6 +9,10 @@ sides is made once. A conflict is one of these:
 - a shape that one side changes and the other removes;
 - a shape that both sides add in the same place and that differs: both have drawn the same object.
 
+Without a base (a lost state), pass an empty one: what both sides have is agreed, what one side has is kept, and what
+both drew differently conflicts. A box that one side draws as a polygon instead is a removal and an addition, so the
+polygon is kept where the box conflicts.
+
 The result does not depend on which side is called ours, but for the sides of conflicts.
 """
 
@@ -154,7 +158,8 @@ class _Merging:
         edits = our_edits[: len(our_edits) - disputed] + their_edits[: len(their_edits) - disputed]
         self.agreed += (edit for edit in edits if edit is not None)
         untouched = copies - disputed - len(edits)
-        rewritten = sorted((*ours.rewritten, *theirs.rewritten), key=order_key)[:untouched]
+        only_theirs = _without(theirs.rewritten, Counter(map(order_key, ours.rewritten)))
+        rewritten = sorted((*ours.rewritten, *only_theirs), key=order_key)[:untouched]
         self.agreed += rewritten
         self.agreed += [shape] * (untouched - len(rewritten))
 

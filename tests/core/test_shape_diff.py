@@ -168,6 +168,19 @@ def test_overlap_of_boxes_drawn_as_polygons_is_exact() -> None:
     assert polygons == pytest.approx(boxes)
 
 
+@pytest.mark.parametrize("shape_type", ShapeType)
+def test_of_shapes_without_an_extent_only_lines_and_points_can_move(shape_type: ShapeType) -> None:
+    here, there, far = ((x, 7.0) for x in (10.0, 12.0, 300.0))
+    flat = {ShapeType.RECTANGLE: lambda at: (at, (0.0, 0.0))}.get(shape_type, lambda at: (at, at, at))
+    before, after, other = (Shape(shape_type, flat(at), "a") for at in (here, there, far))
+    empty = () if shape_type is ShapeType.RECTANGLE else (Shape(shape_type, (), "a"),)
+    found = diff(record([before, *empty]), record([other, *empty]), (640, 480))
+    assert (found.removed, found.added, found.unchanged) == ((before,), (other,), len(empty))
+    near = diff(record([before, *empty]), record([after, *empty]), (640, 480))
+    is_moved = shape_type in (ShapeType.LINE, ShapeType.POINTS)
+    assert (len(near.moved), len(near.removed), len(near.added)) == ((1, 0, 0) if is_moved else (0, 1, 1))
+
+
 def box_at(number: int, shift: float = 0.0) -> Shape:
     """One of many boxes that are scattered over 4000×3000 pixels without any pattern."""
     x, y = number * 1237.0 % 3900, number * 2741.0 % 2900

@@ -57,7 +57,7 @@ def test_where_both_sides_made_the_same_changes_they_are_the_result(sets: tuple[
     base, changed = map(record, sets)
     merged = merge(base, changed, changed)
     assert not merged.conflicts
-    assert len(merged.agreed.shapes) == len(changed.shapes)
+    assert same_shapes(merged.agreed.shapes, changed.shapes)
 
 
 @SETTINGS
@@ -109,6 +109,13 @@ def test_a_conflict_can_be_resolved_for_each_side() -> None:
     assert [*map(text_of, merged.resolved("ours").shapes)] == [kept, "WBC box 10,10 30×30"]
     assert [*map(text_of, merged.resolved("theirs").shapes)] == [kept]
     assert [*map(text_of, merged.resolved("base").shapes)] == [kept, "RBC box 10,10 30×30"]
+
+
+def test_without_a_base_what_both_sides_drew_differently_is_a_conflict() -> None:
+    same, ours, theirs = "RBC box 100,10 30×30", "RBC box 10,10 30×30", "WBC box 10,10 30×30"
+    merged = merge(record([]), record([same, ours, "RBC box 300,10 30×30"]), record([theirs, same]))
+    assert sorted(map(text_of, merged.agreed.shapes)) == [same, "RBC box 300,10 30×30"]
+    assert conflicts_of(merged) == [{"base": "none", "ours": ours, "theirs": theirs}]
 
 
 def test_sides_in_fractions_and_in_pixels_are_merged_in_pixels() -> None:
