@@ -891,9 +891,9 @@ def ignores_targets() -> None:
 
 
 def carries_out_stale_plans() -> None:
-    from metalake_sync import project as session
+    from metalake_sync.apply import plan_checks
 
-    put_into(session, find_stale_facts=lambda *_: iter(()))
+    put_into(plan_checks, find_stale_facts=lambda *_: iter(()))
 
 
 def disowns_what_a_killed_run_sent() -> None:
