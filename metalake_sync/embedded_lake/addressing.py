@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from metalake_sync.embedded_lake.refusals import not_acceptable, not_found
+from metalake_sync.embedded_lake.rejections import not_acceptable, not_found
 
 DEFAULT_BUCKET = "DEFAULT"
 

@@ -14,7 +14,7 @@ from metalake_sync.embedded_lake.labels import Labels
 from metalake_sync.embedded_lake.names import storage_path_for
 from metalake_sync.embedded_lake.queries import items_in
 from metalake_sync.embedded_lake.quirks import Quirk
-from metalake_sync.embedded_lake.refusals import not_acceptable, not_found
+from metalake_sync.embedded_lake.rejections import not_acceptable, not_found
 from metalake_sync.embedded_lake.shapes import Shape, to_pixels, uploaded_form
 from metalake_sync.embedded_lake.store import LakeStore, now, to_json
 from metalake_sync.protocol.annotation_sets import ImageAnnotations

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from typing import Any
 
-from metalake_sync.embedded_lake.answers import asked_fields, iso_time
 from metalake_sync.embedded_lake.names import check_collection_name, check_metadata, storage_path_for
 from metalake_sync.embedded_lake.queries import items_in
 from metalake_sync.embedded_lake.quirks import Quirk
-from metalake_sync.embedded_lake.refusals import NothingThere, conflict, not_acceptable, not_found
-from metalake_sync.embedded_lake.store import LakeStore, merged, now
+from metalake_sync.embedded_lake.rejections import NoContent, conflict, not_acceptable, not_found
+from metalake_sync.embedded_lake.store import LakeStore, iso_time, merged, now
 from metalake_sync.protocol.items import CollectionByName, CollectionDetails, CreateCollection
 from metalake_sync.protocol.metadata import UploadMetadataByObject
 from metalake_sync.protocol.wire import MediaKind, ObjectKind
@@ -68,6 +68,18 @@ def _create(store: LakeStore, kind: MediaKind, name: str, prefix: str) -> str:
     return collection
 
 
+def requested_fields(
+    fields: Mapping[str, Any], default: tuple[str, ...], requested: Mapping[str, bool], *, nulls: bool = False
+) -> dict[str, Any]:
+    """Return the default fields and the requested ones that exist. A request with `false` removes a default field.
+
+    `nulls`: missing fields are null.
+    """
+    wanted = [name for name in default if requested.get(name, True)]
+    wanted += [name for name, spec in requested.items() if spec and name not in default]
+    return {name: fields.get(name) for name in wanted if nulls or name in fields}
+
+
 class Collections:
     def __init__(self, store: LakeStore) -> None:
         self._store = store
@@ -84,7 +96,7 @@ class Collections:
     def by_name(self, request: CollectionByName) -> str:
         row = self._db.execute(_BY_NAME, (request.object_type, request.collection_name)).fetchone()
         if row is None:
-            raise NothingThere
+            raise NoContent
         return str(row[0])
 
     def must_exist(self, collection: str) -> bool:
@@ -131,7 +143,7 @@ class Collections:
                 f" WHERE {items_in(is_virtual)} AND trashed = 0",
                 (request.collection_id,),
             ).fetchone()
-        return asked_fields(fields, _DEFAULT_FIELDS, asked, nulls=Quirk.NULLS in self._store.quirks)
+        return requested_fields(fields, _DEFAULT_FIELDS, asked, nulls=Quirk.NULLS in self._store.quirks)
 
     def write_metadata(self, request: UploadMetadataByObject) -> int:
         """Write the head's metadata and, if that is asked, that of every file. Returns the number of files."""

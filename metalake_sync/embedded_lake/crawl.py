@@ -14,7 +14,7 @@ from itertools import islice
 from metalake_sync.embedded_lake.collections import find_or_create_collection
 from metalake_sync.embedded_lake.jobs import unique_name_for
 from metalake_sync.embedded_lake.names import check_collection_name, check_file_name
-from metalake_sync.embedded_lake.refusals import Refusal
+from metalake_sync.embedded_lake.rejections import Rejection
 from metalake_sync.embedded_lake.settings import LakeSettings
 from metalake_sync.embedded_lake.storage.ports import FoundObject, LeftOut
 from metalake_sync.embedded_lake.store import LakeStore, now
@@ -77,7 +77,7 @@ class _Crawl:
             found.path.encode()
             check_file_name(name)
             check_collection_name(collection_name)
-        except (Refusal, UnicodeEncodeError):
+        except (Rejection, UnicodeEncodeError):
             self._leave_out(found, "a lake takes no such name")
             return
         if self._is_known(found):

@@ -1,6 +1,7 @@
-"""Fault plans: which requests a lake is to spoil, and how. The same plan and seed spoil the same requests again.
+"""Fault plans: which requests of a lake fail, and how. The same plan and seed affect the same requests.
 
-Owns: the plan's shape, reading it, and the decision for each request. Must not: touch a connection (`web.fault_door`).
+Owns: the form of a plan, reading it, and the decision for each request. Must not: touch a connection
+(`web.faults_middleware`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from metalake_sync.embedded_lake.request_log import STORE_ROUTES, AskedFor
+from metalake_sync.embedded_lake.request_log import STORE_ROUTES, RequestKind
 from metalake_sync.errors import UsageError
 from metalake_sync.protocol import routes
 
@@ -61,7 +62,7 @@ class _Fault(BaseModel):
             raise ValueError(f"there is no route '{route}'; there are {', '.join(sorted(known))} and *")
         return route
 
-    def wants(self, asked: AskedFor) -> bool:
+    def wants(self, asked: RequestKind) -> bool:
         server = STORE if asked.route in STORE_ROUTES else LAKE
         return self.route in (ANY, server, asked.route) and self.effect in (
             None,
@@ -126,7 +127,7 @@ class ExpiredUrl(_Fault):
     kind: Literal["expired_url"]
     route: Literal["put_part", "get_object", "*"] = "put_part"
 
-    def wants(self, asked: AskedFor) -> bool:
+    def wants(self, asked: RequestKind) -> bool:
         return asked.route in STORE_ROUTES and super().wants(asked)
 
 
@@ -250,7 +251,7 @@ class Faults:
         """Whether the plan holds any fault."""
         return bool(self._plan.faults)
 
-    def pick(self, asked: AskedFor) -> Fault | None:
+    def pick(self, asked: RequestKind) -> Fault | None:
         """The fault that this request gets, or None."""
         if not self.active:
             return None
@@ -266,7 +267,7 @@ class Faults:
                     return fault
         return None
 
-    def _hits(self, index: int, fault: Fault, asked: AskedFor) -> bool:
+    def _hits(self, index: int, fault: Fault, asked: RequestKind) -> bool:
         if not fault.wants(asked) or (fault.times is not None and self._done[index] >= fault.times):
             return False
         if isinstance(fault, Rate) and self._allows(index, fault):

@@ -6,13 +6,12 @@ import json
 from typing import Any
 
 from metalake_sync.embedded_lake.addressing import DEFAULT_BUCKET
-from metalake_sync.embedded_lake.answers import asked_fields, iso_time
-from metalake_sync.embedded_lake.collections import Collections
+from metalake_sync.embedded_lake.collections import Collections, requested_fields
 from metalake_sync.embedded_lake.images import Images
 from metalake_sync.embedded_lake.queries import ITEMS, select
 from metalake_sync.embedded_lake.quirks import Quirk
-from metalake_sync.embedded_lake.refusals import NothingThere, not_acceptable, not_found
-from metalake_sync.embedded_lake.store import LakeStore
+from metalake_sync.embedded_lake.rejections import NoContent, not_acceptable, not_found
+from metalake_sync.embedded_lake.store import LakeStore, iso_time
 from metalake_sync.protocol.items import CountItems, ItemDetails, ListItems
 from metalake_sync.protocol.wire import MediaKind
 
@@ -28,14 +27,14 @@ class Items:
         self._images = images
 
     def page(self, request: ListItems, collection: str | None, base_url: str) -> list[dict[str, Any]]:
-        """One page, of a collection or of the whole lake (None). Raises NothingThere past the end."""
+        """One page, of a collection or of the whole lake (None). Raises NoContent past the end."""
         is_virtual = collection is not None and self._collections.must_exist(collection)
         offset = request.page_index * request.page_size
         if offset > _LARGEST_OFFSET:
             raise not_acceptable("The page index is too large")
         chosen = select(request.content_type, collection, request.query, request.filter_data, is_virtual=is_virtual)
         if chosen is None:
-            raise NothingThere
+            raise NoContent
         of_items = chosen.subject is ITEMS
         columns = "x.id, x.name, x.unique_name, x.blob" if of_items else "x.id, x.name"
         rows = self._db.execute(
@@ -43,7 +42,7 @@ class Items:
             (*chosen.values, request.page_size, offset),
         ).fetchall()
         if not rows:
-            raise NothingThere
+            raise NoContent
         if not of_items:
             return [{"id": found, "name": name} for found, name in rows]
         sign = self._store.storage.object_url
@@ -88,7 +87,7 @@ class Items:
             size = await self._images.size(blob) if asked.get("resolution") else None
             if size is not None:
                 fields["resolution"] = {"width": size[0], "height": size[1]}
-        return asked_fields(fields, _DEFAULT_FIELDS, asked, nulls=Quirk.NULLS in self._store.quirks)
+        return requested_fields(fields, _DEFAULT_FIELDS, asked, nulls=Quirk.NULLS in self._store.quirks)
 
     def download_url(self, unique_name: str, base_url: str) -> str:
         row = self._db.execute(

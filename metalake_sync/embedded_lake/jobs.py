@@ -10,7 +10,7 @@ import json
 import sqlite3
 
 from metalake_sync.embedded_lake.quirks import Quirk
-from metalake_sync.embedded_lake.refusals import not_found
+from metalake_sync.embedded_lake.rejections import not_found
 from metalake_sync.embedded_lake.store import LakeStore, merged, now, to_json
 from metalake_sync.protocol.wire import JobStatus
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from metalake_sync.embedded_lake.refusals import not_acceptable
+from metalake_sync.embedded_lake.rejections import not_acceptable
 from metalake_sync.embedded_lake.store import LakeStore
 
 

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from metalake_sync.embedded_lake.refusals import not_acceptable
+from metalake_sync.embedded_lake.rejections import not_acceptable
 
 LONGEST = 256
 """The most characters of a tag or of a metadata field's name."""

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from metalake_sync.embedded_lake.names import TAGS
 from metalake_sync.embedded_lake.quirks import Quirk
-from metalake_sync.embedded_lake.refusals import not_acceptable
+from metalake_sync.embedded_lake.rejections import not_acceptable
 from metalake_sync.embedded_lake.store import to_json
 from metalake_sync.protocol.items import FilterData, SortBy
 from metalake_sync.protocol.wire import AnnotationKind, MediaKind, ObjectKind, OperationMode, SortField

@@ -1,6 +1,6 @@
 """Quirks: ways in which a real MetaLake may differ from the embedded lake, as far as the evidence allows.
 
-Owns: the names of the quirks, what each one changes, and the evidence for it. `embedded_lake.web.quirk_door`
+Owns: the names of the quirks, what each one changes, and the evidence for it. `embedded_lake.web.quirks_middleware`
 changes answers;
 the modules that keep names, ids, metadata and annotations look at the rest themselves.
 """

@@ -21,7 +21,7 @@ STORE_ROUTES = frozenset({"put_part", "get_object"})
 """The store's own two routes."""
 
 
-class AskedFor(NamedTuple):
+class RequestKind(NamedTuple):
     """One kind of request. `route`: the name of a route of the protocol in small letters, `put_part` or `get_object`
     for the store, `unknown` for anything else."""
 
@@ -35,7 +35,7 @@ class RequestLog:
     """Keeps counts, and writes a line for each request if it has a file."""
 
     path: Path | None = None
-    counts: Counter[AskedFor] = field(default_factory=Counter)
+    counts: Counter[RequestKind] = field(default_factory=Counter)
     _file: TextIO | None = None
     _size: int = 0
 
@@ -62,7 +62,7 @@ class RequestLog:
             self._file.close()
             self._file = None
 
-    def note(self, asked: AskedFor, status: int, bytes_in: int) -> None:
+    def note(self, asked: RequestKind, status: int, bytes_in: int) -> None:
         self.counts[asked] += 1
         if self._file is not None:
             effect = Effect.WRITES if asked.mutating else Effect.READS

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from metalake_sync.embedded_lake.names import is_finite
-from metalake_sync.embedded_lake.refusals import not_acceptable
+from metalake_sync.embedded_lake.rejections import not_acceptable
 from metalake_sync.protocol.annotation_sets import ImageAnnotations
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 

@@ -13,13 +13,14 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlite_utils import Database
 
 from metalake_sync.embedded_lake.folder import LakeFolder
 from metalake_sync.embedded_lake.quirks import Quirk
-from metalake_sync.embedded_lake.refusals import not_acceptable
+from metalake_sync.embedded_lake.rejections import not_acceptable
 from metalake_sync.embedded_lake.settings import LakeSettings
 from metalake_sync.embedded_lake.signing import Signer
 from metalake_sync.embedded_lake.spellings import Spellings
@@ -114,6 +115,11 @@ class LakeStore:
 
 def now() -> float:
     return time.time()
+
+
+def iso_time(seconds: float) -> str:
+    """Return a time in the form of the lake's answers: 2026-01-31T12:00:00.000Z."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def to_json(value: object) -> str:

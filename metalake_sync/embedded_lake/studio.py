@@ -5,7 +5,7 @@ Owns: the attached runs. Must not: know projects; every id is taken for one.
 
 from __future__ import annotations
 
-from metalake_sync.embedded_lake.refusals import Refusal
+from metalake_sync.embedded_lake.rejections import Rejection
 from metalake_sync.embedded_lake.store import LakeStore
 from metalake_sync.protocol.annotation_sets import AttachModelRuns
 from metalake_sync.protocol.wire import OperationMode
@@ -46,6 +46,6 @@ class Studio:
         return row is not None
 
 
-def unprocessable(message: str) -> Refusal:
+def unprocessable(message: str) -> Rejection:
     """The studio gives its reason as `error.details`, where the vendor's client reads it."""
-    return Refusal(422, "UnprocessableEntityError", "The request is not valid. See 'details'.", details=message)
+    return Rejection(422, "UnprocessableEntityError", "The request is not valid. See 'details'.", details=message)

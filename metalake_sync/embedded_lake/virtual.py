@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from metalake_sync.embedded_lake.names import check_collection_name
-from metalake_sync.embedded_lake.refusals import bad_request, not_acceptable, not_found
+from metalake_sync.embedded_lake.rejections import bad_request, not_acceptable, not_found
 from metalake_sync.embedded_lake.store import LakeStore, now
 from metalake_sync.protocol.items import CreateVirtualCollection
 from metalake_sync.protocol.wire import MediaKind

@@ -14,7 +14,7 @@ from metalake_sync.core.actions import UploadFile
 from metalake_sync.core.events import ActionDone, Event
 from metalake_sync.core.metadata import NO_METADATA
 from metalake_sync.core.snapshots import CollectionKey, Fingerprint, MediaType
-from metalake_sync.embedded_lake.request_log import AskedFor, RequestLog
+from metalake_sync.embedded_lake.request_log import RequestKind, RequestLog
 from metalake_sync.errors import StateError
 from metalake_sync.manifest import load_manifest
 from metalake_sync.planning.run_options import RunOptions
@@ -78,7 +78,7 @@ def test_the_next_batch_is_opened_while_the_last_files_of_one_are_in_transfer(
     order: list[str] = []
     note = RequestLog.note
 
-    def noted(self: RequestLog, asked: AskedFor, status: int, bytes_in: int) -> None:
+    def noted(self: RequestLog, asked: RequestKind, status: int, bytes_in: int) -> None:
         order.append(asked.route)
         note(self, asked, status, bytes_in)
 
@@ -96,7 +96,7 @@ def test_bytes_sent_in_addition_to_the_files(world: World, monkeypatch: pytest.M
     bodies: list[int] = []
     note = RequestLog.note
 
-    def noted(self: RequestLog, asked: AskedFor, status: int, bytes_in: int) -> None:
+    def noted(self: RequestLog, asked: RequestKind, status: int, bytes_in: int) -> None:
         bodies.append(bytes_in)
         note(self, asked, status, bytes_in)
 

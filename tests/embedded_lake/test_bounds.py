@@ -15,8 +15,8 @@ import pytest
 
 from metalake_sync.embedded_lake import request_log, server
 from metalake_sync.embedded_lake.queries import select
-from metalake_sync.embedded_lake.refusals import Refusal
-from metalake_sync.embedded_lake.request_log import AskedFor, RequestLog
+from metalake_sync.embedded_lake.rejections import Rejection
+from metalake_sync.embedded_lake.request_log import RequestKind, RequestLog
 from metalake_sync.embedded_lake.web import app
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.items import FilterData
@@ -119,7 +119,7 @@ def test_the_request_log_keeps_two_files_of_a_limited_size(tmp_path: Path, monke
     log = RequestLog(tmp_path / "requests.log")
     log.open()
     for _ in range(200):
-        log.note(AskedFor("GET", "get_object", mutating=False), 200, 0)
+        log.note(RequestKind("GET", "get_object", mutating=False), 200, 0)
     log.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["requests.log", "requests.log.1"]
     assert all(path.stat().st_size <= 1200 for path in tmp_path.iterdir())
@@ -168,5 +168,5 @@ def test_a_query_is_read_in_linear_time(begin: str, repeated: str, end: str) -> 
 
 
 def test_a_query_has_a_greatest_length() -> None:
-    with pytest.raises(Refusal, match="more than 10000 characters"):
+    with pytest.raises(Rejection, match="more than 10000 characters"):
         select(ObjectKind.IMAGE, None, "metadata.a=" + "b" * 10_000, FilterData())

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from metalake_sync.embedded_lake import EmbeddedLake
 from metalake_sync.embedded_lake.faults import FaultPlan, Faults, read_fault_plan
-from metalake_sync.embedded_lake.request_log import AskedFor
+from metalake_sync.embedded_lake.request_log import RequestKind
 from metalake_sync.errors import UsageError
 from tests.embedded_lake.talk import Talk, error_of, md5, png, settings, talk_to
 from tests.end_to_end.world import PROGRAM
 
 SYSTEM = "/api/client/getDetails/system"
-READ, WRITE = AskedFor("GET", "system_details", mutating=False), AskedFor("POST", "finalize_file", mutating=True)
+READ, WRITE = RequestKind("GET", "system_details", mutating=False), RequestKind("POST", "finalize_file", mutating=True)
 
 
 def plan(*faults: dict[str, Any], seed: int = 0) -> FaultPlan:
@@ -196,7 +196,7 @@ def test_latency_delays_the_answer_and_nothing_else(lake: EmbeddedLake, talk: Ta
 def test_a_rate_lets_so_many_through_and_refuses_what_is_beyond() -> None:
     now = [100.0]
     faults = Faults(plan({"kind": "rate", "per_second": 5, "route": "lake"}), clock=lambda: now[0])
-    put = AskedFor("PUT", "put_part", mutating=True)
+    put = RequestKind("PUT", "put_part", mutating=True)
     assert [faults.pick(READ) is None for _ in range(7)] == [True] * 5 + [False] * 2
     assert faults.pick(put) is None
     now[0] += 0.21

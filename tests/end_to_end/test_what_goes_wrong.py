@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from metalake_sync.embedded_lake.faults import Fault
-from metalake_sync.embedded_lake.request_log import AskedFor
+from metalake_sync.embedded_lake.request_log import RequestKind
 from metalake_sync.state.backends.file import FileBackend
 from tests.embedded_lake.talk import SECRET, png
 from tests.end_to_end.world import BIRDS, World, boxes
@@ -278,7 +278,7 @@ def test_a_state_that_is_taken_away_during_the_run_is_told_and_nothing_is_sent_t
     state = world.folder / STATE
     pick = world.lake.faults.pick
 
-    def take_away(asked: AskedFor) -> Fault | None:
+    def take_away(asked: RequestKind) -> Fault | None:
         if asked.route == "put_part" and state.exists():
             state.unlink()
             if what == "replaced":

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from metalake_sync.embedded_lake import EmbeddedLake
-from metalake_sync.embedded_lake.request_log import AskedFor, RequestLog
+from metalake_sync.embedded_lake.request_log import RequestKind, RequestLog
 from metalake_sync.embedded_lake.storage.files import FileStorage
 from tests.embedded_lake.talk import API_KEY, SECRET, Talk, settings, talk_to
 from tests.end_to_end.world import World
@@ -145,9 +145,9 @@ def _synced_log(state: Path) -> Path:
 class WatchedLog(RequestLog):
     """Calls back before each request is carried out, and before its answer is sent."""
 
-    answered: Callable[[AskedFor], None] = lambda asked: None
+    answered: Callable[[RequestKind], None] = lambda asked: None
 
-    def note(self, asked: AskedFor, status: int, bytes_in: int) -> None:
+    def note(self, asked: RequestKind, status: int, bytes_in: int) -> None:
         super().note(asked, status, bytes_in)
         self.answered(asked)
 
@@ -319,7 +319,7 @@ def mortal_world(folder: Path) -> Iterator[Mortal]:
             mortal.steps += 1
             mortal.on_request(place)
 
-        def watched_pick(asked: AskedFor) -> Any:
+        def watched_pick(asked: RequestKind) -> Any:
             step(f"before {asked.route}")
             return pick(asked)
 

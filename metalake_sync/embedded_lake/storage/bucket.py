@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from metalake_sync.embedded_lake.refusals import Refusal
+from metalake_sync.embedded_lake.rejections import Rejection
 from metalake_sync.embedded_lake.storage.address import BucketAddress, parse_storage
 from metalake_sync.embedded_lake.storage.ports import FoundObject, PendingObject
 from metalake_sync.errors import StateError, UsageError
@@ -168,10 +168,10 @@ class BucketStorage:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except PartsMissing as missing:
-            raise Refusal(400, "BadRequestError", str(missing)) from None
+            raise Rejection(400, "BadRequestError", str(missing)) from None
         except self._library.errors as error:
             logger.warning("the store failed: %s", _words(error))
-            raise Refusal(503, "StorageUnavailable", "The lake's store failed; its log says why") from None
+            raise Rejection(503, "StorageUnavailable", "The lake's store failed; its log says why") from None
 
 
 def _words(error: Exception) -> str:

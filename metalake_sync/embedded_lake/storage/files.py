@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from metalake_sync.embedded_lake.folder import DATABASE
-from metalake_sync.embedded_lake.refusals import bad_request
+from metalake_sync.embedded_lake.rejections import bad_request
 from metalake_sync.embedded_lake.signing import Signer
 from metalake_sync.embedded_lake.storage.blobs import BlobStore, ReceivedPart
 from metalake_sync.embedded_lake.storage.ports import FoundObject, LeftOut, PendingObject

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from metalake_sync.embedded_lake.annotations import AnnotatedFile, Annotations, Operation, PageRequest
 from metalake_sync.embedded_lake.collections import Collections
 from metalake_sync.embedded_lake.labels import Labels
-from metalake_sync.embedded_lake.refusals import NothingThere, not_acceptable
+from metalake_sync.embedded_lake.rejections import NoContent, not_acceptable
 from metalake_sync.embedded_lake.shapes import read_page
 from metalake_sync.embedded_lake.storage.ports import ObjectStorage
 from metalake_sync.embedded_lake.studio import Studio
@@ -70,7 +70,7 @@ class AnnotationCalls:
     async def label_references(self, request: web.Request) -> web.Response:
         message = await read_message(request, LabelReferences)
         if not message.labels:
-            raise NothingThere
+            raise NoContent
         return answer(self._labels.references(message.labels))
 
     async def update(self, request: web.Request) -> web.Response:

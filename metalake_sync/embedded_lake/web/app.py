@@ -15,7 +15,7 @@ from metalake_sync.embedded_lake.jobs import Jobs
 from metalake_sync.embedded_lake.labels import Labels
 from metalake_sync.embedded_lake.metadata import Metadata
 from metalake_sync.embedded_lake.quirks import Quirk
-from metalake_sync.embedded_lake.request_log import AskedFor, RequestLog
+from metalake_sync.embedded_lake.request_log import RequestKind, RequestLog
 from metalake_sync.embedded_lake.settings import LakeSettings
 from metalake_sync.embedded_lake.signing import OBJECTS, PARTS
 from metalake_sync.embedded_lake.storage.files import FileStorage
@@ -24,12 +24,12 @@ from metalake_sync.embedded_lake.studio import Studio
 from metalake_sync.embedded_lake.trash import Trash
 from metalake_sync.embedded_lake.uploads import Uploads
 from metalake_sync.embedded_lake.virtual import VirtualCollections
+from metalake_sync.embedded_lake.web.access_middleware import make_access_middleware
 from metalake_sync.embedded_lake.web.annotations import AnnotationCalls, SelectionCalls, StudioCalls
-from metalake_sync.embedded_lake.web.fault_door import make_fault_door
-from metalake_sync.embedded_lake.web.front_door import make_front_door
+from metalake_sync.embedded_lake.web.faults_middleware import make_faults_middleware
 from metalake_sync.embedded_lake.web.items import ItemCalls
 from metalake_sync.embedded_lake.web.objects import ObjectCalls
-from metalake_sync.embedded_lake.web.quirk_door import make_quirk_door
+from metalake_sync.embedded_lake.web.quirks_middleware import make_quirks_middleware
 from metalake_sync.embedded_lake.web.uploads import Locks, UploadCalls
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.generations import Generation
@@ -59,11 +59,11 @@ def make_app(settings: LakeSettings, store: LakeStore, log: RequestLog, faults: 
         assert isinstance(store.storage, FileStorage)
         return store.storage.blobs.path(blob).read_bytes()
 
-    quirk_door = make_quirk_door(settings.quirks, _asked_for)
+    quirks_middleware = make_quirks_middleware(settings.quirks, _kind_of)
     middlewares = [
-        *([quirk_door] if quirk_door else []),
-        make_front_door(settings, log, _asked_for, jobs.settle),
-        make_fault_door(faults, _asked_for, jobs, read_object),
+        *([quirks_middleware] if quirks_middleware else []),
+        make_access_middleware(settings, log, _kind_of, jobs.settle),
+        make_faults_middleware(faults, _kind_of, jobs, read_object),
     ]
     app = web.Application(client_max_size=BODY_LIMIT_BYTES, middlewares=middlewares)
     for group in (
@@ -92,11 +92,11 @@ def _templates(route: Route[Any], settings: LakeSettings) -> set[str]:
     return found
 
 
-def _asked_for(request: web.Request) -> AskedFor:
+def _kind_of(request: web.Request) -> RequestKind:
     resource = request.match_info.route.resource
     if resource is None:
-        return AskedFor(request.method, _UNKNOWN, mutating=False)
+        return RequestKind(request.method, _UNKNOWN, mutating=False)
     if resource.name is not None:
-        return AskedFor(request.method, resource.name, mutating=request.method == "PUT")
+        return RequestKind(request.method, resource.name, mutating=request.method == "PUT")
     name, mutating = _ROUTE_NAMES[request.method, resource.canonical]
-    return AskedFor(request.method, name, mutating)
+    return RequestKind(request.method, name, mutating)

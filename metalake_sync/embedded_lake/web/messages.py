@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from metalake_sync.embedded_lake.refusals import bad_request, not_acceptable
+from metalake_sync.embedded_lake.rejections import bad_request, not_acceptable
 from metalake_sync.protocol.generations import BASE_PATHS, Generation
 from metalake_sync.protocol.routes import Route
 

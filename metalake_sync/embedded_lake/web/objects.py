@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from metalake_sync.embedded_lake.refusals import forbidden, not_found
+from metalake_sync.embedded_lake.rejections import forbidden, not_found
 from metalake_sync.embedded_lake.storage.files import FileStorage
 from metalake_sync.embedded_lake.store import LakeStore
 from metalake_sync.embedded_lake.uploads import Uploads

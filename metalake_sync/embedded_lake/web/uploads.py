@@ -10,7 +10,7 @@ from dataclasses import replace
 from aiohttp import web
 
 from metalake_sync.embedded_lake.jobs import Jobs
-from metalake_sync.embedded_lake.refusals import NothingThere
+from metalake_sync.embedded_lake.rejections import NoContent
 from metalake_sync.embedded_lake.store import LakeStore
 from metalake_sync.embedded_lake.uploads import Uploads
 from metalake_sync.embedded_lake.web.messages import (
@@ -91,7 +91,7 @@ class UploadCalls:
     async def progress(self, request: web.Request) -> web.Response:
         progress = self._jobs.upload_progress(request.query.get("collectionName", ""))
         if progress is None:
-            raise NothingThere
+            raise NoContent
         return answer({"isSuccess": True, "progress": progress})
 
     async def job_status(self, request: web.Request) -> web.Response:

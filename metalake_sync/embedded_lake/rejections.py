@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Refusal(Exception):
+class Rejection(Exception):
     """Answered as `{"error": {"statusCode", "name", "message", "details"}}`; most have no details."""
 
     def __init__(self, status: int, name: str, message: str, *, details: str | None = None) -> None:
@@ -21,29 +21,29 @@ class Refusal(Exception):
         return {"error": error}
 
 
-class NothingThere(Exception):
+class NoContent(Exception):
     """Answered as 204."""
 
 
-def not_acceptable(message: str) -> Refusal:
-    return Refusal(406, "NotAcceptableError", message)
+def not_acceptable(message: str) -> Rejection:
+    return Rejection(406, "NotAcceptableError", message)
 
 
-def not_found(message: str) -> Refusal:
-    return Refusal(404, "NotFoundError", message)
+def not_found(message: str) -> Rejection:
+    return Rejection(404, "NotFoundError", message)
 
 
-def conflict(message: str) -> Refusal:
-    return Refusal(409, "ConflictError", message)
+def conflict(message: str) -> Rejection:
+    return Rejection(409, "ConflictError", message)
 
 
-def bad_request(message: str) -> Refusal:
-    return Refusal(400, "BadRequestError", message)
+def bad_request(message: str) -> Rejection:
+    return Rejection(400, "BadRequestError", message)
 
 
-def forbidden(message: str) -> Refusal:
-    return Refusal(403, "AccessDenied", message)
+def forbidden(message: str) -> Rejection:
+    return Rejection(403, "AccessDenied", message)
 
 
-def disk_full() -> Refusal:
-    return Refusal(507, "InsufficientStorageError", "The lake's disk is full")
+def disk_full() -> Rejection:
+    return Rejection(507, "InsufficientStorageError", "The lake's disk is full")

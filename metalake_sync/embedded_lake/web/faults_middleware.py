@@ -33,8 +33,8 @@ from metalake_sync.embedded_lake.faults import (
     WrongEtag,
 )
 from metalake_sync.embedded_lake.jobs import Jobs
-from metalake_sync.embedded_lake.refusals import Refusal
-from metalake_sync.embedded_lake.request_log import AskedFor
+from metalake_sync.embedded_lake.rejections import Rejection
+from metalake_sync.embedded_lake.request_log import RequestKind
 
 _AT_ONCE = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing sends a reset."""
@@ -42,14 +42,14 @@ _AT_ONCE = struct.pack("ii", 1, 0)
 _HTML = b"<html><body><h1>Welcome to the hotel network</h1></body></html>"
 
 
-def make_fault_door(
-    faults: Faults, asked_for: Callable[[web.Request], AskedFor], jobs: Jobs, read_object: Callable[[str], bytes]
+def make_faults_middleware(
+    faults: Faults, kind_of: Callable[[web.Request], RequestKind], jobs: Jobs, read_object: Callable[[str], bytes]
 ) -> Middleware:
     """`read_object`: the bytes of an object, of which a cut answer sends the first half."""
 
     @web.middleware
-    async def fault_door(request: web.Request, handler: Handler) -> web.StreamResponse:
-        fault = faults.pick(asked_for(request))
+    async def faults_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        fault = faults.pick(kind_of(request))
         return await handler(request) if fault is None else await spoil(fault, request, handler)
 
     async def spoil(fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -80,7 +80,7 @@ def make_fault_door(
                 return web.Response(headers={"ETag": f'"{hashlib.md5(b"spoiled", usedforsecurity=False).hexdigest()}"'})
             case ExpiredUrl():
                 await request.read()
-                raise Refusal(403, "AccessDenied", "The signature has expired")
+                raise Rejection(403, "AccessDenied", "The signature has expired")
             case JobFails():
                 jobs.let_fail(request.match_info["upload_id"])
                 return await handler(request)
@@ -111,7 +111,7 @@ def make_fault_door(
             request.transport.close()
         return cut
 
-    return fault_door
+    return faults_middleware
 
 
 async def _done(request: web.Request, handler: Handler, carried_out: bool) -> None:
@@ -124,8 +124,8 @@ async def _done(request: web.Request, handler: Handler, carried_out: bool) -> No
 
 def _error(fault: Status) -> web.Response:
     headers = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
-    refusal = Refusal(fault.status, "InjectedFault", f"A fault plan says {fault.status}")
-    return web.json_response(refusal.body, status=fault.status, headers=headers)
+    rejection = Rejection(fault.status, "InjectedFault", f"A fault plan says {fault.status}")
+    return web.json_response(rejection.body, status=fault.status, headers=headers)
 
 
 def _reset(request: web.Request) -> web.Response:

@@ -6,16 +6,14 @@ annotations, names), or what the lake does.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
 from metalake_sync.embedded_lake.quirks import Quirk
-from metalake_sync.embedded_lake.request_log import STORE_ROUTES, AskedFor
+from metalake_sync.embedded_lake.request_log import RequestKind
 
 _ACKNOWLEDGEMENTS = frozenset(
     {
@@ -46,7 +44,7 @@ _COMPUTED = ("fileSize", "frameCount", "frameRate", "resolution", "storagePath",
 _NUMBERS = frozenset({"status", "statusCode", "progress", "PartNumber", "objectType", "count", "size", "objectCount"})
 _NUMBERS_OF_DETAILS = frozenset({"fileSize", "frameCount", "contentType"})
 
-_SAYS_NOTHING = frozenset(
+_SAYSNO_BODY = frozenset(
     {
         "isExisting", "uploadRemovedFile", "message", "warningMsg", "nextPage", "uploadedFileList", "resourceArray",
         "creatableDirectories", "texts", "rawAnnotations",
@@ -64,42 +62,15 @@ _UNKNOWN_FIELDS = {"__v": 0, "teamId": "6b0400000000000000000000", "isLogical": 
 
 _HTML = "<html>\n<head><title>{status}</title></head>\n<body><h1>{status}</h1></body>\n</html>\n"
 
-Change = Callable[[web.Request, AskedFor, int, Any], tuple[int, Any]]
+Change = Callable[[web.Request, RequestKind, int, Any], tuple[int, Any]]
 """From a status and a document to those that go out. No document: an answer without a body."""
 
-_NOTHING = object()
+NO_BODY = object()
 
 
-def make_quirk_door(quirks: frozenset[Quirk], asked_for: Callable[[web.Request], AskedFor]) -> Middleware | None:
-    """The middleware that changes answers, or None where no quirk concerns them. It has to be the outermost one."""
-    changes = [change for quirk, change in _CHANGES.items() if quirk in quirks]
-    if not changes:
-        return None
+class Html(str):
+    """A page instead of a JSON document."""
 
-    @web.middleware
-    async def quirk_door(request: web.Request, handler: Handler) -> web.StreamResponse:
-        response = await handler(request)
-        asked = asked_for(request)
-        if asked.route in STORE_ROUTES or response.prepared or not isinstance(response, web.Response):
-            return response
-        body = response.body if isinstance(response.body, bytes) else b""
-        if body and response.content_type != "application/json":
-            return response
-        status, document = response.status, json.loads(body) if body else _NOTHING
-        for change in changes:
-            status, document = change(request, asked, status, document)
-        headers = {name: value for name, value in response.headers.items() if name == "WWW-Authenticate"}
-        if document is _NOTHING:
-            return web.Response(status=status, headers=headers)
-        if isinstance(document, _Html):
-            return web.Response(status=status, text=document, content_type="text/html", headers=headers)
-        content = json.dumps(document).encode()
-        return web.Response(status=status, body=content, content_type="application/json", headers=headers)
-
-    return quirk_door
-
-
-class _Html(str):
     __slots__ = ()
 
 
@@ -107,7 +78,7 @@ def _on(*names: str) -> Callable[[Callable[[Any], Any]], Change]:
     """A change of the document that a route's good answers hold."""
 
     def make(change: Callable[[Any], Any]) -> Change:
-        def changed(_: web.Request, asked: AskedFor, status: int, document: Any) -> tuple[int, Any]:
+        def changed(_: web.Request, asked: RequestKind, status: int, document: Any) -> tuple[int, Any]:
             return (status, change(document)) if asked.route in names and status == 200 else (status, document)
 
         return changed
@@ -145,7 +116,7 @@ def _without_computed(details: dict[str, Any]) -> dict[str, Any]:
 
 
 def _counts(count: Callable[[int], Any], url: Callable[[str], Any], progress: Callable[[float], Any]) -> Change:
-    def change(_: web.Request, asked: AskedFor, status: int, document: Any) -> tuple[int, Any]:
+    def change(_: web.Request, asked: RequestKind, status: int, document: Any) -> tuple[int, Any]:
         if status == 200 and asked.route in _COUNTS:
             return status, count(document["count"])
         if status == 200 and asked.route == "download_url":
@@ -160,7 +131,7 @@ def _counts(count: Callable[[int], Any], url: Callable[[str], Any], progress: Ca
 # Acknowledgements and refusals.
 
 
-def _acknowledges(request: web.Request, asked: AskedFor, document: Any) -> bool:
+def _acknowledges(request: web.Request, asked: RequestKind, document: Any) -> bool:
     """Whether an answer says nothing but that all is well."""
     if asked.route in _VALIDATES:
         # Generation 3 says something here: a list.
@@ -171,33 +142,33 @@ def _acknowledges(request: web.Request, asked: AskedFor, document: Any) -> bool:
     return asked.route in _ACKNOWLEDGEMENTS
 
 
-def _empty_acknowledgement(request: web.Request, asked: AskedFor, status: int, document: Any) -> tuple[int, Any]:
+def _empty_acknowledgement(request: web.Request, asked: RequestKind, status: int, document: Any) -> tuple[int, Any]:
     if status == 204 or (status == 200 and _acknowledges(request, asked, document)):
         return 200, {}
     return status, document
 
 
-def _no_content(request: web.Request, asked: AskedFor, status: int, document: Any) -> tuple[int, Any]:
+def _no_content(request: web.Request, asked: RequestKind, status: int, document: Any) -> tuple[int, Any]:
     if status == 200 and asked.route in _MAY_BE_204 and _acknowledges(request, asked, document):
-        return 204, _NOTHING
+        return 204, NO_BODY
     return status, document
 
 
-def _refused_when_empty(_: web.Request, asked: AskedFor, status: int, document: Any) -> tuple[int, Any]:
+def _refused_when_empty(_: web.Request, asked: RequestKind, status: int, document: Any) -> tuple[int, Any]:
     if status == 204 and asked.route in _REFUSED_WHEN_EMPTY:
         return 406, {"error": {"statusCode": 406, "name": "NotAcceptableError", "message": "No content found"}}
     return status, document
 
 
-def _bare_message(_: web.Request, __: AskedFor, status: int, document: Any) -> tuple[int, Any]:
+def _bare_message(_: web.Request, __: RequestKind, status: int, document: Any) -> tuple[int, Any]:
     return (status, {"message": document["error"]["message"]}) if status >= 400 else (status, document)
 
 
-def _html_error(_: web.Request, __: AskedFor, status: int, document: Any) -> tuple[int, Any]:
-    return (status, _Html(_HTML.format(status=status))) if status >= 400 else (status, document)
+def _html_error(_: web.Request, __: RequestKind, status: int, document: Any) -> tuple[int, Any]:
+    return (status, Html(_HTML.format(status=status))) if status >= 400 else (status, document)
 
 
-def _no_compatibility(_: web.Request, asked: AskedFor, status: int, document: Any) -> tuple[int, Any]:
+def _no_compatibility(_: web.Request, asked: RequestKind, status: int, document: Any) -> tuple[int, Any]:
     if asked.route == "compatibility" and status == 200:
         return 404, {"error": {"statusCode": 404, "name": "NotFoundError", "message": "Endpoint not found"}}
     return status, document
@@ -206,14 +177,14 @@ def _no_compatibility(_: web.Request, asked: AskedFor, status: int, document: An
 # Every object of every answer.
 
 
-def _everywhere(change: Callable[[AskedFor, Any], Any]) -> Change:
-    def changed(_: web.Request, asked: AskedFor, status: int, document: Any) -> tuple[int, Any]:
-        return status, document if document is _NOTHING else change(asked, document)
+def _everywhere(change: Callable[[RequestKind, Any], Any]) -> Change:
+    def changed(_: web.Request, asked: RequestKind, status: int, document: Any) -> tuple[int, Any]:
+        return status, document if document is NO_BODY else change(asked, document)
 
     return changed
 
 
-def _with_unknown_fields(asked: AskedFor, document: Any) -> Any:
+def _with_unknown_fields(asked: RequestKind, document: Any) -> Any:
     def grown(value: Any, is_map: bool) -> Any:
         if isinstance(value, list):
             return [grown(each, is_map=False) for each in value]
@@ -231,7 +202,7 @@ def _with_unknown_fields(asked: AskedFor, document: Any) -> Any:
     return grown(document, is_map=asked.route in _KEYED_BY_NAMES)
 
 
-def _with_numbers_as_text(_: AskedFor, document: Any) -> Any:
+def _with_numbers_as_text(_: RequestKind, document: Any) -> Any:
     def texts(value: Any) -> Any:
         if isinstance(value, list):
             return [texts(each) for each in value]
@@ -250,13 +221,13 @@ def _with_numbers_as_text(_: AskedFor, document: Any) -> Any:
     return found
 
 
-def _with_nulls(_: AskedFor, document: Any) -> Any:
+def _with_nulls(_: RequestKind, document: Any) -> Any:
     def nulls(value: Any) -> Any:
         if isinstance(value, list):
             return [nulls(each) for each in value]
         if not isinstance(value, dict):
             return value
-        return dict(_fields(value, nulls, _SAYS_NOTHING, null_of))
+        return dict(_fields(value, nulls, _SAYSNO_BODY, null_of))
 
     def null_of(value: Any) -> Any:
         drawn = value.get("annotations", True) if isinstance(value, dict) else value
@@ -279,7 +250,7 @@ def _milliseconds(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
-_CHANGES: Mapping[Quirk, Change] = {
+CHANGES: Mapping[Quirk, Change] = {
     # Later changes get what earlier ones made of an answer.
     Quirk.DETAILS_MINIMAL: _details(_without_computed),
     Quirk.DATES_AS_OBJECTS: _dates(lambda moment: {"$date": moment.isoformat()}),

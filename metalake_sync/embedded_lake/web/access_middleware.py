@@ -1,4 +1,4 @@
-"""What every request goes through: the count, the credentials, the jobs that are due, and the words of a refusal."""
+"""What every request goes through: the count, the credentials, the jobs that are due, and the words of a rejection."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from metalake_sync.embedded_lake.refusals import NothingThere, Refusal, bad_request, disk_full
-from metalake_sync.embedded_lake.request_log import AskedFor, RequestLog
+from metalake_sync.embedded_lake.rejections import NoContent, Rejection, bad_request, disk_full
+from metalake_sync.embedded_lake.request_log import RequestKind, RequestLog
 from metalake_sync.embedded_lake.settings import LakeSettings
 from metalake_sync.protocol.generations import BASE_PATHS, Generation
 
@@ -25,8 +25,8 @@ NGINX_NOT_FOUND = "<html>\n<head><title>404 Not Found</title></head>\n<body>not 
 logger = logging.getLogger(__name__)
 
 
-def make_front_door(
-    settings: LakeSettings, log: RequestLog, asked_for: Callable[[web.Request], AskedFor], settle: Callable[[], None]
+def make_access_middleware(
+    settings: LakeSettings, log: RequestLog, kind_of: Callable[[web.Request], RequestKind], settle: Callable[[], None]
 ) -> Middleware:
     """`asked_for`: what to count a request as. `settle`: what is to be done before any call is answered."""
     expected = b"Basic " + base64.b64encode(f"{settings.api_key}:{settings.secret}".encode())
@@ -41,30 +41,30 @@ def make_front_door(
         if is_served is not None:
             given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
             if not hmac.compare_digest(given, expected):
-                raise Refusal(401, "UnauthorizedError", "Authentication failed")
+                raise Rejection(401, "UnauthorizedError", "Authentication failed")
             settle()
         # Anything else is an object or a part, which its signature opens, or nothing at all.
         return await handler(request)
 
     @web.middleware
-    async def front_door(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def access_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await _said(admitted, request, handler)
-        log.note(asked_for(request), response.status, getattr(request.content, "total_bytes", 0))
+        log.note(kind_of(request), response.status, getattr(request.content, "total_bytes", 0))
         return response
 
-    return front_door
+    return access_middleware
 
 
 async def _said(admitted: Admission, request: web.Request, handler: Handler) -> web.StreamResponse:
     """The answer, or the refusal in the protocol's words."""
     try:
         return await admitted(request, handler)
-    except NothingThere:
+    except NoContent:
         return web.Response(status=204)
-    except Refusal as refusal:
-        return _answer(refusal)
+    except Rejection as rejection:
+        return _answer(rejection)
     except web.HTTPException as error:
-        return _answer(Refusal(error.status, error.reason.replace(" ", ""), error.reason))
+        return _answer(Rejection(error.status, error.reason.replace(" ", ""), error.reason))
     except UnicodeEncodeError:
         return _answer(bad_request("A text is not valid Unicode"))
     except (web.RequestPayloadError, ConnectionError):
@@ -81,12 +81,12 @@ async def _said(admitted: Admission, request: web.Request, handler: Handler) -> 
         return _unexpected(request)
 
 
-def _answer(refusal: Refusal) -> web.Response:
-    headers = {"WWW-Authenticate": "Basic"} if refusal.status == 401 else None
-    return web.json_response(refusal.body, status=refusal.status, headers=headers)
+def _answer(rejection: Rejection) -> web.Response:
+    headers = {"WWW-Authenticate": "Basic"} if rejection.status == 401 else None
+    return web.json_response(rejection.body, status=rejection.status, headers=headers)
 
 
 def _unexpected(request: web.Request) -> web.Response:
     """Inside an `except`. The query is left out of the log: it may hold a signature."""
     logger.exception("%s %s failed", request.method, request.path)
-    return _answer(Refusal(500, "InternalServerError", "The lake failed at this call; its log says why"))
+    return _answer(Rejection(500, "InternalServerError", "The lake failed at this call; its log says why"))
