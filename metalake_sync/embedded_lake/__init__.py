@@ -1,7 +1,7 @@
 """The embedded lake: a real server of the MetaLake protocol on a loopback port, with its own store.
 
-It knows the protocol and nothing else of ours: client and server must not share a mistake. Importing this package is
-cheap; the server is loaded when it is started.
+Used for trials and tests. It knows the protocol and no other part of metalake-sync, so that client and server cannot
+share an error. Importing this package is cheap: the server is imported when it starts.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ __all__ = ["EmbeddedLake", "LakeSettings", "generate_credentials", "serve"]
 
 
 def serve(settings: LakeSettings, announce: Callable[[str], None]) -> Mapping[str, int]:
-    """Serve until SIGINT or SIGTERM. `announce` is told 'listening on URL' once requests are taken. Returns how many
-    faults were injected, by kind."""
+    """Serve until SIGINT or SIGTERM. Returns how many faults were injected, by kind.
+
+    `announce` receives 'listening on URL' when the server accepts requests.
+    """
     from metalake_sync.embedded_lake.server import serve_forever
 
     return serve_forever(settings, announce).injected

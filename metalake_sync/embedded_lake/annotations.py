@@ -1,4 +1,4 @@
-"""Annotation sets: one for each image and operation, replaced wholesale; an empty one clears."""
+"""Annotation sets: one per image and operation, replaced as a whole. An empty set removes the previous one."""
 
 from __future__ import annotations
 
@@ -25,33 +25,36 @@ Entry = tuple[ImageAnnotations, list[Shape]]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a page of sets belongs to. `normalized`: coordinates are fractions of the picture."""
+    """The operation of a page of sets."""
 
     id: str
     mode: OperationMode
     normalized: bool
+    """Coordinates are fractions of the image's width and height."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """One page of a collection. No operations means all of them, and no mode both. The mode counts only where no
-    operations are named."""
+    """One page of a collection."""
 
     collection: str
     page: int
     page_size: int
     operations: Sequence[str]
+    """Empty means all operations."""
     mode: OperationMode | None
+    """None means both modes. Ignored if operations are named."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnnotatedFile:
-    """`annotations` stand in the form in which people upload them."""
+    """A file with its annotations."""
 
     name: str
     unique_name: str
     blob: str
     annotations: list[dict[str, Any]]
+    """In the upload format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,10 @@ class Annotations:
         self._images = images
 
     async def update(self, operation: Operation, entries: Sequence[Entry]) -> int:
-        """Replace the sets of these images; images that are not there are passed over. Returns how many were met."""
+        """Replace the sets of these images. Skips missing images. Returns how many images exist."""
         sizes = await self._sizes(entries) if operation.normalized else {}
         lookups = _Lookups(self._store)
-        met, time = 0, now()
+        found, time = 0, now()
         with self._store.write() as db:
             for image, shapes in entries:
                 item = lookups.find(image)
@@ -82,11 +85,11 @@ class Annotations:
                     shapes = [to_pixels(shape, sizes[item]) for shape in shapes]
                 self._replace(operation, item, shapes)
                 db.execute("UPDATE items SET updated = ? WHERE id = ?", (time, item))
-                met += 1
-        return met
+                found += 1
+        return found
 
     def delete(self, collection: str, operation: str) -> int:
-        """Remove an operation's sets from a collection, whoever drew them. Returns how many there were."""
+        """Remove an operation's sets from a collection. Returns how many there were."""
         there = "SELECT id FROM items WHERE collection = ? AND trashed = 0"
         if Quirk.KEEPS_HUMAN_SETS in self._store.quirks:
             drawn = "SELECT mode FROM annotation_sets WHERE operation = ? LIMIT 1"
@@ -108,7 +111,7 @@ class Annotations:
             ).rowcount
 
     def page(self, request: PageRequest) -> AnnotationPage:
-        """One page of a collection: every file, with its annotations if it has any that were asked for."""
+        """Return one page of a collection: all files, with the requested annotations that they have."""
         row = self._db.execute(
             "SELECT storage_path, virtual, name FROM collections WHERE id = ? AND trashed = 0", (request.collection,)
         ).fetchone()
@@ -163,24 +166,24 @@ class Annotations:
         )
 
     async def _sizes(self, entries: Sequence[Entry]) -> dict[str, Size]:
-        """The sizes of the images that get shapes, by item. Raises the refusal of one whose size can't be read."""
+        """Return the sizes of the images that get shapes, by item. Rejects images of unknown size."""
         lookups = _Lookups(self._store)
-        meant = [item for image, shapes in entries if shapes and (item := lookups.find(image)) is not None]
+        wanted = [item for image, shapes in entries if shapes and (item := lookups.find(image)) is not None]
         rows = self._db.execute(
-            "SELECT i.id, i.name, i.blob FROM json_each(?) m JOIN items i ON i.id = m.value", (json.dumps(meant),)
+            "SELECT i.id, i.name, i.blob FROM json_each(?) m JOIN items i ON i.id = m.value", (json.dumps(wanted),)
         ).fetchall()
         found = await self._images.sizes(blob for _, _, blob in rows)
         sizes: dict[str, Size] = {}
         for item, name, blob in rows:
             size = found[blob]
             if size is None:
-                raise not_acceptable(f"Fractions need a picture whose size can be read, and {name!r} is none")
+                raise not_acceptable(f"Fractions need an image whose size can be read, unlike {name!r}")
             sizes[item] = size
         return sizes
 
 
 class _Lookups:
-    """The ways in which entries of one page name their images, each made once."""
+    """The lookups of one page, each created once."""
 
     def __init__(self, store: LakeStore) -> None:
         self._db = store.db
@@ -201,4 +204,4 @@ class _Lookups:
             if image.job_id not in self._by_job:
                 self._by_job[image.job_id] = addressing.by_job(self._db, image.job_id)
             return self._by_job[image.job_id](image.file_name)
-        raise not_acceptable("An entry names no image")
+        raise not_acceptable("An entry does not address an image")

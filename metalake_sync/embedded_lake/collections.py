@@ -1,5 +1,6 @@
-"""Collections: found or made by name and kind, and described. Names are unique for each kind, storage paths in the
-whole lake; the trash frees both.
+"""Collections: finds, creates and describes them.
+
+Names are unique per kind, storage paths in the whole lake. Trashing a collection releases both.
 """
 
 from __future__ import annotations
@@ -23,22 +24,24 @@ OBJECT_KINDS = {
     MediaKind.IMAGE: (ObjectKind.IMAGE, ObjectKind.IMAGE_COLLECTION),
     MediaKind.OTHER: (ObjectKind.OTHER, ObjectKind.OTHER_COLLECTION),
 }
-"""How lists name the items of a media kind, and their collections."""
+"""The object kinds of items and of collections, by media kind."""
 
 _DEFAULT_FIELDS = ("id", "name", "contentType")
 
 
 _BY_NAME = "SELECT id, virtual FROM collections WHERE kind = ? AND name = ? AND trashed = 0 ORDER BY rowid LIMIT 1"
-"""The oldest one: collections of videos may share a name."""
+"""Finds the oldest one, because collections of videos may share a name."""
 
 
 def find_or_create_collection(store: LakeStore, kind: MediaKind, name: str, prefix: str = "") -> str:
-    """The id of the collection of that name and kind, which is to get files; inside a transaction. Raises the refusal
-    of a virtual one."""
+    """Return the id of the collection with a name and kind, to upload files to. Requires a transaction.
+
+    Rejects virtual collections.
+    """
     row = store.db.execute(_BY_NAME, (kind, name)).fetchone()
     if row:
         if row[1]:
-            raise not_acceptable(f"The collection {name!r} is virtual, and takes no uploads")
+            raise not_acceptable(f"The collection {name!r} is virtual and does not accept uploads")
         return str(row[0])
     check_collection_name(name)
     if kind is not MediaKind.VIDEO and store.keeps_trashed_names:
@@ -86,11 +89,11 @@ class Collections:
         self._db = store.db
 
     def create(self, request: CreateCollection) -> str:
-        """Create a collection's head, or update the metadata of the one that is there."""
+        """Create a collection, or update the metadata of an existing one. Returns its id."""
         check_metadata(request.custom_meta_object)
         with self._store.write() as db:
             collection = find_or_create_collection(self._store, request.object_type, request.collection_name)
-            self._update_head(db, collection, self._store.spellings.take(request.custom_meta_object))
+            self._update_collection(db, collection, self._store.spellings.take(request.custom_meta_object))
         return collection
 
     def by_name(self, request: CollectionByName) -> str:
@@ -100,21 +103,21 @@ class Collections:
         return str(row[0])
 
     def must_exist(self, collection: str) -> bool:
-        """Whether the collection is virtual. Raises the refusal of one that does not exist."""
+        """Return whether the collection is virtual. Rejects one that does not exist."""
         row = self._db.execute("SELECT virtual FROM collections WHERE id = ? AND trashed = 0", (collection,)).fetchone()
         if row is None:
             raise not_found("No such collection")
         return bool(row[0])
 
     def object_type(self, object_id: str) -> ObjectKind:
-        """What an id stands for, be it a collection or an item."""
-        for table, place in (("collections", 1), ("items", 0)):
+        """Return the kind of the collection or item with an id."""
+        for table, position in (("collections", 1), ("items", 0)):
             row = self._db.execute(
                 f"SELECT kind FROM {table} WHERE id = ? AND trashed = 0",  # noqa: S608
                 (object_id,),
             ).fetchone()
             if row:
-                return OBJECT_KINDS[MediaKind(row[0])][place]
+                return OBJECT_KINDS[MediaKind(row[0])][position]
         raise not_found("No such object")
 
     def details(self, request: CollectionDetails) -> dict[str, Any]:
@@ -126,7 +129,7 @@ class Collections:
         if row is None:
             raise not_found("No such collection")
         kind, name, storage_path, metadata, created, updated, is_virtual = row
-        asked = request.required_meta_obj
+        requested = request.required_meta_obj
         fields = {
             **json.loads(metadata),
             "id": request.collection_id,
@@ -137,16 +140,16 @@ class Collections:
         }
         if not is_virtual:
             fields["storagePath"] = storage_path
-        if asked.get("fileSize") or asked.get("frameCount"):
+        if requested.get("fileSize") or requested.get("frameCount"):
             fields["fileSize"], fields["frameCount"] = self._db.execute(
                 "SELECT coalesce(sum(size_bytes), 0), count(*) FROM items x"  # noqa: S608
                 f" WHERE {items_in(is_virtual)} AND trashed = 0",
                 (request.collection_id,),
             ).fetchone()
-        return requested_fields(fields, _DEFAULT_FIELDS, asked, nulls=Quirk.NULLS in self._store.quirks)
+        return requested_fields(fields, _DEFAULT_FIELDS, requested, nulls=Quirk.NULLS in self._store.quirks)
 
     def write_metadata(self, request: UploadMetadataByObject) -> int:
-        """Write the head's metadata and, if that is asked, that of every file. Returns the number of files."""
+        """Write the metadata of a collection and, on request, of all its files. Returns the number of files."""
         check_metadata(request.metadata)
         row = self._db.execute(_BY_NAME, (request.object_type, request.collection_name)).fetchone()
         if row is None:
@@ -154,7 +157,7 @@ class Collections:
         collection, is_virtual = row
         with self._store.write() as db:
             update = self._store.spellings.take(request.metadata)
-            self._update_head(db, collection, update)
+            self._update_collection(db, collection, update)
             if not request.is_apply_to_all_files:
                 return 0
             time = now()
@@ -169,7 +172,7 @@ class Collections:
             return len(files)
 
     @staticmethod
-    def _update_head(db: sqlite3.Connection, collection: str, update: dict[str, Any]) -> None:
+    def _update_collection(db: sqlite3.Connection, collection: str, update: dict[str, Any]) -> None:
         (metadata,) = db.execute("SELECT metadata FROM collections WHERE id = ?", (collection,)).fetchone()
         db.execute(
             "UPDATE collections SET metadata = ?, updated = ? WHERE id = ?",

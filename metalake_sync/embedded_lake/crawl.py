@@ -1,7 +1,7 @@
-"""Taking in files that were in a bucket before: each folder becomes a collection for each kind of file in it.
+"""Imports existing files of a bucket or a local folder: each folder becomes a collection per kind of file in it.
 
-Owns: which file goes where. What the lake knows already, be it in the trash, is passed over: so a crawl can be
-repeated.
+Owns: the collection of each file. Skips files that the lake already knows, also those in the trash, so that a crawl can
+be repeated.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from metalake_sync.embedded_lake.store import LakeStore, now
 from metalake_sync.protocol.wire import MediaKind
 
 BATCH = 500
-"""Files for each transaction."""
+"""Files per transaction."""
 
 _IMAGES = ("bmp", "gif", "jpeg", "jpg", "png", "tif", "tiff", "webp")
 _VIDEOS = ("avi", "mkv", "mov", "mp4", "webm")
@@ -30,18 +30,21 @@ _KINDS = dict.fromkeys(_IMAGES, MediaKind.IMAGE) | dict.fromkeys(_VIDEOS, MediaK
 
 @dataclass(slots=True)
 class Crawled:
-    """What a crawl met, in files. `left_out`: path → why it was not taken in; a folder stands for all that is in it."""
+    """The result of a crawl, in files."""
 
     taken: int = 0
+    """Imported files."""
     known: int = 0
+    """Files that the lake already had."""
     collections: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
+    """Path → why it was skipped. A folder represents all of its files."""
 
 
 def crawl(settings: LakeSettings, folder: str, progress: Callable[[Crawled], None]) -> Crawled:
-    """Take in what is in a folder of a bucket; `progress` is told after each batch.
+    """Import the files of a folder of a bucket. `progress` receives the counts after each batch.
 
-    Raises StateLocked while a server runs on the lake, StateError, UsageError, and OSError where a file can't be read.
+    Raises StateLocked while a server uses the lake's folder, StateError, UsageError, and OSError for unreadable files.
     """
     store = LakeStore(settings)
     try:
@@ -78,7 +81,7 @@ class _Crawl:
             check_file_name(name)
             check_collection_name(collection_name)
         except (Rejection, UnicodeEncodeError):
-            self._leave_out(found, "a lake takes no such name")
+            self._leave_out(found, "the lake does not accept this name")
             return
         if self._is_known(found):
             self._crawled.known += 1
@@ -88,7 +91,7 @@ class _Crawl:
         if self._db.execute(
             "SELECT 1 FROM items WHERE collection = ? AND name = ? AND trashed = 0", (collection, name)
         ).fetchone():
-            self._leave_out(found, f"the collection '{collection_name}' has a file of that name")
+            self._leave_out(found, f"the collection '{collection_name}' has a file with this name")
             return
         (path,) = self._db.execute("SELECT storage_path FROM collections WHERE id = ?", (collection,)).fetchone()
         time = now()
@@ -120,7 +123,7 @@ class _Crawl:
         ).fetchone()
         if there or found.bucket is not None:
             return there is not None
-        # An upload whose session is still open is no file that was there before.
+        # The object of an unfinished upload is not an existing file.
         begun = self._db.execute("SELECT 1 FROM uploads WHERE file_key = ?", (found.path,)).fetchone()
         return begun is not None
 

@@ -37,57 +37,60 @@ DOES_NOTHING = frozenset(
         "trash_items",
     }
 )
-"""Calls whose answer holds nothing that only doing them gives: a lake can say 200 and do nothing."""
+"""Calls whose answers contain no result, so that a lake can answer 200 without doing anything."""
 
 
 class _Fault(BaseModel):
-    """`route`: a name of `protocol.routes` in small letters, `put_part`, `get_object`, `lake` or `store` for all of
-    theirs, or * for every one. `effect`: only calls that read, or that write. `after`: how many of those requests are
-    left in peace first. `times`: how many are spoiled at most, None for all. `chance`: of each, decided by the plan's
-    seed."""
+    """Which requests get a fault."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     route: str = ANY
+    """A name of `protocol.routes` in lower case, `put_part`, `get_object`, `lake` (all calls), `store`, or *."""
     effect: Literal["reads", "writes"] | None = None
+    """Only calls that read, or only calls that write."""
     after: int = Field(0, ge=0)
+    """How many matching requests are not affected first."""
     times: int | None = Field(1, ge=1)
+    """How many requests are affected at most. None means all."""
     chance: float = Field(1.0, gt=0, le=1)
+    """The probability for each request, determined by the plan's seed."""
 
     @field_validator("route")
     @classmethod
     def _known(cls, route: str) -> str:
         known = ROUTES | STORE_ROUTES | {LAKE, STORE}
         if route != ANY and route not in known:
-            raise ValueError(f"there is no route '{route}'; there are {', '.join(sorted(known))} and *")
+            raise ValueError(f"unknown route '{route}'. Choose from: {', '.join(sorted(known))}, *")
         return route
 
-    def wants(self, asked: RequestKind) -> bool:
-        server = STORE if asked.route in STORE_ROUTES else LAKE
-        return self.route in (ANY, server, asked.route) and self.effect in (
+    def matches(self, kind: RequestKind) -> bool:
+        server = STORE if kind.route in STORE_ROUTES else LAKE
+        return self.route in (ANY, server, kind.route) and self.effect in (
             None,
-            "writes" if asked.mutating else "reads",
+            "writes" if kind.mutating else "reads",
         )
 
 
 class Latency(_Fault):
-    """The answer comes late."""
+    """The answer is delayed."""
 
     kind: Literal["latency"]
     seconds: float = Field(ge=0)
 
 
 class Status(_Fault):
-    """An error instead of the answer. `carried_out`: the request was done all the same."""
+    """The answer is an error."""
 
     kind: Literal["status"]
     status: int = Field(ge=400, le=599)
     retry_after: float | None = Field(None, ge=0)
     carried_out: bool = False
+    """The request is carried out anyway."""
 
 
 class Rate(_Fault):
-    """429 for what comes beyond so many requests per second; a second's worth may come at once."""
+    """429 for requests above a rate. The requests of one second may arrive at once."""
 
     kind: Literal["rate"]
     per_second: float = Field(gt=0)
@@ -96,64 +99,64 @@ class Rate(_Fault):
 
 
 class Reset(_Fault):
-    """The connection is reset, before the request was carried out or after."""
+    """The connection is reset, before or after the request is carried out."""
 
     kind: Literal["reset"]
     when: Literal["before", "after"] = "before"
 
 
 class Cut(_Fault):
-    """The request is carried out, and the connection closed in the middle of the answer."""
+    """The request is carried out, and the connection is closed in the middle of the answer."""
 
     kind: Literal["cut"]
 
 
 class NoJson(_Fault):
-    """The request is carried out, and the answer is a page of HTML with the status 200."""
+    """The request is carried out, and the answer is an HTML page with status 200."""
 
     kind: Literal["no_json"]
 
 
 class WrongEtag(_Fault):
-    """A part is spoiled on its way: the store keeps other bytes than were sent, and says so by its ETag."""
+    """A part is corrupted in transit: the store keeps other bytes, which its ETag shows."""
 
     kind: Literal["wrong_etag"]
     route: Literal["put_part"] = "put_part"
 
 
 class ExpiredUrl(_Fault):
-    """A signed URL is refused as expired."""
+    """A signed URL is rejected as expired."""
 
     kind: Literal["expired_url"]
     route: Literal["put_part", "get_object", "*"] = "put_part"
 
-    def wants(self, asked: RequestKind) -> bool:
-        return asked.route in STORE_ROUTES and super().wants(asked)
+    def matches(self, kind: RequestKind) -> bool:
+        return kind.route in STORE_ROUTES and super().matches(kind)
 
 
 class Stall(_Fault):
-    """The request is carried out, half the answer sent, and nothing for so long; then the connection is closed."""
+    """The request is carried out, half of the answer is sent, and the connection is closed after `seconds`."""
 
     kind: Literal["stall"]
     seconds: float = Field(gt=0)
 
 
 class Down(_Fault):
-    """From this request on, every request is reset for so long."""
+    """This request and all others in the following seconds are reset."""
 
     kind: Literal["down"]
     seconds: float = Field(gt=0)
 
 
 class JobFails(_Fault):
-    """The session's job fails: nothing that it held is ever seen."""
+    """The session's job fails, and none of its files appear."""
 
     kind: Literal["job_fails"]
     route: Literal["complete_upload"] = "complete_upload"
 
 
 class JobNeverEnds(_Fault):
-    """The session's job stays in progress, for so long or for ever."""
+    """The session's job stays in progress, for `seconds` or forever."""
 
     kind: Literal["job_never_ends"]
     seconds: float | None = Field(None, gt=0)
@@ -161,7 +164,7 @@ class JobNeverEnds(_Fault):
 
 
 class DoesNothing(_Fault):
-    """200, as if all were well; nothing was done."""
+    """The answer is 200, but the request is not carried out."""
 
     kind: Literal["does_nothing"]
     route: str
@@ -170,7 +173,7 @@ class DoesNothing(_Fault):
     @classmethod
     def _can(cls, route: str) -> str:
         if route not in DOES_NOTHING:
-            raise ValueError(f"only these calls can do nothing unnoticed: {', '.join(sorted(DOES_NOTHING))}")
+            raise ValueError(f"'does_nothing' is possible only for: {', '.join(sorted(DOES_NOTHING))}")
         return route
 
 
@@ -192,41 +195,42 @@ Fault = (
 
 
 class FaultPlan(BaseModel):
-    """The first fault that wants a request gets it. `seed`: what chance is made of."""
+    """Faults in order of precedence: the first one that matches a request is injected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int = 0
+    """Of random decisions."""
     faults: list[Annotated[Fault, Field(discriminator="kind")]] = []
 
 
 def read_fault_plan(path: Path) -> FaultPlan:
-    """Read a plan from YAML or JSON. Raises UsageError with the place of the mistake."""
+    """Read a plan from YAML or JSON. Raises UsageError with the place of the error."""
     try:
         with open(path, "rb") as file:
             text = file.read(PLAN_LIMIT_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"the fault plan can't be read ({error.strerror})", where=str(path)) from None
+        raise UsageError(f"the fault plan cannot be read ({error.strerror})", where=str(path)) from None
     if len(text) > PLAN_LIMIT_BYTES:
-        raise UsageError("the fault plan is too large", where=str(path), remedy="Is it the right file?")
+        raise UsageError("the fault plan is too large", where=str(path), remedy="Check that it is the right file.")
     try:
         document = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"the fault plan is no YAML ({error})", where=str(path)) from None
+        raise UsageError(f"the fault plan is not YAML ({error})", where=str(path)) from None
     try:
         return FaultPlan.model_validate(document)
     except ValidationError as error:
         fault = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, fault["loc"])) or "the plan"
         raise UsageError(
-            f"the fault plan is wrong at {place}: {fault['msg']}",
+            f"the fault plan is invalid at {place}: {fault['msg']}",
             where=str(path),
-            remedy="docs/reliability.md shows a plan with every kind.",
+            remedy="See docs/reliability.md for a plan with every kind of fault.",
         ) from None
 
 
 class Faults:
-    """A plan at work. `injected` counts by kind; `use` changes the plan at any time, from any thread."""
+    """Applies a plan. `injected` counts faults by kind. `use` changes the plan at any time, from any thread."""
 
     def __init__(self, plan: FaultPlan | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.injected: Counter[str] = Counter()
@@ -241,18 +245,18 @@ class Faults:
             self._down_until = 0.0
             self._seen = [0] * len(plan.faults)
             self._done = [0] * len(plan.faults)
-            # When each rate's allowance is used up: ahead of now by at most a second.
+            # When the used capacity of each rate is free again: at most a second ahead.
             self._used_until = [0.0] * len(plan.faults)
-            # Each fault has dice of its own, so that one more fault in a plan leaves the others as they were.
+            # Each fault has its own random numbers, so that another fault in the plan does not affect it.
             self._dice = [random.Random(f"{plan.seed}.{index}") for index in range(len(plan.faults))]  # noqa: S311
 
     @property
     def active(self) -> bool:
-        """Whether the plan holds any fault."""
+        """Whether the plan has any faults."""
         return bool(self._plan.faults)
 
-    def pick(self, asked: RequestKind) -> Fault | None:
-        """The fault that this request gets, or None."""
+    def pick(self, kind: RequestKind) -> Fault | None:
+        """Return the fault of this request, or None."""
         if not self.active:
             return None
         with self._lock:
@@ -260,15 +264,15 @@ class Faults:
                 self.injected["down"] += 1
                 return Reset(kind="reset", when="before")
             for index, fault in enumerate(self._plan.faults):
-                if self._hits(index, fault, asked):
+                if self._affects(index, fault, kind):
                     self.injected[fault.kind] += 1
                     if isinstance(fault, Down):
                         self._down_until = self._clock() + fault.seconds
                     return fault
         return None
 
-    def _hits(self, index: int, fault: Fault, asked: RequestKind) -> bool:
-        if not fault.wants(asked) or (fault.times is not None and self._done[index] >= fault.times):
+    def _affects(self, index: int, fault: Fault, kind: RequestKind) -> bool:
+        if not fault.matches(kind) or (fault.times is not None and self._done[index] >= fault.times):
             return False
         if isinstance(fault, Rate) and self._allows(index, fault):
             return False
@@ -279,10 +283,10 @@ class Faults:
         return True
 
     def _allows(self, index: int, rate: Rate) -> bool:
-        """Whether a request is within the rate; it takes its share then."""
+        """Return whether a request is within the rate, and if so count it."""
         now = self._clock()
         ahead_s = max(0.0, self._used_until[index] - now)
-        # Half a share is forgiven: times are no whole numbers.
+        # Half a request of tolerance, because of rounding.
         if ahead_s > max(1.0, 1 / rate.per_second) - 0.5 / rate.per_second:
             return False
         self._used_until[index] = now + ahead_s + 1 / rate.per_second

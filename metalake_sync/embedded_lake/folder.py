@@ -1,6 +1,6 @@
-"""A lake's folder: for one server at a time, for its owner alone, with one database in it.
+"""The folder of an embedded lake: used by one server at a time, private to its owner, with one database.
 
-Owns: the lock, permissions, opening the database, and what goes wrong with them in a user's words.
+Owns: the lock, permissions, opening the database, and the errors of these.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from metalake_sync.errors import StateError, StateLocked
 DATABASE = "lake.db"
 _LOCK = "server.lock"
 _NOTE = "server.json"
-_OURS = frozenset({DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", _LOCK, _NOTE, "objects", "parts"})
+_OWN_NAMES = frozenset({DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", _LOCK, _NOTE, "objects", "parts"})
 
 
 class LakeFolder:
-    """Opens a lake's folder for one server; `connection` is its database. Close it.
+    """Opens a lake's folder for one server. Close it. `connection` is its database.
 
-    Raises StateLocked if another server runs on the folder, StateError if it can't be used or holds something else.
+    Raises StateLocked if another server uses the folder, StateError if it is unusable or contains other files.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,11 +55,11 @@ class LakeFolder:
     def _prepare(self) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         present = set(os.listdir(self.path))
-        if DATABASE not in present and present - _OURS:
+        if DATABASE not in present and present - _OWN_NAMES:
             raise StateError(
-                "the folder holds other things and no lake",
+                "the folder contains other files and no lake",
                 where=str(self.path),
-                remedy="Give the lake a folder of its own: one that is empty, or a name that is not taken yet.",
+                remedy="Use an empty folder, or one that does not exist yet.",
             )
 
     def _take_lock(self) -> None:
@@ -67,13 +67,13 @@ class LakeFolder:
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
             raise StateLocked(
-                f"another server runs on the lake's folder{self._holder()}",
+                f"another server uses the lake's folder{self._holder()}",
                 where=str(self.path),
                 remedy="Use its address, or stop it.",
             ) from None
 
     def _leave_note(self) -> None:
-        """Say who holds the lock, for the message that a second server gives."""
+        """Write who holds the lock, for the error message of a second server."""
         note = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
         with open(self._note, "w", opener=_private) as file:
             file.write(note)
@@ -87,7 +87,7 @@ class LakeFolder:
 
     def _open(self) -> sqlite3.Connection:
         path = self.path / DATABASE
-        # SQLite gives the -wal and -shm files the permissions of the main file: so that one is made first.
+        # SQLite gives the -wal and -shm files the permissions of the main file, so this creates the main file first.
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         connection = None
         try:
@@ -114,9 +114,9 @@ def _private(path: str, flags: int) -> int:
 
 def _unusable(folder: Path, error: OSError) -> StateError:
     return StateError(
-        f"the lake's folder can't be used ({error.strerror or error})",
+        f"the lake's folder cannot be used ({error.strerror or error})",
         where=str(folder),
-        remedy="Make it a writable folder with space left, or give another one.",
+        remedy="Make it writable and free some space, or use another folder.",
     )
 
 
@@ -125,10 +125,10 @@ def _unreadable(path: Path, error: sqlite3.Error) -> StateError:
         return StateError(
             f"the lake's database is damaged ({error})",
             where=str(path),
-            remedy="Bring it back from a backup, or move the folder away to begin a new lake.",
+            remedy="Restore it from a backup, or move the folder away to start a new lake.",
         )
     return StateError(
-        f"the lake's database can't be used ({error})",
+        f"the lake's database cannot be used ({error})",
         where=str(path),
-        remedy="Make the folder and its files writable, and see that the disk is not full.",
+        remedy="Make the folder and its files writable, and check that the disk is not full.",
     )

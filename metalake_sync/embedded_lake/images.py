@@ -1,4 +1,4 @@
-"""The size of a picture, from its header. Nothing is decoded, and each object's header is read once.
+"""Reads the sizes of images from their headers, without decoding them. Each object's header is read once.
 
 Owns: the table of sizes.
 """
@@ -16,12 +16,12 @@ import imagesize
 from metalake_sync.embedded_lake.store import LakeStore
 
 HEADER_BYTES = 256 << 10
-"""Enough for what stands before the size: a JPEG with a profile and a preview."""
+"""Enough for a JPEG with a color profile and a preview in front of the size."""
 
 READ_AT_ONCE = 16
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
-"""Formats whose headers are plain structures. The library reads SVG as well, and XML from a stranger is a risk."""
+"""Formats with binary headers. The library also reads SVG, but parsing untrusted XML is a risk."""
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -33,7 +33,7 @@ class Images:
         self._db = store.db
 
     async def size(self, blob: str) -> Size | None:
-        """The size of one object, or None where it is no picture that can be read."""
+        """Return the size of one object, or None if it is not a readable image."""
         return (await self.sizes([blob]))[blob]
 
     async def sizes(self, blobs: Iterable[str]) -> Mapping[str, Size | None]:
@@ -62,11 +62,11 @@ class Images:
 
 
 def image_size(header: bytes) -> Size | None:
-    """The size that a header tells."""
+    """Return the size in a header, or None."""
     if not header.startswith(_SIGNATURES):
         return None
     try:
-        # As the image is shown, turned as EXIF says.
+        # The size after the rotation given by EXIF.
         width, height = imagesize.get(io.BytesIO(header), exif_rotation=True)
     except (OSError, ValueError, struct.error):
         return None

@@ -1,4 +1,4 @@
-"""Items as they are asked about: listed, counted, described, read."""
+"""Items: lists, counts and describes them, and signs URLs to read them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Items:
         self._images = images
 
     def page(self, request: ListItems, collection: str | None, base_url: str) -> list[dict[str, Any]]:
-        """One page, of a collection or of the whole lake (None). Raises NoContent past the end."""
+        """Return one page of a collection or, for None, of the whole lake. Raises NoContent beyond the end."""
         is_virtual = collection is not None and self._collections.must_exist(collection)
         offset = request.page_index * request.page_size
         if offset > _LARGEST_OFFSET:
@@ -68,7 +68,7 @@ class Items:
         if row is None:
             raise not_found("No such file")
         item, kind, name, storage_path, bucket, blob, size_bytes, metadata, created, updated = row
-        # What the lake knows itself stands above metadata of the same name.
+        # The lake's own fields take precedence over metadata with the same name.
         fields = {
             **json.loads(metadata),
             "id": item,
@@ -81,13 +81,13 @@ class Items:
             "createdAt": iso_time(created),
             "updatedAt": iso_time(updated),
         }
-        asked = request.required_meta_obj
+        requested = request.required_meta_obj
         if kind == MediaKind.IMAGE:
             fields["frameCount"] = 1
-            size = await self._images.size(blob) if asked.get("resolution") else None
+            size = await self._images.size(blob) if requested.get("resolution") else None
             if size is not None:
                 fields["resolution"] = {"width": size[0], "height": size[1]}
-        return requested_fields(fields, _DEFAULT_FIELDS, asked, nulls=Quirk.NULLS in self._store.quirks)
+        return requested_fields(fields, _DEFAULT_FIELDS, requested, nulls=Quirk.NULLS in self._store.quirks)
 
     def download_url(self, unique_name: str, base_url: str) -> str:
         row = self._db.execute(
@@ -98,7 +98,7 @@ class Items:
         return self._store.storage.object_url(row[0], base_url)
 
     def system_details(self) -> dict[str, Any]:
-        """Counts and sizes of images, videos and others."""
+        """Return numbers and sizes of images, videos and other files."""
         rows = self._db.execute("SELECT kind, count(*), sum(size_bytes) FROM items WHERE trashed = 0 GROUP BY kind")
         found = {kind: {"count": count, "size": size} for kind, count, size in rows}
         empty = {"count": 0, "size": 0}

@@ -1,7 +1,7 @@
-"""What happens to a session once it is completed: its job runs, and when it is done its files are seen.
+"""Jobs of completed upload sessions: when a job is done, the session's files appear in the collection.
 
-Owns: jobs, and how an upload becomes an item. Jobs are kept in the database and finished lazily, at the first request
-after they are due: so a restart loses nothing.
+Owns: jobs, and how an upload becomes an item. Jobs are in the database and are finished lazily, at the first request
+after they are due, so a restart loses nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from metalake_sync.protocol.wire import JobStatus
 
 _NEVER = float("inf")
 
-# Files of a session whose name another session has put into the collection meanwhile.
+# Files of a session whose name another session has added to the collection in the meantime.
 _LOST = """
 SELECT {blob} FROM uploads u WHERE u.upload_id = ? AND u.unique_name IS NOT NULL AND u.shown = 0
 AND EXISTS (SELECT 1 FROM items i WHERE i.collection = ? AND i.name = u.name AND i.trashed = 0)
@@ -42,11 +42,11 @@ class Jobs:
         self._db.create_function("new_id", 0, store.new_id)
         self._blob = "u.file_key" if store.storage.keys_are_names else "u.file_id"
         self._to_fail: set[str] = set()
-        self._held_up_s: dict[str, float] = {}
-        """For fault plans: sessions whose job is to fail, and how much longer than others jobs are to take."""
+        self._delays_s: dict[str, float] = {}
+        """For fault plans: additional seconds of jobs, by session. `_to_fail` has the sessions whose job fails."""
 
     def finalized_blobs(self, upload_id: str) -> list[str]:
-        """The objects of a session that no job has shown yet."""
+        """Return the objects of a session that have not become items yet."""
         rows = self._db.execute(
             f"SELECT {self._blob} FROM uploads u WHERE upload_id = ? AND size_bytes IS NOT NULL AND shown = 0",  # noqa: S608
             (upload_id,),
@@ -56,11 +56,11 @@ class Jobs:
     def complete(self, upload_id: str) -> list[str]:
         """Start the session's job. Returns the unique names that its files have, or will have when the job is done.
 
-        Completing twice is completing once; but what was finalized in between is shown too.
+        A session may be completed again, which also adds the files that were finalized in between.
         """
         collection, path, job_id, names = self._session(upload_id)
         time = now()
-        due = time + self._store.job_delay_s + self._held_up_s.pop(upload_id, 0.0)
+        due = time + self._store.job_delay_s + self._delays_s.pop(upload_id, 0.0)
         with self._store.write() as db:
             waiting = db.execute(
                 "SELECT file_id, name, file_key FROM uploads WHERE upload_id = ? AND size_bytes IS NOT NULL"
@@ -91,15 +91,15 @@ class Jobs:
         return self._unique_names(upload_id, collection, names)
 
     def let_fail(self, upload_id: str) -> None:
-        """Have the job of a session that is about to be completed fail, with all that it held."""
+        """Make the job of a session fail when the session is completed."""
         self._to_fail.add(upload_id)
 
-    def hold_up(self, upload_id: str, seconds: float | None) -> None:
-        """Have the job of a session that is about to be completed take so much longer; None is for ever."""
-        self._held_up_s[upload_id] = _NEVER if seconds is None else seconds
+    def delay(self, upload_id: str, seconds: float | None) -> None:
+        """Extend the job of a session when the session is completed. None means forever."""
+        self._delays_s[upload_id] = _NEVER if seconds is None else seconds
 
     def settle(self) -> None:
-        """Finish the jobs that are due. Every request begins with it."""
+        """Finish the jobs that are due. Called before every request."""
         time = now()
         if time < self._next_due:
             return
@@ -115,7 +115,7 @@ class Jobs:
         self._next_due = _NEVER if next_due is None else next_due
 
     def status(self, job_id: str) -> tuple[JobStatus, float]:
-        """A job's status and its progress in percent."""
+        """Return a job's status and its progress in percent."""
         row = self._db.execute("SELECT status, started, due FROM jobs WHERE id = ?", (job_id,)).fetchone()
         if row is None:
             raise not_found("No such job")
@@ -126,7 +126,7 @@ class Jobs:
         return status, 0.0 if status is JobStatus.QUEUED else 100.0
 
     def upload_progress(self, collection_name: str) -> float | None:
-        """The percentage of the files of a collection's sessions that are finalized, or None without a session."""
+        """Return the percentage of finalized files in a collection's sessions, or None without a session."""
         row = self._db.execute(
             "SELECT count(u.size_bytes), count(*) FROM uploads u JOIN sessions s USING (upload_id)"
             " JOIN collections c ON c.id = s.collection WHERE c.name = ? AND c.trashed = 0",
@@ -135,7 +135,7 @@ class Jobs:
         return round(100 * row[0] / row[1], 2) if row[1] else None
 
     def _finish(self, db: sqlite3.Connection, upload_id: str) -> tuple[JobStatus, list[str]]:
-        """Show a session's files. Returns the job's outcome, and the blobs that nobody needs."""
+        """Turn a session's files into items. Returns the job's status, and the objects that are not needed."""
         collection, metadata, override, names, kind, trashed = db.execute(
             "SELECT s.collection, s.metadata, s.override, s.names, c.kind, c.trashed FROM sessions s"
             " JOIN collections c ON c.id = s.collection WHERE s.upload_id = ?",
@@ -156,7 +156,7 @@ class Jobs:
 
     @staticmethod
     def _override(db: sqlite3.Connection, collection: str, update: dict[str, object], names: str, time: float) -> None:
-        """Write the session's metadata to the files it names that are there already."""
+        """Write the session's metadata to the existing files that it names."""
         there = db.execute(
             "SELECT i.id, i.metadata FROM json_each(?) n JOIN items i ON i.name = n.value"
             " WHERE i.collection = ? AND i.trashed = 0",
@@ -193,11 +193,13 @@ class Jobs:
 
 
 def unique_name_for(store: LakeStore, collection: str, path: str, name: str, key: str) -> str:
-    """A name that no other file of the whole lake has or will have. `path`: the collection's storage path; `key`: the
-    file's own."""
+    """Return a name that no other file of the lake has or will have.
+
+    `path`: the collection's storage path. `key`: the file's own.
+    """
     wanted = key if Quirk.UNIQUE_NAMES_ARE_PATHS in store.quirks else f"{path}_{name}"
     candidate, number = wanted, 0
-    # Said outright, so that SQLite takes the index of what is not trashed.
+    # Stated explicitly, so that SQLite uses the index of rows that are not trashed.
     not_trashed = "" if store.keeps_trashed_names else " AND trashed = 0"
     while store.db.execute(
         f"SELECT 1 FROM items WHERE unique_name = ?1{not_trashed} AND NOT (collection = ?2 AND name = ?3)"  # noqa: S608

@@ -1,4 +1,4 @@
-"""Labels, their attributes and the attributes' values, each with a reference that never changes."""
+"""Labels, their attributes and values, each with a reference that never changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Labels:
         self._texts: dict[str, str] | None = None
 
     def references(self, wanted: Mapping[str, Mapping[str, Iterable[Any]]]) -> dict[str, Any]:
-        """References for labels, attributes and values; what is missing is created."""
+        """Return references of labels, attributes and values. Creates the missing ones."""
         if any(not label.strip() for label in wanted):
             raise not_acceptable("A label has no name")
         with self._store.write() as db:
@@ -31,7 +31,7 @@ class Labels:
         return [{"labelText": label, "label": ref, "color": color} for label, ref, color in rows]
 
     def texts(self) -> Mapping[str, str]:
-        """What the references of attributes and values stand for."""
+        """Return reference → text of all attributes and values."""
         if self._texts is None:
             self._texts = dict(
                 self._db.execute("SELECT ref, name FROM label_attributes UNION ALL SELECT ref, value FROM label_values")

@@ -1,4 +1,4 @@
-"""Pages of metadata for files: checked whole, then merged field by field; Tags are replaced wholesale."""
+"""Pages of file metadata: checked as a whole, then merged field by field. Tags are replaced as a whole."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Metadata:
         self._db = store.db
 
     def write(self, request: UploadMetadataByJson) -> int:
-        """Write a page; files that are not there are passed over. Returns how many were written."""
+        """Write a page, skipping missing files. Returns how many were written."""
         for entry in request.metadata:
             check_metadata(entry.metadata)
         lookup = self._lookup(request)

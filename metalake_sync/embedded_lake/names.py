@@ -1,7 +1,6 @@
-"""Which names, tags and metadata a lake takes, and what a collection's storage path is.
+"""Checks names, tags and metadata, and derives the storage paths of collections.
 
-Names are opaque text: nothing here cares for dots, spaces, quotes or scripts, because no name ever reaches the file
-system.
+Names are opaque text. Dots, spaces, quotes and scripts are all allowed, because no name reaches the file system.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 from metalake_sync.embedded_lake.rejections import not_acceptable
 
 LONGEST = 256
-"""The most characters of a tag or of a metadata field's name."""
+"""The maximum length of a tag and of a metadata field's name, in characters."""
 
 TAGS = "Tags"
 
@@ -23,7 +22,7 @@ _NOT_IN_STORAGE_PATHS = re.compile(r"[^a-zA-Z0-9\-_ ]")
 
 
 def storage_path_for(collection_name: str) -> str:
-    """The storage path that a collection asks for. Source: the vendor's public repositories."""
+    """Return the preferred storage path of a collection. Source: the vendor's public repositories."""
     return _NOT_IN_STORAGE_PATHS.sub("_", collection_name.replace("%20", " "))
 
 
@@ -39,13 +38,13 @@ def check_collection_name(name: str) -> None:
 
 def check_tags(tags: Iterable[Any]) -> None:
     for tag in tags:
-        if not _is_word(tag):
+        if not _is_valid(tag):
             raise not_acceptable(f"Invalid tag: {tag!r}")
 
 
 def check_fields(fields: Iterable[Any]) -> None:
     for name in fields:
-        if not _is_word(name):
+        if not _is_valid(name):
             raise not_acceptable(f"Invalid field: {name!r}")
 
 
@@ -61,7 +60,7 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a JSON value holds no number that JSON can't say: 1e400 is read as infinity."""
+    """Return whether all numbers in a JSON value are finite. 1e400 is parsed as infinity."""
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, dict):
@@ -69,7 +68,7 @@ def is_finite(value: Any) -> bool:
     return not isinstance(value, list) or all(map(is_finite, value))
 
 
-def _is_word(text: Any) -> bool:
+def _is_valid(text: Any) -> bool:
     return isinstance(text, str) and bool(text.strip()) and len(text) <= LONGEST and not _has_controls(text)
 
 

@@ -1,8 +1,7 @@
-"""Which items, or which collections, a query and a filter mean, as SQL.
+"""Translates queries and filters for items or collections into SQL.
 
 A query is a conjunction of `annotation.label=X`, `metadata.Tags=X` and `metadata.<field>=X`, joined by `and` or `&`.
-There is no `or`: it is refused, lest it be taken for a part of a value. Values are always bound, never spelled into a
-statement.
+`or` is rejected, because it would otherwise become part of a value. Values are always bound, never part of a statement.
 """
 
 from __future__ import annotations
@@ -29,30 +28,32 @@ MEDIA_OF_COLLECTION = {
     ObjectKind.OTHER_COLLECTION: MediaKind.OTHER,
 }
 
-# A value may hold the joints itself ("Trinidad and Tobago"): they separate only in front of another term.
-# A run of blanks is entered at its beginning only: from each of its places, a long one would take quadratic time.
+# A value may contain "and" ("Trinidad and Tobago"), so it separates terms only in front of another term.
+# A match of blanks starts at the first one only. Starting at each of many blanks would take quadratic time.
 _BEFORE_TERM = r"(?=(?:annotation\.label\s*|metadata\.[^=&]+)=)"
 _JOINT = re.compile(rf"(?<!\s)(?:\s+and\s+|\s*&&?\s*){_BEFORE_TERM}", re.IGNORECASE)
 _OR = re.compile(rf"(?<!\s)(?:\s+or\s+|\s*\|\|?)\s*{_BEFORE_TERM}", re.IGNORECASE)
 _TERM = re.compile(r"(annotation\.label|metadata\.[^=]+)=\s*(.+)|(annotation\.label)\s+=\s*(.+)", re.DOTALL)
 
 QUERY_LIMIT_CHARS = 10_000
-"""The longest query: the tests for terms look ahead from each of them."""
+"""The maximum length of a query, because matching looks ahead at each term."""
 
 _MODES = {AnnotationKind.HUMAN: OperationMode.HUMAN, AnnotationKind.MACHINE: OperationMode.MACHINE}
 
 
 _NO_SCORE = "NULL"
-"""There is no search by text here: all items have the same score."""
+"""Text search is not supported: all items have the same score."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is selected. `sets`: the annotation sets of row `x`, a FROM clause with its condition, for the table `s`."""
+    """What a query selects."""
 
     table: str
     sets: str
+    """The annotation sets of row `x`: a FROM clause with its condition, for the alias `s`."""
     labels: str
+    """The labels of row `x`, for the alias `l`."""
     sort_columns: dict[SortField, str]
 
 
@@ -87,7 +88,7 @@ COLLECTIONS = Subject(
 
 @dataclass(slots=True)
 class Selection:
-    """Conditions over a subject, with their values. What is in the trash is never meant."""
+    """Conditions on a subject, with their values. Trashed rows are never selected."""
 
     subject: Subject
     conditions: list[str] = field(default_factory=lambda: ["x.trashed = 0"])
@@ -98,8 +99,7 @@ class Selection:
         self.values += values
 
     def sql(self, columns: str, sort_by: SortBy | None = None, quirks: frozenset[Quirk] = frozenset()) -> str:
-        """The SELECT; its values are `values`. Ties are broken by age, or as the quirks say, so that pages don't
-        overlap."""
+        """Return the SELECT for `values`. Ties are sorted by age or by quirk, so that pages do not overlap."""
         statement = f"SELECT {columns} FROM {self.subject.table} x WHERE {' AND '.join(self.conditions)}"  # noqa: S608
         if sort_by is None:
             return statement
@@ -112,7 +112,7 @@ class Selection:
 
 
 def items_in(is_virtual: bool) -> str:
-    """The condition of items `x` that are in a collection, which is its one value."""
+    """Return the condition for items `x` in a collection. Its only value is the collection's id."""
     if is_virtual:
         return "x.id IN (SELECT item FROM virtual_members WHERE collection = ?)"
     return "x.collection = ?"
@@ -121,8 +121,11 @@ def items_in(is_virtual: bool) -> str:
 def select(
     kind: ObjectKind, collection: str | None, query: str, wanted: FilterData, *, is_virtual: bool = False
 ) -> Selection | None:
-    """What a list, count or selection call means. `collection`: None is the whole lake; `is_virtual`: it holds items of
-    other collections. None: such a thing can't be here (a dataset, or a collection in a collection)."""
+    """Return the selection of a list, count or selection call.
+
+    `collection`: None is the whole lake. `is_virtual`: of the collection. Returns None for kinds that cannot exist in
+    it: datasets, and collections within a collection.
+    """
     if kind in MEDIA_OF_COLLECTION and collection is None:
         chosen = Selection(COLLECTIONS)
         chosen.add("x.kind = ?", MEDIA_OF_COLLECTION[kind])
@@ -131,7 +134,7 @@ def select(
         if collection is not None:
             chosen.add(items_in(is_virtual), collection)
         if kind is not ObjectKind.ANY:
-            # Inside a collection its own index is the better one; a unary plus keeps SQLite off the other.
+            # Within a collection, its own index is better. A unary plus keeps SQLite from using the other.
             chosen.add("x.kind = ?" if collection is None else "+x.kind = ?", MEDIA_OF_OBJECT[kind])
     else:
         return None
@@ -144,7 +147,7 @@ def _add_query(chosen: Selection, query: str) -> None:
     if len(query) > QUERY_LIMIT_CHARS:
         raise not_acceptable(f"Invalid query: it has more than {QUERY_LIMIT_CHARS} characters")
     if _OR.search(query):
-        raise not_acceptable(f"Invalid query: {query!r} has an 'or'")
+        raise not_acceptable(f"Invalid query: {query!r} contains 'or'")
     for term in _JOINT.split(query) if query else ():
         match = _TERM.fullmatch(term.strip())
         if match is None:
@@ -157,9 +160,9 @@ def _add_query(chosen: Selection, query: str) -> None:
 
 
 def _add_filter(chosen: Selection, wanted: FilterData) -> None:
-    for name, words in (("keywords", wanted.keywords), ("categories", wanted.categories)):
-        if words:
-            raise not_acceptable(f"Invalid filter: this lake can't filter by {name}")
+    for name, values in (("keywords", wanted.keywords), ("categories", wanted.categories)):
+        if values:
+            raise not_acceptable(f"Invalid filter: this lake cannot filter by {name}")
     if wanted.annotation_types:
         kinds = set(wanted.annotation_types)
         any_of = []
@@ -189,7 +192,7 @@ def _with_label(chosen: Selection, label: str) -> None:
 
 
 def _with_field(chosen: Selection, name: str, value: str) -> None:
-    """A field that has this value as text or, where it is an array, holds it."""
+    """Require a field with this value as text, or an array that contains it."""
     text = "CASE {0}.type WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE CAST({0}.value AS TEXT) END"
     chosen.add(
         f"EXISTS (SELECT 1 FROM json_each(x.metadata) m WHERE m.key = ? AND ({text.format('m')} = ?"  # noqa: S608
@@ -201,7 +204,7 @@ def _with_field(chosen: Selection, name: str, value: str) -> None:
 
 
 def _moment(text: str, *, end: bool) -> float:
-    """A date as seconds since the epoch; a day without a time includes all of it where it ends a range."""
+    """Return a date as seconds since the epoch. A date without a time at the end of a range includes the whole day."""
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:

@@ -1,8 +1,7 @@
 """Quirks: ways in which a real MetaLake may differ from the embedded lake, as far as the evidence allows.
 
-Owns: the names of the quirks, what each one changes, and the evidence for it. `embedded_lake.web.quirks_middleware`
-changes answers;
-the modules that keep names, ids, metadata and annotations look at the rest themselves.
+Owns: the names of the quirks, what each one changes, and the evidence for it. `web.quirks_middleware` changes the form
+of answers. The modules for names, ids, metadata and annotations implement the other quirks.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from metalake_sync.errors import UsageError
 
 
 class Quirk(enum.Enum):
-    """One quirk. Its value is the name that `--quirks` takes."""
+    """One quirk. Its value is its name for `--quirks`."""
 
     effect: str
-    """What the lake does otherwise. Completes the sentence 'the lake …'."""
+    """What the lake does differently. Completes the sentence 'the lake …'."""
     evidence: str
-    """Why a real MetaLake may be so."""
+    """Why a real MetaLake may behave in this way."""
 
     def __new__(cls, name: str, effect: str, evidence: str) -> Quirk:
         quirk = object.__new__(cls)
@@ -32,24 +31,24 @@ class Quirk(enum.Enum):
 
     TRASHED_NAMES_TAKEN = (
         "trashed_names_taken",
-        "keeps the names of trashed files and collections: a new file of such a name counts as existing, and a"
-        " collection of such a name is refused with 409",
-        "the unique indexes of the vendor's database do not look at the trash",
+        "keeps the names of trashed files and collections: a new file with such a name counts as existing, and a"
+        " collection with such a name is rejected with 409",
+        "the unique indexes of the vendor's database include the trash",
     )
     TRASHED_NAMES_REFUSED = (
         "trashed_names_refused",
-        "keeps the names of trashed files and collections, and refuses both with 409",
+        "keeps the names of trashed files and collections, and rejects both with 409",
         "the same indexes: an insert that violates one fails",
     )
     OPAQUE_IDS = (
         "opaque_ids",
-        "gives ids that are no MongoDB ids, in which letter case counts",
-        "the vendor's clients treat ids as texts; labels have UUIDs, and file ids of an upload are neither",
+        "gives ids that are not MongoDB ids, and that are case-sensitive",
+        "the vendor's clients treat ids as texts; labels have UUIDs, and file ids of an upload have a third form",
     )
     UNIQUE_NAMES_ARE_PATHS = (
         "unique_names_are_paths",
         "uses a file's storage path, with slashes, as its unique name",
-        "older lakes did so; files that were found in a bucket have names of other forms still",
+        "older lakes did so; files that were found in a bucket have names of yet other forms",
     )
     VIDEO_TWINS = (
         "video_twins",
@@ -58,8 +57,8 @@ class Quirk(enum.Enum):
     )
     ARBITRARY_TIES = (
         "arbitrary_ties",
-        "lists items with equal sort values in an order that says nothing about their age",
-        "the vendor's indexes are over (field, id); no client sorts twice",
+        "lists items with equal sort values in an order that is unrelated to their age",
+        "the vendor's indexes are over (field, id); no client sorts by two fields",
     )
     NAMES_IGNORE_CASE = (
         "names_ignore_case",
@@ -71,14 +70,14 @@ class Quirk(enum.Enum):
 
     VALIDATE_RENAMES = (
         "validate_renames",
-        "has a spelling of its own (lower case, underscores) for tags and fields, and answers the validate calls with"
+        "has its own spelling (lower case, underscores) for tags and fields, and answers the validate calls with"
         " renames in both generations",
-        "layernext-beta renames what these calls tell it to; servers between the generations exist",
+        "layernext-beta renames what these calls answer; servers between the generations exist",
     )
     RENAMES_BY_ITSELF = (
         "renames_by_itself",
-        "has a spelling of its own for tags and fields, and stores metadata under it whatever the client sends",
-        "two fields of one normal form are one field to the vendor's database",
+        "has its own spelling for tags and fields, and stores metadata under it, whatever spelling the client sends",
+        "the vendor's database treats fields with the same normal form as one",
     )
     DETAILS_MINIMAL = (
         "details_minimal",
@@ -106,11 +105,11 @@ class Quirk(enum.Enum):
     LABEL_ROWS_EMPTY = (
         "label_rows_empty",
         "answers the lists of labels and label groups with an empty object",
-        "the vendor's clients hand on whatever they get",
+        "the vendor's clients return the answer unchanged",
     )
     EMPTY_SETS_IGNORED = (
         "empty_sets_ignored",
-        "ignores annotation sets without shapes: they do not clear what was there",
+        "ignores annotation sets without shapes: they do not clear the previous set",
         "no client sends one on purpose",
     )
     KEEPS_HUMAN_SETS = (
@@ -123,33 +122,33 @@ class Quirk(enum.Enum):
 
     UNKNOWN_FIELDS = (
         "unknown_fields",
-        "adds fields to every object of its answers, and orders keys otherwise",
-        "servers grow fields; JSON objects have no order",
+        "adds fields to every object of its answers, and orders keys differently",
+        "newer servers add fields; JSON objects have no order",
     )
     NUMBERS_AS_TEXT = (
         "numbers_as_text",
         "writes the numbers that it computes itself as texts",
-        "JavaScript servers mix both; goes further than the vendor's clients would stand",
+        "JavaScript servers mix both; goes further than the vendor's clients tolerate",
     )
     NULLS = (
         "nulls",
-        "writes null where it has nothing to say",
+        "writes null for empty optional fields",
         "optional fields of a database document are often null",
     )
     EMPTY_ACKNOWLEDGEMENTS = (
         "empty_acknowledgements",
-        "answers 200 with {} where an answer only acknowledges, and where 204 is usual",
-        "the vendor's clients look at the status of these calls alone",
+        "answers 200 with {} to calls with a mere acknowledgement, and instead of 204",
+        "the vendor's clients only check the status of these calls",
     )
     NO_CONTENT = (
         "no_content",
-        "answers 204 where an answer only acknowledges",
-        "the vendor's clients take 200 and 204 alike",
+        "answers 204 to calls with a mere acknowledgement",
+        "the vendor's clients treat 200 and 204 alike",
     )
     REFUSED_WHEN_EMPTY = (
         "refused_when_empty",
         "answers 406 with a message for an empty page and for a collection that does not exist",
-        "the vendor's clients take 204 and 406 alike",
+        "the vendor's clients treat 204 and 406 alike",
     )
     BARE_MESSAGES = (
         "bare_messages",
@@ -159,22 +158,22 @@ class Quirk(enum.Enum):
     HTML_ERRORS = (
         "html_errors",
         "answers every error with an HTML page",
-        "a proxy that stands in front of a lake replaces error bodies",
+        "a proxy in front of a lake replaces error bodies",
     )
     DATES_AS_OBJECTS = (
         "dates_as_objects",
         "writes dates as {$date: …}",
-        "annotation objects carry such dates, and MongoDB exports them",
+        "annotation objects have such dates, and MongoDB exports them",
     )
     DATES_AS_MILLISECONDS = (
         "dates_as_milliseconds",
         "writes dates as milliseconds since 1970",
-        "MongoDB keeps dates so",
+        "MongoDB stores dates in this form",
     )
     DATES_WITHOUT_ZONE = (
         "dates_without_zone",
         "writes dates as ISO 8601 without a zone",
-        "annotation objects carry local times without a zone",
+        "annotation objects have local times without a zone",
     )
     DATES_UNREADABLE = (
         "dates_unreadable",
@@ -184,12 +183,12 @@ class Quirk(enum.Enum):
     COUNTS_BARE = (
         "counts_bare",
         "answers counts as a bare number and read URLs as a bare text",
-        "the vendor's clients hand on these answers unread",
+        "the vendor's clients return these answers unread",
     )
     COUNTS_AS_TEXT = (
         "counts_as_text",
         "answers counts as a text of digits, and read URLs as {signedUrl}",
-        "the vendor's clients hand on these answers unread",
+        "the vendor's clients return these answers unread",
     )
     COUNTS_NESTED = (
         "counts_nested",
@@ -202,27 +201,27 @@ class Quirk(enum.Enum):
     NO_COMPATIBILITY = (
         "no_compatibility",
         "does not have the compatibility call (404)",
-        "the vendor's live client does not make this call any more",
+        "the vendor's present client no longer makes this call",
     )
     INCOMPATIBLE = (
         "incompatible",
         "answers the compatibility call with isCompatible: false and a message",
-        "the call exists to say so",
+        "this is the purpose of the call",
     )
     ONE_BASE = (
         "one_base",
-        "has no call under the base path of the other generation; has an effect with --generation only",
-        "nginx passes on /api alone since 2024-08-15, while the vendor's client asks for annotations under /datalake",
+        "serves no call under the base path of the other generation; has an effect only with --generation",
+        "nginx routes only /api since 2024-08-15, while the vendor's client requests annotations under /datalake",
     )
     LOCAL_DISK = (
         "local_disk",
-        "names its storage 'lds', which no client can send to",
-        "the vendor's deployment knows storage on a local disk",
+        "names its storage 'lds', which no client supports",
+        "the vendor's deployment supports storage on a local disk",
     )
 
 
 def parse_quirks(names: Iterable[str]) -> frozenset[Quirk]:
-    """Return the quirks of these names. Raises UsageError for an unknown one; its remedy lists those that are known."""
+    """Return the quirks with these names. Raises UsageError for an unknown name."""
     known = {quirk.value: quirk for quirk in Quirk}
     wanted = [name.strip() for name in names if name.strip()]
     unknown = [name for name in wanted if name not in known]

@@ -1,10 +1,10 @@
-"""What a lake says when it can't do what it is asked."""
+"""Rejections: the answers of the lake to calls that it cannot carry out."""
 
 from __future__ import annotations
 
 
 class Rejection(Exception):
-    """Answered as `{"error": {"statusCode", "name", "message", "details"}}`; most have no details."""
+    """Answered as `{"error": {"statusCode", "name", "message", "details"}}`. Most have no details."""
 
     def __init__(self, status: int, name: str, message: str, *, details: str | None = None) -> None:
         super().__init__(message)
@@ -22,7 +22,7 @@ class Rejection(Exception):
 
 
 class NoContent(Exception):
-    """Answered as 204."""
+    """Answered as 204 without a body."""
 
 
 def not_acceptable(message: str) -> Rejection:

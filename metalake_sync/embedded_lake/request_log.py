@@ -1,6 +1,6 @@
-"""What a lake was asked: for tests, benchmarks and whoever wants to see that a second run sends nothing.
+"""Counts and logs the requests to a lake, for tests, benchmarks, and users who check what a run sends.
 
-Must not: see a query, a header or a body.
+Must not: record a query, a header or a body.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from typing import NamedTuple, TextIO
 from metalake_sync.protocol.routes import Effect
 
 LIMIT_BYTES = 64 << 20
-"""A log file that reaches this size is renamed to `NAME.1`, in place of the one before it."""
+"""A log file that reaches this size is renamed to `NAME.1`, which replaces an older one."""
 
 STORE_ROUTES = frozenset({"put_part", "get_object"})
-"""The store's own two routes."""
+"""The routes of the object store."""
 
 
 class RequestKind(NamedTuple):
-    """One kind of request. `route`: the name of a route of the protocol in small letters, `put_part` or `get_object`
-    for the store, `unknown` for anything else."""
+    """A kind of request."""
 
     method: str
     route: str
+    """The name of a route of the protocol in lower case, `put_part` or `get_object` for the store, or `unknown`."""
     mutating: bool
 
 
 @dataclass(slots=True)
 class RequestLog:
-    """Keeps counts, and writes a line for each request if it has a file."""
+    """Counts requests, and writes a line per request if `path` is set."""
 
     path: Path | None = None
     counts: Counter[RequestKind] = field(default_factory=Counter)
@@ -41,18 +41,18 @@ class RequestLog:
 
     @property
     def writes(self) -> int:
-        """How many requests changed the lake, or began something that will."""
-        return sum(count for asked, count in list(self.counts.items()) if asked.mutating)
+        """The number of requests that changed the lake, or started something that will."""
+        return sum(count for kind, count in list(self.counts.items()) if kind.mutating)
 
     def of(self, route: str) -> int:
-        """How many requests a route got."""
-        return sum(count for asked, count in list(self.counts.items()) if asked.route == route)
+        """Return the number of requests to a route."""
+        return sum(count for kind, count in list(self.counts.items()) if kind.route == route)
 
     def clear(self) -> None:
         self.counts.clear()
 
     def open(self) -> None:
-        """Raises OSError."""
+        """Open the log file. Raises OSError."""
         if self.path is not None:
             self._file = open(self.path, "a", buffering=1, opener=_private)  # noqa: SIM115
             self._size = self._file.tell()
@@ -62,13 +62,13 @@ class RequestLog:
             self._file.close()
             self._file = None
 
-    def note(self, asked: RequestKind, status: int, bytes_in: int) -> None:
-        self.counts[asked] += 1
+    def note(self, kind: RequestKind, status: int, bytes_in: int) -> None:
+        self.counts[kind] += 1
         if self._file is not None:
-            effect = Effect.WRITES if asked.mutating else Effect.READS
+            effect = Effect.WRITES if kind.mutating else Effect.READS
             line = {
-                "method": asked.method,
-                "route": asked.route,
+                "method": kind.method,
+                "route": kind.route,
                 "effect": effect.value,
                 "status": status,
                 "bytes_in": bytes_in,
@@ -78,7 +78,7 @@ class RequestLog:
     def _write(self, file: TextIO, line: str) -> None:
         file.write(line)
         self._size += len(line)
-        # A pipe or a device takes lines without end, and has no size.
+        # A pipe or a device has no size, and is not renamed.
         if self._size >= LIMIT_BYTES and self.path is not None and self.path.is_file():
             self.close()
             os.replace(self.path, f"{self.path}.1")

@@ -1,6 +1,6 @@
-"""The embedded lake's tables, and how older ones become newer ones.
+"""The tables of the embedded lake, and their migrations.
 
-Owns: the version of a lake's database. Must not: read or write rows. A step is never edited after a release.
+Owns: the version of a lake's database. Must not: read or write rows. A released migration is never edited.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sqlite3
 from metalake_sync.errors import StateError
 
 APPLICATION_ID = 0x4D4C616B
-"""Marks a database as a lake's; SQLite keeps it in the file's header."""
+"""Identifies a database as a lake's, in the header of the SQLite file."""
 
 _FIRST_TABLES = """
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -135,7 +135,7 @@ CREATE TABLE selections (
 CREATE TABLE client_jobs (session_id TEXT PRIMARY KEY, report TEXT NOT NULL) WITHOUT ROWID;
 """
 
-# `ticket`: how the store of a bucket knows an upload. `bucket`: NULL is the lake's own. A size of NULL: no picture.
+# `ticket`: how the store of a bucket knows an upload. `bucket`: NULL is the lake's own. A size of NULL: not an image.
 _BUCKETS = """
 ALTER TABLE uploads ADD COLUMN ticket TEXT NOT NULL DEFAULT '';
 CREATE INDEX uploads_by_key ON uploads (file_key);
@@ -148,14 +148,14 @@ CREATE INDEX item_storage_paths ON items (storage_path);
 CREATE TABLE picture_sizes (blob TEXT PRIMARY KEY, width INTEGER, height INTEGER) WITHOUT ROWID;
 """
 
-# What S3 would give as the ETag of an object that is a file here.
+# The ETag that S3 would give for an object in a file.
 _ETAGS = """
 CREATE TABLE object_etags (blob TEXT PRIMARY KEY, etag TEXT NOT NULL) WITHOUT ROWID;
 """
 
-# A virtual collection holds no items of its own: its members belong to other collections. Collections of videos may
-# share a name. `spellings`: the first spelling of each tag (kind 'tag') and metadata field (kind 'field'), by its
-# normal form; `embedded_lake.spellings` fills it in a lake that has metadata already.
+# The members of a virtual collection belong to other collections. Collections of videos may share a name. `spellings`:
+# the first spelling of each tag (kind 'tag') and metadata field (kind 'field'), by normal form;
+# `embedded_lake.spellings` fills it for existing metadata.
 _GENERATION_3 = """
 ALTER TABLE collections ADD COLUMN virtual INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE virtual_members (
@@ -177,7 +177,7 @@ CREATE TABLE spellings (
 INSERT INTO settings (key, value) SELECT 'spellings_to_fill', '1' WHERE EXISTS (SELECT 1 FROM collections);
 """
 
-# Model runs that were attached to projects of the annotation studio.
+# Model runs that are attached to projects of the annotation studio.
 _STUDIO = """
 CREATE TABLE attached_runs (
     project TEXT NOT NULL,
@@ -190,7 +190,7 @@ _STEPS = (_FIRST_TABLES, _BUCKETS, _ETAGS, _GENERATION_3, _STUDIO)
 
 
 def bring_up_to_date(connection: sqlite3.Connection, where: str) -> None:
-    """Make the tables of a new database, or those that an older one lacks.
+    """Create the tables of a new database, or migrate an older one.
 
     Raises StateError if the database is not a lake's, or was written by a newer version.
     """
@@ -198,7 +198,7 @@ def bring_up_to_date(connection: sqlite3.Connection, where: str) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != APPLICATION_ID and (application or tables):
-        raise StateError("the database is not a lake's", where=where, remedy="Give the lake a folder of its own.")
+        raise StateError("the database is not a lake's", where=where, remedy="Use a separate folder for the lake.")
     if version > len(_STEPS):
         raise StateError(
             "the lake was written by a newer version of metalake-sync",

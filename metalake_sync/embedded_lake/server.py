@@ -1,4 +1,4 @@
-"""Running a lake: in a thread beside a client, or in the foreground as a server of its own.
+"""Runs a lake: in a thread of the client's process, or in the foreground as a server.
 
 Owns: the event loop, the address, start and stop.
 """
@@ -26,31 +26,31 @@ from metalake_sync.embedded_lake.web.app import make_app
 from metalake_sync.errors import StateError, UsageError
 
 SHUTDOWN_S = 2.0
-"""How long requests that are under way may take when the server is stopped."""
+"""Seconds for requests in progress to finish when the server stops."""
 
 IDLE_S = 75.0
-"""A connection without a request is closed after this time, whether it had requests before or none."""
+"""A connection without a request is closed after this many seconds."""
 
 LINES_PER_MINUTE = 100
-"""The most lines about bad requests in the log."""
+"""The maximum number of log lines about bad requests."""
 
 READ_BUFFER_BYTES = 512 << 10
 
 http_log = logging.getLogger("metalake_sync.embedded_lake.http")
 
 
-def _without_what_was_sent(record: logging.LogRecord) -> bool:
-    """What is no HTTP is told in a line. aiohttp tells it with a traceback that quotes it, and it may hold a key."""
+def _without_request_bytes(record: logging.LogRecord) -> bool:
+    """Log a request that is not HTTP in one line. aiohttp logs a traceback that quotes it, and it may contain a key."""
     if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
-        # Its cause would be printed too, and quotes as well.
-        record.msg += " (it is no HTTP that is taken here: %s)"
+        # The traceback's cause also quotes the request.
+        record.msg += " (the request is not valid HTTP: %s)"
         record.args = (*(record.args or ()), type(record.exc_info[1]).__name__)
         record.exc_info = record.exc_text = None
     return True
 
 
 class _Bounded(logging.Filter):
-    """Drops what exceeds so many lines in a minute, and says how many that were."""
+    """Drops lines above LINES_PER_MINUTE, and reports how many were dropped."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -64,31 +64,31 @@ class _Bounded(logging.Filter):
             dropped = max(0, self._lines - LINES_PER_MINUTE)
             self._began, self._lines = now, 0
             if dropped:
-                record.msg = f"{record.msg} ({dropped} lines were left out before)"
+                record.msg = f"{record.msg} ({dropped} lines were dropped before)"
         self._lines += 1
         return self._lines <= LINES_PER_MINUTE
 
 
-http_log.addFilter(_without_what_was_sent)
+http_log.addFilter(_without_request_bytes)
 http_log.addFilter(_Bounded())
 
 
 @contextlib.asynccontextmanager
 async def running(settings: LakeSettings, log: RequestLog, faults: Faults) -> AsyncIterator[str]:
-    """Serve while the block lasts; gives the lake's URL.
+    """Serve during the block, and yield the lake's URL.
 
-    Raises StateLocked, StateError, and UsageError for an address or credentials that can't be used.
+    Raises StateLocked, StateError, and UsageError for an unusable address or missing credentials.
     """
     if not settings.api_key or not settings.secret:
-        raise UsageError("a lake needs an API key and a secret", remedy="Give both, or let them be generated.")
+        raise UsageError("a lake needs an API key and a secret", remedy="Set both, or neither to generate them.")
     with contextlib.ExitStack() as stack:
         store = LakeStore(settings)
         stack.callback(store.close)
         _open_log(log)
         stack.callback(log.close)
         app = make_app(settings, store, log, faults)
-        silent = _Silent()
-        app.middlewares.append(silent.hears)
+        silent = _SilentConnections()
+        app.middlewares.append(silent.note_request)
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -113,34 +113,34 @@ async def running(settings: LakeSettings, log: RequestLog, faults: Faults) -> As
             await runner.cleanup()
 
 
-class _Silent:
-    """Ends connections that never send a request: aiohttp's time for kept ones begins with the first answer."""
+class _SilentConnections:
+    """Closes connections that never send a request. aiohttp's timeout starts with the first answer only."""
 
     def __init__(self) -> None:
-        spoken = self._spoken = set[object]()
+        active = self._active = set[object]()
 
         @web.middleware
-        async def hears(request: web.Request, handler: Handler) -> web.StreamResponse:
-            spoken.add(request.protocol)
+        async def note_request(request: web.Request, handler: Handler) -> web.StreamResponse:
+            active.add(request.protocol)
             return await handler(request)
 
-        self.hears = hears
+        self.note_request = note_request
 
     async def end(self, server: web.Server) -> None:
         since: dict[web.RequestHandler, float] = {}
         while True:
             await asyncio.sleep(IDLE_S / 4)
             now = asyncio.get_running_loop().time()
-            here = set(server.connections)
-            self._spoken.intersection_update(here)
-            since = {one: since.get(one, now) for one in here - self._spoken}
+            present = set(server.connections)
+            self._active.intersection_update(present)
+            since = {one: since.get(one, now) for one in present - self._active}
             for one, began in since.items():
                 if now - began >= IDLE_S:
                     one.force_close()
 
 
 def serve_forever(settings: LakeSettings, announce: Callable[[str], None]) -> Faults:
-    """Serve until SIGINT or SIGTERM. Returns what was spoiled."""
+    """Serve until SIGINT or SIGTERM. Returns the injected faults."""
     faults = Faults(settings.faults)
 
     async def serve() -> None:
@@ -157,8 +157,7 @@ def serve_forever(settings: LakeSettings, announce: Callable[[str], None]) -> Fa
 
 
 class EmbeddedLake:
-    """A lake in a thread of its own, while used as a context manager. `url` is its address, `requests` what it was
-    asked, `faults` what it spoils."""
+    """A lake in a separate thread, as a context manager. `url`: its address. `requests`: counts of requests."""
 
     def __init__(self, settings: LakeSettings) -> None:
         self._settings = settings
@@ -198,22 +197,22 @@ class EmbeddedLake:
 
         try:
             asyncio.run(serve())
-        except BaseException as error:  # noqa: BLE001  # it is raised where the lake is used, in the other thread
+        except BaseException as error:  # noqa: BLE001  # it is raised in the thread that uses the lake
             self._failure = error
         finally:
             self._ready.set()
 
 
 async def _listen(runner: web.AppRunner, settings: LakeSettings) -> int:
-    """Listen, and return the port."""
+    """Start to listen, and return the port."""
     site = web.TCPSite(runner, settings.host, settings.port, ssl_context=settings.tls)
     try:
         await site.start()
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UsageError(
-            f"{settings.host}:{settings.port} can't be listened on ({reason})",
-            remedy="Give another --host or --port; port 0 takes a free one.",
+            f"cannot listen on {settings.host}:{settings.port} ({reason})",
+            remedy="Use another --host or --port. Port 0 selects a free port.",
         ) from None
     port: int = runner.addresses[0][1]
     return port
@@ -224,7 +223,7 @@ def _open_log(log: RequestLog) -> None:
         log.open()
     except OSError as error:
         raise StateError(
-            f"the request log can't be written ({error.strerror or error})",
+            f"the request log cannot be written ({error.strerror or error})",
             where=str(log.path),
-            remedy="Give a file in a folder that exists and is writable.",
+            remedy="Use a file in an existing, writable folder.",
         ) from error

@@ -1,6 +1,6 @@
-"""How a lake is to be run.
+"""The settings of an embedded lake.
 
-Must not: open anything.
+Must not: open files or connections.
 """
 
 from __future__ import annotations
@@ -22,29 +22,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LakeSettings:
-    """`dir`: where everything is kept. `port`: 0 takes a free one. `job_delay_s`: how long a job takes after its
-    session is completed. `url_lifetime_s`: how long a signed URL works. `request_log`: a file that gets one JSON line
-    for each request: method, route, effect, status and bytes, no query and no credential. `storage`: the bucket of
-    the objects; None keeps them as files in `dir`. `faults`: the requests that are to be spoiled. `tls`: what it shows
-    to whom; None speaks plain HTTP."""
+    """How to run an embedded lake."""
 
     dir: Path
+    """The folder for the database and the objects."""
     host: str = "127.0.0.1"
     port: int = 0
+    """0 selects a free port."""
     job_delay_s: float = 0.0
+    """How long a job takes after its session is completed, in seconds."""
     api_key: str = field(default="", repr=False)
     secret: str = field(default="", repr=False)
     url_lifetime_s: float = 3600.0
+    """How long signed URLs are valid, in seconds."""
     request_log: Path | None = None
+    """A file for one JSON line per request: method, route, effect, status and bytes; no query and no credential."""
     storage: BucketAddress | None = None
+    """The bucket of the objects. None keeps them as files in `dir`."""
     faults: FaultPlan | None = None
+    """The requests that fail."""
     tls: ssl.SSLContext | None = None
+    """None serves plain HTTP."""
     generations: frozenset[Generation] = frozenset(Generation)
-    """The generations of the protocol that are served, each under its own base path."""
+    """The served generations of the protocol, each under its own base path."""
     quirks: frozenset[Quirk] = frozenset()
-    """In which ways the lake differs from the usual."""
+    """How the lake differs from the default behavior."""
 
 
 def generate_credentials() -> tuple[str, str]:
-    """A new API key and secret."""
+    """Return a new API key and secret."""
     return f"key_{secrets.token_hex(16)}", secrets.token_hex(32)

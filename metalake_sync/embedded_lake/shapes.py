@@ -1,7 +1,6 @@
-"""Annotation objects as they come over the wire: checked, turned from fractions into pixels, and turned back into the
-form in which people upload them. Numbers stay as they were sent, to the last digit.
+"""Checks annotation objects of the protocol, and converts them to pixels and to the upload format.
 
-Must not: know where shapes are kept.
+Numbers keep all digits that were sent. Must not: know where shapes are stored.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _BOX = "boxBoundariesAndDimensions"
 
 
 def read_page(text: str) -> list[tuple[ImageAnnotations, list[Shape]]]:
-    """The entries of `metaUpdatesArray`, each with its shapes as they were sent. Raises the refusal of a wrong page."""
+    """Return the entries of `metaUpdatesArray` with their unchanged shapes. Rejects an invalid page."""
     try:
         images = _PAGE.validate_json(text, strict=True)
         page = from_json(text, allow_inf_nan=False)
@@ -32,18 +31,18 @@ def read_page(text: str) -> list[tuple[ImageAnnotations, list[Shape]]]:
         fault = error.errors(include_input=False, include_url=False)[0]
         raise not_acceptable(f"metaUpdatesArray.{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
     except ValueError as error:
-        raise not_acceptable(f"metaUpdatesArray is no JSON: {error}") from None
+        raise not_acceptable(f"metaUpdatesArray is not JSON: {error}") from None
     if len(images) > PAGE_SIZE_LIMIT:
-        raise not_acceptable(f"At most {PAGE_SIZE_LIMIT} images at a time")
+        raise not_acceptable(f"A page has at most {PAGE_SIZE_LIMIT} images")
     entries = [(image, entry["data"].get("annotationObjects", [])) for image, entry in zip(images, page, strict=True)]
-    for place, (_, shapes) in enumerate(entries):
+    for position, (_, shapes) in enumerate(entries):
         for shape in shapes:
-            _check(shape, f"metaUpdatesArray.{place}")
+            _check(shape, f"metaUpdatesArray.{position}")
     return entries
 
 
 def to_pixels(shape: Shape, size: tuple[int, int]) -> Shape:
-    """A shape given in fractions of its picture's width and height."""
+    """Convert a shape from fractions of the image's width and height to pixels."""
     width, height = size
     scaled = {**shape, "points": [[x * width, y * height] for x, y in shape.get("points") or []]}
     box = shape.get(_BOX)
@@ -54,7 +53,7 @@ def to_pixels(shape: Shape, size: tuple[int, int]) -> Shape:
 
 
 def uploaded_form(shape: Shape, texts: Mapping[str, str]) -> dict[str, Any]:
-    """A shape as people upload it. `texts`: what references stand for; one that is unknown stays as it is."""
+    """Return a shape in the upload format. `texts`: reference → text. Unknown references are kept."""
     kind, label = shape["type"], shape["label"]
     form: dict[str, Any] = {"type": kind, "label": label["labelText"], "metadata": shape.get("metadata") or {}}
     if kind == "rectangle":
@@ -74,7 +73,7 @@ def uploaded_form(shape: Shape, texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _check(shape: Shape, place: str) -> None:
-    """What the message's types don't say."""
+    """Reject a shape that the message's types allow and the lake does not."""
     if shape["type"] == "rectangle":
         if not shape.get(_BOX):
             raise not_acceptable(f"{place}: a rectangle needs {_BOX}")

@@ -1,6 +1,6 @@
-"""Signed URLs: who holds one may do one thing, to one object or part, for a while.
+"""Signed URLs, each of which permits one operation on one object or part for a limited time.
 
-Owns: what a signed path looks like. Must not: know what lies behind it.
+Owns: the form of signed paths. Must not: know the objects.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ OBJECTS = "/storage/objects"
 
 
 class Signer:
-    """Signs method, path and expiry with a key that never leaves the lake."""
+    """Signs method, path and expiry time with a key that never leaves the lake."""
 
     def __init__(self, key: bytes, lifetime_s: float) -> None:
         self._key = key
         self._lifetime_s = lifetime_s
 
     def part_url(self, base_url: str, file_id: str, number: int) -> str:
-        """Where one part may be put."""
+        """Return the URL to PUT one part."""
         return base_url + self._signed("PUT", f"{PARTS}/{file_id}/{number}")
 
     def object_url(self, base_url: str, blob: str) -> str:
-        """Where one object may be read."""
+        """Return the URL to GET one object."""
         return base_url + self._signed("GET", f"{OBJECTS}/{blob}")
 
     def fault(self, method: str, path: str, query: Mapping[str, str]) -> str | None:
-        """Why a request may not do what it asks, or None where its signature is for just this and has not expired."""
+        """Return why a request is not permitted. None if its signature is for this request and has not expired."""
         expires, signature = query.get("expires", ""), query.get("signature", "")
         expected = self._signature(method, path, expires)
         if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):

@@ -1,7 +1,7 @@
-"""How the lake spells tags and metadata fields: the first spelling that it got is the one it offers to clients.
+"""The lake's spellings of tags and metadata fields: the first spelling that it received is the one it suggests.
 
-Owns: the table of spellings, the normal form, and the renames that the validate calls answer with. Must not: change
-metadata that a client writes, unless the lake has the quirk of doing so.
+Owns: the table of spellings, the normal form, and the renames in answers to validate calls. Must not: change metadata
+of clients, unless the lake has the quirk to do so.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Kind = Literal["tag", "field"]
 
 _NOT_IN_NORMAL_FORM = re.compile(r"[^0-9a-z]")
 _TO_FILL = "spellings_to_fill"
-"""A setting: there is metadata from before the lake kept spellings."""
+"""A setting: the lake has metadata from before it recorded spellings."""
 
 
 def normal_form(name: str) -> str:
-    """Return what two spellings of one name have in common; empty for a name without ASCII letters and digits.
+    """Return the common form of all spellings of a name; empty for a name without ASCII letters and digits.
 
     Source: the vendor's public deployment repository.
     """
@@ -35,29 +35,29 @@ class Spellings:
 
     def __init__(self, db: sqlite3.Connection, quirks: frozenset[Quirk]) -> None:
         self._db = db
-        self._has_its_own = not quirks.isdisjoint({Quirk.VALIDATE_RENAMES, Quirk.RENAMES_BY_ITSELF})
-        self._renames_by_itself = Quirk.RENAMES_BY_ITSELF in quirks
+        self._has_own_spellings = not quirks.isdisjoint({Quirk.VALIDATE_RENAMES, Quirk.RENAMES_BY_ITSELF})
+        self._renames_on_write = Quirk.RENAMES_BY_ITSELF in quirks
         self._fill()
 
     def renames(self, kind: Kind, names: Iterable[str]) -> dict[str, str]:
-        """Return name → the lake's spelling of it, for the names that the lake spells otherwise."""
+        """Return name → the lake's spelling, for the names that the lake spells differently."""
         return {name: known for name in names if (known := self._spelling(kind, name)) != name}
 
     def take(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        """Note the spellings of metadata that is written, and return the metadata as the lake keeps it."""
-        kept = self._respelled(metadata) if self._renames_by_itself else dict(metadata)
+        """Record the spellings in metadata that is written. Returns the metadata as the lake stores it."""
+        kept = self._respelled(metadata) if self._renames_on_write else dict(metadata)
         self._note([kept])
         return kept
 
     def take_all(self, page: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Do what `take` does for the metadata of many files, in one go."""
-        kept = [self._respelled(metadata) if self._renames_by_itself else dict(metadata) for metadata in page]
+        """Do what `take` does for the metadata of many files at once."""
+        kept = [self._respelled(metadata) if self._renames_on_write else dict(metadata) for metadata in page]
         self._note(kept)
         return kept
 
-    def asked_for(self, fields: Mapping[str, bool]) -> dict[str, bool]:
-        """The fields that a details call asks for; a lake that stores them under its own names finds them, too."""
-        if not self._renames_by_itself:
+    def requested(self, fields: Mapping[str, bool]) -> dict[str, bool]:
+        """Return the requested fields of a details call, also in the spelling under which the lake stores them."""
+        if not self._renames_on_write:
             return dict(fields)
         return {**{self._spelling("field", name): wanted for name, wanted in fields.items()}, **fields}
 
@@ -79,7 +79,7 @@ class Spellings:
         ).fetchone()
         if row is not None:
             return str(row[0])
-        return _of_its_own(name) if self._has_its_own else name
+        return _own_spelling(name) if self._has_own_spellings else name
 
     def _note(self, page: Iterable[Mapping[str, Any]]) -> None:
         names: dict[tuple[Kind, str], None] = {}
@@ -93,7 +93,7 @@ class Spellings:
         self._db.executemany("INSERT OR IGNORE INTO spellings (kind, normal, spelling) VALUES (?, ?, ?)", rows)
 
     def _fill(self) -> None:
-        """Note, once, the metadata that the lake had before it kept spellings."""
+        """Record, once, the spellings of metadata from before the lake recorded spellings."""
         if not self._db.execute("SELECT 1 FROM settings WHERE key = ?", (_TO_FILL,)).fetchone():
             return
         for table in ("collections", "items"):
@@ -102,6 +102,6 @@ class Spellings:
         self._db.execute("DELETE FROM settings WHERE key = ?", (_TO_FILL,))
 
 
-def _of_its_own(name: str) -> str:
-    """A spelling of the same normal form; the spelling of a spelling is itself."""
+def _own_spelling(name: str) -> str:
+    """Return a spelling with the same normal form. Idempotent."""
     return name.lower().replace(" ", "_")

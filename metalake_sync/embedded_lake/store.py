@@ -1,8 +1,7 @@
-"""The lake's memory: one connection, one transaction for each request that writes.
+"""The lake's database: one connection, and one transaction per request that writes.
 
-Owns: transactions, ids and time. The themes (uploads, jobs, items, metadata, annotations, trash) stand in modules of
-their own on top of it. Everything runs in the event loop's thread. What is acknowledged is committed: it survives the
-process being killed.
+Owns: transactions, ids and time. The modules for uploads, jobs, items, metadata, annotations and trash build on it.
+Everything runs in the event loop's thread. Acknowledged changes are committed, so they survive a kill of the process.
 """
 
 from __future__ import annotations
@@ -31,8 +30,7 @@ from metalake_sync.errors import StateError
 
 
 class LakeStore:
-    """Opens the folder of `settings`; close it. `tables` is the same database through sqlite-utils, for tables of few
-    rows."""
+    """Opens the folder of `settings`. Close it. `tables`: the same database with sqlite-utils, for small tables."""
 
     def __init__(self, settings: LakeSettings) -> None:
         self.quirks = settings.quirks
@@ -40,7 +38,7 @@ class LakeStore:
         self.db: sqlite3.Connection = self._folder.connection
         try:
             self.tables = Database(self.db)
-            self._keep_to(settings)
+            self._check_storage(settings)
             self.spellings = Spellings(self.db, settings.quirks)
             self.signer = Signer(self._signing_key(), settings.url_lifetime_s)
             self.storage = self._open_storage(settings)
@@ -51,11 +49,11 @@ class LakeStore:
 
     @property
     def keeps_trashed_names(self) -> bool:
-        """Whether the names of trashed files and collections stay taken."""
+        """Whether the names of trashed files and collections remain reserved."""
         return not self.quirks.isdisjoint({Quirk.TRASHED_NAMES_TAKEN, Quirk.TRASHED_NAMES_REFUSED})
 
     def new_id(self) -> str:
-        """Return a new id: 24 hex digits, first of the time, then of chance. With the quirk, an opaque text."""
+        """Return a new id: 24 hex digits, from the time and random. With the quirk, an opaque text."""
         if Quirk.OPAQUE_IDS in self.quirks:
             return f"{secrets.token_urlsafe(12)}.{secrets.token_hex(2)}"
         return f"{int(time.time()) & 0xFFFFFFFF:08x}{secrets.token_hex(8)}"
@@ -66,7 +64,7 @@ class LakeStore:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """All of the block, or nothing."""
+        """Run the block in a transaction."""
         self.db.execute("BEGIN IMMEDIATE")
         try:
             yield self.db
@@ -83,9 +81,9 @@ class LakeStore:
 
         return open_bucket(settings.storage, settings.url_lifetime_s)
 
-    def _keep_to(self, settings: LakeSettings) -> None:
-        """Raise StateError where the lake's objects are elsewhere than these settings say."""
-        # A lake that has objects and no such row is older than buckets.
+    def _check_storage(self, settings: LakeSettings) -> None:
+        """Raise StateError if the lake's objects are not where these settings say."""
+        # A lake with objects and without this row is from before buckets were supported.
         before = self._setting("storage", lambda: FILE if self.db.execute("SELECT 1 FROM uploads").fetchone() else None)
         wanted = str(settings.storage) if settings.storage else FILE
         if before is None:
@@ -94,7 +92,7 @@ class LakeStore:
             raise StateError(
                 f"the lake's objects are in {before}, not in {wanted}",
                 where=str(settings.dir),
-                remedy="Serve it with the storage it was begun with, or give another --dir.",
+                remedy="Serve it with its original storage, or use another --dir.",
             )
 
     def _signing_key(self) -> bytes:
@@ -103,7 +101,7 @@ class LakeStore:
         return bytes.fromhex(key)
 
     def _setting(self, key: str, first: Callable[[], str | None]) -> str | None:
-        """A setting that keeps its first value; nothing is kept where that is None."""
+        """Return a setting. If it is not set, set it to `first()`, if that returns a value."""
         row = self.db.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
         if row is not None:
             return str(row[0])
@@ -123,7 +121,7 @@ def iso_time(seconds: float) -> str:
 
 
 def to_json(value: object) -> str:
-    """JSON as the database keeps it. Raises the refusal of numbers that JSON can't say."""
+    """Return JSON for the database. Rejects numbers that are not finite."""
     try:
         return json.dumps(value, allow_nan=False)
     except ValueError:
@@ -131,5 +129,5 @@ def to_json(value: object) -> str:
 
 
 def merged(metadata: str, update: Mapping[str, Any]) -> str:
-    """Stored metadata with an update: fields are merged, Tags replaced wholesale."""
+    """Return stored metadata with an update: fields are merged, and Tags replaced as a whole."""
     return to_json({**json.loads(metadata), **update})

@@ -1,6 +1,6 @@
-"""The annotation studio, as far as the lake serves it: model runs that were attached to projects.
+"""The part of the annotation studio that the lake serves: model runs attached to projects.
 
-Owns: the attached runs. Must not: know projects; every id is taken for one.
+Owns: the attached runs. Projects are not checked: every id counts as one.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ class Studio:
     def attach(self, request: AttachModelRuns) -> int:
         """Attach model runs to a project, and return how many were not attached before.
 
-        Raises a refusal of 422 for an operation without machine annotations; then none is attached.
+        Rejects operations without machine annotations with 422, and then attaches none.
         """
         if not request.project_id.strip():
             raise unprocessable("The project has no id")
         if not request.operation_id_array:
-            raise unprocessable("No operation is named")
+            raise unprocessable("The list of operations is empty")
         for operation in request.operation_id_array:
             if not self._is_model_run(operation):
                 raise unprocessable(f"No model run has the id {operation!r}")
@@ -47,5 +47,5 @@ class Studio:
 
 
 def unprocessable(message: str) -> Rejection:
-    """The studio gives its reason as `error.details`, where the vendor's client reads it."""
+    """Return a rejection with the reason in `error.details`, where the vendor's client reads it."""
     return Rejection(422, "UnprocessableEntityError", "The request is not valid. See 'details'.", details=message)

@@ -1,4 +1,4 @@
-"""The trash: things are selected, then put away. Their names are free again, and nobody sees them any more."""
+"""The trash: items and collections are selected, then trashed. They disappear, and their names are released."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from metalake_sync.protocol.wire import ObjectKind
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A selection that was remembered, and how many objects are in it."""
+    """A stored selection."""
 
     tag: str
     count: int
+    """Of its items and collections."""
 
 
 class NothingSelected(Exception):
-    """Answered as 200 with `isSuccess: false` and the words as `warningMsg`."""
+    """Answered as 200 with `isSuccess: false` and the message as `warningMsg`."""
 
 
 class Trash:
@@ -32,7 +33,7 @@ class Trash:
         self._db = store.db
 
     def select(self, request: SelectItems) -> Selected:
-        """Remember a selection. Raises NothingSelected, also for one that would mean the whole lake."""
+        """Store a selection. Raises NothingSelected, also for a selection of the whole lake."""
         items, collections, missing = self._all(request) if request.is_all_selected else self._named(request)
         if not items and not collections:
             raise NothingSelected("No objects match the selection")
@@ -41,8 +42,8 @@ class Trash:
         self._store.tables.table("selections").insert(row)
         return Selected(tag, len(items) + len(collections))
 
-    def put_away(self, tag: str) -> tuple[int, int]:
-        """Trash a selection. Returns how many objects went, and how many could not. Asked again, it says the same."""
+    def trash(self, tag: str) -> tuple[int, int]:
+        """Trash a selection. Returns how many objects were trashed, and how many failed. Idempotent."""
         row = self._db.execute(
             "SELECT items, collections, missing, outcome FROM selections WHERE tag = ?", (tag,)
         ).fetchone()
@@ -50,18 +51,18 @@ class Trash:
             raise not_found("No such selection")
         items, collections, missing, outcome = json.loads(row[0]), json.loads(row[1]), row[2], row[3]
         if outcome is not None:
-            went, failed = json.loads(outcome)
-            return went, failed
+            trashed, failed = json.loads(outcome)
+            return trashed, failed
         time = now()
         with self._store.write() as db:
-            went = _trash(db, "items", items, time) + _trash(db, "collections", collections, time)
+            trashed = _trash(db, "items", items, time) + _trash(db, "collections", collections, time)
             db.executemany(
                 "UPDATE items SET trashed = 1, updated = ? WHERE collection = ? AND trashed = 0",
                 ((time, collection) for collection in collections),
             )
-            failed = len(items) + len(collections) + missing - went
-            db.execute("UPDATE selections SET outcome = ? WHERE tag = ?", (to_json([went, failed]), tag))
-        return went, failed
+            failed = len(items) + len(collections) + missing - trashed
+            db.execute("UPDATE selections SET outcome = ? WHERE tag = ?", (to_json([trashed, failed]), tag))
+        return trashed, failed
 
     def _all(self, request: SelectItems) -> tuple[list[str], list[str], int]:
         wanted = request.filter_data
@@ -77,7 +78,7 @@ class Trash:
             )
         )
         if not (request.collection_id or request.query.strip() or narrowed):
-            raise NothingSelected("A selection of everything is refused: give a query, a filter or a collection")
+            raise NothingSelected("A selection of everything is rejected: add a query, a filter or a collection")
         collection = request.collection_id or None
         is_virtual = collection is not None and self._is_virtual(collection)
         chosen = select(request.content_type, collection, request.query, wanted, is_virtual=is_virtual)
@@ -93,11 +94,11 @@ class Trash:
     def _named(self, request: SelectItems) -> tuple[list[str], list[str], int]:
         kind = request.content_type
         ids = to_json(list(dict.fromkeys(request.object_id_list)))
-        items = [] if kind in MEDIA_OF_COLLECTION else self._there("items", ids, kind)
-        collections = [] if kind in MEDIA_OF_OBJECT else self._there("collections", ids, kind)
+        items = [] if kind in MEDIA_OF_COLLECTION else self._existing("items", ids, kind)
+        collections = [] if kind in MEDIA_OF_OBJECT else self._existing("collections", ids, kind)
         return items, collections, len(json.loads(ids)) - len(items) - len(collections)
 
-    def _there(self, table: str, ids: str, kind: ObjectKind) -> list[str]:
+    def _existing(self, table: str, ids: str, kind: ObjectKind) -> list[str]:
         media = MEDIA_OF_OBJECT.get(kind) or MEDIA_OF_COLLECTION.get(kind)
         rows = self._db.execute(
             f"SELECT x.id FROM json_each(?1) n JOIN {table} x ON x.id = n.value"  # noqa: S608

@@ -1,7 +1,7 @@
-"""Upload sessions: opened, files begun in them, their parts kept, each file finalized.
+"""Upload sessions: opens sessions, begins files, keeps their parts, and finalizes files.
 
-Owns: sessions, uploads and parts. What becomes of them when a session is completed stands in `jobs`. A name that the
-collection has already is existing; a file that was begun keeps its id and its parts for as long as its session.
+Owns: sessions, uploads and parts; `jobs` owns what happens after a session is completed. A name that the collection
+already has is reported as existing. A begun file keeps its id and parts as long as its session.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Uploads:
         )
 
     async def begin(self, request: BeginFile) -> BeginFileAnswer:
-        """Begin a file, or say that it is there already. Begun again, it keeps its id."""
+        """Begin a file, or report that it exists. A file that is begun again keeps its id."""
         check_file_name(request.file_name)
         session = self._db.execute(
             "SELECT c.id, c.name, c.storage_path, s.prefix, c.prefix FROM sessions s"
@@ -88,24 +88,24 @@ class Uploads:
             raise not_found("No such upload session")
         collection, collection_name, path, prefix, collection_prefix = session
         if request.collection_name != collection_name:
-            raise not_acceptable("The upload session is of another collection")
+            raise not_acceptable("The upload session belongs to another collection")
         answer = self._begun(request, collection)
         if answer is not None:
             return answer
         key = self._store.storage.key_for(
             "/".join(filter(None, (prefix or collection_prefix, path, request.file_name)))
         )
-        held = await self._store.storage.is_taken(key)
-        # What happened while the store was asked counts.
+        taken = await self._store.storage.is_taken(key)
+        # Another request may have begun the file while this one waited for the store.
         answer = self._begun(request, collection)
         if answer is not None:
             return answer
         file_id = self._store.new_id()
-        if self._store.storage.keys_are_names and (held or self._has_key(key)):
+        if self._store.storage.keys_are_names and (taken or self._has_key(key)):
             stem, extension = os.path.splitext(key)
             key = f"{stem}.{file_id}{extension}"
         with self._store.write() as db:
-            # A file of this session that was shown and has gone to the trash since begins anew.
+            # Replaces a file of this session that became an item and was trashed since.
             db.execute(
                 "INSERT OR REPLACE INTO uploads (file_id, upload_id, name, file_key) VALUES (?, ?, ?, ?)",
                 (file_id, request.upload_id, request.file_name, key),
@@ -113,14 +113,14 @@ class Uploads:
         return BeginFileAnswer(file_id=file_id, file_key=key)
 
     def pending(self, request: SignParts) -> PendingObject:
-        """What was begun. A finalized file may be signed again: the published client does so."""
+        """Return a begun file. A finalized file may be signed again, as the published client does."""
         upload = self._upload(request.file_id)
         if upload.file_key != request.file_key:
             raise not_acceptable("The file has another key")
         return self._pending(request.file_id, upload)
 
     def started(self, file_id: str, ticket: str) -> None:
-        """Keep what the store gave for an upload."""
+        """Record the store's ticket of an upload."""
         with self._store.write() as db:
             db.execute("UPDATE uploads SET ticket = ? WHERE file_id = ?", (ticket, file_id))
 
@@ -128,26 +128,26 @@ class Uploads:
         return not self._upload(file_id).finalized
 
     def to_finish(self, request: FinalizeFile) -> PendingObject | None:
-        """What is to be made whole, or None where the file is finalized already."""
+        """Return the object to assemble, or None if the file is already finalized."""
         upload = self._upload(request.file_id)
         if upload.file_key != request.file_key or upload.upload_id != request.upload_id:
             raise not_acceptable("The file has another key, or belongs to another upload session")
         if upload.finalized:
             return None
         if [part.part_number for part in request.parts] != list(range(1, len(request.parts) + 1)):
-            raise bad_request("Parts must be named in order, from 1 and without gaps")
+            raise bad_request("Parts must be listed in order, from 1 and without gaps")
         return self._pending(request.file_id, upload)
 
     def finalized(self, file_id: str, size_bytes: int) -> None:
-        """Mark a file as whole; its parts go."""
+        """Mark a file as finalized, and drop its parts."""
         with self._store.write() as db:
             db.execute("UPDATE uploads SET size_bytes = ? WHERE file_id = ?", (size_bytes, file_id))
             drop_parts = self._store.storage.finished(file_id)
         drop_parts()
 
     def _begun(self, request: BeginFile, collection: str) -> BeginFileAnswer | None:
-        """The answer for a file that is there, or was begun in this session and not shown yet."""
-        # Said outright, because SQLite takes the index of names only where it can see that nothing trashed is meant.
+        """Return the answer for an existing file, or for one that was begun in this session and is not an item yet."""
+        # Stated explicitly, because SQLite uses the index of names only if the query excludes trashed rows.
         also_trashed = "" if self._store.keeps_trashed_names else " AND trashed = 0"
         existing = self._db.execute(
             f"SELECT id, storage_path, trashed FROM items"  # noqa: S608
@@ -165,7 +165,7 @@ class Uploads:
         return BeginFileAnswer(file_id=begun[0], file_key=begun[1]) if begun else None
 
     def _has_key(self, key: str) -> bool:
-        """Whether an upload or an item, be it in the trash, has this key: its bytes must not be written over."""
+        """Return whether an upload or an item, also in the trash, has this key. Its bytes must not be overwritten."""
         query = "SELECT 1 FROM uploads WHERE file_key = ?1 UNION ALL SELECT 1 FROM items WHERE blob = ?1"
         return self._db.execute(query, (key,)).fetchone() is not None
 

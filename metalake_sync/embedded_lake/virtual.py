@@ -1,6 +1,6 @@
-"""Virtual collections: collections of references to items that belong to other collections.
+"""Virtual collections: collections of references to items of other collections.
 
-Owns: how one is made, and how it grows. What is in it is found by `queries.items_in`.
+Owns: creating and extending them. `queries.items_in` finds their items.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class VirtualCollections:
         self._db = store.db
 
     def create(self, request: CreateVirtualCollection) -> str:
-        """Make a virtual collection from a selection, or add the selection to one, and return its id.
+        """Create a virtual collection from a selection, or add the selection to an existing one. Returns its id.
 
-        Selected collections stand for the items in them. All items must be of one kind.
+        A selected collection represents its items. All items must be of one kind.
         """
         items = self._selected(request.selection_id)
         kinds = {
@@ -32,7 +32,7 @@ class VirtualCollections:
             )
         }
         if len(kinds) != 1:
-            raise not_acceptable("A virtual collection holds items of one kind")
+            raise not_acceptable("A virtual collection must have items of one kind")
         kind = MediaKind(kinds.pop())
         with self._store.write() as db:
             collection = self._collection(request, kind)
@@ -62,7 +62,7 @@ class VirtualCollections:
             if row is None or not row[1]:
                 raise not_found("No such virtual collection")
             if row[0] != kind:
-                raise not_acceptable("The virtual collection holds items of another kind")
+                raise not_acceptable("The virtual collection has items of another kind")
             return request.v_collection_id
         name = request.v_collection_name
         if not name:
@@ -76,7 +76,7 @@ class VirtualCollections:
                 raise not_acceptable(f"A collection has the name {name!r}")
             return str(row[0])
         collection, time = self._store.new_id(), now()
-        # It has no storage path. Its id stands in that column, which is unique.
+        # It has no storage path. That column is unique, so it gets the id.
         self._db.execute(
             "INSERT INTO collections (id, kind, name, storage_path, prefix, metadata, created, updated, virtual)"
             " VALUES (?, ?, ?, ?, '', '{}', ?, ?, 1)",

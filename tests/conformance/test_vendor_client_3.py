@@ -106,7 +106,7 @@ def test_items_of_a_virtual_collection_are_annotated_by_unique_name(
 def test_filters_that_the_lake_does_not_have_are_refused(vendor_3: VendorClient, birds: str) -> None:
     for name in ("keywords", "categories"):
         answer = vendor_3("get_item_list_from_collection", birds, filter={name: ["bill"]})
-        assert answer["message"] == f"Invalid filter: this lake can't filter by {name}"
+        assert answer["message"] == f"Invalid filter: this lake cannot filter by {name}"
 
 
 def test_it_sorts_by_text_score(vendor_3: VendorClient, birds: str) -> None:

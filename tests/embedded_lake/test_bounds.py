@@ -59,7 +59,7 @@ def test_a_head_that_is_too_large_or_no_http_is_refused_and_told_without_what_it
     with caplog.at_level(logging.DEBUG):
         assert raw_answer(talk, sent).split()[1:2] == [b"400"]
         assert talk.got("/api/client/sdk/compatibility/2.0.0")["isCompatible"] is True
-    assert "it is no HTTP that is taken here" in caplog.text
+    assert "the request is not valid HTTP" in caplog.text
     assert "c2VjcmV0" not in caplog.text
     assert "Traceback" not in caplog.text
 
@@ -140,7 +140,7 @@ def test_lines_about_bad_requests_are_limited_in_each_minute() -> None:
     now[0] = 61.0
     later = passed()
     assert len(later) == server.LINES_PER_MINUTE
-    assert later[0].endswith("(900 lines were left out before)")
+    assert later[0].endswith("(900 lines were dropped before)")
 
 
 @pytest.mark.parametrize(

@@ -154,10 +154,10 @@ def test_hidden_names_links_and_other_lakes_are_left_out_and_named(tmp_path: Pat
         ".hidden": "it is hidden",
         ".env": "it is hidden",
         "link.txt": "it is a link",
-        "other": "it is a lake's own folder",
+        "other": "it is the folder of a lake",
     }
 
 
 def test_an_empty_name_is_not_the_folder_that_one_stands_in(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="names no folder"):
+    with pytest.raises(UsageError, match="the folder is empty"):
         crawled(tmp_path / "lake", "")

@@ -140,7 +140,7 @@ def test_a_port_that_is_taken_is_refused_in_one_sentence(tmp_path: Path) -> None
     with EmbeddedLake(settings(tmp_path / "one")) as lake:
         error = failure(tmp_path / "two", port=int(lake.url.rpartition(":")[2]))
     assert isinstance(error, UsageError)
-    assert "can't be listened on" in error.message
+    assert "cannot listen on" in error.message
     assert isinstance(failure(tmp_path / "two", host="256.256.256.256"), UsageError)
     assert isinstance(failure(tmp_path / "two", port=70_000), UsageError)
 

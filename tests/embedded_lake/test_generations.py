@@ -132,7 +132,7 @@ def test_filters_that_the_lake_does_not_have_are_refused(talk3: Talk, name: str)
     assert talk3.count(birds, filterData=nothing) == 3
     wanted = {**nothing, name: ["bill"]}
     body = {"pageIndex": 0, "pageSize": 9, "query": "", "filterData": wanted, "contentType": 2, "sortBy": {}}
-    refusal = (406, f"Invalid filter: this lake can't filter by {name}")
+    refusal = (406, f"Invalid filter: this lake cannot filter by {name}")
     for path in ("objects/list", "objects/count", f"{birds}/objects/list", f"{birds}/objects/count"):
         assert error_of(talk3.post(f"/api/client/explorer/{path}", body)) == refusal
     chosen = {"isAllSelected": True, "contentType": 2, "filterData": wanted}
@@ -204,7 +204,7 @@ def test_what_a_virtual_collection_refuses(talk: Talk, talk3: Talk) -> None:
     assert talk.post(VIRTUAL, {"selectionId": some, "vCollectionName": "best"}).status_code == 404
     talk3.asked(VIRTUAL, {"selectionId": some, "vCollectionName": "best"})
     opening = {"collectionType": 5, "collectionName": "best", "metaDataObject": {}, "objectKeyList": ["z.png"]}
-    refusal = "The collection 'best' is virtual, and takes no uploads"
+    refusal = "The collection 'best' is virtual and does not accept uploads"
     assert error_of(talk3.post("/api/client/uploadMetadataInCollection", opening)) == (406, refusal)
 
 

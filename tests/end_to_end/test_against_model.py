@@ -201,9 +201,9 @@ class Machine(RuleBasedStateMachine):
         log.answered = lambda asked: self.request_step()
         lake.requests = log
 
-        def watched_pick(asked: Any) -> Any:
+        def watched_pick(kind: Any) -> Any:
             self.request_step()
-            return pick(asked)
+            return pick(kind)
 
         lake.faults.pick = watched_pick  # type: ignore[method-assign]
         self.lake = self.open.enter_context(lake)

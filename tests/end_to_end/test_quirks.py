@@ -342,7 +342,7 @@ def test_a_virtual_collection_is_pulled_and_takes_no_uploads(
         (project.folder / "manifest.yaml").write_text(yaml.safe_dump({**MANIFEST, "collections": [best]}))
         said = project.run("apply", "manifest.yaml")
         assert said.code == ExitCode.FAILED
-        assert "The collection 'best of' is virtual, and takes no uploads" in said.err
+        assert "The collection 'best of' is virtual and does not accept uploads" in said.err
         assert said.err.count("error:") == 1
 
 

@@ -278,12 +278,12 @@ def test_a_state_that_is_taken_away_during_the_run_is_told_and_nothing_is_sent_t
     state = world.folder / STATE
     pick = world.lake.faults.pick
 
-    def take_away(asked: RequestKind) -> Fault | None:
-        if asked.route == "put_part" and state.exists():
+    def take_away(kind: RequestKind) -> Fault | None:
+        if kind.route == "put_part" and state.exists():
             state.unlink()
             if what == "replaced":
                 state.touch()
-        return pick(asked)
+        return pick(kind)
 
     world.lake.faults.pick = take_away  # type: ignore[method-assign]
     done = world.run("apply", "--parallelism", "1", "manifest.yaml")

@@ -319,9 +319,9 @@ def mortal_world(folder: Path) -> Iterator[Mortal]:
             mortal.steps += 1
             mortal.on_request(place)
 
-        def watched_pick(asked: RequestKind) -> Any:
-            step(f"before {asked.route}")
-            return pick(asked)
+        def watched_pick(kind: RequestKind) -> Any:
+            step(f"before {kind.route}")
+            return pick(kind)
 
         def watched_part(self: FileStorage, file_id: str, number: int, part: Any) -> None:
             received(self, file_id, number, part)

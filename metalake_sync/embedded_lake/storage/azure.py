@@ -1,8 +1,8 @@
-"""Azure Blob Storage through azure-storage-blob. The account comes from AZURE_STORAGE_CONNECTION_STRING, or from
-AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY; signing needs its key.
+"""Azure Blob Storage, with azure-storage-blob.
 
-One SAS URL for all blocks of a blob. A client may lose a block without saying so: so the blocks are counted before the
-list of them is committed.
+The account comes from AZURE_STORAGE_CONNECTION_STRING, or from AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY; signing
+requires its key. All blocks of a blob have the same SAS URL. A block may be missing without notice, so the blocks are
+checked before their list is committed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class AzureLibrary:
         key = getattr(self._service.credential, "account_key", None)
         if not key:
             raise UsageError(
-                "signing URLs for Azure needs the account's key",
+                "signing URLs for Azure requires the account's key",
                 remedy="Set AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY.",
             )
         self._key: str = key
@@ -53,24 +53,24 @@ class AzureLibrary:
         return self._blob(place).exists()
 
     def start(self, place: Place, content_type: str, ticket: str) -> str:
-        """Azure needs no start; what comes back with the commit is the content type."""
+        """Return the content type as ticket, because Azure needs it for the commit only."""
         return ticket or content_type
 
     def part_urls(self, place: Place, ticket: str, count: int) -> list[str]:
         return [self._sign(place, BlobSasPermissions(create=True, write=True))] * count
 
     def finish(self, place: Place, ticket: str, parts: Sequence[FinishedPart]) -> int:
-        """No parts are an empty blob: Azure takes no block without bytes."""
+        """Commit the blocks. An empty list is an empty blob, because Azure rejects empty blocks."""
         blob = self._blob(place)
-        there = _blocks(blob)
+        present = _blocks(blob)
         wanted = [_block_id(part.part_number) for part in parts]
-        missing = [part.part_number for part, block in zip(parts, wanted, strict=True) if block not in there]
+        missing = [part.part_number for part, block in zip(parts, wanted, strict=True) if block not in present]
         if missing:
             raise PartsMissing(f"{len(missing)} of {len(parts)} blocks were not received, the first is {missing[0]}")
         blob.commit_block_list(
             [BlobBlock(block_id=block) for block in wanted], content_settings=ContentSettings(content_type=ticket)
         )
-        return sum(there[block] for block in wanted)
+        return sum(present[block] for block in wanted)
 
     def remove(self, place: Place) -> None:
         try:
@@ -114,11 +114,11 @@ def _connect(address: BucketAddress) -> BlobServiceClient:
         try:
             return BlobServiceClient.from_connection_string(connection)
         except ValueError:
-            raise UsageError("AZURE_STORAGE_CONNECTION_STRING can't be read") from None
+            raise UsageError("AZURE_STORAGE_CONNECTION_STRING is invalid") from None
     account, key = os.environ.get("AZURE_STORAGE_ACCOUNT"), os.environ.get("AZURE_STORAGE_KEY")
     if not account or not key:
         raise UsageError(
-            "the Azure account is not known",
+            "the Azure account is not set",
             remedy="Set AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY, or AZURE_STORAGE_CONNECTION_STRING.",
         )
     endpoint = address.endpoint or f"https://{account}.blob.core.windows.net"
@@ -126,12 +126,12 @@ def _connect(address: BucketAddress) -> BlobServiceClient:
 
 
 def _block_id(number: int) -> str:
-    """What clients call the block of a part; on the wire it is encoded once more."""
+    """Return the id of a part's block. On the wire, it is encoded once more."""
     return base64.b64encode(f"{number - 1:06d}".encode()).decode()
 
 
 def _blocks(blob: BlobClient) -> dict[str, int]:
-    """Sizes in bytes by id, of the blocks that were staged or are committed."""
+    """Return sizes in bytes of staged and committed blocks by id."""
     try:
         committed, uncommitted = blob.get_block_list("all")
     except ResourceNotFoundError:

@@ -1,11 +1,11 @@
-"""Where the bytes are: files under the lake's folder, named by ids of the lake's own making.
+"""Files with objects and parts in the lake's folder, named by ids of the lake.
 
-Owns: parts, assembling, and that what was acknowledged is whole. `objects/ab/ab12…` are whole objects, `parts/ID.N.MD5`
-parts of uploads that are under way. No name of a request ever reaches the file system, and memory does not grow with
-the size of what is sent.
+Owns: receiving parts and assembling objects, so that acknowledged ones are complete. `objects/ab/ab12…` are complete
+objects, `parts/ID.N.MD5` the parts of unfinished uploads. No name from a request reaches the file system, and memory
+does not grow with the size of a part.
 
-The order that makes a kill at any moment harmless: a part gets its name before the database knows of it; an object is
-made before its upload is marked as finalized; and parts go only after that.
+This order makes a kill at any moment harmless: a part gets its final name before it is recorded in the database; an
+object is assembled before its upload is marked as finalized; parts are removed after that.
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ from typing import BinaryIO
 _UNFINISHED = ".unfinished"
 _COPY_BYTES = 1 << 20
 INLINE_BYTES = 256 << 10
-"""Chunks up to this size are hashed and written at once; for larger ones a thread is cheaper than a pause."""
+"""Larger chunks are hashed and written in a thread, so that they do not block the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedPart:
-    """A part that is on disk, under a name that nobody knows yet. `etag`: its MD5 in hex."""
+    """A part on disk, under a temporary name."""
 
     path: Path
     etag: str
+    """Its MD5 in hex."""
     size_bytes: int
 
 
 class BlobStore:
-    """Opens (and makes) the folders. Raises OSError."""
+    """Opens the folders, creating them if they do not exist. Raises OSError."""
 
     def __init__(self, folder: Path) -> None:
         self._objects = folder / "objects"
@@ -49,7 +50,7 @@ class BlobStore:
             self._parts.mkdir(mode=0o700)
 
     def sweep(self, known: Iterable[tuple[str, int, str]]) -> None:
-        """Remove what a killed server left: parts that were never acknowledged, or that were finalized since."""
+        """Remove what a killed server left: parts that are not recorded, or whose upload is finalized."""
         wanted = {_part_name(*part) for part in known}
         for entry in os.scandir(self._parts):
             if entry.name not in wanted:
@@ -58,7 +59,7 @@ class BlobStore:
     # Parts.
 
     async def receive(self, chunks: AsyncIterable[bytes]) -> ReceivedPart:
-        """Write a part to a file. Raises OSError, and whatever reading the chunks raises; then nothing is left."""
+        """Write a part to a file. If it raises OSError, or an error of `chunks`, no file remains."""
         path = self._parts / f"{secrets.token_hex(12)}{_UNFINISHED}"
         md5 = hashlib.md5(usedforsecurity=False)
         size_bytes = 0
@@ -68,7 +69,7 @@ class BlobStore:
             file.write(chunk)
 
         try:
-            with open(path, "wb", opener=_private) as file:  # noqa: ASYNC230  # opening a local file does not wait
+            with open(path, "wb", opener=_private) as file:  # noqa: ASYNC230  # opening a local file does not block
                 async for chunk in chunks:
                     size_bytes += len(chunk)
                     if len(chunk) <= INLINE_BYTES:
@@ -81,7 +82,7 @@ class BlobStore:
         return ReceivedPart(path, md5.hexdigest(), size_bytes)
 
     def keep(self, part: ReceivedPart, file_id: str, number: int) -> None:
-        """Give a part its name; it may have it already."""
+        """Give a part its final name, replacing an identical part."""
         os.replace(part.path, self._parts / _part_name(file_id, number, part.etag))
 
     def discard(self, part: ReceivedPart) -> None:
@@ -95,8 +96,10 @@ class BlobStore:
     # Objects.
 
     def assemble(self, parts: Sequence[tuple[str, int, str]], blob: str) -> int:
-        """Make an object of parts, in order, and return its size in bytes. The parts stay, so that it can be done
-        again; an object of that name that no upload was finalized with is replaced."""
+        """Assemble an object from parts, in order. Returns its size in bytes.
+
+        The parts are kept, so this can be repeated. It replaces an object whose upload was not finalized.
+        """
         target = self.path(blob)
         if len(parts) == 1:
             self._link(self._parts / _part_name(*parts[0]), target)
@@ -105,14 +108,14 @@ class BlobStore:
         return target.stat().st_size
 
     def copy_in(self, source: str) -> tuple[str, str]:
-        """Make an object of a file from elsewhere, and return its name and its MD5 in hex."""
+        """Copy a file into a new object. Returns the object's name and its MD5 in hex."""
         blob = secrets.token_hex(12)
         self._copy([Path(source)], self.path(blob))
         with self.path(blob).open("rb") as file:
             return blob, hashlib.file_digest(file, _md5).hexdigest()
 
     def flush(self, blobs: Iterable[str]) -> None:
-        """Have the disk itself keep these objects, so that they outlast a power failure too."""
+        """Write these objects to the disk itself, so that they survive a power failure."""
         folders = set()
         for blob in blobs:
             path = self.path(blob)
@@ -135,7 +138,7 @@ class BlobStore:
         except FileNotFoundError:
             raise
         except OSError:
-            # Not every file system has links.
+            # Some file systems do not support links.
             self._copy([part], target)
 
     def _copy(self, parts: Sequence[Path], target: Path) -> None:

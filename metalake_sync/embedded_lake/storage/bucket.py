@@ -1,7 +1,7 @@
-"""Objects in a bucket of a store of its own: what S3, Azure and Google Cloud Storage have in common.
+"""Object storage in a bucket: the common part of S3, Azure and Google Cloud Storage.
 
-Owns: threads (the stores' libraries block), keys below the lake's prefix, and what becomes of a store's errors. The
-lake hands out the store's own signed URLs and never sees the bytes.
+Owns: threads (the stores' libraries block), keys below the lake's prefix, and the handling of a store's errors. Clients
+use the store's own signed URLs, so the bytes do not pass through the lake.
 """
 
 from __future__ import annotations
@@ -26,31 +26,30 @@ CALLS_AT_ONCE = 16
 ERRORS_SHOWN = 300
 
 _FOREIGN = "//"
-"""Begins the name of an object in a bucket that is not the lake's own: `//bucket/key`."""
+"""The start of an object's name in a bucket other than the lake's: `//bucket/key`."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an object is."""
+    """The address of an object."""
 
     bucket: str
     key: str
 
 
 class PartsMissing(Exception):
-    """The store does not have the parts that an object should be made of. The words say which."""
+    """The store does not have all parts of an object. The message says which are missing."""
 
 
 class BucketLibrary(Protocol):
-    """One store's library, as far as a lake needs it. Every method blocks, from any thread, and raises what the library
-    raises; `errors` are those exceptions."""
+    """The calls to one store's library. Methods block, may be called from any thread, and raise `errors`."""
 
     errors: tuple[type[Exception], ...]
 
     def check(self) -> None:
-        """Raise one of `errors` unless the bucket can be reached and is there."""
+        """Raise one of `errors` if the bucket does not exist or is unreachable."""
         ...
 
     def exists(self, place: Place) -> bool: ...
@@ -60,7 +59,7 @@ class BucketLibrary(Protocol):
     def part_urls(self, place: Place, ticket: str, count: int) -> list[str]: ...
 
     def finish(self, place: Place, ticket: str, parts: Sequence[FinishedPart]) -> int:
-        """Raises PartsMissing."""
+        """Assemble an object, and return its size in bytes. Raises PartsMissing."""
         ...
 
     def remove(self, place: Place) -> None: ...
@@ -70,12 +69,12 @@ class BucketLibrary(Protocol):
     def head(self, place: Place, length: int) -> bytes: ...
 
     def list(self, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
-        """Keys and sizes in bytes of all that begins with a prefix."""
+        """Yield keys and sizes in bytes of all objects with a prefix."""
         ...
 
 
 class BucketStorage:
-    """A bucket as the lake's store. Raises StateError if it can't be used."""
+    """Stores objects in a bucket. Raises StateError if the bucket is unusable."""
 
     keys_are_names = True
 
@@ -90,8 +89,8 @@ class BucketStorage:
         except library.errors as error:
             self.close()
             raise StateError(
-                f"the bucket {address.bucket!r} can't be used ({_words(error)})",
-                remedy="Check its name, the credentials in the environment and --storage-endpoint; make it if need be.",
+                f"the bucket {address.bucket!r} cannot be used ({_describe(error)})",
+                remedy="Check that it exists, the credentials in the environment, and --storage-endpoint.",
             ) from None
 
     def key_for(self, path: str) -> str:
@@ -113,7 +112,7 @@ class BucketStorage:
         return lambda: None
 
     async def flush(self, blobs: Iterable[str]) -> None:
-        """The store kept them before it answered."""
+        """Do nothing, because the store answers only after it has stored an object."""
 
     def discard(self, blobs: Iterable[str]) -> None:
         for blob in blobs:
@@ -126,16 +125,16 @@ class BucketStorage:
         return await self._call(lambda: self._library.head(self._place(blob), length))
 
     def crawl(self, folder: str) -> Iterator[FoundObject]:
-        """`folder`: a path in the lake's own bucket, or the address of a folder in another bucket of the same store."""
-        bucket, path = self._meant(folder)
+        """Yield the objects of a folder: a path in the lake's bucket, or the address of another bucket of the store."""
+        bucket, path = self._bucket_and_path(folder)
         own = bucket == self._address.bucket
         try:
             for key, size_bytes in self._library.list(bucket, f"{path}/" if path else ""):
-                # Stores show folders as empty objects whose key ends in a slash.
+                # Stores list folders as empty objects whose key ends in a slash.
                 if not key.endswith("/"):
                     yield FoundObject(None if own else bucket, key, size_bytes)
         except self._library.errors as error:
-            raise StateError(f"the bucket {bucket!r} can't be listed ({_words(error)})") from None
+            raise StateError(f"the bucket {bucket!r} cannot be listed ({_describe(error)})") from None
 
     def take_in(self, found: FoundObject) -> str:
         return found.path if found.bucket is None else f"{_FOREIGN}{found.bucket}/{found.path}"
@@ -143,12 +142,14 @@ class BucketStorage:
     def close(self) -> None:
         self._threads.shutdown(wait=True)
 
-    def _meant(self, folder: str) -> tuple[str, str]:
+    def _bucket_and_path(self, folder: str) -> tuple[str, str]:
         if "://" not in folder:
             return self._address.bucket, folder.strip("/")
         address = parse_storage(folder, self._address.endpoint)
         if address is None or address.kind is not self._address.kind:
-            raise UsageError(f"{folder!r} is in another store than the lake's objects", remedy="Give a bucket of it.")
+            raise UsageError(
+                f"{folder!r} is not in the store of the lake's objects", remedy="Use a bucket of that store."
+            )
         return address.bucket, address.prefix
 
     def _place(self, blob: str) -> Place:
@@ -161,20 +162,20 @@ class BucketStorage:
         try:
             self._library.remove(self._place(blob))
         except self._library.errors as error:
-            logger.warning("an object that nobody needs could not be removed: %s", _words(error))
+            logger.warning("an unused object could not be removed: %s", _describe(error))
 
     async def _call(self, call: Callable[[], T]) -> T:
-        """Run it in a thread; a store's error becomes the refusal that a client tries again."""
+        """Run a call in a thread. Errors of the store become 503, which clients retry."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, call)
         except PartsMissing as missing:
             raise Rejection(400, "BadRequestError", str(missing)) from None
         except self._library.errors as error:
-            logger.warning("the store failed: %s", _words(error))
-            raise Rejection(503, "StorageUnavailable", "The lake's store failed; its log says why") from None
+            logger.warning("the store failed: %s", _describe(error))
+            raise Rejection(503, "StorageUnavailable", "The lake's store failed; see the lake's log") from None
 
 
-def _words(error: Exception) -> str:
-    """One line of a library's error, without addresses: they may be signed."""
+def _describe(error: Exception) -> str:
+    """Return a library's error in one line, without URLs, which may be signed."""
     words = (word for word in str(error).split() if "://" not in word and "?" not in word)
     return " ".join(words)[:ERRORS_SHOWN] or type(error).__name__

@@ -1,7 +1,7 @@
-"""Objects as files under the lake's folder, behind URLs that the lake signs itself and answers as S3 would.
+"""Object storage in files in the lake's folder. The lake signs the URLs itself, and answers them as S3 does.
 
-Owns: the tables of parts and of ETags. A part that is sent again replaces the first; parts stay until their file is
-finalized.
+Owns: the tables of parts and of ETags. A part that is sent again replaces the previous one. Parts are kept until their
+file is finalized.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from metalake_sync.protocol.wire import StorageKind
 
 
 class FileStorage:
-    """Opens the folder; raises OSError."""
+    """Opens the folder. Raises OSError."""
 
     kind = StorageKind.S3
     bucket = "DEFAULT"
@@ -57,7 +57,7 @@ class FileStorage:
         return [sign(base_url, pending.file_id, number) for number in range(1, count + 1)]
 
     def part_received(self, file_id: str, number: int, part: ReceivedPart) -> None:
-        """Keep a part."""
+        """Record a received part."""
         kept = self._db.execute("SELECT etag FROM parts WHERE file_id = ? AND number = ?", (file_id, number)).fetchone()
         self.blobs.keep(part, file_id, number)
         self._db.execute(
@@ -70,7 +70,7 @@ class FileStorage:
     async def finish(self, pending: PendingObject, parts: Sequence[FinishedPart]) -> int:
         kept = dict(self._db.execute("SELECT number, etag FROM parts WHERE file_id = ?", (pending.file_id,)).fetchall())
         if not parts:
-            raise bad_request("Parts must be named in order, from 1 and without gaps")
+            raise bad_request("Parts must be listed in order, from 1 and without gaps")
         for part in parts:
             if kept.get(part.part_number) != part.etag.strip('"').lower():
                 raise bad_request(f"Part {part.part_number} was not received, or its ETag differs")
@@ -105,30 +105,30 @@ class FileStorage:
             return b""
 
     def crawl(self, folder: str) -> Iterator[FoundObject | LeftOut]:
-        """A local folder stands for a bucket of its name. Hidden names, links and other lakes are left out."""
+        """Yield the files of a local folder, as a bucket with its name. Skips hidden names, links and other lakes."""
         if not folder.strip():
             raise UsageError(
-                "'' names no folder", remedy="With --storage file, crawl a local folder: give its path, or '.'."
+                "the folder is empty", remedy="With --storage file, crawl a local folder: use its path, or '.'."
             )
         root = os.path.abspath(folder)
         if not os.path.isdir(root):
-            raise UsageError(f"{folder!r} is no folder", remedy="With --storage file, crawl a local folder.")
-        for place, folders, names in os.walk(root, onerror=_raise):
+            raise UsageError(f"{folder!r} is not a folder", remedy="With --storage file, crawl a local folder.")
+        for parent, folders, names in os.walk(root, onerror=_raise):
             if DATABASE in names:
-                yield LeftOut(place, "it is a lake's own folder")
+                yield LeftOut(parent, "it is the folder of a lake")
                 folders.clear()
                 continue
             entered = []
             for name in sorted(folders):
-                reason = _why_not(os.path.join(place, name))
+                reason = _reason_to_skip(os.path.join(parent, name))
                 if reason is None:
                     entered.append(name)
                 else:
-                    yield LeftOut(os.path.join(place, name), reason)
+                    yield LeftOut(os.path.join(parent, name), reason)
             folders[:] = entered
             for name in sorted(names):
-                path = os.path.join(place, name)
-                reason = _why_not(path) or (None if os.path.isfile(path) else "it is no regular file")
+                path = os.path.join(parent, name)
+                reason = _reason_to_skip(path) or (None if os.path.isfile(path) else "it is not a regular file")
                 if reason is not None:
                     yield LeftOut(path, reason)
                     continue
@@ -142,7 +142,7 @@ class FileStorage:
         return blob
 
     def etag(self, blob: str) -> str | None:
-        """An object's ETag, without quotes; None of one that an older version took in."""
+        """Return an object's ETag without quotes. None if an older version stored the object."""
         row = self._db.execute("SELECT etag FROM object_etags WHERE blob = ?", (blob,)).fetchone()
         return str(row[0]) if row else None
 
@@ -150,17 +150,17 @@ class FileStorage:
         self._db.execute("INSERT OR REPLACE INTO object_etags (blob, etag) VALUES (?, ?)", (blob, etag))
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing, because no files are kept open."""
 
 
 def _multipart_etag(md5s: Sequence[str]) -> str:
-    """As S3 makes it of an upload in parts, be it one."""
+    """Return the ETag that S3 gives to a multipart upload, also of one part."""
     whole = hashlib.md5(b"".join(map(bytes.fromhex, md5s)), usedforsecurity=False)
     return f"{whole.hexdigest()}-{len(md5s)}"
 
 
-def _why_not(path: str) -> str | None:
-    """Why a crawl passes over a name, or None."""
+def _reason_to_skip(path: str) -> str | None:
+    """Return why a crawl skips a path, or None."""
     if os.path.basename(path).startswith("."):
         return "it is hidden"
     return "it is a link" if os.path.islink(path) else None

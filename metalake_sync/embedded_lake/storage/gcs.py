@@ -1,7 +1,7 @@
-"""Google Cloud Storage through google-cloud-storage. Credentials come from GOOGLE_APPLICATION_CREDENTIALS; signing
-needs the key of a service account.
+"""Google Cloud Storage, with google-cloud-storage.
 
-One resumable session for each object: it lives a week, keeps what it received, and knows when it has all of it.
+Credentials come from GOOGLE_APPLICATION_CREDENTIALS; signing requires the key of a service account. Each object is a
+resumable session, which is valid for a week, keeps the received bytes, and detects when it is complete.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from metalake_sync.protocol.uploads import FinishedPart
 TIMEOUT_S = 60.0
 
 _NO_BYTES = (None, "bytes=0-0")
-"""How a session says that it has nothing: Google leaves the range out and keeps only multiples of 256 KiB, so that a
-single byte, which emulators say, is none either."""
+"""The ranges of a session without bytes. Google omits the range and keeps multiples of 256 KiB only, so a range of one
+byte, as emulators answer, also means no bytes."""
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 
@@ -45,10 +45,10 @@ class GcsLibrary:
             self._signer, project = google.auth.default(scopes=[_SCOPE])
         if not hasattr(self._signer, "sign_bytes"):
             raise UsageError(
-                "signing URLs for Google Cloud Storage needs the key of a service account",
+                "signing URLs for Google Cloud Storage requires the key of a service account",
                 remedy="Set GOOGLE_APPLICATION_CREDENTIALS to its JSON file.",
             )
-        # A token never goes over plain HTTP; what listens there (an emulator) asks for none.
+        # A token is never sent over plain HTTP. Emulators, which use it, require none.
         plain = address.endpoint is not None and address.endpoint.startswith("http:")
         self._client: Any = storage.Client(
             project=project or "metalake",
@@ -63,7 +63,7 @@ class GcsLibrary:
         return bool(self._blob(place).exists(timeout=TIMEOUT_S))
 
     def start(self, place: Place, content_type: str, ticket: str) -> str:
-        if ticket and _ask(ticket).status_code not in (404, 410):
+        if ticket and _status_of(ticket).status_code not in (404, 410):
             return ticket
         session: str = self._blob(place).create_resumable_upload_session(content_type=content_type, timeout=TIMEOUT_S)
         return session
@@ -74,8 +74,8 @@ class GcsLibrary:
     def finish(self, place: Place, ticket: str, parts: Sequence[FinishedPart]) -> int:
         blob = self._blob(place)
         if not self._reload(blob):
-            # The session of an empty file never hears a byte, nor that there are none.
-            answer = _ask(ticket)
+            # The session of an empty file has not received its end yet.
+            answer = _status_of(ticket)
             if len(parts) > 1 or answer.status_code != 308 or answer.headers.get("Range") not in _NO_BYTES:
                 raise PartsMissing(f"The store has not received all of {len(parts)} parts")
             requests.put(ticket, headers={"Content-Range": "bytes */0"}, timeout=TIMEOUT_S).raise_for_status()
@@ -115,7 +115,7 @@ class GcsLibrary:
 
     @staticmethod
     def _reload(blob: Any) -> bool:
-        """Read what the store knows of an object; False where it is not there."""
+        """Read an object's properties. Returns False if it does not exist."""
         try:
             blob.reload(timeout=TIMEOUT_S)
         except NotFound:
@@ -123,6 +123,6 @@ class GcsLibrary:
         return True
 
 
-def _ask(session: str) -> requests.Response:
-    """How far a session is. Source: Cloud Storage, "Check the status of a resumable upload"."""
+def _status_of(session: str) -> requests.Response:
+    """Request the status of a session. Source: Cloud Storage, "Check the status of a resumable upload"."""
     return requests.put(session, headers={"Content-Range": "bytes */*"}, timeout=TIMEOUT_S, allow_redirects=False)

@@ -1,4 +1,4 @@
-"""Opening the bucket of a lake with the store's own library, which is an optional extra."""
+"""Opens the bucket of a lake with the library of its store, which is an optional extra."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _LIBRARIES = {
     StorageKind.AZURE: ("azure", "AzureLibrary"),
     StorageKind.GCS: ("gcs", "GcsLibrary"),
 }
-"""Module and class; an extra has the name of its module."""
+"""Module and class. The extra has the name of the module."""
 
 
 def open_bucket(address: BucketAddress, url_lifetime_s: float) -> BucketStorage:
-    """Raises UsageError where the library or credentials are missing, StateError where the bucket can't be used."""
+    """Open a bucket. Raises UsageError for a missing library or credentials, StateError for an unusable bucket."""
     return BucketStorage(address, open_library(address, url_lifetime_s))
 
 
 def open_library(address: BucketAddress, url_lifetime_s: float) -> BucketLibrary:
-    """The store's library; nothing is asked of the store yet. Raises UsageError."""
+    """Create the library of a store, without calling the store. Raises UsageError."""
     extra, name = _LIBRARIES[address.kind]
     try:
         module = import_module(f"metalake_sync.embedded_lake.storage.{extra}")

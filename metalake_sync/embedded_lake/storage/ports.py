@@ -1,4 +1,4 @@
-"""What the lake asks of a store of objects."""
+"""The interface of object storages."""
 
 from __future__ import annotations
 
@@ -12,34 +12,40 @@ from metalake_sync.protocol.wire import StorageKind
 
 @dataclass(frozen=True, slots=True)
 class PendingObject:
-    """An object that is being uploaded. `blob`: its name in the store. `ticket`: what the store gave when it was told
-    of the object (an upload id, a session URL), so a credential; empty before that."""
+    """An object during its upload."""
 
     file_id: str
     blob: str
+    """Its name in the store."""
     ticket: str = field(default="", repr=False)
+    """The store's id of the upload (an upload id or a session URL): a credential. Empty before `start`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundObject:
-    """An object that a crawl met. `bucket`: None is the lake's own. `path`: its storage path in there."""
+    """An object found by a crawl."""
 
     bucket: str | None
+    """None is the lake's own."""
     path: str
+    """The storage path in the bucket."""
     size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """What a crawl met and does not take in: a file, or a folder with all that is in it. `reason`: a clause."""
+    """A file or folder that a crawl skips."""
 
     path: str
     reason: str
+    """A clause."""
 
 
 class ObjectStorage(Protocol):
-    """Methods that wait are coroutines, except those of a crawl, which has no event loop. Raises Refusal where the
-    store refuses."""
+    """Stores objects. Methods that wait are coroutines, except for crawls, which have no event loop.
+
+    Raises Rejection if the store rejects a call.
+    """
 
     @property
     def kind(self) -> StorageKind: ...
@@ -51,56 +57,58 @@ class ObjectStorage(Protocol):
 
     @property
     def keys_are_names(self) -> bool:
-        """Whether an object's name is its key in a bucket, so that no two objects can have one storage path."""
+        """Whether an object's name is its key in a bucket, so that storage paths are unique."""
         ...
 
     def key_for(self, path: str) -> str:
-        """The storage path of what stands under this path of the lake."""
+        """Return the storage path for a path of the lake."""
         ...
 
     async def is_taken(self, key: str) -> bool:
-        """Whether the bucket has something under this key already."""
+        """Return whether the bucket already has an object with this key."""
         ...
 
     async def start(self, pending: PendingObject, content_type: str) -> str:
-        """Have the store expect an object. Returns its ticket; the same one where it has one that still serves."""
+        """Start the upload of an object. Returns its ticket, the present one if that is still valid."""
         ...
 
     async def part_urls(self, pending: PendingObject, count: int, base_url: str) -> list[str]:
-        """Where each part may be put. `base_url`: under which the client reached the lake."""
+        """Return the URL to PUT each part. `base_url`: the address of the lake that the client uses."""
         ...
 
     async def finish(self, pending: PendingObject, parts: Sequence[FinishedPart]) -> int:
-        """Make one object of its parts, numbered from 1 without gaps, and return its size in bytes. Asked again, it
-        does no harm. Raises the refusal of parts that the store does not have."""
+        """Assemble an object from its parts, numbered from 1 without gaps. Returns its size in bytes. Idempotent.
+
+        Rejects parts that the store does not have.
+        """
         ...
 
     def finished(self, file_id: str) -> Callable[[], None]:
-        """Inside the transaction that marks the object as whole: forget its parts. Call what it returns afterwards."""
+        """Forget the parts of a finalized object, in its transaction. Call the returned function after the commit."""
         ...
 
     async def flush(self, blobs: Iterable[str]) -> None:
-        """Have these objects outlast a power failure."""
+        """Make these objects survive a power failure."""
         ...
 
     def discard(self, blobs: Iterable[str]) -> None:
-        """Remove objects that nobody needs. It does not wait until they are gone."""
+        """Remove objects that are not needed, without waiting for completion."""
         ...
 
     def object_url(self, blob: str, base_url: str) -> str:
-        """A signed URL to read an object."""
+        """Return a signed URL to read an object."""
         ...
 
     async def head(self, blob: str, length: int) -> bytes:
-        """An object's first bytes: fewer where it is shorter, none where it is gone."""
+        """Return an object's first `length` bytes; fewer if it is shorter, none if it does not exist."""
         ...
 
     def crawl(self, folder: str) -> Iterator[FoundObject | LeftOut]:
-        """What is in a folder of a bucket. Raises UsageError."""
+        """Yield the objects in a folder of a bucket. Raises UsageError."""
         ...
 
     def take_in(self, found: FoundObject) -> str:
-        """Make an object of the lake of it, and return its name. Raises OSError."""
+        """Import an object into the lake. Returns its name. Raises OSError."""
         ...
 
     def close(self) -> None: ...

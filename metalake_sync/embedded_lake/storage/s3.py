@@ -1,6 +1,6 @@
-"""Amazon S3, and what speaks its protocol, through boto3. Credentials and region come from boto3's own chain.
+"""Amazon S3 and compatible stores, with boto3. Credentials and region come from boto3's default sources.
 
-A multipart upload for each object, presigned part URLs; the store itself checks ETags and the smallest part.
+Each object is a multipart upload with presigned URLs of its parts. The store checks ETags and the minimum part size.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class S3Library:
                 signature_version="s3v4",
                 max_pool_connections=CALLS_AT_ONCE,
                 s3={"addressing_style": "path" if address.endpoint else "auto"},
-                # Else uploads are begun with a checksum that the parts, sent by others, don't carry.
+                # Otherwise uploads require checksums, which the clients' parts do not have.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             ),
@@ -45,7 +45,7 @@ class S3Library:
 
     def check(self) -> None:
         self._client.head_bucket(Bucket=self._bucket)
-        # Signing tells missing credentials, which a public bucket does not.
+        # Signing fails without credentials, which a public bucket does not reveal.
         self.read_url(Place(self._bucket, "x"))
 
     def exists(self, place: Place) -> bool:
@@ -64,7 +64,7 @@ class S3Library:
     def finish(self, place: Place, ticket: str, parts: Sequence[FinishedPart]) -> int:
         named = [{"PartNumber": part.part_number, "ETag": f'"{part.etag.strip(chr(34))}"'} for part in parts]
         if not named:
-            raise PartsMissing("No parts are named")
+            raise PartsMissing("The list of parts is empty")
         try:
             self._client.complete_multipart_upload(
                 Bucket=place.bucket, Key=place.key, UploadId=ticket, MultipartUpload={"Parts": named}
@@ -75,7 +75,7 @@ class S3Library:
                 raise PartsMissing(f"A part was not received, or its ETag differs ({code})") from None
             if code != "NoSuchUpload":
                 raise
-            # Completed already, by a call whose answer was lost.
+            # A previous call completed the upload, and its answer was lost.
         size_bytes = self._size(place)
         if size_bytes is None:
             raise PartsMissing("The store no longer knows the upload")

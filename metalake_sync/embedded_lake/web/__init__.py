@@ -1,4 +1,4 @@
-"""The lake over HTTP: who may come in, how bodies are read, how refusals are said, and one handler for each call.
+"""The embedded lake over HTTP: authentication, reading messages, answering rejections, and one handler per call.
 
-Must not: hold logic; that stands in the themes of the store.
+Must not: contain the logic of calls; that is in the modules of `embedded_lake`.
 """

@@ -1,4 +1,7 @@
-"""What every request goes through: the count, the credentials, the jobs that are due, and the words of a rejection."""
+"""The middleware of every request: counts it, checks credentials, finishes due jobs, and answers rejections.
+
+Must not: put a query, a header or a body into the log.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,10 @@ from metalake_sync.embedded_lake.request_log import RequestKind, RequestLog
 from metalake_sync.embedded_lake.settings import LakeSettings
 from metalake_sync.protocol.generations import BASE_PATHS, Generation
 
-Admission = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
+Authorize = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 NGINX_NOT_FOUND = "<html>\n<head><title>404 Not Found</title></head>\n<body>not a path of this lake</body>\n</html>\n"
-"""What stands in front of a lake answers this for every path that it does not pass on."""
+"""The answer of a gateway in front of a lake for every path that it does not route."""
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ def make_access_middleware(
 
     served = {f"{BASE_PATHS[generation] or '/api'}/": generation in settings.generations for generation in Generation}
 
-    async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
         resource = request.match_info.route.resource
         is_served = next((known for prefix, known in served.items() if request.path.startswith(prefix)), None)
         if is_served is False and resource is None:
@@ -43,22 +46,22 @@ def make_access_middleware(
             if not hmac.compare_digest(given, expected):
                 raise Rejection(401, "UnauthorizedError", "Authentication failed")
             settle()
-        # Anything else is an object or a part, which its signature opens, or nothing at all.
+        # Any other path is that of an object or a part, whose signature is checked there, or it does not exist.
         return await handler(request)
 
     @web.middleware
     async def access_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        response = await _said(admitted, request, handler)
+        response = await _answered(authorize, request, handler)
         log.note(kind_of(request), response.status, getattr(request.content, "total_bytes", 0))
         return response
 
     return access_middleware
 
 
-async def _said(admitted: Admission, request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The answer, or the refusal in the protocol's words."""
+async def _answered(authorize: Authorize, request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Return the answer, or the rejection in the form of the protocol."""
     try:
-        return await admitted(request, handler)
+        return await authorize(request, handler)
     except NoContent:
         return web.Response(status=204)
     except Rejection as rejection:
@@ -77,7 +80,7 @@ async def _said(admitted: Admission, request: web.Request, handler: Handler) -> 
         if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_FULL:
             return _unexpected(request)
         return _answer(disk_full())
-    except Exception:  # noqa: BLE001  # logged in full; a server outlives a mistake in one handler
+    except Exception:  # noqa: BLE001  # logged in full; an error in one handler must not stop the server
         return _unexpected(request)
 
 
@@ -87,6 +90,6 @@ def _answer(rejection: Rejection) -> web.Response:
 
 
 def _unexpected(request: web.Request) -> web.Response:
-    """Inside an `except`. The query is left out of the log: it may hold a signature."""
+    """Log the present exception. The query is not logged, because it may contain a signature."""
     logger.exception("%s %s failed", request.method, request.path)
-    return _answer(Rejection(500, "InternalServerError", "The lake failed at this call; its log says why"))
+    return _answer(Rejection(500, "InternalServerError", "The lake failed; see its log"))

@@ -1,4 +1,4 @@
-"""Calls about labels, annotations and the trash."""
+"""Handlers of the calls about labels, annotations, selections and the trash."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OPERATIONS = TypeAdapter(list[str] | None)
 _MODES = {"all": None, "human": OperationMode.HUMAN, "machine": OperationMode.MACHINE}
 
 DOWNLOAD_FOLDER = "data"
-"""The folder that a client makes for the files of a collection that it downloads."""
+"""The local folder for downloaded files that answers tell clients to create."""
 
 
 class StudioCalls:
@@ -61,7 +61,7 @@ class AnnotationCalls:
         yield routes.DOWNLOAD_ANNOTATIONS, self.download
 
     async def list_labels(self, request: web.Request) -> web.Response:
-        # There are no groups here, so none has labels.
+        # The embedded lake has no label groups.
         return answer([] if request.query.get("groupId") else self._labels.all())
 
     async def list_label_groups(self, request: web.Request) -> web.Response:
@@ -79,8 +79,8 @@ class AnnotationCalls:
         operation = Operation(
             request.match_info["operation_id"], message.operation_mode, normalized=is_true(request, "isNormalized")
         )
-        met = await self._annotations.update(operation, entries)
-        return answer({"isSuccess": True, "message": f"{met} of {len(entries)} images updated"})
+        found = await self._annotations.update(operation, entries)
+        return answer({"isSuccess": True, "message": f"{found} of {len(entries)} images updated"})
 
     async def delete(self, request: web.Request) -> web.Response:
         collection = request.query.get("collectionId", "")
@@ -89,14 +89,14 @@ class AnnotationCalls:
         return answer({"isSuccess": True, "message": f"annotations of {removed} images removed"})
 
     async def download(self, request: web.Request) -> web.Response:
-        asked = _page_request(request)
-        page = self._annotations.page(asked)
+        wanted = _page_request(request)
+        page = self._annotations.page(wanted)
         base = base_url(request)
         return answer(
             {
                 "data": {
-                    "identifier": asked.collection,
-                    "groupUniqueName": f"{page.storage_path}_{asked.collection}",
+                    "identifier": wanted.collection,
+                    "groupUniqueName": f"{page.storage_path}_{wanted.collection}",
                     "format": "RAW",
                     "rawFileName": f"{page.storage_path}.json",
                     "creatableDirectories": [DOWNLOAD_FOLDER],
@@ -117,7 +117,7 @@ class AnnotationCalls:
 
 
 class SelectionCalls:
-    """Calls about selections, and what is done with them."""
+    """Selections, and the calls that use them."""
 
     def __init__(self, trash: Trash, virtual: VirtualCollections) -> None:
         self._trash = trash
@@ -125,20 +125,20 @@ class SelectionCalls:
 
     def calls(self) -> Iterable[Call]:
         yield routes.SELECT_ITEMS, self.select
-        yield routes.TRASH_ITEMS, self.put_away
+        yield routes.TRASH_ITEMS, self.trash
         yield routes.CREATE_VIRTUAL_COLLECTION, self.create_virtual_collection
 
     async def select(self, request: web.Request) -> web.Response:
         message = await read_message(request, SelectItems)
         try:
             selected = self._trash.select(message)
-        except NothingSelected as refusal:
-            return answer({"isSuccess": False, "warningMsg": str(refusal)})
+        except NothingSelected as reason:
+            return answer({"isSuccess": False, "warningMsg": str(reason)})
         return answer({"isSuccess": True, "selectionTag": selected.tag, "objectCount": selected.count})
 
-    async def put_away(self, request: web.Request) -> web.Response:
-        went, failed = self._trash.put_away((await read_message(request, TrashItems)).selection_id)
-        message = f"{went} objects successfully trashed, {failed} objects failed to trash"
+    async def trash(self, request: web.Request) -> web.Response:
+        trashed, failed = self._trash.trash((await read_message(request, TrashItems)).selection_id)
+        message = f"{trashed} objects successfully trashed, {failed} objects failed to trash"
         return answer({"isSuccess": True, "message": message})
 
     async def create_virtual_collection(self, request: web.Request) -> web.Response:
@@ -153,9 +153,9 @@ def _page_request(request: web.Request) -> PageRequest:
         operations = _OPERATIONS.validate_json(query.get("operationIdList") or "[]")
         page, page_size = int(query.get("pageNo", "0")), int(query.get("pageSize", "250"))
     except ValueError:
-        raise not_acceptable("The page or the list of operations can't be read") from None
+        raise not_acceptable("The page number or the list of operations is invalid") from None
     if not 0 <= page < 2**32 or not 1 <= page_size <= PAGE_SIZE_LIMIT:
-        raise not_acceptable(f"A page has 1 to {PAGE_SIZE_LIMIT} files, and its number is 0 or more")
+        raise not_acceptable(f"The page size must be 1 to {PAGE_SIZE_LIMIT}, and the page number 0 or more")
     if kind not in _MODES:
         raise not_acceptable(f"Invalid annotation type: {kind!r}")
     return PageRequest(request.match_info["collection_id"], page, page_size, operations or [], _MODES[kind])

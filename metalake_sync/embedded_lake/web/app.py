@@ -1,4 +1,4 @@
-"""The application: every route of the protocol, and the store's own two, put together over one store."""
+"""The web application: all routes of the protocol, and the two routes of the object store, over one database."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from metalake_sync.protocol.generations import Generation
 from metalake_sync.protocol.routes import Effect, Route
 
 BODY_LIMIT_BYTES = 256 << 20
-"""The largest JSON body: a page of a thousand densely annotated images comes nowhere near it."""
+"""The largest JSON body. A page of a thousand densely annotated images is far smaller."""
 
 _ROUTE_NAMES: dict[tuple[str, str], tuple[str, bool]] = {
     (route.method, template): (name.lower(), route.effect is Effect.WRITES)
@@ -49,19 +49,19 @@ _UNKNOWN = "unknown"
 
 
 def make_app(settings: LakeSettings, store: LakeStore, log: RequestLog, faults: Faults) -> web.Application:
-    """An application that answers every call from a store, but for those that `faults` spoils."""
+    """Return an application that answers all calls from a store, except those that get a fault."""
     uploads, jobs, collections, labels = Uploads(store), Jobs(store), Collections(store), Labels(store)
     images = Images(store)
     locks = Locks()
 
     def read_object(blob: str) -> bytes:
-        # Only objects that are files pass through here; those of a bucket are read from the bucket.
+        # Only objects in files are served by the lake. Clients read those in a bucket from the bucket.
         assert isinstance(store.storage, FileStorage)
         return store.storage.blobs.path(blob).read_bytes()
 
-    quirks_middleware = make_quirks_middleware(settings.quirks, _kind_of)
+    quirks = make_quirks_middleware(settings.quirks, _kind_of)
     middlewares = [
-        *([quirks_middleware] if quirks_middleware else []),
+        *([quirks] if quirks else []),
         make_access_middleware(settings, log, _kind_of, jobs.settle),
         make_faults_middleware(faults, _kind_of, jobs, read_object),
     ]
@@ -78,14 +78,14 @@ def make_app(settings: LakeSettings, store: LakeStore, log: RequestLog, faults: 
                 app.router.add_route(route.method, template, handler)
     if isinstance(store.storage, FileStorage):
         objects = ObjectCalls(store, store.storage, uploads, locks)
-        app.on_response_prepare.append(objects.tell_etag)
+        app.on_response_prepare.append(objects.set_etag)
         app.router.add_put(f"{PARTS}/{{file_id}}/{{number}}", objects.put_part, name="put_part")
         app.router.add_get(f"{OBJECTS}/{{blob}}", objects.get_object, name="get_object", allow_head=False)
     return app
 
 
 def _templates(route: Route[Any], settings: LakeSettings) -> set[str]:
-    """The paths under which a call is served."""
+    """Return the path templates of a call."""
     found = {path for generation in settings.generations for path in route.templates(generation)}
     if Quirk.ONE_BASE in settings.quirks:
         found &= {route.bases[generation] + route.path for generation in settings.generations & set(route.bases)}

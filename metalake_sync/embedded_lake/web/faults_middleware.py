@@ -1,6 +1,6 @@
-"""Spoiling requests as a fault plan says: what a client meets on a bad day, over a real connection.
+"""The middleware that injects the faults of a fault plan into requests, over a real connection.
 
-Owns: how each kind of fault looks on the wire. Must not: choose (`embedded_lake.faults`).
+Owns: how each kind of fault appears on the wire. Must not: choose faults (`embedded_lake.faults`).
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from metalake_sync.embedded_lake.jobs import Jobs
 from metalake_sync.embedded_lake.rejections import Rejection
 from metalake_sync.embedded_lake.request_log import RequestKind
 
-_AT_ONCE = struct.pack("ii", 1, 0)
-"""SO_LINGER with no time: closing sends a reset."""
+_NO_LINGER = struct.pack("ii", 1, 0)
+"""SO_LINGER with a time of 0: closing the socket sends a reset."""
 
 _HTML = b"<html><body><h1>Welcome to the hotel network</h1></body></html>"
 
@@ -45,26 +45,26 @@ _HTML = b"<html><body><h1>Welcome to the hotel network</h1></body></html>"
 def make_faults_middleware(
     faults: Faults, kind_of: Callable[[web.Request], RequestKind], jobs: Jobs, read_object: Callable[[str], bytes]
 ) -> Middleware:
-    """`read_object`: the bytes of an object, of which a cut answer sends the first half."""
+    """Return the middleware. `read_object` returns an object's bytes, of which a cut answer sends the first half."""
 
     @web.middleware
     async def faults_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         fault = faults.pick(kind_of(request))
-        return await handler(request) if fault is None else await spoil(fault, request, handler)
+        return await handler(request) if fault is None else await inject(fault, request, handler)
 
-    async def spoil(fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def inject(fault: Fault, request: web.Request, handler: Handler) -> web.StreamResponse:
         match fault:
             case Latency():
                 await asyncio.sleep(fault.seconds)
                 return await handler(request)
             case Status():
-                await _done(request, handler, fault.carried_out)
+                await _receive(request, handler, fault.carried_out)
                 return _error(fault)
             case Rate():
                 await request.read()
                 return _error(Status(kind="status", status=429, retry_after=fault.retry_after))
             case Reset():
-                await _done(request, handler, fault.when == "after")
+                await _receive(request, handler, fault.when == "after")
                 return _reset(request)
             case Down():
                 return _reset(request)
@@ -85,7 +85,7 @@ def make_faults_middleware(
                 jobs.let_fail(request.match_info["upload_id"])
                 return await handler(request)
             case JobNeverEnds():
-                jobs.hold_up(request.match_info["upload_id"], fault.seconds)
+                jobs.delay(request.match_info["upload_id"], fault.seconds)
                 return await handler(request)
             case DoesNothing():
                 return await _pretend(request)
@@ -93,7 +93,7 @@ def make_faults_middleware(
                 assert_never(fault)
 
     async def half(request: web.Request, answer: web.StreamResponse, stall_s: float) -> web.StreamResponse:
-        """Send the first half of an answer and close the connection, after a while."""
+        """Send the first half of an answer, and close the connection after `stall_s` seconds."""
         if isinstance(answer, web.FileResponse):
             body = read_object(request.match_info["blob"])
         else:
@@ -102,7 +102,7 @@ def make_faults_middleware(
         cut = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
         if "ETag" in answer.headers:
             cut.headers["ETag"] = answer.headers["ETag"]
-        # An answer without a body has none to cut: it promises one that never comes.
+        # An answer without a body announces one that is not sent.
         cut.content_length = len(body) or 100
         await cut.prepare(request)
         await cut.write(body[: len(body) // 2])
@@ -114,8 +114,8 @@ def make_faults_middleware(
     return faults_middleware
 
 
-async def _done(request: web.Request, handler: Handler, carried_out: bool) -> None:
-    """Carry a request out, or read it to its end: the client has said all it wanted to say."""
+async def _receive(request: web.Request, handler: Handler, carried_out: bool) -> None:
+    """Receive a whole request, and carry it out if `carried_out`."""
     if carried_out:
         await handler(request)
     else:
@@ -124,7 +124,7 @@ async def _done(request: web.Request, handler: Handler, carried_out: bool) -> No
 
 def _error(fault: Status) -> web.Response:
     headers = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
-    rejection = Rejection(fault.status, "InjectedFault", f"A fault plan says {fault.status}")
+    rejection = Rejection(fault.status, "InjectedFault", f"The fault plan injects {fault.status}")
     return web.json_response(rejection.body, status=fault.status, headers=headers)
 
 
@@ -132,7 +132,7 @@ def _reset(request: web.Request) -> web.Response:
     if request.transport is not None:
         connection: socket.socket | None = request.transport.get_extra_info("socket")
         if connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         request.transport.abort()
     return web.Response(status=500)
 

@@ -1,4 +1,4 @@
-"""Calls about the lake itself, its collections, items and metadata."""
+"""Handlers of the calls about the lake itself, collections, items and metadata."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ class ItemCalls:
         yield routes.METADATA_BY_OBJECT, self.metadata_by_object
 
     async def compatibility(self, request: web.Request) -> web.Response:
-        ours, theirs = CLIENT_VERSION.partition(".")[0], request.match_info["version"].partition(".")[0]
-        if theirs == ours:
+        known, requested = CLIENT_VERSION.partition(".")[0], request.match_info["version"].partition(".")[0]
+        if requested == known:
             return answer({"isCompatible": True})
-        return answer({"isCompatible": False, "message": f"This lake speaks version {ours} of the protocol"})
+        return answer({"isCompatible": False, "message": f"This lake uses version {known} of the protocol"})
 
     async def system_details(self, request: web.Request) -> web.Response:
         return answer({"isSuccess": True, **self._items.system_details()})
@@ -83,13 +83,13 @@ class ItemCalls:
 
     async def collection_details(self, request: web.Request) -> web.Response:
         message = await read_message(request, CollectionDetails)
-        fields = self._spellings.asked_for(message.required_meta_obj)
+        fields = self._spellings.requested(message.required_meta_obj)
         details = self._collections.details(message.model_copy(update={"required_meta_obj": fields}))
         return answer({"isSuccess": True, "itemDetails": details})
 
     async def item_details(self, request: web.Request) -> web.Response:
         message = await read_message(request, ItemDetails)
-        fields = self._spellings.asked_for(message.required_meta_obj)
+        fields = self._spellings.requested(message.required_meta_obj)
         wanted = message.model_copy(update={"required_meta_obj": fields})
         details = await self._items.details(wanted, base_url(request))
         return answer({"isSuccess": True, "itemDetails": details})
@@ -119,7 +119,7 @@ class ItemCalls:
         return self._validated(request, "Field", self._spellings.renames("field", fields))
 
     def _validated(self, request: web.Request, kind: str, renames: Mapping[str, str]) -> web.Response:
-        """An answer to a validate call: generation 3 has a list of renames, generation 2 has none."""
+        """Answer a validate call: with a list of renames in generation 3, without one in generation 2."""
         if generation_of(request) is Generation.TWO and Quirk.VALIDATE_RENAMES not in self._quirks:
             return answer({"isSuccess": True})
         return answer([{f"new{kind}": name, f"old{kind}": known} for name, known in renames.items()])

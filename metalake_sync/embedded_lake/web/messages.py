@@ -1,4 +1,4 @@
-"""Requests as messages of the protocol, and answers as JSON."""
+"""Reads requests as messages of the protocol, and writes answers as JSON."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from metalake_sync.protocol.routes import Route
 MessageT = TypeVar("MessageT", bound=BaseModel)
 
 Call = tuple[Route[Any], Callable[[web.Request], Awaitable[web.StreamResponse]]]
-"""A route of the protocol and what answers it."""
+"""A route of the protocol and its handler."""
 
 
 async def read_message(request: web.Request, message: type[MessageT]) -> MessageT:
-    """The request's body. Raises the refusal of one that is no JSON (400), or not what the message says (406)."""
+    """Return the request's body as a message. Rejects a body that is not JSON (400) or not such a message (406)."""
     try:
         return message.model_validate_json(await request.read())
     except ValidationError as error:
         fault = error.errors(include_input=False, include_url=False)[0]
         if fault["type"] == "json_invalid":
-            raise bad_request(f"Broken JSON: {fault['msg']}") from None
+            raise bad_request(f"Invalid JSON: {fault['msg']}") from None
         place = ".".join(map(str, fault["loc"])) or "body"
         raise not_acceptable(f"{place}: {fault['msg']}") from None
 
@@ -36,20 +36,20 @@ def answer(body: object) -> web.Response:
 
 
 def answer_message(message: BaseModel) -> web.Response:
-    """The fast way for what is asked once for each file."""
+    """Answer with a message. Faster than `answer`, for calls that are made once per file."""
     return web.Response(body=message.model_dump_json(by_alias=True).encode(), content_type="application/json")
 
 
 def base_url(request: web.Request) -> str:
-    """The address under which the client reached us."""
+    """Return the address that the client used."""
     return f"{request.scheme}://{request.host}"
 
 
 def generation_of(request: web.Request) -> Generation:
-    """The generation of the protocol that the request's path belongs to."""
+    """Return the generation of the protocol of a request's path."""
     return Generation.TWO if request.path.startswith(f"{BASE_PATHS[Generation.TWO]}/") else Generation.THREE
 
 
 def is_true(request: web.Request, name: str) -> bool:
-    """A flag of the query; the published client writes it as Python does."""
+    """Return a flag of the query. The published client writes it as Python does: True."""
     return request.query.get(name, "").lower() == "true"

@@ -1,4 +1,4 @@
-"""The store of a lake that keeps its objects as files: takes parts and gives objects, as S3 would."""
+"""The object store of a lake that keeps objects in files: receives parts and serves objects, as S3 does."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ class ObjectCalls:
         self._locks = locks
 
     async def put_part(self, request: web.Request) -> web.Response:
-        """A part comes in. It is opened by its signature alone, as with S3."""
+        """Receive a part. As in S3, the signature is the only authentication."""
         self._check_signature(request)
         file_id, number = request.match_info["file_id"], int(request.match_info["number"])
         if not self._uploads.takes_parts(file_id):
-            raise not_found("The upload is finalized and takes no more parts")
+            raise not_found("The upload is finalized and accepts no more parts")
         blobs = self._storage.blobs
         part = await blobs.receive(_chunks(request))
         try:
             async with self._locks.of(file_id):
                 if not self._uploads.takes_parts(file_id):
-                    raise not_found("The upload is finalized and takes no more parts")
+                    raise not_found("The upload is finalized and accepts no more parts")
                 self._storage.part_received(file_id, number, part)
         finally:
             blobs.discard(part)
         return web.Response(headers={"ETag": f'"{part.etag}"'})
 
     async def get_object(self, request: web.Request) -> web.StreamResponse:
-        """An object goes out, whole or in ranges."""
+        """Serve an object, completely or a range of it."""
         self._check_signature(request)
         blob = request.match_info["blob"]
         path = self._storage.blobs.path(blob)
@@ -56,8 +56,8 @@ class ObjectCalls:
         return _StoredObject(path, self._storage.etag(blob))
 
     @staticmethod
-    async def tell_etag(_: web.Request, response: web.StreamResponse) -> None:
-        """A response's headers are ready: the object's own ETag goes where aiohttp put one of its making."""
+    async def set_etag(_: web.Request, response: web.StreamResponse) -> None:
+        """Replace the ETag of aiohttp by that of the object, when a response's headers are ready."""
         if isinstance(response, _StoredObject) and response.object_etag and response.status in (200, 206):
             response.headers["ETag"] = f'"{response.object_etag}"'
 

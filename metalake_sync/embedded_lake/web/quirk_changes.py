@@ -1,7 +1,6 @@
-"""Changes answers as the quirks of a lake say, after everything else has been done.
+"""How each quirk changes the form of answers.
 
-Owns: the form of answers under each quirk that concerns the form alone. Must not: change what a user wrote (metadata,
-annotations, names), or what the lake does.
+Must not: change what users wrote (metadata, annotations, names), or what the lake does.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ _ACKNOWLEDGEMENTS = frozenset(
         "update_job",
     }
 )
-"""Calls whose answers only acknowledge, by the names of their routes."""
+"""Routes whose answers are only acknowledgements."""
 
 _VALIDATES = frozenset({"validate_tags", "validate_fields"})
 
 _MAY_BE_204 = _VALIDATES | _ACKNOWLEDGEMENTS - {"update_annotations", "metadata_by_json", "metadata_by_object"}
-"""The vendor's clients read a body from the others."""
+"""The vendor's clients read the body of other answers."""
 
 _REFUSED_WHEN_EMPTY = frozenset({"list_items", "list_collection_items", "collection_by_name"})
 
@@ -39,31 +38,31 @@ _COUNTS = frozenset({"count_items", "count_collection_items"})
 
 _DATES = ("createdAt", "updatedAt")
 _COMPUTED = ("fileSize", "frameCount", "frameRate", "resolution", "storagePath", "bucketName", *_DATES, "url")
-"""Details that the lake computes, beyond ids and names."""
+"""Details that the lake computes, except ids and names."""
 
 _NUMBERS = frozenset({"status", "statusCode", "progress", "PartNumber", "objectType", "count", "size", "objectCount"})
 _NUMBERS_OF_DETAILS = frozenset({"fileSize", "frameCount", "contentType"})
 
-_SAYSNO_BODY = frozenset(
+_NULLABLE = frozenset(
     {
         "isExisting", "uploadRemovedFile", "message", "warningMsg", "nextPage", "uploadedFileList", "resourceArray",
         "creatableDirectories", "texts", "rawAnnotations",
     }
 )  # fmt: skip
-"""Fields that may be null where they are false or empty."""
+"""Fields that may be null instead of false or empty."""
 
 _WRITTEN_BY_USERS = frozenset({"annotations", "itemDetails"})
-"""Fields whose insides hold what users wrote."""
+"""Fields that contain what users wrote."""
 
 _KEYED_BY_NAMES = frozenset({"label_references"})
-"""Routes whose answer is a map: each key is a name, not a field."""
+"""Routes whose answer is a mapping by name, not an object with fields."""
 
 _UNKNOWN_FIELDS = {"__v": 0, "teamId": "6b0400000000000000000000", "isLogical": False}
 
 _HTML = "<html>\n<head><title>{status}</title></head>\n<body><h1>{status}</h1></body>\n</html>\n"
 
 Change = Callable[[web.Request, RequestKind, int, Any], tuple[int, Any]]
-"""From a status and a document to those that go out. No document: an answer without a body."""
+"""Returns the changed status and document. NO_BODY is an answer without a body."""
 
 NO_BODY = object()
 
@@ -75,7 +74,7 @@ class Html(str):
 
 
 def _on(*names: str) -> Callable[[Callable[[Any], Any]], Change]:
-    """A change of the document that a route's good answers hold."""
+    """Return a decorator for changes of the documents of successful answers."""
 
     def make(change: Callable[[Any], Any]) -> Change:
         def changed(_: web.Request, asked: RequestKind, status: int, document: Any) -> tuple[int, Any]:
@@ -128,16 +127,16 @@ def _counts(count: Callable[[int], Any], url: Callable[[str], Any], progress: Ca
     return change
 
 
-# Acknowledgements and refusals.
+# Acknowledgements and rejections.
 
 
 def _acknowledges(request: web.Request, asked: RequestKind, document: Any) -> bool:
-    """Whether an answer says nothing but that all is well."""
+    """Return whether an answer contains nothing but success."""
     if asked.route in _VALIDATES:
-        # Generation 3 says something here: a list.
+        # Generation 3 answers with a list.
         return bool(document == {"isSuccess": True})
     if asked.route == "complete_upload":
-        # It may have been asked for the names of the session's files.
+        # The client may have requested the names of the session's files.
         return request.query.get("isReturnedUniqueName", "").lower() != "true"
     return asked.route in _ACKNOWLEDGEMENTS
 
@@ -227,7 +226,7 @@ def _with_nulls(_: RequestKind, document: Any) -> Any:
             return [nulls(each) for each in value]
         if not isinstance(value, dict):
             return value
-        return dict(_fields(value, nulls, _SAYSNO_BODY, null_of))
+        return dict(_fields(value, nulls, _NULLABLE, null_of))
 
     def null_of(value: Any) -> Any:
         drawn = value.get("annotations", True) if isinstance(value, dict) else value
@@ -251,7 +250,7 @@ def _milliseconds(moment: datetime) -> int:
 
 
 CHANGES: Mapping[Quirk, Change] = {
-    # Later changes get what earlier ones made of an answer.
+    # Changes are applied in this order, each to the result of the previous one.
     Quirk.DETAILS_MINIMAL: _details(_without_computed),
     Quirk.DATES_AS_OBJECTS: _dates(lambda moment: {"$date": moment.isoformat()}),
     Quirk.DATES_AS_MILLISECONDS: _dates(_milliseconds),
@@ -281,4 +280,4 @@ CHANGES: Mapping[Quirk, Change] = {
     Quirk.BARE_MESSAGES: _bare_message,
     Quirk.HTML_ERRORS: _html_error,
 }
-"""The quirks that concern the form of answers alone."""
+"""The quirks that concern only the form of answers."""

@@ -1,4 +1,4 @@
-"""Calls about uploads and jobs."""
+"""Handlers of the calls about uploads and jobs."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ class UploadCalls:
         upload_id = request.match_info["upload_id"]
         await self._store.storage.flush(self._jobs.finalized_blobs(upload_id))
         names = self._jobs.complete(upload_id)
-        asked = is_true(request, "isReturnedUniqueName")
-        return answer_message(CompleteUploadAnswer(uploaded_file_list=names if asked else []))
+        wants_names = is_true(request, "isReturnedUniqueName")
+        return answer_message(CompleteUploadAnswer(uploaded_file_list=names if wants_names else []))
 
     async def progress(self, request: web.Request) -> web.Response:
         progress = self._jobs.upload_progress(request.query.get("collectionName", ""))
@@ -100,7 +100,7 @@ class UploadCalls:
         return answer_message(JobStatusAnswer(job_id=job_id, status=status, progress=progress))
 
     async def update_job(self, request: web.Request) -> web.Response:
-        """A client tells of its own long work: kept, and looked at by nobody yet."""
+        """Store a client's report on its own work. No other call reads it."""
         report = await read_message(request, JobReport)
         row = {"session_id": report.session_id, "report": report.model_dump_json(by_alias=True)}
         self._store.tables.table("client_jobs").insert(row, replace=True)
@@ -108,7 +108,7 @@ class UploadCalls:
 
 
 class Locks:
-    """One lock for each file: while it is begun or assembled, it stands still."""
+    """One lock per file, held while the file is begun or assembled."""
 
     def __init__(self) -> None:
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
