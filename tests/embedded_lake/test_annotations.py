@@ -169,7 +169,7 @@ WRONG: list[tuple[Any, str]] = [
     ([image_set("birds_a.png", shape("line", [["1", "2"]]))], "points"),  # type: ignore[list-item]
     ([image_set("birds_a.png", box("bird", 1, 1, 1, 1), objectKey=None)], "does not address an image"),  # type: ignore[arg-type]
     ([image_set("", storagePath="x", bucketName="elsewhere")], "No such bucket"),
-    ([image_set("x")] * 1001, "At most 1000"),
+    ([image_set("x")] * 1001, "at most 1000"),
 ]
 
 
