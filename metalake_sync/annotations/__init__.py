@@ -1,4 +1,6 @@
-"""Annotation sources: read, checked, and turned into one canonical record for each image.
+"""Annotation sources: reads and checks them, and makes one canonical record for each image.
 
-Must not: know of a lake or of the state.
+`finding` lists the files of a source, `formats` reads them, `images` matches their entries with images, `shape_checks`
+checks their shapes, `index_builder` collects the sets of one operation, and `writing` writes records in a format.
+Must not: know a lake or the state.
 """

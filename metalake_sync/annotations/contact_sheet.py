@@ -1,6 +1,7 @@
-"""One HTML page with all drawn pictures, by collection and operation. It stands alone: no script, nothing from afar.
+"""Writes one HTML page with all drawn images, by collection and operation. The page has no script, and loads nothing
+from other hosts.
 
-Every name in it comes from files and sources of others: all of them are escaped.
+Owns: escaping. Every name on the page comes from files and sources, which are not trusted.
 """
 
 from __future__ import annotations
@@ -25,21 +26,22 @@ figure img { width: 100%; display: block; } figcaption { padding: .5rem .7rem; o
 
 @dataclass(frozen=True, slots=True)
 class DrawnImage:
-    """One picture with the shapes of one operation. `png`: its file's name beside the page. `labels`: label → how many
-    shapes."""
+    """One image with the shapes of one operation."""
 
     collection: str
     operation: str
     kind: str
     name: str
     png: str
+    """The name of its file beside the page."""
     labels: Mapping[str, int]
+    """Label → number of shapes."""
 
 
 def contact_sheet(
-    title: str, images: Sequence[DrawnImage], colours: Mapping[str, tuple[int, int, int]], notes: Sequence[str]
+    title: str, images: Sequence[DrawnImage], colors: Mapping[str, tuple[int, int, int]], notes: Sequence[str]
 ) -> str:
-    """The page as text. `images` of one collection and operation follow one another. `notes`: what is not shown."""
+    """Return the page. `images` are sorted by collection and operation. `notes`: what is not shown, and why."""
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -51,7 +53,7 @@ def contact_sheet(
     for (collection, operation, kind), group in groupby(images, lambda one: (one.collection, one.operation, one.kind)):
         shown = list(group)
         parts.append(f"<h2>{escape(collection)}: {escape(operation)} ({escape(kind)})</h2>")
-        parts.append(f"<p>{len(shown)} pictures {_legend(shown, colours)}</p>")
+        parts.append(f"<p>{len(shown)} images {_legend(shown, colors)}</p>")
         parts.append('<div class="sheet">')
         for image in shown:
             shapes = sum(image.labels.values())
@@ -69,11 +71,11 @@ def contact_sheet(
     return "\n".join(parts).encode("utf-8", "backslashreplace").decode()
 
 
-def _legend(images: Sequence[DrawnImage], colours: Mapping[str, tuple[int, int, int]]) -> str:
+def _legend(images: Sequence[DrawnImage], colors: Mapping[str, tuple[int, int, int]]) -> str:
     counts: Counter[str] = Counter()
     for image in images:
         counts.update(image.labels)
     return "".join(
-        f'<span class="swatch" style="background: rgb{colours[label]}"></span>{escape(label)} {number}'
+        f'<span class="swatch" style="background: rgb{colors[label]}"></span>{escape(label)} {number}'
         for label, number in sorted(counts.items())
     )

@@ -1,7 +1,7 @@
-"""Draws the shapes of one record on its picture, with a legend beneath. Needs Pillow, an optional extra.
+"""Draws the shapes of one record on its image, with a legend below. Needs Pillow, an optional extra.
 
-Owns: colours, line widths and the legend. Images are drawn as they are shown, turned as EXIF says: that is the frame
-that coordinates count in (`sources.images`).
+Owns: colors, line widths and the legend. An image is drawn as it is displayed, turned by EXIF, because coordinates
+refer to the displayed image (`sources.images`).
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _TURNS = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-"""Pillow's name of the turn that each EXIF orientation asks for."""
+"""EXIF orientation → Pillow's name of the transposition that displays the image."""
 
-Colour: TypeAlias = tuple[int, int, int]
+Color: TypeAlias = tuple[int, int, int]
 
 LONG_SIDE = 1280
 SHORT_SIDE = 320
@@ -44,11 +44,11 @@ BACKGROUND, INK = (24, 24, 27), (244, 244, 245)
 
 
 class ImageUnreadable(SyncError):
-    """A picture that can't be drawn on."""
+    """An image that Pillow can't read."""
 
 
 def need_pillow() -> None:
-    """Raise SyncError with a remedy where Pillow is not installed."""
+    """Raise SyncError with a remedy if Pillow is not installed."""
     try:
         import PIL.Image  # noqa: F401
     except ImportError:
@@ -57,20 +57,20 @@ def need_pillow() -> None:
         ) from None
 
 
-def label_colours(labels: Iterable[str]) -> dict[str, Colour]:
-    """One colour for each label, far apart from its neighbours; the same labels always get the same ones."""
-    colours: dict[str, Colour] = {}
+def label_colors(labels: Iterable[str]) -> dict[str, Color]:
+    """Return a color for each label, different from its neighbors. The same labels always get the same colors."""
+    colors: dict[str, Color] = {}
     for number, label in enumerate(sorted(set(labels))):
         hue, value = (0.02 + number * GOLDEN_RATIO) % 1.0, 1.0 - 0.25 * (number // 7 % 2)
         red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, value)
-        colours[label] = (round(red * 255), round(green * 255), round(blue * 255))
-    return colours
+        colors[label] = (round(red * 255), round(green * 255), round(blue * 255))
+    return colors
 
 
-def draw_record(image: str, record: ImageRecord, colours: Mapping[str, Colour], to: Path) -> None:
-    """Write a PNG. Large pictures are made smaller, tiny ones larger, and shapes with them.
+def draw_record(image: str, record: ImageRecord, colors: Mapping[str, Color], to: Path) -> None:
+    """Write a PNG. Large images are scaled down and tiny ones up, together with their shapes.
 
-    Raises PictureUnreadable.
+    Raises ImageUnreadable.
     """
     from PIL import Image
 
@@ -83,17 +83,17 @@ def draw_record(image: str, record: ImageRecord, colours: Mapping[str, Colour], 
                 scaled = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
                 opened.draft("RGB", scaled)
                 canvas = opened.convert("RGB").resize(scaled, Image.Resampling.LANCZOS)
-            # The same reader tells everywhere how an image is turned.
+            # Every other module takes the orientation from this reader, too.
             header = read_header(image)
             if header is not None and header.orientation in _TURNS:
                 canvas = canvas.transpose(Image.Transpose[_TURNS[header.orientation]])
                 size = header.size
         except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
-            raise ImageUnreadable(f"it can't be drawn on ({error})", where=image) from None
+            raise ImageUnreadable(f"the image can't be read ({error})", where=image) from None
     if record.normalized:
         record = to_pixels(record, size)
-    _draw_shapes(canvas, record, colours, scale)
-    _with_legend(canvas, record, colours).save(to, "PNG")
+    _draw_shapes(canvas, record, colors, scale)
+    _with_legend(canvas, record, colors).save(to, "PNG")
 
 
 def _scale(size: tuple[int, int]) -> float:
@@ -103,7 +103,7 @@ def _scale(size: tuple[int, int]) -> float:
     return max(1.0, min(SHORT_SIDE / max(1, min(size)), LONG_SIDE / max(1, longest)))
 
 
-def _draw_shapes(canvas: Image.Image, record: ImageRecord, colours: Mapping[str, Colour], scale: float) -> None:
+def _draw_shapes(canvas: Image.Image, record: ImageRecord, colors: Mapping[str, Color], scale: float) -> None:
     from PIL import Image, ImageDraw
 
     width = max(2, round(max(canvas.size) / 400))
@@ -112,19 +112,19 @@ def _draw_shapes(canvas: Image.Image, record: ImageRecord, colours: Mapping[str,
     for shape in record.shapes:
         corners = _corners(shape, scale)
         if shape.type in (ShapeType.RECTANGLE, ShapeType.POLYGON) and len(corners) > 2:
-            wash.polygon(corners, fill=(*colours[shape.label], 40))
+            wash.polygon(corners, fill=(*colors[shape.label], 40))
     canvas.paste(veil, (0, 0), veil)
     pen = ImageDraw.Draw(canvas)
     for shape in record.shapes:
-        colour, corners = colours[shape.label], _corners(shape, scale)
+        color, corners = colors[shape.label], _corners(shape, scale)
         match shape.type:
             case ShapeType.RECTANGLE | ShapeType.POLYGON:
-                pen.line([*corners, corners[0]], fill=colour, width=width, joint="curve")
+                pen.line([*corners, corners[0]], fill=color, width=width, joint="curve")
             case ShapeType.LINE:
-                pen.line(corners, fill=colour, width=width, joint="curve")
+                pen.line(corners, fill=color, width=width, joint="curve")
             case ShapeType.POINTS:
                 for x, y in corners:
-                    pen.ellipse((x - 2 * width, y - 2 * width, x + 2 * width, y + 2 * width), fill=colour, outline=INK)
+                    pen.ellipse((x - 2 * width, y - 2 * width, x + 2 * width, y + 2 * width), fill=color, outline=INK)
 
 
 def _corners(shape: Shape, scale: float) -> list[Point]:
@@ -135,8 +135,8 @@ def _corners(shape: Shape, scale: float) -> list[Point]:
     return [(x * scale, y * scale) for x, y in points]
 
 
-def _with_legend(canvas: Image.Image, record: ImageRecord, colours: Mapping[str, Colour]) -> Image.Image:
-    """The picture with a strip beneath: a swatch, the label and how often it stands there."""
+def _with_legend(canvas: Image.Image, record: ImageRecord, colors: Mapping[str, Color]) -> Image.Image:
+    """Return the image with a legend below: for each label a swatch, the label and the number of its shapes."""
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(size=14)
@@ -146,21 +146,21 @@ def _with_legend(canvas: Image.Image, record: ImageRecord, colours: Mapping[str,
     sheet = Image.new("RGB", (canvas.width, canvas.height + height), BACKGROUND)
     sheet.paste(canvas, (0, 0))
     pen = ImageDraw.Draw(sheet)
-    for (label, words), (x, y) in zip(entries, places, strict=True):
+    for (label, text), (x, y) in zip(entries, places, strict=True):
         top = canvas.height + y
-        pen.rectangle((x, top + 3, x + 12, top + 15), fill=colours[label])
-        _write(pen, (x + 18, top), words, font)
+        pen.rectangle((x, top + 3, x + 12, top + 15), fill=colors[label])
+        _write(pen, (x + 18, top), text, font)
     return sheet
 
 
 def _places(
     entries: list[tuple[str, str]], width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
 ) -> tuple[list[tuple[int, int]], int]:
-    """Where each entry of the legend stands, line by line, and how high the strip is."""
+    """Return the position of each entry of the legend, line by line, and the height of the legend."""
     places: list[tuple[int, int]] = []
     x, y = 8, 6
-    for _, words in entries:
-        long = round(font.getlength(words)) + 34
+    for _, text in entries:
+        long = round(font.getlength(text)) + 34
         if x > 8 and x + long > width:
             x, y = 8, y + 22
         places.append((x, y))
@@ -169,9 +169,9 @@ def _places(
 
 
 def _write(
-    pen: ImageDraw.ImageDraw, at: tuple[int, int], words: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+    pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
 ) -> None:
-    pen.text(at, words, fill=INK, font=font)
+    pen.text(at, text, fill=INK, font=font)
 
 
 def _printable(text: str) -> str:

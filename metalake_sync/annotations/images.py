@@ -1,8 +1,8 @@
-"""Which picture an entry of a source means.
+"""Matches entries of a source with images.
 
-Owns: matching, by the name in the collection, by the path, or by the path without its extension. Where an entry has
-folders in front that the picture's path does not have (`train2017/a.jpg` for `a.jpg`), it says so; who asks decides
-whether that will do. Must not: look for pictures on the disk by itself.
+Owns: matching by the name in the collection, by the path, or by the path without its extension. Where an entry has
+leading folders that the image's path does not have (`train2017/a.jpg` for `a.jpg`), the match names them, and the
+caller decides whether it counts. Must not: search the disk for images.
 """
 
 from __future__ import annotations
@@ -23,44 +23,49 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """`name`: in the collection. `path`: where it lies here, or None where it lies in the lake alone."""
+    """An image that an entry may match."""
 
     name: str
+    """In the collection."""
     path: str | None = None
+    """On this disk. None: the image is only in the lake."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """`dropped`: the entry's folders that the picture's path does not end in; '' where the two agree."""
+    """The image of an entry."""
 
     image: Image
     dropped: str = ""
+    """Leading folders of the entry that the image's path does not have; empty if the two agree."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
-    """Several pictures fit equally well. Two of them, by their names in the collection."""
+    """Several images match equally well. Two of them, by their names in the collection."""
 
     one: str
     other: str
 
 
 class Images(Protocol):
+    """The images that entries are matched with."""
+
     def match(self, name: str, stem: str | None) -> Match | Ambiguous | None:
-        """The picture of an entry, or None. `name` may be empty; `stem` is tried after it."""
+        """Return the image of an entry, or None. `name` may be empty; `stem` is tried after it."""
         ...
 
     def size(self, image: Image) -> Size | None:
-        """Width and height of the shown image in pixels, or None where they can't be known."""
+        """Return width and height of the displayed image in pixels, or None if they are unknown."""
         ...
 
     def header(self, image: Image) -> ImageHeader | None:
-        """What the header of an image file says, or None where it can't be read."""
+        """Return the header of an image file, or None if it can't be read."""
         ...
 
 
 class AnyImage:
-    """Takes every entry at its word: for pictures that are in the lake and not here."""
+    """Matches every entry with an image of its name, for images that are only in the lake."""
 
     def match(self, name: str, stem: str | None) -> Match | Ambiguous | None:
         return Match(Image(name or stem or ""))
@@ -73,10 +78,11 @@ class AnyImage:
 
 
 class LocalImages:
-    """The files of a collection. `files`: name in the collection, path from the source's folder, path on this disk.
-    `readings`: keeps the sizes, so that pictures that did not change are not opened again."""
+    """The local files of a collection."""
 
     def __init__(self, files: Iterable[tuple[str, str, str]], readings: ReadingCache | None = None) -> None:
+        """`files`: name in the collection, path relative to the source's folder, path on this disk. `readings` caches
+        sizes, so that unchanged images are not opened again."""
         self._readings = readings or NoCache()
         self._files: dict[str, tuple[str, str]] = {}
         self._by_path: dict[str, str] = {}
@@ -88,7 +94,7 @@ class LocalImages:
         self._by_stem: dict[str, list[str]] | None = None
 
     def match(self, name: str, stem: str | None) -> Match | Ambiguous | None:
-        """See Pictures. Raises ManifestError for a stem that two pictures of one folder share."""
+        """Return the image of an entry. Raises ManifestError for a stem that two images of one folder share."""
         # The usual case costs two look-ups.
         if name in self._files:
             return self._found(name)
@@ -112,7 +118,7 @@ class LocalImages:
     def header(self, image: Image) -> ImageHeader | None:
         if image.path is None:
             return None
-        # The size of an image is asked for first, and its turn right afterwards.
+        # The index reads the size of an image first, and its orientation right after it.
         if self._last is None or self._last[0] != image.path:
             self._last = (image.path, cached_header(self._readings, image.path))
         return self._last[1]
@@ -128,7 +134,7 @@ class LocalImages:
         if agreeing:
             yield self._only(agreeing)
             return
-        # Folders in front are dropped for a path and not for a name: `a/x.jpg` is not the `x.jpg` that lies in `b`.
+        # Only the folders of a path may be dropped: `a/x.jpg` does not match the `x.jpg` in folder `b`.
         for dropped, rest in _without_folders_in_front(entry):
             for name in candidates:
                 if plain_path(self._files[name][0]) == rest:
@@ -155,13 +161,13 @@ class LocalImages:
     # By the path without its extension.
 
     def _stemmed(self, name: str, stem: str) -> Iterator[Match | Ambiguous]:
-        # A source that has both may write its name without the extension.
+        # A source with both may write the name without its extension.
         for entry in (plain_path(name), plain_path(stem)) if name else (plain_path(stem),):
             yield from self._called(entry)
 
     def _called(self, entry: str) -> Iterator[Match | Ambiguous]:
         candidates = self._of_stem(_last(entry))
-        # Labels lie beside the pictures by convention: labels/train/a.txt is of images/train/a.jpg.
+        # By convention, labels/train/a.txt belongs to images/train/a.jpg.
         beside = "/".join("images" if part == "labels" else part for part in entry.split("/"))
         spellings = {entry, beside, entry.removeprefix("labels/")}
         exactly = [name for name in candidates if spellings & self._stems(name)]
@@ -189,8 +195,8 @@ class LocalImages:
             other = by_stem.setdefault(_stem(self._files[name][1]), name)
             if other != name:
                 raise ManifestError(
-                    f"'{entry}' may mean '{other}' or '{name}'",
-                    remedy="Two pictures differ in their extension alone: rename one.",
+                    f"'{entry}' matches '{other}' and '{name}'",
+                    remedy="Two images differ only in their extension: rename one.",
                 )
 
     def _of_stem(self, last: str) -> list[str]:
@@ -211,7 +217,7 @@ def _stem(path: str) -> str:
 
 
 def _without_folders_in_front(path: str) -> Iterator[tuple[str, str]]:
-    """For a/b/c.jpg: a and b/c.jpg, a/b and c.jpg."""
+    """Yield the leading folders and the rest of a path: for a/b/c.jpg a and b/c.jpg, then a/b and c.jpg."""
     parts = path.split("/")
     for at in range(1, len(parts)):
         yield "/".join(parts[:at]), "/".join(parts[at:])

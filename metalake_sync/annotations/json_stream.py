@@ -1,11 +1,10 @@
-"""JSON documents of any size, read element by element.
+"""Reads JSON documents of any size element by element.
 
-Owns: one pass over a document whose top is an object. Lists under the keys that are asked for come element by element;
-every other value comes whole. What stands in memory is a window of the text and one element. Must not: know what the
-elements mean.
+Owns: one pass over a document whose top level is an object. Lists under given keys are read element by element, every
+other value as a whole. Memory holds a window of the text and one element. Must not: know what the elements mean.
 
-A streaming parser such as ijson follows one key per pass, and tells a mistake without its line; here each element goes
-through the standard library's decoder, which is as fast, and the document is read once.
+A streaming parser such as ijson follows one key per pass and reports errors without their line. Here each element goes
+through the decoder of the standard library, which is as fast, and the document is read once.
 """
 
 from __future__ import annotations
@@ -22,24 +21,24 @@ from metalake_sync.sources.text_files import open_text
 
 WINDOW_CHARS = 1 << 20
 BATCH_CHARS = 1 << 16
-"""So much of a list is decoded in one go, where its elements are objects without objects in them: a call for each
-element costs more than decoding it."""
+"""How much of a list is decoded at once, if its elements are flat objects: a call for each element costs more than
+decoding it."""
 
 BATCH_TRIES = 3
-"""A list whose batches failed so often is decoded element by element."""
+"""After this many failed batches a list is decoded element by element."""
 
 ELEMENT_LIMIT_CHARS = 256 << 20
-"""An element that is longer is a mistake: most likely a quote that is never closed."""
+"""A longer element is an error: most likely a quote that is never closed."""
 
 _BLANKS = " \t\n\r"
 _SPACE = re.compile(f"[{_BLANKS}]*")
 
 _LONGEST_TOKEN = 16
-"""A token that the window's end cuts, such as `tru` or `\\ud83d\\ude`, is complained of that near to it."""
+"""If the end of the window cuts a token, such as `tru` or `\\ud83d\\ude`, the decoder's error is this near to it."""
 
 
 _LONGEST_NUMBER_REST = 2
-"""What follows a number that the window's end cuts, and is no part of it yet: `.`, `e` or `e-`."""
+"""The longest rest of a number that the end of the window cuts: `.`, `e` or `e-`."""
 
 _MOST_DIGITS = 4000
 _decode_long_numbers = json.JSONDecoder(
@@ -48,28 +47,28 @@ _decode_long_numbers = json.JSONDecoder(
 
 
 class BrokenJson(ManifestError):
-    """The text is no JSON."""
+    """The text is not JSON."""
 
 
 def members(path: Path, shown_as: str, streamed: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
-    """Key, position and element for each element of the lists under `streamed`; key, None and value for all else, an
-    empty list among it.
+    """Yield key, position and element for each element of the lists under `streamed`; key, None and value for all other
+    values and for empty lists.
 
-    Not-a-number and infinite numbers come as floats. Raises ManifestError with line and column.
+    NaN and infinite numbers are floats. Raises ManifestError with line and column.
     """
     try:
         with open_text(path, shown_as) as file:
             yield from _Text(file, shown_as).members(streamed)
     except UnicodeDecodeError:
-        raise ManifestError("it is no UTF-8", where=shown_as, remedy="Save it as UTF-8.") from None
+        raise ManifestError("the file is not UTF-8", where=shown_as, remedy="Save it as UTF-8.") from None
     except OSError as error:
         raise ManifestError(
-            f"it can't be read ({error.strerror})", where=shown_as, remedy="Create it, or correct the path."
+            f"the file can't be read ({error.strerror})", where=shown_as, remedy="Create it, or correct the path."
         ) from None
 
 
 class _Text:
-    """The window: `_position` is where reading goes on; what lies before it is dropped when more is read."""
+    """The window of the text. Reading continues at `_position`; the text before it is dropped when more is read."""
 
     def __init__(self, file: IO[str], shown_as: str) -> None:
         self._file = file
@@ -85,12 +84,12 @@ class _Text:
     def members(self, streamed: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
         first = self._look()
         if first not in ("{", "["):
-            raise self._broken("it is no JSON document" if first else "it is empty")
+            raise self._broken("it is not a JSON document" if first else "it is empty")
         if first == "[":
             raise ManifestError(
-                "its top is a list",
+                "the top level of the file is a list",
                 where=self._shown_as,
-                remedy="It should be an object; a COCO list of results names no files: put it in a COCO file.",
+                remedy="Write an object. A COCO list of results names no images: put it into a COCO file.",
             )
         self._take("{")
         seen: set[str] = set()
@@ -100,7 +99,7 @@ class _Text:
                     raise self._broken("expecting a key in double quotes")
                 key = self._value()
                 if key in seen:
-                    raise self._broken(f"the key {key!r} stands twice", self._began)
+                    raise self._broken(f"the key {key!r} is there twice", self._began)
                 seen.add(key)
                 self._take(":")
                 if key in streamed and self._look() == "[":
@@ -134,11 +133,10 @@ class _Text:
         self._take("]")
 
     def _batch(self) -> list[Any]:
-        """The next elements up to a comma after a `}`, if that comma stands between two elements of this list; the rest
-        of the list goes on behind it.
+        """Return the next elements up to a comma after a `}`, if that comma is between two elements of this list.
 
-        Text that makes a list when brackets are put around it is a sequence of whole elements, wherever it was cut: a
-        cut within an element or a text would leave something open.
+        Text that is a list when brackets are put around it is a sequence of whole elements, wherever it was cut: a cut
+        within an element or a text would leave something open.
         """
         self._look()
         cut = self._window.rfind("},", self._position, self._position + BATCH_CHARS)
@@ -147,13 +145,13 @@ class _Text:
         try:
             batch: list[Any] = json.loads(f"[{self._window[self._position : cut + 1]}]")
         except (ValueError, RecursionError):
-            # Nested, or broken: element by element, mistakes are told with their place.
+            # Nested, or broken: decoding element by element finds the place of an error.
             return []
         self._position = cut + 2
         return batch
 
     def _look(self) -> str:
-        """The next character that is no blank; nothing at the end."""
+        """Return the next character that is not blank; nothing at the end."""
         char = self._window[self._position : self._position + 1]
         if char and char not in _BLANKS:
             return char
@@ -186,17 +184,17 @@ class _Text:
             except ValueError:
                 if self._decode == _decode_long_numbers:
                     raise self._broken("a number can't be read") from None
-                # Python reads no whole number of more than 4,300 digits. It concerns its own element alone.
+                # Python refuses whole numbers of more than 4,300 digits. That must cost only this element.
                 self._decode = _decode_long_numbers
             else:
-                # A number near the end of the window may go on behind it: `0` of `0.5`, `6` of `6e-3`.
+                # A number near the end of the window may continue after it: `0` of `0.5`, `6` of `6e-3`.
                 if end < len(self._window) - _LONGEST_NUMBER_REST or self._at_end:
                     self._began, self._position = self._position, end
                     return value
             self._read_more()
 
     def _read_more(self) -> None:
-        """Drop what was read. A long element doubles the window each time, so that it is not parsed too often."""
+        """Drop the text that was read. A long element doubles the window, so that it is not parsed too often."""
         done = self._window[: self._position]
         lines = done.count("\n")
         self._lines_before += lines
@@ -214,4 +212,4 @@ class _Text:
         lines = text.count("\n")
         column = len(text) - text.rfind("\n") if lines else self._chars_before + len(text) + 1
         place = Location(self._shown_as, self._lines_before + lines + 1, column)
-        return BrokenJson(f"broken JSON ({what})", where=place, remedy="Correct it there.")
+        return BrokenJson(f"broken JSON ({what})", where=place, remedy="Correct the file at this place.")

@@ -1,8 +1,8 @@
-"""Entries whose folders in front do not agree with where their pictures lie: whether they mean them after all.
+"""Decides whether entries match images although their leading folders differ from the images' folders.
 
-Owns: the decision, which falls when all sources of an operation were read. One export of CVAT or COCO puts the same
-folder in front of every name; the labels of another split have the names of this one's pictures. Records wait in a
-temporary file, and only while the answer may still be yes. Must not: look for pictures.
+Owns: the decision, which needs all sources of an operation. An export of CVAT or COCO may put the same folder in front
+of every name, and then the entries match; but labels of another split may have the names of this split's images.
+Records wait in a temporary file as long as they may match. Must not: match names.
 """
 
 from __future__ import annotations
@@ -21,25 +21,24 @@ from metalake_sync.sources.scratch import Spool
 PREFIXES_NAMED = 5
 
 _ELSEWHERE = ImageRecord("", ())
-"""Stands in an entry whose record is in the spool."""
+"""The record of a waiting entry, whose own record is in the temporary file."""
 
 Spec = TypeVar("Spec")
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiting(Generic[Spec]):
-    """`offset` and `length` find the record in the spool."""
-
     spec: Spec
     image: Image
     file: SourceFile
     entry: Entry
     offset: int
+    """Of the record in the temporary file."""
     length: int
 
 
 class LooseMatches(Generic[Spec]):
-    """Those of one operation. `Spec`: what the asker wants back with each. Close it."""
+    """The loose matches of one operation. Each comes back with the `Spec` it was added with. Close it."""
 
     def __init__(self) -> None:
         self._spool: Spool | None = None
@@ -49,7 +48,7 @@ class LooseMatches(Generic[Spec]):
         self._one_agrees = False
 
     def add(self, spec: Spec, match: Match, entry: Entry, file: SourceFile, name: str) -> None:
-        """`name`: what the entry calls its picture."""
+        """Add a loose match. `name`: the name in the entry."""
         self._names.append(name)
         self._prefixes[match.dropped] = self._prefixes.get(match.dropped, 0) + 1
         if not self._may_match:
@@ -62,13 +61,13 @@ class LooseMatches(Generic[Spec]):
         self._waiting.append(_Waiting(spec, match.image, file, replace(entry, record=_ELSEWHERE), offset, len(data)))
 
     def one_agrees(self) -> None:
-        """An entry of the operation means its picture without a doubt: then so would the others, if they did."""
+        """Take that an entry of the operation matches an image exactly: then the loose ones do not match."""
         if not self._one_agrees:
             self._one_agrees = True
             self._drop()
 
     def matching(self) -> Iterator[tuple[Spec, Image, Entry, SourceFile]]:
-        """Those that match. Ask it when all was read."""
+        """Yield the loose matches that count. Call it after all sources were read."""
         if self._spool is None or not self._may_match:
             return
         for one in self._waiting:
@@ -76,24 +75,23 @@ class LooseMatches(Generic[Spec]):
             yield one.spec, one.image, replace(one.entry, record=record), one.file
 
     def lost(self) -> list[str]:
-        """What those that do not match call their pictures."""
+        """Return the names of the entries that do not match."""
         return [] if self._may_match else self._names
 
     def notes(self, operation: str) -> Iterator[Note]:
-        """What was decided, where it is not plain."""
+        """Yield a note on the decision where it is not obvious."""
         if not self._prefixes or self._one_agrees:
             return
         if self._may_match:
             ((prefix, times),) = self._prefixes.items()
-            message = (
-                f"'{prefix}/' in front of names is not in the pictures' paths, and is not counted; entries: {times}"
-            )
+            message = f"names begin with '{prefix}/', which is not in the paths of the images"
+            message += f" and is ignored; entries: {times}"
         else:
             named = ", ".join(f"'{prefix}/'" for prefix in list(self._prefixes)[:PREFIXES_NAMED])
             more = ", …" if len(self._prefixes) > PREFIXES_NAMED else ""
             message = (
-                f"names have several folders in front that are not in the pictures' paths ({named}{more}), so that none"
-                f" of these entries matches: {len(self._names)}"
+                f"names begin with several folders that are not in the paths of the images ({named}{more}), so these"
+                f" entries match no image: {len(self._names)}"
             )
         yield Note(NoteCode.SOURCE_NOTE, message, operation)
 

@@ -1,8 +1,8 @@
-"""COCO's run-length masks, turned to polygons that run along the pixels' edges.
+"""Converts run-length masks (RLE), as COCO has them, to polygons along the edges of the pixels.
 
-Owns: both forms of the runs, counts and the compressed text, and the walk around each part of a mask. A polygon can't
-have a hole, so holes are filled, and said. Must not: touch files. Source of the compressed form: pycocotools'
-`maskApi.c`, which is tested against; it would bring numpy, and gives pixels, not outlines.
+Owns: both forms of the runs, counts and compressed text, and the walk around each part of a mask. A polygon can't have
+a hole, so holes are filled and counted. Must not: touch files. Source of the compressed form: `maskApi.c` of
+pycocotools, which the tests compare with; it would need numpy, and returns pixels instead of outlines.
 """
 
 from __future__ import annotations
@@ -14,27 +14,30 @@ from metalake_sync.core.shapes import Point
 from metalake_sync.lazy_dataclass import dataclass
 
 PIXEL_LIMIT = 1 << 28
-"""Masks with more pixels than this are refused."""
+"""A mask with more pixels is an error."""
 
 
 class BrokenMask(Exception):
-    """The runs do not make a mask. The words say why; `found`: what stands there instead, where that is said."""
+    """The runs are not a mask. The message names the problem."""
 
     def __init__(self, why: str, found: str = "") -> None:
         super().__init__(why)
         self.found = found
+        """The wrong value, for a report."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaskOutlines:
-    """`outlines`: one for each part that hangs together by its pixels' edges. `holes`: how many were filled."""
+    """The outlines of a mask."""
 
     outlines: tuple[tuple[Point, ...], ...]
+    """One for each part whose pixels are connected by their edges."""
     holes: int
+    """How many holes were filled."""
 
 
 def outlines_of(segmentation: Any) -> MaskOutlines:
-    """Outlines of `{"size": [height, width], "counts": list or text}`. Raises BrokenMask."""
+    """Return the outlines of `{"size": [height, width], "counts": list or text}`. Raises BrokenMask."""
     size = segmentation.get("size")
     if (
         not isinstance(size, list)
@@ -48,21 +51,21 @@ def outlines_of(segmentation: Any) -> MaskOutlines:
     if isinstance(counts, str):
         counts = decompress(counts)
     if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
-        raise BrokenMask("its counts are no list of runs")
+        raise BrokenMask("its counts are not a list of runs")
     if sum(counts) != height * width:
         raise BrokenMask("its runs do not fill its size")
     return _walk(_edges(counts, height))
 
 
 def decompress(text: str) -> list[int]:
-    """Runs from the compressed text: groups of five bits from the lowest, signed, from the fourth run on as a
-    difference to the run two before. Raises BrokenMask."""
+    """Return the runs of compressed text: groups of five bits, lowest first, signed; from the fourth run on, each is
+    the difference to the run two before. Raises BrokenMask."""
     counts: list[int] = []
     value = shift = 0
     for char in text:
         bits = ord(char) - 48
         if not 0 <= bits < 64 or shift > 60:
-            raise BrokenMask("its counts are no compressed runs")
+            raise BrokenMask("its counts are not compressed runs")
         value |= (bits & 31) << shift
         shift += 5
         if bits & 32:
@@ -77,8 +80,8 @@ def decompress(text: str) -> list[int]:
 
 
 def _edges(counts: Sequence[int], height: int) -> dict[tuple[int, int], list[tuple[int, int]]]:
-    """The border between set and unset pixels as unit-free edges, start → ends, with the mask on the right hand of
-    who walks along (y points down). Runs go down the columns."""
+    """Return the border between set and unset pixels as edges of corners, start → ends, directed so that the mask is on
+    their right (y points down). Runs go down the columns."""
     columns: dict[int, list[tuple[int, int]]] = {}
     start = 0
     for index, count in enumerate(counts):
@@ -110,7 +113,7 @@ def _edges(counts: Sequence[int], height: int) -> dict[tuple[int, int], list[tup
 
 
 def _joined(runs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Runs that touch made one: counts may hold runs of no length."""
+    """Join runs that touch: counts may hold runs of length 0."""
     joined: list[tuple[int, int]] = []
     for top, bottom in runs:
         if joined and joined[-1][1] == top:
@@ -121,7 +124,7 @@ def _joined(runs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _without(run: tuple[int, int], others: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The pieces of a run that no other run covers."""
+    """Return the pieces of a run that no other run covers."""
     at, end = run
     pieces: list[tuple[int, int]] = []
     for top, bottom in others:
@@ -150,8 +153,8 @@ def _walk(edges: dict[tuple[int, int], list[tuple[int, int]]]) -> MaskOutlines:
 
 
 def _loop(edges: dict[tuple[int, int], list[tuple[int, int]]], start: tuple[int, int]) -> list[tuple[int, int]]:
-    """Walk one closed line and take its edges away. Where two parts touch at a corner, the walk turns right, so that
-    each keeps to its own part."""
+    """Walk one closed line and remove its edges. Where two parts touch at a corner, the walk turns right, so that it
+    stays on its part."""
     corners = [start]
     here = edges[start].pop()
     came_from = start
@@ -168,12 +171,12 @@ def _loop(edges: dict[tuple[int, int], list[tuple[int, int]]], start: tuple[int,
 
 
 def _turn(a: tuple[int, int], b: tuple[int, int], c: tuple[int, int]) -> int:
-    """-1 to the right, 1 to the left, 0 straight on; y points down."""
+    """Return -1 for a right turn, 1 for a left turn, 0 for straight on; y points down."""
     cross = (b[0] - a[0]) * (c[1] - b[1]) - (b[1] - a[1]) * (c[0] - b[0])
     return -1 if cross > 0 else 1 if cross < 0 else 0
 
 
 def _twice_the_area(corners: Sequence[tuple[int, int]]) -> int:
-    """Above 0 for a clockwise turn on the screen."""
+    """Return twice the area of a closed line; above 0 if it is clockwise on the screen."""
     following = [*corners[1:], corners[0]]
     return sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in zip(corners, following, strict=True))

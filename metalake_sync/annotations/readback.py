@@ -1,7 +1,7 @@
-"""What the lake gives back of an annotation set, beside what was sent.
+"""Compares the annotation set that the lake returns with the set that was sent.
 
-Owns: the comparison. Fractions come back as pixels, numbers may lose their last digits, and a person's confidence comes
-back as 1. Must not: decide what follows.
+Owns: the comparison. The lake returns fractions as pixels, may round the last digits of numbers, and returns 1 as the
+confidence of human annotations. Must not: decide what to do about a difference.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from metalake_sync.sources.images import image_size
 
 
 def read_back(annotations: Sequence[Any]) -> tuple[str, ImageRecord | None]:
-    """The digest of a set in the lake's upload form, and the set itself: None where its form is not known."""
+    """Return the digest of a set in the lake's upload form, and the set itself, or None if its form is unknown."""
     try:
         record = ImageRecord("-", read_shapes(annotations, "the lake"))
     except ManifestError:
@@ -30,9 +30,10 @@ def read_back(annotations: Sequence[Any]) -> tuple[str, ImageRecord | None]:
 
 
 def is_as_sent(sent: ImageRecord, kind: AnnotationKind, back: ImageRecord | None, image: str) -> bool:
-    """Whether the lake has what was sent. `image`: the path of the image, whose size turns fractions to pixels.
+    """Whether the lake has the set that was sent. `image`: the path of the image, whose size converts fractions to
+    pixels.
 
-    What can't be compared (a form that is not known, a picture whose size can't be read) counts as equal.
+    Sets that can't be compared count as equal: one of an unknown form, or of an image whose size can't be read.
     """
     if sent.normalized:
         size = image_size(image)
@@ -43,13 +44,13 @@ def is_as_sent(sent: ImageRecord, kind: AnnotationKind, back: ImageRecord | None
         return True
     if len(sent.shapes) != len(back.shapes):
         return False
-    ours = [_as_the_lake_keeps_it(shape, kind) for shape in sent.shapes]
-    theirs = list(back.shapes)
-    return _all_alike(ours, theirs) or _all_alike(sorted(ours, key=_order), sorted(theirs, key=_order))
+    wanted = [_as_stored(shape, kind) for shape in sent.shapes]
+    found = list(back.shapes)
+    return _all_alike(wanted, found) or _all_alike(sorted(wanted, key=_order), sorted(found, key=_order))
 
 
-def _all_alike(ours: Iterable[Shape], theirs: Iterable[Shape]) -> bool:
-    return all(_alike(one, other) for one, other in zip(ours, theirs, strict=True))
+def _all_alike(wanted: Iterable[Shape], found: Iterable[Shape]) -> bool:
+    return all(_alike(one, other) for one, other in zip(wanted, found, strict=True))
 
 
 def _alike(one: Shape, other: Shape) -> bool:
@@ -64,20 +65,20 @@ def _order(shape: Shape) -> tuple[str, str, tuple[tuple[float, float], ...]]:
 
 
 def _rest(shape: Shape) -> str:
-    """Everything but the coordinates, as text."""
+    """Return everything except the coordinates, as text."""
     record = ImageRecord("", (replace(shape, points=(), confidence=_rounded(shape.confidence)),))
     return encode_record(record).decode("utf-8", "surrogatepass")
 
 
-def _as_the_lake_keeps_it(shape: Shape, kind: AnnotationKind) -> Shape:
-    """Values of attributes are texts; a person is sure, and a machine that gave no confidence has none."""
+def _as_stored(shape: Shape, kind: AnnotationKind) -> Shape:
+    """Return a shape as the lake stores it: attribute values are texts, with a confidence."""
     attributes = {
-        name: tuple(_kept_value(value, kind) for value in values) for name, values in shape.attributes.items()
+        name: tuple(_stored_value(value, kind) for value in values) for name, values in shape.attributes.items()
     }
     return replace(shape, attributes=attributes)
 
 
-def _kept_value(value: AttributeValue, kind: AnnotationKind) -> AttributeValue:
+def _stored_value(value: AttributeValue, kind: AnnotationKind) -> AttributeValue:
     confidence = 1.0 if kind is AnnotationKind.HUMAN else float(value.confidence or 0)
     return AttributeValue(str(value.value), confidence, value.metadata)
 

@@ -1,7 +1,7 @@
-"""Which shapes of an operation can be sent, and what is told of the others.
+"""Decides which shapes of an operation can be sent, and reports the others.
 
-Owns: renaming and restricting labels, the policy on invalid shapes, and every note on shapes. Must not: read sources,
-or look for pictures.
+Owns: renaming and restricting labels, the policy for invalid shapes, and every note on shapes. Must not: read sources,
+or match images.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestError
 
 ERRORS_SHOWN = 20
-"""Of the shapes that `invalid: fail` complains of, so many are told one by one."""
+"""How many errors of `invalid: fail` are shown one by one."""
 
 SMALLEST_IMAGE_PX = 16
-"""In pictures of that size and more, shapes that all lie in the first pixel are no accident."""
+"""In an image of at least this size, shapes that are all inside the first pixel are probably fractions."""
 
 
 class ShapeChecks:
-    """Those of one operation."""
+    """The checks of one operation."""
 
     def __init__(self, operation: str, kind: AnnotationKind) -> None:
         self._operation = operation
@@ -37,28 +37,28 @@ class ShapeChecks:
         self._failed = 0
         self._not_allowed: dict[str, int] = {}
         self._seen: set[str] = set()
-        self._said: dict[tuple[str, str], None] = {}
+        self._configured: dict[tuple[str, str], None] = {}
         self._size_unknown: list[str] = []
         self._other_size: list[str] = []
         self._turned: dict[str, list[str]] = {}
-        """File → images whose shapes were turned."""
+        """File → images whose shapes were converted to the displayed orientation."""
         self._reach_out_of_turned: list[str] = []
-        self._unsure_people = 0
+        self._uncertain = 0
         self._infinite_extras: dict[str, tuple[int, str]] = {}
-        """File → how many shapes lost a value that is not a finite number, and the first."""
+        """File → how many shapes lost a value that is not a finite number, and the place of the first."""
         self._in_first_pixel: dict[str, int] = {}
-        self.told = 0
-        """Grows with everything that a shape leaves in the report."""
+        self.reported = 0
+        """Grows with everything that a shape adds to the report."""
 
     def sendable(self, spec: AnnotationSpec, entry: Entry, file: SourceFile, size: Size | None) -> Iterator[Shape]:
-        """The shapes that can be sent; each one that can't leaves a line in the report. `entry`: its record is called
-        as the picture is. `size`: the picture's, None where it is not known."""
+        """Yield the shapes that can be sent, and report the others. `entry`: its record has the name of the image.
+        `size`: of the image, or None if it is unknown."""
         record = entry.record
         bounds, rounding = size, ONE_PIXEL
         if record.normalized:
             bounds, rounding = (1, 1), (1 / size[0], 1 / size[1]) if size is not None else SIX_DIGITS
         elif size is not None:
-            self._look_for_fractions(record, file, size)
+            self._check_for_fractions(record, file, size)
         if size is not None and entry.size not in (None, size):
             self._other_size.append(record.image)
         for number, original in enumerate(record.shapes):
@@ -66,7 +66,7 @@ class ShapeChecks:
             self._seen.update((original.label, label))
             if spec.allowed is not None and label not in spec.allowed and label.strip():
                 self._not_allowed[label] = self._not_allowed.get(label, 0) + 1
-                self.told += 1
+                self.reported += 1
                 continue
             shape = replace(original, label=label) if label is not original.label else original
             checked = check_shape(shape, bounds, rounding, spec.invalid)
@@ -74,82 +74,78 @@ class ShapeChecks:
                 if problem is ShapeProblem.NOT_FINITE and treatment == "fix":
                     self._count_infinite_extras(file, entry.place_of(number))
                     continue
-                self._tell(problem, treatment, shape, record.image, f"{file.shown_as}: {entry.place_of(number)}")
+                self._add_report(problem, treatment, shape, record.image, f"{file.shown_as}: {entry.place_of(number)}")
             if checked.shape is not None:
-                self._count_unsure(checked.shape)
+                self._count_uncertain(checked.shape)
                 yield checked.shape
 
     def recalled(self, file: SourceFile, labels: Iterable[str]) -> None:
-        """An entry is known from an earlier run, in which it left nothing in the report. `labels`: of its shapes, as
-        the source has them and as they are sent."""
+        """Take an entry that an earlier run checked without a report. `labels`: of its shapes, as in the source and as
+        they are sent."""
         self._seen.update(labels)
         self._in_first_pixel[file.shown_as] = -1
 
     def size_is_unknown(self, image: str) -> None:
-        """A picture's size can't be read, though it is here."""
+        """Report a local image whose size can't be read."""
         self._size_unknown.append(image)
 
     def was_turned(self, image: str, file: SourceFile) -> None:
-        """The shapes of an image counted in its stored frame, and were turned as EXIF turns the image."""
+        """Report an image whose shapes were converted to its displayed orientation."""
         self._turned.setdefault(file.shown_as, []).append(image)
-        self.told += 1
+        self.reported += 1
 
     def may_be_of_stored_frame(self, image: str) -> None:
-        """Shapes reach out of an image that EXIF turns, and it is not clear that they count in its stored frame."""
+        """Report an image that EXIF turns, whose shapes are partly outside and may be of the stored orientation."""
         self._reach_out_of_turned.append(image)
-        self.told += 1
+        self.reported += 1
 
     def was_read(self, spec: AnnotationSpec) -> None:
-        """All sources of a block were read."""
+        """Take the labels of a block whose sources were all read."""
         for label in spec.labels:
-            self._said["labels.map", label] = None
+            self._configured["labels.map", label] = None
         for label in sorted(spec.allowed or ()):
-            self._said["labels.allow", label] = None
+            self._configured["labels.allow", label] = None
 
     def errors(self, where: str) -> Iterator[ManifestError]:
-        """What `invalid: fail` complains of, once."""
+        """Yield the errors of `invalid: fail`, each once."""
         yield from self._errors
         if self._failed > ERRORS_SHOWN:
             yield ManifestError(
                 f"{self._failed - ERRORS_SHOWN} more shapes are invalid",
                 where=where,
-                remedy="Set 'invalid' to skip or fix where that will do.",
+                remedy="Correct them, or set 'invalid' to skip or fix.",
             )
         self._errors, self._failed = [], 0
 
     def notes(self) -> Iterator[Note]:
-        """What was left out or mended, and what looks like a mistake."""
+        """Yield what was left out or repaired, and what looks wrong."""
         yield from self._notes
         for label, count in self._not_allowed.items():
             shapes = counted(count, "shape has", "shapes have")
             message = f"{shapes} the label {label!r}, which the manifest does not allow; left out"
             yield Note(NoteCode.SHAPE_SKIPPED, message, self._operation)
-        for key, label in self._said:
+        for key, label in self._configured:
             if label not in self._seen:
                 yield Note(NoteCode.SOURCE_NOTE, f"no source has the label {label!r} of '{key}'", self._operation)
         if self._size_unknown:
-            pictures = counted(len(self._size_unknown), "picture has a size", "pictures have sizes")
-            clause = f"{pictures} that can't be read, so that shapes may reach out"
+            images_have = counted(len(self._size_unknown), "image has a size", "images have sizes")
+            clause = f"{images_have} that can't be read, so shapes may be partly outside"
             yield Note.naming(NoteCode.SOURCE_NOTE, clause, self._size_unknown, self._operation)
         if self._other_size:
-            pictures = counted(len(self._other_size), "picture has", "pictures have")
-            clause = f"{pictures} another size than the source says, so that shapes may lie elsewhere"
+            images_have = counted(len(self._other_size), "image has", "images have")
+            clause = f"{images_have} another size than the source states, so shapes may be in the wrong place"
             yield Note.naming(NoteCode.SOURCE_NOTE, clause, self._other_size, self._operation)
         for name, turned in self._turned.items():
             images_are = counted(len(turned), "image is", "images are")
-            clause = (
-                f"{images_are} turned by EXIF when shown, and the shapes are of the stored pixels; they are turned too"
-            )
+            clause = f"{images_are} turned by EXIF, and the shapes are of the stored pixels; the shapes are turned too"
             yield Note.naming(NoteCode.SHAPE_FIXED, clause, turned, name)
         if self._reach_out_of_turned:
             images_are = counted(len(self._reach_out_of_turned), "image is", "images are")
-            clause = f"{images_are} turned by EXIF when shown, and shapes reach out of the shown frame"
+            clause = f"{images_are} turned by EXIF, and shapes are partly outside the displayed image"
             yield Note.naming(NoteCode.SOURCE_NOTE, clause, self._reach_out_of_turned, self._operation)
         for name, images in self._in_first_pixel.items():
             if images > 0:
-                message = (
-                    "all its coordinates are within 0 to 1, which looks like fractions; are they, set 'normalized'"
-                )
+                message = "all coordinates are within 0 to 1, which looks like fractions; if so, set 'normalized'"
                 yield Note(NoteCode.SOURCE_NOTE, message, name)
         for name, (count, first) in self._infinite_extras.items():
             shapes = counted(count, "shape has", "shapes have")
@@ -157,20 +153,20 @@ class ShapeChecks:
                 f"{shapes} a confidence, metadata or attributes that are not finite numbers (first: {first}); these"
             )
             yield Note(NoteCode.SOURCE_NOTE, f"{message} values are left out", name)
-        if self._unsure_people:
-            shapes = counted(self._unsure_people, "shape has", "shapes have")
-            message = f"{shapes} attributes whose confidence is not 1; the lake keeps a person's as 1"
+        if self._uncertain:
+            shapes = counted(self._uncertain, "shape has", "shapes have")
+            message = f"{shapes} attributes whose confidence is not 1; the lake stores 1 for human annotations"
             yield Note(NoteCode.SOURCE_NOTE, message, self._operation)
 
-    def _tell(self, problem: ShapeProblem, treatment: Treatment, shape: Shape, image: str, place: str) -> None:
-        self.told += 1
+    def _add_report(self, problem: ShapeProblem, treatment: Treatment, shape: Shape, image: str, place: str) -> None:
+        self.reported += 1
         what = f"{shape.type} {shape.label!r} {CLAUSES[problem]}"
         match treatment:
             case "skip":
                 message = f"{self._operation}: {what} ({place}); it is left out"
                 self._notes.append(Note(NoteCode.SHAPE_SKIPPED, message, image))
             case "fix":
-                message = f"{self._operation}: {what} ({place}); it is mended"
+                message = f"{self._operation}: {what} ({place}); it is repaired"
                 self._notes.append(Note(NoteCode.SHAPE_FIXED, message, image))
             case "fail":
                 self._failed += 1
@@ -181,24 +177,24 @@ class ShapeChecks:
                 assert_never(treatment)
 
     def _count_infinite_extras(self, file: SourceFile, place: str) -> None:
-        self.told += 1
+        self.reported += 1
         count, first = self._infinite_extras.get(file.shown_as, (0, place))
         self._infinite_extras[file.shown_as] = (count + 1, first)
 
-    def _look_for_fractions(self, record: ImageRecord, file: SourceFile, size: Size) -> None:
-        """A file stands as -1 once a shape of it reaches further."""
+    def _check_for_fractions(self, record: ImageRecord, file: SourceFile, size: Size) -> None:
+        """Count images whose shapes are all within 0 to 1; -1 for a file with any other shape."""
         if not record.shapes:
             return
         within = max(size) >= SMALLEST_IMAGE_PX and all(
             0 <= number <= 1 for shape in record.shapes for point in shape.points for number in point
         )
-        self.told += within
+        self.reported += within
         images = self._in_first_pixel.get(file.shown_as, 0)
         self._in_first_pixel[file.shown_as] = images + 1 if within and images >= 0 else -1
 
-    def _count_unsure(self, shape: Shape) -> None:
+    def _count_uncertain(self, shape: Shape) -> None:
         if shape.attributes and self._kind is AnnotationKind.HUMAN:
             values = (value.confidence for group in shape.attributes.values() for value in group)
-            unsure = any(confidence not in (None, 1) for confidence in values)
-            self._unsure_people += unsure
-            self.told += unsure
+            uncertain = any(confidence not in (None, 1) for confidence in values)
+            self._uncertain += uncertain
+            self.reported += uncertain

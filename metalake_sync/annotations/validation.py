@@ -1,6 +1,6 @@
-"""What is wrong with a shape, and what it looks like mended. Pure; what becomes of it is decided by the policy.
+"""Finds what is wrong with a shape, and repairs it as the policy says. Pure.
 
-Owns: the list of problems, the order in which they are looked for, and clipping. Must not: know of files or notes.
+Owns: the list of problems, the order in which they are checked, and clipping. Must not: know files or notes.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ CLAUSES: Mapping[ShapeProblem, str] = {
     ShapeProblem.TOO_FEW_POINTS: "has too few points",
     ShapeProblem.NEGATIVE_SIZE: "has a negative size",
     ShapeProblem.ZERO_SIZE: "has no size",
-    ShapeProblem.OUTSIDE: "reaches out of the picture",
+    ShapeProblem.OUTSIDE: "is partly outside the image",
     ShapeProblem.FRACTION: "has a fraction outside 0 to 1",
     ShapeProblem.UNREADABLE: "can't be read",
 }
-"""Each reads as a clause about the shape."""
+"""Problem → a clause about the shape."""
 
 FIXABLE = frozenset({ShapeProblem.CONFIDENCE, ShapeProblem.NEGATIVE_SIZE, ShapeProblem.OUTSIDE, ShapeProblem.FRACTION})
 
@@ -55,36 +55,42 @@ _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FEWEST_POINTS = {ShapeType.POLYGON: 3, ShapeType.LINE: 2, ShapeType.POINTS: 1}
 
 ONE_PIXEL: Point = (1.0, 1.0)
-"""An overhang of up to so much comes from rounding, and is clipped without a word."""
+"""How far a shape may be outside because of rounding. It is clipped without a note."""
 
 SIX_DIGITS: Point = (1e-6, 1e-6)
-"""The same for fractions of a picture whose size is not known."""
+"""The same for fractions of an image of unknown size."""
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidPolicy:
-    """What becomes of invalid shapes. `default` holds for problems that are not named; where one can't be fixed, the
-    shape is skipped."""
+    """How invalid shapes are treated. A shape that can't be fixed is skipped."""
 
     default: Treatment = "skip"
+    """For problems that are not in `named`."""
     named: Mapping[ShapeProblem, Treatment] = field(default_factory=dict)
 
     def of(self, problem: ShapeProblem) -> Treatment:
+        """Return the treatment of a problem."""
         treatment = self.named.get(problem, self.default)
         return "skip" if treatment == "fix" and problem not in FIXABLE else treatment
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """`shape`: what can be sent, None where nothing can. `problems`: what was met, with what was done about it."""
+    """The result of checking a shape."""
 
     shape: Shape | None
+    """The shape as it can be sent. None: it can't be sent."""
     problems: tuple[tuple[ShapeProblem, Treatment], ...] = ()
+    """The problems that were found, with their treatment."""
 
 
 def check_shape(shape: Shape, bounds: Size | None, rounding: Point, policy: InvalidPolicy) -> Checked:
-    """Find what is wrong and mend what the policy says. `bounds`: the largest x and y, None to leave them unchecked;
-    `rounding`: the overhang across and down that is clipped silently, in the same unit."""
+    """Check a shape and repair it as the policy says.
+
+    `bounds`: the largest x and y, or None for no limit. `rounding`: how far x and y may exceed them without a note, in
+    the same unit.
+    """
     if _is_plain_box_within(shape, bounds):
         return Checked(shape)
     problems: list[tuple[ShapeProblem, Treatment]] = []
@@ -94,17 +100,17 @@ def check_shape(shape: Shape, bounds: Size | None, rounding: Point, policy: Inva
             break
         treatment = policy.of(problem)
         if problem is ShapeProblem.NOT_FINITE and treatment != "fail" and _are_finite(shape.points):
-            # What is optional costs itself, and not the shape.
+            # An optional value is left out; the shape is kept.
             shape = _without_infinite_extras(shape)
             problems.append((problem, "fix"))
             continue
         problems.append((problem, treatment))
-        mended = _mended(shape, problem, bounds) if treatment == "fix" else None
-        if mended is None:
+        repaired = _repaired(shape, problem, bounds) if treatment == "fix" else None
+        if repaired is None:
             if treatment == "fix":
                 problems[-1] = (problem, "skip")
             return Checked(None, tuple(problems))
-        shape = mended
+        shape = repaired
     if bounds is not None and not _within(shape, bounds, (0.0, 0.0)):
         shape = _clamped(shape, bounds)
         if shape.type is ShapeType.RECTANGLE and min(shape.points[1]) <= 0:
@@ -114,7 +120,7 @@ def check_shape(shape: Shape, bounds: Size | None, rounding: Point, policy: Inva
 
 
 def _is_plain_box_within(shape: Shape, bounds: Size | None) -> bool:
-    """Most shapes are boxes with nothing but a label: one look at the numbers is enough for them."""
+    """Whether a shape is a valid box with only a label. Most shapes are, and need no further check."""
     if shape.type is not ShapeType.RECTANGLE or bounds is None or shape.metadata or shape.attributes:
         return False
     (x, y), (width, height) = shape.points
@@ -172,7 +178,7 @@ def _finite_extras(shape: Shape) -> bool:
 
 
 def _without_infinite_extras(shape: Shape) -> Shape:
-    """The shape without those values of its confidence, metadata and attributes that are not finite."""
+    """Return a shape without the values of confidence, metadata and attributes that are not finite."""
 
     def finite(values: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in values.items() if _is_finite(value)}
@@ -223,8 +229,8 @@ def _within(shape: Shape, bounds: Size, rounding: Point) -> bool:
     return all(-over_x <= x <= across + over_x and -over_y <= y <= down + over_y for x, y in _corners(shape))
 
 
-def _mended(shape: Shape, problem: ShapeProblem, bounds: Size | None) -> Shape | None:
-    """The shape without the problem, or None where nothing is left of it."""
+def _repaired(shape: Shape, problem: ShapeProblem, bounds: Size | None) -> Shape | None:
+    """Return a shape without the problem, or None if nothing remains of it."""
     if problem is ShapeProblem.CONFIDENCE:
         return _with_confidences_clipped(shape)
     if problem is ShapeProblem.NEGATIVE_SIZE:
@@ -239,7 +245,7 @@ def _mended(shape: Shape, problem: ShapeProblem, bounds: Size | None) -> Shape |
             points = _clip_polygon(shape.points, bounds)
             return replace(shape, points=points) if len(points) >= 3 else None
         case ShapeType.LINE:
-            # A line that leaves and comes back follows the border between.
+            # A line that leaves the image and returns follows the border in between.
             return _clamped(shape, bounds)
         case ShapeType.POINTS:
             across, down = bounds
@@ -268,7 +274,7 @@ def _clamped(shape: Shape, bounds: Size) -> Shape:
 
 
 def _clip_polygon(points: Sequence[Point], bounds: Size) -> tuple[Point, ...]:
-    """The part of a polygon that lies in the picture, border by border (Sutherland and Hodgman)."""
+    """Return the part of a polygon inside the image, clipped border by border (Sutherland and Hodgman)."""
     across, down = bounds
     for axis, sign, limit in ((0, 1, 0.0), (0, -1, float(across)), (1, 1, 0.0), (1, -1, float(down))):
         kept: list[Point] = []

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from metalake_sync.annotations.source import AnnotationIndex, open_index
+from metalake_sync.annotations.index import AnnotationIndex
+from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.api.arguments import known_format, one_of, several
 from metalake_sync.api.beside import ImagesBeside

@@ -11,7 +11,7 @@ from metalake_sync.remote.annotation_objects import merge_label_trees
 from metalake_sync.remote.client import LakeClient
 
 if TYPE_CHECKING:
-    from metalake_sync.annotations.source import AnnotationIndex
+    from metalake_sync.annotations.index import AnnotationIndex
     from metalake_sync.protocol.annotation_sets import LabelReference
 
 

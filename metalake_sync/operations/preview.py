@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from metalake_sync.annotations.contact_sheet import DrawnImage, contact_sheet
-from metalake_sync.annotations.drawing import ImageUnreadable, draw_record, label_colours, need_pillow
+from metalake_sync.annotations.drawing import ImageUnreadable, draw_record, label_colors, need_pillow
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass
@@ -82,7 +82,7 @@ def draw_preview(manifest: LoadedManifest, spec: PreviewSpec) -> Preview:
             collection.close()
     page = spec.to / PAGE
     labels = {label for image in images for label in image.labels}
-    page.write_text(contact_sheet(f"Annotations of {manifest.name}", images, label_colours(labels), notes), "utf-8")
+    page.write_text(contact_sheet(f"Annotations of {manifest.name}", images, label_colors(labels), notes), "utf-8")
     return Preview(page, tuple(images), tuple(notes))
 
 
@@ -116,7 +116,7 @@ def _draw(chosen: Sequence[_Chosen], to: Path, notes: list[str]) -> list[DrawnIm
             f"cannot create '{to}' ({error.strerror})", remedy="Choose another folder with --to."
         ) from None
     # A label has the same color on every image, so all labels are read before the first image is drawn.
-    colours = label_colours(shape.label for one in chosen for shape in one.record().shapes)
+    colours = label_colors(shape.label for one in chosen for shape in one.record().shapes)
     images: list[DrawnImage] = []
     for number, one in enumerate(chosen, start=1):
         record = one.record()

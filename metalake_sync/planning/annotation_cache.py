@@ -17,7 +17,7 @@ from metalake_sync.core.snapshots import CollectionKey
 from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from metalake_sync.annotations.source import AnnotationIndex
+    from metalake_sync.annotations.index import AnnotationIndex
 
 
 class StaleAnnotations(Exception):

@@ -25,7 +25,7 @@ from metalake_sync.sources.rule_reasons import why_taken_or_not
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
-    from metalake_sync.annotations.source import AnnotationIndex
+    from metalake_sync.annotations.index import AnnotationIndex
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class DesiredCollection:
 
     def check_not_stale(self, name: str, filename: str) -> None:
         """Raise StaleAnnotations if an entry that an earlier run read may match a new or changed image."""
-        if self.read_before and any(index.may_mean(name, filename) for index in self.annotations.values()):
+        if self.read_before and any(index.may_match(name, filename) for index in self.annotations.values()):
             raise StaleAnnotations(name)
 
     def covers(self, path: str) -> bool:

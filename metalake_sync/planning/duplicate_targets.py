@@ -18,7 +18,7 @@ from metalake_sync.errors import ManifestError, ManifestErrors
 from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from metalake_sync.annotations.source import AnnotationIndex
+    from metalake_sync.annotations.index import AnnotationIndex
     from metalake_sync.planning.desired import DesiredCollection
     from metalake_sync.state.files import Files
     from metalake_sync.state.handles import CollectionHandle

@@ -16,7 +16,7 @@ from metalake_sync.core.unmanaged_files import AddressedPlan, AnnotateEntry
 from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
 
 if TYPE_CHECKING:
-    from metalake_sync.annotations.source import AnnotationIndex
+    from metalake_sync.annotations.index import AnnotationIndex
     from metalake_sync.planning.desired import DesiredCollection
     from metalake_sync.planning.unmanaged_sources import OperationAt
     from metalake_sync.remote.client import LakeClient

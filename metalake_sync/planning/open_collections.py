@@ -38,8 +38,8 @@ from metalake_sync.sources.sidecars import Sidecars
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
+    from metalake_sync.annotations.index import AnnotationIndex
     from metalake_sync.annotations.parse_cache import SetMemo
-    from metalake_sync.annotations.source import AnnotationIndex
 
 
 def open_collections(
@@ -237,8 +237,8 @@ class _Opening:
             return {}
         # Imported here, because most collections have no annotations: saves start-up time.
         from metalake_sync.annotations.images import LocalImages
+        from metalake_sync.annotations.index_builder import open_index
         from metalake_sync.annotations.parse_cache import NO_MEMO
-        from metalake_sync.annotations.source import open_index
         from metalake_sync.annotations.spec import AnnotationSpec
         from metalake_sync.planning.annotation_specs import annotation_spec
 

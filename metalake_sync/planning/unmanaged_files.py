@@ -32,7 +32,7 @@ from metalake_sync.planning.unmanaged_sources import UnmanagedSources, merged_me
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
-    from metalake_sync.annotations.source import AnnotationIndex
+    from metalake_sync.annotations.index import AnnotationIndex
     from metalake_sync.remote.client import LakeClient
     from metalake_sync.sources.metadata_entries import EntrySource
 

@@ -21,7 +21,7 @@ from metalake_sync.remote.item_details import remote_details, remote_resolutions
 from metalake_sync.remote.readback import PAGE_SIZE, annotations_of
 
 if TYPE_CHECKING:
-    from metalake_sync.annotations.source import AnnotationIndex
+    from metalake_sync.annotations.index import AnnotationIndex
 
 
 class UnmanagedReader:

@@ -20,8 +20,8 @@ from metalake_sync.sources.metadata_files import read_metadata_file
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
+    from metalake_sync.annotations.index import AnnotationIndex
     from metalake_sync.annotations.parse_cache import SetMemo
-    from metalake_sync.annotations.source import AnnotationIndex
     from metalake_sync.annotations.spec import AnnotationSpec
     from metalake_sync.sources.metadata_entries import EntrySource
 
@@ -63,7 +63,7 @@ def open_unmanaged(manifest: LoadedManifest, memo: SetMemo) -> UnmanagedSources:
 def _open_into(sources: UnmanagedSources, manifest: LoadedManifest, memo: SetMemo) -> None:
     # Imported here, because most manifests have no such sources: saves start-up time.
     from metalake_sync.annotations.images import AnyImage
-    from metalake_sync.annotations.source import open_index
+    from metalake_sync.annotations.index_builder import open_index
     from metalake_sync.planning.annotation_specs import annotation_spec
 
     errors_found: list[ManifestError] = []

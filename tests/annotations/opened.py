@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metalake_sync.annotations.source import AnnotationIndex
+from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.core.shapes import Shape
 
 _open: list[AnnotationIndex] = []

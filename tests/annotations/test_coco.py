@@ -10,7 +10,8 @@ import pytest
 
 from metalake_sync.annotations.entries import ReadNotes
 from metalake_sync.annotations.images import AnyImage, LocalImages
-from metalake_sync.annotations.source import AnnotationIndex, open_index
+from metalake_sync.annotations.index import AnnotationIndex
+from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.validation import InvalidPolicy, ShapeProblem
 from metalake_sync.core.snapshots import AnnotationKind

@@ -19,7 +19,7 @@ from metalake_sync.annotations.entries import ReadNotes, SourceFile
 from metalake_sync.annotations.formats.base import AnnotationFormat, ReadOptions, SizeUse, WriteReport
 from metalake_sync.annotations.formats.registry import detect_format, format_named
 from metalake_sync.annotations.images import AnyImage, Image
-from metalake_sync.annotations.source import open_index
+from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.validation import InvalidPolicy
 from metalake_sync.annotations.writing import Fitting, write_records

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from metalake_sync.annotations.images import Ambiguous, LocalImages, Match
-from metalake_sync.annotations.source import AnnotationIndex, open_index
+from metalake_sync.annotations.index import AnnotationIndex
+from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestErrors
@@ -84,7 +85,9 @@ def test_one_folder_in_front_of_all_names_is_not_counted_and_told_once(tmp_path:
     known = images(tmp_path, "images", "1.jpg", "2.jpg", "deep/3.jpg", naming="path")
     index = read(tmp_path, known, coco(tmp_path, "task1/1.jpg", "task1/2.jpg", "task1/deep/3.jpg"))
     assert matched(index) == {"1.jpg": 1, "2.jpg": 1, "deep__3.jpg": 1}
-    assert told(index) == ["'task1/' in front of names is not in the pictures' paths, and is not counted; entries: 3"]
+    assert told(index) == [
+        "names begin with 'task1/', which is not in the paths of the images and is ignored; entries: 3"
+    ]
     assert index.without_file == []
 
 
@@ -93,9 +96,9 @@ def test_of_several_folders_in_front_none_matches_and_the_note_says_so(tmp_path:
     index = read(tmp_path, known, coco(tmp_path, "a/1.jpg", "b/2.jpg", "a/2.jpg"))
     assert (matched(index), len(index.without_file)) == ({}, 3)
     (note,) = told(index)
-    assert "several folders in front" in note
+    assert "several folders that are not in the paths" in note
     assert "'a/', 'b/'" in note
-    assert note.endswith("none of these entries matches: 3")
+    assert note.endswith("so these entries match no image: 3")
 
 
 def test_the_folder_in_front_is_judged_over_all_sources_of_an_operation(tmp_path: Path) -> None:
@@ -162,7 +165,10 @@ def test_a_voc_name_without_extension_means_the_image_of_that_stem(tmp_path: Pat
     index = read(tmp_path, known, "other.xml")
     assert matched(index) == {"bird1.jpg": 1}
     (note,) = map(str, index.notes())
-    assert note == "other.xml: it names 'bird1.jpg', and is called as 'other.jpg' is; its own words count (once)"
+    assert (
+        note
+        == "other.xml: the file names 'bird1.jpg' and has the name of 'other.jpg'; the name in the file is used (once)"
+    )
 
 
 @pytest.mark.parametrize("others", [(), ("other.jpg", "other.png")])

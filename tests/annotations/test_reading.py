@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from metalake_sync.annotations.images import LocalImages
-from metalake_sync.annotations.source import AnnotationIndex, open_index
+from metalake_sync.annotations.index import AnnotationIndex
+from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.core.shapes import ShapeType
 from metalake_sync.core.snapshots import AnnotationKind
@@ -91,7 +92,7 @@ def test_a_shape_of_coco_is_told_by_its_annotation(tmp_path: Path) -> None:
 
 def test_the_same_key_twice_at_the_top_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "boxes.json").write_text('{"images": [],\n "images": [{"image": "a.png", "annotations": []}]}')
-    assert "boxes.json:2:2: broken JSON (the key 'images' stands twice)" in error(tmp_path, "boxes.json")
+    assert "boxes.json:2:2: broken JSON (the key 'images' is there twice)" in error(tmp_path, "boxes.json")
 
 
 def test_a_label_with_a_control_character_is_left_out_and_named(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_a_image_of_another_size_than_the_source_says_is_told(tmp_path: Path) ->
         tmp_path, coco(tmp_path, [1, 1, 5, 5], images=[{"id": 1, "file_name": "a.png", "width": 80, "height": 40}])
     )
     assert notes(read) == [
-        "op: 1 picture has another size than the source says, so that shapes may lie elsewhere: a.png"
+        "op: 1 image has another size than the source states, so shapes may be in the wrong place: a.png"
     ]
     (tmp_path / "a.xml").write_text(
         "<annotation><filename>a.png</filename><size><width>40</width><height>20</height></size><object><name>x</name>"
@@ -162,13 +163,13 @@ def test_a_image_of_another_size_than_the_source_says_is_told(tmp_path: Path) ->
     )
     assert notes(index(tmp_path, "a.xml")) == []
     (tmp_path / "a.xml").write_text((tmp_path / "a.xml").read_text().replace("<width>40", "<width>41"))
-    assert "another size than the source says" in notes(index(tmp_path, "a.xml"))[0]
+    assert "another size than the source states" in notes(index(tmp_path, "a.xml"))[0]
 
 
 def test_fractions_that_are_not_called_so_are_told(tmp_path: Path) -> None:
     read = index(tmp_path, coco(tmp_path, [0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0.5, 0.5]))
     assert notes(read) == [
-        "coco.json: all its coordinates are within 0 to 1, which looks like fractions; are they, set 'normalized'"
+        "coco.json: all coordinates are within 0 to 1, which looks like fractions; if so, set 'normalized'"
     ]
     assert notes(index(tmp_path, coco(tmp_path, [0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 2, 2]))) == []
 
@@ -185,7 +186,7 @@ def test_labels_of_the_manifest_that_no_source_has_are_told(tmp_path: Path) -> N
 def test_a_person_who_is_not_sure_is_told_that_the_lake_keeps_no_doubt(tmp_path: Path) -> None:
     source = metalake(tmp_path, {"attributes": {"sex": [{"value": "male", "confidence": 0.4}]}})
     assert notes(index(tmp_path, source)) == [
-        "op: 1 shape has attributes whose confidence is not 1; the lake keeps a person's as 1"
+        "op: 1 shape has attributes whose confidence is not 1; the lake stores 1 for human annotations"
     ]
     assert notes(index(tmp_path, source, kind=AnnotationKind.MACHINE)) == []
 

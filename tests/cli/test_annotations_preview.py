@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from metalake_sync.annotations.drawing import label_colours
+from metalake_sync.annotations.drawing import label_colors
 from tests.end_to_end.world import BIRDS, World, boxes
 
 ANNOTATED = {**BIRDS, "annotations": [{"operation": "people", "kind": "human", "source": "people.json"}]}
@@ -19,7 +19,7 @@ def test_shapes_are_drawn_in_the_colour_of_their_label(world: World) -> None:
     assert (drawn["file"], drawn["labels"]) == ("crow.png", {"bird": 1})
     with Image.open(world.folder / drawn["path"]) as image:
         scale = image.width / 40
-        colour = label_colours(["bird"])["bird"]
+        colour = label_colors(["bird"])["bird"]
         assert image.getpixel((round(20 * scale), round(5 * scale))) == colour
         assert image.getpixel((round(10 * scale), round(10 * scale))) == colour
         assert image.getpixel((round(3 * scale), round(3 * scale))) == (0x7F, 0x7F, 0x7F)
@@ -47,7 +47,7 @@ def test_an_image_that_is_none_is_told_and_the_rest_is_drawn(world: World) -> No
     world.write("people.json", boxes(crow_png=[[1, 1, 5, 5]], gull_png=[[1, 1, 5, 5]]))
     world.manifest(ANNOTATED)
     done = world.good("annotations", "preview", "manifest.yaml", "--to", "out")
-    assert "gull.png: it can't be drawn on" in done.out
+    assert "gull.png: the image can't be read" in done.out
     assert "Drew 1 image;" in done.out
 
 

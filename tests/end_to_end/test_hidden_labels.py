@@ -47,7 +47,7 @@ def empty_it(train: Path) -> None:
 @pytest.mark.parametrize("source", ["labels", "labels/*/*.txt"])
 @pytest.mark.parametrize(
     ("hide", "named"),
-    [(link_it, "are links, which are not followed"), (let_it_dangle, "lead nowhere"), (empty_it, "are empty")],
+    [(link_it, "are links, which are not followed"), (let_it_dangle, "are broken"), (empty_it, "are empty")],
 )
 def test_a_label_folder_that_is_hidden_clears_nothing(
     labelled: World, source: str, hide: Callable[[Path], None], named: str
