@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from metalake_sync.core.shape_values import Frame
 from metalake_sync.core.shapes import Point, Shape, ShapeType
@@ -29,6 +29,9 @@ SCAN_LINES = 64
 
 DISTANCE_WEIGHT = 10
 """A mean distance of a tenth of the image's diagonal makes lines and points entirely different."""
+
+FEW_PAIRS = 256
+"""So many pairs of boxes are compared without a grid."""
 
 GRID_LIMIT = 64
 """The grid has at most this many columns and rows."""
@@ -216,7 +219,9 @@ def neighbors(ours: Sequence[Box], theirs: Sequence[Box], apart: float) -> Itera
     A grid holds the second list, so that the cost grows with the pairs found. Its cells are about as large as the mean
     box, and it has about as many cells as there are boxes at most.
     """
-    if not ours or not theirs:
+    if len(ours) * len(theirs) <= FEW_PAIRS:
+        for number, box in enumerate(ours):
+            yield from ((number, other) for other in _touching(box, theirs, range(len(theirs)), apart))
         return
     left, top = min(box[0] for box in theirs), min(box[1] for box in theirs)
     columns, width = _cells_across([(box[0], box[2]) for box in theirs])
@@ -232,15 +237,23 @@ def neighbors(ours: Sequence[Box], theirs: Sequence[Box], apart: float) -> Itera
     for number, box in enumerate(theirs):
         for cell in cells(box):
             grid.setdefault(cell, []).append(number)
-    for number, (x0, y0, x1, y1) in enumerate(ours):
-        x0, y0, x1, y1 = x0 - apart, y0 - apart, x1 + apart, y1 + apart
+    for number, box in enumerate(ours):
         found: set[int] = set()
-        for cell in cells((x0, y0, x1, y1)):
+        for cell in cells((box[0] - apart, box[1] - apart, box[2] + apart, box[3] + apart)):
             found.update(grid.get(cell, ()))
-        for other in sorted(found):
-            box = theirs[other]
-            if x0 <= box[2] and box[0] <= x1 and y0 <= box[3] and box[1] <= y1:
-                yield number, other
+        yield from ((number, other) for other in _touching(box, theirs, sorted(found), apart))
+
+
+def _touching(box: Box, others: Sequence[Box], numbers: Iterable[int], apart: float) -> list[int]:
+    left, top, right, bottom = box[0] - apart, box[1] - apart, box[2] + apart, box[3] + apart
+    return [
+        number
+        for number in numbers
+        if left <= others[number][2]
+        and others[number][0] <= right
+        and top <= others[number][3]
+        and others[number][1] <= bottom
+    ]
 
 
 def _cell(position: float, count: int) -> int:

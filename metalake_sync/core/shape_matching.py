@@ -84,11 +84,12 @@ def match(
         return Matches(equal, [], [], [shape for _, shape in rest], [shape for _, shape in others])
     matching = _Matching(rest, others, frame, id_fields)
     matching.pair_alike(matching.equivalent, ())
-    matching.pair_alike(matching.changed, id_fields)
-    matching.pair_by_id(_single_ids(ours, id_fields), _single_ids(theirs, id_fields))
+    if any(shape.metadata for _, shape in rest):
+        matching.pair_alike(matching.changed, id_fields)
+        matching.pair_by_id(_single_ids(ours, id_fields), _single_ids(theirs, id_fields))
     diagonal = frame.diagonal or diagonal_around([box_around(shape, frame) for _, shape in (*ours, *theirs)])
-    matching.pair_by_geometry(diagonal, SAME_LABEL, lambda shape: (shape.type.value, shape.label))
-    matching.pair_by_geometry(diagonal, OTHER_LABEL, lambda shape: (shape.type.value, ""))
+    matching.pair_by_geometry(diagonal, SAME_LABEL, lambda shape: (shape.type, shape.label))
+    matching.pair_by_geometry(diagonal, OTHER_LABEL, lambda shape: (shape.type, ""))
     return matching.result(equal)
 
 
@@ -152,7 +153,7 @@ class _Matching:
                 return -gap
             return None
 
-        self._pair_best(into, lambda shape: (shape.type.value, shape.label), self._frame.tolerance, scores)
+        self._pair_best(into, lambda shape: (shape.type, shape.label), self._frame.tolerance, scores)
 
     def pair_by_id(self, first_ids: frozenset[ShapeId], second_ids: frozenset[ShapeId]) -> None:
         """Pair shapes of one type with the same id. Only the ids given count."""
@@ -186,6 +187,8 @@ class _Matching:
         scores: Callable[[_Candidate, _Candidate], float | None],
     ) -> None:
         """Pair within groups, the highest score first."""
+        if not self._first or not self._second:
+            return
         scored: list[tuple[float, OrderKey, OrderKey, int, int]] = []
         second = _grouped(self._second, group)
         for name, ours in _grouped(self._first, group).items():

@@ -99,7 +99,7 @@ def order_key(shape: Shape) -> OrderKey:
     """Return a value that sorts shapes, and is equal for shapes with equal values only. Numbers must be finite."""
     confidence = () if shape.confidence is None else (shape.confidence,)
     extras = "" if not shape.metadata and not shape.attributes else _extras_text(shape)
-    return shape.type.value, shape.label, shape.points, confidence, extras
+    return shape.type, shape.label, shape.points, confidence, extras
 
 
 def _extras_text(shape: Shape) -> str:

@@ -117,7 +117,8 @@ def test_a_diff_does_not_apply_to_a_set_without_its_shapes() -> None:
 
 @SETTINGS
 @given(st.lists(st.tuples(*[st.integers(0, 20)] * 4), max_size=9), st.lists(st.tuples(*[st.integers(0, 20)] * 4)))
-def test_neighbors_are_all_pairs_that_touch(ours: list[Any], theirs: list[Any]) -> None:
+@pytest.mark.parametrize("few", [0, shape_geometry.FEW_PAIRS])
+def test_neighbors_are_all_pairs_that_touch(few: int, ours: list[Any], theirs: list[Any]) -> None:
     mine, others = ([(x, y, x + width, y + height) for x, y, width, height in boxes] for boxes in (ours, theirs))
     touching = [
         (number, other)
@@ -125,7 +126,9 @@ def test_neighbors_are_all_pairs_that_touch(ours: list[Any], theirs: list[Any]) 
         for other, box in enumerate(others)
         if left - 3 <= box[2] and box[0] <= right + 3 and top - 3 <= box[3] and box[1] <= bottom + 3
     ]
-    assert list(neighbors(mine, others, 3)) == touching
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shape_geometry, "FEW_PAIRS", few)
+        assert list(neighbors(mine, others, 3)) == touching
 
 
 def star(corners: int, x: float, radii: tuple[float, ...]) -> Shape:
