@@ -1,4 +1,5 @@
-"""The watching daemon: notifications are hints, a debouncer says when, and the same observe, plan, apply runs.
+"""The watching daemon: it turns notifications into hints, decides when work is due, and runs plan and apply.
 
-`loop` ties it together; `debounce` is pure; `triggers` and `polling` hint; `door` is the only way to a run.
+`loop` connects the parts. `triggers` and `polling` create hints. `scheduler` and `debounce` decide when work is due.
+`runner` is the only module that runs a project. `reporter` shows what happens.
 """

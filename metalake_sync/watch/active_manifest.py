@@ -1,4 +1,4 @@
-"""The manifest that is in force: its door, its places and its webhook, made anew each time it is read."""
+"""The manifest in use: its runner, its places and its webhook, created each time the manifest is read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from metalake_sync.manifest.remote_models import Notify
 from metalake_sync.project import Project
 from metalake_sync.sources.regular_files import read_small_file
 from metalake_sync.watch.filesystems import Mounts
-from metalake_sync.watch.notify import Turn, Webhook
+from metalake_sync.watch.notify import Webhook, WebhookEvent
 from metalake_sync.watch.runner import ProjectRunner
 from metalake_sync.watch.watched_paths import Places, places_of
 
@@ -23,21 +23,21 @@ log = logging.getLogger("metalake_sync.watch")
 
 @dataclass(frozen=True, slots=True)
 class ActiveManifest:
-    """Close it when another takes its place."""
+    """A manifest in use. Close it when another one replaces it."""
 
-    door: ProjectRunner
+    runner: ProjectRunner
     places: Places
     base_dir: str
     webhook: Webhook | None
 
     def close(self) -> None:
-        self.door.kept.close()
+        self.runner.annotation_cache.close()
         if self.webhook is not None:
             self.webhook.close()
 
 
 def activate(project: Project, own_files: Sequence[Path], *, auto_approve: bool) -> ActiveManifest:
-    """Put together what a loaded manifest stands for. `own_files`: the manifest, and files of variables."""
+    """Create the parts that watch a loaded manifest. `own_files`: the manifest, and its files of variables."""
     manifest = project.manifest
     places = places_of(manifest, own_files[0], own_files[1:])
     notify = manifest.model.notify
@@ -52,8 +52,8 @@ def activate(project: Project, own_files: Sequence[Path], *, auto_approve: bool)
 
 
 def _webhook(notify: Notify, base_dir: Path, name: str) -> Webhook:
-    turns: frozenset[Turn] = frozenset(notify.on)
-    return Webhook(notify.url, _secret_of(notify, base_dir), turns=turns, always={"manifest": name})
+    events: frozenset[WebhookEvent] = frozenset(notify.on)
+    return Webhook(notify.url, _secret_of(notify, base_dir), events=events, common={"manifest": name})
 
 
 def _secret_of(notify: Notify, base_dir: Path) -> Callable[[], bytes | None]:

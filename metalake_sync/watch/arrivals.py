@@ -1,6 +1,6 @@
-"""How long a file took from when it was closed, or came, until the lake confirmed it.
+"""The latency of a file: the time from its last change, or its arrival, until the lake confirmed it.
 
-Owns: what a folder that was moved in means for the files in it, whose own times are of long ago. Must not: read clocks.
+Owns: the latency of files in a folder that was moved in, whose own times are old. Must not: read clocks.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ FOLDERS_LIMIT = 10_000
 
 @dataclass(slots=True)
 class Arrivals:
-    """`started_ns`: what was closed before has no latency: nobody watched. All times are of the clock that stamps
-    files."""
+    """Folders that appeared. All times are nanoseconds of the clock that stamps files."""
 
     started_ns: int
-    _came: dict[str, int] = field(default_factory=dict)
+    """Start of the watch. Files that were closed before it have no latency."""
+    _appeared: dict[str, int] = field(default_factory=dict)
 
-    def folder_came(self, path: str, now_ns: int) -> None:
-        """A folder was made, moved in or mounted."""
-        if len(self._came) < FOLDERS_LIMIT:
-            self._came[path] = now_ns
+    def folder_appeared(self, path: str, now_ns: int) -> None:
+        """A folder was created, moved in or mounted."""
+        if len(self._appeared) < FOLDERS_LIMIT:
+            self._appeared[path] = now_ns
 
     def latency_s(self, path: str, fingerprint: Fingerprint, now_ns: int) -> float | None:
-        """In seconds; None for a file that was there before the watch began."""
-        # A time ahead of the clock is another clock's.
+        """Return the latency in seconds, or None for a file that existed before the watch began."""
+        # A time ahead of the clock comes from another clock.
         changed_ns = max((one for one in (fingerprint.ctime_ns, fingerprint.mtime_ns) if one <= now_ns), default=now_ns)
         folder = os.path.dirname(path)
-        while self._came and folder != os.path.dirname(folder):
-            changed_ns = max(changed_ns, self._came.get(folder, 0))
+        while self._appeared and folder != os.path.dirname(folder):
+            changed_ns = max(changed_ns, self._appeared.get(folder, 0))
             folder = os.path.dirname(folder)
         return max(0.0, (now_ns - changed_ns) / 1e9) if changed_ns > self.started_ns else None
 
     def forget(self) -> None:
-        """All that came was looked at."""
-        self._came.clear()
+        """Forget the folders, because a run has covered all of them."""
+        self._appeared.clear()

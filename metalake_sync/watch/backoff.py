@@ -1,6 +1,6 @@
-"""How long to wait after something failed: for the lake as a whole, and for single items.
+"""How long to wait after a failure: of the lake as a whole, and of single files.
 
-Owns: growing pauses, as arithmetic. Must not: sleep, or know what failed.
+Owns: the arithmetic of growing pauses. Must not: sleep, or know what failed.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from metalake_sync.sources.base import ScannedFile
 
 @dataclass(slots=True)
 class Backoff:
-    """Pauses that double from `first_s` up to `longest_s`, with jitter: half of each pause is drawn by lot, so that
-    many watchers do not come back to a lake at once."""
+    """Pauses that double with each failure. Half of each pause is random, so that many watchers do not return to a lake
+    at the same time."""
 
     first_s: float = 1.0
     longest_s: float = 300.0
     _failures: int = 0
 
     def failed(self, unit_random: float) -> float:
-        """The pause after one more failure, in seconds. `unit_random`: 0 to 1."""
+        """Count a failure and return the pause in seconds. `unit_random`: a random number from 0 to 1."""
         ceiling = min(self.longest_s, self.first_s * 2.0 ** min(self._failures, 30))
         self._failures += 1
         return ceiling * (0.5 + unit_random / 2)
 
-    def came_through(self) -> None:
+    def succeeded(self) -> None:
         self._failures = 0
 
     @property
     def failures(self) -> int:
-        """How many times in a row."""
+        """The number of failures in a row."""
         return self._failures
 
 
@@ -47,19 +47,19 @@ class _Item(NamedTuple):
     again_at: float
 
 
-_GIVEN = float("-inf")
-"""Stands for the end of a pause that was told already."""
+_RETURNED = float("-inf")
+"""Replaces the end of a pause that `due` has returned already."""
 
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 3600.0
 ITEMS_LIMIT = 10_000
-"""Beyond so many, the oldest is forgotten here, and the next full rescan tries it."""
+"""Above this number, the oldest file is forgotten here, and the next full rescan tries it."""
 
 
 @dataclass(slots=True)
-class SetAside:
-    """Files that failed, by their path on disk. Each is left alone for a pause that grows with its failures, from five
-    seconds to an hour; a file that changed is tried at once."""
+class FailedFiles:
+    """Files that failed, by their path on disk. Runs skip each of them for a pause that grows with its failures, from
+    five seconds to an hour. A file that changed is tried at once."""
 
     _items: OrderedDict[str, _Item] = field(default_factory=OrderedDict)
 
@@ -71,11 +71,11 @@ class SetAside:
         if len(self._items) > ITEMS_LIMIT:
             self._items.popitem(last=False)
 
-    def came_through(self, path: str) -> None:
+    def succeeded(self, path: str) -> None:
         self._items.pop(path, None)
 
     def holds(self, path: str, file: ScannedFile, now: float) -> bool:
-        """Whether a file's pause is not over yet."""
+        """Whether the pause of an unchanged file is not over yet."""
         item = self._items.get(path)
         return item is not None and item.again_at > now and item.stat in (None, file.version())
 
@@ -87,14 +87,14 @@ class SetAside:
         return frozenset(item.name for item in self._items.values())
 
     def due(self, now: float) -> Iterator[str]:
-        """Paths whose pause is over; each is given once."""
+        """Yield the paths whose pause is over, each of them once."""
         for path, item in list(self._items.items()):
-            if _GIVEN < item.again_at <= now:
-                self._items[path] = item._replace(again_at=_GIVEN)
+            if _RETURNED < item.again_at <= now:
+                self._items[path] = item._replace(again_at=_RETURNED)
                 yield path
 
     def next_at(self) -> float | None:
-        return min((item.again_at for item in self._items.values() if item.again_at > _GIVEN), default=None)
+        return min((item.again_at for item in self._items.values() if item.again_at > _RETURNED), default=None)
 
     def __len__(self) -> int:
         return len(self._items)

@@ -1,6 +1,7 @@
-"""When to run, and on what: a pure state machine. Every call is told the time; there is no clock in here.
+"""When to run, and on what: a pure state machine. Every call receives the time.
 
-Owns: quiet periods, the hard cap, the collapse of bursts, and that deletes come last. Must not: look at the disk.
+Owns: quiet periods, the maximum delay, the collapse of bursts, and that deletes come last. Must not: read the disk or a
+clock.
 
 Times are seconds of a clock that only goes forward.
 """
@@ -24,23 +25,28 @@ from metalake_sync.watch.hints import (
 
 
 class Width(IntEnum):
-    """How much a run looks at: hinted folders; the whole disk, believing the records about the lake; the lake too."""
+    """How much a run covers."""
 
     FOLDERS = 0
+    """Folders with hints. The run trusts the records about the lake."""
     DISK = 1
+    """The whole disk. The run trusts the records about the lake."""
     FULL = 2
+    """The whole disk and the lake."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a run is to look at. `folders` and `trees` are absolute paths, and empty where the width says more."""
+    """What a run covers. `folders` and `trees` are empty unless the width is FOLDERS."""
 
     width: Width
     folders: frozenset[str] = frozenset()
+    """Absolute paths of folders, without their subfolders."""
     trees: frozenset[str] = frozenset()
+    """Absolute paths of folders, with their subfolders."""
 
     def merged(self, other: Work | None) -> Work:
-        """Work that does both."""
+        """Return work that covers both."""
         if other is None:
             return self
         width = max(self.width, other.width)
@@ -51,12 +57,14 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """In seconds. `quiet_s`: a folder is due when nothing was heard of it for so long. `cap_s`: and at the latest so
-    long after its first hint. `places`: more hinted places than that are collapsed to the folder above them all."""
+    """When hints are due."""
 
     quiet_s: float = 2.0
+    """A folder is due when it had no hint for this many seconds."""
     cap_s: float = 30.0
+    """A folder is due at the latest this many seconds after its first hint."""
     places: int = 500
+    """More places than this are replaced by their common parent folder."""
 
 
 @dataclass(slots=True)
@@ -69,7 +77,7 @@ class _Waiting:
 
 @dataclass(slots=True)
 class Debouncer:
-    """Collects hints, and says when which of them are due."""
+    """Collects hints and returns those that are due."""
 
     timing: Timing
     _places: dict[str, _Waiting] = field(default_factory=dict)
@@ -77,7 +85,7 @@ class Debouncer:
     _whole_width: Width = Width.FOLDERS
 
     def hint(self, hint: Hint, now: float) -> None:
-        """Hear of a change."""
+        """Add a hint."""
         match hint:
             case FolderTouched():
                 self._touch(hint.path, now, deep=False, removal=hint.removal)
@@ -91,12 +99,12 @@ class Debouncer:
                 assert_never(hint)
 
     def want(self, width: Width, now: float) -> None:
-        """Ask for a wide run at once: the timer, the start, a clock that jumped."""
+        """Schedule a run over everything at once, for example after a clock jump."""
         assert width is not Width.FOLDERS
         self._widen(width, now - self.timing.quiet_s)
 
     def put_back(self, work: Work, now: float) -> None:
-        """A run did not come through: all that it was to look at waits again."""
+        """Add the work of a failed run again."""
         if work.width is not Width.FOLDERS:
             self._widen(work.width, now)
         for path in work.folders:
@@ -105,7 +113,7 @@ class Debouncer:
             self._touch(path, now, deep=True, removal=False)
 
     def due_at(self, *, settling: bool = False) -> float | None:
-        """When `take` will have something, if nothing more is heard. None while nothing waits."""
+        """Return the time at which `take` returns work if no further hint arrives, or None if nothing waits."""
         if self._whole is not None:
             return self._due(self._whole)
         adding = [self._due(waiting) for waiting in self._places.values() if not waiting.removal]
@@ -116,9 +124,11 @@ class Debouncer:
         return min(adding or removing, default=None)
 
     def take(self, now: float, *, settling: bool = False) -> Work | None:
-        """What is due. A wide run takes everything with it. Places that only lost something wait until nothing else
-        does, so that a file that moved is seen at its new place no later than it is missed at the old one. `settling`:
-        files are known that come to rest elsewhere."""
+        """Return the work that is due. A run over everything includes all places.
+
+        Places with only removals wait until no other place waits. So a moved file is found at its new place before it
+        is missed at the old one. `settling`: whether files elsewhere are not settled yet.
+        """
         if self._whole is not None:
             if self._due(self._whole) > now:
                 return None
@@ -145,7 +155,7 @@ class Debouncer:
         )
 
     def __len__(self) -> int:
-        """How many places wait; a wide run counts as one."""
+        """The number of waiting places. A run over everything counts as one."""
         return len(self._places) + (self._whole is not None)
 
     def _due(self, waiting: _Waiting) -> float:
@@ -170,7 +180,7 @@ class Debouncer:
             self._collapse()
 
     def _collapse(self) -> None:
-        """Make one place of many: the folder above them all. At the top of the disk that is a run over everything."""
+        """Replace many places by their common parent folder. If that is the root folder, run over everything."""
         places = self._places.values()
         together = _Waiting(
             min(waiting.first for waiting in places),

@@ -1,6 +1,6 @@
-"""What is mounted: where notifications can't work, and what went away.
+"""Mounts: which file systems send no notifications, and which mounts disappeared.
 
-Owns: the list of filesystems that other machines change behind the kernel's back.
+Owns: the list of file systems that other machines change without notice to the local kernel.
 Source: /proc/self/mountinfo, proc(5).
 """
 
@@ -20,7 +20,7 @@ _SILENT = re.compile(r"nfs4?|cifs|smb3?|smbfs|9p|afs|ceph|lustre|glusterfs|gpfs|
 
 
 def silent_filesystem(path: str, mountinfo: Path = MOUNTINFO) -> str | None:
-    """The type of a path's filesystem if it sends no notifications of what others change, else None."""
+    """Return the type of a path's file system if it sends no notifications about other machines' changes, or None."""
     path = os.path.realpath(path)
     best, kind = "", ""
     for mount, of_kind in _mounts(mountinfo):
@@ -31,15 +31,14 @@ def silent_filesystem(path: str, mountinfo: Path = MOUNTINFO) -> str | None:
 
 @dataclass(slots=True)
 class Mounts:
-    """Remembers what was mounted at or below some folders. A folder whose disk is away looks like one that was
-    emptied."""
+    """Remembers the mounts at and below some folders. Without its disk, a folder looks as if it had been emptied."""
 
     roots: Collection[str]
     mountinfo: Path = MOUNTINFO
     _seen: set[str] = field(default_factory=set)
 
     def gone(self) -> Sequence[str]:
-        """What was mounted at an earlier call, and is not now."""
+        """Return the paths that were mounted at an earlier call and are not mounted now."""
         roots = [os.path.realpath(root) for root in self.roots]
         mounted = {
             mount
@@ -51,7 +50,7 @@ class Mounts:
 
 
 def _mounts(mountinfo: Path) -> Iterator[tuple[str, str]]:
-    """Each mount's path and type; the last of those on one path is the one that is seen."""
+    """Yield path and type of each mount. Of several mounts on one path, the last one is visible."""
     try:
         lines = mountinfo.read_text(errors="surrogateescape").splitlines()
     except OSError:

@@ -1,6 +1,6 @@
-"""What the daemon knows of itself: whether it moves, what is wrong, and numbers for those who ask.
+"""Health of the daemon: whether it makes progress, what is wrong, and metrics.
 
-Owns: these facts, and /healthz and /metrics over HTTP. Must not: change the course of anything.
+Owns: these facts, and /healthz and /metrics over HTTP. Must not: influence runs.
 """
 
 from __future__ import annotations
@@ -16,23 +16,29 @@ from typing import Any, Protocol
 from metalake_sync.lazy_dataclass import dataclass
 
 STANDSTILL_S = 1200.0
-"""A loop that neither turned nor told of a run's progress for so long stands still: longer than any patience in it."""
+"""Seconds without progress after which the loop counts as stalled. Longer than any retry timeout."""
 
-ASKERS = 8
-"""So many requests are answered at once; more are refused."""
+REQUESTS_AT_ONCE = 8
+"""The number of requests that are answered at once. More are refused."""
 
 
 @dataclass(slots=True)
 class Health:
-    """`clock`: seconds that only go forward. `problem`: what went wrong last, None when all is well."""
+    """The state of the daemon, as /healthz shows it."""
 
     clock: Callable[[], float]
+    """Seconds of a clock that only goes forward."""
     wall: Callable[[], float]
     problem: str | None = None
+    """The last problem, or None if everything works."""
     last_success: float | None = None
+    """End of the last successful run, in seconds since 1970."""
     queued: int = 0
+    """Places that wait for a run."""
     held: int = 0
+    """Actions that wait for approval."""
     set_aside: int = 0
+    """Files that keep failing."""
     manifest_broken: bool = False
     _beat: float = field(init=False)
 
@@ -40,14 +46,14 @@ class Health:
         self._beat = self.clock()
 
     def beat(self) -> None:
-        """The loop moves, or the run in it does."""
+        """Record progress of the loop or of its run."""
         self._beat = self.clock()
 
     def alive(self) -> bool:
         return self.clock() - self._beat < STANDSTILL_S
 
     def document(self) -> dict[str, Any]:
-        """What /healthz says. A lake that is away is a problem, and none that a restart would mend."""
+        """Return the body of /healthz. An unreachable lake is only `degraded`, because a restart would not fix it."""
         state = "stalled" if not self.alive() else "degraded" if self.problem or self.manifest_broken else "ok"
         return {
             "status": state,
@@ -61,7 +67,7 @@ class Health:
 
 
 class Metrics(Protocol):
-    """Counts what happens."""
+    """Counts actions, runs and lost events."""
 
     def synced(self, action: str, size_bytes: int, latency_s: float | None) -> None: ...
 
@@ -72,11 +78,11 @@ class Metrics(Protocol):
     def events_lost(self) -> None: ...
 
     def page(self) -> tuple[str, bytes] | None:
-        """Content type and text of /metrics, or None where nothing is counted."""
+        """Return content type and body of /metrics, or None without metrics."""
 
 
 class NoMetrics:
-    """Counts nothing."""
+    """Metrics that count nothing."""
 
     def synced(self, action: str, size_bytes: int, latency_s: float | None) -> None: ...
 
@@ -91,17 +97,17 @@ class NoMetrics:
 
 
 class HealthServer:
-    """Answers /healthz and /metrics. Raises OSError if the address can't be had."""
+    """Serves /healthz and /metrics. Raises OSError if the address is not available."""
 
     def __init__(self, host: str, port: int, health: Health, metrics: Metrics) -> None:
-        slots = threading.BoundedSemaphore(ASKERS)
+        slots = threading.BoundedSemaphore(REQUESTS_AT_ONCE)
 
         class Handler(BaseHTTPRequestHandler):
             timeout = 10.0
 
             def do_GET(self) -> None:
                 if not slots.acquire(blocking=False):
-                    self._answer(503, "text/plain", b"too many at once\n")
+                    self._answer(503, "text/plain", b"too many requests at once\n")
                     return
                 try:
                     self._route()
@@ -117,7 +123,7 @@ class HealthServer:
                 elif page is not None:
                     self._answer(200, *page)
                 else:
-                    self._answer(404, "text/plain", b"there is /metrics and /healthz\n")
+                    self._answer(404, "text/plain", b"only /metrics and /healthz exist\n")
 
             def _answer(self, status: int, content_type: str, body: bytes) -> None:
                 self.send_response(status)
@@ -127,14 +133,14 @@ class HealthServer:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Scrapes are no news."""
+                """Do not log scrapes."""
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
             address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
             def handle_error(self, request: Any, client_address: Any) -> None:
-                """Whoever hung up before the answer is no news either; else the log would have a traceback."""
+                """Do not log a traceback for a client that closed the connection before the answer."""
 
         self._server = Server((host, port), Handler)
         self.port = int(self._server.server_address[1])

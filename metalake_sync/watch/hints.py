@@ -1,7 +1,7 @@
-"""What a trigger can say, and the box through which it says it to the loop.
+"""Hints about changes, and the box that passes them from the triggers to the loop.
 
-Owns: the closed union of hints and the crossing from the triggers' threads to the loop's. Must not: decide when
-anything is done about them.
+Owns: the closed union of hints, and passing them from the triggers' threads to the loop's. Must not: decide when a run
+handles them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from metalake_sync.lazy_dataclass import dataclass
 
 @dataclass(frozen=True, slots=True)
 class FolderTouched:
-    """Something in this folder changed; `removal`: all that is known is that something went away."""
+    """Something in this folder changed."""
 
     path: str
     removal: bool = False
+    """Only removals are known."""
 
 
 @dataclass(frozen=True, slots=True)
 class TreeTouched:
-    """A folder came, or anything at any depth below it may have changed."""
+    """A folder appeared, or anything at any depth below it may have changed."""
 
     path: str
     removal: bool = False
@@ -32,29 +33,30 @@ class TreeTouched:
 
 @dataclass(frozen=True, slots=True)
 class SourceTouched:
-    """A source of annotations or metadata changed: any file may be concerned."""
+    """An annotation or metadata source changed, which may affect any file."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestTouched:
-    """The manifest, or a file of variables."""
+    """The manifest, a file of variables or a credentials file changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventsLost:
-    """Notifications were lost: anything may have changed. `why`: a clause."""
+    """Notifications were lost, so anything may have changed."""
 
     why: str
+    """The reason, for the log."""
 
 
 Hint: TypeAlias = FolderTouched | TreeTouched | SourceTouched | ManifestTouched | EventsLost
 
 
 class HintBox:
-    """Takes hints from any thread, and wakes the loop. Hints are a set: an event that comes twice is one hint. Past
-    `limit` of them they are given up for one EventsLost, so that a storm can't fill the memory."""
+    """Receives hints from any thread and wakes the loop. Equal hints are kept once. Above `limit` hints, one EventsLost
+    replaces all of them, so that a burst cannot fill the memory."""
 
     def __init__(self, limit: int = 20_000) -> None:
         self._limit = limit
@@ -72,22 +74,22 @@ class HintBox:
             else:
                 manifest = ManifestTouched()
                 self._hints = {manifest: None} if manifest in self._hints or hint == manifest else {}
-                self._lost = EventsLost(f"more than {self._limit} folders were touched at once")
+                self._lost = EventsLost(f"more than {self._limit} folders changed at once")
         self.wake()
 
     def wake(self) -> None:
-        """End the loop's wait. Safe in a signal handler: it takes no lock."""
+        """End the loop's wait. Safe in a signal handler, because it takes no lock."""
         try:
             os.write(self._write_end, b"!")
         except BlockingIOError:
-            return  # the pipe is full of wake-ups that were not read yet; one is enough
+            return  # the pipe is full of unread wake-ups, and one is enough
 
     def fileno(self) -> int:
-        """Becomes readable when something was put in."""
+        """Return a descriptor that becomes readable when the box has a hint."""
         return self._read_end
 
     def take(self) -> Sequence[Hint]:
-        """Empty the box."""
+        """Return all hints and empty the box."""
         try:
             while os.read(self._read_end, 4096):
                 pass

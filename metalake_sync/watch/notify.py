@@ -1,7 +1,7 @@
-"""The webhook: told when watching fails, and when it has recovered.
+"""The webhook: sends a message when watching fails and when it recovers.
 
-Owns: signing, and a thread of its own, so that a slow receiver holds nothing up. Must not: send or log a secret, nor
-log the address, which may hold a token.
+Owns: signing, and a thread, so that a slow receiver does not block the loop. Must not: send or log a secret, or log the
+address, which may contain a token.
 """
 
 from __future__ import annotations
@@ -21,75 +21,78 @@ import requests
 from metalake_sync.errors import UsageError
 from metalake_sync.remote.http.proxies import SCHEMES, proxy_for
 
-TURNS_KEPT = 20
-TRIES = 3
+EVENTS_KEPT = 20
+ATTEMPTS = 3
 TIMEOUT_S = (5.0, 10.0)
 
 log = logging.getLogger("metalake_sync.watch")
 
-Turn = Literal["failed", "recovered"]
+WebhookEvent = Literal["failed", "recovered"]
 
 
 def sign(secret: bytes, timestamp: str, body: bytes) -> str:
-    """`sha256=…` in hex over the timestamp, a dot and the body: a receiver can refuse what is forged or old."""
+    """Return `sha256=…` over the timestamp, a dot and the body. A receiver can refuse forged and old messages."""
     return "sha256=" + hmac.new(secret, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
 class Webhook:
-    """Sends turns, in order, each tried three times and at most some 50 seconds long. Keeps the last few while a
-    receiver is away. `turns`: those that are wanted. `always`: facts in every message. `secret`: read anew for each
-    message, so that it can be rotated; None sends without signature."""
+    """Sends events in order, with three attempts that take about 50 seconds at most. Keeps the latest events while the
+    receiver is unreachable.
+
+    `events`: the events to send. `common`: facts in every message. `secret`: read for each message, so that it can be
+    rotated; None sends without a signature.
+    """
 
     def __init__(
         self,
         url: str,
         secret: Callable[[], bytes | None],
         *,
-        turns: frozenset[Turn] = frozenset(("failed", "recovered")),
-        always: Mapping[str, str] | None = None,
+        events: frozenset[WebhookEvent] = frozenset(("failed", "recovered")),
+        common: Mapping[str, str] | None = None,
         pause_s: float = 2.0,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._url = url
-        self._wanted = turns
-        self._always = dict(always or {})
+        self._wanted = events
+        self._common = dict(common or {})
         self._secret = secret
         self._pause_s = pause_s
         self._wall = wall
-        self._turns: queue.Queue[dict[str, Any] | None] = queue.Queue(TURNS_KEPT)
+        self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(EVENTS_KEPT)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="webhook", daemon=True)
         self._thread.start()
 
-    def tell(self, turn: Turn, **facts: Any) -> None:
-        """Queue a turn, if it is wanted; where too many wait, the oldest is dropped. Never blocks."""
-        while turn in self._wanted:
+    def send(self, event: WebhookEvent, **facts: Any) -> None:
+        """Queue an event, if it is in `events`. Drops the oldest event if too many wait. Never blocks."""
+        while event in self._wanted:
             try:
-                self._turns.put_nowait({"event": turn, "time": self._wall(), **self._always, **facts})
+                self._queue.put_nowait({"event": event, "time": self._wall(), **self._common, **facts})
                 return
             except queue.Full:
                 try:
-                    self._turns.get_nowait()
+                    self._queue.get_nowait()
                 except queue.Empty:
                     continue
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Give what waits a moment to go out."""
-        if not self._turns.full():
-            self._turns.put_nowait(None)
+        """Wait up to `timeout_s` seconds for queued events to be sent."""
+        if not self._queue.full():
+            self._queue.put_nowait(None)
         self._thread.join(timeout_s)
         self._stop.set()
 
     def _run(self) -> None:
-        while (turn := self._turns.get()) is not None:
-            body = json.dumps(turn, ensure_ascii=False).encode("utf-8", "replace")
-            for attempt in range(1, TRIES + 1):
+        while (message := self._queue.get()) is not None:
+            body = json.dumps(message, ensure_ascii=False).encode("utf-8", "replace")
+            for attempt in range(1, ATTEMPTS + 1):
                 if self._send(body):
                     break
                 if self._stop.wait(self._pause_s * attempt):
                     return
             else:
-                log.warning("the webhook did not take '%s' in %d tries", turn["event"], TRIES)
+                log.warning("the webhook did not accept '%s' in %d attempts", message["event"], ATTEMPTS)
 
     def _send(self, body: bytes) -> bool:
         timestamp = str(int(self._wall()))
@@ -97,12 +100,12 @@ class Webhook:
         try:
             secret = self._secret()
         except OSError:
-            log.warning("the webhook's secret_file can't be read; nothing is sent")
+            log.warning("the webhook's secret_file cannot be read; nothing is sent")
             return False
         if secret is not None:
             headers["X-Metalake-Sync-Signature"] = sign(secret, timestamp, body)
         try:
-            # A redirect is not followed: the signed message is for the address in the manifest alone.
+            # Redirects are not followed, because the signed message is only for the address in the manifest.
             answer = requests.post(
                 self._url,
                 data=body,
@@ -116,7 +119,7 @@ class Webhook:
             log.warning("the webhook is not sent: %s", error.message)
             return False
         except requests.RequestException as error:
-            log.info("the webhook can't be reached (%s)", type(error).__name__)
+            log.info("the webhook cannot be reached (%s)", type(error).__name__)
             return False
         answer.close()
         return answer.status_code < 300

@@ -1,6 +1,6 @@
-"""The trigger that looks again and again, for filesystems without notifications.
+"""The polling trigger, for file systems without notifications.
 
-Owns: one thread, and a digest for each folder: memory grows with folders, not with files.
+Owns: one thread, and a digest for each folder. Memory grows with the number of folders, not of files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from metalake_sync.watch.watched_paths import Change, Places
 
 
 class PollingTrigger:
-    """Looks at `folders` every `poll_s` seconds (folder → whether with all beneath). The first look only remembers."""
+    """Scans folders every `poll_s` seconds and sends hints about changes. The first scan only stores the digests."""
 
     def __init__(self, box: HintBox, poll_s: float, places: Callable[[], Places]) -> None:
         self._box = box
@@ -28,10 +28,10 @@ class PollingTrigger:
         self._thread: threading.Thread | None = None
 
     def watch(self, folders: Mapping[str, bool]) -> None:
-        """Poll these from now on."""
+        """Poll these folders from now on (folder → whether with its subfolders)."""
         self._folders = dict(folders)
         if folders and self._thread is None:
-            self._look(tell=False)
+            self._scan(report=False)
             self._thread = threading.Thread(target=self._run, name="poll", daemon=True)
             self._thread.start()
 
@@ -42,35 +42,36 @@ class PollingTrigger:
 
     def _run(self) -> None:
         while not self._stop.wait(self._poll_s):
-            self._look(tell=True)
+            self._scan(report=True)
 
-    def _look(self, *, tell: bool) -> None:
-        """A folder whose digest moved is told as one in which something changed; one that is new, or gone, as such."""
+    def _scan(self, *, report: bool) -> None:
+        """Compare the digests of all folders with those of the last scan, and report differences."""
         seen = {folder: digest for top, deep in list(self._folders.items()) for folder, digest in _digests(top, deep)}
         before, self._digests = self._digests, seen
-        if not tell:
+        if not report:
             return
         for folder, digest in seen.items():
             if folder not in before:
-                self._tell(Change(folder, is_folder=True))
+                self._report(Change(folder, is_folder=True))
             elif before[folder] != digest:
-                self._tell_inside(folder)
+                self._report_inside(folder)
         for folder in before.keys() - seen.keys():
-            self._tell(Change(folder, is_folder=True, gone=True))
+            self._report(Change(folder, is_folder=True, gone=True))
 
-    def _tell(self, change: Change) -> None:
+    def _report(self, change: Change) -> None:
         for hint in self._places().hints(change):
             self._box.put(hint)
 
-    def _tell_inside(self, folder: str) -> None:
-        """Which file changed is not remembered: in a data folder any name stands for it, elsewhere all may be it."""
-        self._tell(Change(os.path.join(folder, "any")))
+    def _report_inside(self, folder: str) -> None:
+        """Report a change of an unknown file in a folder. In a data folder any name represents it. Elsewhere it may be
+        any of the watched files."""
+        self._report(Change(os.path.join(folder, "any")))
         places = self._places()
         if folder in places.manifest:
-            self._tell(Change(os.path.join(folder, "any.yaml")))
+            self._report(Change(os.path.join(folder, "any.yaml")))
         for path in (*places.manifest, *places.sources, *places.files):
             if os.path.dirname(path) == folder:
-                self._tell(Change(path))
+                self._report(Change(path))
 
 
 def _digests(top: str, deep: bool) -> Iterator[tuple[str, bytes]]:

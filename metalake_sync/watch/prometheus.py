@@ -1,4 +1,4 @@
-"""The numbers of the daemon as Prometheus takes them, by its own client library (an optional extra)."""
+"""Metrics for Prometheus, with its client library (the extra `metrics`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LATENCY_BUCKETS_S = (0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 30, 60, 300, 1800, 7200)
 
 
 class PrometheusMetrics:
-    """Labels have few values: actions and outcomes, never names of files."""
+    """Prometheus metrics of the daemon. Labels are actions and outcomes, never file names."""
 
     def __init__(self, health: Health) -> None:
         registry = CollectorRegistry()
@@ -22,21 +22,23 @@ class PrometheusMetrics:
         )
         self._failed = Counter("metalake_sync_failures", "Actions that failed.", ["action"], registry=registry)
         self._bytes = Counter("metalake_sync_bytes", "Bytes of confirmed files.", registry=registry)
-        self._runs = Counter("metalake_sync_runs", "Runs, by what came of them.", ["outcome"], registry=registry)
-        self._run_s = Histogram("metalake_sync_run_seconds", "How long runs took.", registry=registry)
+        self._runs = Counter("metalake_sync_runs", "Runs, by outcome.", ["outcome"], registry=registry)
+        self._run_s = Histogram("metalake_sync_run_seconds", "Duration of runs.", registry=registry)
         self._latency = Histogram(
             "metalake_sync_latency_seconds",
             "From the last change of a file (closed, or renamed into place) until the lake confirmed it.",
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
-        self._lost = Counter("metalake_sync_events_lost", "Times that notifications were lost.", registry=registry)
+        self._lost = Counter(
+            "metalake_sync_events_lost", "Number of times that notifications were lost.", registry=registry
+        )
         for name, help_text, value in (
             ("queued", "Places that wait for a run.", lambda: health.queued),
             ("held", "Actions that wait for approval.", lambda: health.held),
             ("set_aside", "Files that keep failing.", lambda: health.set_aside),
-            ("healthy", "1 while nothing is wrong.", lambda: not health.problem and not health.manifest_broken),
-            ("last_success_timestamp_seconds", "End of the last good run.", lambda: health.last_success or 0.0),
+            ("healthy", "1 if there is no problem.", lambda: not health.problem and not health.manifest_broken),
+            ("last_success_timestamp_seconds", "End of the last successful run.", lambda: health.last_success or 0.0),
         ):
             Gauge(f"metalake_sync_{name}", help_text, registry=registry).set_function(value)
 

@@ -1,6 +1,6 @@
-"""What the log says of a run: words, with facts beside them.
+"""Log lines about runs, with facts for JSON logs.
 
-Owns: these words, and that a note is told once and not by each run. Must not: change the course of anything.
+Owns: these lines, and that each note is logged once and not in each run. Must not: influence runs.
 """
 
 from __future__ import annotations
@@ -12,61 +12,61 @@ from typing import Any
 
 from metalake_sync.core.notes import REFUSALS, Note, NoteCode
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.watch.runner import Ran
+from metalake_sync.watch.runner import RunResult
 
 log = logging.getLogger("metalake_sync.watch")
 
 SHOWN = 20
-"""So many things of a kind are told of each run."""
+"""The largest number of lines of one kind for each run."""
 
-_TOLD_ELSEWHERE = REFUSALS | {NoteCode.MANIFEST, NoteCode.LITERAL_SECRET, NoteCode.LAKE_NOT_ASKED}
-"""Refusals are told as such, what concerns the manifest when it is read; and that a run did not ask the lake is no
-news."""
+_LOGGED_ELSEWHERE = REFUSALS | {NoteCode.MANIFEST, NoteCode.LITERAL_SECRET, NoteCode.LAKE_NOT_ASKED}
+"""Refusals have their own lines, notes about the manifest are logged when it is read, and runs without the lake are
+normal here."""
 
 
 def facts(**facts: Any) -> dict[str, Any]:
-    """What a log in JSON shows beside the words."""
+    """Return the `extra` of a log line: facts that a JSON log shows as keys."""
     return {"facts": facts}
 
 
-def tell_ran(ran: Ran, width: str, seconds: float) -> None:
-    """Say what a run did, and what it held or refused."""
-    done, failed = ran.finished.done, len(ran.finished.failed)
-    beside = facts(width=width, seconds=round(seconds, 3), requests=ran.finished.requests)
+def log_run(result: RunResult, width: str, seconds: float) -> None:
+    """Log what a run did, and what it held or refused."""
+    done, failed = result.finished.done, len(result.finished.failed)
+    extra = facts(width=width, seconds=round(seconds, 3), requests=result.finished.requests)
     if done.changes or failed:
         log.info(
             "synced: %d uploaded, %d replaced, %d trashed, %d metadata, %d annotation sets; %d failed",
             done.upload, done.replace, done.trash, done.update_metadata,
-            done.annotate + done.remove_annotations, failed, extra=beside,
+            done.annotate + done.remove_annotations, failed, extra=extra,
         )  # fmt: skip
     else:
-        log.debug("nothing to do", extra=beside)
-    for action in ran.held[:SHOWN]:
+        log.debug("nothing to do", extra=extra)
+    for action in result.held[:SHOWN]:
         log.warning(
-            "held: %s %s needs approval: look at it with 'plan', then 'apply' it, or watch with --auto-approve",
+            "held: %s %s needs approval: review it with 'plan' and run 'apply', or watch with --auto-approve",
             action.action_name, action.file_name or "", extra=facts(collection=action.collection.name),
         )  # fmt: skip
-    for note in ran.refused[:SHOWN]:
+    for note in result.refused[:SHOWN]:
         log.warning("refused: %s", note)
 
 
 @dataclass(slots=True)
-class NotesTold:
-    """Notes of plans that the log has. Each is told once; after it was gone from a look at everything, again."""
+class NoteLog:
+    """The notes that were logged. Each is logged once, and again after a full run without it."""
 
-    _told: set[tuple[NoteCode, str, str]] = field(default_factory=set)
+    _logged: set[tuple[NoteCode, str, str]] = field(default_factory=set)
 
-    def tell(self, notes: Sequence[Note], *, of_everything: bool) -> None:
-        """Tell those that are new. `of_everything`: these are all that there are."""
-        # A count of names grows with every file that comes; the note is the same.
+    def log(self, notes: Sequence[Note], *, of_everything: bool) -> None:
+        """Log new notes. `of_everything`: whether these are the notes of a full run."""
+        # The number of names grows with every new file, but the note stays the same.
         keyed = {
             (note.code, note.where, "" if note.names else note.message): note
             for note in notes
-            if note.code not in _TOLD_ELSEWHERE
+            if note.code not in _LOGGED_ELSEWHERE
         }
-        new = [note for key, note in keyed.items() if key not in self._told]
+        new = [note for key, note in keyed.items() if key not in self._logged]
         for note in new[:SHOWN]:
             log.warning("note: %s", note, extra=facts(code=note.code.value))
         if len(new) > SHOWN:
-            log.warning("note: and %d more; 'plan' shows them all", len(new) - SHOWN)
-        self._told = set(keyed) if of_everything else self._told | keyed.keys()
+            log.warning("note: and %d more; 'plan' shows all of them", len(new) - SHOWN)
+        self._logged = set(keyed) if of_everything else self._logged | keyed.keys()

@@ -1,6 +1,6 @@
-"""The narrow door to a run: all that the loop knows of sessions.
+"""Runs a project for the loop.
 
-Owns: how a piece of work becomes the options of a session. Must not: decide when.
+Owns: how work becomes the options of a run. Must not: decide when to run.
 """
 
 from __future__ import annotations
@@ -25,77 +25,83 @@ from metalake_sync.watch.filesystems import Mounts
 
 log = logging.getLogger("metalake_sync.watch")
 
-LOCK_PATIENCE_S = 5.0
-LAKE_PATIENCE_S = 10.0
-"""A lake that is away is left alone soon: the loop has its own pauses, and hears of signals in between."""
+LOCK_TIMEOUT_S = 5.0
+"""Seconds to wait for the state's lock."""
+
+LAKE_RETRY_TIMEOUT_S = 10.0
+"""The retry timeout at the start of a run. It is short, because the loop has its own pauses and handles signals between
+them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """What came of a run. `held`: what waits for approval. `refused`: what the manifest forbids. `broken`: what was
-    left out. `notes`: all that the plan had to say."""
+class RunResult:
+    """The result of a run."""
 
     finished: RunFinished
     unreadable: int
+    """The number of files and folders that could not be read."""
     held: Sequence[Action] = ()
+    """Actions that wait for approval."""
     refused: Sequence[Note] = ()
+    """Notes of guards that refuse a part of the plan."""
     broken: Sequence[SkippedPart] = ()
     notes: Sequence[Note] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
-    """What a run is to leave alone. `failures`: names whose past failures stay."""
+class Exclusions:
+    """What a run must skip."""
 
-    hold: IsHeld
+    is_held: IsHeld
     failures: frozenset[str]
+    """Names of files whose earlier failures stay recorded."""
 
 
 class Runner(Protocol):
-    """Does one run. Raises SyncError."""
+    """Carries out one run. Raises SyncError."""
 
-    def run(self, work: Work, keep: Keep) -> Ran: ...
+    def run(self, work: Work, exclusions: Exclusions) -> RunResult: ...
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectRunner:
-    """Runs a session, scoped to the work. `auto_approve`: also trash, replace and remove; but not while something that
-    was mounted at an earlier run is away."""
+    """Runs a project, restricted to the work."""
 
     project: Project
     auto_approve: Callable[[], bool] = field(default=lambda: False)
+    """Whether destructive actions are approved. They are still held while an earlier mount is missing."""
     mounts: Mounts = field(default_factory=lambda: Mounts(()))
-    kept: AnnotationCache = field(default_factory=AnnotationCache)
+    annotation_cache: AnnotationCache = field(default_factory=AnnotationCache)
 
-    def run(self, work: Work, keep: Keep) -> Ran:
-        """Observe, plan and apply. A run over folders believes the records about the lake; a full one asks it."""
+    def run(self, work: Work, exclusions: Exclusions) -> RunResult:
+        """Plan and apply. A run over folders trusts the records about the lake; a full run refreshes them."""
         if work.width is not Width.FOLDERS:
-            self.kept.close()
+            self.annotation_cache.close()
         try:
-            return self._run(work, keep)
+            return self._run(work, exclusions)
         except StaleAnnotations:
-            self.kept.close()
-            return self._run(work, keep)
+            self.annotation_cache.close()
+            return self._run(work, exclusions)
 
-    def _run(self, work: Work, keep: Keep) -> Ran:
+    def _run(self, work: Work, exclusions: Exclusions) -> RunResult:
         base = os.path.abspath(self.project.manifest.base_dir)
-        hinted = work.width is Width.FOLDERS
+        of_folders = work.width is Width.FOLDERS
         given = self.project.options
         broken: list[SkippedPart] = []
         options = replace(
             given,
             refresh=given.refresh if work.width is Width.FULL else "none",
-            retry_for_s=LAKE_PATIENCE_S if given.retry_for_s is None else given.retry_for_s,
-            scope=Scope(base, work.folders, work.trees) if hinted else None,
-            is_held=keep.hold,
-            keep_failures=None if hinted else keep.failures,
+            retry_for_s=LAKE_RETRY_TIMEOUT_S if given.retry_for_s is None else given.retry_for_s,
+            scope=Scope(base, work.folders, work.trees) if of_folders else None,
+            is_held=exclusions.is_held,
+            keep_failures=None if of_folders else exclusions.failures,
             on_skipped=broken.append,
-            annotation_cache=self.kept,
+            annotation_cache=self.annotation_cache,
         )
         self.mounts.gone()
         notes: list[Note] = []
 
-        def hear(event: Event) -> None:
+        def on_event(event: Event) -> None:
             if isinstance(event, PlanMade):
                 notes.extend(event.plan.notes)
             self.project.emit(event)
@@ -107,10 +113,10 @@ class ProjectRunner:
             held.extend(actions)
             refused.extend(refusals)
 
-        applied = replace(self.project, options=options, emit=hear).apply(
-            lambda _plan: self._approves(), lock_timeout_s=LOCK_PATIENCE_S, command="watch", on_held=hold
+        applied = replace(self.project, options=options, emit=on_event).apply(
+            lambda _plan: self._approves(), lock_timeout_s=LOCK_TIMEOUT_S, command="watch", on_held=hold
         )
-        return Ran(applied.finished, applied.unreadable, held, refused, broken, notes)
+        return RunResult(applied.finished, applied.unreadable, held, refused, broken, notes)
 
     def _approves(self) -> bool:
         if not self.auto_approve():
@@ -118,7 +124,8 @@ class ProjectRunner:
         gone = self.mounts.gone()
         if gone:
             log.warning(
-                "nothing is taken away while %s is not mounted, as it was before; if it is gone for good, send SIGHUP",
+                "nothing is trashed or removed while %s is not mounted, as it was before;"
+                " if it is gone for good, send SIGHUP",
                 ", ".join(gone),
             )
         return not gone

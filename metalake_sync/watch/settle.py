@@ -1,9 +1,9 @@
-"""Whether a file is at rest: quiet for a while, and closed where that can be seen.
+"""Whether a file is settled: unchanged for a while, and closed as far as this can be checked.
 
-Owns: that question, and the files that wait for their rest. Must not: run anything.
+Owns: this check, and the files that are not settled yet. Must not: run anything.
 
-A file that somebody still has open for writing can't be given a read lease (fcntl(2), F_SETLEASE: EAGAIN). Only local
-filesystems and one's own files can be asked so; for the others, quiet has to do.
+The kernel refuses a read lease for a file that a process has open for writing (fcntl(2), F_SETLEASE: EAGAIN). This
+works only for the user's own files on local file systems. For other files, only the time without changes counts.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from metalake_sync.sources.scan import scanned_file
 
 LONGEST_PAUSE_S = 30.0
 WAITING_LIMIT = 10_000
-"""So many files are looked at again one by one; beyond, the full rescan finds them."""
+"""The number of files that are checked one by one. The full rescan finds the others."""
 
 
 def is_open_for_writing(path: str) -> bool:
-    """Whether somebody on this machine has the file open for writing, as far as that can be seen."""
+    """Whether a process on this machine has the file open for writing, as far as this can be checked."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -43,13 +43,13 @@ def is_open_for_writing(path: str) -> bool:
 
 
 def ignore_lease_breaks() -> None:
-    """A writer that comes while a lease is held for an instant makes the system send SIGIO, which ends a process that
-    does not ignore it. Call it once, in the main thread."""
+    """Ignore SIGIO. The system sends it if a writer opens a file during the short lease, and by default it ends the
+    process. Call this once, in the main thread."""
     signal.signal(signal.SIGIO, signal.SIG_IGN)
 
 
-class _Look(NamedTuple):
-    """What a file was, since when, and when it is looked at again."""
+class _Check(NamedTuple):
+    """The last check of a file that is not settled: its version, since when it is unchanged, and the next check."""
 
     stat: FileVersion
     since: float
@@ -59,26 +59,29 @@ class _Look(NamedTuple):
 
 @dataclass(slots=True)
 class Settling:
-    """`settle_s`: how long a file must be quiet. Times are told: `now` of a clock that only goes forward, `wall_ns` of
-    the one that stamps files."""
+    """The files that are not settled. Callers pass the time: `now` in seconds of a clock that only goes forward, and
+    `wall_ns` in nanoseconds of the clock that stamps files."""
 
     settle_s: float
+    """Seconds that a file must be unchanged."""
     _times_lie_until: float = float("-inf")
-    _waiting: OrderedDict[str, _Look] = field(default_factory=OrderedDict)
+    _waiting: OrderedDict[str, _Check] = field(default_factory=OrderedDict)
     _settled: OrderedDict[str, FileVersion] = field(default_factory=OrderedDict)
-    """What was seen to stay the same for long enough, so that the run that follows takes it."""
+    """Files that were seen unchanged for long enough, so that the next run includes them."""
 
     def unsettled(self, path: str, file: ScannedFile, now: float, wall_ns: int) -> bool:
-        """Whether to leave a file alone for now; if so, it waits here. A file is quiet if its times say so, or if it
-        was seen to stay the same for long enough. A time ahead of the clock says nothing: other clocks, cameras and
-        memory cards without a time zone set it."""
-        look = self._waiting.get(path)
+        """Whether to skip a file for now. If so, it waits here.
+
+        A file is quiet if its times are old enough, or if it was seen unchanged for long enough. A time ahead of the
+        clock means nothing, because other clocks, cameras and memory cards without a time zone set it.
+        """
+        check = self._waiting.get(path)
         past_ns = [time_ns for time_ns in (file.mtime_ns, file.ctime_ns) if time_ns <= wall_ns]
         old = bool(past_ns) and (wall_ns - max(past_ns)) / 1e9 >= self.settle_s and now >= self._times_lie_until
         quiet = old or self._settled.get(path) == file.version()
-        if look is not None and look.stat == file.version():
-            quiet = quiet or now - look.since >= self.settle_s
-            since = look.since
+        if check is not None and check.stat == file.version():
+            quiet = quiet or now - check.since >= self.settle_s
+            since = check.since
         else:
             since = now
         if quiet and not is_open_for_writing(path):
@@ -90,23 +93,23 @@ class Settling:
                     self._settled.popitem(last=False)
             return False
         self._settled.pop(path, None)
-        pause_s = min(look.pause_s * 2 if look is not None and quiet else max(self.settle_s, 0.05), LONGEST_PAUSE_S)
-        self._waiting[path] = _Look(file.version(), since, now + pause_s, pause_s)
+        pause_s = min(check.pause_s * 2 if check is not None and quiet else max(self.settle_s, 0.05), LONGEST_PAUSE_S)
+        self._waiting[path] = _Check(file.version(), since, now + pause_s, pause_s)
         if len(self._waiting) > WAITING_LIMIT:
             self._waiting.popitem(last=False)
         return True
 
     def clock_was_set(self, now: float) -> None:
-        """The clock that stamps files jumped: for a while a file's age says nothing, and eyes alone are trusted."""
+        """The clock that stamps files jumped. For one settle time, the age of a file does not count."""
         self._times_lie_until = now + self.settle_s
 
     def next_at(self) -> float | None:
-        return min((look.again_at for look in self._waiting.values()), default=None)
+        return min((check.again_at for check in self._waiting.values()), default=None)
 
     def settled_folders(self, now: float, wall_ns: int) -> set[str]:
-        """Look again at the files that are due; the folders of those that have come to rest, or went away."""
+        """Check the files that are due. Returns the folders of files that settled or disappeared."""
         folders: set[str] = set()
-        for path in [path for path, look in self._waiting.items() if look.again_at <= now]:
+        for path in [path for path, check in self._waiting.items() if check.again_at <= now]:
             try:
                 found = os.stat(path)
             except OSError:

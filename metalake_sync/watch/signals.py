@@ -1,6 +1,7 @@
-"""What the system asks of the daemon: to stop, to leave now, to read the manifest again.
+"""Signals: stop, stop at once, and read the manifest again.
 
-Owns: the handlers. They set flags and wake the loop, and take no lock: they run between any two steps of it.
+Owns: the signal handlers. They set flags and wake the loop. They take no lock, because they run between any two steps
+of the loop.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ DRAIN_S = 30.0
 
 @dataclass(slots=True)
 class Signals:
-    """`wake`: ends the loop's wait. `drain_s`: how long a run may go on after the first SIGTERM or SIGINT; then, or at
-    the second one, KeyboardInterrupt ends it: what was finished is recorded."""
+    """The requests of the system. What a run finished before it was interrupted is recorded."""
 
     wake: Callable[[], None]
+    """Ends the loop's wait."""
     drain_s: float = DRAIN_S
+    """Seconds that a run may continue after the first SIGTERM or SIGINT. Then, or at the second signal,
+    KeyboardInterrupt ends it."""
     stopping: bool = False
     reload: bool = False
 
     def install(self) -> None:
-        """Take over SIGTERM, SIGINT, SIGHUP and SIGALRM. Only the main thread may."""
+        """Install handlers for SIGTERM, SIGINT, SIGHUP and SIGALRM. Only the main thread may call this."""
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         signal.signal(signal.SIGALRM, self._leave)

@@ -1,7 +1,7 @@
-"""Being a service: what systemd is told, over its datagram socket.
+"""Notifications to systemd over its datagram socket.
 
-Source: sd_notify(3). Ten lines by hand: the protocol is one datagram, and a library would be a dependency for it.
-Owns: the socket and the thread that says that we are alive. Must not: keep saying so when the loop stands still.
+Source: sd_notify(3). The protocol is one datagram, so no library is needed.
+Owns: the socket and the thread of the watchdog. Must not: notify the watchdog while the loop makes no progress.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping
 
 
 class ServiceManager:
-    """Tells systemd READY, STATUS and WATCHDOG. Without NOTIFY_SOCKET in `environment` nobody listens, and nothing is
-    sent. `alive`: whether the loop moves; only then the watchdog is kept quiet."""
+    """Sends READY, STATUS and WATCHDOG to systemd, or nothing without NOTIFY_SOCKET in `environment`.
+
+    `alive`: whether the loop makes progress. Only then the watchdog is notified.
+    """
 
     def __init__(self, environment: Mapping[str, str], alive: Callable[[], bool]) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
@@ -31,11 +33,11 @@ class ServiceManager:
             self._thread = threading.Thread(target=self._keep_alive, name="watchdog-pings", daemon=True)
             self._thread.start()
 
-    def status(self, words: str) -> None:
-        self._send("STATUS=" + words.replace("\n", " "))
+    def status(self, text: str) -> None:
+        self._send("STATUS=" + text.replace("\n", " "))
 
     def reloading(self) -> None:
-        # systemd wants to know when, by its own clock, to tell this from an older message.
+        # systemd needs the time to distinguish this message from older ones.
         self._send(f"RELOADING=1\nMONOTONIC_USEC={_monotonic_us()}")
 
     def stopping(self) -> None:
@@ -60,7 +62,7 @@ class ServiceManager:
             try:
                 out.sendto(message.encode("utf-8", "replace"), address)
             except OSError:
-                return  # the manager is being restarted; it asks for nothing, and misses nothing that lasts
+                return  # systemd is restarting, and the next message has the current status
 
 
 def _monotonic_us() -> int:

@@ -1,16 +1,14 @@
-"""The trigger that the system notifies: watchdog on every folder, and the poller where that can't work.
+"""The notification trigger: watchdog on every folder, and polling where notifications do not work.
 
-Owns: which folder is watched how, that watches are renewed when a folder comes back, and that lost events are told.
-Must not: believe that it hears of everything.
+Owns: how each folder is watched, and renewing watches when a folder comes back. Must not: assume that it receives every
+event.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
-import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -27,22 +25,23 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver, EventDispatcher, ObservedWatch
+from watchdog.observers.api import BaseObserver, ObservedWatch
 
 from metalake_sync.watch.filesystems import MOUNTINFO, silent_filesystem
 from metalake_sync.watch.hints import EventsLost, HintBox, SourceTouched, TreeTouched
 from metalake_sync.watch.polling import PollingTrigger
+from metalake_sync.watch.watchdog_faults import ThreadDeaths, WatchdogLog, retire
 from metalake_sync.watch.watched_paths import Change, Places
 
 POLL_S = 10.0
-"""How often a filesystem without notifications is looked at, unless --poll says otherwise."""
+"""Seconds between scans of a file system without notifications, unless --poll is given."""
 
 LIMITS = {
     errno.ENOSPC: ("fs.inotify.max_user_watches", 1_048_576),
     errno.EMFILE: ("fs.inotify.max_user_instances", 1024),
 }
 
-# Writes in between are no news: a file is taken when it is closed. What we read ourselves must not come back either.
+# Writes before a file is closed are not needed. Reads must be excluded, because our own reads would cause events.
 _WANTED: list[type[FileSystemEvent]] = [
     FileCreatedEvent,
     FileClosedEvent,
@@ -53,34 +52,37 @@ _WANTED: list[type[FileSystemEvent]] = [
     DirDeletedEvent,
 ]
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 class Triggers:
-    """Watches the places of a manifest. `poll_s`: poll everything, so often; None polls only where it must. `say`: told
-    what a user should know, such as a limit and how to raise it. `mountinfo`: the system's table of mounts."""
+    """Watches the places of a manifest.
+
+    `poll_s`: seconds between scans if everything is polled; None polls only where notifications do not work. `report`:
+    receives messages for the user, such as a limit and how to raise it. `mountinfo`: the system's table of mounts.
+    """
 
     def __init__(
-        self, box: HintBox, places: Places, poll_s: float | None, say: Say, mountinfo: Path = MOUNTINFO
+        self, box: HintBox, places: Places, poll_s: float | None, report: Report, mountinfo: Path = MOUNTINFO
     ) -> None:
         self._box = box
         self._places = places
         self._poll_s = poll_s
-        self._say = say
+        self._report = report
         self._mountinfo = mountinfo
         self._observer: BaseObserver | None = None
         self._refused = 0
         self._watches: dict[str, tuple[ObservedWatch, tuple[int, int]]] = {}
         self._polled: dict[str, bool] = {}
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._poller = PollingTrigger(box, poll_s or POLL_S, lambda: self._places)
-        self._complaints = _Complaints(box)
-        self._deaths = _Deaths(box)
-        self._folder_came = False
+        self._watchdog_log = WatchdogLog(box)
+        self._deaths = ThreadDeaths(box)
+        self._folder_appeared = False
 
     def start(self) -> None:
-        logging.getLogger("watchdog").addHandler(self._complaints)
-        # What it warns of concerns its own bookkeeping, and would stand as loose lines in the log.
+        logging.getLogger("watchdog").addHandler(self._watchdog_log)
+        # These warnings concern the bookkeeping of watchdog and would be stray lines in the log.
         warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"watchdog\.")
         self._deaths.watch()
         if self._poll_s is None:
@@ -88,7 +90,7 @@ class Triggers:
         self.watch(self._places)
 
     def watch(self, places: Places) -> None:
-        """Watch these places from now on; what is watched already stays so."""
+        """Watch these places from now on. Existing watches on them stay."""
         self._places = places
         wanted = places.folders()
         for path in self._watches.keys() - wanted.keys():
@@ -100,14 +102,14 @@ class Triggers:
         self._poller.watch(self._polled)
 
     def supervise(self) -> None:
-        """Renew what was lost: a folder that came back, was replaced or mounted over, a thread that died. Call it every
-        few seconds."""
+        """Renew lost watches: a folder came back, was replaced or mounted over, or a thread died. Call this every few
+        seconds."""
         before = set(self._polled)
         if self._observer is not None and (not self._observer.is_alive() or self._deaths.seen()):
-            _retire(self._observer)
+            retire(self._observer)
             self._watches.clear()
             self._observe()
-            self._box.put(EventsLost("a thread that hears notifications had died"))
+            self._box.put(EventsLost("a thread that receives notifications died"))
         for path, deep in self._places.folders().items():
             if path in self._polled:
                 continue
@@ -122,8 +124,8 @@ class Triggers:
                 self._box.put(TreeTouched(path))
                 if any(source == path or os.path.dirname(source) == path for source in self._places.sources):
                     self._box.put(SourceTouched(path))
-        if self._folder_came:
-            self._folder_came = False
+        if self._folder_appeared:
+            self._folder_appeared = False
             reached = self._limit_reached()
             if reached is not None:
                 for path in [path for path in self._watches if self._places.folders().get(path)]:
@@ -136,14 +138,14 @@ class Triggers:
     def close(self) -> None:
         self._poller.close()
         if self._observer is not None:
-            _retire(self._observer)
+            retire(self._observer)
         self._deaths.forget()
-        logging.getLogger("watchdog").removeHandler(self._complaints)
+        logging.getLogger("watchdog").removeHandler(self._watchdog_log)
 
-    def heard(self, event: FileSystemEvent) -> None:
-        """Turn an event of the library into hints. Called in its thread."""
+    def on_event(self, event: FileSystemEvent) -> None:
+        """Turn an event of watchdog into hints. Called in its thread."""
         if isinstance(event, DirCreatedEvent | DirMovedEvent):
-            self._folder_came = True
+            self._folder_appeared = True
         changes = [Change(os.fsdecode(event.src_path), event.is_directory, gone=event.event_type == "deleted")]
         if isinstance(event, FileMovedEvent | DirMovedEvent):
             changes = [Change(os.fsdecode(event.src_path), event.is_directory, gone=True)] if event.src_path else []
@@ -154,7 +156,7 @@ class Triggers:
                 self._box.put(hint)
 
     def _observe(self) -> None:
-        """Begin to be notified, if the system lets us."""
+        """Start an observer, if the system allows it."""
         self._observer = None
         try:
             observer = Observer()
@@ -168,7 +170,7 @@ class Triggers:
         silent = silent_filesystem(path, self._mountinfo)
         if self._poll_s is not None or silent is not None:
             if silent is not None:
-                self._tell_once(f"{path} is on {silent}, which sends no notifications: it is polled")
+                self._report_once(f"{path} is on {silent}, which sends no notifications: it is polled")
             self._polled[path] = deep
             return
         if self._observer is None:
@@ -176,7 +178,7 @@ class Triggers:
             return
         identity = _identity(path)
         if identity is None:
-            self._tell_once(f"{path} is not there now; it is looked for every few seconds")
+            self._report_once(f"{path} does not exist now; it is checked every few seconds")
             return
         try:
             watch = self._observer.schedule(_Handler(self), path, recursive=deep, event_filter=_WANTED)
@@ -184,7 +186,7 @@ class Triggers:
             if error.errno in LIMITS:
                 self._poll_instead(path, deep, error.errno)
             else:
-                self._tell_once(f"{path} can't be watched now ({error.strerror}); it is tried again")
+                self._report_once(f"{path} cannot be watched now ({error.strerror}); the next attempt follows")
             return
         self._watches[path] = (watch, identity)
         reached = self._limit_reached() if deep else None
@@ -193,8 +195,11 @@ class Triggers:
             self._poll_instead(path, deep, reached)
 
     def _limit_reached(self) -> int | None:
-        """The error with which the system refuses one more watch, if it does. The library keeps silent about a folder
-        within a tree that it could not watch, so one more is asked for, and given back."""
+        """Return the error with which the system refuses one more watch, or None.
+
+        watchdog does not report a folder in a tree that it could not watch. So this method requests one more watch and
+        releases it.
+        """
         assert self._observer is not None
         try:
             watch = self._observer.schedule(FileSystemEventHandler(), os.sep, event_filter=[DirDeletedEvent])
@@ -204,10 +209,10 @@ class Triggers:
         return None
 
     def _poll_instead(self, path: str, deep: bool, number: int) -> None:
-        """Poll what the system does not let us watch, and say why."""
+        """Poll a folder that cannot be watched, and report the reason."""
         self._polled[path] = deep
         if number not in LIMITS:
-            self._tell_once(f"{path} is polled, because the system sends no notifications ({os.strerror(number)})")
+            self._report_once(f"{path} is polled, because the system sends no notifications ({os.strerror(number)})")
             return
         name, enough = LIMITS[number]
         try:
@@ -215,15 +220,15 @@ class Triggers:
                 limit = file.read().strip()
         except OSError:
             limit = "unknown"
-        self._tell_once(
+        self._report_once(
             f"{path} is polled, because the system's limit {name} ({limit}) is reached."
             f" Raise it with: sudo sysctl {name}={enough}"
         )
 
-    def _tell_once(self, message: str) -> None:
-        if message not in self._told:
-            self._told.add(message)
-            self._say(message)
+    def _report_once(self, message: str) -> None:
+        if message not in self._reported:
+            self._reported.add(message)
+            self._report(message)
 
     def _drop(self, path: str) -> None:
         watch, _ = self._watches.pop(path)
@@ -231,7 +236,7 @@ class Triggers:
         try:
             self._observer.unschedule(watch)
         except (KeyError, OSError) as error:
-            self._say(f"the watch on {path} could not be taken back ({type(error).__name__}); a new one is set")
+            self._report(f"the watch on {path} could not be removed ({type(error).__name__}); a new one is set")
 
     def _is_alive(self, watch: ObservedWatch) -> bool:
         observer = self._observer
@@ -243,70 +248,11 @@ class _Handler(FileSystemEventHandler):
         self._triggers = triggers
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        self._triggers.heard(event)
-
-
-class _Complaints(logging.Handler):
-    """watchdog tells of an overflow of the kernel's queue, and of watches that it could not set, in its log alone. What
-    it complains of has cost events: everything is looked at."""
-
-    def __init__(self, box: HintBox) -> None:
-        super().__init__(logging.WARNING)
-        self._box = box
-
-    def emit(self, record: logging.LogRecord) -> None:
-        # A thread that was ended just after its start complains too, and has heard nothing that is wanted.
-        if record.funcName != "queue_events":
-            self._box.put(EventsLost(record.getMessage()))
-
-
-class _Deaths:
-    """Sees when a thread of watchdog ends by an exception. Its books of folders that were moved out of a tree, and in
-    again elsewhere, can go wrong (7.1.0: a KeyError in the only thread that reads events), and then it hears nothing
-    and says nothing."""
-
-    def __init__(self, box: HintBox) -> None:
-        self._box = box
-        self._seen = threading.Event()
-        self._before = threading.excepthook
-
-    def watch(self) -> None:
-        self._before, threading.excepthook = threading.excepthook, self._died
-
-    def forget(self) -> None:
-        threading.excepthook = self._before
-
-    def seen(self) -> bool:
-        """Whether one died since the last call."""
-        seen = self._seen.is_set()
-        self._seen.clear()
-        return seen
-
-    def _died(self, death: threading.ExceptHookArgs) -> None:
-        if not type(death.thread).__module__.startswith("watchdog."):
-            self._before(death)
-            return
-        self._seen.set()
-        self._box.put(EventsLost(f"a thread of watchdog ended with {death.exc_type.__name__}"))
-
-
-def _retire(observer: BaseObserver) -> None:
-    """End an observer, whatever state it is in. One whose books are wrong can't be ended whole: what it has open is
-    closed, and threads that wait in it for events stay, as daemons, and hear nothing more."""
-    try:
-        observer.stop()
-    except (KeyError, OSError):
-        inotify = getattr(observer, "_inotify_fd", None)
-        if inotify is not None:
-            with contextlib.suppress(KeyError, OSError):
-                inotify.stop()
-        observer.event_queue.put_nowait(EventDispatcher.stop_event)
-    if observer.is_alive():
-        observer.join(timeout=5.0)
+        self._triggers.on_event(event)
 
 
 def _identity(path: str) -> tuple[int, int] | None:
-    """What tells one folder from another that takes its place, such as a mount; None where there is none."""
+    """Return device and inode of a folder, which differ if another folder or a mount replaces it, or None."""
     try:
         found = os.stat(path)
     except OSError:

@@ -1,6 +1,6 @@
-"""The places that a manifest names, and which hint a change at one of them is.
+"""The paths that a manifest names, and the hints for changes at these paths.
 
-Owns: that translation. Must not: watch anything.
+Owns: this translation. Must not: watch anything.
 """
 
 from __future__ import annotations
@@ -20,34 +20,41 @@ from metalake_sync.watch.hints import FolderTouched, Hint, ManifestTouched, Sour
 
 YAML = (".yaml", ".yml")
 SWAPPED = "..data"
-"""Kubernetes changes all files of a ConfigMap or Secret at once, by a new link of this name beside them."""
+"""Kubernetes swaps all files of a ConfigMap or Secret at once, with a new link of this name beside them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a notification says, in our words. `path` is absolute; `gone`: it is not there any more."""
+    """A notification, independent of the library."""
 
     path: str
+    """The absolute path."""
     is_folder: bool = False
     gone: bool = False
+    """Whether the path does not exist any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """All paths are absolute. `roots`: data folders, with everything beneath. `files`: single data files. `sources`:
-    files and folders of annotations and metadata, and globs. `manifest`: the manifest's own files, or their folder, and
-    the files of credentials. `globs`: of the sources that are globs, the folder above the first part that is a pattern.
-    """
+    """The paths of a manifest. All of them are absolute."""
 
     roots: frozenset[str]
+    """Data folders, with everything below them."""
     files: frozenset[str]
+    """Single data files."""
     sources: frozenset[str]
+    """Files, folders and globs of annotation and metadata sources."""
     manifest: frozenset[str]
+    """The manifest's own files, or their folder, and the credentials files."""
     globs: Mapping[str, str] = field(default_factory=dict)
+    """For each source that is a glob, the folder above its first pattern."""
 
     def folders(self) -> dict[str, bool]:
-        """Folders to watch → whether with everything beneath. A file is watched by its folder: most programs replace a
-        file instead of writing into it, and the watch would stay with the old one."""
+        """Return the folders to watch → whether with their subfolders.
+
+        A file is watched through its folder. Most programs replace a file instead of writing into it, and a watch on
+        the file would stay with the old one.
+        """
         folders = dict.fromkeys(self.roots, True)
         for path in (*self.files, *self.manifest, *self.sources):
             top = self.globs.get(path, path)
@@ -63,8 +70,8 @@ class Places:
         }
 
     def stamp(self) -> Sequence[tuple[str, int, int, int]]:
-        """Path, size, time and inode of each of the manifest's own files, as they are now. Where this differs, one of
-        them changed, whether that was heard or not."""
+        """Return path, size, time and inode of each of the manifest's own files. If this differs, one of them changed,
+        even if its notification was lost."""
         found = []
         for path in sorted(self.manifest):
             inner = [path]
@@ -77,7 +84,7 @@ class Places:
         return found
 
     def hints(self, change: Change) -> Iterator[Hint]:
-        """What a change means; nothing for names that no rule takes."""
+        """Yield the hints for a change. Ignored names have none."""
         path, folder, name = change.path, os.path.dirname(change.path), os.path.basename(change.path)
         if path in self.manifest or (folder in self.manifest and name.endswith(YAML)):
             yield ManifestTouched()
@@ -103,14 +110,14 @@ class Places:
             yield FolderTouched(folder, removal=change.gone)
 
     def _is_source(self, path: str, source: str) -> bool:
-        """Whether it is the source, or a file in a source's folder or beneath the fixed part of a glob."""
+        """Whether `path` is the source, or a file in its folder or below the fixed part of its glob."""
         if is_never_wanted(os.path.basename(path)):
             return False
         return path == source or path.startswith(self.globs.get(source, source) + "/")
 
 
 def places_of(manifest: LoadedManifest, manifest_path: Path, var_files: Sequence[Path]) -> Places:
-    """Read the places off a manifest."""
+    """Return the places of a manifest."""
     base, model = manifest.base_dir, manifest.model
     annotations: list[Annotation] = list(model.annotations)
 
@@ -130,7 +137,7 @@ def places_of(manifest: LoadedManifest, manifest_path: Path, var_files: Sequence
     for annotation in annotations:
         named = [annotation.source] if isinstance(annotation.source, str) else annotation.source
         sources |= {absolute(source) for source in named}
-        # Only what the manifest says is a pattern: its own folder may have brackets in its name.
+        # Only the manifest's text is a pattern, because the manifest's folder may have brackets in its name.
         globs |= {
             absolute(source): absolute(_fixed_part(source))
             for source in named
@@ -145,7 +152,7 @@ def places_of(manifest: LoadedManifest, manifest_path: Path, var_files: Sequence
 
 
 def _fixed_part(path: str) -> str:
-    """The folder above the first part of a glob that is a pattern."""
+    """Return the folder above the first pattern of a glob."""
     while glob.has_magic(path):
         path = os.path.dirname(path)
     return path

@@ -44,7 +44,7 @@ class Daemon:
         code = self.process.wait(timeout=45)
         self.out.close()
         assert "Traceback" not in self.log, self.log
-        assert "a mistake in metalake-sync" not in self.log, self.log
+        assert "internal error" not in self.log, self.log
         return code
 
 

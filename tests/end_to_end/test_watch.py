@@ -51,7 +51,7 @@ def test_the_lake_follows_the_folder_through_a_days_work(world: World) -> None:
         world.manifest({**BIRDS, "prune": True, "metadata": {"Tags": ["night"]}})
         daemon.wait(lambda: world.talk.details("birds_c.png", "Tags").get("Tags") == ["night"])
         (world.folder / "manifest.yaml").write_text("version: 1\ncollections: [\n")
-        daemon.wait(lambda: "the last good one stays in force" in daemon.log)
+        daemon.wait(lambda: "the last valid one stays in use" in daemon.log)
         world.images("f.png")
         daemon.wait(lambda: "f.png" in names(world))
 
@@ -101,7 +101,7 @@ def test_a_lake_that_is_away_is_caught_up_with(world: World, tmp_path: Path, awa
         port = int(world.lake.url.rsplit(":", 1)[1])
         world.lake.__exit__(None, None, None)
         world.images("b.png")
-        daemon.wait(lambda: "tried again in" in daemon.log)
+        daemon.wait(lambda: "the next attempt is in" in daemon.log)
         time.sleep(away_s)
         with EmbeddedLake(settings(tmp_path / "lake", port=port)):
             daemon.wait(lambda: "recovered" in daemon.log and names(world) == ["a.png", "b.png"], 90)

@@ -49,7 +49,7 @@ def test_a_full_disk_under_the_state_is_waited_out(world: World, tiny_disk: Path
         with pytest.raises(OSError, match="No space left"):
             ballast.write_bytes(b"x" * (1 << 20))
         world.images(*(f"{number:04}.png" for number in range(300)))
-        daemon.wait(lambda: "tried again in" in daemon.log)
+        daemon.wait(lambda: "the next attempt is in" in daemon.log)
         ballast.unlink()
         subprocess.run(["mount", "-o", "remount,size=64m", tiny_disk], check=True)
         daemon.wait(lambda: len(names(world)) == 301 and "recovered" in daemon.log)
@@ -162,7 +162,7 @@ def test_a_disk_below_the_folder_that_goes_takes_nothing_with_it(world: World, t
         assert len(names(world)) == 4
         # Without the folder its file is gone; the daemon still knows that a disk was mounted there.
         left.rmdir()
-        daemon.wait(lambda: f"nothing is taken away while {left} is not mounted" in daemon.log)
+        daemon.wait(lambda: f"nothing is trashed or removed while {left} is not mounted" in daemon.log)
         daemon.wait(lambda: "held: trash left.png" in daemon.log)
         assert len(names(world)) == 4
         daemon.process.send_signal(signal.SIGHUP)

@@ -19,9 +19,10 @@ from metalake_sync.watch.active_manifest import ActiveManifest, activate
 from metalake_sync.watch.debounce import Work
 from metalake_sync.watch.health import Health, NoMetrics
 from metalake_sync.watch.hints import FolderTouched, HintBox
-from metalake_sync.watch.loop import Watcher, WatchTiming
+from metalake_sync.watch.loop import Watcher
 from metalake_sync.watch.notify import Webhook
-from metalake_sync.watch.runner import Keep, Ran
+from metalake_sync.watch.runner import Exclusions, RunResult
+from metalake_sync.watch.scheduler import WatchTiming
 from metalake_sync.watch.signals import Signals
 from metalake_sync.watch.systemd import ServiceManager
 from metalake_sync.watch.watched_paths import Places
@@ -130,10 +131,10 @@ class Cycles:
     def __post_init__(self) -> None:
         self.signals = Signals(self.box.wake)
 
-    # What the loop knows as a manifest in force.
+    # The parts of a watched manifest.
 
     @property
-    def door(self) -> Cycles:
+    def runner(self) -> Cycles:
         return self
 
     @property
@@ -151,8 +152,8 @@ class Cycles:
     def close(self) -> None:
         self.in_force.close()
 
-    def run(self, work: Work, keep: Keep) -> Ran:
-        ran = self.in_force.door.run(work, keep)
+    def run(self, work: Work, exclusions: Exclusions) -> RunResult:
+        ran = self.in_force.runner.run(work, exclusions)
         self.runs += 1
         if self.runs % 10 == 0:
             self.world.write(f"images/{self.dice.randrange(5)}/{self.dice.randrange(200):03}.txt", str(self.runs))

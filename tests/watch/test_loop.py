@@ -1,4 +1,4 @@
-"""The loop by clocks that are told: the one that only goes forward decides, whatever the one on the wall does."""
+"""The loop with simulated clocks: only the monotonic clock decides when runs start."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from metalake_sync.planning.run_options import SkippedPart
 from metalake_sync.watch.debounce import Width, Work
 from metalake_sync.watch.health import Health, NoMetrics
 from metalake_sync.watch.hints import EventsLost, FolderTouched, HintBox, ManifestTouched, SourceTouched
-from metalake_sync.watch.loop import Watcher, WatchTiming
+from metalake_sync.watch.loop import Watcher
 from metalake_sync.watch.notify import Webhook
-from metalake_sync.watch.runner import Keep, Ran
+from metalake_sync.watch.runner import Exclusions, RunResult
+from metalake_sync.watch.scheduler import WatchTiming
 from metalake_sync.watch.signals import Signals
 from metalake_sync.watch.systemd import ServiceManager
 from metalake_sync.watch.watched_paths import Places
@@ -36,20 +37,20 @@ class Stage:
     now: float = 1000.0
     wall_offset: float = 1e9
     runs: list[tuple[float, Width]] = field(default_factory=list)
-    answer: Callable[[Work], Ran] = field(default=lambda _: ran())
+    answer: Callable[[Work], RunResult] = field(default=lambda _: ran())
     script: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     until: float = 2000.0
     reloads: int = 0
     signals: Signals = field(init=False)
     watcher: Watcher = field(init=False)
 
-    # What a manifest in force has.
+    # The parts of a watched manifest.
     places: Places = NOWHERE
     base_dir: str = "/data"
     webhook: Webhook | None = None
 
     @property
-    def door(self) -> Stage:
+    def runner(self) -> Stage:
         return self
 
     def close(self) -> None: ...
@@ -81,9 +82,9 @@ class Stage:
 
     def supervise(self) -> None: ...
 
-    # The door.
+    # The runner.
 
-    def run(self, work: Work, keep: Keep) -> Ran:
+    def run(self, work: Work, exclusions: Exclusions) -> RunResult:
         self.runs.append((round(self.now), work.width))
         return self.answer(work)
 
@@ -116,8 +117,8 @@ class Stage:
         return lambda: self.box.put(FolderTouched(path))
 
 
-def ran(*broken: SkippedPart) -> Ran:
-    return Ran(RunFinished("r", Summary.empty(), (), 0, 0, 0, 0.0), 0, broken=broken)
+def ran(*broken: SkippedPart) -> RunResult:
+    return RunResult(RunFinished("r", Summary.empty(), (), 0, 0, 0, 0.0), 0, broken=broken)
 
 
 def test_full_rescans_come_by_the_clock_that_goes_forward() -> None:
@@ -129,9 +130,7 @@ def test_full_rescans_come_by_the_clock_that_goes_forward() -> None:
 
 
 @pytest.mark.parametrize("jump_s", [-3e8, -3600.0, 3600.0, 3e8])
-def test_a_clock_that_is_set_back_or_forth_costs_one_look_at_everything(
-    jump_s: float, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_clock_jump_causes_one_full_run(jump_s: float, caplog: pytest.LogCaptureFixture) -> None:
     stage = Stage()
     with caplog.at_level(logging.WARNING, "metalake_sync.watch"):
         stage.play(1500, (1100, stage.set_wall(1e9 + jump_s)), (1200, stage.hint()), (1300, stage.set_wall(1e9)))
@@ -168,8 +167,8 @@ def test_a_process_that_stood_still_does_not_make_up_for_each_rescan_that_it_mis
     assert len(stage.runs) == 2
 
 
-def test_a_lake_that_is_away_is_tried_with_pauses_that_grow_and_its_hints_are_kept() -> None:
-    def away(work: Work) -> Ran:
+def test_an_unreachable_lake_is_retried_with_growing_pauses_and_no_hint_is_lost() -> None:
+    def away(work: Work) -> RunResult:
         if stage.now < 3000:
             raise LakeUnreachable("the lake is away")
         return ran()
@@ -186,10 +185,10 @@ def test_a_lake_that_is_away_is_tried_with_pauses_that_grow_and_its_hints_are_ke
 
 
 @pytest.mark.parametrize("mended_by", ["manifest", "sighup"])
-def test_whoever_mends_a_refused_credential_does_not_wait_for_the_pause_to_end(mended_by: str) -> None:
+def test_fixed_credentials_end_the_pause_at_once(mended_by: str) -> None:
     mended = False
 
-    def refused(work: Work) -> Ran:
+    def refused(work: Work) -> RunResult:
         if not mended:
             raise SyncError("the lake refused the credentials (401)")
         return ran()
@@ -209,7 +208,7 @@ def test_whoever_mends_a_refused_credential_does_not_wait_for_the_pause_to_end(m
     assert stage.watcher.health.problem is None
 
 
-def test_what_is_broken_is_told_once_tried_with_growing_pauses_and_at_once_when_it_changes(
+def test_a_broken_part_is_logged_once_and_retried_with_growing_pauses_or_when_it_changes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     part = SkippedPart(CollectionKey(MediaType.IMAGE, "birds"), "people", ManifestError("broken JSON"))
@@ -233,7 +232,7 @@ def test_what_is_broken_is_told_once_tried_with_growing_pauses_and_at_once_when_
 
 
 @pytest.mark.parametrize("lost", [True, False])
-def test_a_manifest_whose_change_was_not_heard_is_read_with_the_next_look(lost: bool, tmp_path: Path) -> None:
+def test_a_manifest_whose_notification_was_lost_is_read_in_the_next_rescan(lost: bool, tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.yaml"
     manifest.write_text("version: 1")
     own = Places(frozenset(), frozenset(), frozenset(), frozenset({str(manifest)}))
@@ -251,14 +250,16 @@ def test_a_manifest_whose_change_was_not_heard_is_read_with_the_next_look(lost: 
     assert again.reloads == 0
 
 
-def test_a_mistake_of_ours_is_told_and_does_not_end_the_watch(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
-    def stumble(work: Work) -> Ran:
+def test_an_internal_error_is_logged_and_does_not_end_the_watch(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    def stumble(work: Work) -> RunResult:
         if len(stage.runs) == 1:
             raise ZeroDivisionError("secret-in-an-exception")
         return ran()
 
     stage = Stage(answer=stumble)
     stage.play(1100)
-    assert "a mistake in metalake-sync: ZeroDivisionError in test_loop.py" in caplog.text
+    assert "internal error: ZeroDivisionError in test_loop.py" in caplog.text
     assert "secret-in-an-exception" not in caplog.text
     assert len(stage.runs) == 2

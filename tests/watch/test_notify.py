@@ -56,8 +56,8 @@ def receiver() -> Iterator[Receiver]:
 
 
 def test_a_turn_is_signed_over_its_time_and_body(receiver: Receiver) -> None:
-    hook = Webhook(receiver.url, lambda: SECRET, always={"manifest": "birds"})
-    hook.tell("failed", message="the lake is away")
+    hook = Webhook(receiver.url, lambda: SECRET, common={"manifest": "birds"})
+    hook.send("failed", message="the lake is away")
     hook.close()
     ((headers, body),) = receiver.got
     assert json.loads(body)["event"] == "failed"
@@ -67,9 +67,9 @@ def test_a_turn_is_signed_over_its_time_and_body(receiver: Receiver) -> None:
 
 
 def test_a_turn_that_is_not_wanted_is_not_sent(receiver: Receiver) -> None:
-    hook = Webhook(receiver.url, lambda: None, turns=frozenset({"recovered"}))
-    hook.tell("failed")
-    hook.tell("recovered")
+    hook = Webhook(receiver.url, lambda: None, events=frozenset({"recovered"}))
+    hook.send("failed")
+    hook.send("recovered")
     hook.close()
     assert [json.loads(body)["event"] for _, body in receiver.got] == ["recovered"]
 
@@ -77,7 +77,7 @@ def test_a_turn_that_is_not_wanted_is_not_sent(receiver: Receiver) -> None:
 def test_a_receiver_that_fails_is_tried_again() -> None:
     receiver = Receiver(500, 503)
     hook = Webhook(receiver.url, lambda: None, pause_s=0.01)
-    hook.tell("failed")
+    hook.send("failed")
     hook.close()
     assert len(receiver.got) == 3
     receiver.close()
@@ -87,18 +87,18 @@ def test_giving_up_is_logged_without_the_address(caplog: pytest.LogCaptureFixtur
     receiver = Receiver(500, 500, 500)
     hook = Webhook(receiver.url, lambda: SECRET, pause_s=0.01)
     with caplog.at_level(logging.DEBUG, "metalake_sync.watch"):
-        hook.tell("failed")
+        hook.send("failed")
         hook.close()
-    assert "did not take 'failed' in 3 tries" in caplog.text
+    assert "did not accept 'failed' in 3 attempts" in caplog.text
     assert "token-a1b2" not in caplog.text
     receiver.close()
 
 
-def test_turns_that_nobody_takes_do_not_pile_up() -> None:
+def test_queue_that_nobody_takes_do_not_pile_up() -> None:
     hook = Webhook("http://127.0.0.1:9/", lambda: None, pause_s=30.0)
     for _ in range(1000):
-        hook.tell("failed")
-    assert hook._turns.qsize() <= 20
+        hook.send("failed")
+    assert hook._queue.qsize() <= 20
     hook.close(timeout_s=0.1)
 
 
@@ -109,6 +109,6 @@ def test_a_receiver_on_this_machine_is_not_reached_through_a_proxy(
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
     hook = Webhook(receiver.url, lambda: None)
-    hook.tell("failed")
+    hook.send("failed")
     hook.close()
     assert len(receiver.got) == 1

@@ -9,7 +9,7 @@ import pytest
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.snapshots import Fingerprint
 from metalake_sync.watch.arrivals import Arrivals
-from metalake_sync.watch.run_log import SHOWN, NotesTold
+from metalake_sync.watch.run_log import SHOWN, NoteLog
 
 PIPE = Note(NoteCode.FILE_LEFT_OUT, "is no regular file", "images/pipe.png")
 
@@ -21,47 +21,47 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_a_note_is_told_once_until_it_was_gone(caplog: pytest.LogCaptureFixture) -> None:
-    told = NotesTold()
-    told.tell([PIPE], of_everything=True)
+    notes = NoteLog()
+    notes.log([PIPE], of_everything=True)
     assert lines(caplog) == ["note: images/pipe.png: is no regular file"]
-    told.tell([PIPE], of_everything=True)
-    told.tell([], of_everything=False)
-    told.tell([PIPE], of_everything=True)
+    notes.log([PIPE], of_everything=True)
+    notes.log([], of_everything=False)
+    notes.log([PIPE], of_everything=True)
     assert lines(caplog) == []
-    told.tell([], of_everything=True)
-    told.tell([PIPE], of_everything=False)
+    notes.log([], of_everything=True)
+    notes.log([PIPE], of_everything=False)
     assert lines(caplog) == ["note: images/pipe.png: is no regular file"]
 
 
 def test_a_note_whose_count_grows_is_the_same_note(caplog: pytest.LogCaptureFixture) -> None:
-    told = NotesTold()
+    notes = NoteLog()
     for number in range(1, 4):
         names = [f"{index}.png" for index in range(number)]
-        told.tell([Note.naming(NoteCode.ANNOTATION_WITHOUT_FILE, "no file", names, "people.json")], of_everything=True)
+        notes.log([Note.naming(NoteCode.ANNOTATION_WITHOUT_FILE, "no file", names, "people.json")], of_everything=True)
     assert lines(caplog) == ["note: people.json: no file: 0.png"]
 
 
 def test_many_notes_are_counted_and_what_is_told_elsewhere_is_not_told_twice(caplog: pytest.LogCaptureFixture) -> None:
     many = [Note(NoteCode.FILE_LEFT_OUT, "is a link", f"{number}.png") for number in range(SHOWN + 5)]
     with caplog.at_level(logging.WARNING):
-        NotesTold().tell(
+        NoteLog().log(
             [Note(NoteCode.MANIFEST, "is odd"), Note(NoteCode.TOO_MANY_DELETES, "stops"), *many], of_everything=True
         )
     said = lines(caplog)
     assert len(said) == SHOWN + 1
-    assert said[-1] == "note: and 5 more; 'plan' shows them all"
+    assert said[-1] == "note: and 5 more; 'plan' shows all of them"
 
 
 def at(seconds: float) -> Fingerprint:
     return Fingerprint(1, int(seconds * 1e9), 1, int(seconds * 1e9))
 
 
-def test_latency_counts_from_a_files_close_or_from_when_its_folder_came() -> None:
+def test_latency_counts_from_a_files_close_or_from_when_its_folder_appeared() -> None:
     arrivals = Arrivals(int(1000e9))
     now_ns = int(2000e9)
     assert arrivals.latency_s("/camera/day/a.png", at(900), now_ns) is None, "it was there before the watch"
     assert arrivals.latency_s("/camera/day/a.png", at(1998), now_ns) == 2
-    arrivals.folder_came("/camera/day", int(1999e9))
+    arrivals.folder_appeared("/camera/day", int(1999e9))
     assert arrivals.latency_s("/camera/day/deep/a.png", at(900), now_ns) == 1, "it was closed long ago, elsewhere"
     assert arrivals.latency_s("/camera/daytime/a.png", at(900), now_ns) is None
     assert arrivals.latency_s("/camera/day/a.png", at(1999.5), now_ns) == 0.5

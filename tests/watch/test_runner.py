@@ -18,14 +18,14 @@ from metalake_sync.planning.run_options import RunOptions
 from metalake_sync.project import Project
 from metalake_sync.sources.hashing import RACY_NS
 from metalake_sync.watch.debounce import Width, Work
-from metalake_sync.watch.runner import Keep, ProjectRunner, Ran
+from metalake_sync.watch.runner import Exclusions, ProjectRunner, RunResult
 from tests.embedded_lake.talk import API_KEY, SECRET, Talk, png, settings, talk_to
 
-LEAVE_NOTHING = Keep(lambda _path, _file: False, frozenset())
+LEAVE_NOTHING = Exclusions(lambda _path, _file: False, frozenset())
 
 
 class Desk:
-    """A manifest with boxes on its pictures, and the door to runs of it."""
+    """A manifest with boxes on its pictures, and a runner for it."""
 
     def __init__(self, folder: Path, lake: EmbeddedLake, talk: Talk) -> None:
         self.folder, self.talk = folder, talk
@@ -38,7 +38,7 @@ class Desk:
             "    annotations: [{operation: people, kind: human, source: people.json}]\n"
         )
         manifest = load_manifest(str(folder / "manifest.yaml"), environment={})
-        self.door = ProjectRunner(Project(manifest, RunOptions(), lambda _event: None), lambda: True)
+        self.runner = ProjectRunner(Project(manifest, RunOptions(), lambda _event: None), lambda: True)
 
     def image(self, path: str, width: int = 40) -> None:
         place = self.folder / "images" / path
@@ -50,10 +50,10 @@ class Desk:
         document = {"images": [{"image": image, "annotations": [shape]} for image in images]}
         (self.folder / "people.json").write_text(json.dumps(document))
 
-    def run(self, *folders: str) -> Ran:
+    def run(self, *folders: str) -> RunResult:
         """A run over the whole disk, or over some folders of pictures."""
         paths = frozenset(os.path.join(self.folder, "images", path).rstrip("/") for path in folders)
-        return self.door.run(Work(Width.FOLDERS, paths) if folders else Work(Width.FULL), LEAVE_NOTHING)
+        return self.runner.run(Work(Width.FOLDERS, paths) if folders else Work(Width.FULL), LEAVE_NOTHING)
 
     def shapes(self, image: str) -> list[float]:
         """The widths of an image's boxes in the lake."""
@@ -75,7 +75,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         time.sleep(RACY_NS / 1e9 + 0.1)
         desk.run()
         yield desk
-        desk.door.kept.close()
+        desk.runner.annotation_cache.close()
 
 
 def test_a_image_that_no_entry_means_is_sent_without_a_look_at_the_source(desk: Desk) -> None:
@@ -107,7 +107,7 @@ def test_a_source_that_changed_is_read_by_the_next_look_at_the_disk(desk: Desk) 
     desk.boxes("a.png", "b.png", width=10)
     desk.image("new.png")
     assert desk.run("").finished.done.annotate == 0
-    assert desk.door.run(Work(Width.DISK), LEAVE_NOTHING).finished.done.annotate == 2
+    assert desk.runner.run(Work(Width.DISK), LEAVE_NOTHING).finished.done.annotate == 2
     assert desk.shapes("b.png") == [10]
 
 
@@ -135,7 +135,7 @@ def test_what_is_kept_between_runs_is_closed_in_the_end(
         desk.run()
         desk.run("")
     assert open_files(tmp_path / "lake") == before
-    desk.door.kept.close()
+    desk.runner.annotation_cache.close()
     assert open_files(tmp_path / "lake") == before - 1
 
 

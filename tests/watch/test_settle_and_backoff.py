@@ -9,7 +9,7 @@ import pytest
 
 from metalake_sync.sources.base import ScannedFile
 from metalake_sync.sources.local_folder import scan_file
-from metalake_sync.watch.backoff import LONGEST_PAUSE_S, Backoff, SetAside
+from metalake_sync.watch.backoff import LONGEST_PAUSE_S, Backoff, FailedFiles
 from metalake_sync.watch.settle import WAITING_LIMIT, Settling, is_open_for_writing
 
 SECOND_NS = 10**9
@@ -97,12 +97,12 @@ def test_pauses_grow_to_a_bound_and_begin_anew_after_a_success() -> None:
     pauses = [backoff.failed(1.0) for _ in range(12)]
     assert pauses[:3] == [1.0, 2.0, 4.0]
     assert pauses[-1] == 300.0
-    backoff.came_through()
+    backoff.succeeded()
     assert backoff.failed(0.0) == 0.5
 
 
 def test_an_item_that_keeps_failing_is_left_alone_for_longer_each_time() -> None:
-    aside, file = SetAside(), ScannedFile("a", 1, 1, 1, 1)
+    aside, file = FailedFiles(), ScannedFile("a", 1, 1, 1, 1)
     aside.failed("/a", "a", file.version(), 0.0)
     assert aside.holds("/a", file, 4.9)
     assert list(aside.due(5.0)) == ["/a"]

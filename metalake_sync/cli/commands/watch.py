@@ -70,8 +70,9 @@ def command(
     from metalake_sync.watch.active_manifest import ActiveManifest, activate
     from metalake_sync.watch.health import Health
     from metalake_sync.watch.hints import HintBox
-    from metalake_sync.watch.loop import Watcher, WatchTiming
+    from metalake_sync.watch.loop import Watcher
     from metalake_sync.watch.run_log import log
+    from metalake_sync.watch.scheduler import WatchTiming
     from metalake_sync.watch.settle import ignore_lease_breaks
     from metalake_sync.watch.signals import Signals
     from metalake_sync.watch.systemd import ServiceManager

@@ -1,0 +1,179 @@
+"""What the daemon reports: log lines, metrics, health, the webhook and the status line of systemd.
+
+Owns: these outputs, and that each failure and each recovery is reported once. Must not: decide what runs, or when.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import field
+
+from metalake_sync.core.actions import AdoptFile, ReplaceFile, UpdateFileMetadata, UploadFile
+from metalake_sync.core.events import ActionDone, ActionFailed, Event
+from metalake_sync.core.notes import counted
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.planning.run_options import SkippedPart
+from metalake_sync.remote.redaction import redact
+from metalake_sync.watch.arrivals import Arrivals
+from metalake_sync.watch.backoff import FailedFiles
+from metalake_sync.watch.debounce import Width, Work
+from metalake_sync.watch.health import Health, Metrics
+from metalake_sync.watch.notify import Webhook
+from metalake_sync.watch.run_log import NoteLog, facts, log, log_run
+from metalake_sync.watch.runner import RunResult
+from metalake_sync.watch.systemd import ServiceManager
+
+BROKEN_SHOWN = 20
+"""The largest number of broken parts that one run logs."""
+
+
+@dataclass(slots=True)
+class Reporter:
+    """Reports events of runs, results of runs, problems and recoveries."""
+
+    health: Health
+    metrics: Metrics
+    service: ServiceManager
+    failed_files: FailedFiles
+    clock: Callable[[], float]
+    """Seconds of a clock that only goes forward."""
+    wall: Callable[[], float]
+    """Seconds since 1970."""
+    base_dir: str = ""
+    """The folder that the paths of a run are relative to."""
+    webhook: Webhook | None = None
+    _arrivals: Arrivals = field(default_factory=lambda: Arrivals(time.time_ns()))
+    _notes: NoteLog = field(default_factory=NoteLog)
+    _broken: frozenset[str] = frozenset()
+    """Broken parts with their errors, as the last run logged them."""
+
+    def started(self) -> None:
+        self.service.ready()
+        log.info("watching %s", self.base_dir)
+
+    # Events during a run.
+
+    def on_event(self, event: Event) -> None:
+        """Count and log what a run does. Runs of the watched manifest send their events here."""
+        self.health.beat()
+        if isinstance(event, ActionDone):
+            self._action_done(event)
+        elif isinstance(event, ActionFailed):
+            self._action_failed(event)
+
+    def _action_done(self, event: ActionDone) -> None:
+        action = event.action
+        size_bytes, latency_s = 0, None
+        if isinstance(action, UploadFile | ReplaceFile):
+            fingerprint = action.file.fingerprint
+            size_bytes = fingerprint.size_bytes
+            latency_s = self._arrivals.latency_s(self._absolute(action.file.path), fingerprint, time.time_ns())
+        if isinstance(action, UploadFile | ReplaceFile | AdoptFile | UpdateFileMetadata):
+            self.failed_files.succeeded(self._absolute(action.file.path))
+        self.metrics.synced(action.action_name, size_bytes, latency_s)
+        name, file = action.action_name, action.file_name
+        extra = facts(action=name, collection=action.collection.name, latency_s=latency_s, file=file)
+        log.debug("%s %s", name, file or "", extra=extra)
+
+    def _action_failed(self, event: ActionFailed) -> None:
+        action = event.action
+        self.metrics.failed(action.action_name)
+        file = action.file_name or ""
+        log.warning("%s: %s", file or action.collection.name, event.error, extra=facts(file=file))
+        if isinstance(action, UploadFile | ReplaceFile | AdoptFile | UpdateFileMetadata):
+            version = action.file.fingerprint.version()
+            self.failed_files.failed(self._absolute(action.file.path), file, version, self.clock())
+
+    def _absolute(self, path: str) -> str:
+        return os.path.abspath(os.path.join(self.base_dir, path))
+
+    # Results of runs.
+
+    def run_finished(self, work: Work, result: RunResult, seconds: float) -> None:
+        """Log a run that came to its end, with what it held, refused and failed."""
+        self.health.last_success = self.wall()
+        if work.width is not Width.FOLDERS:
+            self.health.held = len(result.held) + len(result.refused)
+        elif result.held:
+            self.health.held = max(self.health.held, len(result.held))
+        log_run(result, work.width.name.lower(), seconds)
+        self._notes.log(result.notes, of_everything=work.width is Width.FULL)
+        self.metrics.ran("some_failed" if result.finished.failed else "done", seconds)
+
+    def result_of(self, result: RunResult, *, work_is_left: bool) -> None:
+        """Report a problem of a finished run, or the recovery if there is none and no work is left."""
+        failed = result.finished.failed
+        if failed:
+            self.problem(f"{counted(len(failed), 'item', 'items')} failed; the first: {failed[0].error}")
+        elif result.broken:
+            self.problem(f"{result.broken[0]}: {result.broken[0].error}")
+        elif not work_is_left and not len(self.failed_files) and not self.health.manifest_broken:
+            self.recovered()
+
+    def broken_parts(self, broken: Sequence[SkippedPart], pause_s: float) -> None:
+        """Log what a run skipped because it is broken. A part with the same error is logged as an error only once."""
+        known, self._broken = self._broken, frozenset(f"{part}: {part.error}" for part in broken)
+        for part in broken[:BROKEN_SHOWN]:
+            level = logging.DEBUG if f"{part}: {part.error}" in known else logging.ERROR
+            message = "%s is not changed in the lake, and the rest continues: %s"
+            log.log(level, message, part, part.error, extra=facts(again_in_s=round(pause_s)))
+
+    def nothing_broken(self) -> None:
+        self._broken = frozenset()
+
+    def stopped(self, message: str, pause_s: float) -> None:
+        """Log an error in the sources or the manifest that stopped a run."""
+        log.error("%s", message, extra=facts(again_in_s=round(pause_s)))
+        self.problem(message)
+
+    def unreachable(self, message: str, pause_s: float, failures: int) -> None:
+        """Log a run that failed as a whole, and when the next attempt starts."""
+        log.error("%s; the next attempt is in %.0f s", message, pause_s, extra=facts(failures=failures))
+        self.problem(message)
+
+    # The manifest.
+
+    def manifest_broken(self, message: str) -> None:
+        self.health.manifest_broken = True
+        log.error("the manifest is broken, and the last valid one stays in use: %s", message)
+        self.problem(f"the manifest is broken: {message}")
+
+    def manifest_read(self) -> None:
+        self.health.manifest_broken = False
+        log.info("the manifest was read again")
+
+    # Problems and recoveries.
+
+    def problem(self, message: str) -> None:
+        """Show a problem in health and status. The webhook receives only the first one."""
+        message = redact(message)
+        is_new = self.health.problem is None
+        self.health.problem = message
+        self.service.status(f"degraded: {message.splitlines()[0][:200]}")
+        if is_new and self.webhook is not None:
+            self.webhook.send("failed", message=message)
+
+    def recovered(self) -> None:
+        """Clear the problem, and report the recovery if there was one."""
+        if self.health.problem is not None:
+            was, self.health.problem = self.health.problem, None
+            log.info("recovered")
+            if self.webhook is not None:
+                self.webhook.send("recovered", message=was)
+        self.service.status("watching; everything is synced")
+
+    # Notifications.
+
+    def folder_appeared(self, path: str) -> None:
+        """Measure the latency of the files in a new folder from now on."""
+        self._arrivals.folder_appeared(path, time.time_ns())
+
+    def queue(self, waiting: int) -> None:
+        """Show how much waits for a run."""
+        self.health.queued = waiting
+        self.health.set_aside = len(self.failed_files)
+        if not waiting:
+            self._arrivals.forget()
