@@ -1,7 +1,7 @@
-"""What can go wrong, and the exit code that says so.
+"""The errors that users see, and their exit codes.
 
-Owns: the families of errors that a user may see. Every one carries what happened, where, and what to do about it.
-Must not: know how an error is printed, or import anything of ours.
+Owns: the families of errors. Every error has a place, a message and a remedy. Must not: know how an error is printed,
+or import another package of this project.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ExitCode(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A place in a text that a person wrote. `line` and `column` count from 1; both None names the whole file."""
+    """A place in a text file. `line` and `column` count from 1; without both, it is the whole file."""
 
     file: str
     line: int | None = None
@@ -44,10 +44,10 @@ class Location:
 
 
 class SyncError(Exception):
-    """The root of every error that is reported in one sentence instead of a traceback.
+    """The base of all errors that are reported as one sentence instead of a traceback.
 
-    `message`: what happened, a clause without a full stop. `remedy`: what the user can do, a full sentence.
-    `where`: the file and line, the address or the item it happened at.
+    `message` is a clause without a full stop. `remedy` is a full sentence that says what the user can do. `where` is
+    the file and line, the address or the item.
     """
 
     exit_code: ExitCode = ExitCode.FAILED
@@ -76,22 +76,22 @@ def _unpickle(kind: type[SyncError], arguments: tuple[object, ...], attributes: 
 
 
 class UsageError(SyncError):
-    """The command line asks for something that can't be meant."""
+    """The command line is invalid."""
 
     exit_code = ExitCode.USAGE
 
 
 class ManifestError(SyncError):
-    """The manifest, or a source that it names, can't be used as written."""
+    """The manifest, or a source that it names, is invalid."""
 
     exit_code = ExitCode.USAGE
 
 
 class ManifestErrors(ManifestError):
-    """All the mistakes of a manifest at once, so that ten mistakes need one run and not ten."""
+    """All errors of a manifest at once, so that ten errors need one run instead of ten."""
 
     def __init__(self, errors: Sequence[ManifestError]) -> None:
-        super().__init__(f"the manifest has {len(errors)} mistakes")
+        super().__init__(f"the manifest has {len(errors)} errors")
         self.errors = tuple(errors)
 
     def __str__(self) -> str:
@@ -99,42 +99,42 @@ class ManifestErrors(ManifestError):
 
 
 class GuardStopped(SyncError):
-    """A guard stopped the run before anything was done that could not be taken back."""
+    """A guard stopped the run before it did anything that cannot be undone."""
 
     exit_code = ExitCode.GUARDED
 
 
 class StateError(SyncError):
-    """The local state can't be read or written."""
+    """The state cannot be read or written."""
 
 
 class StateLocked(SyncError):
-    """Another run holds the state (or another server holds the lake's folder)."""
+    """Another run holds the lock of the state, or another server holds the folder of the embedded lake."""
 
     exit_code = ExitCode.LOCKED
 
 
 class LakeError(SyncError):
-    """Something between us and the lake went wrong. The subclass says how far the damage reaches."""
+    """A call to the lake failed. The subclass says whether the error concerns one item or the run."""
 
 
 class LakeUnreachable(LakeError):
-    """The lake or its store could not be reached, or kept failing until patience ran out. Concerns the whole run."""
+    """The lake or its object store could not be reached within the retry timeout. Concerns the whole run."""
 
     exit_code = ExitCode.LAKE_AWAY
 
 
 class CredentialsRefused(LakeError):
-    """The lake does not accept the credentials. Concerns the whole run; trying again does not help."""
+    """The lake does not accept the credentials. Concerns the whole run. A retry does not help."""
 
     exit_code = ExitCode.CREDENTIALS_REFUSED
 
 
 class LakeRefused(LakeError):
-    """The lake understood one call and refused it. Concerns the items of that call; the run goes on.
+    """The lake rejected one call. Concerns the items of that call; the run continues.
 
-    `status`: the HTTP status (200 where the lake refused with `isSuccess: false`). `explained`: whether the lake gave a
-    reason; a gateway in front of it gives none.
+    `status` is the HTTP status, or 200 if the lake answered `isSuccess: false`. `explained` says whether the lake gave
+    a reason; a gateway in front of it does not.
     """
 
     def __init__(
@@ -152,28 +152,28 @@ class LakeRefused(LakeError):
 
 
 class LakeAnswerInvalid(LakeError):
-    """An answer is not what the protocol says: no JSON, a missing field, a wrong type."""
+    """An answer violates the protocol: it is not JSON, lacks a field, or has a wrong type."""
 
     exit_code = ExitCode.LAKE_AWAY
 
 
 class StudioMissing(LakeRefused):
-    """The lake has no annotation studio, or not the project that a model run was to be attached to."""
+    """The lake has no annotation studio, or no project of the id that a model run should be attached to."""
 
 
 class StorageUnknown(LakeError):
-    """The lake keeps files in an object store of a kind that metalake-sync cannot send to. Concerns the whole run."""
+    """The lake uses a kind of object store that metalake-sync does not support. Concerns the whole run."""
 
 
 class SignedUrlExpired(LakeError):
-    """A store no longer takes a signed URL. Sign again; parts that were received are kept."""
+    """The object store rejects an expired signed URL. Request a new one; finished parts are kept."""
 
 
 class SourceChanged(SyncError):
-    """A local file moved under our hands: gone, grown or replaced between being looked at and being sent."""
+    """A local file changed between the scan and the upload: it was deleted, replaced or written to."""
 
 
 class Interrupted(SyncError):
-    """The user or the system asked us to stop."""
+    """The user or the system stopped the command."""
 
     exit_code = ExitCode.INTERRUPTED

@@ -1,6 +1,6 @@
-"""Why a file is taken or left out, in words: the same rules as the scan's, asked one by one.
+"""Why the scan includes or excludes a file, as text.
 
-Must not: have rules of its own; what `FolderRules` decides is what holds.
+Owns: the sentences. Must not: have rules of its own; `FolderRules` decides.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from metalake_sync.sources.rules import (
 
 
 def why_taken_or_not(root: str, rules: ScanRules, relative_path: str) -> tuple[bool, str]:
-    """Whether the scan of `root` takes a file, and the rule that says so. `relative_path`: from `root`, with `/`."""
+    """Return whether the scan of `root` includes a file, and the rule that decides. `relative_path` starts at "
+    "`root`."""
     *folders, filename = relative_path.split("/")
     here = rules.at_root()
     path = ""
@@ -45,40 +46,40 @@ def why_taken_or_not(root: str, rules: ScanRules, relative_path: str) -> tuple[b
 def _why_not_folder(here: FolderRules, name: str) -> str:
     path = f"{here.folder}/{name}" if here.folder else name
     if not here.rules.recursive:
-        return "it lies in a folder below, and 'recursive' is false"
+        return "it is in a subfolder, and 'recursive' is false"
     if name in _NEVER_FOLDERS:
-        return f"what is in '{name}' is never taken"
+        return f"files in '{name}' are never uploaded"
     pattern = next((one for one in here.rules.exclude if PatternList([one]).verdict(path, is_folder=True)), None)
     if pattern is not None:
-        return f"exclude pattern '{pattern}' leaves out the folder '{path}'"
-    return f"a {IGNORE_FILE} file leaves out the folder '{path}'"
+        return f"exclude pattern '{pattern}' excludes the folder '{path}'"
+    return f"a {IGNORE_FILE} file excludes the folder '{path}'"
 
 
 def _why_not_file(here: FolderRules, name: str) -> str:
     rules = here.rules
     if _ENDINGS[rules.media_type].search(name) is None:
-        return f"its ending is none of type '{rules.media_type}'"
+        return f"it does not have an extension of type '{rules.media_type}'"
     if name in _NEVER_FILES:
-        return f"'{name}' is never taken"
+        return f"'{name}' is never uploaded"
     if name.endswith(_UNFINISHED):
-        return "its name says that it is unfinished"
+        return "its name is that of an unfinished file"
     if rules.include and _first(rules.include, here.folder, name) is None:
-        return f"no include pattern takes it ({', '.join(map(repr, rules.include))})"
+        return f"no include pattern matches it ({', '.join(map(repr, rules.include))})"
     pattern = _first(rules.exclude, here.folder, name)
     if pattern is not None:
-        return f"exclude pattern '{pattern}' leaves it out"
-    return f"a {IGNORE_FILE} file leaves it out"
+        return f"exclude pattern '{pattern}' excludes it"
+    return f"a {IGNORE_FILE} file excludes it"
 
 
 def _why_taken(here: FolderRules, name: str) -> str:
     if not here.rules.include:
-        return f"every file of type '{here.rules.media_type}' is taken"
+        return f"every file of type '{here.rules.media_type}' is included"
     pattern = _first(here.rules.include, here.folder, name)
-    return f"include pattern '{pattern}' takes it" if pattern is not None else "an include pattern takes its folder"
+    return f"include pattern '{pattern}' matches it" if pattern is not None else "an include pattern matches its folder"
 
 
 def _first(patterns: Sequence[str], folder: str, name: str) -> str | None:
-    """The first pattern that matches by itself; where only all of them together do, they are named together."""
+    """Return the first pattern that matches alone. If only all of them together match, return all."""
     if not patterns or not PatternList(patterns).takes_file(folder, name):
         return None
     alone = (one for one in patterns if PatternList([one]).takes_file(folder, name))

@@ -1,7 +1,7 @@
-"""What a file of the lake is called on this disk: names come from strangers, and stay in the folder they are meant for.
+"""Safe local names for files of the lake. Names come from other clients and must not leave their folder.
 
-Pure: no disk. A name that every file system takes stands as it is; any other one is changed, and then carries eight
-digits of its hash, so that two names never become one.
+Owns: these names. Must not: read a disk. A name that is valid on every file system is kept. Any other name is changed
+and gets eight digits of its hash, so that two names never become equal.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from blake3 import blake3
 
 NAME_BYTES_LIMIT = 240
-"""Most file systems take 255 bytes; the rest is for the hash, and for a temporary name."""
+"""Most file systems allow 255 bytes. The rest is for the hash and for a temporary name."""
 
 SUFFIX_BYTES_LIMIT = 16
-"""An ending that is longer is no ending, and is cut with the rest."""
+"""A longer suffix is not an extension and is shortened with the rest."""
 
 _NOT_TAKEN = re.compile(r'[\x00-\x1f\x7f-\x9f\ud800-\udfff<>:"/\\|?*]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE | re.DOTALL)
@@ -25,7 +25,7 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-
 
 
 def safe_name(name: str) -> str:
-    """One path component that every file system takes, of at most 240 bytes. It never is '', '.' or '..'."""
+    """Return a path component that is valid on every file system, of at most 240 bytes. Never '', '.' or '..'."""
     safe = _NOT_TAKEN.sub("_", name).rstrip(" .")
     if not safe or _RESERVED.fullmatch(safe):
         safe = f"_{safe}"
@@ -35,24 +35,24 @@ def safe_name(name: str) -> str:
 
 
 def marked(safe: str, name: str) -> str:
-    """A safe name with eight digits of the original name's hash before its ending, shortened where it is too long."""
+    """Return a safe name with eight digits of the original name's hash before its extension, shortened if needed."""
     stem, suffix = os.path.splitext(safe)
     if len(suffix.encode()) > SUFFIX_BYTES_LIMIT:
         stem, suffix = safe, ""
     mark = f"~{blake3(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}{suffix}"
-    room = NAME_BYTES_LIMIT - len(mark.encode())
-    return stem.encode()[:room].decode(errors="ignore") + mark
+    length = NAME_BYTES_LIMIT - len(mark.encode())
+    return stem.encode()[:length].decode(errors="ignore") + mark
 
 
 class FolderNames:
-    """The names in one folder. Twins that differ in case or in their Unicode form only are kept apart, because some
-    file systems take them for one. `taken`: names that nothing else may get."""
+    """The names in one folder. Names that differ only in case or Unicode form get different safe names, because some
+    file systems treat them as equal. `taken` has names that are in use."""
 
     def __init__(self, taken: Iterable[str] = ()) -> None:
         self._taken = {folded(name) for name in taken}
 
     def take(self, name: str) -> str:
-        """The safe name for a file that the lake calls `name`; each call takes one."""
+        """Reserve and return a safe name for the lake's name of a file."""
         safe = safe_name(name)
         number = 0
         while folded(safe) in self._taken:
@@ -63,14 +63,14 @@ class FolderNames:
 
     @staticmethod
     def could_be(safe: str, name: str) -> bool:
-        """Whether `safe` is what a file called `name` may have got."""
+        """Return whether `take` may have returned `safe` for `name`."""
         return safe in (safe_name(name), marked(safe_name(name), name))
 
     def keep(self, safe: str) -> None:
-        """A name that an earlier run gave stays taken."""
+        """Reserve a name that an earlier run used."""
         self._taken.add(folded(safe))
 
 
 def folded(name: str) -> str:
-    """What twins have in common: names that differ only in case or in their Unicode form."""
+    """Return a key that is equal for names that differ only in case or Unicode form."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

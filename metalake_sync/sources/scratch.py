@@ -1,7 +1,7 @@
-"""Temporary files: kept in memory while they are small, and a clear error where none can be made.
+"""Temporary files, which stay in memory while they are small.
 
-A container with a read-only root has no temporary folder, and most runs need none. Owns: that, and the errors. Must
-not: know what is written.
+Owns: their creation and the errors if that fails. A container with a read-only root has no temporary folder, and most
+runs need none. Must not: know what is written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Spool:
-    """Bytes that are appended and read back by their offset. Close it, or its file stays until the process ends."""
+    """Bytes that are appended and read by offset. Close it, or its file stays until the process ends."""
 
     def __init__(self) -> None:
         self._memory = bytearray()
@@ -31,7 +31,7 @@ class Spool:
         self.size_bytes = 0
 
     def append(self, data: bytes) -> int:
-        """The offset that the data has now. Raises SyncError where the temporary folder is full or missing."""
+        """Append data and return its offset. Raises SyncError if the temporary folder is full or missing."""
         offset = self.size_bytes
         self._memory += data
         self.size_bytes += len(data)
@@ -43,7 +43,7 @@ class Spool:
         return offset
 
     def read(self, offset: int, length: int) -> bytes:
-        """What was appended there."""
+        """Return the data at an offset."""
         if offset >= self._in_file or self._file is None:
             start = offset - self._in_file
             return bytes(self._memory[start : start + length])
@@ -56,7 +56,7 @@ class Spool:
             self._file = None
 
     def _spill(self, file: IO[bytes]) -> None:
-        """Move what is in memory to the file. Pieces never stand half in one and half in the other."""
+        """Move everything from memory to the file, so that no piece is split between them."""
         with memoryview(self._memory) as waiting:
             written = 0
             while written < len(waiting):
@@ -67,7 +67,7 @@ class Spool:
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder that goes when the block ends. Raises SyncError where there can be none, or it is full."""
+    """Create a temporary folder and delete it at the end of the block. Raises SyncError if that fails or it is full."""
     with contextlib.ExitStack() as stack:
         with explained():
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="metalake-sync-"))
@@ -81,21 +81,21 @@ def scratch_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def explained() -> Iterator[None]:
-    """Turn what the system says of a temporary file into an error with a remedy."""
+    """Turn errors of temporary files into a SyncError with a remedy."""
     try:
         yield
     except FileNotFoundError:
         # Python has tried every usual folder.
         raise SyncError(
-            "no temporary folder can be written to (neither TMPDIR, /tmp, /var/tmp, /usr/tmp nor the current folder)",
-            remedy="Set TMPDIR to a folder that can be written to.",
+            "no temporary folder is writable (neither TMPDIR, /tmp, /var/tmp, /usr/tmp nor the current folder)",
+            remedy="Set TMPDIR to a writable folder.",
         ) from None
     except OSError as error:
         raise unusable(error.strerror or str(error)) from None
 
 
 def unusable(reason: str) -> SyncError:
-    """The error for a temporary folder that can't be written to. `reason`: the system's words."""
+    """Return the error for a temporary folder that is not writable. `reason` is the message of the system."""
     try:
         folder = f"the temporary folder {tempfile.gettempdir()}"
     except OSError:

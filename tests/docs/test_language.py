@@ -66,8 +66,6 @@ NOT_YET_REWRITTEN: set[str] = {
     "metalake_sync/api",
     "metalake_sync/cli",
     "metalake_sync/core",
-    "metalake_sync/errors.py",
-    "metalake_sync/lazy_dataclass.py",
     "metalake_sync/sources",
     "metalake_sync/watch",
 }

@@ -224,7 +224,7 @@ def test_a_container_without_a_temporary_folder_validates(world: World) -> None:
     world.manifest(BIRDS, downloads=[{"collection": "birds", "type": "image", "to": "out", "annotations": {}}])
     done = world.run("plan", "manifest.yaml", **nowhere)
     assert done.code == 1
-    assert "no temporary folder can be written to" in done.err
+    assert "no temporary folder is writable" in done.err
     assert "Set TMPDIR" in done.err
 
 

@@ -366,7 +366,7 @@ def test_explain_tells_rule_record_lake_and_what_follows(synced: World) -> None:
     assert "recorded  uploaded" in told
     assert "follows   -/+ images/a.png  content changed" in told
     (one,) = synced.good("plan", "--json", "--explain", "images/c.png", "manifest.yaml").document
-    assert "a .metalakeignore file leaves it out" in one["rules"][0]
+    assert "a .metalakeignore file excludes it" in one["rules"][0]
     assert one["recorded"]["origin"] == "uploaded"
     assert one["lake"]["City"] == "Rome"
     assert synced.run("plan", "--explain", "nobody.png", "manifest.yaml").code == 64
@@ -388,13 +388,13 @@ def test_explain_takes_a_name_as_the_plan_shows_it(world: World, name: str) -> N
 @pytest.mark.parametrize(
     ("folder", "path", "why"),
     [
-        ({"include": ["*.png"]}, "x.jpg", "no include pattern takes it ('*.png')"),
-        ({"include": ["*.png"]}, "x.png", "include pattern '*.png' takes it"),
-        ({"exclude": ["x*"]}, "x.png", "exclude pattern 'x*' leaves it out"),
-        ({"exclude": ["sub/"]}, "sub/x.png", "exclude pattern 'sub/' leaves out the folder 'sub'"),
+        ({"include": ["*.png"]}, "x.jpg", "no include pattern matches it ('*.png')"),
+        ({"include": ["*.png"]}, "x.png", "include pattern '*.png' matches it"),
+        ({"exclude": ["x*"]}, "x.png", "exclude pattern 'x*' excludes it"),
+        ({"exclude": ["sub/"]}, "sub/x.png", "exclude pattern 'sub/' excludes the folder 'sub'"),
         ({"recursive": False}, "sub/x.png", "'recursive' is false"),
-        ({}, "x.txt", "its ending is none of type 'image'"),
-        ({}, ".git/x.png", "what is in '.git' is never taken"),
+        ({}, "x.txt", "it does not have an extension of type 'image'"),
+        ({}, ".git/x.png", "files in '.git' are never uploaded"),
     ],
 )
 def test_explain_names_the_rule(world: World, folder: dict[str, Any], path: str, why: str) -> None:

@@ -45,7 +45,7 @@ def test_without_a_temporary_folder_small_things_work_and_large_ones_say_why() -
     spool = Spool()
     assert spool.read(spool.append(b"small"), 5) == b"small"
     for attempt in (lambda: spool.append(b"x" * (1 << 20)), lambda: scratch_folder().__enter__()):
-        with pytest.raises(SyncError, match="no temporary folder can be written to .*Set TMPDIR"):
+        with pytest.raises(SyncError, match="no temporary folder is writable .*Set TMPDIR"):
             attempt()
 
 
