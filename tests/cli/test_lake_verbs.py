@@ -232,7 +232,7 @@ def test_an_empty_folder_name_is_not_the_folder_that_one_stands_in(stocked: Worl
     for words in (("item", "download", "--lake", "image"), ("collection", "download", "birds")):
         done = stocked.run(*words, "--to", "")
         assert done.code == ExitCode.USAGE
-        assert "the folder is empty" in done.err
+        assert "names no folder" in done.err
     assert list(stocked.folder.iterdir()) == []
 
 

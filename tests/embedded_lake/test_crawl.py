@@ -159,5 +159,5 @@ def test_hidden_names_links_and_other_lakes_are_left_out_and_named(tmp_path: Pat
 
 
 def test_an_empty_name_is_not_the_folder_that_one_stands_in(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="the folder is empty"):
+    with pytest.raises(UsageError, match="the folder name is empty"):
         crawled(tmp_path / "lake", "")

@@ -1,4 +1,4 @@
-"""The synchronous client and the asynchronous one behind one face: what holds for one must hold for the other."""
+"""Runs the same call with the synchronous and the asynchronous client, which must behave alike."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Call = Callable[[LakeAddress, RetryPolicy], Any]
 
 
 def call_sync(address: LakeAddress, retry: RetryPolicy, body: Any = None) -> Any:
-    """Ask the lake for something, as `LakeClient` does."""
+    """Make a call as `LakeClient` does."""
     connection = Connection(address, retry=retry, counter=RequestCounter(), pool_size=1, clock=Clock())
     try:
         return connection.call(routes.VALIDATE_TAGS, body=body or {"tags": ["a"]})
@@ -32,7 +32,7 @@ def call_sync(address: LakeAddress, retry: RetryPolicy, body: Any = None) -> Any
 
 
 def call_async(address: LakeAddress, retry: RetryPolicy) -> Any:
-    """Ask the lake for something, as transfers do."""
+    """Make a call as transfers do."""
 
     async def run() -> Any:
         async with AsyncCalls(address, retry=retry, connections=2, counter=RequestCounter()) as calls:
@@ -46,7 +46,7 @@ BOTH = (call_sync, call_async)
 
 @dataclass
 class Store:
-    """PUTs and GETs at a store, as transfers and downloads do them."""
+    """PUTs and GETs at a store, as in transfers. A GET is one attempt without retries."""
 
     address: LakeAddress
     retry: RetryPolicy

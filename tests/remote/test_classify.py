@@ -1,4 +1,4 @@
-"""What an answer or a broken connection means: one table for both clients."""
+"""How answers and broken connections are classified, for both clients."""
 
 from __future__ import annotations
 
@@ -50,13 +50,15 @@ def classified(status: int, body: bytes = b"", retry_after: str | None = None) -
         (501, None, None),
     ],
 )
-def test_a_status_says_whether_another_try_helps(status: int, retry_after: str | None, again: Retry | None) -> None:
+def test_a_status_says_whether_another_attempt_may_succeed(
+    status: int, retry_after: str | None, again: Retry | None
+) -> None:
     assert classify_status(status, retry_after, NOW) == again
     if again is not None:
         assert classified(status, GOOD, retry_after) == again
 
 
-def test_a_good_answer_is_done_and_so_is_nothing() -> None:
+def test_a_valid_answer_and_an_empty_one_are_done() -> None:
     outcome = classified(200, GOOD)
     assert isinstance(outcome, Done)
     assert outcome.answer.collection_id == "c1"
@@ -73,13 +75,13 @@ def test_a_good_answer_is_done_and_so_is_nothing() -> None:
         (302, b"", LakeAnswerInvalid),
     ],
 )
-def test_what_no_other_try_mends_is_given_up_with_its_error(status: int, body: bytes, family: type[Exception]) -> None:
+def test_a_final_answer_fails_with_its_error(status: int, body: bytes, family: type[Exception]) -> None:
     outcome = classified(status, body)
     assert isinstance(outcome, Fail)
     assert type(outcome.error) is family
 
 
-def test_answers_that_cannot_be_read_are_asked_for_again_and_then_raised() -> None:
+def test_unreadable_answers_are_retried_and_then_raised() -> None:
     tries = RetryState(RetryPolicy(), Clock(now_s=lambda: 0.0, unit_random=lambda: 0.0), LAKE)
     for _ in range(INVALID_ANSWERS_LIMIT - 1):
         assert tries.pause_s(classified(200, b"<html>")) == 0
@@ -104,7 +106,7 @@ def of_async_http(cause: Exception) -> Exception:
 
 
 @pytest.mark.parametrize("library", [of_requests, of_async_http])
-def test_a_certificate_that_is_not_accepted_is_given_up_at_once_with_the_remedy(library: Any) -> None:
+def test_a_rejected_certificate_fails_at_once_and_names_the_remedy(library: Any) -> None:
     outcome = classify_failure(LAKE, library(certificate_error("self-signed certificate.")))
     assert isinstance(outcome, Fail)
     assert outcome.error.exit_code is ExitCode.LAKE_AWAY
@@ -115,7 +117,7 @@ def test_a_certificate_that_is_not_accepted_is_given_up_at_once_with_the_remedy(
 
 
 @pytest.mark.parametrize("library", [of_requests, of_async_http])
-def test_other_trouble_of_tls_may_pass(library: Any) -> None:
+def test_other_errors_of_tls_are_retried(library: Any) -> None:
     assert isinstance(classify_failure(LAKE, library(ssl.SSLEOFError(8, "EOF occurred"))), Retry)
     no_tls = ssl.SSLError(1, "wrong version number")
     no_tls.reason = "WRONG_VERSION_NUMBER"
@@ -126,7 +128,7 @@ def test_other_trouble_of_tls_may_pass(library: Any) -> None:
     "error",
     [requests.exceptions.InvalidURL("https://lake..dev/?sig=1"), AddressUnusable()],
 )
-def test_an_address_that_cannot_be_used_is_given_up(error: Exception) -> None:
+def test_a_malformed_address_fails_at_once(error: Exception) -> None:
     outcome = classify_failure(LAKE, error)
     assert isinstance(outcome, Fail)
     assert "not a valid URL" in str(outcome.error)
@@ -143,10 +145,10 @@ class Hours:
         return Clock(now_s=lambda: self.now, unit_random=lambda: 1.0)
 
 
-def test_patience_is_counted_from_the_first_failure_and_ends_with_what_happened() -> None:
+def test_the_retry_timeout_starts_with_the_first_failure_and_its_error_says_what_happened() -> None:
     hours = Hours()
     tries = RetryState(RetryPolicy(give_up_after_s=10, base_s=4), hours.clock(), LAKE)
-    # A try that went on for an hour before it broke is no hour of failing.
+    # An attempt that lasted an hour before it broke does not count as an hour of failures.
     hours.now += 3600
     assert tries.pause_s(Retry("connection reset")) == 4
     hours.now += 4
@@ -154,7 +156,7 @@ def test_patience_is_counted_from_the_first_failure_and_ends_with_what_happened(
         tries.pause_s(Retry("connection reset"))
 
 
-def test_a_server_that_asks_for_more_than_patience_is_not_waited_for() -> None:
+def test_a_server_that_asks_for_more_than_the_retry_timeout_is_not_waited_for() -> None:
     tries = RetryState(RetryPolicy(give_up_after_s=60), Hours().clock(), LAKE)
     with pytest.raises(LakeUnreachable, match="asks for 90 s without calls"):
         tries.pause_s(Retry("it answered 429", 90))

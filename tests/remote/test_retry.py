@@ -1,4 +1,4 @@
-"""The arithmetic of patience: how long to wait, what an address and a text may hold."""
+"""Pauses between attempts, Retry-After, redaction, and checks of a lake's address."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def test_pauses_double_up_to_their_cap() -> None:
     assert [delay_s(attempt, POLICY, 1.0, None) for attempt in (1, 2, 3, 8, 9)] == [0.25, 0.5, 1.0, 30, 30]
 
 
-def test_a_hiccup_is_not_told_of_and_a_lake_that_stays_away_is() -> None:
-    told: list[str] = []
+def test_only_a_call_that_keeps_failing_is_reported() -> None:
+    reported: list[str] = []
     now_s = 0.0
-    policy = RetryPolicy(give_up_after_s=60, waiting=told.append)
+    policy = RetryPolicy(give_up_after_s=60, waiting=reported.append)
     tries = RetryState(
         policy, Clock(now_s=lambda: now_s, unit_random=lambda: 1.0), Server("the lake", "https://a.example")
     )
     for _ in range(4):
         now_s += tries.pause_s(Retry("connection refused"))
-    assert (now_s, told) == (3.75, [])
+    assert (now_s, reported) == (3.75, [])
     now_s += tries.pause_s(Retry("it answered 503"))
-    assert told == ["https://a.example: the lake cannot be reached (it answered 503); retrying for another 56 s"]
+    assert reported == ["https://a.example: the lake cannot be reached (it answered 503); retrying for another 56 s"]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_hiccup_is_not_told_of_and_a_lake_that_stays_away_is() -> None:
         (None, None),
     ],
 )
-def test_both_forms_of_retry_after_are_taken(header: str | None, seconds: float | None) -> None:
+def test_both_forms_of_retry_after_are_accepted(header: str | None, seconds: float | None) -> None:
     assert parse_retry_after(header, NOW) == seconds
 
 
@@ -83,11 +83,11 @@ def test_both_forms_of_retry_after_are_taken(header: str | None, seconds: float 
         ("nothing to hide?", "nothing to hide?"),
     ],
 )
-def test_what_is_signed_or_secret_is_cut_out(text: str, shown: str) -> None:
+def test_signatures_and_secrets_are_removed_from_texts(text: str, shown: str) -> None:
     assert redact(text) == shown
 
 
-def test_a_library_error_is_told_without_its_address() -> None:
+def test_a_library_error_is_described_without_its_address() -> None:
     refused = requests.exceptions.ConnectionError("HTTPSConnectionPool(host='h'): /x?signature=abc")
     refused.__cause__ = OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
     assert describe(refused) == "connection refused"
@@ -111,17 +111,17 @@ def test_an_address_that_would_give_credentials_away_is_refused(url: str, words:
 
 
 @pytest.mark.parametrize("url", ["http://lake.dev", "http://10.0.0.7:3000", "http://lake.internal/base"])
-def test_plain_http_to_another_machine_is_taken_where_it_is_allowed(url: str) -> None:
+def test_plain_http_to_another_machine_is_accepted_if_it_is_allowed(url: str) -> None:
     assert LakeAddress(url, "key", "secret", Trust(allow_insecure=True)).url == url
 
 
 @given(value=st.text(max_size=40))
-def test_whatever_stands_in_retry_after_is_bounded_seconds_or_nothing(value: str) -> None:
+def test_retry_after_is_always_bounded_seconds_or_none(value: str) -> None:
     seconds = parse_retry_after(value, NOW)
     assert seconds is None or 0 <= seconds <= RETRY_AFTER_LIMIT_S
 
 
-def test_credentials_stand_in_no_repr() -> None:
+def test_credentials_are_not_in_the_repr() -> None:
     address = LakeAddress("http://localhost:1/", "my_key", "my_secret")
     assert "my_" not in repr(address)
     assert address.url == "http://localhost:1"

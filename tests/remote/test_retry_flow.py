@@ -26,7 +26,7 @@ CLOCK = Clock(now_s=lambda: 100.0, unit_random=lambda: 1.0, wall=lambda: datetim
 
 
 class Rate(Pace):
-    """A rate that remembers what it was told."""
+    """A rate that records its outcomes."""
 
     def __init__(self) -> None:
         super().__init__(CLOCK.now_s)

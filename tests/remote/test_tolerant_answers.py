@@ -240,7 +240,7 @@ def test_a_count_without_a_number_is_made_by_listing() -> None:
 
 
 @pytest.mark.parametrize("told", [{"isSuccess": True}, {"collectionId": None}, {}])
-def test_a_created_collection_that_is_not_named_is_asked_for(told: object) -> None:
+def test_the_id_of_a_created_collection_is_looked_up_if_the_answer_lacks_it(told: object) -> None:
     with lake_with({routes.CREATE_COLLECTION: lambda _: told, routes.COLLECTION_BY_NAME: lambda _: told}) as client:
         with pytest.raises(LakeAnswerInvalid, match="'birds'"):
             client.create_collection("birds", MediaKind.IMAGE, {})

@@ -108,7 +108,7 @@ class FileStorage:
         """Yield the files of a local folder, as a bucket with its name. Skips hidden names, links and other lakes."""
         if not folder.strip():
             raise UsageError(
-                "the folder is empty", remedy="With --storage file, crawl a local folder: use its path, or '.'."
+                "the folder name is empty", remedy="With --storage file, crawl a local folder: use its path, or '.'."
             )
         root = os.path.abspath(folder)
         if not os.path.isdir(root):

@@ -39,8 +39,7 @@ BREAKS_LIMIT = 8
 """Consecutive bodies that break off before they bring a lasting piece, before the file fails."""
 
 PROVEN_BY_MD5_BYTES = 16 << 20
-"""Up to this size, the store's MD5 of the file saves the call for its size. For a larger file, the call takes little
-time in comparison, and its answer bounds what is received."""
+"""Up to this size, the store's MD5 saves the call for the size. For larger files, the size bounds what is received."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +105,7 @@ class FileDownload:
         self._breaks = 0
 
     async def run(self) -> FileFetched:
-        """Fetch the file, however often the connection breaks. The retry timeout starts again with each lasting
-        piece."""
+        """Fetch the file. The retry timeout starts again with each lasting piece."""
         while True:
             complete = await self._calls.receive(self._retries, self._attempt, self._classify)
             if complete and self._partial is not None:

@@ -58,7 +58,7 @@ async def in_pieces(*pieces: bytes) -> AsyncIterator[bytes]:
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", "its answer is not http"),
     ],
 )
-def test_what_is_no_whole_answer_is_told_without_an_address(said: bytes, reason: str) -> None:
+def test_an_incomplete_answer_is_described_without_an_address(said: bytes, reason: str) -> None:
     with serve(lambda line: line.say(said)) as server:
         with pytest.raises(HttpBroken) as caught:
             ask(server.url + "/x?sig=1")
@@ -199,7 +199,7 @@ def test_what_a_body_raises_is_raised_and_the_request_is_ended() -> None:
     assert ended == [True]
 
 
-def test_a_server_that_has_heard_enough_answers_before_the_end() -> None:
+def test_a_server_may_answer_before_the_whole_body_was_sent() -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:
             yield b"x" * 1000

@@ -74,7 +74,7 @@ def served_by(ca: trustme.CA, host: str = "127.0.0.1", expires: datetime | None 
 
 
 @pytest.mark.parametrize("call", BOTH)
-def test_a_stranger_is_refused_at_once_and_the_way_out_is_told(ca: trustme.CA, call: Call) -> None:
+def test_an_unknown_ca_is_rejected_at_once_and_the_error_names_the_remedy(ca: trustme.CA, call: Call) -> None:
     with serve(good, served_by(ca)) as server:
         with pytest.raises(LakeUnreachable, match="certificate of the lake is not accepted") as caught:
             call(lake_at(server.url), PATIENT)
@@ -174,7 +174,7 @@ def test_stores_are_verified_and_trusted_like_the_lake(ca: trustme.CA, ca_file: 
 
 
 @pytest.mark.parametrize("call", BOTH)
-def test_a_server_without_tls_is_told_at_once(call: Call) -> None:
+def test_a_server_without_tls_fails_at_once(call: Call) -> None:
     with (
         serve(good) as server,
         pytest.raises(LakeUnreachable, match="does not support a secure TLS version"),
@@ -401,7 +401,7 @@ def test_a_large_page_of_a_call_may_take_longer_than_a_connect(monkeypatch: pyte
         assert len(server.asked) == 1
 
 
-# What the width of uploads hears of.
+# What the concurrency controller of uploads receives.
 
 
 def test_a_wait_for_the_lakes_rate_does_not_count_as_a_slow_answer(monkeypatch: pytest.MonkeyPatch) -> None:

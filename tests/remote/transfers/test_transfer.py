@@ -1,4 +1,4 @@
-"""Files on the wire: parts, what is told when, what is resumed, and what becomes of a file that can't be sent."""
+"""Files on the wire: parts, what is reported when, what is resumed, and what becomes of a file that can't be sent."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ from tests.embedded_lake.talk import API_KEY, SECRET, Talk, settings, talk_to
 
 @dataclass
 class Notebook:
-    """What an observer is told, in order. `stop_after`: the disk is full after so many parts."""
+    """Records what an observer receives, in order. `stop_after`: the disk is full after this many parts."""
 
-    told: list[str] = field(default_factory=list)
+    reported: list[str] = field(default_factory=list)
     begun: dict[str, ResumePoint] = field(default_factory=dict)
     finished: dict[int, str] = field(default_factory=dict)
     stop_after: int | None = None
     counted_bytes: int = 0
 
     def file_begun(self, file: FileToSend, file_id: str, file_key: str, part_size: int, part_count: int) -> None:
-        self.told.append(f"begun {file.name}")
+        self.reported.append(f"begun {file.name}")
         self.begun[file.name] = ResumePoint(file_id, file_key, part_size, {})
 
     def part_finished(self, file: FileToSend, file_id: str, part_number: int, etag: str, size_bytes: int) -> None:
         if len(self.finished) == self.stop_after:
             raise StateError("the disk is full")
-        self.told.append(f"part {part_number}")
+        self.reported.append(f"part {part_number}")
         self.finished[part_number] = etag
 
     async def about_to_finalize(self, file: FileToSend, point: ResumePoint, content_hash: str) -> None:
-        self.told.append(f"finalize {file.name}")
+        self.reported.append(f"finalize {file.name}")
 
     def bytes_sent(self, size_bytes: int) -> None:
         self.counted_bytes += size_bytes
@@ -116,12 +116,12 @@ def test_every_size_arrives_byte_for_byte(lake: Lake, tmp_path: Path, size_bytes
     assert lake.lake.requests.of("put_part") == max(1, -(-size_bytes // PART_BYTES))
 
 
-def test_every_step_is_told_before_the_next_is_taken(lake: Lake, tmp_path: Path) -> None:
+def test_the_observer_receives_every_step_before_the_next_one(lake: Lake, tmp_path: Path) -> None:
     notebook = Notebook()
     lake.send([to_send(film(tmp_path, 2 * PART_BYTES + 1))], notebook)
-    assert notebook.told[0] == "begun a.png"
-    assert sorted(notebook.told[1:-1]) == ["part 1", "part 2", "part 3"]
-    assert notebook.told[-1] == "finalize a.png"
+    assert notebook.reported[0] == "begun a.png"
+    assert sorted(notebook.reported[1:-1]) == ["part 1", "part 2", "part 3"]
+    assert notebook.reported[-1] == "finalize a.png"
 
 
 def test_a_stopped_file_goes_on_with_the_parts_that_are_missing(lake: Lake, tmp_path: Path) -> None:
@@ -185,39 +185,39 @@ def test_addresses_that_expire_at_once_are_signed_anew_and_given_up_in_the_end(l
     assert lake.lake.requests.of("sign_parts") == 6
 
 
-def test_whoever_has_more_is_told_when_the_last_files_set_out(lake: Lake, tmp_path: Path) -> None:
+def test_the_callback_runs_when_the_last_files_start(lake: Lake, tmp_path: Path) -> None:
     files = []
     for number in range(100):
         path = tmp_path / f"f{number}.png"
         path.write_bytes(b"x")
         files.append(to_send(path))
-    done_when_told: list[int] = []
+    done_when_reported: list[int] = []
 
     async def send() -> int:
         done = 0
         address = LakeAddress(lake.lake.url, API_KEY, SECRET)
         async with Transfer(address, retry=RetryPolicy(give_up_after_s=5), parallelism=4) as transfer:
-            outcomes = transfer.upload(lake.session, files, Notebook(), lambda: done_when_told.append(done))
+            outcomes = transfer.upload(lake.session, files, Notebook(), lambda: done_when_reported.append(done))
             async for _ in outcomes:
                 done += 1
         return done
 
     assert asyncio.run(send()) == 100
-    (told_at,) = done_when_told
+    (reported_at,) = done_when_reported
     # Four are on the wire, four are left, and some outcomes may not have been looked at.
-    assert 80 <= told_at < 100
+    assert 80 <= reported_at < 100
 
 
 def test_an_upload_without_files_is_through_at_once(lake: Lake) -> None:
-    told: list[bool] = []
+    reported: list[bool] = []
 
     async def send() -> list[Outcome]:
         address = LakeAddress(lake.lake.url, API_KEY, SECRET)
         async with Transfer(address, retry=RetryPolicy(give_up_after_s=5)) as transfer:
-            return [o async for o in transfer.upload(lake.session, [], Notebook(), lambda: told.append(True))]
+            return [o async for o in transfer.upload(lake.session, [], Notebook(), lambda: reported.append(True))]
 
     assert asyncio.run(send()) == []
-    assert told == [True]
+    assert reported == [True]
 
 
 def test_the_width_keeps_to_what_was_asked_for_and_to_the_open_files_that_the_system_allows() -> None:
