@@ -264,5 +264,7 @@ def _wrong(subject: str, message: str, remedy: str) -> Finding:
 
 
 def _from_error(subject: str, error: SyncError) -> Finding:
-    where = f" ({error.where})" if error.where is not None else ""
+    # The subject of a finding about the lake has its address already.
+    is_known = str(error.where).startswith(subject.removeprefix("lake "))
+    where = f" ({error.where})" if error.where is not None and not is_known else ""
     return Finding(subject, "wrong", f"{error.message}{where}", error.remedy, error.exit_code)

@@ -54,7 +54,7 @@ class ManifestBlocks:
         if self.options.targets or self.options.scope is not None or not (model.downloads or model.trash):
             return (), ()
         if self.client is None:
-            message = "downloads and trash rules are not planned, because the lake is not asked"
+            message = "downloads and trash rules are not included; 'plan' with '--refresh list' or 'full' includes them"
             self.notes.append(Note(NoteCode.LAKE_NOT_ASKED, message, self.manifest.source))
             return (), ()
         from metalake_sync.downloads.plan import DownloadObserver

@@ -104,7 +104,7 @@ class Reporter:
         self.metrics.ran("some_failed" if result.finished.failed else "done", seconds)
 
     def result_of(self, result: RunResult, *, work_is_left: bool) -> None:
-        """Report a problem of a finished run, or the recovery if there is none and no work is left."""
+        """Report a problem of a finished run, or the recovery if no problem and no work is left."""
         failed = result.finished.failed
         if failed:
             self.problem(f"{counted(len(failed), 'item', 'items')} failed; the first: {failed[0].error}")
