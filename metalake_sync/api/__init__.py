@@ -1,6 +1,6 @@
 """The Python API: a lake as one object, each function of the vendor's client as one method.
 
-Owns: names, types and results. Must not: send anything by ways of its own; files go through the engine of `apply`.
+Owns: names, types and results. Must not: transfer files itself; `project` and `apply` do that.
 """
 
 from __future__ import annotations
@@ -52,11 +52,10 @@ __all__ = [
 class MetaLake(Files, Metadata, Annotations, Trash):
     """A lake. Safe to use from one thread at a time; close it, or use it as a context manager.
 
-    `MetaLake("https://api.acme.layernext.ai", api_key, secret)`, or `MetaLake("embedded:.metalake")` for the lake that
-    is built in, which runs until `close`. `parallelism`: the most files on the wire at once; None lets uploads
-    find it. `bytes_per_second`: None is as fast as it goes. `retry_for_s`: patience with a lake that is away, in
-    seconds.
+    `MetaLake("https://api.acme.layernext.ai", api_key, secret)`, or `MetaLake("embedded:.metalake")` for the embedded
+    lake, which runs until `close`. `parallelism`: how many files are transferred at once; None adapts it.
+    `bytes_per_second`: None for no limit. `retry_for_s`: seconds to keep retrying an unreachable lake.
 
     Every method raises LakeUnreachable, CredentialsRefused, LakeRefused and LakeAnswerInvalid (`metalake_sync.errors`,
-    all of them SyncErrors) besides what it says itself.
+    all of them SyncErrors) in addition to the errors in its own documentation.
     """

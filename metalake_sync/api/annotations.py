@@ -1,4 +1,4 @@
-"""Writing annotations of images that are in the lake, addressed in each of the lake's ways, and removing them."""
+"""Writes and removes annotations of images that are in the lake, by each kind of address."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from metalake_sync.api.connected import ProgressCallback, local_path, must_be_th
 from metalake_sync.api.items import Items
 from metalake_sync.api.matching import WhatIsThere, Written
 from metalake_sync.api.results import FailedItem, SomeFailed, WriteResult
-from metalake_sync.api.wording import PYTHON, in_words
+from metalake_sync.api.wording import PYTHON, translated_remedies
 from metalake_sync.apply.annotations import MODES
 from metalake_sync.apply.bisect import send_in_halves
 from metalake_sync.core.events import Progress
@@ -34,18 +34,19 @@ from metalake_sync.remote.annotation_objects import ImageAddress, pages, set_for
 Kind: TypeAlias = Literal["human", "machine"]
 
 Addresses: TypeAlias = Callable[[str, str | None], ImageAddress]
-"""From an image's name, and the bucket that the source names for it, to its address in the lake."""
+"""Returns the address of an image in the lake, from its name and the bucket that the source names for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What is to be sent: the arguments that every method takes. `format`: None is guessed."""
+    """The arguments that every method takes."""
 
     operation: str
     source: str | os.PathLike[str]
     kind: Kind
     normalized: bool
     format: FormatName | None
+    """None: detected."""
     old_form: bool | None
     shape_type: ShapeTypeName | None
     destination_project_id: str | None
@@ -55,7 +56,7 @@ class Drawn:
         if self.destination_project_id is not None and self.kind != "machine":
             raise UsageError(
                 "only machine annotations can be attached to a project, and 'kind' is human",
-                remedy="Leave 'destination_project_id' out, or correct 'kind'.",
+                remedy="Remove 'destination_project_id', or correct 'kind'.",
             )
 
     def options(self) -> dict[str, Any]:
@@ -72,18 +73,18 @@ class Drawn:
 class Annotations(Items):
     """Sets are replaced image by image: an entry is the whole set of its image under the operation.
 
-    A `source` is a file, a folder or a glob. `format`: metalake, coco, yolo or voc; None is guessed. Text files of YOLO
-    take names and sizes from the pictures that lie beside them (or in `images` beside `labels`). `operation`: the
-    project's or model run's unique id. `kind`: who drew the shapes. `normalized`: the numbers are fractions of the
-    picture's size; the lake makes pixels of them.
+    A `source` is a file, a folder or a glob. `format`: metalake, coco, yolo, voc or the format of an installed package;
+    None detects it. Label files of YOLO take names and sizes from the images beside them (or in `images` beside
+    `labels`). `operation`: the unique id of the project or model run. `kind`: who drew the shapes. `normalized`: the
+    coordinates are fractions of the image's size; the lake converts them to pixels.
 
     `old_form` and `shape_type` are for MetaLake's JSON. `old_form`: whether the `metadata` of a shape holds attributes
     of its label, as in section 2.6 of the vendor's page; None: it does for shapes without `type`. `shape_type`: the
-    type of those; None: `shape_type` at the top of the file, or the key of the coordinates. `storageName` of an image
-    sets its bucket, and that of the images after it in the file.
+    type of shapes without `type`; None: `shape_type` at the top of the file, or the key of the coordinates.
+    `storageName` of an image sets its bucket, and the bucket of the images after it in the file.
 
-    `destination_project_id`: the project of the annotation studio that a model run is attached to, once every set is
-    sent. Where that fails, SomeFailed says so, and the annotations stay sent.
+    `destination_project_id`: the project of the annotation studio that a model run is attached to after all sets were
+    sent. If that fails, SomeFailed reports it, and the annotations stay in the lake.
 
     Each method raises ManifestErrors for a source that can't be used, and SomeFailed.
     """
@@ -126,7 +127,7 @@ class Annotations(Items):
         destination_project_id: str | None = None,
         progress: ProgressCallback | None = None,
     ) -> WriteResult:
-        """Annotate images by their path in the storage, with a leading slash. `bucket_name`: None is the default
+        """Annotate images by their path in the storage, with a leading slash. `bucket_name`: None for the default
         bucket. Vendor's page: 2.3."""
         return self._annotate(
             Drawn(operation, source, kind, normalized, format, old_form, shape_type, destination_project_id),
@@ -183,13 +184,15 @@ class Annotations(Items):
         """Attach the machine annotations of operations to a project of the annotation studio. Attaching one again
         changes nothing.
 
-        Raises StudioMissing where the lake has no studio, and LakeRefused for an operation without machine annotations.
+        Raises StudioMissing if the lake has no studio, and LakeRefused for an operation without machine annotations.
         """
         self._client.attach_model_runs(project_id, several("operations", operations))
 
     def remove_annotations(self, collection_id: str, operation: str) -> None:
-        """Remove an operation's annotations from a collection, whosever files they are on."""
-        with must_be_there(f"collection of the id '{collection_id}'", "'find_collection' tells a collection's id."):
+        """Remove the annotations of an operation from a collection, also those of other clients."""
+        with must_be_there(
+            f"collection of the id '{collection_id}'", "'find_collection' returns the id of a collection."
+        ):
             self._client.delete_annotations(collection_id, operation, str(uuid.uuid4()))
 
     def _annotate(
@@ -201,8 +204,11 @@ class Annotations(Items):
         there: WhatIsThere | None = None,
         by_bucket: bool = False,
     ) -> WriteResult:
-        """`known`: the names that the place has, where they are known already; `there` finds out. `by_bucket`: entries
-        are storage paths."""
+        """Send the sets of a source.
+
+        `known`: the image names in the collection, if they are known. `there`: returns which names exist. `by_bucket`:
+        entries are storage paths.
+        """
         drawn.check()
         path = local_path(drawn.source)
         spec = AnnotationSpec(
@@ -215,8 +221,8 @@ class Annotations(Items):
             format=known_format(drawn.format),
             options=drawn.options(),
         )
-        pictures = ImagesBeside(path, known or ())
-        with in_words(PYTHON), closing(open_index([spec], pictures, by_bucket=by_bucket)) as index:
+        beside = ImagesBeside(path, known or ())
+        with translated_remedies(PYTHON), closing(open_index([spec], beside, by_bucket=by_bucket)) as index:
             images = [image for image in index.images() if known is None or image in known]
             unmatched = [image for image in index.images() if known is not None and image not in known]
             unmatched += index.without_file

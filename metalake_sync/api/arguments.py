@@ -1,6 +1,6 @@
-"""What methods take, checked where it comes in: Python checks no types, and a wrong one must not be taken for another.
+"""Checks the arguments of methods: Python does not check types, and a wrong value must not count as another one.
 
-Owns: the sentences. Filters and sorts may be written as the vendor's client has them. Every function raises UsageError.
+Owns: the errors. Filters and sorts may have the form of the vendor's client. Every function raises UsageError.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ TextT = TypeVar("TextT", bound=str)
 
 
 def one_of(name: str, value: TextT, allowed: Iterable[str]) -> TextT:
-    """A text that is one of a few."""
+    """Return a text that is one of the allowed ones."""
     allowed = tuple(allowed)
     if value not in allowed:
-        raise UsageError(f"'{name}' is {value!r}", remedy=f"It takes {', '.join(map(repr, allowed))}.")
+        raise UsageError(f"'{name}' is {value!r}", remedy=f"Use one of: {', '.join(map(repr, allowed))}.")
     return value
 
 
 def type_of(content_type: str) -> MediaType:
-    """A media type by its name."""
+    """Return a media type by its name."""
     return MediaType(one_of("content_type", content_type, [one.value for one in MediaType]))
 
 
 def known_format(name: str | None, *, writing: bool = False) -> str | None:
-    """The name of an annotation format, built in or installed; None is detected."""
+    """Return the name of an annotation format, built in or installed, or None."""
     if name is None or (is_known(name) and (not writing or can_write(name))):
         return name
     return one_of("format", name, format_names(writing=writing))
 
 
 def several(name: str, values: Iterable[str]) -> list[str]:
-    """A list of texts; a text alone would be taken for a list of its letters."""
+    """Return a list of texts. A single text is an error, because it would count as a list of its letters."""
     if isinstance(values, str):
-        raise UsageError(f"'{name}' is a text, {values!r}", remedy=f"It takes a list: {name}=[{values!r}].")
+        raise UsageError(f"'{name}' is a text, {values!r}", remedy=f"Use a list: {name}=[{values!r}].")
     return list(values)
 
 
 def filter_of(wanted: FilterLike) -> ItemFilter:
-    """A filter, however it is written."""
+    """Return a filter from either form."""
     if isinstance(wanted, ItemFilter):
         return check_dates(wanted)
     return check_dates(
@@ -62,7 +62,7 @@ def filter_of(wanted: FilterLike) -> ItemFilter:
 
 
 def sort_of(wanted: SortLike | None) -> ItemSort:
-    """A sort, however it is written."""
+    """Return a sort from either form, or the default."""
     if wanted is None:
         return OLDEST_FIRST
     if isinstance(wanted, ItemSort):
@@ -76,10 +76,10 @@ def sort_of(wanted: SortLike | None) -> ItemSort:
 def _keys(name: str, given: Any, known: Mapping[str, str]) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         kind = {"filter": "ItemFilter", "sort": "ItemSort"}[name]
-        raise UsageError(f"'{name}' is {given!r}", remedy=f"It takes an {kind}, or a dictionary of {_listed(known)}.")
+        raise UsageError(f"'{name}' is {given!r}", remedy=f"Use an {kind}, or a dictionary of {_listed(known)}.")
     unknown = [key for key in given if key not in known]
     if unknown:
-        raise UsageError(f"'{name}' has the key {unknown[0]!r}", remedy=f"It takes {_listed(known)}.")
+        raise UsageError(f"'{name}' has the key {unknown[0]!r}", remedy=f"Use {_listed(known)}.")
     return {known[key]: value for key, value in given.items()}
 
 

@@ -1,6 +1,6 @@
-"""Pictures of the lake, known by what lies beside a source: names for text files that have only a stem, and sizes.
+"""Matches entries with local images beside a source, which give label files the extension and the size of their image.
 
-Owns: where pictures are looked for: in the source's folder, and in `images` beside a folder `labels`, as YOLO has them.
+Owns: where the images are: in the source's folder, and in `images` beside a folder `labels`, as in YOLO's data sets.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from metalake_sync.sources.rules import has_ending_of
 
 
 class ImagesBeside:
-    """A picture that lies beside the source is matched as usual; any other entry is taken at its word. `names`: of the
-    place in the lake, where they are known: they too give a stem its extension."""
+    """Images beside a source. An entry without such an image matches an image of its name in the lake."""
 
     def __init__(self, source: str, names: Iterable[str] = ()) -> None:
+        """`names`: of the images in the lake, if they are known. They, too, give a stem its extension."""
         self._here = LocalImages(_images_around(source))
         self._there = LocalImages((name, name, "") for name in names)
 
     def match(self, name: str, stem: str | None) -> Match | Ambiguous | None:
-        """See Pictures. Raises ManifestError for a stem that two files share."""
+        """See `Images`. Raises ManifestError for a stem that two files share."""
         here = self._here.match(name, stem)
         if isinstance(here, Match) and (not name or here.image.name == name):
             return here
@@ -33,16 +33,16 @@ class ImagesBeside:
         return Match(Image(there.image.name), there.dropped) if isinstance(there, Match) else Match(Image(stem or ""))
 
     def size(self, image: Image) -> Size | None:
-        """See Pictures."""
+        """See `Images`."""
         return self._here.size(image)
 
     def header(self, image: Image) -> ImageHeader | None:
-        """See Pictures."""
+        """See `Images`."""
         return self._here.header(image)
 
 
 def _images_around(source: str) -> Iterator[tuple[str, str, str]]:
-    """Name, path below the folder, and path on this disk."""
+    """Yield name, path relative to the folder, and path on this disk of each image."""
     folder = source if os.path.isdir(source) else os.path.dirname(source)
     if not os.path.isdir(folder):  # a glob
         return

@@ -1,6 +1,6 @@
-"""A connection to a lake: what every group of methods stands on.
+"""The connection to a lake that all groups of methods share.
 
-Owns: the lake while it is open (an embedded one runs as long), and the way into the engine that `apply` uses.
+Owns: opening and closing the lake (an embedded lake runs in between), and running a `Project` for one call.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from metalake_sync.sources.scratch import scratch_folder
 ContentType: TypeAlias = Literal["image", "video", "other"]
 
 ProgressCallback: TypeAlias = Callable[[Progress], None]
-"""Told a few times a second where a long call stands, in the thread that made the call."""
+"""Receives the progress of a long call a few times a second, in the thread of the call."""
 
 
 @contextlib.contextmanager
 def must_be_there(what: str, remedy: str) -> Iterator[None]:
-    """Where the lake answers that it does not know what was named, say so in a sentence: a UsageError."""
+    """Raise UsageError if the lake answers that it does not have an object. `what`: the object."""
     try:
         yield
     except LakeRefused as refusal:
@@ -52,18 +52,19 @@ def must_be_there(what: str, remedy: str) -> Iterator[None]:
 
 
 def local_path(path: str | os.PathLike[str]) -> str:
-    """An absolute path; `~` is the home folder. Raises UsageError for an empty one."""
+    """Return an absolute path; `~` is the home folder. Raises UsageError for an empty path."""
     if not os.fspath(path):
-        raise UsageError("'' names no file or folder", remedy="Give its path; '.' is the folder one stands in.")
+        raise UsageError("'' is not the path of a file or folder", remedy="Pass a path; '.' is the current folder.")
     return os.path.abspath(os.path.expanduser(path))
 
 
 @dataclass(slots=True)
 class EngineRun:
-    """What a run of the engine told. `look` may refuse the plan, by an exception, before anything is done."""
+    """Collects the events of one run."""
 
     progress: ProgressCallback | None
     look: Callable[[Plan], None] = lambda _: None
+    """Receives the plan before it is carried out, and may stop the run with an exception."""
     events: list[ActionDone] = field(default_factory=list)
     failures: list[ActionFailed] = field(default_factory=list)
     job_ids: list[str] = field(default_factory=list)
@@ -93,7 +94,7 @@ class EngineRun:
 
     @property
     def failed(self) -> tuple[FailedItem, ...]:
-        """What was not done: actions that failed, and what a source says that can't be used."""
+        """Return what was not done: actions that failed, and unusable parts of sources."""
         items = [
             FailedItem(event.action.file_name or event.action.action_name, event.error, event.retryable)
             for event in self.failures
@@ -102,19 +103,20 @@ class EngineRun:
 
 
 def unusable_items(notes: Iterable[Note]) -> list[FailedItem]:
-    """What was left out because its source can't be used, as failures."""
+    """Return notes on unusable parts of sources as failures."""
     return [FailedItem(note.where, note.message, retryable=False) for note in notes if note.code in UNUSABLE]
 
 
 class Connected:
     """Opens the lake at once and closes it with `close`, or as a context manager.
 
-    `url`: https://… or embedded:DIR. `ca_file`: CAs to trust besides the usual ones. `allow_insecure`: take http:// to
-    another machine. `allow_local_store`: let a lake elsewhere give addresses of stores on this machine or its own link.
-    `generation`: the generation of the lake's protocol; auto finds out. `ignore_compatibility`: go on
-    where the lake says that it is not compatible. `waiting`: receives a sentence, from any thread, while a lake that is
-    away is asked again, and where the lake does not confirm that it is compatible.
-    Raises UsageError for an address or credentials that can't be meant, CredentialsRefused, LakeUnreachable.
+    `url`: https://… or embedded:DIR. `ca_file`: CAs to trust in addition to the default ones. `allow_insecure`: accept
+    http:// to another machine. `allow_local_store`: accept addresses of stores on this machine or its link from a lake
+    on another machine. `generation`: the generation of the lake's protocol; auto detects it. `ignore_compatibility`:
+    continue if the lake reports that it is not compatible. `waiting`: receives a message, from any thread, while calls
+    to an unreachable lake are retried, and if the lake does not confirm that it is compatible.
+
+    Raises UsageError for an unusable address or missing credentials, CredentialsRefused, and LakeUnreachable.
     """
 
     def __init__(
@@ -135,14 +137,13 @@ class Connected:
     ) -> None:
         if not names_are_utf8():
             raise UsageError(
-                f"Python reads file names as {sys.getfilesystemencoding()}, in which they would get other names in the"
-                " lake",
+                f"Python decodes file names as {sys.getfilesystemencoding()}, so they would be wrong in the lake",
                 remedy="Set LC_ALL=C.UTF-8 or PYTHONUTF8=1 before Python starts.",
             )
         if not url.startswith(EMBEDDED) and not (api_key and secret):
-            raise UsageError("the lake needs an API key and a secret", where=url, remedy="Give both.")
+            raise UsageError("the lake needs an API key and a secret", where=url, remedy="Pass both.")
         self._stack = contextlib.ExitStack()
-        # A caller who asks for a replacement names the files, so that no limit is needed.
+        # A caller who requests a replacement names the files, so no limit is needed.
         self._options = RunOptions(
             parallelism=parallelism,
             bytes_per_second=bytes_per_second,
@@ -177,7 +178,7 @@ class Connected:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; an embedded lake is stopped. Everything is kept."""
+        """Close the connection, and stop an embedded lake. Its data stays."""
         self._open_client = None
         self._stack.close()
 
@@ -187,13 +188,13 @@ class Connected:
             raise UsageError("the connection is closed", remedy="Make a new MetaLake.")
         return self._open_client
 
-    # The engine.
+    # Runs.
 
     @contextlib.contextmanager
     def _engine(
         self, document: Mapping[str, Any], run: EngineRun, *, source: str, state: Path | None = None
     ) -> Iterator[Project]:
-        """The engine of `apply`, on a manifest that is made for one call. `state`: None is one that is forgotten."""
+        """Return a project with a manifest made for one call. `state`: None for a temporary state."""
         address = self._client.address
         remote = {
             "url": self._url,
@@ -212,9 +213,9 @@ class Connected:
     # Collections.
 
     def find_collection(self, name: str, content_type: ContentType | None = None) -> CollectionInfo:
-        """The collection of that name. Without a type, of whatever type it is.
+        """Return the collection of a name and, if given, of a type.
 
-        Raises UsageError if there is none, or several and no type is given.
+        Raises UsageError if no collection matches, or several do.
         """
         place = find_place(self._client, name, type_of(content_type) if content_type else None)
         if place is None or place.collection_id is None:
@@ -224,10 +225,10 @@ class Connected:
 
 
 def never(_: Plan) -> bool:
-    """What is not asked for is not approved."""
+    """Approve nothing."""
     return False
 
 
 def only_replaces(plan: Plan) -> bool:
-    """The caller asked for files to be replaced, and for nothing else to be taken away."""
+    """Approve a plan whose only destructive actions are replacements."""
     return all(isinstance(action, ReplaceFile) for action in plan.actions() if action.needs_approval)

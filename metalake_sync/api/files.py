@@ -1,4 +1,4 @@
-"""Uploading and downloading files, through the engine of `apply`."""
+"""Uploads and downloads files, with a `Project` for each call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from metalake_sync.api.connected import (
 )
 from metalake_sync.api.items import Items
 from metalake_sync.api.results import DownloadResult, SomeFailed, UploadResult
-from metalake_sync.api.wording import PYTHON, in_words
+from metalake_sync.api.wording import PYTHON, translated_remedies
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile
 from metalake_sync.core.diff import HOW_TO_TAKE_OVER
 from metalake_sync.core.notes import NoteCode
@@ -35,10 +35,7 @@ from metalake_sync.state.store import StateStore
 
 @dataclass(frozen=True, slots=True)
 class AnnotationSource:
-    """Annotations that go up with files. `source`: a file, a folder or a glob. `operation`: the project's or model
-    run's unique id. `kind`: who drew them. `normalized`: its numbers are fractions of the picture's size. `format`:
-    metalake, coco, yolo or voc; None is guessed. `old_form`, `shape_type`: as in `Annotations`.
-    `destination_project_id`: the project of the annotation studio that a model run is attached to."""
+    """Annotations that are sent with files. The fields are those of `Annotations`."""
 
     source: str | os.PathLike[str]
     operation: str
@@ -54,7 +51,7 @@ class AnnotationSource:
 
 
 class Files(Items, Connected):
-    """Files up and down."""
+    """Methods that transfer files."""
 
     def upload_files_to_collection(
         self,
@@ -72,16 +69,18 @@ class Files(Items, Connected):
         state: str | os.PathLike[str] | None = None,
         progress: ProgressCallback | None = None,
     ) -> UploadResult:
-        """Upload a file or the files of a folder into a collection, which is created if need be; wait until the lake
-        shows them. Vendor's page: 2.1, and 2.18 (`existing="replace"` is its `override` for files).
+        """Upload a file or the files of a folder into a collection, and wait until the lake shows them. The collection
+        is created if it does not exist. Vendor's page: 2.1, and 2.18 (`existing="replace"` is its `override` for
+        files).
 
-        `metadata`: of every file. `metadata_override`: also for files that the lake has already. `file_metadata`: a
-        JSON file with metadata of single files. `existing`: what becomes of a file whose name the lake has with other
-        bytes; the one that is replaced goes into the trash. Of the same size, it is left only where the store proves
-        that its bytes are the same. "keep" goes by the size alone. `recursive`: also the folders below. `state`: a file
-        in which a killed upload is remembered, so that the same call goes on with it.
+        `metadata`: of every file. `metadata_override`: also write it to files that the lake has already.
+        `file_metadata`: a JSON file with metadata of single files. `existing`: how to treat a file whose name the lake
+        has already. "keep" leaves a file of the same size and reports others. "replace" leaves a file only if the store
+        proves that its bytes are the same, and trashes and replaces others. `recursive`: include subfolders. `state`: a
+        file that records the upload, so that the same call resumes it after an interruption.
 
-        Raises SomeFailed, with what was done; ManifestErrors for sources that can't be used; what concerns the lake.
+        Raises SomeFailed with the result for the other files, ManifestErrors for unusable sources, and errors of the
+        lake.
         """
         key = CollectionKey(type_of(content_type), collection_name)
         one_of("existing", existing, ("keep", "replace"))
@@ -123,7 +122,7 @@ class Files(Items, Connected):
         source = f"upload to '{collection_name}'"
         remembered = Path(local_path(state)) if state is not None else None
         with (
-            in_words(PYTHON),
+            translated_remedies(PYTHON),
             self._engine({"collections": [block]}, run, source=source, state=remembered) as project,
         ):
             applied = project.apply(only_replaces if existing == "replace" else never, command="upload")
@@ -173,9 +172,9 @@ class Files(Items, Connected):
 
         `operations`: only these; without any, every one of `annotation_type`, which counts only then. `media`: the
         files themselves. `naming`: what files are called, and what the annotations call them. Without `media`, the
-        format yolo asks the lake for each picture's size. Files that are right already are not fetched again.
+        format yolo reads the size of each image from the lake. Unchanged files are not downloaded again.
 
-        Raises SomeFailed, and what concerns the lake or the folder.
+        Raises SomeFailed, and errors of the lake or the folder.
         """
         block = {
             "media": media,
@@ -199,8 +198,8 @@ class Files(Items, Connected):
         naming: Literal["unique_name", "name"] = "unique_name",
         progress: ProgressCallback | None = None,
     ) -> DownloadResult:
-        """Download the files of a collection that match, to the last one: there are no pages to ask for. Vendor's page:
-        2.20. Raises SomeFailed, and what concerns the lake or the folder."""
+        """Download the files of a collection that match, all of them, not a page. Vendor's page:
+        2.20. Raises SomeFailed, and errors of the lake or the folder."""
         return self._download(
             to,
             {**self._collection_of(collection_id), **_wanted(query, filter, sort), "naming": naming},
@@ -218,9 +217,9 @@ class Files(Items, Connected):
         naming: Literal["unique_name", "name"] = "unique_name",
         progress: ProgressCallback | None = None,
     ) -> DownloadResult:
-        """Download the files of the whole lake that match, to the last one. Vendor's page: 2.19.
+        """Download the files of the whole lake that match, all of them. Vendor's page: 2.19.
 
-        Raises SomeFailed, and what concerns the lake or the folder.
+        Raises SomeFailed, and errors of the lake or the folder.
         """
         block = {"lake": type_of(content_type).value, **_wanted(query, filter, sort), "naming": naming}
         return self._download(to, block, progress)
@@ -246,8 +245,8 @@ class Files(Items, Connected):
                     annotations.append(Path(event.action.path))
                 case _:
                     pass
-        told = (NoteCode.ANNOTATIONS_NOT_HELD, NoteCode.NO_SUCH_ANNOTATIONS)
-        notes = tuple(note.message for note in run.notes if note.code in told)
+        reported = (NoteCode.ANNOTATIONS_NOT_HELD, NoteCode.NO_SUCH_ANNOTATIONS)
+        notes = tuple(note.message for note in run.notes if note.code in reported)
         result = DownloadResult(folder, fetched, run.unchanged, tuple(annotations), run.bytes_moved, notes)
         if run.failed:
             raise SomeFailed(run.failed, result)
@@ -255,27 +254,27 @@ class Files(Items, Connected):
 
 
 def _has_files(plan: Plan) -> None:
-    """Raises UsageError for a plan without a file: an empty collection is made by `create_or_update_collection`."""
+    """Raise UsageError for a plan without a file. `create_or_update_collection` creates an empty collection."""
     for collection in plan.collections:
         files = (*collection.adopts, *collection.uploads, *collection.trash)
         if not (files or collection.unchanged or collection.unmanaged or collection.recorded or plan.refusals):
             raise UsageError(
-                f"there is nothing to upload: no {collection.key.type.value} file is taken",
-                remedy="Check the folder and the type; files below it are taken only with 'recursive'.",
+                f"there is nothing to upload: no file of type '{collection.key.type.value}' matches",
+                remedy="Check the folder and the type. Pass 'recursive' to include subfolders.",
             )
 
 
 def _check_type(path: str, content_type: ContentType) -> None:
-    """Raises UsageError for a single file that a collection of the type does not take."""
+    """Raise UsageError for a single file that does not fit the type of the collection."""
     if not os.path.isdir(path) and not has_ending_of(type_of(content_type), os.path.basename(path)):
         raise UsageError(
-            f"'{os.path.basename(path)}' is no {content_type} file by its ending",
-            remedy="Give the type that fits; 'other' takes every file.",
+            f"'{os.path.basename(path)}' does not have the extension of a file of type '{content_type}'",
+            remedy="Pass the type that fits; 'other' accepts every file.",
         )
 
 
 def _wanted(query: str, filter: FilterLike, sort: SortLike | None) -> dict[str, Any]:
-    """A selection in the manifest's words."""
+    """Return a selection as a block of a manifest."""
     wanted = filter_of(filter)
     block: dict[str, Any] = {"query": query, "filter": {"annotation_types": list(wanted.annotation_types)}}
     block["filter"] |= {"from_date": wanted.from_date, "to_date": wanted.to_date}

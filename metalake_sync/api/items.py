@@ -1,4 +1,4 @@
-"""Collections and items: made, found, described, listed, counted; jobs, labels, and the lake itself."""
+"""Collections and items: create, find, list and count them; jobs, labels, and counts of the lake."""
 
 from __future__ import annotations
 
@@ -40,34 +40,34 @@ _JOB_STATES: dict[JobStatus, Any] = {
 
 
 class Items(Connected):
-    """What is in the lake."""
+    """Methods for what is in the lake."""
 
     # Collections.
 
     def create_or_update_collection(
         self, collection_name: str, content_type: ContentType, metadata: Mapping[str, Any] | None = None
     ) -> CollectionInfo:
-        """Create a collection's head, or write its metadata. Its files stay as they are."""
+        """Create an empty collection, or write the metadata of an existing one. Its files do not change."""
         media_type = type_of(content_type)
         lake_id = self._client.create_collection(collection_name, media_kind(media_type), dict(metadata or {}))
         return CollectionInfo(lake_id, collection_name, media_type)
 
     def get_collection_details(self, collection_id: str, fields: Iterable[str] = ()) -> CollectionInfo:
-        """A collection by its id, with the fields asked for that it has, such as `fileSize`, `frameCount`, `Tags`,
-        `storagePath`, or any of its metadata. Raises UsageError if there is none."""
+        """Return a collection by its id. `fields`: what to return besides, such as `fileSize`, `frameCount`, `Tags`,
+        `storagePath`, or any of its metadata. Raises UsageError if it does not exist."""
         wanted = dict.fromkeys(several("fields", fields), True)
-        with must_be_there(f"collection of the id '{collection_id}'", "'find_collection' tells a collection's id."):
+        with must_be_there(
+            f"collection of the id '{collection_id}'", "'find_collection' returns the id of a collection."
+        ):
             details = self._client.collection_details(collection_id, wanted)
         try:
             name, media_type = str(details["name"]), _MEDIA_TYPES[MediaKind(details["contentType"])]
         except (KeyError, ValueError):
-            raise LakeAnswerInvalid(
-                "the lake does not tell the collection's name and type", where=collection_id
-            ) from None
+            raise LakeAnswerInvalid("the answer has no name and type of the collection", where=collection_id) from None
         return CollectionInfo(collection_id, name, media_type, details)
 
     def list_collections(self, content_type: ContentType = "image", query: str = "") -> Iterator[CollectionInfo]:
-        """Every collection of a type, as pages come in."""
+        """Yield every collection of a type, page by page."""
         media_type = type_of(content_type)
         selection = ItemSelection(media_type, query=query)
         for page in list_selection(self._client, selection, Place(media_type, None), kind=collection_kind(media_type)):
@@ -77,11 +77,11 @@ class Items(Connected):
     # Items.
 
     def get_file_details(self, unique_name: str, fields: Iterable[str] = ()) -> dict[str, Any]:
-        """An item's id, name, unique name and url, and the fields asked for that it has, such as `fileSize`,
-        `resolution`, `Tags`, `createdAt`, or any of its metadata. Raises UsageError if there is none."""
+        """Return id, name, unique name and url of an item. `fields`: what to return besides, such as `fileSize`,
+        `resolution`, `Tags`, `createdAt`, or any of its metadata. Raises UsageError if it does not exist."""
         details = self._client.item_details(unique_name, dict.fromkeys(several("fields", fields), True))
         if details is None:
-            raise UsageError(f"the lake has no item '{unique_name}'", remedy="It is asked for by its unique name.")
+            raise UsageError(f"the lake has no item '{unique_name}'", remedy="Pass its unique name.")
         return details
 
     def get_item_list_from_collection(
@@ -93,8 +93,8 @@ class Items(Connected):
         sort: SortLike = OLDEST_FIRST,
         fields: Iterable[str] = (),
     ) -> Iterator[ItemInfo]:
-        """The items of a collection that match, to the last one, as pages come in. `fields`: to ask for besides the
-        names, as in `get_file_details`; that costs one call for each item."""
+        """Yield all matching items of a collection, page by page. `fields`: what to return besides the names, as in
+        `get_file_details`; that costs one call for each item."""
         media_type = self.get_collection_details(collection_id).type
         selection = ItemSelection(media_type, "", query, filter_of(filter), sort_of(sort))
         return self._listed(selection, Place(media_type, collection_id), several("fields", fields))
@@ -108,8 +108,8 @@ class Items(Connected):
         sort: SortLike = OLDEST_FIRST,
         fields: Iterable[str] = (),
     ) -> Iterator[ItemInfo]:
-        """The items of the whole lake that match, to the last one, as pages come in. `fields`: to ask for besides the
-        names, as in `get_file_details`; that costs one call for each item."""
+        """Yield all matching items of the whole lake, page by page. `fields`: what to return besides the names, as in
+        `get_file_details`; that costs one call for each item."""
         media_type = type_of(content_type)
         selection = ItemSelection(media_type, None, query, filter_of(filter), sort_of(sort))
         return self._listed(selection, Place(media_type, None), several("fields", fields))
@@ -120,12 +120,12 @@ class Items(Connected):
             if not fields:
                 yield from items
                 continue
-            # Not a page at once: whoever looks at the first few does not pay for a thousand.
+            # Not a whole page at once: a caller who needs only the first items does not pay for a thousand calls.
             for start in range(0, len(items), self._options.calls_at_once):
                 part = items[start : start + self._options.calls_at_once]
                 names = [item.unique_name for item in part]
-                told = remote_fields(self._client, names, fields, self._options.calls_at_once)
-                yield from (replace(item, details=told[item.unique_name]) for item in part)
+                details = remote_fields(self._client, names, fields, self._options.calls_at_once)
+                yield from (replace(item, details=details[item.unique_name]) for item in part)
 
     def get_item_count_from_collection(
         self,
@@ -134,7 +134,7 @@ class Items(Connected):
         query: str = "",
         filter: FilterLike = EVERYTHING,
     ) -> int:
-        """How many items of a collection match."""
+        """Return how many items of a collection match."""
         media_type = self.get_collection_details(collection_id).type
         return count_selection(
             self._client, ItemSelection(media_type, "", query, filter_of(filter)), Place(media_type, collection_id)
@@ -147,7 +147,7 @@ class Items(Connected):
         query: str = "",
         filter: FilterLike = EVERYTHING,
     ) -> int:
-        """How many items of the whole lake match."""
+        """Return how many items of the whole lake match."""
         media_type = type_of(content_type)
         return count_selection(
             self._client, ItemSelection(media_type, None, query, filter_of(filter)), Place(media_type, None)
@@ -157,45 +157,45 @@ class Items(Connected):
         return set(which_exist(self._client, unique_names, media_types, self._options.calls_at_once))
 
     def get_downloadable_url(self, unique_name: str) -> str:
-        """A signed URL that reads a file, for a short time. It is a credential: don't log or keep it. Vendor's page:
-        2.9. Raises UsageError if there is no such file."""
-        with must_be_there(f"item '{unique_name}'", "It is asked for by its unique name."):
+        """Return a signed URL that reads a file, valid for a short time. It is a credential: do not log or store it.
+        Vendor's page: 2.9. Raises UsageError if the file does not exist."""
+        with must_be_there(f"item '{unique_name}'", "Pass its unique name."):
             return self._client.download_url(unique_name)
 
     # Jobs.
 
     def get_job_status(self, job_id: str) -> JobInfo:
-        """Where a job of the lake stands."""
-        with must_be_there(f"job '{job_id}'", "An upload tells the ids of its jobs."):
+        """Return the state of a job."""
+        with must_be_there(f"job '{job_id}'", "The result of an upload has the ids of its jobs."):
             answer = self._client.job_status(job_id)
         return JobInfo(job_id, _JOB_STATES[answer.status], answer.progress)
 
     def wait_for_job_complete(self, job_id: str) -> JobInfo:
-        """Return when a job is completed. Uploads of this class wait by themselves.
+        """Wait until a job is completed. Uploads of this class wait automatically.
 
         Raises LakeRefused if the job failed, JobStandsStill if it makes no progress for half an hour.
         """
-        with must_be_there(f"job '{job_id}'", "An upload tells the ids of its jobs."):
+        with must_be_there(f"job '{job_id}'", "The result of an upload has the ids of its jobs."):
             asyncio.run(wait_for_job(self._client, job_id))
         return JobInfo(job_id, "completed", 100.0)
 
     def get_upload_status(self, collection_name: str) -> UploadStatus:
-        """The progress of a collection's upload; None of it where the lake knows of no upload."""
+        """Return the progress of a collection's upload; without a `progress` if the lake knows no upload."""
         with must_be_there(f"collection '{collection_name}'", "Check the name."):
             return upload_status(self._client.upload_progress(collection_name))
 
     # The lake.
 
     def get_all_labels(self, group_id: str | None = None) -> list[LabelInfo]:
-        """The labels that the lake knows, or those of a group."""
+        """Return the labels of the lake, or of a group."""
         return [LabelInfo(label.label_text, label.label or "") for label in self._client.list_labels(group_id)]
 
     def get_all_label_groups(self) -> list[LabelGroupInfo]:
-        """The label groups that the lake knows."""
+        """Return the label groups of the lake."""
         return label_groups(self._client.list_label_groups())
 
     def get_system_stat_count(self) -> SystemCounts:
-        """How many images, videos and others the lake has."""
+        """Return how many images, videos and other files the lake has."""
         return system_counts(self._client.system_details())
 
 

@@ -1,6 +1,6 @@
-"""Answers whose shape is nowhere written down: several are taken, and the whole answer is kept beside what was found.
+"""Reads answers of the lake whose form is not documented: several forms are accepted, and the whole answer is kept.
 
-Owns: which keys may hold what. Must not: ask.
+Owns: which keys may hold a value. Must not: send calls.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _LABEL_TEXTS = ("labelText", "name", "label", "key")
 
 
 def upload_status(answer: object) -> UploadStatus:
-    """`{"progress": 40.0}`, or a bare number."""
+    """Read `{"progress": 40.0}` or a number."""
     details = _details(answer)
     progress = details.get("progress", answer)
     return UploadStatus(float(progress) if _is_number(progress) else None, details)
 
 
 def system_counts(answer: object) -> SystemCounts:
-    """`{"images": {"count": 3}}`, `{"images": 3}` or `{"imageCount": 3}`."""
+    """Read `{"images": {"count": 3}}`, `{"images": 3}` or `{"imageCount": 3}`."""
     details = _details(answer)
 
     def count(kind: str) -> int | None:
@@ -39,7 +39,7 @@ def system_counts(answer: object) -> SystemCounts:
 
 
 def label_groups(answer: object) -> list[LabelGroupInfo]:
-    """A list of objects, also where it stands under a key of an object."""
+    """Read a list of objects, or an object with such a list under any key."""
     if isinstance(answer, Mapping):
         answer = next((value for value in answer.values() if isinstance(value, list)), [])
     groups = answer if isinstance(answer, list) else []
@@ -52,8 +52,8 @@ def _group(group: Mapping[str, Any]) -> LabelGroupInfo:
         _first(label, _LABEL_TEXTS) if isinstance(label, Mapping) else label
         for label in (labels if isinstance(labels, list) else [])
     ]
-    told = tuple(str(text) for text in texts if text is not None)
-    return LabelGroupInfo(_text(_first(group, _GROUP_IDS)), _text(_first(group, _GROUP_NAMES)), told, group)
+    known = tuple(str(text) for text in texts if text is not None)
+    return LabelGroupInfo(_text(_first(group, _GROUP_IDS)), _text(_first(group, _GROUP_NAMES)), known, group)
 
 
 def _first(values: Mapping[str, Any], keys: Sequence[str]) -> Any:

@@ -1,4 +1,4 @@
-"""Writing metadata of collections and of files that are in the lake, addressed in each of the lake's ways."""
+"""Writes metadata of collections and of files that are in the lake, by each kind of address."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Metadata(Items):
     """Metadata is merged field by field; Tags are replaced. A `source` is a JSON file such as
     {"files": [{"file": "a.jpg", "metadata": {"Weather": "rain"}}]}.
 
-    Each method raises ManifestError for a source that can't be used, UsageError for tags or fields that the lake does
-    not take (nothing is written then), and SomeFailed.
+    Each method raises ManifestError for an unusable source, UsageError for tags or fields that the lake rejects (then
+    nothing is written), and SomeFailed.
     """
 
     def upload_metadata_for_collection(
@@ -42,8 +42,8 @@ class Metadata(Items):
         *,
         apply_to_all_files: bool = True,
     ) -> None:
-        """Write a collection's metadata and, unless told otherwise, that of every file in it, whoever put it there.
-        Vendor's page: 2.13. Raises ManifestError for a value that can't be sent."""
+        """Write the metadata of a collection and, with `apply_to_all_files`, of every file in it, including files of
+        other clients. Vendor's page: 2.13. Raises ManifestError for a value that can't be sent."""
         check_values(metadata, "metadata")
         values = self._spelling_for([metadata]).of(metadata)
         self._client.metadata_by_object(collection_name, media_kind(type_of(content_type)), values, apply_to_all_files)
@@ -57,8 +57,8 @@ class Metadata(Items):
     def upload_metadata_by_storage_path(
         self, source: str | os.PathLike[str], bucket_name: str | None = None
     ) -> WriteResult:
-        """Write metadata of files by their path in the storage, without a leading slash. `bucket_name`: None is the
-        default bucket. Vendor's page: 2.15."""
+        """Write metadata of files by their path in the storage, without a leading slash. `bucket_name`: None for
+        the default bucket. Vendor's page: 2.15."""
         return self._write(source, None, bucket_name=bucket_name or DEFAULT_BUCKET)
 
     def upload_metadata_by_unique_name(self, source: str | os.PathLike[str]) -> WriteResult:
@@ -97,12 +97,15 @@ class Metadata(Items):
                     failed.append(FailedItem(entry.file, str(refusal), retryable=False))
             return failed
 
-        notes = [f"'{ours}' is '{theirs}' in the lake, and was sent so" for ours, theirs in spelling.renames()]
+        notes = [
+            f"'{given}' is '{known}' in the lake, and was sent in that spelling" for given, known in spelling.renames()
+        ]
         notes += [note.message for note in notes_on_computed(MetadataNames.of(entries.values()))]
         return written.result(asyncio.run(send_all()), notes)
 
     def _spelling_for(self, sets: Sequence[Mapping[str, Any]]) -> Spelling:
-        """Ask once whether the lake takes the tags and fields, before anything is written, and how it spells them."""
+        """Return how the lake spells the tags and fields. Raises UsageError, before anything is written, if it does not
+        accept one."""
         word = check_metadata_names(self._client, MetadataNames.of(sets))
         if word.objection is not None:
             raise UsageError(f"the lake rejects the metadata: {word.objection}", remedy="Nothing was written.")

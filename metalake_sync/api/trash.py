@@ -1,4 +1,4 @@
-"""Putting things into the lake's trash. There is no call that takes them out again."""
+"""Moves items into the lake's trash. The protocol has no call that restores them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOTHING = TrashResult(0, 0, "nothing matches")
 
 
 class Trash(Items):
-    """What goes away."""
+    """Methods that trash items."""
 
     def trash_objects_from_collection(
         self,
@@ -26,8 +26,8 @@ class Trash(Items):
         query: str = "",
         filter: FilterLike = EVERYTHING,
     ) -> TrashResult:
-        """Trash the items of a collection that match; without query and filter, the collection with all that is in it.
-        Vendor's page: 2.10. What matches nothing is no error: `trashed` is 0 then."""
+        """Trash the items of a collection that match; without query and filter, the collection with all its items.
+        Vendor's page: 2.10. If nothing matches, `trashed` is 0."""
         wanted = filter_of(filter)
         media_type = self.get_collection_details(collection_id).type
         selection = ItemSelection(media_type, "", query, wanted)
@@ -51,15 +51,17 @@ class Trash(Items):
         filter: FilterLike = EVERYTHING,
         content_type: ContentType = "image",
     ) -> TrashResult:
-        """Trash the items of the whole lake that match. Vendor's page: 2.11. What matches nothing is no error.
+        """Trash the items of the whole lake that match. Vendor's page: 2.11. If nothing matches, `trashed` is 0.
 
-        Raises UsageError without query and filter: that would mean everything.
+        Raises UsageError without query and filter, which would match everything.
         """
         wanted = filter_of(filter)
         media_type = type_of(content_type)
         selection = ItemSelection(media_type, None, query, wanted)
         if not selection.narrowed:
-            raise UsageError("that means everything in the lake", remedy="Give a query or a filter.")
+            raise UsageError(
+                "without query and filter, everything in the lake matches", remedy="Pass a query or a filter."
+            )
         if not count_selection(self._client, selection, Place(media_type, None)):
             return NOTHING
         return self._trash(

@@ -1,6 +1,6 @@
-"""Remedies in the words of whoever reads them: rooms below speak as a manifest does.
+"""Translates remedies that name manifest keys to the arguments or options of a caller.
 
-Owns: the exchange. Must not: change what an error says happened.
+Must not: change the message of an error.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from metalake_sync.errors import ManifestErrors, SyncError
 
 PYTHON = {"'normalized: true'": "'normalized=True'"}
-"""From a manifest's words to Python's."""
+"""Manifest key → Python argument."""
 
 
 @contextlib.contextmanager
-def in_words(words: Mapping[str, str]) -> Iterator[None]:
-    """Exchange words in the remedies of the errors that leave the block."""
+def translated_remedies(words: Mapping[str, str]) -> Iterator[None]:
+    """Translate the remedies of errors that leave the block. `words`: manifest key → argument or option."""
     try:
         yield
     except SyncError as error:

@@ -153,11 +153,11 @@ class LakeFlags:
     def finish(self, call: Callable[[], ResultT], lines: Callable[[ResultT], Iterator[str]]) -> None:
         """Make a call that may fail in part: what was done is shown, and every failure is named, with exit code 3."""
         from metalake_sync.api import SomeFailed
-        from metalake_sync.api.wording import in_words
+        from metalake_sync.api.wording import translated_remedies
         from metalake_sync.cli.failures import Failures
 
         try:
-            with in_words(FLAGS):
+            with translated_remedies(FLAGS):
                 result = call()
         except SomeFailed as some:
             done = cast(ResultT, some.result)

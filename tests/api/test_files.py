@@ -192,7 +192,7 @@ def test_a_file_that_differs_and_is_kept_is_named(lake: MetaLake, images: Path) 
     assert not any("adopt" in note for note in kept.notes)
     assert (kept.differing, sorted(kept.already_there)) == (("jay.png",), ["crow.png", "gull.png"])
     alone = lake.upload_files_to_collection(images / "jay.png", "image", "birds")
-    with pytest.raises(UsageError, match="another file of the name 'jay.png'"):
+    with pytest.raises(UsageError, match="another file named 'jay.png'"):
         _ = alone.unique_name
     with pytest.raises(UsageError, match="of 2 files"):
         _ = kept.unique_name
@@ -216,7 +216,7 @@ def test_shapes_that_a_format_does_not_hold_are_told(
 def test_what_is_no_file_of_the_type_is_not_uploaded_and_makes_no_collection(
     lake: MetaLake, talk: Talk, tmp_path: Path, boxes: Writer
 ) -> None:
-    with pytest.raises(UsageError, match=r"'boxes.json' is no image"):
+    with pytest.raises(UsageError, match=r"'boxes.json' does not have the extension of a file of type 'image'"):
         lake.upload_files_to_collection(boxes({}), "image", "birds")
     with pytest.raises(UsageError, match="nothing to upload"):
         lake.upload_files_to_collection(tmp_path, "image", "birds")
@@ -248,7 +248,7 @@ def test_a_tilde_is_the_home_folder_and_an_empty_path_is_none(
     monkeypatch.setenv("HOME", str(tmp_path))
     birds = lake.upload_files_to_collection("~/pictures", "image", "birds").collection_id
     assert lake.download_files_from_collection(birds, "~/out").folder == tmp_path / "out"
-    with pytest.raises(UsageError, match="names no file or folder"):
+    with pytest.raises(UsageError, match="is not the path of a file or folder"):
         lake.download_files_from_collection(birds, "")
 
 

@@ -63,7 +63,6 @@ BANNED: dict[str, str] = {
 NOT_YET_REWRITTEN: set[str] = {
     "--help",
     "metalake_sync/__init__.py",
-    "metalake_sync/api",
     "metalake_sync/cli",
     "metalake_sync/core",
     "metalake_sync/sources",
