@@ -1,4 +1,4 @@
-"""The local side: what stands on disk, by which rules it is wanted, what it hashes to and what is said about it.
+"""The only package that reads users' files: scans, patterns, content hashes, metadata files and image headers.
 
-Must not: know of a lake or of the state.
+`base` has the port of a source, `local_folder` its implementation. Must not: write, or know the lake.
 """

@@ -1,9 +1,8 @@
-"""The effective metadata of each file: wide layers from the manifest, narrow ones from sources, patterns and the files
-themselves.
+"""The effective metadata of each file, merged from layers.
 
-Order, from wide to narrow: the layers of the collection, the folder's, then the `file_metadata` sources in the order of
-the manifest. Tags are united, other fields overridden. Files without a line of their own share one MetadataSet. Each
-layer knows where it comes from, so that every value can be explained.
+Owns: the order of layers, from wide to narrow: the collection, the folder, then the `file_metadata` sources in the
+order of the manifest. Tags are merged, other fields overridden. Each layer has its origin, so that every value can be
+explained. Files without an entry of their own share one MetadataSet. Must not: read a source.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from metalake_sync.sources.rules import PatternList
 
 @dataclass(frozen=True, slots=True)
 class MetadataLayer:
-    """What one place says of a file. `origin`: the place, for people."""
+    """The metadata that one place gives to a file. `origin` describes the place for users."""
 
     origin: str
     values: MetadataValues
@@ -39,7 +38,7 @@ class MetadataLayer:
 
 @dataclass(frozen=True, slots=True)
 class PatternSource:
-    """Metadata for every file that a pattern matches. `origin`: the manifest's file:line:column."""
+    """Metadata for every file that matches a pattern. `origin` is the manifest's file:line:column."""
 
     match: PatternList
     values: Mapping[str, Any]
@@ -47,10 +46,10 @@ class PatternSource:
 
 
 class FileReader(Protocol):
-    """Reads metadata that a file carries, or that stands beside it."""
+    """Reads metadata inside a file, or in a file beside it."""
 
     def layers_of(self, path: str) -> Iterable[MetadataLayer]:
-        """From wide to narrow. `path`: the file, to be opened. Raises ManifestError for what is there and broken."""
+        """Yield layers from wide to narrow. `path` opens the file. Raises ManifestError for invalid metadata."""
         ...
 
 
@@ -59,46 +58,46 @@ MetadataSource = EntrySource | PatternSource | FileReader
 
 @dataclass(slots=True)
 class MetadataRules:
-    """The metadata rules of one collection. `base_layers`: from wide to narrow."""
+    """The metadata rules of one collection. `base_layers` go from wide to narrow."""
 
     base_layers: tuple[MetadataLayer, ...] = ()
     sources: Sequence[MetadataSource] = ()
     spelling: Spelling = AS_WRITTEN
     """How the lake spells fields and tags."""
-    _met: set[str] = field(default_factory=set)
+    _matched: set[str] = field(default_factory=set)
     _spellings: dict[str, _Spellings] = field(default_factory=dict)
-    """By what a source is shown as."""
+    """By the name of the source."""
 
     def for_folder(self, layer: MetadataLayer, root: str = "") -> FolderMetadata:
-        """The rules in a folder that has metadata of its own. `root`: opens the folder."""
+        """Return the rules of a folder with its own layer. `root` opens the folder."""
         return FolderMetadata(self, (*self.base_layers, layer), root)
 
     def entries_without_file(self) -> list[str]:
-        """Entries of sources that met no file so far, in their order."""
+        """Return the entries that matched no file so far, in order."""
         return [
             name
             for source in self.sources
             if isinstance(source, EntrySource)
             for name in source.entries
-            if name not in self._met
+            if name not in self._matched
         ]
 
     def broken_without_file(self) -> list[ManifestError]:
-        """Broken entries of sources that met no file so far."""
+        """Return the errors of broken entries that matched no file so far."""
         return [
             error
             for source in self.sources
             if isinstance(source, EntrySource)
             for name, error in source.broken.items()
-            if name not in self._met
+            if name not in self._matched
         ]
 
     def narrow_layers(self, name: str, relative_path: str, path: str) -> Iterator[MetadataLayer]:
-        """What the sources say of one file. Raises ManifestError where something that they say of it is broken."""
+        """Yield the layers of the sources for one file. Raises ManifestError if one of its entries is broken."""
         for source in self.sources:
             if isinstance(source, EntrySource):
                 for key in self._keys_of(source, name, relative_path, path):
-                    self._met.add(key)
+                    self._matched.add(key)
                     if key in source.broken:
                         raise source.broken[key]
                     yield MetadataLayer(source.place(key), source.entries[key])
@@ -110,7 +109,7 @@ class MetadataRules:
                 yield from source.layers_of(path)
 
     def _keys_of(self, source: EntrySource, name: str, relative_path: str, path: str) -> list[str]:
-        """What a source calls a file: by its name or its path, spelled so or, if not, as another system spells them."""
+        """Return the entries of a source that match a file by name or path. Other spellings count if none is equal."""
         keys = (name, relative_path) if name != relative_path else (name,)
         found = [key for key in keys if key in source.entries or key in source.broken]
         if found or not (source.entries or source.broken):
@@ -122,7 +121,7 @@ class MetadataRules:
 
 
 class _Spellings:
-    """The entries of one source by their plain spelling (`plain_path`)."""
+    """The entries of one source by their normalized spelling (`plain_path`)."""
 
     def __init__(self, source: EntrySource) -> None:
         self._source = source
@@ -132,11 +131,11 @@ class _Spellings:
         self._have_folders = any("/" in entry for entry in self._entries)
 
     def keys_of(self, *names: str, path: str) -> list[str]:
-        """The entries of one file. `names`: plain ones; the last is its path from the source's folder. `path`: opens
-        it. Raises ManifestError where two spellings say different things."""
+        """Return the entries of one file. `names` are normalized; the last is its path from the source's folder. `path`
+        opens the file. Raises ManifestError if two spellings have different metadata."""
         found = [entry for name in dict.fromkeys(names) for entry in self._entries.get(name, ())]
         if not found and self._have_folders:
-            # With folders in front, as the path of the file has them.
+            # Entries may include folders above the source's folder.
             above, _, _ = plain_path(os.path.abspath(path)).rpartition("/" + names[-1])
             key = names[-1]
             for part in reversed(above.split("/")):
@@ -148,7 +147,7 @@ class _Spellings:
             one, other = (self._source.entries.get(key) for key in (found[0], entry))
             if one != other:
                 raise ManifestError(
-                    f"'{found[0]}' and '{entry}' mean one file, and their metadata differs",
+                    f"'{found[0]}' and '{entry}' match the same file and have different metadata",
                     where=self._source.shown_as,
                     remedy="Keep one of them.",
                 )
@@ -156,7 +155,7 @@ class _Spellings:
 
 
 class FolderMetadata:
-    """Gives each file of a folder its metadata; equal metadata is one object."""
+    """Returns the metadata of each file of a folder. Equal metadata is one object."""
 
     def __init__(self, rules: MetadataRules, layers: tuple[MetadataLayer, ...], root: str) -> None:
         self._rules = rules
@@ -167,12 +166,12 @@ class FolderMetadata:
 
     @property
     def shared(self) -> MetadataSet | None:
-        """The metadata of every file of the folder, or None where sources may give some of them more."""
+        """The metadata of every file of the folder, or None if sources may add to some of them."""
         return None if self._rules.sources else self._shared
 
     def of(self, name: str, relative_path: str) -> MetadataSet:
-        """The effective metadata of a file. `name`: in the collection; `relative_path`: from the source's folder.
-        Raises ManifestError where something that belongs to it is broken."""
+        """Return the effective metadata of a file. `name` is its name in the collection, `relative_path` starts at the
+        source's folder. Raises ManifestError if one of its entries is broken."""
         if not self._rules.sources:
             return self._shared
         narrow = self._narrow(name, relative_path)
@@ -182,7 +181,7 @@ class FolderMetadata:
         return self._by_digest.setdefault(found.digest, found)
 
     def layers_of(self, name: str, relative_path: str) -> list[MetadataLayer]:
-        """Every layer that says something of a file, from wide to narrow."""
+        """Return every layer with metadata for a file, from wide to narrow."""
         return [layer for layer in (*self._layers, *self._narrow(name, relative_path)) if layer.values]
 
     def _narrow(self, name: str, relative_path: str) -> list[MetadataLayer]:
@@ -192,24 +191,25 @@ class FolderMetadata:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedField:
-    """One field of a file's metadata. `origins`: who gave the value; for Tags everybody who gave one, for any other
-    field exactly one. `overridden`: what wider layers said instead, from narrow to wide."""
+    """One field of a file's metadata."""
 
     name: str
     value: Any
     origins: tuple[str, ...]
+    """The origin of the value. Tags have the origins of all layers with tags."""
     overridden: tuple[MetadataLayer, ...] = ()
+    """Values of wider layers, from narrow to wide."""
 
 
 def explain_layers(layers: Sequence[MetadataLayer]) -> list[ExplainedField]:
-    """Tell of each field of the effective metadata where its value comes from. `layers`: from wide to narrow."""
+    """Return the origin of each field of the effective metadata. `layers` go from wide to narrow."""
     explained: list[ExplainedField] = []
     for name, value in merge_layers(layer.values for layer in layers).items():
-        saying = [layer for layer in layers if name in layer.values]
+        giving = [layer for layer in layers if name in layer.values]
         if name == TAGS:
-            explained.append(ExplainedField(name, value, tuple(layer.origin for layer in saying if layer.values[TAGS])))
+            explained.append(ExplainedField(name, value, tuple(layer.origin for layer in giving if layer.values[TAGS])))
             continue
-        *wider, narrowest = saying
+        *wider, narrowest = giving
         overridden = tuple(MetadataLayer(layer.origin, {name: layer.values[name]}) for layer in reversed(wider))
         explained.append(ExplainedField(name, value, (narrowest.origin,), overridden))
     return explained

@@ -134,7 +134,7 @@ def send(stream: IO[bytes], message: Any) -> None:
 
 
 def receive(stream: IO[bytes]) -> Any:
-    """Return the next message. Raises EOFError if there is none, or only a part."""
+    """Return the next message. Raises EOFError at the end, and for an incomplete message."""
     size = int.from_bytes(stream.read(4), "big")
     data = stream.read(size)
     if not size or len(data) < size:

@@ -1,7 +1,7 @@
-"""What a picture tells of itself: when and where it was taken, by which camera, and how large it is.
+"""Facts from the header of an image: time, place, camera and size.
 
-EXIF is read by Pillow, an optional extra; sizes need none. What a picture does not say gives no value, and what it says
-and can't be true (a date of zeros, a latitude of 200) gives none either.
+Owns: these facts. Must not: decode pixels. EXIF is read by Pillow, an optional extra; sizes do not need it. Missing
+facts and impossible ones (a date of zeros, a latitude of 200) set no value.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FIELDS: Mapping[str, str] = {
     "height": "Height",
     "size_bytes": "File Size",
 }
-"""Fact → the field of the lake that it is written to unless the manifest says otherwise."""
+"""The default field of the lake for each fact."""
 
 NEED_NO_EXIF = frozenset({"width", "height", "size_bytes"})
 
@@ -45,8 +45,8 @@ _GPS, _LAT_REF, _LAT, _LON_REF, _LON, _ALT_REF, _ALT = 0x8825, 1, 2, 3, 4, 5, 6
 
 
 class ImageFacts:
-    """Reads facts. `fields`: fact → field; None takes all under their usual fields. `base_dir`: origins name files
-    from here. Raises ManifestError where EXIF is asked for and Pillow is not there."""
+    """Reads facts. `fields` maps facts to fields; None selects all facts with their default fields. Origins name files
+    relative to `base_dir`. Raises ManifestError if EXIF is needed and Pillow is not installed."""
 
     def __init__(self, base_dir: Path, cache: ReadingCache, fields: Mapping[str, str] | None = None) -> None:
         self._base_dir = str(base_dir)
@@ -81,16 +81,16 @@ def _need_pillow() -> None:
     except ImportError:
         raise ManifestError(
             "'from: exif' needs Pillow, which is not installed",
-            remedy="Run: pip install 'metalake-sync[exif]'. Sizes alone (width, height, size_bytes) need nothing more.",
+            remedy="Run: pip install 'metalake-sync[exif]'. Width, height and size_bytes do not need it.",
         ) from None
 
 
 def read_exif(path: str) -> dict[str, Any]:
-    """The EXIF facts of a picture; none where it has none, or none that can be read."""
+    """Return the EXIF facts of an image. Empty if they are missing or cannot be read."""
     from PIL import Image
 
     with warnings.catch_warnings():
-        # Only the header is read, so that a picture may be as large as it says.
+        # Only the header is read, so large images are safe.
         warnings.simplefilter("ignore")
         try:
             with open_bounded(path) as file, Image.open(file) as image:
@@ -109,7 +109,7 @@ def read_exif(path: str) -> dict[str, Any]:
             ZeroDivisionError,
             struct.error,
             Image.DecompressionBombError,
-        ):  # fmt: skip - whatever Pillow comes across in bytes that are no EXIF
+        ):  # fmt: skip - errors of Pillow for invalid EXIF
             return {}
     facts = {
         "captured_at": _moment(
@@ -134,7 +134,7 @@ def _text(value: Any) -> str | None:
 
 
 def _moment(value: Any, offset: Any) -> str | None:
-    """'2024:01:31 12:30:00' as ISO 8601, with the offset from UTC where the camera tells it."""
+    """Convert '2024:01:31 12:30:00' to ISO 8601, with the UTC offset if the camera recorded it."""
     try:
         moment = datetime.datetime.strptime((_text(value) or "")[:19], "%Y:%m:%d %H:%M:%S").isoformat()
     except ValueError:
@@ -146,7 +146,7 @@ def _moment(value: Any, offset: Any) -> str | None:
 
 
 def _angle(value: Any, reference: Any, directions: str, limit: int) -> float | None:
-    """Degrees, minutes and seconds as a decimal number; south and west are negative."""
+    """Convert degrees, minutes and seconds to a decimal number. South and west are negative."""
     toward = (_text(reference) or "").upper()
     try:
         degrees, minutes, seconds = (float(part) for part in value)
@@ -159,12 +159,12 @@ def _angle(value: Any, reference: Any, directions: str, limit: int) -> float | N
 
 
 def _altitude(value: Any, reference: Any) -> float | None:
-    """Metres above sea level; below it is negative."""
+    """Return meters above sea level; negative below it."""
     try:
-        metres = float(value)
+        meters = float(value)
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    if not math.isfinite(metres):
+    if not math.isfinite(meters):
         return None
     below = reference in (1, b"\x01")
-    return round(-metres if below else metres, 2)
+    return round(-meters if below else meters, 2)

@@ -1,6 +1,6 @@
-"""Reads per-file metadata from a table: one row for each file, one column for each field, the first row names them.
+"""Reading per-file metadata from a table: one row per file, one column per field, with the names in the first row.
 
-Cells are texts unless the column has a type. An empty cell gives the file no value.
+Owns: the format. Must not: know the files. Cells are text unless the column has a type. An empty cell sets no value.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, 
 
 @dataclass(frozen=True, slots=True)
 class TableFormat:
-    """How a table is written. `types`: of columns that hold no texts. `delimiter`: None takes a comma, or a tab in a
-    file that ends in .tsv."""
+    """The format of a table."""
 
     file_column: str = "file"
     types: Mapping[str, ColumnType] = field(default_factory=dict)
+    """Types of columns that are not text."""
     delimiter: str | None = None
+    """None means a comma, or a tab in a .tsv file."""
     tags_separator: str = ";"
 
 
 def read_metadata_csv(path: Path, shown_as: str, table: TableFormat) -> EntrySource:
-    """Read a table; a row whose values can't be used is a broken entry. Raises ManifestErrors, each with its line, for
-    a table that is no table and for rows that name no file."""
+    """Read a table. A row with invalid values becomes a broken entry. Raises ManifestErrors, each with its line, for an
+    invalid table and for rows without a file."""
     delimiter = table.delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
     rows = csv.reader(read_lines(path, shown_as), delimiter=delimiter, strict=True)
     reader = EntryReader(shown_as)
@@ -64,7 +65,7 @@ def read_metadata_csv(path: Path, shown_as: str, table: TableFormat) -> EntrySou
     except csv.Error as error:
         errors.append(
             ManifestError(
-                f"broken CSV ({error})", where=Location(shown_as, rows.line_num), remedy="Correct it, or its quotes."
+                f"broken CSV ({error})", where=Location(shown_as, rows.line_num), remedy="Fix the line, or its quotes."
             )
         )
     if errors:
@@ -77,36 +78,36 @@ def _columns(header: Sequence[str], shown_as: str, table: TableFormat) -> list[s
     place = Location(shown_as, 1)
     if table.file_column not in columns:
         raise ManifestError(
-            f"no column is called '{table.file_column}'; there are {', '.join(map(repr, columns)) or 'none'}",
+            f"no column is named '{table.file_column}'; the columns are {', '.join(map(repr, columns)) or 'none'}",
             where=place,
-            remedy="Name the column of the files so, or say 'file_column' (and 'delimiter', if it is no comma).",
+            remedy="Rename the column of the files, or set 'file_column' (and 'delimiter' if it is not a comma).",
         )
     for index, name in enumerate(columns):
         if not name:
-            raise ManifestError(f"column {index + 1} has no name", where=place, remedy="Name it, or take it out.")
+            raise ManifestError(f"column {index + 1} has no name", where=place, remedy="Name it, or remove it.")
         if columns.index(name) != index:
-            raise ManifestError(f"two columns are called '{name}'", where=place, remedy="Rename one of them.")
+            raise ManifestError(f"two columns are named '{name}'", where=place, remedy="Rename one of them.")
     unknown = table.types.keys() - set(columns)
     if unknown:
         raise ManifestError(
-            f"'types' names {', '.join(map(repr, sorted(unknown)))}, and no column is called so",
+            f"'types' names {', '.join(map(repr, sorted(unknown)))}, which is not a column",
             where=place,
-            remedy="Correct 'types', or the first row.",
+            remedy="Fix 'types', or the first row.",
         )
     return columns
 
 
 def _name(columns: Sequence[str], row: Sequence[str], place: Location, table: TableFormat) -> str:
-    """The file that a row is about."""
+    """Return the file name of a row."""
     if len(row) != len(columns):
         raise ManifestError(
             f"the row has {len(row)} cells, the first one {len(columns)}",
             where=place,
-            remedy="Correct it; a cell that holds the separator stands in quotes.",
+            remedy="Fix the row. Put cells that contain the separator in quotes.",
         )
     name = row[columns.index(table.file_column)].strip()
     if not name:
-        raise ManifestError("the row names no file", where=place, remedy=f"Fill in '{table.file_column}'.")
+        raise ManifestError("the row has no file name", where=place, remedy=f"Fill in '{table.file_column}'.")
     return name
 
 
@@ -134,7 +135,7 @@ def _value(text: str, kind: ColumnType, column: str, place: Location) -> Any:
                 return _BOOLEANS[text.lower()]
         case "integer" | "number":
             try:
-                if "_" in text:  # which Python takes for a part of a number
+                if "_" in text:  # which Python allows in numbers
                     raise ValueError
                 value = int(text) if kind == "integer" else float(text)
             except ValueError:
@@ -143,7 +144,7 @@ def _value(text: str, kind: ColumnType, column: str, place: Location) -> Any:
                 return value
     what = {"boolean": "boolean", "integer": "whole number", "number": "number"}[kind]
     raise ManifestError(
-        f"'{column}' is '{text[:60]}', which is no {what}",
+        f"'{column}' is '{text[:60]}', which is not a {what}",
         where=place,
-        remedy="Correct it, or 'types' in the manifest.",
+        remedy="Fix the value, or 'types' in the manifest.",
     )

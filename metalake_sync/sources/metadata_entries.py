@@ -1,6 +1,6 @@
-"""Metadata by file, as sources give it: entries that are checked, each with the place where it stands.
+"""Checked entries of metadata sources, each with its place.
 
-Owns: what an entry may hold, whatever format it was read from. Must not: open a file.
+Owns: the valid contents of an entry, for every format. Must not: open a file.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from metalake_sync.lazy_dataclass import dataclass
 
 Place = Location | str
 
-HALF_A_CHARACTER = "it holds half a character (a surrogate such as \\ud800), which no lake takes"
-WRITE_IT_WHOLE = "Write the whole character, or take it out."
+HALF_A_CHARACTER = "the text contains half a character (a surrogate such as \\ud800), which cannot be sent"
+WRITE_IT_WHOLE = "Write the whole character, or remove it."
 
 
 def is_sendable_text(text: str) -> bool:
-    """Whether a text is one that JSON in UTF-8 can carry: no half of a surrogate pair stands alone."""
+    """Return whether UTF-8 can encode a text, which is not the case for half of a surrogate pair."""
     if text.isascii():
         return True
     try:
@@ -33,23 +33,25 @@ def is_sendable_text(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class EntrySource:
-    """The entries of one source: what it calls a file → values. `shown_as`: the source's name in errors. `places`:
-    where each entry stands in it. `broken`: entries that can't be used, with the reason; they are in none of the
-    others."""
+    """The entries of one source."""
 
     shown_as: str
+    """The name of the source in errors."""
     entries: Mapping[str, Mapping[str, Any]]
+    """Values by the file name that the source uses."""
     places: Mapping[str, Place] = field(default_factory=dict)
+    """The place of each entry."""
     broken: Mapping[str, ManifestError] = field(default_factory=dict)
+    """Invalid entries, with the error. They are not in `entries`."""
 
     def place(self, name: str) -> str:
-        """Where an entry stands, for people."""
+        """Return the place of an entry as text."""
         return str(self.places.get(name, self.shown_as))
 
 
 class EntryReader:
-    """Gathers the entries of one source. An entry that no lake takes, and two that contradict each other, are broken;
-    the others stay usable."""
+    """Collects the entries of one source. Invalid entries and contradicting entries are broken; the others are "
+    "valid."""
 
     def __init__(self, shown_as: str) -> None:
         self._shown_as = shown_as
@@ -58,7 +60,7 @@ class EntryReader:
         self._broken: dict[str, ManifestError] = {}
 
     def add(self, name: str, values: object, place: Place) -> None:
-        """Take an entry. `values`: what stands under 'metadata', whatever it is."""
+        """Add an entry. `values` is the value of 'metadata', of any type."""
         try:
             checked = as_object(values, place)
             check_values(checked, place)
@@ -78,7 +80,7 @@ class EntryReader:
             self._entries[name], self._places[name] = checked, place
 
     def refuse(self, name: str, error: ManifestError) -> None:
-        """Take an entry as broken: nothing is known of what its file should have."""
+        """Mark an entry as broken, so that the metadata of its file is unknown."""
         self._broken.setdefault(name, error)
         self._entries.pop(name, None)
         self._places.pop(name, None)
@@ -88,44 +90,46 @@ class EntryReader:
 
 
 def check_values(values: Mapping[str, Any], place: Place) -> None:
-    """Raise ManifestError for a field or a Tag that can't be sent."""
+    """Raise ManifestError for a field or a tag that cannot be sent."""
     for name, value in values.items():
         if not name.strip():
-            raise ManifestError("a metadata field has no name", where=place, remedy="Name it, or take it out.")
+            raise ManifestError("a metadata field has no name", where=place, remedy="Name it, or remove it.")
         if value is None:
             raise ManifestError(
-                f"'{name}' is null", where=place, remedy="The lake removes no field: give a value, or take it out."
+                f"'{name}' is null", where=place, remedy="Set a value, or remove it. The lake cannot remove a field."
             )
     try:
         for name, value in values.items():
             trouble = unsendable_number(value)
             if trouble is not None:
-                raise ManifestError(f"'{name}' {trouble}", where=place, remedy="Make it a text, or take it out.")
+                raise ManifestError(f"'{name}' {trouble}", where=place, remedy="Write it as text, or remove it.")
             try:
                 sendable = is_sendable_text(json.dumps({name: value}, ensure_ascii=False))
             except TypeError:
-                what = f"'{name}' is not a value that JSON can carry"
-                raise ManifestError(what, where=place, remedy="Give a text, a number, a list or a mapping.") from None
+                what = f"'{name}' is not a value that JSON can represent"
+                raise ManifestError(what, where=place, remedy="Use text, a number, a list or a mapping.") from None
             if not sendable:
                 raise ManifestError(HALF_A_CHARACTER, where=place, remedy=WRITE_IT_WHOLE)
     except RecursionError:
         raise ManifestError("the metadata is nested too deeply", where=place, remedy="Make it flatter.") from None
     tags = values.get(TAGS, [])
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise ManifestError(f"'{TAGS}' is no list of texts", where=place, remedy='Write "Tags": ["night", "rain"].')
+        raise ManifestError(f"'{TAGS}' is not a list of texts", where=place, remedy='Write "Tags": ["night", "rain"].')
     if not all(tag.strip() for tag in tags):
-        raise ManifestError(f"a tag in '{TAGS}' is empty", where=place, remedy="Name it, or take it out.")
+        raise ManifestError(f"a tag in '{TAGS}' is empty", where=place, remedy="Name it, or remove it.")
 
 
 def named_entry(entry: object, place: Place) -> tuple[str, Any]:
-    """The file that a JSON object names, and its 'metadata'. Raises ManifestError where it names none."""
+    """Return the file name of a JSON object and its 'metadata'. Raises ManifestError if it has no file name."""
     if not isinstance(entry, dict) or not isinstance(entry.get("file"), str) or not entry["file"]:
-        raise ManifestError("the entry names no file", where=place, remedy='Write {"file": "a.jpg", "metadata": {}}.')
+        raise ManifestError(
+            "the entry has no file name", where=place, remedy='Write {"file": "a.jpg", "metadata": {}}.'
+        )
     return entry["file"], entry.get("metadata", {})
 
 
 def as_object(values: Any, place: Place) -> dict[str, Any]:
-    """What stands under 'metadata'. Raises ManifestError where it is no object."""
+    """Return the value of 'metadata'. Raises ManifestError if it is not an object."""
     if not isinstance(values, dict):
-        raise ManifestError("'metadata' is no object", where=place, remedy='Write {"field": "value"}.')
+        raise ManifestError("'metadata' is not an object", where=place, remedy='Write {"field": "value"}.')
     return values

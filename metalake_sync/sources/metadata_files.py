@@ -1,4 +1,7 @@
-"""Reads a file that holds metadata of many files, whatever its format; the file's ending tells it where nobody does."""
+"""Reading a file with metadata of many files, in any of the formats.
+
+Owns: the choice of the format, by the manifest or else by the file extension. Must not: know a format.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _ENDINGS: dict[str, MetadataFormat] = {".csv": "csv", ".tsv": "csv", ".jsonl": "
 def read_metadata_file(
     path: Path, shown_as: str, format: MetadataFormat | None = None, table: TableFormat | None = None
 ) -> EntrySource:
-    """Read a source. `table`: how it is written if it is a table. Raises ManifestError."""
+    """Read a source. `table` is the format of a table. Raises ManifestError."""
     kind = format or _ENDINGS.get(path.suffix.lower(), "metalake")
     match kind:
         case "metalake":

@@ -1,4 +1,7 @@
-"""Reads per-file metadata in the vendor's JSON: {"files": [{"file": name, "metadata": {field: value, "Tags": [..]}}]}.
+"""Reading per-file metadata in the vendor's JSON: "
+"{"files": [{"file": name, "metadata": {field: value, "Tags": [..]}}]}.
+
+Owns: the format. Must not: know the files.
 
 Source of the format: the vendor's page on uploading, "JSON format of metadata for individual files".
 """
@@ -15,13 +18,13 @@ __all__ = ["read_json", "read_metadata_json"]
 
 
 def read_metadata_json(path: Path, shown_as: str) -> EntrySource:
-    """Read a file. Raises ManifestError, naming the line for broken JSON and the entry for a wrong one."""
+    """Read a file. Raises ManifestError with the line of invalid JSON, or with the invalid entry."""
     document = read_json(path, shown_as)
     if not isinstance(document, dict) or not isinstance(document.get("files"), list):
         raise ManifestError(
-            "it is no metadata file",
+            "it is not a metadata file",
             where=shown_as,
-            remedy='It should read {"files": [{"file": "a.jpg", "metadata": {"field": "value"}}]}.',
+            remedy='Write {"files": [{"file": "a.jpg", "metadata": {"field": "value"}}]}.',
         )
     reader = EntryReader(shown_as)
     for number, entry in enumerate(document["files"]):

@@ -1,5 +1,8 @@
-"""Reads per-file metadata in JSON Lines: one object a line, {"file": name, "metadata": {…}}, or flat,
-{"file": name, field: value, …}. Where 'metadata' is the only other key and an object, it is the first form."""
+"""Reading per-file metadata in JSON Lines, one object per line.
+
+Owns: the format: {"file": name, "metadata": {…}}, or flat, {"file": name, field: value, …}. If 'metadata' is the only
+other key and an object, the line has the first form. Must not: know the files.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from metalake_sync.sources.text_files import parse_json, read_lines
 
 
 def read_metadata_lines(path: Path, shown_as: str) -> EntrySource:
-    """Read a file; empty lines are passed over. Raises ManifestError with the line."""
+    """Read a file. Empty lines are ignored. Raises ManifestError with the line."""
     reader = EntryReader(shown_as)
     for number, line in enumerate(read_lines(path, shown_as), start=1):
         if not line.strip():

@@ -1,7 +1,7 @@
-"""Metadata in a small file beside each file: a.jpg.json, a.jpg.yaml, a.json or a.yaml for a.jpg.
+"""Metadata in sidecar files: a.jpg.json, a.jpg.yaml, a.json or a.yaml beside a.jpg.
 
-A sidecar is one mapping of fields, or {"metadata": {…}}. Where a file has several, one that is called by the whole name
-is narrower than one that is called by the stem, and JSON is wider than YAML.
+Owns: their names, format and order. Must not: write one. A sidecar is a mapping of fields, or {"metadata": {…}}. If a
+file has several, one with the whole file name is narrower than one with the stem, and JSON is wider than YAML.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ READER = "sidecar 1"
 
 
 class Sidecars:
-    """Reads sidecars. `base_dir`: errors and origins name files from here."""
+    """Reads sidecars. Errors and origins name files relative to `base_dir`."""
 
     def __init__(self, base_dir: Path, cache: ReadingCache) -> None:
         self._base_dir = str(base_dir)
@@ -47,15 +47,15 @@ class Sidecars:
                     continue
                 values = read_cached(self._cache, READER, sidecar, self._read)
                 if values is None:
-                    # What it would say of the file is not known.
+                    # The metadata of the file is unknown.
                     raise ManifestError(
-                        "it is no regular file", where=self._shown(sidecar), remedy="Remove it, or rename it."
+                        "it is not a regular file", where=self._shown(sidecar), remedy="Remove it, or rename it."
                     )
                 if values:
                     yield MetadataLayer(self._shown(sidecar), values)
 
     def _sidecars_in(self, folder: str) -> frozenset[str]:
-        """The sidecars of one folder, listed once: files come folder by folder."""
+        """Return the sidecars of one folder. It is listed once, because files come folder by folder."""
         if folder != self._folder:
             try:
                 self._names = frozenset(name for name in os.listdir(folder or ".") if name.endswith(ENDINGS))
@@ -68,14 +68,16 @@ class Sidecars:
         shown_as = self._shown(path)
         if os.path.getsize(path) > SIZE_LIMIT_BYTES:
             raise ManifestError(
-                f"it is larger than {SIZE_LIMIT_BYTES >> 20} MB", where=shown_as, remedy="It is no sidecar: move it."
+                f"it is larger than {SIZE_LIMIT_BYTES >> 20} MB",
+                where=shown_as,
+                remedy="Move it: it is too large for a sidecar.",
             )
         text = read_text(Path(path), shown_as)
         document = parse_json(text, shown_as) if path.endswith(".json") else _parse_yaml(text, shown_as)
         if document is None:
             return {}
         if not isinstance(document, dict):
-            raise ManifestError("it is no mapping of fields", where=shown_as, remedy="Write 'Weather: rain'.")
+            raise ManifestError("it is not a mapping of fields", where=shown_as, remedy="Write 'Weather: rain'.")
         inner = document.get("metadata")
         if document.keys() == {"metadata"} and isinstance(inner, dict):
             document = inner
@@ -88,15 +90,15 @@ class Sidecars:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as JSON knows it: `no` and dates stay texts, and nothing stands for something else."""
+    """YAML with the types of JSON: `no` and dates are text, and aliases are refused."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML has it
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        # A few lines of aliases can stand for gigabytes.
+        # A few lines of aliases can expand to gigabytes.
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="aliases are not taken here", problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(problem="aliases are not supported here", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -106,7 +108,7 @@ class _Loader(yaml.SafeLoader):
             for key, _ in node.value:
                 if key.value in seen:
                     raise yaml.MarkedYAMLError(
-                        problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
+                        problem=f"the key {key.value!r} occurs twice", problem_mark=key.start_mark
                     )
                 seen.add(key.value)
         return found
@@ -129,9 +131,9 @@ def _parse_yaml(text: str, shown_as: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = Location(shown_as, mark.line + 1, mark.column + 1) if mark else shown_as
-        raise ManifestError(f"broken YAML ({error.problem})", where=place, remedy="Correct it there.") from None
+        raise ManifestError(f"broken YAML ({error.problem})", where=place, remedy="Fix it there.") from None
     except (yaml.YAMLError, ValueError, OverflowError):
-        raise ManifestError("broken YAML", where=shown_as, remedy="Correct it.") from None
+        raise ManifestError("broken YAML", where=shown_as, remedy="Fix the file.") from None
     except RecursionError:
         raise ManifestError("it is nested too deeply", where=shown_as, remedy="Make it flatter.") from None
     _must_be_json(document, shown_as)
@@ -139,12 +141,13 @@ def _parse_yaml(text: str, shown_as: str) -> Any:
 
 
 def _must_be_json(value: Any, shown_as: str) -> None:
-    """YAML holds more than JSON: keys that are no texts, and values of a tag (`!!binary`)."""
+    """Raise ManifestError for values that JSON does not have: keys that are not text, and tagged values "
+    "(`!!binary`)."""
     match value:
         case dict():
             for key, inner in value.items():
                 if not isinstance(key, str):
-                    raise ManifestError(f"the key {key!r} is no text", where=shown_as, remedy="Put it in quotes.")
+                    raise ManifestError(f"the key {key!r} is not text", where=shown_as, remedy="Put it in quotes.")
                 _must_be_json(inner, shown_as)
         case list():
             for inner in value:
@@ -152,4 +155,4 @@ def _must_be_json(value: Any, shown_as: str) -> None:
         case None | bool() | int() | str() | float():
             pass
         case _:
-            raise ManifestError(f"{value!r} is no value that JSON knows", where=shown_as, remedy="Make it a text.")
+            raise ManifestError(f"{value!r} is not a value of JSON", where=shown_as, remedy="Write it as text.")

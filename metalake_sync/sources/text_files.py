@@ -1,4 +1,8 @@
-"""Reading texts that a person or a tool wrote: UTF-8 with or without its mark, strict JSON, errors with their place."""
+"""Reading text files and JSON of unknown origin.
+
+Owns: the encoding (UTF-8 with or without a byte order mark), strict JSON, size limits, and errors with their place.
+Must not: know what a file means.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,12 @@ from metalake_sync.errors import Location, ManifestError
 from metalake_sync.sources.regular_files import NotRegular, open_bounded
 
 TEXT_LIMIT_BYTES = 1 << 29
-"""A text that is read as a whole takes several times its size in memory once it is parsed."""
+"""The limit for files that are read as a whole, because parsed text takes several times its size in memory."""
 
 LINE_LIMIT_CHARS = 16 << 20
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-"""What every Git LFS pointer begins with. Source: git-lfs, docs/spec.md."""
+"""The first bytes of every Git LFS pointer. Source: git-lfs, docs/spec.md."""
 
 _LFS_POINTER_LIMIT_BYTES = 1024
 
@@ -31,7 +35,7 @@ _confined: list[str] = []
 
 
 def confine(folder: Path) -> None:
-    """Read sources of this folder alone from now on, whatever a manifest or a data file of it names."""
+    """Refuse sources outside this folder from now on, even if a manifest or a data file names them."""
     _confined[:] = [os.path.realpath(folder)]
 
 
@@ -40,9 +44,9 @@ def _check_confined(path: Path, shown_as: str) -> None:
         real = os.path.realpath(path)
         if os.path.commonpath([real, folder]) != folder or ".git" in real[len(folder) :].split(os.sep):
             raise ManifestError(
-                f"it is outside of {folder}, which --safe does not allow",
+                f"the file is outside {folder}, which --safe does not allow",
                 where=shown_as,
-                remedy="Name a file of the repository.",
+                remedy="Use a file of the repository.",
             )
 
 
@@ -53,20 +57,18 @@ def open_source(path: Path, shown_as: str) -> BinaryIO:
     try:
         opened = open_bounded(path)
     except NotRegular:
-        raise ManifestError(
-            "it is no regular file", where=shown_as, remedy="Name a file, or correct the path."
-        ) from None
+        raise ManifestError("it is not a regular file", where=shown_as, remedy="Fix the path.") from None
     size_bytes = os.fstat(opened.fileno()).st_size
-    # What is peeked at stays in the buffer: it costs no further read.
+    # Peeked bytes stay in the buffer, so this costs no further read.
     if size_bytes <= _LFS_POINTER_LIMIT_BYTES and opened.peek(len(_LFS_POINTER)).startswith(_LFS_POINTER):
         opened.close()
         message = "it is a Git LFS pointer, not the file itself"
-        raise LfsPointer(message, where=shown_as, remedy="Run 'git lfs pull', and try again.")
+        raise LfsPointer(message, where=shown_as, remedy="Run 'git lfs pull' and try again.")
     return opened
 
 
 def open_text(path: Path, shown_as: str, newline: str | None = None) -> TextIOWrapper:
-    """The same as text. Reading it raises UnicodeDecodeError and OSError."""
+    """Like `open_source`, as text. Reading raises UnicodeDecodeError and OSError."""
     return TextIOWrapper(open_source(path, shown_as), encoding="utf-8-sig", newline=newline)
 
 
@@ -75,19 +77,17 @@ def read_text(path: Path, shown_as: str) -> str:
     try:
         with open_text(path, shown_as) as opened:
             if os.fstat(opened.fileno()).st_size > TEXT_LIMIT_BYTES:
-                remedy = (
-                    "Split it; metadata can be one object a line (JSON Lines) or a table (CSV), which are streamed."
-                )
+                remedy = "Split it. Metadata may also be JSON Lines or CSV, which are read line by line."
                 raise ManifestError(f"it is larger than {TEXT_LIMIT_BYTES >> 20} MB", where=shown_as, remedy=remedy)
             return opened.read()
     except UnicodeDecodeError as error:
-        raise _no_utf8(shown_as, error) from None
+        raise _not_utf8(shown_as, error) from None
     except OSError as error:
         raise _unreadable(shown_as, error) from None
 
 
 def read_lines(path: Path, shown_as: str) -> Iterator[str]:
-    """Read a file line by line, each with its ending as it stands. Raises ManifestError."""
+    """Yield the lines of a file with their line endings. Raises ManifestError."""
     try:
         with open_text(path, shown_as, newline="") as opened:
             number = 0
@@ -95,26 +95,28 @@ def read_lines(path: Path, shown_as: str) -> Iterator[str]:
                 number += 1
                 if len(line) == LINE_LIMIT_CHARS:
                     message = f"the line is longer than {LINE_LIMIT_CHARS >> 20} million characters"
-                    raise ManifestError(message, where=Location(shown_as, number), remedy="Is it the right file?")
+                    raise ManifestError(
+                        message, where=Location(shown_as, number), remedy="Check that it is the right file."
+                    )
                 yield line
     except UnicodeDecodeError as error:
-        raise _no_utf8(shown_as, error) from None
+        raise _not_utf8(shown_as, error) from None
     except OSError as error:
         raise _unreadable(shown_as, error) from None
 
 
 def parse_json(text: str, shown_as: str, first_line: int = 1) -> Any:
-    """Parse JSON. `first_line`: of the text in its file. Raises ManifestError with line and column.
+    """Parse JSON. `first_line` is the line of the text in its file. Raises ManifestError with line and column.
 
-    Numbers that can't be sent (NaN, 1e400, a thousand digits) are read as such: `check_values` knows their field.
+    Numbers that cannot be sent (NaN, 1e400, a thousand digits) are accepted here: `check_values` reports their field.
     """
     try:
         return _loads(text)
     except json.JSONDecodeError as error:
         place = Location(shown_as, first_line + error.lineno - 1, error.colno)
-        raise ManifestError(f"broken JSON ({error.msg})", where=place, remedy="Correct it there.") from None
+        raise ManifestError(f"broken JSON ({error.msg})", where=place, remedy="Fix it there.") from None
     except _KeyTwice as error:
-        raise ManifestError(f"the key {error} stands twice in an object", where=shown_as, remedy=_KEEP_ONE) from None
+        raise ManifestError(f"the key {error} occurs twice in an object", where=shown_as, remedy=_KEEP_ONE) from None
     except RecursionError:
         raise ManifestError("it is nested too deeply", where=shown_as, remedy="Make it flatter.") from None
 
@@ -125,7 +127,7 @@ def _loads(text: str) -> Any:
     except json.JSONDecodeError:
         raise
     except ValueError:
-        # Python reads no whole number of more than 4,300 digits. A shorter one is as much too large to be sent.
+        # Python refuses integers of more than 4,300 digits. A shorter one is still too large to be sent.
         return json.loads(text, object_pairs_hook=_each_key_once, parse_int=lambda digits: int(digits[:4000]))
 
 
@@ -149,11 +151,9 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _no_utf8(shown_as: str, error: UnicodeDecodeError) -> ManifestError:
-    return ManifestError(f"it is no UTF-8 (byte {error.start})", where=shown_as, remedy="Save it as UTF-8.")
+def _not_utf8(shown_as: str, error: UnicodeDecodeError) -> ManifestError:
+    return ManifestError(f"it is not UTF-8 (byte {error.start})", where=shown_as, remedy="Save it as UTF-8.")
 
 
 def _unreadable(shown_as: str, error: OSError) -> ManifestError:
-    return ManifestError(
-        f"it can't be read ({error.strerror})", where=shown_as, remedy="Create it, or correct the path."
-    )
+    return ManifestError(f"it cannot be read ({error.strerror})", where=shown_as, remedy="Create it, or fix the path.")

@@ -44,7 +44,7 @@ def test_half_a_character_in_metadata_is_named_before_anything_is_sent(
     world.manifest({**BIRDS, "file_metadata": ["metadata.json"]})
     done = world.run("validate", "manifest.yaml")
     assert done.code == 64
-    assert "metadata.json: files[0]: it holds half a character" in done.err
+    assert "metadata.json: files[0]: the text contains half a character" in done.err
 
 
 SOURCES = {
@@ -101,7 +101,7 @@ def test_half_a_character_in_a_label_is_named_before_anything_is_sent(world: Wor
     world.manifest({**BIRDS, "annotations": [{"operation": "people", "kind": "human", "source": "people.json"}]})
     done = world.run("validate", "manifest.yaml")
     assert done.code == 64
-    assert "people.json: images[0]: it holds half a character" in done.err
+    assert "people.json: images[0]: the text contains half a character" in done.err
 
 
 def test_a_run_that_finishes_an_earlier_one_says_what_it_sent(world: World) -> None:

@@ -20,7 +20,7 @@ def test_a_pipe_as_a_source_of_annotations_is_an_error(world: World, source: str
     world.manifest({**BIRDS, "annotations": [{"operation": "op", "kind": "human", "source": source.split("/")[0]}]})
     done = world.run("validate", "manifest.yaml")
     assert done.code == 64
-    assert f"{source}: it is no regular file" in done.err
+    assert f"{source}: it is not a regular file" in done.err
 
 
 def test_a_pipe_among_the_files_of_a_glob_is_an_error_too(world: World) -> None:
@@ -28,7 +28,7 @@ def test_a_pipe_among_the_files_of_a_glob_is_an_error_too(world: World) -> None:
     world.write("a.json", boxes(a_png=[]))
     os.mkfifo(world.folder / "b.json")
     world.manifest({**BIRDS, "annotations": [{"operation": "op", "kind": "human", "source": "*.json"}]})
-    assert "b.json: it is no regular file" in world.run("validate", "manifest.yaml").err
+    assert "b.json: it is not a regular file" in world.run("validate", "manifest.yaml").err
 
 
 @pytest.mark.parametrize("source", ["meta.json", "meta.csv", "meta.jsonl"])
@@ -37,7 +37,7 @@ def test_a_pipe_as_a_source_of_metadata_is_an_error(world: World, source: str) -
     os.mkfifo(world.folder / source)
     world.manifest({**BIRDS, "file_metadata": [source]})
     done = world.run("validate", "manifest.yaml")
-    assert (done.code, f"{source}: it is no regular file" in done.err) == (64, True)
+    assert (done.code, f"{source}: it is not a regular file" in done.err) == (64, True)
 
 
 def test_a_link_to_a_file_is_a_source_like_any_other(world: World) -> None:

@@ -144,7 +144,7 @@ def test_sources_that_are_missing_or_broken_are_manifest_errors(small_world: Wor
     assert done.code == 64
     assert "broken.json:1:12: broken JSON" in done.err
     assert "'broken.json' does not have the extension of a file of type 'image'" in done.err
-    assert "missing.json: it can't be read (No such file or directory)" in done.err
+    assert "missing.json: it cannot be read (No such file or directory)" in done.err
     assert "annotation source 'gone/*.json' does not exist" in done.err
 
 

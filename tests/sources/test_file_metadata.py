@@ -62,8 +62,8 @@ def test_entries_that_met_no_file_are_told() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[]", "m.json: it is no metadata file"),
-        ('{"files": [1]}', r"m.json: files\[0\]: the entry names no file"),
+        ("[]", "m.json: it is not a metadata file"),
+        ('{"files": [1]}', r"m.json: files\[0\]: the entry has no file name"),
         ('{"files": \n [}', "m.json:2:3: broken JSON"),
     ],
 )
@@ -79,9 +79,9 @@ NOT_FINITE = "m.json: files[0]: 'x' is not a finite number"
 @pytest.mark.parametrize(
     ("metadata", "words"),
     [
-        ("1", "m.json: files[0]: 'metadata' is no object"),
+        ("1", "m.json: files[0]: 'metadata' is not an object"),
         ('{"x": null}', "m.json: files[0]: 'x' is null"),
-        ('{"Tags": "x"}', "m.json: files[0]: 'Tags' is no list of texts"),
+        ('{"Tags": "x"}', "m.json: files[0]: 'Tags' is not a list of texts"),
         ('{"Tags": ["x", " "]}', "m.json: files[0]: a tag in 'Tags' is empty"),
         ('{"x": NaN}', NOT_FINITE),
         ('{"x": 2e308}', NOT_FINITE),
@@ -147,6 +147,6 @@ def test_a_file_takes_the_entry_that_spells_it_as_it_is() -> None:
 def test_two_spellings_of_one_file_that_differ_break_that_file_alone() -> None:
     entries = {"./a.jpg": {"City": "Bern"}, ".\\a.jpg": {"City": "Rome"}, "./b.jpg": {"City": "Oslo"}}
     folder = MetadataRules((), [EntrySource("m.csv", entries)]).for_folder(MetadataLayer("", {}))
-    with pytest.raises(ManifestError, match="mean one file, and their metadata differs"):
+    with pytest.raises(ManifestError, match="match the same file and have different metadata"):
         folder.of("a.jpg", "a.jpg")
     assert folder.of("b.jpg", "b.jpg").values == {"City": "Oslo"}

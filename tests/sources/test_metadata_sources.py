@@ -33,12 +33,12 @@ def test_a_table_gives_typed_values_and_tags(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("name,x\na,1\n", "m.csv:1: no column is called 'file'"),
-        ("file,x,x\na,1,2\n", "m.csv:1: two columns are called 'x'"),
+        ("name,x\na,1\n", "m.csv:1: no column is named 'file'"),
+        ("file,x,x\na,1,2\n", "m.csv:1: two columns are named 'x'"),
         ("file,Height\na,1,2\n", "m.csv:2: the row has 3 cells, the first one 2"),
-        ("file,Height\n,1\n", "m.csv:2: the row names no file"),
+        ("file,Height\n,1\n", "m.csv:2: the row has no file name"),
         ('file,Height\na,"1\n', "broken CSV"),
-        ("", "m.csv:1: no column is called 'file'"),
+        ("", "m.csv:1: no column is named 'file'"),
     ],
 )
 def test_a_broken_table_says_where(tmp_path: Path, text: str, words: str) -> None:
@@ -53,10 +53,10 @@ def test_a_broken_table_says_where(tmp_path: Path, text: str, words: str) -> Non
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ("a,high\n", "m.csv:2: 'Height' is 'high', which is no number"),
-        ("a,nan\n", "m.csv:2: 'Height' is 'nan', which is no number"),
-        ("a,2e308\n", "m.csv:2: 'Height' is '2e308', which is no number"),
-        ("a,1_0\n", "m.csv:2: 'Height' is '1_0', which is no number"),
+        ("a,high\n", "m.csv:2: 'Height' is 'high', which is not a number"),
+        ("a,nan\n", "m.csv:2: 'Height' is 'nan', which is not a number"),
+        ("a,2e308\n", "m.csv:2: 'Height' is '2e308', which is not a number"),
+        ("a,1_0\n", "m.csv:2: 'Height' is '1_0', which is not a number"),
         ("a,1\na,2\n", "'a' has metadata twice, and they differ: m.csv:2 and m.csv:3"),
     ],
 )
@@ -111,30 +111,30 @@ def test_a_sidecar_that_is_no_regular_file_is_an_error_and_holds_nothing_up(
         os.mkfifo(tmp_path / name)
     else:
         (tmp_path / name).mkdir()
-    with pytest.raises(ManifestError, match=f"{name}: it is no regular file"):
+    with pytest.raises(ManifestError, match=f"{name}: it is not a regular file"):
         sidecar(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["a.jpg.json", "a.json"])
 def test_a_json_sidecar_that_has_a_key_twice_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text('{"City": "Rome", "City": "Oslo"}')
-    with pytest.raises(ManifestError, match=f"{name}: the key 'City' stands twice"):
+    with pytest.raises(ManifestError, match=f"{name}: the key 'City' occurs twice"):
         sidecar(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[1]", "a.yaml: it is no mapping of fields"),
+        ("[1]", "a.yaml: it is not a mapping of fields"),
         ("a: [", "a.yaml:"),
-        ("a: &x 1\nb: *x", "aliases are not taken"),
-        ("City: Rome\nCity: Oslo", "a.yaml:2:1: broken YAML (the key 'City' stands twice)"),
-        ("Place:\n  a: 1\n  a: 2", "the key 'a' stands twice"),
-        ("1: x", "the key 1 is no text"),
-        ("a: !!binary aGk=", "no value that JSON knows"),
+        ("a: &x 1\nb: *x", "aliases are not supported"),
+        ("City: Rome\nCity: Oslo", "a.yaml:2:1: broken YAML (the key 'City' occurs twice)"),
+        ("Place:\n  a: 1\n  a: 2", "the key 'a' occurs twice"),
+        ("1: x", "the key 1 is not text"),
+        ("a: !!binary aGk=", "not a value of JSON"),
         ("a:", "'a' is null"),
         ("Depth: 2e308", "a.yaml: 'Depth' is not a finite number"),
-        ("Tags: x", "'Tags' is no list of texts"),
+        ("Tags: x", "'Tags' is not a list of texts"),
     ],
 )
 def test_a_broken_sidecar_is_one_clear_error(tmp_path: Path, text: str, words: str) -> None:
