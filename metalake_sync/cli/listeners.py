@@ -85,7 +85,7 @@ class TextListener:
             case Observing():
                 self._display.observing(f"{event.what}: {event.count}" if event.count else event.what)
             case Waiting():
-                self._display.waiting(event.words)
+                self._display.waiting(event.message)
             case PlanMade():
                 self._display.clear()
                 if not self._quiet:

@@ -1,4 +1,5 @@
-"""The pure heart: facts, the comparison of three snapshots, the plan. No disk, no clock, no network.
+"""The pure part: snapshots, the comparison of three snapshots, actions and plans.
 
-Anyone who reads this folder can predict any plan.
+Owns: every decision of the planner that follows from values. To predict a plan, read this package. Must not: read a
+disk, a clock or a network.
 """

@@ -1,6 +1,6 @@
-"""What differs, as pairs of values: the words of a reason.
+"""Changes: the values before and after that explain the reason of an action.
 
-Owns: how two snapshots become pairs. Must not: know how a pair is shown.
+Owns: how two snapshots become pairs of values. Must not: format values for output.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from metalake_sync.lazy_dataclass import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that differs. `what`: a metadata field's name, or one of `content`, `size`, `lake id`, `shapes of OP`.
+    """One difference. `what`: a metadata field, or one of `content`, `size`, `lake id`, `name`, `shapes of OPERATION`.
 
-    `before` and `after`: JSON values; None where there is nothing.
+    `before` and `after` are JSON values, or absent if there is no value.
     """
 
     what: str
@@ -37,12 +37,12 @@ def shapes_of(operation: str) -> str:
 
 
 def metadata_changes(before: MetadataValues, update: MetadataValues) -> tuple[Change, ...]:
-    """The fields of an update beside what was there. `before`: what the lake has, as far as it is known."""
+    """Return the fields of an update with their previous values. `before`: the known metadata in the lake."""
     return tuple(Change(name, before.get(name), value) for name, value in _tags_first(update))
 
 
 def content_changes(before: tuple[str | None, int | None], after: tuple[str | None, int]) -> tuple[Change, ...]:
-    """Hash and size before and after; what is not known or did not change is left out."""
+    """Return the changes of content hash and size. Unknown and equal values are left out."""
     pairs = ((CONTENT, before[0] or None, after[0]), (SIZE, before[1], after[1]))
     return tuple(
         Change(what, old, new) for what, old, new in pairs if old is not None and new is not None and old != new

@@ -1,7 +1,7 @@
-"""The three-way truth table: what has to happen to one file, given what is desired, recorded and in the lake.
+"""The three-way truth table: the actions on one file, given the desired, the recorded and the remote file.
 
-Owns: the decision, and its reason with the values that differ. Must not: look anything up; whatever a decision rests on
-is handed in. What a full refresh saw stands in the lake's row; where it stands, drift is decided, too.
+Owns: the decision, with its reason and the values that differ. Must not: look anything up; callers pass all inputs. The
+remote file contains what a full refresh read. Only then does the decision cover drift of metadata and annotations.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from metalake_sync.core.actions import (
 from metalake_sync.core.changes import LAKE_ID, SIZE, Change, content_changes, metadata_changes
 from metalake_sync.core.diff_sets import (
     OperationPolicy,
-    annotate_anew,
+    annotate_all,
     compare_sets,
     sets_already_there,
     unrecorded_sets,
@@ -48,20 +48,18 @@ from metalake_sync.lazy_dataclass import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CollectionRules:
-    """All that a decision in one collection rests on, besides the three rows.
-
-    `written`: the metadata behind a recorded digest, None if the records lost it.
-    """
+    """The inputs of a decision that are the same for every file of a collection."""
 
     key: CollectionKey
     policy: CollectionPolicy
     written: Callable[[str], MetadataValues | None]
+    """Returns the metadata that belongs to a recorded digest, or None if the state lost it."""
     operations: Mapping[str, OperationPolicy] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What follows for one file."""
+    """The decision about one file or collection head."""
 
     actions: tuple[Action, ...] = ()
     bookkeeping: tuple[Bookkeeping, ...] = ()
@@ -69,18 +67,19 @@ class Verdict:
 
 
 HOW_TO_TAKE_OVER = "; 'adopt: take_over' takes it over, then 'on_change' decides"
-"""The end of a note, in the manifest's words."""
+"""The end of a note that names the manifest's remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """Why a recorded file is not desired. `filtered_out`: a pattern leaves it out; it still stands on disk.
-    `renamed_to`: its bytes stand on disk under that name. `hidden_by`: the folder that it was in, or one above, which
-    is empty or can't be read, so that the file may be out of sight and not gone."""
+    """Why a recorded file is not desired."""
 
     filtered_out: bool = False
+    """Whether a pattern excludes the file, which is still on disk."""
     renamed_to: str | None = None
+    """The name under which the same bytes are on disk now."""
     hidden_by: str | None = None
+    """The folder of the file, or a parent of it, that is empty or unreadable. The file may still exist."""
 
 
 def compare_head(
@@ -91,26 +90,29 @@ def compare_head(
     written_digest: str | None,
     lake: MetadataValues | None = None,
 ) -> Verdict:
-    """Decide about the collection itself. `exists`: the lake has it. `written_digest`: of what we wrote to its head.
-    `lake`: its head's metadata where the lake was asked."""
+    """Decide about the collection itself.
+
+    `exists`: whether the lake has the collection. `written_digest`: the digest of the head's metadata that was written
+    last. `lake`: the head's metadata in the lake, if the planner read it.
+    """
     if not exists:
         return Verdict((CreateCollection(rules.key, head),))
     if written_digest is None and not head:
         return Verdict()
     before = rules.written(written_digest) if written_digest is not None else None
-    moved = written_digest != head.digest
+    changed = written_digest != head.digest
     if lake is not None:
         update = update_to_mend(before or {}, head.values, lake, rules.policy.tags)
     else:
-        update = update_to_send(before, head.values) if moved else {}
-    notes = _fields_left(before, head, str(rules.key)) if moved else ()
+        update = update_to_send(before, head.values) if changed else {}
+    notes = _fields_left(before, head, str(rules.key)) if changed else ()
     if update:
-        reason = Reason.METADATA_CHANGED if moved else Reason.DRIFTED
+        reason = Reason.METADATA_CHANGED if changed else Reason.DRIFTED
         changes = metadata_changes(before or {} if lake is None else lake, update)
         overwrites = lake is not None and overwrites_others(before or {}, update, lake)
         action = UpdateHead(rules.key, head, written_digest, reason, lake, changes, overwrites)
         return Verdict((action,), notes=notes)
-    return Verdict(bookkeeping=(RerecordHead(rules.key, head),), notes=notes) if moved else Verdict()
+    return Verdict(bookkeeping=(RerecordHead(rules.key, head),), notes=notes) if changed else Verdict()
 
 
 def compare(
@@ -122,16 +124,16 @@ def compare(
     gone: Gone | None = None,
     renamed_from: str | None = None,
 ) -> Verdict:
-    """Read one row of the truth table. At least one of the three is given.
+    """Decide about one file. At least one of the three snapshots has it.
 
-    `gone`: why a recorded file is not desired. `renamed_from`: the recorded name of a new file's bytes.
+    `gone`: why a recorded file is not desired. `renamed_from`: the recorded name of the same bytes, for a new file.
     """
     if desired is None:
         return _not_desired(rules, recorded, remote, gone or Gone())
     if recorded is None and remote is None:
         reason = Reason.NEW if renamed_from is None else Reason.RENAMED
         upload = UploadFile(rules.key, desired, reason, renamed_from)
-        return Verdict((upload, *annotate_anew(rules.key, desired, None, reason)))
+        return Verdict((upload, *annotate_all(rules.key, desired, None, reason)))
     if recorded is None:
         assert remote is not None
         return _found_in_lake(rules, desired, remote)
@@ -141,16 +143,16 @@ def compare(
         lost = (Change(LAKE_ID, recorded.lake_id, None),)
         reason = Reason.MISSING_IN_LAKE if same_bytes else Reason.CONTENT_CHANGED
         upload = UploadFile(rules.key, desired, reason, changes=lost if same_bytes else content)
-        return Verdict((upload, *annotate_anew(rules.key, desired, None, reason)))
+        return Verdict((upload, *annotate_all(rules.key, desired, None, reason)))
     if remote.lake_id != recorded.lake_id:
         if remote.same_bytes:
             return _same_bytes_of_others(rules, desired, remote)
         if recorded.origin is Origin.ADOPTED and rules.policy.adopt != "take_over":
-            message = "was adopted, and somebody put another file in its place, which is theirs" + HOW_TO_TAKE_OVER
+            message = "was adopted, but another client replaced it with a file of its own" + HOW_TO_TAKE_OVER
             return Verdict(notes=(Note(NoteCode.NOT_ADOPTED, message, f"{rules.key}/{desired.name}"),))
         another = Change(LAKE_ID, recorded.lake_id, remote.lake_id)
         return _drifted_bytes(
-            rules, desired, remote, "was uploaded anew by another client", (another, *content), of_others=True
+            rules, desired, remote, "was uploaded again by another client", (another, *content), of_others=True
         )
     if not same_bytes:
         return _changed_bytes(rules, desired, recorded, remote, content)
@@ -160,7 +162,7 @@ def compare(
             rules,
             desired,
             remote,
-            "has another size in the lake than was sent",
+            "has a different size in the lake than was uploaded",
             other_size,
             of_others=recorded.origin is Origin.ADOPTED,
         )
@@ -175,21 +177,21 @@ def _not_desired(
     if remote is None:
         return Verdict(bookkeeping=(Forget(rules.key, recorded),))
     where = f"{rules.key}/{recorded.name}"
-    reason, what = Reason.REMOVED_FROM_MANIFEST, "is no longer among the manifest's files"
+    reason, what = Reason.REMOVED_FROM_MANIFEST, "is no longer in the manifest"
     if gone.renamed_to is not None:
-        reason, what = Reason.RENAMED, f"is called '{gone.renamed_to}' here now"
+        reason, what = Reason.RENAMED, f"was renamed to '{gone.renamed_to}' locally"
     elif gone.filtered_out:
-        reason, what = Reason.FILTERED_OUT, "is left out by the manifest's patterns"
+        reason, what = Reason.FILTERED_OUT, "is excluded by the manifest's patterns"
     if not rules.policy.prune:
         return Verdict(notes=(Note(NoteCode.NOT_PRUNED, f"{what} and stays in the lake", where),))
     if recorded.origin is Origin.ADOPTED:
         return Verdict(notes=(Note(NoteCode.NOT_PRUNED, f"{what}; it was adopted, so it is never pruned", where),))
     if remote.lake_id != recorded.lake_id:
-        return Verdict(notes=(Note(NoteCode.NOT_PRUNED, f"{what}; somebody else uploaded it anew", where),))
+        return Verdict(notes=(Note(NoteCode.NOT_PRUNED, f"{what}; another client uploaded it again", where),))
     if gone.hidden_by is not None and gone.renamed_to is None:
         message = (
-            f"stays in the lake, because '{gone.hidden_by}' is empty or can't be read, so that the file may be out of"
-            " sight; mount the folder, or remove it if its files are meant to go"
+            f"stays in the lake, because folder '{gone.hidden_by}' is empty or unreadable and the file may still exist;"
+            " mount the folder, or remove it to prune its files"
         )
         return Verdict(notes=(Note(NoteCode.NOT_PRUNED, message, where),))
     if rules.policy.prevent_destroy:
@@ -206,8 +208,11 @@ def _replace(
     *,
     of_others: bool,
 ) -> Verdict:
-    """Replace the lake's file. `of_others`: nothing shows that this manifest put it there. Unless the manifest takes
-    over such files, the plan names it, so that its approval is an informed one."""
+    """Replace the lake's file.
+
+    `of_others`: whether another client may have uploaded the lake's file. Unless the manifest takes such files over, a
+    note names the file, so that the user knows before approving the plan.
+    """
     where = f"{rules.key}/{desired.name}"
     if rules.policy.prevent_destroy:
         return Verdict(notes=(_destroy_prevented(where, "would be replaced in the lake"),))
@@ -215,22 +220,22 @@ def _replace(
     notes: tuple[Note, ...] = ()
     if desired.fingerprint.size_bytes == 0:
         message = (
-            "is empty here (0 bytes), and would replace the lake's file; restore it if it was truncated by mistake"
+            "is empty locally (0 bytes) and would replace the lake's file; restore it if it was truncated by accident"
         )
         notes = (Note(NoteCode.EMPTIED, message, where),)
     if of_others and rules.policy.adopt != "take_over":
-        message = (
-            f"was not uploaded by this manifest; to replace it trashes the file that is there (id {remote.lake_id})"
-        )
+        message = f"was not uploaded by this manifest; replacing it trashes the lake's file (id {remote.lake_id})"
         notes = (*notes, Note(NoteCode.REPLACES_OTHERS, message, where))
-    return Verdict((replace, *annotate_anew(rules.key, desired, None, reason)), notes=notes)
+    return Verdict((replace, *annotate_all(rules.key, desired, None, reason)), notes=notes)
 
 
 def _same_bytes_of_others(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> Verdict:
-    """Another client put the very bytes of the local file in the place of ours. To replace them would help nobody, and
-    two clients would do so for ever."""
+    """Adopt a file that another client uploaded in place of the recorded one, with the same bytes as the local file.
+
+    Replacing it would change nothing, and two clients could replace each other's file forever.
+    """
     if rules.policy.adopt == "never":
-        message = "another client uploaded the same bytes anew; 'adopt: never' leaves the file to it"
+        message = "was uploaded again by another client with the same bytes; 'adopt: never' leaves it unmanaged"
         return Verdict(notes=(Note(NoteCode.NOT_ADOPTED, message, f"{rules.key}/{desired.name}"),))
     return _adopt(rules, desired, remote)
 
@@ -244,7 +249,7 @@ def _drifted_bytes(
     *,
     of_others: bool,
 ) -> Verdict:
-    """The lake has other bytes under the name than we put there. `what`: a clause."""
+    """Decide about a file whose bytes in the lake are not the uploaded ones. `what`: the finding, as a clause."""
     where = f"{rules.key}/{desired.name}"
     match rules.policy.on_change:
         case "replace":
@@ -260,18 +265,18 @@ def _found_in_lake(rules: CollectionRules, desired: DesiredFile, remote: RemoteF
     adopt = rules.policy.adopt
     if adopt == "never":
         return Verdict(
-            notes=(Note(NoteCode.NOT_ADOPTED, "is in the lake already; 'adopt: never' leaves it to others", where),)
+            notes=(Note(NoteCode.NOT_ADOPTED, "is in the lake already; 'adopt: never' leaves it unmanaged", where),)
         )
     size_bytes = desired.fingerprint.size_bytes
     if remote.size_bytes == size_bytes:
         if remote.same_bytes is False and adopt == "take_over" and rules.policy.on_change == "replace":
             return _replace(rules, desired, remote, Reason.CONTENT_CHANGED, (), of_others=True)
         if adopt == "match" and remote.same_bytes is False:
-            other_bytes = "is in the lake with the same size and other bytes"
+            other_bytes = "is in the lake with the same size but different bytes"
             return Verdict(notes=(Note(NoteCode.NOT_ADOPTED, other_bytes + HOW_TO_TAKE_OVER, where),))
         return _adopt(rules, desired, remote)
-    told = "an unknown size" if remote.size_bytes is None else f"{remote.size_bytes} bytes"
-    differs = f"is in the lake with {told}, here with {size_bytes} bytes"
+    lake_size = "an unknown size" if remote.size_bytes is None else f"{remote.size_bytes} bytes"
+    differs = f"has {lake_size} in the lake and {size_bytes} bytes locally"
     if adopt == "match":
         return Verdict(notes=(Note(NoteCode.NOT_ADOPTED, differs + HOW_TO_TAKE_OVER, where),))
     match rules.policy.on_change:
@@ -287,7 +292,8 @@ def _found_in_lake(rules: CollectionRules, desired: DesiredFile, remote: RemoteF
 
 
 def _adopt(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> Verdict:
-    """Take over; metadata is compared where the lake's is known, and written only where the manifest says so."""
+    """Adopt the lake's file. Its metadata is compared if the planner read it, and written only if the manifest sets
+    `metadata_override`."""
     already = Reason.ALREADY_IN_LAKE
     actions: list[Action] = [AdoptFile(rules.key, desired, remote, already, sets_already_there(desired, remote))]
     bookkeeping: tuple[Bookkeeping, ...] = ()
@@ -304,7 +310,7 @@ def _adopt(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> 
         notes = (_metadata_differs(f"{rules.key}/{desired.name}", differing),)
     elif not update and desired.metadata and rules.policy.metadata_override:
         bookkeeping = (Rerecord(rules.key, desired, local=False, metadata=True),)
-    sets = annotate_anew(rules.key, desired, remote, already)
+    sets = annotate_all(rules.key, desired, remote, already)
     return Verdict((*actions, *sets), bookkeeping, notes)
 
 
@@ -322,10 +328,10 @@ def _changed_bytes(
             return _replace(rules, desired, remote, Reason.CONTENT_CHANGED, content, of_others=of_others)
         case "keep":
             rest = _same_bytes(rules, desired, recorded, remote, keep_bytes=True)
-            kept = Note(NoteCode.CHANGE_KEPT, "has other bytes here; 'on_change: keep' keeps the lake's", where)
+            kept = Note(NoteCode.CHANGE_KEPT, "has different bytes locally; 'on_change: keep' keeps the lake's", where)
             return Verdict(rest.actions, rest.bookkeeping, (*rest.notes, kept))
         case "fail":
-            note = Note(NoteCode.CHANGE_REFUSED, "has other bytes than the lake has, and 'on_change' is fail", where)
+            note = Note(NoteCode.CHANGE_REFUSED, "differs from the lake's file, and 'on_change' is fail", where)
             return Verdict(notes=(note,))
 
 
@@ -337,9 +343,9 @@ def _same_bytes(
     *,
     keep_bytes: bool = False,
 ) -> Verdict:
-    """The bytes stay as they are: metadata and annotations are compared, each by its own digest.
+    """Compare metadata and annotations of a file whose bytes are not sent, each by its own digest.
 
-    `keep_bytes`: the local bytes differ and are not to be recorded, so that each plan says so again.
+    `keep_bytes`: the local bytes differ but are not recorded, so that every plan reports the difference again.
     """
     moved = not keep_bytes and (desired.fingerprint != recorded.fingerprint or desired.path != recorded.path)
     update, settled, notes = _compare_metadata(rules, desired, recorded, remote)
@@ -354,21 +360,21 @@ def _same_bytes(
 def _compare_metadata(
     rules: CollectionRules, desired: DesiredFile, recorded: RecordedFile, remote: RemoteFile
 ) -> tuple[tuple[UpdateFileMetadata, ...], bool, tuple[Note, ...]]:
-    """The update that is due, whether only our records have to move, and what is to be known."""
+    """Return the update of the metadata, if any; whether only the record changes; and notes."""
     owned = recorded.origin is Origin.UPLOADED or rules.policy.metadata_override
-    moved = desired.metadata.digest != recorded.metadata_digest
+    changed = desired.metadata.digest != recorded.metadata_digest
     lake = remote.metadata
-    if not owned or (not moved and lake is None):
+    if not owned or (not changed and lake is None):
         return (), False, ()
     before = rules.written(recorded.metadata_digest)
-    notes = _fields_left(before, desired.metadata, f"{rules.key}/{desired.name}") if moved else ()
+    notes = _fields_left(before, desired.metadata, f"{rules.key}/{desired.name}") if changed else ()
     if lake is None:
         update = update_to_send(before, desired.metadata.values)
     else:
         update = update_to_mend(before or {}, desired.metadata.values, lake, rules.policy.tags)
     if not update:
-        return (), moved, notes
-    reason = Reason.METADATA_CHANGED if moved else Reason.DRIFTED
+        return (), changed, notes
+    reason = Reason.METADATA_CHANGED if changed else Reason.DRIFTED
     changes = metadata_changes(before or {} if lake is None else lake, update)
     overwrites = (
         lake is not None and not rules.policy.metadata_override and overwrites_others(before or {}, update, lake)
@@ -386,7 +392,7 @@ def _content_changes(desired: DesiredFile, recorded: RecordedFile) -> tuple[Chan
 
 def _metadata_differs(where: str, changes: tuple[Change, ...]) -> Note:
     fields = ", ".join(repr(change.what) for change in changes)
-    message = f"has other metadata in the lake ({fields}); 'metadata_override: true' writes the manifest's"
+    message = f"has different metadata in the lake ({fields}); 'metadata_override: true' writes the manifest's"
     return Note(NoteCode.METADATA_DIFFERS, message, where)
 
 

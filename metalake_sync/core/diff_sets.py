@@ -1,6 +1,6 @@
-"""The truth table's part on annotation sets: one decision for each image and operation.
+"""The part of the truth table for annotation sets: one decision for each image and operation.
 
-Owns: the decision. Must not: know what is in a set; digests are compared.
+Owns: the decision. Must not: read the shapes of a set; it compares digests.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ from metalake_sync.lazy_dataclass import dataclass
 
 @dataclass(frozen=True, slots=True)
 class OperationPolicy:
-    """One annotation operation of a collection. `known` is False where its source could not be read."""
+    """One annotation operation of a collection."""
 
     kind: AnnotationKind
     mode: Literal["replace", "append"] = "replace"
     known: bool = True
+    """Whether the operation's source could be read."""
 
 
 def sets_already_there(desired: DesiredFile, remote: RemoteFile) -> tuple[DesiredSet, ...]:
-    """The sets that the lake was found to have as the manifest wants them."""
+    """Return the sets that are in the lake as the manifest wants them."""
     there = remote.sets or {}
     return tuple(
         wanted
@@ -44,12 +45,10 @@ def sets_already_there(desired: DesiredFile, remote: RemoteFile) -> tuple[Desire
     )
 
 
-def annotate_anew(
-    key: CollectionKey, desired: DesiredFile, remote: RemoteFile | None, reason: Reason
-) -> list[Annotate]:
-    """Every set of a file of which the lake has none from us yet. An empty set is what a new file has anyway.
+def annotate_all(key: CollectionKey, desired: DesiredFile, remote: RemoteFile | None, reason: Reason) -> list[Annotate]:
+    """Return an action for each set with shapes of a file that has no recorded set.
 
-    `remote`: None where the file is yet to be uploaded.
+    `remote`: the lake's file, or None if the file is not uploaded yet.
     """
     there = sets_already_there(desired, remote) if remote is not None else ()
     of_others = (remote.sets or {}) if remote is not None else {}
@@ -68,7 +67,7 @@ def annotate_anew(
 
 
 def unrecorded_sets(desired: DesiredFile, recorded: RecordedFile, remote: RemoteFile) -> tuple[DesiredSet, ...]:
-    """The sets without a record that the lake already has as the manifest wants them."""
+    """Return the sets without a record that are in the lake as the manifest wants them."""
     return tuple(
         wanted for wanted in sets_already_there(desired, remote) if wanted.operation not in recorded.annotations
     )
@@ -81,7 +80,7 @@ def compare_sets(
     recorded: RecordedFile,
     remote: RemoteFile,
 ) -> Iterator[Annotate | RemoveAnnotations]:
-    """What has to be sent or cleared for a file that the lake has."""
+    """Yield the sets to write or clear for a file that the lake has."""
     for operation in dict.fromkeys((*desired.annotations, *recorded.annotations, *(remote.sets or ()))):
         known = recorded.annotations.get(operation)
         policy = operations.get(operation)
@@ -92,7 +91,7 @@ def compare_sets(
             if policy is None or not policy.known or policy.mode == "append":
                 continue
             if known is None and recorded.origin is Origin.ADOPTED:
-                continue  # The image is another client's, and so are the shapes on it.
+                continue  # Another client uploaded the image, so its shapes are left alone.
             wanted = DesiredSet(operation, policy.kind, EMPTY_SET_DIGEST, 0)
         there = remote.sets.get(operation) if remote.sets is not None else None
         action = _compare_set(key, desired, recorded, wanted, there, looked=remote.sets is not None)
@@ -109,7 +108,10 @@ def _compare_set(
     *,
     looked: bool,
 ) -> Annotate | RemoveAnnotations | None:
-    """Decide about one set. `there`: the lake's, None where it has no shapes or nobody looked."""
+    """Decide about one set.
+
+    `there`: the lake's set, or None if it has no shapes or was not read. `looked`: whether it was read.
+    """
     known = recorded.annotations.get(wanted.operation)
     if known is None and there is not None and there.as_desired:
         return None
@@ -130,13 +132,15 @@ def _compare_set(
     gone = known
     if there is not None and (overwrites or gone is None):
         gone = RecordedSet(wanted.operation, wanted.kind, there.digest, there.shape_count)
-    assert gone is not None, "an empty set is due only where the records or the lake have shapes"
+    assert gone is not None, "a set is cleared only if the state or the lake has shapes"
     return RemoveAnnotations(key, desired.name, recorded.unique_name, gone, reason, changes)
 
 
 def has_drifted(known: RecordedSet, there: RemoteSet | None) -> bool:
-    """Whether another client changed a set since we wrote it. One that was never read back is compared with its
-    source."""
+    """Return whether another client changed a set after it was written.
+
+    A set that was never read back is compared with its source.
+    """
     if known.digest == EMPTY_SET_DIGEST:
         return there is not None
     if there is None:

@@ -1,6 +1,6 @@
-"""What should be in a local folder, and whether a file there is right.
+"""Downloads: the files that a local folder should have, and whether a file there is the wanted one.
 
-Owns: the words and the comparison. Must not: look at the disk or at the lake.
+Owns: the types and the comparison. Must not: read the disk or call the lake.
 """
 
 from __future__ import annotations
@@ -21,24 +21,29 @@ DownloadNaming = Literal["unique_name", "name"]
 
 @dataclass(frozen=True, slots=True)
 class AnnotationsWanted:
-    """Annotations that come along. `operations`: none means every one of the kind. `format`: of the files written."""
+    """The annotations to download with the files."""
 
     kind: AnnotationChoice = "all"
     operations: tuple[str, ...] = ()
+    """The operations to download; empty for all operations of the kind."""
     format: FormatName = "metalake"
+    """The format of the annotation files."""
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadSpec:
-    """A folder that should hold what the lake has of a selection. `to`: from the manifest's folder, or absolute.
-    `naming`: what files are called there. `media`: the files themselves. `declared_at`: the manifest's line."""
+    """A local folder that should have the items of a selection."""
 
     selection: ItemSelection
     to: str
+    """The folder, absolute or relative to the manifest's folder."""
     media: bool = True
+    """Whether to download the files themselves."""
     annotations: AnnotationsWanted | None = None
     naming: DownloadNaming = "unique_name"
+    """How files are named in the folder."""
     declared_at: str = ""
+    """The line of the manifest, as FILE:LINE:COLUMN."""
 
     @property
     def key(self) -> CollectionKey:
@@ -47,38 +52,42 @@ class DownloadSpec:
 
 @dataclass(frozen=True, slots=True)
 class DownloadedFile:
-    """A file that was downloaded before. `filename`: what it is called in its folder."""
+    """A file that an earlier run downloaded."""
 
     lake_id: str
     unique_name: str
     filename: str
+    """The name in the download folder."""
     fingerprint: Fingerprint
     checked: bool = True
-    """Whether it was compared with the lake's size or the store's MD5. Older versions recorded files without."""
+    """Whether its size or MD5 was compared with the lake or the store. Older versions recorded unchecked files."""
 
 
 @dataclass(slots=True)
 class DownloadPlan:
-    """The work of one download. `unchanged`: how many files are right. `adopted`: those of them that are yet to be
-    recorded. `losses`: what the format of the annotations can't hold, in one line each. `missing`: the lake has no such
-    collection yet. `nothing_drawn`: none of the operations that were asked for has a shape there."""
+    """The actions of one download."""
 
     spec: DownloadSpec
     files: list[DownloadFile] = field(default_factory=list)
     annotations: list[DownloadAnnotations] = field(default_factory=list)
     unchanged: int = 0
+    """The number of local files that are the wanted ones already."""
     adopted: list[DownloadedFile] = field(default_factory=list)
+    """Unchanged files that the state does not record yet."""
     losses: tuple[str, ...] = ()
+    """What the annotation format cannot represent, one line each."""
     missing: bool = False
+    """Whether the lake does not have the collection yet."""
     nothing_drawn: bool = False
+    """Whether none of the requested operations has a shape."""
     labels: frozenset[str] = frozenset()
     """The labels that get class ids."""
     stale: tuple[str, ...] = ()
-    """Files in the folder, by their paths below it, that an earlier download wrote and this one does not."""
+    """Paths of files in the folder that an earlier download wrote and this one does not."""
 
 
 class Local(enum.Enum):
-    """What can be said of a file without asking the lake."""
+    """The result of comparing a local file with its record, without calling the lake."""
 
     RIGHT = "right"
     ASK_SIZE = "ask the lake for its size"
@@ -87,10 +96,10 @@ class Local(enum.Enum):
 
 
 def judge_local(lake_id: str, recorded: DownloadedFile | None, local: Fingerprint | None) -> Reason | Local:
-    """Compare an item with what was downloaded and what is in the folder. A reason means that it has to be fetched.
+    """Compare an item with its record and the local file. A reason means that the file must be downloaded.
 
-    The bytes of an id never change: the same id and an untouched file are right. Inodes say nothing here, because
-    folders of downloads are copied and moved. `sources`: None if there is no file.
+    The bytes of an id never change, so a file with the same id and an unchanged fingerprint is the wanted one. Inodes
+    are ignored, because users copy and move download folders. `local`: None if there is no local file.
     """
     if local is None:
         return Reason.NEW if recorded is None else Reason.DRIFTED
@@ -105,5 +114,5 @@ def judge_local(lake_id: str, recorded: DownloadedFile | None, local: Fingerprin
 
 
 def judge_size(size_in_lake: int | None, local: Fingerprint) -> Reason | Local:
-    """Whether a file that nobody recorded can be what the lake has: the same size has to be proven the same."""
+    """Compare the size of a local file without a record. A file of equal size needs proof that its bytes are equal."""
     return Local.ASK_STORE if size_in_lake == local.size_bytes else Reason.CONTENT_CHANGED

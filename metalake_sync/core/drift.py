@@ -1,6 +1,6 @@
-"""Drift: how the lake's side of a recorded file differs from what we last wrote there.
+"""Drift: whether a recorded file differs in the lake from what was last written.
 
-Owns: the test whether a file is worth a close look. What follows is decided by the truth table (`diff`).
+Owns: the test whether a file has to be compared in full. Must not: decide what to do about it (`diff`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,11 @@ from metalake_sync.core.snapshots import DesiredFile, DesiredSet, Origin, Record
 
 
 def file_drifted(rules: CollectionRules, recorded: RecordedFile, remote: RemoteFile) -> bool:
-    """Whether details of a file differ from the records. An adopted file's metadata belongs to others, unless the
-    manifest says otherwise; the bytes of one that was kept different from ours are not known."""
+    """Return whether a file in the lake differs from its record.
+
+    The metadata of an adopted file belongs to other clients, unless `metadata_override` is set. The content hash is
+    unknown for a file whose bytes `on_change: keep` kept different; its size is not compared.
+    """
     if remote.lake_id != recorded.lake_id:
         return True
     if recorded.content_hash and remote.size_bytes not in (None, recorded.fingerprint.size_bytes):
@@ -28,8 +31,10 @@ def file_drifted(rules: CollectionRules, recorded: RecordedFile, remote: RemoteF
 
 
 def desired_as_recorded(rules: CollectionRules, recorded: RecordedFile) -> DesiredFile:
-    """The file as it was last applied, as if the manifest wanted just that. Of a set whose source can't be read nobody
-    could write it anew, so it is not asked for."""
+    """Return the file as it was last applied, as if the manifest wanted exactly that.
+
+    A set whose source is unreadable is left out, because apply could not write it again.
+    """
     return DesiredFile(
         recorded.name,
         recorded.path,

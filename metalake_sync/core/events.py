@@ -1,6 +1,6 @@
-"""What a run tells while it goes on. Any number of listeners may hear it: terminal, JSON Lines, log, metrics.
+"""The events of a run, for any number of listeners: terminal, JSON Lines, log, metrics.
 
-Owns: the closed union of events. Must not: know of any listener.
+Owns: the closed union of events. Must not: know a listener.
 """
 
 from __future__ import annotations
@@ -16,81 +16,90 @@ from metalake_sync.lazy_dataclass import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Observing:
-    """A step before the plan: `what` is a clause such as "scanning images", `count` how many so far."""
+    """Progress of a step before the plan exists."""
 
     what: str
+    """The step as a clause, such as "scanning images"."""
     count: int = 0
+    """The number of items so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A call is tried again and again, because nobody answers. `words`: a sentence. Told from any thread."""
+    """A call is retried, because the lake or the store does not answer. Any thread may emit this event."""
 
-    words: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
 class PlanMade:
+    """The plan that the run carries out."""
+
     plan: Plan
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where the run stands. `bytes_sent` counts what is on the wire, either way, also of files that are not finished.
-
-    `bytes_total`: 0 while nobody knows it: a lake lists no sizes, so that of a download is known at its end.
-    """
+    """How far the run is."""
 
     files_done: int
     files_total: int
     bytes_sent: int
+    """The number of transferred bytes in both directions, including those of unfinished files."""
     bytes_total: int
+    """0 while unknown: listings have no sizes, so the size of a download is known when it ends."""
     stage: str
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class SessionOpened:
-    """An upload session was opened. `job_id`: the lake's job that takes its files in."""
+    """An upload session was opened."""
 
     collection: str
     job_id: str
+    """The lake's job that processes the files of the session."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActionDone:
-    """The lake confirmed it, and it is recorded."""
+    """The lake confirmed the action, and the state records it."""
 
     action: Action
 
 
 @dataclass(frozen=True, slots=True)
 class ActionFailed:
-    """`error` is the whole sentence. `retryable`: the next run may succeed with nothing changed."""
+    """The action failed."""
 
     action: Action
     error: str
+    """The error as a complete sentence."""
     retryable: bool
+    """Whether the next run may succeed without any change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """An upload session that an earlier run left open was completed. `files` of them are now in the lake."""
+    """The run finished an upload session that an earlier run left open."""
 
     collection: str
     files: int
+    """The number of files that are now in the lake."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFinished:
-    """The last event. `done` counts what was done, `requests` what was asked of lake and store together."""
+    """The last event of a run."""
 
     run_id: str
     done: Summary
     failed: tuple[ActionFailed, ...]
     bytes_sent: int
     requests: int
+    """The number of calls of the lake and the object store."""
     writes: int
+    """The number of calls that may change something."""
     seconds: float
 
 

@@ -1,8 +1,8 @@
-"""The limit on how many files one run may trash or replace.
+"""The guard against deletes: the limit on how many files one run may trash or replace.
 
-Owns: the limit and whether a plan keeps it. A replacement counts, because it puts the old bytes into the trash. A
-renamed file does not count: its bytes are in the lake under the new name before the old one goes. Must not: stop
-anything (`project` does).
+Owns: the limit, and the check of a plan. A replacement counts, because it moves the old bytes to the trash. A renamed
+file does not count: its bytes are in the lake under the new name before the old file is trashed. Must not: stop a run
+(`project` does).
 """
 
 from __future__ import annotations
@@ -21,33 +21,34 @@ DEFAULT_FEW = 20
 
 @dataclass(frozen=True, slots=True)
 class MaxDelete:
-    """How many files may be trashed or replaced: at most `percent` of each collection's files, and at most `files` in
-    the whole run. None is no limit of that kind; without both there is no guard, and the command line never builds
-    that.
-
-    `few`: up to this many replacements in a collection do not count for `percent`, so that small collections can
-    change as a whole. It is 0 where the user gave a limit.
-    """
+    """How many files a run may trash or replace. The command line always sets at least one of the two limits."""
 
     percent: float | None = DEFAULT_PERCENT
+    """The limit in percent of each collection's files; None for no such limit."""
     files: int | None = DEFAULT_FILES
+    """The limit in files of the whole run; None for no such limit."""
     few: int = DEFAULT_FEW
+    """Up to this many replacements in a collection do not count for `percent`, so that small collections can change as
+    a whole. It is 0 if the user set a limit."""
 
     def __str__(self) -> str:
-        said = [f"{self.percent:g} % of a collection"] if self.percent is not None else []
-        said += [f"{self.files} files"] if self.files is not None else []
-        return " or ".join(said)
+        limits = [f"{self.percent:g} % of a collection"] if self.percent is not None else []
+        limits += [f"{self.files} files"] if self.files is not None else []
+        return " or ".join(limits)
 
 
 def too_many_deletes(plans: Sequence[CollectionPlan], limit: MaxDelete, *, by_rules: int = 0) -> Iterator[Note]:
-    """Say where a plan of these collections trashes or replaces more files than the limit allows. `by_rules`: items
-    that match trash rules; they count for the whole run only, because they may be of any collection."""
-    remedy = f"more than --max-delete allows ({limit}); give --max-delete N or P% if that is what you want"
+    """Yield a note for each collection, and for the whole run, whose trashed and replaced files exceed the limit.
+
+    `by_rules`: the number of items that match trash rules. They count for the whole run only, because they may belong
+    to any collection.
+    """
+    remedy = f"more than --max-delete allows ({limit}); to allow it, pass --max-delete N or P%"
     trashed = replaced = 0
     for collection in plans:
         deletes, replaces = _deletes(collection), _replaces(collection)
         trashed, replaced = trashed + deletes, replaced + replaces
-        # What is met in the lake for the first time is not recorded yet.
+        # Files that are adopted or replaced for the first time have no record yet.
         files = max(collection.recorded, replaces + len(collection.adopts))
         lost = deletes + (replaces if replaces > limit.few else 0)
         if limit.percent is not None and lost * 100 > limit.percent * files:
@@ -55,8 +56,8 @@ def too_many_deletes(plans: Sequence[CollectionPlan], limit: MaxDelete, *, by_ru
             yield Note(NoteCode.TOO_MANY_DELETES, message, str(collection.key))
     total = trashed + replaced + by_rules
     if limit.files is not None and total > limit.files:
-        done = "trashed or replaced" if replaced else "trashed"
-        yield Note(NoteCode.TOO_MANY_DELETES, f"{total} files would be {done}, {remedy}")
+        deleted = "trashed or replaced" if replaced else "trashed"
+        yield Note(NoteCode.TOO_MANY_DELETES, f"{total} files would be {deleted}, {remedy}")
 
 
 def _of_which(lost: int, replaced: int) -> str:

@@ -1,4 +1,7 @@
-"""Which hosts are this machine or its own link: by their names, and by the addresses that names lead to."""
+"""Host names and addresses that belong to this machine or its local network link.
+
+Owns: the classification. Must not: resolve names.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its very name: traffic to it never leaves the machine."""
+    """Return whether a host name means this machine, so that traffic to it never leaves the machine."""
     name = host.lower().rstrip(".")
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -20,13 +23,15 @@ def is_loopback(host: str) -> bool:
 
 
 def is_local_address(address: Address) -> bool:
-    """Whether an address leads to this machine or no further than its own link: loopback, unspecified, link-local."""
+    """Return whether an address is on this machine or its link: loopback, unspecified or link-local."""
     return address.is_loopback or address.is_unspecified or address.is_link_local
 
 
 def literal_address(host: str) -> Address | None:
-    """The address that a host's name spells out, in any of the forms that the system's resolver takes (127.1,
-    0x7f000001, ::ffff:127.0.0.1); None for a name."""
+    """Return the address that a host's text denotes, or None for a name.
+
+    It accepts all forms that the system's resolver accepts: 127.1, 0x7f000001, ::ffff:127.0.0.1.
+    """
     text = host.strip("[]").partition("%")[0]
     try:
         address = ipaddress.ip_address(text)
@@ -36,8 +41,10 @@ def literal_address(host: str) -> Address | None:
 
 
 def _numeric(text: str) -> ipaddress.IPv4Address | None:
-    """An IPv4 address of one to four numbers, each decimal, octal or hexadecimal; the last one fills what is left.
-    Source: inet_aton(3)."""
+    """Return an IPv4 address of one to four numbers, each decimal, octal or hexadecimal.
+
+    The last number fills the remaining bytes. Source: inet_aton(3).
+    """
     numbers = text.lower().split(".")
     if len(numbers) > 4 or not all(_NUMBER.fullmatch(number) for number in numbers):
         return None

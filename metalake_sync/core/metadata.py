@@ -1,9 +1,9 @@
-"""Metadata as values: how layers become one set, how sets are compared, how Tags are merged.
+"""Metadata as values: how layers are merged, how metadata is compared, how Tags are merged.
 
-Owns: the rules. Must not: read sources or speak to the lake.
+Owns: these rules. Must not: read sources or call the lake.
 
-Metadata is field → string, number, boolean, list or object. The field `Tags` is special: a list of strings that the
-lake replaces wholesale, while every other field is merged.
+Metadata maps a field to a string, number, boolean, list or object. The field `Tags` is special: a list of strings. A
+write replaces the Tags as a whole, and merges all other fields.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MetadataValues = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class MetadataSet:
-    """The metadata of one file or collection head, with its digest. Many files share one instance."""
+    """The metadata of a file or a collection head, with its digest. Many files share one instance."""
 
     values: MetadataValues
     digest: str
@@ -36,13 +36,13 @@ class MetadataSet:
 
 
 def metadata_set(values: MetadataValues) -> MetadataSet:
-    """Give metadata its digest. Field order does not matter; the order of Tags does not either."""
+    """Return metadata with its digest. The order of fields and the order of Tags do not change the digest."""
     canonical = {**values, TAGS: sorted(values[TAGS])} if TAGS in values else dict(values)
     return MetadataSet(values, digest_of_json(canonical))
 
 
 def digest_of_json(value: object) -> str:
-    """BLAKE3 in hex of a JSON value in canonical form (sorted keys, no spaces, UTF-8)."""
+    """Return the BLAKE3 hash (hex) of a JSON value in canonical form: sorted keys, no spaces, UTF-8."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return blake3(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -51,14 +51,14 @@ NO_METADATA = metadata_set({})
 
 
 INTEGER_BITS = 64
-"""Lakes and the readers of their JSON keep no larger whole numbers."""
+"""The size of the largest integer that lakes and JSON readers keep."""
 
 
 DEPTH_LIMIT = 64
 
 
 def unsendable_number(value: object, depth: int = 0) -> str | None:
-    """Why a value is, or holds, a number that can't be sent, as a clause after its name. None where all can.
+    """Return why a value contains a number that cannot be sent, as a clause after its name, or None.
 
     Raises RecursionError for a value that is nested more than DEPTH_LIMIT levels.
     """
@@ -68,9 +68,9 @@ def unsendable_number(value: object, depth: int = 0) -> str | None:
         case bool():
             return None
         case int() if value.bit_length() > INTEGER_BITS:
-            return f"is a whole number of {value.bit_length()} bits, and only {INTEGER_BITS} can be sent"
+            return f"is an integer of {value.bit_length()} bits; at most {INTEGER_BITS} bits can be sent"
         case float() if not math.isfinite(value):
-            return "is not a finite number, and JSON has no other"
+            return "is not a finite number, which JSON requires"
         case Mapping() | list() | tuple():
             inner = value.values() if isinstance(value, Mapping) else value
             return next(filter(None, (unsendable_number(one, depth + 1) for one in inner)), None)
@@ -80,19 +80,21 @@ def unsendable_number(value: object, depth: int = 0) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """How the lake spells fields and tags that the manifest spells otherwise: ours → the lake's.
+    """The lake's spelling of fields and tags that the manifest spells differently.
 
-    A lake says so when it is asked about them (see `metadata_check`). Only what the lake has offered is respelled.
+    The lake offers its spelling when the planner checks the names (see `planning.metadata_check`).
     """
 
     fields: Mapping[str, str] = dataclass_field(default_factory=dict)
+    """The manifest's spelling of a field → the lake's."""
     tags: Mapping[str, str] = dataclass_field(default_factory=dict)
+    """The manifest's spelling of a tag → the lake's."""
 
     def __bool__(self) -> bool:
         return bool(self.fields or self.tags)
 
     def of(self, values: MetadataValues) -> MetadataValues:
-        """Return the values as the lake spells them. Where a field stands in both spellings, the lake's own wins."""
+        """Return the values as the lake spells them. If a field is present in both spellings, the lake's one wins."""
         if not self or not (self.tags or self.fields.keys() & values.keys()):
             return values
         respelled: dict[str, Any] = {}
@@ -105,11 +107,11 @@ class Spelling:
         return respelled
 
     def renames(self) -> list[tuple[str, str]]:
-        """Every pair of our spelling and the lake's: fields first, then tags."""
+        """Return all pairs of the manifest's and the lake's spelling: fields first, then tags."""
         return [*self.fields.items(), *self.tags.items()]
 
     def extended(self, newer: Spelling) -> Spelling:
-        """Return the spelling after the lake has offered `newer` for what this one gave it."""
+        """Return this spelling, followed by the one that the lake offered for its results."""
         return Spelling(_chained(self.fields, newer.fields), _chained(self.tags, newer.tags))
 
 
@@ -122,7 +124,7 @@ AS_WRITTEN = Spelling()
 
 
 def normal_form(name: str) -> str:
-    """Field names that are equal in this form are the same to a lake. Source: the vendor's deployment scripts."""
+    """Return the form by which a lake compares field names. Source: the vendor's deployment scripts."""
     return "".join(char for char in name.lower() if char in "0123456789abcdefghijklmnopqrstuvwxyz")
 
 
@@ -141,21 +143,25 @@ COMPUTED_FIELDS = (
     "createdAt",
     "updatedAt",
 )
-"""Fields of files and collections that a lake computes, and answers whatever was written under their names. Source: the
-vendor's page on details of collections and items."""
+"""Fields of files and collections that a lake computes. It ignores values that a client writes to them.
+
+Source: the vendor's page on details of collections and items.
+"""
 
 _COMPUTED = frozenset(map(normal_form, COMPUTED_FIELDS))
 
 
 @functools.lru_cache(maxsize=4096)
 def is_computed(name: str) -> bool:
-    """Whether the lake computes a field, so that the value in the lake tells nothing about what was written."""
+    """Return whether the lake computes a field, so that its value does not show what was written."""
     return normal_form(name) in _COMPUTED
 
 
 def in_our_spelling(found: MetadataValues, asked: Iterable[str]) -> dict[str, Any]:
-    """Return the fields of `found` that were asked for, under the names they were asked for by. A lake may answer under
-    its own spelling of a name."""
+    """Return the fields of `found` that were requested, under the requested names.
+
+    A lake may answer under its own spelling of a name.
+    """
     right: dict[str, Any] = {}
     missing: list[str] = []
     for name in dict.fromkeys(asked):
@@ -173,8 +179,7 @@ def in_our_spelling(found: MetadataValues, asked: Iterable[str]) -> dict[str, An
 
 
 def merge_layers(layers: Iterable[MetadataValues], spelling: Spelling = AS_WRITTEN) -> dict[str, Any]:
-    """Merge metadata from the widest layer to the narrowest: Tags are united in order, other fields overridden.
-    `spelling`: how the lake spells the names."""
+    """Merge metadata from the widest to the narrowest layer. Tags are united in order, other fields overridden."""
     if spelling:
         layers = map(spelling.of, layers)
     merged: dict[str, Any] = {}
@@ -182,7 +187,7 @@ def merge_layers(layers: Iterable[MetadataValues], spelling: Spelling = AS_WRITT
     for layer in layers:
         for name, value in layer.items():
             if name == TAGS:
-                # No Tags, said by a layer, are something else than Tags that no layer speaks of.
+                # A layer with an empty list of Tags differs from layers without Tags.
                 tags = {**(tags or {}), **dict.fromkeys(value)}
             else:
                 merged[name] = value
@@ -192,16 +197,18 @@ def merge_layers(layers: Iterable[MetadataValues], spelling: Spelling = AS_WRITT
 
 
 def merge_tags(*, before: Sequence[str], ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
-    """Merge Tags three ways. `before`: what we wrote last; `ours`: what the manifest says now; `theirs`: what the lake
-    has. What others set stays, what we took back goes, what we add comes last."""
+    """Merge Tags three ways. Tags of other clients stay, Tags that the manifest dropped go, new ones come last.
+
+    `before`: the Tags that were written last. `ours`: the manifest's Tags. `theirs`: the lake's Tags.
+    """
     wanted = dict.fromkeys(as_the_lake_has_them(ours, before, theirs))
-    taken_back = set(as_the_lake_has_them(before, before, theirs)) - wanted.keys()
-    kept = dict.fromkeys(tag for tag in theirs if tag not in taken_back)
+    dropped = set(as_the_lake_has_them(before, before, theirs)) - wanted.keys()
+    kept = dict.fromkeys(tag for tag in theirs if tag not in dropped)
     return list(kept | wanted)
 
 
 def as_the_lake_has_them(tags: Sequence[str], written: Sequence[str], theirs: Sequence[str]) -> list[str]:
-    """Return Tags of ours, with those that were written before in the spelling under which the lake keeps them."""
+    """Return the manifest's Tags. Those that were written before are in the lake's spelling."""
     forms = {form: tag for tag in theirs if tag not in tags and (form := normal_form(tag))}
     if not forms:
         return list(tags)
@@ -209,12 +216,15 @@ def as_the_lake_has_them(tags: Sequence[str], written: Sequence[str], theirs: Se
 
 
 def fields_that_left(before: MetadataValues, after: MetadataValues) -> list[str]:
-    """Fields that were written and are named no more. The protocol removes no field, so they can only be reported."""
+    """Return the fields that were written and that the manifest dropped.
+
+    The protocol cannot remove a field, so the plan can only report them.
+    """
     return [name for name in before if name != TAGS and name not in after]
 
 
 def update_to_send(before: MetadataValues | None, after: MetadataValues) -> dict[str, Any]:
-    """The fields that have to be written so that a file with `before` has `after`. A Tag set that left becomes []."""
+    """Return the fields to write so that a file with `before` has `after`. Dropped Tags become an empty list."""
     if before is None:
         return dict(after)
     update = {name: value for name, value in after.items() if name not in before or not same_json(before[name], value)}
@@ -226,8 +236,10 @@ def update_to_send(before: MetadataValues | None, after: MetadataValues) -> dict
 
 
 def same_json(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal, at every depth. In JSON, `true` is not 1 and `false` is not 0, although Python
-    compares them as equal. 1 and 1.0 are the same number."""
+    """Return whether two JSON values are equal, at every depth.
+
+    In JSON, `true` is not 1 and `false` is not 0, although Python compares them as equal. 1 and 1.0 are equal.
+    """
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, Mapping) and isinstance(other, Mapping):
@@ -238,8 +250,10 @@ def same_json(one: Any, other: Any) -> bool:
 
 
 def same_value(one: Any, other: Any) -> bool:
-    """Whether the lake has the value that was written. A lake may return a scalar as its text: a lake that returns "1"
-    for 1 did not drift."""
+    """Return whether the lake has the value that was written.
+
+    A lake may return a scalar as its text: "1" for 1 is not drift.
+    """
     if same_json(one, other):
         return True
     return _scalar_text(one) is not None and _scalar_text(one) == _scalar_text(other)
@@ -260,12 +274,12 @@ def update_to_mend(
 ) -> dict[str, Any]:
     """Return the fields to write so that a file that has `lake` has `after`. `before`: what was written last.
 
-    `tags`: with `own`, Tags that other clients set stay; with `exact` they go, if the manifest names any.
+    `tags`: `own` keeps Tags that other clients set. `exact` removes them, if the manifest has any Tags.
 
-    A value that is only the text of the wanted one ("1" for 1) counts as equal, unless the manifest changed the value
-    from that one: then the user asks for another type.
+    A value in the lake that is the text of the wanted one ("1" for 1) counts as equal, unless it was the manifest's
+    value before: then the user changed the type.
 
-    A field that the lake computes is compared with what was written last, never with the lake.
+    A field that the lake computes is compared with what was written last, never with the lake's value.
     """
 
     def is_right(name: str, value: Any) -> bool:
@@ -287,9 +301,11 @@ def update_to_mend(
 
 
 def overwrites_others(before: MetadataValues, update: MetadataValues, lake: MetadataValues) -> bool:
-    """Whether an update replaces a value that another client wrote. `before`: what was written last; `lake`: what the
-    lake has. Tags are merged, or the manifest says that they are `exact`, so that they don't count. Fields that the
-    lake computes don't count either."""
+    """Return whether an update overwrites a value that another client wrote.
+
+    `before`: what was written last. `lake`: the lake's metadata. Tags do not count, because they are merged or the
+    manifest asks for `exact`. Fields that the lake computes do not count either.
+    """
     return any(
         name != TAGS
         and not is_computed(name)

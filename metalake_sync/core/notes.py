@@ -1,4 +1,7 @@
-"""What a plan says besides its actions: things to know, and refusals that stop an apply before it begins."""
+"""The notes of a plan: information, warnings, and refusals that stop apply before its first action.
+
+Owns: the closed list of codes and how a note is worded. Must not: decide when a note is due.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from metalake_sync.lazy_dataclass import dataclass
 
 
 class NoteCode(enum.StrEnum):
-    """Scripts may key on these. Codes in `REFUSALS` stop an apply, those in `GUARDS` as a guard does."""
+    """The codes of notes, which scripts may rely on. `REFUSALS` stop apply; `GUARDS` are those that protect data."""
 
     NOT_PRUNED = "not_pruned"
     NOT_ADOPTED = "not_adopted"
@@ -58,7 +61,7 @@ class NoteCode(enum.StrEnum):
 
 
 UNUSABLE = frozenset({NoteCode.METADATA_INVALID, NoteCode.ANNOTATIONS_INVALID})
-"""Something that a source says can't be used: it is left out, and the run did not do everything."""
+"""Notes about entries of a source that are invalid. Apply skips the entries and reports an incomplete run."""
 
 GUARDS = frozenset({NoteCode.DESTROY_PREVENTED, NoteCode.TOO_MANY_DELETES})
 REFUSALS = GUARDS | {NoteCode.CHANGE_REFUSED}
@@ -67,29 +70,31 @@ NAMES_SHOWN = 5
 
 
 def some_of(names: Sequence[str]) -> str:
-    """The first few of many names."""
+    """Return the first few names as a list in a sentence."""
     shown = ", ".join(names[:NAMES_SHOWN])
     return f"{shown}, …" if len(names) > NAMES_SHOWN else shown
 
 
 def counted(number: int, one: str, many: str) -> str:
-    """A number with the words that go with it: 1 entry has, 2 entries have."""
+    """Return a number with its singular or plural words: '1 entry has', '2 entries have'."""
     return f"{number} {one if number == 1 else many}"
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """`where` names the file, source or manifest line; `message` goes on from there as a clause. `names`: all that the
-    message counts, of which it shows the first."""
+    """One note of a plan or a run."""
 
     code: NoteCode
     message: str
+    """A clause whose subject is `where`."""
     where: str = ""
+    """The file, the source or the manifest line that the note concerns."""
     names: tuple[str, ...] = ()
+    """All names that the note counts. The message shows the first few."""
 
     @classmethod
     def naming(cls, code: NoteCode, clause: str, names: Sequence[str], where: str = "") -> Note:
-        """A note about many things of one kind."""
+        """Return a note about many items of one kind."""
         return cls(code, f"{clause}: {some_of(names)}", where, tuple(names))
 
     @property

@@ -1,4 +1,4 @@
-"""Why an action is due. The list is closed: scripts read it."""
+"""The reason codes of actions. Owns: the closed list, which scripts rely on. Must not: decide a reason (`diff`)."""
 
 from __future__ import annotations
 

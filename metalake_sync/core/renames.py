@@ -1,7 +1,7 @@
-"""Renames as a second look: a new file that has the bytes of one that is gone was renamed.
+"""Renames: a new file with the same bytes as a removed one was renamed.
 
-Owns: pairing. The protocol has no rename, so that a rename costs an upload and, where pruning is on, a file in the
-trash; the plan says so. Must not: hash anything.
+Owns: the pairing. The protocol has no rename, so a rename costs an upload and, with pruning, a trashed file. Must not:
+hash files.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from metalake_sync.core.snapshots import RecordedFile
 
 
 def pair_renames(new: Mapping[str, str], gone: Iterable[RecordedFile]) -> dict[str, str]:
-    """New name → old name. `new`: name → content hash of files that nobody knows yet. Each old file is paired once, in
-    the order of names, so that the same disk gives the same plan."""
+    """Return new name → old name. `new`: name → content hash of files without a record.
+
+    Each old file is paired once, in the order of names, so that the same files give the same plan.
+    """
     by_hash: dict[str, list[str]] = {}
     for file in sorted(gone, key=lambda file: file.name, reverse=True):
         by_hash.setdefault(file.content_hash, []).append(file.name)

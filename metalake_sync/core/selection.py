@@ -1,6 +1,7 @@
-"""Which items of a lake are meant, and in which order: a query, a filter, a sort.
+"""Selections: which items of a lake, and in which order: a query, a filter, a sort.
 
-Owns: the words, which users write in manifests, on the command line and in Python. Must not: know how they are sent.
+Owns: the values that users write in manifests, on the command line and in Python. Must not: know the requests that
+carry them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass
 
 WHOLE_LAKE = "*"
-"""Stands for the collection where all items of a type are meant, whatever collection they are in."""
+"""The collection name that selects all items of a type, in every collection."""
 
 AnnotationType = Literal["raw", "human", "machine"]
 SortName = Literal["date_modified", "date_created", "name", "size", "video_index"]
@@ -20,20 +21,22 @@ SortName = Literal["date_modified", "date_created", "name", "size", "video_index
 
 @dataclass(frozen=True, slots=True)
 class ItemFilter:
-    """`annotation_types`: none means any; `raw` is an item without annotations. `from_date`, `to_date`: when it came
-    into the lake, a day (the last one included) or a moment in ISO 8601."""
+    """Conditions on items."""
 
     annotation_types: tuple[AnnotationType, ...] = ()
+    """The types of annotations; empty for any. `raw` is an item without annotations."""
     from_date: str | None = None
+    """The first day, or moment, on which an item was added to the lake (ISO 8601)."""
     to_date: str | None = None
+    """The last day (inclusive), or moment, on which an item was added to the lake (ISO 8601)."""
 
     def __post_init__(self) -> None:
-        """Python checks no types, and a filter that is taken for another may trash what nobody meant."""
+        """Check the types, which Python does not do: a wrong filter could trash the wrong items."""
         types: Any = self.annotation_types
         known = get_args(AnnotationType)
         if isinstance(types, str) or not all(one in known for one in types):
             raise UsageError(
-                f"'annotation_types' is {types!r}", remedy=f"It takes a tuple of {', '.join(map(repr, known))}."
+                f"'annotation_types' is {types!r}", remedy=f"Use a tuple of {', '.join(map(repr, known))}."
             )
         object.__setattr__(self, "annotation_types", tuple(types))
         object.__setattr__(self, "from_date", self.from_date or None)
@@ -45,7 +48,7 @@ class ItemFilter:
 
 @dataclass(frozen=True, slots=True)
 class ItemSort:
-    """In which order a lake lists."""
+    """The order in which a lake lists items."""
 
     by: SortName = "date_modified"
     order: Literal["asc", "desc"] = "desc"
@@ -53,25 +56,26 @@ class ItemSort:
     def __post_init__(self) -> None:
         for name, value, known in (("by", self.by, get_args(SortName)), ("order", self.order, ("asc", "desc"))):
             if value not in known:
-                raise UsageError(f"a sort's '{name}' is {value!r}", remedy=f"It takes {', '.join(map(repr, known))}.")
+                raise UsageError(f"a sort's '{name}' is {value!r}", remedy=f"Use one of {', '.join(map(repr, known))}.")
 
 
 OLDEST_FIRST = ItemSort("date_created", "asc")
-"""What comes in while pages are read is appended, and no page shifts."""
+"""The order in which items that are added while pages are read come last, so that pages do not shift."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemSelection:
-    """`type`: of the items. `collection`: its name, or None for the whole lake. `query`: in the words of the web page,
-    such as `annotation.label=Bird`; '' is all."""
+    """A selection of items of one media type."""
 
     type: MediaType
     collection: str | None = None
+    """The collection's name, or None for the whole lake."""
     query: str = ""
+    """A query in the syntax of the lake's web page, such as `annotation.label=Bird`; empty for all items."""
     filter: ItemFilter = ItemFilter()
     sort: ItemSort = OLDEST_FIRST
     whole: bool = False
-    """The collection itself is meant, with all its items."""
+    """Whether the collection itself is selected, with all its items."""
 
     @property
     def key(self) -> CollectionKey:
@@ -79,5 +83,5 @@ class ItemSelection:
 
     @property
     def narrowed(self) -> bool:
-        """Whether it means less than all items of the place."""
+        """Whether a query or a filter excludes items."""
         return bool(self.query.strip() or self.filter)

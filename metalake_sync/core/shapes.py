@@ -1,6 +1,6 @@
-"""Annotations as values: one canonical record for each image, whatever format it was read from.
+"""Annotations as values: one canonical record for each image, independent of the source's format.
 
-Owns: the record, its canonical bytes and its digest. Must not: read sources, validate, or speak to the lake.
+Owns: the record, its canonical bytes and its digest. Must not: read sources, validate shapes, or call the lake.
 """
 
 from __future__ import annotations
@@ -33,50 +33,53 @@ class ShapeType(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AttributeValue:
-    """One value of an attribute. `confidence`: 0 to 1, or None where the source gives none."""
+    """One value of an attribute."""
 
     value: Any
     confidence: float | None = None
+    """From 0 to 1, or None if the source does not have it."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One drawn thing, in pixels or, in a normalized record, in fractions of the picture.
-
-    `points`: the corners of a polygon, the points of a line or of points; for a rectangle exactly two pairs,
-    `(x, y)` of the top left corner and `(width, height)`. `confidence`: 0 to 1, or None.
-    """
+    """One shape, in pixels or, in a normalized record, in fractions of the image's size."""
 
     type: ShapeType
     points: tuple[Point, ...]
+    """The points of a polygon, a line or a set of points. A rectangle has exactly two pairs: `(x, y)` of its top left
+    corner and `(width, height)`."""
     label: str
     confidence: float | None = None
+    """From 0 to 1, or None if the source does not have it."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     attributes: Mapping[str, tuple[AttributeValue, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """All shapes of one image under one operation. `image`: the name that the source calls it by."""
+    """All shapes of one image in one operation."""
 
     image: str
+    """The image's name in the source."""
     shapes: tuple[Shape, ...]
     normalized: bool = False
+    """Whether points are fractions of the image's size instead of pixels."""
     bucket: str | None = None
-    """The storage bucket that the source names for the image. It is part of the address, not of the set: canonical
-    bytes do not hold it."""
+    """The storage bucket that the source names for the image. It belongs to the address: the canonical bytes do not
+    contain it."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownSet:
-    """The set of one entry. `labels`: label → attribute → values, as they are sent. `spelled`: the labels as the source
-    has them."""
+    """The annotation set of one entry."""
 
     digest: str
     shape_count: int
     labels: Mapping[str, Mapping[str, list[str]]]
+    """Label → attribute → values, as sent to the lake."""
     spelled: tuple[str, ...]
+    """The labels as the source spells them."""
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -84,8 +87,10 @@ _UNCHECKED = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
 def encode_record(record: ImageRecord, *, checked: bool = True) -> bytes:
-    """The canonical bytes of a record: equal sets have equal bytes. `decode_record` is the inverse, but for the bucket.
-    `checked`: its numbers are finite; without it, the bytes are to be read back and no more."""
+    """Return the canonical bytes of a record. Equal sets have equal bytes; `decode_record` is the inverse.
+
+    `checked`: raise ValueError for numbers that are not finite. Unchecked bytes must not be sent.
+    """
     shapes = [
         {
             "type": shape.type.value,
@@ -106,7 +111,7 @@ def encode_record(record: ImageRecord, *, checked: bool = True) -> bytes:
 
 
 def decode_record(data: bytes) -> ImageRecord:
-    """Read back what `encode_record` wrote."""
+    """Return the record that `encode_record` encoded, without its bucket."""
     document = json.loads(data.decode("utf-8", "surrogatepass"))
     shapes = tuple(
         Shape(
@@ -126,9 +131,9 @@ def decode_record(data: bytes) -> ImageRecord:
 
 
 def digest_of_shapes(encoded: bytes) -> str:
-    """The digest of a record's canonical bytes (BLAKE3 in hex)."""
+    """Return the digest of a record's canonical bytes (BLAKE3, hex)."""
     return blake3(encoded).hexdigest()
 
 
 EMPTY_SET_DIGEST = digest_of_shapes(b"")
-"""The digest that stands for an image whose set is empty."""
+"""The digest of a set without shapes."""

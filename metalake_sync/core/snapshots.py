@@ -1,8 +1,8 @@
-"""The rows of the three snapshots: what is desired, what was last confirmed, what the lake has.
+"""The rows of the three snapshots: the desired, the recorded and the remote files.
 
-Owns: the vocabulary that every room shares. Must not: read, write or decide anything.
+Owns: the types that every package shares. Must not: read, write or decide anything.
 
-Names and paths are `str` as `os.fsdecode` gives them: bytes that are no UTF-8 are surrogate escapes.
+Names and paths are `str` as `os.fsdecode` returns them: bytes that are not UTF-8 are surrogate escapes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class AnnotationKind(enum.StrEnum):
 
 
 class Origin(enum.StrEnum):
-    """How a file came under our care. Only what was uploaded is ever pruned."""
+    """How a file got its record. Only uploaded files are pruned."""
 
     UPLOADED = "uploaded"
     ADOPTED = "adopted"
@@ -36,7 +36,7 @@ class Origin(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CollectionKey:
-    """A collection's name is unique for its type only."""
+    """The identity of a collection. Its name is unique only among collections of its type."""
 
     type: MediaType
     name: str
@@ -47,7 +47,7 @@ class CollectionKey:
 
 @dataclass(frozen=True, slots=True)
 class CollectionPolicy:
-    """What the manifest allows to be done in one collection."""
+    """What the manifest allows in one collection."""
 
     on_change: Literal["replace", "keep", "fail"] = "replace"
     adopt: Literal["match", "take_over", "never"] = "match"
@@ -58,16 +58,16 @@ class CollectionPolicy:
 
 
 LATEST_NS = (1 << 63) - 1
-"""The last nanosecond that 64 bits hold, in the year 2262. File systems can hold later times, and damaged disks do."""
+"""The last nanosecond that 64 bits can store, in the year 2262. File systems may return later times."""
 
 
 def recordable_ns(time_ns: int) -> int:
-    """A file's time, or the earliest or latest one that the state can record (1677 and 2262)."""
+    """Return a file's time, limited to the range that the state can record (years 1677 to 2262)."""
     return min(max(time_ns, -LATEST_NS), LATEST_NS)
 
 
 class Looked(Protocol):
-    """What a stat call returns (`os.stat_result`)."""
+    """The fields of `os.stat_result` that a fingerprint needs."""
 
     @property
     def st_size(self) -> int: ...
@@ -86,9 +86,10 @@ else may store them and compare them: equal versions mean that the content did n
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What a stat call tells of a file. Equal fingerprints mean that nobody touched it; unequal ones decide nothing.
+    """Size, times and inode of a local file. While the fingerprint is the same, the file is not read again.
 
-    `size_bytes`: 0 or more. `mtime_ns`, `ctime_ns`: nanoseconds since the epoch, as `recordable_ns` gives them.
+    A changed fingerprint does not mean that the bytes changed. Times are nanoseconds since the epoch, as
+    `recordable_ns` returns them.
     """
 
     size_bytes: int
@@ -98,7 +99,7 @@ class Fingerprint:
 
     @classmethod
     def of(cls, found: Looked) -> Fingerprint:
-        """The fingerprint of a file that was looked at."""
+        """Return the fingerprint of a file from its stat result."""
         mtime_ns, ctime_ns = found.st_mtime_ns, found.st_ctime_ns
         if not (-LATEST_NS <= mtime_ns <= LATEST_NS and -LATEST_NS <= ctime_ns <= LATEST_NS):
             mtime_ns, ctime_ns = recordable_ns(mtime_ns), recordable_ns(ctime_ns)
@@ -111,7 +112,7 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class DesiredSet:
-    """The annotation set that one image should have under one operation. An empty set has no shapes."""
+    """The annotation set that an image should have in one operation. An empty set has no shapes."""
 
     operation: str
     kind: AnnotationKind
@@ -121,35 +122,37 @@ class DesiredSet:
 
 @dataclass(frozen=True, slots=True)
 class DesiredFile:
-    """A file that the manifest wants in a collection.
-
-    `name`: its name in the collection. `path`: from the manifest's folder, with `/`. `content_hash`: BLAKE3 in hex, or
-    None where nothing had to be read yet. `annotations`: by operation.
-    """
+    """A file that the manifest wants in a collection."""
 
     name: str
+    """The name in the collection."""
     path: str
+    """The path relative to the manifest's folder, with `/`."""
     fingerprint: Fingerprint
     metadata: MetadataSet
     content_hash: str | None = None
+    """The BLAKE3 hash (hex), or None if the file was not read."""
     annotations: Mapping[str, DesiredSet] = field(default_factory=dict)
+    """The annotation sets by operation."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedSet:
-    """An annotation set that the lake confirmed. `digest` is that of what was sent; `seen` that of what the lake gave
-    back for it (it turns fractions into pixels), None while it was not read back."""
+    """An annotation set that the lake confirmed."""
 
     operation: str
     kind: AnnotationKind
     digest: str
+    """The digest of the set that was sent."""
     shape_count: int
     seen: str | None = None
+    """The digest of the set that the lake returned for it, or None if it was not read back. The two differ because the
+    lake converts fractions to pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedFile:
-    """A file that the lake confirmed, as it was then."""
+    """A file as the lake last confirmed it."""
 
     name: str
     path: str
@@ -164,43 +167,42 @@ class RecordedFile:
 
 @dataclass(frozen=True, slots=True)
 class RemoteSet:
-    """An annotation set as the lake gives it back. `as_desired`: it holds the shapes that the manifest's source has."""
+    """An annotation set as the lake returns it."""
 
     digest: str
     shape_count: int
     as_desired: bool
+    """Whether it has the same shapes as the manifest's source."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file that the lake lists now. Lists carry no more than name and ids: what was not asked for is None.
-
-    `metadata`: the fields that were asked about, as the lake has them. `sets`: by operation, those with shapes.
-    `same_bytes`: True where the store proves that its bytes are those of the local file, False where it proves that
-    they are not, None where it proves nothing or was not asked.
-    """
+    """A file that the lake lists. A listing has only names and ids; fields that were not read are None."""
 
     name: str
     lake_id: str
     unique_name: str
     size_bytes: int | None = None
     metadata: MetadataValues | None = None
+    """The metadata fields that the planner requested."""
     sets: Mapping[str, RemoteSet] | None = None
+    """The annotation sets with shapes, by operation."""
     same_bytes: bool | None = None
+    """Whether the object store proved that the bytes equal those of the local file; None without proof."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedCollection:
-    """A collection that the lake confirmed. `head_digest`: of its head's metadata, None before that was written.
-
-    `listed_count` and `listed_newest`: how many files it had and the id of the newest, when a listing last agreed with
-    the records. `looked_until`: up to this moment, as the lake writes it, a full refresh found no drift.
-    """
+    """A collection that the lake confirmed."""
 
     key: CollectionKey
     lake_id: str
     storage_path: str
     head_digest: str | None
+    """The digest of the head's metadata, or None if it was never written."""
     listed_count: int | None = None
+    """The number of files when a listing last matched the records."""
     listed_newest: str | None = None
+    """The id of the newest file when a listing last matched the records."""
     looked_until: str | None = None
+    """The time, as the lake writes it, up to which a full refresh found no drift."""

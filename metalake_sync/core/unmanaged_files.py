@@ -1,6 +1,7 @@
-"""Files of the lake that the manifest does not upload: how they are addressed, and what was last sent to them.
+"""Unmanaged files: files in the lake that the manifest does not upload, but adds metadata or annotations to.
 
-Owns: the decision for one entry of a source. Must not: look anything up.
+Owns: addresses, the actions on unmanaged files, and the decision about one entry of a source. Must not: look anything
+up; callers pass all inputs.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from metalake_sync.core.snapshots import CollectionKey, DesiredSet, MediaType, R
 from metalake_sync.lazy_dataclass import dataclass
 
 DEFAULT_BUCKET = "DEFAULT"
-"""What metadata calls the default bucket; annotations leave it out. Source: the protocol's page, quirks."""
+"""The name of the default bucket in metadata calls. Annotation calls omit it. Source: the protocol's page, quirks."""
 
 
 class By(enum.StrEnum):
-    """What an entry names its file by."""
+    """How an entry names its file."""
 
     STORAGE_PATH = "storage_path"
     UNIQUE_NAME = "unique_name"
@@ -44,26 +45,28 @@ class By(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where entries look for their files. `within`: the bucket ('' is the default one), the job's id, or the
-    collection's name. `type`: of that collection, where the manifest says it."""
+    """Where entries find their files."""
 
     by: By
     within: str = ""
+    """The bucket (empty for the default one), the job's id, or the collection's name."""
     type: MediaType | None = None
+    """The collection's type, if the manifest names it."""
 
     @property
     def key(self) -> str:
-        """What the state calls it."""
+        """The key of the address in the state."""
         return json.dumps([self.by.value, self.within, self.type.value if self.type else ""], ensure_ascii=False)
 
     @classmethod
     def from_key(cls, key: str) -> Address:
+        """Return the address of a key."""
         by, within, media_type = json.loads(key)
         return cls(By(by), within, MediaType(media_type) if media_type else None)
 
     @property
     def collection(self) -> CollectionKey:
-        """The collection that plans and events name."""
+        """The collection that plans and events show."""
         name = self.within if self.by is By.COLLECTION else WHOLE_LAKE
         return CollectionKey(self.type or MediaType.IMAGE, name)
 
@@ -234,10 +237,11 @@ EntryAction: TypeAlias = AnnotateEntry | ClearEntry | DescribeEntry
 
 @dataclass(frozen=True, slots=True)
 class SentMetadata:
-    """Metadata that the lake confirmed for an entry. `lake_id`: of the file, where it was known."""
+    """Metadata that the lake confirmed for an entry."""
 
     digest: str
     lake_id: str | None = None
+    """The file's id, if it was known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,24 +262,27 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class SeenSet:
-    """An image whose set was read back, and is not as the source has it. `there`: None where the lake has no shapes."""
+    """An image whose set in the lake differs from the source."""
 
     found: Found
     there: RemoteSet | None
+    """The lake's set, or None if it has no shapes."""
 
 
 @dataclass(slots=True)
 class AddressedPlan:
-    """The work of one address. `operation`: None for metadata. `settled`: entries whose record moves although nothing
-    is sent, to these values or, where they are None, out of the records. `ids`: the lake's ids of settled entries,
-    where they were asked for."""
+    """The actions of one address."""
 
     address: Address
     operation: str | None = None
+    """The operation of the annotations; None for metadata."""
     actions: list[EntryAction] = field(default_factory=list)
     settled: dict[str, MetadataSet | None] = field(default_factory=dict)
+    """Entries whose record changes although nothing is sent: the new metadata, or None to remove the record."""
     ids: dict[str, str] = field(default_factory=dict)
+    """The lake's ids of settled entries, if the planner read them."""
     forgotten: list[str] = field(default_factory=list)
+    """Entries whose records of annotation sets are removed."""
     unchanged: int = 0
 
 
@@ -287,13 +294,15 @@ def compare_set(
     found: Found | None,
     seen: SeenSet | None = None,
 ) -> AnnotateEntry | ClearEntry | None:
-    """Decide about the set of one entry of the source. `found`: the lake's file, None where the lake was not asked.
-    `seen`: the lake's set, where it was read back and is not the wanted one."""
+    """Decide about the annotation set of one entry.
+
+    `found`: the lake's file, if the planner read it. `seen`: the lake's set, if it was read and is not the wanted one.
+    """
     found = found or (seen.found if seen is not None else None)
     there = seen.there if seen is not None else None
     before = sent.annotations.digest if sent else EMPTY_SET_DIGEST
     changed = before != wanted.digest
-    # The same name with another id is another file: what was sent to the old one is not on it.
+    # The same name with another id is another file, which does not have the set that was sent.
     replaced = sent is not None and found is not None and sent.lake_id not in (None, found.lake_id)
     drifted = seen is not None and not changed
     if (replaced and wanted.digest != EMPTY_SET_DIGEST) or (drifted and (there is not None or sent is not None)):
@@ -314,7 +323,7 @@ def compare_set(
 def entry_left(
     address: Address, name: str, sent: SentSet, found: Found | None, mode: Literal["replace", "append"] | None
 ) -> ClearEntry | None:
-    """Decide about an entry that its source no longer has. `mode`: None where the operation left the manifest too."""
+    """Decide about an entry that its source no longer has. `mode`: None if the manifest dropped the operation too."""
     if sent.annotations.digest == EMPTY_SET_DIGEST or mode == "append":
         return None
     reason = Reason.REMOVED_FROM_MANIFEST if mode is None else Reason.ANNOTATIONS_CHANGED
@@ -330,17 +339,16 @@ def compare_metadata(
     written: Callable[[str], MetadataValues | None],
     lake: MetadataValues | None = None,
 ) -> Iterator[Note]:
-    """File one entry's metadata in the plan. `wanted`: None where the entry left its source. `written`: the values
-    behind a recorded digest. `lake`: what the lake has, where it was asked. Yields what can't be done: the protocol
-    removes no field."""
+    """Decide about the metadata of one entry, and add the action to the plan. Yield notes about dropped fields.
+
+    `wanted`: None if the source dropped the entry. `written`: returns the metadata of a recorded digest. `lake`: the
+    lake's metadata, if the planner read it.
+    """
     after = wanted or NO_METADATA
+    first_reason = Reason.NEW
     if sent is not None and found is not None and sent.lake_id not in (None, found.lake_id):
-        sent, first_reason = (
-            None,
-            Reason.DRIFTED,
-        )  # Another file has the name: what was sent to the old one is not on it.
-    else:
-        first_reason = Reason.NEW
+        # The same name with another id is another file, which does not have the metadata that was sent.
+        sent, first_reason = None, Reason.DRIFTED
     before = (written(sent.digest) if sent is not None else None) or {}
     same = sent is not None and wanted is not None and wanted.digest == sent.digest
     if sent is not None and not same and (left := fields_that_left(before, after.values)):
@@ -377,4 +385,4 @@ def _names(found: Found | None) -> tuple[str | None, str | None]:
 
 
 SentSets = Mapping[str, SentSet]
-"""Entry → what was sent."""
+"""Entry → the set that the lake confirmed."""

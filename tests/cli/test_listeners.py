@@ -17,7 +17,7 @@ def test_a_lake_that_is_away_is_said_to_be_at_once_and_once_for_all_calls(capsys
     for _ in range(5):
         listener(AWAY)
     said = capsys.readouterr()
-    assert (said.out, said.err) == ("", AWAY.words + "\n")
+    assert (said.out, said.err) == ("", AWAY.message + "\n")
 
 
 @pytest.mark.parametrize(("quiet", "levels"), [(False, ["warning"]), (True, [])])

@@ -254,7 +254,7 @@ def test_import_takes_over_what_matches_and_sends_nothing(world: World) -> None:
     world.lake.requests.clear()
     done = world.good("import", "manifest.yaml")
     assert "1 file adopted" in done.out
-    assert "has other metadata in the lake ('City')" in done.out
+    assert "has different metadata in the lake ('City')" in done.out
     assert "b.png: is in the lake with 10 bytes" in done.out
     assert world.lake.requests.writes == 0
     plan = world.good("plan", "--json", "manifest.yaml").document
