@@ -1,1 +1,4 @@
-"""The command line: commands, rendering, progress, exit codes. Nothing below this room knows of a terminal."""
+"""The command line: commands, output, progress, exit codes.
+
+Owns: everything that a user types and reads. Must not: decide anything. No other package writes to a terminal.
+"""

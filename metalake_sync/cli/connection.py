@@ -1,7 +1,8 @@
-"""The flags of the commands that speak to a lake without a manifest's plan, and how their results are shown.
+"""The options of commands that call a lake without a plan, and the output of their results.
 
-Owns: where address and credentials come from: flags, else a manifest's `remote`, else LAYERNEXT_URL, LAYERNEXT_API_KEY
-and LAYERNEXT_SECRET. No flag takes a key itself: command lines can be read by everybody on the machine.
+Owns: where the address and the credentials come from: options, else a manifest's `remote`, else LAYERNEXT_URL,
+LAYERNEXT_API_KEY and LAYERNEXT_SECRET. Must not: take a key as an option, because every user of the machine can read
+command lines.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ SHAPE_TYPES = click.Choice(["rectangle", "polygon", "line", "points"])
 
 @dataclass(frozen=True, slots=True)
 class _Remote:
-    """A lake as flags, variables or a manifest name it."""
+    """The address and credentials of a lake, from options, environment variables or a manifest."""
 
     url: str
     api_key: str = field(repr=False)
@@ -62,7 +63,7 @@ class _Remote:
 
 @dataclass(frozen=True, slots=True)
 class LakeFlags:
-    """The flags of a command that speaks to a lake."""
+    """The options of a command that calls a lake."""
 
     url: str | None
     api_key_file: Path | None
@@ -82,7 +83,7 @@ class LakeFlags:
 
     @contextmanager
     def lake(self) -> Iterator[MetaLake]:
-        """Open the lake. Raises UsageError where nothing says which, and what `MetaLake` raises."""
+        """Open the lake. Raises UsageError if no lake is given, and all errors of `MetaLake`."""
         from metalake_sync.api import MetaLake
         from metalake_sync.cli.listeners import PlainDisplay
 
@@ -109,9 +110,7 @@ class LakeFlags:
             return self._from_manifest(self.manifest)
         url = self.url or os.environ.get("LAYERNEXT_URL", "")
         if not url:
-            raise UsageError(
-                "nothing says which lake is meant", remedy="Give --url or --manifest, or set LAYERNEXT_URL."
-            )
+            raise UsageError("no lake is given", remedy="Pass --url or --manifest, or set LAYERNEXT_URL.")
         return _Remote(
             url,
             _credential(self.api_key_file, "LAYERNEXT_API_KEY", "--api-key-file"),
@@ -123,7 +122,7 @@ class LakeFlags:
         from metalake_sync.manifest import load_manifest, resolve_credentials
 
         if self.url is not None:
-            raise UsageError("'--url' and '--manifest' both say which lake is meant", remedy="Keep one of them.")
+            raise UsageError("'--url' and '--manifest' cannot be combined", remedy="Remove one of them.")
         manifest = load_manifest(source, environment=os.environ, stdin=sys.stdin)
         credentials = resolve_credentials(manifest)
         remote = manifest.model.remote
@@ -143,7 +142,7 @@ class LakeFlags:
     # Results.
 
     def show(self, result: object, lines: Callable[[], Iterator[str]]) -> None:
-        """Print a result: as one JSON document, or as lines for people."""
+        """Print a result as one JSON document, or as text."""
         if self.as_json:
             echo_json(json.dumps(result, indent=2, default=_plain))
             return
@@ -151,7 +150,7 @@ class LakeFlags:
             click.echo(line)
 
     def finish(self, call: Callable[[], ResultT], lines: Callable[[ResultT], Iterator[str]]) -> None:
-        """Make a call that may fail in part: what was done is shown, and every failure is named, with exit code 3."""
+        """Make a call and print its result. If a part of it failed, also print every failure, and exit with code 3."""
         from metalake_sync.api import SomeFailed
         from metalake_sync.api.wording import translated_remedies
         from metalake_sync.cli.failures import Failures
@@ -165,14 +164,14 @@ class LakeFlags:
             if not self.as_json:
                 failures = Failures(everything=False, json_log=self._json_log)
                 for failure in some.failed:
-                    failures.tell(failure.name, failure.error)
+                    failures.report(failure.name, failure.error)
                 failures.close()
             click.get_current_context().exit(some.exit_code)
         self.show(result, lambda: lines(result))
 
     @contextmanager
     def progress(self) -> Iterator[ProgressCallback]:
-        """Where a long call stands, on standard error: it moves on a terminal, and is a line now and then elsewhere."""
+        """Show the progress of a long call on standard error: live on a terminal, as occasional lines elsewhere."""
         from metalake_sync.cli.listeners import LiveDisplay, PlainDisplay
 
         live = sys.stderr.isatty() and not self.as_json and not self._json_log
@@ -188,7 +187,7 @@ FLAGS = {
     'existing="replace"': "--replace",
     "'recursive'": "'--recursive'",
 }
-"""From Python's words to those of the command line."""
+"""Terms of the Python API in error messages → terms of the command line."""
 
 _LAKE_FLAGS = (
     *EFFORT_FLAGS,
@@ -198,25 +197,27 @@ _LAKE_FLAGS = (
         type=click.Choice(["auto", "2", "3"]),
         default="auto",
         show_default=True,
-        help="The generation of the lake's protocol, instead of finding out. --manifest says it itself.",
+        help="Generation of the lake's protocol. With --manifest, the manifest sets it.",
     ),
     LOG_FORMAT,
-    option("--json", "as_json", is_flag=True, help="Print JSON for machines."),
-    option("--manifest", metavar="MANIFEST", help="Take the lake from a manifest's 'remote'."),
-    option("--secret-file", type=click.Path(path_type=Path), help="A file with the secret. [LAYERNEXT_SECRET]"),
-    option("--api-key-file", type=click.Path(path_type=Path), help="A file with the API key. [LAYERNEXT_API_KEY]"),
-    option("--url", help="https://HOST of the lake, or embedded:DIR. [LAYERNEXT_URL]"),
+    option("--json", "as_json", is_flag=True, help="Print JSON."),
+    option("--manifest", metavar="MANIFEST", help="Use the lake of a manifest's 'remote'."),
+    option("--secret-file", type=click.Path(path_type=Path), help="File with the secret (default: LAYERNEXT_SECRET)."),
+    option(
+        "--api-key-file", type=click.Path(path_type=Path), help="File with the API key (default: LAYERNEXT_API_KEY)."
+    ),
+    option("--url", help="Address of the lake: https://HOST or embedded:DIR (default: LAYERNEXT_URL)."),
 )
 
 
 def takes_lake(command: CommandT) -> CommandT:
-    """Give a command the flags of a lake, as its first argument."""
+    """Give a command the options of a lake as its first argument."""
     return gathered(command, _LAKE_FLAGS, LakeFlags)
 
 
 @dataclass(frozen=True, slots=True)
 class SelectionFlags:
-    """The flags that narrow a selection."""
+    """The options that restrict a selection."""
 
     query: str
     annotated: tuple[str, ...]
@@ -230,20 +231,24 @@ class SelectionFlags:
 
 
 _SELECTION_FLAGS = (
-    option("--to-date", metavar="DATE", help="In the lake until that day, itself included."),
-    option("--from-date", metavar="DATE", help="In the lake since that day."),
+    option("--to-date", metavar="DATE", help="Select items added to the lake up to this day, inclusive."),
+    option("--from-date", metavar="DATE", help="Select items added to the lake since this day."),
     option(
         "--annotated",
         type=click.Choice(["raw", "human", "machine"]),
         multiple=True,
-        help="Annotated by people or by models; raw: by nobody. May be repeated.",
+        help="Select items with human or machine annotations, or raw items without any. May be repeated.",
     ),
-    option("--query", default="", help="As in the web page, such as annotation.label=Bird or metadata.Tags=skip."),
+    option(
+        "--query",
+        default="",
+        help="Query in the syntax of the web page, such as annotation.label=Bird or metadata.Tags=skip.",
+    ),
 )
 
 
 def narrows(command: CommandT) -> CommandT:
-    """Give a command the flags of a selection, as one argument."""
+    """Give a command the options of a selection as one argument."""
     return gathered(command, _SELECTION_FLAGS, SelectionFlags)
 
 
@@ -252,50 +257,57 @@ def takes_form(command: CommandT) -> CommandT:
     command = option(
         "--shape-type",
         type=SHAPE_TYPES,
-        help="MetaLake's JSON: the type of shapes without 'type'; left out: by the file, or the coordinates' key.",
+        help="Type of shapes without 'type' in MetaLake's JSON (default: set by the file, or the coordinates' key).",
     )(command)
     return option(
         "--old-form/--new-form",
         "old_form",
         default=None,
-        help="MetaLake's JSON: 'metadata' of a shape holds attributes of its label, or does not; left out: it does for "
-        "shapes without 'type'.",
+        help="Whether a shape's 'metadata' in MetaLake's JSON has attributes of its label (default: only for shapes "
+        "without 'type').",
     )(command)
 
 
 @dataclass(frozen=True, slots=True)
 class PlaceFlags:
-    """Where a selection looks: a collection, or the whole lake."""
+    """The place of a selection: a collection, or the whole lake."""
 
     collection: str | None
     content_type: ContentType | None
     lake: ContentType | None
 
     def check(self) -> None:
-        """Raises UsageError unless exactly one is meant."""
+        """Raise UsageError unless exactly one place is given."""
         if (self.collection is None) == (self.lake is None):
-            raise UsageError("say where to look", remedy="Give either --collection NAME or --lake TYPE.")
+            raise UsageError("no place, or two places, given", remedy="Pass either --collection NAME or --lake TYPE.")
 
 
 _PLACE_FLAGS = (
-    option("--lake", type=TYPES, help="All items of this type, in whatever collection."),
-    option("--type", "content_type", type=TYPES, help="The collection's type, where the lake has several of the name."),
-    option("--collection", metavar="NAME", help="The collection to look in."),
+    option("--lake", type=TYPES, help="Select all items of this type, in every collection."),
+    option("--type", "content_type", type=TYPES, help="Type of the collection, if several have this name."),
+    option("--collection", metavar="NAME", help="Select items of this collection."),
 )
 
 
 def takes_place(command: CommandT) -> CommandT:
-    """Give a command the flags of a place, as one argument."""
+    """Give a command the options of a place as one argument."""
     return gathered(command, _PLACE_FLAGS, PlaceFlags)
 
 
 def sort_options(command: CommandT) -> CommandT:
-    """--sort and --order."""
+    """Give a command --sort and --order."""
     command = option(
-        "--order", type=click.Choice(["asc", "desc"]), default="asc", show_default=True, help="Of --sort."
+        "--order", type=click.Choice(["asc", "desc"]), default="asc", show_default=True, help="Direction of --sort."
     )(command)
     fields = ["date_modified", "date_created", "name", "size", "video_index"]
-    return option("--sort", "sort_field", type=click.Choice(fields), default="date_created", show_default=True)(command)
+    return option(
+        "--sort",
+        "sort_field",
+        type=click.Choice(fields),
+        default="date_created",
+        show_default=True,
+        help="Field to sort by.",
+    )(command)
 
 
 def item_sort(field: str, order: str) -> ItemSort:
@@ -305,29 +317,31 @@ def item_sort(field: str, order: str) -> ItemSort:
 
 
 def metadata_options(command: CommandT) -> CommandT:
-    """--set and --tag, which `metadata_of` reads."""
-    command = option("--tag", "tags", multiple=True, help="A tag; may be repeated.")(command)
+    """Give a command --set and --tag, which `metadata_of` reads."""
+    command = option("--tag", "tags", multiple=True, help="Add a tag. May be repeated.")(command)
     return option(
         "--set",
         "assignments",
         multiple=True,
         metavar="FIELD=VALUE",
-        help="A metadata field with a text; FIELD:=JSON for other values. May be repeated.",
+        help="Set a metadata field to a text, or to a JSON value with FIELD:=JSON. May be repeated.",
     )(command)
 
 
 def metadata_of(assignments: tuple[str, ...], tags: tuple[str, ...]) -> dict[str, Any]:
-    """Metadata from the command line. Raises UsageError."""
+    """Return the metadata of --set and --tag. Raises UsageError."""
     found: dict[str, Any] = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or not name.rstrip(":"):
-            raise UsageError(f"'--set {assignment}' is no assignment", remedy="Write --set FIELD=VALUE.")
+            raise UsageError(f"'--set {assignment}' is not an assignment", remedy="Write --set FIELD=VALUE.")
         if name.endswith(":"):
             try:
                 found[name[:-1]] = json.loads(value)
             except ValueError:
-                raise UsageError(f"'--set {assignment}' holds no JSON", remedy="Write --set FIELD:=42.") from None
+                raise UsageError(
+                    f"'--set {assignment}' does not contain valid JSON", remedy="Write --set FIELD:=42."
+                ) from None
         else:
             found[name] = value
     if tags:
@@ -336,7 +350,7 @@ def metadata_of(assignments: tuple[str, ...], tags: tuple[str, ...]) -> dict[str
 
 
 def _generation(text: str) -> GenerationChoice:
-    """What the flag means."""
+    """Return the value of --generation."""
     choices: dict[str, GenerationChoice] = {"2": 2, "3": 3}
     return choices.get(text, "auto")
 
@@ -347,12 +361,12 @@ def _credential(file: Path | None, variable: str, flag: str) -> str:
     try:
         return file.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no UTF-8"
-        raise UsageError(f"'{flag} {file}' can't be read ({reason})", remedy="Correct the path.") from None
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UsageError(f"cannot read '{flag} {file}' ({reason})", remedy="Correct the path.") from None
 
 
 def _plain(value: object) -> object:
-    """Dataclasses and paths as JSON."""
+    """Return a dataclass, a mapping or a path as a JSON value."""
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,7 @@
-"""`plan --explain FILE`: one file's explanation, in words or as JSON."""
+"""`plan --explain FILE`: the explanation of one file, as text or JSON.
+
+Owns: the output. Must not: find the explanation (`operations.explain`).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from metalake_sync.project import Project
 
 
 def print_explanation(project: Project, file: str, *, as_json: bool) -> None:
-    """Explain a file on standard output. Raises UsageError if nothing is known of it."""
+    """Print the explanation of a file on standard output. Raises UsageError for an unknown file."""
     explanations = explain(project, file)
     if as_json:
         echo_json(json.dumps([_document(one) for one in explanations], indent=2))
@@ -28,7 +31,7 @@ def print_explanation(project: Project, file: str, *, as_json: bool) -> None:
 
 def _lines(one: Explanation) -> Iterator[str]:
     yield click.style(f"{shown(one.collection)}/{shown(one.name)} ({one.type})", bold=True)
-    for rule in one.rules or ["no source of the manifest holds it"]:
+    for rule in one.rules or ["no source of the manifest has it"]:
         yield f"  rule      {shown(rule)}"
     for field, value in one.metadata.items():
         yield f"  metadata  {shown(field)}: {value_words(value)}"
@@ -45,7 +48,7 @@ def _lines(one: Explanation) -> Iterator[str]:
 
 def _recorded_words(recorded: RecordedFile | None) -> str:
     if recorded is None:
-        return "never synced by this state"
+        return "not recorded in the state"
     sets = "".join(
         f", {count(known.shape_count, 'shape')} in {shown(known.operation)}" for known in recorded.annotations.values()
     )
@@ -58,9 +61,9 @@ def _recorded_words(recorded: RecordedFile | None) -> str:
 
 def _lake_words(one: Explanation) -> str:
     if not one.asked:
-        return "was not asked (--refresh none)"
+        return "not read (--refresh none)"
     if one.lake is None:
-        return "not there"
+        return "not in the lake"
     return ", ".join(f"{shown(field)} {value_words(value)}" for field, value in one.lake.items())
 
 

@@ -1,6 +1,6 @@
-"""Who listens to a run: a terminal with a live display, a plain log with a line now and then, or JSON Lines.
+"""The listeners of a run: a terminal with a live display, a plain log with occasional lines, or JSON Lines.
 
-Owns: how events look. Must not: change the course of a run.
+Owns: how events are printed. Must not: change the course of a run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from metalake_sync.core.events import (
 )
 
 LINE_EVERY_S = 30.0
-"""How often a run off a terminal says where it stands."""
+"""How often a run without a terminal prints its progress."""
 
 WAITING_EVERY_S = 10.0
 
@@ -39,7 +39,7 @@ JSON_PROGRESS_EVERY_S = 1.0
 
 
 class Listener(Protocol):
-    """Hears every event; `pause` clears the way for a question, `close` for what follows."""
+    """Receives every event. `pause` clears the display for a prompt, `close` for good."""
 
     def __call__(self, event: Event) -> None: ...
 
@@ -49,7 +49,7 @@ class Listener(Protocol):
 
 
 class JsonListener:
-    """JSON Lines on standard output."""
+    """Prints events as JSON Lines on standard output."""
 
     def __init__(self) -> None:
         self._next_progress = 0.0
@@ -71,7 +71,7 @@ class JsonListener:
 
 
 class TextListener:
-    """Words for people. `display` shows what moves; words that stay go to standard output."""
+    """Prints events as text: progress on a display, the rest on standard output."""
 
     def __init__(self, *, quiet: bool, verbose: bool, json_log: bool = False) -> None:
         self._quiet = quiet
@@ -98,13 +98,13 @@ class TextListener:
                 self._display.clear()
                 if not self._quiet:
                     files = count(event.files, "file")
-                    click.echo(f"{shown(event.collection)}: finished what an earlier run had begun ({files})")
+                    click.echo(f"{shown(event.collection)}: finished an upload session of an earlier run ({files})")
             case ActionFailed():
                 self._display.clear()
                 error = event.error
                 if event.retryable:
-                    error = f"{error.removesuffix('.')}. The next run tries it again."
-                self._failures.tell(item_of(event.action), error)
+                    error = f"{error.removesuffix('.')}. The next run retries it."
+                self._failures.report(item_of(event.action), error)
             case RunFinished():
                 self._display.clear()
                 self._failures.close()
@@ -121,11 +121,11 @@ class TextListener:
 
 
 def outcome(event: RunFinished) -> str:
-    """The last words of an apply."""
+    """Return the last line of an apply."""
     done = event.done
-    said = [
-        words
-        for number, words in (
+    counts = [
+        text
+        for number, text in (
             (done.create_collection, count(done.create_collection, "collection") + " created"),
             (done.upload, count(done.upload, "file") + " uploaded"),
             (done.replace, count(done.replace, "file") + " replaced"),
@@ -140,18 +140,18 @@ def outcome(event: RunFinished) -> str:
         if number
     ]
     failed = click.style(f", {len(event.failed)} failed", fg="red") if event.failed else ""
-    if not said and not failed:
-        return "Nothing was sent: the lake is as the manifest says."
+    if not counts and not failed:
+        return "Nothing was sent: the lake matches the manifest."
     calls = f"{size(event.bytes_sent)} sent in {count(event.requests, 'request')}, {duration(event.seconds)}"
-    return f"{click.style('Applied', bold=True)}: {', '.join(said) or 'nothing'}{failed} ({calls})."
+    return f"{click.style('Applied', bold=True)}: {', '.join(counts) or 'nothing'}{failed} ({calls})."
 
 
 class Display(Protocol):
-    """What moves: shown while it lasts, gone afterwards."""
+    """Shows the progress of a run while it lasts."""
 
-    def observing(self, words: str) -> None: ...
+    def observing(self, message: str) -> None: ...
 
-    def waiting(self, words: str) -> None: ...
+    def waiting(self, message: str) -> None: ...
 
     def progress(self, event: Progress) -> None: ...
 
@@ -161,7 +161,7 @@ class Display(Protocol):
 
 
 class PlainDisplay:
-    """A line on standard error every half minute, for people or as JSON."""
+    """Prints a line on standard error every half minute, as text or JSON."""
 
     def __init__(self, quiet: bool, json_log: bool = False) -> None:
         self._quiet = quiet
@@ -169,26 +169,26 @@ class PlainDisplay:
         self._next = time.monotonic() + LINE_EVERY_S
         self._next_waiting = 0.0
 
-    def observing(self, words: str) -> None:
-        self._say(words)
+    def observing(self, message: str) -> None:
+        self._print(message)
 
-    def waiting(self, words: str) -> None:
-        """At once, but of many calls that wait one speaks for all."""
+    def waiting(self, message: str) -> None:
+        """Print the message at once, but only one of many waiting calls."""
         if not self._quiet and time.monotonic() >= self._next_waiting:
             self._next_waiting = time.monotonic() + WAITING_EVERY_S
-            click.echo(json_line("warning", words) if self._json_log else shown(words), err=True)
+            click.echo(json_line("warning", message) if self._json_log else shown(message), err=True)
 
     def progress(self, event: Progress) -> None:
         share = f" of {size(event.bytes_total)}" if event.bytes_total else ""
-        self._say(
+        self._print(
             f"{event.stage}: {event.files_done} of {event.files_total} files, {size(event.bytes_sent)}{share},"
             f" {duration(event.seconds)}"
         )
 
-    def _say(self, words: str) -> None:
+    def _print(self, message: str) -> None:
         if not self._quiet and time.monotonic() >= self._next:
             self._next = time.monotonic() + LINE_EVERY_S
-            click.echo(json_line("info", words) if self._json_log else shown(words), err=True)
+            click.echo(json_line("info", message) if self._json_log else shown(message), err=True)
 
     def clear(self) -> None: ...
 
@@ -196,7 +196,7 @@ class PlainDisplay:
 
 
 class LiveDisplay:
-    """A rich display on standard error: files, bytes, rate and time left."""
+    """A live display on standard error: files, bytes, rate and time left."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -205,20 +205,20 @@ class LiveDisplay:
         self._live: Any = None
         self._task: Any = None
 
-    def observing(self, words: str) -> None:
-        self._show(shown(words), None, None)
+    def observing(self, message: str) -> None:
+        self._show(shown(message), None, None)
 
-    def waiting(self, words: str) -> None:
-        self._console.print(shown(words), markup=False, highlight=False)
+    def waiting(self, message: str) -> None:
+        self._console.print(shown(message), markup=False, highlight=False)
 
     def progress(self, event: Progress) -> None:
         if not event.files_total and not event.bytes_total:
             self._show(shown(event.stage), None, None)
             return
-        words = f"{shown(event.stage)}  {event.files_done}/{event.files_total} files"
-        self._show(words, event.bytes_sent, event.bytes_total or None)
+        message = f"{shown(event.stage)}  {event.files_done}/{event.files_total} files"
+        self._show(message, event.bytes_sent, event.bytes_total or None)
 
-    def _show(self, words: str, completed: float | None, total: float | None) -> None:
+    def _show(self, message: str, completed: float | None, total: float | None) -> None:
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
         from rich.progress import TransferSpeedColumn as Speed
 
@@ -229,9 +229,9 @@ class LiveDisplay:
             bars = [BarColumn(), DownloadColumn(), Speed(), TimeRemainingColumn()] if moving else []
             self._live = Progress(*columns, *bars, console=self._console, transient=True)
             self._live.start()
-            self._task = self._live.add_task(words, total=total)
+            self._task = self._live.add_task(message, total=total)
             self._moving = moving
-        self._live.update(self._task, description=words, completed=completed, total=total)
+        self._live.update(self._task, description=message, completed=completed, total=total)
 
     _moving = False
 

@@ -1,6 +1,6 @@
-"""What goes to standard error while a command works: lines for people, or JSON for machines (`--log-format json`).
+"""Log lines on standard error: text, or JSON (`--log-format json`).
 
-Owns: how records look, and that no secret slips through. Must not: change what is said.
+Owns: the form of a line, and the redaction of secrets. Must not: change the message otherwise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from metalake_sync.remote.redaction import redact
 
 
 def json_line(level: str, message: str, time: datetime | None = None, **facts: object) -> str:
-    """One object: time (ISO 8601, UTC), level, message, and facts that are not None."""
+    """Return one JSON object: time (ISO 8601, UTC), level, message, and facts that are not None."""
     line: dict[str, Any] = {
         "time": (time or datetime.now(UTC)).isoformat(timespec="milliseconds"),
         "level": level,
@@ -27,9 +27,9 @@ def json_line(level: str, message: str, time: datetime | None = None, **facts: o
     return for_logs(json.dumps({name: value for name, value in line.items() if value is not None}, ensure_ascii=True))
 
 
-def complain(words: str, *, json_log: bool) -> None:
-    """Say on standard error what went wrong."""
+def log_error(message: str, *, json_log: bool) -> None:
+    """Print an error on standard error."""
     if json_log:
-        click.echo(json_line("error", words), err=True)
+        click.echo(json_line("error", message), err=True)
     else:
-        click.secho(shown(words), fg="red", err=True)
+        click.secho(shown(message), fg="red", err=True)

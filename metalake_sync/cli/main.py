@@ -1,7 +1,7 @@
 """The entry point: finds the command, and turns every error into one message and its exit code.
 
-Owns: lazy loading of commands and the last word on errors. Must not: import what only a run needs, because
-`metalake-sync --version` and completion are expected at once.
+Owns: lazy loading of commands, and the output of errors. Must not: import modules that only a run needs, because
+`metalake-sync --version` and completion have to be fast.
 """
 
 from __future__ import annotations
@@ -25,37 +25,37 @@ from metalake_sync.errors import ExitCode, Interrupted, SyncError
 
 COMMANDS = {
     "init": "Write a commented starter manifest.",
-    "validate": "Check a manifest and everything that it names, offline.",
-    "plan": "Show what apply would do.",
+    "validate": "Check a manifest and its sources, offline.",
+    "plan": "Show what apply would change.",
     "show": "Print a saved plan.",
-    "apply": "Bring the lake to what the manifest says.",
+    "apply": "Make the lake match the manifest.",
     "drift": "Show what changed in the lake since the last apply.",
     "check": "Verify that the lake has every synced file.",
-    "import": "Take over what is in the lake already.",
-    "history": "Show past runs, with what each changed.",
-    "state": "Look at the local state, copy it, make it anew, or mend it.",
-    "pull": "Bring what the lake has into local folders.",
+    "import": "Adopt files that are in the lake already, or write a manifest of them.",
+    "history": "Show past runs and what each of them changed.",
+    "state": "Inspect, copy, rebuild or repair the local state.",
+    "pull": "Download files and annotations into local folders.",
     "status": "Show what is synced, pending and failed.",
-    "watch": "Stay, and sync on every change.",
-    "doctor": "Look whether everything around a manifest is fit for a run.",
+    "watch": "Watch for changes and sync them continuously.",
+    "doctor": "Check configuration, state, credentials and connectivity.",
     "schema": "Print the JSON Schema of the manifest, the plan or the events.",
     "item": "List, count, describe and download items.",
     "collection": "Create, describe, list, upload and download collections.",
-    "metadata": "Write metadata of collections and files that are in the lake.",
-    "annotations": "Draw annotations before they are sent; write and remove those of the lake.",
-    "trash": "Put items or collections into the lake's trash.",
-    "url": "Print a signed URL that reads a file.",
-    "job": "Ask about a job of the lake, or wait for it.",
-    "lake": "Run the embedded lake as a server of its own.",
+    "metadata": "Write metadata of collections and files in the lake.",
+    "annotations": "Preview, write and remove annotations.",
+    "trash": "Move items or collections to the lake's trash.",
+    "url": "Print a signed URL for downloading a file.",
+    "job": "Show a job of the lake, or wait until it ends.",
+    "lake": "Run the embedded lake as a server.",
 }
 
 
 MODULES = {"import": "import_"}
-"""Commands whose module can't be called like them."""
+"""Commands whose name is not a valid module name."""
 
 
 class LazyCommands(click.Group):
-    """A group whose commands live in modules that are imported when they are called."""
+    """A group that imports the module of a command when the command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -68,7 +68,7 @@ class LazyCommands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing any."""
+        """List the commands without importing their modules."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -95,32 +95,34 @@ class LazyCommands(click.Group):
 def cli() -> None:
     """Declarative sync of files, metadata and annotations into a LayerNext MetaLake.
 
-    A manifest says what should be in the lake; plan shows what is missing; apply does it, and nothing else.
+    A manifest describes what the lake should contain, plan shows the differences, and apply makes the changes.
     """
 
 
 def main() -> NoReturn:
-    """Run the command line and leave with an exit code that scripts can rely on."""
+    """Run the command line and exit with a code that scripts can rely on."""
     try:
         streams.prepare()
     except SyncError as error:
         _complain(sys.argv[1:], str(error), error.exit_code)
         sys.exit(error.exit_code)
     signal.signal(signal.SIGTERM, _interrupt)
-    # Modules are many objects, and none of them is garbage: `start_is_over` sets what holds for the run.
+    # Imports create many objects and no garbage. `start_is_over` sets the thresholds for the run.
     gc.set_threshold(100_000, 20, 20)
-    # pydantic would look through every installed package for plugins of its own, none of which we know.
+    # Otherwise, pydantic searches every installed package for plugins, which this program does not use.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     ending = _Ending()
-    # What is registered first comes last.
+    # Handlers run in reverse order: this one runs last.
     atexit.register(ending.leave)
     ending.code = run(sys.argv[1:])
     sys.exit(ending.code)
 
 
 class _Ending:
-    """The end of the process, when its threads have ended and all else was put away: the system takes back what is
-    left at once. For Python to take every object apart needs a fifth of the time of a run that has nothing to do."""
+    """Exits the process at once after threads have ended and exit handlers have run.
+
+    Without it, Python frees every object first, which takes a fifth of the time of a run without changes.
+    """
 
     code: int | None = None
 
@@ -131,27 +133,27 @@ class _Ending:
             sys.stdout.flush()
             sys.stderr.flush()
         except OSError:
-            # Python says so, and has a code of its own for it.
+            # Python reports the error itself, with its own exit code.
             return
         os._exit(self.code)
 
 
 def _interrupt(*_: object) -> None:
-    """A pipeline that is cancelled sends SIGTERM: it is an interruption like any other."""
+    """Handle SIGTERM, which cancelled pipelines send, like an interruption from the keyboard."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # Shells start what runs in the background without SIGINT.
+        # Shells start background processes with SIGINT ignored.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.raise_signal(signal.SIGINT)
 
 
-_ONLY_LOOKS = frozenset({"validate", "plan", "show", "status", "drift", "check", "history", "doctor"})
-"""Commands that have nothing to go on with when they are broken off."""
+_READ_ONLY = frozenset({"validate", "plan", "show", "status", "drift", "check", "history", "doctor"})
+"""Commands that change nothing, so that there is nothing to continue after an interruption."""
 
 
 def run(args: list[str]) -> int:
-    """Run one command line and return its exit code; every error is reported here, once."""
+    """Run one command line and return its exit code. Every error is printed here, once."""
     try:
-        # Outside of its standalone mode, click returns the code that a command left with.
+        # Outside of its standalone mode, click returns the exit code of the command.
         code = cli.main(args, prog_name="metalake-sync", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
@@ -162,8 +164,8 @@ def run(args: list[str]) -> int:
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         command = next((word for word in args if not word.startswith("-")), "")
-        remedy = "What was finished is recorded; apply again to go on."
-        if command in _ONLY_LOOKS:
+        remedy = "Finished actions are recorded. Run apply again to continue."
+        if command in _READ_ONLY:
             remedy = "Nothing was sent."
         interrupted = Interrupted("interrupted", remedy=remedy)
         _complain(args, str(interrupted), interrupted.exit_code)
@@ -172,18 +174,18 @@ def run(args: list[str]) -> int:
         _complain(args, str(error), error.exit_code)
         return error.exit_code
     except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter must not trip over the pipe once more when it ends.
+        # The reader of the output has exited. Without this, Python fails again when it flushes the pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            return _confess(args, error)
-        # Python would complain once more when it ends.
+            return _report_bug(args, error)
+        # Without this, Python fails again when it flushes the output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _complain(args, f"the output can't be written ({error.strerror}). Free some space there.", ExitCode.FAILED)
+        _complain(args, f"cannot write the output ({error.strerror}). Free some disk space.", ExitCode.FAILED)
         return ExitCode.FAILED
-    except Exception as error:  # noqa: BLE001 - the last net: a mistake of ours is reported, without what it might hold
-        return _confess(args, error)
+    except Exception as error:  # noqa: BLE001 - an internal error: reported without its message, which may have secrets
+        return _report_bug(args, error)
     return code if isinstance(code, int) else ExitCode.DONE
 
 
@@ -206,19 +208,19 @@ def _complain(args: list[str], message: str, code: int, usage: click.Context | N
 
 
 def _logs_json(args: list[str]) -> bool:
-    """Whether --log-format is json. Errors may come before the flags are parsed, so it is read here."""
+    """Return whether --log-format is json. An error may occur before click parses the options."""
     written = " ".join(args).replace("--log-format=", "--log-format ")
     return "--log-format json" in written or (
         "--log-format" not in written and os.environ.get("METALAKE_SYNC_LOG_FORMAT") == "json"
     )
 
 
-def _confess(args: list[str], error: Exception) -> int:
+def _report_bug(args: list[str], error: Exception) -> int:
     place = traceback.extract_tb(error.__traceback__)[-1]
     _complain(
         args,
-        f"a mistake in metalake-sync: {type(error).__name__} in {os.path.basename(place.filename)}:{place.lineno}."
-        " What was finished is recorded. Please report it; METALAKE_SYNC_TRACEBACK=1 shows more.",
+        f"internal error: {type(error).__name__} in {os.path.basename(place.filename)}:{place.lineno}."
+        " Please report it with --log-format json output. METALAKE_SYNC_TRACEBACK=1 prints the traceback.",
         ExitCode.FAILED,
     )
     if os.environ.get("METALAKE_SYNC_TRACEBACK"):

@@ -1,7 +1,8 @@
 """A plan as Markdown, for a pull request's comment or a job's summary.
 
-Names come from anybody, and the comment is posted in the name of the project: nothing in it mentions a person, refers
-to an issue, links somewhere or is HTML. Owns: that, and the length of a comment.
+Owns: the escaping, and the length of a comment. Untrusted users choose names, and the project posts the comment. So
+nothing in it may mention a person, refer to an issue, be a link or be HTML. Must not: decide what a plan shows
+(`render_plan`).
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from metalake_sync.cli.wording import count, shown
 from metalake_sync.core.notes import REFUSALS
 
 LENGTH_LIMIT = 60_000
-"""Characters. GitHub takes 65,536 in a comment; the rest is left for what a pipeline puts around the plan."""
+"""Maximum number of characters. GitHub accepts 65,536; the rest is for text that a pipeline adds."""
 
 NOTES_SHARE = 4
-"""Notes may take a quarter of the length, and collections half of it before any of their rows."""
+"""Notes may take a quarter of the length. Collections may take half of it without their rows."""
 
 CELL_LIMIT = 300
-"""Characters of a name or a reason."""
+"""Maximum number of characters of a name or a reason."""
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-!|~])")
 _REFERENCE = re.compile(r"(?<=[@#!~%$&])(?=\w)|(?<=:)(?=//)|(?<=www)(?=\.)|(?<=GH)(?=-\d)", re.IGNORECASE)
@@ -33,11 +34,11 @@ _PLAIN_NAME = re.compile(r"[^`|<>&@\\]+")
 _NOT_PLAIN = re.compile(r"[^\w\s./=,;-]|_")
 
 _BREAK = "&#8203;"
-"""A space without width. After a sigil it keeps GitHub and GitLab from making a mention, a reference or a link."""
+"""A zero-width space. After a sigil, it stops GitHub and GitLab from making a mention, a reference or a link."""
 
 
 def markdown_plan(plan: PlanDocument) -> Iterator[str]:
-    """The lines of a Markdown document: the footer first, then a table for each collection, then the notes."""
+    """Yield the lines of a Markdown document: the footer, a table for each collection, and the notes."""
     head = [
         f"### metalake-sync plan: {_text(plan.manifest)}",
         "",
@@ -53,27 +54,27 @@ def markdown_plan(plan: PlanDocument) -> Iterator[str]:
     yield from notes
 
 
-def _tables(tables: Sequence[tuple[str, list[Line]]], room: int) -> Iterator[str]:
-    """A table for each collection. The room for rows is shared out fairly: small tables are shown whole."""
+def _tables(tables: Sequence[tuple[str, list[Line]]], space: int) -> Iterator[str]:
+    """Yield a table for each collection. Tables share the space for rows fairly; small tables are complete."""
     frames: list[list[str]] = []
     taken = 0
     for title, lines in tables:
         frame = _frame(title, lines, 0)
-        if taken + _length(frame) > room // 2:
+        if taken + _length(frame) > space // 2:
             break
         taken += _length(frame)
         frames.append(frame)
-    left, room = len(frames), room - taken
+    left, space = len(frames), space - taken
     rows: dict[int, int] = {}
     for number in sorted(range(len(frames)), key=lambda number: len(tables[number][1])):
-        share = room // left
+        share = space // left
         used = 0
         for line in tables[number][1]:
             used += len(_row(line)) + 1
             if used > share:
                 break
             rows[number] = rows.get(number, 0) + 1
-            room -= len(_row(line)) + 1
+            space -= len(_row(line)) + 1
         left -= 1
     for number, (title, lines) in enumerate(tables[: len(frames)]):
         yield from _frame(title, lines, rows.get(number, 0))
@@ -85,7 +86,7 @@ def _tables(tables: Sequence[tuple[str, list[Line]]], room: int) -> Iterator[str
 
 
 def _frame(title: str, lines: Sequence[Line], rows: int) -> list[str]:
-    """One collection with its first rows."""
+    """Return the table of a collection with its first rows."""
     more = [f"| | … and {len(lines) - rows} more | |"] if rows < len(lines) else []
     return [
         "",
@@ -100,8 +101,8 @@ def _frame(title: str, lines: Sequence[Line], rows: int) -> list[str]:
     ]
 
 
-def _notes(warnings: Sequence[WarningDocument], room: int) -> Iterator[str]:
-    """As many notes as there is room for, refusals first."""
+def _notes(warnings: Sequence[WarningDocument], space: int) -> Iterator[str]:
+    """Yield as many notes as there is space for, refusals first."""
     ordered = sorted(warnings, key=lambda warning: warning.code not in REFUSALS)
     if ordered:
         yield ""
@@ -109,8 +110,8 @@ def _notes(warnings: Sequence[WarningDocument], room: int) -> Iterator[str]:
         word = "refused" if warning.code in REFUSALS else "note"
         where = f"{_text(warning.where)}: " if warning.where else ""
         line = f"- **{word}**: {where}{_text(warning.message)}"
-        room -= len(line) + 1
-        if room < 0:
+        space -= len(line) + 1
+        if space < 0:
             yield f"- … and {count(len(ordered) - number, 'more note')}"
             return
         yield line
@@ -121,19 +122,19 @@ def _row(line: Line) -> str:
 
 
 def _name(text: str) -> str:
-    """A name as code, in which neither Markdown nor a mention means anything."""
+    """Return a name as code, in which Markdown and mentions have no effect."""
     text = _cut(text)
     return f"`{text}`" if _PLAIN_NAME.fullmatch(text) else f"<code>{_entities(text)}</code>"
 
 
 def _entities(text: str) -> str:
-    """Text inside an HTML tag: whatever Markdown, a mention or a table's cell could be made of becomes an entity."""
+    """Return text for an HTML tag: every character with a meaning in Markdown, a mention or a table is an entity."""
     return _NOT_PLAIN.sub(lambda match: f"&#{ord(match[0])};", text)
 
 
 def _text(text: str) -> str:
-    """Text that means nothing to Markdown, GitHub, GitLab or a terminal, and can't end a table's cell."""
-    # A zero byte is in no text that is shown: it stands for the break until all else is escaped.
+    """Return text that has no meaning to Markdown, GitHub, GitLab or a terminal, and does not end a table's cell."""
+    # `shown` leaves no zero byte, so it can mark the places of breaks until everything else is escaped.
     marked = _REFERENCE.sub("\0", _cut(text.replace("\n", " ")))
     return _SPECIAL.sub(r"\\\1", html.escape(marked, quote=False)).replace("\0", _BREAK)
 

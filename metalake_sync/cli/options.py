@@ -1,8 +1,8 @@
-"""The flags that commands share. Each has an environment variable: `--lock-timeout` is METALAKE_SYNC_LOCK_TIMEOUT.
+"""The options that commands share. Each has an environment variable: `--lock-timeout` is METALAKE_SYNC_LOCK_TIMEOUT.
 
-Owns: parsing what a user types into what the engine takes. A flag beats the environment, the environment a default.
-A command that is decorated with `takes_manifest` gets one `ManifestFlags` first, then one `RunFlags` if it `observes`,
-and only its own flags by name.
+Owns: parsing options. An option takes precedence over its environment variable, and that over the default. A command
+decorated with `takes_manifest` gets a `ManifestFlags` as its first argument, then a `RunFlags` if it is decorated with
+`observes`, and only its own options by name. Must not: decide what a run does.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 
 def option(*names: str, **settings: Any) -> Callable[[CommandT], CommandT]:
-    """A click option with its environment variable."""
+    """Return a click option with its environment variable."""
     flag = next(name for name in names if name.startswith("--"))
     variable = "METALAKE_SYNC_" + flag.removeprefix("--").replace("-", "_").upper()
     return click.option(*names, envvar=variable, show_envvar=False, **settings)
 
 
 class FolderPath(click.Path):
-    """A folder to write into. An empty text is none: a variable that is not set must not mean the folder one is in."""
+    """A folder to write to. Empty text is an error: an unset shell variable must not mean the current folder."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
-            self.fail("'' names no folder; give its path, or '.'", param, ctx)
+            self.fail("'' is not a folder; pass its path, or '.'", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -80,7 +80,7 @@ class FormatChoice(click.ParamType[str]):
 
 @dataclass(frozen=True, slots=True)
 class ManifestFlags:
-    """The argument and flags of every command that reads a manifest."""
+    """The argument and options of every command that reads a manifest."""
 
     manifest: str
     as_json: bool
@@ -96,20 +96,23 @@ class ManifestFlags:
         return self.log_format == "json"
 
     def listener(self) -> Listener:
-        """Hears a run: its events on standard output with --json, otherwise words for people."""
+        """Return the listener of a run: JSON Lines with --json, otherwise text."""
         from metalake_sync.cli.listeners import JsonListener
 
         return JsonListener() if self.as_json else self.words()
 
     def words(self, *, silent: bool = False) -> TextListener:
-        """Words for people. `silent`: but for what went wrong, because the output is a document."""
+        """Return a listener that prints text. `silent`: print errors only, because the output is a document."""
         from metalake_sync.cli.listeners import TextListener
 
         return TextListener(quiet=self.quiet or silent, verbose=self.verbose, json_log=self.json_log)
 
     def load(self, content: bytes | None = None, *, safe: bool = False) -> LoadedManifest:
-        """Read the manifest. `content`: what was read of it already, where it is a pipe. `safe`: it is a proposal of
-        somebody who may not be trusted. Raises ManifestErrors and, where `safe` lacks the lake's origin, UsageError."""
+        """Read the manifest. Raises ManifestErrors, and UsageError if `safe` lacks the lake's origin.
+
+        `content`: the manifest's bytes, if it is a pipe that was read already. `safe`: the manifest is a proposal of an
+        untrusted author.
+        """
         from metalake_sync.manifest import load_manifest
 
         environment: Mapping[str, str] = os.environ
@@ -143,8 +146,7 @@ class ManifestFlags:
         *,
         safe: bool = False,
     ) -> Project:
-        """Read the manifest and open the project. `emit`: called with each event. `content`, `safe`: see
-        `load`."""
+        """Read the manifest and open the project. `emit`: called with each event. `content`, `safe`: see `load`."""
         from metalake_sync.planning.run_options import RunOptions
         from metalake_sync.project import Project
 
@@ -157,7 +159,7 @@ class ManifestFlags:
 
 @dataclass(frozen=True, slots=True)
 class RunFlags:
-    """The flags of every command that observes."""
+    """The options of every command that makes a plan."""
 
     refresh: str
     checksum: bool
@@ -168,7 +170,7 @@ class RunFlags:
     ignore_compatibility: bool
 
     def options(self) -> RunOptions:
-        """What the engine takes. Raises UsageError."""
+        """Return the options of the run. Raises UsageError."""
         from metalake_sync.planning.run_options import RunOptions
 
         return RunOptions(
@@ -187,47 +189,55 @@ LOG_FORMAT = option(
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="Lines for people or for machines, on standard error.",
+    help="Format of log lines on standard error.",
 )
 
 _MANIFEST_FLAGS = (
     LOG_FORMAT,
-    option("--json", "as_json", is_flag=True, help="Print JSON for machines."),
-    option("--state", type=click.Path(path_type=Path), help="The state file, instead of the one beside the manifest."),
-    option("--var-file", multiple=True, type=click.Path(), help="Read variables from a file."),
-    option("--var", multiple=True, metavar="NAME=VALUE", help="Set a variable of the manifest; may be repeated."),
-    option("-v", "--verbose", is_flag=True, help="Show every action, not only the first of many."),
-    option("-q", "--quiet", is_flag=True, help="Show only the outcome and what went wrong."),
+    option("--json", "as_json", is_flag=True, help="Print JSON."),
+    option(
+        "--state", type=click.Path(path_type=Path), help="Use this state file (default: the one beside the manifest)."
+    ),
+    option(
+        "--var-file", multiple=True, type=click.Path(), help="Read manifest variables from a file. May be repeated."
+    ),
+    option("--var", multiple=True, metavar="NAME=VALUE", help="Set a manifest variable. May be repeated."),
+    option("-v", "--verbose", is_flag=True, help="Show every action instead of the first ones."),
+    option("-q", "--quiet", is_flag=True, help="Show only the outcome and errors."),
     click.argument("manifest", metavar="MANIFEST"),
 )
 
 SAFE = option(
     "--safe",
     is_flag=True,
-    help="Refuse a manifest that runs commands, names files outside the repository or variables that are not its own,"
-    " or sends credentials to another lake than METALAKE_SYNC_ORIGIN.",
+    help="Refuse a manifest that runs commands, uses files outside the repository or variables that are not its own,"
+    " or sends credentials to a lake other than METALAKE_SYNC_ORIGIN.",
 )
 
-# How hard a lake is worked on: those who speak to one without a plan take these alone.
+# Commands that call a lake without a plan have only these options of a run.
 EFFORT_FLAGS = (
     option(
         "--parallelism",
         type=click.IntRange(1, 1024),
-        help="The most files on the wire at once. [default: uploads find it; 64 for the rest]",
+        help="Maximum number of parallel transfers (default: uploads adapt it, others use 64).",
     ),
-    option("--bwlimit", metavar="RATE", help="Bytes per second, such as 800k or 10M."),
+    option(
+        "--bwlimit",
+        metavar="RATE",
+        help="Limit the transfer rate, in bytes per second, such as 800k or 10M (default: no limit).",
+    ),
     option(
         "--retry-for",
         type=click.FloatRange(0),
         metavar="SECONDS",
-        help="Patience with a lake that is away at the start. [default: 60]",
+        help="Seconds to keep retrying an unreachable lake at startup (default: 60).",
     ),
 )
 
 IGNORE_COMPATIBILITY = option(
     "--ignore-compatibility",
     is_flag=True,
-    help="Go on although the lake says that it is not compatible with this version of the protocol.",
+    help="Continue even if the lake reports that it is not compatible with this version of the protocol.",
 )
 
 _RUN_FLAGS = (
@@ -237,34 +247,39 @@ _RUN_FLAGS = (
         type=click.Choice(["none", "list", "full"]),
         default="list",
         show_default=True,
-        help="Trust the records; ask the lake what it has; or compare sizes, metadata and shapes, too.",
+        help="What to read from the lake: nothing, names and ids, or also sizes, metadata and shapes.",
     ),
-    option("--target", multiple=True, metavar="COLLECTION[/GLOB]", help="Only this part; may be repeated."),
-    option("--checksum", is_flag=True, help="Hash every file, whatever its size and times say."),
+    option(
+        "--target",
+        multiple=True,
+        metavar="COLLECTION[/GLOB]",
+        help="Restrict the run to a collection, or to matching files. May be repeated.",
+    ),
+    option("--checksum", is_flag=True, help="Hash every file, even if its size and times are unchanged."),
     *EFFORT_FLAGS,
 )
 
 
 @functools.cache
 def start_is_over() -> None:
-    """Keep what is loaded by now out of the search for garbage. Once: later it would keep garbage, too."""
+    """Exclude all loaded modules from garbage collection. Only the first call has an effect."""
     gc.freeze()
-    # Plans are many objects that live as long as the run: the usual search is a twentieth of its time.
+    # A plan has many objects that live as long as the run. The default thresholds cost a twentieth of its time.
     gc.set_threshold(50_000, 20, 20)
 
 
 def takes_manifest(command: CommandT) -> CommandT:
-    """Give a command MANIFEST and the flags around it, as its first argument. Stands above `observes`."""
+    """Give a command MANIFEST and its options as the first argument. Write it above `observes`."""
     return gathered(command, _MANIFEST_FLAGS, ManifestFlags)
 
 
 def observes(command: CommandT) -> CommandT:
-    """Give a command the flags of a run, as one argument."""
+    """Give a command the options of a run as one argument."""
     return gathered(command, _RUN_FLAGS, RunFlags)
 
 
 def gathered(command: CommandT, flags: tuple[Callable[[Any], Any], ...], into: type[Any]) -> CommandT:
-    """Decorate with flags, and hand them on as one object in front of what the command gets anyway."""
+    """Decorate a command with options, and pass them as one object before its other arguments."""
     names = [field.name for field in fields(into)]
 
     @functools.wraps(command)
@@ -279,7 +294,7 @@ def gathered(command: CommandT, flags: tuple[Callable[[Any], Any], ...], into: t
 
 
 def read_variables(assignments: tuple[str, ...], files: tuple[str, ...]) -> dict[str, str]:
-    """The manifest's variables: from files in their order, then from the command line."""
+    """Return the manifest's variables: from files in their order, then from the command line."""
     from metalake_sync.manifest import read_var_file
 
     found: dict[str, str] = {}
@@ -288,13 +303,13 @@ def read_variables(assignments: tuple[str, ...], files: tuple[str, ...]) -> dict
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or not name:
-            raise UsageError(f"'--var {assignment}' is no assignment", remedy="Write --var NAME=VALUE.")
+            raise UsageError(f"'--var {assignment}' is not an assignment", remedy="Write --var NAME=VALUE.")
         found[name] = value
     return found
 
 
 def max_delete_of(text: str | None) -> MaxDelete:
-    """How many files may be trashed or replaced, from '20', '10%' or nothing. Raises UsageError."""
+    """Parse --max-delete: '20', '10%' or None for the default limits. Raises UsageError."""
     from metalake_sync.core.guards import MaxDelete
 
     if text is None:
@@ -309,11 +324,11 @@ def max_delete_of(text: str | None) -> MaxDelete:
             return MaxDelete(percent=percent, files=None, few=0)
     elif number.isascii() and number.isdigit():
         return MaxDelete(percent=None, files=int(number), few=0)
-    raise UsageError(f"'--max-delete {text}' is no limit", remedy="Write a number of files, such as 20, or 10%.")
+    raise UsageError(f"'--max-delete {text}' is not a limit", remedy="Write a number of files, such as 20, or 10%.")
 
 
 def rate(text: str) -> float:
-    """Bytes per second from '800k', '10M', '1.5G' or a number; the units are decimal."""
+    """Parse bytes per second: a number, or a number with a decimal unit, such as '800k', '10M', '1.5G'."""
     factors = {"k": 1e3, "m": 1e6, "g": 1e9}
     number, factor = (text[:-1], factors[text[-1].lower()]) if text[-1:].lower() in factors else (text, 1.0)
     try:
@@ -321,5 +336,5 @@ def rate(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise UsageError(f"'--bwlimit {text}' is no rate", remedy="Write bytes per second, such as 800k or 10M.")
+        raise UsageError(f"'--bwlimit {text}' is not a rate", remedy="Write bytes per second, such as 800k or 10M.")
     return value

@@ -1,6 +1,6 @@
-"""Files that a user names as outputs: written beside and renamed, and only over a regular file or nothing.
+"""Output files that a user names.
 
-Must not: replace a pipe, a link or a device.
+Owns: writing them as a whole, through a temporary file that is renamed. Must not: replace a pipe, a link or a device.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _NAMED = {"stdout": 1, "stderr": 2}
 
 
 def write_output(path: Path, text: str) -> None:
-    """Write a file for its owner's eyes (0600), whole or not at all.
+    """Write a file that only its owner can read (mode 0600), as a whole or not at all. Raises OSError.
 
-    A link is followed: the file that it names is replaced. A pipe or a character device, such as a process
-    substitution, is written to. Raises OSError.
+    A symbolic link stays; its target is replaced. A pipe or a character device, such as a process substitution, is
+    written to.
     """
     number = _descriptor(path)
     if number is not None:
@@ -55,6 +55,6 @@ def _open_existing(path: str, flags: int) -> int:
 
 
 def _descriptor(path: Path) -> int | None:
-    """The number of the open file that a path such as /dev/stdout or /dev/fd/63 names."""
+    """Return the file descriptor of a path such as /dev/stdout or /dev/fd/63, or None."""
     found = _OPEN_FILE.fullmatch(str(path))
     return _NAMED[found[2]] if found and found[2] else int(found[1]) if found else None

@@ -1,7 +1,7 @@
-"""A plan on a terminal: one line for each action with its reason and the values behind it, by collection, and a footer.
+"""A plan on a terminal: by collection, one line for each action with its reason and changes, and a footer.
 
-Signs are Terraform's: `+` add, `~` update, `-` trash, `-/+` replace, `<=` download, `=` adopt. An upload's annotation
-sets stand on its own line. A saved plan looks like a fresh one.
+Owns: the wording and the order of lines. The line of an upload includes its annotation sets. A saved plan looks like a
+new one. Must not: read a plan except by its document.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from metalake_sync.core.selection import WHOLE_LAKE
 from metalake_sync.lazy_dataclass import dataclass
 
 LINES_SHOWN = 10
-"""How many lines of one sign a collection shows unless all are asked for."""
+"""How many lines of one sign a collection shows, without `--verbose`."""
 
 COLORS = {"+": "green", "~": "yellow", "-": "red", "-/+": "red", "=": "cyan", "<=": "cyan"}
 
@@ -41,7 +41,7 @@ class Line:
 
 
 def render_plan(plan: PlanDocument, *, all_lines: bool) -> Iterator[str]:
-    """The lines of a plan, coloured; whoever prints them strips colours where there is no terminal."""
+    """Yield the lines of a plan with colors. `click.echo` removes the colors without a terminal."""
     for heading, actions in groupby(plan.actions, key=_heading):
         yield click.style(heading, bold=True)
         yield from _grouped(list(plan_lines(list(actions))), all_lines)
@@ -51,7 +51,7 @@ def render_plan(plan: PlanDocument, *, all_lines: bool) -> Iterator[str]:
 
 
 def footer(plan: PlanDocument) -> str:
-    """The line that everybody looks for."""
+    """Return the last line of a plan: the counts."""
     summary = plan.summary
     new = {(action.collection, action.type, action.file) for action in plan.actions if _brings_sets(action)}
     later_sets = sum(
@@ -83,7 +83,7 @@ def footer(plan: PlanDocument) -> str:
 
 
 def render_notes(notes: tuple[Note, ...], *, all_notes: bool) -> Iterator[str]:
-    """Notes by kind; the first few of each unless all are asked for."""
+    """Yield notes by code. Without `all_notes`, only the first few of each code."""
     return _warnings(warning_documents(notes, full_names=all_notes), all_notes)
 
 
@@ -98,7 +98,9 @@ def _warnings(warnings: Sequence[WarningDocument], all_of_them: bool) -> Iterato
             where = f"{warning.where}: " if warning.where else ""
             yield click.style(f"{word}: ", fg=color) + shown(where + warning.message)
         if len(group) > len(visible):
-            yield click.style(f"{word}: ", fg=color) + f"and {len(group) - len(visible)} more like it (-v shows all)"
+            yield (
+                click.style(f"{word}: ", fg=color) + f"and {len(group) - len(visible)} more of this kind (-v shows all)"
+            )
     if warnings:
         yield ""
 
@@ -108,7 +110,7 @@ def _grouped(lines: list[Line], all_lines: bool) -> Iterator[str]:
     for line in lines:
         by_sign.setdefault(line.sign, []).append(line)
     for sign, group in by_sign.items():
-        # A list that is one line too long is not worth an ellipsis.
+        # An ellipsis is not shorter than one more line.
         visible = group if all_lines or len(group) <= LINES_SHOWN + 1 else group[:LINES_SHOWN]
         width = min(48, max(len(line.what) for line in visible))
         for line in visible:
@@ -118,7 +120,7 @@ def _grouped(lines: list[Line], all_lines: bool) -> Iterator[str]:
 
 
 def _heading(action: ActionDocument) -> str:
-    """What actions stand under: their collection, or the address of files that the manifest does not upload."""
+    """Return the heading of an action: its collection, or the address of files that the manifest does not upload."""
     if action.address is None:
         place = "the whole lake" if action.collection == WHOLE_LAKE else shown(action.collection)
         return f"{place} ({action.type})"
@@ -127,7 +129,7 @@ def _heading(action: ActionDocument) -> str:
 
 
 def plan_lines(actions: Sequence[ActionDocument]) -> Iterator[Line]:
-    """One line for each action of a collection, but for the annotation sets of files that are sent."""
+    """Yield one line for each action of a collection. Annotation sets of uploaded files have no line of their own."""
     new = {action.file for action in actions if _brings_sets(action)}
     sets: dict[str | None, list[ActionDocument]] = {}
     for action in actions:
@@ -157,13 +159,13 @@ def _what(action: ActionDocument) -> str:
 
 
 def _why(action: ActionDocument, sets: Sequence[ActionDocument]) -> Iterator[str]:
-    """The reason, the values behind it, and what it costs."""
+    """Yield the reason, the values behind it, and the number of bytes or shapes to send."""
     changes = action.changes or ()
     yield action.reason.value.replace("_", " ")
     if action.overwrites:
         yield "overwrites what another client wrote"
     if action.renamed_from is not None:
-        yield f"from {shown(action.renamed_from)}: the lake has no rename, so it is sent again"
+        yield f"from {shown(action.renamed_from)}: the lake cannot rename, so the file is sent again"
     yield from map(change_words, sorted(changes, key=lambda change: change.what == SIZE))
     if action.bytes is not None and not any(change.what == SIZE for change in changes):
         yield size(action.bytes)
@@ -177,7 +179,7 @@ def _set_words(action: ActionDocument) -> str:
 
 
 def change_words(change: Change) -> str:
-    """The two values that differ: `Tags: [a] → [a, b]`, `content: 3f1c… → a210…`."""
+    """Return the values of a change: `Tags: [a] → [a, b]`, `content: 3f1c… → a210…`."""
     if change.what == SIZE:
         return f"{size(change.before)} → {size(change.after)}"
     shorten = _short_digest if change.what in (CONTENT, LAKE_ID) else value_words
@@ -192,7 +194,7 @@ def _short_digest(value: Any) -> str:
 
 
 def value_words(value: Any) -> str:
-    """A metadata value in few words."""
+    """Return a metadata value as short text."""
     match value:
         case None:
             text = "none"

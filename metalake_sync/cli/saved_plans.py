@@ -25,14 +25,14 @@ STREAM_LIMIT_BYTES = 1 << 30
 
 
 def save_plan(plan: Plan, project: Project, path: Path) -> None:
-    """Write a plan. Raises UsageError where the file can't be written."""
+    """Write a plan. Raises UsageError if the file cannot be written."""
     from metalake_sync.cli.documents import BasisDocument, SavedPlan, to_json
     from metalake_sync.cli.plan_document import plan_document
     from metalake_sync.manifest.loading import manifest_digest
 
     if project.manifest.stream:
         what = "standard input" if project.manifest.source == "-" else "a pipe"
-        raise UsageError(f"a plan of {what} can't be saved", remedy="Save the manifest to a file first.")
+        raise UsageError(f"cannot save a plan of {what}", remedy="Save the manifest to a file first.")
     options = project.options
     saved = SavedPlan(
         manifest=str(Path(project.manifest.source).absolute()),
@@ -48,11 +48,11 @@ def save_plan(plan: Plan, project: Project, path: Path) -> None:
     try:
         write_output(path, to_json(saved, indent=1, exclude_none=False) + "\n")
     except OSError as error:
-        raise UsageError(f"the plan can't be written: {error.strerror}", where=str(path)) from error
+        raise UsageError(f"cannot write the plan: {error.strerror}", where=str(path)) from error
 
 
 def read_stream(source: str) -> bytes | None:
-    """What a pipe holds, which can be read only once; None for all else. Raises UsageError."""
+    """Return the content of a pipe, which can be read only once, or None for other files. Raises UsageError."""
     from metalake_sync.manifest.reading import STANDARD_INPUT, is_stream
 
     if source == STANDARD_INPUT or not is_stream(source):
@@ -61,14 +61,14 @@ def read_stream(source: str) -> bytes | None:
         with open(source, "rb") as file:
             content = file.read(STREAM_LIMIT_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"it can't be read: {error.strerror}", where=source, remedy="Name a file.") from error
+        raise UsageError(f"cannot read it: {error.strerror}", where=source, remedy="Pass a file.") from error
     if len(content) > STREAM_LIMIT_BYTES:
-        raise UsageError("it does not end", where=source, remedy="Name a manifest or a saved plan.")
+        raise UsageError("the pipe is too large", where=source, remedy="Pass a manifest or a saved plan.")
     return content
 
 
 def is_saved_plan(path: str, content: bytes | None = None) -> bool:
-    """Whether a file that stands where a manifest could is a saved plan. `content`: what was read of it already."""
+    """Return whether a file is a saved plan and not a manifest. `content`: the file's bytes, if known already."""
     if content is None:
         try:
             with open(path, "rb") as file:
@@ -79,7 +79,7 @@ def is_saved_plan(path: str, content: bytes | None = None) -> bool:
 
 
 def load_plan(path: str, content: bytes | None = None) -> SavedPlan:
-    """Read a saved plan. `content`: what was read of it already. Raises UsageError."""
+    """Read a saved plan. `content`: the file's bytes, if known already. Raises UsageError."""
     from pydantic import ValidationError
 
     from metalake_sync.cli.documents import SavedPlan
@@ -87,8 +87,8 @@ def load_plan(path: str, content: bytes | None = None) -> SavedPlan:
     try:
         return SavedPlan.model_validate_json(Path(path).read_bytes() if content is None else content)
     except OSError as error:
-        raise UsageError(f"the plan can't be read: {error.strerror}", where=path) from error
+        raise UsageError(f"cannot read the plan: {error.strerror}", where=path) from error
     except ValidationError:
         raise UsageError(
-            "it is no saved plan, or one of another version", where=path, remedy="Make a new one with 'plan --out'."
+            "this is not a saved plan of this version", where=path, remedy="Make a new one with 'plan --out'."
         ) from None

@@ -1,4 +1,7 @@
-"""Writes the JSON Schemas of manifest, plan and events into a folder: `python -m metalake_sync.cli.schemas DIR`."""
+"""The JSON Schemas of manifest, plan and events. `python -m metalake_sync.cli.schemas DIR` writes them to a folder.
+
+Owns: the published schemas. Must not: describe a field (its class does).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """The schema called `manifest`, `plan` or `events`."""
+    """Return the schema with the name `manifest`, `plan` or `events`."""
     match name:
         case "manifest":
             return manifest_json_schema()

@@ -1,7 +1,7 @@
-"""The standard streams and the encoding of file names, made fit for a run before anything else is opened.
+"""The standard streams and the encoding of file names, which are prepared before any file is opened.
 
-Owns: closed streams, terminals that can't show every character, and locales that are not UTF-8. Must not: import what
-`--version` does not need.
+Owns: closed streams, terminals that cannot show every character, and locales that are not UTF-8. Must not: import
+modules that `--version` does not need.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from metalake_sync.errors import UsageError
 from metalake_sync.sources.naming import names_are_utf8
 
 PLAIN = "metalake-sync-plain"
-"""An error handler: characters that an encoding lacks become similar ASCII, or an escape that JSON takes, too."""
+"""An error handler that replaces characters that an encoding lacks by similar ASCII, or by an escape as in JSON."""
 
 ASCII = "metalake-sync-ascii"
-"""ASCII under another name: click takes a stream that calls itself ASCII for a mistake and writes UTF-8 to it."""
+"""ASCII under another name: click regards an ASCII stream as misconfigured and writes UTF-8 to it."""
 
 _SIMILAR = {"…": "...", "→": "->", "–": "-", "’": "'", "“": '"', "”": '"', "×": "x", "≥": ">=", "≤": "<="}
 
 _TERMINAL = "metalake-sync-terminal"
-"""An -X option: the encoding of the terminal, for the process that was started anew with UTF-8 names."""
+"""An -X option with the encoding of the terminal, for the process that was restarted with UTF-8 names."""
 
 _UTF8_REMEDY = "Set LC_ALL=C.UTF-8 or PYTHONUTF8=1 and run the command again."
 
@@ -36,8 +36,8 @@ _UTF8_REMEDY = "Set LC_ALL=C.UTF-8 or PYTHONUTF8=1 and run the command again."
 def prepare() -> None:
     """Make the standard streams usable and file names UTF-8.
 
-    Where the locale is not UTF-8, the process is replaced by one whose file names are. Raises UsageError where that is
-    not possible.
+    If the locale is not UTF-8, the process is replaced by one with UTF-8 file names. Raises UsageError if that is not
+    possible.
     """
     _open_closed_descriptors()
     if not names_are_utf8():
@@ -46,7 +46,7 @@ def prepare() -> None:
 
 
 def echo_json(text: str) -> None:
-    """Print a JSON document. It stays valid JSON on an output that is not UTF-8, and holds no command for a CI log."""
+    """Print a JSON document. It stays valid on an output that is not UTF-8, and contains no command for a CI log."""
     text = for_logs(text)
     if not text.isascii() and not _is_utf8(sys.stdout):
         text = "".join(char if char.isascii() else _json_escape(char) for char in text)
@@ -54,8 +54,10 @@ def echo_json(text: str) -> None:
 
 
 def _open_closed_descriptors() -> None:
-    """Put the null device where a standard stream is closed: the next file that is opened would get its number, and
-    what is printed would end up in that file."""
+    """Open the null device for each closed standard stream.
+
+    Otherwise, the next opened file gets the stream's descriptor, and output would be written to that file.
+    """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
@@ -73,7 +75,7 @@ def _start_again_with_utf8_names() -> NoReturn:
     encoding = sys.getfilesystemencoding()
     if "utf8" in sys._xoptions or getattr(sys, "frozen", False) or not sys.executable:
         raise UsageError(
-            f"the locale's encoding is {encoding}, in which file names can't be read as they are", remedy=_UTF8_REMEDY
+            f"the locale's encoding is {encoding}, which cannot represent all file names", remedy=_UTF8_REMEDY
         )
     options = ["-X", "utf8", "-X", f"{_TERMINAL}={sys.stdout.encoding}"]
     sys.stdout.flush()
@@ -81,7 +83,7 @@ def _start_again_with_utf8_names() -> NoReturn:
         os.execv(sys.executable, [sys.executable, *options, *sys.orig_argv[1:]])  # noqa: S606 - the same program
     except OSError as error:
         raise UsageError(
-            f"the locale's encoding is {encoding}, and Python can't be started with another one ({error.strerror})",
+            f"the locale's encoding is {encoding}, and Python cannot be restarted with UTF-8 ({error.strerror})",
             remedy=_UTF8_REMEDY,
         ) from None
 
@@ -107,7 +109,7 @@ def _set_encodings() -> None:
 
 
 class _Droppable(io.TextIOWrapper):
-    """Standard error. What can't be written to it is dropped: a full or closed log must not end a run."""
+    """Standard error that drops text it cannot write: a full or closed log must not end a run."""
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
         super().__init__(stream.buffer, encoding=stream.encoding, errors=PLAIN, line_buffering=True, write_through=True)

@@ -1,4 +1,7 @@
-"""The log of a watch on standard error, as lines for people or for machines."""
+"""The log of `watch` on standard error, as text or JSON lines.
+
+Owns: the handler and the formatters. Must not: write log records (`watch`).
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,15 @@ from metalake_sync.remote.redaction import redact
 
 
 class JsonLines(logging.Formatter):
-    """A record as `json_line` has it, with the record's facts."""
+    """Formats a record as JSON, with its facts."""
 
     def format(self, record: logging.LogRecord) -> str:
         facts = getattr(record, "facts", {})
         return json_line(record.levelname.lower(), record.getMessage(), _time(record), **facts)
 
 
-class Words(logging.Formatter):
-    """Time, level where it matters, and the words."""
+class TextLines(logging.Formatter):
+    """Formats a record as text: time, level for warnings and errors, and the message."""
 
     def format(self, record: logging.LogRecord) -> str:
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
@@ -32,9 +35,9 @@ def _time(record: logging.LogRecord) -> datetime:
 
 
 def start_log(*, as_json: bool, quiet: bool, verbose: bool) -> None:
-    """Send the watching log to standard error. `verbose` shows each action; `quiet` warnings alone."""
+    """Send the log of `watch` to standard error. `verbose`: also log each action. `quiet`: only log warnings."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if as_json else Words())
+    handler.setFormatter(JsonLines() if as_json else TextLines())
     logger = logging.getLogger("metalake_sync.watch")
     logger.handlers[:] = [handler]
     logger.propagate = False

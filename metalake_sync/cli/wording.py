@@ -1,4 +1,7 @@
-"""How things read on a terminal: sizes, durations, and names that could hold anything."""
+"""Text for a terminal: sizes, durations, and names with any characters.
+
+Owns: the formatting. Must not: print.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,11 @@ _COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#(?:\[|vso\[|teamcity\[))")
 
 
 def shown(text: str) -> str:
-    """Text that is safe to print: control characters, escapes, bytes that are no UTF-8, and the beginnings of commands
-    that a CI system would take from its log (`::error::`, `##[group]`) stand as \\x.. codes."""
+    """Return text that is safe to print.
+
+    Control characters, escape sequences, bytes that are not UTF-8, and the start of commands that a CI system would
+    execute from its log (`::error::`, `##[group]`) become \\x.. codes.
+    """
     if not text.isprintable():
         text = "".join(
             char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii")
@@ -21,12 +27,12 @@ def shown(text: str) -> str:
 
 
 def for_logs(document: str) -> str:
-    """A JSON text in which no CI system finds a command. It holds the same values."""
+    """Return an equal JSON document in which CI systems find no command."""
     return document.replace("##", "#\\u0023") if "##" in document else document
 
 
 def size(size_bytes: float) -> str:
-    """Bytes in decimal units: 48200000 reads '48.2 MB'."""
+    """Return a number of bytes in decimal units: '48.2 MB' for 48200000."""
     if size_bytes < 1000:
         return f"{size_bytes:.0f} B"
     for unit in ("kB", "MB", "GB", "TB"):
@@ -37,7 +43,7 @@ def size(size_bytes: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: '8.2 s', '3 min 20 s', '2 h 5 min'."""
+    """Return a duration as text: '8.2 s', '3 min 20 s', '2 h 5 min'."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -48,5 +54,5 @@ def duration(seconds: float) -> str:
 
 
 def count(number: int, singular: str, plural: str | None = None) -> str:
-    """A number with its noun: '1 file', '2 files'."""
+    """Return a number with its noun: '1 file', '2 files'."""
     return f"{number} {singular if number == 1 else plural or singular + 's'}"

@@ -276,7 +276,7 @@ def _found_in_lake(rules: CollectionRules, desired: DesiredFile, remote: RemoteF
             return Verdict(notes=(Note(NoteCode.NOT_ADOPTED, other_bytes + HOW_TO_TAKE_OVER, where),))
         return _adopt(rules, desired, remote)
     lake_size = "an unknown size" if remote.size_bytes is None else f"{remote.size_bytes} bytes"
-    differs = f"has {lake_size} in the lake and {size_bytes} bytes locally"
+    differs = f"is in the lake with {lake_size}, but locally with {size_bytes} bytes"
     if adopt == "match":
         return Verdict(notes=(Note(NoteCode.NOT_ADOPTED, differs + HOW_TO_TAKE_OVER, where),))
     match rules.policy.on_change:

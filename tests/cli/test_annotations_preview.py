@@ -41,7 +41,7 @@ def test_names_on_the_page_are_escaped(world: World) -> None:
     assert "&lt;b&gt;&amp;.png" in page
 
 
-def test_an_image_that_is_none_is_told_and_the_rest_is_drawn(world: World) -> None:
+def test_a_file_that_is_not_an_image_is_reported_and_the_rest_is_drawn(world: World) -> None:
     world.images("crow.png")
     world.write("images/gull.png", b"no picture")
     world.write("people.json", boxes(crow_png=[[1, 1, 5, 5]], gull_png=[[1, 1, 5, 5]]))

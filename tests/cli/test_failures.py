@@ -1,4 +1,4 @@
-"""What is said of items that failed."""
+"""The output of failed items."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return capsys.readouterr().err.splitlines()
 
 
-def test_one_reason_is_told_of_ten_items_and_the_rest_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_first_ten_items_of_a_reason_are_named_and_the_rest_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
     failures = Failures(everything=False, json_log=False)
     for number in range(50):
-        failures.tell(f"{number}.png", "no such bucket")
-    failures.tell("a.png", "it answered 406")
+        failures.report(f"{number}.png", "no such bucket")
+    failures.report("a.png", "it answered 406")
     failures.close()
     told = lines(capsys)
     assert len(told) == SHOWN_OF_A_KIND + 2
@@ -28,10 +28,10 @@ def test_one_reason_is_told_of_ten_items_and_the_rest_is_counted(capsys: pytest.
 
 
 @pytest.mark.parametrize("json_log", [True, False])
-def test_every_item_is_named_where_that_is_wanted(capsys: pytest.CaptureFixture[str], json_log: bool) -> None:
+def test_every_item_is_named_with_verbose_or_in_a_json_log(capsys: pytest.CaptureFixture[str], json_log: bool) -> None:
     failures = Failures(everything=not json_log, json_log=json_log)
     for number in range(50):
-        failures.tell(f"{number}.png", "no such bucket")
+        failures.report(f"{number}.png", "no such bucket")
     failures.close()
     assert len(lines(capsys)) == 50
 
@@ -43,5 +43,5 @@ def test_every_item_is_named_where_that_is_wanted(capsys: pytest.CaptureFixture[
         (Address(By.COLLECTION, "birds", MediaType.IMAGE), "a.png", "birds/a.png"),
     ],
 )
-def test_an_item_of_no_collection_stands_alone(address: Address, name: str, expected: str) -> None:
+def test_an_item_is_named_with_its_collection_if_it_has_one(address: Address, name: str, expected: str) -> None:
     assert item_of(ClearEntry(address, name, RecordedSet("op", AnnotationKind.HUMAN, "d", 1))) == expected

@@ -57,14 +57,14 @@ def test_every_command_and_group_shows_an_example(name: str) -> None:
     assert f"metalake-sync {name}" in (command.epilog or "")
 
 
-def test_trash_shows_how_many_and_which_and_does_nothing_unasked(stocked: World) -> None:
+def test_trash_shows_its_items_and_does_nothing_without_approval(stocked: World) -> None:
     done = stocked.run("trash", "collection", "birds", "--query", "metadata.Tags=skip")
     assert done.code == ExitCode.GUARDED
     assert [line for line in done.out.splitlines() if line.startswith("  - ")] == [
         f"  - birds_{number:02}.png" for number in range(0, 12, 3)
     ]
     assert "To trash: 4 items" in done.out
-    assert "no terminal to ask on" in done.err
+    assert "no terminal to prompt on" in done.err
     assert len(stocked.names()) == 12
     done = stocked.run("trash", "lake", "image", "--annotated", "raw", "--json")
     assert done.code == ExitCode.GUARDED
@@ -79,7 +79,7 @@ def test_trash_shows_the_first_of_many_and_all_when_asked(stocked: World) -> Non
     assert stocked.run("trash", "lake", "image", "--annotated", "raw", "-v").out.count("  - ") == 12
 
 
-def test_trash_takes_what_was_approved_and_nothing_where_nothing_matches(stocked: World) -> None:
+def test_trash_moves_only_approved_items(stocked: World) -> None:
     gone = stocked.good("trash", "lake", "image", "--query", "metadata.Tags=skip", "--auto-approve", "--json").document
     assert (gone["trashed"], gone["failed"]) == (4, 0)
     assert len(stocked.names()) == 8
@@ -91,7 +91,7 @@ def test_trash_takes_what_was_approved_and_nothing_where_nothing_matches(stocked
 
 
 @pytest.mark.parametrize(("answer", "left"), [("y\n", 8), ("n\n", 12)])
-def test_trash_asks_on_a_terminal(stocked: World, answer: str, left: int) -> None:
+def test_trash_prompts_on_a_terminal(stocked: World, answer: str, left: int) -> None:
     here, there = pty.openpty()
     process = subprocess.Popen(
         [PROGRAM, "trash", "lake", "image", "--query", "metadata.Tags=skip"],
@@ -108,7 +108,7 @@ def test_trash_asks_on_a_terminal(stocked: World, answer: str, left: int) -> Non
     assert len(stocked.names()) == left
 
 
-def test_a_folder_goes_up_and_comes_down(world: World) -> None:
+def test_a_folder_is_uploaded_and_downloaded(world: World) -> None:
     world.images("a.png", "b.png")
     up = world.good(
         "collection", "upload", "images", "birds", "--type", "image", "--set", "Number:=42", "--json"
@@ -126,7 +126,7 @@ def test_a_folder_goes_up_and_comes_down(world: World) -> None:
     assert (world.folder / "out" / "birds_a.png").read_bytes() == png(salt=b"a.png")
 
 
-def test_lists_counts_and_descriptions_for_people_and_for_machines(stocked: World) -> None:
+def test_lists_counts_and_descriptions_as_text_and_as_json(stocked: World) -> None:
     listed = stocked.good(
         "item", "list", "--collection", "birds", "--sort", "name", "--order", "desc", "--limit", "2", "--json"
     )
@@ -142,7 +142,7 @@ def test_lists_counts_and_descriptions_for_people_and_for_machines(stocked: Worl
     assert "signature" not in stocked.good("item", "get", "birds_00.png", "--json").out
 
 
-def test_a_url_is_printed_alone_so_that_a_shell_can_take_it(stocked: World) -> None:
+def test_only_the_url_is_printed_for_use_in_a_shell(stocked: World) -> None:
     url = stocked.good("url", "birds_03.png").out.strip()
     assert requests.get(url, timeout=10).content == png(salt=bytes([3]))
     assert stocked.good("url", "birds_03.png", "--json").document["url"].startswith(stocked.lake.url)
@@ -197,7 +197,9 @@ def test_annotations_are_removed_only_when_approved(stocked: World) -> None:
         ("item", "list", "--collection", "birds", "--lake", "image"),
     ],
 )
-def test_what_can_not_be_meant_is_a_usage_error_with_a_remedy(world: World, words: tuple[str, ...]) -> None:
+def test_arguments_that_contradict_each_other_are_usage_errors_with_a_remedy(
+    world: World, words: tuple[str, ...]
+) -> None:
     done = world.run(*words)
     assert done.code == ExitCode.USAGE
     assert done.err.startswith("error: ")
@@ -221,28 +223,28 @@ def test_the_lake_comes_from_flags_files_or_a_manifest(stocked: World) -> None:
     assert stocked.good(*count, "--url", "embedded:own", **bare).out == "0\n"
 
 
-def test_a_lake_that_is_away_ends_with_its_own_code(world: World) -> None:
+def test_an_unreachable_lake_has_its_own_exit_code(world: World) -> None:
     done = world.run(
         "item", "count", "--lake", "image", LAYERNEXT_URL="http://127.0.0.1:9", METALAKE_SYNC_RETRY_FOR="0"
     )
     assert done.code == ExitCode.LAKE_AWAY
 
 
-def test_an_empty_folder_name_is_not_the_folder_that_one_stands_in(stocked: World) -> None:
+def test_an_empty_folder_name_is_not_the_current_folder(stocked: World) -> None:
     for words in (("item", "download", "--lake", "image"), ("collection", "download", "birds")):
         done = stocked.run(*words, "--to", "")
         assert done.code == ExitCode.USAGE
-        assert "names no folder" in done.err
+        assert "is not a folder" in done.err
     assert list(stocked.folder.iterdir()) == []
 
 
-def test_annotations_that_are_right_already_are_mentioned(stocked: World) -> None:
+def test_annotations_that_are_up_to_date_are_mentioned(stocked: World) -> None:
     words = ("collection", "download", "birds", "--to", "out", "--no-media")
     assert "annotations in" in stocked.good(*words).out
     assert stocked.good(*words).out.splitlines()[-1] == "the annotations are up to date"
 
 
-def test_words_of_the_command_line_are_used_on_the_command_line(stocked: World) -> None:
+def test_errors_name_options_of_the_command_line(stocked: World) -> None:
     stocked.write("labels/classes.txt", "bird")
     stocked.write("labels/00.txt", "0 0.5 0.5 0.2 0.2")
     words = ("annotations", "upload", "labels", "--operation", "op", "--kind", "human", "--collection", "birds")
@@ -253,7 +255,7 @@ def test_words_of_the_command_line_are_used_on_the_command_line(stocked: World) 
     assert "manifest" not in refused.err
 
 
-def test_yolo_that_came_down_beside_its_images_goes_up_again(stocked: World) -> None:
+def test_downloaded_yolo_files_beside_their_images_can_be_uploaded_again(stocked: World) -> None:
     box = {"type": "rectangle", "bbox": [4, 2, 8, 4], "label": "bird"}
     stocked.write("b.json", {"images": [{"image": "00.png", "annotations": [box]}]})
     to_birds = ("--kind", "human", "--collection", "birds")
@@ -271,7 +273,7 @@ def test_yolo_that_came_down_beside_its_images_goes_up_again(stocked: World) -> 
     assert done.out.splitlines()[-1] == "1 entry written"
 
 
-def test_labels_of_another_split_are_not_those_of_a_image_with_the_same_stem(stocked: World) -> None:
+def test_labels_of_another_split_do_not_match_an_image_with_the_same_stem(stocked: World) -> None:
     stocked.write("set/classes.txt", "bird")
     stocked.write("set/labels/00.txt", "0 0.5 0.5 0.2 0.2")
     stocked.write("set/val/01.txt", "0 0.5 0.5 0.4 0.4")
@@ -282,12 +284,12 @@ def test_labels_of_another_split_are_not_those_of_a_image_with_the_same_stem(sto
     assert [name for name, shapes in written.items() if shapes] == ["00.png"]
 
 
-def test_items_come_down_by_their_names_where_asked(stocked: World) -> None:
+def test_items_are_downloaded_under_their_names_on_request(stocked: World) -> None:
     stocked.good("item", "download", "--lake", "image", "--to", "out", "--naming", "name")
     assert sorted(path.name for path in (stocked.folder / "out").iterdir())[0] == "00.png"
 
 
-def test_a_list_has_the_fields_that_are_asked_for(stocked: World) -> None:
+def test_a_list_has_the_requested_fields(stocked: World) -> None:
     words = ("item", "list", "--collection", "birds", "--limit", "2", "--field", "Tags", "--field", "fileSize")
     size = len(png(salt=bytes([0])))
     listed = stocked.good(*words, "--json").document
@@ -295,7 +297,7 @@ def test_a_list_has_the_fields_that_are_asked_for(stocked: World) -> None:
     assert f"fileSize={size}" in stocked.good(*words).out
 
 
-def test_annotations_of_the_old_form_go_up_with_their_metadata_as_attributes(stocked: World) -> None:
+def test_annotations_of_the_old_form_are_uploaded_with_their_metadata_as_attributes(stocked: World) -> None:
     shape = {"bbox": [1, 1, 4, 4], "label": "bird", "metadata": {"pose": "flying"}, "confidence": 0.5}
     stocked.write("old.json", {"images": [{"image": "01.png", "annotations": [shape]}]})
     upload = ("annotations", "upload", "old.json", "--operation", "m1", "--kind", "machine", "--collection", "birds")

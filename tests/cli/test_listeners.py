@@ -12,7 +12,7 @@ from metalake_sync.core.events import Waiting
 AWAY = Waiting("https://a.example: the lake cannot be reached (connection refused); retrying for another 56 s")
 
 
-def test_a_lake_that_is_away_is_said_to_be_at_once_and_once_for_all_calls(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_lake_is_reported_at_once_and_once_for_all_calls(capsys: pytest.CaptureFixture[str]) -> None:
     listener = TextListener(quiet=False, verbose=False)
     for _ in range(5):
         listener(AWAY)
@@ -21,7 +21,7 @@ def test_a_lake_that_is_away_is_said_to_be_at_once_and_once_for_all_calls(capsys
 
 
 @pytest.mark.parametrize(("quiet", "levels"), [(False, ["warning"]), (True, [])])
-def test_it_is_json_in_a_json_log_and_nothing_where_quiet_is_wanted(
+def test_waiting_is_json_in_a_json_log_and_nothing_with_quiet(
     capsys: pytest.CaptureFixture[str], quiet: bool, levels: list[str]
 ) -> None:
     TextListener(quiet=quiet, verbose=False, json_log=True)(AWAY)

@@ -1,4 +1,4 @@
-"""A plan as Markdown: names mean nothing to GitHub or GitLab, and the whole fits into a comment."""
+"""A plan as Markdown: names have no effect on GitHub or GitLab, and a plan fits into a comment."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def without_code(markdown: str) -> str:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_name_stands_in_code_and_nowhere_else(name: str) -> None:
+def test_a_name_is_code(name: str) -> None:
     markdown = rendered(name)
     (row,) = [line for line in markdown.splitlines() if line.startswith("| `+`")]
     assert re.fullmatch(r"\| `\+` \| (<code>[^<>|`@]*</code>|`[^`|<>@&\\]+`) \| new, 1 B \|", row), row
@@ -70,7 +70,7 @@ def test_a_name_stands_in_code_and_nowhere_else(name: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_text_mentions_nobody_and_links_nowhere(text: str) -> None:
+def test_text_has_no_mentions_and_no_links(text: str) -> None:
     change = Change("Note", "before", text)
     note = WarningDocument("note", text, text)
     loose = without_code(rendered("a.png", changes=(change,), warnings=(note,)))
@@ -93,7 +93,7 @@ def test_a_collection_is_named_in_code_too() -> None:
     [(120, 12), (20_000, 1), (1, 3_000), (500, 40)],
 )
 @pytest.mark.parametrize("length", [12, 250, 4_000])
-def test_the_whole_fits_into_a_comment_and_says_what_was_left_out(names: int, collections: int, length: int) -> None:
+def test_a_plan_fits_into_a_comment_and_counts_what_is_left_out(names: int, collections: int, length: int) -> None:
     files = [f"{number:05}".rjust(length, "@") for number in range(names)]
     warnings = tuple(WarningDocument("note", "x" * 500, f"file {number}") for number in range(1_000))
     refused = (WarningDocument("too_many_deletes", "stops the run", "birds"),)
@@ -111,7 +111,7 @@ def test_the_whole_fits_into_a_comment_and_says_what_was_left_out(names: int, co
     assert rows + more + whole == names * collections
 
 
-def test_small_collections_are_shown_whole_beside_a_large_one() -> None:
+def test_small_collections_are_complete_beside_a_large_one() -> None:
     actions = [
         ActionDocument("upload", name, "image", Reason.NEW, file=f"{number}.png", path=f"{number}.png", bytes=1)
         for name, files in (("large", 10_000), ("small", 20))

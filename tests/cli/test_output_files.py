@@ -12,7 +12,7 @@ import pytest
 from metalake_sync.cli.output_files import write_output
 
 
-def test_a_new_file_is_its_owners_alone_and_nothing_stays_beside_it(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_a_new_file_and_no_temporary_file_stays(tmp_path: Path) -> None:
     (tmp_path / "out.part").write_text("of the user")
     write_output(tmp_path / "out", "plan")
     assert (tmp_path / "out").read_text() == "plan"
@@ -45,7 +45,7 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
-def test_an_open_file_is_written_to_where_it_stands(tmp_path: Path) -> None:
+def test_an_open_file_is_written_to_at_its_position(tmp_path: Path) -> None:
     with open(tmp_path / "log", "w") as log:
         log.write("before ")
         log.flush()

@@ -1,4 +1,4 @@
-"""How things read on a terminal."""
+"""Text for a terminal: sizes, durations, names."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_sizes_are_decimal(size_bytes: float, words: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0.04, "0.0 s"), (8.24, "8.2 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")]
 )
-def test_durations_read_as_people_say_them(seconds: float, words: str) -> None:
+def test_durations_have_readable_units(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
@@ -41,7 +41,7 @@ def test_numbers_agree_with_their_nouns() -> None:
 
 
 @given(st.text())
-def test_nothing_that_a_name_holds_reaches_the_terminal_as_a_command(text: str) -> None:
+def test_no_name_reaches_the_terminal_as_a_command(text: str) -> None:
     assert shown(text).isprintable()
 
 
@@ -55,8 +55,8 @@ def test_rates_take_units(text: str, bytes_per_second: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "fast", "-1", "0", "nan", "inf", "1T"])
-def test_what_is_no_rate_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is no rate"):
+def test_an_invalid_rate_is_an_error(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a rate"):
         rate(text)
 
 
@@ -71,7 +71,7 @@ def test_what_is_no_rate_is_refused(text: str) -> None:
         "\n::error::",
     ],
 )
-def test_no_text_begins_a_command_of_a_ci_system(text: str) -> None:
+def test_no_text_starts_a_command_of_a_ci_system(text: str) -> None:
     """GitHub takes a line that begins with ::, and ##[ anywhere; Azure ##vso[; TeamCity ##teamcity[."""
     told = shown(text)
     assert not told.lstrip().startswith("::")

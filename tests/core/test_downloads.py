@@ -28,7 +28,7 @@ RECORDED = DownloadedFile("id", "birds_a.png", "birds_a.png", HERE)
         (RECORDED, Fingerprint(10, 6, 1, 7), Reason.DRIFTED),
     ],
 )
-def test_an_item_is_fetched_unless_its_file_is_here_and_untouched(
+def test_an_item_is_downloaded_unless_its_local_file_is_unchanged(
     recorded: DownloadedFile | None, local: Fingerprint | None, judged: Reason | Local
 ) -> None:
     assert judge_local("id", recorded, local) is judged
@@ -38,7 +38,7 @@ def test_another_id_means_other_bytes() -> None:
     assert judge_local("another id", RECORDED, HERE) is Reason.CONTENT_CHANGED
 
 
-def test_the_size_of_a_file_that_nobody_recorded_refutes_and_does_not_prove() -> None:
+def test_the_size_of_an_unrecorded_file_can_refute_but_not_prove_equality() -> None:
     assert judge_size(10, HERE) is Local.ASK_STORE
     assert judge_size(11, HERE) is Reason.CONTENT_CHANGED
     assert judge_size(None, HERE) is Reason.CONTENT_CHANGED

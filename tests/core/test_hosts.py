@@ -47,7 +47,7 @@ def test_an_address_is_known_in_every_form_of_the_resolver(host: str, address: s
         ("fd00::1", False, False),
     ],
 )
-def test_loopback_and_the_own_link_are_local(host: str, loopback: bool, local: bool) -> None:
+def test_loopback_and_link_local_addresses_are_local(host: str, loopback: bool, local: bool) -> None:
     address = literal_address(host)
     assert address is not None
     assert is_loopback(host) is loopback

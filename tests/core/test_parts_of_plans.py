@@ -1,4 +1,4 @@
-"""Targets, renames and limits: what is kept of a plan, paired in it, and stopped."""
+"""Targets, renames and delete limits."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def losing(trashed: int, of: int, reason: Reason = Reason.REMOVED_FROM_MANIFEST)
         (MaxDelete(percent=None, files=0), 0, 0, False),
     ],
 )
-def test_the_smaller_of_both_limits_holds(limit: MaxDelete, trashed: int, of: int, stopped: bool) -> None:
+def test_the_smaller_limit_applies(limit: MaxDelete, trashed: int, of: int, stopped: bool) -> None:
     assert bool(list(too_many_deletes([losing(trashed, of)], limit))) is stopped
 
 
@@ -83,7 +83,7 @@ def test_replacements_count_as_deletes(limit: MaxDelete, replaced: int, trashed:
     assert bool(list(too_many_deletes([replacing(replaced, of, trashed)], limit))) is stopped
 
 
-def test_files_that_are_met_in_the_lake_for_the_first_time_are_part_of_the_collection() -> None:
+def test_files_without_a_record_count_as_files_of_the_collection() -> None:
     plan = replacing(22, of=0)
     assert list(too_many_deletes([plan], MaxDelete()))
     for number in range(22):
@@ -92,7 +92,7 @@ def test_files_that_are_met_in_the_lake_for_the_first_time_are_part_of_the_colle
     assert not list(too_many_deletes([plan], MaxDelete()))
 
 
-def test_files_are_counted_over_all_collections_and_renamed_ones_not_at_all() -> None:
+def test_files_of_all_collections_count_but_renamed_files_do_not() -> None:
     limit = MaxDelete(percent=None, files=5)
     assert list(too_many_deletes([losing(3, 10), losing(3, 10)], limit))
     assert not list(too_many_deletes([losing(3, 10), losing(9, 10, Reason.RENAMED)], limit))
@@ -110,11 +110,11 @@ def test_files_are_counted_over_all_collections_and_renamed_ones_not_at_all() ->
         ("birdsong/x", None),
     ],
 )
-def test_a_target_is_read_with_collections_whose_names_hold_slashes(text: str, target: Target | None) -> None:
+def test_a_target_can_name_a_collection_with_slashes(text: str, target: Target | None) -> None:
     assert parse_target(text, ["birds", "a", "a/b"]) == target
 
 
-def test_a_glob_never_means_the_collection_itself() -> None:
+def test_a_glob_never_includes_the_collection_itself() -> None:
     assert Target("birds").takes("birds", None)
     assert not Target("birds", "*").takes("birds", None)
     assert not Target("birds").takes("cats", "a.jpg")

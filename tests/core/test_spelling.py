@@ -32,7 +32,7 @@ def test_the_lakes_own_spelling_wins_in_one_layer() -> None:
     assert LAKES.of({"Camera Id": "ours", "camera id": "theirs"}) == {"Camera Id": "ours"}
 
 
-def test_what_the_lake_did_not_offer_stays_as_it_is() -> None:
+def test_a_name_without_an_offer_of_the_lake_is_unchanged() -> None:
     values = {"CAMERA ID": 1, TAGS: ["NIGHT"]}
     assert LAKES.of(values) == values
     assert AS_WRITTEN.of(values) is values
@@ -59,11 +59,11 @@ def test_an_offer_for_what_was_respelled_before_is_followed() -> None:
         (None, {}),
     ],
 )
-def test_answers_of_every_form_say_what_to_rename(answer: object, renames: dict[str, str]) -> None:
+def test_responses_of_every_form_contain_the_renames(answer: object, renames: dict[str, str]) -> None:
     assert ValidateAnswer.model_validate(answer).renames() == renames
 
 
-def test_details_count_under_the_name_they_were_asked_for_by() -> None:
+def test_details_are_returned_under_the_requested_names() -> None:
     found = {"Camera Id": 1, "split": "train", "other": 2}
     assert in_our_spelling(found, ["camera-id", "split", "missing"]) == {"camera-id": 1, "split": "train"}
     # Each keeps its own value where the lake has both.
@@ -73,7 +73,7 @@ def test_details_count_under_the_name_they_were_asked_for_by() -> None:
     assert normal_form("Camera-Id ") == "cameraid"
 
 
-def test_a_tag_that_the_lake_keeps_in_its_own_spelling_is_no_drift() -> None:
+def test_a_tag_in_the_spelling_of_the_lake_is_not_drift() -> None:
     ours = {TAGS: ["Blood", "new"]}
     lake = {TAGS: ["blood"]}
     assert update_to_mend({TAGS: ["Blood"]}, ours, lake, "own") == {TAGS: ["blood", "new"]}

@@ -93,7 +93,7 @@ def test_files(row: dict[str, Any]) -> None:
     assert shown(verdict) == expected(row)
 
 
-def test_the_sizes_of_a_drifted_file_go_from_the_lakes_to_the_wanted_one() -> None:
+def test_the_change_of_a_drifted_file_shows_the_size_in_the_lake_and_the_wanted_one() -> None:
     row = {"desired": "A@10", "recorded": "A@10 #1", "remote": "#1 @11"}
     (replace,) = compare(CollectionRules(KEY, CollectionPolicy(), lambda _: {}), *file_row(row)).actions
     assert isinstance(replace, ReplaceFile)
@@ -152,7 +152,7 @@ def test_metadata_and_annotations(row: dict[str, Any]) -> None:
     assert any(action.needs_approval for action in verdict.actions) is row.get("needs_approval", False)
 
 
-def test_a_new_file_brings_its_annotation_sets_and_no_empty_one() -> None:
+def test_a_new_file_is_uploaded_with_its_annotation_sets_but_no_empty_one() -> None:
     human = AnnotationKind.HUMAN
     sets = {"op": DesiredSet("op", human, "X", 3), "none": DesiredSet("none", human, EMPTY_SET_DIGEST, 0)}
     desired = DesiredFile("a.jpg", "a.jpg", fingerprint(10), metadata_set({"a": 1}), None, sets)
@@ -160,7 +160,7 @@ def test_a_new_file_brings_its_annotation_sets_and_no_empty_one() -> None:
     assert shown(compare(rules, desired, None, None))["then"] == ["upload new", "annotate new"]
 
 
-def test_metadata_whose_prior_values_are_lost_is_written_whole() -> None:
+def test_metadata_without_known_previous_values_is_written_as_a_whole() -> None:
     desired = DesiredFile("a.jpg", "a.jpg", fingerprint(10), metadata_set({"a": 1}), "A")
     recorded = RecordedFile("a.jpg", "a.jpg", fingerprint(10), "A", "lost", "1", "birds_a.jpg", Origin.UPLOADED)
     rules = CollectionRules(KEY, CollectionPolicy(), lambda _: None)
@@ -168,7 +168,7 @@ def test_metadata_whose_prior_values_are_lost_is_written_whole() -> None:
     assert shown(verdict)["then"] == ["update_metadata metadata_changed"]
 
 
-def test_a_plan_counts_what_is_wanted_and_left_alone() -> None:
+def test_a_plan_counts_unchanged_and_unmanaged_files() -> None:
     plan = CollectionPlan(KEY, CollectionPolicy())
     for row in yaml.safe_load((CASES / "files.yaml").read_text()):
         rules = CollectionRules(KEY, CollectionPolicy(**row.get("policy", {})), lambda _: {})

@@ -123,7 +123,7 @@ def test_a_full_device_for_the_output_is_no_mistake_of_ours(world: World) -> Non
         done = subprocess.run([PROGRAM, "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (
         1,
-        "error: the output can't be written (No space left on device). Free some space there.\n",
+        "error: cannot write the output (No space left on device). Free some disk space.\n",
     )
 
 

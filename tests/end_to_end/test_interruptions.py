@@ -62,7 +62,7 @@ def test_a_stopped_run_is_finished_with_all_that_belongs_to_each_file(
         _, said = process.communicate(timeout=30)
     if ending is not signal.SIGKILL:
         assert process.returncode == 130
-        assert said.strip() == "error: interrupted. What was finished is recorded; apply again to go on."
+        assert said.strip() == "error: interrupted. Finished actions are recorded. Run apply again to continue."
 
     summary = world.good("apply", "--json", "manifest.yaml").summary
     assert summary["done"]["adopt"] == 0

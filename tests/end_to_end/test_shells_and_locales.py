@@ -177,7 +177,7 @@ def test_a_plan_goes_through_a_pipe(world: World) -> None:
     assert world.names() == ["a.png"]
     refused = shell(world, '"$0" plan <(cat manifest.yaml) --state piped.db --out saved.plan')
     assert refused.returncode == 64
-    assert "a plan of a pipe can't be saved" in refused.stderr
+    assert "cannot save a plan of a pipe" in refused.stderr
 
 
 def test_a_plan_is_not_put_in_the_place_of_a_device(world: World) -> None:
@@ -185,7 +185,7 @@ def test_a_plan_is_not_put_in_the_place_of_a_device(world: World) -> None:
     world.manifest(BIRDS)
     done = world.run("plan", "manifest.yaml", "--out", "/dev/full")
     assert done.code == 64
-    assert "/dev/full: the plan can't be written: No space left on device" in done.err
+    assert "/dev/full: cannot write the plan: No space left on device" in done.err
     assert Path("/dev/full").is_char_device()
 
 

@@ -379,7 +379,7 @@ def test_explain_takes_a_name_as_the_plan_shows_it(world: World, name: str) -> N
     for _ in range(2):
         told = world.good("plan", "--explain", name, "manifest.yaml").out
         assert "taken: every file of type 'image' is taken" in told
-        assert "no source of the manifest holds it" not in told
+        assert "no source of the manifest has it" not in told
         world.good("apply", "manifest.yaml")
     (world.folder / "images/deep/a.png").unlink()
     assert "recorded  uploaded" in world.good("plan", "--explain", name, "manifest.yaml").out

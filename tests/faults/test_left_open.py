@@ -133,7 +133,7 @@ def test_what_is_wanted_goes_on_where_it_stopped(mortal: Mortal) -> None:
     world = interrupted(mortal, FINALIZED)
     assert good(mortal, "plan", "manifest.yaml", "--json").document["summary"]["upload"] == 3
     done = good(mortal, "apply", "manifest.yaml")
-    assert "finished what an earlier run had begun" in done.out
+    assert "finished an upload session of an earlier run" in done.out
     assert world.lake.requests.of("put_part") == 0
     assert world.lake.requests.of("open_upload") == 0
     nothing_is_left_to_do(mortal)

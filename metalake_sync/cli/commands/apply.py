@@ -49,7 +49,7 @@ def command(
     MANIFEST is a file, a folder of *.yaml files, - for standard input, or a plan saved with 'plan --out'. A saved plan
     counts as approved. It is applied unchanged, or not at all if anything that it depends on has changed.
     """
-    from metalake_sync.cli.log_lines import complain
+    from metalake_sync.cli.log_lines import log_error
     from metalake_sync.cli.saved_plans import is_saved_plan, load_plan, read_stream
     from metalake_sync.cli.wording import count
     from metalake_sync.core.events import PlanMade
@@ -98,5 +98,5 @@ def command(
     if applied.finished.failed or applied.unreadable:
         if applied.unreadable and not flags.as_json:
             unreadable = count(applied.unreadable, "file or folder", "files or folders")
-            complain(f"{unreadable} could not be read; see the notes above", json_log=flags.json_log)
+            log_error(f"{unreadable} could not be read; see the notes above", json_log=flags.json_log)
         click.get_current_context().exit(ExitCode.SOME_FAILED)
