@@ -10,20 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from metalake_sync.core.diff_unmanaged import compare_metadata, compare_set, entry_left
 from metalake_sync.core.metadata import MetadataSet, MetadataValues
 from metalake_sync.core.notes import Note, NoteCode, counted, some_of
 from metalake_sync.core.snapshots import DesiredSet, MediaType
-from metalake_sync.core.unmanaged_files import (
-    Address,
-    AddressedPlan,
-    By,
-    Found,
-    SeenSet,
-    SentMetadata,
-    compare_metadata,
-    compare_set,
-    entry_left,
-)
+from metalake_sync.core.unmanaged_files import Address, AddressedPlan, By, Found, SeenSet, SentMetadata
 from metalake_sync.errors import GuardStopped, ManifestError
 from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.duplicate_targets import Claims, OperationEntries, claim_images, sets_of_collections
