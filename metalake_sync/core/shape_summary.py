@@ -35,7 +35,7 @@ _VERBS: Sequence[Verb] = ("added", "removed", "changed")
 
 
 def counted_shapes(number: int, shape_type: ShapeType) -> str:
-    """Return a number of shapes in words: 1 box, 4,153 boxes."""
+    """Return a number of shapes as text: 1 box, 4,153 boxes."""
     one, many = _WORDS[shape_type]
     return f"{number:,} {one if number == 1 else many}"
 
