@@ -2,6 +2,8 @@
 
 Owns: the rates of calls to the lake and to its store, and which addresses files may be sent to. Credentials go to the
 lake only, never to a signed URL. Redirects are never followed. Must not: decide about attempts (`retry`).
+
+Longer than 300 lines, because calls, PUTs and GETs share the driver and the rates.
 """
 
 from __future__ import annotations

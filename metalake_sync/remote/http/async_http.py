@@ -2,6 +2,8 @@
 
 libcurl keeps connections, and handles TLS and proxies. Owns: the options of each request, and limits in time and memory
 of its response. Must not: retry, follow a redirect, or know what the server is.
+
+Longer than 300 lines, because the options of one libcurl handle depend on each other.
 """
 
 from __future__ import annotations
