@@ -77,7 +77,7 @@ def test_broken_metadata_of_one_file_leaves_that_file_alone_and_no_other(world: 
     writes = world.lake.requests.writes
     assert world.run("apply", "manifest.yaml", "--auto-approve").code == 3
     assert (world.names(), world.lake.requests.writes) == (["a.png", "bad.png"], writes)
-    assert "can't be used" in world.run("plan", "manifest.yaml", "--explain", "images/bad.png").out
+    assert "its metadata is invalid" in world.run("plan", "manifest.yaml", "--explain", "images/bad.png").out
 
 
 def test_a_watch_goes_on_beside_a_broken_sidecar(world: World) -> None:
