@@ -1,7 +1,7 @@
 """Reads the sources of one operation into an index.
 
 Owns: matching entries with images, leaving out what can't be used, and the notes on that. Must not: parse a format, or
-check a shape.
+check a shape. Over 300 lines, because matching an entry and reporting an unusable one share the notes of one source.
 """
 
 from __future__ import annotations
