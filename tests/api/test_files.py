@@ -194,7 +194,7 @@ def test_a_file_that_differs_and_is_kept_is_named(lake: MetaLake, images: Path) 
     alone = lake.upload_files_to_collection(images / "jay.png", "image", "birds")
     with pytest.raises(UsageError, match="another file named 'jay.png'"):
         _ = alone.unique_name
-    with pytest.raises(UsageError, match="of 2 files"):
+    with pytest.raises(UsageError, match="has 2 files, not one"):
         _ = kept.unique_name
 
 

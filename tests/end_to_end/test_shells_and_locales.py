@@ -149,7 +149,7 @@ def test_the_library_refuses_names_that_are_not_utf_8(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert "UsageError: Python reads file names as ascii" in done.stderr
+    assert "UsageError: Python decodes file names as ascii" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -362,7 +362,7 @@ def test_explain_tells_rule_record_lake_and_what_follows(synced: World) -> None:
     synced.write("images/a.png", png(50, 30))
     synced.write("images/.metalakeignore", "c*\n")
     told = synced.good("plan", "--explain", "images/a.png", "manifest.yaml").out
-    assert "taken: every file of type 'image' is taken" in told
+    assert "taken: every file of type 'image' is included" in told
     assert "recorded  uploaded" in told
     assert "follows   -/+ images/a.png  content changed" in told
     (one,) = synced.good("plan", "--json", "--explain", "images/c.png", "manifest.yaml").document
@@ -378,7 +378,7 @@ def test_explain_takes_a_name_as_the_plan_shows_it(world: World, name: str) -> N
     world.manifest({"name": "birds", "type": "image", "folders": [{"path": "images", "naming": "path"}]})
     for _ in range(2):
         told = world.good("plan", "--explain", name, "manifest.yaml").out
-        assert "taken: every file of type 'image' is taken" in told
+        assert "taken: every file of type 'image' is included" in told
         assert "no source of the manifest has it" not in told
         world.good("apply", "manifest.yaml")
     (world.folder / "images/deep/a.png").unlink()

@@ -14,7 +14,7 @@ from tests.embedded_lake.talk import png
 from tests.end_to_end.world import BIRDS, Done, World
 from tests.faults.mortal import Mortal, mortal_world
 
-FINALIZED = "after uploads._journal_sent"
+FINALIZED = "after session_files._journal_sent"
 COMPLETED = "before uploads._completed"
 WAITING_FOR_THE_JOB = "after uploads._completed"
 IMAGES = ("crow.png", "gull.png", "jay.png")

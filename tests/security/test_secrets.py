@@ -34,7 +34,7 @@ CANARIES = {
 SIGNED_URL = re.compile(rb"signature=[0-9a-f]{16,}", re.IGNORECASE)
 
 
-class RawResponse:
+class Captured:
     """What commands said, and what they left in the folder."""
 
     def __init__(self, world: World) -> None:
@@ -43,10 +43,10 @@ class RawResponse:
 
     def run(self, *args: str, **environment: str) -> int:
         done = self._world.run(*args, **environment)
-        self.hear(" ".join(args), (done.out + done.err).encode())
+        self.keep(" ".join(args), (done.out + done.err).encode())
         return done.code
 
-    def hear(self, who: str, said: bytes) -> None:
+    def keep(self, who: str, said: bytes) -> None:
         self._said.append((who, said))
 
     @property
@@ -87,7 +87,7 @@ def noisy(world: World) -> World:
 
 
 def test_a_noisy_day_leaves_no_secret_behind(noisy: World) -> None:
-    heard = RawResponse(noisy)
+    heard = Captured(noisy)
     spoiled = [
         {"kind": "status", "status": 500, "route": "begin_file", "times": 2},
         {"kind": "status", "status": 503, "route": "store", "times": 3},
@@ -135,7 +135,7 @@ def test_a_noisy_day_leaves_no_secret_behind(noisy: World) -> None:
 
 @pytest.mark.parametrize("status", [500, 400, 401, 302, 200])
 def test_a_lake_that_repeats_what_it_was_asked_is_not_repeated(noisy: World, status: int) -> None:
-    heard = RawResponse(noisy)
+    heard = Captured(noisy)
     with telling_lake(status) as url:
         for command in (
             ("apply", "manifest.yaml", "-v", "--retry-for", "0"),
@@ -149,7 +149,7 @@ def test_a_lake_that_repeats_what_it_was_asked_is_not_repeated(noisy: World, sta
 
 
 def test_a_watch_that_fails_and_recovers_shows_no_secret_of_lake_or_webhook(noisy: World) -> None:
-    heard = RawResponse(noisy)
+    heard = Captured(noisy)
     document = yaml.safe_load((noisy.folder / "manifest.yaml").read_text())
     with telling_lake(500) as url:
         notify = {"url": f"{url}/${{HOOK_TOKEN}}", "secret": "${HOOK_SECRET}"}
@@ -162,12 +162,12 @@ def test_a_watch_that_fails_and_recovers_shows_no_secret_of_lake_or_webhook(nois
                     {"faults": [{"kind": "status", "status": 401, "route": "lake", "times": None}]}
                 )
             )
-            daemon.wait(lambda: "the webhook did not take 'failed'" in daemon.log)
-            heard.hear("the title", Path(f"/proc/{daemon.process.pid}/cmdline").read_bytes())
+            daemon.wait(lambda: "the webhook did not accept 'failed'" in daemon.log)
+            heard.keep("the title", Path(f"/proc/{daemon.process.pid}/cmdline").read_bytes())
             noisy.lake.faults.use(FaultPlan())
             daemon.wait(lambda: "recovered" in daemon.log)
             daemon.stop()
-        heard.hear("watch", daemon.said.read_bytes())
+        heard.keep("watch", daemon.said.read_bytes())
     assert b"refused the credentials" in heard.all
     assert heard.secrets() == []
 
@@ -184,7 +184,7 @@ client.LakeClient.greet = stumble
 
 
 def test_a_mistake_of_ours_shows_a_traceback_without_what_it_holds(noisy: World) -> None:
-    heard = RawResponse(noisy)
+    heard = Captured(noisy)
     (noisy.folder.parent / "sitecustomize.py").write_text(STUMBLING % SIGNED)
     for shows in ("", "1"):
         done = subprocess.run(
@@ -196,13 +196,13 @@ def test_a_mistake_of_ours_shows_a_traceback_without_what_it_holds(noisy: World)
             check=False,
         )
         assert (done.returncode, b"Traceback" in done.stderr) == (1, bool(shows))
-        heard.hear("apply", done.stdout + done.stderr)
+        heard.keep("apply", done.stdout + done.stderr)
     assert b"ZeroDivisionError in sitecustomize.py" in heard.all
     assert heard.secrets() == []
 
 
 def test_a_secret_in_a_var_file_or_on_the_command_line_is_not_kept(noisy: World) -> None:
-    heard = RawResponse(noisy)
+    heard = Captured(noisy)
     (noisy.folder.parent / "vars.yaml").write_text(f"LAYERNEXT_SECRET: {SECRET}\n")
     assert heard.run("apply", "manifest.yaml", "--var-file", "../vars.yaml", LAYERNEXT_SECRET="") == 0
     given = ("--var", f"LAYERNEXT_SECRET={SECRET}")
