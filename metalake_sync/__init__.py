@@ -1,7 +1,7 @@
 """Declarative sync of files, metadata and annotations into a LayerNext MetaLake.
 
-`from metalake_sync import MetaLake` is the Python API; it is loaded when it is asked for, because the command line's
-`--version` is expected at once.
+`from metalake_sync import MetaLake` is the Python API. It is imported on first use, so that `metalake-sync --version`
+starts fast.
 """
 
 from typing import TYPE_CHECKING
