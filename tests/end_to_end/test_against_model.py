@@ -589,7 +589,7 @@ class Machine(RuleBasedStateMachine):
             return
         if done.code == 64:
             assert target is not None, done
-            assert "matches no file" in done.errors or "no collection" in done.errors, done
+            assert "matches no file" in done.errors or "does not name a collection" in done.errors, done
             model.must_be_same(before, after, "changed by a run without a part")
             return
         possible, necessary = model.may_be_refused(self.knowledge, about, before)
