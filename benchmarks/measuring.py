@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class PeerMissing(Exception):
-    """A peer can't be had on this machine: its message says which and why."""
+    """A peer is not available on this machine; the message says which and why."""
 
 
 def environment(name: str, package: str) -> Path:

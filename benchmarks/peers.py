@@ -1,6 +1,6 @@
 """The peers, and how they are got: the vendor's client and awscli in environments of their own, rclone from Debian.
 
-Each function raises PeerMissing, which says why, where a peer can't be had. Must not: import a peer; each runs in a
+Each function raises PeerMissing, which says why, where a peer is not available. Must not: import a peer; each runs in a
 process of its own.
 """
 

@@ -29,7 +29,7 @@ def _must_be_unchanged(runner: Runner, count: int) -> None:
 
 
 def _rclone(bench: Bench, name: str, *arguments: str, rounds: int | None = None) -> list[Runner]:
-    """rclone as a peer, or none where it can't be had, which is said."""
+    """Return rclone as a peer, or nothing where it is not available, and print why."""
     try:
         return [Runner(name, (rclone(), *arguments), bench.scratch, rounds=rounds)]
     except PeerMissing as missing:

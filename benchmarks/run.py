@@ -2,7 +2,7 @@
 
     python -m benchmarks.run [JOB ...] [--rounds 3] [--files N]
 
-A peer that can't be had is said, and what needs it is left out.
+A peer that is not available is named, and the rows that need it are left out.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def _process(release: Release, factory: pytest.TempPathFactory) -> Iterator[Vend
     try:
         python = find_python(release)
     except VendorMissing as reason:
-        pytest.skip(f"the vendor's client can't be had: {reason}")
+        pytest.skip(f"the vendor's client cannot be installed: {reason}")
     process = VendorProcess(release, python, factory.mktemp("vendor") / "output.txt")
     yield process
     process.close()

@@ -63,7 +63,7 @@ for line in sys.stdin:
 
 
 class VendorMissing(Exception):
-    """The environment can't be had; the words say why."""
+    """The environment cannot be made; the message says why."""
 
 
 class VendorRaised(Exception):

@@ -38,7 +38,7 @@ PATIENCE_S = 60.0
 
 
 class StoreMissing(Exception):
-    """The server can't be had here; the words say why."""
+    """The server is not available here; the message says why."""
 
 
 @dataclass(frozen=True)
