@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from metalake_sync.cli.documents import EventDocument
 from metalake_sync.cli.plan_document import PlanDocument
-from metalake_sync.manifest.schema import manifest_json_schema
+from metalake_sync.manifest.authoring import manifest_json_schema
 
 _PUBLISHED_NAMES = {"Change": "ChangeDocument", "Summary": "SummaryDocument"}
 """The names in the published schemas of classes that have another name in the code."""

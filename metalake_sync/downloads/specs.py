@@ -13,7 +13,7 @@ from metalake_sync.core.selection import OLDEST_FIRST, ItemFilter, ItemSelection
 from metalake_sync.core.snapshots import MediaType
 from metalake_sync.errors import ManifestError, UsageError
 from metalake_sync.manifest import LoadedManifest
-from metalake_sync.manifest.selection_models import Selection
+from metalake_sync.manifest.remote_models import Selection
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.selections import check_dates, find_place
 

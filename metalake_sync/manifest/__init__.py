@@ -5,15 +5,19 @@ Must not: read the files that the manifest names, or know a lake.
 
 from __future__ import annotations
 
-from metalake_sync.manifest.annotation_models import AddressedAnnotation, Annotation
-from metalake_sync.manifest.collection_models import Collection, Folder
 from metalake_sync.manifest.credentials import Credentials, credential_sources, resolve_credentials
 from metalake_sync.manifest.loading import LoadedManifest, ManifestWarning, compose_manifest, load_manifest
-from metalake_sync.manifest.models import Manifest
+from metalake_sync.manifest.models import Collection, Folder, Manifest, ResolvedCollection
+from metalake_sync.manifest.reading import read_var_file
 from metalake_sync.manifest.remote_models import Remote
-from metalake_sync.manifest.resolved import ResolvedCollection
-from metalake_sync.manifest.source_models import AddressedMetadata, FromFiles, MetadataSourceFile, PatternMetadata
-from metalake_sync.manifest.variables import read_var_file
+from metalake_sync.manifest.source_models import (
+    AddressedAnnotation,
+    AddressedMetadata,
+    Annotation,
+    FromFiles,
+    MetadataSourceFile,
+    PatternMetadata,
+)
 
 __all__ = [
     "AddressedAnnotation",

@@ -81,8 +81,7 @@ def _selection(what: str, block: Mapping[str, Any], path: KeyPath, tree: Tree) -
 
 
 def _whole(block: Mapping[str, Any], path: KeyPath, manifest: Mapping[str, Any], tree: Tree) -> Iterator[ManifestError]:
-    """Check that a rule with 'whole' has no filter, and that the manifest does not sync the collection that it "
-    "trashes."""
+    """Check that a rule with 'whole' has no filter, and that the manifest does not sync the same collection."""
     if _word(block.get("whole")) != "true":
         return
     if block.get("collection") is None:

@@ -1,6 +1,8 @@
 """Loading a manifest: from a source to a checked manifest, or to all of its errors at once.
 
-Owns: the order of the steps, and which errors are reported together. Must not: read the files that a manifest names.
+Owns: the order of the steps, which errors are reported together, and which keys may be in several files of one
+manifest. Top-level lists of several files are concatenated. Any other key may be in one file only, or have the same
+value in all. Must not: read the files that a manifest names.
 """
 
 from __future__ import annotations
@@ -16,14 +18,12 @@ from pydantic import ValidationError
 
 from metalake_sync.errors import Location, ManifestError, ManifestErrors
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.manifest.credentials import LEAK_REMEDY, holding, take_out_leaks
 from metalake_sync.manifest.cross_checks import CREDENTIALS, disagreements, is_embedded
-from metalake_sync.manifest.merging import merge
-from metalake_sync.manifest.models import Manifest
+from metalake_sync.manifest.models import Manifest, ResolvedCollection, resolve
 from metalake_sync.manifest.reading import STANDARD_INPUT, ManifestSource, read_source
-from metalake_sync.manifest.resolved import ResolvedCollection, resolve
-from metalake_sync.manifest.secrecy import REMEDY, holding, take_out_leaks
+from metalake_sync.manifest.scalars import Variables
 from metalake_sync.manifest.validation_errors import complaints
-from metalake_sync.manifest.variables import Variables
 from metalake_sync.manifest.yaml_tree import KeyPath, Tree, parse
 
 
@@ -121,7 +121,7 @@ def compose_manifest(document: Mapping[str, Any], *, name: str, base_dir: Path, 
     remote = document.get("remote", {})
     if holding(document, [str(remote[key]) for key in CREDENTIALS if remote.get(key)]) is not None:
         errors.append(
-            ManifestError("the value contains the API key or the secret", where=Location(source), remedy=REMEDY)
+            ManifestError("the value contains the API key or the secret", where=Location(source), remedy=LEAK_REMEDY)
         )
     try:
         model = Manifest.model_validate(document)
@@ -169,6 +169,56 @@ def _one_tree(read: ManifestSource, variables: Variables) -> Tree:
     if unreadable:
         raise _all(read, [*errors, *found])
     return trees[0] if len(trees) == 1 else merge(trees)
+
+
+LISTS = frozenset({"collections", "annotations", "metadata", "downloads", "trash"})
+
+
+def merge(trees: Sequence[Tree]) -> Tree:
+    """Merge the trees of several files, each of them a mapping. Places keep the name of their file."""
+    merged = Tree({}, places={(): trees[0].place(())})
+    for tree in trees:
+        merged.errors += tree.errors
+        for key, value in tree.value.items():
+            held = merged.value.get(key)
+            if key in LISTS and isinstance(held, list) and isinstance(value, list):
+                _take(merged, tree, key, shift=len(held))
+                held += value
+            elif key not in merged.value:
+                merged.value[key] = list(value) if isinstance(value, list) else value
+                _take(merged, tree, key, shift=0)
+            elif held != value:
+                merged.errors.append(
+                    ManifestError(
+                        f"'{key}' has a different value here than at {merged.keys[(key,)]}",
+                        where=tree.keys[(key,)],
+                        remedy="Keep it in one file of the folder.",
+                    )
+                )
+    return merged
+
+
+def _take(merged: Tree, tree: Tree, key: str, *, shift: int) -> None:
+    """Copy the places and marks of a key and of everything below it. `shift` is added to the indexes of its list."""
+
+    def moved(path: KeyPath) -> KeyPath:
+        if shift and len(path) > 1 and isinstance(path[1], int):
+            return (key, path[1] + shift, *path[2:])
+        return path
+
+    def below(path: KeyPath) -> bool:
+        return path[:1] == (key,)
+
+    for path, place in tree.places.items():
+        if below(path):
+            merged.places.setdefault(moved(path), place)
+    for path, place in tree.keys.items():
+        if below(path):
+            merged.keys.setdefault(moved(path), place)
+    merged.literal |= {moved(path) for path in tree.literal if below(path)}
+    merged.broken |= {moved(path) for path in tree.broken if below(path)}
+    merged.references |= {moved(path): names for path, names in tree.references.items() if below(path)}
+    merged.missing |= {moved(path): names for path, names in tree.missing.items() if below(path)}
 
 
 def _missing_variables(tree: Tree, withheld: Container[str]) -> Iterator[ManifestError]:

@@ -1,23 +1,103 @@
-"""The top level of the manifest as a pydantic model. The JSON Schema is generated from it and from the models below it.
+"""The top level of the manifest as a pydantic model, its collections and their folders.
 
-Owns: the top-level keys. Must not: compare one block with another (`cross_checks`), apply a collection's defaults
-(`resolved`), or read files.
+The JSON Schema is generated from it and from the models in `source_models` and `remote_models`.
+
+Owns: these keys and their defaults, and the precedence of a collection over `defaults`. Metadata stays in layers,
+because the tags of all layers are merged later. Must not: compare one block with another (`cross_checks`), or look at
+a folder.
 """
 
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from metalake_sync.manifest.annotation_models import AddressedAnnotation
-from metalake_sync.manifest.collection_models import Collection, CollectionSettings
-from metalake_sync.manifest.metadata_values import wrong
-from metalake_sync.manifest.remote_models import Notify, Remote
-from metalake_sync.manifest.selection_models import Download, TrashRule
-from metalake_sync.manifest.source_models import AddressedMetadata
-from metalake_sync.manifest.types import Model, Text
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.manifest.remote_models import Download, Notify, Remote, TrashRule
+from metalake_sync.manifest.source_models import AddressedAnnotation, AddressedMetadata, Annotation, FileMetadata
+from metalake_sync.manifest.types import MediaTypeName, Metadata, Model, PathText, Pattern, Text, wrong
+
+
+class Folder(Model):
+    """A folder of files."""
+
+    path: PathText = Field(description="Folder, relative to the manifest or absolute.")
+    include: list[Pattern] = Field(
+        default=[],
+        description="Files to upload, as patterns of gitignore. An empty list selects every file of the "
+        "collection's type.",
+    )
+    exclude: list[Pattern] = Field(
+        default=[], description="Files and folders to leave out, as patterns of gitignore. They override include."
+    )
+    recursive: bool = Field(True, description="Also upload the files of subfolders.")
+    follow_symlinks: bool = Field(
+        False, description="Follow symbolic links, including those that lead out of the folder."
+    )
+    naming: Literal["name", "path"] = Field(
+        "name",
+        description="Names of files in the collection. name: the file's own name. path: a/b.jpg becomes a__b.jpg.",
+    )
+    metadata: Metadata = Field(default={}, description="Metadata of every file in the folder.")
+
+
+class CollectionSettings(Model):
+    """The keys that a collection and `defaults` have in common."""
+
+    type: MediaTypeName | None = Field(
+        None, description="Media type of the collection. Each collection needs one, here or in 'defaults'."
+    )
+    storage_prefix: Text | None = Field(
+        None, description="Folder in the lake's storage for the files of the collection."
+    )
+    metadata: Metadata = Field(
+        default={}, description="Metadata of the collection and of every file in it (see metadata_scope)."
+    )
+    metadata_scope: Literal["files", "collection"] = Field(
+        "files",
+        description="What 'metadata' applies to. files: the collection and every file in it. collection: its "
+        "head only.",
+    )
+    metadata_override: bool = Field(False, description="Also write metadata to files that were in the lake before.")
+    folders: list[Folder] = Field(default=[], description="Folders of files.")
+    files: list[PathText] = Field(default=[], description="Single files, relative to the manifest or absolute.")
+    file_metadata: list[FileMetadata] = Field(
+        default=[],
+        description="Metadata of single files: from JSON, JSON Lines and CSV files, sidecar files and EXIF, and "
+        "by pattern. "
+        "Later entries override earlier ones.",
+    )
+    annotations: list[Annotation] = Field(
+        default=[], description="Sources of annotations. Only collections of type image have annotations."
+    )
+    on_change: Literal["replace", "keep", "fail"] = Field(
+        "replace",
+        description="What happens when a local file has other bytes than the file of that name in the lake. "
+        "replace: trash the old file and upload the new one. keep: warn. fail: stop.",
+    )
+    adopt: Literal["match", "take_over", "never"] = Field(
+        "match",
+        description="What happens to a file that the lake has already. match: adopt it if the size is equal. "
+        "take_over: adopt "
+        "it with any size, then apply on_change. never: do not adopt.",
+    )
+    tags: Literal["own", "exact"] = Field(
+        "own", description="own: keep tags that other clients set in the lake. exact: remove them."
+    )
+    prune: bool = Field(
+        False, description="Trash files in the lake that this manifest uploaded and no longer contains."
+    )
+    prevent_destroy: bool = Field(
+        False, description="Refuse a plan that would trash or replace anything in the collection."
+    )
+
+
+class Collection(CollectionSettings):
+    """One collection of the lake. Its name is unique within its type."""
+
+    name: Text = Field(description="Name of the collection in the lake.")
 
 
 class Manifest(Model):
@@ -61,3 +141,56 @@ class Manifest(Model):
         if name is not None and (PurePath(name).name != name or name in (".", "..") or len(name.encode()) > 200):
             raise wrong("cannot be a file name", "The state file uses this name: remove '/', or shorten it.")
         return name
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedCollection:
+    """A collection whose settings are complete."""
+
+    index: int
+    """Its position in the manifest's `collections`."""
+    name: str
+    type: MediaTypeName
+    storage_prefix: str | None
+    metadata_layers: tuple[dict[str, Any], ...]
+    """From wide to narrow."""
+    metadata_scope: Literal["files", "collection"]
+    metadata_override: bool
+    folders: tuple[Folder, ...]
+    files: tuple[str, ...]
+    file_metadata: tuple[FileMetadata, ...]
+    annotations: tuple[Annotation, ...]
+    on_change: Literal["replace", "keep", "fail"]
+    adopt: Literal["match", "take_over", "never"]
+    tags: Literal["own", "exact"]
+    prune: bool
+    prevent_destroy: bool
+
+
+def resolve(index: int, collection: Collection, defaults: CollectionSettings) -> ResolvedCollection:
+    """Apply `defaults` to the keys that the collection does not set. `cross_checks` ensures that there is a type."""
+
+    def said(name: str) -> Any:
+        source = collection if name in collection.model_fields_set else defaults
+        return getattr(source, name)
+
+    media_type = collection.type or defaults.type
+    assert media_type is not None, f"collection {collection.name!r} has no type"
+    return ResolvedCollection(
+        index=index,
+        name=collection.name,
+        type=media_type,
+        metadata_layers=(defaults.metadata, collection.metadata),
+        storage_prefix=said("storage_prefix"),
+        metadata_scope=said("metadata_scope"),
+        metadata_override=said("metadata_override"),
+        folders=tuple(said("folders")),
+        files=tuple(said("files")),
+        file_metadata=tuple(said("file_metadata")),
+        annotations=tuple(said("annotations")),
+        on_change=said("on_change"),
+        adopt=said("adopt"),
+        tags=said("tags"),
+        prune=said("prune"),
+        prevent_destroy=said("prevent_destroy"),
+    )

@@ -1,17 +1,20 @@
-"""Reading the text of a manifest from a file, a folder of files, or standard input.
+"""Reading the files of a manifest (a file, a folder of files, or standard input) and variable files.
 
-Owns: opening, size limits, the encoding, and the name and base folder that follow from the source.
-Must not: parse the text.
+Owns: opening, size limits, the encoding, the name and base folder that follow from the source, and the syntax of
+variable files. Must not: parse the text of a manifest.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
+
+import yaml
 
 from metalake_sync.errors import Location, ManifestError
 from metalake_sync.lazy_dataclass import dataclass
@@ -19,6 +22,9 @@ from metalake_sync.lazy_dataclass import dataclass
 SIZE_LIMIT_BYTES = 32 << 20
 STANDARD_INPUT = "-"
 SUFFIXES = (".yaml", ".yml")
+
+_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_YAML_SUFFIXES = (".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,3 +167,76 @@ def _decoded(data: bytes, shown: str) -> ManifestFile:
 
 def _not_utf8(where: Location) -> ManifestError:
     return ManifestError("the manifest is not UTF-8", where=where, remedy="Save it as UTF-8.")
+
+
+def read_var_file(path: Path) -> dict[str, str]:
+    """Read a variable file: YAML or JSON by its extension, else lines of NAME=VALUE.
+
+    Raises ManifestError, which gives the line and never a value.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ManifestError(
+            "the variable file is not UTF-8", where=Location(str(path)), remedy="Save as UTF-8."
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a valid file name"
+        raise ManifestError(
+            f"the variable file cannot be read ({reason})", where=Location(str(path)), remedy="Correct the path."
+        ) from None
+    if path.suffix.lower() in _YAML_SUFFIXES:
+        return _variables_of_mapping(path, text)
+    return _variables_of_lines(path, text)
+
+
+def _variables_of_mapping(path: Path, text: str) -> dict[str, str]:
+    try:
+        # BaseLoader creates texts only: `PORT: 0800` stays as written.
+        document = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = Location(str(path), mark.line + 1, mark.column + 1) if mark else Location(str(path))
+        raise ManifestError(f"broken YAML: {error.problem}", where=where, remedy="Fix it there.") from None
+    except (yaml.YAMLError, RecursionError, TypeError, ValueError):
+        # PyYAML also raises TypeError for keys that are lists and ValueError for `!!int x`.
+        raise ManifestError(
+            "the variable file is not YAML", where=Location(str(path)), remedy="Write one NAME: value per line."
+        ) from None
+    if document is None or document == "":
+        return {}
+    if not isinstance(document, dict):
+        raise ManifestError(
+            "the variable file is not a mapping", where=Location(str(path)), remedy="Write one NAME: value per line."
+        )
+    for name, value in document.items():
+        if not isinstance(name, str) or not _VARIABLE_NAME.fullmatch(name):
+            raise ManifestError(
+                f"{str(name)[:60]!r} is not a valid variable name",
+                where=Location(str(path)),
+                remedy="Use letters, digits and _.",
+            )
+        if not isinstance(value, str):
+            raise ManifestError(
+                f"the variable '{name}' is not text", where=Location(str(path)), remedy="Write one text per variable."
+            )
+    return document
+
+
+def _variables_of_lines(path: Path, text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        name, equals, value = stripped.removeprefix("export ").partition("=")
+        if not equals or not _VARIABLE_NAME.fullmatch(name.strip()):
+            # The line may contain a secret, so it is not repeated.
+            raise ManifestError(
+                "the line is not NAME=VALUE", where=Location(str(path), number), remedy="Write NAME=VALUE."
+            )
+        value = value.strip()
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        found[name.strip()] = value
+    return found

@@ -1,18 +1,23 @@
-"""The values of plain scalars: YAML 1.2's core schema, with errors for ambiguous values.
+"""The values of plain scalars: YAML 1.2's core schema, with errors for ambiguous values, and variables.
 
 Owns: the distinction of texts, numbers, booleans and nulls. `no` and `on` are texts, `12:30` is not a number of base
-60, and ambiguous values (`007`, `2024-01-31`) must be quoted. Must not: know places, keys or variables.
+60, and ambiguous values (`007`, `2024-01-31`) must be quoted. Also the syntax of variables: `${NAME}` and
+`${NAME:-default}`; `$${` is a literal `${`. Variables are replaced after the YAML was parsed, so that a value cannot
+add structure. Must not: know places or keys, or print the value of a variable.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from dataclasses import field
 from typing import Any
 
 from yaml import ScalarNode
 
 from metalake_sync.core.metadata import INTEGER_BITS
+from metalake_sync.lazy_dataclass import dataclass
 
 try:
     from yaml import CSafeLoader as _SafeLoader
@@ -127,3 +132,89 @@ def _short(text: str) -> str:
 
 def _quote(text: str) -> str:
     return f'If it is text, put it in quotes: "{text}".' if len(text) <= 40 else "If it is text, put it in quotes."
+
+
+_TOKEN = re.compile(r"\$\$\{|\$\{(?P<body>[^}]*)(?P<closed>\}?)")
+_BODY = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<has_default>:-(?P<default>.*))?", re.DOTALL)
+
+
+class MissingVariables(Exception):
+    """Variables without a value. `names` has each once, in the order of the text."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(*names)
+        self.names = names
+
+
+class MalformedReference(Exception):
+    """A `${` that does not begin a valid reference. `text` is what follows; `remedy` is a sentence."""
+
+    def __init__(self, text: str, remedy: str) -> None:
+        super().__init__(text)
+        self.text = text
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True)
+class Variables:
+    """The values of variables. `given` comes from the command line and variable files and overrides the environment."""
+
+    given: Mapping[str, str] = field(default_factory=dict, repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def value(self, name: str) -> str:
+        """Return the value of a variable, or '' if it has none."""
+        return self.given.get(name, self.environment.get(name)) or ""
+
+    def fill_in(self, text: str) -> str:
+        """Replace every reference. Raises MissingVariables, MalformedReference."""
+        missing: dict[str, None] = {}
+
+        def value(match: re.Match[str]) -> str:
+            if match["body"] is None:
+                return "${"
+            name, default = _parts(match)
+            found = self.given.get(name, self.environment.get(name))
+            # As in a shell, ':-' also replaces an empty value.
+            if default is not None and not found:
+                return default
+            if found is None:
+                missing[name] = None
+                return ""
+            return found
+
+        filled = _TOKEN.sub(value, text)
+        if missing:
+            raise MissingVariables(tuple(missing))
+        return filled
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """Return the variables that a well-formed text refers to."""
+    return tuple(_parts(match)[0] for match in _TOKEN.finditer(text) if match["body"] is not None)
+
+
+def has_reference(text: str) -> bool:
+    """Return whether a text has a reference, well formed or not."""
+    return "${" in text
+
+
+def literal_part(text: str) -> str:
+    """Return the parts of a well-formed text that are not references, and the defaults of the references."""
+
+    def kept(match: re.Match[str]) -> str:
+        return "${" if match["body"] is None else _parts(match)[1] or ""
+
+    return _TOKEN.sub(kept, text)
+
+
+def _parts(match: re.Match[str]) -> tuple[str, str | None]:
+    """Return name and default of a reference."""
+    if not match["closed"]:
+        raise MalformedReference(match[0], "Close it with }, or write $${ for a literal ${.")
+    body = _BODY.fullmatch(match["body"])
+    if body is None:
+        raise MalformedReference(match[0], "Write ${NAME} or ${NAME:-default}, or $${ for a literal ${.")
+    if "${" in (body["default"] or ""):
+        raise MalformedReference(match[0], "A default must be plain text. Set the inner variable to a value instead.")
+    return body["name"], body["default"] if body["has_default"] else None

@@ -1,12 +1,15 @@
-"""The simple types of the manifest's keys, and the base class of its models.
+"""The types of the manifest's values, and the base class of its models.
 
-Owns: which texts, paths and patterns are valid. Must not: know a key.
+Owns: which texts, paths, patterns and metadata values are valid. Each error is placed at its own key.
+Must not: know a key other than `Tags`, merge layers of metadata, or know which fields a lake has.
 """
 
 from __future__ import annotations
 
+import json
 import shlex
 import unicodedata
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -18,14 +21,21 @@ from pydantic import (
     Discriminator,
     Field,
     GetJsonSchemaHandler,
+    ValidationError,
     WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import CoreSchema
 
+from metalake_sync.core.metadata import unsendable_number
 from metalake_sync.format_names import can_write, format_names, is_known
-from metalake_sync.manifest.metadata_values import wrong
+
+
+def wrong(message: str, remedy: str) -> PydanticCustomError:
+    """Return an error in our own words. `message` continues after the key: "'name' …". `remedy` is a sentence."""
+    return PydanticCustomError("manifest", "{message}", {"message": message, "remedy": remedy})
+
 
 MediaTypeName = Literal["image", "video", "other"]
 
@@ -145,6 +155,85 @@ def _unknown_format(names: tuple[str, ...]) -> PydanticCustomError:
 
 ReadFormat = Annotated[str, BeforeValidator(_read_format), _FormatNames(writing=False)]
 WrittenFormat = Annotated[str, BeforeValidator(_written_format), _FormatNames(writing=True)]
+
+TAGS = "Tags"
+
+
+def _valid_metadata(values: dict[str, Any]) -> dict[str, Any]:
+    errors = list(_metadata_errors(values))
+    if errors:
+        raise ValidationError.from_exception_data("metadata", errors)
+    return values
+
+
+def _metadata_errors(values: dict[str, Any]) -> Iterator[InitErrorDetails]:
+    for field, value in values.items():
+        if not field.strip():
+            error = wrong("has no name", "Add a name.")
+        elif field == TAGS:
+            yield from _tag_errors(value)
+            continue
+        elif value is None:
+            error = wrong(
+                "has no value", "Set a value, or remove the line. The protocol of the lake cannot remove a field."
+            )
+        else:
+            trouble = _unsendable(value)
+            if trouble is None:
+                continue
+            error = trouble
+        yield InitErrorDetails(type=error, loc=(field,), input=value)
+
+
+def _tag_errors(tags: Any) -> Iterator[InitErrorDetails]:
+    if not isinstance(tags, list):
+        yield InitErrorDetails(type=wrong("is not a list", "Write Tags: [night, rain]."), loc=(TAGS,), input=tags)
+        return
+    for index, tag in enumerate(tags):
+        if not isinstance(tag, str):
+            error = wrong("is not text", "Put the tag in quotes.")
+        elif not tag.strip():
+            error = wrong("is empty", "Add a name, or remove it.")
+        else:
+            trouble = _unsendable(tag)
+            if trouble is None:
+                continue
+            error = trouble
+        yield InitErrorDetails(type=error, loc=(TAGS, index), input=tag)
+
+
+def _unsendable(value: Any) -> PydanticCustomError | None:
+    """Return why a value cannot be sent, or None. A variable may hold any bytes, and a program may pass any object."""
+    try:
+        number = unsendable_number(value)
+        if number is not None:
+            return wrong(number, "Write it as text, or remove it.")
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        return wrong("contains bytes that are not UTF-8", "Fix the variable that it comes from.")
+    except RecursionError:
+        return wrong("is nested too deeply", "Make it flatter.")
+    except (TypeError, ValueError):
+        return wrong("is not a value that JSON can represent", "Use text, a number, a boolean, a list or a mapping.")
+    return None
+
+
+Metadata = Annotated[
+    dict[str, Any],
+    AfterValidator(_valid_metadata),
+    Field(
+        json_schema_extra={
+            "properties": {
+                TAGS: {
+                    "type": "array",
+                    "items": {"type": "string", "minLength": 1},
+                    "description": "Tags. Those of wider and narrower layers are merged.",
+                }
+            },
+            "additionalProperties": {"type": ["string", "number", "boolean", "array", "object"]},
+        }
+    ),
+]
 
 
 class Model(BaseModel):

@@ -42,8 +42,7 @@ def complaints(error: ValidationError, tree: Tree) -> Iterator[ManifestError]:
 
 
 def _path_in_yaml(detail: ErrorDetails, tree: Tree) -> KeyPath:
-    """Return the path of an error without the tags of union members, which are in pydantic's path but not in "
-    "the file."""
+    """Return the path of an error without the tags of union members, which pydantic adds and the file does not have."""
     path: list[str | int] = []
     value: Any = tree.value
     for step in detail["loc"]:

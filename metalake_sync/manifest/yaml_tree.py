@@ -22,17 +22,15 @@ from metalake_sync.manifest.scalars import (
     SEQ,
     TIMESTAMP,
     Loader,
-    RefusedScalar,
-    TooManyNodes,
-    scalar_value,
-)
-from metalake_sync.manifest.variables import (
     MalformedReference,
     MissingVariables,
+    RefusedScalar,
+    TooManyNodes,
     Variables,
     has_reference,
     literal_part,
     names_in,
+    scalar_value,
 )
 
 DEPTH_LIMIT = 64

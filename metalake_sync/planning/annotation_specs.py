@@ -12,7 +12,7 @@ from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.validation import InvalidPolicy, ShapeProblem
 from metalake_sync.core.shapes import ShapeType
 from metalake_sync.core.snapshots import AnnotationKind
-from metalake_sync.manifest.annotation_models import Annotation, InvalidShapes
+from metalake_sync.manifest.source_models import Annotation, InvalidShapes
 
 
 def annotation_spec(block: Annotation, base_dir: Path, declared_at: str) -> AnnotationSpec:

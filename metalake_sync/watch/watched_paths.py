@@ -14,7 +14,7 @@ from pathlib import Path
 
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest, MetadataSourceFile
-from metalake_sync.manifest.annotation_models import Annotation
+from metalake_sync.manifest.source_models import Annotation
 from metalake_sync.sources.rules import IGNORE_FILE, is_never_walked, is_never_wanted
 from metalake_sync.watch.hints import FolderTouched, Hint, ManifestTouched, SourceTouched, TreeTouched
 

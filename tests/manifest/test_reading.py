@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync.errors import Location, ManifestErrors
-from metalake_sync.manifest import load_manifest, reading
+from metalake_sync.errors import Location, ManifestError, ManifestErrors
+from metalake_sync.manifest import load_manifest, read_var_file, reading
 from tests.manifest.conftest import HEAD, Desk
 
 
@@ -132,3 +132,55 @@ def test_a_file_of_up_to_32_mb_is_read(tmp_path: Path) -> None:
     file = tmp_path / "large.yaml"
     file.write_text(HEAD + "#" * ((32 << 20) - len(HEAD)))
     assert load_manifest(str(file), environment={}).name == "large"
+
+
+# Files of variables.
+
+
+def test_a_file_of_lines_is_read_as_a_shell_would(tmp_path: Path) -> None:
+    file = tmp_path / "prod.env"
+    file.write_text("# lake\n\nexport URL=https://lake.example\nKEY = 'a=b'\nEMPTY=\nQUOTED=\"x y\"\n")
+    assert read_var_file(file) == {"URL": "https://lake.example", "KEY": "a=b", "EMPTY": "", "QUOTED": "x y"}
+
+
+@pytest.mark.parametrize("name", ["v.yaml", "v.yml", "v.json", "v.JSON"])
+def test_a_yaml_or_json_file_keeps_its_texts_as_they_are_written(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.write_text('{"PORT": 0800, "DAY": 2024-01-31, "NO": no}')
+    assert read_var_file(file) == {"PORT": "0800", "DAY": "2024-01-31", "NO": "no"}
+
+
+def test_an_empty_file_gives_no_variables(tmp_path: Path) -> None:
+    for name in ("v.yaml", "v.env"):
+        (tmp_path / name).write_text("")
+        assert read_var_file(tmp_path / name) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("v.env", b"A=1\nhunter2\n", ":2: the line is not NAME=VALUE"),
+        ("v.env", b"A-B=hunter2\n", ":1: the line is not NAME=VALUE"),
+        ("v.env", b"A=\xff", ": the variable file is not UTF-8"),
+        ("v.yaml", b"- hunter2", ": the variable file is not a mapping"),
+        ("v.yaml", b"A: {B: hunter2}", ": the variable 'A' is not text"),
+        ("v.yaml", b"A-B: hunter2", ": 'A-B' is not a valid variable name"),
+        ("v.yaml", b"A: 'hunter2", ":1:12: broken YAML: found unexpected end of stream"),
+        ("v.yaml", b"? [hunter2]\n: x", ":1:3: broken YAML: found unhashable key"),
+        ("v.yaml", b"A: \x07", ": the variable file is not YAML"),
+    ],
+)
+def test_a_file_that_gives_no_variables_is_refused_and_no_value_repeated(
+    tmp_path: Path, name: str, text: bytes, told: str
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(text)
+    with pytest.raises(ManifestError) as caught:
+        read_var_file(file)
+    assert str(caught.value).startswith(f"{file}{told}")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_missing_file_of_variables_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"the variable file cannot be read \(No such file or directory\)"):
+        read_var_file(tmp_path / "nowhere.env")

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 from yaml import ScalarNode
 
-from metalake_sync.manifest.scalars import Loader, RefusedScalar, scalar_value
+from metalake_sync.manifest.scalars import (
+    Loader,
+    MalformedReference,
+    MissingVariables,
+    RefusedScalar,
+    Variables,
+    literal_part,
+    scalar_value,
+)
+from tests.manifest.conftest import HEAD, Desk
 
 
 def value(text: str) -> object:
@@ -71,3 +80,70 @@ def test_what_json_can_not_write_is_refused(text: str) -> None:
 def test_a_whole_number_has_at_most_64_bits(text: str) -> None:
     with pytest.raises(RefusedScalar, match="not a whole number of up to 64 bits"):
         value(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [
+        ("${A}", "a"),
+        ("x-${A}-${B}", "x-a-b"),
+        ("${C:-default}", "default"),
+        ("${C:-}", ""),
+        ("${EMPTY}", ""),
+        ("${EMPTY:-default}", "default"),
+        ("${C:-embedded:.metalake}", "embedded:.metalake"),
+        ("$${A}", "${A}"),
+        ("$${", "${"),
+        ("$A $ {A}", "$A $ {A}"),
+        ("${NESTED}", "${A}"),
+    ],
+)
+def test_references_are_filled_in(text: str, filled: str) -> None:
+    variables = Variables({"A": "a"}, {"A": "never", "B": "b", "EMPTY": "", "NESTED": "${A}"})
+    assert variables.fill_in(text) == filled
+
+
+@pytest.mark.parametrize("text", ["${", "${A", "${}", "${A-x}", "${A:?x}", "${ A }", "${1A}", "${A:-${B}}"])
+def test_what_is_no_reference_is_refused(text: str) -> None:
+    with pytest.raises(MalformedReference):
+        Variables({"A": "a"}).fill_in(text)
+
+
+def test_all_missing_variables_of_a_text_are_named_once() -> None:
+    with pytest.raises(MissingVariables) as caught:
+        Variables().fill_in("${A} ${B} ${A}")
+    assert caught.value.names == ("A", "B")
+
+
+@pytest.mark.parametrize(("text", "literal"), [("${A}", ""), ("${A:-x}", "x"), ("y${A}", "y"), ("$${A}", "${A}")])
+def test_the_literal_part_is_what_stands_in_the_manifest(text: str, literal: str) -> None:
+    assert literal_part(text) == literal
+
+
+def test_given_variables_beat_the_environment(desk: Desk) -> None:
+    text = HEAD + "name: ${NAME}\n"
+    assert desk.load(text, variables={"NAME": "given"}, environment={"NAME": "inherited"}).name == "given"
+    assert desk.load(text, environment={"NAME": "inherited"}).name == "inherited"
+
+
+def test_missing_variables_are_told_with_their_place_and_nothing_else_is_said_of_it(desk: Desk) -> None:
+    text = HEAD + "collections:\n  - {name: x, type: '${T}', prune: '${P}', files: ['${F}']}\n"
+    assert [told.partition(". ")[0] for told in desk.messages(text)] == [
+        "birds.yaml:4:21: the variable T has no value",
+        "birds.yaml:4:36: the variable P has no value",
+        "birds.yaml:4:52: the variable F has no value",
+    ]
+
+
+def test_variables_give_booleans_words_and_the_version(desk: Desk) -> None:
+    text = (
+        "version: ${V}\nremote: {url: embedded:x}\ncollections:\n"
+        "  - {name: '${N}', type: '${T}', prune: '${P}', metadata: {Count: '${N}'}}\n"
+    )
+    (one,) = desk.load(text, variables={"V": "1", "N": "2024", "T": "image", "P": "true"}).collections
+    assert (one.name, one.type, one.prune, one.metadata_layers[1]) == ("2024", "image", True, {"Count": "2024"})
+
+
+def test_keys_are_not_filled_in(desk: Desk) -> None:
+    loaded = desk.load(HEAD + "collections: [{name: x, type: other, metadata: {'${A}': 1}}]\n", variables={"A": "a"})
+    assert loaded.collections[0].metadata_layers[1] == {"${A}": 1}

@@ -7,8 +7,7 @@ import time
 import pytest
 
 from metalake_sync.errors import Location, ManifestError
-from metalake_sync.manifest.scalars import NODE_LIMIT
-from metalake_sync.manifest.variables import Variables
+from metalake_sync.manifest.scalars import NODE_LIMIT, Variables
 from metalake_sync.manifest.yaml_tree import Tree, parse
 
 

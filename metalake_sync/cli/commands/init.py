@@ -15,7 +15,7 @@ IGNORED = (".metalake-sync/", ".metalake/")
 @click.argument("folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path, file_okay=False))
 def command(folder: Path) -> None:
     """Write a starter manifest with comments into DIR (default: the current folder). Adds the state to .gitignore."""
-    from metalake_sync.manifest.starter import STARTER_MANIFEST
+    from metalake_sync.manifest.authoring import STARTER_MANIFEST
 
     manifest = folder / "manifest.yaml"
     try:

@@ -95,7 +95,7 @@ def _with_download(
     annotation_format: str,
 ) -> LoadedManifest:
     """Return the manifest with only this download. `to` is relative to the current folder, not to the manifest."""
-    from metalake_sync.manifest.selection_models import Download
+    from metalake_sync.manifest.remote_models import Download
 
     block: dict[str, Any] = {"collection": collection, "type": content_type, "to": str(to.absolute())}
     if annotations != "none":

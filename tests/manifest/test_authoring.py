@@ -13,8 +13,7 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
 from metalake_sync.manifest import models
-from metalake_sync.manifest.schema import manifest_json_schema, manifest_schema_text
-from metalake_sync.manifest.starter import STARTER_MANIFEST
+from metalake_sync.manifest.authoring import STARTER_MANIFEST, manifest_json_schema, manifest_schema_text
 from metalake_sync.manifest.types import Model
 from tests.manifest.conftest import HEAD, Desk
 from tests.manifest.test_loading import FULL, TEN_MISTAKES
@@ -115,3 +114,19 @@ def test_the_manifests_in_the_reference_are_valid(desk: Desk) -> None:
     for example in examples:
         desk.load(example)
         assert messages(example) == []
+
+
+def test_the_starter_manifest_needs_no_variables_and_no_lake(desk: Desk) -> None:
+    loaded = desk.load(STARTER_MANIFEST)
+    assert loaded.model.remote.url == "embedded:.metalake"
+    assert [folder.path for one in loaded.collections for folder in one.folders] == ["images"]
+    assert loaded.warnings == ()
+
+
+def test_what_the_starter_manifest_offers_in_comments_is_valid(desk: Desk) -> None:
+    text = re.sub(r"^( +)# (?=[a-z_]+:|  - )", r"\1", STARTER_MANIFEST, flags=re.MULTILINE)
+    (one,) = desk.load(text).collections
+    assert one.prune
+    assert len(one.file_metadata) == 2
+    assert one.annotations[0].kind == "human"
+    assert one.folders[0].naming == "path"
