@@ -15,7 +15,7 @@ from typing import Literal
 from metalake_sync.errors import CredentialsRefused, ManifestError, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import Credentials, LoadedManifest, credential_sources, resolve_credentials
-from metalake_sync.protocol.generations import Generation
+from metalake_sync.protocol.routes import Generation
 from metalake_sync.remote.address import USUAL_TRUST, LakeAddress, Trust, lake_root
 
 EMBEDDED = "embedded:"

@@ -39,7 +39,7 @@ from metalake_sync.planning.metadata_check import (
 from metalake_sync.planning.planner import PlannedRun, Planner
 from metalake_sync.planning.run_options import START_RETRY_TIMEOUT_S, RunOptions
 from metalake_sync.planning.state_ownership import claim_state
-from metalake_sync.protocol.generations import Generation
+from metalake_sync.protocol.routes import Generation
 from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.state.backends.file import FileBackend, state_path
 from metalake_sync.state.store import StateStore

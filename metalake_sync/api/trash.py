@@ -8,7 +8,7 @@ from metalake_sync.api.items import Items
 from metalake_sync.api.results import TrashResult
 from metalake_sync.core.selection import ItemSelection
 from metalake_sync.errors import UsageError
-from metalake_sync.protocol.trash import SelectItems
+from metalake_sync.protocol.items import SelectItems
 from metalake_sync.protocol.wire import ObjectKind
 from metalake_sync.remote.media_kinds import media_kind, object_kind
 from metalake_sync.remote.selections import Place, count_selection, filter_data, trash_selection

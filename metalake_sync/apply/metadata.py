@@ -25,7 +25,7 @@ from metalake_sync.core.metadata import (
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.errors import LakeRefused
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.protocol.metadata import FileMetadata
+from metalake_sync.protocol.items import FileMetadata
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import remote_tags

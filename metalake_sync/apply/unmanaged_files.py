@@ -30,7 +30,7 @@ from metalake_sync.core.unmanaged_files import (
 )
 from metalake_sync.errors import LakeRefused
 from metalake_sync.planning.unmanaged_sources import UnmanagedSources
-from metalake_sync.protocol.metadata import FileMetadata
+from metalake_sync.protocol.items import FileMetadata
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.annotation_objects import ImageAddress, pages, set_for_image
 from metalake_sync.remote.client import LakeClient

@@ -15,8 +15,7 @@ from metalake_sync.embedded_lake.queries import items_in
 from metalake_sync.embedded_lake.quirks import Quirk
 from metalake_sync.embedded_lake.rejections import NoContent, conflict, not_acceptable, not_found
 from metalake_sync.embedded_lake.store import LakeStore, iso_time, merged, now
-from metalake_sync.protocol.items import CollectionByName, CollectionDetails, CreateCollection
-from metalake_sync.protocol.metadata import UploadMetadataByObject
+from metalake_sync.protocol.items import CollectionByName, CollectionDetails, CreateCollection, UploadMetadataByObject
 from metalake_sync.protocol.wire import MediaKind, ObjectKind
 
 OBJECT_KINDS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from metalake_sync.embedded_lake import addressing
 from metalake_sync.embedded_lake.names import check_metadata
 from metalake_sync.embedded_lake.store import LakeStore, merged, now
-from metalake_sync.protocol.metadata import UploadMetadataByJson
+from metalake_sync.protocol.items import UploadMetadataByJson
 
 
 class Metadata:

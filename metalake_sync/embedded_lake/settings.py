@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metalake_sync.protocol.generations import Generation
+from metalake_sync.protocol.routes import Generation
 
 if TYPE_CHECKING:
     import ssl

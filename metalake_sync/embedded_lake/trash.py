@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from metalake_sync.embedded_lake.queries import ITEMS, MEDIA_OF_COLLECTION, MEDIA_OF_OBJECT, select
 from metalake_sync.embedded_lake.rejections import not_found
 from metalake_sync.embedded_lake.store import LakeStore, now, to_json
-from metalake_sync.protocol.trash import SelectItems
+from metalake_sync.protocol.items import SelectItems
 from metalake_sync.protocol.wire import ObjectKind
 
 

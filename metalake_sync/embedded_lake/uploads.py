@@ -15,7 +15,7 @@ from metalake_sync.embedded_lake.quirks import Quirk
 from metalake_sync.embedded_lake.rejections import bad_request, conflict, not_acceptable, not_found
 from metalake_sync.embedded_lake.storage.ports import PendingObject
 from metalake_sync.embedded_lake.store import LakeStore, now, to_json
-from metalake_sync.protocol.generations import Generation
+from metalake_sync.protocol.routes import Generation
 from metalake_sync.protocol.uploads import (
     BeginFile,
     BeginFileAnswer,

@@ -22,8 +22,8 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import resolve_credentials
 from metalake_sync.project import Project
 from metalake_sync.protocol import routes
-from metalake_sync.protocol.generations import BASE_PATHS
 from metalake_sync.protocol.items import CountItems, ListItems
+from metalake_sync.protocol.routes import BASE_PATHS
 from metalake_sync.protocol.wire import ObjectKind
 from metalake_sync.state.backends.file import FileBackend
 from metalake_sync.watch.filesystems import silent_filesystem

@@ -1,4 +1,4 @@
-"""Messages that find, list, count, describe and download collections and items."""
+"""Messages about collections and items: find, list, count, describe, download, select, trash, and write metadata."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from metalake_sync.protocol.wire import (
+    PAGE_SIZE_LIMIT,
     AnnotationKind,
     MediaKind,
     MetaObject,
@@ -179,3 +180,94 @@ def _url_in(value: Any) -> str | None:
     found = next(filter(None, named), None)
     others = list(filter(None, map(_url_in, value.values())))
     return found or (others[0] if len(others) == 1 else None)
+
+
+class SelectItems(WireModel):
+    """Selects items by id or by query."""
+
+    is_all_selected: bool
+    """False selects `object_id_list`. True selects all matching items, within `collection_id` if that is set."""
+    content_type: ObjectKind = ObjectKind.ANY
+    object_id_list: list[str] = Field(default_factory=list)
+    filter_data: FilterData = Field(default_factory=FilterData)
+    query: str = ""
+    collection_id: str = ""
+
+    @field_validator("query", "collection_id", mode="before")
+    @classmethod
+    def _null_means_empty(cls, value: object) -> object:
+        return "" if value is None else value
+
+
+class SelectionAnswer(WireModel):
+    """A rejection has status 200, `is_success: false` and a `warning_msg`."""
+
+    is_success: bool = True
+    warning_msg: str | None = None
+    selection_tag: str = ""
+    object_count: int | None = None
+
+
+class TrashItems(WireModel):
+    selection_id: str
+    user_id: str = "metalake-sync"
+
+
+class TrashAnswer(WireModel):
+    is_success: bool = True
+    message: str = ""
+    """"N objects successfully trashed, M objects failed to trash"."""
+
+
+class ValidateTags(WireModel):
+    tags: list[Any]
+
+
+class ValidateFields(WireModel):
+    fields: list[Any]
+
+
+class ValidateAnswer(WireRoot[object]):
+    """The lake's opinion on tags or fields: `{isSuccess, message}` (generation 2) or a list of renames (generation 3).
+
+    A rename is `{newTag, oldTag}` or `{newField, oldField}`. The list is empty if all spellings are accepted.
+    """
+
+    def renames(self) -> dict[str, str]:
+        """Return requested spelling → the lake's spelling, for those that differ."""
+        found: dict[str, str] = {}
+        for entry in self.root if isinstance(self.root, list) else ():
+            if not isinstance(entry, dict):
+                continue
+            asked = entry.get("newTag", entry.get("newField"))
+            known = entry.get("oldTag", entry.get("oldField"))
+            if isinstance(asked, str) and isinstance(known, str) and known and asked != known:
+                found[asked] = known
+        return found
+
+
+class FileMetadata(WireModel):
+    file: str
+    metadata: MetaObject = Field(default_factory=dict)
+
+
+class UploadMetadataByJson(WireModel):
+    """A page of file metadata.
+
+    At most one address field is set. It determines what `file` is: the name in a collection (`collection_id`), the name
+    in an upload (`job_id`), the storage path (`bucket_name`), or the unique name (no address field).
+    """
+
+    metadata: list[FileMetadata] = Field(max_length=PAGE_SIZE_LIMIT)
+    bucket_name: str | None = None
+    job_id: str | None = None
+    collection_id: str | None = None
+
+
+class UploadMetadataByObject(WireModel):
+    """Writes the metadata of a collection and, with `is_apply_to_all_files`, of every file in it."""
+
+    collection_name: str
+    object_type: MediaKind
+    metadata: MetaObject = Field(default_factory=dict)
+    is_apply_to_all_files: bool = False

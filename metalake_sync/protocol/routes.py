@@ -1,20 +1,47 @@
-"""Every call of the protocol: method, path, base path per generation, effect, and the type of its answer."""
+"""Every call of the protocol: method, path, base path per generation, effect, and the type of its answer.
+
+Must not: import pydantic, because a plan without a lake needs the generations and no message.
+"""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import field
-from typing import Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 from urllib.parse import quote
-
-from pydantic import BaseModel
 
 from metalake_sync import protocol
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.protocol.generations import BASE_PATHS, Generation
 
-AnswerT = TypeVar("AnswerT", bound=BaseModel)
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+class Generation(enum.IntEnum):
+    """The generation of the protocol that a lake uses.
+
+    The generation determines the base path of every call, but not the form of an answer: intermediate lakes exist, so
+    the client accepts both forms of every answer from both generations. Source: `layernext` 2.3.4 (2) and
+    `layernext-beta` 3.28.14 (3).
+    """
+
+    TWO = 2
+    THREE = 3
+
+    @property
+    def other(self) -> Generation:
+        return Generation.THREE if self is Generation.TWO else Generation.TWO
+
+
+BASE_PATHS = {Generation.TWO: "/datalake", Generation.THREE: ""}
+"""The part between the lake's URL and the path of a route."""
+
+GENERATION_2_SUFFIX = BASE_PATHS[Generation.TWO]
+"""Accepted, and ignored, at the end of the lake's URL in a manifest."""
+
+
+AnswerT = TypeVar("AnswerT", bound="BaseModel")
 
 
 class Effect(enum.Enum):
@@ -85,14 +112,14 @@ COMPATIBILITY = Route(
     "GET",
     "/api/client/sdk/compatibility/{version}",
     Effect.READS,
-    lambda: protocol.system.CompatibilityAnswer,
+    lambda: protocol.wire.CompatibilityAnswer,
     _base_of(Generation.TWO),
 )
 """The client of generation 3 does not make this call, so a lake of that generation may lack it."""
 
-SYSTEM_DETAILS = _reads("GET", "/api/client/getDetails/system", lambda: protocol.system.AnyAnswer)
-JOB_STATUS = _reads("GET", "/api/client/jobs/{job_id}/getStatus", lambda: protocol.system.JobStatusAnswer)
-UPDATE_JOB = _writes("POST", "/api/job/updateJob/basicAuthRequest", lambda: protocol.system.AnyAnswer, either_base=True)
+SYSTEM_DETAILS = _reads("GET", "/api/client/getDetails/system", lambda: protocol.wire.AnyAnswer)
+JOB_STATUS = _reads("GET", "/api/client/jobs/{job_id}/getStatus", lambda: protocol.uploads.JobStatusAnswer)
+UPDATE_JOB = _writes("POST", "/api/job/updateJob/basicAuthRequest", lambda: protocol.wire.AnyAnswer, either_base=True)
 
 OPEN_UPLOAD = _writes("POST", "/api/client/uploadMetadataInCollection", lambda: protocol.uploads.OpenUploadAnswer)
 BEGIN_FILE = _writes(
@@ -101,14 +128,14 @@ BEGIN_FILE = _writes(
 SIGN_PARTS = _writes(
     "POST", "/api/client/fileUpload/getMultipartPreSignedUrls", lambda: protocol.uploads.SignPartsAnswer
 )
-FINALIZE_FILE = _writes("POST", "/api/client/fileUpload/finalizeMultipartUpload", lambda: protocol.system.SimpleAnswer)
+FINALIZE_FILE = _writes("POST", "/api/client/fileUpload/finalizeMultipartUpload", lambda: protocol.wire.SimpleAnswer)
 COMPLETE_UPLOAD = _writes(
     "GET", "/api/client/collectionUploadingStatus/{upload_id}/complete", lambda: protocol.uploads.CompleteUploadAnswer
 )
-UPLOAD_PROGRESS = _reads("GET", "/api/client/collection/getuploadProgress", lambda: protocol.system.AnyAnswer)
+UPLOAD_PROGRESS = _reads("GET", "/api/client/collection/getuploadProgress", lambda: protocol.wire.AnyAnswer)
 
 LIST_LABELS = _reads("GET", "/api/client/labels/list", lambda: protocol.annotation_sets.LabelList)
-LIST_LABEL_GROUPS = _reads("GET", "/api/client/label_groups/list", lambda: protocol.system.AnyAnswer)
+LIST_LABEL_GROUPS = _reads("GET", "/api/client/label_groups/list", lambda: protocol.wire.AnyAnswer)
 LABEL_REFERENCES = _writes(
     "POST", "/api/client/system/label/references", lambda: protocol.annotation_sets.LabelReferencesAnswer
 )
@@ -130,17 +157,17 @@ COUNT_COLLECTION_ITEMS = _reads(
 )
 DOWNLOAD_URL = _reads("GET", "/api/client/downloadUrl", lambda: protocol.items.DownloadUrlAnswer)
 
-VALIDATE_TAGS = _reads("POST", "/api/client/metadata/validateTags", lambda: protocol.metadata.ValidateAnswer)
-VALIDATE_FIELDS = _reads("POST", "/api/client/metadata/validateMetaFields", lambda: protocol.metadata.ValidateAnswer)
-METADATA_BY_JSON = _writes("POST", "/api/client/metadata/uploadMetadataByJson", lambda: protocol.system.SimpleAnswer)
+VALIDATE_TAGS = _reads("POST", "/api/client/metadata/validateTags", lambda: protocol.items.ValidateAnswer)
+VALIDATE_FIELDS = _reads("POST", "/api/client/metadata/validateMetaFields", lambda: protocol.items.ValidateAnswer)
+METADATA_BY_JSON = _writes("POST", "/api/client/metadata/uploadMetadataByJson", lambda: protocol.wire.SimpleAnswer)
 METADATA_BY_OBJECT = _writes(
-    "POST", "/api/client/metadata/uploadMetadataByMetaObject", lambda: protocol.system.SimpleAnswer
+    "POST", "/api/client/metadata/uploadMetadataByMetaObject", lambda: protocol.wire.SimpleAnswer
 )
 
 UPDATE_ANNOTATIONS = _writes(
-    "POST", "/api/metadata/operationdata/{operation_id}/update", lambda: protocol.system.SimpleAnswer
+    "POST", "/api/metadata/operationdata/{operation_id}/update", lambda: protocol.wire.SimpleAnswer
 )
-DELETE_ANNOTATIONS = _writes("GET", "/api/client/collection/deleteAnnotation", lambda: protocol.system.SimpleAnswer)
+DELETE_ANNOTATIONS = _writes("GET", "/api/client/collection/deleteAnnotation", lambda: protocol.wire.SimpleAnswer)
 DOWNLOAD_ANNOTATIONS = _reads(
     "GET",
     "/api/client/getAnnotations/{collection_id}/collection",
@@ -148,7 +175,7 @@ DOWNLOAD_ANNOTATIONS = _reads(
     either_base=True,
 )
 
-SELECT_ITEMS = _writes("POST", "/api/client/query/getSelectionId", lambda: protocol.trash.SelectionAnswer)
+SELECT_ITEMS = _writes("POST", "/api/client/query/getSelectionId", lambda: protocol.items.SelectionAnswer)
 CREATE_VIRTUAL_COLLECTION = Route(
     "POST",
     "/api/client/vCollection/create",
@@ -156,7 +183,7 @@ CREATE_VIRTUAL_COLLECTION = Route(
     lambda: protocol.items.CollectionIdAnswer,
     _base_of(Generation.THREE),
 )
-TRASH_ITEMS = _writes("POST", "/api/client/file/trash", lambda: protocol.trash.TrashAnswer)
+TRASH_ITEMS = _writes("POST", "/api/client/file/trash", lambda: protocol.items.TrashAnswer)
 
 STUDIO_BASE = "/studio"
 """The annotation studio is a separate service. A deployment may lack it: the vendor's nginx stopped routing it in
@@ -166,6 +193,6 @@ ATTACH_MODEL_RUNS = Route(
     "POST",
     "/api/client/projects/modelRun/attach",
     Effect.WRITES,
-    lambda: protocol.system.SimpleAnswer,
+    lambda: protocol.wire.SimpleAnswer,
     dict.fromkeys(Generation, STUDIO_BASE),
 )

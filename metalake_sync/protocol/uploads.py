@@ -1,10 +1,16 @@
-"""Messages of an upload session: open it, begin files, sign their parts, finalize files, complete the session."""
+"""Messages of upload sessions, and of the jobs that follow them.
+
+A session opens. Each of its files begins, has its parts signed, and is finalized. Then the session is completed.
+"""
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 from pydantic import AliasChoices, Field, field_validator
 
-from metalake_sync.protocol.wire import MediaKind, MetaObject, WireModel
+from metalake_sync.protocol.wire import JobStatus, MediaKind, MetaObject, WireModel, number_in
 
 
 class OpenUpload(WireModel):
@@ -85,3 +91,41 @@ class CompleteUploadAnswer(WireModel):
     is_success: bool = True
     uploaded_file_list: list[str] = Field(default_factory=list)
     """The unique names of the session's files, if they were requested."""
+
+
+class JobStatusAnswer(WireModel):
+    is_success: bool = True
+    job_id: str | None = None
+    status: JobStatus
+    progress: float = 0.0
+    """A percentage from 0 to 100. The published client formats it as a number."""
+
+    @field_validator("status", mode="before")
+    @classmethod
+    def _by_name_too(cls, value: object) -> object:
+        """Accept the number, also as text, or the name of the status in any letter case."""
+        number = number_in(value)
+        if number is not None:
+            return number
+        return JobStatus.__members__.get(value.strip().upper(), value) if isinstance(value, str) else value
+
+    @field_validator("progress", mode="before")
+    @classmethod
+    def _unreadable_progress_is_none(cls, value: object) -> object:
+        """No decision depends on the progress."""
+        try:
+            number = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            return 0.0
+        return number if math.isfinite(number) else 0.0
+
+
+class JobReport(WireModel):
+    """A report on the client's own long-running work (`updateJob`). The published client reports downloads."""
+
+    job_name: str = ""
+    session_id: str = ""
+    job_type: int = 0
+    progress: float = 0.0
+    status: int = JobStatus.IN_PROGRESS
+    job_specific_details: dict[str, Any] = Field(default_factory=dict)

@@ -1,14 +1,15 @@
-"""The base classes of all messages, and the enumerations of the protocol."""
+"""What messages consist of: their base classes, the enumerations of the protocol, and answers that many calls share."""
 
 from __future__ import annotations
 
 import enum
+import re
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, RootModel
+from pydantic import BaseModel, ConfigDict, RootModel, model_validator
 from pydantic.alias_generators import to_camel
 
-from metalake_sync.protocol.generations import Generation
+from metalake_sync.protocol.routes import Generation
 
 PAGE_SIZE_LIMIT = 1000
 """The largest number of items of a list page, and of entries of a metadata or annotation call."""
@@ -139,3 +140,35 @@ class StorageKind(enum.StrEnum):
 _STORAGE_NAMES_3 = {StorageKind.S3: "aws_s3", StorageKind.GCS: "gcs", StorageKind.AZURE: "azure_blob"}
 
 _STORAGE_KINDS = {kind.spelled(generation).lower(): kind for kind in StorageKind for generation in Generation}
+
+_COUNTED = re.compile(r"(\d+) of (\d+) (?:files|images) updated")
+
+
+class CompatibilityAnswer(WireModel):
+    is_compatible: bool
+    message: str | None = None
+
+
+class SimpleAnswer(WireModel):
+    """An acknowledgement. Any JSON value counts as success.
+
+    A lake may reject a call with status 200 and `isSuccess: false`. `answers.read_answer` checks that first.
+    """
+
+    is_success: bool = True
+    message: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _any_form(cls, value: Any) -> Any:
+        message = value.get("message") if isinstance(value, dict) else None
+        return {"message": message if isinstance(message, str) else None}
+
+    def updated(self, total: int) -> int | None:
+        """Return how many of `total` entries matched a file, if the message says so: "3 of 4 files updated"."""
+        counted = _COUNTED.match(self.message or "")
+        return int(counted[1]) if counted and int(counted[2]) == total else None
+
+
+class AnyAnswer(WireRoot[object]):
+    """An answer of unpublished form."""

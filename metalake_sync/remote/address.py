@@ -14,7 +14,7 @@ from metalake_sync import __version__
 from metalake_sync.core.hosts import is_local_address, is_loopback, literal_address
 from metalake_sync.errors import LakeAnswerInvalid, UsageError
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.protocol.generations import GENERATION_2_SUFFIX, Generation
+from metalake_sync.protocol.routes import GENERATION_2_SUFFIX, Generation
 
 if TYPE_CHECKING:
     from metalake_sync.protocol.routes import Route

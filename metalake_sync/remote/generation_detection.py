@@ -16,7 +16,7 @@ from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol import routes
-from metalake_sync.protocol.generations import BASE_PATHS, Generation
+from metalake_sync.protocol.routes import BASE_PATHS, Generation
 from metalake_sync.protocol.wire import CLIENT_VERSION
 from metalake_sync.remote.answers import is_json, read_answer
 from metalake_sync.remote.classify import Done, Outcome, RawResponse, Retry

@@ -14,8 +14,7 @@ from metalake_sync.core.selection import AnnotationType, ItemFilter, ItemSelecti
 from metalake_sync.core.snapshots import CollectionKey, MediaType, RemoteFile
 from metalake_sync.errors import LakeRefused, UsageError
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.protocol.items import CountItems, DateRange, FilterData, ListedItem, ListItems, SortBy
-from metalake_sync.protocol.trash import SelectItems
+from metalake_sync.protocol.items import CountItems, DateRange, FilterData, ListedItem, ListItems, SelectItems, SortBy
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, AnnotationKind, ObjectKind, SortField
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.media_kinds import media_kind, object_kind

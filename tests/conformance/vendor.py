@@ -16,7 +16,7 @@ from typing import Any
 
 import filelock
 
-from metalake_sync.protocol.generations import Generation
+from metalake_sync.protocol.routes import Generation
 
 ROOT = Path(__file__).parents[2]
 

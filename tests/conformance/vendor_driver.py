@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from metalake_sync.protocol.generations import Generation
+from metalake_sync.protocol.routes import Generation
 from tests.conformance.driver import (
     Address,
     AnnotationSource,

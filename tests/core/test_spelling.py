@@ -13,7 +13,7 @@ from metalake_sync.core.metadata import (
     normal_form,
     update_to_mend,
 )
-from metalake_sync.protocol.metadata import ValidateAnswer
+from metalake_sync.protocol.items import ValidateAnswer
 
 LAKES = Spelling({"camera id": "Camera Id"}, {"night": "Night"})
 

@@ -16,7 +16,7 @@ from typing import Any
 import requests
 
 from metalake_sync.embedded_lake import EmbeddedLake, LakeSettings
-from metalake_sync.protocol.generations import BASE_PATHS, Generation
+from metalake_sync.protocol.routes import BASE_PATHS, Generation
 
 API_KEY, SECRET = "key_of_tests", "secret_of_tests"
 IMAGE, VIDEO, OTHER = 5, 4, 7

@@ -14,7 +14,7 @@ import pytest
 
 from metalake_sync.embedded_lake.quirks import Quirk, parse_quirks
 from metalake_sync.errors import UsageError
-from metalake_sync.protocol.generations import Generation
+from metalake_sync.protocol.routes import Generation
 from tests.embedded_lake.talk import Talk, box, error_of, image_set, lake_at, png, talk_to
 
 ROOT = Path(__file__).parents[2]

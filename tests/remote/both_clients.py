@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metalake_sync.protocol import routes
-from metalake_sync.protocol.metadata import ValidateTags
+from metalake_sync.protocol.items import ValidateTags
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.async_calls import AsyncCalls, StoreAnswer
 from metalake_sync.remote.connection import Connection

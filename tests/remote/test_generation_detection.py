@@ -12,8 +12,8 @@ import pytest
 from metalake_sync.core.notes import NoteCode
 from metalake_sync.embedded_lake import EmbeddedLake
 from metalake_sync.errors import CredentialsRefused, LakeAnswerInvalid, LakeRefused, StorageUnknown, SyncError
-from metalake_sync.protocol.generations import Generation
 from metalake_sync.protocol.items import CountItems, ListItems
+from metalake_sync.protocol.routes import Generation
 from metalake_sync.protocol.uploads import OpenUpload
 from metalake_sync.protocol.wire import MediaKind, StorageKind
 from metalake_sync.remote.address import LakeAddress, lake_root

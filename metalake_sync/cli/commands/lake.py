@@ -105,7 +105,7 @@ def serve(
     from metalake_sync.embedded_lake import serve as serve_lake
     from metalake_sync.embedded_lake.quirks import parse_quirks
     from metalake_sync.embedded_lake.storage.address import parse_storage
-    from metalake_sync.protocol.generations import Generation
+    from metalake_sync.protocol.routes import Generation
 
     plan = None
     if faults is not None:

@@ -18,7 +18,7 @@ from aiohttp.typedefs import Handler, Middleware
 from metalake_sync.embedded_lake.rejections import NoContent, Rejection, bad_request, disk_full
 from metalake_sync.embedded_lake.request_log import RequestKind, RequestLog
 from metalake_sync.embedded_lake.settings import LakeSettings
-from metalake_sync.protocol.generations import BASE_PATHS, Generation
+from metalake_sync.protocol.routes import BASE_PATHS, Generation
 
 Authorize = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 

@@ -19,8 +19,7 @@ from metalake_sync.embedded_lake.virtual import VirtualCollections
 from metalake_sync.embedded_lake.web.messages import Call, answer, base_url, is_true, read_message
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.annotation_sets import AttachModelRuns, LabelReferences, UpdateAnnotations
-from metalake_sync.protocol.items import CreateVirtualCollection
-from metalake_sync.protocol.trash import SelectItems, TrashItems
+from metalake_sync.protocol.items import CreateVirtualCollection, SelectItems, TrashItems
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, OperationMode
 
 _OPERATIONS = TypeAdapter(list[str] | None)

@@ -32,8 +32,7 @@ from metalake_sync.embedded_lake.web.objects import ObjectCalls
 from metalake_sync.embedded_lake.web.quirks_middleware import make_quirks_middleware
 from metalake_sync.embedded_lake.web.uploads import Locks, UploadCalls
 from metalake_sync.protocol import routes
-from metalake_sync.protocol.generations import Generation
-from metalake_sync.protocol.routes import Effect, Route
+from metalake_sync.protocol.routes import Effect, Generation, Route
 
 BODY_LIMIT_BYTES = 256 << 20
 """The largest JSON body. A page of a thousand densely annotated images is far smaller."""

@@ -15,7 +15,6 @@ from metalake_sync.embedded_lake.rejections import not_acceptable
 from metalake_sync.embedded_lake.spellings import Spellings
 from metalake_sync.embedded_lake.web.messages import Call, answer, base_url, generation_of, read_message
 from metalake_sync.protocol import routes
-from metalake_sync.protocol.generations import Generation
 from metalake_sync.protocol.items import (
     CollectionByName,
     CollectionDetails,
@@ -23,8 +22,12 @@ from metalake_sync.protocol.items import (
     CreateCollection,
     ItemDetails,
     ListItems,
+    UploadMetadataByJson,
+    UploadMetadataByObject,
+    ValidateFields,
+    ValidateTags,
 )
-from metalake_sync.protocol.metadata import UploadMetadataByJson, UploadMetadataByObject, ValidateFields, ValidateTags
+from metalake_sync.protocol.routes import Generation
 from metalake_sync.protocol.wire import CLIENT_VERSION, SortField
 
 

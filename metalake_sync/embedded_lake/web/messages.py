@@ -10,8 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from metalake_sync.embedded_lake.rejections import bad_request, not_acceptable
-from metalake_sync.protocol.generations import BASE_PATHS, Generation
-from metalake_sync.protocol.routes import Route
+from metalake_sync.protocol.routes import BASE_PATHS, Generation, Route
 
 MessageT = TypeVar("MessageT", bound=BaseModel)
 

@@ -23,16 +23,18 @@ from metalake_sync.embedded_lake.web.messages import (
     read_message,
 )
 from metalake_sync.protocol import routes
-from metalake_sync.protocol.system import JobReport, JobStatusAnswer, SimpleAnswer
 from metalake_sync.protocol.uploads import (
     BeginFile,
     CompleteUploadAnswer,
     FinalizeFile,
+    JobReport,
+    JobStatusAnswer,
     OpenUpload,
     SignedPart,
     SignParts,
     SignPartsAnswer,
 )
+from metalake_sync.protocol.wire import SimpleAnswer
 
 
 class UploadCalls:

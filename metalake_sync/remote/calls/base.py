@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
-from metalake_sync.protocol.generations import Generation
+from metalake_sync.protocol.routes import Generation
 from metalake_sync.remote.connection import Connection
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from metalake_sync.protocol.items import CountItems
+    from metalake_sync.protocol.items import CountItems, SelectItems
     from metalake_sync.protocol.routes import Route
-    from metalake_sync.protocol.trash import SelectItems
 
 AnswerT = TypeVar("AnswerT", bound="BaseModel")
 

@@ -24,8 +24,7 @@ from metalake_sync.remote.calls.base import Calls
 from metalake_sync.remote.repeated_pages import RepeatGuard
 
 if TYPE_CHECKING:
-    from metalake_sync.protocol.items import ItemPage
-    from metalake_sync.protocol.trash import SelectItems
+    from metalake_sync.protocol.items import ItemPage, SelectItems
 
 
 class ItemCalls(Calls):
@@ -129,7 +128,7 @@ class ItemCalls(Calls):
     def trash_items(self, selection_tag: str) -> str:
         """Move a selection to the trash. Returns the lake's message, which contains counts."""
         answer = self._connection.call(
-            routes.TRASH_ITEMS, body=protocol.trash.TrashItems(selection_id=selection_tag).to_wire()
+            routes.TRASH_ITEMS, body=protocol.items.TrashItems(selection_id=selection_tag).to_wire()
         )
         return answer.message if answer else ""
 

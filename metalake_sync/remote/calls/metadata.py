@@ -13,7 +13,7 @@ from metalake_sync.protocol import routes
 from metalake_sync.remote.calls.base import Calls
 
 if TYPE_CHECKING:
-    from metalake_sync.protocol.metadata import FileMetadata, ValidateAnswer, ValidateFields, ValidateTags
+    from metalake_sync.protocol.items import FileMetadata, ValidateAnswer, ValidateFields, ValidateTags
     from metalake_sync.protocol.wire import MediaKind
 
 NO_CALL_STATUSES = frozenset({404, 405, 501})
@@ -38,11 +38,11 @@ class MetadataCalls(Calls):
 
     def validate_tags(self, tags: Sequence[str]) -> Validation:
         """Ask the lake whether it accepts tags."""
-        return self._validate(routes.VALIDATE_TAGS, protocol.metadata.ValidateTags(tags=list(tags)))
+        return self._validate(routes.VALIDATE_TAGS, protocol.items.ValidateTags(tags=list(tags)))
 
     def validate_fields(self, fields: Sequence[str]) -> Validation:
         """Ask the lake whether it accepts metadata fields."""
-        return self._validate(routes.VALIDATE_FIELDS, protocol.metadata.ValidateFields(fields=list(fields)))
+        return self._validate(routes.VALIDATE_FIELDS, protocol.items.ValidateFields(fields=list(fields)))
 
     def metadata_by_json(
         self,
@@ -56,7 +56,7 @@ class MetadataCalls(Calls):
 
         Without an address, entries contain unique names. Returns how many entries matched a file, if the lake says so.
         """
-        request = protocol.metadata.UploadMetadataByJson(
+        request = protocol.items.UploadMetadataByJson(
             metadata=list(entries), collection_id=collection_id, job_id=job_id, bucket_name=bucket_name
         )
         answer = self._connection.call(routes.METADATA_BY_JSON, body=request.to_wire())
@@ -66,7 +66,7 @@ class MetadataCalls(Calls):
         self, name: str, kind: MediaKind, metadata: Mapping[str, Any], apply_to_all_files: bool
     ) -> None:
         """Write the metadata of a collection and, if `apply_to_all_files`, of every file in it."""
-        request = protocol.metadata.UploadMetadataByObject(
+        request = protocol.items.UploadMetadataByObject(
             collection_name=name, object_type=kind, metadata=dict(metadata), is_apply_to_all_files=apply_to_all_files
         )
         self._connection.call(routes.METADATA_BY_OBJECT, body=request.to_wire())

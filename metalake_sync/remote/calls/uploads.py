@@ -10,11 +10,12 @@ from metalake_sync.protocol.wire import StorageKind
 from metalake_sync.remote.calls.base import Calls
 
 if TYPE_CHECKING:
-    from metalake_sync.protocol.system import JobReport, JobStatusAnswer
     from metalake_sync.protocol.uploads import (
         BeginFile,
         BeginFileAnswer,
         FinalizeFile,
+        JobReport,
+        JobStatusAnswer,
         OpenUpload,
         OpenUploadAnswer,
         SignedPart,

@@ -19,7 +19,7 @@ import trustme
 
 from metalake_sync.errors import ExitCode, LakeAnswerInvalid, LakeUnreachable, UsageError
 from metalake_sync.protocol import routes
-from metalake_sync.protocol.metadata import ValidateTags
+from metalake_sync.protocol.items import ValidateTags
 from metalake_sync.remote.address import LakeAddress, Trust
 from metalake_sync.remote.async_calls import AsyncCalls, StoreFailure
 from metalake_sync.remote.http import limits
