@@ -63,7 +63,7 @@ async def upload_collection(
     elif work.names_refused:
         replacing.learn(REFUSED)
     while replaces and replacing.trashed_names is None:
-        lost = replacing.lost_in_trash()
+        lost = await replacing.lost_in_trash()
         if lost:
             replacing.leave(replaces, f"an earlier replacement failed: {lost}")
             return

@@ -103,6 +103,21 @@ class Bookkeeping:
 
     # Interrupted runs.
 
+    def forget_replacements(self, collection: CollectionPlan) -> None:
+        """Forget unfinished replacements of files that have no record and that the plan does not upload.
+
+        No run will complete them. Call it only if the plan covers the whole collection.
+        """
+        pending = self.recorder.state.pending_replacements
+        handle = self.recorder.handles.get(collection.key)
+        if handle is None:
+            return
+        sent = {action.file.name for action in collection.uploads} | collection.held
+        names = [name for name in pending.without_record(handle) if name not in sent]
+        if names:
+            with self.recorder.state.write():
+                pending.forget(handle, names)
+
     def record_recovered(self, collection: CollectionPlan) -> None:
         """Record files that an interrupted run uploaded and that the lake has."""
         if not collection.recovered:

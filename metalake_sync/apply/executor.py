@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from metalake_sync.apply.annotations import AnnotationStage
@@ -23,8 +23,7 @@ from metalake_sync.apply.replace import ReplaceStage
 from metalake_sync.apply.trash import TrashStage
 from metalake_sync.apply.unmanaged_files import UnmanagedStage
 from metalake_sync.apply.uploads import UploadStage
-from metalake_sync.core.actions import ReplaceFile
-from metalake_sync.core.plan import Plan
+from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.snapshots import CollectionKey
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection
@@ -47,6 +46,8 @@ class Executor:
     base_dir: Path
     lake: str
     """The identity of the lake in the state."""
+    in_manifest: Set[CollectionKey]
+    """The collections of the manifest."""
     options: RunOptions
 
     def execute(
@@ -96,7 +97,8 @@ class Executor:
                     self.lake,
                     self.options.calls_at_once,
                     self.options.hash_threads,
-                    frozenset(_not_lost(plan)),
+                    self.in_manifest,
+                    {(part.key, forget.recorded.name) for part in plan.collections for forget in part.forgets},
                 ),
             )
             with _reporting(progress):
@@ -105,12 +107,14 @@ class Executor:
                     [one for key, found in left_open.items() if key not in planned for one in found]
                 )
                 await unmanaged.clear(plan.addressed)
-                for collection in plan.collections:
+                for collection in self._ordered(plan.collections):
                     progress.stage = f"{collection.key}"
                     await collections.prepare(collection)
                     sessions = left_open.get(collection.key, ())
                     bookkeeping.record_recovered(collection)
                     bookkeeping.forget_sessions([one for one in sessions if not one.resume])
+                    if not self.options.partial:
+                        bookkeeping.forget_replacements(collection)
                     bookkeeping.adopt(collection)
                     resumable = [one for one in sessions if one.resume]
                     await upload_collection(collection, stages, self.options, resumable)
@@ -131,6 +135,14 @@ class Executor:
                 await self._attach(plan)
             progress.finished()
             progress.report()
+
+    def _ordered(self, collections: Sequence[CollectionPlan]) -> list[CollectionPlan]:
+        """Collections with an unfinished replacement come first: the others wait for it (`upload_collection`)."""
+        handles, unfinished = self.recorder.handles, self.recorder.state.pending_replacements
+        return sorted(
+            collections,
+            key=lambda part: not (part.uploads and part.key in handles and unfinished.lost(handles[part.key])),
+        )
 
     async def _download(self, plan: Plan, progress: ProgressMeter) -> None:
         if not plan.downloads:
@@ -178,16 +190,6 @@ class Executor:
             counter=self.recorder.tally,
             rate_limit_bytes_s=self.options.bytes_per_second,
         )
-
-
-def _not_lost(plan: Plan) -> Iterator[tuple[CollectionKey, str]]:
-    """Files that no failed replacement left in the trash, whatever the state says.
-
-    Either the lake lists them, or the manifest no longer has them.
-    """
-    for part in plan.collections:
-        yield from ((part.key, action.file.name) for action in part.uploads if isinstance(action, ReplaceFile))
-        yield from ((part.key, forget.recorded.name) for forget in part.forgets)
 
 
 @contextlib.contextmanager

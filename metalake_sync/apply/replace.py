@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from metalake_sync.apply.recorder import Recorder
@@ -23,6 +23,7 @@ from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import CollectionKey
 from metalake_sync.errors import LakeRefused
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.planning.lake_listing import view_lake
 from metalake_sync.planning.replacements import TRY_AGAIN, UNKNOWN, answer_key
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import remote_tags
@@ -39,8 +40,10 @@ class ReplaceStage:
     """The identity of the lake in the state."""
     threads: int
     hash_threads: int
-    not_lost: frozenset[tuple[CollectionKey, str]] = frozenset()
-    """Files that the plan found in the lake, or that the manifest no longer has: collection and name."""
+    in_manifest: Set[CollectionKey]
+    """The collections of the manifest. A later run completes replacements only in these."""
+    given_up: Set[tuple[CollectionKey, str]]
+    """Files that neither the lake nor the manifest has any more: collection and name."""
 
     # Whether the lake accepts a trashed name again.
 
@@ -59,14 +62,23 @@ class ReplaceStage:
         """Whether the old file was trashed in this run. Call it for an action whose upload failed."""
         return self.recorder.trashed_for(action) is not None
 
-    def lost_in_trash(self) -> str:
-        """Names of files that are in the lake's trash and not in the collection. Empty without such files."""
-        lost = [
-            f"{key}/{file.name} (id {file.lake_id})"
-            for key, handle in self.recorder.handles.items()
-            for file in self.recorder.state.pending_replacements.lost(handle)
-            if (key, file.name) not in self.not_lost
-        ]
+    async def lost_in_trash(self) -> str:
+        """Names of files that are in the lake's trash and that a later upload brings back. Empty without such files.
+
+        A run that was killed before it trashed a file leaves the same record as one that was killed after it. Only the
+        lake can tell them apart.
+        """
+        lost: list[str] = []
+        for key, handle in self.recorder.handles.items():
+            begun = [
+                file
+                for file in self.recorder.state.pending_replacements.lost(handle)
+                if key in self.in_manifest and (key, file.name) not in self.given_up
+            ]
+            if begun:
+                listing = (await asyncio.to_thread(view_lake, self.client, key, None, True)).listing
+                assert listing is not None
+                lost += [f"{key}/{file.name} (id {file.lake_id})" for file in begun if listing.id_of(file.name) is None]
         return some_of(lost)
 
     def leave(self, actions: Sequence[ReplaceFile], why: str) -> None:

@@ -74,7 +74,15 @@ class ApplyRun:
         emit = self.recorder.emit
         retry = RetryPolicy(give_up_after_s=RUN_RETRY_TIMEOUT_S, waiting=lambda clause: emit(Waiting(clause)))
         with LakeClient(self.lake.address, retry=retry, counter=self.recorder.tally) as client:
-            yield Executor(client, self.lake.address, self.recorder, self.base_dir, self.lake.identity, self.options)
+            yield Executor(
+                client,
+                self.lake.address,
+                self.recorder,
+                self.base_dir,
+                self.lake.identity,
+                self.in_manifest,
+                self.options,
+            )
 
 
 def _now() -> str:

@@ -63,6 +63,7 @@ class TrashStage:
         return left, None
 
     def _forget(self, collection: CollectionPlan, actions: Sequence[TrashFile]) -> None:
-        self._recorder.state.files.forget(
-            self._recorder.handle(collection.key), [action.recorded.name for action in actions]
-        )
+        handle = self._recorder.handle(collection.key)
+        names = [action.recorded.name for action in actions]
+        self._recorder.state.files.forget(handle, names)
+        self._recorder.state.pending_replacements.forget(handle, names)

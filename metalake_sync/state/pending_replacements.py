@@ -84,6 +84,14 @@ class PendingReplacements:
         )
         return [LostInTrash(name_from_db(name), lake_id) for name, lake_id in rows]
 
+    def without_record(self, collection: CollectionHandle) -> list[str]:
+        """Return the names of files that have a row here and no record."""
+        rows = self._connection.execute(
+            "SELECT name FROM made_room WHERE collection = ? EXCEPT SELECT name FROM files WHERE collection = ?",
+            (collection, collection),
+        )
+        return [name_from_db(name) for (name,) in rows]
+
     def forget(self, collection: CollectionHandle, names: Iterable[str]) -> None:
         """Delete the rows of files whose replacement is complete or was never begun."""
         # Most files have no row, so one query saves a statement for each file.

@@ -214,6 +214,23 @@ def policy_of(collection: Mapping[str, Any]) -> Policy:
     )
 
 
+def meaning(collections: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What a manifest says, with its defaults written out. Manifests of one meaning are equal here."""
+    return [
+        {
+            "tags": "own",
+            "prune": False,
+            "adopt": "match",
+            "on_change": "replace",
+            "metadata_override": False,
+            **collection,
+            "folders": [{"naming": "name", "exclude": [], "metadata": {}, **one} for one in collection["folders"]],
+            "annotations": [{"mode": "replace", **one} for one in collection["annotations"]],
+        }
+        for collection in collections
+    ]
+
+
 def in_target(key: Key, targets: Iterable[str]) -> bool:
     """Whether a file belongs to what a run means."""
     collection, name = key
@@ -454,6 +471,14 @@ def may_be_refused(knowledge: Knowledge, run: Run, before: Lake) -> tuple[bool, 
             possible |= any(refused)
             necessary |= all(refused)
     return possible, necessary
+
+
+def may_wait(knowledge: Knowledge, run: Run, before: Lake) -> bool:
+    """Whether a run of a part may leave files as they are, because a file of another part is still in the trash.
+
+    A replacement of that file was interrupted, and no other file is replaced until its new bytes have arrived.
+    """
+    return any(key not in before and not in_target(key, run.targets) for key in knowledge.owed)
 
 
 def outcomes(knowledge: Knowledge, run: Run, key: Key, record: Record | None, item: Item | None) -> Iterator[Outcome]:

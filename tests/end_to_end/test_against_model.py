@@ -163,7 +163,7 @@ SEEN: Counter[str] = Counter()
 
 @dataclass
 class SavedPlan:
-    """A plan that `plan --out` saved, and what it was made of. `due`: the files that it names."""
+    """A plan that `plan --out` saved, and what it was made of. `manifest`: what it says. `due`: the files in it."""
 
     full: bool
     targets: tuple[str, ...]
@@ -465,9 +465,8 @@ class Machine(RuleBasedStateMachine):
             for action in actions
             if action["action"] in ("upload", "replace")
         }
-        manifest = (self.project / "manifest.yaml").read_text()
         targets = (part,) if part else ()
-        self.saved_plan = SavedPlan(refresh == "full", targets, manifest, self.runs, self.changes, due, sends)
+        self.saved_plan = SavedPlan(refresh == "full", targets, self.meaning(), self.runs, self.changes, due, sends)
 
     def apply_saved_plan(self) -> None:
         self.step("saved plans applied")
@@ -481,21 +480,22 @@ class Machine(RuleBasedStateMachine):
         if about is None:
             assert done.code == 64, done
         elif unmoved:
-            assert done.code in (0, 1), done
-        stale = (self.project / "manifest.yaml").read_text() != plan.manifest or any(
+            assert done.code in (0, 1, 3), done
+        stale = self.meaning() != plan.manifest or any(
             not (self.project / path).exists() or (self.project / path).read_bytes() != content
             for path, content in plan.sends.items()
         )
         if stale and done.code == 0:
             raise Objection(f"a stale plan was carried out: {done}")
-        if done.code != 0:
+        waits = about is not None and model.may_wait(self.knowledge, about, before)
+        if done.code != 0 and not (done.code == 3 and waits):
             assert done.code in (1, 7, 64), done
             SEEN["stale plans refused"] += done.code == 7
             model.must_be_same(before, after, "changed by a plan that was refused")
             return
         assert about is not None
         self.runs += 1
-        if unmoved:
+        if unmoved and done.code == 0:
             model.judge_success(self.knowledge, about, before, after)
         else:
             left_out = {key for key in {*before, *after, *about.wanted} if key not in plan.due}
@@ -601,12 +601,21 @@ class Machine(RuleBasedStateMachine):
         if done.code == 0:
             model.judge_success(self.knowledge, about, before, after)
             return
-        assert done.code == -signal.SIGKILL or (done.code in FORESEEN and self.lake.faults.active), done
+        if not (done.code == 3 and model.may_wait(self.knowledge, about, before)):
+            assert done.code == -signal.SIGKILL or (done.code in FORESEEN and self.lake.faults.active), done
         model.judge_interruption(self.knowledge, about, before, after)
+
+    def in_manifest(self) -> list[dict[str, Any]]:
+        """The collections of the manifest."""
+        return [self.collections["birds"], *([self.collections["cats"]] if self.cats_stay else [])]
+
+    def meaning(self) -> str:
+        """What the manifest says, as a text."""
+        return json.dumps(model.meaning(self.in_manifest()), sort_keys=True)
 
     def about(self, refresh: str, target: str | None) -> model.Run | None:
         """Write the manifest and its sources; what a run of them is about, None where two files have one name."""
-        collections = [self.collections["birds"], *([self.collections["cats"]] if self.cats_stay else [])]
+        collections = self.in_manifest()
         remote = {"url": self.lake.url, "api_key": API_KEY, "secret": SECRET}
         document = {"version": 1, "remote": remote, "collections": collections}
         _write_if_changed(self.project / "manifest.yaml", yaml.safe_dump(document, sort_keys=False))
@@ -835,11 +844,47 @@ def adopted_with_another_size(machine: Machine) -> None:
     machine.apply("list")
 
 
+def killed_before_it_trashed_what_is_gone_by_now(machine: Machine) -> None:
+    for name in ("images/a.png", "images/b.png"):
+        machine.write(name, CONTENTS[0])
+    machine.apply("full")
+    for name in ("images/a.png", "images/b.png"):
+        machine.write(name, CONTENTS[2])
+    machine.judged("list", die_at_commit="after recorder.about_to_trash")
+    machine.delete("images/a.png", folder_too=False)
+    machine.finish()
+
+
+def killed_between_trash_and_upload_of_another_part(machine: Machine) -> None:
+    for name in ("images/a.png", "cats/a.png"):
+        machine.write(name, CONTENTS[0])
+    machine.apply("full")
+    machine.write("cats/a.png", CONTENTS[2])
+    machine.judged("list", die_at_commit="before uploads.send")
+    assert ("cats", "a.png") not in machine.look()
+    machine.write("images/a.png", CONTENTS[2])
+    machine.apply_target("list", "birds")
+    machine.apply("list")
+    assert machine.rests
+    machine.finish()
+
+
+def saved_and_said_in_other_words(machine: Machine) -> None:
+    machine.save_plan("list", None)
+    machine.edit_metadata("birds", ["red"], "Rome")
+    machine.edit_policy("birds", prune=True, tags="own")
+    machine.apply_saved_plan()
+    assert machine.look()
+
+
 OBJECTED = [
     killed_then_edited_by_another_client,
     killed_when_it_had_replaced,
     trashed_before_the_next_look,
     adopted_with_another_size,
+    killed_before_it_trashed_what_is_gone_by_now,
+    killed_between_trash_and_upload_of_another_part,
+    saved_and_said_in_other_words,
 ]
 
 

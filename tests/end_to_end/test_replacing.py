@@ -129,6 +129,84 @@ def test_a_part_of_the_manifest_is_not_replaced_while_another_part_has_a_file_in
     assert "1 file uploaded, 1 file replaced" in world.good("apply", "--auto-approve", "manifest.yaml").out
 
 
+CATS = {"name": "cats", "type": "image", "folders": [{"path": "cats"}], "prune": True}
+
+
+def begin_replacement(world: World, name: str, *, trash: bool, collection: str = "birds") -> None:
+    """Leave what a run leaves that is killed during a replacement. `trash`: whether the old file is trashed by then."""
+    (item,) = [one for one in world.talk.items(world.collection_id(collection)) if one["name"] == name]
+    with StateStore(world.folder / ".metalake-sync/manifest.db") as state:
+        recorded = {key.name: row for key, (row, _) in state.collections.of_lake(world.lake.url).items()}
+        with state.write():
+            state.pending_replacements.put(recorded[collection], [(name, item["id"], [])])
+    if trash:
+        world.talk.trash(isAllSelected=False, contentType=2, objectIdList=[item["id"]])
+
+
+@pytest.mark.parametrize("then", ["deleted", "restored", "excluded", "in a target"])
+def test_a_replacement_that_was_killed_before_the_trash_does_not_stop_other_replacements(
+    world: World, then: str
+) -> None:
+    old = png(60, 30, salt=b"old")
+    world.write("images/a.png", old)
+    world.images("b.png", "c.png")
+    birds = {**BIRDS, "prune": True}
+    world.manifest(birds)
+    world.good("apply", "manifest.yaml")
+    for name in ("a.png", "b.png"):
+        world.write(f"images/{name}", png(60, 30, salt=b"new" + name.encode()))
+    begin_replacement(world, "a.png", trash=False)
+    before = ids(world)
+    if then == "deleted":
+        (world.folder / "images/a.png").unlink()
+    elif then == "restored":
+        world.write("images/a.png", old)
+    elif then == "excluded":
+        world.manifest({**birds, "folders": [{"path": "images", "exclude": ["a.png"]}]})
+    flags = ("--target", "birds/b*") if then == "in a target" else ()
+    world.good("apply", "--auto-approve", *flags, "manifest.yaml")
+    after = ids(world)
+    assert after["b.png"] != before["b.png"]
+    assert after.get("a.png") == (before["a.png"] if then in ("restored", "in a target") else None)
+
+
+@pytest.mark.parametrize("gone", [None, "file", "collection"])
+def test_a_collection_with_a_file_in_the_trash_comes_before_the_others(world: World, gone: str | None) -> None:
+    """`gone`: what the manifest has no more when the next run starts."""
+    start(world)
+    world.images("x.png", "y.png", folder="cats")
+    world.manifest({**BIRDS, "metadata": {"City": "Rome"}, "annotations": PEOPLE}, CATS)
+    world.good("apply", "--target", "cats", "manifest.yaml")
+    begin_replacement(world, "x.png", trash=True, collection="cats")
+    if gone == "file":
+        (world.folder / "cats/x.png").unlink()
+    cats = () if gone == "collection" else (CATS,)
+    world.manifest({**BIRDS, "metadata": {"City": "Rome"}, "annotations": PEOPLE}, *cats)
+    assert "2 files replaced" in world.good("apply", "--auto-approve", "manifest.yaml").out
+    assert world.names("cats") == (["y.png"] if gone else ["x.png", "y.png"])
+
+
+def test_a_failed_first_replacement_stops_those_of_other_collections_too(world: World) -> None:
+    start(world)
+    world.images("x.png", folder="cats")
+    birds = {**BIRDS, "metadata": {"City": "Rome"}, "annotations": PEOPLE}
+    world.manifest(birds, CATS)
+    world.good("apply", "--target", "cats", "manifest.yaml")
+    world.write("cats/x.png", png(60, 30, salt=b"x"))
+    fault = {"kind": "status", "status": 400, "route": "begin_file", "times": None}
+    world.lake.faults.use(FaultPlan.model_validate({"faults": [fault]}))
+    assert world.run("apply", "--auto-approve", "manifest.yaml").code == 3
+    assert (world.names(), world.names("cats")) == (["b.png", "c.png"], ["x.png"])
+
+
+def test_a_file_that_was_never_recorded_and_is_gone_by_now_does_not_stop_replacements(world: World) -> None:
+    """The file of another client was about to be taken over. It was trashed, and then deleted locally."""
+    start(world)
+    world.talk.upload({"d.png": png(60, 30, salt=b"theirs")}, "birds")
+    begin_replacement(world, "d.png", trash=True)
+    assert "2 files replaced" in world.good("apply", "--auto-approve", "manifest.yaml").out
+
+
 def test_a_half_done_replacement_is_finished_by_the_next_run_once_the_lake_takes_it(tmp_path: Path) -> None:
     with served_world(tmp_path, quirks=frozenset({Quirk.TRASHED_NAMES_TAKEN})) as world:
         start(world)
