@@ -24,7 +24,7 @@ from metalake_sync.watch.hints import (
 )
 
 
-class Width(IntEnum):
+class Coverage(IntEnum):
     """How much a run covers."""
 
     FOLDERS = 0
@@ -37,9 +37,9 @@ class Width(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a run covers. `folders` and `trees` are empty unless the width is FOLDERS."""
+    """What a run covers. `folders` and `trees` are empty unless the coverage is FOLDERS."""
 
-    width: Width
+    coverage: Coverage
     folders: frozenset[str] = frozenset()
     """Absolute paths of folders, without their subfolders."""
     trees: frozenset[str] = frozenset()
@@ -49,10 +49,10 @@ class Work:
         """Return work that covers both."""
         if other is None:
             return self
-        width = max(self.width, other.width)
-        if width is not Width.FOLDERS:
-            return Work(width)
-        return Work(width, self.folders | other.folders, self.trees | other.trees)
+        coverage = max(self.coverage, other.coverage)
+        if coverage is not Coverage.FOLDERS:
+            return Work(coverage)
+        return Work(coverage, self.folders | other.folders, self.trees | other.trees)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Debouncer:
     timing: Timing
     _places: dict[str, _Waiting] = field(default_factory=dict)
     _whole: _Waiting | None = None
-    _whole_width: Width = Width.FOLDERS
+    _whole_coverage: Coverage = Coverage.FOLDERS
 
     def hint(self, hint: Hint, now: float) -> None:
         """Add a hint."""
@@ -92,21 +92,21 @@ class Debouncer:
             case TreeTouched():
                 self._touch(hint.path, now, deep=True, removal=hint.removal)
             case SourceTouched() | EventsLost():
-                self._widen(Width.DISK, now)
+                self._schedule_whole(Coverage.DISK, now)
             case ManifestTouched():
-                self._widen(Width.FULL, now)
+                self._schedule_whole(Coverage.FULL, now)
             case _:
                 assert_never(hint)
 
-    def want(self, width: Width, now: float) -> None:
+    def want(self, coverage: Coverage, now: float) -> None:
         """Schedule a run over everything at once, for example after a clock jump."""
-        assert width is not Width.FOLDERS
-        self._widen(width, now - self.timing.quiet_s)
+        assert coverage is not Coverage.FOLDERS
+        self._schedule_whole(coverage, now - self.timing.quiet_s)
 
     def put_back(self, work: Work, now: float) -> None:
         """Add the work of a failed run again."""
-        if work.width is not Width.FOLDERS:
-            self._widen(work.width, now)
+        if work.coverage is not Coverage.FOLDERS:
+            self._schedule_whole(work.coverage, now)
         for path in work.folders:
             self._touch(path, now, deep=False, removal=False)
         for path in work.trees:
@@ -132,8 +132,8 @@ class Debouncer:
         if self._whole is not None:
             if self._due(self._whole) > now:
                 return None
-            work = Work(self._whole_width)
-            self._whole, self._whole_width = None, Width.FOLDERS
+            work = Work(self._whole_coverage)
+            self._whole, self._whole_coverage = None, Coverage.FOLDERS
             self._places.clear()
             return work
         due = {path: waiting for path, waiting in self._places.items() if self._due(waiting) <= now}
@@ -149,7 +149,7 @@ class Debouncer:
         for path in taken:
             del self._places[path]
         return Work(
-            Width.FOLDERS,
+            Coverage.FOLDERS,
             frozenset(path for path, waiting in taken.items() if not waiting.deep),
             frozenset(path for path, waiting in taken.items() if waiting.deep),
         )
@@ -161,12 +161,12 @@ class Debouncer:
     def _due(self, waiting: _Waiting) -> float:
         return min(waiting.last + self.timing.quiet_s, waiting.first + self.timing.cap_s)
 
-    def _widen(self, width: Width, now: float) -> None:
+    def _schedule_whole(self, coverage: Coverage, now: float) -> None:
         if self._whole is None:
             self._whole = _Waiting(now, now, deep=True, removal=False)
         else:
             self._whole.last = max(self._whole.last, now)
-        self._whole_width = max(self._whole_width, width)
+        self._whole_coverage = max(self._whole_coverage, coverage)
 
     def _touch(self, path: str, now: float, *, deep: bool, removal: bool) -> None:
         waiting = self._places.get(path)
@@ -191,7 +191,7 @@ class Debouncer:
         top = os.path.commonpath(list(self._places))
         self._places.clear()
         if top == "/":
-            self._widen(Width.DISK, together.first)
-            self._widen(Width.DISK, together.last)
+            self._schedule_whole(Coverage.DISK, together.first)
+            self._schedule_whole(Coverage.DISK, together.last)
         else:
             self._places[top] = together

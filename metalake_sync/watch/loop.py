@@ -17,7 +17,7 @@ from typing import Protocol
 from metalake_sync.core.events import Event
 from metalake_sync.errors import GuardStopped, ManifestError, SyncError
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.watch.debounce import Width, Work
+from metalake_sync.watch.debounce import Coverage, Work
 from metalake_sync.watch.health import Health, Metrics
 from metalake_sync.watch.hints import EventsLost, HintBox, ManifestTouched, TreeTouched
 from metalake_sync.watch.notify import Webhook
@@ -181,7 +181,7 @@ class Watcher:
             self._reporter.broken_parts(result.broken, self._scheduler.some_broken(work))
         else:
             self._scheduler.succeeded(work)
-            if work.width is Width.FULL:
+            if work.coverage is Coverage.FULL:
                 self._reporter.nothing_broken()
         self._reporter.run_finished(work, result, seconds)
         self._reporter.result_of(result, work_is_left=self._scheduler.postponed)

@@ -19,7 +19,7 @@ from metalake_sync.planning.run_options import SkippedPart
 from metalake_sync.remote.redaction import redact
 from metalake_sync.watch.arrivals import Arrivals
 from metalake_sync.watch.backoff import FailedFiles
-from metalake_sync.watch.debounce import Width, Work
+from metalake_sync.watch.debounce import Coverage, Work
 from metalake_sync.watch.health import Health, Metrics
 from metalake_sync.watch.notify import Webhook
 from metalake_sync.watch.run_log import NoteLog, facts, log, log_run
@@ -95,12 +95,12 @@ class Reporter:
     def run_finished(self, work: Work, result: RunResult, seconds: float) -> None:
         """Log a run that came to its end, with what it held, refused and failed."""
         self.health.last_success = self.wall()
-        if work.width is not Width.FOLDERS:
+        if work.coverage is not Coverage.FOLDERS:
             self.health.held = len(result.held) + len(result.refused)
         elif result.held:
             self.health.held = max(self.health.held, len(result.held))
-        log_run(result, work.width.name.lower(), seconds)
-        self._notes.log(result.notes, of_everything=work.width is Width.FULL)
+        log_run(result, work.coverage.name.lower(), seconds)
+        self._notes.log(result.notes, of_everything=work.coverage is Coverage.FULL)
         self.metrics.ran("some_failed" if result.finished.failed else "done", seconds)
 
     def result_of(self, result: RunResult, *, work_is_left: bool) -> None:

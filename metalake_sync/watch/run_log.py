@@ -29,10 +29,10 @@ def facts(**facts: Any) -> dict[str, Any]:
     return {"facts": facts}
 
 
-def log_run(result: RunResult, width: str, seconds: float) -> None:
+def log_run(result: RunResult, coverage: str, seconds: float) -> None:
     """Log what a run did, and what it held or refused."""
     done, failed = result.finished.done, len(result.finished.failed)
-    extra = facts(width=width, seconds=round(seconds, 3), requests=result.finished.requests)
+    extra = facts(width=coverage, seconds=round(seconds, 3), requests=result.finished.requests)
     if done.changes or failed:
         log.info(
             "synced: %d uploaded, %d replaced, %d trashed, %d metadata, %d annotation sets; %d failed",

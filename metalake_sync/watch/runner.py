@@ -20,7 +20,7 @@ from metalake_sync.planning.run_options import SkippedPart
 from metalake_sync.planning.scan_join import IsHeld
 from metalake_sync.planning.scope import Scope
 from metalake_sync.project import Project
-from metalake_sync.watch.debounce import Width, Work
+from metalake_sync.watch.debounce import Coverage, Work
 from metalake_sync.watch.filesystems import Mounts
 
 log = logging.getLogger("metalake_sync.watch")
@@ -75,7 +75,7 @@ class ProjectRunner:
 
     def run(self, work: Work, exclusions: Exclusions) -> RunResult:
         """Plan and apply. A run over folders trusts the records about the lake; a full run refreshes them."""
-        if work.width is not Width.FOLDERS:
+        if work.coverage is not Coverage.FOLDERS:
             self.annotation_cache.close()
         try:
             return self._run(work, exclusions)
@@ -85,12 +85,12 @@ class ProjectRunner:
 
     def _run(self, work: Work, exclusions: Exclusions) -> RunResult:
         base = os.path.abspath(self.project.manifest.base_dir)
-        of_folders = work.width is Width.FOLDERS
+        of_folders = work.coverage is Coverage.FOLDERS
         given = self.project.options
         broken: list[SkippedPart] = []
         options = replace(
             given,
-            refresh=given.refresh if work.width is Width.FULL else "none",
+            refresh=given.refresh if work.coverage is Coverage.FULL else "none",
             retry_for_s=LAKE_RETRY_TIMEOUT_S if given.retry_for_s is None else given.retry_for_s,
             scope=Scope(base, work.folders, work.trees) if of_folders else None,
             is_held=exclusions.is_held,
@@ -109,12 +109,12 @@ class ProjectRunner:
         held: list[Action] = []
         refused: list[Note] = []
 
-        def hold(actions: Sequence[Action], refusals: Sequence[Note]) -> None:
+        def collect_held(actions: Sequence[Action], refusals: Sequence[Note]) -> None:
             held.extend(actions)
             refused.extend(refusals)
 
         applied = replace(self.project, options=options, emit=on_event).apply(
-            lambda _plan: self._approves(), lock_timeout_s=LOCK_TIMEOUT_S, command="watch", on_held=hold
+            lambda _plan: self._approves(), lock_timeout_s=LOCK_TIMEOUT_S, command="watch", on_held=collect_held
         )
         return RunResult(applied.finished, applied.unreadable, held, refused, broken, notes)
 

@@ -13,7 +13,7 @@ from dataclasses import field
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.sources.base import ScannedFile
 from metalake_sync.watch.backoff import Backoff, FailedFiles
-from metalake_sync.watch.debounce import Debouncer, Timing, Width, Work
+from metalake_sync.watch.debounce import Debouncer, Timing, Coverage, Work
 from metalake_sync.watch.hints import FolderTouched, Hint, ManifestTouched
 from metalake_sync.watch.settle import Settling
 
@@ -85,7 +85,7 @@ class Scheduler:
     def reload(self, now: float) -> None:
         """Schedule a full run at once, and end any pause."""
         self._not_before = now
-        self._debouncer.want(Width.FULL, now)
+        self._debouncer.want(Coverage.FULL, now)
 
     def add_due(self, now: float) -> None:
         """Add settled files, failed files whose pause is over, and postponed work."""
@@ -94,7 +94,7 @@ class Scheduler:
         for path in self.failed_files.due(now):
             if self.failed_files.attempts(path) > 1:
                 # Trusting the records did not help, so the next run lists the lake.
-                self._debouncer.want(Width.FULL, now)
+                self._debouncer.want(Coverage.FULL, now)
             else:
                 self._debouncer.hint(FolderTouched(os.path.dirname(path)), now - self.timing.settle_s)
         if self._later is not None and now >= self._later_at:
@@ -109,14 +109,14 @@ class Scheduler:
             self._settling.clock_was_set(now)
         if abs(moved_s) <= JUMP_S:
             return None
-        self._debouncer.want(Width.FULL, now)
+        self._debouncer.want(Coverage.FULL, now)
         return moved_s
 
     def rescan_is_due(self, now: float) -> bool:
         """Whether a full rescan starts now. If so, schedule it and the next one."""
         if now < self._rescan_at:
             return False
-        self._debouncer.want(Width.FULL, now)
+        self._debouncer.want(Coverage.FULL, now)
         self._rescan_at = now + self.timing.rescan_s
         return True
 
@@ -169,11 +169,11 @@ class Scheduler:
     def succeeded(self, work: Work) -> None:
         """A run came to its end and found nothing broken."""
         self._lake.succeeded()
-        if work.width is Width.FULL:
+        if work.coverage is Coverage.FULL:
             self._stopped.succeeded()
             # This run covered the postponed work, too.
             self._later = None
-        elif work.width is Width.DISK:
+        elif work.coverage is Coverage.DISK:
             # Nothing on disk is broken any more, so postponed work need not wait longer.
             self._later_at = self.clock()
 

@@ -21,7 +21,7 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.sources.base import ScannedFile
 from metalake_sync.sources.scan import scanned_file
 
-LONGEST_PAUSE_S = 30.0
+LONGEST_CHECK_PAUSE_S = 30.0
 WAITING_LIMIT = 10_000
 """The number of files that are checked one by one. The full rescan finds the others."""
 
@@ -93,7 +93,7 @@ class Settling:
                     self._settled.popitem(last=False)
             return False
         self._settled.pop(path, None)
-        pause_s = min(check.pause_s * 2 if check is not None and quiet else max(self.settle_s, 0.05), LONGEST_PAUSE_S)
+        pause_s = min(check.pause_s * 2 if check is not None and quiet else max(self.settle_s, 0.05), LONGEST_CHECK_PAUSE_S)
         self._waiting[path] = _Check(file.version(), since, now + pause_s, pause_s)
         if len(self._waiting) > WAITING_LIMIT:
             self._waiting.popitem(last=False)

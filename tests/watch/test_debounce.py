@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metalake_sync.watch.debounce import Debouncer, Timing, Width, Work
+from metalake_sync.watch.debounce import Debouncer, Timing, Coverage, Work
 from metalake_sync.watch.hints import EventsLost, FolderTouched, Hint, ManifestTouched, TreeTouched
 
 TIMING = Timing(quiet_s=2.0, cap_s=30.0, places=3)
@@ -19,7 +19,7 @@ histories = st.lists(st.tuples(st.floats(0, 20), hints), min_size=1, max_size=60
 
 def covers(work: Work, path: str) -> bool:
     above = any(path == tree or path.startswith(tree + "/") for tree in work.trees)
-    return work.width is not Width.FOLDERS or path in work.folders or above
+    return work.coverage is not Coverage.FOLDERS or path in work.folders or above
 
 
 @given(histories)
@@ -66,7 +66,7 @@ def test_a_folder_is_due_when_it_has_been_quiet() -> None:
     debouncer.hint(FolderTouched("/data/a"), 1.5)
     assert debouncer.take(2.0) is None
     assert debouncer.due_at() == 3.5
-    assert debouncer.take(3.5) == Work(Width.FOLDERS, frozenset({"/data/a"}))
+    assert debouncer.take(3.5) == Work(Coverage.FOLDERS, frozenset({"/data/a"}))
 
 
 def test_a_folder_that_never_rests_is_due_at_the_cap() -> None:
@@ -74,14 +74,14 @@ def test_a_folder_that_never_rests_is_due_at_the_cap() -> None:
     for tick in range(31):
         assert debouncer.take(tick - 0.01) is None
         debouncer.hint(FolderTouched("/data/a"), float(tick))
-    assert debouncer.take(30.0) == Work(Width.FOLDERS, frozenset({"/data/a"}))
+    assert debouncer.take(30.0) == Work(Coverage.FOLDERS, frozenset({"/data/a"}))
 
 
 def test_a_busy_folder_does_not_hold_up_one_at_rest() -> None:
     debouncer = Debouncer(TIMING)
     debouncer.hint(FolderTouched("/data/a"), 0.0)
     debouncer.hint(FolderTouched("/data/b"), 1.9)
-    assert debouncer.take(2.0) == Work(Width.FOLDERS, frozenset({"/data/a"}))
+    assert debouncer.take(2.0) == Work(Coverage.FOLDERS, frozenset({"/data/a"}))
 
 
 def test_a_place_that_only_lost_something_waits_for_those_that_gained() -> None:
@@ -89,7 +89,7 @@ def test_a_place_that_only_lost_something_waits_for_those_that_gained() -> None:
     debouncer.hint(FolderTouched("/data/a", removal=True), 0.0)
     debouncer.hint(FolderTouched("/data/b"), 1.0)
     assert debouncer.take(2.5) is None
-    assert debouncer.take(3.0) == Work(Width.FOLDERS, frozenset({"/data/a", "/data/b"}))
+    assert debouncer.take(3.0) == Work(Coverage.FOLDERS, frozenset({"/data/a", "/data/b"}))
 
 
 def test_removals_wait_while_files_settle_but_not_past_the_cap() -> None:
@@ -104,22 +104,22 @@ def test_a_burst_over_many_folders_becomes_the_folder_above_them() -> None:
     debouncer = Debouncer(TIMING)
     for letter in "abcd":
         debouncer.hint(FolderTouched(f"/data/{letter}"), 0.0)
-    assert debouncer.take(2.0) == Work(Width.FOLDERS, trees=frozenset({"/data"}))
+    assert debouncer.take(2.0) == Work(Coverage.FOLDERS, trees=frozenset({"/data"}))
 
 
 def test_lost_events_look_at_the_disk_and_a_manifest_at_the_lake_too() -> None:
     debouncer = Debouncer(TIMING)
     debouncer.hint(FolderTouched("/data/a"), 0.0)
     debouncer.hint(EventsLost("overflow"), 0.0)
-    assert debouncer.take(2.0) == Work(Width.DISK)
+    assert debouncer.take(2.0) == Work(Coverage.DISK)
     debouncer.hint(EventsLost("overflow"), 3.0)
     debouncer.hint(ManifestTouched(), 3.0)
-    assert debouncer.take(5.0) == Work(Width.FULL)
+    assert debouncer.take(5.0) == Work(Coverage.FULL)
     assert debouncer.due_at() is None
 
 
 def test_work_that_did_not_come_through_waits_again() -> None:
     debouncer = Debouncer(TIMING)
-    work = Work(Width.FOLDERS, frozenset({"/data/a"}), frozenset({"/data/b"}))
+    work = Work(Coverage.FOLDERS, frozenset({"/data/a"}), frozenset({"/data/b"}))
     debouncer.put_back(work, 0.0)
     assert debouncer.take(2.0) == work

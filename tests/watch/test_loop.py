@@ -15,7 +15,7 @@ from metalake_sync.core.snapshots import CollectionKey, MediaType
 from metalake_sync.core.summary import Summary
 from metalake_sync.errors import LakeUnreachable, ManifestError, SyncError
 from metalake_sync.planning.run_options import SkippedPart
-from metalake_sync.watch.debounce import Width, Work
+from metalake_sync.watch.debounce import Coverage, Work
 from metalake_sync.watch.health import Health, NoMetrics
 from metalake_sync.watch.hints import EventsLost, FolderTouched, HintBox, ManifestTouched, SourceTouched
 from metalake_sync.watch.loop import Watcher
@@ -31,12 +31,12 @@ NOWHERE = Places(frozenset(), frozenset(), frozenset(), frozenset())
 
 @dataclass
 class Stage:
-    """A loop whose time is a script: `at` says what happens when. Runs are written down as (second, width)."""
+    """A loop whose time is a script: `at` says what happens when. Runs are written down as (second, coverage)."""
 
     box: HintBox = field(default_factory=HintBox)
     now: float = 1000.0
     wall_offset: float = 1e9
-    runs: list[tuple[float, Width]] = field(default_factory=list)
+    runs: list[tuple[float, Coverage]] = field(default_factory=list)
     answer: Callable[[Work], RunResult] = field(default=lambda _: ran())
     script: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     until: float = 2000.0
@@ -85,7 +85,7 @@ class Stage:
     # The runner.
 
     def run(self, work: Work, exclusions: Exclusions) -> RunResult:
-        self.runs.append((round(self.now), work.width))
+        self.runs.append((round(self.now), work.coverage))
         return self.answer(work)
 
     # Time: each look at the clock takes a tenth of a second, and the loop never sleeps.
@@ -124,7 +124,7 @@ def ran(*broken: SkippedPart) -> RunResult:
 def test_full_rescans_come_by_the_clock_that_goes_forward() -> None:
     stage = Stage()
     stage.play(2900)
-    assert [width for _, width in stage.runs] == [Width.FULL] * 4
+    assert [coverage for _, coverage in stage.runs] == [Coverage.FULL] * 4
     seconds = [second for second, _ in stage.runs]
     assert all(599 <= later - earlier <= 603 for earlier, later in itertools.pairwise(seconds))
 
@@ -135,11 +135,11 @@ def test_a_clock_jump_causes_one_full_run(jump_s: float, caplog: pytest.LogCaptu
     with caplog.at_level(logging.WARNING, "metalake_sync.watch"):
         stage.play(1500, (1100, stage.set_wall(1e9 + jump_s)), (1200, stage.hint()), (1300, stage.set_wall(1e9)))
     assert caplog.text.count("the clock moved by") == 2
-    assert [(second // 100, width) for second, width in stage.runs] == [
-        (10, Width.FULL),
-        (11, Width.FULL),
-        (12, Width.FOLDERS),
-        (13, Width.FULL),
+    assert [(second // 100, coverage) for second, coverage in stage.runs] == [
+        (10, Coverage.FULL),
+        (11, Coverage.FULL),
+        (12, Coverage.FOLDERS),
+        (13, Coverage.FULL),
     ]
 
 
@@ -147,7 +147,7 @@ def test_a_hint_is_due_after_its_quiet_time_whatever_the_clock_on_the_wall_does(
     stage = Stage()
     moves = [(1100 + number / 10, stage.set_wall(1e9 + (-1) ** number * 2)) for number in range(20)]
     stage.play(1150, (1100, stage.hint()), *moves)
-    (second,) = [second for second, width in stage.runs if width is Width.FOLDERS]
+    (second,) = [second for second, coverage in stage.runs if coverage is Coverage.FOLDERS]
     assert 1102 <= second <= 1104
 
 
@@ -155,7 +155,7 @@ def test_a_machine_that_slept_looks_at_everything_once() -> None:
     """While it sleeps the clock that goes forward stands still, and the one on the wall does not."""
     stage = Stage()
     stage.play(1300, (1100, stage.set_wall(1e9 + 8 * 3600)))
-    assert [width for _, width in stage.runs] == [Width.FULL, Width.FULL]
+    assert [coverage for _, coverage in stage.runs] == [Coverage.FULL, Coverage.FULL]
 
 
 def test_a_process_that_stood_still_does_not_make_up_for_each_rescan_that_it_missed() -> None:
@@ -180,7 +180,7 @@ def test_an_unreachable_lake_is_retried_with_growing_pauses_and_no_hint_is_lost(
     assert pauses[0] <= 5
     assert max(pauses) <= 310
     assert len(tries) < 30
-    assert stage.runs[len(tries)][1] is Width.FULL
+    assert stage.runs[len(tries)][1] is Coverage.FULL
     assert stage.watcher.health.problem is None
 
 
@@ -222,13 +222,13 @@ def test_a_broken_part_is_logged_once_and_retried_with_growing_pauses_or_when_it
     stage = Stage(answer=lambda _: ran() if whole else ran(part))
     with caplog.at_level(logging.INFO, "metalake_sync.watch"):
         stage.play(1590, (1100, stage.hint()), (1500, mend))
-    tries = [second for second, width in stage.runs if width is Width.FULL and second < 1500]
+    tries = [second for second, coverage in stage.runs if coverage is Coverage.FULL and second < 1500]
     pauses = [later - earlier for earlier, later in itertools.pairwise(tries)]
     assert pauses == sorted(pauses)
     assert 4 <= len(tries) <= 9
     assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1
     assert "recovered" in caplog.text
-    assert [width for second, width in stage.runs if second >= 1500] == [Width.DISK, Width.FULL]
+    assert [coverage for second, coverage in stage.runs if second >= 1500] == [Coverage.DISK, Coverage.FULL]
 
 
 @pytest.mark.parametrize("lost", [True, False])

@@ -17,7 +17,7 @@ from metalake_sync.manifest import load_manifest
 from metalake_sync.planning.run_options import RunOptions
 from metalake_sync.project import Project
 from metalake_sync.sources.hashing import RACY_NS
-from metalake_sync.watch.debounce import Width, Work
+from metalake_sync.watch.debounce import Coverage, Work
 from metalake_sync.watch.runner import Exclusions, ProjectRunner, RunResult
 from tests.embedded_lake.talk import API_KEY, SECRET, Talk, png, settings, talk_to
 
@@ -53,7 +53,7 @@ class Desk:
     def run(self, *folders: str) -> RunResult:
         """A run over the whole disk, or over some folders of pictures."""
         paths = frozenset(os.path.join(self.folder, "images", path).rstrip("/") for path in folders)
-        return self.runner.run(Work(Width.FOLDERS, paths) if folders else Work(Width.FULL), LEAVE_NOTHING)
+        return self.runner.run(Work(Coverage.FOLDERS, paths) if folders else Work(Coverage.FULL), LEAVE_NOTHING)
 
     def shapes(self, image: str) -> list[float]:
         """The widths of an image's boxes in the lake."""
@@ -107,7 +107,7 @@ def test_a_source_that_changed_is_read_by_the_next_look_at_the_disk(desk: Desk) 
     desk.boxes("a.png", "b.png", width=10)
     desk.image("new.png")
     assert desk.run("").finished.done.annotate == 0
-    assert desk.runner.run(Work(Width.DISK), LEAVE_NOTHING).finished.done.annotate == 2
+    assert desk.runner.run(Work(Coverage.DISK), LEAVE_NOTHING).finished.done.annotate == 2
     assert desk.shapes("b.png") == [10]
 
 
