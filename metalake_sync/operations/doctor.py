@@ -26,7 +26,7 @@ from metalake_sync.protocol.items import CountItems, ListItems
 from metalake_sync.protocol.routes import BASE_PATHS
 from metalake_sync.protocol.wire import ObjectKind
 from metalake_sync.state.backends.file import FileBackend
-from metalake_sync.watch.filesystems import silent_filesystem
+from metalake_sync.watch.polling import silent_filesystem
 from metalake_sync.watch.triggers import LIMITS
 
 if TYPE_CHECKING:

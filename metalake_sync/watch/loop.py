@@ -1,7 +1,8 @@
-"""The loop of the daemon: receive hints, wait until work is due, run it, and handle errors.
+"""The loop of the daemon: receive hints and signals, wait until work is due, run it, and handle errors.
 
-Owns: the order of these steps, in one thread with one run at a time, and reading a changed manifest. Must not: know how
-a run works (`watch.runner`), when work is due (`watch.scheduler`), or how results are shown (`watch.reporter`).
+Owns: the order of these steps, in one thread with one run at a time, the signal handlers, and reading a changed
+manifest. Must not: know how a run works (`watch.runner`), when work is due (`watch.scheduler`), or how results are
+shown (`watch.reporter`).
 """
 
 from __future__ import annotations
@@ -9,25 +10,59 @@ from __future__ import annotations
 import os
 import random
 import select
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import field
+from types import FrameType
 from typing import Protocol
 
 from metalake_sync.core.events import Event
 from metalake_sync.errors import GuardStopped, ManifestError, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.watch.debounce import Coverage, Work
-from metalake_sync.watch.health import Health, Metrics
-from metalake_sync.watch.hints import EventsLost, HintBox, ManifestTouched, TreeTouched
+from metalake_sync.watch.health import Health, Metrics, ServiceManager
+from metalake_sync.watch.hints import EventsLost, HintBox, ManifestTouched, Places, TreeTouched
 from metalake_sync.watch.notify import Webhook
-from metalake_sync.watch.reporter import Reporter
-from metalake_sync.watch.run_log import log
+from metalake_sync.watch.reporter import Reporter, log
 from metalake_sync.watch.runner import Exclusions, Runner, RunResult
 from metalake_sync.watch.scheduler import Scheduler, WatchTiming
-from metalake_sync.watch.signals import Signals
-from metalake_sync.watch.systemd import ServiceManager
-from metalake_sync.watch.watched_paths import Places
+
+DRAIN_S = 30.0
+
+
+@dataclass(slots=True)
+class Signals:
+    """The requests of the system. What a run finished before it was interrupted is recorded."""
+
+    wake: Callable[[], None]
+    """Ends the loop's wait."""
+    drain_s: float = DRAIN_S
+    """Seconds that a run may continue after the first SIGTERM or SIGINT. Then, or at the second signal,
+    KeyboardInterrupt ends it."""
+    stopping: bool = False
+    reload: bool = False
+
+    def install(self) -> None:
+        """Install handlers for SIGTERM, SIGINT, SIGHUP and SIGALRM. Only the main thread may call this."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        signal.signal(signal.SIGALRM, self._leave)
+        signal.signal(signal.SIGHUP, self._reload)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self.stopping:
+            self._leave(number, frame)
+        self.stopping = True
+        signal.setitimer(signal.ITIMER_REAL, self.drain_s)
+        self.wake()
+
+    def _leave(self, _number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    def _reload(self, _number: int, _frame: FrameType | None) -> None:
+        self.reload = True
+        self.wake()
 
 
 class WatchedManifest(Protocol):

@@ -1,6 +1,7 @@
 """What the daemon reports: log lines, metrics, health, the webhook and the status line of systemd.
 
-Owns: these outputs, and that each failure and each recovery is reported once. Must not: decide what runs, or when.
+Owns: these outputs, the latency of files, and that each note, failure and recovery is reported once. Must not: decide
+what runs, or when.
 """
 
 from __future__ import annotations
@@ -10,24 +11,108 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import field
+from typing import Any
 
 from metalake_sync.core.actions import AdoptFile, ReplaceFile, UpdateFileMetadata, UploadFile
 from metalake_sync.core.events import ActionDone, ActionFailed, Event
-from metalake_sync.core.notes import counted
+from metalake_sync.core.notes import REFUSALS, Note, NoteCode, counted
+from metalake_sync.core.snapshots import Fingerprint
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.run_options import SkippedPart
 from metalake_sync.remote.redaction import redact
-from metalake_sync.watch.arrivals import Arrivals
-from metalake_sync.watch.backoff import FailedFiles
 from metalake_sync.watch.debounce import Coverage, Work
-from metalake_sync.watch.health import Health, Metrics
+from metalake_sync.watch.health import Health, Metrics, ServiceManager
 from metalake_sync.watch.notify import Webhook
-from metalake_sync.watch.run_log import NoteLog, facts, log, log_run
 from metalake_sync.watch.runner import RunResult
-from metalake_sync.watch.systemd import ServiceManager
+from metalake_sync.watch.skipped_files import FailedFiles
 
-BROKEN_SHOWN = 20
-"""The largest number of broken parts that one run logs."""
+FOLDERS_LIMIT = 10_000
+
+log = logging.getLogger("metalake_sync.watch")
+
+SHOWN = 20
+"""The largest number of lines of one kind for each run."""
+
+_LOGGED_ELSEWHERE = REFUSALS | {NoteCode.MANIFEST, NoteCode.LITERAL_SECRET, NoteCode.LAKE_NOT_ASKED}
+"""Refusals have their own lines, notes about the manifest are logged when it is read, and runs without the lake are
+normal here."""
+
+
+@dataclass(slots=True)
+class Arrivals:
+    """Folders that appeared, for the latency of files: the time from a file's last change, or from the arrival of its
+    folder, until the lake confirmed it. All times are nanoseconds of the clock that stamps files."""
+
+    started_ns: int
+    """Start of the watch. Files that were closed before it have no latency."""
+    _appeared: dict[str, int] = field(default_factory=dict)
+
+    def folder_appeared(self, path: str, now_ns: int) -> None:
+        """A folder was created, moved in or mounted."""
+        if len(self._appeared) < FOLDERS_LIMIT:
+            self._appeared[path] = now_ns
+
+    def latency_s(self, path: str, fingerprint: Fingerprint, now_ns: int) -> float | None:
+        """Return the latency in seconds, or None for a file that existed before the watch began."""
+        # A time ahead of the clock comes from another clock.
+        changed_ns = max((one for one in (fingerprint.ctime_ns, fingerprint.mtime_ns) if one <= now_ns), default=now_ns)
+        folder = os.path.dirname(path)
+        while self._appeared and folder != os.path.dirname(folder):
+            changed_ns = max(changed_ns, self._appeared.get(folder, 0))
+            folder = os.path.dirname(folder)
+        return max(0.0, (now_ns - changed_ns) / 1e9) if changed_ns > self.started_ns else None
+
+    def forget(self) -> None:
+        """Forget the folders, because a run has covered all of them."""
+        self._appeared.clear()
+
+
+def facts(**facts: Any) -> dict[str, Any]:
+    """Return the `extra` of a log line: facts that a JSON log shows as keys."""
+    return {"facts": facts}
+
+
+def log_run(result: RunResult, coverage: str, seconds: float) -> None:
+    """Log what a run did, and what it held or refused."""
+    done, failed = result.finished.done, len(result.finished.failed)
+    extra = facts(width=coverage, seconds=round(seconds, 3), requests=result.finished.requests)
+    if done.changes or failed:
+        log.info(
+            "synced: %d uploaded, %d replaced, %d trashed, %d metadata, %d annotation sets; %d failed",
+            done.upload, done.replace, done.trash, done.update_metadata,
+            done.annotate + done.remove_annotations, failed, extra=extra,
+        )  # fmt: skip
+    else:
+        log.debug("nothing to do", extra=extra)
+    for action in result.held[:SHOWN]:
+        log.warning(
+            "held: %s %s needs approval: review it with 'plan' and run 'apply', or watch with --auto-approve",
+            action.action_name, action.file_name or "", extra=facts(collection=action.collection.name),
+        )  # fmt: skip
+    for note in result.refused[:SHOWN]:
+        log.warning("refused: %s", note)
+
+
+@dataclass(slots=True)
+class NoteLog:
+    """The notes that were logged. Each is logged once, and again after a full run without it."""
+
+    _logged: set[tuple[NoteCode, str, str]] = field(default_factory=set)
+
+    def log(self, notes: Sequence[Note], *, of_everything: bool) -> None:
+        """Log new notes. `of_everything`: whether these are the notes of a full run."""
+        # The number of names grows with every new file, but the note stays the same.
+        keyed = {
+            (note.code, note.where, "" if note.names else note.message): note
+            for note in notes
+            if note.code not in _LOGGED_ELSEWHERE
+        }
+        new = [note for key, note in keyed.items() if key not in self._logged]
+        for note in new[:SHOWN]:
+            log.warning("note: %s", note, extra=facts(code=note.code.value))
+        if len(new) > SHOWN:
+            log.warning("note: and %d more; 'plan' shows all of them", len(new) - SHOWN)
+        self._logged = set(keyed) if of_everything else self._logged | keyed.keys()
 
 
 @dataclass(slots=True)
@@ -116,7 +201,7 @@ class Reporter:
     def broken_parts(self, broken: Sequence[SkippedPart], pause_s: float) -> None:
         """Log what a run skipped because it is broken. A part with the same error is logged as an error only once."""
         known, self._broken = self._broken, frozenset(f"{part}: {part.error}" for part in broken)
-        for part in broken[:BROKEN_SHOWN]:
+        for part in broken[:SHOWN]:
             level = logging.DEBUG if f"{part}: {part.error}" in known else logging.ERROR
             message = "%s is not changed in the lake, and the rest continues: %s"
             log.log(level, message, part, part.error, extra=facts(again_in_s=round(pause_s)))

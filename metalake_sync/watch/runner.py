@@ -1,6 +1,7 @@
-"""Runs a project for the loop.
+"""The manifest in use, and its runs: the loop passes work to the runner, and gets results.
 
-Owns: how work becomes the options of a run. Must not: decide when to run.
+Owns: how work becomes the options of a run, and what a manifest needs while it is watched: its places and its webhook.
+Must not: decide when to run.
 """
 
 from __future__ import annotations
@@ -9,19 +10,24 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import field, replace
+from pathlib import Path
 from typing import Protocol
 
 from metalake_sync.core.actions import Action
 from metalake_sync.core.events import Event, PlanMade, RunFinished
 from metalake_sync.core.notes import Note
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.manifest.remote_models import Notify
 from metalake_sync.planning.annotation_cache import AnnotationCache, StaleAnnotations
 from metalake_sync.planning.run_options import SkippedPart
 from metalake_sync.planning.scan_join import IsHeld
 from metalake_sync.planning.scope import Scope
 from metalake_sync.project import Project
+from metalake_sync.sources.regular_files import read_small_file
 from metalake_sync.watch.debounce import Coverage, Work
-from metalake_sync.watch.filesystems import Mounts
+from metalake_sync.watch.hints import Places, places_of
+from metalake_sync.watch.notify import Webhook, WebhookEvent
+from metalake_sync.watch.polling import Mounts
 
 log = logging.getLogger("metalake_sync.watch")
 
@@ -31,6 +37,8 @@ LOCK_TIMEOUT_S = 5.0
 LAKE_RETRY_TIMEOUT_S = 10.0
 """The retry timeout at the start of a run. It is short, because the loop has its own pauses and handles signals between
 them."""
+
+SECRET_LIMIT_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,3 +137,47 @@ class ProjectRunner:
                 ", ".join(gone),
             )
         return not gone
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveManifest:
+    """A manifest in use. Close it when another one replaces it."""
+
+    runner: ProjectRunner
+    places: Places
+    base_dir: str
+    webhook: Webhook | None
+
+    def close(self) -> None:
+        self.runner.annotation_cache.close()
+        if self.webhook is not None:
+            self.webhook.close()
+
+
+def activate(project: Project, own_files: Sequence[Path], *, auto_approve: bool) -> ActiveManifest:
+    """Create the parts that watch a loaded manifest. `own_files`: the manifest, and its files of variables."""
+    manifest = project.manifest
+    places = places_of(manifest, own_files[0], own_files[1:])
+    notify = manifest.model.notify
+    for warning in manifest.warnings:
+        log.warning("%s: %s", warning.where, warning.message)
+    return ActiveManifest(
+        ProjectRunner(project, lambda: auto_approve, Mounts(places.roots)),
+        places,
+        os.path.abspath(manifest.base_dir),
+        None if notify is None else _webhook(notify, manifest.base_dir, manifest.name),
+    )
+
+
+def _webhook(notify: Notify, base_dir: Path, name: str) -> Webhook:
+    events: frozenset[WebhookEvent] = frozenset(notify.on)
+    return Webhook(notify.url, _secret_of(notify, base_dir), events=events, common={"manifest": name})
+
+
+def _secret_of(notify: Notify, base_dir: Path) -> Callable[[], bytes | None]:
+    def secret() -> bytes | None:
+        if notify.secret_file is not None:
+            return read_small_file(base_dir / notify.secret_file, SECRET_LIMIT_BYTES).strip()
+        return notify.secret.get_secret_value().encode() if notify.secret is not None else None
+
+    return secret

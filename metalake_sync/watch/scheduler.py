@@ -12,10 +12,9 @@ from dataclasses import field
 
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.sources.base import ScannedFile
-from metalake_sync.watch.backoff import Backoff, FailedFiles
-from metalake_sync.watch.debounce import Debouncer, Timing, Coverage, Work
+from metalake_sync.watch.debounce import Coverage, Debouncer, Timing, Work
 from metalake_sync.watch.hints import FolderTouched, Hint, ManifestTouched
-from metalake_sync.watch.settle import Settling
+from metalake_sync.watch.skipped_files import Backoff, FailedFiles, Settling
 
 SUPERVISE_S = 5.0
 """Seconds between two checks of the watches."""

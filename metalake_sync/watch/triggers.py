@@ -27,11 +27,9 @@ from watchdog.events import (
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
 
-from metalake_sync.watch.filesystems import MOUNTINFO, silent_filesystem
-from metalake_sync.watch.hints import EventsLost, HintBox, SourceTouched, TreeTouched
-from metalake_sync.watch.polling import PollingTrigger
+from metalake_sync.watch.hints import Change, EventsLost, HintBox, Places, SourceTouched, TreeTouched
+from metalake_sync.watch.polling import MOUNTINFO, PollingTrigger, silent_filesystem
 from metalake_sync.watch.watchdog_faults import ThreadDeaths, WatchdogLog, retire
-from metalake_sync.watch.watched_paths import Change, Places
 
 POLL_S = 10.0
 """Seconds between scans of a file system without notifications, unless --poll is given."""

@@ -15,17 +15,13 @@ import pytest
 from metalake_sync.manifest.loading import load_manifest
 from metalake_sync.planning.run_options import RunOptions
 from metalake_sync.project import Project
-from metalake_sync.watch.active_manifest import ActiveManifest, activate
 from metalake_sync.watch.debounce import Work
-from metalake_sync.watch.health import Health, NoMetrics
-from metalake_sync.watch.hints import FolderTouched, HintBox
-from metalake_sync.watch.loop import Watcher
+from metalake_sync.watch.health import Health, NoMetrics, ServiceManager
+from metalake_sync.watch.hints import FolderTouched, HintBox, Places
+from metalake_sync.watch.loop import Signals, Watcher
 from metalake_sync.watch.notify import Webhook
-from metalake_sync.watch.runner import Exclusions, RunResult
+from metalake_sync.watch.runner import ActiveManifest, Exclusions, RunResult, activate
 from metalake_sync.watch.scheduler import WatchTiming
-from metalake_sync.watch.signals import Signals
-from metalake_sync.watch.systemd import ServiceManager
-from metalake_sync.watch.watched_paths import Places
 from tests.end_to_end.world import BIRDS, PROGRAM, World
 
 FOLDER_FILES = 1000

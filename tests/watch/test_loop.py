@@ -16,22 +16,19 @@ from metalake_sync.core.summary import Summary
 from metalake_sync.errors import LakeUnreachable, ManifestError, SyncError
 from metalake_sync.planning.run_options import SkippedPart
 from metalake_sync.watch.debounce import Coverage, Work
-from metalake_sync.watch.health import Health, NoMetrics
-from metalake_sync.watch.hints import EventsLost, FolderTouched, HintBox, ManifestTouched, SourceTouched
-from metalake_sync.watch.loop import Watcher
+from metalake_sync.watch.health import Health, NoMetrics, ServiceManager
+from metalake_sync.watch.hints import EventsLost, FolderTouched, HintBox, ManifestTouched, Places, SourceTouched
+from metalake_sync.watch.loop import Signals, Watcher
 from metalake_sync.watch.notify import Webhook
 from metalake_sync.watch.runner import Exclusions, RunResult
 from metalake_sync.watch.scheduler import WatchTiming
-from metalake_sync.watch.signals import Signals
-from metalake_sync.watch.systemd import ServiceManager
-from metalake_sync.watch.watched_paths import Places
 
 NOWHERE = Places(frozenset(), frozenset(), frozenset(), frozenset())
 
 
 @dataclass
 class Stage:
-    """A loop whose time is a script: `at` says what happens when. Runs are written down as (second, coverage)."""
+    """A loop with a scripted clock: `play` gets events with their times. `runs` has (second, coverage) of each run."""
 
     box: HintBox = field(default_factory=HintBox)
     now: float = 1000.0
@@ -88,7 +85,7 @@ class Stage:
         self.runs.append((round(self.now), work.coverage))
         return self.answer(work)
 
-    # Time: each look at the clock takes a tenth of a second, and the loop never sleeps.
+    # Time: each reading of the clock takes a tenth of a second, and the loop never sleeps.
 
     def clock(self) -> float:
         self.now += 0.1
@@ -121,7 +118,7 @@ def ran(*broken: SkippedPart) -> RunResult:
     return RunResult(RunFinished("r", Summary.empty(), (), 0, 0, 0, 0.0), 0, broken=broken)
 
 
-def test_full_rescans_come_by_the_clock_that_goes_forward() -> None:
+def test_full_rescans_follow_the_monotonic_clock() -> None:
     stage = Stage()
     stage.play(2900)
     assert [coverage for _, coverage in stage.runs] == [Coverage.FULL] * 4
@@ -143,7 +140,7 @@ def test_a_clock_jump_causes_one_full_run(jump_s: float, caplog: pytest.LogCaptu
     ]
 
 
-def test_a_hint_is_due_after_its_quiet_time_whatever_the_clock_on_the_wall_does() -> None:
+def test_a_hint_is_due_after_its_quiet_time_regardless_of_the_wall_clock() -> None:
     stage = Stage()
     moves = [(1100 + number / 10, stage.set_wall(1e9 + (-1) ** number * 2)) for number in range(20)]
     stage.play(1150, (1100, stage.hint()), *moves)
@@ -151,14 +148,14 @@ def test_a_hint_is_due_after_its_quiet_time_whatever_the_clock_on_the_wall_does(
     assert 1102 <= second <= 1104
 
 
-def test_a_machine_that_slept_looks_at_everything_once() -> None:
-    """While it sleeps the clock that goes forward stands still, and the one on the wall does not."""
+def test_a_machine_that_slept_causes_one_full_run() -> None:
+    """During sleep, the monotonic clock stands still and the wall clock does not."""
     stage = Stage()
     stage.play(1300, (1100, stage.set_wall(1e9 + 8 * 3600)))
     assert [coverage for _, coverage in stage.runs] == [Coverage.FULL, Coverage.FULL]
 
 
-def test_a_process_that_stood_still_does_not_make_up_for_each_rescan_that_it_missed() -> None:
+def test_a_process_that_was_stopped_does_not_repeat_the_rescans_that_it_missed() -> None:
     def stand_still() -> None:
         stage.now += 6000.0
 
@@ -168,12 +165,12 @@ def test_a_process_that_stood_still_does_not_make_up_for_each_rescan_that_it_mis
 
 
 def test_an_unreachable_lake_is_retried_with_growing_pauses_and_no_hint_is_lost() -> None:
-    def away(work: Work) -> RunResult:
+    def unreachable(work: Work) -> RunResult:
         if stage.now < 3000:
-            raise LakeUnreachable("the lake is away")
+            raise LakeUnreachable("the lake is unreachable")
         return ran()
 
-    stage = Stage(answer=away)
+    stage = Stage(answer=unreachable)
     stage.play(4000, (1100, stage.hint()))
     tries = [second for second, _ in stage.runs if second < 3000]
     pauses = [later - earlier for earlier, later in itertools.pairwise(tries)]
@@ -184,25 +181,25 @@ def test_an_unreachable_lake_is_retried_with_growing_pauses_and_no_hint_is_lost(
     assert stage.watcher.health.problem is None
 
 
-@pytest.mark.parametrize("mended_by", ["manifest", "sighup"])
-def test_fixed_credentials_end_the_pause_at_once(mended_by: str) -> None:
-    mended = False
+@pytest.mark.parametrize("fixed_by", ["manifest", "sighup"])
+def test_fixed_credentials_end_the_pause_at_once(fixed_by: str) -> None:
+    fixed = False
 
     def refused(work: Work) -> RunResult:
-        if not mended:
+        if not fixed:
             raise SyncError("the lake refused the credentials (401)")
         return ran()
 
-    def mend() -> None:
-        nonlocal mended
-        mended = True
-        if mended_by == "manifest":
+    def fix() -> None:
+        nonlocal fixed
+        fixed = True
+        if fixed_by == "manifest":
             stage.box.put(ManifestTouched())
         else:
             stage.signals.reload = True
 
     stage = Stage(answer=refused)
-    stage.play(2600, (2500, mend))
+    stage.play(2600, (2500, fix))
     assert stage.reloads == 1
     assert 2500 <= stage.runs[-1][0] <= 2506
     assert stage.watcher.health.problem is None
@@ -214,14 +211,14 @@ def test_a_broken_part_is_logged_once_and_retried_with_growing_pauses_or_when_it
     part = SkippedPart(CollectionKey(MediaType.IMAGE, "birds"), "people", ManifestError("broken JSON"))
     whole = False
 
-    def mend() -> None:
+    def fix() -> None:
         nonlocal whole
         whole = True
         stage.box.put(SourceTouched("/data/people.json"))
 
     stage = Stage(answer=lambda _: ran() if whole else ran(part))
     with caplog.at_level(logging.INFO, "metalake_sync.watch"):
-        stage.play(1590, (1100, stage.hint()), (1500, mend))
+        stage.play(1590, (1100, stage.hint()), (1500, fix))
     tries = [second for second, coverage in stage.runs if coverage is Coverage.FULL and second < 1500]
     pauses = [later - earlier for earlier, later in itertools.pairwise(tries)]
     assert pauses == sorted(pauses)
@@ -253,12 +250,12 @@ def test_a_manifest_whose_notification_was_lost_is_read_in_the_next_rescan(lost:
 def test_an_internal_error_is_logged_and_does_not_end_the_watch(
     caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    def stumble(work: Work) -> RunResult:
+    def fail_once(work: Work) -> RunResult:
         if len(stage.runs) == 1:
             raise ZeroDivisionError("secret-in-an-exception")
         return ran()
 
-    stage = Stage(answer=stumble)
+    stage = Stage(answer=fail_once)
     stage.play(1100)
     assert "internal error: ZeroDivisionError in test_loop.py" in caplog.text
     assert "secret-in-an-exception" not in caplog.text

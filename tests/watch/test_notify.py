@@ -1,4 +1,4 @@
-"""The webhook: signed, bounded, and silent about its secret."""
+"""The webhook: signatures, limits, and secrets that are not logged."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ SECRET = b"signing-secret-9f2"
 
 
 class Receiver:
-    """Keeps what it was sent; answers with each of `statuses`, then 200."""
+    """Records requests. Answers with each of `statuses`, then 200."""
 
     def __init__(self, *statuses: int) -> None:
-        self.got: list[tuple[dict[str, str], bytes]] = []
+        self.requests: list[tuple[dict[str, str], bytes]] = []
         left = list(statuses)
-        got = self.got
+        requests = self.requests
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                got.append((dict(self.headers), body))
+                requests.append((dict(self.headers), body))
                 self.send_response(left.pop(0) if left else 200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -55,35 +55,35 @@ def receiver() -> Iterator[Receiver]:
     found.close()
 
 
-def test_a_turn_is_signed_over_its_time_and_body(receiver: Receiver) -> None:
+def test_a_message_is_signed_over_its_time_and_body(receiver: Receiver) -> None:
     hook = Webhook(receiver.url, lambda: SECRET, common={"manifest": "birds"})
-    hook.send("failed", message="the lake is away")
+    hook.send("failed", message="the lake is unreachable")
     hook.close()
-    ((headers, body),) = receiver.got
+    ((headers, body),) = receiver.requests
     assert json.loads(body)["event"] == "failed"
     assert json.loads(body)["manifest"] == "birds"
     assert headers["X-Metalake-Sync-Signature"] == sign(SECRET, headers["X-Metalake-Sync-Timestamp"], body)
     assert SECRET not in body
 
 
-def test_a_turn_that_is_not_wanted_is_not_sent(receiver: Receiver) -> None:
+def test_an_event_that_is_not_selected_is_not_sent(receiver: Receiver) -> None:
     hook = Webhook(receiver.url, lambda: None, events=frozenset({"recovered"}))
     hook.send("failed")
     hook.send("recovered")
     hook.close()
-    assert [json.loads(body)["event"] for _, body in receiver.got] == ["recovered"]
+    assert [json.loads(body)["event"] for _, body in receiver.requests] == ["recovered"]
 
 
-def test_a_receiver_that_fails_is_tried_again() -> None:
+def test_a_failed_delivery_is_retried() -> None:
     receiver = Receiver(500, 503)
     hook = Webhook(receiver.url, lambda: None, pause_s=0.01)
     hook.send("failed")
     hook.close()
-    assert len(receiver.got) == 3
+    assert len(receiver.requests) == 3
     receiver.close()
 
 
-def test_giving_up_is_logged_without_the_address(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_message_that_was_not_delivered_is_logged_without_the_address(caplog: pytest.LogCaptureFixture) -> None:
     receiver = Receiver(500, 500, 500)
     hook = Webhook(receiver.url, lambda: SECRET, pause_s=0.01)
     with caplog.at_level(logging.DEBUG, "metalake_sync.watch"):
@@ -94,7 +94,7 @@ def test_giving_up_is_logged_without_the_address(caplog: pytest.LogCaptureFixtur
     receiver.close()
 
 
-def test_queue_that_nobody_takes_do_not_pile_up() -> None:
+def test_the_queue_of_an_unreachable_receiver_is_limited() -> None:
     hook = Webhook("http://127.0.0.1:9/", lambda: None, pause_s=30.0)
     for _ in range(1000):
         hook.send("failed")
@@ -111,4 +111,4 @@ def test_a_receiver_on_this_machine_is_not_reached_through_a_proxy(
     hook = Webhook(receiver.url, lambda: None)
     hook.send("failed")
     hook.close()
-    assert len(receiver.got) == 1
+    assert len(receiver.requests) == 1

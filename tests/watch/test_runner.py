@@ -1,4 +1,4 @@
-"""Runs over hinted folders, against a real lake: they read no source again, unless a picture at hand is meant by it."""
+"""Runs over hinted folders against a real lake. They read a source again only if it has entries for a new image."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from metalake_sync.watch.debounce import Coverage, Work
 from metalake_sync.watch.runner import Exclusions, ProjectRunner, RunResult
 from tests.embedded_lake.talk import API_KEY, SECRET, Talk, png, settings, talk_to
 
-LEAVE_NOTHING = Exclusions(lambda _path, _file: False, frozenset())
+EXCLUDE_NOTHING = Exclusions(lambda _path, _file: False, frozenset())
 
 
-class Desk:
-    """A manifest with boxes on its pictures, and a runner for it."""
+class WatchedFolder:
+    """A manifest with boxes on its images, and its runner."""
 
     def __init__(self, folder: Path, lake: EmbeddedLake, talk: Talk) -> None:
         self.folder, self.talk = folder, talk
@@ -51,9 +51,9 @@ class Desk:
         (self.folder / "people.json").write_text(json.dumps(document))
 
     def run(self, *folders: str) -> RunResult:
-        """A run over the whole disk, or over some folders of pictures."""
+        """Run over the whole disk, or over some folders of images."""
         paths = frozenset(os.path.join(self.folder, "images", path).rstrip("/") for path in folders)
-        return self.runner.run(Work(Coverage.FOLDERS, paths) if folders else Work(Coverage.FULL), LEAVE_NOTHING)
+        return self.runner.run(Work(Coverage.FOLDERS, paths) if folders else Work(Coverage.FULL), EXCLUDE_NOTHING)
 
     def shapes(self, image: str) -> list[float]:
         """The widths of an image's boxes in the lake."""
@@ -63,85 +63,85 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def watched(tmp_path: Path) -> Iterator[WatchedFolder]:
     folder = tmp_path / "project"
     folder.mkdir()
     with EmbeddedLake(settings(tmp_path / "lake")) as lake, talk_to(lake.url) as talk:
-        desk = Desk(folder, lake, talk)
+        watched = WatchedFolder(folder, lake, talk)
         for name in ("a.png", "b.png"):
-            desk.image(name)
-        desk.boxes("a.png", "b.png", "later.png", "deep/c.png")
-        # A file that is too young when it is recorded is looked at closely once more.
+            watched.image(name)
+        watched.boxes("a.png", "b.png", "later.png", "deep/c.png")
+        # A file that is too new when it is recorded would be hashed again.
         time.sleep(RACY_NS / 1e9 + 0.1)
-        desk.run()
-        yield desk
-        desk.runner.annotation_cache.close()
+        watched.run()
+        yield watched
+        watched.runner.annotation_cache.close()
 
 
-def test_a_image_that_no_entry_means_is_sent_without_a_look_at_the_source(desk: Desk) -> None:
-    (desk.folder / "people.json").unlink()
-    desk.image("new.png")
-    ran = desk.run("")
+def test_an_image_without_entry_is_sent_without_reading_the_source(watched: WatchedFolder) -> None:
+    (watched.folder / "people.json").unlink()
+    watched.image("new.png")
+    ran = watched.run("")
     assert (ran.finished.done.upload, list(ran.broken)) == (1, [])
-    assert desk.shapes("a.png") == [30]
-    assert [part.operation for part in desk.run().broken] == ["people"], "a look at everything reads it"
+    assert watched.shapes("a.png") == [30]
+    assert [part.operation for part in watched.run().broken] == ["people"], "a full run reads the source"
 
 
 @pytest.mark.parametrize("path", ["later.png", "deep/c.png", "somewhere/later.png"])
-def test_a_image_that_comes_after_its_entry_gets_its_boxes_at_once(desk: Desk, path: str) -> None:
-    desk.image(path)
-    ran = desk.run(os.path.dirname(path))
+def test_an_image_that_arrives_after_its_entry_gets_its_boxes_at_once(watched: WatchedFolder, path: str) -> None:
+    watched.image(path)
+    ran = watched.run(os.path.dirname(path))
     assert (ran.finished.done.upload, ran.finished.done.annotate) == (1, 1)
-    assert desk.shapes(os.path.basename(path)) == [30]
+    assert watched.shapes(os.path.basename(path)) == [30]
 
 
-def test_a_image_that_became_smaller_gets_no_box_that_does_not_fit(desk: Desk) -> None:
-    desk.image("a.png", width=20)
-    ran = desk.run("")
+def test_an_image_that_became_smaller_loses_the_boxes_that_do_not_fit(watched: WatchedFolder) -> None:
+    watched.image("a.png", width=20)
+    ran = watched.run("")
     assert ran.finished.done.replace == 1
-    assert desk.shapes("a.png") == []
-    assert desk.shapes("b.png") == [30]
+    assert watched.shapes("a.png") == []
+    assert watched.shapes("b.png") == [30]
 
 
-def test_a_source_that_changed_is_read_by_the_next_look_at_the_disk(desk: Desk) -> None:
-    desk.boxes("a.png", "b.png", width=10)
-    desk.image("new.png")
-    assert desk.run("").finished.done.annotate == 0
-    assert desk.runner.run(Work(Coverage.DISK), LEAVE_NOTHING).finished.done.annotate == 2
-    assert desk.shapes("b.png") == [10]
+def test_a_changed_source_is_read_by_the_next_run_over_the_disk(watched: WatchedFolder) -> None:
+    watched.boxes("a.png", "b.png", width=10)
+    watched.image("new.png")
+    assert watched.run("").finished.done.annotate == 0
+    assert watched.runner.run(Work(Coverage.DISK), EXCLUDE_NOTHING).finished.done.annotate == 2
+    assert watched.shapes("b.png") == [10]
 
 
-def test_a_source_that_is_broken_is_tried_by_each_run_until_it_is_whole(desk: Desk) -> None:
-    whole = (desk.folder / "people.json").read_text()
-    (desk.folder / "people.json").write_text("{")
-    assert len(desk.run().broken) == 1
-    assert len(desk.run("").broken) == 1
-    (desk.folder / "people.json").write_text(whole)
-    desk.image("later.png")
-    ran = desk.run("")
+def test_a_broken_source_is_read_by_each_run_until_it_is_valid(watched: WatchedFolder) -> None:
+    valid = (watched.folder / "people.json").read_text()
+    (watched.folder / "people.json").write_text("{")
+    assert len(watched.run().broken) == 1
+    assert len(watched.run("").broken) == 1
+    (watched.folder / "people.json").write_text(valid)
+    watched.image("later.png")
+    ran = watched.run("")
     assert (list(ran.broken), ran.finished.done.annotate) == ([], 1)
 
 
-def test_what_is_kept_between_runs_is_closed_in_the_end(
-    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_annotations_kept_between_runs_are_closed(
+    watched: WatchedFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Annotations are kept in a file, not in memory, so that the file can be counted.
     monkeypatch.setattr("metalake_sync.sources.scratch.IN_MEMORY_BYTES", 0)
-    desk.run()
-    # What other tests left behind must not be closed meanwhile.
+    watched.run()
+    # Objects of other tests must not be closed while files are counted.
     gc.collect()
     before = open_files(tmp_path / "lake")
     for _ in range(3):
-        desk.run()
-        desk.run("")
+        watched.run()
+        watched.run("")
     assert open_files(tmp_path / "lake") == before
-    desk.runner.annotation_cache.close()
+    watched.runner.annotation_cache.close()
     assert open_files(tmp_path / "lake") == before - 1
 
 
 def open_files(lake: Path) -> int:
-    """How many files this process has open. Its sockets are not counted, nor is what the lake holds, which lives in
-    this process too, and closes a connection a little after its client."""
+    """Count the files that this process has open, without sockets and without files of the lake, which runs in this
+    process too and closes a connection a little after its client."""
     count = 0
     for number in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):

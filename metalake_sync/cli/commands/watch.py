@@ -67,15 +67,13 @@ def command(
     from metalake_sync.manifest.reading import is_stream
     from metalake_sync.project import Project
     from metalake_sync.state.backends.file import FileBackend
-    from metalake_sync.watch.active_manifest import ActiveManifest, activate
-    from metalake_sync.watch.health import Health
+    from metalake_sync.watch.health import Health, ServiceManager
     from metalake_sync.watch.hints import HintBox
-    from metalake_sync.watch.loop import Watcher
-    from metalake_sync.watch.run_log import log
+    from metalake_sync.watch.loop import Signals, Watcher
+    from metalake_sync.watch.reporter import log
+    from metalake_sync.watch.runner import ActiveManifest, activate
     from metalake_sync.watch.scheduler import WatchTiming
-    from metalake_sync.watch.settle import ignore_lease_breaks
-    from metalake_sync.watch.signals import Signals
-    from metalake_sync.watch.systemd import ServiceManager
+    from metalake_sync.watch.skipped_files import ignore_lease_breaks
     from metalake_sync.watch.triggers import Triggers
 
     for source in (flags.manifest, *flags.var_file):
@@ -136,18 +134,17 @@ def command(
 
 
 def _metrics(health: Health, *, wanted: bool) -> Metrics:
-    from metalake_sync.watch.health import NoMetrics
+    from metalake_sync.watch.health import NoMetrics, PrometheusMetrics
 
     if not wanted:
         return NoMetrics()
     try:
-        from metalake_sync.watch.prometheus import PrometheusMetrics
+        return PrometheusMetrics(health)
     except ImportError:
         raise UsageError(
             "--metrics needs the Prometheus client, which is not installed",
             remedy="Install it: pip install 'metalake-sync[metrics]'.",
         ) from None
-    return PrometheusMetrics(health)
 
 
 def _serve_health(address: str, health: Health, metrics: Metrics) -> HealthServer:

@@ -1,4 +1,4 @@
-"""What the log says of runs, and what latency is."""
+"""The log lines of runs, and the latency of files."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ import pytest
 
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.snapshots import Fingerprint
-from metalake_sync.watch.arrivals import Arrivals
-from metalake_sync.watch.run_log import SHOWN, NoteLog
+from metalake_sync.watch.reporter import SHOWN, Arrivals, NoteLog
 
 PIPE = Note(NoteCode.FILE_LEFT_OUT, "is no regular file", "images/pipe.png")
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    said = [record.getMessage() for record in caplog.records]
+    messages = [record.getMessage() for record in caplog.records]
     caplog.clear()
-    return said
+    return messages
 
 
-def test_a_note_is_told_once_until_it_was_gone(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_note_is_logged_once_and_again_after_it_disappeared(caplog: pytest.LogCaptureFixture) -> None:
     notes = NoteLog()
     notes.log([PIPE], of_everything=True)
     assert lines(caplog) == ["note: images/pipe.png: is no regular file"]
@@ -41,28 +40,30 @@ def test_a_note_whose_count_grows_is_the_same_note(caplog: pytest.LogCaptureFixt
     assert lines(caplog) == ["note: people.json: no file: 0.png"]
 
 
-def test_many_notes_are_counted_and_what_is_told_elsewhere_is_not_told_twice(caplog: pytest.LogCaptureFixture) -> None:
+def test_many_notes_are_counted_and_notes_that_are_logged_elsewhere_are_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     many = [Note(NoteCode.FILE_LEFT_OUT, "is a link", f"{number}.png") for number in range(SHOWN + 5)]
     with caplog.at_level(logging.WARNING):
         NoteLog().log(
             [Note(NoteCode.MANIFEST, "is odd"), Note(NoteCode.TOO_MANY_DELETES, "stops"), *many], of_everything=True
         )
-    said = lines(caplog)
-    assert len(said) == SHOWN + 1
-    assert said[-1] == "note: and 5 more; 'plan' shows all of them"
+    logged = lines(caplog)
+    assert len(logged) == SHOWN + 1
+    assert logged[-1] == "note: and 5 more; 'plan' shows all of them"
 
 
 def at(seconds: float) -> Fingerprint:
     return Fingerprint(1, int(seconds * 1e9), 1, int(seconds * 1e9))
 
 
-def test_latency_counts_from_a_files_close_or_from_when_its_folder_appeared() -> None:
+def test_latency_counts_from_the_last_change_or_from_the_arrival_of_the_folder() -> None:
     arrivals = Arrivals(int(1000e9))
     now_ns = int(2000e9)
-    assert arrivals.latency_s("/camera/day/a.png", at(900), now_ns) is None, "it was there before the watch"
+    assert arrivals.latency_s("/camera/day/a.png", at(900), now_ns) is None, "it existed before the watch"
     assert arrivals.latency_s("/camera/day/a.png", at(1998), now_ns) == 2
     arrivals.folder_appeared("/camera/day", int(1999e9))
-    assert arrivals.latency_s("/camera/day/deep/a.png", at(900), now_ns) == 1, "it was closed long ago, elsewhere"
+    assert arrivals.latency_s("/camera/day/deep/a.png", at(900), now_ns) == 1, "its folder arrived after it was closed"
     assert arrivals.latency_s("/camera/daytime/a.png", at(900), now_ns) is None
     assert arrivals.latency_s("/camera/day/a.png", at(1999.5), now_ns) == 0.5
     assert arrivals.latency_s("/camera/day/a.png", at(3000), now_ns) == 0, "the clock was set back"

@@ -1,6 +1,7 @@
-"""Whether a file is settled: unchanged for a while, and closed as far as this can be checked.
+"""The files that runs skip for a while: unsettled ones and failed ones. Also the pauses after failures.
 
-Owns: this check, and the files that are not settled yet. Must not: run anything.
+Owns: when a file is settled, which means unchanged for a while and closed, and the arithmetic of growing pauses.
+Must not: sleep, or run anything.
 
 The kernel refuses a read lease for a file that a process has open for writing (fcntl(2), F_SETLEASE: EAGAIN). This
 works only for the user's own files on local file systems. For other files, only the time without changes counts.
@@ -13,6 +14,7 @@ import fcntl
 import os
 import signal
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import field
 from typing import NamedTuple
 
@@ -21,9 +23,96 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.sources.base import ScannedFile
 from metalake_sync.sources.scan import scanned_file
 
+_RETURNED = float("-inf")
+"""Replaces the end of a pause that `due` has returned already."""
+
+FIRST_PAUSE_S = 5.0
+
+LONGEST_PAUSE_S = 3600.0
+
+ITEMS_LIMIT = 10_000
+"""Above this number, the oldest file is forgotten here, and the next full rescan tries it."""
+
 LONGEST_CHECK_PAUSE_S = 30.0
+
 WAITING_LIMIT = 10_000
 """The number of files that are checked one by one. The full rescan finds the others."""
+
+
+@dataclass(slots=True)
+class Backoff:
+    """Pauses that double with each failure. Half of each pause is random, so that many watchers do not return to a lake
+    at the same time."""
+
+    first_s: float = 1.0
+    longest_s: float = 300.0
+    _failures: int = 0
+
+    def failed(self, unit_random: float) -> float:
+        """Count a failure and return the pause in seconds. `unit_random`: a random number from 0 to 1."""
+        ceiling = min(self.longest_s, self.first_s * 2.0 ** min(self._failures, 30))
+        self._failures += 1
+        return ceiling * (0.5 + unit_random / 2)
+
+    def succeeded(self) -> None:
+        self._failures = 0
+
+    @property
+    def failures(self) -> int:
+        """The number of failures in a row."""
+        return self._failures
+
+
+class _Item(NamedTuple):
+    name: str
+    path: str
+    stat: FileVersion | None
+    attempts: int
+    again_at: float
+
+
+@dataclass(slots=True)
+class FailedFiles:
+    """Files that failed, by their path on disk. Runs skip each of them for a pause that grows with its failures, from
+    five seconds to an hour. A file that changed is tried at once."""
+
+    _items: OrderedDict[str, _Item] = field(default_factory=OrderedDict)
+
+    def failed(self, path: str, name: str, stat: FileVersion | None, now: float) -> None:
+        before = self._items.pop(path, None)
+        attempts = before.attempts + 1 if before else 1
+        pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(attempts - 1, 20))
+        self._items[path] = _Item(name, path, stat, attempts, now + pause_s)
+        if len(self._items) > ITEMS_LIMIT:
+            self._items.popitem(last=False)
+
+    def succeeded(self, path: str) -> None:
+        self._items.pop(path, None)
+
+    def holds(self, path: str, file: ScannedFile, now: float) -> bool:
+        """Whether the pause of an unchanged file is not over yet."""
+        item = self._items.get(path)
+        return item is not None and item.again_at > now and item.stat in (None, file.version())
+
+    def attempts(self, path: str) -> int:
+        item = self._items.get(path)
+        return item.attempts if item is not None else 0
+
+    def names(self) -> frozenset[str]:
+        return frozenset(item.name for item in self._items.values())
+
+    def due(self, now: float) -> Iterator[str]:
+        """Yield the paths whose pause is over, each of them once."""
+        for path, item in list(self._items.items()):
+            if _RETURNED < item.again_at <= now:
+                self._items[path] = item._replace(again_at=_RETURNED)
+                yield path
+
+    def next_at(self) -> float | None:
+        return min((item.again_at for item in self._items.values() if item.again_at > _RETURNED), default=None)
+
+    def __len__(self) -> int:
+        return len(self._items)
 
 
 def is_open_for_writing(path: str) -> bool:
@@ -93,7 +182,9 @@ class Settling:
                     self._settled.popitem(last=False)
             return False
         self._settled.pop(path, None)
-        pause_s = min(check.pause_s * 2 if check is not None and quiet else max(self.settle_s, 0.05), LONGEST_CHECK_PAUSE_S)
+        pause_s = min(
+            check.pause_s * 2 if check is not None and quiet else max(self.settle_s, 0.05), LONGEST_CHECK_PAUSE_S
+        )
         self._waiting[path] = _Check(file.version(), since, now + pause_s, pause_s)
         if len(self._waiting) > WAITING_LIMIT:
             self._waiting.popitem(last=False)
