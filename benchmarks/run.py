@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.annotations import one_image_changed
+from benchmarks.base_sets import base_sets
 from benchmarks.curves import curves
 from benchmarks.hashing import hashing
 from benchmarks.measuring import Bench, PeerMissing, Row, summary
@@ -45,6 +46,7 @@ JOBS: Mapping[str, Callable[[Bench], None]] = {
     "refusals": refusals,
     "s3-sync": s3_sync,
     "annotations": one_image_changed,
+    "base-sets": base_sets,
     "hashing": hashing,
     "plan": plan,
     "plan-content": plan_content,

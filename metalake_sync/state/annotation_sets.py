@@ -1,6 +1,7 @@
 """The table of annotation sets that the lake confirmed for managed files.
 
-Owns: `annotation_sets`. Must not: commit (the caller groups writes, see `StateStore.write`) or decide anything.
+Owns: `annotation_sets`. The shapes of its sets are in `annotation_bases`. Must not: commit (the caller groups writes,
+see `StateStore.write`) or decide anything.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
+from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.core.snapshots import AnnotationKind, DesiredSet, RecordedSet
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.state.annotation_bases import AnnotationBases, ShapesOf, unknown_shapes
 from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.names import name_from_db, name_to_db
 
@@ -28,8 +31,9 @@ class ReadBackSet:
 
 
 class AnnotationSets:
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, bases: AnnotationBases) -> None:
         self._connection = connection
+        self._bases = bases
 
     def exist_in(self, collection: CollectionHandle) -> bool:
         """Return whether any file of the collection has a recorded annotation set."""
@@ -89,16 +93,41 @@ class AnnotationSets:
             digests.setdefault(file_row, {})[operation] = digest
         return digests
 
-    def record(self, collection: CollectionHandle, sets: Iterable[tuple[str, DesiredSet]]) -> None:
-        """Record sets that the lake confirmed, given as pairs of file name and set."""
+    def base(self, collection: CollectionHandle, name: str, operation: str) -> ImageRecord | None:
+        """Return the shapes of a set as the lake confirmed them, or None if they are unknown."""
+        return self._bases.get(
+            name,
+            "SELECT base FROM annotation_sets WHERE operation = ?"
+            " AND file = (SELECT id FROM files WHERE collection = ? AND name = ?)",
+            (operation, collection, name_to_db(name)),
+        )
+
+    def record(
+        self,
+        collection: CollectionHandle,
+        sets: Iterable[tuple[str, DesiredSet]],
+        shapes_of: ShapesOf = unknown_shapes,
+    ) -> None:
+        """Record sets that the lake confirmed, given as pairs of file name and set. `shapes_of`: returns the shapes of
+        a set, by file name and operation."""
+        sets = list(sets)
+        bases = self._bases.put(shapes_of(name, wanted.operation) for name, wanted in sets)
         self._connection.executemany(
-            "INSERT INTO annotation_sets (file, operation, kind, digest, shape_count)"
-            " SELECT id, ?, ?, ?, ? FROM files WHERE collection = ? AND name = ?"
+            "INSERT INTO annotation_sets (file, operation, kind, digest, shape_count, base)"
+            " SELECT id, ?, ?, ?, ?, ? FROM files WHERE collection = ? AND name = ?"
             " ON CONFLICT (file, operation) DO UPDATE SET kind = excluded.kind, digest = excluded.digest,"
-            " shape_count = excluded.shape_count, seen = NULL",
+            " shape_count = excluded.shape_count, seen = NULL, base = excluded.base",
             [
-                (wanted.operation, wanted.kind.value, wanted.digest, wanted.shape_count, collection, name_to_db(name))
-                for name, wanted in sets
+                (
+                    wanted.operation,
+                    wanted.kind.value,
+                    wanted.digest,
+                    wanted.shape_count,
+                    base,
+                    collection,
+                    name_to_db(name),
+                )
+                for (name, wanted), base in zip(sets, bases, strict=True)
             ],
         )
 

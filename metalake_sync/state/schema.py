@@ -247,6 +247,40 @@ def attached_runs_2026_11_30(db: Executes) -> None:
     )
 
 
+_ANNOTATION_BASES = """
+CREATE TABLE annotation_bases (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
+
+CREATE TABLE shared_texts (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
+
+ALTER TABLE annotation_sets ADD COLUMN base INTEGER;
+
+ALTER TABLE addressed_sets ADD COLUMN base INTEGER;
+
+CREATE TRIGGER annotation_sets_deleted AFTER DELETE ON annotation_sets WHEN old.base IS NOT NULL
+BEGIN DELETE FROM annotation_bases WHERE id = old.base; END;
+
+CREATE TRIGGER annotation_sets_updated AFTER UPDATE OF base ON annotation_sets
+WHEN old.base IS NOT NULL AND old.base IS NOT new.base
+BEGIN DELETE FROM annotation_bases WHERE id = old.base; END;
+
+CREATE TRIGGER addressed_sets_deleted AFTER DELETE ON addressed_sets WHEN old.base IS NOT NULL
+BEGIN DELETE FROM annotation_bases WHERE id = old.base; END;
+
+CREATE TRIGGER addressed_sets_updated AFTER UPDATE OF base ON addressed_sets
+WHEN old.base IS NOT NULL AND old.base IS NOT new.base
+BEGIN DELETE FROM annotation_bases WHERE id = old.base; END;
+"""
+
+
+def annotation_bases_2026_11_30(db: Executes) -> None:
+    """The shapes of each confirmed set. A set without a base was recorded by an earlier version.
+
+    The bodies are in a table of their own, so that a plan does not read them with the digests. Triggers delete a body
+    with its set, whichever table and cascade deletes it.
+    """
+    _each(_ANNOTATION_BASES, db)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     first_tables,
     downloads,
@@ -256,6 +290,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     made_room,
     checked_downloads_2026_11_30,
     attached_runs_2026_11_30,
+    annotation_bases_2026_11_30,
 )
 """Oldest first. States record them by function name."""
 

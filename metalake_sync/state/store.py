@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from metalake_sync.core.metadata import AS_WRITTEN, Spelling
+from metalake_sync.state.annotation_bases import AnnotationBases
 from metalake_sync.state.annotation_sets import AnnotationSets
 from metalake_sync.state.attached import AttachedRuns
 from metalake_sync.state.backends.base import StateBackend, WorkingCopy
@@ -46,7 +47,8 @@ class StateStore:
             self._copy = (FileBackend(place) if isinstance(place, Path) else place).open()
         self._connection = self._copy.connection
         self.metadata_sets = MetadataSets(self._connection)
-        self.annotation_sets = AnnotationSets(self._connection)
+        bases = AnnotationBases(self._connection)
+        self.annotation_sets = AnnotationSets(self._connection, bases)
         self.collections = Collections(self._connection, self.metadata_sets)
         self.files = Files(self._connection, self.metadata_sets, self.annotation_sets)
         self.hash_cache = HashCache(self._connection)
@@ -54,7 +56,7 @@ class StateStore:
         self.pending_replacements = PendingReplacements(self._connection)
         self.runs = Runs(self._connection)
         self.downloads = DownloadRecords(self._connection)
-        self.addressed = AddressedRecords(self._connection)
+        self.addressed = AddressedRecords(self._connection, bases)
         self.attached = AttachedRuns(self._connection)
         self.readings = Readings(self._connection, self.write)
         self.set_memo = StoredSets(self._connection, self.write)

@@ -9,16 +9,19 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
+from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.core.snapshots import AnnotationKind, DesiredSet, RecordedSet
 from metalake_sync.core.unmanaged_files import SentMetadata, SentSet
+from metalake_sync.state.annotation_bases import AnnotationBases, ShapesOf, unknown_shapes
 from metalake_sync.state.names import name_from_db, name_to_db
 
 
 class AddressedRecords:
     """Addresses are given as their `Address.key`."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, bases: AnnotationBases) -> None:
         self._connection = connection
+        self._bases = bases
 
     def operations(self, lake: str) -> list[tuple[str, str]]:
         """Return address and operation of every recorded annotation set."""
@@ -39,12 +42,30 @@ class AddressedRecords:
             for entry, kind, digest, count, lake_id in rows
         }
 
-    def record_sets(self, lake: str, address: str, sets: Iterable[tuple[str, DesiredSet, str | None]]) -> None:
-        """Record confirmed sets, given as entry, set and the id of the image if it is known."""
+    def base(self, lake: str, address: str, operation: str, entry: str) -> ImageRecord | None:
+        """Return the shapes of a set as the lake confirmed them, or None if they are unknown."""
+        return self._bases.get(
+            entry,
+            "SELECT base FROM addressed_sets WHERE lake = ? AND address = ? AND operation = ? AND entry = ?",
+            (lake, address, operation, name_to_db(entry)),
+        )
+
+    def record_sets(
+        self,
+        lake: str,
+        address: str,
+        sets: Iterable[tuple[str, DesiredSet, str | None]],
+        shapes_of: ShapesOf = unknown_shapes,
+    ) -> None:
+        """Record confirmed sets, given as entry, set and the id of the image if it is known. `shapes_of`: returns the
+        shapes of a set, by entry and operation."""
+        sets = list(sets)
+        bases = self._bases.put(shapes_of(entry, wanted.operation) for entry, wanted, _ in sets)
         self._connection.executemany(
-            "INSERT INTO addressed_sets (lake, address, operation, entry, kind, digest, shape_count, lake_id)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET kind = excluded.kind,"
-            " digest = excluded.digest, shape_count = excluded.shape_count, lake_id = excluded.lake_id",
+            "INSERT INTO addressed_sets (lake, address, operation, entry, kind, digest, shape_count, lake_id, base)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET kind = excluded.kind,"
+            " digest = excluded.digest, shape_count = excluded.shape_count, lake_id = excluded.lake_id,"
+            " base = excluded.base",
             [
                 (
                     lake,
@@ -55,8 +76,9 @@ class AddressedRecords:
                     wanted.digest,
                     wanted.shape_count,
                     lake_id,
+                    base,
                 )
-                for entry, wanted, lake_id in sets
+                for (entry, wanted, lake_id), base in zip(sets, bases, strict=True)
             ],
         )
 
