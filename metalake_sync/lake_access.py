@@ -65,7 +65,7 @@ def reach_lake(manifest: LoadedManifest) -> Iterator[ReachedLake]:
         remote.allow_local_store,
     )
     if trust.ca_file is not None:
-        from metalake_sync.remote.http.tls import tls_context
+        from metalake_sync.remote.http.environment import tls_context
 
         try:
             tls_context(trust.ca_file)

@@ -28,7 +28,8 @@ from metalake_sync.manifest import Credentials, compose_manifest
 from metalake_sync.planning.run_options import RunOptions
 from metalake_sync.project import Project
 from metalake_sync.remote.address import Trust
-from metalake_sync.remote.client import NOT_FOUND_STATUSES, LakeClient
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.item_calls import NOT_FOUND_STATUSES
 from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.selections import find_place
 from metalake_sync.sources.naming import names_are_utf8

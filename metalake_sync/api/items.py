@@ -27,8 +27,7 @@ from metalake_sync.protocol.items import ListedItem
 from metalake_sync.protocol.wire import JobStatus, MediaKind
 from metalake_sync.remote.item_details import remote_fields
 from metalake_sync.remote.listings import which_exist
-from metalake_sync.remote.media_kinds import collection_kind, media_kind
-from metalake_sync.remote.selections import Place, count_selection, list_selection
+from metalake_sync.remote.selections import Place, collection_kind, count_selection, list_selection, media_kind
 
 _MEDIA_TYPES = {MediaKind.IMAGE: MediaType.IMAGE, MediaKind.VIDEO: MediaType.VIDEO, MediaKind.OTHER: MediaType.OTHER}
 _JOB_STATES: dict[JobStatus, Any] = {

@@ -21,7 +21,7 @@ from metalake_sync.errors import ManifestErrors, UsageError
 from metalake_sync.planning.metadata_check import MetadataNames, check_metadata_names, notes_on_computed
 from metalake_sync.protocol.items import FileMetadata
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
-from metalake_sync.remote.media_kinds import media_kind
+from metalake_sync.remote.selections import media_kind
 from metalake_sync.sources.metadata_entries import check_values
 from metalake_sync.sources.metadata_json import read_metadata_json
 

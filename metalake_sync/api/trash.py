@@ -10,8 +10,14 @@ from metalake_sync.core.selection import ItemSelection
 from metalake_sync.errors import UsageError
 from metalake_sync.protocol.items import SelectItems
 from metalake_sync.protocol.wire import ObjectKind
-from metalake_sync.remote.media_kinds import media_kind, object_kind
-from metalake_sync.remote.selections import Place, count_selection, filter_data, trash_selection
+from metalake_sync.remote.selections import (
+    Place,
+    count_selection,
+    filter_data,
+    media_kind,
+    object_kind,
+    trash_selection,
+)
 
 NOTHING = TrashResult(0, 0, "nothing matches")
 

@@ -9,7 +9,7 @@ from metalake_sync.core.actions import CreateCollection
 from metalake_sync.core.metadata import TAGS, MetadataValues, merge_tags, update_to_mend, update_to_send
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.media_kinds import media_kind
+from metalake_sync.remote.selections import media_kind
 from metalake_sync.state.handles import CollectionHandle
 
 

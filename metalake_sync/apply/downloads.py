@@ -24,8 +24,7 @@ from metalake_sync.errors import LakeRefused, StateLocked, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.media_kinds import object_kind
-from metalake_sync.remote.selections import trash_collection, trash_files
+from metalake_sync.remote.selections import object_kind, trash_collection, trash_files
 from metalake_sync.remote.transfers.download import Downloads, FetchFailed, FileFetched, FileToFetch
 from metalake_sync.remote.transfers.partial import PartialFiles, partial_files
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from metalake_sync.errors import ExitCode, LakeError, LakeRefused
 from metalake_sync.protocol.wire import JobStatus
-from metalake_sync.remote.client import NOT_FOUND_STATUSES, LakeClient
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.item_calls import NOT_FOUND_STATUSES
 
 FIRST_POLL_S = 0.02
 LONGEST_POLL_S = 5.0

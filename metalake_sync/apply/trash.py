@@ -15,8 +15,7 @@ from metalake_sync.core.snapshots import RemoteFile
 from metalake_sync.errors import LakeRefused
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.media_kinds import object_kind
-from metalake_sync.remote.selections import trash_files
+from metalake_sync.remote.selections import object_kind, trash_files
 
 
 class TrashStage:

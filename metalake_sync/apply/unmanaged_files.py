@@ -36,7 +36,7 @@ from metalake_sync.remote.annotation_objects import ImageAddress, pages, set_for
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import remote_tags
 from metalake_sync.remote.listings import count_remote, list_remote
-from metalake_sync.remote.media_kinds import media_kind
+from metalake_sync.remote.selections import media_kind
 
 if TYPE_CHECKING:
     from metalake_sync.protocol.annotation_sets import LabelReference

@@ -36,7 +36,7 @@ from metalake_sync.protocol.uploads import OpenUpload
 from metalake_sync.protocol.wire import StorageKind
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.listings import find_newest
-from metalake_sync.remote.media_kinds import media_kind
+from metalake_sync.remote.selections import media_kind
 from metalake_sync.remote.transfers.transfer import (
     UploadSession,
 )

@@ -23,9 +23,9 @@ from metalake_sync.downloads.walk import SIZE_THREADS, fingerprint_at
 from metalake_sync.errors import ManifestError
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.annotation_sets import DownloadedImage
+from metalake_sync.remote.answers import RepeatGuard
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import remote_resolutions
-from metalake_sync.remote.repeated_pages import RepeatGuard
 from metalake_sync.remote.transfers.partial import FOLDER
 from metalake_sync.sources.images import image_size
 

@@ -18,8 +18,8 @@ from metalake_sync.planning.lake_listing import view_lake
 from metalake_sync.planning.targets import chosen_targets, recorded_names
 from metalake_sync.project import Project
 from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.content_proof import hash_of_object
 from metalake_sync.remote.item_details import remote_details
-from metalake_sync.remote.object_hash import hash_of_object
 from metalake_sync.state.store import StateStore
 
 PAGE = 1000

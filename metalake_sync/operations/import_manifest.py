@@ -17,7 +17,7 @@ from metalake_sync.protocol.items import ListItems
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.listings import count_remote
-from metalake_sync.remote.media_kinds import collection_kind, media_kind
+from metalake_sync.remote.selections import collection_kind, media_kind
 
 
 def collection_blocks(client: LakeClient, known: frozenset[tuple[str, str]]) -> Iterator[str]:

@@ -35,11 +35,9 @@ from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.protocol.items import ListedItem, ListItems, SortBy
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, SortField
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.dates import sortable_date
-from metalake_sync.remote.item_details import fields_in, remote_details
-from metalake_sync.remote.listings import RemoteListing, pages_in_parallel
-from metalake_sync.remote.media_kinds import object_kind
-from metalake_sync.remote.readback import annotations_of
+from metalake_sync.remote.item_details import fields_in, remote_details, sortable_date
+from metalake_sync.remote.listings import RemoteListing, annotations_of, pages_in_parallel
+from metalake_sync.remote.selections import object_kind
 from metalake_sync.state.annotation_sets import ReadBackSet
 from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.store import StateStore

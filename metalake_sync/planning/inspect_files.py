@@ -177,7 +177,7 @@ class FileInspector:
             if remote.same_bytes is None and remote.size_bytes == candidate.fingerprint.size_bytes
         ]
         if unproven:
-            from metalake_sync.remote.object_hash import read_back
+            from metalake_sync.remote.content_proof import read_back
 
             remotes |= {name: replace(remotes[name], same_bytes=True) for name in read_back(self.client, unproven)}
         return remotes

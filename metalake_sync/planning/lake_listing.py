@@ -50,7 +50,7 @@ def view_lake(client: LakeClient | None, key: CollectionKey, known: RecordedColl
         return LakeView(key, None, known.lake_id if known else None)
     # Imported here, because only runs that ask the lake pay its 100 ms.
     from metalake_sync.remote.listings import RemoteListing, count_remote, newest_remote
-    from metalake_sync.remote.media_kinds import media_kind
+    from metalake_sync.remote.selections import media_kind
 
     lake_id = client.find_collection(key.name, media_kind(key.type))
     if lake_id is None:

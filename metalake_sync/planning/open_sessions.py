@@ -74,7 +74,7 @@ def found_in_lake(
     ]
     ours = {name for name, same in proofs.items() if same}
     if unproven:
-        from metalake_sync.remote.object_hash import read_back
+        from metalake_sync.remote.content_proof import read_back
 
         ours |= read_back(client, unproven)
     return {

@@ -37,7 +37,7 @@ def recognize_sets(
     """Compare the annotation sets of unrecorded files in the lake with the manifest, and return the files with the
     result. So a run that lost its state does not send the same sets again."""
     from metalake_sync.annotations.readback import is_as_sent, read_back
-    from metalake_sync.remote.readback import annotations_of
+    from metalake_sync.remote.listings import annotations_of
 
     found: dict[str, dict[str, RemoteSet]] = {name: {} for name in remotes}
     by_unique_name = {remote.unique_name: name for name, remote in remotes.items()}
@@ -81,7 +81,7 @@ def _shapes_of_others(
     leaving |= {action.recorded.unique_name: action.recorded.name for action in plan.trash}
     if not leaving or plan.lake_id is None:
         return {}
-    from metalake_sync.remote.readback import annotations_of
+    from metalake_sync.remote.listings import annotations_of
 
     recorded = state.files.named(handle, leaving.values()) if handle is not None else {}
     counts: Counter[str] = Counter()

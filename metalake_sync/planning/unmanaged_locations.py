@@ -20,7 +20,7 @@ from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import remote_fields
 from metalake_sync.remote.listings import RemoteListing, count_remote, list_remote
-from metalake_sync.remote.media_kinds import collection_kind, media_kind
+from metalake_sync.remote.selections import collection_kind, media_kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ class UnmanagedLookup:
 
     def _list(self, client: LakeClient, address: Address) -> Mapping[str, Found]:
         from metalake_sync.remote.listings import count_remote, list_remote
-        from metalake_sync.remote.media_kinds import media_kind
+        from metalake_sync.remote.selections import media_kind
 
         ids: dict[MediaType, str] = {}
         for media_type in [address.type] if address.type else list(MediaType):

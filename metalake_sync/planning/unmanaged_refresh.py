@@ -18,7 +18,7 @@ from metalake_sync.core.unmanaged_files import Address, By, Found, SeenSet
 from metalake_sync.planning.unmanaged_locations import FileLocations, LocatedFile
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import remote_details, remote_resolutions
-from metalake_sync.remote.readback import PAGE_SIZE, annotations_of
+from metalake_sync.remote.listings import PAGE_SIZE, annotations_of
 
 if TYPE_CHECKING:
     from metalake_sync.annotations.index import AnnotationIndex

@@ -1,13 +1,13 @@
 """Reads a response: status and body become an answer of the protocol, or an error.
 
-Both HTTP clients use this module, so they cannot disagree. Must not: retry, or put anything of a body into an error
-except the lake's own message.
+Both HTTP clients use this module, so they cannot disagree. `RepeatGuard` finds pages of a list that repeat. Must not:
+retry, or put anything of a body into an error except the lake's own message.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -186,3 +186,32 @@ def _message_in(document: object) -> str | None:
             if isinstance(message, str) and message.strip():
                 return redact(message)[:MESSAGE_LIMIT]
     return None
+
+
+class RepeatGuard:
+    """Checks the pages of one list in order, and remembers one of them at a time.
+
+    Pages that shift while other clients write share some items. An identical page means that the lake, or a cache in
+    front of it, ignores the page number. The remembered page is the one at the last power of two (Brent's method), so
+    cycles of any length are found.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._kept: int | None = None
+        self._seen = 0
+        self._keep_next_at = 1
+
+    def check(self, ids: Iterable[Hashable]) -> None:
+        """Raise LakeAnswerInvalid if this page is a repetition. `ids`: those of its items, in order."""
+        page = hash(tuple(ids))
+        if page == self._kept:
+            raise LakeAnswerInvalid(
+                "the lake repeats a page of its list, so the list has no end",
+                where=self._path,
+                remedy="Check that no cache is in front of the lake, and ask its operator.",
+            )
+        self._seen += 1
+        if self._seen == self._keep_next_at:
+            self._kept = page
+            self._keep_next_at *= 2

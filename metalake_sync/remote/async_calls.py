@@ -37,8 +37,8 @@ from metalake_sync.remote.classify import (
 )
 from metalake_sync.remote.http import limits
 from metalake_sync.remote.http.async_http import Answer, AnswerTooLarge, AsyncHttp, Incoming, LocalAddress, lines
+from metalake_sync.remote.http.bodies import BodyWatch, read_timed
 from metalake_sync.remote.http.curl_loop import HttpBroken
-from metalake_sync.remote.http.stalls import BodyWatch, read_timed
 from metalake_sync.remote.pacing import Pace
 from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.remote.retry import Attempt, Clock, Pause, RetryPolicy, RetryState, WaitForTurn, retry_flow

@@ -1,8 +1,8 @@
-"""Proves that a local file has the same bytes as a file in the lake, by the MD5s of the object store.
+"""Proves that a local file has the same bytes as a file in the lake.
 
-Owns: the request for an object's MD5s (one byte of the signed URL), what counts as proof, and local MD5s. Without an
-MD5 of the store, nothing is proven; an ETag that is not an MD5 matches no file. Must not: decide what follows, follow a
-redirect, or put a signed URL into an error.
+Owns: the request for an object's MD5s (one byte of the signed URL), what counts as proof, local MD5s, and hashing an
+object that is read back. An ETag that is not an MD5 matches no file. Must not: decide what follows, follow a redirect,
+send credentials to the store, or put a signed URL into an error.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from urllib.parse import urlsplit
 
 import requests
+from blake3 import blake3
 
+from metalake_sync.core.snapshots import RemoteFile
 from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.address import LakeAddress
@@ -242,3 +244,55 @@ def _hex(encoded: str) -> str:
         raw = base64.b64decode(encoded, validate=True)
         return raw.hex() if len(raw) == 16 else ""
     return ""
+
+
+CHUNK_BYTES = 1 << 20
+
+READ_BACK_BYTES = 256 << 20
+"""How many bytes one comparison may read from a store that gives no MD5s."""
+
+
+def read_back(client: LakeClient, files: Iterable[tuple[RemoteFile, int, str]]) -> set[str]:
+    """Return the names of the files whose bytes in the store have the expected hash.
+
+    `files`: each with its size in bytes and its expected BLAKE3 hash in hex. Reads READ_BACK_BYTES at most.
+    """
+    left = READ_BACK_BYTES
+    same: set[str] = set()
+    for remote, size_bytes, content_hash in files:
+        if size_bytes > left:
+            continue
+        left -= size_bytes
+        with contextlib.suppress(LakeRefused, LakeAnswerInvalid):  # the file is gone
+            url = client.download_url(remote.unique_name)
+            if hash_of_object(url, client.address, size_bytes)[1] == content_hash:
+                same.add(remote.name)
+    return same
+
+
+def hash_of_object(url: str, lake: LakeAddress, size_expected: int) -> tuple[int, str | None, str]:
+    """Read an object of a lake up to `size_expected` bytes.
+
+    Returns the number of bytes, the BLAKE3 hash in hex, and ''. If it cannot be read, the last value says why,
+    and there is no hash.
+    """
+    digest, size_bytes = blake3(), 0
+    try:
+        lake.check_store(url)
+    except LakeAnswerInvalid as error:
+        return 0, None, error.message
+    try:
+        with (
+            session_for(url, lake, bounded=False, guarded=lake.guards(urlsplit(url).hostname or "")) as session,
+            session.get(url, stream=True, timeout=TIMEOUTS_S, allow_redirects=False) as answer,
+        ):
+            if answer.status_code != 200:
+                return 0, None, f"the store answered {answer.status_code}"
+            for chunk in answer.iter_content(CHUNK_BYTES):
+                digest.update(chunk)
+                size_bytes += len(chunk)
+                if size_bytes > size_expected:
+                    return size_bytes, None, f"the store sends more than {size_expected} bytes"
+    except requests.RequestException as error:
+        return size_bytes, None, type(error).__name__
+    return size_bytes, digest.hexdigest(), ""

@@ -1,22 +1,26 @@
-"""Lists and counts the files of collections, and looks up names in the lake.
+"""Lists and counts the files of collections, reads their annotation sets, and looks up names in the lake.
 
 Owns: paging, and the memory that a listing takes. A listing gives presence and identity only; sizes and metadata take
-one call per file (`item_details`).
+one call per file (`item_details`). The lake merges the sets of all requested operations, so callers request one
+operation at a time to separate them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from metalake_sync.core.snapshots import MediaType, RemoteFile
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.items import CountItems, ListedItem, ListItems, SortBy
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, SortField
+from metalake_sync.remote.answers import RepeatGuard
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import ask_each
-from metalake_sync.remote.media_kinds import object_kind
-from metalake_sync.remote.repeated_pages import RepeatGuard
+from metalake_sync.remote.selections import object_kind
+
+if TYPE_CHECKING:
+    from metalake_sync.protocol.annotation_sets import DownloadPage
 
 PageT = TypeVar("PageT")
 
@@ -205,3 +209,31 @@ def _find_in_lake(client: LakeClient, wanted: set[str], media_types: Sequence[Me
             if len(found) == len(wanted):
                 return found
     return found
+
+
+PAGE_SIZE = 250
+"""The page size of the published client."""
+
+
+def annotations_of(
+    client: LakeClient, collection_id: str, *, file_count: int, operations: Sequence[str] = ()
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield the unique name of each image that has shapes, with its shapes in the upload format.
+
+    `file_count`: the expected number of files in the collection. No `operations` means all operations.
+    """
+
+    def page(index: int) -> DownloadPage | None:
+        return client.download_annotations(collection_id, page=index, page_size=PAGE_SIZE, operations=operations)
+
+    repeats = RepeatGuard(routes.DOWNLOAD_ANNOTATIONS.path)
+    for found in pages_in_parallel(page, -(-file_count // PAGE_SIZE)):
+        if found is None:
+            return
+        if found.resource_array:
+            repeats.check(image.file_name for image in found.resource_array)
+        for image in found.resource_array:
+            if image.raw_annotations is not None and image.raw_annotations.annotations:
+                yield image.file_name, image.raw_annotations.annotations
+        if found.is_last(PAGE_SIZE):
+            return

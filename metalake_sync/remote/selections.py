@@ -1,6 +1,7 @@
 """Lists, counts and trashes selections of items.
 
-Owns: how a selection is sent. Must not: decide what happens to the items.
+Owns: how a selection is sent, and the protocol's numbers for the media types of the manifest. Must not: decide what
+happens to the items.
 """
 
 from __future__ import annotations
@@ -15,9 +16,38 @@ from metalake_sync.core.snapshots import CollectionKey, MediaType, RemoteFile
 from metalake_sync.errors import LakeRefused, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.items import CountItems, DateRange, FilterData, ListedItem, ListItems, SelectItems, SortBy
-from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, AnnotationKind, ObjectKind, SortField
+from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, AnnotationKind, MediaKind, ObjectKind, SortField
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.media_kinds import media_kind, object_kind
+
+_MEDIA_KINDS = {MediaType.IMAGE: MediaKind.IMAGE, MediaType.VIDEO: MediaKind.VIDEO, MediaType.OTHER: MediaKind.OTHER}
+
+_OBJECT_KINDS = {
+    MediaType.IMAGE: ObjectKind.IMAGE,
+    MediaType.VIDEO: ObjectKind.VIDEO,
+    MediaType.OTHER: ObjectKind.OTHER,
+}
+
+_COLLECTION_KINDS = {
+    MediaType.IMAGE: ObjectKind.IMAGE_COLLECTION,
+    MediaType.VIDEO: ObjectKind.VIDEO_COLLECTION,
+    MediaType.OTHER: ObjectKind.OTHER_COLLECTION,
+}
+
+
+def media_kind(media_type: MediaType) -> MediaKind:
+    """Return the type of a collection in upload, create and metadata calls."""
+    return _MEDIA_KINDS[media_type]
+
+
+def object_kind(media_type: MediaType) -> ObjectKind:
+    """Return the type of a collection's items in list, count and selection calls."""
+    return _OBJECT_KINDS[media_type]
+
+
+def collection_kind(media_type: MediaType) -> ObjectKind:
+    """Return the type of collections themselves in list, count and selection calls."""
+    return _COLLECTION_KINDS[media_type]
+
 
 _ANNOTATION_TYPES: dict[AnnotationType, AnnotationKind] = {
     "raw": AnnotationKind.RAW,

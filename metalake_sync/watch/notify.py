@@ -19,7 +19,7 @@ from typing import Any, Literal
 import requests
 
 from metalake_sync.errors import UsageError
-from metalake_sync.remote.http.proxies import SCHEMES, proxy_for
+from metalake_sync.remote.http.environment import SCHEMES, proxy_for
 
 EVENTS_KEPT = 20
 ATTEMPTS = 3

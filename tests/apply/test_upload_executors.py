@@ -19,8 +19,8 @@ from metalake_sync.protocol.uploads import OpenUpload
 from metalake_sync.protocol.wire import StorageKind
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.media_kinds import media_kind
 from metalake_sync.remote.retry import RetryPolicy
+from metalake_sync.remote.selections import media_kind
 from metalake_sync.remote.transfers.transfer import (
     FileExisting,
     FileFailed,

@@ -19,11 +19,10 @@ from metalake_sync.protocol.items import CountItems, ListItems
 from metalake_sync.protocol.routes import Route
 from metalake_sync.protocol.wire import JobStatus, MediaKind, ObjectKind
 from metalake_sync.remote.address import LakeAddress
-from metalake_sync.remote.answers import read_answer
+from metalake_sync.remote.answers import RepeatGuard, read_answer
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import fields_in, tags_in
 from metalake_sync.remote.listings import list_remote
-from metalake_sync.remote.repeated_pages import RepeatGuard
 from metalake_sync.remote.retry import Clock
 from tests.remote.bare_server import Line, serve
 

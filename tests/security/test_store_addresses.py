@@ -11,8 +11,7 @@ import pytest
 from metalake_sync.errors import LakeAnswerInvalid
 from metalake_sync.remote.address import LakeAddress, Trust
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.content_proof import Pair, same_bytes
-from metalake_sync.remote.object_hash import hash_of_object
+from metalake_sync.remote.content_proof import Pair, hash_of_object, same_bytes
 from metalake_sync.remote.retry import RetryPolicy
 from tests.remote.bare_server import Line, serve
 from tests.remote.both_clients import API_KEY, SECRET, Store

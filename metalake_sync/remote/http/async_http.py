@@ -25,8 +25,7 @@ from metalake_sync.remote.address import USER_AGENT
 from metalake_sync.remote.http import limits
 from metalake_sync.remote.http.bodies import IncomingBody, OutgoingBody, WholeAnswer
 from metalake_sync.remote.http.curl_loop import AddressUnusable, CurlLoop, HttpBroken
-from metalake_sync.remote.http.proxies import proxy_for
-from metalake_sync.remote.http.tls import trusted_certificates
+from metalake_sync.remote.http.environment import proxy_for, trusted_certificates
 
 READ_BYTES = 256 << 10
 SENT_AT_ONCE_BYTES = limits.PIECE_BYTES

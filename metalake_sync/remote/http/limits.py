@@ -1,7 +1,7 @@
 """Limits in time and size of requests and responses, for both HTTP libraries.
 
 A transfer may take as long as bytes keep moving. A module of its own, because the synchronous client must not import
-asyncio, which `stalls` needs.
+asyncio, which `bodies` needs.
 """
 
 from __future__ import annotations

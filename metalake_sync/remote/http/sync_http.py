@@ -28,8 +28,7 @@ from urllib3.poolmanager import PoolManager
 from metalake_sync.core.hosts import is_local_address, literal_address
 from metalake_sync.remote.address import USER_AGENT, LakeAddress
 from metalake_sync.remote.http import limits
-from metalake_sync.remote.http.proxies import SCHEMES, proxy_for
-from metalake_sync.remote.http.tls import tls_context
+from metalake_sync.remote.http.environment import SCHEMES, proxy_for, tls_context
 
 TIMEOUTS_S = (limits.CONNECT_TIMEOUT_S, limits.STALL_S)
 

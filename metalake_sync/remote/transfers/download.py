@@ -17,8 +17,8 @@ from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.async_calls import AsyncCalls
 from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.remote.retry import RetryPolicy
-from metalake_sync.remote.transfers.bandwidth import Bandwidth
 from metalake_sync.remote.transfers.file_download import DownloadChannel, FileDownload, FileFetched, FileToFetch
+from metalake_sync.remote.transfers.limits import Bandwidth
 from metalake_sync.remote.transfers.partial import PartialFiles
 from metalake_sync.remote.transfers.workers import Lane, WeightedSemaphore, run_side_by_side
 

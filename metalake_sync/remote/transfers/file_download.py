@@ -26,9 +26,15 @@ from metalake_sync.remote.http.limits import PIECE_BYTES
 from metalake_sync.remote.item_details import size_in
 from metalake_sync.remote.retry import Attempt
 from metalake_sync.remote.storage import EXPIRED_STATUSES, SIGNATURES_LIMIT, every_url_rejected
-from metalake_sync.remote.transfers.bandwidth import Bandwidth
-from metalake_sync.remote.transfers.download_checks import ExpectedFile, WrongBody, content_length, content_range
-from metalake_sync.remote.transfers.partial import Partial, PartialFiles
+from metalake_sync.remote.transfers.limits import Bandwidth
+from metalake_sync.remote.transfers.partial import (
+    ExpectedFile,
+    Partial,
+    PartialFiles,
+    WrongBody,
+    content_length,
+    content_range,
+)
 
 CHUNK_BYTES = 1 << 20
 
@@ -109,7 +115,7 @@ class FileDownload:
         while True:
             complete = await self._calls.receive(self._retries, self._attempt, self._classify)
             if complete and self._partial is not None:
-                return self._put_in_place(self._partial)
+                return FileFetched(self._file, self._partials.put_in_place(self._partial, self._file.path.name))
 
     async def _attempt(self, attempt: Attempt) -> bool | Exception:
         """Make one GET. Returns whether the file is complete, or why the attempt failed."""
@@ -136,7 +142,7 @@ class FileDownload:
                     return Fail(self._broken(f"the store repeatedly breaks off ({retry.reason})"))
                 return retry
             case WrongBody():
-                self._discard(self._current or self._partial)
+                self._partials.discard(self._current or self._partial)
                 self._partial = None
                 self._wrong_bodies += 1
                 if self._wrong_bodies >= WRONG_BODIES_LIMIT:
@@ -159,7 +165,7 @@ class FileDownload:
         async with self._calls.get(self._url, headers, attempt) as body:
             match body.status:
                 case 200:
-                    self._discard(partial)
+                    self._partials.discard(partial)
                     expected = await self._expected(content_length(body.headers), claims_of(200, body.headers))
                     self._current = self._partials.new(self._file.key, body.headers.get("etag"))
                     return await self._receive(self._current, body, expected)
@@ -167,7 +173,7 @@ class FileDownload:
                     start, total = content_range(body.headers)
                     # Some stores ignore If-Range. Only an equal ETag proves that the rest belongs to the same bytes.
                     if start != partial.size_bytes or body.headers.get("etag") != partial.etag:
-                        self._discard(partial)
+                        self._partials.discard(partial)
                         return None, False
                     expected = await self._expected(total, claims_of(206, body.headers))
                     self._current = partial
@@ -179,7 +185,7 @@ class FileDownload:
                         expected = await self._expected(partial.size_bytes, claims)
                         expected.check(partial, await self._md5_of(partial, expected))
                         return partial, True
-                    self._discard(partial)
+                    self._partials.discard(partial)
                     return None, False
                 case status if status in EXPIRED_STATUSES:
                     self._url = ""
@@ -223,7 +229,7 @@ class FileDownload:
         current = self._current or self._partial
         left = self._partials.on_disk(current) if current is not None else None
         if left is None or left.etag is None:
-            self._discard(current)
+            self._partials.discard(current)
             return None
         return left
 
@@ -266,13 +272,6 @@ class FileDownload:
             _write_all(descriptor, chunk, md5)
         else:
             await asyncio.to_thread(_write_all, descriptor, chunk, md5)
-
-    def _put_in_place(self, partial: Partial) -> FileFetched:
-        return FileFetched(self._file, self._partials.put_in_place(partial, self._file.path.name))
-
-    def _discard(self, partial: Partial | None) -> None:
-        if partial is not None:
-            self._partials.discard(partial)
 
     def _broken(self, why: str) -> LakeAnswerInvalid:
         return LakeAnswerInvalid(

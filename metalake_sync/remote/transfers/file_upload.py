@@ -25,7 +25,7 @@ from metalake_sync.remote.storage import (
     split_parts,
     store_for,
 )
-from metalake_sync.remote.transfers.bandwidth import Bandwidth
+from metalake_sync.remote.transfers.limits import Bandwidth
 from metalake_sync.remote.transfers.transfer_files import (
     BytesPart,
     FileElsewhere,

@@ -1,23 +1,28 @@
-"""Keeps partially downloaded files, and finds those that a download can continue.
+"""Keeps partially downloaded files, finds those that a download can continue, and checks that they are complete.
 
 Owns: one folder beside the finished files, which is locked while in use and removed when empty. The name of a partial
 file contains a digest of the item and the store's ETag, so that a later run can request the rest of the same bytes.
 
 The folder may come from a repository, so its content is not trusted: it is opened without following links, all access
 uses that descriptor, and only files with names of this module are removed.
+
+A file is complete if the store's MD5 matches the received bytes, or if their number is the size that the lake gives.
+The end of a body alone proves nothing: a cut connection also ends a body without a Content-Length.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
@@ -25,6 +30,9 @@ from metalake_sync.core.snapshots import Fingerprint
 from metalake_sync.errors import StateLocked, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.sources.open_below import open_below, open_folder, opened_below
+
+if TYPE_CHECKING:
+    from metalake_sync.remote.content_proof import Claims
 
 FOLDER = ".metalake-sync-partial"
 
@@ -89,7 +97,9 @@ class PartialFiles:
             while chunk := file.read(_READ_BYTES):
                 take(chunk)
 
-    def discard(self, partial: Partial) -> None:
+    def discard(self, partial: Partial | None) -> None:
+        if partial is None:
+            return
         with contextlib.suppress(FileNotFoundError):
             os.unlink(partial.name, dir_fd=self._folder)
 
@@ -205,3 +215,50 @@ def _remove_if_empty(target: int, folder: int) -> None:
 
 def _digest(key: str) -> str:
     return blake3(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+LARGEST_OF_UNKNOWN_SIZE = 1 << 30
+"""How many bytes are accepted for a file whose size neither the lake nor the store gives."""
+
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)")
+
+
+class WrongBody(Exception):
+    """A store's complete response cannot be the file. The text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedFile:
+    """What proves that a file is complete."""
+
+    size_bytes: int | None
+    """From the lake, else from the store. None if neither gives it."""
+
+    claims: Claims
+    """The store's MD5s."""
+
+    @property
+    def most_bytes(self) -> int:
+        """How many bytes are accepted."""
+        return LARGEST_OF_UNKNOWN_SIZE if self.size_bytes is None else self.size_bytes
+
+    def check(self, received: Partial, md5: hashlib._Hash | None) -> None:
+        """Raise WrongBody if the received file does not have the expected size, or `md5` is not the store's."""
+        if self.size_bytes is not None and received.size_bytes != self.size_bytes:
+            raise WrongBody(f"the store sent {received.size_bytes} of {self.size_bytes} bytes")
+        if md5 is not None and not self.claims.match(md5.digest()):
+            raise WrongBody("the bytes do not match the store's MD5")
+
+
+def content_length(headers: Mapping[str, str]) -> int | None:
+    """Return the Content-Length in bytes. None if it is missing or not a number."""
+    length = headers.get("content-length", "")
+    return int(length) if length.isdecimal() else None
+
+
+def content_range(headers: Mapping[str, str]) -> tuple[int, int]:
+    """Return the start of a range and the size of the whole file, in bytes. -1 if the response does not say."""
+    match = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
+    if match is None:
+        return -1, -1
+    return int(match[1] or -1), int(match[3])

@@ -18,9 +18,8 @@ from metalake_sync.remote.async_calls import AsyncCalls
 from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.storage import PART_BYTES, Store, TooManyParts, store_for
-from metalake_sync.remote.transfers.bandwidth import Bandwidth
-from metalake_sync.remote.transfers.concurrency import MOST_FILES, ConcurrencyController
 from metalake_sync.remote.transfers.file_upload import PARTS_AT_ONCE, FileUpload, UploadChannel
+from metalake_sync.remote.transfers.limits import MOST_FILES, Bandwidth, ConcurrencyController
 from metalake_sync.remote.transfers.transfer_files import (
     FileElsewhere,
     FileExisting,

@@ -6,7 +6,7 @@ import pytest
 
 from metalake_sync.errors import ExitCode, UsageError
 from metalake_sync.remote.address import LakeAddress, Trust
-from metalake_sync.remote.http.proxies import bypasses, proxy_for
+from metalake_sync.remote.http.environment import bypasses, proxy_for
 from metalake_sync.remote.retry import RetryPolicy
 from tests.remote.bare_server import Line, serve
 from tests.remote.both_clients import API_KEY, BOTH, SECRET, Call

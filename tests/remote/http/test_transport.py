@@ -22,9 +22,9 @@ from metalake_sync.protocol import routes
 from metalake_sync.protocol.items import ValidateTags
 from metalake_sync.remote.address import LakeAddress, Trust
 from metalake_sync.remote.async_calls import AsyncCalls, StoreFailure
+from metalake_sync.remote.content_proof import hash_of_object
 from metalake_sync.remote.http import limits
-from metalake_sync.remote.http.tls import BUNDLE_VARIABLES, _context, tls_context
-from metalake_sync.remote.object_hash import hash_of_object
+from metalake_sync.remote.http.environment import BUNDLE_VARIABLES, _context, tls_context
 from metalake_sync.remote.pacing import Pace
 from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.remote.retry import RetryPolicy, WaitForTurn

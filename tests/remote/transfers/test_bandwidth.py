@@ -1,4 +1,4 @@
-"""A limit on bandwidth, in a time of its own: what moved by when."""
+"""The bandwidth limit, in simulated time: how many bytes moved by when."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from metalake_sync.remote.transfers.bandwidth import Bandwidth
+from metalake_sync.remote.transfers.limits import Bandwidth
 
 
 @dataclass
 class Virtual:
-    """Time that passes when everybody sleeps. `moved`: (when, bytes)."""
+    """Simulated time, which advances when all tasks sleep. `moved`: (when, bytes)."""
 
     now: float = 1000.0
     sleepers: list[tuple[float, int, asyncio.Event]] = field(default_factory=list)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from metalake_sync.remote.transfers.concurrency import (
+from metalake_sync.remote.transfers.limits import (
     FEWEST_FILES,
     FEWEST_WHEN_WAITING,
     MOST_FILES,

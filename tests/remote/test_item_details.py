@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from metalake_sync.remote.dates import sortable_date
+from metalake_sync.remote.item_details import sortable_date
 
 NOON = "2026-01-31T12:00:00.250Z"
 

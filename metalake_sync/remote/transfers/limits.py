@@ -1,26 +1,76 @@
-"""Controls how many files are transferred at once, by measuring how long calls take.
+"""Limits of a transfer: how many files are in flight, and how many bytes move per second.
 
-Arithmetic only; the clock is passed in. Must not: start or stop transfers, or know what a file is.
-
-While the link has capacity left, a call takes as long with many files in flight as with few. When calls take longer,
-they wait for each other: in this process, on the link, or in the lake. More files in flight do not help then. So the
-limit grows while the median call takes less than LITTLE_WAITING times the quickest one, and shrinks above MUCH_WAITING
-times. The throughput itself is a worse signal: on a machine with other work, it varies by half within moments.
-
-Measuring goes in rounds. A round ends when as many files finished as were in flight when it began. At first the limit
-doubles from round to round; once calls begin to wait, it changes in small steps. Failed calls and broken connections
-halve the limit if they are a considerable share of the round's calls. The rate that a server allows is separate
-(`pacing`). Links change, so the quickest time is measured again from time to time, at half the limit.
+Must not: start or stop transfers, or know what a file is.
 """
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import statistics
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import field
 
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.remote.http.limits import PIECE_BYTES
+
+HELD_S = 0.1
+"""The bucket holds the bytes of this many seconds: enough for the timer's precision, too little for bursts."""
+
+SMALLEST_PIECE_BYTES = 1024
+
+
+class Bandwidth:
+    """A token bucket that fills at `bytes_per_second`. None means no limit.
+
+    Bytes are taken in pieces that fit into the bucket, so that a low rate is a steady flow. Bursts with long pauses
+    would make the other side time out.
+    """
+
+    def __init__(
+        self,
+        bytes_per_second: float | None,
+        *,
+        now_s: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._rate = bytes_per_second
+        self._now_s = now_s
+        self._sleep = sleep
+        self._free_at = now_s()
+
+    @property
+    def limited(self) -> bool:
+        return self._rate is not None
+
+    @property
+    def piece_bytes(self) -> int:
+        """How many bytes to take at once."""
+        if self._rate is None:
+            return PIECE_BYTES
+        return max(SMALLEST_PIECE_BYTES, min(PIECE_BYTES, int(self._rate * HELD_S)))
+
+    async def take(self, size_bytes: int) -> None:
+        """Wait until `size_bytes` may be transferred."""
+        if self._rate is None:
+            return
+        now = self._now_s()
+        self._free_at = max(self._free_at, now - HELD_S) + size_bytes / self._rate
+        if self._free_at > now:
+            await self._sleep(self._free_at - now)
+
+    async def pieces(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield the chunks at the allowed rate, split into pieces if they are too large."""
+        async for chunk in chunks:
+            if self._rate is None:
+                yield chunk
+                continue
+            for start in range(0, len(chunk), self.piece_bytes):
+                piece = chunk[start : start + self.piece_bytes]
+                await self.take(len(piece))
+                yield piece
+
 
 START_FILES = 64
 MOST_FILES = 1024
@@ -77,7 +127,22 @@ class _Round:
 
 
 class ConcurrencyController:
-    """The present limit of files in flight. `clock`: seconds that never decrease. `most`: an upper bound."""
+    """The present limit of files in flight, found by measuring how long calls take. Arithmetic only.
+
+    While the link has capacity left, a call takes as long with many files in flight as with few. When calls take
+    longer, they wait for each other: in this process, on the link, or in the lake. More files in flight do not help
+    then. So the limit grows while the median call takes less than LITTLE_WAITING times the quickest one, and
+    shrinks above MUCH_WAITING times. The throughput itself is a worse signal: on a machine with other work, it
+    varies by half within moments.
+
+    Measuring goes in rounds. A round ends when as many files finished as were in flight when it began. At first the
+    limit doubles from round to round; once calls begin to wait, it changes in small steps. Failed calls and broken
+    connections halve the limit if they are a considerable share of the round's calls. The rate that a server allows
+    is separate (`pacing`). Links change, so the quickest time is measured again from time to time, at half the
+    limit.
+
+    `clock`: seconds that never decrease. `most`: an upper bound.
+    """
 
     def __init__(self, clock: Callable[[], float], *, most: int = MOST_FILES, start: int = START_FILES) -> None:
         self._clock = clock
