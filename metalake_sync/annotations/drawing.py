@@ -19,7 +19,7 @@ from metalake_sync.annotations.frames import to_pixels
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
 from metalake_sync.errors import SyncError
 from metalake_sync.sources.images import read_header
-from metalake_sync.sources.regular_files import open_regular_file
+from metalake_sync.sources.opening import open_regular_file
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont

@@ -32,7 +32,7 @@ from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_calls import NOT_FOUND_STATUSES
 from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.selections import find_place
-from metalake_sync.sources.naming import names_are_utf8
+from metalake_sync.sources.names import names_are_utf8
 from metalake_sync.sources.scratch import scratch_folder
 
 ContentType: TypeAlias = Literal["image", "video", "other"]

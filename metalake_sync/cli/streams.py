@@ -17,7 +17,7 @@ import click
 
 from metalake_sync.cli.wording import for_logs
 from metalake_sync.errors import UsageError
-from metalake_sync.sources.naming import names_are_utf8
+from metalake_sync.sources.names import names_are_utf8
 
 PLAIN = "metalake-sync-plain"
 """An error handler that replaces characters that an encoding lacks by similar ASCII, or by an escape as in JSON."""

@@ -22,7 +22,7 @@ from metalake_sync.remote.content_proof import Pair, same_bytes
 from metalake_sync.remote.item_details import remote_sizes
 from metalake_sync.remote.selections import Place, list_selection
 from metalake_sync.remote.transfers.partial import FOLDER
-from metalake_sync.sources.safe_names import FolderNames
+from metalake_sync.sources.names import FolderNames
 
 SIZE_THREADS = 16
 

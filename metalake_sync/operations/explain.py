@@ -19,8 +19,8 @@ from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.open_sources import FileSource, FolderSource, walk_files
 from metalake_sync.project import Observed, Project
 from metalake_sync.sources.file_metadata import explain_layers
-from metalake_sync.sources.naming import lake_name
-from metalake_sync.sources.rule_reasons import why_taken_or_not
+from metalake_sync.sources.names import lake_name
+from metalake_sync.sources.rules import why_taken_or_not
 
 FIELDS_SHOWN = ("Tags", "fileSize", "createdAt", "updatedAt", "name", "id")
 

@@ -20,8 +20,8 @@ from metalake_sync.manifest import ResolvedCollection
 from metalake_sync.planning.annotation_cache import AnnotationCache, StaleAnnotations
 from metalake_sync.planning.open_sources import FileSource, FolderSource
 from metalake_sync.sources.file_metadata import MetadataLayer, MetadataRules
-from metalake_sync.sources.naming import lake_name
-from metalake_sync.sources.rule_reasons import why_taken_or_not
+from metalake_sync.sources.names import lake_name
+from metalake_sync.sources.rules import why_taken_or_not
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:

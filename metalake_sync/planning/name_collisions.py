@@ -15,7 +15,7 @@ from metalake_sync.core.snapshots import CollectionKey
 from metalake_sync.errors import ManifestError
 from metalake_sync.planning.open_sources import FileSource, FolderSource
 from metalake_sync.planning.recorded_rows import RecordedRows
-from metalake_sync.sources.safe_names import folded
+from metalake_sync.sources.names import folded
 from metalake_sync.state.names import split_path
 
 

@@ -27,7 +27,7 @@ from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.http.sync_http import TIMEOUTS_S, session_for
 from metalake_sync.remote.storage import choose_part_size
-from metalake_sync.sources.regular_files import open_regular_file
+from metalake_sync.sources.opening import open_regular_file
 
 AT_ONCE = 1000
 """How many URLs are signed before they are used, because a signature is valid for minutes only."""

@@ -24,7 +24,7 @@ from metalake_sync.core.metadata import (
 from metalake_sync.errors import ManifestError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.sources.metadata_entries import EntrySource
-from metalake_sync.sources.naming import plain_path
+from metalake_sync.sources.names import plain_path
 from metalake_sync.sources.rules import PatternList
 
 

@@ -50,8 +50,7 @@ class EntrySource:
 
 
 class EntryReader:
-    """Collects the entries of one source. Invalid entries and contradicting entries are broken; the others are "
-    "valid."""
+    """Collects the entries of one source. Invalid entries, and entries that contradict each other, are broken."""
 
     def __init__(self, shown_as: str) -> None:
         self._shown_as = shown_as

@@ -1,7 +1,10 @@
-"""Which files of a folder to upload: by media type, include and exclude patterns, ignore files, and fixed exclusions.
+"""Which files of a folder to upload, and why: by media type, patterns, ignore files, and fixed exclusions.
 
-Owns: these rules. Must not: walk a folder. Patterns have the grammar of gitignore (`globs`), relative to the scanned
-folder. Lists that match file names only ("*.jpg") become one expression over the name, because they run for every file.
+Owns: these rules, and the sentences that explain them. Must not: walk a folder. Patterns have the grammar of gitignore
+(`globs`), relative to the scanned folder. Lists that match file names only ("*.jpg") become one expression over the
+name, because they run for every file.
+
+Long because each sentence is the reason of one rule, and both change together.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from metalake_sync.core.snapshots import MediaType
 from metalake_sync.errors import ManifestError
-from metalake_sync.sources.regular_files import read_small_file
+from metalake_sync.sources.opening import read_small_file
 
 if TYPE_CHECKING:
     from metalake_sync.sources.globs import GlobList
@@ -237,3 +240,71 @@ def read_ignore_file(path: str, *, dir_fd: int | None = None) -> list[str]:
         raise OSError(errno.EILSEQ, "not text: it has NUL characters", path)
     # Git ends lines at "\n" and removes a "\r" before it.
     return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def why_taken_or_not(root: str, rules: ScanRules, relative_path: str) -> tuple[bool, str]:
+    """Return whether the scan of `root` includes a file, and a sentence with the rule that decides.
+
+    `relative_path` is relative to `root`.
+    """
+    *folders, filename = relative_path.split("/")
+    here = rules.at_root()
+    path = ""
+    for folder in (None, *folders):
+        if folder is not None:
+            if not here.wants_folder(folder):
+                return False, _why_not_folder(here, folder)
+            path = f"{path}/{folder}" if path else folder
+            here = here.below(path)
+        ignore_file = os.path.join(root, path, IGNORE_FILE)
+        if os.path.lexists(ignore_file):
+            try:
+                here = here.with_ignore_file(ignore_file)
+            except OSError as error:
+                return False, f"'{os.path.join(path, IGNORE_FILE)}' can't be read ({error.strerror})"
+    if not here.wants_file(filename):
+        return False, _why_not_file(here, filename)
+    return True, _why_taken(here, filename)
+
+
+def _why_not_folder(here: FolderRules, name: str) -> str:
+    path = f"{here.folder}/{name}" if here.folder else name
+    if not here.rules.recursive:
+        return "it is in a subfolder, and 'recursive' is false"
+    if is_never_walked(name):
+        return f"files in '{name}' are never uploaded"
+    pattern = next((one for one in here.rules.exclude if PatternList([one]).verdict(path, is_folder=True)), None)
+    if pattern is not None:
+        return f"exclude pattern '{pattern}' excludes the folder '{path}'"
+    return f"a {IGNORE_FILE} file excludes the folder '{path}'"
+
+
+def _why_not_file(here: FolderRules, name: str) -> str:
+    rules = here.rules
+    if not has_ending_of(rules.media_type, name):
+        return f"it does not have an extension of type '{rules.media_type}'"
+    if name in _NEVER_FILES:
+        return f"'{name}' is never uploaded"
+    if name.endswith(_UNFINISHED):
+        return "its name is that of an unfinished file"
+    if rules.include and _first_match(rules.include, here.folder, name) is None:
+        return f"no include pattern matches it ({', '.join(map(repr, rules.include))})"
+    pattern = _first_match(rules.exclude, here.folder, name)
+    if pattern is not None:
+        return f"exclude pattern '{pattern}' excludes it"
+    return f"a {IGNORE_FILE} file excludes it"
+
+
+def _why_taken(here: FolderRules, name: str) -> str:
+    if not here.rules.include:
+        return f"every file of type '{here.rules.media_type}' is included"
+    pattern = _first_match(here.rules.include, here.folder, name)
+    return f"include pattern '{pattern}' matches it" if pattern is not None else "an include pattern matches its folder"
+
+
+def _first_match(patterns: Sequence[str], folder: str, name: str) -> str | None:
+    """Return the first pattern that matches alone. If only all of them together match, return all."""
+    if not patterns or not PatternList(patterns).takes_file(folder, name):
+        return None
+    alone = (one for one in patterns if PatternList([one]).takes_file(folder, name))
+    return next(alone, ", ".join(patterns))

@@ -19,7 +19,7 @@ from operator import attrgetter
 
 from metalake_sync.core.snapshots import LATEST_NS, recordable_ns
 from metalake_sync.sources.base import FolderListing, ScannedFile, ScanProblem, Trouble, unsendable
-from metalake_sync.sources.open_below import open_below, open_folder
+from metalake_sync.sources.opening import open_below, open_folder
 from metalake_sync.sources.rules import IGNORE_FILE, FolderRules, ScanRules
 
 PATH_LIMIT_BYTES = 4096

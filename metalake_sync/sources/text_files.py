@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from metalake_sync.errors import Location, ManifestError
-from metalake_sync.sources.regular_files import NotRegular, open_bounded
+from metalake_sync.sources.opening import NotRegular, open_bounded
 
 TEXT_LIMIT_BYTES = 1 << 29
 """The limit for files that are read as a whole, because parsed text takes several times its size in memory."""

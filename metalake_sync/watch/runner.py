@@ -23,7 +23,7 @@ from metalake_sync.planning.run_options import SkippedPart
 from metalake_sync.planning.scan_join import IsHeld
 from metalake_sync.planning.scope import Scope
 from metalake_sync.project import Project
-from metalake_sync.sources.regular_files import read_small_file
+from metalake_sync.sources.opening import read_small_file
 from metalake_sync.watch.debounce import Coverage, Work
 from metalake_sync.watch.hints import Places, places_of
 from metalake_sync.watch.notify import Webhook, WebhookEvent

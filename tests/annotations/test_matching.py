@@ -15,7 +15,7 @@ from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestErrors
-from metalake_sync.sources.naming import Naming, lake_name
+from metalake_sync.sources.names import Naming, lake_name
 from tests.annotations.opened import closed_afterwards
 from tests.embedded_lake.talk import png
 

@@ -9,8 +9,8 @@ import pytest
 from metalake_sync.errors import ManifestError
 from metalake_sync.sources.file_metadata import MetadataLayer, MetadataRules, PatternSource
 from metalake_sync.sources.metadata_entries import EntrySource
-from metalake_sync.sources.metadata_json import read_metadata_json
-from metalake_sync.sources.naming import lake_name
+from metalake_sync.sources.metadata_files import read_metadata_json
+from metalake_sync.sources.names import lake_name
 from metalake_sync.sources.rules import PatternList
 
 RULES = MetadataRules(

@@ -23,7 +23,7 @@ from urllib.request import getproxies
 
 from metalake_sync.core.hosts import is_loopback
 from metalake_sync.errors import UsageError
-from metalake_sync.sources.regular_files import NotRegular
+from metalake_sync.sources.opening import NotRegular
 
 _SEPARATORS = re.compile(r"[,\s]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -29,7 +29,7 @@ from blake3 import blake3
 from metalake_sync.core.snapshots import Fingerprint
 from metalake_sync.errors import StateLocked, SyncError
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.sources.open_below import open_below, open_folder, opened_below
+from metalake_sync.sources.opening import open_below, open_folder, opened_below
 
 if TYPE_CHECKING:
     from metalake_sync.remote.content_proof import Claims

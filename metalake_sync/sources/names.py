@@ -1,17 +1,42 @@
-"""Safe local names for files of the lake. Names come from other clients and must not leave their folder.
+"""Names of files: in the collection, in sources that spell paths differently, and on the local disk.
 
-Owns: these names. Must not: read a disk. A name that is valid on every file system is kept. Any other name is changed
-and gets eight digits of its hash, so that two names never become equal.
+Owns: these rules. Names in the lake come from other clients and must not leave their folder. A name that is valid on
+every file system is kept. Any other name is changed and gets eight digits of its hash, so that two names never become
+equal. Must not: read a disk.
 """
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable
+from typing import Literal
 
-from blake3 import blake3
+Naming = Literal["name", "path"]
+
+
+def lake_name(relative_path: str, naming: Naming) -> str:
+    """Return a file's name in its collection. `name`: its own name. `path`: with its folders, a/b.jpg as a__b.jpg."""
+    if naming == "name":
+        return relative_path.rpartition("/")[2]
+    return relative_path.replace("/", "__")
+
+
+def names_are_utf8() -> bool:
+    """Return whether Python decodes file names as UTF-8. Other encodings would change names in the lake."""
+    return codecs.lookup(sys.getfilesystemencoding()).name == "utf-8"
+
+
+def plain_path(path: str) -> str:
+    """Return one spelling for equal paths of any system: with `/`, without leading dots, in composed Unicode form."""
+    path = path.replace("\\", "/")
+    while path.startswith(("./", "../", "/")):
+        path = path.partition("/")[2]
+    return path if path.isascii() else unicodedata.normalize("NFC", path)
+
 
 NAME_BYTES_LIMIT = 240
 """Most file systems allow 255 bytes. The rest is for the hash and for a temporary name."""
@@ -36,6 +61,9 @@ def safe_name(name: str) -> str:
 
 def marked(safe: str, name: str) -> str:
     """Return a safe name with eight digits of the original name's hash before its extension, shortened if needed."""
+    # Every start loads this module, and few need a hash.
+    from blake3 import blake3
+
     stem, suffix = os.path.splitext(safe)
     if len(suffix.encode()) > SUFFIX_BYTES_LIMIT:
         stem, suffix = safe, ""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metalake_sync.sources.safe_names import NAME_BYTES_LIMIT, FolderNames, safe_name
+from metalake_sync.sources.names import NAME_BYTES_LIMIT, FolderNames, safe_name
 
 NASTY = [
     "../../etc/passwd", "..", ".", "", "/", "a/b.jpg", "a\\b.jpg", "C:\\x.jpg", "C:x.jpg", "CON", "con.txt", "LPT1.jpg",
