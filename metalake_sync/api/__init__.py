@@ -23,7 +23,6 @@ from metalake_sync.api.results import (
     UploadStatus,
     WriteResult,
 )
-from metalake_sync.api.trash import Trash
 from metalake_sync.core.events import Progress
 from metalake_sync.core.selection import ItemFilter, ItemSort
 
@@ -49,7 +48,7 @@ __all__ = [
 ]
 
 
-class MetaLake(Files, Metadata, Annotations, Trash):
+class MetaLake(Files, Metadata, Annotations):
     """A lake. Safe to use from one thread at a time; close it, or use it as a context manager.
 
     `MetaLake("https://api.acme.layernext.ai", api_key, secret)`, or `MetaLake("embedded:.metalake")` for the embedded

@@ -15,13 +15,11 @@ from typing import Any, Literal, TypeAlias, get_args
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.annotations.spec import AnnotationSpec
-from metalake_sync.api.arguments import known_format, one_of, several
-from metalake_sync.api.beside import ImagesBeside
+from metalake_sync.api.arguments import PYTHON, known_format, one_of, several, translated_remedies
 from metalake_sync.api.connected import ProgressCallback, local_path, must_be_there, unusable_items
 from metalake_sync.api.items import Items
-from metalake_sync.api.matching import WhatIsThere, Written
+from metalake_sync.api.matching import ImagesBeside, WhatIsThere, Written
 from metalake_sync.api.results import FailedItem, SomeFailed, WriteResult
-from metalake_sync.api.wording import PYTHON, translated_remedies
 from metalake_sync.apply.annotations import MODES
 from metalake_sync.apply.bisect import send_in_halves
 from metalake_sync.core.events import Progress

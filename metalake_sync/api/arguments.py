@@ -1,16 +1,18 @@
 """Checks the arguments of methods: Python does not check types, and a wrong value must not count as another one.
 
-Owns: the errors. Filters and sorts may have the form of the vendor's client. Every function raises UsageError.
+Owns: the errors, and remedies that name arguments instead of manifest keys. Filters and sorts may have the form of the
+vendor's client. Every check raises UsageError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 from metalake_sync.core.selection import OLDEST_FIRST, ItemFilter, ItemSort
 from metalake_sync.core.snapshots import MediaType
-from metalake_sync.errors import UsageError
+from metalake_sync.errors import ManifestErrors, SyncError, UsageError
 from metalake_sync.format_names import can_write, format_names, is_known
 from metalake_sync.remote.selections import check_dates
 
@@ -23,6 +25,9 @@ SortLike: TypeAlias = ItemSort | Mapping[str, Any]
 EVERYTHING = ItemFilter()
 
 TextT = TypeVar("TextT", bound=str)
+
+PYTHON = {"'normalized: true'": "'normalized=True'"}
+"""Manifest key → Python argument."""
 
 
 def one_of(name: str, value: TextT, allowed: Iterable[str]) -> TextT:
@@ -85,3 +90,16 @@ def _keys(name: str, given: Any, known: Mapping[str, str]) -> dict[str, Any]:
 
 def _listed(words: Iterable[str]) -> str:
     return ", ".join(map(repr, words))
+
+
+@contextlib.contextmanager
+def translated_remedies(words: Mapping[str, str]) -> Iterator[None]:
+    """Translate the remedies of errors that leave the block. `words`: manifest key → argument or option."""
+    try:
+        yield
+    except SyncError as error:
+        for one in (error, *(error.errors if isinstance(error, ManifestErrors) else ())):
+            for old, new in words.items():
+                if one.remedy:
+                    one.remedy = one.remedy.replace(old, new)
+        raise

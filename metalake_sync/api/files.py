@@ -7,7 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from metalake_sync.api.arguments import EVERYTHING, FilterLike, SortLike, filter_of, one_of, several, sort_of, type_of
+from metalake_sync.api.arguments import (
+    EVERYTHING,
+    PYTHON,
+    FilterLike,
+    SortLike,
+    filter_of,
+    one_of,
+    several,
+    sort_of,
+    translated_remedies,
+    type_of,
+)
 from metalake_sync.api.connected import (
     Connected,
     ContentType,
@@ -19,7 +30,6 @@ from metalake_sync.api.connected import (
 )
 from metalake_sync.api.items import Items
 from metalake_sync.api.results import DownloadResult, SomeFailed, UploadResult
-from metalake_sync.api.wording import PYTHON, translated_remedies
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile
 from metalake_sync.core.diff import HOW_TO_TAKE_OVER
 from metalake_sync.core.notes import NoteCode

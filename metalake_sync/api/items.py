@@ -1,4 +1,4 @@
-"""Collections and items: create, find, list and count them; jobs, labels, and counts of the lake."""
+"""Collections and items: create, find, list, count and trash them; jobs, labels, and counts of the lake."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 from metalake_sync.api.arguments import EVERYTHING, FilterLike, SortLike, filter_of, several, sort_of, type_of
 from metalake_sync.api.connected import Connected, ContentType, must_be_there
-from metalake_sync.api.loose_answers import label_groups, system_counts, upload_status
 from metalake_sync.api.results import (
     CollectionInfo,
     ItemInfo,
@@ -17,25 +16,41 @@ from metalake_sync.api.results import (
     LabelGroupInfo,
     LabelInfo,
     SystemCounts,
+    TrashResult,
     UploadStatus,
+    label_groups,
+    system_counts,
+    upload_status,
 )
 from metalake_sync.apply.jobs import wait_for_job
 from metalake_sync.core.selection import OLDEST_FIRST, ItemSelection
 from metalake_sync.core.snapshots import MediaType
 from metalake_sync.errors import LakeAnswerInvalid, UsageError
-from metalake_sync.protocol.items import ListedItem
-from metalake_sync.protocol.wire import JobStatus, MediaKind
+from metalake_sync.protocol.items import ListedItem, SelectItems
+from metalake_sync.protocol.wire import JobStatus, MediaKind, ObjectKind
 from metalake_sync.remote.item_details import remote_fields
 from metalake_sync.remote.listings import which_exist
-from metalake_sync.remote.selections import Place, collection_kind, count_selection, list_selection, media_kind
+from metalake_sync.remote.selections import (
+    Place,
+    collection_kind,
+    count_selection,
+    filter_data,
+    list_selection,
+    media_kind,
+    object_kind,
+    trash_selection,
+)
 
 _MEDIA_TYPES = {MediaKind.IMAGE: MediaType.IMAGE, MediaKind.VIDEO: MediaType.VIDEO, MediaKind.OTHER: MediaType.OTHER}
+
 _JOB_STATES: dict[JobStatus, Any] = {
     JobStatus.IN_PROGRESS: "in_progress",
     JobStatus.COMPLETED: "completed",
     JobStatus.QUEUED: "queued",
     JobStatus.FAILED: "failed",
 }
+
+NOTHING = TrashResult(0, 0, "nothing matches")
 
 
 class Items(Connected):
@@ -196,6 +211,66 @@ class Items(Connected):
     def get_system_stat_count(self) -> SystemCounts:
         """Return how many images, videos and other files the lake has."""
         return system_counts(self._client.system_details())
+
+    # Trash. The protocol has no call that restores items.
+
+    def trash_objects_from_collection(
+        self,
+        collection_id: str,
+        *,
+        query: str = "",
+        filter: FilterLike = EVERYTHING,
+    ) -> TrashResult:
+        """Trash the items of a collection that match; without query and filter, the collection with all its items.
+        Vendor's page: 2.10. If nothing matches, `trashed` is 0."""
+        wanted = filter_of(filter)
+        media_type = self.get_collection_details(collection_id).type
+        selection = ItemSelection(media_type, "", query, wanted)
+        if not selection.narrowed:
+            request = SelectItems(
+                is_all_selected=False,
+                content_type=ObjectKind(media_kind(media_type).value),
+                object_id_list=[collection_id],
+            )
+            return self._trash(request)
+        if not count_selection(self._client, selection, Place(media_type, collection_id)):
+            return NOTHING
+        return self._trash(
+            SelectItems(is_all_selected=True, query=query, filter_data=filter_data(wanted), collection_id=collection_id)
+        )
+
+    def trash_objects_from_datalake(
+        self,
+        *,
+        query: str = "",
+        filter: FilterLike = EVERYTHING,
+        content_type: ContentType = "image",
+    ) -> TrashResult:
+        """Trash the items of the whole lake that match. Vendor's page: 2.11. If nothing matches, `trashed` is 0.
+
+        Raises UsageError without query and filter, which would match everything.
+        """
+        wanted = filter_of(filter)
+        media_type = type_of(content_type)
+        selection = ItemSelection(media_type, None, query, wanted)
+        if not selection.narrowed:
+            raise UsageError(
+                "without query and filter, everything in the lake matches", remedy="Pass a query or a filter."
+            )
+        if not count_selection(self._client, selection, Place(media_type, None)):
+            return NOTHING
+        return self._trash(
+            SelectItems(
+                is_all_selected=True,
+                content_type=object_kind(media_type),
+                query=query,
+                filter_data=filter_data(wanted),
+            )
+        )
+
+    def _trash(self, request: SelectItems) -> TrashResult:
+        counts = trash_selection(self._client, request)
+        return TrashResult(counts.trashed, counts.failed, counts.message)
 
 
 def _item(item: ListedItem) -> ItemInfo:

@@ -152,7 +152,7 @@ class LakeFlags:
     def finish(self, call: Callable[[], ResultT], lines: Callable[[ResultT], Iterator[str]]) -> None:
         """Make a call and print its result. If a part of it failed, also print every failure, and exit with code 3."""
         from metalake_sync.api import SomeFailed
-        from metalake_sync.api.wording import translated_remedies
+        from metalake_sync.api.arguments import translated_remedies
         from metalake_sync.cli.failures import Failures
 
         try:

@@ -1,23 +1,30 @@
-"""Plans downloads and trash rules: compares the lake with the local folders, and changes nothing."""
+"""Plans downloads and trash rules: reads them from the manifest, and compares the lake with the local folders.
+
+Must not: change anything.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from metalake_sync.annotations.formats.registry import format_named
 from metalake_sync.core.actions import DownloadAnnotations, Reason, TrashCollection, TrashMatched
-from metalake_sync.core.downloads import DownloadedFile, DownloadPlan, DownloadSpec
+from metalake_sync.core.downloads import AnnotationsWanted, DownloadedFile, DownloadPlan, DownloadSpec
 from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.plan import TrashRulePlan
-from metalake_sync.core.selection import WHOLE_LAKE, ItemSelection
-from metalake_sync.core.snapshots import CollectionKey, RemoteFile
+from metalake_sync.core.selection import OLDEST_FIRST, WHOLE_LAKE, ItemFilter, ItemSelection, ItemSort
+from metalake_sync.core.snapshots import CollectionKey, MediaType, RemoteFile
 from metalake_sync.downloads.annotation_files import AnnotationDownload, files_that_differ
 from metalake_sync.downloads.walk import DownloadWalk
+from metalake_sync.errors import ManifestError, UsageError
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.manifest import LoadedManifest
+from metalake_sync.manifest.remote_models import Selection
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.selections import Place, count_selection, find_place, list_selection
+from metalake_sync.remote.selections import Place, check_dates, count_selection, find_place, list_selection
 from metalake_sync.sources.scratch import scratch_folder
 from metalake_sync.state.downloads import DownloadRecords
 
@@ -150,3 +157,56 @@ class DownloadObserver:
 
 def _shown(key: CollectionKey) -> str:
     return f"all {key.type.value} items" if key.name == WHOLE_LAKE else str(key)
+
+
+def download_specs(manifest: LoadedManifest, client: LakeClient) -> Iterator[DownloadSpec]:
+    """The downloads of the manifest. Raises ManifestError for a collection whose type is ambiguous."""
+    for number, block in enumerate(manifest.model.downloads):
+        selection = _selection(manifest, "downloads", number, block, client)
+        annotations = None
+        if block.annotations is not None:
+            annotations = AnnotationsWanted(
+                block.annotations.kind, tuple(block.annotations.operations), block.annotations.format
+            )
+        sort = ItemSort(block.sort.by, block.sort.order) if block.sort else OLDEST_FIRST
+        yield DownloadSpec(
+            replace(selection, sort=sort),
+            to=block.to,
+            media=block.media,
+            annotations=annotations,
+            naming=block.naming,
+            declared_at=str(manifest.where("downloads", number)),
+        )
+
+
+def trash_selections(manifest: LoadedManifest, client: LakeClient) -> Iterator[ItemSelection]:
+    """The selections of the trash rules. Raises ManifestError for a collection whose type is ambiguous."""
+    for number, block in enumerate(manifest.model.trash):
+        yield replace(_selection(manifest, "trash", number, block, client), whole=block.whole)
+
+
+def _selection(
+    manifest: LoadedManifest, section: str, number: int, block: Selection, client: LakeClient
+) -> ItemSelection:
+    try:
+        wanted = check_dates(
+            ItemFilter(tuple(block.filter.annotation_types), block.filter.from_date, block.filter.to_date)
+        )
+    except UsageError as error:
+        where = manifest.where(section, number, "filter")
+        raise ManifestError(error.message, where=where, remedy=error.remedy) from None
+    if block.lake is not None:
+        return ItemSelection(MediaType(block.lake), None, block.query, wanted)
+    assert block.collection is not None, "cross checks of the manifest require 'collection' or 'lake'"
+    if block.type is not None:
+        media_type = MediaType(block.type)
+    else:
+        try:
+            place = find_place(client, block.collection, None)
+        except UsageError as error:
+            where = manifest.where(section, number, "collection")
+            raise ManifestError(error.message, where=where, remedy=error.remedy) from None
+        # A collection that does not exist yet may be created by this manifest.
+        ours = [MediaType(one.type) for one in manifest.collections if one.name == block.collection]
+        media_type = place.type if place else ours[0] if ours else MediaType.IMAGE
+    return ItemSelection(media_type, block.collection, block.query, wanted)

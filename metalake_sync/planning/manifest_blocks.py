@@ -57,8 +57,7 @@ class ManifestBlocks:
             message = "downloads and trash rules are not included; 'plan' with '--refresh list' or 'full' includes them"
             self.notes.append(Note(NoteCode.LAKE_NOT_ASKED, message, self.manifest.source))
             return (), ()
-        from metalake_sync.downloads.plan import DownloadObserver
-        from metalake_sync.downloads.specs import trash_selections
+        from metalake_sync.downloads.plan import DownloadObserver, trash_selections
 
         observer = DownloadObserver(self.client, self.state.downloads, self.lake, self.manifest.base_dir, self.emit)
         downloads = self._downloads(observer)
@@ -100,7 +99,7 @@ class ManifestBlocks:
         """Plan the downloads. They share class ids, so all are read before the first is compared."""
         assert self.client is not None
         from metalake_sync.annotations.writing import class_order
-        from metalake_sync.downloads.specs import download_specs
+        from metalake_sync.downloads.plan import download_specs
 
         with contextlib.ExitStack() as stack:
             observed = []

@@ -22,7 +22,7 @@ def served(tmp_path: Path) -> Iterator[EmbeddedLake]:
 
 @pytest.fixture
 def talk(served: EmbeddedLake) -> Iterator[Talk]:
-    """Raw HTTP to the same lake: what others see there."""
+    """Sends raw HTTP requests to the same lake, like another client."""
     with talk_to(served.url) as talk:
         yield talk
 

@@ -1,4 +1,4 @@
-"""Files up and down through the Python API, seen in the lake by raw HTTP."""
+"""Uploads and downloads through the Python API, checked by raw HTTP requests to the lake."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.embedded_lake.talk import API_KEY, Talk, png
 Writer = Callable[..., Path]
 
 
-def test_a_folder_goes_up_with_metadata_for_all_for_each_and_annotations(
+def test_a_folder_is_uploaded_with_shared_metadata_file_metadata_and_annotations(
     lake: MetaLake, talk: Talk, images: Path, boxes: Writer, metadata_file: Writer
 ) -> None:
-    heard: list[Progress] = []
+    events: list[Progress] = []
     result = lake.upload_files_to_collection(
         images,
         "image",
@@ -28,12 +28,12 @@ def test_a_folder_goes_up_with_metadata_for_all_for_each_and_annotations(
         metadata={"City": "Winnipeg", "Tags": ["#retail"]},
         file_metadata=metadata_file({"crow.png": {"City": "Toronto"}}),
         annotations=AnnotationSource(boxes({"jay.png": [(1, 2, 3, 4)]}), "people", "human"),
-        progress=heard.append,
+        progress=events.append,
     )
     assert result.uploaded == {name: f"birds_{name}" for name in IMAGES}
     assert (result.already_there, result.annotated) == ({}, 1)
     assert result.bytes_sent == sum(map(len, IMAGES.values()))
-    assert heard[-1].files_done == len(IMAGES)
+    assert events[-1].files_done == len(IMAGES)
     assert {name: talk.read(f"birds_{name}") for name in IMAGES} == IMAGES
     assert talk.details("birds_crow.png", "City", "Tags")["City"] == "Toronto"
     assert talk.details("birds_jay.png", "City")["City"] == "Winnipeg"
@@ -41,13 +41,13 @@ def test_a_folder_goes_up_with_metadata_for_all_for_each_and_annotations(
     assert [lake.wait_for_job_complete(job).status for job in result.job_ids] == ["completed"]
 
 
-def test_a_single_file_tells_its_unique_name(lake: MetaLake, images: Path) -> None:
+def test_the_upload_of_a_single_file_returns_its_unique_name(lake: MetaLake, images: Path) -> None:
     assert lake.upload_files_to_collection(images / "jay.png", "image", "birds").unique_name == "birds_jay.png"
     again = lake.upload_files_to_collection(images / "jay.png", "image", "birds")
     assert (again.unique_name, again.uploaded, again.job_ids) == ("birds_jay.png", {}, ())
 
 
-def test_another_file_of_the_same_name_is_kept_or_replaced_as_asked(lake: MetaLake, talk: Talk, images: Path) -> None:
+def test_another_file_of_the_same_name_is_kept_or_replaced(lake: MetaLake, talk: Talk, images: Path) -> None:
     lake.upload_files_to_collection(images, "image", "birds")
     (images / "jay.png").write_bytes(other := png(80, 60, b"other"))
     kept = lake.upload_files_to_collection(images, "image", "birds")
@@ -58,14 +58,14 @@ def test_another_file_of_the_same_name_is_kept_or_replaced_as_asked(lake: MetaLa
     assert list(replaced.uploaded) == ["jay.png"]
 
 
-def test_folders_below_are_taken_only_when_asked_for(lake: MetaLake, images: Path) -> None:
+def test_subfolders_are_uploaded_only_with_recursive(lake: MetaLake, images: Path) -> None:
     (images / "more").mkdir()
     (images / "more" / "wren.png").write_bytes(png(salt=b"wren"))
     assert "wren.png" not in lake.upload_files_to_collection(images, "image", "birds").uploaded
     assert "wren.png" in lake.upload_files_to_collection(images, "image", "birds", recursive=True).uploaded
 
 
-def test_a_path_that_is_not_there_and_wrong_credentials_are_errors(served: EmbeddedLake, lake: MetaLake) -> None:
+def test_a_missing_path_and_wrong_credentials_are_errors(served: EmbeddedLake, lake: MetaLake) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         lake.upload_files_to_collection("/no/such/folder", "image", "birds")
     with pytest.raises(CredentialsRefused):
@@ -74,7 +74,7 @@ def test_a_path_that_is_not_there_and_wrong_credentials_are_errors(served: Embed
         MetaLake(served.url)
 
 
-def test_an_embedded_lake_needs_no_credentials_and_keeps_everything(tmp_path: Path, images: Path) -> None:
+def test_an_embedded_lake_needs_no_credentials_and_keeps_its_data(tmp_path: Path, images: Path) -> None:
     url = f"embedded:{tmp_path / 'own'}"
     with MetaLake(url) as lake:
         lake.upload_files_to_collection(images, "image", "birds")
@@ -82,7 +82,7 @@ def test_an_embedded_lake_needs_no_credentials_and_keeps_everything(tmp_path: Pa
         assert lake.get_item_count_from_metalake("image") == 3
 
 
-def test_a_collection_comes_down_with_its_annotations(
+def test_a_collection_is_downloaded_with_its_annotations(
     lake: MetaLake, images: Path, boxes: Writer, tmp_path: Path
 ) -> None:
     source = AnnotationSource(boxes({"jay.png": [(1, 2, 3, 4)]}), "people", "human")
@@ -100,7 +100,7 @@ def test_a_collection_comes_down_with_its_annotations(
     assert "bbox" not in machine.annotations[0].read_text()
 
 
-def test_what_comes_down_by_name_goes_up_again_with_its_annotations(
+def test_a_download_by_name_can_be_uploaded_again_with_its_annotations(
     lake: MetaLake, talk: Talk, images: Path, boxes: Writer, tmp_path: Path
 ) -> None:
     source = AnnotationSource(boxes({"jay.png": [(1, 2, 3, 4)]}), "people", "human")
@@ -112,7 +112,7 @@ def test_what_comes_down_by_name_goes_up_again_with_its_annotations(
     assert talk.annotations(again.collection_id)["jay.png"][0]["bbox"] == [1, 2, 3, 4]
 
 
-def test_files_that_are_right_are_not_fetched_again(
+def test_unchanged_files_are_not_downloaded_again(
     lake: MetaLake, served: EmbeddedLake, images: Path, tmp_path: Path
 ) -> None:
     birds = lake.upload_files_to_collection(images, "image", "birds").collection_id
@@ -122,12 +122,12 @@ def test_files_that_are_right_are_not_fetched_again(
     served.requests.clear()
     again = lake.download_files_from_collection(birds, tmp_path / "out")
     assert (set(again.fetched), again.unchanged) == ({"birds_jay.png", "birds_crow.png"}, 1)
-    # Two files, and one byte of the one that is right: it is proven once.
+    # Two files, and one byte of the unchanged file, which proves its bytes once.
     assert served.requests.of("get_object") == 3
     assert (tmp_path / "out" / "birds_jay.png").read_bytes() == IMAGES["jay.png"]
 
 
-def test_a_file_that_can_not_be_put_in_its_place_fails_alone(lake: MetaLake, images: Path, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_fails_alone(lake: MetaLake, images: Path, tmp_path: Path) -> None:
     birds = lake.upload_files_to_collection(images, "image", "birds").collection_id
     (tmp_path / "out" / "birds_jay.png").mkdir(parents=True)
     with pytest.raises(SomeFailed, match="jay") as failed:
@@ -136,19 +136,19 @@ def test_a_file_that_can_not_be_put_in_its_place_fails_alone(lake: MetaLake, ima
     assert (tmp_path / "out" / "birds_crow.png").read_bytes() == IMAGES["crow.png"]
 
 
-def test_annotations_come_in_the_format_that_is_asked_for(lake: MetaLake, images: Path, tmp_path: Path) -> None:
+def test_annotations_are_downloaded_in_the_requested_format(lake: MetaLake, images: Path, tmp_path: Path) -> None:
     birds = lake.upload_files_to_collection(images, "image", "birds").collection_id
     lake.download_collection(birds, tmp_path / "out", annotation_format="voc")
     assert len(list((tmp_path / "out").glob("*.xml"))) == len(IMAGES)
 
 
-def test_a_format_that_is_not_known_is_refused_clearly(lake: MetaLake, images: Path, tmp_path: Path) -> None:
+def test_an_unknown_format_is_an_error(lake: MetaLake, images: Path, tmp_path: Path) -> None:
     birds = lake.upload_files_to_collection(images, "image", "birds").collection_id
     with pytest.raises(ManifestError, match="'format' is 'paint'"):
         lake.download_collection(birds, tmp_path / "out", annotation_format="paint")
 
 
-def test_a_killed_upload_is_remembered_where_a_state_is_given(
+def test_an_upload_with_a_state_file_is_not_repeated(
     lake: MetaLake, served: EmbeddedLake, images: Path, boxes: Writer, tmp_path: Path
 ) -> None:
     source = AnnotationSource(boxes({"jay.png": [(1, 2, 3, 4)]}), "people", "human")
@@ -162,20 +162,20 @@ def test_a_killed_upload_is_remembered_where_a_state_is_given(
         lake.upload_files_to_collection(images, "image", "birds", state=state)
 
 
-def test_a_replace_that_is_asked_for_replaces_a_file_of_equal_size_and_other_bytes(
-    lake: MetaLake, talk: Talk, images: Path
-) -> None:
+def test_replace_replaces_a_file_of_equal_size_and_other_bytes(lake: MetaLake, talk: Talk, images: Path) -> None:
     lake.upload_files_to_collection(images, "image", "birds")
     other = IMAGES["jay.png"][:-1] + b"?"
     (images / "jay.png").write_bytes(other)
     replaced = lake.upload_files_to_collection(images, "image", "birds", existing="replace")
     assert talk.read("birds_jay.png") == other
     assert list(replaced.uploaded) == ["jay.png"]
-    # Those whose bytes the store proves are left as they are.
+    # Files whose bytes the store proves to be the same are not sent.
     assert sorted(replaced.already_there) == ["crow.png", "gull.png"]
 
 
-def test_a_stale_file_of_the_lakes_size_is_fetched_again(lake: MetaLake, images: Path, tmp_path: Path) -> None:
+def test_a_local_file_with_the_lakes_size_and_other_bytes_is_downloaded_again(
+    lake: MetaLake, images: Path, tmp_path: Path
+) -> None:
     collection = lake.upload_files_to_collection(images, "image", "birds").collection_id
     out = tmp_path / "out"
     lake.download_collection(collection, out)
@@ -185,7 +185,7 @@ def test_a_stale_file_of_the_lakes_size_is_fetched_again(lake: MetaLake, images:
     assert (out / "birds_jay.png").read_bytes() == IMAGES["jay.png"]
 
 
-def test_a_file_that_differs_and_is_kept_is_named(lake: MetaLake, images: Path) -> None:
+def test_a_file_that_differs_and_is_kept_is_reported_by_name(lake: MetaLake, images: Path) -> None:
     lake.upload_files_to_collection(images, "image", "birds")
     (images / "jay.png").write_bytes(png(80, 60, b"other"))
     kept = lake.upload_files_to_collection(images, "image", "birds")
@@ -198,7 +198,7 @@ def test_a_file_that_differs_and_is_kept_is_named(lake: MetaLake, images: Path) 
         _ = kept.unique_name
 
 
-def test_shapes_that_a_format_does_not_hold_are_told(
+def test_shapes_that_a_format_cannot_hold_are_reported(
     lake: MetaLake, images: Path, tmp_path: Path, boxes: Writer
 ) -> None:
     line = {"type": "line", "line": [[1, 1], [5, 5]], "label": "bird"}
@@ -213,7 +213,7 @@ def test_shapes_that_a_format_does_not_hold_are_told(
     assert lake.download_collection(birds, tmp_path / "all").notes == ()
 
 
-def test_what_is_no_file_of_the_type_is_not_uploaded_and_makes_no_collection(
+def test_files_of_another_type_are_not_uploaded_and_create_no_collection(
     lake: MetaLake, talk: Talk, tmp_path: Path, boxes: Writer
 ) -> None:
     with pytest.raises(UsageError, match=r"'boxes.json' does not have the extension of a file of type 'image'"):
@@ -224,17 +224,17 @@ def test_what_is_no_file_of_the_type_is_not_uploaded_and_makes_no_collection(
     lake.upload_files_to_collection(boxes({}), "other", "papers")
 
 
-def test_a_downloads_last_word_of_progress_is_that_all_is_done(lake: MetaLake, images: Path, tmp_path: Path) -> None:
+def test_the_last_progress_event_of_a_download_counts_everything(lake: MetaLake, images: Path, tmp_path: Path) -> None:
     birds = lake.upload_files_to_collection(images, "image", "birds").collection_id
-    heard: list[Progress] = []
-    result = lake.download_collection(birds, tmp_path / "out", progress=heard.append)
+    events: list[Progress] = []
+    result = lake.download_collection(birds, tmp_path / "out", progress=events.append)
     size = sum(map(len, IMAGES.values()))
-    # Three pictures and the file of their annotations.
-    assert (heard[-1].files_done, heard[-1].files_total) == (4, 4)
-    assert (heard[-1].bytes_sent, heard[-1].bytes_total, result.bytes_received) == (size, size, size)
+    # Three images and their annotation file.
+    assert (events[-1].files_done, events[-1].files_total) == (4, 4)
+    assert (events[-1].bytes_sent, events[-1].bytes_total, result.bytes_received) == (size, size, size)
 
 
-def test_a_failure_says_to_call_again_only_where_that_helps(lake: MetaLake, images: Path, tmp_path: Path) -> None:
+def test_a_failure_advises_another_call_only_if_it_may_succeed(lake: MetaLake, images: Path, tmp_path: Path) -> None:
     birds = lake.upload_files_to_collection(images, "image", "birds").collection_id
     (tmp_path / "out" / "birds_jay.png").mkdir(parents=True)
     with pytest.raises(SomeFailed) as failed:
@@ -242,7 +242,7 @@ def test_a_failure_says_to_call_again_only_where_that_helps(lake: MetaLake, imag
     assert "call it again" not in str(failed.value.remedy)
 
 
-def test_a_tilde_is_the_home_folder_and_an_empty_path_is_none(
+def test_a_tilde_is_the_home_folder_and_an_empty_path_is_an_error(
     lake: MetaLake, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -252,7 +252,7 @@ def test_a_tilde_is_the_home_folder_and_an_empty_path_is_none(
         lake.download_files_from_collection(birds, "")
 
 
-def test_operations_that_nothing_was_drawn_under_are_told(lake: MetaLake, images: Path, tmp_path: Path) -> None:
+def test_operations_without_annotations_are_reported(lake: MetaLake, images: Path, tmp_path: Path) -> None:
     birds = lake.upload_files_to_collection(images, "image", "birds").collection_id
     (note,) = lake.download_collection(birds, tmp_path / "out", operations=["nope"]).notes
     assert "'nope'" in note

@@ -10,8 +10,8 @@ import pytest
 
 from metalake_sync import AnnotationSource, ItemFilter, ItemSort, MetaLake, SomeFailed
 from metalake_sync.api import UploadResult, WriteResult
-from metalake_sync.api.loose_answers import label_groups, system_counts, upload_status
 from metalake_sync.api.matching import Written
+from metalake_sync.api.results import label_groups, system_counts, upload_status
 from metalake_sync.embedded_lake import EmbeddedLake
 from metalake_sync.errors import ManifestErrors, SyncError, UsageError
 from metalake_sync.remote.annotation_objects import ImageAddress
@@ -26,16 +26,16 @@ def birds(lake: MetaLake, images: Path) -> UploadResult:
     return lake.upload_files_to_collection(images, "image", "birds", storage_prefix="dir_1/sub")
 
 
-def test_collections_are_made_found_listed_and_described(lake: MetaLake) -> None:
-    made = lake.create_or_update_collection("birds", "image", {"City": "Rome"})
-    assert lake.find_collection("birds") == lake.find_collection("birds", "image") == made
-    assert [(one.id, one.name) for one in lake.list_collections("image")] == [(made.id, "birds")]
-    assert lake.get_collection_details(made.id, ["City"]).details["City"] == "Rome"
+def test_collections_are_created_found_listed_and_described(lake: MetaLake) -> None:
+    created = lake.create_or_update_collection("birds", "image", {"City": "Rome"})
+    assert lake.find_collection("birds") == lake.find_collection("birds", "image") == created
+    assert [(one.id, one.name) for one in lake.list_collections("image")] == [(created.id, "birds")]
+    assert lake.get_collection_details(created.id, ["City"]).details["City"] == "Rome"
     with pytest.raises(UsageError, match="no collection 'birds' of type video"):
         lake.find_collection("birds", "video")
 
 
-def test_a_name_that_stands_for_several_collections_wants_a_type(lake: MetaLake) -> None:
+def test_a_name_of_several_collections_needs_a_type(lake: MetaLake) -> None:
     lake.create_or_update_collection("birds", "image")
     lake.create_or_update_collection("birds", "video")
     with pytest.raises(UsageError, match="image and video"):
@@ -51,14 +51,14 @@ def test_items_are_listed_counted_and_described(lake: MetaLake, birds: UploadRes
     assert lake.get_item_count_from_metalake("image", filter=ItemFilter(("human",))) == 0
     details = lake.get_file_details("birds_jay.png", ["fileSize", "resolution"])
     assert details["fileSize"] == len(IMAGES["jay.png"])
-    with pytest.raises(UsageError, match="nobody"):
-        lake.get_file_details("nobody")
+    with pytest.raises(UsageError, match="missing.png"):
+        lake.get_file_details("missing.png")
 
 
-def test_jobs_labels_and_the_lake_itself_are_asked_about(lake: MetaLake, birds: UploadResult, boxes: Writer) -> None:
+def test_jobs_labels_and_counts_of_the_lake_are_read(lake: MetaLake, birds: UploadResult, boxes: Writer) -> None:
     assert lake.get_job_status(birds.job_ids[0]).status == "completed"
     assert lake.get_upload_status("birds").progress == 100.0
-    assert lake.get_upload_status("nobody").progress is None
+    assert lake.get_upload_status("unknown").progress is None
     lake.upload_annotations_for_collection("birds", "op", boxes({"jay.png": [(1, 1, 1, 1)]}), kind="human")
     assert [label.text for label in lake.get_all_labels()] == ["bird"]
     assert lake.get_all_label_groups() == []
@@ -66,7 +66,7 @@ def test_jobs_labels_and_the_lake_itself_are_asked_about(lake: MetaLake, birds: 
     assert (counts.images, counts.videos, counts.others) == (3, 0, 0)
 
 
-def test_a_field_that_the_lake_does_not_take_is_refused_before_anything_is_written(
+def test_a_field_that_the_lake_rejects_is_an_error_before_anything_is_written(
     lake: MetaLake, talk: Talk, birds: UploadResult, metadata_file: Writer
 ) -> None:
     source = metadata_file({"jay.png": {"good": 1}, "crow.png": {"": 2}})
@@ -75,7 +75,7 @@ def test_a_field_that_the_lake_does_not_take_is_refused_before_anything_is_writt
     assert "good" not in talk.details("birds_jay.png", "good")
 
 
-def test_a_number_that_cannot_be_sent_is_refused_before_anything_is_written(
+def test_a_value_that_cannot_be_sent_is_an_error_before_anything_is_written(
     lake: MetaLake, talk: Talk, birds: UploadResult, tmp_path: Path
 ) -> None:
     for value in (float("inf"), 10**400, [{"deep": float("nan")}], object(), {1, 2}):
@@ -86,7 +86,7 @@ def test_a_number_that_cannot_be_sent_is_refused_before_anything_is_written(
     assert "Depth" not in talk.details("birds_jay.png", "Depth")
 
 
-def test_what_a_source_says_that_cannot_be_used_fails_alone(
+def test_an_unusable_entry_of_a_source_fails_alone(
     lake: MetaLake, talk: Talk, birds: UploadResult, tmp_path: Path
 ) -> None:
     shape = {"type": "rectangle", "bbox": [1, 1, 2, 2], "label": "bird"}
@@ -103,8 +103,8 @@ def test_what_a_source_says_that_cannot_be_used_fails_alone(
     (tmp_path / "more").mkdir()
     for name in ("owl.png", "kite.png"):
         (tmp_path / "more" / name).write_bytes(png(salt=name.encode()))
-    told = [{"file": "owl.png", "metadata": {"Depth": None}}, {"file": "kite.png", "metadata": {"Depth": 1}}]
-    (tmp_path / "meta.json").write_text(json.dumps({"files": told}))
+    entry_list = [{"file": "owl.png", "metadata": {"Depth": None}}, {"file": "kite.png", "metadata": {"Depth": 1}}]
+    (tmp_path / "meta.json").write_text(json.dumps({"files": entry_list}))
     with pytest.raises(SomeFailed, match="'Depth' is null") as failed:
         lake.upload_files_to_collection(tmp_path / "more", "image", "birds", file_metadata=tmp_path / "meta.json")
     assert [item.retryable for item in failed.value.failed] == [False]
@@ -112,7 +112,7 @@ def test_what_a_source_says_that_cannot_be_used_fails_alone(
     assert "kite.png" in talk.names(birds.collection_id)
 
 
-def test_entries_that_meet_no_image_are_named_and_a_broken_source_is_an_error(
+def test_unmatched_entries_are_reported_and_a_broken_source_is_an_error(
     lake: MetaLake, birds: UploadResult, boxes: Writer, tmp_path: Path
 ) -> None:
     source = boxes({"jay.png": [(1, 1, 1, 1)], "dodo.png": [(1, 1, 1, 1)]})
@@ -123,11 +123,11 @@ def test_entries_that_meet_no_image_are_named_and_a_broken_source_is_an_error(
         lake.upload_annotations_for_collection("birds", "op", tmp_path / "broken.json", kind="human")
 
 
-def test_images_whose_set_the_lake_refuses_fail_alone(
+def test_images_whose_annotation_set_the_lake_rejects_fail_alone(
     lake: MetaLake, talk: Talk, birds: UploadResult, boxes: Writer, tmp_path: Path
 ) -> None:
-    # Fractions of a file whose size can't be read can't be turned into pixels.
-    (tmp_path / "pictures" / "broken.png").write_bytes(b"no picture")
+    # Fractions cannot be converted to pixels without the size of the image.
+    (tmp_path / "pictures" / "broken.png").write_bytes(b"not an image")
     lake.upload_files_to_collection(tmp_path / "pictures", "image", "birds")
     source = boxes({"broken.png": [(0, 0, 0.5, 0.5)], "jay.png": [(0, 0, 0.5, 0.5)]})
     with pytest.raises(SomeFailed, match="broken.png") as failed:
@@ -136,7 +136,9 @@ def test_images_whose_set_the_lake_refuses_fail_alone(
     assert talk.annotations(birds.collection_id)["jay.png"][0]["bbox"] == [0, 0, 20, 10]
 
 
-def test_a_whole_collection_is_trashed_and_never_a_whole_lake(lake: MetaLake, talk: Talk, birds: UploadResult) -> None:
+def test_a_whole_collection_can_be_trashed_and_a_whole_lake_cannot(
+    lake: MetaLake, talk: Talk, birds: UploadResult
+) -> None:
     with pytest.raises(UsageError, match="everything"):
         lake.trash_objects_from_datalake()
     result = lake.trash_objects_from_collection(birds.collection_id)
@@ -153,7 +155,7 @@ ADDRESSED: list[tuple[str, Callable[[MetaLake, UploadResult, Path], WriteResult]
 
 
 @pytest.mark.parametrize(("there", "write", "unmatched"), ADDRESSED)
-def test_metadata_of_a_file_that_is_not_there_is_not_said_to_be_written(
+def test_metadata_of_a_missing_file_does_not_count_as_written(
     lake: MetaLake,
     birds: UploadResult,
     metadata_file: Writer,
@@ -167,7 +169,7 @@ def test_metadata_of_a_file_that_is_not_there_is_not_said_to_be_written(
     assert (everything.written, everything.unmatched, everything.unconfirmed) == (1, (), 0)
 
 
-def test_annotations_of_an_image_that_is_not_there_are_not_said_to_be_written(
+def test_annotations_of_a_missing_image_do_not_count_as_written(
     lake: MetaLake, birds: UploadResult, boxes: Writer
 ) -> None:
     source = boxes({"birds_jay.png": [(1, 1, 1, 1)], "dodo.png": [(1, 1, 1, 1)]})
@@ -183,13 +185,13 @@ def test_annotations_of_an_image_that_is_not_there_are_not_said_to_be_written(
     assert (by_job.written, by_job.unmatched, by_job.unconfirmed) == (1, (), 1)
 
 
-def test_a_lake_that_counts_nothing_is_asked_where_it_can_be_and_else_nothing_is_claimed() -> None:
-    asked = Written(there=lambda names: {"a"})
-    silent = Written(there=None)
-    for written in (asked, silent):
+def test_without_counts_of_the_lake_names_are_searched_or_entries_stay_unconfirmed() -> None:
+    searchable = Written(there=lambda names: {"a"})
+    unsearchable = Written(there=None)
+    for written in (searchable, unsearchable):
         written.page(["a", "b"], None)
-    assert (asked.result([]).written, asked.result([]).unmatched) == (1, ("b",))
-    assert (silent.result([]).written, silent.result([]).unconfirmed) == (0, 2)
+    assert (searchable.result([]).written, searchable.result([]).unmatched) == (1, ("b",))
+    assert (unsearchable.result([]).written, unsearchable.result([]).unconfirmed) == (0, 2)
 
 
 Wrong = Callable[[MetaLake, str], object]
@@ -225,15 +227,15 @@ WRONG: list[tuple[Wrong, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("call", "said"), WRONG)
-def test_an_argument_of_a_wrong_kind_is_told_what_is_taken(
-    lake: MetaLake, birds: UploadResult, call: Wrong, said: str
+@pytest.mark.parametrize(("call", "message"), WRONG)
+def test_a_wrong_argument_is_an_error_that_names_the_allowed_values(
+    lake: MetaLake, birds: UploadResult, call: Wrong, message: str
 ) -> None:
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         call(lake, birds.collection_id)
 
 
-def test_filters_and_sorts_may_be_written_as_the_vendors_client_has_them(lake: MetaLake, birds: UploadResult) -> None:
+def test_filters_and_sorts_may_have_the_form_of_the_vendors_client(lake: MetaLake, birds: UploadResult) -> None:
     raw = {"annotation_types": ["raw"], "from_date": "2022-08-02", "to_date": ""}
     assert lake.get_item_count_from_collection(birds.collection_id, filter=raw) == 3
     by_name = {"sort_by_field": "name", "sort_order": "DESC"}
@@ -241,7 +243,7 @@ def test_filters_and_sorts_may_be_written_as_the_vendors_client_has_them(lake: M
     assert listed == sorted(IMAGES, reverse=True)
 
 
-def test_a_call_after_close_says_so(served: EmbeddedLake, tmp_path: Path) -> None:
+def test_a_call_after_close_is_an_error(served: EmbeddedLake, tmp_path: Path) -> None:
     lake = MetaLake(served.url, API_KEY, SECRET)
     lake.close()
     lake.close()
@@ -250,7 +252,7 @@ def test_a_call_after_close_says_so(served: EmbeddedLake, tmp_path: Path) -> Non
             call()
 
 
-def test_answers_of_other_shapes_are_understood_too() -> None:
+def test_undocumented_answers_of_several_forms_are_read() -> None:
     assert upload_status(40).progress == 40
     assert upload_status(None).progress is None
     assert system_counts({"images": 3, "videoCount": 2}).images == 3

@@ -1,6 +1,6 @@
-"""Measuring the quickstart's data anew: decoded pixels, geometry from the JSON, the boxes of an MP4.
+"""Measures the quickstart's data: decoded pixels, geometry from the JSON, the boxes of an MP4.
 
-Must not: import the script that made the data. What both had in common could be wrong in both.
+Must not: import the script that made the data. An error in shared code would not be found.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image, ImageColor
 
 COLOR_TOLERANCE = {".png": 0, ".jpg": 40}  # levels of 255, for each channel
-MARGIN_PX = 9  # a shape reaches 5 px beyond its points at most, and its color mixes with the sky's for some more
+MARGIN_PX = 9  # a shape extends at most 5 px beyond its points, and its color mixes with the sky's around it
 MP4_CONTAINERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 
 Rgb = tuple[int, int, int]
@@ -27,7 +27,7 @@ Annotation = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """A decoded picture, row by row. `named`: for each pixel the color that it has by name, None for the sky's."""
+    """A decoded image, row by row. `named`: the name of each pixel's color, None for colors of the sky."""
 
     width: int
     height: int
@@ -39,15 +39,15 @@ class Pixels:
         return self.values[y * self.width + x]
 
     def name_at(self, x: int, y: int) -> str | None:
-        """The color of a pixel by name; None for the sky's."""
+        """The name of a pixel's color. None for colors of the sky."""
         return self.named[y * self.width + x]
 
     def checkerboard(self) -> Iterator[Place]:
-        """Every second place of the picture, as the black squares of a checkerboard."""
+        """Every second pixel of the image, like the black squares of a checkerboard."""
         return ((x, y) for y in range(self.height) for x in range(y % 2, self.width, 2))
 
     def checkerboard_around(self, annotation: Annotation) -> Iterator[Place]:
-        """The places of the checkerboard that lie in the box around a shape, or near to it."""
+        """The pixels of the checkerboard that are in or near the box around a shape."""
         columns, rows = zip(*points_of(annotation), strict=True)
         first_x = max(0, min(columns) - MARGIN_PX)
         for y in range(max(0, min(rows) - MARGIN_PX), min(self.height, max(rows) + MARGIN_PX)):
@@ -57,7 +57,7 @@ class Pixels:
 
 @cache
 def decoded(path: Path, colors: tuple[str, ...]) -> Pixels:
-    """Open a picture, decode it, and find the pixels that have one of the named colors (CSS)."""
+    """Decode an image, and find the pixels that have one of the named colors (CSS)."""
     with Image.open(path) as image:
         width, height, data = image.width, image.height, image.convert("RGB").tobytes()
     values = list(zip(data[0::3], data[1::3], data[2::3], strict=True))
@@ -66,7 +66,7 @@ def decoded(path: Path, colors: tuple[str, ...]) -> Pixels:
 
 
 def name_of(value: Rgb, colors: tuple[str, ...], tolerance: int) -> str | None:
-    """The named color from which no channel is further than the tolerance."""
+    """The named color whose channels all differ by the tolerance at most."""
     for color in colors:
         named = ImageColor.getrgb(color)
         if all(abs(one - other) <= tolerance for one, other in zip(value, named, strict=True)):
@@ -81,7 +81,7 @@ def color_of(annotation: Annotation) -> str:
 
 
 def points_of(annotation: Annotation) -> list[list[int]]:
-    """The points that an annotation consists of; of a rectangle, its four corners."""
+    """The points of an annotation. For a rectangle, its four corners."""
     if annotation["type"] == "rectangle":
         x, y, width, height = annotation["bbox"]
         return [[x, y], [x + width, y], [x + width, y + height], [x, y + height]]
@@ -90,7 +90,7 @@ def points_of(annotation: Annotation) -> list[list[int]]:
 
 
 def depth_px(annotation: Annotation, x: int, y: int) -> float:
-    """How deep the middle of a pixel lies inside the shape; below 0 outside of it."""
+    """The distance of a pixel's center from the edge of the shape. Negative outside of the shape."""
     middle = (x + 0.5, y + 0.5)
     points = points_of(annotation)
     match annotation["type"]:
@@ -109,7 +109,7 @@ def depth_px(annotation: Annotation, x: int, y: int) -> float:
 
 
 def distance_px(place: tuple[float, float], start: list[int], end: list[int]) -> float:
-    """How far a place lies from the segment between two points."""
+    """The distance of a point from the segment between two points."""
     along_x, along_y = end[0] - start[0], end[1] - start[1]
     share = ((place[0] - start[0]) * along_x + (place[1] - start[1]) * along_y) / (along_x**2 + along_y**2)
     share = min(1.0, max(0.0, share))

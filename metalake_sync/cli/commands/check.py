@@ -26,7 +26,7 @@ def command(flags: ManifestFlags, run: RunFlags, download: bool, detailed_exitco
     Exits with 1 if a file is missing or differs.
     """
     from metalake_sync.cli.wording import count, shown, size
-    from metalake_sync.operations.check import check
+    from metalake_sync.operations.comparison import check
 
     listener = flags.words(silent=flags.as_json)
     try:

@@ -28,7 +28,7 @@ def command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, markdo
     new files of other clients.
     """
     from metalake_sync.cli.plan_document import plan_document
-    from metalake_sync.operations.drift import find_drift
+    from metalake_sync.operations.comparison import find_drift
 
     listener = flags.words(silent=flags.as_json or markdown)
     try:

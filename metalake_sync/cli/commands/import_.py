@@ -41,7 +41,7 @@ def command(flags: ManifestFlags, run: RunFlags, emit: bool, lock_timeout: float
     With --emit, the command writes MANIFEST from the lake of LAYERNEXT_URL if the file does not exist. If it exists,
     the command prints the missing collections.
     """
-    from metalake_sync.operations.rebuild import adopt_only
+    from metalake_sync.operations.adoption import adopt_only
 
     if emit:
         _emit(flags, run)
@@ -61,7 +61,7 @@ def command(flags: ManifestFlags, run: RunFlags, emit: bool, lock_timeout: float
 def _emit(flags: ManifestFlags, run: RunFlags) -> None:
     """Write a new manifest, or print the collections that an existing one does not contain."""
     from metalake_sync.manifest import load_manifest
-    from metalake_sync.operations.import_manifest import collection_blocks
+    from metalake_sync.operations.adoption import collection_blocks
     from metalake_sync.project import Project
 
     target = Path(flags.manifest)

@@ -24,7 +24,7 @@ def command() -> None:
 def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
     """Show the content of the state: collections, files, annotation sets, open uploads, and the holder of the lock."""
     from metalake_sync.cli.wording import count, shown, size
-    from metalake_sync.operations.state_maintenance import describe_state, listed_records
+    from metalake_sync.operations.state import describe_state, listed_records
 
     project = flags.project()
     if target:
@@ -65,7 +65,7 @@ def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
 )
 def backup(flags: ManifestFlags, to: Path | None) -> None:
     """Copy the state. The copy is consistent even while a run writes to the state."""
-    from metalake_sync.operations.state_maintenance import back_up
+    from metalake_sync.operations.state import back_up
 
     if to is not None and to.exists():
         raise UsageError(f"'{to}' exists already", remedy="Nothing was copied. Choose another name.")
@@ -92,7 +92,7 @@ def rebuild(flags: ManifestFlags, run: RunFlags, lock_timeout: float) -> None:
     Files of the manifest that the lake has with the same size are adopted. Annotation sets that match the manifest are
     recorded. Adopted files are never pruned.
     """
-    from metalake_sync.operations.rebuild import rebuild as rebuild_state
+    from metalake_sync.operations.adoption import rebuild as rebuild_state
 
     listener = flags.listener()
     try:
@@ -119,7 +119,7 @@ def rebuild(flags: ManifestFlags, run: RunFlags, lock_timeout: float) -> None:
 def forget(flags: ManifestFlags, target: tuple[str, ...], trashed_names: bool) -> None:
     """Delete records, so that the next run treats these files as new. Makes a copy first. Does not change the lake."""
     from metalake_sync.cli.wording import count
-    from metalake_sync.operations.state_maintenance import forget as drop
+    from metalake_sync.operations.state import forget as drop
 
     if not target and not trashed_names:
         raise UsageError("nothing to forget", remedy="Give --target COLLECTION[/GLOB] or --trashed-names.")
@@ -139,7 +139,7 @@ def unlock(flags: ManifestFlags, force: bool) -> None:
 
     --force also takes the lock from a living holder. Make sure that its run has ended, or two runs write at once.
     """
-    from metalake_sync.operations.state_maintenance import unlock as free
+    from metalake_sync.operations.state import unlock as free
 
     held_by = free(flags.project(), force=force)
     if flags.as_json:

@@ -19,7 +19,7 @@ NOT_ACTIONS = frozenset({"unchanged", "unmanaged", "bytes_to_send"})
 def command(flags: ManifestFlags) -> None:
     """Show what is synced, pending and failed, and the last runs. Makes no request to the lake."""
     from metalake_sync.cli.wording import count, shown
-    from metalake_sync.operations.status import read_status
+    from metalake_sync.operations.state import read_status
     from metalake_sync.planning.run_options import RunOptions
 
     listener = flags.words(silent=flags.as_json)

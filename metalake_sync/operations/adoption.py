@@ -1,18 +1,24 @@
-"""`import`: writes a starter manifest with the collections of a lake, each with a folder for its files.
+"""`import` and `state rebuild`: adopt the manifest's files that the lake has, or write a manifest of its collections.
 
-Must not: guess what the protocol does not tell. Metadata fields, for example, cannot be listed, only read by name.
+Owns: the order of steps of a rebuild. The old state is moved aside as a whole, so that a rebuild can be undone. Must
+not: send files.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from metalake_sync.core.actions import Action, AdoptFile
 from metalake_sync.core.metadata import TAGS
 from metalake_sync.core.snapshots import MediaType
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.project import Applied, Project
 from metalake_sync.protocol.items import ListItems
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
@@ -57,3 +63,30 @@ def _block(client: LakeClient, media_type: MediaType, lake_id: str, name: str) -
     text = yaml.safe_dump([block], sort_keys=False, allow_unicode=True)
     files = count_remote(client, lake_id, media_type)
     return f"  # {files} files in the lake\n" + "".join(f"  {line}\n" for line in text.splitlines())
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    applied: Applied
+    old: Path | None
+    """Where the old state is now. None if there was no state."""
+
+
+def adopt_only(project: Project, *, lock_timeout_s: float = 0.0, command: str = "import") -> Applied:
+    """Adopt the files that the lake already has, and send nothing."""
+
+    def is_adoption(action: Action) -> bool:
+        return isinstance(action, AdoptFile)
+
+    return project.apply(lambda _plan: False, lock_timeout_s=lock_timeout_s, command=command, only=is_adoption)
+
+
+def rebuild(project: Project, *, lock_timeout_s: float = 0.0) -> Rebuilt:
+    """Move the old state aside, even if it is damaged, and make a new one from the lake.
+
+    Annotation sets are read back, so that sets which the lake already has are not sent again.
+    """
+    with project.state_backend.lock(command="state rebuild", timeout_s=lock_timeout_s):
+        old = project.state_backend.set_aside()
+    in_full = replace(project, options=replace(project.options, refresh="full"))
+    return Rebuilt(adopt_only(in_full, lock_timeout_s=lock_timeout_s, command="state rebuild"), old)
