@@ -44,6 +44,8 @@ class _Upload:
     total: int
     session_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     uploaded: int = 0
+    records: dict[str, ImageRecord] = field(default_factory=dict)
+    """The sets of the page that is being sent, by file name. The state keeps those that the lake confirms."""
 
 
 class AnnotationStage:
@@ -73,7 +75,7 @@ class AnnotationStage:
             normalized = index.normalized if index is not None else False
             upload = _Upload(collection.key, operation, kind, normalized, len(group))
             references = await self._labels.references() if any(_has_shapes(action) for action in group) else {}
-            sets = (self._set(collection, action, unique_names, references) for action in group)
+            sets = (self._set(upload, action, unique_names, references) for action in group)
             for page in _paired(group, pages(sets)):
                 await self._send_page(upload, page)
 
@@ -82,6 +84,8 @@ class AnnotationStage:
         refused = await send_in_halves(page, lambda part: self._send(upload, part))
         for (action, _), refusal in refused:
             self._recorder.fail([action], refusal, retryable=False)
+        for action, _ in page:
+            upload.records.pop(action.name, None)
 
     async def _send(self, upload: _Upload, page: Sequence[tuple[AnnotationAction, dict[str, Any]]]) -> None:
         if any(isinstance(action, RemoveAnnotations) for action, _ in page):
@@ -97,20 +101,21 @@ class AnnotationStage:
             uploaded=upload.uploaded,
         )
         self._recorder.confirm(
-            [action for action, _ in page], lambda: self._record(upload.collection, [action for action, _ in page])
+            [action for action, _ in page], lambda: self._record(upload, [action for action, _ in page])
         )
 
-    def _record(self, key: CollectionKey, actions: Sequence[AnnotationAction]) -> None:
-        handle = self._recorder.handle(key)
+    def _record(self, upload: _Upload, actions: Sequence[AnnotationAction]) -> None:
+        handle = self._recorder.handle(upload.collection)
         state = self._recorder.state
-        state.annotation_sets.record(handle, [(a.name, a.annotations) for a in actions if isinstance(a, Annotate)])
+        sent = [(action.name, action.annotations) for action in actions if isinstance(action, Annotate)]
+        state.annotation_sets.record(handle, sent, lambda name, _: upload.records.get(name))
         state.annotation_sets.forget(
             handle, [(a.name, a.annotations.operation) for a in actions if isinstance(a, RemoveAnnotations)]
         )
 
     def _set(
         self,
-        collection: CollectionPlan,
+        upload: _Upload,
         action: AnnotationAction,
         unique_names: Mapping[str, str],
         references: Mapping[str, LabelReference],
@@ -118,7 +123,8 @@ class AnnotationStage:
         unique_name = action.unique_name or unique_names[action.name]
         record = ImageRecord(action.name, ())
         if isinstance(action, Annotate) and _has_shapes(action):
-            record = self._desired[collection.key].record(action.annotations.operation, action.name)
+            record = self._desired[upload.collection].record(action.annotations.operation, action.name)
+            upload.records[action.name] = record
         return set_for_image(
             unique_name,
             action.annotations.operation,

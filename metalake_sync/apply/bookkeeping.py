@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from metalake_sync.core.actions import AdoptFile, Reason
 from metalake_sync.core.events import Resumed
 from metalake_sync.core.metadata import NO_METADATA, MetadataSet
 from metalake_sync.core.plan import CollectionPlan
-from metalake_sync.core.snapshots import Origin
+from metalake_sync.core.snapshots import CollectionKey, Origin
 from metalake_sync.errors import SourceChanged
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.open_sessions import SessionDecision
 from metalake_sync.sources.hashing import HashRequest, hash_files
 from metalake_sync.state.files import ConfirmedFile
@@ -33,6 +34,7 @@ class Bookkeeping:
     recorder: Recorder
     base_dir: Path
     hash_threads: int
+    desired: Mapping[CollectionKey, DesiredCollection]
 
     def _hash_request(self, action: AdoptFile) -> HashRequest:
         return HashRequest(os.path.join(self.base_dir, action.file.path), action.file.fingerprint)
@@ -54,15 +56,20 @@ class Bookkeeping:
         confirmed = [self._adopted(action, content_hash) for action, content_hash in hashed]
         self.recorder.confirm(
             [action for action, _ in hashed],
-            lambda: self._record_adopted(handle, confirmed, [action for action, _ in hashed]),
+            lambda: self._record_adopted(collection.key, handle, confirmed, [action for action, _ in hashed]),
         )
 
     def _record_adopted(
-        self, handle: CollectionHandle, confirmed: Sequence[ConfirmedFile], actions: Sequence[AdoptFile]
+        self,
+        key: CollectionKey,
+        handle: CollectionHandle,
+        confirmed: Sequence[ConfirmedFile],
+        actions: Sequence[AdoptFile],
     ) -> None:
         state = self.recorder.state
         state.files.record(handle, confirmed, self.recorder.run_id)
-        state.annotation_sets.record(handle, [(action.file.name, found) for action in actions for found in action.sets])
+        found = [(action.file.name, annotations) for action in actions for annotations in action.sets]
+        state.annotation_sets.record(handle, found, self.desired[key].shapes_of)
 
     def _adopted(self, action: AdoptFile, content_hash: str) -> ConfirmedFile:
         """The record of a file that the lake already had. We wrote none of its metadata.
@@ -96,7 +103,8 @@ class Bookkeeping:
                     state.files.record_local(handle, file.name, file.path, self.recorder.trusted(file.fingerprint))
                 if rerecord.metadata:
                     state.files.record_metadata(handle, [(file.name, file.metadata)])
-                state.annotation_sets.record(handle, [(file.name, found) for found in rerecord.sets])
+                found = [(file.name, annotations) for annotations in rerecord.sets]
+                state.annotation_sets.record(handle, found, self.desired[collection.key].shapes_of)
             gone = [forget.recorded.name for forget in collection.forgets]
             state.files.forget(handle, gone)
             self.recorder.state.pending_replacements.forget(handle, gone)

@@ -81,7 +81,7 @@ class Executor:
         labels = LabelBook(self.client, [*managed, *addressed.annotations.values()])
         unmanaged = UnmanagedStage(self.client, self.recorder, addressed, labels, self.lake, self.options.calls_at_once)
         trash = TrashStage(self.client, self.recorder)
-        bookkeeping = Bookkeeping(self.recorder, self.base_dir, self.options.hash_threads)
+        bookkeeping = Bookkeeping(self.recorder, self.base_dir, self.options.hash_threads, desired)
         async with self._transfer() as transfer:
             stages = Stages(
                 UploadStage(

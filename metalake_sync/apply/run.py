@@ -41,6 +41,7 @@ class ApplyRun:
         """Carry out the plan, and write the history of the run. A plan without actions leaves no history."""
         recorder = self.recorder
         recorder.count_untouched(planned.plan.summary())
+        self._add_bases(planned)
         owed = self.state.pending_replacements.owed()
         recorded = self.state.collections.of_lake(self.lake.identity)
         left_open = dict(
@@ -63,6 +64,19 @@ class ApplyRun:
                 self.state.runs.finish(recorder.run_id, _now(), outcome, recorder.summary())
                 self.state.advance_serial()
         return recorder.finish()
+
+    def _add_bases(self, planned: PlannedRun) -> None:
+        """Keep the shapes of sets that an earlier version recorded without them, where the sources still have them.
+
+        The digests say that the shapes are the same, so this changes no record.
+        """
+        sets = self.state.annotation_sets
+        for key, desired in planned.desired.items():
+            if desired.annotations and key in self.recorder.handles:
+                handle = self.recorder.handles[key]
+                for page in sets.without_base(handle):
+                    with self.state.write():
+                        sets.add_bases(handle, page, desired.recorded_shapes)
 
     @contextlib.contextmanager
     def _executor(self) -> Iterator[Executor]:

@@ -93,6 +93,7 @@ class UnmanagedStage:
         normalized = index.normalized if index is not None else False
         session_id, sent = str(uuid.uuid4()), 0
         sender = PageSender(self._recorder)
+        records: dict[str, ImageRecord] = {}
 
         async def send(page: Sequence[tuple[SetAction, dict[str, Any]]]) -> None:
             await asyncio.to_thread(
@@ -106,24 +107,32 @@ class UnmanagedStage:
                 uploaded=sent,
             )
             done = [action for action, _ in page]
-            self._recorder.confirm(done, lambda: self._record_sets(plan.address, done))
+            self._recorder.confirm(done, lambda: self._record_sets(plan.address, done, records))
 
         for kind in {action.annotations.kind for action in ready}:
             group = [action for action in ready if action.annotations.kind is kind]
-            wires = (self._wire(action, unique_names, references) for action in group)
+            wires = (self._wire(action, unique_names, references, records) for action in group)
             start = 0
             for page in pages(wires):
                 paired = list(zip(group[start : start + len(page)], page, strict=True))
                 start += len(page)
                 sent += len(page)
                 await sender.send(paired, send, lambda pair: pair[0])
+                for action, _ in paired:
+                    records.pop(action.name, None)
 
     def _wire(
-        self, action: SetAction, unique_names: Mapping[str, str], references: Mapping[str, LabelReference]
+        self,
+        action: SetAction,
+        unique_names: Mapping[str, str],
+        references: Mapping[str, LabelReference],
+        records: dict[str, ImageRecord],
     ) -> dict[str, Any]:
+        """The set as it is sent. Adds its shapes to `records`, from which the state keeps those that are confirmed."""
         record = ImageRecord(action.name, ())
         if _has_shapes(action):
             record = self._sources.annotations[action.address, action.annotations.operation].record(action.name)
+            records[action.name] = record
         return set_for_image(
             _image_address(action.address, action.name, unique_names),
             action.annotations.operation,
@@ -133,10 +142,15 @@ class UnmanagedStage:
             created_at=datetime.now(UTC),
         )
 
-    def _record_sets(self, address: Address, actions: Sequence[SetAction]) -> None:
+    def _record_sets(self, address: Address, actions: Sequence[SetAction], shapes: Mapping[str, ImageRecord]) -> None:
         records, key = self._recorder.state.addressed, address.key
         kept = [action for action in actions if isinstance(action, AnnotateEntry) and _has_shapes(action)]
-        records.record_sets(self._lake, key, [(one.name, one.annotations, one.lake_id) for one in kept])
+        records.record_sets(
+            self._lake,
+            key,
+            [(one.name, one.annotations, one.lake_id) for one in kept],
+            lambda entry, _: shapes.get(entry),
+        )
         for action in actions:
             if not _has_shapes(action):
                 records.forget_sets(self._lake, key, action.annotations.operation, [action.name])

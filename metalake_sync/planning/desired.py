@@ -66,6 +66,11 @@ class DesiredCollection:
         """Read the shapes of a file from the annotation index. Call it only for names that have a set."""
         return self.annotations[operation].record(name)
 
+    def shapes_of(self, name: str, operation: str) -> ImageRecord | None:
+        """The shapes that a source has for a file, or None without a source or an entry."""
+        index = self.annotations.get(operation)
+        return index.record(name) if index is not None and name in index.images() else None
+
     def leave_alone(self, operation: str) -> None:
         """Drop the source of an operation, so that its sets stay as they are. Call it before anything is planned."""
         index = self.annotations.pop(operation)

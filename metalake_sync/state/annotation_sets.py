@@ -7,7 +7,7 @@ see `StateStore.write`) or decide anything.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.core.snapshots import AnnotationKind, DesiredSet, RecordedSet
@@ -15,6 +15,9 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.annotation_bases import AnnotationBases, ShapesOf, unknown_shapes
 from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.names import name_from_db, name_to_db
+
+PAGE = 1000
+"""How many sets are read or written at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,41 @@ class AnnotationSets:
                     name_to_db(name),
                 )
                 for (name, wanted), base in zip(sets, bases, strict=True)
+            ],
+        )
+
+    def without_base(self, collection: CollectionHandle) -> Iterator[list[tuple[str, str, str]]]:
+        """Yield the sets whose shapes are unknown, in pages of file name, operation and digest."""
+        last = (-1, "")
+        while True:
+            rows = self._connection.execute(
+                "SELECT s.file, s.operation, f.name, s.digest FROM annotation_sets s JOIN files f ON f.id = s.file"
+                " WHERE s.base IS NULL AND s.shape_count > 0 AND f.collection = ? AND (s.file, s.operation) > (?, ?)"
+                " ORDER BY s.file, s.operation LIMIT ?",
+                (collection, *last, PAGE),
+            ).fetchall()
+            if not rows:
+                return
+            last = rows[-1][:2]
+            yield [(name_from_db(name), operation, digest) for _, operation, name, digest in rows]
+
+    def add_bases(
+        self,
+        collection: CollectionHandle,
+        sets: Iterable[tuple[str, str, str]],
+        shapes_of: Callable[[str, str, str], ImageRecord | None],
+    ) -> None:
+        """Add the shapes of recorded sets, given by file name, operation and digest. `shapes_of`: returns the shapes of
+        a digest by operation, file name and digest, or None."""
+        sets = list(sets)
+        bases = self._bases.put(shapes_of(operation, name, digest) for name, operation, digest in sets)
+        self._connection.executemany(
+            "UPDATE annotation_sets SET base = ? WHERE operation = ?"
+            " AND file = (SELECT id FROM files WHERE collection = ? AND name = ?)",
+            [
+                (base, operation, collection, name_to_db(name))
+                for (name, operation, _), base in zip(sets, bases, strict=True)
+                if base is not None
             ],
         )
 

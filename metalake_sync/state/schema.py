@@ -256,6 +256,8 @@ ALTER TABLE annotation_sets ADD COLUMN base INTEGER;
 
 ALTER TABLE addressed_sets ADD COLUMN base INTEGER;
 
+CREATE INDEX annotation_sets_without_base ON annotation_sets (file) WHERE base IS NULL AND shape_count > 0;
+
 CREATE TRIGGER annotation_sets_deleted AFTER DELETE ON annotation_sets WHEN old.base IS NOT NULL
 BEGIN DELETE FROM annotation_bases WHERE id = old.base; END;
 
