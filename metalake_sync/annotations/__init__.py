@@ -1,6 +1,7 @@
 """Annotation sources: reads and checks them, and makes one canonical record for each image.
 
-`finding` lists the files of a source, `formats` reads them, `images` matches their entries with images, `shape_checks`
-checks their shapes, `index_builder` collects the sets of one operation, and `writing` writes records in a format.
+`block_files` lists the files of a source, `formats` reads them, `images` matches their entries with images,
+`shape_checks` checks their shapes, `index_builder` collects the sets of one operation, `index_report` reports what of
+its sources can't be used, and `writing` writes records in a format.
 Must not: know a lake or the state.
 """

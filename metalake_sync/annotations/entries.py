@@ -1,18 +1,45 @@
-"""What a reader of a format returns: one entry for each image of a source, and counts of what it left out.
+"""What readers of formats take and return: a block of the manifest and its files, and one entry for each image.
 
-Owns: the types that readers pass to the index. Must not: read files.
+Owns: the types that readers pass to the index, with the counts of what they left out. Must not: read files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from metalake_sync.core.shapes import ImageRecord, Shape
+from metalake_sync.annotations.validation import InvalidPolicy
+from metalake_sync.core.shapes import FormatName, ImageRecord, Shape
+from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestError
 from metalake_sync.lazy_dataclass import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationSpec:
+    """One annotation block of the manifest."""
+
+    operation: str
+    kind: AnnotationKind
+    sources: tuple[str, ...]
+    """Files, folders or globs, relative to `base_dir` or absolute."""
+    base_dir: Path
+    declared_at: str
+    """The block's file:line:column in the manifest."""
+    normalized: bool | Literal["convert"] = False
+    mode: Literal["replace", "append"] = "replace"
+    strict: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Label in the source → label in the lake."""
+    allowed: frozenset[str] | None = None
+    """The labels that are sent. None: all."""
+    format: FormatName | None = None
+    """None: detected for each file."""
+    invalid: InvalidPolicy = field(default_factory=InvalidPolicy)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Keys of the block that only some formats take (`AnnotationFormat.options`), as far as the block has them."""
 
 
 @dataclass(frozen=True, slots=True)

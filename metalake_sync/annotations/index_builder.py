@@ -1,7 +1,7 @@
 """Reads the sources of one operation into an index.
 
-Owns: matching entries with images, leaving out what can't be used, and the notes on that. Must not: parse a format, or
-check a shape. Over 300 lines, because matching an entry and reporting an unusable one share the notes of one source.
+Owns: matching entries with images, and reading each as the set of its image. Must not: parse a format, check a shape,
+or decide what an unusable part of a source means (`index_report`).
 """
 
 from __future__ import annotations
@@ -9,24 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from metalake_sync.annotations.block_readers import BlockReaders
-from metalake_sync.annotations.entries import Entry, NotAnnotations, ReadNotes, SourceFile
-from metalake_sync.annotations.finding import find_files
+from metalake_sync.annotations.block_files import BlockReaders, find_files
+from metalake_sync.annotations.entries import AnnotationSpec, Entry, ReadNotes, SourceFile
 from metalake_sync.annotations.frames import are_of_stored_frame, fit, turned
 from metalake_sync.annotations.images import Ambiguous, Image, Images, Match, Size
-from metalake_sync.annotations.index import AnnotationIndex, UndecidableSource, last_part, spellings, with_bucket
+from metalake_sync.annotations.index import (
+    AnnotationIndex,
+    UndecidableSource,
+    last_part,
+    place_of,
+    spellings,
+    with_bucket,
+)
+from metalake_sync.annotations.index_report import BlockReport, IndexReport
 from metalake_sync.annotations.loose_matches import LooseMatches
 from metalake_sync.annotations.parse_cache import NO_MEMO, Recall, SetMemo
-from metalake_sync.annotations.record_store import place_of
-from metalake_sync.annotations.spec import AnnotationSpec
-from metalake_sync.annotations.validation import ShapeProblem
-from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.shapes import KnownSet, Shape
 from metalake_sync.errors import ManifestError, ManifestErrors
-from metalake_sync.sources.text_files import LfsPointer
-
-ENTRIES_NAMED = 20
-"""How many unusable entries are named. The others are counted."""
 
 
 def open_index(
@@ -66,69 +65,42 @@ class IndexBuilder:
         self._index = index
         self._images = images
         self._recall = Recall(memo, index.kind)
-        self._errors: list[ManifestError] = []
+        self._report = IndexReport(index)
         self._loose: LooseMatches[AnnotationSpec] = LooseMatches()
 
     def read(self, spec: AnnotationSpec) -> None:
         """Read the sources of one block. Raises ManifestErrors."""
         found = ReadNotes()
         readers = BlockReaders(spec, found)
-        others: list[tuple[SourceFile, ManifestError]] = []
-        broken: list[tuple[SourceFile, ManifestError]] = []
-        named: list[tuple[SourceFile, ManifestError]] = []
-        good = bad = 0
-        read_one = False
+        block = BlockReport(self._report, spec, readers, self._images)
         for file in find_files(spec.base_dir, spec.sources, readers.chosen, spec.declared_at, found):
             notes = ReadNotes()
             try:
                 for entry in readers.read(file, notes):
                     try:
                         self._add(spec, entry, file, notes)
-                        good += 1
+                        block.entry_was_read()
                     except UndecidableSource:
                         raise
                     except ManifestError as error:
-                        bad += 1
-                        if len(named) < ENTRIES_NAMED:
-                            named.append((file, error))
-                read_one = True
-            except (NotAnnotations, LfsPointer) as error:
-                if self._was_meant(file, readers):
-                    broken.append((file, error))
-                else:
-                    others.append((file, error))
-            except UndecidableSource as error:
-                self._errors.append(error)
+                        block.entry_failed(file, error)
+                block.file_was_read()
             except ManifestError as error:
-                broken.append((file, error))
-            self._report(spec, notes, file.shown_as)
+                block.file_failed(file, error)
+            self._report.add(spec, notes, file.shown_as)
         for file, late in readers.rest():
             try:
                 self._add(spec, late(), file, found)
-                read_one = True
-            except UndecidableSource as error:
-                self._errors.append(error)
+                block.file_was_read()
             except ManifestError as error:
-                broken.append((file, error))
-        self._skip_files(broken, others_were_read=read_one and not spec.strict)
-        for file, unusable in named:
-            if good:
-                self._skip_entry(spec, unusable, file)
-            else:
-                self._errors.append(unusable)
-        if bad > len(named) and good:
-            message = f"{counted(bad - len(named), 'more entry is', 'more entries are')} left out"
-            self._note(NoteCode.ANNOTATIONS_INVALID, message, spec.declared_at)
-        if read_one or self._errors:
-            self._report_others(spec, [file for file, _ in others])
-        else:
-            self._errors += [error for _, error in others]
+                block.file_failed(file, error, was_meant=True)
+        block.finish()
         if found.incomplete:
             # A part that was not found may name images that have a set.
             self._index.mode = "append"
-        self._report(spec, found, spec.declared_at)
+        self._report.add(spec, found, spec.declared_at)
         self._index.checks.was_read(spec)
-        self._raise_errors(spec.declared_at)
+        self._report.raise_errors(spec.declared_at)
 
     def finish(self) -> None:
         """Decide on the loose matches, which needs all sources. Raises ManifestErrors."""
@@ -136,85 +108,16 @@ class IndexBuilder:
             try:
                 self._take(spec, image, entry, file, ReadNotes())
             except UndecidableSource as error:
-                self._errors.append(error)
+                self._report.errors.append(error)
             except ManifestError as error:
-                self._skip_entry(spec, error, file)
+                self._report.skip_entry(spec, error, file)
         self._index.without_file += self._loose.lost()
         self._index.collected += self._loose.notes(self._index.operation)
-        self._raise_errors(self._index.declared_at)
+        self._report.raise_errors(self._index.declared_at)
 
     def close(self) -> None:
         """Delete the temporary file of loose matches."""
         self._loose.close()
-
-    # What can't be used.
-
-    def _skip_entry(self, spec: AnnotationSpec, error: ManifestError, file: SourceFile) -> None:
-        """Skip an unusable entry, unless the block is strict."""
-        if spec.strict:
-            self._errors.append(error)
-            return
-        self._note_unusable(error, file, "entry")
-
-    def _skip_files(self, broken: Sequence[tuple[SourceFile, ManifestError]], *, others_were_read: bool) -> None:
-        """Skip broken files of a folder or a glob if other files of it were read. Images that they may name keep their
-        sets. A broken file that the manifest names is an error."""
-        for file, error in broken:
-            if file.named or not others_were_read:
-                self._errors.append(error)
-                continue
-            self._note_unusable(error, file, "file")
-
-    def _note_unusable(self, error: ManifestError, file: SourceFile, what: str) -> None:
-        self._index.mode = "append"
-        where = str(error.where) if error.where is not None else file.shown_as
-        message = f"{error.message}. The {what} is left out, and images without an entry keep their sets"
-        self._note(NoteCode.ANNOTATIONS_INVALID, message, where)
-
-    def _was_meant(self, file: SourceFile, readers: BlockReaders) -> bool:
-        """Whether a file without annotations was meant to hold some: the manifest names it, or it has an image's
-        name."""
-        if file.named:
-            return True
-        stem = file.path.relative_to(file.root).with_suffix("").as_posix()
-        try:
-            match = self._images.match("", stem)
-        except ManifestError:
-            return True
-        if not isinstance(match, Match) or match.image.path is not None:
-            return match is not None
-        # Without local images every name matches.
-        return readers.was_meant(file)
-
-    def _report_others(self, spec: AnnotationSpec, files: Sequence[SourceFile]) -> None:
-        if files:
-            one, many = "file holds no annotations and is left out", "files hold no annotations and are left out"
-            clause = counted(len(files), one, many)
-            names = [file.shown_as for file in files]
-            self._index.collected.append(Note.naming(NoteCode.SOURCE_NOTE, clause, names, spec.declared_at))
-
-    def _report(self, spec: AnnotationSpec, notes: ReadNotes, where: str) -> None:
-        """Turn the report of a reader into notes, or into errors where the block does not accept unreadable shapes."""
-        for what, count in notes.counts.items():
-            self._note(NoteCode.SOURCE_NOTE, f"{what} ({_times(count, notes.first.get(what))})", where)
-        fails = spec.invalid.of(ShapeProblem.UNREADABLE) == "fail"
-        for what, count in notes.unreadable.items():
-            first = notes.first.get(what)
-            if fails:
-                place = f"{where}: {first}" if first else where
-                remedy = "Correct it, or set 'invalid: {unreadable: skip}'."
-                self._errors.append(ManifestError(f"{what} ({_times(count)})", where=place, remedy=remedy))
-            else:
-                self._note(NoteCode.SHAPE_SKIPPED, f"{what}; left out ({_times(count, first)})", where)
-
-    def _note(self, code: NoteCode, message: str, where: str) -> None:
-        self._index.collected.append(Note(code, message, where))
-
-    def _raise_errors(self, where: str) -> None:
-        """Raise the errors so far."""
-        self._errors += self._index.checks.errors(where)
-        if self._errors:
-            raise ManifestErrors(self._errors)
 
     # Entries.
 
@@ -326,10 +229,3 @@ def labels_of(shapes: Sequence[Shape]) -> dict[str, dict[str, list[str]]]:
             known = attributes.setdefault(name, [])
             known += [value for value in dict.fromkeys(str(one.value) for one in values) if value not in known]
     return labels
-
-
-def _times(count: int, first: str | None = None) -> str:
-    """Return how often, with the first place if it is known."""
-    if first is None:
-        return f"{count} times" if count > 1 else "once"
-    return f"{count} times, first: {first}" if count > 1 else f"once: {first}"

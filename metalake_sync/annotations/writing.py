@@ -14,8 +14,8 @@ from dataclasses import field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from metalake_sync.annotations.formats import format_named
 from metalake_sync.annotations.formats.base import OutputFormat, WriteReport
-from metalake_sync.annotations.formats.registry import format_named
 from metalake_sync.annotations.formats.values import is_single_line, raw_bytes, raw_value
 from metalake_sync.annotations.frames import to_fractions, to_pixels
 from metalake_sync.annotations.images import Size

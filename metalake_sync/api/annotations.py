@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from metalake_sync.annotations.entries import AnnotationSpec
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.index_builder import open_index
-from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.api.arguments import PYTHON, known_format, one_of, several, translated_remedies
 from metalake_sync.api.connected import ProgressCallback, local_path, must_be_there, unusable_items
 from metalake_sync.api.items import Items

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from metalake_sync.annotations.entries import SourceFile
-from metalake_sync.annotations.formats.base import AnnotationFormat, SizeUse
-from metalake_sync.annotations.formats.file_head import FileHead
+from metalake_sync.annotations.formats import format_named
+from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, SizeUse
 from metalake_sync.annotations.formats.metalake.reading import read_shapes
-from metalake_sync.annotations.formats.registry import format_named
 from metalake_sync.annotations.images import Size
 from metalake_sync.annotations.writing import ClassedRecords, write_records
 from metalake_sync.core.downloads import AnnotationsWanted

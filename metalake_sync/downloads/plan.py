@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from metalake_sync.annotations.formats.registry import format_named
+from metalake_sync.annotations.formats import format_named
 from metalake_sync.core.actions import DownloadAnnotations, Reason, TrashCollection, TrashMatched
 from metalake_sync.core.downloads import AnnotationsWanted, DownloadedFile, DownloadPlan, DownloadSpec
 from metalake_sync.core.events import EventSink, Observing

@@ -10,8 +10,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from metalake_sync.annotations.contact_sheet import DrawnImage, contact_sheet
-from metalake_sync.annotations.drawing import ImageUnreadable, draw_record, label_colors, need_pillow
+from metalake_sync.annotations.drawing import (
+    DrawnImage,
+    ImageUnreadable,
+    contact_sheet,
+    draw_record,
+    label_colors,
+    need_pillow,
+)
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass

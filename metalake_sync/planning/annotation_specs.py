@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from metalake_sync.annotations.spec import AnnotationSpec
+from metalake_sync.annotations.entries import AnnotationSpec
 from metalake_sync.annotations.validation import InvalidPolicy, ShapeProblem
 from metalake_sync.core.shapes import ShapeType
 from metalake_sync.core.snapshots import AnnotationKind

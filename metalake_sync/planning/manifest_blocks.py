@@ -88,7 +88,7 @@ class ManifestBlocks:
         return downloads, rules
 
     def _warn_of_folder(self, format: FormatName, spec: DownloadSpec) -> None:
-        from metalake_sync.annotations.formats.registry import format_named
+        from metalake_sync.annotations.formats import format_named
 
         warning = format_named(format).output().warning_for(self.manifest.base_dir / spec.to)
         if warning is not None:

@@ -235,10 +235,10 @@ class _Opening:
         if not self.collection.annotations:
             return {}
         # Imported here, because most collections have no annotations: saves start-up time.
+        from metalake_sync.annotations.entries import AnnotationSpec
         from metalake_sync.annotations.images import LocalImages
         from metalake_sync.annotations.index_builder import open_index
         from metalake_sync.annotations.parse_cache import NO_MEMO
-        from metalake_sync.annotations.spec import AnnotationSpec
         from metalake_sync.planning.annotation_specs import annotation_spec
 
         by_operation: dict[str, list[AnnotationSpec]] = {}

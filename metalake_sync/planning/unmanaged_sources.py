@@ -20,9 +20,9 @@ from metalake_sync.sources.metadata_files import read_metadata_file
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
+    from metalake_sync.annotations.entries import AnnotationSpec
     from metalake_sync.annotations.index import AnnotationIndex
     from metalake_sync.annotations.parse_cache import SetMemo
-    from metalake_sync.annotations.spec import AnnotationSpec
     from metalake_sync.sources.metadata_entries import EntrySource
 
 OperationAt = tuple[Address, str]

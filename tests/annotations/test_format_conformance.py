@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 
 from metalake_sync import format_names
-from metalake_sync.annotations.entries import ReadNotes, SourceFile
+from metalake_sync.annotations.entries import AnnotationSpec, ReadNotes, SourceFile
+from metalake_sync.annotations.formats import detect_format, format_named
 from metalake_sync.annotations.formats.base import AnnotationFormat, ReadOptions, SizeUse, WriteReport
-from metalake_sync.annotations.formats.registry import detect_format, format_named
 from metalake_sync.annotations.images import AnyImage, Image
 from metalake_sync.annotations.index_builder import open_index
-from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.validation import InvalidPolicy
 from metalake_sync.annotations.writing import Fitting, write_records
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, ShapeType
@@ -98,9 +97,7 @@ SAMPLES = {
 def _installed_toy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the toy format into the registry of this process. `test_installed_formats` covers its discovery."""
     found = format_names.load_format
-    monkeypatch.setattr(
-        "metalake_sync.annotations.formats.registry.load_format", lambda n: TOY if n == "toy" else found(n)
-    )
+    monkeypatch.setattr("metalake_sync.annotations.formats.load_format", lambda n: TOY if n == "toy" else found(n))
 
 
 def formats() -> list[AnnotationFormat]:

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image, ImageOps
 
 from metalake_sync.annotations.drawing import draw_record
+from metalake_sync.annotations.entries import AnnotationSpec
 from metalake_sync.annotations.frames import are_of_stored_frame, turned
 from metalake_sync.annotations.images import LocalImages
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.index_builder import open_index
-from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.core.notes import NoteCode
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 from metalake_sync.core.snapshots import AnnotationKind

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from metalake_sync.annotations.entries import AnnotationSpec
 from metalake_sync.annotations.images import Ambiguous, LocalImages, Match
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.index_builder import open_index
-from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestErrors
 from metalake_sync.sources.names import Naming, lake_name

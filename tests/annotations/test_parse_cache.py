@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from metalake_sync.annotations.entries import AnnotationSpec
 from metalake_sync.annotations.images import LocalImages
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.annotations.parse_cache import NO_MEMO, SetMemo
-from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.validation import InvalidPolicy
 from metalake_sync.core.shapes import KnownSet
 from metalake_sync.core.snapshots import AnnotationKind

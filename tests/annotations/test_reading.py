@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from metalake_sync.annotations.entries import AnnotationSpec
 from metalake_sync.annotations.images import LocalImages
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.index_builder import open_index
-from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.core.shapes import ShapeType
 from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestErrors

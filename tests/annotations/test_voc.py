@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from metalake_sync.annotations.entries import AnnotationSpec
 from metalake_sync.annotations.images import LocalImages
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.index_builder import open_index
-from metalake_sync.annotations.spec import AnnotationSpec
 from metalake_sync.annotations.validation import InvalidPolicy, ShapeProblem
 from metalake_sync.annotations.writing import write_records
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metalake_sync.annotations.block_files import find_files
 from metalake_sync.annotations.entries import ReadNotes
-from metalake_sync.annotations.finding import find_files
 from metalake_sync.cli.saved_plans import load_plan
 from metalake_sync.embedded_lake.faults import read_fault_plan
 from metalake_sync.errors import ManifestError, ManifestErrors, SyncError

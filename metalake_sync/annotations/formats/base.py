@@ -1,8 +1,9 @@
 """The port of annotation formats: what a format declares, how it reads files, and how it writes them.
 
-Owns: the protocols, and the report of what a format can't hold. A format subclasses `AnnotationFormat`, and
-`OutputFormat` if it is written; both have defaults. Its own module imports little: a run loads the modules of all
-formats to detect one, so readers and writers are imported when they are first used.
+Owns: the protocols, the beginning of a file that formats recognize it by, and the report of what a format can't hold. A
+format subclasses `AnnotationFormat`, and `OutputFormat` if it is written; both have defaults. Its own module imports
+little: a run loads the modules of all formats to detect one. So readers, and writers that need more than this port, are
+imported when they are first used.
 Must not: know a format.
 """
 
@@ -16,12 +17,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile
-from metalake_sync.annotations.formats.file_head import FileHead
 from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.json_stream import members
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
+from metalake_sync.errors import ManifestError
 from metalake_sync.lazy_dataclass import dataclass
-
-# Reading.
+from metalake_sync.sources.text_files import open_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,64 @@ class ListedFiles:
     root: Path
     """The folder that relative paths of these files start from."""
     is_file: bool = False
+
+
+START_BYTES = 1024
+
+
+class FileHead:
+    """The beginning of a file, read as far as formats look at it, and only once. Close it."""
+
+    def __init__(self, file: SourceFile) -> None:
+        self.file = file
+        self._start: bytes | None = None
+        self._members: Iterator[tuple[str, int | None, Any]] | None = None
+        self._seen: list[tuple[str, int | None, Any]] = []
+
+    def start(self) -> bytes:
+        """Return the first 1024 bytes. Raises ManifestError for a file that can't be read."""
+        if self._start is None:
+            try:
+                with open_source(self.file.path, self.file.shown_as) as opened:
+                    self._start = opened.read(START_BYTES)
+            except OSError as error:
+                raise ManifestError(
+                    f"the file can't be read ({error.strerror})", where=self.file.shown_as, remedy="Make it readable."
+                ) from None
+        return self._start
+
+    def members(self) -> Iterator[tuple[str, int | None, Any]]:
+        """Yield the keys of a JSON object. A list yields its key, 0 and its first element, everything else its key,
+        None and its value. Raises ManifestError with the place of a syntax error."""
+        number = 0
+        while number < len(self._seen) or self._read_member():
+            yield self._seen[number]
+            number += 1
+
+    def _read_member(self) -> bool:
+        if self._members is None:
+            self._members = members(self.file.path, self.file.shown_as, _EVERY_KEY)
+        for member in self._members:
+            if not member[1]:
+                self._seen.append(member)
+                return True
+        return False
+
+    def close(self) -> None:
+        """Close the file."""
+        self._members = None
+
+
+class _EveryKey(tuple[str, ...]):
+    """Holds every key: each list of a document is read element by element."""
+
+    __slots__ = ()
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+
+_EVERY_KEY = _EveryKey()
 
 
 class AnnotationFormat(Protocol):
@@ -102,9 +161,6 @@ class AnnotationFormat(Protocol):
     def output(self) -> OutputFormat:
         """Return how the format is written. Only for a format with `writes`."""
         raise NotImplementedError(f"{self.name} is not written")
-
-
-# Writing.
 
 
 class SizeUse(enum.Enum):

@@ -13,13 +13,13 @@ from types import TracebackType
 from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile
 from metalake_sync.annotations.formats.base import (
     AnnotationFormat,
+    FileHead,
     FormatReader,
     OutputFormat,
     ReadOptions,
     RecordWriter,
     WriteReport,
 )
-from metalake_sync.annotations.formats.file_head import FileHead
 from metalake_sync.annotations.formats.values import text_number
 from metalake_sync.annotations.images import Size
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from metalake_sync.annotations.entries import ReadNotes
-from metalake_sync.annotations.formats.base import AnnotationFormat, FormatReader, OutputFormat, ReadOptions
-from metalake_sync.annotations.formats.file_head import FileHead
+from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, OutputFormat, ReadOptions
 
 
 class CocoFormat(AnnotationFormat):

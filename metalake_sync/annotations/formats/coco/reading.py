@@ -15,8 +15,14 @@ from typing import Any
 
 from metalake_sync.annotations.entries import Entry, NotAnnotations, RawShapes, ReadNotes, SourceFile
 from metalake_sync.annotations.formats.base import FormatReader
-from metalake_sync.annotations.formats.coco.ids import LARGEST_ID, LONGEST_ID_DIGITS, id_key, other_form
-from metalake_sync.annotations.formats.coco.shapes import ShapeParser, with_place
+from metalake_sync.annotations.formats.coco.shapes import (
+    LARGEST_ID,
+    LONGEST_ID_DIGITS,
+    ShapeParser,
+    id_key,
+    other_form,
+    with_place,
+)
 from metalake_sync.annotations.formats.values import raw_bytes, shortened
 from metalake_sync.annotations.json_stream import members
 from metalake_sync.core.shapes import ImageRecord

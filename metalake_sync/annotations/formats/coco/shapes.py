@@ -1,17 +1,18 @@
-"""Makes shapes of COCO's annotations.
+"""Makes shapes of COCO's annotations, and keys of its ids.
 
 An annotation becomes one polygon for each part of its segmentation (with `part: "1/2"` in the metadata if there are
 several), or else its box; and points for its keypoints. The box is taken where the segmentation has no area or can't be
-read. Must not: check shapes.
+read. An id is a key, because a number in one list may be a text in another. Must not: check shapes.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from metalake_sync.annotations.entries import ImageSize, ParsedShapes, ReadNotes, SourceFile
-from metalake_sync.annotations.formats.coco.ids import id_key, other_form
 from metalake_sync.annotations.formats.coco.parts import (
     UnreadablePart,
     box_of,
@@ -202,3 +203,32 @@ def _extras(
     elif attributes not in (None, []):
         metadata["attributes"] = attributes
     return metadata, found
+
+
+LARGEST_ID = 1 << 63
+"""SQLite's integers are smaller than this. Larger ids, as of unsigned 64 bits, are kept as texts of digits."""
+
+LONGEST_ID_DIGITS = 20
+_WHOLE_NUMBER = re.compile("0|-?[1-9][0-9]*")
+
+
+def id_key(found: Any) -> int | str | None:
+    """Return an id as a key: equal ids have equal keys, and texts differ from numbers. None if it is not an id."""
+    if type(found) is float and found.is_integer():
+        # Tables of numbers hold floats: pandas writes 1.0.
+        found = int(found)
+    if type(found) is int:
+        return found if -LARGEST_ID <= found < LARGEST_ID else str(found)
+    # As JSON, because SQLite's texts can't hold surrogates.
+    return json.dumps(found) if isinstance(found, str) else None
+
+
+def other_form(key: int | str | None) -> int | str | None:
+    """Return the key of the same id as a text instead of a number, or as a number instead of a text; None if there is
+    no other form."""
+    if isinstance(key, str) and key.startswith('"'):
+        text = json.loads(key)
+        if len(text) > LONGEST_ID_DIGITS or not _WHOLE_NUMBER.fullmatch(text):
+            return None
+        return id_key(int(text))
+    return None if key is None else json.dumps(str(key))

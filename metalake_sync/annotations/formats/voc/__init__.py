@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 from metalake_sync.annotations.entries import ReadNotes
-from metalake_sync.annotations.formats.base import AnnotationFormat, FormatReader, OutputFormat, ReadOptions
-from metalake_sync.annotations.formats.file_head import FileHead
+from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, OutputFormat, ReadOptions
 
 _ROOT = re.compile(rb"<annotation[\s/>]")
 
@@ -23,12 +22,12 @@ class VocFormat(AnnotationFormat):
         return _ROOT.search(head.start()) is not None
 
     def reader(self, options: ReadOptions, notes: ReadNotes) -> FormatReader:
-        from metalake_sync.annotations.formats.voc.reading import VocReader
+        from metalake_sync.annotations.formats.voc.documents import VocReader
 
         return VocReader(options.normalized)
 
     def output(self) -> OutputFormat:
-        from metalake_sync.annotations.formats.voc.writing import VocOutput
+        from metalake_sync.annotations.formats.voc.documents import VocOutput
 
         return VocOutput()
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from metalake_sync.annotations.entries import ReadNotes, SourceFile
 from metalake_sync.annotations.formats.base import (
     AnnotationFormat,
+    FileHead,
     FormatReader,
     ListedFiles,
     OutputFormat,
     ReadOptions,
 )
-from metalake_sync.annotations.formats.file_head import FileHead
 
 DATA_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 NAME_FILES = ("classes.txt", "obj.names", "labels.txt")
@@ -31,13 +31,13 @@ class YoloFormat(AnnotationFormat):
 
     def recognizes(self, head: FileHead) -> bool:
         """Its first line is one of labels, or it is empty."""
-        from metalake_sync.annotations.formats.yolo.reading import looks_like_labels
+        from metalake_sync.annotations.formats.yolo.label_files import looks_like_labels
 
         lines = head.start().decode("utf-8-sig", "replace").splitlines()
         return not lines or looks_like_labels(lines[0].split())
 
     def reader(self, options: ReadOptions, notes: ReadNotes) -> FormatReader:
-        from metalake_sync.annotations.formats.yolo.reading import YoloReader
+        from metalake_sync.annotations.formats.yolo.label_files import YoloReader
 
         return YoloReader(notes)
 
@@ -47,12 +47,12 @@ class YoloFormat(AnnotationFormat):
         return LabelsOfDataFile(index_file, shown_as, notes).places()
 
     def was_meant(self, file: SourceFile) -> bool:
-        from metalake_sync.annotations.formats.yolo.reading import may_be_other_text
+        from metalake_sync.annotations.formats.yolo.label_files import may_be_other_text
 
         return not may_be_other_text(file)
 
     def output(self) -> OutputFormat:
-        from metalake_sync.annotations.formats.yolo.writing import YoloOutput
+        from metalake_sync.annotations.formats.yolo.label_files import YoloOutput
 
         return YoloOutput()
 

@@ -1,33 +1,40 @@
-"""Reads Pascal VOC: one XML file for each image.
+"""Reads and writes Pascal VOC: one XML file for each image, written beside it, where trainers and labeling tools look.
 
 Metadata is `truncated`, `difficult`, `occluded`, `pose` unless it is Unspecified, every other simple element of an
 object, and CVAT's `attributes`. The confidence is `confidence` or `score`. Numbers are not corrected: width is xmax -
 xmin. A polygon with an area is taken first, then a rotated box (`robndbox`), then the box. An object that can't be read
 is left out and reported. Must not: check shapes.
+
+Long because reader and writer know the same elements and change together.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-from xml.etree.ElementTree import ParseError
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from xml.etree.ElementTree import Element, ElementTree, ParseError, SubElement, indent
 
 from defusedxml import DefusedXmlException
 from defusedxml import ElementTree as SafeTree
 
 from metalake_sync.annotations.entries import Entry, NotAnnotations, ReadNotes, SourceFile
-from metalake_sync.annotations.formats.base import FormatReader
-from metalake_sync.annotations.formats.values import has_area, text_number
+from metalake_sync.annotations.formats.base import FormatReader, OutputFormat, RecordWriter, WriteReport
+from metalake_sync.annotations.formats.values import box_around, has_area, is_single_line, text_number
+from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.writing import file_beside
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
 from metalake_sync.errors import Location, ManifestError
 from metalake_sync.sources.text_files import open_source
 
-if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
-
 _SIZE_LIMIT_BYTES = 64 << 20
+
+_ELEMENTS = frozenset({"truncated", "difficult", "occluded", "pose"})
+"""Metadata with an element of its own. All other metadata goes into `attributes`."""
+
 _GEOMETRY = ("bndbox", "robndbox", "polygon")
 _CONFIDENCE = ("confidence", "score")
 
@@ -210,3 +217,95 @@ def _coordinate(element: Element, tag: str, where: str) -> float:
 
 def _text(element: Element | None) -> str:
     return (element.text or "").strip() if element is not None else ""
+
+
+class VocOutput(OutputFormat):
+    """NAME.xml for each image, in pixels."""
+
+    shape_types = frozenset({ShapeType.RECTANGLE, ShapeType.POLYGON})
+    image_file_extension = ".xml"
+
+    def writer(self, folder: Path, classes: Sequence[str]) -> RecordWriter:
+        return _Writer(folder)
+
+    def fit_shape(self, shape: Shape, image: str, report: WriteReport) -> Shape | None:
+        """Keep the label, and metadata whose values are single lines of text."""
+        if not is_single_line(shape.label):
+            report.lose("shapes whose label is not a single line; they are left out", image)
+            return None
+        report.lose("attributes", image, len(shape.attributes))
+        kept: dict[str, str] = {}
+        for name, value in shape.metadata.items():
+            if not isinstance(value, str) or not is_single_line(value) or not is_single_line(name):
+                report.lose("metadata values that are not a single line of text", image)
+            elif name == "pose" and value == "Unspecified":
+                report.lose("'pose: Unspecified', which means no pose in VOC", image)
+            else:
+                kept[name] = value
+        return replace(shape, metadata=kept, attributes={})
+
+
+class _Writer(RecordWriter):
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, record: ImageRecord, size: Size | None) -> None:
+        root = Element("annotation")
+        _element(root, "filename", record.image)
+        if size is not None:
+            box = SubElement(root, "size")
+            _element(box, "width", str(size[0]))
+            _element(box, "height", str(size[1]))
+        for shape in record.shapes:
+            _object(root, shape)
+        indent(root)
+        path = file_beside(self._folder, record.image, ".xml")
+        ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Every file is closed already."""
+
+
+def _object(root: Element, shape: Shape) -> None:
+    element = SubElement(root, "object")
+    _element(element, "name", shape.label)
+    others = {}
+    for name, value in shape.metadata.items():
+        if name in _ELEMENTS:
+            _element(element, name, str(value))
+        else:
+            others[name] = value
+    if shape.confidence is not None:
+        _element(element, "confidence", repr(shape.confidence))
+    if others:
+        attributes = SubElement(element, "attributes")
+        for name, value in others.items():
+            attribute = SubElement(attributes, "attribute")
+            _element(attribute, "name", name)
+            _element(attribute, "value", str(value))
+    if shape.type is ShapeType.RECTANGLE:
+        (x, y), (width, height) = shape.points
+        _box(element, x, y, width, height)
+        return
+    if has_area(shape.points):
+        # Readers without support for polygons take the box around it.
+        _box(element, *box_around(shape.points))
+    polygon = SubElement(element, "polygon")
+    for number, (x, y) in enumerate(shape.points, start=1):
+        _element(polygon, f"x{number}", _pixels(x))
+        _element(polygon, f"y{number}", _pixels(y))
+
+
+def _box(element: Element, x: float, y: float, width: float, height: float) -> None:
+    box = SubElement(element, "bndbox")
+    for side, number in (("xmin", x), ("ymin", y), ("xmax", x + width), ("ymax", y + height)):
+        _element(box, side, _pixels(number))
+
+
+def _pixels(number: float) -> str:
+    """Return a coordinate as text. A whole number has no decimal point: many readers of VOC take only whole numbers."""
+    return str(int(number)) if float(number).is_integer() else repr(number)
+
+
+def _element(parent: Element, tag: str, text: str) -> None:
+    SubElement(parent, tag).text = text

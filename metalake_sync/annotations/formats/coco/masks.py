@@ -14,6 +14,8 @@ from metalake_sync.core.shapes import Point
 from metalake_sync.lazy_dataclass import dataclass
 
 PIXEL_LIMIT = 1 << 28
+
+
 """A mask with more pixels is an error."""
 
 
