@@ -299,6 +299,22 @@ def test_a_new_class_moves_the_ids_of_every_download_in_the_same_run(stocked: Wo
     assert labels_in(stocked.folder / "jays", "birds_jay") == ["wren", "owl"]
 
 
+def labels_for_trainers(data_file: Path) -> dict[str, Path]:
+    """Where a trainer looks for the label file of each image, by image name.
+
+    The rule of Ultralytics and those who follow it: folders are relative to the data file. In the whole path of an
+    image, the last `/images/` becomes `/labels/` and the extension becomes `.txt`.
+    """
+    data = yaml.safe_load(data_file.read_text())
+    found: dict[str, Path] = {}
+    for part in ("train", "val"):
+        for image in (data_file.parent / data[part]).resolve().glob("**/*.png"):
+            before, images, after = str(image).rpartition("/images/")
+            label = f"{before}/labels/{after}" if images else str(image)
+            found[image.name] = Path(label.rpartition(".")[0] + ".txt")
+    return found
+
+
 def test_a_written_data_yaml_leads_trainers_to_images_and_labels(stocked: World) -> None:
     draw(stocked, {"jay.png": ["wren", "no"], "gull.png": ["010"]})
     stocked.manifest(**downloads(annotations={"format": "yolo"}))
@@ -307,9 +323,10 @@ def test_a_written_data_yaml_leads_trainers_to_images_and_labels(stocked: World)
     folder = stocked.folder / "out"
     data = yaml.safe_load((folder / "data.yaml").read_text())
     assert (data["nc"], data["names"]) == (3, ["010", "no", "wren"])
-    for part in ("train", "val"):
-        images = sorted((folder / data[part]).resolve().glob("*.png"))
-        assert [image.with_suffix(".txt").exists() for image in images] == [True, True, True]
+    labels = labels_for_trainers(folder / "data.yaml")
+    lines = {name: path.read_text().splitlines() for name, path in labels.items()}
+    found = {name: [data["names"][int(line.split()[0])] for line in these] for name, these in lines.items()}
+    assert found == {"birds_crow.png": [], "birds_gull.png": ["010"], "birds_jay.png": ["wren", "no"]}
 
 
 def test_a_folder_in_which_trainers_find_no_labels_is_named(stocked: World) -> None:
@@ -318,6 +335,9 @@ def test_a_folder_in_which_trainers_find_no_labels_is_named(stocked: World) -> N
     (note,) = stocked.good("plan", "manifest.yaml", "--json").document["warnings"]
     assert note["code"] == "labels_not_found_by_trainers"
     assert "'images/train' is inside a folder 'images'" in note["message"]
+    stocked.good("apply", "manifest.yaml")
+    labels = labels_for_trainers(stocked.folder / "images/train/data.yaml")
+    assert [path.exists() for path in labels.values()] == [False, False, False]
 
 
 def test_labels_that_one_format_can_not_hold_come_last_in_the_others(stocked: World) -> None:
