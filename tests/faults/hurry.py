@@ -6,12 +6,10 @@ RETRY_TIMEOUT_S = 1.5
 STALL_S = 1.0
 
 
-def hurry() -> None:
-    """Shorten the waits of this process: backoff, stalled connections, and stalled jobs."""
-    from metalake_sync import project
-    from metalake_sync.apply import executor, jobs, run
+def shorten_pauses() -> None:
+    """Shorten the pauses of this process before it asks once more. A busy machine makes no difference to them."""
+    from metalake_sync.apply import jobs
     from metalake_sync.remote import retry
-    from metalake_sync.remote.http import limits, sync_http
 
     paused = retry.delay_s
 
@@ -19,6 +17,16 @@ def hurry() -> None:
         return max(paused(attempt, policy, unit_random, None) / 10, retry_after_s or 0.0)
 
     retry.delay_s = soon
+    jobs.REMINDER_S = 0.2
+
+
+def shorten_timeouts() -> None:
+    """Let this process give up early on a lake that does not answer, a connection that does not move, and a job that
+    stands still. A busy machine may look like that too, so only runs that may fail call this."""
+    from metalake_sync import project
+    from metalake_sync.apply import executor, jobs, run
+    from metalake_sync.remote.http import limits, sync_http
+
     for module, name in (
         (project, "START_RETRY_TIMEOUT_S"),
         (run, "RUN_RETRY_TIMEOUT_S"),
@@ -28,7 +36,6 @@ def hurry() -> None:
     limits.STALL_S = STALL_S
     limits.SLOWEST_BYTES_S = 10e6
     sync_http.TIMEOUTS_S = (limits.CONNECT_TIMEOUT_S, STALL_S)
-    jobs.REMINDER_S = 0.2
     jobs.STANDSTILL_S = RETRY_TIMEOUT_S
 
 

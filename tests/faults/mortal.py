@@ -24,7 +24,7 @@ from metalake_sync.embedded_lake.request_log import RequestKind, RequestLog
 from metalake_sync.embedded_lake.storage.files import FileStorage
 from tests.embedded_lake.talk import API_KEY, SECRET, Talk, settings, talk_to
 from tests.end_to_end.world import World
-from tests.faults.hurry import hurry
+from tests.faults.hurry import shorten_pauses, shorten_timeouts
 from tests.forked import CONTEXT
 
 if TYPE_CHECKING:
@@ -69,11 +69,12 @@ def run_in_child(
     environment: dict[str, str],
     die_at: int | str,
     prepare: Callable[[], None] | None = None,
-    hurried: bool = True,
+    hurried: bool = False,
 ) -> None:
     """A run of the command line in a child. `die_at`: kill itself at the n-th commit of its state, before it if n is
     odd and after it if even, or at the first commit of a writer, as in `before uploads.send`; 0 never does. `prepare`:
-    called first in the child. `hurried`: waits are short, so that a busy machine may look like a lake that is away."""
+    called first in the child. `hurried`: the run gives up early, so that a busy machine may look like a lake that is
+    away. Meant for runs under faults, which may fail."""
     import metalake_sync.remote.storage as storage
     from metalake_sync.cli.main import run
     from metalake_sync.state.store import StateStore
@@ -86,8 +87,9 @@ def run_in_child(
     sys.stdout = os.fdopen(1, "w")
     sys.stderr = os.fdopen(2, "w")
     storage.PART_BYTES = PART_BYTES
+    shorten_pauses()
     if hurried:
-        hurry()
+        shorten_timeouts()
     if prepare is not None:
         prepare()
     write, steps = StateStore.write, list[str]()
@@ -179,7 +181,10 @@ class Mortal:
         }
         args = ["apply", "--json", "--auto-approve", "--parallelism", "4", "manifest.yaml"]
         args += ["--state", str(self.state(twin)), *options]
-        child = CONTEXT.Process(target=run_in_child, args=(str(self.world.folder), args, environment, die_at))
+        hurried = self.world.lake.faults.active and not twin
+        child = CONTEXT.Process(
+            target=run_in_child, args=(str(self.world.folder), args, environment, die_at, None, hurried)
+        )
         child.start()
         return child
 
