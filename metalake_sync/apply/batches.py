@@ -170,7 +170,6 @@ class CollectionUpload:
             error = LakeRefused(
                 "an interrupted run uploaded an earlier version, which the lake has added only now",
                 status=200,
-                remedy="Run apply again to replace it.",
             )
             self.stages.replace.recorder.fail(outdated, error, retryable=True)
         return {action.file.name for action in (*batch, *outdated)}

@@ -219,7 +219,7 @@ class TrashRuleStage:
             error = LakeRefused(
                 "no trash rule is applied, because something in this run failed",
                 status=200,
-                remedy="Fix the failures, then run apply again.",
+                remedy="Fix the failures first.",
             )
             self._recorder.fail(rule.items, error, retryable=True)
             return

@@ -117,7 +117,7 @@ class Recorder:
             return ""
         return (
             f" Lost in trash: the old file is in the lake's trash (id {lake_id}), and no call restores it."
-            " The new file is not in the lake. The next run uploads it again, with its metadata and annotations."
+            " The new file is not in the lake."
         )
 
     def fail(self, actions: Iterable[Action], error: SyncError, *, retryable: bool) -> None:

@@ -88,7 +88,7 @@ class ReplaceStage:
                 f"it was not replaced and not trashed, because {why}",
                 status=200,
                 remedy="Give the local file another name, or set 'on_change: keep'. If the lake accepts such names now"
-                f" (its trash was emptied), run '{TRY_AGAIN}'. The next apply then tries one file.",
+                f" (its trash was emptied), run '{TRY_AGAIN}'.",
             )
             self.recorder.fail(actions, error, retryable=True)
 

@@ -129,7 +129,7 @@ class SessionFiles:
                     "another client uploaded a file of this name meanwhile",
                     status=200,
                     where=f"{session.key}/{file.name}",
-                    remedy="Run apply again. The 'adopt' setting decides what happens to the file.",
+                    remedy="The 'adopt' setting decides what happens to the file.",
                 )
                 failed(file.name, error, True)
             case FileElsewhere():

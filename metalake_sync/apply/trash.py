@@ -32,7 +32,7 @@ class TrashStage:
                 "no file of the collection is trashed, because something in it failed",
                 status=200,
                 where=str(collection.key),
-                remedy="Fix the failures, then run apply again.",
+                remedy="Fix the failures first.",
             )
             self._recorder.fail(collection.trash, error, retryable=True)
             return

@@ -17,6 +17,7 @@ from metalake_sync.cli.plan_document import plan_document
 from metalake_sync.cli.render_plan import render_plan
 from metalake_sync.cli.streams import echo_json
 from metalake_sync.cli.wording import count, duration, shown, size
+from metalake_sync.core.actions import TrashCollection
 from metalake_sync.core.events import (
     ActionDone,
     ActionFailed,
@@ -109,6 +110,12 @@ class TextListener:
                 self._display.clear()
                 self._failures.close()
                 click.echo(outcome(event))
+            case ActionDone(action=TrashCollection() as action):
+                self._display.clear()
+                if not self._quiet:
+                    click.echo(
+                        f"{shown(str(action.collection))}: trashed the collection with {count(action.items, 'item')}"
+                    )
             case ActionDone() | SessionOpened():
                 pass
 

@@ -49,6 +49,7 @@ class NoteCode(enum.StrEnum):
     LABELS_NOT_FOUND_BY_TRAINERS = "labels_not_found_by_trainers"
     STALE_DOWNLOADS = "stale_downloads"
     DOWNLOAD_WITHOUT_COLLECTION = "download_without_collection"
+    TRASH_WITHOUT_COLLECTION = "trash_without_collection"
     METADATA_REFUSED = "metadata_refused"
     LAKES_SPELLING = "lakes_spelling"
     COMPUTED_FIELD = "computed_field"

@@ -180,6 +180,8 @@ class TrashRulePlan:
 
     selection: ItemSelection
     items: tuple[TrashMatched | TrashCollection, ...]
+    missing: bool = False
+    """Whether the lake does not have the rule's collection."""
 
     @property
     def trashed(self) -> int:

@@ -138,7 +138,7 @@ class DownloadObserver:
         if selection.collection is not None:
             found = find_place(self.client, selection.collection, selection.type)
             if found is None:
-                return TrashRulePlan(selection, ())
+                return TrashRulePlan(selection, (), missing=True)
             place = found
         if selection.whole:
             assert place.collection_id is not None, "cross checks of the manifest require 'collection'"

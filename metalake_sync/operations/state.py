@@ -91,7 +91,7 @@ def read_status(project: Project) -> Status:
 
 def describe_state(project: Project) -> dict[str, Any]:
     """The counts of the records, as JSON values."""
-    _must_exist(project)
+    require_state(project)
     with StateStore(project.state_backend) as state:
         rows = []
         uploads = 0
@@ -121,14 +121,14 @@ def describe_state(project: Project) -> dict[str, Any]:
 
 def listed_records(project: Project, targets: Sequence[str]) -> list[tuple[CollectionKey, RecordedFile]]:
     """The records that the targets match. Raises UsageError for a collection without records."""
-    _must_exist(project)
+    require_state(project)
     with StateStore(project.state_backend) as state:
         return [(key, file) for key, _, file in _matching(project, state, _parsed(project, state, targets))]
 
 
 def back_up(project: Project, to: Path | None) -> Path:
     """Copy the state. Returns the path of the copy."""
-    _must_exist(project)
+    require_state(project)
     with StateStore(project.state_backend) as state:
         return state.back_up(to)
 
@@ -139,7 +139,7 @@ def forget(project: Project, targets: Sequence[str], *, trashed_names: bool = Fa
     A target that is a whole collection removes everything about the collection, including its markers.
     `trashed_names`: also forget whether the lake accepts the name of a trashed file again.
     """
-    _must_exist(project)
+    require_state(project)
     with project.state_backend.lock(command="state forget"), StateStore(project.state_backend) as state:
         parsed = _parsed(project, state, targets)
         matching = list(_matching(project, state, parsed))
@@ -187,7 +187,8 @@ def _matching(
                 yield key, handle, file
 
 
-def _must_exist(project: Project) -> None:
+def require_state(project: Project) -> None:
+    """Raise UsageError if the project has no state yet."""
     if not project.state_path.exists():
         raise UsageError(
             "there is no state yet",

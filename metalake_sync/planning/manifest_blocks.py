@@ -85,6 +85,15 @@ class ManifestBlocks:
             self._plan_block("trash", number, observer.plan_trash, selection)
             for number, selection in enumerate(trash_selections(self.manifest, self.client))
         )
+        for number, rule in enumerate(rules):
+            if rule.missing:
+                where = str(self.manifest.where("trash", number))
+                missing = f"'{rule.selection.key}' of type {rule.selection.type.value}"
+                message = (
+                    f"the lake does not have a collection {missing}, so the rule trashes nothing; remove the rule, or"
+                    " correct 'collection' and 'type'"
+                )
+                self.notes.append(Note(NoteCode.TRASH_WITHOUT_COLLECTION, message, where))
         return downloads, rules
 
     def _warn_of_folder(self, format: FormatName, spec: DownloadSpec) -> None:

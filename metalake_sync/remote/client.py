@@ -120,7 +120,8 @@ class LakeClient(ItemCalls, MetadataCalls):
                 f"the lake keeps files in a store of kind '{answer.storage_type[:40]}', and metalake-sync supports only"
                 " Amazon S3, Google Cloud Storage and Azure Blob Storage",
                 where=self._connection.address.url,
-                remedy="Ask the lake's operator for an object store of one of these kinds.",
+                remedy="Ask the lake's operator for an object store of one of these kinds. A lake names its store only"
+                " when it opens an upload, so it may have created the collection already, without files.",
             ) from None
         return answer
 

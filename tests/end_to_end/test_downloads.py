@@ -485,8 +485,20 @@ def test_a_saved_plan_of_a_whole_collection_holds_until_it_gets_another_item(sto
     assert (done.code, "items 3 → 4" in done.err) == (ExitCode.GUARDED, True)
     assert len(stocked.names()) == 4
     stocked.good("plan", "manifest.yaml", "--out", "p.plan")
-    stocked.good("apply", "p.plan")
+    assert "birds: trashed the collection with 4 items" in stocked.good("apply", "p.plan").out
     assert stocked.talk.names(contentType=5) == []
+
+
+@pytest.mark.parametrize("rule", [{"whole": True}, {"query": "metadata.Tags=skip"}, {"type": "video"}])
+def test_a_rule_for_a_collection_that_the_lake_does_not_have_is_named(stocked: World, rule: dict[str, Any]) -> None:
+    stocked.manifest(trash=[{"collection": "birds" if "type" in rule else "brids", **rule}])
+    plan = stocked.good("plan", "manifest.yaml", "--json").document
+    (note,) = plan["warnings"]
+    assert (plan["actions"], note["code"]) == ([], "trash_without_collection")
+    assert note["where"].startswith("manifest.yaml:")
+    assert f"of type {rule.get('type', 'image')}, so the rule trashes nothing" in note["message"]
+    stocked.good("apply", "manifest.yaml")
+    assert len(stocked.names()) == 3
 
 
 def test_the_records_of_a_collection_go_with_it(world: World) -> None:
@@ -495,7 +507,8 @@ def test_the_records_of_a_collection_go_with_it(world: World) -> None:
     world.good("apply", "manifest.yaml")
     world.manifest(trash=[{"collection": "birds", "whole": True}])
     world.good("apply", "manifest.yaml", "--auto-approve")
-    assert world.good("plan", "manifest.yaml", "--json").document["warnings"] == []
+    (note,) = world.good("plan", "manifest.yaml", "--json").document["warnings"]
+    assert note["code"] == "trash_without_collection"
     world.manifest(BIRDS)
     assert world.good("apply", "manifest.yaml", "--json").summary["done"]["upload"] == 1
 

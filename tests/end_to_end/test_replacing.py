@@ -74,6 +74,8 @@ def test_a_lake_that_refuses_trashed_names_is_found_out_with_one_file(stubborn_w
     assert "rejects the name of a trashed file" in failed["a.png"]
     assert f"the old file is in the lake's trash (id {before['a.png']})" in failed["a.png"]
     assert stubborn_world.names() == ["b.png", "c.png"]
+    text = stubborn_world.run("apply", "--auto-approve", "manifest.yaml")
+    assert (text.err.count("not replaced and not trashed"), text.err.count("The next run")) == (1, 2)
     rows = [row for run in stubborn_world.good("history", "--json", "manifest.yaml").document for row in run["actions"]]
     assert [row["before"] for row in rows if row["action"] == "trash"] == [before["a.png"]]
 

@@ -135,5 +135,5 @@ def test_commands_on_a_state_that_is_not_there_say_so(world: World) -> None:
     for command in commands:
         done = world.run(*command, "manifest.yaml")
         assert done.code == 64
-        assert "there is no state yet" in done.err
+        assert "there is no state yet. The first apply or import creates it." in done.err
     assert json.loads(world.run("history", "--json", "manifest.yaml").err)["exit_code"] == 64

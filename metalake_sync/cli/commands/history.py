@@ -21,11 +21,11 @@ ACTIONS_SHOWN = 10
 def command(flags: ManifestFlags, run_id: str | None, limit: int) -> None:
     """Show past runs, newest first, with their actions and the values before and after."""
     from metalake_sync.cli.wording import shown
+    from metalake_sync.operations.state_maintenance import require_state
     from metalake_sync.state.store import StateStore
 
     project = flags.project()
-    if not project.state_path.exists():
-        raise UsageError("there is no state yet, so there is no history", where=str(project.state_path))
+    require_state(project)
     with StateStore(project.state_backend) as state:
         runs = [run for run in state.runs.last(1_000_000 if run_id else limit) if run_id in (None, run.id)]
         if run_id is not None and not runs:
