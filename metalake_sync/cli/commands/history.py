@@ -21,7 +21,7 @@ ACTIONS_SHOWN = 10
 def command(flags: ManifestFlags, run_id: str | None, limit: int) -> None:
     """Show past runs, newest first, with their actions and the values before and after."""
     from metalake_sync.cli.wording import shown
-    from metalake_sync.operations.state_maintenance import require_state
+    from metalake_sync.operations.state import require_state
     from metalake_sync.state.store import StateStore
 
     project = flags.project()
