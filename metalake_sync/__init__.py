@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+NO_PLUGINS = ("PYDANTIC_DISABLE_PLUGINS", "__all__")
+"""The variable with which the command line keeps pydantic from searching all installed packages for plugins, which it
+does not use, and its value. Programs that a run starts do not inherit it."""
+
 __all__ = ["AnnotationSource", "ItemFilter", "ItemSort", "MetaLake", "Progress", "SomeFailed", "__version__"]
 
 

@@ -11,13 +11,12 @@ from typing import Any, Protocol
 
 import click
 
-from metalake_sync.cli.failures import Failures, item_of
-from metalake_sync.cli.log_lines import json_line
+from metalake_sync.cli.log_lines import Failures, json_line
 from metalake_sync.cli.plan_document import plan_document
 from metalake_sync.cli.render_plan import render_plan
 from metalake_sync.cli.streams import echo_json
 from metalake_sync.cli.wording import count, duration, shown, size
-from metalake_sync.core.actions import TrashCollection
+from metalake_sync.core.actions import Action, TrashCollection
 from metalake_sync.core.events import (
     ActionDone,
     ActionFailed,
@@ -30,6 +29,7 @@ from metalake_sync.core.events import (
     SessionOpened,
     Waiting,
 )
+from metalake_sync.core.selection import WHOLE_LAKE
 
 LINE_EVERY_S = 30.0
 """How often a run without a terminal prints its progress."""
@@ -125,6 +125,12 @@ class TextListener:
     def close(self) -> None:
         self._display.close()
         self._failures.close()
+
+
+def item_of(action: Action) -> str:
+    """Return the file that an action concerns, with its collection in front."""
+    item = action.file_name or "the collection"
+    return item if action.collection.name == WHOLE_LAKE else f"{action.collection.name}/{item}"
 
 
 def outcome(event: RunFinished) -> str:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import click
 
-from metalake_sync import __version__
+from metalake_sync import NO_PLUGINS, __version__
 from metalake_sync.cli import streams
 from metalake_sync.cli.wording import for_logs, shown
 from metalake_sync.errors import ExitCode, Interrupted, SyncError
@@ -49,9 +49,23 @@ COMMANDS = {
     "lake": "Run the embedded lake as a server.",
 }
 
-
-MODULES = {"import": "import_"}
-"""Commands whose name is not a valid module name."""
+MODULES = {
+    "init": "manifest",
+    "validate": "manifest",
+    "schema": "manifest",
+    "show": "plan",
+    "apply": "plan",
+    "drift": "checks",
+    "check": "checks",
+    "doctor": "checks",
+    "status": "state",
+    "history": "state",
+    "import": "from_lake",
+    "pull": "from_lake",
+    "url": "item",
+    "job": "item",
+}
+"""The module of each command that is not in a module of its own name."""
 
 
 class LazyCommands(click.Group):
@@ -64,7 +78,7 @@ class LazyCommands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"metalake_sync.cli.commands.{MODULES.get(cmd_name, cmd_name)}")
-        command: click.Command = module.command
+        command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -109,8 +123,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _interrupt)
     # Imports create many objects and no garbage. `start_is_over` sets the thresholds for the run.
     gc.set_threshold(100_000, 20, 20)
-    # Otherwise, pydantic searches every installed package for plugins, which this program does not use.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    os.environ.setdefault(*NO_PLUGINS)
     ending = _Ending()
     # Handlers run in reverse order: this one runs last.
     atexit.register(ending.leave)

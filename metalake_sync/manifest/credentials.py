@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal
 
+from metalake_sync import NO_PLUGINS
 from metalake_sync.errors import Location, ManifestError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest.remote_models import Remote
@@ -122,10 +123,6 @@ def _read(loaded: LoadedManifest, key: str, file: str) -> bytes:
     return data
 
 
-NO_PLUGINS = ("PYDANTIC_DISABLE_PLUGINS", "__all__")
-"""A variable that the command line sets for itself. Commands do not inherit it: they may be Python with plugins."""
-
-
 def _run(loaded: LoadedManifest, key: str, arguments: list[str]) -> bytes:
     """Run a command without a shell in the manifest's folder. Raises ManifestError if it fails or takes too long."""
     where = loaded.where("remote", key)
@@ -133,6 +130,7 @@ def _run(loaded: LoadedManifest, key: str, arguments: list[str]) -> bytes:
         process = subprocess.Popen(
             arguments,
             cwd=loaded.base_dir,
+            # The command may be a Python program with plugins.
             env={name: value for name, value in os.environ.items() if (name, value) != NO_PLUGINS},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -70,7 +70,7 @@ ALLOWED: dict[str, set[str]] = {
     "README.md": {"pictures"},
     "examples/quickstart/README.md": {"pictures"},
     "examples/quickstart/manifest.yaml": {"pictures"},
-    "metalake_sync/cli/commands/annotations_preview.py": {"pictures"},
+    "metalake_sync/cli/commands/annotations.py": {"pictures"},
 }
 """Banned phrases that a file has to use, such as words of the protocol or of another tool."""
 

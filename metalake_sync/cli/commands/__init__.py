@@ -1,1 +1,5 @@
-"""One module for each command. `main` loads a command's module only when that command is called."""
+"""The commands, in modules by subject. `main` loads a module only when one of its commands is called.
+
+A command imports what a run needs (manifest, state, lake) in its function. So `--help`, completion and errors of usage
+load only the options.
+"""

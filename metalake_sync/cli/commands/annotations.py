@@ -1,17 +1,21 @@
-"""`metalake-sync annotations`: writes and removes annotations of images in the lake."""
+"""`metalake-sync annotations`: writes and removes annotations of images in the lake, and draws annotation sources."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from metalake_sync.cli.commands.annotations_preview import preview
 from metalake_sync.cli.commands.metadata import check_addressing, written
-from metalake_sync.cli.connection import KINDS, READ_FORMATS, LakeFlags, takes_form, takes_lake
+from metalake_sync.cli.lake_options import LakeFlags, takes_lake
+from metalake_sync.cli.manifest_options import ManifestFlags, takes_manifest
 from metalake_sync.cli.options import option
-from metalake_sync.cli.wording import shown
+from metalake_sync.cli.prompts import ask
+from metalake_sync.cli.selection_options import KINDS, READ_FORMATS, takes_form
+from metalake_sync.cli.streams import echo_json
+from metalake_sync.cli.wording import count, shown
 from metalake_sync.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,15 +23,67 @@ if TYPE_CHECKING:
     from metalake_sync.core.shapes import FormatName, ShapeTypeName
 
 
+@click.command("preview", epilog="Example: metalake-sync annotations preview birds.yaml --to preview --sample 50")
+@takes_manifest
+@option(
+    "--to",
+    "to",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder to write the images and index.html to.",
+)
+@option(
+    "--sample",
+    type=click.IntRange(1),
+    default=24,
+    show_default=True,
+    help="Number of images to draw for each collection and operation, evenly spread.",
+)
+@option("--image", "images", multiple=True, metavar="NAME", help="Draw this image. Can be repeated.")
+@option("--operation", "operations", multiple=True, metavar="ID", help="Draw only this operation. Can be repeated.")
+def preview(flags: ManifestFlags, to: Path, sample: int, images: tuple[str, ...], operations: tuple[str, ...]) -> None:
+    """Draw the shapes of a sample of images: one PNG with a legend for each, and index.html with all of them.
+
+    The command uses neither the lake nor the state. Needs: pip install 'metalake-sync[preview]'.
+    """
+    from metalake_sync.operations.preview import PreviewSpec, draw_preview
+
+    loaded = flags.load()
+    drawn = draw_preview(loaded, PreviewSpec(to, sample, frozenset(images), frozenset(operations)))
+    if flags.as_json:
+        document = {
+            "page": str(drawn.page),
+            "pictures": [
+                {
+                    "collection": one.collection,
+                    "operation": one.operation,
+                    "file": one.name,
+                    "path": str(to / one.png),
+                    "labels": dict(one.labels),
+                }
+                for one in drawn.images
+            ],
+            "notes": list(drawn.notes),
+        }
+        echo_json(json.dumps(document, indent=2))
+        return
+    told = () if flags.quiet else drawn.notes if flags.verbose else drawn.notes[:10]
+    for note in told:
+        click.echo(f"note: {shown(note)}")
+    if told and len(told) < len(drawn.notes):
+        click.echo(f"note: and {len(drawn.notes) - len(told)} more; the page lists all of them")
+    click.echo(f"Drew {count(len(drawn.images), 'image')}; open {shown(str(drawn.page))}")
+
+
 @click.group(
     "annotations",
     epilog="Example: metalake-sync annotations upload pred.json --operation yolov5 --kind machine --collection birds",
 )
-def command() -> None:
+def annotations_command() -> None:
     """Write and remove annotations of images in the lake, and preview them."""
 
 
-@command.command(
+@annotations_command.command(
     "upload",
     epilog="Example: metalake-sync annotations upload pred.json --operation yolov5 --kind machine --collection birds",
 )
@@ -98,7 +154,7 @@ def upload(
         flags.finish(call, written)
 
 
-@command.command("attach", epilog="Example: metalake-sync annotations attach 64f0c2 yolov5.0.1")
+@annotations_command.command("attach", epilog="Example: metalake-sync annotations attach 64f0c2 yolov5.0.1")
 @takes_lake
 @click.argument("project")
 @click.argument("operations", metavar="OPERATION...", nargs=-1, required=True)
@@ -116,7 +172,7 @@ def attach(flags: LakeFlags, project: str, operations: tuple[str, ...]) -> None:
     )
 
 
-@command.command(
+@annotations_command.command(
     "remove", epilog="Example: metalake-sync annotations remove birds --operation yolov5.0.1 --auto-approve"
 )
 @takes_lake
@@ -125,7 +181,6 @@ def attach(flags: LakeFlags, project: str, operations: tuple[str, ...]) -> None:
 @option("--auto-approve", is_flag=True, help="Do not ask for approval.")
 def remove(flags: LakeFlags, collection: str, operation: str, auto_approve: bool) -> None:
     """Remove an operation's annotations from all files of a collection, also from files of other clients."""
-    from metalake_sync.cli.prompts import ask
 
     with flags.lake() as lake:
         found = lake.find_collection(collection, "image")
@@ -141,7 +196,7 @@ def remove(flags: LakeFlags, collection: str, operation: str, auto_approve: bool
     )
 
 
-@command.command("labels", epilog="Example: metalake-sync annotations labels --json")
+@annotations_command.command("labels", epilog="Example: metalake-sync annotations labels --json")
 @takes_lake
 @option("--group", metavar="ID", help="List only the labels of this group.")
 def labels(flags: LakeFlags, group: str | None) -> None:
@@ -151,7 +206,7 @@ def labels(flags: LakeFlags, group: str | None) -> None:
     flags.show(found, lambda: (shown(label.text) for label in found))
 
 
-@command.command("label-groups", epilog="Example: metalake-sync annotations label-groups --json")
+@annotations_command.command("label-groups", epilog="Example: metalake-sync annotations label-groups --json")
 @takes_lake
 def label_groups(flags: LakeFlags) -> None:
     """List the label groups of the lake."""
@@ -160,4 +215,4 @@ def label_groups(flags: LakeFlags) -> None:
     flags.show(found, lambda: (f"{group.id}  {shown(group.name)}" for group in found))
 
 
-command.add_command(preview)
+annotations_command.add_command(preview)

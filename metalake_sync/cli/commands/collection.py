@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from metalake_sync.cli.commands.item import downloaded
-from metalake_sync.cli.connection import (
+from metalake_sync.cli.lake_options import LakeFlags, takes_lake
+from metalake_sync.cli.options import FolderPath, option
+from metalake_sync.cli.selection_options import (
+    COLLECTION_TYPE,
     KINDS,
     NAMINGS,
     TYPES,
     WRITTEN_FORMATS,
-    LakeFlags,
     metadata_of,
     metadata_options,
     takes_form,
-    takes_lake,
 )
-from metalake_sync.cli.options import FolderPath, option
 from metalake_sync.cli.wording import count, shown, size
 from metalake_sync.errors import UsageError
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 
 @click.group("collection", epilog="Example: metalake-sync collection upload images birds --type image")
-def command() -> None:
+def collection_command() -> None:
     """Create, describe, list, upload and download collections."""
 
 
-@command.command(
+@collection_command.command(
     "create", epilog='Example: metalake-sync collection create birds --type image --set "City=Rome" --tag new'
 )
 @takes_lake
@@ -51,15 +51,10 @@ def create(
     flags.show(made, lambda: iter([made.id]))
 
 
-@command.command("get", epilog="Example: metalake-sync collection get birds --field storagePath")
+@collection_command.command("get", epilog="Example: metalake-sync collection get birds --field storagePath")
 @takes_lake
 @click.argument("name")
-@option(
-    "--type",
-    "content_type",
-    type=TYPES,
-    help="The collection's type. Needed if the lake has several collections with this name.",
-)
+@COLLECTION_TYPE
 @option("--field", "fields", multiple=True, help="Also print this field. Can be repeated.")
 def get(flags: LakeFlags, name: str, content_type: ContentType | None, fields: tuple[str, ...]) -> None:
     """Print the id, name and type of a collection, and the given fields."""
@@ -71,7 +66,7 @@ def get(flags: LakeFlags, name: str, content_type: ContentType | None, fields: t
     flags.show(details, lambda: (f"{shown(field)}: {shown(str(value))}" for field, value in details.items()))
 
 
-@command.command("list", epilog="Example: metalake-sync collection list --type video")
+@collection_command.command("list", epilog="Example: metalake-sync collection list --type video")
 @takes_lake
 @option("--type", "content_type", type=TYPES, default="image", show_default=True, help="Type of the collections.")
 @option("--query", default="", help="Query in the syntax of the web page.")
@@ -85,7 +80,7 @@ def list_collections(flags: LakeFlags, content_type: ContentType, query: str) ->
     )
 
 
-@command.command(
+@collection_command.command(
     "upload",
     epilog='Example: metalake-sync collection upload images birds --type image --set "City=Rome" --tag "#retail"',
 )
@@ -165,15 +160,12 @@ def upload(
         )
 
 
-@command.command("download", epilog="Example: metalake-sync collection download birds --to out --annotations human")
+@collection_command.command(
+    "download", epilog="Example: metalake-sync collection download birds --to out --annotations human"
+)
 @takes_lake
 @click.argument("name")
-@option(
-    "--type",
-    "content_type",
-    type=TYPES,
-    help="The collection's type. Needed if the lake has several collections with this name.",
-)
+@COLLECTION_TYPE
 @option("--to", type=FolderPath(), required=True, help="Folder to write to. It is created if it does not exist.")
 @option(
     "--annotations",

@@ -1,4 +1,4 @@
-"""`metalake-sync item`: commands for the items of a lake."""
+"""`metalake-sync item|url|job`: commands for items of a lake, their signed URLs, and jobs."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from metalake_sync.cli.connection import (
+from metalake_sync.cli.lake_options import LakeFlags, takes_lake
+from metalake_sync.cli.options import FolderPath, option
+from metalake_sync.cli.selection_options import (
     NAMINGS,
-    LakeFlags,
     PlaceFlags,
     SelectionFlags,
     item_sort,
     narrows,
     sort_options,
-    takes_lake,
     takes_place,
 )
-from metalake_sync.cli.options import FolderPath, option
 from metalake_sync.cli.wording import count, shown
 
 if TYPE_CHECKING:
@@ -28,11 +27,11 @@ if TYPE_CHECKING:
 
 
 @click.group("item", epilog="Example: metalake-sync item list --collection birds")
-def command() -> None:
+def item_command() -> None:
     """List, count, describe and download items."""
 
 
-@command.command("get", epilog="Example: metalake-sync item get birds_a.jpg --field Tags --field fileSize")
+@item_command.command("get", epilog="Example: metalake-sync item get birds_a.jpg --field Tags --field fileSize")
 @takes_lake
 @click.argument("unique_name")
 @option("--field", "fields", multiple=True, help="Also print this field. Can be repeated.")
@@ -44,7 +43,9 @@ def get(flags: LakeFlags, unique_name: str, fields: tuple[str, ...]) -> None:
     flags.show(details, lambda: (f"{shown(name)}: {shown(str(value))}" for name, value in details.items()))
 
 
-@command.command("list", epilog="Example: metalake-sync item list --collection birds --query annotation.label=Bird")
+@item_command.command(
+    "list", epilog="Example: metalake-sync item list --collection birds --query annotation.label=Bird"
+)
 @takes_lake
 @takes_place
 @narrows
@@ -85,7 +86,7 @@ def list_items(
                 click.echo(f"{item.id}  {shown(item.unique_name)}{shown(details)}")
 
 
-@command.command("count", epilog="Example: metalake-sync item count --lake image --annotated human")
+@item_command.command("count", epilog="Example: metalake-sync item count --lake image --annotated human")
 @takes_lake
 @takes_place
 @narrows
@@ -102,7 +103,7 @@ def count_items(flags: LakeFlags, place: PlaceFlags, narrow: SelectionFlags) -> 
     flags.show({"count": number}, lambda: iter([str(number)]))
 
 
-@command.command("stats", epilog="Example: metalake-sync item stats")
+@item_command.command("stats", epilog="Example: metalake-sync item stats")
 @takes_lake
 def stats(flags: LakeFlags) -> None:
     """Print the number of images, videos and other files in the lake."""
@@ -112,7 +113,7 @@ def stats(flags: LakeFlags) -> None:
     flags.show(found, lambda: (f"{kind}: {'unknown' if n is None else n}" for kind, n in counts.items()))
 
 
-@command.command(
+@item_command.command(
     "download", epilog="Example: metalake-sync item download --lake image --query metadata.Tags=rain --to out"
 )
 @takes_lake
@@ -174,3 +175,53 @@ def downloaded(result: DownloadResult) -> Iterator[str]:
 def _collection_id(lake: MetaLake, place: PlaceFlags) -> str:
     assert place.collection is not None
     return lake.find_collection(place.collection, place.content_type).id
+
+
+@click.command("url", epilog='Example: curl -o a.jpg "$(metalake-sync url birds_a.jpg)"')
+@takes_lake
+@click.argument("unique_name")
+def url_command(flags: LakeFlags, unique_name: str) -> None:
+    """Print a signed URL for reading a file. It is valid for a short time.
+
+    Every person with the URL can read the file, so do not store it. The embedded lake answers only while it runs: start
+    it with 'lake serve' and pass its address with --url.
+    """
+    with flags.lake() as lake:
+        url = lake.get_downloadable_url(unique_name)
+    flags.show({"url": url}, lambda: iter([url]))
+
+
+@click.group("job", epilog="Example: metalake-sync job wait 654c5167a467d18f9fdb767c")
+def job_command() -> None:
+    """Show the status of a job of the lake, or wait for the job to end."""
+
+
+@job_command.command("status", epilog="Example: metalake-sync job status 654c5167a467d18f9fdb767c")
+@takes_lake
+@click.argument("job_id")
+def status(flags: LakeFlags, job_id: str) -> None:
+    """Print the status and progress of a job."""
+    with flags.lake() as lake:
+        job = lake.get_job_status(job_id)
+    flags.show(job, lambda: iter([f"{job.status}, {job.progress:.0f} %"]))
+
+
+@job_command.command("wait", epilog="Example: metalake-sync job wait 654c5167a467d18f9fdb767c")
+@takes_lake
+@click.argument("job_id")
+def wait(flags: LakeFlags, job_id: str) -> None:
+    """Wait until a job is completed. Fails if the job fails."""
+    with flags.lake() as lake:
+        job = lake.wait_for_job_complete(job_id)
+    flags.show(job, lambda: iter([job.status]))
+
+
+@job_command.command("progress", epilog="Example: metalake-sync job progress birds")
+@takes_lake
+@click.argument("collection")
+def progress(flags: LakeFlags, collection: str) -> None:
+    """Print the progress of the upload of a collection."""
+    with flags.lake() as lake:
+        found = lake.get_upload_status(collection)
+    shown_progress = f"{found.progress:.0f} %" if found.progress is not None else "the lake reports no progress"
+    flags.show(found, lambda: iter([shown_progress]))

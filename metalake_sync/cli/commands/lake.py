@@ -15,6 +15,10 @@ import click
 from metalake_sync.cli.options import option
 from metalake_sync.cli.streams import echo_json
 from metalake_sync.cli.wording import shown
+from metalake_sync.embedded_lake import LakeSettings, generate_credentials
+from metalake_sync.embedded_lake import serve as serve_lake
+from metalake_sync.embedded_lake.quirks import Quirk, parse_quirks
+from metalake_sync.protocol.routes import Generation
 
 SKIPPED_SHOWN = 20
 
@@ -34,7 +38,7 @@ def storage_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.group("lake", epilog="Example: metalake-sync lake serve --dir .metalake --port 8080")
-def command() -> None:
+def lake_command() -> None:
     """Run the embedded lake as a server."""
 
 
@@ -42,14 +46,12 @@ class _Serve(click.Command):
     """A command whose help lists the quirks below the options."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from metalake_sync.embedded_lake.quirks import Quirk
-
         with formatter.section("Quirks"):
             formatter.write_dl([(quirk.value, f"The lake {quirk.effect}.") for quirk in Quirk])
         super().format_epilog(ctx, formatter)
 
 
-@command.command(
+@lake_command.command(
     "serve",
     cls=_Serve,
     epilog="Example: metalake-sync lake serve --dir .metalake --port 8080 --quirks opaque_ids,nulls",
@@ -101,11 +103,7 @@ def serve(
     The first line on standard output is 'listening on http://HOST:PORT'. The credentials come from LAYERNEXT_API_KEY
     and LAYERNEXT_SECRET. If these are not set, the command generates credentials and prints them once.
     """
-    from metalake_sync.embedded_lake import LakeSettings, generate_credentials
-    from metalake_sync.embedded_lake import serve as serve_lake
-    from metalake_sync.embedded_lake.quirks import parse_quirks
     from metalake_sync.embedded_lake.storage.address import parse_storage
-    from metalake_sync.protocol.routes import Generation
 
     plan = None
     if faults is not None:
@@ -144,7 +142,7 @@ def serve(
         click.echo(f"faults injected: {counts or 'none'}")
 
 
-@command.command(
+@lake_command.command(
     "crawl",
     epilog="Examples: metalake-sync lake crawl /mnt/img_bucket_2 --dir .metalake;"
     " metalake-sync lake crawl raw/2026 --dir .metalake --storage s3://acme-lake",
@@ -163,7 +161,6 @@ def crawl(bucket_folder: str, folder: Path, storage: str, storage_endpoint: str 
     """
     from metalake_sync.embedded_lake.crawl import Crawled
     from metalake_sync.embedded_lake.crawl import crawl as crawl_bucket
-    from metalake_sync.embedded_lake.settings import LakeSettings
     from metalake_sync.embedded_lake.storage.address import parse_storage
 
     shows_progress = sys.stderr.isatty()

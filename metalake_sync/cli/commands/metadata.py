@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metalake_sync.cli.connection import TYPES, LakeFlags, metadata_of, metadata_options, takes_lake
+from metalake_sync.cli.lake_options import LakeFlags, takes_lake
 from metalake_sync.cli.options import option
+from metalake_sync.cli.selection_options import TYPES, metadata_of, metadata_options
 from metalake_sync.cli.wording import count, shown
 from metalake_sync.errors import UsageError
 
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
 
 
 @click.group("metadata", epilog="Example: metalake-sync metadata files metadata.json --collection birds --type image")
-def command() -> None:
+def metadata_command() -> None:
     """Write metadata of collections and files in the lake."""
 
 
-@command.command("collection", epilog='Example: metalake-sync metadata collection birds --type image --set "City=Rome"')
+@metadata_command.command(
+    "collection", epilog='Example: metalake-sync metadata collection birds --type image --set "City=Rome"'
+)
 @takes_lake
 @click.argument("name")
 @option("--type", "content_type", type=TYPES, required=True, help="Type of the collection's files.")
@@ -47,7 +50,9 @@ def collection(
     flags.show({"collection": name, "files": not head_only}, lambda: iter([f"{shown(name)}: {what} updated"]))
 
 
-@command.command("files", epilog="Example: metalake-sync metadata files metadata.json --collection birds --type image")
+@metadata_command.command(
+    "files", epilog="Example: metalake-sync metadata files metadata.json --collection birds --type image"
+)
 @takes_lake
 @click.argument("source", type=click.Path(path_type=Path))
 @option("--collection", metavar="NAME", help="Match entries by name in this collection.")

@@ -1,15 +1,37 @@
-"""`metalake-sync plan`: shows what apply would do."""
+"""`metalake-sync plan|apply|show`: show what apply would do, make the lake match the manifest, print a saved plan."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from metalake_sync.cli.options import SAFE, ManifestFlags, RunFlags, observes, option, takes_manifest
+from metalake_sync.cli.log_lines import log_error
+from metalake_sync.cli.manifest_options import (
+    LOCK_TIMEOUT,
+    SAFE,
+    ManifestFlags,
+    RunFlags,
+    max_delete_of,
+    observes,
+    takes_manifest,
+)
+from metalake_sync.cli.markdown_plan import markdown_plan
+from metalake_sync.cli.options import option
+from metalake_sync.cli.plan_document import plan_document
+from metalake_sync.cli.render_plan import footer, render_plan
+from metalake_sync.cli.saved_plans import is_saved_plan, load_plan, read_stream, save_plan
 from metalake_sync.cli.streams import echo_json
-from metalake_sync.errors import ExitCode
+from metalake_sync.cli.wording import count
+from metalake_sync.core.events import PlanMade
+from metalake_sync.core.notes import UNUSABLE
+from metalake_sync.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from metalake_sync.core.plan import Plan
 
 
 @click.command("plan", epilog="Example: metalake-sync plan birds.yaml --out birds.plan; metalake-sync apply birds.plan")
@@ -22,7 +44,7 @@ from metalake_sync.errors import ExitCode
 )
 @SAFE
 @option("--markdown", is_flag=True, help="Print Markdown, for a comment on a pull request.")
-def command(
+def plan_command(
     flags: ManifestFlags,
     run: RunFlags,
     detailed_exitcode: bool,
@@ -35,9 +57,6 @@ def command(
 
     MANIFEST is a file, a folder of *.yaml files, or - for standard input.
     """
-    from metalake_sync.cli.plan_document import plan_document
-    from metalake_sync.cli.render_plan import footer, render_plan
-    from metalake_sync.core.notes import UNUSABLE
 
     listener = flags.words(silent=flags.as_json or markdown)
     try:
@@ -50,16 +69,12 @@ def command(
         with project.plan() as planned:
             listener.close()
             if out is not None:
-                from metalake_sync.cli.saved_plans import save_plan
-
                 save_plan(planned.plan, project, out)
             if flags.as_json:
                 from metalake_sync.cli.documents import to_json
 
                 echo_json(to_json(plan_document(planned.plan, full_names=flags.verbose), indent=2))
             elif markdown:
-                from metalake_sync.cli.markdown_plan import markdown_plan
-
                 click.echo("\n".join(markdown_plan(plan_document(planned.plan, full_names=flags.verbose))))
             elif flags.quiet:
                 click.echo(footer(plan_document(planned.plan)))
@@ -78,3 +93,100 @@ def command(
     if detailed_exitcode and changes:
         sys.stdout.flush()
         click.get_current_context().exit(ExitCode.CHANGES)
+
+
+@click.command("apply", epilog="Example: metalake-sync apply birds.yaml --var split=train")
+@takes_manifest
+@observes
+@option("--auto-approve", is_flag=True, help="Trash, replace, remove and overwrite without asking for approval.")
+@LOCK_TIMEOUT
+@option(
+    "--max-delete",
+    metavar="N|P%",
+    help="Stop a plan that trashes or replaces more than N files, or more than P% of a collection."
+    " [default: 50% of a collection or 1000 files, whichever is smaller]",
+)
+@option("--dry-run", is_flag=True, help="Print the plan and stop.")
+def apply_command(
+    flags: ManifestFlags,
+    run: RunFlags,
+    auto_approve: bool,
+    lock_timeout: float,
+    max_delete: str | None,
+    dry_run: bool,
+) -> None:
+    """Make the lake match the manifest. Files that the lake already has are not sent again.
+
+    A plan that only adds or updates is applied at once. A plan that trashes, replaces or removes anything, or
+    overwrites what another client wrote, needs approval: at the prompt on a terminal, or with --auto-approve.
+
+    MANIFEST is a file, a folder of *.yaml files, - for standard input, or a plan saved with 'plan --out'. A saved plan
+    counts as approved. It is applied unchanged, or not at all if anything that it depends on has changed.
+    """
+
+    named = flags.manifest
+    listener = flags.listener()
+    asks = not flags.as_json and flags.manifest != "-" and sys.stdin.isatty() and sys.stdout.isatty()
+
+    def approve(_plan: Plan) -> bool:
+        if auto_approve or not asks:
+            return auto_approve
+        listener.pause()
+        return click.confirm("Something will be trashed, replaced, removed or overwritten. Continue?", default=False)
+
+    try:
+        options = replace(run.options(), max_delete=max_delete_of(max_delete))
+        saved = None
+        content = read_stream(flags.manifest)
+        if is_saved_plan(flags.manifest, content):
+            saved = load_plan(flags.manifest, content)
+            content = None
+            if run.target:
+                raise UsageError("a saved plan has its own targets", remedy="Remove --target, or make a new plan.")
+            flags = replace(flags, manifest=saved.manifest)
+            options = replace(
+                options,
+                refresh=saved.refresh,
+                checksum=saved.checksum,
+                targets=tuple(saved.targets),
+                targets_may_miss=True,
+            )
+        project = flags.project(listener, options, content)
+        if dry_run:
+            with project.plan() as planned:
+                listener(PlanMade(planned.plan))
+            return
+        applied = project.apply(
+            approve if saved is None else lambda _plan: True,
+            lock_timeout_s=lock_timeout,
+            command=f"apply {named}",
+            approved=saved.approved() if saved is not None else None,
+        )
+        listener(applied.finished)
+    finally:
+        listener.close()
+    if applied.finished.failed or applied.unreadable:
+        if applied.unreadable and not flags.as_json:
+            unreadable = count(applied.unreadable, "file or folder", "files or folders")
+            log_error(f"{unreadable} could not be read; see the notes above", json_log=flags.json_log)
+        click.get_current_context().exit(ExitCode.SOME_FAILED)
+
+
+@click.command("show", epilog="Example: metalake-sync show birds.plan")
+@option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+@option("--markdown", is_flag=True, help="Print Markdown, for a comment on a pull request.")
+@option("-v", "--verbose", is_flag=True, help="Show every action, not only the first 10 of each kind.")
+@click.argument("plan", metavar="PLANFILE", type=click.Path())
+def show_command(plan: str, as_json: bool, markdown: bool, verbose: bool) -> None:
+    """Print a plan that was saved with 'plan --out'. Reads neither the lake nor the sources."""
+
+    document = load_plan(plan).plan
+    if as_json:
+        from metalake_sync.cli.documents import to_json
+
+        echo_json(to_json(document, indent=2))
+    elif markdown:
+        click.echo("\n".join(markdown_plan(document)))
+    else:
+        for line in render_plan(document, all_lines=verbose):
+            click.echo(line)

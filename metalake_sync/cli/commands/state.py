@@ -1,36 +1,46 @@
-"""`metalake-sync state`: shows, copies, rebuilds and repairs the local state."""
+"""`metalake-sync state|status|history`: show and repair the local state, and show past runs."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from metalake_sync.cli.options import ManifestFlags, RunFlags, observes, option, takes_manifest
+from metalake_sync.cli.manifest_options import LOCK_TIMEOUT, ManifestFlags, RunFlags, observes, takes_manifest
+from metalake_sync.cli.options import option
 from metalake_sync.cli.streams import echo_json
+from metalake_sync.cli.wording import count, shown, size
 from metalake_sync.errors import ExitCode, UsageError
+from metalake_sync.planning.run_options import RunOptions
+
+NOT_ACTIONS = frozenset({"unchanged", "unmanaged", "bytes_to_send"})
+"""Keys in the summary of a run that do not count actions."""
+
+ACTIONS_SHOWN = 10
 
 
 @click.group("state", epilog="Example: metalake-sync state show birds.yaml")
-def command() -> None:
+def state_command() -> None:
     """Show, copy, rebuild or repair the local state."""
 
 
-@command.command("show", epilog="Example: metalake-sync state show birds.yaml --target 'birds/*.jpg'")
+@state_command.command("show", epilog="Example: metalake-sync state show birds.yaml --target 'birds/*.jpg'")
 @takes_manifest
 @option("--target", multiple=True, metavar="COLLECTION[/GLOB]", help="List the records of this part. Can be repeated.")
 def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
     """Show the content of the state: collections, files, annotation sets, open uploads, and the holder of the lock."""
-    from metalake_sync.cli.wording import count, shown, size
     from metalake_sync.operations.state import describe_state, listed_records
 
     project = flags.project()
     if target:
         records = listed_records(project, target)
         if flags.as_json:
-            echo_json(json.dumps([{"collection": key.name, **_record(file)} for key, file in records], indent=2))
+            echo_json(
+                json.dumps([{"collection": key.name, **_record_document(file)} for key, file in records], indent=2)
+            )
             return
         for key, file in records:
             sets = "".join(
@@ -56,7 +66,7 @@ def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
     click.echo(f"  lock: {shown(described['lock'] or 'free')}")
 
 
-@command.command("backup", epilog="Example: metalake-sync state backup birds.yaml --to birds-state.db")
+@state_command.command("backup", epilog="Example: metalake-sync state backup birds.yaml --to birds-state.db")
 @takes_manifest
 @option(
     "--to",
@@ -76,16 +86,10 @@ def backup(flags: ManifestFlags, to: Path | None) -> None:
         click.echo(f"Copied to {copy}")
 
 
-@command.command("rebuild", epilog="Example: metalake-sync state rebuild birds.yaml")
+@state_command.command("rebuild", epilog="Example: metalake-sync state rebuild birds.yaml")
 @takes_manifest
 @observes
-@option(
-    "--lock-timeout",
-    type=click.FloatRange(0),
-    default=0.0,
-    metavar="SECONDS",
-    help="Seconds to wait for another run's lock (default: 0).",
-)
+@LOCK_TIMEOUT
 def rebuild(flags: ManifestFlags, run: RunFlags, lock_timeout: float) -> None:
     """Make a new state from the lake, without sending a byte. Moves the old state to 'backups', even if it is broken.
 
@@ -106,7 +110,7 @@ def rebuild(flags: ManifestFlags, run: RunFlags, lock_timeout: float) -> None:
         click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 
-@command.command("forget", epilog="Example: metalake-sync state forget birds.yaml --target birds/a.jpg")
+@state_command.command("forget", epilog="Example: metalake-sync state forget birds.yaml --target birds/a.jpg")
 @takes_manifest
 @option(
     "--target", multiple=True, metavar="COLLECTION[/GLOB]", help="Forget the records of this part. Can be repeated."
@@ -118,7 +122,6 @@ def rebuild(flags: ManifestFlags, run: RunFlags, lock_timeout: float) -> None:
 )
 def forget(flags: ManifestFlags, target: tuple[str, ...], trashed_names: bool) -> None:
     """Delete records, so that the next run treats these files as new. Makes a copy first. Does not change the lake."""
-    from metalake_sync.cli.wording import count
     from metalake_sync.operations.state import forget as drop
 
     if not target and not trashed_names:
@@ -131,7 +134,7 @@ def forget(flags: ManifestFlags, target: tuple[str, ...], trashed_names: bool) -
         click.echo(f"Forgot {count(dropped, 'file')}; the copy of the old state is {copy}")
 
 
-@command.command("unlock", epilog="Example: metalake-sync state unlock birds.yaml")
+@state_command.command("unlock", epilog="Example: metalake-sync state unlock birds.yaml")
 @takes_manifest
 @option("--force", is_flag=True, help="Also release the lock of a holder that seems to be alive.")
 def unlock(flags: ManifestFlags, force: bool) -> None:
@@ -148,7 +151,7 @@ def unlock(flags: ManifestFlags, force: bool) -> None:
         click.echo(f"Released the lock of {held_by}." if held_by else "The lock is free.")
 
 
-def _record(file: Any) -> dict[str, Any]:
+def _record_document(file: Any) -> dict[str, Any]:
     return {
         "file": file.name,
         "path": file.path,
@@ -159,3 +162,90 @@ def _record(file: Any) -> dict[str, Any]:
         "origin": file.origin.value,
         "shapes": {operation: one.shape_count for operation, one in file.annotations.items()},
     }
+
+
+@click.command("status", epilog="Example: metalake-sync status birds.yaml --json")
+@takes_manifest
+def status_command(flags: ManifestFlags) -> None:
+    """Show what is synced, pending and failed, and the last runs. Makes no request to the lake."""
+    from metalake_sync.operations.state import read_status
+
+    listener = flags.words(silent=flags.as_json)
+    try:
+        status = read_status(flags.project(listener, RunOptions(refresh="none")))
+    finally:
+        listener.close()
+    if flags.as_json:
+        echo_json(json.dumps(asdict(status), indent=2))
+        return
+    click.echo(click.style(shown(status.manifest), bold=True) + f"  →  {shown(status.lake)}")
+    for row in status.collections:
+        line = f"  {shown(row.name)} ({row.type}): {count(row.synced, 'file')} synced, {row.pending} pending"
+        if row.adopted:
+            line += f", {row.adopted} of them adopted"
+        if row.annotation_sets:
+            line += f", {count(row.annotation_sets, 'annotation set')}"
+        click.echo(line)
+        for failure in row.failures if flags.verbose else row.failures[:5]:
+            tries = f" ({count(failure.attempts, 'try', 'tries')})" if failure.attempts > 1 else ""
+            click.secho(f"    failed: {shown(failure.name)}: {shown(failure.error)}{tries}", fg="red")
+    for part in status.broken:
+        what = f"'{shown(part.operation)}'" if part.operation else "everything"
+        where = f" of {shown(part.collection)}" if part.collection else ""
+        for line in part.error.splitlines():
+            click.secho(f"  broken, not changed in the lake: {what}{where}: {shown(line)}", fg="red")
+    if status.open_sessions:
+        click.echo(f"  {count(status.open_sessions, 'upload')} of an interrupted run; the next apply finishes them")
+    if flags.quiet:
+        return
+    click.echo("Last runs:" if status.runs else "No run yet.")
+    for run in status.runs:
+        did = ", ".join(
+            f"{key} {value}" for key, value in (run.summary or {}).items() if value and key not in NOT_ACTIONS
+        )
+        click.echo(f"  {run.started_at[:19]}  {run.outcome or 'was killed':<12} {did or 'nothing to do'}")
+
+
+@click.command("history", epilog="Example: metalake-sync history birds.yaml --run 20260131T101500-1f2e3d4c")
+@takes_manifest
+@option("--run", "run_id", metavar="RUN", help="Show only this run, with all of its actions.")
+@option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Number of runs to show.")
+def history_command(flags: ManifestFlags, run_id: str | None, limit: int) -> None:
+    """Show past runs, newest first, with their actions and the values before and after."""
+    from metalake_sync.operations.state import require_state
+    from metalake_sync.state.store import StateStore
+
+    project = flags.project()
+    require_state(project)
+    with StateStore(project.state_backend) as state:
+        runs = [run for run in state.runs.last(1_000_000 if run_id else limit) if run_id in (None, run.id)]
+        if run_id is not None and not runs:
+            raise UsageError(f"there is no run '{run_id}'", remedy="Run 'history' without --run to list all runs.")
+        if flags.as_json:
+            rows = [{**asdict(run), "actions": [asdict(row) for row in state.runs.actions(run.id)]} for run in runs]
+            echo_json(json.dumps(rows, indent=2))
+            return
+        if not runs:
+            click.echo("No run yet.")
+        for run in runs:
+            outcome = run.outcome or "was killed"
+            click.echo(
+                click.style(f"{run.started_at[:19]}  {run.id}  {outcome}", bold=True) + f"  {shown(run.command)}"
+            )
+            actions = state.runs.actions(run.id)
+            visible = (
+                actions if flags.verbose or run_id or len(actions) <= ACTIONS_SHOWN + 1 else actions[:ACTIONS_SHOWN]
+            )
+            for row in visible:
+                where = row.collection if row.file is None else f"{row.collection}/{row.file}"
+                values = f"  {_short(row.before)} → {_short(row.after)}" if row.before or row.after else ""
+                click.echo(shown(f"  {row.action:<18} {where}  {row.reason.replace('_', ' ')}{values}"))
+            if len(actions) > len(visible):
+                click.echo(f"  … and {len(actions) - len(visible)} more (--run {run.id} shows all)")
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "none"
+    # Users need a complete id to find a trashed file. A digest may be shortened.
+    return value if len(value) <= 32 else f"{value[:12]}…"

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metalake_sync.cli.connection import TYPES, LakeFlags, SelectionFlags, narrows, takes_lake
+from metalake_sync.cli.lake_options import LakeFlags, takes_lake
 from metalake_sync.cli.options import option
 from metalake_sync.cli.prompts import ask
+from metalake_sync.cli.selection_options import COLLECTION_TYPE, TYPES, SelectionFlags, narrows
 from metalake_sync.cli.wording import count, shown
-from metalake_sync.errors import UsageError
+from metalake_sync.errors import ExitCode, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -24,20 +25,15 @@ SHOWN = 10
 
 
 @click.group("trash", epilog="Example: metalake-sync trash collection birds --query metadata.Tags=skip")
-def command() -> None:
+def trash_command() -> None:
     """Put items or collections into the lake's trash. No call restores them."""
 
 
-@command.command("collection", epilog="Example: metalake-sync trash collection birds --query metadata.Tags=skip")
+@trash_command.command("collection", epilog="Example: metalake-sync trash collection birds --query metadata.Tags=skip")
 @takes_lake
 @narrows
 @click.argument("name")
-@option(
-    "--type",
-    "content_type",
-    type=TYPES,
-    help="The collection's type. Needed if the lake has several collections with this name.",
-)
+@COLLECTION_TYPE
 @option("-v", "--verbose", is_flag=True, help="List every item, not only the first 10.")
 @option("--auto-approve", is_flag=True, help="Do not ask for approval.")
 def collection(
@@ -63,7 +59,7 @@ def collection(
         )
 
 
-@command.command(
+@trash_command.command(
     "lake", epilog="Example: metalake-sync trash lake image --query metadata.Tags=skip --to-date 2022-01-01"
 )
 @takes_lake
@@ -125,6 +121,4 @@ def _trash(selection: _Selection, items: Iterator[ItemInfo], trash: Callable[[],
     result = trash()
     flags.show(result, lambda: iter([shown(result.message)]))
     if result.failed:
-        from metalake_sync.errors import ExitCode
-
         click.get_current_context().exit(ExitCode.SOME_FAILED)

@@ -1,18 +1,26 @@
-"""`metalake-sync watch`: watches for changes and syncs them continuously."""
+"""`metalake-sync watch`: watches for changes and syncs them continuously. Its log goes to standard error."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import sys
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from metalake_sync.cli.options import ManifestFlags, RunFlags, max_delete_of, observes, option, takes_manifest
+from metalake_sync.cli.log_lines import json_line
+from metalake_sync.cli.manifest_options import ManifestFlags, RunFlags, max_delete_of, observes, takes_manifest
+from metalake_sync.cli.options import option
+from metalake_sync.cli.wording import shown
+from metalake_sync.core.events import Event
 from metalake_sync.errors import SyncError, UsageError
+from metalake_sync.remote.redaction import redact
 
 if TYPE_CHECKING:
     from metalake_sync.watch.health import Health, HealthServer, Metrics
@@ -46,7 +54,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Trash, replace, remove and overwrite without approval. By default, such actions are held.",
 )
-def command(
+def watch_command(
     flags: ManifestFlags,
     run: RunFlags,
     settle: float,
@@ -62,8 +70,6 @@ def command(
     --auto-approve is given. The other actions continue. SIGTERM ends the command after the current run, within 30 s. A
     second SIGTERM ends it at once. SIGHUP reads the manifest again.
     """
-    from metalake_sync.cli.watch_log import start_log
-    from metalake_sync.core.events import Event
     from metalake_sync.manifest.reading import is_stream
     from metalake_sync.project import Project
     from metalake_sync.state.backends.file import FileBackend
@@ -160,3 +166,33 @@ def _serve_health(address: str, health: Health, metrics: Metrics) -> HealthServe
             f"'--metrics {address}' cannot be opened ({error.strerror})",
             remedy="Choose another port, or a local address.",
         ) from None
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as JSON, with its facts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        facts = getattr(record, "facts", {})
+        return json_line(record.levelname.lower(), record.getMessage(), _time(record), **facts)
+
+
+class TextLines(logging.Formatter):
+    """Formats a record as text: time, level for warnings and errors, and the message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        return f"{_time(record):%Y-%m-%dT%H:%M:%S}Z  {level}{shown(redact(record.getMessage()))}"
+
+
+def _time(record: logging.LogRecord) -> datetime:
+    return datetime.fromtimestamp(record.created, UTC)
+
+
+def start_log(*, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Send the log of `watch` to standard error. `verbose`: also log each action. `quiet`: only log warnings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if as_json else TextLines())
+    logger = logging.getLogger("metalake_sync.watch")
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from metalake_sync.cli.failures import SHOWN_OF_A_KIND, Failures, item_of
+from metalake_sync.cli.listeners import item_of
+from metalake_sync.cli.log_lines import SHOWN_OF_A_KIND, Failures
 from metalake_sync.core.snapshots import AnnotationKind, MediaType, RecordedSet
 from metalake_sync.core.unmanaged_files import Address, By, ClearEntry
 
@@ -19,10 +20,10 @@ def test_the_first_ten_items_of_a_reason_are_named_and_the_rest_is_counted(capsy
         failures.report(f"{number}.png", "no such bucket")
     failures.report("a.png", "it answered 406")
     failures.close()
-    told = lines(capsys)
-    assert len(told) == SHOWN_OF_A_KIND + 2
-    assert told[0] == "failed: 0.png: no such bucket"
-    assert told[-2:] == ["failed: a.png: it answered 406", "failed: … and 40 more: no such bucket"]
+    printed = lines(capsys)
+    assert len(printed) == SHOWN_OF_A_KIND + 2
+    assert printed[0] == "failed: 0.png: no such bucket"
+    assert printed[-2:] == ["failed: a.png: it answered 406", "failed: … and 40 more: no such bucket"]
     failures.close()
     assert lines(capsys) == []
 

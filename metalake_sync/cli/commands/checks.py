@@ -1,0 +1,151 @@
+"""`metalake-sync drift|check|doctor`: compare the lake with the last apply, verify files, and check what a run needs.
+
+Must not: change anything.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import click
+
+from metalake_sync.cli.manifest_options import ManifestFlags, RunFlags, observes, takes_manifest
+from metalake_sync.cli.markdown_plan import markdown_plan
+from metalake_sync.cli.options import IGNORE_COMPATIBILITY, option
+from metalake_sync.cli.plan_document import plan_document
+from metalake_sync.cli.render_plan import render_plan
+from metalake_sync.cli.streams import echo_json
+from metalake_sync.cli.wording import count, shown, size
+from metalake_sync.errors import ExitCode
+from metalake_sync.planning.run_options import RunOptions
+
+if TYPE_CHECKING:
+    from metalake_sync.core.plan import Plan
+
+MISMATCHES_SHOWN = 20
+
+MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "wrong": ("wrong", "red")}
+
+
+@click.command("drift", epilog="Example: metalake-sync drift birds.yaml --detailed-exitcode")
+@takes_manifest
+@observes
+@option("--detailed-exitcode", is_flag=True, help="Exit with 2 if there is drift.")
+@option("--markdown", is_flag=True, help="Print Markdown, for the summary of a pipeline job.")
+def drift_command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, markdown: bool) -> None:
+    """Compare the lake with what was last applied, with a full refresh. Changes nothing.
+
+    The output is the plan that would undo the drift. Local changes of files and of the manifest are ignored, and so are
+    new files of other clients.
+    """
+    from metalake_sync.operations.comparison import find_drift
+
+    listener = flags.words(silent=flags.as_json or markdown)
+    try:
+        plan = find_drift(flags.project(listener, run.options()))
+    finally:
+        listener.close()
+    if flags.as_json:
+        from metalake_sync.cli.documents import to_json
+
+        echo_json(to_json(plan_document(plan, full_names=flags.verbose), indent=2))
+    else:
+        for line in _drift_lines(plan, flags, markdown):
+            click.echo(line)
+    if detailed_exitcode and not plan.empty:
+        sys.stdout.flush()
+        click.get_current_context().exit(ExitCode.CHANGES)
+
+
+def _drift_lines(plan: Plan, flags: ManifestFlags, markdown: bool) -> Iterator[str]:
+
+    shown = plan_document(plan, full_names=flags.verbose)
+    if markdown:
+        yield from markdown_plan(shown)
+    elif plan.empty:
+        yield f"No drift: {shown.summary.unchanged} files match the last apply."
+    elif flags.quiet:
+        yield f"Drift: {len(shown.actions)} differences."
+    else:
+        yield from list(render_plan(shown, all_lines=flags.verbose))[:-1]
+        yield f"Drift: {len(shown.actions)} differences, shown as the actions that would undo them."
+
+
+@click.command("check", epilog="Example: metalake-sync check birds.yaml --download")
+@takes_manifest
+@observes
+@option("--download", is_flag=True, help="Also download every file and compare its hash.")
+@option("--detailed-exitcode", is_flag=True, help="Exit with 2 instead of 1 if a file is missing or differs.")
+def check_command(flags: ManifestFlags, run: RunFlags, download: bool, detailed_exitcode: bool) -> None:
+    """Verify that the lake has each synced file with the right size. Changes nothing.
+
+    Exits with 1 if a file is missing or differs.
+    """
+    from metalake_sync.operations.comparison import check
+
+    listener = flags.words(silent=flags.as_json)
+    try:
+        checked = check(flags.project(listener, run.options()), download=download)
+    finally:
+        listener.close()
+    wrong = checked.mismatches
+    if flags.as_json:
+        echo_json(json.dumps(asdict(checked), indent=2))
+    else:
+        for one in wrong if flags.verbose else wrong[:MISMATCHES_SHOWN]:
+            click.secho(f"wrong: {shown(one.collection)}/{shown(one.file)} {shown(one.problem)}", fg="red")
+        if len(wrong) > MISMATCHES_SHOWN and not flags.verbose:
+            click.echo(f"… and {len(wrong) - MISMATCHES_SHOWN} more (-v shows all)")
+        read = f", {size(checked.bytes_read)} read back" if download else ""
+        click.echo(f"{count(checked.files, 'file')} checked{read}: {len(wrong)} wrong.")
+    if wrong:
+        sys.stdout.flush()
+        click.get_current_context().exit(ExitCode.CHANGES if detailed_exitcode else ExitCode.FAILED)
+
+
+@click.command("doctor", epilog="Example: metalake-sync doctor birds.yaml --retry-for 5")
+@takes_manifest
+@option(
+    "--retry-for",
+    type=click.FloatRange(0),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Seconds to keep retrying an unreachable lake.",
+)
+@IGNORE_COMPATIBILITY
+def doctor_command(flags: ManifestFlags, retry_for: float, ignore_compatibility: bool) -> None:
+    """Check versions, sources, state, disk space, inotify limits, credentials, the lake and the clock. Changes nothing.
+
+    Exits with 0 if there are no errors (warnings are allowed). Otherwise it exits as a run would: with 12 for refused
+    credentials, with 5 for an unreachable lake, and with 1 for anything else.
+    """
+    from metalake_sync.operations.doctor import examine
+
+    project = flags.project(
+        options=replace(RunOptions(), retry_for_s=retry_for, ignore_compatibility=ignore_compatibility)
+    )
+    findings = []
+    for finding in examine(project):
+        findings.append(finding)
+        if flags.as_json or (flags.quiet and finding.verdict == "ok"):
+            continue
+        mark, color = MARKS[finding.verdict]
+        remedy = f". {finding.remedy}" if finding.remedy else ""
+        click.echo(f"{click.style(f'{mark:<8}', fg=color)} {shown(finding.subject)}: {shown(finding.message + remedy)}")
+    if flags.as_json:
+        rows = [{key: value for key, value in asdict(finding).items() if key != "exit_code"} for finding in findings]
+        echo_json(json.dumps(rows, indent=2))
+    codes = [finding.exit_code for finding in findings if finding.verdict == "wrong"]
+    if codes:
+        sys.stdout.flush()
+        click.get_current_context().exit(max(codes, key=_is_specific))
+
+
+def _is_specific(code: ExitCode) -> bool:
+    """Sort a specific exit code above the general one."""
+    return code is not ExitCode.FAILED

@@ -1,0 +1,173 @@
+"""`metalake-sync import|pull`: adopt files that are in the lake already, and download files into local folders."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from metalake_sync.cli.manifest_options import LOCK_TIMEOUT, ManifestFlags, RunFlags, observes, takes_manifest
+from metalake_sync.cli.options import FolderPath, option
+from metalake_sync.cli.selection_options import COLLECTION_TYPE, WRITTEN_FORMATS
+from metalake_sync.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from metalake_sync.manifest import LoadedManifest
+
+MANIFEST_START = """\
+# Written by 'metalake-sync import --emit' from the collections of the lake. Put each collection's files into its
+# folder, or correct the paths. Then 'metalake-sync import' adopts the files, and 'plan' shows the differences.
+version: 1
+remote:
+  url: ${LAYERNEXT_URL:-embedded:.metalake}
+  api_key: ${LAYERNEXT_API_KEY}
+  secret: ${LAYERNEXT_SECRET}
+"""
+
+
+@click.command("import", epilog="Example: metalake-sync import birds.yaml --emit && metalake-sync import birds.yaml")
+@takes_manifest
+@observes
+@option("--emit", is_flag=True, help="Write the lake's collections that MANIFEST does not contain.")
+@LOCK_TIMEOUT
+def import_command(flags: ManifestFlags, run: RunFlags, emit: bool, lock_timeout: float) -> None:
+    """Adopt files of the manifest that are in the lake already, by name and size. Sends nothing.
+
+    The next apply does not send adopted files, and they are never pruned. Metadata that differs is reported; apply
+    writes it only with 'metadata_override: true'.
+
+    With --emit, the command writes MANIFEST from the lake of LAYERNEXT_URL if the file does not exist. If it exists,
+    the command prints the missing collections.
+    """
+    from metalake_sync.operations.adoption import adopt_only
+
+    if emit:
+        _write_manifest(flags, run)
+        return
+    listener = flags.listener()
+    try:
+        applied = adopt_only(
+            flags.project(listener, run.options()), lock_timeout_s=lock_timeout, command=f"import {flags.manifest}"
+        )
+        listener(applied.finished)
+    finally:
+        listener.close()
+    if applied.finished.failed or applied.unreadable:
+        click.get_current_context().exit(ExitCode.SOME_FAILED)
+
+
+def _write_manifest(flags: ManifestFlags, run: RunFlags) -> None:
+    """Write a new manifest, or print the collections that an existing one does not contain."""
+    from metalake_sync.manifest import load_manifest
+    from metalake_sync.operations.adoption import collection_blocks
+    from metalake_sync.project import Project
+
+    target = Path(flags.manifest)
+    fresh = flags.manifest != "-" and not target.exists()
+    draft = target.with_name(f".{target.name}.part") if fresh else None
+    listener = flags.words()
+    try:
+        if draft is not None:
+            try:
+                draft.write_text(MANIFEST_START)
+            except OSError as error:
+                raise UsageError(f"'{target}' cannot be written: {error.strerror}") from error
+            manifest = load_manifest(str(draft), environment=os.environ)
+            project = Project(manifest, run.options(), listener, flags.state)
+        else:
+            project = flags.project(listener, run.options())
+        known = frozenset((one.type, one.name) for one in project.manifest.collections)
+        with project.reach() as client:
+            blocks = list(collection_blocks(client, known))
+        if draft is None:
+            click.echo("".join(blocks) or "# the manifest contains every collection of the lake", nl=not blocks)
+            return
+        draft.write_text(
+            MANIFEST_START + "collections:\n" + "".join(blocks) if blocks else MANIFEST_START + "collections: []\n"
+        )
+        draft.rename(target)
+        click.echo(f"Wrote {target} with {len(blocks)} collections.")
+    finally:
+        listener.close()
+        if draft is not None:
+            draft.unlink(missing_ok=True)
+
+
+@click.command("pull", epilog="Example: metalake-sync pull birds.yaml --collection birds --to out --annotations human")
+@takes_manifest
+@observes
+@option("--collection", metavar="NAME", help="Download this collection instead of the manifest's downloads.")
+@COLLECTION_TYPE
+@option("--to", type=FolderPath(), help="Folder for --collection.")
+@option(
+    "--annotations",
+    type=click.Choice(["human", "machine", "all", "none"]),
+    help="Annotations of --collection to download. [default: all]",
+)
+@option(
+    "--format",
+    "annotation_format",
+    type=WRITTEN_FORMATS,
+    help="Format of the annotations of --collection. [default: metalake]",
+)
+@LOCK_TIMEOUT
+def pull_command(
+    flags: ManifestFlags,
+    run: RunFlags,
+    collection: str | None,
+    content_type: str | None,
+    to: Path | None,
+    annotations: str | None,
+    annotation_format: str | None,
+    lock_timeout: float,
+) -> None:
+    """Run the manifest's downloads, or download one collection from its lake.
+
+    Files that are up to date are not fetched again, and interrupted downloads are resumed. MANIFEST is a file, a folder
+    of *.yaml files, or - for standard input.
+    """
+    from metalake_sync.project import Project
+
+    if run.refresh == "none":
+        raise UsageError("a download needs the lake", remedy="Remove '--refresh none'.")
+    manifest = flags.load()
+    own = {"--type": content_type, "--to": to, "--annotations": annotations, "--format": annotation_format}
+    if collection is not None:
+        if to is None:
+            raise UsageError("'--collection' needs a folder", remedy="Give --to DIR.")
+        manifest = _with_download(manifest, collection, content_type, to, annotations, annotation_format or "metalake")
+    elif any(value is not None for value in own.values()):
+        given = next(flag for flag, value in own.items() if value is not None)
+        raise UsageError(f"'{given}' needs '--collection'", remedy="Give --collection NAME, or remove the flag.")
+    elif not manifest.model.downloads:
+        raise UsageError("the manifest has no downloads", remedy="Add 'downloads', or give --collection and --to.")
+    listener = flags.listener()
+    try:
+        project = Project(manifest, run.options(), listener, flags.state)
+        applied = project.pull(lock_timeout_s=lock_timeout, command=f"pull {flags.manifest}")
+        listener(applied.finished)
+    finally:
+        listener.close()
+    if applied.finished.failed:
+        click.get_current_context().exit(ExitCode.SOME_FAILED)
+
+
+def _with_download(
+    manifest: LoadedManifest,
+    collection: str,
+    content_type: str | None,
+    to: Path,
+    annotations: str | None,
+    annotation_format: str,
+) -> LoadedManifest:
+    """Return the manifest with only this download. `to` is relative to the current folder, not to the manifest."""
+    from metalake_sync.manifest.remote_models import Download
+
+    block: dict[str, Any] = {"collection": collection, "type": content_type, "to": str(to.absolute())}
+    if annotations != "none":
+        block["annotations"] = {"kind": annotations or "all", "format": annotation_format}
+    model = manifest.model.model_copy(update={"downloads": [Download.model_validate(block)]})
+    return replace(manifest, model=model)

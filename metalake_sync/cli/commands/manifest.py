@@ -1,0 +1,98 @@
+"""`metalake-sync init|validate|schema`: write a starter manifest, check a manifest, and print the JSON Schemas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from metalake_sync.cli.manifest_options import SAFE, ManifestFlags, takes_manifest
+from metalake_sync.cli.options import IGNORE_COMPATIBILITY, option
+from metalake_sync.cli.streams import echo_json
+from metalake_sync.cli.wording import count, size
+from metalake_sync.errors import ExitCode, ManifestError, ManifestErrors, UsageError
+
+IGNORED_FOLDERS = (".metalake-sync/", ".metalake/")
+
+
+@click.command("init", epilog="Example: metalake-sync init birds")
+@click.argument("folder", metavar="[DIR]", default=".", type=click.Path(path_type=Path, file_okay=False))
+def init_command(folder: Path) -> None:
+    """Write a starter manifest with comments into DIR (default: the current folder). Adds the state to .gitignore."""
+    from metalake_sync.manifest.authoring import STARTER_MANIFEST
+
+    manifest = folder / "manifest.yaml"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with manifest.open("x") as file:
+            file.write(STARTER_MANIFEST)
+        ignored = _keep_out_of_git(folder / ".gitignore")
+    except FileExistsError:
+        raise UsageError(f"'{manifest}' exists already", remedy="Nothing was changed. Choose another folder.") from None
+    except OSError as error:
+        raise UsageError(f"'{folder}' cannot be written: {error.strerror}", remedy="Choose another folder.") from error
+    click.echo(f"Wrote {manifest}" + (f" and added {' and '.join(ignored)} to .gitignore." if ignored else "."))
+    click.echo(f"Next: edit it, and then run: metalake-sync apply {manifest}")
+
+
+def _keep_out_of_git(gitignore: Path) -> list[str]:
+    """Append the missing lines and return them. Existing lines stay unchanged."""
+    text = gitignore.read_bytes() if gitignore.exists() else b""
+    missing = [line for line in IGNORED_FOLDERS if line.encode() not in text.splitlines()]
+    if missing:
+        start = b"" if not text or text.endswith(b"\n") else b"\n"
+        with gitignore.open("ab") as file:
+            file.write(start + "".join(f"{line}\n" for line in missing).encode())
+    return missing
+
+
+@click.command("validate", epilog="Example: metalake-sync validate birds.yaml --online")
+@takes_manifest
+@option("--online", is_flag=True, help="Also ask the lake to check tags and metadata fields.")
+@SAFE
+@IGNORE_COMPATIBILITY
+def validate_command(flags: ManifestFlags, online: bool, safe: bool, ignore_compatibility: bool) -> None:
+    """Check the manifest, its files, patterns and sources. Uses neither the lake nor the state.
+
+    All errors are reported together, each with its line and column.
+    """
+    from metalake_sync.cli.render_plan import render_notes
+    from metalake_sync.core.notes import UNUSABLE
+    from metalake_sync.planning.run_options import RunOptions
+
+    listener = flags.words(silent=flags.as_json)
+    try:
+        options = RunOptions(ignore_compatibility=ignore_compatibility)
+        project = flags.project(listener, options, safe=safe)
+        plan = project.validate(online=online)
+    finally:
+        listener.close()
+    summary = plan.summary()
+    invalid = [note for note in plan.notes if note.code in UNUSABLE]
+    if flags.as_json:
+        from metalake_sync.cli.documents import to_json
+        from metalake_sync.cli.plan_document import plan_document
+
+        echo_json(to_json(plan_document(plan), include={"manifest", "warnings"}, indent=2))
+        if invalid:
+            click.get_current_context().exit(ExitCode.USAGE)
+        return
+    if not flags.quiet:
+        for line in render_notes(tuple(note for note in plan.notes if note not in invalid), all_notes=flags.verbose):
+            click.echo(line)
+    if invalid:
+        raise ManifestErrors([ManifestError(note.message, where=note.where) for note in invalid])
+    click.echo(
+        f"{project.manifest.source} is valid: {count(len(plan.collections), 'collection')},"
+        f" {count(summary.upload, 'file')} ({size(summary.bytes_to_send)}),"
+        f" {count(summary.annotate, 'annotation set')}."
+    )
+
+
+@click.command("schema", epilog="Example: metalake-sync schema > manifest.schema.json")
+@click.argument("name", type=click.Choice(["manifest", "plan", "events"]), default="manifest", metavar="[NAME]")
+def schema_command(name: str) -> None:
+    """Print the JSON Schema of the manifest. NAME selects the plan or the events of 'apply --json' instead."""
+    from metalake_sync.cli.schemas import schema_text
+
+    echo_json(schema_text(name).rstrip("\n"))
