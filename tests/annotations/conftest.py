@@ -1,4 +1,4 @@
-"""What every test of annotations begins and ends with."""
+"""Fixtures for all tests of annotations."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ _open: list[AnnotationIndex] = []
 
 
 def closed_afterwards(index: AnnotationIndex) -> AnnotationIndex:
-    """Have an index closed at the end of the test."""
+    """Close an index at the end of the test."""
     _open.append(index)
     return index
 

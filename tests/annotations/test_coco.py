@@ -1,4 +1,4 @@
-"""COCO as tools and scripts write it: what is degenerate, missing or of the wrong type costs no more than itself."""
+"""COCO as tools and scripts write it: an invalid part affects only itself."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ def refused(base: Path, annotations: list[Any], **more: Any) -> str:
         {"size": [40, 60], "counts": [1, 2]},
     ],
 )
-def test_a_segmentation_that_draws_nothing_gives_way_to_the_box(tmp_path: Path, segmentation: Any) -> None:
+def test_the_box_replaces_a_segmentation_without_area(tmp_path: Path, segmentation: Any) -> None:
     index = read(tmp_path, [BOX | {"segmentation": segmentation}, BOX | {"segmentation": [SQUARE]}])
     assert types(index) == [RECTANGLE, POLYGON]
     assert shapes(index)[0].points == ((10, 10), (20, 20))
     assert "left out (" not in notes(index) or "parts of segmentations" in notes(index)
 
 
-def test_parts_without_area_are_left_out_beside_good_ones(tmp_path: Path) -> None:
+def test_parts_without_area_are_left_out_beside_valid_ones(tmp_path: Path) -> None:
     index = read(tmp_path, [BOX | {"segmentation": [[1, 1], SQUARE, [2, 2, 3, 3, 4, 4]]}])
     assert types(index) == [POLYGON]
     assert "part" not in shapes(index)[0].metadata
@@ -121,7 +121,7 @@ def test_a_degenerate_segmentation_without_a_box_is_reported(tmp_path: Path) -> 
         ),
     ],
 )
-def test_an_annotation_that_can_not_be_read_costs_itself_and_is_named(
+def test_an_unreadable_annotation_is_reported_and_the_others_are_read(
     tmp_path: Path, entry: dict[str, Any], words: str
 ) -> None:
     index = read(tmp_path, [BOX, BOX | entry, BOX])
@@ -131,13 +131,13 @@ def test_an_annotation_that_can_not_be_read_costs_itself_and_is_named(
     assert "coco.json: annotations[1]" in refused(tmp_path, [BOX, BOX | entry, BOX], policy=fail)
 
 
-def test_elements_that_are_no_objects_are_left_out(tmp_path: Path) -> None:
+def test_elements_that_are_not_objects_are_left_out(tmp_path: Path) -> None:
     index = read(tmp_path, [None, BOX, "x"])
     assert types(index) == [RECTANGLE]
     assert "annotations are not objects; left out (2 times, first: annotations[0]: None)" in notes(index)
 
 
-def test_many_different_reasons_are_bounded() -> None:
+def test_the_number_of_reported_reasons_is_limited() -> None:
     notes = ReadNotes()
     for number in range(100):
         notes.leave_out(f"reason {number}", f"object {number}")
@@ -145,27 +145,27 @@ def test_many_different_reasons_are_bounded() -> None:
     assert notes.unreadable["annotations can't be read for other reasons"] == 80
 
 
-def test_a_broken_box_costs_nothing_beside_a_polygon_or_keypoints(tmp_path: Path) -> None:
+def test_an_invalid_box_beside_other_shapes_is_left_out_and_reported(tmp_path: Path) -> None:
     good = {"bbox": [1, 2], "segmentation": [SQUARE], "keypoints": [12, 12, 2]}
     index = read(tmp_path, [BOX | good, BOX | {"bbox": 0, "segmentation": [[1]], "keypoints": [5, 5, 2]}])
     assert types(index) == [POLYGON, POINTS, POINTS]
     assert "a 'bbox' that is not four numbers; only their other shapes are taken (2 times" in notes(index)
 
 
-# Keys that say nothing.
+# Keys without a value.
 
 
 @pytest.mark.parametrize(
     "key", ["score", "area", "iscrowd", "keypoints", "attributes", "metadata", "segmentation", "occlusion", "id"]
 )
-def test_not_a_number_in_an_optional_key_costs_nothing(tmp_path: Path, key: str) -> None:
+def test_nan_in_an_optional_key_counts_as_missing(tmp_path: Path, key: str) -> None:
     index = read(tmp_path, [BOX | {"track": 4, key: NAN}])
     assert types(index) == [RECTANGLE]
     assert shapes(index)[0].confidence is None
     assert shapes(index)[0].metadata == {"track": 4}
 
 
-def test_not_a_number_inside_metadata_costs_the_field_alone(tmp_path: Path) -> None:
+def test_nan_in_metadata_removes_only_that_field(tmp_path: Path) -> None:
     entry = {"attributes": {"a": NAN, "b": True, "c": [{"value": "x", "confidence": NAN}]}, "m": {"n": [1, NAN]}}
     index = read(tmp_path, [BOX | entry, BOX | entry])
     shape = shapes(index)[0]
@@ -175,7 +175,7 @@ def test_not_a_number_inside_metadata_costs_the_field_alone(tmp_path: Path) -> N
     assert "holds a number that is not finite" in refused(tmp_path, [BOX | entry], policy=fail)
 
 
-def test_not_a_number_in_the_coordinates_costs_the_shape(tmp_path: Path) -> None:
+def test_nan_in_coordinates_removes_the_shape(tmp_path: Path) -> None:
     index = read(tmp_path, [BOX | {"bbox": [1, NAN, 5, 5]}, BOX])
     assert types(index) == [RECTANGLE]
     assert "holds a number that is not finite (coco.json: annotations[0]); it is left out" in notes(index)
@@ -204,7 +204,7 @@ RUNS = [40 * 10 + 5, 4, 36, 4, 40 * 60 - 40 * 11 - 9]
 
 
 @pytest.mark.parametrize("said", [{"width": 60, "height": 40}, {"width": "60", "height": 40.0}, {}])
-def test_a_mask_of_another_size_than_its_image_is_refused_by_name(tmp_path: Path, said: dict[str, Any]) -> None:
+def test_a_mask_with_the_size_of_another_image_is_reported(tmp_path: Path, said: dict[str, Any]) -> None:
     images = [{"id": 1, "file_name": "a.png", **said}]
     turned = {"size": [60, 40], "counts": RUNS}
     index = read(
@@ -219,7 +219,7 @@ def test_a_mask_of_another_size_than_its_image_is_refused_by_name(tmp_path: Path
     )
 
 
-def test_a_mask_fits_the_size_that_the_file_says_where_the_image_is_not_here(tmp_path: Path) -> None:
+def test_without_a_local_image_a_mask_must_fit_the_size_in_the_file(tmp_path: Path) -> None:
     index = read(tmp_path, [BOX | {"segmentation": {"size": [60, 40], "counts": RUNS}}], local=False)
     assert types(index) == [RECTANGLE]
 
@@ -238,7 +238,7 @@ def test_masks_in_a_list_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [7, 0, -3, 2**53 + 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1])
 @pytest.mark.parametrize("text_in", ["image", "annotation"])
-def test_ids_are_told_apart_by_value_as_numbers_and_texts(tmp_path: Path, number: int, text_in: str) -> None:
+def test_ids_that_are_numbers_and_texts_are_distinguished(tmp_path: Path, number: int, text_in: str) -> None:
     here, there = (str(number), number) if text_in == "image" else (number, str(number))
     images = [{"id": here, "file_name": "a.png"}, {"id": number + 1, "file_name": "b.png"}]
     categories = [{"id": number + 2, "name": "plane"}, {"id": here, "name": "bird"}]
@@ -247,7 +247,7 @@ def test_ids_are_told_apart_by_value_as_numbers_and_texts(tmp_path: Path, number
     assert "'image_id' that is a text in one list and a number in the other (once)" in notes(index)
 
 
-def test_an_id_that_another_entry_has_as_it_stands_means_that_entry(tmp_path: Path) -> None:
+def test_an_exact_id_wins_over_its_other_form(tmp_path: Path) -> None:
     categories = [{"id": 1, "name": "bird"}, {"id": "1", "name": "plane"}]
     images = [{"id": 1, "file_name": "a.png"}, {"id": "1", "file_name": "b.png"}]
     index = read(
@@ -258,7 +258,7 @@ def test_an_id_that_another_entry_has_as_it_stands_means_that_entry(tmp_path: Pa
 
 
 @pytest.mark.parametrize("other", ["01", "1.0", "one", " 1"])
-def test_another_text_is_another_id(tmp_path: Path, other: str) -> None:
+def test_different_texts_are_different_ids(tmp_path: Path, other: str) -> None:
     index = read(tmp_path, [BOX, BOX | {"image_id": other}])
     assert types(index) == [RECTANGLE]
     assert "of an image that the file does not list; they are left out (once: annotations[1])" in notes(index)
@@ -278,10 +278,10 @@ def test_another_text_is_another_id(tmp_path: Path, other: str) -> None:
         ({"images": [{"id": 1, "file_name": "a"}, 7]}, "images[1]: the element is 7, not an object"),
     ],
 )
-def test_errors_say_what_was_found(tmp_path: Path, more: dict[str, Any], words: str) -> None:
+def test_errors_contain_the_value_that_was_found(tmp_path: Path, more: dict[str, Any], words: str) -> None:
     assert f"coco.json: {words}" in refused(tmp_path, [BOX], **more)
 
 
-def test_a_panoptic_file_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_the_error_for_a_panoptic_file_names_that_kind(tmp_path: Path) -> None:
     told = refused(tmp_path, [BOX | {"segments_info": []}])
     assert "coco.json: annotations[0]: the annotation has 'segments_info': the file is COCO panoptic" in told

@@ -1,4 +1,4 @@
-"""What every annotation format has to do, the built-in ones and one of another package.
+"""The conformance suite of annotation formats: the built-in ones, and one of another package.
 
 A new format gets a `Sample` here. Round trips through `write_records` concern formats that are written; all other tests
 concern formats that are read.
@@ -160,7 +160,7 @@ def test_a_file_is_detected(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_broken_shape_gives_one_report_with_its_place_and_the_rest_is_read(name: str, tmp_path: Path) -> None:
+def test_an_invalid_shape_is_reported_once_with_its_place_and_the_rest_is_read(name: str, tmp_path: Path) -> None:
     sample = SAMPLES[name]
     source = lay_out(tmp_path, sample, **{sample.file: sample.broken})
     with closing(open_index([spec(source, name)], SizedImages())) as index:
@@ -172,7 +172,7 @@ def test_a_broken_shape_gives_one_report_with_its_place_and_the_rest_is_read(nam
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_broken_shape_fails_the_plan_where_the_manifest_asks_for_it(name: str, tmp_path: Path) -> None:
+def test_an_invalid_shape_is_an_error_if_the_manifest_says_fail(name: str, tmp_path: Path) -> None:
     sample = SAMPLES[name]
     source = lay_out(tmp_path, sample, **{sample.file: sample.broken})
     with pytest.raises(ManifestErrors) as caught:
@@ -196,7 +196,7 @@ WRITTEN = [one.name for one in formats() if one.writes]
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_what_is_read_back_is_what_fits_and_every_loss_is_counted(name: str, tmp_path: Path) -> None:
+def test_a_written_record_is_read_back_and_every_loss_is_counted(name: str, tmp_path: Path) -> None:
     wanted = [ImageRecord("a.png", (BOX,)), ImageRecord("b.png", (RICH,)), ImageRecord("c.png", (BOX, BOX))]
     report = write_records(wanted, name, tmp_path / "labels", lambda _: SIZE)
     fitting = Fitting(format_named(name).output(), lambda _: SIZE)

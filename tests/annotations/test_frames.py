@@ -1,4 +1,4 @@
-"""An image that EXIF turns has one frame everywhere: the shown one."""
+"""All coordinates of an image that EXIF turns refer to the displayed image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from metalake_sync.sources.images import ImageHeader, image_size, read_header
 
 WIDE = (120, 40)
 BOX = Shape(ShapeType.RECTANGLE, ((80.0, 8.0), (24.0, 16.0)), "x")
-"""Of the stored frame: it reaches out of an image of 40 x 120."""
+"""Of the stored frame: it extends outside an image of 40 x 120."""
 
 
 def photograph(path: Path, orientation: int | None, light: Shape = BOX) -> Path:
@@ -49,7 +49,7 @@ def index_of(folder: Path, source: str) -> AnnotationIndex:
 
 
 @pytest.mark.parametrize("orientation", [None, 1, 2, 3, 4, 5, 6, 7, 8])
-def test_every_reader_has_the_shown_size(tmp_path: Path, orientation: int | None) -> None:
+def test_every_reader_returns_the_displayed_size(tmp_path: Path, orientation: int | None) -> None:
     path = photograph(tmp_path / "a.jpg", orientation)
     with Image.open(path) as opened:
         shown = ImageOps.exif_transpose(opened).size
@@ -60,7 +60,7 @@ def test_every_reader_has_the_shown_size(tmp_path: Path, orientation: int | None
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
-def test_shapes_of_the_stored_frame_turn_with_the_pixels(tmp_path: Path, orientation: int) -> None:
+def test_shapes_of_the_stored_frame_are_turned_with_the_pixels(tmp_path: Path, orientation: int) -> None:
     path = photograph(tmp_path / "a.jpg", orientation)
     header = ImageHeader(WIDE, orientation)
     (box,) = turned([BOX], header)
@@ -87,14 +87,14 @@ def test_shapes_of_the_stored_frame_turn_with_the_pixels(tmp_path: Path, orienta
         (WIDE, [replace(BOX, points=((2.0, 60.0), (20.0, 50.0)))], False),
     ],
 )
-def test_what_the_source_says_and_what_fits_tells_the_frame(
+def test_the_stated_size_and_the_fit_of_shapes_decide_the_frame(
     said: tuple[int, int] | None, shapes: list[Shape], expected: bool
 ) -> None:
     assert are_of_stored_frame(shapes, said, ImageHeader(WIDE, 6)) is expected
     assert not are_of_stored_frame(shapes, said, ImageHeader((40, 120), 1))
 
 
-def test_no_box_is_lost_and_a_note_names_the_image_that_exif_turns(tmp_path: Path) -> None:
+def test_no_box_is_lost_and_a_note_names_the_turned_image(tmp_path: Path) -> None:
     for name in ("shown", "stored", "both"):
         photograph(tmp_path / f"{name}.jpg", 6)
     boxes = {"shown": [[4, 60, 20, 40]], "stored": [[80, 8, 24, 16]], "both": [[4, 60, 20, 40], [80, 8, 24, 16]]}
@@ -117,7 +117,7 @@ def test_no_box_is_lost_and_a_note_names_the_image_that_exif_turns(tmp_path: Pat
     assert [note for note in notes if "EXIF" in note.message and "both.jpg" in note.message]
 
 
-def test_fractions_and_the_preview_are_of_the_shown_frame(tmp_path: Path) -> None:
+def test_fractions_and_the_preview_use_the_displayed_frame(tmp_path: Path) -> None:
     path = photograph(tmp_path / "a.jpg", 6)
     (tmp_path / "a.txt").write_text("0 0.5 0.75 0.4 0.2\n")
     (tmp_path / "classes.txt").write_text("x\n")
@@ -132,7 +132,7 @@ def test_fractions_and_the_preview_are_of_the_shown_frame(tmp_path: Path) -> Non
         assert light > 200
 
 
-def test_what_is_no_regular_image_has_no_size_and_holds_nothing_up(tmp_path: Path) -> None:
+def test_a_file_that_is_not_regular_has_no_size_and_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.jpg")
     (tmp_path / "zero.jpg").symlink_to("/dev/zero")
     (tmp_path / "page.jpg").write_text("<?xml version='1.0'?><svg width='9' height='9'/>")

@@ -1,4 +1,4 @@
-"""Sizes of pictures come from the cache of readings, where the file is as it was read."""
+"""Sizes of unchanged images come from the cache of readings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.embedded_lake.talk import png
 
 
 class Kept:
-    """A cache that has one reading, whatever is asked for, and counts what it is given."""
+    """A cache that returns one reading for every request, and counts what is stored."""
 
     def __init__(self, reading: Mapping[str, Any] | None) -> None:
         self.reading = reading
@@ -26,7 +26,7 @@ class Kept:
         self.reading = reading
 
 
-def test_a_size_that_was_read_before_is_taken_from_the_cache(tmp_path: Path) -> None:
+def test_a_cached_size_is_not_read_again(tmp_path: Path) -> None:
     image = tmp_path / "a.png"
     image.write_bytes(png(40, 20))
     kept = Kept({"width": 7, "height": 5, "orientation": 1})
@@ -35,7 +35,7 @@ def test_a_size_that_was_read_before_is_taken_from_the_cache(tmp_path: Path) -> 
     assert kept.asked == [str(image)]
 
 
-def test_a_header_that_can_not_be_read_is_no_size_also_from_the_cache(tmp_path: Path) -> None:
+def test_an_unreadable_header_gives_no_size_also_from_the_cache(tmp_path: Path) -> None:
     image = tmp_path / "a.png"
     image.write_bytes(b"no picture")
     for cache in (Kept(None), Kept({})):

@@ -1,4 +1,4 @@
-"""Lists come element by element whatever stands in them, and are the same however much is decoded in one go."""
+"""Lists are read element by element with any content, and batches do not change the result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read(path: Path) -> list[tuple[str, int | None, Any]]:
     indent=st.sampled_from([None, 1]),
     separators=st.sampled_from([(",", ":"), (", ", ": "), (" ,\n ", " :")]),
 )
-def test_a_list_comes_whole_and_in_order(
+def test_a_list_is_complete_and_in_order(
     tmp_path: Path, elements: list[Any], window: int, batch: int, indent: int | None, separators: tuple[str, str]
 ) -> None:
     path = tmp_path / "a.json"
@@ -59,14 +59,14 @@ def test_a_list_comes_whole_and_in_order(
         ('{"list": [{"a": 1},\n{"a": "2},\n{"a": 3}]}', 2, 11),
     ],
 )
-def test_a_mistake_among_elements_is_told_with_its_place(tmp_path: Path, text: str, line: int, column: int) -> None:
+def test_an_error_among_elements_has_its_place(tmp_path: Path, text: str, line: int, column: int) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(BrokenJson) as caught:
         read(tmp_path / "a.json")
     assert str(caught.value.where) == f"a.json:{line}:{column}"
 
 
-def test_flat_elements_are_decoded_in_one_go_and_nested_ones_are_given_up(
+def test_flat_elements_are_decoded_in_batches_and_nested_ones_singly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
@@ -88,7 +88,7 @@ def test_flat_elements_are_decoded_in_one_go_and_nested_ones_are_given_up(
 
 
 @pytest.mark.parametrize("window", range(16, 48))
-def test_a_number_that_the_window_cuts_comes_whole(
+def test_a_number_at_the_end_of_the_window_is_read_completely(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int
 ) -> None:
     monkeypatch.setattr(json_stream, "WINDOW_CHARS", window)

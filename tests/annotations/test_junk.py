@@ -1,4 +1,4 @@
-"""Whatever a file holds, reading it ends in records or in one clear error that names the file."""
+"""Reading any file gives records, or one clear error that names the file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SizedImages(AnyImage):
 
 
 def read(content: bytes, format: FormatName) -> None:
-    """Read a file; what goes wrong must be ManifestErrors of which each names the file."""
+    """Read a file. Every error must be a ManifestErrors whose errors name the file."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "classes.txt").write_text("x\n")
@@ -60,7 +60,7 @@ def read(content: bytes, format: FormatName) -> None:
 
 
 @pytest.mark.parametrize("format", SAMPLES)
-def test_the_samples_are_good(format: FormatName, tmp_path: Path) -> None:
+def test_the_samples_are_valid(format: FormatName, tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("x\n")
     (tmp_path / f"a.{EXTENSIONS[format]}").write_bytes(SAMPLES[format])
     spec = AnnotationSpec("o", AnnotationKind.HUMAN, (f"a.{EXTENSIONS[format]}",), tmp_path, "m")
@@ -72,14 +72,14 @@ def test_the_samples_are_good(format: FormatName, tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", SAMPLES)
 @given(content=st.binary(max_size=60))
 @settings(max_examples=25, deadline=None)
-def test_any_bytes_end_in_records_or_a_clear_error(format: FormatName, content: bytes) -> None:
+def test_any_bytes_give_records_or_a_clear_error(format: FormatName, content: bytes) -> None:
     read(content, format)
 
 
 @pytest.mark.parametrize("format", SAMPLES)
 @given(data=st.data())
 @settings(max_examples=50, deadline=None)
-def test_a_good_file_with_any_damage_ends_in_records_or_a_clear_error(format: FormatName, data: st.DataObject) -> None:
+def test_a_damaged_file_gives_records_or_a_clear_error(format: FormatName, data: st.DataObject) -> None:
     sample = SAMPLES[format]
     start = data.draw(st.integers(0, len(sample)))
     end = data.draw(st.integers(start, min(len(sample), start + 12)))
@@ -110,15 +110,15 @@ def _replaced(document: Any, path: list[int], value: Any) -> Any:
 @pytest.mark.parametrize("format", ["metalake", "coco"])
 @given(path=st.lists(st.integers(0, 9), min_size=1, max_size=7), value=_json_values)
 @settings(max_examples=100, deadline=None)
-def test_any_value_anywhere_ends_in_records_or_a_clear_error(format: FormatName, path: list[int], value: Any) -> None:
+def test_any_value_anywhere_gives_records_or_a_clear_error(format: FormatName, path: list[int], value: Any) -> None:
     read(json.dumps(_replaced(json.loads(SAMPLES[format]), path, value)).encode(), format)
 
 
-def test_entities_that_grow_are_refused() -> None:
+def test_entities_that_expand_are_an_error() -> None:
     bomb = b'<!DOCTYPE a [<!ENTITY b "' + b"x" * 100 + b'">]><annotation><filename>&b;</filename></annotation>'
     read(bomb, "voc")
 
 
-def test_deep_nesting_is_refused() -> None:
+def test_deep_nesting_is_an_error() -> None:
     read(b'{"images": ' + b"[" * 100_000, "metalake")
     read(b'{"images": [{"image": "a", "annotations": ' + b"[" * 50_000 + b"]" * 50_000 + b"}]}", "metalake")

@@ -1,4 +1,4 @@
-"""Which picture an entry means: its folders have to agree, unless one folder stands in front of all names."""
+"""Which image an entry matches: its folders must agree, unless all names have one leading folder."""
 
 from __future__ import annotations
 
@@ -60,20 +60,20 @@ def told(index: AnnotationIndex) -> Sequence[str]:
     return [note.message for note in index.notes()]
 
 
-def test_labels_of_another_split_do_not_reach_images_of_this_one(tmp_path: Path) -> None:
+def test_labels_of_another_split_do_not_match_images_of_this_one(tmp_path: Path) -> None:
     labels(tmp_path, "train/1.txt", "val/2.txt")
     index = read(tmp_path, images(tmp_path, "images/train", "1.jpg", "2.jpg"), "labels")
     assert (matched(index), index.without_file) == ({"1.jpg": 1}, ["val/2"])
 
 
-def test_the_split_that_agrees_wins_whatever_is_read_first(tmp_path: Path) -> None:
+def test_the_split_whose_folder_agrees_wins_in_any_order(tmp_path: Path) -> None:
     labels(tmp_path, "train/1.txt", "val/1.txt", "test/1.txt")
     index = read(tmp_path, images(tmp_path, "images/train", "1.jpg"), "labels")
     assert (matched(index), sorted(index.without_file)) == ({"1.jpg": 1}, ["test/1", "val/1"])
     assert index.images()["1.jpg"].source.shown_as == "labels/train/1.txt"
 
 
-def test_names_of_another_split_in_coco_do_not_match_either(tmp_path: Path) -> None:
+def test_coco_names_of_another_split_do_not_match(tmp_path: Path) -> None:
     known = images(tmp_path, "images/train", "1.jpg", "2.jpg")
     index = read(tmp_path, known, coco(tmp_path, "val/2.jpg", "train/1.jpg"))
     assert (matched(index), index.without_file) == ({"1.jpg": 1}, ["val/2.jpg"])
@@ -81,7 +81,7 @@ def test_names_of_another_split_in_coco_do_not_match_either(tmp_path: Path) -> N
     assert (matched(index), index.without_file) == ({"1.jpg": 1}, ["val/2.jpg"])
 
 
-def test_one_folder_in_front_of_all_names_is_not_counted_and_told_once(tmp_path: Path) -> None:
+def test_one_leading_folder_of_all_names_is_ignored_with_a_note(tmp_path: Path) -> None:
     known = images(tmp_path, "images", "1.jpg", "2.jpg", "deep/3.jpg", naming="path")
     index = read(tmp_path, known, coco(tmp_path, "task1/1.jpg", "task1/2.jpg", "task1/deep/3.jpg"))
     assert matched(index) == {"1.jpg": 1, "2.jpg": 1, "deep__3.jpg": 1}
@@ -91,7 +91,7 @@ def test_one_folder_in_front_of_all_names_is_not_counted_and_told_once(tmp_path:
     assert index.without_file == []
 
 
-def test_of_several_folders_in_front_none_matches_and_the_note_says_so(tmp_path: Path) -> None:
+def test_entries_with_several_leading_folders_do_not_match_and_a_note_says_so(tmp_path: Path) -> None:
     known = images(tmp_path, "images", "1.jpg", "2.jpg")
     index = read(tmp_path, known, coco(tmp_path, "a/1.jpg", "b/2.jpg", "a/2.jpg"))
     assert (matched(index), len(index.without_file)) == ({}, 3)
@@ -101,13 +101,13 @@ def test_of_several_folders_in_front_none_matches_and_the_note_says_so(tmp_path:
     assert note.endswith("so these entries match no image: 3")
 
 
-def test_the_folder_in_front_is_judged_over_all_sources_of_an_operation(tmp_path: Path) -> None:
+def test_leading_folders_of_all_sources_of_an_operation_are_compared(tmp_path: Path) -> None:
     known = images(tmp_path, "images", "1.jpg", "2.jpg")
     index = read(tmp_path, known, coco(tmp_path, "a/1.jpg"), coco(tmp_path, "b/2.jpg", to="second.json"))
     assert matched(index) == {}
 
 
-def test_a_loosely_matched_record_is_checked_like_any_other(tmp_path: Path) -> None:
+def test_a_loosely_matched_record_is_checked(tmp_path: Path) -> None:
     known = images(tmp_path, "images", "1.jpg", "2.jpg")
     (tmp_path / "coco.json").write_text(
         '{"images": [{"id": 1, "file_name": "task/1.jpg"}], "categories": [{"id": 1, "name": "bird"}], "annotations": ['
@@ -120,20 +120,20 @@ def test_a_loosely_matched_record_is_checked_like_any_other(tmp_path: Path) -> N
     assert sum("is left out" in message for message in told(index)) == 2
 
 
-def test_the_same_image_twice_behind_one_folder_is_an_error(tmp_path: Path) -> None:
+def test_two_entries_of_one_image_below_a_leading_folder_are_an_error(tmp_path: Path) -> None:
     known = images(tmp_path, "images", "1.jpg")
     with pytest.raises(ManifestErrors, match=r"'1.jpg' has two entries for 'op'"):
         read(tmp_path, known, coco(tmp_path, "task/1.jpg", "task/1.jpg"))
 
 
-def test_labels_folders_are_read_as_images_folders(tmp_path: Path) -> None:
+def test_a_folder_labels_matches_a_folder_images(tmp_path: Path) -> None:
     labels(tmp_path, "train/labels/1.txt", "valid/labels/1.txt", folder=".")
     known = images(tmp_path, "train/images", "1.jpg")
     index = read(tmp_path, known, ".")
     assert (matched(index), index.without_file) == ({"1.jpg": 1}, ["valid/labels/1"])
 
 
-def test_a_name_that_several_images_have_is_ambiguous_and_names_two(tmp_path: Path) -> None:
+def test_a_name_of_several_images_is_ambiguous_and_two_are_named(tmp_path: Path) -> None:
     known = images(tmp_path, "images", "a/x.jpg", "b/x.jpg", naming="path")
     assert known.match("x.jpg", None) == Ambiguous("a__x.jpg", "b__x.jpg")
     index = read(tmp_path, known, coco(tmp_path, "x.jpg"))
@@ -142,7 +142,7 @@ def test_a_name_that_several_images_have_is_ambiguous_and_names_two(tmp_path: Pa
     assert read(tmp_path, known, "labels").without_file == ["x (ambiguous: 'a__x.jpg' or 'b__x.jpg')"]
 
 
-def test_composed_and_decomposed_accents_mean_the_same_image(tmp_path: Path) -> None:
+def test_composed_and_decomposed_accents_match_the_same_image(tmp_path: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "käfer.jpg") for form in ("NFC", "NFD"))
     assert composed != decomposed
     for here, said in ((composed, decomposed), (decomposed, composed)):
@@ -156,7 +156,7 @@ def test_composed_and_decomposed_accents_mean_the_same_image(tmp_path: Path) -> 
         assert found.image.name == name
 
 
-def test_a_voc_name_without_extension_means_the_image_of_that_stem(tmp_path: Path) -> None:
+def test_a_voc_name_without_extension_matches_the_image_of_that_stem(tmp_path: Path) -> None:
     known = images(tmp_path, "images", "bird1.jpg", "other.jpg")
     (tmp_path / "other.xml").write_text(
         "<annotation><filename>bird1</filename><object><name>x</name><bndbox><xmin>1</xmin><ymin>1</ymin>"
@@ -172,9 +172,7 @@ def test_a_voc_name_without_extension_means_the_image_of_that_stem(tmp_path: Pat
 
 
 @pytest.mark.parametrize("others", [(), ("other.jpg", "other.png")])
-def test_a_voc_file_that_is_called_otherwise_than_its_image_means_what_it_names(
-    tmp_path: Path, others: tuple[str, ...]
-) -> None:
+def test_the_name_in_a_voc_file_overrides_the_name_of_the_file(tmp_path: Path, others: tuple[str, ...]) -> None:
     known = images(tmp_path, "images", "bird1.jpg", *others)
     (tmp_path / "other.xml").write_text("<annotation><filename>bird1.jpg</filename></annotation>")
     index = read(tmp_path, known, "other.xml")

@@ -1,4 +1,4 @@
-"""What an earlier run made of the same words is as good as reading them: only what changed is drawn anew."""
+"""Sets that an earlier run parsed are taken from the cache; only changed ones are parsed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES = [f"{number}.png" for number in range(20)]
 
 
 class Kept:
-    """A memo in memory, which counts what it was asked for in vain."""
+    """A memo in memory that counts its misses."""
 
     def __init__(self) -> None:
         self.sets: dict[bytes, KnownSet] = {}
@@ -73,7 +73,7 @@ def metalake() -> dict[str, Any]:
 
 
 class Bench:
-    """One operation with its pictures, read again and again."""
+    """One operation with its images, which tests read repeatedly."""
 
     def __init__(self, folder: Path, document: dict[str, Any]) -> None:
         self.folder = folder
@@ -88,7 +88,7 @@ class Bench:
         return open_index([self.spec], LocalImages([(name, name, str(self.folder / name)) for name in NAMES]), memo)
 
     def misses(self) -> int:
-        """Read with the memo; what comes of it is what comes of reading without. Returns what was not known."""
+        """Read with the memo, and check that the result equals that without it. Returns the number of misses."""
         self.memo.misses = 0
         assert told(self.open(self.memo)) == told(self.open(NO_MEMO))
         return self.memo.misses
@@ -122,26 +122,26 @@ def box_of(document: dict[str, Any], image: int) -> list[float]:
     return found
 
 
-def test_one_moved_box_is_one_image(bench: Bench) -> None:
+def test_a_moved_box_causes_one_image_to_be_parsed(bench: Bench) -> None:
     box_of(bench.document, 7)[0] = 2.5
     assert bench.misses() == 1
 
 
-def test_another_order_is_known_and_told_by_its_new_places(bench: Bench) -> None:
+def test_sets_in_another_order_are_cached_and_have_new_places(bench: Bench) -> None:
     bench.document["images"].reverse()
     assert bench.misses() == 0
 
 
-def test_an_image_that_is_new_to_the_source_is_read_alone(bench: Bench) -> None:
+def test_only_a_new_image_is_parsed(bench: Bench) -> None:
     bench.document["images"] = bench.document["images"][:10]
     assert bench.misses() == 0
     bench.document["images"] += [{**bench.document["images"][0], "id": 99, "file_name": "11.png", "image": "11.png"}]
     assert bench.misses() == 0
 
 
-def test_a_image_of_another_size_is_read_anew(bench: Bench) -> None:
+def test_an_image_of_another_size_is_parsed_again(bench: Bench) -> None:
     (bench.folder / NAMES[3]).write_bytes(png(9, 9))
-    # COCO says another size: that is told in every run, and so it is not even asked for.
+    # COCO states another size. That is reported in every run, so the cache is not asked.
     assert bench.misses() == (0 if "categories" in bench.document else 1)
     assert bench.misses() == 0
 
@@ -156,7 +156,7 @@ def test_a_image_of_another_size_is_read_anew(bench: Bench) -> None:
         {"normalized": "convert"},
     ],
 )
-def test_a_manifest_that_says_something_else_reads_all_anew(bench: Bench, changes: dict[str, Any]) -> None:
+def test_other_settings_in_the_manifest_cause_everything_to_be_parsed(bench: Bench, changes: dict[str, Any]) -> None:
     if "normalized" in changes:
         for image in range(len(NAMES)):
             box_of(bench.document, image)[:] = [0.1, 0.1, 0.2, image / 50 + 0.1]
@@ -164,7 +164,7 @@ def test_a_manifest_that_says_something_else_reads_all_anew(bench: Bench, change
     assert bench.misses() == len(NAMES)
 
 
-def test_the_type_for_all_and_the_categories_count(bench: Bench) -> None:
+def test_the_default_type_and_the_categories_are_part_of_the_key(bench: Bench) -> None:
     if "categories" in bench.document:
         bench.document["categories"][0]["name"] = "eagle"
     else:
@@ -183,14 +183,14 @@ def test_the_type_for_all_and_the_categories_count(bench: Bench) -> None:
         lambda box: box.__setitem__(1, float("nan")),
     ],
 )
-def test_what_leaves_a_note_is_told_in_every_run(bench: Bench, spoil: Callable[[list[float]], None]) -> None:
+def test_an_entry_with_a_note_is_reported_in_every_run(bench: Bench, spoil: Callable[[list[float]], None]) -> None:
     spoil(box_of(bench.document, 7))
     assert bench.misses() == 1
     assert bench.misses() == 1
     assert any(note[1] for note in told(bench.open(bench.memo))[3])
 
 
-def test_shapes_in_the_first_pixel_are_told_in_every_run(bench: Bench) -> None:
+def test_shapes_in_the_first_pixel_are_reported_in_every_run(bench: Bench) -> None:
     for part in bench.document["annotations"] if "categories" in bench.document else ():
         part["bbox"] = [0.1, 0.1, 0.2, part["image_id"] / 50 + 0.1]
     for number, image in enumerate(bench.document["images"]):
@@ -201,7 +201,7 @@ def test_shapes_in_the_first_pixel_are_told_in_every_run(bench: Bench) -> None:
     assert "looks like fractions" in str(told(bench.open(bench.memo))[3])
 
 
-def test_the_form_that_the_manifest_says_and_the_bucket_are_not_mixed_up_with_what_is_known(bench: Bench) -> None:
+def test_the_form_and_the_bucket_are_part_of_the_key(bench: Bench) -> None:
     if "shape_type" not in bench.document:
         pytest.skip("only MetaLake's JSON has an old form")
     for image in bench.document["images"]:

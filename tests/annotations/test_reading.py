@@ -1,4 +1,4 @@
-"""What sources say that is wrong or strange, and what is said about it."""
+"""Wrong and unusual sources, and how they are reported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.embedded_lake.talk import png
 def index(
     base: Path, source: str, *names: str, kind: AnnotationKind = AnnotationKind.HUMAN, **spec: Any
 ) -> AnnotationIndex:
-    """Read a source for pictures of 40 x 20 pixels."""
+    """Read a source for images of 40 x 20 pixels."""
     files = []
     for name in names or ("a.png",):
         path = base / "images" / name
@@ -69,33 +69,33 @@ def error(base: Path, source: str, **spec: Any) -> str:
     return str(raised.value)
 
 
-def test_two_categories_of_one_id_are_a_mistake(tmp_path: Path) -> None:
+def test_two_categories_of_one_id_are_an_error(tmp_path: Path) -> None:
     source = coco(tmp_path, categories=[{"id": 1, "name": "bird"}, {"id": 1, "name": "beak"}])
     assert "coco.json: categories[1]: two categories have the id 1" in error(tmp_path, source)
 
 
-def test_categories_that_are_no_list_are_a_mistake(tmp_path: Path) -> None:
+def test_categories_that_are_not_a_list_are_an_error(tmp_path: Path) -> None:
     told = error(tmp_path, coco(tmp_path, categories={"1": "bird"}))
     assert "coco.json: 'categories' is {'1': 'bird'}, not a list" in told
 
 
-def test_whole_floats_are_ids(tmp_path: Path) -> None:
+def test_whole_floats_are_valid_ids(tmp_path: Path) -> None:
     annotation = {"image_id": 1.0, "category_id": 1.0, "bbox": [1, 1, 5, 5]}
     read = index(tmp_path, coco(tmp_path, annotations=[annotation]))
     assert read.images()["a.png"].shape_count == 1
 
 
-def test_a_shape_of_coco_is_told_by_its_annotation(tmp_path: Path) -> None:
+def test_the_place_of_a_coco_shape_is_its_annotation(tmp_path: Path) -> None:
     read = index(tmp_path, coco(tmp_path, [1, 1, 5, 5], [1, 1, 0, 5]))
     assert notes(read) == ["a.png: op: rectangle 'bird' has no size (coco.json: annotations[1]); it is left out"]
 
 
-def test_the_same_key_twice_at_the_top_is_a_mistake(tmp_path: Path) -> None:
+def test_a_duplicate_top_level_key_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "boxes.json").write_text('{"images": [],\n "images": [{"image": "a.png", "annotations": []}]}')
     assert "boxes.json:2:2: broken JSON (the key 'images' is there twice)" in error(tmp_path, "boxes.json")
 
 
-def test_a_label_with_a_control_character_is_left_out_and_named(tmp_path: Path) -> None:
+def test_a_label_with_a_control_character_is_left_out_and_reported(tmp_path: Path) -> None:
     read = index(tmp_path, metalake(tmp_path, {"label": "bi\0rd"}, {"label": "a\nb"}, {"label": "fine"}))
     assert read.images()["a.png"].shape_count == 1
     assert [r"'bi\x00rd' has a control character in its label" in note for note in notes(read)] == [True, False]
@@ -120,19 +120,19 @@ def _failing(problem: str) -> Any:
         ("0 0.5 0.5 0.2 0.2", {"data_yaml": "names:\n  - [a"}, "error: data.yaml:"),
     ],
 )
-def test_what_is_wrong_with_yolo_labels_is_told(tmp_path: Path, text: str, files: dict[str, str], message: str) -> None:
+def test_problems_of_yolo_labels_are_reported(tmp_path: Path, text: str, files: dict[str, str], message: str) -> None:
     told = error(tmp_path, yolo(tmp_path, text, **files))
     assert message.removeprefix("error: ") in told
     assert str(tmp_path) not in told
     assert len(told) < 300
 
 
-def test_a_count_of_classes_that_differs_from_their_names_is_told(tmp_path: Path) -> None:
+def test_a_class_count_that_differs_from_the_names_is_reported(tmp_path: Path) -> None:
     read = index(tmp_path, yolo(tmp_path, data_yaml="nc: 3\nnames: [bird]"))
     assert notes(read) == ["m.yaml:1:1: 'nc' of data.yaml is 3, and 'names' has 1 (once)"]
 
 
-def test_a_path_that_no_disk_could_have_is_one_that_is_not_there(tmp_path: Path) -> None:
+def test_an_impossible_path_counts_as_missing(tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text(f"train: {'a' * 5000}\nval: {'a' * 300}.txt\nnames: [bird]\n")
     with pytest.raises(ManifestErrors, match=r"annotation source 'data.yaml' has no annotation file"):
         index(tmp_path, "data.yaml")
@@ -141,7 +141,7 @@ def test_a_path_that_no_disk_could_have_is_one_that_is_not_there(tmp_path: Path)
 
 
 @pytest.mark.parametrize("train", ["../train/images", "train/images", "train.txt"])
-def test_a_data_yaml_finds_the_labels_as_roboflow_and_darknet_write_them(tmp_path: Path, train: str) -> None:
+def test_labels_of_data_files_by_roboflow_and_darknet_are_found(tmp_path: Path, train: str) -> None:
     (tmp_path / "train/labels").mkdir(parents=True)
     (tmp_path / "train/labels/a.txt").write_text("0 0.5 0.5 0.2 0.2\n")
     (tmp_path / "train.txt").write_text("./train/images/a.png\ntrain/images/none.png\n")
@@ -150,7 +150,7 @@ def test_a_data_yaml_finds_the_labels_as_roboflow_and_darknet_write_them(tmp_pat
     assert (read.images()["a.png"].shape_count, read.images()["a.png"].place) == (1, "train/labels/a.txt")
 
 
-def test_a_image_of_another_size_than_the_source_says_is_told(tmp_path: Path) -> None:
+def test_an_image_size_that_differs_from_the_source_is_reported(tmp_path: Path) -> None:
     read = index(
         tmp_path, coco(tmp_path, [1, 1, 5, 5], images=[{"id": 1, "file_name": "a.png", "width": 80, "height": 40}])
     )
@@ -166,7 +166,7 @@ def test_a_image_of_another_size_than_the_source_says_is_told(tmp_path: Path) ->
     assert "another size than the source states" in notes(index(tmp_path, "a.xml"))[0]
 
 
-def test_fractions_that_are_not_called_so_are_told(tmp_path: Path) -> None:
+def test_undeclared_fractions_are_reported(tmp_path: Path) -> None:
     read = index(tmp_path, coco(tmp_path, [0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0.5, 0.5]))
     assert notes(read) == [
         "coco.json: all coordinates are within 0 to 1, which looks like fractions; if so, set 'normalized'"
@@ -174,7 +174,7 @@ def test_fractions_that_are_not_called_so_are_told(tmp_path: Path) -> None:
     assert notes(index(tmp_path, coco(tmp_path, [0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 2, 2]))) == []
 
 
-def test_labels_of_the_manifest_that_no_source_has_are_told(tmp_path: Path) -> None:
+def test_labels_of_the_manifest_that_no_source_has_are_reported(tmp_path: Path) -> None:
     source = metalake(tmp_path, {"label": "bird"}, {"label": "brid"})
     read = index(tmp_path, source, labels={"brid": "bird", "brd": "bird"}, allowed=frozenset({"bird", "beak"}))
     assert notes(read) == [
@@ -183,7 +183,7 @@ def test_labels_of_the_manifest_that_no_source_has_are_told(tmp_path: Path) -> N
     ]
 
 
-def test_a_person_who_is_not_sure_is_told_that_the_lake_keeps_no_doubt(tmp_path: Path) -> None:
+def test_a_human_confidence_below_1_is_reported(tmp_path: Path) -> None:
     source = metalake(tmp_path, {"attributes": {"sex": [{"value": "male", "confidence": 0.4}]}})
     assert notes(index(tmp_path, source)) == [
         "op: 1 shape has attributes whose confidence is not 1; the lake stores 1 for human annotations"
@@ -191,7 +191,7 @@ def test_a_person_who_is_not_sure_is_told_that_the_lake_keeps_no_doubt(tmp_path:
     assert notes(index(tmp_path, source, kind=AnnotationKind.MACHINE)) == []
 
 
-def test_a_format_that_is_not_known_is_told_with_the_remedy(tmp_path: Path) -> None:
+def test_an_unknown_format_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text("file,x\na.png,1\n")
     told = error(tmp_path, "boxes.csv")
     assert "boxes.csv: the format of the file is unknown" in told
@@ -215,7 +215,7 @@ def attributes_in(read: AnnotationIndex) -> list[dict[str, list[tuple[Any, float
     ]
 
 
-def test_metadata_of_the_old_form_becomes_attributes_with_the_confidence_of_the_shape(tmp_path: Path) -> None:
+def test_old_form_metadata_becomes_attributes_with_the_confidence_of_the_shape(tmp_path: Path) -> None:
     source = old_form(
         tmp_path,
         {"metadata": {"pose": "flying", "age": 3}, "confidence": 0.5},
@@ -232,7 +232,7 @@ def test_metadata_of_the_old_form_becomes_attributes_with_the_confidence_of_the_
     assert not notes(read)
 
 
-def test_a_value_that_is_no_attribute_is_left_out_and_told(tmp_path: Path) -> None:
+def test_a_value_that_cannot_be_an_attribute_is_left_out_and_reported(tmp_path: Path) -> None:
     read = index(tmp_path, old_form(tmp_path, {"metadata": {"pose": None, "box": {"x": 1}, "sex": "f"}}))
     assert attributes_in(read) == [{"sex": [("f", None)]}]
     problem = "is not a text, number or boolean, so it is not an attribute and is not sent"
@@ -253,7 +253,7 @@ def test_a_value_that_is_no_attribute_is_left_out_and_told(tmp_path: Path) -> No
         ({"polygon": [[1, 1], [5, 1]]}, {"shape_type": "polygon"}, {"shape_type": ShapeType.LINE}, "line"),
     ],
 )
-def test_the_type_of_the_old_form_comes_from_the_block_the_file_or_the_coordinates(
+def test_the_type_in_the_old_form_comes_from_the_block_the_file_or_the_coordinates(
     tmp_path: Path, annotation: dict[str, Any], top: dict[str, Any], options: dict[str, Any], expected: str
 ) -> None:
     document = {"images": [{"image": "a.png", "annotations": [{"label": "bird", **annotation}]}], **top}
@@ -265,7 +265,7 @@ def test_the_type_of_the_old_form_comes_from_the_block_the_file_or_the_coordinat
     )
 
 
-def test_the_block_says_the_form_whatever_the_file_looks_like(tmp_path: Path) -> None:
+def test_the_form_in_the_block_overrides_the_form_of_the_file(tmp_path: Path) -> None:
     typed = metalake(tmp_path, {"metadata": {"pose": "flying"}})
     assert attributes_in(index(tmp_path, typed)) == [{}]
     assert attributes_in(index(tmp_path, typed, options={"old_form": True})) == [{"pose": [("flying", None)]}]
@@ -296,18 +296,18 @@ def test_the_block_says_the_form_whatever_the_file_looks_like(tmp_path: Path) ->
         ),
     ],
 )
-def test_what_the_old_form_leaves_open_is_a_mistake_at_its_place(
+def test_an_ambiguous_old_form_is_an_error_at_its_place(
     tmp_path: Path, annotations: tuple[dict[str, Any], ...], spec: dict[str, Any], said: str
 ) -> None:
     assert said in error(tmp_path, old_form(tmp_path, *annotations), **spec)
 
 
-def test_a_form_is_said_of_metalakes_json_alone(tmp_path: Path) -> None:
+def test_old_form_is_valid_only_for_metalake_json(tmp_path: Path) -> None:
     told = error(tmp_path, coco(tmp_path, [1, 1, 5, 5]), options={"old_form": True})
     assert "coco.json: the file has the format coco, which does not take 'old_form'" in told
 
 
-def test_a_bucket_holds_for_the_entries_after_it(tmp_path: Path) -> None:
+def test_a_bucket_applies_to_the_entries_after_it(tmp_path: Path) -> None:
     names = ["a.png", "b.png", "c.png", "d.png"]
     images: list[dict[str, Any]] = [{"image": name, "annotations": []} for name in names]
     images[1]["storageName"] = "cold"

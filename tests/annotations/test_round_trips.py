@@ -1,4 +1,4 @@
-"""Whatever is written comes back as it was, less what the writer's report names."""
+"""A written record is read back unchanged, except for the losses that the writer reports."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def read_back(folder: Path, format: FormatName) -> dict[str, ImageRecord]:
 
 
 def same(found: Shape, wanted: Shape) -> bool:
-    """Numbers may differ by what fractions of twelve digits, and corners for sizes, take from them."""
+    """Numbers may differ by the rounding of fractions to twelve digits and of corners to sizes."""
     near = len(found.points) == len(wanted.points) and all(
         abs(a - b) < 1e-6
         for one, other in zip(found.points, wanted.points, strict=True)
@@ -103,7 +103,7 @@ def same(found: Shape, wanted: Shape) -> bool:
 @pytest.mark.parametrize("format", FORMATS)
 @given(records=_records)
 @settings(max_examples=25, deadline=None)
-def test_a_record_comes_back_as_the_format_can_hold_it(format: FormatName, records: list[ImageRecord]) -> None:
+def test_a_record_is_read_back_as_far_as_the_format_holds_it(format: FormatName, records: list[ImageRecord]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         report = write_records(records, format, folder, lambda _: SIZE)
@@ -143,23 +143,23 @@ def test_the_report_names_what_a_format_cannot_hold(tmp_path: Path) -> None:
     assert _losses("metalake", tmp_path, record) == []
 
 
-def test_a_name_that_leads_out_of_the_folder_is_not_written(tmp_path: Path) -> None:
+def test_a_name_that_leaves_the_folder_is_not_written(tmp_path: Path) -> None:
     lost = _losses("voc", tmp_path, ImageRecord("../../evil.jpg", ()), ImageRecord("/etc/evil.jpg", ()))
     assert lost == ["images whose name can't be a file name; they are left out: 2, first in ../../evil.jpg"]
     assert not list(tmp_path.rglob("*.xml"))
 
 
-def test_images_of_one_stem_do_not_overwrite_one_another(tmp_path: Path) -> None:
+def test_images_with_one_stem_do_not_overwrite_each_other(tmp_path: Path) -> None:
     lost = _losses("yolo", tmp_path, ImageRecord("a.jpg", (_box(),)), ImageRecord("a.png", ()))
     assert "only in their extension" in lost[0]
     assert (tmp_path / "out/a.txt").read_text() == "0 0.00390625 0.00833333333333 0.0046875 0.00833333333333\n"
 
 
-def test_without_a_size_yolo_leaves_the_image_out_and_says_so(tmp_path: Path) -> None:
+def test_yolo_leaves_out_and_reports_images_of_unknown_size(tmp_path: Path) -> None:
     assert "unknown size" in _losses("yolo", tmp_path, ImageRecord("a.jpg", (_box(),)), size=None)[0]
 
 
-def test_pycocotools_loads_what_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pycocotools_loads_written_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     triangle = Shape(ShapeType.POLYGON, ((0.0, 0.0), (10.0, 0.0), (0.0, 10.0)), "dog", 0.5)
     write_records([ImageRecord("a.jpg", (_box(), triangle))], "coco", tmp_path, lambda _: SIZE)
     coco = COCO(str(tmp_path / "annotations.json"))
@@ -169,7 +169,7 @@ def test_pycocotools_loads_what_is_written(tmp_path: Path, capsys: pytest.Captur
     assert annotations[1]["area"] == 50
 
 
-def test_coco_read_and_written_again_has_everything_where_coco_has_it(tmp_path: Path) -> None:
+def test_coco_that_is_read_and_written_keeps_its_keys(tmp_path: Path) -> None:
     mask = {"segmentation": [[0, 0, 10, 0, 0, 10]], "bbox": [0, 0, 10, 10], "area": 50.0, "iscrowd": 1}
     poses = [
         {"keypoints": [0, 0, 0, 5, 6, 1, 7, 9, 2], "num_keypoints": 2, "bbox": [5, 6, 2, 3], "area": 6.0},
@@ -194,13 +194,13 @@ def test_coco_read_and_written_again_has_everything_where_coco_has_it(tmp_path: 
     assert json.loads((tmp_path / "out/annotations.json").read_text()) == document
 
 
-def test_keypoint_names_of_a_category_keep_an_order_that_all_its_annotations_have() -> None:
+def test_keypoint_names_keep_the_order_that_all_annotations_have() -> None:
     assert merged_order([], ["a", "c"]) == ["a", "c"]
     assert merged_order(["a", "c"], ["a", "b", "c", "d"]) == ["a", "b", "c", "d"]
     assert merged_order(["a", "b"], ["b", "a"]) is None
 
 
-def test_a_confidence_of_one_of_a_plain_attribute_is_counted_and_left_out(tmp_path: Path) -> None:
+def test_confidence_1_of_a_plain_attribute_is_left_out_and_counted(tmp_path: Path) -> None:
     shape = _box(attributes={"colour": (AttributeValue("red", 1.0),), "age": (AttributeValue("old", 0.4),)})
     assert _losses("coco", tmp_path, ImageRecord("a.jpg", (shape,))) == [
         "attribute values with a confidence of 1; they are written without it: 1, first in a.jpg"

@@ -1,4 +1,4 @@
-"""VOC as tools write it, and what other tools need of it."""
+"""VOC as tools write it, and as other tools read it."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def near(found: tuple[Point, ...], wanted: list[Point]) -> bool:
 @pytest.mark.parametrize(
     "polygon", ["<polygon/>", FLAT, SQUARE.replace("<y3>9</y3>", "<y3>1</y3>"), SQUARE.replace("9", "nan")]
 )
-def test_a_degenerate_polygon_gives_way_to_the_box(tmp_path: Path, polygon: str) -> None:
+def test_the_box_replaces_a_degenerate_polygon(tmp_path: Path, polygon: str) -> None:
     index = read(tmp_path, polygon + BOX, SQUARE + BOX)
     assert types(index) == ["rectangle", "polygon"]
     assert [*shapes(index)[0].points] == [(10, 20), (20, 30)]
 
 
-def test_a_polygon_that_can_not_be_read_gives_way_to_the_box(tmp_path: Path) -> None:
+def test_the_box_replaces_an_unreadable_polygon(tmp_path: Path) -> None:
     index = read(tmp_path, SQUARE.replace("y2", "z") + BOX)
     assert types(index) == ["rectangle"]
     assert "objects have a <polygon> that can't be read; their boxes are taken (once: object 1)" in notes(index)
@@ -72,7 +72,7 @@ def test_a_rotated_box_becomes_its_four_corners(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "box", [rotated(50, 40, 0, 10, 1), rotated(50, 40, 20, 10, "nan"), rotated(50, 40, 20, 10, "x")]
 )
-def test_a_rotated_box_that_draws_nothing_gives_way_to_the_box_or_is_named(tmp_path: Path, box: str) -> None:
+def test_the_box_replaces_an_invalid_rotated_box_or_it_is_reported(tmp_path: Path, box: str) -> None:
     index = read(tmp_path, box + BOX, box)
     assert types(index) == ["rectangle"]
     assert "left out (once: object 2" in notes(index)
@@ -87,7 +87,7 @@ def test_a_rotated_box_that_draws_nothing_gives_way_to_the_box_or_is_named(tmp_p
         (BOX.replace("10", "left"), "'left' is not a number; left out (once: object 2, xmin)"),
     ],
 )
-def test_an_object_that_can_not_be_read_costs_itself_and_is_named(tmp_path: Path, broken: str, words: str) -> None:
+def test_an_unreadable_object_is_reported_and_the_others_are_read(tmp_path: Path, broken: str, words: str) -> None:
     index = read(tmp_path, BOX, broken, BOX)
     assert types(index) == ["rectangle", "rectangle"]
     assert f"xml/a.xml: objects can't be read: {words}" in notes(index)
@@ -97,7 +97,7 @@ def test_an_object_that_can_not_be_read_costs_itself_and_is_named(tmp_path: Path
 
 
 @pytest.mark.parametrize("confidence", ["high", "nan", ""])
-def test_a_confidence_that_is_no_number_costs_itself(tmp_path: Path, confidence: str) -> None:
+def test_a_confidence_that_is_not_a_number_is_left_out(tmp_path: Path, confidence: str) -> None:
     index = read(tmp_path, f"<confidence>{confidence}</confidence>{BOX}")
     assert [shape.confidence for shape in shapes(index)] == [None]
 
@@ -115,7 +115,7 @@ def test_labelme_xml_is_not_voc(tmp_path: Path, inner: str, more: str) -> None:
         read(tmp_path, inner, more=more)
 
 
-def test_other_xml_of_a_folder_is_left_out_and_named(tmp_path: Path) -> None:
+def test_other_xml_in_a_folder_is_left_out_and_reported(tmp_path: Path) -> None:
     (tmp_path / "xml").mkdir()
     (tmp_path / "xml/project.xml").write_text("<project/>")
     index = read(tmp_path, BOX)
@@ -123,7 +123,7 @@ def test_other_xml_of_a_folder_is_left_out_and_named(tmp_path: Path) -> None:
     assert "1 file holds no annotations and is left out: xml/project.xml" in notes(index)
 
 
-def test_a_written_polygon_has_a_box_around_it_and_whole_numbers_have_no_point(tmp_path: Path) -> None:
+def test_a_written_polygon_has_a_box_and_whole_numbers_have_no_decimal_point(tmp_path: Path) -> None:
     polygon = Shape(ShapeType.POLYGON, ((10.0, 20.0), (30.5, 20.0), (30.0, 50.0)), "ship")
     line = Shape(ShapeType.POLYGON, ((1.0, 1.0), (2.0, 2.0), (3.0, 3.0)), "wake")
     (tmp_path / "a.png").write_bytes(png(100, 80))

@@ -1,4 +1,4 @@
-"""YOLO as tools and people write it: names of classes, columns, lists, data files, and texts beside the labels."""
+"""YOLO as tools and people write it: class names, columns, lists, data files, and other texts beside the labels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write(base: Path, **files: str) -> None:
 
 
 def read(base: Path, source: str, *images: str, **spec: Any) -> AnnotationIndex:
-    """Read a source for images of 100 x 100 pixels, which lie in `images`."""
+    """Read a source for images of 100 x 100 pixels, which are in `images`."""
     files = []
     for name in images or ("a.png",):
         path = base / "images" / name
@@ -60,7 +60,7 @@ def labels(base: Path, names: str, count: int) -> list[str]:
     return [shape.label for shape in shapes(read(base, "l"))]
 
 
-# Names of classes.
+# Class names.
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,12 @@ def labels(base: Path, names: str, count: int) -> list[str]:
         ("nc: 02\nnames: {0: 'on', 1: \" y \"}", ["on", "y"]),
     ],
 )
-def test_names_of_classes_are_the_texts_of_the_data_file(tmp_path: Path, names: str, wanted: list[str]) -> None:
+def test_class_names_are_the_texts_of_the_data_file(tmp_path: Path, names: str, wanted: list[str]) -> None:
     assert labels(tmp_path, names, len(wanted)) == wanted
 
 
 @pytest.mark.parametrize("name", ["~", ""])
-def test_a_class_without_a_name_is_an_error_where_it_is_used(tmp_path: Path, name: str) -> None:
+def test_an_unnamed_class_is_an_error_at_its_use(tmp_path: Path, name: str) -> None:
     write(tmp_path, l__a_txt=BOX, l__data_yaml=f"names:\n  0: {name}\n  1: cat\n")
     assert "l/a.txt:1: class 0 is not one of the 1 that have a name in l/data.yaml" in refused(tmp_path, "l")
 
@@ -92,13 +92,13 @@ def test_a_class_without_a_name_is_an_error_where_it_is_used(tmp_path: Path, nam
         ("names: [cat]\nkpt_shape: [17, 4]", "'kpt_shape' is ['17', '4']"),
     ],
 )
-def test_a_data_file_that_can_not_be_used_is_named(tmp_path: Path, names: str, message: str) -> None:
+def test_the_error_for_an_unusable_data_file_names_it(tmp_path: Path, names: str, message: str) -> None:
     write(tmp_path, l__a_txt=BOX, l__data_yaml=names)
     assert message in refused(tmp_path, "l")
 
 
 @pytest.mark.parametrize("place", ["set/animals.yaml", "config/data.yaml", "config/any.yml"])
-def test_the_names_come_from_the_data_file_that_the_source_names(tmp_path: Path, place: str) -> None:
+def test_class_names_come_from_the_data_file_of_the_source(tmp_path: Path, place: str) -> None:
     write(tmp_path, set__labels__a_txt=BOX, set__data_yaml="names: [wrong]", set__classes_txt="wrong too")
     (tmp_path / place).parent.mkdir(exist_ok=True)
     (tmp_path / place).write_text("path: ../set\ntrain: images\nnames: {0: right}\n")
@@ -106,19 +106,19 @@ def test_the_names_come_from_the_data_file_that_the_source_names(tmp_path: Path,
     assert [shape.label for shape in shapes(read(tmp_path, place))] == ["right"]
 
 
-def test_two_files_that_name_a_class_differently_are_an_error(tmp_path: Path) -> None:
+def test_different_names_of_a_class_in_two_files_are_an_error(tmp_path: Path) -> None:
     write(tmp_path, l__a_txt=BOX, l__data_yaml="names: [cat]", l__classes_txt="dog\ncat")
     assert "class 0 is 'cat' in l/data.yaml and 'dog' in l/classes.txt" in refused(tmp_path, "l")
     write(tmp_path, l__classes_txt="cat\ndog")
     assert [shape.label for shape in shapes(read(tmp_path, "l"))] == ["cat"]
 
 
-def test_a_broken_file_beside_good_names_costs_nothing(tmp_path: Path) -> None:
+def test_an_invalid_data_file_beside_valid_names_is_ignored(tmp_path: Path) -> None:
     write(tmp_path, l__a_txt=BOX, l__data_yaml="names: [cat]", l__dataset_yml="names: {", l__classes_txt=LFS_POINTER)
     assert [shape.label for shape in shapes(read(tmp_path, "l"))] == ["cat"]
 
 
-def test_darknets_data_file_is_a_source(tmp_path: Path) -> None:
+def test_a_darknet_data_file_is_a_source(tmp_path: Path) -> None:
     data = "classes = 1\n# a comment\ntrain = data/train.txt\nvalid = gone.txt\nnames = data/obj.names\n"
     write(tmp_path, set__obj_data=data, set__obj_names="kite", set__train_txt="data/obj_train_data/a.png")
     write(tmp_path, set__obj_train_data__a_txt=BOX, set__obj_train_data__b_txt="nothing of ours")
@@ -141,7 +141,7 @@ def test_darknets_data_file_is_a_source(tmp_path: Path) -> None:
         "path: .\ntrain: ./train.txt",
     ],
 )
-def test_folders_of_another_machine_are_found_beside_the_data_file(tmp_path: Path, data: str) -> None:
+def test_paths_of_another_machine_are_found_beside_the_data_file(tmp_path: Path, data: str) -> None:
     write(tmp_path, birds__labels__train__a_txt=BOX, birds__data_yaml=f"{data}\nnames: [bird]\n")
     write(tmp_path, birds__train_txt="\\\\share\\birds\\images\\train\\a.jpg\nC:\\birds\\images\\train\\b.jpg\n")
     index = read(tmp_path, "birds/data.yaml")
@@ -154,7 +154,7 @@ def test_folders_of_another_machine_are_found_beside_the_data_file(tmp_path: Pat
     "image",
     ["images/a images.png", "images/set/images 1.png", "/srv/images/x/images/images12.png", "myimages/a.png"],
 )
-def test_a_whole_folder_named_images_is_replaced_and_nothing_else(tmp_path: Path, image: str) -> None:
+def test_only_a_folder_named_images_is_replaced(tmp_path: Path, image: str) -> None:
     place = image.removeprefix("/srv/images/x/")
     label = tmp_path / "set" / ("/".join(["labels", *place.split("/")[1:]]) if place.startswith("images/") else place)
     label = label.with_suffix(".txt")
@@ -172,7 +172,7 @@ def test_listed_images_without_labels_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gone", ["gone/images", "gone.txt", "unlabelled/images", "list.txt"])
-def test_a_part_of_a_data_file_that_is_not_found_clears_no_set(tmp_path: Path, gone: str) -> None:
+def test_a_missing_part_of_a_data_file_removes_no_set(tmp_path: Path, gone: str) -> None:
     write(tmp_path, labels__a_txt=BOX, data_yaml=f"train: images\nval: {gone}\nnames: [bird]\n")
     write(tmp_path, list_txt="elsewhere/images/q.png\n")
     (tmp_path / "unlabelled/images").mkdir(parents=True)
@@ -182,11 +182,11 @@ def test_a_part_of_a_data_file_that_is_not_found_clears_no_set(tmp_path: Path, g
     assert f"'val' of data.yaml is '{gone}', and its labels are not found" in notes(index)
 
 
-# Columns behind the shape.
+# Columns after the shape.
 
 
 def columns(base: Path, *texts: str) -> list[tuple[str, float | None, Any]]:
-    """Type, confidence and track id of what each file of a source holds."""
+    """Type, confidence and track id of the shapes in each file of a source."""
     names = [chr(ord("a") + number) for number in range(len(texts))]
     write(base, l__classes_txt="car", **{f"l__{name}_txt": text for name, text in zip(names, texts, strict=True)})
     index = read(base, "l", *(f"{name}.png" for name in names))
@@ -194,7 +194,7 @@ def columns(base: Path, *texts: str) -> list[tuple[str, float | None, Any]]:
     return [(shape.type.value, shape.confidence, shape.metadata.get("track_id")) for shape in found]
 
 
-def test_whole_numbers_above_one_are_track_ids_in_the_whole_source(tmp_path: Path) -> None:
+def test_whole_numbers_above_1_are_track_ids_in_the_whole_source(tmp_path: Path) -> None:
     found = columns(tmp_path, "0 .5 .5 .2 .2 1\n", "0 .5 .5 .2 .2 12\n", "0 .1 .1 .3 .3 .3 .1 1\n")
     assert found == [("rectangle", None, 1), ("rectangle", None, 12), ("polygon", None, 1)]
     assert "read as track ids (3 times, first: l/b.txt:1)" in notes(last_opened())
@@ -206,7 +206,7 @@ def test_fractions_are_confidences_in_the_whole_source(tmp_path: Path) -> None:
     assert notes(last_opened()) == ""
 
 
-def test_a_one_that_may_be_either_is_neither(tmp_path: Path) -> None:
+def test_a_1_that_may_be_confidence_or_track_id_is_neither(tmp_path: Path) -> None:
     assert columns(tmp_path, "0 .5 .5 .2 .2 1\n0 .5 .5 .4 .4 0\n") == [("rectangle", None, None)] * 2
     assert "lines end in 0 or 1, which may be a confidence or a track id" in notes(last_opened())
     assert columns(tmp_path, "0 .5 .5 .2 .2 1.0\n") == [("rectangle", 1, None)]
@@ -228,7 +228,7 @@ def test_a_polygon_with_confidence_and_track_id_keeps_its_corners(tmp_path: Path
     assert len(shapes(last_opened())[0].points) == 4
 
 
-def test_written_labels_end_in_no_whole_number(tmp_path: Path) -> None:
+def test_written_lines_do_not_end_with_a_whole_number(tmp_path: Path) -> None:
     triangle = Shape(ShapeType.POLYGON, ((0.0, 0.0), (50.0, 30.0), (90.0, 100.0)), "car")
     box = Shape(ShapeType.RECTANGLE, ((0.0, 0.0), (50.0, 50.0)), "car", 1.0)
     records = [ImageRecord("a.png", (triangle,)), ImageRecord("b.png", (box,))]
@@ -251,7 +251,7 @@ def test_a_pose_is_a_box_with_its_keypoints(tmp_path: Path) -> None:
     assert points.metadata == {"keypoints": ["beak", "eye"], "visibility": [2, 1]}
 
 
-def test_keypoints_without_visibility_are_labelled_where_they_are_not_zero(tmp_path: Path) -> None:
+def test_keypoints_without_visibility_are_labelled_if_not_zero(tmp_path: Path) -> None:
     write(tmp_path, l__a_txt="0 .5 .5 .4 .4 .4 .4 0 0\n", l__data_yaml="names: [bird]\nkpt_shape: [2, 2]\n")
     assert [(shape.type.value, len(shape.points)) for shape in shapes(read(tmp_path, "l"))] == [
         ("rectangle", 2),
@@ -259,14 +259,14 @@ def test_keypoints_without_visibility_are_labelled_where_they_are_not_zero(tmp_p
     ]
 
 
-def test_a_pose_is_no_polygon_where_only_its_numbers_say_so(tmp_path: Path) -> None:
+def test_a_line_that_fits_a_pose_is_not_read_as_a_polygon(tmp_path: Path) -> None:
     write(tmp_path, l__a_txt=POSE, l__classes_txt="bird")
     index = read(tmp_path, "l")
     assert [shape.type.value for shape in shapes(index)] == ["rectangle", "points"]
     assert "lines are read as a box with keypoints" in notes(index)
 
 
-def test_a_kpt_shape_above_the_labels_counts_beside_their_own_names(tmp_path: Path) -> None:
+def test_kpt_shape_of_a_data_file_above_applies_beside_class_names(tmp_path: Path) -> None:
     write(tmp_path, set__labels__a_txt="0 .5 .5 .4 .4 .4 .4 .6 .6\n", set__labels__classes_txt="bird")
     write(tmp_path, set__data_yaml="names: [bird]\nkpt_shape: [2, 2]\n")
     assert [shape.type.value for shape in shapes(read(tmp_path, "set/labels"))] == ["rectangle", "points"]
@@ -277,7 +277,7 @@ def test_a_line_that_does_not_fit_kpt_shape_is_an_error(tmp_path: Path) -> None:
     assert "l/a.txt:1: the line has 14 values, and 'kpt_shape' [17, 3] needs 56" in refused(tmp_path, "l")
 
 
-# Lines and files that are no labels.
+# Lines and files that are not labels.
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_a_line_that_does_not_fit_kpt_shape_is_an_error(tmp_path: Path) -> None:
         ("see the notes", "the file is not a label file: the line is 'see the notes'"),
     ],
 )
-def test_a_line_of_an_image_that_is_not_labels_says_what_it_is(tmp_path: Path, line: str, message: str) -> None:
+def test_the_error_for_a_line_that_is_not_a_label_describes_it(tmp_path: Path, line: str, message: str) -> None:
     write(tmp_path, l__a_txt=f"\n{line}\n", l__classes_txt="bird")
     assert f"l/a.txt:2: {message}" in refused(tmp_path, "l")
 
@@ -305,7 +305,7 @@ def test_comments_are_skipped_and_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", [None, "yolo"])
-def test_other_texts_of_an_export_are_left_out_and_named(tmp_path: Path, format: Any) -> None:
+def test_other_texts_of_an_export_are_left_out_and_reported(tmp_path: Path, format: Any) -> None:
     write(tmp_path, set__train__labels__a_txt=BOX, set__data_yaml="names: [bird]")
     write(tmp_path, set__README_txt="1 set of birds\n", set__train_txt="data/a.png\n", set__log_txt="epoch 1: done\n")
     (tmp_path / "set/LICENSE.txt").write_bytes(b"\xa9 me\n")
@@ -317,7 +317,7 @@ def test_other_texts_of_an_export_are_left_out_and_named(tmp_path: Path, format:
     assert ("JSON files of a folder hold no annotations" in notes(index)) == (format is None)
 
 
-def test_other_texts_are_told_apart_where_the_images_are_in_the_lake_alone(tmp_path: Path) -> None:
+def test_other_texts_are_recognized_without_local_images(tmp_path: Path) -> None:
     write(tmp_path, set__a_txt=BOX, set__classes_txt="bird", set__Readme_txt="See", set__val_txt="images\\a.JPG\n")
     spec = AnnotationSpec("op", AnnotationKind.MACHINE, ("set",), tmp_path, "m.yaml:1:1", normalized=True)
     index = closed_afterwards(open_index([spec], AnyImage()))
@@ -329,20 +329,20 @@ def test_other_texts_are_told_apart_where_the_images_are_in_the_lake_alone(tmp_p
     assert str(note).startswith("set/b.txt:1: the file is not a label file")
 
 
-def test_a_folder_of_other_texts_alone_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_with_only_other_texts_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, set__README_txt="Birds\n")
     assert "set/README.txt:1: the file is not a label file" in refused(tmp_path, "set")
 
 
 @pytest.mark.parametrize("name", ["l/a.txt", "l/classes.txt", "l/data.yaml"])
-def test_a_git_lfs_pointer_is_neither_labels_nor_names(tmp_path: Path, name: str) -> None:
+def test_a_git_lfs_pointer_is_not_read_as_labels_or_names(tmp_path: Path, name: str) -> None:
     write(tmp_path, l__a_txt=BOX, l__classes_txt="bird")
     (tmp_path / name).write_text(LFS_POINTER)
     assert f"{name}: it is a Git LFS pointer, not the file itself. Run 'git lfs pull'" in refused(tmp_path, "l")
 
 
 @pytest.mark.parametrize("format", ["metalake", "coco"])
-def test_other_json_of_a_folder_is_left_out_and_named(tmp_path: Path, format: Any) -> None:
+def test_other_json_in_a_folder_is_left_out_and_reported(tmp_path: Path, format: Any) -> None:
     images = [{"image": "a.png", "annotations": []}] if format == "metalake" else [{"id": 1, "file_name": "a.png"}]
     write(tmp_path, set__boxes_json=json.dumps({"images": images}), set__settings_json='{"theme": "dark"}')
     index = read(tmp_path, "set", format=format)
@@ -351,6 +351,6 @@ def test_other_json_of_a_folder_is_left_out_and_named(tmp_path: Path, format: An
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.xml"])
-def test_a_git_lfs_pointer_is_named_in_every_format(tmp_path: Path, name: str) -> None:
+def test_a_git_lfs_pointer_is_reported_in_every_format(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(LFS_POINTER)
     assert f"{name}: it is a Git LFS pointer" in refused(tmp_path, name)

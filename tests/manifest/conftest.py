@@ -1,4 +1,4 @@
-"""A manifest in a folder of its own, as a user would have it."""
+"""A manifest in its own folder, as a user would have it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Desk:
         return load_manifest("-", environment={}, stdin=io.StringIO(text))
 
     def messages(self, text: str | bytes, **more: Mapping[str, str]) -> list[str]:
-        """What is said of this manifest, a line for each mistake."""
+        """The errors of this manifest, one line for each."""
         return [str(error) for error in self.errors(text, **more)]
 
     def errors(self, text: str | bytes, **more: Mapping[str, str]) -> tuple[ManifestError, ...]:

@@ -1,4 +1,4 @@
-"""The JSON Schema takes what the models take, and stands in `schemas/` as they are."""
+"""The JSON Schema accepts what the models accept, and the file in `schemas/` is up to date."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def models_of_the_manifest() -> Iterator[type[BaseModel]]:
             yield model
 
 
-def test_the_schema_is_a_schema() -> None:
+def test_the_schema_is_valid_json_schema() -> None:
     Draft202012Validator.check_schema(manifest_json_schema())
 
 
-def test_the_file_is_in_step_with_the_models() -> None:
+def test_the_schema_file_matches_the_models() -> None:
     file = ROOT / "schemas" / "manifest.schema.json"
     assert file.read_text() == manifest_schema_text(), "run: make schemas"
 
@@ -53,7 +53,7 @@ def test_the_examples_pass() -> None:
         assert messages(example.read_text()) == [], example
 
 
-def test_variables_stand_for_booleans_and_fixed_words() -> None:
+def test_variables_may_replace_booleans_and_enumerated_values() -> None:
     text = """\
 version: ${V}
 remote: {url: "${URL}"}
@@ -80,17 +80,17 @@ collections:
         "version: 1",
     ],
 )
-def test_mistakes_do_not_pass(text: str) -> None:
+def test_invalid_manifests_fail(text: str) -> None:
     assert messages(text)
 
 
-def test_every_key_is_described_for_editors() -> None:
+def test_every_key_has_a_description() -> None:
     for model in models_of_the_manifest():
         for name, field in model.model_fields.items():
             assert field.description, f"{model.__name__}.{name}"
 
 
-def test_no_key_carries_a_title_that_only_repeats_it() -> None:
+def test_no_key_has_a_title_that_repeats_its_name() -> None:
     def titles(part: Any) -> Iterator[str]:
         if isinstance(part, dict):
             yield from (part["title"],) if isinstance(part.get("title"), str) else ()
@@ -100,14 +100,14 @@ def test_no_key_carries_a_title_that_only_repeats_it() -> None:
     assert list(titles(manifest_json_schema())) == ["metalake-sync manifest"]
 
 
-def test_every_key_is_in_the_reference() -> None:
+def test_the_reference_names_every_key() -> None:
     reference = (ROOT / "docs" / "manifest.md").read_text()
     for model in models_of_the_manifest():
         for name, field in model.model_fields.items():
             assert f"`{field.alias or name}`" in reference, f"{model.__name__}.{name}"
 
 
-def test_the_manifests_in_the_reference_are_valid(desk: Desk) -> None:
+def test_manifests_in_the_reference_are_valid(desk: Desk) -> None:
     reference = (ROOT / "docs" / "manifest.md").read_text()
     examples = re.findall(r"^```yaml\n(.*?)^```", reference, re.MULTILINE | re.DOTALL)
     assert len(examples) > 2
@@ -123,7 +123,7 @@ def test_the_starter_manifest_needs_no_variables_and_no_lake(desk: Desk) -> None
     assert loaded.warnings == ()
 
 
-def test_what_the_starter_manifest_offers_in_comments_is_valid(desk: Desk) -> None:
+def test_commented_keys_of_the_starter_manifest_are_valid(desk: Desk) -> None:
     text = re.sub(r"^( +)# (?=[a-z_]+:|  - )", r"\1", STARTER_MANIFEST, flags=re.MULTILINE)
     (one,) = desk.load(text).collections
     assert one.prune

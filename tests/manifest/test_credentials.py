@@ -1,4 +1,4 @@
-"""Credentials come from where the manifest says, and are never shown."""
+"""Credentials come from the place that the manifest names, and are never shown."""
 
 from __future__ import annotations
 
@@ -38,15 +38,17 @@ def refusal(loaded: LoadedManifest) -> str:
     return told
 
 
-def test_credentials_show_nothing() -> None:
+def test_the_repr_of_credentials_shows_neither() -> None:
     assert repr(Credentials("k3y", "s3cret")) == "Credentials()"
 
 
-def test_credentials_from_the_manifests_variables(desk: Desk) -> None:
+def test_credentials_come_from_variables_of_the_manifest(desk: Desk) -> None:
     assert resolve_credentials(remote(desk, "api_key: k3y")) == Credentials("k3y", "s3cret")
 
 
-def test_a_file_is_read_from_the_manifests_folder_and_stripped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_credential_file_is_relative_to_the_manifest_and_is_stripped(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (desk.folder / "key.txt").write_text("  k3y\n\n")
     loaded = remote(desk, "api_key_file: key.txt")
     monkeypatch.chdir("/")
@@ -62,23 +64,21 @@ def test_a_command_runs_in_the_manifests_folder_without_a_shell(desk: Desk, monk
     assert resolve_credentials(literal) == Credentials("$HOME", "s3cret")
 
 
-def test_a_command_has_the_environment_without_what_we_set_for_ourselves(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_does_not_inherit_variables_of_metalake_sync(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOR_THE_HELPER", "k3y")
     monkeypatch.setenv("PYDANTIC_DISABLE_PLUGINS", "__all__")
     code = 'import os; print(os.environ["FOR_THE_HELPER"], "PYDANTIC_DISABLE_PLUGINS" in os.environ)'
     assert resolve_credentials(remote(desk, python(code))) == Credentials("k3y False", "s3cret")
 
 
-def test_credentials_are_read_anew_each_time(desk: Desk) -> None:
+def test_credentials_are_read_again_for_each_run(desk: Desk) -> None:
     loaded = remote(desk, "api_key_file: key.txt")
     for key in ("old", "new"):
         (desk.folder / "key.txt").write_text(key)
         assert resolve_credentials(loaded) == Credentials(key, "s3cret")
 
 
-def test_an_embedded_lake_needs_none_and_takes_some(desk: Desk) -> None:
+def test_credentials_of_an_embedded_lake_are_optional(desk: Desk) -> None:
     assert resolve_credentials(desk.load(HEAD)) is None
     assert resolve_credentials(remote(desk, "api_key: ${UNSET}", url="embedded:x")) is None
     assert resolve_credentials(remote(desk, "api_key: k", url="embedded:x")) == Credentials("k", "s3cret")
@@ -94,34 +94,34 @@ def test_an_embedded_lake_needs_none_and_takes_some(desk: Desk) -> None:
         (b"hunter2" * 10_000, "'api_key_file' names the file 'key.txt', which is too large"),
     ],
 )
-def test_a_file_holds_one_line(desk: Desk, content: bytes, told: str) -> None:
+def test_a_credential_file_must_hold_one_line(desk: Desk, content: bytes, told: str) -> None:
     (desk.folder / "key.txt").write_bytes(content)
     answer = refusal(remote(desk, "api_key_file: key.txt"))
     assert told in answer
     assert "hunter" not in answer
 
 
-def test_a_missing_file_is_told_at_its_key(desk: Desk) -> None:
+def test_a_missing_credential_file_is_an_error_at_its_key(desk: Desk) -> None:
     assert refusal(remote(desk, "api_key_file: key.txt")) == (
         "birds.yaml:4:17: 'api_key_file' names the file 'key.txt', which cannot be read (No such file or directory)."
         " Create the file, or fix the path."
     )
 
 
-def test_a_command_that_fails_is_told_without_what_it_said(desk: Desk) -> None:
+def test_the_error_of_a_failed_command_does_not_contain_its_output(desk: Desk) -> None:
     code = 'import sys; print("hunter2"); print("hunter3", file=sys.stderr); sys.exit(3)'
     answer = refusal(remote(desk, python(code)))
     assert "'api_key_command' failed with exit code 3. Run the command by hand to see why." in answer
     assert "hunter" not in answer
 
 
-def test_a_command_that_is_not_there_is_told(desk: Desk) -> None:
+def test_a_missing_command_is_an_error(desk: Desk) -> None:
     assert "'api_key_command' cannot be run (No such file or directory)" in refusal(
         remote(desk, "api_key_command: no-such-command-here")
     )
 
 
-def test_a_command_that_takes_too_long_is_ended_with_its_children(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_takes_too_long_is_killed_with_its_children(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(credentials, "COMMAND_TIMEOUT_S", 0.5)
     (desk.folder / "slow.sh").write_text("sleep 60 & echo $! > child; wait\n")
     began = time.monotonic()
@@ -170,19 +170,19 @@ def leak_error(
         (f"defaults: {{metadata: {{Note: 'it is {SECRET}'}}}}", "4:29: the value contains the API key or the secret"),
     ],
 )
-def test_a_credential_outside_its_place_is_refused_and_not_shown(tmp_path: Path, text: str, words: str) -> None:
+def test_a_credential_in_another_key_is_an_error_that_does_not_show_it(tmp_path: Path, text: str, words: str) -> None:
     told = leak_error(tmp_path, text)
     assert words in told
     assert not any(value in told for value in (KEY, SECRET, HOOK, "ghs_"))
 
 
-def test_another_variable_of_the_same_value_is_found_by_the_value(tmp_path: Path) -> None:
+def test_another_variable_with_the_value_of_a_credential_is_an_error(tmp_path: Path) -> None:
     told = leak_error(tmp_path, "defaults: {metadata: {Note: '${CITY}'}}", {"CITY": f"<{KEY}>"})
     assert "the value contains the API key or the secret" in told
     assert KEY not in told
 
 
-def test_what_only_sounds_like_a_credential_is_taken(tmp_path: Path) -> None:
+def test_variables_that_only_sound_like_credentials_are_accepted(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text(
         LAKE_AND_HOOK
         + "defaults: {metadata: {A: '${TOKEN_NAME}', B: '${MY_TOKEN}', C: '${TOKENIZER}', D: '${CITY}', E: s}}"
@@ -195,7 +195,7 @@ def test_what_only_sounds_like_a_credential_is_taken(tmp_path: Path) -> None:
     assert loaded.model.defaults.metadata == {"A": "n", "B": "given by hand", "C": "t", "D": "Rome", "E": "s"}
 
 
-def test_a_credential_of_a_file_is_compared_when_it_is_read(tmp_path: Path) -> None:
+def test_the_value_of_a_credential_file_is_searched_for_in_the_manifest(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY)
     (tmp_path / "m.yaml").write_text(
         "version: 1\nremote: {url: https://lake.example, api_key_file: key, secret: '${S}'}\n"
@@ -206,14 +206,14 @@ def test_a_credential_of_a_file_is_compared_when_it_is_read(tmp_path: Path) -> N
         resolve_credentials(loaded)
 
 
-def test_a_manifest_of_a_program_is_held_to_it_too(tmp_path: Path) -> None:
+def test_a_composed_manifest_is_searched_for_credentials_too(tmp_path: Path) -> None:
     remote = {"url": "https://lake.example", "api_key": KEY, "secret": SECRET}
     document = {"version": 1, "remote": remote, "defaults": {"metadata": {"Note": SECRET}}}
     with pytest.raises(ManifestErrors, match="the value contains the API key or the secret"):
         compose_manifest(document, name="call", base_dir=tmp_path, source="call")
 
 
-def test_the_files_of_a_folder_are_looked_at_together(tmp_path: Path) -> None:
+def test_credentials_are_searched_for_in_all_files_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "lake").mkdir()
     (tmp_path / "lake" / "a.yaml").write_text(LAKE_AND_HOOK)
     (tmp_path / "lake" / "b.yaml").write_text("collections: [{name: x, type: image, metadata: {Note: '${KEY}'}}]")

@@ -1,4 +1,4 @@
-"""A manifest is loaded as a whole, or all of its mistakes are told at once."""
+"""Loading a manifest returns all of it, or reports all of its errors together."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ collections:
 """
 
 
-def test_every_key_of_a_full_manifest_comes_out_as_it_was_written(desk: Desk) -> None:
+def test_every_key_of_a_full_manifest_is_loaded(desk: Desk) -> None:
     loaded = desk.load(FULL)
     (collection,) = loaded.collections
     (folder,), (annotation,) = collection.folders, collection.annotations
@@ -115,7 +115,7 @@ def test_every_key_of_a_full_manifest_comes_out_as_it_was_written(desk: Desk) ->
     assert annotation.labels.allow == ["RBC", "WBC", "Platelets"]
 
 
-def test_ten_different_mistakes_are_told_at_once_each_with_its_line_and_column(desk: Desk) -> None:
+def test_ten_different_errors_are_reported_together_with_line_and_column(desk: Desk) -> None:
     environment = {"LAYERNEXT_API_KEY": "key", "LAYERNEXT_SECRET": "secret"}
     assert desk.messages(TEN_MISTAKES, environment=environment) == [
         "birds.yaml:2:1: unknown key 'nmae'. Did you mean 'name'?",
@@ -133,13 +133,13 @@ def test_ten_different_mistakes_are_told_at_once_each_with_its_line_and_column(d
     ]
 
 
-def test_a_manifest_with_mistakes_is_a_mistake_in_usage(desk: Desk) -> None:
+def test_an_invalid_manifest_is_a_usage_error(desk: Desk) -> None:
     with pytest.raises(ManifestErrors) as caught:
         desk.load("version: 1")
     assert caught.value.exit_code is ExitCode.USAGE
 
 
-def test_a_key_path_has_a_place_and_what_is_not_written_has_that_of_what_is_around_it(desk: Desk) -> None:
+def test_a_missing_key_has_the_place_of_the_block_around_it(desk: Desk) -> None:
     loaded = desk.load(FULL)
     assert loaded.where("collections", 0, "folders", 0, "path") == Location("birds.yaml", 17, 15)
     assert loaded.where("collections", 0, "annotations", 0, "labels", "allow", 1) == Location("birds.yaml", 35, 48)
@@ -147,7 +147,7 @@ def test_a_key_path_has_a_place_and_what_is_not_written_has_that_of_what_is_arou
     assert loaded.where("downloads") == Location("birds.yaml", 1, 1)
 
 
-def test_a_secret_in_the_manifest_itself_draws_a_warning_that_does_not_repeat_it(desk: Desk) -> None:
+def test_a_literal_secret_causes_a_warning_that_does_not_show_it(desk: Desk) -> None:
     loaded = desk.load(
         "version: 1\nremote:\n  url: https://lake.example\n  api_key: ${KEY:-k3y-literal}\n  secret: s3cret-literal\n",
     )
@@ -160,7 +160,7 @@ def test_a_secret_in_the_manifest_itself_draws_a_warning_that_does_not_repeat_it
     assert "s3cret" not in str(loaded.warnings)
 
 
-def test_nothing_that_is_printed_of_a_loaded_manifest_holds_a_credential(desk: Desk) -> None:
+def test_the_repr_of_a_loaded_manifest_shows_no_credential(desk: Desk) -> None:
     text = "version: 1\nremote:\n  url: https://lake.example\n  api_key: k3y-literal\n  secret: ${S}\n"
     loaded = desk.load(text, variables={"S": "from-the-shell"})
     for printed in (repr(loaded), repr(loaded.model), str(loaded.model), repr(loaded._tree)):
@@ -169,20 +169,20 @@ def test_nothing_that_is_printed_of_a_loaded_manifest_holds_a_credential(desk: D
 
 
 @pytest.mark.parametrize("written", ["12345678", "[12345678]", "{a: 12345678}", "true"])
-def test_no_mistake_about_a_credential_repeats_it(desk: Desk, written: str) -> None:
+def test_no_error_about_a_credential_shows_it(desk: Desk, written: str) -> None:
     text = f"version: 1\nremote:\n  url: https://lake.example\n  api_key: {written}\n  secret: {written}\n"
     told = "\n".join(desk.messages(text))
     assert "birds.yaml:4:12: 'api_key' is a " in told
     assert written not in told
 
 
-def test_an_address_with_a_password_is_refused_and_not_repeated(desk: Desk) -> None:
+def test_a_url_with_a_password_is_an_error_that_does_not_show_it(desk: Desk) -> None:
     text = "version: 1\nremote: {url: 'https://me:hunter2@lake.example', api_key: '${K}', secret: '${K}'}\n"
     (told,) = desk.messages(text, variables={"K": "k"})
     assert told == "birds.yaml:2:15: 'url' contains more than an address. Use 'api_key' and 'secret' for credentials."
 
 
-def test_a_manifest_without_collections_is_one(desk: Desk) -> None:
+def test_a_manifest_without_collections_is_valid(desk: Desk) -> None:
     assert desk.load(HEAD).collections == ()
 
 
@@ -219,7 +219,7 @@ def only_mistakes(source: str, stdin: io.StringIO | None = None) -> None:
 @example(text=HEAD + "collections: {a: b}")
 @example(text=HEAD + "defaults: []\ncollections: [[], 3, {annotations: [3, {operation: []}]}]")
 @EVERY_EXAMPLE
-def test_any_text_gives_a_manifest_or_mistakes_with_places(text: str) -> None:
+def test_any_text_gives_a_manifest_or_errors_with_places(text: str) -> None:
     only_mistakes("-", io.StringIO(text))
 
 
@@ -227,7 +227,7 @@ def test_any_text_gives_a_manifest_or_mistakes_with_places(text: str) -> None:
     data=st.one_of(st.binary(), LINES.map(str.encode), LINES.map(HEAD.__add__).map(lambda text: text.encode("utf-16")))
 )
 @EVERY_EXAMPLE
-def test_any_bytes_give_a_manifest_or_mistakes_with_places(tmp_path: Path, data: bytes) -> None:
+def test_any_bytes_give_a_manifest_or_errors_with_places(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "any.yaml"
     file.write_bytes(data)
     only_mistakes(str(file))
@@ -235,7 +235,7 @@ def test_any_bytes_give_a_manifest_or_mistakes_with_places(tmp_path: Path, data:
 
 @given(first=LINES, second=LINES)
 @EVERY_EXAMPLE
-def test_any_two_files_give_a_manifest_or_mistakes_with_places(tmp_path: Path, first: str, second: str) -> None:
+def test_any_two_files_give_a_manifest_or_errors_with_places(tmp_path: Path, first: str, second: str) -> None:
     (tmp_path / "a.yaml").write_text(HEAD + first)
     (tmp_path / "b.yaml").write_text(second)
     only_mistakes(str(tmp_path))
@@ -250,7 +250,7 @@ def test_any_two_files_give_a_manifest_or_mistakes_with_places(tmp_path: Path, f
         (", secret: s1gn1ng", ["literal_secret"]),
     ],
 )
-def test_a_webhook_that_anybody_could_forge_draws_a_warning(desk: Desk, given: str, codes: list[str]) -> None:
+def test_an_unsigned_webhook_causes_a_warning(desk: Desk, given: str, codes: list[str]) -> None:
     text = HEAD + f"notify: {{url: https://hooks.acme.dev/t0ken{given}}}\n"
     loaded = desk.load(text, variables={"SIGNING": "x"})
     assert [warning.code for warning in loaded.warnings] == codes
@@ -268,13 +268,13 @@ def messages(desk: Desk, **files: str) -> list[str]:
     return [str(error) for error in caught.value.errors]
 
 
-def test_collections_of_all_files_follow_one_another(desk: Desk) -> None:
+def test_collections_of_several_files_are_concatenated(desk: Desk) -> None:
     loaded = desk.load_folder(a=HEAD + ONE, b=TWO, c="name: all\n")
     assert [(one.index, one.name) for one in loaded.collections] == [(0, "one"), (1, "two"), (2, "three")]
     assert loaded.name == "all"
 
 
-def test_so_do_downloads_and_trash_rules(desk: Desk) -> None:
+def test_downloads_and_trash_rules_of_several_files_are_concatenated(desk: Desk) -> None:
     loaded = desk.load_folder(
         a=HEAD + "downloads:\n  - {lake: image, to: a}\n",
         b="downloads:\n  - {lake: video, to: b}\ntrash:\n  - {lake: other, query: metadata.Tags=x}\n",
@@ -285,17 +285,17 @@ def test_so_do_downloads_and_trash_rules(desk: Desk) -> None:
     assert loaded.where("downloads", 1) == Location("lake/b.yaml", 2, 5)
 
 
-def test_each_place_names_the_file_that_it_is_in(desk: Desk) -> None:
+def test_each_place_names_its_file(desk: Desk) -> None:
     loaded = desk.load_folder(a=HEAD + ONE, b=TWO)
     assert loaded.where("collections", 0, "name") == Location("lake/a.yaml", 4, 12)
     assert loaded.where("collections", 2, "name") == Location("lake/b.yaml", 3, 12)
 
 
-def test_what_is_equal_may_stand_in_several_files(desk: Desk) -> None:
+def test_equal_values_may_be_in_several_files(desk: Desk) -> None:
     assert len(desk.load_folder(a=HEAD + ONE, b=HEAD + TWO).collections) == 3
 
 
-def test_what_differs_names_both_places(desk: Desk) -> None:
+def test_different_values_are_an_error_with_both_places(desk: Desk) -> None:
     assert messages(desk, a=HEAD + "name: x\n", b="version: 2\nname: y\nremote: {url: embedded:other}\n") == [
         f"lake/b.yaml:{line}:1: '{key}' has a different value here than at lake/a.yaml:{first}:1."
         " Keep it in one file of the folder."
@@ -303,23 +303,23 @@ def test_what_differs_names_both_places(desk: Desk) -> None:
     ]
 
 
-def test_a_collection_that_stands_in_two_files_names_both(desk: Desk) -> None:
+def test_a_collection_in_two_files_is_an_error_with_both_places(desk: Desk) -> None:
     (told,) = messages(desk, a=HEAD + ONE, b=ONE)
     assert told.startswith("lake/b.yaml:2:12: collection 'one' of type image is defined twice")
     assert "lake/a.yaml:4:12" in told
 
 
-def test_mistakes_come_in_the_order_of_the_files(desk: Desk) -> None:
+def test_errors_are_in_the_order_of_the_files(desk: Desk) -> None:
     told = messages(desk, a=HEAD + "colections: []\n", b="collections: [{name: x, type: y}]\n", c="name: ${NOPE}\n")
     assert [line.partition(": ")[0] for line in told] == ["lake/a.yaml:3:1", "lake/b.yaml:1:31", "lake/c.yaml:1:7"]
 
 
-def test_collections_that_are_no_list_are_told_once(desk: Desk) -> None:
+def test_collections_that_are_not_a_list_are_one_error(desk: Desk) -> None:
     told = messages(desk, a=HEAD + "collections: {}\n", b=ONE)
     assert told[0].startswith("lake/a.yaml:3:14: 'collections' is a mapping.")
     assert told[1].startswith("lake/b.yaml:1:1: 'collections' has a different value here than at lake/a.yaml:3:1.")
 
 
-def test_files_that_are_no_yaml_are_told_together(desk: Desk) -> None:
+def test_files_that_are_not_yaml_are_reported_together(desk: Desk) -> None:
     told = messages(desk, a="a: [}", b=HEAD, c="- a list\n", d="")
     assert [line.split(": ")[0] for line in told] == ["lake/a.yaml:1:5", "lake/c.yaml:1:1", "lake/d.yaml"]

@@ -1,4 +1,4 @@
-"""`--safe`: what a manifest that somebody proposes may not do."""
+"""`--safe`: what a proposed manifest must not do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REMOTE = {"url": "https://lake.example/api", "api_key": "k", "secret": "s"}
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A repository with a manifest's folder in it, and something to steal beside it."""
+    """A repository with a manifest's folder in it, and a secret file beside it."""
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "stolen.json").write_text("{}")
     folder = tmp_path / "repository"
@@ -39,7 +39,7 @@ def images(**more: object) -> dict[str, object]:
     return {"name": "birds", "type": "image", "folders": [{"path": "images"}], **more}
 
 
-def test_a_manifest_that_keeps_to_its_repository_is_taken(repository: Path) -> None:
+def test_a_manifest_with_paths_in_its_repository_is_accepted(repository: Path) -> None:
     (repository / "labels").mkdir()
     (repository / "lake" / "link").symlink_to("../labels")
     annotation = {"operation": "op", "kind": "human", "source": ["../labels/*.json", "link"]}
@@ -64,7 +64,7 @@ def test_a_manifest_that_keeps_to_its_repository_is_taken(repository: Path) -> N
     ],
     ids=str,
 )
-def test_a_path_outside_the_repository_is_refused(repository: Path, collection: dict[str, object]) -> None:
+def test_a_path_outside_the_repository_is_an_error(repository: Path, collection: dict[str, object]) -> None:
     manifest = loaded(repository, collections=[images(**collection)])
     with pytest.raises(ManifestErrors, match=r"m.yaml:\d+:\d+: .*(outside the repository|inside .git)"):
         check_safe(manifest, ORIGIN)
@@ -82,19 +82,19 @@ def test_a_path_outside_the_repository_is_refused(repository: Path, collection: 
     ],
     ids=str,
 )
-def test_so_is_one_at_the_top(repository: Path, top: dict[str, object]) -> None:
+def test_a_top_level_path_outside_the_repository_is_an_error(repository: Path, top: dict[str, object]) -> None:
     with pytest.raises(ManifestErrors, match="outside the repository"):
         check_safe(loaded(repository, **top), ORIGIN)
 
 
-def test_a_link_that_leads_out_is_refused_wherever_it_stands(repository: Path) -> None:
+def test_a_link_out_of_the_repository_is_an_error_anywhere(repository: Path) -> None:
     (repository / "elsewhere").mkdir()
     (repository / "elsewhere" / "a.json").symlink_to("../../outside/stolen.json")
     with pytest.raises(SyncError, match=r"elsewhere/a.json: the link leads out"):
         check_safe(loaded(repository, collections=[images()]), ORIGIN)
 
 
-def test_a_manifest_that_is_a_link_out_of_its_repository_is_not_even_read(repository: Path) -> None:
+def test_a_manifest_that_is_a_link_out_of_its_repository_is_not_read(repository: Path) -> None:
     loaded(repository)
     check_source(str(repository / "lake"))
     check_source(str(repository / "lake" / "m.yaml"))
@@ -110,14 +110,14 @@ def test_a_manifest_that_is_a_link_out_of_its_repository_is_not_even_read(reposi
         link.unlink()
 
 
-def test_a_link_into_git_is_refused(repository: Path) -> None:
+def test_a_link_into_git_is_an_error(repository: Path) -> None:
     (repository / "lake" / "config.json").symlink_to("../.git/config")
     with pytest.raises(SyncError, match="the link leads out"):
         check_safe(loaded(repository, collections=[images()]), ORIGIN)
 
 
 @pytest.mark.parametrize("key", ["api_key", "secret"])
-def test_no_command_is_run(repository: Path, key: str) -> None:
+def test_commands_are_not_allowed(repository: Path, key: str) -> None:
     remote = {**{name: value for name, value in REMOTE.items() if name != key}, f"{key}_command": "touch ran"}
     with pytest.raises(ManifestErrors, match=f"'{key}_command' is not allowed with --safe"):
         check_safe(loaded(repository, remote), ORIGIN)
@@ -136,7 +136,9 @@ def test_no_command_is_run(repository: Path, key: str) -> None:
         ("embedded:.metalake", None, True),
     ],
 )
-def test_credentials_go_to_the_named_lake_alone(repository: Path, url: str, origin: str | None, taken: bool) -> None:
+def test_credentials_are_sent_only_to_the_named_lake(
+    repository: Path, url: str, origin: str | None, taken: bool
+) -> None:
     manifest = loaded(repository, {**REMOTE, "url": url})
     if taken:
         check_safe(manifest, origin)
@@ -145,24 +147,24 @@ def test_credentials_go_to_the_named_lake_alone(repository: Path, url: str, orig
         check_safe(manifest, origin)
 
 
-def test_the_lake_has_to_be_named(repository: Path) -> None:
+def test_the_lake_must_be_named(repository: Path) -> None:
     with pytest.raises(UsageError, match="--safe needs METALAKE_SYNC_ORIGIN"):
         check_safe(loaded(repository), None)
     with pytest.raises(UsageError, match="METALAKE_SYNC_ORIGIN is not an address"):
         check_safe(loaded(repository), "lake.example")
 
 
-def test_an_embedded_lake_outside_the_repository_is_refused(repository: Path) -> None:
+def test_an_embedded_lake_outside_the_repository_is_an_error(repository: Path) -> None:
     with pytest.raises(ManifestErrors, match="outside the repository"):
         check_safe(loaded(repository, {"url": "embedded:../../lake"}), None)
 
 
-def test_only_variables_of_the_manifest_are_read_from_the_environment() -> None:
+def test_only_layernext_variables_are_read_from_the_environment() -> None:
     assert safe_environment({"LAYERNEXT_URL": "u", "AWS_SESSION": "a", "PATH": "p"}) == {"LAYERNEXT_URL": "u"}
 
 
-def test_every_key_that_sounds_like_a_path_counts_as_one() -> None:
-    """A new key of the manifest that names a file has to be a `PathText`."""
+def test_every_key_with_the_name_of_a_path_is_marked_as_a_path() -> None:
+    """A new key of the manifest that names a file must be a `PathText`."""
     found: set[str] = set()
     seen: set[type[BaseModel]] = set()
 

@@ -1,4 +1,4 @@
-"""Plain scalars mean what they mean to most people; what is ambiguous has to be quoted."""
+"""Plain scalars follow YAML 1.2, ambiguous ones must be quoted, and variables are replaced."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def value(text: str) -> object:
         (".5", 0.5),
     ],
 )
-def test_numbers_booleans_and_nulls_are_told_apart(text: str, meant: object) -> None:
+def test_numbers_booleans_and_nulls_are_distinguished(text: str, meant: object) -> None:
     found = value(text)
     assert found == meant
     assert type(found) is type(meant)
@@ -49,7 +49,7 @@ def test_numbers_booleans_and_nulls_are_told_apart(text: str, meant: object) -> 
 @pytest.mark.parametrize(
     "text", ["no", "on", "Yes", "y", "12:30", "1_000", "1.2.3", "0b1", "=", "a<<", "2024", "'2024'"]
 )
-def test_what_looks_like_something_only_to_old_yaml_stays_a_text(text: str) -> None:
+def test_values_that_only_yaml_1_1_converts_are_texts(text: str) -> None:
     quoted = text.strip("'")
     assert value(f"'{quoted}'") == quoted
     if text != "2024":
@@ -57,7 +57,7 @@ def test_what_looks_like_something_only_to_old_yaml_stays_a_text(text: str) -> N
 
 
 @pytest.mark.parametrize("text", ["2024-01-31", "2024-1-3", "2024-01-31T10:00:00Z", "2024-01-31 10:00:00.5 +02:00"])
-def test_a_date_has_to_be_quoted(text: str) -> None:
+def test_a_date_must_be_quoted(text: str) -> None:
     with pytest.raises(RefusedScalar, match="looks like a date") as caught:
         value(text)
     assert caught.value.remedy == f'If it is text, put it in quotes: "{text}".'
@@ -65,13 +65,13 @@ def test_a_date_has_to_be_quoted(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["007", "-01", "00"])
-def test_a_number_with_a_leading_zero_has_to_be_quoted(text: str) -> None:
+def test_a_number_with_a_leading_zero_must_be_quoted(text: str) -> None:
     with pytest.raises(RefusedScalar, match="a number to some YAML readers and text to others"):
         value(text)
 
 
 @pytest.mark.parametrize("text", [".nan", ".inf", "-.INF", "1e999", "!!float x"])
-def test_what_json_can_not_write_is_refused(text: str) -> None:
+def test_values_that_json_cannot_represent_are_errors(text: str) -> None:
     with pytest.raises(RefusedScalar, match="not a number in JSON"):
         value(text)
 
@@ -98,35 +98,35 @@ def test_a_whole_number_has_at_most_64_bits(text: str) -> None:
         ("${NESTED}", "${A}"),
     ],
 )
-def test_references_are_filled_in(text: str, filled: str) -> None:
+def test_references_are_replaced(text: str, filled: str) -> None:
     variables = Variables({"A": "a"}, {"A": "never", "B": "b", "EMPTY": "", "NESTED": "${A}"})
     assert variables.fill_in(text) == filled
 
 
 @pytest.mark.parametrize("text", ["${", "${A", "${}", "${A-x}", "${A:?x}", "${ A }", "${1A}", "${A:-${B}}"])
-def test_what_is_no_reference_is_refused(text: str) -> None:
+def test_a_malformed_reference_is_an_error(text: str) -> None:
     with pytest.raises(MalformedReference):
         Variables({"A": "a"}).fill_in(text)
 
 
-def test_all_missing_variables_of_a_text_are_named_once() -> None:
+def test_missing_variables_of_a_text_are_each_named_once() -> None:
     with pytest.raises(MissingVariables) as caught:
         Variables().fill_in("${A} ${B} ${A}")
     assert caught.value.names == ("A", "B")
 
 
 @pytest.mark.parametrize(("text", "literal"), [("${A}", ""), ("${A:-x}", "x"), ("y${A}", "y"), ("$${A}", "${A}")])
-def test_the_literal_part_is_what_stands_in_the_manifest(text: str, literal: str) -> None:
+def test_the_literal_part_is_the_text_that_is_written_in_the_manifest(text: str, literal: str) -> None:
     assert literal_part(text) == literal
 
 
-def test_given_variables_beat_the_environment(desk: Desk) -> None:
+def test_given_variables_override_the_environment(desk: Desk) -> None:
     text = HEAD + "name: ${NAME}\n"
     assert desk.load(text, variables={"NAME": "given"}, environment={"NAME": "inherited"}).name == "given"
     assert desk.load(text, environment={"NAME": "inherited"}).name == "inherited"
 
 
-def test_missing_variables_are_told_with_their_place_and_nothing_else_is_said_of_it(desk: Desk) -> None:
+def test_a_missing_variable_is_the_only_error_at_its_place(desk: Desk) -> None:
     text = HEAD + "collections:\n  - {name: x, type: '${T}', prune: '${P}', files: ['${F}']}\n"
     assert [told.partition(". ")[0] for told in desk.messages(text)] == [
         "birds.yaml:4:21: the variable T has no value",
@@ -135,7 +135,7 @@ def test_missing_variables_are_told_with_their_place_and_nothing_else_is_said_of
     ]
 
 
-def test_variables_give_booleans_words_and_the_version(desk: Desk) -> None:
+def test_variables_may_give_booleans_enumerated_values_and_the_version(desk: Desk) -> None:
     text = (
         "version: ${V}\nremote: {url: embedded:x}\ncollections:\n"
         "  - {name: '${N}', type: '${T}', prune: '${P}', metadata: {Count: '${N}'}}\n"
@@ -144,6 +144,6 @@ def test_variables_give_booleans_words_and_the_version(desk: Desk) -> None:
     assert (one.name, one.type, one.prune, one.metadata_layers[1]) == ("2024", "image", True, {"Count": "2024"})
 
 
-def test_keys_are_not_filled_in(desk: Desk) -> None:
+def test_references_in_keys_are_not_replaced(desk: Desk) -> None:
     loaded = desk.load(HEAD + "collections: [{name: x, type: other, metadata: {'${A}': 1}}]\n", variables={"A": "a"})
     assert loaded.collections[0].metadata_layers[1] == {"${A}": 1}

@@ -1,4 +1,4 @@
-"""Metadata holds what the lake takes; each mistake stands at its own field."""
+"""Valid metadata; each error has the place of its field."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from tests.manifest.conftest import HEAD, Desk
 
 
-def test_metadata_takes_everything_that_json_has(desk: Desk) -> None:
+def test_metadata_accepts_all_json_values(desk: Desk) -> None:
     text = HEAD + "defaults: {metadata: {A: a, B: 1, C: 1.5, D: true, E: [1, [x]], F: {x: {y: ~}}, no: no}}\n"
     assert desk.load(text).model.defaults.metadata == {
         "A": "a",
@@ -38,7 +38,7 @@ def test_metadata_takes_everything_that_json_has(desk: Desk) -> None:
         ("[a]", "birds.yaml:4:13: 'metadata' is a list. Write a mapping of keys to values."),
     ],
 )
-def test_what_the_lake_does_not_take_is_told_at_its_field(desk: Desk, metadata: str, told: str) -> None:
+def test_invalid_metadata_is_an_error_at_its_field(desk: Desk, metadata: str, told: str) -> None:
     (error,) = desk.messages(HEAD + f"defaults:\n  metadata: {metadata}\n")
     assert told in error
 
@@ -52,16 +52,16 @@ def test_what_the_lake_does_not_take_is_told_at_its_field(desk: Desk, metadata: 
         "collections: [{name: x, type: image, file_metadata: [{match: a, metadata: {A: ~}}]}]",
     ],
 )
-def test_every_metadata_block_is_held_to_the_same_rules(desk: Desk, place: str) -> None:
+def test_all_metadata_blocks_have_the_same_rules(desk: Desk, place: str) -> None:
     (error,) = desk.messages(HEAD + place)
     assert f"birds.yaml:3:{place.index('~') + 1}: 'A' has no value." in error
 
 
-def test_all_mistakes_of_a_block_are_told(desk: Desk) -> None:
+def test_all_errors_of_a_block_are_reported(desk: Desk) -> None:
     assert len(desk.messages(HEAD + "defaults: {metadata: {A: ~, B: ~, Tags: [1, 2]}}\n")) == 4
 
 
-def test_bytes_that_are_no_text_can_not_be_sent(desk: Desk) -> None:
+def test_bytes_that_are_not_utf8_are_an_error(desk: Desk) -> None:
     text = HEAD + "defaults: {metadata: {A: '${X}', Tags: ['${X}']}}\n"
     told = desk.messages(text, environment={"X": b"\xff".decode("utf-8", "surrogateescape")})
     assert "'A' contains bytes that are not UTF-8" in told[0]

@@ -1,4 +1,4 @@
-"""Unknown keys are told with the nearest right one, everywhere."""
+"""Errors for unknown keys name the nearest valid key."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from tests.manifest.conftest import HEAD, Desk
         ),
     ],
 )
-def test_an_unknown_key_is_told_where_it_stands(desk: Desk, text: str, column: int, told: str) -> None:
+def test_an_unknown_key_is_an_error_at_its_place(desk: Desk, text: str, column: int, told: str) -> None:
     (error,) = desk.messages(HEAD + text)
     assert error.startswith(f"birds.yaml:3:{column}: ")
     assert told in error
 
 
-def test_the_keys_of_a_block_are_known_as_they_are_written() -> None:
+def test_known_keys_have_the_spelling_of_the_manifest() -> None:
     assert known_keys(("collections", 0, "annotations", 3, "labels")) == ["map", "allow"]
     assert known_keys(("collections", 0, "file_metadata", 1)) == ["match", "metadata"]
 
 
-def test_long_values_are_not_repeated_in_full(desk: Desk) -> None:
+def test_long_values_are_shortened_in_errors(desk: Desk) -> None:
     (error,) = desk.messages(HEAD + f"defaults: {{type: {'x' * 1000}}}\n")
     assert len(error) < 200

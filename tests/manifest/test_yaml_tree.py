@@ -1,4 +1,4 @@
-"""YAML becomes plain values with places, and what is broken or endless is refused where it stands."""
+"""YAML becomes plain values with places; broken and endless documents are errors with a place."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ def test_columns_count_characters_and_not_bytes() -> None:
     assert read("{ä😀: 1, b: 2}").places[("b",)] == Location("a.yaml", 1, 12)
 
 
-def test_a_key_that_stands_twice_names_both_lines() -> None:
+def test_a_duplicate_key_is_an_error_with_both_lines() -> None:
     assert messages("a: 1\nb: 2\na: 3\n") == [
         "a.yaml:3:1: the key 'a' is set twice; the first is in line 1. Keep one of them."
     ]
 
 
-def test_keys_are_texts_however_they_look() -> None:
+def test_keys_are_always_texts() -> None:
     assert read("{no: 1, 7: 2, true: 3, 2024-01-01: 4}").value == {"no": 1, "7": 2, "true": 3, "2024-01-01": 4}
 
 
-def test_a_key_that_is_a_list_is_refused() -> None:
+def test_a_key_that_is_a_list_is_an_error() -> None:
     assert messages("? [a]\n: b\n") == ["a.yaml:1:3: a key must be text. Write it as 'key: value'."]
 
 
-def test_a_value_from_a_variable_adds_no_structure() -> None:
+def test_the_value_of_a_variable_adds_no_structure() -> None:
     assert read("a: ${A}").value == {"a": "x: [1]"}
 
 
@@ -63,7 +63,7 @@ def test_aliases_and_merge_keys_are_expanded() -> None:
     assert tree.places[("b", "x")] == Location("a.yaml", 1, 11)
 
 
-def test_a_merge_key_takes_mappings_only() -> None:
+def test_a_merge_key_accepts_only_mappings() -> None:
     assert messages("a: {<<: 3, x: 1}") == [
         "a.yaml:1:9: '<<' takes a mapping, or a list of mappings. Write <<: *anchor."
     ]
@@ -71,7 +71,7 @@ def test_a_merge_key_takes_mappings_only() -> None:
 
 @pytest.mark.parametrize("tag", ["!!python/object:os.system", "!!set", "!!binary", "!mine"])
 @pytest.mark.parametrize("value", ["{}", "[]", "x"])
-def test_tags_are_refused(tag: str, value: str) -> None:
+def test_yaml_tags_are_errors(tag: str, value: str) -> None:
     (told,) = messages(f"a: {tag} {value}")
     assert told.startswith("a.yaml:1:4: the tag ")
 
@@ -85,7 +85,7 @@ def bomb(merge: bool) -> str:
 
 
 @pytest.mark.parametrize("merge", [False, True])
-def test_a_document_that_explodes_is_refused_before_it_does(merge: bool) -> None:
+def test_a_document_that_expands_without_end_is_an_error(merge: bool) -> None:
     began = time.monotonic()
     assert "the manifest has too many values after its aliases are expanded. The limit is 200,000 values." in refusal(
         bomb(merge)
@@ -93,7 +93,7 @@ def test_a_document_that_explodes_is_refused_before_it_does(merge: bool) -> None
     assert time.monotonic() - began < 20
 
 
-def test_a_document_with_too_many_values_is_refused() -> None:
+def test_a_document_with_too_many_values_is_an_error() -> None:
     assert (
         refusal("[" + "a," * NODE_LIMIT + "]")
         == "a.yaml: the manifest has too many values. The limit is 200,000 values."
@@ -101,13 +101,13 @@ def test_a_document_with_too_many_values_is_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["&a [*a]", "a: &a {<<: *a}", "&a {b: *a}"])
-def test_an_alias_that_holds_itself_is_refused(text: str) -> None:
+def test_an_alias_that_contains_itself_is_an_error(text: str) -> None:
     assert "the manifest is nested too deeply, or an alias contains itself. The limit is 64 levels." in refusal(text)
 
 
 @pytest.mark.parametrize("depth", [66, 900, 100_000])
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ("{a: ", "}"), ("- ", "")])
-def test_a_document_that_is_nested_too_deeply_is_refused(depth: int, opening: str, closing: str) -> None:
+def test_a_document_that_is_nested_too_deeply_is_an_error(depth: int, opening: str, closing: str) -> None:
     assert "the manifest is nested too deeply" in refusal(opening * depth + closing * depth)
 
 
@@ -125,11 +125,11 @@ def test_a_document_that_is_nested_too_deeply_is_refused(depth: int, opening: st
         ("# only a comment\n---\n", "a.yaml: the manifest is empty."),
     ],
 )
-def test_what_is_broken_says_where_and_what(text: str, told: str) -> None:
+def test_broken_yaml_is_an_error_with_place_and_problem(text: str, told: str) -> None:
     assert told in refusal(text)
 
 
-def test_a_date_needs_no_quotes_where_a_date_is_asked_for_and_nowhere_else() -> None:
+def test_a_date_needs_no_quotes_only_in_keys_with_dates() -> None:
     tree = read("downloads: [{filter: {from_date: 2022-08-02}}]\nmetadata: {from_date: 2022-08-02}")
     assert tree.value["downloads"][0]["filter"]["from_date"] == "2022-08-02"
     assert [str(error.where) for error in tree.errors] == ["a.yaml:2:23"]

@@ -1,4 +1,4 @@
-"""A lake that repeats in its answers what it was asked, and whatever else it is told to say."""
+"""A lake whose answers repeat the request and contain given texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIGNED = f"http://store.example/object?expires=99&signature={SIGNATURE}&X-Amz-Si
 
 
 class Tell(BaseHTTPRequestHandler):
-    """A lake that fails, and tells all that it was asked in its answer."""
+    """A lake that fails, and repeats the whole request in its answer."""
 
     status: ClassVar[int] = 500
     words: ClassVar[str] = ""
@@ -43,19 +43,19 @@ class Tell(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_GET  # noqa: N815 - names of the library
 
     def log_message(self, format: str, *args: object) -> None:
-        """Silent."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
 def telling_lake(status: int, words: str = "") -> Iterator[str]:
-    """Serve such a lake, and give its address. `words`: what it says besides."""
+    """Serve such a lake, and return its address. `words`: a further text of its answers."""
     with serving(type("Telling", (Tell,), {"status": status, "words": words})) as url:
         yield url
 
 
 @contextlib.contextmanager
 def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """Serve on a port of this machine, and give the address."""
+    """Serve on a port of this machine, and return the address."""
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

@@ -1,4 +1,4 @@
-"""Names, labels, values and errors can hold anything: a terminal never obeys them, and JSON stays JSON."""
+"""Names, labels, values and errors may contain anything: terminals get no control sequence, and JSON stays valid."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.end_to_end.world import World
 from tests.security.telling import telling_lake
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202e\u2066\x08"
-"""A title, a cleared screen, an overwritten line, an 8-bit sequence, turned-round text, an eaten letter."""
+"""A title, a cleared screen, an overwritten line, an 8-bit sequence, reversed text, and a deleted letter."""
 
 TURNED = "gpj\u202egnp.png"
 
@@ -22,14 +22,14 @@ ALLOWED = {"\n", "\t"}
 
 
 def obeyed(text: str) -> set[str]:
-    """Characters that a terminal or a reader's eye would follow instead of showing them."""
+    """Characters that a terminal interprets, or that change the order of the text."""
     return {repr(char) for char in text if unicodedata.category(char) in ("Cc", "Cf") and char not in ALLOWED}
 
 
 @pytest.fixture
 def hostile(world: World) -> World:
     world.images("plain.png", TURNED)
-    # The lake takes no control characters in names: this one is told of, and left out.
+    # The lake does not accept control characters in names: this file is reported and left out.
     (world.folder / "images" / f"a{ESCAPES}.png").write_bytes(png())
     shapes = [
         {"type": "rectangle", "bbox": [1, 1, 5, 5], "label": f"bird{ESCAPES}", "metadata": {}},
@@ -70,7 +70,7 @@ COMMANDS = [
 ]
 
 
-def test_no_command_prints_what_a_terminal_would_obey(hostile: World) -> None:
+def test_no_command_prints_control_sequences(hostile: World) -> None:
     for command in COMMANDS:
         done = hostile.run(*command)
         assert done.code in (0, 1, 3), (command, done.err)
@@ -79,14 +79,14 @@ def test_no_command_prints_what_a_terminal_would_obey(hostile: World) -> None:
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_the_log_of_watch_shows_escapes_and_does_not_pass_them_on(hostile: World, log_format: str) -> None:
+def test_the_log_of_watch_escapes_control_characters(hostile: World, log_format: str) -> None:
     with watching(hostile, "--log-format", log_format) as daemon:
         daemon.wait(lambda: names(hostile) == sorted(["plain.png", TURNED]) and "control characters" in daemon.log)
         assert daemon.stop() == 0
     assert obeyed(daemon.log) == set()
 
 
-def test_what_machines_read_is_json_and_holds_the_names_as_they_are(hostile: World) -> None:
+def test_json_output_is_valid_and_has_the_names_unchanged(hostile: World) -> None:
     plan = hostile.good("plan", "--json", "manifest.yaml").document
     assert f"a{ESCAPES}.png" in str(plan["warnings"][0]["where"]) + "".join(one["message"] for one in plan["warnings"])
     assert TURNED in [action.get("file") for action in plan["actions"]]
@@ -99,7 +99,7 @@ def test_what_machines_read_is_json_and_holds_the_names_as_they_are(hostile: Wor
 
 
 @pytest.mark.parametrize("status", [500, 400, 401, 200])
-def test_a_lake_that_answers_in_escapes_is_shown_and_not_obeyed(hostile: World, status: int) -> None:
+def test_control_sequences_in_answers_of_the_lake_are_escaped(hostile: World, status: int) -> None:
     with telling_lake(status, words=ESCAPES) as url:
         for command in (("apply", "manifest.yaml"), ("doctor", "manifest.yaml"), ("item", "list", "--lake", "image")):
             done = hostile.run(*command, "--retry-for", "0", LAYERNEXT_URL=url)
@@ -107,7 +107,7 @@ def test_a_lake_that_answers_in_escapes_is_shown_and_not_obeyed(hostile: World, 
             assert obeyed(done.out + done.err) == set(), command
 
 
-def test_a_manifest_full_of_escapes_is_complained_of_in_plain_letters(hostile: World) -> None:
+def test_errors_about_a_manifest_with_control_sequences_are_escaped(hostile: World) -> None:
     Path(hostile.folder / "manifest.yaml").write_text(f'version: 1\n"key\\e]0;x\\a": "{chr(0x202E)}"\n')
     done = hostile.run("apply", "manifest.yaml")
     assert done.code == 64

@@ -1,4 +1,4 @@
-"""Whatever a file that we read holds: it is understood, or ends in one error of ours that says where and what to do.
+"""Reading any file succeeds, or gives one error with a place and a remedy.
 
 The readers of annotations are tried in tests/annotations/test_junk.py, the lake's answers in tests/remote.
 """
@@ -80,7 +80,7 @@ FILLINGS = [
     *(b"!!python/object:os.system {}", b"<<: *x", b"\xef\xbb\xbf", b"\r", b"\t", b"${", b"\\ud800", b"? :"),
 ]
 
-# Each line holds the one above eight times.
+# Each line contains the one above eight times.
 LAUGHS = b"x1: &x1 [ha]\n" + b"".join(
     b"x%d: &x%d [%s]\n" % (at, at, b", ".join([b"*x%d" % (at - 1)] * 8)) for at in range(2, 12)
 )
@@ -106,14 +106,14 @@ def read(name: str, content: bytes) -> None:
 @pytest.mark.parametrize("name", READERS)
 @given(content=st.binary(max_size=80) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "replace")))
 @settings(max_examples=25, deadline=None)
-def test_any_bytes_are_read_or_complained_of(name: str, content: bytes) -> None:
+def test_any_bytes_are_read_or_are_a_clear_error(name: str, content: bytes) -> None:
     read(name, content)
 
 
 @pytest.mark.parametrize("name", READERS)
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)
-def test_a_good_file_with_any_damage_is_read_or_complained_of(name: str, data: st.DataObject) -> None:
+def test_a_damaged_file_is_read_or_is_a_clear_error(name: str, data: st.DataObject) -> None:
     sample = READERS[name][1]
     start = data.draw(st.integers(0, len(sample)))
     end = data.draw(st.integers(start, min(len(sample), start + 12)))
@@ -131,11 +131,11 @@ def test_a_good_file_with_any_damage_is_read_or_complained_of(name: str, data: s
     ],
     ids=["lists", "objects", "laughs", "nested"],
 )
-def test_bombs_are_defused(name: str, content: bytes) -> None:
+def test_documents_that_expand_without_end_are_errors(name: str, content: bytes) -> None:
     read(name, content)
 
 
-def test_a_line_without_an_end_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_of_an_endless_line_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_files, "LINE_LIMIT_CHARS", 1000)
     for name in ("meta.jsonl", "meta.csv"):
         (tmp_path / name).write_text(READERS[name][1].decode() + "x" * 5000)

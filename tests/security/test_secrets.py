@@ -1,4 +1,4 @@
-"""Whatever goes wrong, at whatever log level: no credential and no signed URL is left behind anywhere."""
+"""No failure leaves a credential or a signed URL in output, logs or files, at any log level."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SIGNED_URL = re.compile(rb"signature=[0-9a-f]{16,}", re.IGNORECASE)
 
 
 class Captured:
-    """What commands said, and what they left in the folder."""
+    """The output of commands, and the files that they left in the folder."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -54,7 +54,7 @@ class Captured:
         return b"".join(said for _, said in self._said)
 
     def secrets(self) -> list[str]:
-        """Where something secret stands."""
+        """The places that contain a secret."""
         files = [path for path in self._world.folder.rglob("*") if path.is_file()]
         everywhere = [*self._said, *((str(path), path.read_bytes()) for path in files)]
         return [
@@ -86,7 +86,7 @@ def noisy(world: World) -> World:
     return world
 
 
-def test_a_noisy_day_leaves_no_secret_behind(noisy: World) -> None:
+def test_errors_and_logs_of_many_failures_contain_no_secret(noisy: World) -> None:
     heard = Captured(noisy)
     spoiled = [
         {"kind": "status", "status": 500, "route": "begin_file", "times": 2},
@@ -127,14 +127,14 @@ def test_a_noisy_day_leaves_no_secret_behind(noisy: World) -> None:
         ("annotations", "preview", "manifest.yaml", "--to", "seen"),
         ("trash", "collection", "more", "--type", "image", "--auto-approve"),
     ):
-        # A mistake in the command line would be a quiet day.
+        # An invalid command line would not test anything.
         assert heard.run(*command) not in (64, 70), command
     assert heard.run("job", "status", "000000000000000000000000") == 64
     assert heard.secrets() == []
 
 
 @pytest.mark.parametrize("status", [500, 400, 401, 302, 200])
-def test_a_lake_that_repeats_what_it_was_asked_is_not_repeated(noisy: World, status: int) -> None:
+def test_secrets_that_a_lake_repeats_are_not_shown(noisy: World, status: int) -> None:
     heard = Captured(noisy)
     with telling_lake(status) as url:
         for command in (
@@ -183,7 +183,7 @@ client.LakeClient.greet = stumble
 """
 
 
-def test_a_mistake_of_ours_shows_a_traceback_without_what_it_holds(noisy: World) -> None:
+def test_the_traceback_of_an_internal_error_shows_no_values(noisy: World) -> None:
     heard = Captured(noisy)
     (noisy.folder.parent / "sitecustomize.py").write_text(STUMBLING % SIGNED)
     for shows in ("", "1"):
@@ -201,7 +201,7 @@ def test_a_mistake_of_ours_shows_a_traceback_without_what_it_holds(noisy: World)
     assert heard.secrets() == []
 
 
-def test_a_secret_in_a_var_file_or_on_the_command_line_is_not_kept(noisy: World) -> None:
+def test_a_secret_of_a_variable_file_or_option_is_not_stored(noisy: World) -> None:
     heard = Captured(noisy)
     (noisy.folder.parent / "vars.yaml").write_text(f"LAYERNEXT_SECRET: {SECRET}\n")
     assert heard.run("apply", "manifest.yaml", "--var-file", "../vars.yaml", LAYERNEXT_SECRET="") == 0
@@ -211,7 +211,7 @@ def test_a_secret_in_a_var_file_or_on_the_command_line_is_not_kept(noisy: World)
     assert heard.secrets() == []
 
 
-def test_what_is_kept_is_readable_for_its_owner_alone_whatever_the_umask(noisy: World) -> None:
+def test_only_the_owner_can_read_stored_files_with_any_umask(noisy: World) -> None:
     noisy.prefix = ["sh", "-c", 'umask 000; exec "$@"', "sh"]
     noisy.good("apply", "manifest.yaml")
     noisy.good("plan", "manifest.yaml", "--out", "saved.plan")

@@ -1,4 +1,4 @@
-"""Addresses of stores that a lake gives: where they must not lead, whatever they look like."""
+"""Which addresses of object stores a lake may give."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def good(line: Line) -> None:
         "[::ffff:169.254.169.254]",
     ],
 )
-def test_a_lake_elsewhere_leads_to_no_store_on_this_machine(host: str) -> None:
+def test_a_remote_lake_cannot_name_a_store_on_this_machine(host: str) -> None:
     url = f"http://{host}:{PORT}/latest/meta-data?sig=1"
     store = Store(lake(), IMPATIENT)
     for ask in (lambda: store.get(url), lambda: store.put(url, b"x")):
@@ -62,7 +62,7 @@ def test_a_lake_elsewhere_leads_to_no_store_on_this_machine(host: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["https://user:pa55@store.example/o", "https://user@store.example/o"])
-def test_an_address_with_credentials_is_refused(url: str) -> None:
+def test_an_address_with_credentials_is_an_error(url: str) -> None:
     store = Store(lake(), IMPATIENT)
     with pytest.raises(LakeAnswerInvalid, match="user name or password") as caught:
         store.get(url)
@@ -72,7 +72,7 @@ def test_an_address_with_credentials_is_refused(url: str) -> None:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A resolver in which every name leads to this machine."""
+    """A resolver in which every name resolves to this machine."""
     real = socket.getaddrinfo
 
     def resolve(host: Any, *args: Any, **options: Any) -> Any:
@@ -82,7 +82,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("names")
-def test_a_name_that_leads_to_this_machine_is_found_out_when_it_is_reached(tmp_path: Path) -> None:
+def test_a_name_that_resolves_to_this_machine_is_refused_at_connection(tmp_path: Path) -> None:
     with serve(good) as server:
         url = server.url.replace("127.0.0.1", "store.example") + "/o?sig=1"
         assert hash_of_object(url, lake(allow_local_store=True), 10)[1] is not None
@@ -94,8 +94,8 @@ def test_a_name_that_leads_to_this_machine_is_found_out_when_it_is_reached(tmp_p
         assert len(server.asked) == asked
 
 
-def test_a_name_that_libcurl_resolves_is_found_out_too() -> None:
-    # The name of this machine usually stands in /etc/hosts, with an address of its own.
+def test_a_name_that_libcurl_resolves_to_this_machine_is_refused() -> None:
+    # The name of this machine is usually in /etc/hosts, with its own address.
     name = socket.gethostname()
     try:
         addresses = {str(info[4][0]) for info in socket.getaddrinfo(name, PORT, proto=socket.IPPROTO_TCP)}
@@ -107,7 +107,7 @@ def test_a_name_that_libcurl_resolves_is_found_out_too() -> None:
         Store(lake(), IMPATIENT).get(f"http://{name}:{PORT}/o?sig=1")
 
 
-def test_what_may_be_reached() -> None:
+def test_allowed_addresses() -> None:
     with serve(good) as server:
         url = server.url + "/o?sig=1"
         for address in (lake(allow_local_store=True), lake(server.url), lake("http://localhost:8080")):
@@ -118,7 +118,7 @@ def test_what_may_be_reached() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://[", "file:///etc/passwd", "", "//x"])
-def test_what_is_no_address_is_an_error_of_one_file(url: str, tmp_path: Path) -> None:
+def test_an_invalid_address_is_an_error_of_one_file(url: str, tmp_path: Path) -> None:
     assert hash_of_object(url, lake(), 10)[1] is None
     (tmp_path / "a").write_bytes(b"bytes")
     with LakeClient(lake(), retry=IMPATIENT) as client:

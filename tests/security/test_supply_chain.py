@@ -1,4 +1,4 @@
-"""What is installed is used, what is used is declared, and every requirement has a lower bound."""
+"""Installed packages are used, used packages are declared, and every requirement has a lower bound."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from packaging.utils import NormalizedName, canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 MODULES = {module: {canonicalize_name(name) for name in names} for module, names in packages_distributions().items()}
-"""Module that stands at the top → the distributions that have it; a namespace such as `google` is several's."""
+"""Top-level module → the distributions that contain it. Several may contain a namespace such as `google`."""
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = ("s3", "azure", "gcs", "exif", "preview", "metrics", "keyring")
 
-# A library that we have by way of one of ours, and that is part of that one's interface.
+# A dependency of one of our dependencies, and a part of its interface.
 SPOKEN_WITH = {
     "pydantic-core": "pydantic",
     "botocore": "boto3",
@@ -39,7 +39,7 @@ def requirements(*extras: str) -> list[Requirement]:
 
 
 def imported(folder: Path) -> Iterator[str]:
-    """Every module that the package imports, by its whole name."""
+    """Every module that the package imports, by its full name."""
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
@@ -62,7 +62,7 @@ FOREIGN = sorted(
 
 
 @pytest.mark.parametrize("module", FOREIGN)
-def test_what_is_imported_is_declared(module: str) -> None:
+def test_every_imported_package_is_declared(module: str) -> None:
     declared = {canonicalize_name(one.name) for one in requirements(*EXTRAS)}
     found = distributions_of(module)
     if not found:
@@ -71,7 +71,7 @@ def test_what_is_imported_is_declared(module: str) -> None:
 
 
 @pytest.mark.parametrize("requirement", requirements(*EXTRAS), ids=str)
-def test_what_is_declared_is_imported(requirement: Requirement) -> None:
+def test_every_declared_package_is_imported(requirement: Requirement) -> None:
     used = {name for module in FOREIGN for name in distributions_of(module)}
     name = canonicalize_name(requirement.name)
     if not any(name in known for known in MODULES.values()):
@@ -84,7 +84,7 @@ def test_every_requirement_has_a_lower_bound(requirement: Requirement) -> None:
     assert [part.operator for part in requirement.specifier if part.operator in (">=", "~=", "==")]
 
 
-def test_nothing_that_is_installed_has_a_known_vulnerability() -> None:
+def test_no_installed_package_has_a_known_vulnerability() -> None:
     audit = [sys.executable, "-m", "pip_audit", "--format", "json", "--progress-spinner", "off", "--skip-editable"]
     done = subprocess.run(audit, capture_output=True, text=True, timeout=300, check=False)
     if not done.stdout:

@@ -1,4 +1,4 @@
-"""The effective metadata of a file: wide layers below narrow ones, Tags united, and who was never met."""
+"""The effective metadata of a file: layers, merged tags, and entries that match no file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RULES = MetadataRules(
 )
 
 
-def test_narrow_layers_override_and_tags_are_united() -> None:
+def test_narrow_layers_override_wide_ones_and_tags_are_merged() -> None:
     folder = RULES.for_folder(MetadataLayer("folder", {"split": "train", "Tags": ["wide", "folder"]}))
     assert folder.of("a_night.jpg", "a_night.jpg").values == {
         "City": "Oslo",
@@ -35,25 +35,25 @@ def test_narrow_layers_override_and_tags_are_united() -> None:
     }
 
 
-def test_no_tags_said_are_something_else_than_tags_that_are_not_said() -> None:
+def test_an_empty_list_of_tags_differs_from_missing_tags() -> None:
     rules = MetadataRules()
     assert rules.for_folder(MetadataLayer("folder", {"Tags": []})).of("a.jpg", "a.jpg").values == {"Tags": []}
     assert rules.for_folder(MetadataLayer("folder", {})).of("a.jpg", "a.jpg").values == {}
 
 
-def test_a_source_names_a_file_by_its_name_or_by_its_path() -> None:
+def test_an_entry_matches_a_file_by_name_or_by_path() -> None:
     folder = RULES.for_folder(MetadataLayer("", {}))
     assert folder.of("b.jpg", "sub/b.jpg").values["City"] == "Bern"
     assert folder.of("b.jpg", "other/b.jpg").values["City"] == "Oslo"
 
 
-def test_files_without_a_line_of_their_own_share_one_object() -> None:
+def test_files_without_an_entry_share_one_metadata_set() -> None:
     folder = RULES.for_folder(MetadataLayer("", {}))
     assert folder.of("x.jpg", "x.jpg") is folder.of("y.jpg", "sub/y.jpg")
     assert folder.of("p_night.jpg", "p_night.jpg") is folder.of("q_night.jpg", "q_night.jpg")
 
 
-def test_entries_that_met_no_file_are_told() -> None:
+def test_entries_that_match_no_file_are_reported() -> None:
     rules = MetadataRules((), [EntrySource("m.json", {"a.jpg": {"x": 1}, "gone.jpg": {"x": 1}})])
     rules.for_folder(MetadataLayer("", {})).of("a.jpg", "a.jpg")
     assert rules.entries_without_file() == ["gone.jpg"]
@@ -67,7 +67,7 @@ def test_entries_that_met_no_file_are_told() -> None:
         ('{"files": \n [}', "m.json:2:3: broken JSON"),
     ],
 )
-def test_what_is_no_metadata_says_where_it_is_wrong(tmp_path: Path, text: str, words: str) -> None:
+def test_an_invalid_metadata_file_is_an_error_with_its_place(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "m.json").write_text(text)
     with pytest.raises(ManifestError, match=words):
         read_metadata_json(tmp_path / "m.json", "m.json")
@@ -95,7 +95,7 @@ NOT_FINITE = "m.json: files[0]: 'x' is not a finite number"
         ),
     ],
 )
-def test_a_broken_entry_is_named_and_the_others_are_read(tmp_path: Path, metadata: str, words: str) -> None:
+def test_an_invalid_entry_is_reported_and_the_others_are_read(tmp_path: Path, metadata: str, words: str) -> None:
     good = '{"file": "good", "metadata": {"x": 18446744073709551615}}'
     (tmp_path / "m.json").write_text(f'{{"files": [{{"file": "a", "metadata": {metadata}}}, {good}]}}')
     source = read_metadata_json(tmp_path / "m.json", "m.json")
@@ -104,7 +104,7 @@ def test_a_broken_entry_is_named_and_the_others_are_read(tmp_path: Path, metadat
     assert words in str(source.broken["a"])
 
 
-def test_a_file_whose_entry_is_broken_has_no_metadata_rather_than_some() -> None:
+def test_the_metadata_of_a_file_with_an_invalid_entry_is_unknown() -> None:
     error = ManifestError("'x' is null", where="m.json")
     rules = MetadataRules((), [EntrySource("m.json", {"b": {"x": 1}}, {}, {"a": error, "gone": error})])
     folder = rules.for_folder(MetadataLayer("", {"City": "Rome"}))
@@ -115,12 +115,12 @@ def test_a_file_whose_entry_is_broken_has_no_metadata_rather_than_some() -> None
     assert rules.broken_without_file() == [error]
 
 
-def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text('\ufeff{"files": [{"file": "a", "metadata": {"x": 1}}]}')
     assert read_metadata_json(tmp_path / "m.json", "m.json").entries == {"a": {"x": 1}}
 
 
-def test_naming_by_path_joins_the_folders() -> None:
+def test_naming_path_joins_the_folders() -> None:
     assert lake_name("a/b/c.jpg", "name") == "c.jpg"
     assert lake_name("a/b/c.jpg", "path") == "a__b__c.jpg"
 
@@ -130,7 +130,7 @@ def test_naming_by_path_joins_the_folders() -> None:
     ["Mu\u0308ller.jpg", "M\u00fcller.jpg", "./M\u00fcller.jpg", "sub\\M\u00fcller.jpg", "images/sub/M\u00fcller.jpg"],
 )
 @pytest.mark.parametrize("on_disk", ["Mu\u0308ller.jpg", "M\u00fcller.jpg"])
-def test_a_source_may_spell_a_name_as_another_system_does(entry: str, on_disk: str) -> None:
+def test_an_entry_may_spell_a_path_as_another_system_does(entry: str, on_disk: str) -> None:
     rules = MetadataRules((), [EntrySource("m.csv", {entry: {"City": "Bern"}, "other.jpg": {"City": "Rome"}})])
     folder = rules.for_folder(MetadataLayer("", {}), "/data/images")
     assert folder.of(on_disk, f"sub/{on_disk}").values == {"City": "Bern"}
@@ -138,13 +138,13 @@ def test_a_source_may_spell_a_name_as_another_system_does(entry: str, on_disk: s
     assert rules.entries_without_file() == ["other.jpg"]
 
 
-def test_a_file_takes_the_entry_that_spells_it_as_it_is() -> None:
+def test_an_exact_spelling_wins() -> None:
     twins = {"Mu\u0308ller.jpg": {"City": "Bern"}, "M\u00fcller.jpg": {"City": "Rome"}}
     folder = MetadataRules((), [EntrySource("m.csv", twins)]).for_folder(MetadataLayer("", {}))
     assert [folder.of(name, name).values for name in twins] == list(twins.values())
 
 
-def test_two_spellings_of_one_file_that_differ_break_that_file_alone() -> None:
+def test_two_spellings_of_one_file_that_contradict_affect_only_that_file() -> None:
     entries = {"./a.jpg": {"City": "Bern"}, ".\\a.jpg": {"City": "Rome"}, "./b.jpg": {"City": "Oslo"}}
     folder = MetadataRules((), [EntrySource("m.csv", entries)]).for_folder(MetadataLayer("", {}))
     with pytest.raises(ManifestError, match="match the same file and have different metadata"):

@@ -1,4 +1,4 @@
-"""Patterns take what git takes, and no name makes one slow."""
+"""Patterns match what git matches, in bounded time."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def ignore(folder: Path, lines: Sequence[str]) -> None:
 
 
 @needs_git
-def test_ignore_files_leave_what_git_leaves(tmp_path: Path) -> None:
+def test_ignore_files_exclude_what_git_excludes(tmp_path: Path) -> None:
     files = tree(tmp_path, [folder + name for folder in FOLDERS for name in NAMES])
     told_apart = 0
     for lines in LISTS:
@@ -119,7 +119,7 @@ TOKENS = [
 
 
 @needs_git
-def test_random_lists_leave_what_git_leaves_also_with_a_nested_one(tmp_path: Path) -> None:
+def test_random_and_nested_ignore_files_exclude_what_git_excludes(tmp_path: Path) -> None:
     chosen = random.Random(20)
     files = tree(tmp_path, [folder + name for folder in FOLDERS for name in NAMES])
     for _ in range(60):
@@ -150,14 +150,14 @@ def test_random_lists_leave_what_git_leaves_also_with_a_nested_one(tmp_path: Pat
     ],
 )
 @pytest.mark.parametrize("name", ["sub/" + "a" * 250, "sub/" + "a/" * 120 + "a"])
-def test_many_stars_come_to_an_end(pattern: str, name: str) -> None:
+def test_a_pattern_with_many_stars_is_matched_in_bounded_time(pattern: str, name: str) -> None:
     asked = f"GlobList([{pattern!r}]).rank({name.encode()!r}, is_folder=False)"
     code = f"from metalake_sync.sources.globs import GlobList; {asked}"
     subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
 
 
 @pytest.mark.parametrize("pattern", ["sub/[z-a]", "[z-a].jpg", "a\\", "[ab", "[[:letters:]]", "!", "/"])
-def test_a_pattern_of_the_manifest_that_can_match_nothing_is_an_error_that_names_it(pattern: str) -> None:
+def test_a_pattern_that_can_match_nothing_is_an_error_that_names_it(pattern: str) -> None:
     with pytest.raises(ManifestError, match="invalid pattern") as caught:
         PatternList(["*.jpg", pattern])
     assert f"'{pattern}'" in caught.value.message
@@ -174,7 +174,7 @@ def test_a_pattern_of_the_manifest_that_can_match_nothing_is_an_error_that_names
         (["day", "!c.*"], ["day/a.jpg", "day/raw/b.jpg"]),
     ],
 )
-def test_a_list_that_includes_takes_folders_whole_and_its_last_match_counts(
+def test_an_included_folder_includes_its_files_and_the_last_match_decides(
     tmp_path: Path, patterns: list[str], taken: list[str]
 ) -> None:
     paths = ["day/a.jpg", "day/raw/b.jpg", "night/day/c.jpg"]

@@ -1,4 +1,4 @@
-"""A hash is of what was looked at, or it is an error: never of something that moved meanwhile."""
+"""A hash is of the file with the expected fingerprint; a file that changed is an error."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_hash_is_blake3_of_the_bytes(tmp_path: Path, size: int) -> None:
     assert hash_file(str(path), fingerprint(path)) == blake3(b"x" * size).hexdigest()
 
 
-def test_a_file_that_is_not_what_was_looked_at_is_an_error(tmp_path: Path) -> None:
+def test_a_file_with_another_fingerprint_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"x")
     before = replace(fingerprint(path), mtime_ns=1)
@@ -70,7 +70,7 @@ def test_only_regular_files_are_opened(tmp_path: Path, kind: str) -> None:
         open_regular(str(path))
 
 
-def test_a_link_in_the_place_of_a_file_is_not_that_file(tmp_path: Path) -> None:
+def test_a_link_that_replaced_a_file_is_an_error(tmp_path: Path) -> None:
     path, other = tmp_path / "a", tmp_path / "b"
     path.write_bytes(b"x")
     other.write_bytes(b"y")
@@ -81,7 +81,7 @@ def test_a_link_in_the_place_of_a_file_is_not_that_file(tmp_path: Path) -> None:
         hash_file(str(path), before)
 
 
-def test_many_files_are_hashed_in_order_and_one_bad_one_is_its_own_outcome(tmp_path: Path) -> None:
+def test_many_files_are_hashed_in_order_and_an_error_affects_one_outcome(tmp_path: Path) -> None:
     requests = []
     for number in range(300):
         path = tmp_path / f"{number:03}"
@@ -110,7 +110,7 @@ def test_a_file_that_grows_while_it_is_read_is_an_error(tmp_path: Path, monkeypa
         hash_file(str(path), before)
 
 
-def test_a_file_is_racy_until_its_times_can_show_a_change() -> None:
+def test_a_file_is_racy_while_its_times_may_not_show_a_change() -> None:
     young = Fingerprint(1, mtime_ns=10 * RACY_NS, inode=1, ctime_ns=5)
     assert is_racy(young, looked_at_ns=10 * RACY_NS + 1)
     assert is_racy(young, looked_at_ns=11 * RACY_NS - 1)
@@ -119,7 +119,7 @@ def test_a_file_is_racy_until_its_times_can_show_a_change() -> None:
     assert is_racy(replace(young, mtime_ns=0, ctime_ns=1000 * RACY_NS), looked_at_ns=10 * RACY_NS)
 
 
-def test_a_time_set_far_ahead_does_not_make_a_file_racy_for_ever() -> None:
+def test_an_mtime_far_in_the_future_does_not_make_a_file_racy() -> None:
     card = Fingerprint(1, mtime_ns=1000 * RACY_NS, inode=1, ctime_ns=5)
     assert not is_racy(card, looked_at_ns=10 * RACY_NS)
     assert is_racy(replace(card, mtime_ns=10 * RACY_NS + 1), looked_at_ns=10 * RACY_NS)
@@ -132,7 +132,7 @@ def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def many(folder: Path, count: int) -> list[HashRequest]:
-    """Requests for files of which every tenth is gone, is a link, has changed, or is large."""
+    """Requests for files. Some of them are missing, links, changed or large."""
     requests = []
     for number in range(count):
         path = folder / f"{number:03} \udcff\n"
@@ -154,18 +154,18 @@ def told(outcomes: Iterable[HashOutcome]) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("count", [1, 63, 64, 65, 700])
 @pytest.mark.usefixtures("few_are_many")
-def test_processes_find_what_one_finds_alone(tmp_path: Path, count: int) -> None:
+def test_several_processes_return_the_hashes_of_one(tmp_path: Path, count: int) -> None:
     requests = many(tmp_path, count)
     alone = told(_hash_some(requests))
     with Hasher(3) as hasher:
         assert told(hasher.hash_files(requests)) == alone
-        # They are there for whoever comes next, also after somebody who left early.
+        # The processes serve the next caller, also after a caller that stopped early.
         next(hasher.hash_files(requests))
         assert told(hasher.hash_files(requests[::-1])) == alone[::-1]
 
 
 @pytest.mark.usefixtures("few_are_many")
-def test_processes_that_die_are_no_loss(tmp_path: Path) -> None:
+def test_files_of_a_process_that_dies_are_hashed_here(tmp_path: Path) -> None:
     requests = many(tmp_path, 500)
     alone = told(_hash_some(requests))
     with Hasher(2) as hasher:
@@ -182,20 +182,20 @@ def test_processes_that_die_are_no_loss(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("few_are_many")
-def test_where_no_process_can_be_started_threads_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_hash_if_no_process_can_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
     requests = many(tmp_path, 200)
     assert told(hash_files(requests, 2)) == told(_hash_some(requests))
 
 
-def test_a_few_files_start_nothing(tmp_path: Path) -> None:
+def test_a_few_files_start_no_process(tmp_path: Path) -> None:
     with Hasher(2) as hasher:
         list(hasher.hash_files(many(tmp_path, 300)))
         assert workers(hasher) == []
 
 
 @pytest.mark.usefixtures("few_are_many")
-def test_processes_end_with_an_iterator_that_is_dropped(tmp_path: Path) -> None:
+def test_processes_end_with_a_dropped_iterator(tmp_path: Path) -> None:
     requests = many(tmp_path, 500)
     with Hasher(2) as hasher:
         outcomes = hasher.hash_files(requests)
@@ -207,7 +207,9 @@ def test_processes_end_with_an_iterator_that_is_dropped(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("few_are_many")
-def test_an_iterator_that_outlives_its_hasher_is_quiet(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+def test_an_iterator_that_outlives_its_hasher_warns_of_nothing(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
     with Hasher(2) as hasher:
         outcomes = hasher.hash_files(many(tmp_path, 500))
         next(outcomes)
@@ -220,7 +222,7 @@ def test_an_iterator_that_outlives_its_hasher_is_quiet(tmp_path: Path, recwarn: 
 
 
 @pytest.mark.usefixtures("few_are_many")
-def test_a_caller_that_fails_leaves_no_process(tmp_path: Path) -> None:
+def test_no_process_remains_if_the_caller_fails(tmp_path: Path) -> None:
     seen: list[int] = []
 
     def fail(requests: list[HashRequest]) -> None:
@@ -238,7 +240,7 @@ def test_a_caller_that_fails_leaves_no_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
-def test_processes_end_with_whoever_started_them(tmp_path: Path, end: signal.Signals) -> None:
+def test_processes_end_with_their_parent(tmp_path: Path, end: signal.Signals) -> None:
     code = (
         "import sys; from metalake_sync.sources import hashing as h; from tests.sources.test_hashing import *\n"
         "h.FILES_FOR_PROCESSES = 1; hasher = Hasher(2); outcomes = hasher.hash_files(many(Path(sys.argv[1]), 200))\n"
@@ -251,7 +253,7 @@ def test_processes_end_with_whoever_started_them(tmp_path: Path, end: signal.Sig
         assert len(handles) == 2
         process.send_signal(end)
     for handle in handles:
-        # It can be read when the process has ended.
+        # Its file can be read after the process has ended.
         assert select.select([handle], [], [], 60)[0]
         os.close(handle)
 
@@ -262,7 +264,7 @@ def workers(hasher: Hasher) -> list[int]:
 
 
 def runs(process: int) -> bool:
-    """Whether a process of ours is there, running or not yet waited for."""
+    """Whether a child process exists, running or not yet waited for."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -270,9 +272,7 @@ def runs(process: int) -> bool:
     return True
 
 
-def test_a_file_that_grows_without_end_while_it_is_hashed_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hashing_ends_for_a_file_that_grows_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "log.bin"
     path.write_bytes(bytes(2 << 20))
     before = fingerprint(path)

@@ -1,4 +1,4 @@
-"""Metadata from tables, JSON Lines, sidecars and EXIF: what is read, what is refused, and where each value is from."""
+"""Metadata from tables, JSON Lines, sidecars and EXIF: values, errors, and the origin of each value."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_table_gives_typed_values_and_tags(tmp_path: Path) -> None:
         ("", "m.csv:1: no column is named 'file'"),
     ],
 )
-def test_a_broken_table_says_where(tmp_path: Path, text: str, words: str) -> None:
+def test_an_invalid_table_is_an_error_with_its_line(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "m.csv"
     path.write_text(text)
     table = TableFormat(types={"Height": "number"} if "Height" in text else {})
@@ -59,7 +59,7 @@ def test_a_broken_table_says_where(tmp_path: Path, text: str, words: str) -> Non
         ("a,1\na,2\n", "'a' has metadata twice, and they differ: m.csv:2 and m.csv:3"),
     ],
 )
-def test_a_broken_row_is_named_and_the_others_are_read(tmp_path: Path, rows: str, words: str) -> None:
+def test_an_invalid_row_is_reported_and_the_others_are_read(tmp_path: Path, rows: str, words: str) -> None:
     (tmp_path / "m.csv").write_text(f"file,Height\n{rows}good,3\n")
     source = read_metadata_file(tmp_path / "m.csv", "m.csv", None, TableFormat(types={"Height": "number"}))
     assert source.entries == {"good": {"Height": 3.0}}
@@ -67,7 +67,7 @@ def test_a_broken_row_is_named_and_the_others_are_read(tmp_path: Path, rows: str
 
 
 @pytest.mark.parametrize("number", ["2e308", "[NaN]", "9" * 5000])
-def test_a_number_that_cannot_be_sent_is_named_with_its_field_in_every_format(tmp_path: Path, number: str) -> None:
+def test_a_number_that_cannot_be_sent_is_an_error_with_its_field_in_every_format(tmp_path: Path, number: str) -> None:
     (tmp_path / "m.csv").write_text(f'file,Depth\na,"{number}"\ngood,1\n')
     (tmp_path / "m.jsonl").write_text(f'{{"file": "a", "Depth": {number}}}\n{{"file": "good", "Depth": 1}}\n')
     for name in ("m.csv", "m.jsonl"):
@@ -79,7 +79,7 @@ def test_a_number_that_cannot_be_sent_is_named_with_its_field_in_every_format(tm
         sidecar(tmp_path)
 
 
-def test_json_lines_come_flat_or_in_the_vendors_form(tmp_path: Path) -> None:
+def test_json_lines_may_be_flat_or_in_the_vendors_form(tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
     path.write_text('{"file": "a", "x": 1}\n\n{"file": "b", "metadata": {"x": 2}}\n')
     assert read_metadata_file(path, "m.jsonl").entries == {"a": {"x": 1}, "b": {"x": 2}}
@@ -92,7 +92,7 @@ def sidecar(folder: Path) -> list[MetadataLayer]:
     return list(Sidecars(folder, NoCache()).layers_of(str(folder / "a.jpg")))
 
 
-def test_a_sidecar_of_the_whole_name_is_narrower_than_one_of_the_stem(tmp_path: Path) -> None:
+def test_a_sidecar_of_the_whole_name_overrides_one_of_the_stem(tmp_path: Path) -> None:
     (tmp_path / "a.jpg.json").write_text('{"City": "Rome"}')
     (tmp_path / "a.yaml").write_text("City: no\nDay: 2024-01-31\nHeight: 3.5\n")
     assert sidecar(tmp_path) == [
@@ -103,7 +103,7 @@ def test_a_sidecar_of_the_whole_name_is_narrower_than_one_of_the_stem(tmp_path: 
 
 @pytest.mark.parametrize("name", ["a.jpg.json", "a.yaml"])
 @pytest.mark.parametrize("kind", ["fifo", "folder"])
-def test_a_sidecar_that_is_no_regular_file_is_an_error_and_holds_nothing_up(
+def test_a_sidecar_that_is_not_a_regular_file_is_an_error_and_does_not_block(
     tmp_path: Path, name: str, kind: str
 ) -> None:
     if kind == "fifo":
@@ -115,7 +115,7 @@ def test_a_sidecar_that_is_no_regular_file_is_an_error_and_holds_nothing_up(
 
 
 @pytest.mark.parametrize("name", ["a.jpg.json", "a.json"])
-def test_a_json_sidecar_that_has_a_key_twice_is_an_error(tmp_path: Path, name: str) -> None:
+def test_a_duplicate_key_in_a_json_sidecar_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text('{"City": "Rome", "City": "Oslo"}')
     with pytest.raises(ManifestError, match=f"{name}: the key 'City' occurs twice"):
         sidecar(tmp_path)
@@ -136,7 +136,7 @@ def test_a_json_sidecar_that_has_a_key_twice_is_an_error(tmp_path: Path, name: s
         ("Tags: x", "'Tags' is not a list of texts"),
     ],
 )
-def test_a_broken_sidecar_is_one_clear_error(tmp_path: Path, text: str, words: str) -> None:
+def test_an_invalid_sidecar_is_one_clear_error(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(ManifestError) as caught:
         sidecar(tmp_path)
@@ -151,7 +151,7 @@ def image(path: Path, **gps: Any) -> None:
     Image.new("RGB", (40, 20)).save(path, exif=exif)
 
 
-def test_a_image_tells_time_place_camera_and_size(tmp_path: Path) -> None:
+def test_an_image_header_gives_time_place_camera_and_size(tmp_path: Path) -> None:
     image(tmp_path / "a.jpg")
     (layer,) = ImageFacts(tmp_path, NoCache()).layers_of(str(tmp_path / "a.jpg"))
     assert layer == MetadataLayer(
@@ -169,7 +169,7 @@ def test_a_image_tells_time_place_camera_and_size(tmp_path: Path) -> None:
     )
 
 
-def test_what_can_not_be_true_and_what_is_no_image_gives_no_value(tmp_path: Path) -> None:
+def test_impossible_facts_and_other_files_give_no_value(tmp_path: Path) -> None:
     image(tmp_path / "a.jpg", east=500.0)
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8\xff\xe1junk" * 9)
     facts = ImageFacts(tmp_path, NoCache(), {"longitude": "Lon", "width": "W"})
@@ -177,7 +177,7 @@ def test_what_can_not_be_true_and_what_is_no_image_gives_no_value(tmp_path: Path
     assert list(facts.layers_of(str(tmp_path / "b.jpg"))) == []
 
 
-def test_a_image_is_read_again_only_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_is_read_again_only_if_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.jpg"
     image(path)
     monkeypatch.setattr("metalake_sync.sources.readings.is_racy", lambda *_: False)
@@ -193,7 +193,7 @@ def test_a_image_is_read_again_only_when_it_changed(tmp_path: Path, monkeypatch:
             assert [layer.values for layer in facts.layers_of(str(path))] == [{"Model": "read anew"}]
 
 
-def test_each_value_knows_where_it_comes_from() -> None:
+def test_each_value_has_its_origin() -> None:
     layers = [
         MetadataLayer("collection", {"City": "Rome", "Tags": ["a"]}),
         MetadataLayer("m.csv:2", {"City": "Oslo", "Tags": ["b"]}),

@@ -1,4 +1,4 @@
-"""Names from a lake on a local disk: they stay in their folder, and no two become one."""
+"""Local names for files of the lake stay in their folder, and no two names become equal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NASTY = [
 
 
 @pytest.mark.parametrize("name", NASTY)
-def test_a_nasty_name_is_changed_and_carries_its_hash(name: str) -> None:
+def test_an_unsafe_name_is_changed_and_gets_its_hash(name: str) -> None:
     safe = safe_name(name)
     assert safe != name
     assert "~" in safe
@@ -27,16 +27,16 @@ def test_a_nasty_name_is_changed_and_carries_its_hash(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["a.jpg", ".hidden", "birds_a b.png", "größe.tiff", "日本.png", "a..b", "console.txt", "-rf"]
 )
-def test_a_name_that_every_file_system_takes_stands_as_it_is(name: str) -> None:
+def test_a_name_that_is_valid_everywhere_is_kept(name: str) -> None:
     assert safe_name(name) == name
 
 
-def test_the_ending_is_kept_so_that_programs_know_what_it_is() -> None:
+def test_the_extension_is_kept() -> None:
     assert safe_name("../" + "x" * 300 + ".jpg").endswith(".jpg")
 
 
 @given(st.text())
-def test_any_name_is_one_component_that_can_be_created_and_never_leaves_its_folder(name: str) -> None:
+def test_any_safe_name_is_one_valid_path_component(name: str) -> None:
     safe = safe_name(name)
     assert 0 < len(safe.encode()) <= NAME_BYTES_LIMIT
     assert os.path.normpath(os.path.join("/target", safe)) == f"/target/{safe}"
@@ -44,12 +44,12 @@ def test_any_name_is_one_component_that_can_be_created_and_never_leaves_its_fold
 
 
 @given(st.lists(st.text(alphabet="aAéÉ./\\ß", max_size=4), unique=True))
-def test_different_names_get_different_files_even_where_case_counts_for_nothing(names: list[str]) -> None:
+def test_different_names_get_different_files_on_case_insensitive_file_systems(names: list[str]) -> None:
     folder = FolderNames()
     assert len({folder.take(name).casefold() for name in names}) == len(names)
 
 
-def test_names_that_are_taken_are_not_given_again() -> None:
+def test_names_in_use_are_not_returned_again() -> None:
     folder = FolderNames(["annotations.json"])
     folder.keep("b.jpg")
     assert folder.take("Annotations.json") not in ("Annotations.json", "annotations.json")
@@ -57,6 +57,6 @@ def test_names_that_are_taken_are_not_given_again() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NASTY if "\udcff" not in name])
-def test_what_comes_out_can_be_written(tmp_path: Path, name: str) -> None:
+def test_a_file_with_a_safe_name_can_be_created(tmp_path: Path, name: str) -> None:
     (tmp_path / safe_name(name)).write_bytes(b"x")
     assert [path.parent for path in tmp_path.iterdir()] == [tmp_path]

@@ -1,4 +1,4 @@
-"""The scan takes what is wanted, in a fixed order, and names what it can't look at."""
+"""A scan lists the wanted files in a fixed order, and reports what it cannot read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def taken(root: Path, media_type: MediaType = MediaType.IMAGE, **rules: object) 
     ]
 
 
-def test_files_come_folder_by_folder_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_files_are_listed_by_folder_and_name(tmp_path: Path) -> None:
     tree(tmp_path, "b.jpg", "a.jpg", "z/c.jpg", "m/n/d.jpg", "m/e.jpg")
     assert [listing.relative_dir for listing in scan(tmp_path)] == ["", "m", "m/n", "z"]
     assert taken(tmp_path) == ["a.jpg", "b.jpg", "m/e.jpg", "m/n/d.jpg", "z/c.jpg"]
@@ -51,36 +51,36 @@ def test_files_come_folder_by_folder_in_the_order_of_their_names(tmp_path: Path)
         (MediaType.OTHER, ["a.JPG", "b.jpeg", "c.Png", "d.mp4", "e.MKV", "f.txt", "png"]),
     ],
 )
-def test_a_media_type_takes_its_endings_in_any_letter_case(
+def test_extensions_of_a_media_type_match_in_any_case(
     tmp_path: Path, media_type: MediaType, expected: list[str]
 ) -> None:
     tree(tmp_path, "a.JPG", "b.jpeg", "c.Png", "d.mp4", "e.MKV", "f.txt", "png")
     assert taken(tmp_path, media_type) == expected
 
 
-def test_what_is_unfinished_or_belongs_to_a_tool_is_never_taken(tmp_path: Path) -> None:
+def test_unfinished_files_and_files_of_tools_are_excluded(tmp_path: Path) -> None:
     tree(tmp_path, "a.jpg.part", "b.swp", "c~", "d.crdownload", ".metalake-sync/x.db", ".git/config", ".DS_Store", "ok")
     assert taken(tmp_path, MediaType.OTHER) == ["ok"]
 
 
-def test_a_scan_that_is_not_recursive_stays_in_its_folder(tmp_path: Path) -> None:
+def test_a_scan_that_is_not_recursive_lists_one_folder(tmp_path: Path) -> None:
     tree(tmp_path, "a.jpg", "sub/b.jpg")
     assert taken(tmp_path, recursive=False) == ["a.jpg"]
 
 
-def test_exclude_beats_include_and_an_excluded_folder_is_not_walked(tmp_path: Path) -> None:
+def test_exclude_overrides_include_and_an_excluded_folder_is_not_scanned(tmp_path: Path) -> None:
     tree(tmp_path, "a.jpg", "a_draft.jpg", "old/b.jpg", "new/c.jpg", "d.png")
     assert taken(tmp_path, include=("*.jpg",), exclude=("*_draft*", "old/")) == ["a.jpg", "new/c.jpg"]
     assert "old" not in [listing.relative_dir for listing in scan(tmp_path, exclude=("old/",))]
 
 
-def test_a_pattern_with_a_slash_hangs_from_the_scanned_folder(tmp_path: Path) -> None:
+def test_a_pattern_with_a_slash_is_relative_to_the_scanned_folder(tmp_path: Path) -> None:
     tree(tmp_path, "day/a.jpg", "night/day/b.jpg")
     assert taken(tmp_path, include=("/day/*.jpg",)) == ["day/a.jpg"]
     assert taken(tmp_path, include=("**/day/",)) == ["day/a.jpg", "night/day/b.jpg"]
 
 
-def test_the_deepest_ignore_file_that_speaks_of_a_path_decides(tmp_path: Path) -> None:
+def test_the_deepest_ignore_file_that_matches_a_path_decides(tmp_path: Path) -> None:
     tree(tmp_path, "a.jpg", "sub/a.jpg", "sub/b.jpg")
     (tmp_path / ".metalakeignore").write_text("a.jpg\nb.jpg\n")
     (tmp_path / "sub/.metalakeignore").write_text("!a.jpg\n")
@@ -111,7 +111,7 @@ def unreadable_ignore_file(folder: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     "kind", ["fifo", "zero", "folder", "dangling", "binary", "half a character", "latin-1", "huge"]
 )
-def test_an_ignore_file_that_can_not_be_read_makes_its_folder_unknown_and_no_other(tmp_path: Path, kind: str) -> None:
+def test_an_unreadable_ignore_file_hides_only_its_folder(tmp_path: Path, kind: str) -> None:
     tree(tmp_path, "a.jpg", "sub/b.jpg", "sub/deep/c.jpg", "z/d.jpg")
     unreadable_ignore_file(tmp_path / "sub", kind)
     assert taken(tmp_path) == ["a.jpg", "z/d.jpg"]
@@ -136,13 +136,13 @@ def test_an_ignore_file_that_can_not_be_read_makes_its_folder_unknown_and_no_oth
         "#\u2028\nsecret.jpg\nö.jpg\n".encode(),
     ],
 )
-def test_an_ignore_file_counts_whatever_editor_saved_it(tmp_path: Path, content: bytes) -> None:
+def test_an_ignore_file_may_have_any_encoding_and_line_ends(tmp_path: Path, content: bytes) -> None:
     tree(tmp_path, "secret.jpg", "ö.jpg", "ok.jpg")
     (tmp_path / ".metalakeignore").write_bytes(content)
     assert taken(tmp_path) == ["ok.jpg"]
 
 
-def test_a_folder_that_is_exchanged_for_a_link_during_the_scan_is_not_followed(tmp_path: Path) -> None:
+def test_a_link_that_replaces_a_folder_during_the_scan_is_not_followed(tmp_path: Path) -> None:
     root, outside = tmp_path / "root", tmp_path / "outside"
     tree(root, "a.jpg", "sub/deep/b.jpg")
     tree(outside, "b.jpg", "deep/b.jpg")
@@ -161,7 +161,7 @@ def test_a_folder_that_is_exchanged_for_a_link_during_the_scan_is_not_followed(t
         assert all(problem.hides_files for listing in rest for problem in listing.problems)
 
 
-def test_what_is_no_plain_file_is_named_and_left_out(tmp_path: Path) -> None:
+def test_files_that_are_not_regular_are_reported_and_left_out(tmp_path: Path) -> None:
     tree(tmp_path, "a.jpg", "real/b.jpg")
     (tmp_path / "link.jpg").symlink_to("a.jpg")
     (tmp_path / "folder_link").symlink_to("real")
@@ -177,7 +177,7 @@ def test_what_is_no_plain_file_is_named_and_left_out(tmp_path: Path) -> None:
     assert taken(tmp_path) == ["a.jpg", "real/b.jpg"]
 
 
-def test_links_are_followed_where_the_rules_say_so_and_a_loop_ends(tmp_path: Path) -> None:
+def test_links_are_followed_if_the_rules_allow_it_and_loops_end(tmp_path: Path) -> None:
     root, outside = tmp_path / "root", tmp_path / "outside"
     tree(root, "a.jpg", "x/b.jpg", "y/c.jpg")
     tree(outside, "d.jpg", "deep/e.jpg")
@@ -205,7 +205,7 @@ def test_links_are_followed_where_the_rules_say_so_and_a_loop_ends(tmp_path: Pat
     }
 
 
-def test_a_part_behind_a_link_is_listed_as_the_whole_scan_lists_it(tmp_path: Path) -> None:
+def test_a_part_behind_a_link_is_listed_as_in_the_whole_scan(tmp_path: Path) -> None:
     root = tmp_path / "root"
     tree(root, "a.jpg")
     tree(tmp_path / "outside", "deep/e.jpg")
@@ -219,7 +219,7 @@ def test_a_part_behind_a_link_is_listed_as_the_whole_scan_lists_it(tmp_path: Pat
     assert list(scan_part(str(root), ScanRules(MediaType.IMAGE), "out", deep=False)) == []
 
 
-def test_a_path_that_the_system_does_not_take_is_named_and_the_rest_is_taken(tmp_path: Path) -> None:
+def test_a_path_that_is_too_long_is_reported_and_the_rest_is_listed(tmp_path: Path) -> None:
     tree(tmp_path, "a.jpg", "z/b.jpg")
     here = os.open(tmp_path, os.O_RDONLY)
     # Each folder is made from the one above: the whole path is longer than any call takes.
@@ -236,7 +236,7 @@ def test_a_path_that_the_system_does_not_take_is_named_and_the_rest_is_taken(tmp
     assert problem.is_failure
 
 
-def test_names_that_the_lake_can_not_take_are_failures(tmp_path: Path) -> None:
+def test_names_that_the_lake_does_not_accept_are_failures(tmp_path: Path) -> None:
     for name in (b"bad\xff.jpg", b"bell\x07.jpg", "don\u00e2\u0080\u0099t.jpg".encode(), "fine ü 鳥.jpg".encode()):
         Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).write_bytes(b"x")
     (listing,) = scan(tmp_path)
@@ -246,9 +246,7 @@ def test_names_that_the_lake_can_not_take_are_failures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("make", "trouble"), [(None, Trouble.MISSING), ("file", Trouble.NOT_A_FOLDER)])
-def test_a_root_that_can_not_be_listed_is_one_problem_that_hides_files(
-    tmp_path: Path, make: str | None, trouble: Trouble
-) -> None:
+def test_an_unreadable_root_is_one_problem_that_hides_files(tmp_path: Path, make: str | None, trouble: Trouble) -> None:
     root = tmp_path / "root"
     if make:
         root.write_bytes(b"")
@@ -257,7 +255,7 @@ def test_a_root_that_can_not_be_listed_is_one_problem_that_hides_files(
     assert (problem.trouble, problem.path, problem.hides_files) == (trouble, "", True)
 
 
-def test_a_single_file_is_looked_at_like_one_of_a_folder(tmp_path: Path) -> None:
+def test_a_single_file_is_scanned_like_one_of_a_folder(tmp_path: Path) -> None:
     tree(tmp_path, "a.jpg")
     (listing,) = scan(tmp_path)
     assert scan_file(str(tmp_path / "a.jpg")) == listing.files[0]
@@ -271,7 +269,7 @@ _NAMES = st.text(string.ascii_letters + "._-*? ", min_size=1, max_size=8).filter
 
 
 @given(patterns=st.lists(_NAMES, min_size=1, max_size=3), name=st.text(string.ascii_letters + "._- ", min_size=1))
-def test_the_fast_way_for_plain_patterns_agrees_with_gitignore(patterns: list[str], name: str) -> None:
+def test_the_fast_path_for_plain_patterns_agrees_with_gitignore(patterns: list[str], name: str) -> None:
     assert PatternList(patterns).takes_file("sub", name) == (
         GlobList(patterns).rank(name.encode(), is_folder=False) > 0
     )

@@ -1,4 +1,4 @@
-"""Temporary files: in memory while they are small, and one clear error where there can be none."""
+"""Temporary files: in memory while they are small, and one clear error if no file can be created."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from metalake_sync.sources.scratch import Spool, scratch_folder
 
 
 @given(st.lists(st.binary(max_size=40), max_size=40), st.integers(1, 60))
-def test_what_was_appended_is_read_back_wherever_it_lies(pieces: list[bytes], in_memory_bytes: int) -> None:
+def test_appended_data_is_read_back_from_memory_and_file(pieces: list[bytes], in_memory_bytes: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scratch, "IN_MEMORY_BYTES", in_memory_bytes)
         spool = Spool()
@@ -41,7 +41,7 @@ def no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_folder")
-def test_without_a_temporary_folder_small_things_work_and_large_ones_say_why() -> None:
+def test_without_a_temporary_folder_small_data_works_and_large_data_is_an_error() -> None:
     spool = Spool()
     assert spool.read(spool.append(b"small"), 5) == b"small"
     for attempt in (lambda: spool.append(b"x" * (1 << 20)), lambda: scratch_folder().__enter__()):
@@ -49,7 +49,7 @@ def test_without_a_temporary_folder_small_things_work_and_large_ones_say_why() -
             attempt()
 
 
-def test_a_full_temporary_folder_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_error_for_a_full_temporary_folder_names_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     full = OSError(errno.ENOSPC, "No space left on device")
     with (

@@ -91,7 +91,7 @@ def test_a_single_file_is_the_one_that_a_listing_has(made: Made, path: str) -> N
     assert found(made.source, path) == next(file for file in listing.files if file.filename == name)
 
 
-def test_a_missing_file_is_a_problem_and_no_error(made: Made) -> None:
+def test_a_missing_file_is_a_problem_and_does_not_raise(made: Made) -> None:
     problem = made.source.stat("missing.jpg")
     assert isinstance(problem, ScanProblem)
     assert problem.trouble is Trouble.MISSING
@@ -106,7 +106,7 @@ def test_the_version_changes_with_the_content_and_with_nothing_else(made: Made) 
     assert hash(before) == hash(found(made.source, "a.jpg").version())
 
 
-def test_a_range_has_the_bytes_that_were_asked_for(made: Made) -> None:
+def test_a_range_has_the_requested_bytes(made: Made) -> None:
     version = found(made.source, "sub/b.jpg").version()
     for start, length, expected in [(0, None, b"second"), (2, None, b"cond"), (1, 3, b"eco"), (6, None, b"")]:
         with made.source.open_range("sub/b.jpg", version, start, length) as body:

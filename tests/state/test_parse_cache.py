@@ -1,4 +1,4 @@
-"""What became of annotation sets is kept as long as somebody asks for it."""
+"""Parsed annotation sets are kept while runs use them."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def rows(state: StateStore) -> list[tuple[bytes, int]]:
     return state._connection.execute("SELECT key, used_on FROM set_memo ORDER BY key").fetchall()
 
 
-def test_a_set_comes_back_as_it_was(state: StateStore) -> None:
+def test_a_stored_set_is_returned_unchanged(state: StateStore) -> None:
     state.set_memo.put(KEY, KNOWN)
     state.flush_caches()
     assert state.set_memo.get(KEY) == KNOWN
     assert state.set_memo.get(OTHER) is None
 
 
-def test_what_nobody_asked_for_in_a_month_is_forgotten(state: StateStore) -> None:
+def test_a_set_that_was_not_used_for_a_month_is_deleted(state: StateStore) -> None:
     memo = on(state, 1000)
     memo.put(KEY, KNOWN)
     memo.put(OTHER, KNOWN)
@@ -52,7 +52,7 @@ def test_what_nobody_asked_for_in_a_month_is_forgotten(state: StateStore) -> Non
     assert [key for key, _ in rows(state)] == [KEY, b"n" * 32]
 
 
-def test_nothing_is_written_where_nothing_is_new(state: StateStore) -> None:
+def test_nothing_is_written_if_nothing_is_new(state: StateStore) -> None:
     memo = on(state, 1000)
     memo.put(KEY, KNOWN)
     memo.flush()

@@ -1,4 +1,4 @@
-"""The state survives what happens to files on a disk, and says clearly what it can't survive."""
+"""The state after crashes, damage and migration, and clear errors where it cannot be used."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def confirmed(name: str, path: str | None = None, content: str = "A") -> Confirm
     )
 
 
-def test_what_was_recorded_is_there_after_opening_again(path: Path) -> None:
+def test_records_are_there_after_reopening(path: Path) -> None:
     with StateStore(path) as state, state.write():
         row = state.collections.record("lake", KEY, "c1", "birds")
         state.files.record(row, [confirmed("a.jpg")], "run")
@@ -61,7 +61,7 @@ def test_what_was_recorded_is_there_after_opening_again(path: Path) -> None:
         assert file.annotations["op"].digest == "D"
 
 
-def test_another_lake_has_records_of_its_own(path: Path) -> None:
+def test_each_lake_has_its_own_records(path: Path) -> None:
     with StateStore(path) as state:
         with state.write():
             row = state.collections.record("staging", KEY, "c1", "birds")
@@ -69,7 +69,7 @@ def test_another_lake_has_records_of_its_own(path: Path) -> None:
         assert state.collections.of_lake("production") == {}
 
 
-def test_a_folder_gives_its_own_rows_and_not_those_of_folders_below(path: Path) -> None:
+def test_records_of_a_folder_do_not_include_subfolders(path: Path) -> None:
     with StateStore(path) as state, state.write():
         row = state.collections.record("lake", KEY, "c1", "birds")
         state.files.record(
@@ -80,7 +80,7 @@ def test_a_folder_gives_its_own_rows_and_not_those_of_folders_below(path: Path) 
         assert state.files.folder_rows(row, "images")["a.jpg"].version == PRINT.version()
 
 
-def test_a_file_that_replaces_another_loses_its_annotation_sets(path: Path) -> None:
+def test_a_replaced_file_loses_its_annotation_sets(path: Path) -> None:
     with StateStore(path) as state, state.write():
         row = state.collections.record("lake", KEY, "c1", "birds")
         state.files.record(row, [confirmed("a.jpg")], "run")
@@ -90,7 +90,7 @@ def test_a_file_that_replaces_another_loses_its_annotation_sets(path: Path) -> N
         assert not state.annotation_sets.exist_in(row)
 
 
-def test_a_collection_that_is_another_one_now_has_an_unwritten_head(path: Path) -> None:
+def test_the_head_of_a_collection_with_a_new_id_is_unwritten(path: Path) -> None:
     with StateStore(path) as state, state.write():
         row = state.collections.record("lake", KEY, "c1", "birds")
         head = metadata_set({"a": 1})
@@ -102,7 +102,7 @@ def test_a_collection_that_is_another_one_now_has_an_unwritten_head(path: Path) 
         assert state.collections.of_lake("lake")[KEY][1].head_digest is None
 
 
-def test_a_block_that_fails_leaves_nothing_behind(path: Path) -> None:
+def test_a_failed_transaction_writes_nothing(path: Path) -> None:
     with StateStore(path) as state:
         with pytest.raises(RuntimeError), state.write():
             state.collections.record("lake", KEY, "c1", "birds")
@@ -111,7 +111,7 @@ def test_a_block_that_fails_leaves_nothing_behind(path: Path) -> None:
         assert state.serial == 0
 
 
-def test_the_serial_grows_with_each_run(path: Path) -> None:
+def test_the_serial_increases_with_each_run(path: Path) -> None:
     with StateStore(path) as state:
         for expected in (1, 2):
             with state.write():
@@ -119,7 +119,7 @@ def test_the_serial_grows_with_each_run(path: Path) -> None:
             assert state.serial == expected
 
 
-def test_the_journal_gives_back_what_a_killed_run_needs(path: Path) -> None:
+def test_the_journal_returns_the_sessions_of_a_killed_run(path: Path) -> None:
     with StateStore(path) as state, state.write():
         row = state.collections.record("lake", KEY, "c1", "birds")
         files = (JournalledFile("a.jpg", "a.jpg", PRINT), JournalledFile("b.mp4", "b.mp4", PRINT))
@@ -139,7 +139,7 @@ def test_the_journal_gives_back_what_a_killed_run_needs(path: Path) -> None:
         assert state.journal._connection.execute("SELECT count(*) FROM upload_parts").fetchone() == (0,)
 
 
-def test_a_failure_counts_its_tries_and_goes_when_the_item_comes_through(path: Path) -> None:
+def test_a_failure_counts_attempts_and_is_removed_after_success(path: Path) -> None:
     with StateStore(path) as state, state.write():
         row = state.collections.record("lake", KEY, "c1", "birds")
         for run in ("r1", "r2"):
@@ -150,7 +150,7 @@ def test_a_failure_counts_its_tries_and_goes_when_the_item_comes_through(path: P
         assert state.runs.failures(row) == []
 
 
-def test_only_the_owner_may_read_the_state(path: Path) -> None:
+def test_only_the_owner_can_read_the_state(path: Path) -> None:
     with StateStore(path) as state, state.write():
         state.advance_serial()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -159,7 +159,7 @@ def test_only_the_owner_may_read_the_state(path: Path) -> None:
 
 
 @given(st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name))
-def test_any_name_survives_the_database(name: bytes) -> None:
+def test_any_name_is_stored_and_returned(name: bytes) -> None:
     text = os.fsdecode(name)
     db = sqlite3.connect(":memory:")
     stored = db.execute("SELECT ?", (name_to_db(text),)).fetchone()[0]
@@ -168,21 +168,21 @@ def test_any_name_survives_the_database(name: bytes) -> None:
 
 
 @given(st.integers(0, 2**64 - 1))
-def test_any_inode_survives_the_database(inode: int) -> None:
+def test_any_inode_is_stored_and_returned(inode: int) -> None:
     before = Fingerprint(1, 2, inode, 3)
     row = fingerprint_to_db(before)
     assert -(2**63) <= row[2] < 2**63
     assert fingerprint_from_db(*row) == before
 
 
-def test_a_state_that_is_no_database_is_named_with_what_to_do(path: Path) -> None:
+def test_the_error_for_a_file_that_is_not_a_database_has_a_remedy(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"this is no database, it is a text that someone put here" * 40)
     with pytest.raises(StateError, match="damaged.*state rebuild MANIFEST"):
         StateStore(path)
 
 
-def test_a_truncated_state_is_named_with_what_to_do(path: Path) -> None:
+def test_the_error_for_a_truncated_state_has_a_remedy(path: Path) -> None:
     with StateStore(path) as state, state.write():
         state.advance_serial()
     path.write_bytes(path.read_bytes()[:5000])
@@ -190,7 +190,7 @@ def test_a_truncated_state_is_named_with_what_to_do(path: Path) -> None:
         StateStore(path)
 
 
-def test_a_new_state_is_what_all_migrations_make_of_an_empty_one() -> None:
+def test_a_new_state_equals_an_empty_one_after_all_migrations() -> None:
     tables = []
     for make in (create, migrate):
         with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
@@ -203,14 +203,14 @@ def test_a_new_state_is_what_all_migrations_make_of_an_empty_one() -> None:
     assert tables[0] == tables[1]
 
 
-def test_a_state_that_another_command_made_meanwhile_is_left_as_it_is() -> None:
+def test_a_state_that_another_command_created_meanwhile_is_kept() -> None:
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         create(connection)
         create(connection)
         assert not connection.in_transaction
 
 
-def test_a_state_of_an_earlier_version_is_migrated_and_kept_beside(path: Path) -> None:
+def test_an_older_state_is_migrated_and_a_copy_is_kept(path: Path) -> None:
     with StateStore(path) as state, state.write():
         state.advance_serial()
         state._connection.execute("DROP TABLE made_room")
@@ -221,7 +221,7 @@ def test_a_state_of_an_earlier_version_is_migrated_and_kept_beside(path: Path) -
     assert len(list((path.parent / "backups").iterdir())) == 1
 
 
-def test_a_state_from_a_newer_version_is_refused(path: Path) -> None:
+def test_a_newer_state_is_an_error(path: Path) -> None:
     with StateStore(path) as state, state.write():
         state._connection.execute(
             "INSERT INTO _sqlite_migrations (migration_set, name, applied_at)"
@@ -231,13 +231,13 @@ def test_a_state_from_a_newer_version_is_refused(path: Path) -> None:
         StateStore(path)
 
 
-def test_a_folder_in_the_way_is_named_with_what_to_do(path: Path) -> None:
+def test_a_folder_at_the_path_of_the_state_is_an_error(path: Path) -> None:
     path.mkdir(parents=True)
     with pytest.raises(StateError, match="cannot open"):
         StateStore(path)
 
 
-def test_a_full_disk_ends_in_one_message_and_keeps_what_was_there(path: Path) -> None:
+def test_a_full_disk_is_one_error_and_keeps_the_records(path: Path) -> None:
     """The kernel refuses to let the state grow, as a full disk does."""
     script = textwrap.dedent(
         """
@@ -264,7 +264,7 @@ def test_a_full_disk_ends_in_one_message_and_keeps_what_was_there(path: Path) ->
         assert state.serial == 1
 
 
-def test_a_second_run_is_told_who_holds_the_state(path: Path) -> None:
+def test_the_error_of_a_second_run_names_the_holder_of_the_lock(path: Path) -> None:
     with FileBackend(path).lock(command="apply birds.yaml"):
         with pytest.raises(StateLocked, match=rf"'apply birds.yaml' with pid {os.getpid()} on ") as raised:
             FileBackend(path).lock(command="apply").__enter__()
@@ -314,7 +314,7 @@ def test_a_state_with_two_names_has_one_lock_and_one_log(
     assert [file.name for file in other.parent.iterdir()] == ["link.db"]
 
 
-def test_a_state_that_was_killed_is_whole_under_its_other_name(path: Path, tmp_path: Path) -> None:
+def test_a_state_of_a_killed_run_is_complete_under_its_other_name(path: Path, tmp_path: Path) -> None:
     with StateStore(path):
         pass
     other = tmp_path / "link.db"
@@ -333,7 +333,7 @@ def test_a_state_that_was_killed_is_whole_under_its_other_name(path: Path, tmp_p
         assert state.serial == 1
 
 
-def test_a_moved_state_with_a_hard_link_is_known_by_where_it_is_now(path: Path, tmp_path: Path) -> None:
+def test_a_moved_state_with_a_hard_link_has_its_new_path(path: Path, tmp_path: Path) -> None:
     with StateStore(path):
         pass
     moved = path.rename(path.with_name("moved.db"))
