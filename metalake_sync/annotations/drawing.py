@@ -13,14 +13,15 @@ import os
 import struct
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 from urllib.parse import quote
 
 from metalake_sync.annotations.frames import to_pixels
+from metalake_sync.annotations.images import Size
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
 from metalake_sync.errors import SyncError
 from metalake_sync.lazy_dataclass import dataclass
@@ -73,10 +74,10 @@ def label_colors(labels: Iterable[str]) -> dict[str, Color]:
     return colors
 
 
-def draw_record(image: str, record: ImageRecord, colors: Mapping[str, Color], to: Path) -> None:
-    """Write a PNG. Large images are scaled down and tiny ones up, together with their shapes.
+def load_displayed(image: str, scale: Callable[[Size], float]) -> tuple[Image.Image, Size]:
+    """Return an image as it is displayed, scaled, in RGB, and its size before scaling.
 
-    Raises ImageUnreadable.
+    `scale`: the size of the image in pixels → the factor. Raises ImageUnreadable.
     """
     from PIL import Image
 
@@ -85,10 +86,12 @@ def draw_record(image: str, record: ImageRecord, colors: Mapping[str, Color], to
         try:
             with os.fdopen(open_regular_file(image), "rb") as file, Image.open(file) as opened:
                 size = opened.size
-                scale = _scale(size)
-                scaled = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+                factor = scale(size)
+                scaled = max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
                 opened.draft("RGB", scaled)
-                canvas = opened.convert("RGB").resize(scaled, Image.Resampling.LANCZOS)
+                canvas = _to_rgb(opened)
+                if canvas.size != scaled:
+                    canvas = canvas.resize(scaled, Image.Resampling.LANCZOS)
             # Every other module takes the orientation from this reader, too.
             header = read_header(image)
             if header is not None and header.orientation in _TURNS:
@@ -96,6 +99,27 @@ def draw_record(image: str, record: ImageRecord, colors: Mapping[str, Color], to
                 size = header.size
         except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
             raise ImageUnreadable(f"the image can't be read ({error})", where=image) from None
+    return canvas, size
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Images of 16 or 32 bits per pixel are stretched from their darkest to their brightest pixel: most of them use a
+    small part of their range, and would be black or white."""
+    if not image.mode.startswith(("I", "F")):
+        return image.convert("RGB")
+    gray = image.convert("F")
+    low, high = cast("tuple[float, float]", gray.getextrema())
+    factor = 255 / (high - low) if high > low else 1.0
+    return gray.point(lambda value: value * factor - low * factor).convert("L").convert("RGB")
+
+
+def draw_record(image: str, record: ImageRecord, colors: Mapping[str, Color], to: Path) -> None:
+    """Write a PNG. Large images are scaled down and tiny ones up, together with their shapes.
+
+    Raises ImageUnreadable.
+    """
+    canvas, size = load_displayed(image, _scale)
+    scale = _scale(size)
     if record.normalized:
         record = to_pixels(record, size)
     _draw_shapes(canvas, record, colors, scale)
