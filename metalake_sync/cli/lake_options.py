@@ -1,4 +1,4 @@
-"""The options of commands that call a lake without a plan, and the output of their results.
+"""The options of commands that call a lake without a plan, their prompt for approval, and the output of their results.
 
 Owns: where the address and the credentials come from: options, else a manifest's `remote`, else LAYERNEXT_URL,
 LAYERNEXT_API_KEY and LAYERNEXT_SECRET. Must not: take a key as an option, because every user of the machine can read
@@ -28,8 +28,8 @@ from metalake_sync.cli.options import (
     rate,
     start_is_over,
 )
-from metalake_sync.cli.streams import echo_json
-from metalake_sync.errors import UsageError
+from metalake_sync.cli.streams import can_ask, echo_json
+from metalake_sync.errors import GuardStopped, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -132,7 +132,18 @@ class LakeFlags:
             remote.generation,
         )
 
-    # Results.
+    # Approval and results.
+
+    def ask(self, question: str, *, approved: bool) -> None:
+        """Return if the user approved. Raises GuardStopped if not, or if no prompt is possible."""
+        if approved:
+            return
+        remedy = "Nothing was changed. Pass --auto-approve to approve."
+        if not can_ask(as_json=self.as_json):
+            reason = "--json does not prompt" if self.as_json else "there is no terminal to prompt on"
+            raise GuardStopped(f"not approved: {reason}", remedy=remedy)
+        if not click.confirm(question, default=False):
+            raise GuardStopped("not approved", remedy=remedy)
 
     def show(self, result: object, lines: Callable[[], Iterator[str]]) -> None:
         """Print a result as one JSON document, or as text."""

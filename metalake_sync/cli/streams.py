@@ -53,6 +53,11 @@ def echo_json(text: str) -> None:
     click.echo(text)
 
 
+def can_ask(*, as_json: bool) -> bool:
+    """Return whether a user can answer a prompt."""
+    return not as_json and sys.stdin.isatty() and sys.stdout.isatty()
+
+
 def _open_closed_descriptors() -> None:
     """Open the null device for each closed standard stream.
 

@@ -1,4 +1,4 @@
-"""annotations preview: the shapes stand where they should, and names of others do no harm on the page."""
+"""`annotations preview`: shapes are drawn at their coordinates, and names are escaped on the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verbs that do one thing each: what they print, what they ask, how they end."""
+"""The commands that make single calls: their output, prompts and exit codes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VERBS = ("item", "collection", "metadata", "annotations", "trash", "url", "job",
 
 @pytest.fixture
 def stocked(world: World) -> World:
-    """A lake with a collection of twelve pictures, every third of them tagged."""
+    """A lake with a collection of twelve images, every third of them tagged."""
     world.talk.upload({f"{number:02}.png": png(salt=bytes([number])) for number in range(12)}, "birds")
     entries = [{"file": f"{number:02}.png", "metadata": {"Tags": ["skip"]}} for number in range(0, 12, 3)]
     body = {"metadata": entries, "collectionId": world.collection_id()}
@@ -30,7 +30,7 @@ def stocked(world: World) -> World:
 
 
 def leaves() -> list[tuple[str, ...]]:
-    """Every verb with its sub-commands."""
+    """Every such command with its subcommands."""
     found: list[tuple[str, ...]] = []
     for verb in VERBS:
         command: Any = cli.get_command(None, verb)  # type: ignore[arg-type]

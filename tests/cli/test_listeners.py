@@ -1,4 +1,4 @@
-"""What a run says where nobody watches a terminal."""
+"""The output of a run without a terminal."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ HOSTILE = [
 
 
 def without_code(markdown: str) -> str:
-    """What is left of a text when its code is taken out."""
+    """Return a text without its code spans."""
     return re.sub(r"<code>[^<]*</code>|`[^`\n]*`", "", markdown)
 
 

@@ -1,4 +1,4 @@
-"""The JSON Schemas in schemas/ are those of the models, and what the commands print is valid by them."""
+"""The JSON Schemas in schemas/ are generated from the models, and the output of commands is valid against them."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def test_every_schema_has_its_file_and_every_file_its_schema() -> None:
     assert sorted(path.name for path in SCHEMAS.iterdir()) == sorted(f"{name}.schema.json" for name in NAMES)
 
 
-def test_the_command_prints_the_same(world: World) -> None:
+def test_the_command_prints_the_schema_of_the_file(world: World) -> None:
     for name in NAMES:
         assert world.good("schema", name).out == schema_text(name)
 
 
 @pytest.fixture
 def drifting_world(world: World) -> World:
-    """A world with something of every kind to do, after a first apply."""
+    """A world with changes of every kind after a first apply."""
     world.images("a.png", "b.png", "c.png")
     world.write("people.json", boxes(a_png=[[1, 1, 2, 2]], b_png=[[1, 1, 0, 2]]))
     annotations = [{"operation": "people", "kind": "human", "source": "people.json"}]
@@ -54,7 +54,7 @@ def drifting_world(world: World) -> World:
     return world
 
 
-def test_a_plan_is_valid_by_its_schema_and_adds_up(drifting_world: World) -> None:
+def test_a_plan_is_valid_against_its_schema_and_its_summary_adds_up(drifting_world: World) -> None:
     plan = drifting_world.good("plan", "--json", "manifest.yaml").document
     validator("plan").validate(plan)
     counted: dict[str, int] = {}
@@ -66,7 +66,7 @@ def test_a_plan_is_valid_by_its_schema_and_adds_up(drifting_world: World) -> Non
     assert summary["bytes_to_send"] == sum(action.get("bytes", 0) for action in plan["actions"])
 
 
-def test_every_event_of_an_apply_is_valid_by_its_schema(drifting_world: World) -> None:
+def test_every_event_of_an_apply_is_valid_against_its_schema(drifting_world: World) -> None:
     stopped = drifting_world.run("apply", "--json", "manifest.yaml")
     events = drifting_world.good("apply", "--json", "--auto-approve", "manifest.yaml").events
     schema = validator("events")

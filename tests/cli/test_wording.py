@@ -45,7 +45,7 @@ def test_no_name_reaches_the_terminal_as_a_command(text: str) -> None:
     assert shown(text).isprintable()
 
 
-def test_an_escape_sequence_is_shown_and_not_obeyed() -> None:
+def test_an_escape_sequence_is_printed_as_text() -> None:
     assert shown("a\x1b[31mb") == "a\\x1b[31mb"
 
 
@@ -72,7 +72,7 @@ def test_an_invalid_rate_is_an_error(text: str) -> None:
     ],
 )
 def test_no_text_starts_a_command_of_a_ci_system(text: str) -> None:
-    """GitHub takes a line that begins with ::, and ##[ anywhere; Azure ##vso[; TeamCity ##teamcity[."""
+    """GitHub executes lines that start with :: and ##[ anywhere, Azure ##vso[, TeamCity ##teamcity[."""
     told = shown(text)
     assert not told.lstrip().startswith("::")
     assert not re.search(r"##(\[|vso\[|teamcity\[)", told)

@@ -12,7 +12,6 @@ from metalake_sync.cli.commands.metadata import check_addressing, written
 from metalake_sync.cli.lake_options import LakeFlags, takes_lake
 from metalake_sync.cli.manifest_options import ManifestFlags, takes_manifest
 from metalake_sync.cli.options import option
-from metalake_sync.cli.prompts import ask
 from metalake_sync.cli.selection_options import KINDS, READ_FORMATS, takes_form
 from metalake_sync.cli.streams import echo_json
 from metalake_sync.cli.wording import count, shown
@@ -181,13 +180,11 @@ def attach(flags: LakeFlags, project: str, operations: tuple[str, ...]) -> None:
 @option("--auto-approve", is_flag=True, help="Do not ask for approval.")
 def remove(flags: LakeFlags, collection: str, operation: str, auto_approve: bool) -> None:
     """Remove an operation's annotations from all files of a collection, also from files of other clients."""
-
     with flags.lake() as lake:
         found = lake.find_collection(collection, "image")
-        ask(
+        flags.ask(
             f"All annotations of {shown(operation)} in {shown(collection)} will be removed. Continue?",
             approved=auto_approve,
-            as_json=flags.as_json,
         )
         lake.remove_annotations(found.id, operation)
     flags.show(

@@ -24,7 +24,7 @@ from metalake_sync.cli.options import option
 from metalake_sync.cli.plan_document import plan_document
 from metalake_sync.cli.render_plan import footer, render_plan
 from metalake_sync.cli.saved_plans import is_saved_plan, load_plan, read_stream, save_plan
-from metalake_sync.cli.streams import echo_json
+from metalake_sync.cli.streams import can_ask, echo_json
 from metalake_sync.cli.wording import count
 from metalake_sync.core.events import PlanMade
 from metalake_sync.core.notes import UNUSABLE
@@ -57,7 +57,6 @@ def plan_command(
 
     MANIFEST is a file, a folder of *.yaml files, or - for standard input.
     """
-
     listener = flags.words(silent=flags.as_json or markdown)
     try:
         project = flags.project(listener, run.options(), safe=safe)
@@ -123,10 +122,9 @@ def apply_command(
     MANIFEST is a file, a folder of *.yaml files, - for standard input, or a plan saved with 'plan --out'. A saved plan
     counts as approved. It is applied unchanged, or not at all if anything that it depends on has changed.
     """
-
     named = flags.manifest
     listener = flags.listener()
-    asks = not flags.as_json and flags.manifest != "-" and sys.stdin.isatty() and sys.stdout.isatty()
+    asks = flags.manifest != "-" and can_ask(as_json=flags.as_json)
 
     def approve(_plan: Plan) -> bool:
         if auto_approve or not asks:
@@ -179,7 +177,6 @@ def apply_command(
 @click.argument("plan", metavar="PLANFILE", type=click.Path())
 def show_command(plan: str, as_json: bool, markdown: bool, verbose: bool) -> None:
     """Print a plan that was saved with 'plan --out'. Reads neither the lake nor the sources."""
-
     document = load_plan(plan).plan
     if as_json:
         from metalake_sync.cli.documents import to_json

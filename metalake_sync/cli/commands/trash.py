@@ -10,7 +10,6 @@ import click
 
 from metalake_sync.cli.lake_options import LakeFlags, takes_lake
 from metalake_sync.cli.options import option
-from metalake_sync.cli.prompts import ask
 from metalake_sync.cli.selection_options import COLLECTION_TYPE, TYPES, SelectionFlags, narrows
 from metalake_sync.cli.wording import count, shown
 from metalake_sync.errors import ExitCode, UsageError
@@ -117,7 +116,7 @@ def _trash(selection: _Selection, items: Iterator[ItemInfo], trash: Callable[[],
     what = selection.whole or count(selection.number, "item")
     if not flags.as_json:
         click.echo(f"To trash: {what}")
-    ask(f"Put {what} into the trash?", approved=selection.approved, as_json=flags.as_json)
+    flags.ask(f"Put {what} into the trash?", approved=selection.approved)
     result = trash()
     flags.show(result, lambda: iter([shown(result.message)]))
     if result.failed:
