@@ -286,7 +286,8 @@ def test_filters_narrow_by_collection_action_label_reason_and_name(opened: Opene
     page = opened(plan(*entries))
 
     def visible() -> list[str]:
-        return page.locator(".name:visible").all_inner_texts()
+        names: list[str] = page.locator(".name:visible").all_inner_texts()
+        return names
 
     assert visible() == ["crow.jpg", "gull.jpg", "owl.jpg"]
     for selector, choice, wanted in (
