@@ -1,13 +1,14 @@
 """`annotations preview`: draws the shapes of a sample of images before they are sent, and one page with all of them.
 
-Owns: which images are drawn. Must not: ask a lake, or read or write the state.
+Owns: which images are drawn. Must not: ask a lake, or write the state.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from metalake_sync.annotations.drawing import (
@@ -18,15 +19,20 @@ from metalake_sync.annotations.drawing import (
     label_colors,
     need_pillow,
 )
+from metalake_sync.core.actions import Annotate, RemoveAnnotations
 from metalake_sync.core.shapes import ImageRecord
+from metalake_sync.core.snapshots import CollectionKey
 from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
+from metalake_sync.operations.preview_folder import PAGE, PreviewFolder
 from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.open_collections import open_collections
 from metalake_sync.planning.open_sources import walk_files
+from metalake_sync.project import Project
 
-PAGE = "index.html"
+SetKey = tuple[CollectionKey, str, str]
+"""Collection, operation and name of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,10 @@ class _Chosen:
 
 
 def draw_preview(manifest: LoadedManifest, spec: PreviewSpec) -> Preview:
-    """Draw into a folder, which is created. Raises ManifestErrors, and UsageError if there is nothing to draw."""
+    """Draw into a folder, which is created. Files of an earlier preview are removed from it.
+
+    Raises ManifestErrors, and UsageError if there is nothing to draw.
+    """
     need_pillow()
     notes: list[str] = []
     collections: list[DesiredCollection] = []
@@ -72,32 +81,63 @@ def draw_preview(manifest: LoadedManifest, spec: PreviewSpec) -> Preview:
         chosen: list[_Chosen] = []
         for collection in open_collections(manifest):
             collections.append(collection)
-            chosen += _choose(collection, spec)
+            chosen += _choose(collection, spec, None)
             notes += [str(note) for index in collection.annotations.values() for note in index.notes()]
-        if manifest.model.annotations:
-            notes.append("the manifest's top-level annotations are not drawn, because their images are in the lake")
+        notes += _notes_on_unmanaged(manifest)
         if not chosen:
             raise UsageError(
                 "no image has shapes to draw",
                 where=manifest.source,
                 remedy="Check 'annotations' with 'metalake-sync validate', or the names that you gave.",
             )
-        images = _draw(chosen, spec.to, notes)
+        return _draw(manifest, chosen, spec.to, notes)
     finally:
         for collection in collections:
             collection.close()
-    page = spec.to / PAGE
-    labels = {label for image in images for label in image.labels}
-    page.write_text(contact_sheet(f"Annotations of {manifest.name}", images, label_colors(labels), notes), "utf-8")
-    return Preview(page, tuple(images), tuple(notes))
 
 
-def _choose(collection: DesiredCollection, spec: PreviewSpec) -> Iterator[_Chosen]:
+def draw_changes(project: Project, spec: PreviewSpec) -> Preview:
+    """Draw only annotation sets that differ from what the state recorded, as `draw_preview` does.
+
+    The project's options must not refresh from the lake. Without any change, the page says so. Raises ManifestErrors.
+    """
+    need_pillow()
+    with project.plan() as planned:
+        actions = [action for part in planned.plan.collections for action in part.annotations]
+        changed = {
+            (action.collection, action.annotations.operation, action.name)
+            for action in actions
+            if isinstance(action, Annotate)
+        }
+        cleared = sum(isinstance(action, RemoveAnnotations) for action in actions)
+        notes = [str(note) for note in planned.plan.notes]
+        if cleared:
+            notes.append(f"{cleared} annotation sets are cleared, so nothing of them is drawn")
+        notes += _notes_on_unmanaged(project.manifest)
+        chosen: list[_Chosen] = []
+        for collection in planned.desired.values():
+            chosen += _choose(collection, spec, changed)
+        if not chosen:
+            notes.append("no annotation set changes, as far as the state knows")
+        elif len(chosen) < len(changed) and not (spec.images or spec.operations):
+            notes.append(f"{len(chosen)} of {len(changed)} changed annotation sets are drawn; --sample draws more")
+        return _draw(project.manifest, chosen, spec.to, notes)
+
+
+def _notes_on_unmanaged(manifest: LoadedManifest) -> Iterator[str]:
+    if manifest.model.annotations:
+        yield "the manifest's top-level annotations are not drawn, because their images are in the lake"
+
+
+def _choose(collection: DesiredCollection, spec: PreviewSpec, changed: Container[SetKey] | None) -> Iterator[_Chosen]:
+    """Yield the images to draw. `changed`: draw only these sets. None: draw all sets."""
     operations = [one for one in collection.annotations if not spec.operations or one in spec.operations]
     by_operation: dict[str, list[tuple[str, str]]] = {operation: [] for operation in operations}
     for name, _, path in walk_files([*collection.folders, *collection.files]) if operations else ():
         for operation, wanted in collection.annotation_sets(name).items():
             is_wanted = name in spec.images if spec.images else wanted.shape_count > 0
+            if changed is not None and (collection.key, operation, name) not in changed:
+                continue
             if operation in by_operation and is_wanted:
                 by_operation[operation].append((name, path))
     for operation, found in by_operation.items():
@@ -114,28 +154,31 @@ def _spread(found: Sequence[tuple[str, str]], sample: int) -> Sequence[tuple[str
     return [found[number * (len(found) - 1) // (sample - 1)] for number in range(sample)]
 
 
-def _draw(chosen: Sequence[_Chosen], to: Path, notes: list[str]) -> list[DrawnImage]:
-    try:
-        to.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"cannot create '{to}' ({error.strerror})", remedy="Choose another folder with --to."
-        ) from None
+def _draw(manifest: LoadedManifest, chosen: Sequence[_Chosen], to: Path, notes: list[str]) -> Preview:
+    names = [f"{number:04d}-{_slug(one.operation)}-{_slug(one.name)}.png" for number, one in enumerate(chosen, start=1)]
+    folder = PreviewFolder(to, [*names, PAGE])
     # A label has the same color on every image, so all labels are read before the first image is drawn.
-    colours = label_colors(shape.label for one in chosen for shape in one.record().shapes)
+    colors = label_colors(shape.label for one in chosen for shape in one.record().shapes)
     images: list[DrawnImage] = []
-    for number, one in enumerate(chosen, start=1):
+    for png, one in zip(names, chosen, strict=True):
         record = one.record()
-        png = f"{number:04d}-{_slug(one.operation)}-{_slug(one.name)}.png"
         try:
-            draw_record(one.path, record, colours, to / png)
+            folder.write(png, partial(draw_record, one.path, record, colors))
         except ImageUnreadable as error:
             notes.append(str(error))
             continue
         kind = one.collection.annotations[one.operation].kind.value
         labels = Counter(shape.label for shape in record.shapes)
         images.append(DrawnImage(one.collection.key.name, one.operation, kind, one.name, png, labels))
-    return images
+    labels_drawn = {label for image in images for label in image.labels}
+    html = contact_sheet(f"Annotations of {manifest.name}", images, label_colors(labels_drawn), notes)
+
+    def write_page(path: Path) -> None:
+        path.write_text(html, "utf-8")
+
+    folder.write(PAGE, write_page)
+    folder.finish()
+    return Preview(to / PAGE, tuple(images), tuple(notes))
 
 
 def _slug(text: str) -> str:

@@ -40,15 +40,24 @@ if TYPE_CHECKING:
 )
 @option("--image", "images", multiple=True, metavar="NAME", help="Draw this image. Can be repeated.")
 @option("--operation", "operations", multiple=True, metavar="ID", help="Draw only this operation. Can be repeated.")
-def preview(flags: ManifestFlags, to: Path, sample: int, images: tuple[str, ...], operations: tuple[str, ...]) -> None:
+@option("--changed", is_flag=True, help="Draw only annotation sets that differ from the last apply.")
+def preview(
+    flags: ManifestFlags, to: Path, sample: int, images: tuple[str, ...], operations: tuple[str, ...], changed: bool
+) -> None:
     """Draw the shapes of a sample of images: one PNG with a legend for each, and index.html with all of them.
 
-    The command uses neither the lake nor the state. Needs: pip install 'metalake-sync[preview]'.
+    The images of an earlier preview are removed from the folder. Other files in it stay. The command does not ask the
+    lake, and only --changed reads the state. Needs: pip install 'metalake-sync[preview]'.
     """
-    from metalake_sync.operations.preview import PreviewSpec, draw_preview
+    from metalake_sync.operations.preview import PreviewSpec, draw_changes, draw_preview
 
-    loaded = flags.load()
-    drawn = draw_preview(loaded, PreviewSpec(to, sample, frozenset(images), frozenset(operations)))
+    spec = PreviewSpec(to, sample, frozenset(images), frozenset(operations))
+    if changed:
+        from metalake_sync.planning.run_options import RunOptions
+
+        drawn = draw_changes(flags.project(options=RunOptions(refresh="none")), spec)
+    else:
+        drawn = draw_preview(flags.load(), spec)
     if flags.as_json:
         document = {
             "page": str(drawn.page),
