@@ -1,24 +1,84 @@
-"""Annotation sets: one per image and operation, replaced as a whole. An empty set removes the previous one."""
+"""Labels, annotation sets and model runs.
+
+Owns: labels, their attributes and values, each with a reference that never changes; annotation sets, one per image and
+operation, replaced as a whole; the model runs that are attached to projects of the annotation studio. An empty set
+removes the previous one. Projects are not checked: every id counts as one.
+"""
 
 from __future__ import annotations
 
 import json
+import secrets
+import sqlite3
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metalake_sync.embedded_lake import addressing
-from metalake_sync.embedded_lake.images import Images, Size
-from metalake_sync.embedded_lake.labels import Labels
+from metalake_sync.embedded_lake.items import ImageLookups, Images, Size
 from metalake_sync.embedded_lake.names import storage_path_for
 from metalake_sync.embedded_lake.queries import items_in
 from metalake_sync.embedded_lake.quirks import Quirk
-from metalake_sync.embedded_lake.rejections import not_acceptable, not_found
+from metalake_sync.embedded_lake.rejections import Rejection, not_acceptable, not_found
 from metalake_sync.embedded_lake.shapes import Shape, to_pixels, uploaded_form
 from metalake_sync.embedded_lake.store import LakeStore, now, to_json
-from metalake_sync.protocol.annotation_sets import ImageAnnotations
+from metalake_sync.protocol.annotation_sets import AttachModelRuns, ImageAnnotations
 from metalake_sync.protocol.wire import OperationMode
+
+
+class Labels:
+    def __init__(self, store: LakeStore) -> None:
+        self._store = store
+        self._db = store.db
+        self._texts: dict[str, str] | None = None
+
+    def references(self, wanted: Mapping[str, Mapping[str, Iterable[Any]]]) -> dict[str, Any]:
+        """Return references of labels, attributes and values. Creates the missing ones."""
+        if any(not label.strip() for label in wanted):
+            raise not_acceptable("A label has no name")
+        with self._store.write() as db:
+            answer = {label: self._label(db, label, attributes) for label, attributes in wanted.items()}
+        self._texts = None
+        return answer
+
+    def all(self) -> list[dict[str, str]]:
+        rows = self._db.execute("SELECT label, ref, color FROM labels ORDER BY label")
+        return [{"labelText": label, "label": ref, "color": color} for label, ref, color in rows]
+
+    def texts(self) -> Mapping[str, str]:
+        """Return reference → text of all attributes and values."""
+        if self._texts is None:
+            self._texts = dict(
+                self._db.execute("SELECT ref, name FROM label_attributes UNION ALL SELECT ref, value FROM label_values")
+            )
+        return self._texts
+
+    def _label(self, db: sqlite3.Connection, label: str, attributes: Mapping[str, Iterable[Any]]) -> dict[str, Any]:
+        db.execute(
+            "INSERT INTO labels (label, ref, color) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            (label, self._store.new_id(), f"#{secrets.token_hex(3)}"),
+        )
+        ref, color = db.execute("SELECT ref, color FROM labels WHERE label = ?", (label,)).fetchone()
+        texts = {name: self._attribute(db, label, name, values) for name, values in attributes.items()}
+        return {"ref": ref, "color": color, "texts": texts}
+
+    def _attribute(self, db: sqlite3.Connection, label: str, name: str, values: Iterable[Any]) -> dict[str, Any]:
+        db.execute(
+            "INSERT INTO label_attributes (label, name, ref) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            (label, name, self._store.new_id()),
+        )
+        (ref,) = db.execute("SELECT ref FROM label_attributes WHERE label = ? AND name = ?", (label, name)).fetchone()
+        texts: dict[str, str] = {}
+        for value in map(str, values):
+            db.execute(
+                "INSERT INTO label_values (attribute, value, ref) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                (ref, value, self._store.new_id()),
+            )
+            (texts[value],) = db.execute(
+                "SELECT ref FROM label_values WHERE attribute = ? AND value = ?", (ref, value)
+            ).fetchone()
+        return {"ref": ref, "texts": texts}
+
 
 Entry = tuple[ImageAnnotations, list[Shape]]
 
@@ -74,7 +134,7 @@ class Annotations:
     async def update(self, operation: Operation, entries: Sequence[Entry]) -> int:
         """Replace the sets of these images. Skips missing images. Returns how many images exist."""
         sizes = await self._sizes(entries) if operation.normalized else {}
-        lookups = _Lookups(self._store)
+        lookups = ImageLookups(self._store)
         found, time = 0, now()
         with self._store.write() as db:
             for image, shapes in entries:
@@ -167,7 +227,7 @@ class Annotations:
 
     async def _sizes(self, entries: Sequence[Entry]) -> dict[str, Size]:
         """Return the sizes of the images that get shapes, by item. Rejects images of unknown size."""
-        lookups = _Lookups(self._store)
+        lookups = ImageLookups(self._store)
         wanted = [item for image, shapes in entries if shapes and (item := lookups.find(image)) is not None]
         rows = self._db.execute(
             "SELECT i.id, i.name, i.blob FROM json_each(?) m JOIN items i ON i.id = m.value", (json.dumps(wanted),)
@@ -182,26 +242,41 @@ class Annotations:
         return sizes
 
 
-class _Lookups:
-    """The lookups of one page, each created once."""
-
+class Studio:
     def __init__(self, store: LakeStore) -> None:
+        self._store = store
         self._db = store.db
-        self._own_bucket = store.storage.bucket
-        self._by_unique_name = addressing.by_unique_name(self._db)
-        self._by_bucket: dict[str | None, addressing.Lookup] = {}
-        self._by_job: dict[str, addressing.Lookup] = {}
 
-    def find(self, image: ImageAnnotations) -> str | None:
-        if image.object_key is not None:
-            return self._by_unique_name(image.object_key)
-        if image.storage_path is not None:
-            bucket = image.bucket_name
-            if bucket not in self._by_bucket:
-                self._by_bucket[bucket] = addressing.by_storage_path(self._db, bucket, self._own_bucket)
-            return self._by_bucket[bucket](image.storage_path)
-        if image.job_id is not None and image.file_name is not None:
-            if image.job_id not in self._by_job:
-                self._by_job[image.job_id] = addressing.by_job(self._db, image.job_id)
-            return self._by_job[image.job_id](image.file_name)
-        raise not_acceptable("An entry does not address an image")
+    def attach(self, request: AttachModelRuns) -> int:
+        """Attach model runs to a project, and return how many were not attached before.
+
+        Rejects operations without machine annotations with 422, and then attaches none.
+        """
+        if not request.project_id.strip():
+            raise unprocessable("The project has no id")
+        if not request.operation_id_array:
+            raise unprocessable("The list of operations is empty")
+        for operation in request.operation_id_array:
+            if not self._is_model_run(operation):
+                raise unprocessable(f"No model run has the id {operation!r}")
+        rows = [(request.project_id, operation) for operation in dict.fromkeys(request.operation_id_array)]
+        with self._store.write() as db:
+            return db.executemany(
+                "INSERT INTO attached_runs (project, operation) VALUES (?, ?) ON CONFLICT DO NOTHING", rows
+            ).rowcount
+
+    def attached(self, project: str) -> list[str]:
+        """Return the operations that are attached to a project, sorted."""
+        rows = self._db.execute("SELECT operation FROM attached_runs WHERE project = ? ORDER BY operation", (project,))
+        return [operation for (operation,) in rows]
+
+    def _is_model_run(self, operation: str) -> bool:
+        row = self._db.execute(
+            "SELECT 1 FROM annotation_sets WHERE operation = ? AND mode = ? LIMIT 1", (operation, OperationMode.MACHINE)
+        ).fetchone()
+        return row is not None
+
+
+def unprocessable(message: str) -> Rejection:
+    """Return a rejection with the reason in `error.details`, where the vendor's client reads it."""
+    return Rejection(422, "UnprocessableEntityError", "The request is not valid. See 'details'.", details=message)

@@ -16,7 +16,7 @@ from metalake_sync.embedded_lake.jobs import unique_name_for
 from metalake_sync.embedded_lake.names import check_collection_name, check_file_name
 from metalake_sync.embedded_lake.rejections import Rejection
 from metalake_sync.embedded_lake.settings import LakeSettings
-from metalake_sync.embedded_lake.storage.ports import FoundObject, LeftOut
+from metalake_sync.embedded_lake.storage.interface import FoundObject, LeftOut
 from metalake_sync.embedded_lake.store import LakeStore, now
 from metalake_sync.protocol.wire import MediaKind
 

@@ -9,6 +9,9 @@ import sqlite3
 
 from metalake_sync.errors import StateError
 
+DATABASE = "lake.db"
+"""The name of the database in the lake's folder."""
+
 APPLICATION_ID = 0x4D4C616B
 """Identifies a database as a lake's, in the header of the SQLite file."""
 

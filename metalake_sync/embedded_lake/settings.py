@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from metalake_sync.embedded_lake.faults import FaultPlan
     from metalake_sync.embedded_lake.quirks import Quirk
-    from metalake_sync.embedded_lake.storage.address import BucketAddress
+    from metalake_sync.embedded_lake.storage.interface import BucketAddress
 
 
 @dataclass(frozen=True, slots=True)

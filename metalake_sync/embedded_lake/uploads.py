@@ -13,7 +13,7 @@ from metalake_sync.embedded_lake.collections import find_or_create_collection
 from metalake_sync.embedded_lake.names import check_file_name, check_metadata
 from metalake_sync.embedded_lake.quirks import Quirk
 from metalake_sync.embedded_lake.rejections import bad_request, conflict, not_acceptable, not_found
-from metalake_sync.embedded_lake.storage.ports import PendingObject
+from metalake_sync.embedded_lake.storage.interface import PendingObject
 from metalake_sync.embedded_lake.store import LakeStore, now, to_json
 from metalake_sync.protocol.routes import Generation
 from metalake_sync.protocol.uploads import (

@@ -22,7 +22,7 @@ from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.core.notes import NoteCode
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 from metalake_sync.core.snapshots import AnnotationKind
-from metalake_sync.embedded_lake.images import image_size as size_in_lake
+from metalake_sync.embedded_lake.items import image_size as size_in_lake
 from metalake_sync.sources.images import ImageHeader, image_size, read_header
 
 WIDE = (120, 40)

@@ -27,7 +27,7 @@ from pathlib import Path
 import filelock
 import requests
 
-from metalake_sync.embedded_lake.storage.address import BucketAddress
+from metalake_sync.embedded_lake.storage.interface import BucketAddress
 from metalake_sync.protocol.wire import StorageKind
 from tests.embedded_lake import small_gcs
 

@@ -12,9 +12,8 @@ import pytest
 import requests
 
 from metalake_sync.embedded_lake.crawl import Crawled, crawl
-from metalake_sync.embedded_lake.storage.address import parse_storage
-from metalake_sync.embedded_lake.storage.bucket import Place
-from metalake_sync.embedded_lake.storage.opening import open_library
+from metalake_sync.embedded_lake.storage.bucket import Place, open_library
+from metalake_sync.embedded_lake.storage.interface import parse_storage
 from metalake_sync.errors import StateLocked, UsageError
 from tests.embedded_lake.store_servers import STORES, StoreServer
 from tests.embedded_lake.talk import box, error_of, image_set, lake_at, png, settings

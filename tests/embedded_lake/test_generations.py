@@ -15,8 +15,8 @@ import pytest
 import requests
 
 from metalake_sync.embedded_lake import schema
+from metalake_sync.embedded_lake.names import normal_form
 from metalake_sync.embedded_lake.quirks import Quirk
-from metalake_sync.embedded_lake.spellings import normal_form
 from metalake_sync.protocol.routes import Generation
 from tests.embedded_lake.talk import API_KEY, SECRET, VIDEO, Talk, box, error_of, image_set, lake_at, png, talk_to
 from tests.end_to_end.world import PROGRAM

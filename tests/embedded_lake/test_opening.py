@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync.embedded_lake.storage.address import parse_storage
-from metalake_sync.embedded_lake.storage.opening import open_library
+from metalake_sync.embedded_lake.storage.bucket import open_library
+from metalake_sync.embedded_lake.storage.interface import parse_storage
 from metalake_sync.errors import StateError, UsageError
 from tests.embedded_lake.store_servers import StoreServer
 from tests.embedded_lake.talk import lake_at

@@ -15,8 +15,8 @@ import yaml
 
 from metalake_sync.cli.main import run
 from metalake_sync.embedded_lake import EmbeddedLake
+from metalake_sync.embedded_lake.names import normal_form
 from metalake_sync.embedded_lake.quirks import Quirk
-from metalake_sync.embedded_lake.spellings import normal_form
 from metalake_sync.errors import ExitCode
 from metalake_sync.protocol.routes import Generation
 from tests.embedded_lake.talk import API_KEY, SECRET, lake_at, png, settings, talk_to

@@ -103,7 +103,7 @@ def serve(
     The first line on standard output is 'listening on http://HOST:PORT'. The credentials come from LAYERNEXT_API_KEY
     and LAYERNEXT_SECRET. If these are not set, the command generates credentials and prints them once.
     """
-    from metalake_sync.embedded_lake.storage.address import parse_storage
+    from metalake_sync.embedded_lake.storage.interface import parse_storage
 
     plan = None
     if faults is not None:
@@ -161,7 +161,7 @@ def crawl(bucket_folder: str, folder: Path, storage: str, storage_endpoint: str 
     """
     from metalake_sync.embedded_lake.crawl import Crawled
     from metalake_sync.embedded_lake.crawl import crawl as crawl_bucket
-    from metalake_sync.embedded_lake.storage.address import parse_storage
+    from metalake_sync.embedded_lake.storage.interface import parse_storage
 
     shows_progress = sys.stderr.isatty()
 

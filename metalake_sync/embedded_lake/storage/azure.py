@@ -22,8 +22,8 @@ from azure.storage.blob import (
     generate_blob_sas,
 )
 
-from metalake_sync.embedded_lake.storage.address import BucketAddress
 from metalake_sync.embedded_lake.storage.bucket import PartsMissing, Place
+from metalake_sync.embedded_lake.storage.interface import BucketAddress
 from metalake_sync.errors import UsageError
 from metalake_sync.protocol.uploads import FinishedPart
 

@@ -1,7 +1,7 @@
-"""Object storage in a bucket: the common part of S3, Azure and Google Cloud Storage.
+"""Object storage in a bucket: the common part of S3, Azure and Google Cloud Storage, and opening one of them.
 
 Owns: threads (the stores' libraries block), keys below the lake's prefix, and the handling of a store's errors. Clients
-use the store's own signed URLs, so the bytes do not pass through the lake.
+use the store's own signed URLs, so the bytes do not pass through the lake. The libraries are optional extras.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Protocol, TypeVar
 
 from metalake_sync.embedded_lake.rejections import Rejection
-from metalake_sync.embedded_lake.storage.address import BucketAddress, parse_storage
-from metalake_sync.embedded_lake.storage.ports import FoundObject, PendingObject
+from metalake_sync.embedded_lake.storage.interface import BucketAddress, FoundObject, PendingObject, parse_storage
 from metalake_sync.errors import StateError, UsageError
 from metalake_sync.protocol.uploads import FinishedPart
 from metalake_sync.protocol.wire import StorageKind
@@ -179,3 +179,30 @@ def _describe(error: Exception) -> str:
     """Return a library's error in one line, without URLs, which may be signed."""
     words = (word for word in str(error).split() if "://" not in word and "?" not in word)
     return " ".join(words)[:ERRORS_SHOWN] or type(error).__name__
+
+
+_LIBRARIES = {
+    StorageKind.S3: ("s3", "S3Library"),
+    StorageKind.AZURE: ("azure", "AzureLibrary"),
+    StorageKind.GCS: ("gcs", "GcsLibrary"),
+}
+"""Module and class. The extra has the name of the module."""
+
+
+def open_bucket(address: BucketAddress, url_lifetime_s: float) -> BucketStorage:
+    """Open a bucket. Raises UsageError for a missing library or credentials, StateError for an unusable bucket."""
+    return BucketStorage(address, open_library(address, url_lifetime_s))
+
+
+def open_library(address: BucketAddress, url_lifetime_s: float) -> BucketLibrary:
+    """Create the library of a store, without calling the store. Raises UsageError."""
+    extra, name = _LIBRARIES[address.kind]
+    try:
+        module = import_module(f"metalake_sync.embedded_lake.storage.{extra}")
+    except ImportError as error:
+        raise UsageError(
+            f"this storage needs a library that is not installed ({error.name})",
+            remedy=f"Run: pip install 'metalake-sync[{extra}]'",
+        ) from None
+    library: BucketLibrary = getattr(module, name)(address, url_lifetime_s)
+    return library

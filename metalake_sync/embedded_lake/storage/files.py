@@ -1,26 +1,62 @@
 """Object storage in files in the lake's folder. The lake signs the URLs itself, and answers them as S3 does.
 
-Owns: the tables of parts and of ETags. A part that is sent again replaces the previous one. Parts are kept until their
-file is finalized.
+Owns: signed paths, each of which permits one operation on one object or part for a limited time, and the tables of
+parts and of ETags. A part that is sent again replaces the previous one. Parts are kept until their file is finalized.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from metalake_sync.embedded_lake.folder import DATABASE
 from metalake_sync.embedded_lake.rejections import bad_request
-from metalake_sync.embedded_lake.signing import Signer
+from metalake_sync.embedded_lake.schema import DATABASE
 from metalake_sync.embedded_lake.storage.blobs import BlobStore, ReceivedPart
-from metalake_sync.embedded_lake.storage.ports import FoundObject, LeftOut, PendingObject
+from metalake_sync.embedded_lake.storage.interface import FoundObject, LeftOut, PendingObject
 from metalake_sync.errors import UsageError
 from metalake_sync.protocol.uploads import FinishedPart
 from metalake_sync.protocol.wire import StorageKind
+
+PARTS = "/storage/parts"
+OBJECTS = "/storage/objects"
+
+
+class Signer:
+    """Signs method, path and expiry time with a key that never leaves the lake."""
+
+    def __init__(self, key: bytes, lifetime_s: float) -> None:
+        self._key = key
+        self._lifetime_s = lifetime_s
+
+    def part_url(self, base_url: str, file_id: str, number: int) -> str:
+        """Return the URL to PUT one part."""
+        return base_url + self._signed("PUT", f"{PARTS}/{file_id}/{number}")
+
+    def object_url(self, base_url: str, blob: str) -> str:
+        """Return the URL to GET one object."""
+        return base_url + self._signed("GET", f"{OBJECTS}/{blob}")
+
+    def fault(self, method: str, path: str, query: Mapping[str, str]) -> str | None:
+        """Return why a request is not permitted. None if its signature is for this request and has not expired."""
+        expires, signature = query.get("expires", ""), query.get("signature", "")
+        expected = self._signature(method, path, expires)
+        if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
+            return "The signature is not valid for this request"
+        return "The signature has expired" if time.time() > float(expires) else None
+
+    def _signed(self, method: str, path: str) -> str:
+        expires = f"{time.time() + self._lifetime_s:.3f}"
+        return f"{path}?expires={expires}&signature={self._signature(method, path, expires)}"
+
+    def _signature(self, method: str, path: str, expires: str) -> str:
+        text = f"{method}\n{path}\n{expires}".encode("utf-8", "surrogatepass")
+        return hmac.digest(self._key, text, hashlib.sha256).hex()
 
 
 class FileStorage:

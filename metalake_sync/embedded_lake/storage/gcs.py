@@ -18,8 +18,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
 
-from metalake_sync.embedded_lake.storage.address import BucketAddress
 from metalake_sync.embedded_lake.storage.bucket import PartsMissing, Place
+from metalake_sync.embedded_lake.storage.interface import BucketAddress
 from metalake_sync.errors import UsageError
 from metalake_sync.protocol.uploads import FinishedPart
 

@@ -12,8 +12,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from metalake_sync.embedded_lake.storage.address import BucketAddress
 from metalake_sync.embedded_lake.storage.bucket import CALLS_AT_ONCE, PartsMissing, Place
+from metalake_sync.embedded_lake.storage.interface import BucketAddress
 from metalake_sync.protocol.uploads import FinishedPart
 
 DEFAULT_REGION = "us-east-1"

@@ -7,15 +7,12 @@ from collections.abc import Iterable
 from aiohttp import web
 from pydantic import TypeAdapter
 
-from metalake_sync.embedded_lake.annotations import AnnotatedFile, Annotations, Operation, PageRequest
+from metalake_sync.embedded_lake.annotations import AnnotatedFile, Annotations, Labels, Operation, PageRequest, Studio
 from metalake_sync.embedded_lake.collections import Collections
-from metalake_sync.embedded_lake.labels import Labels
 from metalake_sync.embedded_lake.rejections import NoContent, not_acceptable
+from metalake_sync.embedded_lake.selections import NothingSelected, Trash, VirtualCollections
 from metalake_sync.embedded_lake.shapes import read_page
-from metalake_sync.embedded_lake.storage.ports import ObjectStorage
-from metalake_sync.embedded_lake.studio import Studio
-from metalake_sync.embedded_lake.trash import NothingSelected, Trash
-from metalake_sync.embedded_lake.virtual import VirtualCollections
+from metalake_sync.embedded_lake.storage.interface import ObjectStorage
 from metalake_sync.embedded_lake.web.messages import Call, answer, base_url, is_true, read_message
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.annotation_sets import AttachModelRuns, LabelReferences, UpdateAnnotations

@@ -6,31 +6,26 @@ from typing import Any
 
 from aiohttp import web
 
-from metalake_sync.embedded_lake.annotations import Annotations
+from metalake_sync.embedded_lake.annotations import Annotations, Labels, Studio
 from metalake_sync.embedded_lake.collections import Collections
 from metalake_sync.embedded_lake.faults import Faults
-from metalake_sync.embedded_lake.images import Images
-from metalake_sync.embedded_lake.items import Items
+from metalake_sync.embedded_lake.items import Images, Items, Metadata
 from metalake_sync.embedded_lake.jobs import Jobs
-from metalake_sync.embedded_lake.labels import Labels
-from metalake_sync.embedded_lake.metadata import Metadata
 from metalake_sync.embedded_lake.quirks import Quirk
 from metalake_sync.embedded_lake.request_log import RequestKind, RequestLog
+from metalake_sync.embedded_lake.selections import Trash, VirtualCollections
 from metalake_sync.embedded_lake.settings import LakeSettings
-from metalake_sync.embedded_lake.signing import OBJECTS, PARTS
-from metalake_sync.embedded_lake.storage.files import FileStorage
+from metalake_sync.embedded_lake.storage.files import OBJECTS, PARTS, FileStorage
 from metalake_sync.embedded_lake.store import LakeStore
-from metalake_sync.embedded_lake.studio import Studio
-from metalake_sync.embedded_lake.trash import Trash
 from metalake_sync.embedded_lake.uploads import Uploads
-from metalake_sync.embedded_lake.virtual import VirtualCollections
-from metalake_sync.embedded_lake.web.access_middleware import make_access_middleware
 from metalake_sync.embedded_lake.web.annotations import AnnotationCalls, SelectionCalls, StudioCalls
-from metalake_sync.embedded_lake.web.faults_middleware import make_faults_middleware
 from metalake_sync.embedded_lake.web.items import ItemCalls
-from metalake_sync.embedded_lake.web.objects import ObjectCalls
-from metalake_sync.embedded_lake.web.quirks_middleware import make_quirks_middleware
-from metalake_sync.embedded_lake.web.uploads import Locks, UploadCalls
+from metalake_sync.embedded_lake.web.middleware import (
+    make_access_middleware,
+    make_faults_middleware,
+    make_quirks_middleware,
+)
+from metalake_sync.embedded_lake.web.uploads import Locks, ObjectCalls, UploadCalls
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.routes import Effect, Generation, Route
 

@@ -7,12 +7,10 @@ from collections.abc import Iterable, Mapping
 from aiohttp import web
 
 from metalake_sync.embedded_lake.collections import Collections
-from metalake_sync.embedded_lake.items import Items
-from metalake_sync.embedded_lake.metadata import Metadata
-from metalake_sync.embedded_lake.names import check_fields, check_tags
+from metalake_sync.embedded_lake.items import Items, Metadata
+from metalake_sync.embedded_lake.names import Spellings, check_fields, check_tags
 from metalake_sync.embedded_lake.quirks import Quirk
 from metalake_sync.embedded_lake.rejections import not_acceptable
-from metalake_sync.embedded_lake.spellings import Spellings
 from metalake_sync.embedded_lake.web.messages import Call, answer, base_url, generation_of, read_message
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.items import (
