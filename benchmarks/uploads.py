@@ -195,7 +195,7 @@ def limits(bench: Bench) -> None:
     sizes = [SMALL] * count
     make_sources(bench.scratch, sizes)
     around = new_lake(bench.scratch, sizes, "--latency-ms", "20")
-    flags = [(), *(("--parallelism", width) for width in ("1", "4", "16", "64", "256"))]
+    flags = [(), *(("--parallelism", files) for files in ("1", "4", "16", "64", "256"))]
     flags += [("--bwlimit", rate) for rate in ("1M", "4M")]
     runners = [
         Runner(" ".join(more) or "no limit", (*apply_command(), *more), bench.scratch, around, 1) for more in flags
