@@ -51,12 +51,12 @@ def vendor_3_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vendo
 
 @pytest.fixture(params=["file", "s3", "azure", pytest.param("gcs", marks=pytest.mark.long)])
 def storage(request: pytest.FixtureRequest) -> BucketAddress | None:
-    """Where the lake's objects are: every test sees the same lake over each."""
+    """The storage of the lake's objects. The lake behaves the same with each."""
     return storage_named(request.param, request)
 
 
 def storage_named(name: str, request: pytest.FixtureRequest) -> BucketAddress | None:
-    """A new bucket of a store; None for `file`."""
+    """Return a new bucket of a store, or None for `file`."""
     if name == "file":
         return None
     server: StoreServer = request.getfixturevalue(f"{name}_store")
@@ -71,7 +71,7 @@ def lake(tmp_path: Path, storage: BucketAddress | None) -> Iterator[EmbeddedLake
 
 @pytest.fixture
 def in_bucket(storage: BucketAddress | None) -> Callable[[str], str]:
-    """The storage path of what the lake keeps under a path."""
+    """Return the storage path that the lake uses for a path."""
     return storage.key if storage else str
 
 
@@ -100,15 +100,15 @@ def ours(lake: EmbeddedLake, tmp_path: Path) -> Iterator[OurClient]:
 
 @dataclass(frozen=True)
 class Contender:
-    """A client that the suite is run with, and the one generation that its lake serves."""
+    """A client to run the suite with, and the one generation that its lake serves."""
 
     fixture: str
-    """The fixture that is connected to the lake."""
+    """The fixture of the connected client."""
     make: Callable[[Any], Driver]
-    """Makes a driver of it."""
+    """Creates the driver for the client."""
     generation: Generation
     usual_storage: str
-    """Where the lake's objects are unless all storages are tried (the long form)."""
+    """The storage of the lake's objects in the default run. The long run uses all storages."""
 
 
 CONTENDERS = {

@@ -1,8 +1,8 @@
-"""What a user of a MetaLake does, whichever client they have: the functions of the vendor's page, sections 2.1 to 2.20.
+"""The functions of the vendor's page, sections 2.1 to 2.20, independent of the client that carries them out.
 
-The suite in `test_functions.py` is written against `Driver` and runs with each of `conftest.DRIVERS`: all must see the
-same lake. A driver says what its client did, in plain types; it raises `DriverRefused` where the client says that
-something could not be done.
+The suite in `test_functions.py` is written against `Driver` and runs with each of `conftest.DRIVERS`. All of them must
+see the same lake. A driver returns what its client did, in plain types. It raises `DriverRefused` if the client reports
+that it could not do something.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Way = Literal["collection", "unique_name", "storage_path", "job"]
 
 
 class DriverRefused(Exception):
-    """The client could not do it, and says why."""
+    """The client reports that it could not carry out a call, and why."""
 
 
 @dataclass(frozen=True)
 class Uploaded:
-    """An upload whose job is done. `unique_name`: of a single file."""
+    """A finished upload. `unique_name`: of a single file."""
 
     collection_id: str
     job_id: str
@@ -31,7 +31,7 @@ class Uploaded:
 
 @dataclass(frozen=True)
 class AnnotationSource:
-    """A file of annotations in the vendor's format, and how it is meant."""
+    """An annotation file in the vendor's format, and how to interpret it."""
 
     path: Path
     operation: str
@@ -50,8 +50,10 @@ class UploadOptions:
 
 @dataclass(frozen=True)
 class Address:
-    """How a file of metadata or annotations names its images. `value`: the collection's name or the job's id, or None;
-    with storage paths the bucket, None for the lake's own."""
+    """How a file of metadata or annotations addresses its images.
+
+    `value`: the collection's name, the job's id, or the bucket of storage paths (None: the lake's own).
+    """
 
     way: Way
     value: str | None = None
@@ -59,7 +61,7 @@ class Address:
 
 @dataclass(frozen=True)
 class Selection:
-    """Items of a collection (its id), or of one kind in the whole lake. Dates are YYYY-MM-DD."""
+    """Items of a collection (by its id), or of one kind in the whole lake. Dates are YYYY-MM-DD."""
 
     collection_id: str | None = None
     kind: Kind = "image"
@@ -87,20 +89,20 @@ class Driver(Protocol):
     """One client, connected to one lake."""
 
     unites_tags: ClassVar[bool]
-    """Whether a file that is uploaded gets its own Tags beside those of the whole upload, or in place of them."""
+    """Whether an uploaded file gets its own Tags in addition to those of the whole upload, or instead of them."""
 
     @property
     def sorts_by_video_index(self) -> bool:
-        """Whether the client can name this sort field."""
+        """Whether the client supports this sort field."""
         ...
 
     @property
     def shows_refusals(self) -> bool:
-        """Whether the client shows why the lake refuses tags and fields."""
+        """Whether the client reports why the lake rejects tags and fields."""
         ...
 
     def upload(self, path: Path, collection: str, kind: Kind, options: UploadOptions) -> Uploaded:
-        """2.1, 2.18: a folder or a single file; returns when the job is done (2.12)."""
+        """2.1, 2.18: upload a folder or a single file. Returns when the job is done (2.12)."""
         ...
 
     def annotate(self, address: Address, source: AnnotationSource) -> None:
@@ -118,7 +120,7 @@ class Driver(Protocol):
         ...
 
     def trash(self, selection: Selection) -> int:
-        """2.10, 2.11: how many objects went, 0 where nothing matches."""
+        """2.10, 2.11: trash items. Returns how many, 0 if nothing matches."""
         ...
 
     def write_collection_metadata(
@@ -128,11 +130,11 @@ class Driver(Protocol):
         ...
 
     def write_metadata(self, address: Address, source: Path) -> None:
-        """2.14 to 2.17; collections are of images."""
+        """2.14 to 2.17, for collections of images."""
         ...
 
     def download_files(self, selection: Selection, sort: Sort) -> Mapping[str, bytes]:
-        """2.19, 2.20: all pages, to the last; contents by unique name."""
+        """2.19, 2.20: download all pages. Returns contents by unique name."""
         ...
 
     def list_names(self, selection: Selection, sort: Sort) -> list[str]: ...
@@ -144,7 +146,7 @@ class Driver(Protocol):
     def collection_details(self, collection_id: str, fields: Sequence[str]) -> Mapping[str, Any]: ...
 
     def create_collection(self, name: str, kind: Kind, metadata: Mapping[str, Any]) -> str:
-        """Its id."""
+        """Create a collection, and return its id."""
         ...
 
     def find_collection(self, name: str, kind: Kind) -> str | None: ...

@@ -10,7 +10,7 @@ IMAGES = {f"{name}.png": png(40, 20, name.encode()) for name in ("crow", "gull",
 
 
 def write_folder(folder: Path, files: dict[str, bytes]) -> Path:
-    """Make a folder with these files in it."""
+    """Create a folder with these files."""
     folder.mkdir()
     for name, content in files.items():
         (folder / name).write_bytes(content)

@@ -28,7 +28,7 @@ from tests.conformance.driver import (
 
 @dataclass(frozen=True)
 class OurClient:
-    """A connection to a lake; `folder` is where it works."""
+    """A connection to a lake. `folder`: where it reads and writes files."""
 
     lake: MetaLake
     folder: Path

@@ -1,4 +1,4 @@
-"""`metalake-sync apply` against the embedded lake over each store: the whole program, as a user runs it."""
+"""`metalake-sync apply` with the embedded lake on each store: the whole program, as a user runs it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from metalake_sync.embedded_lake import EmbeddedLake
 from metalake_sync.remote.storage import PART_BYTES
 from tests.embedded_lake.talk import API_KEY, SECRET, Talk, png, talk_to
 
-LONG = pytest.mark.long  # test_own_transfers.py tries these sizes in the default run
+LONG = pytest.mark.long  # test_own_transfers.py tests these sizes in the default run
 
 MANIFEST = """
 version: 1
@@ -36,7 +36,7 @@ collections:
 
 
 def apply(folder: Path, *flags: str) -> dict[str, Any]:
-    """Apply the manifest of a folder; gives the summary that it prints last."""
+    """Apply the manifest of a folder, and return the summary."""
     done = subprocess.run(
         [sys.executable, "-m", "metalake_sync", "apply", "manifest.yaml", "--json", *flags],
         cwd=folder,
@@ -52,7 +52,7 @@ def apply(folder: Path, *flags: str) -> dict[str, Any]:
 
 @pytest.fixture
 def work(lake: EmbeddedLake, tmp_path: Path) -> Path:
-    """A folder with a manifest of that lake."""
+    """A folder with a manifest for the lake."""
     folder = tmp_path / "work"
     for name in ("pictures", "notes"):
         (folder / name).mkdir(parents=True)
@@ -97,7 +97,7 @@ def test_files_metadata_and_annotations_arrive_and_a_second_run_sends_nothing(
         pytest.param(2 * PART_BYTES + 5, marks=LONG),
     ],
 )
-def test_files_around_the_size_of_a_part_arrive_whole(work: Path, talk: Talk, size_bytes: int) -> None:
+def test_files_around_the_size_of_a_part_arrive_complete(work: Path, talk: Talk, size_bytes: int) -> None:
     content = os.urandom(size_bytes)
     (work / "notes" / "a.bin").write_bytes(content)
     apply(work)
@@ -105,7 +105,7 @@ def test_files_around_the_size_of_a_part_arrive_whole(work: Path, talk: Talk, si
     assert talk.details("notes_a.bin", "fileSize")["fileSize"] == size_bytes
 
 
-def test_a_file_that_changed_is_replaced_and_the_trashed_one_keeps_its_bytes(
+def test_a_changed_file_is_replaced_and_the_trashed_one_keeps_its_bytes(
     lake: EmbeddedLake, work: Path, talk: Talk, tmp_path: Path
 ) -> None:
     (work / "notes" / "a.txt").write_bytes(b"first")

@@ -1,4 +1,4 @@
-"""What `apply` sends, the vendor's client reads back; what the vendor's client sends, `plan` finds to be there."""
+"""The vendor's client reads what `apply` uploaded, and `plan` finds what the vendor's client uploaded."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ QUICKSTART = Path(__file__).parents[2] / "examples/quickstart"
 
 
 @pytest.fixture
-def colleague(world: World, vendor_process: VendorProcess, tmp_path: Path) -> VendorClient:
-    """The vendor's client, connected to the lake of the world."""
-    folder = tmp_path / "colleague"
+def other_client(world: World, vendor_process: VendorProcess, tmp_path: Path) -> VendorClient:
+    """The vendor's client, connected to the lake of `world`."""
+    folder = tmp_path / "other_client"
     folder.mkdir()
     return VendorClient(vendor_process, world.lake.url, API_KEY, SECRET, folder)
 
 
 @pytest.fixture
 def images(world: World) -> World:
-    """The quickstart's pictures with their metadata and annotations, and a manifest for a lake that is served."""
+    """The quickstart's images with their metadata and annotations, and a manifest for a served lake."""
     shutil.copytree(QUICKSTART / "pictures", world.folder / "images")
     for name in ("metadata.json", "annotations.json"):
         shutil.copy(QUICKSTART / name, world.folder)
@@ -45,7 +45,7 @@ def images(world: World) -> World:
 
 
 def by_image(document: dict[str, Any]) -> dict[str, list[Any]]:
-    """Image → type, numbers and label of each shape."""
+    """Return image → type, numbers and label of each shape."""
     keys = {"rectangle": "bbox", "polygon": "polygon", "line": "line", "points": "points"}
     return {
         image["image"]: [(shape["type"], shape[keys[shape["type"]]], shape["label"]) for shape in image["annotations"]]
@@ -53,9 +53,9 @@ def by_image(document: dict[str, Any]) -> dict[str, list[Any]]:
     }
 
 
-def test_the_vendors_client_gets_back_bytes_shapes_and_metadata(images: World, colleague: VendorClient) -> None:
+def test_the_vendors_client_downloads_what_apply_uploaded(images: World, other_client: VendorClient) -> None:
     images.good("apply", "manifest.yaml")
-    files, annotations = download(colleague, images.collection_id())
+    files, annotations = download(other_client, images.collection_id())
     local = {f"birds_{path.name}": path.read_bytes() for path in (images.folder / "images").rglob("*.*g")}
     assert len(local) == 24
     assert files == local
@@ -65,16 +65,16 @@ def test_the_vendors_client_gets_back_bytes_shapes_and_metadata(images: World, c
     entries = json.loads((images.folder / "metadata.json").read_text())["files"]
     for entry in entries:
         wanted = {**entry["metadata"], "City": "Rome", "Tags": ["#shapes", *entry["metadata"].get("Tags", [])]}
-        details = colleague("get_file_details", f"birds_{entry['file']}", dict.fromkeys(wanted, True))
+        details = other_client("get_file_details", f"birds_{entry['file']}", dict.fromkeys(wanted, True))
         assert {name: details[name] for name in wanted} == wanted
 
 
-def test_what_the_vendors_client_uploaded_is_adopted(images: World, colleague: VendorClient) -> None:
-    flat = colleague.folder / "flat"
+def test_files_that_the_vendors_client_uploaded_are_adopted(images: World, other_client: VendorClient) -> None:
+    flat = other_client.folder / "flat"
     flat.mkdir()
     for path in (images.folder / "images").rglob("*.*g"):
         shutil.copy(path, flat)
-    upload(colleague, flat)
+    upload(other_client, flat)
     images.manifest(BIRDS)
     summary = images.good("plan", "--json", "manifest.yaml").document["summary"]
     assert (summary["adopt"], summary["upload"], summary["bytes_to_send"]) == (24, 0, 0)

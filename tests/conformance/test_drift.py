@@ -1,4 +1,4 @@
-"""The vendor's client as the colleague who drifts a lake that a manifest keeps."""
+"""The vendor's client causes drift in a lake that a manifest manages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEPT: dict[str, Any] = {
 
 @pytest.fixture
 def kept(lake: EmbeddedLake, tmp_path: Path) -> Any:
-    """Four pictures under a manifest that prunes, applied."""
+    """An applied manifest with `prune` and four images."""
     folder = tmp_path / "project"
     folder.mkdir()
     with talk_to(lake.url) as talk:
@@ -37,9 +37,9 @@ def kept(lake: EmbeddedLake, tmp_path: Path) -> Any:
         yield world
 
 
-def test_what_a_colleague_drifts_is_found_and_set_right(kept: World, vendor: VendorClient, tmp_path: Path) -> None:
+def test_drift_by_another_client_is_found_and_corrected(kept: World, vendor: VendorClient, tmp_path: Path) -> None:
     collection = vendor("get_collection_id_by_name", "birds", "image")
-    # He puts pictures of his own beside ours, edits tags by hand, and draws over our boxes.
+    # The other client uploads its own images, edits tags, and replaces our boxes.
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "owl.png").write_bytes(png(salt=b"owl"))
@@ -57,13 +57,13 @@ def test_what_a_colleague_drifts_is_found_and_set_right(kept: World, vendor: Ven
     vendor("upload_annotations_for_collection", "birds", "his_own", other, False, False)
     vendor("trash_objects_from_collection", collection, "metadata.City=Rome", {"annotation_types": ["raw"]})
     trashed = {"jay.png", "wren.png"} - set(kept.names())
-    assert trashed, "the colleague trashed something of ours"
+    assert trashed, "the other client trashed one of our files"
 
     drift = kept.run("drift", "--json", "--detailed-exitcode", "manifest.yaml")
     assert drift.code == 2
     found = {(action["action"], action["file"]) for action in drift.document["actions"]}
     assert found >= {("update_metadata", "crow.png"), ("annotate", "gull.png"), *(("upload", x) for x in trashed)}
-    # A list sees what is missing; only a full refresh sees hand-made edits.
+    # A list shows missing files. Only a full refresh shows edited metadata and annotations.
     listed = kept.good("plan", "--json", "manifest.yaml").document["actions"]
     assert {action["reason"] for action in listed} == {"missing_in_lake"}
 
@@ -78,7 +78,7 @@ def test_what_a_colleague_drifts_is_found_and_set_right(kept: World, vendor: Ven
     assert kept.good("plan", "--json", "--refresh", "full", "manifest.yaml").document["actions"] == []
 
 
-def test_files_of_a_colleague_survive_pruning(kept: World, vendor: VendorClient, tmp_path: Path) -> None:
+def test_pruning_keeps_files_of_another_client(kept: World, vendor: VendorClient, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "owl.png").write_bytes(png(salt=b"owl"))

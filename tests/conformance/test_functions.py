@@ -1,4 +1,4 @@
-"""The functions of the vendor's page, sections 2.1 to 2.20, as their user sees them: each client, over each store."""
+"""The functions of the vendor's page, sections 2.1 to 2.20, with each client and each store."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BY_NAME = Sort("name")
 
 @pytest.fixture(params=PAIRINGS)
 def pairing(request: pytest.FixtureRequest) -> tuple[Contender, str]:
-    """A client, and the storage of its lake."""
+    """A client and the storage of its lake."""
     pairing: tuple[Contender, str] = request.param
     return pairing
 
@@ -47,7 +47,7 @@ def storage(pairing: tuple[Contender, str], request: pytest.FixtureRequest) -> B
 
 @pytest.fixture
 def lake(tmp_path: Path, pairing: tuple[Contender, str], storage: BucketAddress | None) -> Iterator[EmbeddedLake]:
-    """A new, empty lake that serves the client's generation alone."""
+    """A new, empty lake that serves only the client's generation."""
     alone = frozenset({pairing[0].generation})
     with EmbeddedLake(settings(tmp_path / "lake", storage=storage, generations=alone)) as lake:
         yield lake
@@ -91,13 +91,13 @@ def download(driver: Driver, collection_id: str, operations: Sequence[str] = (),
 
 
 def draw(driver: Driver, folder: Path, operation: str, *shapes: dict[str, Any], machine: bool = False) -> None:
-    """Give the jay these shapes."""
+    """Write these shapes to the image of the jay."""
     source = annotation_file(folder, {"jay.png": list(shapes)})
     driver.annotate(Address("collection", "birds"), AnnotationSource(source, operation, machine))
 
 
 def said(drawings: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
-    """Shapes without what says nothing: empty metadata and attributes may be there or left out."""
+    """Return shapes without empty metadata and attributes, which a lake may write or leave out."""
     return {
         image: [{key: value for key, value in shape.items() if value != {}} for shape in shapes]
         for image, shapes in drawings.items()
@@ -108,7 +108,7 @@ def in_collection(collection_id: str, **selection: Any) -> Selection:
     return Selection(collection_id=collection_id, **selection)
 
 
-def test_2_1_a_folder_with_metadata_for_all_for_each_and_with_annotations(
+def test_2_1_a_folder_with_common_and_single_metadata_and_annotations(
     driver: Driver, images: Path, tmp_path: Path
 ) -> None:
     attributes = {"size": [{"value": "small", "confidence": 1, "metadata": {"m": "n"}}]}
@@ -139,12 +139,12 @@ def test_2_1_a_folder_with_metadata_for_all_for_each_and_with_annotations(
     assert said({image: drawn for image, drawn in found.annotations.items() if drawn}) == said(shapes)
 
 
-def test_2_1_a_single_file_gives_its_unique_name_also_when_it_is_there_already(driver: Driver, images: Path) -> None:
+def test_2_1_a_single_file_returns_its_unique_name_also_if_it_exists(driver: Driver, images: Path) -> None:
     for _ in range(2):
         assert upload(driver, images / "crow.png").unique_name == "birds_crow.png"
 
 
-def test_2_1_a_storage_prefix_is_where_the_files_are(
+def test_2_1_a_storage_prefix_is_the_start_of_storage_paths(
     driver: Driver, in_bucket: Callable[[str], str], images: Path
 ) -> None:
     upload(driver, images, storage_prefix="dir_1/sub_dir_1")
@@ -152,7 +152,7 @@ def test_2_1_a_storage_prefix_is_where_the_files_are(
     assert details["storagePath"] == in_bucket("dir_1/sub_dir_1/birds/jay.png")
 
 
-def test_2_1_metadata_of_files_that_were_there_comes_only_with_override(driver: Driver, images: Path) -> None:
+def test_2_1_metadata_is_written_to_existing_files_only_with_override(driver: Driver, images: Path) -> None:
     upload(driver, images, metadata={"City": "Rome"})
     upload(driver, images, metadata={"City": "Paris"})
     assert driver.item_details("birds_jay.png", ["City"])["City"] == "Rome"
@@ -160,7 +160,7 @@ def test_2_1_metadata_of_files_that_were_there_comes_only_with_override(driver: 
     assert driver.item_details("birds_jay.png", ["City"])["City"] == "Paris"
 
 
-def test_2_1_what_was_sent_is_not_sent_again(driver: Driver, lake: EmbeddedLake, images: Path) -> None:
+def test_2_1_uploaded_files_are_not_sent_again(driver: Driver, lake: EmbeddedLake, images: Path) -> None:
     upload(driver, images)
     (images / "wren.png").write_bytes(png(salt=b"wren"))
     lake.requests.clear()
@@ -169,7 +169,7 @@ def test_2_1_what_was_sent_is_not_sent_again(driver: Driver, lake: EmbeddedLake,
     assert driver.count(in_collection(done.collection_id)) == 4
 
 
-def test_2_1_videos_other_files_and_empty_ones(driver: Driver, tmp_path: Path) -> None:
+def test_2_1_videos_other_files_and_empty_files_are_uploaded(driver: Driver, tmp_path: Path) -> None:
     films = upload(driver, write_folder(tmp_path / "films", {"a.mp4": b"film" * 1000}), "films", "video")
     others = {"a b.txt": b"note", "empty.bin": b""}
     notes = upload(driver, write_folder(tmp_path / "notes", others), "notes", "other")
@@ -180,7 +180,7 @@ def test_2_1_videos_other_files_and_empty_ones(driver: Driver, tmp_path: Path) -
 
 @pytest.mark.parametrize("way", ["collection", "unique_name", "storage_path", "job"])
 @pytest.mark.parametrize("normalized", [False, True])
-def test_2_2_to_2_5_annotations_in_each_way(
+def test_2_2_to_2_5_annotations_with_each_kind_of_address(
     driver: Driver, in_bucket: Callable[[str], str], images: Path, tmp_path: Path, way: Way, normalized: bool
 ) -> None:
     done = upload(driver, images)
@@ -194,7 +194,9 @@ def test_2_2_to_2_5_annotations_in_each_way(
     assert (found["bbox"], found["label"]) == ([10, 10, 20, 5], "bird")
 
 
-def test_2_2_operations_are_kept_apart_replaced_and_removed(driver: Driver, images: Path, tmp_path: Path) -> None:
+def test_2_2_operations_are_separate_and_can_be_replaced_and_removed(
+    driver: Driver, images: Path, tmp_path: Path
+) -> None:
     birds = upload(driver, images).collection_id
 
     def boxes(*operations: str, kind: str = "all") -> list[float]:
@@ -211,7 +213,7 @@ def test_2_2_operations_are_kept_apart_replaced_and_removed(driver: Driver, imag
     assert driver.labels() == ["bird"]
 
 
-def test_2_7_annotations_without_the_files(driver: Driver, images: Path, tmp_path: Path) -> None:
+def test_2_7_annotations_are_downloaded_without_the_files(driver: Driver, images: Path, tmp_path: Path) -> None:
     birds = upload(driver, images).collection_id
     draw(driver, tmp_path, "people", rectangle("bird", 1, 2, 3, 4))
     found = driver.download_collection(birds, kind="all", operations=[], media=False)
@@ -223,10 +225,10 @@ def test_2_9_a_url_reads_the_file_without_credentials(driver: Driver, images: Pa
     upload(driver, images, "my birds!")
     assert requests.get(driver.download_url("my birds__jay.png"), timeout=30).content == IMAGES["jay.png"]
     with pytest.raises(DriverRefused):
-        driver.download_url("nobody")
+        driver.download_url("missing")
 
 
-def test_2_10_a_whole_collection_goes_to_the_trash(driver: Driver, images: Path) -> None:
+def test_2_10_a_whole_collection_is_trashed(driver: Driver, images: Path) -> None:
     birds = upload(driver, images).collection_id
     assert driver.trash(in_collection(birds)) == 1
     assert driver.count(Selection()) == 0
@@ -235,7 +237,7 @@ def test_2_10_a_whole_collection_goes_to_the_trash(driver: Driver, images: Path)
     assert download_names(driver, Selection()) == ["birds_crow.png", "birds_gull.png", "birds_jay.png"]
 
 
-def test_2_10_and_2_11_what_a_query_or_a_filter_finds_goes_to_the_trash(
+def test_2_10_and_2_11_files_that_a_query_or_a_filter_finds_are_trashed(
     driver: Driver, images: Path, tmp_path: Path
 ) -> None:
     birds = upload(driver, images).collection_id
@@ -252,7 +254,7 @@ def test_2_10_and_2_11_what_a_query_or_a_filter_finds_goes_to_the_trash(
 
 
 @pytest.mark.parametrize("to_files", [True, False])
-def test_2_13_metadata_of_a_collection(driver: Driver, images: Path, to_files: bool) -> None:
+def test_2_13_metadata_of_a_collection_is_written(driver: Driver, images: Path, to_files: bool) -> None:
     birds = upload(driver, images).collection_id
     driver.write_collection_metadata("birds", "image", {"City": "Rome", "Tags": ["#retail"]}, to_files=to_files)
     assert driver.collection_details(birds, ["City", "Tags"])["City"] == "Rome"
@@ -260,7 +262,7 @@ def test_2_13_metadata_of_a_collection(driver: Driver, images: Path, to_files: b
 
 
 @pytest.mark.parametrize("way", ["collection", "unique_name", "storage_path", "job"])
-def test_2_14_to_2_17_metadata_of_files_in_each_way(
+def test_2_14_to_2_17_metadata_of_files_with_each_kind_of_address(
     driver: Driver, in_bucket: Callable[[str], str], images: Path, tmp_path: Path, way: Way
 ) -> None:
     done = upload(driver, images, metadata={"City": "Rome", "Tags": ["old"]})
@@ -273,7 +275,9 @@ def test_2_14_to_2_17_metadata_of_files_in_each_way(
     assert driver.item_details("birds_crow.png", ["Tags"])["Tags"] == ["old"]
 
 
-def test_2_14_wrong_tags_are_refused_before_anything_is_written(driver: Driver, images: Path, tmp_path: Path) -> None:
+def test_2_14_invalid_tags_are_rejected_before_anything_is_written(
+    driver: Driver, images: Path, tmp_path: Path
+) -> None:
     upload(driver, images)
     source = metadata_file(tmp_path, {"jay.png": {"x": 1}, "crow.png": {"Tags": [""]}})
     words = "a tag in 'Tags' is empty|Invalid tag" if driver.shows_refusals else "TypeError"
@@ -283,7 +287,7 @@ def test_2_14_wrong_tags_are_refused_before_anything_is_written(driver: Driver, 
 
 
 @pytest.mark.parametrize("in_the_lake", [False, True])
-def test_2_19_and_2_20_files_by_query_filter_and_order_to_the_last_page(
+def test_2_19_and_2_20_files_of_a_query_or_filter_are_downloaded_to_the_last_page(
     driver: Driver, images: Path, tmp_path: Path, in_the_lake: bool
 ) -> None:
     birds = upload(driver, images).collection_id
@@ -322,7 +326,7 @@ def test_lists_are_sorted_by_every_field(driver: Driver, tmp_path: Path) -> None
             assert [name[0] for name in names] == list(reversed(order) if descending else order), by
 
 
-def test_collections_are_made_found_and_described(driver: Driver, images: Path) -> None:
+def test_collections_are_created_found_and_described(driver: Driver, images: Path) -> None:
     made = driver.create_collection("birds", "image", {"City": "Rome", "Tags": ["x"]})
     assert driver.find_collection("birds", "image") == made
     assert driver.find_collection("birds", "video") is None

@@ -1,5 +1,5 @@
-"""A file of 5 GiB up and down through each store, with the lake and the client in processes of their own, so that the
-memory of each is known."""
+"""Uploads and downloads a file of 5 GiB with each store. Lake and client run in separate processes, so that the memory
+of each can be measured."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def storage(
         pytest.skip(f"no server of {request.param}: {reason}")
 
 
-def test_five_gib_go_up_and_come_down_in_little_memory(tmp_path: Path, storage: BucketAddress | None) -> None:
+def test_a_file_of_5_gib_is_uploaded_and_downloaded_in_little_memory(
+    tmp_path: Path, storage: BucketAddress | None
+) -> None:
     environment = {**os.environ, "API_KEY": API_KEY, "SECRET": SECRET}
     environment |= {"LAYERNEXT_API_KEY": API_KEY, "LAYERNEXT_SECRET": SECRET}
     program = [sys.executable, "-m", "metalake_sync"]
@@ -77,7 +79,7 @@ def test_five_gib_go_up_and_come_down_in_little_memory(tmp_path: Path, storage: 
 
 
 def write_sparse(folder: Path, size_bytes: int) -> str:
-    """Write a file of holes, with bytes of its own at start, within and at the end, and return the MD5 of all."""
+    """Write a sparse file with distinct bytes at the start, in the middle and at the end. Returns its MD5."""
     folder.mkdir()
     with (folder / "a.mp4").open("wb") as file:
         for mark in (0, size_bytes // 3, size_bytes - 9):
@@ -87,13 +89,13 @@ def write_sparse(folder: Path, size_bytes: int) -> str:
 
 
 def hash_of(path: Path) -> str:
-    """The MD5 of a file."""
+    """Return the MD5 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def peak_of(command: list[str], folder: Path, environment: dict[str, str]) -> int:
-    """Run a command that must succeed, and return the most memory that it had, in bytes."""
+    """Run a command that must succeed, and return its peak memory in bytes."""
     with subprocess.Popen(command, cwd=folder, env=environment) as client:
         peak = peak_while_running(client)
     assert client.returncode == 0
@@ -101,7 +103,7 @@ def peak_of(command: list[str], folder: Path, environment: dict[str, str]) -> in
 
 
 def peak_while_running(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a process, and return the most memory that it had, in bytes."""
+    """Wait for a process, and return its peak memory in bytes."""
     peak = 0
     while process.poll() is None:
         peak = max(peak, peak_bytes(process.pid))
@@ -110,7 +112,7 @@ def peak_while_running(process: subprocess.Popen[bytes]) -> int:
 
 
 def peak_bytes(pid: int) -> int:
-    """The most memory that a process has had so far, or 0 once it has ended."""
+    """Return the peak memory of a process so far in bytes, or 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

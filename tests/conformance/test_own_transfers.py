@@ -1,4 +1,4 @@
-"""Files through the Python API over each store: sizes at the edges, and downloads that go on where they broke off."""
+"""Transfers with the Python API and each store: sizes at the limits, and downloads that continue after a break."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def test_empty_files_and_files_around_one_part_go_up_and_come_down_whole(ours: OurClient, tmp_path: Path) -> None:
+def test_empty_files_and_files_around_one_part_are_transferred_completely(ours: OurClient, tmp_path: Path) -> None:
     sent = ours.lake.upload_files_to_collection(write(tmp_path / "notes", CONTENTS), "other", "notes")
     got = ours.lake.download_files_from_collection(sent.collection_id, tmp_path / "out", naming="name")
     assert {path.name: path.read_bytes() for path in got.fetched.values()} == CONTENTS
 
 
-def test_equal_bytes_are_proven_where_the_store_tells_an_md5_and_other_bytes_never_pass(
+def test_a_stores_md5_proves_equal_bytes_and_other_bytes_never_pass(
     ours: OurClient, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     notes = write(tmp_path / "notes", CONTENTS)
     sent = ours.lake.upload_files_to_collection(notes, "other", "notes").collection_id
     out = tmp_path / "out"
     ours.lake.download_files_from_collection(sent, out, naming="name")
-    # Azure knows no MD5 of a file that went up in blocks; gcp-storage-emulator tells none, where Google tells one.
+    # Azure has no MD5 of a file that was uploaded in blocks. gcp-storage-emulator gives none, unlike Google.
     unproven = {"part.bin", "more.bin"} if request.node.callspec.id in ("azure", "gcs") else set()
     again = ours.lake.download_files_from_collection(sent, out, naming="name")
     assert {path.name for path in again.fetched.values()} == unproven
@@ -59,7 +59,7 @@ def _leave(partials: PartialFiles, key: str, etag: str | None, content: bytes) -
         file.write(content)
 
 
-def test_a_download_goes_on_where_it_broke_off(
+def test_a_broken_download_continues_where_it_stopped(
     ours: OurClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = os.urandom(1 << 20)
@@ -80,11 +80,11 @@ def test_a_download_goes_on_where_it_broke_off(
     monkeypatch.setattr(AsyncCalls, "get", noted)
     result = ours.lake.download_files_from_collection(sent.collection_id, tmp_path / "out")
     assert result.fetched[item.unique_name].read_bytes() == content
-    # gcp-storage-emulator gives no ETag: nothing promises the same bytes, and the file is fetched anew.
+    # gcp-storage-emulator gives no ETag. Without one, the bytes may differ, and the file is downloaded again.
     assert ranges == [f"bytes={len(here)}-" if etag else None]
 
 
-def test_a_part_of_other_bytes_is_not_gone_on_with(ours: OurClient, tmp_path: Path) -> None:
+def test_a_partial_file_of_other_bytes_is_not_continued(ours: OurClient, tmp_path: Path) -> None:
     content = os.urandom(1 << 20)
     sent = ours.lake.upload_files_to_collection(write(tmp_path / "films", {"a.mp4": content}), "video", "films")
     (item,) = ours.lake.get_item_list_from_collection(sent.collection_id)
@@ -95,9 +95,7 @@ def test_a_part_of_other_bytes_is_not_gone_on_with(ours: OurClient, tmp_path: Pa
 
 
 @pytest.mark.parametrize("storage", [None], ids=["file"])
-def test_a_file_of_more_parts_than_a_store_takes_fails_alone(
-    ours: OurClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_a_file_of_too_many_parts_fails(ours: OurClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for limit in ("PART_BYTES", "PART_BYTES_LIMIT", "_ALIGNMENT"):
         monkeypatch.setattr(stores, limit, 1)
     notes = write(tmp_path / "notes", {"large.bin": bytes(PART_LIMIT + 1), "small.bin": b"1"})
@@ -109,12 +107,12 @@ def test_a_file_of_more_parts_than_a_store_takes_fails_alone(
 
 @pytest.mark.long
 @pytest.mark.parametrize("storage", [None], ids=["file"])
-def test_a_file_of_as_many_parts_as_a_store_takes_arrives_whole(
+def test_a_file_of_the_maximum_number_of_parts_arrives_complete(
     ours: OurClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for limit in ("PART_BYTES", "PART_BYTES_LIMIT", "_ALIGNMENT"):
         monkeypatch.setattr(stores, limit, 1)
-    monkeypatch.setattr(transfer_files, "SMALL_BYTES", 0)  # a small file is one part
+    monkeypatch.setattr(transfer_files, "SMALL_BYTES", 0)  # A small file is one part.
     content = os.urandom(PART_LIMIT)
     notes = write(tmp_path / "notes", {"large.bin": content})
     sent = ours.lake.upload_files_to_collection(notes, "other", "notes")

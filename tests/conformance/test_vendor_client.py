@@ -1,4 +1,4 @@
-"""What the vendor's own clients do beyond the functions that every client has: their words, pages and old names."""
+"""What only the vendor's own clients do: their messages, pages and deprecated names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.vendor
 
 @pytest.fixture(params=["file", *(pytest.param(name, marks=pytest.mark.long) for name in ("s3", "azure", "gcs"))])
 def storage(request: pytest.FixtureRequest) -> BucketAddress | None:
-    """Words and pages hang little on the store: the others are tried in the long run."""
+    """Messages and pages hardly depend on the store. The long run uses the other stores."""
     return storage_named(request.param, request)
 
 
@@ -66,7 +66,7 @@ def upload(vendor: VendorClient, folder: Path, collection: str = "birds", **opti
 
 
 def download(vendor: VendorClient, collection_id: str, **options: Any) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """What `download_collection` leaves: files by unique name, annotations by file name."""
+    """Return what `download_collection` wrote: files by unique name, annotations by file name."""
     target = vendor.folder / f"download{len(list(vendor.folder.iterdir()))}"
     target.mkdir()
     vendor("download_collection", collection_id, custom_download_path=str(target), **options)
@@ -82,10 +82,10 @@ def names(items: list[dict[str, str]]) -> list[str]:
     return sorted(item["name"] for item in items)
 
 
-def test_wrong_credentials_are_said_to_be_wrong(vendor: VendorClient) -> None:
+def test_wrong_credentials_are_reported(vendor: VendorClient) -> None:
     words = "Authentication failed, please check your credentials"
     if vendor.process.release is RELEASE_3:
-        # It does not make the compatibility call, where the older client learns of it; other calls lose the reason.
+        # The newer client does not make the compatibility call, from which the older one learns the reason.
         words = "KeyError: 'message'"
     with pytest.raises(VendorRaised, match=words):
         dataclasses.replace(vendor, secret="wrong")("get_system_stat_count")
@@ -107,7 +107,7 @@ def test_the_deprecated_uploads_still_work(vendor: VendorClient, images: Path, t
 
 
 @pytest.mark.parametrize("is_model_run", [True, False])
-def test_the_old_form_leaves_the_same_sets_whichever_client_sends_it(
+def test_the_deprecated_form_stores_the_same_sets_from_each_client(
     vendor: VendorClient, lake: EmbeddedLake, images: Path, tmp_path: Path, is_model_run: bool
 ) -> None:
     collection = upload(vendor, images)["collection_id"]
@@ -132,7 +132,7 @@ def test_the_old_form_leaves_the_same_sets_whichever_client_sends_it(
     assert attached == ([("p1", "ours"), ("p1", "theirs")] if is_model_run else [])
 
 
-def test_lists_and_counts_with_queries_filters_sorting_and_paging(
+def test_lists_and_counts_support_queries_filters_sorting_and_paging(
     vendor: VendorClient, images: Path, tmp_path: Path
 ) -> None:
     birds = upload(vendor, images)["collection_id"]
@@ -156,7 +156,7 @@ def test_lists_and_counts_with_queries_filters_sorting_and_paging(
         assert vendor(method, place, "nonsense")["message"] == "Invalid query: 'nonsense'"
 
 
-def test_more_images_than_a_page_of_downloads_holds(vendor: VendorClient, tmp_path: Path) -> None:
+def test_a_download_of_more_images_than_a_page_is_complete(vendor: VendorClient, tmp_path: Path) -> None:
     files = {f"{number:03}.png": png(salt=str(number).encode()) for number in range(260)}
     result = upload(vendor, write_folder(tmp_path / "many", files), "many")
     boxes = {name: [rectangle("bird", number, 0, 1, 1)] for number, name in enumerate(files)}
@@ -169,7 +169,7 @@ def test_more_images_than_a_page_of_downloads_holds(vendor: VendorClient, tmp_pa
     }
 
 
-def test_labels_are_listed_once_they_are_used(vendor: VendorClient, images: Path, tmp_path: Path) -> None:
+def test_used_labels_are_listed(vendor: VendorClient, images: Path, tmp_path: Path) -> None:
     upload(vendor, images)
     assert vendor("get_all_labels") == []
     document = annotation_file(tmp_path, {"jay.png": [rectangle("bird", 1, 1, 1, 1)]})
@@ -178,7 +178,9 @@ def test_labels_are_listed_once_they_are_used(vendor: VendorClient, images: Path
     assert vendor("get_all_label_groups") == []
 
 
-def test_a_query_is_trashed_in_a_collection_and_in_the_lake(vendor: VendorClient, images: Path, tmp_path: Path) -> None:
+def test_items_of_a_query_are_trashed_in_a_collection_and_in_the_lake(
+    vendor: VendorClient, images: Path, tmp_path: Path
+) -> None:
     birds = upload(vendor, images)["collection_id"]
     entries = [{"file": name, "metadata": {"Tags": [name[0]]}} for name in IMAGES]
     vendor("upload_metadata_for_files", "birds", "image", write_json(tmp_path / "m.json", {"files": entries}))
@@ -191,11 +193,11 @@ def test_a_query_is_trashed_in_a_collection_and_in_the_lake(vendor: VendorClient
     assert download(vendor, birds)[0] == {"birds_crow.png": IMAGES["crow.png"]}
 
 
-def test_progress_of_an_upload(vendor: VendorClient, images: Path) -> None:
+def test_progress_of_an_upload_is_reported(vendor: VendorClient, images: Path) -> None:
     upload(vendor, images)
     assert vendor("get_upload_status", "birds") == {"isSuccess": True, "progress": 100.0}
 
 
-def test_a_client_tells_of_its_own_long_work(vendor: VendorClient, lake: EmbeddedLake) -> None:
+def test_a_client_can_report_its_own_long_running_job(vendor: VendorClient, lake: EmbeddedLake) -> None:
     assert vendor("create_or_update_job", "session_1", "embeddings", 15, 50, 1, {"files": 3}) is not None
     assert lake.requests.of("update_job") == 1

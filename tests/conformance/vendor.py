@@ -1,7 +1,7 @@
-"""The vendor's own clients, unmodified, each in an environment and a process of its own.
+"""The vendor's own clients, unmodified, each in a separate environment and process.
 
-A client prints a good deal to standard output, and its libraries are not ours, so it is never imported here. One
-process takes calls (method and arguments) and gives back what the method returned, or the words of its exception.
+A client prints much to standard output, and its dependencies are not ours, so it is never imported here. One process
+receives calls (method and arguments) and returns the method's result, or the text of its exception.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Release:
     generation: Generation
     """The generation of the protocol that it speaks."""
     environment: Path
-    """The environment that is made for it at the root of the repository."""
+    """The name of its environment at the root of the repository."""
     python_variable: str
-    """An environment variable that names an interpreter which has it."""
+    """The environment variable that names an interpreter with this client."""
 
 
 RELEASE_2 = Release("layernext", "2.3.4", Generation.TWO, ROOT / ".venv-vendor", "METALAKE_SYNC_VENDOR_PYTHON")
@@ -63,16 +63,16 @@ for line in sys.stdin:
 
 
 class VendorMissing(Exception):
-    """The environment cannot be made; the message says why."""
+    """The environment cannot be created. The message says why."""
 
 
 class VendorRaised(Exception):
-    """The vendor's client raised an exception: its words."""
+    """The vendor's client raised an exception. The message is its text."""
 
 
 def find_python(release: Release) -> Path:
-    """The interpreter that has the client: the one of the environment variable, or of an environment at the root of
-    the repository, which is made if there is none. Raises VendorMissing."""
+    """Return an interpreter that has the client: that of the environment variable, or of an environment at the root of
+    the repository, which is created if it does not exist. Raises VendorMissing."""
     if release.python_variable in os.environ:
         python = Path(os.environ[release.python_variable]).absolute()
         if _version(python, release) != release.version:
@@ -106,7 +106,7 @@ def _version(python: Path, release: Release) -> str | None:
 
 
 class VendorProcess:
-    """The process of one client; close it."""
+    """The process of one client. Close it."""
 
     def __init__(self, release: Release, python: Path, log: Path) -> None:
         self.release = release
@@ -119,7 +119,7 @@ class VendorProcess:
             stderr=subprocess.STDOUT,
             text=True,
             pass_fds=[writer],
-            # It writes a log into the folder where it starts.
+            # The client writes a log into its working folder.
             cwd=log.parent,
             env={**os.environ, "NO_PROXY": "*", "PYTHONUNBUFFERED": "1"},
         )
@@ -127,12 +127,12 @@ class VendorProcess:
         self._answers = os.fdopen(reader)
 
     def call(self, message: dict[str, Any]) -> Any:
-        """What the method returned. Raises VendorRaised."""
+        """Return the result of a method. Raises VendorRaised."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(message) + "\n")
         self._process.stdin.flush()
         line = self._answers.readline()
-        assert line, f"the vendor's process died: {Path(self._log.name).read_text()[-2000:]}"
+        assert line, f"the vendor's process ended: {Path(self._log.name).read_text()[-2000:]}"
         answer = json.loads(line)
         if "raised" in answer:
             raise VendorRaised(answer["raised"])
@@ -148,7 +148,7 @@ class VendorProcess:
 
 @dataclass(frozen=True)
 class VendorClient:
-    """The vendor's client, connected to one lake; `folder` is where it works."""
+    """The vendor's client, connected to one lake. `folder`: where it reads and writes files."""
 
     process: VendorProcess
     url: str

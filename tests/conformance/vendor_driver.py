@@ -26,7 +26,7 @@ PAGE_SIZE = 2
 """Small, so that every list has several pages."""
 
 _NO_MORE = "No content found"
-"""What version 2.3.4 makes of the 204 past the last page; its manual calls it "No more pages to download"."""
+"""What version 2.3.4 returns for the 204 after the last page. Its manual calls it "No more pages to download"."""
 _ANNOTATIONS = {
     "collection": "upload_annotations_for_collection",
     "unique_name": "upload_annotations_by_unique_name",
@@ -45,12 +45,12 @@ class VendorDriver:
 
     @property
     def sorts_by_video_index(self) -> bool:
-        """layernext-beta 3.28.14 keeps the field's name as a tuple, which no text equals."""
+        """layernext-beta 3.28.14 stores the field's name as a tuple, which is not equal to any text."""
         return self._generation is Generation.TWO
 
     @property
     def shows_refusals(self) -> bool:
-        """layernext-beta 3.28.14 reads every answer to a validate call as a list, and fails on the words of a 406."""
+        """layernext-beta 3.28.14 reads every answer to a validate call as a list, and fails on the message of a 406."""
         return self._generation is Generation.TWO
 
     def upload(self, path: Path, collection: str, kind: Kind, options: UploadOptions) -> Uploaded:
@@ -150,7 +150,7 @@ class VendorDriver:
         return int(self._call(method, place, selection.query, _filter(selection))["count"])
 
     def item_details(self, unique_name: str, fields: Sequence[str]) -> Mapping[str, Any]:
-        # Generation 3 wants the id of a conversation, which may be empty.
+        # Generation 3 requires the id of a conversation, which may be empty.
         chat = [""] if self._generation is Generation.THREE else []
         details: dict[str, Any] = self._call("get_file_details", unique_name, *chat, dict.fromkeys(fields, True))
         return details

@@ -1,11 +1,11 @@
-"""The part of Cloud Storage that the embedded lake and its clients speak, for files of any size.
+"""The part of Cloud Storage that the embedded lake and its clients use, for files of any size.
 
-Run: python small_gcs.py PORT FOLDER. Objects and sessions are files; a part is appended to its session as it comes, so
-that neither memory nor work grows with what is there already (emulators keep all in memory, or copy all of it at each
-part). Source: Cloud Storage, "Resumable uploads" and "JSON API reference".
+Run: python small_gcs.py PORT FOLDER. Objects and sessions are files. Each part is appended to its session when it
+arrives, so neither memory nor work grows with the received bytes. Emulators keep all bytes in memory, or copy them for
+each part. Source: Cloud Storage, "Resumable uploads" and "JSON API reference".
 
-Limits: one session is one writer; signatures are taken as they are, not checked; no generations, no metadata of
-objects, no pages of lists. As at Google, a part that is not the last one is kept to a multiple of 256 KiB.
+Limits: each session has one writer. Signatures are not checked. There are no generations, no metadata of objects and no
+pages of lists. As with Google, a part other than the last one is truncated to a multiple of 256 KiB.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(\*)|(\d+)-(\d+))/(?:(\*)|(\d+))")
 
 
 class SmallStore:
-    """`folder`: buckets are its folders; an object's file is called as its key is, percent-encoded."""
+    """`folder`: contains a folder per bucket. An object's file name is its key, percent-encoded."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -75,7 +75,7 @@ class SmallStore:
         return web.Response(status=204)
 
     async def begin(self, request: web.Request) -> web.Response:
-        """Open a session. Its object comes into being with its last byte."""
+        """Open a session. The object exists after its last byte was received."""
         key = request.query.get("name") or (await request.json())["name"]
         session = uuid.uuid4().hex
         self._sessions[session] = self._folder / request.match_info["bucket"] / quote(key, safe="")
@@ -83,7 +83,7 @@ class SmallStore:
         return web.Response(headers={"Location": f"{request.url.origin()}/session/{session}"})
 
     async def receive(self, request: web.Request) -> web.Response:
-        """Take a part, or tell how far the session is."""
+        """Receive a part, or answer how many bytes the session has."""
         target = self._sessions.get(request.match_info["session"])
         if target is None:
             raise web.HTTPNotFound

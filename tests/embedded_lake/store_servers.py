@@ -1,10 +1,10 @@
-"""Servers of the stores' protocols, each a process of its own on a free port: moto for S3, Azurite, and for Google
-gcp-storage-emulator.
+"""Servers of the stores' protocols, each in a separate process on a free port: moto for S3, Azurite for Azure, and
+gcp-storage-emulator for Google.
 
-Their limits: moto and the emulator take any signature, Azurite checks it. Azurite takes a block without bytes, which
-Azure refuses. gcp-storage-emulator keeps sessions as Google does (it knows how far they are, and refuses gaps), but
-also refuses bytes that it has already, which Google passes over, and copies the whole object at each part. So large
-files go to `small_gcs`, which says its own limits.
+Their limits: moto and the emulator accept any signature; Azurite checks it. Azurite accepts an empty block, which
+Azure rejects. gcp-storage-emulator keeps sessions as Google does: it knows how many bytes they have, and rejects gaps.
+But it also rejects bytes that it already has, which Google ignores, and it copies the whole object for each part. Large
+files therefore use `small_gcs`, which documents its own limits.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ PATIENCE_S = 60.0
 
 
 class StoreMissing(Exception):
-    """The server is not available here; the message says why."""
+    """The server is not available. The message says why."""
 
 
 @dataclass(frozen=True)
 class StoreServer:
-    """A server that runs. `environment`: the credentials, where a user would have them."""
+    """A running server. `environment`: the variables in which a user would have the credentials."""
 
     kind: StorageKind
     scheme: str
@@ -52,10 +52,10 @@ class StoreServer:
     environment: Mapping[str, str]
     create: Callable[[str], None] = field(repr=False)
     put: Callable[[str, str, bytes], None] = field(repr=False)
-    """Bucket, key and content: an object of somebody else."""
+    """Bucket, key and content: creates an object that another program stored."""
 
     def new_bucket(self, prefix: str = "") -> BucketAddress:
-        """An empty bucket."""
+        """Create an empty bucket."""
         name = f"bucket-{secrets.token_hex(6)}"
         self.create(name)
         return BucketAddress(self.kind, name, prefix, self.endpoint)
@@ -151,7 +151,7 @@ LARGE_STORES = {**STORES, "gcs": large_gcs_server}
 
 
 def _azurite() -> list[str]:
-    """The command, from an installation at the root of the repository, which is made if there is none."""
+    """Return the command from an installation at the root of the repository. Installs it if it is missing."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         raise StoreMissing("Azurite needs Node.js, and there is no 'node' or 'npm'")
@@ -176,7 +176,7 @@ def _azurite() -> list[str]:
 
 
 def _service_account() -> dict[str, str]:
-    """A service account that nobody knows, with a true key to sign with."""
+    """Create a service account that does not exist at Google, with a valid key to sign with."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -206,7 +206,7 @@ def _free_port() -> int:
 def _running(
     command: list[str], folder: Path, port: int, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that listens on the port."""
+    """Run a process, and wait until it listens on the port."""
     log = folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

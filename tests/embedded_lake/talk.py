@@ -1,4 +1,4 @@
-"""Raw HTTP to a lake: no code of ours in between but the paths, spelled out."""
+"""Raw HTTP to a lake, with literal paths and no code of the client."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMAGE, VIDEO, OTHER = 5, 4, 7
 
 
 def png(width: int = 40, height: int = 20, salt: bytes = b"") -> bytes:
-    """A true, tiny picture of this size; `salt` makes it another file."""
+    """Return a valid, small PNG of this size. `salt`: makes the bytes differ."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -42,7 +42,7 @@ def settings(folder: Path, **changes: Any) -> LakeSettings:
 
 @dataclass
 class Session:
-    """An upload session that is open."""
+    """An open upload session."""
 
     upload_id: str
     collection_id: str
@@ -51,7 +51,7 @@ class Session:
 
 
 class Talk:
-    """One connection to a lake, in one generation of the protocol."""
+    """A connection to a lake in one generation of the protocol."""
 
     def __init__(self, url: str, generation: Generation = Generation.TWO) -> None:
         self.url = url
@@ -139,7 +139,7 @@ class Talk:
         )
 
     def send(self, session: Session, name: str, *parts: bytes) -> Any:
-        """Send one file, in the given parts."""
+        """Send one file in the given parts."""
         begun = self.begin(session, name)
         assert not begun["isExisting"]
         for url, part in zip(self.sign(begun, len(parts)), parts, strict=True):
@@ -156,7 +156,7 @@ class Talk:
         return names
 
     def upload(self, files: Mapping[str, bytes], collection: str = "birds", **options: Any) -> Session:
-        """A whole session; its files are in the collection afterwards, if the job has no delay."""
+        """Upload files in one session. They are in the collection afterwards if the job has no delay."""
         session = self.open(collection, list(files), **options)
         for name, content in files.items():
             self.send(session, name, content)
@@ -166,10 +166,10 @@ class Talk:
     def job(self, session: Session) -> Any:
         return self.got(f"/api/client/jobs/{session.job_id}/getStatus")
 
-    # Looking.
+    # Reading.
 
     def items(self, collection: str | None = None, **request: Any) -> Any:
-        """Items as the lake lists them; an empty list where it says that there is nothing."""
+        """Return items as the lake lists them, or an empty list for 204."""
         place = f"/{collection}" if collection else ""
         answer = self.post(f"/api/client/explorer{place}/objects/list", _listing(request))
         return [] if answer.status_code == 204 else _good(answer)
@@ -219,7 +219,7 @@ class Talk:
         return self.post(f"/api/metadata/operationdata/{operation}/update", body, isNormalized=normalized)
 
     def annotations(self, collection: str, **query: str) -> dict[str, Any]:
-        """File name → annotations, of the first page."""
+        """Return file name → annotations, of the first page."""
         data = self.got(f"/api/client/getAnnotations/{collection}/collection", **query)["data"]
         raw = [resource["rawAnnotations"] for resource in data["resourceArray"]]
         return {image["image"]: image["annotations"] for image in raw if image}
@@ -241,20 +241,20 @@ def talk_to(url: str, generation: Generation = Generation.TWO) -> Iterator[Talk]
 
 @contextmanager
 def lake_at(folder: Path, *, generation: Generation = Generation.TWO, **changes: Any) -> Iterator[Talk]:
-    """A running lake and a connection to it in one generation."""
+    """Run a lake, and yield a connection to it in one generation."""
     with EmbeddedLake(settings(folder, **changes)) as lake, talk_to(lake.url, generation) as talk:
         yield talk
 
 
 def image_set(unique_name: str, *shapes: Mapping[str, Any], **address: str) -> dict[str, Any]:
-    """One entry of an annotation page."""
+    """Return one entry of an annotation page."""
     empty = dict.fromkeys(("storagePath", "bucketName", "jobId", "fileName"))
     where = {"objectKey": None, **address} if address else {"objectKey": unique_name}
     return {**empty, **where, "data": {"annotationObjects": list(shapes), "isUserAnnotated": False}}
 
 
 def box(label: str, x: float, y: float, w: float, h: float, **more: Any) -> dict[str, Any]:
-    """A rectangle on the wire."""
+    """Return a rectangle in the form of the protocol."""
     return {
         "id": "shape_1",
         "shapeId": 1,
@@ -273,7 +273,7 @@ def md5(content: bytes) -> str:
 
 
 def error_of(answer: requests.Response) -> tuple[int, str]:
-    """Status and message; the body's status must be the answer's."""
+    """Return status and message. The status in the body must be that of the answer."""
     error = answer.json()["error"]
     assert error["statusCode"] == answer.status_code
     assert error["name"]

@@ -1,4 +1,4 @@
-"""Annotations go in as objects with references, and come out as people upload them."""
+"""Annotations are uploaded as objects with references, and downloaded in the upload format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.embedded_lake.talk import Talk, box, error_of, image_set, png
 
 @pytest.fixture
 def birds(talk: Talk) -> str:
-    """A collection of two pictures, 40 by 20; gives its id."""
+    """Create a collection of two images of 40 by 20 pixels, and return its id."""
     return talk.upload({"a.png": png(), "b.png": png(salt=b"b")}).collection_id
 
 
@@ -23,7 +23,7 @@ def shape(kind: str, points: Sequence[Sequence[float]], label: str = "bird", **m
     return {**rectangle, "type": kind, "points": points, **more}
 
 
-def test_every_shape_comes_back_in_the_upload_format(talk: Talk, birds: str) -> None:
+def test_shapes_are_returned_in_the_upload_format(talk: Talk, birds: str) -> None:
     points: list[list[float]] = [[1, 2], [3.5, 4], [5, 6.25]]
     shapes = [
         box("bird", 1, 2.5, 3, 4, confidence=0.53, metadata={"by": "me"}),
@@ -42,7 +42,7 @@ def test_every_shape_comes_back_in_the_upload_format(talk: Talk, birds: str) -> 
     }
 
 
-def test_attributes_come_back_by_their_texts(talk: Talk, birds: str) -> None:
+def test_attributes_are_returned_by_name_and_text(talk: Talk, birds: str) -> None:
     reference = talk.label("bird", size=["small", "large"], state=["asleep"])
     size, state = reference["texts"]["size"], reference["texts"]["state"]
     drawn = box("bird", 1, 2, 3, 4)
@@ -63,14 +63,14 @@ def test_attributes_come_back_by_their_texts(talk: Talk, birds: str) -> None:
     }
 
 
-def test_numbers_come_back_to_the_last_digit(talk: Talk, birds: str) -> None:
+def test_numbers_keep_all_digits(talk: Talk, birds: str) -> None:
     numbers = [0.1, 1 / 3, 1e-9, 123456789.123456789, 2**53 + 1, 5, 5.0, -0.5]
     talk.annotate("op", [image_set("birds_a.png", shape("points", [[number, number] for number in numbers]))])
     back = talk.annotations(birds)["a.png"][0]["points"]
     assert json.dumps(back) == json.dumps([[number, number] for number in numbers])
 
 
-def test_references_never_change_and_grow_with_what_is_asked(talk: Talk) -> None:
+def test_references_never_change_and_new_labels_add_references(talk: Talk) -> None:
     first = talk.label("bird", size=["small"])
     more = talk.label("bird", size=["large", "small"], colour=["red"])
     assert (more["ref"], more["color"]) == (first["ref"], first["color"])
@@ -85,13 +85,13 @@ def test_references_never_change_and_grow_with_what_is_asked(talk: Talk) -> None
     assert talk.got("/api/client/labels/list", groupId="x") == talk.got("/api/client/label_groups/list") == []
 
 
-def test_no_labels_at_all_is_nothing_there(talk: Talk) -> None:
+def test_a_request_without_labels_is_answered_with_204(talk: Talk) -> None:
     path = "/api/client/system/label/references"
     assert talk.post(path, {"userName": "x", "labels": {}}).status_code == 204
     assert error_of(talk.post(path, {"userName": "x", "labels": {" ": {}}}))[0] == 406
 
 
-def test_a_set_is_replaced_by_the_same_operation_and_kept_by_another(talk: Talk, birds: str) -> None:
+def test_an_operation_replaces_only_its_own_set(talk: Talk, birds: str) -> None:
     talk.annotate("op", [image_set("birds_a.png", box("bird", 1, 1, 1, 1), box("bird", 2, 2, 2, 2))])
     talk.annotate("other", [image_set("birds_a.png", box("bird", 9, 9, 9, 9))], mode=2)
     talk.annotate("op", [image_set("birds_a.png", box("nest", 3, 3, 3, 3))])
@@ -103,13 +103,13 @@ def test_a_set_is_replaced_by_the_same_operation_and_kept_by_another(talk: Talk,
     assert boxes(annotationType="human") == boxes(operationIdList='["op"]') == [[3] * 4]
     assert boxes(annotationType="machine") == boxes(operationIdList='["other"]') == [[9] * 4]
     assert boxes(operationIdList='["op", "other"]') == boxes(operationIdList="[]") == [[3] * 4, [9] * 4]
-    # Section 2.7 of the vendor's page: the type counts only where no operations are named.
+    # Section 2.7 of the vendor's page: the type has an effect only if no operations are named.
     assert boxes(operationIdList='["op"]', annotationType="machine") == [[3] * 4]
     assert talk.names(birds, query="annotation.label=bird") == ["a.png"]
     assert talk.names(birds, query="annotation.label=nest") == ["a.png"]
 
 
-def test_an_empty_set_clears(talk: Talk, birds: str) -> None:
+def test_an_empty_set_removes_the_previous_set(talk: Talk, birds: str) -> None:
     talk.annotate("op", [image_set("birds_a.png", box("bird", 1, 1, 1, 1))])
     talk.annotate("op", [image_set("birds_a.png")])
     assert talk.annotations(birds)["a.png"] == []
@@ -117,12 +117,12 @@ def test_an_empty_set_clears(talk: Talk, birds: str) -> None:
     assert talk.count(birds, filterData={"annotationTypes": [0]}) == 2
 
 
-def test_an_empty_page_is_taken(talk: Talk) -> None:
+def test_an_empty_page_is_accepted(talk: Talk) -> None:
     assert talk.annotate("op", []).json() == {"isSuccess": True, "message": "0 of 0 images updated"}
 
 
 @pytest.mark.parametrize("spelling", ["True", "true"])
-def test_fractions_become_pixels(talk: Talk, birds: str, spelling: str) -> None:
+def test_fractions_are_converted_to_pixels(talk: Talk, birds: str, spelling: str) -> None:
     shapes = box("bird", 0.25, 0.5, 0.5, 0.25), shape("polygon", [[0, 0], [1, 0], [0.5, 1]])
     talk.annotate("op", [image_set("birds_a.png", *shapes)], normalized=spelling)
     rectangle, polygon = talk.annotations(birds)["a.png"]
@@ -130,7 +130,7 @@ def test_fractions_become_pixels(talk: Talk, birds: str, spelling: str) -> None:
     assert polygon["polygon"] == [[0, 0], [40, 0], [20, 20]]
 
 
-def test_fractions_of_something_that_is_no_image_are_refused_and_nothing_is_written(talk: Talk, birds: str) -> None:
+def test_fractions_for_a_file_that_is_not_an_image_reject_the_whole_page(talk: Talk, birds: str) -> None:
     session = talk.open(names=["c.png"])
     talk.send(session, "c.png", b"no picture")
     talk.complete(session)
@@ -142,7 +142,7 @@ def test_fractions_of_something_that_is_no_image_are_refused_and_nothing_is_writ
     assert talk.annotations(birds)["a.png"] == []
 
 
-def test_images_are_addressed_in_each_way(talk: Talk) -> None:
+def test_images_can_be_addressed_in_each_way(talk: Talk) -> None:
     session = talk.upload({"a.png": png()}, prefix="dir")
     for number, address in enumerate(
         (
@@ -153,7 +153,7 @@ def test_images_are_addressed_in_each_way(talk: Talk) -> None:
         )
     ):
         drawn = box("bird", number, 0, 0, 0)
-        answer = talk.annotate("op", [image_set("", drawn, **address), image_set("nobody", drawn)])
+        answer = talk.annotate("op", [image_set("", drawn, **address), image_set("missing", drawn)])
         assert answer.json()["message"] == "1 of 2 images updated"
         assert talk.annotations(session.collection_id)["a.png"][0]["bbox"] == [number, 0, 0, 0]
 
@@ -174,7 +174,7 @@ WRONG: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("page", "why"), WRONG, ids=[why for _, why in WRONG])
-def test_a_wrong_page_is_refused_whole(talk: Talk, birds: str, page: Any, why: str) -> None:
+def test_an_invalid_page_is_rejected_as_a_whole(talk: Talk, birds: str, page: Any, why: str) -> None:
     good = image_set("birds_b.png", box("bird", 1, 1, 1, 1))
     status, message = error_of(talk.annotate("op", [good, *page] if isinstance(page, list) else page))
     assert status == 406
@@ -182,7 +182,7 @@ def test_a_wrong_page_is_refused_whole(talk: Talk, birds: str, page: Any, why: s
     assert talk.annotations(birds)["b.png"] == []
 
 
-def test_numbers_that_json_cannot_say_are_refused(talk: Talk, birds: str) -> None:
+def test_numbers_that_are_not_finite_are_rejected(talk: Talk, birds: str) -> None:
     for number in ("1e999", "NaN"):
         page = json.dumps([image_set("birds_a.png", box("bird", 12345, 1, 1, 1))]).replace("12345", number)
         body = {"metaUpdatesArray": page, "sessionId": "1", "operationMode": 1}
@@ -190,7 +190,7 @@ def test_numbers_that_json_cannot_say_are_refused(talk: Talk, birds: str) -> Non
     assert talk.annotations(birds)["a.png"] == []
 
 
-def test_an_operation_is_removed_from_one_collection(talk: Talk, birds: str) -> None:
+def test_an_operation_is_removed_from_one_collection_only(talk: Talk, birds: str) -> None:
     other = talk.upload({"a.png": png()}, "others").collection_id
     for unique_name in ("birds_a.png", "others_a.png"):
         talk.annotate("op", [image_set(unique_name, box("bird", 1, 1, 1, 1))])
@@ -218,4 +218,4 @@ def test_annotations_are_downloaded_in_pages(talk: Talk) -> None:
     for wrong in ({"pageNo": "-1"}, {"pageSize": "0"}, {"pageNo": "x"}, {"operationIdList": "{"}):
         assert error_of(talk.get(path, **wrong))[0] == 406
     assert error_of(talk.get(path, annotationType="both"))[0] == 406
-    assert error_of(talk.get("/api/client/getAnnotations/nobody/collection"))[0] == 404
+    assert error_of(talk.get("/api/client/getAnnotations/missing/collection"))[0] == 404

@@ -1,4 +1,4 @@
-"""What a lake takes at most: of a request's head, its body, and how deep that is."""
+"""The limits of a lake: size of a request's head and body, nesting, idle connections, and logs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROUTES = {name: route for name, route in vars(routes).items() if isinstance(rout
 
 
 def raw_answer(talk: Talk, sent: bytes) -> bytes:
-    """The first line of the answer to bytes that need be no HTTP."""
+    """Return the first line of the answer to bytes that need not be HTTP."""
     address = urlsplit(talk.url)
     assert address.hostname is not None
     with socket.create_connection((address.hostname, address.port or 80), timeout=20) as raw:
@@ -53,7 +53,7 @@ CANARY = b"Basic c2VjcmV0"
     ],
     ids=["long address", "long header", "many headers", "no header", "length", "chunks"],
 )
-def test_a_head_that_is_too_large_or_no_http_is_refused_and_told_without_what_it_held(
+def test_a_head_that_is_too_large_or_not_http_is_rejected_and_logged_without_its_content(
     talk: Talk, caplog: pytest.LogCaptureFixture, sent: bytes
 ) -> None:
     with caplog.at_level(logging.DEBUG):
@@ -64,7 +64,7 @@ def test_a_head_that_is_too_large_or_no_http_is_refused_and_told_without_what_it
     assert "Traceback" not in caplog.text
 
 
-def test_a_body_that_is_too_large_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_above_the_limit_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "BODY_LIMIT_BYTES", 1 << 20)
     path = "/datalake/api/client/metadata/getItemDetails"
     with lake_at(tmp_path) as talk:
@@ -73,7 +73,7 @@ def test_a_body_that_is_too_large_is_not_read_to_its_end(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("name", sorted(ROUTES))
-def test_no_depth_and_no_number_makes_a_call_fail(talk: Talk, name: str) -> None:
+def test_deep_nesting_and_huge_numbers_do_not_cause_a_500(talk: Talk, name: str) -> None:
     route: Route[Any] = ROUTES[name]
     path = route.at(min(route.bases), **dict.fromkeys(re.findall(r"\{(\w+)\}", route.path), "a"))
     for body in (
@@ -91,7 +91,7 @@ def test_no_depth_and_no_number_makes_a_call_fail(talk: Talk, name: str) -> None
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /data", HEAD])
-def test_a_connection_that_sends_no_request_is_ended(
+def test_a_connection_that_never_sends_a_request_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
 ) -> None:
     monkeypatch.setattr(server, "IDLE_S", 0.2)
@@ -103,7 +103,7 @@ def test_a_connection_that_sends_no_request_is_ended(
             assert raw.recv(1) == b""
 
 
-def test_a_connection_that_is_kept_without_a_request_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_connection_is_closed_after_a_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "IDLE_S", 0.2)
     with lake_at(tmp_path) as talk:
         address = urlsplit(talk.url)
@@ -114,7 +114,7 @@ def test_a_connection_that_is_kept_without_a_request_is_ended(tmp_path: Path, mo
                 pass
 
 
-def test_the_request_log_keeps_two_files_of_a_limited_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_request_log_keeps_two_files_of_limited_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_log, "LIMIT_BYTES", 1000)
     log = RequestLog(tmp_path / "requests.log")
     log.open()
@@ -127,7 +127,7 @@ def test_the_request_log_keeps_two_files_of_a_limited_size(tmp_path: Path, monke
     assert log.of("get_object") == 200
 
 
-def test_lines_about_bad_requests_are_limited_in_each_minute() -> None:
+def test_log_lines_about_bad_requests_are_limited_per_minute() -> None:
     now = [0.0]
     bounded = server._Bounded(lambda: now[0])
 
@@ -152,9 +152,9 @@ def test_lines_about_bad_requests_are_limited_in_each_minute() -> None:
         ("metadata.a=b", "& ", ""),
     ],
 )
-def test_a_query_is_read_in_linear_time(begin: str, repeated: str, end: str) -> None:
+def test_a_query_is_parsed_in_linear_time(begin: str, repeated: str, end: str) -> None:
     def seconds(times: int) -> float:
-        """The quickest of a few: other work on the machine makes some of them slower."""
+        """Return the shortest of several times, because other work on the machine makes some of them longer."""
         query = begin + repeated * times + end
         took = []
         for _ in range(7):
@@ -163,10 +163,10 @@ def test_a_query_is_read_in_linear_time(begin: str, repeated: str, end: str) -> 
             took.append(time.process_time() - began)
         return min(took)
 
-    # Sixteen times as long takes about 16 times as long; in quadratic time it would be 256 times.
+    # A query that is 16 times as long takes about 16 times as long. In quadratic time, it would take 256 times.
     assert seconds(4_800) < 80 * seconds(300)
 
 
-def test_a_query_has_a_greatest_length() -> None:
+def test_a_query_above_the_maximum_length_is_rejected() -> None:
     with pytest.raises(Rejection, match="more than 10000 characters"):
         select(ObjectKind.IMAGE, None, "metadata.a=" + "b" * 10_000, FilterData())

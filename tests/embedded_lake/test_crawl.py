@@ -1,4 +1,4 @@
-"""Files that were in a bucket before the lake was."""
+"""Importing files that were in a bucket before the lake existed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def crawled(lake: Path, folder: str, **changes: Any) -> Crawled:
 
 @pytest.fixture
 def bucket(tmp_path: Path) -> Path:
-    """A local folder that stands for a bucket."""
+    """A local folder that serves as a bucket."""
     root = tmp_path / "img_bucket_2"
     (root / "folder" / "sub").mkdir(parents=True)
     (root / "folder" / "sub" / "a.PNG").write_bytes(png())
@@ -34,7 +34,7 @@ def bucket(tmp_path: Path) -> Path:
     return root
 
 
-def test_each_folder_becomes_a_collection_for_each_kind(tmp_path: Path, bucket: Path) -> None:
+def test_each_folder_becomes_a_collection_per_kind_of_file(tmp_path: Path, bucket: Path) -> None:
     assert crawled(tmp_path / "lake", str(bucket)) == Crawled(taken=3, collections=3)
     with lake_at(tmp_path / "lake") as talk:
         assert talk.names(contentType=5) == talk.names(contentType=4) == ["img_bucket_2/folder/sub"]
@@ -46,7 +46,7 @@ def test_each_folder_becomes_a_collection_for_each_kind(tmp_path: Path, bucket: 
         assert (details["fileSize"], details["resolution"]) == (len(png()), {"width": 40, "height": 20})
 
 
-def test_a_second_crawl_takes_in_what_is_new_and_nothing_that_was_trashed(tmp_path: Path, bucket: Path) -> None:
+def test_a_second_crawl_imports_only_new_files_and_no_trashed_ones(tmp_path: Path, bucket: Path) -> None:
     crawled(tmp_path / "lake", str(bucket))
     with lake_at(tmp_path / "lake") as talk:
         (film,) = talk.items(contentType=1)
@@ -58,33 +58,33 @@ def test_a_second_crawl_takes_in_what_is_new_and_nothing_that_was_trashed(tmp_pa
         assert talk.count(contentType=1) == 0
 
 
-def test_crawled_files_are_addressed_by_storage_path_and_bucket(tmp_path: Path, bucket: Path) -> None:
+def test_crawled_files_can_be_addressed_by_storage_path_and_bucket(tmp_path: Path, bucket: Path) -> None:
     crawled(tmp_path / "lake", str(bucket))
     with lake_at(tmp_path / "lake") as talk:
         by_json = "/api/client/metadata/uploadMetadataByJson"
         page = {"metadata": [{"file": "folder/sub/a.PNG", "metadata": {"City": "Rome"}}]}
         assert talk.asked(by_json, {**page, "bucketName": "img_bucket_2"})["message"] == "1 of 1 files updated"
         assert talk.asked(by_json, {**page, "bucketName": "DEFAULT"})["message"] == "0 of 1 files updated"
-        assert error_of(talk.post(by_json, {**page, "bucketName": "nobody"})) == (406, "No such bucket: 'nobody'")
+        assert error_of(talk.post(by_json, {**page, "bucketName": "missing"})) == (406, "No such bucket: 'missing'")
         entry = image_set("", box("bird", 1, 2, 3, 4), storagePath="/folder/sub/a.PNG", bucketName="img_bucket_2")
         assert talk.annotate("op", [entry]).ok
         assert talk.names(query="annotation.label=bird") == ["a.PNG"]
         assert talk.details("img_bucket_2_folder_sub_a.PNG", "City")["City"] == "Rome"
 
 
-def test_links_and_names_that_no_lake_takes_are_left_out(tmp_path: Path, bucket: Path) -> None:
+def test_links_and_invalid_names_are_skipped(tmp_path: Path, bucket: Path) -> None:
     (bucket / "link.txt").symlink_to(bucket / "read me.txt")
     (bucket / "two\nlines.txt").write_bytes(b"x")
     found = crawled(tmp_path / "lake", str(bucket))
     assert (found.taken, len(found.left_out)) == (3, 2)
 
 
-def test_a_lake_that_is_served_can_not_be_crawled_into(tmp_path: Path, bucket: Path) -> None:
+def test_a_crawl_is_rejected_while_the_lake_is_being_served(tmp_path: Path, bucket: Path) -> None:
     with lake_at(tmp_path / "lake"), pytest.raises(StateLocked):
         crawled(tmp_path / "lake", str(bucket))
 
 
-def test_the_command_says_what_it_took_in(tmp_path: Path, bucket: Path) -> None:
+def test_the_command_prints_how_many_files_it_imported(tmp_path: Path, bucket: Path) -> None:
     command = [sys.executable, "-m", "metalake_sync", "lake", "crawl", str(bucket), "--dir", str(tmp_path / "lake")]
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == {"taken": 3, "known": 0, "collections": 3, "left_out": {}}
@@ -93,7 +93,7 @@ def test_the_command_says_what_it_took_in(tmp_path: Path, bucket: Path) -> None:
 
 
 @pytest.mark.parametrize("name", STORES)
-def test_a_folder_of_a_real_bucket(tmp_path: Path, name: str, request: pytest.FixtureRequest) -> None:
+def test_a_folder_of_a_bucket_is_imported(tmp_path: Path, name: str, request: pytest.FixtureRequest) -> None:
     server: StoreServer = request.getfixturevalue(f"{name}_store")
     address, other = server.new_bucket("lake"), server.new_bucket()
     for bucket, key in ((address, "raw/2026/a.png"), (address, "raw/2027/b.png"), (other, "raw/c.png")):
@@ -110,7 +110,7 @@ def test_a_folder_of_a_real_bucket(tmp_path: Path, name: str, request: pytest.Fi
     assert crawled(tmp_path / "lake", "", storage=address).taken == 1
 
 
-def test_a_file_that_is_in_the_bucket_already_is_not_written_over(tmp_path: Path, s3_store: StoreServer) -> None:
+def test_an_upload_does_not_overwrite_an_existing_object_of_the_bucket(tmp_path: Path, s3_store: StoreServer) -> None:
     address = s3_store.new_bucket()
     s3_store.put(address.bucket, "birds/a.png", b"a stranger's")
     with lake_at(tmp_path / "lake", storage=address) as talk:
@@ -127,12 +127,12 @@ def test_a_file_that_is_in_the_bucket_already_is_not_written_over(tmp_path: Path
     ("storage", "endpoint"),
     [("s3:/x", None), ("ftp://x", None), ("s3://", None), ("s3://b?x=1", None), ("s3://b", "nowhere"), ("file", "x")],
 )
-def test_a_storage_that_can_not_be_meant_is_a_usage_error(storage: str, endpoint: str | None) -> None:
+def test_an_invalid_storage_is_a_usage_error(storage: str, endpoint: str | None) -> None:
     with pytest.raises(UsageError):
         parse_storage(storage, endpoint)
 
 
-def test_a_storage_says_bucket_and_prefix() -> None:
+def test_a_storage_address_has_a_bucket_and_a_prefix() -> None:
     address = parse_storage("azure://photos/a/b/", "http://127.0.0.1:1/x/")
     assert address is not None
     assert (address.bucket, address.prefix, address.endpoint, str(address)) == (
@@ -140,7 +140,7 @@ def test_a_storage_says_bucket_and_prefix() -> None:
     )  # fmt: skip
 
 
-def test_hidden_names_links_and_other_lakes_are_left_out_and_named(tmp_path: Path, bucket: Path) -> None:
+def test_hidden_names_links_and_other_lakes_are_skipped_with_a_reason(tmp_path: Path, bucket: Path) -> None:
     (bucket / ".hidden").mkdir()
     (bucket / ".hidden" / "secret.png").write_bytes(png())
     (bucket / ".env").write_bytes(b"secret")
@@ -157,6 +157,6 @@ def test_hidden_names_links_and_other_lakes_are_left_out_and_named(tmp_path: Pat
     }
 
 
-def test_an_empty_name_is_not_the_folder_that_one_stands_in(tmp_path: Path) -> None:
+def test_an_empty_folder_name_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the folder name is empty"):
         crawled(tmp_path / "lake", "")

@@ -1,4 +1,4 @@
-"""A lake that spoils requests: each kind of fault as it looks on the wire, and which requests get it."""
+"""Injected faults: each kind as it appears on the wire, and which requests get it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def talk(lake: EmbeddedLake) -> Iterator[Talk]:
         yield talk
 
 
-def test_errors_come_with_their_status_and_retry_after(lake: EmbeddedLake, talk: Talk) -> None:
+def test_an_injected_error_has_its_status_and_retry_after(lake: EmbeddedLake, talk: Talk) -> None:
     lake.faults.use(plan({"kind": "status", "status": 429, "retry_after": 2, "route": "system_details"}))
     answer = talk.get(SYSTEM)
     assert (error_of(answer)[0], answer.headers["Retry-After"]) == (429, "2")
@@ -50,7 +50,7 @@ def test_errors_come_with_their_status_and_retry_after(lake: EmbeddedLake, talk:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_reset_comes_before_or_after_the_request_was_carried_out(lake: EmbeddedLake, talk: Talk, when: str) -> None:
+def test_a_reset_happens_before_or_after_the_request_is_carried_out(lake: EmbeddedLake, talk: Talk, when: str) -> None:
     session = talk.open()
     begun = talk.begin(session, "a.png")
     talk.put(talk.sign(begun)[0], b"x")
@@ -60,7 +60,7 @@ def test_a_reset_comes_before_or_after_the_request_was_carried_out(lake: Embedde
     assert talk.complete(session) == (["birds_a.png"] if when == "after" else [])
 
 
-def test_an_error_can_hide_that_the_request_was_carried_out(lake: EmbeddedLake, talk: Talk) -> None:
+def test_an_injected_error_can_hide_that_the_request_was_carried_out(lake: EmbeddedLake, talk: Talk) -> None:
     lake.faults.use(plan({"kind": "status", "status": 502, "carried_out": True, "route": "create_collection"}))
     body = {"collectionName": "birds", "objectType": 5, "customMetaObject": {}}
     assert talk.post("/api/client/metadata/collection/create", body).status_code == 502
@@ -78,7 +78,7 @@ def test_answers_and_objects_can_be_cut_in_the_middle(lake: EmbeddedLake, talk: 
     assert requests.get(url, timeout=30).content == png()
 
 
-def test_an_answer_can_be_no_json(lake: EmbeddedLake, talk: Talk) -> None:
+def test_an_answer_can_be_html_instead_of_json(lake: EmbeddedLake, talk: Talk) -> None:
     lake.faults.use(plan({"kind": "no_json"}))
     answer = talk.get(SYSTEM)
     assert answer.ok
@@ -86,7 +86,7 @@ def test_an_answer_can_be_no_json(lake: EmbeddedLake, talk: Talk) -> None:
         answer.json()
 
 
-def test_a_spoiled_part_has_another_etag_and_an_expired_url_is_refused(lake: EmbeddedLake, talk: Talk) -> None:
+def test_a_corrupted_part_has_another_etag_and_an_expired_url_is_rejected(lake: EmbeddedLake, talk: Talk) -> None:
     session = talk.open()
     begun = talk.begin(session, "a.png")
     lake.faults.use(plan({"kind": "wrong_etag"}, {"kind": "expired_url"}))
@@ -96,20 +96,20 @@ def test_a_spoiled_part_has_another_etag_and_an_expired_url_is_refused(lake: Emb
     assert talk.put(url, b"x").headers["ETag"] == f'"{md5(b"x")}"'
 
 
-def test_a_stall_sends_half_and_then_nothing(lake: EmbeddedLake, talk: Talk) -> None:
+def test_a_stall_sends_half_of_the_answer(lake: EmbeddedLake, talk: Talk) -> None:
     lake.faults.use(plan({"kind": "stall", "seconds": 30}))
     with pytest.raises(requests.ConnectionError, match="Read timed out"):
         talk.http.get(f"{talk.url}/datalake{SYSTEM}", timeout=0.2)
 
 
-def test_while_it_is_down_every_request_is_reset() -> None:
+def test_every_request_is_reset_while_the_lake_is_down() -> None:
     clock = iter([0.0, 0.0, 1.0, 1.9, 2.1, 2.2])
     faults = Faults(plan({"kind": "down", "seconds": 2}), clock=lambda: next(clock))
     kinds = [getattr(faults.pick(READ), "kind", None) for _ in range(4)]
     assert kinds == ["down", "reset", "reset", None]
 
 
-def test_a_job_can_fail_with_all_that_it_held_or_never_end(lake: EmbeddedLake, talk: Talk) -> None:
+def test_a_job_can_fail_with_all_of_its_files_or_never_end(lake: EmbeddedLake, talk: Talk) -> None:
     lake.faults.use(plan({"kind": "job_fails"}, {"kind": "job_never_ends"}))
     failed = talk.upload({"a.png": png()})
     assert talk.job(failed)["status"] == 4
@@ -119,7 +119,7 @@ def test_a_job_can_fail_with_all_that_it_held_or_never_end(lake: EmbeddedLake, t
     assert talk.names(talk.upload({"a.png": png()}).collection_id) == ["a.png"]
 
 
-def test_a_call_can_say_that_it_was_done_and_do_nothing(lake: EmbeddedLake, talk: Talk) -> None:
+def test_a_call_can_answer_200_without_doing_anything(lake: EmbeddedLake, talk: Talk) -> None:
     session = talk.open()
     begun = talk.begin(session, "a.png")
     lake.faults.use(plan({"kind": "does_nothing", "route": "put_part"}))
@@ -128,7 +128,7 @@ def test_a_call_can_say_that_it_was_done_and_do_nothing(lake: EmbeddedLake, talk
     assert error_of(talk.finalize(session, begun, [md5(b"x")]))[0] == 400
 
 
-def test_only_the_requests_that_were_meant_are_spoiled() -> None:
+def test_only_matching_requests_get_a_fault() -> None:
     faults = Faults(plan({"kind": "no_json", "route": "finalize_file", "after": 2, "times": 1}))
     assert [faults.pick(asked) is not None for asked in (READ, WRITE, WRITE, READ, WRITE, WRITE)] == [
         False,
@@ -143,7 +143,7 @@ def test_only_the_requests_that_were_meant_are_spoiled() -> None:
 
 
 @given(seed=st.integers(), chance=st.floats(0.05, 0.95))
-def test_the_same_seed_spoils_the_same_requests(seed: int, chance: float) -> None:
+def test_the_same_seed_affects_the_same_requests(seed: int, chance: float) -> None:
     wanted = plan({"kind": "no_json", "chance": chance, "times": None}, seed=seed)
     first, second = Faults(wanted), Faults(wanted)
     picks = [(first.pick(READ) is None, second.pick(READ) is None) for _ in range(200)]
@@ -163,7 +163,7 @@ def test_the_same_seed_spoils_the_same_requests(seed: int, chance: float) -> Non
         ("!!python/object/apply:os.system [true]", "is not YAML"),
     ],
 )
-def test_a_wrong_plan_names_the_place(tmp_path: Path, text: str, words: str) -> None:
+def test_an_invalid_plan_is_rejected_with_the_place_of_the_error(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "faults.yaml"
     path.write_text(text)
     with pytest.raises(UsageError, match=words):
@@ -172,7 +172,7 @@ def test_a_wrong_plan_names_the_place(tmp_path: Path, text: str, words: str) -> 
         read_fault_plan(tmp_path / "none.yaml")
 
 
-def test_a_served_lake_takes_a_plan_and_says_what_it_spoiled(tmp_path: Path) -> None:
+def test_a_served_lake_prints_which_faults_it_injected(tmp_path: Path) -> None:
     (tmp_path / "faults.yaml").write_text("faults: [{kind: status, status: 503, times: 2}]")
     command = [str(PROGRAM), "lake", "serve", "--dir", str(tmp_path / "lake"), "--faults", f"{tmp_path}/faults.yaml"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -186,14 +186,14 @@ def test_a_served_lake_takes_a_plan_and_says_what_it_spoiled(tmp_path: Path) -> 
     assert codes == [503, 503, 200]
 
 
-def test_latency_delays_the_answer_and_nothing_else(lake: EmbeddedLake, talk: Talk) -> None:
+def test_latency_only_delays_the_answer(lake: EmbeddedLake, talk: Talk) -> None:
     lake.faults.use(plan({"kind": "latency", "seconds": 0.05}))
     started = time.monotonic()
     assert talk.get(SYSTEM).ok
     assert time.monotonic() - started >= 0.05
 
 
-def test_a_rate_lets_so_many_through_and_refuses_what_is_beyond() -> None:
+def test_a_rate_allows_its_number_of_requests_and_affects_the_others() -> None:
     now = [100.0]
     faults = Faults(plan({"kind": "rate", "per_second": 5, "route": "lake"}), clock=lambda: now[0])
     put = RequestKind("PUT", "put_part", mutating=True)
@@ -206,7 +206,7 @@ def test_a_rate_lets_so_many_through_and_refuses_what_is_beyond() -> None:
     assert faults.injected == {"rate": 4}
 
 
-def test_what_is_beyond_a_rate_gets_429(lake: EmbeddedLake, talk: Talk) -> None:
+def test_requests_above_a_rate_get_429(lake: EmbeddedLake, talk: Talk) -> None:
     lake.faults.use(plan({"kind": "rate", "per_second": 0.01, "retry_after": 3}))
     assert talk.get(SYSTEM).ok
     answer = talk.get(SYSTEM)

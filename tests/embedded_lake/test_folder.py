@@ -1,4 +1,4 @@
-"""A lake's folder: one server at a time, private, kept over restarts and kills."""
+"""A lake's folder: used by one server at a time, private, and kept across restarts and kills."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ serve(
 
 @contextmanager
 def served(folder: Path, host: str = "127.0.0.1") -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A lake in a process of its own: the process and the first line that it says."""
+    """Run a lake in a separate process. Yields the process and the first line of its output."""
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE, str(folder), API_KEY, SECRET, host], stdout=subprocess.PIPE, text=True
     )
@@ -53,7 +53,7 @@ def failure(folder: Path, **changes: object) -> SyncError:
     return caught.value
 
 
-def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
+def test_a_restart_keeps_all_data(tmp_path: Path) -> None:
     with lake_at(tmp_path / "lake") as talk:
         session = talk.upload({"a.png": png()}, metadata={"Camera": "1", "Tags": ["x"]})
         refs = talk.label("bird", size=["small"])
@@ -76,7 +76,7 @@ def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
         assert talk.read("birds_b.png") == b"onetwo"
 
 
-def test_a_job_goes_on_after_a_restart(tmp_path: Path) -> None:
+def test_a_job_continues_after_a_restart(tmp_path: Path) -> None:
     with lake_at(tmp_path / "lake", job_delay_s=0.5) as talk:
         session = talk.open()
         talk.send(session, "a.png", png())
@@ -90,7 +90,7 @@ def test_a_job_goes_on_after_a_restart(tmp_path: Path) -> None:
         assert talk.names() == ["a.png"]
 
 
-def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
+def test_acknowledged_changes_survive_a_kill(tmp_path: Path) -> None:
     folder = tmp_path / "lake"
     with served(folder) as (process, line), talk_to(line.removeprefix("listening on ")) as talk:
         session = talk.upload({"a.png": png()}, metadata={"Camera": "1"})
@@ -101,7 +101,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
         talk.put(talk.sign(begun, 2)[1], b"two")
         process.send_signal(signal.SIGKILL)
         process.wait()
-    (folder / "parts" / "0123.unfinished").write_bytes(b"half a part that nobody was told of")
+    (folder / "parts" / "0123.unfinished").write_bytes(b"half of a part that was not acknowledged")
     with lake_at(folder) as talk:
         assert talk.read("birds_a.png") == png()
         assert talk.details("birds_a.png", "Camera")["Camera"] == "1"
@@ -115,7 +115,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
-def test_a_served_lake_says_where_it_listens_and_stops_when_asked(tmp_path: Path, host: str, shown: str) -> None:
+def test_a_served_lake_prints_its_address_and_stops_on_a_signal(tmp_path: Path, host: str, shown: str) -> None:
     with served(tmp_path / "lake", host) as (process, line):
         assert line.startswith(f"listening on http://{shown}:")
         with talk_to(line.removeprefix("listening on ")) as talk:
@@ -125,7 +125,7 @@ def test_a_served_lake_says_where_it_listens_and_stops_when_asked(tmp_path: Path
     assert not (tmp_path / "lake" / "server.json").exists()
 
 
-def test_a_second_server_is_refused_and_told_who_holds_the_folder(tmp_path: Path) -> None:
+def test_a_second_server_fails_and_prints_which_process_holds_the_folder(tmp_path: Path) -> None:
     with lake_at(tmp_path / "lake") as talk:
         error = failure(tmp_path / "lake")
         assert isinstance(error, StateLocked)
@@ -136,7 +136,7 @@ def test_a_second_server_is_refused_and_told_who_holds_the_folder(tmp_path: Path
         pass
 
 
-def test_a_port_that_is_taken_is_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_a_port_in_use_is_a_usage_error(tmp_path: Path) -> None:
     with EmbeddedLake(settings(tmp_path / "one")) as lake:
         error = failure(tmp_path / "two", port=int(lake.url.rpartition(":")[2]))
     assert isinstance(error, UsageError)
@@ -145,7 +145,7 @@ def test_a_port_that_is_taken_is_refused_in_one_sentence(tmp_path: Path) -> None
     assert isinstance(failure(tmp_path / "two", port=70_000), UsageError)
 
 
-def test_a_folder_of_other_things_is_no_lake(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"")
     error = failure(tmp_path)
     assert isinstance(error, StateError)
@@ -153,19 +153,19 @@ def test_a_folder_of_other_things_is_no_lake(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
 
 
-def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "lake").write_bytes(b"")
     assert isinstance(failure(tmp_path / "lake"), StateError)
     assert isinstance(failure(tmp_path / "lake" / "deeper"), StateError)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_is_read_only_is_refused(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_rejected(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     assert isinstance(failure(tmp_path / "lake"), StateError)
 
 
-def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
+def test_a_damaged_database_is_rejected(tmp_path: Path) -> None:
     with lake_at(tmp_path / "lake"):
         pass
     (tmp_path / "lake" / "lake.db").write_bytes(b"no database at all" * 1000)
@@ -174,14 +174,14 @@ def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
     assert "damaged" in error.message
 
 
-def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_database_of_another_program_is_rejected(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "lake.db")
     connection.execute("CREATE TABLE recipes (name)")
     connection.close()
     assert "not a lake's" in failure(tmp_path).message
 
 
-def test_a_newer_lake_is_refused(tmp_path: Path) -> None:
+def test_a_database_of_a_newer_version_is_rejected(tmp_path: Path) -> None:
     with lake_at(tmp_path / "lake"):
         pass
     connection = sqlite3.connect(tmp_path / "lake" / "lake.db")
@@ -190,11 +190,11 @@ def test_a_newer_lake_is_refused(tmp_path: Path) -> None:
     assert "newer version" in failure(tmp_path / "lake").message
 
 
-def test_a_lake_without_credentials_is_refused(tmp_path: Path) -> None:
+def test_a_lake_without_credentials_is_a_usage_error(tmp_path: Path) -> None:
     assert isinstance(failure(tmp_path / "lake", secret=""), UsageError)
 
 
-def test_files_and_folders_are_their_owners_alone(tmp_path: Path) -> None:
+def test_only_the_owner_can_access_files_and_folders(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
         with lake_at(tmp_path / "lake", request_log=tmp_path / "log.jsonl") as talk:
@@ -209,7 +209,7 @@ def test_files_and_folders_are_their_owners_alone(tmp_path: Path) -> None:
     assert {path for path, mode in modes.items() if mode & 0o077} == set()
 
 
-def test_secrets_are_in_no_repr_and_no_log(tmp_path: Path) -> None:
+def test_secrets_do_not_appear_in_reprs_or_logs(tmp_path: Path) -> None:
     lake_settings = settings(tmp_path / "lake", request_log=tmp_path / "log.jsonl")
     assert SECRET not in repr(lake_settings)
     assert API_KEY not in repr(lake_settings)
@@ -226,7 +226,7 @@ def test_generated_credentials_differ_every_time() -> None:
     assert all(len(part) >= 32 for part in generate_credentials())
 
 
-def test_the_request_log_says_what_was_asked_and_what_it_did(tmp_path: Path) -> None:
+def test_the_request_log_has_route_effect_and_status_of_each_request(tmp_path: Path) -> None:
     with EmbeddedLake(settings(tmp_path / "lake", request_log=tmp_path / "log.jsonl")) as lake:
         with talk_to(lake.url) as talk:
             session = talk.open()
@@ -247,13 +247,13 @@ def test_the_request_log_says_what_was_asked_and_what_it_did(tmp_path: Path) -> 
     ]
 
 
-def test_importing_the_lake_loads_no_server() -> None:
+def test_importing_the_package_does_not_load_the_server() -> None:
     code = "import sys, metalake_sync.embedded_lake; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"aiohttp", "sqlite_utils", "pydantic"} & set(done.stdout.split())
 
 
-def test_a_lake_can_be_started_again_and_again(tmp_path: Path) -> None:
+def test_a_lake_can_be_started_repeatedly(tmp_path: Path) -> None:
     for _ in range(5):
         with EmbeddedLake(LakeSettings(tmp_path / "lake", api_key="a", secret="b")) as lake:
             assert lake.url.startswith("http://127.0.0.1:")

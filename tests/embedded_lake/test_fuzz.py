@@ -1,4 +1,4 @@
-"""Any request gets an answer in the protocol's words: never a 500, and the lake goes on."""
+"""Any request gets an answer of the protocol, never a 500, and the lake continues to work."""
 
 from __future__ import annotations
 
@@ -125,6 +125,6 @@ METHODS = st.sampled_from(["GET", "PUT", "POST", "DELETE", "PATCH"])
 @example(path="objects/..%2f..%2flake.db?expires=9999999999&signature=00", method="GET")
 @example(path="objects/%00", method="PUT")
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-def test_any_path_below_storage_is_refused_without_a_signature(stocked: Talk, path: str, method: str) -> None:
+def test_any_path_below_storage_is_rejected_without_a_signature(stocked: Talk, path: str, method: str) -> None:
     response = stocked.http.request(method, f"{stocked.url}/storage/{path}", data=b"x", timeout=30)
     assert response.status_code in (400, 403, 404, 405), (path, response.status_code)

@@ -1,4 +1,4 @@
-"""The lake in both generations of the protocol: base paths, spellings, and what only one generation has."""
+"""The lake in both generations of the protocol: base paths, spellings, and calls of only one generation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VIRTUAL = "/api/client/vCollection/create"
 
 @pytest.fixture
 def talk3(talk: Talk) -> Iterator[Talk]:
-    """A connection in generation 3, to the lake that `talk` speaks to in generation 2."""
+    """A connection in generation 3 to the lake of `talk`, which uses generation 2."""
     with talk_to(talk.url, Generation.THREE) as talk3:
         yield talk3
 
@@ -39,7 +39,7 @@ def select(talk: Talk, **selection: Any) -> str:
     return tag
 
 
-def test_one_lake_has_two_base_paths_on_one_port(talk: Talk, talk3: Talk) -> None:
+def test_one_lake_serves_both_base_paths_on_one_port(talk: Talk, talk3: Talk) -> None:
     birds = talk.upload(FILES).collection_id
     assert talk3.names(birds) == talk.names(birds) == sorted(FILES, reverse=True)
     assert talk3.upload({"d.png": png(salt=b"d")}).collection_id == birds
@@ -47,20 +47,24 @@ def test_one_lake_has_two_base_paths_on_one_port(talk: Talk, talk3: Talk) -> Non
 
 
 @pytest.mark.parametrize("generation", Generation)
-def test_a_lake_of_one_generation_answers_the_other_base_as_nginx_does(tmp_path: Path, generation: Generation) -> None:
+def test_a_lake_of_one_generation_answers_the_other_base_path_as_nginx_does(
+    tmp_path: Path, generation: Generation
+) -> None:
     with lake_at(tmp_path, generation=generation, generations=frozenset({generation})) as talk:
         birds = talk.upload(FILES).collection_id
         other = Talk(talk.url, generation.other)
         for answer in (other.get("/api/client/getDetails/system"), other.post(TAGS, {"tags": []})):
             assert (answer.status_code, answer.headers["Content-Type"].partition(";")[0]) == (404, "text/html")
             assert "404 Not Found" in answer.text
-        # The vendor's client of generation 3 asks for annotations under the base of generation 2.
+        # The vendor's client of generation 3 requests annotations under the base path of generation 2.
         assert other.get(f"/api/client/getAnnotations/{birds}/collection").status_code == 200
         other.close()
 
 
 @pytest.mark.parametrize("generation", Generation)
-def test_with_one_base_the_other_one_has_no_annotations_either(tmp_path: Path, generation: Generation) -> None:
+def test_the_quirk_one_base_removes_annotations_from_the_other_base_path(
+    tmp_path: Path, generation: Generation
+) -> None:
     quirks, alone = frozenset({Quirk.ONE_BASE}), frozenset({generation})
     with lake_at(tmp_path, generation=generation, generations=alone, quirks=quirks) as talk:
         birds = talk.upload(FILES).collection_id
@@ -71,7 +75,7 @@ def test_with_one_base_the_other_one_has_no_annotations_either(tmp_path: Path, g
         other.close()
 
 
-def test_wrong_credentials_are_refused_under_both_bases(talk: Talk) -> None:
+def test_wrong_credentials_are_rejected_under_both_base_paths(talk: Talk) -> None:
     for base in ("", "/datalake"):
         answer = requests.get(f"{talk.url}{base}/api/client/getDetails/system", auth=("no", "body"), timeout=30)
         assert answer.status_code == 401
@@ -83,7 +87,7 @@ def test_only_generation_2_has_the_compatibility_call(talk: Talk, talk3: Talk) -
     assert talk3.get(path).status_code == 404
 
 
-def test_generation_3_offers_the_spellings_that_the_lake_has(talk: Talk, talk3: Talk) -> None:
+def test_generation_3_suggests_the_spellings_of_the_lake(talk: Talk, talk3: Talk) -> None:
     assert talk3.asked(TAGS, {"tags": ["Night"]}) == talk3.asked(FIELDS, {"fields": ["City"]}) == []
     talk.upload(FILES, metadata={"Camera Id": 7, "Tags": ["#Night"]})
     assert talk3.asked(TAGS, {"tags": ["night", "#Night", "day"]}) == [{"newTag": "night", "oldTag": "#Night"}]
@@ -96,7 +100,7 @@ def test_generation_3_offers_the_spellings_that_the_lake_has(talk: Talk, talk3: 
         assert error_of(each.post(TAGS, {"tags": [""]})) == (406, "Invalid tag: ''")
 
 
-def test_spellings_come_from_every_way_to_write_metadata_and_outlive_a_restart(tmp_path: Path) -> None:
+def test_every_way_to_write_metadata_records_spellings_and_a_restart_keeps_them(tmp_path: Path) -> None:
     with lake_at(tmp_path) as talk:
         session = talk.upload(FILES, metadata={"From Session": 1})
         page = [{"file": "a.png", "metadata": {"From Page": 1}}]
@@ -116,17 +120,17 @@ def test_spellings_come_from_every_way_to_write_metadata_and_outlive_a_restart(t
     ("name", "normal"),
     [("Camera Id", "cameraid"), (" #retail ", "retail"), ("2-B", "2b"), ("Ünicode", "nicode"), ("город", "")],
 )
-def test_the_normal_form_of_a_name(name: str, normal: str) -> None:
+def test_spellings_of_a_name_have_one_normal_form(name: str, normal: str) -> None:
     assert normal_form(name) == normal
 
 
-def test_names_without_letters_of_the_normal_form_are_never_renamed(talk: Talk, talk3: Talk) -> None:
+def test_names_without_ascii_letters_and_digits_are_never_renamed(talk: Talk, talk3: Talk) -> None:
     talk.upload(FILES, metadata={"город": "Рим", "Tags": ["ночь"]})
     assert talk3.asked(FIELDS, {"fields": ["улица"]}) == talk3.asked(TAGS, {"tags": ["день"]}) == []
 
 
 @pytest.mark.parametrize("name", ["keywords", "categories"])
-def test_filters_that_the_lake_does_not_have_are_refused(talk3: Talk, name: str) -> None:
+def test_unsupported_filters_are_rejected(talk3: Talk, name: str) -> None:
     birds = talk3.upload(FILES).collection_id
     nothing: dict[str, list[str]] = {"keywords": [], "categories": []}
     assert talk3.count(birds, filterData=nothing) == 3
@@ -139,7 +143,7 @@ def test_filters_that_the_lake_does_not_have_are_refused(talk3: Talk, name: str)
     assert error_of(talk3.post("/api/client/query/getSelectionId", chosen)) == refusal
 
 
-def test_generation_3_sorts_by_text_score(talk: Talk, talk3: Talk) -> None:
+def test_only_generation_3_sorts_by_text_score(talk: Talk, talk3: Talk) -> None:
     birds = talk.upload(FILES).collection_id
     by_score = {"sortByField": 7, "sortOrder": "DESC"}
     assert sorted(talk3.names(birds, sortBy=by_score)) == sorted(FILES)
@@ -149,7 +153,7 @@ def test_generation_3_sorts_by_text_score(talk: Talk, talk3: Talk) -> None:
     assert error_of(talk.post("/api/client/explorer/objects/list", body)) == (406, "Invalid sort field: 7")
 
 
-def test_details_come_with_a_conversation_in_generation_3(talk3: Talk) -> None:
+def test_generation_3_accepts_a_conversation_in_requests_for_details(talk3: Talk) -> None:
     talk3.upload(FILES)
     body = {"uniqueFileName": "birds_a.png", "requiredMetaObj": {"fileSize": True}, "conversationId": ""}
     details = talk3.asked("/api/client/metadata/getItemDetails", body)["itemDetails"]
@@ -168,7 +172,7 @@ def test_collections_of_videos_may_share_a_name(tmp_path: Path) -> None:
         assert [each["id"] for each in talk.items(contentType=5)] == [birds]
 
 
-def test_a_virtual_collection_holds_references(talk: Talk, talk3: Talk) -> None:
+def test_a_virtual_collection_consists_of_references(talk: Talk, talk3: Talk) -> None:
     birds = talk.upload(FILES).collection_id
     beasts = talk.upload({"d.png": png(salt=b"d")}, "beasts").collection_id
     talk.annotate("op", [image_set("birds_a.png", box("bird", 1, 2, 3, 4))])
@@ -184,7 +188,7 @@ def test_a_virtual_collection_holds_references(talk: Talk, talk3: Talk) -> None:
     assert (head["frameCount"], "storagePath" in head) == (3, False)
     assert {name for name, drawn in talk3.annotations(best).items() if drawn} == {"a.png"}
     assert talk3.items(best, query="annotation.label=bird")[0]["id"] == ids["a.png"]
-    # By file name nothing is found in it: its members belong to other collections.
+    # Its files cannot be addressed by file name, because they belong to other collections.
     page = [{"file": "a.png", "metadata": {"City": "Rome"}}]
     answer = talk3.asked("/api/client/metadata/uploadMetadataByJson", {"metadata": page, "collectionId": best})
     assert answer["message"] == "0 of 1 files updated"
@@ -192,7 +196,7 @@ def test_a_virtual_collection_holds_references(talk: Talk, talk3: Talk) -> None:
     assert talk.count(birds) == 3
 
 
-def test_what_a_virtual_collection_refuses(talk: Talk, talk3: Talk) -> None:
+def test_invalid_changes_of_a_virtual_collection_are_rejected(talk: Talk, talk3: Talk) -> None:
     birds = talk.upload(FILES).collection_id
     talk.upload({"a.mp4": b"film"}, "films", kind=VIDEO)
     item = talk.items(birds)[0]["id"]
@@ -208,7 +212,7 @@ def test_what_a_virtual_collection_refuses(talk: Talk, talk3: Talk) -> None:
     assert error_of(talk3.post("/api/client/uploadMetadataInCollection", opening)) == (406, refusal)
 
 
-def test_a_lake_from_before_knows_the_spellings_that_it_has(tmp_path: Path) -> None:
+def test_a_lake_from_an_older_version_records_its_spellings(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "lake.db") as db:
         db.executescript("".join(schema._STEPS[:3]))
         db.executescript(f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = 3;")
@@ -223,7 +227,7 @@ def test_a_lake_from_before_knows_the_spellings_that_it_has(tmp_path: Path) -> N
     assert renames == [{"newField": "camera id", "oldField": "Camera Id"}, {"newTag": "night", "oldTag": "Night"}]
 
 
-def test_a_served_lake_takes_a_generation_and_quirks(tmp_path: Path) -> None:
+def test_the_serve_command_accepts_a_generation_and_quirks(tmp_path: Path) -> None:
     command = [str(PROGRAM), "lake", "serve", "--dir", str(tmp_path), "--generation", "3", "--quirks", "counts_bare"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **CREDENTIALS}) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""What a lake says to those who may not come in, and to bodies and paths that are wrong."""
+"""The answers of a lake to wrong credentials, bodies and paths."""
 
 from __future__ import annotations
 
@@ -32,35 +32,35 @@ def basic(text: str) -> str:
     ],
 )
 @pytest.mark.parametrize("path", ["/api/client/getDetails/system", "/api/client/explorer/objects/list", "/nowhere"])
-def test_wrong_credentials_are_refused_everywhere(talk: Talk, authorization: str | None, path: str) -> None:
+def test_wrong_credentials_are_rejected_by_every_route(talk: Talk, authorization: str | None, path: str) -> None:
     headers = {} if authorization is None else {"Authorization": authorization.encode("latin-1")}
     answer = requests.get(f"{talk.url}/datalake{path}", headers=headers, timeout=30)
     assert error_of(answer) == (401, "Authentication failed")
 
 
-def test_paths_that_do_not_exist_are_not_found_in_the_protocols_words(talk: Talk) -> None:
+def test_an_unknown_path_is_answered_with_404_in_the_form_of_the_protocol(talk: Talk) -> None:
     assert error_of(talk.get("/api/client/nothing/of/the/kind"))[0] == 404
     assert error_of(talk.get("/api/client/uploadMetadataInCollection"))[0] == 405
     assert error_of(requests.get(f"{talk.url}/", timeout=30))[0] == 404
 
 
-def test_a_body_that_is_no_json_is_a_bad_request(talk: Talk) -> None:
+def test_a_body_that_is_not_json_is_answered_with_400(talk: Talk) -> None:
     for body in (b"", b"{", b"\xff\xfe", b"NaN", b"[" * 100_000):
         answer = talk.http.post(f"{talk.url}/datalake/api/client/metadata/getItemDetails", data=body, timeout=30)
         assert error_of(answer)[0] in (400, 406), body[:10]
 
 
 @pytest.mark.parametrize("body", [[], "text", {}, {"uniqueFileName": [3]}, {"uniqueFileName": None}])
-def test_a_body_of_another_shape_is_not_acceptable(talk: Talk, body: object) -> None:
+def test_a_body_of_the_wrong_form_is_answered_with_406(talk: Talk, body: object) -> None:
     assert error_of(talk.post("/api/client/metadata/getItemDetails", body))[0] == 406
 
 
-def test_a_client_of_another_major_version_is_told_so(talk: Talk) -> None:
+def test_a_client_of_another_major_version_is_incompatible(talk: Talk) -> None:
     assert talk.got("/api/client/sdk/compatibility/2.3.4") == {"isCompatible": True}
     assert talk.got("/api/client/sdk/compatibility/1.0.0")["isCompatible"] is False
 
 
-def test_gets_with_a_body_leave_the_kept_connection_in_step(talk: Talk) -> None:
+def test_a_get_with_a_body_keeps_the_connection_usable(talk: Talk) -> None:
     talk.upload({"a.png": png()})
     address = urlsplit(talk.url)
     assert address.hostname is not None
@@ -93,12 +93,12 @@ def test_gets_with_a_body_leave_the_kept_connection_in_step(talk: Talk) -> None:
         answers.close()
 
 
-def test_an_operation_id_may_hold_anything(talk: Talk) -> None:
+def test_an_operation_id_may_contain_any_characters(talk: Talk) -> None:
     for operation in ("plain", "with%20space", "yolo:v5.0.1@x", "%E9%B3%A5", "a%2Fb"):
         assert talk.annotate(operation, []).json()["isSuccess"] is True
 
 
-def test_text_that_is_no_unicode_is_refused(talk: Talk) -> None:
+def test_text_that_is_not_valid_unicode_is_rejected(talk: Talk) -> None:
     answer = talk.http.get(f"{talk.url}/datalake/api/client/downloadUrl?file_key=%FF%FE", timeout=30)
     assert answer.status_code in (400, 404)
     body = b'{"uniqueFileName": "\\ud800"}'
@@ -106,14 +106,14 @@ def test_text_that_is_no_unicode_is_refused(talk: Talk) -> None:
     assert answer.status_code in (400, 406)
 
 
-def test_clients_may_report_their_own_work(talk: Talk) -> None:
+def test_clients_can_report_their_own_jobs(talk: Talk) -> None:
     report = {"jobName": "Collection Download", "sessionId": "1", "jobType": 10, "progress": 0, "status": 1}
     for status in (1, 2):
         sent = {**report, "status": status, "jobSpecificDetails": {"errorList": "x"}}
         assert talk.asked("/api/job/updateJob/basicAuthRequest", sent) == {"isSuccess": True}
 
 
-def test_system_details_count_what_is_there(talk: Talk) -> None:
+def test_system_details_count_files_by_kind(talk: Talk) -> None:
     talk.upload({"a.png": png(), "b.png": png(salt=b"b")})
     talk.upload({"a.mp4": b"12345"}, "films", kind=4)
     details = talk.got("/api/client/getDetails/system")

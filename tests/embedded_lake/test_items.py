@@ -1,4 +1,4 @@
-"""What a lake has, as it is listed, counted and described."""
+"""Listing, counting and describing the items of a lake."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ASC = "ASC"
 
 @pytest.fixture
 def birds(talk: Talk) -> str:
-    """A collection of four pictures with different metadata and annotations; gives its id."""
+    """Create a collection of four images with different metadata and annotations, and return its id."""
     session = talk.upload(
         {"a.png": png(10, 10), "b.png": png(20, 20), "c.png": png(30, 30), "d.png": png(40, 40)},
         metadata={"City": "Winnipeg"},
@@ -38,7 +38,7 @@ def birds(talk: Talk) -> str:
 
 
 def found(talk: Talk, collection: str | None = None, **request: Any) -> list[str]:
-    """Names in order; the count must agree."""
+    """Return the names in order. The count must agree."""
     names = sorted(talk.names(collection, **request))
     assert talk.count(collection, **request) == len(names)
     return [name.removesuffix(".png") for name in names]
@@ -52,7 +52,7 @@ def test_items_are_listed_with_id_name_unique_name_and_url(talk: Talk, birds: st
     assert talk.got(f"/api/client/{item['id']}/getObjectTypeById") == {"objectType": 2}
 
 
-def test_pages_end_with_204(talk: Talk, birds: str) -> None:
+def test_the_page_after_the_last_is_answered_with_204(talk: Talk, birds: str) -> None:
     sort = {"sortByField": 3, "sortOrder": ASC}
     assert talk.names(birds, pageSize=3, sortBy=sort) == ["a.png", "b.png", "c.png"]
     assert talk.names(birds, pageSize=3, pageIndex=1, sortBy=sort) == ["d.png"]
@@ -68,14 +68,14 @@ def test_pages_end_with_204(talk: Talk, birds: str) -> None:
     [(1, "dabc"), (2, "abcd"), (3, "abcd"), (4, "abcd"), (6, "abcd")],
     ids=["date modified", "date created", "name", "size", "video index"],
 )
-def test_lists_are_sorted_as_asked(talk: Talk, birds: str, field: int, ascending: str) -> None:
+def test_lists_are_sorted_by_the_requested_field(talk: Talk, birds: str, field: int, ascending: str) -> None:
     for place in (birds, None):
         for order, expected in ((ASC, ascending), ("DESC", ascending[::-1])):
             names = talk.names(place, sortBy={"sortByField": field, "sortOrder": order}, contentType=2)
             assert "".join(name[0] for name in names) == expected, order
 
 
-def test_lists_are_sorted_by_change_newest_first_unless_told_otherwise(talk: Talk, birds: str) -> None:
+def test_lists_are_sorted_by_latest_change_by_default(talk: Talk, birds: str) -> None:
     assert talk.names(birds, sortBy={}) == ["c.png", "b.png", "a.png", "d.png"]
 
 
@@ -101,13 +101,13 @@ def test_lists_are_sorted_by_change_newest_first_unless_told_otherwise(talk: Tal
         ("metadata.City=' OR 1=1 --", ""),
     ],
 )
-def test_queries(talk: Talk, birds: str, query: str, names: str) -> None:
+def test_a_query_finds_the_matching_items(talk: Talk, birds: str, query: str, names: str) -> None:
     assert "".join(found(talk, birds, query=query)) == names
     assert "".join(found(talk, query=query, contentType=2)) == names
 
 
 @pytest.mark.parametrize("query", ["nonsense", "metadata.=x", "label=Bird", "metadata.x", "metadata.x=", "and"])
-def test_queries_that_mean_nothing_are_refused(talk: Talk, birds: str, query: str) -> None:
+def test_invalid_queries_are_rejected(talk: Talk, birds: str, query: str) -> None:
     answer = talk.post(f"/api/client/explorer/{birds}/objects/list", {"query": query})
     assert error_of(answer)[0] == 406
 
@@ -129,11 +129,11 @@ def test_queries_that_mean_nothing_are_refused(talk: Talk, birds: str, query: st
         ({"date": {}}, "abcd"),
     ],
 )
-def test_filters(talk: Talk, birds: str, wanted: dict[str, Any], names: str) -> None:
+def test_a_filter_finds_the_matching_items(talk: Talk, birds: str, wanted: dict[str, Any], names: str) -> None:
     assert "".join(found(talk, birds, filterData=wanted)) == names
 
 
-def test_dates_are_those_of_the_upload_and_the_last_day_counts_whole(talk: Talk, birds: str) -> None:
+def test_date_filters_use_the_upload_date_and_include_the_last_day(talk: Talk, birds: str) -> None:
     today = datetime.now(UTC)
     before, after = ((today + timedelta(days=days)).date().isoformat() for days in (-2, 2))
     assert found(talk, birds, filterData={"date": {"fromDate": before, "toDate": after}}) == list("abcd")
@@ -145,7 +145,7 @@ def test_dates_are_those_of_the_upload_and_the_last_day_counts_whole(talk: Talk,
     assert error_of(talk.post(f"/api/client/explorer/{birds}/objects/list", wrong))[0] == 406
 
 
-def test_the_whole_lake_is_listed_by_kind(talk: Talk, birds: str) -> None:
+def test_the_whole_lake_can_be_listed_by_kind(talk: Talk, birds: str) -> None:
     film = talk.upload({"a.mp4": b"1"}, "films", kind=VIDEO)
     note = talk.upload({"a.txt": b"2"}, "notes", kind=OTHER)
     assert talk.names(contentType=1) == ["a.mp4"]
@@ -162,7 +162,7 @@ def test_the_whole_lake_is_listed_by_kind(talk: Talk, birds: str) -> None:
     assert talk.count(contentType=3) == 0
 
 
-def test_collections_can_be_queried_and_sorted_too(talk: Talk, birds: str) -> None:
+def test_collections_can_be_queried_and_sorted(talk: Talk, birds: str) -> None:
     talk.upload({"z.png": png(100, 100)}, "beasts")
     talk.asked(
         "/api/client/metadata/collection/create",
@@ -175,7 +175,7 @@ def test_collections_can_be_queried_and_sorted_too(talk: Talk, birds: str) -> No
         assert set(talk.names(contentType=5, sortBy={"sortByField": field, "sortOrder": ASC})) == {"birds", "beasts"}
 
 
-def test_details_hold_what_was_asked_for(talk: Talk, birds: str) -> None:
+def test_details_contain_the_requested_fields(talk: Talk, birds: str) -> None:
     default = talk.details("birds_b.png")
     assert set(default) == {"id", "name", "uniqueName", "url"}
     full = talk.details(
@@ -196,13 +196,13 @@ def test_details_hold_what_was_asked_for(talk: Talk, birds: str) -> None:
     assert details == {"name": "b.png", "uniqueName": "birds_b.png", "City": "Winnipeg"}
 
 
-def test_details_of_something_that_is_no_image_have_no_resolution(talk: Talk) -> None:
+def test_details_of_a_file_that_is_not_an_image_have_no_resolution(talk: Talk) -> None:
     talk.upload({"a.png": b"<svg xmlns='http://www.w3.org/2000/svg' width='1' height='1'/>", "b.png": b""})
     for name in ("birds_a.png", "birds_b.png"):
         assert "resolution" not in talk.details(name, "resolution")
 
 
-def test_details_of_a_collection(talk: Talk, birds: str) -> None:
+def test_details_of_a_collection_contain_the_requested_fields(talk: Talk, birds: str) -> None:
     assert talk.head(birds) == {"id": birds, "name": "birds", "contentType": 5}
     head = talk.head(birds, "fileSize", "frameCount", "storagePath", "createdAt", "updatedAt")
     assert head["fileSize"] == sum(len(png(side, side)) for side in (10, 20, 30, 40))
@@ -210,15 +210,15 @@ def test_details_of_a_collection(talk: Talk, birds: str) -> None:
     assert head["storagePath"] == "birds"
 
 
-def test_what_is_not_there_is_not_found(talk: Talk) -> None:
-    body: Any = {"uniqueFileName": "nobody", "requiredMetaObj": None}
+def test_unknown_ids_and_names_are_not_found(talk: Talk) -> None:
+    body: Any = {"uniqueFileName": "missing", "requiredMetaObj": None}
     assert error_of(talk.post("/api/client/metadata/getItemDetails", body))[0] == 404
-    body = {"collectionId": "nobody", "requiredMetaObj": {}}
+    body = {"collectionId": "missing", "requiredMetaObj": {}}
     assert error_of(talk.post("/api/client/metadata/getCollectionDetails", body))[0] == 404
-    assert error_of(talk.get("/api/client/nobody/getObjectTypeById"))[0] == 404
-    assert error_of(talk.get("/api/client/downloadUrl", file_key="nobody"))[0] == 404
-    assert error_of(talk.post("/api/client/explorer/nobody/objects/list", {}))[0] == 404
-    body = {"collectionName": "nobody", "objectType": IMAGE}
+    assert error_of(talk.get("/api/client/missing/getObjectTypeById"))[0] == 404
+    assert error_of(talk.get("/api/client/downloadUrl", file_key="missing"))[0] == 404
+    assert error_of(talk.post("/api/client/explorer/missing/objects/list", {}))[0] == 404
+    body = {"collectionName": "missing", "objectType": IMAGE}
     assert talk.post("/api/client/metadata/getCollectionIdByName", body).status_code == 204
 
 
@@ -247,7 +247,7 @@ def test_collections_are_unique_by_name_and_kind(talk: Talk) -> None:
     ("name", "path"),
     [("my coll", "my coll"), ("my%20coll", "my coll"), ("a/b.c", "a_b_c"), ("vögel", "v_gel"), ("A-1_b", "A-1_b")],
 )
-def test_storage_paths_are_the_names_without_odd_characters(talk: Talk, name: str, path: str) -> None:
+def test_storage_paths_are_collection_names_with_special_characters_replaced(talk: Talk, name: str, path: str) -> None:
     assert talk.head(talk.open(name).collection_id, "storagePath")["storagePath"] == path
 
 

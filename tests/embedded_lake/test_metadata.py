@@ -1,4 +1,4 @@
-"""Metadata: checked, merged by field, addressed in five ways."""
+"""Metadata is checked, merged by field, and addressed in five ways."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_fields_are_merged_and_tags_replaced(talk: Talk) -> None:
 
 
 @pytest.mark.parametrize("way", ["collection", "job", "bucket", "unique name"])
-def test_files_are_addressed_in_each_way(talk: Talk, way: str) -> None:
+def test_files_can_be_addressed_in_each_way(talk: Talk, way: str) -> None:
     session = talk.upload({"a.png": png()}, prefix="dir")
     file, address = {
         "collection": ("a.png", {"collectionId": session.collection_id}),
@@ -39,19 +39,19 @@ def test_files_are_addressed_in_each_way(talk: Talk, way: str) -> None:
         "bucket": ("dir/birds/a.png", {"bucketName": "DEFAULT"}),
         "unique name": ("birds_a.png", {}),
     }[way]
-    answer = talk.asked(BY_JSON, page({file: {"x": way}, "nobody": {"x": 1}}, **address))
+    answer = talk.asked(BY_JSON, page({file: {"x": way}, "missing": {"x": 1}}, **address))
     assert answer == {"isSuccess": True, "message": "1 of 2 files updated"}
     assert talk.details("birds_a.png", "x")["x"] == way
 
 
-def test_a_leading_slash_of_a_storage_path_does_not_matter(talk: Talk) -> None:
+def test_a_leading_slash_of_a_storage_path_is_ignored(talk: Talk) -> None:
     talk.upload({"a.png": png()})
     talk.asked(BY_JSON, page({"/birds/a.png": {"x": 1}}, bucketName="DEFAULT"))
     assert talk.details("birds_a.png", "x")["x"] == 1
     assert error_of(talk.post(BY_JSON, page({"a": {}}, bucketName="elsewhere")))[0] == 406
 
 
-def test_by_job_means_the_names_of_that_upload_whether_sent_or_there_already(talk: Talk) -> None:
+def test_a_job_addresses_the_names_of_its_upload_sent_or_existing(talk: Talk) -> None:
     talk.upload({"a.png": png(), "b.png": png()})
     again = talk.open(names=["a.png"])
     assert talk.begin(again, "a.png")["isExisting"]
@@ -59,7 +59,7 @@ def test_by_job_means_the_names_of_that_upload_whether_sent_or_there_already(tal
     answer = talk.asked(BY_JSON, page({"a.png": {"x": 1}, "b.png": {"x": 1}}, jobId=again.job_id))
     assert answer["message"] == "1 of 2 files updated"
     assert talk.details("birds_a.png", "x")["x"] == 1
-    assert error_of(talk.post(BY_JSON, page({}, jobId="nobody")))[0] == 404
+    assert error_of(talk.post(BY_JSON, page({}, jobId="missing")))[0] == 404
 
 
 WRONG = [
@@ -77,9 +77,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("metadata", "why"), WRONG)
-def test_wrong_metadata_is_refused_wherever_it_comes_in_and_nothing_is_written(
-    talk: Talk, metadata: dict[str, Any], why: str
-) -> None:
+def test_every_call_rejects_invalid_metadata_and_writes_nothing(talk: Talk, metadata: dict[str, Any], why: str) -> None:
     talk.upload({"a.png": png(), "b.png": png(salt=b"b")})
     calls = {
         BY_JSON: page({"birds_a.png": {"new": 1}, "birds_b.png": metadata}),
@@ -103,7 +101,7 @@ def test_wrong_metadata_is_refused_wherever_it_comes_in_and_nothing_is_written(
     assert "new" not in talk.details("birds_a.png", "new")
 
 
-def test_numbers_that_json_cannot_say_are_refused(talk: Talk) -> None:
+def test_numbers_that_are_not_finite_are_rejected(talk: Talk) -> None:
     talk.upload({"a.png": png()})
     for number in ("1e999", "NaN", "-Infinity"):
         body = f'{{"metadata": [{{"file": "birds_a.png", "metadata": {{"x": [{{"y": {number}}}]}}}}]}}'
@@ -112,7 +110,7 @@ def test_numbers_that_json_cannot_say_are_refused(talk: Talk) -> None:
     assert "x" not in talk.details("birds_a.png", "x")
 
 
-def test_tags_and_fields_can_be_checked_first(talk: Talk) -> None:
+def test_tags_and_fields_can_be_validated_before_they_are_written(talk: Talk) -> None:
     assert talk.asked("/api/client/metadata/validateTags", {"tags": ["#retail", "2.1", "Ü"]})["isSuccess"]
     assert talk.asked("/api/client/metadata/validateMetaFields", {"fields": ["Camera Id", "fileSize"]})["isSuccess"]
     refused = talk.post("/api/client/metadata/validateTags", {"tags": ["good", ""]})
@@ -120,7 +118,7 @@ def test_tags_and_fields_can_be_checked_first(talk: Talk) -> None:
     assert error_of(talk.post("/api/client/metadata/validateMetaFields", {"fields": [None]}))[0] == 406
 
 
-def test_what_the_lake_knows_itself_stands_above_metadata_of_the_same_name(talk: Talk) -> None:
+def test_fields_of_the_lake_take_precedence_over_metadata_of_the_same_name(talk: Talk) -> None:
     talk.upload({"a.png": png()}, metadata={"fileSize": 30, "name": "x", "uniqueName": "y", "createdAt": "z"})
     details = talk.details("birds_a.png", "fileSize", "createdAt")
     assert details["fileSize"] == len(png())
@@ -137,7 +135,9 @@ def test_a_page_has_at_most_a_thousand_files(talk: Talk) -> None:
 
 
 @pytest.mark.parametrize("to_files", [False, True])
-def test_a_collections_metadata_goes_to_its_head_and_if_asked_to_its_files(talk: Talk, to_files: bool) -> None:
+def test_metadata_of_a_collection_is_written_to_its_head_and_on_request_to_its_files(
+    talk: Talk, to_files: bool
+) -> None:
     session = talk.upload({"a.png": png(), "b.png": png()}, metadata={"City": "Paris", "Sun": "no"})
     body = {"collectionName": "birds", "objectType": IMAGE, "metadata": {"City": "Rome"}, "isApplyToAllFiles": to_files}
     assert talk.asked(BY_OBJECT, body)["isSuccess"]
@@ -147,8 +147,8 @@ def test_a_collections_metadata_goes_to_its_head_and_if_asked_to_its_files(talk:
         assert (details["City"], details["Sun"]) == ("Rome" if to_files else "Paris", "no")
 
 
-def test_metadata_of_a_collection_that_is_not_there_is_refused(talk: Talk) -> None:
-    body = {"collectionName": "nobody", "objectType": IMAGE, "metadata": {}, "isApplyToAllFiles": True}
+def test_metadata_for_a_missing_collection_is_rejected(talk: Talk) -> None:
+    body = {"collectionName": "missing", "objectType": IMAGE, "metadata": {}, "isApplyToAllFiles": True}
     assert error_of(talk.post(BY_OBJECT, body))[0] == 404
 
 

@@ -1,4 +1,4 @@
-"""What a lake refuses before it serves from a bucket."""
+"""What a lake checks before it serves from a bucket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.embedded_lake.talk import lake_at
     ("scheme", "extra", "library"),
     [("s3", "s3", "boto3"), ("azure", "azure", "azure.storage.blob"), ("gs", "gcs", "google.auth")],
 )
-def test_a_storage_whose_library_is_missing_names_the_line_that_installs_it(
+def test_a_missing_library_of_a_storage_is_reported_with_the_install_command(
     monkeypatch: pytest.MonkeyPatch, scheme: str, extra: str, library: str
 ) -> None:
     monkeypatch.delitem(sys.modules, f"metalake_sync.embedded_lake.storage.{extra}", raising=False)
@@ -30,7 +30,7 @@ def test_a_storage_whose_library_is_missing_names_the_line_that_installs_it(
     assert f"pip install 'metalake-sync[{extra}]'" in str(refused.value)
 
 
-def test_a_lake_is_served_only_with_the_storage_it_was_begun_with(tmp_path: Path, s3_store: StoreServer) -> None:
+def test_a_lake_is_served_only_with_its_original_storage(tmp_path: Path, s3_store: StoreServer) -> None:
     bucket = s3_store.new_bucket("lake")
     with lake_at(tmp_path / "files") as talk:
         talk.upload({"a.txt": b"here"}, kind=7)

@@ -1,4 +1,4 @@
-"""What a lake asks its database for each file finds an index: a lake of a million files is as fast as an empty one."""
+"""Every database query for one file uses an index, so a lake of a million files is as fast as an empty one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.embedded_lake.talk import box, image_set, lake_at, png
 LARGE = ("items", "uploads", "parts", "annotation_sets", "annotation_labels")
 
 
-def test_no_call_for_a_file_reads_a_whole_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_call_about_one_file_scans_a_whole_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: set[str] = set()
     connect = sqlite3.connect
 

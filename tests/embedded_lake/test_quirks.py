@@ -1,4 +1,4 @@
-"""Quirks of a lake: each is as unlike the usual lake as the evidence allows, and changes nothing that a user wrote."""
+"""Quirks of a lake: each differs from the usual lake as far as the evidence allows, and keeps what a user wrote."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def quirky(folder: Path, *quirks: Quirk, **changes: Any) -> Any:
 
 
 def stock(talk: Talk) -> str:
-    """Three files with metadata, one of them with a box of each operation; returns the collection's id."""
+    """Upload three files with metadata, one of them with a box of each operation. Returns the collection's id."""
     birds = talk.upload(FILES, metadata=METADATA).collection_id
     ref = talk.label("bird")["ref"]
     drawn = box("bird", 1, 2, 3, 4)
@@ -49,7 +49,7 @@ FORMS = (
 
 
 @pytest.mark.parametrize("quirk", FORMS)
-def test_what_a_user_wrote_comes_back_as_it_was(tmp_path: Path, quirk: Quirk) -> None:
+def test_no_quirk_changes_what_a_user_wrote(tmp_path: Path, quirk: Quirk) -> None:
     with quirky(tmp_path, quirk) as talk:
         birds = stock(talk)
         details = talk.details("birds_a.png", *METADATA)
@@ -58,7 +58,7 @@ def test_what_a_user_wrote_comes_back_as_it_was(tmp_path: Path, quirk: Quirk) ->
         assert {name: talk.read(f"birds_{name}") for name in FILES} == FILES
 
 
-def test_ids_of_other_forms(tmp_path: Path) -> None:
+def test_opaque_ids_are_case_sensitive_texts(tmp_path: Path) -> None:
     with quirky(tmp_path, Quirk.OPAQUE_IDS) as talk:
         session = talk.upload(FILES)
         ids = [session.upload_id, session.collection_id, session.job_id, talk.label("bird")["ref"]]
@@ -68,7 +68,7 @@ def test_ids_of_other_forms(tmp_path: Path) -> None:
         assert talk.got(f"/api/client/{session.collection_id}/getObjectTypeById") == {"objectType": 5}
 
 
-def test_unique_names_with_slashes(tmp_path: Path) -> None:
+def test_unique_names_can_be_storage_paths(tmp_path: Path) -> None:
     with quirky(tmp_path, Quirk.UNIQUE_NAMES_ARE_PATHS) as talk:
         talk.upload(FILES, prefix="raw")
         assert sorted(item["uniqueName"] for item in talk.items()) == [f"raw/birds/{name}" for name in sorted(FILES)]
@@ -76,7 +76,7 @@ def test_unique_names_with_slashes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("quirk", [Quirk.TRASHED_NAMES_TAKEN, Quirk.TRASHED_NAMES_REFUSED])
-def test_the_trash_keeps_names(tmp_path: Path, quirk: Quirk) -> None:
+def test_the_trash_can_keep_names_of_files_and_collections(tmp_path: Path, quirk: Quirk) -> None:
     with quirky(tmp_path, quirk) as talk:
         talk.upload(FILES)
         item = next(item for item in talk.items() if item["name"] == "a.png")
@@ -95,7 +95,7 @@ def test_the_trash_keeps_names(tmp_path: Path, quirk: Quirk) -> None:
         assert talk.open("birds", ["a.mp4"], kind=4).collection_id != session.collection_id
 
 
-def test_a_trashed_collection_keeps_its_storage_path(tmp_path: Path) -> None:
+def test_a_trashed_collection_can_keep_its_storage_path(tmp_path: Path) -> None:
     with quirky(tmp_path, Quirk.TRASHED_NAMES_TAKEN) as talk:
         first = talk.upload(FILES).collection_id
         talk.trash(contentType=5, objectIdList=[first])
@@ -103,7 +103,7 @@ def test_a_trashed_collection_keeps_its_storage_path(tmp_path: Path) -> None:
         assert talk.head(other, "storagePath")["storagePath"] == "birds_1"
 
 
-def test_a_lake_with_spellings_of_its_own(tmp_path: Path) -> None:
+def test_the_lake_can_have_its_own_spellings(tmp_path: Path) -> None:
     tags, fields = "/api/client/metadata/validateTags", "/api/client/metadata/validateMetaFields"
     with quirky(tmp_path / "told", Quirk.VALIDATE_RENAMES) as talk:
         assert talk.asked(tags, {"tags": ["Night", "day"]}) == [{"newTag": "Night", "oldTag": "night"}]
@@ -130,13 +130,13 @@ ROWS: dict[Quirk, Callable[[str], Any]] = {
 
 
 @pytest.mark.parametrize("quirk", ROWS)
-def test_rows_of_labels(tmp_path: Path, quirk: Quirk) -> None:
+def test_label_rows_have_each_form(tmp_path: Path, quirk: Quirk) -> None:
     with quirky(tmp_path, quirk) as talk:
         ref = talk.label("bird")["ref"]
         assert talk.got("/api/client/labels/list") == ROWS[quirk](ref)
 
 
-def test_annotation_sets_that_stay(tmp_path: Path) -> None:
+def test_annotation_sets_can_remain_after_being_cleared(tmp_path: Path) -> None:
     with quirky(tmp_path, Quirk.EMPTY_SETS_IGNORED, Quirk.KEEPS_HUMAN_SETS) as talk:
         birds = stock(talk)
         for operation in ("people", "yolo"):
@@ -147,7 +147,7 @@ def test_annotation_sets_that_stay(tmp_path: Path) -> None:
             assert len(talk.annotations(birds)["a.png"]) == left
 
 
-def test_unknown_fields_and_another_order(tmp_path: Path) -> None:
+def test_answers_can_have_unknown_fields_and_another_key_order(tmp_path: Path) -> None:
     with quirky(tmp_path, Quirk.UNKNOWN_FIELDS) as talk:
         stock(talk)
         (first, *_) = talk.items()
@@ -157,7 +157,7 @@ def test_unknown_fields_and_another_order(tmp_path: Path) -> None:
         assert set(references["bird"]["texts"]) == {"size"}
 
 
-def test_numbers_as_text(tmp_path: Path) -> None:
+def test_numbers_can_be_texts(tmp_path: Path) -> None:
     with quirky(tmp_path, Quirk.NUMBERS_AS_TEXT) as talk:
         session = talk.upload(FILES)
         assert (talk.job(session)["status"], talk.job(session)["progress"]) == ("2", "100.0")
@@ -165,7 +165,7 @@ def test_numbers_as_text(tmp_path: Path) -> None:
         assert talk.details("birds_a.png", "fileSize")["fileSize"] == str(len(FILES["a.png"]))
 
 
-def test_nulls(tmp_path: Path) -> None:
+def test_empty_fields_can_be_null(tmp_path: Path) -> None:
     with quirky(tmp_path, Quirk.NULLS) as talk:
         birds = stock(talk)
         assert talk.details("birds_b.png", "Ort")["Ort"] is None
@@ -176,7 +176,7 @@ def test_nulls(tmp_path: Path) -> None:
         assert [image["rawAnnotations"] is None for image in data["resourceArray"]] == [False, True, True]
 
 
-def test_acknowledgements(tmp_path: Path) -> None:
+def test_acknowledgements_can_be_empty(tmp_path: Path) -> None:
     head = {"collectionName": "birds", "objectType": 5, "metadata": {"City": "Rome"}}
     nowhere = {"collectionName": "none", "objectType": 5}
     with quirky(tmp_path / "empty", Quirk.EMPTY_ACKNOWLEDGEMENTS) as talk:
@@ -197,7 +197,7 @@ def test_acknowledgements(tmp_path: Path) -> None:
             assert talk3.asked("/api/client/metadata/validateTags", {"tags": []}) == []
 
 
-def test_refusals(tmp_path: Path) -> None:
+def test_errors_have_each_form(tmp_path: Path) -> None:
     nowhere = {"collectionName": "none", "objectType": 5}
     with quirky(tmp_path / "406", Quirk.REFUSED_WHEN_EMPTY) as talk:
         assert error_of(talk.post("/api/client/metadata/getCollectionIdByName", nowhere)) == (406, "No content found")
@@ -218,14 +218,14 @@ DATES = {
 
 
 @pytest.mark.parametrize("quirk", DATES)
-def test_dates(tmp_path: Path, quirk: Quirk) -> None:
+def test_dates_have_each_form(tmp_path: Path, quirk: Quirk) -> None:
     with quirky(tmp_path, quirk) as talk:
         birds = talk.upload(FILES).collection_id
         for details in (talk.details("birds_a.png", "createdAt"), talk.head(birds, "createdAt")):
             assert re.fullmatch(DATES[quirk], str(details["createdAt"]))
 
 
-def test_details_without_what_the_lake_computes(tmp_path: Path) -> None:
+def test_details_can_lack_what_the_lake_computes(tmp_path: Path) -> None:
     with quirky(tmp_path, Quirk.DETAILS_MINIMAL) as talk:
         birds = talk.upload(FILES, metadata={"City": "Rome"}).collection_id
         asked = ("City", "fileSize", "createdAt", "storagePath", "resolution")
@@ -241,14 +241,14 @@ COUNTS = {
 
 
 @pytest.mark.parametrize("quirk", COUNTS)
-def test_counts(tmp_path: Path, quirk: Quirk) -> None:
+def test_counts_have_each_form(tmp_path: Path, quirk: Quirk) -> None:
     with quirky(tmp_path, quirk) as talk:
         talk.upload(FILES)
         assert talk.asked("/api/client/explorer/objects/count", {"contentType": 2}) == COUNTS[quirk]
         assert "http://" in json.dumps(talk.got("/api/client/downloadUrl", file_key="birds_a.png"))
 
 
-def test_compatibility(tmp_path: Path) -> None:
+def test_the_compatibility_call_can_be_missing_or_negative(tmp_path: Path) -> None:
     path = "/api/client/sdk/compatibility/2.3.4"
     with quirky(tmp_path / "none", Quirk.NO_COMPATIBILITY) as talk:
         assert talk.get(path).status_code == 404
@@ -256,7 +256,7 @@ def test_compatibility(tmp_path: Path) -> None:
         assert (talk.got(path)["isCompatible"], bool(talk.got(path)["message"])) == (False, True)
 
 
-def test_orders(tmp_path: Path) -> None:
+def test_sort_orders_can_differ(tmp_path: Path) -> None:
     names = [f"{letter}{number}.png" for letter in "abAB" for number in range(5)]
     files = {name: png(salt=name.encode()) for name in names}
     with quirky(tmp_path, Quirk.NAMES_IGNORE_CASE, Quirk.ARBITRARY_TIES) as talk:
@@ -269,13 +269,13 @@ def test_orders(tmp_path: Path) -> None:
         assert pages not in (sorted(names), sorted(names, reverse=True))
 
 
-def test_a_store_that_no_client_can_send_to(tmp_path: Path) -> None:
+def test_the_storage_can_be_a_kind_that_no_client_supports(tmp_path: Path) -> None:
     with quirky(tmp_path, Quirk.LOCAL_DISK) as talk:
         opening = {"collectionType": 5, "collectionName": "birds", "metaDataObject": {}, "objectKeyList": []}
         assert talk.asked("/api/client/uploadMetadataInCollection", opening)["storageType"] == "lds"
 
 
-def test_an_unknown_quirk_lists_those_that_are_known() -> None:
+def test_an_unknown_quirk_is_rejected_with_a_list_of_the_known_ones() -> None:
     assert parse_quirks(["nulls", " opaque_ids", ""]) == {Quirk.NULLS, Quirk.OPAQUE_IDS}
     with pytest.raises(UsageError, match="unknown quirk 'nonsense'") as wrong:
         parse_quirks(["nulls", "nonsense"])

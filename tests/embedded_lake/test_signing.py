@@ -1,4 +1,4 @@
-"""Signed URLs open one thing, one way, for a while."""
+"""Signed URLs permit one operation on one object for a limited time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def changed(url: str, old: str, new: str) -> str:
     return url.replace(old, new, 1)
 
 
-def test_a_part_url_opens_its_part_alone(talk: Talk) -> None:
+def test_a_part_url_is_valid_for_its_part_only(talk: Talk) -> None:
     session = talk.open(names=["a.png", "b.png"])
     a, b = talk.begin(session, "a.png"), talk.begin(session, "b.png")
     first, second = talk.sign(a, 2)
@@ -32,7 +32,7 @@ def test_a_part_url_opens_its_part_alone(talk: Talk) -> None:
     assert status_of("PUT", second) == 200
 
 
-def test_a_read_url_opens_its_object_alone_and_only_for_reading(talk: Talk) -> None:
+def test_a_read_url_is_valid_for_reading_its_object_only(talk: Talk) -> None:
     talk.upload({"a.png": png(), "b.png": png(salt=b"b")})
     a, b = talk.items(sortBy={"sortByField": 3, "sortOrder": "ASC"})
     blobs = [urlsplit(item["url"]).path.rsplit("/", 1)[1] for item in (a, b)]
@@ -42,7 +42,7 @@ def test_a_read_url_opens_its_object_alone_and_only_for_reading(talk: Talk) -> N
     assert status_of("GET", urlsplit(a["url"])._replace(query="").geturl()) == 403
 
 
-def test_a_signature_or_an_expiry_that_was_changed_is_refused(talk: Talk) -> None:
+def test_a_changed_signature_or_expiry_time_is_rejected(talk: Talk) -> None:
     talk.upload({"a.png": png()})
     url = talk.items()[0]["url"]
     expires = url.partition("expires=")[2].partition("&")[0]
@@ -52,7 +52,7 @@ def test_a_signature_or_an_expiry_that_was_changed_is_refused(talk: Talk) -> Non
     assert status_of("GET", url.partition("signature=")[0] + "signature=%C3%BC") == 403
 
 
-def test_urls_expire_and_new_ones_go_on_with_the_same_upload(tmp_path: Path) -> None:
+def test_expired_urls_can_be_replaced_within_the_same_upload(tmp_path: Path) -> None:
     with lake_at(tmp_path / "lake", url_lifetime_s=0.3) as talk:
         session = talk.open()
         begun = talk.begin(session, "a.png")
@@ -71,7 +71,7 @@ def test_urls_expire_and_new_ones_go_on_with_the_same_upload(tmp_path: Path) -> 
         assert status_of("GET", url) == 403
 
 
-def test_urls_outlive_the_server_that_signed_them(tmp_path: Path) -> None:
+def test_urls_remain_valid_after_a_restart(tmp_path: Path) -> None:
     with lake_at(tmp_path / "lake") as talk:
         talk.upload({"a.png": png()})
         signed = urlsplit(talk.items()[0]["url"])
@@ -80,7 +80,7 @@ def test_urls_outlive_the_server_that_signed_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["../lake.db", "..%2flake.db", "%2e%2e/lake.db", "x", ""])
-def test_nothing_else_of_the_folder_can_be_read(talk: Talk, path: str) -> None:
+def test_other_files_of_the_folder_cannot_be_read(talk: Talk, path: str) -> None:
     request = requests.Request("GET", f"{talk.url}/storage/objects/{path}?expires=9999999999&signature=00").prepare()
     request.url = f"{talk.url}/storage/objects/{path}?expires=9999999999&signature=00"
     with requests.Session() as session:

@@ -1,4 +1,4 @@
-"""What is trashed is gone for everybody, and its name is free."""
+"""Trashed items disappear from every call, and their names are free."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def refused(talk: Talk, **selection: Any) -> str:
     return words
 
 
-def test_a_trashed_file_is_gone_for_everybody(talk: Talk, birds: str) -> None:
+def test_a_trashed_file_disappears_from_every_call(talk: Talk, birds: str) -> None:
     assert talk.trash(objectIdList=ids(talk, "a.png"), contentType=2) == message(1, 0)
     assert talk.names(birds, sortBy={"sortByField": 3, "sortOrder": "ASC"}) == ["b.png", "c.png"]
     assert talk.count(contentType=2) == 2
@@ -45,7 +45,7 @@ def test_a_trashed_file_is_gone_for_everybody(talk: Talk, birds: str) -> None:
     assert talk.got("/api/client/getDetails/system")["images"]["count"] == 2
 
 
-def test_a_trashed_name_is_free_and_the_new_file_starts_clean(talk: Talk, birds: str) -> None:
+def test_a_trashed_name_is_free_and_a_new_file_has_no_old_metadata(talk: Talk, birds: str) -> None:
     (old,) = ids(talk, "a.png")
     talk.trash(objectIdList=[old], contentType=2)
     session = talk.open(names=["a.png"])
@@ -58,7 +58,7 @@ def test_a_trashed_name_is_free_and_the_new_file_starts_clean(talk: Talk, birds:
     assert "City" not in talk.details("birds_a.png", "City")
 
 
-def test_a_file_can_be_sent_anew_in_the_session_that_sent_it_first(talk: Talk) -> None:
+def test_a_trashed_file_can_be_sent_again_in_its_original_session(talk: Talk) -> None:
     session = talk.open()
     talk.send(session, "a.png", b"old")
     talk.complete(session)
@@ -70,7 +70,7 @@ def test_a_file_can_be_sent_anew_in_the_session_that_sent_it_first(talk: Talk) -
     assert talk.read("birds_a.png") == b"new"
 
 
-def test_a_collection_goes_with_everything_in_it(talk: Talk, birds: str) -> None:
+def test_a_collection_is_trashed_with_its_items(talk: Talk, birds: str) -> None:
     assert talk.trash(objectIdList=[birds], contentType=5) == message(1, 0)
     assert talk.items() == []
     assert talk.items(contentType=5) == []
@@ -83,7 +83,7 @@ def test_a_collection_goes_with_everything_in_it(talk: Talk, birds: str) -> None
     assert talk.head(again.collection_id, "storagePath")["storagePath"] == "birds"
 
 
-def test_a_session_of_a_trashed_collection_comes_to_nothing(talk: Talk) -> None:
+def test_a_session_of_a_trashed_collection_fails(talk: Talk) -> None:
     session = talk.open()
     talk.send(session, "a.png", png())
     talk.trash(objectIdList=[session.collection_id], contentType=5)
@@ -94,7 +94,7 @@ def test_a_session_of_a_trashed_collection_comes_to_nothing(talk: Talk) -> None:
     assert error_of(talk.post("/api/client/fileUpload/initializeMultipartUpload", body))[0] == 404
 
 
-def test_a_query_inside_a_collection_is_trashed(talk: Talk, birds: str) -> None:
+def test_items_of_a_query_in_a_collection_are_trashed(talk: Talk, birds: str) -> None:
     talk.upload({"x.png": png()}, "others", metadata={"City": "Rome"})
     inside = {"collectionId": birds, "contentType": 0, "isAllSelected": True}
     assert talk.trash(**inside, query="annotation.label=bird", objectIdList=[]) == message(1, 0)
@@ -102,7 +102,7 @@ def test_a_query_inside_a_collection_is_trashed(talk: Talk, birds: str) -> None:
     assert talk.names() == ["x.png"]
 
 
-def test_a_query_over_the_lake_is_trashed(talk: Talk, birds: str) -> None:
+def test_items_of_a_query_over_the_lake_are_trashed(talk: Talk, birds: str) -> None:
     talk.upload({"x.mp4": b"x"}, "films", kind=VIDEO, metadata={"City": "Rome"})
     everywhere = {"collectionId": "", "isAllSelected": True, "query": "metadata.City=Rome"}
     assert talk.trash(**everywhere, contentType=1) == message(1, 0)
@@ -110,13 +110,13 @@ def test_a_query_over_the_lake_is_trashed(talk: Talk, birds: str) -> None:
     assert talk.items() == []
 
 
-def test_what_matches_nothing_is_a_refusal_with_words(talk: Talk, birds: str) -> None:
+def test_a_selection_without_matches_is_rejected_with_a_message(talk: Talk, birds: str) -> None:
     assert "No objects" in refused(talk, isAllSelected=True, query="metadata.City=Paris", contentType=2)
-    assert "No objects" in refused(talk, isAllSelected=False, objectIdList=["nobody"], contentType=2)
+    assert "No objects" in refused(talk, isAllSelected=False, objectIdList=["missing"], contentType=2)
     assert "No objects" in refused(talk, isAllSelected=False, objectIdList=[], contentType=2)
 
 
-def test_a_selection_of_the_whole_lake_is_refused(talk: Talk, birds: str) -> None:
+def test_a_selection_of_the_whole_lake_is_rejected(talk: Talk, birds: str) -> None:
     nothing: tuple[dict[str, Any], ...] = (
         {},
         {"annotationTypes": [], "date": None},
@@ -127,14 +127,14 @@ def test_a_selection_of_the_whole_lake_is_refused(talk: Talk, birds: str) -> Non
     assert talk.count() == 3
 
 
-def test_ids_are_taken_as_what_they_are_said_to_be(talk: Talk, birds: str) -> None:
+def test_selected_ids_must_have_the_requested_kind(talk: Talk, birds: str) -> None:
     assert "No objects" in refused(talk, isAllSelected=False, objectIdList=[birds], contentType=2)
     assert "No objects" in refused(talk, isAllSelected=False, objectIdList=[birds], contentType=4)
     assert "No objects" in refused(talk, isAllSelected=False, objectIdList=ids(talk, "a.png"), contentType=5)
-    assert talk.trash(objectIdList=[*ids(talk, "a.png", "b.png"), "nobody"], contentType=2) == message(2, 1)
+    assert talk.trash(objectIdList=[*ids(talk, "a.png", "b.png"), "missing"], contentType=2) == message(2, 1)
 
 
-def test_trashing_twice_says_the_same_and_does_nothing_more(talk: Talk, birds: str) -> None:
+def test_trashing_is_idempotent(talk: Talk, birds: str) -> None:
     body = {"isAllSelected": False, "objectIdList": ids(talk, "a.png"), "contentType": 2}
     tags = [talk.asked("/api/client/query/getSelectionId", body)["selectionTag"] for _ in range(2)]
     for _ in range(2):
@@ -144,4 +144,4 @@ def test_trashing_twice_says_the_same_and_does_nothing_more(talk: Talk, birds: s
     late = talk.asked("/api/client/file/trash", {"selectionId": tags[1], "userId": "x"})
     assert late["message"] == message(0, 1)
     assert talk.read("birds_a.png") == b"new"
-    assert error_of(talk.post("/api/client/file/trash", {"selectionId": "nobody"}))[0] == 404
+    assert error_of(talk.post("/api/client/file/trash", {"selectionId": "missing"}))[0] == 404

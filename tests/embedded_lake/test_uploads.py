@@ -1,4 +1,4 @@
-"""How files get into a lake, and when they are seen."""
+"""How files are uploaded to a lake, and when they become visible."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import requests
 from tests.embedded_lake.talk import OTHER, VIDEO, Talk, error_of, lake_at, md5, png
 
 
-def test_a_file_that_was_sent_comes_back_byte_by_byte(talk: Talk) -> None:
+def test_an_uploaded_file_is_returned_byte_by_byte(talk: Talk) -> None:
     talk.upload({"a.png": png()})
     assert talk.read("birds_a.png") == png()
 
@@ -29,7 +29,7 @@ def test_the_last_part_may_be_empty(talk: Talk) -> None:
     assert talk.read("films_a.mp4") == b"x" * 1000
 
 
-def test_parts_may_come_in_any_order_and_at_once(talk: Talk) -> None:
+def test_parts_may_arrive_in_any_order_and_concurrently(talk: Talk) -> None:
     parts = [bytes([number]) * 700_000 for number in range(8)]
     session = talk.open(names=["a.png"])
     begun = talk.begin(session, "a.png")
@@ -41,7 +41,7 @@ def test_parts_may_come_in_any_order_and_at_once(talk: Talk) -> None:
     assert talk.read("birds_a.png") == b"".join(parts)
 
 
-def test_a_part_that_is_sent_again_replaces_the_first(talk: Talk) -> None:
+def test_a_part_that_is_sent_again_replaces_the_previous_one(talk: Talk) -> None:
     session = talk.open()
     begun = talk.begin(session, "a.png")
     (url,) = talk.sign(begun)
@@ -53,7 +53,7 @@ def test_a_part_that_is_sent_again_replaces_the_first(talk: Talk) -> None:
     assert talk.read("birds_a.png") == b"second"
 
 
-def test_parts_are_kept_when_new_urls_are_asked_for(talk: Talk) -> None:
+def test_parts_are_kept_when_new_urls_are_requested(talk: Talk) -> None:
     session = talk.open()
     begun = talk.begin(session, "a.png")
     talk.put(talk.sign(begun, 2)[0], b"one")
@@ -72,7 +72,7 @@ def test_parts_are_kept_when_new_urls_are_asked_for(talk: Talk) -> None:
         ([md5(b"one"), md5(b"two")], "Part 2 was not received"),
     ],
 )
-def test_finalize_refuses_parts_that_it_does_not_have(talk: Talk, etags: list[str], why: str) -> None:
+def test_finalize_rejects_missing_parts(talk: Talk, etags: list[str], why: str) -> None:
     session = talk.open()
     begun = talk.begin(session, "a.png")
     talk.put(talk.sign(begun, 2)[0], b"one")
@@ -81,7 +81,7 @@ def test_finalize_refuses_parts_that_it_does_not_have(talk: Talk, etags: list[st
     assert why in message
 
 
-def test_finalize_takes_quoted_etags_too_and_may_be_repeated(talk: Talk) -> None:
+def test_finalize_accepts_quoted_etags_and_may_be_repeated(talk: Talk) -> None:
     session = talk.open()
     begun = talk.begin(session, "a.png")
     talk.put(talk.sign(begun)[0], b"one")
@@ -92,7 +92,7 @@ def test_finalize_takes_quoted_etags_too_and_may_be_repeated(talk: Talk) -> None
     assert talk.read("birds_a.png") == b"one"
 
 
-def test_many_may_finalize_the_same_file_at_once(talk: Talk) -> None:
+def test_several_requests_may_finalize_the_same_file_at_once(talk: Talk) -> None:
     parts = [bytes([number]) * 400_000 for number in range(6)]
     session = talk.open()
     begun = talk.begin(session, "a.png")
@@ -106,7 +106,7 @@ def test_many_may_finalize_the_same_file_at_once(talk: Talk) -> None:
     assert talk.read("birds_a.png") == b"".join(parts)
 
 
-def test_a_finalized_file_takes_no_more_parts(talk: Talk) -> None:
+def test_a_finalized_file_accepts_no_more_parts(talk: Talk) -> None:
     session = talk.open()
     begun = talk.begin(session, "a.png")
     (url,) = talk.sign(begun)
@@ -117,7 +117,7 @@ def test_a_finalized_file_takes_no_more_parts(talk: Talk) -> None:
     assert talk.read("birds_a.png") == b"one"
 
 
-def test_finalize_refuses_a_file_of_another_session(talk: Talk) -> None:
+def test_finalize_rejects_a_file_of_another_session(talk: Talk) -> None:
     session, other = talk.open(), talk.open("beasts")
     begun = talk.begin(session, "a.png")
     talk.put(talk.sign(begun)[0], b"one")
@@ -125,7 +125,7 @@ def test_finalize_refuses_a_file_of_another_session(talk: Talk) -> None:
     assert talk.finalize(session, {**begun, "fileKey": "elsewhere"}, [md5(b"one")]).status_code == 406
 
 
-def test_nothing_is_seen_before_the_session_is_completed(talk: Talk) -> None:
+def test_files_are_not_visible_before_the_session_is_completed(talk: Talk) -> None:
     session = talk.open()
     talk.send(session, "a.png", png())
     assert talk.items(session.collection_id) == []
@@ -135,7 +135,7 @@ def test_nothing_is_seen_before_the_session_is_completed(talk: Talk) -> None:
     assert talk.names(session.collection_id) == ["a.png"]
 
 
-def test_nothing_is_seen_before_the_job_is_done(tmp_path: Path) -> None:
+def test_files_are_not_visible_before_the_job_is_done(tmp_path: Path) -> None:
     with lake_at(tmp_path / "lake", job_delay_s=0.6) as talk:
         session = talk.open()
         talk.send(session, "a.png", png())
@@ -150,7 +150,7 @@ def test_nothing_is_seen_before_the_job_is_done(tmp_path: Path) -> None:
         assert talk.names(session.collection_id) == ["a.png"]
 
 
-def test_files_that_were_begun_and_never_finalized_are_not_shown(talk: Talk) -> None:
+def test_files_that_were_never_finalized_do_not_appear(talk: Talk) -> None:
     session = talk.open(names=["a.png", "b.png"])
     talk.send(session, "a.png", png())
     talk.begin(session, "b.png")
@@ -158,7 +158,7 @@ def test_files_that_were_begun_and_never_finalized_are_not_shown(talk: Talk) -> 
     assert talk.names(session.collection_id) == ["a.png"]
 
 
-def test_completing_again_shows_what_was_finalized_since(talk: Talk) -> None:
+def test_completing_again_adds_the_files_that_were_finalized_since(talk: Talk) -> None:
     session = talk.open(names=["a.png", "b.png"])
     talk.send(session, "a.png", png())
     talk.complete(session)
@@ -168,14 +168,14 @@ def test_completing_again_shows_what_was_finalized_since(talk: Talk) -> None:
     assert talk.count(session.collection_id) == 2
 
 
-def test_a_name_that_is_there_is_existing(talk: Talk) -> None:
+def test_a_name_that_the_collection_has_is_reported_as_existing(talk: Talk) -> None:
     talk.upload({"a.png": png()})
     session = talk.open()
     assert talk.begin(session, "a.png")["isExisting"] is True
     assert talk.complete(session) == ["birds_a.png"]
 
 
-def test_of_two_sessions_the_first_that_is_completed_has_the_name(talk: Talk) -> None:
+def test_the_first_completed_of_two_sessions_gets_the_name(talk: Talk) -> None:
     first, second = talk.open(), talk.open()
     talk.send(first, "a.png", b"of the first")
     talk.send(second, "a.png", b"of the second")
@@ -185,7 +185,7 @@ def test_of_two_sessions_the_first_that_is_completed_has_the_name(talk: Talk) ->
     assert talk.count(first.collection_id) == 1
 
 
-def test_metadata_of_a_session_goes_to_its_new_files_alone(talk: Talk) -> None:
+def test_metadata_of_a_session_is_written_to_its_new_files_only(talk: Talk) -> None:
     talk.upload({"a.png": png()}, metadata={"Camera": "1", "Tags": ["old"]})
     session = talk.open(names=["a.png", "b.png"], metadata={"Camera": "2"})
     talk.send(session, "b.png", png(salt=b"b"))
@@ -194,7 +194,7 @@ def test_metadata_of_a_session_goes_to_its_new_files_alone(talk: Talk) -> None:
     assert talk.details("birds_b.png", "Camera")["Camera"] == "2"
 
 
-def test_with_override_metadata_goes_to_the_files_that_were_there_too(talk: Talk) -> None:
+def test_with_override_metadata_is_also_written_to_existing_files(talk: Talk) -> None:
     talk.upload({"a.png": png(), "c.png": png()}, metadata={"Camera": "1", "Lens": "x", "Tags": ["old"]})
     session = talk.open(names=["a.png"], metadata={"Camera": "2", "Tags": ["new"]}, override=True)
     talk.begin(session, "a.png")
@@ -205,7 +205,7 @@ def test_with_override_metadata_goes_to_the_files_that_were_there_too(talk: Talk
 
 
 @pytest.mark.parametrize("metadata", ["", {}, None])
-def test_no_metadata_has_three_spellings(talk: Talk, metadata: object) -> None:
+def test_missing_metadata_can_be_written_in_three_ways(talk: Talk, metadata: object) -> None:
     talk.upload({"a.png": png()}, metadata=metadata)
     assert talk.names() == ["a.png"]
 
@@ -239,7 +239,7 @@ def test_names_are_opaque_text(talk: Talk, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["", "a/b.png", "/a.png", "line\nbreak.png", "nul\0.png", "bell\x07.png", "c1\x85.png"]
 )
-def test_names_that_no_lake_takes_are_refused(talk: Talk, name: str) -> None:
+def test_invalid_names_are_rejected(talk: Talk, name: str) -> None:
     opened = talk.post(
         "/api/client/uploadMetadataInCollection",
         {"collectionType": 5, "collectionName": "birds", "metaDataObject": {}, "objectKeyList": [name]},
@@ -259,7 +259,7 @@ def test_collections_need_a_name(talk: Talk, name: str) -> None:
     assert error_of(talk.post("/api/client/uploadMetadataInCollection", body))[0] == 406
 
 
-def test_a_session_takes_files_of_its_own_collection_only(talk: Talk) -> None:
+def test_a_session_accepts_only_files_of_its_own_collection(talk: Talk) -> None:
     session = talk.open("birds")
     body = {"fileName": "a.png", "collectionName": "beasts", "uploadId": session.upload_id}
     assert error_of(talk.post("/api/client/fileUpload/initializeMultipartUpload", body))[0] == 406
@@ -276,29 +276,29 @@ def test_a_session_takes_files_of_its_own_collection_only(talk: Talk) -> None:
         ),
     ],
 )
-def test_ids_that_the_lake_never_gave_are_not_found(talk: Talk, path: str, body: object) -> None:
+def test_unknown_ids_are_not_found(talk: Talk, path: str, body: object) -> None:
     assert error_of(talk.post(path, body))[0] == 404
     assert error_of(talk.get("/api/client/collectionUploadingStatus/x/complete"))[0] == 404
     assert error_of(talk.get("/api/client/jobs/x/getStatus"))[0] == 404
 
 
-def test_the_object_key_holds_prefix_storage_path_and_name(talk: Talk) -> None:
+def test_the_object_key_consists_of_prefix_storage_path_and_name(talk: Talk) -> None:
     talk.upload({"a.png": png()}, "my birds!", prefix="/dir_1/sub_dir_1/")
     assert talk.details("my birds__a.png", "storagePath")["storagePath"] == "dir_1/sub_dir_1/my birds_/a.png"
     talk.upload({"b.png": png()}, "my birds!")
     assert talk.details("my birds__b.png", "storagePath")["storagePath"] == "dir_1/sub_dir_1/my birds_/b.png"
 
 
-def test_progress_of_an_upload_is_a_share_of_its_files(talk: Talk) -> None:
+def test_progress_of_an_upload_is_the_share_of_finalized_files(talk: Talk) -> None:
     session = talk.open(names=["a.png", "b.png"])
     assert talk.get("/api/client/collection/getuploadProgress", collectionName="birds").status_code == 204
     talk.send(session, "a.png", png())
     talk.begin(session, "b.png")
     assert talk.got("/api/client/collection/getuploadProgress", collectionName="birds")["progress"] == 50.0
-    assert talk.get("/api/client/collection/getuploadProgress", collectionName="nobody").status_code == 204
+    assert talk.get("/api/client/collection/getuploadProgress", collectionName="missing").status_code == 204
 
 
-def test_a_body_that_ends_early_leaves_no_part(talk: Talk, tmp_path: Path) -> None:
+def test_a_body_that_ends_early_does_not_store_a_part(talk: Talk, tmp_path: Path) -> None:
     import socket
     from urllib.parse import urlsplit
 

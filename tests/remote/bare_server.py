@@ -1,4 +1,4 @@
-"""Servers that speak HTTP by hand, over a real port: they may drip, never end, or send somebody elsewhere."""
+"""Servers with hand-written HTTP on a real port. They can answer slowly, endlessly, or with a redirect."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 TLS_HELLO = b"\x16\x03"
-"""How somebody begins who takes a server for one that speaks TLS."""
+"""The first bytes of a client that starts TLS."""
 
 
 @dataclass
 class Asked:
-    """A request's head. `headers` have small names."""
+    """A request's head. Names of `headers` are in lower case."""
 
     method: str
     target: str
@@ -24,7 +24,7 @@ class Asked:
 
 @dataclass
 class Line:
-    """One connection, on which a request has come. `body` has what was read of it so far."""
+    """A connection with a request. `body`: what was read of it so far."""
 
     connection: socket.socket
     asked: Asked
@@ -39,7 +39,7 @@ class Line:
         self.say("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
 
     def read(self, size: int) -> bytes:
-        """Read so much more of the request's body."""
+        """Read this many more bytes of the request's body."""
         data = self.connection.recv(size)
         self.body += data
         return data
@@ -51,7 +51,7 @@ class Line:
 
 @dataclass
 class Server:
-    """`asked`: every request that came. `connections`: how many were made, also those that never spoke."""
+    """`asked`: every request. `connections`: how many were made, including those without a request."""
 
     url: str
     asked: list[Asked] = field(default_factory=list)
@@ -63,7 +63,7 @@ Handler = Callable[[Line], object]
 
 @contextlib.contextmanager
 def serve(handler: Handler, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[Server]:
-    """Serve one request on each connection, in a thread of its own."""
+    """Serve one request per connection, each in a separate thread."""
     listener = socket.create_server((host, 0))
     server = Server(f"{'https' if tls else 'http'}://{host}:{listener.getsockname()[1]}")
     threads: list[threading.Thread] = []

@@ -1,4 +1,4 @@
-"""Section 2.7 of the vendor's page: the annotation type counts only where no operations are named."""
+"""Section 2.7 of the vendor's page: the annotation type has an effect only without operations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EMPTY_PAGE = b'{"data": {"identifier": "c", "groupUniqueName": "c", "rawFileName
 
 
 @pytest.mark.parametrize(("operations", "sent"), [([], "human"), (["yolo"], "all"), (["yolo", "people"], "all")])
-def test_a_kind_is_sent_only_without_operations(operations: Sequence[str], sent: str) -> None:
+def test_the_annotation_kind_is_sent_only_without_operations(operations: Sequence[str], sent: str) -> None:
     with serve(lambda line: line.answer(200, EMPTY_PAGE)) as server:
         with LakeClient(LakeAddress(server.url, "key", "secret")) as client:
             client.download_annotations("c", page=0, operations=operations, annotation_kind="human")

@@ -50,7 +50,7 @@ def classified(status: int, body: bytes = b"", retry_after: str | None = None) -
         (501, None, None),
     ],
 )
-def test_a_status_says_whether_another_attempt_may_succeed(
+def test_the_status_determines_whether_another_attempt_may_succeed(
     status: int, retry_after: str | None, again: Retry | None
 ) -> None:
     assert classify_status(status, retry_after, NOW) == again

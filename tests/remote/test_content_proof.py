@@ -1,4 +1,4 @@
-"""What proves that a local file has the bytes of a stored one, and that nothing else does."""
+"""What proves that a local file has the bytes of a stored one, and what does not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OF_ONE_PART = hashlib.md5(MD5.digest()).hexdigest()
 
 
 def asked(tmp_path: Path, headers: Mapping[str, str], status: int = 206, content: bytes = CONTENT) -> set[str]:
-    """Compare a file of ours with a stored one whose store answers so."""
+    """Compare a local file with a stored one. `headers` and `status`: the answer of the store."""
     (tmp_path / "file").write_bytes(content)
 
     def answer(line: Line) -> None:
@@ -44,7 +44,7 @@ def asked(tmp_path: Path, headers: Mapping[str, str], status: int = 206, content
         {"ETag": '"gcs"', "x-goog-hash": f"crc32c=AAAAAA==, md5={B64}"},
     ],
 )
-def test_a_store_that_tells_the_md5_in_its_way_proves_the_bytes(tmp_path: Path, headers: dict[str, str]) -> None:
+def test_each_form_of_a_stores_md5_proves_equal_bytes(tmp_path: Path, headers: dict[str, str]) -> None:
     assert asked(tmp_path, headers) == {"birds_file"}
     assert asked(tmp_path, headers, content=CONTENT[:-1] + b"?") == set()
 
@@ -62,22 +62,22 @@ def test_a_store_that_tells_the_md5_in_its_way_proves_the_bytes(tmp_path: Path, 
         ({"ETag": f'"{MD5.hexdigest()}"', "Location": "/elsewhere"}, 302),
     ],
 )
-def test_nothing_else_is_a_proof(tmp_path: Path, headers: dict[str, str], status: int) -> None:
+def test_other_headers_prove_nothing(tmp_path: Path, headers: dict[str, str], status: int) -> None:
     assert asked(tmp_path, headers, status) == set()
 
 
-def test_content_md5_is_that_of_the_file_only_where_the_store_gives_the_whole() -> None:
+def test_content_md5_is_used_only_for_a_complete_response() -> None:
     assert claims_of(200, {"content-md5": B64}).md5s == {MD5.hexdigest()}
     assert not claims_of(206, {"content-md5": B64})
 
 
-def test_the_etag_of_several_parts_is_computed_again(tmp_path: Path) -> None:
+def test_the_etag_of_a_multipart_upload_is_recomputed(tmp_path: Path) -> None:
     content = b"x" * PART_BYTES + b"y"
     parts = b"".join(hashlib.md5(part).digest() for part in (content[:PART_BYTES], content[PART_BYTES:]))
     assert asked(tmp_path, {"ETag": f'"{hashlib.md5(parts).hexdigest()}-2"'}, content=content) == {"birds_file"}
 
 
-def test_an_empty_file_needs_no_proof_and_a_file_that_is_gone_has_none(tmp_path: Path) -> None:
+def test_an_empty_file_needs_no_proof_and_a_missing_file_has_none(tmp_path: Path) -> None:
     address = LakeAddress("http://127.0.0.1:9", "key", "secret")
     with LakeClient(address) as client:
         assert same_bytes(client, [Pair("a", str(tmp_path / "a"), 0)], 4) == {"a"}

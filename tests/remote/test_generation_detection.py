@@ -1,4 +1,4 @@
-"""Finding out which generation of the protocol a lake speaks."""
+"""Detecting which generation of the protocol a lake speaks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Answers = Mapping[str, tuple[int, bytes]]
 
 @contextmanager
 def lake_of(answers: Answers, generation: Generation = TWO) -> Iterator[tuple[Server, LakeClient]]:
-    """A server that answers these paths so, and any other with a gateway's 404."""
+    """A server with these answers by path. It answers any other path with a gateway's 404."""
 
     def answer(line: Line) -> None:
         line.read_all()
@@ -63,17 +63,17 @@ def lake_of(answers: Answers, generation: Generation = TWO) -> Iterator[tuple[Se
         ({COMPATIBILITY: NO_ENDPOINT, SYSTEM: COUNTS}, TWO, THREE, 2),
         # A web page for every unknown path, as single-page applications are served.
         ({COMPATIBILITY: (200, b"<!doctype html>"), SYSTEM: COUNTS}, TWO, THREE, 2),
-        # A content network that hides what it does not serve, and one that redirects it.
+        # A CDN that answers 403 for unknown paths, and one that redirects them.
         ({COMPATIBILITY: (403, b"<Error><Code>AccessDenied</Code></Error>"), SYSTEM: COUNTS}, TWO, THREE, 2),
         ({COMPATIBILITY: (302, b""), SYSTEM: COUNTS}, TWO, THREE, 2),
-        # An API gateway that hides what it does not serve, in JSON.
+        # An API gateway that answers unknown paths with 403 in JSON.
         ({COMPATIBILITY: (403, b'{"message": "Missing Authentication Token"}'), SYSTEM: COUNTS}, TWO, THREE, 2),
-        # The counts of the system only inform.
+        # No decision depends on the counts of the system.
         ({SYSTEM: (406, b'{"error": {"message": "not today"}}')}, THREE, THREE, 1),
         ({SYSTEM: (200, b"[]")}, THREE, THREE, 1),
     ],
 )
-def test_the_generation_that_answers_is_spoken(
+def test_the_generation_that_answers_is_used(
     answers: Answers, assumed: Generation, spoken: Generation, requests: int
 ) -> None:
     with lake_of(answers, assumed) as (server, client):
@@ -85,7 +85,7 @@ def test_the_generation_that_answers_is_spoken(
 
 @pytest.mark.parametrize("body", [b"", b"<html>log in</html>", b'{"error": {"message": "Authentication failed"}}'])
 @pytest.mark.parametrize("assumed", Generation)
-def test_refused_credentials_are_never_another_generation(body: bytes, assumed: Generation) -> None:
+def test_rejected_credentials_never_count_as_another_generation(body: bytes, assumed: Generation) -> None:
     refused: Answers = {COMPATIBILITY: (401, body), SYSTEM: (401, body)}
     with lake_of(refused, assumed) as (server, client):
         with pytest.raises(CredentialsRefused):
@@ -103,7 +103,7 @@ def test_refused_credentials_are_never_another_generation(body: bytes, assumed: 
         ((200, b'{"version": 7}'), "isCompatible"),
     ],
 )
-def test_a_compatibility_call_that_confirms_nothing_is_a_note(answer: tuple[int, bytes], why: str) -> None:
+def test_an_unconfirmed_compatibility_is_a_note(answer: tuple[int, bytes], why: str) -> None:
     with lake_of({COMPATIBILITY: answer}) as (_, client):
         greeting = client.greet()
         assert greeting.generation is TWO
@@ -113,7 +113,7 @@ def test_a_compatibility_call_that_confirms_nothing_is_a_note(answer: tuple[int,
 
 
 @pytest.mark.parametrize("pinned", [False, True])
-def test_a_compatibility_call_that_is_missing_without_a_word_of_the_lake_is_a_note(pinned: bool) -> None:
+def test_a_missing_compatibility_call_is_a_note(pinned: bool) -> None:
     with lake_of({"/datalake" + SYSTEM: COUNTS}) as (_, client):
         greeting = client.greet(pinned=pinned)
         assert greeting.generation is TWO
@@ -121,19 +121,19 @@ def test_a_compatibility_call_that_is_missing_without_a_word_of_the_lake_is_a_no
 
 
 @pytest.mark.parametrize("body", [b"<html>no</html>", b'{"error": {"message": "no"}}'])
-def test_credentials_that_are_refused_under_both_bases_are_refused_credentials(body: bytes) -> None:
+def test_credentials_rejected_under_both_base_paths_are_reported_as_rejected(body: bytes) -> None:
     with lake_of({COMPATIBILITY: (403, body), SYSTEM: (403, body)}) as (_, client), pytest.raises(CredentialsRefused):
         client.greet()
 
 
-def test_an_address_that_redirects_is_said_to_redirect() -> None:
+def test_a_redirecting_address_is_reported() -> None:
     answers: Answers = {COMPATIBILITY: (302, b""), SYSTEM: (302, b"")}
     with lake_of(answers) as (_, client), pytest.raises(LakeAnswerInvalid, match="redirects") as caught:
         client.greet()
     assert "final address" in str(caught.value)
 
 
-def test_a_lake_that_says_it_is_not_compatible_ends_the_run_unless_that_is_ignored() -> None:
+def test_an_incompatible_lake_ends_the_run_unless_that_is_ignored() -> None:
     answer = (200, b'{"isCompatible": false, "message": "please upgrade"}')
     with lake_of({COMPATIBILITY: answer}) as (_, client):
         with pytest.raises(SyncError, match="please upgrade") as caught:
@@ -142,7 +142,7 @@ def test_a_lake_that_says_it_is_not_compatible_ends_the_run_unless_that_is_ignor
         assert "please upgrade" in client.greet(ignore_compatibility=True).notes[0].message
 
 
-def test_an_address_without_a_lake_says_what_answered_there() -> None:
+def test_an_address_without_a_lake_is_reported_with_the_answers() -> None:
     with lake_of({}) as (server, client):
         with pytest.raises(LakeAnswerInvalid, match="no MetaLake answers at this address") as caught:
             client.greet()
@@ -151,17 +151,17 @@ def test_an_address_without_a_lake_says_what_answered_there() -> None:
     with lake_of({COMPATIBILITY: (200, b"<html>"), SYSTEM: (200, b"<html>")}) as (server, client):
         with pytest.raises(LakeAnswerInvalid, match="no MetaLake answers"):
             client.greet()
-        assert len(server.asked) == 6, "a page may be a proxy's, for a moment"
+        assert len(server.asked) == 6, "a proxy may answer with a page for a moment"
 
 
-def test_a_pinned_generation_is_the_only_one_that_is_tried() -> None:
+def test_only_a_pinned_generation_is_tried() -> None:
     with lake_of({SYSTEM: COUNTS}) as (server, client):
         with pytest.raises(LakeAnswerInvalid, match="generation 2 of the protocol is pinned"):
             client.greet(pinned=True)
         assert [asked.target for asked in server.asked] == [COMPATIBILITY, "/datalake" + SYSTEM]
 
 
-def test_credentials_stay_at_the_configured_origin_while_the_generation_is_found() -> None:
+def test_detection_sends_credentials_only_to_the_configured_origin() -> None:
     elsewhere: list[str] = []
     with serve(lambda line: elsewhere.append(line.asked.target)) as other:
 
@@ -175,7 +175,7 @@ def test_credentials_stay_at_the_configured_origin_while_the_generation_is_found
     assert elsewhere == []
 
 
-def test_annotations_are_asked_for_under_the_base_path_that_has_them() -> None:
+def test_annotations_are_requested_under_the_base_path_that_has_them() -> None:
     page = {
         "data": {
             "identifier": "1", "groupUniqueName": "g", "rawFileName": "r", "nextPage": False, "resourceArray": []
@@ -190,7 +190,7 @@ def test_annotations_are_asked_for_under_the_base_path_that_has_them() -> None:
         assert asked == [path.removeprefix("/datalake"), path, path]
 
 
-def test_a_call_that_the_lake_refuses_is_not_asked_for_elsewhere() -> None:
+def test_a_call_that_the_lake_rejects_is_not_repeated_under_the_other_base_path() -> None:
     path = "/api/client/getAnnotations/c1/collection"
     with lake_of({path: NO_ENDPOINT}, THREE) as (server, client):
         with pytest.raises(LakeRefused, match="Endpoint not found"):
@@ -199,11 +199,11 @@ def test_a_call_that_the_lake_refuses_is_not_asked_for_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("name", ["AWS_S3", "aws_s3", "Aws_S3", "GCP", "gcs", "AZURE", "azure_blob", "AZURE_BLOB"])
-def test_object_stores_are_known_by_the_names_of_both_generations(name: str) -> None:
+def test_object_stores_are_recognized_by_the_names_of_both_generations(name: str) -> None:
     assert StorageKind(name) in StorageKind
 
 
-def test_an_unknown_object_store_is_named() -> None:
+def test_an_unsupported_object_store_is_reported_with_its_name() -> None:
     opened = {"storageType": "lds", "uploadId": "u", "collectionId": "c", "jobId": "j"}
     route = "/datalake/api/client/uploadMetadataInCollection"
     with lake_of({route: (200, json.dumps(opened).encode())}) as (_, client):
@@ -219,7 +219,7 @@ def test_the_address_may_end_with_the_base_path(suffix: str) -> None:
 
 
 @pytest.mark.parametrize("generation", Generation)
-def test_filters_of_the_third_generation_go_to_it_alone(generation: Generation) -> None:
+def test_filters_of_generation_3_are_sent_only_to_generation_3(generation: Generation) -> None:
     bodies: list[bytes] = []
 
     def answer(line: Line) -> None:
@@ -252,7 +252,7 @@ def test_the_state_remembers_the_generation(tmp_path: Path, served: Generation) 
         port = int(world_of_one.lake.url.rpartition(":")[2])
         doctor = world_of_one.good("doctor", "manifest.yaml").out
         assert f"speaks generation {int(served)} of the protocol" in doctor
-    # The lake was upgraded, or moved back: what is remembered does not fit any more.
+    # The lake was upgraded or downgraded, so the remembered generation is wrong.
     with _world(folder, tmp_path / "lake", served.other, port) as upgraded:
         assert upgraded.good("apply", "manifest.yaml").out.startswith("Nothing to do")
         assert upgraded.lake.requests.of("unknown") == 1

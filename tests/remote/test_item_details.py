@@ -22,18 +22,18 @@ NOON = "2026-01-31T12:00:00.250Z"
         "1769860800250",
     ],
 )
-def test_every_readable_form_is_one_text(written: object) -> None:
+def test_every_readable_form_of_a_date_becomes_the_same_text(written: object) -> None:
     assert sortable_date(written) == NOON
 
 
 @pytest.mark.parametrize(
     "written", [None, "", "on day 334 of 2026", "31.01.2026", True, [], {}, {"$date": None}, 1e300, "²"]
 )
-def test_what_cannot_be_read_is_empty(written: object) -> None:
+def test_an_unreadable_date_is_empty(written: object) -> None:
     assert sortable_date(written) == ""
 
 
-def test_texts_sort_by_time() -> None:
+def test_date_texts_sort_by_time() -> None:
     moments = [
         1769860800249,
         "2026-01-31T12:00:00.250Z",

@@ -28,7 +28,7 @@ class NoLimit:
 
 @dataclass
 class Bucket:
-    """A token bucket: `per_s` calls, `burst` of which may come at once."""
+    """A token bucket: `per_s` calls, of which `burst` may arrive at once."""
 
     per_s: float
     burst: float
@@ -47,7 +47,7 @@ class Bucket:
 
 @dataclass
 class EachSecond:
-    """So many calls within each second of the clock."""
+    """A number of calls within each second of the clock."""
 
     per_s: float
     second: int = -1
@@ -62,15 +62,18 @@ class EachSecond:
 
 @dataclass
 class Crowd:
-    """Callers of one server through one pace, as the clients do it: each has one call at a time, and one of them waits
-    for the next turn. The server works on one call after the other; a refusal takes it no time."""
+    """Callers that share the pace of one server, as in the clients.
+
+    Each makes one call at a time, and one of them waits for the next turn. The server processes calls in
+    sequence. A refusal takes no time.
+    """
 
     limit: Limit = field(default_factory=NoLimit)
     workers: int = 64
     latency_s: float = 0.03
     service_s: float = 1 / 1200
     refuses: float = 0.0
-    """The share of calls that is refused at random."""
+    """The share of calls that are refused at random."""
 
     retry_after_s: float | None = None
     outages: Sequence[tuple[float, float]] = ()
@@ -80,7 +83,7 @@ class Crowd:
     taken: int = 0
     refused: int = 0
     turns: list[tuple[float, float]] = field(default_factory=list)
-    """When each refused call was refused, and when it set out again."""
+    """When each refused call was refused, and when it was repeated."""
 
     def run(self, *, calls: int | None = None, seconds: float = 1e9) -> Crowd:
         chance, policy = random.Random(self.seed), RetryPolicy()
@@ -181,7 +184,7 @@ def test_a_limit_is_used_and_not_exceeded(
     crowd = Crowd(servers[limit], workers, latency_s, retry_after_s=retry_after_s).run(seconds=seconds)
     possible = min(per_s, workers / (latency_s + 1 / 1200)) * seconds
     assert crowd.taken >= 0.8 * possible
-    # The first call of each caller sets out before there is an answer.
+    # The first call of each caller starts before there is an answer.
     assert crowd.refused - workers <= 0.1 * (crowd.taken + crowd.refused)
 
 
@@ -190,18 +193,18 @@ def test_a_limit_is_used_and_not_exceeded(
 def test_a_low_limit_is_used_and_hardly_exceeded(per_s: int, workers: int) -> None:
     seconds = 120.0
     crowd = Crowd(Bucket(per_s, per_s), workers).run(seconds=seconds)
-    # Nothing tells the first calls of the limit.
+    # The first calls cannot know the limit.
     assert crowd.refused <= workers + 0.25 * crowd.taken
     assert crowd.taken >= 0.75 * per_s * seconds
 
 
-def test_a_limit_is_found_beside_refusals_at_any_rate() -> None:
+def test_a_limit_is_found_despite_refusals_at_any_rate() -> None:
     crowd = Crowd(Bucket(50, 50), refuses=0.05).run(seconds=60)
     assert crowd.taken >= 0.75 * 50 * 60
     assert crowd.share <= 0.2
 
 
-def test_a_limit_that_changes_is_followed() -> None:
+def test_the_rate_follows_a_limit_that_changes() -> None:
     bucket = Bucket(500, 50)
     crowd = Crowd(bucket, workers=64)
 
@@ -224,27 +227,27 @@ def test_a_limit_that_is_lifted_is_forgotten() -> None:
             return now >= 10 or bucket.allows(now)
 
     crowd = Crowd(Lifted()).run(seconds=25)
-    # In the last seconds nothing but the server's own speed is the limit.
+    # In the last seconds, only the server's speed limits the rate.
     assert crowd.taken > 10 * 50 * 0.8 + 5 * 1000
     assert (crowd.pace.per_s or FASTEST_PER_S) >= 1000
 
 
 @pytest.mark.parametrize("outage_s", [0.05, 0.3, 1.0])
-def test_after_an_outage_the_rate_is_soon_what_it_was(outage_s: float) -> None:
+def test_the_rate_recovers_soon_after_an_outage(outage_s: float) -> None:
     undisturbed = Crowd().run(calls=10 * CALLS).now
     crowd = Crowd(outages=[(1.0, 1.0 + outage_s), (4.0, 4.0 + outage_s)]).run(calls=10 * CALLS)
-    # A caller that was refused all the while waits for up to as long again.
+    # A caller that was refused during the whole outage waits for up to as long again.
     assert crowd.now <= undisturbed + 2 * (2 * outage_s + 4)
 
 
 @pytest.mark.parametrize("refuses", [0.05, 0.2])
-def test_every_refused_call_waits_as_long_as_it_was_asked_to(refuses: float) -> None:
+def test_every_refused_call_waits_for_its_retry_after(refuses: float) -> None:
     crowd = Crowd(Bucket(200, 20), refuses=refuses, retry_after_s=1.5).run(seconds=20)
     assert crowd.turns
     assert all(again - refused >= 1.5 - 1e-9 for refused, again in crowd.turns)
 
 
-# One call after the other.
+# The calls are sequential.
 
 
 @dataclass
@@ -271,7 +274,7 @@ def test_a_pace_without_refusals_never_waits() -> None:
     assert pace.free
 
 
-def test_single_refusals_make_only_the_refused_call_wait() -> None:
+def test_single_refusals_delay_only_the_refused_call() -> None:
     time = Time()
     pace = Pace(time)
     for turn in range(2000):
@@ -281,7 +284,7 @@ def test_single_refusals_make_only_the_refused_call_wait() -> None:
         assert pace.free
 
 
-def test_all_calls_wait_where_most_are_refused_with_a_time() -> None:
+def test_all_calls_wait_if_most_are_refused_with_a_retry_after() -> None:
     time = Time()
     pace = Pace(time)
     refused(pace, 2 * RECENT_CALLS, retry_after_s=7)
@@ -291,7 +294,7 @@ def test_all_calls_wait_where_most_are_refused_with_a_time() -> None:
     assert 0 < pace.wait_s() <= 0.1
 
 
-def test_a_burst_that_is_refused_lowers_the_rate_once() -> None:
+def test_a_refused_burst_lowers_the_rate_once() -> None:
     pace = Pace(Time())
     numbers = [pace.start_call() for _ in range(64)]
     for number in numbers[:12]:
@@ -303,7 +306,7 @@ def test_a_burst_that_is_refused_lowers_the_rate_once() -> None:
     assert pace.per_s == lowered
 
 
-def test_the_rate_has_a_bound_below() -> None:
+def test_the_rate_has_a_lower_bound() -> None:
     time = Time()
     pace = Pace(time)
     for _ in range(60):
@@ -312,14 +315,14 @@ def test_the_rate_has_a_bound_below() -> None:
     assert pace.per_s == pytest.approx(SLOWEST_PER_S)
 
 
-def test_a_server_that_fails_says_nothing_about_its_rate() -> None:
+def test_server_failures_do_not_change_the_rate() -> None:
     pace = Pace(Time())
     for _ in range(200):
         pace.record(pace.start_call(), Retry("it answered 500"))
     assert pace.free
 
 
-def test_an_error_of_the_call_is_an_answer_like_any_other() -> None:
+def test_an_error_of_the_call_counts_as_an_accepted_call() -> None:
     from metalake_sync.errors import LakeRefused
 
     pace = Pace(Time())

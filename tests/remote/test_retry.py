@@ -105,7 +105,7 @@ def test_a_library_error_is_described_without_its_address() -> None:
         ("http://127.0.0.1.evil.dev", "over plain HTTP"),
     ],
 )
-def test_an_address_that_would_give_credentials_away_is_refused(url: str, words: str) -> None:
+def test_an_address_that_would_expose_credentials_is_rejected(url: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         LakeAddress(url, "key", "secret")
 

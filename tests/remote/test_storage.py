@@ -1,4 +1,4 @@
-"""How files are cut into parts, and what each store is sent."""
+"""How files are split into parts, and the requests for each store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TERABYTE = 1 << 40
 
 
 @given(st.integers(0, 30 * TERABYTE))
-def test_parts_cover_a_file_without_gaps_within_every_stores_limits(size_bytes: int) -> None:
+def test_parts_cover_a_file_without_gaps_within_the_limits_of_every_store(size_bytes: int) -> None:
     part_size = choose_part_size(size_bytes)
     parts = split_parts(size_bytes, part_size)
     assert len(parts) <= PART_LIMIT
@@ -42,28 +42,28 @@ def test_parts_cover_a_file_without_gaps_within_every_stores_limits(size_bytes: 
         (PART_BYTES + 1, [(0, PART_BYTES), (PART_BYTES, 1)]),
     ],
 )
-def test_an_exact_part_has_no_empty_one_behind_it(size_bytes: int, expected: list[tuple[int, int]]) -> None:
+def test_a_file_of_exactly_one_part_has_no_empty_second_part(size_bytes: int, expected: list[tuple[int, int]]) -> None:
     assert split_parts(size_bytes, choose_part_size(size_bytes)) == expected
 
 
-def test_the_usual_part_serves_up_to_its_limit_and_then_grows() -> None:
+def test_the_part_size_grows_only_above_the_limit_of_parts() -> None:
     assert choose_part_size(PART_BYTES * PART_LIMIT) == PART_BYTES
     assert choose_part_size(PART_BYTES * PART_LIMIT + 1) == PART_BYTES + (1 << 20)
 
 
-def test_a_file_that_no_store_takes_is_refused() -> None:
+def test_a_file_that_is_too_large_for_any_store_is_rejected() -> None:
     with pytest.raises(TooManyParts, match="more than 10000 parts"):
         choose_part_size(50 * TERABYTE)
 
 
-def test_s3_answers_with_an_etag_that_is_kept_without_quotes() -> None:
+def test_an_s3_etag_is_kept_without_quotes() -> None:
     store = store_for(StorageKind.S3)
     assert store.etag({"etag": '"abc"'}) == "abc"
     assert store.etag({}) is None
     assert (store.accepted(200, last=False), store.accepted(201, last=True)) == (True, False)
 
 
-def test_gcs_takes_ranges_in_order_and_says_308_until_the_last() -> None:
+def test_gcs_gets_ranges_and_answers_308_before_the_last_part() -> None:
     store = store_for(StorageKind.GCS)
     request = store.part_request(
         "https://gcs/x?upload_id=1", number=2, offset=10, length=5, total=15, content_type="image/png"
@@ -76,7 +76,7 @@ def test_gcs_takes_ranges_in_order_and_says_308_until_the_last() -> None:
     ]  # fmt: skip
 
 
-def test_azure_stages_blocks_whose_ids_are_encoded_twice() -> None:
+def test_azure_block_ids_are_encoded_twice() -> None:
     store = store_for(StorageKind.AZURE)
     request = store.part_request("https://az/x?sig=a%2Bb", number=3, offset=0, length=1, total=1, content_type="a/b")
     query = parse_qs(urlsplit(request.url).query)

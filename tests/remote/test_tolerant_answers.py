@@ -1,4 +1,4 @@
-"""Answers that are close enough: what is read of them, and what is an error that names the call and the field."""
+"""Answers that deviate from the known form: what is accepted, and which errors name the call and the field."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def read(route: Route[Any], document: object, status: int = 200) -> BaseModel | 
         ({"isSuccess": True, "total": 7}, 7),
         ({"isSuccess": True, "data": {"objects": 7}}, 7),
         ({"itemCount": 7, "name": "birds"}, 7),
-        # Nobody can say which of two numbers is meant, and no text or flag is a number.
+        # Which of two numbers is the count is unknown. Texts and flags are not numbers.
         ({"images": 7, "videos": 8}, None),
         ({"ready": True}, None),
         (-1, None),
         ("seven", None),
     ],
 )
-def test_a_count_is_the_one_number_of_an_answer(document: object, count: int | None) -> None:
+def test_a_count_is_the_only_number_of_an_answer(document: object, count: int | None) -> None:
     answer = read_answer(routes.COUNT_ITEMS, 200, json.dumps(document).encode())
     assert answer is not None
     assert answer.count == count
@@ -78,13 +78,13 @@ def test_label_rows_of_every_form_are_read(row: object, text: str, reference: st
 @pytest.mark.parametrize(
     "document", [URL, {"url": URL}, {"isSuccess": True, "signedUrl": URL}, {"data": {"link": URL, "expires": "soon"}}]
 )
-def test_a_read_address_is_found_in_every_form(document: object) -> None:
+def test_a_download_url_is_found_in_every_form(document: object) -> None:
     answer = read_answer(routes.DOWNLOAD_URL, 200, json.dumps(document).encode())
     assert answer is not None
     assert answer.url == URL
 
 
-def test_a_job_tells_its_status_as_number_text_or_name() -> None:
+def test_a_job_status_can_be_a_number_a_text_or_a_name() -> None:
     for told, meant in [(2, 2), ("2", 2), ("COMPLETED", 2), ("failed", 4), ("In_Progress", 1)]:
         answer = read_answer(routes.JOB_STATUS, 200, json.dumps({"status": told, "progress": "much"}).encode())
         assert answer is not None
@@ -95,7 +95,7 @@ def test_a_job_tells_its_status_as_number_text_or_name() -> None:
         read(routes.JOB_STATUS, {"isSuccess": True})
 
 
-def test_what_is_null_is_not_said() -> None:
+def test_null_fields_count_as_missing() -> None:
     begun = read_answer(routes.BEGIN_FILE, 200, b'{"fileId": 7, "fileKey": "k", "isExisting": null}')
     assert begun is not None
     assert (begun.file_id, begun.is_existing) == ("7", False)
@@ -108,19 +108,19 @@ def test_what_is_null_is_not_said() -> None:
     "route", [routes.COLLECTION_BY_NAME, routes.LIST_ITEMS, routes.DOWNLOAD_ANNOTATIONS, routes.LIST_LABELS]
 )
 @pytest.mark.parametrize("body", [b"{}", b"null", b"", b"  "])
-def test_an_empty_object_says_that_there_is_nothing(route: Route[Any], body: bytes) -> None:
+def test_an_empty_object_counts_as_an_empty_answer(route: Route[Any], body: bytes) -> None:
     assert read_answer(route, 200, body) is None
 
 
 @pytest.mark.parametrize("document", [{}, [], "done", 1, {"isSuccess": "yes"}, {"message": {"text": 1}}, None])
-def test_an_acknowledgement_may_be_any_json(document: object) -> None:
+def test_an_acknowledgement_can_be_any_json_value(document: object) -> None:
     read(routes.FINALIZE_FILE, document)
     read(routes.METADATA_BY_JSON, document)
 
 
 @pytest.mark.parametrize("no", [False, "false", "False"])
 @pytest.mark.parametrize("route", [routes.METADATA_BY_JSON, routes.OPEN_UPLOAD, routes.LIST_ITEMS])
-def test_a_refusal_is_none_the_less_a_refusal(route: Route[Any], no: object) -> None:
+def test_is_success_false_is_a_rejection_in_every_form(route: Route[Any], no: object) -> None:
     with pytest.raises(LakeRefused, match="not you"):
         read(route, {"isSuccess": no, "message": "not you"})
 
@@ -135,13 +135,13 @@ def test_a_refusal_is_none_the_less_a_refusal(route: Route[Any], no: object) -> 
         {"statusCode": 406, "detail": "too dark"},
     ],
 )
-def test_the_lakes_reason_is_found_in_every_form(document: object) -> None:
+def test_the_lakes_message_is_found_in_every_form(document: object) -> None:
     with pytest.raises(LakeRefused, match=": too dark$") as caught:
         read(routes.FINALIZE_FILE, document, 406)
     assert caught.value.explained
 
 
-def test_a_body_that_is_too_large_for_a_proxy_says_who_can_help() -> None:
+def test_a_body_that_is_too_large_for_a_proxy_is_reported_with_a_remedy() -> None:
     with pytest.raises(LakeRefused) as caught:
         read_answer(routes.METADATA_BY_JSON, 413, b"<html><h1>413 Request Entity Too Large</h1></html>")
     assert caught.value.remedy is not None
@@ -159,7 +159,7 @@ def test_a_body_that_is_too_large_for_a_proxy_says_who_can_help() -> None:
         (routes.SELECT_ITEMS, [], "the answer"),
     ],
 )
-def test_a_missing_field_that_a_decision_needs_is_named_and_its_neighbours_are_not_shown(
+def test_a_missing_field_is_named_without_values_of_other_fields(
     route: Route[Any], document: object, field: str
 ) -> None:
     with pytest.raises(LakeAnswerInvalid, match=field) as caught:
@@ -169,7 +169,7 @@ def test_a_missing_field_that_a_decision_needs_is_named_and_its_neighbours_are_n
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity"])
-def test_numbers_that_json_does_not_have_say_nothing(number: bytes) -> None:
+def test_nan_and_infinity_count_as_null(number: bytes) -> None:
     body = b'{"itemDetails": {"a": %b, "b": [%b, 1], "c": 1}}' % (number, number)
     details = read_answer(routes.ITEM_DETAILS, 200, body)
     assert details is not None
@@ -177,7 +177,7 @@ def test_numbers_that_json_does_not_have_say_nothing(number: bytes) -> None:
     json.dumps(details.item_details, allow_nan=False)
 
 
-def test_half_a_surrogate_becomes_the_replacement_character() -> None:
+def test_a_lone_surrogate_becomes_the_replacement_character() -> None:
     page = read_answer(routes.LIST_ITEMS, 200, rb'[{"id": "1", "name": "a\ud800.jpg", "\udfff": "\ud83d\ude00"}]')
     assert page is not None
     assert page.root[0].name == "a\ufffd.jpg"
@@ -193,12 +193,12 @@ def test_half_a_surrogate_becomes_the_replacement_character() -> None:
         (None, []),
     ],
 )
-def test_tags_are_texts_whatever_stands_among_them(value: object, tags: list[str]) -> None:
+def test_tags_of_other_types_are_ignored_or_become_texts(value: object, tags: list[str]) -> None:
     assert tags_in(value) == tags
     assert fields_in({TAGS: value, "x": 1}, [TAGS]) == {TAGS: tags}
 
 
-# Calls that decide, against a server.
+# Calls on whose answers decisions depend, with a server.
 
 
 Answer = Callable[[Mapping[str, Any]], object]
@@ -206,7 +206,7 @@ Answer = Callable[[Mapping[str, Any]], object]
 
 @contextmanager
 def lake_with(answers: Mapping[Route[Any], Answer]) -> Iterator[LakeClient]:
-    """A lake that answers these routes with what a function makes of the request, and any other with 404."""
+    """A lake that answers these routes with the result of a function, and any other with 404."""
 
     def answer(line: Line) -> None:
         line.read_all()
@@ -229,7 +229,7 @@ def page_of(request: Mapping[str, Any], total: int) -> list[dict[str, str]]:
     return [{"id": f"i{number}", "name": f"{number}.jpg"} for number in numbers]
 
 
-def test_a_count_without_a_number_is_made_by_listing() -> None:
+def test_items_are_counted_by_listing_if_the_answer_has_no_number() -> None:
     listed: dict[Route[Any], Answer] = {
         routes.COUNT_ITEMS: lambda _: {"images": 1, "videos": 2},
         routes.LIST_ITEMS: lambda request: page_of(request, 2500),
@@ -264,7 +264,7 @@ def test_a_list_that_repeats_its_pages_ends_with_an_error() -> None:
 
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 20])
 @pytest.mark.parametrize("before", [0, 1, 5])
-def test_a_cycle_of_any_length_is_noticed(length: int, before: int) -> None:
+def test_a_cycle_of_any_length_is_detected(length: int, before: int) -> None:
     guard = RepeatGuard("/list")
     pages = itertools.chain(range(1000, 1000 + before), itertools.cycle(range(length)))
     with pytest.raises(LakeAnswerInvalid):
@@ -272,13 +272,13 @@ def test_a_cycle_of_any_length_is_noticed(length: int, before: int) -> None:
             guard.check([f"{page}-a", f"{page}-b"])
 
 
-def test_pages_that_only_overlap_are_no_repetition() -> None:
+def test_overlapping_pages_are_not_a_repetition() -> None:
     guard = RepeatGuard("/list")
     for first in range(0, 5000, 3):
         guard.check(range(first, first + 10))
 
 
-def test_an_empty_object_is_no_list_of_labels() -> None:
+def test_an_empty_object_is_not_a_list_of_labels() -> None:
     with (
         lake_with({routes.LIST_LABELS: lambda _: {}}) as client,
         pytest.raises(LakeAnswerInvalid, match="empty object"),
@@ -288,7 +288,7 @@ def test_an_empty_object_is_no_list_of_labels() -> None:
         assert client.list_labels() == []
 
 
-def test_an_empty_list_of_labels_is_read_whatever_the_lake_answered_before() -> None:
+def test_an_empty_list_of_labels_is_accepted_after_other_deviations() -> None:
     answers: list[object] = [{}, [None, "Bird"], {}, []]
     with lake_with({routes.LIST_LABELS: lambda _: answers.pop(0)}) as client:
         with pytest.raises(LakeAnswerInvalid, match="empty object"):
@@ -299,7 +299,7 @@ def test_an_empty_list_of_labels_is_read_whatever_the_lake_answered_before() -> 
         assert client.list_labels() == []
 
 
-def test_what_was_mended_is_remembered_for_doctor() -> None:
+def test_repaired_answers_are_remembered_for_doctor() -> None:
     with lake_with({routes.LIST_ITEMS: lambda _: [{"id": "1", "name": "a", "url": None}, None]}) as client:
         assert len(client.list_items(ListItems()).__next__()) == 1
         assert list(client.differences) == ["POST /api/client/explorer/objects/list"]

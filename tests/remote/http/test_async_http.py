@@ -1,4 +1,4 @@
-"""The event loop's HTTP over real ports: what servers do that is not usual, and what we ask of them."""
+"""HTTP in the event loop over real ports: unusual servers, and what the client requests of them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_an_incomplete_answer_is_described_without_an_address(said: bytes, reaso
         assert "sig" not in repr(caught.value) + repr(caught.value.__cause__)
 
 
-def test_nobody_at_home_is_said_in_the_systems_words() -> None:
+def test_a_failed_connection_is_described_by_the_systems_message() -> None:
     with serve(lambda line: None) as server:
         url = server.url
     with pytest.raises(HttpBroken) as caught:
@@ -77,7 +77,7 @@ def test_nobody_at_home_is_said_in_the_systems_words() -> None:
     assert describe(caught.value) == "name or service not known"
 
 
-def test_what_is_said_on_the_way_is_no_answer() -> None:
+def test_interim_responses_are_ignored() -> None:
     said = (
         b"HTTP/1.1 103 Early Hints\r\nEtag: early\r\n\r\nHTTP/1.1 200 OK\r\nEtag: late\r\nContent-Length: 2\r\n\r\nok"
     )
@@ -103,7 +103,7 @@ def test_what_is_said_on_the_way_is_no_answer() -> None:
     ],
     ids=["a name like a status", "a tab", "a colon in a reason", "a trailer"],
 )
-def test_an_odd_head_is_read_for_what_it_says_and_what_comes_after_the_body_is_none(first: bytes, rest: bytes) -> None:
+def test_an_unusual_head_is_read_and_trailers_are_ignored(first: bytes, rest: bytes) -> None:
     with serve(lambda line: line.say(first + b"\r\n" + rest)) as server:
         answer = ask(server.url)
         assert (answer.status, answer.header("etag"), answer.header("x"), answer.body) == (200, "head", None, b"ok")
@@ -117,7 +117,7 @@ def test_an_odd_head_is_read_for_what_it_says_and_what_comes_after_the_body_is_n
     assert (status, headers["etag"], headers.get("x"), body) == (200, "head", None, b"ok")
 
 
-def test_what_a_server_said_in_other_letters_goes_back_to_it_as_it_came() -> None:
+def test_a_header_value_with_other_letters_is_returned_unchanged() -> None:
     with serve(lambda line: line.answer(200, ETag='"\u00e4"')) as server:
 
         async def twice(http: AsyncHttp) -> str:
@@ -130,7 +130,7 @@ def test_what_a_server_said_in_other_letters_goes_back_to_it_as_it_came() -> Non
         assert server.asked[1].headers["if-range"] == etag
 
 
-def test_an_answer_is_not_kept_for_as_long_as_nothing_else_is_asked() -> None:
+def test_an_idle_connection_does_not_keep_the_last_answer_in_memory() -> None:
     with serve(lambda line: line.answer(200, b"y" * 1000)) as server:
 
         async def once(http: AsyncHttp) -> int:
@@ -141,7 +141,7 @@ def test_an_answer_is_not_kept_for_as_long_as_nothing_else_is_asked() -> None:
         assert with_http(once) == 0
 
 
-def test_a_connection_is_kept_and_one_that_was_closed_meanwhile_is_no_failure() -> None:
+def test_a_connection_is_reused_and_a_closed_one_is_replaced() -> None:
     with serve(lambda line: line.say(b"HTTP/1.1 204 No Content\r\n\r\n")) as server:
 
         async def twice(http: AsyncHttp) -> list[int]:
@@ -152,7 +152,7 @@ def test_a_connection_is_kept_and_one_that_was_closed_meanwhile_is_no_failure() 
                 await asyncio.sleep(0.1)
             return statuses
 
-        # This server says that it keeps connections, and closes them.
+        # This server promises to keep connections, but closes them.
         assert with_http(twice) == [204, 204]
         assert server.connections == 2
 
@@ -183,7 +183,7 @@ def test_pieces_arrive_in_order(sizes: tuple[int, ...], told: bool) -> None:
         assert server.asked[0].headers["transfer-encoding"] == "chunked"
 
 
-def test_what_a_body_raises_is_raised_and_the_request_is_ended() -> None:
+def test_an_error_of_a_body_is_raised_and_ends_the_request() -> None:
     ended: list[bool] = []
 
     async def broken() -> AsyncIterator[bytes]:
@@ -199,7 +199,7 @@ def test_what_a_body_raises_is_raised_and_the_request_is_ended() -> None:
     assert ended == [True]
 
 
-def test_a_server_may_answer_before_the_whole_body_was_sent() -> None:
+def test_a_server_can_answer_before_the_whole_body_was_sent() -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:
             yield b"x" * 1000
@@ -235,11 +235,11 @@ def test_a_sender_waits_for_a_slow_reader() -> None:
 
         held, read_bytes = with_http(read)
     assert read_bytes == size
-    # Besides what we hold there are the system's buffers.
+    # In addition to our buffer, the system has buffers.
     assert held < HELD_BYTES + (16 << 20)
 
 
-def test_a_time_that_is_asked_for_once_is_kept_although_an_earlier_one_came_first() -> None:
+def test_a_later_timer_is_kept_after_an_earlier_one() -> None:
     def slow_or_not(line: Line) -> None:
         if line.asked.target == "/slow":
             time.sleep(5)
@@ -248,7 +248,7 @@ def test_a_time_that_is_asked_for_once_is_kept_although_an_earlier_one_came_firs
     with serve(slow_or_not) as server:
 
         def begin(http: AsyncHttp, target: str, within_ms: int) -> asyncio.Future[None]:
-            # As bare as can be: what else has a time would be asked for anew.
+            # A bare handle, because other options with a time would set the timer again.
             curl = pycurl.Curl()
             curl.setopt(pycurl.URL, server.url + target)
             curl.setopt(pycurl.TIMEOUT_MS, within_ms)
@@ -266,7 +266,7 @@ def test_a_time_that_is_asked_for_once_is_kept_although_an_earlier_one_came_firs
     assert describe(caught.value) == "timeout"
 
 
-def test_an_answer_before_the_end_counts_also_while_the_next_piece_is_being_read() -> None:
+def test_an_early_answer_counts_while_the_next_piece_is_read() -> None:
     async def slow() -> AsyncIterator[bytes]:
         yield b"x" * 10
         await asyncio.sleep(0.3)
@@ -277,7 +277,7 @@ def test_an_answer_before_the_end_counts_also_while_the_next_piece_is_being_read
     assert answer.status == 403
 
 
-def test_a_sender_that_breaks_off_while_it_waits_for_us_is_told_after_what_came() -> None:
+def test_a_break_while_the_sender_waits_is_raised_after_the_received_bytes() -> None:
     size = 64 << 20
 
     def much(line: Line) -> None:
@@ -297,7 +297,7 @@ def test_a_sender_that_breaks_off_while_it_waits_for_us_is_told_after_what_came(
         assert with_http(read) == 4 << 20
 
 
-def test_a_call_that_is_cancelled_leaves_nothing_behind() -> None:
+def test_a_cancelled_call_leaves_no_tasks() -> None:
     with serve(lambda line: time.sleep(0.3)) as server:
 
         async def cancelled(http: AsyncHttp) -> int:
@@ -321,25 +321,25 @@ def test_a_call_that_is_cancelled_leaves_nothing_behind() -> None:
         ("https://bücher.example:8443/o", "https://xn--bcher-kva.example:8443/o"),
     ],
 )
-def test_an_address_with_other_letters_goes_out_as_ascii(url: str, ascii_url: str) -> None:
+def test_a_url_with_other_letters_is_sent_as_ascii(url: str, ascii_url: str) -> None:
     assert to_ascii(url) == ascii_url
 
 
 @pytest.mark.parametrize("proxy", ["", "http://proxy.example"])
-def test_an_address_that_is_none_is_said_to_be_none(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_malformed_url_is_reported(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", proxy)
     for url in ("http://ü..example/", "http://[::g]/", "http://"):
         with pytest.raises(AddressUnusable):
             ask(url)
 
 
-def test_a_signed_address_goes_out_as_it_is() -> None:
+def test_a_signed_url_is_sent_unchanged() -> None:
     with serve(lambda line: line.answer(200)) as server:
         ask(server.url + "/a/../b%2Fc/./d?sig=a%2Bb+c%3d&x=;'()")
         assert server.asked[0].target == "/a/../b%2Fc/./d?sig=a%2Bb+c%3d&x=;'()"
 
 
-def test_a_proxy_of_the_environment_is_used_unless_the_host_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_of_the_environment_is_used_unless_no_proxy_has_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     address = LakeAddress("http://lake.invalid", API_KEY, SECRET, Trust(allow_insecure=True, allow_local_store=True))
     impatient = RetryPolicy(give_up_after_s=0)
 
@@ -355,7 +355,7 @@ def test_a_proxy_of_the_environment_is_used_unless_the_host_is_left_out(monkeypa
             "http://lake.invalid",
             "http://store.invalid/o?sig=1",
         ]
-        # This machine is reached without one.
+        # Requests to this machine use no proxy.
         Store(address, impatient).put(direct.url + "/o", b"x")
         assert (len(proxy.asked), len(direct.asked)) == (2, 1)
         monkeypatch.setenv("no_proxy", "other.example store.invalid:80")
@@ -364,7 +364,7 @@ def test_a_proxy_of_the_environment_is_used_unless_the_host_is_left_out(monkeypa
         assert len(proxy.asked) == 2
 
 
-def test_a_proxy_is_asked_for_a_tunnel_and_hears_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_gets_a_connect_request_without_credentials_of_the_lake(monkeypatch: pytest.MonkeyPatch) -> None:
     address = LakeAddress("https://lake.invalid", API_KEY, SECRET)
     with serve(lambda line: line.answer(403)) as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)

@@ -45,7 +45,7 @@ def test_this_machine_is_never_reached_through_a_proxy(scheme: str, host: str) -
         ({"https": "socks5://proxy.example", "no": "lake.example"}, "https://lake.example", ""),
     ],
 )
-def test_the_schemes_proxy_goes_before_the_one_for_all(proxies: dict[str, str], url: str, proxy: str) -> None:
+def test_the_proxy_of_the_scheme_takes_precedence_over_all_proxy(proxies: dict[str, str], url: str, proxy: str) -> None:
     assert proxy_for(url, proxies) == proxy
 
 
@@ -82,13 +82,13 @@ def test_the_schemes_proxy_goes_before_the_one_for_all(proxies: dict[str, str], 
         ("10.0.0.0/many,,lake.example", "lake.example", 443, True),
     ],
 )
-def test_no_proxy_is_read_as_curl_reads_it(no_proxy: str, host: str, port: int, bypassed: bool) -> None:
+def test_no_proxy_is_interpreted_as_by_curl(no_proxy: str, host: str, port: int, bypassed: bool) -> None:
     assert bypasses(no_proxy, host, port) is bypassed
 
 
 @pytest.mark.parametrize("scheme", ["socks", "socks4", "socks5", "socks5h"])
 @pytest.mark.parametrize("call", BOTH)
-def test_a_socks_proxy_is_refused_with_what_to_do(call: Call, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_socks_proxy_is_rejected_with_a_remedy(call: Call, scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("all_proxy", f"{scheme}://user:word@127.0.0.1:9")
     with pytest.raises(
         UsageError, match=f"all_proxy names a SOCKS proxy .{scheme}://., which is not supported"
@@ -100,7 +100,7 @@ def test_a_socks_proxy_is_refused_with_what_to_do(call: Call, scheme: str, monke
 
 
 @pytest.mark.parametrize("proxy", ["ftp://proxy.example", "http://", "http://proxy.example:port", "http://["])
-def test_a_proxy_that_cannot_be_used_names_its_variable(proxy: str) -> None:
+def test_an_unusable_proxy_is_reported_with_its_variable(proxy: str) -> None:
     with pytest.raises(UsageError, match="the proxy cannot be used: https_proxy"):
         proxy_for("https://lake.example", {"https": proxy})
 
@@ -123,7 +123,7 @@ def test_a_lake_on_this_machine_gets_no_credentials_through_a_proxy(
 
 
 @pytest.mark.parametrize("call", BOTH)
-def test_both_clients_go_through_a_proxy_and_around_it_alike(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_clients_use_and_bypass_a_proxy_alike(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def good(line: Line) -> None:
         line.read_all()
         line.answer(200, b'{"isSuccess": true}')

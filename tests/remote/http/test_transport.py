@@ -1,4 +1,4 @@
-"""Whom we trust, where credentials go, and how much we listen to: over real ports, with both HTTP libraries."""
+"""Trusted servers, where credentials go, and limits of answers: over real ports, with both HTTP libraries."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ANY_SIZE = 1 << 30
 
 
 def lake_at(url: str, ca_file: Path | None = None) -> LakeAddress:
-    """A lake that may have stores on this machine, where the servers of these tests are."""
+    """A lake that may use stores on this machine, where the servers of these tests run."""
     return LakeAddress(url, API_KEY, SECRET, Trust(str(ca_file) if ca_file else None, allow_local_store=True))
 
 
@@ -74,7 +74,7 @@ def served_by(ca: trustme.CA, host: str = "127.0.0.1", expires: datetime | None 
 
 
 @pytest.mark.parametrize("call", BOTH)
-def test_an_unknown_ca_is_rejected_at_once_and_the_error_names_the_remedy(ca: trustme.CA, call: Call) -> None:
+def test_an_unknown_ca_is_rejected_at_once_with_a_remedy(ca: trustme.CA, call: Call) -> None:
     with serve(good, served_by(ca)) as server:
         with pytest.raises(LakeUnreachable, match="certificate of the lake is not accepted") as caught:
             call(lake_at(server.url), PATIENT)
@@ -101,7 +101,7 @@ def test_a_ca_of_the_environment_is_trusted(
 
 
 def hash_of_ca(ca_file: Path) -> str:
-    """By this name OpenSSL looks for a CA in a folder."""
+    """Return the name under which OpenSSL looks for a CA in a folder."""
     asked = ["openssl", "x509", "-hash", "-noout", "-in", str(ca_file)]
     return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
 
@@ -114,7 +114,7 @@ def test_both_clients_trust_the_same_files_of_a_folder(
     folder = tmp_path / "cas"
     folder.mkdir()
     shutil.copy(ca_file, folder / (f"{hash_of_ca(ca_file)}.0" if hashed else "retired.pem"))
-    # OpenSSL takes a list of folders here, and those that are missing do not matter to it.
+    # OpenSSL accepts a list of folders here, and ignores missing ones.
     places = f"{tmp_path / 'nowhere'}{os.pathsep}{folder}" if variable == "SSL_CERT_DIR" else str(folder)
     monkeypatch.delenv("SSL_CERT_DIR", raising=False)
     monkeypatch.setenv(variable, places)
@@ -131,7 +131,7 @@ def test_both_clients_trust_the_same_files_of_a_folder(
         _context.cache_clear()
 
 
-def test_cas_of_the_environment_stand_instead_of_the_usual_ones_and_those_of_the_manifest_besides(
+def test_cas_of_the_environment_replace_the_systems_and_those_of_the_manifest_are_added(
     ca_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     usual = len(tls_context(None).get_ca_certs())
@@ -145,7 +145,7 @@ def test_cas_of_the_environment_stand_instead_of_the_usual_ones_and_those_of_the
 
 @pytest.mark.parametrize("call", BOTH)
 @pytest.mark.parametrize("fault", ["another host", "expired"])
-def test_a_trusted_ca_excuses_neither_another_name_nor_an_old_date(
+def test_a_trusted_ca_does_not_excuse_a_wrong_name_or_an_expired_certificate(
     ca: trustme.CA, ca_file: Path, call: Call, fault: str
 ) -> None:
     host = "lake.example" if fault == "another host" else "127.0.0.1"
@@ -157,7 +157,7 @@ def test_a_trusted_ca_excuses_neither_another_name_nor_an_old_date(
         call(lake_at(server.url, ca_file), PATIENT)
 
 
-def test_stores_are_verified_and_trusted_like_the_lake(ca: trustme.CA, ca_file: Path) -> None:
+def test_certificates_of_stores_are_verified_like_those_of_the_lake(ca: trustme.CA, ca_file: Path) -> None:
     with serve(good, served_by(ca)) as server:
         trusting = Store(lake_at("https://lake.example", ca_file), IMPATIENT)
         assert trusting.put(server.url + "/o?sig=1", b"x").status == 200
@@ -183,7 +183,7 @@ def test_a_server_without_tls_fails_at_once(call: Call) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "", "no certificate"])
-def test_a_ca_file_that_cannot_be_used_is_an_error_of_usage(tmp_path: Path, content: str | None) -> None:
+def test_an_unusable_ca_file_is_a_usage_error(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_text(content)
@@ -192,7 +192,7 @@ def test_a_ca_file_that_cannot_be_used_is_an_error_of_usage(tmp_path: Path, cont
 
 
 @pytest.mark.parametrize("size", [len(b'{"isSuccess": true}') - 1, 3])
-def test_an_object_is_read_no_further_than_its_size(size: int) -> None:
+def test_an_object_is_not_read_beyond_its_size(size: int) -> None:
     with serve(good) as server:
         _, content_hash, trouble = hash_of_object(server.url + "/o", lake_at(server.url), size)
     assert content_hash is None
@@ -204,7 +204,7 @@ def test_an_object_is_read_no_further_than_its_size(size: int) -> None:
 
 @pytest.mark.parametrize("call", BOTH)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_lake_that_redirects_gets_no_follower(call: Call, status: int) -> None:
+def test_a_redirect_of_a_lake_is_not_followed(call: Call, status: int) -> None:
     with serve(good) as elsewhere:
 
         def redirect(line: Line) -> None:
@@ -220,7 +220,7 @@ def test_a_lake_that_redirects_gets_no_follower(call: Call, status: int) -> None
 
 
 @pytest.mark.parametrize("status", [301, 302, 307])
-def test_a_store_that_redirects_gets_no_follower_and_no_credentials(status: int) -> None:
+def test_a_redirect_of_a_store_is_not_followed_and_gets_no_credentials(status: int) -> None:
     with serve(good) as elsewhere:
 
         def redirect(line: Line) -> None:
@@ -242,7 +242,7 @@ def test_a_store_that_redirects_gets_no_follower_and_no_credentials(status: int)
     assert elsewhere.connections == 0
 
 
-def test_signed_urls_at_the_lakes_own_origin_carry_no_credentials_either() -> None:
+def test_signed_urls_at_the_lakes_origin_get_no_credentials() -> None:
     with serve(good) as lake:
         store = Store(lake_at(lake.url), IMPATIENT)
         store.put(lake.url + "/o?sig=1", b"x")
@@ -252,7 +252,7 @@ def test_signed_urls_at_the_lakes_own_origin_carry_no_credentials_either() -> No
         assert all("authorization" not in asked.headers for asked in lake.asked)
 
 
-def test_a_netrc_gives_nothing_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_netrc_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     netrc = tmp_path / ".netrc"
     netrc.write_text("default login thief password thief\n")
     netrc.chmod(0o600)
@@ -270,7 +270,7 @@ def test_a_netrc_gives_nothing_away(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     "url",
     ["http://store.example/o?sig=1", "h\tttp://store.example/o?sig=1", "file:///etc/passwd", "//x/o", "http://[", ""],
 )
-def test_an_address_of_a_store_that_is_in_the_open_or_none_is_not_used(url: str) -> None:
+def test_an_insecure_or_malformed_store_url_is_not_used(url: str) -> None:
     store = Store(lake_at("https://lake.example"), PATIENT)
     with pytest.raises(LakeAnswerInvalid) as put:
         store.put(url, b"x")
@@ -279,12 +279,12 @@ def test_an_address_of_a_store_that_is_in_the_open_or_none_is_not_used(url: str)
     assert "sig=" not in str(put.value) + str(got.value)
 
 
-# How much, and how long.
+# Limits in size and time.
 
 
 @pytest.mark.parametrize("call", BOTH)
 @pytest.mark.parametrize("kind", ["plain", "chunked", "unpacked"])
-def test_an_endless_answer_is_not_read_to_its_end(call: Call, kind: str) -> None:
+def test_an_endless_answer_is_aborted(call: Call, kind: str) -> None:
     def endless(line: Line) -> None:
         line.read_all()
         if kind == "plain":
@@ -295,7 +295,7 @@ def test_an_endless_answer_is_not_read_to_its_end(call: Call, kind: str) -> None
             line.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
             while True:
                 line.say(b"100000\r\n" + b"1," * (1 << 19) + b"\r\n")
-        # 100 MiB that come as 100 KiB.
+        # 100 MiB that are compressed to 100 KiB.
         line.answer(200, gzip.compress(bytes(100 << 20)), Content_Encoding="gzip")
 
     with serve(endless) as server, pytest.raises(LakeAnswerInvalid, match="is larger than 64 MiB"):
@@ -303,7 +303,7 @@ def test_an_endless_answer_is_not_read_to_its_end(call: Call, kind: str) -> None
 
 
 def drip(line: Line, head: bytes, until: float) -> None:
-    """Send a byte now and then, for at most so many seconds."""
+    """Send a byte at intervals, for at most this many seconds."""
     line.say(head)
     ends = time.monotonic() + until
     while time.monotonic() < ends:
@@ -313,7 +313,7 @@ def drip(line: Line, head: bytes, until: float) -> None:
 
 @pytest.mark.parametrize("call", BOTH)
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Long: "])
-def test_an_answer_that_drips_is_given_up(call: Call, head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_arrives_too_slowly_is_aborted(call: Call, head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "ANSWER_TIME_S", 0.3)
     with (
         serve(lambda line: drip(line, head, 20)) as server,
@@ -322,7 +322,7 @@ def test_an_answer_that_drips_is_given_up(call: Call, head: bytes, monkeypatch: 
         call(lake_at(server.url), IMPATIENT)
 
 
-def test_a_store_that_drips_a_file_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_arrives_too_slowly_is_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "STALL_S", 0.3)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
     with serve(lambda line: drip(line, head, 20)) as server, pytest.raises(StoreFailure):
@@ -330,7 +330,7 @@ def test_a_store_that_drips_a_file_is_given_up(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_an_upload_that_stands_still_is_given_up(monkeypatch: pytest.MonkeyPatch, whole: bool) -> None:
+def test_a_stalled_upload_is_aborted(monkeypatch: pytest.MonkeyPatch, whole: bool) -> None:
     monkeypatch.setattr(limits, "STALL_S", 0.3)
     monkeypatch.setattr(limits, "SLOWEST_BYTES_S", 1e9)
 
@@ -349,12 +349,12 @@ def test_an_upload_that_stands_still_is_given_up(monkeypatch: pytest.MonkeyPatch
             over.set()
 
 
-def test_an_upload_that_moves_is_not_cut_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_upload_that_moves_is_not_aborted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "STALL_S", 0.5)
     size = 16 << 20
 
     def slow(line: Line) -> None:
-        # Ten times as long as a stall takes, with no pause that is one.
+        # Ten times as long as the stall limit, without a pause that reaches it.
         step = size // 50
         while len(line.body) < size:
             want = min(size, len(line.body) + step)
@@ -373,7 +373,7 @@ def test_an_upload_that_moves_is_not_cut_however_long_it_takes(monkeypatch: pyte
         assert len(server.asked) == 1
 
 
-def test_a_pause_of_our_own_is_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pause_on_our_side_is_not_a_stall(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "STALL_S", 0.2)
 
     async def body() -> AsyncIterator[bytes]:

@@ -79,13 +79,13 @@ def test_a_limit_holds_within_ten_percent_from_the_first_second_on(rate: int, se
     assert total / (virtual.now - 1000) == pytest.approx(rate, rel=0.1)
 
 
-def test_a_low_rate_is_a_trickle_and_no_long_pause() -> None:
+def test_a_low_rate_is_a_steady_flow_without_long_pauses() -> None:
     virtual = moved(10_000, senders=1, count=1, size=1 << 20)
     assert max(virtual.pauses) <= 0.2
     assert sum(size for _, size in virtual.moved) == 1 << 20
 
 
-def test_time_in_which_nothing_moved_is_not_saved_up() -> None:
+def test_idle_time_does_not_allow_a_later_burst() -> None:
     virtual = Virtual()
     bandwidth = Bandwidth(1000.0, now_s=virtual.now_s, sleep=virtual.sleep)
     virtual.now += 3600
@@ -101,7 +101,7 @@ def test_time_in_which_nothing_moved_is_not_saved_up() -> None:
     assert virtual.in_second(0) <= 1200
 
 
-def test_no_limit_never_waits_and_cuts_nothing() -> None:
+def test_without_a_limit_nothing_waits_and_chunks_stay_whole() -> None:
     async def main() -> list[bytes]:
         return [piece async for piece in Bandwidth(None).pieces(chunks(3, 1 << 20))]
 

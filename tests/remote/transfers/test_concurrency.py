@@ -44,7 +44,7 @@ class Link:
         self._next_stumble = next(self._stumbling, float("inf"))
 
     def run(self, seconds: float) -> None:
-        """Send files for this long."""
+        """Send files for this many seconds."""
         end = self.clock + seconds
         while self.clock < end:
             while self._in_flight < self.files.limit:
@@ -72,7 +72,7 @@ class Link:
         heapq.heappush(self._answers, (self._free_at + self.latency_s / 2, next(self._order), self.clock, left))
 
     def rate(self, seconds: float) -> float:
-        """Files per second from now on."""
+        """Return the files per second from now on."""
         before = self.sent
         self.run(seconds)
         return (self.sent - before) / seconds

@@ -1,4 +1,4 @@
-"""Downloads over real HTTP, from a store that breaks off, lets its URLs expire, and lies about ranges."""
+"""Downloads over real HTTP from a store that breaks connections, lets its URLs expire, and sends wrong ranges."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ CONTENT = os.urandom(3 << 20)
 
 @dataclass
 class Store:
-    """A lake that signs and a store that gives, in a thread. `break_after`: bytes of each GET's body until the
-    connection breaks, GET by GET; then none break. `expire`: so many GETs are refused with `expired_status`."""
+    """A lake that signs URLs and a store that serves them, in a thread.
+
+    `break_after`: for each of the first GETs, the bytes of its body until the connection breaks. `expire`: how many
+    GETs are rejected with `expired_status`.
+    """
 
     content: bytes = CONTENT
     etag: str | None = '"v1"'
@@ -46,7 +49,7 @@ class Store:
     async def give(self, request: web.Request) -> web.StreamResponse:
         wanted = request.headers.get("Range", "")
         self.asked.append(wanted)
-        assert "Authorization" not in request.headers, "credentials don't go to a signed URL"
+        assert "Authorization" not in request.headers, "credentials are not sent to a signed URL"
         if self.failing:
             self.failing -= 1
             return web.Response(status=503)
@@ -103,7 +106,7 @@ def store() -> Iterator[Store]:
 
 
 def fetch(store: Store, folder: Path, *names: str, url: str = "", retry_timeout_s: float = 5) -> list[FetchOutcome]:
-    """Fetch files of these unique names into the folder, under the same names."""
+    """Download files with these unique names into the folder, under the same names."""
 
     async def run() -> list[FetchOutcome]:
         retry = RetryPolicy(give_up_after_s=retry_timeout_s, base_s=0.01)
@@ -120,7 +123,7 @@ def left_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_arrives_whole_and_nothing_else_is_left(store: Store, tmp_path: Path) -> None:
+def test_a_file_arrives_complete_and_leaves_no_temporary_files(store: Store, tmp_path: Path) -> None:
     (outcome,) = fetch(store, tmp_path, "a.jpg")
     assert isinstance(outcome, FileFetched)
     assert (tmp_path / "a.jpg").read_bytes() == CONTENT
@@ -135,7 +138,7 @@ def test_empty_and_small_files_arrive(store: Store, tmp_path: Path, content: byt
     assert (tmp_path / "a.jpg").read_bytes() == content
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_was(store: Store, tmp_path: Path) -> None:
+def test_a_broken_download_continues_where_it_stopped(store: Store, tmp_path: Path) -> None:
     store.break_after = [1 << 20, 1 << 20]
     fetch(store, tmp_path, "a.jpg")
     assert (tmp_path / "a.jpg").read_bytes() == CONTENT
@@ -144,7 +147,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(store: Store, tmp_path:
     assert 0 < starts[1] < starts[2]
 
 
-def test_a_run_that_was_given_up_is_gone_on_with_by_the_next_one(store: Store, tmp_path: Path) -> None:
+def test_the_next_run_continues_the_downloads_of_an_aborted_run(store: Store, tmp_path: Path) -> None:
     store.break_after = [1 << 20, 0, 0, 0, 0, 0, 0, 0, 0, 0]
     with pytest.raises(LakeUnreachable):
         fetch(store, tmp_path, "a.jpg", retry_timeout_s=0)
@@ -157,7 +160,7 @@ def test_a_run_that_was_given_up_is_gone_on_with_by_the_next_one(store: Store, t
     assert left_in(tmp_path) == ["a.jpg"]
 
 
-def test_bytes_of_an_older_object_are_never_joined_with_those_of_a_new_one(store: Store, tmp_path: Path) -> None:
+def test_bytes_of_two_versions_of_an_object_are_never_mixed(store: Store, tmp_path: Path) -> None:
     store.break_after = [1 << 20]
     with pytest.raises(LakeUnreachable):
         fetch(store, tmp_path, "a.jpg", retry_timeout_s=0)
@@ -167,22 +170,20 @@ def test_bytes_of_an_older_object_are_never_joined_with_those_of_a_new_one(store
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"weak"', '"../../x"'])
-def test_without_an_etag_to_rely_on_a_broken_download_begins_anew(
-    store: Store, tmp_path: Path, etag: str | None
-) -> None:
+def test_a_broken_download_without_a_strong_etag_starts_again(store: Store, tmp_path: Path, etag: str | None) -> None:
     store.etag, store.break_after = etag, [1 << 20]
     fetch(store, tmp_path, "a.jpg")
     assert store.asked == ["", ""]
     assert (tmp_path / "a.jpg").read_bytes() == CONTENT
 
 
-def test_a_store_without_ranges_gives_the_whole_again(store: Store, tmp_path: Path) -> None:
+def test_a_store_without_ranges_sends_the_whole_file_again(store: Store, tmp_path: Path) -> None:
     store.ranges, store.break_after = False, [1 << 20]
     fetch(store, tmp_path, "a.jpg")
     assert (tmp_path / "a.jpg").read_bytes() == CONTENT
 
 
-def test_a_part_that_is_all_of_it_is_put_in_place_without_a_byte(store: Store, tmp_path: Path) -> None:
+def test_a_complete_partial_file_is_used_without_receiving_bytes(store: Store, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").mkdir()
     (failed,) = fetch(store, tmp_path, "a.jpg")
     assert isinstance(failed, FetchFailed)
@@ -194,14 +195,14 @@ def test_a_part_that_is_all_of_it_is_put_in_place_without_a_byte(store: Store, t
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
-def test_a_url_that_expired_is_signed_anew(store: Store, tmp_path: Path, status: int) -> None:
+def test_an_expired_url_is_signed_again(store: Store, tmp_path: Path, status: int) -> None:
     store.expire, store.expired_status = 2, status
     (outcome,) = fetch(store, tmp_path, "a.jpg", url=f"{store.url}/o?signature=old")
     assert isinstance(outcome, FileFetched)
     assert store.signed == 2
 
 
-def test_a_store_that_refuses_every_url_fails_the_file_and_shows_no_signature(store: Store, tmp_path: Path) -> None:
+def test_a_file_whose_urls_are_all_rejected_fails_without_showing_a_signature(store: Store, tmp_path: Path) -> None:
     store.expire = 1000
     (failed,) = fetch(store, tmp_path, "a.jpg", url=f"{store.url}/o?signature=old")
     assert isinstance(failed, FetchFailed)
@@ -210,19 +211,19 @@ def test_a_store_that_refuses_every_url_fails_the_file_and_shows_no_signature(st
     assert store.signed == 5
 
 
-def test_a_store_that_fails_for_a_while_is_asked_again(store: Store, tmp_path: Path) -> None:
+def test_temporary_failures_of_a_store_are_retried(store: Store, tmp_path: Path) -> None:
     store.failing = 2
     (outcome,) = fetch(store, tmp_path, "a.jpg")
     assert isinstance(outcome, FileFetched)
 
 
-def test_a_file_that_fails_leaves_the_rest_alone(store: Store, tmp_path: Path) -> None:
+def test_a_failed_file_does_not_affect_the_others(store: Store, tmp_path: Path) -> None:
     outcomes = {outcome.file.unique_name: outcome for outcome in fetch(store, tmp_path, "a.jpg", "gone", "b.jpg")}
     assert isinstance(outcomes["gone"], FetchFailed)
     assert left_in(tmp_path) == ["a.jpg", "b.jpg"]
 
 
-def test_a_link_in_the_folder_is_replaced_and_not_followed(store: Store, tmp_path: Path) -> None:
+def test_a_link_at_the_target_path_is_replaced_and_not_followed(store: Store, tmp_path: Path) -> None:
     (tmp_path / "precious").write_bytes(b"mine")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.jpg").symlink_to(tmp_path / "precious")
@@ -231,13 +232,15 @@ def test_a_link_in_the_folder_is_replaced_and_not_followed(store: Store, tmp_pat
     assert (tmp_path / "out" / "a.jpg").read_bytes() == CONTENT
 
 
-def test_two_runs_do_not_download_into_one_folder(store: Store, tmp_path: Path) -> None:
+def test_two_runs_cannot_download_into_one_folder(store: Store, tmp_path: Path) -> None:
     with partial_files(tmp_path), pytest.raises(StateLocked, match="another run"), partial_files(tmp_path):
         pass
     fetch(store, tmp_path, "a.jpg")
 
 
-def test_a_partial_folder_that_is_a_link_is_refused_and_nothing_behind_it_changes(store: Store, tmp_path: Path) -> None:
+def test_a_partial_folder_that_is_a_link_is_rejected_and_its_target_does_not_change(
+    store: Store, tmp_path: Path
+) -> None:
     precious, out = tmp_path / "precious", tmp_path / "out"
     precious.mkdir()
     out.mkdir()
@@ -251,7 +254,7 @@ def test_a_partial_folder_that_is_a_link_is_refused_and_nothing_behind_it_change
     assert left_in(out) == [FOLDER]
 
 
-def test_a_partial_folder_is_exchanged_for_a_link_while_files_are_on_the_wire(store: Store, tmp_path: Path) -> None:
+def test_a_partial_folder_replaced_by_a_link_during_downloads_is_not_followed(store: Store, tmp_path: Path) -> None:
     precious, out = tmp_path / "precious", tmp_path / "out"
     precious.mkdir()
     with partial_files(out) as partials:
@@ -267,7 +270,7 @@ def test_a_partial_folder_is_exchanged_for_a_link_while_files_are_on_the_wire(st
     assert {"a.jpg", "a.txt"} <= set(left_in(out))
 
 
-def test_only_what_downloads_left_is_cleared_from_the_partial_folder(store: Store, tmp_path: Path) -> None:
+def test_only_files_of_downloads_are_removed_from_the_partial_folder(store: Store, tmp_path: Path) -> None:
     folder = tmp_path / FOLDER
     folder.mkdir()
     for name in ("notes.txt", "f" * 32, "backup.part", f"{'e' * 32}.v1.bak"):
@@ -280,7 +283,7 @@ def test_only_what_downloads_left_is_cleared_from_the_partial_folder(store: Stor
     assert (tmp_path / "precious").read_text() == "mine"
 
 
-def test_a_folder_that_is_a_link_inside_the_target_takes_no_annotations(tmp_path: Path) -> None:
+def test_annotations_are_not_written_through_a_link_inside_the_target(tmp_path: Path) -> None:
     elsewhere, out = tmp_path / "elsewhere", tmp_path / "out"
     elsewhere.mkdir()
     out.mkdir()

@@ -1,4 +1,4 @@
-"""Downloads from stores whose answers are complete by HTTP and are not the file: short, long, endless, other bytes."""
+"""Downloads from stores whose complete answers are not the file: too short, too long, endless, or with other bytes."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ Give = Callable[[Line], object]
 
 
 class LakeAndStore:
-    """Answers the calls around a download. `size`: what the lake says of the file; None is nothing. `gives`: what the
-    store does with each GET, the last of them again and again."""
+    """Answers the calls of a download.
+
+    `size`: the size that the lake gives, or None for none. `gives`: how the store answers each GET; the last one is
+    repeated.
+    """
 
     def __init__(self, *gives: Give, size: object = len(CONTENT)) -> None:
         self._gives = itertools.chain(gives, itertools.repeat(gives[-1]))
@@ -53,7 +56,7 @@ class LakeAndStore:
 
 
 def bare(body: bytes, etag: str = "") -> Give:
-    """A body that ends when the connection does."""
+    """A body that ends with its connection."""
     return lambda line: line.say(b"HTTP/1.1 200 OK\r\n" + _etag(etag) + b"Connection: close\r\n\r\n" + body)
 
 
@@ -69,7 +72,7 @@ def chunked(body: bytes) -> Give:
 
 
 def endless(head: bytes) -> Give:
-    """The socket ends it, when the other side has hung up."""
+    """Ends when the other side closes the connection."""
 
     def give(line: Line) -> None:
         line.say(b"HTTP/1.1 200 OK\r\nConnection: close\r\n" + head + b"\r\n")
@@ -120,7 +123,7 @@ def fetch(
         endless(b"Content-Length: 900000000000\r\n" + _etag(ETAG)),
     ],
 )
-def test_what_is_not_the_file_is_not_put_in_its_place(give: Give, tmp_path: Path) -> None:
+def test_a_response_that_is_not_the_file_is_not_put_in_place(give: Give, tmp_path: Path) -> None:
     received: list[int] = []
     around = LakeAndStore(give)
     (failed,) = fetch(around, tmp_path, received=received)
@@ -130,7 +133,7 @@ def test_what_is_not_the_file_is_not_put_in_its_place(give: Give, tmp_path: Path
     assert "sig=" not in str(failed.error)
     assert not (tmp_path / "a.jpg").exists()
     assert sum(received) <= BREAKS_LIMIT * (len(CONTENT) + (1 << 20))
-    # The next run brings it, whatever was left here.
+    # The next run downloads the file, whatever is left on disk.
     fetch(LakeAndStore(sized(CONTENT, ETAG)), tmp_path)
     assert (tmp_path / "a.jpg").read_bytes() == CONTENT
 
@@ -139,7 +142,7 @@ def test_what_is_not_the_file_is_not_put_in_its_place(give: Give, tmp_path: Path
     "give",
     [bare(CONTENT), bare(CONTENT, ETAG), chunked(CONTENT), sized(CONTENT), sized(CONTENT, '"strange"')],
 )
-def test_the_lakes_size_proves_a_file_and_is_asked_for_once(give: Give, tmp_path: Path) -> None:
+def test_the_lakes_size_proves_a_file_and_is_requested_once(give: Give, tmp_path: Path) -> None:
     around = LakeAndStore(give)
     (outcome,) = fetch(around, tmp_path)
     assert isinstance(outcome, FileFetched)
@@ -148,20 +151,20 @@ def test_the_lakes_size_proves_a_file_and_is_asked_for_once(give: Give, tmp_path
 
 
 @pytest.mark.parametrize("etag", [ETAG, ONE_PART_ETAG])
-def test_the_md5_of_a_store_proves_a_file_without_a_call(etag: str, tmp_path: Path) -> None:
+def test_a_stores_md5_proves_a_file_without_a_call(etag: str, tmp_path: Path) -> None:
     around = LakeAndStore(sized(CONTENT, etag))
     (outcome,) = fetch(around, tmp_path)
     assert isinstance(outcome, FileFetched)
     assert around.details == 0
 
 
-def test_a_file_that_was_cut_comes_whole_with_the_next_try(tmp_path: Path) -> None:
+def test_a_truncated_file_is_completed_by_the_next_attempt(tmp_path: Path) -> None:
     (outcome,) = fetch(LakeAndStore(bare(CONTENT[:1000]), bare(CONTENT)), tmp_path)
     assert isinstance(outcome, FileFetched)
     assert (tmp_path / "a.jpg").read_bytes() == CONTENT
 
 
-def test_a_cut_body_of_a_known_object_is_gone_on_with_and_proven_as_a_whole(tmp_path: Path) -> None:
+def test_a_truncated_body_is_continued_and_the_whole_file_is_checked(tmp_path: Path) -> None:
     def rest(content: bytes) -> Give:
         def give(line: Line) -> None:
             start = int(line.asked.headers["range"].removeprefix("bytes=").rstrip("-"))
@@ -175,7 +178,7 @@ def test_a_cut_body_of_a_known_object_is_gone_on_with_and_proven_as_a_whole(tmp_
     assert isinstance(outcome, FileFetched)
     assert (tmp_path / "a.jpg").read_bytes() == CONTENT
     assert around.gets == ["", "bytes=300000-"]
-    # Bytes that were spoiled before the break are found at the end.
+    # Bytes that were corrupted before the break are detected at the end.
     around = LakeAndStore(bare(OTHER[:300_000], ETAG), rest(CONTENT), sized(CONTENT, ETAG))
     (outcome,) = fetch(around, tmp_path, names=("b.jpg",))
     assert isinstance(outcome, FileFetched)
@@ -183,7 +186,7 @@ def test_a_cut_body_of_a_known_object_is_gone_on_with_and_proven_as_a_whole(tmp_
     assert len(around.gets) == 3
 
 
-def test_a_part_of_the_right_size_and_other_bytes_is_no_file(tmp_path: Path) -> None:
+def test_a_partial_file_of_the_right_size_with_other_bytes_is_rejected(tmp_path: Path) -> None:
     with partial_files(tmp_path) as partials:
         (tmp_path / FOLDER / partials.new("a.jpg", ETAG).name).write_bytes(OTHER)
     assert (tmp_path / FOLDER).exists()
@@ -194,7 +197,7 @@ def test_a_part_of_the_right_size_and_other_bytes_is_no_file(tmp_path: Path) -> 
     assert (tmp_path / "a.jpg").read_bytes() == CONTENT
 
 
-def test_without_any_size_and_any_proof_a_file_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_size_and_md5_is_rejected(tmp_path: Path) -> None:
     (failed,) = fetch(LakeAndStore(bare(CONTENT), size=None), tmp_path)
     assert isinstance(failed, FetchFailed)
     assert "neither the lake nor the store says how large the file is" in str(failed.error)
@@ -203,12 +206,12 @@ def test_without_any_size_and_any_proof_a_file_is_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("size", [float(len(CONTENT)), str(len(CONTENT)), True, -1, "many", [1], None])
-def test_a_size_that_the_lake_spells_otherwise_is_read_or_passed_over(size: object, tmp_path: Path) -> None:
+def test_a_size_in_another_form_is_read_or_ignored(size: object, tmp_path: Path) -> None:
     (outcome,) = fetch(LakeAndStore(sized(CONTENT), size=size), tmp_path)
     assert isinstance(outcome, FileFetched)
 
 
-def test_one_file_that_always_breaks_off_leaves_the_others_alone(tmp_path: Path) -> None:
+def test_a_file_that_always_breaks_does_not_affect_the_others(tmp_path: Path) -> None:
     around = LakeAndStore(sized(CONTENT[:1000], promised=len(CONTENT)))
     failed = fetch(around, tmp_path, names=("a.jpg", "b.jpg"))
     assert [type(outcome) for outcome in failed] == [FetchFailed, FetchFailed]
@@ -216,7 +219,7 @@ def test_one_file_that_always_breaks_off_leaves_the_others_alone(tmp_path: Path)
     assert len(around.gets) == 2 * BREAKS_LIMIT
 
 
-def test_a_wrong_answer_is_asked_for_again_a_few_times_only(tmp_path: Path) -> None:
+def test_wrong_bodies_are_retried_a_few_times_only(tmp_path: Path) -> None:
     around = LakeAndStore(sized(OTHER, ETAG))
     (failed,) = fetch(around, tmp_path)
     assert isinstance(failed, FetchFailed)
@@ -224,7 +227,7 @@ def test_a_wrong_answer_is_asked_for_again_a_few_times_only(tmp_path: Path) -> N
     assert len(around.gets) == WRONG_BODIES_LIMIT
 
 
-def test_a_large_file_is_bound_by_the_lakes_size_whatever_the_store_claims(tmp_path: Path) -> None:
+def test_the_lakes_size_limits_a_large_file_whatever_the_store_claims(tmp_path: Path) -> None:
     received: list[int] = []
     around = LakeAndStore(endless(f"Content-Length: {PROVEN_BY_MD5_BYTES + 1}\r\n".encode() + _etag(ETAG)))
     (failed,) = fetch(around, tmp_path, received=received)

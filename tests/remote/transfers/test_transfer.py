@@ -1,4 +1,4 @@
-"""Files on the wire: parts, what is reported when, what is resumed, and what becomes of a file that can't be sent."""
+"""Uploads of files: parts, what the observer receives, resuming, and files that cannot be sent."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_the_observer_receives_every_step_before_the_next_one(lake: Lake, tmp_pa
     assert notebook.reported[-1] == "finalize a.png"
 
 
-def test_a_stopped_file_goes_on_with_the_parts_that_are_missing(lake: Lake, tmp_path: Path) -> None:
+def test_an_interrupted_file_is_resumed_with_its_missing_parts(lake: Lake, tmp_path: Path) -> None:
     path = film(tmp_path, 5 * PART_BYTES)
     notebook = Notebook(stop_after=2)
     with pytest.raises(StateError):
@@ -140,7 +140,7 @@ def test_a_stopped_file_goes_on_with_the_parts_that_are_missing(lake: Lake, tmp_
     assert lake.read("a.png") == path.read_bytes()
 
 
-def test_a_file_that_the_lake_forgot_is_begun_anew(lake: Lake, tmp_path: Path) -> None:
+def test_a_file_that_the_lake_no_longer_knows_is_begun_again(lake: Lake, tmp_path: Path) -> None:
     path = film(tmp_path, PART_BYTES + 1)
     (sent,) = lake.send([to_send(path, ResumePoint("nobody", "birds/a.png", PART_BYTES, {1: "0" * 32}))])
     assert isinstance(sent, FileSent)
@@ -156,7 +156,7 @@ def test_a_name_that_the_collection_has_is_not_sent(lake: Lake, tmp_path: Path) 
 
 @pytest.mark.parametrize("size_bytes", [10, 2 << 20])
 @pytest.mark.parametrize("change", ["grew", "gone", "replaced"])
-def test_a_file_that_moved_since_it_was_looked_at_fails_alone(
+def test_only_a_file_that_changed_since_the_scan_fails(
     lake: Lake, tmp_path: Path, size_bytes: int, change: str
 ) -> None:
     path = film(tmp_path, size_bytes)
@@ -177,7 +177,7 @@ def test_a_file_that_moved_since_it_was_looked_at_fails_alone(
 
 
 @pytest.mark.parametrize("lake", [{"url_lifetime_s": -1.0}], indirect=True)
-def test_addresses_that_expire_at_once_are_signed_anew_and_given_up_in_the_end(lake: Lake, tmp_path: Path) -> None:
+def test_urls_that_expire_at_once_are_signed_again_a_limited_number_of_times(lake: Lake, tmp_path: Path) -> None:
     (outcome,) = lake.send([to_send(film(tmp_path, 10))])
     assert isinstance(outcome, FileFailed)
     assert isinstance(outcome.error, SignedUrlExpired)
@@ -204,11 +204,11 @@ def test_the_callback_runs_when_the_last_files_start(lake: Lake, tmp_path: Path)
 
     assert asyncio.run(send()) == 100
     (reported_at,) = done_when_reported
-    # Four are on the wire, four are left, and some outcomes may not have been looked at.
+    # Four are in flight, four are left, and some outcomes may not have been read.
     assert 80 <= reported_at < 100
 
 
-def test_an_upload_without_files_is_through_at_once(lake: Lake) -> None:
+def test_an_upload_without_files_ends_at_once(lake: Lake) -> None:
     reported: list[bool] = []
 
     async def send() -> list[Outcome]:
@@ -220,7 +220,7 @@ def test_an_upload_without_files_is_through_at_once(lake: Lake) -> None:
     assert reported == [True]
 
 
-def test_the_width_keeps_to_what_was_asked_for_and_to_the_open_files_that_the_system_allows() -> None:
+def test_the_concurrency_is_bounded_by_the_option_and_the_limit_of_open_files() -> None:
     assert most_files(7) == 7
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))

@@ -1,4 +1,4 @@
-"""Many at once: who comes in, who waits, and how it ends."""
+"""Processing many items at once: admission, waiting, and the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def take_from(items: Iterable[int]) -> Callable[[], Awaitable[int | None]]:
 
 
 class Watch:
-    """Work that takes a moment, and remembers how many were at it at once."""
+    """Work that takes a moment, and records how many items were processed at once."""
 
     def __init__(self) -> None:
         self.now = 0
@@ -42,7 +42,7 @@ async def everything(
     return [outcome async for outcome in run_side_by_side(lanes, work, places)]
 
 
-def test_every_item_of_every_lane_comes_out_and_no_more_than_allowed_are_at_work() -> None:
+def test_every_item_of_every_lane_is_processed_within_the_limit() -> None:
     watch = Watch()
     lanes = [Lane(take_from(range(50))), Lane(take_from(range(50, 60)))]
     outcomes = asyncio.run(everything(lanes, watch.work, WeightedSemaphore(lambda: 7)))
@@ -50,14 +50,14 @@ def test_every_item_of_every_lane_comes_out_and_no_more_than_allowed_are_at_work
     assert watch.most == 7
 
 
-def test_nothing_to_do_is_done_at_once() -> None:
+def test_lanes_without_items_end_at_once() -> None:
     assert (
         asyncio.run(everything([Lane(take_from([])), Lane(take_from([]))], Watch().work, WeightedSemaphore(lambda: 1)))
         == []
     )
 
 
-def test_more_come_in_when_the_limit_grows() -> None:
+def test_more_items_start_when_the_limit_grows() -> None:
     watch = Watch()
     limit = 1
 
@@ -70,7 +70,7 @@ def test_more_come_in_when_the_limit_grows() -> None:
     assert watch.most == 5
 
 
-def test_what_a_lane_has_on_the_wire_is_bounded_by_weight() -> None:
+def test_the_capacity_of_a_lane_limits_the_weight_of_its_items() -> None:
     weights: list[int] = []
     under_way = 0
 
@@ -84,18 +84,18 @@ def test_what_a_lane_has_on_the_wire_is_bounded_by_weight() -> None:
 
     lane = Lane(take_from([4, 4, 4, 30, 1, 1, 1]), WeightedSemaphore(lambda: 10), lambda item: item)
     assert sorted(asyncio.run(everything([lane], work, WeightedSemaphore(lambda: 100)))) == [1, 1, 1, 4, 4, 4, 30]
-    # What is larger than the limit goes alone.
+    # An item above the limit is processed alone.
     assert max(weight for weight in weights if weight != 30) <= 10
 
 
-def test_a_lane_that_is_full_does_not_stop_the_other() -> None:
+def test_a_full_lane_does_not_stop_the_other() -> None:
     watch = Watch()
     heavy = Lane(take_from([100, 101, 102]), WeightedSemaphore(lambda: 1), lambda _: 1)
     asyncio.run(everything([heavy, Lane(take_from(range(5)))], watch.work, WeightedSemaphore(lambda: 4)))
     assert watch.order.index(4) < watch.order.index(102)
 
 
-def test_an_error_ends_it_after_the_outcomes_that_were_there_and_gives_the_room_back() -> None:
+def test_an_error_is_raised_after_earlier_outcomes_and_frees_all_places() -> None:
     places = WeightedSemaphore(lambda: 2)
     room = WeightedSemaphore(lambda: 2)
 
@@ -111,7 +111,7 @@ def test_an_error_ends_it_after_the_outcomes_that_were_there_and_gives_the_room_
         with pytest.raises(ValueError, match="three"):
             async for outcome in run_side_by_side([Lane(take_from(range(10)), room, lambda _: 1)], work, places):
                 outcomes.append(outcome)  # noqa: PERF401
-        # All places are free again: two more can come in at once.
+        # All places are free again: two more are admitted at once.
         async with asyncio.timeout(5):
             for _ in range(2):
                 await places.enter()
@@ -121,7 +121,7 @@ def test_an_error_ends_it_after_the_outcomes_that_were_there_and_gives_the_room_
     assert asyncio.run(run()) == [0, 1, 2]
 
 
-def test_a_source_that_fails_ends_it() -> None:
+def test_an_error_of_the_source_is_raised() -> None:
     async def take() -> int | None:
         raise ValueError("no more")
 
@@ -129,7 +129,7 @@ def test_a_source_that_fails_ends_it() -> None:
         asyncio.run(everything([Lane(take)], Watch().work, WeightedSemaphore(lambda: 1)))
 
 
-def test_who_is_cancelled_while_waiting_leaves_its_turn_to_the_next() -> None:
+def test_a_waiter_that_is_cancelled_does_not_block_the_next() -> None:
     async def run() -> None:
         room = WeightedSemaphore(lambda: 1)
         await room.enter()
@@ -143,7 +143,7 @@ def test_who_is_cancelled_while_waiting_leaves_its_turn_to_the_next() -> None:
     asyncio.run(run())
 
 
-def test_who_is_cancelled_just_after_being_let_in_gives_the_place_back() -> None:
+def test_a_waiter_that_is_cancelled_after_admission_gives_its_place_back() -> None:
     async def run() -> None:
         room = WeightedSemaphore(lambda: 1)
         await room.enter()
