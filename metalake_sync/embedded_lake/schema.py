@@ -158,7 +158,7 @@ CREATE TABLE object_etags (blob TEXT PRIMARY KEY, etag TEXT NOT NULL) WITHOUT RO
 
 # The members of a virtual collection belong to other collections. Collections of videos may share a name. `spellings`:
 # the first spelling of each tag (kind 'tag') and metadata field (kind 'field'), by normal form;
-# `embedded_lake.spellings` fills it for existing metadata.
+# `embedded_lake.names` fills it for existing metadata.
 _GENERATION_3 = """
 ALTER TABLE collections ADD COLUMN virtual INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE virtual_members (
