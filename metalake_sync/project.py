@@ -19,8 +19,8 @@ from metalake_sync.apply.plan_checks import OnHeld, hold_back, limit_to_approved
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.apply.run import ApplyRun
 from metalake_sync.core.actions import Action
-from metalake_sync.core.approval import Approved
 from metalake_sync.core.events import EventSink, PlanMade, RunFinished, Waiting
+from metalake_sync.core.guards import Approved
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import Plan
 from metalake_sync.lake_access import ReachedLake, lake_identity, reach_lake

@@ -23,7 +23,7 @@ from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.open_sessions import SessionDecision
 from metalake_sync.sources.hashing import HashRequest, hash_files
 from metalake_sync.state.files import ConfirmedFile
-from metalake_sync.state.handles import CollectionHandle
+from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.runs import ActionRow
 
 

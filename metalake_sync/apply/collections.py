@@ -10,7 +10,7 @@ from metalake_sync.core.metadata import TAGS, MetadataValues, merge_tags, update
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.selections import media_kind
-from metalake_sync.state.handles import CollectionHandle
+from metalake_sync.state.names import CollectionHandle
 
 
 class CollectionStage:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import islice
 
 from metalake_sync.core.actions import Action
-from metalake_sync.core.approval import Approved, find_stale_facts, keep_approved
+from metalake_sync.core.guards import Approved, find_stale_facts, keep_approved
 from metalake_sync.core.notes import GUARDS, Note
 from metalake_sync.core.plan import Plan
 from metalake_sync.errors import GuardStopped, SyncError

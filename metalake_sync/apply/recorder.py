@@ -17,7 +17,7 @@ from metalake_sync.errors import SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.sources.hashing import is_racy
-from metalake_sync.state.handles import CollectionHandle
+from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.runs import ActionRow
 from metalake_sync.state.store import StateStore
 

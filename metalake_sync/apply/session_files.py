@@ -31,8 +31,8 @@ from metalake_sync.remote.transfers.transfer import (
     ResumePoint,
     UploadSession,
 )
-from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.journal import JournalledFile
+from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 SENT_AT_ONCE = 250

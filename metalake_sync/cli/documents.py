@@ -14,9 +14,9 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import PydanticSerializationError
 
 from metalake_sync.cli.plan_document import PlanDocument, plan_document
-from metalake_sync.core.approval import Approved
 from metalake_sync.core.base_action import ActionDocument, ActionKey, ActionName
 from metalake_sync.core.events import ActionDone, ActionFailed, PlanMade, Progress, Resumed, RunFinished
+from metalake_sync.core.guards import Approved
 from metalake_sync.core.summary import Summary
 
 

@@ -1,7 +1,7 @@
 """Saved plans: written by `plan --out`, read by `show` and `apply`.
 
 Owns: the file, which is written as a whole, which only its owner can read (mode 0600), and which contains no secret.
-Must not: decide whether a saved plan still holds (`core.approval`), or replace a pipe, a link or a device. Every apply
+Must not: decide whether a saved plan still holds (`core.guards`), or replace a pipe, a link or a device. Every apply
 checks whether its argument is a saved plan, so the document classes are imported only where they are needed.
 """
 

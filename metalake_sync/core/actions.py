@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 from metalake_sync.core.base_action import ActionDocument, ActionKey, BaseAction, Facts, Stage
 from metalake_sync.core.changes import Change
+from metalake_sync.core.changes import Reason as Reason
 from metalake_sync.core.metadata import MetadataSet, MetadataValues
-from metalake_sync.core.reasons import Reason as Reason
 from metalake_sync.core.selection import WHOLE_LAKE
 from metalake_sync.core.snapshots import CollectionKey, DesiredFile, DesiredSet, RecordedFile, RecordedSet, RemoteFile
 from metalake_sync.core.unmanaged_files import AnnotateEntry, ClearEntry, DescribeEntry

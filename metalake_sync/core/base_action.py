@@ -12,9 +12,8 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
-from metalake_sync.core.changes import Change
+from metalake_sync.core.changes import Change, Reason
 from metalake_sync.core.metadata import MetadataSet
-from metalake_sync.core.reasons import Reason
 from metalake_sync.core.snapshots import CollectionKey
 from metalake_sync.lazy_dataclass import dataclass
 

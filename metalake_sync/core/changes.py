@@ -1,15 +1,31 @@
-"""Changes: the values before and after that explain the reason of an action.
+"""Why an action is planned: its reason code, and the changes, which are the values before and after.
 
-Owns: how two snapshots become pairs of values. Must not: format values for output.
+Owns: the closed list of reason codes, which scripts rely on, and how two snapshots become pairs of values. Must not:
+decide a reason (`diff`), or format values for output.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from metalake_sync.core.metadata import TAGS, MetadataValues
 from metalake_sync.lazy_dataclass import dataclass
+
+
+class Reason(enum.StrEnum):
+    NEW = "new"
+    CONTENT_CHANGED = "content_changed"
+    MISSING_IN_LAKE = "missing_in_lake"
+    METADATA_CHANGED = "metadata_changed"
+    ANNOTATIONS_CHANGED = "annotations_changed"
+    REMOVED_FROM_MANIFEST = "removed_from_manifest"
+    FILTERED_OUT = "filtered_out"
+    RENAMED = "renamed"
+    ALREADY_IN_LAKE = "already_in_lake"
+    DRIFTED = "drifted"
+    REQUESTED = "requested"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Literal
 
-from metalake_sync.core.changes import metadata_changes
+from metalake_sync.core.changes import Reason, metadata_changes
 from metalake_sync.core.metadata import (
     NO_METADATA,
     MetadataSet,
@@ -19,7 +19,6 @@ from metalake_sync.core.metadata import (
     update_to_send,
 )
 from metalake_sync.core.notes import Note, NoteCode
-from metalake_sync.core.reasons import Reason
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST
 from metalake_sync.core.snapshots import DesiredSet, RecordedSet
 from metalake_sync.core.unmanaged_files import (

@@ -13,12 +13,11 @@ from dataclasses import field
 from typing import TypeAlias
 
 from metalake_sync.core.base_action import ActionDocument, ActionKey, BaseAction, Facts, Stage
-from metalake_sync.core.changes import Change
+from metalake_sync.core.changes import Change, Reason
 from metalake_sync.core.metadata import (
     MetadataSet,
     MetadataValues,
 )
-from metalake_sync.core.reasons import Reason
 from metalake_sync.core.selection import WHOLE_LAKE
 from metalake_sync.core.snapshots import CollectionKey, DesiredSet, MediaType, RecordedSet, RemoteSet
 from metalake_sync.lazy_dataclass import dataclass

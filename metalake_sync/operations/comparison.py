@@ -35,7 +35,7 @@ from metalake_sync.project import Project
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.content_proof import hash_of_object
 from metalake_sync.remote.item_details import remote_details
-from metalake_sync.state.handles import CollectionHandle
+from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 PAGE = 1000

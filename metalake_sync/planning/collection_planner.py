@@ -29,7 +29,7 @@ from metalake_sync.planning.scan_join import ScanJoin, ScanResult
 from metalake_sync.planning.unmanaged_sources import operations_elsewhere
 from metalake_sync.planning.unmatched_entries import unmatched_entry_notes
 from metalake_sync.sources.hashing import Hasher
-from metalake_sync.state.handles import CollectionHandle
+from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:

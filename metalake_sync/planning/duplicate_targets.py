@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from metalake_sync.annotations.index import AnnotationIndex
     from metalake_sync.planning.desired import DesiredCollection
     from metalake_sync.state.files import Files
-    from metalake_sync.state.handles import CollectionHandle
+    from metalake_sync.state.names import CollectionHandle
 
 ERRORS_SHOWN = 20
 

@@ -39,7 +39,7 @@ from metalake_sync.remote.item_details import fields_in, remote_details, sortabl
 from metalake_sync.remote.listings import RemoteListing, annotations_of, pages_in_parallel
 from metalake_sync.remote.selections import object_kind
 from metalake_sync.state.annotation_sets import ReadBackSet
-from metalake_sync.state.handles import CollectionHandle
+from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 

@@ -22,7 +22,7 @@ from metalake_sync.planning.run_options import RunOptions
 from metalake_sync.planning.scan_join import Candidate, ScanResult
 from metalake_sync.sources.base import ScannedFile
 from metalake_sync.sources.hashing import Hasher, HashRequest, is_racy
-from metalake_sync.state.handles import CollectionHandle
+from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.run_options import RunOptions
-from metalake_sync.state.handles import CollectionHandle
+from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from metalake_sync.core.snapshots import (
 )
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.lake_listing import LakeView
-from metalake_sync.state.handles import CollectionHandle
 from metalake_sync.state.journal import JournalledFile, JournalledSession
+from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ from metalake_sync.planning.sets_of_others import notes_on_lost_shapes
 from metalake_sync.planning.targets import chosen_targets
 from metalake_sync.planning.unmanaged_files import UnmanagedPlanner
 from metalake_sync.planning.unmanaged_sources import UnmanagedSources, open_unmanaged
-from metalake_sync.state.handles import CollectionHandle
+from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from types import MappingProxyType
 
 from metalake_sync.core.snapshots import RecordedFile
 from metalake_sync.state.files import FolderRow
-from metalake_sync.state.handles import CollectionHandle
-from metalake_sync.state.names import split_path
+from metalake_sync.state.names import CollectionHandle, split_path
 from metalake_sync.state.store import StateStore
 
 NOTHING_RECOVERED: Mapping[str, RecordedFile] = MappingProxyType({})

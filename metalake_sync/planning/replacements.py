@@ -12,7 +12,7 @@ from metalake_sync.core.actions import Reason, ReplaceFile, UploadFile
 from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import CollectionKey, RecordedCollection
-from metalake_sync.state.handles import CollectionHandle
+from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 TAKEN, REFUSED, UNKNOWN = "taken", "refused", "unknown"

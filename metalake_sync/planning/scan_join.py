@@ -36,8 +36,7 @@ from metalake_sync.planning.vanished_files import VanishedFiles
 from metalake_sync.sources.base import ScannedFile, ScanProblem
 from metalake_sync.sources.names import lake_name
 from metalake_sync.state.files import FolderRow
-from metalake_sync.state.handles import CollectionHandle
-from metalake_sync.state.names import join_path
+from metalake_sync.state.names import CollectionHandle, join_path
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from metalake_sync.core.snapshots import MediaType, RemoteFile, RemoteSet
 from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.lake_listing import LakeView
 from metalake_sync.planning.scan_join import Candidate
-from metalake_sync.state.handles import CollectionHandle
+from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from metalake_sync.core.targets import Target, parse_target
 from metalake_sync.errors import UsageError
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.planning.run_options import RunOptions
-from metalake_sync.state.handles import CollectionHandle
+from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 

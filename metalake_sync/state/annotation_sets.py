@@ -13,8 +13,7 @@ from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.core.snapshots import AnnotationKind, DesiredSet, RecordedSet
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.annotation_bases import AnnotationBases, ShapesOf, unknown_shapes
-from metalake_sync.state.handles import CollectionHandle
-from metalake_sync.state.names import name_from_db, name_to_db
+from metalake_sync.state.names import CollectionHandle, name_from_db, name_to_db
 
 PAGE = 1000
 """How many sets are read or written at once."""

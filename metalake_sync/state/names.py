@@ -1,12 +1,14 @@
-"""How SQLite stores file names of arbitrary bytes and inodes of 64 bits.
+"""How SQLite stores file names of arbitrary bytes and inodes of 64 bits, and how callers name recorded collections.
 
-Owns: these conversions. Must not: read or write a table. A name that is valid UTF-8 is stored as TEXT, which people can
-read; any other name is stored as a BLOB of its bytes.
+Owns: these conversions, and the type of a handle; only the tables in this package know what it holds. Must not: read or
+write a table. A name that is valid UTF-8 is stored as TEXT, which people can read; any other name is stored as a BLOB
+of its bytes.
 """
 
 from __future__ import annotations
 
 import os
+from typing import NewType
 
 from metalake_sync.core.snapshots import FileVersion, Fingerprint
 
@@ -53,3 +55,8 @@ def split_path(path: str) -> tuple[str, str]:
 def join_path(folder: str, filename: str) -> str:
     """The inverse of `split_path`."""
     return f"{folder}/{filename}" if folder else filename
+
+
+CollectionHandle = NewType("CollectionHandle", int)
+"""Names one recorded collection in one open state. Get it from `Records.collections` or `Records.record_collection`,
+and pass it back to the tables of the same state. Do not store, compute or print it."""

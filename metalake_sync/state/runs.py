@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.state.handles import CollectionHandle
-from metalake_sync.state.names import name_from_db, name_to_db
+from metalake_sync.state.names import CollectionHandle, name_from_db, name_to_db
 
 
 @dataclass(frozen=True, slots=True)

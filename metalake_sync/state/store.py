@@ -18,16 +18,12 @@ from metalake_sync.state.annotation_sets import AnnotationSets
 from metalake_sync.state.attached import AttachedRuns
 from metalake_sync.state.backends.base import StateBackend, WorkingCopy
 from metalake_sync.state.backends.file import FileBackend, TemporaryWorkingCopy
-from metalake_sync.state.collections import Collections
+from metalake_sync.state.caches import HashCache, Readings, StoredSets
+from metalake_sync.state.collections import Collections, MetadataSets
 from metalake_sync.state.database import explain_errors
 from metalake_sync.state.downloads import DownloadRecords
 from metalake_sync.state.files import Files
-from metalake_sync.state.hash_cache import HashCache
-from metalake_sync.state.journal import UploadJournal
-from metalake_sync.state.metadata_sets import MetadataSets
-from metalake_sync.state.parse_cache import StoredSets
-from metalake_sync.state.pending_replacements import PendingReplacements
-from metalake_sync.state.readings import Readings
+from metalake_sync.state.journal import PendingReplacements, UploadJournal
 from metalake_sync.state.runs import Runs
 from metalake_sync.state.unmanaged_files import AddressedRecords
 

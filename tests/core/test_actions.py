@@ -35,14 +35,13 @@ from metalake_sync.core.actions import (
     UpdateHead,
     UploadFile,
 )
-from metalake_sync.core.approval import Approved, find_stale_facts
 from metalake_sync.core.base_action import ActionDocument, ActionName, BaseAction, Stage
-from metalake_sync.core.changes import Change
+from metalake_sync.core.changes import Change, Reason
 from metalake_sync.core.downloads import DownloadPlan, DownloadSpec
 from metalake_sync.core.events import ActionDone, ActionFailed, RunFinished
+from metalake_sync.core.guards import Approved, find_stale_facts
 from metalake_sync.core.metadata import metadata_set
 from metalake_sync.core.plan import CollectionPlan, Plan, TrashRulePlan
-from metalake_sync.core.reasons import Reason
 from metalake_sync.core.selection import ItemSelection
 from metalake_sync.core.snapshots import (
     AnnotationKind,

@@ -13,7 +13,7 @@ from metalake_sync.core.snapshots import AnnotationKind, CollectionKey, DesiredS
 from metalake_sync.state import annotation_bases
 from metalake_sync.state.annotation_sets import ReadBackSet
 from metalake_sync.state.files import ConfirmedFile
-from metalake_sync.state.handles import CollectionHandle
+from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 KEY = CollectionKey(MediaType.IMAGE, "cells")

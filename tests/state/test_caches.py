@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from metalake_sync.core.shapes import KnownSet
-from metalake_sync.state.parse_cache import FORGET_AFTER_DAYS, TOUCH_AFTER_DAYS, StoredSets
+from metalake_sync.state.caches import FORGET_AFTER_DAYS, TOUCH_AFTER_DAYS, StoredSets
 from metalake_sync.state.store import StateStore
 
 KEY, OTHER = b"k" * 32, b"o" * 32
