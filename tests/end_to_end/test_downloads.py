@@ -325,6 +325,7 @@ def test_a_written_data_yaml_leads_trainers_to_images_and_labels(stocked: World)
     assert (data["nc"], data["names"]) == (3, ["010", "no", "wren"])
     labels = labels_for_trainers(folder / "data.yaml")
     lines = {name: path.read_text().splitlines() for name, path in labels.items()}
+    assert all(len(line.split()) == 5 for these in lines.values() for line in these), "trainers read five columns"
     found = {name: [data["names"][int(line.split()[0])] for line in these] for name, these in lines.items()}
     assert found == {"birds_crow.png": [], "birds_gull.png": ["010"], "birds_jay.png": ["wren", "no"]}
 
