@@ -52,7 +52,9 @@ class ManifestSource:
 
 def is_stream(source: str) -> bool:
     """Return whether a source can be read only once: standard input, a pipe (process substitution) or a device."""
-    if source == STANDARD_INPUT or os.path.abspath(source).startswith(("/dev/", "/proc/")):
+    path = os.path.abspath(source)
+    # A descriptor is read once, even if it is a regular file, such as a here-document. /dev/shm has ordinary files.
+    if source == STANDARD_INPUT or (path.startswith(("/dev/", "/proc/")) and not path.startswith("/dev/shm/")):  # noqa: S108 - only compared
         return True
     try:
         mode = os.stat(source).st_mode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,17 @@ def test_the_base_of_a_linked_manifest_is_the_folder_of_the_link(desk: Desk) -> 
     (desk.folder / "link.yaml").symlink_to("mounted/real.yaml")
     loaded = load_manifest("link.yaml", environment={})
     assert (loaded.name, loaded.base_dir) == ("link", desk.folder)
+
+
+def test_a_manifest_in_shared_memory_is_an_ordinary_file() -> None:
+    shared = Path("/dev/shm")
+    if not os.access(shared, os.W_OK):
+        pytest.skip("this machine has no /dev/shm that can be written")
+    with tempfile.TemporaryDirectory(dir=shared) as folder:
+        path = Path(folder, "bccd.yaml")
+        path.write_text(HEAD)
+        loaded = load_manifest(str(path), environment={})
+    assert (loaded.name, loaded.base_dir) == ("bccd", Path(folder))
 
 
 def test_files_of_a_folder_are_read_by_name_without_hidden_ones(desk: Desk) -> None:
