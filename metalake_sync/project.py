@@ -160,6 +160,7 @@ class Project:
                 recorder = Recorder(
                     state,
                     run_id,
+                    lake.identity,
                     handles,
                     self.emit,
                     tally,

@@ -14,9 +14,9 @@ from metalake_sync.api.items import Items
 from metalake_sync.api.matching import WhatIsThere, Written
 from metalake_sync.api.results import FailedItem, WriteResult
 from metalake_sync.apply.bisect import send_in_halves
+from metalake_sync.core.addresses import DEFAULT_BUCKET
 from metalake_sync.core.metadata import Spelling
 from metalake_sync.core.snapshots import MediaType
-from metalake_sync.core.unmanaged_files import DEFAULT_BUCKET
 from metalake_sync.errors import ManifestErrors, UsageError
 from metalake_sync.planning.metadata_check import MetadataNames, check_metadata_names, notes_on_computed
 from metalake_sync.protocol.items import FileMetadata

@@ -1,6 +1,7 @@
 """The annotation stage: sends one set per changed image and operation, in pages bounded by images and bytes.
 
-Owns: the pages. A page that the lake rejects is bisected until the bad set is isolated.
+Owns: the pages, and the labels that they refer to. Managed and unmanaged images take the same way; only the address
+differs. A page that the lake rejects is bisected until the bad set is isolated.
 """
 
 from __future__ import annotations
@@ -10,34 +11,37 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from metalake_sync.apply.bisect import send_in_halves
-from metalake_sync.apply.labels import LabelBook
+from metalake_sync.apply.addresses import AddressLookup, has_image_address, image_address
+from metalake_sync.apply.bisect import PageSender
 from metalake_sync.apply.recorder import Recorder
-from metalake_sync.core.actions import Annotate, RemoveAnnotations
-from metalake_sync.core.plan import CollectionPlan
-from metalake_sync.core.shapes import EMPTY_SET_DIGEST, ImageRecord
-from metalake_sync.core.snapshots import AnnotationKind, CollectionKey
+from metalake_sync.core.actions import Annotate, RemoveAnnotations, SetAction
+from metalake_sync.core.addresses import Address, Place
+from metalake_sync.core.shapes import ImageRecord
+from metalake_sync.core.snapshots import AnnotationKind
+from metalake_sync.errors import LakeRefused
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.protocol.wire import OperationMode
-from metalake_sync.remote.annotation_objects import pages, set_for_image
+from metalake_sync.remote.annotation_objects import merge_label_trees, pages, set_for_image
 from metalake_sync.remote.client import LakeClient
 
 if TYPE_CHECKING:
+    from metalake_sync.annotations.index import AnnotationIndex
     from metalake_sync.protocol.annotation_sets import LabelReference
 
 MODES = {AnnotationKind.HUMAN: OperationMode.HUMAN, AnnotationKind.MACHINE: OperationMode.MACHINE}
 
-AnnotationAction = Annotate | RemoveAnnotations
+Indexes = Mapping[tuple[Place, str], "AnnotationIndex"]
+"""The opened annotation sources by place and operation."""
 
 
 @dataclass(slots=True)
 class _Upload:
-    """The sets of one operation that are sent together. `total` counts the images of all pages."""
+    """The sets of one place and operation that are sent together. `total` counts the images of all pages."""
 
-    collection: CollectionKey
+    place: Place
     operation: str
     kind: AnnotationKind
     normalized: bool
@@ -49,46 +53,53 @@ class _Upload:
 
 
 class AnnotationStage:
-    """`desired`: the opened collections, which read the shapes of an image from their source."""
+    """`indexes`: the sources, which the shapes of an image are read from."""
 
-    def __init__(
-        self,
-        client: LakeClient,
-        recorder: Recorder,
-        desired: Mapping[CollectionKey, DesiredCollection],
-        labels: LabelBook,
-    ) -> None:
+    def __init__(self, client: LakeClient, recorder: Recorder, indexes: Indexes, addresses: AddressLookup) -> None:
         self._client = client
         self._recorder = recorder
-        self._desired = desired
-        self._labels = labels
+        self._indexes = indexes
+        self._addresses = addresses
+        self._labels = LabelBook(client, indexes.values())
 
-    async def annotate(
-        self, collection: CollectionPlan, actions: Iterable[AnnotationAction], unique_names: Mapping[str, str]
-    ) -> None:
+    async def send(self, actions: Iterable[SetAction], unique_names: Mapping[str, str] | None = None) -> None:
         """Send sets. `unique_names`: of files that were just uploaded, by name. Other actions have their own."""
-        by_operation: dict[tuple[str, AnnotationKind], list[AnnotationAction]] = {}
+        groups: dict[tuple[Place, str, AnnotationKind], list[SetAction]] = {}
         for action in actions:
-            by_operation.setdefault((action.annotations.operation, action.annotations.kind), []).append(action)
-        for (operation, kind), group in by_operation.items():
-            index = self._desired[collection.key].annotations.get(operation)
-            normalized = index.normalized if index is not None else False
-            upload = _Upload(collection.key, operation, kind, normalized, len(group))
-            references = await self._labels.references() if any(_has_shapes(action) for action in group) else {}
-            sets = (self._set(upload, action, unique_names, references) for action in group)
+            wanted = action.annotations
+            groups.setdefault((action.at.place, wanted.operation, wanted.kind), []).append(action)
+        for (place, operation, kind), group in groups.items():
+            names = unique_names or {}
+            if isinstance(place, Address):
+                names = await self._addresses.unique_names(place, [action.at for action in group])
+                group = self._without_missing(place, group, names)
+            index = self._indexes.get((place, operation))
+            upload = _Upload(place, operation, kind, index.normalized if index is not None else False, len(group))
+            sends_labels = any(isinstance(action, Annotate) for action in group)
+            references = await self._labels.references() if sends_labels else {}
+            sender = PageSender(self._recorder, place)
+            sets = (self._set(upload, action, names, references) for action in group)
             for page in _paired(group, pages(sets)):
-                await self._send_page(upload, page)
+                upload.uploaded += len(page)
+                await sender.send(page, partial(self._send, upload), lambda pair: pair[0])
+                for action, _ in page:
+                    upload.records.pop(action.at.name, None)
 
-    async def _send_page(self, upload: _Upload, page: Sequence[tuple[AnnotationAction, dict[str, Any]]]) -> None:
-        upload.uploaded += len(page)
-        refused = await send_in_halves(page, lambda part: self._send(upload, part))
-        for (action, _), refusal in refused:
-            self._recorder.fail([action], refusal, retryable=False)
-        for action, _ in page:
-            upload.records.pop(action.name, None)
+    def _without_missing(
+        self, place: Address, actions: Sequence[SetAction], unique_names: Mapping[str, str]
+    ) -> list[SetAction]:
+        """Report images that the lake does not have, and return the other actions."""
+        here = [action for action in actions if has_image_address(action.at, unique_names)]
+        if len(here) < len(actions):
+            missing = LakeRefused(f"the lake does not have this file in '{place.within}'", status=200)
+            gone = [action for action in actions if not has_image_address(action.at, unique_names)]
+            self._recorder.fail(gone, missing, retryable=True)
+        return here
 
-    async def _send(self, upload: _Upload, page: Sequence[tuple[AnnotationAction, dict[str, Any]]]) -> None:
-        if any(isinstance(action, RemoveAnnotations) for action, _ in page):
+    async def _send(self, upload: _Upload, page: Sequence[tuple[SetAction, dict[str, Any]]]) -> None:
+        """Send a page of sets, and record them when the lake confirms them."""
+        actions = [action for action, _ in page]
+        if any(isinstance(action, RemoveAnnotations) for action in actions):
             await asyncio.to_thread(self._recorder.state.sync)
         await asyncio.to_thread(
             self._client.update_annotations,
@@ -100,48 +111,65 @@ class AnnotationStage:
             total=upload.total,
             uploaded=upload.uploaded,
         )
-        self._recorder.confirm(
-            [action for action, _ in page], lambda: self._record(upload, [action for action, _ in page])
-        )
+        self._recorder.confirm(actions, lambda: self._record(upload, actions))
 
-    def _record(self, upload: _Upload, actions: Sequence[AnnotationAction]) -> None:
-        handle = self._recorder.handle(upload.collection)
-        state = self._recorder.state
-        sent = [(action.name, action.annotations) for action in actions if isinstance(action, Annotate)]
-        state.annotation_sets.record(handle, sent, lambda name, _: upload.records.get(name))
-        state.annotation_sets.forget(
-            handle, [(a.name, a.annotations.operation) for a in actions if isinstance(a, RemoveAnnotations)]
+    def _record(self, upload: _Upload, actions: Sequence[SetAction]) -> None:
+        records = self._recorder.records_at(upload.place)
+        sent = [(action.at, action.annotations) for action in actions if isinstance(action, Annotate)]
+        records.record_sets(sent, lambda name, _: upload.records.get(name))
+        records.forget_sets(
+            upload.operation, [action.at.name for action in actions if isinstance(action, RemoveAnnotations)]
         )
 
     def _set(
         self,
         upload: _Upload,
-        action: AnnotationAction,
+        action: SetAction,
         unique_names: Mapping[str, str],
         references: Mapping[str, LabelReference],
     ) -> dict[str, Any]:
-        unique_name = action.unique_name or unique_names[action.name]
-        record = ImageRecord(action.name, ())
-        if isinstance(action, Annotate) and _has_shapes(action):
-            record = self._desired[upload.collection].record(action.annotations.operation, action.name)
-            upload.records[action.name] = record
+        record = ImageRecord(action.at.name, ())
+        if isinstance(action, Annotate):
+            record = self._indexes[upload.place, upload.operation].record(action.at.name)
+            upload.records[action.at.name] = record
         return set_for_image(
-            unique_name,
-            action.annotations.operation,
+            image_address(action.at, unique_names),
+            upload.operation,
             record,
             references,
-            kind=action.annotations.kind,
+            kind=upload.kind,
             created_at=datetime.now(UTC),
         )
 
 
-def _has_shapes(action: AnnotationAction) -> bool:
-    return isinstance(action, Annotate) and action.annotations.digest != EMPTY_SET_DIGEST
+class LabelBook:
+    """The lake's references of labels, requested once per run for all labels that the manifest's sources use.
+
+    `indexes`: of every operation of the manifest. The lake creates the labels that it does not have yet.
+    """
+
+    def __init__(self, client: LakeClient, indexes: Iterable[AnnotationIndex]) -> None:
+        self._client = client
+        self._indexes = indexes
+        self._references: Mapping[str, LabelReference] | None = None
+        self._asking = asyncio.Lock()
+
+    async def references(self) -> Mapping[str, LabelReference]:
+        async with self._asking:
+            if self._references is None:
+                tree = merge_label_trees(index.labels() for index in self._indexes)
+                self._references = await asyncio.to_thread(self._client.label_references, tree)
+                missing = sorted(tree.keys() - self._references.keys())
+                if missing:
+                    raise LakeRefused(
+                        f"the lake did not return a reference for the labels {', '.join(missing)}", status=200
+                    )
+            return self._references
 
 
 def _paired(
-    actions: Sequence[AnnotationAction], sets: Iterator[list[dict[str, Any]]]
-) -> Iterator[list[tuple[AnnotationAction, dict[str, Any]]]]:
+    actions: Sequence[SetAction], sets: Iterator[list[dict[str, Any]]]
+) -> Iterator[list[tuple[SetAction, dict[str, Any]]]]:
     """Pair each set of a page with its action."""
     start = 0
     for page in sets:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import Annotate, AttachModelRun
-from metalake_sync.core.unmanaged_files import AnnotateEntry
 from metalake_sync.errors import LakeError, LakeRefused, SyncError
 from metalake_sync.remote.client import LakeClient
 
@@ -28,7 +27,7 @@ class AttachmentStage:
         incomplete = {
             failure.action.annotations.operation
             for failure in self._recorder.failures
-            if isinstance(failure.action, Annotate | AnnotateEntry)
+            if isinstance(failure.action, Annotate)
         }
         for action in actions:
             if action.operation in incomplete:

@@ -21,7 +21,7 @@ from metalake_sync.apply.trashed_names import (
     sends_used_name,
 )
 from metalake_sync.apply.uploads import UploadStage
-from metalake_sync.core.actions import Annotate, RemoveAnnotations, ReplaceFile
+from metalake_sync.core.actions import ReplaceFile, SetAction
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import RemoteFile
 from metalake_sync.errors import LakeRefused, SyncError
@@ -174,11 +174,11 @@ class CollectionUpload:
             self.stages.replace.recorder.fail(outdated, error, retryable=True)
         return {action.file.name for action in (*batch, *outdated)}
 
-    def _sets(self) -> dict[str, list[Annotate | RemoveAnnotations]]:
+    def _sets(self) -> dict[str, list[SetAction]]:
         """The annotation actions of the collection, by file name."""
-        sets: dict[str, list[Annotate | RemoveAnnotations]] = {}
+        sets: dict[str, list[SetAction]] = {}
         for action in self.collection.annotations:
-            sets.setdefault(action.name, []).append(action)
+            sets.setdefault(action.at.name, []).append(action)
         return sets
 
     async def _follow_up(
@@ -186,19 +186,16 @@ class CollectionUpload:
         session: OpenSession,
         batch: Sequence[UploadAction],
         found: Mapping[str, RemoteFile],
-        sets: Mapping[str, Sequence[Annotate | RemoveAnnotations]],
+        sets: Mapping[str, Sequence[SetAction]],
     ) -> None:
         """Write the metadata and annotation sets of the recorded files."""
         here = [action.file for action in batch if action.file.name in found]
         updates = updates_after_upload(
-            session.common,
-            [(file.name, file.metadata) for file in here],
-            self.stages.metadata.tags_of_others(self.collection),
+            self.collection.key, session.common, here, self.stages.metadata.tags_of_others(self.collection)
         )
-        failed = await self.stages.metadata.write(self.collection, session.wire.collection_id, updates)
+        failed = await self.stages.metadata.write(self.collection.key, updates, session.wire.collection_id)
         self.stages.metadata.tags_restored(self.collection, [file.name for file in here if file.name not in failed])
-        await self.stages.annotations.annotate(
-            self.collection,
+        await self.stages.annotations.send(
             [action for file in here for action in sets.get(file.name, ())],
             {name: file.unique_name for name, file in found.items()},
         )

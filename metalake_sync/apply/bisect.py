@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import Action
+from metalake_sync.core.addresses import Address, Place
 from metalake_sync.errors import LakeRefused
 
 ItemT = TypeVar("ItemT")
@@ -32,24 +33,27 @@ async def send_in_halves(
 
 
 class PageSender:
-    """Sends the pages of one address, and reports rejected entries.
+    """Sends the pages of one place, and reports rejected items.
 
-    If the lake rejects a number of entries in a row and has accepted none, the rest fails without a call.
+    If the lake rejects a number of entries of an address in a row and has accepted none, the address itself is wrong,
+    and the rest fails without a call.
     """
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, place: Place) -> None:
         self._recorder = recorder
-        self._accepted = False
+        self._proven = not isinstance(place, Address)
         self._alone: list[LakeRefused] = []
 
     async def send(
         self,
         page: Sequence[ItemT],
-        send: Callable[[Sequence[ItemT]], Any],
+        send: Callable[[Sequence[ItemT]], Awaitable[None]],
         action_of: Callable[[ItemT], Action],
-    ) -> None:
+    ) -> list[ItemT]:
+        """Send a page. Returns the rejected items."""
+
         async def attempt(part: Sequence[ItemT]) -> None:
-            if not self._accepted and len(self._alone) >= REJECTED_IN_A_ROW:
+            if not self._proven and len(self._alone) >= REJECTED_IN_A_ROW:
                 raise self._alone[-1]
             try:
                 await send(part)
@@ -57,7 +61,9 @@ class PageSender:
                 if len(part) == 1:
                     self._alone.append(refusal)
                 raise
-            self._accepted = True
+            self._proven = True
 
-        for item, refusal in await send_in_halves(page, attempt):
+        rejected = await send_in_halves(page, attempt)
+        for item, refusal in rejected:
             self._recorder.fail([action_of(item)], refusal, retryable=False)
+        return [item for item, _ in rejected]

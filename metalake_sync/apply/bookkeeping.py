@@ -15,7 +15,7 @@ from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import AdoptFile, Reason
 from metalake_sync.core.events import Resumed
 from metalake_sync.core.metadata import NO_METADATA, MetadataSet
-from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.core.plan import AddressedPlan, CollectionPlan
 from metalake_sync.core.snapshots import CollectionKey, Origin
 from metalake_sync.errors import SourceChanged
 from metalake_sync.lazy_dataclass import dataclass
@@ -108,6 +108,19 @@ class Bookkeeping:
             gone = [forget.recorded.name for forget in collection.forgets]
             state.files.forget(handle, gone)
             self.recorder.state.pending_replacements.forget(handle, gone)
+
+    def settle(self, part: AddressedPlan) -> None:
+        """Update records of unmanaged files that need no call."""
+        if not part.settled and not part.forgotten:
+            return
+        state = self.recorder.state
+        records = state.of_address(self.recorder.lake, part.address)
+        with state.write():
+            records.record_metadata(part.settled)
+            if part.operation is None:
+                records.forget_metadata(part.forgotten)
+            else:
+                records.forget_sets(part.operation, part.forgotten)
 
     # Interrupted runs.
 

@@ -9,20 +9,22 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from metalake_sync.apply.annotations import AnnotationStage
+from metalake_sync.apply.addresses import AddressLookup
+from metalake_sync.apply.annotations import AnnotationStage, Indexes
 from metalake_sync.apply.batches import Stages, upload_collection
 from metalake_sync.apply.bookkeeping import Bookkeeping
 from metalake_sync.apply.collections import CollectionStage
 from metalake_sync.apply.executors.in_process import InProcessExecutor
-from metalake_sync.apply.labels import LabelBook
 from metalake_sync.apply.metadata import MetadataStage
 from metalake_sync.apply.progress import ProgressMeter
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.apply.replace import ReplaceStage
 from metalake_sync.apply.trash import TrashStage
-from metalake_sync.apply.unmanaged_files import UnmanagedStage
 from metalake_sync.apply.uploads import UploadStage
+from metalake_sync.core.actions import Annotate, RemoveAnnotations, UpdateFileMetadata
+from metalake_sync.core.addresses import Place
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.snapshots import CollectionKey
 from metalake_sync.lazy_dataclass import dataclass
@@ -34,6 +36,9 @@ from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.transfers.transfer import Transfer
+
+if TYPE_CHECKING:
+    from metalake_sync.annotations.index import AnnotationIndex
 
 
 @dataclass(slots=True)
@@ -77,9 +82,7 @@ class Executor:
             bytes_total=summary.bytes_to_send,
         )
         collections = CollectionStage(self.client, self.recorder, self.lake)
-        managed = [index for collection in desired.values() for index in collection.annotations.values()]
-        labels = LabelBook(self.client, [*managed, *addressed.annotations.values()])
-        unmanaged = UnmanagedStage(self.client, self.recorder, addressed, labels, self.lake, self.options.calls_at_once)
+        addresses = AddressLookup(self.client)
         trash = TrashStage(self.client, self.recorder)
         bookkeeping = Bookkeeping(self.recorder, self.base_dir, self.options.hash_threads, desired)
         async with self._transfer() as transfer:
@@ -87,8 +90,8 @@ class Executor:
                 UploadStage(
                     self.client, InProcessExecutor(transfer), self.recorder, collections, self.base_dir, progress
                 ),
-                MetadataStage(self.client, self.recorder, self.options.calls_at_once),
-                AnnotationStage(self.client, self.recorder, desired, labels),
+                MetadataStage(self.client, self.recorder, self.options.calls_at_once, addresses),
+                AnnotationStage(self.client, self.recorder, _indexes(desired, addressed), addresses),
                 ReplaceStage(
                     self.client,
                     self.recorder,
@@ -106,7 +109,9 @@ class Executor:
                 bookkeeping.forget_sessions(
                     [one for key, found in left_open.items() if key not in planned for one in found]
                 )
-                await unmanaged.clear(plan.addressed)
+                # Before all others, because another block may name the same image.
+                unmanaged = [action for part in plan.addressed for action in part.actions]
+                await stages.annotations.send(one for one in unmanaged if isinstance(one, RemoveAnnotations))
                 for collection in self._ordered(plan.collections):
                     progress.stage = f"{collection.key}"
                     await collections.prepare(collection)
@@ -119,17 +124,22 @@ class Executor:
                     resumable = [one for one in sessions if one.resume]
                     await upload_collection(collection, stages, self.options, resumable)
                     if collection.lake_id is not None:
-                        await stages.metadata.update(collection, collection.lake_id)
+                        await stages.metadata.update(
+                            collection.key, collection.metadata, collection.policy.tags, collection.lake_id
+                        )
                         await stages.metadata.restore_tags(collection, collection.lake_id)
                     new = {upload.file.name for upload in collection.uploads}
-                    await stages.annotations.annotate(
-                        collection, [action for action in collection.annotations if action.name not in new], {}
+                    await stages.annotations.send(
+                        action for action in collection.annotations if action.at.name not in new
                     )
                     await trash.trash_pruned(collection)
                     bookkeeping.move_records(collection)
                 for part in plan.addressed:
                     progress.stage = str(part.address)
-                    await unmanaged.send(part)
+                    await stages.annotations.send(one for one in part.actions if isinstance(one, Annotate))
+                    described = [one for one in part.actions if isinstance(one, UpdateFileMetadata)]
+                    await stages.metadata.update(part.address, described)
+                    bookkeeping.settle(part)
                 await self._download(plan, progress)
                 await self._trash(plan)
                 await self._attach(plan)
@@ -190,6 +200,16 @@ class Executor:
             counter=self.recorder.tally,
             rate_limit_bytes_s=self.options.bytes_per_second,
         )
+
+
+def _indexes(desired: Mapping[CollectionKey, DesiredCollection], addressed: UnmanagedSources) -> Indexes:
+    indexes: dict[tuple[Place, str], AnnotationIndex] = {
+        (key, operation): index
+        for key, collection in desired.items()
+        for operation, index in collection.annotations.items()
+    }
+    indexes.update(addressed.annotations.items())
+    return indexes
 
 
 @contextlib.contextmanager

@@ -1,18 +1,20 @@
 """The metadata stage: writes the changed fields of files, in pages of a thousand files.
 
-Owns: the pages, and the three-way merge of Tags. A page that the lake rejects is bisected until the bad entry is
-isolated.
+Owns: the pages, and the three-way merge of Tags. Managed and unmanaged files take the same way; only the address
+differs. A page that the lake rejects is bisected until the bad entry is isolated.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from metalake_sync.apply.bisect import send_in_halves
+from metalake_sync.apply.addresses import AddressLookup, metadata_name
+from metalake_sync.apply.bisect import PageSender
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import UpdateFileMetadata
+from metalake_sync.core.addresses import Address, FileAt, Place
 from metalake_sync.core.metadata import (
     TAGS,
     MetadataSet,
@@ -23,7 +25,7 @@ from metalake_sync.core.metadata import (
     update_to_send,
 )
 from metalake_sync.core.plan import CollectionPlan
-from metalake_sync.errors import LakeRefused
+from metalake_sync.core.snapshots import CollectionKey, DesiredFile
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.items import FileMetadata
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
@@ -35,78 +37,78 @@ from metalake_sync.remote.item_details import remote_tags
 class MetadataUpdate:
     """A change of one file's metadata."""
 
-    name: str
-    after: MetadataSet
-    """The metadata after the change."""
+    action: UpdateFileMetadata
     update: dict[str, Any]
     """The fields to write."""
-    action: UpdateFileMetadata | None = None
-    """None for a file that was just uploaded."""
+    planned: bool = True
+    """Whether the plan has the action. Otherwise it is reported only if it fails."""
 
 
 def updates_after_upload(
-    common: MetadataSet, files: Sequence[tuple[str, MetadataSet]], tags_of_others: Mapping[str, Sequence[str]]
+    key: CollectionKey, common: MetadataSet, files: Sequence[DesiredFile], tags_of_others: Mapping[str, Sequence[str]]
 ) -> list[MetadataUpdate]:
     """The metadata of new files beyond that of their upload session.
 
-    `tags_of_others`: tags of other clients on the replaced files, by name.
+    `common`: the metadata of the session. `tags_of_others`: tags of other clients on the replaced files, by name.
     """
     updates: list[MetadataUpdate] = []
-    for name, after in files:
-        update = update_to_send(common.values, after.values)
-        if name in tags_of_others:
-            update[TAGS] = [*tags_of_others[name], *after.values.get(TAGS, ())]
+    for file in files:
+        update = update_to_send(common.values, file.metadata.values)
+        if file.name in tags_of_others:
+            update[TAGS] = [*tags_of_others[file.name], *file.metadata.values.get(TAGS, ())]
         if update:
-            updates.append(MetadataUpdate(name, after, update))
+            action = UpdateFileMetadata(FileAt(key, file.name), file.metadata, common.digest, local=file)
+            updates.append(MetadataUpdate(action, update, planned=False))
     return updates
 
 
 class MetadataStage:
-    def __init__(self, client: LakeClient, recorder: Recorder, threads: int) -> None:
+    def __init__(self, client: LakeClient, recorder: Recorder, threads: int, addresses: AddressLookup) -> None:
         self._client = client
         self._recorder = recorder
         self._threads = threads
+        self._addresses = addresses
 
-    async def update(self, collection: CollectionPlan, collection_id: str) -> None:
-        """Write the changed metadata of files that are already in the lake."""
+    async def update(
+        self,
+        place: Place,
+        actions: Sequence[UpdateFileMetadata],
+        tags: Literal["own", "exact"] = "own",
+        collection_id: str | None = None,
+    ) -> None:
+        """Write the changed metadata of files that are already in the lake.
+
+        `collection_id`: of a collection of the manifest.
+        """
         written = self._recorder.state.metadata_sets.values
-        for start in range(0, len(collection.metadata), PAGE_SIZE_LIMIT):
-            page = collection.metadata[start : start + PAGE_SIZE_LIMIT]
+        sender = PageSender(self._recorder, place)
+        for start in range(0, len(actions), PAGE_SIZE_LIMIT):
+            page = actions[start : start + PAGE_SIZE_LIMIT]
             befores = [(written(action.before) if action.before else None) or {} for action in page]
             updates = [
-                MetadataUpdate(
-                    action.file.name, action.file.metadata, self._fields_to_write(collection, action, before), action
-                )
+                MetadataUpdate(action, _fields_to_write(action, before, tags))
                 for action, before in zip(page, befores, strict=True)
             ]
-            if collection.policy.tags == "own":
-                await self._keep_tags_of_others(page, befores, updates)
-            await self.write(collection, collection_id, updates)
+            if tags == "own":
+                await self._keep_tags_of_others(befores, updates)
+            await self._write_page(place, updates, sender, collection_id)
 
-    @staticmethod
-    def _fields_to_write(
-        collection: CollectionPlan, action: UpdateFileMetadata, before: MetadataValues
-    ) -> dict[str, Any]:
-        after = action.file.metadata.values
-        if action.lake is None:
-            return update_to_send(before, after)
-        return update_to_mend(before, after, action.lake, collection.policy.tags)
+    async def _keep_tags_of_others(self, befores: Sequence[MetadataValues], updates: Sequence[MetadataUpdate]) -> None:
+        """Merge changed Tags with those of other clients, because the lake replaces Tags as a whole.
 
-    async def _keep_tags_of_others(
-        self,
-        page: Sequence[UpdateFileMetadata],
-        befores: Sequence[MetadataValues],
-        updates: Sequence[MetadataUpdate],
-    ) -> None:
-        """Merge changed Tags with those of other clients, because the lake replaces Tags as a whole."""
-        changing = [index for index, update in enumerate(updates) if TAGS in update.update]
-        names = [page[index].unique_name for index in changing]
-        theirs = await asyncio.to_thread(remote_tags, self._client, names, self._threads)
-        for index in changing:
-            updates[index].update[TAGS] = merge_tags(
-                before=befores[index].get(TAGS, []),
-                ours=page[index].file.metadata.values.get(TAGS, []),
-                theirs=theirs.get(page[index].unique_name, []),
+        Tags of other clients on a file without a known unique name are not known.
+        """
+        changing = {
+            name: number
+            for number, one in enumerate(updates)
+            if TAGS in one.update and (name := one.action.at.unique_name)
+        }
+        theirs = await asyncio.to_thread(remote_tags, self._client, list(changing), self._threads)
+        for name, number in changing.items():
+            updates[number].update[TAGS] = merge_tags(
+                before=befores[number].get(TAGS, []),
+                ours=updates[number].action.metadata.values.get(TAGS, []),
+                theirs=theirs.get(name, []),
             )
 
     # Tags that other clients had set on a file that was replaced.
@@ -128,48 +130,50 @@ class MetadataStage:
         if not owed:
             return
         tags = await asyncio.to_thread(remote_tags, self._client, [one.unique_name for one in owed], self._threads)
-        state = self._recorder.state
-        updates = [
-            MetadataUpdate(
-                one.name,
-                metadata_set(state.metadata_sets.values(one.written) or {}),
-                {TAGS: list(dict.fromkeys((*tags[one.unique_name], *one.tags)))},
-            )
-            for one in owed
-        ]
-        failed = await self.write(collection, collection_id, updates)
+        written = self._recorder.state.metadata_sets.values
+        updates: list[MetadataUpdate] = []
+        for one in owed:
+            at = FileAt(collection.key, one.name, one.unique_name)
+            action = UpdateFileMetadata(at, metadata_set(written(one.written) or {}), one.written)
+            theirs = list(dict.fromkeys((*tags[one.unique_name], *one.tags)))
+            updates.append(MetadataUpdate(action, {TAGS: theirs}, planned=False))
+        failed = await self.write(collection.key, updates, collection_id)
         self.tags_restored(collection, [one.name for one in owed if one.name not in failed])
 
     async def write(
-        self, collection: CollectionPlan, collection_id: str, updates: Sequence[MetadataUpdate]
+        self, place: Place, updates: Sequence[MetadataUpdate], collection_id: str | None = None
     ) -> list[str]:
         """Write updates page by page, and record each page when the lake confirms it. Returns the names that failed."""
         failed: list[str] = []
+        sender = PageSender(self._recorder, place)
         for start in range(0, len(updates), PAGE_SIZE_LIMIT):
-            page = updates[start : start + PAGE_SIZE_LIMIT]
-            refused = await send_in_halves(page, lambda part: self._send(collection, collection_id, part))
-            for update, refusal in refused:
-                failed.append(update.name)
-                self._fail(collection, update, refusal)
+            failed += await self._write_page(place, updates[start : start + PAGE_SIZE_LIMIT], sender, collection_id)
         return failed
 
-    async def _send(self, collection: CollectionPlan, collection_id: str, page: Sequence[MetadataUpdate]) -> None:
-        entries = [FileMetadata(file=update.name, metadata=update.update) for update in page]
-        await asyncio.to_thread(self._client.metadata_by_json, entries, collection_id=collection_id)
-        handle = self._recorder.handle(collection.key)
-        record: Callable[[], None] = lambda: self._recorder.state.files.record_metadata(  # noqa: E731
-            handle, [(update.name, update.after) for update in page]
+    async def _write_page(
+        self, place: Place, page: Sequence[MetadataUpdate], sender: PageSender, collection_id: str | None
+    ) -> list[str]:
+        where = {"collection_id": collection_id}
+        if isinstance(place, Address):
+            where = {**await self._addresses.metadata_place(place)}
+        rejected = await sender.send(page, lambda part: self._send(place, where, part), lambda one: one.action)
+        return [one.action.at.name for one in rejected]
+
+    async def _send(self, place: Place, where: Mapping[str, str | None], page: Sequence[MetadataUpdate]) -> None:
+        """Write a page of updates, and record them when the lake confirms them."""
+        entries = [FileMetadata(file=metadata_name(one.action.at), metadata=one.update) for one in page]
+        await asyncio.to_thread(self._client.metadata_by_json, entries, **where)
+        self._recorder.confirm(
+            [one.action for one in page if one.planned],
+            lambda: self._recorder.records_at(place).record_metadata(
+                [(one.action.at, one.action.metadata) for one in page]
+            ),
         )
-        self._recorder.confirm([update.action for update in page if update.action], record)
 
-    def _fail(self, collection: CollectionPlan, update: MetadataUpdate, refusal: LakeRefused) -> None:
-        action = update.action
-        if action is None:
-            action = self._metadata_of_upload(collection, update)
-        self._recorder.fail([action], refusal, retryable=False)
 
-    @staticmethod
-    def _metadata_of_upload(collection: CollectionPlan, update: MetadataUpdate) -> UpdateFileMetadata:
-        """The action to report if the lake has a new file but rejects its metadata."""
-        file = next(upload.file for upload in collection.uploads if upload.file.name == update.name)
-        return UpdateFileMetadata(collection.key, file, "", collection.common_metadata.digest)
+def _fields_to_write(
+    action: UpdateFileMetadata, before: MetadataValues, tags: Literal["own", "exact"]
+) -> dict[str, Any]:
+    if action.lake is None:
+        return update_to_send(before, action.metadata.values)
+    return update_to_mend(before, action.metadata.values, action.lake, tags)

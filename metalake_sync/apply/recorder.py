@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, field, replace
 
 from metalake_sync.core.actions import Action, ReplaceFile, UploadFile
+from metalake_sync.core.addresses import Address, Place
 from metalake_sync.core.events import ActionDone, ActionFailed, Event, EventSink, RunFinished
 from metalake_sync.core.snapshots import CollectionKey, Fingerprint
 from metalake_sync.core.summary import Summary
@@ -18,6 +19,7 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.sources.hashing import is_racy
 from metalake_sync.state.names import CollectionHandle
+from metalake_sync.state.places import PlaceRecords
 from metalake_sync.state.runs import ActionRow
 from metalake_sync.state.store import StateStore
 
@@ -28,6 +30,8 @@ class Recorder:
 
     state: StateStore
     run_id: str
+    lake: str
+    """The identity of the lake in the state."""
     handles: dict[CollectionKey, CollectionHandle]
     emit: EventSink
     tally: RequestCounter
@@ -44,6 +48,12 @@ class Recorder:
     def handle(self, key: CollectionKey) -> CollectionHandle:
         """The handle of a collection. The collection stage records it before its files are."""
         return self.handles[key]
+
+    def records_at(self, place: Place) -> PlaceRecords:
+        """The records of the files of one place."""
+        if isinstance(place, Address):
+            return self.state.of_address(self.lake, place)
+        return self.state.of_collection(self.handle(place))
 
     def trusted(self, fingerprint: Fingerprint) -> Fingerprint:
         """The fingerprint to record.

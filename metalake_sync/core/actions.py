@@ -7,15 +7,15 @@ out (`apply`). The module is long because it is a table: each class is one row.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from metalake_sync.core.addresses import FileAt
 from metalake_sync.core.base_action import ActionDocument, ActionKey, BaseAction, Facts, Stage
 from metalake_sync.core.changes import Change
 from metalake_sync.core.changes import Reason as Reason
 from metalake_sync.core.metadata import MetadataSet, MetadataValues
 from metalake_sync.core.selection import WHOLE_LAKE
 from metalake_sync.core.snapshots import CollectionKey, DesiredFile, DesiredSet, RecordedFile, RecordedSet, RemoteFile
-from metalake_sync.core.unmanaged_files import AnnotateEntry, ClearEntry, DescribeEntry
 from metalake_sync.lazy_dataclass import dataclass
 
 
@@ -101,6 +101,10 @@ class UploadFile(BaseAction):
     def file_name(self) -> str:
         return self.file.name
 
+    @property
+    def local_file(self) -> DesiredFile:
+        return self.file
+
     def facts(self) -> Facts:
         return _facts_of_file(self.file)
 
@@ -142,6 +146,10 @@ class ReplaceFile(BaseAction):
     @property
     def file_name(self) -> str:
         return self.file.name
+
+    @property
+    def local_file(self) -> DesiredFile:
+        return self.file
 
     def facts(self) -> Facts:
         return {**_facts_of_file(self.file), "lake id": self.replaced.lake_id}
@@ -185,6 +193,10 @@ class AdoptFile(BaseAction):
     def file_name(self) -> str:
         return self.file.name
 
+    @property
+    def local_file(self) -> DesiredFile:
+        return self.file
+
     def facts(self) -> Facts:
         return {**_facts_of_file(self.file), "lake id": self.remote.lake_id}
 
@@ -195,17 +207,35 @@ class AdoptFile(BaseAction):
         return self._document(path=self.file.path, lake_id=self.remote.lake_id)
 
 
+class _OnFileInLake:
+    """The declarations of actions on a file that is in the lake, managed or not."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def at(self) -> FileAt: ...
+
+    @property
+    def collection(self) -> CollectionKey:
+        return self.at.collection
+
+    @property
+    def file_name(self) -> str:
+        return self.at.name
+
+
 @dataclass(frozen=True, slots=True)
-class UpdateFileMetadata(BaseAction):
+class UpdateFileMetadata(_OnFileInLake, BaseAction):
     """Write what changed in the metadata of a file."""
 
     action_name = "update_metadata"
     sign = "~"
     stage = Stage.METADATA
 
-    collection: CollectionKey
-    file: DesiredFile
-    unique_name: str
+    at: FileAt
+    metadata: MetadataSet
     before: str | None
     """The digest of the metadata that was written last, if any."""
     reason: Reason = Reason.METADATA_CHANGED
@@ -214,41 +244,49 @@ class UpdateFileMetadata(BaseAction):
     changes: tuple[Change, ...] = ()
     overwrites: bool = False
     """Whether the action overwrites a value that another client wrote."""
+    local: DesiredFile | None = None
+    """The local file. None for an unmanaged file."""
 
     @property
     def needs_approval(self) -> bool:
         return self.overwrites
 
     @property
-    def file_name(self) -> str:
-        return self.file.name
+    def key(self) -> ActionKey:
+        return self._key(place=self.at.address)
 
     def facts(self) -> Facts:
-        return {"metadata before": self.before, "metadata": self.file.metadata.digest}
+        return {"metadata before": self.before, "metadata": self.metadata.digest}
 
     def history(self) -> tuple[str | None, str | None]:
-        return self.before, self.file.metadata.digest
+        return self.before, self.metadata.digest
 
     def document(self) -> ActionDocument:
-        return self._document(path=self.file.path, changes=self.changes or None, overwrites=self.overwrites or None)
+        return self._document(
+            path=self.local.path if self.local is not None else None,
+            changes=self.changes or None,
+            address=self.at.address,
+            overwrites=self.overwrites or None,
+        )
+
+    @property
+    def local_file(self) -> DesiredFile | None:
+        return self.local
 
     @property
     def metadata_written(self) -> MetadataSet:
-        return self.file.metadata
+        return self.metadata
 
 
 @dataclass(frozen=True, slots=True)
-class Annotate(BaseAction):
+class Annotate(_OnFileInLake, BaseAction):
     """Write an image's annotation set of one operation. The set has shapes."""
 
     action_name = "annotate"
     sign = "~"
     stage = Stage.ANNOTATIONS
 
-    collection: CollectionKey
-    name: str
-    unique_name: str | None
-    """The unique name in the lake; None if the file is not uploaded yet."""
+    at: FileAt
     annotations: DesiredSet
     reason: Reason
     changes: tuple[Change, ...] = ()
@@ -260,12 +298,8 @@ class Annotate(BaseAction):
         return self.overwrites
 
     @property
-    def file_name(self) -> str:
-        return self.name
-
-    @property
     def key(self) -> ActionKey:
-        return self._key(self.annotations.operation)
+        return self._key(self.annotations.operation, place=self.at.address)
 
     def facts(self) -> Facts:
         return {"shapes": self.annotations.shape_count, "annotations": self.annotations.digest}
@@ -278,12 +312,13 @@ class Annotate(BaseAction):
             operation=self.annotations.operation,
             shapes=self.annotations.shape_count,
             changes=self.changes or None,
+            address=self.at.address,
             overwrites=self.overwrites or None,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class RemoveAnnotations(BaseAction):
+class RemoveAnnotations(_OnFileInLake, BaseAction):
     """Clear an image's annotation set: its operation or its source has no shapes for the image any more, or another
     client drew shapes where the manifest wants none."""
 
@@ -292,21 +327,15 @@ class RemoveAnnotations(BaseAction):
     stage = Stage.ANNOTATIONS
     destroys = True
 
-    collection: CollectionKey
-    name: str
-    unique_name: str
+    at: FileAt
     annotations: RecordedSet
     """The set that is cleared."""
     reason: Reason = Reason.REMOVED_FROM_MANIFEST
     changes: tuple[Change, ...] = ()
 
     @property
-    def file_name(self) -> str:
-        return self.name
-
-    @property
     def key(self) -> ActionKey:
-        return self._key(self.annotations.operation)
+        return self._key(self.annotations.operation, place=self.at.address)
 
     def facts(self) -> Facts:
         return {"shapes": self.annotations.shape_count, "annotations": self.annotations.digest}
@@ -319,7 +348,12 @@ class RemoveAnnotations(BaseAction):
             operation=self.annotations.operation,
             shapes=self.annotations.shape_count,
             changes=self.changes or None,
+            address=self.at.address,
         )
+
+
+SetAction: TypeAlias = Annotate | RemoveAnnotations
+"""An action that sends one annotation set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -556,9 +590,6 @@ Action: TypeAlias = (
     | DownloadFile
     | DownloadAnnotations
     | AttachModelRun
-    | AnnotateEntry
-    | ClearEntry
-    | DescribeEntry
 )
 """The actions that a plan shows to its users."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from metalake_sync.core.changes import Change, Reason
 from metalake_sync.core.metadata import MetadataSet
-from metalake_sync.core.snapshots import CollectionKey
+from metalake_sync.core.snapshots import CollectionKey, DesiredFile
 from metalake_sync.lazy_dataclass import dataclass
 
 ActionName: TypeAlias = Literal[
@@ -41,7 +41,8 @@ Facts: TypeAlias = Mapping[str, Any]
 class Stage(enum.StrEnum):
     """The stage of apply that carries out an action, by the name of the attribute that holds the actions.
 
-    The first seven belong to a `CollectionPlan`, the others to a `Plan`.
+    The first seven belong to a `CollectionPlan`, the others to a `Plan`. An `AddressedPlan` holds the metadata and
+    annotations of unmanaged files.
     """
 
     CREATE = "create"
@@ -51,7 +52,6 @@ class Stage(enum.StrEnum):
     METADATA = "metadata"
     ANNOTATIONS = "annotations"
     TRASH = "trash"
-    UNMANAGED_FILES = "addressed"
     DOWNLOADS = "downloads"
     TRASH_RULES = "trash_rules"
     ATTACHMENTS = "attachments"
@@ -173,6 +173,11 @@ class BaseAction:
             file=self.file_name,
             **details,
         )
+
+    @property
+    def local_file(self) -> DesiredFile | None:
+        """The local file that the action concerns, or None."""
+        return None
 
     @property
     def bytes_to_send(self) -> int:

@@ -7,7 +7,7 @@ The module is long because the table is one: reading it predicts the action on a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 
 from metalake_sync.core.actions import (
@@ -25,7 +25,9 @@ from metalake_sync.core.actions import (
     UpdateHead,
     UploadFile,
 )
+from metalake_sync.core.addresses import FileAt
 from metalake_sync.core.changes import LAKE_ID, SIZE, Change, content_changes, metadata_changes
+from metalake_sync.core.diff_metadata import Written, compare_fields
 from metalake_sync.core.diff_sets import (
     OperationPolicy,
     annotate_all,
@@ -33,15 +35,7 @@ from metalake_sync.core.diff_sets import (
     sets_already_there,
     unrecorded_sets,
 )
-from metalake_sync.core.metadata import (
-    MetadataSet,
-    MetadataValues,
-    fields_that_left,
-    is_computed,
-    overwrites_others,
-    update_to_mend,
-    update_to_send,
-)
+from metalake_sync.core.metadata import MetadataSet, MetadataValues, is_computed, update_to_mend
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.snapshots import CollectionKey, CollectionPolicy, DesiredFile, Origin, RecordedFile, RemoteFile
 from metalake_sync.lazy_dataclass import dataclass
@@ -53,8 +47,7 @@ class CollectionRules:
 
     key: CollectionKey
     policy: CollectionPolicy
-    written: Callable[[str], MetadataValues | None]
-    """Returns the metadata that belongs to a recorded digest, or None if the state lost it."""
+    written: Written
     operations: Mapping[str, OperationPolicy] = field(default_factory=dict)
 
 
@@ -100,20 +93,13 @@ def compare_head(
         return Verdict((CreateCollection(rules.key, head),))
     if written_digest is None and not head:
         return Verdict()
-    before = rules.written(written_digest) if written_digest is not None else None
-    changed = written_digest != head.digest
-    if lake is not None:
-        update = update_to_mend(before or {}, head.values, lake, rules.policy.tags)
-    else:
-        update = update_to_send(before, head.values) if changed else {}
-    notes = _fields_left(before, head, str(rules.key)) if changed else ()
-    if update:
-        reason = Reason.METADATA_CHANGED if changed else Reason.DRIFTED
-        changes = metadata_changes(before or {} if lake is None else lake, update)
-        overwrites = lake is not None and overwrites_others(before or {}, update, lake)
-        action = UpdateHead(rules.key, head, written_digest, reason, lake, changes, overwrites)
+    found = compare_fields(head, written_digest, rules.written, lake, rules.policy.tags)
+    notes = found.notes(str(rules.key))
+    if found.update:
+        reason = Reason.METADATA_CHANGED if found.changed else Reason.DRIFTED
+        action = UpdateHead(rules.key, head, written_digest, reason, lake, found.changes, found.overwrites)
         return Verdict((action,), notes=notes)
-    return Verdict(bookkeeping=(RerecordHead(rules.key, head),), notes=notes) if changed else Verdict()
+    return Verdict(bookkeeping=(RerecordHead(rules.key, head),), notes=notes) if found.changed else Verdict()
 
 
 def compare(
@@ -305,7 +291,8 @@ def _adopt(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> 
         update = update_to_mend({}, desired.metadata.values, lake, rules.policy.tags)
     changes = metadata_changes(lake or {}, update)
     if update and rules.policy.metadata_override:
-        actions.append(UpdateFileMetadata(rules.key, desired, remote.unique_name, None, already, lake, changes))
+        at = FileAt(rules.key, desired.name, remote.unique_name)
+        actions.append(UpdateFileMetadata(at, desired.metadata, None, already, lake, changes, local=desired))
     elif lake is not None and not all(map(is_computed, update)):
         differing = tuple(change for change in changes if not is_computed(change.what))
         notes = (_metadata_differs(f"{rules.key}/{desired.name}", differing),)
@@ -362,26 +349,18 @@ def _compare_metadata(
     rules: CollectionRules, desired: DesiredFile, recorded: RecordedFile, remote: RemoteFile
 ) -> tuple[tuple[UpdateFileMetadata, ...], bool, tuple[Note, ...]]:
     """Return the update of the metadata, if any; whether only the record changes; and notes."""
-    owned = recorded.origin is Origin.UPLOADED or rules.policy.metadata_override
-    changed = desired.metadata.digest != recorded.metadata_digest
-    lake = remote.metadata
-    if not owned or (not changed and lake is None):
+    if recorded.origin is not Origin.UPLOADED and not rules.policy.metadata_override:
         return (), False, ()
-    before = rules.written(recorded.metadata_digest)
-    notes = _fields_left(before, desired.metadata, f"{rules.key}/{desired.name}") if changed else ()
-    if lake is None:
-        update = update_to_send(before, desired.metadata.values)
-    else:
-        update = update_to_mend(before or {}, desired.metadata.values, lake, rules.policy.tags)
-    if not update:
-        return (), changed, notes
-    reason = Reason.METADATA_CHANGED if changed else Reason.DRIFTED
-    changes = metadata_changes(before or {} if lake is None else lake, update)
-    overwrites = (
-        lake is not None and not rules.policy.metadata_override and overwrites_others(before or {}, update, lake)
-    )
+    known = recorded.metadata_digest
+    found = compare_fields(desired.metadata, known, rules.written, remote.metadata, rules.policy.tags)
+    notes = found.notes(f"{rules.key}/{desired.name}")
+    if not found.update:
+        return (), found.changed, notes
+    reason = Reason.METADATA_CHANGED if found.changed else Reason.DRIFTED
+    overwrites = found.overwrites and not rules.policy.metadata_override
+    at = FileAt(rules.key, desired.name, recorded.unique_name)
     action = UpdateFileMetadata(
-        rules.key, desired, recorded.unique_name, recorded.metadata_digest, reason, lake, changes, overwrites
+        at, desired.metadata, known, reason, remote.metadata, found.changes, overwrites, desired
     )
     return (action,), False, notes
 
@@ -395,14 +374,6 @@ def _metadata_differs(where: str, changes: tuple[Change, ...]) -> Note:
     fields = ", ".join(repr(change.what) for change in changes)
     message = f"has different metadata in the lake ({fields}); 'metadata_override: true' writes the manifest's"
     return Note(NoteCode.METADATA_DIFFERS, message, where)
-
-
-def _fields_left(before: MetadataValues | None, after: MetadataSet, where: str) -> tuple[Note, ...]:
-    left = fields_that_left(before or {}, after.values)
-    if not left:
-        return ()
-    fields = ", ".join(repr(name) for name in left)
-    return (Note(NoteCode.FIELD_LEFT, f"keeps {fields} in the lake: no call removes a metadata field", where),)
 
 
 def _destroy_prevented(where: str, what: str) -> Note:

@@ -13,15 +13,14 @@ from typing import assert_never
 from metalake_sync.core.actions import (
     Action,
     AdoptFile,
-    Annotate,
     AttachModelRun,
     Bookkeeping,
     CreateCollection,
     Forget,
-    RemoveAnnotations,
     ReplaceFile,
     Rerecord,
     RerecordHead,
+    SetAction,
     TrashCollection,
     TrashFile,
     TrashMatched,
@@ -29,6 +28,7 @@ from metalake_sync.core.actions import (
     UpdateHead,
     UploadFile,
 )
+from metalake_sync.core.addresses import Address, FileAt
 from metalake_sync.core.base_action import Stage
 from metalake_sync.core.diff import Verdict
 from metalake_sync.core.downloads import DownloadPlan
@@ -38,7 +38,6 @@ from metalake_sync.core.selection import ItemSelection
 from metalake_sync.core.snapshots import CollectionKey, CollectionPolicy, RecordedFile
 from metalake_sync.core.summary import Summary
 from metalake_sync.core.targets import Target
-from metalake_sync.core.unmanaged_files import AddressedPlan
 from metalake_sync.lazy_dataclass import dataclass
 
 _STAGES_OF_COLLECTIONS = frozenset({Stage.ADOPT, Stage.UPLOAD, Stage.METADATA, Stage.ANNOTATIONS, Stage.TRASH})
@@ -63,7 +62,7 @@ class CollectionPlan:
     adopts: list[AdoptFile] = field(default_factory=list)
     uploads: list[UploadFile | ReplaceFile] = field(default_factory=list)
     metadata: list[UpdateFileMetadata] = field(default_factory=list)
-    annotations: list[Annotate | RemoveAnnotations] = field(default_factory=list)
+    annotations: list[SetAction] = field(default_factory=list)
     trash: list[TrashFile] = field(default_factory=list)
     rerecord_head: RerecordHead | None = None
     rerecords: list[Rerecord] = field(default_factory=list)
@@ -172,6 +171,21 @@ class CollectionPlan:
 
 def _old_names(uploads: Sequence[UploadFile | ReplaceFile]) -> set[str | None]:
     return {action.renamed_from for action in uploads if isinstance(action, UploadFile)}
+
+
+@dataclass(slots=True)
+class AddressedPlan:
+    """The actions on unmanaged files of one address: the sets of one operation, or metadata."""
+
+    address: Address
+    operation: str | None = None
+    """The operation of the annotations; None for metadata."""
+    actions: list[SetAction | UpdateFileMetadata] = field(default_factory=list)
+    settled: list[tuple[FileAt, MetadataSet]] = field(default_factory=list)
+    """Files whose record of metadata changes although nothing is sent."""
+    forgotten: list[str] = field(default_factory=list)
+    """Entries whose records are removed."""
+    unchanged: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,17 @@ class RecordedSet:
     seen: str | None = None
     """The digest of the set that the lake returned for it, or None if it was not read back. The two differ because the
     lake converts fractions to pixels."""
+    lake_id: str | None = None
+    """The id of an unmanaged image, if it was known. A managed image has its id in its record."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedMetadata:
+    """Metadata that the lake confirmed for an unmanaged file."""
+
+    digest: str
+    lake_id: str | None = None
+    """The file's id, if it was known."""
 
 
 @dataclass(frozen=True, slots=True)

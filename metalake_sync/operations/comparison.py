@@ -17,10 +17,9 @@ from metalake_sync.core.drift import desired_as_recorded
 from metalake_sync.core.events import Observing
 from metalake_sync.core.metadata import NO_METADATA, MetadataSet
 from metalake_sync.core.notes import Note, NoteCode
-from metalake_sync.core.plan import CollectionPlan, Plan
+from metalake_sync.core.plan import AddressedPlan, CollectionPlan, Plan
 from metalake_sync.core.snapshots import RecordedCollection, RecordedFile
 from metalake_sync.core.targets import check_matched
-from metalake_sync.core.unmanaged_files import AddressedPlan
 from metalake_sync.errors import GuardStopped, LakeRefused
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
@@ -175,7 +174,7 @@ def _drift_elsewhere(
     finally:
         sources.close()
     return tuple(
-        replace(plan, actions=[one for one in plan.actions if one.reason is Reason.DRIFTED], settled={}, forgotten=[])
+        replace(plan, actions=[one for one in plan.actions if one.reason is Reason.DRIFTED], settled=[], forgotten=[])
         for plan in plans
     )
 

@@ -105,7 +105,7 @@ def draw_changes(project: Project, spec: PreviewSpec) -> Preview:
     with project.plan() as planned:
         actions = [action for part in planned.plan.collections for action in part.annotations]
         changed = {
-            (action.collection, action.annotations.operation, action.name)
+            (action.collection, action.annotations.operation, action.at.name)
             for action in actions
             if isinstance(action, Annotate)
         }

@@ -26,6 +26,7 @@ from metalake_sync.planning.open_sessions import found_in_lake
 from metalake_sync.planning.reconcile import Reconciler
 from metalake_sync.planning.run_options import RunOptions, SkippedPart
 from metalake_sync.planning.scan_join import ScanJoin, ScanResult
+from metalake_sync.planning.source_guards import guard_annotations
 from metalake_sync.planning.unmanaged_sources import operations_elsewhere
 from metalake_sync.planning.unmatched_entries import unmatched_entry_notes
 from metalake_sync.sources.hashing import Hasher
@@ -268,20 +269,13 @@ class CollectionPlanner:
             return
         recorded = self.state.annotation_sets.counts(handle)
         for operation, index in list(desired.annotations.items()):
-            sets = recorded.get(operation, 0)
-            if sets and not index.has_shapes and index.mode == "replace":
-                what = f"the source of '{operation}' does not have an entry with a shape any more"
-                check = "the source and 'labels'"
-                if index.without_file:
-                    what = f"the entries of '{operation}' do not match any image of the collection any more"
-                    check = "that the folders are mounted and the patterns are right"
-                error = GuardStopped(
-                    f"{what}, but the state has records of {sets} sets",
-                    where=index.declared_at,
-                    remedy=f"Check {check}. To clear all sets, remove the operation from the manifest.",
-                )
+            if index.has_shapes:
+                continue
+            try:
+                guard_annotations(index, recorded.get(operation, 0))
+            except GuardStopped as error:
                 if self.options.on_skipped is None:
-                    raise error
+                    raise
                 desired.leave_alone(operation)
                 self.options.on_skipped(SkippedPart(desired.key, operation, error))
 

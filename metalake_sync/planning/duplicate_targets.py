@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING
 
+from metalake_sync.core.addresses import DEFAULT_BUCKET, Address, By, FileAt
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST
-from metalake_sync.core.snapshots import CollectionKey, DesiredSet
-from metalake_sync.core.unmanaged_files import DEFAULT_BUCKET, Address, By, Found, SentSet
+from metalake_sync.core.snapshots import CollectionKey, DesiredSet, RecordedSet
 from metalake_sync.errors import ManifestError, ManifestErrors
 from metalake_sync.lazy_dataclass import dataclass
 
@@ -37,9 +37,9 @@ class OperationEntries:
     operation: str
     index: AnnotationIndex | None
     """None if the manifest no longer has the operation."""
-    sent: Mapping[str, SentSet]
+    sent: Mapping[str, RecordedSet]
     wanted: Mapping[str, DesiredSet]
-    found: Mapping[str, Found] | None
+    found: Mapping[str, FileAt] | None
     """The lake's files by entry. None if the lake cannot tell."""
 
     @property
@@ -54,11 +54,11 @@ class OperationEntries:
         """The names by which the image of an entry is recognized."""
         found = self.found.get(entry) if self.found is not None else None
         sent = self.sent.get(entry)
-        if found is not None:
+        if found is not None and found.unique_name is not None:
             yield "unique name", found.unique_name
-            yield "id", found.lake_id
-        elif sent is not None and sent.lake_id is not None:
-            yield "id", sent.lake_id
+        lake_id = found.lake_id if found is not None else sent.lake_id if sent is not None else None
+        if lake_id is not None:
+            yield "id", lake_id
         if self.address.by is By.UNIQUE_NAME:
             yield "unique name", entry
         elif self.address.by is By.STORAGE_PATH:
@@ -159,5 +159,5 @@ def _twice(entries: OperationEntries, entry: str, one: str, other: str) -> Manif
     )
 
 
-def _differs(sent: SentSet | None, wanted: DesiredSet) -> bool:
-    return (sent.annotations.digest if sent else EMPTY_SET_DIGEST) != wanted.digest
+def _differs(sent: RecordedSet | None, wanted: DesiredSet) -> bool:
+    return (sent.digest if sent else EMPTY_SET_DIGEST) != wanted.digest

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from metalake_sync.core.snapshots import CollectionKey, RecordedCollection, RecordedFile, RemoteFile
+from metalake_sync.core.snapshots import CollectionKey, MediaType, RecordedCollection, RecordedFile, RemoteFile
 from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -32,9 +32,11 @@ class LakeView:
     def listed(self) -> RemoteListing | None:
         """The listing, requested now if it was not needed before. None without a client."""
         if self.listing is None and self.client is not None and self.lake_id is not None:
-            from metalake_sync.remote.listings import list_remote
+            from metalake_sync.remote.listings import count_remote, list_remote
 
-            self.listing = list_remote(self.client, self.lake_id, self.key.type, self.count or 0)
+            if self.count is None:
+                self.count = count_remote(self.client, self.lake_id, self.key.type)
+            self.listing = list_remote(self.client, self.lake_id, self.key.type, self.count)
         return self.listing
 
     def of_recorded(self, known: RecordedFile) -> RemoteFile | None:
@@ -60,3 +62,37 @@ def view_lake(client: LakeClient | None, key: CollectionKey, known: RecordedColl
     if full or not same or known is None or newest_remote(client, lake_id, key.type) != known.listed_newest:
         view.listed()
     return view
+
+
+class LakeCollections:
+    """The collections of one lake and their listings. Each is requested at most once in a run."""
+
+    def __init__(self, client: LakeClient) -> None:
+        self._client = client
+        self._named: dict[CollectionKey, LakeView | None] = {}
+        self._of_type: dict[MediaType, list[LakeView]] = {}
+
+    def named(self, key: CollectionKey) -> LakeView | None:
+        """A collection, or None if the lake does not have it."""
+        if key not in self._named:
+            from metalake_sync.remote.selections import media_kind
+
+            lake_id = self._client.find_collection(key.name, media_kind(key.type))
+            self._named[key] = LakeView(key, self._client, lake_id) if lake_id is not None else None
+        return self._named[key]
+
+    def of_type(self, media_type: MediaType) -> list[LakeView]:
+        """All collections of a type."""
+        if media_type not in self._of_type:
+            from metalake_sync.protocol.items import ListItems
+            from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
+            from metalake_sync.remote.selections import collection_kind
+
+            request = ListItems(content_type=collection_kind(media_type), page_size=PAGE_SIZE_LIMIT)
+            items = (item for page in self._client.list_items(request) for item in page)
+            self._of_type[media_type] = [self._view(CollectionKey(media_type, item.name), item.id) for item in items]
+        return self._of_type[media_type]
+
+    def _view(self, key: CollectionKey, lake_id: str) -> LakeView:
+        known = self._named.get(key)
+        return known if known is not None and known.lake_id == lake_id else LakeView(key, self._client, lake_id)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from metalake_sync.core.actions import Annotate
 from metalake_sync.core.notes import Note, NoteCode
-from metalake_sync.core.plan import CollectionPlan
+from metalake_sync.core.plan import AddressedPlan, CollectionPlan
 from metalake_sync.core.snapshots import CollectionKey
-from metalake_sync.core.unmanaged_files import AddressedPlan, AnnotateEntry
 from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
 
 if TYPE_CHECKING:
@@ -44,9 +43,7 @@ def new_labels(
             for label in desired[plan.key].annotations[operation].labels():
                 used.setdefault(label, operation)
     for elsewhere in addressed:
-        sends = any(
-            isinstance(action, AnnotateEntry) and action.annotations.shape_count for action in elsewhere.actions
-        )
+        sends = any(isinstance(action, Annotate) and action.annotations.shape_count for action in elsewhere.actions)
         if sends and indexes is not None and elsewhere.operation is not None:
             for label in indexes[elsewhere.address, elsewhere.operation].labels():
                 used.setdefault(label, elsewhere.operation)

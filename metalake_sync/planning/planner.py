@@ -15,10 +15,9 @@ from metalake_sync.core.actions import AttachModelRun
 from metalake_sync.core.events import EventSink
 from metalake_sync.core.guards import too_many_deletes
 from metalake_sync.core.notes import UNUSABLE, Note, NoteCode
-from metalake_sync.core.plan import CollectionPlan, Plan
+from metalake_sync.core.plan import AddressedPlan, CollectionPlan, Plan
 from metalake_sync.core.snapshots import CollectionKey, RecordedCollection
 from metalake_sync.core.targets import Target, check_matched
-from metalake_sync.core.unmanaged_files import AddressedPlan
 from metalake_sync.errors import GuardStopped, ManifestError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
@@ -32,7 +31,6 @@ from metalake_sync.planning.replacements import replacement_notes
 from metalake_sync.planning.run_options import RunOptions, SkippedPart
 from metalake_sync.planning.sets_of_others import notes_on_lost_shapes
 from metalake_sync.planning.targets import chosen_targets
-from metalake_sync.planning.unmanaged_files import UnmanagedPlanner
 from metalake_sync.planning.unmanaged_sources import UnmanagedSources, open_unmanaged
 from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
@@ -193,6 +191,11 @@ class Planner:
     def _plan_addressed(
         self, sources: UnmanagedSources, collections: Iterable[DesiredCollection]
     ) -> tuple[AddressedPlan, ...]:
+        if not (sources.annotations or sources.metadata or self.state.addresses.exist(self.lake)):
+            return ()
+        # Imported here, because most manifests have no such blocks: saves start-up time.
+        from metalake_sync.planning.unmanaged_files import UnmanagedPlanner
+
         planner = UnmanagedPlanner(
             sources,
             self.state,

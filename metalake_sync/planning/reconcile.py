@@ -160,7 +160,7 @@ class Reconciler:
         if not isinstance(action, Annotate | RemoveAnnotations):
             return True
         index = self.desired.annotations.get(action.annotations.operation)
-        image = index.images().get(action.name) if index is not None else None
+        image = index.images().get(action.at.name) if index is not None else None
         if isinstance(action, Annotate):
             return image is not None and image.digest == action.annotations.digest
         return not image.shape_count if image is not None else index is None or index.mode == "replace"

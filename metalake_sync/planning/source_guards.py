@@ -9,13 +9,42 @@ counts as gone.
 
 from __future__ import annotations
 
-from metalake_sync.core.notes import Note, NoteCode
+from typing import TYPE_CHECKING
+
+from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.errors import GuardStopped, ManifestError
 from metalake_sync.planning.open_sources import FileSource, FolderSource, ScannedFolder, scan_source
 from metalake_sync.planning.recorded_rows import RecordedRows
 from metalake_sync.planning.scope import Scope
 from metalake_sync.sources.base import ScanProblem
 from metalake_sync.state.names import join_path
+
+if TYPE_CHECKING:
+    from metalake_sync.annotations.index import AnnotationIndex
+
+
+def guard_annotations(index: AnnotationIndex, sets: int) -> None:
+    """Raise GuardStopped if an annotation source lost all its entries or shapes. `sets`: recorded ones with shapes.
+
+    Call it for a source without shapes.
+    """
+    if not sets or index.mode != "replace":
+        return
+    what = f"the source of '{index.operation}' does not have an entry with a shape any more"
+    check = "the source and 'labels'"
+    if index.without_file:
+        what = f"the entries of '{index.operation}' do not match any image of the collection any more"
+        check = "that the folders are mounted and the patterns are right"
+    remedy = f"Check {check}. To clear all sets, remove the operation from the manifest."
+    raise emptied(what, counted(sets, "set", "sets"), index.declared_at, remedy)
+
+
+def emptied(what: str, recorded: str, where: str, remedy: str) -> GuardStopped:
+    """The error for a source that lost all its entries: that is more often an error than intended.
+
+    `what`: the finding, as a clause. `recorded`: what the state has records of.
+    """
+    return GuardStopped(f"{what}, but the state has records of {recorded}", where=where, remedy=remedy)
 
 
 class SourceGuards:

@@ -1,7 +1,7 @@
 """Plans what is sent to unmanaged files: the top-level `annotations` and `metadata` of the manifest.
 
 Owns: the comparison of sources with what was sent before, and the notes. Must not: decide what becomes of an entry
-(`core.unmanaged_files`).
+(`core.diff_sets`, `core.diff_metadata`).
 """
 
 from __future__ import annotations
@@ -10,20 +10,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from metalake_sync.core.diff_unmanaged import compare_metadata, compare_set, entry_left
+from metalake_sync.core.addresses import Address, By, FileAt
+from metalake_sync.core.diff_metadata import compare_unmanaged_metadata
+from metalake_sync.core.diff_sets import SeenSet, compare_unmanaged_set, set_left
 from metalake_sync.core.metadata import MetadataSet, MetadataValues
 from metalake_sync.core.notes import Note, NoteCode, counted, some_of
-from metalake_sync.core.snapshots import DesiredSet, MediaType
-from metalake_sync.core.unmanaged_files import Address, AddressedPlan, By, Found, SeenSet, SentMetadata
-from metalake_sync.errors import GuardStopped, ManifestError
+from metalake_sync.core.plan import AddressedPlan
+from metalake_sync.core.snapshots import DesiredSet, MediaType, RecordedMetadata
+from metalake_sync.errors import ManifestError
 from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.duplicate_targets import Claims, OperationEntries, claim_images, sets_of_collections
+from metalake_sync.planning.source_guards import emptied, guard_annotations
 from metalake_sync.planning.unmanaged_lookup import UnmanagedLookup
 from metalake_sync.planning.unmanaged_sources import UnmanagedSources, merged_metadata
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
     from metalake_sync.annotations.index import AnnotationIndex
+    from metalake_sync.planning.unmanaged_refresh import UnmanagedReader
     from metalake_sync.remote.client import LakeClient
     from metalake_sync.sources.metadata_entries import EntrySource
 
@@ -51,6 +55,11 @@ class UnmanagedPlanner:
         self._state = state
         self._lake = lake
         self._lookup = UnmanagedLookup(sources, state, lake, client, threads, full=full)
+        self._reader: UnmanagedReader | None = None
+        if full and client is not None:
+            from metalake_sync.planning.unmanaged_refresh import UnmanagedReader
+
+            self._reader = UnmanagedReader(client, self._lookup, threads)
         self._missing_names = False
         self.notes = self._lookup.notes
 
@@ -65,9 +74,9 @@ class UnmanagedPlanner:
 
     def _plans(self) -> Iterator[AddressedPlan]:
         all_entries = [self._entries_of(*where, index) for where, index in self._sources.annotations.items()]
-        for key, operation in self._state.addressed.operations(self._lake):
-            if (Address.from_key(key), operation) not in self._sources.annotations:
-                all_entries.append(self._entries_of(Address.from_key(key), operation, None))
+        for address, operation in self._state.addresses.with_sets(self._lake):
+            if (address, operation) not in self._sources.annotations:
+                all_entries.append(self._entries_of(address, operation, None))
         handles = {key: handle for key, (handle, _) in self._state.collections.of_lake(self._lake).items()}
         operations = {entries_of.operation for entries_of in all_entries}
         claims = claim_images(
@@ -77,12 +86,14 @@ class UnmanagedPlanner:
             yield self._plan_sets(entries_of, claims)
         for address, sources in self._sources.metadata.items():
             yield self._plan_metadata(address, sources)
-        for key in self._state.addressed.described(self._lake):
-            if Address.from_key(key) not in self._sources.metadata:
-                yield self._plan_removed_metadata(Address.from_key(key))
+        for address in self._state.addresses.with_metadata(self._lake):
+            if address not in self._sources.metadata:
+                yield self._plan_removed_metadata(address)
+
+    # Annotations.
 
     def _entries_of(self, address: Address, operation: str, index: AnnotationIndex | None) -> OperationEntries:
-        sent = self._state.addressed.sets(self._lake, address.key, operation)
+        sent = self._state.of_address(self._lake, address).sets(operation)
         wanted: dict[str, DesiredSet] = {}
         if index is not None:
             self.notes += index.notes()
@@ -90,44 +101,35 @@ class UnmanagedPlanner:
                 entry: DesiredSet(operation, index.kind, image.digest, image.shape_count)
                 for entry, image in index.images().items()
             }
-            if index.mode == "replace" and not any(one.shape_count for one in wanted.values()):
-                shapes = sum(bool(one.annotations.shape_count) for one in sent.values())
-                _guard_emptied(shapes, f"the source of '{operation}'", "an entry with a shape", index.declared_at)
+            if not any(one.shape_count for one in wanted.values()):
+                guard_annotations(index, sum(bool(one.shape_count) for one in sent.values()))
         entries_of = OperationEntries(address, operation, index, sent, wanted, None)
         entries = [*(wanted if self._lookup.looks_up_all(address) else entries_of.changed), *entries_of.left]
         return replace(entries_of, found=self._lookup.find(address, entries, MediaType.IMAGE))
 
     def _plan_sets(self, entries_of: OperationEntries, claims: Claims) -> AddressedPlan:
-        address, operation, found, wanted = (
-            entries_of.address,
-            entries_of.operation,
-            entries_of.found,
-            entries_of.wanted,
-        )
+        address, operation, index = entries_of.address, entries_of.operation, entries_of.index
+        found, wanted = entries_of.found, entries_of.wanted
         plan = AddressedPlan(address, operation)
-        asked = wanted if self._lookup.looks_up_all(address) else entries_of.changed
-        lost = [] if found is None else [entry for entry in asked if entry not in found]
-        self._note_missing(address, operation, lost, entries_of.index)
-        missing = set(lost)
+        missing = self._missing(address, operation, entries_of.changed, wanted, found, index)
         seen: Mapping[str, SeenSet] = {}
-        if entries_of.index is not None and (reader := self._lookup.reader()) is not None:
-            seen = reader.differing_sets(address, entries_of.index, wanted)
+        if index is not None and self._reader is not None:
+            seen = self._reader.differing_sets(address, index, wanted)
         for entry, desired in wanted.items():
             if entry in missing:
                 continue
             sent = None if (address, operation, entry) in claims.resent else entries_of.sent.get(entry)
-            here = found.get(entry) if found else None
-            action = compare_set(address, entry, desired, sent, here, seen.get(entry))
+            action = compare_unmanaged_set(_file_at(address, entry, found), desired, sent, seen.get(entry))
             if action is None:
                 plan.unchanged += 1
             else:
                 plan.actions.append(action)
-        mode = entries_of.index.mode if entries_of.index is not None else None
+        mode = index.mode if index is not None else None
         for entry in entries_of.left:
             if (found is not None and entry not in found) or (address, operation, entry) in claims.released:
                 plan.forgotten.append(entry)
                 continue
-            gone = entry_left(address, entry, entries_of.sent[entry], found.get(entry) if found else None, mode)
+            gone = set_left(_file_at(address, entry, found), entries_of.sent[entry], mode)
             if gone is not None:
                 plan.actions.append(gone)
             elif mode != "append":
@@ -135,58 +137,80 @@ class UnmanagedPlanner:
         self._note_unasked(address, operation, len(plan.actions), found)
         return plan
 
+    # Metadata.
+
     def _plan_metadata(self, address: Address, sources: Sequence[EntrySource]) -> AddressedPlan:
         plan = AddressedPlan(address)
-        sent = self._state.addressed.metadata(self._lake, address.key)
+        sent = self._state.of_address(self._lake, address).metadata()
         wanted = merged_metadata(sources, self._state.spelling(self._lake))
         broken = {entry: error for source in sources for entry, error in source.broken.items()}
         for error in broken.values():
             message = f"the entry is left out: {error.message}"
             self.notes.append(Note(NoteCode.METADATA_INVALID, message, str(error.where)))
-        if sources and not wanted and not broken:
-            _guard_emptied(len(sent), "the source", "an entry", self._sources.declared_at[address])
-        changed = [entry for entry, one in wanted.items() if _metadata_digest(sent.get(entry)) != one.digest]
+        if sent and sources and not wanted and not broken:
+            raise emptied(
+                "the source does not have an entry any more",
+                counted(len(sent), "file", "files"),
+                self._sources.declared_at[address],
+                "Check the source. To stop comparing these files, remove the block from the manifest.",
+            )
+        changed = [entry for entry, one in wanted.items() if entry not in sent or sent[entry].digest != one.digest]
         # A broken entry is unknown: neither changed nor removed.
         left = [entry for entry in sent if entry not in wanted and entry not in broken]
         asked = list(wanted) if self._lookup.looks_up_all(address) else changed
         found = self._lookup.find(address, [*asked, *left], None)
-        there: Mapping[str, tuple[Found, MetadataValues]] = {}
-        if (reader := self._lookup.reader()) is not None:
-            written_fields = {entry: self._fields(one, sent.get(entry)) for entry, one in wanted.items()}
-            there = reader.metadata(address, written_fields, found)
-        lost = [] if found is None else [entry for entry in asked if entry not in found]
-        self._note_missing(address, "metadata", lost, None)
-        missing = set(lost)
+        there: Mapping[str, tuple[FileAt, MetadataValues]] = {}
+        if self._reader is not None:
+            fields = {entry: self._fields(one, sent.get(entry)) for entry, one in wanted.items()}
+            there = self._reader.metadata(address, fields, found)
+        missing = self._missing(address, "metadata", changed, wanted, found, None)
         written = self._state.metadata_sets.values
         for entry in [*wanted, *left]:
-            here = found.get(entry) if found else None
-            lake: MetadataValues | None = None
-            if entry in there:
-                here, lake = there[entry]
             if entry in missing:
                 continue
-            if found is not None and entry in sent and entry not in wanted and here is None:
+            if found is not None and entry not in wanted and entry not in found:
                 plan.forgotten.append(entry)
                 continue
-            self.notes += compare_metadata(plan, entry, wanted.get(entry), sent.get(entry), here, written, lake)
+            at, lake = there.get(entry, (_file_at(address, entry, found), None))
+            verdict = compare_unmanaged_metadata(at, wanted.get(entry), sent.get(entry), written, lake)
+            self.notes += verdict.notes
+            if verdict.action is not None:
+                plan.actions.append(verdict.action)
+            elif verdict.record is not None:
+                plan.settled.append((at, verdict.record))
+            else:
+                plan.unchanged += 1
         self._note_unasked(address, "metadata", len(plan.actions), found)
         return plan
 
     def _plan_removed_metadata(self, address: Address) -> AddressedPlan:
         """The manifest no longer has the block: forget its entries. As with a collection, what was sent stays."""
-        entries = list(self._state.addressed.metadata(self._lake, address.key))
+        entries = list(self._state.of_address(self._lake, address).metadata())
         message = f"is no longer in the manifest; {counted(len(entries), 'file keeps', 'files keep')} what was sent"
         self.notes.append(Note(NoteCode.FIELD_LEFT, message, f"metadata by {address}"))
         return AddressedPlan(address, forgotten=entries)
 
-    def _fields(self, wanted: MetadataSet, sent: SentMetadata | None) -> list[str]:
+    def _fields(self, wanted: MetadataSet, sent: RecordedMetadata | None) -> list[str]:
         """The fields of an entry that are compared with the lake."""
         written = self._state.metadata_sets.values(sent.digest) if sent is not None else None
         return list(dict.fromkeys((*wanted.values, *(written or ()))))
 
-    def _note_missing(self, address: Address, what: str, lost: Sequence[str], index: AnnotationIndex | None) -> None:
+    # Notes.
+
+    def _missing(
+        self,
+        address: Address,
+        what: str,
+        changed: Sequence[str],
+        wanted: Iterable[str],
+        found: Mapping[str, FileAt] | None,
+        index: AnnotationIndex | None,
+    ) -> set[str]:
+        """The entries that match no file in the lake, with a note. Raises ManifestError for a `strict` source."""
+        asked = wanted if self._lookup.looks_up_all(address) else changed
+        lost = [] if found is None else [entry for entry in asked if entry not in found]
         if not lost:
-            return
+            return set()
         self._missing_names |= address.by is By.UNIQUE_NAME
         clause = f"{counted(len(lost), 'entry does', 'entries do')} not match a file in the lake (by {address})"
         if index is not None and index.strict:
@@ -197,25 +221,17 @@ class UnmanagedPlanner:
             )
         code = NoteCode.METADATA_WITHOUT_FILE if index is None else NoteCode.ANNOTATION_WITHOUT_FILE
         self.notes.append(Note.naming(code, clause, lost, what))
+        return set(lost)
 
-    def _note_unasked(self, address: Address, what: str, actions: int, found: Mapping[str, Found] | None) -> None:
+    def _note_unasked(self, address: Address, what: str, actions: int, found: Mapping[str, FileAt] | None) -> None:
         """Note that missing files stay unnoticed: the lake confirms a page whether or not it has the files in it."""
-        if actions and found is None and self._lookup.asks_lake:
+        if actions and found is None and self._lookup.client is not None:
             message = (
                 f"the lake does not report which {address} it has, and ignores entries for those that it does not have"
             )
             self.notes.append(Note(NoteCode.ADDRESS_UNKNOWN, message, what))
 
 
-def _guard_emptied(sent: int, what: str, lost: str, where: str) -> None:
-    """Stop if a source lost all its entries or shapes: that is more often an error than intended."""
-    if sent:
-        raise GuardStopped(
-            f"{what} does not have {lost} any more, but the state has records of {sent} that were sent",
-            where=where,
-            remedy="Check the source and 'labels'. To remove everything, remove the block from the manifest.",
-        )
-
-
-def _metadata_digest(sent: SentMetadata | None) -> str | None:
-    return sent.digest if sent else None
+def _file_at(address: Address, entry: str, found: Mapping[str, FileAt] | None) -> FileAt:
+    """The lake's file of an entry, as far as the planner read it."""
+    return found[entry] if found is not None and entry in found else FileAt(address, entry)

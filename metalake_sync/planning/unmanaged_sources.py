@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
+from metalake_sync.core.addresses import Address, By
 from metalake_sync.core.metadata import MetadataSet, Spelling, merge_layers, metadata_set
 from metalake_sync.core.snapshots import MediaType
-from metalake_sync.core.unmanaged_files import Address, By
 from metalake_sync.errors import ManifestError, ManifestErrors
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import AddressedAnnotation, AddressedMetadata, LoadedManifest
@@ -121,7 +121,7 @@ def operations_elsewhere(manifest: LoadedManifest, state: StateStore, lake: str)
     `lake`: the identity of the lake in the state.
     """
     named = {block.operation for block in manifest.model.annotations}
-    return frozenset(named.union(operation for _, operation in state.addressed.operations(lake)))
+    return frozenset(named.union(operation for _, operation in state.addresses.with_sets(lake)))
 
 
 def merged_metadata(sources: Sequence[EntrySource], spelling: Spelling) -> dict[str, MetadataSet]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from metalake_sync.core.addresses import Address
 from metalake_sync.core.metadata import AS_WRITTEN, Spelling
 from metalake_sync.state.annotation_bases import AnnotationBases
 from metalake_sync.state.annotation_sets import AnnotationSets
@@ -24,8 +25,9 @@ from metalake_sync.state.database import explain_errors
 from metalake_sync.state.downloads import DownloadRecords
 from metalake_sync.state.files import Files
 from metalake_sync.state.journal import PendingReplacements, UploadJournal
+from metalake_sync.state.names import CollectionHandle
+from metalake_sync.state.places import Addresses, AddressRecords, CollectionRecords
 from metalake_sync.state.runs import Runs
-from metalake_sync.state.unmanaged_files import AddressedRecords
 
 
 class StateStore:
@@ -43,8 +45,8 @@ class StateStore:
             self._copy = (FileBackend(place) if isinstance(place, Path) else place).open()
         self._connection = self._copy.connection
         self.metadata_sets = MetadataSets(self._connection)
-        bases = AnnotationBases(self._connection)
-        self.annotation_sets = AnnotationSets(self._connection, bases)
+        self._bases = AnnotationBases(self._connection)
+        self.annotation_sets = AnnotationSets(self._connection, self._bases)
         self.collections = Collections(self._connection, self.metadata_sets)
         self.files = Files(self._connection, self.metadata_sets, self.annotation_sets)
         self.hash_cache = HashCache(self._connection)
@@ -52,7 +54,7 @@ class StateStore:
         self.pending_replacements = PendingReplacements(self._connection)
         self.runs = Runs(self._connection)
         self.downloads = DownloadRecords(self._connection)
-        self.addressed = AddressedRecords(self._connection, bases)
+        self.addresses = Addresses(self._connection)
         self.attached = AttachedRuns(self._connection)
         self.readings = Readings(self._connection, self.write)
         self.set_memo = StoredSets(self._connection, self.write)
@@ -73,6 +75,14 @@ class StateStore:
 
     def close(self) -> None:
         self._copy.close()
+
+    def of_collection(self, collection: CollectionHandle) -> CollectionRecords:
+        """The records of a collection's managed files."""
+        return CollectionRecords(collection, self.files, self.annotation_sets)
+
+    def of_address(self, lake: str, address: Address) -> AddressRecords:
+        """The records of an address's unmanaged files."""
+        return AddressRecords(self._connection, self.metadata_sets, self._bases, lake, address.key)
 
     def flush_caches(self) -> None:
         """Write the cached facts about sources that are still in memory."""

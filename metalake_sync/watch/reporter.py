@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import Any
 
-from metalake_sync.core.actions import AdoptFile, ReplaceFile, UpdateFileMetadata, UploadFile
+from metalake_sync.core.actions import ReplaceFile, UploadFile
 from metalake_sync.core.events import ActionDone, ActionFailed, Event
 from metalake_sync.core.notes import REFUSALS, Note, NoteCode, counted
 from metalake_sync.core.snapshots import Fingerprint
@@ -156,8 +156,8 @@ class Reporter:
             fingerprint = action.file.fingerprint
             size_bytes = fingerprint.size_bytes
             latency_s = self._arrivals.latency_s(self._absolute(action.file.path), fingerprint, time.time_ns())
-        if isinstance(action, UploadFile | ReplaceFile | AdoptFile | UpdateFileMetadata):
-            self.failed_files.succeeded(self._absolute(action.file.path))
+        if action.local_file is not None:
+            self.failed_files.succeeded(self._absolute(action.local_file.path))
         self.metrics.synced(action.action_name, size_bytes, latency_s)
         name, file = action.action_name, action.file_name
         extra = facts(action=name, collection=action.collection.name, latency_s=latency_s, file=file)
@@ -168,9 +168,8 @@ class Reporter:
         self.metrics.failed(action.action_name)
         file = action.file_name or ""
         log.warning("%s: %s", file or action.collection.name, event.error, extra=facts(file=file))
-        if isinstance(action, UploadFile | ReplaceFile | AdoptFile | UpdateFileMetadata):
-            version = action.file.fingerprint.version()
-            self.failed_files.failed(self._absolute(action.file.path), file, version, self.clock())
+        if (local := action.local_file) is not None:
+            self.failed_files.failed(self._absolute(local.path), file, local.fingerprint.version(), self.clock())
 
     def _absolute(self, path: str) -> str:
         return os.path.abspath(os.path.join(self.base_dir, path))

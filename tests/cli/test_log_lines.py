@@ -6,8 +6,9 @@ import pytest
 
 from metalake_sync.cli.listeners import item_of
 from metalake_sync.cli.log_lines import SHOWN_OF_A_KIND, Failures
+from metalake_sync.core.actions import RemoveAnnotations
+from metalake_sync.core.addresses import Address, By, FileAt
 from metalake_sync.core.snapshots import AnnotationKind, MediaType, RecordedSet
-from metalake_sync.core.unmanaged_files import Address, By, ClearEntry
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -45,4 +46,6 @@ def test_every_item_is_named_with_verbose_or_in_a_json_log(capsys: pytest.Captur
     ],
 )
 def test_an_item_is_named_with_its_collection_if_it_has_one(address: Address, name: str, expected: str) -> None:
-    assert item_of(ClearEntry(address, name, RecordedSet("op", AnnotationKind.HUMAN, "d", 1))) == expected
+    assert (
+        item_of(RemoveAnnotations(FileAt(address, name), RecordedSet("op", AnnotationKind.HUMAN, "d", 1))) == expected
+    )

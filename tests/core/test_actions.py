@@ -35,13 +35,14 @@ from metalake_sync.core.actions import (
     UpdateHead,
     UploadFile,
 )
+from metalake_sync.core.addresses import Address, By, FileAt
 from metalake_sync.core.base_action import ActionDocument, ActionName, BaseAction, Stage
 from metalake_sync.core.changes import Change, Reason
 from metalake_sync.core.downloads import DownloadPlan, DownloadSpec
 from metalake_sync.core.events import ActionDone, ActionFailed, RunFinished
 from metalake_sync.core.guards import Approved, find_stale_facts
 from metalake_sync.core.metadata import metadata_set
-from metalake_sync.core.plan import CollectionPlan, Plan, TrashRulePlan
+from metalake_sync.core.plan import AddressedPlan, CollectionPlan, Plan, TrashRulePlan
 from metalake_sync.core.selection import ItemSelection
 from metalake_sync.core.snapshots import (
     AnnotationKind,
@@ -57,7 +58,6 @@ from metalake_sync.core.snapshots import (
     RemoteFile,
 )
 from metalake_sync.core.summary import ACTION_NAMES, Summary
-from metalake_sync.core.unmanaged_files import Address, AddressedPlan, AnnotateEntry, By, ClearEntry, DescribeEntry
 
 KEY = CollectionKey(MediaType.IMAGE, "birds")
 HEAD = metadata_set({"City": "Rome"})
@@ -67,6 +67,8 @@ RECORD = RecordedFile("a.jpg", "images/a.jpg", Fingerprint(10, 2, 3, 4), "HASH",
 WANTED = DesiredSet("people", AnnotationKind.HUMAN, "DIGEST", 3)
 SENT = RecordedSet("people", AnnotationKind.HUMAN, "DIGEST", 3)
 ADDRESS = Address(By.UNIQUE_NAME)
+MANAGED = FileAt(KEY, "a.jpg", "b_a.jpg")
+UNMANAGED = FileAt(ADDRESS, "b_a.jpg")
 CHANGES = (Change("City", "Rome", "Oslo"),)
 
 EXAMPLES: tuple[Action, ...] = (
@@ -75,21 +77,21 @@ EXAMPLES: tuple[Action, ...] = (
     UploadFile(KEY, LOCAL, Reason.NEW, renamed_from="b.jpg"),
     ReplaceFile(KEY, LOCAL, REMOTE, Reason.CONTENT_CHANGED),
     AdoptFile(KEY, LOCAL, REMOTE),
-    UpdateFileMetadata(KEY, LOCAL, "b_a.jpg", None, changes=CHANGES),
-    Annotate(KEY, "a.jpg", "b_a.jpg", WANTED, Reason.NEW),
-    RemoveAnnotations(KEY, "a.jpg", "b_a.jpg", SENT),
+    UpdateFileMetadata(MANAGED, LOCAL.metadata, None, changes=CHANGES, local=LOCAL),
+    Annotate(MANAGED, WANTED, Reason.NEW),
+    RemoveAnnotations(MANAGED, SENT),
     AttachModelRun(KEY, "detector", "review"),
     TrashFile(KEY, RECORD, Reason.REMOVED_FROM_MANIFEST),
     TrashMatched(KEY, REMOTE),
     TrashCollection(KEY, "id-2", 7),
     DownloadFile(KEY, REMOTE, "out/a.jpg", Reason.NEW),
     DownloadAnnotations(KEY, "out/annotations.json", 4, Reason.NEW),
-    AnnotateEntry(ADDRESS, "b_a.jpg", WANTED, Reason.NEW),
-    ClearEntry(ADDRESS, "b_a.jpg", SENT),
-    DescribeEntry(ADDRESS, "b_a.jpg", HEAD, None, Reason.NEW),
+    Annotate(UNMANAGED, WANTED, Reason.NEW),
+    RemoveAnnotations(UNMANAGED, SENT),
+    UpdateFileMetadata(UNMANAGED, HEAD, None, Reason.NEW),
 )
-NEEDS_APPROVAL = {ReplaceFile, RemoveAnnotations, TrashFile, TrashMatched, TrashCollection, ClearEntry}
-MAY_OVERWRITE = {UpdateHead, UpdateFileMetadata, Annotate, AnnotateEntry, DescribeEntry}
+NEEDS_APPROVAL = {ReplaceFile, RemoveAnnotations, TrashFile, TrashMatched, TrashCollection}
+MAY_OVERWRITE = {UpdateHead, UpdateFileMetadata, Annotate}
 
 every_action = pytest.mark.parametrize("action", EXAMPLES, ids=lambda action: type(action).__name__)
 
@@ -98,10 +100,9 @@ def plan_of(action: Action) -> Plan:
     """A plan with the action at its stage."""
     collection = CollectionPlan(KEY, CollectionPolicy())
     plan = Plan("manifest.yaml", 1, ())
+    if isinstance(action, Annotate | RemoveAnnotations | UpdateFileMetadata) and not action.at.managed:
+        return replace(plan, addressed=(AddressedPlan(ADDRESS, actions=[action]),))
     match action.stage:
-        case Stage.UNMANAGED_FILES:
-            assert isinstance(action, AnnotateEntry | ClearEntry | DescribeEntry)
-            return replace(plan, addressed=(AddressedPlan(ADDRESS, actions=[action]),))
         case Stage.DOWNLOADS:
             download = DownloadPlan(DownloadSpec(ItemSelection(MediaType.IMAGE), "out"))
             if isinstance(action, DownloadFile):

@@ -211,11 +211,11 @@ def test_a_source_that_lost_all_its_entries_stops_the_run(world: World, their_up
     world.manifest(**blocks)
     world.good("apply", "manifest.yaml")
     prediction(world, "{}")
-    assert "the state has records of 1 that were sent" in (done := world.run("apply", "manifest.yaml")).err
+    assert "the state has records of 1 set" in (done := world.run("apply", "manifest.yaml")).err
     assert done.code == 7
     prediction(world, "theirs_{}", crow_png=[[1, 2, 10, 7]])
     world.write("meta.csv", "file,City\n")
-    assert "the state has records of 1 that were sent" in world.run("apply", "manifest.yaml").err
+    assert "the state has records of 1 file" in world.run("apply", "manifest.yaml").err
 
 
 def test_a_missing_bucket_fails_every_entry_after_a_few_calls(world: World, their_upload: Session) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from metalake_sync.core.addresses import Address, By, FileAt
 from metalake_sync.core.metadata import NO_METADATA
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, ShapeType
 from metalake_sync.core.snapshots import AnnotationKind, CollectionKey, DesiredSet, Fingerprint, MediaType, Origin
@@ -119,12 +120,14 @@ def test_shapes_go_with_what_they_belong_to(state: StateStore, handle: Collectio
 
 
 def test_sets_of_unmanaged_files_have_bases_too(state: StateStore) -> None:
+    address = Address(By.UNIQUE_NAME)
+    records = state.of_address("lake", address)
     with state.write():
-        state.addressed.record_sets("lake", "address", [("a.jpg", wanted(boxes(1.0)), None)], lambda *_: boxes(1.0))
-    assert state.addressed.base("lake", "address", "human", "a.jpg") == boxes(1.0)
+        records.record_sets([(FileAt(address, "a.jpg"), wanted(boxes(1.0)))], lambda *_: boxes(1.0))
+    assert records.base("human", "a.jpg") == boxes(1.0)
     with state.write():
-        state.addressed.forget_sets("lake", "address", "human", ["a.jpg"])
-    assert state.addressed.base("lake", "address", "human", "a.jpg") is None
+        records.forget_sets("human", ["a.jpg"])
+    assert records.base("human", "a.jpg") is None
     assert rows(state) == 0
 
 

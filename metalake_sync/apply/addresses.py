@@ -1,0 +1,94 @@
+"""How the place of a file is written in a call: a unique name, a storage path, a job, or a collection's id.
+
+Owns: the lookups that calls need and that the planner did not make. Must not: send or record anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+from metalake_sync.core.addresses import DEFAULT_BUCKET, Address, By, FileAt
+from metalake_sync.core.snapshots import MediaType
+from metalake_sync.errors import LakeRefused
+from metalake_sync.remote.annotation_objects import ImageAddress
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.listings import RemoteListing, count_remote, list_remote
+from metalake_sync.remote.selections import media_kind
+
+
+class AddressLookup:
+    """Looks up the collections of addresses, each at most once in a run."""
+
+    def __init__(self, client: LakeClient) -> None:
+        self._client = client
+        self._collections: dict[Address, tuple[MediaType, str]] = {}
+        self._listings: dict[Address, RemoteListing] = {}
+
+    async def unique_names(self, address: Address, files: Iterable[FileAt]) -> dict[str, str]:
+        """Unique names by entry, as far as the address needs and has them."""
+        files = list(files)
+        if address.by is By.UNIQUE_NAME:
+            return {at.name: at.name for at in files}
+        names = {at.name: at.unique_name for at in files if at.unique_name is not None}
+        if address.by is By.COLLECTION and len(names) < len(files):
+            listing = await self._listing(address)
+            found = ((at.name, listing.get(at.name)) for at in files)
+            names |= {name: file.unique_name for name, file in found if file is not None}
+        return names
+
+    async def metadata_place(self, address: Address) -> dict[str, str]:
+        """The parameters of a metadata call that say where its files are."""
+        match address.by:
+            case By.COLLECTION:
+                return {"collection_id": (await self._collection(address))[1]}
+            case By.JOB:
+                return {"job_id": address.within}
+            case By.STORAGE_PATH:
+                return {"bucket_name": address.within or DEFAULT_BUCKET}
+            case By.UNIQUE_NAME:
+                return {}
+
+    async def _collection(self, address: Address) -> tuple[MediaType, str]:
+        """The collection's type and id."""
+        if address not in self._collections:
+            for media_type in [address.type] if address.type else list(MediaType):
+                found = await asyncio.to_thread(self._client.find_collection, address.within, media_kind(media_type))
+                if found is not None:
+                    self._collections[address] = (media_type, found)
+                    break
+            else:
+                raise LakeRefused(f"the lake does not have the collection '{address.within}'", status=200)
+        return self._collections[address]
+
+    async def _listing(self, address: Address) -> RemoteListing:
+        if address not in self._listings:
+            media_type, lake_id = await self._collection(address)
+            count = await asyncio.to_thread(count_remote, self._client, lake_id, media_type)
+            self._listings[address] = await asyncio.to_thread(list_remote, self._client, lake_id, media_type, count)
+        return self._listings[address]
+
+
+def has_image_address(at: FileAt, unique_names: Mapping[str, str]) -> bool:
+    """Whether an annotation call can name the image."""
+    by_unique_name = not isinstance(at.place, Address) or at.place.by in (By.UNIQUE_NAME, By.COLLECTION)
+    return not by_unique_name or at.name in unique_names or at.unique_name is not None
+
+
+def image_address(at: FileAt, unique_names: Mapping[str, str]) -> ImageAddress:
+    """The address of an image in an annotation call. `unique_names`: of images whose address lacks it, by name."""
+    if isinstance(at.place, Address):
+        match at.place.by:
+            case By.STORAGE_PATH:
+                return ImageAddress.at_path(at.name, at.place.within)
+            case By.JOB:
+                return ImageAddress(job_id=at.place.within, file_name=at.name)
+            case By.UNIQUE_NAME | By.COLLECTION:
+                pass
+    return ImageAddress(unique_name=at.unique_name or unique_names[at.name])
+
+
+def metadata_name(at: FileAt) -> str:
+    """The name of a file in a metadata call."""
+    by_path = isinstance(at.place, Address) and at.place.by is By.STORAGE_PATH
+    return at.name.lstrip("/") if by_path else at.name

@@ -1,0 +1,176 @@
+"""What the lake confirmed for the files of one place, a collection or an address, behind one interface.
+
+Owns: the interface `PlaceRecords`, and the tables of unmanaged files: `addressed_sets` and `addressed_metadata`, with
+one row for each entry, by lake and address. Must not: commit (the caller groups writes, see `StateStore.write`) or
+decide anything.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Protocol
+
+from metalake_sync.core.addresses import Address, FileAt
+from metalake_sync.core.metadata import MetadataSet
+from metalake_sync.core.shapes import ImageRecord
+from metalake_sync.core.snapshots import AnnotationKind, DesiredSet, RecordedMetadata, RecordedSet
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.state.annotation_bases import AnnotationBases, ShapesOf, unknown_shapes
+from metalake_sync.state.annotation_sets import AnnotationSets
+from metalake_sync.state.collections import MetadataSets
+from metalake_sync.state.files import Files
+from metalake_sync.state.names import CollectionHandle, name_from_db, name_to_db
+
+
+class PlaceRecords(Protocol):
+    """The records of the files of one place. Files are given by their name there."""
+
+    def sets(self, operation: str) -> dict[str, RecordedSet]:
+        """Return the sets of one operation by file name."""
+        ...
+
+    def base(self, operation: str, name: str) -> ImageRecord | None:
+        """Return the shapes of a set as the lake confirmed them, or None if they are unknown."""
+        ...
+
+    def record_sets(self, sets: Iterable[tuple[FileAt, DesiredSet]], shapes_of: ShapesOf = unknown_shapes) -> None:
+        """Record sets with shapes that the lake confirmed. `shapes_of`: returns the shapes by name and operation."""
+        ...
+
+    def forget_sets(self, operation: str, names: Iterable[str]) -> None:
+        """Delete the records of the sets of these files."""
+        ...
+
+    def record_metadata(self, files: Iterable[tuple[FileAt, MetadataSet]]) -> None:
+        """Record metadata that the lake confirmed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRecords:
+    """The records of the managed files of a collection."""
+
+    collection: CollectionHandle
+    files: Files
+    annotation_sets: AnnotationSets
+
+    def sets(self, operation: str) -> dict[str, RecordedSet]:
+        return self.annotation_sets.of_operation(self.collection, operation)
+
+    def base(self, operation: str, name: str) -> ImageRecord | None:
+        return self.annotation_sets.base(self.collection, name, operation)
+
+    def record_sets(self, sets: Iterable[tuple[FileAt, DesiredSet]], shapes_of: ShapesOf = unknown_shapes) -> None:
+        self.annotation_sets.record(self.collection, [(at.name, wanted) for at, wanted in sets], shapes_of)
+
+    def forget_sets(self, operation: str, names: Iterable[str]) -> None:
+        self.annotation_sets.forget(self.collection, [(name, operation) for name in names])
+
+    def record_metadata(self, files: Iterable[tuple[FileAt, MetadataSet]]) -> None:
+        self.files.record_metadata(self.collection, [(at.name, metadata) for at, metadata in files])
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRecords:
+    """The records of the unmanaged files of an address."""
+
+    connection: sqlite3.Connection
+    metadata_sets: MetadataSets
+    bases: AnnotationBases
+    lake: str
+    address: str
+    """The key of the address."""
+
+    def sets(self, operation: str) -> dict[str, RecordedSet]:
+        rows = self.connection.execute(
+            "SELECT entry, kind, digest, shape_count, lake_id FROM addressed_sets"
+            " WHERE lake = ? AND address = ? AND operation = ?",
+            (self.lake, self.address, operation),
+        )
+        return {
+            name_from_db(entry): RecordedSet(operation, AnnotationKind(kind), digest, count, lake_id=lake_id)
+            for entry, kind, digest, count, lake_id in rows
+        }
+
+    def base(self, operation: str, name: str) -> ImageRecord | None:
+        return self.bases.get(
+            name,
+            "SELECT base FROM addressed_sets WHERE lake = ? AND address = ? AND operation = ? AND entry = ?",
+            (self.lake, self.address, operation, name_to_db(name)),
+        )
+
+    def record_sets(self, sets: Iterable[tuple[FileAt, DesiredSet]], shapes_of: ShapesOf = unknown_shapes) -> None:
+        sets = list(sets)
+        bases = self.bases.put(shapes_of(at.name, wanted.operation) for at, wanted in sets)
+        self.connection.executemany(
+            "INSERT INTO addressed_sets (lake, address, entry, lake_id, operation, kind, digest, shape_count, base)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET kind = excluded.kind,"
+            " digest = excluded.digest, shape_count = excluded.shape_count, lake_id = excluded.lake_id,"
+            " base = excluded.base",
+            [
+                (
+                    *(self.lake, self.address, name_to_db(at.name), at.lake_id),
+                    *(wanted.operation, wanted.kind.value, wanted.digest, wanted.shape_count, base),
+                )
+                for (at, wanted), base in zip(sets, bases, strict=True)
+            ],
+        )
+
+    def forget_sets(self, operation: str, names: Iterable[str]) -> None:
+        self.connection.executemany(
+            "DELETE FROM addressed_sets WHERE lake = ? AND address = ? AND operation = ? AND entry = ?",
+            [(self.lake, self.address, operation, name_to_db(name)) for name in names],
+        )
+
+    def metadata(self) -> dict[str, RecordedMetadata]:
+        """Return the metadata that the lake confirmed, by entry."""
+        rows = self.connection.execute(
+            "SELECT entry, digest, lake_id FROM addressed_metadata WHERE lake = ? AND address = ?",
+            (self.lake, self.address),
+        )
+        return {name_from_db(entry): RecordedMetadata(digest, lake_id) for entry, digest, lake_id in rows}
+
+    def record_metadata(self, files: Iterable[tuple[FileAt, MetadataSet]]) -> None:
+        """Record metadata that the lake confirmed. A file without metadata has no record."""
+        files = list(files)
+        kept = [(at, metadata) for at, metadata in files if metadata]
+        self.metadata_sets.remember(metadata for _, metadata in kept)
+        self.connection.executemany(
+            "INSERT INTO addressed_metadata (lake, address, entry, digest, lake_id) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET digest = excluded.digest,"
+            " lake_id = coalesce(excluded.lake_id, addressed_metadata.lake_id)",
+            [(self.lake, self.address, name_to_db(at.name), one.digest, at.lake_id) for at, one in kept],
+        )
+        self.forget_metadata(at.name for at, metadata in files if not metadata)
+
+    def forget_metadata(self, names: Iterable[str]) -> None:
+        self.connection.executemany(
+            "DELETE FROM addressed_metadata WHERE lake = ? AND address = ? AND entry = ?",
+            [(self.lake, self.address, name_to_db(name)) for name in names],
+        )
+
+
+class Addresses:
+    """The addresses of unmanaged files that have records."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def exist(self, lake: str) -> bool:
+        """Return whether any unmanaged file has a record."""
+        return bool(self.with_sets(lake) or self.with_metadata(lake))
+
+    def with_sets(self, lake: str) -> list[tuple[Address, str]]:
+        """Return address and operation of every recorded annotation set."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT address, operation FROM addressed_sets WHERE lake = ? ORDER BY address, operation", (lake,)
+        )
+        return [(Address.from_key(key), operation) for key, operation in rows]
+
+    def with_metadata(self, lake: str) -> list[Address]:
+        """Return every address that metadata was sent to."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT address FROM addressed_metadata WHERE lake = ? ORDER BY address", (lake,)
+        )
+        return [Address.from_key(key) for (key,) in rows]
