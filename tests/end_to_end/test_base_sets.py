@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from metalake_sync.core.addresses import Address
 from metalake_sync.core.shapes import ImageRecord, digest_of_shapes, encode_record
 from metalake_sync.core.snapshots import CollectionKey, MediaType
 from metalake_sync.embedded_lake.faults import FaultPlan
@@ -154,5 +155,6 @@ def test_sets_of_unmanaged_files_have_bases(world: World) -> None:
     world.good("apply", "manifest.yaml")
     with StateStore(state_file(world)) as state:
         ((lake, address),) = state._connection.execute("SELECT lake, address FROM addressed_sets")
-        (sent,) = state.addressed.sets(lake, address, "op").values()
-        assert is_exact(sent.annotations.digest, state.addressed.base(lake, address, "op", "crow.png"))
+        records = state.of_address(lake, Address.from_key(address))
+        (sent,) = records.sets("op").values()
+        assert is_exact(sent.digest, records.base("op", "crow.png"))
