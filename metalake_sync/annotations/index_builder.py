@@ -21,8 +21,7 @@ from metalake_sync.annotations.index import (
     spellings,
     with_bucket,
 )
-from metalake_sync.annotations.index_report import BlockReport, IndexReport
-from metalake_sync.annotations.loose_matches import LooseMatches
+from metalake_sync.annotations.index_report import BlockReport, IndexReport, LooseMatches
 from metalake_sync.annotations.parse_cache import NO_MEMO, Recall, SetMemo
 from metalake_sync.core.shapes import KnownSet, Shape
 from metalake_sync.errors import ManifestError, ManifestErrors

@@ -48,7 +48,7 @@ def resolve_credentials(loaded: LoadedManifest) -> Credentials | None:
     api_key = _resolve(loaded, "api_key")
     secret = _resolve(loaded, "secret")
     if api_key and secret:
-        place = holding(loaded.document, (api_key, secret))
+        place = find_credential(loaded.document, (api_key, secret))
         if place is not None:
             raise ManifestError(
                 "the value contains the API key or the secret", where=loaded.where(*place), remedy=LEAK_REMEDY
@@ -186,7 +186,7 @@ LEAK_REMEDY = (
 )
 
 
-def take_out_leaks(tree: Tree, variables: Variables) -> Iterator[ManifestError]:
+def remove_leaks(tree: Tree, variables: Variables) -> Iterator[ManifestError]:
     """Yield an error for each value with a credential outside the keys for credentials.
 
     Removes the value from the tree, so that no other error shows it.
@@ -216,7 +216,7 @@ def take_out_leaks(tree: Tree, variables: Variables) -> Iterator[ManifestError]:
         yield ManifestError(message, where=tree.place(path), remedy=LEAK_REMEDY)
 
 
-def holding(document: Mapping[str, Any], credentials: Iterable[str]) -> KeyPath | None:
+def find_credential(document: Mapping[str, Any], credentials: Iterable[str]) -> KeyPath | None:
     """Return the first place with a credential outside the keys for credentials, or None."""
     long = [value for value in credentials if len(value) >= SHORTEST_SECRET]
     for path, text in texts(document, ()):

@@ -28,7 +28,7 @@ def is_embedded(tree: Tree) -> bool:
     return isinstance(url, str) and url.startswith(EMBEDDED)
 
 
-def disagreements(tree: Tree) -> Iterator[ManifestError]:
+def cross_check(tree: Tree) -> Iterator[ManifestError]:
     """Yield every error that concerns several keys, in no particular order."""
     manifest = _mapping(tree.value)
     remote = manifest.get("remote")

@@ -18,12 +18,12 @@ from pydantic import ValidationError
 
 from metalake_sync.errors import Location, ManifestError, ManifestErrors
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.manifest.credentials import LEAK_REMEDY, holding, take_out_leaks
-from metalake_sync.manifest.cross_checks import CREDENTIALS, disagreements, is_embedded
+from metalake_sync.manifest.credentials import LEAK_REMEDY, find_credential, remove_leaks
+from metalake_sync.manifest.cross_checks import CREDENTIALS, cross_check, is_embedded
 from metalake_sync.manifest.models import Manifest, ResolvedCollection, resolve
 from metalake_sync.manifest.reading import STANDARD_INPUT, ManifestSource, read_source
 from metalake_sync.manifest.scalars import Variables
-from metalake_sync.manifest.validation_errors import complaints
+from metalake_sync.manifest.validation_errors import model_errors
 from metalake_sync.manifest.yaml_tree import KeyPath, Tree, parse
 
 
@@ -85,12 +85,12 @@ def load_manifest(
         raise ManifestErrors([error]) from None
     known = Variables(variables or {}, environment)
     tree = _one_tree(read, known)
-    leaks = list(take_out_leaks(tree, known))
-    errors = [*tree.errors, *leaks, *_missing_variables(tree, withheld), *disagreements(tree)]
+    leaks = list(remove_leaks(tree, known))
+    errors = [*tree.errors, *leaks, *_missing_variables(tree, withheld), *cross_check(tree)]
     try:
         model = Manifest.model_validate(tree.value)
     except ValidationError as error:
-        raise _all(read, [*errors, *complaints(error, tree)]) from None
+        raise _all(read, [*errors, *model_errors(error, tree)]) from None
     name = model.name or read.name or default_name
     if name is None:
         or_state = ", or give --state FILE" if read.stream else ""
@@ -117,16 +117,16 @@ def compose_manifest(document: Mapping[str, Any], *, name: str, base_dir: Path, 
     """
     tree = Tree(dict(document), places={(): Location(source)})
     tree.keys = {path: Location(source) for path in _paths(document, ())}
-    errors = list(disagreements(tree))
+    errors = list(cross_check(tree))
     remote = document.get("remote", {})
-    if holding(document, [str(remote[key]) for key in CREDENTIALS if remote.get(key)]) is not None:
+    if find_credential(document, [str(remote[key]) for key in CREDENTIALS if remote.get(key)]) is not None:
         errors.append(
             ManifestError("the value contains the API key or the secret", where=Location(source), remedy=LEAK_REMEDY)
         )
     try:
         model = Manifest.model_validate(document)
     except ValidationError as error:
-        raise ManifestErrors([*errors, *complaints(error, tree)]) from None
+        raise ManifestErrors([*errors, *model_errors(error, tree)]) from None
     if errors:
         raise ManifestErrors(errors)
     collections = tuple(resolve(index, one, model.defaults) for index, one in enumerate(model.collections))

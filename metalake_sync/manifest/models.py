@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest.remote_models import Download, Notify, Remote, TrashRule
 from metalake_sync.manifest.source_models import AddressedAnnotation, AddressedMetadata, Annotation, FileMetadata
-from metalake_sync.manifest.types import MediaTypeName, Metadata, Model, PathText, Pattern, Text, wrong
+from metalake_sync.manifest.types import MediaTypeName, Metadata, Model, PathText, Pattern, Text, value_error
 
 
 class Folder(Model):
@@ -139,7 +139,7 @@ class Manifest(Model):
     @classmethod
     def _names_a_file(cls, name: str | None) -> str | None:
         if name is not None and (PurePath(name).name != name or name in (".", "..") or len(name.encode()) > 200):
-            raise wrong("cannot be a file name", "The state file uses this name: remove '/', or shorten it.")
+            raise value_error("cannot be a file name", "The state file uses this name: remove '/', or shorten it.")
         return name
 
 

@@ -19,7 +19,7 @@ from metalake_sync.manifest.types import (
     Text,
     WrittenFormat,
     number_in_text,
-    wrong,
+    value_error,
 )
 
 EMBEDDED = "embedded:"
@@ -73,13 +73,13 @@ class Remote(Model):
     def _a_lake(cls, url: str) -> str:
         if url.startswith(EMBEDDED):
             if not url.removeprefix(EMBEDDED).strip():
-                raise wrong("does not name a folder", "Write embedded:.metalake.")
+                raise value_error("does not name a folder", "Write embedded:.metalake.")
             return url
         parts = _web_address(url)
         if parts is None:
-            raise wrong("is not the address of a lake", "Write https://HOST, or embedded:DIR.")
+            raise value_error("is not the address of a lake", "Write https://HOST, or embedded:DIR.")
         if parts.username or parts.password or parts.query or parts.fragment:
-            raise wrong("contains more than an address", "Use 'api_key' and 'secret' for credentials.")
+            raise value_error("contains more than an address", "Use 'api_key' and 'secret' for credentials.")
         return url
 
     @property
@@ -104,7 +104,7 @@ class Notify(Model):
     @classmethod
     def _a_receiver(cls, url: str) -> str:
         if _web_address(url) is None:
-            raise wrong("is not a web address", "Write https://HOST/PATH.")
+            raise value_error("is not a web address", "Write https://HOST/PATH.")
         return url
 
 

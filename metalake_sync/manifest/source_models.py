@@ -23,7 +23,7 @@ from metalake_sync.manifest.types import (
     ReadFormat,
     Text,
     text_or_list,
-    wrong,
+    value_error,
 )
 
 ColumnType = Literal["text", "integer", "number", "boolean", "json"]
@@ -46,7 +46,7 @@ _FORMS = {"match": _PATTERN, "source": _SOURCE, "from": _FROM}
 
 def error_at(key: str, message: str, remedy: str) -> ValidationError:
     """Return the error of a whole block, placed at one of its keys."""
-    error = InitErrorDetails(type=wrong(message, remedy), loc=(key,), input=None)
+    error = InitErrorDetails(type=value_error(message, remedy), loc=(key,), input=None)
     return ValidationError.from_exception_data("block", [error])
 
 
@@ -250,7 +250,7 @@ class Annotation(Model):
     @classmethod
     def _names_a_source(cls, source: str | list[str]) -> str | list[str]:
         if not source:
-            raise wrong("does not name a source", "Name a file, a folder or a glob.")
+            raise value_error("does not name a source", "Name a file, a folder or a glob.")
         return source
 
     @model_validator(mode="after")

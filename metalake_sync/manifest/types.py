@@ -32,7 +32,7 @@ from metalake_sync.core.metadata import unsendable_number
 from metalake_sync.format_names import can_write, format_names, is_known
 
 
-def wrong(message: str, remedy: str) -> PydanticCustomError:
+def value_error(message: str, remedy: str) -> PydanticCustomError:
     """Return an error in our own words. `message` continues after the key: "'name' …". `remedy` is a sentence."""
     return PydanticCustomError("manifest", "{message}", {"message": message, "remedy": remedy})
 
@@ -45,13 +45,13 @@ TEXT, OTHER = "<a text>", "<the other form>"
 
 def _not_empty(text: str) -> str:
     if not text.strip():
-        raise wrong("is empty", "Set a value, or remove the line.")
+        raise value_error("is empty", "Set a value, or remove the line.")
     return text
 
 
 def _printable(text: str) -> str:
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
-        raise wrong("contains characters that cannot be printed", "Remove them.")
+        raise value_error("contains characters that cannot be printed", "Remove them.")
     return text
 
 
@@ -59,13 +59,15 @@ def _moment(text: str) -> str:
     try:
         datetime.fromisoformat(text)
     except ValueError:
-        raise wrong("is not a date", "Write a day such as 2022-08-02, or a time such as 2022-08-02T12:00:00.") from None
+        raise value_error(
+            "is not a date", "Write a day such as 2022-08-02, or a time such as 2022-08-02T12:00:00."
+        ) from None
     return text
 
 
 def _no_zero_byte(text: str) -> str:
     if "\0" in text:
-        raise wrong("contains a zero byte", "Remove it: file names cannot contain it.")
+        raise value_error("contains a zero byte", "Remove it: file names cannot contain it.")
     return text
 
 
@@ -80,9 +82,11 @@ def _command(value: Any) -> Any:
         try:
             value = shlex.split(value)
         except ValueError:
-            raise wrong("has an unclosed quote", "Close it, or write the command as a list of arguments.") from None
+            raise value_error(
+                "has an unclosed quote", "Close it, or write the command as a list of arguments."
+            ) from None
     if value == []:
-        raise wrong("is empty", "Name a command.")
+        raise value_error("is empty", "Name a command.")
     return value
 
 
@@ -169,12 +173,12 @@ def _valid_metadata(values: dict[str, Any]) -> dict[str, Any]:
 def _metadata_errors(values: dict[str, Any]) -> Iterator[InitErrorDetails]:
     for field, value in values.items():
         if not field.strip():
-            error = wrong("has no name", "Add a name.")
+            error = value_error("has no name", "Add a name.")
         elif field == TAGS:
             yield from _tag_errors(value)
             continue
         elif value is None:
-            error = wrong(
+            error = value_error(
                 "has no value", "Set a value, or remove the line. The protocol of the lake cannot remove a field."
             )
         else:
@@ -187,13 +191,13 @@ def _metadata_errors(values: dict[str, Any]) -> Iterator[InitErrorDetails]:
 
 def _tag_errors(tags: Any) -> Iterator[InitErrorDetails]:
     if not isinstance(tags, list):
-        yield InitErrorDetails(type=wrong("is not a list", "Write Tags: [night, rain]."), loc=(TAGS,), input=tags)
+        yield InitErrorDetails(type=value_error("is not a list", "Write Tags: [night, rain]."), loc=(TAGS,), input=tags)
         return
     for index, tag in enumerate(tags):
         if not isinstance(tag, str):
-            error = wrong("is not text", "Put the tag in quotes.")
+            error = value_error("is not text", "Put the tag in quotes.")
         elif not tag.strip():
-            error = wrong("is empty", "Add a name, or remove it.")
+            error = value_error("is empty", "Add a name, or remove it.")
         else:
             trouble = _unsendable(tag)
             if trouble is None:
@@ -207,14 +211,16 @@ def _unsendable(value: Any) -> PydanticCustomError | None:
     try:
         number = unsendable_number(value)
         if number is not None:
-            return wrong(number, "Write it as text, or remove it.")
+            return value_error(number, "Write it as text, or remove it.")
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
-        return wrong("contains bytes that are not UTF-8", "Fix the variable that it comes from.")
+        return value_error("contains bytes that are not UTF-8", "Fix the variable that it comes from.")
     except RecursionError:
-        return wrong("is nested too deeply", "Make it flatter.")
+        return value_error("is nested too deeply", "Make it flatter.")
     except (TypeError, ValueError):
-        return wrong("is not a value that JSON can represent", "Use text, a number, a boolean, a list or a mapping.")
+        return value_error(
+            "is not a value that JSON can represent", "Use text, a number, a boolean, a list or a mapping."
+        )
     return None
 
 

@@ -31,14 +31,14 @@ _EXPECTED = {
 _TO_ADD = {"version": "Add 'version: 1'.", "remote": "Add 'remote: {url: …}'; embedded:.metalake is an embedded lake."}
 
 
-def complaints(error: ValidationError, tree: Tree) -> Iterator[ManifestError]:
+def model_errors(error: ValidationError, tree: Tree) -> Iterator[ManifestError]:
     """Yield one error for each place, except places that the tree has marked as broken."""
     by_path: dict[KeyPath, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         by_path.setdefault(_path_in_yaml(detail, tree), []).append(detail)
     for path, details in by_path.items():
         if path not in tree.broken:
-            yield _complaint(path, details, tree)
+            yield _model_error(path, details, tree)
 
 
 def _path_in_yaml(detail: ErrorDetails, tree: Tree) -> KeyPath:
@@ -56,7 +56,7 @@ def _path_in_yaml(detail: ErrorDetails, tree: Tree) -> KeyPath:
     return tuple(path)
 
 
-def _complaint(path: KeyPath, details: Sequence[ErrorDetails], tree: Tree) -> ManifestError:
+def _model_error(path: KeyPath, details: Sequence[ErrorDetails], tree: Tree) -> ManifestError:
     detail = details[0]
     subject, where = _subject(path), tree.place(path)
     value = None if path[:1] == ("remote",) else detail["input"]

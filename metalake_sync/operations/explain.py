@@ -20,7 +20,7 @@ from metalake_sync.planning.open_sources import FileSource, FolderSource, walk_f
 from metalake_sync.project import Observed, Project
 from metalake_sync.sources.file_metadata import explain_layers
 from metalake_sync.sources.names import lake_name
-from metalake_sync.sources.rules import why_taken_or_not
+from metalake_sync.sources.rules import explain_scan
 
 FIELDS_SHOWN = ("Tags", "fileSize", "createdAt", "updatedAt", "name", "id")
 
@@ -130,7 +130,7 @@ def _rules(project: Project, desired: DesiredCollection, file: str) -> tuple[lis
             elif relative.startswith("..") or relative == ".":
                 continue
             else:
-                taken, why = why_taken_or_not(root, source.rules, relative.replace(os.sep, "/"))
+                taken, why = explain_scan(root, source.rules, relative.replace(os.sep, "/"))
                 inside = True
             if not inside:
                 continue

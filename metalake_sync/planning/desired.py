@@ -21,7 +21,7 @@ from metalake_sync.planning.annotation_cache import AnnotationCache, StaleAnnota
 from metalake_sync.planning.open_sources import FileSource, FolderSource
 from metalake_sync.sources.file_metadata import MetadataLayer, MetadataRules
 from metalake_sync.sources.names import lake_name
-from metalake_sync.sources.rules import why_taken_or_not
+from metalake_sync.sources.rules import explain_scan
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class DesiredCollection:
         named = any(source.path == path and os.path.lexists(source.root) for source in self.files)
         return named or any(
             os.path.lexists(os.path.join(source.root, relative))
-            and why_taken_or_not(source.root, source.rules, relative)[0]
+            and explain_scan(source.root, source.rules, relative)[0]
             for source in self.folders
             if (relative := source.relative(path))
         )

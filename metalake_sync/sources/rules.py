@@ -242,7 +242,7 @@ def read_ignore_file(path: str, *, dir_fd: int | None = None) -> list[str]:
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 
-def why_taken_or_not(root: str, rules: ScanRules, relative_path: str) -> tuple[bool, str]:
+def explain_scan(root: str, rules: ScanRules, relative_path: str) -> tuple[bool, str]:
     """Return whether the scan of `root` includes a file, and a sentence with the rule that decides.
 
     `relative_path` is relative to `root`.
@@ -253,7 +253,7 @@ def why_taken_or_not(root: str, rules: ScanRules, relative_path: str) -> tuple[b
     for folder in (None, *folders):
         if folder is not None:
             if not here.wants_folder(folder):
-                return False, _why_not_folder(here, folder)
+                return False, _why_folder_excluded(here, folder)
             path = f"{path}/{folder}" if path else folder
             here = here.below(path)
         ignore_file = os.path.join(root, path, IGNORE_FILE)
@@ -263,11 +263,11 @@ def why_taken_or_not(root: str, rules: ScanRules, relative_path: str) -> tuple[b
             except OSError as error:
                 return False, f"'{os.path.join(path, IGNORE_FILE)}' can't be read ({error.strerror})"
     if not here.wants_file(filename):
-        return False, _why_not_file(here, filename)
-    return True, _why_taken(here, filename)
+        return False, _why_file_excluded(here, filename)
+    return True, _why_included(here, filename)
 
 
-def _why_not_folder(here: FolderRules, name: str) -> str:
+def _why_folder_excluded(here: FolderRules, name: str) -> str:
     path = f"{here.folder}/{name}" if here.folder else name
     if not here.rules.recursive:
         return "it is in a subfolder, and 'recursive' is false"
@@ -279,7 +279,7 @@ def _why_not_folder(here: FolderRules, name: str) -> str:
     return f"a {IGNORE_FILE} file excludes the folder '{path}'"
 
 
-def _why_not_file(here: FolderRules, name: str) -> str:
+def _why_file_excluded(here: FolderRules, name: str) -> str:
     rules = here.rules
     if not has_ending_of(rules.media_type, name):
         return f"it does not have an extension of type '{rules.media_type}'"
@@ -295,7 +295,7 @@ def _why_not_file(here: FolderRules, name: str) -> str:
     return f"a {IGNORE_FILE} file excludes it"
 
 
-def _why_taken(here: FolderRules, name: str) -> str:
+def _why_included(here: FolderRules, name: str) -> str:
     if not here.rules.include:
         return f"every file of type '{here.rules.media_type}' is included"
     pattern = _first_match(here.rules.include, here.folder, name)
