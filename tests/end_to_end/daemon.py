@@ -1,4 +1,4 @@
-"""The daemon as a process of its own, beside a served lake."""
+"""The daemon as a process, with a served lake."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.end_to_end.world import PROGRAM, World
 
 
 class Daemon:
-    """A watch that runs. What it said stands in a file beside the folder."""
+    """A running watch. Its output is in a file beside the folder."""
 
     def __init__(self, world: World, *args: str, settle: str = "0.2") -> None:
-        self.said = world.folder.parent / f"watch-{time.monotonic_ns()}.log"
-        self.out = self.said.open("w")
+        self.log_file = world.folder.parent / f"watch-{time.monotonic_ns()}.log"
+        self.out = self.log_file.open("w")
         self.process = subprocess.Popen(
             [*world.prefix, PROGRAM, "watch", "manifest.yaml", "--settle", settle, "--log-format", "json", "-v", *args],
             cwd=world.folder,
@@ -29,7 +29,7 @@ class Daemon:
 
     @property
     def log(self) -> str:
-        return self.said.read_text()
+        return self.log_file.read_text()
 
     def wait(self, what: Callable[[], bool], retry_timeout_s: float = 40.0) -> None:
         deadline = time.monotonic() + retry_timeout_s
@@ -62,7 +62,7 @@ def watching(world: World, *args: str, settle: str = "0.2") -> Iterator[Daemon]:
 
 
 def names(world: World, collection: str = "birds") -> list[str]:
-    """What the lake has; nothing while it is away, or has no such collection."""
+    """The names in the lake's collection. Empty if the lake is unreachable or does not have the collection."""
     try:
         return world.names(collection)
     except (AssertionError, KeyError):
@@ -74,12 +74,12 @@ def on_disk(world: World) -> list[str]:
 
 
 def lines(daemon: Daemon) -> list[dict[str, Any]]:
-    """What the daemon said, line by line."""
+    """The JSON log lines of the daemon."""
     return [json.loads(line) for line in daemon.log.splitlines() if line.startswith("{")]
 
 
-def whole(world: World) -> bool:
-    """Whether the lake has the files of the folder, and each byte of them."""
+def is_synced(world: World) -> bool:
+    """Whether the lake has exactly the files of the folder, with the same bytes."""
     files = {path.name: path for path in (world.folder / "images").rglob("*.png")}
     return names(world) == sorted(files) and all(
         world.talk.read(f"birds_{name}") == path.read_bytes() for name, path in files.items()

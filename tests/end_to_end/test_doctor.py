@@ -1,4 +1,4 @@
-"""`doctor`: every part around a manifest is looked at, what is wrong has a remedy and the exit code of a run."""
+"""`doctor`: it checks every part that a run needs. An error has a remedy and the exit code that a run would have."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def findings(world: World, *args: str, code: int = 0, **environment: str) -> dic
     return {row["subject"].partition(" ")[0]: row for row in done.document}
 
 
-def test_all_is_well_and_nothing_is_changed(healthy: World) -> None:
+def test_without_errors_every_check_is_ok_and_nothing_is_changed(healthy: World) -> None:
     before = sorted(os.walk(healthy.folder))
     done = healthy.good("doctor", "manifest.yaml")
     for line, subject in zip(done.out.splitlines(), SUBJECTS, strict=True):
@@ -43,25 +43,25 @@ def test_all_is_well_and_nothing_is_changed(healthy: World) -> None:
     assert healthy.good("doctor", "-q", "manifest.yaml").out == ""
 
 
-def test_each_illness_is_named_with_its_exit_code(healthy: World) -> None:
+def test_each_error_is_reported_with_its_exit_code(healthy: World) -> None:
     refused = findings(healthy, code=12, LAYERNEXT_SECRET="wrong")
     assert refused["credentials"]["verdict"] == "wrong"
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        away = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        assert findings(healthy, "--retry-for", "0", code=5, LAYERNEXT_URL=away)["lake"]["verdict"] == "wrong"
+        unreachable = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        assert findings(healthy, "--retry-for", "0", code=5, LAYERNEXT_URL=unreachable)["lake"]["verdict"] == "wrong"
     healthy.good("apply", "manifest.yaml")
     (healthy.folder / ".metalake-sync/manifest.db").write_bytes(b"junk" * 5000)
     (healthy.folder / "images").rename(healthy.folder / "elsewhere")
-    ill = findings(healthy, code=1)
-    assert "state rebuild" in ill["state"]["remedy"]
-    assert "can't be read" in ill["folder"]["message"]
-    assert ill["lake"]["verdict"] == "ok"
+    broken = findings(healthy, code=1)
+    assert "state rebuild" in broken["state"]["remedy"]
+    assert "can't be read" in broken["folder"]["message"]
+    assert broken["lake"]["verdict"] == "ok"
     (healthy.folder / "images").mkdir()
     assert findings(healthy, code=1)["folder"]["message"] == "is empty"
 
 
-def test_a_limit_of_watches_is_compared_with_the_folders(tmp_path: Path) -> None:
+def test_the_limit_of_watches_is_compared_with_the_number_of_folders(tmp_path: Path) -> None:
     (tmp_path / "proc/fs/inotify").mkdir(parents=True)
     limit = tmp_path / "proc/fs/inotify/max_user_watches"
     (tmp_path / "data/one/two").mkdir(parents=True)
@@ -85,6 +85,8 @@ def test_a_limit_of_watches_is_compared_with_the_folders(tmp_path: Path) -> None
         (None, "warning", "no date"),
     ],
 )
-def test_the_clock_is_compared_with_the_lakes(lake_date: str | None, verdict: str, words: str) -> None:
+def test_the_clock_is_compared_with_the_date_of_the_lakes_answer(
+    lake_date: str | None, verdict: str, words: str
+) -> None:
     found = _clock(lake_date, lambda: datetime(2026, 11, 28, 4, tzinfo=UTC))
     assert (found.verdict, words in found.message) == (verdict, True)

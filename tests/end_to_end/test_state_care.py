@@ -1,4 +1,4 @@
-"""What a user does with the state: looking, copying, making it anew, dropping records, freeing the lock."""
+"""Commands for the state: show, backup, rebuild, forget, unlock."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def synced(world: World) -> World:
     return world
 
 
-def test_the_state_is_shown_in_numbers_and_record_by_record(synced: World) -> None:
+def test_the_state_is_shown_as_counts_and_as_records(synced: World) -> None:
     shown = synced.good("state", "show", "--json", "manifest.yaml").document
     (row,) = shown["collections"]
     assert (row["name"], row["files"], row["adopted"], row["sets"], shown["lock"]) == ("birds", 3, 0, 2, None)
@@ -35,7 +35,7 @@ def test_the_state_is_shown_in_numbers_and_record_by_record(synced: World) -> No
     assert "3 files" in synced.good("state", "show", "manifest.yaml").out
 
 
-def test_a_copy_is_whole_and_for_its_owner_alone(synced: World) -> None:
+def test_a_backup_is_complete_and_readable_only_by_its_owner(synced: World) -> None:
     copy = synced.folder / "copy.db"
     synced.good("state", "backup", "--to", "copy.db", "manifest.yaml")
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
@@ -46,7 +46,7 @@ def test_a_copy_is_whole_and_for_its_owner_alone(synced: World) -> None:
     assert Path(made).parent.name == "backups"
 
 
-def test_a_rebuilt_state_sends_nothing_and_leaves_nothing_to_do(synced: World) -> None:
+def test_a_rebuild_sends_nothing_and_leaves_nothing_to_do(synced: World) -> None:
     (synced.folder / STATE).write_bytes(b"junk" * 1000)
     synced.lake.requests.clear()
     done = synced.good("state", "rebuild", "manifest.yaml")
@@ -59,20 +59,20 @@ def test_a_rebuilt_state_sends_nothing_and_leaves_nothing_to_do(synced: World) -
     assert len(list((synced.folder / ".metalake-sync/backups").glob("*set-aside*.db"))) == 1
 
 
-def test_a_rebuilt_state_knows_which_sets_are_not_as_the_manifest_wants_them(synced: World) -> None:
+def test_after_a_rebuild_only_annotation_sets_that_differ_are_sent(synced: World) -> None:
     synced.write("people.json", boxes(a_png=[[1, 1, 2, 2]], b_png=[[9, 9, 4, 4]]))
     synced.good("state", "rebuild", "manifest.yaml")
     plan = synced.good("plan", "--json", "manifest.yaml").document
     assert [(one["action"], one["file"]) for one in plan["actions"]] == [("annotate", "b.png")]
 
 
-def test_forgotten_files_are_met_anew_and_a_copy_is_kept(synced: World) -> None:
+def test_forgotten_files_are_adopted_and_the_old_state_is_copied(synced: World) -> None:
     done = synced.good("state", "forget", "--json", "--target", "birds/[ab].png", "manifest.yaml").document
     assert done["forgotten"] == 2
     assert Path(done["copy"]).exists()
     plan = synced.good("plan", "--json", "manifest.yaml").document
     assert {(one["action"], one["file"]) for one in plan["actions"]} >= {("adopt", "a.png"), ("adopt", "b.png")}
-    assert synced.run("state", "forget", "--target", "nobody", "manifest.yaml").code == 64
+    assert synced.run("state", "forget", "--target", "unknown", "manifest.yaml").code == 64
 
 
 def test_a_collection_is_forgotten_with_its_markers(synced: World) -> None:
@@ -82,7 +82,7 @@ def test_a_collection_is_forgotten_with_its_markers(synced: World) -> None:
     assert "3 files adopted" in synced.good("import", "manifest.yaml").out
 
 
-def test_a_lock_names_its_holder_and_is_broken_only_by_force(synced: World) -> None:
+def test_a_lock_names_its_holder_and_only_force_releases_it(synced: World) -> None:
     assert "The lock is free." in synced.good("state", "unlock", "manifest.yaml").out
     with FileBackend(synced.folder / STATE).lock(command="apply birds.yaml"):
         done = synced.run("state", "unlock", "manifest.yaml")
@@ -95,7 +95,7 @@ def test_a_lock_names_its_holder_and_is_broken_only_by_force(synced: World) -> N
         synced.good("apply", "manifest.yaml")
 
 
-def test_a_holder_whose_lock_was_taken_leaves_the_note_of_the_next_one(synced: World) -> None:
+def test_a_holder_whose_lock_was_taken_keeps_the_note_of_the_next_holder(synced: World) -> None:
     state = synced.folder / STATE
     with FileBackend(state).lock(command="first"):
         FileBackend(state).break_lock(force=True)
@@ -108,8 +108,8 @@ def test_a_holder_whose_lock_was_taken_leaves_the_note_of_the_next_one(synced: W
     assert FileBackend(state).lock_holder() is None
 
 
-def test_a_state_of_an_older_version_is_copied_before_it_is_brought_up_to_date(synced: World) -> None:
-    """The state as the first version made it: without what the second migration added."""
+def test_a_state_of_an_older_version_is_copied_before_its_migration(synced: World) -> None:
+    """The state of the first version does not have the columns of the second migration."""
     path = synced.folder / STATE
     with sqlite3.connect(path) as db:
         for table, column in (
@@ -129,7 +129,7 @@ def test_a_state_of_an_older_version_is_copied_before_it_is_brought_up_to_date(s
     assert "listed_count" not in columns
 
 
-def test_commands_on_a_state_that_is_not_there_say_so(world: World) -> None:
+def test_commands_report_a_missing_state(world: World) -> None:
     world.manifest(BIRDS)
     commands: list[list[Any]] = [["state", "show"], ["state", "backup"], ["history"]]
     for command in commands:

@@ -1,4 +1,4 @@
-"""The daemon as a process, beside a served lake: after quiet, the lake equals the folder; nothing is sent twice."""
+"""The daemon as a process with a served lake: the lake gets the files of the folder, each of them once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import pytest
 
 from metalake_sync.embedded_lake import EmbeddedLake
 from tests.embedded_lake.talk import png, settings
-from tests.end_to_end.daemon import lines, names, on_disk, watching, whole
+from tests.end_to_end.daemon import is_synced, lines, names, on_disk, watching
 from tests.end_to_end.world import BIRDS, World
 
 
-def test_the_lake_follows_the_folder_through_a_days_work(world: World) -> None:
-    """New, renamed, moved, deleted, slowly written; a new subfolder; an edited and a broken manifest."""
+def test_the_lake_follows_every_kind_of_change_of_the_folder(world: World) -> None:
+    """New, renamed, moved, deleted and slowly written files, a new subfolder, an edited and a broken manifest."""
     world.images("a.png", "b.png")
     world.manifest({**BIRDS, "prune": True})
     images = world.folder / "images"
@@ -57,7 +57,7 @@ def test_the_lake_follows_the_folder_through_a_days_work(world: World) -> None:
 
         assert world.lake.requests.of("begin_file") == 7, "each file was sent once; a moved folder sends nothing"
         assert daemon.stop() == 0
-    assert whole(world)
+    assert is_synced(world)
 
 
 def test_a_burst_is_sent_once(world: World) -> None:
@@ -92,8 +92,8 @@ def test_five_thousand_files_and_a_large_slow_one(world: World) -> None:
         assert world.talk.read(f"birds_{number:05}.png") == png(salt=b"%05d.png" % number)
 
 
-@pytest.mark.parametrize("away_s", [3, pytest.param(30, marks=pytest.mark.long)])
-def test_a_lake_that_is_away_is_caught_up_with(world: World, tmp_path: Path, away_s: int) -> None:
+@pytest.mark.parametrize("pause_s", [3, pytest.param(30, marks=pytest.mark.long)])
+def test_changes_are_sent_when_an_unreachable_lake_is_back(world: World, tmp_path: Path, pause_s: int) -> None:
     world.images("a.png")
     world.manifest(BIRDS)
     with watching(world, "--retry-for", "1") as daemon:
@@ -102,13 +102,13 @@ def test_a_lake_that_is_away_is_caught_up_with(world: World, tmp_path: Path, awa
         world.lake.__exit__(None, None, None)
         world.images("b.png")
         daemon.wait(lambda: "the next attempt is in" in daemon.log)
-        time.sleep(away_s)
+        time.sleep(pause_s)
         with EmbeddedLake(settings(tmp_path / "lake", port=port)):
             daemon.wait(lambda: "recovered" in daemon.log and names(world) == ["a.png", "b.png"], 90)
             assert daemon.stop() == 0
 
 
-def test_what_needs_approval_is_held_and_the_rest_goes_on(world: World) -> None:
+def test_actions_that_need_approval_are_held_and_the_others_continue(world: World) -> None:
     world.images("a.png", "b.png")
     world.manifest({**BIRDS, "prune": True})
     with watching(world) as daemon:
@@ -120,25 +120,25 @@ def test_what_needs_approval_is_held_and_the_rest_goes_on(world: World) -> None:
         assert daemon.stop() == 0
 
 
-def test_a_folder_that_is_emptied_as_a_whole_trashes_nothing(world: World) -> None:
-    """So looks a folder that was unmounted."""
+def test_a_folder_that_is_emptied_completely_trashes_nothing(world: World) -> None:
+    """An unmounted folder looks like this."""
     world.images("a.png", "b.png")
     world.manifest({**BIRDS, "prune": True})
-    images, away = world.folder / "images", world.folder / "away"
+    images, moved = world.folder / "images", world.folder / "moved"
     with watching(world, "--auto-approve") as daemon:
         daemon.wait(lambda: len(names(world)) == 2)
-        images.rename(away)
+        images.rename(moved)
         images.mkdir()
         daemon.wait(lambda: "matches any more" in daemon.log or "does not exist" in daemon.log)
         images.rmdir()
-        away.rename(images)
+        moved.rename(images)
         world.images("c.png")
         daemon.wait(lambda: names(world) == ["a.png", "b.png", "c.png"])
         assert daemon.stop() == 0
     assert world.lake.requests.of("put_part") == 3
 
 
-def test_a_second_watcher_is_refused_and_an_apply_is_not(world: World) -> None:
+def test_a_second_watcher_is_an_error_and_an_apply_is_not(world: World) -> None:
     world.images("a.png")
     world.manifest(BIRDS)
     with watching(world) as daemon:
@@ -157,12 +157,12 @@ def test_sigterm_in_the_middle_of_a_run_lets_it_finish(world: World) -> None:
     with watching(world, "--bwlimit", "1M") as daemon:
         daemon.wait(lambda: world.lake.requests.of("finalize_file") >= 3)
         assert daemon.stop() == 0
-    assert whole(world)
+    assert is_synced(world)
     assert world.lake.requests.of("begin_file") == 40
 
 
 @pytest.mark.long
-def test_a_run_that_does_not_end_in_half_a_minute_is_broken_off_and_nothing_is_sent_twice(world: World) -> None:
+def test_a_run_that_does_not_end_within_the_drain_timeout_is_aborted_and_nothing_is_sent_twice(world: World) -> None:
     for number in range(40):
         world.write(f"images/{number:02}.png", png(salt=b"%d" % number) + b"\0" * 100_000)
     world.manifest(BIRDS)
@@ -172,11 +172,11 @@ def test_a_run_that_does_not_end_in_half_a_minute_is_broken_off_and_nothing_is_s
     done = world.lake.requests.of("finalize_file")
     assert 3 < done < 40
     world.good("apply", "manifest.yaml")
-    assert whole(world)
-    assert world.lake.requests.of("finalize_file") <= 42, "only what was on the wire is sent again"
+    assert is_synced(world)
+    assert world.lake.requests.of("finalize_file") <= 42, "only transfers in progress are sent again"
 
 
-def test_a_second_sigterm_leaves_at_once_and_nothing_is_sent_twice(world: World) -> None:
+def test_a_second_sigterm_ends_the_run_at_once_and_nothing_is_sent_twice(world: World) -> None:
     for number in range(40):
         world.write(f"images/{number:02}.png", png(salt=b"%d" % number) + b"\0" * 50_000)
     world.manifest(BIRDS)
@@ -187,11 +187,11 @@ def test_a_second_sigterm_leaves_at_once_and_nothing_is_sent_twice(world: World)
         assert daemon.stop() == 130
     world.good("apply", "manifest.yaml")
     assert len(names(world)) == 40
-    assert whole(world)
-    assert world.lake.requests.of("finalize_file") <= 42, "only what was on the wire is sent again"
+    assert is_synced(world)
+    assert world.lake.requests.of("finalize_file") <= 42, "only transfers in progress are sent again"
 
 
-def test_polling_finds_what_notifications_would(world: World) -> None:
+def test_polling_finds_new_files_and_folders(world: World) -> None:
     world.images("a.png", folder="images/x")
     world.manifest(BIRDS)
     with watching(world, "--poll", "0.3") as daemon:
@@ -221,8 +221,8 @@ def test_health_and_metrics_are_served(world: World) -> None:
         assert daemon.stop() == 0
 
 
-def test_an_overflow_of_the_kernels_queue_is_survived(world: World) -> None:
-    """The daemon stands still while more happens than the kernel keeps; the last file is among what it drops."""
+def test_after_an_overflow_of_the_kernels_queue_every_file_is_sent(world: World) -> None:
+    """The daemon is stopped while the kernel's queue overflows. The event of the last file is dropped."""
     world.images("a.png")
     world.manifest(BIRDS)
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
@@ -232,7 +232,7 @@ def test_an_overflow_of_the_kernels_queue_is_survived(world: World) -> None:
         daemon.wait(lambda: names(world) == ["a.png"])
         daemon.process.send_signal(signal.SIGSTOP)
         for _ in range(limit // 2 + 2000):
-            # By turns: the kernel merges an event with one like it just before.
+            # The kernel merges an event with an equal one just before it, so the names alternate.
             for name in ("x.part", "y.part"):
                 (world.folder / "images" / name).open("wb").close()
         world.images("lost.png")
@@ -242,7 +242,7 @@ def test_an_overflow_of_the_kernels_queue_is_survived(world: World) -> None:
         assert daemon.stop() == 0
 
 
-def test_only_what_was_hinted_is_looked_at_and_the_lake_is_not_listed(world: World) -> None:
+def test_a_run_over_folders_scans_only_folders_with_hints_and_does_not_list_the_lake(world: World) -> None:
     world.images(*(f"{number}.png" for number in range(30)), folder="images/many")
     world.manifest(BIRDS)
     with watching(world) as daemon:

@@ -1,4 +1,4 @@
-"""What is broken does not hold up the rest: it stays in the lake as it is, is named, and is caught up with later."""
+"""A broken part of a manifest does not stop the rest: it is reported, not changed in the lake, and synced later."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def annotated(world: World) -> World:
 
 
 @pytest.mark.parametrize("broken", ['{"images": [', '{"images": []}'], ids=["broken", "empty"])
-def test_a_broken_source_of_annotations_stops_nothing_else(annotated: World, broken: str) -> None:
+def test_a_broken_annotation_source_does_not_stop_the_rest(annotated: World, broken: str) -> None:
     world = annotated
     with watching(world, "--rescan", "3", "--refresh", "full", "--auto-approve") as daemon:
         daemon.wait(lambda: names(world) == ["a.png", "b.png"] and "synced: " in daemon.log)
@@ -43,7 +43,7 @@ def test_a_broken_source_of_annotations_stops_nothing_else(annotated: World, bro
         (part,) = status["broken"]
         assert (part["collection"], part["operation"]) == ("birds", "people")
         assert "people" in world.good("status", "manifest.yaml").out
-        assert world.run("plan", "manifest.yaml").code in (7, 64), "who asks for a plan is told"
+        assert world.run("plan", "manifest.yaml").code in (7, 64), "a plan reports the error"
         assert daemon.log.count('"level": "error"') == 1, daemon.log
 
         world.write("people.json", boxes(a_png=[[1, 1, 2, 2]], b_png=[[1, 1, 2, 2]], c_png=[[5, 5, 6, 6]]))
@@ -54,7 +54,7 @@ def test_a_broken_source_of_annotations_stops_nothing_else(annotated: World, bro
     assert world.good("status", "manifest.yaml", "--json").document["broken"] == []
 
 
-def test_an_unmounted_folder_of_one_collection_does_not_hold_up_another(world: World, tmp_path: Path) -> None:
+def test_a_missing_folder_of_one_collection_does_not_stop_another(world: World, tmp_path: Path) -> None:
     cats = {"name": "cats", "type": "image", "prune": True, "folders": [{"path": "cats"}]}
     world.images("a.png")
     world.images("x.png", folder="cats")
@@ -74,7 +74,7 @@ def test_an_unmounted_folder_of_one_collection_does_not_hold_up_another(world: W
     assert world.lake.requests.of("put_part") == 4
 
 
-def test_what_a_plan_has_to_say_is_told_once(world: World) -> None:
+def test_a_note_of_a_plan_is_logged_once(world: World) -> None:
     world.images("a.png")
     os.mkfifo(world.folder / "images" / "pipe.png")
     world.manifest(BIRDS)

@@ -1,4 +1,4 @@
-"""What a daemon lives through in months: full disks, new credentials, mounts that come and go, limits of the system."""
+"""Troubles of a long-running daemon: full disks, rotated credentials, lost mounts, limits of the system."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ import pytest
 from metalake_sync.embedded_lake import EmbeddedLake
 from metalake_sync.watch.notify import sign
 from tests.embedded_lake.talk import SECRET, settings, talk_to
-from tests.end_to_end.daemon import names, watching, whole
+from tests.end_to_end.daemon import is_synced, names, watching
 from tests.end_to_end.world import BIRDS, World
 
 
 def mount(*args: str | Path) -> None:
-    """Mount something, or skip the test."""
+    """Run `mount`, or skip the test."""
     done = subprocess.run(["mount", *args], capture_output=True, text=True, check=False)
     if done.returncode:
-        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+        pytest.skip(f"this machine does not allow mounts: {done.stderr.strip()}")
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
-def test_a_full_disk_under_the_state_is_waited_out(world: World, tiny_disk: Path) -> None:
+def test_a_run_continues_when_a_full_disk_of_the_state_has_space_again(world: World, tiny_disk: Path) -> None:
     world.images("a.png")
     world.manifest({**BIRDS, "metadata": {"Note": "x" * 200}})
     with watching(world, "--state", str(tiny_disk / "state.db")) as daemon:
@@ -54,19 +54,19 @@ def test_a_full_disk_under_the_state_is_waited_out(world: World, tiny_disk: Path
         subprocess.run(["mount", "-o", "remount,size=64m", tiny_disk], check=True)
         daemon.wait(lambda: len(names(world)) == 301 and "recovered" in daemon.log)
         assert daemon.stop() == 0
-    assert whole(world)
+    assert is_synced(world)
     again = world.good("apply", "manifest.yaml", "--state", str(tiny_disk / "state.db"))
     assert "Nothing was sent" in again.out
 
 
 @pytest.fixture
 def receiver() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
-    """A webhook's other end: its address, and what it was sent."""
-    got: list[tuple[dict[str, str], bytes]] = []
+    """A webhook receiver: its address, and the requests that it received."""
+    requests: list[tuple[dict[str, str], bytes]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            got.append((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
+            requests.append((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(204)
             self.end_headers()
 
@@ -75,16 +75,16 @@ def receiver() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/hook", got
+    yield f"http://127.0.0.1:{server.server_port}/hook", requests
     server.shutdown()
     thread.join()
     server.server_close()
 
 
-def test_credentials_that_were_rotated_are_read_again_and_the_webhook_hears_of_both_turns(
+def test_new_credentials_are_read_again_and_the_webhook_gets_failure_and_recovery(
     world: World, tmp_path: Path, receiver: tuple[str, list[tuple[dict[str, str], bytes]]]
 ) -> None:
-    address, got = receiver
+    address, requests = receiver
     world.write("secret", SECRET)
     world.write("signing", "s1gn")
     remote = {"url": world.lake.url, "api_key": "${LAYERNEXT_API_KEY}", "secret_file": "secret"}
@@ -103,15 +103,15 @@ def test_credentials_that_were_rotated_are_read_again_and_the_webhook_hears_of_b
             assert daemon.stop() == 0
         assert SECRET not in daemon.log
         assert "rotated" not in daemon.log
-    assert [json.loads(body)["event"] for _, body in got] == ["failed", "recovered"]
-    for headers, body in got:
+    assert [json.loads(body)["event"] for _, body in requests] == ["failed", "recovered"]
+    for headers, body in requests:
         assert headers["X-Metalake-Sync-Signature"] == sign(b"s1gn", headers["X-Metalake-Sync-Timestamp"], body)
     with EmbeddedLake(settings(tmp_path / "lake")) as lake, talk_to(lake.url) as talk:
         after = dataclasses.replace(world, lake=lake, talk=talk)
         assert names(after) == ["a.png", "b.png"]
 
 
-def test_a_mount_that_goes_and_comes_back_trashes_nothing_and_is_watched_again(world: World, tmp_path: Path) -> None:
+def test_a_folder_that_is_mounted_again_is_watched_and_nothing_was_trashed(world: World, tmp_path: Path) -> None:
     camera = tmp_path / "camera"
     camera.mkdir()
     images = world.folder / "images"
@@ -134,15 +134,15 @@ def test_a_mount_that_goes_and_comes_back_trashes_nothing_and_is_watched_again(w
             world.images("c.png")
             daemon.wait(lambda: names(world) == ["b.png", "c.png"])
             assert daemon.stop() == 0
-        assert whole(world)
+        assert is_synced(world)
         assert world.lake.requests.of("begin_file") == 3
     finally:
         if mounted:
             subprocess.run(["umount", "--lazy", images], check=True)
 
 
-def test_a_disk_below_the_folder_that_goes_takes_nothing_with_it(world: World, tmp_path: Path) -> None:
-    """The rest of the folder is there, so that no source looks empty."""
+def test_an_unmounted_disk_below_the_folder_trashes_nothing(world: World, tmp_path: Path) -> None:
+    """The rest of the folder still exists, so the source does not look empty."""
     camera, left = tmp_path / "camera", world.folder / "images" / "left"
     camera.mkdir()
     left.mkdir(parents=True)
@@ -160,7 +160,7 @@ def test_a_disk_below_the_folder_that_goes_takes_nothing_with_it(world: World, t
         # An empty folder may be an unmounted disk, so nothing that was in it is pruned.
         daemon.wait(lambda: "images/left" in daemon.log and "is empty" in daemon.log)
         assert len(names(world)) == 4
-        # Without the folder its file is gone; the daemon still knows that a disk was mounted there.
+        # Without the folder, its file is missing. The daemon remembers that a disk was mounted there.
         left.rmdir()
         daemon.wait(lambda: f"nothing is trashed or removed while {left} is not mounted" in daemon.log)
         daemon.wait(lambda: "held: trash left.png" in daemon.log)
@@ -170,8 +170,8 @@ def test_a_disk_below_the_folder_that_goes_takes_nothing_with_it(world: World, t
         assert daemon.stop() == 0
 
 
-def test_a_daemon_that_stood_still_catches_up(world: World) -> None:
-    """So does a laptop that slept."""
+def test_a_daemon_that_was_stopped_syncs_the_changes_that_it_missed(world: World) -> None:
+    """The same happens on a laptop that slept."""
     world.images("a.png", "b.png")
     world.manifest({**BIRDS, "prune": True})
     with watching(world, "--auto-approve") as daemon:
@@ -183,7 +183,7 @@ def test_a_daemon_that_stood_still_catches_up(world: World) -> None:
         daemon.process.send_signal(signal.SIGCONT)
         daemon.wait(lambda: names(world) == ["b.png", "c.png"])
         assert daemon.stop() == 0
-    assert whole(world)
+    assert is_synced(world)
     assert world.lake.requests.of("begin_file") == 3
 
 
@@ -195,16 +195,16 @@ def test_a_daemon_that_stood_still_catches_up(world: World) -> None:
         pytest.param("instances", 2, marks=pytest.mark.long),
     ],
 )
-def test_where_a_limit_of_inotify_is_reached_folders_are_polled_and_the_log_says_which(
+def test_above_a_limit_of_inotify_folders_are_polled_and_the_log_names_the_limit(
     world: World, limit: str, folders_at_start: int
 ) -> None:
-    """A user namespace has limits of its own, which may be lowered without harm to anybody else."""
+    """A user namespace has its own limits, so lowering them does not affect other processes."""
     limited = ("unshare", "--user", "--map-root-user", "sh", "-c")
     allowed = {"watches": 12, "instances": 0}[limit]
     prefix = (*limited, f'echo {allowed} > /proc/sys/user/max_inotify_{limit} && exec "$@"', "sh")
     probe = subprocess.run([*prefix, "true"], capture_output=True, text=True, check=False)
     if probe.returncode:
-        pytest.skip(f"the limit can't be lowered here: {probe.stderr.strip()}")
+        pytest.skip(f"the limit cannot be lowered on this machine: {probe.stderr.strip()}")
     limited_world = dataclasses.replace(world, prefix=prefix)
     for number in range(folders_at_start):
         world.images(f"{number:02}.png", folder=f"images/{number}")
@@ -222,7 +222,7 @@ def test_where_a_limit_of_inotify_is_reached_folders_are_polled_and_the_log_says
         assert daemon.stop() == 0
 
 
-def test_sighup_reads_the_manifest_again_and_looks_at_everything(world: World) -> None:
+def test_sighup_reads_the_manifest_again_and_starts_a_full_run(world: World) -> None:
     world.images("a.png")
     world.manifest(BIRDS)
     with watching(world) as daemon:
@@ -236,7 +236,7 @@ def test_sighup_reads_the_manifest_again_and_looks_at_everything(world: World) -
         assert daemon.stop() == 0
 
 
-def test_a_file_that_can_not_be_sent_is_named_in_status_and_the_rest_goes_on(world: World) -> None:
+def test_a_file_that_cannot_be_sent_is_in_the_status_and_the_rest_is_synced(world: World) -> None:
     if os.getuid() == 0:
         prefix = ("setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search")
         world = dataclasses.replace(world, prefix=prefix)
@@ -248,7 +248,7 @@ def test_a_file_that_can_not_be_sent_is_named_in_status_and_the_rest_goes_on(wor
         tries = daemon.log.count("Permission denied")
         world.images("c.png", "d.png")
         daemon.wait(lambda: names(world) == ["a.png", "c.png", "d.png"])
-        assert daemon.log.count("Permission denied") <= tries + 2, "it is left alone for a growing pause"
+        assert daemon.log.count("Permission denied") <= tries + 2, "it is skipped for a growing pause"
         (row,) = world.good("status", "manifest.yaml", "--json").document["collections"]
         assert [failure["name"] for failure in row["failures"]] == ["bad.png"]
         (world.folder / "images" / "bad.png").chmod(0o644)

@@ -167,7 +167,7 @@ def test_a_watch_that_fails_and_recovers_shows_no_secret_of_lake_or_webhook(nois
             noisy.lake.faults.use(FaultPlan())
             daemon.wait(lambda: "recovered" in daemon.log)
             daemon.stop()
-        heard.keep("watch", daemon.said.read_bytes())
+        heard.keep("watch", daemon.log_file.read_bytes())
     assert b"refused the credentials" in heard.all
     assert heard.secrets() == []
 
