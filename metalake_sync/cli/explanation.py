@@ -37,9 +37,11 @@ def _lines(one: Explanation) -> Iterator[str]:
         yield f"  metadata  {shown(field)}: {value_words(value)}"
     yield f"  recorded  {_recorded_words(one.recorded)}"
     yield f"  in lake   {_lake_words(one)}"
-    lines = list(plan_lines([action.document() for action in one.follows]))
+    lines = list(plan_lines(one.follows))
     for line in lines:
         yield f"  follows   {line.sign} {line.what}  {line.why}"
+        for detail in line.details:
+            yield f"              {detail}"
     for note in one.notes:
         yield f"  note      {shown(note.message)}"
     if not lines:
@@ -89,6 +91,6 @@ def _document(one: Explanation) -> dict[str, Any]:
             "shapes": {name: known.shape_count for name, known in recorded.annotations.items()},
         },
         "lake": one.lake,
-        "actions": [json.loads(to_json(action.document())) for action in one.follows],
+        "actions": [json.loads(to_json(action)) for action in one.follows],
         "notes": [note.message for note in one.notes],
     }

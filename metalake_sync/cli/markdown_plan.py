@@ -46,7 +46,7 @@ def markdown_plan(plan: PlanDocument) -> Iterator[str]:
     ]
     notes = list(_notes(plan.warnings, LENGTH_LIMIT // NOTES_SHARE))
     tables = [
-        (f"<code>{_entities(_cut(name))}</code> ({kind})", list(plan_lines(list(actions))))
+        (f"<code>{_entities(_cut(name))}</code> ({kind})", list(plan_lines(list(actions), grouped=True)))
         for (name, kind), actions in groupby(plan.actions, key=lambda action: (action.collection, action.type))
     ]
     yield from head
@@ -80,17 +80,18 @@ def _tables(tables: Sequence[tuple[str, list[Line]]], space: int) -> Iterator[st
         yield from _frame(title, lines, rows.get(number, 0))
     rest = tables[len(frames) :]
     if rest:
-        changes = sum(len(lines) for _, lines in rest)
+        changes = sum(line.files for _, lines in rest for line in lines)
         yield ""
         yield f"… and {count(len(rest), 'more collection')} with {count(changes, 'change')}"
 
 
 def _frame(title: str, lines: Sequence[Line], rows: int) -> list[str]:
     """Return the table of a collection with its first rows."""
-    more = [f"| | … and {len(lines) - rows} more | |"] if rows < len(lines) else []
+    hidden = sum(line.files for line in lines[rows:])
+    more = [f"| | … and {hidden} more | |"] if hidden else []
     return [
         "",
-        f"<details><summary>{title}: {count(len(lines), 'change')}</summary>",
+        f"<details><summary>{title}: {count(sum(line.files for line in lines), 'change')}</summary>",
         "",
         "| | what | why |",
         "| --- | --- | --- |",
@@ -118,7 +119,8 @@ def _notes(warnings: Sequence[WarningDocument], space: int) -> Iterator[str]:
 
 
 def _row(line: Line) -> str:
-    return f"| `{line.sign}` | {_name(line.what)} | {_text(line.why)} |"
+    why = f"{line.why}: {'; '.join(line.details)}" if line.details else line.why
+    return f"| `{line.sign}` | {_name(line.what)} | {_text(why)} |"
 
 
 def _name(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from metalake_sync.core.base_action import ActionDocument
 from metalake_sync.core.notes import Note
 from metalake_sync.core.plan import Plan
+from metalake_sync.core.set_changes import SetChangesMaker
 from metalake_sync.core.summary import Summary
 from metalake_sync.lazy_dataclass import dataclass
 
@@ -38,17 +39,23 @@ class PlanDocument:
     summary: Summary
     actions: Sequence[ActionDocument]
     warnings: Sequence[WarningDocument]
+    sets_not_compared: int | None = None
+    """How many changed annotation sets have no `shape_changes`, because the plan changes too many sets."""
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
 
 
-def plan_document(plan: Plan, *, full_names: bool = False) -> PlanDocument:
-    """Return the document of a plan. `full_names`: list every name that a note counts, not the first few."""
+def plan_document(plan: Plan, *, full_names: bool = False, shapes: bool = True) -> PlanDocument:
+    """Return the document of a plan. `full_names`: list every name that a note counts, not the first few. `shapes`:
+    compare the shapes of changed annotation sets."""
+    maker = SetChangesMaker(plan.comparer, everything=full_names) if shapes and plan.comparer is not None else None
+    actions = [action.document() if maker is None else maker.document(action) for action in plan.actions()]
     return PlanDocument(
         manifest=plan.manifest,
         state_serial=plan.state_serial,
         summary=plan.summary(),
-        actions=[action.document() for action in plan.actions()],
+        actions=actions,
+        sets_not_compared=(maker.not_compared or None) if maker is not None else None,
         warnings=warning_documents(plan.notes, full_names=full_names),
     )
 

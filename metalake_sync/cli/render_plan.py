@@ -1,13 +1,15 @@
 """A plan on a terminal: by collection, one line for each action with its reason and changes, and a footer.
 
-Owns: the wording and the order of lines. The line of an upload includes its annotation sets. A saved plan looks like a
-new one. Must not: read a plan except by its document.
+Owns: the wording and the order of lines. The line of an upload includes its annotation sets. Updates of several files
+that are equal are one line; files that change in another way come first. A saved plan looks like a new one. Must not:
+read a plan except by its document.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, get_args
 
@@ -17,9 +19,10 @@ from metalake_sync.cli.plan_document import PlanDocument, WarningDocument, warni
 from metalake_sync.cli.wording import count, shown, size
 from metalake_sync.core.actions import Action
 from metalake_sync.core.base_action import ActionDocument, ActionName
-from metalake_sync.core.changes import CONTENT, LAKE_ID, SIZE, Change
+from metalake_sync.core.changes import CONTENT, LAKE_ID, SIZE, Change, Reason
 from metalake_sync.core.notes import REFUSALS, Note
 from metalake_sync.core.selection import WHOLE_LAKE
+from metalake_sync.core.set_changes import RenamedFile, SetChanges
 from metalake_sync.lazy_dataclass import dataclass
 
 LINES_SHOWN = 10
@@ -32,37 +35,45 @@ SIGNS: dict[ActionName, str] = {action.action_name: action.sign for action in ge
 NOTES_SHOWN = 5
 VALUE_WIDTH = 60
 
+GROUP_FROM = 3
+"""So many files with equal changes are one line."""
+
+DETAILS_SHOWN = 16
+"""How many lines about single shapes a collection shows, without `--verbose`."""
+
+LABELS_SHOWN = 8
+DETAIL_INDENT = " " * 10
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
     sign: str
     what: str
     why: str
+    details: tuple[str, ...] = ()
+    """The single shapes of a changed annotation set."""
+    files: int = 1
+    """The number of files that the line covers."""
 
 
 def render_plan(plan: PlanDocument, *, all_lines: bool) -> Iterator[str]:
     """Yield the lines of a plan with colors. `click.echo` removes the colors without a terminal."""
     for heading, actions in groupby(plan.actions, key=_heading):
         yield click.style(heading, bold=True)
-        yield from _grouped(list(plan_lines(list(actions))), all_lines)
+        yield from _printed(list(plan_lines(list(actions), grouped=not all_lines)), all_lines)
         yield ""
     yield from _warnings(plan.warnings, all_lines)
     yield footer(plan)
 
 
 def footer(plan: PlanDocument) -> str:
-    """Return the last line of a plan: the counts."""
+    """Return the last lines of a plan: the counts."""
     summary = plan.summary
-    new = {(action.collection, action.type, action.file) for action in plan.actions if _brings_sets(action)}
-    later_sets = sum(
-        action.action in ("annotate", "remove_annotations") and (action.collection, action.type, action.file) not in new
-        for action in plan.actions
-    )
     if not plan.actions:
         unmanaged = f", {summary.unmanaged} unmanaged" if summary.unmanaged else ""
         return f"Nothing to do: {summary.unchanged} unchanged{unmanaged}."
     line = (
-        f"Plan: {summary.upload} to add, {summary.update_metadata + later_sets} to update,"
+        f"Plan: {summary.upload} to add, {_updated(plan.actions)} to update,"
         f" {summary.replace} to replace, {summary.trash} to trash, {summary.unchanged} unchanged"
         f" ({size(summary.bytes_to_send)} to send)"
     )
@@ -79,7 +90,44 @@ def footer(plan: PlanDocument) -> str:
         )
         if number
     ]
-    return "\n      ".join([click.style(line, bold=True), *([", ".join(extras)] if extras else [])])
+    sums = _label_sums(plan)
+    return "\n      ".join(
+        [click.style(line, bold=True), *([", ".join(extras)] if extras else []), *([sums] if sums else [])]
+    )
+
+
+def _updated(actions: Iterable[ActionDocument]) -> int:
+    """Count the files and collections that are updated and not also uploaded. A file with several updates counts
+    once."""
+    places: dict[bool, set[tuple[str | None, ...]]] = {True: set(), False: set()}
+    for action in actions:
+        if _brings_sets(action) or action.action in ("update_metadata", "annotate", "remove_annotations"):
+            places[_brings_sets(action)].add((action.address, action.collection, action.type, action.file))
+    return len(places[False] - places[True])
+
+
+def _label_sums(plan: PlanDocument) -> str:
+    """Return by how many shapes each label grows or shrinks, as far as the plan knows."""
+    sums: Counter[str] = Counter()
+    unknown = plan.sets_not_compared or 0
+    new = {(action.collection, action.type, action.file) for action in plan.actions if _brings_sets(action)}
+    of_new_files = False
+    for action in plan.actions:
+        if action.shape_changes is not None:
+            sums.update(action.shape_changes.labels)
+            unknown += action.shape_changes.counts is None
+        elif action.action == "annotate":
+            of_new_files |= (action.collection, action.type, action.file) in new
+    order = sorted((label for label in sums if sums[label]), key=lambda label: (-abs(sums[label]), sums[label], label))
+    parts = [f"{shown(label)} {'+' if sums[label] > 0 else '−'}{abs(sums[label]):,}" for label in order[:LABELS_SHOWN]]
+    if len(order) > LABELS_SHOWN:
+        parts.append(f"… and {len(order) - LABELS_SHOWN} more labels")
+    left_out = [
+        *(["new files"] if of_new_files and parts else []),
+        *([f"{count(unknown, 'set')} whose shapes before are unknown"] if unknown and parts else []),
+    ]
+    without = f" (without {' and '.join(left_out)})" if left_out else ""
+    return f"labels: {', '.join(parts)}{without}" if parts else ""
 
 
 def render_notes(notes: tuple[Note, ...], *, all_notes: bool) -> Iterator[str]:
@@ -105,18 +153,37 @@ def _warnings(warnings: Sequence[WarningDocument], all_of_them: bool) -> Iterato
         yield ""
 
 
-def _grouped(lines: list[Line], all_lines: bool) -> Iterator[str]:
+def _printed(lines: list[Line], all_lines: bool) -> Iterator[str]:
     by_sign: dict[str, list[Line]] = {}
     for line in lines:
         by_sign.setdefault(line.sign, []).append(line)
     for sign, group in by_sign.items():
+        single = [line for line in group if line.files == 1]
+        together = [line for line in group if line.files > 1]
+        styled = click.style(f"{sign:>3}", fg=COLORS[sign])
+        hidden = 0
         # An ellipsis is not shorter than one more line.
-        visible = group if all_lines or len(group) <= LINES_SHOWN + 1 else group[:LINES_SHOWN]
-        width = min(48, max(len(line.what) for line in visible))
-        for line in visible:
-            yield f"  {click.style(f'{sign:>3}', fg=COLORS[sign])} {line.what:<{width}}  {line.why}"
-        if len(group) > len(visible):
-            yield f"  {click.style(f'{sign:>3}', fg=COLORS[sign])} … and {len(group) - len(visible)} more"
+        if not all_lines and len(single) > LINES_SHOWN + 1:
+            hidden = len(single) - LINES_SHOWN
+            single = single[:LINES_SHOWN]
+        room = max(1, DETAILS_SHOWN // max(1, sum(bool(line.details) for line in single)))
+        width = min(48, max(len(line.what) for line in (*single, *together)))
+        for number, line in enumerate((*single, *together)):
+            if hidden and number == len(single):
+                yield f"  {styled} … and {hidden} more"
+            yield f"  {styled} {line.what:<{width}}  {line.why}"
+            for detail in line.details if all_lines else _cut_details(line.details, room):
+                yield DETAIL_INDENT + detail
+        if hidden and not together:
+            yield f"  {styled} … and {hidden} more"
+
+
+def _cut_details(details: tuple[str, ...], room: int) -> Iterator[str]:
+    if len(details) <= room:
+        yield from details
+    else:
+        yield from details[: room - 1]
+        yield f"{details[room - 1]} …"
 
 
 def _heading(action: ActionDocument) -> str:
@@ -128,16 +195,71 @@ def _heading(action: ActionDocument) -> str:
     return f"{what}, by {shown(action.address)}"
 
 
-def plan_lines(actions: Sequence[ActionDocument]) -> Iterator[Line]:
-    """Yield one line for each action of a collection. Annotation sets of uploaded files have no line of their own."""
+def plan_lines(actions: Sequence[ActionDocument], *, grouped: bool = False) -> Iterator[Line]:
+    """Yield one line for each action of a collection. Annotation sets of uploaded files have no line of their own.
+
+    `grouped`: updates of several files that are equal are one line. Their lines come last, the largest group first.
+    """
     new = {action.file for action in actions if _brings_sets(action)}
     sets: dict[str | None, list[ActionDocument]] = {}
     for action in actions:
         if action.action == "annotate" and action.file in new:
             sets.setdefault(action.file, []).append(action)
-    for action in actions:
-        if not (action.action == "annotate" and action.file in new):
-            yield Line(SIGNS[action.action], _what(action), ", ".join(_why(action, sets.get(action.file, []))))
+    own = [action for action in actions if not (action.action == "annotate" and action.file in new)]
+    groups: dict[Hashable, list[ActionDocument]] = {}
+    if grouped:
+        for action in own:
+            groups.setdefault(_group_key(action), []).append(action)
+    groups = {key: members for key, members in groups.items() if key is not None and len(members) >= GROUP_FROM}
+    for action in own:
+        if not groups or _group_key(action) not in groups:
+            why = ", ".join(_why(action, sets.get(action.file, [])))
+            yield Line(SIGNS[action.action], _what(action), why, _details(action))
+    for members in sorted(groups.values(), key=len, reverse=True):
+        yield Line(SIGNS[members[0].action], count(len(members), "file"), _why_of_group(members), files=len(members))
+
+
+def _details(action: ActionDocument) -> tuple[str, ...]:
+    if action.action != "annotate" or action.shape_changes is None:
+        return ()
+    return tuple(map(shown, action.shape_changes.details))
+
+
+def _group_key(action: ActionDocument) -> Hashable:
+    """Return what updates of several files have in common if they are equal. None: the action has a line of its own."""
+    changes = action.shape_changes
+    if action.file is None or action.action not in ("update_metadata", "annotate"):
+        return None
+    if changes is None:
+        return (action.action, *_why(action, ()))
+    if changes.counts is None:
+        return action.action, action.reason, action.operation, changes.base
+    if not changes.equal:
+        return None
+    return action.action, action.reason, action.operation, tuple((one.text, one.type) for one in changes.equal)
+
+
+def _why_of_group(members: Sequence[ActionDocument]) -> str:
+    first = members[0]
+    if first.shape_changes is None:
+        return ", ".join(_why(first, ()))
+    reason = _reason_of_set(first)
+    if first.shape_changes.counts is None:
+        shapes = sum(action.shapes or 0 for action in members)
+        words = f"{first.shape_changes.base} → {count(shapes, 'shape')}"
+    else:
+        sums = [0] * len(first.shape_changes.equal or ())
+        for action in members:
+            for number, one in enumerate((action.shape_changes and action.shape_changes.equal) or ()):
+                sums[number] += one.shapes
+        from metalake_sync.core.shape_summary import counted_shapes
+        from metalake_sync.core.shapes import ShapeType
+
+        words = "; ".join(
+            f"{shown(one.text)}, {counted_shapes(number, ShapeType(one.type))}"
+            for one, number in zip(first.shape_changes.equal or (), sums, strict=True)
+        )
+    return ", ".join([*reason, f"{shown(first.operation or '')}: {words}"])
 
 
 def _brings_sets(action: ActionDocument) -> bool:
@@ -155,23 +277,52 @@ def _what(action: ActionDocument) -> str:
         case "attach_model_run":
             return f"model run {shown(action.operation or '')} to project {shown(action.project or '')}"
         case _:
-            return shown(action.path or action.file or "")
+            return shown(action.file or action.path or "")
 
 
 def _why(action: ActionDocument, sets: Sequence[ActionDocument]) -> Iterator[str]:
     """Yield the reason, the values behind it, and the number of bytes or shapes to send."""
+    if action.action == "annotate" and action.shape_changes is not None:
+        yield from _reason_of_set(action)
+        yield _set_change_words(action, action.shape_changes)
+        return
     changes = action.changes or ()
     yield action.reason.value.replace("_", " ")
     if action.overwrites:
         yield "overwrites what another client wrote"
     if action.renamed_from is not None:
         yield f"from {shown(action.renamed_from)}: the lake cannot rename, so the file is sent again"
+    if action.moves is not None:
+        yield from _moved_words(action.moves)
     yield from map(change_words, sorted(changes, key=lambda change: change.what == SIZE))
     if action.bytes is not None and not any(change.what == SIZE for change in changes):
         yield size(action.bytes)
     if action.action in ("annotate", "remove_annotations"):
         yield _set_words(action)
     yield from map(_set_words, sets)
+
+
+def _reason_of_set(action: ActionDocument) -> list[str]:
+    """Return the reason, where it says more than that the set changed."""
+    return [] if action.reason is Reason.ANNOTATIONS_CHANGED else [action.reason.value.replace("_", " ")]
+
+
+def _set_change_words(action: ActionDocument, changes: SetChanges) -> str:
+    """Return what changes in a set: `human: 1 box moved, 21 unchanged`."""
+    if changes.counts is None:
+        return f"{shown(action.operation or '')}: {changes.base} → {count(action.shapes or 0, 'shape')}"
+    return f"{shown(action.operation or '')}: {shown(changes.summary)}"
+
+
+def _moved_words(moves: RenamedFile) -> Iterator[str]:
+    """Yield what a renamed file keeps of its old name, and what it loses."""
+    kept = [*(["metadata"] if moves.metadata else []), *(f"annotations of {shown(one)}" for one in moves.annotations)]
+    if kept:
+        yield f"keeps its {' and '.join(kept)}"
+    if not moves.metadata:
+        yield "its metadata changes"
+    for operation, shapes in moves.left_behind.items():
+        yield f"loses {count(shapes, 'shape')} of {shown(operation)}, because the source has none for the new name"
 
 
 def _set_words(action: ActionDocument) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from metalake_sync.core.changes import Change, Reason
 from metalake_sync.core.metadata import MetadataSet
+from metalake_sync.core.set_changes import RenamedFile, SetChanges
 from metalake_sync.core.snapshots import CollectionKey, DesiredFile
 from metalake_sync.lazy_dataclass import dataclass
 
@@ -95,8 +96,13 @@ class ActionDocument:
     """The number of shapes of an annotation set."""
     changes: tuple[Change, ...] | None = None
     """The values behind the reason."""
+    shape_changes: SetChanges | None = None
+    """What changes in an annotation set that the lake has. Absent for sets of new files, and where another client
+    changed the set."""
     renamed_from: str | None = None
     """A name under which the lake has the same bytes."""
+    moves: RenamedFile | None = None
+    """What a renamed file keeps of its old name."""
     lake_id: str | None = None
     """The id of what is replaced, adopted, trashed or downloaded."""
     address: str | None = None

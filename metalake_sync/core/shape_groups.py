@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from metalake_sync.core.shape_diff import Aspect, Diff, ShapeChange, ShapeKind
@@ -49,6 +49,11 @@ class GroupedChange:
 
     def text(self, count: int) -> str:
         """Return the change as a clause: `RBC relabeled to Erythrocyte, 4,153 boxes`. `count`: shapes in all files."""
+        return f"{self.words}, {counted_shapes(count, self.type)}"
+
+    @property
+    def words(self) -> str:
+        """The change without the number of shapes: `RBC relabeled to Erythrocyte`."""
         parts: list[str] = []
         if self.verb != "changed":
             parts.append(self.verb)
@@ -60,7 +65,7 @@ class GroupedChange:
         if self.confidence:
             parts.append(f"confidence {self.confidence}")
         label = self.label if self.every else f"some {self.label}"
-        return f"{label} {' and '.join(parts)}, {counted_shapes(count, self.type)}"
+        return f"{label} {' and '.join(parts)}"
 
 
 GroupKey = tuple[GroupedChange, ...]
@@ -113,6 +118,17 @@ def group(diffs: Mapping[str, Diff]) -> Grouping:
     groups = [Group(key, tuple(files), counts[key]) for key, files in by_key.items() if len(files) > 1]
     groups.sort(key=lambda one: (-len(one.files), one.files))
     return Grouping(tuple(sorted(odd)), tuple(groups), tuple(unchanged))
+
+
+def changes_without_places(change: Diff) -> Sequence[tuple[GroupedChange, int]] | None:
+    """Return all changes of a file with their numbers of shapes, sorted. None: one of them needs its place."""
+    changes = _grouped_changes(change)
+    return None if changes is None else sorted(changes.items(), key=lambda one: _order(one[0]))
+
+
+def change_without_place(change: ShapeChange, frame: Frame) -> GroupedChange | None:
+    """Return what a changed shape has in common with shapes elsewhere, or None if only its place describes it."""
+    return _changed(change, frame)
 
 
 def group_key(change: Diff) -> GroupKey | None:

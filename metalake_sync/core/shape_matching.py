@@ -10,6 +10,8 @@ The rules, each for what the rules before have left:
 4. The same id from the source, where the id occurs once in each set, and the same type.
 5. The same type and label, and a similarity of SAME_LABEL or more, best first.
 6. The same type, another label, and a similarity of OTHER_LABEL or more, best first.
+7. The same type, a label that the other set renamed, and a similarity of SAME_LABEL or more, best first. A label is
+   renamed if pairs show it, the second set does not have the old name, and the first set does not have the new one.
 
 Similarity is what `shape_geometry` measures: IoU for boxes and polygons, mean distance for lines and points. Ties go to
 the pair with the lower values, so the order of shapes never matters, nor which set is called the first.
@@ -90,6 +92,11 @@ def match(
     diagonal = frame.diagonal or diagonal_around([box_around(shape, frame) for _, shape in (*ours, *theirs)])
     matching.pair_by_geometry(diagonal, SAME_LABEL, lambda shape: (shape.type, shape.label))
     matching.pair_by_geometry(diagonal, OTHER_LABEL, lambda shape: (shape.type, ""))
+    renamed = _renamed_labels(matching.changed, ours, theirs)
+    if renamed:
+        matching.pair_by_geometry(
+            diagonal, SAME_LABEL, lambda shape: (shape.type, renamed.get(shape.label, shape.label))
+        )
     return matching.result(equal)
 
 
@@ -117,6 +124,15 @@ def _equal_shapes(first: _Keyed, second: _Keyed) -> tuple[list[Shape], _Keyed, _
             unmatched[key] -= 1
             others.append((key, shape))
     return equal, rest, others
+
+
+def _renamed_labels(pairs: Sequence[ShapePair], first: _Keyed, second: _Keyed) -> Mapping[str, str]:
+    """Return each label of the first set that has one new name in the second set, with this name."""
+    old, new = {shape.label for _, shape in first}, {shape.label for _, shape in second}
+    names = {(one.label, other.label) for one, other in pairs if one.label not in new and other.label not in old}
+    times = Counter(one for one, _ in names)
+    times_new = Counter(other for _, other in names)
+    return {one: other for one, other in names if times[one] == times_new[other] == 1}
 
 
 def _single_ids(shapes: _Keyed, fields: Sequence[str]) -> frozenset[ShapeId]:

@@ -9,8 +9,9 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from metalake_sync.core.actions import Action
+from metalake_sync.core.base_action import ActionDocument
 from metalake_sync.core.notes import Note
+from metalake_sync.core.set_changes import SetChangesMaker
 from metalake_sync.core.snapshots import RecordedFile
 from metalake_sync.errors import ManifestError, UsageError
 from metalake_sync.lake_access import lake_identity
@@ -40,7 +41,7 @@ class Explanation:
     """Whether the planner asked the lake."""
     lake: dict[str, Any] | None
     """The lake's details of the file. None if the lake does not have it, or without asking it."""
-    follows: list[Action]
+    follows: list[ActionDocument]
     """The actions of the plan on the file."""
     notes: list[Note]
 
@@ -62,6 +63,9 @@ def explain(project: Project, file: str) -> list[Explanation]:
 
 def _explanations(project: Project, observed: Observed, file: str) -> Iterator[Explanation]:
     planned, state, client = observed.planned, observed.state, observed.client
+    comparer = planned.plan.comparer
+    assert comparer is not None, "the planner adds it"
+    document = SetChangesMaker(comparer, everything=True).document
     rows = state.collections.of_lake(lake_identity(project.manifest))
     for plan in planned.plan.collections:
         desired = planned.desired[plan.key]
@@ -86,7 +90,7 @@ def _explanations(project: Project, observed: Observed, file: str) -> Iterator[E
                 recorded,
                 client is not None,
                 client.item_details(unique_name, fields) if client is not None and unique_name is not None else None,
-                [action for action in plan.actions() if action.file_name == name],
+                [document(action) for action in plan.actions() if action.file_name == name],
                 [note for note in planned.plan.notes if note.where == f"{plan.key}/{name}"],
             )
 

@@ -29,6 +29,7 @@ from metalake_sync.planning.open_collections import open_collections
 from metalake_sync.planning.open_sessions import decide_open_sessions, note_on
 from metalake_sync.planning.replacements import replacement_notes
 from metalake_sync.planning.run_options import RunOptions, SkippedPart
+from metalake_sync.planning.set_comparison import StateComparer
 from metalake_sync.planning.sets_of_others import notes_on_lost_shapes
 from metalake_sync.planning.targets import chosen_targets
 from metalake_sync.planning.unmanaged_sources import UnmanagedSources, open_unmanaged
@@ -124,9 +125,16 @@ class Planner:
             trash_rules,
             addressed_plans,
             self._attachments(plans, desired, addressed if not targets else None),
+            self._comparer(desired, addressed or UnmanagedSources()),
         )
         unusable = sum(note.code in UNUSABLE for note in notes)
         return PlannedRun(plan, desired, self._unreadable + unusable, addressed or UnmanagedSources())
+
+    def _comparer(
+        self, desired: Mapping[CollectionKey, DesiredCollection], unmanaged: UnmanagedSources
+    ) -> StateComparer:
+        looked = self.client is not None and self.options.refresh == "full"
+        return StateComparer(self.state, self.lake, self.manifest.base_dir, desired, unmanaged, looked)
 
     # Collections.
 

@@ -364,7 +364,7 @@ def test_explain_tells_rule_record_lake_and_what_follows(synced: World) -> None:
     told = synced.good("plan", "--explain", "images/a.png", "manifest.yaml").out
     assert "taken: every file of type 'image' is included" in told
     assert "recorded  uploaded" in told
-    assert "follows   -/+ images/a.png  content changed" in told
+    assert "follows   -/+ a.png  content changed" in told
     (one,) = synced.good("plan", "--json", "--explain", "images/c.png", "manifest.yaml").document
     assert "a .metalakeignore file excludes it" in one["rules"][0]
     assert one["recorded"]["origin"] == "uploaded"

@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
@@ -16,8 +17,8 @@ import click
 from metalake_sync.cli.manifest_options import ManifestFlags, RunFlags, observes, takes_manifest
 from metalake_sync.cli.markdown_plan import markdown_plan
 from metalake_sync.cli.options import IGNORE_COMPATIBILITY, option
-from metalake_sync.cli.plan_document import plan_document
-from metalake_sync.cli.render_plan import render_plan
+from metalake_sync.cli.plan_document import PlanDocument, plan_document
+from metalake_sync.cli.render_plan import plan_lines, render_plan
 from metalake_sync.cli.streams import echo_json
 from metalake_sync.cli.wording import count, shown, size
 from metalake_sync.errors import ExitCode
@@ -69,10 +70,17 @@ def _drift_lines(plan: Plan, flags: ManifestFlags, markdown: bool) -> Iterator[s
     elif plan.empty:
         yield f"No drift: {shown.summary.unchanged} files match the last apply."
     elif flags.quiet:
-        yield f"Drift: {len(shown.actions)} differences."
+        yield f"Drift: {count(_differences(shown), 'difference')}."
     else:
         yield from list(render_plan(shown, all_lines=flags.verbose))[:-1]
-        yield f"Drift: {len(shown.actions)} differences, shown as the actions that would undo them."
+        differences = count(_differences(shown), "difference")
+        yield f"Drift: {differences}, shown as the actions that would undo them."
+
+
+def _differences(plan: PlanDocument) -> int:
+    """Return the number of lines, if each file has its own."""
+    by_place = groupby(plan.actions, key=lambda action: (action.collection, action.type, action.address))
+    return sum(1 for _, actions in by_place for _ in plan_lines(list(actions)))
 
 
 @click.command("check", epilog="Example: metalake-sync check birds.yaml --download")

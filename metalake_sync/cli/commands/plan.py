@@ -33,6 +33,8 @@ from metalake_sync.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from metalake_sync.core.plan import Plan
 
+FULL = option("--full", is_flag=True, help="List every file, also those that change in the same way.")
+
 
 @click.command("plan", epilog="Example: metalake-sync plan birds.yaml --out birds.plan; metalake-sync apply birds.plan")
 @takes_manifest
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 )
 @SAFE
 @option("--markdown", is_flag=True, help="Print Markdown, for a comment on a pull request.")
+@FULL
 def plan_command(
     flags: ManifestFlags,
     run: RunFlags,
@@ -52,6 +55,7 @@ def plan_command(
     explain: str | None,
     safe: bool,
     markdown: bool,
+    full: bool,
 ) -> None:
     """Show what apply would do. Changes nothing in the lake or in the sources.
 
@@ -76,9 +80,10 @@ def plan_command(
             elif markdown:
                 click.echo("\n".join(markdown_plan(plan_document(planned.plan, full_names=flags.verbose))))
             elif flags.quiet:
-                click.echo(footer(plan_document(planned.plan)))
+                click.echo(footer(plan_document(planned.plan, shapes=False)))
             else:
-                for line in render_plan(plan_document(planned.plan, full_names=flags.verbose), all_lines=flags.verbose):
+                everything = full or flags.verbose
+                for line in render_plan(plan_document(planned.plan, full_names=flags.verbose), all_lines=everything):
                     click.echo(line)
             if out is not None and not (flags.as_json or flags.quiet or markdown):
                 click.echo(f"Saved. To apply it: metalake-sync apply {out}")
@@ -174,8 +179,9 @@ def apply_command(
 @option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 @option("--markdown", is_flag=True, help="Print Markdown, for a comment on a pull request.")
 @option("-v", "--verbose", is_flag=True, help="Show every action, not only the first 10 of each kind.")
+@FULL
 @click.argument("plan", metavar="PLANFILE", type=click.Path())
-def show_command(plan: str, as_json: bool, markdown: bool, verbose: bool) -> None:
+def show_command(plan: str, as_json: bool, markdown: bool, verbose: bool, full: bool) -> None:
     """Print a plan that was saved with 'plan --out'. Reads neither the lake nor the sources."""
     document = load_plan(plan).plan
     if as_json:
@@ -185,5 +191,5 @@ def show_command(plan: str, as_json: bool, markdown: bool, verbose: bool) -> Non
     elif markdown:
         click.echo("\n".join(markdown_plan(document)))
     else:
-        for line in render_plan(document, all_lines=verbose):
+        for line in render_plan(document, all_lines=verbose or full):
             click.echo(line)

@@ -1,0 +1,115 @@
+"""Compares the annotation sets that a plan changes with their bases in the state, shape by shape.
+
+Owns: where the two sets come from. Must not: decide anything, or ask the lake. Sets are read one by one, when a plan is
+shown.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from metalake_sync.core.actions import Action, Annotate, RemoveAnnotations, UploadFile
+from metalake_sync.core.addresses import Address, Place
+from metalake_sync.core.changes import Reason
+from metalake_sync.core.set_changes import RenamedFile, SetComparison
+from metalake_sync.core.shapes import ImageRecord
+from metalake_sync.core.snapshots import CollectionKey, RecordedFile
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.planning.desired import DesiredCollection
+from metalake_sync.planning.unmanaged_sources import UnmanagedSources
+from metalake_sync.state.names import CollectionHandle
+from metalake_sync.state.places import PlaceRecords
+from metalake_sync.state.store import StateStore
+
+
+@dataclass(slots=True)
+class StateComparer:
+    """A `SetComparer`, for as long as the state and the sources are open."""
+
+    state: StateStore
+    lake: str
+    """The identity of the lake in the state."""
+    base_dir: Path
+    desired: Mapping[CollectionKey, DesiredCollection]
+    unmanaged: UnmanagedSources
+    looked: bool
+    """Whether the planner read the lake's sets, so that a set without a record does not exist."""
+    _handles: dict[CollectionKey, CollectionHandle] | None = None
+
+    def compare(self, action: Action) -> SetComparison | None:
+        """Compare the set that an action sends or clears with its base. None: the action has no set, its image is
+        uploaded with it, or another client changed the set."""
+        if not isinstance(action, Annotate | RemoveAnnotations):
+            return None
+        if action.reason is Reason.DRIFTED or (isinstance(action, Annotate) and action.overwrites):
+            return None
+        at, operation = action.at, action.annotations.operation
+        if at.managed and at.unique_name is None:
+            return None
+        records = self._records(at.place)
+        base = records.base(operation, at.name) if records is not None else None
+        if base is None:
+            has_record = action.reason in (Reason.ANNOTATIONS_CHANGED, Reason.REMOVED_FROM_MANIFEST)
+            return SetComparison("none" if self.looked and not has_record else "unknown")
+        after = ImageRecord(at.name, (), base.normalized)
+        if isinstance(action, Annotate):
+            after = self._wanted(at.place, operation, at.name)
+        return self._compared(base, after, at.place)
+
+    def _wanted(self, place: Place, operation: str, name: str) -> ImageRecord:
+        if isinstance(place, Address):
+            return self.unmanaged.annotations[place, operation].record(name)
+        return self.desired[place].record(operation, name)
+
+    def _compared(self, base: ImageRecord, after: ImageRecord, place: Place) -> SetComparison:
+        from metalake_sync.core.shape_diff import diff
+        from metalake_sync.core.shape_values import UnknownImageSize
+        from metalake_sync.sources.images import image_size
+
+        size = None
+        if base.normalized or after.normalized:
+            path = self._path(place, base.image)
+            size = image_size(os.path.join(self.base_dir, path)) if path is not None else None
+        try:
+            return SetComparison("known", diff(base, after, size))
+        except UnknownImageSize:
+            return SetComparison("unknown")
+
+    def renamed(self, action: UploadFile) -> RenamedFile | None:
+        """Return what a renamed file keeps. None: the file is not renamed, or its old name has no record."""
+        old = self._recorded(action.collection, action.renamed_from) if action.renamed_from is not None else None
+        if old is None:
+            return None
+        wanted = action.file.annotations
+        same = (one for one, known in old.annotations.items() if one in wanted and wanted[one].digest == known.digest)
+        lost = {
+            one: known.shape_count
+            for one, known in old.annotations.items()
+            if known.shape_count and (one not in wanted or not wanted[one].shape_count)
+        }
+        return RenamedFile(old.metadata_digest == action.file.metadata.digest, tuple(same), lost)
+
+    # Records.
+
+    def _handle(self, key: CollectionKey) -> CollectionHandle | None:
+        if self._handles is None:
+            recorded = self.state.collections.of_lake(self.lake)
+            self._handles = {one: handle for one, (handle, _) in recorded.items()}
+        return self._handles.get(key)
+
+    def _records(self, place: Place) -> PlaceRecords | None:
+        if isinstance(place, Address):
+            return self.state.of_address(self.lake, place)
+        handle = self._handle(place)
+        return self.state.of_collection(handle) if handle is not None else None
+
+    def _recorded(self, key: CollectionKey, name: str) -> RecordedFile | None:
+        handle = self._handle(key)
+        return self.state.files.named(handle, [name]).get(name) if handle is not None else None
+
+    def _path(self, place: Place, name: str) -> str | None:
+        """The local path of a recorded file, relative to the manifest's folder. None for an unmanaged file."""
+        handle = self._handle(place) if not isinstance(place, Address) else None
+        return dict(self.state.files.paths(handle, [name])).get(name) if handle is not None else None
