@@ -22,7 +22,7 @@ class ExitCode(enum.IntEnum):
     LAKE_AWAY = 5
     GUARDED = 7
     LOCKED = 11
-    CREDENTIALS_REFUSED = 12
+    CREDENTIALS_REJECTED = 12
     USAGE = 64
     INTERRUPTED = 130
 
@@ -124,13 +124,13 @@ class LakeUnreachable(LakeError):
     exit_code = ExitCode.LAKE_AWAY
 
 
-class CredentialsRefused(LakeError):
+class CredentialsRejected(LakeError):
     """The lake does not accept the credentials. Concerns the whole run. A retry does not help."""
 
-    exit_code = ExitCode.CREDENTIALS_REFUSED
+    exit_code = ExitCode.CREDENTIALS_REJECTED
 
 
-class LakeRefused(LakeError):
+class LakeRejected(LakeError):
     """The lake rejected one call. Concerns the items of that call; the run continues.
 
     `status` is the HTTP status, or 200 if the lake answered `isSuccess: false`. `explained` says whether the lake gave
@@ -157,7 +157,7 @@ class LakeAnswerInvalid(LakeError):
     exit_code = ExitCode.LAKE_AWAY
 
 
-class StudioMissing(LakeRefused):
+class StudioMissing(LakeRejected):
     """The lake has no annotation studio, or no project of the id that a model run should be attached to."""
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from metalake_sync.errors import CredentialsRefused, ManifestError, UsageError
+from metalake_sync.errors import CredentialsRejected, ManifestError, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import Credentials, LoadedManifest, credential_sources, resolve_credentials
 from metalake_sync.protocol.routes import Generation
@@ -75,8 +75,8 @@ def reach_lake(manifest: LoadedManifest) -> Iterator[ReachedLake]:
     with open_lake(remote.url, resolve_credentials(manifest), manifest.base_dir, trust) as address:
         try:
             yield ReachedLake.at(address, remote.url, remote.generation)
-        except CredentialsRefused as error:
-            raise CredentialsRefused(
+        except CredentialsRejected as error:
+            raise CredentialsRejected(
                 error.message,
                 where=manifest.where("remote"),
                 remedy=f"Check their source: {credential_sources(manifest)}.",

@@ -55,6 +55,6 @@ class MetaLake(Files, Metadata, Annotations):
     lake, which runs until `close`. `parallelism`: how many files are transferred at once; None adapts it.
     `bytes_per_second`: None for no limit. `retry_for_s`: seconds to keep retrying an unreachable lake.
 
-    Every method raises LakeUnreachable, CredentialsRefused, LakeRefused and LakeAnswerInvalid (`metalake_sync.errors`,
-    all of them SyncErrors) in addition to the errors in its own documentation.
+    Every method raises LakeUnreachable, CredentialsRejected, LakeRejected and LakeAnswerInvalid in addition to the
+    errors in its own documentation. All of them are SyncErrors (`metalake_sync.errors`).
     """

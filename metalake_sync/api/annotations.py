@@ -25,7 +25,7 @@ from metalake_sync.apply.bisect import send_in_halves
 from metalake_sync.core.events import Progress
 from metalake_sync.core.shapes import FormatName, ShapeType, ShapeTypeName
 from metalake_sync.core.snapshots import AnnotationKind, MediaType
-from metalake_sync.errors import LakeError, LakeRefused, UsageError
+from metalake_sync.errors import LakeError, LakeRejected, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.annotation_objects import ImageAddress, pages, set_for_image
 
@@ -182,7 +182,7 @@ class Annotations(Items):
         """Attach the machine annotations of operations to a project of the annotation studio. Attaching one again
         changes nothing.
 
-        Raises StudioMissing if the lake has no studio, and LakeRefused for an operation without machine annotations.
+        Raises StudioMissing if the lake has no studio, and LakeRejected for an operation without machine annotations.
         """
         self._client.attach_model_runs(project_id, several("operations", operations))
 
@@ -235,7 +235,9 @@ class Annotations(Items):
         try:
             self.attach_model_runs_to_project(drawn.destination_project_id, [drawn.operation])
         except LakeError as error:
-            item = FailedItem(f"project {drawn.destination_project_id}", str(error), not isinstance(error, LakeRefused))
+            item = FailedItem(
+                f"project {drawn.destination_project_id}", str(error), not isinstance(error, LakeRejected)
+            )
             raise SomeFailed((item,), result) from error
         return replace(result, attached_to=drawn.destination_project_id)
 
@@ -252,7 +254,7 @@ class Annotations(Items):
         references = self._client.label_references(labels) if labels else {}
         missing = sorted(labels.keys() - references.keys())
         if missing:
-            raise LakeRefused(f"the lake gives no reference for the labels {', '.join(missing)}", status=200)
+            raise LakeRejected(f"the lake gives no reference for the labels {', '.join(missing)}", status=200)
 
         def sets() -> Iterator[dict[str, Any]]:
             for image in images:
@@ -278,8 +280,8 @@ class Annotations(Items):
         for page in pages(sets()):
             names = {id(entry): images[sent + number] for number, entry in enumerate(page)}
             sent += len(page)
-            for entry, refusal in await send_in_halves(page, send):
-                failed.append(FailedItem(names[id(entry)], str(refusal), retryable=False))
+            for entry, rejection in await send_in_halves(page, send):
+                failed.append(FailedItem(names[id(entry)], str(rejection), retryable=False))
             if progress is not None:
                 seconds = (datetime.now(UTC) - started).total_seconds()
                 progress(Progress(sent, len(images), 0, 0, "annotating", seconds))

@@ -21,7 +21,7 @@ from metalake_sync.core.events import ActionDone, ActionFailed, Event, PlanMade,
 from metalake_sync.core.guards import MaxDelete
 from metalake_sync.core.notes import UNUSABLE, Note
 from metalake_sync.core.plan import Plan
-from metalake_sync.errors import LakeRefused, UsageError
+from metalake_sync.errors import LakeRejected, UsageError
 from metalake_sync.lake_access import EMBEDDED, ReachedLake, open_lake
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import Credentials, compose_manifest
@@ -46,8 +46,8 @@ def must_be_there(what: str, remedy: str) -> Iterator[None]:
     """Raise UsageError if the lake answers that it does not have an object. `what`: the object."""
     try:
         yield
-    except LakeRefused as refusal:
-        if refusal.status not in NOT_FOUND_STATUSES:
+    except LakeRejected as rejection:
+        if rejection.status not in NOT_FOUND_STATUSES:
             raise
         raise UsageError(f"the lake has no {what}", remedy=remedy) from None
 
@@ -117,7 +117,7 @@ class Connected:
     continue if the lake reports that it is not compatible. `waiting`: receives a message, from any thread, while calls
     to an unreachable lake are retried, and if the lake does not confirm that it is compatible.
 
-    Raises UsageError for an unusable address or missing credentials, CredentialsRefused, and LakeUnreachable.
+    Raises UsageError for an unusable address or missing credentials, CredentialsRejected, and LakeUnreachable.
     """
 
     def __init__(

@@ -187,7 +187,7 @@ class Items(Connected):
     def wait_for_job_complete(self, job_id: str) -> JobInfo:
         """Wait until a job is completed. Uploads of this class wait automatically.
 
-        Raises LakeRefused if the job failed, JobStandsStill if it makes no progress for half an hour.
+        Raises LakeRejected if the job failed, JobStandsStill if it makes no progress for half an hour.
         """
         with must_be_there(f"job '{job_id}'", "The result of an upload has the ids of its jobs."):
             asyncio.run(wait_for_job(self._client, job_id))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from metalake_sync.core.addresses import DEFAULT_BUCKET, Address, By, FileAt
 from metalake_sync.core.snapshots import MediaType
-from metalake_sync.errors import LakeRefused
+from metalake_sync.errors import LakeRejected
 from metalake_sync.remote.annotation_objects import ImageAddress
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.listings import RemoteListing, count_remote, list_remote
@@ -58,7 +58,7 @@ class AddressLookup:
                     self._collections[address] = (media_type, found)
                     break
             else:
-                raise LakeRefused(f"the lake does not have the collection '{address.within}'", status=200)
+                raise LakeRejected(f"the lake does not have the collection '{address.within}'", status=200)
         return self._collections[address]
 
     async def _listing(self, address: Address) -> RemoteListing:

@@ -21,7 +21,7 @@ from metalake_sync.core.actions import Annotate, RemoveAnnotations, SetAction
 from metalake_sync.core.addresses import Address, Place
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.core.snapshots import AnnotationKind
-from metalake_sync.errors import LakeRefused
+from metalake_sync.errors import LakeRejected
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.wire import OperationMode
 from metalake_sync.remote.annotation_objects import merge_label_trees, pages, set_for_image
@@ -91,7 +91,7 @@ class AnnotationStage:
         """Report images that the lake does not have, and return the other actions."""
         here = [action for action in actions if has_image_address(action.at, unique_names)]
         if len(here) < len(actions):
-            missing = LakeRefused(f"the lake does not have this file in '{place.within}'", status=200)
+            missing = LakeRejected(f"the lake does not have this file in '{place.within}'", status=200)
             gone = [action for action in actions if not has_image_address(action.at, unique_names)]
             self._recorder.fail(gone, missing, retryable=True)
         return here
@@ -161,7 +161,7 @@ class LabelBook:
                 self._references = await asyncio.to_thread(self._client.label_references, tree)
                 missing = sorted(tree.keys() - self._references.keys())
                 if missing:
-                    raise LakeRefused(
+                    raise LakeRejected(
                         f"the lake did not return a reference for the labels {', '.join(missing)}", status=200
                     )
             return self._references

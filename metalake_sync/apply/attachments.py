@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import Annotate, AttachModelRun
-from metalake_sync.errors import LakeError, LakeRefused, SyncError
+from metalake_sync.errors import LakeError, LakeRejected, SyncError
 from metalake_sync.remote.client import LakeClient
 
 
@@ -38,9 +38,9 @@ class AttachmentStage:
                 continue
             try:
                 await asyncio.to_thread(self._client.attach_model_runs, action.project, [action.operation])
-            except LakeError as refusal:
+            except LakeError as rejection:
                 self._recorder.fail(
-                    [action], _describe(action, refusal), retryable=not isinstance(refusal, LakeRefused)
+                    [action], _describe(action, rejection), retryable=not isinstance(rejection, LakeRejected)
                 )
                 continue
             self._recorder.confirm([action], lambda action=action: self._record(action))  # type: ignore[misc]

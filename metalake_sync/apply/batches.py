@@ -24,7 +24,7 @@ from metalake_sync.apply.uploads import UploadStage
 from metalake_sync.core.actions import ReplaceFile, SetAction
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import RemoteFile
-from metalake_sync.errors import LakeRefused, SyncError
+from metalake_sync.errors import LakeRejected, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.open_sessions import SessionDecision
 from metalake_sync.planning.replacements import REFUSED, TAKEN
@@ -144,13 +144,13 @@ class CollectionUpload:
         """Send one batch. If the lake rejects a session of trashed names, all its files fail, and None is returned."""
         try:
             return await self.stages.uploads.send(self.collection, batch, last_files_started)
-        except LakeRefused as refusal:
+        except LakeRejected as rejection:
             if not all(map(sends_trashed_name, batch)):
                 raise
-            if refuses_name(refusal):
+            if refuses_name(rejection):
                 self.names_refused = True
-                refusal = rejected_name_error(refusal)
-            self.stages.replace.recorder.fail(batch, refusal, retryable=True)
+                rejection = rejected_name_error(rejection)
+            self.stages.replace.recorder.fail(batch, rejection, retryable=True)
             return None
 
     async def resume(self, left_open: SessionDecision, actions: Sequence[UploadAction]) -> set[str]:
@@ -158,7 +158,7 @@ class CollectionUpload:
         by_name = {action.file.name: action for action in actions}
         try:
             session, found = await self.stages.uploads.resume(self.collection, left_open, by_name)
-        except LakeRefused:
+        except LakeRejected:
             # The lake does not know the session any more, or its job failed.
             self.stages.uploads.forget(left_open)
             return set()
@@ -167,7 +167,7 @@ class CollectionUpload:
         await self._follow_up(session, batch, found, self._sets())
         outdated = [by_name[name] for name in found if name not in wanted and name in by_name]
         if outdated:
-            error = LakeRefused(
+            error = LakeRejected(
                 "an interrupted run uploaded an earlier version, which the lake has added only now",
                 status=200,
             )

@@ -8,7 +8,7 @@ from typing import TypeVar
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import Action
 from metalake_sync.core.addresses import Address, Place
-from metalake_sync.errors import LakeRefused
+from metalake_sync.errors import LakeRejected
 
 ItemT = TypeVar("ItemT")
 
@@ -17,16 +17,16 @@ REJECTED_IN_A_ROW = 20
 
 async def send_in_halves(
     items: Sequence[ItemT], send: Callable[[Sequence[ItemT]], Awaitable[None]]
-) -> list[tuple[ItemT, LakeRefused]]:
+) -> list[tuple[ItemT, LakeRejected]]:
     """Send a page. If the lake rejects it, send its halves, until the rejected items are isolated.
 
     Returns these items with their errors. A page of n items with one bad item costs about 2 log2 n more calls.
     """
     try:
         await send(items)
-    except LakeRefused as refusal:
+    except LakeRejected as rejection:
         if len(items) == 1:
-            return [(items[0], refusal)]
+            return [(items[0], rejection)]
         middle = len(items) // 2
         return await send_in_halves(items[:middle], send) + await send_in_halves(items[middle:], send)
     return []
@@ -42,7 +42,7 @@ class PageSender:
     def __init__(self, recorder: Recorder, place: Place) -> None:
         self._recorder = recorder
         self._proven = not isinstance(place, Address)
-        self._alone: list[LakeRefused] = []
+        self._alone: list[LakeRejected] = []
 
     async def send(
         self,
@@ -57,13 +57,13 @@ class PageSender:
                 raise self._alone[-1]
             try:
                 await send(part)
-            except LakeRefused as refusal:
+            except LakeRejected as rejection:
                 if len(part) == 1:
-                    self._alone.append(refusal)
+                    self._alone.append(rejection)
                 raise
             self._proven = True
 
         rejected = await send_in_halves(page, attempt)
-        for item, refusal in rejected:
-            self._recorder.fail([action_of(item)], refusal, retryable=False)
+        for item, rejection in rejected:
+            self._recorder.fail([action_of(item)], rejection, retryable=False)
         return [item for item, _ in rejected]

@@ -20,7 +20,7 @@ from metalake_sync.core.plan import TrashRulePlan
 from metalake_sync.downloads.annotation_files import AnnotationDownload
 from metalake_sync.downloads.plan import DownloadObserver
 from metalake_sync.downloads.walk import DownloadWalk, Wanted
-from metalake_sync.errors import LakeRefused, StateLocked, SyncError
+from metalake_sync.errors import LakeRejected, StateLocked, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
@@ -108,8 +108,8 @@ class DownloadStage:
         """Read the annotations of a download. Returns whether that succeeded."""
         try:
             await asyncio.to_thread(annotations.read)
-        except LakeRefused as refusal:
-            self._fail(plan, refusal, retryable=refusal.status >= 500)
+        except LakeRejected as rejection:
+            self._fail(plan, rejection, retryable=rejection.status >= 500)
             return False
         except OSError as error:
             self._fail(plan, SyncError(f"the annotations can't be stored ({error.strerror})"), retryable=False)
@@ -191,8 +191,8 @@ class DownloadStage:
                     remedy="Check these images, or choose another format.",
                 )
                 self._recorder.fail([action], lost, retryable=False)
-        except LakeRefused as refusal:
-            self._recorder.fail([action], refusal, retryable=refusal.status >= 500)
+        except LakeRejected as rejection:
+            self._recorder.fail([action], rejection, retryable=rejection.status >= 500)
         except OSError as error:
             message = f"the annotations can't be written ({error.strerror})"
             self._recorder.fail([action], SyncError(message, where=str(root)), retryable=False)
@@ -216,7 +216,7 @@ class TrashRuleStage:
 
     async def run(self, rule: TrashRulePlan) -> None:
         if rule.items and self._recorder.failures:
-            error = LakeRefused(
+            error = LakeRejected(
                 "no trash rule is applied, because something in this run failed",
                 status=200,
                 remedy="Fix the failures first.",
@@ -233,25 +233,25 @@ class TrashRuleStage:
             await asyncio.to_thread(self._recorder.state.sync)
             try:
                 left = await asyncio.to_thread(trash_files, self._client, kind, [item.file for item in page])
-            except LakeRefused as refusal:
-                self._recorder.fail(page, refusal, retryable=False)
+            except LakeRejected as rejection:
+                self._recorder.fail(page, rejection, retryable=False)
                 return
             self._recorder.confirm([item for item in page if item.file.lake_id not in left], lambda: None)
             stay = [item for item in page if item.file.lake_id in left]
             if stay:
-                self._recorder.fail(stay, LakeRefused("the lake did not trash it", status=200), retryable=True)
+                self._recorder.fail(stay, LakeRejected("the lake did not trash it", status=200), retryable=True)
 
     async def _trash_whole(self, action: TrashCollection) -> None:
         await asyncio.to_thread(self._recorder.state.sync)
         try:
             gone = await asyncio.to_thread(trash_collection, self._client, action.collection, action.lake_id)
-        except LakeRefused as refusal:
-            self._recorder.fail([action], refusal, retryable=False)
+        except LakeRejected as rejection:
+            self._recorder.fail([action], rejection, retryable=False)
             return
         if gone:
             self._recorder.confirm([action], lambda: self._forget(action))
         else:
-            error = LakeRefused("the lake did not trash the collection", status=200, where=str(action.collection))
+            error = LakeRejected("the lake did not trash the collection", status=200, where=str(action.collection))
             self._recorder.fail([action], error, retryable=True)
 
     def _forget(self, action: TrashCollection) -> None:

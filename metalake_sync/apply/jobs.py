@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from metalake_sync.errors import ExitCode, LakeError, LakeRefused
+from metalake_sync.errors import ExitCode, LakeError, LakeRejected
 from metalake_sync.protocol.wire import JobStatus
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_calls import NOT_FOUND_STATUSES
@@ -32,7 +32,7 @@ async def wait_for_job(client: LakeClient, job_id: str, ask_again: Callable[[], 
     """Return when the job is completed. The pauses between polls grow to some seconds.
 
     `ask_again`: requests the job once more, which is harmless if the lake has it. It is called at growing intervals
-    while the job has not begun. Until then, the lake may not know the job. Raises LakeRefused if the job failed,
+    while the job has not begun. Until then, the lake may not know the job. Raises LakeRejected if the job failed,
     JobStalled if it makes no progress for half an hour.
     """
     pause_s, reminder_s = FIRST_POLL_S, REMINDER_S
@@ -44,7 +44,7 @@ async def wait_for_job(client: LakeClient, job_id: str, ask_again: Callable[[], 
             case JobStatus.COMPLETED:
                 return
             case JobStatus.FAILED:
-                raise LakeRefused(f"the lake's job {job_id} failed", status=200)
+                raise LakeRejected(f"the lake's job {job_id} failed", status=200)
             case JobStatus.IN_PROGRESS | JobStatus.QUEUED:
                 pass
         now = time.monotonic()
@@ -58,7 +58,7 @@ async def wait_for_job(client: LakeClient, job_id: str, ask_again: Callable[[], 
         if ask_again is not None and status is JobStatus.QUEUED and now - asked_at > reminder_s:
             asked_at, reminder_s = now, 2 * reminder_s
             # A lake that rejects the second request has the job, and the next poll returns its status.
-            with contextlib.suppress(LakeRefused):
+            with contextlib.suppress(LakeRejected):
                 await asyncio.to_thread(ask_again)
         await asyncio.sleep(pause_s)
         pause_s = min(LONGEST_POLL_S, pause_s * GROWTH)
@@ -68,8 +68,8 @@ def _status(client: LakeClient, job_id: str, *, expected: bool) -> tuple[JobStat
     """A job's status and progress. A job that is `expected` and unknown to the lake counts as queued."""
     try:
         answer = client.job_status(job_id)
-    except LakeRefused as refusal:
-        if expected and refusal.status in NOT_FOUND_STATUSES:
+    except LakeRejected as rejection:
+        if expected and rejection.status in NOT_FOUND_STATUSES:
             return JobStatus.QUEUED, 0.0
         raise
     return answer.status, answer.progress

@@ -21,7 +21,7 @@ from metalake_sync.core.metadata import TAGS, as_the_lake_has_them
 from metalake_sync.core.notes import some_of
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import CollectionKey
-from metalake_sync.errors import LakeRefused
+from metalake_sync.errors import LakeRejected
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.lake_listing import view_lake
 from metalake_sync.planning.replacements import TRY_AGAIN, UNKNOWN, answer_key
@@ -84,7 +84,7 @@ class ReplaceStage:
     def leave(self, actions: Sequence[ReplaceFile], why: str) -> None:
         """Report that files are not replaced in this run. `why` is a clause."""
         if actions:
-            error = LakeRefused(
+            error = LakeRejected(
                 f"it was not replaced and not trashed, because {why}",
                 status=200,
                 remedy="Give the local file another name, or set 'on_change: keep'. If the lake accepts such names now"
@@ -101,12 +101,12 @@ class ReplaceStage:
             return []
         tags = await self._tags_of_others(collection, readable) if collection.policy.tags == "own" else {}
         self.recorder.about_to_trash(readable, tags)
-        left, refusal = await self.trash.trash(collection, [action.replaced for action in readable])
+        left, rejection = await self.trash.trash(collection, [action.replaced for action in readable])
         refused = [action for action in readable if action.replaced.lake_id in left]
         if refused:
             self.recorder.not_trashed(refused)
-            error = LakeRefused("the lake did not trash the old file", status=200)
-            self.recorder.fail(refused, refusal or error, retryable=True)
+            error = LakeRejected("the lake did not trash the old file", status=200)
+            self.recorder.fail(refused, rejection or error, retryable=True)
         return [action for action in readable if action.replaced.lake_id not in left]
 
     async def _readable(self, actions: Sequence[ReplaceFile]) -> list[ReplaceFile]:

@@ -12,7 +12,7 @@ from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import TrashFile
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import RemoteFile
-from metalake_sync.errors import LakeRefused
+from metalake_sync.errors import LakeRejected
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.selections import object_kind, trash_files
@@ -28,7 +28,7 @@ class TrashStage:
         if not collection.trash:
             return
         if collection.key in self._recorder.failed_collections:
-            error = LakeRefused(
+            error = LakeRejected(
                 "no file of the collection is trashed, because something in it failed",
                 status=200,
                 where=str(collection.key),
@@ -42,23 +42,23 @@ class TrashStage:
                 RemoteFile(action.recorded.name, action.recorded.lake_id, action.recorded.unique_name)
                 for action in page
             ]
-            left, refusal = await self.trash(collection, files)
+            left, rejection = await self.trash(collection, files)
             gone = [action for action in page if action.recorded.lake_id not in left]
             self._recorder.confirm(gone, lambda gone=gone: self._forget(collection, gone))  # type: ignore[misc]
             stay = [action for action in page if action.recorded.lake_id in left]
             if stay:
-                error = LakeRefused("the lake did not trash it", status=200, where=str(collection.key))
-                self._recorder.fail(stay, refusal or error, retryable=True)
+                error = LakeRejected("the lake did not trash it", status=200, where=str(collection.key))
+                self._recorder.fail(stay, rejection or error, retryable=True)
 
     async def trash(
         self, collection: CollectionPlan, files: Sequence[RemoteFile]
-    ) -> tuple[set[str], LakeRefused | None]:
+    ) -> tuple[set[str], LakeRejected | None]:
         """Trash files. Returns the ids of files that are still in the lake, and the error if it rejects the call."""
         await asyncio.to_thread(self._recorder.state.sync)
         try:
             left = await asyncio.to_thread(trash_files, self._client, object_kind(collection.key.type), files)
-        except LakeRefused as refusal:
-            return {file.lake_id for file in files}, refusal
+        except LakeRejected as rejection:
+            return {file.lake_id for file in files}, rejection
         return left, None
 
     def _forget(self, collection: CollectionPlan, actions: Sequence[TrashFile]) -> None:

@@ -6,12 +6,12 @@ Owns: which uploads these are, and which errors mean that the lake rejects the n
 from __future__ import annotations
 
 from metalake_sync.core.actions import Reason, ReplaceFile, UploadFile
-from metalake_sync.errors import LakeRefused, SyncError
+from metalake_sync.errors import LakeRejected, SyncError
 
 UploadAction = UploadFile | ReplaceFile
 
 
-class NameTaken(LakeRefused):
+class NameTaken(LakeRejected):
     """The lake has a file of this name, possibly in its trash, and rejects another one."""
 
 
@@ -31,14 +31,14 @@ def sends_trashed_name(action: UploadAction) -> bool:
 
 def refuses_name(error: SyncError) -> bool:
     """Whether the lake's answer to the upload of a trashed name may mean that it rejects the name."""
-    return isinstance(error, NameTaken) or (isinstance(error, LakeRefused) and error.status in NAME_REFUSED)
+    return isinstance(error, NameTaken) or (isinstance(error, LakeRejected) and error.status in NAME_REFUSED)
 
 
-def rejected_name_error(error: SyncError) -> LakeRefused:
+def rejected_name_error(error: SyncError) -> LakeRejected:
     """The error for a file whose trashed name the lake rejects. It quotes the message of the lake."""
     message = "" if isinstance(error, NameTaken) else f" ({error.message})"
-    return LakeRefused(
+    return LakeRejected(
         f"the lake rejects the name of a trashed file{message}",
-        status=error.status if isinstance(error, LakeRefused) else 200,
+        status=error.status if isinstance(error, LakeRejected) else 200,
         remedy="Give the local file another name, or empty the lake's trash in the web page and apply again.",
     )

@@ -29,7 +29,7 @@ from metalake_sync.core.events import Resumed, SessionOpened
 from metalake_sync.core.metadata import MetadataSet
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import Origin, RemoteFile
-from metalake_sync.errors import LakeRefused, SyncError
+from metalake_sync.errors import LakeRejected, SyncError
 from metalake_sync.planning.open_sessions import SessionDecision, compare_sent, is_untouched
 from metalake_sync.planning.run_options import CALLS_AT_ONCE
 from metalake_sync.protocol.uploads import OpenUpload
@@ -117,7 +117,7 @@ class UploadStage:
         """Finish a session that an interrupted run left open. Returns it with the files that the lake lists, by name.
 
         Only the wanted files of an open session are sent. All files of a completed session are in the lake or will be,
-        so all of them are recorded. `actions`: of the plan, by file name. Raises LakeRefused if the lake does not know
+        so all of them are recorded. `actions`: of the plan, by file name. Raises LakeRejected if the lake does not know
         the session any more, or if its job failed.
         """
         journalled = decision.session
@@ -171,7 +171,7 @@ class UploadStage:
         try:
             found = await self._completed(session)
         except SyncError as error:
-            if isinstance(error, LakeRefused):
+            if isinstance(error, LakeRejected):
                 names = {file.name for file in session.sent}
                 if all(map(sends_trashed_name, batch)) and refuses_name(error):
                     session.names_refused = True
@@ -189,7 +189,7 @@ class UploadStage:
         self._recorder.confirm(actions, lambda: self._record_files(session, found))
         unlisted = [by_name[file.name] for file in session.sent if file.name not in found]
         if unlisted:
-            missing = LakeRefused("the lake confirmed the upload but does not list the file", status=200)
+            missing = LakeRejected("the lake confirmed the upload but does not list the file", status=200)
             self._recorder.fail(unlisted, missing, retryable=True)
         return found
 

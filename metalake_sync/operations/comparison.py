@@ -20,7 +20,7 @@ from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import AddressedPlan, CollectionPlan, Plan
 from metalake_sync.core.snapshots import RecordedCollection, RecordedFile
 from metalake_sync.core.targets import check_matched
-from metalake_sync.errors import GuardStopped, LakeRefused
+from metalake_sync.errors import GuardStopped, LakeRejected
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection, collection_rules
@@ -128,8 +128,8 @@ def _check_bytes(client: LakeClient, files: Sequence[RecordedFile]) -> Iterator[
 def _check_one(client: LakeClient, file: RecordedFile) -> tuple[int, str | None]:
     try:
         url = client.download_url(file.unique_name)
-    except LakeRefused as refusal:
-        return 0, f"can't be downloaded ({refusal.message})"
+    except LakeRejected as rejection:
+        return 0, f"can't be downloaded ({rejection.message})"
     # The download URL is signed, which makes it a credential. Ours are not sent with it.
     size, content_hash, trouble = hash_of_object(url, client.address, file.fingerprint.size_bytes)
     if content_hash is None:

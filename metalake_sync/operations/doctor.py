@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from metalake_sync import __version__
-from metalake_sync.errors import ExitCode, LakeAnswerInvalid, LakeRefused, SyncError
+from metalake_sync.errors import ExitCode, LakeAnswerInvalid, LakeRejected, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import resolve_credentials
 from metalake_sync.project import Project
@@ -193,7 +193,7 @@ def _lake(project: Project) -> Iterator[Finding]:
             yield from _answers(client)
             yield _clock(client.lake_date, lambda: datetime.now(UTC))
     except SyncError as error:
-        subject = "credentials" if error.exit_code is ExitCode.CREDENTIALS_REFUSED else subject
+        subject = "credentials" if error.exit_code is ExitCode.CREDENTIALS_REJECTED else subject
         yield _from_error(subject, error)
 
 
@@ -220,7 +220,7 @@ def _answers(client: LakeClient) -> Iterator[Finding]:
         subject = f"answer of {route.method} {route.path}"
         try:
             call()
-        except (LakeRefused, LakeAnswerInvalid) as error:
+        except (LakeRejected, LakeAnswerInvalid) as error:
             code = ExitCode.DONE if verdict == "warning" else error.exit_code
             yield Finding(subject, verdict, f"can't be used: {error.message}", consequence, code)
     for name, clause in client.differences.items():

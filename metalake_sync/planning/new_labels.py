@@ -12,7 +12,7 @@ from metalake_sync.core.actions import Annotate
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import AddressedPlan, CollectionPlan
 from metalake_sync.core.snapshots import CollectionKey
-from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
+from metalake_sync.errors import LakeAnswerInvalid, LakeRejected
 
 if TYPE_CHECKING:
     from metalake_sync.annotations.index import AnnotationIndex
@@ -51,7 +51,7 @@ def new_labels(
         return
     try:
         known = {listed.label_text for listed in client.list_labels()}
-    except (LakeRefused, LakeAnswerInvalid) as error:
+    except (LakeRejected, LakeAnswerInvalid) as error:
         unread = f"cannot read the labels of the lake ({error.message}), so new labels are not shown"
         yield Note(NoteCode.LABELS_UNREAD, unread)
         return

@@ -17,7 +17,7 @@ from functools import cached_property
 from metalake_sync.core.addresses import DEFAULT_BUCKET, Address, By, FileAt
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.snapshots import CollectionKey, MediaType
-from metalake_sync.errors import LakeRefused, ManifestError
+from metalake_sync.errors import LakeRejected, ManifestError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.lake_listing import LakeCollections, LakeView
 from metalake_sync.planning.unmanaged_sources import UnmanagedSources
@@ -142,9 +142,9 @@ class UnmanagedLookup:
     def _check_job(client: LakeClient, address: Address) -> None:
         try:
             client.job_status(address.within)
-        except LakeRefused as refusal:
+        except LakeRejected as rejection:
             raise ManifestError(
-                f"the lake does not have the job '{address.within}' ({refusal.message})",
+                f"the lake does not have the job '{address.within}' ({rejection.message})",
                 remedy="Correct 'job', or remove the block.",
             ) from None
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from metalake_sync.errors import CredentialsRefused, LakeAnswerInvalid, LakeRefused
+from metalake_sync.errors import CredentialsRejected, LakeAnswerInvalid, LakeRejected
 from metalake_sync.protocol.routes import Effect, Route
 from metalake_sync.remote.redaction import redact
 
@@ -41,11 +41,11 @@ def read_answer(route: Route[AnswerT], status: int, body: bytes, differs: Differ
     """Return the validated answer of a call, or None for an empty one: 204, no body, `null`, or `{}` from a call that
     reads.
 
-    Raises CredentialsRefused, LakeRefused with the lake's message, LakeAnswerInvalid.
+    Raises CredentialsRejected, LakeRejected with the lake's message, LakeAnswerInvalid.
     """
     if status == 401 or status == 403:
-        raise CredentialsRefused(
-            f"the lake refused the credentials ({status})",
+        raise CredentialsRejected(
+            f"the lake rejected the credentials ({status})",
             remedy="Check the API key and the secret, and the variables or files that contain them.",
         )
     if 300 <= status < 400:
@@ -56,7 +56,7 @@ def read_answer(route: Route[AnswerT], status: int, body: bytes, differs: Differ
         )
     if status >= 400:
         message = _message(body)
-        raise LakeRefused(
+        raise LakeRejected(
             message or f"the lake answered {status}",
             status=status,
             where=_call(route),
@@ -68,7 +68,7 @@ def read_answer(route: Route[AnswerT], status: int, body: bytes, differs: Differ
     document = _document(route, body)
     if isinstance(document, dict) and is_false(document.get("isSuccess")):
         message = _message_in(document) or "the lake rejected the call without a reason"
-        raise LakeRefused(message, status=status, where=_call(route))
+        raise LakeRejected(message, status=status, where=_call(route))
     if document is None or (document == {} and route.effect is Effect.READS):
         differs(EMPTY)
         return None

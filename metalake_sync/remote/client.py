@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from metalake_sync import protocol
-from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, StorageUnknown, StudioMissing
+from metalake_sync.errors import LakeAnswerInvalid, LakeRejected, StorageUnknown, StudioMissing
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.wire import StorageKind
 from metalake_sync.remote.address import LakeAddress
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 class LakeClient(ItemCalls, MetadataCalls):
     """A client of one lake. Close it, or use it as a context manager.
 
-    Every method may raise LakeUnreachable, CredentialsRefused, LakeRefused and LakeAnswerInvalid.
+    Every method may raise LakeUnreachable, CredentialsRejected, LakeRejected and LakeAnswerInvalid.
     """
 
     def __init__(
@@ -263,10 +263,10 @@ class LakeClient(ItemCalls, MetadataCalls):
         request = protocol.annotation_sets.AttachModelRuns(project_id=project_id, operation_id_array=list(operations))
         try:
             self._connection.call(routes.ATTACH_MODEL_RUNS, body=request.to_wire())
-        except LakeRefused as refusal:
-            if refusal.status != 404:
+        except LakeRejected as rejection:
+            if rejection.status != 404:
                 raise
-            reason = f" ({refusal.message})" if refusal.explained else ""
+            reason = f" ({rejection.message})" if rejection.explained else ""
             raise StudioMissing(
                 f"the lake has no annotation studio, or no project '{project_id}' in it: it answered 404{reason}",
                 status=404,

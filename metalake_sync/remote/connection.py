@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
-from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
+from metalake_sync.errors import LakeAnswerInvalid, LakeRejected
 from metalake_sync.protocol.routes import Effect, Route
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.answers import ANSWER_LIMIT_BYTES, Differs
@@ -102,14 +102,14 @@ class Connection:
         moved = route.path in self._moved
         try:
             return self._call_at(self._address(moved), route, parts, query, body, differs)
-        except LakeRefused as refusal:
-            if not route.either_base or refusal.status != 404 or refusal.explained:
+        except LakeRejected as rejection:
+            if not route.either_base or rejection.status != 404 or rejection.explained:
                 raise
             # A gateway does not route this path. The lake may serve the call under the other generation's base.
             try:
                 answer = self._call_at(self._address(not moved), route, parts, query, body, differs)
-            except (LakeRefused, LakeAnswerInvalid):
-                raise refusal from None
+            except (LakeRejected, LakeAnswerInvalid):
+                raise rejection from None
             self._moved = self._moved - {route.path} if moved else self._moved | {route.path}
             return answer
 

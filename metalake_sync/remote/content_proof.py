@@ -21,7 +21,7 @@ import requests
 from blake3 import blake3
 
 from metalake_sync.core.snapshots import RemoteFile
-from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
+from metalake_sync.errors import LakeAnswerInvalid, LakeRejected
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.client import LakeClient
@@ -178,7 +178,7 @@ def _server(url: str) -> tuple[str, str]:
 
 def _signed(client: LakeClient, pair: Pair) -> Pair:
     if not pair.url:
-        with contextlib.suppress(LakeRefused, LakeAnswerInvalid):  # the file is gone, so nothing can be proven
+        with contextlib.suppress(LakeRejected, LakeAnswerInvalid):  # the file is gone, so nothing can be proven
             return replace(pair, url=client.download_url(pair.unique_name))
     return pair
 
@@ -263,7 +263,7 @@ def read_back(client: LakeClient, files: Iterable[tuple[RemoteFile, int, str]]) 
         if size_bytes > left:
             continue
         left -= size_bytes
-        with contextlib.suppress(LakeRefused, LakeAnswerInvalid):  # the file is gone
+        with contextlib.suppress(LakeRejected, LakeAnswerInvalid):  # the file is gone
             url = client.download_url(remote.unique_name)
             if hash_of_object(url, client.address, size_bytes)[1] == content_hash:
                 same.add(remote.name)

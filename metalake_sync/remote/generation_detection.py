@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from metalake_sync.core.notes import Note, NoteCode
-from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, SyncError
+from metalake_sync.errors import LakeAnswerInvalid, LakeRejected, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.routes import BASE_PATHS, Generation
@@ -71,7 +71,7 @@ def greet(connection: Connection, *, pinned: bool = False, ignore_compatibility:
     """Call the lake, and switch `connection` to the generation that answers.
 
     `pinned`: try only the generation of the connection's address. `ignore_compatibility`: continue if the lake says
-    that it is not compatible. Raises CredentialsRefused, LakeUnreachable, SyncError for an incompatible lake, and
+    that it is not compatible. Raises CredentialsRejected, LakeUnreachable, SyncError for an incompatible lake, and
     LakeAnswerInvalid if no MetaLake answers.
     """
     assumed = connection.address.generation
@@ -141,7 +141,7 @@ def _settle(
     route, _ = _FIRST_CALLS[generation]
     try:
         answer = read_answer(route, response.status, response.body)
-    except (LakeRefused, LakeAnswerInvalid) as error:
+    except (LakeRejected, LakeAnswerInvalid) as error:
         if generation is Generation.THREE:
             # No decision depends on the counts of the system.
             return Greeting(generation)
@@ -169,7 +169,7 @@ def _unconfirmed(why: str) -> Note:
 
 
 def _no_lake(connection: Connection, answers: Mapping[Generation, RawResponse], pinned: bool) -> LakeAnswerInvalid:
-    """Return the error for an address where no MetaLake answers. Raises CredentialsRefused if that is the reason."""
+    """Return the error for an address where no MetaLake answers. Raises CredentialsRejected if that is the reason."""
     for generation, response in answers.items():
         redirected = all(300 <= one.status < 400 for one in answers.values())
         if response.status == 403 or redirected:

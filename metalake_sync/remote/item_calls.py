@@ -10,7 +10,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from metalake_sync import protocol
-from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
+from metalake_sync.errors import LakeAnswerInvalid, LakeRejected
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.items import (
@@ -67,8 +67,8 @@ class Calls:
         """Make a call about something that may not exist. Returns None if it does not."""
         try:
             return self._connection.call(route, **call)
-        except LakeRefused as refusal:
-            if refusal.status in NOT_FOUND_STATUSES:
+        except LakeRejected as rejection:
+            if rejection.status in NOT_FOUND_STATUSES:
                 return None
             raise
 
@@ -173,7 +173,7 @@ class ItemCalls(Calls):
         return self._require(routes.DOWNLOAD_URL, query={"file_key": unique_name}).url
 
     def select_items(self, request: SelectItems) -> str:
-        """Select items, and return the selection's tag. A rejection raises LakeRefused with the lake's warning."""
+        """Select items, and return the selection's tag. A rejection raises LakeRejected with the lake's warning."""
         tag = self._require(routes.SELECT_ITEMS, body=self._selection_body(request)).selection_tag
         if not tag:
             raise LakeAnswerInvalid("the lake's answer has no selection", where=routes.SELECT_ITEMS.path)
@@ -275,11 +275,11 @@ class MetadataCalls(Calls):
     def _validate(self, route: routes.Route[ValidateAnswer], request: ValidateTags | ValidateFields) -> Validation:
         try:
             answer = self._connection.call(route, body=request.to_wire())
-        except LakeRefused as refusal:
-            if refusal.status in NO_CALL_STATUSES:
+        except LakeRejected as rejection:
+            if rejection.status in NO_CALL_STATUSES:
                 # A lake without this call checks the metadata when it is written.
                 return Validation()
-            if refusal.status in OBJECTION_STATUSES:
-                return Validation(refusal.message)
+            if rejection.status in OBJECTION_STATUSES:
+                return Validation(rejection.message)
             raise
         return Validation(renames=answer.renames() if answer else {})

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from metalake_sync.core.selection import AnnotationType, ItemFilter, ItemSelection, ItemSort, SortName
 from metalake_sync.core.snapshots import CollectionKey, MediaType, RemoteFile
-from metalake_sync.errors import LakeRefused, UsageError
+from metalake_sync.errors import LakeRejected, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.items import CountItems, DateRange, FilterData, ListedItem, ListItems, SelectItems, SortBy
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, AnnotationKind, MediaKind, ObjectKind, SortField
@@ -163,11 +163,11 @@ def count_selection(client: LakeClient, selection: ItemSelection, place: Place, 
 def _query_errors(selection: ItemSelection) -> Iterator[None]:
     try:
         yield
-    except LakeRefused as refusal:
-        if refusal.status not in QUERY_REJECTED_STATUSES or not selection.query.strip():
+    except LakeRejected as rejection:
+        if rejection.status not in QUERY_REJECTED_STATUSES or not selection.query.strip():
             raise
         raise UsageError(
-            f"the lake rejected the query {selection.query!r} ({refusal.message})",
+            f"the lake rejected the query {selection.query!r} ({rejection.message})",
             remedy="Write annotation.label=X, metadata.Tags=X or metadata.FIELD=X, joined by 'and'. There is no 'or'.",
         ) from None
 
@@ -184,7 +184,7 @@ class TrashCounts:
 
 
 def trash_selection(client: LakeClient, request: SelectItems) -> TrashCounts:
-    """Select items, and move them to the trash. Raises LakeRefused, also for an empty selection."""
+    """Select items, and move them to the trash. Raises LakeRejected, also for an empty selection."""
     return trash_counts(client.trash_items(client.select_items(request)))
 
 
@@ -194,7 +194,7 @@ def trash_counts(message: str) -> TrashCounts:
 
 
 def trash_collection(client: LakeClient, key: CollectionKey, collection_id: str) -> bool:
-    """Move a collection with its items to the trash. Returns whether it is gone. Raises LakeRefused."""
+    """Move a collection with its items to the trash. Returns whether it is gone. Raises LakeRejected."""
     kind = media_kind(key.type)
     selection = SelectItems(is_all_selected=False, content_type=ObjectKind(kind.value), object_id_list=[collection_id])
     counts = trash_selection(client, selection)
@@ -208,7 +208,7 @@ def trash_files(client: LakeClient, kind: ObjectKind, files: Sequence[RemoteFile
     selection = SelectItems(is_all_selected=False, content_type=kind, object_id_list=[file.lake_id for file in files])
     try:
         counts = trash_selection(client, selection)
-    except LakeRefused:
+    except LakeRejected:
         left = _still_there(client, files)
         if len(left) == len(files):
             raise

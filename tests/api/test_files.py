@@ -10,7 +10,7 @@ import pytest
 
 from metalake_sync import AnnotationSource, MetaLake, Progress, SomeFailed
 from metalake_sync.embedded_lake import EmbeddedLake
-from metalake_sync.errors import CredentialsRefused, GuardStopped, ManifestError, UsageError
+from metalake_sync.errors import CredentialsRejected, GuardStopped, ManifestError, UsageError
 from tests.api.conftest import IMAGES
 from tests.embedded_lake.talk import API_KEY, Talk, png
 
@@ -68,7 +68,7 @@ def test_subfolders_are_uploaded_only_with_recursive(lake: MetaLake, images: Pat
 def test_a_missing_path_and_wrong_credentials_are_errors(served: EmbeddedLake, lake: MetaLake) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         lake.upload_files_to_collection("/no/such/folder", "image", "birds")
-    with pytest.raises(CredentialsRefused):
+    with pytest.raises(CredentialsRejected):
         MetaLake(served.url, API_KEY, "wrong")
     with pytest.raises(UsageError, match="API key"):
         MetaLake(served.url)

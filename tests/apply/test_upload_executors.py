@@ -14,7 +14,7 @@ import pytest
 from metalake_sync.apply.executors.base import UploadExecutor, UploadSlice
 from metalake_sync.apply.executors.in_process import InProcessExecutor
 from metalake_sync.core.snapshots import Fingerprint, MediaType
-from metalake_sync.errors import LakeRefused, LakeUnreachable, Location, ManifestErrors, SyncError
+from metalake_sync.errors import LakeRejected, LakeUnreachable, Location, ManifestErrors, SyncError
 from metalake_sync.protocol.uploads import OpenUpload
 from metalake_sync.protocol.wire import StorageKind
 from metalake_sync.remote.address import LakeAddress
@@ -159,10 +159,10 @@ def test_slices_and_outcomes_can_be_pickled(world: World) -> None:
     assert pickle.loads(pickle.dumps(part)) == part
     outcomes: list[Outcome] = [FileSent(file, "id", "hash", 1), FileExisting(file)]
     assert pickle.loads(pickle.dumps(outcomes)) == outcomes
-    refusal = LakeRefused("no", status=409, where="birds/a.png", remedy="Rename it.")
-    failed = pickle.loads(pickle.dumps(FileFailed(file, refusal, retryable=False)))
-    assert (failed.file, failed.retryable, type(failed.error)) == (file, False, LakeRefused)
-    assert (str(failed.error), failed.error.status) == (str(refusal), 409)
+    rejection = LakeRejected("no", status=409, where="birds/a.png", remedy="Rename it.")
+    failed = pickle.loads(pickle.dumps(FileFailed(file, rejection, retryable=False)))
+    assert (failed.file, failed.retryable, type(failed.error)) == (file, False, LakeRejected)
+    assert (str(failed.error), failed.error.status) == (str(rejection), 409)
 
 
 def test_a_slice_shows_no_path_and_no_upload_id() -> None:

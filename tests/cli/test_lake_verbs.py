@@ -219,7 +219,7 @@ def test_the_lake_comes_from_flags_files_or_a_manifest(stocked: World) -> None:
     stocked.manifest()
     assert stocked.good(*count, "--manifest", "manifest.yaml").out == "12\n"
     assert stocked.run(*count, "--manifest", "manifest.yaml", "--url", "x").code == ExitCode.USAGE
-    assert stocked.run(*count, LAYERNEXT_SECRET="wrong").code == ExitCode.CREDENTIALS_REFUSED
+    assert stocked.run(*count, LAYERNEXT_SECRET="wrong").code == ExitCode.CREDENTIALS_REJECTED
     assert stocked.good(*count, "--url", "embedded:own", **bare).out == "0\n"
 
 

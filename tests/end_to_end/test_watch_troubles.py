@@ -96,7 +96,7 @@ def test_new_credentials_are_read_again_and_the_webhook_gets_failure_and_recover
         world.lake.__exit__(None, None, None)
         with EmbeddedLake(settings(tmp_path / "lake", port=port, secret="rotated")) as lake:
             world.images("b.png")
-            daemon.wait(lambda: "the lake refused the credentials" in daemon.log)
+            daemon.wait(lambda: "the lake rejected the credentials" in daemon.log)
             assert "'secret_file' (secret)" in daemon.log
             world.write("secret", "rotated")
             daemon.wait(lambda: "recovered" in daemon.log and lake.requests.of("finalize_file") == 1)

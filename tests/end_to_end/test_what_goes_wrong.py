@@ -48,11 +48,11 @@ def mortal_world(small_world: World) -> World:
     return dataclasses.replace(small_world, prefix=WITHOUT_ROOTS_POWERS)
 
 
-def test_wrong_credentials_are_refused_at_once(small_world: World) -> None:
+def test_wrong_credentials_are_rejected_at_once(small_world: World) -> None:
     done = small_world.run("apply", "manifest.yaml", LAYERNEXT_SECRET="wrong_secret")
     assert done.code == 12
     assert done.err == (
-        "error: manifest.yaml:3:3: the lake refused the credentials (401). Check their source: 'api_key' (or the"
+        "error: manifest.yaml:3:3: the lake rejected the credentials (401). Check their source: 'api_key' (or the"
         " variable in it) and 'secret' (or the variable in it).\n"
     )
     assert "wrong_secret" not in done.out
@@ -304,7 +304,7 @@ def test_errors_are_json_where_json_is_asked_for(small_world: World) -> None:
     assert json.loads(done.err) == {
         "message_type": "exit_error",
         "exit_code": 12,
-        "message": "manifest.yaml:3:3: the lake refused the credentials (401). Check their source: 'api_key' (or"
+        "message": "manifest.yaml:3:3: the lake rejected the credentials (401). Check their source: 'api_key' (or"
         " the variable in it) and 'secret' (or the variable in it).",
     }
 
@@ -317,7 +317,7 @@ def test_with_a_json_log_all_on_standard_error_is_json_and_standard_output_is_as
     ):
         done = small_world.run("apply", *flags, "manifest.yaml", LAYERNEXT_SECRET="wrong", **variables)
         line = json.loads(done.err)
-        assert (line["level"], line["exit_code"], "refused the credentials" in line["message"]) == ("error", 12, True)
+        assert (line["level"], line["exit_code"], "rejected the credentials" in line["message"]) == ("error", 12, True)
     (small_world.folder / os.fsdecode(b"images/bad\xff.png")).write_bytes(png())
     done = small_world.run("apply", "--log-format", "json", "manifest.yaml")
     assert done.code == 3

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metalake_sync.errors import CredentialsRefused, LakeAnswerInvalid, LakeRefused, SyncError
+from metalake_sync.errors import CredentialsRejected, LakeAnswerInvalid, LakeRejected, SyncError
 from metalake_sync.protocol import routes
 from metalake_sync.remote.answers import MESSAGE_LIMIT, read_answer
 
@@ -27,14 +27,14 @@ def test_an_empty_answer_is_none(status: int, body: bytes) -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_rejected_credentials_concern_the_whole_run(status: int) -> None:
-    with pytest.raises(CredentialsRefused):
+    with pytest.raises(CredentialsRejected):
         read_answer(routes.LIST_ITEMS, status, b"")
 
 
 def test_a_rejection_has_the_lakes_message_shortened_and_redacted() -> None:
     message = "no: https://s3/x?signature=abc " + "y" * 1000
     body = json.dumps({"error": {"statusCode": 406, "message": message}}).encode()
-    with pytest.raises(LakeRefused) as caught:
+    with pytest.raises(LakeRejected) as caught:
         read_answer(routes.VALIDATE_TAGS, 406, body)
     assert caught.value.status == 406
     assert caught.value.message.startswith("no: https://s3/x?… yyy")
@@ -42,7 +42,7 @@ def test_a_rejection_has_the_lakes_message_shortened_and_redacted() -> None:
 
 
 def test_a_lake_may_reject_a_call_with_status_200() -> None:
-    with pytest.raises(LakeRefused, match="nothing matches") as caught:
+    with pytest.raises(LakeRejected, match="nothing matches") as caught:
         read_answer(routes.SELECT_ITEMS, 200, b'{"isSuccess": false, "warningMsg": "nothing matches"}')
     assert caught.value.status == 200
 

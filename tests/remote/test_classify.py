@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from metalake_sync.errors import CredentialsRefused, ExitCode, LakeAnswerInvalid, LakeRefused, LakeUnreachable
+from metalake_sync.errors import CredentialsRejected, ExitCode, LakeAnswerInvalid, LakeRejected, LakeUnreachable
 from metalake_sync.protocol import routes
 from metalake_sync.remote.classify import (
     Done,
@@ -68,10 +68,10 @@ def test_a_valid_answer_and_an_empty_one_are_done() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "family"),
     [
-        (401, b"", CredentialsRefused),
-        (403, b"", CredentialsRefused),
-        (404, b"", LakeRefused),
-        (200, b'{"isSuccess": false, "message": "no"}', LakeRefused),
+        (401, b"", CredentialsRejected),
+        (403, b"", CredentialsRejected),
+        (404, b"", LakeRejected),
+        (200, b'{"isSuccess": false, "message": "no"}', LakeRejected),
         (302, b"", LakeAnswerInvalid),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 
 from metalake_sync.core.notes import NoteCode
 from metalake_sync.embedded_lake import EmbeddedLake
-from metalake_sync.errors import CredentialsRefused, LakeAnswerInvalid, LakeRefused, StorageUnknown, SyncError
+from metalake_sync.errors import CredentialsRejected, LakeAnswerInvalid, LakeRejected, StorageUnknown, SyncError
 from metalake_sync.protocol.items import CountItems, ListItems
 from metalake_sync.protocol.routes import Generation
 from metalake_sync.protocol.uploads import OpenUpload
@@ -88,7 +88,7 @@ def test_the_generation_that_answers_is_used(
 def test_rejected_credentials_never_count_as_another_generation(body: bytes, assumed: Generation) -> None:
     refused: Answers = {COMPATIBILITY: (401, body), SYSTEM: (401, body)}
     with lake_of(refused, assumed) as (server, client):
-        with pytest.raises(CredentialsRefused):
+        with pytest.raises(CredentialsRejected):
             client.greet()
         assert len(server.asked) == 1
 
@@ -122,7 +122,7 @@ def test_a_missing_compatibility_call_is_a_note(pinned: bool) -> None:
 
 @pytest.mark.parametrize("body", [b"<html>no</html>", b'{"error": {"message": "no"}}'])
 def test_credentials_rejected_under_both_base_paths_are_reported_as_rejected(body: bytes) -> None:
-    with lake_of({COMPATIBILITY: (403, body), SYSTEM: (403, body)}) as (_, client), pytest.raises(CredentialsRefused):
+    with lake_of({COMPATIBILITY: (403, body), SYSTEM: (403, body)}) as (_, client), pytest.raises(CredentialsRejected):
         client.greet()
 
 
@@ -193,7 +193,7 @@ def test_annotations_are_requested_under_the_base_path_that_has_them() -> None:
 def test_a_call_that_the_lake_rejects_is_not_repeated_under_the_other_base_path() -> None:
     path = "/api/client/getAnnotations/c1/collection"
     with lake_of({path: NO_ENDPOINT}, THREE) as (server, client):
-        with pytest.raises(LakeRefused, match="Endpoint not found"):
+        with pytest.raises(LakeRejected, match="Endpoint not found"):
             client.download_annotations("c1", page=0)
         assert len(server.asked) == 1
 

@@ -323,9 +323,9 @@ def test_server_failures_do_not_change_the_rate() -> None:
 
 
 def test_an_error_of_the_call_counts_as_an_accepted_call() -> None:
-    from metalake_sync.errors import LakeRefused
+    from metalake_sync.errors import LakeRejected
 
     pace = Pace(Time())
     for turn in range(200):
-        pace.record(pace.start_call(), REFUSED if turn % 20 == 0 else Fail(LakeRefused("no", status=404)))
+        pace.record(pace.start_call(), REFUSED if turn % 20 == 0 else Fail(LakeRejected("no", status=404)))
     assert pace.free

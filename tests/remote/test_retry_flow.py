@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from metalake_sync.errors import LakeRefused, LakeUnreachable
+from metalake_sync.errors import LakeRejected, LakeUnreachable
 from metalake_sync.remote.classify import Done, Fail, Outcome, Retry, Server
 from metalake_sync.remote.pacing import RECENT_CALLS, Pace
 from metalake_sync.remote.retry import (
@@ -85,10 +85,10 @@ def test_responses_are_reported_to_the_rate_once_and_broken_connections_are_not(
 
 def test_a_final_outcome_raises_its_error_after_one_attempt() -> None:
     rate = Rate()
-    refusal = LakeRefused("no such file", status=404)
-    with pytest.raises(LakeRefused, match="no such file"):
-        run(rate, [Fail(refusal), Done("never sent")])
-    assert rate.recorded == [(1, Fail(refusal))]
+    rejection = LakeRejected("no such file", status=404)
+    with pytest.raises(LakeRejected, match="no such file"):
+        run(rate, [Fail(rejection), Done("never sent")])
+    assert rate.recorded == [(1, Fail(rejection))]
 
 
 def test_a_limited_rate_makes_the_call_wait_before_its_attempt() -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from metalake_sync.core.metadata import TAGS
 from metalake_sync.core.snapshots import MediaType
-from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, SyncError
+from metalake_sync.errors import LakeAnswerInvalid, LakeRejected, SyncError
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.items import CountItems, ListItems
 from metalake_sync.protocol.routes import Route
@@ -121,7 +121,7 @@ def test_an_acknowledgement_can_be_any_json_value(document: object) -> None:
 @pytest.mark.parametrize("no", [False, "false", "False"])
 @pytest.mark.parametrize("route", [routes.METADATA_BY_JSON, routes.OPEN_UPLOAD, routes.LIST_ITEMS])
 def test_is_success_false_is_a_rejection_in_every_form(route: Route[Any], no: object) -> None:
-    with pytest.raises(LakeRefused, match="not you"):
+    with pytest.raises(LakeRejected, match="not you"):
         read(route, {"isSuccess": no, "message": "not you"})
 
 
@@ -136,13 +136,13 @@ def test_is_success_false_is_a_rejection_in_every_form(route: Route[Any], no: ob
     ],
 )
 def test_the_lakes_message_is_found_in_every_form(document: object) -> None:
-    with pytest.raises(LakeRefused, match=": too dark$") as caught:
+    with pytest.raises(LakeRejected, match=": too dark$") as caught:
         read(routes.FINALIZE_FILE, document, 406)
     assert caught.value.explained
 
 
 def test_a_body_that_is_too_large_for_a_proxy_is_reported_with_a_remedy() -> None:
-    with pytest.raises(LakeRefused) as caught:
+    with pytest.raises(LakeRejected) as caught:
         read_answer(routes.METADATA_BY_JSON, 413, b"<html><h1>413 Request Entity Too Large</h1></html>")
     assert caught.value.remedy is not None
     assert "proxy" in caught.value.remedy

@@ -168,7 +168,7 @@ def test_a_watch_that_fails_and_recovers_shows_no_secret_of_lake_or_webhook(nois
             daemon.wait(lambda: "recovered" in daemon.log)
             daemon.stop()
         heard.keep("watch", daemon.log_file.read_bytes())
-    assert b"refused the credentials" in heard.all
+    assert b"rejected the credentials" in heard.all
     assert heard.secrets() == []
 
 

@@ -187,7 +187,7 @@ def test_fixed_credentials_end_the_pause_at_once(fixed_by: str) -> None:
 
     def refused(work: Work) -> RunResult:
         if not fixed:
-            raise SyncError("the lake refused the credentials (401)")
+            raise SyncError("the lake rejected the credentials (401)")
         return ran()
 
     def fix() -> None:

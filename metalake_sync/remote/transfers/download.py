@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TypeAlias
 
-from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, SignedUrlExpired, SyncError
+from metalake_sync.errors import LakeAnswerInvalid, LakeRejected, SignedUrlExpired, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.async_calls import AsyncCalls
@@ -87,7 +87,7 @@ class Downloads:
             return await FileDownload(self._channel, file, partials).run()
         except (SignedUrlExpired, LakeAnswerInvalid) as error:
             return FetchFailed(file, error, retryable=True)
-        except LakeRefused as error:
+        except LakeRejected as error:
             return FetchFailed(file, error, retryable=error.status >= 500)
         except (IsADirectoryError, NotADirectoryError, PermissionError, FileNotFoundError) as error:
             problem = f"the file cannot be moved to its path ({error.strerror})"

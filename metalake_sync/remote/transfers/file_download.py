@@ -15,7 +15,7 @@ from dataclasses import field
 from pathlib import Path
 
 from metalake_sync.core.snapshots import Fingerprint
-from metalake_sync.errors import LakeAnswerInvalid, LakeRefused
+from metalake_sync.errors import LakeAnswerInvalid, LakeRejected
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.items import ItemDetails
@@ -191,7 +191,7 @@ class FileDownload:
                     self._url = ""
                     return partial, False
                 case status:
-                    raise LakeRefused(f"the store answered {status}", status=status, where=self._file.unique_name)
+                    raise LakeRejected(f"the store answered {status}", status=status, where=self._file.unique_name)
 
     async def _expected(self, store_size: int | None, claims: Claims) -> ExpectedFile:
         """Return what proves the file. `store_size`: its size in bytes according to the store.
@@ -218,7 +218,7 @@ class FileDownload:
                 unique_file_name=self._file.unique_name, required_meta_obj={"fileSize": True, "url": False}
             )
             self._size_in_lake = None
-            with contextlib.suppress(LakeRefused, LakeAnswerInvalid):
+            with contextlib.suppress(LakeRejected, LakeAnswerInvalid):
                 answer = await self._calls.call(routes.ITEM_DETAILS, request)
                 self._size_in_lake = size_in(answer.item_details) if answer is not None else None
             self._size_asked = True
@@ -287,7 +287,7 @@ class FileDownload:
             raise every_url_rejected(self._file.unique_name)
         answer = await self._calls.call(routes.DOWNLOAD_URL, query={"file_key": self._file.unique_name})
         if answer is None:
-            raise LakeRefused("the file no longer exists in the lake", status=404, where=self._file.unique_name)
+            raise LakeRejected("the file no longer exists in the lake", status=404, where=self._file.unique_name)
         self._url = answer.url
 
 

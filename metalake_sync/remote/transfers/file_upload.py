@@ -11,7 +11,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from metalake_sync.errors import LakeAnswerInvalid, LakeRefused, SyncError
+from metalake_sync.errors import LakeAnswerInvalid, LakeRejected, SyncError
 from metalake_sync.protocol import routes
 from metalake_sync.protocol.uploads import BeginFile, BeginFileAnswer, FinalizeFile, FinishedPart, SignParts
 from metalake_sync.remote.async_calls import AsyncCalls
@@ -83,7 +83,7 @@ class FileUpload:
         if self._file.resume is not None:
             try:
                 return await self._send(self._file.resume)
-            except LakeRefused:
+            except LakeRejected:
                 # The lake no longer knows the begun file. Begin it again.
                 self._urls.clear()
         answer = await self._begin()
@@ -197,13 +197,13 @@ class FileUpload:
                     return etag
                 wrong += 1
                 if wrong >= WRONG_ETAGS_LIMIT:
-                    raise LakeRefused(
+                    raise LakeRejected(
                         f"the store received part {number} with other bytes", status=500, where=self._file.path
                     )
             elif answer.status in EXPIRED_STATUSES:
                 await self._sign_again(begun, len(parts), url)
             else:
-                raise LakeRefused(f"the store answered {answer.status}", status=answer.status, where=self._file.path)
+                raise LakeRejected(f"the store answered {answer.status}", status=answer.status, where=self._file.path)
 
     def _body(self, part: PartSource) -> bytes | AsyncIterator[bytes]:
         """Bytes in memory are sent with the request's head in one write, unless the bandwidth is limited."""

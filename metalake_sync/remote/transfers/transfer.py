@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
 
-from metalake_sync.errors import LakeRefused, SignedUrlExpired, SourceChanged
+from metalake_sync.errors import LakeRejected, SignedUrlExpired, SourceChanged
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.async_calls import AsyncCalls
 from metalake_sync.remote.request_counter import RequestCounter
@@ -139,7 +139,7 @@ class Transfer:
             return FileFailed(read.file, error, retryable=True)
         except TooManyParts as error:
             return FileFailed(read.file, error, retryable=False)
-        except LakeRefused as error:
+        except LakeRejected as error:
             return FileFailed(read.file, error, retryable=error.status >= 500)
 
 
