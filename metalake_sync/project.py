@@ -15,9 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metalake_sync.apply.plan_checks import OnHeld, hold_back, limit_to_approved, refuse, require_approval
 from metalake_sync.apply.recorder import Recorder
-from metalake_sync.apply.run import ApplyRun
+from metalake_sync.apply.run import ApplyRun, OnHeld, hold_back, limit_to_approved, refuse, require_approval
 from metalake_sync.core.actions import Action
 from metalake_sync.core.events import EventSink, PlanMade, RunFinished, Waiting
 from metalake_sync.core.guards import Approved

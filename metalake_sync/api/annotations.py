@@ -21,7 +21,7 @@ from metalake_sync.api.items import Items
 from metalake_sync.api.matching import ImagesBeside, WhatIsThere, Written
 from metalake_sync.api.results import FailedItem, SomeFailed, WriteResult
 from metalake_sync.apply.annotations import MODES
-from metalake_sync.apply.bisect import send_in_halves
+from metalake_sync.apply.pages import send_in_halves
 from metalake_sync.core.events import Progress
 from metalake_sync.core.shapes import FormatName, ShapeType, ShapeTypeName
 from metalake_sync.core.snapshots import AnnotationKind, MediaType

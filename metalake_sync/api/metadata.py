@@ -13,7 +13,7 @@ from metalake_sync.api.connected import ContentType, local_path
 from metalake_sync.api.items import Items
 from metalake_sync.api.matching import WhatIsThere, Written
 from metalake_sync.api.results import FailedItem, WriteResult
-from metalake_sync.apply.bisect import send_in_halves
+from metalake_sync.apply.pages import send_in_halves
 from metalake_sync.core.addresses import DEFAULT_BUCKET
 from metalake_sync.core.metadata import Spelling
 from metalake_sync.core.snapshots import MediaType

@@ -1,7 +1,10 @@
-"""The annotation stage: sends one set per changed image and operation, in pages bounded by images and bytes.
+"""The annotation stage: sends one set per changed image and operation, and attaches model runs to studio projects.
 
-Owns: the pages, and the labels that they refer to. Managed and unmanaged images take the same way; only the address
-differs. A page that the lake rejects is bisected until the bad set is isolated.
+Owns: the pages, bounded by images and bytes, and the labels that they refer to. Managed and unmanaged images take the
+same way; only the address differs. A page that the lake rejects is bisected until the bad set is isolated.
+
+Model runs are attached last. The studio is another service, which a deployment may not have. If it rejects a model run,
+only the attachment fails: the annotations are sent already.
 """
 
 from __future__ import annotations
@@ -14,14 +17,13 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from metalake_sync.apply.addresses import AddressLookup, has_image_address, image_address
-from metalake_sync.apply.bisect import PageSender
+from metalake_sync.apply.pages import AddressLookup, PageSender, has_image_address, image_address
 from metalake_sync.apply.recorder import Recorder
-from metalake_sync.core.actions import Annotate, RemoveAnnotations, SetAction
+from metalake_sync.core.actions import Annotate, AttachModelRun, RemoveAnnotations, SetAction
 from metalake_sync.core.addresses import Address, Place
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.core.snapshots import AnnotationKind
-from metalake_sync.errors import LakeRejected
+from metalake_sync.errors import LakeError, LakeRejected, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.wire import OperationMode
 from metalake_sync.remote.annotation_objects import merge_label_trees, pages, set_for_image
@@ -30,6 +32,7 @@ from metalake_sync.remote.client import LakeClient
 if TYPE_CHECKING:
     from metalake_sync.annotations.index import AnnotationIndex
     from metalake_sync.protocol.annotation_sets import LabelReference
+
 
 MODES = {AnnotationKind.HUMAN: OperationMode.HUMAN, AnnotationKind.MACHINE: OperationMode.MACHINE}
 
@@ -175,3 +178,43 @@ def _paired(
     for page in sets:
         yield list(zip(actions[start : start + len(page)], page, strict=True))
         start += len(page)
+
+
+class AttachmentStage:
+    """`lake`: the identity of the lake in the state."""
+
+    def __init__(self, client: LakeClient, recorder: Recorder, lake: str) -> None:
+        self._client = client
+        self._recorder = recorder
+        self._lake = lake
+
+    async def run(self, actions: Sequence[AttachModelRun]) -> None:
+        incomplete = {
+            failure.action.annotations.operation
+            for failure in self._recorder.failures
+            if isinstance(failure.action, Annotate)
+        }
+        for action in actions:
+            if action.operation in incomplete:
+                error = SyncError(
+                    "some of its annotations were not sent", remedy="Fix these failures, then run apply again."
+                )
+                self._recorder.fail([action], _describe(action, error), retryable=True)
+                continue
+            try:
+                await asyncio.to_thread(self._client.attach_model_runs, action.project, [action.operation])
+            except LakeError as rejection:
+                self._recorder.fail(
+                    [action], _describe(action, rejection), retryable=not isinstance(rejection, LakeRejected)
+                )
+                continue
+            self._recorder.confirm([action], lambda action=action: self._record(action))  # type: ignore[misc]
+
+    def _record(self, action: AttachModelRun) -> None:
+        self._recorder.state.attached.put(self._lake, action.operation, action.project)
+
+
+def _describe(action: AttachModelRun, error: SyncError) -> SyncError:
+    """Return the error with the attachment that failed."""
+    message = f"model run '{action.operation}' is not attached to project '{action.project}': {error.message}"
+    return SyncError(message, remedy=error.remedy, where=error.where)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from metalake_sync.apply.annotations import AnnotationStage
 from metalake_sync.apply.metadata import MetadataStage, updates_after_upload
-from metalake_sync.apply.replace import ReplaceStage
 from metalake_sync.apply.session_files import OpenSession
-from metalake_sync.apply.trashed_names import (
+from metalake_sync.apply.trash import (
+    ReplaceStage,
     UploadAction,
     refuses_name,
     rejected_name_error,

@@ -11,17 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metalake_sync.apply.addresses import AddressLookup
 from metalake_sync.apply.annotations import AnnotationStage, Indexes
 from metalake_sync.apply.batches import Stages, upload_collection
-from metalake_sync.apply.bookkeeping import Bookkeeping
-from metalake_sync.apply.collections import CollectionStage
+from metalake_sync.apply.collections import Bookkeeping, CollectionStage
 from metalake_sync.apply.executors.in_process import InProcessExecutor
 from metalake_sync.apply.metadata import MetadataStage
+from metalake_sync.apply.pages import AddressLookup
 from metalake_sync.apply.progress import ProgressMeter
 from metalake_sync.apply.recorder import Recorder
-from metalake_sync.apply.replace import ReplaceStage
-from metalake_sync.apply.trash import TrashStage
+from metalake_sync.apply.trash import ReplaceStage, TrashStage
 from metalake_sync.apply.uploads import UploadStage
 from metalake_sync.core.actions import Annotate, RemoveAnnotations, UpdateFileMetadata
 from metalake_sync.core.addresses import Place
@@ -188,7 +186,7 @@ class Executor:
     async def _attach(self, plan: Plan) -> None:
         if not plan.attachments:
             return
-        from metalake_sync.apply.attachments import AttachmentStage
+        from metalake_sync.apply.annotations import AttachmentStage
 
         await AttachmentStage(self.client, self.recorder, self.lake).run(plan.attachments)
 

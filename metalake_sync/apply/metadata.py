@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from metalake_sync.apply.addresses import AddressLookup, metadata_name
-from metalake_sync.apply.bisect import PageSender
+from metalake_sync.apply.pages import AddressLookup, PageSender, metadata_name
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import UpdateFileMetadata
 from metalake_sync.core.addresses import Address, FileAt, Place

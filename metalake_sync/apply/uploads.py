@@ -19,7 +19,7 @@ from metalake_sync.apply.jobs import wait_for_job
 from metalake_sync.apply.progress import ProgressMeter
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.apply.session_files import OpenSession, SentFile, SessionFiles
-from metalake_sync.apply.trashed_names import (
+from metalake_sync.apply.trash import (
     UploadAction,
     refuses_name,
     rejected_name_error,

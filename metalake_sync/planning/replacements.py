@@ -1,7 +1,7 @@
 """Notes of a plan on replacements that failed before, or that the lake does not allow.
 
 Owns: these notes, and the key under which the state keeps whether a lake allows replacements. Must not: decide what is
-replaced (`core.diff`, `apply.replace`).
+replaced (`core.diff`, `apply.trash`).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from metalake_sync.apply.progress import ProgressMeter
-from metalake_sync.apply.upload_journal import WRITE_AT_ONCE, SessionJournal
+from metalake_sync.apply.session_files import WRITE_AT_ONCE, SessionJournal
 from metalake_sync.core.actions import UploadFile
 from metalake_sync.core.events import ActionDone, Event
 from metalake_sync.core.metadata import NO_METADATA

@@ -936,9 +936,9 @@ def ignores_targets() -> None:
 
 
 def carries_out_stale_plans() -> None:
-    from metalake_sync.apply import plan_checks
+    from metalake_sync.apply import run
 
-    put_into(plan_checks, find_stale_facts=lambda *_: iter(()))
+    put_into(run, find_stale_facts=lambda *_: iter(()))
 
 
 def disowns_what_a_killed_run_sent() -> None:
