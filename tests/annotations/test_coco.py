@@ -42,7 +42,7 @@ def read(
     return closed_afterwards(open_index([spec], images))
 
 
-def refused(base: Path, annotations: list[Any], **more: Any) -> str:
+def error_text(base: Path, annotations: list[Any], **more: Any) -> str:
     with pytest.raises(ManifestErrors) as raised:
         read(base, annotations, **more)
     return str(raised.value)
@@ -92,7 +92,7 @@ def test_a_degenerate_segmentation_without_a_box_is_reported(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("entry", "words"),
+    ("entry", "reason"),
     [
         ({"bbox": [1, 2, 3]}, "a 'bbox' that is not four numbers; left out (once: annotations[1]: [1, 2, 3])"),
         (
@@ -122,13 +122,13 @@ def test_a_degenerate_segmentation_without_a_box_is_reported(tmp_path: Path) -> 
     ],
 )
 def test_an_unreadable_annotation_is_reported_and_the_others_are_read(
-    tmp_path: Path, entry: dict[str, Any], words: str
+    tmp_path: Path, entry: dict[str, Any], reason: str
 ) -> None:
     index = read(tmp_path, [BOX, BOX | entry, BOX])
     assert types(index) == [RECTANGLE, RECTANGLE]
-    assert words in notes(index)
+    assert reason in notes(index)
     fail = InvalidPolicy(named={ShapeProblem.UNREADABLE: "fail"})
-    assert "coco.json: annotations[1]" in refused(tmp_path, [BOX, BOX | entry, BOX], policy=fail)
+    assert "coco.json: annotations[1]" in error_text(tmp_path, [BOX, BOX | entry, BOX], policy=fail)
 
 
 def test_elements_that_are_not_objects_are_left_out(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_nan_in_metadata_removes_only_that_field(tmp_path: Path) -> None:
     assert (shape.metadata, shape.attributes["c"][0].confidence) == ({"b": True}, None)
     assert "coco.json: 2 shapes have a confidence, metadata or attributes that are not finite numbers" in notes(index)
     fail = InvalidPolicy(named={ShapeProblem.NOT_FINITE: "fail"})
-    assert "holds a number that is not finite" in refused(tmp_path, [BOX | entry], policy=fail)
+    assert "holds a number that is not finite" in error_text(tmp_path, [BOX | entry], policy=fail)
 
 
 def test_nan_in_coordinates_removes_the_shape(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_different_texts_are_different_ids(tmp_path: Path, other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "words"),
+    ("more", "reason"),
     [
         ({"categories": [{"id": 2, "name": "b"}]}, "annotations[0]: category 1 is not in 'categories'"),
         ({"categories": [{"id": 1, "name": 5}]}, "categories[0]: 'name' of the category is 5, not a text"),
@@ -278,10 +278,10 @@ def test_different_texts_are_different_ids(tmp_path: Path, other: str) -> None:
         ({"images": [{"id": 1, "file_name": "a"}, 7]}, "images[1]: the element is 7, not an object"),
     ],
 )
-def test_errors_contain_the_value_that_was_found(tmp_path: Path, more: dict[str, Any], words: str) -> None:
-    assert f"coco.json: {words}" in refused(tmp_path, [BOX], **more)
+def test_errors_contain_the_value_that_was_found(tmp_path: Path, more: dict[str, Any], reason: str) -> None:
+    assert f"coco.json: {reason}" in error_text(tmp_path, [BOX], **more)
 
 
 def test_the_error_for_a_panoptic_file_names_that_kind(tmp_path: Path) -> None:
-    told = refused(tmp_path, [BOX | {"segments_info": []}])
-    assert "coco.json: annotations[0]: the annotation has 'segments_info': the file is COCO panoptic" in told
+    reported = error_text(tmp_path, [BOX | {"segments_info": []}])
+    assert "coco.json: annotations[0]: the annotation has 'segments_info': the file is COCO panoptic" in reported

@@ -108,7 +108,7 @@ def test_every_format_has_a_sample() -> None:
     assert {one.name for one in formats()} == set(SAMPLES)
 
 
-def lay_out(folder: Path, sample: Sample, **changed: str) -> Path:
+def write_source(folder: Path, sample: Sample, **changed: str) -> Path:
     source = folder / "labels"
     source.mkdir()
     for name, content in {**sample.good, **changed}.items():
@@ -141,7 +141,7 @@ def test_declarations_are_complete(name: str) -> None:
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_source_is_read_image_by_image_with_the_place_of_each_shape(name: str, tmp_path: Path) -> None:
     sample = SAMPLES[name]
-    source = lay_out(tmp_path, sample)
+    source = write_source(tmp_path, sample)
     found = records(source, name)
     assert sorted(found) == ["a", "b"]
     assert [shape.label for record in found.values() for shape in record.shapes] == ["cell", "cell"]
@@ -155,14 +155,14 @@ def test_a_source_is_read_image_by_image_with_the_place_of_each_shape(name: str,
 
 @pytest.mark.parametrize("name", [name for name in SAMPLES if name != "toy"])
 def test_a_file_is_detected(name: str, tmp_path: Path) -> None:
-    source = lay_out(tmp_path, SAMPLES[name])
+    source = write_source(tmp_path, SAMPLES[name])
     assert detect_format(SourceFile(source / SAMPLES[name].file, "it", source)).name == name
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_an_invalid_shape_is_reported_once_with_its_place_and_the_rest_is_read(name: str, tmp_path: Path) -> None:
     sample = SAMPLES[name]
-    source = lay_out(tmp_path, sample, **{sample.file: sample.broken})
+    source = write_source(tmp_path, sample, **{sample.file: sample.broken})
     with closing(open_index([spec(source, name)], SizedImages())) as index:
         reports = [str(note) for note in index.notes() if sample.place in str(note)]
         assert len(reports) == 1, list(index.notes())
@@ -174,7 +174,7 @@ def test_an_invalid_shape_is_reported_once_with_its_place_and_the_rest_is_read(n
 @pytest.mark.parametrize("name", SAMPLES)
 def test_an_invalid_shape_is_an_error_if_the_manifest_says_fail(name: str, tmp_path: Path) -> None:
     sample = SAMPLES[name]
-    source = lay_out(tmp_path, sample, **{sample.file: sample.broken})
+    source = write_source(tmp_path, sample, **{sample.file: sample.broken})
     with pytest.raises(ManifestErrors) as caught:
         open_index([spec(source, name, strict=True, invalid=InvalidPolicy("fail"))], SizedImages())
     (error,) = caught.value.errors

@@ -72,11 +72,11 @@ def test_flat_elements_are_decoded_in_batches_and_nested_ones_singly(
     calls: list[str] = []
     decode = json.loads
 
-    def counted(text: str) -> Any:
+    def counting(text: str) -> Any:
         calls.append(text)
         return decode(text)
 
-    monkeypatch.setattr(json, "loads", counted)
+    monkeypatch.setattr(json, "loads", counting)
     (tmp_path / "a.json").write_text(json.dumps({"list": [{"id": number} for number in range(20_000)]}))
     assert len(read(tmp_path / "a.json")) == 20_000
     assert len(calls) <= 5

@@ -56,7 +56,7 @@ def matched(index: AnnotationIndex) -> dict[str, int]:
     return {name: len(index.record(name).shapes) for name in index.images()}
 
 
-def told(index: AnnotationIndex) -> Sequence[str]:
+def messages(index: AnnotationIndex) -> Sequence[str]:
     return [note.message for note in index.notes()]
 
 
@@ -85,7 +85,7 @@ def test_one_leading_folder_of_all_names_is_ignored_with_a_note(tmp_path: Path) 
     known = images(tmp_path, "images", "1.jpg", "2.jpg", "deep/3.jpg", naming="path")
     index = read(tmp_path, known, coco(tmp_path, "task1/1.jpg", "task1/2.jpg", "task1/deep/3.jpg"))
     assert matched(index) == {"1.jpg": 1, "2.jpg": 1, "deep__3.jpg": 1}
-    assert told(index) == [
+    assert messages(index) == [
         "names begin with 'task1/', which is not in the paths of the images and is ignored; entries: 3"
     ]
     assert index.without_file == []
@@ -95,7 +95,7 @@ def test_entries_with_several_leading_folders_do_not_match_and_a_note_says_so(tm
     known = images(tmp_path, "images", "1.jpg", "2.jpg")
     index = read(tmp_path, known, coco(tmp_path, "a/1.jpg", "b/2.jpg", "a/2.jpg"))
     assert (matched(index), len(index.without_file)) == ({}, 3)
-    (note,) = told(index)
+    (note,) = messages(index)
     assert "several folders that are not in the paths" in note
     assert "'a/', 'b/'" in note
     assert note.endswith("so these entries match no image: 3")
@@ -117,7 +117,7 @@ def test_a_loosely_matched_record_is_checked(tmp_path: Path) -> None:
     )
     index = read(tmp_path, known, "coco.json")
     assert matched(index) == {"1.jpg": 0}
-    assert sum("is left out" in message for message in told(index)) == 2
+    assert sum("is left out" in message for message in messages(index)) == 2
 
 
 def test_two_entries_of_one_image_below_a_leading_folder_are_an_error(tmp_path: Path) -> None:

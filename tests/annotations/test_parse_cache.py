@@ -90,11 +90,11 @@ class Bench:
     def misses(self) -> int:
         """Read with the memo, and check that the result equals that without it. Returns the number of misses."""
         self.memo.misses = 0
-        assert told(self.open(self.memo)) == told(self.open(NO_MEMO))
+        assert reported(self.open(self.memo)) == reported(self.open(NO_MEMO))
         return self.memo.misses
 
 
-def told(index: AnnotationIndex) -> Any:
+def reported(index: AnnotationIndex) -> Any:
     try:
         images = {name: (one.digest, one.shape_count, one.place) for name, one in index.images().items()}
         records = {name: index.record(name) for name in images}
@@ -187,7 +187,7 @@ def test_an_entry_with_a_note_is_reported_in_every_run(bench: Bench, spoil: Call
     spoil(box_of(bench.document, 7))
     assert bench.misses() == 1
     assert bench.misses() == 1
-    assert any(note[1] for note in told(bench.open(bench.memo))[3])
+    assert any(note[1] for note in reported(bench.open(bench.memo))[3])
 
 
 def test_shapes_in_the_first_pixel_are_reported_in_every_run(bench: Bench) -> None:
@@ -198,7 +198,7 @@ def test_shapes_in_the_first_pixel_are_reported_in_every_run(bench: Bench) -> No
             annotation["bbox"] = [0.1, 0.1, 0.2, number / 50 + 0.1]
     assert bench.misses() == len(NAMES)
     assert bench.misses() == len(NAMES)
-    assert "looks like fractions" in str(told(bench.open(bench.memo))[3])
+    assert "looks like fractions" in str(reported(bench.open(bench.memo))[3])
 
 
 def test_the_form_and_the_bucket_are_part_of_the_key(bench: Bench) -> None:

@@ -75,8 +75,8 @@ def test_two_categories_of_one_id_are_an_error(tmp_path: Path) -> None:
 
 
 def test_categories_that_are_not_a_list_are_an_error(tmp_path: Path) -> None:
-    told = error(tmp_path, coco(tmp_path, categories={"1": "bird"}))
-    assert "coco.json: 'categories' is {'1': 'bird'}, not a list" in told
+    reported = error(tmp_path, coco(tmp_path, categories={"1": "bird"}))
+    assert "coco.json: 'categories' is {'1': 'bird'}, not a list" in reported
 
 
 def test_whole_floats_are_valid_ids(tmp_path: Path) -> None:
@@ -121,10 +121,10 @@ def _failing(problem: str) -> Any:
     ],
 )
 def test_problems_of_yolo_labels_are_reported(tmp_path: Path, text: str, files: dict[str, str], message: str) -> None:
-    told = error(tmp_path, yolo(tmp_path, text, **files))
-    assert message.removeprefix("error: ") in told
-    assert str(tmp_path) not in told
-    assert len(told) < 300
+    reported = error(tmp_path, yolo(tmp_path, text, **files))
+    assert message.removeprefix("error: ") in reported
+    assert str(tmp_path) not in reported
+    assert len(reported) < 300
 
 
 def test_a_class_count_that_differs_from_the_names_is_reported(tmp_path: Path) -> None:
@@ -193,9 +193,9 @@ def test_a_human_confidence_below_1_is_reported(tmp_path: Path) -> None:
 
 def test_an_unknown_format_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "boxes.csv").write_text("file,x\na.png,1\n")
-    told = error(tmp_path, "boxes.csv")
-    assert "boxes.csv: the format of the file is unknown" in told
-    assert "'format'" in told
+    reported = error(tmp_path, "boxes.csv")
+    assert "boxes.csv: the format of the file is unknown" in reported
+    assert "'format'" in reported
 
 
 def old_form(base: Path, *annotations: dict[str, Any], **top: Any) -> str:
@@ -303,8 +303,8 @@ def test_an_ambiguous_old_form_is_an_error_at_its_place(
 
 
 def test_old_form_is_valid_only_for_metalake_json(tmp_path: Path) -> None:
-    told = error(tmp_path, coco(tmp_path, [1, 1, 5, 5]), options={"old_form": True})
-    assert "coco.json: the file has the format coco, which does not take 'old_form'" in told
+    reported = error(tmp_path, coco(tmp_path, [1, 1, 5, 5]), options={"old_form": True})
+    assert "coco.json: the file has the format coco, which does not take 'old_form'" in reported
 
 
 def test_a_bucket_applies_to_the_entries_after_it(tmp_path: Path) -> None:

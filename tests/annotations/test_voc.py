@@ -79,7 +79,7 @@ def test_the_box_replaces_an_invalid_rotated_box_or_it_is_reported(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("broken", "words"),
+    ("broken", "reason"),
     [
         ("", "the object has no <bndbox>; left out (once: object 2)"),
         (BOX.replace("xmin", "x"), "<bndbox> has no <xmin>; left out (once: object 2)"),
@@ -87,10 +87,10 @@ def test_the_box_replaces_an_invalid_rotated_box_or_it_is_reported(tmp_path: Pat
         (BOX.replace("10", "left"), "'left' is not a number; left out (once: object 2, xmin)"),
     ],
 )
-def test_an_unreadable_object_is_reported_and_the_others_are_read(tmp_path: Path, broken: str, words: str) -> None:
+def test_an_unreadable_object_is_reported_and_the_others_are_read(tmp_path: Path, broken: str, reason: str) -> None:
     index = read(tmp_path, BOX, broken, BOX)
     assert types(index) == ["rectangle", "rectangle"]
-    assert f"xml/a.xml: objects can't be read: {words}" in notes(index)
+    assert f"xml/a.xml: objects can't be read: {reason}" in notes(index)
     fail = InvalidPolicy(named={ShapeProblem.UNREADABLE: "fail"})
     with pytest.raises(ManifestErrors, match=r"xml/a.xml: object 2.*: objects can't be read"):
         read(tmp_path, BOX, broken, policy=fail)

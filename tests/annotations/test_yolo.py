@@ -47,7 +47,7 @@ def read(base: Path, source: str, *images: str, **spec: Any) -> AnnotationIndex:
     )
 
 
-def refused(base: Path, source: str, *images: str, **spec: Any) -> str:
+def error_text(base: Path, source: str, *images: str, **spec: Any) -> str:
     with pytest.raises(ManifestErrors) as raised:
         read(base, source, *images, **spec)
     return str(raised.value)
@@ -79,7 +79,7 @@ def test_class_names_are_the_texts_of_the_data_file(tmp_path: Path, names: str, 
 @pytest.mark.parametrize("name", ["~", ""])
 def test_an_unnamed_class_is_an_error_at_its_use(tmp_path: Path, name: str) -> None:
     write(tmp_path, l__a_txt=BOX, l__data_yaml=f"names:\n  0: {name}\n  1: cat\n")
-    assert "l/a.txt:1: class 0 is not one of the 1 that have a name in l/data.yaml" in refused(tmp_path, "l")
+    assert "l/a.txt:1: class 0 is not one of the 1 that have a name in l/data.yaml" in error_text(tmp_path, "l")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_an_unnamed_class_is_an_error_at_its_use(tmp_path: Path, name: str) -> N
 )
 def test_the_error_for_an_unusable_data_file_names_it(tmp_path: Path, names: str, message: str) -> None:
     write(tmp_path, l__a_txt=BOX, l__data_yaml=names)
-    assert message in refused(tmp_path, "l")
+    assert message in error_text(tmp_path, "l")
 
 
 @pytest.mark.parametrize("place", ["set/animals.yaml", "config/data.yaml", "config/any.yml"])
@@ -108,7 +108,7 @@ def test_class_names_come_from_the_data_file_of_the_source(tmp_path: Path, place
 
 def test_different_names_of_a_class_in_two_files_are_an_error(tmp_path: Path) -> None:
     write(tmp_path, l__a_txt=BOX, l__data_yaml="names: [cat]", l__classes_txt="dog\ncat")
-    assert "class 0 is 'cat' in l/data.yaml and 'dog' in l/classes.txt" in refused(tmp_path, "l")
+    assert "class 0 is 'cat' in l/data.yaml and 'dog' in l/classes.txt" in error_text(tmp_path, "l")
     write(tmp_path, l__classes_txt="cat\ndog")
     assert [shape.label for shape in shapes(read(tmp_path, "l"))] == ["cat"]
 
@@ -124,7 +124,7 @@ def test_a_darknet_data_file_is_a_source(tmp_path: Path) -> None:
     write(tmp_path, set__obj_train_data__a_txt=BOX, set__obj_train_data__b_txt="nothing of ours")
     assert [shape.label for shape in shapes(read(tmp_path, "set/obj.data"))] == ["kite"]
     write(tmp_path, set__obj_data="train = train.txt\nnames = none.names\n")
-    assert "set/obj.data: 'names' is 'none.names', which does not exist" in refused(tmp_path, "set/obj.data")
+    assert "set/obj.data: 'names' is 'none.names', which does not exist" in error_text(tmp_path, "set/obj.data")
 
 
 # Data files and lists of other machines.
@@ -274,7 +274,7 @@ def test_kpt_shape_of_a_data_file_above_applies_beside_class_names(tmp_path: Pat
 
 def test_a_line_that_does_not_fit_kpt_shape_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, l__a_txt=POSE, l__data_yaml="names: [bird]\nkpt_shape: [17, 3]\n")
-    assert "l/a.txt:1: the line has 14 values, and 'kpt_shape' [17, 3] needs 56" in refused(tmp_path, "l")
+    assert "l/a.txt:1: the line has 14 values, and 'kpt_shape' [17, 3] needs 56" in error_text(tmp_path, "l")
 
 
 # Lines and files that are not labels.
@@ -294,7 +294,7 @@ def test_a_line_that_does_not_fit_kpt_shape_is_an_error(tmp_path: Path) -> None:
 )
 def test_the_error_for_a_line_that_is_not_a_label_describes_it(tmp_path: Path, line: str, message: str) -> None:
     write(tmp_path, l__a_txt=f"\n{line}\n", l__classes_txt="bird")
-    assert f"l/a.txt:2: {message}" in refused(tmp_path, "l")
+    assert f"l/a.txt:2: {message}" in error_text(tmp_path, "l")
 
 
 def test_comments_are_skipped_and_counted(tmp_path: Path) -> None:
@@ -331,14 +331,14 @@ def test_other_texts_are_recognized_without_local_images(tmp_path: Path) -> None
 
 def test_a_folder_with_only_other_texts_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, set__README_txt="Birds\n")
-    assert "set/README.txt:1: the file is not a label file" in refused(tmp_path, "set")
+    assert "set/README.txt:1: the file is not a label file" in error_text(tmp_path, "set")
 
 
 @pytest.mark.parametrize("name", ["l/a.txt", "l/classes.txt", "l/data.yaml"])
 def test_a_git_lfs_pointer_is_not_read_as_labels_or_names(tmp_path: Path, name: str) -> None:
     write(tmp_path, l__a_txt=BOX, l__classes_txt="bird")
     (tmp_path / name).write_text(LFS_POINTER)
-    assert f"{name}: it is a Git LFS pointer, not the file itself. Run 'git lfs pull'" in refused(tmp_path, "l")
+    assert f"{name}: it is a Git LFS pointer, not the file itself. Run 'git lfs pull'" in error_text(tmp_path, "l")
 
 
 @pytest.mark.parametrize("format", ["metalake", "coco"])
@@ -353,4 +353,4 @@ def test_other_json_in_a_folder_is_left_out_and_reported(tmp_path: Path, format:
 @pytest.mark.parametrize("name", ["a.json", "a.xml"])
 def test_a_git_lfs_pointer_is_reported_in_every_format(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(LFS_POINTER)
-    assert f"{name}: it is a Git LFS pointer" in refused(tmp_path, name)
+    assert f"{name}: it is a Git LFS pointer" in error_text(tmp_path, name)

@@ -20,7 +20,7 @@ from metalake_sync.embedded_lake.request_log import RequestKind
 from metalake_sync.state.backends.file import FileBackend
 from tests.embedded_lake.talk import SECRET, png
 from tests.end_to_end.world import BIRDS, World, boxes
-from tests.security.telling import serving
+from tests.security.repeating_lake import serving
 
 STATE = Path(".metalake-sync/manifest.db")
 

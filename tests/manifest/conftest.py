@@ -16,7 +16,7 @@ HEAD = "version: 1\nremote: {url: embedded:.metalake}\n"
 
 
 @dataclass(frozen=True)
-class Desk:
+class ManifestFolder:
     """Writes manifests and reads them back. Names in errors are relative to the folder."""
 
     folder: Path
@@ -56,6 +56,6 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def manifests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ManifestFolder:
     monkeypatch.chdir(tmp_path)
-    return Desk(tmp_path)
+    return ManifestFolder(tmp_path)

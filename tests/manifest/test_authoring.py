@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from metalake_sync.manifest import models
 from metalake_sync.manifest.authoring import STARTER_MANIFEST, manifest_json_schema, manifest_schema_text
 from metalake_sync.manifest.types import Model
-from tests.manifest.conftest import HEAD, Desk
+from tests.manifest.conftest import HEAD, ManifestFolder
 from tests.manifest.test_loading import FULL, TEN_MISTAKES
 
 ROOT = Path(__file__).parents[2]
@@ -107,25 +107,25 @@ def test_the_reference_names_every_key() -> None:
             assert f"`{field.alias or name}`" in reference, f"{model.__name__}.{name}"
 
 
-def test_manifests_in_the_reference_are_valid(desk: Desk) -> None:
+def test_manifests_in_the_reference_are_valid(manifests: ManifestFolder) -> None:
     reference = (ROOT / "docs" / "manifest.md").read_text()
     examples = re.findall(r"^```yaml\n(.*?)^```", reference, re.MULTILINE | re.DOTALL)
     assert len(examples) > 2
     for example in examples:
-        desk.load(example)
+        manifests.load(example)
         assert messages(example) == []
 
 
-def test_the_starter_manifest_needs_no_variables_and_no_lake(desk: Desk) -> None:
-    loaded = desk.load(STARTER_MANIFEST)
+def test_the_starter_manifest_needs_no_variables_and_no_lake(manifests: ManifestFolder) -> None:
+    loaded = manifests.load(STARTER_MANIFEST)
     assert loaded.model.remote.url == "embedded:.metalake"
     assert [folder.path for one in loaded.collections for folder in one.folders] == ["images"]
     assert loaded.warnings == ()
 
 
-def test_commented_keys_of_the_starter_manifest_are_valid(desk: Desk) -> None:
+def test_commented_keys_of_the_starter_manifest_are_valid(manifests: ManifestFolder) -> None:
     text = re.sub(r"^( +)# (?=[a-z_]+:|  - )", r"\1", STARTER_MANIFEST, flags=re.MULTILINE)
-    (one,) = desk.load(text).collections
+    (one,) = manifests.load(text).collections
     assert one.prune
     assert len(one.file_metadata) == 2
     assert one.annotations[0].kind == "human"

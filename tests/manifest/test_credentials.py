@@ -18,74 +18,78 @@ from metalake_sync.manifest import (
     load_manifest,
     resolve_credentials,
 )
-from tests.manifest.conftest import HEAD, Desk
+from tests.manifest.conftest import HEAD, ManifestFolder
 
 
-def remote(desk: Desk, api_key: str, url: str = "https://lake.example") -> LoadedManifest:
-    return desk.load(f"version: 1\nremote:\n  url: {url}\n  {api_key}\n  secret: s3cret\n")
+def remote(manifests: ManifestFolder, api_key: str, url: str = "https://lake.example") -> LoadedManifest:
+    return manifests.load(f"version: 1\nremote:\n  url: {url}\n  {api_key}\n  secret: s3cret\n")
 
 
 def python(code: str) -> str:
     return f"api_key_command: ['{sys.executable}', '-c', '{code}']"
 
 
-def refusal(loaded: LoadedManifest) -> str:
+def error_text(loaded: LoadedManifest) -> str:
     with pytest.raises(ManifestError) as caught:
         resolve_credentials(loaded)
-    told = str(caught.value)
-    assert told.startswith("birds.yaml:4:")
-    assert "s3cret" not in told
-    return told
+    message = str(caught.value)
+    assert message.startswith("birds.yaml:4:")
+    assert "s3cret" not in message
+    return message
 
 
 def test_the_repr_of_credentials_shows_neither() -> None:
     assert repr(Credentials("k3y", "s3cret")) == "Credentials()"
 
 
-def test_credentials_come_from_variables_of_the_manifest(desk: Desk) -> None:
-    assert resolve_credentials(remote(desk, "api_key: k3y")) == Credentials("k3y", "s3cret")
+def test_credentials_come_from_variables_of_the_manifest(manifests: ManifestFolder) -> None:
+    assert resolve_credentials(remote(manifests, "api_key: k3y")) == Credentials("k3y", "s3cret")
 
 
 def test_a_credential_file_is_relative_to_the_manifest_and_is_stripped(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    manifests: ManifestFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (desk.folder / "key.txt").write_text("  k3y\n\n")
-    loaded = remote(desk, "api_key_file: key.txt")
+    (manifests.folder / "key.txt").write_text("  k3y\n\n")
+    loaded = remote(manifests, "api_key_file: key.txt")
     monkeypatch.chdir("/")
     assert resolve_credentials(loaded) == Credentials("k3y", "s3cret")
 
 
-def test_a_command_runs_in_the_manifests_folder_without_a_shell(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    (desk.folder / "key.txt").write_text("k3y $HOME; x\n")
-    loaded = remote(desk, "api_key_command: cat key.txt")
-    literal = remote(desk, "api_key_command: echo $HOME")
+def test_a_command_runs_in_the_manifests_folder_without_a_shell(
+    manifests: ManifestFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (manifests.folder / "key.txt").write_text("k3y $HOME; x\n")
+    loaded = remote(manifests, "api_key_command: cat key.txt")
+    literal = remote(manifests, "api_key_command: echo $HOME")
     monkeypatch.chdir("/")
     assert resolve_credentials(loaded) == Credentials("k3y $HOME; x", "s3cret")
     assert resolve_credentials(literal) == Credentials("$HOME", "s3cret")
 
 
-def test_a_command_does_not_inherit_variables_of_metalake_sync(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_does_not_inherit_variables_of_metalake_sync(
+    manifests: ManifestFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FOR_THE_HELPER", "k3y")
     monkeypatch.setenv("PYDANTIC_DISABLE_PLUGINS", "__all__")
     code = 'import os; print(os.environ["FOR_THE_HELPER"], "PYDANTIC_DISABLE_PLUGINS" in os.environ)'
-    assert resolve_credentials(remote(desk, python(code))) == Credentials("k3y False", "s3cret")
+    assert resolve_credentials(remote(manifests, python(code))) == Credentials("k3y False", "s3cret")
 
 
-def test_credentials_are_read_again_for_each_run(desk: Desk) -> None:
-    loaded = remote(desk, "api_key_file: key.txt")
+def test_credentials_are_read_again_for_each_run(manifests: ManifestFolder) -> None:
+    loaded = remote(manifests, "api_key_file: key.txt")
     for key in ("old", "new"):
-        (desk.folder / "key.txt").write_text(key)
+        (manifests.folder / "key.txt").write_text(key)
         assert resolve_credentials(loaded) == Credentials(key, "s3cret")
 
 
-def test_credentials_of_an_embedded_lake_are_optional(desk: Desk) -> None:
-    assert resolve_credentials(desk.load(HEAD)) is None
-    assert resolve_credentials(remote(desk, "api_key: ${UNSET}", url="embedded:x")) is None
-    assert resolve_credentials(remote(desk, "api_key: k", url="embedded:x")) == Credentials("k", "s3cret")
+def test_credentials_of_an_embedded_lake_are_optional(manifests: ManifestFolder) -> None:
+    assert resolve_credentials(manifests.load(HEAD)) is None
+    assert resolve_credentials(remote(manifests, "api_key: ${UNSET}", url="embedded:x")) is None
+    assert resolve_credentials(remote(manifests, "api_key: k", url="embedded:x")) == Credentials("k", "s3cret")
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "'api_key_file' is empty"),
         (b" \n", "'api_key_file' is empty"),
@@ -94,40 +98,42 @@ def test_credentials_of_an_embedded_lake_are_optional(desk: Desk) -> None:
         (b"hunter2" * 10_000, "'api_key_file' names the file 'key.txt', which is too large"),
     ],
 )
-def test_a_credential_file_must_hold_one_line(desk: Desk, content: bytes, told: str) -> None:
-    (desk.folder / "key.txt").write_bytes(content)
-    answer = refusal(remote(desk, "api_key_file: key.txt"))
-    assert told in answer
+def test_a_credential_file_must_hold_one_line(manifests: ManifestFolder, content: bytes, message: str) -> None:
+    (manifests.folder / "key.txt").write_bytes(content)
+    answer = error_text(remote(manifests, "api_key_file: key.txt"))
+    assert message in answer
     assert "hunter" not in answer
 
 
-def test_a_missing_credential_file_is_an_error_at_its_key(desk: Desk) -> None:
-    assert refusal(remote(desk, "api_key_file: key.txt")) == (
+def test_a_missing_credential_file_is_an_error_at_its_key(manifests: ManifestFolder) -> None:
+    assert error_text(remote(manifests, "api_key_file: key.txt")) == (
         "birds.yaml:4:17: 'api_key_file' names the file 'key.txt', which cannot be read (No such file or directory)."
         " Create the file, or fix the path."
     )
 
 
-def test_the_error_of_a_failed_command_does_not_contain_its_output(desk: Desk) -> None:
+def test_the_error_of_a_failed_command_does_not_contain_its_output(manifests: ManifestFolder) -> None:
     code = 'import sys; print("hunter2"); print("hunter3", file=sys.stderr); sys.exit(3)'
-    answer = refusal(remote(desk, python(code)))
+    answer = error_text(remote(manifests, python(code)))
     assert "'api_key_command' failed with exit code 3. Run the command by hand to see why." in answer
     assert "hunter" not in answer
 
 
-def test_a_missing_command_is_an_error(desk: Desk) -> None:
-    assert "'api_key_command' cannot be run (No such file or directory)" in refusal(
-        remote(desk, "api_key_command: no-such-command-here")
+def test_a_missing_command_is_an_error(manifests: ManifestFolder) -> None:
+    assert "'api_key_command' cannot be run (No such file or directory)" in error_text(
+        remote(manifests, "api_key_command: no-such-command-here")
     )
 
 
-def test_a_command_that_takes_too_long_is_killed_with_its_children(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_takes_too_long_is_killed_with_its_children(
+    manifests: ManifestFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(credentials, "COMMAND_TIMEOUT_S", 0.5)
-    (desk.folder / "slow.sh").write_text("sleep 60 & echo $! > child; wait\n")
+    (manifests.folder / "slow.sh").write_text("sleep 60 & echo $! > child; wait\n")
     began = time.monotonic()
-    assert "'api_key_command' took longer than" in refusal(remote(desk, "api_key_command: sh slow.sh"))
+    assert "'api_key_command' took longer than" in error_text(remote(manifests, "api_key_command: sh slow.sh"))
     assert time.monotonic() - began < 20
-    child = Path("/proc") / (desk.folder / "child").read_text().strip() / "cmdline"
+    child = Path("/proc") / (manifests.folder / "child").read_text().strip() / "cmdline"
     for _ in range(100):
         if not child.exists() or b"sleep" not in child.read_bytes():
             break
@@ -171,15 +177,15 @@ def leak_error(
     ],
 )
 def test_a_credential_in_another_key_is_an_error_that_does_not_show_it(tmp_path: Path, text: str, words: str) -> None:
-    told = leak_error(tmp_path, text)
-    assert words in told
-    assert not any(value in told for value in (KEY, SECRET, HOOK, "ghs_"))
+    message = leak_error(tmp_path, text)
+    assert words in message
+    assert not any(value in message for value in (KEY, SECRET, HOOK, "ghs_"))
 
 
 def test_another_variable_with_the_value_of_a_credential_is_an_error(tmp_path: Path) -> None:
-    told = leak_error(tmp_path, "defaults: {metadata: {Note: '${CITY}'}}", {"CITY": f"<{KEY}>"})
-    assert "the value contains the API key or the secret" in told
-    assert KEY not in told
+    message = leak_error(tmp_path, "defaults: {metadata: {Note: '${CITY}'}}", {"CITY": f"<{KEY}>"})
+    assert "the value contains the API key or the secret" in message
+    assert KEY not in message
 
 
 def test_variables_that_only_sound_like_credentials_are_accepted(tmp_path: Path) -> None:

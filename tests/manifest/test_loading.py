@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from metalake_sync.errors import ExitCode, Location, ManifestError, ManifestErrors
 from metalake_sync.manifest import PatternMetadata, load_manifest
-from tests.manifest.conftest import HEAD, Desk
+from tests.manifest.conftest import HEAD, ManifestFolder
 
 FULL = """\
 version: 1
@@ -82,13 +82,13 @@ collections:
 """
 
 
-def test_every_key_of_a_full_manifest_is_loaded(desk: Desk) -> None:
-    loaded = desk.load(FULL)
+def test_every_key_of_a_full_manifest_is_loaded(manifests: ManifestFolder) -> None:
+    loaded = manifests.load(FULL)
     (collection,) = loaded.collections
     (folder,), (annotation,) = collection.folders, collection.annotations
     assert loaded.name == "bccd"
     assert loaded.source == "birds.yaml"
-    assert loaded.base_dir == desk.folder
+    assert loaded.base_dir == manifests.folder
     assert loaded.warnings == ()
     assert loaded.model.remote.url == "embedded:.metalake"
     assert (collection.name, collection.type, collection.storage_prefix) == ("bccd-train", "image", "medical/bccd")
@@ -115,9 +115,9 @@ def test_every_key_of_a_full_manifest_is_loaded(desk: Desk) -> None:
     assert annotation.labels.allow == ["RBC", "WBC", "Platelets"]
 
 
-def test_ten_different_errors_are_reported_together_with_line_and_column(desk: Desk) -> None:
+def test_ten_different_errors_are_reported_together_with_line_and_column(manifests: ManifestFolder) -> None:
     environment = {"LAYERNEXT_API_KEY": "key", "LAYERNEXT_SECRET": "secret"}
-    assert desk.messages(TEN_MISTAKES, environment=environment) == [
+    assert manifests.messages(TEN_MISTAKES, environment=environment) == [
         "birds.yaml:2:1: unknown key 'nmae'. Did you mean 'name'?",
         "birds.yaml:4:8: 'url' is not the address of a lake. Write https://HOST, or embedded:DIR.",
         "birds.yaml:9:11: 'type' is 'imgae'. Write image, video or other; did you mean image?",
@@ -133,22 +133,22 @@ def test_ten_different_errors_are_reported_together_with_line_and_column(desk: D
     ]
 
 
-def test_an_invalid_manifest_is_a_usage_error(desk: Desk) -> None:
+def test_an_invalid_manifest_is_a_usage_error(manifests: ManifestFolder) -> None:
     with pytest.raises(ManifestErrors) as caught:
-        desk.load("version: 1")
+        manifests.load("version: 1")
     assert caught.value.exit_code is ExitCode.USAGE
 
 
-def test_a_missing_key_has_the_place_of_the_block_around_it(desk: Desk) -> None:
-    loaded = desk.load(FULL)
+def test_a_missing_key_has_the_place_of_the_block_around_it(manifests: ManifestFolder) -> None:
+    loaded = manifests.load(FULL)
     assert loaded.where("collections", 0, "folders", 0, "path") == Location("birds.yaml", 17, 15)
     assert loaded.where("collections", 0, "annotations", 0, "labels", "allow", 1) == Location("birds.yaml", 35, 48)
     assert loaded.where("collections", 0, "folders", 7, "path") == loaded.where("collections", 0, "folders")
     assert loaded.where("downloads") == Location("birds.yaml", 1, 1)
 
 
-def test_a_literal_secret_causes_a_warning_that_does_not_show_it(desk: Desk) -> None:
-    loaded = desk.load(
+def test_a_literal_secret_causes_a_warning_that_does_not_show_it(manifests: ManifestFolder) -> None:
+    loaded = manifests.load(
         "version: 1\nremote:\n  url: https://lake.example\n  api_key: ${KEY:-k3y-literal}\n  secret: s3cret-literal\n",
     )
     assert [(warning.code, warning.where) for warning in loaded.warnings] == [
@@ -160,30 +160,32 @@ def test_a_literal_secret_causes_a_warning_that_does_not_show_it(desk: Desk) -> 
     assert "s3cret" not in str(loaded.warnings)
 
 
-def test_the_repr_of_a_loaded_manifest_shows_no_credential(desk: Desk) -> None:
+def test_the_repr_of_a_loaded_manifest_shows_no_credential(manifests: ManifestFolder) -> None:
     text = "version: 1\nremote:\n  url: https://lake.example\n  api_key: k3y-literal\n  secret: ${S}\n"
-    loaded = desk.load(text, variables={"S": "from-the-shell"})
+    loaded = manifests.load(text, variables={"S": "from-the-shell"})
     for printed in (repr(loaded), repr(loaded.model), str(loaded.model), repr(loaded._tree)):
         assert "k3y-literal" not in printed
         assert "from-the-shell" not in printed
 
 
 @pytest.mark.parametrize("written", ["12345678", "[12345678]", "{a: 12345678}", "true"])
-def test_no_error_about_a_credential_shows_it(desk: Desk, written: str) -> None:
+def test_no_error_about_a_credential_shows_it(manifests: ManifestFolder, written: str) -> None:
     text = f"version: 1\nremote:\n  url: https://lake.example\n  api_key: {written}\n  secret: {written}\n"
-    told = "\n".join(desk.messages(text))
-    assert "birds.yaml:4:12: 'api_key' is a " in told
-    assert written not in told
+    message = "\n".join(manifests.messages(text))
+    assert "birds.yaml:4:12: 'api_key' is a " in message
+    assert written not in message
 
 
-def test_a_url_with_a_password_is_an_error_that_does_not_show_it(desk: Desk) -> None:
+def test_a_url_with_a_password_is_an_error_that_does_not_show_it(manifests: ManifestFolder) -> None:
     text = "version: 1\nremote: {url: 'https://me:hunter2@lake.example', api_key: '${K}', secret: '${K}'}\n"
-    (told,) = desk.messages(text, variables={"K": "k"})
-    assert told == "birds.yaml:2:15: 'url' contains more than an address. Use 'api_key' and 'secret' for credentials."
+    (message,) = manifests.messages(text, variables={"K": "k"})
+    assert (
+        message == "birds.yaml:2:15: 'url' contains more than an address. Use 'api_key' and 'secret' for credentials."
+    )
 
 
-def test_a_manifest_without_collections_is_valid(desk: Desk) -> None:
-    assert desk.load(HEAD).collections == ()
+def test_a_manifest_without_collections_is_valid(manifests: ManifestFolder) -> None:
+    assert manifests.load(HEAD).collections == ()
 
 
 LINES = st.lists(
@@ -200,14 +202,14 @@ LINES = st.lists(
 EVERY_EXAMPLE = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def only_mistakes(source: str, stdin: io.StringIO | None = None) -> None:
-    told: tuple[ManifestError, ...] | None = None
+def loads_or_reports_errors(source: str, stdin: io.StringIO | None = None) -> None:
+    message: tuple[ManifestError, ...] | None = None
     try:
         load_manifest(source, environment={"X": "x"}, stdin=stdin)
     except ManifestErrors as errors:
-        told = errors.errors
-    assert told is None or told
-    for error in told or ():
+        message = errors.errors
+    assert message is None or message
+    for error in message or ():
         assert isinstance(error.where, Location)
         assert error.remedy
 
@@ -220,7 +222,7 @@ def only_mistakes(source: str, stdin: io.StringIO | None = None) -> None:
 @example(text=HEAD + "defaults: []\ncollections: [[], 3, {annotations: [3, {operation: []}]}]")
 @EVERY_EXAMPLE
 def test_any_text_gives_a_manifest_or_errors_with_places(text: str) -> None:
-    only_mistakes("-", io.StringIO(text))
+    loads_or_reports_errors("-", io.StringIO(text))
 
 
 @given(
@@ -230,7 +232,7 @@ def test_any_text_gives_a_manifest_or_errors_with_places(text: str) -> None:
 def test_any_bytes_give_a_manifest_or_errors_with_places(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "any.yaml"
     file.write_bytes(data)
-    only_mistakes(str(file))
+    loads_or_reports_errors(str(file))
 
 
 @given(first=LINES, second=LINES)
@@ -238,7 +240,7 @@ def test_any_bytes_give_a_manifest_or_errors_with_places(tmp_path: Path, data: b
 def test_any_two_files_give_a_manifest_or_errors_with_places(tmp_path: Path, first: str, second: str) -> None:
     (tmp_path / "a.yaml").write_text(HEAD + first)
     (tmp_path / "b.yaml").write_text(second)
-    only_mistakes(str(tmp_path))
+    loads_or_reports_errors(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -250,9 +252,9 @@ def test_any_two_files_give_a_manifest_or_errors_with_places(tmp_path: Path, fir
         (", secret: s1gn1ng", ["literal_secret"]),
     ],
 )
-def test_an_unsigned_webhook_causes_a_warning(desk: Desk, given: str, codes: list[str]) -> None:
+def test_an_unsigned_webhook_causes_a_warning(manifests: ManifestFolder, given: str, codes: list[str]) -> None:
     text = HEAD + f"notify: {{url: https://hooks.acme.dev/t0ken{given}}}\n"
-    loaded = desk.load(text, variables={"SIGNING": "x"})
+    loaded = manifests.load(text, variables={"SIGNING": "x"})
     assert [warning.code for warning in loaded.warnings] == codes
     assert "t0ken" not in str(loaded.warnings)
     assert "s1gn1ng" not in str(loaded.warnings)
@@ -262,20 +264,20 @@ ONE = "collections:\n  - {name: one, type: image}\n"
 TWO = "collections:\n  - {name: two, type: image}\n  - {name: three, type: other}\n"
 
 
-def messages(desk: Desk, **files: str) -> list[str]:
+def messages(manifests: ManifestFolder, **files: str) -> list[str]:
     with pytest.raises(ManifestErrors) as caught:
-        desk.load_folder(**files)
+        manifests.load_folder(**files)
     return [str(error) for error in caught.value.errors]
 
 
-def test_collections_of_several_files_are_concatenated(desk: Desk) -> None:
-    loaded = desk.load_folder(a=HEAD + ONE, b=TWO, c="name: all\n")
+def test_collections_of_several_files_are_concatenated(manifests: ManifestFolder) -> None:
+    loaded = manifests.load_folder(a=HEAD + ONE, b=TWO, c="name: all\n")
     assert [(one.index, one.name) for one in loaded.collections] == [(0, "one"), (1, "two"), (2, "three")]
     assert loaded.name == "all"
 
 
-def test_downloads_and_trash_rules_of_several_files_are_concatenated(desk: Desk) -> None:
-    loaded = desk.load_folder(
+def test_downloads_and_trash_rules_of_several_files_are_concatenated(manifests: ManifestFolder) -> None:
+    loaded = manifests.load_folder(
         a=HEAD + "downloads:\n  - {lake: image, to: a}\n",
         b="downloads:\n  - {lake: video, to: b}\ntrash:\n  - {lake: other, query: metadata.Tags=x}\n",
         c="trash:\n  - {collection: birds}\n",
@@ -285,41 +287,43 @@ def test_downloads_and_trash_rules_of_several_files_are_concatenated(desk: Desk)
     assert loaded.where("downloads", 1) == Location("lake/b.yaml", 2, 5)
 
 
-def test_each_place_names_its_file(desk: Desk) -> None:
-    loaded = desk.load_folder(a=HEAD + ONE, b=TWO)
+def test_each_place_names_its_file(manifests: ManifestFolder) -> None:
+    loaded = manifests.load_folder(a=HEAD + ONE, b=TWO)
     assert loaded.where("collections", 0, "name") == Location("lake/a.yaml", 4, 12)
     assert loaded.where("collections", 2, "name") == Location("lake/b.yaml", 3, 12)
 
 
-def test_equal_values_may_be_in_several_files(desk: Desk) -> None:
-    assert len(desk.load_folder(a=HEAD + ONE, b=HEAD + TWO).collections) == 3
+def test_equal_values_may_be_in_several_files(manifests: ManifestFolder) -> None:
+    assert len(manifests.load_folder(a=HEAD + ONE, b=HEAD + TWO).collections) == 3
 
 
-def test_different_values_are_an_error_with_both_places(desk: Desk) -> None:
-    assert messages(desk, a=HEAD + "name: x\n", b="version: 2\nname: y\nremote: {url: embedded:other}\n") == [
+def test_different_values_are_an_error_with_both_places(manifests: ManifestFolder) -> None:
+    assert messages(manifests, a=HEAD + "name: x\n", b="version: 2\nname: y\nremote: {url: embedded:other}\n") == [
         f"lake/b.yaml:{line}:1: '{key}' has a different value here than at lake/a.yaml:{first}:1."
         " Keep it in one file of the folder."
         for key, line, first in (("version", 1, 1), ("name", 2, 3), ("remote", 3, 2))
     ]
 
 
-def test_a_collection_in_two_files_is_an_error_with_both_places(desk: Desk) -> None:
-    (told,) = messages(desk, a=HEAD + ONE, b=ONE)
-    assert told.startswith("lake/b.yaml:2:12: collection 'one' of type image is defined twice")
-    assert "lake/a.yaml:4:12" in told
+def test_a_collection_in_two_files_is_an_error_with_both_places(manifests: ManifestFolder) -> None:
+    (message,) = messages(manifests, a=HEAD + ONE, b=ONE)
+    assert message.startswith("lake/b.yaml:2:12: collection 'one' of type image is defined twice")
+    assert "lake/a.yaml:4:12" in message
 
 
-def test_errors_are_in_the_order_of_the_files(desk: Desk) -> None:
-    told = messages(desk, a=HEAD + "colections: []\n", b="collections: [{name: x, type: y}]\n", c="name: ${NOPE}\n")
-    assert [line.partition(": ")[0] for line in told] == ["lake/a.yaml:3:1", "lake/b.yaml:1:31", "lake/c.yaml:1:7"]
+def test_errors_are_in_the_order_of_the_files(manifests: ManifestFolder) -> None:
+    message = messages(
+        manifests, a=HEAD + "colections: []\n", b="collections: [{name: x, type: y}]\n", c="name: ${NOPE}\n"
+    )
+    assert [line.partition(": ")[0] for line in message] == ["lake/a.yaml:3:1", "lake/b.yaml:1:31", "lake/c.yaml:1:7"]
 
 
-def test_collections_that_are_not_a_list_are_one_error(desk: Desk) -> None:
-    told = messages(desk, a=HEAD + "collections: {}\n", b=ONE)
-    assert told[0].startswith("lake/a.yaml:3:14: 'collections' is a mapping.")
-    assert told[1].startswith("lake/b.yaml:1:1: 'collections' has a different value here than at lake/a.yaml:3:1.")
+def test_collections_that_are_not_a_list_are_one_error(manifests: ManifestFolder) -> None:
+    message = messages(manifests, a=HEAD + "collections: {}\n", b=ONE)
+    assert message[0].startswith("lake/a.yaml:3:14: 'collections' is a mapping.")
+    assert message[1].startswith("lake/b.yaml:1:1: 'collections' has a different value here than at lake/a.yaml:3:1.")
 
 
-def test_files_that_are_not_yaml_are_reported_together(desk: Desk) -> None:
-    told = messages(desk, a="a: [}", b=HEAD, c="- a list\n", d="")
-    assert [line.split(": ")[0] for line in told] == ["lake/a.yaml:1:5", "lake/c.yaml:1:1", "lake/d.yaml"]
+def test_files_that_are_not_yaml_are_reported_together(manifests: ManifestFolder) -> None:
+    message = messages(manifests, a="a: [}", b=HEAD, c="- a list\n", d="")
+    assert [line.split(": ")[0] for line in message] == ["lake/a.yaml:1:5", "lake/c.yaml:1:1", "lake/d.yaml"]

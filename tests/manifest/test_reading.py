@@ -11,37 +11,39 @@ import pytest
 
 from metalake_sync.errors import Location, ManifestError, ManifestErrors
 from metalake_sync.manifest import load_manifest, read_var_file, reading
-from tests.manifest.conftest import HEAD, Desk
+from tests.manifest.conftest import HEAD, ManifestFolder
 
 
-def refusal(source: str) -> str:
+def error_text(source: str) -> str:
     with pytest.raises(ManifestErrors) as caught:
         load_manifest(source, environment={})
     return str(caught.value)
 
 
-def test_the_name_of_a_file_is_its_stem(desk: Desk) -> None:
-    assert desk.load(HEAD, file="bccd.prod.yaml").name == "bccd.prod"
+def test_the_name_of_a_file_is_its_stem(manifests: ManifestFolder) -> None:
+    assert manifests.load(HEAD, file="bccd.prod.yaml").name == "bccd.prod"
 
 
-def test_a_folder_gives_the_name_and_the_base_of_its_manifest(desk: Desk) -> None:
-    loaded = desk.load_folder(a=HEAD)
+def test_a_folder_gives_the_name_and_the_base_of_its_manifest(manifests: ManifestFolder) -> None:
+    loaded = manifests.load_folder(a=HEAD)
     assert loaded.name == "lake"
-    assert loaded.base_dir == desk.folder / "lake"
+    assert loaded.base_dir == manifests.folder / "lake"
 
 
-def test_the_current_folder_gives_the_name_of_its_manifest(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk.load_folder(a=HEAD)
+def test_the_current_folder_gives_the_name_of_its_manifest(
+    manifests: ManifestFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifests.load_folder(a=HEAD)
     monkeypatch.chdir("lake")
     assert load_manifest(".", environment={}).name == "lake"
 
 
-def test_the_base_of_a_linked_manifest_is_the_folder_of_the_link(desk: Desk) -> None:
-    (desk.folder / "mounted").mkdir()
-    (desk.folder / "mounted" / "real.yaml").write_text(HEAD)
-    (desk.folder / "link.yaml").symlink_to("mounted/real.yaml")
+def test_the_base_of_a_linked_manifest_is_the_folder_of_the_link(manifests: ManifestFolder) -> None:
+    (manifests.folder / "mounted").mkdir()
+    (manifests.folder / "mounted" / "real.yaml").write_text(HEAD)
+    (manifests.folder / "link.yaml").symlink_to("mounted/real.yaml")
     loaded = load_manifest("link.yaml", environment={})
-    assert (loaded.name, loaded.base_dir) == ("link", desk.folder)
+    assert (loaded.name, loaded.base_dir) == ("link", manifests.folder)
 
 
 def test_a_manifest_in_shared_memory_is_an_ordinary_file() -> None:
@@ -55,8 +57,8 @@ def test_a_manifest_in_shared_memory_is_an_ordinary_file() -> None:
     assert (loaded.name, loaded.base_dir) == ("bccd", Path(folder))
 
 
-def test_files_of_a_folder_are_read_by_name_without_hidden_ones(desk: Desk) -> None:
-    folder = desk.folder / "lake"
+def test_files_of_a_folder_are_read_by_name_without_hidden_ones(manifests: ManifestFolder) -> None:
+    folder = manifests.folder / "lake"
     folder.mkdir()
     (folder / "b.yml").write_text("collections: [{name: second, type: other}]")
     (folder / "a.yaml").write_text(HEAD + "collections: [{name: first, type: other}]")
@@ -66,15 +68,15 @@ def test_files_of_a_folder_are_read_by_name_without_hidden_ones(desk: Desk) -> N
     assert [one.name for one in load_manifest("lake", environment={}).collections] == ["first", "second"]
 
 
-def test_the_base_of_standard_input_is_the_current_folder(desk: Desk) -> None:
-    loaded = desk.load_stdin(HEAD + "name: piped\n")
-    assert (loaded.name, loaded.base_dir, loaded.source) == ("piped", desk.folder, "-")
+def test_the_base_of_standard_input_is_the_current_folder(manifests: ManifestFolder) -> None:
+    loaded = manifests.load_stdin(HEAD + "name: piped\n")
+    assert (loaded.name, loaded.base_dir, loaded.source) == ("piped", manifests.folder, "-")
     assert loaded.where("name") == Location("<stdin>", 3, 7)
 
 
-def test_standard_input_needs_a_name(desk: Desk) -> None:
+def test_standard_input_needs_a_name(manifests: ManifestFolder) -> None:
     with pytest.raises(ManifestErrors, match=r"<stdin>:1:1: 'name' is missing\. Standard input has no name"):
-        desk.load_stdin(HEAD)
+        manifests.load_stdin(HEAD)
 
 
 def test_standard_input_is_read_as_utf8_with_any_terminal() -> None:
@@ -83,61 +85,63 @@ def test_standard_input_is_read_as_utf8_with_any_terminal() -> None:
     assert load_manifest("-", environment={}, stdin=stdin).name == "vögel"
 
 
-def test_a_byte_order_mark_is_ignored(desk: Desk) -> None:
-    loaded = desk.load(b"\xef\xbb\xbf" + HEAD.encode())
+def test_a_byte_order_mark_is_ignored(manifests: ManifestFolder) -> None:
+    loaded = manifests.load(b"\xef\xbb\xbf" + HEAD.encode())
     assert loaded.where("version") == Location("birds.yaml", 1, 10)
 
 
-def test_a_windows_line_end_counts_as_one_line(desk: Desk) -> None:
-    assert desk.load(HEAD.replace("\n", "\r\n")).where("remote") == Location("birds.yaml", 2, 9)
+def test_a_windows_line_end_counts_as_one_line(manifests: ManifestFolder) -> None:
+    assert manifests.load(HEAD.replace("\n", "\r\n")).where("remote") == Location("birds.yaml", 2, 9)
 
 
-def test_a_manifest_that_is_not_utf8_is_an_error_at_the_byte(desk: Desk) -> None:
-    (told,) = desk.messages(HEAD.encode() + b"name: v\xf6gel\n")
-    assert told == "birds.yaml:3:8: the manifest is not UTF-8. Save it as UTF-8."
+def test_a_manifest_that_is_not_utf8_is_an_error_at_the_byte(manifests: ManifestFolder) -> None:
+    (message,) = manifests.messages(HEAD.encode() + b"name: v\xf6gel\n")
+    assert message == "birds.yaml:3:8: the manifest is not UTF-8. Save it as UTF-8."
 
 
-def test_a_missing_manifest_is_an_error(desk: Desk) -> None:
-    assert refusal("nowhere.yaml").startswith("nowhere.yaml: the manifest cannot be read (No such file or directory).")
+def test_a_missing_manifest_is_an_error(manifests: ManifestFolder) -> None:
+    assert error_text("nowhere.yaml").startswith(
+        "nowhere.yaml: the manifest cannot be read (No such file or directory)."
+    )
 
 
 @pytest.mark.parametrize("source", ["a\0b", "x" * 5000])
-def test_an_invalid_file_name_is_an_error(desk: Desk, source: str) -> None:
-    assert "the manifest cannot be read" in refusal(source)
+def test_an_invalid_file_name_is_an_error(manifests: ManifestFolder, source: str) -> None:
+    assert "the manifest cannot be read" in error_text(source)
 
 
-def test_a_folder_without_a_manifest_is_an_error(desk: Desk) -> None:
-    assert "the folder has no *.yaml file" in refusal(".")
+def test_a_folder_without_a_manifest_is_an_error(manifests: ManifestFolder) -> None:
+    assert "the folder has no *.yaml file" in error_text(".")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_an_unreadable_folder_is_an_error(desk: Desk) -> None:
-    (desk.folder / "lake").mkdir(mode=0o100)
-    assert "lake: the folder cannot be read (Permission denied)" in refusal("lake")
+def test_an_unreadable_folder_is_an_error(manifests: ManifestFolder) -> None:
+    (manifests.folder / "lake").mkdir(mode=0o100)
+    assert "lake: the folder cannot be read (Permission denied)" in error_text("lake")
 
 
-def test_readable_files_of_a_folder_are_checked_beside_an_unreadable_one(desk: Desk) -> None:
-    folder = desk.folder / "lake"
+def test_readable_files_of_a_folder_are_checked_beside_an_unreadable_one(manifests: ManifestFolder) -> None:
+    folder = manifests.folder / "lake"
     folder.mkdir()
     (folder / "a.yaml").write_text("name: 2024-01-01\n")
     (folder / "gone.yaml").symlink_to("nowhere")
-    told = refusal("lake").splitlines()
-    assert [line.partition(": ")[0] for line in told] == ["lake/gone.yaml", "lake/a.yaml:1:7"]
+    message = error_text("lake").splitlines()
+    assert [line.partition(": ")[0] for line in message] == ["lake/gone.yaml", "lake/a.yaml:1:7"]
 
 
-def test_a_pipe_or_device_in_a_folder_is_an_error_and_does_not_block(desk: Desk) -> None:
-    desk.load_folder(a=HEAD)
-    os.mkfifo(desk.folder / "lake" / "b.yaml")
-    (desk.folder / "lake" / "c.yaml").symlink_to("/dev/zero")
-    said = refusal(str(desk.folder / "lake"))
+def test_a_pipe_or_device_in_a_folder_is_an_error_and_does_not_block(manifests: ManifestFolder) -> None:
+    manifests.load_folder(a=HEAD)
+    os.mkfifo(manifests.folder / "lake" / "b.yaml")
+    (manifests.folder / "lake" / "c.yaml").symlink_to("/dev/zero")
+    said = error_text(str(manifests.folder / "lake"))
     assert "b.yaml: the manifest is not a regular file" in said
     assert "c.yaml: the manifest is not a regular file" in said
 
 
-def test_a_manifest_that_is_too_large_is_an_error(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manifest_that_is_too_large_is_an_error(manifests: ManifestFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "SIZE_LIMIT_BYTES", 1 << 20)
-    (told,) = desk.messages(HEAD + "#" * (1 << 20))
-    assert told.startswith("birds.yaml: the manifest is larger than 1 MB.")
+    (message,) = manifests.messages(HEAD + "#" * (1 << 20))
+    assert message.startswith("birds.yaml: the manifest is larger than 1 MB.")
 
 
 def test_a_manifest_of_32_mb_is_read(tmp_path: Path) -> None:
@@ -169,7 +173,7 @@ def test_an_empty_variable_file_has_no_variables(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "message"),
     [
         ("v.env", b"A=1\nhunter2\n", ":2: the line is not NAME=VALUE"),
         ("v.env", b"A-B=hunter2\n", ":1: the line is not NAME=VALUE"),
@@ -183,13 +187,13 @@ def test_an_empty_variable_file_has_no_variables(tmp_path: Path) -> None:
     ],
 )
 def test_an_invalid_variable_file_is_an_error_that_shows_no_value(
-    tmp_path: Path, name: str, text: bytes, told: str
+    tmp_path: Path, name: str, text: bytes, message: str
 ) -> None:
     file = tmp_path / name
     file.write_bytes(text)
     with pytest.raises(ManifestError) as caught:
         read_var_file(file)
-    assert str(caught.value).startswith(f"{file}{told}")
+    assert str(caught.value).startswith(f"{file}{message}")
     assert "hunter2" not in str(caught.value)
 
 

@@ -14,7 +14,7 @@ from metalake_sync.manifest.scalars import (
     literal_part,
     scalar_value,
 )
-from tests.manifest.conftest import HEAD, Desk
+from tests.manifest.conftest import HEAD, ManifestFolder
 
 
 def value(text: str) -> object:
@@ -120,30 +120,32 @@ def test_the_literal_part_is_the_text_that_is_written_in_the_manifest(text: str,
     assert literal_part(text) == literal
 
 
-def test_given_variables_override_the_environment(desk: Desk) -> None:
+def test_given_variables_override_the_environment(manifests: ManifestFolder) -> None:
     text = HEAD + "name: ${NAME}\n"
-    assert desk.load(text, variables={"NAME": "given"}, environment={"NAME": "inherited"}).name == "given"
-    assert desk.load(text, environment={"NAME": "inherited"}).name == "inherited"
+    assert manifests.load(text, variables={"NAME": "given"}, environment={"NAME": "inherited"}).name == "given"
+    assert manifests.load(text, environment={"NAME": "inherited"}).name == "inherited"
 
 
-def test_a_missing_variable_is_the_only_error_at_its_place(desk: Desk) -> None:
+def test_a_missing_variable_is_the_only_error_at_its_place(manifests: ManifestFolder) -> None:
     text = HEAD + "collections:\n  - {name: x, type: '${T}', prune: '${P}', files: ['${F}']}\n"
-    assert [told.partition(". ")[0] for told in desk.messages(text)] == [
+    assert [message.partition(". ")[0] for message in manifests.messages(text)] == [
         "birds.yaml:4:21: the variable T has no value",
         "birds.yaml:4:36: the variable P has no value",
         "birds.yaml:4:52: the variable F has no value",
     ]
 
 
-def test_variables_may_give_booleans_enumerated_values_and_the_version(desk: Desk) -> None:
+def test_variables_may_give_booleans_enumerated_values_and_the_version(manifests: ManifestFolder) -> None:
     text = (
         "version: ${V}\nremote: {url: embedded:x}\ncollections:\n"
         "  - {name: '${N}', type: '${T}', prune: '${P}', metadata: {Count: '${N}'}}\n"
     )
-    (one,) = desk.load(text, variables={"V": "1", "N": "2024", "T": "image", "P": "true"}).collections
+    (one,) = manifests.load(text, variables={"V": "1", "N": "2024", "T": "image", "P": "true"}).collections
     assert (one.name, one.type, one.prune, one.metadata_layers[1]) == ("2024", "image", True, {"Count": "2024"})
 
 
-def test_references_in_keys_are_not_replaced(desk: Desk) -> None:
-    loaded = desk.load(HEAD + "collections: [{name: x, type: other, metadata: {'${A}': 1}}]\n", variables={"A": "a"})
+def test_references_in_keys_are_not_replaced(manifests: ManifestFolder) -> None:
+    loaded = manifests.load(
+        HEAD + "collections: [{name: x, type: other, metadata: {'${A}': 1}}]\n", variables={"A": "a"}
+    )
     assert loaded.collections[0].metadata_layers[1] == {"${A}": 1}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.manifest.conftest import HEAD, Desk
+from tests.manifest.conftest import HEAD, ManifestFolder
 
 
-def test_metadata_accepts_all_json_values(desk: Desk) -> None:
+def test_metadata_accepts_all_json_values(manifests: ManifestFolder) -> None:
     text = HEAD + "defaults: {metadata: {A: a, B: 1, C: 1.5, D: true, E: [1, [x]], F: {x: {y: ~}}, no: no}}\n"
-    assert desk.load(text).model.defaults.metadata == {
+    assert manifests.load(text).model.defaults.metadata == {
         "A": "a",
         "B": 1,
         "C": 1.5,
@@ -21,7 +21,7 @@ def test_metadata_accepts_all_json_values(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metadata", "told"),
+    ("metadata", "message"),
     [
         (
             "{A: ~}",
@@ -38,9 +38,9 @@ def test_metadata_accepts_all_json_values(desk: Desk) -> None:
         ("[a]", "birds.yaml:4:13: 'metadata' is a list. Write a mapping of keys to values."),
     ],
 )
-def test_invalid_metadata_is_an_error_at_its_field(desk: Desk, metadata: str, told: str) -> None:
-    (error,) = desk.messages(HEAD + f"defaults:\n  metadata: {metadata}\n")
-    assert told in error
+def test_invalid_metadata_is_an_error_at_its_field(manifests: ManifestFolder, metadata: str, message: str) -> None:
+    (error,) = manifests.messages(HEAD + f"defaults:\n  metadata: {metadata}\n")
+    assert message in error
 
 
 @pytest.mark.parametrize(
@@ -52,17 +52,17 @@ def test_invalid_metadata_is_an_error_at_its_field(desk: Desk, metadata: str, to
         "collections: [{name: x, type: image, file_metadata: [{match: a, metadata: {A: ~}}]}]",
     ],
 )
-def test_all_metadata_blocks_have_the_same_rules(desk: Desk, place: str) -> None:
-    (error,) = desk.messages(HEAD + place)
+def test_all_metadata_blocks_have_the_same_rules(manifests: ManifestFolder, place: str) -> None:
+    (error,) = manifests.messages(HEAD + place)
     assert f"birds.yaml:3:{place.index('~') + 1}: 'A' has no value." in error
 
 
-def test_all_errors_of_a_block_are_reported(desk: Desk) -> None:
-    assert len(desk.messages(HEAD + "defaults: {metadata: {A: ~, B: ~, Tags: [1, 2]}}\n")) == 4
+def test_all_errors_of_a_block_are_reported(manifests: ManifestFolder) -> None:
+    assert len(manifests.messages(HEAD + "defaults: {metadata: {A: ~, B: ~, Tags: [1, 2]}}\n")) == 4
 
 
-def test_bytes_that_are_not_utf8_are_an_error(desk: Desk) -> None:
+def test_bytes_that_are_not_utf8_are_an_error(manifests: ManifestFolder) -> None:
     text = HEAD + "defaults: {metadata: {A: '${X}', Tags: ['${X}']}}\n"
-    told = desk.messages(text, environment={"X": b"\xff".decode("utf-8", "surrogateescape")})
-    assert "'A' contains bytes that are not UTF-8" in told[0]
-    assert "entry 1 of 'Tags' contains bytes that are not UTF-8" in told[1]
+    message = manifests.messages(text, environment={"X": b"\xff".decode("utf-8", "surrogateescape")})
+    assert "'A' contains bytes that are not UTF-8" in message[0]
+    assert "entry 1 of 'Tags' contains bytes that are not UTF-8" in message[1]

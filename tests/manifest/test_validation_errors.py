@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from metalake_sync.manifest.validation_errors import known_keys
-from tests.manifest.conftest import HEAD, Desk
+from tests.manifest.conftest import HEAD, ManifestFolder
 
 
 @pytest.mark.parametrize(
-    ("text", "column", "told"),
+    ("text", "column", "message"),
     [
         ("colections: []", 1, "unknown key 'colections'. Did you mean 'collections'?"),
         ("Name: x", 1, "unknown key 'Name'. Did you mean 'name'?"),
@@ -30,10 +30,12 @@ from tests.manifest.conftest import HEAD, Desk
         ),
     ],
 )
-def test_an_unknown_key_is_an_error_at_its_place(desk: Desk, text: str, column: int, told: str) -> None:
-    (error,) = desk.messages(HEAD + text)
+def test_an_unknown_key_is_an_error_at_its_place(
+    manifests: ManifestFolder, text: str, column: int, message: str
+) -> None:
+    (error,) = manifests.messages(HEAD + text)
     assert error.startswith(f"birds.yaml:3:{column}: ")
-    assert told in error
+    assert message in error
 
 
 def test_known_keys_have_the_spelling_of_the_manifest() -> None:
@@ -41,6 +43,6 @@ def test_known_keys_have_the_spelling_of_the_manifest() -> None:
     assert known_keys(("collections", 0, "file_metadata", 1)) == ["match", "metadata"]
 
 
-def test_long_values_are_shortened_in_errors(desk: Desk) -> None:
-    (error,) = desk.messages(HEAD + f"defaults: {{type: {'x' * 1000}}}\n")
+def test_long_values_are_shortened_in_errors(manifests: ManifestFolder) -> None:
+    (error,) = manifests.messages(HEAD + f"defaults: {{type: {'x' * 1000}}}\n")
     assert len(error) < 200

@@ -15,7 +15,7 @@ def read(text: str) -> Tree:
     return parse(text, "a.yaml", Variables({"A": "x: [1]"}, {}))
 
 
-def refusal(text: str) -> str:
+def error_text(text: str) -> str:
     with pytest.raises(ManifestError) as caught:
         read(text)
     return str(caught.value)
@@ -72,8 +72,8 @@ def test_a_merge_key_accepts_only_mappings() -> None:
 @pytest.mark.parametrize("tag", ["!!python/object:os.system", "!!set", "!!binary", "!mine"])
 @pytest.mark.parametrize("value", ["{}", "[]", "x"])
 def test_yaml_tags_are_errors(tag: str, value: str) -> None:
-    (told,) = messages(f"a: {tag} {value}")
-    assert told.startswith("a.yaml:1:4: the tag ")
+    (message,) = messages(f"a: {tag} {value}")
+    assert message.startswith("a.yaml:1:4: the tag ")
 
 
 def bomb(merge: bool) -> str:
@@ -87,32 +87,33 @@ def bomb(merge: bool) -> str:
 @pytest.mark.parametrize("merge", [False, True])
 def test_a_document_that_expands_without_end_is_an_error(merge: bool) -> None:
     began = time.monotonic()
-    assert "the manifest has too many values after its aliases are expanded. The limit is 200,000 values." in refusal(
-        bomb(merge)
+    assert (
+        "the manifest has too many values after its aliases are expanded. The limit is 200,000 values."
+        in error_text(bomb(merge))
     )
     assert time.monotonic() - began < 20
 
 
 def test_a_document_with_too_many_values_is_an_error() -> None:
     assert (
-        refusal("[" + "a," * NODE_LIMIT + "]")
+        error_text("[" + "a," * NODE_LIMIT + "]")
         == "a.yaml: the manifest has too many values. The limit is 200,000 values."
     )
 
 
 @pytest.mark.parametrize("text", ["&a [*a]", "a: &a {<<: *a}", "&a {b: *a}"])
 def test_an_alias_that_contains_itself_is_an_error(text: str) -> None:
-    assert "the manifest is nested too deeply, or an alias contains itself. The limit is 64 levels." in refusal(text)
+    assert "the manifest is nested too deeply, or an alias contains itself. The limit is 64 levels." in error_text(text)
 
 
 @pytest.mark.parametrize("depth", [66, 900, 100_000])
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ("{a: ", "}"), ("- ", "")])
 def test_a_document_that_is_nested_too_deeply_is_an_error(depth: int, opening: str, closing: str) -> None:
-    assert "the manifest is nested too deeply" in refusal(opening * depth + closing * depth)
+    assert "the manifest is nested too deeply" in error_text(opening * depth + closing * depth)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("a: 1\n\tb: 2\n", "a.yaml:2:1: broken YAML: a tab. Indent with spaces."),
         ("a: 1\n---\nb: 2\n", "a.yaml:2:1: a second YAML document starts here. Keep one document."),
@@ -125,8 +126,8 @@ def test_a_document_that_is_nested_too_deeply_is_an_error(depth: int, opening: s
         ("# only a comment\n---\n", "a.yaml: the manifest is empty."),
     ],
 )
-def test_broken_yaml_is_an_error_with_place_and_problem(text: str, told: str) -> None:
-    assert told in refusal(text)
+def test_broken_yaml_is_an_error_with_place_and_problem(text: str, message: str) -> None:
+    assert message in error_text(text)
 
 
 def test_a_date_needs_no_quotes_only_in_keys_with_dates() -> None:

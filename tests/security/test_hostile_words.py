@@ -11,7 +11,7 @@ import pytest
 from tests.embedded_lake.talk import png
 from tests.end_to_end.daemon import names, watching
 from tests.end_to_end.world import World
-from tests.security.telling import telling_lake
+from tests.security.repeating_lake import repeating_lake
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202e\u2066\x08"
 """A title, a cleared screen, an overwritten line, an 8-bit sequence, reversed text, and a deleted letter."""
@@ -21,7 +21,7 @@ TURNED = "gpj\u202egnp.png"
 ALLOWED = {"\n", "\t"}
 
 
-def obeyed(text: str) -> set[str]:
+def control_characters(text: str) -> set[str]:
     """Characters that a terminal interprets, or that change the order of the text."""
     return {repr(char) for char in text if unicodedata.category(char) in ("Cc", "Cf") and char not in ALLOWED}
 
@@ -74,7 +74,7 @@ def test_no_command_prints_control_sequences(hostile: World) -> None:
     for command in COMMANDS:
         done = hostile.run(*command)
         assert done.code in (0, 1, 3), (command, done.err)
-        assert obeyed(done.out + done.err) == set(), command
+        assert control_characters(done.out + done.err) == set(), command
     assert len(hostile.names()) == 2
 
 
@@ -83,7 +83,7 @@ def test_the_log_of_watch_escapes_control_characters(hostile: World, log_format:
     with watching(hostile, "--log-format", log_format) as daemon:
         daemon.wait(lambda: names(hostile) == sorted(["plain.png", TURNED]) and "control characters" in daemon.log)
         assert daemon.stop() == 0
-    assert obeyed(daemon.log) == set()
+    assert control_characters(daemon.log) == set()
 
 
 def test_json_output_is_valid_and_has_the_names_unchanged(hostile: World) -> None:
@@ -95,20 +95,20 @@ def test_json_output_is_valid_and_has_the_names_unchanged(hostile: World) -> Non
     for command in (("status",), ("history",), ("state", "show"), ("check",), ("drift",)):
         done = hostile.run(*command, "--json", "manifest.yaml")
         json.loads(done.out)
-        assert obeyed(done.out) == set(), command
+        assert control_characters(done.out) == set(), command
 
 
 @pytest.mark.parametrize("status", [500, 400, 401, 200])
 def test_control_sequences_in_answers_of_the_lake_are_escaped(hostile: World, status: int) -> None:
-    with telling_lake(status, words=ESCAPES) as url:
+    with repeating_lake(status, words=ESCAPES) as url:
         for command in (("apply", "manifest.yaml"), ("doctor", "manifest.yaml"), ("item", "list", "--lake", "image")):
             done = hostile.run(*command, "--retry-for", "0", LAYERNEXT_URL=url)
             assert done.code not in (0, 70), command
-            assert obeyed(done.out + done.err) == set(), command
+            assert control_characters(done.out + done.err) == set(), command
 
 
 def test_errors_about_a_manifest_with_control_sequences_are_escaped(hostile: World) -> None:
     Path(hostile.folder / "manifest.yaml").write_text(f'version: 1\n"key\\e]0;x\\a": "{chr(0x202E)}"\n')
     done = hostile.run("apply", "manifest.yaml")
     assert done.code == 64
-    assert obeyed(done.out + done.err) == set()
+    assert control_characters(done.out + done.err) == set()

@@ -18,7 +18,7 @@ from metalake_sync.state.backends.file import FileBackend
 from tests.embedded_lake.talk import API_KEY, SECRET
 from tests.end_to_end.daemon import names, watching
 from tests.end_to_end.world import PROGRAM, World
-from tests.security.telling import SIGNATURE, SIGNED, telling_lake
+from tests.security.repeating_lake import SIGNATURE, SIGNED, repeating_lake
 
 HOOK_TOKEN, HOOK_SECRET = "token_of_the_hook", "secret_of_the_hook"
 
@@ -39,24 +39,24 @@ class Captured:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._said: list[tuple[str, bytes]] = []
+        self._outputs: list[tuple[str, bytes]] = []
 
     def run(self, *args: str, **environment: str) -> int:
         done = self._world.run(*args, **environment)
         self.keep(" ".join(args), (done.out + done.err).encode())
         return done.code
 
-    def keep(self, who: str, said: bytes) -> None:
-        self._said.append((who, said))
+    def keep(self, source: str, output: bytes) -> None:
+        self._outputs.append((source, output))
 
     @property
     def all(self) -> bytes:
-        return b"".join(said for _, said in self._said)
+        return b"".join(output for _, output in self._outputs)
 
     def secrets(self) -> list[str]:
         """The places that contain a secret."""
         files = [path for path in self._world.folder.rglob("*") if path.is_file()]
-        everywhere = [*self._said, *((str(path), path.read_bytes()) for path in files)]
+        everywhere = [*self._outputs, *((str(path), path.read_bytes()) for path in files)]
         return [
             f"{name} in {where}"
             for where, content in everywhere
@@ -87,7 +87,7 @@ def noisy(world: World) -> World:
 
 
 def test_errors_and_logs_of_many_failures_contain_no_secret(noisy: World) -> None:
-    heard = Captured(noisy)
+    captured = Captured(noisy)
     spoiled = [
         {"kind": "status", "status": 500, "route": "begin_file", "times": 2},
         {"kind": "status", "status": 503, "route": "store", "times": 3},
@@ -95,7 +95,7 @@ def test_errors_and_logs_of_many_failures_contain_no_secret(noisy: World) -> Non
         {"kind": "reset", "route": "put_part", "times": 2},
     ]
     noisy.lake.faults.use(FaultPlan.model_validate({"faults": spoiled}))
-    assert heard.run("apply", "manifest.yaml", "-v", "--retry-for", "20") in (0, 3)
+    assert captured.run("apply", "manifest.yaml", "-v", "--retry-for", "20") in (0, 3)
     noisy.lake.faults.use(FaultPlan())
     noisy.write("meta.json", {"files": [{"file": "crow.png", "metadata": {"City": "Oslo"}}]})
     for command in (
@@ -128,30 +128,30 @@ def test_errors_and_logs_of_many_failures_contain_no_secret(noisy: World) -> Non
         ("trash", "collection", "more", "--type", "image", "--auto-approve"),
     ):
         # An invalid command line would not test anything.
-        assert heard.run(*command) not in (64, 70), command
-    assert heard.run("job", "status", "000000000000000000000000") == 64
-    assert heard.secrets() == []
+        assert captured.run(*command) not in (64, 70), command
+    assert captured.run("job", "status", "000000000000000000000000") == 64
+    assert captured.secrets() == []
 
 
 @pytest.mark.parametrize("status", [500, 400, 401, 302, 200])
 def test_secrets_that_a_lake_repeats_are_not_shown(noisy: World, status: int) -> None:
-    heard = Captured(noisy)
-    with telling_lake(status) as url:
+    captured = Captured(noisy)
+    with repeating_lake(status) as url:
         for command in (
             ("apply", "manifest.yaml", "-v", "--retry-for", "0"),
             ("plan", "manifest.yaml", "--json", "--retry-for", "0"),
             ("item", "get", "birds_crow.png", "--retry-for", "0"),
             ("url", "birds_crow.png", "--retry-for", "0"),
         ):
-            code = heard.run(*command, LAYERNEXT_URL=url, PYTHONDEVMODE="1")
+            code = captured.run(*command, LAYERNEXT_URL=url, PYTHONDEVMODE="1")
             assert code not in (0, 70), command
-    assert heard.secrets() == []
+    assert captured.secrets() == []
 
 
 def test_a_watch_that_fails_and_recovers_shows_no_secret_of_lake_or_webhook(noisy: World) -> None:
-    heard = Captured(noisy)
+    captured = Captured(noisy)
     document = yaml.safe_load((noisy.folder / "manifest.yaml").read_text())
-    with telling_lake(500) as url:
+    with repeating_lake(500) as url:
         notify = {"url": f"{url}/${{HOOK_TOKEN}}", "secret": "${HOOK_SECRET}"}
         noisy.write("manifest.yaml", yaml.safe_dump({**document, "notify": notify}))
         noisy.prefix = ["env", f"HOOK_TOKEN={HOOK_TOKEN}", f"HOOK_SECRET={HOOK_SECRET}", "PYTHONDEVMODE=1"]
@@ -163,28 +163,28 @@ def test_a_watch_that_fails_and_recovers_shows_no_secret_of_lake_or_webhook(nois
                 )
             )
             daemon.wait(lambda: "the webhook did not accept 'failed'" in daemon.log)
-            heard.keep("the title", Path(f"/proc/{daemon.process.pid}/cmdline").read_bytes())
+            captured.keep("the title", Path(f"/proc/{daemon.process.pid}/cmdline").read_bytes())
             noisy.lake.faults.use(FaultPlan())
             daemon.wait(lambda: "recovered" in daemon.log)
             daemon.stop()
-        heard.keep("watch", daemon.log_file.read_bytes())
-    assert b"rejected the credentials" in heard.all
-    assert heard.secrets() == []
+        captured.keep("watch", daemon.log_file.read_bytes())
+    assert b"rejected the credentials" in captured.all
+    assert captured.secrets() == []
 
 
 STUMBLING = """
 from metalake_sync.remote import client
 
-def stumble(self, *_, **__):
+def fail(self, *_, **__):
     raise ZeroDivisionError(f"{self._connection._session.headers} {SIGNED!r}")
 
 SIGNED = %r
-client.LakeClient.greet = stumble
+client.LakeClient.greet = fail
 """
 
 
 def test_the_traceback_of_an_internal_error_shows_no_values(noisy: World) -> None:
-    heard = Captured(noisy)
+    captured = Captured(noisy)
     (noisy.folder.parent / "sitecustomize.py").write_text(STUMBLING % SIGNED)
     for shows in ("", "1"):
         done = subprocess.run(
@@ -196,19 +196,19 @@ def test_the_traceback_of_an_internal_error_shows_no_values(noisy: World) -> Non
             check=False,
         )
         assert (done.returncode, b"Traceback" in done.stderr) == (1, bool(shows))
-        heard.keep("apply", done.stdout + done.stderr)
-    assert b"ZeroDivisionError in sitecustomize.py" in heard.all
-    assert heard.secrets() == []
+        captured.keep("apply", done.stdout + done.stderr)
+    assert b"ZeroDivisionError in sitecustomize.py" in captured.all
+    assert captured.secrets() == []
 
 
 def test_a_secret_of_a_variable_file_or_option_is_not_stored(noisy: World) -> None:
-    heard = Captured(noisy)
+    captured = Captured(noisy)
     (noisy.folder.parent / "vars.yaml").write_text(f"LAYERNEXT_SECRET: {SECRET}\n")
-    assert heard.run("apply", "manifest.yaml", "--var-file", "../vars.yaml", LAYERNEXT_SECRET="") == 0
+    assert captured.run("apply", "manifest.yaml", "--var-file", "../vars.yaml", LAYERNEXT_SECRET="") == 0
     given = ("--var", f"LAYERNEXT_SECRET={SECRET}")
-    assert heard.run("plan", "manifest.yaml", *given, "--out", "saved.plan", LAYERNEXT_SECRET="") == 0
-    heard.run("history", "manifest.yaml", *given, "--json", LAYERNEXT_SECRET="")
-    assert heard.secrets() == []
+    assert captured.run("plan", "manifest.yaml", *given, "--out", "saved.plan", LAYERNEXT_SECRET="") == 0
+    captured.run("history", "manifest.yaml", *given, "--json", LAYERNEXT_SECRET="")
+    assert captured.secrets() == []
 
 
 def test_only_the_owner_can_read_stored_files_with_any_umask(noisy: World) -> None:

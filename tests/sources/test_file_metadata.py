@@ -60,16 +60,16 @@ def test_entries_that_match_no_file_are_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("[]", "m.json: it is not a metadata file"),
         ('{"files": [1]}', r"m.json: files\[0\]: the entry has no file name"),
         ('{"files": \n [}', "m.json:2:3: broken JSON"),
     ],
 )
-def test_an_invalid_metadata_file_is_an_error_with_its_place(tmp_path: Path, text: str, words: str) -> None:
+def test_an_invalid_metadata_file_is_an_error_with_its_place(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "m.json").write_text(text)
-    with pytest.raises(ManifestError, match=words):
+    with pytest.raises(ManifestError, match=message):
         read_metadata_json(tmp_path / "m.json", "m.json")
 
 
@@ -77,7 +77,7 @@ NOT_FINITE = "m.json: files[0]: 'x' is not a finite number"
 
 
 @pytest.mark.parametrize(
-    ("metadata", "words"),
+    ("metadata", "message"),
     [
         ("1", "m.json: files[0]: 'metadata' is not an object"),
         ('{"x": null}', "m.json: files[0]: 'x' is null"),
@@ -95,13 +95,13 @@ NOT_FINITE = "m.json: files[0]: 'x' is not a finite number"
         ),
     ],
 )
-def test_an_invalid_entry_is_reported_and_the_others_are_read(tmp_path: Path, metadata: str, words: str) -> None:
+def test_an_invalid_entry_is_reported_and_the_others_are_read(tmp_path: Path, metadata: str, message: str) -> None:
     good = '{"file": "good", "metadata": {"x": 18446744073709551615}}'
     (tmp_path / "m.json").write_text(f'{{"files": [{{"file": "a", "metadata": {metadata}}}, {good}]}}')
     source = read_metadata_json(tmp_path / "m.json", "m.json")
     assert source.entries == {"good": {"x": 18446744073709551615}}
     assert list(source.broken) == ["a"]
-    assert words in str(source.broken["a"])
+    assert message in str(source.broken["a"])
 
 
 def test_the_metadata_of_a_file_with_an_invalid_entry_is_unknown() -> None:

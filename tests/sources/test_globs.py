@@ -78,14 +78,14 @@ def tree(root: Path, paths: Iterable[str]) -> list[str]:
     return made
 
 
-def left_by_git(root: Path, files: Sequence[str]) -> list[str]:
+def files_kept_by_git(root: Path, files: Sequence[str]) -> list[str]:
     """The files that git does not ignore."""
     command = ["git", "-C", str(root), "ls-files", "-o", "-z", "--exclude-per-directory=.gitignore"]
     found = set(subprocess.run(command, check=True, capture_output=True).stdout.decode().split("\0"))
     return [path for path in files if path in found]
 
 
-def left_by_us(root: Path, files: Sequence[str]) -> list[str]:
+def files_scanned(root: Path, files: Sequence[str]) -> list[str]:
     found = {
         os.path.join(listing.relative_dir, file.filename)
         for listing in scan_folder(str(root), ScanRules(MediaType.OTHER))
@@ -105,8 +105,8 @@ def test_ignore_files_exclude_what_git_excludes(tmp_path: Path) -> None:
     told_apart = 0
     for lines in LISTS:
         ignore(tmp_path, lines)
-        left = left_by_git(tmp_path, files)
-        assert left_by_us(tmp_path, files) == left, lines
+        left = files_kept_by_git(tmp_path, files)
+        assert files_scanned(tmp_path, files) == left, lines
         told_apart += left != files
     assert told_apart > len(LISTS) * 3 // 4
 
@@ -131,7 +131,7 @@ def test_random_and_nested_ignore_files_exclude_what_git_excludes(tmp_path: Path
         nested = ["!" * (chosen.random() < 0.6) + "".join(chosen.choices(TOKENS, k=3))]
         ignore(tmp_path, lines)
         ignore(tmp_path / "a", nested)
-        assert left_by_us(tmp_path, files) == left_by_git(tmp_path, files), (lines, nested)
+        assert files_scanned(tmp_path, files) == files_kept_by_git(tmp_path, files), (lines, nested)
 
 
 @pytest.mark.parametrize(

@@ -100,12 +100,12 @@ def test_a_file_that_grows_while_it_is_read_is_an_error(tmp_path: Path, monkeypa
     before = fingerprint(path)
     read = os.read
 
-    def grown(descriptor: int, count: int) -> bytes:
+    def read_while_growing(descriptor: int, count: int) -> bytes:
         with path.open("ab") as file:
             file.write(b"y")
         return read(descriptor, count)
 
-    monkeypatch.setattr(os, "read", grown)
+    monkeypatch.setattr(os, "read", read_while_growing)
     with pytest.raises(SourceChanged, match="changed since it was scanned"):
         hash_file(str(path), before)
 
@@ -148,7 +148,7 @@ def many(folder: Path, count: int) -> list[HashRequest]:
     return requests
 
 
-def told(outcomes: Iterable[HashOutcome]) -> list[tuple[object, ...]]:
+def reported(outcomes: Iterable[HashOutcome]) -> list[tuple[object, ...]]:
     return [(one.path, one.expected, one.content_hash, one.error and str(one.error)) for one in outcomes]
 
 
@@ -156,18 +156,18 @@ def told(outcomes: Iterable[HashOutcome]) -> list[tuple[object, ...]]:
 @pytest.mark.usefixtures("few_are_many")
 def test_several_processes_return_the_hashes_of_one(tmp_path: Path, count: int) -> None:
     requests = many(tmp_path, count)
-    alone = told(_hash_some(requests))
+    alone = reported(_hash_some(requests))
     with Hasher(3) as hasher:
-        assert told(hasher.hash_files(requests)) == alone
+        assert reported(hasher.hash_files(requests)) == alone
         # The processes serve the next caller, also after a caller that stopped early.
         next(hasher.hash_files(requests))
-        assert told(hasher.hash_files(requests[::-1])) == alone[::-1]
+        assert reported(hasher.hash_files(requests[::-1])) == alone[::-1]
 
 
 @pytest.mark.usefixtures("few_are_many")
 def test_files_of_a_process_that_dies_are_hashed_here(tmp_path: Path) -> None:
     requests = many(tmp_path, 500)
-    alone = told(_hash_some(requests))
+    alone = reported(_hash_some(requests))
     with Hasher(2) as hasher:
         outcomes = hasher.hash_files(requests)
         found = [next(outcomes)]
@@ -175,9 +175,9 @@ def test_files_of_a_process_that_dies_are_hashed_here(tmp_path: Path) -> None:
         assert len(first) == 2
         os.kill(first[0], signal.SIGKILL)
         found += outcomes
-        assert told(found) == alone
+        assert reported(found) == alone
         os.kill(first[1], signal.SIGKILL)
-        assert told(hasher.hash_files(requests)) == alone
+        assert reported(hasher.hash_files(requests)) == alone
     assert not any(map(runs, first))
 
 
@@ -185,7 +185,7 @@ def test_files_of_a_process_that_dies_are_hashed_here(tmp_path: Path) -> None:
 def test_threads_hash_if_no_process_can_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "missing"))
     requests = many(tmp_path, 200)
-    assert told(hash_files(requests, 2)) == told(_hash_some(requests))
+    assert reported(hash_files(requests, 2)) == reported(_hash_some(requests))
 
 
 def test_a_few_files_start_no_process(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_processes_end_with_a_dropped_iterator(tmp_path: Path) -> None:
         first = workers(hasher)
         outcomes.close()
         assert not any(map(runs, first))
-        assert told(hasher.hash_files(requests)) == told(_hash_some(requests))
+        assert reported(hasher.hash_files(requests)) == reported(_hash_some(requests))
 
 
 @pytest.mark.usefixtures("few_are_many")
@@ -279,13 +279,13 @@ def test_hashing_ends_for_a_file_that_grows_without_end(tmp_path: Path, monkeypa
     read = os.readv
     reads: list[int] = []
 
-    def grown(descriptor: int, buffers: list[memoryview]) -> int:
+    def read_while_growing(descriptor: int, buffers: list[memoryview]) -> int:
         reads.append(descriptor)
         assert len(reads) < 10
         with path.open("ab") as file:
             file.write(bytes(1 << 20))
         return read(descriptor, buffers)
 
-    monkeypatch.setattr(os, "readv", grown)
+    monkeypatch.setattr(os, "readv", read_while_growing)
     with pytest.raises(SourceChanged, match="changed since it was scanned"):
         hash_file(str(path), before)

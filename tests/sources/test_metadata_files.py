@@ -30,7 +30,7 @@ def test_a_table_gives_typed_values_and_tags(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("name,x\na,1\n", "m.csv:1: no column is named 'file'"),
         ("file,x,x\na,1,2\n", "m.csv:1: two columns are named 'x'"),
@@ -40,17 +40,17 @@ def test_a_table_gives_typed_values_and_tags(tmp_path: Path) -> None:
         ("", "m.csv:1: no column is named 'file'"),
     ],
 )
-def test_an_invalid_table_is_an_error_with_its_line(tmp_path: Path, text: str, words: str) -> None:
+def test_an_invalid_table_is_an_error_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "m.csv"
     path.write_text(text)
     table = TableFormat(types={"Height": "number"} if "Height" in text else {})
     with pytest.raises(ManifestError) as caught:
         read_metadata_file(path, "m.csv", None, table)
-    assert words in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("rows", "words"),
+    ("rows", "message"),
     [
         ("a,high\n", "m.csv:2: 'Height' is 'high', which is not a number"),
         ("a,nan\n", "m.csv:2: 'Height' is 'nan', which is not a number"),
@@ -59,11 +59,11 @@ def test_an_invalid_table_is_an_error_with_its_line(tmp_path: Path, text: str, w
         ("a,1\na,2\n", "'a' has metadata twice, and they differ: m.csv:2 and m.csv:3"),
     ],
 )
-def test_an_invalid_row_is_reported_and_the_others_are_read(tmp_path: Path, rows: str, words: str) -> None:
+def test_an_invalid_row_is_reported_and_the_others_are_read(tmp_path: Path, rows: str, message: str) -> None:
     (tmp_path / "m.csv").write_text(f"file,Height\n{rows}good,3\n")
     source = read_metadata_file(tmp_path / "m.csv", "m.csv", None, TableFormat(types={"Height": "number"}))
     assert source.entries == {"good": {"Height": 3.0}}
-    assert words in str(source.broken["a"])
+    assert message in str(source.broken["a"])
 
 
 @pytest.mark.parametrize("number", ["2e308", "[NaN]", "9" * 5000])
@@ -122,7 +122,7 @@ def test_a_duplicate_key_in_a_json_sidecar_is_an_error(tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("[1]", "a.yaml: it is not a mapping of fields"),
         ("a: [", "a.yaml:"),
@@ -136,11 +136,11 @@ def test_a_duplicate_key_in_a_json_sidecar_is_an_error(tmp_path: Path, name: str
         ("Tags: x", "'Tags' is not a list of texts"),
     ],
 )
-def test_an_invalid_sidecar_is_one_clear_error(tmp_path: Path, text: str, words: str) -> None:
+def test_an_invalid_sidecar_is_one_clear_error(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(ManifestError) as caught:
         sidecar(tmp_path)
-    assert words in str(caught.value)
+    assert message in str(caught.value)
 
 
 def image(path: Path, **gps: Any) -> None:

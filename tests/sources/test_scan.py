@@ -29,7 +29,7 @@ def scan(root: Path, media_type: MediaType = MediaType.IMAGE, **rules: object) -
     return list(scan_folder(str(root), ScanRules(media_type, **rules)))  # type: ignore[arg-type]
 
 
-def taken(root: Path, media_type: MediaType = MediaType.IMAGE, **rules: object) -> list[str]:
+def listed_paths(root: Path, media_type: MediaType = MediaType.IMAGE, **rules: object) -> list[str]:
     return [
         os.path.join(listing.relative_dir, file.filename)
         for listing in scan(root, media_type, **rules)
@@ -40,7 +40,7 @@ def taken(root: Path, media_type: MediaType = MediaType.IMAGE, **rules: object) 
 def test_files_are_listed_by_folder_and_name(tmp_path: Path) -> None:
     tree(tmp_path, "b.jpg", "a.jpg", "z/c.jpg", "m/n/d.jpg", "m/e.jpg")
     assert [listing.relative_dir for listing in scan(tmp_path)] == ["", "m", "m/n", "z"]
-    assert taken(tmp_path) == ["a.jpg", "b.jpg", "m/e.jpg", "m/n/d.jpg", "z/c.jpg"]
+    assert listed_paths(tmp_path) == ["a.jpg", "b.jpg", "m/e.jpg", "m/n/d.jpg", "z/c.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -55,36 +55,36 @@ def test_extensions_of_a_media_type_match_in_any_case(
     tmp_path: Path, media_type: MediaType, expected: list[str]
 ) -> None:
     tree(tmp_path, "a.JPG", "b.jpeg", "c.Png", "d.mp4", "e.MKV", "f.txt", "png")
-    assert taken(tmp_path, media_type) == expected
+    assert listed_paths(tmp_path, media_type) == expected
 
 
 def test_unfinished_files_and_files_of_tools_are_excluded(tmp_path: Path) -> None:
     tree(tmp_path, "a.jpg.part", "b.swp", "c~", "d.crdownload", ".metalake-sync/x.db", ".git/config", ".DS_Store", "ok")
-    assert taken(tmp_path, MediaType.OTHER) == ["ok"]
+    assert listed_paths(tmp_path, MediaType.OTHER) == ["ok"]
 
 
 def test_a_scan_that_is_not_recursive_lists_one_folder(tmp_path: Path) -> None:
     tree(tmp_path, "a.jpg", "sub/b.jpg")
-    assert taken(tmp_path, recursive=False) == ["a.jpg"]
+    assert listed_paths(tmp_path, recursive=False) == ["a.jpg"]
 
 
 def test_exclude_overrides_include_and_an_excluded_folder_is_not_scanned(tmp_path: Path) -> None:
     tree(tmp_path, "a.jpg", "a_draft.jpg", "old/b.jpg", "new/c.jpg", "d.png")
-    assert taken(tmp_path, include=("*.jpg",), exclude=("*_draft*", "old/")) == ["a.jpg", "new/c.jpg"]
+    assert listed_paths(tmp_path, include=("*.jpg",), exclude=("*_draft*", "old/")) == ["a.jpg", "new/c.jpg"]
     assert "old" not in [listing.relative_dir for listing in scan(tmp_path, exclude=("old/",))]
 
 
 def test_a_pattern_with_a_slash_is_relative_to_the_scanned_folder(tmp_path: Path) -> None:
     tree(tmp_path, "day/a.jpg", "night/day/b.jpg")
-    assert taken(tmp_path, include=("/day/*.jpg",)) == ["day/a.jpg"]
-    assert taken(tmp_path, include=("**/day/",)) == ["day/a.jpg", "night/day/b.jpg"]
+    assert listed_paths(tmp_path, include=("/day/*.jpg",)) == ["day/a.jpg"]
+    assert listed_paths(tmp_path, include=("**/day/",)) == ["day/a.jpg", "night/day/b.jpg"]
 
 
 def test_the_deepest_ignore_file_that_matches_a_path_decides(tmp_path: Path) -> None:
     tree(tmp_path, "a.jpg", "sub/a.jpg", "sub/b.jpg")
     (tmp_path / ".metalakeignore").write_text("a.jpg\nb.jpg\n")
     (tmp_path / "sub/.metalakeignore").write_text("!a.jpg\n")
-    assert taken(tmp_path) == ["sub/a.jpg"]
+    assert listed_paths(tmp_path) == ["sub/a.jpg"]
 
 
 def unreadable_ignore_file(folder: Path, kind: str) -> None:
@@ -114,7 +114,7 @@ def unreadable_ignore_file(folder: Path, kind: str) -> None:
 def test_an_unreadable_ignore_file_hides_only_its_folder(tmp_path: Path, kind: str) -> None:
     tree(tmp_path, "a.jpg", "sub/b.jpg", "sub/deep/c.jpg", "z/d.jpg")
     unreadable_ignore_file(tmp_path / "sub", kind)
-    assert taken(tmp_path) == ["a.jpg", "z/d.jpg"]
+    assert listed_paths(tmp_path) == ["a.jpg", "z/d.jpg"]
     (problem,) = [problem for listing in scan(tmp_path) for problem in listing.problems]
     assert (problem.path, problem.trouble, problem.hides_files, problem.is_failure) == (
         "sub",
@@ -139,7 +139,7 @@ def test_an_unreadable_ignore_file_hides_only_its_folder(tmp_path: Path, kind: s
 def test_an_ignore_file_may_have_any_encoding_and_line_ends(tmp_path: Path, content: bytes) -> None:
     tree(tmp_path, "secret.jpg", "ö.jpg", "ok.jpg")
     (tmp_path / ".metalakeignore").write_bytes(content)
-    assert taken(tmp_path) == ["ok.jpg"]
+    assert listed_paths(tmp_path) == ["ok.jpg"]
 
 
 def test_a_link_that_replaces_a_folder_during_the_scan_is_not_followed(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_files_that_are_not_regular_are_reported_and_left_out(tmp_path: Path) ->
         "loop": Trouble.FOLDER_LINK,
         "fifo.jpg": Trouble.SPECIAL_FILE,
     }
-    assert taken(tmp_path) == ["a.jpg", "real/b.jpg"]
+    assert listed_paths(tmp_path) == ["a.jpg", "real/b.jpg"]
 
 
 def test_links_are_followed_if_the_rules_allow_it_and_loops_end(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_path_that_is_too_long_is_reported_and_the_rest_is_listed(tmp_path: Pa
         here = below
     os.close(here)
     listings = scan(tmp_path)
-    assert taken(tmp_path) == ["a.jpg", "z/b.jpg"]
+    assert listed_paths(tmp_path) == ["a.jpg", "z/b.jpg"]
     (problem,) = [problem for listing in listings for problem in listing.problems]
     assert (problem.trouble, problem.detail) == (Trouble.UNREADABLE, "File name too long")
     assert problem.is_failure

@@ -47,7 +47,7 @@ class Tell(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def telling_lake(status: int, words: str = "") -> Iterator[str]:
+def repeating_lake(status: int, words: str = "") -> Iterator[str]:
     """Serve such a lake, and return its address. `words`: a further text of its answers."""
     with serving(type("Telling", (Tell,), {"status": status, "words": words})) as url:
         yield url
