@@ -1,4 +1,4 @@
-"""The manifest's downloads and trash rules, and `pull`, as a user meets them."""
+"""The manifest's downloads and trash rules, and `pull`, through the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.end_to_end.world import BIRDS, PROGRAM, World
 
 @pytest.fixture
 def stocked(world: World) -> World:
-    """A lake in which somebody else put three pictures, one of them tagged."""
+    """A lake with three images of another client, one of them tagged."""
     names = ("crow.png", "gull.png", "jay.png")
     session = world.talk.upload({name: png(salt=name.encode()) for name in names}, "birds")
     world.talk.asked(
@@ -34,7 +34,7 @@ def downloads(**more: Any) -> dict[str, Any]:
     return {"downloads": [{"collection": "birds", "to": "out", **more}]}
 
 
-def test_what_the_lake_has_comes_down_once_and_the_second_plan_is_empty(stocked: World) -> None:
+def test_files_are_downloaded_once_and_the_second_plan_is_empty(stocked: World) -> None:
     stocked.manifest(**downloads(annotations={"kind": "all"}))
     plan = stocked.good("plan", "manifest.yaml")
     assert "<= out/birds_jay.png" in plan.out
@@ -46,11 +46,11 @@ def test_what_the_lake_has_comes_down_once_and_the_second_plan_is_empty(stocked:
     stocked.lake.requests.clear()
     again = stocked.good("plan", "manifest.yaml", "--json").document
     assert (again["summary"]["download"], again["summary"]["unchanged"]) == (0, 3)
-    # The records know the ids: no file is asked about.
+    # The records have the ids, so no request about a file is needed.
     assert stocked.lake.requests.of("item_details") == stocked.lake.requests.of("get_object") == 0
 
 
-def test_files_that_older_versions_recorded_unchecked_are_compared_with_the_lakes_sizes_once(stocked: World) -> None:
+def test_unchecked_records_of_older_versions_are_compared_with_the_lakes_sizes_once(stocked: World) -> None:
     stocked.manifest(**downloads())
     stocked.good("apply", "manifest.yaml")
     cut = stocked.folder / "out" / "birds_jay.png"
@@ -71,9 +71,9 @@ def test_files_that_older_versions_recorded_unchecked_are_compared_with_the_lake
     assert stocked.lake.requests.of("item_details") == 0
 
 
-def test_files_of_another_hand_are_taken_as_they_are_if_their_size_is_right(stocked: World) -> None:
+def test_existing_files_with_the_lakes_bytes_are_not_downloaded(stocked: World) -> None:
     stocked.write("out/birds_jay.png", png(salt=b"jay.png"))
-    stocked.write("out/birds_crow.png", b"half of it")
+    stocked.write("out/birds_crow.png", b"incomplete")
     stocked.write("out/mine.txt", "not the lake's")
     stocked.manifest(**downloads())
     actions = {
@@ -86,7 +86,7 @@ def test_files_of_another_hand_are_taken_as_they_are_if_their_size_is_right(stoc
     assert "Nothing to do" in stocked.good("plan", "manifest.yaml").out
 
 
-def test_what_moved_on_either_side_is_fetched_again(stocked: World) -> None:
+def test_files_that_changed_locally_or_in_the_lake_are_downloaded_again(stocked: World) -> None:
     stocked.manifest(**downloads())
     stocked.good("apply", "manifest.yaml")
     stocked.write("out/birds_jay.png", b"edited here")
@@ -103,7 +103,7 @@ def test_what_moved_on_either_side_is_fetched_again(stocked: World) -> None:
     assert (stocked.folder / "out" / "birds_crow.png").read_bytes() == png(salt=b"new")
 
 
-def test_what_an_apply_uploads_it_can_download_in_the_same_run(world: World) -> None:
+def test_an_apply_can_download_what_it_uploads(world: World) -> None:
     world.images("a.png")
     birds = {"name": "birds", "type": "image", "folders": [{"path": "images"}]}
     world.manifest(birds, **downloads(naming="name"))
@@ -113,10 +113,10 @@ def test_what_an_apply_uploads_it_can_download_in_the_same_run(world: World) -> 
     assert "Nothing to do" in world.good("plan", "manifest.yaml").out
 
 
-def test_names_from_the_lake_never_leave_the_folder_and_never_fail_the_rest(world: World) -> None:
+def test_unsafe_names_of_the_lake_stay_in_the_folder_and_do_not_fail_the_rest(world: World) -> None:
     names = ["../../evil.png", "CON", "C:\\x.png", "a" * 300 + ".png", "Twin.png", "twin.png", "good.png"]
     world.talk.upload({f"{number}.png": png(salt=name.encode()) for number, name in enumerate(names)}, "birds")
-    # This lake takes no such names by itself; a real one may have got them from a bucket.
+    # The embedded lake rejects such names. A real lake may have them from a bucket.
     with sqlite3.connect(world.folder.parent / "lake" / "lake.db") as db:
         for number, name in enumerate(names):
             db.execute("UPDATE items SET name = ?, unique_name = ? WHERE name = ?", (name, name, f"{number}.png"))
@@ -129,7 +129,7 @@ def test_names_from_the_lake_never_leave_the_folder_and_never_fail_the_rest(worl
     assert "Nothing to do" in world.good("plan", "manifest.yaml").out
 
 
-def test_items_of_one_name_in_several_collections_are_told_apart(stocked: World) -> None:
+def test_items_with_one_name_in_several_collections_are_distinguished(stocked: World) -> None:
     stocked.talk.upload({"jay.png": png(80, 60)}, "cats")
     stocked.write("out/birds_jay.png", png(salt=b"jay.png"))
     stocked.write("out/cats_jay.png", png(80, 60))
@@ -138,7 +138,7 @@ def test_items_of_one_name_in_several_collections_are_told_apart(stocked: World)
     assert files == ["out/birds_crow.png", "out/birds_gull.png"]
 
 
-def test_another_naming_gives_the_files_their_other_names(stocked: World) -> None:
+def test_another_naming_downloads_the_files_under_their_other_names(stocked: World) -> None:
     stocked.manifest(**downloads())
     stocked.good("apply", "manifest.yaml")
     stocked.manifest(**downloads(naming="name"))
@@ -147,7 +147,7 @@ def test_another_naming_gives_the_files_their_other_names(stocked: World) -> Non
     assert "Nothing to do" in stocked.good("plan", "manifest.yaml").out
 
 
-def test_annotations_that_changed_are_written_anew(stocked: World) -> None:
+def test_changed_annotations_are_written_again(stocked: World) -> None:
     stocked.manifest(**downloads(annotations={"kind": "human"}, media=False))
     stocked.good("apply", "manifest.yaml")
     boxes = {
@@ -171,7 +171,7 @@ SHAPES: list[dict[str, Any]] = [
 
 @pytest.fixture
 def drawn(stocked: World) -> World:
-    """The stocked lake, with two boxes in one picture and a polygon in another."""
+    """The stocked lake with two boxes in one image and a polygon in another."""
     boxes = [SHAPES[0], {**SHAPES[0], "bbox": [5, 6, 7, 8], "label": "gull"}]
     images = [{"image": "jay.png", "annotations": boxes}, {"image": "gull.png", "annotations": [SHAPES[1]]}]
     stocked.write("boxes.json", {"images": images})
@@ -197,7 +197,7 @@ def shapes_in_lake(world: World, collection: str) -> dict[str, list[Any]]:
         ("voc", ["birds_crow.xml", "birds_gull.xml", "birds_jay.xml"]),
     ],
 )
-def test_annotations_come_in_any_format_and_go_up_again_as_they_were(
+def test_annotations_downloaded_in_any_format_can_be_uploaded_unchanged(
     drawn: World, format_name: str, written: list[str]
 ) -> None:
     drawn.manifest(**downloads(annotations={"kind": "human", "format": format_name}))
@@ -226,7 +226,7 @@ def test_annotations_come_in_any_format_and_go_up_again_as_they_were(
 
 
 BOX_OF = {"jay.png": ["wren", "owl"], "gull.png": ["owl", "auk"], "crow.png": ["tit"]}
-"""Labels of one box each, which the lake lists in another order than that of their names."""
+"""Labels of one box each. The lake does not list them in alphabetical order."""
 
 
 def draw(world: World, labels: dict[str, list[str]], operation: str = "op") -> None:
@@ -240,7 +240,7 @@ def draw(world: World, labels: dict[str, list[str]], operation: str = "op") -> N
 
 
 def classes_in(folder: Path) -> list[str]:
-    """The names of classes in the order of their ids, from whatever the folder has."""
+    """The names of classes in the order of their ids, from classes.txt or annotations.json."""
     if (folder / "classes.txt").exists():
         return (folder / "classes.txt").read_text().splitlines()
     document = json.loads((folder / "annotations.json").read_text())
@@ -250,7 +250,7 @@ def classes_in(folder: Path) -> list[str]:
 
 
 def labels_in(folder: Path, image: str) -> list[str]:
-    """The labels of an image by the class ids that its labels have."""
+    """The labels of an image, from the class ids of its shapes."""
     classes = classes_in(folder)
     if (folder / "classes.txt").exists():
         return [classes[int(line.split()[0])] for line in (folder / f"{image}.txt").read_text().splitlines()]
@@ -276,13 +276,13 @@ def test_class_ids_are_the_same_in_every_download_format_and_run(stocked: World)
         bird = "birds_gull" if folder.name.startswith("gulls") else "birds_jay"
         assert sorted(labels_in(folder, bird)) == sorted(BOX_OF[f"{bird.removeprefix('birds_')}.png"])
     assert "Nothing to do" in stocked.good("plan", "manifest.yaml").out
-    # The lake gives the images in another order, and the annotations too.
+    # The lake returns the images and the annotations in another order.
     stocked.manifest(downloads=[{**block, "sort": {"by": "name", "order": "desc"}} for block in reversed(blocks)])
     stocked.good("apply", "manifest.yaml")
     assert {tuple(classes_in(folder)) for folder in folders} == {("auk", "owl", "tit", "wren")}
 
 
-def test_a_new_class_moves_the_ids_of_every_download_in_the_same_run(stocked: World) -> None:
+def test_a_new_class_changes_the_ids_of_every_download_in_the_same_run(stocked: World) -> None:
     draw(stocked, BOX_OF)
     blocks = [
         {"collection": "birds", "to": name, "annotations": {"format": "yolo"}, "media": False, "query": query}
@@ -300,9 +300,9 @@ def test_a_new_class_moves_the_ids_of_every_download_in_the_same_run(stocked: Wo
 
 
 def labels_for_trainers(data_file: Path) -> dict[str, Path]:
-    """Where a trainer looks for the label file of each image, by image name.
+    """The path at which a trainer expects the label file of each image, by image name.
 
-    The rule of Ultralytics and those who follow it: folders are relative to the data file. In the whole path of an
+    The rule of Ultralytics and compatible trainers: folders are relative to the data file. In the whole path of an
     image, the last `/images/` becomes `/labels/` and the extension becomes `.txt`.
     """
     data = yaml.safe_load(data_file.read_text())
@@ -330,7 +330,7 @@ def test_a_written_data_yaml_leads_trainers_to_images_and_labels(stocked: World)
     assert found == {"birds_crow.png": [], "birds_gull.png": ["010"], "birds_jay.png": ["wren", "no"]}
 
 
-def test_a_folder_in_which_trainers_find_no_labels_is_named(stocked: World) -> None:
+def test_a_folder_in_which_trainers_find_no_labels_causes_a_warning(stocked: World) -> None:
     block = {"collection": "birds", "to": "images/train", "annotations": {"format": "yolo"}}
     stocked.manifest(downloads=[block])
     (note,) = stocked.good("plan", "manifest.yaml", "--json").document["warnings"]
@@ -341,7 +341,7 @@ def test_a_folder_in_which_trainers_find_no_labels_is_named(stocked: World) -> N
     assert [path.exists() for path in labels.values()] == [False, False, False]
 
 
-def test_labels_that_one_format_can_not_hold_come_last_in_the_others(stocked: World) -> None:
+def test_labels_that_one_format_cannot_hold_are_last_in_the_others(stocked: World) -> None:
     draw(stocked, {"jay.png": [" a", "wren"], "gull.png": ["owl"]})
     blocks = [{"collection": "birds", "to": form, "annotations": {"format": form}} for form in ("yolo", "coco")]
     stocked.manifest(downloads=blocks)
@@ -351,7 +351,7 @@ def test_labels_that_one_format_can_not_hold_come_last_in_the_others(stocked: Wo
 
 
 @pytest.mark.parametrize(("form", "extension"), [("yolo", "txt"), ("voc", "xml"), ("coco", "json")])
-def test_files_of_an_earlier_query_are_named(stocked: World, form: str, extension: str) -> None:
+def test_files_of_an_earlier_query_cause_a_warning(stocked: World, form: str, extension: str) -> None:
     draw(stocked, BOX_OF)
     stocked.manifest(**downloads(annotations={"format": form}))
     stocked.good("apply", "manifest.yaml")
@@ -373,7 +373,7 @@ def test_files_of_an_earlier_query_are_named(stocked: World, form: str, extensio
     assert note["message"].endswith(": " + ", ".join(stale[1:]))
 
 
-def test_annotations_without_their_images_take_the_sizes_from_the_lake(drawn: World) -> None:
+def test_annotations_without_images_use_the_sizes_from_the_lake(drawn: World) -> None:
     drawn.manifest(**downloads(annotations={"format": "yolo"}, media=False))
     drawn.good("apply", "manifest.yaml")
     label, numbers = (drawn.folder / "out" / "birds_jay.txt").read_text().splitlines()[0].split(" ", 1)
@@ -382,7 +382,7 @@ def test_annotations_without_their_images_take_the_sizes_from_the_lake(drawn: Wo
     assert "Nothing to do" in drawn.good("plan", "manifest.yaml").out
 
 
-def test_what_a_format_cannot_hold_is_a_note_of_the_plan(drawn: World) -> None:
+def test_shapes_that_a_format_cannot_hold_are_a_note_of_the_plan(drawn: World) -> None:
     line = {"type": "line", "line": [[0, 0], [5, 5]], "label": "rail"}
     drawn.write("boxes.json", {"images": [{"image": "crow.png", "annotations": [line]}]})
     drawn.good("annotations", "upload", "boxes.json", "--operation", "op", "--kind", "human", "--collection", "birds")
@@ -393,8 +393,8 @@ def test_what_a_format_cannot_hold_is_a_note_of_the_plan(drawn: World) -> None:
     drawn.good("apply", "manifest.yaml")
 
 
-def test_a_image_that_can_not_be_read_fails_the_format_that_needs_its_size(drawn: World) -> None:
-    drawn.talk.upload({"junk.png": b"no picture"}, "birds")
+def test_an_unreadable_image_fails_in_a_format_that_needs_its_size(drawn: World) -> None:
+    drawn.talk.upload({"junk.png": b"not an image"}, "birds")
     drawn.write("boxes.json", {"images": [{"image": "junk.png", "annotations": [SHAPES[0]]}]})
     drawn.good("annotations", "upload", "boxes.json", "--operation", "op", "--kind", "human", "--collection", "birds")
     drawn.manifest(**downloads(annotations={"format": "yolo"}))
@@ -404,7 +404,7 @@ def test_a_image_that_can_not_be_read_fails_the_format_that_needs_its_size(drawn
     assert (drawn.folder / "out" / "birds_jay.txt").exists()
 
 
-def test_a_killed_download_goes_on_where_it_was(world: World) -> None:
+def test_a_killed_download_continues_at_its_last_byte(world: World) -> None:
     film = os.urandom(6 << 20)
     world.talk.upload({"film.mp4": film, "short.mp4": b"short"}, "films", kind=4)
     world.manifest(downloads=[{"collection": "films", "to": "out"}])
@@ -424,16 +424,16 @@ def test_a_killed_download_goes_on_where_it_was(world: World) -> None:
     assert not (world.folder / "out" / "films_film.mp4").exists()
     (part,) = parts()
     assert part.read_bytes() == film[: part.stat().st_size]
-    # The same inode shows that the rest was appended. The second link keeps another file from getting it.
+    # An equal inode proves that the rest was appended. The second link prevents its reuse by another file.
     os.link(part, world.folder / "part")
     world.good("pull", "manifest.yaml")
-    whole = world.folder / "out" / "films_film.mp4"
-    assert whole.samefile(world.folder / "part")
-    assert whole.read_bytes() == film
+    downloaded = world.folder / "out" / "films_film.mp4"
+    assert downloaded.samefile(world.folder / "part")
+    assert downloaded.read_bytes() == film
     assert sorted(path.name for path in (world.folder / "out").iterdir()) == ["films_film.mp4", "films_short.mp4"]
 
 
-def test_a_trash_rule_needs_approval_and_takes_what_it_showed(stocked: World) -> None:
+def test_a_trash_rule_needs_approval_and_trashes_the_planned_items(stocked: World) -> None:
     stocked.manifest(trash=[{"lake": "image", "query": "metadata.Tags=skip"}])
     plan = stocked.good("plan", "manifest.yaml")
     assert "- birds_jay.png" in plan.out
@@ -446,7 +446,7 @@ def test_a_trash_rule_needs_approval_and_takes_what_it_showed(stocked: World) ->
     stocked.good("apply", "manifest.yaml")
 
 
-def test_a_trash_rule_keeps_to_max_delete(stocked: World) -> None:
+def test_a_trash_rule_is_limited_by_max_delete(stocked: World) -> None:
     stocked.manifest(trash=[{"collection": "birds"}])
     done = stocked.run("apply", "manifest.yaml", "--auto-approve", "--max-delete", "2")
     assert done.code == ExitCode.GUARDED
@@ -491,7 +491,7 @@ def test_a_saved_plan_of_a_whole_collection_holds_until_it_gets_another_item(sto
 
 
 @pytest.mark.parametrize("rule", [{"whole": True}, {"query": "metadata.Tags=skip"}, {"type": "video"}])
-def test_a_rule_for_a_collection_that_the_lake_does_not_have_is_named(stocked: World, rule: dict[str, Any]) -> None:
+def test_a_trash_rule_for_a_missing_collection_causes_a_warning(stocked: World, rule: dict[str, Any]) -> None:
     stocked.manifest(trash=[{"collection": "birds" if "type" in rule else "brids", **rule}])
     plan = stocked.good("plan", "manifest.yaml", "--json").document
     (note,) = plan["warnings"]
@@ -502,7 +502,7 @@ def test_a_rule_for_a_collection_that_the_lake_does_not_have_is_named(stocked: W
     assert len(stocked.names()) == 3
 
 
-def test_the_records_of_a_collection_go_with_it(world: World) -> None:
+def test_the_records_of_a_trashed_collection_are_removed(world: World) -> None:
     world.images("crow.png")
     world.manifest(BIRDS)
     world.good("apply", "manifest.yaml")
@@ -515,7 +515,7 @@ def test_the_records_of_a_collection_go_with_it(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "said"),
+    ("rule", "message"),
     [
         ({"lake": "image", "whole": True}, "'whole' needs 'collection'"),
         (
@@ -529,13 +529,13 @@ def test_the_records_of_a_collection_go_with_it(world: World) -> None:
         ({"collection": "birds", "whole": True}, "the rule trashes the collection 'birds', and this manifest syncs it"),
     ],
 )
-def test_a_whole_collection_is_one_that_is_not_narrowed_or_synced(
-    world: World, rule: dict[str, Any], said: str
+def test_whole_excludes_queries_filters_and_synced_collections(
+    world: World, rule: dict[str, Any], message: str
 ) -> None:
     world.images("crow.png")
     world.manifest(BIRDS, trash=[rule])
     done = world.run("validate", "manifest.yaml")
-    assert (done.code, said in done.err) == (ExitCode.USAGE, True)
+    assert (done.code, message in done.err) == (ExitCode.USAGE, True)
 
 
 def test_a_plan_warns_of_files_that_are_synced_and_trashed(world: World) -> None:
@@ -553,7 +553,7 @@ def test_a_plan_warns_of_files_that_are_synced_and_trashed(world: World) -> None
         if warning["code"] == "synced_and_trashed"
     ]
     assert "crow.png are" in warning["message"]
-    # A file that the folder's rules leave out is not sent again.
+    # A file that the folder's rules exclude is not sent again.
     world.images("gull.png")
     left_out = {**BIRDS, "folders": [{"path": "images", "exclude": ["crow.png"]}], "prune": False}
     world.manifest(left_out, trash=[{"collection": "birds", "type": "image", "filter": {"annotation_types": ["raw"]}}])
@@ -561,14 +561,14 @@ def test_a_plan_warns_of_files_that_are_synced_and_trashed(world: World) -> None
     assert "synced_and_trashed" not in codes
 
 
-def test_a_run_of_one_part_leaves_downloads_and_trash_rules_out(stocked: World) -> None:
+def test_a_run_with_a_target_does_not_include_downloads_and_trash_rules(stocked: World) -> None:
     stocked.images("new.png")
     stocked.manifest(BIRDS, trash=[{"lake": "image", "query": "metadata.Tags=skip"}], **downloads())
     summary = stocked.good("apply", "manifest.yaml", "--target", "birds", "--json").summary["done"]
     assert (summary["upload"], summary["download"], summary["trash"]) == (1, 0, 0)
 
 
-def test_nothing_is_trashed_by_a_rule_where_something_failed(stocked: World) -> None:
+def test_trash_rules_are_not_applied_after_a_failure(stocked: World) -> None:
     stocked.write("out/birds_crow.png/in_the_way", "x")
     stocked.manifest(trash=[{"collection": "birds", "query": "metadata.Tags=skip"}], **downloads())
     done = stocked.run("apply", "manifest.yaml", "--auto-approve")
@@ -578,7 +578,7 @@ def test_nothing_is_trashed_by_a_rule_where_something_failed(stocked: World) -> 
 
 
 @pytest.mark.parametrize(
-    ("block", "said"),
+    ("block", "message"),
     [
         ({"downloads": [{"to": "out"}]}, "needs either 'collection' or 'lake'"),
         ({"downloads": [{"lake": "image", "collection": "birds", "to": "out"}]}, "cannot be used together"),
@@ -593,16 +593,16 @@ def test_nothing_is_trashed_by_a_rule_where_something_failed(stocked: World) -> 
         ({"downloads": [{"collection": "b", "to": "o", "annotations": {"format": "paint"}}]}, "is 'paint'. Write"),
     ],
 )
-def test_a_block_that_can_not_be_meant_is_a_mistake_at_its_line(world: World, block: dict[str, Any], said: str) -> None:
+def test_an_invalid_block_is_an_error_with_its_line(world: World, block: dict[str, Any], message: str) -> None:
     world.manifest(**block)
     done = world.run("validate", "manifest.yaml")
     assert done.code == ExitCode.USAGE
-    assert said in done.err
+    assert message in done.err
     assert "manifest.yaml:" in done.err
 
 
 @pytest.mark.parametrize("section", ["downloads", "trash"])
-def test_a_query_that_the_lake_does_not_take_is_a_mistake_at_its_line(stocked: World, section: str) -> None:
+def test_a_query_that_the_lake_rejects_is_an_error_with_its_line(stocked: World, section: str) -> None:
     to = {"to": "out"} if section == "downloads" else {}
     stocked.manifest(**{section: [{"collection": "birds", "query": "Tags:x", **to}]})
     done = stocked.run("plan", "manifest.yaml")
@@ -623,7 +623,7 @@ def test_pull_runs_the_downloads_and_nothing_else(stocked: World) -> None:
     assert stocked.good("pull", "manifest.yaml", "--json").summary["done"]["download"] == 0
 
 
-def test_pull_takes_one_collection_with_the_manifests_remote(stocked: World) -> None:
+def test_pull_downloads_one_collection_from_the_manifests_remote(stocked: World) -> None:
     stocked.manifest()
     assert stocked.run("pull", "manifest.yaml").code == ExitCode.USAGE
     stocked.good("pull", "manifest.yaml", "--collection", "birds", "--to", "here", "--annotations", "none")
