@@ -209,14 +209,14 @@ def plan_lines(actions: Sequence[ActionDocument], *, grouped: bool = False) -> I
     groups: dict[Hashable, list[ActionDocument]] = {}
     if grouped:
         for action in own:
-            groups.setdefault(_group_key(action), []).append(action)
+            groups.setdefault(group_key(action), []).append(action)
     groups = {key: members for key, members in groups.items() if key is not None and len(members) >= GROUP_FROM}
     for action in own:
-        if not groups or _group_key(action) not in groups:
+        if not groups or group_key(action) not in groups:
             why = ", ".join(_why(action, sets.get(action.file, [])))
             yield Line(SIGNS[action.action], _what(action), why, _details(action))
     for members in sorted(groups.values(), key=len, reverse=True):
-        yield Line(SIGNS[members[0].action], count(len(members), "file"), _why_of_group(members), files=len(members))
+        yield Line(SIGNS[members[0].action], count(len(members), "file"), group_words(members), files=len(members))
 
 
 def _details(action: ActionDocument) -> tuple[str, ...]:
@@ -225,7 +225,7 @@ def _details(action: ActionDocument) -> tuple[str, ...]:
     return tuple(map(shown, action.shape_changes.details))
 
 
-def _group_key(action: ActionDocument) -> Hashable:
+def group_key(action: ActionDocument) -> Hashable:
     """Return what updates of several files have in common if they are equal. None: the action has a line of its own."""
     changes = action.shape_changes
     if action.file is None or action.action not in ("update_metadata", "annotate"):
@@ -239,7 +239,8 @@ def _group_key(action: ActionDocument) -> Hashable:
     return action.action, action.reason, action.operation, tuple((one.text, one.type) for one in changes.equal)
 
 
-def _why_of_group(members: Sequence[ActionDocument]) -> str:
+def group_words(members: Sequence[ActionDocument]) -> str:
+    """Return what several files with one `group_key` have in common, with the number of shapes in all of them."""
     first = members[0]
     if first.shape_changes is None:
         return ", ".join(_why(first, ()))
@@ -300,6 +301,13 @@ def _why(action: ActionDocument, sets: Sequence[ActionDocument]) -> Iterator[str
     if action.action in ("annotate", "remove_annotations"):
         yield _set_words(action)
     yield from map(_set_words, sets)
+
+
+def details_of(action: ActionDocument) -> Sequence[str]:
+    """Return what an action changes, without its reason."""
+    words = list(_why(action, ()))
+    reason = action.reason.value.replace("_", " ")
+    return words[1:] if words[:1] == [reason] else words
 
 
 def _reason_of_set(action: ActionDocument) -> list[str]:

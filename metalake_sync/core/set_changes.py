@@ -72,6 +72,9 @@ class SetComparer(Protocol):
         """Compare the set that an action sends or clears with its base. None: the action has no set, its image is
         uploaded with it, or another client changed the set."""
 
+    def path(self, action: Action) -> str | None:
+        """Return the local path of the image of a set, relative to the manifest's folder. None: it is not recorded."""
+
 
 @dataclass(frozen=True, slots=True)
 class ShapeValues:
@@ -181,7 +184,9 @@ class SetChangesMaker:
         if document.action not in ("annotate", "remove_annotations"):
             return document
         changes = self._of(action)
-        return document if changes is None else replace(document, shape_changes=changes)
+        return (
+            document if changes is None else replace(document, shape_changes=changes, path=self._comparer.path(action))
+        )
 
     def _of(self, action: Action) -> SetChanges | None:
         if self._sets_left == 0:

@@ -58,6 +58,10 @@ class StateComparer:
             after = self._wanted(at.place, operation, at.name)
         return self._compared(base, after, at.place)
 
+    def path(self, action: Action) -> str | None:
+        """Return the local path of the image of a set, relative to the manifest's folder. None: it is not recorded."""
+        return self._path(action.at.place, action.at.name) if isinstance(action, Annotate | RemoveAnnotations) else None
+
     def _wanted(self, place: Place, operation: str, name: str) -> ImageRecord:
         if isinstance(place, Address):
             return self.unmanaged.annotations[place, operation].record(name)

@@ -6,7 +6,7 @@ Owns: which figures and enlarged parts a card has. Must not: write HTML, or know
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from metalake_sync.annotations.drawing import label_colors
 from metalake_sync.core.shape_diff import Diff
@@ -20,6 +20,9 @@ from metalake_sync.report.thumbnails import CHANGED_LONG_SIDE, NEW_LONG_SIDE, De
 
 PARTS_SHOWN = 12
 """The number of enlarged parts of one annotation set."""
+
+PARTS_PER_KIND = 4
+"""How many of them show changes that differ in places and values only."""
 
 CHANGES_LISTED = 100
 """The number of changes of one annotation set that a card lists, those with an enlarged part included."""
@@ -167,7 +170,7 @@ class CardMaker:
         return Card(
             number,
             visible(entry.file or entry.collection),
-            tuple(map(shown_action, entry.actions)),
+            tuple(shown_action(_without_sets(action) if sets else action) for action in entry.actions),
             tuple(problems),
             sections,
             " ".join(map(str, labels)),
@@ -221,8 +224,11 @@ class _SectionMaker:
             drawn = overlay(change.diff, change.unchanged, size)
             remarks += _left_out(drawn, drawn_on_image=image is not None)
             if is_diff:
+                kinds: Counter[Hashable] = Counter()
                 for place, one in enumerate(drawn.changes[:CHANGES_LISTED], start=1):
-                    if image is not None and len(parts) < PARTS_SHOWN and not self._entry.theirs:
+                    kinds[one.kind] += 1
+                    is_enlarged = len(parts) < PARTS_SHOWN and kinds[one.kind] <= PARTS_PER_KIND
+                    if image is not None and is_enlarged and not self._entry.theirs:
                         parts.append(self._part(place, one, image))
                     else:
                         others.append((place, one.sign, one.verb, one.text))
@@ -330,7 +336,7 @@ def _left_out(drawn: Overlay, *, drawn_on_image: bool) -> Iterator[str]:
 
 
 def _summary(change: SetChange, is_diff: bool) -> str:
-    text = summary(change.diff)
+    text = visible(change.summary, SENTENCE_LENGTH) or summary(change.diff)
     return text if is_diff else text.replace(" added", "")
 
 
@@ -348,6 +354,11 @@ def shown_action(action: ActionLine) -> ActionLine:
     if len(action.details) > DETAILS_LISTED:
         details.append(f"and {len(action.details) - DETAILS_LISTED:,} more")
     return ActionLine(visible(action.sign), visible(action.name), visible(action.reason), tuple(details))
+
+
+def _without_sets(action: ActionLine) -> ActionLine:
+    """Leave out what the sections of the card say about annotation sets."""
+    return ActionLine(action.sign, action.name, action.reason) if action.of_set else action
 
 
 def _sentence(message: str) -> str:

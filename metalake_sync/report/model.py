@@ -6,7 +6,7 @@ Owns: the input of `pages.render_report`. Must not: read images.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import field
 from typing import Protocol
@@ -49,7 +49,9 @@ class SetChange:
     unchanged: tuple[Shape, ...] = ()
     """Unchanged shapes, in the unit of the diff. May be fewer than the diff counts."""
     not_listed: int = 0
-    """The number of changes that the source of the report left out."""
+    """The number of changes that the plan leaves out."""
+    summary: str = ""
+    """The change as text, where `diff` does not contain all of it. Empty: made from `diff`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class ActionLine:
     reason: str
     details: tuple[str, ...] = ()
     """The values behind the reason, one sentence or pair of values each."""
+    of_set: bool = False
+    """Whether the details are about an annotation set."""
 
 
 def _no_sets() -> Sequence[SetChange]:
@@ -119,15 +123,17 @@ def set_change(
     known = before is not None
     before = before if before is not None else ImageRecord(after.image, ())
     frame = common_frame((before, after), size)
-    ours = frame.converted(after)
-    change = diff_of_shapes(frame.converted(before), ours, frame)
+    change = diff_of_shapes(frame.converted(before), frame.converted(after), frame)
+    return SetChange(operation, kind, change, known, tuple(unchanged_shapes(change, after)))
+
+
+def unchanged_shapes(change: Diff, after: ImageRecord) -> Iterator[Shape]:
+    """Yield the shapes of a set after a change that the change leaves as they are, in the unit of the diff."""
     changed: Counter[OrderKey] = Counter(map(order_key, change.added))
     changed.update(order_key(one.after) for one in change.changed)
-    unchanged = []
-    for shape in ours:
+    for shape in change.frame.converted(after):
         key = order_key(shape)
         if changed[key]:
             changed[key] -= 1
         else:
-            unchanged.append(shape)
-    return SetChange(operation, kind, change, known, tuple(unchanged))
+            yield shape

@@ -7,7 +7,8 @@ HTML.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 
 from metalake_sync.core.shape_diff import Aspect, Diff, ShapeChange
 from metalake_sync.core.shape_summary import change_text, place_text
@@ -30,6 +31,9 @@ MARGIN = 0.5
 
 PART_AT_LEAST = 32.0
 """The smallest side of an enlarged part in pixels of the image."""
+
+SHARED_FROM = 3
+"""So many changes of one kind in a set come after rarer ones."""
 
 ASPECT = 4 / 3
 """Width by height of an enlarged part."""
@@ -58,6 +62,8 @@ class DrawnChange:
     after: Outline | None
     region: Box
     """The part of the image to enlarge."""
+    kind: Hashable
+    """Equal for changes that differ in places and values only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +82,13 @@ def overlay(diff: Diff, unchanged: Sequence[Shape], size: Size) -> Overlay:
     scale = (float(size[0]), float(size[1])) if diff.normalized else (1.0, 1.0)
     points_left = POINTS_DRAWN
     drawn: list[DrawnChange] = []
-    everything = [
-        *(ShapePair(one.before, one.after, one) for one in diff.changed),
-        *(ShapePair(shape, None) for shape in diff.removed),
-        *(ShapePair(None, shape) for shape in diff.added),
-    ]
+    everything = _rare_first(
+        [
+            *(ShapePair(one.before, one.after, one) for one in diff.changed),
+            *(ShapePair(shape, None) for shape in diff.removed),
+            *(ShapePair(None, shape) for shape in diff.added),
+        ]
+    )
     for pair in everything[:CHANGED_DRAWN]:
         points_left -= pair.points
         one = _drawn(pair, scale, size) if points_left >= 0 else None
@@ -99,6 +107,12 @@ def overlay(diff: Diff, unchanged: Sequence[Shape], size: Size) -> Overlay:
     return Overlay(tuple(drawn), tuple(same), len(everything) - len(drawn), all_unchanged - len(same))
 
 
+def _rare_first(pairs: Sequence[ShapePair]) -> list[ShapePair]:
+    """Put changes that many shapes of the set share after the others, so that they hide none."""
+    counts = Counter(pair.kind for pair in pairs)
+    return sorted(pairs, key=lambda pair: counts[pair.kind] if counts[pair.kind] >= SHARED_FROM else 0)
+
+
 @dataclass(frozen=True, slots=True)
 class ShapePair:
     """A shape before and after."""
@@ -106,6 +120,12 @@ class ShapePair:
     before: Shape | None
     after: Shape | None
     change: ShapeChange | None = None
+
+    @property
+    def kind(self) -> Hashable:
+        """What changes of one kind have in common: types, labels and what differs, without places and values."""
+        sides = tuple((one.type, one.label) if one is not None else None for one in (self.before, self.after))
+        return sides, self.change.aspects if self.change is not None else ()
 
     @property
     def points(self) -> int:
@@ -126,7 +146,7 @@ def _drawn(pair: ShapePair, scale: Point, size: Size) -> DrawnChange | None:
         verb, sign = ("added", "+") if pair.after is not None else ("removed", "-")
         text = f"{shape.label}  {place_text(shape, scale)}"
     region = region_around(boxes[0].around(boxes[-1]), size)
-    return DrawnChange(verb, sign, visible(text, SENTENCE_LENGTH), before, after, region)
+    return DrawnChange(verb, sign, visible(text, SENTENCE_LENGTH), before, after, region, pair.kind)
 
 
 _VERBS = {

@@ -50,6 +50,9 @@ class Comparer:
         self._renamed = renamed
         self.compared = 0
 
+    def path(self, action: Action) -> str | None:
+        return None
+
     def compare(self, action: Action) -> SetComparison | None:
         self.compared += 1
         return self._sets.get(action.file_name or "")

@@ -172,3 +172,16 @@ def test_unchanged_shapes_are_those_of_the_set_without_the_changed_ones() -> Non
     change = set_change("human", "human", record(one, twin), record(one, other, twin, twin))
     assert sorted(shape.points[0] for shape in change.unchanged) == [(1, 1), (50, 50)]
     assert len(change.diff.added) == 2
+
+
+def test_a_rare_change_comes_before_one_that_many_shapes_share(tmp_path: Path) -> None:
+    before = [box("RBC", 10 * number, 10, 8, 8) for number in range(9)]
+    after = [box("Erythrocyte", 10 * number, 10, 8, 8) for number in range(9)]
+    change = human(record(*before, box("WBC", 1, 100, 20, 20)), record(*after, box("WBC", 3, 100, 20, 20)))
+    html = render_report(plan(changed("crow.jpg", write_image(tmp_path / "a.png"), change))).html
+    assert re.findall(r"<figcaption><b>(\d+)</b> <span.*?</span> (\w+)", html) == [
+        ("1", "moved"), *((str(number), "relabeled") for number in range(2, 6))
+    ]  # fmt: skip
+    assert re.findall(r"<li><b>(\d+)</b> <span.*?</span> (\w+)", html) == [
+        (str(number), "relabeled") for number in range(6, 11)
+    ]

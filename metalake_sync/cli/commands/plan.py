@@ -25,18 +25,46 @@ from metalake_sync.cli.plan_document import plan_document
 from metalake_sync.cli.render_plan import footer, render_plan
 from metalake_sync.cli.saved_plans import is_saved_plan, load_plan, read_stream, save_plan
 from metalake_sync.cli.streams import can_ask, echo_json
-from metalake_sync.cli.wording import count
+from metalake_sync.cli.wording import count, shown
 from metalake_sync.core.events import PlanMade
 from metalake_sync.core.notes import UNUSABLE
 from metalake_sync.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from metalake_sync.core.plan import Plan
+    from metalake_sync.report.pages import Report
 
 FULL = option("--full", is_flag=True, help="List every file, also those that change in the same way.")
 
 
-@click.command("plan", epilog="Example: metalake-sync plan birds.yaml --out birds.plan; metalake-sync apply birds.plan")
+HTML = option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the plan with images to this file, before and after of each change."
+    " Needs: pip install 'metalake-sync[html]'.",
+)
+MAX_IMAGES = option(
+    "--max-images",
+    type=click.IntRange(0),
+    default=200,
+    show_default=True,
+    help="Number of entries that the HTML plan shows with images.",
+)
+MAX_SIZE = option(
+    "--max-size",
+    type=click.FloatRange(0.2),
+    default=20.0,
+    show_default=True,
+    metavar="MB",
+    help="Size limit of the HTML plan in megabytes.",
+)
+
+
+@click.command(
+    "plan",
+    epilog="Examples: metalake-sync plan birds.yaml --out birds.plan; metalake-sync apply birds.plan;"
+    " metalake-sync plan birds.yaml --html plan.html",
+)
 @takes_manifest
 @observes
 @option("--detailed-exitcode", is_flag=True, help="Exit with 2 if there are changes.")
@@ -47,6 +75,9 @@ FULL = option("--full", is_flag=True, help="List every file, also those that cha
 @SAFE
 @option("--markdown", is_flag=True, help="Print Markdown, for a comment on a pull request.")
 @FULL
+@HTML
+@MAX_IMAGES
+@MAX_SIZE
 def plan_command(
     flags: ManifestFlags,
     run: RunFlags,
@@ -56,11 +87,18 @@ def plan_command(
     safe: bool,
     markdown: bool,
     full: bool,
+    html: Path | None,
+    max_images: int,
+    max_size: float,
 ) -> None:
     """Show what apply would do. Changes nothing in the lake or in the sources.
 
     MANIFEST is a file, a folder of *.yaml files, or - for standard input.
     """
+    if html is not None:
+        from metalake_sync.report.pages import need_libraries
+
+        need_libraries()
     listener = flags.words(silent=flags.as_json or markdown)
     try:
         project = flags.project(listener, run.options(), safe=safe)
@@ -69,10 +107,17 @@ def plan_command(
 
             print_explanation(project, explain, as_json=flags.as_json)
             return
-        with project.plan() as planned:
+        with project.observe() as observed:
+            planned = observed.planned
             listener.close()
             if out is not None:
                 save_plan(planned.plan, project, out)
+            report = None
+            if html is not None:
+                from metalake_sync.cli.html_plan import open_plan_report, write_report
+
+                report = open_plan_report(project, observed, max_images=max_images, max_bytes=round(max_size * 1e6))
+                write_report(report, html)
             if flags.as_json:
                 from metalake_sync.cli.documents import to_json
 
@@ -87,6 +132,8 @@ def plan_command(
                     click.echo(line)
             if out is not None and not (flags.as_json or flags.quiet or markdown):
                 click.echo(f"Saved. To apply it: metalake-sync apply {out}")
+            if report is not None and html is not None and not (flags.as_json or flags.quiet or markdown):
+                _say_written(report, html)
             changes = not planned.plan.empty
             incomplete = any(note.code in UNUSABLE for note in planned.plan.notes)
     finally:
@@ -175,15 +222,35 @@ def apply_command(
         click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 
-@click.command("show", epilog="Example: metalake-sync show birds.plan")
+@click.command("show", epilog="Examples: metalake-sync show birds.plan; metalake-sync show birds.plan --html plan.html")
 @option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 @option("--markdown", is_flag=True, help="Print Markdown, for a comment on a pull request.")
 @option("-v", "--verbose", is_flag=True, help="Show every action, not only the first 10 of each kind.")
 @FULL
+@HTML
+@MAX_IMAGES
+@MAX_SIZE
 @click.argument("plan", metavar="PLANFILE", type=click.Path())
-def show_command(plan: str, as_json: bool, markdown: bool, verbose: bool, full: bool) -> None:
-    """Print a plan that was saved with 'plan --out'. Reads neither the lake nor the sources."""
-    document = load_plan(plan).plan
+def show_command(
+    plan: str,
+    as_json: bool,
+    markdown: bool,
+    verbose: bool,
+    full: bool,
+    html: Path | None,
+    max_images: int,
+    max_size: float,
+) -> None:
+    """Print a plan that was saved with 'plan --out'. Reads neither the lake nor the sources, except that --html reads
+    the images."""
+    saved = load_plan(plan)
+    document = saved.plan
+    report = None
+    if html is not None:
+        from metalake_sync.cli.html_plan import saved_plan_report, write_report
+
+        report = saved_plan_report(saved, max_images=max_images, max_bytes=round(max_size * 1e6))
+        write_report(report, html)
     if as_json:
         from metalake_sync.cli.documents import to_json
 
@@ -193,3 +260,11 @@ def show_command(plan: str, as_json: bool, markdown: bool, verbose: bool, full: 
     else:
         for line in render_plan(document, all_lines=verbose or full):
             click.echo(line)
+        if report is not None and html is not None:
+            _say_written(report, html)
+
+
+def _say_written(report: Report, html: Path) -> None:
+    click.echo(f"Wrote {shown(str(html))}, with images of {count(report.images, 'entry', 'entries')}.")
+    for line in report.left_out:
+        click.echo(f"note: {line}")
