@@ -196,9 +196,7 @@ class AttachmentStage:
         }
         for action in actions:
             if action.operation in incomplete:
-                error = SyncError(
-                    "some of its annotations were not sent", remedy="Fix these failures, then run apply again."
-                )
+                error = SyncError("some of its annotations were not sent", remedy="Fix these failures first.")
                 self._recorder.fail([action], _describe(action, error), retryable=True)
                 continue
             try:
