@@ -25,7 +25,8 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.selections import object_kind, trash_collection, trash_files
-from metalake_sync.remote.transfers.download import Downloads, FetchFailed, FileFetched, FileToFetch
+from metalake_sync.remote.transfers.download import Downloads, FetchFailed
+from metalake_sync.remote.transfers.file_download import FileFetched, FileToFetch
 from metalake_sync.remote.transfers.partial import PartialFiles, partial_files
 
 RECORDED_AT_ONCE = 100

@@ -33,7 +33,7 @@ from metalake_sync.planning.unmanaged_sources import UnmanagedSources
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.retry import RetryPolicy
-from metalake_sync.remote.transfers.transfer import Transfer
+from metalake_sync.remote.transfers.upload import Transfer
 
 if TYPE_CHECKING:
     from metalake_sync.annotations.index import AnnotationIndex

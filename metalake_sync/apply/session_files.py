@@ -22,7 +22,7 @@ from metalake_sync.core.metadata import MetadataSet
 from metalake_sync.core.snapshots import CollectionKey, Fingerprint
 from metalake_sync.errors import SyncError
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.remote.transfers.transfer import (
+from metalake_sync.remote.transfers.upload_files import (
     FileElsewhere,
     FileExisting,
     FileFailed,

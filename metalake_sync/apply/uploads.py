@@ -37,9 +37,7 @@ from metalake_sync.protocol.wire import StorageKind
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.listings import find_newest
 from metalake_sync.remote.selections import media_kind
-from metalake_sync.remote.transfers.transfer import (
-    UploadSession,
-)
+from metalake_sync.remote.transfers.upload_files import UploadSession
 from metalake_sync.state.files import ConfirmedFile
 from metalake_sync.state.journal import JournalledFile, JournalledSession
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
+from metalake_sync.embedded_lake import LakeSettings
 from metalake_sync.embedded_lake.collections import find_or_create_collection
 from metalake_sync.embedded_lake.jobs import unique_name_for
 from metalake_sync.embedded_lake.names import check_collection_name, check_file_name
 from metalake_sync.embedded_lake.rejections import Rejection
-from metalake_sync.embedded_lake.settings import LakeSettings
 from metalake_sync.embedded_lake.storage.interface import FoundObject, LeftOut
 from metalake_sync.embedded_lake.store import LakeStore, now
 from metalake_sync.protocol.wire import MediaKind

@@ -18,9 +18,9 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
+from metalake_sync.embedded_lake import LakeSettings
 from metalake_sync.embedded_lake.faults import Faults
 from metalake_sync.embedded_lake.request_log import RequestLog
-from metalake_sync.embedded_lake.settings import LakeSettings
 from metalake_sync.embedded_lake.store import LakeStore
 from metalake_sync.embedded_lake.web.app import make_app
 from metalake_sync.errors import StateError, UsageError

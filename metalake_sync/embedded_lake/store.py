@@ -22,11 +22,11 @@ from typing import Any
 import filelock
 from sqlite_utils import Database
 
+from metalake_sync.embedded_lake import LakeSettings
 from metalake_sync.embedded_lake.names import Spellings
 from metalake_sync.embedded_lake.quirks import Quirk
 from metalake_sync.embedded_lake.rejections import not_acceptable
 from metalake_sync.embedded_lake.schema import DATABASE, bring_up_to_date
-from metalake_sync.embedded_lake.settings import LakeSettings
 from metalake_sync.embedded_lake.storage.files import FileStorage, Signer
 from metalake_sync.embedded_lake.storage.interface import FILE, ObjectStorage
 from metalake_sync.errors import StateError, StateLocked

@@ -20,7 +20,8 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.remote.retry import RetryPolicy
-from metalake_sync.remote.transfers.download import Downloads, FetchFailed, FileToFetch
+from metalake_sync.remote.transfers.download import Downloads, FetchFailed
+from metalake_sync.remote.transfers.file_download import FileToFetch
 from metalake_sync.remote.transfers.partial import partial_files
 from metalake_sync.report.model import ImageUnavailable
 

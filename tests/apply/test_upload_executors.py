@@ -21,14 +21,14 @@ from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.selections import media_kind
-from metalake_sync.remote.transfers.transfer import (
+from metalake_sync.remote.transfers.upload import Transfer
+from metalake_sync.remote.transfers.upload_files import (
     FileExisting,
     FileFailed,
     FileSent,
     FileToSend,
     Outcome,
     ResumePoint,
-    Transfer,
     UploadSession,
 )
 from metalake_sync.sources.hashing import hash_file

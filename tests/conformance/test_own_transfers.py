@@ -14,7 +14,7 @@ from metalake_sync.remote import storage as stores
 from metalake_sync.remote.async_calls import AsyncCalls
 from metalake_sync.remote.retry import Attempt
 from metalake_sync.remote.storage import PART_BYTES, PART_LIMIT
-from metalake_sync.remote.transfers import transfer_files
+from metalake_sync.remote.transfers import upload_files
 from metalake_sync.remote.transfers.partial import PartialFiles, partial_files
 from tests.conformance.our_driver import OurClient
 
@@ -112,7 +112,7 @@ def test_a_file_of_the_maximum_number_of_parts_arrives_complete(
 ) -> None:
     for limit in ("PART_BYTES", "PART_BYTES_LIMIT", "_ALIGNMENT"):
         monkeypatch.setattr(stores, limit, 1)
-    monkeypatch.setattr(transfer_files, "SMALL_BYTES", 0)  # A small file is one part.
+    monkeypatch.setattr(upload_files, "SMALL_BYTES", 0)  # A small file is one part.
     content = os.urandom(PART_LIMIT)
     notes = write(tmp_path / "notes", {"large.bin": content})
     sent = ours.lake.upload_files_to_collection(notes, "other", "notes")

@@ -93,7 +93,7 @@ def test_an_apply_without_actions_does_not_load_the_stages(world: World) -> None
         "metalake_sync.cli.documents",
         "metalake_sync.sources.globs",
         "metalake_sync.apply.executor",
-        "metalake_sync.remote.transfers.transfer",
+        "metalake_sync.remote.transfers.upload",
     }
     assert unneeded & modules == set()
     spoken = {name for name in modules if name.startswith("metalake_sync.protocol.")}

@@ -19,7 +19,7 @@ from metalake_sync.errors import StateError
 from metalake_sync.manifest import load_manifest
 from metalake_sync.planning.run_options import RunOptions
 from metalake_sync.project import Project
-from metalake_sync.remote.transfers.transfer import FileToSend, ResumePoint
+from metalake_sync.remote.transfers.upload_files import FileToSend, ResumePoint
 from metalake_sync.state.journal import JournalledFile, JournalledSession
 from metalake_sync.state.store import StateStore
 from tests.end_to_end.world import BIRDS, World

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.remote.transfers.transfer import FileToSend, Outcome, TransferObserver, UploadSession
+from metalake_sync.remote.transfers.upload_files import FileToSend, Outcome, TransferObserver, UploadSession
 
 SliceJournal = TransferObserver
 """Receives each step of a file, in the event loop of the coordinator, before the next step is taken."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 
 from metalake_sync.apply.executors.base import SliceJournal, UploadSlice
-from metalake_sync.remote.transfers.transfer import Outcome, Transfer
+from metalake_sync.remote.transfers.upload import Transfer
+from metalake_sync.remote.transfers.upload_files import Outcome
 
 
 class InProcessExecutor:

@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from metalake_sync.embedded_lake import LakeSettings
 from metalake_sync.embedded_lake.annotations import Annotations, Labels, Studio
 from metalake_sync.embedded_lake.collections import Collections
 from metalake_sync.embedded_lake.faults import Faults
@@ -14,7 +15,6 @@ from metalake_sync.embedded_lake.jobs import Jobs
 from metalake_sync.embedded_lake.quirks import Quirk
 from metalake_sync.embedded_lake.request_log import RequestKind, RequestLog
 from metalake_sync.embedded_lake.selections import Trash, VirtualCollections
-from metalake_sync.embedded_lake.settings import LakeSettings
 from metalake_sync.embedded_lake.storage.files import OBJECTS, PARTS, FileStorage
 from metalake_sync.embedded_lake.store import LakeStore
 from metalake_sync.embedded_lake.uploads import Uploads

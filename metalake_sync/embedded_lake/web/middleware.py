@@ -23,6 +23,7 @@ from typing import assert_never
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from metalake_sync.embedded_lake import LakeSettings
 from metalake_sync.embedded_lake.faults import (
     Cut,
     DoesNothing,
@@ -44,7 +45,6 @@ from metalake_sync.embedded_lake.jobs import Jobs
 from metalake_sync.embedded_lake.quirks import Quirk
 from metalake_sync.embedded_lake.rejections import NoContent, Rejection, bad_request, disk_full
 from metalake_sync.embedded_lake.request_log import STORE_ROUTES, RequestKind, RequestLog
-from metalake_sync.embedded_lake.settings import LakeSettings
 from metalake_sync.embedded_lake.web.quirk_changes import CHANGES, NO_BODY, Html
 from metalake_sync.protocol.routes import BASE_PATHS, Generation
 

@@ -22,8 +22,6 @@ from metalake_sync.remote.transfers.limits import Bandwidth
 from metalake_sync.remote.transfers.partial import PartialFiles
 from metalake_sync.remote.transfers.workers import Lane, WeightedSemaphore, run_side_by_side
 
-__all__ = ["Downloads", "FetchFailed", "FetchOutcome", "FileFetched", "FileToFetch"]
-
 
 @dataclass(frozen=True, slots=True)
 class FetchFailed:

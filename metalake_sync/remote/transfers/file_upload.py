@@ -1,6 +1,6 @@
 """Uploads one file within an upload session: begin, sign, PUT each part, finalize.
 
-Owns: the order of a file's calls, and expired URLs. Failures are raised; `transfer` decides how far they reach.
+Owns: the order of a file's calls, and expired URLs. Failures are raised; `upload` decides how far they reach.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from metalake_sync.remote.storage import (
     store_for,
 )
 from metalake_sync.remote.transfers.limits import Bandwidth
-from metalake_sync.remote.transfers.transfer_files import (
+from metalake_sync.remote.transfers.upload_files import (
     BytesPart,
     FileElsewhere,
     FileExisting,

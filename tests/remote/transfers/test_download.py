@@ -15,7 +15,8 @@ from aiohttp import web
 from metalake_sync.errors import LakeUnreachable, StateLocked, SyncError
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.retry import RetryPolicy
-from metalake_sync.remote.transfers.download import Downloads, FetchFailed, FetchOutcome, FileFetched, FileToFetch
+from metalake_sync.remote.transfers.download import Downloads, FetchFailed, FetchOutcome
+from metalake_sync.remote.transfers.file_download import FileFetched, FileToFetch
 from metalake_sync.remote.transfers.partial import FOLDER, partial_files
 
 CONTENT = os.urandom(3 << 20)

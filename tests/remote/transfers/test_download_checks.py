@@ -15,8 +15,14 @@ import pytest
 from metalake_sync.errors import LakeAnswerInvalid
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.retry import RetryPolicy
-from metalake_sync.remote.transfers.download import Downloads, FetchFailed, FetchOutcome, FileFetched, FileToFetch
-from metalake_sync.remote.transfers.file_download import BREAKS_LIMIT, PROVEN_BY_MD5_BYTES, WRONG_BODIES_LIMIT
+from metalake_sync.remote.transfers.download import Downloads, FetchFailed, FetchOutcome
+from metalake_sync.remote.transfers.file_download import (
+    BREAKS_LIMIT,
+    PROVEN_BY_MD5_BYTES,
+    WRONG_BODIES_LIMIT,
+    FileFetched,
+    FileToFetch,
+)
 from metalake_sync.remote.transfers.partial import FOLDER, partial_files
 from tests.remote.bare_server import Line, serve
 

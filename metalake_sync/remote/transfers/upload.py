@@ -20,15 +20,11 @@ from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.storage import PART_BYTES, Store, TooManyParts, store_for
 from metalake_sync.remote.transfers.file_upload import PARTS_AT_ONCE, FileUpload, UploadChannel
 from metalake_sync.remote.transfers.limits import MOST_FILES, Bandwidth, ConcurrencyController
-from metalake_sync.remote.transfers.transfer_files import (
-    FileElsewhere,
-    FileExisting,
+from metalake_sync.remote.transfers.upload_files import (
     FileFailed,
-    FileSent,
     FileToSend,
     Outcome,
     ReadFile,
-    ResumePoint,
     Source,
     TransferObserver,
     UploadSession,
@@ -43,20 +39,6 @@ BUFFERS_AT_ONCE = 32
 
 DESCRIPTORS_KEPT = 160
 """File descriptors reserved for the state, the sources and Python itself."""
-
-__all__ = [
-    "FileElsewhere",
-    "FileExisting",
-    "FileFailed",
-    "FileSent",
-    "FileToSend",
-    "Outcome",
-    "ResumePoint",
-    "Transfer",
-    "TransferObserver",
-    "UploadSession",
-    "most_files",
-]
 
 
 class Transfer:

@@ -20,16 +20,15 @@ from metalake_sync.protocol.wire import StorageKind
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.retry import RetryPolicy
 from metalake_sync.remote.storage import PART_BYTES
-from metalake_sync.remote.transfers.transfer import (
+from metalake_sync.remote.transfers.upload import Transfer, most_files
+from metalake_sync.remote.transfers.upload_files import (
     FileExisting,
     FileFailed,
     FileSent,
     FileToSend,
     Outcome,
     ResumePoint,
-    Transfer,
     UploadSession,
-    most_files,
 )
 from tests.embedded_lake.talk import API_KEY, SECRET, Talk, settings, talk_to
 
