@@ -1,4 +1,4 @@
-"""One box moved in a COCO file of many images: what a plan says, how long it takes, and the memory that it needs.
+"""One box moved in a COCO file of many images: what a plan says, its seconds and memory, and the size of the state.
 
 Run: .venv/bin/python benchmarks/coco_one_box.py [IMAGES] [BOXES_PER_IMAGE]. Pictures are headers of 57 bytes.
 """
@@ -6,17 +6,16 @@ Run: .venv/bin/python benchmarks/coco_one_box.py [IMAGES] [BOXES_PER_IMAGE]. Pic
 from __future__ import annotations
 
 import json
-import resource
 import struct
 import subprocess
 import sys
 import tempfile
-import time
 import zlib
 from pathlib import Path
 from typing import Any
 
 PROGRAM = Path(sys.executable).with_name("metalake-sync")
+ONE_RUN = Path(__file__).with_name("one_run.py")
 
 
 def main() -> None:
@@ -71,16 +70,24 @@ def png(width: int, height: int) -> bytes:
 
 
 def run(folder: Path, *args: str) -> Any:
-    """Run a command; print its seconds and the largest memory of any command so far. Returns its last document."""
-    began = time.monotonic()
+    """Run a command, and print its seconds, its peak memory and the size of the state. Returns its last document."""
     command, *flags = args
+    report = folder / "report.json"
     done = subprocess.run(
-        [PROGRAM, command, "manifest.yaml", *flags], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-S", ONE_RUN, report, PROGRAM, command, "manifest.yaml", *flags],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    seconds = time.monotonic() - began
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"  {' '.join(args)}: exit {done.returncode}, {seconds:.1f} s, peak so far {peak:.0f} MB")
-    assert done.returncode == 0, done.stderr[-2000:]
+    took = json.loads(report.read_text())
+    state_mb = sum(path.stat().st_size for path in (folder / ".metalake-sync").glob("*.db*")) / 1e6
+    print(
+        f"  {' '.join(args)}: exit {took['code']}, {took['wall_s']:.1f} s, {took['cpu_s']:.1f} CPU s,"
+        f" {took['memory_mb']:.0f} MB, state {state_mb:.0f} MB",
+        flush=True,
+    )
+    assert took["code"] == 0, done.stderr[-2000:]
     return json.loads(done.stdout if command == "plan" else done.stdout.splitlines()[-1])
 
 

@@ -68,9 +68,12 @@ class SetComparer(Protocol):
     def renamed(self, action: UploadFile) -> RenamedFile | None:
         """Return what a renamed file keeps. None: the file is not renamed, or its old name has no record."""
 
-    def compare(self, action: Action) -> SetComparison | None:
-        """Compare the set that an action sends or clears with its base. None: the action has no set, its image is
-        uploaded with it, or another client changed the set."""
+    def is_comparable(self, action: Action) -> bool:
+        """Whether an action changes a set that the lake has. False: it has no set, its image is uploaded with it, or
+        another client changed the set."""
+
+    def compare(self, action: Action) -> SetComparison:
+        """Compare the set that an action sends or clears with its base. The action must be comparable."""
 
     def path(self, action: Action) -> str | None:
         """Return the local path of the image of a set, relative to the manifest's folder. None: it is not recorded."""
@@ -189,14 +192,14 @@ class SetChangesMaker:
         )
 
     def _of(self, action: Action) -> SetChanges | None:
+        if not self._comparer.is_comparable(action):
+            return None
         if self._sets_left == 0:
             self.not_compared += 1
             return None
-        comparison = self._comparer.compare(action)
-        if comparison is None:
-            return None
         if self._sets_left is not None:
             self._sets_left -= 1
+        comparison = self._comparer.compare(action)
         if comparison.diff is None:
             return SetChanges(comparison.base, f"{comparison.base} before")
         changes = set_changes(comparison.base, comparison.diff, limit=min(CHANGES_PER_SET, self._shapes_left))

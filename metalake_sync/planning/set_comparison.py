@@ -38,16 +38,18 @@ class StateComparer:
     """Whether the planner read the lake's sets, so that a set without a record does not exist."""
     _handles: dict[CollectionKey, CollectionHandle] | None = None
 
-    def compare(self, action: Action) -> SetComparison | None:
-        """Compare the set that an action sends or clears with its base. None: the action has no set, its image is
-        uploaded with it, or another client changed the set."""
-        if not isinstance(action, Annotate | RemoveAnnotations):
-            return None
-        if action.reason is Reason.DRIFTED or (isinstance(action, Annotate) and action.overwrites):
-            return None
+    def is_comparable(self, action: Action) -> bool:
+        """Whether an action changes a set that the lake has. False: it has no set, its image is uploaded with it, or
+        another client changed the set."""
+        if not isinstance(action, Annotate | RemoveAnnotations) or action.reason is Reason.DRIFTED:
+            return False
+        overwrites = isinstance(action, Annotate) and action.overwrites
+        return not overwrites and not (action.at.managed and action.at.unique_name is None)
+
+    def compare(self, action: Action) -> SetComparison:
+        """Compare the set that an action sends or clears with its base. The action must be comparable."""
+        assert isinstance(action, Annotate | RemoveAnnotations), "other actions are not comparable"
         at, operation = action.at, action.annotations.operation
-        if at.managed and at.unique_name is None:
-            return None
         records = self._records(at.place)
         base = records.base(operation, at.name) if records is not None else None
         if base is None:

@@ -113,7 +113,7 @@ class OpenPlan:
             is_comparable = before is not None and (before.normalized == after.normalized or not before.shapes)
             return set_change(operation, kind, before if is_comparable else None, after)
         comparer = self._plan.plan.comparer
-        comparison = comparer.compare(action) if comparer is not None else None
+        comparison = comparer.compare(action) if comparer is not None and comparer.is_comparable(action) else None
         if comparison is None or comparison.base == "unknown":
             return set_change(operation, kind, None, after)
         if comparison.diff is None:

@@ -53,9 +53,12 @@ class Comparer:
     def path(self, action: Action) -> str | None:
         return None
 
-    def compare(self, action: Action) -> SetComparison | None:
+    def is_comparable(self, action: Action) -> bool:
+        return action.file_name in self._sets
+
+    def compare(self, action: Action) -> SetComparison:
         self.compared += 1
-        return self._sets.get(action.file_name or "")
+        return self._sets[action.file_name or ""]
 
     def renamed(self, action: UploadFile) -> RenamedFile | None:
         return self._renamed

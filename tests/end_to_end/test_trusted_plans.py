@@ -409,7 +409,7 @@ def test_a_plan_as_markdown_is_a_table_that_names_can_not_break(world: World) ->
     world.manifest(BIRDS)
     text = world.good("plan", "--markdown", "manifest.yaml").out
     assert text.startswith("### metalake-sync plan: manifest.yaml")
-    assert "| `+` | <code>images/a&#124;b&#60;i&#62;.png</code> | new, " in text
+    assert "| `+` | <code>a&#124;b&#60;i&#62;.png</code> | new, " in text
 
 
 # Checking and history.
