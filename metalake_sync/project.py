@@ -27,7 +27,10 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.manifest.loading import manifest_digest
 from metalake_sync.planning.desired import key_of
-from metalake_sync.planning.metadata_check import (
+from metalake_sync.planning.planner import PlannedRun, Planner
+from metalake_sync.planning.run_options import START_RETRY_TIMEOUT_S, RunOptions
+from metalake_sync.planning.state_ownership import claim_state
+from metalake_sync.planning.written_names import (
     MetadataCheck,
     MetadataNames,
     check_metadata_names,
@@ -35,9 +38,6 @@ from metalake_sync.planning.metadata_check import (
     notes_on_spelling,
     raise_objection,
 )
-from metalake_sync.planning.planner import PlannedRun, Planner
-from metalake_sync.planning.run_options import START_RETRY_TIMEOUT_S, RunOptions
-from metalake_sync.planning.state_ownership import claim_state
 from metalake_sync.protocol.routes import Generation
 from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.state.backends.file import FileBackend, state_path

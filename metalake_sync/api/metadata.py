@@ -18,7 +18,7 @@ from metalake_sync.core.addresses import DEFAULT_BUCKET
 from metalake_sync.core.metadata import Spelling
 from metalake_sync.core.snapshots import MediaType
 from metalake_sync.errors import ManifestErrors, UsageError
-from metalake_sync.planning.metadata_check import MetadataNames, check_metadata_names, notes_on_computed
+from metalake_sync.planning.written_names import MetadataNames, check_metadata_names, notes_on_computed
 from metalake_sync.protocol.items import FileMetadata
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.selections import media_kind

@@ -26,8 +26,7 @@ from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import RemoteFile
 from metalake_sync.errors import LakeRejected, SyncError
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.planning.open_sessions import SessionDecision
-from metalake_sync.planning.replacements import REFUSED, TAKEN
+from metalake_sync.planning.interrupted_runs import REFUSED, TAKEN, SessionDecision
 from metalake_sync.planning.run_options import RunOptions
 
 BATCHES_UNDER_WAY = 4

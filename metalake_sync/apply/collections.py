@@ -30,7 +30,7 @@ from metalake_sync.core.snapshots import CollectionKey, Origin
 from metalake_sync.errors import SourceChanged
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection
-from metalake_sync.planning.open_sessions import SessionDecision
+from metalake_sync.planning.interrupted_runs import SessionDecision
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.selections import media_kind
 from metalake_sync.sources.hashing import HashRequest, hash_files

@@ -27,7 +27,7 @@ from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.snapshots import CollectionKey
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection
-from metalake_sync.planning.open_sessions import SessionDecision
+from metalake_sync.planning.interrupted_runs import SessionDecision
 from metalake_sync.planning.run_options import RUN_RETRY_TIMEOUT_S, RunOptions
 from metalake_sync.planning.unmanaged_sources import UnmanagedSources
 from metalake_sync.remote.address import LakeAddress

@@ -24,7 +24,7 @@ from metalake_sync.core.snapshots import CollectionKey
 from metalake_sync.errors import GuardStopped, SyncError
 from metalake_sync.lake_access import ReachedLake
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.planning.open_sessions import decide_open_sessions
+from metalake_sync.planning.interrupted_runs import decide_open_sessions
 from metalake_sync.planning.planner import PlannedRun
 from metalake_sync.planning.run_options import RUN_RETRY_TIMEOUT_S, RunOptions
 from metalake_sync.state.store import StateStore

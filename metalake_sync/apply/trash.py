@@ -23,8 +23,8 @@ from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import CollectionKey, RemoteFile
 from metalake_sync.errors import LakeRejected, SyncError
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.planning.interrupted_runs import TRY_AGAIN, UNKNOWN, answer_key
 from metalake_sync.planning.lake_listing import view_lake
-from metalake_sync.planning.replacements import TRY_AGAIN, UNKNOWN, answer_key
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import remote_tags

@@ -30,7 +30,7 @@ from metalake_sync.core.metadata import MetadataSet
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import Origin, RemoteFile
 from metalake_sync.errors import LakeRejected, SyncError
-from metalake_sync.planning.open_sessions import SessionDecision, compare_sent, is_untouched
+from metalake_sync.planning.interrupted_runs import SessionDecision, compare_sent, is_untouched
 from metalake_sync.planning.run_options import CALLS_AT_ONCE
 from metalake_sync.protocol.uploads import OpenUpload
 from metalake_sync.protocol.wire import StorageKind

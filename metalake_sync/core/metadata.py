@@ -84,7 +84,7 @@ def unsendable_number(value: object, depth: int = 0) -> str | None:
 class Spelling:
     """The lake's spelling of fields and tags that the manifest spells differently.
 
-    The lake offers its spelling when the planner checks the names (see `planning.metadata_check`).
+    The lake offers its spelling when the planner checks the names (see `planning.written_names`).
     """
 
     fields: Mapping[str, str] = dataclass_field(default_factory=dict)

@@ -27,7 +27,7 @@ from metalake_sync.planning.desired import DesiredCollection, collection_rules
 from metalake_sync.planning.full_refresh import FullRefresh, FullRefreshResult, Marker
 from metalake_sync.planning.lake_listing import LakeView, view_lake
 from metalake_sync.planning.open_collections import open_collections
-from metalake_sync.planning.targets import chosen_targets, recorded_names
+from metalake_sync.planning.run_options import chosen_targets, recorded_names
 from metalake_sync.planning.unmanaged_files import UnmanagedPlanner
 from metalake_sync.planning.unmanaged_sources import open_unmanaged, operations_elsewhere
 from metalake_sync.project import Project

@@ -12,9 +12,8 @@ from metalake_sync.core.targets import Target, check_matched, parse_target
 from metalake_sync.errors import UsageError
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.planning.replacements import UNKNOWN, answer_key
-from metalake_sync.planning.run_options import SkippedPart
-from metalake_sync.planning.targets import recorded_names
+from metalake_sync.planning.interrupted_runs import UNKNOWN, answer_key
+from metalake_sync.planning.run_options import SkippedPart, recorded_names
 from metalake_sync.project import Project
 from metalake_sync.state.runs import FailureRow, RunRow
 from metalake_sync.state.store import StateStore

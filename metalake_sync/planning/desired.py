@@ -1,23 +1,26 @@
 """One collection as the manifest wants it: its sources, metadata and annotations, ready to be compared.
 
-Owns: questions about these inputs. Must not: open them (`open_collection`), or compare them with anything.
+Owns: questions about these inputs, the notes on entries and files that do not match, and the cache that keeps
+annotation indexes between the runs of a daemon. Must not: open sources (`open_collections`), or compare them with the
+state or the lake.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING
 
 from metalake_sync.core.diff import CollectionRules
 from metalake_sync.core.diff_sets import OperationPolicy
 from metalake_sync.core.metadata import MetadataSet
+from metalake_sync.core.notes import Note, NoteCode, counted, some_of
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.core.snapshots import CollectionKey, CollectionPolicy, DesiredSet, MediaType
+from metalake_sync.errors import ManifestError, ManifestErrors
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import ResolvedCollection
-from metalake_sync.planning.annotation_cache import AnnotationCache, StaleAnnotations
 from metalake_sync.planning.open_sources import FileSource, FolderSource
 from metalake_sync.sources.file_metadata import MetadataLayer, MetadataRules
 from metalake_sync.sources.names import lake_name
@@ -26,6 +29,38 @@ from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
     from metalake_sync.annotations.index import AnnotationIndex
+
+
+class StaleAnnotations(Exception):
+    """An entry that was read before may match an image that is new or changed since."""
+
+
+@dataclass(slots=True)
+class AnnotationCache:
+    _kept: dict[CollectionKey, dict[str, AnnotationIndex]] = field(default_factory=dict)
+
+    def of(self, key: CollectionKey) -> dict[str, AnnotationIndex] | None:
+        """A collection's indexes by operation. None if the cache does not have them all."""
+        kept = self._kept.get(key)
+        return dict(kept) if kept is not None else None
+
+    def keep(self, key: CollectionKey, indexes: Mapping[str, AnnotationIndex]) -> None:
+        self.forget(key)
+        self._kept[key] = dict(indexes)
+
+    def release(self, key: CollectionKey) -> None:
+        """Remove a collection's indexes without closing them. The caller closes them."""
+        self._kept.pop(key, None)
+
+    def forget(self, key: CollectionKey) -> None:
+        """Remove a collection's indexes and close them."""
+        for index in self._kept.pop(key, {}).values():
+            index.close()
+
+    def close(self) -> None:
+        """Close and remove all indexes. The cache can be filled again."""
+        for key in list(self._kept):
+            self.forget(key)
 
 
 @dataclass(slots=True)
@@ -152,3 +187,35 @@ def collection_rules(desired: DesiredCollection, state: StateStore) -> Collectio
         {operation: OperationPolicy(index.kind, index.mode) for operation, index in desired.annotations.items()}
         | desired.left_alone,
     )
+
+
+def unmatched_entry_notes(desired: DesiredCollection) -> Iterator[Note]:
+    """The notes on one collection. Call it after the scan. Raises ManifestErrors for a `strict` source."""
+    strict: list[ManifestError] = []
+    for operation, entries in desired.entries_without_file():
+        index = desired.annotations[operation]
+        clause = f"{counted(len(entries), 'entry has', 'entries have')} no file in the collection"
+        if index.strict:
+            strict.append(_strict(f"{clause}: {some_of(entries)}", index.declared_at))
+        yield Note.naming(NoteCode.ANNOTATION_WITHOUT_FILE, clause, entries, operation)
+    for operation, files in desired.files_without_entry():
+        index = desired.annotations[operation]
+        have = counted(len(files), "file of the collection has", "files of the collection have")
+        clause = f"{have} no entry in the source"
+        if index.strict:
+            strict.append(_strict(f"{clause}: {some_of(files)}", index.declared_at))
+        yield Note.naming(NoteCode.FILE_WITHOUT_ANNOTATION, clause, files, operation)
+    if strict:
+        raise ManifestErrors(strict)
+    for error in desired.metadata_rules.broken_without_file():
+        yield Note(NoteCode.METADATA_INVALID, f"the entry is left out: {error.message}", str(error.where))
+    missing = desired.metadata_rules.entries_without_file()
+    if missing:
+        clause = f"{counted(len(missing), 'metadata entry has', 'metadata entries have')} no file in the collection"
+        yield Note.naming(NoteCode.METADATA_WITHOUT_FILE, clause, missing, desired.key.name)
+    for index in desired.annotations.values():
+        yield from index.notes()
+
+
+def _strict(message: str, where: str) -> ManifestError:
+    return ManifestError(message, where=where, remedy="Correct the source, or set 'strict: false'.")

@@ -24,8 +24,7 @@ from metalake_sync.manifest import (
     PatternMetadata,
     ResolvedCollection,
 )
-from metalake_sync.planning.annotation_cache import AnnotationCache
-from metalake_sync.planning.desired import DesiredCollection, key_of
+from metalake_sync.planning.desired import AnnotationCache, DesiredCollection, key_of
 from metalake_sync.planning.open_sources import FileSource, FolderSource, normal_path, walk_files
 from metalake_sync.planning.run_options import OnSkipped, RunOptions, SkippedPart
 from metalake_sync.sources.file_metadata import MetadataLayer, MetadataRules, MetadataSource, PatternSource

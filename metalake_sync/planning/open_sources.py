@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.planning.scope import Scope
+from metalake_sync.planning.run_options import Scope
 from metalake_sync.sources.base import FolderListing, ScannedFile, ScanProblem, Source, Trouble, unsendable
 from metalake_sync.sources.file_metadata import FolderMetadata
 from metalake_sync.sources.local_folder import LocalFolder

@@ -23,16 +23,14 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.planning.collection_planner import CollectionPlanner
 from metalake_sync.planning.desired import DesiredCollection, key_of
-from metalake_sync.planning.manifest_blocks import ManifestBlocks
-from metalake_sync.planning.new_labels import new_labels
+from metalake_sync.planning.interrupted_runs import decide_open_sessions, note_on, replacement_notes
+from metalake_sync.planning.manifest_blocks import ManifestBlocks, plan_attachments
 from metalake_sync.planning.open_collections import open_collections
-from metalake_sync.planning.open_sessions import decide_open_sessions, note_on
-from metalake_sync.planning.replacements import replacement_notes
-from metalake_sync.planning.run_options import RunOptions, SkippedPart
+from metalake_sync.planning.run_options import RunOptions, SkippedPart, chosen_targets
 from metalake_sync.planning.set_comparison import StateComparer
 from metalake_sync.planning.sets_of_others import notes_on_lost_shapes
-from metalake_sync.planning.targets import chosen_targets
 from metalake_sync.planning.unmanaged_sources import UnmanagedSources, open_unmanaged
+from metalake_sync.planning.written_names import new_labels
 from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
 
@@ -233,8 +231,6 @@ class Planner:
         blocks = [*self.manifest.model.annotations, *(b for one in self.manifest.collections for b in one.annotations)]
         if self.options.scope is not None or not any(block.destination_project_id for block in blocks):
             return ()
-        from metalake_sync.planning.attachments import plan_attachments
-
         planned = {plan.key: desired[plan.key] for plan in plans}
         return plan_attachments(self.manifest, self.state.attached.of(self.lake), planned, addressed)
 

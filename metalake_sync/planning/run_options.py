@@ -1,21 +1,29 @@
-"""The options of one run, as the command line's flags or a caller of the API set them."""
+"""The options of one run, and what they limit it to: folders that changed (scope), and targets.
+
+Owns: the translation of changed folders into parts of a source, and the check of `--target` against the names that it
+should match. Must not: read the disk, or filter a plan (`core.targets`).
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from typing import TYPE_CHECKING, Literal
 
 from metalake_sync.core.guards import MaxDelete
-from metalake_sync.core.snapshots import CollectionKey
-from metalake_sync.errors import SyncError
+from metalake_sync.core.snapshots import CollectionKey, RecordedCollection
+from metalake_sync.core.targets import Target, parse_target
+from metalake_sync.errors import SyncError, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
-    from metalake_sync.planning.annotation_cache import AnnotationCache
+    from metalake_sync.manifest import LoadedManifest
+    from metalake_sync.planning.desired import AnnotationCache
     from metalake_sync.planning.scan_join import IsHeld
-    from metalake_sync.planning.scope import Scope
+    from metalake_sync.state.names import CollectionHandle
+    from metalake_sync.state.store import StateStore
+
 
 Refresh = Literal["none", "list", "full"]
 
@@ -24,7 +32,6 @@ START_RETRY_TIMEOUT_S = 60.0
 
 RUN_RETRY_TIMEOUT_S = 900.0
 """Seconds to keep retrying a lake that becomes unreachable during a run."""
-
 
 CALLS_AT_ONCE = 64
 
@@ -92,3 +99,77 @@ class RunOptions:
     def calls_at_once(self) -> int:
         """The maximum number of concurrent calls and downloads."""
         return self.parallelism or CALLS_AT_ONCE
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A folder at or below a source."""
+
+    relative_dir: str
+    """Relative to the source's folder, with `/`, and '' for the folder itself."""
+    deep: bool
+    """Whether everything beneath it is included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The folders to scan, as absolute paths that `os.path.abspath` has normalized.
+
+    Files outside of the scope are neither compared nor treated as gone.
+    """
+
+    base_dir: str
+    """The folder that paths in the state are relative to."""
+    folders: frozenset[str] = frozenset()
+    """Folders to scan without their subfolders."""
+    trees: frozenset[str] = frozenset()
+    """Folders to scan with everything beneath them."""
+
+    def parts_of(self, root: str) -> list[Part]:
+        """The parts of the scope at or below a folder, sorted. A tree above the folder covers all of it."""
+        root = os.path.abspath(root)
+        if any(_at_or_below(root, tree) for tree in self.trees):
+            return [Part("", deep=True)]
+        trees = sorted(_relative(tree, root) for tree in self.trees if _at_or_below(tree, root))
+        tops = [tree for tree in trees if not any(tree != other and _at_or_below(tree, other) for other in trees)]
+        folders = sorted(_relative(folder, root) for folder in self.folders if _at_or_below(folder, root))
+        alone = [folder for folder in folders if not any(_at_or_below(folder, top) for top in tops)]
+        return sorted(
+            [*(Part(top, deep=True) for top in tops), *(Part(folder, deep=False) for folder in alone)],
+            key=lambda part: part.relative_dir,
+        )
+
+    def holds_file(self, path: str) -> bool:
+        """Whether the scope includes a single file."""
+        folder = os.path.dirname(os.path.abspath(path))
+        return folder in self.folders or any(_at_or_below(folder, tree) for tree in self.trees)
+
+
+def _at_or_below(path: str, top: str) -> bool:
+    return path == top or not top or path.startswith(top.rstrip("/") + "/")
+
+
+def _relative(path: str, root: str) -> str:
+    return path[len(root.rstrip("/")) + 1 :]
+
+
+def chosen_targets(manifest: LoadedManifest, options: RunOptions) -> list[Target]:
+    """The targets of a run; empty means everything. Raises UsageError for a target outside of the manifest."""
+    names = [collection.name for collection in manifest.collections]
+    targets = []
+    for text in options.targets:
+        target = parse_target(text, names)
+        if target is None:
+            raise UsageError(
+                f"'--target {text}' does not name a collection of the manifest",
+                remedy=f"Use COLLECTION or COLLECTION/GLOB with one of: {', '.join(names) or '(no collections)'}.",
+            )
+        targets.append(target)
+    return targets
+
+
+def recorded_names(
+    state: StateStore, recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]]
+) -> dict[CollectionKey, Iterable[str]]:
+    """The names of all recorded files, by collection."""
+    return {key: state.files.names(row) for key, (row, _) in recorded.items()}

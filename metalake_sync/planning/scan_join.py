@@ -27,12 +27,10 @@ from metalake_sync.core.snapshots import DesiredSet, Fingerprint, RecordedFile
 from metalake_sync.errors import ManifestError, ManifestErrors
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection
-from metalake_sync.planning.name_collisions import NameCollisions
 from metalake_sync.planning.open_sources import FileSource, FolderSource, ScannedFolder, scan_source
-from metalake_sync.planning.recorded_rows import NOTHING_RECOVERED, RecordedRows
-from metalake_sync.planning.scope import Scope
-from metalake_sync.planning.source_guards import SourceGuards
-from metalake_sync.planning.vanished_files import VanishedFiles
+from metalake_sync.planning.run_options import Scope
+from metalake_sync.planning.scan_names import NameCollisions, VanishedFiles
+from metalake_sync.planning.source_guards import NOTHING_RECOVERED, RecordedRows, SourceGuards
 from metalake_sync.sources.base import ScannedFile, ScanProblem
 from metalake_sync.sources.names import lake_name
 from metalake_sync.state.files import FolderRow

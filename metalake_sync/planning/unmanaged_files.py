@@ -19,10 +19,16 @@ from metalake_sync.core.plan import AddressedPlan
 from metalake_sync.core.snapshots import DesiredSet, MediaType, RecordedMetadata
 from metalake_sync.errors import ManifestError
 from metalake_sync.planning.desired import DesiredCollection
-from metalake_sync.planning.duplicate_targets import Claims, OperationEntries, claim_images, sets_of_collections
 from metalake_sync.planning.source_guards import emptied, guard_annotations
 from metalake_sync.planning.unmanaged_lookup import UnmanagedLookup
-from metalake_sync.planning.unmanaged_sources import UnmanagedSources, merged_metadata
+from metalake_sync.planning.unmanaged_sources import (
+    Claims,
+    OperationEntries,
+    UnmanagedSources,
+    claim_images,
+    merged_metadata,
+    sets_of_collections,
+)
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:

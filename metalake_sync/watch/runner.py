@@ -18,10 +18,9 @@ from metalake_sync.core.events import Event, PlanMade, RunFinished
 from metalake_sync.core.notes import Note
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest.remote_models import Notify
-from metalake_sync.planning.annotation_cache import AnnotationCache, StaleAnnotations
-from metalake_sync.planning.run_options import SkippedPart
+from metalake_sync.planning.desired import AnnotationCache, StaleAnnotations
+from metalake_sync.planning.run_options import Scope, SkippedPart
 from metalake_sync.planning.scan_join import IsHeld
-from metalake_sync.planning.scope import Scope
 from metalake_sync.project import Project
 from metalake_sync.sources.opening import read_small_file
 from metalake_sync.watch.debounce import Coverage, Work

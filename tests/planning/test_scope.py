@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metalake_sync.core.snapshots import MediaType
-from metalake_sync.planning.scope import Part, Scope
+from metalake_sync.planning.run_options import Part, Scope
 from metalake_sync.sources.base import Trouble
 from metalake_sync.sources.rules import ScanRules
 from metalake_sync.sources.scan import scan_folder, scan_part

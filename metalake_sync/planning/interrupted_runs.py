@@ -1,7 +1,9 @@
-"""Upload sessions that interrupted runs left open: which files the lake has of them, and which sessions to resume.
+"""What interrupted runs left: open upload sessions, and replacements whose new file is not in the lake.
 
-Owns: both questions, for plans and for applies. Must not: change anything in the lake. The journal says what an earlier
-run was about to do. What this run does follows from its own plan alone.
+Owns: which files the lake has of an open session, which sessions to resume, the notes on failed replacements, and the
+key under which the state keeps whether a lake allows replacements. Must not: change anything in the lake, or decide
+what is replaced (`core.diff`, `apply.trash`). The journal says what an earlier run was about to do. What this run does
+follows from its own plan alone.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metalake_sync.core.actions import UploadFile
+from metalake_sync.core.actions import Reason, ReplaceFile, UploadFile
 from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import (
@@ -31,8 +33,6 @@ from metalake_sync.state.store import StateStore
 if TYPE_CHECKING:
     from metalake_sync.remote.client import LakeClient
     from metalake_sync.remote.content_proof import Pair
-
-# Files that the lake has already.
 
 
 def found_in_lake(
@@ -126,9 +126,6 @@ def _pair(file: JournalledFile, remote: RemoteFile, base_dir: Path) -> Pair:
     return Pair(remote.unique_name, path, file.fingerprint.size_bytes, etags=etags)
 
 
-# What to do with each session.
-
-
 @dataclass(frozen=True, slots=True)
 class SessionDecision:
     """What a run does with one session."""
@@ -218,3 +215,48 @@ def decide_open_sessions(
         )
         if found:
             yield key, found
+
+
+TAKEN, REFUSED, UNKNOWN = "taken", "refused", "unknown"
+
+TRY_AGAIN = "metalake-sync state forget MANIFEST --trashed-names"
+"""The command after which the next apply tries to replace one file again."""
+
+
+def answer_key(lake: str) -> str:
+    """The key under which the state keeps whether a lake accepts the name of a trashed file again."""
+    return f"trashed names: {lake}"
+
+
+def replacement_notes(
+    state: StateStore,
+    lake: str,
+    plans: Sequence[CollectionPlan],
+    recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]],
+) -> Iterator[Note]:
+    """Notes on files that an earlier run lost in the trash, and on replacements that the lake does not allow.
+
+    Reads the state only if a plan uploads a name that the lake had before.
+    """
+    for plan in plans:
+        replaces = sum(isinstance(action, ReplaceFile) for action in plan.uploads)
+        again = [action.file.name for action in plan.uploads if isinstance(action, UploadFile) and _sent_before(action)]
+        if again and plan.key in recorded:
+            lost = {file.name: file.lake_id for file in state.pending_replacements.lost(recorded[plan.key][0])}
+            for name in filter(lost.__contains__, again):
+                message = (
+                    f"is lost in trash: an earlier run trashed it (id {lost[name]}) to replace it, but the upload of"
+                    " the new file failed; no call restores a file from the trash"
+                )
+                yield Note(NoteCode.LOST_IN_TRASH, message, f"{plan.key}/{name}")
+        if replaces and state.learned(answer_key(lake)) == REFUSED:
+            message = (
+                "the lake rejected the name of a trashed file before, so an apply skips"
+                f" {counted(replaces, 'replacement', 'replacements')}; if it accepts such names now, run"
+                f" '{TRY_AGAIN}'"
+            )
+            yield Note(NoteCode.NAMES_REFUSED, message, str(plan.key))
+
+
+def _sent_before(action: UploadFile) -> bool:
+    return action.reason in (Reason.MISSING_IN_LAKE, Reason.CONTENT_CHANGED)
