@@ -1,7 +1,7 @@
 """Inspects what the scan join left open: loads whole records, hashes files, and asks the lake about single files.
 
-Owns: what is read and requested, and in which amounts. Must not: decide what becomes of a file (`core.diff`), or write
-anything but the hash cache.
+Owns: what is read and requested, in which amounts, and the pairs of renamed files. Must not: decide what becomes of a
+file (`core.diff`), or write anything but the hash cache.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.notes import Note, NoteCode
-from metalake_sync.core.renames import pair_renames
 from metalake_sync.core.snapshots import RecordedFile, RemoteFile
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.lake_listing import LakeView
@@ -226,3 +225,21 @@ def _add_details(remote: RemoteFile, details: RemoteDetails | None) -> RemoteFil
     if details is None:
         return remote
     return replace(remote, size_bytes=details.size_bytes, metadata=details.metadata)
+
+
+def pair_renames(new: Mapping[str, str], gone: Iterable[RecordedFile]) -> dict[str, str]:
+    """Return new name → old name. `new`: name → content hash of files without a record.
+
+    A new file with the bytes of a removed one was renamed. The protocol has no rename, so it costs an upload and, with
+    pruning, a trashed file. Each old file is paired once, in the order of names, so that the same files give the same
+    plan.
+    """
+    by_hash: dict[str, list[str]] = {}
+    for file in sorted(gone, key=lambda file: file.name, reverse=True):
+        by_hash.setdefault(file.content_hash, []).append(file.name)
+    pairs: dict[str, str] = {}
+    for name, content_hash in sorted(new.items()):
+        old = by_hash.get(content_hash)
+        if old:
+            pairs[name] = old.pop()
+    return pairs

@@ -10,7 +10,6 @@ from metalake_sync.core.actions import AdoptFile, Reason, ReplaceFile, TrashFile
 from metalake_sync.core.guards import MaxDelete, too_many_deletes
 from metalake_sync.core.metadata import metadata_set, same_value
 from metalake_sync.core.plan import CollectionPlan
-from metalake_sync.core.renames import pair_renames
 from metalake_sync.core.snapshots import (
     CollectionKey,
     CollectionPolicy,
@@ -22,6 +21,7 @@ from metalake_sync.core.snapshots import (
     RemoteFile,
 )
 from metalake_sync.core.targets import Target, parse_target
+from metalake_sync.planning.inspect_files import pair_renames
 
 KEY = CollectionKey(MediaType.IMAGE, "birds")
 
