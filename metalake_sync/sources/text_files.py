@@ -51,8 +51,10 @@ def _check_confined(path: Path, shown_as: str) -> None:
 
 
 def open_source(path: Path, shown_as: str) -> BinaryIO:
-    """Open a regular file, or what a link says is one, with the bounds of `regular_files`. Raises ManifestError for
-    anything else (a pipe would be waited for) and for Git LFS pointers, and OSError."""
+    """Open a regular file, or a link to one, with the bounds of `opening`.
+
+    Raises ManifestError for anything else (opening a pipe would block) and for Git LFS pointers, and OSError.
+    """
     _check_confined(path, shown_as)
     try:
         opened = open_bounded(path)

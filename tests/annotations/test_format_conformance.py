@@ -95,7 +95,7 @@ SAMPLES = {
 
 @pytest.fixture(autouse=True)
 def _installed_toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put the toy format into the registry of this process. `test_installed_formats` covers its discovery."""
+    """Register the toy format in this process. `test_installed_formats` covers its discovery."""
     found = format_names.load_format
     monkeypatch.setattr("metalake_sync.annotations.formats.load_format", lambda n: TOY if n == "toy" else found(n))
 
