@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from metalake_sync.annotations.validation import InvalidPolicy
+from metalake_sync.core.diff_sets import OnDrift
 from metalake_sync.core.shapes import FormatName, ImageRecord, Shape
 from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestError
@@ -30,6 +31,7 @@ class AnnotationSpec:
     """The block's file:line:column in the manifest."""
     normalized: bool | Literal["convert"] = False
     mode: Literal["replace", "append"] = "replace"
+    on_drift: OnDrift = "ask"
     strict: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     """Label in the source → label in the lake."""

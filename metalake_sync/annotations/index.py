@@ -128,6 +128,7 @@ class AnnotationIndex:
         self.operation = first.operation
         self.kind = first.kind
         self.mode = first.mode
+        self.on_drift = first.on_drift
         self.normalized = first.normalized is True
         self.strict = any(spec.strict for spec in specs)
         self.declared_at = first.declared_at

@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from metalake_sync.annotations.formats.metalake.reading import read_shapes
-from metalake_sync.annotations.frames import to_pixels
+from metalake_sync.annotations.frames import to_fractions, to_pixels
 from metalake_sync.core.metadata import digest_of_json
-from metalake_sync.core.shape_values import TOLERANCE_PX
+from metalake_sync.core.shape_merge import merge
+from metalake_sync.core.shape_values import TOLERANCE_PX, UnknownImageSize, UnknownShape
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, digest_of_shapes, encode_record
-from metalake_sync.core.snapshots import AnnotationKind
+from metalake_sync.core.snapshots import AnnotationKind, SetMerge
 from metalake_sync.errors import ManifestError
 from metalake_sync.sources.images import image_size
 
@@ -46,7 +47,40 @@ def is_as_sent(sent: ImageRecord, kind: AnnotationKind, back: ImageRecord | None
         return False
     wanted = [_as_stored(shape, kind) for shape in sent.shapes]
     found = list(back.shapes)
-    return _all_alike(wanted, found) or _all_alike(sorted(wanted, key=_order), sorted(found, key=_order))
+    return _all_alike(wanted, found) or _same_in_any_order(replace(sent, shapes=tuple(wanted)), back)
+
+
+def merge_with_lake(
+    base: ImageRecord | None, ours: ImageRecord, theirs: ImageRecord | None, kind: AnnotationKind, image: str
+) -> SetMerge | None:
+    """Combine the source's set with the lake's, shape by shape (`core.shape_merge`).
+
+    `base`: the set that the lake confirmed last, None if it is unknown. `image`: the path of the image, whose size
+    converts fractions to pixels. Returns None for sets that cannot be compared.
+    """
+    if theirs is None:
+        return None
+    confirmed = base or ImageRecord(ours.image, ())
+    size = image_size(image) if confirmed.normalized or ours.normalized else None
+    try:
+        merged = merge(_set_as_stored(confirmed, kind, size), _set_as_stored(ours, kind, size), theirs)
+    except (UnknownImageSize, UnknownShape):
+        return None
+    shapes = merged.resolved("ours")
+    is_theirs = not merged.conflicts and len(shapes.shapes) == len(theirs.shapes) and _same_in_any_order(shapes, theirs)
+    if ours.normalized and size is not None:
+        shapes = to_fractions(shapes, size)
+    return SetMerge(shapes, digest_of_shapes(encode_record(shapes)), len(merged.conflicts), is_theirs)
+
+
+def _set_as_stored(record: ImageRecord, kind: AnnotationKind, size: tuple[int, int] | None) -> ImageRecord:
+    if record.normalized and size is not None:
+        record = to_pixels(record, size)
+    return replace(record, shapes=tuple(_as_stored(shape, kind) for shape in record.shapes))
+
+
+def _same_in_any_order(one: ImageRecord, other: ImageRecord) -> bool:
+    return _all_alike(sorted(one.shapes, key=_order), sorted(other.shapes, key=_order))
 
 
 def _all_alike(wanted: Iterable[Shape], found: Iterable[Shape]) -> bool:

@@ -26,7 +26,7 @@ from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import LakeError, LakeRejected, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.wire import OperationMode
-from metalake_sync.remote.annotation_objects import merge_label_trees, pages, set_for_image
+from metalake_sync.remote.annotation_objects import LabelTree, merge_label_trees, pages, set_for_image
 from metalake_sync.remote.client import LakeClient
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ class AnnotationStage:
             index = self._indexes.get((place, operation))
             upload = _Upload(place, operation, kind, index.normalized if index is not None else False, len(group))
             sends_labels = any(isinstance(action, Annotate) for action in group)
-            references = await self._labels.references() if sends_labels else {}
+            merged = [one.merge.shapes for one in group if isinstance(one, Annotate) and one.merge is not None]
+            references = await self._labels.references(merged) if sends_labels else {}
             sender = PageSender(self._recorder, place)
             sets = (self._set(upload, action, names, references) for action in group)
             for page in _paired(group, pages(sets)):
@@ -135,6 +136,9 @@ class AnnotationStage:
         if isinstance(action, Annotate):
             record = self._indexes[upload.place, upload.operation].record(action.at.name)
             upload.records[action.at.name] = record
+            if action.merge is not None:
+                # The state keeps the source's set: what the other client drew stays theirs in the next comparison.
+                record = action.merge.shapes
         return set_for_image(
             image_address(action.at, unique_names),
             upload.operation,
@@ -157,17 +161,24 @@ class LabelBook:
         self._references: Mapping[str, LabelReference] | None = None
         self._asking = asyncio.Lock()
 
-    async def references(self) -> Mapping[str, LabelReference]:
+    async def references(self, merged: Sequence[ImageRecord] = ()) -> Mapping[str, LabelReference]:
+        """Return the references by label. `merged`: sets that may have labels and attributes of other clients."""
         async with self._asking:
-            if self._references is None:
-                tree = merge_label_trees(index.labels() for index in self._indexes)
-                self._references = await asyncio.to_thread(self._client.label_references, tree)
-                missing = sorted(tree.keys() - self._references.keys())
-                if missing:
-                    raise LakeRejected(
-                        f"the lake did not return a reference for the labels {', '.join(missing)}", status=200
-                    )
+            if self._references is None or merged:
+                trees: list[LabelTree] = [index.labels() for index in self._indexes]
+                if merged:
+                    from metalake_sync.annotations.index_builder import labels_of
+
+                    trees += (labels_of(one.shapes) for one in merged)
+                self._references = {**(self._references or {}), **await self._request(merge_label_trees(trees))}
             return self._references
+
+    async def _request(self, tree: dict[str, dict[str, list[Any]]]) -> Mapping[str, LabelReference]:
+        references = await asyncio.to_thread(self._client.label_references, tree)
+        missing = sorted(tree.keys() - references.keys())
+        if missing:
+            raise LakeRejected(f"the lake did not return a reference for the labels {', '.join(missing)}", status=200)
+        return references
 
 
 def _paired(

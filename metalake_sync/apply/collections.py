@@ -169,6 +169,7 @@ class Bookkeeping:
         state.files.record(handle, confirmed, self.recorder.run_id)
         found = [(action.file.name, annotations) for action in actions for annotations in action.sets]
         state.annotation_sets.record(handle, found, self.desired[key].shapes_of)
+        state.annotation_sets.keep(handle, [(action.file.name, kept) for action in actions for kept in action.kept])
 
     def _adopted(self, action: AdoptFile, content_hash: str) -> ConfirmedFile:
         """The record of a file that the lake already had. We wrote none of its metadata.
@@ -204,18 +205,20 @@ class Bookkeeping:
                     state.files.record_metadata(handle, [(file.name, file.metadata)])
                 found = [(file.name, annotations) for annotations in rerecord.sets]
                 state.annotation_sets.record(handle, found, self.desired[collection.key].shapes_of)
+                state.annotation_sets.keep(handle, [(file.name, kept) for kept in rerecord.kept])
             gone = [forget.recorded.name for forget in collection.forgets]
             state.files.forget(handle, gone)
             self.recorder.state.pending_replacements.forget(handle, gone)
 
     def settle(self, part: AddressedPlan) -> None:
         """Update records of unmanaged files that need no call."""
-        if not part.settled and not part.forgotten:
+        if not part.only_records:
             return
         state = self.recorder.state
         records = state.of_address(self.recorder.lake, part.address)
         with state.write():
             records.record_metadata(part.settled)
+            records.keep_sets(part.kept)
             if part.operation is None:
                 records.forget_metadata(part.forgotten)
             else:

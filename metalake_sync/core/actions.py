@@ -15,8 +15,20 @@ from metalake_sync.core.changes import Change
 from metalake_sync.core.changes import Reason as Reason
 from metalake_sync.core.metadata import MetadataSet, MetadataValues
 from metalake_sync.core.selection import WHOLE_LAKE
-from metalake_sync.core.snapshots import CollectionKey, DesiredFile, DesiredSet, RecordedFile, RecordedSet, RemoteFile
+from metalake_sync.core.snapshots import (
+    CollectionKey,
+    DesiredFile,
+    DesiredSet,
+    KeptSet,
+    RecordedFile,
+    RecordedSet,
+    RemoteFile,
+    SetMerge,
+)
 from metalake_sync.lazy_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from metalake_sync.core.shapes import ImageRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +108,12 @@ class UploadFile(BaseAction):
     renamed_from: str | None = None
     """A name under which the lake has the same bytes. The protocol has no rename, so they are sent again."""
     changes: tuple[Change, ...] = ()
+    asks: bool = False
+    """Whether the upload needs approval, because it restores a file that another client trashed (`on_trashed: ask`)."""
+
+    @property
+    def needs_approval(self) -> bool:
+        return self.asks
 
     @property
     def file_name(self) -> str:
@@ -188,6 +206,8 @@ class AdoptFile(BaseAction):
     reason: Reason = Reason.ALREADY_IN_LAKE
     sets: tuple[DesiredSet, ...] = ()
     """Annotation sets that are in the lake as the manifest wants them."""
+    kept: tuple[KeptSet, ...] = ()
+    """Sets of other clients that stay in the lake."""
 
     @property
     def file_name(self) -> str:
@@ -292,6 +312,10 @@ class Annotate(_OnFileInLake, BaseAction):
     changes: tuple[Change, ...] = ()
     overwrites: bool = False
     """Whether the action overwrites shapes that another client drew."""
+    theirs: ImageRecord | None = None
+    """The set that another client drew, which is overwritten or merged, as far as the plan read it."""
+    merge: SetMerge | None = None
+    """The set that is sent: the source's set combined with another client's. None: the source's set alone."""
 
     @property
     def needs_approval(self) -> bool:
@@ -302,7 +326,8 @@ class Annotate(_OnFileInLake, BaseAction):
         return self._key(self.annotations.operation, place=self.at.address)
 
     def facts(self) -> Facts:
-        return {"shapes": self.annotations.shape_count, "annotations": self.annotations.digest}
+        sent = {"shapes": self.annotations.shape_count, "annotations": self.annotations.digest}
+        return {**sent, "merged": self.merge.digest} if self.merge is not None else sent
 
     def history(self) -> tuple[str | None, str | None]:
         return None, self.annotations.digest
@@ -557,6 +582,8 @@ class Rerecord:
     """Whether the manifest dropped a metadata field, which cannot be removed in the lake."""
     sets: tuple[DesiredSet, ...] = ()
     """Annotation sets that are in the lake as the manifest wants them."""
+    kept: tuple[KeptSet, ...] = ()
+    """Sets of other clients that stay in the lake."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ The module is long because the table is one: reading it predicts the action on a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import field
 
 from metalake_sync.core.actions import (
@@ -20,6 +20,7 @@ from metalake_sync.core.actions import (
     ReplaceFile,
     Rerecord,
     RerecordHead,
+    SetAction,
     TrashFile,
     UpdateFileMetadata,
     UpdateHead,
@@ -28,13 +29,7 @@ from metalake_sync.core.actions import (
 from metalake_sync.core.addresses import FileAt
 from metalake_sync.core.changes import LAKE_ID, SIZE, Change, content_changes, metadata_changes
 from metalake_sync.core.diff_metadata import Written, compare_fields
-from metalake_sync.core.diff_sets import (
-    OperationPolicy,
-    annotate_all,
-    compare_sets,
-    sets_already_there,
-    unrecorded_sets,
-)
+from metalake_sync.core.diff_sets import OperationPolicy, compare_sets, new_sets
 from metalake_sync.core.metadata import MetadataSet, MetadataValues, is_computed, update_to_mend
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.snapshots import CollectionKey, CollectionPolicy, DesiredFile, Origin, RecordedFile, RemoteFile
@@ -49,6 +44,8 @@ class CollectionRules:
     policy: CollectionPolicy
     written: Written
     operations: Mapping[str, OperationPolicy] = field(default_factory=dict)
+    unfinished: Set[str] = frozenset()
+    """Files that an interrupted replacement of ours trashed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +117,14 @@ def compare(
     if recorded is None and remote is None:
         reason = Reason.NEW if renamed_from is None else Reason.RENAMED
         upload = UploadFile(rules.key, desired, reason, renamed_from)
-        return Verdict((upload, *annotate_all(rules.key, desired, None, reason)))
+        return Verdict((upload, *_sets_of_upload(rules, desired, reason)))
     if recorded is None:
         assert remote is not None
         return _found_in_lake(rules, desired, remote)
     same_bytes = desired.content_hash == recorded.content_hash
     content = _content_changes(desired, recorded)
     if remote is None:
-        lost = (Change(LAKE_ID, recorded.lake_id, None),)
-        reason = Reason.MISSING_IN_LAKE if same_bytes else Reason.CONTENT_CHANGED
-        upload = UploadFile(rules.key, desired, reason, changes=lost if same_bytes else content)
-        return Verdict((upload, *annotate_all(rules.key, desired, None, reason)))
+        return _trashed_by_others(rules, desired, recorded, () if same_bytes else content)
     if remote.lake_id != recorded.lake_id:
         if remote.same_bytes:
             return _same_bytes_of_others(rules, desired, remote)
@@ -186,6 +180,25 @@ def _not_desired(
     return Verdict((TrashFile(rules.key, recorded, reason),))
 
 
+def _sets_of_upload(rules: CollectionRules, desired: DesiredFile, reason: Reason) -> list[SetAction]:
+    return new_sets(rules.key, rules.operations, desired, None, reason).actions
+
+
+def _trashed_by_others(
+    rules: CollectionRules, desired: DesiredFile, recorded: RecordedFile, content: tuple[Change, ...]
+) -> Verdict:
+    """Decide about a recorded file that the lake no longer has. `content`: what changed in its bytes."""
+    unfinished = desired.name in rules.unfinished
+    if rules.policy.on_trashed == "keep" and not unfinished:
+        message = "was trashed in the lake since the last run; 'on_trashed: keep' does not upload it again"
+        return Verdict(notes=(Note(NoteCode.CHANGE_KEPT, message, f"{rules.key}/{desired.name}"),))
+    reason = Reason.CONTENT_CHANGED if content else Reason.MISSING_IN_LAKE
+    changes = content or (Change(LAKE_ID, recorded.lake_id, None),)
+    asks = rules.policy.on_trashed == "ask" and not unfinished
+    upload = UploadFile(rules.key, desired, reason, changes=changes, asks=asks)
+    return Verdict((upload, *_sets_of_upload(rules, desired, reason)))
+
+
 def _replace(
     rules: CollectionRules,
     desired: DesiredFile,
@@ -213,7 +226,7 @@ def _replace(
     if of_others and rules.policy.adopt != "take_over":
         message = f"was not uploaded by this manifest; replacing it trashes the lake's file (id {remote.lake_id})"
         notes = (*notes, Note(NoteCode.REPLACES_OTHERS, message, where))
-    return Verdict((replace, *annotate_all(rules.key, desired, None, reason)), notes=notes)
+    return Verdict((replace, *_sets_of_upload(rules, desired, reason)), notes=notes)
 
 
 def _same_bytes_of_others(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> Verdict:
@@ -282,7 +295,9 @@ def _adopt(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> 
     """Adopt the lake's file. Its metadata is compared if the planner read it, and written only if the manifest sets
     `metadata_override`."""
     already = Reason.ALREADY_IN_LAKE
-    actions: list[Action] = [AdoptFile(rules.key, desired, remote, already, sets_already_there(desired, remote))]
+    sets = new_sets(rules.key, rules.operations, desired, remote, already)
+    adopted = AdoptFile(rules.key, desired, remote, already, tuple(sets.settled), tuple(sets.kept))
+    actions: list[Action] = [adopted]
     bookkeeping: tuple[Bookkeeping, ...] = ()
     notes: tuple[Note, ...] = ()
     lake = remote.metadata
@@ -298,8 +313,7 @@ def _adopt(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> 
         notes = (_metadata_differs(f"{rules.key}/{desired.name}", differing),)
     elif not update and desired.metadata and rules.policy.metadata_override:
         bookkeeping = (Rerecord(rules.key, desired, local=False, metadata=True),)
-    sets = annotate_all(rules.key, desired, remote, already)
-    return Verdict((*actions, *sets), bookkeeping, notes)
+    return Verdict((*actions, *sets.actions), bookkeeping, (*notes, *sets.notes))
 
 
 def _changed_bytes(
@@ -338,11 +352,19 @@ def _same_bytes(
     moved = not keep_bytes and (desired.fingerprint != recorded.fingerprint or desired.path != recorded.path)
     update, settled, notes = _compare_metadata(rules, desired, recorded, remote)
     sets = compare_sets(rules.key, rules.operations, desired, recorded, remote)
-    found = unrecorded_sets(desired, recorded, remote)
     bookkeeping: tuple[Bookkeeping, ...] = ()
-    if moved or settled or found:
-        bookkeeping = (Rerecord(rules.key, desired, local=moved, metadata=settled, sets=found),)
-    return Verdict((*update, *sets), bookkeeping, notes)
+    if moved or settled or sets.settled or sets.kept:
+        bookkeeping = (
+            Rerecord(
+                rules.key,
+                desired,
+                local=moved,
+                metadata=settled,
+                sets=tuple(sets.settled),
+                kept=tuple(sets.kept),
+            ),
+        )
+    return Verdict((*update, *sets.actions), bookkeeping, (*notes, *sets.notes))
 
 
 def _compare_metadata(

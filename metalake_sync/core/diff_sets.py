@@ -6,25 +6,38 @@ compares digests.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Literal, TypeAlias
 
 from metalake_sync.core.actions import Annotate, Reason, RemoveAnnotations, SetAction
 from metalake_sync.core.addresses import FileAt
 from metalake_sync.core.changes import Change, shapes_of
+from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST
 from metalake_sync.core.snapshots import (
     AnnotationKind,
     CollectionKey,
     DesiredFile,
     DesiredSet,
+    KeptSet,
     Origin,
     RecordedFile,
     RecordedSet,
     RemoteFile,
     RemoteSet,
+    SetMerge,
 )
 from metalake_sync.lazy_dataclass import dataclass
+
+OnDrift: TypeAlias = Literal["ask", "keep", "merge", "overwrite"]
+"""What happens to a set in the lake that another client changed.
+
+- ask: the manifest's set is sent; the plan shows that it overwrites, and needs approval.
+- keep: the lake's set stays.
+- merge: both are combined shape by shape. A shape that both sides changed needs approval, as with ask.
+- overwrite: the manifest's set is sent.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +48,41 @@ class OperationPolicy:
     mode: Literal["replace", "append"] = "replace"
     known: bool = True
     """Whether the operation's source could be read."""
+    on_drift: OnDrift = "ask"
+
+
+@dataclass(frozen=True, slots=True)
+class SetDecision:
+    """The decision about one set. Without a field, nothing is sent and the record is right."""
+
+    action: SetAction | None = None
+    settled: DesiredSet | None = None
+    """The lake has the set as the manifest wants it: it is recorded, and nothing is sent."""
+    kept: KeptSet | None = None
+    """Another client's set stays in the lake."""
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(slots=True)
+class SetDecisions:
+    """The decisions about the sets of one file."""
+
+    actions: list[SetAction] = field(default_factory=list)
+    settled: list[DesiredSet] = field(default_factory=list)
+    kept: list[KeptSet] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+
+    def take(self, decision: SetDecision) -> None:
+        if decision.action is not None:
+            self.actions.append(decision.action)
+        if decision.settled is not None:
+            self.settled.append(decision.settled)
+        if decision.kept is not None:
+            self.kept.append(decision.kept)
+        self.notes += decision.notes
+
+
+RIGHT = SetDecision()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,40 +94,31 @@ class SeenSet:
     """The lake's set, or None if it has no shapes."""
 
 
-def sets_already_there(desired: DesiredFile, remote: RemoteFile) -> tuple[DesiredSet, ...]:
-    """Return the sets that are in the lake as the manifest wants them."""
-    there = remote.sets or {}
-    return tuple(
-        wanted
-        for operation, wanted in desired.annotations.items()
-        if operation in there and there[operation].as_desired
-    )
-
-
-def annotate_all(key: CollectionKey, desired: DesiredFile, remote: RemoteFile | None, reason: Reason) -> list[Annotate]:
-    """Return an action for each set with shapes of a file that has no recorded set.
+def new_sets(
+    key: CollectionKey,
+    operations: Mapping[str, OperationPolicy],
+    desired: DesiredFile,
+    remote: RemoteFile | None,
+    reason: Reason,
+) -> SetDecisions:
+    """Decide about each set with shapes of a file that has no recorded set.
 
     `remote`: the lake's file, or None if the file is not uploaded yet.
     """
-    there = sets_already_there(desired, remote) if remote is not None else ()
-    of_others = (remote.sets or {}) if remote is not None else {}
-    return [
-        Annotate(
-            FileAt(key, desired.name, remote.unique_name if remote else None),
-            wanted,
-            reason,
-            overwrites=wanted.operation in of_others,
-        )
-        for wanted in desired.annotations.values()
-        if wanted.digest != EMPTY_SET_DIGEST and wanted not in there
-    ]
-
-
-def unrecorded_sets(desired: DesiredFile, recorded: RecordedFile, remote: RemoteFile) -> tuple[DesiredSet, ...]:
-    """Return the sets without a record that are in the lake as the manifest wants them."""
-    return tuple(
-        wanted for wanted in sets_already_there(desired, remote) if wanted.operation not in recorded.annotations
-    )
+    decisions = SetDecisions()
+    at = FileAt(key, desired.name, remote.unique_name if remote else None)
+    for wanted in desired.annotations.values():
+        if wanted.digest == EMPTY_SET_DIGEST:
+            continue
+        there = _with_shapes((remote.sets or {}).get(wanted.operation)) if remote is not None else None
+        if there is None:
+            decisions.take(SetDecision(Annotate(at, wanted, reason)))
+        elif there.as_desired:
+            decisions.take(SetDecision(settled=wanted))
+        else:
+            policy = operations.get(wanted.operation)
+            decisions.take(_drifted_set(at, wanted, None, there, reason, policy.on_drift if policy else "ask"))
+    return decisions
 
 
 def compare_sets(
@@ -88,46 +127,49 @@ def compare_sets(
     desired: DesiredFile,
     recorded: RecordedFile,
     remote: RemoteFile,
-) -> Iterator[SetAction]:
-    """Yield the sets to write or clear for a managed file that the lake has."""
+) -> SetDecisions:
+    """Decide about the sets of a managed file that the lake has."""
+    decisions = SetDecisions()
     at = FileAt(key, desired.name, recorded.unique_name)
     for operation in dict.fromkeys((*desired.annotations, *recorded.annotations, *(remote.sets or ()))):
         known = recorded.annotations.get(operation)
         policy = operations.get(operation)
         wanted = desired.annotations.get(operation)
+        there = _with_shapes(remote.sets.get(operation)) if remote.sets is not None else None
         if wanted is None:
             if known is not None and policy is None and (gone := set_left(at, known, None)) is not None:
-                yield gone
+                decisions.take(SetDecision(gone))
             if policy is None or not policy.known or policy.mode == "append":
                 continue
             if known is None and recorded.origin is Origin.ADOPTED:
                 continue  # Another client uploaded the image, so its shapes are left alone.
             wanted = DesiredSet(operation, policy.kind, EMPTY_SET_DIGEST, 0)
-        there = remote.sets.get(operation) if remote.sets is not None else None
-        if known is None and there is not None and there.as_desired:
-            continue
-        looked = remote.sets is not None
+        looked = remote.sets is not None and (remote.sets_read is None or operation in remote.sets_read)
         drifted = looked and (there is not None if known is None else has_drifted(known, there))
-        action = compare_set(at, wanted, known, there, drifted=drifted)
-        if action is not None:
-            yield action
+        on_drift = policy.on_drift if policy is not None else "ask"
+        decisions.take(compare_set(at, wanted, known, there, drifted=drifted, on_drift=on_drift))
+    return decisions
 
 
 def compare_unmanaged_set(
-    at: FileAt, wanted: DesiredSet, known: RecordedSet | None, seen: SeenSet | None = None
-) -> SetAction | None:
+    at: FileAt,
+    wanted: DesiredSet,
+    known: RecordedSet | None,
+    seen: SeenSet | None = None,
+    on_drift: OnDrift = "ask",
+) -> SetDecision:
     """Decide about the set of an unmanaged image. `seen`: the lake's set, if it was read and is not the wanted one."""
     if at.lake_id is None and seen is not None:
         at = seen.at
-    there = seen.there if seen is not None else None
+    there = _with_shapes(seen.there) if seen is not None else None
     same = (known.digest if known is not None else EMPTY_SET_DIGEST) == wanted.digest
     # If the source changed too, the lake's set differs from the wanted one in any case.
     drifted = seen is not None and (same if known is not None else there is not None)
     # The same name with another id is another file, which does not have the set that was sent.
     replaced = known is not None and at.lake_id is not None and known.lake_id not in (None, at.lake_id)
     if replaced and wanted.digest == EMPTY_SET_DIGEST:
-        return None
-    return compare_set(at, wanted, known, there, drifted=drifted, replaced=replaced)
+        return RIGHT
+    return compare_set(at, wanted, known, there, drifted=drifted, replaced=replaced, on_drift=on_drift)
 
 
 def compare_set(
@@ -138,30 +180,89 @@ def compare_set(
     *,
     drifted: bool,
     replaced: bool = False,
-) -> SetAction | None:
+    on_drift: OnDrift = "ask",
+) -> SetDecision:
     """Decide about one set: the recorded one against the desired one.
 
     `there`: the lake's set, or None if it has no shapes or was not read. `drifted`: whether another client changed it
     since it was recorded. `replaced`: whether another file has taken the place of the recorded one.
     """
     changed = (known.digest if known else EMPTY_SET_DIGEST) != wanted.digest
+    if there is not None and there.as_desired:
+        return SetDecision(settled=wanted) if changed else RIGHT
     if not changed and not drifted and not replaced:
-        return None
-    overwrites = drifted and there is not None
+        return RIGHT
     reason = Reason.NEW if known is None else Reason.ANNOTATIONS_CHANGED
-    if not changed or replaced or (known is None and overwrites and at.managed):
+    if not changed or replaced or (known is None and drifted and there is not None and at.managed):
         reason = Reason.DRIFTED
+    if drifted and not replaced:
+        if wanted.digest == EMPTY_SET_DIGEST and there is None:
+            return SetDecision(settled=wanted) if changed else RIGHT
+        return _drifted_set(at, wanted, known, there, reason, on_drift)
+    return SetDecision(_send(at, wanted, known, known.shape_count if known else 0, reason))
+
+
+def _drifted_set(
+    at: FileAt,
+    wanted: DesiredSet,
+    known: RecordedSet | None,
+    there: RemoteSet | None,
+    reason: Reason,
+    on_drift: OnDrift,
+) -> SetDecision:
+    """Decide about a set that another client changed or drew, and that is not the wanted one."""
+    theirs = there.digest if there is not None else EMPTY_SET_DIGEST
+    if known is not None and known.kept == theirs and known.digest == wanted.digest:
+        return RIGHT
+    if on_drift == "keep":
+        shapes = counted(there.shape_count if there is not None else 0, "shape", "shapes")
+        message = (
+            f"has {shapes} of another client in '{wanted.operation}' in the lake; 'on_drift: keep' keeps them, and"
+            f" does not send the source's {wanted.shape_count}"
+        )
+        note = Note(NoteCode.CHANGE_KEPT, message, f"{at.collection}/{at.name}")
+        return SetDecision(kept=KeptSet(wanted, theirs), notes=(note,))
+    merge = there.merge if there is not None and on_drift == "merge" else None
+    if merge is not None and merge.is_theirs:
+        return SetDecision(kept=KeptSet(wanted, theirs))
+    if merge is not None and not merge.shapes.shapes:
+        merge = None  # Each side removed what the other one kept.
+    # A set that another client cleared has no shapes to lose.
+    overwrites = there is not None and on_drift != "overwrite" and (merge is None or merge.conflicts > 0)
+    return SetDecision(
+        _send(at, wanted, known, there.shape_count if there else 0, reason, there, merge, overwrites=overwrites)
+    )
+
+
+def _send(
+    at: FileAt,
+    wanted: DesiredSet,
+    known: RecordedSet | None,
+    before: int,
+    reason: Reason,
+    there: RemoteSet | None = None,
+    merge: SetMerge | None = None,
+    *,
+    overwrites: bool = False,
+) -> SetAction:
+    """Return the action that sends a set. `before`: the number of shapes that the lake has."""
+    after = len(merge.shapes.shapes) if merge is not None else wanted.shape_count
+    clears = not after if merge is not None else wanted.digest == EMPTY_SET_DIGEST
     changes: tuple[Change, ...] = ()
     if at.managed:
-        before = there if drifted else known
-        changes = (Change(shapes_of(wanted.operation), before.shape_count if before else 0, wanted.shape_count),)
-    if wanted.digest != EMPTY_SET_DIGEST:
-        return Annotate(at, wanted, reason, changes, overwrites)
+        changes = (Change(shapes_of(wanted.operation), before, after),)
+    if not clears:
+        theirs = there.shapes if there is not None else None
+        return Annotate(at, wanted, reason, changes, overwrites, theirs, merge)
     gone = known
-    if there is not None and (overwrites or gone is None):
+    if there is not None:
         gone = RecordedSet(wanted.operation, wanted.kind, there.digest, there.shape_count)
     assert gone is not None, "a set is cleared only if the state or the lake has shapes"
     return RemoveAnnotations(at, gone, reason, changes)
+
+
+def _with_shapes(there: RemoteSet | None) -> RemoteSet | None:
+    return there if there is not None and there.shape_count else None
 
 
 def set_left(at: FileAt, known: RecordedSet, mode: Literal["replace", "append"] | None) -> RemoveAnnotations | None:
@@ -174,10 +275,12 @@ def set_left(at: FileAt, known: RecordedSet, mode: Literal["replace", "append"] 
 def has_drifted(known: RecordedSet, there: RemoteSet | None) -> bool:
     """Return whether another client changed a set after it was written.
 
-    A set that was never read back is compared with its source.
+    A set whose confirmed shapes are unknown, and that was never read back, is compared with its source.
     """
-    if known.digest == EMPTY_SET_DIGEST:
+    if known.digest == EMPTY_SET_DIGEST and known.kept is None:
         return there is not None
     if there is None:
         return True
+    if there.as_recorded is not None:
+        return not there.as_recorded
     return there.digest != known.seen if known.seen is not None else not there.as_desired

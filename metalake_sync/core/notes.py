@@ -22,6 +22,7 @@ class NoteCode(enum.StrEnum):
     DESTROY_PREVENTED = "destroy_prevented"
     TOO_MANY_DELETES = "too_many_deletes"
     SETS_LOST = "sets_lost"
+    SETS_UNVERIFIED = "sets_unverified"
     LOST_IN_TRASH = "lost_in_trash"
     EMPTIED = "emptied"
     NAMES_REFUSED = "names_refused"

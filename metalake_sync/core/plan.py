@@ -36,7 +36,7 @@ from metalake_sync.core.metadata import NO_METADATA, MetadataSet
 from metalake_sync.core.notes import REFUSALS, Note, NoteCode
 from metalake_sync.core.selection import ItemSelection
 from metalake_sync.core.set_changes import SetComparer
-from metalake_sync.core.snapshots import CollectionKey, CollectionPolicy, RecordedFile
+from metalake_sync.core.snapshots import CollectionKey, CollectionPolicy, KeptSet, RecordedFile
 from metalake_sync.core.summary import Summary
 from metalake_sync.core.targets import Target
 from metalake_sync.lazy_dataclass import dataclass
@@ -184,9 +184,16 @@ class AddressedPlan:
     actions: list[SetAction | UpdateFileMetadata] = field(default_factory=list)
     settled: list[tuple[FileAt, MetadataSet]] = field(default_factory=list)
     """Files whose record of metadata changes although nothing is sent."""
+    kept: list[tuple[FileAt, KeptSet]] = field(default_factory=list)
+    """Sets of other clients that stay in the lake."""
     forgotten: list[str] = field(default_factory=list)
     """Entries whose records are removed."""
     unchanged: int = 0
+
+    @property
+    def only_records(self) -> bool:
+        """Whether records change although nothing is sent for them."""
+        return bool(self.settled or self.kept or self.forgotten)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +269,7 @@ class Plan:
         """Whether the state changes even if nothing is sent."""
         return (
             any(collection.bookkeeping for collection in self.collections)
-            or any(part.settled or part.forgotten for part in self.addressed)
+            or any(part.only_records for part in self.addressed)
             or any(download.adopted for download in self.downloads)
         )
 

@@ -8,12 +8,15 @@ Names and paths are `str` as `os.fsdecode` returns them: bytes that are not UTF-
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import field
-from typing import Literal, NewType, Protocol
+from typing import TYPE_CHECKING, Literal, NewType, Protocol
 
 from metalake_sync.core.metadata import MetadataSet, MetadataValues
 from metalake_sync.lazy_dataclass import dataclass
+
+if TYPE_CHECKING:
+    from metalake_sync.core.shapes import ImageRecord
 
 
 class MediaType(enum.StrEnum):
@@ -54,6 +57,7 @@ class CollectionPolicy:
     tags: Literal["own", "exact"] = "own"
     prune: bool = False
     prevent_destroy: bool = False
+    on_trashed: Literal["restore", "ask", "keep"] = "restore"
     metadata_override: bool = False
 
 
@@ -148,6 +152,8 @@ class RecordedSet:
     seen: str | None = None
     """The digest of the set that the lake returned for it, or None if it was not read back. The two differ because the
     lake converts fractions to pixels."""
+    kept: str | None = None
+    """The digest of another client's set that was kept in the lake in place of this one, or None."""
     lake_id: str | None = None
     """The id of an unmanaged image, if it was known. A managed image has its id in its record."""
 
@@ -177,13 +183,42 @@ class RecordedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class SetMerge:
+    """What two clients made of one base set, combined shape by shape."""
+
+    shapes: ImageRecord
+    """The combined set. Where both sides changed a shape, it has the manifest's."""
+    digest: str
+    conflicts: int
+    """The number of shapes that both sides changed in different ways."""
+    is_theirs: bool
+    """Whether the combined set is the lake's set, so that nothing has to be sent."""
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteSet:
-    """An annotation set as the lake returns it."""
+    """An annotation set as the lake returns it. A set without shapes is one that was read and found empty."""
 
     digest: str
     shape_count: int
     as_desired: bool
     """Whether it has the same shapes as the manifest's source."""
+    as_recorded: bool | None = None
+    """Whether it has the shapes that the lake confirmed last. None: the state does not know them."""
+    shapes: ImageRecord | None = None
+    """Its shapes, if it is neither the recorded set nor the manifest's."""
+    merge: SetMerge | None = None
+    """The set combined with the manifest's, where `on_drift` is merge and the two differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSet:
+    """A set of another client that stays in the lake in place of the manifest's."""
+
+    wanted: DesiredSet
+    """The manifest's set, which is not sent."""
+    digest: str
+    """The digest of the lake's set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +232,9 @@ class RemoteFile:
     metadata: MetadataValues | None = None
     """The metadata fields that the planner requested."""
     sets: Mapping[str, RemoteSet] | None = None
-    """The annotation sets with shapes, by operation."""
+    """The annotation sets that were read, by operation. Sets without shapes may be missing."""
+    sets_read: Set[str] | None = None
+    """The operations whose sets were read. None: all, if `sets` is given."""
     same_bytes: bool | None = None
     """Whether the object store proved that the bytes equal those of the local file; None without proof."""
 

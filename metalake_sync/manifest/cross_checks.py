@@ -20,7 +20,7 @@ from metalake_sync.manifest.yaml_tree import KeyPath, Tree
 
 CREDENTIALS = ("api_key", "secret")
 
-_OPERATION_WIDE = {"kind": None, "mode": "replace", "normalized": False}
+_OPERATION_WIDE = {"kind": None, "mode": "replace", "normalized": False, "on_drift": "ask"}
 
 
 def is_embedded(tree: Tree) -> bool:

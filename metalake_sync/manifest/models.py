@@ -92,6 +92,11 @@ class CollectionSettings(Model):
     prevent_destroy: bool = Field(
         False, description="Refuse a plan that would trash or replace anything in the collection."
     )
+    on_trashed: Literal["restore", "ask", "keep"] = Field(
+        "restore",
+        description="What happens to an uploaded file that another client trashed. restore: upload it again. ask: "
+        "upload it again, which needs approval. keep: do not upload it.",
+    )
 
 
 class Collection(CollectionSettings):
@@ -165,6 +170,7 @@ class ResolvedCollection:
     tags: Literal["own", "exact"]
     prune: bool
     prevent_destroy: bool
+    on_trashed: Literal["restore", "ask", "keep"]
 
 
 def resolve(index: int, collection: Collection, defaults: CollectionSettings) -> ResolvedCollection:
@@ -193,4 +199,5 @@ def resolve(index: int, collection: Collection, defaults: CollectionSettings) ->
         tags=said("tags"),
         prune=said("prune"),
         prevent_destroy=said("prevent_destroy"),
+        on_trashed=said("on_trashed"),
     )

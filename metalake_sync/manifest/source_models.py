@@ -222,6 +222,12 @@ class Annotation(Model):
         description="What happens to images that the source does not name. replace: their set is removed. "
         "append: they keep it.",
     )
+    on_drift: Literal["ask", "keep", "merge", "overwrite"] = Field(
+        "ask",
+        description="What happens to a set in the lake that another client changed. ask: the plan shows it, and "
+        "overwriting it needs approval. keep: the lake's set stays. merge: both sides are combined shape by shape; a "
+        "shape that both sides changed needs approval. overwrite: the source's set is sent.",
+    )
     strict: bool = Field(False, description="Treat entries without a file, and files without an entry, as errors.")
     labels: Labels = Field(default=Labels.model_construct(), description="Rename or restrict labels.")
     invalid: InvalidShapes = Field(

@@ -189,9 +189,15 @@ def _drift_of(
     notes: list[Note],
 ) -> CollectionPlan:
     view = view_lake(client, desired.key, known, full=True)
-    rules = collection_rules(desired, state)
+    rules = collection_rules(desired, state, handle)
     # Show every difference, including those that the policies of the manifest would leave alone.
-    rules = replace(rules, policy=replace(rules.policy, on_change="replace", adopt="take_over", prevent_destroy=False))
+    rules = replace(
+        rules,
+        policy=replace(
+            rules.policy, on_change="replace", adopt="take_over", prevent_destroy=False, on_trashed="restore"
+        ),
+        operations={name: replace(operation, on_drift="ask") for name, operation in rules.operations.items()},
+    )
     plan = CollectionPlan(desired.key, rules.policy, lake_id=view.lake_id, recorded=state.files.count(handle))
     if view.lake_id != known.lake_id or view.listing is None:
         _all_gone(rules, state, handle, plan)

@@ -25,6 +25,7 @@ def annotation_spec(block: Annotation, base_dir: Path, declared_at: str) -> Anno
         declared_at=declared_at,
         normalized=block.normalized,
         mode=block.mode,
+        on_drift=block.on_drift,
         strict=block.strict,
         labels=block.labels.rename,
         allowed=frozenset(block.labels.allow) or None,

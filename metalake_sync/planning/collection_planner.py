@@ -78,7 +78,7 @@ class CollectionPlanner:
         view = view_lake(self.client, desired.key, known, full)
         known = known if known is not None and known.lake_id == view.lake_id else None
         self._guard_empty_annotations(desired, handle)
-        rules = collection_rules(desired, self.state)
+        rules = collection_rules(desired, self.state, handle)
         plan = self._empty_plan(desired, handle, known, view)
         planned = PlannedCollection(plan)
         recovered = found_in_lake(

@@ -8,7 +8,7 @@ state or the lake.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import field
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from metalake_sync.planning.open_sources import FileSource, FolderSource
 from metalake_sync.sources.file_metadata import MetadataLayer, MetadataRules
 from metalake_sync.sources.names import lake_name
 from metalake_sync.sources.rules import explain_scan
+from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
@@ -178,14 +179,21 @@ def key_of(collection: ResolvedCollection) -> CollectionKey:
     return CollectionKey(MediaType(collection.type), collection.name)
 
 
-def collection_rules(desired: DesiredCollection, state: StateStore) -> CollectionRules:
-    """The rules by which `core.diff` compares the files of a collection."""
+def collection_rules(desired: DesiredCollection, state: StateStore, handle: CollectionHandle | None) -> CollectionRules:
+    """The rules by which `core.diff` compares the files of a collection. `handle`: None if it was never recorded."""
+    unfinished: Set[str] = frozenset()
+    if handle is not None and desired.policy.on_trashed != "restore":
+        unfinished = {lost.name for lost in state.pending_replacements.lost(handle)}
     return CollectionRules(
         desired.key,
         desired.policy,
         state.metadata_sets.values,
-        {operation: OperationPolicy(index.kind, index.mode) for operation, index in desired.annotations.items()}
+        {
+            operation: OperationPolicy(index.kind, index.mode, on_drift=index.on_drift)
+            for operation, index in desired.annotations.items()
+        }
         | desired.left_alone,
+        unfinished,
     )
 
 

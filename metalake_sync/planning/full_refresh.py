@@ -10,17 +10,16 @@ does not say whether a new shape counts as a change of its file.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import field, replace
 from pathlib import Path
 
-from metalake_sync.annotations.readback import is_as_sent, read_back
+from metalake_sync.annotations.readback import read_back
 from metalake_sync.core.diff import CollectionRules
 from metalake_sync.core.drift import file_drifted
 from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.metadata import TAGS, MetadataValues
-from metalake_sync.core.shapes import EMPTY_SET_DIGEST, ImageRecord
+from metalake_sync.core.shapes import EMPTY_SET_DIGEST
 from metalake_sync.core.snapshots import (
     CollectionPolicy,
     Origin,
@@ -32,6 +31,7 @@ from metalake_sync.core.snapshots import (
 )
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection
+from metalake_sync.planning.lake_sets import NO_SHAPES, LakeSetComparison
 from metalake_sync.protocol.items import ListedItem, ListItems, SortBy
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, SortField
 from metalake_sync.remote.client import LakeClient
@@ -109,6 +109,10 @@ class FullRefresh:
     """Files that an interrupted run uploaded and that have no row in the state yet, by name."""
     _result: FullRefreshResult = field(default_factory=FullRefreshResult)
     _sets: dict[str, dict[str, RemoteSet]] = field(default_factory=dict)
+
+    @property
+    def _comparison(self) -> LakeSetComparison:
+        return LakeSetComparison(self.desired, self.state, self.handle, self.base_dir)
 
     def run(self) -> FullRefreshResult:
         """Ask the lake, and return what differs."""
@@ -207,25 +211,17 @@ class FullRefresh:
         self._compare_unrecorded(operation, unrecorded)
         for name in names.values():
             if recorded[name].digest != EMPTY_SET_DIGEST and self.listing.id_of(name) is not None:
-                self._keep(name, recorded[name], RemoteSet("", 0, as_desired=False))
+                self._keep(name, recorded[name], NO_SHAPES)
 
     def _compare_set(self, name: str, known: RecordedSet, shapes: Sequence[object]) -> None:
-        digest, back = read_back(shapes)
-        if known.digest == EMPTY_SET_DIGEST:
-            self._keep(name, known, RemoteSet(digest, len(shapes), as_desired=False))
-        elif known.seen is not None:
-            if digest != known.seen:
-                self._keep(name, known, RemoteSet(digest, len(shapes), as_desired=False))
-        else:
-            file = self._records_of([name])[name]
-            sent = self._source(file, known)
-            if sent is None:
-                return
-            image = os.path.join(self.base_dir, file.path)
-            if is_as_sent(sent, known.kind, back, image):
-                self._result.seen.append(ReadBackSet(name, known.operation, known.digest, digest))
-            else:
-                self._keep(name, known, RemoteSet(digest, len(shapes), as_desired=False))
+        if known.seen is not None and read_back(shapes)[0] == known.seen:
+            return
+        file = self._records_of([name])[name]
+        there = self._comparison.compare(name, file.path, known.operation, known, shapes)
+        if there.as_recorded and known.digest != EMPTY_SET_DIGEST:
+            self._result.seen.append(ReadBackSet(name, known.operation, known.digest, there.digest))
+        elif there.as_recorded is not None:
+            self._keep(name, known, there)
 
     def _compare_unrecorded(self, operation: str, there: Mapping[str, Sequence[object]]) -> None:
         """Compare sets of a manifest operation that we did not send, by file name.
@@ -241,21 +237,11 @@ class FullRefresh:
                 index.mode == "append" or operation in self.elsewhere or file.origin is Origin.ADOPTED
             ):
                 continue
-            digest, back = read_back(there[name])
-            as_desired = False
-            if image is not None and image.shape_count:
-                image_path = os.path.join(self.base_dir, file.path)
-                as_desired = is_as_sent(self.desired.record(operation, name), index.kind, back, image_path)
-            self._sets.setdefault(name, {})[operation] = RemoteSet(digest, len(there[name]), as_desired)
+            found = self._comparison.compare(name, file.path, operation, None, there[name])
+            self._sets.setdefault(name, {})[operation] = found
 
     def _keep(self, name: str, known: RecordedSet, there: RemoteSet) -> None:
         self._sets.setdefault(name, {})[known.operation] = there
-
-    def _source(self, file: RecordedFile, known: RecordedSet) -> ImageRecord | None:
-        """The shapes that we sent, if the manifest's source still has them."""
-        if self.desired is None:
-            return None
-        return self.desired.recorded_shapes(known.operation, file.name, known.digest)
 
     def _join_sets(self) -> None:
         """Add the sets to the differing files.
@@ -267,7 +253,9 @@ class FullRefresh:
             sets = {operation: there for operation, there in differing.items() if there.shape_count}
             for operation, recorded in known.annotations.items():
                 if operation not in differing and recorded.digest != EMPTY_SET_DIGEST:
-                    sets[operation] = RemoteSet(recorded.seen or "", recorded.shape_count, as_desired=True)
+                    sets[operation] = RemoteSet(
+                        recorded.seen or "", recorded.shape_count, as_desired=False, as_recorded=True
+                    )
             self._result.differing[name] = (known, replace(remote, sets=sets))
 
     def _as_listed(self, name: str) -> tuple[RecordedFile, RemoteFile]:

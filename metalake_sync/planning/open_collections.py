@@ -116,6 +116,7 @@ def open_collection(
             tags=collection.tags,
             prune=collection.prune,
             prevent_destroy=collection.prevent_destroy,
+            on_trashed=collection.on_trashed,
             metadata_override=collection.metadata_override,
         ),
         storage_prefix=collection.storage_prefix,

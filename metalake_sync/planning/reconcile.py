@@ -22,8 +22,8 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.inspect_files import FileInspector
 from metalake_sync.planning.lake_listing import LakeView
+from metalake_sync.planning.lake_sets import LakeSetComparison, SetReader
 from metalake_sync.planning.scan_join import Candidate, ScanResult
-from metalake_sync.planning.sets_of_others import recognize_sets
 
 if TYPE_CHECKING:
     from metalake_sync.planning.full_refresh import FullRefreshResult
@@ -61,6 +61,7 @@ class Reconciler:
         remotes = self._adoptable(found.candidates, known_files)
         uploaded_again = self.inspector.uploaded_again(self.view, found.candidates, known_files, hashes)
         differing = dict(self.refreshed.differing) if self.refreshed else {}
+        with_sets = self._read_sets(found.candidates, known_files, hashes, remotes)
         for candidate in found.candidates:
             known = known_files.get(candidate.name)
             remote = remotes.get(candidate.name)
@@ -70,6 +71,9 @@ class Reconciler:
                 if remote is not None and candidate.name in uploaded_again:
                     seen = uploaded_again[candidate.name]
                     remote = seen if lake_pair is None else replace(remote, same_bytes=seen.same_bytes)
+            if remote is not None and candidate.name in with_sets:
+                seen = with_sets[candidate.name]
+                remote = replace(remote, sets=seen.sets, sets_read=seen.sets_read)
             self._count(known, remote)
             content = hashes.get(candidate.name)
             if known is not None and content is None:
@@ -109,9 +113,42 @@ class Reconciler:
             remotes = inspector.with_proofs(remotes, candidates)
         elif policy.adopt == "take_over" and policy.on_change == "replace":
             remotes = inspector.with_proofs(remotes, candidates, unproven=False)
-        if not remotes or inspector.options.refresh != "full" or inspector.client is None:
-            return remotes
-        return recognize_sets(inspector.client, self.desired, self.view, remotes, candidates, inspector.base_dir)
+        return remotes
+
+    def _read_sets(
+        self,
+        candidates: Sequence[Candidate],
+        recorded: Mapping[str, RecordedFile],
+        hashes: Mapping[str, str],
+        adoptable: Mapping[str, RemoteFile],
+    ) -> dict[str, RemoteFile]:
+        """Read the sets of files whose sets may be overwritten. Returns the lake's files with these sets, by name.
+
+        A full refresh has read the sets of recorded files already.
+        """
+        inspector = self.inspector
+        if inspector.client is None or not self.rules.operations:
+            return {}
+        files: dict[str, tuple[RecordedFile | None, RemoteFile]] = {
+            name: (None, remote) for name, remote in adoptable.items()
+        }
+        for name, known in recorded.items() if self.refreshed is None else ():
+            remote = self.view.of_recorded(known)
+            same_bytes = hashes.get(name) == known.content_hash
+            if remote is None or remote.lake_id != known.lake_id:
+                continue
+            if same_bytes or self.rules.policy.on_change != "replace":
+                files[name] = (known, remote)
+        reader = SetReader(
+            inspector.client,
+            self.view,
+            self.rules,
+            LakeSetComparison(self.desired, inspector.state, inspector.handle, inspector.base_dir),
+            inspector.emit,
+        )
+        read = reader.read(candidates, files)
+        self.notes += reader.notes
+        return read
 
     def _reconcile_gone(
         self, gone: Sequence[RecordedFile], renames: Mapping[str, str], named_now: Mapping[str, str | None]

@@ -5,56 +5,19 @@ Owns: which of them matter to a plan. Must not: decide what becomes of them.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from metalake_sync.core.actions import ReplaceFile
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan
-from metalake_sync.core.snapshots import MediaType, RemoteFile, RemoteSet
-from metalake_sync.planning.desired import DesiredCollection
-from metalake_sync.planning.lake_listing import LakeView
-from metalake_sync.planning.scan_join import Candidate
+from metalake_sync.core.snapshots import MediaType
 from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:
     from metalake_sync.remote.client import LakeClient
-
-
-def recognize_sets(
-    client: LakeClient,
-    desired: DesiredCollection,
-    view: LakeView,
-    remotes: Mapping[str, RemoteFile],
-    candidates: Sequence[Candidate],
-    base_dir: Path,
-) -> dict[str, RemoteFile]:
-    """Compare the annotation sets of unrecorded files in the lake with the manifest, and return the files with the
-    result. So a run that lost its state does not send the same sets again."""
-    from metalake_sync.annotations.readback import is_as_sent, read_back
-    from metalake_sync.remote.listings import annotations_of
-
-    found: dict[str, dict[str, RemoteSet]] = {name: {} for name in remotes}
-    by_unique_name = {remote.unique_name: name for name, remote in remotes.items()}
-    wanted = {candidate.name: candidate for candidate in candidates if candidate.name in remotes}
-    for operation, index in desired.annotations.items():
-        if view.lake_id is None or not any(operation in candidate.annotations for candidate in wanted.values()):
-            continue
-        there = annotations_of(client, view.lake_id, file_count=view.count or 0, operations=[operation])
-        for unique_name, shapes in there:
-            name = by_unique_name.get(unique_name)
-            if name is None or operation not in wanted[name].annotations:
-                continue
-            digest, back = read_back(shapes)
-            image = os.path.join(base_dir, wanted[name].path)
-            as_desired = is_as_sent(desired.record(operation, name), index.kind, back, image)
-            found[name][operation] = RemoteSet(digest, len(shapes), as_desired)
-    return {name: replace(remote, sets=found[name]) for name, remote in remotes.items()}
 
 
 def notes_on_lost_shapes(

@@ -73,7 +73,7 @@ class UnmanagedPlanner:
         """Compare each source with what was sent before. Sources that the manifest no longer has come last."""
         plans = list(self._plans())
         named = [plan for plan in plans if plan.address.by is By.UNIQUE_NAME]
-        unchanged = not any(plan.actions or plan.settled or plan.forgotten for plan in named)
+        unchanged = not any(plan.actions or plan.only_records for plan in named)
         if named and unchanged and not self._missing_names:
             self._lookup.record_marker()
         return plans
@@ -125,11 +125,18 @@ class UnmanagedPlanner:
             if entry in missing:
                 continue
             sent = None if (address, operation, entry) in claims.resent else entries_of.sent.get(entry)
-            action = compare_unmanaged_set(_file_at(address, entry, found), desired, sent, seen.get(entry))
-            if action is None:
-                plan.unchanged += 1
-            else:
-                plan.actions.append(action)
+            at = _file_at(address, entry, found)
+            on_drift = index.on_drift if index is not None else "ask"
+            decision = compare_unmanaged_set(at, desired, sent, seen.get(entry), on_drift)
+            self.notes += decision.notes
+            if decision.action is not None:
+                plan.actions.append(decision.action)
+                continue
+            plan.unchanged += 1
+            if decision.kept is not None:
+                plan.kept.append((at, decision.kept))
+            elif decision.settled is not None:
+                plan.forgotten.append(entry)
         mode = index.mode if index is not None else None
         for entry in entries_of.left:
             if (found is not None and entry not in found) or (address, operation, entry) in claims.released:

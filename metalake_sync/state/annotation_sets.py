@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 
 from metalake_sync.core.shapes import ImageRecord
-from metalake_sync.core.snapshots import AnnotationKind, DesiredSet, RecordedSet
+from metalake_sync.core.snapshots import AnnotationKind, DesiredSet, KeptSet, RecordedSet
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.annotation_bases import AnnotationBases, ShapesOf, unknown_shapes
 from metalake_sync.state.names import CollectionHandle, name_from_db, name_to_db
@@ -65,23 +65,23 @@ class AnnotationSets:
     def of_operation(self, collection: CollectionHandle, operation: str) -> dict[str, RecordedSet]:
         """Return the sets of one operation by file name."""
         rows = self._connection.execute(
-            "SELECT f.name, s.kind, s.digest, s.shape_count, s.seen FROM annotation_sets s"
+            "SELECT f.name, s.kind, s.digest, s.shape_count, s.seen, s.kept FROM annotation_sets s"
             " JOIN files f ON f.id = s.file WHERE f.collection = ? AND s.operation = ?",
             (collection, operation),
         )
         return {
-            name_from_db(name): RecordedSet(operation, AnnotationKind(kind), digest, count, seen)
-            for name, kind, digest, count, seen in rows
+            name_from_db(name): RecordedSet(operation, AnnotationKind(kind), digest, count, seen, kept)
+            for name, kind, digest, count, seen, kept in rows
         }
 
     def of_row(self, file_row: int) -> dict[str, RecordedSet]:
         """Return the sets of one row of `files` by operation. Only the tables of this package know row ids."""
         rows = self._connection.execute(
-            "SELECT operation, kind, digest, shape_count, seen FROM annotation_sets WHERE file = ?", (file_row,)
+            "SELECT operation, kind, digest, shape_count, seen, kept FROM annotation_sets WHERE file = ?", (file_row,)
         )
         return {
-            operation: RecordedSet(operation, AnnotationKind(kind), digest, count, seen)
-            for operation, kind, digest, count, seen in rows
+            operation: RecordedSet(operation, AnnotationKind(kind), digest, count, seen, kept)
+            for operation, kind, digest, count, seen, kept in rows
         }
 
     def digests_of_folder(self, collection: CollectionHandle, folder: str) -> dict[int, dict[str, str]]:
@@ -118,7 +118,7 @@ class AnnotationSets:
             "INSERT INTO annotation_sets (file, operation, kind, digest, shape_count, base)"
             " SELECT id, ?, ?, ?, ?, ? FROM files WHERE collection = ? AND name = ?"
             " ON CONFLICT (file, operation) DO UPDATE SET kind = excluded.kind, digest = excluded.digest,"
-            " shape_count = excluded.shape_count, seen = NULL, base = excluded.base",
+            " shape_count = excluded.shape_count, seen = NULL, base = excluded.base, kept = NULL",
             [
                 (
                     wanted.operation,
@@ -133,13 +133,31 @@ class AnnotationSets:
             ],
         )
 
+    def keep(self, collection: CollectionHandle, sets: Iterable[tuple[str, KeptSet]]) -> None:
+        """Record that sets of other clients stay in the lake, given as pairs of file name and set. The shapes that the
+        lake confirmed before stay the base of later comparisons."""
+        self._connection.executemany(
+            "INSERT INTO annotation_sets (file, operation, kind, digest, shape_count, kept)"
+            " SELECT id, ?, ?, ?, ?, ? FROM files WHERE collection = ? AND name = ?"
+            " ON CONFLICT (file, operation) DO UPDATE SET kind = excluded.kind, digest = excluded.digest,"
+            " shape_count = excluded.shape_count, seen = NULL, kept = excluded.kept",
+            [
+                (
+                    *(kept.wanted.operation, kept.wanted.kind.value, kept.wanted.digest, kept.wanted.shape_count),
+                    *(kept.digest, collection, name_to_db(name)),
+                )
+                for name, kept in sets
+            ],
+        )
+
     def without_base(self, collection: CollectionHandle) -> Iterator[list[tuple[str, str, str]]]:
         """Yield the sets whose shapes are unknown, in pages of file name, operation and digest."""
         last = (-1, "")
         while True:
             rows = self._connection.execute(
                 "SELECT s.file, s.operation, f.name, s.digest FROM annotation_sets s JOIN files f ON f.id = s.file"
-                " WHERE s.base IS NULL AND s.shape_count > 0 AND f.collection = ? AND (s.file, s.operation) > (?, ?)"
+                " WHERE s.base IS NULL AND s.shape_count > 0 AND s.kept IS NULL AND f.collection = ?"
+                " AND (s.file, s.operation) > (?, ?)"
                 " ORDER BY s.file, s.operation LIMIT ?",
                 (collection, *last, PAGE),
             ).fetchall()

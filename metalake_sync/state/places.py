@@ -14,7 +14,7 @@ from typing import Protocol
 from metalake_sync.core.addresses import Address, FileAt
 from metalake_sync.core.metadata import MetadataSet
 from metalake_sync.core.shapes import ImageRecord
-from metalake_sync.core.snapshots import AnnotationKind, DesiredSet, RecordedMetadata, RecordedSet
+from metalake_sync.core.snapshots import AnnotationKind, DesiredSet, KeptSet, RecordedMetadata, RecordedSet
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.annotation_bases import AnnotationBases, ShapesOf, unknown_shapes
 from metalake_sync.state.annotation_sets import AnnotationSets
@@ -36,6 +36,10 @@ class PlaceRecords(Protocol):
 
     def record_sets(self, sets: Iterable[tuple[FileAt, DesiredSet]], shapes_of: ShapesOf = unknown_shapes) -> None:
         """Record sets with shapes that the lake confirmed. `shapes_of`: returns the shapes by name and operation."""
+        ...
+
+    def keep_sets(self, sets: Iterable[tuple[FileAt, KeptSet]]) -> None:
+        """Record that sets of other clients stay in the lake."""
         ...
 
     def forget_sets(self, operation: str, names: Iterable[str]) -> None:
@@ -64,6 +68,9 @@ class CollectionRecords:
     def record_sets(self, sets: Iterable[tuple[FileAt, DesiredSet]], shapes_of: ShapesOf = unknown_shapes) -> None:
         self.annotation_sets.record(self.collection, [(at.name, wanted) for at, wanted in sets], shapes_of)
 
+    def keep_sets(self, sets: Iterable[tuple[FileAt, KeptSet]]) -> None:
+        self.annotation_sets.keep(self.collection, [(at.name, kept) for at, kept in sets])
+
     def forget_sets(self, operation: str, names: Iterable[str]) -> None:
         self.annotation_sets.forget(self.collection, [(name, operation) for name in names])
 
@@ -84,13 +91,13 @@ class AddressRecords:
 
     def sets(self, operation: str) -> dict[str, RecordedSet]:
         rows = self.connection.execute(
-            "SELECT entry, kind, digest, shape_count, lake_id FROM addressed_sets"
+            "SELECT entry, kind, digest, shape_count, kept, lake_id FROM addressed_sets"
             " WHERE lake = ? AND address = ? AND operation = ?",
             (self.lake, self.address, operation),
         )
         return {
-            name_from_db(entry): RecordedSet(operation, AnnotationKind(kind), digest, count, lake_id=lake_id)
-            for entry, kind, digest, count, lake_id in rows
+            name_from_db(entry): RecordedSet(operation, AnnotationKind(kind), digest, count, None, kept, lake_id)
+            for entry, kind, digest, count, kept, lake_id in rows
         }
 
     def base(self, operation: str, name: str) -> ImageRecord | None:
@@ -107,13 +114,28 @@ class AddressRecords:
             "INSERT INTO addressed_sets (lake, address, entry, lake_id, operation, kind, digest, shape_count, base)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET kind = excluded.kind,"
             " digest = excluded.digest, shape_count = excluded.shape_count, lake_id = excluded.lake_id,"
-            " base = excluded.base",
+            " base = excluded.base, kept = NULL",
             [
                 (
                     *(self.lake, self.address, name_to_db(at.name), at.lake_id),
                     *(wanted.operation, wanted.kind.value, wanted.digest, wanted.shape_count, base),
                 )
                 for (at, wanted), base in zip(sets, bases, strict=True)
+            ],
+        )
+
+    def keep_sets(self, sets: Iterable[tuple[FileAt, KeptSet]]) -> None:
+        self.connection.executemany(
+            "INSERT INTO addressed_sets (lake, address, entry, lake_id, operation, kind, digest, shape_count, kept)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET kind = excluded.kind,"
+            " digest = excluded.digest, shape_count = excluded.shape_count, lake_id = excluded.lake_id,"
+            " kept = excluded.kept",
+            [
+                (
+                    *(self.lake, self.address, name_to_db(at.name), at.lake_id, kept.wanted.operation),
+                    *(kept.wanted.kind.value, kept.wanted.digest, kept.wanted.shape_count, kept.digest),
+                )
+                for at, kept in sets
             ],
         )
 

@@ -283,6 +283,12 @@ def annotation_bases_2026_11_30(db: Executes) -> None:
     _each(_ANNOTATION_BASES, db)
 
 
+def kept_sets_2026_11_30(db: Executes) -> None:
+    """The digest of another client's set that was kept in the lake in place of the manifest's."""
+    db.execute("ALTER TABLE annotation_sets ADD COLUMN kept TEXT")
+    db.execute("ALTER TABLE addressed_sets ADD COLUMN kept TEXT")
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     first_tables,
     downloads,
@@ -293,6 +299,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     checked_downloads_2026_11_30,
     attached_runs_2026_11_30,
     annotation_bases_2026_11_30,
+    kept_sets_2026_11_30,
 )
 """Oldest first. States record them by function name."""
 

@@ -14,7 +14,7 @@ from metalake_sync.core.diff import CollectionRules, Gone, Verdict, compare, com
 from metalake_sync.core.diff_sets import OperationPolicy
 from metalake_sync.core.metadata import MetadataValues, metadata_set
 from metalake_sync.core.plan import CollectionPlan
-from metalake_sync.core.shapes import EMPTY_SET_DIGEST
+from metalake_sync.core.shapes import EMPTY_SET_DIGEST, ImageRecord, Shape, ShapeType
 from metalake_sync.core.snapshots import (
     AnnotationKind,
     CollectionKey,
@@ -28,6 +28,7 @@ from metalake_sync.core.snapshots import (
     RecordedSet,
     RemoteFile,
     RemoteSet,
+    SetMerge,
 )
 
 CASES = Path(__file__).parent / "cases"
@@ -85,12 +86,20 @@ def file_row(row: dict[str, Any]) -> tuple[DesiredFile | None, RecordedFile | No
     return desired, recorded, remote
 
 
+def rules_of(row: dict[str, Any]) -> CollectionRules:
+    unfinished = frozenset({"a.jpg"} if row.get("unfinished") else ())
+    return CollectionRules(KEY, CollectionPolicy(**row.get("policy", {})), lambda _: {}, unfinished=unfinished)
+
+
 @pytest.mark.parametrize("row", cases("files.yaml"))
 def test_files(row: dict[str, Any]) -> None:
-    rules = CollectionRules(KEY, CollectionPolicy(**row.get("policy", {})), lambda _: {})
+    rules = rules_of(row)
     gone = Gone(row.get("filtered_out", False), row.get("renamed_to"), row.get("hidden_by"))
     verdict = compare(rules, *file_row(row), gone=gone, renamed_from=row.get("renamed_from"))
     assert shown(verdict) == expected(row)
+    destroys = any(line.startswith(("replace", "trash")) for line in row["then"])
+    needs_approval = row.get("needs_approval", destroys)
+    assert any(action.needs_approval for action in verdict.actions) is needs_approval
 
 
 def test_the_change_of_a_drifted_file_shows_the_size_in_the_lake_and_the_wanted_one() -> None:
@@ -107,8 +116,20 @@ def digest(name: str) -> str:
 def seen_in_lake(row: dict[str, Any]) -> RemoteFile:
     sets = None
     if "sets" in row:
-        sets = {name: RemoteSet(x, 1, as_desired=x == "as desired") for name, x in row["sets"].items()}
-    return RemoteFile("a.jpg", "1", "birds_a.jpg", None, row.get("metadata"), sets)
+        sets = {name: set_in_lake(row, name, x) for name, x in row["sets"].items()}
+    read = frozenset(row["read"]) if "read" in row else None
+    return RemoteFile("a.jpg", "1", "birds_a.jpg", None, row.get("metadata"), sets, read)
+
+
+def set_in_lake(row: dict[str, Any], operation: str, digest_in_lake: str) -> RemoteSet:
+    as_recorded = True if operation in row.get("as_recorded", ()) else None
+    as_recorded = False if operation in row.get("changed_by_others", ()) else as_recorded
+    merge = None
+    if operation in row.get("merge", {}):
+        combined = row["merge"][operation]
+        shape = Shape(ShapeType.RECTANGLE, ((0, 0), (1, 1)), "RBC")
+        merge = SetMerge(ImageRecord("a.jpg", (shape,)), "m", combined["conflicts"], combined.get("is_theirs", False))
+    return RemoteSet(digest_in_lake, 1, digest_in_lake == "as desired", as_recorded, merge=merge)
 
 
 @pytest.mark.parametrize("row", cases("metadata_and_annotations.yaml"))
@@ -142,7 +163,9 @@ def test_metadata_and_annotations(row: dict[str, Any]) -> None:
             "birds_a.jpg",
             Origin(recorded.get("origin", "uploaded")),
             {
-                name: RecordedSet(name, human, digest(x), 1, recorded.get("seen", {}).get(name))
+                name: RecordedSet(
+                    name, human, digest(x), 1, recorded.get("seen", {}).get(name), recorded.get("kept", {}).get(name)
+                )
                 for name, x in recorded.get("sets", {}).items()
             },
         ),
@@ -171,9 +194,8 @@ def test_metadata_without_known_previous_values_is_written_as_a_whole() -> None:
 def test_a_plan_counts_unchanged_and_unmanaged_files() -> None:
     plan = CollectionPlan(KEY, CollectionPolicy())
     for row in yaml.safe_load((CASES / "files.yaml").read_text()):
-        rules = CollectionRules(KEY, CollectionPolicy(**row.get("policy", {})), lambda _: {})
-        plan.take(compare(rules, *file_row(row)), wanted="desired" in row)
-    assert plan.unchanged == 4, "the one that is as recorded, and the three whose change is kept away"
+        plan.take(compare(rules_of(row), *file_row(row)), wanted="desired" in row)
+    assert plan.unchanged == 5, "the one that is as recorded, and the four whose change is kept away"
     assert plan.unmanaged == 6, "the six that are in the lake and were not adopted"
 
 

@@ -1,0 +1,292 @@
+"""Another client edits annotation sets of ours in the lake: nothing of theirs is overwritten unseen."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+import pytest
+
+from tests.embedded_lake.talk import box, image_set
+from tests.end_to_end.world import BIRDS, Done, World, boxes
+
+CROW, GULL, JAY = "crow.png", "gull.png", "jay.png"
+FIRST = {"crow_png": [[1, 1, 8, 8], [20, 10, 6, 6]], "gull_png": [[3, 3, 10, 10]], "jay_png": [[5, 5, 9, 9]]}
+"""What both clients begin with."""
+
+MOVED = {**FIRST, "crow_png": [[2, 1, 8, 8], [20, 10, 6, 6]]}
+"""Our edit: the first box of the crow."""
+
+THEIRS = [box("bird", 1, 1, 8, 8), box("bird", 20, 12, 6, 6)]
+"""Their edit: the second box of the crow."""
+
+
+def manifest(world: World, **operation: Any) -> None:
+    block = {"operation": "people", "kind": "human", "source": "boxes.json", **operation}
+    world.manifest({**BIRDS, "annotations": [block]})
+
+
+@pytest.fixture
+def annotated(world: World) -> World:
+    """A lake with three images and their boxes, as the manifest has them."""
+    world.images(CROW, GULL, JAY)
+    world.write("boxes.json", boxes(**FIRST))
+    manifest(world)
+    world.good("apply", "manifest.yaml")
+    return world
+
+
+def plan(world: World, *options: str) -> Any:
+    return world.good("plan", "--json", *options, "manifest.yaml").document
+
+
+def actions(world: World, *options: str) -> list[tuple[str, str, bool]]:
+    return [
+        (action["action"], action["file"], action.get("overwrites", False))
+        for action in plan(world, *options)["actions"]
+    ]
+
+
+def codes(world: World, *options: str) -> list[str]:
+    return [note["code"] for note in plan(world, *options)["warnings"]]
+
+
+def in_lake(world: World, image: str) -> list[list[float]]:
+    """The boxes of an image in the lake, sorted."""
+    query = {"operationIdList": json.dumps(["people"])}
+    found = world.talk.annotations(world.collection_id(), pageNo="0", pageSize="250", **query).get(image, [])
+    return sorted(shape["bbox"] for shape in found)
+
+
+def edit(world: World, image: str, *shapes: Any) -> None:
+    """Another client writes a set of our operation."""
+    assert world.talk.annotate("people", [image_set(f"birds_{image}", *shapes)]).status_code == 200
+
+
+def apply(world: World, *options: str) -> Done:
+    return world.run("apply", "--json", *options, "manifest.yaml")
+
+
+def converged(world: World) -> bool:
+    """Whether nothing is left to do and to say, with any refresh."""
+    return all(
+        not found["actions"] and not found["warnings"]
+        for found in (plan(world, "--refresh", refresh) for refresh in ("none", "list", "full"))
+    )
+
+
+def test_an_unedited_set_is_sent_without_approval(annotated: World) -> None:
+    annotated.write("boxes.json", boxes(**MOVED))
+    assert actions(annotated) == [("annotate", CROW, False)]
+    assert apply(annotated).code == 0
+    assert in_lake(annotated, CROW) == [[2, 1, 8, 8], [20, 10, 6, 6]]
+    assert converged(annotated)
+
+
+def test_the_plan_reads_only_operations_in_which_something_changes(annotated: World) -> None:
+    def pages() -> int:
+        return annotated.lake.requests.of("download_annotations")
+
+    annotated.lake.requests.clear()
+    assert actions(annotated) == []
+    assert pages() == 0
+    annotated.write("boxes.json", boxes(**MOVED))
+    plan(annotated)
+    assert pages() == 1
+    annotated.lake.requests.clear()
+    plan(annotated, "--refresh", "none")
+    assert pages() == 0
+    manifest(annotated, on_drift="overwrite")
+    plan(annotated)
+    assert pages() == 0
+
+
+def test_ask_shows_their_edit_and_stops(annotated: World) -> None:
+    edit(annotated, CROW, *THEIRS)
+    annotated.write("boxes.json", boxes(**MOVED))
+    assert actions(annotated) == [("annotate", CROW, True)]
+    assert apply(annotated).code == 7
+    assert in_lake(annotated, CROW) == [[1, 1, 8, 8], [20, 12, 6, 6]]
+    assert apply(annotated, "--auto-approve").code == 0
+    assert in_lake(annotated, CROW) == [[2, 1, 8, 8], [20, 10, 6, 6]]
+    assert converged(annotated)
+
+
+def test_ask_does_not_hold_back_the_sets_that_only_we_edited(annotated: World) -> None:
+    edit(annotated, CROW, *THEIRS)
+    annotated.write("boxes.json", boxes(**{**MOVED, "gull_png": [[4, 3, 10, 10]]}))
+    assert actions(annotated) == [("annotate", CROW, True), ("annotate", GULL, False)]
+
+
+def test_keep_leaves_their_edit_and_says_so_once(annotated: World) -> None:
+    manifest(annotated, on_drift="keep")
+    edit(annotated, CROW, *THEIRS)
+    annotated.write("boxes.json", boxes(**MOVED))
+    assert (actions(annotated), codes(annotated)) == ([], ["change_kept"])
+    assert apply(annotated).code == 0
+    assert in_lake(annotated, CROW) == [[1, 1, 8, 8], [20, 12, 6, 6]]
+    assert converged(annotated)
+
+
+def test_keep_still_holds_when_our_set_changes_again(annotated: World) -> None:
+    manifest(annotated, on_drift="keep")
+    edit(annotated, CROW, *THEIRS)
+    annotated.write("boxes.json", boxes(**MOVED))
+    apply(annotated)
+    annotated.write("boxes.json", boxes(**{**MOVED, "crow_png": [[3, 1, 8, 8]]}))
+    assert (actions(annotated), codes(annotated)) == ([], ["change_kept"])
+    apply(annotated)
+    assert in_lake(annotated, CROW) == [[1, 1, 8, 8], [20, 12, 6, 6]]
+    assert converged(annotated)
+
+
+def test_a_kept_set_is_a_conflict_again_once_the_policy_asks(annotated: World) -> None:
+    manifest(annotated, on_drift="keep")
+    edit(annotated, CROW, *THEIRS)
+    annotated.write("boxes.json", boxes(**MOVED))
+    apply(annotated)
+    manifest(annotated)
+    annotated.write("boxes.json", boxes(**{**MOVED, "crow_png": [[3, 1, 8, 8]]}))
+    assert actions(annotated) == [("annotate", CROW, True)]
+
+
+def test_merge_ends_with_both_edits(annotated: World) -> None:
+    manifest(annotated, on_drift="merge")
+    edit(annotated, CROW, *THEIRS)
+    annotated.write("boxes.json", boxes(**MOVED))
+    assert actions(annotated) == [("annotate", CROW, False)]
+    assert apply(annotated).code == 0
+    assert in_lake(annotated, CROW) == [[2, 1, 8, 8], [20, 12, 6, 6]]
+    assert converged(annotated)
+
+
+def test_merge_keeps_both_edits_when_either_side_edits_again(annotated: World) -> None:
+    manifest(annotated, on_drift="merge")
+    edit(annotated, CROW, *THEIRS)
+    annotated.write("boxes.json", boxes(**MOVED))
+    apply(annotated)
+    edit(annotated, CROW, box("bird", 2, 1, 8, 8), box("bird", 20, 12, 6, 6), box("eye", 30, 3, 2, 2))
+    annotated.write("boxes.json", boxes(**{**MOVED, "crow_png": [[2, 1, 8, 9], [20, 10, 6, 6]]}))
+    assert actions(annotated) == [("annotate", CROW, False)]
+    apply(annotated)
+    assert in_lake(annotated, CROW) == [[2, 1, 8, 9], [20, 12, 6, 6], [30, 3, 2, 2]]
+    assert converged(annotated)
+
+
+def test_merge_asks_about_a_box_that_both_sides_moved(annotated: World) -> None:
+    manifest(annotated, on_drift="merge")
+    edit(annotated, CROW, box("bird", 1, 3, 8, 8), box("bird", 20, 12, 6, 6))
+    annotated.write("boxes.json", boxes(**MOVED))
+    assert actions(annotated) == [("annotate", CROW, True)]
+    assert apply(annotated).code == 7
+    assert apply(annotated, "--auto-approve").code == 0
+    assert in_lake(annotated, CROW) == [[2, 1, 8, 8], [20, 12, 6, 6]]
+    assert converged(annotated)
+
+
+def test_merge_sends_nothing_where_only_they_edited(annotated: World) -> None:
+    manifest(annotated, on_drift="merge")
+    edit(annotated, CROW, *THEIRS)
+    assert actions(annotated, "--refresh", "full") == []
+    apply(annotated, "--refresh", "full")
+    assert in_lake(annotated, CROW) == [[1, 1, 8, 8], [20, 12, 6, 6]]
+    assert converged(annotated)
+    annotated.write("boxes.json", boxes(**MOVED))
+    apply(annotated)
+    assert in_lake(annotated, CROW) == [[2, 1, 8, 8], [20, 12, 6, 6]]
+
+
+def test_overwrite_sends_our_set_without_approval(annotated: World) -> None:
+    manifest(annotated, on_drift="overwrite")
+    edit(annotated, CROW, *THEIRS)
+    annotated.write("boxes.json", boxes(**MOVED))
+    assert apply(annotated).code == 0
+    assert in_lake(annotated, CROW) == [[2, 1, 8, 8], [20, 10, 6, 6]]
+    assert converged(annotated)
+
+
+def test_the_same_edit_on_both_sides_is_recorded_and_not_sent(annotated: World) -> None:
+    edit(annotated, CROW, box("bird", 2, 1, 8, 8), box("bird", 20, 10, 6, 6))
+    annotated.write("boxes.json", boxes(**MOVED))
+    assert actions(annotated) == []
+    annotated.lake.requests.clear()
+    assert apply(annotated).code == 0
+    assert annotated.lake.requests.writes == 0
+    assert converged(annotated)
+
+
+def test_a_set_that_they_cleared_is_sent_again_or_stays_cleared(annotated: World) -> None:
+    edit(annotated, CROW)
+    annotated.write("boxes.json", boxes(**MOVED))
+    assert actions(annotated) == [("annotate", CROW, False)]
+    manifest(annotated, on_drift="keep")
+    assert (actions(annotated), codes(annotated)) == ([], ["change_kept"])
+    apply(annotated)
+    assert in_lake(annotated, CROW) == []
+    assert converged(annotated)
+
+
+def test_a_set_is_not_cleared_over_their_edit_where_sets_are_kept(annotated: World) -> None:
+    manifest(annotated, on_drift="keep")
+    edit(annotated, CROW, *THEIRS)
+    annotated.write("boxes.json", boxes(gull_png=FIRST["gull_png"], jay_png=FIRST["jay_png"]))
+    assert (actions(annotated), "change_kept" in codes(annotated)) == ([], True)
+    apply(annotated)
+    assert in_lake(annotated, CROW) == [[1, 1, 8, 8], [20, 12, 6, 6]]
+    assert actions(annotated, "--refresh", "full") == []
+
+
+def test_a_lost_state_sends_only_what_differs_and_asks_about_it(annotated: World) -> None:
+    edit(annotated, CROW, *THEIRS)
+    for path in (annotated.folder / ".metalake-sync").glob("*.db*"):
+        path.unlink()
+    assert actions(annotated) == [
+        ("adopt", CROW, False),
+        ("adopt", GULL, False),
+        ("adopt", JAY, False),
+        ("annotate", CROW, True),
+    ]
+    assert apply(annotated).code == 7
+    manifest(annotated, on_drift="keep")
+    assert apply(annotated).code == 0
+    assert in_lake(annotated, CROW) == [[1, 1, 8, 8], [20, 12, 6, 6]]
+    assert converged(annotated)
+
+
+def test_a_state_of_an_earlier_version_sends_and_says_that_it_did_not_compare(annotated: World) -> None:
+    (path,) = (annotated.folder / ".metalake-sync").glob("*.db")
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE annotation_sets SET base = NULL")
+    annotated.write("boxes.json", boxes(**MOVED))
+    assert (actions(annotated), codes(annotated)) == ([("annotate", CROW, False)], ["sets_unverified"])
+
+
+def test_their_label_survives_a_merge(annotated: World) -> None:
+    """A label that no source of the manifest has is sent with the merged set."""
+    manifest(annotated, on_drift="merge")
+    annotated.talk.label("nest")
+    edit(annotated, CROW, box("bird", 1, 1, 8, 8), box("bird", 20, 10, 6, 6), box("nest", 0, 0, 3, 3))
+    annotated.write("boxes.json", boxes(**MOVED))
+    assert apply(annotated).code == 0
+    query = {"operationIdList": json.dumps(["people"])}
+    found = annotated.talk.annotations(annotated.collection_id(), pageNo="0", pageSize="250", **query)[CROW]
+    assert sorted(shape["label"] for shape in found) == ["bird", "bird", "nest"]
+
+
+@pytest.mark.parametrize(("on_trashed", "code"), [("restore", 0), ("ask", 7), ("keep", 0)])
+def test_a_file_that_they_trashed(annotated: World, on_trashed: str, code: int) -> None:
+    world = annotated
+    block = {"operation": "people", "kind": "human", "source": "boxes.json"}
+    world.manifest({**BIRDS, "annotations": [block], "on_trashed": on_trashed})
+    lake_id = world.talk.details("birds_crow.png", "id")["id"]
+    world.talk.trash(objectIdList=[lake_id], contentType=2)
+    assert apply(world).code == code
+    there = [GULL, JAY] if on_trashed != "restore" else [CROW, GULL, JAY]
+    assert world.names() == there
+    if on_trashed == "ask":
+        assert apply(world, "--auto-approve").code == 0
+        assert world.names() == [CROW, GULL, JAY]
+        assert converged(world)
+    if on_trashed == "keep":
+        assert (actions(world), codes(world)) == ([], ["change_kept"])
