@@ -45,7 +45,7 @@ class CollectionRules:
     written: Written
     operations: Mapping[str, OperationPolicy] = field(default_factory=dict)
     unfinished: Set[str] = frozenset()
-    """Files that an interrupted replacement of ours trashed."""
+    """Files that an interrupted run trashed to replace them."""
 
 
 @dataclass(frozen=True, slots=True)
