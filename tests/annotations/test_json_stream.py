@@ -27,7 +27,7 @@ def read(path: Path) -> list[tuple[str, int | None, Any]]:
     return list(members(path, "a.json", {"list"}))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     elements=ELEMENTS,
     window=st.integers(16, 200),

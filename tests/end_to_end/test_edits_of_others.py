@@ -1,4 +1,4 @@
-"""Another client edits annotation sets of ours in the lake: nothing of theirs is overwritten unseen."""
+"""Another client edits annotation sets of this manifest in the lake: its work is not overwritten unseen."""
 
 from __future__ import annotations
 

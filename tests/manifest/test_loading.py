@@ -199,7 +199,9 @@ LINES = st.lists(
     max_size=12,
 ).map("\n".join)
 
-EVERY_EXAMPLE = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EVERY_EXAMPLE = settings(
+    max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 def loads_or_reports_errors(source: str, stdin: io.StringIO | None = None) -> None:
