@@ -12,7 +12,6 @@ from tests.embedded_lake.store_servers import STORES, StoreMissing, StoreServer
 from tests.embedded_lake.talk import settings, talk_to
 from tests.end_to_end.world import World
 
-
 # A busy machine generates examples slowly. That says nothing about the product.
 hypothesis_settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("busy")
