@@ -13,21 +13,18 @@ from typing import TypeVar
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import Action
 from metalake_sync.core.addresses import DEFAULT_BUCKET, Address, By, FileAt, Place
-from metalake_sync.core.snapshots import MediaType
+from metalake_sync.core.snapshots import CollectionKey, MediaType
 from metalake_sync.errors import LakeRejected
+from metalake_sync.planning.lake_listing import LakeCollections, LakeView
 from metalake_sync.remote.annotation_objects import ImageAddress
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.listings import RemoteListing, count_remote, list_remote
-from metalake_sync.remote.selections import media_kind
 
 
 class AddressLookup:
     """Looks up the collections of addresses, each at most once in a run."""
 
     def __init__(self, client: LakeClient) -> None:
-        self._client = client
-        self._collections: dict[Address, tuple[MediaType, str]] = {}
-        self._listings: dict[Address, RemoteListing] = {}
+        self._collections = LakeCollections(client)
 
     async def unique_names(self, address: Address, files: Iterable[FileAt]) -> dict[str, str]:
         """Unique names by entry, as far as the address needs and has them."""
@@ -36,8 +33,9 @@ class AddressLookup:
             return {at.name: at.name for at in files}
         names = {at.name: at.unique_name for at in files if at.unique_name is not None}
         if address.by is By.COLLECTION and len(names) < len(files):
-            listing = await self._listing(address)
-            found = ((at.name, listing.get(at.name)) for at in files)
+            view = await asyncio.to_thread(self._collection, address)
+            listing = await asyncio.to_thread(view.listed)
+            found = ((at.name, listing.get(at.name)) for at in files) if listing is not None else ()
             names |= {name: file.unique_name for name, file in found if file is not None}
         return names
 
@@ -45,7 +43,7 @@ class AddressLookup:
         """The parameters of a metadata call that say where its files are."""
         match address.by:
             case By.COLLECTION:
-                return {"collection_id": (await self._collection(address))[1]}
+                return {"collection_id": (await asyncio.to_thread(self._collection, address)).lake_id or ""}
             case By.JOB:
                 return {"job_id": address.within}
             case By.STORAGE_PATH:
@@ -53,24 +51,13 @@ class AddressLookup:
             case By.UNIQUE_NAME:
                 return {}
 
-    async def _collection(self, address: Address) -> tuple[MediaType, str]:
-        """The collection's type and id."""
-        if address not in self._collections:
-            for media_type in [address.type] if address.type else list(MediaType):
-                found = await asyncio.to_thread(self._client.find_collection, address.within, media_kind(media_type))
-                if found is not None:
-                    self._collections[address] = (media_type, found)
-                    break
-            else:
-                raise LakeRejected(f"the lake does not have the collection '{address.within}'", status=200)
-        return self._collections[address]
-
-    async def _listing(self, address: Address) -> RemoteListing:
-        if address not in self._listings:
-            media_type, lake_id = await self._collection(address)
-            count = await asyncio.to_thread(count_remote, self._client, lake_id, media_type)
-            self._listings[address] = await asyncio.to_thread(list_remote, self._client, lake_id, media_type, count)
-        return self._listings[address]
+    def _collection(self, address: Address) -> LakeView:
+        """The collection that an address names. Without a type, the first one of any type."""
+        for media_type in [address.type] if address.type else list(MediaType):
+            view = self._collections.named(CollectionKey(media_type, address.within))
+            if view is not None:
+                return view
+        raise LakeRejected(f"the lake does not have the collection '{address.within}'", status=200)
 
 
 def has_image_address(at: FileAt, unique_names: Mapping[str, str]) -> bool:
