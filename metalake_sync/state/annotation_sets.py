@@ -1,7 +1,7 @@
-"""The table of annotation sets that the lake confirmed for managed files.
+"""The tables of annotation sets of managed files that the lake confirmed, and of model runs that the studio attached.
 
-Owns: `annotation_sets`. The shapes of its sets are in `annotation_bases`. Must not: commit (the caller groups writes,
-see `StateStore.write`) or decide anything.
+Owns: `annotation_sets` and `attached_runs`. The shapes of its sets are in `annotation_bases`. Must not: commit (the
+caller groups writes, see `StateStore.write`) or decide anything.
 """
 
 from __future__ import annotations
@@ -200,4 +200,21 @@ class AnnotationSets:
             "DELETE FROM annotation_sets WHERE operation = ?"
             " AND file = (SELECT id FROM files WHERE collection = ? AND name = ?)",
             [(operation, collection, name_to_db(name)) for name, operation in sets],
+        )
+
+
+class AttachedRuns:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def of(self, lake: str) -> set[tuple[str, str]]:
+        """Return operation and project of every attached run of a lake."""
+        rows = self._connection.execute("SELECT operation, project FROM attached_runs WHERE lake = ?", (lake,))
+        return set(rows)
+
+    def put(self, lake: str, operation: str, project: str) -> None:
+        """Record that the studio confirmed an attachment."""
+        self._connection.execute(
+            "INSERT INTO attached_runs (lake, operation, project) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            (lake, operation, project),
         )

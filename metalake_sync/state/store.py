@@ -15,8 +15,7 @@ from types import TracebackType
 from metalake_sync.core.addresses import Address
 from metalake_sync.core.metadata import AS_WRITTEN, Spelling
 from metalake_sync.state.annotation_bases import AnnotationBases
-from metalake_sync.state.annotation_sets import AnnotationSets
-from metalake_sync.state.attached import AttachedRuns
+from metalake_sync.state.annotation_sets import AnnotationSets, AttachedRuns
 from metalake_sync.state.backends.base import StateBackend, WorkingCopy
 from metalake_sync.state.backends.file import FileBackend, TemporaryWorkingCopy
 from metalake_sync.state.caches import HashCache, Readings, StoredSets
