@@ -1,12 +1,16 @@
-"""The JSON documents: saved plans and the events of an apply. The published schemas are generated from these classes.
+"""The JSON documents: saved plans and the events of an apply, and the schemas that are generated from these classes.
 
-Owns: field names and values, which do not change within a `format_version`. Must not: contain a credential or a signed
-URL. The document of a plan itself is in `plan_document`.
+Owns: field names and values, which do not change within a `format_version`, and the published schemas of manifest, plan
+and events. `python -m metalake_sync.cli.documents DIR` writes the schemas to a folder. Must not: contain a credential
+or a signed URL. The document of a plan itself is in `plan_document`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import sys
+from pathlib import Path
 from typing import Any, Literal, assert_never
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -18,6 +22,13 @@ from metalake_sync.core.base_action import ActionDocument, ActionKey, ActionName
 from metalake_sync.core.events import ActionDone, ActionFailed, PlanMade, Progress, Resumed, RunFinished
 from metalake_sync.core.guards import Approved
 from metalake_sync.core.summary import Summary
+
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
+
+_PUBLISHED_NAMES = {"Change": "ChangeDocument", "Summary": "SummaryDocument"}
+"""The names in the published schemas of classes that have another name in the code."""
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 class Document(BaseModel):
@@ -141,9 +152,6 @@ EventDocument = (
 )
 
 
-_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
-
-
 def to_json(
     document: Any, *, indent: int | None = None, exclude_none: bool = True, include: set[str] | None = None
 ) -> str:
@@ -224,3 +232,52 @@ def _failed_item(failure: ActionFailed) -> FailedItem:
 
 def _fields(document: Any) -> dict[str, Any]:
     return {field.name: getattr(document, field.name) for field in dataclasses.fields(document)}
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """Return the schema with the name `manifest`, `plan` or `events`."""
+    match name:
+        case "manifest":
+            # `show` reads saved plans without loading the models of the manifest.
+            from metalake_sync.manifest.authoring import manifest_json_schema
+
+            return manifest_json_schema()
+        case "plan":
+            return {"$schema": DIALECT, **_published(TypeAdapter(PlanDocument).json_schema(mode="serialization"))}
+        case "events":
+            schema = _published(TypeAdapter(EventDocument).json_schema(mode="serialization"))
+            return {"$schema": DIALECT, "title": "One line of apply --json", **schema}
+        case _:
+            raise ValueError(name)
+
+
+def _published(schema: Any) -> Any:
+    """Return a generated schema with the published names of its definitions."""
+    if isinstance(schema, list):
+        return [_published(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    renamed = {key: _published(value) for key, value in schema.items()}
+    reference = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    if reference in _PUBLISHED_NAMES:
+        renamed["$ref"] = f"#/$defs/{_PUBLISHED_NAMES[reference]}"
+    if "$defs" in schema:
+        named = {_PUBLISHED_NAMES.get(name, name): value for name, value in renamed["$defs"].items()}
+        for name in _PUBLISHED_NAMES.values():
+            if name in named:
+                named[name]["title"] = name
+        renamed["$defs"] = dict(sorted(named.items()))
+    return renamed
+
+
+def schema_text(name: str) -> str:
+    return json.dumps(json_schema(name), indent=2, ensure_ascii=False) + "\n"
+
+
+def main(folder: Path) -> None:
+    for name in ("manifest", "plan", "events"):
+        (folder / f"{name}.schema.json").write_text(schema_text(name))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -11,9 +11,8 @@ from typing import Any
 
 import click
 
-from metalake_sync.cli.render_plan import plan_lines, value_words
-from metalake_sync.cli.streams import echo_json
-from metalake_sync.cli.wording import count, shown, size
+from metalake_sync.cli.plan_lines import plan_lines, value_words
+from metalake_sync.cli.terminal import count, echo_json, shown, size
 from metalake_sync.core.snapshots import RecordedFile
 from metalake_sync.operations.explain import Explanation, explain
 from metalake_sync.project import Project

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import click
 
 from metalake_sync.cli.plan_document import PlanDocument, plan_document
-from metalake_sync.cli.render_plan import GROUP_FROM, SIGNS, details_of, footer, group_key, group_words
+from metalake_sync.cli.plan_lines import GROUP_FROM, SIGNS, details_of, group_key, group_words
+from metalake_sync.cli.render_plan import footer
 from metalake_sync.cli.saved_plans import write_output
 from metalake_sync.core.base_action import ActionDocument
 from metalake_sync.errors import UsageError

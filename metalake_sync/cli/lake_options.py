@@ -28,7 +28,7 @@ from metalake_sync.cli.options import (
     rate,
     start_is_over,
 )
-from metalake_sync.cli.streams import can_ask, echo_json
+from metalake_sync.cli.terminal import can_ask, echo_json
 from metalake_sync.errors import GuardStopped, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 

@@ -14,8 +14,7 @@ import click
 from metalake_sync.cli.log_lines import Failures, json_line
 from metalake_sync.cli.plan_document import plan_document
 from metalake_sync.cli.render_plan import render_plan
-from metalake_sync.cli.streams import echo_json
-from metalake_sync.cli.wording import count, duration, shown, size
+from metalake_sync.cli.terminal import count, duration, echo_json, shown, size
 from metalake_sync.core.actions import Action, TrashCollection
 from metalake_sync.core.events import (
     ActionDone,

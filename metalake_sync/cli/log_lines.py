@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from metalake_sync.cli.wording import for_logs, shown
+from metalake_sync.cli.terminal import for_logs, shown
 from metalake_sync.remote.redaction import redact
 
 SHOWN_OF_A_KIND = 10

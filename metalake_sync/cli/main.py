@@ -19,8 +19,8 @@ from typing import Any, NoReturn
 import click
 
 from metalake_sync import NO_PLUGINS, __version__
-from metalake_sync.cli import streams
-from metalake_sync.cli.wording import for_logs, shown
+from metalake_sync.cli import terminal
+from metalake_sync.cli.terminal import for_logs, shown
 from metalake_sync.errors import ExitCode, Interrupted, SyncError
 
 COMMANDS = {
@@ -116,7 +116,7 @@ def cli() -> None:
 def main() -> NoReturn:
     """Run the command line and exit with a code that scripts can rely on."""
     try:
-        streams.prepare()
+        terminal.prepare()
     except SyncError as error:
         _complain(sys.argv[1:], str(error), error.exit_code)
         sys.exit(error.exit_code)

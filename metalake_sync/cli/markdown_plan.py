@@ -2,7 +2,7 @@
 
 Owns: the escaping, and the length of a comment. Untrusted users choose names, and the project posts the comment. So
 nothing in it may mention a person, refer to an issue, be a link or be HTML. Must not: decide what a plan shows
-(`render_plan`).
+(`plan_lines`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from itertools import groupby
 import click
 
 from metalake_sync.cli.plan_document import PlanDocument, WarningDocument
-from metalake_sync.cli.render_plan import Line, footer, plan_lines
-from metalake_sync.cli.wording import count, shown
+from metalake_sync.cli.plan_lines import Line, plan_lines
+from metalake_sync.cli.render_plan import footer
+from metalake_sync.cli.terminal import count, shown
 from metalake_sync.core.notes import REFUSALS
 
 LENGTH_LIMIT = 60_000

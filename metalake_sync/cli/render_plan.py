@@ -1,59 +1,37 @@
-"""A plan on a terminal: by collection, one line for each action with its reason and changes, and a footer.
+"""A plan on a terminal: by collection, one line for each action, notes, and a footer with the counts.
 
-Owns: the wording and the order of lines. The line of an upload includes its annotation sets. Updates of several files
-that are equal are one line; files that change in another way come first. A saved plan looks like a new one. Must not:
-read a plan except by its document.
+Owns: colors, and how many lines, notes and shapes are shown. Must not: word a line (`plan_lines`), or read a plan
+except by its document.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any, get_args
 
 import click
 
 from metalake_sync.cli.plan_document import PlanDocument, WarningDocument, warning_documents
-from metalake_sync.cli.wording import count, shown, size
-from metalake_sync.core.actions import Action
-from metalake_sync.core.base_action import ActionDocument, ActionName
-from metalake_sync.core.changes import CONTENT, LAKE_ID, SIZE, Change, Reason
+from metalake_sync.cli.plan_lines import Line, brings_sets, plan_lines
+from metalake_sync.cli.terminal import count, shown, size
+from metalake_sync.core.base_action import ActionDocument
 from metalake_sync.core.notes import REFUSALS, Note
 from metalake_sync.core.selection import WHOLE_LAKE
-from metalake_sync.core.set_changes import RenamedFile, SetChanges
-from metalake_sync.lazy_dataclass import dataclass
 
 LINES_SHOWN = 10
 """How many lines of one sign a collection shows, without `--verbose`."""
 
 COLORS = {"+": "green", "~": "yellow", "-": "red", "-/+": "red", "=": "cyan", "<=": "cyan"}
 
-SIGNS: dict[ActionName, str] = {action.action_name: action.sign for action in get_args(Action)}
-
 NOTES_SHOWN = 5
-VALUE_WIDTH = 60
-
-GROUP_FROM = 3
-"""So many files with equal changes are one line."""
 
 DETAILS_SHOWN = 16
 """How many lines about single shapes a collection shows, without `--verbose`."""
 
 LABELS_SHOWN = 8
+
 DETAIL_INDENT = " " * 10
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    sign: str
-    what: str
-    why: str
-    details: tuple[str, ...] = ()
-    """The single shapes of a changed annotation set."""
-    files: int = 1
-    """The number of files that the line covers."""
 
 
 def render_plan(plan: PlanDocument, *, all_lines: bool) -> Iterator[str]:
@@ -101,8 +79,8 @@ def _updated(actions: Iterable[ActionDocument]) -> int:
     once."""
     places: dict[bool, set[tuple[str | None, ...]]] = {True: set(), False: set()}
     for action in actions:
-        if _brings_sets(action) or action.action in ("update_metadata", "annotate", "remove_annotations"):
-            places[_brings_sets(action)].add((action.address, action.collection, action.type, action.file))
+        if brings_sets(action) or action.action in ("update_metadata", "annotate", "remove_annotations"):
+            places[brings_sets(action)].add((action.address, action.collection, action.type, action.file))
     return len(places[False] - places[True])
 
 
@@ -110,7 +88,7 @@ def _label_sums(plan: PlanDocument) -> str:
     """Return by how many shapes each label grows or shrinks, as far as the plan knows."""
     sums: Counter[str] = Counter()
     unknown = plan.sets_not_compared or 0
-    new = {(action.collection, action.type, action.file) for action in plan.actions if _brings_sets(action)}
+    new = {(action.collection, action.type, action.file) for action in plan.actions if brings_sets(action)}
     of_new_files = False
     for action in plan.actions:
         if action.shape_changes is not None:
@@ -193,175 +171,3 @@ def _heading(action: ActionDocument) -> str:
         return f"{place} ({action.type})"
     what = f"annotations of {shown(action.operation)}" if action.operation else "metadata"
     return f"{what}, by {shown(action.address)}"
-
-
-def plan_lines(actions: Sequence[ActionDocument], *, grouped: bool = False) -> Iterator[Line]:
-    """Yield one line for each action of a collection. Annotation sets of uploaded files have no line of their own.
-
-    `grouped`: updates of several files that are equal are one line. Their lines come last, the largest group first.
-    """
-    new = {action.file for action in actions if _brings_sets(action)}
-    sets: dict[str | None, list[ActionDocument]] = {}
-    for action in actions:
-        if action.action == "annotate" and action.file in new:
-            sets.setdefault(action.file, []).append(action)
-    own = [action for action in actions if not (action.action == "annotate" and action.file in new)]
-    groups: dict[Hashable, list[ActionDocument]] = {}
-    if grouped:
-        for action in own:
-            groups.setdefault(group_key(action), []).append(action)
-    groups = {key: members for key, members in groups.items() if key is not None and len(members) >= GROUP_FROM}
-    for action in own:
-        if not groups or group_key(action) not in groups:
-            why = ", ".join(_why(action, sets.get(action.file, [])))
-            yield Line(SIGNS[action.action], _what(action), why, _details(action))
-    for members in sorted(groups.values(), key=len, reverse=True):
-        yield Line(SIGNS[members[0].action], count(len(members), "file"), group_words(members), files=len(members))
-
-
-def _details(action: ActionDocument) -> tuple[str, ...]:
-    if action.action != "annotate" or action.shape_changes is None:
-        return ()
-    return tuple(map(shown, action.shape_changes.details))
-
-
-def group_key(action: ActionDocument) -> Hashable:
-    """Return what updates of several files have in common if they are equal. None: the action has a line of its own."""
-    changes = action.shape_changes
-    if action.file is None or action.action not in ("update_metadata", "annotate"):
-        return None
-    if changes is None:
-        return (action.action, *_why(action, ()))
-    if changes.counts is None:
-        return action.action, action.reason, action.operation, changes.base
-    if not changes.equal:
-        return None
-    return action.action, action.reason, action.operation, tuple((one.text, one.type) for one in changes.equal)
-
-
-def group_words(members: Sequence[ActionDocument]) -> str:
-    """Return what several files with one `group_key` have in common, with the number of shapes in all of them."""
-    first = members[0]
-    if first.shape_changes is None:
-        return ", ".join(_why(first, ()))
-    reason = _reason_of_set(first)
-    if first.shape_changes.counts is None:
-        shapes = sum(action.shapes or 0 for action in members)
-        words = f"{first.shape_changes.base} → {count(shapes, 'shape')}"
-    else:
-        sums = [0] * len(first.shape_changes.equal or ())
-        for action in members:
-            for number, one in enumerate((action.shape_changes and action.shape_changes.equal) or ()):
-                sums[number] += one.shapes
-        from metalake_sync.core.shape_summary import counted_shapes
-        from metalake_sync.core.shapes import ShapeType
-
-        words = "; ".join(
-            f"{shown(one.text)}, {counted_shapes(number, ShapeType(one.type))}"
-            for one, number in zip(first.shape_changes.equal or (), sums, strict=True)
-        )
-    return ", ".join([*reason, f"{shown(first.operation or '')}: {words}"])
-
-
-def _brings_sets(action: ActionDocument) -> bool:
-    return action.action in ("upload", "replace")
-
-
-def _what(action: ActionDocument) -> str:
-    match action.action:
-        case "create_collection":
-            return "the collection"
-        case "update_metadata" if action.file is None:
-            return "the collection's metadata"
-        case "trash" if action.file is None:
-            return f"the collection with {count(action.items or 0, 'item')}"
-        case "attach_model_run":
-            return f"model run {shown(action.operation or '')} to project {shown(action.project or '')}"
-        case _:
-            return shown(action.file or action.path or "")
-
-
-def _why(action: ActionDocument, sets: Sequence[ActionDocument]) -> Iterator[str]:
-    """Yield the reason, the values behind it, and the number of bytes or shapes to send."""
-    if action.action == "annotate" and action.shape_changes is not None:
-        yield from _reason_of_set(action)
-        yield _set_change_words(action, action.shape_changes)
-        return
-    changes = action.changes or ()
-    yield action.reason.value.replace("_", " ")
-    if action.overwrites:
-        yield "overwrites what another client wrote"
-    if action.renamed_from is not None:
-        yield f"from {shown(action.renamed_from)}: the lake cannot rename, so the file is sent again"
-    if action.moves is not None:
-        yield from _moved_words(action.moves)
-    yield from map(change_words, sorted(changes, key=lambda change: change.what == SIZE))
-    if action.bytes is not None and not any(change.what == SIZE for change in changes):
-        yield size(action.bytes)
-    if action.action in ("annotate", "remove_annotations"):
-        yield _set_words(action)
-    yield from map(_set_words, sets)
-
-
-def details_of(action: ActionDocument) -> Sequence[str]:
-    """Return what an action changes, without its reason."""
-    words = list(_why(action, ()))
-    reason = action.reason.value.replace("_", " ")
-    return words[1:] if words[:1] == [reason] else words
-
-
-def _reason_of_set(action: ActionDocument) -> list[str]:
-    """Return the reason, where it says more than that the set changed."""
-    return [] if action.reason is Reason.ANNOTATIONS_CHANGED else [action.reason.value.replace("_", " ")]
-
-
-def _set_change_words(action: ActionDocument, changes: SetChanges) -> str:
-    """Return what changes in a set: `human: 1 box moved, 21 unchanged`."""
-    if changes.counts is None:
-        return f"{shown(action.operation or '')}: {changes.base} → {count(action.shapes or 0, 'shape')}"
-    return f"{shown(action.operation or '')}: {shown(changes.summary)}"
-
-
-def _moved_words(moves: RenamedFile) -> Iterator[str]:
-    """Yield what a renamed file keeps of its old name, and what it loses."""
-    kept = [*(["metadata"] if moves.metadata else []), *(f"annotations of {shown(one)}" for one in moves.annotations)]
-    if kept:
-        yield f"keeps its {' and '.join(kept)}"
-    if not moves.metadata:
-        yield "its metadata changes"
-    for operation, shapes in moves.left_behind.items():
-        yield f"loses {count(shapes, 'shape')} of {shown(operation)}, because the source has none for the new name"
-
-
-def _set_words(action: ActionDocument) -> str:
-    return f"{count(action.shapes or 0, 'shape')} in {shown(action.operation or '')}"
-
-
-def change_words(change: Change) -> str:
-    """Return the values of a change: `Tags: [a] → [a, b]`, `content: 3f1c… → a210…`."""
-    if change.what == SIZE:
-        return f"{size(change.before)} → {size(change.after)}"
-    shorten = _short_digest if change.what in (CONTENT, LAKE_ID) else value_words
-    return f"{shown(change.what)}: {shorten(change.before)} → {shorten(change.after)}"
-
-
-def _short_digest(value: Any) -> str:
-    if value is None:
-        return "none"
-    text = shown(str(value))
-    return f"{text[:4]}…{text[-4:]}" if len(text) > 12 else text
-
-
-def value_words(value: Any) -> str:
-    """Return a metadata value as short text."""
-    match value:
-        case None:
-            text = "none"
-        case str():
-            text = value
-        case list() if all(isinstance(item, str) for item in value):
-            text = f"[{', '.join(value)}]"
-        case _:
-            text = json.dumps(value, ensure_ascii=False)
-    text = shown(text.replace("\n", " "))
-    return text if len(text) <= VALUE_WIDTH else text[: VALUE_WIDTH - 1] + "…"

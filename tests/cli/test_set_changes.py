@@ -12,7 +12,8 @@ import pytest
 from metalake_sync.cli.documents import SavedPlan, to_json
 from metalake_sync.cli.markdown_plan import markdown_plan
 from metalake_sync.cli.plan_document import PlanDocument, plan_document
-from metalake_sync.cli.render_plan import footer, plan_lines, render_plan
+from metalake_sync.cli.plan_lines import plan_lines
+from metalake_sync.cli.render_plan import footer, render_plan
 from metalake_sync.core import set_changes
 from metalake_sync.core.actions import Action, Annotate, Reason, RemoveAnnotations, UpdateFileMetadata, UploadFile
 from metalake_sync.core.addresses import FileAt

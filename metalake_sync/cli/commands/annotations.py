@@ -13,8 +13,7 @@ from metalake_sync.cli.lake_options import LakeFlags, takes_lake
 from metalake_sync.cli.manifest_options import ManifestFlags, takes_manifest
 from metalake_sync.cli.options import option
 from metalake_sync.cli.selection_options import KINDS, READ_FORMATS, takes_form
-from metalake_sync.cli.streams import echo_json
-from metalake_sync.cli.wording import count, shown
+from metalake_sync.cli.terminal import count, echo_json, shown
 from metalake_sync.errors import UsageError
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -18,9 +19,9 @@ from metalake_sync.cli.manifest_options import ManifestFlags, RunFlags, observes
 from metalake_sync.cli.markdown_plan import markdown_plan
 from metalake_sync.cli.options import IGNORE_COMPATIBILITY, option
 from metalake_sync.cli.plan_document import PlanDocument, plan_document
-from metalake_sync.cli.render_plan import plan_lines, render_plan
-from metalake_sync.cli.streams import echo_json
-from metalake_sync.cli.wording import count, shown, size
+from metalake_sync.cli.plan_lines import plan_lines
+from metalake_sync.cli.render_plan import render_plan
+from metalake_sync.cli.terminal import count, echo_json, shown, size
 from metalake_sync.errors import ExitCode
 from metalake_sync.planning.run_options import RunOptions
 
@@ -45,11 +46,8 @@ def drift_command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, 
     """
     from metalake_sync.operations.comparison import find_drift
 
-    listener = flags.words(silent=flags.as_json or markdown)
-    try:
+    with closing(flags.words(silent=flags.as_json or markdown)) as listener:
         plan = find_drift(flags.project(listener, run.options()))
-    finally:
-        listener.close()
     if flags.as_json:
         from metalake_sync.cli.documents import to_json
 
@@ -95,11 +93,8 @@ def check_command(flags: ManifestFlags, run: RunFlags, download: bool, detailed_
     """
     from metalake_sync.operations.comparison import check
 
-    listener = flags.words(silent=flags.as_json)
-    try:
+    with closing(flags.words(silent=flags.as_json)) as listener:
         checked = check(flags.project(listener, run.options()), download=download)
-    finally:
-        listener.close()
     wrong = checked.mismatches
     if flags.as_json:
         echo_json(json.dumps(asdict(checked), indent=2))

@@ -21,7 +21,7 @@ from metalake_sync.cli.selection_options import (
     metadata_options,
     takes_form,
 )
-from metalake_sync.cli.wording import count, shown, size
+from metalake_sync.cli.terminal import count, shown, size
 from metalake_sync.errors import UsageError
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,14 +48,11 @@ def import_command(flags: ManifestFlags, run: RunFlags, emit: bool, lock_timeout
     if emit:
         _write_manifest(flags, run)
         return
-    listener = flags.listener()
-    try:
+    with closing(flags.listener()) as listener:
         applied = adopt_only(
             flags.project(listener, run.options()), lock_timeout_s=lock_timeout, command=f"import {flags.manifest}"
         )
         listener(applied.finished)
-    finally:
-        listener.close()
     if applied.finished.failed or applied.unreadable:
         click.get_current_context().exit(ExitCode.SOME_FAILED)
 
@@ -144,13 +142,10 @@ def pull_command(
         raise UsageError(f"'{given}' needs '--collection'", remedy="Give --collection NAME, or remove the flag.")
     elif not manifest.model.downloads:
         raise UsageError("the manifest has no downloads", remedy="Add 'downloads', or give --collection and --to.")
-    listener = flags.listener()
-    try:
+    with closing(flags.listener()) as listener:
         project = Project(manifest, run.options(), listener, flags.state)
         applied = project.pull(lock_timeout_s=lock_timeout, command=f"pull {flags.manifest}")
         listener(applied.finished)
-    finally:
-        listener.close()
     if applied.finished.failed:
         click.get_current_context().exit(ExitCode.SOME_FAILED)
 

@@ -20,7 +20,7 @@ from metalake_sync.cli.selection_options import (
     sort_options,
     takes_place,
 )
-from metalake_sync.cli.wording import count, shown
+from metalake_sync.cli.terminal import count, shown
 
 if TYPE_CHECKING:
     from metalake_sync.api import DownloadResult, ItemInfo, MetaLake

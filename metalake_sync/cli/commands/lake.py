@@ -13,8 +13,7 @@ from pathlib import Path
 import click
 
 from metalake_sync.cli.options import option
-from metalake_sync.cli.streams import echo_json
-from metalake_sync.cli.wording import shown
+from metalake_sync.cli.terminal import echo_json, shown
 from metalake_sync.embedded_lake import LakeSettings, generate_credentials
 from metalake_sync.embedded_lake import serve as serve_lake
 from metalake_sync.embedded_lake.quirks import Quirk, parse_quirks

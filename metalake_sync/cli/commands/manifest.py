@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import click
 
 from metalake_sync.cli.manifest_options import SAFE, ManifestFlags, takes_manifest
 from metalake_sync.cli.options import IGNORE_COMPATIBILITY, option
-from metalake_sync.cli.streams import echo_json
-from metalake_sync.cli.wording import count, size
+from metalake_sync.cli.terminal import count, echo_json, size
 from metalake_sync.errors import ExitCode, ManifestError, ManifestErrors, UsageError
 
 IGNORED_FOLDERS = (".metalake-sync/", ".metalake/")
@@ -60,13 +60,10 @@ def validate_command(flags: ManifestFlags, online: bool, safe: bool, ignore_comp
     from metalake_sync.core.notes import UNUSABLE
     from metalake_sync.planning.run_options import RunOptions
 
-    listener = flags.words(silent=flags.as_json)
-    try:
+    with closing(flags.words(silent=flags.as_json)) as listener:
         options = RunOptions(ignore_compatibility=ignore_compatibility)
         project = flags.project(listener, options, safe=safe)
         plan = project.validate(online=online)
-    finally:
-        listener.close()
     summary = plan.summary()
     invalid = [note for note in plan.notes if note.code in UNUSABLE]
     if flags.as_json:
@@ -93,6 +90,6 @@ def validate_command(flags: ManifestFlags, online: bool, safe: bool, ignore_comp
 @click.argument("name", type=click.Choice(["manifest", "plan", "events"]), default="manifest", metavar="[NAME]")
 def schema_command(name: str) -> None:
     """Print the JSON Schema of the manifest. NAME selects the plan or the events of 'apply --json' instead."""
-    from metalake_sync.cli.schemas import schema_text
+    from metalake_sync.cli.documents import schema_text
 
     echo_json(schema_text(name).rstrip("\n"))

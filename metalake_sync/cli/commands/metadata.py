@@ -11,7 +11,7 @@ import click
 from metalake_sync.cli.lake_options import LakeFlags, takes_lake
 from metalake_sync.cli.options import option
 from metalake_sync.cli.selection_options import TYPES, metadata_of, metadata_options
-from metalake_sync.cli.wording import count, shown
+from metalake_sync.cli.terminal import count, shown
 from metalake_sync.errors import UsageError
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +25,7 @@ from metalake_sync.cli.options import option
 from metalake_sync.cli.plan_document import plan_document
 from metalake_sync.cli.render_plan import footer, render_plan
 from metalake_sync.cli.saved_plans import is_saved_plan, load_plan, read_stream, save_plan
-from metalake_sync.cli.streams import can_ask, echo_json
-from metalake_sync.cli.wording import count, shown
+from metalake_sync.cli.terminal import can_ask, count, echo_json, shown
 from metalake_sync.core.events import PlanMade
 from metalake_sync.core.notes import UNUSABLE
 from metalake_sync.errors import ExitCode, UsageError
@@ -99,8 +99,7 @@ def plan_command(
         from metalake_sync.report.pages import need_libraries
 
         need_libraries()
-    listener = flags.words(silent=flags.as_json or markdown)
-    try:
+    with closing(flags.words(silent=flags.as_json or markdown)) as listener:
         project = flags.project(listener, run.options(), safe=safe)
         if explain is not None:
             from metalake_sync.cli.explanation import print_explanation
@@ -136,8 +135,6 @@ def plan_command(
                 _say_written(report, html)
             changes = not planned.plan.empty
             incomplete = any(note.code in UNUSABLE for note in planned.plan.notes)
-    finally:
-        listener.close()
     if incomplete:
         sys.stdout.flush()
         click.get_current_context().exit(ExitCode.SOME_FAILED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,7 @@ import click
 
 from metalake_sync.cli.manifest_options import LOCK_TIMEOUT, ManifestFlags, RunFlags, observes, takes_manifest
 from metalake_sync.cli.options import option
-from metalake_sync.cli.streams import echo_json
-from metalake_sync.cli.wording import count, shown, size
+from metalake_sync.cli.terminal import count, echo_json, shown, size
 from metalake_sync.errors import ExitCode, UsageError
 from metalake_sync.planning.run_options import RunOptions
 
@@ -98,12 +98,9 @@ def rebuild(flags: ManifestFlags, run: RunFlags, lock_timeout: float) -> None:
     """
     from metalake_sync.operations.adoption import rebuild as rebuild_state
 
-    listener = flags.listener()
-    try:
+    with closing(flags.listener()) as listener:
         rebuilt = rebuild_state(flags.project(listener, run.options()), lock_timeout_s=lock_timeout)
         listener(rebuilt.applied.finished)
-    finally:
-        listener.close()
     if rebuilt.old is not None and not (flags.as_json or flags.quiet):
         click.echo(f"The old state is in {rebuilt.old}")
     if rebuilt.applied.finished.failed or rebuilt.applied.unreadable:
@@ -170,11 +167,8 @@ def status_command(flags: ManifestFlags) -> None:
     """Show what is synced, pending and failed, and the last runs. Makes no request to the lake."""
     from metalake_sync.operations.state import read_status
 
-    listener = flags.words(silent=flags.as_json)
-    try:
+    with closing(flags.words(silent=flags.as_json)) as listener:
         status = read_status(flags.project(listener, RunOptions(refresh="none")))
-    finally:
-        listener.close()
     if flags.as_json:
         echo_json(json.dumps(asdict(status), indent=2))
         return

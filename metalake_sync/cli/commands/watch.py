@@ -17,7 +17,7 @@ import click
 from metalake_sync.cli.log_lines import json_line
 from metalake_sync.cli.manifest_options import ManifestFlags, RunFlags, max_delete_of, observes, takes_manifest
 from metalake_sync.cli.options import option
-from metalake_sync.cli.wording import shown
+from metalake_sync.cli.terminal import shown
 from metalake_sync.core.events import Event
 from metalake_sync.errors import SyncError, UsageError
 from metalake_sync.remote.redaction import redact

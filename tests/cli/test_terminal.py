@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metalake_sync.cli.options import rate
-from metalake_sync.cli.wording import count, duration, for_logs, shown, size
+from metalake_sync.cli.terminal import count, duration, for_logs, shown, size
 from metalake_sync.errors import UsageError
 
 

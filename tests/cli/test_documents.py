@@ -9,9 +9,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from metalake_sync.cli.documents import to_json
+from metalake_sync.cli.documents import json_schema, schema_text, to_json
 from metalake_sync.cli.plan_document import warning_documents
-from metalake_sync.cli.schemas import json_schema, schema_text
 from metalake_sync.core.notes import Note, NoteCode
 from tests.end_to_end.world import BIRDS, World, boxes
 
