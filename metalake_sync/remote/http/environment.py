@@ -144,8 +144,8 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     Raises UsageError for a file that cannot be read or contains no certificate.
     """
     variable = _bundle_variable()
-    instead = _bundle(variable, os.environ[variable]) if variable else None
-    return _context(instead, _bundle(CA_FILE, ca_file) if ca_file else None)
+    replacement = _bundle(variable, os.environ[variable]) if variable else None
+    return _context(replacement, _bundle(CA_FILE, ca_file) if ca_file else None)
 
 
 def _bundle_variable() -> str | None:
@@ -168,7 +168,7 @@ def trusted_certificates(ca_file: str | None) -> bytes:
     variable = _bundle_variable()
     usual = ssl.get_default_verify_paths()
     if variable:
-        instead = [os.environ[variable]]
+        replacement = [os.environ[variable]]
     else:
         common = usual.cafile or usual.capath
         if not common:
@@ -177,8 +177,8 @@ def trusted_certificates(ca_file: str | None) -> bytes:
             common = certifi.where()
         # If the system has both, its folder contains the same CAs as its file, unless the environment names a folder.
         named = os.environ.get(usual.openssl_capath_env, "").split(os.pathsep)
-        instead = [common, *(folder for folder in named if os.path.isdir(folder))]
-    return b"\n".join(_pem(path) for path in (*instead, *([ca_file] if ca_file else [])))
+        replacement = [common, *(folder for folder in named if os.path.isdir(folder))]
+    return b"\n".join(_pem(path) for path in (*replacement, *([ca_file] if ca_file else [])))
 
 
 def _pem(path: str) -> bytes:
@@ -195,9 +195,9 @@ def _content(path: str) -> bytes:
 
 
 @functools.lru_cache(maxsize=4)
-def _context(instead: _Bundle | None, besides: _Bundle | None) -> ssl.SSLContext:
+def _context(replacement: _Bundle | None, additional: _Bundle | None) -> ssl.SSLContext:
     # Cached because reading a bundle takes 20 ms, and a run needs the context several times.
-    if instead is None:
+    if replacement is None:
         context = ssl.create_default_context()
         if not any(ssl.get_default_verify_paths()[:2]):
             # Slim containers have no CAs.
@@ -206,15 +206,15 @@ def _context(instead: _Bundle | None, besides: _Bundle | None) -> ssl.SSLContext
             context.load_verify_locations(certifi.where())
     else:
         try:
-            cafile, capath = _place(instead)
+            cafile, capath = _place(replacement)
             context = ssl.create_default_context(cafile=cafile, capath=capath)
         except OSError as error:
-            raise _unusable_bundle(instead, error) from None
-    if besides is not None:
+            raise _unusable_bundle(replacement, error) from None
+    if additional is not None:
         try:
-            context.load_verify_locations(*_place(besides))
+            context.load_verify_locations(*_place(additional))
         except OSError as error:
-            raise _unusable_bundle(besides, error) from None
+            raise _unusable_bundle(additional, error) from None
     return context
 
 
