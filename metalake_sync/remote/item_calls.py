@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from metalake_sync import protocol
 from metalake_sync.errors import LakeAnswerInvalid, LakeRejected
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol import routes
@@ -18,13 +17,22 @@ from metalake_sync.protocol.items import (
     CollectionDetails,
     CountItems,
     CreateCollection,
+    FileMetadata,
     FilterData,
     ItemDetails,
+    ItemPage,
     ListedItem,
     ListItems,
+    SelectItems,
     SortBy,
+    TrashItems,
+    UploadMetadataByJson,
+    UploadMetadataByObject,
+    ValidateAnswer,
+    ValidateFields,
+    ValidateTags,
 )
-from metalake_sync.protocol.routes import Generation
+from metalake_sync.protocol.routes import Generation, Route
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, MediaKind, ObjectKind, SortField
 from metalake_sync.remote.answers import RepeatGuard
 from metalake_sync.remote.connection import Connection
@@ -32,23 +40,10 @@ from metalake_sync.remote.connection import Connection
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from metalake_sync.protocol.items import (
-        CountItems,
-        FileMetadata,
-        ItemPage,
-        SelectItems,
-        ValidateAnswer,
-        ValidateFields,
-        ValidateTags,
-    )
-    from metalake_sync.protocol.routes import Route
-    from metalake_sync.protocol.wire import MediaKind
-
-
 AnswerT = TypeVar("AnswerT", bound="BaseModel")
 
 NOT_FOUND_STATUSES = frozenset({404, 406})
-"""Statuses for an unknown name, besides 204."""
+"""Statuses for an unknown name, in addition to 204."""
 
 
 class Calls:
@@ -181,13 +176,11 @@ class ItemCalls(Calls):
 
     def trash_items(self, selection_tag: str) -> str:
         """Move a selection to the trash. Returns the lake's message, which contains counts."""
-        answer = self._connection.call(
-            routes.TRASH_ITEMS, body=protocol.items.TrashItems(selection_id=selection_tag).to_wire()
-        )
+        answer = self._connection.call(routes.TRASH_ITEMS, body=TrashItems(selection_id=selection_tag).to_wire())
         return answer.message if answer else ""
 
     def _pages(
-        self, route: routes.Route[ItemPage], parts: Mapping[str, str], request: ListItems
+        self, route: Route[ItemPage], parts: Mapping[str, str], request: ListItems
     ) -> Iterator[list[ListedItem]]:
         index = request.page_index
         repeats = RepeatGuard(route.path)
@@ -239,11 +232,11 @@ class MetadataCalls(Calls):
 
     def validate_tags(self, tags: Sequence[str]) -> Validation:
         """Ask the lake whether it accepts tags."""
-        return self._validate(routes.VALIDATE_TAGS, protocol.items.ValidateTags(tags=list(tags)))
+        return self._validate(routes.VALIDATE_TAGS, ValidateTags(tags=list(tags)))
 
     def validate_fields(self, fields: Sequence[str]) -> Validation:
         """Ask the lake whether it accepts metadata fields."""
-        return self._validate(routes.VALIDATE_FIELDS, protocol.items.ValidateFields(fields=list(fields)))
+        return self._validate(routes.VALIDATE_FIELDS, ValidateFields(fields=list(fields)))
 
     def metadata_by_json(
         self,
@@ -257,7 +250,7 @@ class MetadataCalls(Calls):
 
         Without an address, entries contain unique names. Returns how many entries matched a file, if the lake says so.
         """
-        request = protocol.items.UploadMetadataByJson(
+        request = UploadMetadataByJson(
             metadata=list(entries), collection_id=collection_id, job_id=job_id, bucket_name=bucket_name
         )
         answer = self._connection.call(routes.METADATA_BY_JSON, body=request.to_wire())
@@ -267,12 +260,12 @@ class MetadataCalls(Calls):
         self, name: str, kind: MediaKind, metadata: Mapping[str, Any], apply_to_all_files: bool
     ) -> None:
         """Write the metadata of a collection and, if `apply_to_all_files`, of every file in it."""
-        request = protocol.items.UploadMetadataByObject(
+        request = UploadMetadataByObject(
             collection_name=name, object_type=kind, metadata=dict(metadata), is_apply_to_all_files=apply_to_all_files
         )
         self._connection.call(routes.METADATA_BY_OBJECT, body=request.to_wire())
 
-    def _validate(self, route: routes.Route[ValidateAnswer], request: ValidateTags | ValidateFields) -> Validation:
+    def _validate(self, route: Route[ValidateAnswer], request: ValidateTags | ValidateFields) -> Validation:
         try:
             answer = self._connection.call(route, body=request.to_wire())
         except LakeRejected as rejection:
