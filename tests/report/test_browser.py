@@ -15,6 +15,7 @@ from PIL import Image
 from metalake_sync.core.shapes import Shape, ShapeType
 from metalake_sync.report.model import ActionLine, Entry, ReportPlan
 from metalake_sync.report.pages import render_report
+from tests.end_to_end.world import BIRDS, World, boxes
 from tests.report.entries import GROUND, INK, File, box, changed, drawn, human, new, plan, record, write_image
 
 if TYPE_CHECKING:
@@ -88,6 +89,16 @@ def rectangle(page: Page, selector: str) -> tuple[float, float, float, float]:
         selector,
     )
     return found["x"], found["y"], found["width"], found["height"]
+
+
+def rectangles(page: Page, selector: str) -> list[tuple[float, float, float, float]]:
+    """Return the same of all elements that match."""
+    found: list[list[float]] = page.evaluate(
+        "(all) => [...document.querySelectorAll(all)].map((one) => { const {x, y, width, height} ="
+        " one.getBoundingClientRect(); return [x, y, width, height]; })",
+        selector,
+    )
+    return [(one[0], one[1], one[2], one[3]) for one in found]
 
 
 def expected(page: Page, image: str, size: tuple[float, float], place: tuple[float, ...]) -> tuple[float, ...]:
@@ -204,6 +215,49 @@ def test_polygons_lines_and_points_stand_where_they_should(opened: Opened, tmp_p
     assert any(
         is_close(middle, expected(page, ".shot image", size, (*point, 0, 0))[:2]) for point in ((40, 50), (60, 70))
     )
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_a_real_plan_of_an_image_that_exif_turns(
+    opened: Opened, world: World, tmp_path: Path, normalized: bool
+) -> None:
+    size = (320, 200)
+    upright = write_image(tmp_path / "upright.png", size, AFTER)
+    with Image.open(upright.path) as image:
+        stored = image.transpose(Image.Transpose.ROTATE_90)
+    exif = stored.getexif()
+    exif[0x0112] = 6
+    (world.folder / "images").mkdir()
+    stored.save(world.folder / "images/crow.jpg", exif=exif, quality=95)
+    scale = (320, 200, 320, 200) if normalized else (1, 1, 1, 1)
+
+    def draw(*boxes_drawn: tuple[int, int, int, int]) -> None:
+        scaled = [[value / factor for value, factor in zip(one, scale, strict=True)] for one in boxes_drawn]
+        world.write("people.json", boxes(crow_jpg=scaled))
+
+    source = {"operation": "people", "kind": "human", "source": "people.json", "normalized": normalized}
+    world.manifest({**BIRDS, "annotations": [source]})
+    draw(BEFORE, (200, 20, 60, 60))
+    world.good("apply", "manifest.yaml")
+    draw(AFTER, (204, 20, 60, 60))
+    world.good("plan", "manifest.yaml", "--html", "plan.html")
+    page = opened((world.folder / "plan.html").read_text("utf-8"))
+    assert "1 box added, 1 box removed, 1 box moved" in page.inner_text("h5")
+    places = {
+        "before": [BEFORE, (200, 20, 60, 60)],
+        "after": [AFTER, (204, 20, 60, 60)],
+    }
+    for kind, wanted in places.items():
+        found = rectangles(page, f".shot .{kind} path")
+        assert len(found) == 2
+        for place in wanted:
+            assert any(is_close(one, expected(page, ".shot image", size, place)) for one in found), (kind, place)
+    # The filled box of the image is where the added shape is.
+    left, top, _, _ = rectangle(page, ".shot svg")
+    x, y, width, height = expected(page, ".shot image", size, AFTER)
+    inked = ink_box(pixels(page, ".shot svg"))
+    wanted_ink = (x - left, y - top, x + width - left, y + height - top)
+    assert all(abs(one - other) <= 2 for one, other in zip(inked, wanted_ink, strict=True))
 
 
 def test_before_is_dashed_and_after_is_solid(opened: Opened, tmp_path: Path) -> None:
