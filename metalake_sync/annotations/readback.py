@@ -63,7 +63,7 @@ def merge_with_lake(
     confirmed = base or ImageRecord(ours.image, ())
     size = image_size(image) if confirmed.normalized or ours.normalized else None
     try:
-        merged = merge(_set_as_stored(confirmed, kind, size), _set_as_stored(ours, kind, size), theirs)
+        merged = merge(as_stored(confirmed, kind, size), as_stored(ours, kind, size), theirs)
     except (UnknownImageSize, UnknownShape):
         return None
     shapes = merged.resolved("ours")
@@ -73,7 +73,8 @@ def merge_with_lake(
     return SetMerge(shapes, digest_of_shapes(encode_record(shapes)), len(merged.conflicts), is_theirs)
 
 
-def _set_as_stored(record: ImageRecord, kind: AnnotationKind, size: tuple[int, int] | None) -> ImageRecord:
+def as_stored(record: ImageRecord, kind: AnnotationKind, size: tuple[int, int] | None) -> ImageRecord:
+    """Return a set as the lake stores it: in pixels, if the `size` of the image is known, with attributes as texts."""
     if record.normalized and size is not None:
         record = to_pixels(record, size)
     return replace(record, shapes=tuple(_as_stored(shape, kind) for shape in record.shapes))

@@ -64,7 +64,12 @@ def plan_lines(actions: Sequence[ActionDocument], *, grouped: bool = False) -> I
 def _details(action: ActionDocument) -> tuple[str, ...]:
     if action.action != "annotate" or action.shape_changes is None:
         return ()
-    return tuple(map(shown, action.shape_changes.details))
+    theirs = action.shape_changes.by_others
+    lines = [*action.shape_changes.details]
+    if theirs is not None:
+        lines.append(f"the other client: {theirs.summary}")
+        lines += (f"  {line}" for line in theirs.details)
+    return tuple(map(shown, lines))
 
 
 def group_key(action: ActionDocument) -> Hashable:
@@ -74,6 +79,8 @@ def group_key(action: ActionDocument) -> Hashable:
         return None
     if changes is None:
         return (action.action, *_why(action, ()))
+    if changes.base == "lake":
+        return None
     if changes.counts is None:
         return action.action, action.reason, action.operation, changes.base
     if not changes.equal:
@@ -155,7 +162,10 @@ def details_of(action: ActionDocument) -> Sequence[str]:
 
 def _reason_of_set(action: ActionDocument) -> list[str]:
     """Return the reason, where it says more than that the set changed."""
-    return [] if action.reason is Reason.ANNOTATIONS_CHANGED else [action.reason.value.replace("_", " ")]
+    reason = [] if action.reason is Reason.ANNOTATIONS_CHANGED else [action.reason.value.replace("_", " ")]
+    if action.overwrites:
+        return [*reason, "overwrites what another client wrote"]
+    return [*reason, "merged with another client's changes"] if action.merges else reason
 
 
 def _set_change_words(action: ActionDocument, changes: SetChanges) -> str:

@@ -339,6 +339,7 @@ class Annotate(_OnFileInLake, BaseAction):
             changes=self.changes or None,
             address=self.at.address,
             overwrites=self.overwrites or None,
+            merges=self.merge is not None or None,
         )
 
 

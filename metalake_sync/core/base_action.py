@@ -109,6 +109,8 @@ class ActionDocument:
     """How the lake finds a file that the manifest does not upload."""
     overwrites: bool | None = None
     """True if the action overwrites what another client wrote, as far as the plan read it from the lake."""
+    merges: bool | None = None
+    """True if the set that is sent combines the source's with another client's."""
     project: str | None = None
     """The project to which a model run is attached."""
     items: int | None = None

@@ -33,7 +33,7 @@ DETAILS_PER_SET = 5
 TOGETHER_FROM = 3
 """So many equal changes of one set are one line."""
 
-Known = Literal["known", "none", "unknown"]
+Known = Literal["known", "none", "unknown", "lake"]
 What = Literal["added", "removed", "moved", "relabeled", "attributes", "confidence"]
 
 
@@ -43,9 +43,12 @@ class SetComparison:
 
     base: Known
     """`known`: the state has the shapes that the lake last confirmed. `none`: the image had no set. `unknown`: the
-    shapes before were not read."""
+    shapes before were not read. `lake`: another client changed the set, and the plan read it."""
     diff: Diff | None = None
     """From the base to the set that is sent. None: the base is not known."""
+    theirs: Diff | None = None
+    """From the set that the lake confirmed last to the other client's. None without another client's change, and
+    where the confirmed set is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ class SetChanges:
 
     base: Known
     """`known`: the state has the shapes that the lake last confirmed. `none`: the image had no set. `unknown`: the
-    shapes before were not read."""
+    shapes before were not read. `lake`: another client changed the set; the shapes before are theirs."""
     summary: str
     """For example `1 box moved, 21 unchanged`."""
     unit: Literal["pixels", "fractions"] = "pixels"
@@ -164,6 +167,8 @@ class SetChanges:
     way."""
     details: tuple[str, ...] = ()
     """The changes as text, at most 6 lines."""
+    by_others: SetChanges | None = None
+    """What the other client changed since the lake confirmed the set last."""
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
 
@@ -204,7 +209,11 @@ class SetChangesMaker:
             return SetChanges(comparison.base, f"{comparison.base} before")
         changes = set_changes(comparison.base, comparison.diff, limit=min(CHANGES_PER_SET, self._shapes_left))
         self._shapes_left -= len(changes.changes)
-        return changes
+        if comparison.theirs is None:
+            return changes
+        theirs = set_changes("known", comparison.theirs, limit=min(CHANGES_PER_SET, self._shapes_left))
+        self._shapes_left -= len(theirs.changes)
+        return replace(changes, by_others=theirs)
 
 
 def set_changes(base: Known, diff: Diff, *, limit: int = CHANGES_PER_SET) -> SetChanges:

@@ -39,8 +39,10 @@ class StateComparer:
     _handles: dict[CollectionKey, CollectionHandle] | None = None
 
     def is_comparable(self, action: Action) -> bool:
-        """Whether an action changes a set that the lake has. False: it has no set, its image is uploaded with it, or
-        another client changed the set."""
+        """Whether an action changes a set that the lake has, and the shapes of both are known. False: it has no set,
+        its image is uploaded with it, or another client changed the set and the plan did not read it."""
+        if isinstance(action, Annotate) and action.theirs is not None:
+            return True
         if not isinstance(action, Annotate | RemoveAnnotations) or action.reason is Reason.DRIFTED:
             return False
         overwrites = isinstance(action, Annotate) and action.overwrites
@@ -49,6 +51,8 @@ class StateComparer:
     def compare(self, action: Action) -> SetComparison:
         """Compare the set that an action sends or clears with its base. The action must be comparable."""
         assert isinstance(action, Annotate | RemoveAnnotations), "other actions are not comparable"
+        if isinstance(action, Annotate) and action.theirs is not None:
+            return self._compare_with_theirs(action, action.theirs)
         at, operation = action.at, action.annotations.operation
         records = self._records(at.place)
         base = records.base(operation, at.name) if records is not None else None
@@ -63,6 +67,26 @@ class StateComparer:
     def path(self, action: Action) -> str | None:
         """Return the local path of the image of a set, relative to the manifest's folder. None: it is not recorded."""
         return self._path(action.at.place, action.at.name) if isinstance(action, Annotate | RemoveAnnotations) else None
+
+    def _compare_with_theirs(self, action: Annotate, theirs: ImageRecord) -> SetComparison:
+        """Compare the set that is sent with the set of another client, and theirs with the one confirmed last."""
+        from metalake_sync.annotations.readback import as_stored
+        from metalake_sync.core.shape_diff import diff
+        from metalake_sync.core.shape_values import UnknownImageSize
+        from metalake_sync.sources.images import image_size
+
+        at, operation, kind = action.at, action.annotations.operation, action.annotations.kind
+        records = self._records(at.place)
+        base = records.base(operation, at.name) if records is not None else None
+        sent = action.merge.shapes if action.merge is not None else self._wanted(at.place, operation, at.name)
+        path = self._path(at.place, at.name) if sent.normalized or (base is not None and base.normalized) else None
+        size = image_size(os.path.join(self.base_dir, path)) if path is not None else None
+        try:
+            ours = diff(theirs, as_stored(sent, kind, size))
+            by_others = diff(as_stored(base, kind, size), theirs) if base is not None else None
+        except UnknownImageSize:
+            return SetComparison("unknown")
+        return SetComparison("lake", ours, by_others)
 
     def _wanted(self, place: Place, operation: str, name: str) -> ImageRecord:
         if isinstance(place, Address):

@@ -290,3 +290,44 @@ def test_a_file_that_they_trashed(annotated: World, on_trashed: str, code: int) 
         assert converged(world)
     if on_trashed == "keep":
         assert (actions(world), codes(world)) == ([], ["change_kept"])
+
+
+def shape_changes(world: World) -> Any:
+    (action,) = plan(world)["actions"]
+    return action["shape_changes"]
+
+
+def moved(document: Any) -> list[tuple[list[float], list[float]]]:
+    return [(one["before"]["bbox"], one["after"]["bbox"]) for one in document["changes"] if one["what"] == ["moved"]]
+
+
+def test_a_conflict_shows_both_sides(annotated: World) -> None:
+    edit(annotated, CROW, *THEIRS)
+    annotated.write("boxes.json", boxes(**MOVED))
+    found = shape_changes(annotated)
+    assert found["base"] == "lake"
+    assert sorted(moved(found)) == [([1, 1, 8, 8], [2, 1, 8, 8]), ([20, 12, 6, 6], [20, 10, 6, 6])]
+    assert moved(found["by_others"]) == [([20, 10, 6, 6], [20, 12, 6, 6])]
+    text = annotated.good("plan", "manifest.yaml").out
+    assert "overwrites what another client wrote, people: 2 boxes moved" in text
+    assert "the other client: 1 box moved, 1 unchanged" in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_a_merge_shows_what_it_changes_in_the_lake_and_what_the_other_client_changed(annotated: World) -> None:
+    manifest(annotated, on_drift="merge")
+    edit(annotated, CROW, *THEIRS)
+    annotated.write("boxes.json", boxes(**MOVED))
+    found = shape_changes(annotated)
+    assert moved(found) == [([1, 1, 8, 8], [2, 1, 8, 8])]
+    assert moved(found["by_others"]) == [([20, 10, 6, 6], [20, 12, 6, 6])]
+    assert "merged with another client's changes" in annotated.good("plan", "manifest.yaml").out
+
+
+def test_a_conflict_after_a_lost_state_shows_the_set_of_the_lake(annotated: World) -> None:
+    edit(annotated, CROW, *THEIRS)
+    for path in (annotated.folder / ".metalake-sync").glob("*.db*"):
+        path.unlink()
+    (action,) = [one for one in plan(annotated)["actions"] if one["action"] == "annotate"]
+    assert moved(action["shape_changes"]) == [([20, 12, 6, 6], [20, 10, 6, 6])]
+    assert "by_others" not in action["shape_changes"]
