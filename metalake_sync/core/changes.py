@@ -32,7 +32,8 @@ class Reason(enum.StrEnum):
 class Change:
     """One difference. `what`: a metadata field, or one of `content`, `size`, `lake id`, `name`, `shapes of OPERATION`.
 
-    `before` and `after` are JSON values, or absent if there is no value.
+    `before` and `after` are JSON values, or absent if there is no value. `before` of shapes is `unknown` if the planner
+    did not read the set.
     """
 
     what: str
@@ -42,6 +43,7 @@ class Change:
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
 
 
+UNKNOWN = "unknown"
 CONTENT = "content"
 SIZE = "size"
 LAKE_ID = "lake id"

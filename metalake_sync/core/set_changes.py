@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, cast
 
+from metalake_sync.core.changes import UNKNOWN, Reason
 from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -192,9 +193,13 @@ class SetChangesMaker:
         if document.action not in ("annotate", "remove_annotations"):
             return document
         changes = self._of(action)
-        return (
-            document if changes is None else replace(document, shape_changes=changes, path=self._comparer.path(action))
-        )
+        if changes is None:
+            return document
+        listed = document.changes
+        if listed is not None and changes.base == "unknown" and action.reason is Reason.NEW:
+            # The image has no record of the operation, so the number of shapes before is not known either.
+            listed = tuple(replace(one, before=UNKNOWN) for one in listed)
+        return replace(document, changes=listed, shape_changes=changes, path=self._comparer.path(action))
 
     def _of(self, action: Action) -> SetChanges | None:
         if not self._comparer.is_comparable(action):

@@ -197,6 +197,8 @@ def test_a_set_without_a_base_says_what_is_known_of_it(base: set_changes.Known) 
     sets = {name: SetComparison(base) for name in many}
     document = plan_document(plan_of(*(annotate(name, reason=Reason.NEW) for name in many), sets=sets))
     assert told(document)[1] == f"    ~ 9 files  new, human: {base} → 27 shapes"
+    before = "unknown" if base == "unknown" else 3
+    assert all(one.changes == (Change("shapes of human", before, 3),) for one in document.actions)
 
 
 def test_label_sums_say_what_they_leave_out() -> None:
