@@ -18,6 +18,7 @@ Longer than 300 lines, because the steps of this algorithm depend on each other.
 
 from __future__ import annotations
 
+import bisect
 import math
 import threading
 from array import array
@@ -26,7 +27,16 @@ from typing import Any
 
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.classify import Outcome, Retry
-from metalake_sync.remote.refusals import WINDOWS, RecentSuccesses, Round
+
+USUAL_SHARE = 0.05
+"""A share of refused calls that does not reduce the rate."""
+
+WINDOWS = (8, 16, 32, 64, 128)
+"""Numbers of latest calls to evaluate. Short windows find a sudden limit, long ones a slightly exceeded limit."""
+
+STRICT, LENIENT = (3.0, 1.0), (5.0, 2.0)
+"""When refusals raise an alarm: this many standard deviations and calls above the expected number. Strict while a limit
+is known, because a false alarm costs little then."""
 
 MOST_SHARE = 0.4
 """A larger share of refused calls always means a limit."""
@@ -65,6 +75,65 @@ the end of the second."""
 
 RECENT_CALLS = 12
 _START_TIMES_KEPT = 4096
+
+
+class _Round:
+    """The calls since the last change of the rate.
+
+    Calls are numbered when they start, and counted in that order, because refusals arrive sooner than answers. Calls
+    that started before the round do not count.
+    """
+
+    def __init__(self, now: float, after: int, *, unavoidable: float, limit_known: bool) -> None:
+        self.began_at = now
+        self.began_after = after
+        """The number of the last call before the round."""
+        self.latest = after
+        """The number of the latest call with an answer."""
+        self.answers = self.refused = 0
+        self._refusals: list[int] = []
+        share = max(USUAL_SHARE, unavoidable)
+        deviations, more = STRICT if limit_known else LENIENT
+        self._thresholds = [
+            (calls, share * calls + deviations * math.sqrt(share * (1 - share) * calls) + more) for calls in WINDOWS
+        ]
+
+    @property
+    def calls(self) -> int:
+        return self.latest - self.began_after
+
+    def add(self, number: int, refused: bool) -> None:
+        self.latest = max(self.latest, number)
+        self.answers += 1
+        if refused:
+            self.refused += 1
+            bisect.insort(self._refusals, number)
+            del self._refusals[: -WINDOWS[-1]]
+
+    def refused_of(self, calls: int) -> int:
+        """Return how many of the latest calls were refused. Calls without an answer count as accepted."""
+        return len(self._refusals) - bisect.bisect_right(self._refusals, self.latest - calls)
+
+    def first_refused_of(self, calls: int) -> int:
+        """Return the number of the first refused call among the latest calls."""
+        return self._refusals[bisect.bisect_right(self._refusals, self.latest - calls)]
+
+    def too_many_refused(self) -> bool:
+        return any(self.refused_of(calls) >= most for calls, most in self._thresholds)
+
+
+class _RecentSuccesses:
+    """How many calls succeeded in about the last second: a decaying count."""
+
+    def __init__(self, now: float) -> None:
+        self._count = 0.0
+        self._at = now
+
+    def add(self, now: float) -> None:
+        self._count, self._at = self.count(now) + 1.0, now
+
+    def count(self, now: float) -> float:
+        return self._count * math.exp(self._at - now)
 
 
 @dataclass(slots=True)
@@ -120,7 +189,7 @@ class Pace:
         self._recovering = False
         self._settled_until = 0.0
         self._recently_refused = 0.0
-        self._successes = RecentSuccesses(clock())
+        self._successes = _RecentSuccesses(clock())
         self._started = 0
         self._start_times = array("d", [0.0]) * _START_TIMES_KEPT
         self._begin_round(clock())
@@ -180,7 +249,7 @@ class Pace:
 
     def _begin_round(self, now: float) -> None:
         """Start counting again, because the rate changes."""
-        self._round = Round(now, self._started, unavoidable=self._unavoidable, limit_known=self._limit is not None)
+        self._round = _Round(now, self._started, unavoidable=self._unavoidable, limit_known=self._limit is not None)
 
     def _count(self, now: float, number: int, refused: bool) -> None:
         self._round.add(number, refused)
