@@ -1,4 +1,4 @@
-"""The scripts in the pipelines of examples/gitops, run as the runners run them, against a served lake."""
+"""The scripts in the pipelines of examples/gitops, run like in the runners, against a served lake."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GITOPS = Path(__file__).parents[2] / "examples" / "gitops"
 
 @dataclass
 class Runner:
-    """Runs a script in the world's folder. `shell`: as the pipeline's documentation gives it."""
+    """Runs a script in the world's folder. `shell`: the command from the pipeline's documentation."""
 
     world: World
     shell: tuple[str, ...]
@@ -53,7 +53,7 @@ def github_step(job: str, name: str) -> str:
 
 
 def gitlab_script(job: str) -> str:
-    """GitLab runs the lines one after the other, and ends at the first that fails."""
+    """GitLab runs the lines in order, and stops at the first one that fails."""
     return "\n".join(yaml.safe_load((GITOPS / "gitlab-ci.yaml").read_text())[job]["script"])
 
 
@@ -79,7 +79,7 @@ def plan_on_github(runner: Runner) -> tuple[int, str, str]:
     return done.returncode, output.read_text(), summary.read_text()
 
 
-def test_github_shows_a_plan_that_has_changes_and_passes(github: Runner) -> None:
+def test_github_shows_a_plan_with_changes_and_passes(github: Runner) -> None:
     code, output, summary = plan_on_github(github)
     assert (code, output) == (0, "code=2\n")
     assert "### metalake-sync plan" in summary
@@ -87,7 +87,7 @@ def test_github_shows_a_plan_that_has_changes_and_passes(github: Runner) -> None
     assert (github.world.folder / "plan.md").read_text() == summary
 
 
-def test_github_passes_a_plan_without_changes_and_fails_a_manifest_that_is_broken(github: Runner) -> None:
+def test_github_passes_a_plan_without_changes_and_fails_a_broken_manifest(github: Runner) -> None:
     assert github.run(github_step("apply", "Apply"), APPROVE="").returncode == 0
     assert plan_on_github(github)[:2] == (0, "code=0\n")
     github.world.write("manifest.yaml", "version: 2\n")
@@ -107,8 +107,7 @@ def test_github_passes_a_plan_without_changes_and_fails_a_manifest_that_is_broke
 def test_github_keeps_one_comment_up_to_date(
     github: Runner, tmp_path: Path, there: str, code: str, calls: list[str], says: str | None
 ) -> None:
-    """A stand-in for GitHub's own program, which every runner has, knows one comment or none, and writes down how it is
-    called."""
+    """The program `gh` is replaced by one that has one comment or none, and records its calls."""
     plan_on_github(github)
     program = tmp_path / "bin" / "gh"
     program.parent.mkdir()
@@ -138,7 +137,7 @@ def test_github_keeps_one_comment_up_to_date(
         assert says in text
 
 
-def test_github_applies_what_is_approved_and_names_the_way_where_it_is_not(github: Runner) -> None:
+def test_github_applies_approved_changes_and_explains_how_to_approve_others(github: Runner) -> None:
     apply = github_step("apply", "Apply")
     assert github.run(apply, APPROVE="").returncode == 0
     assert github.world.names() == ["a.png", "b.png"]
@@ -151,7 +150,7 @@ def test_github_applies_what_is_approved_and_names_the_way_where_it_is_not(githu
     assert github.world.names() == ["b.png"]
 
 
-def test_gitlab_plans_applies_and_approves_with_the_codes_that_its_jobs_allow(gitlab: Runner) -> None:
+def test_gitlab_plans_applies_and_approves_with_the_exit_codes_that_its_jobs_allow(gitlab: Runner) -> None:
     jobs = yaml.safe_load((GITOPS / "gitlab-ci.yaml").read_text())
     world = gitlab.world
     assert gitlab.run(gitlab_script("plan")).returncode in jobs["plan"]["allow_failure"]["exit_codes"]
@@ -232,7 +231,7 @@ def test_gitlab_keeps_one_note_up_to_date(gitlab: Runner) -> None:
 # What a pull request may not do.
 
 
-def test_a_plan_of_a_proposed_manifest_runs_nothing_and_asks_no_other_lake(github: Runner) -> None:
+def test_a_plan_of_a_proposed_manifest_runs_no_command_and_calls_no_other_lake(github: Runner) -> None:
     world = github.world
     asked = world.lake.requests.counts.total()
     world.manifest(BIRDS)
@@ -257,7 +256,7 @@ def test_a_plan_of_a_proposed_manifest_runs_nothing_and_asks_no_other_lake(githu
     assert world.run("plan", "manifest.yaml", "--safe").code == 64, "without an origin nothing is asked"
 
 
-def test_a_data_file_of_a_proposal_leads_nowhere_else(github: Runner) -> None:
+def test_a_data_file_of_a_proposal_cannot_read_files_outside(github: Runner) -> None:
     world = github.world
     outside = world.folder.parent / "outside"
     (outside / "labels").mkdir(parents=True)
@@ -272,7 +271,7 @@ def test_a_data_file_of_a_proposal_leads_nowhere_else(github: Runner) -> None:
         assert "root:x" not in done.stdout + done.stderr, source
 
 
-def test_hostile_names_begin_no_command_in_a_log(github: Runner) -> None:
+def test_hostile_names_do_not_start_commands_in_a_log(github: Runner) -> None:
     world = github.world
     world.manifest({**BIRDS, "name": "::error::owned ##[group]x"})
     world.images("::warning::a.png", "##[error]b.png", "@all.png")

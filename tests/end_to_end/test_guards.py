@@ -1,5 +1,5 @@
-"""A guard can't be passed by accident: each mishap ends with 7, even where everything was approved ahead, and the lake
-keeps every file."""
+"""A guard cannot be passed by accident: each dangerous plan ends with exit code 7, even with --auto-approve, and the
+lake keeps every file."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ NAMES = [f"{letter}.png" for letter in "abcdefgh"]
 
 @pytest.fixture
 def full_world(world: World) -> World:
-    """Eight pictures in the lake, of a manifest that prunes."""
+    """Eight images in the lake, of a manifest that prunes."""
     return with_pruned(world, *NAMES)
 
 
 def stopped(world: World, *flags: str) -> str:
-    """Apply with everything approved; it must stop, write nothing, and trash nothing. Returns its words."""
+    """Apply with --auto-approve. The run must stop, write nothing, and trash nothing. Returns its output."""
     world.lake.requests.clear()
     done = world.run("apply", "--auto-approve", *flags, "manifest.yaml")
     assert done.code == 7, (done.code, done.out, done.err)
@@ -37,7 +37,7 @@ def empty_the_folder(world: World) -> None:
 
 
 def lose_the_mount(world: World) -> None:
-    """What is left of a disk that is not mounted: an empty folder of another inode."""
+    """Replace a folder by an empty one with another inode, like an unmounted disk."""
     shutil.rmtree(world.folder / "images")
     (world.folder / "images").mkdir()
 
@@ -59,7 +59,7 @@ def ignore_too_much(world: World) -> None:
 
 
 def take_the_wrong_manifest(world: World) -> None:
-    """The same name and collection, made for other data."""
+    """Write a manifest with the same name and collection for other data."""
     world.images("other.png", folder="others")
     world.manifest({**PRUNED, "folders": [{"path": "others"}]})
 
@@ -82,12 +82,12 @@ def take_a_manifest_without_sources(world: World) -> None:
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
-def test_a_mishap_is_stopped(full_world: World, mishap: Callable[[World], None], says: str) -> None:
+def test_a_guard_stops_a_dangerous_plan(full_world: World, mishap: Callable[[World], None], says: str) -> None:
     mishap(full_world)
     assert says in stopped(full_world)
 
 
-def test_a_saved_plan_does_not_pass_the_guard_either(full_world: World) -> None:
+def test_a_guard_stops_a_saved_plan_too(full_world: World) -> None:
     exclude_too_much(full_world)
     full_world.good("plan", "--out", "the.plan", "manifest.yaml")
     assert full_world.run("apply", "the.plan").code == 7
@@ -96,7 +96,7 @@ def test_a_saved_plan_does_not_pass_the_guard_either(full_world: World) -> None:
     assert full_world.names() == ["h.png"]
 
 
-def test_files_that_stopped_matching_are_named_as_such(full_world: World) -> None:
+def test_files_that_no_longer_match_are_reported_with_this_reason(full_world: World) -> None:
     full_world.manifest({**PRUNED, "folders": [{"path": "images", "exclude": ["[ab].png"]}]})
     plan = full_world.good("plan", "--json", "manifest.yaml").document
     assert {(action["file"], action["reason"]) for action in plan["actions"]} == {
@@ -107,7 +107,7 @@ def test_files_that_stopped_matching_are_named_as_such(full_world: World) -> Non
     assert note["message"] == "2 files are on disk, but the patterns exclude them now: a.png, b.png"
 
 
-def test_pruning_asks_and_takes_no_more_than_is_allowed(full_world: World) -> None:
+def test_pruning_needs_approval_and_is_limited_by_max_delete(full_world: World) -> None:
     (full_world.folder / "images/a.png").unlink()
     (full_world.folder / "images/b.png").unlink()
     assert full_world.run("apply", "manifest.yaml").code == 7
@@ -119,7 +119,7 @@ def test_pruning_asks_and_takes_no_more_than_is_allowed(full_world: World) -> No
 
 
 @pytest.mark.parametrize("limit", ["", "many", "-1", "101%", "x%", "1.5"])
-def test_what_is_no_limit_is_a_usage_error(full_world: World, limit: str) -> None:
+def test_an_invalid_limit_is_a_usage_error(full_world: World, limit: str) -> None:
     assert full_world.run("apply", f"--max-delete={limit}", "manifest.yaml").code == 64
 
 
@@ -145,7 +145,7 @@ def test_adopted_files_are_never_pruned(world: World) -> None:
     assert world.names() == ["a.png", "b.png", "c.png"]
 
 
-def test_prevent_destroy_stops_a_replacement_and_a_pruning(full_world: World) -> None:
+def test_prevent_destroy_stops_replacing_and_pruning(full_world: World) -> None:
     full_world.manifest({**PRUNED, "prevent_destroy": True})
     (full_world.folder / "images/a.png").unlink()
     assert "'prevent_destroy' is set" in stopped(full_world)
@@ -157,7 +157,7 @@ def test_prevent_destroy_stops_a_replacement_and_a_pruning(full_world: World) ->
 @pytest.mark.parametrize(
     "rule", [{"collection": "birds", "type": "image"}, {"lake": "image", "query": "metadata.City=Rome"}]
 )
-def test_prevent_destroy_stops_a_trash_rule_that_reaches_into_the_collection(
+def test_prevent_destroy_stops_a_trash_rule_that_matches_the_collections_files(
     full_world: World, rule: dict[str, Any]
 ) -> None:
     full_world.manifest({**PRUNED, "metadata": {"City": "Rome"}})
@@ -166,7 +166,7 @@ def test_prevent_destroy_stops_a_trash_rule_that_reaches_into_the_collection(
     assert "8 files match a trash rule, and 'prevent_destroy' is set" in stopped(full_world)
 
 
-def test_two_manifests_of_one_name_do_not_prune_each_others_files(world: World) -> None:
+def test_two_manifests_with_one_name_do_not_prune_each_others_files(world: World) -> None:
     world.images("a.png", "b.png", folder="one")
     world.images("c.png", "d.png", folder="two")
     for name in ("one", "two"):
@@ -187,7 +187,7 @@ def test_two_manifests_of_one_name_do_not_prune_each_others_files(world: World) 
 # Replacements and annotation sets.
 
 
-def test_files_that_were_emptied_are_not_replaced_beyond_the_limit(full_world: World) -> None:
+def test_emptied_files_are_replaced_only_up_to_the_limit(full_world: World) -> None:
     before = {name: (full_world.folder / "images" / name).read_bytes() for name in NAMES}
     for name in NAMES:
         full_world.write(f"images/{name}", b"")
@@ -220,7 +220,7 @@ def annotated(labels: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("mishap", [lose_entries, empty_entries, allow_other_labels], ids=lambda one: one.__name__)
-def test_sets_that_their_source_no_longer_has_go_only_once_approved(
+def test_sets_that_their_source_no_longer_has_are_removed_only_after_approval(
     world: World, mishap: Callable[[World], None]
 ) -> None:
     world.images("a.png", "b.png", "c.png")
@@ -246,7 +246,7 @@ def test_sets_that_their_source_no_longer_has_go_only_once_approved(
 
 @pytest.fixture
 def nested_world(world: World) -> World:
-    """Two pictures in each of three folders, in the lake, of a manifest that prunes."""
+    """Two images in each of three folders, in the lake, of a manifest that prunes."""
     for folder in ("a", "b", "c/deep"):
         start = folder[0]
         world.images(f"{start}1.png", f"{start}2.png", folder=f"images/{folder}")
@@ -269,7 +269,7 @@ def dangling_link(world: World, folder: str) -> None:
 
 
 @pytest.mark.parametrize(("hide", "folder"), [(empty_folder, "a"), (empty_folder, "c"), (dangling_link, "b")])
-def test_a_folder_that_was_emptied_may_be_unmounted_so_nothing_below_it_is_pruned(
+def test_nothing_below_an_emptied_folder_is_pruned_because_it_may_be_unmounted(
     nested_world: World, hide: Callable[[World, str], None], folder: str
 ) -> None:
     hide(nested_world, folder)
@@ -284,7 +284,7 @@ def test_a_folder_that_was_emptied_may_be_unmounted_so_nothing_below_it_is_prune
     assert nested_world.names() == [name for name in NESTED if not name.startswith(folder)]
 
 
-def test_files_that_moved_out_of_a_folder_are_followed_though_it_is_empty_now(nested_world: World) -> None:
+def test_files_that_moved_out_of_a_folder_are_found_although_it_is_empty(nested_world: World) -> None:
     images = nested_world.folder / "images"
     (images / "a/a1.png").rename(images / "b/a1.png")
     (images / "a/a2.png").rename(images / "b/renamed.png")

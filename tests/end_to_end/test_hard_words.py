@@ -1,4 +1,4 @@
-"""Names and texts that no terminal and no JSON takes as they are."""
+"""Names and texts that a terminal or JSON cannot hold unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.end_to_end.world import BIRDS, PROGRAM, World
 
 
 @pytest.mark.parametrize("command", ["plan", "apply", "validate"])
-def test_a_name_that_is_no_utf8_stands_in_json_with_readable_escapes(world: World, command: str) -> None:
+def test_a_name_that_is_not_utf8_is_escaped_readably_in_json(world: World, command: str) -> None:
     world.images("a.png")
     Path(os.fsdecode(os.fsencode(world.folder / "images") + b"/bad\xff.png")).write_bytes(png())
     world.manifest(BIRDS)
@@ -24,7 +24,7 @@ def test_a_name_that_is_no_utf8_stands_in_json_with_readable_escapes(world: Worl
     assert "bad\\\\udcff.png" in done.out
 
 
-def test_a_line_break_in_a_name_begins_no_line(world: World) -> None:
+def test_a_line_break_in_a_name_starts_no_line_of_output(world: World) -> None:
     world.images("a.png", "new\nnote: forged.png")
     world.manifest(BIRDS)
     done = world.run("plan", "manifest.yaml")
@@ -36,7 +36,7 @@ HALF = "\ud800"
 
 
 @pytest.mark.parametrize("metadata", [{"k": HALF}, {HALF: "x"}, {"k": {"deep": [HALF]}}, {"Tags": [HALF]}])
-def test_half_a_character_in_metadata_is_named_before_anything_is_sent(
+def test_an_incomplete_character_in_metadata_is_an_error_before_anything_is_sent(
     world: World, metadata: dict[str, object]
 ) -> None:
     world.images("a.png")
@@ -55,7 +55,7 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("kind", SOURCES)
-def test_broken_metadata_of_one_file_leaves_that_file_alone_and_no_other(world: World, kind: str) -> None:
+def test_broken_metadata_of_one_file_excludes_only_that_file(world: World, kind: str) -> None:
     entry, path, text = SOURCES[kind]
     world.images("a.png", "bad.png")
     world.manifest({**BIRDS, "metadata": {"Tags": ["sea"]}, "file_metadata": [entry]})
@@ -80,7 +80,7 @@ def test_broken_metadata_of_one_file_leaves_that_file_alone_and_no_other(world: 
     assert "its metadata is invalid" in world.run("plan", "manifest.yaml", "--explain", "images/bad.png").out
 
 
-def test_a_watch_goes_on_beside_a_broken_sidecar(world: World) -> None:
+def test_a_watch_continues_despite_a_broken_sidecar_file(world: World) -> None:
     world.images("a.png")
     world.manifest({**BIRDS, "file_metadata": [{"from": "sidecar"}]})
     with watching(world) as daemon:
@@ -94,7 +94,7 @@ def test_a_watch_goes_on_beside_a_broken_sidecar(world: World) -> None:
         assert daemon.stop() == 0
 
 
-def test_half_a_character_in_a_label_is_named_before_anything_is_sent(world: World) -> None:
+def test_an_incomplete_character_in_a_label_is_an_error_before_anything_is_sent(world: World) -> None:
     world.images("a.png")
     shape = {"type": "rectangle", "bbox": [1, 1, 2, 2], "label": HALF, "metadata": {}}
     world.write("people.json", json.dumps({"images": [{"image": "a.png", "annotations": [shape]}]}))
@@ -104,7 +104,7 @@ def test_half_a_character_in_a_label_is_named_before_anything_is_sent(world: Wor
     assert "people.json: images[0]: the text contains half a character" in done.err
 
 
-def test_a_run_that_finishes_an_earlier_one_says_what_it_sent(world: World) -> None:
+def test_a_run_that_finishes_an_earlier_one_reports_what_it_sent(world: World) -> None:
     for number in range(40):
         world.write(f"images/{number:02}.png", png(salt=b"%d" % number) + b"\0" * 40_000)
     world.manifest(BIRDS)
@@ -117,7 +117,7 @@ def test_a_run_that_finishes_an_earlier_one_says_what_it_sent(world: World) -> N
     assert "upload 40" in world.good("status", "manifest.yaml").out
 
 
-def test_a_full_device_for_the_output_is_no_mistake_of_ours(world: World) -> None:
+def test_a_full_output_device_is_not_an_internal_error(world: World) -> None:
     world.manifest(BIRDS)
     with open("/dev/full", "w") as full:
         done = subprocess.run([PROGRAM, "schema"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
@@ -127,14 +127,14 @@ def test_a_full_device_for_the_output_is_no_mistake_of_ours(world: World) -> Non
     )
 
 
-def test_a_bare_command_shows_its_help_as_help(world: World) -> None:
+def test_a_command_without_arguments_prints_its_help(world: World) -> None:
     done = world.run()
     assert done.code == 64
     assert done.err.startswith("Usage: metalake-sync")
     assert "error:" not in done.err
 
 
-def test_missing_folders_are_told_with_the_other_mistakes(world: World) -> None:
+def test_missing_folders_are_reported_with_the_other_errors(world: World) -> None:
     world.manifest({**BIRDS, "folders": [{"path": "nowhere"}], "file_metadata": ["nofile.json"]})
     done = world.run("validate", "manifest.yaml")
     assert done.code == 64
@@ -143,7 +143,7 @@ def test_missing_folders_are_told_with_the_other_mistakes(world: World) -> None:
 
 
 @pytest.mark.parametrize("folder", ["tab\there", "line\nbreak", "c1\u0085"])
-def test_a_folder_whose_name_the_lake_does_not_take_costs_its_own_files(world: World, folder: str) -> None:
+def test_a_folder_name_that_the_lake_rejects_excludes_only_its_files(world: World, folder: str) -> None:
     world.images("a.png")
     world.images("b.png", "c.png", folder=f"images/{folder}/deep")
     world.manifest({**BIRDS, "folders": [{"path": "images", "naming": "path"}]})
@@ -165,7 +165,7 @@ LABELS = {
 
 
 @pytest.mark.parametrize("kind", LABELS)
-def test_one_broken_label_file_leaves_its_image_alone_and_no_other(world: World, kind: str) -> None:
+def test_one_broken_label_file_excludes_only_its_image(world: World, kind: str) -> None:
     ending, first, second, broken = LABELS[kind]
     world.images("a.png", "bad.png", "gone.png")
     world.write("labels/classes.txt", "bird\n")
@@ -202,7 +202,7 @@ def test_one_broken_label_file_leaves_its_image_alone_and_no_other(world: World,
     ],
     ids=["type", "label", "text", "word"],
 )
-def test_one_broken_entry_leaves_its_image_alone_and_no_other(world: World, shape: object) -> None:
+def test_one_broken_entry_excludes_only_its_image(world: World, shape: object) -> None:
     good = {"type": "rectangle", "bbox": [1, 1, 2, 2], "label": "bird"}
     world.images("a.png", "bad.png")
 

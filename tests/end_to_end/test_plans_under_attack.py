@@ -1,5 +1,5 @@
-"""Plans that were attacked: what nobody approved stays, and a file's bytes leave the lake only once they are there
-again."""
+"""Plans that meet changes of other clients: only approved items are trashed, and a replaced file is trashed only with
+its new bytes in the lake."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ NAMES = [f"{letter}.png" for letter in "abcd"]
 
 @pytest.fixture
 def pruned(world: World) -> World:
-    """Four pictures in the lake, of a manifest that prunes."""
+    """Four images in the lake, of a manifest that prunes."""
     return with_pruned(world, *NAMES)
 
 
 # Saved plans.
 
 
-def test_what_came_to_match_a_trash_rule_since_a_plan_was_saved_is_not_trashed(world: World) -> None:
+def test_items_that_match_a_trash_rule_only_after_a_plan_was_saved_are_not_trashed(world: World) -> None:
     world.talk.upload({"old.png": png(salt=b"old")}, "attic")
     world.manifest(trash=[{"collection": "attic", "type": "image"}])
     world.good("plan", "--out", "the.plan", "manifest.yaml")
@@ -36,8 +36,8 @@ def test_what_came_to_match_a_trash_rule_since_a_plan_was_saved_is_not_trashed(w
 
 
 @pytest.mark.parametrize("adopt", ["match", "never"])
-def test_the_old_name_counts_as_a_delete_where_the_new_one_is_a_colleagues(pruned: World, adopt: str) -> None:
-    """His file has the new name already, so ours is not sent: then nothing was renamed."""
+def test_an_old_name_counts_as_deleted_if_the_new_name_belongs_to_another_client(pruned: World, adopt: str) -> None:
+    """Another client's file has the new name already, so ours is not sent, and nothing was renamed."""
     pruned.talk.upload({"new.png": png(90, 90, salt=b"his")}, "birds")
     pruned.manifest({**PRUNED, "adopt": adopt})
     (pruned.folder / "images/a.png").rename(pruned.folder / "images/new.png")
@@ -49,7 +49,7 @@ def test_the_old_name_counts_as_a_delete_where_the_new_one_is_a_colleagues(prune
     assert "a.png" in pruned.names()
 
 
-def test_the_old_name_stays_where_a_target_leaves_out_the_new_one(pruned: World) -> None:
+def test_an_old_name_stays_if_a_target_excludes_the_new_name(pruned: World) -> None:
     (pruned.folder / "images/a.png").rename(pruned.folder / "images/new.png")
     pruned.good("apply", "--auto-approve", "--target", "birds/a*", "manifest.yaml")
     assert pruned.names() == NAMES
@@ -60,7 +60,7 @@ def test_the_old_name_stays_where_a_target_leaves_out_the_new_one(pruned: World)
 # Refusals.
 
 
-def test_a_trash_that_the_lake_refuses_is_an_item_that_failed_and_the_rest_goes_on(pruned: World) -> None:
+def test_a_trash_that_the_lake_rejects_fails_alone(pruned: World) -> None:
     (pruned.folder / "images/a.png").unlink()
     pruned.images("x.png", folder="beasts")
     beasts = {"name": "beasts", "type": "image", "folders": [{"path": "beasts"}]}
@@ -73,7 +73,7 @@ def test_a_trash_that_the_lake_refuses_is_an_item_that_failed_and_the_rest_goes_
     assert "a.png" in pruned.names()
 
 
-def test_a_replacement_whose_trash_is_refused_leaves_no_trace_of_one_in_the_history(pruned: World) -> None:
+def test_a_replacement_whose_trash_is_rejected_is_not_in_the_history(pruned: World) -> None:
     pruned.write("images/a.png", png(70, 70))
     spoil(pruned, {"kind": "status", "status": 400, "route": "trash_items", "times": None})
     done = pruned.run("apply", "--json", "--auto-approve", "manifest.yaml")
@@ -85,7 +85,7 @@ def test_a_replacement_whose_trash_is_refused_leaves_no_trace_of_one_in_the_hist
     assert [row for run in runs for row in run["actions"] if row["action"] == "trash"] == []
 
 
-def test_a_replacement_whose_session_is_refused_tells_what_is_in_the_trash(pruned: World) -> None:
+def test_a_replacement_whose_session_is_rejected_reports_the_trashed_file(pruned: World) -> None:
     old = pruned.talk.details("birds_a.png", "id")["id"]
     pruned.write("images/a.png", png(70, 70))
     spoil(pruned, {"kind": "status", "status": 400, "route": "open_upload"})
@@ -102,7 +102,7 @@ def spoil(world: World, *faults: dict[str, Any]) -> None:
     world.lake.faults.use(FaultPlan.model_validate({"faults": list(faults)}))
 
 
-def test_a_refused_trash_in_one_collection_leaves_the_history_of_another_alone(world: World) -> None:
+def test_a_rejected_trash_in_one_collection_does_not_affect_the_history_of_another(world: World) -> None:
     folders = {"birds": "images", "beasts": "beasts"}
     for folder in folders.values():
         world.images("a.png", folder=folder)

@@ -1,4 +1,4 @@
-"""What surrounds the process: closed, full and odd standard streams, and locales that are not UTF-8."""
+"""The environment of the process: closed and full standard streams, pipes, and locales that are not UTF-8."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def shell(world: World, words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_are_as_good_as_the_null_device(world: World, closed: str) -> None:
+def test_closed_streams_are_replaced_by_the_null_device(world: World, closed: str) -> None:
     images = [f"p{number}.png" for number in range(4)]
     world.images(*images)
     world.manifest(BIRDS)
@@ -77,7 +77,7 @@ def test_closed_streams_are_as_good_as_the_null_device(world: World, closed: str
     assert world.run("plan", "manifest.yaml", "--detailed-exitcode").code == 0
 
 
-def test_a_standard_error_that_is_full_ends_no_run(world: World) -> None:
+def test_a_full_standard_error_does_not_end_a_run(world: World) -> None:
     world.images("a.png")
     world.manifest(BIRDS)
     assert shell(world, '"$0" apply manifest.yaml -v 2>/dev/full').returncode == 0
@@ -96,7 +96,7 @@ def test_names_are_the_same_in_a_latin_1_locale(world: World, latin_1: dict[str,
     assert world.run("plan", "manifest.yaml", "--detailed-exitcode").code == 0
 
 
-def test_a_variable_in_utf_8_arrives_whole_in_a_latin_1_locale(world: World, latin_1: dict[str, str]) -> None:
+def test_a_utf_8_variable_is_read_correctly_in_a_latin_1_locale(world: World, latin_1: dict[str, str]) -> None:
     world.images("a.png")
     world.manifest({**BIRDS, "metadata": {"City": "${CITY}"}})
     plan = run_bytes(world, "plan", "manifest.yaml", "--json", "--explain", "a.png", "--var", "CITY=Zürich", **latin_1)
@@ -139,7 +139,7 @@ def test_json_is_valid_on_any_terminal(world: World, latin_1: dict[str, str]) ->
         assert {*FOREIGN, "🐦.png"} <= files
 
 
-def test_the_library_refuses_names_that_are_not_utf_8(tmp_path: Path) -> None:
+def test_the_python_api_rejects_an_encoding_of_names_that_is_not_utf_8(tmp_path: Path) -> None:
     code = "from metalake_sync import MetaLake; MetaLake('embedded:lake')"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -168,7 +168,7 @@ def test_a_manifest_by_process_substitution_is_planned_and_applied(world: World)
     assert "'name' is missing. A pipe has no name: add 'name', or give --state FILE." in unnamed.stderr
 
 
-def test_a_plan_goes_through_a_pipe(world: World) -> None:
+def test_a_plan_can_be_written_to_and_read_from_a_pipe(world: World) -> None:
     world.images("a.png")
     world.manifest(BIRDS)
     assert shell(world, '"$0" plan manifest.yaml -q --out >(cat > copied.plan); wait').returncode == 0
@@ -180,7 +180,7 @@ def test_a_plan_goes_through_a_pipe(world: World) -> None:
     assert "cannot save a plan of a pipe" in refused.stderr
 
 
-def test_a_plan_is_not_put_in_the_place_of_a_device(world: World) -> None:
+def test_a_saved_plan_does_not_replace_a_device(world: World) -> None:
     world.images("a.png")
     world.manifest(BIRDS)
     done = world.run("plan", "manifest.yaml", "--out", "/dev/full")
@@ -189,7 +189,7 @@ def test_a_plan_is_not_put_in_the_place_of_a_device(world: World) -> None:
     assert Path("/dev/full").is_char_device()
 
 
-def test_a_manifest_that_speaks_of_a_saved_plan_is_a_manifest(world: World) -> None:
+def test_a_manifest_that_mentions_a_saved_plan_is_a_manifest(world: World) -> None:
     world.images("a.png")
     world.manifest(BIRDS)
     manifest = world.folder / "manifest.yaml"
@@ -198,7 +198,7 @@ def test_a_manifest_that_speaks_of_a_saved_plan_is_a_manifest(world: World) -> N
     assert world.names() == ["a.png"]
 
 
-def test_a_manifest_in_a_pipe_is_not_watched(world: World) -> None:
+def test_a_manifest_in_a_pipe_cannot_be_watched(world: World) -> None:
     world.manifest(BIRDS)
     done = shell(world, '"$0" watch <(cat manifest.yaml) --state piped.db')
     assert done.returncode == 64
@@ -208,8 +208,8 @@ def test_a_manifest_in_a_pipe_is_not_watched(world: World) -> None:
 # No place for temporary files.
 
 
-def test_a_container_without_a_temporary_folder_validates(world: World) -> None:
-    """Python takes the first folder of several that it can write to. Here it can write to none."""
+def test_validate_works_in_a_container_without_a_temporary_folder(world: World) -> None:
+    """Python uses the first of several folders that it can write to. In this test, it can write to none."""
     world.images("a.png")
     world.write("people.json", boxes(a_png=[[1, 1, 2, 2]]))
     world.manifest({**BIRDS, "annotations": [{"operation": "people", "kind": "human", "source": "people.json"}]})
@@ -229,8 +229,8 @@ def test_a_container_without_a_temporary_folder_validates(world: World) -> None:
 
 
 @pytest.mark.parametrize("format", ["coco", "metalake"])
-def test_a_temporary_folder_that_is_full_is_an_error_with_a_remedy(world: World, format: str) -> None:
-    """A process may write no file of more than a megabyte, as on a full disk."""
+def test_a_full_temporary_folder_is_an_error_with_a_remedy(world: World, format: str) -> None:
+    """The process cannot write files larger than one megabyte, which has the effect of a full disk."""
     world.images("a.png")
     shape = {"type": "rectangle", "bbox": [1, 1, 2, 2], "label": "bird", "metadata": {"note": "x" * 900}}
     image = {"image": "a.png", "annotations": [shape] * 9_000}

@@ -1,4 +1,4 @@
-"""Plans that can be trusted: what is replaced, taken over, renamed, saved, limited to a part, and told."""
+"""Plans with drift, replacements, adopted and renamed files, saved plans, targets, explanations and history."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PEOPLE = [{"operation": "people", "kind": "human", "source": "people.json"}]
 
 @pytest.fixture
 def synced(world: World) -> World:
-    """Three pictures with a Tag and boxes, applied."""
+    """Three images with a tag and boxes, applied."""
     world.images("a.png", "b.png", "c.png")
     world.write("people.json", boxes(a_png=[[1, 1, 2, 2]], b_png=[[3, 3, 4, 4], [5, 5, 2, 2]]))
     world.manifest({**BIRDS, "annotations": PEOPLE, "metadata": {"City": "Rome", "Tags": ["ours"]}})
@@ -34,7 +34,7 @@ def details(world: World, name: str, *fields: str) -> dict[str, Any]:
 
 
 def set_metadata(world: World, name: str, **values: Any) -> None:
-    """A colleague edits a file's metadata in the web page."""
+    """Edit a file's metadata like another client."""
     entry = {"file": f"birds_{name}", "metadata": values}
     world.talk.asked("/api/client/metadata/uploadMetadataByJson", {"metadata": [entry]})
 
@@ -51,7 +51,7 @@ def test_a_full_refresh_after_an_apply_finds_nothing(synced: World) -> None:
     assert synced.run("drift", "--detailed-exitcode", "manifest.yaml").code == 0
 
 
-def test_a_full_refresh_asks_for_details_only_down_to_the_last_one(synced: World) -> None:
+def test_a_full_refresh_requests_details_only_down_to_the_last_item_seen(synced: World) -> None:
     plan_in_full(synced)
     set_metadata(synced, "b.png", Comment="seen")
     synced.lake.requests.clear()
@@ -66,7 +66,7 @@ def test_a_full_refresh_asks_for_details_only_down_to_the_last_one(synced: World
     assert (first, synced.lake.requests.of("item_details")) == (3, 100)
 
 
-def test_metadata_that_somebody_edited_is_found_in_full_and_set_right(synced: World) -> None:
+def test_metadata_that_another_client_edited_is_found_by_a_full_refresh_and_restored(synced: World) -> None:
     set_metadata(synced, "a.png", City="Paris", Tags=["theirs"])
     assert synced.good("plan", "--json", "manifest.yaml").document["actions"] == []
     plan = plan_in_full(synced)
@@ -86,7 +86,7 @@ def test_metadata_that_somebody_edited_is_found_in_full_and_set_right(synced: Wo
     assert plan_in_full(synced)["actions"] == []
 
 
-def test_tags_of_others_are_drift_only_where_tags_are_exact(synced: World) -> None:
+def test_tags_of_other_clients_are_drift_only_with_exact_tags(synced: World) -> None:
     set_metadata(synced, "a.png", Tags=["ours", "theirs"])
     assert plan_in_full(synced)["actions"] == []
     exact = {**BIRDS, "annotations": PEOPLE, "metadata": {"City": "Rome", "Tags": ["ours"]}, "tags": "exact"}
@@ -96,7 +96,7 @@ def test_tags_of_others_are_drift_only_where_tags_are_exact(synced: World) -> No
     assert details(synced, "a.png", "Tags")["Tags"] == ["ours"]
 
 
-def test_the_head_of_a_collection_drifts_too(synced: World) -> None:
+def test_drift_of_a_collections_head_is_found(synced: World) -> None:
     synced.talk.asked(
         "/api/client/metadata/uploadMetadataByMetaObject",
         {"collectionName": "birds", "objectType": 5, "metadata": {"City": "Oslo"}, "isApplyToAllFiles": False},
@@ -107,7 +107,7 @@ def test_the_head_of_a_collection_drifts_too(synced: World) -> None:
     assert plan_in_full(synced)["actions"] == []
 
 
-def test_shapes_that_somebody_drew_under_our_operation_are_found_and_redrawn(synced: World) -> None:
+def test_shapes_that_another_client_drew_under_our_operation_are_found_and_replaced(synced: World) -> None:
     for drawn_before_the_first_look in (True, False):
         if not drawn_before_the_first_look:
             plan_in_full(synced)
@@ -123,7 +123,7 @@ def shapes_in_lake(world: World) -> dict[str, int]:
     return {name: len(shapes) for name, shapes in world.talk.annotations(world.collection_id()).items()}
 
 
-def test_shapes_that_somebody_drew_where_we_sent_none_are_found_in_full_and_go_only_once_approved(
+def test_shapes_that_another_client_drew_where_we_sent_none_are_removed_only_after_approval(
     synced: World,
 ) -> None:
     synced.talk.annotate("people", [image_set("birds_c.png", box("bird", 1, 1, 3, 3))])
@@ -139,7 +139,7 @@ def test_shapes_that_somebody_drew_where_we_sent_none_are_found_in_full_and_go_o
     assert plan_in_full(synced)["actions"] == []
 
 
-def test_a_set_that_is_new_in_the_source_is_not_sent_over_one_that_somebody_drew_unasked(synced: World) -> None:
+def test_a_new_set_replaces_a_set_of_another_client_only_after_approval(synced: World) -> None:
     synced.talk.annotate("people", [image_set("birds_c.png", box("bird", 1, 1, 3, 3))])
     drawn = {"a_png": [[1, 1, 2, 2]], "b_png": [[3, 3, 4, 4], [5, 5, 2, 2]]}
     synced.write("people.json", boxes(**drawn, c_png=[[2, 2, 9, 9], [4, 4, 5, 5]]))
@@ -155,7 +155,7 @@ def test_a_set_that_is_new_in_the_source_is_not_sent_over_one_that_somebody_drew
     assert synced.good("plan", "--json", "manifest.yaml").document["actions"] == []
 
 
-def test_shapes_on_images_that_the_manifest_annotates_elsewhere_or_adopted_are_not_drift(world: World) -> None:
+def test_shapes_on_adopted_images_and_of_other_annotation_blocks_are_not_drift(world: World) -> None:
     world.images("a.png", "b.png")
     world.talk.upload({"c.png": png(salt=b"c.png")}, "birds")
     world.images("c.png")
@@ -175,7 +175,7 @@ def test_shapes_on_images_that_the_manifest_annotates_elsewhere_or_adopted_are_n
     assert plan_in_full(world)["actions"] == []
 
 
-def test_a_collection_that_is_as_it_was_is_not_listed(synced: World) -> None:
+def test_an_unchanged_collection_is_not_listed(synced: World) -> None:
     synced.good("plan", "manifest.yaml")
     synced.lake.requests.clear()
     plan = synced.good("plan", "--json", "manifest.yaml").document
@@ -189,7 +189,7 @@ def test_a_collection_that_is_as_it_was_is_not_listed(synced: World) -> None:
 # Replacing.
 
 
-def test_a_replacement_names_both_contents_and_keeps_the_tags_of_others(synced: World) -> None:
+def test_a_replacement_shows_both_content_hashes_and_keeps_tags_of_other_clients(synced: World) -> None:
     old = details(synced, "a.png", "id")["id"]
     set_metadata(synced, "a.png", Tags=["ours", "theirs"])
     synced.write("images/a.png", png(50, 30))
@@ -204,7 +204,7 @@ def test_a_replacement_names_both_contents_and_keeps_the_tags_of_others(synced: 
     assert ("trash", old) in [(row["action"], row["before"]) for row in rows]
 
 
-def test_shapes_of_others_that_go_with_a_replaced_file_are_counted(synced: World) -> None:
+def test_shapes_of_other_clients_that_a_replacement_removes_are_counted(synced: World) -> None:
     drawn = [box("bird", 1, 1, 3, 3), box("bird", 2, 2, 3, 3)]
     synced.talk.annotate("strangers", [image_set("birds_a.png", *drawn)])
     synced.write("images/a.png", png(50, 30))
@@ -215,7 +215,7 @@ def test_shapes_of_others_that_go_with_a_replaced_file_are_counted(synced: World
     )  # fmt: skip
 
 
-def test_a_file_under_another_id_is_drift_and_put_right_once_approved(synced: World) -> None:
+def test_a_file_with_another_id_is_drift_and_is_replaced_after_approval(synced: World) -> None:
     synced.talk.trash(objectIdList=[details(synced, "a.png", "id")["id"]], contentType=2)
     synced.talk.upload({"a.png": png(salt=b"theirs")}, "birds")
     plan = synced.good("plan", "--json", "manifest.yaml").document
@@ -229,7 +229,7 @@ def test_a_file_under_another_id_is_drift_and_put_right_once_approved(synced: Wo
 # Renames.
 
 
-def test_a_renamed_file_is_called_so_and_its_old_name_goes_where_pruning_is_on(synced: World) -> None:
+def test_a_renamed_file_is_reported_and_its_old_name_is_trashed_with_prune(synced: World) -> None:
     (synced.folder / "images/c.png").rename(synced.folder / "images/d.png")
     plan = synced.good("plan", "--json", "manifest.yaml").document
     assert actions(plan) == [("upload", "d.png", "renamed")]
@@ -246,7 +246,7 @@ def test_a_renamed_file_is_called_so_and_its_old_name_goes_where_pruning_is_on(s
 # Taking over.
 
 
-def test_import_takes_over_what_matches_and_sends_nothing(world: World) -> None:
+def test_import_adopts_matching_files_and_sends_nothing(world: World) -> None:
     world.images("a.png", "b.png", "c.png")
     content = {name: (world.folder / "images" / name).read_bytes() for name in ("a.png", "b.png")}
     world.talk.upload({**content, "b.png": b"other size"}, "birds")
@@ -261,7 +261,7 @@ def test_import_takes_over_what_matches_and_sends_nothing(world: World) -> None:
     assert [action for action in actions(plan) if action[1]] == [("upload", "c.png", "new")]
 
 
-def test_metadata_of_files_that_were_there_is_written_with_override_and_only_where_it_differs(world: World) -> None:
+def test_metadata_of_adopted_files_is_written_only_with_override_and_if_it_differs(world: World) -> None:
     world.images("a.png", "b.png")
     world.talk.upload({n: (world.folder / "images" / n).read_bytes() for n in ("a.png", "b.png")}, "birds")
     set_metadata(world, "a.png", City="Rome")
@@ -278,7 +278,7 @@ def test_metadata_of_files_that_were_there_is_written_with_override_and_only_whe
     assert plan_in_full(world)["actions"] == []
 
 
-def test_a_manifest_is_written_from_what_the_lake_has(world: World) -> None:
+def test_import_writes_a_manifest_of_the_lakes_collections(world: World) -> None:
     world.talk.upload({"a.png": png()}, "my birds")
     assert "Wrote found.yaml with 1 collections." in world.good("import", "--emit", "found.yaml").out
     world.images("a.png", folder="my_birds")
@@ -293,7 +293,7 @@ def test_a_manifest_is_written_from_what_the_lake_has(world: World) -> None:
 # Saved plans.
 
 
-def test_a_saved_plan_is_shown_and_carried_out_without_asking(synced: World) -> None:
+def test_a_saved_plan_is_shown_and_applied_without_a_prompt(synced: World) -> None:
     synced.write("images/a.png", png(50, 30))
     synced.good("plan", "--out", "the.plan", "manifest.yaml")
     plan_file = synced.folder / "the.plan"
@@ -309,7 +309,7 @@ def test_a_saved_plan_is_shown_and_carried_out_without_asking(synced: World) -> 
 
 
 @pytest.mark.parametrize("moved", ["file", "lake", "manifest", "state"])
-def test_a_stale_plan_is_refused_with_what_moved(synced: World, moved: str) -> None:
+def test_a_stale_plan_is_refused_with_the_changes(synced: World, moved: str) -> None:
     synced.write("images/a.png", png(50, 30))
     synced.images("d.png")
     synced.good("plan", "--out", "the.plan", "manifest.yaml")
@@ -332,7 +332,7 @@ def test_a_stale_plan_is_refused_with_what_moved(synced: World, moved: str) -> N
     assert (synced.names(), synced.lake.requests.writes) == (before, 0)
 
 
-def test_junk_is_no_plan(world: World) -> None:
+def test_an_invalid_file_is_not_a_plan(world: World) -> None:
     world.write("the.plan", '{"kind":"metalake-sync plan"}')
     assert world.run("show", "the.plan").code == 64
     assert world.run("apply", "the.plan").code == 64
@@ -341,7 +341,7 @@ def test_junk_is_no_plan(world: World) -> None:
 # Parts.
 
 
-def test_a_target_is_a_collection_or_some_of_its_files(world: World) -> None:
+def test_a_target_selects_a_collection_or_some_of_its_files(world: World) -> None:
     world.images("a1.png", "a2.png", "b1.png")
     world.images("x.png", folder="beasts")
     beasts = {"name": "beasts", "type": "image", "folders": [{"path": "beasts"}]}
@@ -358,7 +358,7 @@ def test_a_target_is_a_collection_or_some_of_its_files(world: World) -> None:
 # What is told.
 
 
-def test_explain_tells_rule_record_lake_and_what_follows(synced: World) -> None:
+def test_explain_shows_rule_record_lake_and_actions(synced: World) -> None:
     synced.write("images/a.png", png(50, 30))
     synced.write("images/.metalakeignore", "c*\n")
     told = synced.good("plan", "--explain", "images/a.png", "manifest.yaml").out
@@ -373,7 +373,7 @@ def test_explain_tells_rule_record_lake_and_what_follows(synced: World) -> None:
 
 
 @pytest.mark.parametrize("name", ["deep__a.png", "birds/deep__a.png"])
-def test_explain_takes_a_name_as_the_plan_shows_it(world: World, name: str) -> None:
+def test_explain_accepts_a_name_as_the_plan_shows_it(world: World, name: str) -> None:
     world.images("a.png", "b.png", folder="images/deep")
     world.manifest({"name": "birds", "type": "image", "folders": [{"path": "images", "naming": "path"}]})
     for _ in range(2):
@@ -397,14 +397,14 @@ def test_explain_takes_a_name_as_the_plan_shows_it(world: World, name: str) -> N
         ({}, ".git/x.png", "files in '.git' are never uploaded"),
     ],
 )
-def test_explain_names_the_rule(world: World, folder: dict[str, Any], path: str, why: str) -> None:
+def test_explain_shows_the_rule_that_decides(world: World, folder: dict[str, Any], path: str, why: str) -> None:
     world.write(f"images/{path}", png())
     world.manifest({"name": "birds", "type": "image", "folders": [{"path": "images", **folder}]})
     told = world.good("plan", "--refresh", "none", "--explain", f"images/{path}", "manifest.yaml").out
     assert why in told
 
 
-def test_a_plan_as_markdown_is_a_table_that_names_can_not_break(world: World) -> None:
+def test_names_cannot_break_the_table_of_a_plan_in_markdown(world: World) -> None:
     world.images("a|b<i>.png")
     world.manifest(BIRDS)
     text = world.good("plan", "--markdown", "manifest.yaml").out
@@ -415,7 +415,7 @@ def test_a_plan_as_markdown_is_a_table_that_names_can_not_break(world: World) ->
 # Checking and history.
 
 
-def test_check_finds_what_is_missing_and_other_bytes(synced: World) -> None:
+def test_check_finds_missing_files_and_other_bytes(synced: World) -> None:
     assert "3 files checked: 0 wrong." in synced.good("check", "manifest.yaml").out
     assert "3 files checked, " in synced.good("check", "--download", "manifest.yaml").out
     synced.talk.trash(objectIdList=[details(synced, "a.png", "id")["id"]], contentType=2)

@@ -1,4 +1,4 @@
-"""Everything that goes wrong ends in one clear message, its exit code, and nothing lost."""
+"""Every failure ends with one clear message and its exit code, and no data is lost."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def small_world(world: World) -> World:
 
 @pytest.fixture
 def mortal_world(small_world: World) -> World:
-    """The same, with a command line that permissions hold back, also where the tests are run by root."""
+    """The same, with a command line that obeys file permissions even if root runs the tests."""
     if os.getuid() != 0:
         return small_world
     locked = small_world.folder / "locked"
@@ -58,7 +58,7 @@ def test_wrong_credentials_are_rejected_at_once(small_world: World) -> None:
     assert "wrong_secret" not in done.out
 
 
-def test_a_lake_that_is_away_is_given_up_with_its_address(small_world: World) -> None:
+def test_an_unreachable_lake_is_an_error_with_its_address(small_world: World) -> None:
     with contextlib.closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -69,7 +69,7 @@ def test_a_lake_that_is_away_is_given_up_with_its_address(small_world: World) ->
 
 
 class NoLake(BaseHTTPRequestHandler):
-    """A proxy's greeting where a lake's answer is expected."""
+    """A proxy's page instead of the lake's answer."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -79,7 +79,7 @@ class NoLake(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-def test_an_answer_that_is_no_json_is_said_to_be_none(small_world: World) -> None:
+def test_an_answer_that_is_not_json_is_an_error(small_world: World) -> None:
     with serving(NoLake) as url:
         done = small_world.run("plan", "manifest.yaml", LAYERNEXT_URL=url)
     assert done.code == 5
@@ -104,7 +104,7 @@ collections:
 """
 
 
-def test_ten_mistakes_are_told_at_once_each_with_its_place(small_world: World) -> None:
+def test_ten_errors_are_reported_at_once_each_with_its_location(small_world: World) -> None:
     small_world.write("manifest.yaml", TEN_MISTAKES)
     done = small_world.run("validate", "manifest.yaml")
     assert done.code == 64
@@ -122,7 +122,7 @@ def test_ten_mistakes_are_told_at_once_each_with_its_place(small_world: World) -
         assert any(line.endswith(words) for line in told), words
 
 
-def test_broken_yaml_names_its_line(small_world: World) -> None:
+def test_an_error_in_yaml_names_its_line(small_world: World) -> None:
     small_world.write("manifest.yaml", "version: 1\nremote: {url: [\n")
     done = small_world.run("plan", "manifest.yaml")
     assert (done.code, done.err.count("\n")) == (64, 1)
@@ -148,7 +148,7 @@ def test_sources_that_are_missing_or_broken_are_manifest_errors(small_world: Wor
     assert "annotation source 'gone/*.json' does not exist" in done.err
 
 
-def test_a_missing_folder_is_a_mistake_at_first_and_a_guard_later(small_world: World) -> None:
+def test_a_missing_folder_is_an_error_at_first_and_stops_a_guard_later(small_world: World) -> None:
     small_world.manifest({**BIRDS, "folders": [{"path": "imgs"}]})
     first = small_world.run("apply", "manifest.yaml")
     assert (first.code, "'imgs' does not exist" in first.err) == (64, True)
@@ -161,7 +161,9 @@ def test_a_missing_folder_is_a_mistake_at_first_and_a_guard_later(small_world: W
     assert small_world.names() == ["a.png", "b.png"]
 
 
-def test_an_unreadable_folder_stops_where_files_of_it_are_known_and_fails_where_not(mortal_world: World) -> None:
+def test_an_unreadable_folder_stops_the_run_if_its_files_are_recorded_and_fails_alone_otherwise(
+    mortal_world: World,
+) -> None:
     mortal_world.images("c.png", folder="images/sub")
     sub = mortal_world.folder / "images/sub"
     sub.chmod(0o000)
@@ -195,7 +197,7 @@ def test_an_unreadable_file_fails_alone(mortal_world: World) -> None:
     assert mortal_world.names() == ["a.png", "b.png"]
 
 
-def test_a_read_only_folder_takes_no_state_and_says_so(mortal_world: World) -> None:
+def test_a_read_only_folder_for_the_state_is_an_error(mortal_world: World) -> None:
     mortal_world.folder.chmod(0o500)
     try:
         done = mortal_world.run("apply", "manifest.yaml")
@@ -220,7 +222,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", disk], check=True)
 
 
-def test_a_full_disk_under_the_state_is_one_message_and_the_next_run_goes_on(world: World, tiny_disk: Path) -> None:
+def test_a_full_disk_of_the_state_is_one_error_and_the_next_run_continues(world: World, tiny_disk: Path) -> None:
     world.images(*(f"{number:04}.png" for number in range(1200)))
     world.manifest({**BIRDS, "metadata": {"Note": "x" * 200}})
     state = ("--state", str(tiny_disk / "state.db"))
@@ -235,7 +237,7 @@ def test_a_full_disk_under_the_state_is_one_message_and_the_next_run_goes_on(wor
     assert "Nothing was sent" in world.good("apply", "manifest.yaml", *state).out
 
 
-def test_a_second_run_is_told_who_holds_the_lock(small_world: World) -> None:
+def test_a_second_run_reports_the_holder_of_the_lock(small_world: World) -> None:
     with FileBackend(small_world.folder / STATE).lock(command="apply manifest.yaml"):
         done = small_world.run("apply", "manifest.yaml")
     assert done.code == 11
@@ -244,7 +246,7 @@ def test_a_second_run_is_told_who_holds_the_lock(small_world: World) -> None:
 
 
 @pytest.mark.parametrize("damage", ["junk", "truncated"])
-def test_a_damaged_state_says_what_to_do(small_world: World, damage: str) -> None:
+def test_a_damaged_state_is_an_error_with_a_remedy(small_world: World, damage: str) -> None:
     small_world.good("apply", "manifest.yaml")
     state = small_world.folder / STATE
     content = state.read_bytes()
@@ -259,7 +261,7 @@ def test_a_damaged_state_says_what_to_do(small_world: World, damage: str) -> Non
     assert "Nothing to do" in small_world.good("plan", "manifest.yaml").out
 
 
-def test_a_state_of_a_newer_version_is_left_alone(small_world: World) -> None:
+def test_a_state_of_a_newer_version_is_not_changed(small_world: World) -> None:
     small_world.good("apply", "manifest.yaml")
     with contextlib.closing(sqlite3.connect(small_world.folder / STATE)) as db, db:
         db.execute(
@@ -272,7 +274,7 @@ def test_a_state_of_a_newer_version_is_left_alone(small_world: World) -> None:
 
 
 @pytest.mark.parametrize("what", ["removed", "replaced"])
-def test_a_state_that_is_taken_away_during_the_run_is_told_and_nothing_is_sent_twice(world: World, what: str) -> None:
+def test_a_state_that_disappears_during_a_run_is_reported_and_nothing_is_sent_twice(world: World, what: str) -> None:
     world.images(*(f"{number}.png" for number in range(8)))
     world.manifest(BIRDS)
     state = world.folder / STATE
@@ -299,7 +301,7 @@ def test_a_state_that_is_taken_away_during_the_run_is_told_and_nothing_is_sent_t
     assert "Nothing was sent" in world.good("apply", "manifest.yaml").out
 
 
-def test_errors_are_json_where_json_is_asked_for(small_world: World) -> None:
+def test_errors_are_json_with_the_option_json(small_world: World) -> None:
     done = small_world.run("apply", "--json", "manifest.yaml", LAYERNEXT_SECRET="wrong")
     assert json.loads(done.err) == {
         "message_type": "exit_error",
@@ -309,7 +311,7 @@ def test_errors_are_json_where_json_is_asked_for(small_world: World) -> None:
     }
 
 
-def test_with_a_json_log_all_on_standard_error_is_json_and_standard_output_is_as_before(small_world: World) -> None:
+def test_a_json_log_changes_standard_error_and_not_standard_output(small_world: World) -> None:
     for flags, variables in (
         (["--log-format", "json"], {}),
         (["--log-format=json"], {}),
@@ -327,18 +329,18 @@ def test_with_a_json_log_all_on_standard_error_is_json_and_standard_output_is_as
     ]
 
 
-def test_errors_are_json_by_an_environment_variable_too(small_world: World) -> None:
+def test_errors_are_json_with_the_environment_variable_too(small_world: World) -> None:
     done = small_world.run("apply", "manifest.yaml", LAYERNEXT_SECRET="wrong", METALAKE_SYNC_JSON="1")
     assert json.loads(done.err)["exit_code"] == 12
 
 
-def test_a_command_that_does_not_exist_names_the_nearest(small_world: World) -> None:
+def test_an_unknown_command_suggests_the_closest_one(small_world: World) -> None:
     done = small_world.run("aply", "manifest.yaml")
     assert done.code == 64
     assert "Did you mean 'apply'?" in done.err
 
 
-def test_metadata_that_the_lake_does_not_take_stops_before_anything_is_sent(small_world: World) -> None:
+def test_metadata_that_the_lake_rejects_is_an_error_before_anything_is_sent(small_world: World) -> None:
     small_world.manifest({**BIRDS, "metadata": {"Tags": ["far too long" * 100]}})
     done = small_world.run("apply", "manifest.yaml")
     assert done.code == 64
@@ -347,7 +349,7 @@ def test_metadata_that_the_lake_does_not_take_stops_before_anything_is_sent(smal
     assert small_world.run("validate", "--online", "manifest.yaml").code == 64
 
 
-def test_a_source_of_annotations_that_lost_everything_is_a_guard(small_world: World) -> None:
+def test_a_guard_stops_an_annotation_source_that_lost_all_entries(small_world: World) -> None:
     operation = {"operation": "people", "kind": "human", "source": "people.json"}
     small_world.manifest({**BIRDS, "annotations": [operation]})
     small_world.write("people.json", boxes(a_png=[[1, 1, 2, 2]]))
@@ -359,7 +361,7 @@ def test_a_source_of_annotations_that_lost_everything_is_a_guard(small_world: Wo
     assert len(small_world.talk.annotations(small_world.collection_id())["a.png"]) == 1
 
 
-def test_a_source_of_annotations_is_not_blamed_for_images_that_are_gone(small_world: World) -> None:
+def test_an_annotation_source_causes_no_error_if_its_images_are_gone(small_world: World) -> None:
     operation = {"operation": "people", "kind": "human", "source": "people.json"}
     small_world.manifest({**BIRDS, "annotations": [operation]})
     small_world.write("people.json", boxes(a_png=[[1, 1, 2, 2]]))
@@ -371,7 +373,7 @@ def test_a_source_of_annotations_is_not_blamed_for_images_that_are_gone(small_wo
     assert "Check that the folders are mounted" in done.err
 
 
-def test_links_fifos_and_half_names_are_named_and_left_out(small_world: World) -> None:
+def test_links_fifos_and_undecodable_names_are_reported_and_excluded(small_world: World) -> None:
     images = small_world.folder / "images"
     (images / "link.png").symlink_to("a.png")
     os.mkfifo(images / "fifo.png")
@@ -384,7 +386,7 @@ def test_links_fifos_and_half_names_are_named_and_left_out(small_world: World) -
     assert small_world.names() == ["a.png", "b.png"]
 
 
-def test_no_secret_stands_in_what_a_noisy_run_leaves(small_world: World) -> None:
+def test_no_output_of_a_failing_run_contains_a_secret(small_world: World) -> None:
     small_world.manifest({**BIRDS, "annotations": []})
     done = small_world.good("apply", "-v", "--json", "manifest.yaml")
     left = [done.out, done.err, *(path.read_bytes().decode("latin-1") for path in _files(small_world.folder))]
@@ -401,8 +403,8 @@ def _files(folder: Path) -> Iterator[Path]:
 FAR_AWAY = {"far.png": 15032385535, "past.png": -2000000000, "epoch.png": 0, "ahead.png": 2208988800}
 
 
-def test_files_of_far_away_times_are_files_like_any_other(world: World) -> None:
-    """As cameras, memory cards and damaged disks give them: 2446, 1906, 1970 and 2040."""
+def test_files_with_extreme_times_are_synced(world: World) -> None:
+    """Times of cameras, memory cards and damaged disks: 2446, 1906, 1970 and 2040."""
     world.images(*FAR_AWAY, "now.png")
     for name, seconds in FAR_AWAY.items():
         os.utime(world.folder / "images" / name, (seconds, seconds))
