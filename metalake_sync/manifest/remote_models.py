@@ -88,11 +88,13 @@ class Remote(Model):
 
 
 class Notify(Model):
-    """A webhook that receives a message when watching fails and when it has recovered."""
+    """A webhook that receives a message when watching fails, when it has recovered, and when actions wait for
+    approval."""
 
     url: Text = Field(description="Address that receives a POST request with a JSON body.")
-    on: list[Literal["failed", "recovered"]] = Field(
-        default=["failed", "recovered"], description="Changes of status that send a message."
+    on: list[Literal["failed", "recovered", "held"]] = Field(
+        default=["failed", "recovered", "held"],
+        description="Events that send a message. held: actions that need approval wait for it; each is reported once.",
     )
     secret: SecretStr | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""The webhook: sends a message when watching fails and when it recovers.
+"""The webhook: sends a message when watching fails, when it recovers, and when actions wait for approval.
 
 Owns: signing, and a thread, so that a slow receiver does not block the loop. Must not: send or log a secret, or log the
 address, which may contain a token.
@@ -27,7 +27,7 @@ TIMEOUT_S = (5.0, 10.0)
 
 log = logging.getLogger("metalake_sync.watch")
 
-WebhookEvent = Literal["failed", "recovered"]
+WebhookEvent = Literal["failed", "recovered", "held"]
 
 
 def sign(secret: bytes, timestamp: str, body: bytes) -> str:
@@ -48,7 +48,7 @@ class Webhook:
         url: str,
         secret: Callable[[], bytes | None],
         *,
-        events: frozenset[WebhookEvent] = frozenset(("failed", "recovered")),
+        events: frozenset[WebhookEvent] = frozenset(("failed", "recovered", "held")),
         common: Mapping[str, str] | None = None,
         pause_s: float = 2.0,
         wall: Callable[[], float] = time.time,

@@ -73,7 +73,7 @@ def facts(**facts: Any) -> dict[str, Any]:
 
 
 def log_run(result: RunResult, coverage: str, seconds: float) -> None:
-    """Log what a run did, and what it held or refused."""
+    """Log what a run did."""
     done, failed = result.finished.done, len(result.finished.failed)
     extra = facts(width=coverage, seconds=round(seconds, 3), requests=result.finished.requests)
     if done.changes or failed:
@@ -84,13 +84,32 @@ def log_run(result: RunResult, coverage: str, seconds: float) -> None:
         )  # fmt: skip
     else:
         log.debug("nothing to do", extra=extra)
-    for action in result.held[:SHOWN]:
-        log.warning(
-            "held: %s %s needs approval: review it with 'plan' and run 'apply', or watch with --auto-approve",
-            action.action_name, action.file_name or "", extra=facts(collection=action.collection.name),
-        )  # fmt: skip
-    for note in result.refused[:SHOWN]:
-        log.warning("refused: %s", note)
+
+
+@dataclass(slots=True)
+class HeldLog:
+    """The actions that wait for approval, and the refusals. Each is reported once, and again after a full run without
+    it."""
+
+    _reported: set[str] = field(default_factory=set)
+
+    def log(self, result: RunResult, *, of_everything: bool) -> list[str]:
+        """Log new actions and refusals of a run. Returns them as clauses. `of_everything`: whether the run was full."""
+        held = {f"held {action.key}": action for action in result.held}
+        refused = {f"refused {note}": note for note in result.refused}
+        new_held = [action for key, action in held.items() if key not in self._reported]
+        new_refused = [note for key, note in refused.items() if key not in self._reported]
+        for action in new_held[:SHOWN]:
+            log.warning(
+                "held: %s %s needs approval: review it with 'plan' and run 'apply', or watch with --auto-approve",
+                action.action_name, action.file_name or "", extra=facts(collection=action.collection.name),
+            )  # fmt: skip
+        if len(new_held) > SHOWN:
+            log.warning("held: and %d more; 'plan' shows all of them", len(new_held) - SHOWN)
+        for note in new_refused[:SHOWN]:
+            log.warning("refused: %s", note)
+        self._reported = {*held, *refused, *(() if of_everything else self._reported)}
+        return [*map(str, (action.key for action in new_held)), *map(str, new_refused)]
 
 
 @dataclass(slots=True)
@@ -132,6 +151,7 @@ class Reporter:
     webhook: Webhook | None = None
     _arrivals: Arrivals = field(default_factory=lambda: Arrivals(time.time_ns()))
     _notes: NoteLog = field(default_factory=NoteLog)
+    _held: HeldLog = field(default_factory=HeldLog)
     _broken: frozenset[str] = frozenset()
     """Broken parts with their errors, as the last run logged them."""
 
@@ -184,7 +204,12 @@ class Reporter:
         elif result.held:
             self.health.held = max(self.health.held, len(result.held))
         log_run(result, work.coverage.name.lower(), seconds)
-        self._notes.log(result.notes, of_everything=work.coverage is Coverage.FULL)
+        of_everything = work.coverage is Coverage.FULL
+        self._notes.log(result.notes, of_everything=of_everything)
+        new = self._held.log(result, of_everything=of_everything)
+        if new and self.webhook is not None:
+            waiting = len(result.held) + len(result.refused)
+            self.webhook.send("held", waiting=waiting, new=len(new), first=[redact(clause) for clause in new[:SHOWN]])
         self.metrics.ran("some_failed" if result.finished.failed else "done", seconds)
 
     def result_of(self, result: RunResult, *, work_is_left: bool) -> None:

@@ -18,9 +18,9 @@ import pytest
 
 from metalake_sync.embedded_lake import EmbeddedLake
 from metalake_sync.watch.notify import sign
-from tests.embedded_lake.talk import SECRET, settings, talk_to
+from tests.embedded_lake.talk import SECRET, box, image_set, settings, talk_to
 from tests.end_to_end.daemon import is_synced, names, watching
-from tests.end_to_end.world import BIRDS, World
+from tests.end_to_end.world import BIRDS, World, boxes
 
 
 def mount(*args: str | Path) -> None:
@@ -79,6 +79,36 @@ def receiver() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def test_a_set_that_another_client_changed_is_held_and_reported_once_and_the_rest_is_sent(
+    world: World, receiver: tuple[str, list[tuple[dict[str, str], bytes]]]
+) -> None:
+    address, requests = receiver
+    world.images("a.png", "b.png")
+    world.write("boxes.json", boxes(a_png=[[1, 1, 4, 4]], b_png=[[2, 2, 4, 4]]))
+    block = {"operation": "people", "kind": "human", "source": "boxes.json"}
+    world.manifest({**BIRDS, "annotations": [block]}, notify={"url": address})
+    world.good("apply", "manifest.yaml")
+    world.talk.annotate("people", [image_set("birds_a.png", box("bird", 9, 9, 3, 3))])
+
+    def boxes_of(image: str) -> list[list[float]]:
+        query = {"operationIdList": '["people"]', "pageNo": "0", "pageSize": "250"}
+        found = world.talk.annotations(world.collection_id(), **query).get(image, [])
+        return [shape["bbox"] for shape in found]
+
+    with watching(world, "--rescan", "1") as daemon:
+        daemon.wait(lambda: "watching" in daemon.log)
+        world.write("boxes.json", boxes(a_png=[[1, 1, 5, 5]], b_png=[[2, 2, 5, 5]]))
+        daemon.wait(lambda: boxes_of("b.png") == [[2, 2, 5, 5]] and "held: annotate a.png" in daemon.log)
+        world.images("c.png")
+        daemon.wait(lambda: "c.png" in names(world))
+        assert daemon.stop() == 0
+    assert daemon.log.count("held: annotate a.png") == 1
+    assert boxes_of("a.png") == [[9, 9, 3, 3]]
+    (sent,) = [json.loads(body) for _, body in requests]
+    assert (sent["event"], sent["waiting"], sent["new"]) == ("held", 1, 1)
+    assert sent["first"] == ["annotate birds/a.png of people"]
 
 
 def test_new_credentials_are_read_again_and_the_webhook_gets_failure_and_recovery(

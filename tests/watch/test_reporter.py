@@ -6,9 +6,15 @@ import logging
 
 import pytest
 
+from metalake_sync.core.actions import Annotate
+from metalake_sync.core.addresses import FileAt
+from metalake_sync.core.changes import Reason
+from metalake_sync.core.events import RunFinished
 from metalake_sync.core.notes import Note, NoteCode
-from metalake_sync.core.snapshots import Fingerprint
-from metalake_sync.watch.reporter import SHOWN, Arrivals, NoteLog
+from metalake_sync.core.snapshots import AnnotationKind, CollectionKey, DesiredSet, Fingerprint, MediaType
+from metalake_sync.core.summary import Summary
+from metalake_sync.watch.reporter import SHOWN, Arrivals, HeldLog, NoteLog
+from metalake_sync.watch.runner import RunResult
 
 PIPE = Note(NoteCode.FILE_LEFT_OUT, "is no regular file", "images/pipe.png")
 
@@ -51,6 +57,28 @@ def test_many_notes_are_counted_and_notes_that_are_logged_elsewhere_are_left_out
     logged = lines(caplog)
     assert len(logged) == SHOWN + 1
     assert logged[-1] == "note: and 5 more; 'plan' shows all of them"
+
+
+def conflict(name: str) -> Annotate:
+    at = FileAt(CollectionKey(MediaType.IMAGE, "birds"), name, f"birds_{name}")
+    wanted = DesiredSet("people", AnnotationKind.HUMAN, "digest", 1)
+    return Annotate(at, wanted, Reason.ANNOTATIONS_CHANGED, overwrites=True)
+
+
+def held(*names: str) -> RunResult:
+    finished = RunFinished("run", Summary(*[0] * 12), (), 0, 0, 0, 0.0)
+    return RunResult(finished, 0, [conflict(name) for name in names])
+
+
+def test_a_held_action_is_reported_once_and_again_after_a_full_run_without_it(caplog: pytest.LogCaptureFixture) -> None:
+    reported = HeldLog()
+    assert reported.log(held("a.png"), of_everything=True) == ["annotate birds/a.png of people"]
+    assert [line.split(" needs")[0] for line in lines(caplog)] == ["held: annotate a.png"]
+    assert reported.log(held("a.png"), of_everything=True) == []
+    assert reported.log(held("b.png"), of_everything=False) == ["annotate birds/b.png of people"]
+    assert reported.log(held("a.png", "b.png"), of_everything=True) == []
+    assert reported.log(held(), of_everything=True) == []
+    assert reported.log(held("a.png"), of_everything=False) == ["annotate birds/a.png of people"]
 
 
 def at(seconds: float) -> Fingerprint:
