@@ -1,4 +1,4 @@
-"""Annotations as teams have them: every format ends in the same lake, and only what changed is sent."""
+"""Annotation sources: every format has the same result in the lake, and only changes are sent."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def aviary(world: World) -> World:
 
 
 @pytest.mark.parametrize("format_name", WRITERS)
-def test_every_format_ends_in_the_same_lake_and_the_box_without_size_is_named(aviary: World, format_name: str) -> None:
+def test_every_format_has_the_same_result_and_a_box_without_size_is_reported(aviary: World, format_name: str) -> None:
     manifest(aviary, WRITERS[format_name](aviary.folder))
     applied = aviary.good("apply", "manifest.yaml", "--json")
     assert in_lake(aviary) == {
@@ -117,7 +117,7 @@ def test_one_moved_box_sends_one_image(aviary: World) -> None:
     assert in_lake(aviary)["gull.png"] == [("beak", [8, 6, 2, 2]), ("gull", [6, 5, 10, 10])]
 
 
-def test_an_operation_that_left_the_manifest_is_cleared_only_with_approval(aviary: World) -> None:
+def test_an_operation_removed_from_the_manifest_is_cleared_only_after_approval(aviary: World) -> None:
     manifest(aviary, write_voc(aviary.folder))
     aviary.good("apply", "manifest.yaml")
     aviary.manifest({"name": "birds", "type": "image", "folders": [{"path": "images"}]})
@@ -128,14 +128,14 @@ def test_an_operation_that_left_the_manifest_is_cleared_only_with_approval(aviar
     assert sum(map(len, in_lake(aviary).values())) == 0
 
 
-def test_what_is_invalid_can_be_a_mistake_and_is_told_with_its_place(aviary: World) -> None:
+def test_invalid_entries_can_be_errors_and_are_reported_with_their_location(aviary: World) -> None:
     manifest(aviary, write_coco(aviary.folder), invalid={"zero_size": "fail"})
     done = aviary.run("plan", "manifest.yaml")
     assert done.code == ExitCode.USAGE
     assert "coco.json: annotations[1]: crow.png: rectangle 'beak' has no size" in done.err
 
 
-def test_the_same_image_in_two_sources_is_a_mistake_that_names_both(aviary: World) -> None:
+def test_the_same_image_in_two_sources_is_an_error_that_names_both(aviary: World) -> None:
     manifest(aviary, [write_metalake(aviary.folder), write_voc(aviary.folder)])  # type: ignore[arg-type]
     done = aviary.run("plan", "manifest.yaml")
     assert done.code == ExitCode.USAGE
@@ -143,7 +143,7 @@ def test_the_same_image_in_two_sources_is_a_mistake_that_names_both(aviary: Worl
 
 
 @pytest.mark.parametrize("typo", ["gul", "GULL"])
-def test_a_label_that_would_be_new_in_the_lake_stands_in_the_plan(aviary: World, typo: str) -> None:
+def test_a_label_that_is_new_in_the_lake_is_in_the_plan(aviary: World, typo: str) -> None:
     manifest(aviary, write_metalake(aviary.folder))
     aviary.good("apply", "manifest.yaml")
     document = json.loads((aviary.folder / "boxes.json").read_text())
@@ -158,7 +158,7 @@ def test_a_label_that_would_be_new_in_the_lake_stands_in_the_plan(aviary: World,
     assert "new_label" not in codes
 
 
-def test_strict_makes_entries_without_a_file_a_mistake(aviary: World) -> None:
+def test_with_strict_entries_without_a_file_are_errors(aviary: World) -> None:
     source = write_metalake(aviary.folder)
     (aviary.folder / "images" / "gull.png").unlink()
     manifest(aviary, source)
@@ -170,7 +170,7 @@ def test_strict_makes_entries_without_a_file_a_mistake(aviary: World) -> None:
     assert "gull.png" in done.err
 
 
-def test_two_operations_on_one_collection_stay_apart(aviary: World) -> None:
+def test_two_operations_on_one_collection_are_independent(aviary: World) -> None:
     blocks = [
         {"operation": "people", "kind": "human", "source": write_metalake(aviary.folder)},
         {"operation": "model", "kind": "machine", "source": write_yolo(aviary.folder)},
@@ -195,7 +195,7 @@ def test_a_source_that_lost_all_its_shapes_stops_the_run(aviary: World) -> None:
     assert sum(map(len, in_lake(aviary).values())) == 3
 
 
-def test_files_without_an_entry_are_named_five_of_them_and_all_with_verbose(aviary: World) -> None:
+def test_five_files_without_an_entry_are_named_and_all_with_verbose(aviary: World) -> None:
     more = [f"more{number}.png" for number in range(6)]
     aviary.images(*more)
     source = write_metalake(aviary.folder)

@@ -70,7 +70,7 @@ def test_a_model_run_is_attached_once_and_a_second_apply_sends_nothing(predicted
     assert attached(predicted) == [("p1", "yolo"), ("p2", "yolo")]
 
 
-def test_a_run_on_images_of_others_is_attached_too(predicted: World) -> None:
+def test_a_model_run_on_images_of_other_clients_is_attached_too(predicted: World) -> None:
     predicted.manifest(BIRDS)
     predicted.good("apply", "manifest.yaml")
     predicted.manifest(BIRDS, annotations=[{**RUN, "by": "collection", "collection": "birds"}])
@@ -79,7 +79,7 @@ def test_a_run_on_images_of_others_is_attached_too(predicted: World) -> None:
     assert "Nothing was sent" in predicted.good("apply", "manifest.yaml").out
 
 
-def test_a_saved_plan_carries_what_is_attached(predicted: World) -> None:
+def test_a_saved_plan_contains_the_attachments(predicted: World) -> None:
     predicted.manifest({**BIRDS, "annotations": [RUN]})
     predicted.good("plan", "--out", "p.plan", "manifest.yaml")
     assert "model run yolo to project p1" in predicted.good("show", "p.plan").out
@@ -108,7 +108,7 @@ def test_a_missing_studio_is_one_failure_and_everything_else_is_done(without_stu
     assert (single.code, "no annotation studio" in single.err) == (1, True)
 
 
-def test_what_the_studio_refused_is_tried_again_by_the_next_run(predicted: World) -> None:
+def test_an_attachment_that_the_studio_rejected_is_retried_by_the_next_run(predicted: World) -> None:
     refusal = {"kind": "status", "status": 404, "route": "attach_model_runs"}
     predicted.lake.faults.use(FaultPlan.model_validate({"faults": [refusal]}))
     predicted.manifest({**BIRDS, "annotations": [RUN]})
@@ -149,18 +149,18 @@ def test_the_api_and_the_commands_attach(predicted: World) -> None:
     assert [project for project, _ in attached(predicted)] == ["p1", "p2", "p3", "p4"]
 
 
-def test_an_unknown_run_is_refused_in_the_studios_words(predicted: World) -> None:
+def test_an_unknown_model_run_is_an_error_with_the_studios_message(predicted: World) -> None:
     done = predicted.run("annotations", "attach", "p1", "nobody-ran-this")
     assert (done.code, "No model run has the id 'nobody-ran-this'" in done.err) == (1, True)
 
 
-def test_the_annotations_of_a_person_are_never_attached(predicted: World) -> None:
+def test_human_annotations_are_never_attached(predicted: World) -> None:
     predicted.manifest({**BIRDS, "annotations": [{**RUN, "kind": "human"}]})
     done = predicted.run("validate", "manifest.yaml")
     assert (done.code, "'destination_project_id' needs 'kind: machine'" in done.err) == (64, True)
 
 
-def test_a_failed_attachment_of_the_api_keeps_what_was_done(without_studio: World) -> None:
+def test_after_a_failed_attachment_the_api_returns_the_other_results(without_studio: World) -> None:
     without_studio.manifest(BIRDS)
     without_studio.good("apply", "manifest.yaml")
     with MetaLake(without_studio.lake.url, API_KEY, SECRET) as lake, pytest.raises(SomeFailed) as failed:

@@ -26,7 +26,7 @@ def notes(document: dict[str, Any]) -> list[str]:
     return [one["message"] for one in document["warnings"] if one["code"] == "computed_field"]
 
 
-def test_what_the_lake_computes_never_drifts_and_is_told_once(described: World) -> None:
+def test_fields_that_the_lake_computes_never_drift_and_are_reported_once(described: World) -> None:
     (told,) = notes(described.good("plan", "--json", "manifest.yaml").document)
     assert all(f"'{name}'" in told for name in ("fileSize", "uniqueName", "name", "url"))
     described.good("apply", "manifest.yaml")
@@ -49,7 +49,7 @@ def test_a_changed_value_is_sent_once_more_and_needs_no_approval(described: Worl
     assert described.good("plan", "--refresh", "full", "--json", "manifest.yaml").document["actions"] == []
 
 
-def test_a_file_of_others_is_not_said_to_differ_by_what_the_lake_computes(described: World) -> None:
+def test_an_adopted_file_does_not_differ_by_fields_that_the_lake_computes(described: World) -> None:
     described.talk.upload(
         {"a.png": (described.folder / "images/a.png").read_bytes()}, "birds", metadata={"City": "Rome"}
     )
@@ -60,7 +60,7 @@ def test_a_file_of_others_is_not_said_to_differ_by_what_the_lake_computes(descri
     assert described.good("plan", "--refresh", "full", "--json", "manifest.yaml").document["actions"] == []
 
 
-def test_a_single_call_tells_it_too(described: World) -> None:
+def test_a_single_call_reports_computed_fields_too(described: World) -> None:
     described.good("apply", "manifest.yaml")
     with MetaLake(described.lake.url, API_KEY, SECRET) as lake:
         result = lake.upload_metadata_for_files("birds", "image", described.folder / "metadata.json")

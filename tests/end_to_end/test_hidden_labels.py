@@ -1,4 +1,4 @@
-"""What hides a part of an annotation source makes it unknown: the sets of its images stay, and the place is named."""
+"""Annotation sources that are partly hidden: the sets of their images stay, and the place is reported."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def empty_it(train: Path) -> None:
     ("hide", "named"),
     [(link_it, "are links, which are not followed"), (let_it_dangle, "are broken"), (empty_it, "are empty")],
 )
-def test_a_label_folder_that_is_hidden_clears_nothing(
+def test_a_hidden_label_folder_clears_nothing(
     labelled: World, source: str, hide: Callable[[Path], None], named: str
 ) -> None:
     describe(labelled, source)
@@ -63,12 +63,12 @@ def test_a_label_folder_that_is_hidden_clears_nothing(
     )
 
 
-def test_labels_that_went_from_a_folder_with_others_are_removed(labelled: World) -> None:
+def test_labels_that_disappeared_from_a_folder_with_others_are_removed(labelled: World) -> None:
     (labelled.folder / "labels/train/gull.txt").unlink()
     assert labelled.good("plan", "manifest.yaml", "--json").document["summary"]["remove_annotations"] == 1
 
 
-def test_only_the_source_is_a_pattern_and_not_the_folder_of_the_manifest(world: World) -> None:
+def test_brackets_in_the_manifests_folder_are_not_part_of_a_sources_pattern(world: World) -> None:
     world.folder = world.folder / "birds [v2]"
     world.images("crow.png")
     world.write("ann/one.json", boxes(crow_png=[[1, 2, 3, 4]]))

@@ -43,7 +43,7 @@ def test_a_source_in_the_format_is_sent_and_pulled_back(toy: World, named: dict[
     assert again.document["summary"]["annotate"] == 0
 
 
-def test_an_entry_that_cannot_be_read_is_named_with_its_place(toy: World) -> None:
+def test_an_unreadable_entry_is_reported_with_its_location(toy: World) -> None:
     toy.write("labels/all.boxes", BOXES + "b.png nucleus 1.0\n")
     toy.manifest(birds())
     done = toy.good("plan", "manifest.yaml", PYTHONPATH=str(TOY))
@@ -58,7 +58,7 @@ def test_schema_and_options_name_the_format(toy: World) -> None:
         assert "toy" in toy.good(*command, "--help", PYTHONPATH=str(TOY)).out
 
 
-def test_without_the_package_the_name_is_refused_at_its_place(toy: World) -> None:
+def test_without_the_package_the_name_is_an_error_with_its_location(toy: World) -> None:
     toy.manifest(birds(format="toy"))
     done = toy.run("plan", "manifest.yaml")
     assert done.code == ExitCode.USAGE
@@ -67,7 +67,7 @@ def test_without_the_package_the_name_is_refused_at_its_place(toy: World) -> Non
     assert "manifest.yaml:" in done.err
 
 
-def test_a_package_that_cannot_be_loaded_hinders_only_its_own_format(toy: World) -> None:
+def test_a_package_that_cannot_be_loaded_affects_only_its_own_format(toy: World) -> None:
     info = "site/broken_format-1.0.dist-info"
     toy.write(f"{info}/METADATA", "Metadata-Version: 2.1\nName: broken-format\nVersion: 1.0\n")
     toy.write(f"{info}/entry_points.txt", "[metalake_sync.formats]\nbroken = broken_format:FORMAT\n")

@@ -1,4 +1,4 @@
-"""A run that was stopped in the middle is finished by the next one, as if nothing had happened."""
+"""An interrupted run is finished by the next one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AT_ONCE = 16
         (signal.SIGKILL, signal.SIG_DFL),
     ],
 )
-def test_a_stopped_run_is_finished_with_all_that_belongs_to_each_file(
+def test_a_stopped_run_is_finished_with_metadata_and_annotations(
     world: World, ending: signal.Signals, sigint: signal.Handlers
 ) -> None:
     world.images(*FILES)
@@ -82,7 +82,7 @@ def test_a_stopped_run_is_finished_with_all_that_belongs_to_each_file(
     assert world.lake.requests.writes == 0
 
 
-def test_a_look_that_is_broken_off_does_not_speak_of_applying(world: World) -> None:
+def test_an_interrupted_plan_does_not_advise_to_apply_again(world: World) -> None:
     os.mkfifo(world.folder / "waiting.yaml")
     command = [str(PROGRAM), "validate", "waiting.yaml"]
     with (

@@ -1,4 +1,4 @@
-"""The main job as a user has it: apply a manifest, apply it again, change a thing, apply it again."""
+"""The main use case: apply a manifest, apply it again, change something, apply it again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def full_world(world: World) -> None:
     world.manifest(FULL)
 
 
-def test_an_apply_brings_files_metadata_and_annotations_into_the_lake(world: World) -> None:
+def test_an_apply_sends_files_metadata_and_annotations(world: World) -> None:
     full_world(world)
     done = world.good("apply", "manifest.yaml")
     assert "Plan: 3 to add, 0 to update, 0 to replace, 0 to trash, 0 unchanged" in done.out
@@ -77,7 +77,7 @@ def test_one_more_file_one_changed_tag_and_one_moved_box_send_exactly_that(world
     assert world.talk.annotations(world.collection_id())["gull.png"][0]["bbox"] == [1, 0, 39, 20]
 
 
-def test_shapes_without_size_are_left_out_and_named(world: World) -> None:
+def test_shapes_without_size_are_skipped_and_reported(world: World) -> None:
     full_world(world)
     world.write("people.json", boxes(crow_png=[[1, 2, 0, 7], [5, 5, 4, 4]]))
     done = world.good("apply", "manifest.yaml")
@@ -85,7 +85,7 @@ def test_shapes_without_size_are_left_out_and_named(world: World) -> None:
     assert len(world.talk.annotations(world.collection_id())["crow.png"]) == 1
 
 
-def test_every_media_type_has_its_collection_and_takes_its_files_alone(world: World) -> None:
+def test_a_collection_includes_only_files_of_its_media_type(world: World) -> None:
     world.images("a.png", folder="mixed")
     for name in ("B.MP4", "c.mkv", "notes.txt", "empty.bin"):
         world.write(f"mixed/{name}", b"" if name == "empty.bin" else name.encode())
@@ -110,7 +110,7 @@ def test_folders_can_become_part_of_the_names(world: World) -> None:
     assert world.names() == ["one__a.png", "two__deep__a.png"]
 
 
-def test_two_files_of_one_name_are_an_error_that_names_both(world: World) -> None:
+def test_two_files_with_one_name_are_an_error_that_names_both(world: World) -> None:
     world.images("a.png", folder="images/one")
     world.images("a.png", folder="images/two")
     world.manifest(BIRDS)
@@ -121,7 +121,7 @@ def test_two_files_of_one_name_are_an_error_that_names_both(world: World) -> Non
     assert world.lake.requests.writes == 0
 
 
-def test_patterns_and_ignore_files_say_what_is_taken(world: World) -> None:
+def test_patterns_and_ignore_files_decide_which_files_are_included(world: World) -> None:
     world.images("keep.png", "skip_draft.png", "late.jpg", folder="images")
     world.images("hidden.png", "shown.png", folder="images/sub")
     world.write("images/sub/.metalakeignore", "hidden.*\n")
@@ -144,7 +144,7 @@ def test_a_manifest_can_come_from_standard_input_or_be_a_folder(world: World) ->
     assert "1 to adopt" in done.out
 
 
-def test_variables_come_from_the_command_line_before_the_environment(world: World) -> None:
+def test_variables_of_the_command_line_take_precedence_over_the_environment(world: World) -> None:
     world.images("a.png")
     world.manifest({**BIRDS, "name": "${NAME:-nobody}"})
     world.good("apply", "manifest.yaml", "--var", "NAME=jays", NAME="crows")
@@ -157,7 +157,7 @@ def test_every_flag_has_an_environment_variable(world: World) -> None:
     assert world.run("plan", "manifest.yaml", METALAKE_SYNC_DETAILED_EXITCODE="1").code == 2
 
 
-def test_what_others_put_into_the_lake_stays_and_is_counted(world: World) -> None:
+def test_files_of_other_clients_stay_and_are_counted(world: World) -> None:
     world.talk.upload({"theirs.png": png(salt=b"theirs")})
     world.images("ours.png")
     world.manifest({**BIRDS, "prune": True})
@@ -166,7 +166,7 @@ def test_what_others_put_into_the_lake_stays_and_is_counted(world: World) -> Non
     assert world.names() == ["ours.png", "theirs.png"]
 
 
-def test_tags_that_others_set_stay_unless_the_manifest_wants_them_exact(world: World) -> None:
+def test_tags_of_other_clients_stay_unless_tags_are_exact(world: World) -> None:
     world.images("a.png")
     world.manifest({**BIRDS, "metadata": {"Tags": ["one"]}})
     world.good("apply", "manifest.yaml")
@@ -180,7 +180,7 @@ def test_tags_that_others_set_stay_unless_the_manifest_wants_them_exact(world: W
     assert world.talk.details("birds_a.png", "Tags")["Tags"] == ["three"]
 
 
-def test_an_operation_of_others_on_our_images_stays(world: World) -> None:
+def test_an_operation_of_other_clients_on_our_images_stays(world: World) -> None:
     full_world(world)
     world.good("apply", "manifest.yaml")
     world.talk.annotate("theirs", [image_set("birds_crow.png", box("x", 1, 1, 2, 2))])
@@ -190,7 +190,7 @@ def test_an_operation_of_others_on_our_images_stays(world: World) -> None:
     assert sorted(shape["label"] for shape in drawn) == ["bird", "x"]
 
 
-def test_an_image_that_lost_its_entry_gets_an_empty_set_once_it_is_approved(world: World) -> None:
+def test_an_image_that_lost_its_entry_gets_an_empty_set_after_approval(world: World) -> None:
     full_world(world)
     world.good("apply", "manifest.yaml")
     world.write("people.json", boxes(gull_png=[[0, 0, 40, 20]]))
@@ -200,7 +200,7 @@ def test_an_image_that_lost_its_entry_gets_an_empty_set_once_it_is_approved(worl
     assert world.talk.annotations(world.collection_id())["crow.png"] == []
 
 
-def test_changed_bytes_are_replaced_once_it_is_approved(world: World) -> None:
+def test_changed_files_are_replaced_after_approval(world: World) -> None:
     full_world(world)
     world.good("apply", "manifest.yaml")
     changed = png(salt=b"other bytes")
@@ -225,7 +225,7 @@ def test_a_touched_file_is_hashed_and_not_sent(world: World) -> None:
     assert world.lake.requests.writes == 0
 
 
-def test_a_lost_state_adopts_what_the_lake_has(world: World) -> None:
+def test_without_a_state_the_files_of_the_lake_are_adopted(world: World) -> None:
     full_world(world)
     world.good("apply", "manifest.yaml")
     for file in (world.folder / ".metalake-sync").iterdir():
@@ -237,7 +237,7 @@ def test_a_lost_state_adopts_what_the_lake_has(world: World) -> None:
     assert "Nothing to do" in world.good("apply", "manifest.yaml").out
 
 
-def test_the_embedded_lake_lives_as_long_as_the_command(world: World) -> None:
+def test_the_embedded_lake_runs_as_long_as_the_command(world: World) -> None:
     world.images("a.png")
     remote: dict[str, Any] = {"url": "embedded:.metalake"}
     world.manifest(BIRDS, remote=remote)
@@ -246,7 +246,7 @@ def test_the_embedded_lake_lives_as_long_as_the_command(world: World) -> None:
     assert world.lake.requests.counts == {}
 
 
-def test_status_tells_what_is_synced_and_what_waits(world: World) -> None:
+def test_status_shows_synced_and_pending_files(world: World) -> None:
     full_world(world)
     assert "No run yet." in world.good("status", "manifest.yaml").out
     world.good("apply", "manifest.yaml")

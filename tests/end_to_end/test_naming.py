@@ -62,7 +62,7 @@ def test_an_old_name_with_old_bytes_is_pruned_as_a_file_that_left(renamed: World
     assert plan["warnings"] == []
 
 
-def test_a_naming_that_comes_back_takes_up_its_names_again(renamed: World) -> None:
+def test_a_restored_naming_uses_its_earlier_names_again(renamed: World) -> None:
     for naming in ("path", "name", "path"):
         named(renamed, naming)
         renamed.lake.requests.clear()
@@ -76,7 +76,7 @@ def test_a_naming_that_comes_back_takes_up_its_names_again(renamed: World) -> No
     nothing_is_left_to_do(renamed)
 
 
-def test_a_file_that_can_not_be_looked_at_keeps_all_its_names(renamed: World) -> None:
+def test_an_unreadable_file_keeps_all_its_names(renamed: World) -> None:
     local = renamed.folder / "images/sub/crow.png"
     local.unlink()
     local.symlink_to(renamed.folder / "images/gull.png")

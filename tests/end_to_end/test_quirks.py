@@ -201,7 +201,7 @@ def serve(folder: Path, generations: Sequence[Generation], *quirks: Quirk) -> Em
 @pytest.mark.parametrize(
     "generations", [[Generation.TWO], [Generation.THREE], list(Generation)], ids=["2", "3", "both"]
 )
-def test_a_project_goes_through_every_generation(
+def test_a_project_works_with_every_generation(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generations: list[Generation]
 ) -> None:
     with serve(tmp_path / "lake", generations) as lake:
@@ -229,7 +229,7 @@ def _combinations() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("quirk", "generation"), list(_combinations()))
-def test_a_project_goes_through_every_quirk(
+def test_a_project_works_with_every_quirk(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quirk: Quirk, generation: Generation
 ) -> None:
     with serve(tmp_path / "lake", [generation], quirk) as lake:
@@ -278,7 +278,7 @@ def test_a_lake_of_generation_3_is_not_asked_about_compatibility(
     "quirk", [Quirk.TRASHED_NAMES_TAKEN, Quirk.TRASHED_NAMES_REFUSED], ids=lambda quirk: quirk.value
 )
 @pytest.mark.parametrize("generation", Generation)
-def test_where_the_trash_keeps_names_one_replacement_fails_and_the_rest_goes_on(
+def test_if_the_trash_keeps_names_one_replacement_fails_and_the_rest_continues(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generation: Generation, quirk: Quirk
 ) -> None:
     with serve(tmp_path / "lake", [generation], quirk) as lake:
@@ -299,7 +299,7 @@ def test_where_the_trash_keeps_names_one_replacement_fails_and_the_rest_goes_on(
     check_lake(project, tmp_path / "lake")
 
 
-def test_a_collection_of_videos_is_told_from_its_empty_twin(
+def test_a_video_collection_is_distinguished_from_its_empty_twin(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project.folder / "films").mkdir()
@@ -321,7 +321,7 @@ def test_a_collection_of_videos_is_told_from_its_empty_twin(
         assert "# left out: another collection of this name" in emitted
 
 
-def test_a_virtual_collection_is_pulled_and_takes_no_uploads(
+def test_a_virtual_collection_can_be_pulled_and_rejects_uploads(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generation = Generation.THREE
@@ -346,7 +346,7 @@ def test_a_virtual_collection_is_pulled_and_takes_no_uploads(
         assert said.err.count("error:") == 1
 
 
-def test_a_set_that_the_lake_did_not_clear_is_seen_by_a_full_refresh(
+def test_a_set_that_the_lake_did_not_clear_is_found_by_a_full_refresh(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serve(tmp_path / "lake", [Generation.THREE], Quirk.EMPTY_SETS_IGNORED) as lake:
@@ -366,7 +366,7 @@ DATES = (Quirk.DATES_AS_OBJECTS, Quirk.DATES_AS_MILLISECONDS, Quirk.DATES_WITHOU
 
 
 @pytest.mark.parametrize("quirk", [*DATES, Quirk.DETAILS_MINIMAL], ids=lambda quirk: quirk.value)
-def test_changes_of_another_client_are_seen_whatever_form_dates_have(
+def test_changes_of_another_client_are_found_with_every_form_of_dates(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quirk: Quirk
 ) -> None:
     generation = Generation.THREE

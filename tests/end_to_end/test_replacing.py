@@ -1,4 +1,4 @@
-"""Replacing is trash, then upload: what is made sure of first, and what a failure in the middle leaves."""
+"""Replacing is trash, then upload: what is checked before, and what a failure in between leaves."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def ids(world: World) -> dict[str, str]:
     return {item["name"]: item["id"] for item in world.talk.items(world.collection_id())}
 
 
-def test_a_lake_that_refuses_trashed_names_is_found_out_with_one_file(stubborn_world: World) -> None:
+def test_one_file_shows_that_a_lake_rejects_names_of_trashed_files(stubborn_world: World) -> None:
     before = ids(stubborn_world)
     done = stubborn_world.run("apply", "--json", "--auto-approve", "manifest.yaml")
     assert done.code == 3
@@ -83,7 +83,7 @@ def test_a_lake_that_refuses_trashed_names_is_found_out_with_one_file(stubborn_w
 @pytest.mark.parametrize(
     ("status", "route"), [(409, "begin_file"), (406, "finalize_file"), (409, "open_upload"), (406, "complete_upload")]
 )
-def test_no_further_run_trashes_another_file_once_the_lake_refused_a_trashed_name(
+def test_later_runs_trash_no_other_file_after_the_lake_rejected_a_trashed_name(
     world: World, status: int, route: str
 ) -> None:
     start(world)
@@ -188,7 +188,7 @@ def test_a_collection_with_a_file_in_the_trash_comes_before_the_others(world: Wo
     assert world.names("cats") == (["y.png"] if gone else ["x.png", "y.png"])
 
 
-def test_a_failed_first_replacement_stops_those_of_other_collections_too(world: World) -> None:
+def test_a_failed_first_replacement_stops_replacements_in_other_collections_too(world: World) -> None:
     start(world)
     world.images("x.png", folder="cats")
     birds = {**BIRDS, "metadata": {"City": "Rome"}, "annotations": PEOPLE}
@@ -201,7 +201,7 @@ def test_a_failed_first_replacement_stops_those_of_other_collections_too(world: 
     assert (world.names(), world.names("cats")) == (["b.png", "c.png"], ["x.png"])
 
 
-def test_a_file_that_was_never_recorded_and_is_gone_by_now_does_not_stop_replacements(world: World) -> None:
+def test_a_missing_file_without_a_record_does_not_stop_replacements(world: World) -> None:
     """The file of another client was about to be taken over. It was trashed, and then deleted locally."""
     start(world)
     world.talk.upload({"d.png": png(60, 30, salt=b"theirs")}, "birds")
@@ -209,7 +209,7 @@ def test_a_file_that_was_never_recorded_and_is_gone_by_now_does_not_stop_replace
     assert "2 files replaced" in world.good("apply", "--auto-approve", "manifest.yaml").out
 
 
-def test_a_half_done_replacement_is_finished_by_the_next_run_once_the_lake_takes_it(tmp_path: Path) -> None:
+def test_an_unfinished_replacement_is_finished_when_the_lake_accepts_it(tmp_path: Path) -> None:
     with served_world(tmp_path, quirks=frozenset({Quirk.TRASHED_NAMES_TAKEN})) as world:
         start(world)
         assert world.run("apply", "--auto-approve", "manifest.yaml").code == 3
@@ -225,7 +225,7 @@ def test_a_half_done_replacement_is_finished_by_the_next_run_once_the_lake_takes
         assert world.good("plan", "--json", "--refresh", "full", "manifest.yaml").document["actions"] == []
 
 
-def test_nothing_is_trashed_for_bytes_that_can_not_be_read(world: World) -> None:
+def test_nothing_is_trashed_for_an_unreadable_file(world: World) -> None:
     """The file changes once more between the plan and the moment in which it would be replaced."""
     start(world)
     before = ids(world)
@@ -244,7 +244,7 @@ def test_nothing_is_trashed_for_bytes_that_can_not_be_read(world: World) -> None
     assert ids(world)["b.png"] != before["b.png"]
 
 
-def test_all_that_changed_is_replaced_where_the_lake_takes_the_names(world: World) -> None:
+def test_all_changed_files_are_replaced_if_the_lake_accepts_the_names(world: World) -> None:
     start(world)
     before = ids(world)
     assert "2 files replaced" in world.good("apply", "--auto-approve", "manifest.yaml").out
@@ -254,7 +254,7 @@ def test_all_that_changed_is_replaced_where_the_lake_takes_the_names(world: Worl
 
 
 @pytest.mark.parametrize(("on_change", "code"), [("keep", 0), ("fail", 1)])
-def test_changes_are_kept_away_or_refused_where_the_manifest_says_so(world: World, on_change: str, code: int) -> None:
+def test_on_change_can_keep_or_refuse_changes(world: World, on_change: str, code: int) -> None:
     start(world)
     before = ids(world)
     world.manifest({**BIRDS, "metadata": {"City": "Rome"}, "annotations": PEOPLE, "on_change": on_change})
@@ -275,7 +275,7 @@ def upload_anew(world: World, name: str, content: bytes) -> str:
 
 @pytest.mark.parametrize("refresh", ["list", "full"])
 @pytest.mark.parametrize(("on_change", "code"), [("keep", 0), ("fail", 1), ("replace", 7)])
-def test_what_a_colleague_uploaded_under_our_name_goes_only_where_the_manifest_and_somebody_say_so(
+def test_a_file_of_another_client_under_our_name_is_replaced_only_with_policy_and_approval(
     world: World, refresh: str, on_change: str, code: int
 ) -> None:
     world.images(*NAMES)
@@ -292,7 +292,7 @@ def test_what_a_colleague_uploaded_under_our_name_goes_only_where_the_manifest_a
 
 
 @pytest.mark.parametrize("refresh", ["list", "full"])
-def test_what_a_colleague_puts_in_an_adopted_files_place_is_adopted_or_left_to_them(world: World, refresh: str) -> None:
+def test_another_clients_replacement_of_an_adopted_file_is_adopted_or_left_alone(world: World, refresh: str) -> None:
     world.images(*NAMES)
     world.talk.upload({name: (world.folder / "images" / name).read_bytes() for name in NAMES}, "birds")
     world.manifest(BIRDS)
@@ -324,7 +324,7 @@ def break_off_a_replacement(world: World) -> None:
     world.lake.faults.use(FaultPlan())
 
 
-def test_tags_that_others_set_survive_a_replacement_that_was_broken_off(world: World) -> None:
+def test_tags_of_other_clients_survive_an_interrupted_replacement(world: World) -> None:
     break_off_a_replacement(world)
     world.good("apply", "--auto-approve", "manifest.yaml")
     for name in ("a.png", "b.png"):
@@ -332,7 +332,7 @@ def test_tags_that_others_set_survive_a_replacement_that_was_broken_off(world: W
     assert "Nothing was sent" in world.good("apply", "manifest.yaml").out
 
 
-def test_a_lake_that_changed_its_mind_is_tried_again_once_the_user_says_so(tmp_path: Path) -> None:
+def test_state_forget_makes_the_next_run_try_trashed_names_again(tmp_path: Path) -> None:
     with served_world(tmp_path, quirks=frozenset({Quirk.TRASHED_NAMES_TAKEN})) as world:
         start(world)
         assert world.run("apply", "--auto-approve", "manifest.yaml").code == 3
@@ -345,7 +345,7 @@ def test_a_lake_that_changed_its_mind_is_tried_again_once_the_user_says_so(tmp_p
         assert world.talk.read("birds_b.png") == (world.folder / "images/b.png").read_bytes()
 
 
-def test_tags_that_a_run_owes_when_it_dies_after_the_upload_are_given_back_by_the_next(world: World) -> None:
+def test_tags_missing_after_a_killed_upload_are_restored_by_the_next_run(world: World) -> None:
     start(world)
     world.good("apply", "--auto-approve", "manifest.yaml")
     with StateStore(world.folder / ".metalake-sync/manifest.db") as state:

@@ -1,4 +1,4 @@
-"""A lake behind TLS, as a user meets it: whom the program trusts, and what it says of anybody else."""
+"""A lake with TLS: which certificates are trusted, and the errors for others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def secure(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-def test_a_ca_that_the_manifest_names_is_trusted_by_every_call_of_an_apply(secure: World) -> None:
+def test_every_call_of_an_apply_trusts_the_ca_of_the_manifest(secure: World) -> None:
     secure.manifest(BIRDS, remote={"url": secure.lake.url, "ca_file": "ca.pem", **CREDENTIALS})
     secure.good("apply", "manifest.yaml")
     assert secure.names() == ["crow.png", "jay.png"]
@@ -46,7 +46,7 @@ def test_a_ca_of_the_environment_is_trusted_too(secure: World) -> None:
     assert secure.names() == ["crow.png", "jay.png"]
 
 
-def test_a_stranger_ends_the_run_at_once_with_the_way_out(secure: World) -> None:
+def test_an_untrusted_certificate_ends_the_run_at_once_with_a_remedy(secure: World) -> None:
     secure.manifest(BIRDS, remote={"url": secure.lake.url, **CREDENTIALS})
     done = secure.run("apply", "manifest.yaml")
     assert done.code == 5
@@ -62,7 +62,7 @@ def test_a_stranger_ends_the_run_at_once_with_the_way_out(secure: World) -> None
         ({"url": "http://lake.example"}, "'url' is plain HTTP to another machine"),
     ],
 )
-def test_what_the_manifest_should_not_say_is_told_with_its_line(
+def test_insecure_settings_of_the_manifest_are_reported_with_their_line(
     world: World, remote: dict[str, str], words: str, tmp_path: Path
 ) -> None:
     world.manifest(BIRDS, remote={**remote, **CREDENTIALS})

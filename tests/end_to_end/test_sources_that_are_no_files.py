@@ -1,4 +1,4 @@
-"""A source that is no regular file is a mistake: a pipe would be waited for until the end of days."""
+"""A source that is not a regular file is an error, because a pipe might never end."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_pipe_as_a_source_of_metadata_is_an_error(world: World, source: str) -
     assert (done.code, f"{source}: it is not a regular file" in done.err) == (64, True)
 
 
-def test_a_link_to_a_file_is_a_source_like_any_other(world: World) -> None:
+def test_a_link_to_a_file_is_a_valid_source(world: World) -> None:
     world.images("crow.png")
     world.write("elsewhere.json", boxes(crow_png=[[1, 2, 3, 4]]))
     (world.folder / "boxes.json").symlink_to("elsewhere.json")

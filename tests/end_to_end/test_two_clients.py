@@ -1,4 +1,4 @@
-"""Two clients of one lake: equal bytes are taken over by both, and nobody's file is taken for another by its name."""
+"""Two clients of one lake: both adopt equal files, and a name alone does not make a file ours."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def two_uploaders(world: World) -> World:
 
 @pytest.mark.parametrize("refresh", ["list", "full"])
 @pytest.mark.parametrize("on_change", ["replace", "keep", "fail"])
-def test_equal_bytes_of_another_client_are_taken_over_and_not_replaced(
+def test_equal_files_of_another_client_are_adopted_and_not_replaced(
     two_uploaders: World, refresh: str, on_change: str
 ) -> None:
     world = two_uploaders
