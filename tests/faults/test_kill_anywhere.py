@@ -80,9 +80,8 @@ def test_without_power_at_requests_it_converges(mortal: Mortal) -> None:
 
 STEPS = (
     "state_ownership.claim_state",
-    "replace.learn",
-    "readings.flush",
-    "parse_cache.flush",
+    "trash.learn",
+    "caches.flush",
     "metadata.tags_restored",
     "inspect_files.hashes",
     "collections._record_row",
@@ -90,20 +89,18 @@ STEPS = (
     "recorder.about_to_trash",
     "recorder.confirm",
     "recorder.finish",
-    "bookkeeping.move_records",
+    "collections.move_records",
     "run.execute",
     "uploads._completed",
     "session_files._journal_sent",
-    "upload_journal._commit",
-    "upload_journal.file_begun",
-    "upload_journal.part_finished",
+    "session_files._commit",
+    "session_files.file_begun",
+    "session_files.part_finished",
     "uploads.send",
 )
 """Who writes to the state in an apply of the project. The first are those that soon have nothing more to write."""
 
-SOMETIMES = frozenset(
-    {"bookkeeping.move_records", "readings.flush", "collection_planner._record_markers", "state_ownership.claim_state"}
-)
+SOMETIMES = frozenset({"collections.move_records", "collection_planner._record_markers", "state_ownership.claim_state"})
 """Those of them that depend on how young the files are, or on what the run before came to remember, and the one that is
 taken in a state's first run alone."""
 
