@@ -10,10 +10,12 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from metalake_sync.apply.annotations import AnnotationStage
+from metalake_sync.apply.collections import Bookkeeping, CollectionStage
 from metalake_sync.apply.metadata import MetadataStage, updates_after_upload
 from metalake_sync.apply.session_files import OpenSession
 from metalake_sync.apply.trash import (
     ReplaceStage,
+    TrashStage,
     UploadAction,
     refuses_name,
     rejected_name_error,
@@ -83,12 +85,15 @@ async def upload_collection(
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The stages that a file passes through."""
+    """The stages of one run."""
 
+    collections: CollectionStage
+    bookkeeping: Bookkeeping
     uploads: UploadStage
     metadata: MetadataStage
     annotations: AnnotationStage
     replace: ReplaceStage
+    trash: TrashStage
 
 
 @dataclass(slots=True)

@@ -79,32 +79,11 @@ class Executor:
             files_total=summary.upload + summary.replace + summary.download,
             bytes_total=summary.bytes_to_send,
         )
-        collections = CollectionStage(self.client, self.recorder, self.lake)
-        addresses = AddressLookup(self.client)
-        trash = TrashStage(self.client, self.recorder)
-        bookkeeping = Bookkeeping(self.recorder, self.base_dir, self.options.hash_threads, desired)
         async with self._transfer() as transfer:
-            stages = Stages(
-                UploadStage(
-                    self.client, InProcessExecutor(transfer), self.recorder, collections, self.base_dir, progress
-                ),
-                MetadataStage(self.client, self.recorder, self.options.calls_at_once, addresses),
-                AnnotationStage(self.client, self.recorder, _indexes(desired, addressed), addresses),
-                ReplaceStage(
-                    self.client,
-                    self.recorder,
-                    trash,
-                    self.base_dir,
-                    self.lake,
-                    self.options.calls_at_once,
-                    self.options.hash_threads,
-                    self.in_manifest,
-                    {(part.key, forget.recorded.name) for part in plan.collections for forget in part.forgets},
-                ),
-            )
+            stages = self._stages(plan, desired, addressed, transfer, progress)
             with _reporting(progress):
                 planned = {collection.key for collection in plan.collections}
-                bookkeeping.forget_sessions(
+                stages.bookkeeping.forget_sessions(
                     [one for key, found in left_open.items() if key not in planned for one in found]
                 )
                 # Before all others, because another block may name the same image.
@@ -112,37 +91,70 @@ class Executor:
                 await stages.annotations.send(one for one in unmanaged if isinstance(one, RemoveAnnotations))
                 for collection in self._ordered(plan.collections):
                     progress.stage = f"{collection.key}"
-                    await collections.prepare(collection)
-                    sessions = left_open.get(collection.key, ())
-                    bookkeeping.record_recovered(collection)
-                    bookkeeping.forget_sessions([one for one in sessions if not one.resume])
-                    if not self.options.partial:
-                        bookkeeping.forget_replacements(collection)
-                    bookkeeping.adopt(collection)
-                    resumable = [one for one in sessions if one.resume]
-                    await upload_collection(collection, stages, self.options, resumable)
-                    if collection.lake_id is not None:
-                        await stages.metadata.update(
-                            collection.key, collection.metadata, collection.policy.tags, collection.lake_id
-                        )
-                        await stages.metadata.restore_tags(collection, collection.lake_id)
-                    new = {upload.file.name for upload in collection.uploads}
-                    await stages.annotations.send(
-                        action for action in collection.annotations if action.at.name not in new
-                    )
-                    await trash.trash_pruned(collection)
-                    bookkeeping.move_records(collection)
+                    await self._carry_out(collection, stages, left_open.get(collection.key, ()))
                 for part in plan.addressed:
                     progress.stage = str(part.address)
                     await stages.annotations.send(one for one in part.actions if isinstance(one, Annotate))
                     described = [one for one in part.actions if isinstance(one, UpdateFileMetadata)]
                     await stages.metadata.update(part.address, described)
-                    bookkeeping.settle(part)
+                    stages.bookkeeping.settle(part)
                 await self._download(plan, progress)
                 await self._trash(plan)
                 await self._attach(plan)
             progress.finished()
             progress.report()
+
+    def _stages(
+        self,
+        plan: Plan,
+        desired: Mapping[CollectionKey, DesiredCollection],
+        addressed: UnmanagedSources,
+        transfer: Transfer,
+        progress: ProgressMeter,
+    ) -> Stages:
+        client, recorder, options = self.client, self.recorder, self.options
+        collections = CollectionStage(client, recorder, self.lake)
+        addresses = AddressLookup(client)
+        trash = TrashStage(client, recorder)
+        forgotten = {(part.key, forget.recorded.name) for part in plan.collections for forget in part.forgets}
+        return Stages(
+            collections,
+            Bookkeeping(recorder, self.base_dir, options.hash_threads, desired),
+            UploadStage(client, InProcessExecutor(transfer), recorder, collections, self.base_dir, progress),
+            MetadataStage(client, recorder, options.calls_at_once, addresses),
+            AnnotationStage(client, recorder, _indexes(desired, addressed), addresses),
+            ReplaceStage(
+                client,
+                recorder,
+                trash,
+                self.base_dir,
+                self.lake,
+                options.calls_at_once,
+                options.hash_threads,
+                self.in_manifest,
+                forgotten,
+            ),
+            trash,
+        )
+
+    async def _carry_out(self, collection: CollectionPlan, stages: Stages, sessions: Sequence[SessionDecision]) -> None:
+        """Carry out the actions of one collection. `sessions`: those that interrupted runs left open in it."""
+        await stages.collections.prepare(collection)
+        stages.bookkeeping.record_recovered(collection)
+        stages.bookkeeping.forget_sessions([one for one in sessions if not one.resume])
+        if not self.options.partial:
+            stages.bookkeeping.forget_replacements(collection)
+        stages.bookkeeping.adopt(collection)
+        await upload_collection(collection, stages, self.options, [one for one in sessions if one.resume])
+        if collection.lake_id is not None:
+            await stages.metadata.update(
+                collection.key, collection.metadata, collection.policy.tags, collection.lake_id
+            )
+            await stages.metadata.restore_tags(collection, collection.lake_id)
+        new = {upload.file.name for upload in collection.uploads}
+        await stages.annotations.send(action for action in collection.annotations if action.at.name not in new)
+        await stages.trash.trash_pruned(collection)
+        stages.bookkeeping.move_records(collection)
 
     def _ordered(self, collections: Sequence[CollectionPlan]) -> list[CollectionPlan]:
         """Collections with an unfinished replacement come first: the others wait for it (`upload_collection`)."""

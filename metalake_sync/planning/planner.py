@@ -24,11 +24,11 @@ from metalake_sync.manifest import LoadedManifest
 from metalake_sync.planning.collection_planner import CollectionPlanner
 from metalake_sync.planning.desired import DesiredCollection, key_of
 from metalake_sync.planning.interrupted_runs import decide_open_sessions, note_on, replacement_notes
+from metalake_sync.planning.lake_listing import notes_on_lost_shapes
 from metalake_sync.planning.manifest_blocks import ManifestBlocks, plan_attachments
 from metalake_sync.planning.open_collections import open_collections
 from metalake_sync.planning.run_options import RunOptions, SkippedPart, chosen_targets
 from metalake_sync.planning.set_comparison import StateComparer
-from metalake_sync.planning.sets_of_others import notes_on_lost_shapes
 from metalake_sync.planning.unmanaged_sources import UnmanagedSources, open_unmanaged
 from metalake_sync.planning.written_names import new_labels
 from metalake_sync.state.names import CollectionHandle
