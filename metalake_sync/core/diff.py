@@ -28,7 +28,7 @@ from metalake_sync.core.actions import (
 )
 from metalake_sync.core.addresses import FileAt
 from metalake_sync.core.changes import LAKE_ID, SIZE, Change, content_changes, metadata_changes
-from metalake_sync.core.diff_metadata import Written, compare_fields
+from metalake_sync.core.diff_metadata import UNCHANGED, Written, compare_fields
 from metalake_sync.core.diff_sets import OperationPolicy, compare_sets, new_sets
 from metalake_sync.core.metadata import MetadataSet, MetadataValues, is_computed, update_to_mend
 from metalake_sync.core.notes import Note, NoteCode
@@ -375,6 +375,8 @@ def _compare_metadata(
         return (), False, ()
     known = recorded.metadata_digest
     found = compare_fields(desired.metadata, known, rules.written, remote.metadata, rules.policy.tags)
+    if found is UNCHANGED:
+        return (), False, ()
     notes = found.notes(f"{rules.key}/{desired.name}")
     if not found.update:
         return (), found.changed, notes

@@ -51,6 +51,9 @@ class FieldsCompared:
         return (Note(NoteCode.FIELD_LEFT, f"keeps {fields} in the lake: no call removes a metadata field", where),)
 
 
+UNCHANGED = FieldsCompared(False, {}, (), False, ())
+
+
 def compare_fields(
     wanted: MetadataSet,
     digest: str | None,
@@ -62,8 +65,10 @@ def compare_fields(
 
     `digest`: of the metadata that was written last, or None if none was. `lake`: None if it was not read.
     """
-    before = written(digest) if digest is not None else None
     changed = digest != wanted.digest
+    if not changed and lake is None:
+        return UNCHANGED
+    before = written(digest) if digest is not None else None
     if lake is not None:
         update = update_to_mend(before or {}, wanted.values, lake, tags)
     else:
