@@ -80,7 +80,8 @@ class SetComparer(Protocol):
         """Compare the set that an action sends or clears with its base. The action must be comparable."""
 
     def path(self, action: Action) -> str | None:
-        """Return the local path of the image of a set, relative to the manifest's folder. None: it is not recorded."""
+        """Return the local path of the image of a set, relative to the manifest's folder. None: it is not recorded, or
+        the image is uploaded with its set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +194,14 @@ class SetChangesMaker:
         if document.action not in ("annotate", "remove_annotations"):
             return document
         changes = self._of(action)
+        path = self._comparer.path(action)
         if changes is None:
-            return document
+            return replace(document, path=path)
         listed = document.changes
         if listed is not None and changes.base == "unknown" and action.reason is Reason.NEW:
             # The image has no record of the operation, so the number of shapes before is not known either.
             listed = tuple(replace(one, before=UNKNOWN) for one in listed)
-        return replace(document, changes=listed, shape_changes=changes, path=self._comparer.path(action))
+        return replace(document, changes=listed, shape_changes=changes, path=path)
 
     def _of(self, action: Action) -> SetChanges | None:
         if not self._comparer.is_comparable(action):

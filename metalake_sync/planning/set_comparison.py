@@ -65,8 +65,11 @@ class StateComparer:
         return self._compared(base, after, at.place)
 
     def path(self, action: Action) -> str | None:
-        """Return the local path of the image of a set, relative to the manifest's folder. None: it is not recorded."""
-        return self._path(action.at.place, action.at.name) if isinstance(action, Annotate | RemoveAnnotations) else None
+        """Return the local path of the image of a set, relative to the manifest's folder. None: it is not recorded, or
+        the image is uploaded with its set."""
+        if not isinstance(action, Annotate | RemoveAnnotations) or action.at.unique_name is None:
+            return None
+        return self._path(action.at.place, action.at.name)
 
     def _compare_with_theirs(self, action: Annotate, theirs: ImageRecord) -> SetComparison:
         """Compare the set that is sent with the set of another client, and theirs with the one confirmed last."""

@@ -208,7 +208,7 @@ class _SectionMaker:
     def section(self, change: SetChange) -> Section:
         """Return the section of one set."""
         shots = tuple(self._shot(side, image, change) for side, image in self._available())
-        remarks: list[str] = []
+        remarks = list(change.remarks)
         is_diff = change.before_known and not self._entry.is_new
         if not change.before_known:
             remarks.append("The shapes in the lake are unknown, because the plan did not read them.")

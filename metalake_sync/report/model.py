@@ -52,6 +52,8 @@ class SetChange:
     """The number of changes that the plan leaves out."""
     summary: str = ""
     """The change as text, where `diff` does not contain all of it. Empty: made from `diff`."""
+    remarks: tuple[str, ...] = ()
+    """Sentences about the change."""
 
 
 @dataclass(frozen=True, slots=True)

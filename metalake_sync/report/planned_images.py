@@ -6,14 +6,14 @@ Owns: which image belongs to which actions, and what of a set is known. Must not
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from metalake_sync.core.actions import Action, Annotate, RemoveAnnotations, ReplaceFile, UploadFile
 from metalake_sync.core.addresses import Address, By
 from metalake_sync.core.base_action import ActionDocument
 from metalake_sync.core.set_changes import ChangedShape, SetChanges, ShapeValues
-from metalake_sync.core.shape_diff import Aspect, Diff, ShapeChange
+from metalake_sync.core.shape_diff import Aspect, Diff, ShapeChange, inverse
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, ShapeType
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.project import Observed, Project
@@ -22,6 +22,10 @@ from metalake_sync.report.model import ImageFile, SetChange, set_change, unchang
 
 SetAction: TypeAlias = Annotate | RemoveAnnotations
 """An action on an annotation set."""
+
+
+OURS_AFTER_THEIRS = "Another client changed this set. Before: what the lake has now. After: what the plan sends."
+THEIRS = "What the other client changed since the last apply."
 
 
 class PlannedImages(Protocol):
@@ -55,10 +59,10 @@ class OpenPlan:
     def ours(self, numbers: Sequence[int]) -> ImageFile:
         actions = [self._actions[number] for number in numbers]
         for action in actions:
-            if isinstance(action, UploadFile | ReplaceFile):
-                found = action.file.fingerprint
+            if action.local_file is not None:
+                found = action.local_file.fingerprint
                 version: Version = (found.size_bytes, found.mtime_ns)
-                return LocalImage(os.path.join(self._base_dir, action.file.path), version)
+                return LocalImage(os.path.join(self._base_dir, action.local_file.path), version)
         for action in actions:
             if isinstance(action, Annotate | RemoveAnnotations):
                 return self._in_lake(action)
@@ -95,30 +99,42 @@ class OpenPlan:
         actions = [self._actions[number] for number in numbers]
         is_new = any(isinstance(action, UploadFile) for action in actions)
         is_replaced = any(isinstance(action, ReplaceFile) for action in actions)
-        return [
-            self._set(action, is_new=is_new, is_replaced=is_replaced)
-            for action in actions
-            if isinstance(action, Annotate | RemoveAnnotations)
-        ]
+        found: list[SetChange] = []
+        for action in actions:
+            if isinstance(action, Annotate | RemoveAnnotations):
+                found += self._set(action, is_new=is_new, is_replaced=is_replaced)
+        return found
 
-    def _set(self, action: SetAction, *, is_new: bool, is_replaced: bool) -> SetChange:
+    def _set(self, action: SetAction, *, is_new: bool, is_replaced: bool) -> Iterator[SetChange]:
+        """Yield the change of a set, and the change that another client made, if the plan read it."""
         operation, kind = action.annotations.operation, action.annotations.kind.value
         after = self._after(action)
         nothing = ImageRecord(after.image, (), after.normalized)
         if is_new:
-            return set_change(operation, kind, nothing, after)
+            yield set_change(operation, kind, nothing, after)
+            return
         if is_replaced:
             before = self._base(action)
             # The two images may have different sizes, so the shapes are compared only where their unit is the same.
             is_comparable = before is not None and (before.normalized == after.normalized or not before.shapes)
-            return set_change(operation, kind, before if is_comparable else None, after)
+            yield set_change(operation, kind, before if is_comparable else None, after)
+            return
         comparer = self._plan.plan.comparer
         comparison = comparer.compare(action) if comparer is not None and comparer.is_comparable(action) else None
         if comparison is None or comparison.base == "unknown":
-            return set_change(operation, kind, None, after)
-        if comparison.diff is None:
-            return set_change(operation, kind, nothing, after)
-        return SetChange(operation, kind, comparison.diff, unchanged=tuple(unchanged_shapes(comparison.diff, after)))
+            yield set_change(operation, kind, None, after)
+        elif comparison.diff is None:
+            yield set_change(operation, kind, nothing, after)
+        elif comparison.base == "lake" and isinstance(action, Annotate) and action.theirs is not None:
+            # The set that is sent may be a merge, and the lake stores it in its own way: what stays is in both sets.
+            same = tuple(unchanged_shapes(inverse(comparison.diff), action.theirs))
+            yield SetChange(operation, kind, comparison.diff, unchanged=same, remarks=(OURS_AFTER_THEIRS,))
+            if comparison.theirs is not None:
+                same = tuple(unchanged_shapes(comparison.theirs, action.theirs))
+                yield SetChange(operation, kind, comparison.theirs, unchanged=same, remarks=(THEIRS,))
+        else:
+            same = tuple(unchanged_shapes(comparison.diff, after))
+            yield SetChange(operation, kind, comparison.diff, unchanged=same)
 
     def _after(self, action: SetAction) -> ImageRecord:
         at, operation = action.at, action.annotations.operation
@@ -165,14 +181,17 @@ class SavedPlanImages:
         return None
 
     def sets(self, numbers: Sequence[int]) -> Sequence[SetChange]:
-        return [
-            _saved_set(action, action.shape_changes)
-            for action in (self._actions[number] for number in numbers)
-            if action.shape_changes is not None
-        ]
+        found: list[SetChange] = []
+        for action in (self._actions[number] for number in numbers):
+            changes = action.shape_changes
+            if changes is not None:
+                found.append(_saved_set(action, changes, (OURS_AFTER_THEIRS,) if changes.base == "lake" else ()))
+                if changes.by_others is not None:
+                    found.append(_saved_set(action, changes.by_others, (THEIRS,)))
+        return found
 
 
-def _saved_set(action: ActionDocument, changes: SetChanges) -> SetChange:
+def _saved_set(action: ActionDocument, changes: SetChanges, remarks: tuple[str, ...]) -> SetChange:
     added, removed, changed = [], [], []
     for one in changes.changes:
         before = _shape(one.before) if one.before is not None else None
@@ -194,6 +213,7 @@ def _saved_set(action: ActionDocument, changes: SetChanges) -> SetChange:
         before_known=changes.base != "unknown",
         not_listed=changes.left_out,
         summary=changes.summary,
+        remarks=remarks,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.embedded_lake.talk import box, image_set
 from tests.end_to_end.world import BIRDS, World, boxes
 
 OPERATION = {"operation": "people", "kind": "human", "source": "people.json"}
@@ -214,3 +215,41 @@ def test_a_missing_library_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(SyncError, match=r"which is not installed.*metalake-sync\[html\]"):
         need_libraries()
+
+
+def test_an_adopted_image_is_shown_with_the_set_that_it_gets(world: World) -> None:
+    image(world, "crow.png", (200, 30, 30))
+    world.talk.upload({"crow.png": (world.folder / "images/crow.png").read_bytes()})
+    world.write("people.json", boxes(crow_png=[[10, 5, 20, 10]]))
+    world.manifest(ANNOTATED)
+    world.good("plan", "manifest.yaml", "--html", "plan.html", "--out", "birds.plan")
+    for html in (page(world), saved(world)):
+        (shown,) = embedded(html)
+        assert is_color(shown, (200, 30, 30))
+        assert 'data-actions="adopt annotate"' in html
+    assert 'd="M10 5h20v10h-20z"' in page(world)
+
+
+def test_a_set_that_another_client_changed_is_shown_with_both_sides(world: World) -> None:
+    applied(world)
+    found = world.talk.items(world.collection_id())
+    (name,) = (one["uniqueName"] for one in found if one["name"] == "crow.png")
+    world.talk.annotate("people", [image_set(name, box("bird", 10, 5, 20, 10), box("bird", 60, 1, 7, 7))])
+    world.good("plan", "manifest.yaml", "--refresh", "full", "--html", "plan.html", "--out", "birds.plan")
+    for html in (page(world), saved(world)):
+        assert 'data-reasons="drifted"' in html
+        assert len(embedded(html)) == 1
+        ours, theirs = re.findall(r"<h5>.*?</h5>", html)
+        assert "1 box added, 1 box removed, 1 unchanged" in ours
+        assert "1 box added, 1 box removed, 1 unchanged" in theirs
+        assert "Another client changed this set." in html
+        assert "What the other client changed since the last apply." in html
+        sections = html.split('<div class="set">')[1:]
+        before, after = 'class="before"', 'class="after"'
+        for section, removed, added in zip(
+            sections, ("M60 1h7v7h-7z", "M40 30h9v9h-9z"), ("M40 30h9v9h-9z", "M60 1h7v7h-7z"), strict=True
+        ):
+            figure = section.split("</figure>")[0]
+            assert removed in figure[figure.index(before) :]
+            assert added in figure[figure.index(after) : figure.index(before)]
+    assert 'd="M10 5h20v10h-20z"' in page(world)
