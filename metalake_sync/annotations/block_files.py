@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from metalake_sync.annotations.entries import AnnotationSpec, Entry, NotAnnotations, ReadNotes, SourceFile
@@ -81,14 +82,14 @@ _IMAGES = (".jpg", ".jpeg", ".png")
 def find_files(
     base_dir: Path, sources: Sequence[str], chosen: AnnotationFormat | None, declared_at: str, notes: ReadNotes
 ) -> Iterator[SourceFile]:
-    """Yield each file once. A folder yields its files with an extension of the format, in all subfolders that are not
-    hidden.
+    """Yield each file once, those of later sources first: their entries win. A folder yields its files with an
+    extension of the format, in all subfolders that are not hidden.
 
     `chosen`: the format that the manifest names. Raises ManifestError for a source that does not exist or has no
     annotation file.
     """
     seen: set[Path] = set()
-    for source in sources:
+    for position, source in reversed(list(enumerate(sources))):
         found = list(_of_source(base_dir, source, chosen, notes))
         if not found:
             problem = "has no annotation file" if os.path.exists(base_dir / source) else "does not exist"
@@ -98,7 +99,7 @@ def find_files(
         for file in found:
             if file.path not in seen:
                 seen.add(file.path)
-                yield file
+                yield replace(file, declared_at=declared_at, position=position)
 
 
 def _of_source(base_dir: Path, source: str, chosen: AnnotationFormat | None, notes: ReadNotes) -> Iterator[SourceFile]:

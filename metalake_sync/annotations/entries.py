@@ -57,6 +57,14 @@ class SourceFile:
     """Whether the manifest names this file. False: it was found in a folder, or by a glob."""
     index_file: Path | None = None
     """The index file, such as YOLO's data.yaml, that the manifest names and that led to this file."""
+    declared_at: str = ""
+    """The file:line:column in the manifest of the block that reads the file."""
+    position: int = 0
+    """Which source in the block's list this file belongs to."""
+
+    def overrides(self, other: SourceFile) -> bool:
+        """Whether entries of this file win over those of another one: it belongs to a later source of the same list."""
+        return self.declared_at == other.declared_at and self.position > other.position
 
 
 REASONS_KEPT = 20

@@ -66,6 +66,10 @@ class IndexBuilder:
         self._recall = Recall(memo, index.kind)
         self._report = IndexReport(index)
         self._loose: LooseMatches[AnnotationSpec] = LooseMatches()
+        self._agreeing: dict[str, SourceFile] = {}
+        """Images that an entry of a later source of a list names exactly, with its file."""
+        self._unusable: dict[str, SourceFile] = {}
+        """The images whose entry could not be read, with its file. Earlier sources of the list do not replace it."""
 
     def read(self, spec: AnnotationSpec) -> None:
         """Read the sources of one block. Raises ManifestErrors."""
@@ -103,6 +107,8 @@ class IndexBuilder:
 
     def finish(self) -> None:
         """Decide on the loose matches, which needs all sources. Raises ManifestErrors."""
+        if self._agreeing:
+            self._loose.one_agrees()
         for spec, image, entry, file in self._loose.matching():
             try:
                 self._take(spec, image, entry, file, ReadNotes())
@@ -136,9 +142,15 @@ class IndexBuilder:
             index.without_file.append(f"{name} (ambiguous: '{match.one}' or '{match.other}')")
         elif match.dropped:
             parsed = entry.parsed(notes, self._images.size(match.image) if entry.raw is not None else None)
+            agreeing = self._agreeing.get(match.image.name)
+            if agreeing is not None and agreeing.overrides(file):
+                del self._agreeing[match.image.name]  # a later source overrides this entry, and has no leading folders
             self._loose.add(spec, match, parsed, file, name)
         else:
-            self._loose.one_agrees()
+            if file.position:
+                self._agreeing.setdefault(match.image.name, file)
+            else:
+                self._loose.one_agrees()
             self._note_file_of_another(match.image, entry, notes)
             image = match.image
             if index.by_bucket and record.bucket is not None:
@@ -160,12 +172,27 @@ class IndexBuilder:
             )
 
     def _take(self, spec: AnnotationSpec, image: Image, entry: Entry, file: SourceFile, notes: ReadNotes) -> None:
+        """Index an entry as the set of an image, unless a later source of the list has an entry for it. Raises
+        ManifestError."""
+        index = self._index
+        before = index.by_image.get(image.name)
+        first = before.source if before is not None else self._unusable.get(image.name)
+        if first is not None and first.overrides(file):
+            return
+        if before is not None and not file.overrides(before.source):
+            raise index.second_entry(image.name, before, place_of(file, entry.place))
+        try:
+            self._put(spec, image, entry, file, notes)
+        except UndecidableSource:
+            raise
+        except ManifestError:
+            self._unusable[image.name] = file
+            raise
+
+    def _put(self, spec: AnnotationSpec, image: Image, entry: Entry, file: SourceFile, notes: ReadNotes) -> None:
         """Index an entry as the set of an image. If an earlier run parsed the same raw shapes, they are not parsed
         again. Raises ManifestError."""
         index, checks = self._index, self._index.checks
-        before = index.by_image.get(image.name)
-        if before is not None:
-            raise index.second_entry(image.name, before, place_of(file, entry.place))
         size = self._size_of(entry, image, file)
         key = self._recall.key(spec, image, entry, size)
         known = self._recall.get(key)

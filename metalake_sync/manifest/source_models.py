@@ -209,7 +209,10 @@ class Annotation(Model):
     operation: Text = Field(description="Unique id of the operation: one annotation project or one model run.")
     kind: Literal["human", "machine"] = Field(description="Who drew the shapes: people, or a model.")
     source: Annotated[Annotated[PathText, Tag(TEXT)] | Annotated[list[PathText], SOME, Tag(OTHER)], text_or_list()] = (
-        Field(description="File, folder or glob, relative to the manifest or absolute; or a list of them.")
+        Field(
+            description="File, folder or glob, relative to the manifest or absolute; or a list of them. Later sources "
+            "win."
+        )
     )
     format: ReadFormat | None = Field(None, description="Format of the source. Detected if left out.")
     normalized: bool | Literal["convert"] = Field(

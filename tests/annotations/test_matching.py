@@ -178,3 +178,72 @@ def test_the_name_in_a_voc_file_overrides_the_name_of_the_file(tmp_path: Path, o
     index = read(tmp_path, known, "other.xml")
     assert matched(index) == {"bird1.jpg": 0}
     assert list(index.notes()) == []
+
+
+def metalake(base: Path, to: str, **images: Sequence[Sequence[float]]) -> str:
+    """Write boxes of images; the `_` of a name is a dot."""
+    document = {
+        "images": [
+            {
+                "image": name.replace("_", "."),
+                "annotations": [{"type": "rectangle", "label": "bird", "bbox": bbox} for bbox in drawn],
+            }
+            for name, drawn in images.items()
+        ]
+    }
+    (base / to).write_text(json.dumps(document))
+    return to
+
+
+def test_an_entry_of_a_later_source_of_the_list_wins(tmp_path: Path) -> None:
+    known = images(tmp_path, "images", "a.jpg", "b.jpg", "c.jpg")
+    first = metalake(tmp_path, "first.json", a_jpg=[[1, 1, 2, 2]], b_jpg=[[1, 1, 2, 2]], c_jpg=[[1, 1, 2, 2]])
+    second = metalake(tmp_path, "second.json", b_jpg=[[1, 1, 3, 3], [5, 5, 3, 3]], c_jpg=[])
+    third = metalake(tmp_path, "third.json", b_jpg=[[1, 1, 4, 4]])
+    index = read(tmp_path, known, first, second, third)
+    assert matched(index) == {"a.jpg": 1, "b.jpg": 1, "c.jpg": 0}
+    assert index.record("b.jpg").shapes[0].points == ((1, 1), (4, 4))
+    assert messages(index) == []
+
+
+def test_two_entries_within_one_source_of_a_list_are_an_error(tmp_path: Path) -> None:
+    known = images(tmp_path, "images", "a.jpg")
+    once, twice = metalake(tmp_path, "once.json", a_jpg=[]), coco(tmp_path, "a.jpg", "a.jpg")
+    with pytest.raises(ManifestErrors, match=r"'a.jpg' has two entries for 'op'"):
+        read(tmp_path, known, once, twice)
+
+
+def test_two_entries_in_two_blocks_are_an_error(tmp_path: Path) -> None:
+    known = images(tmp_path, "images", "a.jpg")
+    names = metalake(tmp_path, "one.json", a_jpg=[]), metalake(tmp_path, "two.json", a_jpg=[])
+    specs = [
+        AnnotationSpec("op", AnnotationKind.HUMAN, (name,), tmp_path, f"m.yaml:{line}:1")
+        for line, name in enumerate(names, start=1)
+    ]
+    with pytest.raises(ManifestErrors, match=r"'a.jpg' has two entries for 'op'"):
+        open_index(specs, known)
+
+
+def test_a_file_of_a_folder_that_is_also_named_belongs_to_its_last_source(tmp_path: Path) -> None:
+    known = images(tmp_path, "images", "a.jpg")
+    (tmp_path / "labels").mkdir()
+    metalake(tmp_path, "labels/a.json", a_jpg=[[1, 1, 2, 2]])
+    last = metalake(tmp_path, "labels/b.json", a_jpg=[[1, 1, 2, 2], [5, 5, 3, 3]])
+    assert matched(read(tmp_path, known, "labels/*.json", last)) == {"a.jpg": 2}
+
+
+def test_a_broken_entry_of_a_later_source_is_not_replaced_by_an_earlier_one(tmp_path: Path) -> None:
+    known = images(tmp_path, "images", "a.jpg", "b.jpg")
+    first = metalake(tmp_path, "first.json", a_jpg=[[1, 1, 2, 2]], b_jpg=[[1, 1, 2, 2]])
+    second = metalake(tmp_path, "second.json", a_jpg=[[1, 1, 2]], b_jpg=[])
+    index = read(tmp_path, known, first, second)
+    assert (matched(index), index.mode) == ({"b.jpg": 0}, "append")
+
+
+def test_names_with_a_leading_folder_match_beside_a_later_source_without_it(tmp_path: Path) -> None:
+    known = images(tmp_path, "images", "1.jpg", "2.jpg", "3.jpg")
+    exported = coco(tmp_path, "task/1.jpg", "task/2.jpg")
+    fixed = metalake(tmp_path, "fixed.json", **{"1_jpg": [[1, 1, 2, 2], [5, 5, 3, 3]]})
+    assert matched(read(tmp_path, known, exported, fixed)) == {"1.jpg": 2, "2.jpg": 1}
+    other = metalake(tmp_path, "other.json", **{"3_jpg": [[1, 1, 2, 2]]})
+    assert matched(read(tmp_path, known, exported, other)) == {"3.jpg": 1}

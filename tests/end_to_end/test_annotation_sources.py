@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from metalake_sync.errors import ExitCode
-from tests.end_to_end.world import World
+from tests.end_to_end.world import BIRDS, World
 
 IMAGES = ("crow.png", "gull.png", "jay.png")
 BOXES: dict[str, list[tuple[str, list[float]]]] = {
@@ -135,8 +135,12 @@ def test_invalid_entries_can_be_errors_and_are_reported_with_their_location(avia
     assert "coco.json: annotations[1]: crow.png: rectangle 'beak' has no size" in done.err
 
 
-def test_the_same_image_in_two_sources_is_an_error_that_names_both(aviary: World) -> None:
-    manifest(aviary, [write_metalake(aviary.folder), write_voc(aviary.folder)])  # type: ignore[arg-type]
+def test_the_same_image_in_two_blocks_is_an_error_that_names_both(aviary: World) -> None:
+    blocks = [
+        {"operation": "op", "kind": "human", "source": source}
+        for source in (write_metalake(aviary.folder), write_voc(aviary.folder))
+    ]
+    aviary.manifest({**BIRDS, "annotations": blocks})
     done = aviary.run("plan", "manifest.yaml")
     assert done.code == ExitCode.USAGE
     assert "'crow.png' has two entries for 'op': boxes.json: images[0] and voc/crow.xml" in done.err
