@@ -1,4 +1,5 @@
-"""`metalake-sync annotations`: writes and removes annotations of images in the lake, and draws annotation sources."""
+"""`metalake-sync annotations`: writes and removes annotations of images in the lake, draws annotation sources, and
+accepts changes of other clients."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from metalake_sync.errors import UsageError
 if TYPE_CHECKING:
     from metalake_sync.api import WriteResult
     from metalake_sync.core.shapes import FormatName, ShapeTypeName
+    from metalake_sync.operations.acceptance import Accepted, AcceptedSet
 
 
 @click.command("preview", epilog="Example: metalake-sync annotations preview birds.yaml --to preview --sample 50")
@@ -82,12 +84,76 @@ def preview(
     click.echo(f"Drew {count(len(drawn.images), 'image')}; open {shown(str(drawn.page))}")
 
 
+@click.command("accept", epilog="Example: metalake-sync annotations accept birds.yaml --operation birds_human crow.png")
+@takes_manifest
+@click.argument("files", metavar="[FILE]...", nargs=-1)
+@option("--operation", "operations", multiple=True, metavar="ID", help="Accept only this operation. Can be repeated.")
+@option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write (default: accepted.json beside the source, or accepted-OPERATION.json if the manifest has"
+    " several operations).",
+)
+def accept(flags: ManifestFlags, files: tuple[str, ...], operations: tuple[str, ...], output: Path | None) -> None:
+    """Write annotation sets that another client changed in the lake to a file that the manifest can read as a source.
+
+    Without FILE, all sets that differ from the sources because another client changed them are accepted. FILE is the
+    name of a file in its collection, or its path. Entries of other images in the file stay. The manifest, the state and
+    the lake stay as they are.
+    """
+    from metalake_sync.operations.acceptance import AcceptSpec, accept
+
+    accepted = accept(flags.project(), AcceptSpec(frozenset(operations), files, output))
+    if flags.as_json:
+        echo_json(json.dumps(_accepted_document(accepted), indent=2, ensure_ascii=True))
+        return
+    for note in accepted.notes:
+        click.echo(f"note: {shown(note)}")
+    if not accepted.files:
+        click.echo("Nothing to accept: no set differs from its source because another client changed it")
+    for file in accepted.files:
+        sets = count(len(file.sets), "set")
+        click.echo(f"{shown(file.collection)}, {shown(file.operation)}: wrote {sets} to {shown(file.path)}")
+        for one in () if flags.quiet else file.sets:
+            click.echo(f"  {shown(one.file)}  {count(one.shapes, 'shape')}: {one.changes.summary}")
+            for line in one.changes.details:
+                click.echo(f"      {shown(line)}")
+        if file.source is not None:
+            click.echo(f"Add it as the last source at {shown(file.declared_at)}:")
+            click.echo(f"  source: {shown(json.dumps(file.source, ensure_ascii=False))}")
+        if file.format is not None:
+            click.echo(f"Also remove 'format: {shown(file.format)}' there, so that the format of each file is detected")
+
+
+def _accepted_document(accepted: Accepted) -> dict[str, Any]:
+    from metalake_sync.cli.documents import to_json
+
+    def changes(one: AcceptedSet) -> Any:
+        return json.loads(to_json(one.changes, include={"summary", "unit", "counts", "labels", "changes", "left_out"}))
+
+    return {
+        "files": [
+            {
+                "path": file.path,
+                "collection": file.collection,
+                "operation": file.operation,
+                "source_at": file.declared_at,
+                "source": file.source,
+                "remove_format": file.format,
+                "sets": [{"file": one.file, "shapes": one.shapes, "shape_changes": changes(one)} for one in file.sets],
+            }
+            for file in accepted.files
+        ],
+        "notes": accepted.notes,
+    }
+
+
 @click.group(
     "annotations",
     epilog="Example: metalake-sync annotations upload pred.json --operation yolov5 --kind machine --collection birds",
 )
 def annotations_command() -> None:
-    """Write and remove annotations of images in the lake, and preview them."""
+    """Write and remove annotations of images in the lake, preview them, and accept changes of other clients."""
 
 
 @annotations_command.command(
@@ -221,3 +287,4 @@ def label_groups(flags: LakeFlags) -> None:
 
 
 annotations_command.add_command(preview)
+annotations_command.add_command(accept)

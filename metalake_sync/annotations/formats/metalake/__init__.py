@@ -76,7 +76,7 @@ class _Writer(RecordWriter):
         self._first = True
 
     def write(self, record: ImageRecord, size: Size | None) -> None:
-        document = {"image": record.image, "annotations": [_annotation(shape) for shape in record.shapes]}
+        document = {"image": record.image, "annotations": [annotation_document(shape) for shape in record.shapes]}
         self._file.write(("\n" if self._first else ",\n") + json.dumps(document, allow_nan=False))
         self._first = False
 
@@ -86,7 +86,8 @@ class _Writer(RecordWriter):
         self._file.close()
 
 
-def _annotation(shape: Shape) -> dict[str, Any]:
+def annotation_document(shape: Shape) -> dict[str, Any]:
+    """Return a shape in the new form."""
     annotation: dict[str, Any] = {"type": shape.type.value, "label": shape.label}
     if shape.type is ShapeType.RECTANGLE:
         annotation["bbox"] = [*shape.points[0], *shape.points[1]]
