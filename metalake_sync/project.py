@@ -83,6 +83,8 @@ class Project:
     """Whether to plan and apply the manifest's downloads only."""
     reached: ReachedLake | None = None
     """The lake, if the caller opens and closes it."""
+    command_line: tuple[str, ...] = ()
+    """The words of the command line, for the history. Empty: the project was not opened from one."""
 
     @property
     def state_backend(self) -> FileBackend:
@@ -167,7 +169,9 @@ class Project:
                     keep_failures=self.options.keep_failures,
                 )
                 in_manifest = set(map(key_of, self.manifest.collections))
-                run = ApplyRun(self.manifest.base_dir, in_manifest, self.options, state, lake, recorder)
+                run = ApplyRun(
+                    self.manifest.base_dir, in_manifest, self.options, state, lake, recorder, self.command_line
+                )
                 with self._planned(state, client, greeting, started_at_ns) as (planned, check):
                     if approved is not None:
                         planned.plan = limit_to_approved(approved, planned.plan, manifest_digest(self.manifest))

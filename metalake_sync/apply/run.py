@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metalake_sync.apply.provenance import find_provenance
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import Action
 from metalake_sync.core.events import RunFinished, Waiting
@@ -44,6 +45,8 @@ class ApplyRun:
     state: StateStore
     lake: ReachedLake
     recorder: Recorder
+    command_line: Sequence[str] = ()
+    """The words of the command line. Empty: the run was not started from one."""
 
     def execute(self, planned: PlannedRun, command: str, *, partial: bool) -> RunFinished:
         """Carry out the plan, and write the history of the run. A plan without actions leaves no history."""
@@ -57,8 +60,11 @@ class ApplyRun:
         )
         if planned.plan.empty and not planned.plan.bookkeeping and not owed and not left_open:
             return recorder.finish()
+        started = find_provenance(
+            self.base_dir, self.command_line, (self.lake.address.api_key, self.lake.address.secret)
+        )
         with self.state.write():
-            self.state.runs.begin(recorder.run_id, command, _now())
+            self.state.runs.begin(recorder.run_id, command, _now(), started)
         outcome = "failed"
         try:
             with self._executor() as executor:

@@ -109,7 +109,11 @@ class ManifestFlags:
         from metalake_sync.project import Project
 
         project = Project(
-            self.load(content, safe=safe), options or RunOptions(), emit or (lambda _event: None), self.state
+            self.load(content, safe=safe),
+            options or RunOptions(),
+            emit or (lambda _event: None),
+            self.state,
+            command_line=("metalake-sync", *sys.argv[1:]),
         )
         start_is_over()
         return project

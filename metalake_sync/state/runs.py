@@ -8,10 +8,25 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.names import CollectionHandle, name_from_db, name_to_db
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Who started a run, where, and with which command line. None: it is not known."""
+
+    user: str | None = None
+    host: str | None = None
+    command_line: str | None = None
+    """Without credentials. None for a run that was not started from the command line."""
+    commit: str | None = None
+    """The Git commit that was checked out in the repository of the manifest."""
+    ci_url: str | None = None
+    """The page of the CI job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +40,8 @@ class RunRow:
     outcome: str | None
     """None if the run was killed."""
     summary: Mapping[str, Any] | None
+    provenance: Provenance | None = None
+    """None if an earlier version recorded the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +72,11 @@ class Runs:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def begin(self, run_id: str, command: str, started_at: str) -> None:
+    def begin(self, run_id: str, command: str, started_at: str, provenance: Provenance | None = None) -> None:
+        known = json.dumps(asdict(provenance)) if provenance is not None else None
         self._connection.execute(
-            "INSERT INTO runs (id, command, started_at) VALUES (?, ?, ?)", (run_id, command, started_at)
+            "INSERT INTO runs (id, command, started_at, provenance) VALUES (?, ?, ?, ?)",
+            (run_id, command, started_at, known),
         )
 
     def finish(self, run_id: str, ended_at: str, outcome: str, summary: Mapping[str, Any]) -> None:
@@ -105,12 +124,17 @@ class Runs:
     def last(self, limit: int = 10) -> list[RunRow]:
         """Return the last runs, newest first."""
         rows = self._connection.execute(
-            "SELECT id, command, started_at, ended_at, outcome, summary FROM runs ORDER BY started_at DESC LIMIT ?",
+            "SELECT id, command, started_at, ended_at, outcome, summary, provenance FROM runs"
+            " ORDER BY started_at DESC LIMIT ?",
             (limit,),
         )
         return [
-            RunRow(run_id, command, started_at, ended_at, outcome, json.loads(summary) if summary else None)
-            for run_id, command, started_at, ended_at, outcome, summary in rows
+            RunRow(
+                *(run_id, command, started_at, ended_at, outcome),
+                json.loads(summary) if summary else None,
+                Provenance(**json.loads(provenance)) if provenance else None,
+            )
+            for run_id, command, started_at, ended_at, outcome, summary, provenance in rows
         ]
 
     def record_failures(

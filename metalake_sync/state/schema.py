@@ -289,6 +289,11 @@ def kept_sets_2026_11_30(db: Executes) -> None:
     db.execute("ALTER TABLE addressed_sets ADD COLUMN kept TEXT")
 
 
+def run_provenance_2026_11_30(db: Executes) -> None:
+    """Who started a run, where and with which command line, as JSON."""
+    db.execute("ALTER TABLE runs ADD COLUMN provenance TEXT")
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     first_tables,
     downloads,
@@ -300,6 +305,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     attached_runs_2026_11_30,
     annotation_bases_2026_11_30,
     kept_sets_2026_11_30,
+    run_provenance_2026_11_30,
 )
 """Oldest first. States record them by function name."""
 

@@ -436,6 +436,10 @@ def test_history_shows_each_run_with_its_actions(synced: World) -> None:
     assert [run["outcome"] for run in runs] == ["done"]
     told = synced.good("history", "--run", runs[0]["id"], "manifest.yaml").out
     assert "upload             birds/a.png  new" in told
+    provenance = runs[0]["provenance"]
+    assert f"by {provenance['user']} on {provenance['host']}" in told
+    assert provenance["command_line"].startswith("metalake-sync apply")
+    assert f"$ {provenance['command_line']}" in told
     assert synced.run("history", "--run", "nobody", "manifest.yaml").code == 64
 
 

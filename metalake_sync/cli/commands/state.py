@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +16,9 @@ from metalake_sync.cli.options import option
 from metalake_sync.cli.terminal import count, echo_json, shown, size
 from metalake_sync.errors import ExitCode, UsageError
 from metalake_sync.planning.run_options import RunOptions
+
+if TYPE_CHECKING:
+    from metalake_sync.state.runs import Provenance
 
 NOT_ACTIONS = frozenset({"unchanged", "unmanaged", "bytes_to_send"})
 """Keys in the summary of a run that do not count actions."""
@@ -205,7 +209,10 @@ def status_command(flags: ManifestFlags) -> None:
 @option("--run", "run_id", metavar="RUN", help="Show only this run, with all of its actions.")
 @option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Number of runs to show.")
 def history_command(flags: ManifestFlags, run_id: str | None, limit: int) -> None:
-    """Show past runs, newest first, with their actions and the values before and after."""
+    """Show past runs, newest first: who started them, their actions and the values before and after.
+
+    A run shows its user, host, Git commit and CI job where they are known, and with --run its command line.
+    """
     from metalake_sync.operations.state import require_state
     from metalake_sync.state.store import StateStore
 
@@ -226,6 +233,9 @@ def history_command(flags: ManifestFlags, run_id: str | None, limit: int) -> Non
             click.echo(
                 click.style(f"{run.started_at[:19]}  {run.id}  {outcome}", bold=True) + f"  {shown(run.command)}"
             )
+            if run.provenance is not None:
+                for line in _provenance_lines(run.provenance, complete=run_id is not None or flags.verbose):
+                    click.echo(f"  {line}")
             actions = state.runs.actions(run.id)
             visible = (
                 actions if flags.verbose or run_id or len(actions) <= ACTIONS_SHOWN + 1 else actions[:ACTIONS_SHOWN]
@@ -236,6 +246,19 @@ def history_command(flags: ManifestFlags, run_id: str | None, limit: int) -> Non
                 click.echo(shown(f"  {row.action:<18} {where}  {row.reason.replace('_', ' ')}{values}"))
             if len(actions) > len(visible):
                 click.echo(f"  … and {len(actions) - len(visible)} more (--run {run.id} shows all)")
+
+
+def _provenance_lines(known: Provenance, *, complete: bool) -> Iterator[str]:
+    """Yield who started a run, and where. `complete`: with the command line."""
+    who = " on ".join(shown(one) for one in (known.user, known.host) if one)
+    commit = f"commit {shown(known.commit[:12])}" if known.commit else ""
+    first = ", ".join(one for one in (f"by {who}" if who else "", commit) if one)
+    if first:
+        yield first
+    if known.ci_url:
+        yield shown(known.ci_url)
+    if complete and known.command_line:
+        yield f"$ {shown(known.command_line)}"
 
 
 def _short(value: str | None) -> str:
