@@ -167,6 +167,7 @@ class Project:
                     tally,
                     started_at_ns,
                     keep_failures=self.options.keep_failures,
+                    looked=self.options.refresh == "full",
                 )
                 in_manifest = set(map(key_of, self.manifest.collections))
                 run = ApplyRun(

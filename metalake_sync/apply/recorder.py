@@ -9,18 +9,29 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, field, replace
 
-from metalake_sync.core.actions import Action, ReplaceFile, UploadFile
+from metalake_sync.core.actions import (
+    Action,
+    Annotate,
+    RemoveAnnotations,
+    ReplaceFile,
+    UpdateFileMetadata,
+    UpdateHead,
+    UploadFile,
+)
 from metalake_sync.core.addresses import Address, Place
+from metalake_sync.core.changes import Reason
 from metalake_sync.core.events import ActionDone, ActionFailed, Event, EventSink, RunFinished
+from metalake_sync.core.metadata import metadata_set
 from metalake_sync.core.snapshots import CollectionKey, Fingerprint
 from metalake_sync.core.summary import Summary
 from metalake_sync.errors import SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.sources.hashing import is_racy
+from metalake_sync.state.annotation_bases import NO_SET
 from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.places import PlaceRecords
-from metalake_sync.state.runs import ActionRow
+from metalake_sync.state.runs import ActionRow, SentSet
 from metalake_sync.state.store import StateStore
 
 
@@ -43,6 +54,8 @@ class Recorder:
     _trashed_for: dict[tuple[CollectionKey, str], str] = field(default_factory=dict)
     keep_failures: frozenset[str] | None = frozenset()
     """As in `RunOptions`."""
+    looked: bool = False
+    """Whether the plan read the sets in the lake, so that a set without a record did not exist."""
     _started: float = field(default_factory=time.monotonic)
 
     def handle(self, key: CollectionKey) -> CollectionHandle:
@@ -71,14 +84,72 @@ class Recorder:
     def confirm(self, actions: Sequence[Action], write: Callable[[], None]) -> None:
         """Commit what the lake confirmed in one transaction, then emit events."""
         with self.state.write():
+            before = self._sets_before(actions)
             write()
-            self.state.runs.record_actions(self.run_id, map(_history_row, actions))
+            sets = self._sent_sets(actions, before)
+            self.state.runs.record_actions(self.run_id, map(self._history_row, actions), sets)
             for key, names in _names_by_collection(actions).items():
                 if key in self.handles:
                     self.state.runs.clear_failures(self.handles[key], names)
         for action in actions:
             self.done.count(action)
             self.emit(ActionDone(action))
+
+    def _sets_before(self, actions: Sequence[Action]) -> dict[int, int | None]:
+        """Return the base of the set that the lake has before each action that sends one, by the action's number."""
+        known = self._base_ids(actions)
+        found: dict[int, int | None] = {}
+        for number, action in enumerate(actions):
+            if isinstance(action, Annotate) and action.theirs is not None:
+                (found[number],) = self.state.bases.put([action.theirs])
+            elif isinstance(action, Annotate | RemoveAnnotations):
+                foreign = action.reason is Reason.DRIFTED or (isinstance(action, Annotate) and action.overwrites)
+                is_new = self.looked or (action.at.managed and action.at.unique_name is None)
+                found[number] = None if foreign else known.get(number, NO_SET if is_new else None)
+        self.state.bases.keep_for_history(found.values())
+        return found
+
+    def _sent_sets(self, actions: Sequence[Action], before: Mapping[int, int | None]) -> dict[int, SentSet]:
+        """Return the sets that actions sent, by the action's number. `before`: as `_sets_before` returned them."""
+        known = self._base_ids(actions)
+        found: dict[int, SentSet] = {}
+        for number, base in before.items():
+            action = actions[number]
+            after: int | None = NO_SET
+            if isinstance(action, Annotate):
+                after = known.get(number)
+                if action.merge is not None:
+                    (after,) = self.state.bases.put([action.merge.shapes])
+            assert isinstance(action, Annotate | RemoveAnnotations), "other actions send no set"
+            found[number] = SentSet(action.annotations.operation, base, after)
+        self.state.bases.keep_for_history(one.after for one in found.values())
+        return found
+
+    def _base_ids(self, actions: Sequence[Action]) -> dict[int, int | None]:
+        """Return the ids of the recorded bases of the sets that actions send, by the action's number."""
+        groups: dict[tuple[Place, str], dict[str, int]] = {}
+        for number, action in enumerate(actions):
+            if isinstance(action, Annotate | RemoveAnnotations):
+                groups.setdefault((action.at.place, action.annotations.operation), {})[action.at.name] = number
+        found: dict[int, int | None] = {}
+        for (place, operation), numbers in groups.items():
+            bases = self.records_at(place).base_ids(operation, numbers)
+            found.update((numbers[name], base) for name, base in bases.items())
+        return found
+
+    def _history_row(self, action: Action) -> ActionRow:
+        """An action with what an undo needs: the digest, hash or id before and after."""
+        before, after = action.history()
+        if isinstance(action, UpdateFileMetadata | UpdateHead) and action.lake is not None:
+            # The values that the lake had, which another client may have written.
+            ours = self.state.metadata_sets.values(before) if before is not None else None
+            wanted = action.metadata_written.values
+            seen = metadata_set({name: action.lake[name] for name in {**(ours or {}), **wanted} if name in action.lake})
+            self.state.metadata_sets.remember([seen])
+            before = seen.digest
+        return ActionRow(
+            action.action_name, str(action.collection), action.file_name, action.reason.value, before, after
+        )
 
     def about_to_trash(self, actions: Sequence[ReplaceFile], tags_of_others: Mapping[str, Sequence[str]]) -> None:
         """Record the ids of files before they are trashed for a replacement, because no call restores them.
@@ -180,9 +251,3 @@ def _names_by_collection(actions: Iterable[Action]) -> dict[CollectionKey, list[
     for action in actions:
         names.setdefault(action.collection, []).append(action.file_name or "")
     return names
-
-
-def _history_row(action: Action) -> ActionRow:
-    """An action with what an undo would need: the digest, hash or id before and after."""
-    before, after = action.history()
-    return ActionRow(action.action_name, str(action.collection), action.file_name, action.reason.value, before, after)

@@ -24,6 +24,10 @@ def unknown_shapes(_name: str, _operation: str) -> None:
     """The shapes are unknown."""
 
 
+NO_SET = 0
+"""In place of the id of a base: the image has no set."""
+
+
 class AnnotationBases:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -43,6 +47,17 @@ class AnnotationBases:
             return decode_shapes(row[0], image, _SharedTexts(self._connection))
         except UnreadableSet:
             return None
+
+    def of_history(self, image: str, base: int | None) -> ImageRecord | None:
+        """Return a set that the history refers to. None: it is not known."""
+        return ImageRecord(image, ()) if base == NO_SET else self.get(image, "?", (base,))
+
+    def keep_for_history(self, bases: Iterable[int | None]) -> None:
+        """Keep base sets when their set is sent again or deleted, because the history refers to them."""
+        self._connection.executemany(
+            "UPDATE annotation_bases SET in_history = 1 WHERE id = ? AND in_history = 0",
+            [(base,) for base in bases if base],
+        )
 
     def put(self, sets: Iterable[ImageRecord | None]) -> list[int | None]:
         """Store base sets, and return their ids. None: the set is unknown."""

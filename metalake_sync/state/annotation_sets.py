@@ -104,6 +104,16 @@ class AnnotationSets:
             (operation, collection, name_to_db(name)),
         )
 
+    def base_ids(self, collection: CollectionHandle, operation: str, names: Iterable[str]) -> dict[str, int | None]:
+        """Return the ids of the bases of recorded sets by file name. None: the shapes in the lake are not known."""
+        query = (
+            "SELECT CASE WHEN kept IS NULL THEN base END FROM annotation_sets WHERE operation = ?"
+            " AND file = (SELECT id FROM files WHERE collection = ? AND name = ?)"
+        )
+        place = (operation, collection)
+        found = ((name, self._connection.execute(query, (*place, name_to_db(name))).fetchone()) for name in names)
+        return {name: row[0] for name, row in found if row is not None}
+
     def record(
         self,
         collection: CollectionHandle,

@@ -34,6 +34,10 @@ class PlaceRecords(Protocol):
         """Return the shapes of a set as the lake confirmed them, or None if they are unknown."""
         ...
 
+    def base_ids(self, operation: str, names: Iterable[str]) -> dict[str, int | None]:
+        """Return the ids of the bases of recorded sets by file name. None: the shapes in the lake are not known."""
+        ...
+
     def record_sets(self, sets: Iterable[tuple[FileAt, DesiredSet]], shapes_of: ShapesOf = unknown_shapes) -> None:
         """Record sets with shapes that the lake confirmed. `shapes_of`: returns the shapes by name and operation."""
         ...
@@ -64,6 +68,9 @@ class CollectionRecords:
 
     def base(self, operation: str, name: str) -> ImageRecord | None:
         return self.annotation_sets.base(self.collection, name, operation)
+
+    def base_ids(self, operation: str, names: Iterable[str]) -> dict[str, int | None]:
+        return self.annotation_sets.base_ids(self.collection, operation, names)
 
     def record_sets(self, sets: Iterable[tuple[FileAt, DesiredSet]], shapes_of: ShapesOf = unknown_shapes) -> None:
         self.annotation_sets.record(self.collection, [(at.name, wanted) for at, wanted in sets], shapes_of)
@@ -106,6 +113,15 @@ class AddressRecords:
             "SELECT base FROM addressed_sets WHERE lake = ? AND address = ? AND operation = ? AND entry = ?",
             (self.lake, self.address, operation, name_to_db(name)),
         )
+
+    def base_ids(self, operation: str, names: Iterable[str]) -> dict[str, int | None]:
+        query = (
+            "SELECT CASE WHEN kept IS NULL THEN base END FROM addressed_sets"
+            " WHERE lake = ? AND address = ? AND operation = ? AND entry = ?"
+        )
+        place = (self.lake, self.address, operation)
+        found = ((name, self.connection.execute(query, (*place, name_to_db(name))).fetchone()) for name in names)
+        return {name: row[0] for name, row in found if row is not None}
 
     def record_sets(self, sets: Iterable[tuple[FileAt, DesiredSet]], shapes_of: ShapesOf = unknown_shapes) -> None:
         sets = list(sets)

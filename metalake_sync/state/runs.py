@@ -1,17 +1,21 @@
 """The tables of past runs, of what they did, and of items that failed in the last run that tried them.
 
-Owns: `runs`, `run_actions` and `failures`. Must not: hold a credential or a signed URL.
+Owns: `runs`, `run_actions`, `run_sets` and `failures`. Must not: hold a credential or a signed URL.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from metalake_sync.core.metadata import MetadataValues
+from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.state.annotation_bases import AnnotationBases
+from metalake_sync.state.collections import MetadataSets
 from metalake_sync.state.names import CollectionHandle, name_from_db, name_to_db
 
 
@@ -46,7 +50,7 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class ActionRow:
-    """One action that a run carried out. `before` and `after` are digests or ids, as an undo would need them."""
+    """One action that a run carried out. `before` and `after` are digests or ids; `Runs.values` returns the values."""
 
     action: str
     collection: str
@@ -68,9 +72,34 @@ class FailureRow:
     """The number of consecutive runs in which it failed."""
 
 
+@dataclass(frozen=True, slots=True)
+class SentSet:
+    """The ids of a set's bases before and after an action. None: not known."""
+
+    operation: str
+    before: int | None
+    after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What an action changed: the values before and after, as `revert` and `history` need them."""
+
+    metadata_before: MetadataValues | None = None
+    """The metadata that the lake confirmed before. None: not known, or the action does not update metadata."""
+    metadata_after: MetadataValues | None = None
+    operation: str | None = None
+    """The operation of the annotation set that the action sent. None: it sent none, or the shapes were not kept."""
+    set_before: ImageRecord | None = None
+    """The set before; without shapes, if there was none. None: not known."""
+    set_after: ImageRecord | None = None
+
+
 class Runs:
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, metadata_sets: MetadataSets, bases: AnnotationBases) -> None:
         self._connection = connection
+        self._metadata_sets = metadata_sets
+        self._bases = bases
 
     def begin(self, run_id: str, command: str, started_at: str, provenance: Provenance | None = None) -> None:
         known = json.dumps(asdict(provenance)) if provenance is not None else None
@@ -85,12 +114,17 @@ class Runs:
             (ended_at, outcome, json.dumps(dict(summary)), run_id),
         )
 
-    def record_actions(self, run_id: str, actions: Iterable[ActionRow]) -> None:
+    def record_actions(
+        self, run_id: str, actions: Iterable[ActionRow], sets: Mapping[int, SentSet] | None = None
+    ) -> None:
+        """Record actions. `sets`: the annotation sets that they sent, by the number of the action, from 0."""
+        (last,) = self._connection.execute("SELECT coalesce(max(id), 0) FROM run_actions").fetchone()
         self._connection.executemany(
-            "INSERT INTO run_actions (run_id, action, collection, file, reason, before, after)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO run_actions (id, run_id, action, collection, file, reason, before, after)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
+                    last + 1 + number,
                     run_id,
                     row.action,
                     row.collection,
@@ -99,8 +133,12 @@ class Runs:
                     row.before,
                     row.after,
                 )
-                for row in actions
+                for number, row in enumerate(actions)
             ],
+        )
+        self._connection.executemany(
+            "INSERT INTO run_sets (action, operation, before, after) VALUES (?, ?, ?, ?)",
+            [(last + 1 + number, one.operation, one.before, one.after) for number, one in (sets or {}).items()],
         )
 
     def forget_actions(self, run_id: str, action: str, lake_ids: Iterable[str]) -> None:
@@ -120,6 +158,24 @@ class Runs:
             ActionRow(action, collection, None if file is None else name_from_db(file), reason, before, after)
             for action, collection, file, reason, before, after in rows
         ]
+
+    def values(self, run_id: str) -> Iterator[Values]:
+        """Yield the values before and after each action of a run, in the order of `actions`."""
+        rows = self._connection.execute(
+            "SELECT a.action, a.file, a.before, a.after, s.operation, s.before, s.after FROM run_actions a"
+            " LEFT JOIN run_sets s ON s.action = a.id WHERE a.run_id = ? ORDER BY a.id",
+            (run_id,),
+        )
+        for action, file, before, after, operation, base_before, base_after in rows:
+            if operation is not None:
+                name = name_from_db(file)
+                of_history = self._bases.of_history
+                yield Values(None, None, operation, of_history(name, base_before), of_history(name, base_after))
+            elif action == "update_metadata":
+                written = self._metadata_sets.values
+                yield Values(written(before) if before else None, written(after) if after else None)
+            else:
+                yield Values()
 
     def last(self, limit: int = 10) -> list[RunRow]:
         """Return the last runs, newest first."""

@@ -294,6 +294,48 @@ def run_provenance_2026_11_30(db: Executes) -> None:
     db.execute("ALTER TABLE runs ADD COLUMN provenance TEXT")
 
 
+_RUN_SETS = """
+ALTER TABLE annotation_bases ADD COLUMN in_history INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE run_sets (
+    action INTEGER PRIMARY KEY REFERENCES run_actions (id) ON DELETE CASCADE,
+    operation TEXT NOT NULL,
+    before INTEGER,
+    after INTEGER
+);
+
+DROP TRIGGER annotation_sets_deleted;
+
+DROP TRIGGER annotation_sets_updated;
+
+DROP TRIGGER addressed_sets_deleted;
+
+DROP TRIGGER addressed_sets_updated;
+
+CREATE TRIGGER annotation_sets_deleted AFTER DELETE ON annotation_sets WHEN old.base IS NOT NULL
+BEGIN DELETE FROM annotation_bases WHERE id = old.base AND in_history = 0; END;
+
+CREATE TRIGGER annotation_sets_updated AFTER UPDATE OF base ON annotation_sets
+WHEN old.base IS NOT NULL AND old.base IS NOT new.base
+BEGIN DELETE FROM annotation_bases WHERE id = old.base AND in_history = 0; END;
+
+CREATE TRIGGER addressed_sets_deleted AFTER DELETE ON addressed_sets WHEN old.base IS NOT NULL
+BEGIN DELETE FROM annotation_bases WHERE id = old.base AND in_history = 0; END;
+
+CREATE TRIGGER addressed_sets_updated AFTER UPDATE OF base ON addressed_sets
+WHEN old.base IS NOT NULL AND old.base IS NOT new.base
+BEGIN DELETE FROM annotation_bases WHERE id = old.base AND in_history = 0; END;
+"""
+
+
+def run_sets_2026_11_30(db: Executes) -> None:
+    """The shapes of each set before and after a run sent it. NULL: not known. 0: no set.
+
+    The history shares the bodies of bases with the sets. A body in the history is not deleted with its set.
+    """
+    _each(_RUN_SETS, db)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     first_tables,
     downloads,
@@ -306,6 +348,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     annotation_bases_2026_11_30,
     kept_sets_2026_11_30,
     run_provenance_2026_11_30,
+    run_sets_2026_11_30,
 )
 """Oldest first. States record them by function name."""
 

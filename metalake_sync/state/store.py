@@ -44,14 +44,14 @@ class StateStore:
             self._copy = (FileBackend(place) if isinstance(place, Path) else place).open()
         self._connection = self._copy.connection
         self.metadata_sets = MetadataSets(self._connection)
-        self._bases = AnnotationBases(self._connection)
-        self.annotation_sets = AnnotationSets(self._connection, self._bases)
+        self.bases = AnnotationBases(self._connection)
+        self.annotation_sets = AnnotationSets(self._connection, self.bases)
         self.collections = Collections(self._connection, self.metadata_sets)
         self.files = Files(self._connection, self.metadata_sets, self.annotation_sets)
         self.hash_cache = HashCache(self._connection)
         self.journal = UploadJournal(self._connection)
         self.pending_replacements = PendingReplacements(self._connection)
-        self.runs = Runs(self._connection)
+        self.runs = Runs(self._connection, self.metadata_sets, self.bases)
         self.downloads = DownloadRecords(self._connection)
         self.addresses = Addresses(self._connection)
         self.attached = AttachedRuns(self._connection)
@@ -81,7 +81,7 @@ class StateStore:
 
     def of_address(self, lake: str, address: Address) -> AddressRecords:
         """The records of an address's unmanaged files."""
-        return AddressRecords(self._connection, self.metadata_sets, self._bases, lake, address.key)
+        return AddressRecords(self._connection, self.metadata_sets, self.bases, lake, address.key)
 
     def flush_caches(self) -> None:
         """Write the cached facts about sources that are still in memory."""

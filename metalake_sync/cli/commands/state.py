@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ from metalake_sync.errors import ExitCode, UsageError
 from metalake_sync.planning.run_options import RunOptions
 
 if TYPE_CHECKING:
+    from metalake_sync.cli.plan_lines import Line
     from metalake_sync.state.runs import Provenance
+    from metalake_sync.state.store import StateStore
 
 NOT_ACTIONS = frozenset({"unchanged", "unmanaged", "bytes_to_send"})
 """Keys in the summary of a run that do not count actions."""
@@ -204,11 +207,12 @@ def status_command(flags: ManifestFlags) -> None:
         click.echo(f"  {run.started_at[:19]}  {run.outcome or 'was killed':<12} {did or 'nothing to do'}")
 
 
-@click.command("history", epilog="Example: metalake-sync history birds.yaml --run 20260131T101500-1f2e3d4c")
+@click.command("history", epilog="Example: metalake-sync history birds.yaml --run 20260131T101500-1f2e3d4c --diff")
 @takes_manifest
 @option("--run", "run_id", metavar="RUN", help="Show only this run, with all of its actions.")
 @option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Number of runs to show.")
-def history_command(flags: ManifestFlags, run_id: str | None, limit: int) -> None:
+@option("--diff", is_flag=True, help="Show the metadata and the shapes before and after each action.")
+def history_command(flags: ManifestFlags, run_id: str | None, limit: int, diff: bool) -> None:
     """Show past runs, newest first: who started them, their actions and the values before and after.
 
     A run shows its user, host, Git commit and CI job where they are known, and with --run its command line.
@@ -223,7 +227,7 @@ def history_command(flags: ManifestFlags, run_id: str | None, limit: int) -> Non
         if run_id is not None and not runs:
             raise UsageError(f"there is no run '{run_id}'", remedy="Run 'history' without --run to list all runs.")
         if flags.as_json:
-            rows = [{**asdict(run), "actions": [asdict(row) for row in state.runs.actions(run.id)]} for run in runs]
+            rows = [{**asdict(run), "actions": _action_documents(state, run.id, diff=diff)} for run in runs]
             echo_json(json.dumps(rows, indent=2))
             return
         if not runs:
@@ -234,18 +238,48 @@ def history_command(flags: ManifestFlags, run_id: str | None, limit: int) -> Non
                 click.style(f"{run.started_at[:19]}  {run.id}  {outcome}", bold=True) + f"  {shown(run.command)}"
             )
             if run.provenance is not None:
-                for line in _provenance_lines(run.provenance, complete=run_id is not None or flags.verbose):
-                    click.echo(f"  {line}")
+                for words in _provenance_lines(run.provenance, complete=run_id is not None or flags.verbose):
+                    click.echo(f"  {words}")
             actions = state.runs.actions(run.id)
             visible = (
                 actions if flags.verbose or run_id or len(actions) <= ACTIONS_SHOWN + 1 else actions[:ACTIONS_SHOWN]
             )
-            for row in visible:
+            shows_values = diff or run_id is not None
+            for row, line in zip(visible, _lines(state, run.id) if shows_values else repeat(None), strict=False):
                 where = row.collection if row.file is None else f"{row.collection}/{row.file}"
+                if line is not None:
+                    click.echo(f"  {row.action:<18} {shown(where)}  {line.why}")
+                    for detail in line.details if diff else ():
+                        click.echo(f"      {detail}")
+                    continue
                 values = f"  {_short(row.before)} → {_short(row.after)}" if row.before or row.after else ""
                 click.echo(shown(f"  {row.action:<18} {where}  {row.reason.replace('_', ' ')}{values}"))
             if len(actions) > len(visible):
                 click.echo(f"  … and {len(actions) - len(visible)} more (--run {run.id} shows all)")
+
+
+def _lines(state: StateStore, run_id: str) -> Iterator[Line | None]:
+    """Yield the words for each action of a run. None: the history has no values of the action."""
+    from metalake_sync.cli.history_lines import history_line
+
+    for row, values in zip(state.runs.actions(run_id), state.runs.values(run_id), strict=True):
+        yield history_line(row, values)
+
+
+def _action_documents(state: StateStore, run_id: str, *, diff: bool) -> list[dict[str, Any]]:
+    """Return the actions of a run for JSON. `diff`: with the values before and after, as in the JSON of a plan."""
+    rows = state.runs.actions(run_id)
+    if not diff:
+        return [asdict(row) for row in rows]
+    from metalake_sync.cli.history_lines import action_document
+
+    documents: list[dict[str, Any]] = []
+    for row, values in zip(rows, state.runs.values(run_id), strict=True):
+        known = action_document(row, values)
+        found = asdict(known) if known is not None else {}
+        details = {key: found[key] for key in ("operation", "changes", "shape_changes") if found.get(key) is not None}
+        documents.append({**asdict(row), **details})
+    return documents
 
 
 def _provenance_lines(known: Provenance, *, complete: bool) -> Iterator[str]:
