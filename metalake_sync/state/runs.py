@@ -118,13 +118,15 @@ class Runs:
         self, run_id: str, actions: Iterable[ActionRow], sets: Mapping[int, SentSet] | None = None
     ) -> None:
         """Record actions. `sets`: the annotation sets that they sent, by the number of the action, from 0."""
-        (last,) = self._connection.execute("SELECT coalesce(max(id), 0) FROM run_actions").fetchone()
+        last = 0
+        if sets:
+            (last,) = self._connection.execute("SELECT coalesce(max(id), 0) FROM run_actions").fetchone()
         self._connection.executemany(
             "INSERT INTO run_actions (id, run_id, action, collection, file, reason, before, after)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
-                    last + 1 + number,
+                    last + 1 + number if sets else None,
                     run_id,
                     row.action,
                     row.collection,
