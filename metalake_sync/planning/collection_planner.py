@@ -104,7 +104,15 @@ class CollectionPlanner:
                 plan.recovered,
             )
             found = self._scan(planned, desired, handle, view, inspector, recovered)
-            reconciler = Reconciler(rules, plan, desired, view, inspector, refreshed)
+            reconciler = Reconciler(
+                rules,
+                plan,
+                desired,
+                view,
+                inspector,
+                refreshed,
+                operations_elsewhere(self.manifest, self.state, self.lake) if desired.annotations else frozenset(),
+            )
             reconciler.reconcile(found)
         planned.notes += reconciler.notes
         planned.unreadable += inspector.unreadable

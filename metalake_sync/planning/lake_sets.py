@@ -10,7 +10,7 @@ the collection.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,6 +107,9 @@ class SetReader:
     rules: CollectionRules
     comparison: LakeSetComparison
     emit: EventSink
+    elsewhere: Set[str] = frozenset()
+    """Operations that have sets of unmanaged files. A plan may clear such a set first, so that the same set of a
+    managed file has to be sent again."""
     notes: list[Note] = field(default_factory=list)
 
     def read(
@@ -153,7 +156,7 @@ class SetReader:
                 continue
             digest = wanted.digest if wanted is not None else EMPTY_SET_DIGEST
             if before is None:
-                if digest != EMPTY_SET_DIGEST:
+                if digest != EMPTY_SET_DIGEST and operation not in self.elsewhere:
                     yield operation
             elif before.digest != digest and policy.on_drift != "overwrite":
                 yield operation

@@ -7,12 +7,13 @@ Owns: which three belong together, and the notes on them. Must not: decide what 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metalake_sync.core.actions import Action, Annotate, RemoveAnnotations, UploadFile
+from metalake_sync.core.changes import Reason
 from metalake_sync.core.diff import CollectionRules, Gone, Verdict, compare
 from metalake_sync.core.drift import desired_as_recorded
 from metalake_sync.core.notes import Note, NoteCode, counted, some_of
@@ -40,6 +41,8 @@ class Reconciler:
     inspector: FileInspector
     refreshed: FullRefreshResult | None
     """What a full refresh found. None without one."""
+    elsewhere: Set[str] = frozenset()
+    """Operations that also have sets of unmanaged files."""
     notes: list[Note] = field(default_factory=list)
     matched: int = 0
     """How many of the lake's files are wanted or recorded."""
@@ -145,6 +148,7 @@ class Reconciler:
             self.rules,
             LakeSetComparison(self.desired, inspector.state, inspector.handle, inspector.base_dir),
             inspector.emit,
+            self.elsewhere,
         )
         read = reader.read(candidates, files)
         self.notes += reader.notes
@@ -203,8 +207,20 @@ class Reconciler:
         return not image.shape_count if image is not None else index is None or index.mode == "replace"
 
     def _take(self, verdict: Verdict, *, wanted: bool) -> None:
+        if self.inspector.options.scope is not None:
+            verdict = replace(verdict, actions=tuple(filter(self._may_send, verdict.actions)))
         self.plan.take(verdict, wanted=wanted)
         self.notes += verdict.notes
+
+    def _may_send(self, action: Action) -> bool:
+        """False for a changed set in a run that covers only some folders. Such a run does not read the lake's sets, so
+        the next run over all sources compares the set and sends it."""
+        if not isinstance(action, Annotate | RemoveAnnotations) or action.at.unique_name is None:
+            return True
+        if action.reason is not Reason.ANNOTATIONS_CHANGED:
+            return True
+        policy = self.rules.operations.get(action.annotations.operation)
+        return policy is not None and policy.on_drift == "overwrite"
 
     def _count(self, known: RecordedFile | None, remote: RemoteFile | None) -> None:
         self.matched += remote is not None

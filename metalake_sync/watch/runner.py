@@ -19,7 +19,7 @@ from metalake_sync.core.notes import Note
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest.remote_models import Notify
 from metalake_sync.planning.desired import AnnotationCache, StaleAnnotations
-from metalake_sync.planning.run_options import Scope, SkippedPart
+from metalake_sync.planning.run_options import Refresh, Scope, SkippedPart
 from metalake_sync.planning.scan_join import IsHeld
 from metalake_sync.project import Project
 from metalake_sync.sources.opening import read_small_file
@@ -97,7 +97,7 @@ class ProjectRunner:
         broken: list[SkippedPart] = []
         options = replace(
             given,
-            refresh=given.refresh if work.coverage is Coverage.FULL else "none",
+            refresh=self._refresh(work.coverage),
             retry_for_s=LAKE_RETRY_TIMEOUT_S if given.retry_for_s is None else given.retry_for_s,
             scope=Scope(base, work.folders, work.trees) if of_folders else None,
             is_held=exclusions.is_held,
@@ -124,6 +124,16 @@ class ProjectRunner:
             lambda _plan: self._approves(), lock_timeout_s=LOCK_TIMEOUT_S, command="watch", on_held=collect_held
         )
         return RunResult(applied.finished, applied.unreadable, held, refused, broken, notes)
+
+    def _refresh(self, coverage: Coverage) -> Refresh:
+        """Only a full run asks the lake; and a run over all sources does, if it may overwrite annotation sets."""
+        given = self.project.options.refresh
+        if coverage is Coverage.FULL or given == "none":
+            return given
+        model = self.project.manifest.model
+        blocks = [*model.defaults.annotations, *(block for one in model.collections for block in one.annotations)]
+        reads_sets = any(block.on_drift != "overwrite" for block in blocks)
+        return "list" if coverage is Coverage.DISK and reads_sets else "none"
 
     def _approves(self) -> bool:
         if not self.auto_approve():

