@@ -55,3 +55,25 @@ def test_the_command_line_starts_without_the_libraries_that_only_a_run_needs() -
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"aiohttp", "pycurl", "requests", "pydantic", "sqlite_utils", "yaml", "rich", "blake3"}
     assert not heavy & {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_every_async_generator_is_closed_by_the_loop_that_reads_it() -> None:
+    """A generator that a canceled task leaves open is closed by the garbage collector, after the event loop."""
+    loops = 0
+    for file in PACKAGE.rglob("*.py"):
+        tree = ast.parse(file.read_text())
+        closed = {
+            name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.AsyncWith)
+            for item in node.items
+            if isinstance(item.context_expr, ast.Call) and ast.unparse(item.context_expr.func) == "aclosing"
+            for name in (ast.unparse(item.optional_vars or item.context_expr.args[0]),)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.AsyncFor):
+                loops += 1
+                # aiohttp's iterator is no generator.
+                allowed = closed | {"request.content.iter_any()"}
+                assert ast.unparse(node.iter) in allowed, f"{file}:{node.lineno}: read it in 'async with aclosing'"
+    assert loops > 8

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import field
 from pathlib import Path
 
@@ -128,18 +129,19 @@ class DownloadStage:
         self._recorder.fail([_all_annotations(plan.spec)], error, retryable=retryable)
 
     async def _fetch(self, folder: _Folder, walk: DownloadWalk, root: Path, partials: PartialFiles) -> None:
-        async for outcome in self._downloads.fetch(self._to_fetch(folder, walk, root), partials):
-            wanted = folder.in_transfer.pop(outcome.file.path)
-            self._progress.files_done += 1
-            match outcome:
-                case FileFetched():
-                    remote = wanted.action.file
-                    done = DownloadedFile(remote.lake_id, remote.unique_name, wanted.filename, outcome.fingerprint)
-                    folder.fetched.append((wanted.action, done))
-                case FetchFailed():
-                    self._recorder.fail([wanted.action], outcome.error, retryable=outcome.retryable)
-            if len(folder.fetched) >= RECORDED_AT_ONCE:
-                self._record(folder)
+        async with aclosing(self._downloads.fetch(self._to_fetch(folder, walk, root), partials)) as outcomes:
+            async for outcome in outcomes:
+                wanted = folder.in_transfer.pop(outcome.file.path)
+                self._progress.files_done += 1
+                match outcome:
+                    case FileFetched():
+                        remote = wanted.action.file
+                        done = DownloadedFile(remote.lake_id, remote.unique_name, wanted.filename, outcome.fingerprint)
+                        folder.fetched.append((wanted.action, done))
+                    case FetchFailed():
+                        self._recorder.fail([wanted.action], outcome.error, retryable=outcome.retryable)
+                if len(folder.fetched) >= RECORDED_AT_ONCE:
+                    self._record(folder)
         self._record(folder)
 
     @staticmethod

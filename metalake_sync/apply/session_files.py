@@ -11,6 +11,7 @@ import asyncio
 import mimetypes
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import field
 from pathlib import Path
 from typing import assert_never
@@ -174,13 +175,14 @@ class SessionFiles:
         part = UploadSlice(session.wire, tuple(map(self._to_send, files)))
         unwritten: list[str] = []
         try:
-            async for outcome in self._executor.upload(part, journal, last_files_started):
-                sent = self._take(session, outcome, failed, ours)
-                self._progress.files_done += 1
-                if sent:
-                    unwritten.append(sent)
-                if len(unwritten) >= SENT_AT_ONCE:
-                    self._journal_sent(session, unwritten)
+            async with aclosing(self._executor.upload(part, journal, last_files_started)) as outcomes:
+                async for outcome in outcomes:
+                    sent = self._take(session, outcome, failed, ours)
+                    self._progress.files_done += 1
+                    if sent:
+                        unwritten.append(sent)
+                    if len(unwritten) >= SENT_AT_ONCE:
+                        self._journal_sent(session, unwritten)
         finally:
             self._journal_sent(session, unwritten)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -53,7 +53,7 @@ _CONTROL_OR_SPACE = re.compile(r"[\x00-\x20\x7f]")
 NO_WAIT_S = 0.001
 """A call that got its turn within this many seconds did not wait for it."""
 
-Body = Callable[[], bytes | AsyncIterator[bytes]]
+Body = Callable[[], bytes | AsyncGenerator[bytes, None]]
 """Makes the bytes of a PUT, once for each attempt."""
 
 
@@ -83,7 +83,7 @@ class StoreBody:
         self.headers = incoming.headers
         """Names are in lower case."""
 
-    async def chunks(self, size_bytes: int) -> AsyncIterator[bytes]:
+    async def chunks(self, size_bytes: int) -> AsyncGenerator[bytes, None]:
         """Yield the body as it arrives, at most `size_bytes` at a time. Raises TimeoutError if it stalls."""
         async with aclosing(read_timed(self._incoming.chunks(size_bytes))) as chunks:
             async for chunk in chunks:
@@ -214,7 +214,9 @@ class AsyncCalls:
 
         return await self._drive(self._store, state, send, classify, self._on_failure)
 
-    async def _put_once(self, url: str, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes]) -> Answer:
+    async def _put_once(
+        self, url: str, headers: Mapping[str, str], body: bytes | AsyncGenerator[bytes, None]
+    ) -> Answer:
         size = int(headers.get("Content-Length", -1))
         head = lines({name: value for name, value in headers.items() if name != "Content-Length"})
         if isinstance(body, bytes):

@@ -12,6 +12,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 
@@ -122,9 +123,10 @@ class LakeImages:
         wanted = FileToFetch(unique_name, target, key=unique_name)
 
         async def fetch() -> None:
-            async for outcome in self._downloads.fetch([wanted], self._partials):
-                if isinstance(outcome, FetchFailed):
-                    raise outcome.error
+            async with aclosing(self._downloads.fetch([wanted], self._partials)) as outcomes:
+                async for outcome in outcomes:
+                    if isinstance(outcome, FetchFailed):
+                        raise outcome.error
 
         self._runner.run(fetch())
         return target

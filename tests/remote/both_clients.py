@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ class Store:
     address: LakeAddress
     retry: RetryPolicy
 
-    def put(self, url: str, body: bytes | Callable[[], AsyncIterator[bytes]]) -> StoreAnswer:
+    def put(self, url: str, body: bytes | Callable[[], AsyncGenerator[bytes, None]]) -> StoreAnswer:
         async def run() -> StoreAnswer:
             async with self._calls() as calls:
                 make = (lambda: body) if isinstance(body, bytes) else body

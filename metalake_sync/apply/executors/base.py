@@ -14,7 +14,7 @@ stays with the coordinator: the executor calls it there, between the two phases.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
 from metalake_sync.lazy_dataclass import dataclass
@@ -45,7 +45,7 @@ class UploadExecutor(Protocol):
 
     def upload(
         self, part: UploadSlice, journal: SliceJournal, last_files_started: Callable[[], None]
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncGenerator[Outcome, None]:
         """Send a slice. Yields one outcome per file, in any order, as soon as it is known.
 
         A failure that concerns one file is an outcome. An error that ends the run (an unreachable lake, rejected

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from metalake_sync.apply.executors.base import SliceJournal, UploadSlice
 from metalake_sync.remote.transfers.upload import Transfer
@@ -21,5 +21,5 @@ class InProcessExecutor:
 
     def upload(
         self, part: UploadSlice, journal: SliceJournal, last_files_started: Callable[[], None]
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncGenerator[Outcome, None]:
         return self._transfer.upload(part.session, part.files, journal, last_files_started)

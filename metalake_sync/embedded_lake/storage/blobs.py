@@ -16,7 +16,8 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -58,7 +59,7 @@ class BlobStore:
 
     # Parts.
 
-    async def receive(self, chunks: AsyncIterable[bytes]) -> ReceivedPart:
+    async def receive(self, chunks: AsyncGenerator[bytes, None]) -> ReceivedPart:
         """Write a part to a file. If it raises OSError, or an error of `chunks`, no file remains."""
         path = self._parts / f"{secrets.token_hex(12)}{_UNFINISHED}"
         md5 = hashlib.md5(usedforsecurity=False)
@@ -70,12 +71,13 @@ class BlobStore:
 
         try:
             with open(path, "wb", opener=_private) as file:  # noqa: ASYNC230  # opening a local file does not block
-                async for chunk in chunks:
-                    size_bytes += len(chunk)
-                    if len(chunk) <= INLINE_BYTES:
-                        absorb(file, chunk)
-                    else:
-                        await asyncio.to_thread(absorb, file, chunk)
+                async with aclosing(chunks):
+                    async for chunk in chunks:
+                        size_bytes += len(chunk)
+                        if len(chunk) <= INLINE_BYTES:
+                            absorb(file, chunk)
+                        else:
+                            await asyncio.to_thread(absorb, file, chunk)
         except BaseException:
             path.unlink(missing_ok=True)
             raise

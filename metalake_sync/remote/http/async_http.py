@@ -128,7 +128,14 @@ class AsyncHttp:
                 self._multi.drop(curl)
 
     async def send(
-        self, method: str, url: str, headers: Sequence[str], body: AsyncIterator[bytes], size: int, *, most_bytes: int
+        self,
+        method: str,
+        url: str,
+        headers: Sequence[str],
+        body: AsyncGenerator[bytes, None],
+        size: int,
+        *,
+        most_bytes: int,
     ) -> Answer:
         """Send a request whose body comes in pieces, and read the response.
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any
 
@@ -72,18 +73,19 @@ class OutgoingBody:
         if self._wanted is not None and not self._wanted.done():
             self._wanted.set_result(None)
 
-    async def feed(self, body: AsyncIterator[bytes], done: asyncio.Future[None]) -> None:
+    async def feed(self, body: AsyncGenerator[bytes, None], done: asyncio.Future[None]) -> None:
         """Pass on the pieces until the transfer is `done`. Does not return earlier."""
         loop = asyncio.get_running_loop()
-        async for piece in body:
-            if done.done():
-                return
-            self._piece = memoryview(piece)
-            while self._is_taking():
-                self._wanted = loop.create_future()
-                self._resume()
-                if self._is_taking():
-                    await self._wanted
+        async with aclosing(body):
+            async for piece in body:
+                if done.done():
+                    return
+                self._piece = memoryview(piece)
+                while self._is_taking():
+                    self._wanted = loop.create_future()
+                    self._resume()
+                    if self._is_taking():
+                        await self._wanted
         self._ended = True
         if not done.done():
             self._resume()
@@ -180,16 +182,17 @@ class BodyWatch:
         self._over = True
         await self._timeout.__aexit__(kind, error, trace)
 
-    async def __call__(self, body: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    async def __call__(self, body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         size = 0
-        async for chunk in body:
-            size += len(chunk)
-            view = memoryview(chunk)
-            for start in range(0, len(view), limits.PIECE_BYTES):
-                piece = view[start : start + limits.PIECE_BYTES]
-                self._expect(len(piece))
-                yield piece  # type: ignore[misc]  # any buffer is accepted
-            self._stop_waiting()
+        async with aclosing(body):
+            async for chunk in body:
+                size += len(chunk)
+                view = memoryview(chunk)
+                for start in range(0, len(view), limits.PIECE_BYTES):
+                    piece = view[start : start + limits.PIECE_BYTES]
+                    self._expect(len(piece))
+                    yield piece  # type: ignore[misc]  # any buffer is accepted
+                self._stop_waiting()
         self._expect(min(size, limits.BUFFERED_BYTES))
 
     def _expect(self, size_bytes: int) -> None:
@@ -203,19 +206,18 @@ class BodyWatch:
             self._timeout.reschedule(None)
 
 
-async def read_timed(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def read_timed(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """Yield the chunks as they arrive. Raises TimeoutError if they arrive more slowly than SLOWEST_BYTES_S."""
     waited = 0.0
     size = 0
-    while True:
-        asked = time.monotonic()
-        chunk = await anext(chunks, None)
-        waited += time.monotonic() - asked
-        if chunk is None:
-            return
-        size += len(chunk)
-        if waited > limits.STALL_S:
-            if size < limits.STALL_S * limits.SLOWEST_BYTES_S:
-                raise TimeoutError("the store sends too slowly")
-            waited, size = 0.0, 0
-        yield chunk
+    asked = time.monotonic()
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            waited += time.monotonic() - asked
+            size += len(chunk)
+            if waited > limits.STALL_S:
+                if size < limits.STALL_S * limits.SLOWEST_BYTES_S:
+                    raise TimeoutError("the store sends too slowly")
+                waited, size = 0.0, 0
+            yield chunk
+            asked = time.monotonic()

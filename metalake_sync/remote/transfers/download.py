@@ -7,7 +7,8 @@ is raised. Must not: list, decide which files to download, or choose their names
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import aclosing
 from types import TracebackType
 from typing import TypeAlias
 
@@ -66,7 +67,7 @@ class Downloads:
     ) -> None:
         await self._channel.calls.__aexit__(kind, error, trace)
 
-    async def fetch(self, files: Iterable[FileToFetch], partials: PartialFiles) -> AsyncIterator[FetchOutcome]:
+    async def fetch(self, files: Iterable[FileToFetch], partials: PartialFiles) -> AsyncGenerator[FetchOutcome, None]:
         """Fetch files and yield their outcomes as they finish. `files` may block: it is read in a thread.
 
         Raises failures of the run: rejected credentials, an unreachable lake, a full disk.
@@ -77,8 +78,10 @@ class Downloads:
             return await asyncio.to_thread(next, source, None)
 
         places = WeightedSemaphore(lambda: self._parallelism)
-        async for outcome in run_side_by_side([Lane(take)], lambda file: self._outcome(file, partials), places):
-            yield outcome
+        fetched = run_side_by_side([Lane(take)], lambda file: self._outcome(file, partials), places)
+        async with aclosing(fetched) as outcomes:
+            async for outcome in outcomes:
+                yield outcome
 
     async def _outcome(self, file: FileToFetch, partials: PartialFiles) -> FetchOutcome:
         try:

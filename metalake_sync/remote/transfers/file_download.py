@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import field
 from pathlib import Path
 
@@ -242,12 +243,13 @@ class FileDownload:
         descriptor = self._partials.open(partial)
         size = partial.size_bytes
         try:
-            async for chunk in body.chunks(self._channel.read_bytes):
-                size += len(chunk)
-                if size > expected.most_bytes:
-                    raise WrongBody(f"the store sends more than the {expected.most_bytes} bytes of the file")
-                await self._write(descriptor, chunk, md5)
-                await self._channel.received(len(chunk))
+            async with aclosing(body.chunks(self._channel.read_bytes)) as chunks:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > expected.most_bytes:
+                        raise WrongBody(f"the store sends more than the {expected.most_bytes} bytes of the file")
+                    await self._write(descriptor, chunk, md5)
+                    await self._channel.received(len(chunk))
         finally:
             os.close(descriptor)
         here = Partial(partial.name, size, partial.etag)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from metalake_sync.errors import LakeAnswerInvalid, LakeRejected, SyncError
@@ -205,7 +206,7 @@ class FileUpload:
             else:
                 raise LakeRejected(f"the store answered {answer.status}", status=answer.status, where=self._file.path)
 
-    def _body(self, part: PartSource) -> bytes | AsyncIterator[bytes]:
+    def _body(self, part: PartSource) -> bytes | AsyncGenerator[bytes, None]:
         """Bytes in memory are sent with the request's head in one write, unless the bandwidth is limited."""
         whole = part.whole()
         if whole is None or self._channel.bandwidth.limited:
@@ -213,11 +214,12 @@ class FileUpload:
         self._observer.bytes_sent(len(whole))
         return whole
 
-    async def _paced(self, part: PartSource) -> AsyncIterator[bytes]:
+    async def _paced(self, part: PartSource) -> AsyncGenerator[bytes, None]:
         """Yield the part's bytes at the allowed rate, and report them as they are sent."""
-        async for piece in self._channel.bandwidth.pieces(part.chunks()):
-            yield piece
-            self._observer.bytes_sent(len(piece))
+        async with aclosing(self._channel.bandwidth.pieces(part.chunks())) as pieces:
+            async for piece in pieces:
+                yield piece
+                self._observer.bytes_sent(len(piece))
 
     async def _sign(self, begun: ResumePoint, count: int) -> None:
         answer = await self._calls.call(

@@ -9,7 +9,8 @@ import asyncio
 import enum
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import field
 
 from metalake_sync.lazy_dataclass import dataclass
@@ -60,16 +61,17 @@ class Bandwidth:
         if self._free_at > now:
             await self._sleep(self._free_at - now)
 
-    async def pieces(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Yield the chunks at the allowed rate, split into pieces if they are too large."""
-        async for chunk in chunks:
-            if self._rate is None:
-                yield chunk
-                continue
-            for start in range(0, len(chunk), self.piece_bytes):
-                piece = chunk[start : start + self.piece_bytes]
-                await self.take(len(piece))
-                yield piece
+    async def pieces(self, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """Yield the chunks at the allowed rate, split into pieces if they are too large. Closes `chunks`."""
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                if self._rate is None:
+                    yield chunk
+                    continue
+                for start in range(0, len(chunk), self.piece_bytes):
+                    piece = chunk[start : start + self.piece_bytes]
+                    await self.take(len(piece))
+                    yield piece
 
 
 START_FILES = 64

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from types import TracebackType
 
 from metalake_sync.errors import LakeRejected, SignedUrlExpired, SourceChanged
@@ -89,7 +90,7 @@ class Transfer:
         files: Iterable[FileToSend],
         observer: TransferObserver,
         last_ones: Callable[[], None] = lambda: None,
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncGenerator[Outcome, None]:
         """Send files within a session, and yield their outcomes as they finish.
 
         Several uploads may run at once; they share the limits, first come, first served. `last_ones` is called when the
@@ -103,11 +104,11 @@ class Transfer:
             Lane(source.take_small, self._small, lambda read: read.file.fingerprint.size_bytes),
         ]
         try:
-            async for outcome in run_side_by_side(
-                lanes, lambda read: self._outcome(session, read, observer), self._places
-            ):
-                self.concurrency.record_file()
-                yield outcome
+            results = run_side_by_side(lanes, lambda read: self._outcome(session, read, observer), self._places)
+            async with aclosing(results) as outcomes:
+                async for outcome in outcomes:
+                    self.concurrency.record_file()
+                    yield outcome
         finally:
             await source.close()
 

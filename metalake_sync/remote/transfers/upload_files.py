@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, TypeAlias
@@ -230,7 +230,7 @@ def hash_of(body: bytes) -> str:
 class PartSource(Protocol):
     """The bytes of one part, read again for each attempt. `md5` is that of the last attempt, in hex."""
 
-    def chunks(self) -> AsyncIterator[bytes]: ...
+    def chunks(self) -> AsyncGenerator[bytes, None]: ...
 
     def whole(self) -> bytes | None:
         """Return all bytes, or None if they are not in memory."""
@@ -244,7 +244,7 @@ class BytesPart:
     def __init__(self, body: bytes) -> None:
         self._body = body
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         yield self._body
 
     def whole(self) -> bytes | None:
@@ -263,7 +263,7 @@ class FilePart:
         self._length = length
         self._md5 = hashlib.md5(usedforsecurity=False)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the part's bytes. Raises SourceChanged if the file is too short or unreadable."""
         self._md5 = hashlib.md5(usedforsecurity=False)
         position, end = self._offset, self._offset + self._length

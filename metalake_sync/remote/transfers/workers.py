@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -77,7 +77,7 @@ class Lane(Generic[ItemT]):
 
 async def run_side_by_side(
     lanes: Sequence[Lane[ItemT]], work: Callable[[ItemT], Awaitable[OutcomeT]], places: WeightedSemaphore
-) -> AsyncIterator[OutcomeT]:
+) -> AsyncGenerator[OutcomeT, None]:
     """Yield the outcome of each item. `places` limits the items of all lanes; lanes are served concurrently.
 
     An error of `take` or `work` is raised after the outcomes that precede it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import pycurl
@@ -43,7 +43,7 @@ def ask(url: str, body: bytes = b"x") -> Answer:
     return with_http(lambda http: http.ask("POST", url, ["X-A: b"], body, within_s=10, most_bytes=1 << 20))
 
 
-async def in_pieces(*pieces: bytes) -> AsyncIterator[bytes]:
+async def in_pieces(*pieces: bytes) -> AsyncGenerator[bytes, None]:
     for piece in pieces:
         yield piece
 
@@ -186,7 +186,7 @@ def test_pieces_arrive_in_order(sizes: tuple[int, ...], told: bool) -> None:
 def test_an_error_of_a_body_is_raised_and_ends_the_request() -> None:
     ended: list[bool] = []
 
-    async def broken() -> AsyncIterator[bytes]:
+    async def broken() -> AsyncGenerator[bytes, None]:
         yield b"x" * 10
         raise LookupError("the disk")
 
@@ -200,7 +200,7 @@ def test_an_error_of_a_body_is_raised_and_ends_the_request() -> None:
 
 
 def test_a_server_can_answer_before_the_whole_body_was_sent() -> None:
-    async def endless() -> AsyncIterator[bytes]:
+    async def endless() -> AsyncGenerator[bytes, None]:
         while True:
             yield b"x" * 1000
             await asyncio.sleep(0.01)
@@ -267,7 +267,7 @@ def test_a_later_timer_is_kept_after_an_earlier_one() -> None:
 
 
 def test_an_early_answer_counts_while_the_next_piece_is_read() -> None:
-    async def slow() -> AsyncIterator[bytes]:
+    async def slow() -> AsyncGenerator[bytes, None]:
         yield b"x" * 10
         await asyncio.sleep(0.3)
         yield b"x" * 10

@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -334,7 +334,7 @@ def test_a_stalled_upload_is_aborted(monkeypatch: pytest.MonkeyPatch, whole: boo
     monkeypatch.setattr(limits, "STALL_S", 0.3)
     monkeypatch.setattr(limits, "SLOWEST_BYTES_S", 1e9)
 
-    async def body() -> AsyncIterator[bytes]:
+    async def body() -> AsyncGenerator[bytes, None]:
         for _ in range(64):
             yield bytes(1 << 20)
 
@@ -363,7 +363,7 @@ def test_a_slow_upload_that_moves_is_not_aborted(monkeypatch: pytest.MonkeyPatch
             time.sleep(0.03)
         line.answer(200, ETag='"e"')
 
-    async def body() -> AsyncIterator[bytes]:
+    async def body() -> AsyncGenerator[bytes, None]:
         for _ in range(16):
             yield bytes(1 << 20)
 
@@ -376,7 +376,7 @@ def test_a_slow_upload_that_moves_is_not_aborted(monkeypatch: pytest.MonkeyPatch
 def test_a_pause_on_our_side_is_not_a_stall(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "STALL_S", 0.2)
 
-    async def body() -> AsyncIterator[bytes]:
+    async def body() -> AsyncGenerator[bytes, None]:
         for _ in range(3):
             yield b"x" * 1000
             await asyncio.sleep(0.4)

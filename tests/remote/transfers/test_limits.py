@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -223,7 +223,7 @@ class Virtual:
         return sum(size for when, size in self.moved if begin <= when < begin + 1)
 
 
-async def chunks(count: int, size: int) -> AsyncIterator[bytes]:
+async def chunks(count: int, size: int) -> AsyncGenerator[bytes, None]:
     for _ in range(count):
         yield bytes(size)
 
