@@ -6,6 +6,8 @@ not: know where the bytes are kept.
 A set is stored by columns. Numbers that have few digits after the point are stored as integers and a scale, others as
 floats. What shapes have in common (type, label, metadata and attributes) is stored once for each set. Texts that
 return in many sets are stored once for all sets, see `SharedTexts`.
+
+Longer than 300 lines, because the writer and the reader have to agree on every byte.
 """
 
 from __future__ import annotations

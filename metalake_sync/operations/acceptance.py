@@ -1,7 +1,7 @@
 """`annotations accept`: writes annotation sets of the lake that another client changed into a source of the manifest.
 
-Owns: which sets are accepted, and the check that the manifest reads them back as the
-lake has them. Must not: change the manifest, the state or the lake.
+Owns: the written files, and the check that the manifest reads them back as the lake has them. Must not: change the
+manifest, the state or the lake.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from metalake_sync.annotations.frames import to_fractions
 from metalake_sync.annotations.images import LocalImages
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.index_builder import open_index
-from metalake_sync.annotations.readback import as_stored, is_as_sent, read_back
+from metalake_sync.annotations.readback import is_as_sent
 from metalake_sync.core.notes import some_of
-from metalake_sync.core.set_changes import SetChanges, set_changes
-from metalake_sync.core.shape_diff import diff
-from metalake_sync.core.shapes import EMPTY_SET_DIGEST, ImageRecord
-from metalake_sync.core.snapshots import CollectionKey, Origin, RecordedSet
+from metalake_sync.core.set_changes import SetChanges
+from metalake_sync.core.shapes import ImageRecord
+from metalake_sync.core.snapshots import CollectionKey
 from metalake_sync.errors import ManifestErrors, UsageError
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
@@ -35,18 +34,12 @@ from metalake_sync.operations.accepted_files import (
     shown_path,
     write_checked,
 )
+from metalake_sync.operations.sets_of_others import CollectionSets, SetOfOthers
 from metalake_sync.planning.annotation_specs import annotation_spec
-from metalake_sync.planning.desired import DesiredCollection, key_of
-from metalake_sync.planning.lake_listing import view_lake
-from metalake_sync.planning.lake_sets import LakeSetComparison
+from metalake_sync.planning.desired import key_of
 from metalake_sync.planning.open_collections import open_collections
-from metalake_sync.planning.open_sources import walk_files
 from metalake_sync.planning.unmanaged_sources import operations_elsewhere
 from metalake_sync.project import Project
-from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.listings import annotations_of
-from metalake_sync.sources.images import image_size
-from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
 
 
@@ -119,11 +112,11 @@ def accept(project: Project, spec: AcceptSpec) -> Accepted:
         client = stack.enter_context(project.reach(state))
         elsewhere = operations_elsewhere(manifest, state, lake)
         recorded = state.collections.of_lake(lake)
-        opened: list[_Collection] = []
+        opened: list[CollectionSets] = []
         for desired in open_collections(manifest, state=state, spelling=state.spelling(lake)):
             stack.callback(desired.close)
             handle = recorded[desired.key][0] if desired.key in recorded else None
-            opened.append(_Collection(desired, state, client, handle, manifest.base_dir, elsewhere))
+            opened.append(CollectionSets(desired, state, client, handle, manifest.base_dir, elsewhere))
         chosen = _chosen_files(spec.files, opened) if spec.files else {}
         notes: list[str] = []
         writers: list[_Writer] = []
@@ -160,7 +153,7 @@ def _blocks(manifest: LoadedManifest) -> dict[CollectionKey, list[AnnotationSpec
     }
 
 
-def _chosen_files(files: Sequence[str], collections: Sequence[_Collection]) -> dict[CollectionKey, set[str]]:
+def _chosen_files(files: Sequence[str], collections: Sequence[CollectionSets]) -> dict[CollectionKey, set[str]]:
     """The names of the given files, by collection. Raises UsageError for an unknown file."""
     chosen: dict[CollectionKey, set[str]] = {collection.desired.key: set() for collection in collections}
     for file in files:
@@ -175,129 +168,20 @@ def _chosen_files(files: Sequence[str], collections: Sequence[_Collection]) -> d
     return chosen
 
 
-# Sets that another client changed.
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A set of the lake that another client changed."""
-
-    name: str
-    theirs: ImageRecord
-    """In pixels."""
-    size: tuple[int, int] | None
-    """Of the image, in pixels."""
-    changes: SetChanges
-
-
-class _Collection:
-    """The sets of one collection: the source's, the recorded ones and the lake's."""
-
-    def __init__(
-        self,
-        desired: DesiredCollection,
-        state: StateStore,
-        client: LakeClient,
-        handle: CollectionHandle | None,
-        base_dir: Path,
-        elsewhere: Collection[str],
-    ) -> None:
-        """`elsewhere`: operations that the manifest also sends to unmanaged files."""
-        self.desired = desired
-        self.state = state
-        self._client = client
-        self._handle = handle
-        self._base_dir = base_dir
-        self._elsewhere = elsewhere
-        self.files: list[tuple[str, str, str]] = []
-        """Name in the collection, path relative to the source, and path that opens the file."""
-        if desired.annotations:
-            self.files = list(walk_files([*desired.folders, *desired.files]))
-        self.paths = {name: path for name, _, path in self.files}
-
-    def named(self, file: str) -> set[str]:
-        """The names of a file that is given by its name, as COLLECTION/NAME, or by its path."""
-        spelled = (file, file.removeprefix(f"{self.desired.key.name}/"))
-        places = (os.path.abspath(file), os.path.abspath(self._base_dir / file))
-        found = {name for name in spelled if name in self.paths}
-        return found or {name for name, path in self.paths.items() if os.path.abspath(path) in places}
-
-    def changed_by_others(self, operation: str, chosen: set[str] | None, notes: list[str]) -> Iterator[_Found]:
-        """Yield the sets of one operation that another client changed and that the source does not have, by name.
-
-        `chosen`: only these files. None: all files.
-        """
-        index = self.desired.annotations.get(operation)
-        view = view_lake(self._client, self.desired.key, None, full=True)
-        if index is None or view.lake_id is None or view.listing is None or (chosen is not None and not chosen):
-            return
-        recorded = self.state.annotation_sets.of_operation(self._handle, operation) if self._handle is not None else {}
-        comparison = LakeSetComparison(self.desired, self.state, self._handle, self._base_dir)
-        found: dict[str, Sequence[object]] = {}
-        with_shapes: set[str] = set()
-        for unique_name, shapes in annotations_of(
-            self._client, view.lake_id, file_count=view.count or 0, operations=[operation]
-        ):
-            name = view.listing.name_of(unique_name)
-            if name is None or name not in self.paths or (chosen is not None and name not in chosen):
-                continue
-            with_shapes.add(name)
-            known = recorded.get(name)
-            if self._is_left_alone(index, name, known):
-                continue
-            there = comparison.compare(name, os.path.abspath(self.paths[name]), operation, known, shapes)
-            # A record without shapes, as earlier versions made it, does not show who changed a set.
-            unknown = known is not None and known.digest != EMPTY_SET_DIGEST and there.as_recorded is None
-            if not (there.as_desired or there.as_recorded or unknown):
-                found[name] = shapes
-        for name, image in index.images().items():
-            known = recorded.get(name)
-            is_chosen = name in self.paths and (chosen is None or name in chosen)
-            was_sent = known is not None and known.digest != EMPTY_SET_DIGEST
-            if is_chosen and image.shape_count and was_sent and name not in with_shapes and view.listing.id_of(name):
-                found[name] = ()
-        for name in sorted(found):
-            one = self._found(index, name, found[name], notes)
-            if one is not None:
-                yield one
-
-    def _is_left_alone(self, index: AnnotationIndex, name: str, known: RecordedSet | None) -> bool:
-        """Whether the manifest leaves the set of an image alone, because no source names the image."""
-        if name in index.images():
-            return False
-        if index.mode == "append":
-            return True
-        if known is not None:
-            return False
-        file = self.state.files.named(self._handle, [name]).get(name) if self._handle is not None else None
-        return file is None or file.origin is Origin.ADOPTED or index.operation in self._elsewhere
-
-    def _found(self, index: AnnotationIndex, name: str, shapes: Sequence[object], notes: list[str]) -> _Found | None:
-        _, theirs = read_back(shapes)
-        size = image_size(self.paths[name])
-        ours = index.record(name) if name in index.images() else ImageRecord(name, ())
-        where = f"{self.desired.key}/{name}"
-        if theirs is None:
-            notes.append(f"{where}: the lake's set of '{index.operation}' has an unknown form and is not accepted")
-            return None
-        if size is None and ours.normalized:
-            notes.append(f"{where}: the size of the image can't be read, so the lake's set is not accepted")
-            return None
-        theirs = replace(theirs, image=name)
-        return _Found(name, theirs, size, set_changes("known", diff(as_stored(ours, index.kind, size), theirs)))
-
-
 # Writing.
 
 
 def _writers(
-    collection: _Collection, blocks: Sequence[AnnotationSpec], found: Sequence[_Found], paths: Mapping[str, Path]
+    collection: CollectionSets,
+    blocks: Sequence[AnnotationSpec],
+    found: Sequence[SetOfOthers],
+    paths: Mapping[str, Path],
 ) -> Iterator[_Writer]:
     """One writer for each block of an operation that has such sets. A set belongs to the block that has its entry."""
     if not found:
         return
     index = collection.desired.annotations[blocks[0].operation]
-    by_block: dict[str, list[_Found]] = {}
+    by_block: dict[str, list[SetOfOthers]] = {}
     for one in found:
         entry = index.images().get(one.name)
         by_block.setdefault(entry.source.declared_at if entry is not None else blocks[0].declared_at, []).append(one)
@@ -310,13 +194,13 @@ def _writers(
 class _Writer:
     """Writes the sets of one block."""
 
-    collection: _Collection
+    collection: CollectionSets
     index: AnnotationIndex
     """What the sources of the operation have now."""
     block: AnnotationSpec
     blocks: Sequence[AnnotationSpec]
     """All blocks of the operation in the collection."""
-    found: Sequence[_Found]
+    found: Sequence[SetOfOthers]
     path: Path
 
     def write(self, output: Path | None, notes: list[str]) -> AcceptedFile:
@@ -347,7 +231,7 @@ class _Writer:
             self.block.format if self.block.format not in (None, "metalake") else None,
         )
 
-    def _as_in_source(self, one: _Found) -> ImageRecord:
+    def _as_in_source(self, one: SetOfOthers) -> ImageRecord:
         """The lake's set in the unit and with the labels of the block's sources."""
         record = one.theirs
         if self.block.normalized is not False and one.size is not None:
@@ -396,7 +280,7 @@ class _Writer:
                 if one.name in written and not self._has_theirs(after, one)
             ]
 
-    def _has_theirs(self, after: AnnotationIndex, one: _Found) -> bool:
+    def _has_theirs(self, after: AnnotationIndex, one: SetOfOthers) -> bool:
         if one.name not in after.images():
             return False
         return is_as_sent(after.record(one.name), after.kind, one.theirs, self.collection.paths[one.name])

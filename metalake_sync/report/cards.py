@@ -1,6 +1,8 @@
 """One entry with its images as values for the template of a card.
 
 Owns: which figures and enlarged parts a card has. Must not: write HTML, or know the bounds of the whole report.
+
+Longer than 300 lines, because the values of one template are made in one place.
 """
 
 from __future__ import annotations

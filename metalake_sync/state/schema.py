@@ -9,6 +9,8 @@ same table from here, without sqlite-utils, because importing that library takes
 `plan` may not load more for a new state than for an old one (tests/costs/test_start_costs.py). Released states have the
 table, so it cannot be replaced either. tests/state/test_store.py compares both ways, so a change in sqlite-utils is
 found.
+
+Longer than 300 lines, because it is the whole history of the tables, in order.
 """
 
 from __future__ import annotations
