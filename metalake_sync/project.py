@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -188,7 +188,14 @@ class Project:
                     raise_objection(check, planned.plan.manifest)
                     partial = self.options.partial or only is not None or approved is not None
                     finished = run.execute(planned, command, partial=partial or self.downloads_only)
+                self._delete_old_runs(state)
                 return Applied(finished, planned.unreadable)
+
+    def _delete_old_runs(self, state: StateStore) -> None:
+        """Delete runs that the history need not keep. Whole days are deleted, so that this happens once a day."""
+        days = self.manifest.model.history.keep_days
+        if days is not None:
+            state.delete_old_runs((datetime.now(UTC).date() - timedelta(days=days)).isoformat())
 
     def pull(self, *, lock_timeout_s: float = 0.0, command: str = "pull") -> Applied:
         """Carry out the manifest's downloads only. Raises the errors of `apply`, except for those about approval."""

@@ -17,7 +17,17 @@ from pydantic import Field, field_validator
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest.remote_models import Download, Notify, Remote, TrashRule
 from metalake_sync.manifest.source_models import AddressedAnnotation, AddressedMetadata, Annotation, FileMetadata
-from metalake_sync.manifest.types import MediaTypeName, Metadata, Model, PathText, Pattern, Text, value_error
+from metalake_sync.manifest.types import (
+    FOREVER,
+    Duration,
+    MediaTypeName,
+    Metadata,
+    Model,
+    PathText,
+    Pattern,
+    Text,
+    value_error,
+)
 
 
 class Folder(Model):
@@ -105,6 +115,21 @@ class Collection(CollectionSettings):
     name: Text = Field(description="Name of the collection in the lake.")
 
 
+class History(Model):
+    """How long the state keeps past runs."""
+
+    keep: Duration = Field(
+        "90d",
+        description="How long 'history' and 'revert' know a run, in days (90d), or forever. Older runs are deleted by "
+        "a later apply.",
+    )
+
+    @property
+    def keep_days(self) -> int | None:
+        """None: forever."""
+        return None if self.keep == FOREVER else int(self.keep.removesuffix("d"))
+
+
 class Manifest(Model):
     """The desired contents of a lake."""
 
@@ -115,6 +140,7 @@ class Manifest(Model):
         "Needed with '-'.",
     )
     remote: Remote = Field(description="The lake and the credentials for it.")
+    history: History = Field(default=History.model_construct(), description="How long the state keeps past runs.")
     defaults: CollectionSettings = Field(
         default=CollectionSettings.model_construct(),
         description="Default settings of collections. A collection overrides them key by key.",

@@ -7,6 +7,7 @@ Must not: know a key other than `Tags`, merge layers of metadata, or know which 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import unicodedata
 from collections.abc import Iterator
@@ -65,6 +66,17 @@ def _moment(text: str) -> str:
     return text
 
 
+FOREVER = "forever"
+
+_DURATION = r"[1-9][0-9]{0,4}d|forever"
+
+
+def _duration(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(_DURATION, value):
+        raise value_error("is not a number of days", "Write a number of days such as 90d, or forever.")
+    return value
+
+
 def _no_zero_byte(text: str) -> str:
     if "\0" in text:
         raise value_error("contains a zero byte", "Remove it: file names cannot contain it.")
@@ -116,6 +128,7 @@ NAMES_A_PATH = "names a path"
 PathText = Annotated[str, AfterValidator(_not_empty), AfterValidator(_no_zero_byte), _NOT_EMPTY, NAMES_A_PATH]
 Pattern = Annotated[str, AfterValidator(_not_empty), AfterValidator(_no_zero_byte), _NOT_EMPTY]
 Moment = Annotated[str, AfterValidator(_moment), _NOT_EMPTY]
+Duration = Annotated[str, BeforeValidator(_duration), Field(json_schema_extra={"pattern": f"^({_DURATION})$"})]
 Command = Annotated[
     list[PathText],
     BeforeValidator(_command),

@@ -78,6 +78,22 @@ def sync_log(path: Path) -> None:
             os.close(descriptor)
 
 
+def shrink(connection: sqlite3.Connection) -> None:
+    """Return the unused space of a state to the file system if it is most of the file. Call it outside a transaction.
+
+    Without this, SQLite reuses the space for new rows. So an error, such as a full disk, is ignored.
+    """
+    (unused,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    if unused <= pages // 2:
+        return
+    with contextlib.suppress(sqlite3.Error):
+        # VACUUM writes a copy, which can be large.
+        connection.execute("PRAGMA temp_store = FILE")
+        connection.execute("VACUUM")
+    connection.execute("PRAGMA temp_store = MEMORY")
+
+
 def backup_path(path: Path, why: str) -> Path:
     """Return an unused file name in the folder `backups` beside the state."""
     folder = path.parent / BACKUP_FOLDER

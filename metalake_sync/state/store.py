@@ -20,7 +20,7 @@ from metalake_sync.state.backends.base import StateBackend, WorkingCopy
 from metalake_sync.state.backends.file import FileBackend, TemporaryWorkingCopy
 from metalake_sync.state.caches import HashCache, Readings, StoredSets
 from metalake_sync.state.collections import Collections, MetadataSets
-from metalake_sync.state.database import explain_errors
+from metalake_sync.state.database import explain_errors, shrink
 from metalake_sync.state.downloads import DownloadRecords
 from metalake_sync.state.files import Files
 from metalake_sync.state.journal import PendingReplacements, UploadJournal
@@ -87,6 +87,22 @@ class StateStore:
         """Write the cached facts about sources that are still in memory."""
         self.readings.flush()
         self.set_memo.flush()
+
+    def delete_old_runs(self, before: str) -> int:
+        """Delete the runs that started before a time (ISO 8601 in UTC), with the values that only they refer to.
+
+        Returns their number. The file shrinks if most of it is unused afterwards.
+        """
+        from metalake_sync.state.retention import delete_old_runs, has_old_runs
+
+        with explain_errors(self.path):
+            if not has_old_runs(self._connection, before):
+                return 0
+        with self.write():
+            deleted = delete_old_runs(self._connection, before)
+        self._copy.check()
+        shrink(self._connection)
+        return deleted
 
     def back_up(self, to: Path | None = None) -> Path:
         """Copy the state to `to`, or to a new file in `backups` beside it, and return the copy's path."""

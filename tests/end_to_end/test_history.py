@@ -103,3 +103,51 @@ def test_the_history_shares_the_shapes_with_the_records(world: World) -> None:
     with sqlite3.connect(next(world.folder.rglob("*.db"))) as state:
         assert state.execute("SELECT count(*) FROM annotation_bases").fetchone() == (4,)
         assert state.execute("SELECT count(*) FROM run_sets WHERE before > 0").fetchone() == (3,)
+
+
+def age_runs(world: World, year: int) -> None:
+    """Let all runs have happened in a year that is long past."""
+    with sqlite3.connect(next(world.folder.rglob("*.db"))) as state:
+        for table, column in (("runs", "id"), ("run_actions", "run_id"), ("runs", "started_at")):
+            state.execute(f"UPDATE {table} SET {column} = '{year}' || substr({column}, 5)")
+
+
+def old_runs(world: World) -> int:
+    runs = world.good("history", "--json", "manifest.yaml").document
+    return sum(run["started_at"].startswith("2020") for run in runs)
+
+
+def test_the_next_apply_deletes_runs_that_are_older_than_history_keep(world: World) -> None:
+    world.images("a.png")
+    write_boxes(world, "RBC", *PLACES)
+    describe(world, "one")
+    world.good("apply", "manifest.yaml")
+    write_boxes(world, "RBC", (3, 1), *PLACES[1:])
+    world.good("apply", "manifest.yaml")
+    age_runs(world, 2020)
+    manifest = (world.folder / "manifest.yaml").read_text()
+    (world.folder / "manifest.yaml").write_text(manifest + "history: {keep: forever}\n")
+    world.good("apply", "manifest.yaml")
+    assert old_runs(world) == 2
+
+    (world.folder / "manifest.yaml").write_text(manifest)
+    write_boxes(world, "RBC", (4, 1), *PLACES[1:])
+    shown = world.good("plan", "manifest.yaml").out
+    assert "1 box moved, 2 unchanged" in shown
+    assert old_runs(world) == 2, "a plan deletes nothing"
+    world.good("apply", "manifest.yaml")
+    assert old_runs(world) == 0
+    (action,) = last_run(world, "--diff")["actions"]
+    assert action["shape_changes"]["counts"]["moved"] == 1
+    with sqlite3.connect(next(world.folder.rglob("*.db"))) as state:
+        assert state.execute("SELECT count(*) FROM annotation_bases").fetchone() == (2,)
+
+
+def test_a_wrong_time_to_keep_the_history_is_an_error(world: World) -> None:
+    describe(world)
+    text = (world.folder / "manifest.yaml").read_text()
+    for wrong in ("90", "0d", "3 months"):
+        (world.folder / "manifest.yaml").write_text(text + f"history: {{keep: {wrong}}}\n")
+        done = world.run("validate", "manifest.yaml")
+        assert done.code == 64
+        assert "'keep' is not a number of days. Write a number of days such as 90d, or forever." in done.err
