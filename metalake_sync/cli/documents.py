@@ -21,6 +21,7 @@ from metalake_sync.cli.plan_document import PlanDocument, plan_document
 from metalake_sync.core.base_action import ActionDocument, ActionKey, ActionName
 from metalake_sync.core.events import ActionDone, ActionFailed, PlanMade, Progress, Resumed, RunFinished
 from metalake_sync.core.guards import Approved
+from metalake_sync.core.set_changes import SetChanges
 from metalake_sync.core.summary import Summary
 
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {}
@@ -101,7 +102,8 @@ class ResumedEvent(Document):
 
 @pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class ActionDoneEvent(ActionDocument):
-    """The lake confirmed the action, and the state records it."""
+    """The lake confirmed the action, and the state records it. `shape_changes` is that of the plan's
+    action."""
 
     message_type: Literal["action_done"] = "action_done"
 
@@ -184,8 +186,9 @@ def _writable(value: Any) -> Any:
 
 def event_document(
     event: PlanMade | Progress | ActionDone | ActionFailed | Resumed | RunFinished,
+    shape_changes: SetChanges | None = None,
 ) -> EventDocument:
-    """Return the document of an event of an apply."""
+    """Return the document of an event of an apply. `shape_changes`: what the plan says about the set of the action."""
     match event:
         case PlanMade():
             return PlanEvent(plan=plan_document(event.plan))
@@ -201,9 +204,9 @@ def event_document(
         case Resumed():
             return ResumedEvent(collection=event.collection, files=event.files)
         case ActionDone():
-            return ActionDoneEvent(**_fields(event.action.document()))
+            return ActionDoneEvent(**_fields(dataclasses.replace(event.action.document(), shape_changes=shape_changes)))
         case ActionFailed():
-            fields = _fields(event.action.document())
+            fields = _fields(dataclasses.replace(event.action.document(), shape_changes=shape_changes))
             return ActionFailedEvent(**fields, error=event.error, retryable=event.retryable)
         case RunFinished():
             return SummaryEvent(

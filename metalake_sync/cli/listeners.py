@@ -16,6 +16,7 @@ from metalake_sync.cli.plan_document import plan_document
 from metalake_sync.cli.render_plan import render_plan
 from metalake_sync.cli.terminal import count, duration, echo_json, shown, size
 from metalake_sync.core.actions import Action, TrashCollection
+from metalake_sync.core.base_action import ActionKey
 from metalake_sync.core.events import (
     ActionDone,
     ActionFailed,
@@ -29,6 +30,7 @@ from metalake_sync.core.events import (
     Waiting,
 )
 from metalake_sync.core.selection import WHOLE_LAKE
+from metalake_sync.core.set_changes import SetChanges
 
 LINE_EVERY_S = 30.0
 """How often a run without a terminal prints its progress."""
@@ -53,9 +55,11 @@ class JsonListener:
 
     def __init__(self) -> None:
         self._next_progress = 0.0
+        self._shape_changes: dict[ActionKey, SetChanges] = {}
+        """What the plan says about the sets that are not sent yet."""
 
     def __call__(self, event: Event) -> None:
-        from metalake_sync.cli.documents import event_document, to_json
+        from metalake_sync.cli.documents import PlanEvent, event_document, to_json
 
         if isinstance(event, Observing | Waiting | SessionOpened):
             return
@@ -63,7 +67,17 @@ class JsonListener:
             if time.monotonic() < self._next_progress:
                 return
             self._next_progress = time.monotonic() + JSON_PROGRESS_EVERY_S
-        echo_json(to_json(event_document(event)))
+        changes = None
+        if isinstance(event, ActionDone | ActionFailed):
+            changes = self._shape_changes.pop(event.action.key, None)
+        document = event_document(event, changes)
+        if isinstance(event, PlanMade) and isinstance(document, PlanEvent):
+            self._shape_changes = {
+                action.key: one.shape_changes
+                for action, one in zip(event.plan.actions(), document.plan.actions, strict=True)
+                if one.shape_changes is not None
+            }
+        echo_json(to_json(document))
 
     def pause(self) -> None: ...
 

@@ -98,7 +98,7 @@ class ActionDocument:
     """The values behind the reason."""
     shape_changes: SetChanges | None = None
     """What changes in an annotation set that the lake has. Absent for sets of new files, and where another client
-    changed the set."""
+    changed the set and the plan did not read it."""
     renamed_from: str | None = None
     """A name under which the lake has the same bytes."""
     moves: RenamedFile | None = None

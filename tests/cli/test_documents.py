@@ -77,6 +77,23 @@ def test_every_event_of_an_apply_is_valid_against_its_schema(drifting_world: Wor
     assert kinds.count("action_done") == len(_actions(events[0]))
 
 
+def test_an_action_that_is_done_has_the_shape_changes_of_its_plan(drifting_world: World) -> None:
+    drifting_world.good("apply", "--auto-approve", "manifest.yaml")
+    drifting_world.write("people.json", boxes(b_png=[[2, 2, 3, 4], [9, 9, 2, 2]]))
+    plan, *events = drifting_world.good("apply", "--json", "manifest.yaml").events
+    planned = {
+        (one["action"], one["file"]): one["shape_changes"] for one in plan["plan"]["actions"] if "shape_changes" in one
+    }
+    counts = planned["annotate", "b.png"]["counts"]
+    assert (counts["added"], counts["moved"]) == (1, 1)
+    done = {
+        (one["action"], one["file"]): one["shape_changes"]
+        for one in events
+        if one["message_type"] == "action_done" and "shape_changes" in one
+    }
+    assert done == planned
+
+
 def _actions(event: dict[str, Any]) -> list[Any]:
     actions: list[Any] = event["plan"]["actions"]
     return actions
