@@ -12,7 +12,7 @@ quickstart: $(VENV)/run.stamp
 	@echo "Run it again:        make quickstart    (finds nothing to do, and sends nothing)"
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long"
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "not long"
 
 test-all: lint
 	REAL_STARTS=1 $(BIN)/python -m pytest -n 2 --dist loadfile

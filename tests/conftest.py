@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from tests.end_to_end.world import World
 # A busy machine generates examples slowly. That says nothing about the product.
 hypothesis_settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("busy")
+
+
+def pytest_collection_finish() -> None:
+    """Take the thousands of collected tests out of what the garbage collector looks through, again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

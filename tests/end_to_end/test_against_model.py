@@ -792,7 +792,7 @@ def test_the_model_shares_no_code_with_the_engine() -> None:
 
 
 def test_random_sequences_end_as_the_model_says() -> None:
-    run_machine(runs=6, steps=12, shard=999)
+    run_machine(runs=4, steps=12, shard=999)
 
 
 SHARDS, RUNS = 40, 50

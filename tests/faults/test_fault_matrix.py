@@ -62,6 +62,9 @@ AT_ONE_CALL: dict[str, dict[str, Any]] = {
 }
 SLOW = frozenset({"stall", "down", "429", "503 carried out"})
 """They cost time, the last two because the pace is lowered: in the short form these calls only meet them."""
+USUAL = ("500", "reset after", "cut", "no JSON", "does nothing")
+"""The kinds of the default run. The long run has all."""
+EACH_KIND = [pytest.param(kind, marks=[] if kind in USUAL else [pytest.mark.long]) for kind in EVERYWHERE]
 FEW_CALLS = ("list_collection_items", "begin_file", "put_part", "trash_items")
 
 
@@ -103,7 +106,7 @@ def test_the_matrix_names_every_call_that_an_apply_makes(mortal: Mortal) -> None
     assert sorted({asked.route for asked in mortal.world.lake.requests.counts}) == sorted(CALLS)
 
 
-@pytest.mark.parametrize("kind", EVERYWHERE)
+@pytest.mark.parametrize("kind", EACH_KIND)
 def test_a_fault_at_every_call_of_two_applies_leaves_no_trace(mortal: Mortal, kind: str) -> None:
     project = Project(mortal.world, seed=2, small=4, large=1)
     calls = FEW_CALLS if kind in SLOW else calls_for(kind)

@@ -127,8 +127,17 @@ def become_a_fifo(path: Path) -> None:
     os.mkfifo(path)
 
 
-@pytest.mark.parametrize("name", ["two.png", LARGE])
-@pytest.mark.parametrize("move", [vanish, grow, become_a_folder, become_a_link, become_a_fifo])
+MOVES = [vanish, grow, become_a_folder, become_a_link, become_a_fifo]
+
+
+@pytest.mark.parametrize(
+    ("name", "move"),
+    [
+        *(("two.png", move) for move in MOVES),
+        *((LARGE, move) for move in MOVES[:2]),
+        *(pytest.param(LARGE, move, marks=pytest.mark.long) for move in MOVES[2:]),
+    ],
+)
 def test_a_file_that_moves_after_it_was_planned_fails_alone(
     mortal: Mortal, name: str, move: Callable[[Path], None]
 ) -> None:

@@ -46,9 +46,9 @@ class BlobStore:
         self._parts = folder / "parts"
         if not self._parts.exists():
             self._objects.mkdir(mode=0o700, exist_ok=True)
-            for number in range(256):
-                (self._objects / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
             self._parts.mkdir(mode=0o700)
+        self._made: set[Path] = set()
+        """Folders of objects that exist."""
 
     def sweep(self, known: Iterable[tuple[str, int, str]]) -> None:
         """Remove what a killed server left: parts that are not recorded, or whose upload is finalized."""
@@ -102,7 +102,7 @@ class BlobStore:
 
         The parts are kept, so this can be repeated. It replaces an object whose upload was not finalized.
         """
-        target = self.path(blob)
+        target = self._place(blob)
         if len(parts) == 1:
             self._link(self._parts / _part_name(*parts[0]), target)
         else:
@@ -112,7 +112,7 @@ class BlobStore:
     def copy_in(self, source: str) -> tuple[str, str]:
         """Copy a file into a new object. Returns the object's name and its MD5 in hex."""
         blob = secrets.token_hex(12)
-        self._copy([Path(source)], self.path(blob))
+        self._copy([Path(source)], self._place(blob))
         with self.path(blob).open("rb") as file:
             return blob, hashlib.file_digest(file, _md5).hexdigest()
 
@@ -123,6 +123,8 @@ class BlobStore:
             path = self.path(blob)
             _fsync(path)
             folders.add(path.parent)
+        if folders:
+            folders.add(self._objects)
         for folder in folders:
             _fsync(folder)
 
@@ -132,6 +134,14 @@ class BlobStore:
 
     def path(self, blob: str) -> Path:
         return self._objects / blob[-2:] / blob
+
+    def _place(self, blob: str) -> Path:
+        """Return an object's path, and create its folder if it does not exist."""
+        path = self.path(blob)
+        if path.parent not in self._made:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            self._made.add(path.parent)
+        return path
 
     def _link(self, part: Path, target: Path) -> None:
         target.unlink(missing_ok=True)
