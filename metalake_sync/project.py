@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.apply.run import ApplyRun, OnHeld, hold_back, limit_to_approved, refuse, require_approval
@@ -51,6 +51,16 @@ if TYPE_CHECKING:
     from metalake_sync.remote.generation_detection import Greeting
 
 
+class MakesPlan(Protocol):
+    """Makes one plan of the open state and lake."""
+
+    def plan(self) -> PlannedRun: ...
+
+
+PlannerFactory = Callable[[LoadedManifest, StateStore, str, "LakeClient | None", RunOptions, EventSink], MakesPlan]
+"""Takes the manifest, the state, the lake's identity in it, a client, the options and the event sink."""
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
     """The result of an apply."""
@@ -85,6 +95,8 @@ class Project:
     """The lake, if the caller opens and closes it."""
     command_line: tuple[str, ...] = ()
     """The words of the command line, for the history. Empty: the project was not opened from one."""
+    make_planner: PlannerFactory | None = None
+    """Makes the planner of plans that do not follow from the manifest's sources. None: the ordinary one."""
 
     @property
     def state_backend(self) -> FileBackend:
@@ -220,7 +232,11 @@ class Project:
     def _reach(self) -> contextlib.AbstractContextManager[ReachedLake]:
         return reach_lake(self.manifest) if self.reached is None else contextlib.nullcontext(self.reached)
 
-    def _planner(self, state: StateStore, client: LakeClient | None, started_at_ns: int | None = None) -> Planner:
+    def _planner(self, state: StateStore, client: LakeClient | None, started_at_ns: int | None = None) -> MakesPlan:
+        if self.make_planner is not None:
+            return self.make_planner(
+                self.manifest, state, lake_identity(self.manifest), client, self.options, self.emit
+            )
         return Planner(
             self.manifest,
             state,

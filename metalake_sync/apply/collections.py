@@ -123,7 +123,8 @@ class CollectionStage:
         await asyncio.to_thread(
             self._client.metadata_by_object, collection.key.name, media_kind(collection.key.type), update, False
         )
-        self._recorder.confirm([action], lambda: self._recorder.state.collections.record_head(handle, action.head))
+        record = action.record or action.head
+        self._recorder.confirm([action], lambda: self._recorder.state.collections.record_head(handle, record))
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,9 +84,10 @@ class Recorder:
     def confirm(self, actions: Sequence[Action], write: Callable[[], None]) -> None:
         """Commit what the lake confirmed in one transaction, then emit events."""
         with self.state.write():
-            before = self._sets_before(actions)
+            recorded = self._base_ids(actions)
+            before = self._sets_before(actions, recorded)
             write()
-            sets = self._sent_sets(actions, before)
+            sets = self._sent_sets(actions, before, recorded)
             self.state.runs.record_actions(self.run_id, map(self._history_row, actions), sets)
             for key, names in _names_by_collection(actions).items():
                 if key in self.handles:
@@ -95,22 +96,31 @@ class Recorder:
             self.done.count(action)
             self.emit(ActionDone(action))
 
-    def _sets_before(self, actions: Sequence[Action]) -> dict[int, int | None]:
-        """Return the base of the set that the lake has before each action that sends one, by the action's number."""
-        known = self._base_ids(actions)
+    def _sets_before(self, actions: Sequence[Action], known: Mapping[int, int | None]) -> dict[int, int | None]:
+        """Return the base of the set that the lake has before each action that sends one, by the action's number.
+
+        `known`: the recorded bases before the actions.
+        """
         found: dict[int, int | None] = {}
         for number, action in enumerate(actions):
-            if isinstance(action, Annotate) and action.theirs is not None:
+            if isinstance(action, Annotate | RemoveAnnotations) and action.theirs is not None:
                 (found[number],) = self.state.bases.put([action.theirs])
+            elif isinstance(action, Annotate) and action.was_absent:
+                found[number] = NO_SET
             elif isinstance(action, Annotate | RemoveAnnotations):
                 foreign = action.reason is Reason.DRIFTED or (isinstance(action, Annotate) and action.overwrites)
                 is_new = self.looked or (action.at.managed and action.at.unique_name is None)
                 found[number] = None if foreign else known.get(number, NO_SET if is_new else None)
-        self.state.bases.keep_for_history(found.values())
+        self.state.bases.keep_for_history([*found.values(), *known.values()])
         return found
 
-    def _sent_sets(self, actions: Sequence[Action], before: Mapping[int, int | None]) -> dict[int, SentSet]:
-        """Return the sets that actions sent, by the action's number. `before`: as `_sets_before` returned them."""
+    def _sent_sets(
+        self, actions: Sequence[Action], before: Mapping[int, int | None], recorded: Mapping[int, int | None]
+    ) -> dict[int, SentSet]:
+        """Return the sets that actions sent, by the action's number.
+
+        `before`: as `_sets_before` returned them. `recorded`: the recorded bases before the actions.
+        """
         known = self._base_ids(actions)
         found: dict[int, SentSet] = {}
         for number, base in before.items():
@@ -121,7 +131,9 @@ class Recorder:
                 if action.merge is not None:
                     (after,) = self.state.bases.put([action.merge.shapes])
             assert isinstance(action, Annotate | RemoveAnnotations), "other actions send no set"
-            found[number] = SentSet(action.annotations.operation, base, after)
+            confirmed = recorded.get(number, NO_SET) if base != recorded.get(number) else None
+            wanted = action.annotations
+            found[number] = SentSet(wanted.operation, base, after, wanted.kind.value, confirmed)
         self.state.bases.keep_for_history(one.after for one in found.values())
         return found
 
@@ -140,15 +152,26 @@ class Recorder:
     def _history_row(self, action: Action) -> ActionRow:
         """An action with what an undo needs: the digest, hash or id before and after."""
         before, after = action.history()
+        confirmed: str | None = None
         if isinstance(action, UpdateFileMetadata | UpdateHead) and action.lake is not None:
             # The values that the lake had, which another client may have written.
             ours = self.state.metadata_sets.values(before) if before is not None else None
             wanted = action.metadata_written.values
             seen = metadata_set({name: action.lake[name] for name in {**(ours or {}), **wanted} if name in action.lake})
             self.state.metadata_sets.remember([seen])
+            confirmed = before if before != seen.digest else None
             before = seen.digest
+        place = action.at.place if isinstance(action, UpdateFileMetadata | Annotate | RemoveAnnotations) else None
         return ActionRow(
-            action.action_name, str(action.collection), action.file_name, action.reason.value, before, after
+            action.action_name,
+            str(action.collection),
+            action.file_name,
+            action.reason.value,
+            before,
+            after,
+            action.collection.type.value,
+            place.key if isinstance(place, Address) else None,
+            confirmed,
         )
 
     def about_to_trash(self, actions: Sequence[ReplaceFile], tags_of_others: Mapping[str, Sequence[str]]) -> None:

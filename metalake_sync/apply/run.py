@@ -64,7 +64,7 @@ class ApplyRun:
             self.base_dir, self.command_line, (self.lake.address.api_key, self.lake.address.secret)
         )
         with self.state.write():
-            self.state.runs.begin(recorder.run_id, command, _now(), started)
+            self.state.runs.begin(recorder.run_id, command, _now(), started, self.lake.identity)
         outcome = "failed"
         try:
             with self._executor() as executor:

@@ -50,7 +50,7 @@ class BasisDocument(Document):
 
 
 class SavedPlan(Document):
-    """A plan that `plan --out` saved. `refresh` and `targets` are the options that the plan was made with."""
+    """A plan that `plan --out` or `revert --out` saved. `refresh` and `targets` are the options of that command."""
 
     kind: Literal["metalake-sync plan"] = "metalake-sync plan"
     format_version: Literal["1.0"] = "1.0"
@@ -61,6 +61,8 @@ class SavedPlan(Document):
     refresh: Literal["none", "list", "full"]
     checksum: bool
     targets: list[str]
+    revert: str | None = None
+    """The run that the plan reverts. None: the plan makes the lake match the manifest."""
     destructive: bool
     plan: PlanDocument
     basis: list[BasisDocument]

@@ -33,6 +33,7 @@ COMMANDS = {
     "check": "Verify that the lake has every synced file.",
     "import": "Adopt files that are in the lake already, or write a manifest of them.",
     "history": "Show past runs and what each of them changed.",
+    "revert": "Undo a run: restore metadata and annotation sets as before it.",
     "state": "Inspect, copy, rebuild or repair the local state.",
     "pull": "Download files and annotations into local folders.",
     "status": "Show what is synced, pending and failed.",

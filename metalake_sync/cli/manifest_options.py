@@ -176,6 +176,13 @@ SAFE = option(
     " or sends credentials to a lake other than METALAKE_SYNC_ORIGIN.",
 )
 
+TARGET = option(
+    "--target",
+    multiple=True,
+    metavar="COLLECTION[/GLOB]",
+    help="Restrict the run to a collection, or to matching files. May be repeated.",
+)
+
 _RUN_FLAGS = (
     IGNORE_COMPATIBILITY,
     option(
@@ -185,12 +192,7 @@ _RUN_FLAGS = (
         show_default=True,
         help="What to read from the lake: nothing, names and ids, or also sizes, metadata and shapes.",
     ),
-    option(
-        "--target",
-        multiple=True,
-        metavar="COLLECTION[/GLOB]",
-        help="Restrict the run to a collection, or to matching files. May be repeated.",
-    ),
+    TARGET,
     option("--checksum", is_flag=True, help="Hash every file, even if its size and times are unchanged."),
     *EFFORT_FLAGS,
 )

@@ -1,4 +1,4 @@
-"""Saved plans: written by `plan --out`, read by `show` and `apply`.
+"""Saved plans: written by `plan --out` and `revert --out`, read by `show` and `apply`.
 
 Owns: the file, which is written as a whole, which only its owner can read (mode 0600), and which contains no secret.
 Must not: decide whether a saved plan still holds (`core.guards`), or replace a pipe, a link or a device. Every apply
@@ -75,8 +75,8 @@ def _descriptor(path: Path) -> int | None:
     return _NAMED[found[2]] if found and found[2] else int(found[1]) if found else None
 
 
-def save_plan(plan: Plan, project: Project, path: Path) -> None:
-    """Write a plan. Raises UsageError if the file cannot be written."""
+def save_plan(plan: Plan, project: Project, path: Path, *, revert: str | None = None) -> None:
+    """Write a plan. `revert`: the run that it reverts. Raises UsageError if the file cannot be written."""
     from metalake_sync.cli.documents import BasisDocument, SavedPlan, to_json
     from metalake_sync.cli.plan_document import plan_document
     from metalake_sync.manifest.loading import manifest_digest
@@ -92,6 +92,7 @@ def save_plan(plan: Plan, project: Project, path: Path) -> None:
         refresh=options.refresh,
         checksum=options.checksum,
         targets=list(options.targets),
+        revert=revert,
         destructive=plan.destructive,
         plan=plan_document(plan),
         basis=[BasisDocument(**action.key._asdict(), facts=dict(action.facts())) for action in plan.actions()],

@@ -13,8 +13,9 @@ from metalake_sync.core.addresses import FileAt
 from metalake_sync.core.base_action import ActionDocument, ActionKey, BaseAction, Facts, Stage
 from metalake_sync.core.changes import Change
 from metalake_sync.core.changes import Reason as Reason
-from metalake_sync.core.metadata import MetadataSet, MetadataValues
+from metalake_sync.core.metadata import MetadataSet, MetadataValues, metadata_set
 from metalake_sync.core.selection import WHOLE_LAKE
+from metalake_sync.core.shapes import digest_of_shapes, encode_record
 from metalake_sync.core.snapshots import (
     CollectionKey,
     DesiredFile,
@@ -75,13 +76,15 @@ class UpdateHead(BaseAction):
     changes: tuple[Change, ...] = ()
     overwrites: bool = False
     """Whether the action overwrites a value that another client wrote."""
+    record: MetadataSet | None = None
+    """The metadata to record as ours. None: `head`. It differs where a revert writes values of another client."""
 
     @property
     def needs_approval(self) -> bool:
         return self.overwrites
 
     def facts(self) -> Facts:
-        return {"metadata before": self.before, "metadata": self.head.digest}
+        return _facts_of_metadata(self.before, self.head, self.lake if self.overwrites else None)
 
     def history(self) -> tuple[str | None, str | None]:
         return self.before, self.head.digest
@@ -266,6 +269,8 @@ class UpdateFileMetadata(_OnFileInLake, BaseAction):
     """Whether the action overwrites a value that another client wrote."""
     local: DesiredFile | None = None
     """The local file. None for an unmanaged file."""
+    record: MetadataSet | None = None
+    """The metadata to record as ours. None: `metadata`. It differs where a revert writes values of another client."""
 
     @property
     def needs_approval(self) -> bool:
@@ -276,7 +281,7 @@ class UpdateFileMetadata(_OnFileInLake, BaseAction):
         return self._key(place=self.at.address)
 
     def facts(self) -> Facts:
-        return {"metadata before": self.before, "metadata": self.metadata.digest}
+        return _facts_of_metadata(self.before, self.metadata, self.lake if self.overwrites else None)
 
     def history(self) -> tuple[str | None, str | None]:
         return self.before, self.metadata.digest
@@ -316,6 +321,8 @@ class Annotate(_OnFileInLake, BaseAction):
     """The set that another client drew, which is overwritten or merged, as far as the plan read it."""
     merge: SetMerge | None = None
     """The set that is sent: the source's set combined with another client's. None: the source's set alone."""
+    was_absent: bool = False
+    """Whether the plan read the lake's sets, and found none of this image."""
 
     @property
     def needs_approval(self) -> bool:
@@ -326,8 +333,12 @@ class Annotate(_OnFileInLake, BaseAction):
         return self._key(self.annotations.operation, place=self.at.address)
 
     def facts(self) -> Facts:
-        sent = {"shapes": self.annotations.shape_count, "annotations": self.annotations.digest}
-        return {**sent, "merged": self.merge.digest} if self.merge is not None else sent
+        sent: dict[str, Any] = {"shapes": self.annotations.shape_count, "annotations": self.annotations.digest}
+        if self.merge is not None:
+            sent["merged"] = self.merge.digest
+        if self.theirs is not None:
+            sent["another client's set"] = digest_of_shapes(encode_record(self.theirs))
+        return sent
 
     def history(self) -> tuple[str | None, str | None]:
         return None, self.annotations.digest
@@ -335,11 +346,13 @@ class Annotate(_OnFileInLake, BaseAction):
     def document(self) -> ActionDocument:
         return self._document(
             operation=self.annotations.operation,
-            shapes=self.annotations.shape_count,
+            shapes=len(self.merge.shapes.shapes)
+            if self.merge is not None and self.merge.restored
+            else self.annotations.shape_count,
             changes=self.changes or None,
             address=self.at.address,
             overwrites=self.overwrites or None,
-            merges=self.merge is not None or None,
+            merges=(self.merge is not None and not self.merge.restored) or None,
         )
 
 
@@ -358,6 +371,8 @@ class RemoveAnnotations(_OnFileInLake, BaseAction):
     """The set that is cleared."""
     reason: Reason = Reason.REMOVED_FROM_MANIFEST
     changes: tuple[Change, ...] = ()
+    theirs: ImageRecord | None = None
+    """The set that another client drew, which is cleared, as far as the plan read it."""
 
     @property
     def key(self) -> ActionKey:
@@ -558,6 +573,11 @@ class DownloadAnnotations(BaseAction):
 def _name_in(collection: CollectionKey, file: RemoteFile) -> str:
     """The name of a file in a collection. In the whole lake, only the unique name identifies a file."""
     return file.unique_name if collection.name == WHOLE_LAKE else file.name
+
+
+def _facts_of_metadata(before: str | None, metadata: MetadataSet, overwritten: MetadataValues | None) -> Facts:
+    facts: dict[str, Any] = {"metadata before": before, "metadata": metadata.digest}
+    return facts if overwritten is None else {**facts, "another client's metadata": metadata_set(overwritten).digest}
 
 
 def _facts_of_file(file: DesiredFile) -> dict[str, Any]:

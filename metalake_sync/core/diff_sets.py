@@ -7,7 +7,7 @@ compares digests.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Literal, TypeAlias
 
 from metalake_sync.core.actions import Annotate, Reason, RemoveAnnotations, SetAction
@@ -112,7 +112,8 @@ def new_sets(
             continue
         there = _with_shapes((remote.sets or {}).get(wanted.operation)) if remote is not None else None
         if there is None:
-            decisions.take(SetDecision(Annotate(at, wanted, reason)))
+            was_absent = remote is not None and _was_read(remote, wanted.operation)
+            decisions.take(SetDecision(Annotate(at, wanted, reason, was_absent=was_absent)))
         elif there.as_desired:
             decisions.take(SetDecision(settled=wanted))
         else:
@@ -144,11 +145,18 @@ def compare_sets(
             if known is None and recorded.origin is Origin.ADOPTED:
                 continue  # Another client uploaded the image, so its shapes are left alone.
             wanted = DesiredSet(operation, policy.kind, EMPTY_SET_DIGEST, 0)
-        looked = remote.sets is not None and (remote.sets_read is None or operation in remote.sets_read)
+        looked = _was_read(remote, operation)
         drifted = looked and (there is not None if known is None else has_drifted(known, there))
         on_drift = policy.on_drift if policy is not None else "ask"
-        decisions.take(compare_set(at, wanted, known, there, drifted=drifted, on_drift=on_drift))
+        decision = compare_set(at, wanted, known, there, drifted=drifted, on_drift=on_drift)
+        if looked and there is None and isinstance(decision.action, Annotate):
+            decision = replace(decision, action=replace(decision.action, was_absent=True))
+        decisions.take(decision)
     return decisions
+
+
+def _was_read(remote: RemoteFile, operation: str) -> bool:
+    return remote.sets is not None and (remote.sets_read is None or operation in remote.sets_read)
 
 
 def compare_unmanaged_set(
@@ -251,14 +259,14 @@ def _send(
     changes: tuple[Change, ...] = ()
     if at.managed:
         changes = (Change(shapes_of(wanted.operation), before, after),)
+    theirs = there.shapes if there is not None else None
     if not clears:
-        theirs = there.shapes if there is not None else None
         return Annotate(at, wanted, reason, changes, overwrites, theirs, merge)
     gone = known
     if there is not None:
         gone = RecordedSet(wanted.operation, wanted.kind, there.digest, there.shape_count)
     assert gone is not None, "a set is cleared only if the state or the lake has shapes"
-    return RemoveAnnotations(at, gone, reason, changes)
+    return RemoveAnnotations(at, gone, reason, changes, theirs)
 
 
 def _with_shapes(there: RemoteSet | None) -> RemoteSet | None:

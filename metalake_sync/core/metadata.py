@@ -201,12 +201,14 @@ def merge_layers(layers: Iterable[MetadataValues], spelling: Spelling = AS_WRITT
 def merge_tags(*, before: Sequence[str], ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
     """Merge Tags three ways. Tags of other clients stay, Tags that the manifest dropped go, new ones come last.
 
+    Without Tags of other clients, the result has the manifest's order.
+
     `before`: the Tags that were written last. `ours`: the manifest's Tags. `theirs`: the lake's Tags.
     """
     wanted = dict.fromkeys(as_the_lake_has_them(ours, before, theirs))
     dropped = set(as_the_lake_has_them(before, before, theirs)) - wanted.keys()
     kept = dict.fromkeys(tag for tag in theirs if tag not in dropped)
-    return list(kept | wanted)
+    return list(wanted) if kept.keys() <= wanted.keys() else list(kept | wanted)
 
 
 def as_the_lake_has_them(tags: Sequence[str], written: Sequence[str], theirs: Sequence[str]) -> list[str]:

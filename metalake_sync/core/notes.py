@@ -60,6 +60,8 @@ class NoteCode(enum.StrEnum):
     NEW_LABEL = "new_label"
     ADDRESS_UNKNOWN = "address_unknown"
     MANIFEST = "manifest"
+    NOT_REVERTED = "not_reverted"
+    FILES_NOT_REVERTED = "files_not_reverted"
 
 
 UNUSABLE = frozenset({NoteCode.METADATA_INVALID, NoteCode.ANNOTATIONS_INVALID})

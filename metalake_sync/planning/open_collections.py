@@ -110,15 +110,7 @@ def open_collection(
         whole.keep(opening.key, annotations)
     return DesiredCollection(
         key=opening.key,
-        policy=CollectionPolicy(
-            on_change=collection.on_change,
-            adopt=collection.adopt,
-            tags=collection.tags,
-            prune=collection.prune,
-            prevent_destroy=collection.prevent_destroy,
-            on_trashed=collection.on_trashed,
-            metadata_override=collection.metadata_override,
-        ),
+        policy=collection_policy(collection),
         storage_prefix=collection.storage_prefix,
         head=head,
         common_metadata=metadata_set(merge_layers((layer.values for layer in base_layers), spelling)),
@@ -130,6 +122,19 @@ def open_collection(
         left_alone=opening.left_alone,
         annotation_cache=whole,
         read_before=before is not None,
+    )
+
+
+def collection_policy(collection: ResolvedCollection) -> CollectionPolicy:
+    """Return what the manifest allows in a collection."""
+    return CollectionPolicy(
+        on_change=collection.on_change,
+        adopt=collection.adopt,
+        tags=collection.tags,
+        prune=collection.prune,
+        prevent_destroy=collection.prevent_destroy,
+        on_trashed=collection.on_trashed,
+        metadata_override=collection.metadata_override,
     )
 
 

@@ -89,11 +89,13 @@ class RunOptions:
     """Keeps annotation indexes between runs. A run with a scope uses those that are in it."""
     ignore_compatibility: bool = False
     """Continue if the lake reports that it is not compatible with our version of the protocol."""
+    only_part: bool = False
+    """Whether the run covers only a part of the manifest, also without targets and scope."""
 
     @property
     def partial(self) -> bool:
         """Whether the run covers only a part of the manifest."""
-        return bool(self.targets) or self.scope is not None
+        return self.only_part or bool(self.targets) or self.scope is not None
 
     @property
     def calls_at_once(self) -> int:

@@ -17,13 +17,14 @@ _USED_METADATA = (
     ("upload_sessions", "metadata_digest"),
     ("run_actions", "before"),
     ("run_actions", "after"),
+    ("run_actions", "confirmed"),
 )
 """Columns that refer to metadata by its digest."""
 
 _CURRENT_BASES = (("annotation_sets", "base"), ("addressed_sets", "base"))
 """Columns of the records that refer to bases."""
 
-_HISTORY_BASES = (("run_sets", "before"), ("run_sets", "after"))
+_HISTORY_BASES = (("run_sets", "before"), ("run_sets", "after"), ("run_sets", "confirmed"))
 """Columns of the history that refer to bases."""
 
 _OLD_RUNS = "SELECT id FROM runs WHERE started_at < ?"
@@ -46,7 +47,7 @@ def delete_old_runs(connection: sqlite3.Connection, before: str) -> int:
         "CREATE TEMP TABLE old_bases"
         " (id INTEGER PRIMARY KEY, used INTEGER NOT NULL DEFAULT 0, in_history INTEGER NOT NULL DEFAULT 0)"
     )
-    for column in ("before", "after"):
+    for column in ("before", "after", "confirmed"):
         execute(
             f"INSERT OR IGNORE INTO old_metadata (digest) SELECT m.digest FROM run_actions a"  # noqa: S608
             f" JOIN metadata_sets m ON m.digest = a.{column} WHERE a.run_id IN ({_OLD_RUNS})",

@@ -58,6 +58,13 @@ class ActionRow:
     reason: str
     before: str | None = None
     after: str | None = None
+    type: str | None = None
+    """The media type of the collection. None if an earlier version recorded the action."""
+    address: str | None = None
+    """The key of the address of an unmanaged file. None for a managed file."""
+    confirmed: str | None = None
+    """The digest of the metadata that the lake confirmed to us last, if another client had changed it before the
+    action. Otherwise None: `before` is that digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,9 @@ class SentSet:
     operation: str
     before: int | None
     after: int | None
+    kind: str | None = None
+    confirmed: int | None = None
+    """The base that the state had before, if another client had changed the set. None: it is `before`, or not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +103,38 @@ class Values:
     set_before: ImageRecord | None = None
     """The set before; without shapes, if there was none. None: not known."""
     set_after: ImageRecord | None = None
+    kind: str | None = None
+    """The kind of the operation. None: not known."""
+    set_confirmed: ImageRecord | None = None
+    """The set that the lake had confirmed to us, if `set_before` is another client's. None: it is `set_before`, or not
+    known."""
+    metadata_confirmed: MetadataValues | None = None
+    """The metadata that we had written, if another client had changed it before the action. None: it is
+    `metadata_before`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunChange:
+    """An action of a run, and where its values are."""
+
+    number: int
+    """For `Runs.values_of`."""
+    row: ActionRow
+    operation: str | None
+    """The operation of the annotation set that the action sent. None: it sent none, or the shapes were not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaterAction:
+    """An action of a later run, as far as it tells what the run changed."""
+
+    run_id: str
+    action: str
+    type: str | None
+    collection: str
+    address: str | None
+    file: str | None
+    operation: str | None
 
 
 class Runs:
@@ -101,11 +143,19 @@ class Runs:
         self._metadata_sets = metadata_sets
         self._bases = bases
 
-    def begin(self, run_id: str, command: str, started_at: str, provenance: Provenance | None = None) -> None:
+    def begin(
+        self,
+        run_id: str,
+        command: str,
+        started_at: str,
+        provenance: Provenance | None = None,
+        lake: str | None = None,
+    ) -> None:
+        """Record that a run starts. `lake`: the identity of the lake in the state."""
         known = json.dumps(asdict(provenance)) if provenance is not None else None
         self._connection.execute(
-            "INSERT INTO runs (id, command, started_at, provenance) VALUES (?, ?, ?, ?)",
-            (run_id, command, started_at, known),
+            "INSERT INTO runs (id, command, started_at, provenance, lake) VALUES (?, ?, ?, ?, ?)",
+            (run_id, command, started_at, known, lake),
         )
 
     def finish(self, run_id: str, ended_at: str, outcome: str, summary: Mapping[str, Any]) -> None:
@@ -122,8 +172,8 @@ class Runs:
         if sets:
             (last,) = self._connection.execute("SELECT coalesce(max(id), 0) FROM run_actions").fetchone()
         self._connection.executemany(
-            "INSERT INTO run_actions (id, run_id, action, collection, file, reason, before, after)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO run_actions (id, run_id, action, collection, file, reason, before, after, type, address,"
+            " confirmed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     last + 1 + number if sets else None,
@@ -134,13 +184,19 @@ class Runs:
                     row.reason,
                     row.before,
                     row.after,
+                    row.type,
+                    row.address,
+                    row.confirmed,
                 )
                 for number, row in enumerate(actions)
             ],
         )
         self._connection.executemany(
-            "INSERT INTO run_sets (action, operation, before, after) VALUES (?, ?, ?, ?)",
-            [(last + 1 + number, one.operation, one.before, one.after) for number, one in (sets or {}).items()],
+            "INSERT INTO run_sets (action, operation, before, after, kind, confirmed) VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (last + 1 + number, one.operation, one.before, one.after, one.kind, one.confirmed)
+                for number, one in (sets or {}).items()
+            ],
         )
 
     def forget_actions(self, run_id: str, action: str, lake_ids: Iterable[str]) -> None:
@@ -153,31 +209,68 @@ class Runs:
     def actions(self, run_id: str) -> list[ActionRow]:
         """Return the actions of a run in the order in which they were recorded."""
         rows = self._connection.execute(
-            "SELECT action, collection, file, reason, before, after FROM run_actions WHERE run_id = ? ORDER BY id",
+            f"SELECT {_ACTION_COLUMNS} FROM run_actions a WHERE a.run_id = ? ORDER BY a.id",  # noqa: S608
             (run_id,),
         )
-        return [
-            ActionRow(action, collection, None if file is None else name_from_db(file), reason, before, after)
-            for action, collection, file, reason, before, after in rows
-        ]
+        return [_action_row(*row) for row in rows]
 
     def values(self, run_id: str) -> Iterator[Values]:
         """Yield the values before and after each action of a run, in the order of `actions`."""
+        for change in self.changes(run_id):
+            yield self.values_of(change)
+
+    def changes(self, run_id: str) -> Iterator[RunChange]:
+        """Yield the actions of a run in the order in which they were recorded."""
         rows = self._connection.execute(
-            "SELECT a.action, a.file, a.before, a.after, s.operation, s.before, s.after FROM run_actions a"
+            f"SELECT {_ACTION_COLUMNS}, a.id, s.operation FROM run_actions a"  # noqa: S608
             " LEFT JOIN run_sets s ON s.action = a.id WHERE a.run_id = ? ORDER BY a.id",
             (run_id,),
         )
-        for action, file, before, after, operation, base_before, base_after in rows:
-            if operation is not None:
-                name = name_from_db(file)
-                of_history = self._bases.of_history
-                yield Values(None, None, operation, of_history(name, base_before), of_history(name, base_after))
-            elif action == "update_metadata":
-                written = self._metadata_sets.values
-                yield Values(written(before) if before else None, written(after) if after else None)
-            else:
-                yield Values()
+        for row in rows:
+            yield RunChange(row[9], _action_row(*row[:9]), row[10])
+
+    def values_of(self, change: RunChange) -> Values:
+        """Return the values before and after an action."""
+        row = change.row
+        if change.operation is not None:
+            before, after, kind, confirmed = self._connection.execute(
+                "SELECT before, after, kind, confirmed FROM run_sets WHERE action = ?", (change.number,)
+            ).fetchone()
+            name, of_history = row.file or "", self._bases.of_history
+            return Values(
+                operation=change.operation,
+                set_before=of_history(name, before),
+                set_after=of_history(name, after),
+                kind=kind,
+                set_confirmed=of_history(name, confirmed),
+            )
+        if row.action != "update_metadata":
+            return Values()
+        written = self._metadata_sets.values
+        digests = (row.before, row.after, row.confirmed)
+        metadata_before, metadata_after, metadata_confirmed = (written(one) if one else None for one in digests)
+        return Values(metadata_before, metadata_after, metadata_confirmed=metadata_confirmed)
+
+    def later(self, run_id: str) -> Iterator[LaterAction]:
+        """Yield the actions of later runs, in the order in which they were recorded."""
+        rows = self._connection.execute(
+            "SELECT a.run_id, a.action, a.type, a.collection, a.address, a.file, s.operation FROM run_actions a"
+            " LEFT JOIN run_sets s ON s.action = a.id"
+            " WHERE a.id > (SELECT max(id) FROM run_actions WHERE run_id = ?) ORDER BY a.id",
+            (run_id,),
+        )
+        for run, action, media_type, collection, address, file, operation in rows:
+            name = None if file is None else name_from_db(file)
+            yield LaterAction(run, action, media_type, collection, address, name, operation)
+
+    def lake_of(self, run_id: str) -> str | None:
+        """Return the identity of the lake that a run changed. None if an earlier version recorded the run. Raises
+        KeyError for an unknown run."""
+        row = self._connection.execute("SELECT lake FROM runs WHERE id = ?", (run_id,)).fetchone()
+        if row is None:
+            raise KeyError(run_id)
+        lake: str | None = row[0]
+        return lake
 
     def last(self, limit: int = 10) -> list[RunRow]:
         """Return the last runs, newest first."""
@@ -241,3 +334,10 @@ class Runs:
             FailureRow(name_from_db(name), action, error, bool(retryable), attempts)
             for name, action, error, retryable, attempts in rows
         ]
+
+
+_ACTION_COLUMNS = "a.action, a.collection, a.file, a.reason, a.before, a.after, a.type, a.address, a.confirmed"
+
+
+def _action_row(action: str, collection: str, file: str | None, *rest: Any) -> ActionRow:
+    return ActionRow(action, collection, None if file is None else name_from_db(file), *rest)

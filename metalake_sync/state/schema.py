@@ -338,6 +338,29 @@ def run_sets_2026_11_30(db: Executes) -> None:
     _each(_RUN_SETS, db)
 
 
+_RUN_PLACES = """
+ALTER TABLE runs ADD COLUMN lake TEXT;
+
+ALTER TABLE run_actions ADD COLUMN type TEXT;
+
+ALTER TABLE run_actions ADD COLUMN address TEXT;
+
+ALTER TABLE run_actions ADD COLUMN confirmed TEXT;
+
+ALTER TABLE run_sets ADD COLUMN kind TEXT;
+
+ALTER TABLE run_sets ADD COLUMN confirmed INTEGER;
+"""
+
+
+def run_places_2026_11_30(db: Executes) -> None:
+    """Where each action of a run found its file, and what the lake had confirmed to us before.
+
+    `confirmed` is NULL where it is what the lake had. Otherwise another client had written what the lake had.
+    """
+    _each(_RUN_PLACES, db)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     first_tables,
     downloads,
@@ -351,6 +374,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     kept_sets_2026_11_30,
     run_provenance_2026_11_30,
     run_sets_2026_11_30,
+    run_places_2026_11_30,
 )
 """Oldest first. States record them by function name."""
 

@@ -93,6 +93,34 @@ def test_metadata_stays_while_a_run_or_a_record_refers_to_it(state: StateStore, 
     assert known == [False, True, True, True]
 
 
+def test_what_we_had_sent_before_another_clients_edit_stays_with_its_run(
+    state: StateStore, handle: CollectionHandle
+) -> None:
+    values = metadata_set({"City": "Rome"})
+    with state.write():
+        state.metadata_sets.remember([values])
+        ours, theirs, after = state.bases.put([boxes(1), boxes(2), boxes(3)])
+        state.bases.keep_for_history([ours, theirs, after])
+        for year in YEARS[:2]:
+            state.runs.begin(f"{year}0101T000000-ab", "apply", f"{year}-01-01T00:00:00.000+00:00")
+            actions = [
+                ActionRow("annotate", "cells", "a.jpg", "annotations_changed"),
+                ActionRow("update_metadata", "cells", "a.jpg", "metadata_changed", confirmed=values.digest),
+            ]
+            sent = SentSet("human", theirs, after, "human", ours)
+            state.runs.record_actions(f"{year}0101T000000-ab", actions, {0: sent})
+    assert state.delete_old_runs("2022-01-01") == 1
+    of_set, of_metadata = state.runs.values("20220101T000000-ab")
+    assert lefts(of_set.set_confirmed) == [1.0]
+    assert of_metadata.metadata_confirmed == values.values
+    assert state.delete_old_runs("2023-01-01") == 1
+    assert rows_of_values(state) == (0, False)
+
+
+def rows_of_values(state: StateStore) -> tuple[int, bool]:
+    return rows(state), state.metadata_sets.values(metadata_set({"City": "Rome"}).digest) is not None
+
+
 def columns_of_digests(state: StateStore) -> set[tuple[str, str]]:
     tables = [name for (name,) in state._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
     return {

@@ -199,6 +199,10 @@ def apply_command(
                 targets_may_miss=True,
             )
         project = flags.project(listener, options, content)
+        if saved is not None and saved.revert is not None:
+            from metalake_sync.operations.revert import reverting
+
+            project = reverting(project, saved.revert)
         if dry_run:
             with project.plan() as planned:
                 listener(PlanMade(planned.plan))
@@ -210,6 +214,10 @@ def apply_command(
             approved=saved.approved() if saved is not None else None,
         )
         listener(applied.finished)
+        if saved is not None and saved.revert is not None and not (flags.as_json or flags.quiet):
+            from metalake_sync.cli.commands.revert import what_comes_next
+
+            click.echo(what_comes_next(flags.manifest))
     finally:
         listener.close()
     if applied.finished.failed or applied.unreadable:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from metalake_sync.planning.run_options import RunOptions
 
 if TYPE_CHECKING:
     from metalake_sync.cli.plan_lines import Line
-    from metalake_sync.state.runs import Provenance
+    from metalake_sync.state.runs import ActionRow, Provenance
     from metalake_sync.state.store import StateStore
 
 NOT_ACTIONS = frozenset({"unchanged", "unmanaged", "bytes_to_send"})
@@ -243,7 +244,8 @@ def history_command(flags: ManifestFlags, run_id: str | None, limit: int, diff: 
             visible = (
                 actions if flags.verbose or run_id or len(actions) <= ACTIONS_SHOWN + 1 else actions[:ACTIONS_SHOWN]
             )
-            for row, line in zip(visible, _lines(state, run.id), strict=False):
+            shows_values = diff or run_id is not None
+            for row, line in zip(visible, _lines(state, run.id) if shows_values else repeat(None), strict=False):
                 where = row.collection if row.file is None else f"{row.collection}/{row.file}"
                 if line is not None:
                     click.echo(f"  {row.action:<18} {shown(where)}  {line.why}")
@@ -268,7 +270,7 @@ def _action_documents(state: StateStore, run_id: str, *, diff: bool) -> list[dic
     """Return the actions of a run for JSON. `diff`: with the values before and after, as in the JSON of a plan."""
     rows = state.runs.actions(run_id)
     if not diff:
-        return [asdict(row) for row in rows]
+        return [_row_document(row) for row in rows]
     from metalake_sync.cli.history_lines import action_document
 
     documents: list[dict[str, Any]] = []
@@ -276,8 +278,12 @@ def _action_documents(state: StateStore, run_id: str, *, diff: bool) -> list[dic
         known = action_document(row, values)
         found = asdict(known) if known is not None else {}
         details = {key: found[key] for key in ("operation", "changes", "shape_changes") if found.get(key) is not None}
-        documents.append({**asdict(row), **details})
+        documents.append({**_row_document(row), **details})
     return documents
+
+
+def _row_document(row: ActionRow) -> dict[str, Any]:
+    return {key: value for key, value in asdict(row).items() if key not in ("type", "address", "confirmed")}
 
 
 def _provenance_lines(known: Provenance, *, complete: bool) -> Iterator[str]:

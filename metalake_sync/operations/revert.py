@@ -1,0 +1,582 @@
+"""`revert`: plans the way back to the metadata and annotation sets that the lake had before a run.
+
+Owns: which files and heads of the run the plan covers, what is read from the lake for them, and the notes on the rest.
+The plan is an ordinary one: apply shows it, asks for approval and records it. Must not: decide about a single set
+(`revert_sets`) or about fields (`revert_metadata`), send anything, or restore files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import field, replace
+from functools import partial
+from typing import Any
+
+from metalake_sync.annotations.images import Size
+from metalake_sync.core.actions import UpdateFileMetadata, UpdateHead
+from metalake_sync.core.addresses import Address, FileAt, Place
+from metalake_sync.core.base_action import ActionKey
+from metalake_sync.core.changes import Reason
+from metalake_sync.core.diff_sets import OnDrift
+from metalake_sync.core.events import EventSink, Observing
+from metalake_sync.core.metadata import NO_METADATA, TAGS, MetadataValues
+from metalake_sync.core.notes import Note, NoteCode, counted
+from metalake_sync.core.plan import AddressedPlan, CollectionPlan, Plan
+from metalake_sync.core.snapshots import AnnotationKind, CollectionKey, CollectionPolicy, MediaType, RecordedCollection
+from metalake_sync.core.targets import Target
+from metalake_sync.errors import SyncError, UsageError
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.manifest import LoadedManifest
+from metalake_sync.operations.revert_metadata import ChangedMetadata, MetadataReverted, revert_metadata
+from metalake_sync.operations.revert_sets import (
+    ComparedSet,
+    RevertComparer,
+    SentByRun,
+    SetReverts,
+    empty_index,
+    sent_sets,
+)
+from metalake_sync.planning.desired import DesiredCollection, key_of
+from metalake_sync.planning.lake_listing import LakeView, view_lake
+from metalake_sync.planning.open_collections import collection_policy
+from metalake_sync.planning.planner import PlannedRun
+from metalake_sync.planning.run_options import RunOptions, chosen_targets
+from metalake_sync.planning.unmanaged_lookup import UnmanagedLookup
+from metalake_sync.planning.unmanaged_sources import UnmanagedSources, address_of
+from metalake_sync.project import Project
+from metalake_sync.remote.client import LakeClient
+from metalake_sync.remote.item_details import fields_in, remote_details, remote_resolutions
+from metalake_sync.remote.listings import annotations_of
+from metalake_sync.sources.file_metadata import MetadataRules
+from metalake_sync.sources.images import image_size
+from metalake_sync.state.names import CollectionHandle
+from metalake_sync.state.places import PlaceRecords
+from metalake_sync.state.runs import LaterAction, RunChange
+from metalake_sync.state.store import StateStore
+
+NEW_BYTES = frozenset({"upload", "replace"})
+"""Actions after which the lake has other bytes under a name, so that earlier sets and metadata do not belong to it."""
+
+
+def reverting(project: Project, run_id: str) -> Project:
+    """Return the project whose plans revert a run. `run_id`: as the history has it."""
+    options = replace(project.options, refresh="full", only_part=True)
+    return replace(project, options=options, make_planner=partial(RevertPlanner, run_id))
+
+
+@dataclass(slots=True)
+class RevertPlanner:
+    """Makes the plan that reverts one run."""
+
+    run_id: str
+    manifest: LoadedManifest
+    state: StateStore
+    lake: str
+    """The identity of the lake in the state."""
+    client: LakeClient | None
+    options: RunOptions
+    emit: EventSink
+    _left_out: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """Where and why → the files or sets that are not reverted."""
+    _notes: list[Note] = field(default_factory=list)
+    _compared: dict[ActionKey, ComparedSet] = field(default_factory=dict)
+    _later: dict[tuple[Place, str | None], list[LaterAction]] = field(default_factory=dict)
+
+    def plan(self) -> PlannedRun:
+        """Make the plan. Raises UsageError for a run that cannot be reverted, and what the lake raises."""
+        assert self.client is not None, "a revert compares with the lake"
+        self._check_run()
+        changes = list(self.state.runs.changes(self.run_id))
+        places = self._by_place(changes)
+        self._check_values(changes)
+        self._read_later(places)
+        desired: dict[CollectionKey, DesiredCollection] = {}
+        unmanaged = UnmanagedSources()
+        with contextlib.ExitStack() as on_error:
+            on_error.callback(unmanaged.close)
+            collections: list[CollectionPlan] = []
+            addressed: list[AddressedPlan] = []
+            for place, own in places.items():
+                if isinstance(place, Address):
+                    addressed += self._plan_address(place, own, self.client, unmanaged)
+                    continue
+                collection = self._plan_collection(place, own, self.client, desired)
+                if collection is not None:
+                    on_error.callback(desired[place].close)
+                    collections.append(collection)
+            on_error.pop_all()
+        plan = Plan(
+            self.manifest.source,
+            self.state.serial,
+            tuple(collections),
+            tuple(self._all_notes()),
+            addressed=tuple(addressed),
+            comparer=RevertComparer(self.state, self._compared),
+        )
+        return PlannedRun(plan, desired, 0, unmanaged)
+
+    # What the run changed.
+
+    def _check_run(self) -> None:
+        try:
+            lake = self.state.runs.lake_of(self.run_id)
+        except KeyError:
+            raise UsageError(
+                f"there is no run '{self.run_id}'", remedy="Run 'metalake-sync history MANIFEST' to list all runs."
+            ) from None
+        if lake not in (None, self.lake):
+            raise UsageError(
+                f"run '{self.run_id}' changed another lake: {lake}",
+                remedy="Use the manifest with the 'remote' that the run had.",
+            )
+
+    def _check_values(self, changes: Sequence[RunChange]) -> None:
+        """Raise SyncError if the run changed sets or metadata, and the history has none of the values before."""
+        changing = list(filter(_changes_values, changes))
+        if changing and not any(one.operation or one.row.action == "update_metadata" for one in changing):
+            raise SyncError(
+                f"the history has no values before run '{self.run_id}': an earlier version recorded it",
+                remedy="Restore the sources from a backup or from their repository, and apply.",
+            )
+
+    def _by_place(self, changes: Sequence[RunChange]) -> dict[Place, list[RunChange]]:
+        """The changes of the run by place, limited to the targets."""
+        targets = chosen_targets(self.manifest, self.options)
+        recorded = self.state.collections.of_lake(self.lake)
+        places: dict[Place, list[RunChange]] = {}
+        matched: set[Target] = set()
+        for change in changes:
+            row = change.row
+            place = _place(row.type, row.collection, row.address, recorded)
+            if targets:
+                taking = [one for one in targets if row.address is None and one.takes(row.collection, row.file)]
+                matched.update(taking)
+                if not taking:
+                    continue
+            if _changes_values(change) and row.action != "update_metadata" and change.operation is None:
+                self._leave_out("the history does not have the shapes before the run", row.file or "*", row.collection)
+            elif place is None:
+                self._leave_out("an earlier version recorded it without its address", row.file or "*", row.collection)
+            else:
+                places.setdefault(place, []).append(change)
+        missing = [target for target in targets if target not in matched]
+        if missing:
+            raise UsageError(
+                f"'--target {missing[0]}' matches nothing that run '{self.run_id}' changed",
+                remedy=f"Run 'metalake-sync history MANIFEST --run {self.run_id}' to list its files.",
+            )
+        return places
+
+    def _read_later(self, places: Mapping[Place, Sequence[RunChange]]) -> None:
+        """Read the actions of later runs on the same files."""
+        recorded = self.state.collections.of_lake(self.lake)
+        own = {(place, change.row.file) for place, changes in places.items() for change in changes}
+        for action in self.state.runs.later(self.run_id):
+            place = _place(action.type, action.collection, action.address, recorded)
+            if place is not None and (place, action.file) in own:
+                self._later.setdefault((place, action.file), []).append(action)
+
+    def _later_run(self, place: Place, file: str | None, wanted: Callable[[LaterAction], bool]) -> str | None:
+        return next((one.run_id for one in reversed(self._later.get((place, file), [])) if wanted(one)), None)
+
+    # Collections.
+
+    def _plan_collection(
+        self,
+        key: CollectionKey,
+        changes: Sequence[RunChange],
+        client: LakeClient,
+        desired: dict[CollectionKey, DesiredCollection],
+    ) -> CollectionPlan | None:
+        """Plan one collection, and open what its actions need into `desired`. None: the lake does not have it."""
+        self._note_files(key, changes)
+        if not any(map(_changes_values, changes)):
+            return None
+        row = self.state.collections.of_lake(self.lake).get(key)
+        known = row[1] if row is not None else None
+        self.emit(Observing(f"listing {key} in the lake"))
+        view = view_lake(client, key, known, full=True)
+        if row is None or known is None or view.lake_id != known.lake_id or view.listing is None:
+            for change in changes:
+                if _changes_values(change):
+                    self._leave_out("the lake does not have the collection any more", change.row.file or "*", str(key))
+            return None
+        handle = row[0]
+        policy = next(
+            (collection_policy(one) for one in self.manifest.collections if key_of(one) == key), CollectionPolicy()
+        )
+        plan = CollectionPlan(
+            key,
+            policy,
+            lake_id=view.lake_id,
+            storage_path=known.storage_path,
+            recorded=self.state.files.count(handle),
+        )
+        opened = DesiredCollection(key, policy, None, NO_METADATA, NO_METADATA, (), (), MetadataRules())
+        desired[key] = opened
+        files = self._present(key, handle, view, changes)
+        changes = [one for one in changes if one.row.file is None or one.row.file in files]
+        settled: set[str] = set()
+        records = self.state.of_collection(handle)
+        paths = dict(self.state.files.paths(handle, files))
+        for operation, sent in sent_sets(changes).items():
+            reverts = self._set_reverts(key, operation, sent, records, self._size_of(paths))
+            opened.annotations[operation] = reverts.index
+            there = self._sets_of(client, view, operation, {files[name].unique_name or "": name for name in sent})
+            for name, shapes in there:
+                reverts.decide(sent[name], files[name], shapes, paths.get(name))
+            plan.annotations += reverts.actions
+            settled.update(reverts.as_before)
+        self._plan_metadata(plan, handle, known, files, changes, settled)
+        acted = {action.file_name for action in (*plan.annotations, *plan.metadata)}
+        plan.unchanged = len(settled - acted)
+        return plan
+
+    def _present(
+        self, key: CollectionKey, handle: CollectionHandle, view: LakeView, changes: Sequence[RunChange]
+    ) -> dict[str, FileAt]:
+        """The files whose sets or metadata the run changed, and that still have the bytes that they had then."""
+        created = {one.row.file for one in changes if one.row.action in NEW_BYTES}
+        names: dict[str, None] = {}
+        for change in filter(_changes_values, changes):
+            if change.row.file is not None:
+                names[change.row.file] = None
+        recorded = self.state.files.named(handle, [name for name in names if name not in created])
+        files: dict[str, FileAt] = {}
+        for name, known in recorded.items():
+            later = self._later_run(key, name, lambda one: one.action in NEW_BYTES)
+            there = view.listing.get(name) if view.listing is not None else None
+            if later is not None:
+                self._leave_out(f"run {later} uploaded other bytes", name, str(key))
+            elif there is None:
+                self._leave_out("the lake does not have the file any more", name, str(key))
+            elif there.lake_id != known.lake_id:
+                self._leave_out("another client uploaded the file again", name, str(key))
+            else:
+                files[name] = FileAt(key, name, known.unique_name, known.lake_id)
+        for name in names:
+            if name not in created and name not in recorded:
+                self._leave_out("the file is not recorded any more", name, str(key))
+        return files
+
+    def _plan_metadata(
+        self,
+        plan: CollectionPlan,
+        handle: CollectionHandle,
+        known: RecordedCollection,
+        files: Mapping[str, FileAt],
+        changes: Sequence[RunChange],
+        settled: set[str],
+    ) -> None:
+        changed = _metadata_changes(changes)
+        recorded = self.state.files.named(handle, [name for name in changed if name is not None and name in files])
+        before = {name: one.metadata_digest for name, one in recorded.items()}
+        for action in self._updates(plan.key, changed, files, before, plan.policy, settled):
+            plan.metadata.append(action)
+        if None in changed:
+            self._plan_head(plan, known, changed[None])
+
+    def _plan_head(self, plan: CollectionPlan, known: RecordedCollection, change: RunChange) -> None:
+        assert self.client is not None
+        run = self._values(change, str(plan.key))
+        if run is None or plan.lake_id is None:
+            return
+        recorded = self.state.metadata_sets.values(known.head_digest) if known.head_digest is not None else None
+        fields = dict.fromkeys((*run.after, TAGS), True)
+        lake = fields_in(self.client.collection_details(plan.lake_id, fields), fields)
+        found = self._reverted(plan.key, None, run, recorded or {}, lake, plan.policy)
+        if found.update:
+            plan.update_head = UpdateHead(
+                plan.key,
+                found.wanted,
+                known.head_digest,
+                Reason.REQUESTED,
+                found.lake,
+                found.changes,
+                found.overwrites,
+                found.record,
+            )
+
+    # Unmanaged files.
+
+    def _plan_address(
+        self, address: Address, changes: Sequence[RunChange], client: LakeClient, unmanaged: UnmanagedSources
+    ) -> Iterator[AddressedPlan]:
+        """Plan the sets of each operation, and the metadata, of one address."""
+        lookup = UnmanagedLookup(
+            UnmanagedSources(), self.state, self.lake, client, self.options.calls_at_once, full=True
+        )
+        names = [one.row.file for one in changes if one.row.file is not None]
+        types = [address.type] if address.type is not None else list(MediaType)
+        located = lookup.locate(address, names, types)
+        tells = lookup.find(address, names, None) is not None
+        records = self.state.of_address(self.lake, address)
+        files = {name: one.at for name, one in located.items()}
+        if tells:
+            for name in dict.fromkeys(names):
+                if name not in files:
+                    self._leave_out("the lake does not have the file any more", name, str(address))
+        else:
+            files = {name: FileAt(address, name) for name in names} | files
+        for operation, sent in sent_sets(changes).items():
+            plan = AddressedPlan(address, operation)
+            sent = {name: one for name, one in sent.items() if name in files}
+            reverts = self._set_reverts(address, operation, sent, records, self._size_of({}))
+            unmanaged.annotations[address, operation] = reverts.index
+            for view in {id(one.view): one.view for one in located.values()}.values():
+                here = {
+                    one.at.unique_name or "": name for name, one in located.items() if one.view is view and name in sent
+                }
+                for name, shapes in self._sets_of(client, view, operation, here):
+                    reverts.decide(sent[name], files[name], shapes)
+            for name in sent:
+                if name not in located:
+                    reverts.decide(sent[name], files[name], None)
+            self._note_unverified(reverts, str(address))
+            plan.actions += reverts.actions
+            plan.unchanged = len(reverts.as_before)
+            yield plan
+        changed = _metadata_changes(changes)
+        before = {name: one.digest for name, one in records.metadata().items() if name in changed}
+        plan = AddressedPlan(address)
+        settled: set[str] = set()
+        plan.actions += self._updates(address, changed, files, before, CollectionPolicy(), settled)
+        plan.unchanged = len(settled)
+        if changed:
+            yield plan
+
+    # Sets.
+
+    def _set_reverts(
+        self,
+        place: Place,
+        operation: str,
+        sent: Mapping[str, SentByRun],
+        records: PlaceRecords,
+        size_of: Callable[[FileAt], Size | None],
+    ) -> SetReverts:
+        values = (self.state.runs.values_of(one.first) for one in sent.values())
+        befores = [one.set_before for one in values if one.set_before is not None and one.set_before.shapes]
+        kind, on_drift = self._operation(place, operation, next(iter(sent.values()), None), records)
+        later = {
+            name: run
+            for name in sent
+            if (run := self._later_run(place, name, lambda one: one.operation == operation)) is not None
+        }
+        return SetReverts(
+            self.state,
+            records,
+            place,
+            operation,
+            kind,
+            on_drift,
+            self.manifest.base_dir,
+            size_of,
+            later,
+            empty_index(operation, kind, normalized=bool(befores) and all(one.normalized for one in befores)),
+            self._compared,
+            lambda clause, name: self._leave_out(clause, name, f"{place}, {operation}"),
+        )
+
+    def _operation(
+        self, place: Place, operation: str, sent: SentByRun | None, records: PlaceRecords
+    ) -> tuple[AnnotationKind, OnDrift]:
+        """The kind of an operation, and what the manifest says about changes of other clients."""
+        if isinstance(place, Address):
+            blocks: Iterable[Any] = (one for one in self.manifest.model.annotations if address_of(one) == place)
+        else:
+            blocks = (block for one in self.manifest.collections if key_of(one) == place for block in one.annotations)
+        block = next((one for one in blocks if one.operation == operation), None)
+        kind = self.state.runs.values_of(sent.first).kind if sent is not None else None
+        if kind is None and block is not None:
+            kind = block.kind
+        if kind is None:
+            kind = next((one.kind.value for one in records.sets(operation).values()), AnnotationKind.HUMAN.value)
+        return AnnotationKind(kind), block.on_drift if block is not None else "ask"
+
+    def _sets_of(
+        self, client: LakeClient, view: LakeView, operation: str, names: dict[str, str]
+    ) -> Iterator[tuple[str, Sequence[Any]]]:
+        """Yield the lake's set of each image. `names`: unique name → name."""
+        self.emit(Observing(f"reading {operation} back from {view.key}"))
+        listing = view.listed()
+        left = dict(names)
+        there = annotations_of(
+            client, view.lake_id or "", file_count=len(listing) if listing is not None else 0, operations=[operation]
+        )
+        for unique_name, shapes in there if left else ():
+            name = left.pop(unique_name, None)
+            if name is not None:
+                yield name, shapes
+            if not left:
+                return
+        for name in left.values():
+            yield name, ()
+
+    def _size_of(self, paths: Mapping[str, str]) -> Callable[[FileAt], Size | None]:
+        """Returns a function for the sizes of images. `paths`: of local images, by name."""
+        sizes: dict[FileAt, Size | None] = {}
+
+        def size_of(at: FileAt) -> Size | None:
+            if at not in sizes:
+                path = paths.get(at.name)
+                found = image_size(os.path.join(self.manifest.base_dir, path)) if path is not None else None
+                if found is None and at.unique_name is not None and self.client is not None:
+                    found = remote_resolutions(self.client, [at.unique_name], 1).get(at.unique_name)
+                sizes[at] = found
+            return sizes[at]
+
+        return size_of
+
+    # Metadata.
+
+    def _updates(
+        self,
+        place: Place,
+        changed: Mapping[str | None, RunChange],
+        files: Mapping[str, FileAt],
+        recorded: Mapping[str, str],
+        policy: CollectionPolicy,
+        settled: set[str],
+    ) -> Iterator[UpdateFileMetadata]:
+        """Yield the updates of files.
+
+        `recorded`: the digests of what was written last. `settled`: receives the names of files whose metadata is as
+        before the run.
+        """
+        assert self.client is not None
+        runs = {
+            name: run
+            for name, change in changed.items()
+            if name is not None and name in files and (run := self._values(change, str(place))) is not None
+        }
+        asked = [
+            (files[name].unique_name or "", list(run.after)) for name, run in runs.items() if files[name].unique_name
+        ]
+        details = remote_details(self.client, asked, self.options.calls_at_once)
+        unverified: list[str] = []
+        for name, run in runs.items():
+            at = files[name]
+            before = recorded.get(name)
+            ours = (self.state.metadata_sets.values(before) if before is not None else None) or {}
+            there = details.get(at.unique_name or "")
+            found = self._reverted(place, name, run, ours, there.metadata if there is not None else ours, policy)
+            if there is None:
+                unverified.append(name)
+            if found.update:
+                yield UpdateFileMetadata(
+                    at,
+                    found.wanted,
+                    before,
+                    Reason.REQUESTED,
+                    found.lake if there is not None else None,
+                    found.changes,
+                    found.overwrites,
+                    record=found.record,
+                )
+            elif not found.changed_later and not found.stay:
+                settled.add(name)
+        if unverified:
+            self._notes.append(
+                Note.naming(
+                    NoteCode.SETS_UNVERIFIED,
+                    f"the metadata of {counted(len(unverified), 'file', 'files')} was not compared with the lake, which"
+                    " does not tell it for this address",
+                    unverified,
+                    str(place),
+                )
+            )
+
+    def _values(self, change: RunChange, where: str) -> ChangedMetadata | None:
+        """The metadata before and after a change of the run. None: the history does not have it."""
+        values = self.state.runs.values_of(change)
+        if values.metadata_after is None or (values.metadata_before is None and change.row.before is not None):
+            self._leave_out("the history does not have the metadata before the run", change.row.file or "*", where)
+            return None
+        return ChangedMetadata(values.metadata_before or {}, values.metadata_after, values.metadata_confirmed)
+
+    def _reverted(
+        self,
+        place: Place,
+        name: str | None,
+        run: ChangedMetadata,
+        recorded: MetadataValues,
+        lake: MetadataValues,
+        policy: CollectionPolicy,
+    ) -> MetadataReverted:
+        later = self._later_run(place, name, lambda one: one.action == "update_metadata")
+        found = revert_metadata(run, recorded, lake, policy.tags, changed_later=later is not None)
+        where = f"{place}/{name}" if name is not None else str(place)
+        if found.changed_later:
+            self._leave_out(f"run {later} changed the field again", ", ".join(found.changed_later), where)
+        if found.stay:
+            fields = ", ".join(map(repr, found.stay))
+            message = f"keeps {fields} in the lake: no call removes a metadata field"
+            self._notes.append(Note(NoteCode.FIELD_LEFT, message, where))
+        return found
+
+    # Notes.
+
+    def _leave_out(self, clause: str, what: str, where: str) -> None:
+        self._left_out.setdefault((where, clause), []).append(what)
+
+    def _note_files(self, key: CollectionKey, changes: Sequence[RunChange]) -> None:
+        """Name the files that the run uploaded, replaced or trashed. They stay as they are."""
+        by_action: dict[str, list[str]] = {}
+        replaced = {one.row.file for one in changes if one.row.action == "replace"}
+        for change in changes:
+            row = change.row
+            if row.file is not None and not (row.action == "trash" and row.file in replaced):
+                by_action.setdefault(row.action, []).append(row.file)
+        again = "; apply uploads files again that are back in the sources"
+        for action, one, many, rest in (
+            ("upload", "file that the run uploaded stays", "files that the run uploaded stay", ""),
+            ("replace", "replaced file keeps its new bytes", "replaced files keep their new bytes", again),
+            ("trash", "trashed file stays in the lake's trash", "trashed files stay in the lake's trash", again),
+        ):
+            names = by_action.get(action, [])
+            if names:
+                clause = counted(len(names), one, many) + rest
+                self._notes.append(Note.naming(NoteCode.FILES_NOT_REVERTED, clause, names, str(key)))
+        if any(one.row.action == "create_collection" for one in changes):
+            self._notes.append(Note(NoteCode.FILES_NOT_REVERTED, "the collection that the run created stays", str(key)))
+
+    def _note_unverified(self, reverts: SetReverts, where: str) -> None:
+        if reverts.unverified:
+            clause = (
+                f"{counted(len(reverts.unverified), 'set', 'sets')} of '{reverts.operation}' cannot be compared with"
+                " the lake, so the records are trusted"
+            )
+            self._notes.append(Note.naming(NoteCode.SETS_UNVERIFIED, clause, reverts.unverified, where))
+
+    def _all_notes(self) -> Iterator[Note]:
+        for (where, clause), names in self._left_out.items():
+            what = f"{counted(len(names), 'change is', 'changes are')} not reverted, because {clause}"
+            yield Note.naming(NoteCode.NOT_REVERTED, what, names, where)
+        yield from self._notes
+
+
+def _changes_values(change: RunChange) -> bool:
+    return change.row.action in ("update_metadata", "annotate", "remove_annotations")
+
+
+def _metadata_changes(changes: Sequence[RunChange]) -> dict[str | None, RunChange]:
+    """The changes of metadata by name of the file. None: of the head."""
+    return {one.row.file: one for one in changes if one.row.action == "update_metadata"}
+
+
+def _place(
+    media_type: str | None,
+    collection: str,
+    address: str | None,
+    recorded: Mapping[CollectionKey, object],
+) -> Place | None:
+    """The place of a recorded action. None: an earlier version recorded it, without enough to find the place."""
+    if address is not None:
+        return Address.from_key(address)
+    if media_type is not None:
+        return CollectionKey(MediaType(media_type), collection)
+    named = [key for key in recorded if key.name == collection]
+    return named[0] if len(named) == 1 else None

@@ -1,0 +1,147 @@
+"""Decides which metadata fields of one file or head a revert writes.
+
+Owns: the comparison of the values before and after a run with the lake's, field by field. Must not: read anything, or
+touch a field that the run did not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field
+from typing import Any, Literal
+
+from metalake_sync.core.changes import Change, metadata_changes
+from metalake_sync.core.metadata import (
+    TAGS,
+    MetadataSet,
+    MetadataValues,
+    is_computed,
+    metadata_set,
+    same_json,
+    same_value,
+    update_to_mend,
+)
+from metalake_sync.lazy_dataclass import dataclass
+
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedMetadata:
+    """The metadata of one file or head around a run."""
+
+    before: MetadataValues
+    """What the lake had before the run."""
+    after: MetadataValues
+    """What the run wrote."""
+    confirmed: MetadataValues | None = None
+    """What we had written before the run, if another client had changed it. None: it is `before`."""
+
+    def fields(self) -> Iterator[str]:
+        """Yield the fields that the run wrote, except for Tags and for fields that the lake computes."""
+        for name, value in self.after.items():
+            if name != TAGS and not is_computed(name) and not same_json(self.before.get(name, _ABSENT), value):
+                yield name
+
+    def ours_before(self) -> MetadataValues:
+        return self.before if self.confirmed is None else self.confirmed
+
+
+@dataclass(slots=True)
+class MetadataReverted:
+    """What a revert does with the metadata of one file or head."""
+
+    wanted: MetadataSet
+    """What the lake should have."""
+    record: MetadataSet | None
+    """What to record as ours. None: `wanted`."""
+    lake: dict[str, Any]
+    """The lake's values of the fields that the run changed; the wanted values of all other fields."""
+    update: dict[str, Any]
+    """The fields to write."""
+    changes: tuple[Change, ...]
+    overwrites: bool = False
+    """Whether the update overwrites a value that another client wrote since the run."""
+    changed_later: list[str] = field(default_factory=list)
+    """Fields that a later run changed again. They stay."""
+    stay: list[str] = field(default_factory=list)
+    """Fields that did not exist before the run. No call removes a field."""
+
+
+def revert_metadata(
+    run: ChangedMetadata,
+    recorded: MetadataValues,
+    lake: MetadataValues,
+    tags: Literal["own", "exact"],
+    *,
+    changed_later: bool,
+) -> MetadataReverted:
+    """Decide about one file or head.
+
+    `recorded`: what was written last. `lake`: what the lake has now, at least for the fields of `run`. `changed_later`:
+    whether a later run wrote the metadata.
+    """
+    wanted, ours = dict(recorded), dict(recorded)
+    seen: dict[str, Any] = {}
+    found = MetadataReverted(metadata_set({}), None, {}, {}, ())
+    for name in run.fields():
+        there = lake.get(name, _ABSENT)
+        if there is not _ABSENT and name in run.before and same_value(there, run.before[name]):
+            continue
+        if there is _ABSENT or not same_value(there, run.after[name]):
+            if changed_later:
+                found.changed_later.append(name)
+                continue
+            found.overwrites |= there is not _ABSENT and name in run.before
+        if name not in run.before:
+            if there is not _ABSENT:
+                found.stay.append(name)
+                wanted.pop(name, None)
+                ours.pop(name, None)
+            continue
+        wanted[name] = run.before[name]
+        if there is not _ABSENT:
+            seen[name] = there
+        _put(ours, name, run.ours_before())
+    if changes_tags(run):
+        wanted_tags = _tags_before(run, recorded.get(TAGS, ()), tags)
+        for values in (wanted, ours):
+            if wanted_tags or TAGS in run.before:
+                values[TAGS] = wanted_tags
+            else:
+                values.pop(TAGS, None)
+        if TAGS in lake:
+            seen[TAGS] = lake[TAGS]
+    written = {name for name in (*wanted, TAGS) if name in seen or not same_json(wanted.get(name), recorded.get(name))}
+    found.lake = {name: value for name, value in wanted.items() if name not in written} | seen
+    found.wanted = metadata_set(wanted)
+    found.record = metadata_set(ours) if not same_json(ours, wanted) else None
+    found.update = update_to_mend(recorded, wanted, found.lake, tags)
+    found.changes = metadata_changes(found.lake, found.update)
+    found.overwrites &= any(name != TAGS for name in found.update)
+    return found
+
+
+def _put(values: dict[str, Any], name: str, source: Mapping[str, Any]) -> None:
+    if name in source:
+        values[name] = source[name]
+    else:
+        values.pop(name, None)
+
+
+def changes_tags(run: ChangedMetadata) -> bool:
+    """Whether the run changed the Tags."""
+    return set(run.ours_before().get(TAGS, ())) != set(run.after.get(TAGS, ()))
+
+
+def _tags_before(run: ChangedMetadata, recorded: Sequence[str], tags: Literal["own", "exact"]) -> list[str]:
+    """Return our Tags without those that the run added, and with those that it removed.
+
+    With `own`, a run leaves Tags of other clients alone, so only ours are compared.
+    """
+    before = (run.ours_before() if tags == "own" else run.before).get(TAGS, ())
+    after = run.after.get(TAGS, ())
+    if set(recorded) == set(after):
+        return list(before)
+    kept = [tag for tag in recorded if tag in before or tag not in after]
+    return list(dict.fromkeys((*kept, *(tag for tag in before if tag not in after))))

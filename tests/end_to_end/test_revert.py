@@ -1,0 +1,474 @@
+"""`revert` brings back the metadata and the annotation sets that the lake had before a run."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from metalake_sync.state.backends.file import FileBackend
+from metalake_sync.state.runs import Values
+from metalake_sync.state.store import StateStore
+from tests.embedded_lake.talk import box, image_set, png
+from tests.end_to_end.world import BIRDS, Done, World, boxes
+
+FIRST = {"a_png": [[1, 1, 8, 8], [20, 10, 6, 6]], "b_png": [[3, 3, 10, 10]], "c_png": [[5, 5, 9, 9]]}
+MOVED = {"a_png": [[2, 1, 8, 8], [20, 10, 6, 6]], "b_png": [[3, 3, 10, 10], [1, 1, 2, 2]], "c_png": [[6, 5, 9, 9]]}
+
+
+def describe(world: World, shapes: dict[str, Any], metadata: dict[str, Any], **operation: Any) -> None:
+    """Write a manifest with the boxes of its images, and metadata of its files."""
+    world.write("boxes.json", boxes(**shapes))
+    block = {"operation": "people", "kind": "human", "source": "boxes.json", **operation}
+    world.manifest({**BIRDS, "metadata": metadata, "annotations": [block]})
+
+
+def last_run(world: World) -> str:
+    found: str = world.good("history", "--json", "--limit", "1", "manifest.yaml").document[0]["id"]
+    return found
+
+
+def lake_content(world: World) -> dict[str, Any]:
+    """The metadata of all items and collections, and all shapes, as the database of the lake has them.
+
+    Without the time and the number of a shape, which each write sets.
+    """
+    with closing(sqlite3.connect(world.folder.parent / "lake" / "lake.db")) as db:
+        content: dict[str, Any] = {
+            f"metadata of {name}": metadata
+            for table in ("items", "collections")
+            for name, metadata in db.execute(f"SELECT name, metadata FROM {table} WHERE trashed = 0")
+        }
+        for name, operation, mode, shapes in db.execute(
+            "SELECT i.name, s.operation, s.mode, s.shapes FROM annotation_sets s JOIN items i ON i.id = s.item"
+        ):
+            plain = [
+                {key: value for key, value in shape.items() if key not in ("createdAt", "id", "shapeId")}
+                for shape in json.loads(shapes)
+            ]
+            content[f"{operation} of {name}"] = (mode, json.dumps(plain, sort_keys=True))
+    return content
+
+
+def edit(world: World, image: str, *places: tuple[float, ...]) -> None:
+    """Another client writes a set of our operation."""
+    with closing(sqlite3.connect(world.folder.parent / "lake" / "lake.db")) as db:
+        (drawn,) = db.execute("SELECT shapes FROM annotation_sets LIMIT 1").fetchone()
+    label = json.loads(drawn)[0]["label"]
+    shapes = [{**box("bird", *map(float, place)), "label": label} for place in places]
+    assert world.talk.annotate("people", [image_set(f"birds_{image}", *shapes)]).status_code == 200
+
+
+def edit_metadata(world: World, name: str, **values: Any) -> None:
+    """Another client writes metadata of a file."""
+    entry = {"file": f"birds_{name}", "metadata": values}
+    world.talk.asked("/api/client/metadata/uploadMetadataByJson", {"metadata": [entry]})
+
+
+def revert(world: World, run: str, *options: str) -> Done:
+    return world.run("revert", run, "manifest.yaml", *options)
+
+
+def warnings(done: Done) -> list[tuple[str, str]]:
+    """The code and the place of each warning of the plan."""
+    return [(one["code"], one["where"]) for one in done.events[0]["plan"]["warnings"]]
+
+
+def changes(done: Done) -> list[tuple[str, str | None, bool]]:
+    actions = done.events[0]["plan"]["actions"]
+    return [(one["action"], one.get("file"), one.get("overwrites", False)) for one in actions]
+
+
+@pytest.fixture
+def applied(world: World) -> World:
+    """Three images with boxes and metadata in the lake."""
+    world.images("a.png", "b.png", "c.png")
+    describe(world, FIRST, {"Source": "BCCD", "Tags": ["one", "two"]})
+    world.good("apply", "manifest.yaml")
+    return world
+
+
+@pytest.fixture
+def changed(applied: World) -> tuple[World, dict[str, Any], str]:
+    """A second run changed boxes and metadata. With the content of the lake before it, and its id."""
+    before = lake_content(applied)
+    describe(applied, MOVED, {"Source": "BCCD-v2", "Tags": ["two", "three"]})
+    applied.good("apply", "manifest.yaml")
+    return applied, before, last_run(applied)
+
+
+def test_a_revert_brings_back_boxes_and_metadata_byte_by_byte(changed: tuple[World, dict[str, Any], str]) -> None:
+    world, before, run = changed
+    assert lake_content(world) != before
+    done = revert(world, run)
+    assert done.code == 0, done.err
+    assert lake_content(world) == before
+    assert "people: 1 box moved, 1 unchanged" in done.out
+    assert "Source: BCCD-v2 → BCCD" in done.out
+    assert done.out.endswith(
+        "The next apply of manifest.yaml makes these changes again, unless its sources change too.\n"
+    )
+
+
+def test_the_next_apply_makes_the_changes_again_and_needs_none_for_the_old_sources(
+    changed: tuple[World, dict[str, Any], str],
+) -> None:
+    world, _, run = changed
+    after = lake_content(world)
+    assert revert(world, run).code == 0
+    summary = world.good("plan", "--json", "manifest.yaml").document["summary"]
+    assert (summary["annotate"], summary["update_metadata"]) == (3, 4)
+    describe(world, FIRST, {"Source": "BCCD", "Tags": ["one", "two"]})
+    assert world.good("plan", "--json", "--refresh", "full", "manifest.yaml").document["actions"] == []
+    describe(world, MOVED, {"Source": "BCCD-v2", "Tags": ["two", "three"]})
+    world.good("apply", "manifest.yaml")
+    assert lake_content(world) == after
+
+
+def test_a_revert_is_a_run_that_can_be_reverted(changed: tuple[World, dict[str, Any], str]) -> None:
+    world, _, run = changed
+    after = lake_content(world)
+    assert revert(world, run).code == 0
+    own = last_run(world)
+    shown = world.good("history", "--run", own, "manifest.yaml").out
+    assert f"revert {run} manifest.yaml" in shown
+    assert "people: 1 box moved" in shown
+    assert revert(world, own).code == 0
+    assert lake_content(world) == after
+    assert world.good("plan", "--json", "--refresh", "full", "manifest.yaml").document["actions"] == []
+
+
+def test_a_reverted_run_leaves_nothing_to_revert(changed: tuple[World, dict[str, Any], str]) -> None:
+    world, before, run = changed
+    assert revert(world, run).code == 0
+    runs = len(world.good("history", "--json", "manifest.yaml").document)
+    world.lake.requests.clear()
+    done = revert(world, run)
+    assert done.code == 0
+    assert f"Nothing was sent: nothing that run {run} changed is left to revert." in done.out
+    assert lake_content(world) == before
+    assert len(world.good("history", "--json", "manifest.yaml").document) == runs
+
+
+def test_a_saved_revert_is_applied_and_becomes_stale(changed: tuple[World, dict[str, Any], str]) -> None:
+    world, before, run = changed
+    after = lake_content(world)
+    assert revert(world, run, "--dry-run").code == 0
+    done = revert(world, run, "--out", "back.plan")
+    assert done.code == 0
+    assert "Saved. To apply it: metalake-sync apply back.plan" in done.out
+    assert lake_content(world) == after
+    assert "1 box moved" in world.good("show", "back.plan").out
+    applied = world.good("apply", "back.plan")
+    assert "makes these changes again" in applied.out
+    assert lake_content(world) == before
+    assert world.run("apply", "back.plan").code == 7
+
+
+def test_a_saved_revert_does_not_overwrite_an_edit_made_since(changed: tuple[World, dict[str, Any], str]) -> None:
+    world, _, run = changed
+    revert(world, run, "--out", "back.plan")
+    edit(world, "a.png", (30, 1, 4, 4))
+    after = lake_content(world)
+    done = world.run("apply", "back.plan")
+    assert done.code == 7
+    assert "another client's set None" in done.err
+    assert lake_content(world) == after
+
+
+def test_an_edit_of_another_client_since_the_run_is_shown_and_needs_approval(
+    changed: tuple[World, dict[str, Any], str],
+) -> None:
+    world, before, run = changed
+    edit(world, "a.png", (2, 1, 8, 8), (22, 10, 6, 6))
+    edit_metadata(world, "b.png", Source="theirs")
+    content = lake_content(world)
+    done = revert(world, run)
+    assert done.code == 7
+    assert lake_content(world) == content
+    assert "overwrites what another client wrote, people: 2 boxes moved" in done.out
+    assert "the other client: 1 box moved, 1 unchanged" in done.out
+    assert "Source: theirs → BCCD" in done.out
+    assert revert(world, run, "--auto-approve").code == 0
+    assert lake_content(world) == before
+    assert revert(world, last_run(world), "--auto-approve").code == 0
+    assert lake_content(world) == content
+
+
+def test_merge_keeps_an_edit_made_since_the_run(changed: tuple[World, dict[str, Any], str]) -> None:
+    world, _, run = changed
+    describe(world, MOVED, {"Source": "BCCD-v2", "Tags": ["two", "three"]}, on_drift="merge")
+    edit(world, "a.png", (2, 1, 8, 8), (22, 10, 6, 6))
+    done = revert(world, run, "--json")
+    assert done.code == 0, done.err
+    there = json.loads(lake_content(world)["people of a.png"][1])
+    boxes_there = sorted(shape["boxBoundariesAndDimensions"]["x"] for shape in there)
+    assert boxes_there == [1, 22]
+
+
+def test_keep_leaves_an_edit_made_since_the_run_and_names_it(changed: tuple[World, dict[str, Any], str]) -> None:
+    world, before, run = changed
+    describe(world, MOVED, {"Source": "BCCD-v2", "Tags": ["two", "three"]}, on_drift="keep")
+    edit(world, "a.png", (22, 10, 6, 6))
+    theirs = lake_content(world)["people of a.png"]
+    done = revert(world, run, "--json")
+    assert done.code == 3
+    assert warnings(done) == [("not_reverted", "birds, people")]
+    assert lake_content(world) == {**before, "people of a.png": theirs}
+
+
+def test_edits_of_others_that_the_run_overwrote_come_back(applied: World) -> None:
+    edit(applied, "a.png", (30, 1, 4, 4))
+    edit_metadata(applied, "a.png", Source="theirs")
+    before = lake_content(applied)
+    describe(applied, MOVED, {"Source": "BCCD-v2", "Tags": ["one", "two"]})
+    apply = ("apply", "--refresh", "full", "manifest.yaml")
+    assert applied.run(*apply).code == 7
+    applied.good(*apply, "--auto-approve")
+    run = last_run(applied)
+    done = revert(applied, run)
+    assert done.code == 0, done.err
+    assert lake_content(applied) == before
+    # The other client's work is not ours now: the next apply asks about it, as before the run.
+    plan = applied.good("plan", "--json", "--refresh", "full", "manifest.yaml").document
+    overwritten = [(one["action"], one["file"]) for one in plan["actions"] if one.get("overwrites")]
+    assert overwritten == [("update_metadata", "a.png"), ("annotate", "a.png")]
+    assert [
+        one["file"]
+        for one in applied.good("plan", "--json", "manifest.yaml").document["actions"]
+        if one.get("overwrites")
+    ] == ["a.png"]
+
+
+def test_an_edit_of_another_client_that_the_run_cleared_comes_back(applied: World) -> None:
+    edit(applied, "c.png", (30, 1, 4, 4))
+    before = lake_content(applied)
+    describe(applied, {**FIRST, "c_png": []}, {"Source": "BCCD", "Tags": ["one", "two"]})
+    applied.good("apply", "--auto-approve", "manifest.yaml")
+    assert "people of c.png" not in lake_content(applied)
+    assert revert(applied, last_run(applied)).code == 0
+    assert lake_content(applied) == before
+
+
+def test_sets_that_did_not_exist_are_cleared_and_removed_sets_come_back(applied: World) -> None:
+    before = lake_content(applied)
+    applied.write("more.json", boxes(a_png=[[7, 7, 3, 3]]))
+    block = {"operation": "more", "kind": "machine", "source": "more.json"}
+    applied.manifest({**BIRDS, "metadata": {"Source": "BCCD", "Tags": ["one", "two"]}, "annotations": [block]})
+    applied.good("apply", "--auto-approve", "manifest.yaml")
+    run = last_run(applied)
+    content = lake_content(applied)
+    done = revert(applied, run)
+    assert done.code == 7, "a set is removed"
+    assert lake_content(applied) == content
+    assert revert(applied, run, "--auto-approve").code == 0
+    assert lake_content(applied) == before
+
+
+def test_a_metadata_field_that_did_not_exist_stays_and_is_named(applied: World) -> None:
+    before = lake_content(applied)
+    describe(applied, FIRST, {"Source": "BCCD-v2", "Site": "Winnipeg", "Tags": ["one", "two"]})
+    applied.good("apply", "manifest.yaml")
+    done = revert(applied, last_run(applied), "--json")
+    assert done.code == 0
+    assert ("field_left", "birds/a.png") in warnings(done)
+    found = {key: json.loads(value) for key, value in lake_content(applied).items() if key.startswith("metadata")}
+    assert {key: value.pop("Site") for key, value in found.items()} == dict.fromkeys(found, "Winnipeg")
+    assert found == {key: json.loads(value) for key, value in before.items() if key.startswith("metadata")}
+
+
+def test_what_a_later_run_changed_again_stays_and_is_named(changed: tuple[World, dict[str, Any], str]) -> None:
+    world, before, run = changed
+    describe(world, {**MOVED, "a_png": [[9, 1, 8, 8]]}, {"Source": "BCCD-v2", "Tags": ["two", "three"]})
+    world.good("apply", "manifest.yaml")
+    later = last_run(world)
+    there = lake_content(world)["people of a.png"]
+    done = revert(world, run, "--json")
+    assert done.code == 3
+    (note,) = done.events[0]["plan"]["warnings"]
+    assert note == {
+        "code": "not_reverted",
+        "message": f"1 change is not reverted, because run {later} changed the set again: a.png",
+        "where": "birds, people",
+    }
+    assert lake_content(world) == {**before, "people of a.png": there}
+    # One after the other, the latest run first, both can be reverted.
+    assert revert(world, later).code == 0
+    assert revert(world, run).code == 0
+    assert lake_content(world) == before
+
+
+def test_files_of_the_run_are_named_and_stay(applied: World) -> None:
+    applied.images("d.png")
+    applied.write("images/b.png", (applied.folder / "images" / "a.png").read_bytes() + b"x")
+    describe(applied, {**MOVED, "d_png": [[1, 1, 2, 2]]}, {"Source": "BCCD", "Tags": ["one", "two"]})
+    (applied.folder / "images" / "c.png").unlink()
+    manifest = (applied.folder / "manifest.yaml").read_text()
+    applied.write("manifest.yaml", manifest.replace("- name: birds", "- name: birds\n  prune: true"))
+    applied.good("apply", "--auto-approve", "manifest.yaml")
+    content = lake_content(applied)
+    done = revert(applied, last_run(applied), "--json")
+    assert done.code == 0, done.err
+    messages = [one["message"] for one in done.events[0]["plan"]["warnings"]]
+    assert messages == [
+        "1 file that the run uploaded stays: d.png",
+        "1 replaced file keeps its new bytes; apply uploads files again that are back in the sources: b.png",
+        "1 trashed file stays in the lake's trash; apply uploads files again that are back in the sources: c.png",
+    ]
+    assert changes(done) == [("annotate", "a.png", False)]
+    assert done.events[0]["plan"]["actions"][0]["path"] == "images/a.png"
+    after = lake_content(applied)
+    assert {key for key in after if after[key] != content[key]} == {"people of a.png"}
+
+
+def test_the_first_run_has_nothing_to_revert(applied: World) -> None:
+    content = lake_content(applied)
+    done = revert(applied, last_run(applied))
+    assert done.code == 0
+    assert "3 files that the run uploaded stay: a.png, b.png, c.png" in done.out
+    assert "Nothing was sent" in done.out
+    assert lake_content(applied) == content
+
+
+def test_targets_limit_a_revert(changed: tuple[World, dict[str, Any], str]) -> None:
+    world, before, run = changed
+    content = lake_content(world)
+    assert revert(world, run, "--target", "birds/a*").code == 0
+    after = lake_content(world)
+    assert {key for key in after if after[key] != content[key]} == {"metadata of a.png", "people of a.png"}
+    assert after["people of a.png"] == before["people of a.png"]
+    assert revert(world, run, "--target", "birds/z*").code == 64
+
+
+def test_an_unknown_run_and_a_run_of_another_lake_are_errors(
+    changed: tuple[World, dict[str, Any], str],
+) -> None:
+    world, _, run = changed
+    done = revert(world, "nonsense")
+    assert done.code == 64
+    assert "there is no run 'nonsense'. Run 'metalake-sync history MANIFEST' to list all runs." in done.err
+    with closing(sqlite3.connect(next((world.folder / ".metalake-sync").glob("*.db")))) as state, state:
+        state.execute("UPDATE runs SET lake = 'https://other.example' WHERE id = ?", (run,))
+    done = revert(world, run)
+    assert done.code == 64
+    assert "changed another lake: https://other.example" in done.err
+
+
+def test_a_run_of_an_earlier_version_says_that_its_values_are_not_known(
+    changed: tuple[World, dict[str, Any], str],
+) -> None:
+    world, _, run = changed
+    content = lake_content(world)
+    with closing(sqlite3.connect(next((world.folder / ".metalake-sync").glob("*.db")))) as state, state:
+        state.execute("DELETE FROM run_sets")
+        state.execute("UPDATE run_actions SET type = NULL, address = NULL")
+        state.execute("UPDATE runs SET lake = NULL")
+    done = revert(world, run, "--json")
+    assert done.code == 3
+    assert [code for code, _ in warnings(done)] == ["not_reverted"]
+    assert {one[0] for one in changes(done)} == {"update_metadata"}
+    with closing(sqlite3.connect(next((world.folder / ".metalake-sync").glob("*.db")))) as state, state:
+        state.execute("DELETE FROM run_actions WHERE action = 'update_metadata'")
+    done = revert(world, run)
+    assert done.code == 1
+    assert f"the history has no values before run '{run}': an earlier version recorded it" in done.err
+    assert lake_content(world)["people of a.png"] == content["people of a.png"]
+
+
+def test_tags_of_other_clients_stay(changed: tuple[World, dict[str, Any], str]) -> None:
+    world, _, run = changed
+    edit_metadata(world, "a.png", Tags=["two", "three", "theirs"])
+    assert revert(world, run).code == 0
+    assert sorted(json.loads(lake_content(world)["metadata of a.png"])["Tags"]) == ["one", "theirs", "two"]
+
+
+@pytest.mark.parametrize("by", ["unique_name", "collection", "storage_path"])
+def test_sets_and_metadata_of_unmanaged_files(world: World, by: str) -> None:
+    world.talk.upload(_pictures("x.png", "y.png"), "theirs")
+    paths = {name: world.talk.details(f"theirs_{name}", "storagePath")["storagePath"] for name in ("x.png", "y.png")}
+    names = {
+        name: {"unique_name": f"theirs_{name}", "collection": name, "storage_path": paths[name]}[by] for name in paths
+    }
+    extra = {"collection": "theirs", "type": "image"} if by == "collection" else {}
+
+    def write(x: list[list[float]], source: str) -> None:
+        images = boxes(x_png=x, y_png=[[1, 1, 2, 2]])["images"]
+        for image in images:
+            image["image"] = names[image["image"]]
+        world.write("top.json", {"images": images})
+        world.write("meta.json", {"files": [{"file": names["x.png"], "metadata": {"Source": source}}]})
+        top = {"operation": "people", "kind": "human", "source": "top.json", "by": by, **extra}
+        top.pop("type", None)
+        world.manifest(annotations=[top], metadata=[{"source": "meta.json", "by": by, **extra}])
+
+    write([[1, 1, 8, 8]], "first")
+    world.good("apply", "manifest.yaml")
+    before = lake_content(world)
+    write([[2, 1, 8, 8], [4, 4, 4, 4]], "second")
+    world.good("apply", "manifest.yaml")
+    run = last_run(world)
+    assert lake_content(world) != before
+    done = revert(world, run)
+    assert done.code == 0, (done.out, done.err)
+    assert lake_content(world) == before
+    write([[1, 1, 8, 8]], "first")
+    assert world.good("plan", "--json", "manifest.yaml").document["actions"] == []
+    done = revert(world, run)
+    assert "Nothing was sent" in done.out
+
+
+def _pictures(*names: str) -> dict[str, bytes]:
+    return {name: png(salt=name.encode()) for name in names}
+
+
+# What the history keeps.
+
+
+def values_of(world: World, run: str, file: str) -> Values:
+    with StateStore(FileBackend(next((world.folder / ".metalake-sync").glob("*.db")))) as state:
+        (found,) = (
+            state.runs.values_of(one)
+            for one in state.runs.changes(run)
+            if one.operation is not None and one.row.file == file
+        )
+        return found
+
+
+def places(record: Any) -> list[tuple[float, float]]:
+    return [shape.points[0] for shape in record.shapes]
+
+
+def test_the_history_of_a_merged_set_has_the_lakes_set_before_and_the_combined_set_after(applied: World) -> None:
+    edit(applied, "a.png", (1, 1, 8, 8), (22, 10, 6, 6))
+    before = lake_content(applied)
+    describe(applied, MOVED, {"Source": "BCCD", "Tags": ["one", "two"]}, on_drift="merge")
+    applied.good("apply", "manifest.yaml")
+    run = last_run(applied)
+    found = values_of(applied, run, "a.png")
+    assert places(found.set_before) == [(1, 1), (22, 10)]
+    assert sorted(places(found.set_after)) == [(2, 1), (22, 10)]
+    assert places(found.set_confirmed) == [(1, 1), (20, 10)]
+    assert revert(applied, run).code == 0
+    assert lake_content(applied) == before
+
+
+def test_the_history_does_not_have_a_set_that_was_kept(applied: World) -> None:
+    edit(applied, "a.png", (22, 10, 6, 6))
+    before = lake_content(applied)
+    describe(applied, MOVED, {"Source": "BCCD", "Tags": ["one", "two"]}, on_drift="keep")
+    applied.good("apply", "manifest.yaml")
+    run = last_run(applied)
+    with StateStore(FileBackend(next((applied.folder / ".metalake-sync").glob("*.db")))) as state:
+        assert {one.row.file for one in state.runs.changes(run)} == {"b.png", "c.png"}
+    assert revert(applied, run).code == 0
+    assert lake_content(applied) == before
+    # The kept set is the other client's when a later run overwrites it.
+    describe(applied, {**MOVED, "a_png": [[9, 1, 8, 8]]}, {"Source": "BCCD", "Tags": ["one", "two"]})
+    applied.good("apply", "--auto-approve", "manifest.yaml")
+    found = values_of(applied, last_run(applied), "a.png")
+    assert places(found.set_before) == [(22, 10)]
+    assert revert(applied, last_run(applied)).code == 0
+    assert lake_content(applied) == before
