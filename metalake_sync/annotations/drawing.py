@@ -50,8 +50,16 @@ GOLDEN_RATIO = 0.618033988749895
 BACKGROUND, INK = (24, 24, 27), (244, 244, 245)
 
 
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+"""The formats that are decoded, whatever the file's name. Others of Pillow's decoders start a program (EPS)."""
+
+
 class ImageUnreadable(SyncError):
     """An image that Pillow can't read."""
+
+
+class ImageTooLarge(ImageUnreadable):
+    """An image with more pixels than are decoded."""
 
 
 def need_pillow() -> None:
@@ -74,21 +82,27 @@ def label_colors(labels: Iterable[str]) -> dict[str, Color]:
     return colors
 
 
-def load_displayed(image: str, scale: Callable[[Size], float]) -> tuple[Image.Image, Size]:
+def load_displayed(
+    image: str, scale: Callable[[Size], float], *, max_pixels: int | None = None
+) -> tuple[Image.Image, Size]:
     """Return an image as it is displayed, scaled, in RGB, and its size before scaling.
 
-    `scale`: the size of the image in pixels → the factor. Raises ImageUnreadable.
+    `scale`: the size of the image in pixels → the factor. `max_pixels`: how many pixels are decoded at most, by
+    default as many as Pillow allows. Fewer are decoded from a JPEG that is scaled down. Raises ImageUnreadable,
+    ImageTooLarge.
     """
     from PIL import Image
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with os.fdopen(open_regular_file(image), "rb") as file, Image.open(file) as opened:
+            with os.fdopen(open_regular_file(image), "rb") as file, Image.open(file, formats=FORMATS) as opened:
                 size = opened.size
                 factor = scale(size)
                 scaled = max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
                 opened.draft("RGB", scaled)
+                if max_pixels is not None and opened.width * opened.height > max_pixels:
+                    raise ImageTooLarge("the image has too many pixels", where=image)
                 canvas = _to_rgb(opened)
                 if canvas.size != scaled:
                     canvas = canvas.resize(scaled, Image.Resampling.LANCZOS)
@@ -97,7 +111,9 @@ def load_displayed(image: str, scale: Callable[[Size], float]) -> tuple[Image.Im
             if header is not None and header.orientation in _TURNS:
                 canvas = canvas.transpose(Image.Transpose[_TURNS[header.orientation]])
                 size = header.size
-        except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+        except Image.DecompressionBombError as error:
+            raise ImageTooLarge(f"the image can't be read ({error})", where=image) from None
+        except (OSError, SyntaxError, ValueError, struct.error) as error:
             raise ImageUnreadable(f"the image can't be read ({error})", where=image) from None
     return canvas, size
 

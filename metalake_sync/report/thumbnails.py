@@ -11,7 +11,7 @@ import io
 import math
 from typing import TYPE_CHECKING
 
-from metalake_sync.annotations.drawing import ImageUnreadable, load_displayed
+from metalake_sync.annotations.drawing import ImageTooLarge, ImageUnreadable, load_displayed
 from metalake_sync.core.shape_values import Size
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.report.model import ImageFile, ImageUnavailable
@@ -25,6 +25,10 @@ PART_LONG_SIDE = 320
 """The longest side in pixels of a thumbnail of a changed image, of a new image, and of an enlarged part."""
 
 QUALITY = 78
+
+PIXEL_LIMIT = 100_000_000
+"""An image from which more pixels would be decoded is not shown. Decoding one pixel takes up to 16 bytes of memory
+(WebP)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,9 @@ def decode_image(image: ImageFile, long_side: int, *, with_parts: bool) -> Decod
 
     with image.opened() as path:
         try:
-            canvas, size = load_displayed(path, scale)
+            canvas, size = load_displayed(path, scale, max_pixels=PIXEL_LIMIT)
+        except ImageTooLarge:
+            raise ImageUnavailable(f"it has more than {PIXEL_LIMIT // 1_000_000} million pixels") from None
         except ImageUnreadable:
             # The error of the library may name a path of this machine, and the report may be sent to others.
             raise ImageUnavailable("the file can't be decoded as an image") from None

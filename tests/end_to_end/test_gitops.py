@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
+import sys
 import threading
 import urllib.parse
+import zlib
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -16,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.embedded_lake.talk import png
 from tests.end_to_end.world import BIRDS, PROGRAM, World
 
 GITOPS = Path(__file__).parents[2] / "examples" / "gitops"
@@ -87,6 +91,32 @@ def test_github_shows_a_plan_with_changes_and_passes(github: Runner) -> None:
     assert (github.world.folder / "plan.md").read_text() == summary
 
 
+def test_github_keeps_the_plan_with_images_and_links_it(github: Runner) -> None:
+    plan_on_github(github)
+    assert "a.png" in (github.world.folder / "plan.html").read_text()
+    steps = yaml.safe_load((GITOPS / "github-actions.yaml").read_text())["jobs"]["plan"]["steps"]
+    names = [step.get("name") for step in steps]
+    (kept,) = [step for step in steps if step.get("uses", "").startswith("actions/upload-artifact@")]
+    assert kept["with"]["path"] == "plan.html"
+    assert names.index("Plan") < steps.index(kept) < names.index("Comment")
+    assert steps[names.index("Comment")]["env"]["IMAGES"] == f"${{{{ steps.{kept['id']}.outputs.artifact-url }}}}"
+
+
+def test_gitlab_keeps_the_plan_with_images(gitlab: Runner) -> None:
+    gitlab.run(gitlab_script("plan"))
+    kept = yaml.safe_load((GITOPS / "gitlab-ci.yaml").read_text())["plan"]["artifacts"]
+    assert all((gitlab.world.folder / path).exists() for path in kept["paths"])
+    assert "a.png" in (gitlab.world.folder / "plan.html").read_text()
+    assert kept["access"] == "developer"
+
+
+def test_pipelines_install_what_their_plan_needs() -> None:
+    github = yaml.safe_load((GITOPS / "github-actions.yaml").read_text())["jobs"]["plan"]["steps"]
+    gitlab = yaml.safe_load((GITOPS / "gitlab-ci.yaml").read_text())["plan"]["before_script"]
+    assert "pip install 'metalake-sync[html]'" in [step.get("run") for step in github]
+    assert gitlab == ["pip install 'metalake-sync[html]'"]
+
+
 def test_github_passes_a_plan_without_changes_and_fails_a_broken_manifest(github: Runner) -> None:
     assert github.run(github_step("apply", "Apply"), APPROVE="").returncode == 0
     assert plan_on_github(github)[:2] == (0, "code=0\n")
@@ -126,6 +156,7 @@ def test_github_keeps_one_comment_up_to_date(
         PATH=path,
         CODE=code,
         THERE=there,
+        IMAGES="https://github.com/acme/birds/actions/runs/7/artifacts/3",
         GITHUB_REPOSITORY="acme/birds",
     )
     assert done.returncode == 0, done.stderr
@@ -135,6 +166,8 @@ def test_github_keeps_one_comment_up_to_date(
         text = (github.world.folder / "commented").read_text()
         assert text.startswith("<!-- metalake-sync plan -->\n")
         assert says in text
+        link = "\n[The plan with images](https://github.com/acme/birds/actions/runs/7/artifacts/3)\n"
+        assert text.endswith(link) == (code != "64")
 
 
 def test_github_applies_approved_changes_and_explains_how_to_approve_others(github: Runner) -> None:
@@ -254,6 +287,19 @@ def test_a_plan_of_a_proposed_manifest_runs_no_command_and_calls_no_other_lake(g
     manifest.write_text(good)
     assert plan_on_github(github)[0] == 0
     assert world.run("plan", "manifest.yaml", "--safe").code == 64, "without an origin nothing is asked"
+
+
+def test_a_proposed_image_that_claims_to_be_huge_takes_no_memory(github: Runner) -> None:
+    world = github.world
+    small = png(1, 1)
+    claim = b"IHDR" + struct.pack(">II", 60_000, 60_000) + small[24:29]
+    world.write("images/a.png", small[:12] + claim + struct.pack(">I", zlib.crc32(claim)) + small[33:])
+    limited = "import os, resource, sys; size = 2 << 30; resource.setrlimit(resource.RLIMIT_AS, (size, size))"
+    world.prefix = (sys.executable, "-c", f"{limited}; os.execv(sys.argv[1], sys.argv[1:])")
+    world.good("plan", "manifest.yaml", "--safe", "--html", "plan.html", METALAKE_SYNC_ORIGIN=world.lake.url)
+    page = (world.folder / "plan.html").read_text()
+    assert "The image is not shown: it has more than 100 million pixels." in page
+    assert page.count("data:image/") == 1, "the other image is shown"
 
 
 def test_a_data_file_of_a_proposal_cannot_read_files_outside(github: Runner) -> None:

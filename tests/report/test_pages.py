@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from metalake_sync.core.shapes import ShapeType
 from metalake_sync.errors import UsageError
-from metalake_sync.report.model import ActionLine, Entry, set_change
+from metalake_sync.report import thumbnails
+from metalake_sync.report.model import ActionLine, Entry, ImageUnavailable, set_change
 from metalake_sync.report.pages import render_report
+from metalake_sync.report.thumbnails import decode_image
+from tests.embedded_lake.talk import png
 from tests.report.entries import File, box, changed, drawn, human, new, plan, record, write_image
 
 MOVED = human(record(box("RBC", 45, 12, 30, 30)), record(box("RBC", 48, 12, 27, 30)))
@@ -116,6 +122,39 @@ def test_a_file_that_is_not_an_image_is_stated_without_its_path(tmp_path: Path) 
     report = render_report(plan(changed("crow.jpg", File(tmp_path / "a.png"), MOVED)))
     assert "The image is not shown: the file can&#39;t be decoded as an image." in report.html
     assert str(tmp_path) not in report.html
+
+
+@pytest.mark.parametrize("side", [60_000, 12_000])
+def test_an_image_with_too_many_pixels_is_not_decoded(tmp_path: Path, side: int) -> None:
+    """Pillow itself refuses the larger one only."""
+    header = png(1, 1).replace(struct.pack(">II", 1, 1), struct.pack(">II", side, side), 1)
+    body = header[12:29]
+    (tmp_path / "a.png").write_bytes(header.replace(header[29:33], struct.pack(">I", zlib.crc32(body)), 1))
+    report = render_report(plan(changed("crow.png", File(tmp_path / "a.png"), MOVED)))
+    assert report.images == 0
+    assert "The image is not shown: it has more than 100 million pixels." in report.html
+
+
+def test_a_large_jpeg_that_is_scaled_down_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thumbnails, "PIXEL_LIMIT", 200_000)
+    large = write_image(tmp_path / "a.jpg", (4_000, 2_000))
+    assert decode_image(large, 480, with_parts=False).size == (4_000, 2_000)
+    with pytest.raises(ImageUnavailable):
+        decode_image(large, 480, with_parts=True)
+
+
+def test_no_decoder_that_starts_a_program_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow decodes EPS with Ghostscript, whatever the name of the file."""
+    program = tmp_path / "bin" / "gs"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    (tmp_path / "a.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\n0 0 moveto\n")
+    report = render_report(plan(changed("crow.png", File(tmp_path / "a.png"), MOVED)))
+    assert "The image is not shown: the file can&#39;t be decoded as an image." in report.html
+    assert not (tmp_path / "started").exists()
 
 
 def test_an_unknown_set_is_called_unknown(tmp_path: Path) -> None:
