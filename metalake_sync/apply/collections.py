@@ -123,8 +123,8 @@ class CollectionStage:
         await asyncio.to_thread(
             self._client.metadata_by_object, collection.key.name, media_kind(collection.key.type), update, False
         )
-        record = action.record or action.head
-        self._recorder.confirm([action], lambda: self._recorder.state.collections.record_head(handle, record))
+        recorded = action.metadata_recorded
+        self._recorder.confirm([action], lambda: self._recorder.state.collections.record_head(handle, recorded))
 
 
 @dataclass(frozen=True, slots=True)

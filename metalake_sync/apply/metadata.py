@@ -165,7 +165,7 @@ class MetadataStage:
         self._recorder.confirm(
             [one.action for one in page if one.planned],
             lambda: self._recorder.records_at(place).record_metadata(
-                [(one.action.at, one.action.record or one.action.metadata) for one in page]
+                [(one.action.at, one.action.metadata_recorded) for one in page]
             ),
         )
 

@@ -96,6 +96,11 @@ class UpdateHead(BaseAction):
     def metadata_written(self) -> MetadataSet:
         return self.head
 
+    @property
+    def metadata_recorded(self) -> MetadataSet:
+        """The metadata to record as ours."""
+        return self.head if self.record is None else self.record
+
 
 @dataclass(frozen=True, slots=True)
 class UploadFile(BaseAction):
@@ -301,6 +306,11 @@ class UpdateFileMetadata(_OnFileInLake, BaseAction):
     @property
     def metadata_written(self) -> MetadataSet:
         return self.metadata
+
+    @property
+    def metadata_recorded(self) -> MetadataSet:
+        """The metadata to record as ours."""
+        return self.metadata if self.record is None else self.record
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,8 @@ def revert_metadata(
 ) -> MetadataReverted:
     """Decide about one file or head.
 
+    With `tags: own`, a run leaves Tags of other clients alone, so only ours are compared.
+
     `recorded`: what was written last. `lake`: what the lake has now, at least for the fields of `run`. `changed_later`:
     whether a later run wrote the metadata.
     """
@@ -104,10 +106,11 @@ def revert_metadata(
             seen[name] = there
         _put(ours, name, run.ours_before())
     if changes_tags(run):
-        wanted_tags = _tags_before(run, recorded.get(TAGS, ()), tags)
-        for values in (wanted, ours):
-            if wanted_tags or TAGS in run.before:
-                values[TAGS] = wanted_tags
+        ours_before = run.ours_before()
+        for values, before in ((wanted, ours_before if tags == "own" else run.before), (ours, ours_before)):
+            tags_before = _tags_before(before.get(TAGS, ()), run.after.get(TAGS, ()), recorded.get(TAGS, ()))
+            if tags_before or TAGS in before:
+                values[TAGS] = tags_before
             else:
                 values.pop(TAGS, None)
         if TAGS in lake:
@@ -134,13 +137,8 @@ def changes_tags(run: ChangedMetadata) -> bool:
     return set(run.ours_before().get(TAGS, ())) != set(run.after.get(TAGS, ()))
 
 
-def _tags_before(run: ChangedMetadata, recorded: Sequence[str], tags: Literal["own", "exact"]) -> list[str]:
-    """Return our Tags without those that the run added, and with those that it removed.
-
-    With `own`, a run leaves Tags of other clients alone, so only ours are compared.
-    """
-    before = (run.ours_before() if tags == "own" else run.before).get(TAGS, ())
-    after = run.after.get(TAGS, ())
+def _tags_before(before: Sequence[str], after: Sequence[str], recorded: Sequence[str]) -> list[str]:
+    """Return the recorded Tags without those that the run added, and with those that it removed."""
     if set(recorded) == set(after):
         return list(before)
     kept = [tag for tag in recorded if tag in before or tag not in after]

@@ -234,7 +234,7 @@ def test_edits_of_others_that_the_run_overwrote_come_back(applied: World) -> Non
     assert lake_content(applied) == before
     # The other client's work is not ours now: the next apply asks about it, as before the run.
     plan = applied.good("plan", "--json", "--refresh", "full", "manifest.yaml").document
-    overwritten = [(one["action"], one["file"]) for one in plan["actions"] if one.get("overwrites")]
+    overwritten = [(one["action"], one.get("file")) for one in plan["actions"] if one.get("overwrites")]
     assert overwritten == [("update_metadata", "a.png"), ("annotate", "a.png")]
     assert [
         one["file"]
@@ -385,43 +385,109 @@ def test_tags_of_other_clients_stay(changed: tuple[World, dict[str, Any], str]) 
     assert sorted(json.loads(lake_content(world)["metadata of a.png"])["Tags"]) == ["one", "theirs", "two"]
 
 
-@pytest.mark.parametrize("by", ["unique_name", "collection", "storage_path"])
+@pytest.mark.parametrize("by", ["unique_name", "collection", "storage_path", "job"])
 def test_sets_and_metadata_of_unmanaged_files(world: World, by: str) -> None:
-    world.talk.upload(_pictures("x.png", "y.png"), "theirs")
-    paths = {name: world.talk.details(f"theirs_{name}", "storagePath")["storagePath"] for name in ("x.png", "y.png")}
-    names = {
-        name: {"unique_name": f"theirs_{name}", "collection": name, "storage_path": paths[name]}[by] for name in paths
-    }
-    extra = {"collection": "theirs", "type": "image"} if by == "collection" else {}
+    upload = world.talk.upload({name: png(salt=name.encode()) for name in ("x.png", "y.png")}, "theirs")
+    path = world.talk.details("theirs_x.png", "storagePath")["storagePath"]
+    form = {"unique_name": "theirs_{}", "storage_path": path.replace("x.png", "{}")}.get(by, "{}")
+    extra = {"collection": {"collection": "theirs"}, "job": {"job": upload.job_id}}.get(by, {})
 
-    def write(x: list[list[float]], source: str) -> None:
-        images = boxes(x_png=x, y_png=[[1, 1, 2, 2]])["images"]
+    def write(first: list[float], source: str) -> None:
+        images = boxes(x_png=[first], y_png=[[1, 1, 2, 2]])["images"]
         for image in images:
-            image["image"] = names[image["image"]]
+            image["image"] = form.format(image["image"])
         world.write("top.json", {"images": images})
-        world.write("meta.json", {"files": [{"file": names["x.png"], "metadata": {"Source": source}}]})
-        top = {"operation": "people", "kind": "human", "source": "top.json", "by": by, **extra}
-        top.pop("type", None)
+        metadata = {"Source": source, "Tags": [source]}
+        world.write("meta.json", {"files": [{"file": form.format("x.png"), "metadata": metadata}]})
+        top = {"operation": "yolo", "kind": "machine", "source": "top.json", "by": by, **extra}
         world.manifest(annotations=[top], metadata=[{"source": "meta.json", "by": by, **extra}])
 
-    write([[1, 1, 8, 8]], "first")
+    write([1, 1, 8, 8], "first")
     world.good("apply", "manifest.yaml")
     before = lake_content(world)
-    write([[2, 1, 8, 8], [4, 4, 4, 4]], "second")
+    write([2, 1, 8, 8], "second")
     world.good("apply", "manifest.yaml")
     run = last_run(world)
     assert lake_content(world) != before
-    done = revert(world, run)
+    done = revert(world, run, "--json")
     assert done.code == 0, (done.out, done.err)
     assert lake_content(world) == before
-    write([[1, 1, 8, 8]], "first")
+    unverified = {code for code, _ in warnings(done)}
+    assert unverified == ({"sets_unverified"} if by == "job" else set())
+    assert done.summary["done"]["annotate"] == done.summary["done"]["update_metadata"] == 1
+    write([1, 1, 8, 8], "first")
     assert world.good("plan", "--json", "manifest.yaml").document["actions"] == []
-    done = revert(world, run)
-    assert "Nothing was sent" in done.out
+    assert "Nothing was sent" in revert(world, run).out
 
 
-def _pictures(*names: str) -> dict[str, bytes]:
-    return {name: png(salt=name.encode()) for name in names}
+def test_a_new_set_of_an_unmanaged_image(world: World) -> None:
+    world.talk.upload({"x.png": png()}, "theirs")
+    images = boxes(x_png=[[1, 1, 8, 8]])["images"]
+    world.write("top.json", {"images": [{**images[0], "image": "theirs_x.png"}]})
+    before = lake_content(world)
+    for operation, options, code in (("a", (), 3), ("b", ("--refresh", "full"), 0)):
+        top = {"operation": operation, "kind": "machine", "source": "top.json", "by": "unique_name"}
+        world.manifest(annotations=[top])
+        world.good("apply", "--auto-approve", *options, "manifest.yaml")
+        done = revert(world, last_run(world), "--json", "--auto-approve")
+        assert done.code == code
+        assert ("the history does not have the shapes before the run" in done.out) == (code == 3)
+    assert {key for key in lake_content(world) if key not in before} == {"a of x.png"}
+
+
+def fractions(**images: list[list[float]]) -> dict[str, Any]:
+    """Boxes of images of 40 x 20 pixels as fractions."""
+    return boxes(
+        **{
+            name: [[x / 40, y / 20, width / 40, height / 20] for x, y, width, height in drawn]
+            for name, drawn in images.items()
+        }
+    )
+
+
+def describe_fractions(world: World, **images: list[list[float]]) -> None:
+    world.write("boxes.json", fractions(**images))
+    block = {"operation": "people", "kind": "human", "source": "boxes.json", "normalized": True}
+    world.manifest({**BIRDS, "annotations": [block]})
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_fractions_come_back(world: World, edited: bool) -> None:
+    """`edited`: another client's set, which is in pixels, comes back together with fractions."""
+    world.images("a.png", "b.png")
+    describe_fractions(world, a_png=[[1, 1, 8, 8]], b_png=[[3, 3, 10, 10]])
+    world.good("apply", "manifest.yaml")
+    if edited:
+        edit(world, "b.png", (30, 1, 4, 4))
+    before = lake_content(world)
+    describe_fractions(world, a_png=[[2, 1, 8, 8]], b_png=[[3, 3, 10, 10], [1, 1, 2, 2]])
+    world.good("apply", "--auto-approve", "manifest.yaml")
+    assert revert(world, last_run(world)).code == 0
+    assert lake_content(world) == before
+    describe_fractions(world, a_png=[[1, 1, 8, 8]], b_png=[[3, 3, 10, 10]])
+    assert world.good("plan", "--json", "manifest.yaml").document["actions"] == []
+
+
+def test_shapes_with_attributes_of_a_machine_come_back(world: World) -> None:
+    def write(confidence: float, color: Any) -> None:
+        line = {"type": "line", "line": [[1, 1], [9, 4]], "label": "wire", "metadata": {"n": 1}}
+        box_ = {"type": "rectangle", "bbox": [1, 1, 8, 8], "label": "bird", "metadata": {}, "confidence": confidence}
+        box_["attributes"] = {"color": [{"value": color, "confidence": 0.25, "metadata": {}}]}
+        world.write("boxes.json", {"images": [{"image": "a.png", "annotations": [box_, line]}]})
+
+    world.images("a.png")
+    block = {"operation": "yolo", "kind": "machine", "source": "boxes.json"}
+    world.manifest({**BIRDS, "annotations": [block]})
+    write(0.5, "red")
+    world.good("apply", "manifest.yaml")
+    before = lake_content(world)
+    write(0.75, 7)
+    world.good("apply", "manifest.yaml")
+    assert lake_content(world) != before
+    assert revert(world, last_run(world)).code == 0
+    assert lake_content(world) == before
+    write(0.5, "red")
+    assert world.good("plan", "--json", "--refresh", "full", "manifest.yaml").document["actions"] == []
 
 
 # What the history keeps.
