@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
-from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -244,8 +243,7 @@ def history_command(flags: ManifestFlags, run_id: str | None, limit: int, diff: 
             visible = (
                 actions if flags.verbose or run_id or len(actions) <= ACTIONS_SHOWN + 1 else actions[:ACTIONS_SHOWN]
             )
-            shows_values = diff or run_id is not None
-            for row, line in zip(visible, _lines(state, run.id) if shows_values else repeat(None), strict=False):
+            for row, line in zip(visible, _lines(state, run.id), strict=False):
                 where = row.collection if row.file is None else f"{row.collection}/{row.file}"
                 if line is not None:
                     click.echo(f"  {row.action:<18} {shown(where)}  {line.why}")
