@@ -48,7 +48,7 @@ class PlanDocument:
 def plan_document(plan: Plan, *, full_names: bool = False, shapes: bool = True) -> PlanDocument:
     """Return the document of a plan. `full_names`: list every name that a note counts, not the first few. `shapes`:
     compare the shapes of changed annotation sets."""
-    maker = SetChangesMaker(plan.comparer, everything=full_names) if shapes and plan.comparer is not None else None
+    maker = SetChangesMaker(plan.shown_sets, everything=full_names) if shapes and plan.shown_sets is not None else None
     actions = [action.document() if maker is None else maker.document(action) for action in plan.actions()]
     return PlanDocument(
         manifest=plan.manifest,

@@ -37,7 +37,7 @@ from metalake_sync.core.downloads import DownloadPlan
 from metalake_sync.core.metadata import NO_METADATA, MetadataSet
 from metalake_sync.core.notes import REFUSALS, Note, NoteCode
 from metalake_sync.core.selection import ItemSelection
-from metalake_sync.core.set_changes import SetComparer
+from metalake_sync.core.set_changes import ShownSets
 from metalake_sync.core.snapshots import CollectionKey, CollectionPolicy, KeptSet, RecordedFile
 from metalake_sync.core.summary import Summary
 from metalake_sync.core.targets import Target
@@ -233,8 +233,9 @@ class Plan:
     """Actions on files that the manifest does not upload."""
     attachments: tuple[AttachModelRun, ...] = ()
     """Last, because the annotation studio is another service: its errors do not stop other actions."""
-    comparer: SetComparer | None = field(default=None, compare=False, repr=False)
-    """Compares the sets that the plan changes with their bases. It works until the planned run is closed."""
+    shown_sets: ShownSets | None = field(default=None, compare=False, repr=False)
+    """The sets that the plan changes, beside their bases, for showing them. They can be read until the planned run is
+    closed."""
 
     def actions(self) -> Iterator[Action]:
         """Yield all actions, part by part."""

@@ -1,6 +1,7 @@
 """What a plan says about a changed annotation set: values for JSON, and the words for people.
 
-Owns: the document of a diff, its limits, and where the two sets come from (`SetComparer`). Must not: read sets.
+Owns: the document of a diff, its limits, and the port that supplies the two sets (`ShownSets`). Must
+not: read sets, or decide about them (`core.diff_sets`).
 
 Longer than 300 lines, because the values and the words describe the same changes in the same order.
 """
@@ -68,8 +69,9 @@ class RenamedFile:
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
 
 
-class SetComparer(Protocol):
-    """Compares the actions of a plan with the state. It works while the plan's state and sources are open."""
+class ShownSets(Protocol):
+    """The sets that the actions of a plan change, for showing them. They can be read while the plan's state and
+    sources are open."""
 
     def renamed(self, action: UploadFile) -> RenamedFile | None:
         """Return what a renamed file keeps. None: the file is not renamed, or its old name has no record."""
@@ -180,9 +182,9 @@ class SetChanges:
 class SetChangesMaker:
     """Makes the documents of one plan, within the limits of the plan."""
 
-    def __init__(self, comparer: SetComparer, *, everything: bool = False) -> None:
+    def __init__(self, shown_sets: ShownSets, *, everything: bool = False) -> None:
         """`everything`: compare every set."""
-        self._comparer = comparer
+        self._shown_sets = shown_sets
         self._shapes_left = CHANGES_PER_PLAN
         self._sets_left = None if everything else SETS_COMPARED
         self.not_compared = 0
@@ -192,11 +194,11 @@ class SetChangesMaker:
         """Return the document of an action with what changes in its set, or what its renamed file keeps."""
         document = action.document()
         if document.renamed_from is not None:
-            return replace(document, moves=self._comparer.renamed(cast("UploadFile", action)))
+            return replace(document, moves=self._shown_sets.renamed(cast("UploadFile", action)))
         if document.action not in ("annotate", "remove_annotations"):
             return document
         changes = self._of(action)
-        path = self._comparer.path(action)
+        path = self._shown_sets.path(action)
         if changes is None:
             return replace(document, path=path)
         listed = document.changes
@@ -206,14 +208,14 @@ class SetChangesMaker:
         return replace(document, changes=listed, shape_changes=changes, path=path)
 
     def _of(self, action: Action) -> SetChanges | None:
-        if not self._comparer.is_comparable(action):
+        if not self._shown_sets.is_comparable(action):
             return None
         if self._sets_left == 0:
             self.not_compared += 1
             return None
         if self._sets_left is not None:
             self._sets_left -= 1
-        comparison = self._comparer.compare(action)
+        comparison = self._shown_sets.compare(action)
         if comparison.diff is None:
             return SetChanges(comparison.base, f"{comparison.base} before")
         changes = set_changes(comparison.base, comparison.diff, limit=min(CHANGES_PER_SET, self._shapes_left))

@@ -63,9 +63,9 @@ def explain(project: Project, file: str) -> list[Explanation]:
 
 def _explanations(project: Project, observed: Observed, file: str) -> Iterator[Explanation]:
     planned, state, client = observed.planned, observed.state, observed.client
-    comparer = planned.plan.comparer
-    assert comparer is not None, "the planner adds it"
-    document = SetChangesMaker(comparer, everything=True).document
+    shown_sets = planned.plan.shown_sets
+    assert shown_sets is not None, "the planner adds it"
+    document = SetChangesMaker(shown_sets, everything=True).document
     rows = state.collections.of_lake(lake_identity(project.manifest))
     for plan in planned.plan.collections:
         desired = planned.desired[plan.key]

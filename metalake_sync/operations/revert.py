@@ -32,9 +32,9 @@ from metalake_sync.manifest import LoadedManifest
 from metalake_sync.operations.revert_metadata import ChangedMetadata, MetadataReverted, revert_metadata
 from metalake_sync.operations.revert_sets import (
     ComparedSet,
-    RevertComparer,
     SentByRun,
     SetReverts,
+    ShownSetsFromHistory,
     empty_index,
     sent_sets,
 )
@@ -113,7 +113,7 @@ class RevertPlanner:
             tuple(collections),
             tuple(self._all_notes()),
             addressed=tuple(addressed),
-            comparer=RevertComparer(self.state, self._compared),
+            shown_sets=ShownSetsFromHistory(self.state, self._compared),
         )
         return PlannedRun(plan, desired, 0, unmanaged)
 

@@ -64,7 +64,7 @@ class SetReverts:
     index: AnnotationIndex
     """The sets to record. The annotation stage reads the shapes from it."""
     compared: dict[ActionKey, ComparedSet]
-    """For `RevertComparer`."""
+    """For `ShownSetsFromHistory`."""
     left_out: Callable[[str, str], None]
     """Called with a clause and the name of an image whose set is not reverted."""
     actions: list[Annotate | RemoveAnnotations] = field(default_factory=list)
@@ -219,8 +219,8 @@ class ComparedSet:
 
 
 @dataclass(frozen=True, slots=True)
-class RevertComparer:
-    """A `SetComparer`: reads the sets from the history when a plan is shown."""
+class ShownSetsFromHistory:
+    """A `ShownSets`: reads the sets from the history when a plan is shown."""
 
     state: StateStore
     compared: Mapping[ActionKey, ComparedSet]

@@ -19,7 +19,7 @@ from metalake_sync.core.snapshots import Origin, RecordedSet
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.lake_listing import view_lake
-from metalake_sync.planning.lake_sets import LakeSetComparison
+from metalake_sync.planning.lake_sets import LakeSetComparer
 from metalake_sync.planning.open_sources import walk_files
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.listings import annotations_of
@@ -82,7 +82,7 @@ class CollectionSets:
         if index is None or view.lake_id is None or view.listing is None or (chosen is not None and not chosen):
             return
         recorded = self.state.annotation_sets.of_operation(self._handle, operation) if self._handle is not None else {}
-        comparison = LakeSetComparison(self.desired, self.state, self._handle, self._base_dir)
+        comparer = LakeSetComparer(self.desired, self.state, self._handle, self._base_dir)
         found: dict[str, Sequence[object]] = {}
         with_shapes: set[str] = set()
         for unique_name, shapes in annotations_of(
@@ -95,7 +95,7 @@ class CollectionSets:
             known = recorded.get(name)
             if self._is_left_alone(index, name, known):
                 continue
-            there = comparison.compare(name, os.path.abspath(self.paths[name]), operation, known, shapes)
+            there = comparer.compare(name, os.path.abspath(self.paths[name]), operation, known, shapes)
             # A record without shapes, as earlier versions made it, does not show who changed a set.
             unknown = known is not None and known.digest != EMPTY_SET_DIGEST and there.as_recorded is None
             if not (there.as_desired or there.as_recorded or unknown):

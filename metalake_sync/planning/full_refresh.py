@@ -31,7 +31,7 @@ from metalake_sync.core.snapshots import (
 )
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection
-from metalake_sync.planning.lake_sets import NO_SHAPES, LakeSetComparison
+from metalake_sync.planning.lake_sets import NO_SHAPES, LakeSetComparer
 from metalake_sync.protocol.items import ListedItem, ListItems, SortBy
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT, SortField
 from metalake_sync.remote.client import LakeClient
@@ -111,8 +111,8 @@ class FullRefresh:
     _sets: dict[str, dict[str, RemoteSet]] = field(default_factory=dict)
 
     @property
-    def _comparison(self) -> LakeSetComparison:
-        return LakeSetComparison(self.desired, self.state, self.handle, self.base_dir)
+    def _comparer(self) -> LakeSetComparer:
+        return LakeSetComparer(self.desired, self.state, self.handle, self.base_dir)
 
     def run(self) -> FullRefreshResult:
         """Ask the lake, and return what differs."""
@@ -217,7 +217,7 @@ class FullRefresh:
         if known.seen is not None and read_back(shapes)[0] == known.seen:
             return
         file = self._records_of([name])[name]
-        there = self._comparison.compare(name, file.path, known.operation, known, shapes)
+        there = self._comparer.compare(name, file.path, known.operation, known, shapes)
         if there.as_recorded and known.digest != EMPTY_SET_DIGEST:
             self._result.seen.append(ReadBackSet(name, known.operation, known.digest, there.digest))
         elif there.as_recorded is not None:
@@ -237,7 +237,7 @@ class FullRefresh:
                 index.mode == "append" or operation in self.elsewhere or file.origin is Origin.ADOPTED
             ):
                 continue
-            found = self._comparison.compare(name, file.path, operation, None, there[name])
+            found = self._comparer.compare(name, file.path, operation, None, there[name])
             self._sets.setdefault(name, {})[operation] = found
 
     def _keep(self, name: str, known: RecordedSet, there: RemoteSet) -> None:

@@ -37,7 +37,7 @@ NO_SHAPES = RemoteSet("", 0, as_desired=False)
 
 
 @dataclass(frozen=True, slots=True)
-class LakeSetComparison:
+class LakeSetComparer:
     """Compares sets of the managed images of one collection."""
 
     desired: DesiredCollection | None
@@ -105,7 +105,7 @@ class SetReader:
     client: LakeClient
     view: LakeView
     rules: CollectionRules
-    comparison: LakeSetComparison
+    comparer: LakeSetComparer
     emit: EventSink
     elsewhere: Set[str] = frozenset()
     """Operations that have sets of unmanaged files. A plan may clear such a set first, so that the same set of a
@@ -196,7 +196,7 @@ class SetReader:
                 continue
             known = files[candidate.name][0]
             recorded = known.annotations.get(operation) if known is not None else None
-            yield candidate, self.comparison.compare(candidate.name, candidate.path, operation, recorded, shapes)
+            yield candidate, self.comparer.compare(candidate.name, candidate.path, operation, recorded, shapes)
             if not left:
                 return
         for candidate in left.values():

@@ -28,7 +28,7 @@ from metalake_sync.planning.lake_listing import notes_on_lost_shapes
 from metalake_sync.planning.manifest_blocks import ManifestBlocks, plan_attachments
 from metalake_sync.planning.open_collections import open_collections
 from metalake_sync.planning.run_options import RunOptions, SkippedPart, chosen_targets
-from metalake_sync.planning.set_comparison import StateComparer
+from metalake_sync.planning.shown_sets import ShownSetsFromState
 from metalake_sync.planning.unmanaged_sources import UnmanagedSources, open_unmanaged
 from metalake_sync.planning.written_names import new_labels
 from metalake_sync.state.names import CollectionHandle
@@ -123,16 +123,16 @@ class Planner:
             trash_rules,
             addressed_plans,
             self._attachments(plans, desired, addressed if not targets else None),
-            self._comparer(desired, addressed or UnmanagedSources()),
+            self._shown_sets(desired, addressed or UnmanagedSources()),
         )
         unusable = sum(note.code in UNUSABLE for note in notes)
         return PlannedRun(plan, desired, self._unreadable + unusable, addressed or UnmanagedSources())
 
-    def _comparer(
+    def _shown_sets(
         self, desired: Mapping[CollectionKey, DesiredCollection], unmanaged: UnmanagedSources
-    ) -> StateComparer:
+    ) -> ShownSetsFromState:
         looked = self.client is not None and self.options.refresh == "full"
-        return StateComparer(self.state, self.lake, self.manifest.base_dir, desired, unmanaged, looked)
+        return ShownSetsFromState(self.state, self.lake, self.manifest.base_dir, desired, unmanaged, looked)
 
     # Collections.
 

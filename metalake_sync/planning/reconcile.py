@@ -23,7 +23,7 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.inspect_files import FileInspector
 from metalake_sync.planning.lake_listing import LakeView
-from metalake_sync.planning.lake_sets import LakeSetComparison, SetReader
+from metalake_sync.planning.lake_sets import LakeSetComparer, SetReader
 from metalake_sync.planning.scan_join import Candidate, ScanResult
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Reconciler:
             inspector.client,
             self.view,
             self.rules,
-            LakeSetComparison(self.desired, inspector.state, inspector.handle, inspector.base_dir),
+            LakeSetComparer(self.desired, inspector.state, inspector.handle, inspector.base_dir),
             inspector.emit,
             self.elsewhere,
         )

@@ -72,8 +72,8 @@ class OpenPlan:
         """Return the image of a file that the lake has: the local one of a managed file, else the lake's."""
         at = action.at
         if at.managed:
-            comparer = self._plan.plan.comparer
-            path = comparer.path(action) if comparer is not None else None
+            shown_sets = self._plan.plan.shown_sets
+            path = shown_sets.path(action) if shown_sets is not None else None
             if path is None:
                 return MissingImage("no source has the file")
             return LocalImage(os.path.join(self._base_dir, path))
@@ -119,8 +119,8 @@ class OpenPlan:
             is_comparable = before is not None and (before.normalized == after.normalized or not before.shapes)
             yield set_change(operation, kind, before if is_comparable else None, after)
             return
-        comparer = self._plan.plan.comparer
-        comparison = comparer.compare(action) if comparer is not None and comparer.is_comparable(action) else None
+        shown_sets = self._plan.plan.shown_sets
+        comparison = shown_sets.compare(action) if shown_sets is not None and shown_sets.is_comparable(action) else None
         if comparison is None or comparison.base == "unknown":
             yield set_change(operation, kind, None, after)
         elif comparison.diff is None:

@@ -1,7 +1,8 @@
-"""Compares the annotation sets that a plan changes with their bases in the state, shape by shape.
+"""Finds, for a plan that is shown, the shapes that each action on an annotation set changes.
 
-Owns: where the two sets come from. Must not: decide anything, or ask the lake. Sets are read one by one, when a plan is
-shown.
+Owns: where the sets before and after the action come from. Must not: decide anything, or ask the lake
+(`planning.lake_sets` reads the lake's sets, and `core.diff_sets` decides about them). Sets are read one by one, when a
+plan is shown.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from metalake_sync.state.store import StateStore
 
 
 @dataclass(slots=True)
-class StateComparer:
-    """A `SetComparer`, for as long as the state and the sources are open."""
+class ShownSetsFromState:
+    """A `ShownSets`, for as long as the state and the sources are open."""
 
     state: StateStore
     lake: str
