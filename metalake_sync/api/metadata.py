@@ -23,7 +23,7 @@ from metalake_sync.protocol.items import FileMetadata
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.selections import media_kind
 from metalake_sync.sources.metadata_entries import check_values
-from metalake_sync.sources.metadata_files import read_metadata_json
+from metalake_sync.sources.metadata_readers import read_metadata_json
 
 
 class Metadata(Items):

@@ -17,9 +17,9 @@ from metalake_sync.errors import ManifestError, UsageError
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection
-from metalake_sync.planning.open_sources import FileSource, FolderSource, walk_files
+from metalake_sync.planning.file_sources import FileSource, FolderSource, walk_files
 from metalake_sync.project import Observed, Project
-from metalake_sync.sources.file_metadata import explain_layers
+from metalake_sync.sources.metadata_layers import explain_layers
 from metalake_sync.sources.names import lake_name
 from metalake_sync.sources.rules import explain_scan
 

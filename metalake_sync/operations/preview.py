@@ -27,8 +27,8 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
 from metalake_sync.operations.preview_folder import PAGE, PreviewFolder
 from metalake_sync.planning.desired import DesiredCollection
+from metalake_sync.planning.file_sources import walk_files
 from metalake_sync.planning.open_collections import open_collections
-from metalake_sync.planning.open_sources import walk_files
 from metalake_sync.project import Project
 
 SetKey = tuple[CollectionKey, str, str]

@@ -49,8 +49,8 @@ from metalake_sync.project import Project
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.item_details import fields_in, remote_details, remote_resolutions
 from metalake_sync.remote.listings import annotations_of
-from metalake_sync.sources.file_metadata import MetadataRules
 from metalake_sync.sources.images import image_size
+from metalake_sync.sources.metadata_layers import MetadataRules
 from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.places import PlaceRecords
 from metalake_sync.state.runs import LaterAction, RunChange

@@ -18,9 +18,9 @@ from metalake_sync.core.shapes import EMPTY_SET_DIGEST, ImageRecord
 from metalake_sync.core.snapshots import Origin, RecordedSet
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection
+from metalake_sync.planning.file_sources import walk_files
 from metalake_sync.planning.lake_listing import view_lake
 from metalake_sync.planning.lake_sets import LakeSetComparer
-from metalake_sync.planning.open_sources import walk_files
 from metalake_sync.remote.client import LakeClient
 from metalake_sync.remote.listings import annotations_of
 from metalake_sync.sources.images import image_size

@@ -21,8 +21,8 @@ from metalake_sync.core.snapshots import CollectionKey, CollectionPolicy, Desire
 from metalake_sync.errors import ManifestError, ManifestErrors
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import ResolvedCollection
-from metalake_sync.planning.open_sources import FileSource, FolderSource
-from metalake_sync.sources.file_metadata import MetadataLayer, MetadataRules
+from metalake_sync.planning.file_sources import FileSource, FolderSource
+from metalake_sync.sources.metadata_layers import MetadataLayer, MetadataRules
 from metalake_sync.sources.names import lake_name
 from metalake_sync.sources.rules import explain_scan
 from metalake_sync.state.names import CollectionHandle

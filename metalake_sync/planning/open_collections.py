@@ -25,11 +25,11 @@ from metalake_sync.manifest import (
     ResolvedCollection,
 )
 from metalake_sync.planning.desired import AnnotationCache, DesiredCollection, key_of
-from metalake_sync.planning.open_sources import FileSource, FolderSource, normal_path, walk_files
+from metalake_sync.planning.file_sources import FileSource, FolderSource, normal_path, walk_files
 from metalake_sync.planning.run_options import OnSkipped, RunOptions, SkippedPart
-from metalake_sync.sources.file_metadata import MetadataLayer, MetadataRules, MetadataSource, PatternSource
 from metalake_sync.sources.images import ImageFacts
-from metalake_sync.sources.metadata_files import TableFormat, read_metadata_file
+from metalake_sync.sources.metadata_layers import MetadataLayer, MetadataRules, MetadataSource, PatternSource
+from metalake_sync.sources.metadata_readers import TableFormat, read_metadata_file
 from metalake_sync.sources.readings import NoCache, ReadingCache
 from metalake_sync.sources.rules import PatternList, ScanRules, has_ending_of
 from metalake_sync.sources.sidecars import Sidecars

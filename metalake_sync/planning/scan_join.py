@@ -27,7 +27,7 @@ from metalake_sync.core.snapshots import DesiredSet, Fingerprint, RecordedFile
 from metalake_sync.errors import ManifestError, ManifestErrors
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection
-from metalake_sync.planning.open_sources import FileSource, FolderSource, ScannedFolder, scan_source
+from metalake_sync.planning.file_sources import FileSource, FolderSource, ScannedFolder, scan_source
 from metalake_sync.planning.run_options import Scope
 from metalake_sync.planning.scan_names import NameCollisions, VanishedFiles
 from metalake_sync.planning.source_guards import NOTHING_RECOVERED, RecordedRows, SourceGuards

@@ -16,7 +16,7 @@ from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.snapshots import CollectionKey
 from metalake_sync.errors import ManifestError
 from metalake_sync.planning.desired import DesiredCollection
-from metalake_sync.planning.open_sources import FileSource, FolderSource
+from metalake_sync.planning.file_sources import FileSource, FolderSource
 from metalake_sync.planning.run_options import Scope
 from metalake_sync.planning.source_guards import RecordedRows, SourceGuards
 from metalake_sync.sources.base import ScannedFile, equal_but_for_ctime

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.snapshots import RecordedFile
 from metalake_sync.errors import GuardStopped, ManifestError
-from metalake_sync.planning.open_sources import FileSource, FolderSource, ScannedFolder, scan_source
+from metalake_sync.planning.file_sources import FileSource, FolderSource, ScannedFolder, scan_source
 from metalake_sync.planning.run_options import Scope
 from metalake_sync.sources.base import ScanProblem
 from metalake_sync.state.files import FolderRow

@@ -20,7 +20,7 @@ from metalake_sync.errors import ManifestError, ManifestErrors
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import AddressedAnnotation, AddressedMetadata, LoadedManifest
 from metalake_sync.planning.open_collections import table_format
-from metalake_sync.sources.metadata_files import read_metadata_file
+from metalake_sync.sources.metadata_readers import read_metadata_file
 from metalake_sync.state.store import StateStore
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import Any
 
 from metalake_sync.errors import ManifestError
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.sources.file_metadata import MetadataLayer
+from metalake_sync.sources.metadata_layers import MetadataLayer
 from metalake_sync.sources.opening import open_bounded, open_regular_file
 from metalake_sync.sources.readings import Reading, ReadingCache, read_cached
 

@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 
 from metalake_sync.errors import Location, ManifestError
-from metalake_sync.sources.file_metadata import MetadataLayer
 from metalake_sync.sources.metadata_entries import as_object, check_values
+from metalake_sync.sources.metadata_layers import MetadataLayer
 from metalake_sync.sources.readings import Reading, ReadingCache, read_cached
 from metalake_sync.sources.text_files import parse_json, read_text
 

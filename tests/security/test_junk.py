@@ -21,7 +21,7 @@ from metalake_sync.embedded_lake.faults import read_fault_plan
 from metalake_sync.errors import ManifestError, ManifestErrors, SyncError
 from metalake_sync.manifest import load_manifest, read_var_file
 from metalake_sync.sources import text_files
-from metalake_sync.sources.metadata_files import read_metadata_file
+from metalake_sync.sources.metadata_readers import read_metadata_file
 from metalake_sync.sources.readings import NoCache
 from metalake_sync.sources.sidecars import Sidecars
 from metalake_sync.state.store import StateStore

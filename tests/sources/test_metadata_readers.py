@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from metalake_sync.errors import ManifestError
-from metalake_sync.sources.file_metadata import MetadataLayer, explain_layers
 from metalake_sync.sources.images import ImageFacts
-from metalake_sync.sources.metadata_files import TableFormat, read_metadata_file
+from metalake_sync.sources.metadata_layers import MetadataLayer, explain_layers
+from metalake_sync.sources.metadata_readers import TableFormat, read_metadata_file
 from metalake_sync.sources.readings import NoCache
 from metalake_sync.sources.sidecars import Sidecars
 from metalake_sync.state.store import StateStore

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from metalake_sync.errors import ManifestError
-from metalake_sync.sources.file_metadata import MetadataLayer, MetadataRules, PatternSource
 from metalake_sync.sources.metadata_entries import EntrySource
-from metalake_sync.sources.metadata_files import read_metadata_json
+from metalake_sync.sources.metadata_layers import MetadataLayer, MetadataRules, PatternSource
+from metalake_sync.sources.metadata_readers import read_metadata_json
 from metalake_sync.sources.names import lake_name
 from metalake_sync.sources.rules import PatternList
 

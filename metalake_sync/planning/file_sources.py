@@ -14,8 +14,8 @@ from typing import Literal
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.run_options import Scope
 from metalake_sync.sources.base import FolderListing, ScannedFile, ScanProblem, Source, Trouble, unsendable
-from metalake_sync.sources.file_metadata import FolderMetadata
 from metalake_sync.sources.local_folder import LocalFolder
+from metalake_sync.sources.metadata_layers import FolderMetadata
 from metalake_sync.sources.names import lake_name
 from metalake_sync.sources.rules import ScanRules
 from metalake_sync.state.names import join_path, split_path

@@ -1,4 +1,4 @@
-"""Reading a file with metadata of many files: the vendor's JSON, JSON Lines, or a table.
+"""Reads a file with metadata of many files: the vendor's JSON, JSON Lines, or a table.
 
 Owns: these formats, and the choice of one by the manifest or else by the file extension. Must not: know the files.
 
