@@ -30,7 +30,7 @@ from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.sources.hashing import is_racy
 from metalake_sync.state.annotation_bases import NO_SET
 from metalake_sync.state.names import CollectionHandle
-from metalake_sync.state.places import PlaceRecords
+from metalake_sync.state.records_by_place import PlaceRecords
 from metalake_sync.state.runs import ActionRow, SentSet
 from metalake_sync.state.store import StateStore
 

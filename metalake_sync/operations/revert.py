@@ -52,7 +52,7 @@ from metalake_sync.remote.listings import annotations_of
 from metalake_sync.sources.images import image_size
 from metalake_sync.sources.metadata_layers import MetadataRules
 from metalake_sync.state.names import CollectionHandle
-from metalake_sync.state.places import PlaceRecords
+from metalake_sync.state.records_by_place import PlaceRecords
 from metalake_sync.state.runs import LaterAction, RunChange
 from metalake_sync.state.store import StateStore
 

@@ -27,7 +27,7 @@ from metalake_sync.core.set_changes import RenamedFile, SetComparison
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST, ImageRecord, digest_of_shapes, encode_record
 from metalake_sync.core.snapshots import AnnotationKind, DesiredSet, RecordedSet, RemoteSet, SetMerge
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.state.places import PlaceRecords
+from metalake_sync.state.records_by_place import PlaceRecords
 from metalake_sync.state.runs import RunChange
 from metalake_sync.state.store import StateStore
 

@@ -21,7 +21,7 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.unmanaged_sources import UnmanagedSources
 from metalake_sync.state.names import CollectionHandle
-from metalake_sync.state.places import PlaceRecords
+from metalake_sync.state.records_by_place import PlaceRecords
 from metalake_sync.state.store import StateStore
 
 

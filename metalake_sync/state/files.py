@@ -16,7 +16,7 @@ from metalake_sync.core.metadata import MetadataSet
 from metalake_sync.core.snapshots import FileVersion, Fingerprint, Origin, RecordedFile
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.annotation_sets import AnnotationSets
-from metalake_sync.state.collections import MetadataSets
+from metalake_sync.state.metadata_sets import MetadataSets
 from metalake_sync.state.names import (
     CollectionHandle,
     fingerprint_from_db,

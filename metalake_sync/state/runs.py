@@ -15,7 +15,7 @@ from metalake_sync.core.metadata import MetadataValues
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.annotation_bases import AnnotationBases
-from metalake_sync.state.collections import MetadataSets
+from metalake_sync.state.metadata_sets import MetadataSets
 from metalake_sync.state.names import CollectionHandle, name_from_db, name_to_db
 
 

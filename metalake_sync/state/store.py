@@ -19,13 +19,14 @@ from metalake_sync.state.annotation_sets import AnnotationSets, AttachedRuns
 from metalake_sync.state.backends.base import StateBackend, WorkingCopy
 from metalake_sync.state.backends.file import FileBackend, TemporaryWorkingCopy
 from metalake_sync.state.caches import HashCache, Readings, StoredSets
-from metalake_sync.state.collections import Collections, MetadataSets
+from metalake_sync.state.collections import Collections
 from metalake_sync.state.database import explain_errors, shrink
 from metalake_sync.state.downloads import DownloadRecords
 from metalake_sync.state.files import Files
 from metalake_sync.state.journal import PendingReplacements, UploadJournal
+from metalake_sync.state.metadata_sets import MetadataSets
 from metalake_sync.state.names import CollectionHandle
-from metalake_sync.state.places import Addresses, AddressRecords, CollectionRecords
+from metalake_sync.state.records_by_place import Addresses, AddressRecords, CollectionRecords
 from metalake_sync.state.runs import Runs
 
 

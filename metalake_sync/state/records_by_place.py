@@ -18,8 +18,8 @@ from metalake_sync.core.snapshots import AnnotationKind, DesiredSet, KeptSet, Re
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.annotation_bases import AnnotationBases, ShapesOf, unknown_shapes
 from metalake_sync.state.annotation_sets import AnnotationSets
-from metalake_sync.state.collections import MetadataSets
 from metalake_sync.state.files import Files
+from metalake_sync.state.metadata_sets import MetadataSets
 from metalake_sync.state.names import CollectionHandle, name_from_db, name_to_db
 
 
