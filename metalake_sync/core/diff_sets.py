@@ -1,7 +1,7 @@
 """The part of the truth table for annotation sets: one decision for each image and operation.
 
-Owns: the decision, `compare_set`, for managed and unmanaged images alike. Must not: read the shapes of a set; it
-compares digests.
+Owns: the decision, `compare_set`, for managed and unmanaged images alike, and within it the decision about a conflict
+with another client (`_decide_conflict`, by `on_drift`). Must not: read the shapes of a set; it compares digests.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def new_sets(
             decisions.take(SetDecision(settled=wanted))
         else:
             policy = operations.get(wanted.operation)
-            decisions.take(_drifted_set(at, wanted, None, there, reason, policy.on_drift if policy else "ask"))
+            decisions.take(_decide_conflict(at, wanted, None, there, reason, policy.on_drift if policy else "ask"))
     return decisions
 
 
@@ -206,11 +206,11 @@ def compare_set(
     if drifted and not replaced:
         if wanted.digest == EMPTY_SET_DIGEST and there is None:
             return SetDecision(settled=wanted) if changed else RIGHT
-        return _drifted_set(at, wanted, known, there, reason, on_drift)
+        return _decide_conflict(at, wanted, known, there, reason, on_drift)
     return SetDecision(_send(at, wanted, known, known.shape_count if known else 0, reason))
 
 
-def _drifted_set(
+def _decide_conflict(
     at: FileAt,
     wanted: DesiredSet,
     known: RecordedSet | None,
@@ -218,7 +218,7 @@ def _drifted_set(
     reason: Reason,
     on_drift: OnDrift,
 ) -> SetDecision:
-    """Decide about a set that another client changed or drew, and that is not the wanted one."""
+    """Decide a conflict: the lake has a set that another client changed or drew, and it is not the wanted one."""
     theirs = there.digest if there is not None else EMPTY_SET_DIGEST
     if known is not None and known.kept == theirs and known.digest == wanted.digest:
         return RIGHT

@@ -13,7 +13,6 @@ from dataclasses import replace
 
 from metalake_sync.core.actions import CreateCollection, Reason
 from metalake_sync.core.diff import CollectionRules, compare, compare_head
-from metalake_sync.core.drift import desired_as_recorded
 from metalake_sync.core.events import Observing
 from metalake_sync.core.metadata import NO_METADATA, MetadataSet
 from metalake_sync.core.notes import Note, NoteCode
@@ -27,6 +26,7 @@ from metalake_sync.planning.desired import DesiredCollection, collection_rules
 from metalake_sync.planning.full_refresh import FullRefresh, FullRefreshResult, Marker
 from metalake_sync.planning.lake_listing import LakeView, view_lake
 from metalake_sync.planning.open_collections import open_collections
+from metalake_sync.planning.reconcile import desired_as_recorded
 from metalake_sync.planning.run_options import chosen_targets, recorded_names
 from metalake_sync.planning.unmanaged_files import UnmanagedPlanner
 from metalake_sync.planning.unmanaged_sources import open_unmanaged, operations_elsewhere

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from metalake_sync.annotations.readback import read_back
 from metalake_sync.core.diff import CollectionRules
-from metalake_sync.core.drift import file_drifted
+from metalake_sync.core.diff_sets import has_drifted
 from metalake_sync.core.events import EventSink, Observing
-from metalake_sync.core.metadata import TAGS, MetadataValues
+from metalake_sync.core.metadata import TAGS, MetadataValues, update_to_mend
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST
 from metalake_sync.core.snapshots import (
     CollectionPolicy,
@@ -187,7 +187,7 @@ class FullRefresh:
         return list(self.rules.written(recorded.metadata_digest) or ()) if recorded is not None else []
 
     def _compare(self, known: RecordedFile, remote: RemoteFile) -> None:
-        if file_drifted(self.rules, known, remote):
+        if _is_drifted(self.rules, known, remote):
             self._result.differing[known.name] = (known, remote)
 
     # Annotation sets.
@@ -266,3 +266,22 @@ class FullRefresh:
 
 def _unique(item: ListedItem) -> str:
     return item.unique_name or item.name
+
+
+def _is_drifted(rules: CollectionRules, recorded: RecordedFile, remote: RemoteFile) -> bool:
+    """Return whether a file in the lake differs from its record.
+
+    The metadata of an adopted file belongs to other clients, unless `metadata_override` is set. The content hash is
+    unknown for a file whose bytes `on_change: keep` kept different; its size is not compared.
+    """
+    if remote.lake_id != recorded.lake_id:
+        return True
+    if recorded.content_hash and remote.size_bytes not in (None, recorded.fingerprint.size_bytes):
+        return True
+    owned = recorded.origin is Origin.UPLOADED or rules.policy.metadata_override
+    if owned and remote.metadata is not None:
+        before = rules.written(recorded.metadata_digest) or {}
+        if update_to_mend(before, before, remote.metadata, rules.policy.tags):
+            return True
+    sets = remote.sets
+    return sets is not None and any(has_drifted(known, sets.get(name)) for name, known in recorded.annotations.items())

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from metalake_sync.core.actions import Action, Annotate, RemoveAnnotations, UploadFile
 from metalake_sync.core.changes import Reason
 from metalake_sync.core.diff import CollectionRules, Gone, Verdict, compare
-from metalake_sync.core.drift import desired_as_recorded
+from metalake_sync.core.metadata import MetadataSet
 from metalake_sync.core.notes import Note, NoteCode, counted, some_of
 from metalake_sync.core.plan import CollectionPlan
-from metalake_sync.core.snapshots import DesiredFile, Origin, RecordedFile, RemoteFile
+from metalake_sync.core.snapshots import DesiredFile, DesiredSet, Origin, RecordedFile, RemoteFile
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.inspect_files import FileInspector
@@ -258,4 +258,23 @@ def _desired_file(candidate: Candidate, content_hash: str | None) -> DesiredFile
         candidate.metadata,
         content_hash,
         candidate.annotations,
+    )
+
+
+def desired_as_recorded(rules: CollectionRules, recorded: RecordedFile) -> DesiredFile:
+    """Return the file as it was last applied, as if the manifest wanted exactly that.
+
+    A set whose source is unreadable is left out, because apply could not write it again.
+    """
+    return DesiredFile(
+        recorded.name,
+        recorded.path,
+        recorded.fingerprint,
+        MetadataSet(rules.written(recorded.metadata_digest) or {}, recorded.metadata_digest),
+        recorded.content_hash,
+        {
+            operation: DesiredSet(operation, known.kind, known.digest, known.shape_count)
+            for operation, known in recorded.annotations.items()
+            if operation not in rules.operations or rules.operations[operation].known
+        },
     )
