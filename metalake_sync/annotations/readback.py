@@ -1,7 +1,8 @@
 """Compares the annotation set that the lake returns with the set that was sent.
 
 Owns: the comparison. The lake returns fractions as pixels, may round the last digits of numbers, and returns 1 as the
-confidence of human annotations. Must not: decide what to do about a difference.
+confidence of human annotations. Must not: decide what to do about a difference, or combine
+sets (`planning.set_merge`).
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from metalake_sync.annotations.formats.metalake.reading import read_shapes
-from metalake_sync.annotations.frames import to_fractions, to_pixels
+from metalake_sync.annotations.frames import to_pixels
 from metalake_sync.core.metadata import digest_of_json
-from metalake_sync.core.shape_merge import merge
-from metalake_sync.core.shape_values import TOLERANCE_PX, UnknownImageSize, UnknownShape
+from metalake_sync.core.shape_values import TOLERANCE_PX
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, digest_of_shapes, encode_record
-from metalake_sync.core.snapshots import AnnotationKind, SetMerge
+from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestError
 from metalake_sync.sources.images import image_size
 
@@ -47,30 +47,7 @@ def is_as_sent(sent: ImageRecord, kind: AnnotationKind, back: ImageRecord | None
         return False
     wanted = [_as_stored(shape, kind) for shape in sent.shapes]
     found = list(back.shapes)
-    return _all_alike(wanted, found) or _same_in_any_order(replace(sent, shapes=tuple(wanted)), back)
-
-
-def merge_with_lake(
-    base: ImageRecord | None, ours: ImageRecord, theirs: ImageRecord | None, kind: AnnotationKind, image: str
-) -> SetMerge | None:
-    """Combine the source's set with the lake's, shape by shape (`core.shape_merge`).
-
-    `base`: the set that the lake confirmed last, None if it is unknown. `image`: the path of the image, whose size
-    converts fractions to pixels. Returns None for sets that cannot be compared.
-    """
-    if theirs is None:
-        return None
-    confirmed = base or ImageRecord(ours.image, ())
-    size = image_size(image) if confirmed.normalized or ours.normalized else None
-    try:
-        merged = merge(as_stored(confirmed, kind, size), as_stored(ours, kind, size), theirs)
-    except (UnknownImageSize, UnknownShape):
-        return None
-    shapes = merged.resolved("ours")
-    is_theirs = not merged.conflicts and len(shapes.shapes) == len(theirs.shapes) and _same_in_any_order(shapes, theirs)
-    if ours.normalized and size is not None:
-        shapes = to_fractions(shapes, size)
-    return SetMerge(shapes, digest_of_shapes(encode_record(shapes)), len(merged.conflicts), is_theirs)
+    return _all_alike(wanted, found) or is_same_in_any_order(replace(sent, shapes=tuple(wanted)), back)
 
 
 def as_stored(record: ImageRecord, kind: AnnotationKind, size: tuple[int, int] | None) -> ImageRecord:
@@ -80,7 +57,8 @@ def as_stored(record: ImageRecord, kind: AnnotationKind, size: tuple[int, int] |
     return replace(record, shapes=tuple(_as_stored(shape, kind) for shape in record.shapes))
 
 
-def _same_in_any_order(one: ImageRecord, other: ImageRecord) -> bool:
+def is_same_in_any_order(one: ImageRecord, other: ImageRecord) -> bool:
+    """Whether two sets of equally many shapes, both as the lake stores them, have the same shapes."""
     return _all_alike(sorted(one.shapes, key=_order), sorted(other.shapes, key=_order))
 
 

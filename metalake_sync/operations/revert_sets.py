@@ -17,7 +17,7 @@ from metalake_sync.annotations.frames import to_pixels
 from metalake_sync.annotations.images import Size
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.index_builder import labels_of
-from metalake_sync.annotations.readback import as_stored, is_as_sent, merge_with_lake, read_back
+from metalake_sync.annotations.readback import as_stored, is_as_sent, read_back
 from metalake_sync.core.actions import Action, Annotate, RemoveAnnotations, UploadFile
 from metalake_sync.core.addresses import FileAt, Place
 from metalake_sync.core.base_action import ActionKey
@@ -27,6 +27,7 @@ from metalake_sync.core.set_changes import RenamedFile, SetComparison
 from metalake_sync.core.shapes import EMPTY_SET_DIGEST, ImageRecord, digest_of_shapes, encode_record
 from metalake_sync.core.snapshots import AnnotationKind, DesiredSet, RecordedSet, RemoteSet, SetMerge
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.planning.set_merge import merge_with_lake
 from metalake_sync.state.records_by_place import PlaceRecords
 from metalake_sync.state.runs import RunChange
 from metalake_sync.state.store import StateStore

@@ -55,7 +55,8 @@ class LakeSetComparer:
         `name`, `path`: of the image, in the collection and from the manifest's folder. `known`: the recorded set.
         `shapes`: the lake's, in the form of uploads.
         """
-        from metalake_sync.annotations.readback import is_as_sent, merge_with_lake, read_back
+        from metalake_sync.annotations.readback import is_as_sent, read_back
+        from metalake_sync.planning.set_merge import merge_with_lake
 
         digest, back = read_back(shapes)
         image = os.path.join(self.base_dir, path)
