@@ -1,8 +1,8 @@
 """Compares the annotation set that the lake returns with the set that was sent.
 
 Owns: the comparison. The lake returns fractions as pixels, may round the last digits of numbers, and returns 1 as the
-confidence of human annotations. Must not: decide what to do about a difference, or combine
-sets (`planning.set_merge`).
+confidence of human annotations. Must not: decide what to do about a difference, or combine sets
+(`planning.set_merge`).
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from metalake_sync.apply.annotations import AnnotationStage
-from metalake_sync.apply.collections import Bookkeeping, CollectionStage
+from metalake_sync.apply.collections import CollectionStage
 from metalake_sync.apply.metadata import MetadataStage, updates_after_upload
+from metalake_sync.apply.records import RecordStage
 from metalake_sync.apply.session_files import OpenSession
 from metalake_sync.apply.trash import (
     ReplaceStage,
@@ -88,7 +89,7 @@ class Stages:
     """The stages of one run."""
 
     collections: CollectionStage
-    bookkeeping: Bookkeeping
+    records: RecordStage
     uploads: UploadStage
     metadata: MetadataStage
     annotations: AnnotationStage

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from metalake_sync.apply.annotations import AnnotationStage, Indexes
 from metalake_sync.apply.batches import Stages, upload_collection
-from metalake_sync.apply.collections import Bookkeeping, CollectionStage
+from metalake_sync.apply.collections import CollectionStage
 from metalake_sync.apply.executors.in_process import InProcessExecutor
 from metalake_sync.apply.metadata import MetadataStage
 from metalake_sync.apply.pages import AddressLookup
 from metalake_sync.apply.progress import ProgressMeter
 from metalake_sync.apply.recorder import Recorder
+from metalake_sync.apply.records import RecordStage
 from metalake_sync.apply.trash import ReplaceStage, TrashStage
 from metalake_sync.apply.uploads import UploadStage
 from metalake_sync.core.actions import Annotate, RemoveAnnotations, UpdateFileMetadata
@@ -83,7 +84,7 @@ class Executor:
             stages = self._stages(plan, desired, addressed, transfer, progress)
             with _reporting(progress):
                 planned = {collection.key for collection in plan.collections}
-                stages.bookkeeping.forget_sessions(
+                stages.records.forget_sessions(
                     [one for key, found in left_open.items() if key not in planned for one in found]
                 )
                 # Before all others, because another block may name the same image.
@@ -97,7 +98,7 @@ class Executor:
                     await stages.annotations.send(one for one in part.actions if isinstance(one, Annotate))
                     described = [one for one in part.actions if isinstance(one, UpdateFileMetadata)]
                     await stages.metadata.update(part.address, described)
-                    stages.bookkeeping.settle(part)
+                    stages.records.settle(part)
                 await self._download(plan, progress)
                 await self._trash(plan)
                 await self._attach(plan)
@@ -119,7 +120,7 @@ class Executor:
         forgotten = {(part.key, forget.recorded.name) for part in plan.collections for forget in part.forgets}
         return Stages(
             collections,
-            Bookkeeping(recorder, self.base_dir, options.hash_threads, desired),
+            RecordStage(recorder, self.base_dir, options.hash_threads, desired),
             UploadStage(client, InProcessExecutor(transfer), recorder, collections, self.base_dir, progress),
             MetadataStage(client, recorder, options.calls_at_once, addresses),
             AnnotationStage(client, recorder, _indexes(desired, addressed), addresses),
@@ -140,11 +141,11 @@ class Executor:
     async def _carry_out(self, collection: CollectionPlan, stages: Stages, sessions: Sequence[SessionDecision]) -> None:
         """Carry out the actions of one collection. `sessions`: those that interrupted runs left open in it."""
         await stages.collections.prepare(collection)
-        stages.bookkeeping.record_recovered(collection)
-        stages.bookkeeping.forget_sessions([one for one in sessions if not one.resume])
+        stages.records.record_recovered(collection)
+        stages.records.forget_sessions([one for one in sessions if not one.resume])
         if not self.options.partial:
-            stages.bookkeeping.forget_replacements(collection)
-        stages.bookkeeping.adopt(collection)
+            stages.records.forget_replacements(collection)
+        stages.records.adopt(collection)
         await upload_collection(collection, stages, self.options, [one for one in sessions if one.resume])
         if collection.lake_id is not None:
             await stages.metadata.update(
@@ -154,7 +155,7 @@ class Executor:
         new = {upload.file.name for upload in collection.uploads}
         await stages.annotations.send(action for action in collection.annotations if action.at.name not in new)
         await stages.trash.trash_pruned(collection)
-        stages.bookkeeping.move_records(collection)
+        stages.records.move_records(collection)
 
     def _ordered(self, collections: Sequence[CollectionPlan]) -> list[CollectionPlan]:
         """Collections with an unfinished replacement come first: the others wait for it (`upload_collection`)."""

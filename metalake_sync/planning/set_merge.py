@@ -21,8 +21,8 @@ def merge_with_lake(
     """Combine the source's set with the lake's, shape by shape (`core.shape_merge`).
 
     `base`: the set that the lake confirmed last, None if it is unknown. `image`: the path of the image, whose size
-    converts fractions to pixels. A shape in conflict is the source's in the result. Returns None for sets that
-    cannot be compared.
+    converts fractions to pixels. A shape in conflict is the source's in the result. Returns None for sets that cannot
+    be compared.
     """
     if theirs is None:
         return None
