@@ -23,6 +23,7 @@ class NoteCode(enum.StrEnum):
     TOO_MANY_DELETES = "too_many_deletes"
     SETS_LOST = "sets_lost"
     SETS_UNVERIFIED = "sets_unverified"
+    METADATA_UNVERIFIED = "metadata_unverified"
     LOST_IN_TRASH = "lost_in_trash"
     EMPTIED = "emptied"
     NAMES_REFUSED = "names_refused"

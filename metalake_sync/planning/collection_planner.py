@@ -195,7 +195,7 @@ class CollectionPlanner:
             desired.head,
             exists=view.lake_id is not None,
             written_digest=known.head_digest if known else None,
-            lake=self._head_in_lake(desired, view, refreshed) if full else None,
+            lake=self._head_in_lake(desired, view, refreshed) if full else self._changed_head(rules, desired, known),
         )
         planned.plan.take(verdict, wanted=False)
         planned.notes += verdict.notes
@@ -211,6 +211,22 @@ class CollectionPlanner:
         from metalake_sync.remote.item_details import fields_in
 
         return fields_in(details, fields)
+
+    def _changed_head(
+        self, rules: CollectionRules, desired: DesiredCollection, known: RecordedCollection | None
+    ) -> MetadataValues | None:
+        """The lake's metadata of a collection whose metadata is about to change. None if none of its fields changes."""
+        if self.client is None or known is None or known.head_digest in (None, desired.head.digest):
+            return None
+        from metalake_sync.planning.lake_metadata import changed_fields, lake_values
+        from metalake_sync.remote.item_details import fields_in
+
+        before = rules.written(known.head_digest or "") or {}
+        fields = changed_fields(before, desired.head.values)
+        if not fields:
+            return None
+        details = self.client.collection_details(known.lake_id, dict.fromkeys(fields, True))
+        return lake_values(before, fields, fields_in(details, fields))
 
     # The lake in full.
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from metalake_sync.core.actions import Action, Annotate, RemoveAnnotations, UploadFile
 from metalake_sync.core.changes import Reason
@@ -23,6 +23,7 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.inspect_files import FileInspector
 from metalake_sync.planning.lake_listing import LakeView
+from metalake_sync.planning.lake_metadata import ChangedMetadata, read_changed_metadata
 from metalake_sync.planning.lake_sets import LakeSetComparer, SetReader
 from metalake_sync.planning.scan_join import Candidate, ScanResult
 
@@ -65,6 +66,7 @@ class Reconciler:
         uploaded_again = self.inspector.uploaded_again(self.view, found.candidates, known_files, hashes)
         differing = dict(self.refreshed.differing) if self.refreshed else {}
         with_sets = self._read_sets(found.candidates, known_files, hashes, remotes)
+        with_metadata = self._read_metadata(found.candidates, known_files, hashes, differing)
         for candidate in found.candidates:
             known = known_files.get(candidate.name)
             remote = remotes.get(candidate.name)
@@ -77,6 +79,8 @@ class Reconciler:
             if remote is not None and candidate.name in with_sets:
                 seen = with_sets[candidate.name]
                 remote = replace(remote, sets=seen.sets, sets_read=seen.sets_read)
+            if remote is not None and candidate.name in with_metadata:
+                remote = replace(remote, metadata=with_metadata[candidate.name])
             self._count(known, remote)
             content = hashes.get(candidate.name)
             if known is not None and content is None:
@@ -152,6 +156,40 @@ class Reconciler:
         )
         read = reader.read(candidates, files)
         self.notes += reader.notes
+        return read
+
+    def _read_metadata(
+        self,
+        candidates: Sequence[Candidate],
+        recorded: Mapping[str, RecordedFile],
+        hashes: Mapping[str, str],
+        differing: Mapping[str, tuple[RecordedFile, RemoteFile]],
+    ) -> dict[str, dict[str, Any]]:
+        """Return the lake's metadata of recorded files whose metadata is about to change, by name.
+
+        `differing`: files that a full refresh found to differ, by name.
+        """
+        inspector, policy = self.inspector, self.rules.policy
+        if inspector.client is None or policy.metadata_override:
+            return {}
+        changed: list[ChangedMetadata] = []
+        for candidate in candidates:
+            known = recorded.get(candidate.name)
+            if known is None or known.origin is not Origin.UPLOADED:
+                continue
+            if candidate.metadata.digest == known.metadata_digest:
+                continue
+            if hashes.get(candidate.name) != known.content_hash and policy.on_change == "replace":
+                continue
+            remote = differing[known.name][1] if known.name in differing else self.view.of_recorded(known)
+            if remote is not None and remote.lake_id == known.lake_id:
+                before = self.rules.written(known.metadata_digest) or {}
+                changed.append(ChangedMetadata(remote, before, candidate.metadata))
+        if not changed:
+            return {}
+        threads = inspector.options.calls_at_once
+        read, notes = read_changed_metadata(inspector.client, self.rules.key, changed, threads)
+        self.notes += notes
         return read
 
     def _reconcile_gone(

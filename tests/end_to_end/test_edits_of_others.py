@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.embedded_lake.talk import box, image_set
+from metalake_sync import MetaLake
+from metalake_sync.core.metadata import metadata_set
+from metalake_sync.core.snapshots import CollectionKey, MediaType, RemoteFile
+from metalake_sync.planning.lake_metadata import FILES_LIMIT, ChangedMetadata, read_changed_metadata
+from tests.embedded_lake.talk import API_KEY, SECRET, box, image_set
 from tests.end_to_end.world import BIRDS, Done, World, boxes
 
 CROW, GULL, JAY = "crow.png", "gull.png", "jay.png"
@@ -331,3 +335,133 @@ def test_a_conflict_after_a_lost_state_shows_the_set_of_the_lake(annotated: Worl
     (action,) = [one for one in plan(annotated)["actions"] if one["action"] == "annotate"]
     assert moved(action["shape_changes"]) == [([20, 12, 6, 6], [20, 10, 6, 6])]
     assert "by_others" not in action["shape_changes"]
+
+
+# Metadata.
+
+
+@pytest.fixture
+def described(world: World) -> World:
+    """A lake with two images and their metadata, as the manifest has them."""
+    world.images(CROW, GULL)
+    describe(world, City="Rome", Weather="sunny")
+    world.good("apply", "manifest.yaml")
+    return world
+
+
+def describe(world: World, collection: Any = None, **metadata: Any) -> None:
+    """The manifest, with metadata of the files, and of the collection itself."""
+    folder = {"path": "images", "metadata": metadata}
+    head = {"metadata": collection, "metadata_scope": "collection"} if collection else {}
+    world.manifest({**BIRDS, "folders": [folder], **head})
+
+
+def edit_metadata(world: World, image: str, **values: Any) -> None:
+    """Another client writes metadata of one file."""
+    entry = {"file": f"birds_{image}", "metadata": values}
+    world.talk.asked("/api/client/metadata/uploadMetadataByJson", {"metadata": [entry]})
+
+
+def metadata_of(world: World, image: str, *fields: str) -> list[Any]:
+    found = world.talk.details(f"birds_{image}", *fields)
+    return [found.get(name) for name in fields]
+
+
+def test_a_field_that_both_sides_changed_is_shown_and_asks(described: World) -> None:
+    edit_metadata(described, CROW, City="Paris")
+    describe(described, City="Oslo", Weather="sunny")
+    assert actions(described) == [("update_metadata", CROW, True), ("update_metadata", GULL, False)]
+    changes = {action["file"]: action["changes"] for action in plan(described)["actions"]}
+    assert changes == {
+        CROW: [{"what": "City", "before": "Paris", "after": "Oslo"}],
+        GULL: [{"what": "City", "before": "Rome", "after": "Oslo"}],
+    }
+    assert apply(described).code == 7
+    assert metadata_of(described, CROW, "City") == ["Paris"]
+    assert apply(described, "--auto-approve").code == 0
+    assert metadata_of(described, CROW, "City") == ["Oslo"]
+    assert converged(described)
+    run = described.good("history", "--json", "--diff", "--limit", "1", "manifest.yaml").document[0]
+    (theirs,) = [action["changes"] for action in run["actions"] if action["file"] == CROW]
+    assert theirs == [{"what": "City", "before": "Paris", "after": "Oslo"}], "their value is in the history"
+
+
+def test_a_new_field_that_they_wrote_before_asks(described: World) -> None:
+    edit_metadata(described, CROW, Comment="theirs")
+    describe(described, City="Rome", Weather="sunny", Comment="ours")
+    for refresh in ("list", "full"):
+        assert actions(described, "--refresh", refresh) == [
+            ("update_metadata", CROW, True),
+            ("update_metadata", GULL, False),
+        ]
+
+
+def test_different_fields_of_both_sides_are_both_kept(described: World) -> None:
+    edit_metadata(described, CROW, City="Paris")
+    describe(described, City="Rome", Weather="rainy")
+    assert actions(described) == [("update_metadata", CROW, False), ("update_metadata", GULL, False)]
+    assert apply(described).code == 0
+    assert metadata_of(described, CROW, "City", "Weather") == ["Paris", "rainy"]
+
+
+def test_a_field_that_both_sides_changed_in_the_same_way_is_recorded_and_not_sent(described: World) -> None:
+    for image in (CROW, GULL):
+        edit_metadata(described, image, City="Oslo")
+    describe(described, City="Oslo", Weather="sunny")
+    assert actions(described) == []
+    described.lake.requests.clear()
+    assert apply(described).code == 0
+    assert described.lake.requests.writes == 0
+    assert converged(described)
+
+
+def test_metadata_override_overwrites_without_reading(described: World) -> None:
+    edit_metadata(described, CROW, City="Paris")
+    folder = {"path": "images", "metadata": {"City": "Oslo", "Weather": "sunny"}}
+    described.manifest({**BIRDS, "folders": [folder], "metadata_override": True})
+    described.lake.requests.clear()
+    assert actions(described) == [("update_metadata", CROW, False), ("update_metadata", GULL, False)]
+    assert described.lake.requests.of("item_details") == 0
+
+
+def test_only_files_with_a_changed_field_are_read(described: World) -> None:
+    described.lake.requests.clear()
+    plan(described)
+    describe(described, City="Rome", Weather="sunny", Tags=["new"])
+    plan(described)
+    assert described.lake.requests.of("item_details") == 0
+    describe(described, City="Oslo", Weather="sunny")
+    plan(described)
+    assert described.lake.requests.of("item_details") == 2
+    described.lake.requests.clear()
+    plan(described, "--refresh", "none")
+    assert described.lake.requests.of("item_details") == 0
+
+
+def test_metadata_of_too_many_files_is_not_read_and_a_note_says_so(described: World) -> None:
+    key = CollectionKey(MediaType.IMAGE, "birds")
+    files = [
+        ChangedMetadata(RemoteFile(name, name, name), {"City": "Rome"}, metadata_set({"City": "Oslo"}))
+        for name in map(str, range(FILES_LIMIT + 1))
+    ]
+    described.lake.requests.clear()
+    with MetaLake(described.lake.url, API_KEY, SECRET) as lake:
+        found, (note,) = read_changed_metadata(lake._client, key, files, 4)
+    assert (found, described.lake.requests.of("item_details")) == ({}, 0)
+    assert (note.code, note.where) == ("metadata_unverified", "birds")
+    assert "changed metadata of 1001 files was not compared with the lake" in note.message
+
+
+def test_a_head_that_both_sides_changed_asks(world: World) -> None:
+    world.images(CROW)
+    describe(world, {"City": "Rome", "Weather": "sunny"})
+    world.good("apply", "manifest.yaml")
+    edited = {"collectionName": "birds", "objectType": 5, "metadata": {"City": "Paris"}, "isApplyToAllFiles": False}
+    world.talk.asked("/api/client/metadata/uploadMetadataByMetaObject", edited)
+    describe(world, {"City": "Oslo", "Weather": "sunny"})
+    (action,) = plan(world)["actions"]
+    assert (action["action"], action["overwrites"]) == ("update_metadata", True)
+    assert action["changes"] == [{"what": "City", "before": "Paris", "after": "Oslo"}]
+    assert apply(world).code == 7
+    assert apply(world, "--auto-approve").code == 0
+    assert converged(world)
