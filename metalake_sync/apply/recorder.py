@@ -153,6 +153,8 @@ class Recorder:
         """An action with what an undo needs: the digest, hash or id before and after."""
         before, after = action.history()
         confirmed: str | None = None
+        if isinstance(action, UpdateFileMetadata | UpdateHead) and action.record is not None:
+            self.state.metadata_sets.remember([action.metadata_written])
         if isinstance(action, UpdateFileMetadata | UpdateHead) and action.lake is not None:
             # The values that the lake had, which another client may have written.
             ours = self.state.metadata_sets.values(before) if before is not None else None

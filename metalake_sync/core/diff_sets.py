@@ -14,7 +14,7 @@ from metalake_sync.core.actions import Annotate, Reason, RemoveAnnotations, SetA
 from metalake_sync.core.addresses import FileAt
 from metalake_sync.core.changes import Change, shapes_of
 from metalake_sync.core.notes import Note, NoteCode, counted
-from metalake_sync.core.shapes import EMPTY_SET_DIGEST
+from metalake_sync.core.shapes import EMPTY_SET_DIGEST, ImageRecord
 from metalake_sync.core.snapshots import (
     AnnotationKind,
     CollectionKey,
@@ -137,15 +137,18 @@ def compare_sets(
         policy = operations.get(operation)
         wanted = desired.annotations.get(operation)
         there = _with_shapes(remote.sets.get(operation)) if remote.sets is not None else None
+        looked = _was_read(remote, operation)
         if wanted is None:
             if known is not None and policy is None and (gone := set_left(at, known, None)) is not None:
+                if looked and has_drifted(known, there):
+                    shapes = there.shapes if there is not None else ImageRecord(at.name, ())
+                    gone = replace(gone, theirs=shapes)
                 decisions.take(SetDecision(gone))
             if policy is None or not policy.known or policy.mode == "append":
                 continue
             if known is None and recorded.origin is Origin.ADOPTED:
                 continue  # Another client uploaded the image, so its shapes are left alone.
             wanted = DesiredSet(operation, policy.kind, EMPTY_SET_DIGEST, 0)
-        looked = _was_read(remote, operation)
         drifted = looked and (there is not None if known is None else has_drifted(known, there))
         on_drift = policy.on_drift if policy is not None else "ask"
         decision = compare_set(at, wanted, known, there, drifted=drifted, on_drift=on_drift)

@@ -78,8 +78,6 @@ def revert_metadata(
 ) -> MetadataReverted:
     """Decide about one file or head.
 
-    With `tags: own`, a run leaves Tags of other clients alone, so only ours are compared.
-
     `recorded`: what was written last. `lake`: what the lake has now, at least for the fields of `run`. `changed_later`:
     whether a later run wrote the metadata.
     """
@@ -105,14 +103,15 @@ def revert_metadata(
         if there is not _ABSENT:
             seen[name] = there
         _put(ours, name, run.ours_before())
-    if changes_tags(run):
-        ours_before = run.ours_before()
-        for values, before in ((wanted, ours_before if tags == "own" else run.before), (ours, ours_before)):
-            tags_before = _tags_before(before.get(TAGS, ()), run.after.get(TAGS, ()), recorded.get(TAGS, ()))
-            if tags_before or TAGS in before:
-                values[TAGS] = tags_before
-            else:
-                values.pop(TAGS, None)
+    changed_tags = _ChangedTags.by(run, tags)
+    if changed_tags is not None:
+        # The write adds the Tags of other clients to ours, except with `exact`. A Tag that another client
+        # removed stays removed.
+        there = [tag for tag in lake.get(TAGS, ()) if tags == "exact" or tag in recorded.get(TAGS, ())]
+        _put_tags(wanted, changed_tags.undone(there), keep_empty=TAGS in run.before)
+        own_tags = _ChangedTags.by(ChangedMetadata(run.ours_before(), run.after), "own")
+        if own_tags is not None:
+            _put_tags(ours, own_tags.undone(recorded.get(TAGS, ())), keep_empty=TAGS in run.ours_before())
         if TAGS in lake:
             seen[TAGS] = lake[TAGS]
     written = {name for name in (*wanted, TAGS) if name in seen or not same_json(wanted.get(name), recorded.get(name))}
@@ -132,14 +131,33 @@ def _put(values: dict[str, Any], name: str, source: Mapping[str, Any]) -> None:
         values.pop(name, None)
 
 
-def changes_tags(run: ChangedMetadata) -> bool:
-    """Whether the run changed the Tags."""
-    return set(run.ours_before().get(TAGS, ())) != set(run.after.get(TAGS, ()))
+def _put_tags(values: dict[str, Any], tags: list[str], *, keep_empty: bool) -> None:
+    if tags or keep_empty:
+        values[TAGS] = tags
+    else:
+        values.pop(TAGS, None)
 
 
-def _tags_before(before: Sequence[str], after: Sequence[str], recorded: Sequence[str]) -> list[str]:
-    """Return the recorded Tags without those that the run added, and with those that it removed."""
-    if set(recorded) == set(after):
-        return list(before)
-    kept = [tag for tag in recorded if tag in before or tag not in after]
-    return list(dict.fromkeys((*kept, *(tag for tag in before if tag not in after))))
+@dataclass(frozen=True, slots=True)
+class _ChangedTags:
+    """The Tags that a run removed from the lake and added to it."""
+
+    before: Sequence[str]
+    after: Sequence[str]
+    removed: list[str]
+    added: frozenset[str]
+
+    @classmethod
+    def by(cls, run: ChangedMetadata, tags: Literal["own", "exact"]) -> _ChangedTags | None:
+        """Return what a run changed. None: nothing. With `own`, it removed only Tags that we had written."""
+        before, after = run.before.get(TAGS, ()), run.after.get(TAGS, ())
+        ours = run.ours_before().get(TAGS, ()) if tags == "own" else before
+        removed = [tag for tag in before if tag in ours and tag not in after]
+        added = frozenset(after).difference(before)
+        return cls(before, after, removed, added) if removed or added else None
+
+    def undone(self, tags: Sequence[str]) -> list[str]:
+        """Return Tags without the added ones and with the removed ones, in the order before the run."""
+        left = dict.fromkeys((*(tag for tag in tags if tag not in self.added), *self.removed))
+        order = {tag: number for number, tag in enumerate(self.before)}
+        return sorted(left, key=lambda tag: order.get(tag, len(order)))

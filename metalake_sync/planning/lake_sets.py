@@ -71,7 +71,7 @@ class LakeSetComparer:
             as_recorded = False
         found = RemoteSet(digest, len(shapes), as_desired=False, as_recorded=as_recorded)
         if ours is None or self.desired is None:
-            return found
+            return found if as_recorded else replace(found, shapes=back)
         index = self.desired.annotations[operation]
         if ours.shapes and is_as_sent(ours, index.kind, back, image):
             return replace(found, as_desired=True)

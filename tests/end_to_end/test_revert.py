@@ -53,13 +53,20 @@ def lake_content(world: World) -> dict[str, Any]:
     return content
 
 
-def edit(world: World, image: str, *places: tuple[float, ...]) -> None:
-    """Another client writes a set of our operation."""
+def box_of_theirs(world: World, *place: float) -> dict[str, Any]:
+    """A box as another client draws it. The lake must have a set already."""
     with closing(sqlite3.connect(world.folder.parent / "lake" / "lake.db")) as db:
         (drawn,) = db.execute("SELECT shapes FROM annotation_sets LIMIT 1").fetchone()
-    label = json.loads(drawn)[0]["label"]
-    shapes = [{**box("bird", *map(float, place)), "label": label} for place in places]
-    assert world.talk.annotate("people", [image_set(f"birds_{image}", *shapes)]).status_code == 200
+    return {**box("bird", *map(float, place)), "label": json.loads(drawn)[0]["label"]}
+
+
+def write_set(world: World, operation: str, image: str, shapes: list[dict[str, Any]]) -> None:
+    """Another client writes a set of our operation."""
+    assert world.talk.annotate(operation, [image_set(f"birds_{image}", *shapes)]).status_code == 200
+
+
+def edit(world: World, image: str, *places: tuple[float, ...]) -> None:
+    write_set(world, "people", image, [box_of_theirs(world, *place) for place in places])
 
 
 def edit_metadata(world: World, name: str, **values: Any) -> None:

@@ -65,12 +65,20 @@ CASES = {
         {"Tags": ["a"]}, {"Tags": ["b"]}, {"Tags": ["b", "x"]}, {"Tags": ["x", "a"]}, {"Tags": ["a"]}
     ),
     "tags that a later run added stay": Case(
-        {"Tags": ["a"]}, {"Tags": ["b"]}, {"Tags": ["b", "c"]}, {"Tags": ["c", "a"]}, {"Tags": ["c", "a"]},
+        {"Tags": ["a"]}, {"Tags": ["b"]}, {"Tags": ["b", "c"]}, {"Tags": ["a", "c"]}, {"Tags": ["a", "c"]},
         recorded={"Tags": ["b", "c"]}, changed_later=True,
     ),
     "another client's tag, which the history saw and the run kept": Case(
         {"Tags": ["a", "x"]}, {"Tags": ["b"]}, {"Tags": ["b"]}, {"Tags": ["a"]}, {"Tags": ["a"]},
         confirmed={"Tags": ["a"]},
+    ),
+    "a tag of ours that another client had removed before the run": Case(
+        {"Tags": ["a", "x"]}, {"Tags": ["b"]}, {"Tags": ["x", "b"]}, {"Tags": ["x", "a"]}, {"Tags": ["a", "c"]},
+        confirmed={"Tags": ["a", "c"]},
+    ),
+    "another client's tag alone, which an exact run removed": Case(
+        {"Tags": ["a", "x"]}, {"Tags": ["a"]}, {"Tags": ["a"]}, {"Tags": ["a", "x"]}, {"Tags": ["a"]},
+        confirmed={"Tags": ["a"]}, tags="exact",
     ),
     "another client's tag, which an exact run removed": Case(
         {"Tags": ["a", "x"]}, {"Tags": ["b"]}, {"Tags": ["b"]}, {"Tags": ["a", "x"]}, {"Tags": ["a"]},
