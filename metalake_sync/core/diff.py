@@ -49,7 +49,7 @@ class CollectionRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class FileDecision:
     """The decision about one file or collection head."""
 
     actions: tuple[Action, ...] = ()
@@ -80,23 +80,23 @@ def compare_head(
     exists: bool,
     written_digest: str | None,
     lake: MetadataValues | None = None,
-) -> Verdict:
+) -> FileDecision:
     """Decide about the collection itself.
 
     `exists`: whether the lake has the collection. `written_digest`: the digest of the head's metadata that was written
     last. `lake`: the head's metadata in the lake, if the planner read it.
     """
     if not exists:
-        return Verdict((CreateCollection(rules.key, head),))
+        return FileDecision((CreateCollection(rules.key, head),))
     if written_digest is None and not head:
-        return Verdict()
+        return FileDecision()
     found = compare_fields(head, written_digest, rules.written, lake, rules.policy.tags)
     notes = found.notes(str(rules.key))
     if found.update:
         reason = Reason.METADATA_CHANGED if found.changed else Reason.DRIFTED
         action = UpdateHead(rules.key, head, written_digest, reason, lake, found.changes, found.overwrites)
-        return Verdict((action,), notes=notes)
-    return Verdict(bookkeeping=(RerecordHead(rules.key, head),), notes=notes) if found.changed else Verdict()
+        return FileDecision((action,), notes=notes)
+    return FileDecision(bookkeeping=(RerecordHead(rules.key, head),), notes=notes) if found.changed else FileDecision()
 
 
 def compare(
@@ -107,7 +107,7 @@ def compare(
     *,
     gone: Gone | None = None,
     renamed_from: str | None = None,
-) -> Verdict:
+) -> FileDecision:
     """Decide about one file. At least one of the three snapshots has it.
 
     `gone`: why a recorded file is not desired. `renamed_from`: the recorded name of the same bytes, for a new file.
@@ -117,7 +117,7 @@ def compare(
     if recorded is None and remote is None:
         reason = Reason.NEW if renamed_from is None else Reason.RENAMED
         upload = UploadFile(rules.key, desired, reason, renamed_from)
-        return Verdict((upload, *_sets_of_upload(rules, desired, reason)))
+        return FileDecision((upload, *_sets_of_upload(rules, desired, reason)))
     if recorded is None:
         assert remote is not None
         return _found_in_lake(rules, desired, remote)
@@ -130,7 +130,7 @@ def compare(
             return _same_bytes_of_others(rules, desired, remote)
         if recorded.origin is Origin.ADOPTED and rules.policy.adopt != "take_over":
             message = "was adopted, but another client replaced it with a file of its own" + HOW_TO_TAKE_OVER
-            return Verdict(notes=(Note(NoteCode.NOT_ADOPTED, message, f"{rules.key}/{desired.name}"),))
+            return FileDecision(notes=(Note(NoteCode.NOT_ADOPTED, message, f"{rules.key}/{desired.name}"),))
         another = Change(LAKE_ID, recorded.lake_id, remote.lake_id)
         return _drifted_bytes(
             rules, desired, remote, "was uploaded again by another client", (another, *content), of_others=True
@@ -152,11 +152,11 @@ def compare(
 
 def _not_desired(
     rules: CollectionRules, recorded: RecordedFile | None, remote: RemoteFile | None, gone: Gone
-) -> Verdict:
+) -> FileDecision:
     if recorded is None:
-        return Verdict()
+        return FileDecision()
     if remote is None:
-        return Verdict(bookkeeping=(Forget(rules.key, recorded),))
+        return FileDecision(bookkeeping=(Forget(rules.key, recorded),))
     where = f"{rules.key}/{recorded.name}"
     reason, what = Reason.REMOVED_FROM_MANIFEST, "is no longer in the manifest"
     if gone.renamed_to is not None:
@@ -164,20 +164,20 @@ def _not_desired(
     elif gone.filtered_out:
         reason, what = Reason.FILTERED_OUT, "is excluded by the manifest's patterns"
     if not rules.policy.prune:
-        return Verdict(notes=(Note(NoteCode.NOT_PRUNED, f"{what} and stays in the lake", where),))
+        return FileDecision(notes=(Note(NoteCode.NOT_PRUNED, f"{what} and stays in the lake", where),))
     if recorded.origin is Origin.ADOPTED:
-        return Verdict(notes=(Note(NoteCode.NOT_PRUNED, f"{what}; it was adopted, so it is never pruned", where),))
+        return FileDecision(notes=(Note(NoteCode.NOT_PRUNED, f"{what}; it was adopted, so it is never pruned", where),))
     if remote.lake_id != recorded.lake_id:
-        return Verdict(notes=(Note(NoteCode.NOT_PRUNED, f"{what}; another client uploaded it again", where),))
+        return FileDecision(notes=(Note(NoteCode.NOT_PRUNED, f"{what}; another client uploaded it again", where),))
     if gone.hidden_by is not None and gone.renamed_to is None:
         message = (
             f"stays in the lake, because folder '{gone.hidden_by}' is empty or unreadable and the file may still exist;"
             " mount the folder, or remove it to prune its files"
         )
-        return Verdict(notes=(Note(NoteCode.NOT_PRUNED, message, where),))
+        return FileDecision(notes=(Note(NoteCode.NOT_PRUNED, message, where),))
     if rules.policy.prevent_destroy:
-        return Verdict(notes=(_destroy_prevented(where, what),))
-    return Verdict((TrashFile(rules.key, recorded, reason),))
+        return FileDecision(notes=(_destroy_prevented(where, what),))
+    return FileDecision((TrashFile(rules.key, recorded, reason),))
 
 
 def _sets_of_upload(rules: CollectionRules, desired: DesiredFile, reason: Reason) -> list[SetAction]:
@@ -186,17 +186,17 @@ def _sets_of_upload(rules: CollectionRules, desired: DesiredFile, reason: Reason
 
 def _trashed_by_others(
     rules: CollectionRules, desired: DesiredFile, recorded: RecordedFile, content: tuple[Change, ...]
-) -> Verdict:
+) -> FileDecision:
     """Decide about a recorded file that the lake no longer has. `content`: what changed in its bytes."""
     unfinished = desired.name in rules.unfinished
     if rules.policy.on_trashed == "keep" and not unfinished:
         message = "was trashed in the lake since the last run; 'on_trashed: keep' does not upload it again"
-        return Verdict(notes=(Note(NoteCode.CHANGE_KEPT, message, f"{rules.key}/{desired.name}"),))
+        return FileDecision(notes=(Note(NoteCode.CHANGE_KEPT, message, f"{rules.key}/{desired.name}"),))
     reason = Reason.CONTENT_CHANGED if content else Reason.MISSING_IN_LAKE
     changes = content or (Change(LAKE_ID, recorded.lake_id, None),)
     asks = rules.policy.on_trashed == "ask" and not unfinished
     upload = UploadFile(rules.key, desired, reason, changes=changes, asks=asks)
-    return Verdict((upload, *_sets_of_upload(rules, desired, reason)))
+    return FileDecision((upload, *_sets_of_upload(rules, desired, reason)))
 
 
 def _replace(
@@ -207,7 +207,7 @@ def _replace(
     changes: tuple[Change, ...],
     *,
     of_others: bool,
-) -> Verdict:
+) -> FileDecision:
     """Replace the lake's file.
 
     `of_others`: whether another client may have uploaded the lake's file. Unless the manifest takes such files over, a
@@ -215,7 +215,7 @@ def _replace(
     """
     where = f"{rules.key}/{desired.name}"
     if rules.policy.prevent_destroy:
-        return Verdict(notes=(_destroy_prevented(where, "would be replaced in the lake"),))
+        return FileDecision(notes=(_destroy_prevented(where, "would be replaced in the lake"),))
     replace = ReplaceFile(rules.key, desired, remote, reason, changes)
     notes: tuple[Note, ...] = ()
     if desired.fingerprint.size_bytes == 0:
@@ -226,17 +226,17 @@ def _replace(
     if of_others and rules.policy.adopt != "take_over":
         message = f"was not uploaded by this manifest; replacing it trashes the lake's file (id {remote.lake_id})"
         notes = (*notes, Note(NoteCode.REPLACES_OTHERS, message, where))
-    return Verdict((replace, *_sets_of_upload(rules, desired, reason)), notes=notes)
+    return FileDecision((replace, *_sets_of_upload(rules, desired, reason)), notes=notes)
 
 
-def _same_bytes_of_others(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> Verdict:
+def _same_bytes_of_others(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> FileDecision:
     """Adopt a file that another client uploaded in place of the recorded one, with the same bytes as the local file.
 
     Replacing it would change nothing, and two clients could replace each other's file forever.
     """
     if rules.policy.adopt == "never":
         message = "was uploaded again by another client with the same bytes; 'adopt: never' leaves it unmanaged"
-        return Verdict(notes=(Note(NoteCode.NOT_ADOPTED, message, f"{rules.key}/{desired.name}"),))
+        return FileDecision(notes=(Note(NoteCode.NOT_ADOPTED, message, f"{rules.key}/{desired.name}"),))
     return _adopt(rules, desired, remote)
 
 
@@ -248,23 +248,25 @@ def _drifted_bytes(
     changes: tuple[Change, ...],
     *,
     of_others: bool,
-) -> Verdict:
+) -> FileDecision:
     """Decide about a file whose bytes in the lake are not the uploaded ones. `what`: the finding, as a clause."""
     where = f"{rules.key}/{desired.name}"
     match rules.policy.on_change:
         case "replace":
             return _replace(rules, desired, remote, Reason.DRIFTED, changes, of_others=of_others)
         case "keep":
-            return Verdict(notes=(Note(NoteCode.CHANGE_KEPT, f"{what}; 'on_change: keep' keeps the lake's", where),))
+            return FileDecision(
+                notes=(Note(NoteCode.CHANGE_KEPT, f"{what}; 'on_change: keep' keeps the lake's", where),)
+            )
         case "fail":
-            return Verdict(notes=(Note(NoteCode.CHANGE_REFUSED, f"{what}, and 'on_change' is fail", where),))
+            return FileDecision(notes=(Note(NoteCode.CHANGE_REFUSED, f"{what}, and 'on_change' is fail", where),))
 
 
-def _found_in_lake(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> Verdict:
+def _found_in_lake(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> FileDecision:
     where = f"{rules.key}/{desired.name}"
     adopt = rules.policy.adopt
     if adopt == "never":
-        return Verdict(
+        return FileDecision(
             notes=(Note(NoteCode.NOT_ADOPTED, "is in the lake already; 'adopt: never' leaves it unmanaged", where),)
         )
     size_bytes = desired.fingerprint.size_bytes
@@ -273,12 +275,12 @@ def _found_in_lake(rules: CollectionRules, desired: DesiredFile, remote: RemoteF
             return _replace(rules, desired, remote, Reason.CONTENT_CHANGED, (), of_others=True)
         if adopt == "match" and remote.same_bytes is False:
             other_bytes = "is in the lake with the same size but different bytes"
-            return Verdict(notes=(Note(NoteCode.NOT_ADOPTED, other_bytes + HOW_TO_TAKE_OVER, where),))
+            return FileDecision(notes=(Note(NoteCode.NOT_ADOPTED, other_bytes + HOW_TO_TAKE_OVER, where),))
         return _adopt(rules, desired, remote)
     lake_size = "an unknown size" if remote.size_bytes is None else f"{remote.size_bytes} bytes"
     differs = f"is in the lake with {lake_size}, but locally with {size_bytes} bytes"
     if adopt == "match":
-        return Verdict(notes=(Note(NoteCode.NOT_ADOPTED, differs + HOW_TO_TAKE_OVER, where),))
+        return FileDecision(notes=(Note(NoteCode.NOT_ADOPTED, differs + HOW_TO_TAKE_OVER, where),))
     match rules.policy.on_change:
         case "replace":
             other_size = (Change(SIZE, remote.size_bytes, size_bytes),)
@@ -286,12 +288,12 @@ def _found_in_lake(rules: CollectionRules, desired: DesiredFile, remote: RemoteF
         case "keep":
             adopted = _adopt(rules, desired, remote)
             kept = Note(NoteCode.CHANGE_KEPT, f"{differs}; 'on_change: keep' keeps the lake's", where)
-            return Verdict(adopted.actions, adopted.bookkeeping, (*adopted.notes, kept))
+            return FileDecision(adopted.actions, adopted.bookkeeping, (*adopted.notes, kept))
         case "fail":
-            return Verdict(notes=(Note(NoteCode.CHANGE_REFUSED, f"{differs}, and 'on_change' is fail", where),))
+            return FileDecision(notes=(Note(NoteCode.CHANGE_REFUSED, f"{differs}, and 'on_change' is fail", where),))
 
 
-def _adopt(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> Verdict:
+def _adopt(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> FileDecision:
     """Adopt the lake's file. Its metadata is compared if the planner read it, and written only if the manifest sets
     `metadata_override`."""
     already = Reason.ALREADY_IN_LAKE
@@ -313,7 +315,7 @@ def _adopt(rules: CollectionRules, desired: DesiredFile, remote: RemoteFile) -> 
         notes = (_metadata_differs(f"{rules.key}/{desired.name}", differing),)
     elif not update and desired.metadata and rules.policy.metadata_override:
         bookkeeping = (Rerecord(rules.key, desired, local=False, metadata=True),)
-    return Verdict((*actions, *sets.actions), bookkeeping, (*notes, *sets.notes))
+    return FileDecision((*actions, *sets.actions), bookkeeping, (*notes, *sets.notes))
 
 
 def _changed_bytes(
@@ -322,7 +324,7 @@ def _changed_bytes(
     recorded: RecordedFile,
     remote: RemoteFile,
     content: tuple[Change, ...],
-) -> Verdict:
+) -> FileDecision:
     where = f"{rules.key}/{desired.name}"
     match rules.policy.on_change:
         case "replace":
@@ -331,10 +333,10 @@ def _changed_bytes(
         case "keep":
             rest = _same_bytes(rules, desired, recorded, remote, keep_bytes=True)
             kept = Note(NoteCode.CHANGE_KEPT, "has different bytes locally; 'on_change: keep' keeps the lake's", where)
-            return Verdict(rest.actions, rest.bookkeeping, (*rest.notes, kept))
+            return FileDecision(rest.actions, rest.bookkeeping, (*rest.notes, kept))
         case "fail":
             note = Note(NoteCode.CHANGE_REFUSED, "differs from the lake's file, and 'on_change' is fail", where)
-            return Verdict(notes=(note,))
+            return FileDecision(notes=(note,))
 
 
 def _same_bytes(
@@ -344,7 +346,7 @@ def _same_bytes(
     remote: RemoteFile,
     *,
     keep_bytes: bool = False,
-) -> Verdict:
+) -> FileDecision:
     """Compare metadata and annotations of a file whose bytes are not sent, each by its own digest.
 
     `keep_bytes`: the local bytes differ but are not recorded, so that every plan reports the difference again.
@@ -364,7 +366,7 @@ def _same_bytes(
                 kept=tuple(sets.kept),
             ),
         )
-    return Verdict((*update, *sets.actions), bookkeeping, (*notes, *sets.notes))
+    return FileDecision((*update, *sets.actions), bookkeeping, (*notes, *sets.notes))
 
 
 def _compare_metadata(

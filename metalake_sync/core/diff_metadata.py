@@ -30,7 +30,7 @@ Written = Callable[[str], MetadataValues | None]
 
 
 @dataclass(frozen=True, slots=True)
-class FieldsCompared:
+class MetadataDifference:
     """What differs in the metadata of one file or head."""
 
     changed: bool
@@ -51,7 +51,7 @@ class FieldsCompared:
         return (Note(NoteCode.FIELD_LEFT, f"keeps {fields} in the lake: no call removes a metadata field", where),)
 
 
-UNCHANGED = FieldsCompared(False, {}, (), False, ())
+UNCHANGED = MetadataDifference(False, {}, (), False, ())
 
 
 def compare_fields(
@@ -60,7 +60,7 @@ def compare_fields(
     written: Written,
     lake: MetadataValues | None,
     tags: Literal["own", "exact"] = "own",
-) -> FieldsCompared:
+) -> MetadataDifference:
     """Compare metadata with what was written last, and with the lake's if the planner read it.
 
     `digest`: of the metadata that was written last, or None if none was. `lake`: None if it was not read.
@@ -73,7 +73,7 @@ def compare_fields(
         update = update_to_mend(before or {}, wanted.values, lake, tags)
     else:
         update = update_to_send(before, wanted.values) if changed else {}
-    return FieldsCompared(
+    return MetadataDifference(
         changed,
         update,
         metadata_changes(before or {} if lake is None else lake, update),
@@ -83,7 +83,7 @@ def compare_fields(
 
 
 @dataclass(frozen=True, slots=True)
-class EntryVerdict:
+class MetadataDecision:
     """The decision about the metadata of one unmanaged file."""
 
     action: UpdateFileMetadata | None = None
@@ -98,7 +98,7 @@ def compare_unmanaged_metadata(
     known: RecordedMetadata | None,
     written: Written,
     lake: MetadataValues | None = None,
-) -> EntryVerdict:
+) -> MetadataDecision:
     """Decide about the metadata of one unmanaged file. `wanted`: None if the source dropped the entry."""
     after = wanted or NO_METADATA
     reason = Reason.NEW
@@ -115,6 +115,6 @@ def compare_unmanaged_metadata(
     if found.update:
         overwrites = found.overwrites and known is not None
         action = UpdateFileMetadata(at, after, digest, reason, lake, found.changes, overwrites)
-        return EntryVerdict(action, notes=notes)
+        return MetadataDecision(action, notes=notes)
     unchanged = wanted is not None and (not found.changed or (known is None and not after))
-    return EntryVerdict(record=None if unchanged else after, notes=notes)
+    return MetadataDecision(record=None if unchanged else after, notes=notes)

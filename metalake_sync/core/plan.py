@@ -32,7 +32,7 @@ from metalake_sync.core.actions import (
 )
 from metalake_sync.core.addresses import Address, FileAt
 from metalake_sync.core.base_action import Stage
-from metalake_sync.core.diff import Verdict
+from metalake_sync.core.diff import FileDecision
 from metalake_sync.core.downloads import DownloadPlan
 from metalake_sync.core.metadata import NO_METADATA, MetadataSet
 from metalake_sync.core.notes import REFUSALS, Note, NoteCode
@@ -79,20 +79,20 @@ class CollectionPlan:
     recorded: int = 0
     """The number of records that the state has of the collection."""
 
-    def take(self, verdict: Verdict, *, wanted: bool) -> None:
-        """Add a verdict to its stages.
+    def take(self, decision: FileDecision, *, wanted: bool) -> None:
+        """Add a decision to its stages.
 
-        `wanted`: whether the manifest names the file. Such a file counts as unchanged if the verdict has no action.
+        `wanted`: whether the manifest names the file. Such a file counts as unchanged if the decision has no action.
         """
-        if wanted and not verdict.actions:
-            codes = {note.code for note in verdict.notes}
+        if wanted and not decision.actions:
+            codes = {note.code for note in decision.notes}
             if NoteCode.NOT_ADOPTED in codes:
                 self.unmanaged += 1
             elif not codes & REFUSALS:
                 self.unchanged += 1
-        for action in verdict.actions:
+        for action in decision.actions:
             self.take_action(action)
-        for record in verdict.bookkeeping:
+        for record in decision.bookkeeping:
             self._take_bookkeeping(record)
 
     def take_action(self, action: Action) -> None:

@@ -219,8 +219,8 @@ def _drift_of(
     ).run()
     if known.head_digest is not None:
         head = MetadataSet(state.metadata_sets.values(known.head_digest) or {}, known.head_digest)
-        verdict = compare_head(rules, head, exists=True, written_digest=known.head_digest, lake=refreshed.head)
-        plan.take(verdict, wanted=False)
+        decision = compare_head(rules, head, exists=True, written_digest=known.head_digest, lake=refreshed.head)
+        plan.take(decision, wanted=False)
     _compare_files(rules, state, handle, view, refreshed, plan, notes)
     return plan
 
@@ -239,9 +239,9 @@ def _compare_files(
         _, remote = refreshed.differing.get(file.name, (file, view.of_recorded(file)))
         listed += remote is not None
         kept = replace(file, content_hash="unknown") if not file.content_hash else file
-        verdict = compare(rules, desired_as_recorded(rules, kept), kept, remote)
-        plan.take(verdict, wanted=True)
-        notes += verdict.notes
+        decision = compare(rules, desired_as_recorded(rules, kept), kept, remote)
+        plan.take(decision, wanted=True)
+        notes += decision.notes
     plan.unmanaged = (view.count or 0) - listed
 
 

@@ -190,15 +190,15 @@ class CollectionPlanner:
     ) -> None:
         """Compare the metadata of the collection itself."""
         full = self.options.refresh == "full"
-        verdict = compare_head(
+        decision = compare_head(
             rules,
             desired.head,
             exists=view.lake_id is not None,
             written_digest=known.head_digest if known else None,
             lake=self._head_in_lake(desired, view, refreshed) if full else self._changed_head(rules, desired, known),
         )
-        planned.plan.take(verdict, wanted=False)
-        planned.notes += verdict.notes
+        planned.plan.take(decision, wanted=False)
+        planned.notes += decision.notes
 
     def _head_in_lake(
         self, desired: DesiredCollection, view: LakeView, refreshed: FullRefreshResult | None

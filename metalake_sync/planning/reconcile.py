@@ -1,7 +1,7 @@
 """Reconciles what differs in a collection: brings desired, recorded and remote file together, and compares them.
 
 Owns: which three belong together, and the notes on them. Must not: decide what becomes of a file. The truth table does
-(`core.diff.compare`), and its verdicts go into the plan.
+(`core.diff.compare`), and its decisions go into the plan.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from metalake_sync.core.actions import Action, Annotate, RemoveAnnotations, UploadFile
 from metalake_sync.core.changes import Reason
-from metalake_sync.core.diff import CollectionRules, Gone, Verdict, compare
+from metalake_sync.core.diff import CollectionRules, FileDecision, Gone, compare
 from metalake_sync.core.metadata import MetadataSet
 from metalake_sync.core.notes import Note, NoteCode, counted, some_of
 from metalake_sync.core.plan import CollectionPlan
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Reconciler:
-    """Reconciles one collection. The verdicts go into `plan`."""
+    """Reconciles one collection. The decisions go into `plan`."""
 
     rules: CollectionRules
     plan: CollectionPlan
@@ -87,11 +87,11 @@ class Reconciler:
                 # The file can't be read now: leave it as it is. The inspector has noted it.
                 continue
             file = _desired_file(candidate, content)
-            verdict = compare(self.rules, file, known, remote, renamed_from=renames.get(candidate.name))
-            if not any(isinstance(action, UploadFile) for action in verdict.actions):
+            decision = compare(self.rules, file, known, remote, renamed_from=renames.get(candidate.name))
+            if not any(isinstance(action, UploadFile) for action in decision.actions):
                 # The lake already has a file of the new name, so these bytes are not uploaded there.
                 renames.pop(candidate.name, None)
-            self._take(verdict, wanted=True)
+            self._take(decision, wanted=True)
         self._reconcile_gone(gone, renames, found.named_now)
         for known in gone:
             differing.pop(known.name, None)
@@ -226,12 +226,12 @@ class Reconciler:
     def _reconcile_drifted(self, differing: Iterable[tuple[RecordedFile, RemoteFile]]) -> None:
         """Reconciler files that are here as they were recorded, and differ in the lake."""
         for known, remote in differing:
-            verdict = compare(self.rules, desired_as_recorded(self.rules, known), known, remote)
-            verdict = replace(verdict, actions=tuple(filter(self._is_current, verdict.actions)))
-            if verdict.actions or verdict.notes:
+            decision = compare(self.rules, desired_as_recorded(self.rules, known), known, remote)
+            decision = replace(decision, actions=tuple(filter(self._is_current, decision.actions)))
+            if decision.actions or decision.notes:
                 # The scan join has counted it as unchanged.
                 self.plan.unchanged -= 1
-                self._take(verdict, wanted=True)
+                self._take(decision, wanted=True)
 
     def _is_current(self, action: Action) -> bool:
         """False for an action on a recorded set that the source has changed since. The candidate's own comparison
@@ -244,11 +244,11 @@ class Reconciler:
             return image is not None and image.digest == action.annotations.digest
         return not image.shape_count if image is not None else index is None or index.mode == "replace"
 
-    def _take(self, verdict: Verdict, *, wanted: bool) -> None:
+    def _take(self, decision: FileDecision, *, wanted: bool) -> None:
         if self.inspector.options.scope is not None:
-            verdict = replace(verdict, actions=tuple(filter(self._may_send, verdict.actions)))
-        self.plan.take(verdict, wanted=wanted)
-        self.notes += verdict.notes
+            decision = replace(decision, actions=tuple(filter(self._may_send, decision.actions)))
+        self.plan.take(decision, wanted=wanted)
+        self.notes += decision.notes
 
     def _may_send(self, action: Action) -> bool:
         """False for a changed set in a run that covers only some folders. Such a run does not read the lake's sets, so

@@ -185,12 +185,12 @@ class UnmanagedPlanner:
                 plan.forgotten.append(entry)
                 continue
             at, lake = there.get(entry, (_file_at(address, entry, found), None))
-            verdict = compare_unmanaged_metadata(at, wanted.get(entry), sent.get(entry), written, lake)
-            self.notes += verdict.notes
-            if verdict.action is not None:
-                plan.actions.append(verdict.action)
-            elif verdict.record is not None:
-                plan.settled.append((at, verdict.record))
+            decision = compare_unmanaged_metadata(at, wanted.get(entry), sent.get(entry), written, lake)
+            self.notes += decision.notes
+            if decision.action is not None:
+                plan.actions.append(decision.action)
+            elif decision.record is not None:
+                plan.settled.append((at, decision.record))
             else:
                 plan.unchanged += 1
         self._note_unasked(address, "metadata", len(plan.actions), found)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from metalake_sync.core.actions import Forget, ReplaceFile, Rerecord, RerecordHead
-from metalake_sync.core.diff import CollectionRules, Gone, Verdict, compare, compare_head
+from metalake_sync.core.diff import CollectionRules, FileDecision, Gone, compare, compare_head
 from metalake_sync.core.diff_sets import OperationPolicy
 from metalake_sync.core.metadata import MetadataValues, metadata_set
 from metalake_sync.core.plan import CollectionPlan
@@ -40,13 +40,13 @@ def cases(file: str) -> list[Any]:
     return [pytest.param(row, id=row["says"]) for row in rows]
 
 
-def shown(verdict: Verdict) -> dict[str, list[str]]:
+def shown(decision: FileDecision) -> dict[str, list[str]]:
     return {
-        "then": [f"{action.action_name} {action.reason.value}" for action in verdict.actions],
-        "notes": [note.code.value for note in verdict.notes],
+        "then": [f"{action.action_name} {action.reason.value}" for action in decision.actions],
+        "notes": [note.code.value for note in decision.notes],
         "bookkeeping": [
             {Rerecord: "rerecord", RerecordHead: "rerecord", Forget: "forget"}[type(bookkeeping)]
-            for bookkeeping in verdict.bookkeeping
+            for bookkeeping in decision.bookkeeping
         ],
     }
 
@@ -95,11 +95,11 @@ def rules_of(row: dict[str, Any]) -> CollectionRules:
 def test_files(row: dict[str, Any]) -> None:
     rules = rules_of(row)
     gone = Gone(row.get("filtered_out", False), row.get("renamed_to"), row.get("hidden_by"))
-    verdict = compare(rules, *file_row(row), gone=gone, renamed_from=row.get("renamed_from"))
-    assert shown(verdict) == expected(row)
+    decision = compare(rules, *file_row(row), gone=gone, renamed_from=row.get("renamed_from"))
+    assert shown(decision) == expected(row)
     destroys = any(line.startswith(("replace", "trash")) for line in row["then"])
     needs_approval = row.get("needs_approval", destroys)
-    assert any(action.needs_approval for action in verdict.actions) is needs_approval
+    assert any(action.needs_approval for action in decision.actions) is needs_approval
 
 
 def test_the_change_of_a_drifted_file_shows_the_size_in_the_lake_and_the_wanted_one() -> None:
@@ -143,7 +143,7 @@ def test_metadata_and_annotations(row: dict[str, Any]) -> None:
         lambda _: written,
         {name: OperationPolicy(human, **options) for name, options in row.get("operations", {}).items()},
     )
-    verdict = compare(
+    decision = compare(
         rules,
         DesiredFile(
             "a.jpg",
@@ -171,8 +171,8 @@ def test_metadata_and_annotations(row: dict[str, Any]) -> None:
         ),
         seen_in_lake(row.get("lake", {})),
     )
-    assert shown(verdict) == expected(row)
-    assert any(action.needs_approval for action in verdict.actions) is row.get("needs_approval", False)
+    assert shown(decision) == expected(row)
+    assert any(action.needs_approval for action in decision.actions) is row.get("needs_approval", False)
 
 
 def test_a_new_file_is_uploaded_with_its_annotation_sets_but_no_empty_one() -> None:
@@ -187,8 +187,8 @@ def test_metadata_without_known_previous_values_is_written_as_a_whole() -> None:
     desired = DesiredFile("a.jpg", "a.jpg", fingerprint(10), metadata_set({"a": 1}), "A")
     recorded = RecordedFile("a.jpg", "a.jpg", fingerprint(10), "A", "lost", "1", "birds_a.jpg", Origin.UPLOADED)
     rules = CollectionRules(KEY, CollectionPolicy(), lambda _: None)
-    verdict = compare(rules, desired, recorded, RemoteFile("a.jpg", "1", "birds_a.jpg"))
-    assert shown(verdict)["then"] == ["update_metadata metadata_changed"]
+    decision = compare(rules, desired, recorded, RemoteFile("a.jpg", "1", "birds_a.jpg"))
+    assert shown(decision)["then"] == ["update_metadata metadata_changed"]
 
 
 def test_a_plan_counts_unchanged_and_unmanaged_files() -> None:
@@ -214,6 +214,6 @@ def test_a_plan_counts_unchanged_and_unmanaged_files() -> None:
 def test_collection_heads(head: dict[str, Any], exists: bool, before: dict[str, Any] | None, then: str | None) -> None:
     rules = CollectionRules(KEY, CollectionPolicy(), lambda _: before)
     digest_before = None if before is None else metadata_set(before).digest
-    verdict = compare_head(rules, metadata_set(head), exists=exists, written_digest=digest_before)
-    seen = shown(verdict)
+    decision = compare_head(rules, metadata_set(head), exists=exists, written_digest=digest_before)
+    seen = shown(decision)
     assert seen["then"] + seen["bookkeeping"] == ([then] if then else [])
