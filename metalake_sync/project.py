@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from metalake_sync.apply.recorder import Recorder
-from metalake_sync.apply.run import ApplyRun, OnHeld, hold_back, limit_to_approved, refuse, require_approval
+from metalake_sync.apply.run import ApplyRun, OnHeld, hold_back, limit_to_approved, require_approval, stop_if_blocked
 from metalake_sync.core.actions import Action
 from metalake_sync.core.events import EventSink, PlanMade, RunFinished, Waiting
 from metalake_sync.core.guards import Approved
@@ -153,8 +153,8 @@ class Project:
         not at all. `only`: limits the run to some actions. Raises GuardStopped if `approve` returns False or the saved
         plan is stale, StateLocked, and errors that concern the whole run. Failures of single items are in the result.
 
-        With `on_held`, a plan that is refused or not approved does not stop the run. Destructive actions are left out
-        and passed to `on_held`, and the others are carried out.
+        With `on_held`, a plan that has blocking notes or is not approved does not stop the run. Destructive actions are
+        left out and passed to `on_held`, and the others are carried out.
         """
         with (
             self.state_backend.lock(command=command, timeout_s=lock_timeout_s),
@@ -195,7 +195,7 @@ class Project:
                     if on_held is not None:
                         planned.plan = hold_back(planned.plan, approve, on_held)
                     if only is None:
-                        refuse(planned.plan)
+                        stop_if_blocked(planned.plan)
                     require_approval(planned.plan, approve)
                     raise_objection(check, planned.plan.manifest)
                     partial = self.options.partial or only is not None or approved is not None

@@ -267,7 +267,7 @@ def _has_files(plan: Plan) -> None:
     """Raise UsageError for a plan without a file. `create_or_update_collection` creates an empty collection."""
     for collection in plan.collections:
         files = (*collection.adopts, *collection.uploads, *collection.trash)
-        if not (files or collection.unchanged or collection.unmanaged or collection.recorded or plan.refusals):
+        if not (files or collection.unchanged or collection.unmanaged or collection.recorded or plan.blocking_notes):
             raise UsageError(
                 f"there is nothing to upload: no file of type '{collection.key.type.value}' matches",
                 remedy="Check the folder and the type. Pass 'recursive' to include subfolders.",

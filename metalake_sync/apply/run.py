@@ -1,6 +1,6 @@
 """One run of a plan: the checks before it, its execution, and its history.
 
-Owns: what stops a run and what is left out of it (refusals, actions without approval, saved plans that are stale), the
+Owns: what stops a run and what is left out of it (blocking notes, actions without approval, stale saved plans), the
 history of the run, and the client for its calls. Must not: make the plan, or approve it.
 """
 
@@ -119,30 +119,30 @@ def _now() -> str:
 
 STALE_SHOWN = 5
 
-REFUSALS_SHOWN = 5
+BLOCKING_SHOWN = 5
 
 OnHeld = Callable[[Sequence[Action], Sequence[Note]], None]
-"""Receives the actions that were left out of a run, and the notes that refuse the plan."""
+"""Receives the actions that were left out of a run, and the blocking notes of the plan."""
 
 
 def hold_back(plan: Plan, approve: Callable[[Plan], bool], on_held: OnHeld) -> Plan:
-    """Return the plan without the actions that are not approved, and without the notes that refuse it."""
-    if not plan.refusals and (not plan.destructive or approve(plan)):
+    """Return the plan without the actions that are not approved, and without its blocking notes."""
+    if not plan.blocking_notes and (not plan.destructive or approve(plan)):
         return plan
-    refusals = plan.refusals
+    blocking = plan.blocking_notes
     rest, held = plan.without_destructive()
-    on_held(held, refusals)
-    return replace(rest, notes=tuple(note for note in rest.notes if note not in refusals))
+    on_held(held, blocking)
+    return replace(rest, notes=tuple(note for note in rest.notes if note not in blocking))
 
 
-def refuse(plan: Plan) -> None:
-    """Raise an error if the plan has notes that refuse it."""
-    refusals = plan.refusals
-    if not refusals:
+def stop_if_blocked(plan: Plan) -> None:
+    """Raise an error if the plan has blocking notes."""
+    blocking = plan.blocking_notes
+    if not blocking:
         return
-    listed = "; ".join(map(str, refusals[:REFUSALS_SHOWN]))
-    more = f" and {len(refusals) - REFUSALS_SHOWN} more" if len(refusals) > REFUSALS_SHOWN else ""
-    if any(note.code in GUARDS for note in refusals):
+    listed = "; ".join(map(str, blocking[:BLOCKING_SHOWN]))
+    more = f" and {len(blocking) - BLOCKING_SHOWN} more" if len(blocking) > BLOCKING_SHOWN else ""
+    if any(note.code in GUARDS for note in blocking):
         raise GuardStopped(f"nothing was done: {listed}{more}", remedy="Check the plan before you continue.")
     raise SyncError(f"nothing was done: {listed}{more}", remedy="Change 'on_change', or restore the old bytes.")
 

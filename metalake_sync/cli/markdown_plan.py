@@ -18,7 +18,7 @@ from metalake_sync.cli.plan_document import PlanDocument, WarningDocument
 from metalake_sync.cli.plan_lines import Line, plan_lines
 from metalake_sync.cli.render_plan import footer
 from metalake_sync.cli.terminal import count, shown
-from metalake_sync.core.notes import REFUSALS
+from metalake_sync.core.notes import BLOCKING
 
 LENGTH_LIMIT = 60_000
 """Maximum number of characters. GitHub accepts 65,536; the rest is for text that a pipeline adds."""
@@ -104,12 +104,12 @@ def _frame(title: str, lines: Sequence[Line], rows: int) -> list[str]:
 
 
 def _notes(warnings: Sequence[WarningDocument], space: int) -> Iterator[str]:
-    """Yield as many notes as there is space for, refusals first."""
-    ordered = sorted(warnings, key=lambda warning: warning.code not in REFUSALS)
+    """Yield as many notes as there is space for, blocking notes first."""
+    ordered = sorted(warnings, key=lambda warning: warning.code not in BLOCKING)
     if ordered:
         yield ""
     for number, warning in enumerate(ordered):
-        word = "refused" if warning.code in REFUSALS else "note"
+        word = "blocks apply" if warning.code in BLOCKING else "note"
         where = f"{_text(warning.where)}: " if warning.where else ""
         line = f"- **{word}**: {where}{_text(warning.message)}"
         space -= len(line) + 1

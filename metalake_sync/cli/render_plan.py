@@ -16,7 +16,7 @@ from metalake_sync.cli.plan_document import PlanDocument, WarningDocument, warni
 from metalake_sync.cli.plan_lines import Line, brings_sets, plan_lines
 from metalake_sync.cli.terminal import count, shown, size
 from metalake_sync.core.base_action import ActionDocument
-from metalake_sync.core.notes import REFUSALS, Note
+from metalake_sync.core.notes import BLOCKING, Note
 from metalake_sync.core.selection import WHOLE_LAKE
 
 LINES_SHOWN = 10
@@ -118,7 +118,7 @@ def _warnings(warnings: Sequence[WarningDocument], all_of_them: bool) -> Iterato
     for warning in warnings:
         by_code.setdefault(warning.code, []).append(warning)
     for code, group in by_code.items():
-        word, color = ("refused", "red") if code in REFUSALS else ("note", "yellow")
+        word, color = ("blocks apply", "red") if code in BLOCKING else ("note", "yellow")
         visible = group if all_of_them else group[:NOTES_SHOWN]
         for warning in visible:
             where = f"{warning.where}: " if warning.where else ""

@@ -1,4 +1,4 @@
-"""The notes of a plan: information, warnings, and refusals that stop apply before its first action.
+"""The notes of a plan: information, warnings, and the blocking notes, which stop apply before its first action.
 
 Owns: the closed list of codes and how a note is worded. Must not: decide when a note is due.
 """
@@ -12,7 +12,8 @@ from metalake_sync.lazy_dataclass import dataclass
 
 
 class NoteCode(enum.StrEnum):
-    """The codes of notes, which scripts may rely on. `REFUSALS` stop apply; `GUARDS` are those that protect data."""
+    """The codes of notes, which scripts may rely on. `BLOCKING` notes stop apply; `GUARDS` are those of them that
+    protect data."""
 
     NOT_PRUNED = "not_pruned"
     NOT_ADOPTED = "not_adopted"
@@ -69,7 +70,7 @@ UNUSABLE = frozenset({NoteCode.METADATA_INVALID, NoteCode.ANNOTATIONS_INVALID})
 """Notes about entries of a source that are invalid. Apply skips the entries and reports an incomplete run."""
 
 GUARDS = frozenset({NoteCode.DESTROY_PREVENTED, NoteCode.TOO_MANY_DELETES})
-REFUSALS = GUARDS | {NoteCode.CHANGE_REFUSED}
+BLOCKING = GUARDS | {NoteCode.CHANGE_REFUSED}
 
 NAMES_SHOWN = 5
 

@@ -35,7 +35,7 @@ from metalake_sync.core.base_action import Stage
 from metalake_sync.core.diff import FileDecision
 from metalake_sync.core.downloads import DownloadPlan
 from metalake_sync.core.metadata import NO_METADATA, MetadataSet
-from metalake_sync.core.notes import REFUSALS, Note, NoteCode
+from metalake_sync.core.notes import BLOCKING, Note, NoteCode
 from metalake_sync.core.selection import ItemSelection
 from metalake_sync.core.set_changes import ShownSets
 from metalake_sync.core.snapshots import CollectionKey, CollectionPolicy, KeptSet, RecordedFile
@@ -88,7 +88,7 @@ class CollectionPlan:
             codes = {note.code for note in decision.notes}
             if NoteCode.NOT_ADOPTED in codes:
                 self.unmanaged += 1
-            elif not codes & REFUSALS:
+            elif not codes & BLOCKING:
                 self.unchanged += 1
         for action in decision.actions:
             self.take_action(action)
@@ -282,9 +282,9 @@ class Plan:
         return any(action.needs_approval for action in self.actions())
 
     @property
-    def refusals(self) -> tuple[Note, ...]:
+    def blocking_notes(self) -> tuple[Note, ...]:
         """The notes that stop apply before its first action."""
-        return tuple(note for note in self.notes if note.code in REFUSALS)
+        return tuple(note for note in self.notes if note.code in BLOCKING)
 
     def keep(self, wanted: Callable[[Action], bool]) -> Plan:
         """Return the plan with the wanted actions on files and collections. Other parts stay as they are."""

@@ -100,7 +100,7 @@ class CollectionSettings(Model):
         False, description="Trash files in the lake that this manifest uploaded and no longer contains."
     )
     prevent_destroy: bool = Field(
-        False, description="Refuse a plan that would trash or replace anything in the collection."
+        False, description="Stop a plan that would trash or replace anything in the collection."
     )
     on_trashed: Literal["restore", "ask", "keep"] = Field(
         "restore",

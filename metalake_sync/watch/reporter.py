@@ -15,7 +15,7 @@ from typing import Any
 
 from metalake_sync.core.actions import ReplaceFile, UploadFile
 from metalake_sync.core.events import ActionDone, ActionFailed, Event
-from metalake_sync.core.notes import REFUSALS, Note, NoteCode, counted
+from metalake_sync.core.notes import BLOCKING, Note, NoteCode, counted
 from metalake_sync.core.snapshots import Fingerprint
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.run_options import SkippedPart
@@ -33,7 +33,7 @@ log = logging.getLogger("metalake_sync.watch")
 SHOWN = 20
 """The largest number of lines of one kind for each run."""
 
-_LOGGED_ELSEWHERE = REFUSALS | {NoteCode.MANIFEST, NoteCode.LITERAL_SECRET, NoteCode.LAKE_NOT_ASKED}
+_LOGGED_ELSEWHERE = BLOCKING | {NoteCode.MANIFEST, NoteCode.LITERAL_SECRET, NoteCode.LAKE_NOT_ASKED}
 """Refusals have their own lines, notes about the manifest are logged when it is read, and runs without the lake are
 normal here."""
 
@@ -88,17 +88,20 @@ def log_run(result: RunResult, coverage: str, seconds: float) -> None:
 
 @dataclass(slots=True)
 class HeldLog:
-    """The actions that wait for approval, and the refusals. Each is reported once, and again after a full run without
-    it."""
+    """The actions that wait for approval, and the blocking notes. Each is reported once, and again after a full run
+    without it."""
 
     _reported: set[str] = field(default_factory=set)
 
     def log(self, result: RunResult, *, of_everything: bool) -> list[str]:
-        """Log new actions and refusals of a run. Returns them as clauses. `of_everything`: whether the run was full."""
+        """Log new actions and blocking notes of a run. Returns them as clauses.
+
+        `of_everything`: whether the run was full.
+        """
         held = {f"held {action.key}": action for action in result.held}
-        refused = {f"refused {note}": note for note in result.refused}
+        blocking = {f"blocking {note}": note for note in result.blocking}
         new_held = [action for key, action in held.items() if key not in self._reported]
-        new_refused = [note for key, note in refused.items() if key not in self._reported]
+        new_blocking = [note for key, note in blocking.items() if key not in self._reported]
         for action in new_held[:SHOWN]:
             log.warning(
                 "held: %s %s needs approval: review it with 'plan' and run 'apply', or watch with --auto-approve",
@@ -106,10 +109,10 @@ class HeldLog:
             )  # fmt: skip
         if len(new_held) > SHOWN:
             log.warning("held: and %d more; 'plan' shows all of them", len(new_held) - SHOWN)
-        for note in new_refused[:SHOWN]:
-            log.warning("refused: %s", note)
-        self._reported = {*held, *refused, *(() if of_everything else self._reported)}
-        return [*map(str, (action.key for action in new_held)), *map(str, new_refused)]
+        for note in new_blocking[:SHOWN]:
+            log.warning("blocks apply: %s", note)
+        self._reported = {*held, *blocking, *(() if of_everything else self._reported)}
+        return [*map(str, (action.key for action in new_held)), *map(str, new_blocking)]
 
 
 @dataclass(slots=True)
@@ -197,10 +200,10 @@ class Reporter:
     # Results of runs.
 
     def run_finished(self, work: Work, result: RunResult, seconds: float) -> None:
-        """Log a run that came to its end, with what it held, refused and failed."""
+        """Log a run that came to its end, with what it held, what blocked it and what failed."""
         self.health.last_success = self.wall()
         if work.coverage is not Coverage.FOLDERS:
-            self.health.held = len(result.held) + len(result.refused)
+            self.health.held = len(result.held) + len(result.blocking)
         elif result.held:
             self.health.held = max(self.health.held, len(result.held))
         log_run(result, work.coverage.name.lower(), seconds)
@@ -208,7 +211,7 @@ class Reporter:
         self._notes.log(result.notes, of_everything=of_everything)
         new = self._held.log(result, of_everything=of_everything)
         if new and self.webhook is not None:
-            waiting = len(result.held) + len(result.refused)
+            waiting = len(result.held) + len(result.blocking)
             self.webhook.send("held", waiting=waiting, new=len(new), first=[redact(clause) for clause in new[:SHOWN]])
         self.metrics.ran("some_failed" if result.finished.failed else "done", seconds)
 

@@ -49,8 +49,8 @@ class RunResult:
     """The number of files and folders that could not be read."""
     held: Sequence[Action] = ()
     """Actions that wait for approval."""
-    refused: Sequence[Note] = ()
-    """Notes of guards that refuse a part of the plan."""
+    blocking: Sequence[Note] = ()
+    """The blocking notes of the plan. The rest of the plan was carried out."""
     broken: Sequence[SkippedPart] = ()
     notes: Sequence[Note] = ()
 
@@ -114,16 +114,16 @@ class ProjectRunner:
             self.project.emit(event)
 
         held: list[Action] = []
-        refused: list[Note] = []
+        blocking: list[Note] = []
 
-        def collect_held(actions: Sequence[Action], refusals: Sequence[Note]) -> None:
+        def collect_held(actions: Sequence[Action], notes_of_plan: Sequence[Note]) -> None:
             held.extend(actions)
-            refused.extend(refusals)
+            blocking.extend(notes_of_plan)
 
         applied = replace(self.project, options=options, emit=on_event).apply(
             lambda _plan: self._approves(), lock_timeout_s=LOCK_TIMEOUT_S, command="watch", on_held=collect_held
         )
-        return RunResult(applied.finished, applied.unreadable, held, refused, broken, notes)
+        return RunResult(applied.finished, applied.unreadable, held, blocking, broken, notes)
 
     def _refresh(self, coverage: Coverage) -> Refresh:
         """Only a full run asks the lake; and a run over all sources does, if it may overwrite annotation sets."""

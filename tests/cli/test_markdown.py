@@ -96,11 +96,11 @@ def test_a_collection_is_named_in_code_too() -> None:
 def test_a_plan_fits_into_a_comment_and_counts_what_is_left_out(names: int, collections: int, length: int) -> None:
     files = [f"{number:05}".rjust(length, "@") for number in range(names)]
     warnings = tuple(WarningDocument("note", "x" * 500, f"file {number}") for number in range(1_000))
-    refused = (WarningDocument("too_many_deletes", "stops the run", "birds"),)
-    markdown = rendered(*files, collections=collections, warnings=(*warnings, *refused))
+    blocking = (WarningDocument("too_many_deletes", "stops the run", "birds"),)
+    markdown = rendered(*files, collections=collections, warnings=(*warnings, *blocking))
     assert len(markdown) <= 65_536 - 4_000
     assert f"{names * collections} to add" in markdown
-    assert "**refused**: birds: stops the run" in markdown
+    assert "**blocks apply**: birds: stops the run" in markdown
     assert re.search(r"and \d+ more notes", markdown)
     told = sum(int(number) for number in re.findall(r"</code> \(image\): (\d+) changes?<", markdown))
     told += sum(int(number) for number in re.findall(r"more collections? with (\d+) changes?", markdown))
