@@ -1,4 +1,8 @@
-"""Uploads and downloads files, with a `Project` for each call."""
+"""Uploads and downloads files, with a `Project` for each call.
+
+Owns: the manifest of one block that the arguments of a call become, and the result of a call. Must not: plan or
+send anything; the project does.
+"""
 
 from __future__ import annotations
 

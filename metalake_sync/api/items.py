@@ -1,4 +1,8 @@
-"""Collections and items: create, find, list, count and trash them; jobs, labels, and counts of the lake."""
+"""Collections and items: create, find, list, count and trash them; jobs, labels, and counts of the lake.
+
+Owns: the arguments of these calls, and their results as values. Must not: use a state; each call acts on what the lake
+has now.
+"""
 
 from __future__ import annotations
 

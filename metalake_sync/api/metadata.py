@@ -1,4 +1,8 @@
-"""Writes metadata of collections and of files that are in the lake, by each kind of address."""
+"""Writes metadata of collections and of files that are in the lake, by each kind of address.
+
+Owns: the arguments of these calls, the checks before anything is written, and the result for each file. Must not: use a
+state, or compare values with the lake's: each entry is written as the source has it.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Plans downloads and trash rules: reads them from the manifest, and compares the lake with the local folders.
 
-Must not: change anything.
+Owns: what each block selects, and the order: annotation files are compared when the classes of all downloads are
+known. Must not: decide about a single file (`core.downloads`), or change anything.
 """
 
 from __future__ import annotations

@@ -22,11 +22,10 @@ from metalake_sync.core.targets import check_matched
 from metalake_sync.errors import GuardStopped, LakeRejected
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.planning.desired import DesiredCollection, collection_rules
+from metalake_sync.planning.desired import DesiredCollection, collection_rules, desired_as_recorded
 from metalake_sync.planning.full_refresh import FullRefresh, FullRefreshResult, Marker
 from metalake_sync.planning.lake_listing import LakeView, view_lake
 from metalake_sync.planning.open_collections import open_collections
-from metalake_sync.planning.reconcile import desired_as_recorded
 from metalake_sync.planning.run_options import chosen_targets, recorded_names
 from metalake_sync.planning.unmanaged_files import UnmanagedPlanner
 from metalake_sync.planning.unmanaged_sources import open_unmanaged, operations_elsewhere

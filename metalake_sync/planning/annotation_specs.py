@@ -1,6 +1,6 @@
 """Translates an annotation block of the manifest, in a collection or at top level, into an `AnnotationSpec`.
 
-Must not: open a source.
+Owns: which keys of a block the readers receive. Must not: open a source.
 """
 
 from __future__ import annotations

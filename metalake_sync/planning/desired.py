@@ -17,7 +17,14 @@ from metalake_sync.core.diff_sets import OperationPolicy
 from metalake_sync.core.metadata import MetadataSet
 from metalake_sync.core.notes import Note, NoteCode, counted, some_of
 from metalake_sync.core.shapes import ImageRecord
-from metalake_sync.core.snapshots import CollectionKey, CollectionPolicy, DesiredSet, MediaType
+from metalake_sync.core.snapshots import (
+    CollectionKey,
+    CollectionPolicy,
+    DesiredFile,
+    DesiredSet,
+    MediaType,
+    RecordedFile,
+)
 from metalake_sync.errors import ManifestError, ManifestErrors
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import ResolvedCollection
@@ -177,6 +184,25 @@ class DesiredCollection:
 def key_of(collection: ResolvedCollection) -> CollectionKey:
     """The type and name of a collection of the manifest."""
     return CollectionKey(MediaType(collection.type), collection.name)
+
+
+def desired_as_recorded(rules: CollectionRules, recorded: RecordedFile) -> DesiredFile:
+    """Return the file as it was last applied, as if the manifest wanted exactly that.
+
+    A set whose source is unreadable is left out, because apply could not write it again.
+    """
+    return DesiredFile(
+        recorded.name,
+        recorded.path,
+        recorded.fingerprint,
+        MetadataSet(rules.written(recorded.metadata_digest) or {}, recorded.metadata_digest),
+        recorded.content_hash,
+        {
+            operation: DesiredSet(operation, known.kind, known.digest, known.shape_count)
+            for operation, known in recorded.annotations.items()
+            if operation not in rules.operations or rules.operations[operation].known
+        },
+    )
 
 
 def collection_rules(desired: DesiredCollection, state: StateStore, handle: CollectionHandle | None) -> CollectionRules:

@@ -1,10 +1,11 @@
-"""Reads annotation sets back from the lake before others are sent in their place, and compares them.
+"""Compares annotation sets of the lake with the source's sets and with the base sets, and reads those that a plan may
+overwrite.
 
-Owns: which sets are read, and the comparison of each with the source's set and with the set that the lake confirmed
-last. Must not: decide what becomes of a set (`core.diff_sets`).
+Owns: the comparison, which a full refresh and `annotations accept` use too, and which sets are read without a full
+refresh. Must not: decide what becomes of a set (`core.diff_sets`), or combine sets (`set_merge`).
 
-Sets are read by operation, and only for operations in which a set changes. One call returns the sets of 250 images of
-the collection.
+`SetReader` reads sets by operation, and only for operations in which a set changes. One call returns the sets of 250
+images of the collection.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Reconciles what differs in a collection: brings desired, recorded and remote file together, and compares them.
+"""Reconciles what differs in a collection: brings desired, recorded and remote file together for the decision.
 
-Owns: which three belong together, and the notes on them. Must not: decide what becomes of a file. The truth table does
-(`core.diff.compare`), and its decisions go into the plan.
+Owns: which three belong together, for which files sets and metadata are read from the lake before (`lake_sets`,
+`lake_metadata`), which set actions a run with a scope leaves to the next full run, and the notes on these files. Must
+not: decide what becomes of a file. `core.diff.compare` does, and its decisions go into the plan.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 from metalake_sync.core.actions import Action, Annotate, RemoveAnnotations, UploadFile
 from metalake_sync.core.changes import Reason
 from metalake_sync.core.diff import CollectionRules, FileDecision, Gone, compare
-from metalake_sync.core.metadata import MetadataSet
 from metalake_sync.core.notes import Note, NoteCode, counted, some_of
 from metalake_sync.core.plan import CollectionPlan
-from metalake_sync.core.snapshots import DesiredFile, DesiredSet, Origin, RecordedFile, RemoteFile
+from metalake_sync.core.snapshots import DesiredFile, Origin, RecordedFile, RemoteFile
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.planning.desired import DesiredCollection
+from metalake_sync.planning.desired import DesiredCollection, desired_as_recorded
 from metalake_sync.planning.inspect_files import FileInspector
 from metalake_sync.planning.lake_listing import LakeView
 from metalake_sync.planning.lake_metadata import ChangedMetadata, read_changed_metadata
@@ -296,23 +296,4 @@ def _desired_file(candidate: Candidate, content_hash: str | None) -> DesiredFile
         candidate.metadata,
         content_hash,
         candidate.annotations,
-    )
-
-
-def desired_as_recorded(rules: CollectionRules, recorded: RecordedFile) -> DesiredFile:
-    """Return the file as it was last applied, as if the manifest wanted exactly that.
-
-    A set whose source is unreadable is left out, because apply could not write it again.
-    """
-    return DesiredFile(
-        recorded.name,
-        recorded.path,
-        recorded.fingerprint,
-        MetadataSet(rules.written(recorded.metadata_digest) or {}, recorded.metadata_digest),
-        recorded.content_hash,
-        {
-            operation: DesiredSet(operation, known.kind, known.digest, known.shape_count)
-            for operation, known in recorded.annotations.items()
-            if operation not in rules.operations or rules.operations[operation].known
-        },
     )

@@ -1,6 +1,9 @@
 """Converts canonical annotation records into annotation objects of the protocol, in pages.
 
-These are plain dictionaries, because models would be slow for one object per shape. Tests compare them with the
+Owns: the form of a set in a call, the ids of shapes, and the limits of a page. Must not: send a page, or request the
+references of labels; callers pass them.
+
+The objects are plain dictionaries, because models would be slow for one object per shape. Tests compare them with the
 protocol's models.
 """
 

@@ -1,7 +1,7 @@
 """The client of a lake: every call of the protocol as one method, with typed arguments, answers and errors.
 
-The methods about collections, items and metadata are in `item_calls`. Must not: batch, decide or remember anything.
-Safe to use from several threads.
+Owns: the calls about upload sessions, jobs, labels, annotations and the annotation studio. Those about collections,
+items and metadata are in `item_calls`. Must not: batch, decide or remember anything. Safe to use from several threads.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
 """What differs between object stores: part sizes, the PUT of a part, and what its response means.
 
+Owns: these differences, and the limits on parts that every store accepts. Must not: do I/O.
+
 The lake names the store of an upload session. All other calls are the same for every store, so `file_upload` has one
-loop. Must not: do I/O.
+loop.
 """
 
 from __future__ import annotations
