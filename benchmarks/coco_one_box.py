@@ -1,43 +1,129 @@
-"""One box moved in a COCO file of many images: what a plan says, its seconds and memory, and the size of the state.
+"""One box moved in a COCO file of many images: what a plan says, its CPU seconds and memory, and the size of the state.
 
-Run: .venv/bin/python benchmarks/coco_one_box.py [IMAGES] [BOXES_PER_IMAGE]. Pictures are headers of 57 bytes.
+Run: .venv/bin/python benchmarks/coco_one_box.py [--images N] [--boxes N] [--before COMMIT] [--rounds N]
+
+With `--before`, an earlier version of metalake-sync takes turns with this one, on the same files and in the same
+environment. Each has its own state and its own embedded lake. Images are headers of 57 bytes.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import statistics
 import struct
 import subprocess
 import sys
 import tempfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parents[1]
 PROGRAM = Path(sys.executable).with_name("metalake-sync")
 ONE_RUN = Path(__file__).with_name("one_run.py")
 
 
+@dataclass(frozen=True)
+class Version:
+    """A version of metalake-sync, with a folder for its manifest, its state and its lake."""
+
+    name: str
+    code: Path
+    folder: Path
+
+    def run(self, *args: str) -> tuple[Any, dict[str, Any]]:
+        """Run a command. Returns its last document, and its CPU seconds, peak memory and the size of the state."""
+        command, *flags = args
+        report = self.folder / "report.json"
+        done = subprocess.run(
+            [sys.executable, "-S", ONE_RUN, report, PROGRAM, command, "manifest.yaml", *flags],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(self.code)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        took = json.loads(report.read_text())
+        assert took["code"] == 0, done.stderr[-2000:]
+        state = sum(path.stat().st_size for path in (self.folder / ".metalake-sync").glob("*.db*"))
+        document = json.loads(done.stdout if command == "plan" else done.stdout.splitlines()[-1])
+        return document, {**took, "state_mb": state / 1e6}
+
+
 def main() -> None:
-    images = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    boxes = int(sys.argv[2]) if len(sys.argv) > 2 else 10
-    with tempfile.TemporaryDirectory() as name:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--boxes", type=int, default=10, help="boxes in each image")
+    parser.add_argument("--before", metavar="COMMIT", help="compare with this version")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each plan; the median is printed")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, versions(Path(name), options.before) as compared:
         folder = Path(name)
-        make_world(folder, images, boxes)
+        make_sources(folder, options.images, options.boxes)
         size = (folder / "coco.json").stat().st_size / 1e6
-        print(f"{images} images, {images * boxes} boxes, COCO file of {size:.0f} MB")
-        print("first apply:", run(folder, "apply", "--json")["done"])
-        print("plan, nothing changed:", run(folder, "plan", "--json")["summary"])
+        print(f"{options.images:,} images, {options.images * options.boxes:,} boxes, COCO file of {size:.0f} MB")
+        measure("first apply", compared, 1, "apply", "--json")
+        measure("plan, nothing changed", compared, options.rounds, "plan", "--json")
         document = json.loads((folder / "coco.json").read_text())
         document["annotations"][len(document["annotations"]) // 2]["bbox"][0] += 1
         (folder / "coco.json").write_text(json.dumps(document))
-        plan = run(folder, "plan", "--json")
-        print("plan, one box moved:", plan["summary"], plan["actions"])
-        print("apply, one box moved:", run(folder, "apply", "--json"))
+        for version, plan in measure("plan, one box moved", compared, options.rounds, "plan", "--json").items():
+            (action,) = plan["actions"]
+            words = action["shape_changes"]["summary"] if "shape_changes" in action else action["changes"]
+            print(f"    {version} says: {words}")
+        measure("apply, one box moved", compared, 1, "apply", "--json")
 
 
-def make_world(folder: Path, images: int, boxes: int) -> None:
-    """Write pictures, a COCO file and a manifest."""
+@contextmanager
+def versions(folder: Path, before: str | None) -> Iterator[list[Version]]:
+    """Yield this version, and after it the one of a commit, if there is one. Writes their manifests."""
+    found = [Version("now", ROOT, folder / "now")]
+    if before is not None:
+        code = folder / "code"
+        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", code, before], cwd=ROOT, check=True)
+        found.append(Version(before, code, folder / "before"))
+    try:
+        for version in found:
+            version.folder.mkdir()
+            (version.folder / "manifest.yaml").write_text(MANIFEST)
+        yield found
+    finally:
+        if before is not None:
+            subprocess.run(["git", "worktree", "remove", "--force", code], cwd=ROOT, check=True)
+
+
+MANIFEST = """\
+version: 1
+remote: {url: "embedded:.lake"}
+collections:
+  - name: cells
+    type: image
+    folders: [{path: ../images}]
+    annotations: [{operation: o, kind: human, source: ../coco.json}]
+"""
+
+
+def measure(what: str, compared: list[Version], rounds: int, *args: str) -> dict[str, Any]:
+    """Run a command with each version in turn, and print medians. Returns the last document of each version."""
+    figures: dict[str, list[dict[str, Any]]] = {version.name: [] for version in compared}
+    documents: dict[str, Any] = {}
+    for _ in range(rounds):
+        for version in compared:
+            documents[version.name], took = version.run(*args)
+            figures[version.name].append(took)
+    for name, runs in figures.items():
+        cpu, memory, state = (statistics.median(one[key] for one in runs) for key in ("cpu_s", "memory_mb", "state_mb"))
+        print(f"  {what}, {name}: {cpu:.1f} CPU s, {memory:.0f} MB of memory, state of {state:.1f} MB", flush=True)
+    return documents
+
+
+def make_sources(folder: Path, images: int, boxes: int) -> None:
+    """Write images and a COCO file."""
     (folder / "images").mkdir()
     document: dict[str, Any] = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "cell"}]}
     for number in range(images):
@@ -57,38 +143,12 @@ def make_world(folder: Path, images: int, boxes: int) -> None:
                 }
             )
     (folder / "coco.json").write_text(json.dumps(document))
-    (folder / "manifest.yaml").write_text(
-        'version: 1\nremote: {url: "embedded:.lake"}\ncollections:\n  - name: cells\n    type: image\n'
-        "    folders: [{path: images}]\n    annotations: [{operation: o, kind: human, source: coco.json}]\n"
-    )
 
 
 def png(width: int, height: int) -> bytes:
     """A signature and a header: as much as reading a size needs."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
-
-
-def run(folder: Path, *args: str) -> Any:
-    """Run a command, and print its seconds, its peak memory and the size of the state. Returns its last document."""
-    command, *flags = args
-    report = folder / "report.json"
-    done = subprocess.run(
-        [sys.executable, "-S", ONE_RUN, report, PROGRAM, command, "manifest.yaml", *flags],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    took = json.loads(report.read_text())
-    state_mb = sum(path.stat().st_size for path in (folder / ".metalake-sync").glob("*.db*")) / 1e6
-    print(
-        f"  {' '.join(args)}: exit {took['code']}, {took['wall_s']:.1f} s, {took['cpu_s']:.1f} CPU s,"
-        f" {took['memory_mb']:.0f} MB, state {state_mb:.0f} MB",
-        flush=True,
-    )
-    assert took["code"] == 0, done.stderr[-2000:]
-    return json.loads(done.stdout if command == "plan" else done.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":
