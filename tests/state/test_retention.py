@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from metalake_sync.core.addresses import Address, By, FileAt
 from metalake_sync.core.metadata import metadata_set
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.runs import ActionRow, SentSet
 from metalake_sync.state.store import StateStore
-from tests.state.test_annotation_bases import boxes, handle, record, rows, state
+from tests.state.test_annotation_bases import boxes, handle, record, rows, state, wanted
 
 __all__ = ["handle", "state"]
 
@@ -65,7 +66,9 @@ def test_a_record_keeps_its_base_when_its_run_is_deleted(state: StateStore, hand
     assert sent_by(state, 2022) == [([2.0], [3.0])]
 
 
-def test_the_base_of_an_unmanaged_file_and_a_set_that_was_removed(state: StateStore, handle: CollectionHandle) -> None:
+def test_the_base_of_a_set_that_was_removed_is_deleted_with_its_run(
+    state: StateStore, handle: CollectionHandle
+) -> None:
     send(state, handle, 2021, "a.jpg", shapes=boxes(1))
     send(state, handle, 2022, "b.jpg", shapes=boxes(2, image="b.jpg"))
     with state.write():
@@ -74,6 +77,26 @@ def test_the_base_of_an_unmanaged_file_and_a_set_that_was_removed(state: StateSt
     assert state.delete_old_runs("2022-01-01") == 1
     assert rows(state) == 1
     assert lefts(state.of_collection(handle).base("human", "b.jpg")) == [2.0]
+
+
+def test_the_base_and_the_metadata_of_an_unmanaged_file_stay(state: StateStore) -> None:
+    address = Address(By.UNIQUE_NAME)
+    records = state.of_address("lake", address)
+    values = metadata_set({"City": "Rome"})
+    with state.write():
+        records.record_sets([(FileAt(address, "a.jpg"), wanted(boxes(1.0)))], lambda *_: boxes(1.0))
+        records.record_metadata([(FileAt(address, "a.jpg"), values)])
+        base = records.base_ids("human", ["a.jpg"])["a.jpg"]
+        state.bases.keep_for_history([base])
+        state.runs.begin("20210101T000000-ab", "apply", "2021-01-01T00:00:00.000+00:00")
+        rows_of_run = [
+            ActionRow("annotate", "*", "a.jpg", "new"),
+            ActionRow("update_metadata", "*", "a.jpg", "new", None, values.digest),
+        ]
+        state.runs.record_actions("20210101T000000-ab", rows_of_run, {0: SentSet("human", 0, base)})
+    assert state.delete_old_runs("2022-01-01") == 1
+    assert records.base("human", "a.jpg") == boxes(1.0)
+    assert state.metadata_sets.values(values.digest) == {"City": "Rome"}
 
 
 def test_metadata_stays_while_a_run_or_a_record_refers_to_it(state: StateStore, handle: CollectionHandle) -> None:
