@@ -20,7 +20,7 @@ def claim_state(state: StateStore, manifest: LoadedManifest) -> None:
     """Record that the state belongs to this manifest. If the former manifest does not exist any more, take over.
 
     Raises GuardStopped if another manifest that still exists uses the state. A manifest that is not a file, such as
-    standard input, does not claim the state and is not refused.
+    standard input, does not claim the state and is accepted.
     """
     source = Path(os.path.abspath(manifest.source))
     if manifest.stream or not source.exists():

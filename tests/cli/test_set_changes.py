@@ -43,7 +43,7 @@ RENAMED = [one.replace("RBC", "Erythrocyte") for one in BEFORE]
 MOVED = ["RBC box 13,10 17×20", *BEFORE[1:]]
 
 
-class SetsOfTest:
+class GivenSets:
     """Compares sets that a test names, by file."""
 
     def __init__(self, sets: dict[str, SetComparison], renamed: RenamedFile | None = None) -> None:
@@ -79,7 +79,7 @@ def plan_of(*actions: Action, sets: dict[str, SetComparison], renamed: RenamedFi
     collection = CollectionPlan(KEY, CollectionPolicy(), unchanged=5)
     for action in actions:
         collection.take_action(action)
-    return Plan("m.yaml", 1, (collection,), shown_sets=SetsOfTest(sets, renamed))
+    return Plan("m.yaml", 1, (collection,), shown_sets=GivenSets(sets, renamed))
 
 
 def told(plan: PlanDocument, *, all_lines: bool = False) -> list[str]:
@@ -291,7 +291,7 @@ def test_a_plan_without_shapes_compares_nothing() -> None:
     plan = plan_of(annotate("a.jpg"), sets={"a.jpg": known(BEFORE, MOVED)})
     (action,) = plan_document(plan, shapes=False).actions
     assert action.shape_changes is None
-    assert isinstance(plan.shown_sets, SetsOfTest)
+    assert isinstance(plan.shown_sets, GivenSets)
     assert plan.shown_sets.compared == 0
 
 
