@@ -7,9 +7,10 @@ or know of a terminal.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,10 +19,11 @@ from typing import TYPE_CHECKING, Protocol
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.apply.run import ApplyRun, OnHeld, hold_back, limit_to_approved, require_approval, stop_if_blocked
 from metalake_sync.core.actions import Action
-from metalake_sync.core.events import EventSink, PlanMade, RunFinished, Waiting
+from metalake_sync.core.events import EventSink, Observing, PlanMade, RunFinished, Waiting
 from metalake_sync.core.guards import Approved
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import Plan
+from metalake_sync.core.snapshots import DesiredFile
 from metalake_sync.lake_access import ReachedLake, lake_identity, reach_lake
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
@@ -40,6 +42,7 @@ from metalake_sync.planning.written_names import (
 )
 from metalake_sync.protocol.routes import Generation
 from metalake_sync.remote.request_counter import RequestCounter
+from metalake_sync.sources.hashing import HashRequest, hash_files
 from metalake_sync.state.backends.file import FileBackend, state_path
 from metalake_sync.state.store import StateStore
 
@@ -187,7 +190,9 @@ class Project:
                 )
                 with self._planned(state, client, greeting, started_at_ns) as (planned, check):
                     if approved is not None:
-                        planned.plan = limit_to_approved(approved, planned.plan, manifest_digest(self.manifest))
+                        planned.plan = limit_to_approved(
+                            approved, planned.plan, manifest_digest(self.manifest), self.hash_sent
+                        )
                     if only is not None:
                         kept = replace(planned.plan, downloads=(), trash_rules=(), attachments=())
                         planned.plan = kept.keep(only)
@@ -202,6 +207,19 @@ class Project:
                     finished = run.execute(planned, command, partial=partial or self.downloads_only)
                 self._delete_old_runs(state)
                 return Applied(finished, planned.unreadable)
+
+    def hash_sent(self, files: Iterable[DesiredFile]) -> dict[str, str]:
+        """Return path → content hash of local files. Files that changed since the plan was made are missing."""
+        base_dir = str(self.manifest.base_dir)
+        wanted = {os.path.join(base_dir, file.path): file for file in files}
+        requests = (HashRequest(path, file.fingerprint) for path, file in wanted.items())
+        hashes: dict[str, str] = {}
+        with contextlib.closing(hash_files(requests, self.options.hash_threads)) as outcomes:
+            for number, outcome in enumerate(outcomes, start=1):
+                if outcome.content_hash is not None:
+                    hashes[wanted[outcome.path].path] = outcome.content_hash
+                self.emit(Observing("hashing files to send", number))
+        return hashes
 
     def _delete_old_runs(self, state: StateStore) -> None:
         """Delete runs that the history need not keep. Whole days are deleted, so that this happens once a day."""

@@ -7,7 +7,7 @@ history of the run, and the client for its calls. Must not: make the plan, or ap
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -18,10 +18,10 @@ from metalake_sync.apply.provenance import find_provenance
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import Action
 from metalake_sync.core.events import RunFinished, Waiting
-from metalake_sync.core.guards import Approved, find_stale_facts, keep_approved
+from metalake_sync.core.guards import Approved, files_to_compare, find_stale_facts, keep_approved
 from metalake_sync.core.notes import GUARDS, Note
 from metalake_sync.core.plan import Plan
-from metalake_sync.core.snapshots import CollectionKey
+from metalake_sync.core.snapshots import CollectionKey, DesiredFile
 from metalake_sync.errors import GuardStopped, SyncError
 from metalake_sync.lake_access import ReachedLake
 from metalake_sync.lazy_dataclass import dataclass
@@ -157,13 +157,19 @@ def require_approval(plan: Plan, approve: Callable[[Plan], bool]) -> None:
         )
 
 
-def limit_to_approved(approved: Approved, plan: Plan, manifest_digest: str) -> Plan:
-    """Return the plan with the actions of a saved plan only. Raise GuardStopped if the saved plan is stale."""
-    stale = list(islice(find_stale_facts(approved, plan, manifest_digest), STALE_SHOWN + 1))
+def limit_to_approved(
+    approved: Approved, plan: Plan, manifest_digest: str, hash_sent: Callable[[Iterable[DesiredFile]], dict[str, str]]
+) -> Plan:
+    """Return the plan with the actions of a saved plan only. Raise GuardStopped if the saved plan is stale.
+
+    `hash_sent`: returns path → content hash of files.
+    """
+    contents = hash_sent(files_to_compare(approved, plan))
+    stale = list(islice(find_stale_facts(approved, plan, manifest_digest, contents), STALE_SHOWN + 1))
     if stale:
         more = "; and more" if len(stale) > STALE_SHOWN else ""
         raise GuardStopped(
             f"the plan is stale: {'; '.join(stale[:STALE_SHOWN])}{more}",
             remedy="Nothing was done. Make a new plan with 'plan --out', and check it.",
         )
-    return keep_approved(approved, plan)
+    return keep_approved(approved, plan, contents)

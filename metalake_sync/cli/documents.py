@@ -53,10 +53,13 @@ class SavedPlan(Document):
     """A plan that `plan --out` or `revert --out` saved. `refresh` and `targets` are the options of that command."""
 
     kind: Literal["metalake-sync plan"] = "metalake-sync plan"
-    format_version: Literal["1.0"] = "1.0"
+    format_version: Literal["2.0"] = "2.0"
     manifest: str
-    """The absolute path of the manifest."""
+    """The path of the manifest, relative to the folder in which the plan was made. Absolute if it is outside of it."""
+    manifest_from_plan: str | None
+    """The path of the manifest, relative to the folder of the saved plan. None if it is outside of it."""
     manifest_digest: str
+    state_lineage: str | None
     state_serial: int
     refresh: Literal["none", "list", "full"]
     checksum: bool
@@ -72,7 +75,7 @@ class SavedPlan(Document):
         actions = {
             ActionKey(one.action, one.type, one.collection, one.file, one.operation): one.facts for one in self.basis
         }
-        return Approved(self.manifest_digest, self.state_serial, actions)
+        return Approved(self.manifest_digest, self.state_lineage, self.state_serial, actions)
 
 
 class PlanEvent(Document):

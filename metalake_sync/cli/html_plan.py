@@ -18,7 +18,7 @@ from metalake_sync.cli.plan_document import PlanDocument, plan_document
 from metalake_sync.cli.plan_lines import GROUP_FROM, SIGNS, details_of, group_key, group_words
 from metalake_sync.cli.render_plan import footer
 from metalake_sync.cli.saved_plans import write_output
-from metalake_sync.core.base_action import ActionDocument
+from metalake_sync.core.base_action import CONTENT, VERSION, ActionDocument
 from metalake_sync.errors import UsageError
 from metalake_sync.report.image_files import LakeImages, Version
 from metalake_sync.report.model import ActionLine, Entry, ReportPlan
@@ -47,9 +47,12 @@ def open_plan_report(project: Project, observed: Observed, *, max_images: int, m
         return render_report(_report_plan(document, images), max_images=max_images, max_bytes=max_bytes)
 
 
-def saved_plan_report(saved: SavedPlan, *, max_images: int, max_bytes: int) -> Report:
-    """Return the report of a saved plan. It asks no lake, and reads no source but the images."""
-    base_dir = saved.manifest if os.path.isdir(saved.manifest) else os.path.dirname(saved.manifest)
+def saved_plan_report(saved: SavedPlan, manifest: str, *, max_images: int, max_bytes: int) -> Report:
+    """Return the report of a saved plan. It asks no lake, and reads no source but the images.
+
+    `manifest`: the manifest's path in this checkout.
+    """
+    base_dir = manifest if os.path.isdir(manifest) else os.path.dirname(manifest)
     images = SavedPlanImages(base_dir, saved.plan.actions, dict(_versions(saved)))
     remarks = (NO_SHAPES_OF_NEW_FILES,) if any(action.action == "upload" for action in saved.plan.actions) else ()
     return render_report(_report_plan(saved.plan, images, remarks), max_images=max_images, max_bytes=max_bytes)
@@ -65,9 +68,9 @@ def write_report(report: Report, path: Path) -> None:
 
 def _versions(saved: SavedPlan) -> Iterator[tuple[tuple[str, str], Version]]:
     for one in saved.basis:
-        size, mtime_ns = one.facts.get("size"), one.facts.get("mtime_ns")
-        if one.file is not None and isinstance(size, int) and isinstance(mtime_ns, int):
-            yield (one.collection, one.file), (size, mtime_ns)
+        size, version = one.facts.get("size"), one.facts.get(VERSION)
+        if one.file is not None and isinstance(size, int) and isinstance(version, list):
+            yield (one.collection, one.file), Version(size, version[0], one.facts.get(CONTENT))
 
 
 def _report_plan(plan: PlanDocument, images: PlannedImages, remarks: tuple[str, ...] = ()) -> ReportPlan:

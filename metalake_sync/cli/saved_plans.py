@@ -13,14 +13,18 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from metalake_sync.core.base_action import CONTENT
 from metalake_sync.errors import UsageError
 
 if TYPE_CHECKING:
     from metalake_sync.cli.documents import SavedPlan
+    from metalake_sync.core.actions import Action
     from metalake_sync.core.plan import Plan
+    from metalake_sync.core.snapshots import DesiredFile
     from metalake_sync.project import Project
 
 _OPEN_FILE = re.compile(r"(?:/dev|/proc/self)/fd/([0-9]{1,9})|/dev/(stdout|stderr)")
@@ -85,9 +89,14 @@ def save_plan(plan: Plan, project: Project, path: Path, *, revert: str | None = 
         what = "standard input" if project.manifest.source == "-" else "a pipe"
         raise UsageError(f"cannot save a plan of {what}", remedy="Save the manifest to a file first.")
     options = project.options
+    manifest = Path(project.manifest.source).absolute()
+    unread = (file for action in plan.actions() if (file := _sent(action)) is not None and file.content_hash is None)
+    contents = project.hash_sent(unread)
     saved = SavedPlan(
-        manifest=str(Path(project.manifest.source).absolute()),
+        manifest=_path_from(Path.cwd(), manifest) or str(manifest),
+        manifest_from_plan=_path_from(path.absolute().parent, manifest),
         manifest_digest=manifest_digest(project.manifest),
+        state_lineage=plan.state_lineage,
         state_serial=plan.state_serial,
         refresh=options.refresh,
         checksum=options.checksum,
@@ -95,12 +104,50 @@ def save_plan(plan: Plan, project: Project, path: Path, *, revert: str | None = 
         revert=revert,
         destructive=plan.destructive,
         plan=plan_document(plan),
-        basis=[BasisDocument(**action.key._asdict(), facts=dict(action.facts())) for action in plan.actions()],
+        basis=[
+            BasisDocument(**action.key._asdict(), facts=_facts_to_save(action, contents)) for action in plan.actions()
+        ],
     )
     try:
         write_output(path, to_json(saved, indent=1, exclude_none=False) + "\n")
     except OSError as error:
         raise UsageError(f"cannot write the plan: {error.strerror}", where=str(path)) from error
+
+
+def _path_from(folder: Path, path: Path) -> str | None:
+    """Return a path relative to a folder, or None if it is outside of it."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else None
+
+
+def _sent(action: Action) -> DesiredFile | None:
+    """Return the local file that an action sends, or None."""
+    return action.local_file if CONTENT in action.facts() else None
+
+
+def _facts_to_save(action: Action, contents: Mapping[str, str]) -> dict[str, Any]:
+    """Return the facts of an action, with the content hash of the file that it sends."""
+    file = _sent(action)
+    if file is None:
+        return dict(action.facts())
+    return {**action.facts(), CONTENT: file.content_hash or contents.get(file.path)}
+
+
+def manifest_of(saved: SavedPlan, path: str) -> str:
+    """Return the path of the manifest of a saved plan, which may have been made in another checkout.
+
+    `path`: of the saved plan. Raises UsageError if there is no such manifest.
+    """
+    found = [saved.manifest]
+    if saved.manifest_from_plan is not None:
+        found.insert(0, os.path.join(os.path.dirname(path), saved.manifest_from_plan))
+    for candidate in found:
+        if os.path.exists(candidate):
+            return candidate
+    raise UsageError(
+        f"there is no manifest '{saved.manifest}' of the plan here",
+        where=path,
+        remedy="Run the command in the folder where the plan was made, such as the root of the checkout.",
+    )
 
 
 def read_stream(source: str) -> bytes | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from metalake_sync.core.addresses import FileAt
-from metalake_sync.core.base_action import ActionDocument, ActionKey, BaseAction, Facts, Stage
+from metalake_sync.core.base_action import CONTENT, VERSION, ActionDocument, ActionKey, BaseAction, Facts, Stage
 from metalake_sync.core.changes import Change
 from metalake_sync.core.changes import Reason as Reason
 from metalake_sync.core.metadata import MetadataSet, MetadataValues, metadata_set
@@ -132,7 +132,7 @@ class UploadFile(BaseAction):
         return self.file
 
     def facts(self) -> Facts:
-        return _facts_of_file(self.file)
+        return _facts_of_sent_file(self.file)
 
     def history(self) -> tuple[str | None, str | None]:
         return None, self.file.content_hash
@@ -178,7 +178,7 @@ class ReplaceFile(BaseAction):
         return self.file
 
     def facts(self) -> Facts:
-        return {**_facts_of_file(self.file), "lake id": self.replaced.lake_id}
+        return {**_facts_of_sent_file(self.file), "lake id": self.replaced.lake_id}
 
     def history(self) -> tuple[str | None, str | None]:
         return self.replaced.lake_id, self.file.content_hash
@@ -226,7 +226,8 @@ class AdoptFile(BaseAction):
         return self.file
 
     def facts(self) -> Facts:
-        return {**_facts_of_file(self.file), "lake id": self.remote.lake_id}
+        size = self.file.fingerprint.size_bytes
+        return {"size": size, "metadata": self.file.metadata.digest, "lake id": self.remote.lake_id}
 
     def history(self) -> tuple[str | None, str | None]:
         return None, self.remote.lake_id
@@ -590,14 +591,13 @@ def _facts_of_metadata(before: str | None, metadata: MetadataSet, overwritten: M
     return facts if overwritten is None else {**facts, "another client's metadata": metadata_set(overwritten).digest}
 
 
-def _facts_of_file(file: DesiredFile) -> dict[str, Any]:
+def _facts_of_sent_file(file: DesiredFile) -> dict[str, Any]:
     found = file.fingerprint
     return {
         "size": found.size_bytes,
-        "mtime_ns": found.mtime_ns,
-        "inode": found.inode,
-        "ctime_ns": found.ctime_ns,
         "metadata": file.metadata.digest,
+        CONTENT: file.content_hash,
+        VERSION: [found.mtime_ns, found.inode, found.ctime_ns],
     }
 
 

@@ -38,6 +38,10 @@ Sign: TypeAlias = Literal["+", "~", "-", "-/+", "=", "<="]
 Facts: TypeAlias = Mapping[str, Any]
 """Facts by name, as JSON values."""
 
+CONTENT, VERSION = "content", "version"
+"""The names of two facts of a file that is sent: its content hash (BLAKE3, hex), or None if the file was not read, and
+its version on this disk. On another disk the version differs, and the content hash shows whether the bytes do."""
+
 
 class Stage(enum.StrEnum):
     """The stage of apply that carries out an action, by the name of the attribute that holds the actions.

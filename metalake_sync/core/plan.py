@@ -233,6 +233,8 @@ class Plan:
     """Actions on files that the manifest does not upload."""
     attachments: tuple[AttachModelRun, ...] = ()
     """Last, because the annotation studio is another service: its errors do not stop other actions."""
+    state_lineage: str | None = None
+    """The state from which the plan was made. None: it had no run yet."""
     shown_sets: ShownSets | None = field(default=None, compare=False, repr=False)
     """The sets that the plan changes, beside their bases, for showing them. They can be read until the planned run is
     closed."""

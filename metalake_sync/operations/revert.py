@@ -113,6 +113,7 @@ class RevertPlanner:
             tuple(collections),
             tuple(self._all_notes()),
             addressed=tuple(addressed),
+            state_lineage=self.state.lineage,
             shown_sets=ShownSetsFromHistory(self.state, self._compared),
         )
         return PlannedRun(plan, desired, 0, unmanaged)

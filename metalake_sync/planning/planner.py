@@ -123,7 +123,8 @@ class Planner:
             trash_rules,
             addressed_plans,
             self._attachments(plans, desired, addressed if not targets else None),
-            self._shown_sets(desired, addressed or UnmanagedSources()),
+            state_lineage=self.state.lineage,
+            shown_sets=self._shown_sets(desired, addressed or UnmanagedSources()),
         )
         unusable = sum(note.code in UNUSABLE for note in notes)
         return PlannedRun(plan, desired, self._unreadable + unusable, addressed or UnmanagedSources())

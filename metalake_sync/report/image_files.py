@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
-from metalake_sync.errors import SyncError
+from metalake_sync.core.snapshots import Fingerprint
+from metalake_sync.errors import SourceChanged, SyncError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.remote.address import LakeAddress
 from metalake_sync.remote.request_counter import RequestCounter
@@ -25,6 +27,7 @@ from metalake_sync.remote.transfers.download import Downloads, FetchFailed
 from metalake_sync.remote.transfers.file_download import FileToFetch
 from metalake_sync.remote.transfers.partial import partial_files
 from metalake_sync.report.model import ImageUnavailable
+from metalake_sync.sources.hashing import hash_file
 
 LAKE_IMAGE_LIMIT_BYTES = 100_000_000
 """A larger image of the lake is not read."""
@@ -32,8 +35,25 @@ LAKE_IMAGE_LIMIT_BYTES = 100_000_000
 RETRY_TIMEOUT_S = 20.0
 """A report does not wait long for one image."""
 
-Version = tuple[int, int]
-"""Size in bytes and modification time in nanoseconds."""
+
+class Version(NamedTuple):
+    """What a plan saw of a local file."""
+
+    size_bytes: int
+    mtime_ns: int
+    content_hash: str | None = None
+    """BLAKE3 (hex), or None if it is unknown. It proves equal bytes where the time differs, as on another disk."""
+
+    def is_of(self, path: str, found: os.stat_result) -> bool:
+        """Return whether a file still has this version. Reads the file only if nothing else can tell."""
+        if self.size_bytes != found.st_size:
+            return False
+        if self.mtime_ns == found.st_mtime_ns:
+            return True
+        try:
+            return self.content_hash is not None and hash_file(path, Fingerprint.of(found)) == self.content_hash
+        except SourceChanged:
+            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +73,7 @@ class LocalImage:
             raise ImageUnavailable("the file is not on this disk any more") from None
         if not stat.S_ISREG(found.st_mode):
             raise ImageUnavailable("it is not a regular file")
-        if self.version is not None and self.version != (found.st_size, found.st_mtime_ns):
+        if self.version is not None and not self.version.is_of(self.path, found):
             raise ImageUnavailable("the file changed after the plan was made")
         yield self.path
 

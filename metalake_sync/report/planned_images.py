@@ -61,7 +61,7 @@ class OpenPlan:
         for action in actions:
             if action.local_file is not None:
                 found = action.local_file.fingerprint
-                version: Version = (found.size_bytes, found.mtime_ns)
+                version = Version(found.size_bytes, found.mtime_ns)
                 return LocalImage(os.path.join(self._base_dir, action.local_file.path), version)
         for action in actions:
             if isinstance(action, Annotate | RemoveAnnotations):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -141,7 +142,15 @@ class StateStore:
         row = self._connection.execute("SELECT value FROM meta WHERE key = 'serial'").fetchone()
         return int(row[0]) if row else 0
 
+    @property
+    def lineage(self) -> str | None:
+        """The random id of this state, or None before the first run that recorded something."""
+        return self.learned("lineage")
+
     def advance_serial(self) -> None:
+        self._connection.execute(
+            "INSERT OR IGNORE INTO meta (key, value) VALUES ('lineage', ?)", (secrets.token_hex(16),)
+        )
         self._connection.execute(
             "INSERT INTO meta (key, value) VALUES ('serial', '1')"
             " ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1"

@@ -148,7 +148,9 @@ def test_json_holds_each_shape_before_and_after(odd_and_equal: PlanDocument) -> 
 def test_a_saved_plan_is_shown_like_the_plan(odd_and_equal: PlanDocument) -> None:
     saved = SavedPlan(
         manifest="m.yaml",
+        manifest_from_plan=None,
         manifest_digest="M",
+        state_lineage=None,
         state_serial=1,
         refresh="list",
         checksum=False,

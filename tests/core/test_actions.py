@@ -178,7 +178,9 @@ def test_an_action_of_a_saved_plan_is_recognized_and_its_facts_are_compared(acti
     plan = plan_of(action)
     saved = SavedPlan(
         manifest="manifest.yaml",
+        manifest_from_plan="manifest.yaml",
         manifest_digest="M",
+        state_lineage=None,
         state_serial=1,
         refresh="list",
         checksum=False,
@@ -190,7 +192,7 @@ def test_an_action_of_a_saved_plan_is_recognized_and_its_facts_are_compared(acti
     loaded = SavedPlan.model_validate_json(to_json(saved, exclude_none=False))
     assert loaded == saved
     assert list(find_stale_facts(loaded.approved(), plan, "M")) == []
-    other = Approved("M", 1, {action.key: dict.fromkeys(action.facts(), "other")})
+    other = Approved("M", None, 1, {action.key: dict.fromkeys(action.facts(), "other")})
     (stale,) = find_stale_facts(other, plan, "M")
     assert str(action.key) in stale
 

@@ -70,7 +70,7 @@ READERS: dict[str, tuple[Callable[[Path], object], bytes]] = {
     "a.jpg.json": (_sidecar, b'{"metadata": {"City": "Rome", "Tags": ["a"]}}'),
     "a.jpg.yaml": (_sidecar, b"City: Rome\nTags: [a]\nwhen: 2026-01-01\n"),
     "data.yaml": (_data_yaml, b"path: .\ntrain: images\nval: val.txt\nnames: {0: bird}\n"),
-    "saved.plan": (lambda path: load_plan(str(path)), b'{"kind": "metalake-sync plan", "format_version": "1.0"}'),
+    "saved.plan": (lambda path: load_plan(str(path)), b'{"kind": "metalake-sync plan", "format_version": "2.0"}'),
     "faults.yaml": (read_fault_plan, b"seed: 1\nfaults: [{kind: status, status: 500, route: lake, times: 2}]\n"),
     "s.db": (_state, b"SQLite format 3\x00\x10\x00\x01\x01\x00@  \x00\x00\x00\x01\x00\x00\x00\x02"),
 }

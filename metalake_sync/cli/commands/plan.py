@@ -24,7 +24,7 @@ from metalake_sync.cli.markdown_plan import markdown_plan
 from metalake_sync.cli.options import option
 from metalake_sync.cli.plan_document import plan_document
 from metalake_sync.cli.render_plan import footer, render_plan
-from metalake_sync.cli.saved_plans import is_saved_plan, load_plan, read_stream, save_plan
+from metalake_sync.cli.saved_plans import is_saved_plan, load_plan, manifest_of, read_stream, save_plan
 from metalake_sync.cli.terminal import can_ask, count, echo_json, shown
 from metalake_sync.core.events import PlanMade
 from metalake_sync.core.notes import UNUSABLE
@@ -108,9 +108,9 @@ def plan_command(
             return
         with project.observe() as observed:
             planned = observed.planned
-            listener.close()
             if out is not None:
                 save_plan(planned.plan, project, out)
+            listener.close()
             report = None
             if html is not None:
                 from metalake_sync.cli.html_plan import open_plan_report, write_report
@@ -190,7 +190,7 @@ def apply_command(
             content = None
             if run.target:
                 raise UsageError("a saved plan has its own targets", remedy="Remove --target, or make a new plan.")
-            flags = replace(flags, manifest=saved.manifest)
+            flags = replace(flags, manifest=manifest_of(saved, flags.manifest))
             options = replace(
                 options,
                 refresh=saved.refresh,
@@ -254,7 +254,9 @@ def show_command(
     if html is not None:
         from metalake_sync.cli.html_plan import saved_plan_report, write_report
 
-        report = saved_plan_report(saved, max_images=max_images, max_bytes=round(max_size * 1e6))
+        report = saved_plan_report(
+            saved, manifest_of(saved, plan), max_images=max_images, max_bytes=round(max_size * 1e6)
+        )
         write_report(report, html)
     if as_json:
         from metalake_sync.cli.documents import to_json
