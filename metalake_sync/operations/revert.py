@@ -358,8 +358,8 @@ class RevertPlanner:
         records: PlaceRecords,
         size_of: Callable[[FileAt], Size | None],
     ) -> SetReverts:
-        values = (self.state.runs.values_of(one.first) for one in sent.values())
-        befores = [one.set_before for one in values if one.set_before is not None and one.set_before.shapes]
+        befores = (self.state.runs.values_of(one.first).set_before for one in sent.values())
+        units = {before.normalized for before in befores if before is not None and before.shapes}
         kind, on_drift = self._operation(place, operation, next(iter(sent.values()), None), records)
         later = {
             name: run
@@ -376,7 +376,7 @@ class RevertPlanner:
             self.manifest.base_dir,
             size_of,
             later,
-            empty_index(operation, kind, normalized=bool(befores) and all(one.normalized for one in befores)),
+            empty_index(operation, kind, normalized=units == {True}),
             self._compared,
             lambda clause, name: self._leave_out(clause, name, f"{place}, {operation}"),
         )
