@@ -105,6 +105,14 @@ class ResumedEvent(Document):
     files: int
 
 
+class ClaimedEvent(Document):
+    """`import --claim` recorded adopted files as uploaded. `backup`: the path of the copy of the old state."""
+
+    message_type: Literal["claimed"] = "claimed"
+    files: int
+    backup: str | None = None
+
+
 @pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class ActionDoneEvent(ActionDocument):
     """The lake confirmed the action, and the state records it. `shape_changes` is that of the plan's
@@ -155,7 +163,14 @@ class ExitErrorEvent(Document):
 
 
 EventDocument = (
-    PlanEvent | ProgressEvent | ResumedEvent | ActionDoneEvent | ActionFailedEvent | SummaryEvent | ExitErrorEvent
+    PlanEvent
+    | ProgressEvent
+    | ResumedEvent
+    | ClaimedEvent
+    | ActionDoneEvent
+    | ActionFailedEvent
+    | SummaryEvent
+    | ExitErrorEvent
 )
 
 

@@ -28,8 +28,8 @@ from metalake_sync.cli.options import (
     rate,
     start_is_over,
 )
-from metalake_sync.cli.terminal import can_ask, echo_json
-from metalake_sync.errors import GuardStopped, UsageError
+from metalake_sync.cli.terminal import ask, echo_json
+from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -136,14 +136,7 @@ class LakeFlags:
 
     def ask(self, question: str, *, approved: bool) -> None:
         """Return if the user approved. Raises GuardStopped if not, or if no prompt is possible."""
-        if approved:
-            return
-        remedy = "Nothing was changed. Pass --auto-approve to approve."
-        if not can_ask(as_json=self.as_json):
-            reason = "--json does not prompt" if self.as_json else "there is no terminal to prompt on"
-            raise GuardStopped(f"not approved: {reason}", remedy=remedy)
-        if not click.confirm(question, default=False):
-            raise GuardStopped("not approved", remedy=remedy)
+        ask(question, approved=approved, as_json=self.as_json)
 
     def show(self, result: object, lines: Callable[[], Iterator[str]]) -> None:
         """Print a result as one JSON document, or as text."""

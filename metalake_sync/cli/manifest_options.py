@@ -90,6 +90,7 @@ class ManifestFlags:
             withheld=os.environ.keys() - environment.keys(),
             default_name=self.state.stem if self.state is not None else None,
         )
+        _check_used(self.var, loaded)
         if safe:
             from metalake_sync.sources.text_files import confine
 
@@ -206,6 +207,24 @@ def takes_manifest(command: CommandT) -> CommandT:
 def observes(command: CommandT) -> CommandT:
     """Give a command the options of a run as one argument."""
     return gathered(command, _RUN_FLAGS, RunFlags)
+
+
+def _check_used(assignments: tuple[str, ...], manifest: LoadedManifest) -> None:
+    """Raise UsageError if the manifest refers to no such variable: it is misspelled, or the manifest lost it.
+
+    Variable files are not checked, because several manifests may share one.
+    """
+    for assignment in assignments:
+        name = assignment.partition("=")[0]
+        if name not in manifest.variables:
+            import difflib
+
+            near = difflib.get_close_matches(name, sorted(manifest.variables), n=1)
+            raise UsageError(
+                f"the manifest does not use the variable '{name}', which --var sets",
+                where=manifest.source,
+                remedy=f"Did you mean '{near[0]}'?" if near else f"Remove it, or use ${{{name}}} in the manifest.",
+            )
 
 
 def read_variables(assignments: tuple[str, ...], files: tuple[str, ...]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import NoReturn, TextIO
 
 import click
 
-from metalake_sync.errors import UsageError
+from metalake_sync.errors import GuardStopped, UsageError
 from metalake_sync.sources.names import names_are_utf8
 
 _COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#(?:\[|vso\[|teamcity\[))")
@@ -106,6 +106,18 @@ def echo_json(text: str) -> None:
 def can_ask(*, as_json: bool) -> bool:
     """Return whether a user can answer a prompt."""
     return not as_json and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def ask(question: str, *, approved: bool, as_json: bool) -> None:
+    """Return if the user approved. Raises GuardStopped if not, or if no prompt is possible."""
+    if approved:
+        return
+    remedy = "Nothing was changed. Pass --auto-approve to approve."
+    if not can_ask(as_json=as_json):
+        reason = "--json does not prompt" if as_json else "no terminal can show a prompt"
+        raise GuardStopped(f"not approved: {reason}", remedy=remedy)
+    if not click.confirm(question, default=False):
+        raise GuardStopped("not approved", remedy=remedy)
 
 
 def _open_closed_descriptors() -> None:

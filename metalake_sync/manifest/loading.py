@@ -62,6 +62,11 @@ class LoadedManifest:
         """Return the place of a value, or of the nearest value around it: `where("collections", 0, "name")`."""
         return self._tree.place(path)
 
+    @property
+    def variables(self) -> frozenset[str]:
+        """The names of the variables to which the manifest refers."""
+        return frozenset(name for names in self._tree.references.values() for name in names)
+
 
 def load_manifest(
     source: str,

@@ -31,6 +31,14 @@ from metalake_sync.state.names import (
 NO_SETS: Mapping[str, str] = MappingProxyType({})
 
 
+class AdoptedRow(NamedTuple):
+    """An adopted file: the id of its row, its name in the collection, and its local path."""
+
+    row_id: int
+    name: str
+    path: str
+
+
 class FolderRow(NamedTuple):
     """The part of a record that the planner compares with a scanned file. A tuple, because a plan reads all of them."""
 
@@ -255,6 +263,21 @@ class Files:
         self._connection.executemany(
             "UPDATE files SET metadata_digest = ? WHERE collection = ? AND name = ?",
             [(metadata.digest, collection, name_to_db(name)) for name, metadata in written],
+        )
+
+    def adopted(self, collection: CollectionHandle) -> Iterator[AdoptedRow]:
+        """Yield the adopted files of a collection in the order in which they were recorded."""
+        rows = self._connection.execute(
+            "SELECT id, name, folder, filename FROM files WHERE collection = ? AND origin = ? ORDER BY id",
+            (collection, Origin.ADOPTED.value),
+        )
+        for row_id, name, folder, filename in rows:
+            yield AdoptedRow(row_id, name_from_db(name), join_path(name_from_db(folder), name_from_db(filename)))
+
+    def claim(self, rows: Iterable[int]) -> None:
+        """Record adopted files as uploaded by us, by their row ids."""
+        self._connection.executemany(
+            "UPDATE files SET origin = ? WHERE id = ?", [(Origin.UPLOADED.value, row) for row in rows]
         )
 
     def forget(self, collection: CollectionHandle, names: Iterable[str]) -> None:

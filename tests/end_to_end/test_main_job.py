@@ -151,6 +151,20 @@ def test_variables_of_the_command_line_take_precedence_over_the_environment(worl
     assert world.names("jays") == ["a.png"]
 
 
+def test_a_variable_that_nothing_uses_is_an_error(world: World) -> None:
+    world.images("a.png")
+    world.manifest({**BIRDS, "name": "birds-${ENV:-dev}"})
+    wrong = world.run("plan", "manifest.yaml", "--var", "EVN=prod")
+    assert wrong.code == 64
+    assert "the manifest does not use the variable 'EVN', which --var sets" in wrong.err
+    assert "Did you mean 'ENV'?" in wrong.err
+    unlike = world.run("plan", "manifest.yaml", "--var", "ENV=prod", "--var", "REGION=eu")
+    assert "Remove it, or use ${REGION} in the manifest." in unlike.err
+    # Several manifests may share a file of variables.
+    world.write("prod.env", "ENV=prod\nREGION=eu\n")
+    assert "birds-prod" in world.good("plan", "manifest.yaml", "--var-file", "prod.env").out
+
+
 def test_every_flag_has_an_environment_variable(world: World) -> None:
     world.images("a.png")
     world.manifest(BIRDS)

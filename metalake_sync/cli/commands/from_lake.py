@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,12 @@ import click
 from metalake_sync.cli.manifest_options import LOCK_TIMEOUT, ManifestFlags, RunFlags, observes, takes_manifest
 from metalake_sync.cli.options import FolderPath, option
 from metalake_sync.cli.selection_options import COLLECTION_TYPE, WRITTEN_FORMATS
+from metalake_sync.cli.terminal import ask, count, echo_json, shown
 from metalake_sync.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from metalake_sync.manifest import LoadedManifest
+    from metalake_sync.operations.claiming import Claim
 
 MANIFEST_START = """\
 # Written by 'metalake-sync import --emit' from the collections of the lake. Put each collection's files into its
@@ -33,12 +36,25 @@ remote:
 @takes_manifest
 @observes
 @option("--emit", is_flag=True, help="Write the lake's collections that MANIFEST does not contain.")
+@option(
+    "--claim",
+    multiple=True,
+    metavar="COLLECTION[/GLOB]",
+    help="Record adopted files as uploaded by this manifest, so that 'prune' covers them. May be repeated.",
+)
+@option("--auto-approve", is_flag=True, help="Do not ask for approval of --claim.")
 @LOCK_TIMEOUT
-def import_command(flags: ManifestFlags, run: RunFlags, emit: bool, lock_timeout: float) -> None:
+def import_command(
+    flags: ManifestFlags, run: RunFlags, emit: bool, claim: tuple[str, ...], auto_approve: bool, lock_timeout: float
+) -> None:
     """Adopt files of the manifest that are in the lake already, by name and size. Sends nothing.
 
     The next apply does not send adopted files, and they are never pruned. Metadata that differs is reported; apply
     writes it only with 'metadata_override: true'.
+
+    With --claim, matching files count as uploaded by this manifest, also those that were adopted earlier. Use it after
+    a lost state: its files are adopted again, and without a claim they would never be pruned. The command shows the
+    files and asks for approval.
 
     With --emit, the command writes MANIFEST from the lake of LAYERNEXT_URL if the file does not exist. If it exists,
     the command prints the missing collections.
@@ -46,6 +62,8 @@ def import_command(flags: ManifestFlags, run: RunFlags, emit: bool, lock_timeout
     from metalake_sync.operations.adoption import adopt_only
 
     if emit:
+        if claim:
+            raise UsageError("--emit and --claim exclude each other", remedy="Use one of them.")
         _write_manifest(flags, run)
         return
     with closing(flags.listener()) as listener:
@@ -53,8 +71,44 @@ def import_command(flags: ManifestFlags, run: RunFlags, emit: bool, lock_timeout
             flags.project(listener, run.options()), lock_timeout_s=lock_timeout, command=f"import {flags.manifest}"
         )
         listener(applied.finished)
+    if claim:
+        _claim(flags, claim, approved=auto_approve, lock_timeout_s=lock_timeout)
     if applied.finished.failed or applied.unreadable:
         click.get_current_context().exit(ExitCode.SOME_FAILED)
+
+
+def _claim(flags: ManifestFlags, targets: tuple[str, ...], *, approved: bool, lock_timeout_s: float) -> None:
+    """Record adopted files as uploaded, after approval."""
+    from metalake_sync.operations.claiming import claim
+
+    def approve(claims: Sequence[Claim]) -> None:
+        if not (flags.as_json or flags.quiet):
+            for one in claims:
+                for line in _claim_lines(one):
+                    click.echo(line)
+        files = count(sum(one.files for one in claims), "file")
+        ask(f"Record {files} as uploaded by this manifest?", approved=approved, as_json=flags.as_json)
+
+    claims, copy = claim(flags.project(), targets, approve, lock_timeout_s=lock_timeout_s, all_names=flags.verbose)
+    files = sum(one.files for one in claims)
+    if flags.as_json:
+        from metalake_sync.cli.documents import ClaimedEvent, to_json
+
+        echo_json(to_json(ClaimedEvent(files=files, backup=str(copy) if copy else None)))
+    elif copy is None:
+        click.echo("Nothing to claim: no adopted file matches.")
+    else:
+        click.echo(f"Claimed {count(files, 'file')}. The copy of the old state is {copy}.")
+
+
+def _claim_lines(claim: Claim) -> Iterator[str]:
+    yield f"{shown(str(claim.collection))}: {count(claim.files, 'adopted file')} to claim"
+    yield from (f"    {shown(name)}" for name in claim.names)
+    if claim.files > len(claim.names):
+        yield f"    and {claim.files - len(claim.names)} more; -v shows all"
+    if claim.without_source:
+        then = "the next apply trashes them" if claim.prune else "an apply with 'prune: true' would trash them"
+        yield f"    {count(claim.without_source, 'file')} of them no longer on this disk: {then}"
 
 
 def _write_manifest(flags: ManifestFlags, run: RunFlags) -> None:
