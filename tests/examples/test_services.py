@@ -147,5 +147,5 @@ def test_kubernetes_runs_one_watcher_at_a_time() -> None:
 def test_a_pipeline_plans_before_a_merge_and_approves_only_on_request(path: str) -> None:
     text = (EXAMPLES / path).read_text()
     assert len(documents(path)) == 1
-    assert "plan manifest.yaml --safe --markdown --detailed-exitcode" in text
+    assert "plan manifest.yaml --safe --markdown --html plan.html --detailed-exitcode" in text
     assert text.count("--auto-approve") == 1
