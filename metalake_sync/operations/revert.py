@@ -1,8 +1,10 @@
 """`revert`: plans the way back to the metadata and annotation sets that the lake had before a run.
 
-Owns: which files and heads of the run the plan covers, what is read from the lake for them, and the notes on the rest.
-The plan is an ordinary one: apply shows it, asks for approval and records it. Must not: decide about a single set
-(`revert_sets`) or about fields (`revert_metadata`), send anything, or restore files.
+Owns: which files of the run the plan covers, what is read from the lake for their sets, and the notes on the rest. The
+plan is an ordinary one: apply shows it, asks for approval and records it. Must not: read the run (`reverted_run`),
+decide about a single set (`revert_sets`), plan metadata (`revert_updates`), send anything, or restore files.
+
+Longer than 300 lines, because managed and unmanaged files share how sets are read and left out.
 """
 
 from __future__ import annotations
@@ -15,21 +17,16 @@ from functools import partial
 from typing import Any
 
 from metalake_sync.annotations.images import Size
-from metalake_sync.core.actions import UpdateFileMetadata, UpdateHead
 from metalake_sync.core.addresses import Address, FileAt, Place
 from metalake_sync.core.base_action import ActionKey
-from metalake_sync.core.changes import Reason
 from metalake_sync.core.diff_sets import OnDrift
 from metalake_sync.core.events import EventSink, Observing
-from metalake_sync.core.metadata import NO_METADATA, TAGS, MetadataValues
+from metalake_sync.core.metadata import NO_METADATA
 from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.plan import AddressedPlan, CollectionPlan, Plan
 from metalake_sync.core.snapshots import AnnotationKind, CollectionKey, CollectionPolicy, MediaType, RecordedCollection
-from metalake_sync.core.targets import Target
-from metalake_sync.errors import SyncError, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
-from metalake_sync.operations.revert_metadata import ChangedMetadata, MetadataReverted, revert_metadata
 from metalake_sync.operations.revert_sets import (
     ComparedSet,
     SentByRun,
@@ -38,6 +35,8 @@ from metalake_sync.operations.revert_sets import (
     empty_index,
     sent_sets,
 )
+from metalake_sync.operations.revert_updates import MetadataReverts
+from metalake_sync.operations.reverted_run import RevertedRun, changes_values
 from metalake_sync.planning.desired import DesiredCollection, key_of
 from metalake_sync.planning.lake_listing import LakeView, view_lake
 from metalake_sync.planning.open_collections import collection_policy
@@ -47,13 +46,13 @@ from metalake_sync.planning.unmanaged_lookup import UnmanagedLookup
 from metalake_sync.planning.unmanaged_sources import UnmanagedSources, address_of
 from metalake_sync.project import Project
 from metalake_sync.remote.client import LakeClient
-from metalake_sync.remote.item_details import fields_in, remote_details, remote_resolutions
+from metalake_sync.remote.item_details import remote_resolutions
 from metalake_sync.remote.listings import annotations_of
 from metalake_sync.sources.images import image_size
 from metalake_sync.sources.metadata_layers import MetadataRules
 from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.records_by_place import PlaceRecords
-from metalake_sync.state.runs import LaterAction, RunChange
+from metalake_sync.state.runs import RunChange
 from metalake_sync.state.store import StateStore
 
 NEW_BYTES = frozenset({"upload", "replace"})
@@ -82,16 +81,22 @@ class RevertPlanner:
     """Where and why → the files or sets that are not reverted."""
     _notes: list[Note] = field(default_factory=list)
     _compared: dict[ActionKey, ComparedSet] = field(default_factory=dict)
-    _later: dict[tuple[Place, str | None], list[LaterAction]] = field(default_factory=dict)
+    _run: RevertedRun = field(init=False)
+    _metadata: MetadataReverts = field(init=False)
 
     def plan(self) -> PlannedRun:
         """Make the plan. Raises UsageError for a run that cannot be reverted, and what the lake raises."""
         assert self.client is not None, "a revert compares with the lake"
-        self._check_run()
+        run = RevertedRun(
+            self.run_id, self.state, self.lake, chosen_targets(self.manifest, self.options), self._leave_out
+        )
+        run.check()
         changes = list(self.state.runs.changes(self.run_id))
-        places = self._by_place(changes)
-        self._check_values(changes)
-        self._read_later(places)
+        places = run.by_place(changes)
+        run.check_values(changes)
+        run.read_later(places)
+        self._run = run
+        self._metadata = MetadataReverts(run, self.state, self.client, self.options.calls_at_once, self._notes)
         desired: dict[CollectionKey, DesiredCollection] = {}
         unmanaged = UnmanagedSources()
         with contextlib.ExitStack() as on_error:
@@ -107,80 +112,17 @@ class RevertPlanner:
                     on_error.callback(desired[place].close)
                     collections.append(collection)
             on_error.pop_all()
+        version = self.state.version
         plan = Plan(
             self.manifest.source,
-            self.state.serial,
+            version.serial,
             tuple(collections),
             tuple(self._all_notes()),
             addressed=tuple(addressed),
-            state_lineage=self.state.lineage,
+            state_lineage=version.lineage,
             shown_sets=ShownSetsFromHistory(self.state, self._compared),
         )
         return PlannedRun(plan, desired, 0, unmanaged)
-
-    # What the run changed.
-
-    def _check_run(self) -> None:
-        try:
-            lake = self.state.runs.lake_of(self.run_id)
-        except KeyError:
-            raise UsageError(
-                f"there is no run '{self.run_id}'", remedy="Run 'metalake-sync history MANIFEST' to list all runs."
-            ) from None
-        if lake not in (None, self.lake):
-            raise UsageError(
-                f"run '{self.run_id}' changed another lake: {lake}",
-                remedy="Use the manifest with the 'remote' that the run had.",
-            )
-
-    def _check_values(self, changes: Sequence[RunChange]) -> None:
-        """Raise SyncError if the run changed sets or metadata, and the history has none of the values before."""
-        changing = list(filter(_changes_values, changes))
-        if changing and not any(one.operation or one.row.action == "update_metadata" for one in changing):
-            raise SyncError(
-                f"the history has no values before run '{self.run_id}': an earlier version recorded it",
-                remedy="Restore the sources from a backup or from their repository, and apply.",
-            )
-
-    def _by_place(self, changes: Sequence[RunChange]) -> dict[Place, list[RunChange]]:
-        """The changes of the run by place, limited to the targets."""
-        targets = chosen_targets(self.manifest, self.options)
-        recorded = self.state.collections.of_lake(self.lake)
-        places: dict[Place, list[RunChange]] = {}
-        matched: set[Target] = set()
-        for change in changes:
-            row = change.row
-            place = _place(row.type, row.collection, row.address, recorded)
-            if targets:
-                taking = [one for one in targets if row.address is None and one.takes(row.collection, row.file)]
-                matched.update(taking)
-                if not taking:
-                    continue
-            if _changes_values(change) and row.action != "update_metadata" and change.operation is None:
-                self._leave_out("the history does not have the shapes before the run", row.file or "*", row.collection)
-            elif place is None:
-                self._leave_out("an earlier version recorded it without its address", row.file or "*", row.collection)
-            else:
-                places.setdefault(place, []).append(change)
-        missing = [target for target in targets if target not in matched]
-        if missing:
-            raise UsageError(
-                f"'--target {missing[0]}' matches nothing that run '{self.run_id}' changed",
-                remedy=f"Run 'metalake-sync history MANIFEST --run {self.run_id}' to list its files.",
-            )
-        return places
-
-    def _read_later(self, places: Mapping[Place, Sequence[RunChange]]) -> None:
-        """Read the actions of later runs on the same files."""
-        recorded = self.state.collections.of_lake(self.lake)
-        own = {(place, change.row.file) for place, changes in places.items() for change in changes}
-        for action in self.state.runs.later(self.run_id):
-            place = _place(action.type, action.collection, action.address, recorded)
-            if place is not None and (place, action.file) in own:
-                self._later.setdefault((place, action.file), []).append(action)
-
-    def _later_run(self, place: Place, file: str | None, wanted: Callable[[LaterAction], bool]) -> str | None:
-        return next((one.run_id for one in reversed(self._later.get((place, file), [])) if wanted(one)), None)
 
     # Collections.
 
@@ -193,7 +135,7 @@ class RevertPlanner:
     ) -> CollectionPlan | None:
         """Plan one collection, and open what its actions need into `desired`. None: the lake does not have it."""
         self._note_files(key, changes)
-        if not any(map(_changes_values, changes)):
+        if not any(map(changes_values, changes)):
             return None
         row = self.state.collections.of_lake(self.lake).get(key)
         known = row[1] if row is not None else None
@@ -201,7 +143,7 @@ class RevertPlanner:
         view = view_lake(client, key, known, full=True)
         if row is None or known is None or view.lake_id != known.lake_id or view.listing is None:
             for change in changes:
-                if _changes_values(change):
+                if changes_values(change):
                     self._leave_out("the lake does not have the collection any more", change.row.file or "*", str(key))
             return None
         handle = row[0]
@@ -241,13 +183,13 @@ class RevertPlanner:
         """The files whose sets or metadata the run changed, and that still have the bytes that they had then."""
         created = {one.row.file for one in changes if one.row.action in NEW_BYTES}
         names: dict[str, None] = {}
-        for change in filter(_changes_values, changes):
+        for change in filter(changes_values, changes):
             if change.row.file is not None:
                 names[change.row.file] = None
         recorded = self.state.files.named(handle, [name for name in names if name not in created])
         files: dict[str, FileAt] = {}
         for name, known in recorded.items():
-            later = self._later_run(key, name, lambda one: one.action in NEW_BYTES)
+            later = self._run.later_run(key, name, lambda one: one.action in NEW_BYTES)
             there = view.listing.get(name) if view.listing is not None else None
             if later is not None:
                 self._leave_out(f"run {later} uploaded other bytes", name, str(key))
@@ -274,31 +216,10 @@ class RevertPlanner:
         changed = _metadata_changes(changes)
         recorded = self.state.files.named(handle, [name for name in changed if name is not None and name in files])
         before = {name: one.metadata_digest for name, one in recorded.items()}
-        for action in self._updates(plan.key, changed, files, before, plan.policy, settled):
+        for action in self._metadata.updates(plan.key, changed, files, before, plan.policy, settled):
             plan.metadata.append(action)
         if None in changed:
-            self._plan_head(plan, known, changed[None])
-
-    def _plan_head(self, plan: CollectionPlan, known: RecordedCollection, change: RunChange) -> None:
-        assert self.client is not None
-        run = self._values(change, str(plan.key))
-        if run is None or plan.lake_id is None:
-            return
-        recorded = self.state.metadata_sets.values(known.head_digest) if known.head_digest is not None else None
-        fields = dict.fromkeys((*run.after, TAGS), True)
-        lake = fields_in(self.client.collection_details(plan.lake_id, fields), fields)
-        found = self._reverted(plan.key, None, run, recorded or {}, lake, plan.policy)
-        if found.update:
-            plan.update_head = UpdateHead(
-                plan.key,
-                found.wanted,
-                known.head_digest,
-                Reason.REQUESTED,
-                found.lake,
-                found.changes,
-                found.overwrites,
-                found.record,
-            )
+            self._metadata.plan_head(plan, known, changed[None])
 
     # Unmanaged files.
 
@@ -343,7 +264,7 @@ class RevertPlanner:
         before = {name: one.digest for name, one in records.metadata().items() if name in changed}
         plan = AddressedPlan(address)
         settled: set[str] = set()
-        plan.actions += self._updates(address, changed, files, before, CollectionPolicy(), settled)
+        plan.actions += self._metadata.updates(address, changed, files, before, CollectionPolicy(), settled)
         plan.unchanged = len(settled)
         if changed:
             yield plan
@@ -364,7 +285,7 @@ class RevertPlanner:
         later = {
             name: run
             for name in sent
-            if (run := self._later_run(place, name, lambda one: one.operation == operation)) is not None
+            if (run := self._run.later_run(place, name, lambda one: one.operation == operation)) is not None
         }
         return SetReverts(
             self.state,
@@ -431,93 +352,6 @@ class RevertPlanner:
 
         return size_of
 
-    # Metadata.
-
-    def _updates(
-        self,
-        place: Place,
-        changed: Mapping[str | None, RunChange],
-        files: Mapping[str, FileAt],
-        recorded: Mapping[str, str],
-        policy: CollectionPolicy,
-        settled: set[str],
-    ) -> Iterator[UpdateFileMetadata]:
-        """Yield the updates of files.
-
-        `recorded`: the digests of what was written last. `settled`: receives the names of files whose metadata is as
-        before the run.
-        """
-        assert self.client is not None
-        runs = {
-            name: run
-            for name, change in changed.items()
-            if name is not None and name in files and (run := self._values(change, str(place))) is not None
-        }
-        asked = [
-            (files[name].unique_name or "", list(run.after)) for name, run in runs.items() if files[name].unique_name
-        ]
-        details = remote_details(self.client, asked, self.options.calls_at_once)
-        unverified: list[str] = []
-        for name, run in runs.items():
-            at = files[name]
-            before = recorded.get(name)
-            ours = (self.state.metadata_sets.values(before) if before is not None else None) or {}
-            there = details.get(at.unique_name or "")
-            found = self._reverted(place, name, run, ours, there.metadata if there is not None else ours, policy)
-            if there is None:
-                unverified.append(name)
-            if found.update:
-                yield UpdateFileMetadata(
-                    at,
-                    found.wanted,
-                    before,
-                    Reason.REQUESTED,
-                    found.lake if there is not None else None,
-                    found.changes,
-                    found.overwrites,
-                    record=found.record,
-                )
-            elif not found.changed_later and not found.stay:
-                settled.add(name)
-        if unverified:
-            self._notes.append(
-                Note.naming(
-                    NoteCode.SETS_UNVERIFIED,
-                    f"the metadata of {counted(len(unverified), 'file', 'files')} was not compared with the lake, which"
-                    " does not tell it for this address",
-                    unverified,
-                    str(place),
-                )
-            )
-
-    def _values(self, change: RunChange, where: str) -> ChangedMetadata | None:
-        """The metadata before and after a change of the run. None: the history does not have it."""
-        values = self.state.runs.values_of(change)
-        if values.metadata_after is None or (values.metadata_before is None and change.row.before is not None):
-            self._leave_out("the history does not have the metadata before the run", change.row.file or "*", where)
-            return None
-        return ChangedMetadata(values.metadata_before or {}, values.metadata_after, values.metadata_confirmed)
-
-    def _reverted(
-        self,
-        place: Place,
-        name: str | None,
-        run: ChangedMetadata,
-        recorded: MetadataValues,
-        lake: MetadataValues,
-        policy: CollectionPolicy,
-    ) -> MetadataReverted:
-        later = self._later_run(place, name, lambda one: one.action == "update_metadata")
-        found = revert_metadata(run, recorded, lake, policy.tags, changed_later=later is not None)
-        where = f"{place}/{name}" if name is not None else str(place)
-        if found.changed_later:
-            self._leave_out(f"run {later} changed the field again", ", ".join(found.changed_later), where)
-        if found.stay:
-            fields = ", ".join(map(repr, found.stay))
-            message = f"keeps {fields} in the lake: no call removes a metadata field"
-            self._notes.append(Note(NoteCode.FIELD_LEFT, message, where))
-        return found
-
     # Notes.
 
     def _leave_out(self, clause: str, what: str, where: str) -> None:
@@ -559,25 +393,6 @@ class RevertPlanner:
         yield from self._notes
 
 
-def _changes_values(change: RunChange) -> bool:
-    return change.row.action in ("update_metadata", "annotate", "remove_annotations")
-
-
 def _metadata_changes(changes: Sequence[RunChange]) -> dict[str | None, RunChange]:
     """The changes of metadata by name of the file. None: of the head."""
     return {one.row.file: one for one in changes if one.row.action == "update_metadata"}
-
-
-def _place(
-    media_type: str | None,
-    collection: str,
-    address: str | None,
-    recorded: Mapping[CollectionKey, object],
-) -> Place | None:
-    """The place of a recorded action. None: an earlier version recorded it, without enough to find the place."""
-    if address is not None:
-        return Address.from_key(address)
-    if media_type is not None:
-        return CollectionKey(MediaType(media_type), collection)
-    named = [key for key in recorded if key.name == collection]
-    return named[0] if len(named) == 1 else None

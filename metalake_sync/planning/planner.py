@@ -114,16 +114,17 @@ class Planner:
         by_rules = sum(rule.trashed for rule in trash_rules)
         guarded = too_many_deletes(plans, self.options.max_delete, by_rules=by_rules)
         notes += [*self._notes, *guarded]
+        version = self.state.version
         plan = Plan(
             self.manifest.source,
-            self.state.serial,
+            version.serial,
             tuple(plans),
             tuple(notes),
             downloads,
             trash_rules,
             addressed_plans,
             self._attachments(plans, desired, addressed if not targets else None),
-            state_lineage=self.state.lineage,
+            state_lineage=version.lineage,
             shown_sets=self._shown_sets(desired, addressed or UnmanagedSources()),
         )
         unusable = sum(note.code in UNUSABLE for note in notes)

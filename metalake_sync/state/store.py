@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from metalake_sync.core.addresses import Address
 from metalake_sync.core.metadata import AS_WRITTEN, Spelling
@@ -29,6 +30,15 @@ from metalake_sync.state.metadata_sets import MetadataSets
 from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.records_by_place import Addresses, AddressRecords, CollectionRecords
 from metalake_sync.state.runs import Runs
+
+
+class StateVersion(NamedTuple):
+    """What a saved plan stores of a state, to notice later runs and other states."""
+
+    lineage: str | None
+    """The random id of the state. None before the first run that recorded something."""
+    serial: int
+    """The number of runs that recorded something."""
 
 
 class StateStore:
@@ -143,9 +153,10 @@ class StateStore:
         return int(row[0]) if row else 0
 
     @property
-    def lineage(self) -> str | None:
-        """The random id of this state, or None before the first run that recorded something."""
-        return self.learned("lineage")
+    def version(self) -> StateVersion:
+        """Which state this is, and how many runs recorded something in it."""
+        rows = dict(self._connection.execute("SELECT key, value FROM meta WHERE key IN ('lineage', 'serial')"))
+        return StateVersion(rows.get("lineage"), int(rows.get("serial", 0)))
 
     def advance_serial(self) -> None:
         self._connection.execute(

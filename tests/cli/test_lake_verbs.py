@@ -64,7 +64,7 @@ def test_trash_shows_its_items_and_does_nothing_without_approval(stocked: World)
         f"  - birds_{number:02}.png" for number in range(0, 12, 3)
     ]
     assert "To trash: 4 items" in done.out
-    assert "no terminal to prompt on" in done.err
+    assert "no terminal can show a prompt" in done.err
     assert len(stocked.names()) == 12
     done = stocked.run("trash", "lake", "image", "--annotated", "raw", "--json")
     assert done.code == ExitCode.GUARDED

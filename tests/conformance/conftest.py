@@ -49,7 +49,7 @@ def vendor_3_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vendo
     yield from _process(RELEASE_3, tmp_path_factory)
 
 
-@pytest.fixture(params=["file", "s3", "azure", pytest.param("gcs", marks=pytest.mark.long)])
+@pytest.fixture(params=["file", "s3", *(pytest.param(name, marks=pytest.mark.long) for name in ("azure", "gcs"))])
 def storage(request: pytest.FixtureRequest) -> BucketAddress | None:
     """The storage of the lake's objects. The lake behaves the same with each."""
     return storage_named(request.param, request)

@@ -13,7 +13,8 @@ from tests.conformance.vendor import VendorClient
 from tests.embedded_lake.talk import png, talk_to
 from tests.end_to_end.world import BIRDS, World, boxes
 
-pytestmark = pytest.mark.vendor
+# Where the lake keeps its objects makes no difference to drift.
+pytestmark = [pytest.mark.vendor, pytest.mark.parametrize("storage", [None], ids=["file"])]
 
 KEPT: dict[str, Any] = {
     **BIRDS,

@@ -22,10 +22,10 @@ AT_ONCE = 16
     ("ending", "sigint"),
     [
         (signal.SIGINT, signal.SIG_DFL),
-        (signal.SIGTERM, signal.SIG_DFL),
+        pytest.param(signal.SIGTERM, signal.SIG_DFL, marks=pytest.mark.long),
         # As shells start what runs in the background.
         (signal.SIGTERM, signal.SIG_IGN),
-        (signal.SIGKILL, signal.SIG_DFL),
+        pytest.param(signal.SIGKILL, signal.SIG_DFL, marks=pytest.mark.long),
     ],
 )
 def test_a_stopped_run_is_finished_with_metadata_and_annotations(

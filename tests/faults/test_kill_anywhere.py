@@ -65,23 +65,23 @@ def kill_at_each(mortal: Mortal, project: Project, kill: Callable[[Step], bool],
 
 
 @pytest.mark.parametrize(
-    "requests", [[9, 40, 85, 120, 140], pytest.param([24, 61, 100, 133, 151], marks=pytest.mark.long)], ids=["", "more"]
+    "requests", [[9, 61, 120], pytest.param([24, 40, 85, 100, 133, 140, 151], marks=pytest.mark.long)], ids=["", "more"]
 )
 def test_killed_at_requests_it_converges(mortal: Mortal, requests: list[int]) -> None:
     project = Project(mortal.world, seed=1)
     kill_at_each(mortal, project, mortal.killed_at_request, requests)
-    assert mortal.kills >= 4
+    assert mortal.kills >= len(requests) * 3 // 4
 
 
 @pytest.mark.parametrize(
-    "requests", [[30, 85, 120, 151], pytest.param([61, 100, 140, 162], marks=pytest.mark.long)], ids=["", "more"]
+    "requests", [[30, 120], pytest.param([61, 85, 100, 140, 151, 162], marks=pytest.mark.long)], ids=["", "more"]
 )
 def test_without_power_at_requests_it_converges(mortal: Mortal, requests: list[int]) -> None:
     project = Project(mortal.world, seed=6)
     project.change()
     finish_and_compare(mortal)
     kill_at_each(mortal, project, mortal.loses_power_at_request, requests)
-    assert mortal.kills >= 3
+    assert mortal.kills >= len(requests) * 3 // 4
 
 
 STEPS = (
@@ -95,7 +95,7 @@ STEPS = (
     "recorder.about_to_trash",
     "recorder.confirm",
     "recorder.finish",
-    "collections.move_records",
+    "records.move_records",
     "run.execute",
     "uploads._completed",
     "session_files._journal_sent",
@@ -106,7 +106,7 @@ STEPS = (
 )
 """Who writes to the state in an apply of the project. The first are those that soon have nothing more to write."""
 
-SOMETIMES = frozenset({"collections.move_records", "collection_planner._record_markers", "state_ownership.claim_state"})
+SOMETIMES = frozenset({"records.move_records", "collection_planner._record_markers", "state_ownership.claim_state"})
 """Those of them that depend on how young the files are, or on what the run before came to remember, and the one that is
 taken in a state's first run alone."""
 

@@ -133,7 +133,9 @@ def test_errors_and_logs_of_many_failures_contain_no_secret(noisy: World) -> Non
     assert captured.secrets() == []
 
 
-@pytest.mark.parametrize("status", [500, 400, 401, 302, 200])
+@pytest.mark.parametrize(
+    "status", [500, 302, *(pytest.param(status, marks=pytest.mark.long) for status in (400, 401, 200))]
+)
 def test_secrets_that_a_lake_repeats_are_not_shown(noisy: World, status: int) -> None:
     captured = Captured(noisy)
     with repeating_lake(status) as url:
