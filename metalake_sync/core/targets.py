@@ -41,6 +41,21 @@ def parse_target(text: str, collections: Sequence[str]) -> Target | None:
     return Target(name, text[len(name) + 1 :])
 
 
+def parse_targets(texts: Iterable[str], collections: Sequence[str], problem: str) -> list[Target]:
+    """Parse several targets. Raises UsageError for one that names no collection.
+
+    `problem`: the error's sentence, with `{}` for the target as the user wrote it.
+    """
+    targets = []
+    for text in texts:
+        target = parse_target(text, collections)
+        if target is None:
+            known = ", ".join(collections) or "(no collections)"
+            raise UsageError(problem.format(text), remedy=f"Use COLLECTION or COLLECTION/GLOB with one of: {known}.")
+        targets.append(target)
+    return targets
+
+
 def check_matched(targets: Sequence[Target], names: Mapping[CollectionKey, Iterable[str]], where: str) -> None:
     """Raise UsageError for a target whose glob matches no name.
 

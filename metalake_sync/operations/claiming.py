@@ -15,8 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from metalake_sync.core.snapshots import CollectionKey
-from metalake_sync.core.targets import Target, parse_target
-from metalake_sync.errors import UsageError
+from metalake_sync.core.targets import Target, parse_targets
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import key_of
@@ -66,7 +65,8 @@ def claim(
         StateStore(project.state_backend) as state,
     ):
         recorded = {key: row[0] for key, row in state.collections.of_lake(lake_identity(project.manifest)).items()}
-        parsed = _parsed(project, recorded, targets)
+        names = [key.name for one in project.manifest.collections if (key := key_of(one)) in recorded]
+        parsed = parse_targets(targets, names, "the manifest has no collection with records for '--claim {}'")
         claims = []
         for collection in project.manifest.collections:
             key = key_of(collection)
@@ -87,20 +87,6 @@ def claim(
                     state.files.claim(page)
             state.advance_serial()
         return claims, copy
-
-
-def _parsed(project: Project, recorded: dict[CollectionKey, CollectionHandle], targets: Sequence[str]) -> list[Target]:
-    names = [key.name for one in project.manifest.collections if (key := key_of(one)) in recorded]
-    parsed = []
-    for text in targets:
-        target = parse_target(text, names)
-        if target is None:
-            raise UsageError(
-                f"the manifest has no collection with records for '--claim {text}'",
-                remedy=f"Use one of: {', '.join(names) or '(no collections)'}.",
-            )
-        parsed.append(target)
-    return parsed
 
 
 def _find(

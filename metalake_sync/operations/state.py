@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metalake_sync.core.snapshots import CollectionKey, Origin, RecordedFile
-from metalake_sync.core.targets import Target, check_matched, parse_target
+from metalake_sync.core.targets import Target, check_matched, parse_targets
 from metalake_sync.errors import UsageError
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
@@ -164,15 +164,7 @@ def _parsed(project: Project, state: StateStore, targets: Sequence[str]) -> list
     """Parse targets. Raises UsageError for a collection without records."""
     recorded = state.collections.of_lake(lake_identity(project.manifest))
     names = [key.name for key in recorded]
-    parsed: list[Target] = []
-    for text in targets:
-        target = parse_target(text, names)
-        if target is None:
-            raise UsageError(
-                f"the state does not have a collection for '--target {text}'",
-                remedy=f"Use one of: {', '.join(names) or '(no collections)'}.",
-            )
-        parsed.append(target)
+    parsed = parse_targets(targets, names, "the state does not have a collection for '--target {}'")
     check_matched(parsed, recorded_names(state, recorded), "in the state")
     return parsed
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from metalake_sync.core.guards import MaxDelete
 from metalake_sync.core.snapshots import CollectionKey, RecordedCollection
-from metalake_sync.core.targets import Target, parse_target
-from metalake_sync.errors import SyncError, UsageError
+from metalake_sync.core.targets import Target, parse_targets
+from metalake_sync.errors import SyncError
 from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
@@ -158,16 +158,7 @@ def _relative(path: str, root: str) -> str:
 def chosen_targets(manifest: LoadedManifest, options: RunOptions) -> list[Target]:
     """The targets of a run; empty means everything. Raises UsageError for a target outside of the manifest."""
     names = [collection.name for collection in manifest.collections]
-    targets = []
-    for text in options.targets:
-        target = parse_target(text, names)
-        if target is None:
-            raise UsageError(
-                f"'--target {text}' does not name a collection of the manifest",
-                remedy=f"Use COLLECTION or COLLECTION/GLOB with one of: {', '.join(names) or '(no collections)'}.",
-            )
-        targets.append(target)
-    return targets
+    return parse_targets(options.targets, names, "'--target {}' does not name a collection of the manifest")
 
 
 def recorded_names(
