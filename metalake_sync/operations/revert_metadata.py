@@ -66,6 +66,8 @@ class MetadataReverted:
     """Fields that a later run changed again. They stay."""
     stay: list[str] = field(default_factory=list)
     """Fields that did not exist before the run. No call removes a field."""
+    tags_unknown: bool = False
+    """Whether the run wrote Tags and the history does not have the lake's Tags before it. They stay."""
 
 
 def revert_metadata(
@@ -103,7 +105,9 @@ def revert_metadata(
         if there is not _ABSENT:
             seen[name] = there
         _put(ours, name, run.ours_before())
-    changed_tags = _ChangedTags.by(run, tags)
+    # A plan does not read Tags before it writes the first ones, so the lake may have had some of them.
+    found.tags_unknown = TAGS not in run.before and bool(run.after.get(TAGS))
+    changed_tags = _ChangedTags.by(run, tags) if not found.tags_unknown else None
     if changed_tags is not None:
         # The write adds the Tags of other clients to ours, except with `exact`. A Tag that another client
         # removed stays removed.

@@ -77,7 +77,7 @@ class MetadataReverts:
                     found.overwrites,
                     record=found.record,
                 )
-            elif not found.changed_later and not found.stay:
+            elif not (found.changed_later or found.stay or found.tags_unknown):
                 settled.add(name)
         if unverified:
             self.notes.append(
@@ -93,10 +93,11 @@ class MetadataReverts:
     def _values(self, change: RunChange, where: str) -> ChangedMetadata | None:
         """The metadata before and after a change of the run. None: the history does not have it."""
         values = self.state.runs.values_of(change)
-        if values.metadata_after is None or (values.metadata_before is None and change.row.before is not None):
+        # Without values before, the run may have found what it wrote: after a lost state, or in files of other clients.
+        if values.metadata_after is None or values.metadata_before is None:
             self.run.leave_out("the history does not have the metadata before the run", change.row.file or "*", where)
             return None
-        return ChangedMetadata(values.metadata_before or {}, values.metadata_after, values.metadata_confirmed)
+        return ChangedMetadata(values.metadata_before, values.metadata_after, values.metadata_confirmed)
 
     def _reverted(
         self,
@@ -112,6 +113,9 @@ class MetadataReverts:
         where = f"{place}/{name}" if name is not None else str(place)
         if found.changed_later:
             self.run.leave_out(f"run {later} changed the field again", ", ".join(found.changed_later), where)
+        if found.tags_unknown:
+            clause = "the history does not have the Tags that the lake had before the run"
+            self.run.leave_out(clause, name or "*", str(place))
         if found.stay:
             fields = ", ".join(map(repr, found.stay))
             message = f"keeps {fields} in the lake: no call removes a metadata field"

@@ -57,7 +57,7 @@ def test_a_glob_claims_only_what_it_matches(lost: World) -> None:
 def test_a_claim_needs_approval_and_nothing_is_recorded_without_it(lost: World) -> None:
     done = lost.run("import", "--claim", "birds", "manifest.yaml")
     assert done.code == 7
-    assert "Pass --auto-approve to approve" in done.err
+    assert "Nothing was claimed. Pass --auto-approve to approve." in done.err
     assert adopted(lost) == 3
 
 
@@ -65,7 +65,7 @@ def test_files_without_a_source_are_named_with_what_becomes_of_them(lost: World)
     lost.good("import", "manifest.yaml")
     (lost.folder / "images" / "a.png").unlink()
     done = lost.good("import", "--claim", "birds", "--auto-approve", "manifest.yaml").out
-    assert "1 file of them no longer on this disk: the next apply trashes them" in done
+    assert "1 of them is no longer on this disk: the next apply trashes them" in done
     (trash,) = lost.good("plan", "--json", "manifest.yaml").document["actions"]
     assert trash["file"] == "a.png"
 

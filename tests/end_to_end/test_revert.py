@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from typing import Any
@@ -116,7 +117,7 @@ def test_a_revert_brings_back_boxes_and_metadata_byte_by_byte(changed: tuple[Wor
     assert "people: 1 box moved, 1 unchanged" in done.out
     assert "Source: BCCD-v2 → BCCD" in done.out
     assert done.out.endswith(
-        "The next apply of manifest.yaml makes these changes again, unless its sources change too.\n"
+        "The sources have not changed: the next apply of manifest.yaml makes the lake match them again.\n"
     )
 
 
@@ -170,7 +171,7 @@ def test_a_saved_revert_is_applied_and_becomes_stale(changed: tuple[World, dict[
     assert lake_content(world) == after
     assert "1 box moved" in world.good("show", "back.plan").out
     applied = world.good("apply", "back.plan")
-    assert "makes these changes again" in applied.out
+    assert "makes the lake match them again" in applied.out
     assert lake_content(world) == before
     assert world.run("apply", "back.plan").code == 7
 
@@ -541,3 +542,19 @@ def test_the_history_does_not_have_a_set_that_was_kept(applied: World) -> None:
     assert places(found.set_before) == [(22, 10)]
     assert revert(applied, last_run(applied)).code == 0
     assert lake_content(applied) == before
+
+
+def test_tags_that_the_lake_had_before_a_state_was_lost_stay(world: World) -> None:
+    world.images("a.png", "b.png")
+    world.manifest({**BIRDS, "metadata": {"City": "Rome", "Tags": ["reviewed"]}})
+    world.good("apply", "manifest.yaml")
+    shutil.rmtree(world.folder / ".metalake-sync")
+    world.good("import", "--claim", "birds", "--auto-approve", "manifest.yaml")
+    world.good("apply", "manifest.yaml")
+    before = lake_content(world)
+    done = revert(world, last_run(world), "--json")
+    # The run wrote the metadata of the collection and of its files without knowing which Tags the lake had.
+    assert done.code == 3
+    assert warnings(done) == [("not_reverted", "birds"), ("not_reverted", "birds")]
+    assert changes(done) == []
+    assert lake_content(world) == before

@@ -59,7 +59,9 @@ CASES = {
     "tags": Case(
         {"Tags": ["a", "b"]}, {"Tags": ["b", "c"]}, {"Tags": ["b", "c"]}, {"Tags": ["a", "b"]}, {"Tags": ["a", "b"]}
     ),
-    "tags that the run wrote first": Case({}, {"Tags": ["a"]}, {"Tags": ["a"]}, {"Tags": []}, {}),
+    "tags that the run wrote first stay, because the lake may have had them": Case(
+        {}, {"Tags": ["a"]}, {"Tags": ["a"]}, {}, {"Tags": ["a"]}
+    ),
     "the last tag, removed by the run": Case({"Tags": ["a"]}, {}, {"Tags": []}, {"Tags": ["a"]}, {"Tags": ["a"]}),
     "tags of another client stay": Case(
         {"Tags": ["a"]}, {"Tags": ["b"]}, {"Tags": ["b", "x"]}, {"Tags": ["x", "a"]}, {"Tags": ["a"]}

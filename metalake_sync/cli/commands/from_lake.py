@@ -87,7 +87,8 @@ def _claim(flags: ManifestFlags, targets: tuple[str, ...], *, approved: bool, lo
                 for line in _claim_lines(one):
                     click.echo(line)
         files = count(sum(one.files for one in claims), "file")
-        ask(f"Record {files} as uploaded by this manifest?", approved=approved, as_json=flags.as_json)
+        question = f"Record {files} as uploaded by this manifest?"
+        ask(question, approved=approved, as_json=flags.as_json, without="Nothing was claimed.")
 
     claims, copy = claim(flags.project(), targets, approve, lock_timeout_s=lock_timeout_s, all_names=flags.verbose)
     files = sum(one.files for one in claims)
@@ -108,7 +109,8 @@ def _claim_lines(claim: Claim) -> Iterator[str]:
         yield f"    and {claim.files - len(claim.names)} more; -v shows all"
     if claim.without_source:
         then = "the next apply trashes them" if claim.prune else "an apply with 'prune: true' would trash them"
-        yield f"    {count(claim.without_source, 'file')} of them no longer on this disk: {then}"
+        are = "is" if claim.without_source == 1 else "are"
+        yield f"    {claim.without_source} of them {are} no longer on this disk: {then}"
 
 
 def _write_manifest(flags: ManifestFlags, run: RunFlags) -> None:

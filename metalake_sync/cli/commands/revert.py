@@ -47,7 +47,7 @@ class RevertFlags:
 
 def what_comes_next(manifest: str) -> str:
     """Return the sentence that follows a revert."""
-    return f"The next apply of {shown(manifest)} makes these changes again, unless its sources change too."
+    return f"The sources have not changed: the next apply of {shown(manifest)} makes the lake match them again."
 
 
 def _takes_calls(command: CommandT) -> CommandT:
