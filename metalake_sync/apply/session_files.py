@@ -104,6 +104,10 @@ class SessionJournal:
     def bytes_sent(self, size_bytes: int) -> None:
         self._progress.bytes_sent += size_bytes
 
+    def close(self) -> None:
+        """Write nothing more. Files that still wait belong to a run that failed, and are not finalized."""
+        self._to_write, self._written = [], None
+
 
 def _pass_on(done: asyncio.Future[None], waiting: asyncio.Future[None]) -> None:
     """Copy the outcome of one future to another, unless that one is done already."""
@@ -184,6 +188,7 @@ class SessionFiles:
                     if len(unwritten) >= SENT_AT_ONCE:
                         self._journal_sent(session, unwritten)
         finally:
+            journal.close()
             self._journal_sent(session, unwritten)
 
     def _journal_sent(self, session: OpenSession, names: list[str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from metalake_sync.apply.progress import ProgressMeter
-from metalake_sync.apply.session_files import WRITE_AT_ONCE, SessionJournal
+from metalake_sync.apply.session_files import WRITE_AT_ONCE, WRITE_WITHIN_S, SessionJournal
 from metalake_sync.core.actions import UploadFile
 from metalake_sync.core.events import ActionDone, Event
 from metalake_sync.core.metadata import NO_METADATA
@@ -195,3 +195,25 @@ def test_a_state_that_cannot_be_written_fails_every_waiting_file(tmp_path: Path)
             return await asyncio.gather(*map(session_open.ready, ("a.png", "b.png")), return_exceptions=True)
 
         assert [type(outcome) for outcome in asyncio.run(both())] == [StateError, StateError]
+
+
+def test_a_closed_journal_writes_nothing_when_its_time_comes(tmp_path: Path) -> None:
+    with StateStore(tmp_path / "state.db") as state:
+        session_open = _OpenSession(state, ["a.png"])
+        problems: list[object] = []
+
+        async def the_run_fails() -> None:
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda _, context: problems.append(context))
+            waiting = asyncio.create_task(session_open.ready("a.png"))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            session_open.journal.close()
+            # As at the end of `asyncio.run`, before the timer of the journal is due.
+            await loop.shutdown_default_executor()
+            await asyncio.sleep(2 * WRITE_WITHIN_S)
+
+        asyncio.run(the_run_fails())
+        assert problems == []
+        (session,) = state.journal.sessions([session_open.row])
+        assert [file.content_hash for file in session.files] == [None]
