@@ -15,10 +15,7 @@ from pathlib import Path
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import AdoptFile, Reason
 from metalake_sync.core.events import Resumed
-from metalake_sync.core.metadata import (
-    NO_METADATA,
-    MetadataSet,
-)
+from metalake_sync.core.metadata import NO_METADATA, MetadataSet
 from metalake_sync.core.plan import AddressedPlan, CollectionPlan
 from metalake_sync.core.snapshots import CollectionKey, Origin
 from metalake_sync.errors import SourceChanged

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -121,11 +122,9 @@ class ManifestFlags:
 
 
 @dataclass(frozen=True, slots=True)
-class RunFlags:
-    """The options of every command that makes a plan."""
+class CallFlags:
+    """The options of a run that concern its calls and its targets."""
 
-    refresh: str
-    checksum: bool
     parallelism: int | None
     bwlimit: str | None
     retry_for: float | None
@@ -137,14 +136,24 @@ class RunFlags:
         from metalake_sync.planning.run_options import RunOptions
 
         return RunOptions(
-            refresh=cast("Refresh", self.refresh),
-            checksum=self.checksum,
             parallelism=self.parallelism,
             bytes_per_second=rate(self.bwlimit) if self.bwlimit else None,
             retry_for_s=self.retry_for,
             targets=self.target,
             ignore_compatibility=self.ignore_compatibility,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class RunFlags(CallFlags):
+    """The options of every command that makes a plan."""
+
+    refresh: str
+    checksum: bool
+
+    def options(self) -> RunOptions:
+        """Return the options of the run. Raises UsageError."""
+        return replace(CallFlags.options(self), refresh=cast("Refresh", self.refresh), checksum=self.checksum)
 
 
 _MANIFEST_FLAGS = (
@@ -184,6 +193,8 @@ TARGET = option(
     help="Restrict the run to a collection, or to matching files. May be repeated.",
 )
 
+_CALL_FLAGS = (IGNORE_COMPATIBILITY, TARGET, *EFFORT_FLAGS)
+
 _RUN_FLAGS = (
     IGNORE_COMPATIBILITY,
     option(
@@ -207,6 +218,11 @@ def takes_manifest(command: CommandT) -> CommandT:
 def observes(command: CommandT) -> CommandT:
     """Give a command the options of a run as one argument."""
     return gathered(command, _RUN_FLAGS, RunFlags)
+
+
+def takes_calls(command: CommandT) -> CommandT:
+    """Give a command the options of its calls as one argument."""
+    return gathered(command, _CALL_FLAGS, CallFlags)
 
 
 def _check_used(assignments: tuple[str, ...], manifest: LoadedManifest) -> None:

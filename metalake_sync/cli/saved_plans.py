@@ -13,18 +13,15 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from metalake_sync.core.base_action import CONTENT
 from metalake_sync.errors import UsageError
 
 if TYPE_CHECKING:
     from metalake_sync.cli.documents import SavedPlan
-    from metalake_sync.core.actions import Action
     from metalake_sync.core.plan import Plan
-    from metalake_sync.core.snapshots import DesiredFile
     from metalake_sync.project import Project
 
 _OPEN_FILE = re.compile(r"(?:/dev|/proc/self)/fd/([0-9]{1,9})|/dev/(stdout|stderr)")
@@ -90,8 +87,15 @@ def save_plan(plan: Plan, project: Project, path: Path, *, revert: str | None = 
         raise UsageError(f"cannot save a plan of {what}", remedy="Save the manifest to a file first.")
     options = project.options
     manifest = Path(project.manifest.source).absolute()
-    unread = (file for action in plan.actions() if (file := _sent(action)) is not None and file.content_hash is None)
-    contents = project.hash_sent(unread)
+    basis = [(action, dict(action.facts())) for action in plan.actions()]
+    unread = [
+        (facts, file)
+        for action, facts in basis
+        if CONTENT in facts and facts[CONTENT] is None and (file := action.local_file) is not None
+    ]
+    contents = project.hash_sent(file for _, file in unread)
+    for facts, file in unread:
+        facts[CONTENT] = contents.get(file.path)
     saved = SavedPlan(
         manifest=_path_from(Path.cwd(), manifest) or str(manifest),
         manifest_from_plan=_path_from(path.absolute().parent, manifest),
@@ -104,9 +108,7 @@ def save_plan(plan: Plan, project: Project, path: Path, *, revert: str | None = 
         revert=revert,
         destructive=plan.destructive,
         plan=plan_document(plan),
-        basis=[
-            BasisDocument(**action.key._asdict(), facts=_facts_to_save(action, contents)) for action in plan.actions()
-        ],
+        basis=[BasisDocument(**action.key._asdict(), facts=facts) for action, facts in basis],
     )
     try:
         write_output(path, to_json(saved, indent=1, exclude_none=False) + "\n")
@@ -117,19 +119,6 @@ def save_plan(plan: Plan, project: Project, path: Path, *, revert: str | None = 
 def _path_from(folder: Path, path: Path) -> str | None:
     """Return a path relative to a folder, or None if it is outside of it."""
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else None
-
-
-def _sent(action: Action) -> DesiredFile | None:
-    """Return the local file that an action sends, or None."""
-    return action.local_file if CONTENT in action.facts() else None
-
-
-def _facts_to_save(action: Action, contents: Mapping[str, str]) -> dict[str, Any]:
-    """Return the facts of an action, with the content hash of the file that it sends."""
-    file = _sent(action)
-    if file is None:
-        return dict(action.facts())
-    return {**action.facts(), CONTENT: file.content_hash or contents.get(file.path)}
 
 
 def manifest_of(saved: SavedPlan, path: str) -> str:

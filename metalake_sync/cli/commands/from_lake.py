@@ -20,6 +20,7 @@ from metalake_sync.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from metalake_sync.manifest import LoadedManifest
     from metalake_sync.operations.claiming import Claim
+    from metalake_sync.project import Project
 
 MANIFEST_START = """\
 # Written by 'metalake-sync import --emit' from the collections of the lake. Put each collection's files into its
@@ -67,17 +68,18 @@ def import_command(
         _write_manifest(flags, run)
         return
     with closing(flags.listener()) as listener:
-        applied = adopt_only(
-            flags.project(listener, run.options()), lock_timeout_s=lock_timeout, command=f"import {flags.manifest}"
-        )
+        project = flags.project(listener, run.options())
+        applied = adopt_only(project, lock_timeout_s=lock_timeout, command=f"import {flags.manifest}")
         listener(applied.finished)
     if claim:
-        _claim(flags, claim, approved=auto_approve, lock_timeout_s=lock_timeout)
+        _claim(project, flags, claim, approved=auto_approve, lock_timeout_s=lock_timeout)
     if applied.finished.failed or applied.unreadable:
         click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 
-def _claim(flags: ManifestFlags, targets: tuple[str, ...], *, approved: bool, lock_timeout_s: float) -> None:
+def _claim(
+    project: Project, flags: ManifestFlags, targets: tuple[str, ...], *, approved: bool, lock_timeout_s: float
+) -> None:
     """Record adopted files as uploaded, after approval."""
     from metalake_sync.operations.claiming import claim
 
@@ -90,7 +92,7 @@ def _claim(flags: ManifestFlags, targets: tuple[str, ...], *, approved: bool, lo
         question = f"Record {files} as uploaded by this manifest?"
         ask(question, approved=approved, as_json=flags.as_json, without="Nothing was claimed.")
 
-    claims, copy = claim(flags.project(), targets, approve, lock_timeout_s=lock_timeout_s, all_names=flags.verbose)
+    claims, copy = claim(project, targets, approve, lock_timeout_s=lock_timeout_s, all_names=flags.verbose)
     files = sum(one.files for one in claims)
     if flags.as_json:
         from metalake_sync.cli.documents import ClaimedEvent, to_json

@@ -8,50 +8,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metalake_sync.cli.manifest_options import LOCK_TIMEOUT, TARGET, ManifestFlags, takes_manifest
-from metalake_sync.cli.options import EFFORT_FLAGS, IGNORE_COMPATIBILITY, CommandT, gathered, option, rate
+from metalake_sync.cli.manifest_options import LOCK_TIMEOUT, CallFlags, ManifestFlags, takes_calls, takes_manifest
+from metalake_sync.cli.options import option
 from metalake_sync.cli.saved_plans import save_plan
 from metalake_sync.cli.terminal import can_ask, shown
 from metalake_sync.core.events import Event, PlanMade
 from metalake_sync.core.notes import NoteCode
 from metalake_sync.errors import ExitCode
-from metalake_sync.lazy_dataclass import dataclass
 
 if TYPE_CHECKING:
     from metalake_sync.core.plan import Plan
-    from metalake_sync.planning.run_options import RunOptions
-
-
-@dataclass(frozen=True, slots=True)
-class RevertFlags:
-    """The options of a revert that concern its calls."""
-
-    parallelism: int | None
-    bwlimit: str | None
-    retry_for: float | None
-    target: tuple[str, ...]
-    ignore_compatibility: bool
-
-    def options(self) -> RunOptions:
-        """Return the options of the run. Raises UsageError."""
-        from metalake_sync.planning.run_options import RunOptions
-
-        return RunOptions(
-            parallelism=self.parallelism,
-            bytes_per_second=rate(self.bwlimit) if self.bwlimit else None,
-            retry_for_s=self.retry_for,
-            targets=self.target,
-            ignore_compatibility=self.ignore_compatibility,
-        )
 
 
 def what_comes_next(manifest: str) -> str:
     """Return the sentence that follows a revert."""
     return f"The sources have not changed: the next apply of {shown(manifest)} makes the lake match them again."
-
-
-def _takes_calls(command: CommandT) -> CommandT:
-    return gathered(command, (IGNORE_COMPATIBILITY, TARGET, *EFFORT_FLAGS), RevertFlags)
 
 
 @click.command(
@@ -61,14 +32,14 @@ def _takes_calls(command: CommandT) -> CommandT:
 )
 @click.argument("run_id", metavar="RUN")
 @takes_manifest
-@_takes_calls
+@takes_calls
 @option("--auto-approve", is_flag=True, help="Remove sets and overwrite other clients' changes without asking.")
 @option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Save the plan to this file, for 'apply'.")
 @option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @LOCK_TIMEOUT
 def revert_command(
     flags: ManifestFlags,
-    calls: RevertFlags,
+    calls: CallFlags,
     run_id: str,
     auto_approve: bool,
     out: Path | None,
