@@ -70,6 +70,13 @@ def test_files_without_a_source_are_named_with_what_becomes_of_them(lost: World)
     assert trash["file"] == "a.png"
 
 
+def test_a_manifest_from_standard_input_is_read_once(lost: World) -> None:
+    text = (lost.folder / "manifest.yaml").read_text()
+    done = lost.run("import", "--claim", "birds", "--auto-approve", "--state", "shared.db", "-", stdin=text)
+    assert done.code == 0, done.err
+    assert "Claimed 3 files" in done.out
+
+
 def test_a_second_claim_has_nothing_to_do(lost: World) -> None:
     lost.good("import", "--claim", "birds", "--auto-approve", "manifest.yaml")
     done = lost.good("import", "--claim", "birds", "--auto-approve", "--json", "manifest.yaml").out
