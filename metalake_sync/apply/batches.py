@@ -29,11 +29,19 @@ from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import RemoteFile
 from metalake_sync.errors import LakeRejected, SyncError
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.planning.interrupted_runs import REFUSED, TAKEN, SessionDecision
+from metalake_sync.planning.interrupted_runs import REFUSED, TAKEN, TRY_AGAIN, SessionDecision
 from metalake_sync.planning.run_options import RunOptions
 
 BATCHES_UNDER_WAY = 4
 """How many batches may be open at once: one or two in transfer, the others waiting for the lake's jobs."""
+
+
+UPLOAD_THAT_FIRST = "An apply of the whole manifest uploads that file first, and then replaces this one."
+
+NAMES_REFUSED = (
+    "Give the local file another name, or set 'on_change: keep'. If the lake accepts such names now (its trash was"
+    f" emptied), run '{TRY_AGAIN}'."
+)
 
 
 async def upload_collection(
@@ -67,7 +75,7 @@ async def upload_collection(
     while replaces and replacing.trashed_names is None:
         lost = await replacing.lost_in_trash()
         if lost:
-            replacing.leave(replaces, f"an earlier replacement failed: {lost}")
+            replacing.leave(replaces, f"an earlier replacement failed: {lost}", UPLOAD_THAT_FIRST)
             return
         one = replaces.pop(0)
         if await work.send([one]):
@@ -76,10 +84,10 @@ async def upload_collection(
             if work.names_refused:
                 replacing.learn(REFUSED)
                 break
-            replacing.leave(replaces, "the first replacement failed")
+            replacing.leave(replaces, "the first replacement failed", UPLOAD_THAT_FIRST)
             return
     if replacing.trashed_names == REFUSED:
-        replacing.leave(replaces, "the lake rejected the name of a trashed file")
+        replacing.leave(replaces, "the lake rejected the name of a trashed file", NAMES_REFUSED)
     else:
         await work.send(replaces)
 

@@ -23,7 +23,7 @@ from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import CollectionKey, RemoteFile
 from metalake_sync.errors import LakeRejected, SyncError
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.planning.interrupted_runs import TRY_AGAIN, UNKNOWN, answer_key
+from metalake_sync.planning.interrupted_runs import UNKNOWN, answer_key
 from metalake_sync.planning.lake_listing import view_lake
 from metalake_sync.protocol.wire import PAGE_SIZE_LIMIT
 from metalake_sync.remote.client import LakeClient
@@ -169,15 +169,10 @@ class ReplaceStage:
                 lost += [f"{key}/{file.name} (id {file.lake_id})" for file in begun if listing.id_of(file.name) is None]
         return some_of(lost)
 
-    def leave(self, actions: Sequence[ReplaceFile], why: str) -> None:
-        """Report that files are not replaced in this run. `why` is a clause."""
+    def leave(self, actions: Sequence[ReplaceFile], why: str, remedy: str) -> None:
+        """Report that files are not replaced in this run. `why` is a clause, `remedy` a sentence."""
         if actions:
-            error = LakeRejected(
-                f"it was not replaced and not trashed, because {why}",
-                status=200,
-                remedy="Give the local file another name, or set 'on_change: keep'. If the lake accepts such names now"
-                f" (its trash was emptied), run '{TRY_AGAIN}'.",
-            )
+            error = LakeRejected(f"it was not replaced and not trashed, because {why}", status=200, remedy=remedy)
             self.recorder.fail(actions, error, retryable=True)
 
     # Trashing.

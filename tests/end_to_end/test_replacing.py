@@ -126,6 +126,7 @@ def test_a_part_of_the_manifest_is_not_replaced_while_another_part_has_a_file_in
     done = world.run("apply", "--json", "--auto-approve", "--target", "birds/b*", "manifest.yaml")
     (failure,) = [item for item in done.summary["failed"] if item["action"] == "replace"]
     assert "an earlier replacement failed: birds/a.png (id " in failure["error"]
+    assert "An apply of the whole manifest uploads that file first" in failure["error"]
     assert world.names() == ["b.png", "c.png"]
     world.lake.faults.use(FaultPlan())
     assert "1 file uploaded, 1 file replaced" in world.good("apply", "--auto-approve", "manifest.yaml").out

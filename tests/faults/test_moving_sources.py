@@ -95,8 +95,12 @@ def test_what_is_recorded_is_what_was_sent_under_a_writer_that_keeps_rewriting(m
     with rewritten([world.folder / "images" / name for name in (*SMALL, LARGE)], pause_s):
         for _ in range(4):
             ended = mortal.disturbed_run()
-            assert all("changed" in failure for failure in ended.failures), ended
-            caught += ended.failures
+            changed = [failure for failure in ended.failures if "changed" in failure]
+            # The first replacement shows whether the lake accepts the name. After it failed, no other file is trashed.
+            others = [failure for failure in ended.failures if failure not in changed]
+            assert all("because the first replacement failed" in failure for failure in others), ended
+            assert changed or not others, ended
+            caught += changed
             assert recorded_as_sent(mortal).items() <= sent_hashes(mortal).items()
     assert caught
     mortal.run()
