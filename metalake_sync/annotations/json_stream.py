@@ -1,6 +1,6 @@
 """Reads JSON documents of any size element by element.
 
-Owns: one pass over a document whose top level is an object. Lists under given keys are read element by element, every
+Owns: one pass over a document. Lists under given keys, and a list at the top level, are read element by element, every
 other value as a whole. Memory holds a window of the text and one element. Must not: know what the elements mean.
 
 A streaming parser such as ijson follows one key per pass and reports errors without their line. Here each element goes
@@ -18,6 +18,9 @@ from typing import IO, Any
 
 from metalake_sync.errors import Location, ManifestError
 from metalake_sync.sources.text_files import open_text
+
+TOP_LEVEL = ""
+"""The key under which `members` yields the elements of a document that is a list."""
 
 WINDOW_CHARS = 1 << 20
 BATCH_CHARS = 1 << 16
@@ -52,7 +55,7 @@ class BrokenJson(ManifestError):
 
 def members(path: Path, shown_as: str, streamed: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
     """Yield key, position and element for each element of the lists under `streamed`; key, None and value for all other
-    values and for empty lists.
+    values and for empty lists. A list at the top level is an error, unless `streamed` has `TOP_LEVEL`.
 
     NaN and infinite numbers are floats. Raises ManifestError with line and column.
     """
@@ -85,6 +88,14 @@ class _Text:
         first = self._look()
         if first not in ("{", "["):
             raise self._broken("it is not a JSON document" if first else "it is empty")
+        if first == "[" and TOP_LEVEL in streamed:
+            number = -1
+            for number, element in enumerate(self._elements()):
+                yield TOP_LEVEL, number, element
+            if number < 0:
+                yield TOP_LEVEL, None, []
+            self._expect_end()
+            return
         if first == "[":
             raise ManifestError(
                 "the top level of the file is a list",
@@ -114,6 +125,9 @@ class _Text:
                     break
                 self._take(",")
         self._take("}")
+        self._expect_end()
+
+    def _expect_end(self) -> None:
         if self._look():
             raise self._broken("text after the document's end")
 

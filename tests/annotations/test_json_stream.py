@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metalake_sync.annotations import json_stream
-from metalake_sync.annotations.json_stream import BrokenJson, members
+from metalake_sync.annotations.json_stream import TOP_LEVEL, BrokenJson, members
 
 TEXTS = st.text(st.sampled_from('ab"\\{}[],: \n☃😀'), max_size=8)
 VALUES = st.recursive(
@@ -95,3 +95,16 @@ def test_a_number_at_the_end_of_the_window_is_read_completely(
     path = tmp_path / "a.json"
     path.write_text('{"list": [{"a": 1}, 0.25, 6e-3, 7E+2, -0.5]}')
     assert [value for _, _, value in members(path, "a.json", {"list"})] == [{"a": 1}, 0.25, 6e-3, 7e2, -0.5]
+
+
+@pytest.mark.parametrize("elements", [[], [1], [{"a": [1, {"b": 2}]}, None, "x"]])
+def test_a_list_at_the_top_level_is_read_element_by_element_where_it_is_expected(
+    tmp_path: Path, elements: list[Any]
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(elements))
+    found = list(members(path, "a.json", {TOP_LEVEL}))
+    assert found == [(TOP_LEVEL, at, one) for at, one in enumerate(elements)] or found == [(TOP_LEVEL, None, [])]
+    path.write_text(json.dumps(elements) + "x")
+    with pytest.raises(BrokenJson, match="text after the document's end"):
+        list(members(path, "a.json", {TOP_LEVEL}))

@@ -89,7 +89,8 @@ class FileHead:
 
     def members(self) -> Iterator[tuple[str, int | None, Any]]:
         """Yield the keys of a JSON object. A list yields its key, 0 and its first element, everything else its key,
-        None and its value. Raises ManifestError with the place of a syntax error."""
+        None and its value. The key of a list at the top level is `TOP_LEVEL`. Raises ManifestError with the place of a
+        syntax error."""
         number = 0
         while number < len(self._seen) or self._read_member():
             yield self._seen[number]

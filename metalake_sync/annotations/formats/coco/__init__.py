@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from metalake_sync.annotations.entries import ReadNotes
 from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, OutputFormat, ReadOptions
+from metalake_sync.annotations.json_stream import TOP_LEVEL
 
 
 class CocoFormat(AnnotationFormat):
@@ -14,9 +15,12 @@ class CocoFormat(AnnotationFormat):
     writes = True
 
     def recognizes(self, head: FileHead) -> bool:
-        """A JSON object with 'annotations', with 'images' that have ids or file names, or with 'categories'."""
+        """A JSON object with 'annotations', with 'images' that have ids or file names, or with 'categories'; or a list
+        of results, which the reader refuses."""
         has_images = has_categories = False
         for key, position, value in head.members():
+            if key == TOP_LEVEL:
+                return isinstance(value, dict) and "image_id" in value and "category_id" in value
             if key == "annotations":
                 return True
             if key == "images" and position is not None:
