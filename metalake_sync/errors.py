@@ -108,6 +108,12 @@ class StateError(SyncError):
     """The state cannot be read or written."""
 
 
+class StateUnreachable(SyncError):
+    """The place of the state, a bucket or a database server, is away or does not exist. A later run may succeed."""
+
+    exit_code = ExitCode.LAKE_AWAY
+
+
 class StateLocked(SyncError):
     """Another run holds the lock of the state, or another server holds the folder of the embedded lake."""
 

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from metalake_sync.remote.redaction import REDACTED, redact
+from metalake_sync.redaction import REDACTED, redact
 from metalake_sync.state.runs import Provenance
 
 COMMAND_LINE_LIMIT = 2000

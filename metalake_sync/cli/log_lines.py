@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from metalake_sync.cli.terminal import for_logs, shown
-from metalake_sync.remote.redaction import redact
+from metalake_sync.redaction import redact
 
 SHOWN_OF_A_KIND = 10
 """How many items are named for one reason, without `--verbose`."""

@@ -238,7 +238,7 @@ def _report_bug(args: list[str], error: Exception) -> int:
         ExitCode.FAILED,
     )
     if os.environ.get("METALAKE_SYNC_TRACEBACK"):
-        from metalake_sync.remote.redaction import redact
+        from metalake_sync.redaction import redact
 
         for line in redact("".join(traceback.format_exception(error))).splitlines():
             click.echo(shown(line), err=True)

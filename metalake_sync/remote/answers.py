@@ -15,7 +15,7 @@ from pydantic_core import from_json
 
 from metalake_sync.errors import CredentialsRejected, LakeAnswerInvalid, LakeRejected
 from metalake_sync.protocol.routes import Effect, Route
-from metalake_sync.remote.redaction import redact
+from metalake_sync.redaction import redact
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 

@@ -17,8 +17,8 @@ from pydantic import BaseModel
 
 from metalake_sync.errors import LakeAnswerInvalid, LakeUnreachable, SyncError
 from metalake_sync.protocol.routes import Route
+from metalake_sync.redaction import causes, describe
 from metalake_sync.remote.answers import Differs, read_answer
-from metalake_sync.remote.redaction import causes, describe
 
 AnswerT = TypeVar("AnswerT")
 ModelT = TypeVar("ModelT", bound=BaseModel)

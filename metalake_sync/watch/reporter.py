@@ -19,7 +19,7 @@ from metalake_sync.core.notes import BLOCKING, Note, NoteCode, counted
 from metalake_sync.core.snapshots import Fingerprint
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.run_options import SkippedPart
-from metalake_sync.remote.redaction import redact
+from metalake_sync.redaction import redact
 from metalake_sync.watch.debounce import Coverage, Work
 from metalake_sync.watch.health import Health, Metrics, ServiceManager
 from metalake_sync.watch.notify import Webhook

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metalake_sync.errors import UsageError
+from metalake_sync.redaction import describe, redact
 from metalake_sync.remote.address import LakeAddress, Trust
 from metalake_sync.remote.classify import RETRY_AFTER_LIMIT_S, Retry, Server, parse_retry_after
-from metalake_sync.remote.redaction import describe, redact
 from metalake_sync.remote.retry import Clock, RetryPolicy, RetryState, delay_s
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)

@@ -20,7 +20,7 @@ from metalake_sync.cli.options import option
 from metalake_sync.cli.terminal import shown
 from metalake_sync.core.events import Event
 from metalake_sync.errors import SyncError, UsageError
-from metalake_sync.remote.redaction import redact
+from metalake_sync.redaction import redact
 
 if TYPE_CHECKING:
     from metalake_sync.watch.health import Health, HealthServer, Metrics

@@ -12,11 +12,11 @@ import pycurl
 import pytest
 
 from metalake_sync.errors import LakeAnswerInvalid, LakeUnreachable
+from metalake_sync.redaction import describe
 from metalake_sync.remote.address import LakeAddress, Trust
 from metalake_sync.remote.http.async_http import Answer, AsyncHttp, to_ascii
 from metalake_sync.remote.http.bodies import HELD_BYTES, WholeAnswer
 from metalake_sync.remote.http.curl_loop import AddressUnusable, HttpBroken
-from metalake_sync.remote.redaction import describe
 from metalake_sync.remote.retry import RetryPolicy
 from tests.remote.bare_server import Line, serve
 from tests.remote.both_clients import API_KEY, SECRET, Store, call_async
