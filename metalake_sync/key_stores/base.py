@@ -43,7 +43,7 @@ class KeyStore(Protocol):
         """Return all keys that start with `prefix`, sorted and relative to the location."""
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Delete keys. Missing keys are no error."""
+        """Delete keys. Skips keys that do not exist."""
 
     def put_file(self, key: str, path: Path) -> None:
         """Create or overwrite a key with the content of a file. Memory does not grow with its size."""
