@@ -53,15 +53,21 @@ class BrokenJson(ManifestError):
     """The text is not JSON."""
 
 
-def members(path: Path, shown_as: str, streamed: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
+def members(
+    path: Path, shown_as: str, streamed: Collection[str], *, only_first: bool = False
+) -> Iterator[tuple[str, int | None, Any]]:
     """Yield key, position and element for each element of the lists under `streamed`; key, None and value for all other
     values and for empty lists. A list at the top level is an error, unless `streamed` has `TOP_LEVEL`.
 
-    NaN and infinite numbers are floats. Raises ManifestError with line and column.
+    `only_first`: ignore what follows the document, as in JSON Lines. NaN and infinite numbers are floats. Raises
+    ManifestError with line and column.
     """
     try:
         with open_text(path, shown_as) as file:
-            yield from _Text(file, shown_as).members(streamed)
+            text = _Text(file, shown_as)
+            yield from text.members(streamed)
+            if not only_first:
+                text.expect_end()
     except UnicodeDecodeError:
         raise ManifestError("the file is not UTF-8", where=shown_as, remedy="Save it as UTF-8.") from None
     except OSError as error:
@@ -94,7 +100,6 @@ class _Text:
                 yield TOP_LEVEL, number, element
             if number < 0:
                 yield TOP_LEVEL, None, []
-            self._expect_end()
             return
         if first == "[":
             raise ManifestError(
@@ -125,9 +130,9 @@ class _Text:
                     break
                 self._take(",")
         self._take("}")
-        self._expect_end()
 
-    def _expect_end(self) -> None:
+    def expect_end(self) -> None:
+        """Raise BrokenJson if something follows the document."""
         if self._look():
             raise self._broken("text after the document's end")
 

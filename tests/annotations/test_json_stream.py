@@ -108,3 +108,9 @@ def test_a_list_at_the_top_level_is_read_element_by_element_where_it_is_expected
     path.write_text(json.dumps(elements) + "x")
     with pytest.raises(BrokenJson, match="text after the document's end"):
         list(members(path, "a.json", {TOP_LEVEL}))
+
+
+def test_what_follows_the_first_document_is_ignored_on_request(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"a": 1}\n{"b": 2}\n')
+    assert list(members(path, "a.json", set(), only_first=True)) == [("a", None, 1)]

@@ -88,9 +88,9 @@ class FileHead:
         return self._start
 
     def members(self) -> Iterator[tuple[str, int | None, Any]]:
-        """Yield the keys of a JSON object. A list yields its key, 0 and its first element, everything else its key,
-        None and its value. The key of a list at the top level is `TOP_LEVEL`. Raises ManifestError with the place of a
-        syntax error."""
+        """Yield the keys of the first document of a JSON file. A list yields its key, 0 and its first element,
+        everything else its key, None and its value. The key of a list at the top level is `TOP_LEVEL`. Raises
+        ManifestError with the place of a syntax error."""
         number = 0
         while number < len(self._seen) or self._read_member():
             yield self._seen[number]
@@ -98,7 +98,7 @@ class FileHead:
 
     def _read_member(self) -> bool:
         if self._members is None:
-            self._members = members(self.file.path, self.file.shown_as, _EVERY_KEY)
+            self._members = members(self.file.path, self.file.shown_as, _EVERY_KEY, only_first=True)
         for member in self._members:
             if not member[1]:
                 self._seen.append(member)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from metalake_sync.annotations.entries import ReadNotes
-from metalake_sync.annotations.formats.coco.masks import BrokenMask, outlines_of
+from metalake_sync.annotations.formats.masks import BrokenMask, outlines_of
 from metalake_sync.annotations.formats.values import has_area, number, point_pairs, shortened
 from metalake_sync.annotations.images import Size
 from metalake_sync.core.shapes import Point

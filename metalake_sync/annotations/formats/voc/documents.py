@@ -23,6 +23,7 @@ from defusedxml import ElementTree as SafeTree
 
 from metalake_sync.annotations.entries import Entry, NotAnnotations, ReadNotes, SourceFile
 from metalake_sync.annotations.formats.base import FormatReader, OutputFormat, RecordWriter, WriteReport
+from metalake_sync.annotations.formats.geometry import rotated_box
 from metalake_sync.annotations.formats.values import box_around, has_area, is_single_line, text_number
 from metalake_sync.annotations.images import Size
 from metalake_sync.annotations.writing import file_beside
@@ -183,9 +184,7 @@ def _rotated_box(box: Element, where: str) -> tuple[Point, ...]:
         raise ManifestError("<angle> is not finite", where=where, remedy="Write an angle in radians.")
     if width <= 0 or height <= 0:
         raise ManifestError("<robndbox> has no size", where=where, remedy="Write a width and a height above 0.")
-    cos, sin = math.cos(angle), math.sin(angle)
-    corners = ((-width / 2, -height / 2), (width / 2, -height / 2), (width / 2, height / 2), (-width / 2, height / 2))
-    return tuple((x + across * cos - down * sin, y + across * sin + down * cos) for across, down in corners)
+    return rotated_box(x - width / 2, y - height / 2, width, height, math.degrees(angle), (x, y))
 
 
 def _confidence(tag: str, text: str, where: str, notes: ReadNotes) -> float | None:

@@ -1,22 +1,24 @@
-"""Converts run-length masks (RLE), as COCO has them, to polygons along the edges of the pixels.
+"""Converts masks to polygons along the edges of their pixels.
 
-Owns: both forms of the runs, counts and compressed text, and the walk around each part of a mask. A polygon can't have
-a hole, so holes are filled and counted. Must not: touch files. Source of the compressed form: `maskApi.c` of
-pycocotools, which the tests compare with; it would need numpy, and returns pixels instead of outlines.
+Owns: runs by columns or by rows, COCO's run-length masks (counts and compressed text), and the walk around each part
+of a mask. A polygon can't have a hole, so holes are filled and counted. Must not: touch files, or decode images
+(`mask_images` does). Source of the compressed form: `maskApi.c` of pycocotools, which the tests compare with; it
+would need numpy, and returns pixels instead of outlines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from metalake_sync.core.shapes import Point
 from metalake_sync.lazy_dataclass import dataclass
 
 PIXEL_LIMIT = 1 << 28
-
-
 """A mask with more pixels is an error."""
+
+Lines = Mapping[int, Sequence[tuple[int, int]]]
+"""The set pixels of a mask: row (or column) → its runs in ascending order, each from a pixel to before another one."""
 
 
 class BrokenMask(Exception):
@@ -39,24 +41,71 @@ class MaskOutlines:
 
 
 def outlines_of(segmentation: Any) -> MaskOutlines:
-    """Return the outlines of `{"size": [height, width], "counts": list or text}`. Raises BrokenMask."""
+    """Return the outlines of COCO's `{"size": [height, width], "counts": list or text}`. Raises BrokenMask."""
     size = segmentation.get("size")
-    if (
-        not isinstance(size, list)
-        or len(size) != 2
-        or not all(type(side) is int and 0 < side <= PIXEL_LIMIT for side in size)
-        or size[0] * size[1] > PIXEL_LIMIT
-    ):
+    if not isinstance(size, list) or len(size) != 2 or not is_mask_size(size[1], size[0]):
         raise BrokenMask("its size is not [height, width]")
     height, width = size
     counts = segmentation.get("counts")
     if isinstance(counts, str):
         counts = decompress(counts)
+    return outlines_of_runs(counts, width, height, by_rows=False)
+
+
+def is_mask_size(width: Any, height: Any) -> bool:
+    """Whether a mask may have this size: two whole numbers above 0, and not more pixels than the limit."""
+    return all(type(side) is int and 0 < side <= PIXEL_LIMIT for side in (width, height)) and (
+        width * height <= PIXEL_LIMIT
+    )
+
+
+def outlines_of_runs(
+    counts: Any, width: int, height: int, *, by_rows: bool, left: float = 0, top: float = 0
+) -> MaskOutlines:
+    """Return the outlines of runs that alternate between unset and set pixels, beginning with unset ones.
+
+    `left`, `top`: of the mask in its image. Raises BrokenMask.
+    """
+    if not is_mask_size(width, height):
+        raise BrokenMask("its size is not two whole numbers above 0, or it is too large")
     if not isinstance(counts, list) or not all(type(count) is int and count >= 0 for count in counts):
         raise BrokenMask("its counts are not a list of runs")
     if sum(counts) != height * width:
         raise BrokenMask("its runs do not fill its size")
-    return _walk(_edges(counts, height))
+    return outlines_of_lines(lines_of_runs(counts, width if by_rows else height), by_rows=by_rows, left=left, top=top)
+
+
+def lines_of_runs(counts: Iterable[int], length: int) -> dict[int, list[tuple[int, int]]]:
+    """Return the lines of runs that alternate between unset and set pixels. `length`: of each line."""
+    lines: dict[int, list[tuple[int, int]]] = {}
+    start = 0
+    for index, count in enumerate(counts):
+        if index % 2:
+            add_run(lines, start, count, length)
+        start += count
+    return lines
+
+
+def add_run(lines: dict[int, list[tuple[int, int]]], start: int, count: int, length: int) -> None:
+    """Add a run of set pixels, counted over all lines, to the lines that it covers."""
+    while count:
+        line, at = divmod(start, length)
+        run = min(count, length - at)
+        lines.setdefault(line, []).append((at, at + run))
+        start, count = start + run, count - run
+
+
+def outlines_of_lines(lines: Lines, *, by_rows: bool = True, left: float = 0, top: float = 0) -> MaskOutlines:
+    """Return the outlines of a mask. `left`, `top`: of the mask in its image."""
+    found = _walk(_edges(lines))
+    outlines = (
+        # Rows are walked as if they were columns, so x and y are exchanged here.
+        tuple((left + y, top + x) for x, y in reversed(outline))
+        if by_rows
+        else tuple((left + x, top + y) for x, y in outline)
+        for outline in found.outlines
+    )
+    return MaskOutlines(tuple(outlines), found.holes)
 
 
 def decompress(text: str) -> list[int]:
@@ -81,20 +130,9 @@ def decompress(text: str) -> list[int]:
     return counts
 
 
-def _edges(counts: Sequence[int], height: int) -> dict[tuple[int, int], list[tuple[int, int]]]:
+def _edges(columns: Lines) -> dict[tuple[int, int], list[tuple[int, int]]]:
     """Return the border between set and unset pixels as edges of corners, start → ends, directed so that the mask is on
-    their right (y points down). Runs go down the columns."""
-    columns: dict[int, list[tuple[int, int]]] = {}
-    start = 0
-    for index, count in enumerate(counts):
-        if index % 2:
-            at, left = start, count
-            while left:
-                column, row = divmod(at, height)
-                run = min(left, height - row)
-                columns.setdefault(column, []).append((row, row + run))
-                at, left = at + run, left - run
-        start += count
+    their right (y points down)."""
     edges: dict[tuple[int, int], list[tuple[int, int]]] = {}
 
     def edge(a: tuple[int, int], b: tuple[int, int]) -> None:
