@@ -75,6 +75,10 @@ class BlockReaders:
         return found.reader(ReadOptions(self._spec.normalized is not False, self._spec.options), self._notes)
 
 
+_ALSO_OTHERS = (".json", ".csv", ".jsonl", ".manifest")
+"""Extensions that notes, settings and metadata of a project have too. Such files do not make the folder one of
+annotations with this extension."""
+
 _IMAGES = (".jpg", ".jpeg", ".png")
 """Many of these may be beside annotation files, and none of them is a folder."""
 
@@ -143,12 +147,13 @@ def _side_files() -> frozenset[str]:
 
 
 def _in_folder(folder: Path, source: str, chosen: AnnotationFormat | None, notes: ReadNotes) -> list[Path]:
-    formats = readable_formats()
-    by_extension: dict[str, list[Path]] = {
-        extension: [] for one in formats if one.detected for extension in one.extensions
-    }
-    if chosen is not None:
-        by_extension |= {extension: [] for extension in chosen.extensions}
+    by_extension: dict[str, list[Path]] = {}
+    formats: dict[str, list[AnnotationFormat]] = {}
+    for one in readable_formats() if chosen is None else (chosen,):
+        if one.detected or one is chosen:
+            for extension in one.extensions:
+                by_extension.setdefault(extension, [])
+                formats.setdefault(extension, []).append(one)
     side_files = _side_files()
 
     def unreadable(error: OSError) -> None:
@@ -164,16 +169,21 @@ def _in_folder(folder: Path, source: str, chosen: AnnotationFormat | None, notes
         for name in sorted(files):
             extension = os.path.splitext(name)[1].lower()
             if extension in by_extension and name not in side_files and not name.startswith("."):
-                by_extension[extension].append(Path(here) / name)
+                path = Path(here) / name
+                if any(one.may_hold(path) for one in formats[extension]):
+                    by_extension[extension].append(path)
             elif extension not in by_extension and extension not in _IMAGES:
                 hidden.check_other(os.path.join(here, name))
     if chosen is not None:
         return [file for extension in chosen.extensions for file in by_extension[extension]]
-    # The notes or settings of a project are JSON too, and do not make the folder one of JSON annotations.
-    others = any(files for extension, files in by_extension.items() if extension != ".json")
-    if others and by_extension[".json"] and not any(map(_may_be_annotations, by_extension[".json"])):
-        names = [os.path.relpath(file, folder) for file in by_extension.pop(".json")]
-        notes.count("JSON files of a folder hold no annotations and are left out", len(names), at=names[0])
+    for extension in _ALSO_OTHERS:
+        found = by_extension.get(extension)
+        others = any(files for other, files in by_extension.items() if other != extension)
+        if found and others and not any(map(_may_be_annotations, found)):
+            del by_extension[extension]
+            if extension == ".json":
+                names = [os.path.relpath(file, folder) for file in found]
+                notes.count("JSON files of a folder hold no annotations and are left out", len(names), at=names[0])
     for extension, files_found in by_extension.items():
         if files_found:
             for other, left in by_extension.items():

@@ -1,7 +1,8 @@
 """Reads JSON documents of any size element by element.
 
-Owns: one pass over a document. Lists under given keys, and a list at the top level, are read element by element, every
-other value as a whole. Memory holds a window of the text and one element. Must not: know what the elements mean.
+Owns: one pass over a document. Lists under given keys, and a list at the top level, are read element by element,
+objects under given keys pair by pair, every other value as a whole. Memory holds a window of the text and one element.
+Must not: know what the elements mean.
 
 A streaming parser such as ijson follows one key per pass and reports errors without their line. Here each element goes
 through the decoder of the standard library, which is as fast, and the document is read once.
@@ -54,10 +55,17 @@ class BrokenJson(ManifestError):
 
 
 def members(
-    path: Path, shown_as: str, streamed: Collection[str], *, only_first: bool = False
+    path: Path,
+    shown_as: str,
+    streamed: Collection[str],
+    objects: Collection[str] = (),
+    *,
+    only_first: bool = False,
 ) -> Iterator[tuple[str, int | None, Any]]:
     """Yield key, position and element for each element of the lists under `streamed`; key, None and value for all other
     values and for empty lists. A list at the top level is an error, unless `streamed` has `TOP_LEVEL`.
+
+    An object under one of `objects` is yielded pair by pair: key, position and the pair of name and value.
 
     `only_first`: ignore what follows the document, as in JSON Lines. NaN and infinite numbers are floats. Raises
     ManifestError with line and column.
@@ -65,7 +73,7 @@ def members(
     try:
         with open_text(path, shown_as) as file:
             text = _Text(file, shown_as)
-            yield from text.members(streamed)
+            yield from text.members(streamed, objects)
             if not only_first:
                 text.expect_end()
     except UnicodeDecodeError:
@@ -90,42 +98,54 @@ class _Text:
         self._lines_before = 0
         self._chars_before = 0  # in the line that the window begins in
 
-    def members(self, streamed: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
+    def members(self, streamed: Collection[str], objects: Collection[str]) -> Iterator[tuple[str, int | None, Any]]:
         first = self._look()
         if first not in ("{", "["):
             raise self._broken("it is not a JSON document" if first else "it is empty")
-        if first == "[" and TOP_LEVEL in streamed:
-            number = -1
-            for number, element in enumerate(self._elements()):
-                yield TOP_LEVEL, number, element
-            if number < 0:
-                yield TOP_LEVEL, None, []
-            return
-        if first == "[":
+        if first == "[" and TOP_LEVEL not in streamed:
             raise ManifestError(
                 "the top level of the file is a list",
                 where=self._shown_as,
                 remedy="Write an object. A COCO list of results names no images: put it into a COCO file.",
             )
-        self._take("{")
-        seen: set[str] = set()
-        if self._look() != "}":
-            while True:
-                if self._look() != '"':
-                    raise self._broken("expecting a key in double quotes")
-                key = self._value()
+        if first == "[":
+            yield from self._numbered(TOP_LEVEL, self._elements(), [])
+        else:
+            seen: set[str] = set()
+            for key in self._keys():
                 if key in seen:
                     raise self._broken(f"the key {key!r} is there twice", self._began)
                 seen.add(key)
                 self._take(":")
                 if key in streamed and self._look() == "[":
-                    number = -1
-                    for number, element in enumerate(self._elements()):
-                        yield key, number, element
-                    if number < 0:
-                        yield key, None, []
+                    yield from self._numbered(key, self._elements(), [])
+                elif key in objects and self._look() == "{":
+                    yield from self._numbered(key, self._pairs(), {})
                 else:
                     yield key, None, self._value()
+
+    def _pairs(self) -> Iterator[tuple[str, Any]]:
+        for name in self._keys():
+            self._take(":")
+            yield name, self._value()
+
+    @staticmethod
+    def _numbered(key: str, parts: Iterator[Any], empty: Any) -> Iterator[tuple[str, int | None, Any]]:
+        number = -1
+        for number, part in enumerate(parts):
+            yield key, number, part
+        if number < 0:
+            yield key, None, empty
+
+    def _keys(self) -> Iterator[str]:
+        """Yield the keys of an object. The caller takes the colon after each, and reads its value."""
+        self._take("{")
+        if self._look() != "}":
+            while True:
+                if self._look() != '"':
+                    raise self._broken("expecting a key in double quotes")
+                key = self._value()
+                yield key
                 if self._look() != ",":
                     break
                 self._take(",")

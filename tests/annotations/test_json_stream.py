@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metalake_sync.annotations import json_stream
+from metalake_sync.annotations.entries import SourceFile
+from metalake_sync.annotations.formats.base import PAIRS_SHOWN, FileHead
 from metalake_sync.annotations.json_stream import TOP_LEVEL, BrokenJson, members
 
 TEXTS = st.text(st.sampled_from('ab"\\{}[],: \n☃😀'), max_size=8)
@@ -114,3 +116,33 @@ def test_what_follows_the_first_document_is_ignored_on_request(tmp_path: Path) -
     path = tmp_path / "a.json"
     path.write_text('{"a": 1}\n{"b": 2}\n')
     assert list(members(path, "a.json", set(), only_first=True)) == [("a", None, 1)]
+
+
+def test_an_object_is_read_pair_by_pair_where_it_is_expected(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"other": {"x": 1}, "all": {"a": [1], "b": {"c": 2}}, "none": {}}')
+    assert list(members(path, "a.json", (), {"all", "none"})) == [
+        ("other", None, {"x": 1}),
+        ("all", 0, ("a", [1])),
+        ("all", 1, ("b", {"c": 2})),
+        ("none", None, {}),
+    ]
+    path.write_text('{"all": {"a": 1 "b": 2}}')
+    with pytest.raises(BrokenJson):
+        list(members(path, "a.json", (), {"all"}))
+
+
+def test_the_head_of_a_file_shows_the_first_pairs_of_an_object_and_the_first_element_of_a_list(tmp_path: Path) -> None:
+    many = {str(number): [number] for number in range(PAIRS_SHOWN + 5)}
+    (tmp_path / "a.json").write_text(json.dumps({"a": 1, "many": many, "list": [7, 8], "few": {"x": {"y": 2}}, "b": 3}))
+    head = FileHead(SourceFile(tmp_path / "a.json", "a.json", tmp_path))
+    found = [(key, position, value) for key, position, value in head.members()]
+    assert found == list(head.members())
+    assert [found[0], *found[2:]] == [
+        ("a", None, 1),
+        ("list", 0, 7),
+        ("few", None, {"x": {"y": 2}}),
+        ("b", None, 3),
+    ]
+    assert found[1] == ("many", None, dict(list(many.items())[:PAIRS_SHOWN]))
+    head.close()

@@ -36,6 +36,8 @@ def detectable(extension: str) -> tuple[AnnotationFormat, ...]:
 def detect_format(file: SourceFile) -> AnnotationFormat:
     """Return the format of a file: by its extension alone if only one format has it, else by the file's beginning.
 
+    If no format recognizes it, that is the one whose reader says what is wrong with the file.
+
     A file with another extension may be JSON. Raises NotAnnotations where no format fits, and ManifestError.
     """
     candidates = detectable(file.path.suffix.lower())
@@ -51,6 +53,9 @@ def detect_format(file: SourceFile) -> AnnotationFormat:
             raise
     finally:
         head.close()
+    for one in candidates:
+        if one.explains:
+            return one
     raise NotAnnotations(
         "the format of the file is unknown",
         where=file.shown_as,

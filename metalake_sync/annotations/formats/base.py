@@ -64,6 +64,8 @@ class ListedFiles:
 
 
 START_BYTES = 1024
+PAIRS_SHOWN = 100
+"""How many pairs of an object formats look at: an object may hold an entry for each image."""
 
 
 class FileHead:
@@ -73,6 +75,7 @@ class FileHead:
         self.file = file
         self._start: bytes | None = None
         self._members: Iterator[tuple[str, int | None, Any]] | None = None
+        self._ahead: tuple[str, int | None, Any] | None = None
         self._seen: list[tuple[str, int | None, Any]] = []
 
     def start(self) -> bytes:
@@ -89,21 +92,39 @@ class FileHead:
 
     def members(self) -> Iterator[tuple[str, int | None, Any]]:
         """Yield the keys of the first document of a JSON file. A list yields its key, 0 and its first element,
-        everything else its key, None and its value. The key of a list at the top level is `TOP_LEVEL`. Raises
-        ManifestError with the place of a syntax error."""
+        everything else its key, None and its value: of an object the first pairs. The key of a list at the top level is
+        `TOP_LEVEL`. Raises ManifestError with the place of a syntax error."""
         number = 0
         while number < len(self._seen) or self._read_member():
             yield self._seen[number]
             number += 1
 
     def _read_member(self) -> bool:
-        if self._members is None:
-            self._members = members(self.file.path, self.file.shown_as, _EVERY_KEY, only_first=True)
-        for member in self._members:
-            if not member[1]:
-                self._seen.append(member)
-                return True
+        while (member := self._next()) is not None:
+            key, position, value = member
+            if position:
+                continue  # the rest of a list or an object that is known already
+            if isinstance(value, tuple):
+                value, position = self._first_pairs(value), None
+            self._seen.append((key, position, value))
+            return True
         return False
+
+    def _next(self) -> tuple[str, int | None, Any] | None:
+        if self._members is None:
+            self._members = members(self.file.path, self.file.shown_as, _EVERY_KEY, _EVERY_KEY, only_first=True)
+        member, self._ahead = self._ahead, None
+        return member if member is not None else next(self._members, None)
+
+    def _first_pairs(self, first: tuple[str, Any]) -> dict[str, Any]:
+        pairs = [first]
+        while len(pairs) < PAIRS_SHOWN:
+            member = self._next()
+            if member is None or not member[1]:
+                self._ahead = member
+                break
+            pairs.append(member[2])
+        return dict(pairs)
 
     def close(self) -> None:
         """Close the file."""
@@ -140,6 +161,13 @@ class AnnotationFormat(Protocol):
     """Extensions of files that hold no annotations and name the files that do, such as `data.yaml`. See `listed`."""
     options: frozenset[str] = frozenset()
     """Keys of an annotation block that only this format takes."""
+    explains: bool = False
+    """Whether its reader says what is wrong with files of its extensions that no format recognizes."""
+
+    def may_hold(self, path: Path) -> bool:
+        """Whether a file of a folder may hold annotations, as far as its path says. The file has an extension of the
+        format."""
+        return True
 
     def recognizes(self, head: FileHead) -> bool:
         """Whether a file looks like this format. Asked only where several formats have the extension."""

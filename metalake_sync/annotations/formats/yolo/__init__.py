@@ -25,6 +25,7 @@ class YoloFormat(AnnotationFormat):
     name = "yolo"
     extensions = (".txt",)
     writes = True
+    explains = True
     side_files = frozenset((*DATA_FILES, *NAME_FILES))
     index_extensions = (".yaml", ".yml", ".data")
     """`.data` is Darknet's data file: `names = obj.names`."""
