@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from metalake_sync.annotations.entries import AnnotationSpec, Entry, NotAnnotations, ReadNotes, SourceFile
-from metalake_sync.annotations.formats import detect_format, format_named, readable_formats
+from metalake_sync.annotations.entries import AnnotationSpec, Entry, ReadNotes, SourceFile
+from metalake_sync.annotations.formats import detect_format, format_named, is_recognized, readable_formats
 from metalake_sync.annotations.formats.base import AnnotationFormat, FormatReader, ReadOptions
 from metalake_sync.errors import ManifestError, SyncError
 
@@ -249,11 +249,8 @@ def _note_hidden_from_glob(base_dir: Path, source: str, notes: ReadNotes) -> Non
 
 
 def _may_be_annotations(file: Path) -> bool:
-    """Whether a JSON file has the form of annotations, correct or not."""
+    """Whether a file has the form of annotations, correct or not."""
     try:
-        detect_format(SourceFile(file, str(file), file.parent))
-    except NotAnnotations:
-        return False
+        return is_recognized(SourceFile(file, str(file), file.parent))
     except ManifestError:
         return True
-    return True

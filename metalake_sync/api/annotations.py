@@ -75,7 +75,7 @@ class Drawn:
 class Annotations(Items):
     """Sets are replaced image by image: an entry is the whole set of its image under the operation.
 
-    A `source` is a file, a folder or a glob. `format`: metalake, coco, yolo, voc or the format of an installed package;
+    A `source` is a file, a folder or a glob. `format`: the name of a format, built in or of an installed package;
     None detects it. Label files of YOLO take names and sizes from the images beside them (or in `images` beside
     `labels`). `operation`: the unique id of the project or model run. `kind`: who drew the shapes. `normalized`: the
     coordinates are fractions of the image's size; the lake converts them to pixels.

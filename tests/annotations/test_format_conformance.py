@@ -25,6 +25,7 @@ from metalake_sync.annotations.writing import Fitting, write_records
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, ShapeType
 from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestErrors
+from tests.annotations import tool_samples
 from tests.annotations.toy_package.toy_annotations import FORMAT as TOY
 
 SIZE = (640, 480)
@@ -91,6 +92,9 @@ SAMPLES = {
         "line 3",
     ),
 }
+
+
+SAMPLES |= {name: Sample(*parts) for name, parts in tool_samples.CONFORMANCE.items()}
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.core.shapes import FormatName
 from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestErrors
+from tests.annotations.tool_samples import JUNK
 
 EXTENSIONS: dict[FormatName, str] = {"metalake": "json", "coco": "json", "yolo": "txt", "voc": "xml"}
 SAMPLES: dict[FormatName, bytes] = {
@@ -29,6 +30,9 @@ SAMPLES: dict[FormatName, bytes] = {
     "voc": b"<annotation><filename>a.jpg</filename><object><name>x</name><truncated>0</truncated>"
     b"<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax></bndbox></object></annotation>",
 }
+
+EXTENSIONS |= {name: extension for name, (extension, _) in JUNK.items()}
+SAMPLES |= {name: content for name, (_, content) in JUNK.items()}
 
 
 class SizedImages(AnyImage):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from metalake_sync.errors import ExitCode
+from metalake_sync.format_names import BUILT_IN
 from tests.end_to_end.world import BIRDS, World
 
 TOY = Path(__file__).parents[1] / "annotations" / "toy_package"
@@ -63,7 +64,8 @@ def test_without_the_package_the_name_is_an_error_with_its_location(toy: World) 
     done = toy.run("plan", "manifest.yaml")
     assert done.code == ExitCode.USAGE
     assert "'format' is 'toy'" in done.err
-    assert "Write coco, metalake, voc or yolo" in done.err
+    names = sorted(BUILT_IN)
+    assert f"Write {', '.join(names[:-1])} or {names[-1]}" in done.err
     assert "manifest.yaml:" in done.err
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from metalake_sync.format_names import format_names
 from tests.manifest.conftest import HEAD, ManifestFolder
 
 CREDENTIALS = "api_key: k, secret: s"
@@ -91,8 +92,8 @@ def test_a_command_is_split_as_a_shell_does(manifests: ManifestFolder) -> None:
         ("annotations: [{operation: o, kind: human, source: ['']}]", "entry 1 of 'source' is empty."),
         ("annotations: [{operation: o, kind: human, source: 7}]", "'source' is neither a text nor a list."),
         (
-            "annotations: [{operation: o, kind: human, source: s, format: labelme}]",
-            "'format' is 'labelme'. Write coco, metalake, voc or yolo.",
+            "annotations: [{operation: o, kind: human, source: s, format: unheard_of}]",
+            f"'format' is 'unheard_of'. Write {', '.join(format_names()[:-1])} or {format_names()[-1]}.",
         ),
         (
             "annotations: [{operation: o, kind: human, source: s, normalized: convrt}]",

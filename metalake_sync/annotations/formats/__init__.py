@@ -61,3 +61,12 @@ def detect_format(file: SourceFile) -> AnnotationFormat:
         where=file.shown_as,
         remedy=f"Set 'format' to one of: {', '.join(format_names())}.",
     )
+
+
+def is_recognized(file: SourceFile) -> bool:
+    """Whether a format recognizes a file by its beginning. Raises ManifestError for one that can't be read."""
+    head = FileHead(file)
+    try:
+        return any(one.recognizes(head) for one in detectable(file.path.suffix.lower()))
+    finally:
+        head.close()

@@ -189,7 +189,8 @@ class AnnotationFormat(Protocol):
 
     def output(self) -> OutputFormat:
         """Return how the format is written. Only for a format with `writes`."""
-        raise NotImplementedError(f"{self.name} is not written")
+        problem = f"{self.name} is not written"
+        raise NotImplementedError(problem)
 
 
 class SizeUse(enum.Enum):
