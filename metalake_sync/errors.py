@@ -114,6 +114,12 @@ class StateUnreachable(SyncError):
     exit_code = ExitCode.LAKE_AWAY
 
 
+class StateCredentialsRejected(SyncError):
+    """The place of the state, a bucket or a database server, does not accept the credentials."""
+
+    exit_code = ExitCode.CREDENTIALS_REJECTED
+
+
 class StateLocked(SyncError):
     """Another run holds the lock of the state, or another server holds the folder of the embedded lake."""
 

@@ -51,7 +51,7 @@ class KeyStore(Protocol):
     def get_file(self, key: str, path: Path) -> bool:
         """Write the body of a key to a file, and verify its size. Return False if there is no such key.
 
-        Memory does not grow with the size. If it raises an error, the file may be incomplete.
+        Memory does not grow with the size. Without the key, or after an error, the file is missing or incomplete.
         """
 
     def close(self) -> None:

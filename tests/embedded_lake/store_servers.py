@@ -37,6 +37,25 @@ AZURITE_VERSION = "3"
 PATIENCE_S = 60.0
 
 
+_MOTO = """
+import threading
+from moto import server
+
+conditional = threading.Lock()
+
+class Application(server.DomainDispatcherApplication):
+    def __call__(self, environ, start_response):
+        if "HTTP_IF_NONE_MATCH" not in environ:
+            return super().__call__(environ, start_response)
+        with conditional:
+            return super().__call__(environ, start_response)
+
+server.DomainDispatcherApplication = Application
+server.main()
+"""
+"""Starts moto. By itself, it checks the condition of a write and then writes, so two writes can meet it."""
+
+
 class StoreMissing(Exception):
     """The server is not available. The message says why."""
 
@@ -65,8 +84,8 @@ class StoreServer:
 def s3_server(folder: Path) -> Iterator[StoreServer]:
     if find_spec("moto") is None or find_spec("boto3") is None:
         raise StoreMissing("moto and boto3 are not installed: pip install 'moto[server]' boto3")
-    port = _free_port()
-    command = [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", str(port)]
+    port = free_port()
+    command = [sys.executable, "-c", _MOTO, "-H", "127.0.0.1", "-p", str(port)]
     environment = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests", "AWS_DEFAULT_REGION": "us-east-1"}
 
     def create(name: str) -> None:
@@ -75,7 +94,7 @@ def s3_server(folder: Path) -> Iterator[StoreServer]:
     def put(bucket: str, key: str, content: bytes) -> None:
         requests.put(f"http://127.0.0.1:{port}/{bucket}/{key}", content, timeout=30).raise_for_status()
 
-    with _running(command, folder, port) as process:
+    with running(command, folder, port) as process:
         yield StoreServer(StorageKind.S3, "s3", f"http://127.0.0.1:{port}", process, environment, create, put)
 
 
@@ -85,7 +104,7 @@ def azure_server(folder: Path) -> Iterator[StoreServer]:
         raise StoreMissing("azure-storage-blob is not installed: pip install azure-storage-blob")
     from azure.storage.blob import BlobServiceClient
 
-    port = _free_port()
+    port = free_port()
     account, key = "tests", base64.b64encode(secrets.token_bytes(48)).decode()
     options = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder), "--silent"]
     endpoint = f"http://127.0.0.1:{port}/{account}"
@@ -102,7 +121,7 @@ def azure_server(folder: Path) -> Iterator[StoreServer]:
 
     accounts = {"AZURITE_ACCOUNTS": f"{account}:{key}"}
     command = [*_azurite(), *options, "--skipApiVersionCheck", "--disableTelemetry"]
-    with _running(command, folder, port, accounts) as process:
+    with running(command, folder, port, accounts) as process:
         yield StoreServer(StorageKind.AZURE, "azure", endpoint, process, environment, create, put)
 
 
@@ -110,7 +129,7 @@ def azure_server(folder: Path) -> Iterator[StoreServer]:
 def gcs_server(folder: Path) -> Iterator[StoreServer]:
     if find_spec("gcp_storage_emulator") is None:
         raise StoreMissing("the emulator is not installed: pip install gcp-storage-emulator")
-    port = _free_port()
+    port = free_port()
     run = f"create_server('127.0.0.1', {port}, in_memory=False, data_dir={str(folder / 'objects')!r}).run()"
     start = f"from gcp_storage_emulator.server import create_server; {run}"
     with _gcs_server(folder, port, [sys.executable, "-c", start]) as server:
@@ -119,7 +138,7 @@ def gcs_server(folder: Path) -> Iterator[StoreServer]:
 
 @contextlib.contextmanager
 def large_gcs_server(folder: Path) -> Iterator[StoreServer]:
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, small_gcs.__file__, str(port), str(folder / "gcs")]
     with _gcs_server(folder, port, command) as server:
         yield server
@@ -141,7 +160,7 @@ def _gcs_server(folder: Path, port: int, command: list[str]) -> Iterator[StoreSe
         query = {"uploadType": "media", "name": key}
         requests.post(url, content, params=query, timeout=30).raise_for_status()
 
-    with _running(command, folder, port) as process:
+    with running(command, folder, port) as process:
         environment = {"GOOGLE_APPLICATION_CREDENTIALS": str(account)}
         yield StoreServer(StorageKind.GCS, "gs", endpoint, process, environment, create, put)
 
@@ -195,7 +214,7 @@ def _service_account() -> dict[str, str]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -203,14 +222,18 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def _running(
-    command: list[str], folder: Path, port: int, environment: Mapping[str, str] | None = None
+def running(
+    command: list[str],
+    folder: Path,
+    port: int,
+    environment: Mapping[str, str] | None = None,
+    user: str | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process, and wait until it listens on the port."""
     log = folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=output, cwd=folder, env={**os.environ, **(environment or {})}
+            command, stdout=output, stderr=output, cwd=folder, env={**os.environ, **(environment or {})}, user=user
         )
     try:
         given_up = time.monotonic() + PATIENCE_S

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from metalake_sync.errors import StateError
 from metalake_sync.key_stores.base import KeyStore
-from tests.key_stores.folder_store import FolderKeyStore
 
 HOSTILE_KEYS = [
     "birds",
@@ -30,10 +30,8 @@ HOSTILE_KEYS = [
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[KeyStore]:
-    store = FolderKeyStore(tmp_path / "store")
-    yield store
-    store.close()
+def store(new_store: Callable[[str], KeyStore]) -> KeyStore:
+    return new_store("team/birds")
 
 
 def test_a_key_is_created_once(store: KeyStore) -> None:
@@ -99,18 +97,17 @@ def test_every_key_is_kept_as_it_is(store: KeyStore) -> None:
     assert store.keys("") == []
 
 
-@pytest.mark.parametrize(
-    "key", ["", "/a", "a/", "a//b", "../a", "a/../b", "a/./b", "a.", "a\\b", "a\nb", "a\0b", "x" * 513, "\udc80"]
-)
-def test_a_key_that_a_store_would_change_is_refused(store: KeyStore, key: str) -> None:
-    for call in (
-        lambda: store.create(key, b"x"),
-        lambda: store.put(key, b"x"),
-        lambda: store.get(key),
-        lambda: store.delete([key]),
-    ):
-        with pytest.raises(StateError, match="cannot be a key"):
-            call()
+def test_a_key_that_a_store_would_change_is_refused(store: KeyStore) -> None:
+    for key in ("", "/a", "a/", "a//b", "../a", "a/../b", "a/./b", "a.", "a\\b", "a\nb", "a\0b", "x" * 513, "\udc80"):
+        for call in (
+            functools.partial(store.create, key, b"x"),
+            functools.partial(store.put, key, b"x"),
+            functools.partial(store.get, key),
+            functools.partial(store.delete, [key]),
+        ):
+            with pytest.raises(StateError, match="cannot be a key"):
+                call()
+    assert store.keys("") == []
 
 
 def test_a_large_file_goes_there_and_back(store: KeyStore, tmp_path: Path) -> None:

@@ -1,0 +1,41 @@
+"""The address of a bucket as users write it, such as `s3://acme-state/birds`."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from metalake_sync.lazy_dataclass import dataclass
+
+S3, AZURE, GCS = "s3", "azure", "gs"
+BUCKET_SCHEMES = (S3, AZURE, GCS)
+
+
+@dataclass(frozen=True, slots=True)
+class BucketAddress:
+    """A bucket (Azure: a container), and a prefix of the keys in it."""
+
+    scheme: str
+    """One of BUCKET_SCHEMES."""
+    bucket: str
+    prefix: str
+    """Without slashes at its ends. "" is the root of the bucket."""
+    endpoint: str | None
+    """None is the vendor's own, or what the SDK finds in its settings."""
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.bucket}" + (f"/{self.prefix}" if self.prefix else "")
+
+    def key(self, path: str) -> str:
+        """Return the key of a path below the prefix."""
+        return f"{self.prefix}/{path}" if self.prefix else path
+
+
+def parse_bucket(url: str, endpoint: str | None) -> BucketAddress | None:
+    """Parse the URL of a bucket. Returns None for anything else, and for a URL with a query or with credentials."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    if parts.scheme not in BUCKET_SCHEMES or not parts.netloc or parts.query or parts.fragment or "@" in parts.netloc:
+        return None
+    return BucketAddress(parts.scheme, parts.netloc, parts.path.strip("/"), endpoint.rstrip("/") if endpoint else None)

@@ -1,0 +1,125 @@
+"""Opening a key store from the URL that users write.
+
+    s3://BUCKET/PREFIX                                        also S3-compatible stores, with AWS_ENDPOINT_URL_S3
+    gs://BUCKET/PREFIX
+    azure://CONTAINER/PREFIX
+    postgresql://[USER@]HOST[:PORT]/DATABASE[/PREFIX][?…]     the query has libpq's parameters, such as sslmode=require
+
+Owns: reading URLs, and the optional SDKs. Must not: call a store. Credentials come from the environment, as the tools
+of each store take them, and never from a URL.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from metalake_sync.errors import StateError, UsageError
+
+if TYPE_CHECKING:
+    from metalake_sync.key_stores.base import KeyStore
+
+POSTGRESQL = "postgresql"
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_EXAMPLES = "Use s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, azure://CONTAINER/PREFIX or postgresql://HOST/DATABASE/PREFIX."
+_MODULES = {"s3": "s3", "gs": "gcs", "azure": "azure", POSTGRESQL: "postgresql"}
+_EXTRAS = {"s3": "s3", "gs": "gcs", "azure": "azure", POSTGRESQL: "postgres"}
+_SECRET_PARAMETERS = {"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}
+
+
+def is_key_store_url(text: str) -> bool:
+    """Return whether a text is a URL, not the path of a file. `open_key_store` refuses URLs that it does not know."""
+    return _URL.match(text) is not None
+
+
+def open_key_store(url: str, environment: Mapping[str, str] = os.environ) -> KeyStore:
+    """Open a store without calling it. Raises UsageError.
+
+    `environment` has the endpoint of S3 or Google Cloud Storage and the account of Azure. boto3, Google's SDK and libpq
+    read their other variables from the process.
+    """
+    scheme = url.partition("://")[0].lower()
+    if scheme not in _MODULES or not url.isprintable():
+        raise UsageError(f"{_shown(url)} is not the address of a store", remedy=_EXAMPLES)
+    url = scheme + url[len(scheme) :]
+    if scheme == POSTGRESQL:
+        return _open_database(url)
+    return _open_bucket(url, environment)
+
+
+def _open_bucket(url: str, environment: Mapping[str, str]) -> KeyStore:
+    from metalake_sync.key_stores.addresses import AZURE, S3, BucketAddress, parse_bucket
+    from metalake_sync.key_stores.buckets import BucketKeyStore
+
+    parsed = parse_bucket(url, None)
+    if parsed is None:
+        raise UsageError(f"{_shown(url)} is not the address of a bucket", remedy=_EXAMPLES)
+    _check_prefix(parsed.prefix, url)
+    module = load_sdk(parsed.scheme)
+    if parsed.scheme == AZURE:
+        return BucketKeyStore(parsed, module.AzureSdk(parsed, environment))
+    address = BucketAddress(parsed.scheme, parsed.bucket, parsed.prefix, module.endpoint_from(environment))
+    return BucketKeyStore(address, (module.S3Sdk if parsed.scheme == S3 else module.GcsSdk)(address))
+
+
+def _open_database(url: str) -> KeyStore:
+    """Divide a URL into what libpq reads, and the prefix."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise UsageError(f"{_shown(url)} is not the address of a database", remedy=_EXAMPLES) from None
+    user, _, host = parts.netloc.rpartition("@")
+    parameters = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    if ":" in user or parameters & _SECRET_PARAMETERS:
+        raise UsageError(
+            "the address of a database must not contain a password",
+            where=f"{POSTGRESQL}://{host}{parts.path}",
+            remedy="Remove it from the address, and set PGPASSWORD, or PGPASSFILE to the path of a password file.",
+        )
+    database, _, prefix = parts.path.strip("/").partition("/")
+    if not database or parts.fragment:
+        raise UsageError(f"{_shown(url)} does not name a database", remedy=_EXAMPLES)
+    prefix = unquote(prefix)
+    _check_prefix(prefix, url)
+    query = f"?{parts.query}" if parts.query else ""
+    place = f"{POSTGRESQL}://{parts.netloc}/{database}"
+    store: KeyStore = load_sdk(POSTGRESQL).PostgresKeyStore(
+        place + query, prefix, location=f"{place}/{prefix}" if prefix else place
+    )
+    return store
+
+
+def load_sdk(scheme: str) -> Any:
+    """Import the module of a kind of store. Raises UsageError if its SDK is not installed."""
+    try:
+        return import_module(f"metalake_sync.key_stores.{_MODULES[scheme]}")
+    except ImportError as error:
+        raise library_missing(error, _EXTRAS[scheme]) from None
+
+
+def library_missing(error: ImportError, extra: str) -> UsageError:
+    return UsageError(
+        f"this storage needs a library that is not installed ({error.name or error})",
+        remedy=f"Run: pip install 'metalake-sync[{extra}]'",
+    )
+
+
+def _check_prefix(prefix: str, url: str) -> None:
+    from metalake_sync.key_stores.base import check_key
+
+    try:
+        if prefix:
+            check_key(prefix)
+    except StateError as error:
+        raise UsageError(error.message, where=_shown(url), remedy="Use another prefix.") from None
+
+
+def _shown(url: str) -> str:
+    """Return a URL without what can be a credential: the user's part, the query and the fragment."""
+    place = re.split(r"[?#]", url, maxsplit=1)[0]
+    return repr(re.sub(r"(?<=://)[^/]*@", "", place))
