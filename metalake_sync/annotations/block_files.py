@@ -26,12 +26,14 @@ class BlockReaders:
         self._spec = spec
         self._notes = notes
         self._readers: dict[str, FormatReader] = {}
+        self._usual: dict[str, AnnotationFormat] = {}
+        """Extension → the format that files with it had so far."""
         self.chosen = self._chosen()
         """The format that the manifest names. None: detected for each file."""
 
     def read(self, file: SourceFile, notes: ReadNotes) -> Iterator[Entry]:
         """Return the entries of a file. Raises ManifestError."""
-        found = self.chosen or detect_format(file)
+        found = self._format_of(file)
         reader = self._readers.get(found.name)
         if reader is None:
             reader = self._readers[found.name] = self._open(found, file)
@@ -45,9 +47,18 @@ class BlockReaders:
     def was_meant(self, file: SourceFile) -> bool:
         """Whether a file that turned out to hold no annotations was meant to hold some."""
         try:
-            return (self.chosen or detect_format(file)).was_meant(file)
+            return self._format_of(file).was_meant(file)
         except ManifestError:
             return False
+
+    def _format_of(self, file: SourceFile) -> AnnotationFormat:
+        if self.chosen is not None:
+            return self.chosen
+        extension = file.path.suffix.lower()
+        found = detect_format(file, self._usual.get(extension))
+        if not found.explains:
+            self._usual[extension] = found
+        return found
 
     def _chosen(self) -> AnnotationFormat | None:
         if self._spec.format is None:

@@ -212,9 +212,13 @@ def test_a_1_that_may_be_confidence_or_track_id_is_neither(tmp_path: Path) -> No
     assert columns(tmp_path, "0 .5 .5 .2 .2 1.0\n") == [("rectangle", 1, None)]
 
 
-@pytest.mark.parametrize("track", [1, 42])
-def test_seven_values_with_confidence_and_track_id_are_a_box(tmp_path: Path, track: int) -> None:
-    assert columns(tmp_path, f"0 0.5 0.5 0.2 0.2 0.9 {track}\n") == [("rectangle", 0.9, track)]
+def test_seven_values_that_end_in_a_number_above_1_are_a_box_with_confidence_and_track_id(tmp_path: Path) -> None:
+    assert columns(tmp_path, "0 0.5 0.5 0.2 0.2 0.9 42\n") == [("rectangle", 0.9, 42)]
+
+
+def test_seven_values_that_end_in_1_are_a_triangle_and_this_is_told(tmp_path: Path) -> None:
+    assert columns(tmp_path, "0 0.5 0.5 0.2 0.2 0.9 1\n") == [("polygon", None, None)]
+    assert "lines are read as polygons, and may be a box with a confidence and a track id" in notes(last_opened())
 
 
 def test_triangles_stay_polygons(tmp_path: Path) -> None:

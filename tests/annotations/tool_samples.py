@@ -8,6 +8,8 @@ least one shape, for `test_junk`.
 from __future__ import annotations
 
 CONFORMANCE: dict[str, tuple[str, dict[str, str], str, str]] = {}
+IMAGES = {"mot": ("000001", "000002")}
+"""The images of a sample, where they are not `a` and `b`."""
 JUNK: dict[str, tuple[str, bytes]] = {}
 
 
@@ -18,3 +20,45 @@ def _tf_csv(right: str) -> str:
 
 CONFORMANCE["tf_csv"] = ("all.csv", {"all.csv": _tf_csv("4")}, _tf_csv("here"), "line 3")
 JUNK["tf_csv"] = ("csv", b'filename,width,height,class,xmin,ymin,xmax,ymax\na.jpg,9,9,"x, y",1,2,3,4\n')
+
+
+def _createml(x: str) -> str:
+    box = '{"label": "cell", "coordinates": {"x": %s, "y": 40, "width": 20, "height": 40}}'
+    images = [f'{{"image": "{name}.png", "annotations": [{box % one}]}}' for name, one in (("a", "20"), ("b", x))]
+    return f"[{', '.join(images)}]"
+
+
+CONFORMANCE["createml"] = (
+    "all.json",
+    {"all.json": _createml("30")},
+    _createml('"here"'),
+    "[1].annotations[0]",
+)
+JUNK["createml"] = (
+    "json",
+    b'[{"image": "a.jpg", "annotations": [{"label": "x", "coordinates": {"x": 5, "y": 5, "width": 4, "height": 4}}]}]',
+)
+
+
+def _kitti(right: str) -> str:
+    return f"cell 0.00 1 -1.57 10 20 {right} 60 -1 -1 -1 -1000 -1000 -1000 -10\n"
+
+
+CONFORMANCE["kitti"] = ("b.txt", {"a.txt": _kitti("40"), "b.txt": _kitti("40")}, _kitti("here"), "line 1")
+JUNK["kitti"] = ("txt", b"x y 0.5 1 -1.57 1 2 3 4 1 1 1 1 1 1 -1.5 0.9\n")
+
+
+def _dota(third: str) -> str:
+    return f"10 20 30 20 {third} 40 10 40 cell 0\n"
+
+
+CONFORMANCE["dota"] = ("b.txt", {"a.txt": _dota("30"), "b.txt": _dota("30")}, _dota("here"), "line 1")
+JUNK["dota"] = ("txt", b"imagesource:x\n1 2 5 2 5 6 1 6 small vehicle 1\n")
+
+
+def _mot(width: str) -> str:
+    return f"# frame,track\n1,1,10,20,30,40,1,1,1\n2,1,10,20,{width},40,1,1,0.5\n"
+
+
+CONFORMANCE["mot"] = ("gt.txt", {"gt.txt": _mot("30"), "labels.txt": "cell\n"}, _mot("here"), "line 3")
+JUNK["mot"] = ("txt", b"1,1,10,20,30,40,1,1,1.0\n2,-1,1,2,3,4,0,3,0.5\n")

@@ -33,10 +33,11 @@ def detectable(extension: str) -> tuple[AnnotationFormat, ...]:
     return tuple(one for one in readable_formats() if one.detected and extension in one.extensions)
 
 
-def detect_format(file: SourceFile) -> AnnotationFormat:
+def detect_format(file: SourceFile, usual: AnnotationFormat | None = None) -> AnnotationFormat:
     """Return the format of a file: by its extension alone if only one format has it, else by the file's beginning.
 
-    If no format recognizes it, that is the one whose reader says what is wrong with the file.
+    If no format recognizes it, that is `usual`, the format of other files beside it with its extension, or else the one
+    whose reader says what is wrong with the file.
 
     A file with another extension may be JSON. Raises NotAnnotations where no format fits, and ManifestError.
     """
@@ -55,7 +56,7 @@ def detect_format(file: SourceFile) -> AnnotationFormat:
         head.close()
     for one in candidates:
         if one.explains:
-            return one
+            return usual or one
     raise NotAnnotations(
         "the format of the file is unknown",
         where=file.shown_as,

@@ -90,6 +90,13 @@ class FileHead:
                 ) from None
         return self._start
 
+    def first_line(self, after: str | None = None) -> str:
+        """Return the first line that is not empty, without blanks around it. `after`: the beginning of lines to skip.
+        Raises ManifestError."""
+        lines = self.start().decode("utf-8-sig", "replace").splitlines()
+        stripped = (line.strip() for line in lines)
+        return next((line for line in stripped if line and not (after and line.startswith(after))), "")
+
     def members(self) -> Iterator[tuple[str, int | None, Any]]:
         """Yield the keys of the first document of a JSON file. A list yields its key, 0 and its first element,
         everything else its key, None and its value: of an object the first pairs. The key of a list at the top level is

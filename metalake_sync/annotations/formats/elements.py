@@ -109,3 +109,10 @@ def a_name(value: Any, what: str) -> str:
     if not isinstance(value, str) or not value:
         raise ManifestError(f"{what} is {shortened(value)}, not a name", remedy="Write a name.")
     return value
+
+
+def a_text(value: Any, what: str) -> str:
+    """Return a value that must be a text, or nothing. Raises ManifestError."""
+    if value is not None and not isinstance(value, str):
+        raise ManifestError(f"{what} is {shortened(value)}, not a text", remedy="Write a text.")
+    return value or ""

@@ -15,6 +15,7 @@ from metalake_sync.core.shapes import Shape
 from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestErrors
 from tests.annotations.opened import closed_afterwards
+from tests.embedded_lake.talk import png
 
 
 class SizedImages(AnyImage):
@@ -39,9 +40,10 @@ def read_source(
     kind: AnnotationKind = AnnotationKind.HUMAN,
     local: tuple[str, ...] | None = None,
 ) -> AnnotationIndex:
-    """Write files and read them as one source. `format`: None detects it. `local`: the images' paths below `folder`;
-    None takes every image that the source names. Raises ManifestErrors."""
+    """Write files and read them as one source. `format`: None detects it. `local`: the images' paths below `folder`, of
+    200 x 100 pixels; None takes every image that the source names. Raises ManifestErrors."""
     write_files(folder, files)
+    write_files(folder, {path: png(200, 100) for path in local or ()})
     spec = AnnotationSpec("o", kind, (source,), folder, "m.yaml:1:1", format=format)
     images = SizedImages() if local is None else LocalImages((path, path, str(folder / path)) for path in local)
     return closed_afterwards(open_index([spec], images))

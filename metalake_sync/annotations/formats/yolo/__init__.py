@@ -31,11 +31,12 @@ class YoloFormat(AnnotationFormat):
     """`.data` is Darknet's data file: `names = obj.names`."""
 
     def recognizes(self, head: FileHead) -> bool:
-        """Its first line is one of labels, or it is empty."""
+        """Its first line is one of labels, and begins with a number."""
+        from metalake_sync.annotations.formats.label_texts import is_number
         from metalake_sync.annotations.formats.yolo.label_files import looks_like_labels
 
-        lines = head.start().decode("utf-8-sig", "replace").splitlines()
-        return not lines or looks_like_labels(lines[0].split())
+        words = head.first_line(after="#").split()
+        return looks_like_labels(words) and is_number(words[0].strip(",;"))
 
     def reader(self, options: ReadOptions, notes: ReadNotes) -> FormatReader:
         from metalake_sync.annotations.formats.yolo.label_files import YoloReader

@@ -19,6 +19,7 @@ import yaml
 
 from metalake_sync.annotations.entries import Entry, NotAnnotations, ReadNotes, SourceFile
 from metalake_sync.annotations.formats.base import FormatReader, OutputFormat, RecordWriter, SizeUse, WriteReport
+from metalake_sync.annotations.formats.label_texts import is_number
 from metalake_sync.annotations.formats.values import is_single_line, text_number
 from metalake_sync.annotations.formats.yolo.class_names import ClassNames, YoloClasses, read_label_text
 from metalake_sync.annotations.formats.yolo.lines import (
@@ -30,7 +31,6 @@ from metalake_sync.annotations.formats.yolo.lines import (
     columns_of,
     leaves_even_open,
     leaves_extra_open,
-    likely_even,
     shapes_of,
 )
 from metalake_sync.annotations.images import Size
@@ -91,7 +91,10 @@ class YoloReader(FormatReader):
     def _late(self, source: SourceFile, likely: Columns) -> Entry:
         lines, classes = self._lines(source, ReadNotes())
         own = columns_of(lines, classes.keypoints)
-        columns = Columns(own.extra or likely.extra, own.even or likely.even or likely_even(lines))
+        if own.even is None and likely.even is None and leaves_even_open(lines, classes.keypoints):
+            what = "lines are read as polygons, and may be a box with a confidence and a track id"
+            self._notes.count(what, at=source.shown_as)
+        columns = Columns(own.extra or likely.extra, own.even or likely.even or Even.PLAIN)
         return self._entry(source, lines, classes, columns)
 
     def _lines(self, source: SourceFile, notes: ReadNotes) -> tuple[list[Line], ClassNames]:
@@ -103,6 +106,9 @@ class YoloReader(FormatReader):
             raise _not_labels(source, text)
         if comments:
             notes.count("lines are comments; they are skipped", len(comments), at=f"line {comments[0]}")
+        if not objects:
+            # A picture without objects needs no classes.
+            return [], ClassNames((), source.shown_as)
         try:
             classes = self._classes.of(source)
         except ManifestError as error:
@@ -141,16 +147,10 @@ def may_be_other_text(source: SourceFile) -> bool:
 
 def looks_like_labels(words: Sequence[str]) -> bool:
     """Whether a line belongs to a label file, correct or not, rather than to another text."""
-    values = [_is_number(word) for word in " ".join(words).replace(",", " ").replace(";", " ").split()]
+    if words and words[0].endswith(":"):
+        return False  # such as the calibration of a camera
+    values = [is_number(word) for word in " ".join(words).replace(",", " ").replace(";", " ").split()]
     return bool(values) and (all(values) or (len(values) > BOX and all(values[1 : BOX + 1])))
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def _not_labels(source: SourceFile, text: str) -> NotAnnotations:

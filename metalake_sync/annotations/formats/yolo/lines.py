@@ -114,21 +114,6 @@ def leaves_even_open(lines: Sequence[Line], keypoints: KeypointShape | None) -> 
     return any(_has_pair(line, keypoints) for line in lines)
 
 
-def likely_even(lines: Sequence[Line]) -> Even:
-    """Return the meaning of an even count where no line of the source decides it. Seven values that end in a whole
-    number and are a box with a confidence are a tracked box, rather than a triangle whose last point is on the
-    border."""
-    pairs = [line for line in lines if _has_pair(line, None)]
-    tracked = all(
-        len(line.numbers) == BOX + 2
-        and line.last.lstrip("+").isdigit()
-        and not line.numbers[-2].is_integer()
-        and _is_box(line.numbers)
-        for line in pairs
-    )
-    return Even.TRACKED if tracked else Even.PLAIN
-
-
 def _is_box(numbers: Sequence[float]) -> bool:
     """Whether the first four numbers are a box within the image."""
     x, y, width, height = numbers[:BOX]

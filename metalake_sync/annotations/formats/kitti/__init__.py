@@ -1,0 +1,35 @@
+"""KITTI's object labels: one text for each image. Source: cvlibs.net, readme of the object development kit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metalake_sync.annotations.entries import ReadNotes
+from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, ReadOptions
+
+_OTHER_FOLDERS = frozenset({"calib", "velodyne", "planes"})
+"""Folders of the data set whose texts are no labels."""
+
+
+class KittiFormat(AnnotationFormat):
+    """Lines of a class and fourteen numbers, or fifteen with a score."""
+
+    name = "kitti"
+    extensions = (".txt",)
+
+    def may_hold(self, path: Path) -> bool:
+        return path.parent.name not in _OTHER_FOLDERS
+
+    def recognizes(self, head: FileHead) -> bool:
+        """Its first line is a class and fourteen or fifteen numbers."""
+        from metalake_sync.annotations.formats.kitti.reading import is_label
+
+        return is_label(head.first_line().split())
+
+    def reader(self, options: ReadOptions, notes: ReadNotes) -> FormatReader:
+        from metalake_sync.annotations.formats.kitti.reading import KittiReader
+
+        return KittiReader()
+
+
+FORMAT = KittiFormat()
