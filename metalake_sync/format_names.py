@@ -19,7 +19,20 @@ if TYPE_CHECKING:
 GROUP = "metalake_sync.formats"
 """The entry point group. An entry point's name is the format's name; its value is an `AnnotationFormat` object."""
 
-BUILT_IN = ("metalake", "coco", "voc", "mot", "kitti", "dota", "yolo", "tf_csv", "createml")
+BUILT_IN = (
+    "metalake",
+    "coco",
+    "voc",
+    "mot",
+    "kitti",
+    "dota",
+    "yolo",
+    "tf_csv",
+    "createml",
+    "open_images",
+    "via",
+    "vott",
+)
 """In the order of detection: the first format that recognizes a file reads it. Each is `FORMAT` in
 the module of its name in `metalake_sync.annotations.formats`. A folder that holds files of several formats is read as
 the first one."""

@@ -62,3 +62,39 @@ def _mot(width: str) -> str:
 
 CONFORMANCE["mot"] = ("gt.txt", {"gt.txt": _mot("30"), "labels.txt": "cell\n"}, _mot("here"), "line 3")
 JUNK["mot"] = ("txt", b"1,1,10,20,30,40,1,1,1.0\n2,-1,1,2,3,4,0,3,0.5\n")
+
+
+def _open_images(right: str) -> str:
+    head = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded\n"
+    return f"{head}a,xclick,/m/1,1,0.1,0.2,0.1,0.2,0\nb,xclick,/m/1,1,0.1,{right},0.1,0.2,-1\n"
+
+
+CONFORMANCE["open_images"] = (
+    "boxes.csv",
+    {"boxes.csv": _open_images("0.2"), "class-descriptions.csv": "/m/1,cell\n"},
+    _open_images("here"),
+    "line 3",
+)
+JUNK["open_images"] = ("csv", _open_images("0.2").encode())
+
+
+def _via(x: str) -> str:
+    shape = '{"shape_attributes": {"name": "rect", "x": %s, "y": 20, "width": 5, "height": 6}, "region_attributes": %s}'
+    entry = '"%s.png7": {"filename": "%s.png", "size": 7, "file_attributes": {}, "regions": [%s]}'
+    label = '{"label": "cell"}'
+    return f"{{{entry % ('a', 'a', shape % ('10', label))}, {entry % ('b', 'b', shape % (x, label))}}}"
+
+
+CONFORMANCE["via"] = ("all.json", {"all.json": _via("10")}, _via('"here"'), "'b.png7'.regions[0]")
+JUNK["via"] = ("json", _via("10").encode())
+
+
+def _vott(left: str) -> str:
+    box = '{"type": "RECTANGLE", "tags": ["cell"], "boundingBox": {"left": %s, "top": 2, "width": 3, "height": 4}}'
+    asset = '"%s1": {"asset": {"name": "%s.png", "path": "file:%s.png"}, "regions": [%s]}'
+    assets = f"{asset % ('a', 'a', 'a', box % '1')}, {asset % ('b', 'b', 'b', box % left)}"
+    return f'{{"name": "p", "videoSettings": {{}}, "assets": {{{assets}}}}}'
+
+
+CONFORMANCE["vott"] = ("all.json", {"all.json": _vott("1")}, _vott('"here"'), "assets['b1'].regions[0]")
+JUNK["vott"] = ("json", _vott("1").encode())

@@ -12,7 +12,7 @@ from typing import Any
 
 from metalake_sync.annotations.entries import Entry, ImageSize, ParsedShapes, RawShapes, ReadNotes
 from metalake_sync.annotations.formats.values import raw_bytes, raw_value, shortened
-from metalake_sync.core.shapes import ImageRecord, Shape
+from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape
 from metalake_sync.errors import ManifestError
 from metalake_sync.lazy_dataclass import dataclass
 
@@ -116,3 +116,20 @@ def a_text(value: Any, what: str) -> str:
     if value is not None and not isinstance(value, str):
         raise ManifestError(f"{what} is {shortened(value)}, not a text", remedy="Write a text.")
     return value or ""
+
+
+def answers_of(answers: dict[str, Any]) -> tuple[dict[str, Any], dict[str, tuple[AttributeValue, ...]]]:
+    """Return metadata and attributes of what was answered for a shape: words are attributes of the label, flags and
+    numbers are metadata. An object of flags is a choice of several words."""
+    metadata: dict[str, Any] = {}
+    attributes: dict[str, tuple[AttributeValue, ...]] = {}
+    for name, value in answers.items():
+        if isinstance(value, dict) and value and all(isinstance(one, bool) for one in value.values()):
+            value = [option for option, chosen in value.items() if chosen]
+        words = [value] if isinstance(value, str) else value
+        if isinstance(words, list) and words and all(isinstance(word, str) for word in words):
+            if given := [word.strip() for word in words if word.strip()]:
+                attributes[name] = tuple(map(AttributeValue, given))
+        elif value not in (None, [], {}):
+            metadata[name] = value
+    return metadata, attributes

@@ -56,12 +56,18 @@ class Table:
         self.columns: dict[str, int] = {}
         for at, name in enumerate(_named(first)):
             self.columns.setdefault(name, at)
-        missing = [name for name in needed if name not in self.columns]
-        if missing:
+        self._where = file.shown_as
+        self._kind = kind
+        self.need(needed)
+
+    def need(self, columns: Collection[str]) -> None:
+        """Raise NotAnnotations for a table without these columns."""
+        missing = next((name for name in columns if name not in self.columns), None)
+        if missing is not None:
             raise NotAnnotations(
-                f"the table has no column '{missing[0]}'",
-                where=file.shown_as,
-                remedy=f"The columns of a {kind} table include: {', '.join(needed)}.",
+                f"the table has no column '{missing}'",
+                where=self._where,
+                remedy=f"The columns of a {self._kind} table include: {', '.join(columns)}.",
             )
 
     def rows(self) -> Iterator[tuple[int, Row]]:

@@ -29,7 +29,7 @@ def test_kitti_keeps_truncation_and_occlusion_and_tells_of_3d_boxes(tmp_path: Pa
     assert shapes(index, "a")[0].metadata == {"truncated": 0.5, "occluded": 2}
     told = notes(index)
     assert "3D boxes (dimensions, location and rotation) are left out (once: line 1)" in told
-    assert "regions 'DontCare', which nobody annotated, are left out (once: line 2)" in told
+    assert "regions 'DontCare', which are not annotated, are left out (once: line 2)" in told
 
 
 def test_a_class_of_kitti_ends_at_the_first_number_and_a_sixteenth_column_is_a_score(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from metalake_sync.annotations.entries import Entry, NotAnnotations, ReadNotes, SourceFile
 from metalake_sync.annotations.formats.base import FormatReader
 from metalake_sync.annotations.formats.elements import Elements, Place, a_dict, a_list, a_name, a_text
-from metalake_sync.annotations.formats.picture_names import picture_name
+from metalake_sync.annotations.formats.image_names import image_name
 from metalake_sync.annotations.formats.values import number
 from metalake_sync.annotations.json_stream import TOP_LEVEL, members
 from metalake_sync.core.shapes import Shape, ShapeType
@@ -43,7 +43,7 @@ class CreateMlReader(FormatReader):
                 raise ManifestError(error.message, where=where, remedy=error.remedy) from None
             form = place + ".annotations[{}]"
             numbered = list(enumerate(annotations))
-            yield elements.entry(picture_name(image), numbered, place=place, normalized=self._normalized, form=form)
+            yield elements.entry(image_name(image), numbered, place=place, normalized=self._normalized, form=form)
 
 
 def _box(annotation: Any, place: Place) -> Iterator[Shape]:

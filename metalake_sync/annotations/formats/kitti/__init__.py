@@ -8,7 +8,7 @@ from metalake_sync.annotations.entries import ReadNotes
 from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, ReadOptions
 
 _OTHER_FOLDERS = frozenset({"calib", "velodyne", "planes"})
-"""Folders of the data set whose texts are no labels."""
+"""Folders of the data set whose texts hold something else than labels."""
 
 
 class KittiFormat(AnnotationFormat):

@@ -66,7 +66,7 @@ def _object(words: Any, place: Place) -> Iterator[Shape]:
         raise ManifestError("the line is not a class and fourteen or fifteen numbers")
     label = " ".join(words[:at])
     if label.lower() == _NOT_ANNOTATED:
-        place.tell("regions 'DontCare', which nobody annotated, are left out")
+        place.tell("regions 'DontCare', which are not annotated, are left out")
         return
     numbers = [text_number(word, place.where) for word in columns]
     truncated, occluded = numbers[:2]

@@ -107,7 +107,7 @@ class YoloReader(FormatReader):
         if comments:
             notes.count("lines are comments; they are skipped", len(comments), at=f"line {comments[0]}")
         if not objects:
-            # A picture without objects needs no classes.
+            # An image without objects needs no classes.
             return [], ClassNames((), source.shown_as)
         try:
             classes = self._classes.of(source)

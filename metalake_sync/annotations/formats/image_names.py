@@ -6,7 +6,7 @@ Owns: what of a URL is the name of the image. Must not: match names.
 from __future__ import annotations
 
 
-def picture_name(written: str) -> str:
+def image_name(written: str) -> str:
     """Return the name of an image as a source writes it: of a URL or of an address in a bucket its last part, without
     query and escapes. Any other text stays as it is."""
     scheme, separator, rest = written.partition("://")
