@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from metalake_sync.embedded_lake.faults import FaultPlan
     from metalake_sync.embedded_lake.quirks import Quirk
     from metalake_sync.embedded_lake.server import EmbeddedLake
-    from metalake_sync.embedded_lake.storage.interface import BucketAddress
+    from metalake_sync.key_stores.addresses import BucketAddress
 
 __all__ = ["EmbeddedLake", "LakeSettings", "generate_credentials", "serve"]
 

@@ -114,7 +114,7 @@ class AzureSdk:
     def explain(self, error: Exception) -> tuple[Failure, str]:
         if not isinstance(error, HttpResponseError) or error.status_code is None:
             why = Failure.REJECTED if isinstance(error, ClientAuthenticationError) else Failure.AWAY
-            return why, describe(error)
+            return why, describe(getattr(error, "inner_exception", None) or error)
         code = _code(error)
         detail = answer(error.status_code, code)
         if code == "ContainerNotFound":

@@ -112,12 +112,7 @@ class BucketKeyStore:
             yield
         except self._sdk.errors as error:
             why, detail = self._sdk.explain(error)
-        else:
-            return
-        raise failed(
-            why,
-            detail,
-            location=self.location,
-            credentials=self._sdk.credentials,
-            endpoint=self._sdk.endpoint,
-        )
+            sdk = self._sdk
+            raise failed(
+                why, detail, location=self.location, credentials=sdk.credentials, endpoint=sdk.endpoint
+            ) from None

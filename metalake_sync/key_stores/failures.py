@@ -67,7 +67,7 @@ def describe_sdk_error(error: BaseException) -> str:
 
 def answer(status: int | None, code: str | None) -> str:
     """Describe an answer by its HTTP status and the store's own code. SDKs put signatures into their messages."""
-    parts = [code or "", f"HTTP {status}" if status else ""]
+    parts = [code or "" if code != str(status) else "", f"HTTP {status}" if status else ""]
     return ", ".join(part for part in parts if part) or "no code"
 
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import google.auth
 import requests
-from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError, NotFound, PreconditionFailed
+from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError, NotFound, PreconditionFailed, RetryError
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud import storage
@@ -113,6 +113,8 @@ class GcsSdk:
         self._bucket.blob(key, chunk_size=_PART_BYTES).upload_from_file(file, rewind=True, **self._limits)
 
     def explain(self, error: Exception) -> tuple[Failure, str]:
+        if isinstance(error, RetryError) and isinstance(error.cause, Exception):
+            return self.explain(error.cause)
         if isinstance(error, GoogleAuthError) and not isinstance(error, TransportError):
             return Failure.REJECTED, describe(error)
         if isinstance(error, GoogleAPICallError) and error.code is not None:

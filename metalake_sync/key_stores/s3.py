@@ -30,7 +30,7 @@ from metalake_sync.redaction import describe
 DEFAULT_REGION = "us-east-1"
 S3_ERRORS: tuple[type[Exception], ...] = (ClientError, BotoCoreError, Boto3Error)
 
-_ABSENT = ("404", "NoSuchKey", "NotFound")
+ABSENT = ("404", "NoSuchKey", "NotFound")
 _CONFLICT_PAUSE_S = 0.2
 _AWAY = ("RequestTimeout", "SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded")
 _REJECTED = ("AuthorizationHeaderMalformed", "ExpiredToken", "InvalidToken", "TokenRefreshRequired")
@@ -105,7 +105,7 @@ class S3Sdk:
             try:
                 stream = self._client.get_object(Bucket=self._bucket, Key=key)["Body"]
             except ClientError as error:
-                if code_of(error) in _ABSENT:
+                if code_of(error) in ABSENT:
                     return False
                 raise
             file.seek(0)

@@ -9,7 +9,7 @@ import pytest
 
 from metalake_sync import MetaLake
 from metalake_sync.embedded_lake import EmbeddedLake
-from metalake_sync.embedded_lake.storage.interface import BucketAddress
+from metalake_sync.key_stores.addresses import BucketAddress
 from metalake_sync.protocol.routes import Generation
 from tests.conformance.driver import Driver
 from tests.conformance.our_driver import OurClient, OurDriver

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from metalake_sync.embedded_lake import EmbeddedLake
-from metalake_sync.embedded_lake.storage.interface import BucketAddress
+from metalake_sync.key_stores.addresses import BucketAddress
 from tests.conformance.conftest import PAIRINGS, Contender, storage_named
 from tests.conformance.driver import (
     Address,

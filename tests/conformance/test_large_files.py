@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync.embedded_lake.storage.interface import BucketAddress
+from metalake_sync.key_stores.addresses import BucketAddress
 from tests.embedded_lake.store_servers import LARGE_STORES, StoreMissing
 from tests.embedded_lake.talk import API_KEY, SECRET, talk_to
 

@@ -12,7 +12,7 @@ import pytest
 
 from metalake_sync import MetaLake
 from metalake_sync.embedded_lake import EmbeddedLake
-from metalake_sync.embedded_lake.storage.interface import BucketAddress
+from metalake_sync.key_stores.addresses import BucketAddress
 from tests.conformance.conftest import storage_named
 from tests.conformance.folders import IMAGES, write_folder
 from tests.conformance.vendor import RELEASE_2, RELEASE_3, VendorClient, VendorProcess, VendorRaised

@@ -12,7 +12,7 @@ import pytest
 
 from metalake_sync.embedded_lake import EmbeddedLake
 from metalake_sync.embedded_lake.quirks import Quirk
-from metalake_sync.embedded_lake.storage.interface import BucketAddress
+from metalake_sync.key_stores.addresses import BucketAddress
 from metalake_sync.protocol.routes import Generation
 from tests.conformance.folders import IMAGES, write_folder
 from tests.conformance.test_vendor_client import annotation_file, download, rectangle, upload, write_json

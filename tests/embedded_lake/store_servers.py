@@ -27,7 +27,7 @@ from pathlib import Path
 import filelock
 import requests
 
-from metalake_sync.embedded_lake.storage.interface import BucketAddress
+from metalake_sync.key_stores.addresses import BucketAddress
 from metalake_sync.protocol.wire import StorageKind
 from tests.embedded_lake import small_gcs
 
@@ -77,7 +77,7 @@ class StoreServer:
         """Create an empty bucket."""
         name = f"bucket-{secrets.token_hex(6)}"
         self.create(name)
-        return BucketAddress(self.kind, name, prefix, self.endpoint)
+        return BucketAddress(self.scheme, name, prefix, self.endpoint)
 
 
 @contextlib.contextmanager

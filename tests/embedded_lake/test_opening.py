@@ -21,7 +21,8 @@ from tests.embedded_lake.talk import lake_at
 def test_a_missing_library_of_a_storage_is_reported_with_the_install_command(
     monkeypatch: pytest.MonkeyPatch, scheme: str, extra: str, library: str
 ) -> None:
-    monkeypatch.delitem(sys.modules, f"metalake_sync.embedded_lake.storage.{extra}", raising=False)
+    for module in (f"metalake_sync.embedded_lake.storage.{extra}", f"metalake_sync.key_stores.{extra}"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, library, None)
     address = parse_storage(f"{scheme}://bucket", None)
     assert address is not None

@@ -12,31 +12,25 @@ import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
-from azure.core.exceptions import AzureError, ResourceNotFoundError
-from azure.storage.blob import (
-    BlobBlock,
-    BlobClient,
-    BlobSasPermissions,
-    BlobServiceClient,
-    ContentSettings,
-    generate_blob_sas,
-)
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.blob import BlobBlock, BlobClient, BlobSasPermissions, ContentSettings, generate_blob_sas
 
 from metalake_sync.embedded_lake.storage.bucket import PartsMissing, Place
-from metalake_sync.embedded_lake.storage.interface import BucketAddress
 from metalake_sync.errors import UsageError
+from metalake_sync.key_stores.addresses import BucketAddress
+from metalake_sync.key_stores.azure import AZURE_ERRORS, connect_azure
 from metalake_sync.protocol.uploads import FinishedPart
 
 CLOCK_SKEW = timedelta(minutes=5)
 
 
 class AzureLibrary:
-    errors: tuple[type[Exception], ...] = (AzureError,)
+    errors = AZURE_ERRORS
 
     def __init__(self, address: BucketAddress, url_lifetime_s: float) -> None:
         self._bucket = address.bucket
         self._lifetime = timedelta(seconds=url_lifetime_s)
-        self._service = _connect(address)
+        self._service = connect_azure(address.endpoint, os.environ)
         key = getattr(self._service.credential, "account_key", None)
         if not key:
             raise UsageError(
@@ -106,23 +100,6 @@ class AzureLibrary:
             expiry=now + self._lifetime,
         )
         return f"{self._blob(place).url}?{token}"
-
-
-def _connect(address: BucketAddress) -> BlobServiceClient:
-    connection = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
-    if connection and not address.endpoint:
-        try:
-            return BlobServiceClient.from_connection_string(connection)
-        except ValueError:
-            raise UsageError("AZURE_STORAGE_CONNECTION_STRING is invalid") from None
-    account, key = os.environ.get("AZURE_STORAGE_ACCOUNT"), os.environ.get("AZURE_STORAGE_KEY")
-    if not account or not key:
-        raise UsageError(
-            "the Azure account is not set",
-            remedy="Set AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY, or AZURE_STORAGE_CONNECTION_STRING.",
-        )
-    endpoint = address.endpoint or f"https://{account}.blob.core.windows.net"
-    return BlobServiceClient(endpoint, credential={"account_name": account, "account_key": key})
 
 
 def _block_id(number: int) -> str:

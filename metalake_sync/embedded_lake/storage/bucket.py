@@ -15,15 +15,16 @@ from importlib import import_module
 from typing import Protocol, TypeVar
 
 from metalake_sync.embedded_lake.rejections import Rejection
-from metalake_sync.embedded_lake.storage.interface import BucketAddress, FoundObject, PendingObject, parse_storage
+from metalake_sync.embedded_lake.storage.interface import FoundObject, PendingObject, kind_of, parse_storage
 from metalake_sync.errors import StateError, UsageError
+from metalake_sync.key_stores.addresses import BucketAddress
+from metalake_sync.key_stores.failures import describe_sdk_error
+from metalake_sync.key_stores.limits import CALLS_AT_ONCE
+from metalake_sync.key_stores.opening import library_missing
 from metalake_sync.protocol.uploads import FinishedPart
 from metalake_sync.protocol.wire import StorageKind
 
 T = TypeVar("T")
-
-CALLS_AT_ONCE = 16
-ERRORS_SHOWN = 300
 
 _FOREIGN = "//"
 """The start of an object's name in a bucket other than the lake's: `//bucket/key`."""
@@ -79,7 +80,7 @@ class BucketStorage:
     keys_are_names = True
 
     def __init__(self, address: BucketAddress, library: BucketLibrary) -> None:
-        self.kind: StorageKind = address.kind
+        self.kind = kind_of(address)
         self.bucket = address.bucket
         self._address = address
         self._library = library
@@ -89,7 +90,7 @@ class BucketStorage:
         except library.errors as error:
             self.close()
             raise StateError(
-                f"the bucket {address.bucket!r} cannot be used ({_describe(error)})",
+                f"the bucket {address.bucket!r} cannot be used ({describe_sdk_error(error)})",
                 remedy="Check that it exists, the credentials in the environment, and --storage-endpoint.",
             ) from None
 
@@ -134,7 +135,7 @@ class BucketStorage:
                 if not key.endswith("/"):
                     yield FoundObject(None if own else bucket, key, size_bytes)
         except self._library.errors as error:
-            raise StateError(f"the bucket {bucket!r} cannot be listed ({_describe(error)})") from None
+            raise StateError(f"the bucket {bucket!r} cannot be listed ({describe_sdk_error(error)})") from None
 
     def take_in(self, found: FoundObject) -> str:
         return found.path if found.bucket is None else f"{_FOREIGN}{found.bucket}/{found.path}"
@@ -146,7 +147,7 @@ class BucketStorage:
         if "://" not in folder:
             return self._address.bucket, folder.strip("/")
         address = parse_storage(folder, self._address.endpoint)
-        if address is None or address.kind is not self._address.kind:
+        if address is None or address.scheme != self._address.scheme:
             raise UsageError(
                 f"{folder!r} is not in the store of the lake's objects", remedy="Use a bucket of that store."
             )
@@ -162,7 +163,7 @@ class BucketStorage:
         try:
             self._library.remove(self._place(blob))
         except self._library.errors as error:
-            logger.warning("an unused object could not be removed: %s", _describe(error))
+            logger.warning("an unused object could not be removed: %s", describe_sdk_error(error))
 
     async def _call(self, call: Callable[[], T]) -> T:
         """Run a call in a thread. Errors of the store become 503, which clients retry."""
@@ -171,14 +172,8 @@ class BucketStorage:
         except PartsMissing as missing:
             raise Rejection(400, "BadRequestError", str(missing)) from None
         except self._library.errors as error:
-            logger.warning("the store failed: %s", _describe(error))
+            logger.warning("the store failed: %s", describe_sdk_error(error))
             raise Rejection(503, "StorageUnavailable", "The lake's store failed; see the lake's log") from None
-
-
-def _describe(error: Exception) -> str:
-    """Return a library's error in one line, without URLs, which may be signed."""
-    words = (word for word in str(error).split() if "://" not in word and "?" not in word)
-    return " ".join(words)[:ERRORS_SHOWN] or type(error).__name__
 
 
 _LIBRARIES = {
@@ -196,13 +191,10 @@ def open_bucket(address: BucketAddress, url_lifetime_s: float) -> BucketStorage:
 
 def open_library(address: BucketAddress, url_lifetime_s: float) -> BucketLibrary:
     """Create the library of a store, without calling the store. Raises UsageError."""
-    extra, name = _LIBRARIES[address.kind]
+    extra, name = _LIBRARIES[kind_of(address)]
     try:
         module = import_module(f"metalake_sync.embedded_lake.storage.{extra}")
     except ImportError as error:
-        raise UsageError(
-            f"this storage needs a library that is not installed ({error.name})",
-            remedy=f"Run: pip install 'metalake-sync[{extra}]'",
-        ) from None
+        raise library_missing(error, extra) from None
     library: BucketLibrary = getattr(module, name)(address, url_lifetime_s)
     return library

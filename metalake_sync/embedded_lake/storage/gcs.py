@@ -13,14 +13,13 @@ from typing import Any
 
 import google.auth
 import requests
-from google.api_core.exceptions import GoogleAPIError, NotFound, RequestRangeNotSatisfiable
-from google.auth.credentials import AnonymousCredentials
+from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
 from google.auth.exceptions import GoogleAuthError
-from google.cloud import storage
 
 from metalake_sync.embedded_lake.storage.bucket import PartsMissing, Place
-from metalake_sync.embedded_lake.storage.interface import BucketAddress
 from metalake_sync.errors import UsageError
+from metalake_sync.key_stores.addresses import BucketAddress
+from metalake_sync.key_stores.gcs import GCS_ERRORS, SCOPE, connect_gcs
 from metalake_sync.protocol.uploads import FinishedPart
 
 TIMEOUT_S = 60.0
@@ -29,11 +28,9 @@ _NO_BYTES = (None, "bytes=0-0")
 """The ranges of a session without bytes. Google omits the range and keeps multiples of 256 KiB only, so a range of one
 byte, as emulators answer, also means no bytes."""
 
-_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
-
 
 class GcsLibrary:
-    errors: tuple[type[Exception], ...] = (GoogleAPIError, GoogleAuthError, requests.RequestException)
+    errors = GCS_ERRORS
 
     def __init__(self, address: BucketAddress, url_lifetime_s: float) -> None:
         self._bucket = address.bucket
@@ -42,19 +39,13 @@ class GcsLibrary:
         self._signer: Any = None
         project: str | None = None
         with contextlib.suppress(GoogleAuthError):
-            self._signer, project = google.auth.default(scopes=[_SCOPE])
+            self._signer, project = google.auth.default(scopes=[SCOPE])
         if not hasattr(self._signer, "sign_bytes"):
             raise UsageError(
                 "signing URLs for Google Cloud Storage requires the key of a service account",
                 remedy="Set GOOGLE_APPLICATION_CREDENTIALS to its JSON file.",
             )
-        # A token is never sent over plain HTTP. Emulators, which use it, require none.
-        plain = address.endpoint is not None and address.endpoint.startswith("http:")
-        self._client: Any = storage.Client(
-            project=project or "metalake",
-            credentials=AnonymousCredentials() if plain else self._signer,  # type: ignore[no-untyped-call]
-            client_options={"api_endpoint": address.endpoint} if address.endpoint else None,
-        )
+        self._client: Any = connect_gcs(address.endpoint, self._signer, project)
 
     def check(self) -> None:
         self._client.get_bucket(self._bucket, timeout=TIMEOUT_S)

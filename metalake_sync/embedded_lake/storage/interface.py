@@ -8,6 +8,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from metalake_sync.errors import UsageError
+from metalake_sync.key_stores.addresses import AZURE, GCS, S3, BucketAddress, parse_bucket
 from metalake_sync.protocol.uploads import FinishedPart
 from metalake_sync.protocol.wire import StorageKind
 
@@ -118,27 +119,11 @@ class ObjectStorage(Protocol):
 
 FILE = "file"
 
-_KINDS = {"s3": StorageKind.S3, "azure": StorageKind.AZURE, "gs": StorageKind.GCS}
+_KINDS = {S3: StorageKind.S3, AZURE: StorageKind.AZURE, GCS: StorageKind.GCS}
 
 
-@dataclass(frozen=True, slots=True)
-class BucketAddress:
-    """A bucket (Azure: a container)."""
-
-    kind: StorageKind
-    bucket: str
-    prefix: str
-    """Without slashes at its ends. "" is the root of the bucket."""
-    endpoint: str | None
-    """None is the vendor's own."""
-
-    def __str__(self) -> str:
-        scheme = next(scheme for scheme, kind in _KINDS.items() if kind is self.kind)
-        return f"{scheme}://{self.bucket}" + (f"/{self.prefix}" if self.prefix else "")
-
-    def key(self, path: str) -> str:
-        """Return the key of a path below the prefix."""
-        return f"{self.prefix}/{path}" if self.prefix else path
+def kind_of(address: BucketAddress) -> StorageKind:
+    return _KINDS[address.scheme]
 
 
 def parse_storage(storage: str, endpoint: str | None) -> BucketAddress | None:
@@ -149,18 +134,14 @@ def parse_storage(storage: str, endpoint: str | None) -> BucketAddress | None:
                 "--storage-endpoint requires a bucket", remedy="Remove it, or use --storage s3://, azure:// or gs://."
             )
         return None
-    try:
-        parts = urlsplit(storage)
-        kind = _KINDS[parts.scheme]
-        if not parts.netloc or parts.query or parts.fragment or "@" in parts.netloc:
-            raise ValueError
-    except (KeyError, ValueError):
+    address = parse_bucket(storage, endpoint)
+    if address is None:
         raise UsageError(
             f"the storage {storage!r} is invalid",
             remedy="Use file, s3://bucket/prefix, azure://container/prefix or gs://bucket/prefix.",
-        ) from None
+        )
     if endpoint and urlsplit(endpoint).scheme not in ("http", "https"):
         raise UsageError(
             f"the storage endpoint {endpoint!r} is not a URL", remedy="Use a URL that starts with http:// or https://."
         )
-    return BucketAddress(kind, parts.netloc, parts.path.strip("/"), endpoint.rstrip("/") if endpoint else None)
+    return address

@@ -8,40 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from metalake_sync.embedded_lake.storage.bucket import CALLS_AT_ONCE, PartsMissing, Place
-from metalake_sync.embedded_lake.storage.interface import BucketAddress
+from metalake_sync.embedded_lake.storage.bucket import PartsMissing, Place
+from metalake_sync.key_stores.addresses import BucketAddress
+from metalake_sync.key_stores.s3 import ABSENT, S3_ERRORS, code_of, connect_s3
 from metalake_sync.protocol.uploads import FinishedPart
 
-DEFAULT_REGION = "us-east-1"
-
-_GONE = ("404", "NoSuchKey", "NotFound")
 _WRONG_PARTS = ("InvalidPart", "InvalidPartOrder", "EntityTooSmall", "MalformedXML")
 
 
 class S3Library:
-    errors: tuple[type[Exception], ...] = (ClientError, BotoCoreError)
+    errors = S3_ERRORS
 
     def __init__(self, address: BucketAddress, url_lifetime_s: float) -> None:
         self._bucket = address.bucket
         self._lifetime_s = max(1, int(url_lifetime_s))
-        session = boto3.session.Session()
-        self._client: Any = session.client(
-            "s3",
-            endpoint_url=address.endpoint,
-            region_name=session.region_name or DEFAULT_REGION,
-            config=Config(
-                signature_version="s3v4",
-                max_pool_connections=CALLS_AT_ONCE,
-                s3={"addressing_style": "path" if address.endpoint else "auto"},
-                # Otherwise uploads require checksums, which the clients' parts do not have.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        )
+        self._client: Any = connect_s3(address.endpoint)
 
     def check(self) -> None:
         self._client.head_bucket(Bucket=self._bucket)
@@ -70,7 +53,7 @@ class S3Library:
                 Bucket=place.bucket, Key=place.key, UploadId=ticket, MultipartUpload={"Parts": named}
             )
         except ClientError as error:
-            code = error.response["Error"]["Code"]
+            code = code_of(error)
             if code in _WRONG_PARTS:
                 raise PartsMissing(f"A part was not received, or its ETag differs ({code})") from None
             if code != "NoSuchUpload":
@@ -91,7 +74,7 @@ class S3Library:
         try:
             answer = self._client.get_object(Bucket=place.bucket, Key=place.key, Range=f"bytes=0-{length - 1}")
         except ClientError as error:
-            if error.response["Error"]["Code"] in (*_GONE, "InvalidRange"):
+            if code_of(error) in (*ABSENT, "InvalidRange"):
                 return b""
             raise
         body: bytes = answer["Body"].read(length)
@@ -106,7 +89,7 @@ class S3Library:
         try:
             return int(self._client.head_object(Bucket=place.bucket, Key=place.key)["ContentLength"])
         except ClientError as error:
-            if error.response["Error"]["Code"] in _GONE:
+            if code_of(error) in ABSENT:
                 return None
             raise
 
