@@ -32,6 +32,9 @@ BUILT_IN = (
     "open_images",
     "via",
     "vott",
+    "ground_truth",
+    "cityscapes",
+    "bdd100k",
 )
 """In the order of detection: the first format that recognizes a file reads it. Each is `FORMAT` in
 the module of its name in `metalake_sync.annotations.formats`. A folder that holds files of several formats is read as

@@ -111,7 +111,7 @@ def _replaced(document: Any, path: list[int], value: Any) -> Any:
     return copied
 
 
-@pytest.mark.parametrize("format", ["metalake", "coco"])
+@pytest.mark.parametrize("format", [name for name, extension in EXTENSIONS.items() if extension == "json"])
 @given(path=st.lists(st.integers(0, 9), min_size=1, max_size=7), value=_json_values)
 @settings(max_examples=100, deadline=None)
 def test_any_value_anywhere_gives_records_or_a_clear_error(format: FormatName, path: list[int], value: Any) -> None:

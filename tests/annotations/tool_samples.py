@@ -98,3 +98,47 @@ def _vott(left: str) -> str:
 
 CONFORMANCE["vott"] = ("all.json", {"all.json": _vott("1")}, _vott('"here"'), "assets['b1'].regions[0]")
 JUNK["vott"] = ("json", _vott("1").encode())
+
+
+def _ground_truth(left: str) -> str:
+    about = '"boxes-metadata": {"class-map": {"0": "cell"}, "objects": [{"confidence": 0.5}]}'
+    box = '"boxes": {"annotations": [{"class_id": 0, "left": %s, "top": 2, "width": 3, "height": 4}]}'
+    line = '{"source-ref": "s3://bucket/set/%s.png", %s, %s}\n'
+    return line % ("a", box % "1", about) + line % ("b", box % left, about)
+
+
+CONFORMANCE["ground_truth"] = (
+    "all.manifest",
+    {"all.manifest": _ground_truth("1")},
+    _ground_truth('"here"'),
+    "line 2, annotations[0]",
+)
+JUNK["ground_truth"] = ("manifest", _ground_truth("1").encode())
+
+
+def _cityscapes(x: str) -> str:
+    outline = f"[[{x}, 20], [40, 20], [40, 60]]"
+    return f'{{"imgHeight": 480, "imgWidth": 640, "objects": [{{"label": "cell", "polygon": {outline}}}]}}'
+
+
+CONFORMANCE["cityscapes"] = (
+    "b.json",
+    {"a.json": _cityscapes("10"), "b.json": _cityscapes("10")},
+    _cityscapes('"here"'),
+    "objects[0]",
+)
+JUNK["cityscapes"] = ("json", _cityscapes("10").encode())
+
+
+def _bdd100k(left: str) -> str:
+    label = '{"category": "cell", "box2d": {"x1": %s, "y1": 20, "x2": 40, "y2": 60}, "attributes": {}}'
+    frame = '{"name": "%s.png", "labels": [%s]}'
+    return f"[{frame % ('a', label % '10')}, {frame % ('b', label % left)}]"
+
+
+CONFORMANCE["bdd100k"] = ("all.json", {"all.json": _bdd100k("10")}, _bdd100k('"here"'), "[1].labels[0]")
+JUNK["bdd100k"] = (
+    "json",
+    b'[{"name": "a.jpg", "labels": [{"category": "x", "poly2d": [{"vertices": [[1, 2], [3, 2], [4, 5]]}]}'
+    b', {"category": "y", "rle": {"size": [2, 2], "counts": [1, 2, 1]}, "graph": {"nodes": [{"location": [1, 2]}]}}]}]',
+)

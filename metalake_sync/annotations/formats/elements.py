@@ -133,3 +133,10 @@ def answers_of(answers: dict[str, Any]) -> tuple[dict[str, Any], dict[str, tuple
         elif value not in (None, [], {}):
             metadata[name] = value
     return metadata, attributes
+
+
+def size_of(width: Any, height: Any) -> tuple[int, int] | None:
+    """Return the size of an image as JSON states it, or None if it is not two whole numbers above 0."""
+    if type(width) is not int or type(height) is not int or not (0 < width < 1 << 31 and 0 < height < 1 << 31):
+        return None
+    return width, height

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from metalake_sync.annotations.entries import Entry, NotAnnotations, ReadNotes, SourceFile
 from metalake_sync.annotations.formats.base import FormatReader
 from metalake_sync.annotations.formats.by_image import ByImage
-from metalake_sync.annotations.formats.elements import Elements, Place, a_dict, a_list, a_name, a_text
+from metalake_sync.annotations.formats.elements import Elements, Place, a_dict, a_list, a_name, a_text, size_of
 from metalake_sync.annotations.formats.image_names import image_name
 from metalake_sync.annotations.formats.tables import Table
 from metalake_sync.annotations.formats.values import number, shortened, text_number
@@ -98,12 +98,7 @@ class VottReader(FormatReader):
 
 
 def _size(size: Any) -> Size | None:
-    if not isinstance(size, dict):
-        return None
-    width, height = size.get("width"), size.get("height")
-    if type(width) is not int or type(height) is not int or not (0 < width < 1 << 31 and 0 < height < 1 << 31):
-        return None
-    return width, height
+    return size_of(size.get("width"), size.get("height")) if isinstance(size, dict) else None
 
 
 def _row(cells: Any, place: Place) -> Iterator[Shape]:
