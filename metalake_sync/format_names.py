@@ -20,8 +20,16 @@ GROUP = "metalake_sync.formats"
 """The entry point group. An entry point's name is the format's name; its value is an `AnnotationFormat` object."""
 
 BUILT_IN = (
+    "datumaro",
+    "darwin",
     "metalake",
     "coco",
+    "cvat",
+    "labelme",
+    "label_studio",
+    "labelbox",
+    "supervisely",
+    "labelme_xml",
     "voc",
     "mot",
     "kitti",

@@ -83,7 +83,8 @@ class BlockReaders:
                 where=file.shown_as,
                 remedy=f"Remove '{others[0]}', or correct 'format'.",
             )
-        return found.reader(ReadOptions(self._spec.normalized is not False, self._spec.options), self._notes)
+        options = ReadOptions(self._spec.normalized is not False, self._spec.kind, self._spec.options)
+        return found.reader(options, self._notes)
 
 
 _ALSO_OTHERS = (".json", ".csv", ".jsonl", ".manifest")

@@ -146,6 +146,9 @@ class Entry:
     """`record.image` is the image's name as the source spells it. It may be empty if there is a `stem`."""
     place: str = ""
     """Where the entry is in its file, such as images[3]."""
+    names: tuple[str, ...] = ()
+    """Names that local images are tried with, in this order, instead of `record.image` alone: the first image that one
+    of them names with all its folders, else the first match. `record.image` names an image that is only in the lake."""
     stem: str | None = None
     """The annotation file's relative path without its extension, for formats with a file for each image."""
     size: tuple[int, int] | None = None

@@ -51,6 +51,9 @@ class Ambiguous:
 class Images(Protocol):
     """The images that entries are matched with."""
 
+    match_all: bool = False
+    """Whether every name is the name of an image."""
+
     def match(self, name: str, stem: str | None) -> Match | Ambiguous | None:
         """Return the image of an entry, or None. `name` may be empty; `stem` is tried after it."""
         ...
@@ -67,6 +70,8 @@ class Images(Protocol):
 class AnyImage:
     """Matches every entry with an image of its name, for images that are only in the lake."""
 
+    match_all = True
+
     def match(self, name: str, stem: str | None) -> Match | Ambiguous | None:
         return Match(Image(name or stem or ""))
 
@@ -79,6 +84,8 @@ class AnyImage:
 
 class LocalImages:
     """The local files of a collection."""
+
+    match_all = False
 
     def __init__(self, files: Iterable[tuple[str, str, str]], readings: ReadingCache | None = None) -> None:
         """`files`: name in the collection, path relative to the source's folder, path on this disk. `readings` caches

@@ -129,7 +129,7 @@ class IndexBuilder:
     def _add(self, spec: AnnotationSpec, entry: Entry, file: SourceFile, notes: ReadNotes) -> None:
         record, index = entry.record, self._index
         try:
-            match = self._images.match(record.image, entry.stem)
+            match = self._match(entry)
         except ManifestError as error:
             raise ManifestError(error.message, where=file.shown_as, remedy=error.remedy) from None
         found = None if match is None or isinstance(match, Ambiguous) else match.image
@@ -156,6 +156,23 @@ class IndexBuilder:
             if index.by_bucket and record.bucket is not None:
                 image = replace(image, name=with_bucket(record.bucket, image.name))
             self._take(spec, image, entry, file, notes)
+
+    def _match(self, entry: Entry) -> Match | Ambiguous | None:
+        """Return the image of an entry. Raises ManifestError."""
+        if not entry.names or self._images.match_all:
+            return self._images.match(entry.record.image, entry.stem)
+        first: Match | Ambiguous | None = None
+        for name in entry.names:
+            match = self._images.match(name, None)
+            if isinstance(match, Match) and not match.dropped:
+                return match
+            if match is not None and (first is None or isinstance(first, Ambiguous)):
+                first = match
+        if entry.stem is not None:
+            match = self._images.match("", entry.stem)
+            if first is None or (isinstance(match, Match) and not match.dropped):
+                return match
+        return first
 
     def _note_file_of_another(self, image: Image, entry: Entry, notes: ReadNotes) -> None:
         """Report an entry that names one image while its file has the name of another: the file may be a copy."""

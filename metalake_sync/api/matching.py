@@ -63,6 +63,8 @@ class Written:
 class ImagesBeside:
     """Images beside a source. An entry without such an image matches an image of its name in the lake."""
 
+    match_all = True
+
     def __init__(self, source: str, names: Iterable[str] = ()) -> None:
         """`names`: of the images in the lake, if they are known. They, too, give a stem its extension."""
         self._here = LocalImages(_images_around(source))

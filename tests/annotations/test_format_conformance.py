@@ -25,7 +25,7 @@ from metalake_sync.annotations.writing import Fitting, write_records
 from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, ShapeType
 from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestErrors
-from tests.annotations import tool_samples
+from tests.annotations import editor_samples, tool_samples
 from tests.annotations.toy_package.toy_annotations import FORMAT as TOY
 
 SIZE = (640, 480)
@@ -99,6 +99,7 @@ SAMPLES = {
 SAMPLES |= {
     name: Sample(*parts, tool_samples.IMAGES.get(name, ("a", "b"))) for name, parts in tool_samples.CONFORMANCE.items()
 }
+SAMPLES |= {name: Sample(*parts) for name, parts in editor_samples.CONFORMANCE.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -155,7 +156,7 @@ def test_a_source_is_read_image_by_image_with_the_place_of_each_shape(name: str,
     assert [shape.label for record in found.values() for shape in record.shapes] == ["cell", "cell"]
     file = SourceFile(source / sample.file, sample.file, source)
     notes = ReadNotes()
-    reader = format_named(name).reader(ReadOptions(), notes)
+    reader = format_named(name).reader(ReadOptions(kind=AnnotationKind.MACHINE), notes)
     entries = [entry.parsed(notes, SIZE) for entry in reader.read(file, notes)]
     assert not notes
     assert len({entry.place + entry.place_of(0) for entry in entries}) == len(entries) > 0
@@ -237,7 +238,7 @@ def test_memory_does_not_grow_with_the_file(name: str, tmp_path: Path) -> None:
         write_records((ImageRecord(f"{number}.png", (BOX,) * 20) for number in range(images)), name, folder)
         (path,) = folder.iterdir()
         notes = ReadNotes()
-        reader = format_named(name).reader(ReadOptions(), notes)
+        reader = format_named(name).reader(ReadOptions(kind=AnnotationKind.MACHINE), notes)
         tracemalloc.start()
         try:
             shapes = 0

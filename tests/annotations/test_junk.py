@@ -17,9 +17,14 @@ from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.core.shapes import FormatName
 from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestErrors
-from tests.annotations.tool_samples import JUNK
+from tests.annotations import editor_samples, tool_samples
 
-EXTENSIONS: dict[FormatName, str] = {"metalake": "json", "coco": "json", "yolo": "txt", "voc": "xml"}
+EXTENSIONS: dict[FormatName, str] = {
+    "metalake": "json",
+    "coco": "json",
+    "yolo": "txt",
+    "voc": "xml",
+}
 SAMPLES: dict[FormatName, bytes] = {
     "metalake": b'{"images": [{"image": "a.jpg", "annotations": [{"type": "rectangle", "bbox": [1, 2, 3, 4],'
     b' "label": "x", "confidence": 0.5, "metadata": {"a": 1}, "attributes": {"c": [{"value": "red"}]}}]}]}',
@@ -31,8 +36,9 @@ SAMPLES: dict[FormatName, bytes] = {
     b"<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax></bndbox></object></annotation>",
 }
 
-EXTENSIONS |= {name: extension for name, (extension, _) in JUNK.items()}
-SAMPLES |= {name: content for name, (_, content) in JUNK.items()}
+for JUNK in (tool_samples.JUNK, editor_samples.JUNK):
+    EXTENSIONS |= {name: extension for name, (extension, _) in JUNK.items()}
+    SAMPLES |= {name: content for name, (_, content) in JUNK.items()}
 
 
 class SizedImages(AnyImage):
@@ -121,6 +127,8 @@ def test_any_value_anywhere_gives_records_or_a_clear_error(format: FormatName, p
 def test_entities_that_expand_are_an_error() -> None:
     bomb = b'<!DOCTYPE a [<!ENTITY b "' + b"x" * 100 + b'">]><annotation><filename>&b;</filename></annotation>'
     read(bomb, "voc")
+    bomb = b'<!DOCTYPE a [<!ENTITY b "' + b"x" * 100 + b'">]><annotations><image name="&b;"/></annotations>'
+    read(bomb, "cvat")
 
 
 def test_deep_nesting_is_an_error() -> None:

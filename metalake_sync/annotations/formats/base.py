@@ -20,6 +20,7 @@ from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile
 from metalake_sync.annotations.images import Size
 from metalake_sync.annotations.json_stream import members
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
+from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.sources.text_files import open_source
@@ -31,6 +32,8 @@ class ReadOptions:
 
     normalized: bool = False
     """Whether coordinates are fractions of the image. A format whose unit is fixed ignores it."""
+    kind: AnnotationKind = AnnotationKind.HUMAN
+    """Whether a person or a machine made the annotations of the block. A file may hold both."""
     chosen: Mapping[str, Any] = field(default_factory=dict)
     """Values of the block's keys that the format lists in `AnnotationFormat.options`, as far as the block has them."""
 
@@ -155,6 +158,12 @@ class AnnotationFormat(Protocol):
 
     name: str
     """The value of `format` in a manifest."""
+    title: str = ""
+    """The name that people use, such as CVAT for images 1.1. Empty: the value of `format`."""
+    documentation: str = ""
+    """The address of the page that describes the format."""
+    loses: tuple[str, ...] = ()
+    """What reading leaves out and counts: plurals, such as "cuboids"."""
     extensions: tuple[str, ...]
     """Extensions of its files, in lower case, such as `.json`. In a folder only these are read."""
     reads: bool = True

@@ -78,7 +78,7 @@ class Elements:
             try:
                 found = list(self._parse_one(element, Place(where, size, notes)))
             except ManifestError as error:
-                at = str(error.where) if error.where is not None else where
+                at = str(error.where) if error.where else where
                 notes.leave_out(f"{self._what} can't be read: {error.message}", at)
                 continue
             shapes += found

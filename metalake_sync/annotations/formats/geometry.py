@@ -7,6 +7,7 @@ round a coordinate. A number that is not finite gives points that are not finite
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from metalake_sync.core.shapes import Point
 
@@ -49,3 +50,50 @@ def circle_outline(center: Point, on_rim: Point) -> tuple[Point, ...]:
     """Return the outline of a circle with a point on its rim."""
     radius = math.dist(center, on_rim)
     return ellipse_outline(*center, radius, radius)
+
+
+def without_holes(paths: Sequence[tuple[Point, ...]]) -> tuple[tuple[tuple[Point, ...], ...], int]:
+    """Return the paths that are not holes, and how many holes there are. A path inside another one is a hole; a path
+    inside a hole is not."""
+    if len(paths) == 1:
+        return tuple(paths), 0
+    boxes = [_bounds(path) for path in paths]
+    outer = []
+    for at, path in enumerate(paths):
+        around = sum(
+            other != at and _encloses(boxes[other], boxes[at]) and _is_inside(path, paths[other])
+            for other in range(len(paths))
+        )
+        if around % 2 == 0:
+            outer.append(path)
+    return tuple(outer), len(paths) - len(outer)
+
+
+def _bounds(path: Sequence[Point]) -> tuple[float, float, float, float]:
+    across, down = [x for x, _ in path], [y for _, y in path]
+    return (min(across), min(down), max(across), max(down)) if path else (math.nan,) * 4
+
+
+def _encloses(outer: tuple[float, float, float, float], inner: tuple[float, float, float, float]) -> bool:
+    within = outer[0] <= inner[0] and outer[1] <= inner[1] and outer[2] >= inner[2] and outer[3] >= inner[3]
+    return within and outer != inner
+
+
+_CORNERS_TRIED = 8
+
+
+def _is_inside(path: Sequence[Point], polygon: Sequence[Point]) -> bool:
+    """Whether a path is inside a polygon, as far as some of its corners say."""
+    step = max(1, len(path) // _CORNERS_TRIED)
+    tried = path[::step]
+    return sum(_has_inside(polygon, corner) for corner in tried) * 2 > len(tried)
+
+
+def _has_inside(polygon: Sequence[Point], point: Point) -> bool:
+    """Whether a point is inside a polygon: a ray from it crosses the outline an odd number of times."""
+    x, y = point
+    inside = False
+    for (ax, ay), (bx, by) in zip(polygon, (*polygon[1:], polygon[0]), strict=True):
+        if (ay > y) != (by > y) and x < ax + (y - ay) / (by - ay) * (bx - ax):
+            inside = not inside
+    return inside

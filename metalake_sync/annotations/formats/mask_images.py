@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metalake_sync.annotations.formats.masks import BrokenMask, Lines
-from metalake_sync.errors import ManifestError
+from metalake_sync.errors import ManifestError, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.sources.text_files import open_source
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PIXEL_LIMIT = 1 << 27
-"""A image with more pixels is an error: it is decoded as a whole."""
+"""An image with more pixels is an error: it is decoded as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +81,18 @@ class MaskImage:
 
 
 def need_pillow(where: str) -> None:
-    """Raise ManifestError if Pillow is not installed."""
+    """Raise UsageError if Pillow is not installed."""
     try:
         import PIL.Image  # noqa: F401
     except ImportError:
-        raise ManifestError(
-            "the source has masks that are images, and reading them needs Pillow, which is not installed",
-            where=where,
+        raise UsageError(
+            f"{where} has a mask that is an image, and reading it needs Pillow, which is not installed",
             remedy="Run: pip install 'metalake-sync[masks]'.",
         ) from None
 
 
 def read_mask_file(path: Path, shown_as: str) -> MaskImage:
-    """Decode a image file. Raises BrokenMask, and ManifestError for a missing file or a missing library."""
+    """Decode an image file. Raises BrokenMask, ManifestError for a missing file, and UsageError without Pillow."""
     try:
         with open_source(path, shown_as) as opened:
             return decode_mask(opened.read(PIXEL_LIMIT), shown_as)
@@ -104,7 +103,7 @@ def read_mask_file(path: Path, shown_as: str) -> MaskImage:
 
 
 def decode_mask(content: bytes, where: str) -> MaskImage:
-    """Decode a PNG. Raises BrokenMask, and ManifestError if Pillow is missing."""
+    """Decode a PNG. Raises BrokenMask, and UsageError if Pillow is missing."""
     need_pillow(where)
     from PIL import Image
 

@@ -53,6 +53,44 @@ def text_number(text: str, where: str) -> float:
         raise ManifestError(f"{shortened(text)} is not a number", where=where, remedy="Write a number.") from None
 
 
+def flag_of(text: str | None) -> bool:
+    """Whether a text says yes, as `1`, `true` and `yes` do."""
+    return text is not None and text.strip().lower() in ("1", "true", "yes", "t", "y")
+
+
+def number_or_text(text: str) -> int | float | str:
+    """Return a text as a number if it is one, else the text."""
+    text = text.strip()
+    try:
+        value = text_number(text, "")
+    except ManifestError:
+        return text
+    if not math.isfinite(value):
+        return text
+    return int(value) if value.is_integer() and len(text) < _LONGEST_WHOLE else value
+
+
+_LONGEST_WHOLE = 16
+"""Whole numbers with as many digits are not exact as floats."""
+
+
+def image_size(width: Any, height: Any) -> tuple[int, int] | None:
+    """Return the size that a source states for an image, as numbers or texts. None without two whole numbers above 0:
+    many tools write zeros or nothing."""
+    across, down = _side(width), _side(height)
+    return (across, down) if across and down else None
+
+
+def _side(side: Any) -> int:
+    """Return a width or height; 0 if it is not one."""
+    if isinstance(side, str):
+        side = side.strip()
+        return int(side) if len(side) < 10 and side.isascii() and side.isdigit() else 0
+    if type(side) is float and side.is_integer():
+        side = int(side)
+    return side if type(side) is int and 0 < side < 1 << 31 else 0
+
+
 def point_pairs(numbers: list[float]) -> tuple[Point, ...]:
     """Return x1 y1 x2 y2 ... as points."""
     return tuple(zip(numbers[::2], numbers[1::2], strict=True))

@@ -11,7 +11,7 @@ from PIL import Image
 from metalake_sync.annotations.formats import mask_images
 from metalake_sync.annotations.formats.mask_images import decode_mask, read_mask_file
 from metalake_sync.annotations.formats.masks import BrokenMask, outlines_of_lines, outlines_of_runs
-from metalake_sync.errors import ManifestError
+from metalake_sync.errors import ManifestError, UsageError
 
 SQUARE = ((1.0, 0.0), (3.0, 0.0), (3.0, 2.0), (1.0, 2.0))
 
@@ -108,6 +108,6 @@ def test_a_mask_file_that_is_missing_is_an_error_with_its_name(tmp_path: Path) -
 
 def test_without_pillow_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "PIL.Image", None)
-    with pytest.raises(ManifestError, match="Pillow") as caught:
+    with pytest.raises(UsageError, match="Pillow") as caught:
         decode_mask(b"", "a.json")
     assert "metalake-sync[masks]" in (caught.value.remedy or "")

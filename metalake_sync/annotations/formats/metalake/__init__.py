@@ -22,6 +22,7 @@ from metalake_sync.annotations.formats.base import (
     SizeUse,
 )
 from metalake_sync.annotations.images import Size
+from metalake_sync.annotations.json_stream import TOP_LEVEL
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 
 
@@ -37,7 +38,7 @@ class MetalakeFormat(AnnotationFormat):
         """A JSON object with 'images' whose elements are not COCO's."""
         has_images = has_categories = False
         for key, position, value in head.members():
-            if key == "annotations":
+            if key in ("annotations", TOP_LEVEL):
                 return False
             if key == "images" and position is not None:
                 return not (isinstance(value, dict) and ("file_name" in value or "id" in value))

@@ -11,27 +11,21 @@ Long because reader and writer know the same elements and change together.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from xml.etree.ElementTree import Element, ElementTree, ParseError, SubElement, indent
-
-from defusedxml import DefusedXmlException
-from defusedxml import ElementTree as SafeTree
+from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 from metalake_sync.annotations.entries import Entry, NotAnnotations, ReadNotes, SourceFile
 from metalake_sync.annotations.formats.base import FormatReader, OutputFormat, RecordWriter, WriteReport
 from metalake_sync.annotations.formats.geometry import rotated_box
 from metalake_sync.annotations.formats.values import box_around, has_area, is_single_line, text_number
+from metalake_sync.annotations.formats.xml_files import text_of, xml_root
 from metalake_sync.annotations.images import Size
 from metalake_sync.annotations.writing import file_beside
 from metalake_sync.core.shapes import ImageRecord, Point, Shape, ShapeType
-from metalake_sync.errors import Location, ManifestError
-from metalake_sync.sources.text_files import open_source
-
-_SIZE_LIMIT_BYTES = 64 << 20
+from metalake_sync.errors import ManifestError
 
 _ELEMENTS = frozenset({"truncated", "difficult", "occluded", "pose"})
 """Metadata with an element of its own. All other metadata goes into `attributes`."""
@@ -48,7 +42,7 @@ class VocReader(FormatReader):
 
     def read(self, file: SourceFile, notes: ReadNotes) -> Iterator[Entry]:
         """Yield the entry of the file's image. Raises ManifestError."""
-        root = _parse(file)
+        root = xml_root(file)
         if root.tag != "annotation":
             raise NotAnnotations(
                 f"the root of the file is <{root.tag}>",
@@ -56,7 +50,7 @@ class VocReader(FormatReader):
                 remedy="The root of a VOC file is <annotation>.",
             )
         _refuse_labelme(root, file)
-        name = _text(root.find("filename"))
+        name = text_of(root.find("filename"))
         objects = [element for element in root if element.tag == "object"]
         shapes: list[tuple[int, Shape]] = []
         for number, element in enumerate(objects, start=1):
@@ -83,59 +77,28 @@ def _refuse_labelme(root: Element, source: SourceFile) -> None:
         raise ManifestError(
             "the file is LabelMe XML, not Pascal VOC",
             where=source.shown_as,
-            remedy="Convert it to VOC or COCO, or remove it from the source.",
+            remedy="Set 'format: labelme_xml'.",
         )
 
 
 def _size(element: Element | None) -> tuple[int, int] | None:
     """Return the image's size as the file states it. Many tools write zeros or nothing."""
-    width, height = (_text(element.find(side) if element is not None else None) for side in ("width", "height"))
+    width, height = (text_of(element.find(side) if element is not None else None) for side in ("width", "height"))
     if not all(len(side) < 10 and side.isascii() and side.isdigit() for side in (width, height)):
         return None
     return (int(width), int(height)) if int(width) and int(height) else None
 
 
-def _parse(source: SourceFile) -> Element:
-    try:
-        with open_source(source.path, source.shown_as) as opened:
-            if os.fstat(opened.fileno()).st_size > _SIZE_LIMIT_BYTES:
-                raise ManifestError(
-                    "the file is larger than 64 MB", where=source.shown_as, remedy="Write one VOC file for each image."
-                )
-            root = SafeTree.parse(opened).getroot()
-    except ParseError as error:
-        line, column = error.position
-        place = Location(source.shown_as, line, column + 1)
-        what = str(error).split(":")[0]
-        raise ManifestError(f"broken XML ({what})", where=place, remedy="Correct the file at this place.") from None
-    except DefusedXmlException:
-        raise ManifestError(
-            "the file declares entities",
-            where=source.shown_as,
-            remedy="Remove its DOCTYPE: no VOC file needs one.",
-        ) from None
-    except (ValueError, LookupError):
-        raise ManifestError(
-            "the encoding of the file is unknown", where=source.shown_as, remedy="Save it as UTF-8."
-        ) from None
-    except OSError as error:
-        raise ManifestError(
-            f"the file can't be read ({error.strerror})", where=source.shown_as, remedy="Make it readable."
-        ) from None
-    assert root is not None
-    return root
-
-
 def _shapes(element: Element, where: str, notes: ReadNotes) -> Iterator[Shape]:
-    label = _text(element.find("name"))
+    label = text_of(element.find("name"))
     metadata: dict[str, str] = {}
     confidence = None
     for child in element:
-        text = _text(child)
+        text = text_of(child)
         if child.tag == "name" or child.tag in _GEOMETRY:
             continue
         if child.tag == "attributes":
-            metadata.update((_text(one.find("name")), _text(one.find("value"))) for one in child)
+            metadata.update((text_of(one.find("name")), text_of(one.find("value"))) for one in child)
         elif child.tag in _CONFIDENCE:
             confidence = _confidence(child.tag, text, where, notes)
         elif len(child):
@@ -211,11 +174,7 @@ def _coordinate(element: Element, tag: str, where: str) -> float:
     child = element.find(tag)
     if child is None:
         raise ManifestError(f"<{element.tag}> has no <{tag}>", where=where, remedy=f"Add <{tag}>.")
-    return text_number(_text(child), f"{where}, {tag}")
-
-
-def _text(element: Element | None) -> str:
-    return (element.text or "").strip() if element is not None else ""
+    return text_number(text_of(child), f"{where}, {tag}")
 
 
 class VocOutput(OutputFormat):
