@@ -21,9 +21,9 @@ class SuperviselyFormat(AnnotationFormat):
         size = tags = False
         for key, position, value in head.members():
             if key == "objects":
-                if position is not None:
-                    return isinstance(value, dict) and ("classTitle" in value or "geometryType" in value)
-                return value == [] and size and tags
+                if position is not None and isinstance(value, dict):
+                    return "classTitle" in value or "geometryType" in value
+                return size and tags
             size |= key == "size" and isinstance(value, dict)
             tags |= key == "tags" and (position is not None or value == [])
             if key in ("images", "annotations", "shapes", "items"):
