@@ -6,12 +6,15 @@ import functools
 import hashlib
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from metalake_sync.errors import StateError
+from metalake_sync.key_stores import limits
 from metalake_sync.key_stores.base import KeyStore
+from metalake_sync.key_stores.conditional_writes import check_conditional_writes
 
 HOSTILE_KEYS = [
     "birds",
@@ -153,3 +156,39 @@ def test_one_of_two_threads_creates_a_key(store: KeyStore) -> None:
     for number in range(rounds):
         (winner,) = (body for body in (b"one", b"two") if created[number, body])
         assert store.get(f"race/{number}") == winner
+
+
+def test_two_prefixes_of_one_place_are_apart(new_store: Callable[[str], KeyStore]) -> None:
+    birds, others = new_store("team/birds"), new_store("team/birds2")
+    birds.put("lineage.json", b"birds")
+    others.put("lineage.json", b"others")
+    others.delete(["lineage.json", "absent"])
+    assert birds.get("lineage.json") == b"birds"
+    assert birds.keys("") == ["lineage.json"]
+    assert others.keys("") == []
+    assert birds.location != others.location
+
+
+def test_a_list_of_several_pages_is_complete(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "KEYS_PER_PAGE", 10)
+    keys = [f"log/{number:04d}" for number in range(35)]
+    for key in reversed(keys):
+        store.put(key, b"x")
+    assert store.keys("log/") == keys
+    store.delete(keys[:30])
+    assert store.keys("log/") == keys[30:]
+
+
+@pytest.mark.long
+def test_a_list_of_3000_keys_is_complete(store: KeyStore) -> None:
+    keys = [f"log/{number:04d}" for number in range(3000)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda key: store.create(key, b"x"), keys))
+    assert store.keys("log/") == keys
+    store.delete(keys)
+    assert store.keys("") == []
+
+
+def test_a_store_with_conditional_writes_is_accepted(store: KeyStore) -> None:
+    check_conditional_writes(store)
+    assert store.keys("") == []
