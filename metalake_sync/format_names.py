@@ -24,6 +24,7 @@ BUILT_IN = (
     "darwin",
     "metalake",
     "coco",
+    "coco_panoptic",
     "cvat",
     "labelme",
     "label_studio",
@@ -43,6 +44,7 @@ BUILT_IN = (
     "ground_truth",
     "cityscapes",
     "bdd100k",
+    "voc_masks",
 )
 """In the order of detection: the first format that recognizes a file reads it. Each is `FORMAT` in
 the module of its name in `metalake_sync.annotations.formats`. A folder that holds files of several formats is read as

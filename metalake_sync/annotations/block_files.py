@@ -87,8 +87,8 @@ class BlockReaders:
         return found.reader(options, self._notes)
 
 
-_ALSO_OTHERS = (".json", ".csv", ".jsonl", ".manifest")
-"""Extensions that notes, settings and metadata of a project have too. Such files do not make the folder one of
+_ALSO_OTHERS = (".json", ".txt", ".csv", ".jsonl", ".manifest")
+"""Extensions that notes, settings, lists and metadata of a project have too. Such files do not make the folder one of
 annotations with this extension."""
 
 _IMAGES = (".jpg", ".jpeg", ".png")
@@ -174,6 +174,7 @@ def _in_folder(folder: Path, source: str, chosen: AnnotationFormat | None, notes
             f"'{error.filename}' can't be read ({error.strerror})", where=source, remedy="Make it readable."
         )
 
+    elsewhere: list[Path] = []
     hidden = _Hidden(notes, folder)
     for here, folders, files in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -184,10 +185,12 @@ def _in_folder(folder: Path, source: str, chosen: AnnotationFormat | None, notes
                 path = Path(here) / name
                 if any(one.may_hold(path) for one in formats[extension]):
                     by_extension[extension].append(path)
+                elsewhere.append(path)
             elif extension not in by_extension and extension not in _IMAGES:
                 hidden.check_other(os.path.join(here, name))
     if chosen is not None:
-        return [file for extension in chosen.extensions for file in by_extension[extension]]
+        # Where no path is as the format has them, the manifest knows better.
+        return [file for extension in chosen.extensions for file in by_extension[extension]] or elsewhere
     for extension in _ALSO_OTHERS:
         found = by_extension.get(extension)
         others = any(files for other, files in by_extension.items() if other != extension)

@@ -55,7 +55,8 @@ class IndexReport:
         is an error."""
         for file, error in broken:
             if file.named or not others_were_read:
-                self.errors.append(error)
+                if error not in self.errors:  # a missing library is one error for all files
+                    self.errors.append(error)
                 continue
             self._skip(error, file, "file")
 

@@ -280,8 +280,3 @@ def test_different_texts_are_different_ids(tmp_path: Path, other: str) -> None:
 )
 def test_errors_contain_the_value_that_was_found(tmp_path: Path, more: dict[str, Any], reason: str) -> None:
     assert f"coco.json: {reason}" in error_text(tmp_path, [BOX], **more)
-
-
-def test_the_error_for_a_panoptic_file_names_that_kind(tmp_path: Path) -> None:
-    reported = error_text(tmp_path, [BOX | {"segments_info": []}])
-    assert "coco.json: annotations[0]: the annotation has 'segments_info': the file is COCO panoptic" in reported

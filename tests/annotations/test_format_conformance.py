@@ -44,9 +44,9 @@ class Sample:
 
     file: str
     """The name of the source, or of the file of `b` where each image has its own."""
-    good: dict[str, str]
+    good: dict[str, str | bytes]
     """File → content."""
-    broken: str
+    broken: str | bytes
     """The content of `file` in which the box of `b` can't be read."""
     place: str
     """What the report of the broken box names, besides the file."""
@@ -117,11 +117,12 @@ def test_every_format_has_a_sample() -> None:
     assert {one.name for one in formats()} == set(SAMPLES)
 
 
-def write_source(folder: Path, sample: Sample, **changed: str) -> Path:
+def write_source(folder: Path, sample: Sample, **changed: str | bytes) -> Path:
     source = folder / "labels"
     source.mkdir()
     for name, content in {**sample.good, **changed}.items():
-        (source / name).write_text(content)
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     return source
 
 

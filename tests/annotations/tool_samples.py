@@ -7,7 +7,9 @@ least one shape, for `test_junk`.
 
 from __future__ import annotations
 
-CONFORMANCE: dict[str, tuple[str, dict[str, str], str, str]] = {}
+from tests.annotations.formats.source_folders import mask_png
+
+CONFORMANCE: dict[str, tuple[str, dict[str, str | bytes], str | bytes, str]] = {}
 IMAGES = {"mot": ("000001", "000002")}
 """The images of a sample, where they are not `a` and `b`."""
 JUNK: dict[str, tuple[str, bytes]] = {}
@@ -141,4 +143,33 @@ JUNK["bdd100k"] = (
     "json",
     b'[{"name": "a.jpg", "labels": [{"category": "x", "poly2d": [{"vertices": [[1, 2], [3, 2], [4, 5]]}]}'
     b', {"category": "y", "rle": {"size": [2, 2], "counts": [1, 2, 1]}, "graph": {"nodes": [{"location": [1, 2]}]}}]}]',
+)
+
+
+_BOX = [[1 if 10 <= x < 40 and 20 <= y < 60 else 0 for x in range(640)] for y in range(480)]
+"""The pixels of a mask with one box, of the size of the images."""
+
+CONFORMANCE["voc_masks"] = (
+    "SegmentationClass/b.png",
+    {
+        **{f"SegmentationClass/{name}.png": mask_png(_BOX) for name in ("a", "b")},
+        "labelmap.txt": "background:0,0,0::\ncell:9,9,9::\n",
+    },
+    mask_png(_BOX)[:60],
+    "SegmentationClass/b.png",
+)
+
+
+def _coco_panoptic(segment_id: str) -> str:
+    one = '{"image_id": %d, "file_name": "%s.png", "segments_info": [{"id": %s, "category_id": 1, "iscrowd": 0}]}'
+    images = '[{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "b.jpg"}]'
+    both = f"{one % (1, 'a', '1')}, {one % (2, 'b', segment_id)}"
+    return f'{{"annotations": [{both}], "images": {images}, "categories": [{{"id": 1, "name": "cell"}}]}}'
+
+
+CONFORMANCE["coco_panoptic"] = (
+    "all.json",
+    {"all.json": _coco_panoptic("1"), **{f"{name}.png": mask_png(_BOX) for name in ("a", "b")}},
+    _coco_panoptic('"here"'),
+    "annotations[1].segments_info[0]",
 )

@@ -39,13 +39,15 @@ Parser = Callable[[Any, Place], Iterable[Shape]]
 class Elements:
     """Makes the entries of one file."""
 
-    def __init__(self, what: str, form: str, parse: Parser, depends_on: Any) -> None:
+    def __init__(self, what: str, form: str, parse: Parser, depends_on: Any, *, whole: bool = False) -> None:
         """`what`: the elements in the plural, such as rows. `form`: how the place of one is written, such as line {}.
-        `depends_on`: what else the shapes depend on, as JSON values."""
+        `depends_on`: what else the shapes depend on, as JSON values. `whole`: whether an entry can't be used if one of
+        its elements can't be read."""
         self._what = what
         self._form = form
         self._parse_one = parse
         self._depends_on = depends_on
+        self._whole = whole
 
     def entry(
         self,
@@ -78,6 +80,8 @@ class Elements:
             try:
                 found = list(self._parse_one(element, Place(where, size, notes)))
             except ManifestError as error:
+                if self._whole:
+                    raise ManifestError(error.message, where=error.where or where, remedy=error.remedy) from None
                 at = str(error.where) if error.where else where
                 notes.leave_out(f"{self._what} can't be read: {error.message}", at)
                 continue

@@ -28,12 +28,12 @@ def stem_of(file: SourceFile, folders: Mapping[str, str] | None = None) -> str:
 
 
 def is_number(word: str) -> bool:
-    """Whether a word is a number, finite or not."""
+    """Whether a word is a number, finite or not. Python also reads underscores, which names of images have."""
     try:
         float(word)
     except ValueError:
         return False
-    return True
+    return "_" not in word
 
 
 def whole_or_broken(value: float) -> int | float:

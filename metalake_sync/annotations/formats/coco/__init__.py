@@ -16,13 +16,13 @@ class CocoFormat(AnnotationFormat):
 
     def recognizes(self, head: FileHead) -> bool:
         """A JSON object with 'annotations', with 'images' that have ids or file names, or with 'categories'; or a list
-        of results, which the reader refuses."""
+        of results, which the reader refuses. The reader also takes panoptic files."""
         has_images = has_categories = False
         for key, position, value in head.members():
             if key == TOP_LEVEL:
                 return isinstance(value, dict) and "image_id" in value and "category_id" in value
             if key == "annotations":
-                return True
+                return not (isinstance(value, dict) and "segments_info" in value)
             if key == "images" and position is not None:
                 return isinstance(value, dict) and ("file_name" in value or "id" in value)
             has_images |= key == "images" and isinstance(value, list)

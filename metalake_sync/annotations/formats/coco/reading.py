@@ -15,6 +15,7 @@ from typing import Any
 
 from metalake_sync.annotations.entries import Entry, NotAnnotations, RawShapes, ReadNotes, SourceFile
 from metalake_sync.annotations.formats.base import FormatReader
+from metalake_sync.annotations.formats.coco.panoptic import stamp_of
 from metalake_sync.annotations.formats.coco.shapes import (
     LARGEST_ID,
     LONGEST_ID_DIGITS,
@@ -23,13 +24,17 @@ from metalake_sync.annotations.formats.coco.shapes import (
     other_form,
     with_place,
 )
-from metalake_sync.annotations.formats.values import raw_bytes, shortened
+from metalake_sync.annotations.formats.mask_images import need_pillow
+from metalake_sync.annotations.formats.values import raw_bytes, raw_value, shortened
 from metalake_sync.annotations.json_stream import members
 from metalake_sync.core.shapes import ImageRecord
 from metalake_sync.errors import ManifestError
 from metalake_sync.sources.scratch import unusable
 
 _LISTS = frozenset({"images", "annotations", "categories"})
+_PANOPTIC = b"segments_info"
+"""A key of annotations whose pixels are in another file, which may change without the annotation."""
+
 _BATCH = 10_000
 _UNIQUE_ID = "Give each an id of its own."
 
@@ -72,7 +77,11 @@ class CocoReader(FormatReader):
                     "SELECT position, body FROM annotation WHERE image = ? ORDER BY position", (image_id,)
                 ).fetchall()
                 size = (width, height) if width and height else None
-                raw = raw_bytes([size, [body for _, body in rows]])
+                bodies = [body for _, body in rows]
+                if any(_PANOPTIC in body for body in bodies):
+                    need_pillow(file.shown_as)
+                stamps = [stamp_of(file, raw_value(body)) for body in bodies if _PANOPTIC in body]
+                raw = raw_bytes([size, bodies, stamps] if stamps else [size, bodies])
                 places = [at for at, _ in rows]
                 yield Entry(
                     ImageRecord(_text_of(name), (), self._normalized),

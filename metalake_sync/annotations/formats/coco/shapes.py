@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from metalake_sync.annotations.entries import ImageSize, ParsedShapes, ReadNotes, SourceFile
+from metalake_sync.annotations.formats.coco.panoptic import segments_of
 from metalake_sync.annotations.formats.coco.parts import (
     UnreadablePart,
     box_of,
@@ -62,7 +63,7 @@ class ShapeParser:
     def parse(self, raw: bytes, places: Sequence[int], notes: ReadNotes, size: ImageSize) -> ParsedShapes:
         """Return the shapes of an image. `raw`: the image's size in the file and its annotations, as `raw_bytes` wrote
         them. `places`: the number of each annotation in the file. `size`: of the image itself."""
-        stated, bodies = raw_value(raw)
+        stated, bodies, *_ = raw_value(raw)
         sizes = [one for one in (stated, size) if one is not None]
         shapes = [
             (at, shape)
@@ -73,7 +74,7 @@ class ShapeParser:
 
     def parse_again(self, raw: bytes, size: ImageSize) -> tuple[Shape, ...]:
         """Return the same shapes once more, without notes."""
-        _, bodies = raw_value(raw)
+        _, bodies, *_ = raw_value(raw)
         shapes, _ = self.parse(raw, [0] * len(bodies), ReadNotes(), size)
         return shapes
 
@@ -92,10 +93,7 @@ class ShapeParser:
 
     def _parsed(self, annotation: dict[str, Any], place: str, sizes: Sequence[Size], notes: ReadNotes) -> list[Shape]:
         if "segments_info" in annotation:
-            raise ManifestError(
-                "the annotation has 'segments_info': the file is COCO panoptic, which is not supported",
-                remedy="Convert it to COCO instances.",
-            )
+            return list(self._segments(annotation, place, sizes, notes))
         box, broken_box = None, None
         try:
             box = box_of(annotation.get("bbox"))
@@ -143,6 +141,21 @@ class ShapeParser:
             points, about = keypoints
             shapes.append(Shape(ShapeType.POINTS, points, label, confidence, {**metadata, **about}, attributes))
         return shapes
+
+    def _segments(
+        self, annotation: dict[str, Any], place: str, sizes: Sequence[Size], notes: ReadNotes
+    ) -> Iterator[Shape]:
+        """Yield the polygons of a panoptic annotation."""
+        for segment, outlines in segments_of(self._source, annotation, place, sizes, notes):
+            try:
+                label = self._category(segment.get("category_id"))["name"]
+            except UnreadablePart as problem:
+                notes.leave_out(f"segments have {problem}", f"{place}: {shortened(problem.found)}")
+                continue
+            metadata = {"iscrowd": segment["iscrowd"]} if segment.get("iscrowd") else {}
+            for part, points in enumerate(outlines, start=1):
+                about = {**metadata, "part": f"{part}/{len(outlines)}"} if len(outlines) > 1 else metadata
+                yield Shape(ShapeType.POLYGON, points, label, None, about)
 
     def _category(self, found: Any) -> dict[str, Any]:
         key = id_key(found)

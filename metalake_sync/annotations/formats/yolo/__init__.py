@@ -35,8 +35,8 @@ class YoloFormat(AnnotationFormat):
         from metalake_sync.annotations.formats.label_texts import is_number
         from metalake_sync.annotations.formats.yolo.label_files import looks_like_labels
 
-        words = head.first_line(after="#").split()
-        return looks_like_labels(words) and is_number(words[0].strip(",;"))
+        words = head.first_line(after="#").replace(",", " ").replace(";", " ").split()
+        return len(words) > 1 and looks_like_labels(words) and is_number(words[0])
 
     def reader(self, options: ReadOptions, notes: ReadNotes) -> FormatReader:
         from metalake_sync.annotations.formats.yolo.label_files import YoloReader
