@@ -7,6 +7,7 @@ concern formats that are read.
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ class Sample:
 
     file: str
     """The name of the source, or of the file of `b` where each image has its own."""
-    good: dict[str, str | bytes]
+    good: Mapping[str, str | bytes]
     """File → content."""
     broken: str | bytes
     """The content of `file` in which the box of `b` can't be read."""
