@@ -55,8 +55,7 @@ class IndexReport:
         is an error."""
         for file, error in broken:
             if file.named or not others_were_read:
-                if error not in self.errors:  # a missing library is one error for all files
-                    self.errors.append(error)
+                self.errors.append(error)
                 continue
             self._skip(error, file, "file")
 

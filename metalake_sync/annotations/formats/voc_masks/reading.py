@@ -63,11 +63,10 @@ class VocMasksReader(FormatReader):
 
     def __init__(self) -> None:
         self._maps: dict[Path, LabelMap] = {}
-        self._missing: ManifestError | None = None
 
     def read(self, file: SourceFile, notes: ReadNotes) -> Iterator[Entry]:
-        """Yield the entry of the file's image. Raises ManifestError."""
-        self._need_pillow(file)
+        """Yield the entry of the file's image. Raises ManifestError, and UsageError if Pillow is missing."""
+        need_pillow(file.shown_as)
         label_map = self._label_map(file)
         objects = _object_mask_of(file.path)
         parse = functools.partial(_shapes, file=file, objects=objects, label_map=label_map)
@@ -75,16 +74,6 @@ class VocMasksReader(FormatReader):
         # What the shapes depend on is in the files, so these tell whether they changed.
         stamps = [_stamp(path) for path in (file.path, objects) if path is not None]
         yield elements.entry(stem_of(file, _IMAGES), [(0, stamps)], stem=stem_of(file))
-
-    def _need_pillow(self, file: SourceFile) -> None:
-        """Raise the same ManifestError for every file if Pillow is missing."""
-        if self._missing is None:
-            try:
-                need_pillow(file.shown_as)
-                return
-            except ManifestError as error:
-                self._missing = error
-        raise self._missing
 
     def _label_map(self, file: SourceFile) -> LabelMap:
         folder = file.path.parent
