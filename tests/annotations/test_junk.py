@@ -117,7 +117,7 @@ def _replaced(document: Any, path: list[int], value: Any) -> Any:
     return copied
 
 
-@pytest.mark.parametrize("format", [name for name, extension in EXTENSIONS.items() if extension == "json"])
+@pytest.mark.parametrize("format", [name for name, extension in EXTENSIONS.items() if extension in ("json", "ndjson")])
 @given(path=st.lists(st.integers(0, 9), min_size=1, max_size=7), value=_json_values)
 @settings(max_examples=100, deadline=None)
 def test_any_value_anywhere_gives_records_or_a_clear_error(format: FormatName, path: list[int], value: Any) -> None:
@@ -125,12 +125,18 @@ def test_any_value_anywhere_gives_records_or_a_clear_error(format: FormatName, p
 
 
 def test_entities_that_expand_are_an_error() -> None:
-    bomb = b'<!DOCTYPE a [<!ENTITY b "' + b"x" * 100 + b'">]><annotation><filename>&b;</filename></annotation>'
-    read(bomb, "voc")
-    bomb = b'<!DOCTYPE a [<!ENTITY b "' + b"x" * 100 + b'">]><annotations><image name="&b;"/></annotations>'
-    read(bomb, "cvat")
+    doctype = b'<!DOCTYPE a [<!ENTITY b "' + b"x" * 100 + b'">]>'
+    for format in ("voc", "labelme_xml"):
+        read(doctype + b"<annotation><filename>&b;</filename></annotation>", format)
+    read(doctype + b'<annotations><image name="&b;"/></annotations>', "cvat")
 
 
 def test_deep_nesting_is_an_error() -> None:
     read(b'{"images": ' + b"[" * 100_000, "metalake")
     read(b'{"images": [{"image": "a", "annotations": ' + b"[" * 50_000 + b"]" * 50_000 + b"}]}", "metalake")
+    deep = b"[" * 50_000 + b"]" * 50_000
+    read(b'{"shapes": ' + deep + b', "imagePath": "a.png"}', "labelme")
+    read(b'[{"data": {"image": "a.png"}, "annotations": ' + deep + b"}]", "label_studio")
+    read(b'{"data_row": {"external_id": "a.png"}, "projects": ' + deep + b"}", "labelbox")
+    read(b"<annotations>" + b"<image name='a'>" * 50_000 + b"</image>" * 50_000 + b"</annotations>", "cvat")
+    read(b"<annotation>" + b"<object>" * 50_000 + b"</object>" * 50_000 + b"</annotation>", "labelme_xml")

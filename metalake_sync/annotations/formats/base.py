@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from metalake_sync.annotations.entries import Entry, ReadNotes, SourceFile
 from metalake_sync.annotations.images import Size
-from metalake_sync.annotations.json_stream import members
+from metalake_sync.annotations.json_stream import TOP_LEVEL, members
 from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 from metalake_sync.core.snapshots import AnnotationKind
 from metalake_sync.errors import ManifestError
@@ -110,6 +110,8 @@ class FileHead:
             number += 1
 
     def _read_member(self) -> bool:
+        if self._seen and self._seen[0][0] == TOP_LEVEL:
+            return False  # a list has nothing else, and may be long
         while (member := self._next()) is not None:
             key, position, value = member
             if position:
