@@ -155,7 +155,8 @@ def _add_masks(slot: _Slot, notes: ReadNotes) -> None:
     size = slot.size
     for at, (position, annotation) in enumerate(slot.annotations):
         if "mask" in annotation:
-            found = {MASK_RUNS: runs.get(annotation.get("id")), MASK_SIZE: [*(size or (0, 0)), pixels]}
+            own = runs.get(annotation["id"]) if isinstance(annotation.get("id"), str) else None
+            found = {MASK_RUNS: own, MASK_SIZE: [*(size or (0, 0)), pixels]}
             slot.annotations[at] = (position, {**annotation, **found})
 
 

@@ -6,6 +6,7 @@ An object is a polygon, a box, or a mask in a file of its own (`Masks/FOLDER/NAM
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def _pixels(name: str, file: SourceFile) -> Any:
     if not last or last in (".", ".."):
         raise BrokenMask("it names no file")
     for path in _places(last, file.path):
-        if path.is_file():
+        if os.path.isfile(path):
             return read_mask_file(path, f"{file.shown_as}: {last}").set_pixels()
     raise BrokenMask("its file does not exist")
 
