@@ -25,7 +25,9 @@ SQUARE = "<polygon><x1>1</x1><y1>1</y1><x2>9</x2><y2>1</y2><x3>9</x3><y3>9</y3><
 FLAT = "<polygon><x1>1</x1><y1>1</y1><x2>5</x2><y2>1</y2><x3>9</x3><y3>1</y3></polygon>"
 
 
-def read(base: Path, *objects: str, more: str = "", policy: InvalidPolicy | None = None) -> AnnotationIndex:
+def read(
+    base: Path, *objects: str, more: str = "", policy: InvalidPolicy | None = None, format: str | None = None
+) -> AnnotationIndex:
     """Read one file for an image of 100 x 80 pixels. `more`: elements beside the objects."""
     (base / "xml").mkdir(exist_ok=True)
     inner = "".join(f"<object><name>ship</name>{one}</object>" for one in objects)
@@ -33,7 +35,7 @@ def read(base: Path, *objects: str, more: str = "", policy: InvalidPolicy | None
     (base / "a.png").write_bytes(png(100, 80))
     images = LocalImages([("a.png", "a.png", str(base / "a.png"))])
     kind = AnnotationKind.HUMAN
-    spec = AnnotationSpec("op", kind, ("xml",), base, "m.yaml:1:1", invalid=policy or InvalidPolicy())
+    spec = AnnotationSpec("op", kind, ("xml",), base, "m.yaml:1:1", format=format, invalid=policy or InvalidPolicy())
     return closed_afterwards(open_index([spec], images))
 
 
@@ -112,7 +114,7 @@ def test_a_confidence_that_is_not_a_number_is_left_out(tmp_path: Path, confidenc
 )
 def test_labelme_xml_is_not_voc(tmp_path: Path, inner: str, more: str) -> None:
     with pytest.raises(ManifestErrors, match=r"xml/a.xml: the file is LabelMe XML, not Pascal VOC"):
-        read(tmp_path, inner, more=more)
+        read(tmp_path, inner, more=more, format="voc")
 
 
 def test_other_xml_in_a_folder_is_left_out_and_reported(tmp_path: Path) -> None:

@@ -91,7 +91,8 @@ class LabelStudioReader(FormatReader):
                 chosen = _Chosen(file)
             if chosen.is_best(task, position):
                 data = _data_of_min(task)
-                others = sum(isinstance(value, str | dict) for value in data.values()) - len(_pictures(data))
+                texts = (one for value in data.values() for one in (value if isinstance(value, list) else [value]))
+                others = sum(isinstance(one, str) for one in texts) - len(_pictures(data))
                 if others > 0:
                     what = "values of entries are neither the image nor its regions, and are not read"
                     notes.count(what, others, at=place)
@@ -189,6 +190,8 @@ def _results_of_min(task: dict[str, Any]) -> list[Any]:
     regions, or the answers for the whole image."""
     results: list[Any] = []
     for key, value in task.items():
+        if isinstance(value, dict):
+            value = [value]  # of one answer, the tool writes no list
         if key in _OF_MIN or not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
             continue
         before: dict[str, int] = {}

@@ -16,6 +16,7 @@ class VocFormat(AnnotationFormat):
     name = "voc"
     extensions = (".xml",)
     writes = True
+    explains = True
 
     def recognizes(self, head: FileHead) -> bool:
         """Its root is `<annotation>`."""
