@@ -15,7 +15,10 @@ class Bdd100kFormat(AnnotationFormat):
     """A JSON list of frames, or an object with 'frames'."""
 
     name = "bdd100k"
+    title = "BDD100K and Scalabel"
+    documentation = "https://doc.bdd100k.com/format.html"
     extensions = (".json",)
+    loses = ("attributes of whole images", "3D boxes", "holes of masks")
 
     def recognizes(self, head: FileHead) -> bool:
         """A list of objects with 'name' and 'labels', or an object with 'frames' of such objects."""

@@ -10,7 +10,10 @@ class CityscapesFormat(AnnotationFormat):
     """A JSON object with 'imgHeight', 'imgWidth' and 'objects'."""
 
     name = "cityscapes"
+    title = "Cityscapes polygons"
+    documentation = "https://github.com/mcordts/cityscapesScripts"
     extensions = (".json",)
+    loses = ("deleted objects",)
 
     def recognizes(self, head: FileHead) -> bool:
         """A JSON object with the height of the image and its objects."""

@@ -11,7 +11,10 @@ class CocoFormat(AnnotationFormat):
     """One JSON file with three lists: images, annotations and categories."""
 
     name = "coco"
+    title = "COCO"
+    documentation = "https://cocodataset.org/#format-data"
     extensions = (".json",)
+    loses = ("captions", "labels of whole images", "holes of masks")
     writes = True
 
     def recognizes(self, head: FileHead) -> bool:

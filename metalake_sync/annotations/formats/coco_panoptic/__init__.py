@@ -14,7 +14,10 @@ class CocoPanopticFormat(AnnotationFormat):
     """One JSON file with the lists of COCO, and a PNG for each image."""
 
     name = "coco_panoptic"
+    title = "COCO panoptic"
+    documentation = "https://cocodataset.org/#format-data"
     extensions = (".json",)
+    loses = ("holes of masks",)
 
     def recognizes(self, head: FileHead) -> bool:
         """A JSON object with 'annotations' that have 'segments_info'. COCO takes a file with other lists in front."""

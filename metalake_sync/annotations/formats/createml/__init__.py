@@ -12,6 +12,8 @@ class CreateMlFormat(AnnotationFormat):
     """One JSON list with an object for each image."""
 
     name = "createml"
+    title = "Create ML object detection"
+    documentation = "https://developer.apple.com/documentation/createml/building-an-object-detector-data-source"
     extensions = (".json",)
 
     def recognizes(self, head: FileHead) -> bool:

@@ -10,7 +10,10 @@ class DotaFormat(AnnotationFormat):
     """Lines of eight numbers, a class and how difficult the object is."""
 
     name = "dota"
+    title = "DOTA"
+    documentation = "https://captain-whu.github.io/DOTA/dataset.html"
     extensions = (".txt",)
+    loses = ("facts of images ('imagesource', 'gsd')",)
 
     def recognizes(self, head: FileHead) -> bool:
         """Its first line is eight numbers, a class and a number, or it names the source of the image."""

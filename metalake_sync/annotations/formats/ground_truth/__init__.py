@@ -13,7 +13,10 @@ class GroundTruthFormat(AnnotationFormat):
     """JSON Lines: an image a line, and for each label attribute its value and its `…-metadata`."""
 
     name = "ground_truth"
+    title = "SageMaker Ground Truth output manifest"
+    documentation = "https://docs.aws.amazon.com/sagemaker/latest/dg/sms-data-output.html"
     extensions = (".manifest", ".jsonl")
+    loses = ("labels of whole images", "masks in a bucket", "labels of videos")
 
     def recognizes(self, head: FileHead) -> bool:
         """The first line is an object with 'source-ref' and a key that ends in '-metadata'."""

@@ -15,7 +15,10 @@ class KittiFormat(AnnotationFormat):
     """Lines of a class and fourteen numbers, or fifteen with a score."""
 
     name = "kitti"
+    title = "KITTI object labels"
+    documentation = "https://www.cvlibs.net/datasets/kitti/eval_object.php"
     extensions = (".txt",)
+    loses = ("3D boxes", "regions 'DontCare'")
 
     def may_hold(self, path: Path) -> bool:
         return path.parent.name not in _OTHER_FOLDERS

@@ -30,6 +30,7 @@ class MetalakeFormat(AnnotationFormat):
     """One JSON file with a list of images."""
 
     name = "metalake"
+    title = "MetaLake JSON"
     extensions = (".json",)
     writes = True
     options = frozenset({"old_form", "shape_type"})

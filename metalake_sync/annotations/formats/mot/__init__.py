@@ -10,7 +10,10 @@ class MotFormat(AnnotationFormat):
     """gt/gt.txt or det/det.txt of a sequence: rows of numbers that are separated by commas."""
 
     name = "mot"
+    title = "MOTChallenge"
+    documentation = "https://motchallenge.net/instructions/"
     extensions = (".txt",)
+    loses = ("boxes that do not count",)
 
     def recognizes(self, head: FileHead) -> bool:
         """Its first row has seven to ten numbers, of which the first two are a frame and a track."""

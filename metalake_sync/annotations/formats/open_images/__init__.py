@@ -14,7 +14,10 @@ class OpenImagesFormat(AnnotationFormat):
     """Tables with the columns ImageID, LabelName, XMin, XMax, YMin and YMax, and those of labels of whole images."""
 
     name = "open_images"
+    title = "Open Images"
+    documentation = "https://storage.googleapis.com/openimages/web/download_v7.html"
     extensions = (".csv",)
+    loses = ("labels of whole images", "masks and relationships")
 
     def recognizes(self, head: FileHead) -> bool:
         """Its first row names the columns."""

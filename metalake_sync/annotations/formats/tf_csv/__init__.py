@@ -12,6 +12,8 @@ class TfCsvFormat(AnnotationFormat):
     """A table with the columns filename, width, height, class, xmin, ymin, xmax and ymax."""
 
     name = "tf_csv"
+    title = "TensorFlow Object Detection CSV"
+    documentation = "https://tensorflow-object-detection-api-tutorial.readthedocs.io/en/latest/training.html"
     extensions = (".csv",)
 
     def recognizes(self, head: FileHead) -> bool:

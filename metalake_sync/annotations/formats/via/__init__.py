@@ -13,7 +13,10 @@ class ViaFormat(AnnotationFormat):
     """A JSON object with an entry for each image, or a table with a row for each region."""
 
     name = "via"
+    title = "VGG Image Annotator 1 and 2"
+    documentation = "https://www.robots.ox.ac.uk/~vgg/software/via/"
     extensions = (".json", ".csv")
+    loses = ("attributes of whole images", "regions without a label")
 
     def recognizes(self, head: FileHead) -> bool:
         """A JSON object whose first entry has 'filename' and 'regions', a project, or a table with VIA's columns."""

@@ -14,7 +14,10 @@ class VocFormat(AnnotationFormat):
     """XML with the root `<annotation>`."""
 
     name = "voc"
+    title = "Pascal VOC"
+    documentation = "http://host.robots.ox.ac.uk/pascal/VOC/"
     extensions = (".xml",)
+    loses = ("parts",)
     writes = True
     explains = True
 

@@ -19,7 +19,10 @@ class VocMasksFormat(AnnotationFormat):
     """PNGs in a folder SegmentationClass. They look like images, so the folder is what they are recognized by."""
 
     name = "voc_masks"
+    title = "Pascal VOC masks"
+    documentation = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/"
     extensions = (".png",)
+    loses = ("void pixels", "holes of masks")
     side_files = frozenset({LABEL_MAP})
 
     def may_hold(self, path: Path) -> bool:

@@ -13,7 +13,10 @@ class VottFormat(AnnotationFormat):
     """A JSON object with 'assets' and their 'regions', or a table with a row for each box."""
 
     name = "vott"
+    title = "VoTT 2"
+    documentation = "https://github.com/microsoft/VoTT"
     extensions = (".json", ".csv")
+    loses = ("frames of videos", "regions without a tag")
 
     def recognizes(self, head: FileHead) -> bool:
         """A JSON object with 'assets' or an 'asset' and its 'regions', or a table with VoTT's columns."""

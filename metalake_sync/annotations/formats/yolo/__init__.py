@@ -23,6 +23,8 @@ class YoloFormat(AnnotationFormat):
     """Label files, and a data file or a list that names the classes."""
 
     name = "yolo"
+    title = "YOLO (Ultralytics, Darknet)"
+    documentation = "https://docs.ultralytics.com/datasets/"
     extensions = (".txt",)
     writes = True
     explains = True
