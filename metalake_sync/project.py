@@ -11,7 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -43,7 +43,8 @@ from metalake_sync.planning.written_names import (
 from metalake_sync.protocol.routes import Generation
 from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.sources.hashing import HashRequest, hash_files
-from metalake_sync.state.backends.file import FileBackend, state_path
+from metalake_sync.state.backends.base import StateBackend
+from metalake_sync.state.backends.opening import find_location, open_backend
 from metalake_sync.state.store import StateStore
 
 SPELLING_ROUNDS = 3
@@ -90,8 +91,9 @@ class Project:
     manifest: LoadedManifest
     options: RunOptions
     emit: EventSink
-    state_file: Path | None = None
-    """None means the default path beside the manifest."""
+    state: str | None = None
+    """Where the state is: a path or a URL. None means where the environment or the manifest says, or the default path
+    beside the manifest."""
     downloads_only: bool = False
     """Whether to plan and apply the manifest's downloads only."""
     reached: ReachedLake | None = None
@@ -100,15 +102,21 @@ class Project:
     """The words of the command line, for the history. Empty: the project was not opened from one."""
     make_planner: PlannerFactory | None = None
     """Makes the planner of plans that do not follow from the manifest's sources. None: the ordinary one."""
+    backends: dict[tuple[str | None, Path, str], StateBackend] = field(default_factory=dict)
+    """The backends in use, by location. Projects that `replace` makes share them."""
 
     @property
-    def state_backend(self) -> FileBackend:
+    def state_backend(self) -> StateBackend:
         """Where the state is kept."""
-        return FileBackend(self.state_file or state_path(self.manifest.base_dir, self.manifest.name))
+        location = find_location(self.state, self.manifest.state, os.environ)
+        where = (location, self.manifest.base_dir, self.manifest.name)
+        if where not in self.backends:
+            self.backends[where] = open_backend(*where)
+        return self.backends[where]
 
     @property
     def state_path(self) -> Path:
-        """The state's SQLite file."""
+        """The state's SQLite file on this machine."""
         return self.state_backend.path
 
     @contextlib.contextmanager
@@ -159,9 +167,10 @@ class Project:
         With `on_held`, a plan that has blocking notes or is not approved does not stop the run. Destructive actions are
         left out and passed to `on_held`, and the others are carried out.
         """
+        backend = self.state_backend
         with (
-            self.state_backend.lock(command=command, timeout_s=lock_timeout_s),
-            StateStore(self.state_backend) as state,
+            backend.lock(command=command, timeout_s=lock_timeout_s, waiting=self._tell_waiting),
+            StateStore(backend) as state,
             self._reach() as lake,
         ):
             if not self.downloads_only:
@@ -207,6 +216,9 @@ class Project:
                     finished = run.execute(planned, command, partial=partial or self.downloads_only)
                 self._delete_old_runs(state)
                 return Applied(finished, planned.unreadable)
+
+    def _tell_waiting(self, clause: str) -> None:
+        self.emit(Waiting(clause))
 
     def hash_sent(self, files: Iterable[DesiredFile]) -> dict[str, str]:
         """Return path → content hash of local files. Files that changed since the plan was made are missing."""

@@ -208,7 +208,7 @@ class Connected:
             manifest = compose_manifest(
                 {"version": 1, "remote": remote, **document}, name="call", base_dir=Path.cwd(), source=source
             )
-            file = state if state is not None else scratch / "call.db"
+            file = str(state if state is not None else scratch / "call.db")
             yield Project(manifest, self._options, run, file, reached=self._reached)
 
     # Collections.

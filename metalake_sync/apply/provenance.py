@@ -5,7 +5,6 @@ Owns: this, and what is removed from a command line. Must not: fail, run a comma
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import shlex
@@ -14,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from metalake_sync.redaction import REDACTED, redact
+from metalake_sync.state.process_owner import USER_OF_URL, ci_url, user_name
 from metalake_sync.state.runs import Provenance
 
 COMMAND_LINE_LIMIT = 2000
@@ -21,7 +21,6 @@ COMMAND_LINE_LIMIT = 2000
 
 _SECRET_NAME = re.compile(r"pass|secret|token|key|credential|auth|pwd|signature", re.IGNORECASE)
 _ASSIGNMENT = re.compile(r"(--)?([^=]+)=(.*)", re.DOTALL)
-_USER_OF_URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s]*@")
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 _SHORTEST_SECRET = 6
@@ -36,19 +35,12 @@ def find_provenance(
 ) -> Provenance:
     """Return what is known about the run that starts now. `words`: of the command line. `credentials`: of the lake."""
     return Provenance(
-        _user(),
+        user_name(),
         socket.gethostname() or None,
         _command_line(words, credentials),
         find_commit(base_dir),
         ci_url(environment),
     )
-
-
-def _user() -> str | None:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # A container may run under a number that has no name.
-        return str(os.getuid()) if hasattr(os, "getuid") else None
 
 
 def _command_line(words: Sequence[str], credentials: Collection[str]) -> str | None:
@@ -64,7 +56,7 @@ def without_secrets(words: Sequence[str], credentials: Collection[str] = ()) -> 
     values of options and variables whose names look like those of secrets."""
     found: list[str] = []
     for word in words:
-        shown = _USER_OF_URL.sub(rf"\1{REDACTED}@", redact(word))
+        shown = USER_OF_URL.sub(rf"\1{REDACTED}@", redact(word))
         assignment = _ASSIGNMENT.fullmatch(shown)
         if assignment is not None and _SECRET_NAME.search(shown.rpartition("=")[0]):
             shown = f"{shown[: shown.index('=')]}={REDACTED}"
@@ -73,29 +65,6 @@ def without_secrets(words: Sequence[str], credentials: Collection[str] = ()) -> 
                 shown = shown.replace(credential, REDACTED)
         found.append(shown)
     return found
-
-
-def ci_url(environment: Mapping[str, str]) -> str | None:
-    """Return the page of the CI job that runs this process: of GitHub Actions, GitLab, Jenkins or Azure Pipelines."""
-
-    def joined(template: str, *names: str) -> str | None:
-        values = [environment.get(name, "") for name in names]
-        return template.format(*values) if all(values) else None
-
-    url = (
-        joined("{}/{}/actions/runs/{}", "GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
-        or environment.get("CI_JOB_URL")
-        or environment.get("BUILD_URL")
-        or joined(
-            "{}{}/_build/results?buildId={}",
-            "SYSTEM_TEAMFOUNDATIONCOLLECTIONURI",
-            "SYSTEM_TEAMPROJECT",
-            "BUILD_BUILDID",
-        )
-    )
-    if not url or not url.startswith(("https://", "http://")):
-        return None
-    return _USER_OF_URL.sub(r"\1", url)
 
 
 def find_commit(folder: Path) -> str | None:

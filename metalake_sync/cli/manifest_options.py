@@ -43,7 +43,7 @@ class ManifestFlags:
 
     manifest: str
     as_json: bool
-    state: Path | None
+    state: str | None
     var: tuple[str, ...]
     var_file: tuple[str, ...]
     verbose: bool
@@ -73,6 +73,7 @@ class ManifestFlags:
         untrusted author.
         """
         from metalake_sync.manifest import load_manifest
+        from metalake_sync.state.backends.opening import name_of
 
         environment: Mapping[str, str] = os.environ
         if safe:
@@ -89,13 +90,16 @@ class ManifestFlags:
             stdin=sys.stdin,
             content=content,
             withheld=os.environ.keys() - environment.keys(),
-            default_name=self.state.stem if self.state is not None else None,
+            default_name=name_of(self.state) if self.state is not None else None,
         )
         _check_used(self.var, loaded)
         if safe:
             from metalake_sync.sources.text_files import confine
+            from metalake_sync.state.backends.opening import find_location
 
-            confine(check_safe(loaded, os.environ.get(ORIGIN_VARIABLE)))
+            state_given = find_location(self.state, None, os.environ) is not None
+
+            confine(check_safe(loaded, os.environ.get(ORIGIN_VARIABLE), state_given=state_given))
         return loaded
 
     def project(
@@ -160,7 +164,10 @@ _MANIFEST_FLAGS = (
     LOG_FORMAT,
     option("--json", "as_json", is_flag=True, help="Print JSON."),
     option(
-        "--state", type=click.Path(path_type=Path), help="Use this state file (default: the one beside the manifest)."
+        "--state",
+        metavar="FILE|URL",
+        help="Use this state: a file, or s3://, gs://, azure:// or postgresql:// for one that several machines share "
+        "(default: the manifest's 'state', or a file beside it).",
     ),
     option(
         "--var-file", multiple=True, type=click.Path(), help="Read manifest variables from a file. May be repeated."

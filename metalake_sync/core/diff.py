@@ -46,6 +46,9 @@ class CollectionRules:
     operations: Mapping[str, OperationPolicy] = field(default_factory=dict)
     unfinished: Set[str] = frozenset()
     """Files that an interrupted run trashed to replace them."""
+    records_fingerprints: bool = True
+    """Whether a record follows the fingerprint of its file. Not where machines share the state: each checkout has
+    others, and a cache on each machine tells which of its files are unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +354,8 @@ def _same_bytes(
 
     `keep_bytes`: the local bytes differ but are not recorded, so that every plan reports the difference again.
     """
-    moved = not keep_bytes and (desired.fingerprint != recorded.fingerprint or desired.path != recorded.path)
+    touched = rules.records_fingerprints and desired.fingerprint != recorded.fingerprint
+    moved = not keep_bytes and (touched or desired.path != recorded.path)
     update, settled, notes = _compare_metadata(rules, desired, recorded, remote)
     sets = compare_sets(rules.key, rules.operations, desired, recorded, remote)
     bookkeeping: tuple[Bookkeeping, ...] = ()

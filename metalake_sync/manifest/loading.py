@@ -63,6 +63,12 @@ class LoadedManifest:
         return self._tree.place(path)
 
     @property
+    def state(self) -> str | None:
+        """Where the manifest says that the state is kept: the path of a file, or a URL. None if it says nothing."""
+        said = self.model.state
+        return said if said is None or "://" in said else str(self.base_dir / said)
+
+    @property
     def variables(self) -> frozenset[str]:
         """The names of the variables to which the manifest refers."""
         return frozenset(name for names in self._tree.references.values() for name in names)

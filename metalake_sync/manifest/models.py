@@ -139,6 +139,12 @@ class Manifest(Model):
         description="Name of the state. If left out, the file name without extension, or the folder name. "
         "Needed with '-'.",
     )
+    state: Text | None = Field(
+        None,
+        description="Where the state is kept: a file, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, "
+        "azure://CONTAINER/PREFIX or postgresql://HOST/DATABASE#NAME for a state that several machines share. "
+        "Credentials come from the environment. If left out, a file beside the manifest.",
+    )
     remote: Remote = Field(description="The lake and the credentials for it.")
     history: History = Field(default=History.model_construct(), description="How long the state keeps past runs.")
     defaults: CollectionSettings = Field(

@@ -54,14 +54,17 @@ def _is_in_git(path: str) -> bool:
     return ".git" in path.split(os.sep)
 
 
-def check_safe(loaded: LoadedManifest, origin: str | None) -> Path:
+def check_safe(loaded: LoadedManifest, origin: str | None, *, state_given: bool = False) -> Path:
     """Check a manifest and return its repository.
 
-    `origin` is the only address that credentials may be sent to. Raises ManifestErrors for forbidden values, UsageError
+    `origin` is the only address that credentials may be sent to. `state_given`: the caller says where the state is, so
+    that the manifest's 'state' does not count. Raises ManifestErrors for forbidden values, UsageError
     if `origin` is missing, and ManifestError for a link that leads out of the repository.
     """
     repository = _repository(loaded.base_dir)
     errors = [*_commands(loaded), *_address(loaded, origin), *_paths(loaded, repository)]
+    if not state_given:
+        errors += _state(loaded)
     if errors:
         raise ManifestErrors(errors)
     _check_links(repository)
@@ -113,6 +116,16 @@ def _origin(url: str) -> tuple[str, str, int] | None:
         return None
 
 
+def _state(loaded: LoadedManifest) -> Iterator[ManifestError]:
+    """The credentials of a bucket or a database must not be sent where the author of a proposal wants them."""
+    if loaded.model.state is not None and "://" in loaded.model.state:
+        yield ManifestError(
+            "a shared 'state' is not allowed with --safe, because credentials are sent to it",
+            where=loaded.where("state"),
+            remedy="Say where the state is with --state or METALAKE_SYNC_STATE.",
+        )
+
+
 # Paths.
 
 
@@ -121,6 +134,8 @@ def _paths(loaded: LoadedManifest, repository: Path) -> Iterator[ManifestError]:
     named = list(paths_of(loaded.model, ()))
     if remote.embedded:
         named.append((("remote", "url"), remote.url.removeprefix(EMBEDDED)))
+    if loaded.model.state is not None and "://" not in loaded.model.state:
+        named.append((("state",), loaded.model.state))
     for path, text in named:
         if not _COMMANDS.isdisjoint(path):
             continue

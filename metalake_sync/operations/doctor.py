@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from metalake_sync import __version__
 from metalake_sync.errors import ExitCode, LakeAnswerInvalid, LakeRejected, SyncError
+from metalake_sync.key_stores.conditional_writes import check_conditional_writes
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import resolve_credentials
 from metalake_sync.project import Project
@@ -26,6 +27,7 @@ from metalake_sync.protocol.items import CountItems, ListItems
 from metalake_sync.protocol.routes import BASE_PATHS
 from metalake_sync.protocol.wire import ObjectKind
 from metalake_sync.state.backends.file import FileBackend
+from metalake_sync.state.backends.shared import SharedBackend
 from metalake_sync.watch.polling import silent_filesystem
 from metalake_sync.watch.triggers import LIMITS
 
@@ -71,7 +73,8 @@ def examine(project: Project, *, proc_sys: Path = Path("/proc/sys")) -> Iterator
     roots = {folder.path: project.manifest.base_dir / folder.path for folder in folders}
     files = [path for collection in project.manifest.collections for path in collection.files]
     yield from _sources(roots, {path: project.manifest.base_dir / path for path in files})
-    yield _state(project.state_path)
+    backend = project.state_backend
+    yield _shared_state(backend) if isinstance(backend, SharedBackend) else _state(project.state_path)
     targets = [project.manifest.base_dir / download.to for download in project.manifest.model.downloads]
     yield from _space([project.state_path.parent, *targets])
     yield _notifications([root for root in roots.values() if root.is_dir()], proc_sys)
@@ -119,6 +122,21 @@ def _state(path: Path) -> Finding:
     if holder is not None:
         return Finding(subject, "warning", f"is sound, and in use by {holder}", "Other runs wait until it is free.")
     return Finding(subject, "ok", "is sound, and not in use")
+
+
+def _shared_state(backend: SharedBackend) -> Finding:
+    subject = f"state {backend.location}"
+    try:
+        check_conditional_writes(backend.store)
+        contents, holder = backend.contents(), backend.lock_holder()
+    except SyncError as error:
+        return _wrong(subject, error.message, error.remedy or "Check the location and the credentials.")
+    found = "does not exist yet; the first apply creates it"
+    if contents is not None:
+        found = f"can be read, and is at sequence number {contents.head}"
+    if holder is not None:
+        return Finding(subject, "warning", f"{found}; in use by {holder}", "Other runs wait until it is free.")
+    return Finding(subject, "ok", f"{found}; the store creates a key only once")
 
 
 def _space(folders: list[Path]) -> Iterator[Finding]:

@@ -15,6 +15,8 @@ from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.interrupted_runs import UNKNOWN, answer_key
 from metalake_sync.planning.run_options import SkippedPart, recorded_names
 from metalake_sync.project import Project
+from metalake_sync.state.backends.base import StateBackend
+from metalake_sync.state.backends.shared import SharedBackend
 from metalake_sync.state.runs import FailureRow, RunRow
 from metalake_sync.state.store import StateStore
 
@@ -109,13 +111,26 @@ def describe_state(project: Project) -> dict[str, Any]:
                     }
                 )
         return {
+            "location": project.state_backend.location,
             "path": str(project.state_path),
             "bytes": project.state_path.stat().st_size,
+            "lineage": state.version.lineage,
             "serial": state.serial,
+            "shared": _described_log(project.state_backend),
             "collections": rows,
             "open_uploads": uploads,
             "lock": project.state_backend.lock_holder(),
         }
+
+
+def _described_log(backend: StateBackend) -> dict[str, Any] | None:
+    """Return what the log of a shared state consists of. None for a file."""
+    if not isinstance(backend, SharedBackend):
+        return None
+    contents = backend.contents()
+    if contents is None:
+        return None
+    return {"sequence": contents.head, "snapshot": contents.snapshot, "segments": len(contents.segments)}
 
 
 def listed_records(project: Project, targets: Sequence[str]) -> list[tuple[CollectionKey, RecordedFile]]:
@@ -180,9 +195,10 @@ def _matching(
 
 def require_state(project: Project) -> None:
     """Raise UsageError if the project has no state yet."""
-    if not project.state_path.exists():
+    backend = project.state_backend
+    if not backend.exists():
         raise UsageError(
             "there is no state yet",
-            where=str(project.state_path),
+            where=backend.location,
             remedy="The first apply or import creates it.",
         )

@@ -220,6 +220,7 @@ def collection_rules(desired: DesiredCollection, state: StateStore, handle: Coll
         }
         | desired.left_alone,
         unfinished,
+        records_fingerprints=not state.is_shared,
     )
 
 

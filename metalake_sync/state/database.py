@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from metalake_sync.errors import StateError
 from metalake_sync.state.schema import MIGRATIONS, applied_migrations, create, migrate
@@ -114,6 +115,26 @@ def back_up(connection: sqlite3.Connection, path: Path, why: str, to: Path | Non
         with contextlib.closing(sqlite3.connect(target)) as copy:
             connection.backup(copy)
     return target
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a SQLite file with what is in its log into a new file. Raises StateError."""
+    with explain_file_errors(source):
+        os.close(os.open(target, os.O_CREAT | os.O_TRUNC | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        with (
+            contextlib.closing(sqlite3.connect(f"file:{quote(os.fspath(source))}?mode=ro", uri=True)) as given,
+            contextlib.closing(sqlite3.connect(target)) as copy,
+        ):
+            given.backup(copy)
+
+
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """Return device and inode of the file at a path, or None if no file exists."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextlib.contextmanager

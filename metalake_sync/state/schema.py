@@ -15,8 +15,9 @@ Longer than 300 lines, because it is the whole history of the tables, in order.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -385,6 +386,22 @@ def applied_migrations(connection: sqlite3.Connection) -> set[str]:
         return set()
     rows = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = ?", (MIGRATION_SET,))
     return {name for (name,) in rows}
+
+
+def schema_of(connection: sqlite3.Connection) -> set[tuple[str, str, str]]:
+    """Return the tables, indexes and triggers of a state: type, name, and the statement that makes it."""
+    rows = connection.execute("SELECT type, name, sql FROM main.sqlite_master WHERE sql IS NOT NULL")
+    return {(kind, name, " ".join(sql.split())) for kind, name, sql in rows}
+
+
+def schema_after(applied: Set[str]) -> set[tuple[str, str, str]]:
+    """Return the schema of a state to which these migrations were applied."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for migration in MIGRATIONS:
+            if migration.__name__ in applied:
+                migration(connection)
+        _each(_MIGRATIONS_TABLE, connection)
+        return schema_of(connection)
 
 
 # As sqlite-utils creates it (see above).

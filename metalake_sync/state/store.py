@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from metalake_sync.core.addresses import Address
 from metalake_sync.core.metadata import AS_WRITTEN, Spelling
+from metalake_sync.errors import SyncError
 from metalake_sync.state.annotation_bases import AnnotationBases
 from metalake_sync.state.annotation_sets import AnnotationSets, AttachedRuns
 from metalake_sync.state.backends.base import StateBackend, WorkingCopy
@@ -72,6 +73,11 @@ class StateStore:
         self._spellings: dict[str, Spelling] = {}
 
     @property
+    def is_shared(self) -> bool:
+        """Whether other machines use this state too."""
+        return self._copy.is_shared
+
+    @property
     def path(self) -> Path:
         """The SQLite file that is open."""
         return self._copy.path
@@ -82,7 +88,12 @@ class StateStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except SyncError:
+            # The first error tells why the run ends.
+            if kind is None:
+                raise
 
     def close(self) -> None:
         self._copy.close()
@@ -136,6 +147,9 @@ class StateStore:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+            if not self._copy.keeps_transaction():
+                self._connection.execute("ROLLBACK")
+                return
             self._connection.execute("COMMIT")
             self._copy.committed()
 

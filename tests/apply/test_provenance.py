@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from metalake_sync.apply.provenance import ci_url, find_commit, find_provenance, without_secrets
+from metalake_sync.apply.provenance import find_commit, find_provenance, without_secrets
+from metalake_sync.state.process_owner import ci_url
 
 
 @pytest.mark.parametrize(

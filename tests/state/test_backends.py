@@ -21,7 +21,9 @@ from metalake_sync.core.snapshots import CollectionKey, MediaType
 from metalake_sync.errors import ExitCode, StateError, StateLocked
 from metalake_sync.state.backends.base import StateBackend
 from metalake_sync.state.backends.file import FileBackend
+from metalake_sync.state.backends.shared import SharedBackend
 from metalake_sync.state.store import StateStore
+from tests.key_stores.folder_store import FolderKeyStore
 
 KEY = CollectionKey(MediaType.IMAGE, "birds")
 
@@ -33,7 +35,11 @@ def file_backend(folder: Path) -> StateBackend:
     return FileBackend(folder / "state" / "birds.db")
 
 
-BACKENDS: dict[str, Callable[[Path], StateBackend]] = {"file": file_backend}
+def shared_backend(folder: Path) -> StateBackend:
+    return SharedBackend(folder / "here", lambda: FolderKeyStore(folder / "store"))
+
+
+BACKENDS: dict[str, Callable[[Path], StateBackend]] = {"file": file_backend, "shared": shared_backend}
 
 
 @pytest.fixture(params=sorted(BACKENDS))
@@ -47,7 +53,7 @@ def backend(another: Opener) -> StateBackend:
 
 
 def record(backend: StateBackend, lake_id: str = "c1") -> None:
-    with StateStore(backend) as state, state.write():
+    with backend.lock(command="record"), StateStore(backend) as state, state.write():
         state.collections.record("lake", KEY, lake_id, "birds")
 
 
@@ -59,7 +65,8 @@ def recorded_id(backend: StateBackend) -> str | None:
 
 def test_a_new_place_has_no_state_until_it_is_opened(backend: StateBackend) -> None:
     assert not backend.exists()
-    backend.open().close()
+    with backend.lock(command="apply"):
+        backend.open().close()
     assert backend.exists()
 
 
@@ -76,7 +83,12 @@ def test_a_commit_is_seen_by_the_next_opener(backend: StateBackend, another: Ope
 
 def test_a_rolled_back_transaction_is_not_seen(backend: StateBackend, another: Opener) -> None:
     record(backend)
-    with StateStore(backend) as state, pytest.raises(RuntimeError), state.write():
+    with (
+        backend.lock(command="apply"),
+        StateStore(backend) as state,
+        pytest.raises(RuntimeError),
+        state.write(),
+    ):
         state.collections.record("lake", KEY, "c2", "birds")
         raise RuntimeError
     assert recorded_id(another()) == "c1"
@@ -89,7 +101,10 @@ def test_commits_before_a_barrier_survive_a_kill(backend: StateBackend, another:
         from pathlib import Path
         from metalake_sync.state.store import StateStore
         from tests.state.test_backends import BACKENDS
-        state = StateStore(BACKENDS[sys.argv[1]](Path(sys.argv[2])))
+        backend = BACKENDS[sys.argv[1]](Path(sys.argv[2]))
+        lock = backend.lock(command="apply")
+        lock.__enter__()
+        state = StateStore(backend)
         with state.write():
             state.advance_serial()
         state.sync()
@@ -104,14 +119,14 @@ def test_commits_before_a_barrier_survive_a_kill(backend: StateBackend, another:
 
 
 def test_a_barrier_without_commits_returns(backend: StateBackend) -> None:
-    with closing(backend.open()) as copy:
+    with backend.lock(command="apply"), closing(backend.open()) as copy:
         copy.barrier()
         copy.barrier()
 
 
 def test_a_reader_is_not_blocked_by_an_open_transaction(backend: StateBackend, another: Opener) -> None:
     record(backend)
-    with StateStore(backend) as writer, writer.write():
+    with backend.lock(command="apply"), StateStore(backend) as writer, writer.write():
         writer.collections.record("lake", KEY, "c2", "birds")
         assert recorded_id(another()) == "c1"
 
@@ -119,10 +134,11 @@ def test_a_reader_is_not_blocked_by_an_open_transaction(backend: StateBackend, a
 def test_a_state_that_was_set_aside_is_complete_and_refuses_further_writes(
     backend: StateBackend, another: Opener
 ) -> None:
-    assert backend.set_aside() is None
+    with backend.lock(command="rebuild"):
+        assert backend.set_aside() is None
     record(backend)
-    with StateStore(backend) as state:
-        aside = another().set_aside()
+    with backend.lock(command="rebuild"), StateStore(backend) as state:
+        aside = backend.set_aside()
         assert aside is not None
         with pytest.raises(StateError, match="removed or replaced"), state.write():
             pytest.fail("a transaction began in a state that was set aside")
@@ -172,7 +188,7 @@ def test_only_force_breaks_the_lock_of_a_living_run(backend: StateBackend, anoth
 
 
 def test_a_state_of_a_newer_version_is_refused(backend: StateBackend, another: Opener) -> None:
-    with StateStore(backend) as state, state.write():
+    with backend.lock(command="apply"), StateStore(backend) as state, state.write():
         state._connection.execute(
             "INSERT INTO _sqlite_migrations (migration_set, name, applied_at)"
             " VALUES ('metalake-sync', 'from_the_future', '')"

@@ -20,7 +20,7 @@ from metalake_sync.planning.run_options import RunOptions
 if TYPE_CHECKING:
     from metalake_sync.cli.plan_lines import Line
     from metalake_sync.state.runs import ActionRow, Provenance
-    from metalake_sync.state.store import StateStore
+    from metalake_sync.state.store import StateStore, StateVersion
 
 NOT_ACTIONS = frozenset({"unchanged", "unmanaged", "bytes_to_send"})
 """Keys in the summary of a run that do not count actions."""
@@ -30,7 +30,7 @@ ACTIONS_SHOWN = 10
 
 @click.group("state", epilog="Example: metalake-sync state show birds.yaml")
 def state_command() -> None:
-    """Show, copy, rebuild or repair the local state."""
+    """Show, copy, move, lock, rebuild or repair the state."""
 
 
 @state_command.command("show", epilog="Example: metalake-sync state show birds.yaml --target 'birds/*.jpg'")
@@ -63,7 +63,10 @@ def show(flags: ManifestFlags, target: tuple[str, ...]) -> None:
     if flags.as_json:
         echo_json(json.dumps(described, indent=2))
         return
-    click.echo(f"{shown(described['path'])} ({size(described['bytes'])}), serial {described['serial']}")
+    click.echo(f"{shown(described['location'])} ({size(described['bytes'])}), serial {described['serial']}")
+    if described["shared"] is not None:
+        log = described["shared"]
+        click.echo(f"  shared: sequence {log['sequence']}, {count(log['segments'], 'segment')} after the last snapshot")
     for row in described["collections"]:
         words = f"{count(row['files'], 'file')}, {row['adopted']} adopted, {count(row['sets'], 'annotation set')}"
         click.echo(f"  {shown(row['name'])} ({row['type']}) in {shown(row['lake'])}: {words}")
@@ -135,6 +138,75 @@ def forget(flags: ManifestFlags, target: tuple[str, ...], trashed_names: bool) -
         echo_json(json.dumps({"forgotten": dropped, "copy": str(copy)}))
     else:
         click.echo(f"Forgot {count(dropped, 'file')}; the copy of the old state is {copy}")
+
+
+@state_command.command("lock", epilog="Example: metalake-sync state lock birds.yaml")
+@takes_manifest
+@LOCK_TIMEOUT
+def lock(flags: ManifestFlags, lock_timeout: float) -> None:
+    """Keep every run from writing to a shared state until 'state unlock', for example during a migration of the lake.
+
+    Such a lock does not expire. The lock of a state file cannot be taken by hand: it ends with its process.
+    """
+    from metalake_sync.operations.shared_state import lock as lock_by_hand
+
+    project = flags.project()
+    lock_by_hand(project, lock_timeout_s=lock_timeout)
+    location = project.state_backend.location
+    if flags.as_json:
+        echo_json(json.dumps({"locked": location}))
+    else:
+        click.echo(f"Locked {shown(location)}. Release it with 'metalake-sync state unlock {shown(flags.manifest)}'.")
+
+
+@state_command.command("pull", epilog="Example: metalake-sync state pull birds.yaml --to birds-state.db")
+@takes_manifest
+@option("--to", required=True, type=click.Path(path_type=Path, dir_okay=False), help="New file for the copy.")
+def pull(flags: ManifestFlags, to: Path) -> None:
+    """Copy the state from where it is into a local file. 'state push' puts it back."""
+    from metalake_sync.operations.shared_state import pull as pull_state
+
+    if to.exists():
+        raise UsageError(f"'{to}' exists already", remedy="Nothing was copied. Choose another name.")
+    _say_version(flags, f"Copied to {to}", pull_state(flags.project(), to))
+
+
+@state_command.command("push", epilog="Example: metalake-sync state push birds.yaml birds-state.db")
+@takes_manifest
+@click.argument("file", type=click.Path(exists=True, path_type=Path, dir_okay=False))
+@option("--force", is_flag=True, help="Also replace a newer or another state.")
+@LOCK_TIMEOUT
+def push(flags: ManifestFlags, file: Path, force: bool, lock_timeout: float) -> None:
+    """Make FILE the state, for example one that 'state pull' or 'state backup' wrote. Does not change the lake."""
+    from metalake_sync.operations.shared_state import push as push_state
+
+    project = flags.project()
+    version = push_state(project, file, force=force, lock_timeout_s=lock_timeout)
+    _say_version(flags, f"The state is at {project.state_backend.location}", version)
+
+
+@state_command.command("migrate", epilog="Example: metalake-sync state migrate birds.yaml --to s3://acme-state/birds")
+@takes_manifest
+@option("--to", required=True, metavar="FILE|URL", help="Where the state should be from now on.")
+@option("--force", is_flag=True, help="Also replace a newer or another state that is there.")
+@LOCK_TIMEOUT
+def migrate(flags: ManifestFlags, to: str, force: bool, lock_timeout: float) -> None:
+    """Copy the state to another place. Afterwards, name that place in the manifest or with --state.
+
+    The old state stays where it is. Remove it when no run uses it any more.
+    """
+    from metalake_sync.operations.shared_state import migrate as migrate_state
+
+    version = migrate_state(flags.project(), to, force=force, lock_timeout_s=lock_timeout)
+    _say_version(flags, f"Copied to {to}. Write 'state: {to}' into the manifest, or use --state", version)
+
+
+def _say_version(flags: ManifestFlags, words: str, version: StateVersion) -> None:
+    """Print what was done, and with which state."""
+    if flags.as_json:
+        echo_json(json.dumps({"lineage": version.lineage, "serial": version.serial}))
+    else:
+        click.echo(f"{shown(words)} (serial {version.serial}).")
 
 
 @state_command.command("unlock", epilog="Example: metalake-sync state unlock birds.yaml")

@@ -3,13 +3,15 @@
 Owns: what a backend must do. Must not: know any backend, or what the tables hold.
 
 Every backend gives the store a SQLite file to work on, its *working copy*. A file backend works on the state itself. A
-backend for a bucket or a database server would download a snapshot, work on a private copy, and send each commit to a
-log. `tests/state/test_backends.py` has the conformance suite that every backend must pass.
+shared backend fills a copy of its own, and sends each commit to a log (`shared`).
+
+`tests/state/test_backends.py` has the conformance suite that every backend must pass.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +25,10 @@ class WorkingCopy(Protocol):
         """The SQLite file, as errors show it."""
 
     @property
+    def is_shared(self) -> bool:
+        """Whether other machines use this state too."""
+
+    @property
     def connection(self) -> sqlite3.Connection:
         """A connection in autocommit mode whose tables are up to date."""
 
@@ -31,6 +37,13 @@ class WorkingCopy(Protocol):
 
         The store calls it before each transaction. A file backend fails if the file was removed or replaced. A backend
         with leases fails if another process holds a newer lease.
+        """
+
+    def keeps_transaction(self) -> bool:
+        """Return whether the open transaction may be committed. The store calls it before each COMMIT.
+
+        If not, the store rolls it back, without an error: a shared state that is open without its lock keeps changes
+        of caches only.
         """
 
     def committed(self) -> None:
@@ -47,11 +60,23 @@ class WorkingCopy(Protocol):
         """Write a consistent copy to `to`, or to a new file, and return its path. Raises StateError."""
 
     def close(self) -> None:
-        """Close the connection. The working copy cannot be used afterwards."""
+        """Close the connection. The working copy cannot be used afterwards.
+
+        A backend that keeps the state elsewhere first sends what is left. Raises StateLocked and StateUnreachable if it
+        cannot.
+        """
 
 
 class StateBackend(Protocol):
     """The place of one state. Creating a backend touches nothing."""
+
+    @property
+    def path(self) -> Path:
+        """The SQLite file on this machine. Backups are beside it. It may not exist yet."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other machines use this state too."""
 
     @property
     def location(self) -> str:
@@ -61,15 +86,18 @@ class StateBackend(Protocol):
         """Return whether a state was created here."""
 
     def open(self) -> WorkingCopy:
-        """Open the state, or create an empty one. Needs no lock.
+        """Open the state, or create an empty one. Needs no lock. What is written without the lock may be dropped.
 
         Raises StateError if it cannot be read, is not a state, or was written by a newer version.
         """
 
-    def lock(self, *, command: str, timeout_s: float = 0.0) -> AbstractContextManager[object]:
+    def lock(
+        self, *, command: str, timeout_s: float = 0.0, waiting: Callable[[str], None] | None = None
+    ) -> AbstractContextManager[object]:
         """Return a context manager that keeps all other runs from writing to this state.
 
         `command` is shown to other runs. `timeout_s` is how long entering waits for another holder; 0 fails at once.
+        `waiting` receives what it waits for, before it waits.
         Entering raises StateLocked and names the holder. A holder that was killed must not block the next run forever.
         """
 
@@ -80,6 +108,12 @@ class StateBackend(Protocol):
         """Free the lock and return a description of its holder, or None if it was free.
 
         Raises StateLocked if the holder is alive and `force` is false.
+        """
+
+    def replace_with(self, source: Path) -> None:
+        """Make a copy of a state file the state. The state before is in `backups`, or gone from a shared place.
+
+        Call it while holding the lock, with no working copy open. Raises StateError if `source` is not a state.
         """
 
     def set_aside(self) -> Path | None:

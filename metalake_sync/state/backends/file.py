@@ -13,6 +13,7 @@ import os
 import socket
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,8 +23,10 @@ from metalake_sync.errors import StateError, StateLocked
 from metalake_sync.state.database import (
     back_up,
     backup_path,
+    copy_file,
     explain_errors,
     explain_file_errors,
+    identity_of,
     open_database,
     open_temporary,
     sync_log,
@@ -44,6 +47,8 @@ class FileBackend:
     def __init__(self, path: Path) -> None:
         self.path = canonical_path(path)
 
+    is_shared = False
+
     @property
     def location(self) -> str:
         return str(self.path)
@@ -62,9 +67,9 @@ class FileBackend:
             raise
         return FileWorkingCopy(self.path, connection)
 
-    def lock(self, *, command: str, timeout_s: float = 0.0) -> FileLock:
+    def lock(self, *, command: str, timeout_s: float = 0.0, waiting: Callable[[str], None] | None = None) -> FileLock:
         prepare_folder(self.path)
-        return FileLock(self.path, command=command, timeout_s=timeout_s)
+        return FileLock(self.path, command=command, timeout_s=timeout_s, waiting=waiting)
 
     def lock_holder(self) -> str | None:
         return lock_holder(self.path)
@@ -86,25 +91,38 @@ class FileBackend:
                     piece.rename(target.with_name(target.name + suffix))
         return target
 
+    def replace_with(self, source: Path) -> None:
+        prepare_folder(self.path)
+        draft = self.path.with_name(f"{self.path.name}.new")
+        try:
+            copy_file(source, draft)
+            open_database(draft).close()
+            self.set_aside()
+            with explain_file_errors(self.path):
+                draft.rename(self.path)
+        finally:
+            for suffix in ("", "-wal", "-shm"):
+                draft.with_name(draft.name + suffix).unlink(missing_ok=True)
+
 
 class FileWorkingCopy:
     """The opened file. It remembers the file's identity to notice that the file was removed or replaced."""
 
+    is_shared = False
+
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self.connection = connection
-        self._identity = _identity_of(path)
+        self._identity = identity_of(path)
         self._commits = self._synced = 0
 
     def check(self) -> None:
         # SQLite would continue to write into a deleted file.
-        if _identity_of(self.path) != self._identity:
-            raise StateError(
-                "the state was removed or replaced while a command used it",
-                where=str(self.path),
-                remedy="Run the command again, or run 'metalake-sync state rebuild MANIFEST'. Files that the lake has "
-                "are adopted and not sent again.",
-            )
+        if identity_of(self.path) != self._identity:
+            raise removed(str(self.path))
+
+    def keeps_transaction(self) -> bool:
+        return True
 
     def committed(self) -> None:
         self._commits += 1
@@ -122,6 +140,16 @@ class FileWorkingCopy:
 
     def close(self) -> None:
         self.connection.close()
+
+
+def removed(location: str) -> StateError:
+    """Return the error for a state that is not there any more."""
+    return StateError(
+        "the state was removed or replaced while a command used it",
+        where=location,
+        remedy="Run the command again, or run 'metalake-sync state rebuild MANIFEST'. Files that the lake has are"
+        " adopted and not sent again.",
+    )
 
 
 class TemporaryWorkingCopy(FileWorkingCopy):
@@ -146,7 +174,7 @@ def canonical_path(path: Path) -> Path:
     except OSError:
         return path
     remembered = _remembered_path(path)
-    if remembered is not None and _identity_of(remembered) == _identity_of(path):
+    if remembered is not None and identity_of(remembered) == identity_of(path):
         return remembered
     return path
 
@@ -181,7 +209,7 @@ def _stored_path(connection: sqlite3.Connection) -> Path | None:
 def _remember_path(connection: sqlite3.Connection, path: Path) -> None:
     """Store the state's path in the state, unless the stored path leads to the same file."""
     stored = _stored_path(connection)
-    if stored is not None and _identity_of(stored) == _identity_of(path):
+    if stored is not None and identity_of(stored) == identity_of(path):
         return
     connection.execute(
         "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
@@ -191,29 +219,24 @@ def _remember_path(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
-def _identity_of(path: Path) -> tuple[int, int] | None:
-    """Return device and inode of the file at a path, or None if no file exists."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
 class FileLock:
     """Holds the lock of a state while used as a context manager.
 
     `state` is the canonical path of the state, in a folder that exists. The lock file is created beside it. `timeout_s`
-    is how long to wait for another holder; 0 fails at once. Entering raises StateLocked and names the holder.
+    is how long to wait for another holder; 0 fails at once. `waiting` receives whom it waits for. Entering raises
+    StateLocked and names the holder.
     """
 
-    def __init__(self, state: Path, *, command: str, timeout_s: float = 0.0) -> None:
+    def __init__(
+        self, state: Path, *, command: str, timeout_s: float = 0.0, waiting: Callable[[str], None] | None = None
+    ) -> None:
         # Only commands that write pay for this import: 30 ms.
         import filelock
 
         self._state = state
         self._command = command
         self._timeout_s = timeout_s
+        self._waiting = waiting
         self._note = state.with_suffix(".lock.json")
         self._lock = filelock.FileLock(state.with_suffix(".lock"), mode=0o600, thread_local=False)
 
@@ -221,7 +244,7 @@ class FileLock:
         import filelock
 
         try:
-            self._lock.acquire(timeout=self._timeout_s)
+            self._acquire()
         except filelock.Timeout:
             raise StateLocked(
                 f"another run holds the state{self._holder()}",
@@ -234,6 +257,17 @@ class FileLock:
         with open(self._note, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as note_file:
             note_file.write(self._written)
         return self
+
+    def _acquire(self) -> None:
+        """Take the lock. Raises filelock.Timeout."""
+        import filelock
+
+        if self._timeout_s > 0 and self._waiting is not None:
+            with contextlib.suppress(filelock.Timeout):
+                self._lock.acquire(timeout=0)
+                return
+            self._waiting(f"the lock of {self._state}{self._holder()}")
+        self._lock.acquire(timeout=self._timeout_s)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

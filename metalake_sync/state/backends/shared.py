@@ -1,0 +1,211 @@
+"""A state that several machines share, in a bucket or a database, with a working copy on this machine.
+
+Owns: where the copy is, and when it is brought up to date. `metalake_sync.state.shared` has the log and the lease.
+Must not: know which key store it is, or what rows mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from metalake_sync.errors import StateError
+from metalake_sync.key_stores.base import KeyStore
+from metalake_sync.state.backends.base import WorkingCopy
+from metalake_sync.state.backends.file import FileLock, break_lock, lock_holder, prepare_folder, removed
+from metalake_sync.state.database import backup_path, copy_file, explain_errors, open_database
+from metalake_sync.state.shared.lease import Lease, newest_lease, release
+from metalake_sync.state.shared.log import pack, segment_key
+from metalake_sync.state.shared.place import STATE, Contents, StateId, read_contents, read_id, snapshot_key
+from metalake_sync.state.shared.snapshots import as_current, compress, export, scratch_folder, upload
+from metalake_sync.state.shared.working_copy import ReadingCopy, WritingCopy, refresh
+
+COPY_LOCK_TIMEOUT_S = 60.0
+"""How long a command waits for another one on this machine that brings the copy up to date."""
+
+
+def copy_path(folder: Path, location: str) -> Path:
+    """Return where the working copy of a shared state is: in `folder`, named after the state."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", location.rstrip("/").rpartition("/")[2])[:40] or "state"
+    digest = hashlib.blake2b(location.encode(), digest_size=6).hexdigest()
+    return folder / f"{name}.shared-{digest}.db"
+
+
+class SharedBackend:
+    """A `StateBackend` over a key store. `folder`: of the working copy. `open_store`: opens the store.
+
+    One object serves all commands of a run, because the run that holds the lock opens the state through it.
+    """
+
+    is_shared = True
+
+    def __init__(self, folder: Path, open_store: Callable[[], KeyStore]) -> None:
+        self._open_store = open_store
+        self._opened: KeyStore | None = open_store()
+        self.location = self._opened.location
+        self.path = copy_path(folder, self.location)
+        self._lease: Lease | None = None
+        self._writer_thread: int | None = None
+        self._writing: WritingCopy | None = None
+
+    @property
+    def store(self) -> KeyStore:
+        if self._opened is None:
+            self._opened = self._open_store()
+        return self._opened
+
+    def _close_store(self) -> None:
+        """Close the connections, which the next use opens again, unless the run that holds the lock needs them."""
+        if self._opened is not None and self._lease is None:
+            self._opened.close()
+            self._opened = None
+
+    def exists(self) -> bool:
+        contents = self.contents()
+        return contents is not None and not contents.is_empty
+
+    def contents(self) -> Contents | None:
+        """Return what the state consists of, or None if there never was one."""
+        try:
+            state_id = read_id(self.store)
+            return read_contents(self.store, state_id) if state_id is not None else None
+        finally:
+            self._close_store()
+
+    def open(self) -> WorkingCopy:
+        prepare_folder(self.path)
+        connection = open_database(self.path)
+        try:
+            with explain_errors(self.path):
+                # Other threads only read: the run that took the lease writes.
+                if self._lease is None or self._writer_thread != threading.get_ident():
+                    self._refresh(connection)
+                    self._close_store()
+                    return ReadingCopy(self.path, connection)
+                if self._writing is not None and not self._writing.closed:
+                    return ReadingCopy(self.path, connection)
+            self._writing = WritingCopy(self.path, connection, self.store, self._lease)
+        except BaseException:
+            connection.close()
+            raise
+        return self._writing
+
+    def _refresh(self, connection: sqlite3.Connection) -> None:
+        """Bring the copy up to date, unless a run on this machine writes to it: then it is more recent than the log."""
+        if lock_holder(self.path) is not None:
+            return
+        with FileLock(self.path, command="refresh", timeout_s=COPY_LOCK_TIMEOUT_S):
+            refresh(connection, self.path, self.store)
+
+    @contextlib.contextmanager
+    def lock(
+        self,
+        *,
+        command: str,
+        timeout_s: float = 0.0,
+        waiting: Callable[[str], None] | None = None,
+    ) -> Iterator[Lease]:
+        prepare_folder(self.path)
+        started = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._close_store)
+            # Two commands on this machine share the copy. The lock of it costs no request, so that it comes first.
+            stack.enter_context(FileLock(self.path, command=command, timeout_s=timeout_s))
+            left_s = max(0.0, timeout_s - (time.monotonic() - started))
+            lease = Lease(self.store, self.location, command=command, timeout_s=left_s, waiting=waiting)
+            self._lease = stack.enter_context(lease)
+            self._writer_thread = threading.get_ident()
+            stack.callback(self._forget_lease)
+            yield lease
+
+    def _forget_lease(self) -> None:
+        self._lease = None
+
+    def lock_by_hand(self, *, command: str, timeout_s: float = 0.0) -> None:
+        """Take the lease, and keep it until it is released by `break_lock`."""
+        lease = Lease(self.store, self.location, command=command, timeout_s=timeout_s, manual=True)
+        lease.__enter__()
+        self._close_store()
+
+    def lock_holder(self) -> str | None:
+        found = newest_lease(self.store)
+        self._close_store()
+        return None if found is None or found[1].released else found[1].describe(time.time())
+
+    def break_lock(self, *, force: bool) -> str | None:
+        holder = release(self.store, self.location, force=force)
+        self._close_store()
+        here = break_lock(self.path, force=force)
+        if here is not None:
+            # Its run stops when it finds that its copy is gone.
+            for suffix in ("", "-wal", "-shm"):
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        return holder or here
+
+    def set_aside(self) -> Path | None:
+        """Copy the state into the folder `backups` of this machine, if it can be read, and begin an empty one."""
+        lease = self._require_lease()
+        contents = self.contents()
+        if contents is None or contents.is_empty:
+            return None
+        prepare_folder(self.path)
+        target: Path | None = None
+        with contextlib.suppress(StateError), self._fresh_copy():
+            target = backup_path(self.path, "set-aside")
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            export(self.path, target)
+        self._end_writing()
+        head = self._append_nothing(lease, contents)
+        self.store.put(STATE, StateId(secrets.token_hex(8), head).encode())
+        return target
+
+    def replace_with(self, source: Path) -> None:
+        lease = self._require_lease()
+        prepare_folder(self.path)
+        with scratch_folder(self.path) as folder:
+            given = folder / "given.db"
+            copy_file(source, given)
+            as_current(given, str(source))
+            export(given, folder / "snapshot.db")
+            compress(folder / "snapshot.db", folder / "snapshot.gz")
+            self._end_writing()
+            while (state_id := read_id(self.store)) is None:
+                self.store.create(STATE, StateId(secrets.token_hex(8)).encode())
+            head = self._append_nothing(lease, read_contents(self.store, state_id))
+            fresh = secrets.token_hex(8)
+            upload(self.store, folder / "snapshot.gz", snapshot_key(head, fresh), folder)
+            lease.check()
+            self.store.put(STATE, StateId(fresh, head).encode())
+            self.store.delete(read_contents(self.store, StateId(fresh, head)).stale)
+
+    @contextlib.contextmanager
+    def _fresh_copy(self) -> Iterator[None]:
+        with contextlib.closing(open_database(self.path)) as connection, explain_errors(self.path):
+            refresh(connection, self.path, self.store)
+            yield
+
+    def _end_writing(self) -> None:
+        """Send what the open copy still has, and let it write nothing more."""
+        if self._writing is not None and not self._writing.closed:
+            self._writing.barrier()
+            self._writing.stop(removed(self.location))
+
+    def _append_nothing(self, lease: Lease, contents: Contents) -> int:
+        """Create an empty segment, which shows that no other run took over. Returns its sequence number."""
+        sequence = contents.head + 1
+        body = pack({"sequence": sequence, "epoch": lease.epoch, "writer": secrets.token_hex(8), "tables": []})
+        if not self.store.create(segment_key(sequence), body):
+            raise lease.lose()
+        return sequence
+
+    def _require_lease(self) -> Lease:
+        assert self._lease is not None, "the caller holds the lock"
+        self._lease.check()
+        return self._lease

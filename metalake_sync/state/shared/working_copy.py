@@ -1,0 +1,397 @@
+"""The working copy of a shared state: its SQLite file on this machine, for a run that writes or for one that reads.
+
+A copy knows the id of its state and its sequence number, as rows of `meta`. A writer removes the number at its start,
+and sets it at its end. So a copy whose writer was killed does not count, and is filled again from the store.
+
+Owns: bringing a copy up to date, sending the changes of commits to the log in order, and snapshots at the right moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from metalake_sync.errors import StateError, SyncError
+from metalake_sync.key_stores.base import KeyStore
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.state.database import back_up, explain_errors, identity_of
+from metalake_sync.state.schema import MIGRATIONS
+from metalake_sync.state.shared.changes import (
+    ChangeCapture,
+    Changes,
+    ChangeWriter,
+    clear_tables,
+    merge,
+    shared_tables,
+    to_document,
+)
+from metalake_sync.state.shared.lease import Lease
+from metalake_sync.state.shared.log import SegmentMissing, newer_version, pack, read_segments, segment_key
+from metalake_sync.state.shared.place import (
+    STATE,
+    Contents,
+    StateId,
+    fence_key,
+    read_contents,
+    read_id,
+    snapshot_key,
+)
+from metalake_sync.state.shared.snapshots import compress, download, export, fill, scratch_folder, transaction, upload
+
+COPY_ID, COPY_SEQUENCE = "copy of", "copy sequence"
+
+GATHER_S = 0.25
+"""How long commits are gathered for one segment while no caller waits at a barrier."""
+
+SNAPSHOT_AFTER_SEGMENTS = 200
+SNAPSHOT_IN_RUN_AFTER_SEGMENTS = 2000
+SMALL_LOG_BYTES = 1 << 20
+"""Below this, a log is never too long for its bytes."""
+COMPRESSION = 3
+"""About how much smaller a snapshot is than its SQLite file."""
+
+ATTEMPTS = 5
+"""How often a copy is filled again because another run deleted old segments meanwhile."""
+
+
+def refresh(connection: sqlite3.Connection, path: Path, store: KeyStore) -> Contents | None:
+    """Make a working copy equal to the state in the store. Returns what the state consists of, or None without one.
+
+    Call it while no other process writes to the copy. Raises StateError and StateUnreachable.
+    """
+    for _ in range(ATTEMPTS):
+        state_id = read_id(store)
+        if state_id is None:
+            _rewrite(connection, lambda _: clear_tables(connection))
+            _note(connection, None, None)
+            return None
+        contents = read_contents(store, state_id)
+        with contextlib.suppress(SegmentMissing):
+            _fill(connection, path, store, contents)
+            return contents
+    raise StateError(
+        "the shared state changed whenever it was read",
+        where=store.location,
+        remedy="Run the command again.",
+    )
+
+
+def _fill(connection: sqlite3.Connection, path: Path, store: KeyStore, contents: Contents) -> None:
+    at = _noted(connection, COPY_SEQUENCE)
+    known = int(at) if at is not None and _noted(connection, COPY_ID) == contents.id.id else None
+    if known is None or not contents.start <= known <= contents.head:
+        _note(connection, None, None)
+        known = contents.start
+        if contents.snapshot is None:
+            _rewrite(connection, lambda _: clear_tables(connection))
+        else:
+            with scratch_folder(path) as folder:
+                source = download(store, contents.snapshot, contents.id.id, folder)
+                connection.execute("PRAGMA foreign_keys = OFF")
+                fill(connection, source)
+                connection.execute("PRAGMA foreign_keys = ON")
+    wanted = [number for number in contents.segments if number > known]
+
+    def replay(writer: ChangeWriter) -> None:
+        for number, segment in read_segments(store, wanted):
+            check_segment(segment, number)
+            writer.write(segment["tables"])
+
+    if wanted:
+        _rewrite(connection, replay)
+    _note(connection, contents.id.id, contents.head)
+
+
+def check_segment(segment: dict[str, Any], number: int) -> None:
+    """Raise StateError for a segment of a newer version."""
+    if segment.get("migration") not in {migration.__name__ for migration in MIGRATIONS}:
+        raise newer_version(segment_key(number))
+
+
+def _rewrite(connection: sqlite3.Connection, block: Callable[[ChangeWriter], None]) -> None:
+    connection.execute("PRAGMA foreign_keys = OFF")
+    try:
+        with transaction(connection), ChangeWriter(connection) as writer:
+            block(writer)
+    finally:
+        connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _noted(connection: sqlite3.Connection, key: str) -> str | None:
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return str(row[0]) if row else None
+
+
+def _note(connection: sqlite3.Connection, state_id: str | None, sequence: int | None) -> None:
+    """Record which state a copy holds, as of which sequence number. None: a copy that does not count."""
+    with transaction(connection):
+        connection.execute("DELETE FROM meta WHERE key IN (?, ?)", (COPY_ID, COPY_SEQUENCE))
+        if state_id is not None and sequence is not None:
+            connection.executemany(
+                "INSERT INTO meta (key, value) VALUES (?, ?)", [(COPY_ID, state_id), (COPY_SEQUENCE, str(sequence))]
+            )
+
+
+class ReadingCopy:
+    """A working copy without the lease. It keeps changes of caches only, so that it always equals the shared state."""
+
+    is_shared = True
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self.connection = connection
+        self._capture = ChangeCapture(connection)
+
+    def check(self) -> None:
+        """Do nothing: nothing that is written here can do harm."""
+
+    def keeps_transaction(self) -> bool:
+        return not self._capture.pending()
+
+    def committed(self) -> None:
+        """Do nothing, because only caches were changed."""
+
+    def barrier(self) -> None:
+        """Do nothing, because nothing shared was committed."""
+
+    def back_up(self, to: Path | None = None) -> Path:
+        return back_up(self.connection, self.path, "backup", to)
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Changes that are not in the log yet."""
+
+    changes: Changes
+    commits: int = 0
+    """How many commits they are."""
+    since: float = 0.0
+
+
+class WritingCopy:
+    """A working copy whose commits go to the log. Its run holds the lease.
+
+    A thread creates the segments, one at a time. What is committed meanwhile becomes the next segment.
+    """
+
+    is_shared = True
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, store: KeyStore, lease: Lease) -> None:
+        self.path = path
+        self.connection = connection
+        self._store = store
+        self._lease = lease
+        self._capture: ChangeCapture | None = None
+        self._identity = identity_of(path)
+        self._tables = shared_tables(connection)
+        self._migration = MIGRATIONS[-1].__name__
+        self._writer_id = secrets.token_hex(8)
+        self._changed = threading.Condition()
+        self._waiting = Waiting({})
+        self._commits = self._sent = self._urgent = 0
+        self._error: SyncError | None = None
+        self._closing = False
+        self.closed = False
+        self._sent_at = 0.0
+        with explain_errors(path):
+            contents = self._begin()
+        self._id = contents.id.id
+        self._sequence = contents.head
+        self._unsaved = len(contents.segments)
+        """The number of segments after the newest snapshot."""
+        self._log_bytes = 0
+        self._snapshots: list[threading.Thread] = []
+        with explain_errors(path):
+            self._capture = ChangeCapture(connection)
+        self._thread = threading.Thread(target=self._send_segments, name="state-log-writer", daemon=True)
+        self._thread.start()
+
+    # Opening.
+
+    def _begin(self) -> Contents:
+        """Create the first segment of this holder, and bring the copy up to date with it."""
+        while True:
+            state_id = read_id(self._store)
+            if state_id is None:
+                self._store.create(STATE, StateId(secrets.token_hex(8)).encode())
+                continue
+            head = read_contents(self._store, state_id).head
+            if self._lease.took_over:
+                self._store.put(fence_key(head + 1), b"")
+            if self._store.create(segment_key(head + 1), self._segment(head + 1, {})):
+                break
+            # The holder before still writes. It is fenced off as soon as one of its sequence numbers is taken.
+            self._lease.check()
+        contents = refresh(self.connection, self.path, self._store)
+        if contents is None or contents.head != head + 1:
+            raise self._lease.lose()
+        _note(self.connection, None, None)
+        return contents
+
+    def _segment(self, sequence: int, changes: Changes) -> bytes:
+        return pack(
+            {
+                "sequence": sequence,
+                "epoch": self._lease.epoch,
+                "writer": self._writer_id,
+                "migration": self._migration,
+                "tables": to_document(changes, self._tables),
+            }
+        )
+
+    # Working.
+
+    def check(self) -> None:
+        self._lease.check()
+        if identity_of(self.path) != self._identity:
+            raise self._lease.lose()
+        if self._error is not None:
+            raise self._error
+
+    def keeps_transaction(self) -> bool:
+        return True
+
+    def committed(self) -> None:
+        assert self._capture is not None
+        changes = self._capture.take()
+        if not changes:
+            return
+        with self._changed:
+            self._commits += 1
+            if not self._waiting.commits:
+                self._waiting.since = time.monotonic()
+            self._waiting.commits += 1
+            merge(self._waiting.changes, changes)
+            self._changed.notify_all()
+        if self._unsaved >= SNAPSHOT_IN_RUN_AFTER_SEGMENTS and not self._snapshots:
+            self.barrier()
+            self._start_snapshot()
+
+    def barrier(self) -> None:
+        with self._changed:
+            commits = self._commits
+            self._urgent = max(self._urgent, commits)
+            self._changed.notify_all()
+            while self._sent < commits and self._error is None:
+                self._changed.wait()
+        if self._sent < commits:
+            self.check()
+
+    def _send_segments(self) -> None:
+        """Create one segment after the other, until the copy is closed. Runs in a thread."""
+        while True:
+            with self._changed:
+                while not self._due():
+                    if self._closing and not self._waiting.commits:
+                        return
+                    self._changed.wait(self._wait_s())
+                batch, self._waiting = self._waiting, Waiting({})
+            try:
+                self._append(batch)
+            except SyncError as error:
+                self.stop(error)
+                return
+            except Exception as error:  # noqa: BLE001 - callers that wait at a barrier receive it
+                self.stop(StateError(f"the state could not be sent to the store ({type(error).__name__}: {error})"))
+                return
+
+    def _due(self) -> bool:
+        waiting = self._waiting
+        if not waiting.commits:
+            return False
+        return self._closing or self._urgent > self._sent or time.monotonic() - waiting.since >= GATHER_S
+
+    def _wait_s(self) -> float | None:
+        if not self._waiting.commits:
+            return None
+        return max(0.0, self._waiting.since + GATHER_S - time.monotonic())
+
+    def _append(self, batch: Waiting) -> None:
+        body = self._segment(self._sequence + 1, batch.changes)
+        if not self._store.create(segment_key(self._sequence + 1), body):
+            raise self._lease.lose()
+        with self._changed:
+            self._sequence += 1
+            self._unsaved += 1
+            self._log_bytes += len(body)
+            self._sent += batch.commits
+            self._changed.notify_all()
+
+    def stop(self, error: SyncError) -> None:
+        """Send nothing more. `error`: raised by everything that writes from now on."""
+        with self._changed:
+            self._error = error
+            self._changed.notify_all()
+
+    # Snapshots.
+
+    def _start_snapshot(self) -> None:
+        """Export the present rows, and store them as a snapshot in a thread. Call it where rows are written, while the
+        log has all commits."""
+        stack = contextlib.ExitStack()
+        folder = stack.enter_context(scratch_folder(self.path))
+        try:
+            export(self.path, folder / "snapshot.db")
+        except SyncError:
+            stack.close()
+            raise
+        sequence, self._unsaved, self._log_bytes = self._sequence, 0, 0
+
+        def store_it() -> None:
+            with stack, contextlib.suppress(SyncError):
+                self._store_snapshot(folder, sequence)
+
+        thread = threading.Thread(target=store_it, name="state-snapshot", daemon=True)
+        self._snapshots.append(thread)
+        thread.start()
+
+    def _store_snapshot(self, folder: Path, sequence: int) -> None:
+        compress(folder / "snapshot.db", folder / "snapshot.gz")
+        upload(self._store, folder / "snapshot.gz", snapshot_key(sequence, self._id), folder)
+        self._lease.check()
+        state_id = read_id(self._store)
+        if state_id is not None and state_id.id == self._id:
+            self._store.delete(read_contents(self._store, state_id).stale)
+
+    def back_up(self, to: Path | None = None) -> Path:
+        return back_up(self.connection, self.path, "backup", to)
+
+    def close(self) -> None:
+        """Send what is left, make a snapshot if the log became long, and close the copy.
+
+        Raises StateLocked or StateUnreachable if commits could not be sent.
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        for thread in self._snapshots:
+            thread.join()
+        self.closed = True
+        try:
+            if self._sent == self._commits:
+                # A snapshot that fails costs later runs some time. The next run makes one.
+                with contextlib.suppress(SyncError):
+                    if self._error is None and self._is_log_long():
+                        self._start_snapshot()
+                        self._snapshots[-1].join()
+                with contextlib.suppress(sqlite3.Error):
+                    _note(self.connection, self._id, self._sequence)
+        finally:
+            self.connection.close()
+        if self._sent < self._commits and self._error is not None:
+            raise self._error
+
+    def _is_log_long(self) -> bool:
+        if self._unsaved >= SNAPSHOT_AFTER_SEGMENTS:
+            return True
+        return self._log_bytes > max(SMALL_LOG_BYTES, self.path.stat().st_size // COMPRESSION // 4)
