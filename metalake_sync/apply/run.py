@@ -56,7 +56,15 @@ class ApplyRun:
         owed = self.state.pending_replacements.owed()
         recorded = self.state.collections.of_lake(self.lake.identity)
         left_open = dict(
-            decide_open_sessions(self.state, planned.plan.collections, recorded, self.in_manifest, partial=partial)
+            decide_open_sessions(
+                self.state,
+                planned.plan.collections,
+                recorded,
+                self.in_manifest,
+                partial=partial,
+                base_dir=self.base_dir,
+                threads=self.options.hash_threads,
+            )
         )
         if planned.plan.empty and not planned.plan.bookkeeping and not owed and not left_open:
             return recorder.finish()

@@ -26,6 +26,7 @@ from metalake_sync.core.snapshots import (
 )
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.lake_listing import LakeView
+from metalake_sync.planning.moved_sessions import with_present_fingerprints
 from metalake_sync.state.journal import JournalledFile, JournalledSession
 from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
@@ -197,6 +198,8 @@ def decide_open_sessions(
     in_manifest: Set[CollectionKey],
     *,
     partial: bool,
+    base_dir: Path,
+    threads: int,
 ) -> Iterator[tuple[CollectionKey, list[SessionDecision]]]:
     """Decide about every open session of a lake, by collection.
 
@@ -208,7 +211,7 @@ def decide_open_sessions(
         plan = planned.get(key)
         if plan is None and (key in in_manifest or partial):
             continue
-        sessions = state.journal.sessions([handle])
+        sessions = with_present_fingerprints(state.journal.sessions([handle]), base_dir, threads, state.hash_cache)
         same_collection = plan is not None and plan.lake_id == known.lake_id
         found = (
             list(decide_sessions(sessions, plan, same_collection=same_collection, partial=partial)) if sessions else []

@@ -264,7 +264,13 @@ class Planner:
     ) -> Iterator[Note]:
         """Notes on files of interrupted runs that this plan does not send."""
         for key, found in decide_open_sessions(
-            self.state, plans, recorded, set(map(key_of, self.manifest.collections)), partial=self.options.partial
+            self.state,
+            plans,
+            recorded,
+            set(map(key_of, self.manifest.collections)),
+            partial=self.options.partial,
+            base_dir=self.manifest.base_dir,
+            threads=self.options.hash_threads,
         ):
             names = [file.name for one in found for file in one.unwanted]
             yield from note_on(key, found, self.state.files.named(recorded[key][0], names))

@@ -14,17 +14,17 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from metalake_sync.embedded_lake import EmbeddedLake
 from metalake_sync.embedded_lake.request_log import RequestKind, RequestLog
 from metalake_sync.embedded_lake.storage.files import FileStorage
 from tests.embedded_lake.talk import API_KEY, SECRET, Talk, settings, talk_to
 from tests.end_to_end.world import World
-from tests.faults.hurry import shorten_pauses, shorten_timeouts
+from tests.faults.hurry import shorten_lease, shorten_pauses, shorten_timeouts
 from tests.forked import CONTEXT
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def run_in_child(
     sys.stderr = os.fdopen(2, "w")
     storage.PART_BYTES = PART_BYTES
     shorten_pauses()
+    shorten_lease()
     if hurried:
         shorten_timeouts()
     if prepare is not None:
@@ -169,6 +170,8 @@ class Mortal:
     finished: set[tuple[str, int]] = field(default_factory=set)
     sent_again: list[tuple[str, int]] = field(default_factory=list)
     on_request: Callable[[str], None] = lambda place: None
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Of the environment of each run."""
 
     def start(self, *options: str, die_at: int | str = 0, twin: bool = False) -> Child:
         environment = {
@@ -178,15 +181,20 @@ class Mortal:
             "LAYERNEXT_URL": self.twin_url if twin else self.world.lake.url,
             "LAYERNEXT_API_KEY": API_KEY,
             "LAYERNEXT_SECRET": SECRET,
+            **self.variables,
         }
         args = ["apply", "--json", "--auto-approve", "--parallelism", "4", "manifest.yaml"]
-        args += ["--state", str(self.state(twin)), *options]
+        args += ["--state", self.location(twin), *options]
         hurried = self.world.lake.faults.active and not twin
         child = CONTEXT.Process(
             target=run_in_child, args=(str(self.world.folder), args, environment, die_at, None, hurried)
         )
         child.start()
         return child
+
+    def location(self, twin: bool = False) -> str:
+        """Where the state is, as on a command line."""
+        return str(self.state(twin))
 
     def state(self, twin: bool = False) -> Path:
         return self.world.folder / ".metalake-sync" / ("twin.db" if twin else "mortal.db")
@@ -308,16 +316,19 @@ class Mortal:
         return found
 
 
+M = TypeVar("M", bound=Mortal)
+
+
 @contextlib.contextmanager
-def mortal_world(folder: Path) -> Iterator[Mortal]:
-    """A project, a lake to be killed on, and a twin."""
+def mortal_world(folder: Path, make: Callable[..., M] = Mortal) -> Iterator[M]:  # type: ignore[assignment]
+    """A project, a lake to be killed on, and a twin. `make`: the kind of world."""
     project = folder / "project"
     project.mkdir()
     log = WatchedLog()
     lake, twin = EmbeddedLake(settings(folder / "lake")), EmbeddedLake(settings(folder / "twin"))
     lake.requests = log
     with lake, twin, talk_to(lake.url) as talk, talk_to(twin.url) as twin_talk:
-        mortal = Mortal(World(project, lake, talk), twin_talk, twin.url, (folder / "lake", folder / "twin"))
+        mortal = make(World(project, lake, talk), twin_talk, twin.url, (folder / "lake", folder / "twin"))
         pick, received = lake.faults.pick, FileStorage.part_received
 
         def step(place: str) -> None:
