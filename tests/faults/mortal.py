@@ -70,11 +70,12 @@ def run_in_child(
     die_at: int | str,
     prepare: Callable[[], None] | None = None,
     hurried: bool = False,
+    quick_lease: bool = True,
 ) -> None:
     """A run of the command line in a child. `die_at`: kill itself at the n-th commit of its state, before it if n is
     odd and after it if even, or at the first commit of a writer, as in `before uploads.send`; 0 never does. `prepare`:
     called first in the child. `hurried`: the run gives up early, so that a busy machine may look like a lake that is
-    away. Meant for runs under faults, which may fail."""
+    away. Meant for runs under faults, which may fail. `quick_lease`: the lease of a killed run expires soon."""
     import metalake_sync.remote.storage as storage
     from metalake_sync.cli.main import run
     from metalake_sync.state.store import StateStore
@@ -88,7 +89,8 @@ def run_in_child(
     sys.stderr = os.fdopen(2, "w")
     storage.PART_BYTES = PART_BYTES
     shorten_pauses()
-    shorten_lease()
+    if quick_lease:
+        shorten_lease()
     if hurried:
         shorten_timeouts()
     if prepare is not None:
@@ -172,8 +174,11 @@ class Mortal:
     on_request: Callable[[str], None] = lambda place: None
     variables: Mapping[str, str] = field(default_factory=dict)
     """Of the environment of each run."""
+    quick_lease: bool = True
+    """Whether the lease of a shared state expires soon. Not where two runs are alive at the same time."""
 
-    def start(self, *options: str, die_at: int | str = 0, twin: bool = False) -> Child:
+    def start(self, *options: str, die_at: int | str = 0, twin: bool = False, folder: Path | None = None) -> Child:
+        """Start a run. `folder`: of another checkout."""
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.world.folder),
@@ -187,7 +192,8 @@ class Mortal:
         args += ["--state", self.location(twin), *options]
         hurried = self.world.lake.faults.active and not twin
         child = CONTEXT.Process(
-            target=run_in_child, args=(str(self.world.folder), args, environment, die_at, None, hurried)
+            target=run_in_child,
+            args=(str(folder or self.world.folder), args, environment, die_at, None, hurried, self.quick_lease),
         )
         child.start()
         return child
@@ -320,8 +326,15 @@ M = TypeVar("M", bound=Mortal)
 
 
 @contextlib.contextmanager
-def mortal_world(folder: Path, make: Callable[..., M] = Mortal) -> Iterator[M]:  # type: ignore[assignment]
-    """A project, a lake to be killed on, and a twin. `make`: the kind of world."""
+def mortal_world(folder: Path) -> Iterator[Mortal]:
+    """A project, a lake to be killed on, and a twin."""
+    with mortal_world_of(Mortal, folder) as mortal:
+        yield mortal
+
+
+@contextlib.contextmanager
+def mortal_world_of(make: Callable[..., M], folder: Path) -> Iterator[M]:
+    """The same, with a kind of world of its own."""
     project = folder / "project"
     project.mkdir()
     log = WatchedLog()

@@ -15,7 +15,7 @@ from metalake_sync.errors import SyncError
 from metalake_sync.state.backends.opening import open_backend
 from metalake_sync.state.store import StateStore
 from tests.faults.conftest import SharedPlace
-from tests.faults.mortal import Child, Mortal, mortal_world
+from tests.faults.mortal import Child, Mortal, mortal_world_of
 from tests.faults.project import Project
 from tests.faults.test_kill_anywhere import (
     SOMETIMES,
@@ -37,8 +37,8 @@ class Diskless(Mortal):
     def location(self, twin: bool = False) -> str:
         return super().location(twin=True) if twin else self.url
 
-    def start(self, *options: str, die_at: int | str = 0, twin: bool = False) -> Child:
-        return super().start("--lock-timeout", "60", *options, die_at=die_at, twin=twin)
+    def start(self, *options: str, die_at: int | str = 0, twin: bool = False, folder: Path | None = None) -> Child:
+        return super().start("--lock-timeout", "60", *options, die_at=die_at, twin=twin, folder=folder)
 
     def state(self, twin: bool = False) -> Path:
         """For the shared state: a new file with what another machine reads."""
@@ -75,7 +75,7 @@ class Diskless(Mortal):
 
 @contextlib.contextmanager
 def diskless_world(folder: Path, place: SharedPlace) -> Iterator[Diskless]:
-    with mortal_world(folder, Diskless) as mortal:
+    with mortal_world_of(Diskless, folder) as mortal:
         mortal.url, mortal.variables = place.url, place.variables
         yield mortal
 
