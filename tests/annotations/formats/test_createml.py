@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from metalake_sync.annotations.writing import write_records
+from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 from tests.annotations.formats.source_folders import drawn, errors_of, read_source
 from tests.annotations.opened import notes, shapes
 
@@ -70,3 +72,18 @@ def test_an_entry_without_an_image_is_an_error_with_its_place(tmp_path: Path, do
 
 def test_another_document_is_refused(tmp_path: Path) -> None:
     assert "its top level is not a list" in errors_of(tmp_path, {"all.json": '{"images": 1}'}, "all.json", "createml")
+
+
+def test_boxes_are_written_with_their_center_and_losses_are_counted(tmp_path: Path) -> None:
+    shape = Shape(ShapeType.RECTANGLE, ((15.0, 20.0), (10.0, 20.0)), "cat", 0.5, {"id": 1}, {"c": ()})
+    line = Shape(ShapeType.LINE, ((1.0, 2.0), (3.0, 4.0)), "cat")
+    report = write_records([ImageRecord("a.png", (shape, line)), ImageRecord("b.png", ())], "createml", tmp_path)
+    assert json.loads((tmp_path / "annotations.json").read_text()) == [
+        {"image": "a.png", "annotations": [box(confidence=0.5)]},
+        {"image": "b.png", "annotations": []},
+    ]
+    assert report.losses == {
+        "metadata fields": 1,
+        "attributes": 1,
+        "shapes of type line; they are left out": 1,
+    }

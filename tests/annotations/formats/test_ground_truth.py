@@ -68,6 +68,15 @@ def test_boxes_that_cannot_be_read_are_told_with_their_line(tmp_path: Path, box:
     assert f"{told}; left out (once: line 2, annotations[1])" in notes(index)
 
 
+def test_an_image_that_is_not_labeled_keeps_its_set(tmp_path: Path) -> None:
+    failed = {"source-ref": "b.png", "my boxes-metadata": {"failure-reason": "ClientError"}}
+    text = line(BOX) + json.dumps(failed) + "\n" + '{"source-ref": "c.png"}\n'
+    index = read_source(tmp_path, {"output.manifest": text})
+    assert list(drawn(index)) == ["a.png"]
+    assert "images that could not be labeled are left out (once: line 2, 'my boxes')" in notes(index)
+    assert "images are not labeled and are left out (once: line 3)" in notes(index)
+
+
 def test_a_broken_line_is_an_error_with_its_number(tmp_path: Path) -> None:
     found = errors_of(tmp_path, {"output.manifest": line(BOX) + '{"source-ref": '}, "output.manifest")
     assert "output.manifest:2" in found

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from metalake_sync.annotations.writing import write_records
+from metalake_sync.core.shapes import ImageRecord, Shape, ShapeType
 from tests.annotations.formats.source_folders import drawn, errors_of, read_source
 from tests.annotations.opened import notes, shapes
 
@@ -142,3 +145,18 @@ def test_rows_of_mot_that_cannot_be_read_are_told(tmp_path: Path, row: str, told
 
 def test_an_empty_text_is_an_image_without_objects_in_any_of_the_formats(tmp_path: Path) -> None:
     assert drawn(read_source(tmp_path, {"a.txt": ""})) == {"a": []}
+
+
+def test_boxes_are_written_as_labels_of_kitti_and_losses_are_counted(tmp_path: Path) -> None:
+    def box(label: str, confidence: float | None = None, **metadata: Any) -> Shape:
+        return Shape(ShapeType.RECTANGLE, ((10.0, 20.5), (30.0, 40.0)), label, confidence, metadata)
+
+    kept = (box("big car", 0.25, occluded=2, truncated=0.5), box("Van"))
+    lost = (box("route 66"), box("DontCare"), box("a  b"))
+    report = write_records([ImageRecord("a.png", (*kept, *lost, box("Van", id=7, occluded=True)))], "kitti", tmp_path)
+    assert (tmp_path / "a.txt").read_text() == (
+        "big car 0.5 2 -10 10.0 20.5 40.0 60.5 -1 -1 -1 -1000 -1000 -1000 -10 0.25\n"
+        + 2 * "Van -1 -1 -10 10.0 20.5 40.0 60.5 -1 -1 -1 -1000 -1000 -1000 -10\n"
+    )
+    assert report.losses == {"shapes whose label KITTI can't hold; they are left out": 3, "metadata fields": 2}
+    assert shapes(read_source(tmp_path, {}, format="kitti"), "a")[:2] == kept

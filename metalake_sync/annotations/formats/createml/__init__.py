@@ -4,7 +4,7 @@ source"."""
 from __future__ import annotations
 
 from metalake_sync.annotations.entries import ReadNotes
-from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, ReadOptions
+from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, OutputFormat, ReadOptions
 from metalake_sync.annotations.json_stream import TOP_LEVEL
 
 
@@ -15,6 +15,7 @@ class CreateMlFormat(AnnotationFormat):
     title = "Create ML object detection"
     documentation = "https://developer.apple.com/documentation/createml/building-an-object-detector-data-source"
     extensions = (".json",)
+    writes = True
 
     def recognizes(self, head: FileHead) -> bool:
         """A list of objects with 'image' and 'annotations'."""
@@ -32,6 +33,11 @@ class CreateMlFormat(AnnotationFormat):
         from metalake_sync.annotations.formats.createml.reading import CreateMlReader
 
         return CreateMlReader(options.normalized)
+
+    def output(self) -> OutputFormat:
+        from metalake_sync.annotations.formats.createml.writing import CreateMlOutput
+
+        return CreateMlOutput()
 
 
 FORMAT = CreateMlFormat()

@@ -52,24 +52,32 @@ class GroundTruthReader(FormatReader):
                 raise ManifestError(error.message, where=where, remedy=error.remedy) from None
             place = f"line {line}"
             objects, size = self._objects_of(document, place, notes)
+            if objects is None:
+                continue
             form = place + ", annotations[{}]"
             numbered = list(enumerate(objects))
             yield self._objects.entry(image, numbered, place=place, size=size, normalized=self._normalized, form=form)
 
-    def _objects_of(self, document: dict[str, Any], place: str, notes: ReadNotes) -> tuple[list[Any], Size | None]:
-        """Return the objects of all label attributes, each with its classes and its confidence, and the image's
-        size."""
-        objects: list[Any] = []
+    def _objects_of(
+        self, document: dict[str, Any], place: str, notes: ReadNotes
+    ) -> tuple[list[Any] | None, Size | None]:
+        """Return the objects of all label attributes, each with its class and its confidence, and the image's size.
+
+        None for a line without an attribute that draws: what is in its image is unknown."""
+        objects: list[Any] | None = None
+        is_labeled = False
         size = None
         for key, about in document.items():
             name = key.removesuffix(_ABOUT)
             if name == key or not isinstance(about, dict):
                 continue
+            is_labeled = True
             value = document.get(name)
             drawn = _drawn(value)
             if drawn is None:
                 notes.count(_left_out(name, about, document), at=f"{place}, {shortened(name)}")
                 continue
+            objects = [] if objects is None else objects
             size = size or _size(value)
             classes = about.get("class-map")
             of_each = about.get("objects")
@@ -81,6 +89,8 @@ class GroundTruthReader(FormatReader):
             for at, one in enumerate(drawn):
                 class_id = one.get("class_id") if isinstance(one, dict) else None
                 objects.append([one, classes.get(str(class_id)), confidences[at] if at < len(confidences) else None])
+        if not is_labeled:
+            notes.count("images are not labeled and are left out", at=place)
         return objects, size
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from metalake_sync.annotations.entries import ReadNotes
-from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, ReadOptions
+from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, OutputFormat, ReadOptions
 
 _OTHER_FOLDERS = frozenset({"calib", "velodyne", "planes"})
 """Folders of the data set whose texts hold something else than labels."""
@@ -18,6 +18,7 @@ class KittiFormat(AnnotationFormat):
     title = "KITTI object labels"
     documentation = "https://www.cvlibs.net/datasets/kitti/eval_object.php"
     extensions = (".txt",)
+    writes = True
     loses = ("3D boxes", "regions 'DontCare'")
 
     def may_hold(self, path: Path) -> bool:
@@ -33,6 +34,11 @@ class KittiFormat(AnnotationFormat):
         from metalake_sync.annotations.formats.kitti.reading import KittiReader
 
         return KittiReader()
+
+    def output(self) -> OutputFormat:
+        from metalake_sync.annotations.formats.kitti.writing import KittiOutput
+
+        return KittiOutput()
 
 
 FORMAT = KittiFormat()

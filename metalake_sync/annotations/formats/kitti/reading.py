@@ -25,7 +25,8 @@ from metalake_sync.errors import ManifestError
 _COLUMNS = 14
 """After the class, without the score."""
 
-_NOT_ANNOTATED = "dontcare"
+NOT_ANNOTATED = "dontcare"
+"""The class of regions that are not annotated, in lower case."""
 _FOLDERS = {"label_2": "image_2", "label_3": "image_3"}
 
 
@@ -65,7 +66,7 @@ def _object(words: Any, place: Place) -> Iterator[Shape]:
     if not at or len(columns) not in (_COLUMNS, _COLUMNS + 1):
         raise ManifestError("the line is not a class and fourteen or fifteen numbers")
     label = " ".join(words[:at])
-    if label.lower() == _NOT_ANNOTATED:
+    if label.lower() == NOT_ANNOTATED:
         place.tell("regions 'DontCare', which are not annotated, are left out")
         return
     numbers = [text_number(word, place.where) for word in columns]
