@@ -188,6 +188,13 @@ def test_a_store_that_is_away_ends_the_run_with_its_own_code(runner: Runner) -> 
     )
 
 
+def test_a_checkout_that_cannot_keep_a_working_copy_is_enough(runner: Runner) -> None:
+    runner.write(".metalake-sync", "a file where the folder would be")
+    runner.good("apply", "manifest.yaml")
+    plan = runner.good("plan", "--json", "manifest.yaml").document
+    assert (plan["actions"], plan["summary"]["unchanged"]) == ([], 3)
+
+
 def test_the_doctor_checks_the_store(runner: Runner) -> None:
     findings = json.loads(runner.run("doctor", "--json", "manifest.yaml").out)
     (state,) = [one for one in findings if one["subject"].startswith("state s3://")]

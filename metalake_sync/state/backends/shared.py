@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import secrets
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +24,7 @@ from metalake_sync.state.backends.base import WorkingCopy
 from metalake_sync.state.backends.file import FileLock, break_lock, lock_holder, prepare_folder, removed
 from metalake_sync.state.database import backup_path, copy_file, explain_errors, open_database
 from metalake_sync.state.shared.lease import Lease, newest_lease, release
-from metalake_sync.state.shared.log import pack, segment_key
+from metalake_sync.state.shared.log import new_segment, pack, segment_key
 from metalake_sync.state.shared.place import STATE, Contents, StateId, read_contents, read_id, snapshot_key
 from metalake_sync.state.shared.snapshots import as_current, compress, export, scratch_folder, upload
 from metalake_sync.state.shared.working_copy import ReadingCopy, WritingCopy, refresh
@@ -51,6 +53,7 @@ class SharedBackend:
         self._opened: KeyStore | None = open_store()
         self.location = self._opened.location
         self.path = copy_path(folder, self.location)
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._lease: Lease | None = None
         self._writer_thread: int | None = None
         self._writing: WritingCopy | None = None
@@ -79,8 +82,19 @@ class SharedBackend:
         finally:
             self._close_store()
 
+    def _prepare(self) -> None:
+        """Make sure that the working copy can be written: in a temporary folder if the checkout is read-only."""
+        try:
+            prepare_folder(self.path)
+            if not os.access(self.path.parent, os.W_OK):
+                raise StateError("read-only")
+        except StateError:
+            if self._temporary is None:
+                self._temporary = tempfile.TemporaryDirectory(prefix="metalake-sync-", ignore_cleanup_errors=True)
+            self.path = Path(self._temporary.name) / self.path.name
+
     def open(self) -> WorkingCopy:
-        prepare_folder(self.path)
+        self._prepare()
         connection = open_database(self.path)
         try:
             with explain_errors(self.path):
@@ -112,12 +126,12 @@ class SharedBackend:
         timeout_s: float = 0.0,
         waiting: Callable[[str], None] | None = None,
     ) -> Iterator[Lease]:
-        prepare_folder(self.path)
+        self._prepare()
         started = time.monotonic()
         with contextlib.ExitStack() as stack:
             stack.callback(self._close_store)
             # Two commands on this machine share the copy. The lock of it costs no request, so that it comes first.
-            stack.enter_context(FileLock(self.path, command=command, timeout_s=timeout_s))
+            stack.enter_context(FileLock(self.path, command=command, timeout_s=timeout_s, waiting=waiting))
             left_s = max(0.0, timeout_s - (time.monotonic() - started))
             lease = Lease(self.store, self.location, command=command, timeout_s=left_s, waiting=waiting)
             self._lease = stack.enter_context(lease)
@@ -155,7 +169,7 @@ class SharedBackend:
         contents = self.contents()
         if contents is None or contents.is_empty:
             return None
-        prepare_folder(self.path)
+        self._prepare()
         target: Path | None = None
         with contextlib.suppress(StateError), self._fresh_copy():
             target = backup_path(self.path, "set-aside")
@@ -168,7 +182,7 @@ class SharedBackend:
 
     def replace_with(self, source: Path) -> None:
         lease = self._require_lease()
-        prepare_folder(self.path)
+        self._prepare()
         with scratch_folder(self.path) as folder:
             given = folder / "given.db"
             copy_file(source, given)
@@ -200,8 +214,7 @@ class SharedBackend:
     def _append_nothing(self, lease: Lease, contents: Contents) -> int:
         """Create an empty segment, which shows that no other run took over. Returns its sequence number."""
         sequence = contents.head + 1
-        body = pack({"sequence": sequence, "epoch": lease.epoch, "writer": secrets.token_hex(8), "tables": []})
-        if not self.store.create(segment_key(sequence), body):
+        if not self.store.create(segment_key(sequence), pack(new_segment(sequence, lease.epoch, []))):
             raise lease.lose()
         return sequence
 

@@ -35,6 +35,7 @@ KEPT = 8
 """How many old leases are kept, for a person who looks into the store."""
 
 LOOK_EVERY_S = 1.0
+JOIN_S = 5.0
 
 Clock = Callable[[], float]
 
@@ -167,7 +168,8 @@ class Lease:
     def __exit__(self, *error: object) -> None:
         self._ended.set()
         if self._renewer is not None:
-            self._renewer.join()
+            # While the store is away, a renewal may take minutes.
+            self._renewer.join(JOIN_S)
         if self._lost is None:
             # A release that does not arrive costs the next run `EXPIRES_S`.
             with contextlib.suppress(SyncError):

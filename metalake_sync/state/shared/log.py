@@ -9,12 +9,14 @@ Owns: the form of a segment, and reading segments in order.
 from __future__ import annotations
 
 import json
+import secrets
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from metalake_sync.key_stores.base import KeyStore
+from metalake_sync.state.schema import MIGRATIONS
 from metalake_sync.state.shared.changes import damaged, encoded
 
 FORMAT = 1
@@ -47,6 +49,21 @@ def sequences(keys: Sequence[str], prefix: str) -> list[int]:
 def pack(segment: dict[str, Any]) -> bytes:
     """Return the body of a segment."""
     return zlib.compress(encoded({"format": FORMAT, **segment}), 6)
+
+
+def new_segment(sequence: int, epoch: int, tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a segment, which no other writer can make: it has a random number of its own.
+
+    `epoch`: of the writer's lease. `tables`: the changes (`changes.to_document`). The newest migration tells versions
+    that do not know it to leave the state alone.
+    """
+    return {
+        "sequence": sequence,
+        "epoch": epoch,
+        "writer": secrets.token_hex(8),
+        "migration": MIGRATIONS[-1].__name__,
+        "tables": tables,
+    }
 
 
 def unpack(body: bytes, key: str) -> dict[str, Any]:

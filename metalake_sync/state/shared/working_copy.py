@@ -32,7 +32,7 @@ from metalake_sync.state.shared.changes import (
     to_document,
 )
 from metalake_sync.state.shared.lease import Lease
-from metalake_sync.state.shared.log import SegmentMissing, newer_version, pack, read_segments, segment_key
+from metalake_sync.state.shared.log import SegmentMissing, new_segment, newer_version, pack, read_segments, segment_key
 from metalake_sync.state.shared.place import (
     STATE,
     Contents,
@@ -193,8 +193,6 @@ class WritingCopy:
         self._capture: ChangeCapture | None = None
         self._identity = identity_of(path)
         self._tables = shared_tables(connection)
-        self._migration = MIGRATIONS[-1].__name__
-        self._writer_id = secrets.token_hex(8)
         self._changed = threading.Condition()
         self._waiting = Waiting({})
         self._commits = self._sent = self._urgent = 0
@@ -238,15 +236,7 @@ class WritingCopy:
         return contents
 
     def _segment(self, sequence: int, changes: Changes) -> bytes:
-        return pack(
-            {
-                "sequence": sequence,
-                "epoch": self._lease.epoch,
-                "writer": self._writer_id,
-                "migration": self._migration,
-                "tables": to_document(changes, self._tables),
-            }
-        )
+        return pack(new_segment(sequence, self._lease.epoch, to_document(changes, self._tables)))
 
     # Working.
 
@@ -272,7 +262,7 @@ class WritingCopy:
             self._waiting.commits += 1
             merge(self._waiting.changes, changes)
             self._changed.notify_all()
-        if self._unsaved >= SNAPSHOT_IN_RUN_AFTER_SEGMENTS and not self._snapshots:
+        if self._unsaved >= SNAPSHOT_IN_RUN_AFTER_SEGMENTS and not any(one.is_alive() for one in self._snapshots):
             self.barrier()
             self._start_snapshot()
 

@@ -1,0 +1,281 @@
+"""A shared state over a folder: damage, old versions, takeovers, snapshots, and what readers leave alone."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from metalake_sync.core.snapshots import CollectionKey, MediaType
+from metalake_sync.errors import StateError, StateLocked
+from metalake_sync.state.backends.shared import SharedBackend
+from metalake_sync.state.shared import lease as leases
+from metalake_sync.state.shared import working_copy
+from metalake_sync.state.shared.lease import Lease, LeaseBody
+from metalake_sync.state.store import StateStore
+from tests.key_stores.folder_store import FolderKeyStore
+
+KEY = CollectionKey(MediaType.IMAGE, "birds")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderKeyStore:
+    return FolderKeyStore(tmp_path / "store")
+
+
+@pytest.fixture
+def machine(store: FolderKeyStore, tmp_path: Path) -> Callable[[str], SharedBackend]:
+    """A machine by its name, each with a working copy of its own."""
+    return lambda name: SharedBackend(tmp_path / name, lambda: store)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases expire soon."""
+    for name, value in (("EXPIRES_S", 0.3), ("RENEW_EVERY_S", 0.05), ("LOOK_EVERY_S", 0.02)):
+        monkeypatch.setattr(leases, name, value)
+
+
+def write(backend: SharedBackend, *ids: str) -> None:
+    """One run that commits once for each id."""
+    with backend.lock(command="apply"), StateStore(backend) as state:
+        for lake_id in ids:
+            with state.write():
+                state.collections.record("lake", KEY, lake_id, "birds")
+            state.sync()
+
+
+def read(backend: SharedBackend) -> str | None:
+    with StateStore(backend) as state:
+        found = state.collections.of_lake("lake").get(KEY)
+        return found[1].lake_id if found else None
+
+
+Machine = Callable[[str], SharedBackend]
+
+
+def test_another_machine_reads_what_one_wrote_and_goes_on(machine: Machine) -> None:
+    write(machine("one"), "a", "b")
+    assert read(machine("two")) == "b"
+    write(machine("two"), "c")
+    assert read(machine("one")) == "c"
+    assert read(machine("three")) == "c"
+
+
+def test_a_reader_keeps_caches_and_drops_everything_else(machine: Machine) -> None:
+    write(machine("one"), "a")
+    reader = machine("two")
+    with StateStore(reader) as state:
+        with state.write():
+            state.collections.record("lake", KEY, "never", "birds")
+        with state.write():
+            state.readings._connection.execute("INSERT INTO set_memo VALUES (x'01', x'02', 1, '', 1)")
+    with StateStore(reader) as state:
+        assert state.collections.of_lake("lake")[KEY][1].lake_id == "a"
+        assert state._connection.execute("SELECT count(*) FROM set_memo").fetchone() == (1,)
+    # A copy that is filled again keeps its caches too.
+    write(machine("one"), "b")
+    with StateStore(reader) as state:
+        assert state.collections.of_lake("lake")[KEY][1].lake_id == "b"
+        assert state._connection.execute("SELECT count(*) FROM set_memo").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"\xff", b'{"format": 1}', b'{"format": 1, "id": 3, "begins_after": 0}']
+)
+@pytest.mark.parametrize("what", ["state.json", "log", "snapshot"])
+def test_a_damaged_object_is_one_clear_error(
+    machine: Machine, store: FolderKeyStore, monkeypatch: pytest.MonkeyPatch, what: str, body: bytes
+) -> None:
+    monkeypatch.setattr(working_copy, "SNAPSHOT_AFTER_SEGMENTS", 1 if what == "snapshot" else 1000)
+    write(machine("one"), "a", "b")
+    key = [key for key in store.keys("") if key.startswith(what)][-1]
+    store.put(key, body)
+    with pytest.raises(StateError, match="the shared state is damaged") as raised:
+        read(machine("two"))
+    assert "state rebuild" in str(raised.value)
+
+
+def test_a_missing_segment_is_named(machine: Machine, store: FolderKeyStore) -> None:
+    write(machine("one"), "a", "b", "c")
+    keys = store.keys("log/")
+    store.delete([keys[1]])
+    with pytest.raises(StateError, match=f"{keys[1]} of its log is missing"):
+        read(machine("two"))
+
+
+@pytest.mark.parametrize("what", ["state.json", "log"])
+def test_a_state_of_a_newer_version_is_refused(machine: Machine, store: FolderKeyStore, what: str) -> None:
+    from metalake_sync.state.shared.log import pack, unpack
+
+    write(machine("one"), "a")
+    key = store.keys(what)[-1]
+    body = store.get(key) or b""
+    if what == "log":
+        store.put(key, pack({**unpack(body, key), "migration": "from_the_future"}))
+    else:
+        store.put(key, json.dumps({**json.loads(body), "format": 2}).encode())
+    with pytest.raises(StateError, match="newer version"):
+        read(machine("two"))
+
+
+def test_a_snapshot_shortens_the_log_and_old_ones_go(
+    machine: Machine, store: FolderKeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(working_copy, "SNAPSHOT_AFTER_SEGMENTS", 3)
+    for number in range(12):
+        write(machine("one"), *(f"{number}-{step}" for step in range(3)))
+    assert len(store.keys("snapshot/")) == 2
+    assert len(store.keys("log/")) <= 12
+    assert read(machine("two")) == "11-2"
+    write(machine("two"), "last")
+    assert read(machine("one")) == "last"
+
+
+def test_snapshots_are_made_during_a_long_run(
+    machine: Machine, store: FolderKeyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(working_copy, "SNAPSHOT_IN_RUN_AFTER_SEGMENTS", 5)
+    write(machine("one"), *(f"{number}" for number in range(60)))
+    assert store.keys("snapshot/")
+    assert read(machine("two")) == "59"
+
+
+# Leases.
+
+
+def test_a_dead_holder_is_watched_and_replaced(machine: Machine, quick: None) -> None:
+    dead = machine("one").lock(command="apply of the dead")
+    held = dead.__enter__()
+    held._ended.set()  # It renews nothing any more.
+    seen: list[str] = []
+    with machine("two").lock(command="apply", timeout_s=30, waiting=seen.append):
+        pass
+    assert "apply of the dead" in seen[0]
+    dead.__exit__(None, None, None)
+
+
+def test_a_living_holder_is_not_replaced_however_long_another_run_waits(machine: Machine, quick: None) -> None:
+    with (
+        machine("one").lock(command="a long apply"),
+        pytest.raises(StateLocked, match="'a long apply' with pid"),
+        machine("two").lock(command="apply", timeout_s=1.5),
+    ):
+        pytest.fail("two runs held the lock")
+
+
+def test_a_holder_that_was_replaced_writes_nothing_more(machine: Machine, quick: None) -> None:
+    first = machine("one")
+    with (
+        pytest.raises(StateLocked, match="took over the state") as raised,
+        first.lock(command="paused") as held,
+        StateStore(first) as state,
+    ):
+        held._ended.set()
+        write_while_paused(machine("two"))
+        with state.write():
+            state.collections.record("lake", KEY, "too late", "birds")
+        state.sync()
+    assert "Run the command again" in str(raised.value)
+    assert read(machine("three")) == "in time"
+
+
+def write_while_paused(backend: SharedBackend) -> None:
+    with backend.lock(command="second", timeout_s=30), StateStore(backend) as state, state.write():
+        state.collections.record("lake", KEY, "in time", "birds")
+
+
+def test_a_paused_holder_is_fenced_off_also_after_its_successors_shortened_the_log(
+    machine: Machine, store: FolderKeyStore, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(working_copy, "SNAPSHOT_AFTER_SEGMENTS", 2)
+    first = machine("one")
+    with (
+        pytest.raises(StateLocked, match="took over"),
+        first.lock(command="paused") as held,
+        StateStore(first) as state,
+    ):
+        held._ended.set()
+        write_while_paused(machine("two"))
+        for number in range(8):
+            write(machine("three"), f"{number}-a", f"{number}-b")
+        with state.write():
+            state.collections.record("lake", KEY, "too late", "birds")
+        state.sync()
+    assert read(machine("four")) == "7-b"
+
+
+def test_a_forced_unlock_counts_as_a_takeover(machine: Machine, store: FolderKeyStore) -> None:
+    first = machine("one")
+    with pytest.raises(StateLocked, match="took over"), first.lock(command="stuck"), StateStore(first) as state:
+        with pytest.raises(StateLocked, match="add --force"):
+            machine("two").break_lock(force=False)
+        assert "'stuck'" in str(machine("two").break_lock(force=True))
+        write(machine("two"), "mine")
+        assert len(store.keys("fence/")) == 1
+        with state.write():
+            state.collections.record("lake", KEY, "too late", "birds")
+        state.sync()
+    assert read(machine("three")) == "mine"
+
+
+def test_a_lock_by_hand_does_not_expire(machine: Machine, quick: None) -> None:
+    machine("one").lock_by_hand(command="state lock")
+    with (
+        pytest.raises(StateLocked, match="locked by hand") as raised,
+        machine("two").lock(command="apply", timeout_s=1),
+    ):
+        pytest.fail("the lock was taken")
+    assert "state unlock" in str(raised.value)
+    assert machine("two").break_lock(force=False)
+    with machine("two").lock(command="apply"):
+        pass
+
+
+def test_many_machines_that_begin_at_once_get_the_lock_one_by_one(machine: Machine, store: FolderKeyStore) -> None:
+    holders: list[int] = []
+    inside = 0
+
+    def work(number: int) -> None:
+        nonlocal inside
+        with Lease(store, "here", command=f"run {number}", timeout_s=60):
+            inside += 1
+            assert inside == 1
+            time.sleep(0.01)
+            holders.append(number)
+            inside -= 1
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(holders) == list(range(6))
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"\xff", b'{"id": 1, "holder": 2}'])
+def test_a_damaged_lease_expires_like_any_other(
+    machine: Machine, store: FolderKeyStore, quick: None, body: bytes
+) -> None:
+    write(machine("one"), "a")
+    store.put(store.keys("lease/")[-1], body)
+    with machine("two").lock(command="apply", timeout_s=30):
+        pass
+
+
+def test_old_leases_are_deleted(machine: Machine, store: FolderKeyStore) -> None:
+    for _ in range(leases.KEPT + 4):
+        with machine("one").lock(command="apply"):
+            pass
+    assert len(store.keys("lease/")) == leases.KEPT
+
+
+def test_a_holder_is_described_with_its_user_host_and_job() -> None:
+    holder = {"command": "apply", "pid": 7, "user": "ann", "host": "runner", "ci_url": "https://ci/1", "since": 90.0}
+    body = LeaseBody("id", holder, renewed_at=100.0)
+    assert body.describe(100.0) == "'apply' with pid 7 on ann@runner, since 10 s, https://ci/1"
+    assert body.describe(200.0).endswith("not renewed for 100 s")
