@@ -6,6 +6,7 @@ The account comes from AZURE_STORAGE_CONNECTION_STRING, or from AZURE_STORAGE_AC
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from azure.core.exceptions import (
@@ -108,8 +109,9 @@ class AzureSdk:
             if _code(error) != "BlobNotFound":
                 raise
 
-    def put_file(self, key: str, file: BinaryIO) -> None:
-        self._container.upload_blob(key, file, overwrite=True)
+    def put_file(self, key: str, path: Path) -> None:
+        with path.open("rb") as file:
+            self._container.upload_blob(key, file, overwrite=True)
 
     def explain(self, error: Exception) -> tuple[Failure, str]:
         if not isinstance(error, HttpResponseError) or error.status_code is None:

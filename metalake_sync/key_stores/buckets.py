@@ -16,7 +16,7 @@ from typing import BinaryIO, Protocol
 from metalake_sync.key_stores.addresses import BucketAddress
 from metalake_sync.key_stores.base import check_key
 from metalake_sync.key_stores.failures import Failure, failed, local_file
-from metalake_sync.key_stores.limits import CALLS_AT_ONCE
+from metalake_sync.key_stores.limits import DELETIONS_AT_ONCE
 
 
 class BucketSdk(Protocol):
@@ -41,7 +41,7 @@ class BucketSdk(Protocol):
     def delete(self, key: str) -> None:
         """Delete an object. One that does not exist is skipped."""
 
-    def put_file(self, key: str, file: BinaryIO) -> None: ...
+    def put_file(self, key: str, path: Path) -> None: ...
 
     def explain(self, error: Exception) -> tuple[Failure, str]:
         """Return why a call failed, and a clause without credentials that says more."""
@@ -82,14 +82,14 @@ class BucketKeyStore:
 
     def delete(self, keys: Sequence[str]) -> None:
         whole = [self._whole(key) for key in keys]
-        with self._translated(), ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="store") as threads:
+        with self._translated(), ThreadPoolExecutor(DELETIONS_AT_ONCE, thread_name_prefix="store") as threads:
             for _ in threads.map(self._sdk.delete, whole):
                 pass
 
     def put_file(self, key: str, path: Path) -> None:
         whole = self._whole(key)
-        with local_file(path), path.open("rb") as file, self._translated():
-            self._sdk.put_file(whole, file)
+        with local_file(path), self._translated():
+            self._sdk.put_file(whole, path)
 
     def get_file(self, key: str, path: Path) -> bool:
         whole = self._whole(key)

@@ -6,6 +6,7 @@ Credentials come from GOOGLE_APPLICATION_CREDENTIALS or another default source o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import google.auth
@@ -109,8 +110,9 @@ class GcsSdk:
         except NotFound:
             self._require_bucket()
 
-    def put_file(self, key: str, file: BinaryIO) -> None:
-        self._bucket.blob(key, chunk_size=_PART_BYTES).upload_from_file(file, rewind=True, **self._limits)
+    def put_file(self, key: str, path: Path) -> None:
+        with path.open("rb") as file:
+            self._bucket.blob(key, chunk_size=_PART_BYTES).upload_from_file(file, **self._limits)
 
     def explain(self, error: Exception) -> tuple[Failure, str]:
         if isinstance(error, RetryError) and isinstance(error.cause, Exception):

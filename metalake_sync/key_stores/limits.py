@@ -14,5 +14,8 @@ PART_BYTES = 8_000_000
 """Larger bodies are sent in parts. S3 accepts at most 10,000 parts, so a body may have 80 GB."""
 
 CALLS_AT_ONCE = 16
+"""Of the embedded lake, in threads."""
+DELETIONS_AT_ONCE = 8
+"""The SDKs of Azure and Google keep ten connections open, and log a warning about each further one."""
 KEYS_PER_PAGE = 1000
 """The most that every store allows."""

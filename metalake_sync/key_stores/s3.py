@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import boto3
-from boto3.exceptions import Boto3Error
+from boto3.exceptions import Boto3Error, S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import (
@@ -132,10 +133,13 @@ class S3Sdk:
     def delete(self, key: str) -> None:
         self._client.delete_object(Bucket=self._bucket, Key=key)
 
-    def put_file(self, key: str, file: BinaryIO) -> None:
-        self._client.upload_fileobj(file, self._bucket, key, Config=self._parts)
+    def put_file(self, key: str, path: Path) -> None:
+        # Of an open file, boto3 would keep ten parts in memory.
+        self._client.upload_file(str(path), self._bucket, key, Config=self._parts)
 
     def explain(self, error: Exception) -> tuple[Failure, str]:
+        if isinstance(error, S3UploadFailedError) and isinstance(error.__context__, ClientError):
+            return self.explain(error.__context__)
         if isinstance(error, NoCredentialsError | PartialCredentialsError):
             return Failure.NO_CREDENTIALS, "boto3 found none, or only a part"
         if isinstance(error, CredentialRetrievalError | TokenRetrievalError | SSOError):

@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -228,6 +229,7 @@ def running(
     port: int,
     environment: Mapping[str, str] | None = None,
     user: str | None = None,
+    stop: signal.Signals = signal.SIGTERM,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process, and wait until it listens on the port."""
     log = folder / "server.log"
@@ -245,5 +247,9 @@ def running(
             time.sleep(0.05)
         yield process
     finally:
-        process.terminate()
-        process.wait()
+        process.send_signal(stop)
+        try:
+            process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

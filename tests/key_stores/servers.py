@@ -9,6 +9,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -81,7 +82,8 @@ def postgres_server() -> Iterator[Database]:
         command = [str(binaries / "postgres"), "-D", str(data), "-p", str(port)]
         for name, value in settings.items():
             command += ["-c", f"{name}={value}"]
-        with running(command, folder, port, user=user):
+        # SIGTERM would wait until all clients are gone.
+        with running(command, folder, port, user=user, stop=signal.SIGINT):
             yield Database(port)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
