@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from metalake_sync.annotations.entries import ReadNotes
-from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, ReadOptions
+from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, OutputFormat, ReadOptions
 
 _ROOT = re.compile(rb"<annotations[\s/>]")
 
@@ -18,6 +18,7 @@ class CvatFormat(AnnotationFormat):
     title = "CVAT for images 1.1"
     documentation = "https://docs.cvat.ai/docs/dataset_management/formats/format-cvat/"
     extensions = (".xml",)
+    writes = True
     loses = (
         "tags of images",
         "cuboids",
@@ -34,6 +35,11 @@ class CvatFormat(AnnotationFormat):
         from metalake_sync.annotations.formats.cvat.reading import CvatReader
 
         return CvatReader()
+
+    def output(self) -> OutputFormat:
+        from metalake_sync.annotations.formats.cvat.writing import CvatOutput
+
+        return CvatOutput()
 
 
 FORMAT = CvatFormat()

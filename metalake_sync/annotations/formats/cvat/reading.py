@@ -22,7 +22,7 @@ from metalake_sync.errors import ManifestError
 from metalake_sync.lazy_dataclass import dataclass
 
 _SHAPES = frozenset({"box", "polygon", "polyline", "points", "ellipse", "mask", "skeleton", "cuboid"})
-_BY_HAND = ("", "manual", "file")
+BY_HAND = ("", "manual", "file")
 """Values of `source` that say nothing about a shape."""
 
 Declared = dict[tuple[str, str], str]
@@ -78,8 +78,8 @@ def _declared(meta: Element) -> Declared:
 
 def _entry(image: Element, number: int, declared: Declared, file: SourceFile, notes: ReadNotes) -> Entry:
     place = f"image {number}"
-    name = image.get("name", "").strip()
-    if not name:
+    name = image.get("name", "")
+    if not name.strip():
         raise ManifestError("the image has no 'name'", where=f"{file.shown_as}: {place}", remedy="Give it a name.")
     shapes: list[Shape] = []
     numbers: list[int] = []
@@ -231,7 +231,7 @@ class _Parser:
             value = self.element.get(name, "0")
             if value not in ("", "0"):
                 metadata[name] = number_or_text(value)
-        if self.element.get("source", "") not in _BY_HAND:
+        if self.element.get("source", "") not in BY_HAND:
             metadata["source"] = self.element.get("source")
         for attribute in self.element.iterfind("attribute"):
             name, value = attribute.get("name", ""), text_of(attribute)

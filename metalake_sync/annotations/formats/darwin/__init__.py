@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from metalake_sync.annotations.entries import ReadNotes
-from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, ReadOptions
+from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, OutputFormat, ReadOptions
 
 
 class DarwinFormat(AnnotationFormat):
@@ -15,6 +15,7 @@ class DarwinFormat(AnnotationFormat):
     title = "Darwin JSON (V7)"
     documentation = "https://docs.v7labs.com/reference/darwin-json"
     extensions = (".json",)
+    writes = True
     loses = ("tags and properties of items", "cuboids", "frames of videos", "holes of polygons and masks")
 
     def recognizes(self, head: FileHead) -> bool:
@@ -37,6 +38,11 @@ class DarwinFormat(AnnotationFormat):
         from metalake_sync.annotations.formats.darwin.reading import DarwinReader
 
         return DarwinReader()
+
+    def output(self) -> OutputFormat:
+        from metalake_sync.annotations.formats.darwin.writing import DarwinOutput
+
+        return DarwinOutput()
 
 
 def is_item(document: dict[str, Any]) -> bool:

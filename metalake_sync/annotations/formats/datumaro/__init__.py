@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metalake_sync.annotations.entries import ReadNotes
-from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, ReadOptions
+from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, OutputFormat, ReadOptions
 
 
 class DatumaroFormat(AnnotationFormat):
@@ -13,6 +13,7 @@ class DatumaroFormat(AnnotationFormat):
     title = "Datumaro"
     documentation = "https://open-edge-platform.github.io/datumaro/"
     extensions = (".json",)
+    writes = True
     loses = ("labels and captions of images", "cuboids", "holes of masks")
 
     def recognizes(self, head: FileHead) -> bool:
@@ -31,6 +32,11 @@ class DatumaroFormat(AnnotationFormat):
         from metalake_sync.annotations.formats.datumaro.reading import DatumaroReader
 
         return DatumaroReader()
+
+    def output(self) -> OutputFormat:
+        from metalake_sync.annotations.formats.datumaro.writing import DatumaroOutput
+
+        return DatumaroOutput()
 
 
 FORMAT = DatumaroFormat()

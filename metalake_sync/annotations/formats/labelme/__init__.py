@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metalake_sync.annotations.entries import ReadNotes
-from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, ReadOptions
+from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, OutputFormat, ReadOptions
 
 
 class LabelmeFormat(AnnotationFormat):
@@ -13,6 +13,7 @@ class LabelmeFormat(AnnotationFormat):
     title = "LabelMe JSON"
     documentation = "https://github.com/wkentaro/labelme"
     extensions = (".json",)
+    writes = True
     loses = ("flags of images", "holes of masks")
 
     def recognizes(self, head: FileHead) -> bool:
@@ -32,6 +33,11 @@ class LabelmeFormat(AnnotationFormat):
         from metalake_sync.annotations.formats.labelme.reading import LabelmeReader
 
         return LabelmeReader()
+
+    def output(self) -> OutputFormat:
+        from metalake_sync.annotations.formats.labelme.writing import LabelmeOutput
+
+        return LabelmeOutput()
 
 
 FORMAT = LabelmeFormat()

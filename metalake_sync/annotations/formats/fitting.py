@@ -1,0 +1,58 @@
+"""What formats of annotation tools hold of metadata and attributes.
+
+Owns: the losses that several of these formats have in common, and their counts. Must not: know a format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from metalake_sync.annotations.formats.base import WriteReport
+from metalake_sync.core.shapes import AttributeValue, Shape
+
+Attributes = dict[str, tuple[AttributeValue, ...]]
+
+
+def plain_attributes(
+    shape: Shape, image: str, report: WriteReport, *, several: bool, fits: Callable[[str], bool] = bool
+) -> Attributes:
+    """Return the attributes of a shape as texts, without confidences and metadata of their values.
+
+    `several`: whether the format holds several values of an attribute. `fits`: whether it holds a text. What is lost is
+    counted.
+    """
+    kept: Attributes = {}
+    for name, values in shape.attributes.items():
+        if not fits(name):
+            report.lose("attributes whose name the format can't hold", image)
+            continue
+        texts = [one.value for one in values if isinstance(one.value, str) and fits(one.value)]
+        report.lose("attribute values that the format can't hold", image, len(values) - len(texts))
+        extras = sum(1 for one in values if one.confidence is not None or one.metadata)
+        report.lose("confidences and metadata of attribute values", image, extras)
+        different = list(dict.fromkeys(texts))
+        report.lose("attribute values that an attribute has twice", image, len(texts) - len(different))
+        if not several and len(different) > 1:
+            report.lose("attribute values after the first one", image, len(different) - 1)
+            del different[1:]
+        if different:
+            kept[name] = tuple(map(AttributeValue, different))
+    return kept
+
+
+def with_text(
+    attributes: Attributes, name: str, value: Any, image: str, report: WriteReport, fits: Callable[[str], bool] = bool
+) -> None:
+    """Add a value of the metadata to the attributes, as text, where the format has no metadata for it."""
+    text = ("true" if value else "false") if isinstance(value, bool) else str(value)
+    if name in attributes or not isinstance(value, str | int | float) or not fits(name) or not fits(text):
+        report.lose("metadata values that the format can't hold", image)
+        return
+    report.lose("metadata values that are written as attributes", image)
+    attributes[name] = (AttributeValue(text),)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a number, and not a flag."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
