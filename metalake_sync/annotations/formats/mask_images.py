@@ -25,6 +25,10 @@ PIXEL_LIMIT = 1 << 27
 """An image with more pixels is an error: it is decoded as a whole."""
 
 
+RUN_LIMIT = 1 << 23
+"""An image with more runs of equal pixels is an error: all of them are in memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class MaskImage:
     """A decoded image."""
@@ -41,17 +45,22 @@ class MaskImage:
     """The numbers of the palette that are transparent."""
 
     def runs(self) -> Iterator[tuple[bytes, int, int, int]]:
-        """Yield the pixel's bytes, the row, the first column and the end of each run of equal pixels."""
+        """Yield the pixel's bytes, the row, the first column and the end of each run of equal pixels. Raises
+        BrokenMask for an image with too many runs, such as a photograph."""
+        count = 0
         each = self.bytes_each
         same = re.compile(rb"(.{%d})\1*" % each, re.DOTALL)
         stride = self.width * each
         for row in range(self.height):
             at = row * stride
             for found in same.finditer(self.pixels, at, at + stride):
+                count += 1
+                if count > RUN_LIMIT:
+                    raise BrokenMask("its pixels change too often for a mask")
                 yield found.group(1), row, (found.start() - at) // each, (found.end() - at) // each
 
     def by_value(self) -> dict[bytes, Lines]:
-        """Return the rows of each value, keyed by the bytes of a pixel."""
+        """Return the rows of each value, keyed by the bytes of a pixel. Raises BrokenMask."""
         values: dict[bytes, dict[int, list[tuple[int, int]]]] = {}
         for value, row, start, end in self.runs():
             values.setdefault(value, {}).setdefault(row, []).append((start, end))

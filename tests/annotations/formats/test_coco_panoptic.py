@@ -91,10 +91,12 @@ def test_ids_that_are_not_listed_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "png", "told"),
     [
-        (document(), None, "the mask can't be read"),
+        (document(), None, "the mask 'a.png' does not exist"),
+        (document(file_name="a\0.png"), PNG, "does not exist"),
+        (document(file_name="a" * 5000), PNG, "does not exist"),
         (document(), PNG[:50], "its image is not a PNG, or it is damaged"),
         (document(), ids((0, 0), (0, 0)), "has 2 x 2 pixels, and the image 4 x 4"),
-        (document(file_name="../../etc/x.png"), PNG, "the mask can't be read"),
+        (document(file_name="../../etc/x.png"), PNG, "the mask 'etc/x.png' does not exist"),
         (document(file_name="x/../../a.png"), PNG, "which leaves the folder"),
         (document(file_name=None), PNG, "'file_name' is None, not a name"),
         (document({"id": STUFF, "category_id": 77}), PNG, "category 77 is not in 'categories'"),

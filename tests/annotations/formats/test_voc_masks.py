@@ -126,6 +126,12 @@ def test_a_mask_that_cannot_be_read_leaves_its_image_alone(tmp_path: Path) -> No
     assert told.count("The entry is left out, and images without an entry keep their sets") == 3
 
 
+def test_an_image_whose_pixels_change_too_often_is_not_a_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metalake_sync.annotations.formats.mask_images.RUN_LIMIT", 15)
+    with pytest.raises(ManifestErrors, match=r"a\.png: the mask can't be read: its pixels change too often for a mask"):
+        read(tmp_path, {"SegmentationClass/a.png": mask("3030", "0303", "3030", "0303", palette=PALETTE)})
+
+
 def test_without_pillow_one_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     imported = builtins.__import__
 

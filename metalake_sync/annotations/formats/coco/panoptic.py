@@ -25,14 +25,19 @@ Outlines = tuple[tuple[Point, ...], ...]
 
 
 def mask_file_of(source: SourceFile, annotation: dict[str, Any]) -> Path:
-    """Return the PNG of an annotation: in the folder that is called as the JSON, or beside it. Raises ManifestError for
-    an annotation that names none."""
+    """Return the PNG of an annotation: in the folder that is called as the JSON, or beside it. Raises ManifestError if
+    there is no such file."""
     name = plain_path(a_name(annotation.get("file_name"), "'file_name'"))
     if ".." in PurePosixPath(name).parts:
         raise ManifestError(f"'file_name' is {shortened(name)}, which leaves the folder", remedy="Write a file name.")
     beside = source.path.parent / name
     within = source.path.with_suffix("") / name
-    return beside if not within.is_file() and beside.is_file() else within
+    # A name that no file can have counts as missing.
+    found = next((path for path in (within, beside) if os.path.isfile(path)), None)
+    if found is None:
+        message = f"the mask {shortened(name)} does not exist"
+        raise ManifestError(message, remedy="Put it into the folder that is called as the JSON, or beside it.")
+    return found
 
 
 def stamp_of(source: SourceFile, annotation: dict[str, Any]) -> list[int]:
@@ -52,13 +57,13 @@ def segments_of(
     shown_as = os.path.join(os.path.dirname(source.shown_as), os.path.relpath(path, source.path.parent))
     try:
         mask = read_mask_file(path, shown_as)
+        lines = _lines_by_id(mask)
     except BrokenMask as error:
         raise ManifestError(f"the mask {shown_as} can't be read: {error}", remedy="Write it as a PNG.") from None
     if sizes and (mask.width, mask.height) not in sizes:
         width, height = sizes[0]
         message = f"the mask {shown_as} has {mask.width} x {mask.height} pixels, and the image {width} x {height}"
         raise ManifestError(message, remedy="Write a mask of the image's size.")
-    lines = _lines_by_id(mask)
     for number, segment in enumerate(a_list(annotation.get("segments_info"), "'segments_info'")):
         at = f"{place}.segments_info[{number}]"
         try:

@@ -22,6 +22,9 @@ from metalake_sync.annotations.formats.values import text_number
 from metalake_sync.core.shapes import Shape, ShapeType
 from metalake_sync.errors import ManifestError
 
+_LARGEST = 1e6
+"""Larger amounts of truncation or occlusion have no meaning."""
+
 _COLUMNS = 14
 """After the class, without the score."""
 
@@ -77,7 +80,7 @@ def _object(words: Any, place: Place) -> Iterator[Shape]:
     metadata = {
         name: whole_or_broken(value)
         for name, value in (("truncated", truncated), ("occluded", occluded))
-        if value >= 0 and value != float("inf")
+        if 0 <= value < _LARGEST
     }
     score = numbers[_COLUMNS] if len(numbers) > _COLUMNS else None
     yield Shape(ShapeType.RECTANGLE, ((left, top), (right - left, bottom - top)), label, score, metadata)

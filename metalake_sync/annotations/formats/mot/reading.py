@@ -118,7 +118,7 @@ def _box(cells: Any, place: Place, detections: bool, classes: Sequence[str]) -> 
     class_number, visibility, *_ = (*after, -1.0, -1.0)
     metadata: dict[str, Any] = {}
     label = _label(class_number, classes)
-    if track.is_integer() and track >= 0:
+    if track.is_integer() and 0 <= track < 1 << 53:
         metadata["track_id"] = int(track)
     if 0 <= visibility <= 1:
         metadata["visibility"] = whole_or_broken(visibility)

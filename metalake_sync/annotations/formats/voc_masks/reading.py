@@ -179,7 +179,15 @@ def _stamp(path: Path) -> list[int]:
 
 
 def _shapes(_: Any, place: Place, file: SourceFile, objects: Path | None, label_map: LabelMap) -> Iterator[Shape]:
-    mask = _read(file.path, file.shown_as)
+    try:
+        yield from _drawn(place, file, objects, label_map)
+    except BrokenMask as error:
+        message = f"the mask can't be read: {error}"
+        raise ManifestError(message, where=file.shown_as, remedy="Write it as a PNG.") from None
+
+
+def _drawn(place: Place, file: SourceFile, objects: Path | None, label_map: LabelMap) -> Iterator[Shape]:
+    mask = read_mask_file(file.path, file.shown_as)
     if place.size is not None and place.size != (mask.width, mask.height):
         width, height = place.size
         message = f"the mask has {mask.width} x {mask.height} pixels, and its image {width} x {height}"
@@ -187,7 +195,11 @@ def _shapes(_: Any, place: Place, file: SourceFile, objects: Path | None, label_
     object_mask = None
     if objects is not None:
         shown_as = os.path.join(os.path.dirname(file.shown_as), os.path.relpath(objects, file.path.parent))
-        object_mask = _read(objects, shown_as)
+        try:
+            object_mask = read_mask_file(objects, shown_as)
+        except BrokenMask as error:
+            message = f"the mask of its objects, {shown_as}, can't be read: {error}"
+            raise ManifestError(message, where=file.shown_as, remedy="Write it as a PNG.") from None
         if (object_mask.width, object_mask.height) != (mask.width, mask.height):
             message = f"the mask and {shown_as} have different sizes"
             raise ManifestError(message, where=file.shown_as, remedy="Write both in the image's size.")
@@ -211,13 +223,6 @@ def _shapes(_: Any, place: Place, file: SourceFile, objects: Path | None, label_
             several = is_object and len(found.outlines) > 1
             metadata = {"part": f"{part}/{len(found.outlines)}"} if several else {}
             yield Shape(ShapeType.POLYGON, outline, label, None, metadata)
-
-
-def _read(path: Path, shown_as: str) -> MaskImage:
-    try:
-        return read_mask_file(path, shown_as)
-    except BrokenMask as error:
-        raise ManifestError(f"the mask can't be read: {error}", where=shown_as, remedy="Write it as a PNG.") from None
 
 
 def _regions(
