@@ -238,7 +238,9 @@ def test_only_declared_files_are_written(name: str, tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_the_file(name: str, tmp_path: Path) -> None:
     def peak(images: int) -> int:
         folder = tmp_path / str(images)
-        write_records((ImageRecord(f"{number}.png", (BOX,) * 20) for number in range(images)), name, folder)
+        write_records(
+            (ImageRecord(f"{number}.png", (BOX,) * 20) for number in range(images)), name, folder, lambda _: SIZE
+        )
         (path,) = folder.iterdir()
         notes = ReadNotes()
         reader = format_named(name).reader(ReadOptions(kind=AnnotationKind.MACHINE), notes)

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from metalake_sync.annotations.formats.image_names import image_names, looks_like_image
-from metalake_sync.core.shapes import ShapeType
+from metalake_sync.annotations.writing import write_records
+from metalake_sync.core.shapes import AttributeValue, ImageRecord, Shape, ShapeType
 from metalake_sync.core.snapshots import AnnotationKind
 from tests.annotations.formats.reading import error, notes, read, shapes, values
 
@@ -252,3 +253,36 @@ def test_the_prefix_of_an_upload_is_not_part_of_the_name_where_no_image_has_it(t
     source = write(tmp_path, labeled(), data={"image": "/data/upload/1/0a1b2c3d-a.png"})
     assert list(read(source, "a.png").images()) == ["a.png"]
     assert list(read(source, "a.png", "0a1b2c3d-a.png").images()) == ["0a1b2c3d-a.png"]
+
+
+def test_written_tasks_are_read_back(tmp_path: Path) -> None:
+    shared = {"description": "old", "quality": 4}
+    color = {"color": (AttributeValue("red"), AttributeValue("blue"))}
+    people = (
+        Shape(ShapeType.RECTANGLE, ((20.0, 10.0), (60.0, 40.0)), "box", None, shared, color),
+        Shape(ShapeType.POLYGON, ((10.0, 10.0), (50.0, 10.0), (10.0, 50.0)), "area"),
+        Shape(ShapeType.LINE, ((10.0, 10.0), (50.0, 20.0)), "rail"),
+        Shape(ShapeType.POINTS, ((10.0, 20.0),), "dot"),
+    )
+    machine = (Shape(ShapeType.RECTANGLE, ((20.0, 10.0), (60.0, 40.0)), "box", 0.5),)
+    records = [ImageRecord("a.png", people), ImageRecord("b.png", machine)]
+    assert not write_records(records, "label_studio", tmp_path, lambda _: (200, 100)).losses
+    read_by_people = shapes(read(tmp_path / "tasks.json", "a.png", "b.png"))
+    assert [(one.type, one.label, one.metadata, one.attributes) for one in read_by_people] == [
+        (one.type, one.label, one.metadata, one.attributes) for one in people
+    ]
+    assert [one.points for one in read_by_people] == [tuple(map(pytest.approx, one.points)) for one in people]
+    (box,) = shapes(read(tmp_path / "tasks.json", "a.png", "b.png", kind=AnnotationKind.MACHINE), "b.png")
+    assert box.confidence == 0.5
+
+
+def test_what_tasks_cannot_hold_is_counted(tmp_path: Path) -> None:
+    points = Shape(ShapeType.POINTS, ((1.0, 2.0), (3.0, 4.0)), "x")
+    box = Shape(ShapeType.RECTANGLE, ((1.0, 2.0), (3.0, 4.0)), "x", None, {"occluded": True, "list": [1]})
+    report = write_records([ImageRecord("a.png", (points, box))], "label_studio", tmp_path, lambda _: (200, 100))
+    assert report.losses == {
+        "shapes of several points; they are left out": 1,
+        "metadata values that are written as attributes": 1,
+        "metadata values that the format can't hold": 1,
+    }
+    assert values(shapes(read(tmp_path / "tasks.json"))[0]) == {"occluded": ["true"]}

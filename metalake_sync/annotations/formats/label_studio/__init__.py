@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from metalake_sync.annotations.entries import ReadNotes
-from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, ReadOptions
+from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, OutputFormat, ReadOptions
 from metalake_sync.annotations.json_stream import TOP_LEVEL
 
 _OF_MIN = frozenset({"annotation_id", "annotator", "lead_time"})
@@ -17,6 +17,7 @@ class LabelStudioFormat(AnnotationFormat):
     title = "Label Studio JSON and JSON-MIN"
     documentation = "https://labelstud.io/guide/export"
     extensions = (".json",)
+    writes = True
     loses = ("answers for whole images", "relations", "annotations of other annotators", "regions of texts and sounds")
 
     def recognizes(self, head: FileHead) -> bool:
@@ -35,6 +36,11 @@ class LabelStudioFormat(AnnotationFormat):
         from metalake_sync.annotations.formats.label_studio.reading import LabelStudioReader
 
         return LabelStudioReader(options.kind)
+
+    def output(self) -> OutputFormat:
+        from metalake_sync.annotations.formats.label_studio.writing import LabelStudioOutput
+
+        return LabelStudioOutput()
 
 
 def is_task(value: dict[str, object]) -> bool:
