@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import struct
 import subprocess
 import sys
 import threading
+import tomllib
 import urllib.parse
 import zlib
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from tests.embedded_lake.talk import png
 from tests.end_to_end.world import BIRDS, PROGRAM, World
@@ -32,6 +35,12 @@ class Runner:
     world: World
     shell: tuple[str, ...]
 
+    @property
+    def temporary(self) -> Path:
+        folder = self.world.folder.parent / "temporary"
+        folder.mkdir(exist_ok=True)
+        return folder
+
     def run(self, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
         path = f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}"
         return subprocess.run(
@@ -40,6 +49,7 @@ class Runner:
             env={
                 **self.world.environment(),
                 "METALAKE_SYNC_ORIGIN": self.world.lake.url,
+                "RUNNER_TEMP": str(self.temporary),
                 "PATH": path,
                 **environment,
             },
@@ -88,18 +98,22 @@ def test_github_shows_a_plan_with_changes_and_passes(github: Runner) -> None:
     assert (code, output) == (0, "code=2\n")
     assert "### metalake-sync plan" in summary
     assert "a.png" in summary
-    assert (github.world.folder / "plan.md").read_text() == summary
+    assert (github.temporary / "plan.md").read_text() == summary
 
 
-def test_github_keeps_the_plan_with_images_and_links_it(github: Runner) -> None:
+def test_github_keeps_the_plan_and_links_it(github: Runner) -> None:
     plan_on_github(github)
-    assert "a.png" in (github.world.folder / "plan.html").read_text()
+    assert "a.png" in (github.temporary / "plan.html").read_text()
+    assert "metalake-sync plan" in (github.temporary / "lake.plan").read_text()
     steps = yaml.safe_load((GITOPS / "github-actions.yaml").read_text())["jobs"]["plan"]["steps"]
     names = [step.get("name") for step in steps]
     (kept,) = [step for step in steps if step.get("uses", "").startswith("actions/upload-artifact@")]
-    assert kept["with"]["path"] == "plan.html"
+    assert kept["with"]["path"].split("\n")[:-1] == [
+        "${{ runner.temp }}/lake.plan",
+        "${{ runner.temp }}/plan.html",
+    ]
     assert names.index("Plan") < steps.index(kept) < names.index("Comment")
-    assert steps[names.index("Comment")]["env"]["IMAGES"] == f"${{{{ steps.{kept['id']}.outputs.artifact-url }}}}"
+    assert steps[names.index("Comment")]["env"]["ARTIFACT"] == f"${{{{ steps.{kept['id']}.outputs.artifact-url }}}}"
 
 
 def test_gitlab_keeps_the_plan_with_images(gitlab: Runner) -> None:
@@ -110,15 +124,42 @@ def test_gitlab_keeps_the_plan_with_images(gitlab: Runner) -> None:
     assert kept["access"] == "developer"
 
 
-def test_pipelines_install_what_their_plan_needs() -> None:
-    github = yaml.safe_load((GITOPS / "github-actions.yaml").read_text())["jobs"]["plan"]["steps"]
-    gitlab = yaml.safe_load((GITOPS / "gitlab-ci.yaml").read_text())["plan"]["before_script"]
-    assert "pip install 'metalake-sync[html]'" in [step.get("run") for step in github]
-    assert gitlab == ["pip install 'metalake-sync[html]'"]
+def test_pipelines_install_a_tag_with_the_extras_that_they_need() -> None:
+    github = yaml.safe_load((GITOPS / "github-actions.yaml").read_text())
+    gitlab = yaml.safe_load((GITOPS / "gitlab-ci.yaml").read_text())
+    jobs = [github["jobs"][name]["steps"] for name in ("plan", "apply")]
+    installs = {step["run"] for steps in jobs for step in steps if step.get("name") == "Install"}
+    (command,) = installs | {line for name in (".install",) for line in gitlab[name]["before_script"]}
+    program, action, requirement = shlex.split(command)
+    assert (program, action) == ("pip", "install")
+    tag = github["env"]["METALAKE_SYNC_TAG"]
+    assert gitlab["variables"]["METALAKE_SYNC_TAG"] == tag
+    repository = "https://github.com/acme/metalake-sync"
+    named = requirement.replace("$METALAKE_SYNC_REPOSITORY", repository).replace("$METALAKE_SYNC_TAG", tag)
+    parsed = Requirement(named)
+    assert (parsed.name, parsed.url) == ("metalake-sync", f"git+{repository}@{tag}")
+    project = tomllib.loads((GITOPS.parents[1] / "pyproject.toml").read_text())["project"]
+    assert parsed.extras <= set(project["optional-dependencies"])
+    assert parsed.extras == {"html", "s3"}
+    assert tag == f"v{project['version']}"
+
+
+@pytest.mark.parametrize("pipeline", ["github", "gitlab"])
+def test_signals_arrive_because_the_program_takes_the_place_of_the_shell(tmp_path: Path, pipeline: str) -> None:
+    program = tmp_path / "metalake-sync"
+    program.write_text('#!/bin/sh\necho "$$ $*"\n')
+    program.chmod(0o755)
+    jobs = ("apply",) if pipeline == "github" else ("apply", "apply approved plan", "apply with approval")
+    for job in jobs:
+        script = github_step(job, "Apply") if pipeline == "github" else gitlab_script(job)
+        environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "PLAN": "lake.plan", "FOUND": "approved"}
+        shell = subprocess.Popen(["bash", "-e", "-c", script], env=environment, stdout=subprocess.PIPE, text=True)
+        printed = shell.communicate(timeout=60)[0]
+        assert printed.startswith(f"{shell.pid} apply "), job
 
 
 def test_github_passes_a_plan_without_changes_and_fails_a_broken_manifest(github: Runner) -> None:
-    assert github.run(github_step("apply", "Apply"), APPROVE="").returncode == 0
+    assert github.run(github_step("apply", "Apply"), PLAN="manifest.yaml", APPROVE="").returncode == 0
     assert plan_on_github(github)[:2] == (0, "code=0\n")
     github.world.write("manifest.yaml", "version: 2\n")
     assert plan_on_github(github)[:2] == (64, "code=64\n")
@@ -156,45 +197,18 @@ def test_github_keeps_one_comment_up_to_date(
         PATH=path,
         CODE=code,
         THERE=there,
-        IMAGES="https://github.com/acme/birds/actions/runs/7/artifacts/3",
+        ARTIFACT="https://github.com/acme/birds/actions/runs/7/artifacts/3",
         GITHUB_REPOSITORY="acme/birds",
     )
     assert done.returncode == 0, done.stderr
-    called = github.world.folder / "called"
+    called = github.temporary / "called"
     assert (called.read_text().splitlines() if called.exists() else []) == calls
     if says is not None:
-        text = (github.world.folder / "commented").read_text()
+        text = (github.temporary / "commented").read_text()
         assert text.startswith("<!-- metalake-sync plan -->\n")
         assert says in text
         link = "\n[The plan with images](https://github.com/acme/birds/actions/runs/7/artifacts/3)\n"
         assert text.endswith(link) == (code != "64")
-
-
-def test_github_applies_approved_changes_and_explains_how_to_approve_others(github: Runner) -> None:
-    apply = github_step("apply", "Apply")
-    assert github.run(apply, APPROVE="").returncode == 0
-    assert github.world.names() == ["a.png", "b.png"]
-    (github.world.folder / "images" / "a.png").unlink()
-    held = github.run(apply, APPROVE="")
-    assert held.returncode == 7
-    assert "::error::the plan removes or overwrites something" in held.stdout
-    assert github.world.names() == ["a.png", "b.png"]
-    assert github.run(apply, APPROVE="--auto-approve").returncode == 0
-    assert github.world.names() == ["b.png"]
-
-
-def test_gitlab_plans_applies_and_approves_with_the_exit_codes_that_its_jobs_allow(gitlab: Runner) -> None:
-    jobs = yaml.safe_load((GITOPS / "gitlab-ci.yaml").read_text())
-    world = gitlab.world
-    assert gitlab.run(gitlab_script("plan")).returncode in jobs["plan"]["allow_failure"]["exit_codes"]
-    assert "a.png" in (world.folder / "plan.md").read_text()
-    assert gitlab.run(gitlab_script("apply")).returncode == 0
-    assert gitlab.run(gitlab_script("plan")).returncode == 0
-    (world.folder / "images" / "a.png").unlink()
-    assert gitlab.run(gitlab_script("apply")).returncode == 7
-    assert 7 in jobs["apply"]["allow_failure"]["exit_codes"]
-    assert gitlab.run(gitlab_script("apply with approval")).returncode == 0
-    assert world.names() == ["b.png"]
 
 
 @pytest.mark.skipif(shutil.which("jq") is None or shutil.which("curl") is None, reason="curl and jq are not installed")

