@@ -160,3 +160,9 @@ def test_boxes_are_written_as_labels_of_kitti_and_losses_are_counted(tmp_path: P
     )
     assert report.losses == {"shapes whose label KITTI can't hold; they are left out": 3, "metadata fields": 2}
     assert shapes(read_source(tmp_path, {}, format="kitti"), "a")[:2] == kept
+
+
+@pytest.mark.parametrize("names", ["classes.txt", "obj.names", "labels.txt", "_darknet.labels"])
+def test_the_names_of_classes_may_be_in_any_of_the_usual_files(tmp_path: Path, names: str) -> None:
+    index = read_source(tmp_path, {"train/a.txt": "1 0.5 0.5 0.5 0.5\n", f"train/{names}": "cat\ndog\n"}, "train")
+    assert drawn(index) == {"a": [("rectangle", "dog", [50, 25, 100, 50])]}

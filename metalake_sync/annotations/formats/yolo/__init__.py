@@ -16,7 +16,8 @@ from metalake_sync.annotations.formats.base import (
 )
 
 DATA_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-NAME_FILES = ("classes.txt", "obj.names", "labels.txt")
+NAME_FILES = ("classes.txt", "obj.names", "labels.txt", "_darknet.labels")
+"""The last one is of Roboflow's exports for Darknet."""
 
 
 class YoloFormat(AnnotationFormat):

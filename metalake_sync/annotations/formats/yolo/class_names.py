@@ -1,7 +1,8 @@
 """Reads the names of YOLO's class numbers, and the shape of keypoints.
 
-Names are in a data file (`names`: a list, or a mapping from number to name), or line by line in classes.txt, obj.names
-or labels.txt. Owns: reading these files, and choosing among those beside and above the labels. Must not: read labels.
+Names are in a data file (`names`: a list, or a mapping from number to name), or line by line in classes.txt, obj.names,
+labels.txt or _darknet.labels. Owns: reading these files, and choosing among those beside and above the labels. Must
+not: read labels.
 """
 
 from __future__ import annotations
