@@ -6,8 +6,10 @@ or decide what an unusable part of a source means (`index_report`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from metalake_sync.annotations.block_files import BlockReaders, find_files
 from metalake_sync.annotations.entries import AnnotationSpec, Entry, ReadNotes, SourceFile
@@ -130,6 +132,11 @@ class IndexBuilder:
         record, index = entry.record, self._index
         try:
             match = self._match(entry)
+            if isinstance(match, Ambiguous) and record.image:
+                # An export may have a file for each split, beside the images of the split.
+                path = Path(os.path.abspath(file.path.parent / record.image))
+                beside = self._images.match("/".join(path.parts[2:]), None)
+                match = beside if isinstance(beside, Match) and not beside.dropped else match
         except ManifestError as error:
             raise ManifestError(error.message, where=file.shown_as, remedy=error.remedy) from None
         found = None if match is None or isinstance(match, Ambiguous) else match.image

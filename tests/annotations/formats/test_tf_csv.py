@@ -63,3 +63,12 @@ def test_tables_do_not_make_a_folder_of_labels_one_of_tables(tmp_path: Path) -> 
 def test_a_table_without_the_columns_is_refused(tmp_path: Path) -> None:
     found = errors_of(tmp_path, {"all.csv": "filename,class\na.png,cat\n"}, format="tf_csv")
     assert "all.csv: the table has no column 'xmin'" in found
+
+
+def test_a_table_of_a_split_means_the_images_beside_it(tmp_path: Path) -> None:
+    files = {f"set/{split}/_annotations.csv": f"{HEAD}a.png,200,100,{split},1,2,3,4\n" for split in ("train", "valid")}
+    local = ("set/train/a.png", "set/valid/a.png")
+    index = read_source(tmp_path, files, "set", local=local)
+    assert {image: found[0][1] for image, found in drawn(index).items()} == {local[0]: "train", local[1]: "valid"}
+    index = read_source(tmp_path, {"elsewhere.csv": f"{HEAD}a.png,200,100,cat,1,2,3,4\n"}, "elsewhere.csv", local=local)
+    assert index.without_file == [f"a.png (ambiguous: '{local[0]}' or '{local[1]}')"]
