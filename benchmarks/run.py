@@ -23,7 +23,7 @@ from benchmarks.hashing import hashing
 from benchmarks.measuring import Bench, PeerMissing, Row, summary
 from benchmarks.plans import plan, plan_content, plan_million, start
 from benchmarks.s3_sync import s3_sync
-from benchmarks.shared_state import shared_state
+from benchmarks.shared_state import plan_shared, shared_state
 from benchmarks.uploads import (
     limits,
     refusals,
@@ -37,6 +37,7 @@ from benchmarks.uploads import (
 
 JOBS: Mapping[str, Callable[[Bench], None]] = {
     "shared-state": shared_state,
+    "plan-shared": plan_shared,
     "start": start,
     "upload": upload,
     "upload-latency": upload_latency,

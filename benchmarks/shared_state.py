@@ -5,17 +5,23 @@ The writes are those of an apply: a session for each batch, groups of files befo
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
+import requests
 from blake3 import blake3
 
 from benchmarks.fast_lake import ID
-from benchmarks.measuring import Bench
+from benchmarks.measuring import MANIFEST, Bench, Runner, fast_lake, install, metalake_sync
+from benchmarks.peers import moto_server
+from benchmarks.synthetic import make_state, make_tree
 from metalake_sync.core.metadata import NO_METADATA
 from metalake_sync.core.snapshots import CollectionKey, Fingerprint, MediaType, Origin
 from metalake_sync.state.backends.shared import SharedBackend
@@ -24,6 +30,7 @@ from metalake_sync.state.journal import AboutToFinalize, JournalledFile, Journal
 from metalake_sync.state.store import StateStore
 
 BATCH, GROUP = 1000, 64
+KEYS = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_DEFAULT_REGION": "us-east-1"}
 SIZES = (1_000, 100_000, 1_000_000)
 
 
@@ -76,6 +83,11 @@ class CountingStore:
     def close(self) -> None:
         """Keep the bodies."""
 
+    def newest_bytes(self, prefix: str) -> int:
+        """Return the size of the last body below a prefix."""
+        keys = [key for key in self._bodies if key.startswith(prefix)]
+        return len(self._bodies[max(keys)]) if keys else 0
+
     def _sent(self, verb: str, key: str, size_bytes: int) -> None:
         self.calls[verb] += 1
         self.sent_bytes[key.partition("/")[0]] += size_bytes
@@ -84,7 +96,8 @@ class CountingStore:
 def shared_state(bench: Bench) -> None:
     """Requests and bytes for each number of files."""
     print(
-        "\n| files | requests of an apply | log | snapshot | writes, s | in a file, s | new machine, s | its requests |"
+        "\n| files | requests of an apply | log | last of all snapshots | writes, s | in a file, s"
+        " | new machine, s | its requests |"
     )
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for count in [bench.files] if bench.files else SIZES:
@@ -102,9 +115,10 @@ def shared_state(bench: Bench) -> None:
             found = sum(state.files.count(row[0]) for row in state.collections.of_lake("lake").values())
         if found != count:
             raise SystemExit(f"the new machine has {found} of {count} files")
-        log, snapshot = sent.get("log", 0), sent.get("snapshot", 0)
+        log, snapshots, snapshot = sent.get("log", 0), sent.get("snapshot", 0), store.newest_bytes("snapshot/")
         print(
-            f"| {count:,} | {requests} | {log / 1e6:.1f} MB, {log / count:.0f} B a file | {snapshot / 1e6:.1f} MB"
+            f"| {count:,} | {requests} | {log / 1e6:.1f} MB, {log / count:.0f} B a file"
+            f" | {snapshot / 1e6:.1f} of {snapshots / 1e6:.1f} MB"
             f" | {shared_s:.1f} | {file_s:.1f} | {opened_s:.1f} | {sum(store.calls.values())} |",
             flush=True,
         )
@@ -114,6 +128,52 @@ def shared_state(bench: Bench) -> None:
             f"file {file_s:.1f} s",
             f"{shared_s / file_s:.1f} × the file's writes",
         )
+
+
+def plan_shared(bench: Bench) -> None:
+    """Nothing changed: a plan with a state in S3 (moto) beside the same with a file.
+
+    A machine that keeps its working copy reads what is new in the log. A new one reads the snapshot, and every file.
+    """
+    count = bench.count(100_000)
+    with fast_lake("--listed", str(count)) as lake, moto_server() as url:
+        bucket = f"{url}/acme-state"
+        requests.put(bucket, timeout=30).raise_for_status()
+        make_tree(bench.scratch / "images", [16] * count)
+        (bench.scratch / "manifest.yaml").write_text(MANIFEST % "many")
+        local = bench.scratch / ".metalake-sync" / "bench.db"
+        make_state(local, bench.scratch / "images", lake.url, hashed=True)
+        environment = {"LAKE": lake.url, **KEYS, "AWS_ENDPOINT_URL_S3": url}
+        around = functools.partial(contextlib.nullcontext, environment)
+        program = metalake_sync()
+        install(Path(program[0]).parent, "boto3")
+        place = ("--state", "s3://acme-state/bench")
+        migrate = (*program, "state", "migrate", "--to", place[1], "manifest.yaml")
+        Runner("migrate", migrate, bench.scratch, around).run()
+        plan = (*program, "plan", "-q", "--refresh", "none")
+        file = Runner("plan, state in a file", (*plan, "manifest.yaml"), bench.scratch, around)
+        kept = Runner("plan, shared state", (*plan, *place, "manifest.yaml"), bench.scratch, around)
+        new = Runner("the same on a new machine", kept.command, bench.scratch, lambda: _new_machine(bench, environment))
+        new.rounds = 2
+        kept.run()
+        kept.walls_s.clear()
+        bench.take_turns(f"plan of {count:,} files with a shared state", [file, kept, new], "Nothing changed.")
+    for runner in (kept, new):
+        bench.row(
+            f"`{runner.name}`, {count:,} files, nothing changed",
+            f"{runner.wall_s:.2f} s, {runner.memory_mb:.0f} MB",
+            f"file {file.wall_s:.2f} s",
+            f"{runner.wall_s / file.wall_s:.1f} ×",
+        )
+
+
+@contextlib.contextmanager
+def _new_machine(bench: Bench, environment: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+    """Take the working copy away, and give every file a new time, as a new checkout does."""
+    for path in (bench.scratch / ".metalake-sync").glob("*.shared-*"):
+        path.unlink()
+    subprocess.run(("find", "images", "-type", "f", "-exec", "touch", "{}", "+"), cwd=bench.scratch, check=True)
+    yield environment
 
 
 def _backend(folder: Path, store: CountingStore) -> SharedBackend:

@@ -51,6 +51,8 @@ GATHER_S = 0.25
 
 SNAPSHOT_AFTER_SEGMENTS = 200
 SNAPSHOT_IN_RUN_AFTER_SEGMENTS = 2000
+MOST_SEGMENTS = 20_000
+"""A run makes a snapshot at the latest after so many segments: each costs a new machine a request."""
 SMALL_LOG_BYTES = 1 << 20
 """Below this, a log is never too long for its bytes."""
 COMPRESSION = 3
@@ -262,7 +264,7 @@ class WritingCopy:
             self._waiting.commits += 1
             merge(self._waiting.changes, changes)
             self._changed.notify_all()
-        if self._unsaved >= SNAPSHOT_IN_RUN_AFTER_SEGMENTS and not any(one.is_alive() for one in self._snapshots):
+        if self._needs_snapshot_in_run() and not any(one.is_alive() for one in self._snapshots):
             self.barrier()
             self._start_snapshot()
 
@@ -380,6 +382,15 @@ class WritingCopy:
             self.connection.close()
         if self._sent < self._commits and self._error is not None:
             raise self._error
+
+    def _needs_snapshot_in_run(self) -> bool:
+        """Whether the run wrote so much that a new machine would read more of the log than of a snapshot.
+
+        The bytes of all snapshots of a run grow with those of its log, not with their square.
+        """
+        if self._unsaved < SNAPSHOT_IN_RUN_AFTER_SEGMENTS:
+            return False
+        return self._unsaved >= MOST_SEGMENTS or self._log_bytes > self.path.stat().st_size // COMPRESSION
 
     def _is_log_long(self) -> bool:
         if self._unsaved >= SNAPSHOT_AFTER_SEGMENTS:

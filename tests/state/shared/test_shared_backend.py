@@ -140,6 +140,7 @@ def test_snapshots_are_made_during_a_long_run(
     machine: Machine, store: FolderKeyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(working_copy, "SNAPSHOT_IN_RUN_AFTER_SEGMENTS", 5)
+    monkeypatch.setattr(working_copy, "MOST_SEGMENTS", 20)
     write(machine("one"), *(f"{number}" for number in range(60)))
     assert store.keys("snapshot/")
     assert read(machine("two")) == "59"
