@@ -113,7 +113,7 @@ def find_stale_facts(
     `contents`: path → content hash of the files that `files_to_compare` yields. Unreadable files are missing.
     """
     if approved.manifest_digest != manifest_digest:
-        yield "the manifest has changed"
+        yield "the manifest has changed, or a variable has another value (--var, --var-file or the environment)"
         return
     if approved.state_lineage not in (None, plan.state_lineage):
         yield "it was made from another state"
