@@ -21,7 +21,7 @@ from metalake_sync.sources.text_files import open_source
 if TYPE_CHECKING:
     from PIL import Image
 
-PIXEL_LIMIT = 1 << 27
+PIXEL_LIMIT = 1 << 26
 """An image with more pixels is an error: it is decoded as a whole."""
 
 

@@ -17,6 +17,9 @@ from metalake_sync.lazy_dataclass import dataclass
 PIXEL_LIMIT = 1 << 28
 """A mask with more pixels is an error."""
 
+RUN_LIMIT = 1 << 19
+"""A mask with more runs is an error: its outlines would need too much memory."""
+
 Lines = Mapping[int, Sequence[tuple[int, int]]]
 """The set pixels of a mask: row (or column) → its runs in ascending order, each from a pixel to before another one."""
 
@@ -96,7 +99,9 @@ def add_run(lines: dict[int, list[tuple[int, int]]], start: int, count: int, len
 
 
 def outlines_of_lines(lines: Lines, *, by_rows: bool = True, left: float = 0, top: float = 0) -> MaskOutlines:
-    """Return the outlines of a mask. `left`, `top`: of the mask in its image."""
+    """Return the outlines of a mask. `left`, `top`: of the mask in its image. Raises BrokenMask for too many runs."""
+    if sum(map(len, lines.values())) > RUN_LIMIT:
+        raise BrokenMask("it has too many runs")
     found = _walk(_edges(lines))
     outlines = (
         # Rows are walked as if they were columns, so x and y are exchanged here.

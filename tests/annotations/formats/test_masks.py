@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from metalake_sync.annotations.formats import mask_images
+from metalake_sync.annotations.formats import mask_images, masks
 from metalake_sync.annotations.formats.mask_images import decode_mask, read_mask_file
 from metalake_sync.annotations.formats.masks import BrokenMask, outlines_of_lines, outlines_of_runs
 from metalake_sync.errors import ManifestError, UsageError
@@ -111,3 +111,9 @@ def test_without_pillow_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UsageError, match="Pillow") as caught:
         decode_mask(b"", "a.json")
     assert "metalake-sync[masks]" in (caught.value.remedy or "")
+
+
+def test_a_mask_with_too_many_runs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masks, "RUN_LIMIT", 2)
+    with pytest.raises(BrokenMask, match="too many runs"):
+        outlines_of_lines({0: [(0, 1), (2, 3)], 1: [(1, 2)]})

@@ -77,7 +77,11 @@ def segments_of(
         if pixels is None:
             notes.count("segments have no pixel in the mask; they are left out", at=at)
             continue
-        found = outlines_of_lines(pixels)
+        try:
+            found = outlines_of_lines(pixels)
+        except BrokenMask as error:
+            notes.leave_out(f"segments can't be read: {error}", at)
+            continue
         if found.holes:
             notes.count("holes of masks are filled: a polygon has none", found.holes, at=at)
         yield segment, found.outlines

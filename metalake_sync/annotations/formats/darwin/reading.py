@@ -151,7 +151,8 @@ def _add_masks(slot: _Slot, notes: ReadNotes) -> None:
         pixels = max(pixels, start)
         for mask, value in mapping.items():
             if type(value) is int:
-                runs[mask] = by_value.get(value, [])
+                # Each value is of one mask.
+                runs[mask] = by_value.pop(value, [])
     size = slot.size
     for at, (position, annotation) in enumerate(slot.annotations):
         if "mask" in annotation:

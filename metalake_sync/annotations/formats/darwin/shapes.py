@@ -22,6 +22,9 @@ MASK_RUNS = "runs of the mask"
 MASK_SIZE = "size of the raster layer"
 """The key of its width, height and number of pixels."""
 
+_MOST_PATHS = 3000
+"""More paths are an error: each is compared with each."""
+
 _Drawn = tuple[ShapeType, tuple[Point, ...], dict[str, Any]]
 
 _ABOUT = frozenset(
@@ -92,6 +95,8 @@ def _polygons(annotation: dict[str, Any], place: Place) -> tuple[tuple[Point, ..
         path = a_list(polygon.get("path"), "'path'")
         paths = [_path(one) for one in path] if path and isinstance(path[0], list) else [_path(path)]
         paths += [_path(one) for one in a_list(polygon.get("additional_paths") or [], "'additional_paths'")]
+    if len(paths) > _MOST_PATHS:
+        raise ManifestError(f"the polygon has more than {_MOST_PATHS:,} paths", remedy="Draw it as a mask.")
     outer, holes = without_holes(paths)
     if holes:
         place.tell("holes of polygons are filled: a polygon has none", holes)

@@ -18,12 +18,14 @@ class DatumaroFormat(AnnotationFormat):
 
     def recognizes(self, head: FileHead) -> bool:
         """A JSON object with its version, or with `items` that have annotations."""
+        has_categories = False
         for key, position, value in head.members():
             if key == "dm_format_version":
                 return True
+            has_categories |= key == "categories" and isinstance(value, dict)
             if key == "items":
                 has_elements = position is not None and isinstance(value, dict)
-                return value == [] or (has_elements and "annotations" in value and "id" in value)
+                return (value == [] and has_categories) or (has_elements and "annotations" in value and "id" in value)
             if key in ("images", "annotations", "shapes", "item"):
                 return False
         return False

@@ -216,7 +216,11 @@ def _drawn(place: Place, file: SourceFile, objects: Path | None, label_map: Labe
         elif label:
             labels[value] = label
     for label, lines, is_object in _regions(mask, object_mask, labels):
-        found = outlines_of_lines(lines)
+        try:
+            found = outlines_of_lines(lines)
+        except BrokenMask as error:
+            place.notes.leave_out(f"masks can't be read: {error}", f"{label}")
+            continue
         if found.holes:
             place.notes.count("holes of masks are filled: a polygon has none", found.holes)
         for part, outline in enumerate(found.outlines, start=1):
