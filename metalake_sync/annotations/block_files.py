@@ -183,7 +183,7 @@ def _in_folder(folder: Path, source: str, chosen: AnnotationFormat | None, notes
             extension = os.path.splitext(name)[1].lower()
             if extension in by_extension and name not in side_files and not name.startswith("."):
                 path = Path(here) / name
-                if any(one.may_hold(path) for one in formats[extension]):
+                if all(one.may_hold(path) for one in formats[extension]):
                     by_extension[extension].append(path)
                 elsewhere.append(path)
             elif extension not in by_extension and extension not in _IMAGES:

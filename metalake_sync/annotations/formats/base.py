@@ -184,7 +184,7 @@ class AnnotationFormat(Protocol):
 
     def may_hold(self, path: Path) -> bool:
         """Whether a file of a folder may hold annotations, as far as its path says. The file has an extension of the
-        format."""
+        format. False rules it out for all formats with this extension."""
         return True
 
     def recognizes(self, head: FileHead) -> bool:

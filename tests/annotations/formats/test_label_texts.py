@@ -45,9 +45,10 @@ def test_labels_of_kitti_match_the_images_of_their_folder(tmp_path: Path) -> Non
     files: dict[str, str | bytes] = {f"training/label_2/{name}.txt": KITTI for name in ("000001", "000002")}
     files |= {"training/calib/000001.txt": "P0: 1 2 3 4 5 6 7 8 9 10 11 12\n", "training/label_2/000003.txt": ""}
     local = tuple(f"training/image_2/00000{number}.png" for number in (1, 2, 3))
-    index = read_source(tmp_path, files, "training", "kitti", local=local)
-    assert {image: len(found) for image, found in drawn(index).items()} == {local[0]: 1, local[1]: 1, local[2]: 0}
-    assert "calib" not in notes(index)
+    for format in (None, "kitti"):
+        index = read_source(tmp_path, files, "training", format, local=local)
+        assert {image: len(found) for image, found in drawn(index).items()} == {local[0]: 1, local[1]: 1, local[2]: 0}
+        assert "calib" not in notes(index)
 
 
 def test_a_broken_file_of_a_folder_is_read_as_the_others_are(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from metalake_sync.annotations.entries import ReadNotes
 from metalake_sync.annotations.formats.base import AnnotationFormat, FileHead, FormatReader, OutputFormat, ReadOptions
 
+_LABEL_FOLDERS = ("label_2", "label_3")
 _OTHER_FOLDERS = frozenset({"calib", "velodyne", "planes"})
 """Folders of the data set whose texts hold something else than labels."""
 
@@ -22,7 +23,8 @@ class KittiFormat(AnnotationFormat):
     loses = ("3D boxes", "regions 'DontCare'")
 
     def may_hold(self, path: Path) -> bool:
-        return path.parent.name not in _OTHER_FOLDERS
+        folder = path.parent
+        return folder.name not in _OTHER_FOLDERS or not any((folder.parent / name).is_dir() for name in _LABEL_FOLDERS)
 
     def recognizes(self, head: FileHead) -> bool:
         """Its first line is a class and fourteen or fifteen numbers."""
