@@ -8,10 +8,13 @@ import selectors
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from metalake_sync.errors import StateUnreachable
+from metalake_sync.key_stores import limits
 from metalake_sync.key_stores.base import KeyStore
 from metalake_sync.key_stores.opening import open_key_store
 from tests.embedded_lake.store_servers import StoreServer
@@ -20,11 +23,15 @@ from tests.key_stores.servers import Database, FakeGcs
 
 
 class _Proxy:
-    """Forwards connections. The first answer to a request with certain bytes is dropped, with its connection."""
+    """Forwards connections. It cuts answers to requests that contain `marker`, with their connections."""
 
     def __init__(self, target: int, marker: bytes) -> None:
         self._target = target
-        self._marker = marker
+        self.marker = marker
+        self.cuts = 1
+        """How many answers to cut."""
+        self.after_bytes = 0
+        """How much of each to forward."""
         self.dropped = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -47,7 +54,7 @@ class _Proxy:
             selector = selectors.DefaultSelector()
             selector.register(client, selectors.EVENT_READ, server)
             selector.register(server, selectors.EVENT_READ, client)
-            marked = False
+            marked, left = False, self.after_bytes
             while True:
                 for key, _ in selector.select():
                     source, to = key.fileobj, key.data
@@ -56,16 +63,24 @@ class _Proxy:
                     if not data:
                         return
                     if source is client:
-                        marked = marked or (self._marker in data and not self.dropped)
+                        if not marked and self.marker in data and self.dropped < self.cuts:
+                            marked, left = True, self.after_bytes
                     elif marked and not data.startswith(b"HTTP/1.1 100"):
-                        self.dropped += 1
-                        return
+                        left -= len(data)
+                        if left <= 0:
+                            self.dropped += 1
+                            return
                     to.sendall(data)
 
 
+READING = {"s3": b"GET /", "azure": b"GET /", "gcs": b"GET /", "postgresql": b"ORDER BY part"}
+
+
 @pytest.fixture(params=["s3", "azure", "gcs", "postgresql"])
-def losing(request: pytest.FixtureRequest) -> Iterator[tuple[KeyStore, _Proxy]]:
+def losing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[KeyStore, _Proxy]]:
     """A store behind a proxy that loses the first answer to a creation."""
+    monkeypatch.setattr(limits, "ATTEMPTS", 3)
+    monkeypatch.setattr(limits, "RETRY_S", 2)
     name = f"lost-{secrets.token_hex(6)}"
     if request.param == "postgresql":
         database: Database = request.getfixturevalue("database")
@@ -102,3 +117,31 @@ def test_a_creation_whose_answer_was_lost_is_a_creation(losing: tuple[KeyStore, 
     assert proxy.dropped == 1
     assert store.get("log/1") == b"rows"
     assert not store.create("log/1", b"other rows")
+
+
+def test_a_body_that_broke_off_is_read_again(losing: tuple[KeyStore, _Proxy], request: pytest.FixtureRequest) -> None:
+    store, proxy = losing
+    body = bytes(range(256)) * 8192
+    proxy.cuts = 0
+    store.put("snapshot/1", body)
+    proxy.marker = READING[request.node.callspec.params["losing"]]
+    proxy.after_bytes, proxy.cuts, proxy.dropped = len(body) // 2, 1, 0
+    assert store.get("snapshot/1") == body
+    assert proxy.dropped == 1
+
+
+def test_a_body_that_always_breaks_off_is_no_body(
+    losing: tuple[KeyStore, _Proxy], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    store, proxy = losing
+    body = bytes(range(256)) * 8192
+    proxy.cuts = 0
+    store.put("snapshot/1", body)
+    kind = request.node.callspec.params["losing"]
+    proxy.marker = b"SELECT body" if kind == "postgresql" else READING[kind]
+    proxy.after_bytes, proxy.cuts, proxy.dropped = len(body) // 2, 1_000_000, 0
+    with pytest.raises(StateUnreachable, match="did not answer or kept failing"):
+        store.get("snapshot/1")
+    with pytest.raises(StateUnreachable, match="did not answer or kept failing"):
+        store.get_file("snapshot/1", tmp_path / "file")
+    assert proxy.dropped > 1
