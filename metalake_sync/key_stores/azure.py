@@ -64,7 +64,7 @@ def connect_azure(endpoint: str | None, environment: Mapping[str, str]) -> BlobS
 class AzureSdk:
     errors = AZURE_ERRORS
     credentials = "AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY"
-    endpoint = "AZURE_STORAGE_CONNECTION_STRING"
+    endpoint = "the account or the address in AZURE_STORAGE_CONNECTION_STRING"
 
     def __init__(self, address: BucketAddress, environment: Mapping[str, str]) -> None:
         self._service = connect_azure(address.endpoint, environment)

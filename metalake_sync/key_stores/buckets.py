@@ -26,7 +26,7 @@ class BucketSdk(Protocol):
     credentials: str
     """How users set the credentials."""
     endpoint: str
-    """The variable that names another server than the vendor's own."""
+    """What else a user checks if the store is away: the setting that names the server."""
 
     def create(self, key: str, body: bytes) -> bool:
         """Create an object. Return False if there is one."""

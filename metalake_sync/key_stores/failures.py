@@ -37,7 +37,7 @@ def failed(why: Failure, detail: str, *, location: str, credentials: str, endpoi
     """
     match why:
         case Failure.AWAY:
-            remedy = f"Try again later. Check the network, and the address in {endpoint}."
+            remedy = f"Try again later. Check the network, and {endpoint}."
             return StateUnreachable(
                 f"the store did not answer or kept failing ({detail})", where=location, remedy=remedy
             )

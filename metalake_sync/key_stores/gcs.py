@@ -55,7 +55,7 @@ def connect_gcs(endpoint: str | None, credentials: Any, project: str | None) -> 
 class GcsSdk:
     errors = GCS_ERRORS
     credentials = "GOOGLE_APPLICATION_CREDENTIALS to the JSON file of a service account, or the role of this machine"
-    endpoint = "STORAGE_EMULATOR_HOST"
+    endpoint = "STORAGE_EMULATOR_HOST if it is set"
 
     def __init__(self, address: BucketAddress) -> None:
         credentials, project = None, None

@@ -221,7 +221,7 @@ class PostgresKeyStore:
             detail,
             location=self.location,
             credentials="PGUSER and PGPASSWORD, or PGPASSFILE",
-            endpoint="the manifest",
+            endpoint="the address of the database",
         )
 
 

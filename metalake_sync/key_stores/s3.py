@@ -73,7 +73,7 @@ def code_of(error: ClientError) -> str:
 class S3Sdk:
     errors = S3_ERRORS
     credentials = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or the role of this machine"
-    endpoint = "AWS_ENDPOINT_URL_S3"
+    endpoint = "AWS_ENDPOINT_URL_S3 if it is set"
 
     def __init__(self, address: BucketAddress) -> None:
         self._bucket = address.bucket
