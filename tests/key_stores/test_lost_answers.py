@@ -66,10 +66,11 @@ class _Proxy:
                         if not marked and self.marker in data and self.dropped < self.cuts:
                             marked, left = True, self.after_bytes
                     elif marked and not data.startswith(b"HTTP/1.1 100"):
-                        left -= len(data)
-                        if left <= 0:
+                        if len(data) > left:
+                            to.sendall(data[:left])
                             self.dropped += 1
                             return
+                        left -= len(data)
                     to.sendall(data)
 
 
@@ -139,7 +140,8 @@ def test_a_body_that_always_breaks_off_is_no_body(
     store.put("snapshot/1", body)
     kind = request.node.callspec.params["losing"]
     proxy.marker = b"SELECT body" if kind == "postgresql" else READING[kind]
-    proxy.after_bytes, proxy.cuts, proxy.dropped = len(body) // 2, 1_000_000, 0
+    # Google's SDK continues where a body broke off, so the pieces must be short.
+    proxy.after_bytes, proxy.cuts, proxy.dropped = 2000, 1_000_000, 0
     with pytest.raises(StateUnreachable, match="did not answer or kept failing"):
         store.get("snapshot/1")
     with pytest.raises(StateUnreachable, match="did not answer or kept failing"):
