@@ -67,6 +67,7 @@ class SavedPlan(Document):
     revert: str | None = None
     """The run that the plan reverts. None: the plan makes the lake match the manifest."""
     destructive: bool
+    """Whether the plan needs approval. If False, applying the file approves no destructive action."""
     plan: PlanDocument
     basis: list[BasisDocument]
 

@@ -219,19 +219,20 @@ class GitHub:
     def pull_request(self, branch: str) -> dict[str, Job]:
         """A push to a branch that has a pull request."""
         head = self.repository.git("rev-parse", branch)
-        event = {"pull_request": {"number": 7, "head": {"repo": {"fork": False}}}}
+        event = {"pull_request": {"number": 7, "head": {"repo": {"full_name": "acme/birds"}}}}
         return self._run("pull_request", head, event=event)
 
     def merge(self, branch: str) -> dict[str, Job]:
         """Merge the pull request of a branch."""
         head = self.repository.git("rev-parse", branch)
         commit = self.repository.merge(branch, f"Merge pull request #7 from acme/{branch}")
-        pull = {"merged_at": "2026-01-31", "merge_commit_sha": commit}
+        pull = {"number": 7, "merged_at": "2026-01-31", "merge_commit_sha": commit}
         self.pulls.append({**pull, "head": {"sha": head, "repo": {"full_name": "acme/birds"}}})
         return self.push()
 
-    def push(self) -> dict[str, Job]:
-        return self._run("push", self.repository.git("rev-parse", "main"))
+    def push(self, *jobs: str) -> dict[str, Job]:
+        """A push to the default branch. `jobs`: run these only."""
+        return self._run("push", self.repository.git("rev-parse", "main"), jobs=jobs)
 
     def by_hand(self, *, approve: bool) -> dict[str, Job]:
         return self._run("workflow_dispatch", self.repository.git("rev-parse", "main"), inputs={"approve": approve})
@@ -250,6 +251,8 @@ class GitHub:
         }
         jobs: dict[str, Job] = {}
         for title, job in self.workflow["jobs"].items():
+            if context.get("jobs") and title not in context["jobs"]:
+                continue
             needs = [job["needs"]] if "needs" in job else []
             if any(need not in jobs or not jobs[need].ok for need in needs):
                 continue
@@ -271,6 +274,7 @@ class GitHub:
             "GITHUB_REPOSITORY": "acme/birds",
             "GITHUB_SHA": commit,
             "GITHUB_EVENT_NAME": common["github"]["event_name"],
+            "GITHUB_SERVER_URL": "https://github.com",
             "GITHUB_WORKFLOW": self.workflow["name"],
             **{name: str(path) for name, path in files.items()},
         }
@@ -312,7 +316,7 @@ class GitHub:
                 self._action(
                     step["uses"], {key: filled(value) for key, value in step.get("with", {}).items()}, commit, folder
                 )
-            left.ok &= good
+            left.ok &= good or step.get("continue-on-error", False)
             if "id" in step:
                 steps[step["id"]] = {"outputs": outputs, "outcome": "success" if good else "failure"}
         left.outputs = {name: filled(value) for name, value in job.get("outputs", {}).items()}

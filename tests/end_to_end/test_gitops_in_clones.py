@@ -74,6 +74,8 @@ def test_github_applies_what_a_pull_request_showed(github: GitHub, world: World)
     assert github.pull_request("second")["plan"].ok
     merged = github.merge("second")
     assert merged["find"].outputs == {"plan": "true", "destructive": "true"}
+    link = "[the plan](https://github.com/acme/birds/actions/runs/4) of #7"
+    assert link in merged["find"].summary, "a reviewer finds what the run is about to do"
     assert merged["apply"].environment == "production-approval"
     assert merged["apply"].ok, merged["apply"].log
     assert world.names() == ["b.png"]
@@ -107,7 +109,7 @@ def test_github_without_a_plan_adds_but_removes_only_with_approval(github: GitHu
     assert github.pull_request("second")["plan"].ok
     shutil.rmtree(github.artifact("lake-plan"))
     merged = github.merge("second")
-    assert "The plan of the pull request expired" in merged["find"].log
+    assert "The pull request has no saved plan, or it expired" in merged["find"].log
     assert "Process completed with exit code 7." in merged["apply"].log
     assert world.names() == ["a.png", "b.png"]
     approved = github.by_hand(approve=True)["apply"]
@@ -133,7 +135,7 @@ def test_github_does_not_trust_an_artifact(github: GitHub, world: World) -> None
     assert world.names() == ["a.png", "b.png"]
     for bad in ('"manifest": "data/other.yaml"', '"manifest": "/tmp/other.yaml"'):
         plan.write_text(text.replace('"manifest": "manifest.yaml"', bad, 1))
-        assert "has no plan of manifest.yaml" in github.push()["find"].log
+        assert "has no plan of manifest.yaml" in github.push("find")["find"].log
 
 
 def test_gitlab_applies_what_a_merge_request_showed(gitlab: GitLab, world: World) -> None:

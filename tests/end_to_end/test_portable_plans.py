@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.embedded_lake.talk import png
-from tests.end_to_end.world import BIRDS, World
+from tests.end_to_end.world import BIRDS, World, with_pruned
 
 NEW = png(40, 20, b"new")
 
@@ -93,6 +94,22 @@ def test_the_manifest_is_found_from_the_plan_or_from_the_current_folder(reviewed
     assert lost.code == 64
     assert "there is no manifest 'manifest.yaml' of the plan here" in lost.err
     assert "Run the command in the folder where the plan was made" in lost.err
+
+
+def test_a_plan_that_claims_to_remove_nothing_approves_no_removal(world: World) -> None:
+    """A pipeline asks for approval if the file says that the plan is destructive. Others may have written the file."""
+    with_pruned(world, "a.png", "b.png")
+    (world.folder / "images" / "a.png").unlink()
+    world.good("plan", "--out", "the.plan", "manifest.yaml")
+    plan = world.folder / "the.plan"
+    saved = json.loads(plan.read_text())
+    assert saved["destructive"] is True
+    plan.write_text(json.dumps({**saved, "destructive": False}))
+    done = world.run("apply", "the.plan")
+    assert (done.code, "it was not approved" in done.err) == (7, True)
+    assert world.names() == ["a.png", "b.png"]
+    world.good("apply", "--auto-approve", "the.plan")
+    assert world.names() == ["b.png"]
 
 
 def test_a_plan_is_bound_to_its_state_and_not_only_to_its_number_of_runs(world: World) -> None:
