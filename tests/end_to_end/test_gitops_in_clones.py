@@ -185,3 +185,26 @@ def test_gitlab_without_a_plan_adds_but_removes_only_with_approval(gitlab: GitLa
     approved = gitlab.run("apply with approval")
     assert approved.ok, approved.log
     assert world.names() == ["b.png", "c.png"]
+
+
+def test_gitlab_does_not_use_a_plan_of_another_manifest(gitlab: GitLab) -> None:
+    gitlab.repository.propose("first", add=("a.png",))
+    assert gitlab.merge_request("first").ok
+    gitlab.repository.merge("first", "Merge branch 'first' into 'main'\n\nSee merge request acme/birds!7")
+    assert gitlab.run("find plan").ok
+    assert gitlab.variables == {"FOUND": "approved"}
+    plan = gitlab.artifacts["plan"] / "lake.plan"
+    text = plan.read_text()
+    for good, bad in (
+        ('"manifest": "manifest.yaml"', '"manifest": "data/other.yaml"'),
+        ('"manifest_from_plan": "manifest.yaml"', '"manifest_from_plan": "/tmp/other.yaml"'),
+        ('"revert": null', '"revert": "20260131T101500-1f2e3d4c"'),
+        (text, "not a plan"),
+    ):
+        assert good in text
+        plan.write_text(text.replace(good, bad, 1))
+        found = gitlab.run("find plan")
+        assert found.ok
+        assert "has no plan of manifest.yaml" in found.log
+        assert gitlab.variables == {"FOUND": "none"}
+        assert not (gitlab.artifacts["find plan"] / "lake.plan").exists()
