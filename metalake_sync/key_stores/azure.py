@@ -38,7 +38,10 @@ def connect_azure(endpoint: str | None, environment: Mapping[str, str]) -> BlobS
         "connection_timeout": limits.CONNECT_TIMEOUT_S,
         "read_timeout": limits.READ_TIMEOUT_S,
         "retry_policy": ExponentialRetry(
-            initial_backoff=1, increment_base=2, retry_total=limits.ATTEMPTS - 1, random_jitter_range=1
+            initial_backoff=0,
+            increment_base=limits.PAUSE_BASE_S,
+            retry_total=limits.ATTEMPTS - 1,
+            random_jitter_range=limits.PAUSE_BASE_S // 2,
         ),
         "max_single_put_size": limits.PART_BYTES,
         "max_block_size": limits.PART_BYTES,

@@ -6,6 +6,8 @@ CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
 ATTEMPTS = 4
 """Of one call, with the SDK's own pauses in between."""
+PAUSE_BASE_S = 2
+"""The pauses between attempts of Azure's SDK are powers of this."""
 RETRY_S = 30
 """Google's SDK counts seconds instead of attempts: after this time it does not start another one."""
 

@@ -31,6 +31,7 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "CONNECT_TIMEOUT_S", 2)
     monkeypatch.setattr(limits, "READ_TIMEOUT_S", 1)
     monkeypatch.setattr(limits, "ATTEMPTS", 2)
+    monkeypatch.setattr(limits, "PAUSE_BASE_S", 0)
     monkeypatch.setattr(limits, "RETRY_S", 1)
 
 

@@ -81,6 +81,7 @@ READING = {"s3": b"GET /", "azure": b"GET /", "gcs": b"GET /", "postgresql": b"O
 def losing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[KeyStore, _Proxy]]:
     """A store behind a proxy that loses the first answer to a creation."""
     monkeypatch.setattr(limits, "ATTEMPTS", 3)
+    monkeypatch.setattr(limits, "PAUSE_BASE_S", 0)
     monkeypatch.setattr(limits, "RETRY_S", 2)
     name = f"lost-{secrets.token_hex(6)}"
     if request.param == "postgresql":
