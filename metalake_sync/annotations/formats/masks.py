@@ -8,7 +8,7 @@ would need numpy, and returns pixels instead of outlines.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from metalake_sync.core.shapes import Point
@@ -144,16 +144,14 @@ def _edges(columns: Lines) -> dict[tuple[int, int], list[tuple[int, int]]]:
         edges.setdefault(a, []).append(b)
 
     for column, runs in columns.items():
-        for top, bottom in _joined(runs):
+        joined = _joined(runs)
+        for top, bottom in joined:
             edge((column, top), (column + 1, top))
             edge((column + 1, bottom), (column, bottom))
-        left_side = _joined(columns.get(column - 1, []))
-        right_side = _joined(columns.get(column + 1, []))
-        for top, bottom in _joined(runs):
-            for a, b in _without((top, bottom), left_side):
-                edge((column, b), (column, a))
-            for a, b in _without((top, bottom), right_side):
-                edge((column + 1, a), (column + 1, b))
+        for a, b in _without(joined, _joined(columns.get(column - 1, []))):
+            edge((column, b), (column, a))
+        for a, b in _without(joined, _joined(columns.get(column + 1, []))):
+            edge((column + 1, a), (column + 1, b))
     return edges
 
 
@@ -168,19 +166,21 @@ def _joined(runs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
-def _without(run: tuple[int, int], others: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the pieces of a run that no other run covers."""
-    at, end = run
-    pieces: list[tuple[int, int]] = []
-    for top, bottom in others:
-        if bottom <= at or top >= end:
-            continue
-        if top > at:
-            pieces.append((at, top))
-        at = max(at, bottom)
-    if at < end:
-        pieces.append((at, end))
-    return pieces
+def _without(runs: Sequence[tuple[int, int]], others: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield the pieces of runs that no other run covers. Both are ascending, and neither has runs that touch."""
+    first = 0
+    for start, end in runs:
+        at = start
+        while first < len(others) and others[first][1] <= start:
+            first += 1
+        place = first
+        while place < len(others) and others[place][0] < end:
+            if others[place][0] > at:
+                yield at, others[place][0]
+            at = max(at, others[place][1])
+            place += 1
+        if at < end:
+            yield at, end
 
 
 def _walk(edges: dict[tuple[int, int], list[tuple[int, int]]]) -> MaskOutlines:
