@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from metalake_sync.core.snapshots import MediaType
 from metalake_sync.errors import ManifestError
+from metalake_sync.sources.junk import JUNK, START_OF_JUNK, JunkNames, junk_under
 from metalake_sync.sources.opening import read_small_file
 
 if TYPE_CHECKING:
@@ -28,31 +29,23 @@ if TYPE_CHECKING:
 
 IGNORE_FILE = ".metalakeignore"
 
-_NEVER_FOLDERS = frozenset({".metalake-sync", ".metalake", ".git"})
-_NEVER_FILES = frozenset({IGNORE_FILE, ".DS_Store", "Thumbs.db"})
-_UNFINISHED = (".part", "~", ".swp", ".crdownload", ".tmp")
-
 _ENDINGS = {
     MediaType.IMAGE: re.compile(r".\.(?:jpe?g|png)\Z", re.IGNORECASE | re.DOTALL),
     MediaType.VIDEO: re.compile(r".\.(?:mp4|mkv)\Z", re.IGNORECASE | re.DOTALL),
     MediaType.OTHER: re.compile(r".", re.DOTALL),
 }
 
+_NO_JUNK = {
+    media_type: re.compile(rf"(?!(?-i:{START_OF_JUNK})).*{ending.pattern}", re.IGNORECASE | re.DOTALL)
+    for media_type, ending in _ENDINGS.items()
+}
+"""File names with an extension of the media type that no rule excludes. The other rules concern other extensions."""
+
 _PLAIN_NAME_PATTERN = re.compile(r"[^/!#\\\s\[?][^/\\\[?]*[^/\\\s\[?]|[^/!#\\\s\[?]")
 """A pattern that matches file names only, and matches characters as it matches bytes: without slash, negation, comment,
 class, `?` and surrounding blanks."""
 
 IGNORE_FILE_LIMIT_BYTES = 1 << 20
-
-
-def is_never_wanted(name: str) -> bool:
-    """Return whether files of this name are never uploaded: unfinished files, and files that systems create."""
-    return name in _NEVER_FILES or name.endswith(_UNFINISHED)
-
-
-def is_never_walked(folder: str) -> bool:
-    """Return whether folders of this name are never scanned."""
-    return folder in _NEVER_FOLDERS
 
 
 def has_ending_of(media_type: MediaType, name: str) -> bool:
@@ -154,6 +147,10 @@ class ScanRules:
     def excludes(self) -> PatternList:
         return PatternList(self.exclude)
 
+    @cached_property
+    def junk(self) -> JunkNames:
+        return junk_under(self.include)
+
     def at_root(self) -> FolderRules:
         """Return the rules in the scanned folder itself. Raises ManifestError for an invalid pattern."""
         return FolderRules(self, "", _checked=(self.includes, self.excludes))
@@ -188,7 +185,7 @@ class FolderRules:
 
     def wants_folder(self, name: str) -> bool:
         """Return whether to scan a subfolder. Excluded folders are not listed."""
-        if not self.rules.recursive or is_never_walked(name):
+        if not self.rules.recursive or self.rules.junk.is_folder(name):
             return False
         path = f"{self.folder}/{name}" if self.folder else name
         if self.rules.exclude and self.rules.excludes.verdict(path, is_folder=True):
@@ -199,16 +196,16 @@ class FolderRules:
         """Return `wants_file`, or a compiled expression that is equal to it if only the media type counts."""
         rules = self.rules
         all_included = not rules.include or (self.included and rules.includes.only_takes)
-        if rules.media_type is MediaType.OTHER or not all_included or rules.exclude or self.ignores:
+        fast = all_included and rules.junk is JUNK and not rules.exclude and not self.ignores
+        if rules.media_type is MediaType.OTHER or not fast:
             return self.wants_file
-        # No excluded name has an extension of images or videos.
-        return _ENDINGS[rules.media_type].search
+        return _NO_JUNK[rules.media_type].match
 
     def wants_file(self, name: str) -> bool:
         rules = self.rules
         if _ENDINGS[rules.media_type].search(name) is None:
             return False
-        if is_never_wanted(name):
+        if rules.junk.is_file(name):
             return False
         if rules.include and not rules.includes.takes_file_below(self.rank, self.folder, name):
             return False
@@ -271,8 +268,8 @@ def _why_folder_excluded(here: FolderRules, name: str) -> str:
     path = f"{here.folder}/{name}" if here.folder else name
     if not here.rules.recursive:
         return "it is in a subfolder, and 'recursive' is false"
-    if is_never_walked(name):
-        return f"files in '{name}' are never uploaded"
+    if (why := here.rules.junk.why_folder(name)) is not None:
+        return why
     pattern = next((one for one in here.rules.exclude if PatternList([one]).verdict(path, is_folder=True)), None)
     if pattern is not None:
         return f"exclude pattern '{pattern}' excludes the folder '{path}'"
@@ -283,10 +280,8 @@ def _why_file_excluded(here: FolderRules, name: str) -> str:
     rules = here.rules
     if not has_ending_of(rules.media_type, name):
         return f"it does not have an extension of type '{rules.media_type}'"
-    if name in _NEVER_FILES:
-        return f"'{name}' is never uploaded"
-    if name.endswith(_UNFINISHED):
-        return "its name is that of an unfinished file"
+    if (why := rules.junk.why_file(name)) is not None:
+        return why
     if rules.include and _first_match(rules.include, here.folder, name) is None:
         return f"no include pattern matches it ({', '.join(map(repr, rules.include))})"
     pattern = _first_match(rules.exclude, here.folder, name)

@@ -18,7 +18,8 @@ from typing import TypeAlias
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest, MetadataSourceFile
 from metalake_sync.manifest.source_models import Annotation
-from metalake_sync.sources.rules import IGNORE_FILE, is_never_walked, is_never_wanted
+from metalake_sync.sources.junk import JUNK
+from metalake_sync.sources.rules import IGNORE_FILE
 
 YAML = (".yaml", ".yml")
 
@@ -194,20 +195,20 @@ class Places:
         root = next((root for root in self.roots if path == root or path.startswith(root + "/")), None)
         if root is not None:
             inner = path[len(root) + 1 :].split("/")
-            if any(is_never_walked(part) for part in inner):
+            if any(JUNK.is_folder(part) for part in inner):
                 return
             if change.is_folder:
                 yield TreeTouched(path, removal=change.gone)
             elif name == IGNORE_FILE:
                 yield TreeTouched(folder)
-            elif not is_never_wanted(name):
+            elif not JUNK.is_file(name):
                 yield FolderTouched(folder, removal=change.gone)
         elif path in self.files:
             yield FolderTouched(folder, removal=change.gone)
 
     def _is_source(self, path: str, source: str) -> bool:
         """Whether `path` is the source, or a file in its folder or below the fixed part of its glob."""
-        if is_never_wanted(os.path.basename(path)):
+        if JUNK.is_file(os.path.basename(path)):
             return False
         return path == source or path.startswith(self.globs.get(source, source) + "/")
 

@@ -15,7 +15,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from metalake_sync.lazy_dataclass import dataclass
-from metalake_sync.sources.rules import is_never_walked
+from metalake_sync.sources.junk import JUNK
 from metalake_sync.watch.hints import Change, HintBox, Places
 
 MOUNTINFO = Path("/proc/self/mountinfo")
@@ -91,7 +91,7 @@ def _digests(top: str, deep: bool) -> Iterator[tuple[str, bytes]]:
             with os.scandir(folder) as scan:
                 for entry in sorted(scan, key=lambda entry: entry.name):
                     if entry.is_dir(follow_symlinks=False):
-                        if deep and not is_never_walked(entry.name):
+                        if deep and not JUNK.is_folder(entry.name):
                             pending.append(entry.path)
                         continue
                     found = entry.stat(follow_symlinks=False)

@@ -394,7 +394,7 @@ def test_explain_accepts_a_name_as_the_plan_shows_it(world: World, name: str) ->
         ({"exclude": ["sub/"]}, "sub/x.png", "exclude pattern 'sub/' excludes the folder 'sub'"),
         ({"recursive": False}, "sub/x.png", "'recursive' is false"),
         ({}, "x.txt", "it does not have an extension of type 'image'"),
-        ({}, ".git/x.png", "files in '.git' are never uploaded"),
+        ({}, ".git/x.png", "files in '.git' are never uploaded (Git)"),
     ],
 )
 def test_explain_shows_the_rule_that_decides(world: World, folder: dict[str, Any], path: str, why: str) -> None:
