@@ -31,7 +31,7 @@ from metalake_sync.manifest.loading import manifest_digest
 from metalake_sync.planning.desired import key_of
 from metalake_sync.planning.planner import PlannedRun, Planner
 from metalake_sync.planning.run_options import START_RETRY_TIMEOUT_S, RunOptions
-from metalake_sync.planning.state_ownership import claim_state
+from metalake_sync.planning.state_ownership import check_shared_owner, claim_state
 from metalake_sync.planning.written_names import (
     MetadataCheck,
     MetadataNames,
@@ -129,6 +129,7 @@ class Project:
     def observe(self) -> Iterator[Observed]:
         """Make a plan, and keep the state and the lake open."""
         with StateStore(self.state_backend) as state:
+            check_shared_owner(state, self.manifest)
             if self.options.refresh == "none":
                 with self._planner(state, None).plan() as planned:
                     yield Observed(planned, state, None)

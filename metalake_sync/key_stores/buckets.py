@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from metalake_sync.errors import SyncError
 from metalake_sync.key_stores.addresses import BucketAddress
 from metalake_sync.key_stores.base import check_key
 from metalake_sync.key_stores.failures import Failure, failed, local_file
@@ -111,8 +112,11 @@ class BucketKeyStore:
         try:
             yield
         except self._sdk.errors as error:
-            why, detail = self._sdk.explain(error)
-            sdk = self._sdk
-            raise failed(
-                why, detail, location=self.location, credentials=sdk.credentials, endpoint=sdk.endpoint
-            ) from None
+            raise self._failed(*self._sdk.explain(error)) from None
+        except RecursionError:
+            # boto3 follows a redirect by asking the same server again, which redirects again.
+            raise self._failed(Failure.AWAY, "it redirects every call") from None
+
+    def _failed(self, why: Failure, detail: str) -> SyncError:
+        sdk = self._sdk
+        return failed(why, detail, location=self.location, credentials=sdk.credentials, endpoint=sdk.endpoint)

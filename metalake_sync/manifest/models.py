@@ -142,7 +142,7 @@ class Manifest(Model):
     state: Text | None = Field(
         None,
         description="Where the state is kept: a file, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, "
-        "azure://CONTAINER/PREFIX or postgresql://HOST/DATABASE#NAME for a state that several machines share. "
+        "azure://CONTAINER/PREFIX or postgresql://HOST/DATABASE/PREFIX for a state that several machines share. "
         "Credentials come from the environment. If left out, a file beside the manifest.",
     )
     remote: Remote = Field(description="The lake and the credentials for it.")

@@ -86,7 +86,17 @@ def rebuild(project: Project, *, lock_timeout_s: float = 0.0) -> Rebuilt:
 
     Annotation sets are read back, so that sets which the lake already has are not sent again.
     """
-    with project.state_backend.lock(command="state rebuild", timeout_s=lock_timeout_s):
-        old = project.state_backend.set_aside()
+    backend = project.state_backend
+    with project.reach():
+        pass  # Before the old state is moved, the lake must answer and accept the credentials.
+    with backend.lock(command="state rebuild", timeout_s=lock_timeout_s):
+        old = backend.set_aside()
     in_full = replace(project, options=replace(project.options, refresh="full"))
-    return Rebuilt(adopt_only(in_full, lock_timeout_s=lock_timeout_s, command="state rebuild"), old)
+    try:
+        return Rebuilt(adopt_only(in_full, lock_timeout_s=lock_timeout_s, command="state rebuild"), old)
+    except BaseException:
+        if old is not None and backend.is_shared:
+            # Other machines use the old state. On this machine alone it can be restored at any time.
+            with backend.lock(command="state rebuild", timeout_s=lock_timeout_s):
+                backend.replace_with(old)
+        raise

@@ -91,11 +91,20 @@ def version_of(source: Path) -> StateVersion:
 
 
 def _check_newer(backend: StateBackend, given: StateVersion, source: str, *, force: bool) -> None:
-    if force or not backend.exists():
+    if force:
         return
+    try:
+        if not backend.exists():
+            return
+    except StateError as error:
+        raise StateError(
+            error.message,
+            where=error.where,
+            remedy="To replace it all the same, add --force. What is there stays in the store.",
+        ) from None
     with StateStore(backend) as state:
-        present = state.version
-    if present.serial == 0 or (present.lineage == given.lineage and present.serial <= given.serial):
+        present, empty = state.version, not state.collections.lakes()
+    if (present.serial == 0 and empty) or (present.lineage == given.lineage and present.serial <= given.serial):
         return
     found = (
         f"a newer one: {present.serial} runs wrote to it, and {given.serial} to {source}"

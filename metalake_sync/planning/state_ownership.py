@@ -1,11 +1,12 @@
 """A state belongs to one manifest. Otherwise, files that one manifest uploaded would look to another like removed ones.
 
-Owns: which manifest a state belongs to. The state has the path of the manifest relative to its own folder, so that both
-can move together.
+Owns: which manifest a state belongs to. A state file has the path of the manifest relative to its own folder, so that
+both can move together. A shared state has the path in the repository, because each checkout is elsewhere.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from metalake_sync.manifest import LoadedManifest
 from metalake_sync.state.store import StateStore
 
 OWNER = "manifest"
+SHARED_OWNER = "shared by"
 
 
 def claim_state(state: StateStore, manifest: LoadedManifest) -> None:
@@ -25,21 +27,58 @@ def claim_state(state: StateStore, manifest: LoadedManifest) -> None:
     source = Path(os.path.abspath(manifest.source))
     if manifest.stream or not source.exists():
         return
-    folder = os.path.abspath(state.path.parent)
-    mine, owner = os.path.relpath(source, folder), state.learned(OWNER)
-    if owner == mine:
+    if state.is_shared:
+        check_shared_owner(state, manifest)
+        key, mine = SHARED_OWNER, _shared_owner(manifest, source)
+    else:
+        folder = os.path.abspath(state.path.parent)
+        key, mine = OWNER, os.path.relpath(source, folder)
+        owner = state.learned(OWNER)
+        if owner not in (None, mine):
+            theirs = Path(os.path.normpath(os.path.join(folder, owner or "")))
+            if theirs.exists() and not _same_text(theirs, source):
+                raise _of_another(str(theirs), state)
+    if state.learned(key) != mine:
+        with state.write():
+            state.learn(key, mine)
+
+
+def check_shared_owner(state: StateStore, manifest: LoadedManifest) -> None:
+    """Raise GuardStopped if a shared state belongs to another manifest.
+
+    Each checkout has the same paths in its repository. A manifest with the owner's path is the owner. One with another
+    path is the owner if it has the same name, and if the owner's path does not exist here any more: it was moved.
+    """
+    source = Path(os.path.abspath(manifest.source))
+    found = state.learned(SHARED_OWNER) if state.is_shared else None
+    if found is None or manifest.stream or not source.exists():
         return
-    if owner is not None:
-        theirs = Path(os.path.normpath(os.path.join(folder, owner)))
-        if theirs.exists() and not _same_text(theirs, source):
-            raise GuardStopped(
-                f"the state belongs to another manifest, {theirs}",
-                where=str(state.path),
-                remedy="Nothing was done, because each manifest would treat the other's files as removed. Give each"
-                " manifest its own 'name' or --state, or merge them into one.",
-            )
-    with state.write():
-        state.learn(OWNER, mine)
+    owner, mine = json.loads(found), json.loads(_shared_owner(manifest, source))
+    if owner["path"] == mine["path"]:
+        return
+    theirs = _repository(source) / owner["path"]
+    if owner["name"] == mine["name"] and not theirs.exists():
+        return
+    raise _of_another(f"{owner['path']} (name: {owner['name']})", state)
+
+
+def _shared_owner(manifest: LoadedManifest, source: Path) -> str:
+    return json.dumps({"name": manifest.name, "path": os.path.relpath(source, _repository(source))})
+
+
+def _repository(source: Path) -> Path:
+    """Return the root of the Git repository of a manifest, or its folder without one."""
+    return next((above for above in source.parents if (above / ".git").exists()), source.parent)
+
+
+def _of_another(theirs: str, state: StateStore) -> GuardStopped:
+    return GuardStopped(
+        f"the state belongs to another manifest, {theirs}",
+        where=state.location,
+        remedy="Nothing was done, because each manifest would treat the other's files as removed. Give each manifest a"
+        " state of its own (with 'state', --state or METALAKE_SYNC_STATE; '{name}' stands for its name), or merge them"
+        " into one.",
+    )
 
 
 def _same_text(one: Path, other: Path) -> bool:

@@ -160,6 +160,10 @@ def explain_file_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+SHARED_COPY = ".shared-"
+"""In the file name of a working copy of a shared state."""
+
+
 def _explanation(error: sqlite3.Error, path: Path) -> StateError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     where = str(path)
@@ -172,9 +176,11 @@ def _explanation(error: sqlite3.Error, path: Path) -> StateError:
             )
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return StateError(
-                f"the state is damaged ({error})",
+                f"the {'working copy of the ' if SHARED_COPY in path.name else ''}state is damaged ({error})",
                 where=where,
-                remedy="Run 'metalake-sync state rebuild MANIFEST' to build a new one from the lake. It sends nothing.",
+                remedy="Delete this file. The next command fetches the shared state again."
+                if SHARED_COPY in path.name
+                else "Run 'metalake-sync state rebuild MANIFEST' to build a new one from the lake. It sends nothing.",
             )
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return StateError(

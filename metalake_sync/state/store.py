@@ -53,8 +53,12 @@ class StateStore:
         self._copy: WorkingCopy
         if place is None:
             self._copy = TemporaryWorkingCopy()
+            self.location = str(self._copy.path)
         else:
-            self._copy = (FileBackend(place) if isinstance(place, Path) else place).open()
+            backend = FileBackend(place) if isinstance(place, Path) else place
+            self._copy = backend.open()
+            self.location = backend.location
+            """Where the state is, as users write it."""
         self._connection = self._copy.connection
         self.metadata_sets = MetadataSets(self._connection)
         self.bases = AnnotationBases(self._connection)

@@ -159,6 +159,46 @@ def test_rebuild_starts_a_new_state_and_keeps_a_copy_of_the_old_one(runner: Runn
     assert not old.exists()
 
 
+def test_a_rebuild_that_fails_leaves_the_old_state(runner: Runner) -> None:
+    runner.good("apply", "manifest.yaml")
+    before = runner.good("state", "show", "--json", "manifest.yaml").document
+    away = runner.run("state", "rebuild", "--retry-for", "1", "manifest.yaml", LAYERNEXT_URL="http://127.0.0.1:1")
+    assert away.code == 5
+    wrong = runner.run("state", "rebuild", "manifest.yaml", LAYERNEXT_SECRET="wrong-secret")
+    assert wrong.code == 12
+    after = fresh(runner, "second").good("state", "show", "--json", "manifest.yaml").document
+    assert after["collections"] == before["collections"]
+
+
+def test_two_manifests_of_a_repository_do_not_share_a_state(runner: Runner) -> None:
+    (runner.folder / ".git").mkdir()
+    text = (runner.folder / "manifest.yaml").read_text()
+    for name in ("x", "y"):
+        runner.write(f"{name}/images/{name}.png", name.encode())
+        runner.write(f"{name}/manifest.yaml", text)
+    runner.good("apply", "x/manifest.yaml")
+    for name in ("second", "third"):
+        for command in (("plan",), ("apply", "--auto-approve", "--max-delete", "100")):
+            refused = runner.run(*command, "y/manifest.yaml")
+            assert refused.code == 7, refused
+            assert "the state belongs to another manifest, x/manifest.yaml" in refused.err
+            assert "s3://" in refused.err
+        runner.good("plan", "x/manifest.yaml")
+        runner = fresh(runner, name)
+    # A manifest that was moved keeps its state.
+    moved = fresh(runner, "fourth")
+    (moved.folder / "x").rename(moved.folder / "z")
+    moved.good("apply", "z/manifest.yaml")
+
+
+@pytest.mark.parametrize("state", ["s3:acme-state/birds", "postgres:h/d", "s3://acme/{nam}", "{}.db"])
+def test_what_only_looks_like_a_place_is_refused(runner: Runner, state: str) -> None:
+    refused = runner.run("plan", "--state", state, "manifest.yaml")
+    assert refused.code == 64
+    assert "Use s3://BUCKET/PREFIX" in refused.err
+    assert not list(runner.folder.glob("s3*"))
+
+
 def test_an_untrusted_manifest_does_not_choose_where_the_state_is(runner: Runner) -> None:
     runner.good("apply", "manifest.yaml")
     refused = runner.run("plan", "--safe", "manifest.yaml", METALAKE_SYNC_ORIGIN=runner.lake.url)

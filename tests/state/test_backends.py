@@ -187,11 +187,12 @@ def test_only_force_breaks_the_lock_of_a_living_run(backend: StateBackend, anoth
             pass
 
 
-def test_a_state_of_a_newer_version_is_refused(backend: StateBackend, another: Opener) -> None:
-    with backend.lock(command="apply"), StateStore(backend) as state, state.write():
+def test_a_state_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    """A shared state tells it in its log: see `shared.test_shared_backend`."""
+    with StateStore(file_backend(tmp_path)) as state, state.write():
         state._connection.execute(
             "INSERT INTO _sqlite_migrations (migration_set, name, applied_at)"
             " VALUES ('metalake-sync', 'from_the_future', '')"
         )
     with pytest.raises(StateError, match="newer version"):
-        another().open()
+        file_backend(tmp_path).open()

@@ -252,6 +252,12 @@ class FileLock:
                 remedy="Wait for it to end, or wait here with --lock-timeout SECONDS. If you are sure that it is dead,"
                 " free the lock with 'state unlock'.",
             ) from None
+        except OSError as error:
+            raise StateError(
+                f"cannot lock the state: {error.strerror or error}",
+                where=str(self._state),
+                remedy="Make the folder writable, or put the state elsewhere with --state.",
+            ) from error
         note = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time(), "command": self._command}
         self._written = json.dumps(note)
         with open(self._note, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as note_file:

@@ -5,9 +5,11 @@ Owns: this choice. Backends of shared states load their libraries at first use.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from metalake_sync.errors import UsageError
 from metalake_sync.state.backends.base import StateBackend
 from metalake_sync.state.backends.file import STATE_FOLDER, FileBackend, state_path
 
@@ -33,12 +35,27 @@ def open_backend(location: str | None, base_dir: Path, name: str) -> StateBacken
     if location is None:
         return FileBackend(state_path(base_dir, name))
     location = location.replace(NAME, name)
+    _check(location)
     if "://" not in location:
         return FileBackend(Path(location))
     from metalake_sync.key_stores.opening import open_key_store
     from metalake_sync.state.backends.shared import SharedBackend
 
     return SharedBackend(base_dir / STATE_FOLDER, lambda: open_key_store(location))
+
+
+def _check(location: str) -> None:
+    """Raise UsageError for a path that was meant to be a URL, and for an unknown placeholder."""
+    near = re.match(r"(s3|gs|gcs|azure|postgres|postgresql|https?):(?!//)", location, re.IGNORECASE)
+    unknown = re.search(r"\{\w*\}", location)
+    if near is None and unknown is None:
+        return
+    what = f"begins like a URL, but has no '{near[0]}//'" if near is not None else ""
+    raise UsageError(
+        f"the state {location!r} {what or f'has an unknown placeholder {unknown[0] if unknown else None}'}",
+        remedy="Use s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, azure://CONTAINER/PREFIX, postgresql://HOST/DATABASE/PREFIX"
+        " or the path of a file. '{name}' stands for the name of the manifest.",
+    )
 
 
 def name_of(location: str) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import sqlite3
 import tempfile
 import threading
@@ -22,10 +23,21 @@ from metalake_sync.errors import StateError
 from metalake_sync.key_stores.base import KeyStore
 from metalake_sync.state.backends.base import WorkingCopy
 from metalake_sync.state.backends.file import FileLock, break_lock, lock_holder, prepare_folder, removed
-from metalake_sync.state.database import backup_path, copy_file, explain_errors, open_database
+from metalake_sync.state.database import SHARED_COPY, backup_path, copy_file, explain_errors, open_database
 from metalake_sync.state.shared.lease import Lease, newest_lease, release
 from metalake_sync.state.shared.log import new_segment, pack, segment_key
-from metalake_sync.state.shared.place import STATE, Contents, StateId, read_contents, read_id, snapshot_key
+from metalake_sync.state.shared.place import (
+    BACKUPS,
+    BACKUPS_KEPT,
+    STATE,
+    Contents,
+    StateId,
+    backup_key,
+    last_sequence,
+    read_contents,
+    read_id,
+    snapshot_key,
+)
 from metalake_sync.state.shared.snapshots import as_current, compress, export, scratch_folder, upload
 from metalake_sync.state.shared.working_copy import ReadingCopy, WritingCopy, refresh
 
@@ -37,7 +49,7 @@ def copy_path(folder: Path, location: str) -> Path:
     """Return where the working copy of a shared state is: in `folder`, named after the state."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", location.rstrip("/").rpartition("/")[2])[:40] or "state"
     digest = hashlib.blake2b(location.encode(), digest_size=6).hexdigest()
-    return folder / f"{name}.shared-{digest}.db"
+    return folder / f"{name}{SHARED_COPY}{digest}.db"
 
 
 class SharedBackend:
@@ -93,9 +105,36 @@ class SharedBackend:
                 self._temporary = tempfile.TemporaryDirectory(prefix="metalake-sync-", ignore_cleanup_errors=True)
             self.path = Path(self._temporary.name) / self.path.name
 
+    def _open_copy(self) -> sqlite3.Connection:
+        """Open the working copy, or a new one in place of one that cannot be used: it only saves time."""
+        try:
+            connection = open_database(self.path)
+            try:
+                with explain_errors(self.path):
+                    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+                if found != "ok":
+                    raise StateError(found)
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+        except StateError:
+            if lock_holder(self.path) is not None and self._lease is None:
+                raise
+            self._discard_copy()
+            return open_database(self.path)
+
+    def _discard_copy(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            path = self.path.with_name(self.path.name + suffix)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
     def open(self) -> WorkingCopy:
         self._prepare()
-        connection = open_database(self.path)
+        connection = self._open_copy()
         try:
             with explain_errors(self.path):
                 # Other threads only read: the run that took the lease writes.
@@ -156,28 +195,44 @@ class SharedBackend:
     def break_lock(self, *, force: bool) -> str | None:
         holder = release(self.store, self.location, force=force)
         self._close_store()
-        here = break_lock(self.path, force=force)
+        if not force:
+            return holder
+        here = break_lock(self.path, force=True)
         if here is not None:
             # Its run stops when it finds that its copy is gone.
-            for suffix in ("", "-wal", "-shm"):
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+            self._discard_copy()
         return holder or here
 
     def set_aside(self) -> Path | None:
-        """Copy the state into the folder `backups` of this machine, if it can be read, and begin an empty one."""
+        """Copy the state into the folder `backups` of this machine and into the store, and begin an empty one.
+
+        What cannot be read stays in the store as it is.
+        """
         lease = self._require_lease()
-        contents = self.contents()
-        if contents is None or contents.is_empty:
-            return None
         self._prepare()
-        target: Path | None = None
-        with contextlib.suppress(StateError), self._fresh_copy():
-            target = backup_path(self.path, "set-aside")
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            export(self.path, target)
-        self._end_writing()
-        head = self._append_nothing(lease, contents)
-        self.store.put(STATE, StateId(secrets.token_hex(8), head).encode())
+        try:
+            contents = self.contents()
+            if contents is None or contents.is_empty:
+                return None
+            self._end_writing()
+            target = self._back_up(contents)
+        except StateError:
+            target = None
+        head = self._append_nothing(lease)
+        self.store.put(STATE, StateId(secrets.token_hex(8), head, keeps_old=target is None).encode())
+        return target
+
+    def _back_up(self, contents: Contents) -> Path:
+        """Keep the present state in the store and on this machine. Returns the local copy. Raises StateError."""
+        target = backup_path(self.path, "set-aside")
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.closing(self._open_copy()) as connection, explain_errors(self.path):
+            refresh(connection, self.path, self.store)
+        export(self.path, target)
+        with scratch_folder(self.path) as folder:
+            compress(target, folder / "backup.gz")
+            upload(self.store, folder / "backup.gz", backup_key(contents.head, contents.id.id), folder)
+        self.store.delete(self.store.keys(BACKUPS)[:-BACKUPS_KEPT])
         return target
 
     def replace_with(self, source: Path) -> None:
@@ -190,20 +245,19 @@ class SharedBackend:
             export(given, folder / "snapshot.db")
             compress(folder / "snapshot.db", folder / "snapshot.gz")
             self._end_writing()
-            while (state_id := read_id(self.store)) is None:
-                self.store.create(STATE, StateId(secrets.token_hex(8)).encode())
-            head = self._append_nothing(lease, read_contents(self.store, state_id))
-            fresh = secrets.token_hex(8)
-            upload(self.store, folder / "snapshot.gz", snapshot_key(head, fresh), folder)
+            readable = True
+            try:
+                contents = self.contents()
+                if contents is not None and not contents.is_empty:
+                    self._back_up(contents)
+            except StateError:
+                readable = False
+            head = self._append_nothing(lease)
+            fresh = StateId(secrets.token_hex(8), head, has_snapshot=True, keeps_old=not readable)
+            upload(self.store, folder / "snapshot.gz", snapshot_key(head, fresh.id), folder)
             lease.check()
-            self.store.put(STATE, StateId(fresh, head).encode())
-            self.store.delete(read_contents(self.store, StateId(fresh, head)).stale)
-
-    @contextlib.contextmanager
-    def _fresh_copy(self) -> Iterator[None]:
-        with contextlib.closing(open_database(self.path)) as connection, explain_errors(self.path):
-            refresh(connection, self.path, self.store)
-            yield
+            self.store.put(STATE, fresh.encode())
+            self.store.delete(read_contents(self.store, fresh).stale)
 
     def _end_writing(self) -> None:
         """Send what the open copy still has, and let it write nothing more."""
@@ -211,9 +265,9 @@ class SharedBackend:
             self._writing.barrier()
             self._writing.stop(removed(self.location))
 
-    def _append_nothing(self, lease: Lease, contents: Contents) -> int:
+    def _append_nothing(self, lease: Lease) -> int:
         """Create an empty segment, which shows that no other run took over. Returns its sequence number."""
-        sequence = contents.head + 1
+        sequence = last_sequence(self.store) + 1
         if not self.store.create(segment_key(sequence), pack(new_segment(sequence, lease.epoch, []))):
             raise lease.lose()
         return sequence

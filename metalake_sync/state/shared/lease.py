@@ -273,6 +273,20 @@ class Lease:
             self._store.delete([_key(epoch) for epoch in old])
 
 
+def _died_here(body: LeaseBody) -> bool:
+    """Whether the holder was a process of this host that does not exist any more."""
+    pid = body.holder.get("pid")
+    if body.holder.get("host") != socket.gethostname() or not isinstance(pid, int) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def release(store: KeyStore, location: str, *, force: bool) -> str | None:
     """Release the newest lease. Returns who held it, or None if it was free.
 
@@ -284,7 +298,7 @@ def release(store: KeyStore, location: str, *, force: bool) -> str | None:
         return None
     epoch, body = found
     words = body.describe(time.time())
-    if not force and not body.manual and time.time() - body.renewed_at <= EXPIRES_S:
+    if not force and not body.manual and time.time() - body.renewed_at <= EXPIRES_S and not _died_here(body):
         raise StateLocked(
             f"another run holds the state: {words}",
             where=location,

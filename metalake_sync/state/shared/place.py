@@ -5,6 +5,7 @@
     snapshot/000000000412-1f2e…     the state as of a sequence number, with the id of the state
     lease/00000007                  who may write
     fence/000000000413              marks a segment that must stay, see `FENCES`
+    backup/000000000412-1f2e…       a state that another one replaced, see `BACKUPS`
 
 Sequence numbers and epochs only grow, also when another state takes the place of this one. So no key is created twice,
 and a holder that was paused meanwhile is noticed.
@@ -31,6 +32,16 @@ That holder may be paused, and would create the same segment next. So such a seg
 """
 
 
+BACKUPS = "backup/"
+"""Copies of states that `state push` or `state rebuild` replaced, in the form of snapshots. The newest are kept."""
+
+BACKUPS_KEPT = 3
+
+
+def backup_key(sequence: int, state_id: str) -> str:
+    return f"{BACKUPS}{sequence:012d}-{state_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class StateId:
     """The content of `state.json`."""
@@ -39,26 +50,40 @@ class StateId:
     """Random."""
     begins_after: int = 0
     """The sequence number after which the log belongs to this state."""
+    has_snapshot: bool = False
+    """Whether the state began as a snapshot (`state push`), and not empty."""
+    keeps_old: bool = False
+    """Whether what was there before could not be read. Then it is never deleted."""
 
     def encode(self) -> bytes:
-        return json.dumps({"format": FORMAT, "id": self.id, "begins_after": self.begins_after}).encode()
+        values = {name: getattr(self, name) for name in ("id", "begins_after", "has_snapshot", "keeps_old")}
+        return json.dumps({"format": FORMAT, **values}).encode()
 
 
 def read_id(store: KeyStore) -> StateId | None:
     """Return which state is here, or None if no state was created yet. Raises StateError and StateUnreachable."""
     body = store.get(STATE)
     if body is None:
+        if any(key.startswith((LOG, SNAPSHOTS)) for key in store.keys("")):
+            raise damaged(f"{STATE} is missing", store.location)
         return None
     try:
         found = json.loads(body)
         form, state_id, begins_after = found["format"], found["id"], found["begins_after"]
-        if not isinstance(state_id, str) or not isinstance(begins_after, int):
+        has_snapshot, keeps_old = found.get("has_snapshot", False), found.get("keeps_old", False)
+        if not (isinstance(state_id, str) and isinstance(begins_after, int)):
             raise TypeError("values of another kind")
     except (ValueError, KeyError, TypeError) as error:
         raise damaged(f"{STATE} cannot be read ({error})", store.location) from None
     if form != FORMAT:
         raise newer_version(STATE)
-    return StateId(state_id, begins_after)
+    return StateId(state_id, begins_after, has_snapshot is True, keeps_old is True)
+
+
+def last_sequence(store: KeyStore) -> int:
+    """Return the highest sequence number that was ever used, as far as the keys show, whatever state it belongs to."""
+    keys = store.keys("")
+    return max([0, *_of(keys, LOG), *_of(keys, SNAPSHOTS)])
 
 
 def snapshot_key(sequence: int, state_id: str) -> str:
@@ -104,6 +129,8 @@ def read_contents(store: KeyStore, state_id: StateId) -> Contents:
     own = [key for key in of_states if key.endswith(f"-{state_id.id}")]
     made = [number for number in sequences(own, SNAPSHOTS) if number >= state_id.begins_after]
     snapshot = made[-1] if made else None
+    if snapshot is None and state_id.has_snapshot:
+        raise damaged(f"{snapshot_key(state_id.begins_after, state_id.id)} is missing", store.location)
     start = state_id.begins_after if snapshot is None else snapshot
     after = [number for number in log if number > start]
     if after and after[-1] - start != len(after):
@@ -115,7 +142,7 @@ def read_contents(store: KeyStore, state_id: StateId) -> Contents:
     fences = set(_of(keys, FENCES))
     oldest = kept[0] if len(kept) == SNAPSHOTS_KEPT else state_id.begins_after
     stale += [segment_key(number) for number in _of(keys, LOG) if number <= oldest and number not in fences]
-    return Contents(state_id, snapshot, after, stale)
+    return Contents(state_id, snapshot, after, [] if state_id.keeps_old else stale)
 
 
 def _of(keys: Sequence[str], prefix: str) -> list[int]:

@@ -27,6 +27,7 @@ from metalake_sync.state.shared.changes import (
     Changes,
     ChangeWriter,
     clear_tables,
+    damaged,
     merge,
     shared_tables,
     to_document,
@@ -70,6 +71,8 @@ def refresh(connection: sqlite3.Connection, path: Path, store: KeyStore) -> Cont
     for _ in range(ATTEMPTS):
         state_id = read_id(store)
         if state_id is None:
+            if _noted(connection, COPY_ID) is not None:
+                raise _gone(store, path)
             _rewrite(connection, lambda _: clear_tables(connection))
             _note(connection, None, None)
             return None
@@ -81,6 +84,16 @@ def refresh(connection: sqlite3.Connection, path: Path, store: KeyStore) -> Cont
         "the shared state changed whenever it was read",
         where=store.location,
         remedy="Run the command again.",
+    )
+
+
+def _gone(store: KeyStore, path: Path) -> StateError:
+    """Return the error for a store that lost the state of which this machine has a copy."""
+    return StateError(
+        f"the state is gone, and this machine has a copy of it ({path})",
+        where=store.location,
+        remedy="If it should be there, copy that file elsewhere and restore it with 'metalake-sync state push"
+        " MANIFEST FILE'. To begin with an empty state, delete the file.",
     )
 
 
@@ -102,7 +115,7 @@ def _fill(connection: sqlite3.Connection, path: Path, store: KeyStore, contents:
 
     def replay(writer: ChangeWriter) -> None:
         for number, segment in read_segments(store, wanted):
-            check_segment(segment, number)
+            check_segment(segment, number, store.location)
             writer.write(segment["tables"])
 
     if wanted:
@@ -110,8 +123,10 @@ def _fill(connection: sqlite3.Connection, path: Path, store: KeyStore, contents:
     _note(connection, contents.id.id, contents.head)
 
 
-def check_segment(segment: dict[str, Any], number: int) -> None:
-    """Raise StateError for a segment of a newer version."""
+def check_segment(segment: dict[str, Any], number: int, location: str) -> None:
+    """Raise StateError for a segment of a newer version, or of another place in the log."""
+    if segment.get("sequence") != number:
+        raise damaged(f"{segment_key(number)} has the content of another segment", location)
     if segment.get("migration") not in {migration.__name__ for migration in MIGRATIONS}:
         raise newer_version(segment_key(number))
 
@@ -222,6 +237,8 @@ class WritingCopy:
         while True:
             state_id = read_id(self._store)
             if state_id is None:
+                if _noted(self.connection, COPY_ID) is not None:
+                    raise _gone(self._store, self.path)
                 self._store.create(STATE, StateId(secrets.token_hex(8)).encode())
                 continue
             head = read_contents(self._store, state_id).head
@@ -382,6 +399,14 @@ class WritingCopy:
             self.connection.close()
         if self._sent < self._commits and self._error is not None:
             raise self._error
+        if self._commits and self._error is None:
+            self._check_still_there()
+
+    def _check_still_there(self) -> None:
+        """Raise StateError if the state was removed from the store meanwhile: the log that is left is worth nothing."""
+        found = read_id(self._store)
+        if found is None or found.id != self._id:
+            raise _gone(self._store, self.path)
 
     def _needs_snapshot_in_run(self) -> bool:
         """Whether the run wrote so much that a new machine would read more of the log than of a snapshot.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
@@ -144,6 +145,115 @@ def test_snapshots_are_made_during_a_long_run(
     write(machine("one"), *(f"{number}" for number in range(60)))
     assert store.keys("snapshot/")
     assert read(machine("two")) == "59"
+
+
+@pytest.mark.parametrize("what", ["garbage", "cut", "folder"])
+def test_a_broken_working_copy_is_made_again(machine: Machine, what: str) -> None:
+    write(machine("one"), "a")
+    path = machine("one").path
+    if what == "folder":
+        path.unlink()
+        (path / "x").mkdir(parents=True)
+    else:
+        path.write_bytes(b"garbage" * 1000 if what == "garbage" else path.read_bytes()[:5000])
+    assert read(machine("one")) == "a"
+    write(machine("one"), "b")
+    assert read(machine("two")) == "b"
+
+
+def test_a_store_that_lost_the_state_is_an_error_where_a_copy_is_left(machine: Machine, store: FolderKeyStore) -> None:
+    write(machine("one"), "a")
+    copy = machine("one").path.read_bytes()
+    store.delete(store.keys(""))
+    for command in (read, write):
+        with pytest.raises(StateError, match="the state is gone, and this machine has a copy"):
+            command(machine("one"))
+    assert machine("one").path.read_bytes() == copy
+    # It is restored from the copy.
+    backend = machine("two")
+    with backend.lock(command="state push"):
+        backend.replace_with(machine("one").path)
+    assert read(machine("three")) == "a"
+
+
+def test_a_store_that_loses_the_state_during_a_run_is_an_error_of_the_run(
+    machine: Machine, store: FolderKeyStore
+) -> None:
+    with pytest.raises(StateError, match=r"state\.json is missing|the state is gone"):
+        backend = machine("one")
+        with backend.lock(command="apply"), StateStore(backend) as state:
+            store.delete(store.keys(""))
+            with state.write():
+                state.collections.record("lake", KEY, "a", "birds")
+
+
+def test_a_missing_state_json_is_damage_and_makes_nothing_worse(machine: Machine, store: FolderKeyStore) -> None:
+    write(machine("one"), "a")
+    body = store.get("state.json") or b""
+    store.delete(["state.json"])
+    for command in (read, write):
+        with pytest.raises(StateError, match=r"state\.json is missing"):
+            command(machine("two"))
+    store.put("state.json", body)
+    assert read(machine("two")) == "a"
+
+
+def test_a_missing_first_snapshot_is_damage(machine: Machine, store: FolderKeyStore, tmp_path: Path) -> None:
+    write(machine("one"), "a")
+    with StateStore(machine("one")) as state:
+        state.back_up(tmp_path / "copy.db")
+    backend = machine("one")
+    with backend.lock(command="state push"):
+        backend.replace_with(tmp_path / "copy.db")
+    write(machine("one"), "b")
+    assert read(machine("two")) == "b"
+    store.delete(store.keys("snapshot/"))
+    with pytest.raises(StateError, match="damaged: snapshot/.* is missing"):
+        read(machine("three"))
+
+
+def test_a_segment_with_the_content_of_another_one_is_damage(machine: Machine, store: FolderKeyStore) -> None:
+    write(machine("one"), "a", "b")
+    first, second = store.keys("log/")[-2:]
+    store.put(second, store.get(first) or b"")
+    with pytest.raises(StateError, match="the content of another segment"):
+        read(machine("two"))
+
+
+@pytest.mark.parametrize("what", ["state.json", "log/000000000001", "none"])
+def test_a_replaced_state_is_kept(machine: Machine, store: FolderKeyStore, tmp_path: Path, what: str) -> None:
+    """In a backup, or as it is if it cannot be read."""
+    write(machine("one"), "good")
+    with StateStore(machine("one")) as state:
+        state.back_up(tmp_path / "copy.db")
+    write(machine("one"), "replaced")
+    if what != "none":
+        store.put(what, b"garbage")
+    before = {key: store.get(key) for key in store.keys("log/")}
+    backend = machine("two")
+    with backend.lock(command="state push"):
+        backend.replace_with(tmp_path / "copy.db")
+    assert read(machine("three")) == "good"
+    if what == "none":
+        (backup,) = store.keys("backup/")
+        assert b"replaced" in gzip.decompress(store.get(backup) or b"")
+    else:
+        assert {key: store.get(key) for key in before} == before
+
+
+@pytest.mark.parametrize("what", ["state.json", "log/000000000001", "none"])
+def test_a_state_that_is_set_aside_is_kept(machine: Machine, store: FolderKeyStore, what: str) -> None:
+    write(machine("one"), "old")
+    if what != "none":
+        store.put(what, b"garbage")
+    backend = machine("two")
+    with backend.lock(command="state rebuild"):
+        aside = backend.set_aside()
+    assert (aside is not None) == (what == "none")
+    assert bool(store.keys("backup/")) == (what == "none")
+    assert store.keys("log/000000000002")
+    write(machine("two"), "new")
+    assert read(machine("three")) == "new"
 
 
 # Leases.
