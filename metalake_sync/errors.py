@@ -120,6 +120,10 @@ class StateCredentialsRejected(SyncError):
     exit_code = ExitCode.CREDENTIALS_REJECTED
 
 
+class StateDamaged(StateError):
+    """A shared state that cannot be read. Other errors of the state say nothing about what is in it."""
+
+
 class StateLocked(SyncError):
     """Another run holds the lock of the state, or another server holds the folder of the embedded lake."""
 

@@ -36,6 +36,8 @@ def parse_bucket(url: str, endpoint: str | None) -> BucketAddress | None:
         parts = urlsplit(url)
     except ValueError:
         return None
-    if parts.scheme not in BUCKET_SCHEMES or not parts.netloc or parts.query or parts.fragment or "@" in parts.netloc:
+    if parts.scheme not in BUCKET_SCHEMES or not parts.netloc or parts.query or parts.fragment:
+        return None
+    if "@" in parts.netloc or ":" in parts.netloc:
         return None
     return BucketAddress(parts.scheme, parts.netloc, parts.path.strip("/"), endpoint.rstrip("/") if endpoint else None)

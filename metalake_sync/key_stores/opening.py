@@ -73,14 +73,14 @@ def _open_database(url: str) -> KeyStore:
         parts = urlsplit(url)
     except ValueError:
         raise UsageError(f"{_shown(url)} is not the address of a database", remedy=_EXAMPLES) from None
+    # A password with a slash ends what urlsplit takes for the host.
+    address = url.partition("://")[2]
+    if "@" in address[len(parts.netloc) :].partition("?")[0]:
+        raise _password_in_url(f"{POSTGRESQL}://{address.rpartition('@')[2]}")
     user, _, host = parts.netloc.rpartition("@")
     parameters = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
     if ":" in user or parameters & _SECRET_PARAMETERS:
-        raise UsageError(
-            "the address of a database must not contain a password",
-            where=f"{POSTGRESQL}://{host}{parts.path}",
-            remedy="Remove it from the address, and set PGPASSWORD, or PGPASSFILE to the path of a password file.",
-        )
+        raise _password_in_url(f"{POSTGRESQL}://{host}{parts.path}")
     database, _, prefix = parts.path.strip("/").partition("/")
     if not database or parts.fragment:
         raise UsageError(f"{_shown(url)} does not name a database", remedy=_EXAMPLES)
@@ -92,6 +92,14 @@ def _open_database(url: str) -> KeyStore:
         place + query, prefix, location=f"{place}/{prefix}" if prefix else place
     )
     return store
+
+
+def _password_in_url(shown: str) -> UsageError:
+    return UsageError(
+        "the address of a database must not contain a password",
+        where=shown,
+        remedy="Remove it from the address, and set PGPASSWORD, or PGPASSFILE to the path of a password file.",
+    )
 
 
 def load_sdk(scheme: str) -> Any:
@@ -122,4 +130,4 @@ def _check_prefix(prefix: str, url: str) -> None:
 def _shown(url: str) -> str:
     """Return a URL without what can be a credential: the user's part, the query and the fragment."""
     place = re.split(r"[?#]", url, maxsplit=1)[0]
-    return repr(re.sub(r"(?<=://)[^/]*@", "", place))
+    return repr(re.sub(r"(?<=://).*@", "", place))

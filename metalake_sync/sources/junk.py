@@ -92,7 +92,7 @@ class JunkNames:
     """The names that are junk under some `include` patterns."""
 
     def __init__(self, include: Sequence[str] = ()) -> None:
-        patterns = [pattern.lstrip("!").rstrip("/").split("/") for pattern in include]
+        patterns = [pattern.rstrip("/").split("/") for pattern in include if not pattern.startswith("!")]
         last = [parts[-1] for parts in patterns]
         every = [part for parts in patterns for part in parts]
         self._files = [rule for rule in FILE_RULES if _holds(rule, last)]

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 
-USER_OF_URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s]*@")
+USER_OF_URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^/\s]*@|[^/\s:@]*:[^\s@]*@)")
 """The scheme of a URL, with the user and the password that follow it."""
 
 

@@ -76,6 +76,7 @@ def test_a_folder_of_a_system_is_not_scanned(tmp_path: Path, folder: str) -> Non
         (("._*.jpg", "*.jpg"), ["._a.jpg", "a.jpg"]),
         (("@eaDir/**", "*.jpg"), ["@eaDir/a.jpg", "a.jpg"]),
         ((".git/**", "*.jpg"), ["a.jpg"]),
+        (("*.jpg", "!._*.jpg", "!@eaDir/*"), ["a.jpg"]),
     ],
 )
 def test_a_pattern_that_names_such_files_overrides_the_rule(

@@ -90,7 +90,9 @@ def lines_of_runs(counts: Iterable[int], length: int) -> dict[int, list[tuple[in
 
 
 def add_run(lines: dict[int, list[tuple[int, int]]], start: int, count: int, length: int) -> None:
-    """Add a run of set pixels, counted over all lines, to the lines that it covers."""
+    """Add a run of set pixels, counted over all lines, to the lines that it covers. Raises BrokenMask for too many."""
+    if len(lines) + count // length > RUN_LIMIT:
+        raise BrokenMask("it has too many runs")
     while count:
         line, at = divmod(start, length)
         run = min(count, length - at)

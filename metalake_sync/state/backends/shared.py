@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from metalake_sync.errors import StateError
+from metalake_sync.errors import StateDamaged, StateError
 from metalake_sync.key_stores.base import KeyStore
 from metalake_sync.state.backends.base import WorkingCopy
 from metalake_sync.state.backends.file import FileLock, break_lock, lock_holder, prepare_folder, removed
@@ -33,13 +33,14 @@ from metalake_sync.state.shared.place import (
     Contents,
     StateId,
     backup_key,
+    fence_key,
     last_sequence,
     read_contents,
     read_id,
     snapshot_key,
 )
 from metalake_sync.state.shared.snapshots import as_current, compress, export, scratch_folder, upload
-from metalake_sync.state.shared.working_copy import ReadingCopy, WritingCopy, refresh
+from metalake_sync.state.shared.working_copy import ReadingCopy, WritingCopy, is_being_written, refresh
 
 COPY_LOCK_TIMEOUT_S = 60.0
 """How long a command waits for another one on this machine that brings the copy up to date."""
@@ -119,7 +120,7 @@ class SharedBackend:
                 raise
             return connection
         except StateError:
-            if lock_holder(self.path) is not None and self._lease is None:
+            if self._lease is None and lock_holder(self.path) is not None:
                 raise
             self._discard_copy()
             return open_database(self.path)
@@ -139,23 +140,24 @@ class SharedBackend:
             with explain_errors(self.path):
                 # Other threads only read: the run that took the lease writes.
                 if self._lease is None or self._writer_thread != threading.get_ident():
-                    self._refresh(connection)
+                    with self._refresh_lock():
+                        if not (is_being_written(connection) and lock_holder(self.path) is not None):
+                            refresh(connection, self.path, self.store)
                     self._close_store()
                     return ReadingCopy(self.path, connection)
                 if self._writing is not None and not self._writing.closed:
                     return ReadingCopy(self.path, connection)
-            self._writing = WritingCopy(self.path, connection, self.store, self._lease)
+            with self._refresh_lock():
+                self._writing = WritingCopy(self.path, connection, self.store, self._lease)
         except BaseException:
             connection.close()
             raise
         return self._writing
 
-    def _refresh(self, connection: sqlite3.Connection) -> None:
-        """Bring the copy up to date, unless a run on this machine writes to it: then it is more recent than the log."""
-        if lock_holder(self.path) is not None:
-            return
-        with FileLock(self.path, command="refresh", timeout_s=COPY_LOCK_TIMEOUT_S):
-            refresh(connection, self.path, self.store)
+    def _refresh_lock(self) -> FileLock:
+        """The lock of the command that fills the copy. It is not that of runs, which readers must never delay."""
+        beside = self.path.with_suffix(".refresh.db")
+        return FileLock(beside, command="refresh", timeout_s=COPY_LOCK_TIMEOUT_S)
 
     @contextlib.contextmanager
     def lock(
@@ -185,6 +187,9 @@ class SharedBackend:
         """Take the lease, and keep it until it is released by `break_lock`."""
         lease = Lease(self.store, self.location, command=command, timeout_s=timeout_s, manual=True)
         lease.__enter__()
+        if read_id(self.store) is not None:
+            # A run that is paused, and lost the lease before, finds that its next segment is taken.
+            self._append_nothing(lease)
         self._close_store()
 
     def lock_holder(self) -> str | None:
@@ -216,7 +221,7 @@ class SharedBackend:
                 return None
             self._end_writing()
             target = self._back_up(contents)
-        except StateError:
+        except StateDamaged:
             target = None
         head = self._append_nothing(lease)
         self.store.put(STATE, StateId(secrets.token_hex(8), head, keeps_old=target is None).encode())
@@ -250,7 +255,7 @@ class SharedBackend:
                 contents = self.contents()
                 if contents is not None and not contents.is_empty:
                     self._back_up(contents)
-            except StateError:
+            except StateDamaged:
                 readable = False
             head = self._append_nothing(lease)
             fresh = StateId(secrets.token_hex(8), head, has_snapshot=True, keeps_old=not readable)
@@ -268,8 +273,11 @@ class SharedBackend:
     def _append_nothing(self, lease: Lease) -> int:
         """Create an empty segment, which shows that no other run took over. Returns its sequence number."""
         sequence = last_sequence(self.store) + 1
+        if lease.took_over:
+            self.store.put(fence_key(sequence), b"")
         if not self.store.create(segment_key(sequence), pack(new_segment(sequence, lease.epoch, []))):
             raise lease.lose()
+        lease.fenced = True
         return sequence
 
     def _require_lease(self) -> Lease:

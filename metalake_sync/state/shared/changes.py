@@ -18,7 +18,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from metalake_sync.errors import StateError
+from metalake_sync.errors import StateDamaged
 
 CACHES = frozenset({"hash_cache", "readings", "set_memo"})
 """Tables of facts about the files of one machine. Without them, files are read again."""
@@ -188,9 +188,16 @@ class ChangeWriter:
     def write(self, documents: Iterable[Mapping[str, Any]]) -> None:
         """Write the changes of one segment, as `to_document` returned them.
 
-        Raises StateError for a table or a column that the schema does not have, and for values of other kinds.
+        Raises StateDamaged for a table or a column that the schema does not have, and for values of other kinds.
         """
         parsed = [self._parsed(document) for document in documents]
+        try:
+            self._write(parsed)
+        except (OverflowError, UnicodeEncodeError, sqlite3.IntegrityError) as error:
+            raise damaged(f"a segment of its log has a value that no table holds ({error})") from None
+
+    def _write(self, parsed: Iterable[tuple[Table, list[str], list[Row], list[Row]]]) -> None:
+        parsed = list(parsed)
         for table, _, _, gone in parsed:
             condition = " AND ".join(f"{column} = ?" for column in table.key)
             self._connection.executemany(f"DELETE FROM main.{table.name} WHERE {condition}", gone)
@@ -242,9 +249,9 @@ def _condition(table: Table) -> str:
     return f" WHERE {_OF_META.format(row='')}" if table.name == "meta" else ""
 
 
-def damaged(what: str, where: str | None = None) -> StateError:
+def damaged(what: str, where: str | None = None) -> StateDamaged:
     """Return the error for a shared state that cannot be read. `what` is a clause."""
-    return StateError(
+    return StateDamaged(
         f"the shared state is damaged: {what}",
         where=where,
         remedy="Restore a backup with 'metalake-sync state push', or build a new state from the lake with"

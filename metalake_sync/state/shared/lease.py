@@ -157,6 +157,8 @@ class Lease:
         self.epoch = 0
         self.took_over = False
         """Whether the holder before may still be alive."""
+        self.fenced = False
+        """Whether a segment of this holder keeps earlier ones from writing."""
 
     def __enter__(self) -> Lease:
         self._acquire()
@@ -170,7 +172,8 @@ class Lease:
         if self._renewer is not None:
             # While the store is away, a renewal may take minutes.
             self._renewer.join(JOIN_S)
-        if self._lost is None:
+        stuck = self._renewer is not None and self._renewer.is_alive()
+        if self._lost is None and not stuck:
             # A release that does not arrive costs the next run `EXPIRES_S`.
             with contextlib.suppress(SyncError):
                 self._put(released=True)
@@ -255,6 +258,9 @@ class Lease:
             self._body = LeaseBody(
                 old.id, old.holder, old.renewals + 1, time.time(), released=released, manual=self._manual
             )
+            if released and self.took_over and not self.fenced:
+                # The next holder must fence off what this one did not.
+                self._body = replace(self._body, forced=True)
             self._store.put(_key(self.epoch), self._body.encode())
 
     def _renew(self) -> None:

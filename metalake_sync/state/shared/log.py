@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from metalake_sync.errors import StateError
 from metalake_sync.key_stores.base import KeyStore
 from metalake_sync.state.schema import MIGRATIONS
 from metalake_sync.state.shared.changes import damaged, encoded
@@ -66,8 +67,8 @@ def new_segment(sequence: int, epoch: int, tables: Sequence[Mapping[str, Any]]) 
     }
 
 
-def unpack(body: bytes, key: str) -> dict[str, Any]:
-    """Return the segment of a body. Raises StateError."""
+def unpack(body: bytes, key: str, location: str) -> dict[str, Any]:
+    """Return the segment of a body. `location`: of the state. Raises StateError."""
     try:
         inflate = zlib.decompressobj()
         text = inflate.decompress(body, MAX_SEGMENT_BYTES)
@@ -77,19 +78,20 @@ def unpack(body: bytes, key: str) -> dict[str, Any]:
         if not isinstance(segment, dict):
             raise TypeError("it is not an object")
         form = segment["format"]
+        if form == FORMAT and not (isinstance(segment["tables"], list) and isinstance(segment["migration"], str)):
+            raise TypeError("values of another kind")
     except (zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise damaged(f"{key} cannot be read ({error})") from None
+        raise damaged(f"{key} cannot be read ({error})", location) from None
     if form != FORMAT:
-        raise newer_version(key)
+        raise newer_version(key, location)
     return segment
 
 
-def newer_version(key: str) -> Exception:
+def newer_version(key: str, location: str) -> StateError:
     """Return the error for an object that a newer version of this program wrote."""
-    from metalake_sync.errors import StateError
-
     return StateError(
         f"the shared state was written by a newer version of metalake-sync ({key})",
+        where=location,
         remedy="Update metalake-sync, or use another state with --state.",
     )
 
@@ -103,4 +105,4 @@ def read_segments(store: KeyStore, wanted: Sequence[int]) -> Iterator[tuple[int,
             for number, body in zip(numbers, bodies, strict=True):
                 if body is None:
                     raise SegmentMissing
-                yield number, unpack(body, segment_key(number))
+                yield number, unpack(body, segment_key(number), store.location)

@@ -76,7 +76,7 @@ def read_id(store: KeyStore) -> StateId | None:
     except (ValueError, KeyError, TypeError) as error:
         raise damaged(f"{STATE} cannot be read ({error})", store.location) from None
     if form != FORMAT:
-        raise newer_version(STATE)
+        raise newer_version(STATE, store.location)
     return StateId(state_id, begins_after, has_snapshot is True, keeps_old is True)
 
 
@@ -138,7 +138,9 @@ def read_contents(store: KeyStore, state_id: StateId) -> Contents:
         missing = next(number for number in range(start + 1, after[-1]) if number not in present)
         raise damaged(f"{segment_key(missing)} of its log is missing", store.location)
     kept = made[-SNAPSHOTS_KEPT:]
-    stale = sorted(set(of_states) - {snapshot_key(number, state_id.id) for number in kept})
+    # A later snapshot of another id may belong to a state that takes the place of this one at this moment.
+    older = {key for key in of_states if sequences([key], SNAPSHOTS) and sequences([key], SNAPSHOTS)[0] <= start}
+    stale = sorted(older - {snapshot_key(number, state_id.id) for number in kept})
     fences = set(_of(keys, FENCES))
     oldest = kept[0] if len(kept) == SNAPSHOTS_KEPT else state_id.begins_after
     stale += [segment_key(number) for number in _of(keys, LOG) if number <= oldest and number not in fences]

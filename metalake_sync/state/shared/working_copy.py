@@ -9,6 +9,7 @@ Owns: bringing a copy up to date, sending the changes of commits to the log in o
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import sqlite3
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 
 from metalake_sync.errors import StateError, SyncError
 from metalake_sync.key_stores.base import KeyStore
+from metalake_sync.key_stores.conditional_writes import check_conditional_writes
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.database import back_up, explain_errors, identity_of
 from metalake_sync.state.schema import MIGRATIONS
@@ -45,7 +47,7 @@ from metalake_sync.state.shared.place import (
 )
 from metalake_sync.state.shared.snapshots import compress, download, export, fill, scratch_folder, transaction, upload
 
-COPY_ID, COPY_SEQUENCE = "copy of", "copy sequence"
+COPY_ID, COPY_SEQUENCE, COPY_WRITER = "copy of", "copy sequence", "copy writer"
 
 GATHER_S = 0.25
 """How long commits are gathered for one segment while no caller waits at a barrier."""
@@ -128,7 +130,7 @@ def check_segment(segment: dict[str, Any], number: int, location: str) -> None:
     if segment.get("sequence") != number:
         raise damaged(f"{segment_key(number)} has the content of another segment", location)
     if segment.get("migration") not in {migration.__name__ for migration in MIGRATIONS}:
-        raise newer_version(segment_key(number))
+        raise newer_version(segment_key(number), location)
 
 
 def _rewrite(connection: sqlite3.Connection, block: Callable[[ChangeWriter], None]) -> None:
@@ -145,10 +147,24 @@ def _noted(connection: sqlite3.Connection, key: str) -> str | None:
     return str(row[0]) if row else None
 
 
+def is_being_written(connection: sqlite3.Connection) -> bool:
+    """Whether a run on this machine writes to the copy, which is then more recent than the log."""
+    found = _noted(connection, COPY_WRITER)
+    if found is None or not found.isdigit():
+        return False
+    try:
+        os.kill(int(found), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def _note(connection: sqlite3.Connection, state_id: str | None, sequence: int | None) -> None:
     """Record which state a copy holds, as of which sequence number. None: a copy that does not count."""
     with transaction(connection):
-        connection.execute("DELETE FROM meta WHERE key IN (?, ?)", (COPY_ID, COPY_SEQUENCE))
+        connection.execute("DELETE FROM meta WHERE key IN (?, ?, ?)", (COPY_ID, COPY_SEQUENCE, COPY_WRITER))
         if state_id is not None and sequence is not None:
             connection.executemany(
                 "INSERT INTO meta (key, value) VALUES (?, ?)", [(COPY_ID, state_id), (COPY_SEQUENCE, str(sequence))]
@@ -239,6 +255,7 @@ class WritingCopy:
             if state_id is None:
                 if _noted(self.connection, COPY_ID) is not None:
                     raise _gone(self._store, self.path)
+                check_conditional_writes(self._store)
                 self._store.create(STATE, StateId(secrets.token_hex(8)).encode())
                 continue
             head = read_contents(self._store, state_id).head
@@ -252,6 +269,10 @@ class WritingCopy:
         if contents is None or contents.head != head + 1:
             raise self._lease.lose()
         _note(self.connection, None, None)
+        self.connection.execute(
+            "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (COPY_WRITER, str(os.getpid()))
+        )
+        self._lease.fenced = True
         return contents
 
     def _segment(self, sequence: int, changes: Changes) -> bytes:
@@ -262,7 +283,11 @@ class WritingCopy:
     def check(self) -> None:
         self._lease.check()
         if identity_of(self.path) != self._identity:
-            raise self._lease.lose()
+            raise StateError(
+                "the working copy of the state was removed while a command used it",
+                where=str(self.path),
+                remedy="Run the command again. What the lake confirmed is in the shared state, or will be adopted.",
+            )
         if self._error is not None:
             raise self._error
 
@@ -415,9 +440,15 @@ class WritingCopy:
         """
         if self._unsaved < SNAPSHOT_IN_RUN_AFTER_SEGMENTS:
             return False
-        return self._unsaved >= MOST_SEGMENTS or self._log_bytes > self.path.stat().st_size // COMPRESSION
+        return self._unsaved >= MOST_SEGMENTS or self._log_bytes > self._size_bytes() // COMPRESSION
+
+    def _size_bytes(self) -> int:
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
 
     def _is_log_long(self) -> bool:
         if self._unsaved >= SNAPSHOT_AFTER_SEGMENTS:
             return True
-        return self._log_bytes > max(SMALL_LOG_BYTES, self.path.stat().st_size // COMPRESSION // 4)
+        return self._log_bytes > max(SMALL_LOG_BYTES, self._size_bytes() // COMPRESSION // 4)

@@ -21,7 +21,7 @@ from metalake_sync.state.shared.changes import (
     shared_tables,
     to_document,
 )
-from metalake_sync.state.shared.log import pack, unpack
+from metalake_sync.state.shared.log import new_segment, pack, unpack
 from metalake_sync.state.shared.snapshots import export, fill, open_new, transaction
 
 Step = tuple[int, int, int]
@@ -192,7 +192,7 @@ def test_a_snapshot_and_the_log_make_the_live_state(
                 export(folder / "live.db", folder / f"{number}.db")
                 fill(copy, folder / f"{number}.db")
             else:
-                segment = unpack(pack({"tables": to_document(gathered, tables)}), "a segment")
+                segment = unpack(pack(new_segment(1, 1, to_document(gathered, tables))), "a segment", "here")
                 with transaction(copy), ChangeWriter(copy) as writer:
                     writer.write(segment["tables"])
             gathered = {}

@@ -17,6 +17,7 @@ from metalake_sync.state.backends.shared import SharedBackend
 from metalake_sync.state.shared import lease as leases
 from metalake_sync.state.shared import working_copy
 from metalake_sync.state.shared.lease import Lease, LeaseBody
+from metalake_sync.state.shared.log import pack, unpack
 from metalake_sync.state.store import StateStore
 from tests.key_stores.folder_store import FolderKeyStore
 
@@ -111,13 +112,11 @@ def test_a_missing_segment_is_named(machine: Machine, store: FolderKeyStore) -> 
 
 @pytest.mark.parametrize("what", ["state.json", "log"])
 def test_a_state_of_a_newer_version_is_refused(machine: Machine, store: FolderKeyStore, what: str) -> None:
-    from metalake_sync.state.shared.log import pack, unpack
-
     write(machine("one"), "a")
     key = store.keys(what)[-1]
     body = store.get(key) or b""
     if what == "log":
-        store.put(key, pack({**unpack(body, key), "migration": "from_the_future"}))
+        store.put(key, pack({**unpack(body, key, "here"), "migration": "from_the_future"}))
     else:
         store.put(key, json.dumps({**json.loads(body), "format": 2}).encode())
     with pytest.raises(StateError, match="newer version"):
@@ -332,6 +331,106 @@ def test_a_forced_unlock_counts_as_a_takeover(machine: Machine, store: FolderKey
             state.collections.record("lake", KEY, "too late", "birds")
         state.sync()
     assert read(machine("three")) == "mine"
+
+
+@pytest.mark.parametrize("how", ["push", "rebuild", "lock"])
+def test_every_takeover_fences_off_the_holder_before(
+    machine: Machine, store: FolderKeyStore, tmp_path: Path, how: str
+) -> None:
+    write(machine("zero"), "before")
+    with StateStore(machine("zero")) as state:
+        state.back_up(tmp_path / "copy.db")
+    first = machine("one")
+    with pytest.raises(StateLocked, match="took over"), first.lock(command="stuck"), StateStore(first) as state:
+        assert machine("two").break_lock(force=True)
+        other = machine("two")
+        if how == "lock":
+            other.lock_by_hand(command="state lock")
+        else:
+            with other.lock(command=how):
+                other.replace_with(tmp_path / "copy.db") if how == "push" else other.set_aside()
+        assert store.keys("fence/")
+        with state.write():
+            state.collections.record("lake", KEY, "too late", "birds")
+        state.sync()
+    assert read(machine("three")) == (None if how == "rebuild" else "before")
+
+
+def test_a_takeover_that_fenced_nothing_off_is_left_to_the_next_holder(machine: Machine, store: FolderKeyStore) -> None:
+    first = machine("one")
+    with pytest.raises(StateLocked, match="took over"), first.lock(command="stuck"), StateStore(first) as state:
+        machine("two").break_lock(force=True)
+        with machine("two").lock(command="fails before it writes"):
+            pass
+        write(machine("two"), "mine")
+        assert store.keys("fence/")
+        with state.write():
+            state.collections.record("lake", KEY, "too late", "birds")
+        state.sync()
+
+
+def test_readers_neither_wait_for_a_run_nor_keep_it_waiting(machine: Machine) -> None:
+    write(machine("one"), "a")
+    writer = machine("one")
+    with writer.lock(command="apply"):
+        # The run has not opened the copy yet.
+        assert read(machine("one")) == "a"
+        with StateStore(writer) as state:
+            with state.write():
+                state.collections.record("lake", KEY, "b", "birds")
+            assert read(machine("one")) == "b"
+    with machine("one")._refresh_lock(), machine("one").lock(command="apply"):
+        pass
+
+
+def test_two_readers_of_a_new_machine_see_the_whole_state(machine: Machine) -> None:
+    write(machine("one"), "a")
+    seen: list[str | None] = []
+    threads = [threading.Thread(target=lambda: seen.append(read(machine("two")))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == ["a"] * 4
+
+
+def test_a_run_whose_copy_is_removed_ends_with_one_error_and_frees_the_lock(machine: Machine) -> None:
+    backend = machine("one")
+    with (
+        pytest.raises(StateError, match="working copy of the state was removed"),
+        backend.lock(command="apply"),
+        StateStore(backend) as state,
+    ):
+        backend.path.unlink()
+        with state.write():
+            pytest.fail("a transaction began")
+    with machine("two").lock(command="next"):
+        pass
+
+
+BAD_ROWS = [[["a", 1 << 70]], [["a", "\ud800"]], [[None, "b"]]]
+
+
+@pytest.mark.parametrize("number", range(len(BAD_ROWS)))
+def test_a_segment_with_impossible_values_is_damage(machine: Machine, store: FolderKeyStore, number: int) -> None:
+    write(machine("one"), "a", "b")
+    key = store.keys("log/")[-1]
+    segment = unpack(store.get(key) or b"", key, "here")
+    rows = {"table": "meta", "columns": ["key", "value"], "key": ["key"], "rows": BAD_ROWS[number], "gone": []}
+    store.put(key, pack({**segment, "tables": [rows]}))
+    with pytest.raises(StateError, match="the shared state is damaged"):
+        read(machine("two"))
+
+
+@pytest.mark.parametrize("change", [{"tables": None}, {"migration": 3}, {"tables": ["x"]}])
+def test_a_segment_of_another_form_is_damage(
+    machine: Machine, store: FolderKeyStore, change: dict[str, object]
+) -> None:
+    write(machine("one"), "a")
+    key = store.keys("log/")[-1]
+    store.put(key, pack({**unpack(store.get(key) or b"", key, "here"), **change}))
+    with pytest.raises(StateError, match="the shared state is damaged"):
+        read(machine("two"))
 
 
 def test_a_lock_by_hand_does_not_expire(machine: Machine, quick: None) -> None:

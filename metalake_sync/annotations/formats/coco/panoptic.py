@@ -41,12 +41,12 @@ def mask_file_of(source: SourceFile, annotation: dict[str, Any]) -> Path:
 
 
 def stamp_of(source: SourceFile, annotation: dict[str, Any]) -> list[int]:
-    """Return what changes with the PNG of an annotation: size and time of change. Empty without a file."""
+    """Return what changes with the PNG of an annotation: size, times and inode. Empty without a file."""
     try:
         found = os.stat(mask_file_of(source, annotation))
     except (OSError, ValueError, ManifestError):
         return []
-    return [found.st_size, found.st_mtime_ns]
+    return [found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns]
 
 
 def segments_of(

@@ -175,7 +175,7 @@ def _stamp(path: Path) -> list[int]:
         found = os.stat(path)
     except OSError:
         return []
-    return [found.st_size, found.st_mtime_ns]
+    return [found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns]
 
 
 def _shapes(_: Any, place: Place, file: SourceFile, objects: Path | None, label_map: LabelMap) -> Iterator[Shape]:
