@@ -30,15 +30,16 @@ def claim_state(state: StateStore, manifest: LoadedManifest) -> None:
     if state.is_shared:
         check_shared_owner(state, manifest)
         key, mine = SHARED_OWNER, _shared_owner(manifest, source)
+        owner = state.learned(key)
     else:
         folder = os.path.abspath(state.path.parent)
         key, mine = OWNER, os.path.relpath(source, folder)
-        owner = state.learned(OWNER)
+        owner = state.learned(key)
         if owner not in (None, mine):
             theirs = Path(os.path.normpath(os.path.join(folder, owner or "")))
             if theirs.exists() and not _same_text(theirs, source):
                 raise _of_another(str(theirs), state)
-    if state.learned(key) != mine:
+    if owner != mine:
         with state.write():
             state.learn(key, mine)
 

@@ -207,3 +207,10 @@ def test_confidence_1_of_a_plain_attribute_is_left_out_and_counted(tmp_path: Pat
     ]
     (annotation,) = json.loads((tmp_path / "out/annotations.json").read_text())["annotations"]
     assert annotation["attributes"] == {"colour": "red", "age": [{"value": "old", "confidence": 0.4}]}
+
+
+def test_a_triangle_that_ends_at_a_rim_is_read_back_without_a_note(tmp_path: Path) -> None:
+    triangle = Shape(ShapeType.POLYGON, ((244.0, 33.0), (0.0, 204.0), (0.4, 0.0)), "cat")
+    write_records([ImageRecord("a.jpg", (triangle,))], "yolo", tmp_path, lambda _: SIZE)
+    (back,) = read_back(tmp_path, "yolo")["a"].shapes
+    assert same(back, triangle)

@@ -39,6 +39,7 @@ PATIENCE_S = 60.0
 
 
 _MOTO = """
+import io
 import threading
 from moto import server
 
@@ -48,6 +49,9 @@ class Application(server.DomainDispatcherApplication):
     def __call__(self, environ, start_response):
         if "HTTP_IF_NONE_MATCH" not in environ:
             return super().__call__(environ, start_response)
+        # A client that is stopped in the middle of its request must not keep the lock.
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
         with conditional:
             return super().__call__(environ, start_response)
 

@@ -110,8 +110,11 @@ def leaves_extra_open(lines: Sequence[Line], keypoints: KeypointShape | None) ->
 
 
 def leaves_even_open(lines: Sequence[Line], keypoints: KeypointShape | None) -> bool:
-    """Whether the meaning of an even count of numbers matters to these lines."""
-    return any(_has_pair(line, keypoints) for line in lines)
+    """Whether the meaning of an even count of numbers matters to these lines.
+
+    A last number with a decimal point is a coordinate: track ids are written without one.
+    """
+    return any(_has_pair(line, keypoints) and line.last.lstrip("+-").isdigit() for line in lines)
 
 
 def _is_box(numbers: Sequence[float]) -> bool:
