@@ -1,4 +1,4 @@
-"""`status` and `state show|list|backup|forget|unlock`: read and edit the state, without asking the lake."""
+"""`status` and `state show|backup|forget|unlock`: read and edit the state, without asking the lake."""
 
 from __future__ import annotations
 
