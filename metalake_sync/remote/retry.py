@@ -48,7 +48,8 @@ class Clock:
 
     now_s: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    unit_random: Callable[[], float] = random.random
+    # Numbers of its own: threads that retry must not disturb other users of the shared generator.
+    unit_random: Callable[[], float] = random.Random().random  # noqa: S311
     wall: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 

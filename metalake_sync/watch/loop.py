@@ -107,7 +107,7 @@ class Watcher:
     service: ServiceManager
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
-    unit_random: Callable[[], float] = random.random
+    unit_random: Callable[[], float] = random.Random().random  # noqa: S311
     _scheduler: Scheduler = field(init=False)
     _reporter: Reporter = field(init=False)
     _manifest_touched: bool = False
