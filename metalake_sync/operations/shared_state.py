@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from metalake_sync.errors import GuardStopped, StateError, UsageError
-from metalake_sync.operations.state import require_state
+from metalake_sync.operations.state import back_up, require_state
 from metalake_sync.project import Project
 from metalake_sync.state.backends.base import StateBackend
 from metalake_sync.state.backends.opening import open_backend
@@ -21,10 +21,7 @@ from metalake_sync.state.store import StateStore, StateVersion
 
 def pull(project: Project, to: Path) -> StateVersion:
     """Copy the state into a new file. Returns which state it is."""
-    require_state(project)
-    with StateStore(project.state_backend) as state:
-        state.back_up(to)
-        return state.version
+    return version_of(back_up(project, to))
 
 
 def push(project: Project, source: Path, *, force: bool, lock_timeout_s: float = 0.0) -> StateVersion:

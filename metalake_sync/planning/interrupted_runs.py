@@ -18,7 +18,6 @@ from metalake_sync.core.notes import Note, NoteCode, counted
 from metalake_sync.core.plan import CollectionPlan
 from metalake_sync.core.snapshots import (
     CollectionKey,
-    Fingerprint,
     Origin,
     RecordedCollection,
     RecordedFile,
@@ -26,7 +25,7 @@ from metalake_sync.core.snapshots import (
 )
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.lake_listing import LakeView
-from metalake_sync.planning.moved_sessions import with_present_fingerprints
+from metalake_sync.planning.moved_sessions import present_fingerprint, with_present_fingerprints
 from metalake_sync.state.journal import JournalledFile, JournalledSession
 from metalake_sync.state.names import CollectionHandle
 from metalake_sync.state.store import StateStore
@@ -112,11 +111,7 @@ def compare_sent(
 
 def is_untouched(file: JournalledFile, base_dir: Path) -> bool:
     """Whether the local file still has the fingerprint that it had when it was sent."""
-    try:
-        stat = os.stat(os.path.join(base_dir, file.path))
-    except OSError:
-        return False
-    return file.fingerprint == Fingerprint.of(stat)
+    return file.fingerprint == present_fingerprint(file, base_dir)
 
 
 def _pair(file: JournalledFile, remote: RemoteFile, base_dir: Path) -> Pair:

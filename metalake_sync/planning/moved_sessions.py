@@ -48,11 +48,11 @@ def with_present_fingerprints(
 
 
 def _has_moved(file: JournalledFile, base_dir: Path) -> bool:
-    now = _present(file, base_dir)
+    now = present_fingerprint(file, base_dir)
     return now is not None and now != file.fingerprint and now.size_bytes == file.fingerprint.size_bytes
 
 
-def _present(file: JournalledFile, base_dir: Path) -> Fingerprint | None:
+def present_fingerprint(file: JournalledFile, base_dir: Path) -> Fingerprint | None:
     """Return the fingerprint of the local file now. None if it is not a regular file any more."""
     try:
         found = os.stat(os.path.join(base_dir, file.path))
@@ -67,7 +67,7 @@ def _proven(
     """Yield files with the same files as they are now, if these have the same bytes."""
     finalized: list[tuple[JournalledFile, JournalledFile]] = []
     for file in moved:
-        fingerprint = _present(file, base_dir)
+        fingerprint = present_fingerprint(file, base_dir)
         if fingerprint is None:
             continue
         now = replace(file, fingerprint=fingerprint)

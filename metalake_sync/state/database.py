@@ -128,6 +128,12 @@ def copy_file(source: Path, target: Path) -> None:
             given.backup(copy)
 
 
+def files_of(path: Path) -> Iterator[Path]:
+    """Yield the files that a state may consist of: the main file and SQLite's -wal and -shm files."""
+    for suffix in ("", "-wal", "-shm"):
+        yield path.with_name(path.name + suffix)
+
+
 def identity_of(path: Path) -> tuple[int, int] | None:
     """Return device and inode of the file at a path, or None if no file exists."""
     try:

@@ -162,6 +162,17 @@ def test_killed_at_random_moments_again_and_again_it_converges(mortal: Mortal) -
     assert mortal.kills >= 5
 
 
+def kill_at_random(mortal: Mortal, dice: random.Random, seconds: tuple[float, float]) -> None:
+    """Kill a run at a request, at a commit, or after a time in a range."""
+    match dice.randrange(3):
+        case 0:
+            mortal.killed_at_request(dice.randrange(1, 120))
+        case 1:
+            mortal.killed_at_commit(dice.randrange(1, 40))
+        case _:
+            mortal.killed_after(dice.uniform(*seconds))
+
+
 @pytest.mark.long
 def test_soak_500_kills_and_nothing_is_lost_or_doubled(mortal: Mortal) -> None:
     dice = random.Random(4)
@@ -173,13 +184,7 @@ def test_soak_500_kills_and_nothing_is_lost_or_doubled(mortal: Mortal) -> None:
         # Every other round the lake spoils requests, too.
         faults.use(FaultPlan.model_validate({"seed": rounds, "faults": ALL_KINDS if rounds % 2 else []}))
         for _ in range(10):
-            match dice.randrange(3):
-                case 0:
-                    mortal.killed_at_request(dice.randrange(1, 120))
-                case 1:
-                    mortal.killed_at_commit(dice.randrange(1, 40))
-                case _:
-                    mortal.killed_after(dice.uniform(0.02, 0.35))
+            kill_at_random(mortal, dice, (0.02, 0.35))
         faults.use(FaultPlan())
         finish_and_compare(mortal)
         rounds += 1

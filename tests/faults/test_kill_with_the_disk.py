@@ -22,6 +22,7 @@ from tests.faults.test_kill_anywhere import (
     STEPS,
     finish_and_compare,
     kill_at_each,
+    kill_at_random,
     killed_where_it_wrote,
 )
 
@@ -113,13 +114,7 @@ def test_soak_killed_with_its_disk_nothing_is_lost_or_doubled(
         while mortal.kills < 80:
             project.change()
             for _ in range(10):
-                match dice.randrange(3):
-                    case 0:
-                        mortal.killed_at_request(dice.randrange(1, 120))
-                    case 1:
-                        mortal.killed_at_commit(dice.randrange(1, 40))
-                    case _:
-                        mortal.killed_after(dice.uniform(0.2, 1.5))
+                kill_at_random(mortal, dice, (0.2, 1.5))
             finish_and_compare(mortal)
             rounds += 1
         print(f"\n{mortal.kills} kills with the disk in {rounds} rounds over {kind}; 0 lost, 0 doubled")

@@ -26,6 +26,7 @@ from metalake_sync.state.database import (
     copy_file,
     explain_errors,
     explain_file_errors,
+    files_of,
     identity_of,
     open_database,
     open_temporary,
@@ -85,10 +86,9 @@ class FileBackend:
                 return None
             target = backup_path(path, "set-aside")
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for suffix in ("", "-wal", "-shm"):
-                piece = path.with_name(path.name + suffix)
+            for piece, aside in zip(files_of(path), files_of(target), strict=True):
                 if piece.exists():
-                    piece.rename(target.with_name(target.name + suffix))
+                    piece.rename(aside)
         return target
 
     def replace_with(self, source: Path) -> None:
@@ -101,8 +101,8 @@ class FileBackend:
             with explain_file_errors(self.path):
                 draft.rename(self.path)
         finally:
-            for suffix in ("", "-wal", "-shm"):
-                draft.with_name(draft.name + suffix).unlink(missing_ok=True)
+            for piece in files_of(draft):
+                piece.unlink(missing_ok=True)
 
 
 class FileWorkingCopy:

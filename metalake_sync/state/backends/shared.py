@@ -23,7 +23,8 @@ from metalake_sync.errors import StateDamaged, StateError
 from metalake_sync.key_stores.base import KeyStore
 from metalake_sync.state.backends.base import WorkingCopy
 from metalake_sync.state.backends.file import FileLock, break_lock, lock_holder, prepare_folder, removed
-from metalake_sync.state.database import SHARED_COPY, backup_path, copy_file, explain_errors, open_database
+from metalake_sync.state.database import SHARED_COPY, backup_path, copy_file, explain_errors, files_of, open_database
+from metalake_sync.state.shared.filling import is_being_written, refresh
 from metalake_sync.state.shared.lease import Lease, newest_lease, release
 from metalake_sync.state.shared.log import new_segment, pack, segment_key
 from metalake_sync.state.shared.place import (
@@ -40,7 +41,7 @@ from metalake_sync.state.shared.place import (
     snapshot_key,
 )
 from metalake_sync.state.shared.snapshots import as_current, compress, export, scratch_folder, upload
-from metalake_sync.state.shared.working_copy import ReadingCopy, WritingCopy, is_being_written, refresh
+from metalake_sync.state.shared.working_copy import ReadingCopy, WritingCopy
 
 COPY_LOCK_TIMEOUT_S = 60.0
 """How long a command waits for another one on this machine that brings the copy up to date."""
@@ -126,8 +127,7 @@ class SharedBackend:
             return open_database(self.path)
 
     def _discard_copy(self) -> None:
-        for suffix in ("", "-wal", "-shm"):
-            path = self.path.with_name(self.path.name + suffix)
+        for path in files_of(self.path):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:

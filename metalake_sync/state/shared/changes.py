@@ -12,6 +12,7 @@ Must not: know what the rows mean.
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import json
 import sqlite3
@@ -222,6 +223,31 @@ class ChangeWriter:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise damaged(f"a segment of its log has changes that the tables do not fit ({error})") from None
         return table, columns, rows, gone
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Run the block as one transaction."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+@contextlib.contextmanager
+def rewriting(connection: sqlite3.Connection) -> Iterator[ChangeWriter]:
+    """Run the block as one transaction that writes changes, whole tables or nothing."""
+    # A transaction cannot switch them off. The rows of a change satisfy them only together.
+    connection.execute("PRAGMA foreign_keys = OFF")
+    try:
+        with transaction(connection), ChangeWriter(connection) as writer:
+            yield writer
+    finally:
+        connection.execute("PRAGMA foreign_keys = ON")
 
 
 def copy_tables(connection: sqlite3.Connection, schema: str) -> None:

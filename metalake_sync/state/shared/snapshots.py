@@ -23,7 +23,7 @@ from metalake_sync.errors import StateError
 from metalake_sync.key_stores.base import KeyStore
 from metalake_sync.state.database import explain_file_errors, open_database
 from metalake_sync.state.schema import MIGRATIONS, applied_migrations, create, schema_after, schema_of
-from metalake_sync.state.shared.changes import ChangeWriter, copy_tables, damaged
+from metalake_sync.state.shared.changes import copy_tables, damaged, rewriting
 from metalake_sync.state.shared.log import SegmentMissing
 from metalake_sync.state.shared.place import snapshot_key
 
@@ -62,26 +62,13 @@ def open_new(target: Path) -> sqlite3.Connection:
 
 
 def fill(connection: sqlite3.Connection, source: Path) -> None:
-    """Replace all shared rows of an open state with those of another state's file. Foreign keys must be off."""
+    """Replace all shared rows of an open state with those of another state's file."""
     connection.execute("ATTACH DATABASE ? AS source", (os.fspath(source),))
     try:
-        with transaction(connection), ChangeWriter(connection):
+        with rewriting(connection):
             copy_tables(connection, "source")
     finally:
         connection.execute("DETACH DATABASE source")
-
-
-@contextlib.contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Run the block as one transaction."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
 
 
 def compress(source: Path, target: Path) -> None:

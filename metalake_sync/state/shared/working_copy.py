@@ -1,53 +1,29 @@
 """The working copy of a shared state: its SQLite file on this machine, for a run that writes or for one that reads.
 
-A copy knows the id of its state and its sequence number, as rows of `meta`. A writer removes the number at its start,
-and sets it at its end. So a copy whose writer was killed does not count, and is filled again from the store.
-
-Owns: bringing a copy up to date, sending the changes of commits to the log in order, and snapshots at the right moment.
+Owns: sending the changes of commits to the log in order, and snapshots at the right moment. `filling` brings the copy
+up to date.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from metalake_sync.errors import StateError, SyncError
 from metalake_sync.key_stores.base import KeyStore
 from metalake_sync.key_stores.conditional_writes import check_conditional_writes
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.state.database import back_up, explain_errors, identity_of
-from metalake_sync.state.schema import MIGRATIONS
-from metalake_sync.state.shared.changes import (
-    ChangeCapture,
-    Changes,
-    ChangeWriter,
-    clear_tables,
-    damaged,
-    merge,
-    shared_tables,
-    to_document,
-)
+from metalake_sync.state.shared.changes import ChangeCapture, Changes, merge, shared_tables, to_document
+from metalake_sync.state.shared.filling import COPY_ID, gone, note, note_writer, noted, refresh
 from metalake_sync.state.shared.lease import Lease
-from metalake_sync.state.shared.log import SegmentMissing, new_segment, newer_version, pack, read_segments, segment_key
-from metalake_sync.state.shared.place import (
-    STATE,
-    Contents,
-    StateId,
-    fence_key,
-    read_contents,
-    read_id,
-    snapshot_key,
-)
-from metalake_sync.state.shared.snapshots import compress, download, export, fill, scratch_folder, transaction, upload
-
-COPY_ID, COPY_SEQUENCE, COPY_WRITER = "copy of", "copy sequence", "copy writer"
+from metalake_sync.state.shared.log import new_segment, pack, segment_key
+from metalake_sync.state.shared.place import STATE, Contents, StateId, fence_key, read_contents, read_id, snapshot_key
+from metalake_sync.state.shared.snapshots import compress, export, scratch_folder, upload
 
 GATHER_S = 0.25
 """How long commits are gathered for one segment while no caller waits at a barrier."""
@@ -60,115 +36,6 @@ SMALL_LOG_BYTES = 1 << 20
 """Below this, a log is never too long for its bytes."""
 COMPRESSION = 3
 """About how much smaller a snapshot is than its SQLite file."""
-
-ATTEMPTS = 5
-"""How often a copy is filled again because another run deleted old segments meanwhile."""
-
-
-def refresh(connection: sqlite3.Connection, path: Path, store: KeyStore) -> Contents | None:
-    """Make a working copy equal to the state in the store. Returns what the state consists of, or None without one.
-
-    Call it while no other process writes to the copy. Raises StateError and StateUnreachable.
-    """
-    for _ in range(ATTEMPTS):
-        state_id = read_id(store)
-        if state_id is None:
-            if _noted(connection, COPY_ID) is not None:
-                raise _gone(store, path)
-            _rewrite(connection, lambda _: clear_tables(connection))
-            _note(connection, None, None)
-            return None
-        contents = read_contents(store, state_id)
-        with contextlib.suppress(SegmentMissing):
-            _fill(connection, path, store, contents)
-            return contents
-    raise StateError(
-        "the shared state changed whenever it was read",
-        where=store.location,
-        remedy="Run the command again.",
-    )
-
-
-def _gone(store: KeyStore, path: Path) -> StateError:
-    """Return the error for a store that lost the state of which this machine has a copy."""
-    return StateError(
-        f"the state is gone, and this machine has a copy of it ({path})",
-        where=store.location,
-        remedy="If it should be there, copy that file elsewhere and restore it with 'metalake-sync state push"
-        " MANIFEST FILE'. To begin with an empty state, delete the file.",
-    )
-
-
-def _fill(connection: sqlite3.Connection, path: Path, store: KeyStore, contents: Contents) -> None:
-    at = _noted(connection, COPY_SEQUENCE)
-    known = int(at) if at is not None and _noted(connection, COPY_ID) == contents.id.id else None
-    if known is None or not contents.start <= known <= contents.head:
-        _note(connection, None, None)
-        known = contents.start
-        if contents.snapshot is None:
-            _rewrite(connection, lambda _: clear_tables(connection))
-        else:
-            with scratch_folder(path) as folder:
-                source = download(store, contents.snapshot, contents.id.id, folder)
-                connection.execute("PRAGMA foreign_keys = OFF")
-                fill(connection, source)
-                connection.execute("PRAGMA foreign_keys = ON")
-    wanted = [number for number in contents.segments if number > known]
-
-    def replay(writer: ChangeWriter) -> None:
-        for number, segment in read_segments(store, wanted):
-            check_segment(segment, number, store.location)
-            writer.write(segment["tables"])
-
-    if wanted:
-        _rewrite(connection, replay)
-    _note(connection, contents.id.id, contents.head)
-
-
-def check_segment(segment: dict[str, Any], number: int, location: str) -> None:
-    """Raise StateError for a segment of a newer version, or of another place in the log."""
-    if segment.get("sequence") != number:
-        raise damaged(f"{segment_key(number)} has the content of another segment", location)
-    if segment.get("migration") not in {migration.__name__ for migration in MIGRATIONS}:
-        raise newer_version(segment_key(number), location)
-
-
-def _rewrite(connection: sqlite3.Connection, block: Callable[[ChangeWriter], None]) -> None:
-    connection.execute("PRAGMA foreign_keys = OFF")
-    try:
-        with transaction(connection), ChangeWriter(connection) as writer:
-            block(writer)
-    finally:
-        connection.execute("PRAGMA foreign_keys = ON")
-
-
-def _noted(connection: sqlite3.Connection, key: str) -> str | None:
-    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    return str(row[0]) if row else None
-
-
-def is_being_written(connection: sqlite3.Connection) -> bool:
-    """Whether a run on this machine writes to the copy, which is then more recent than the log."""
-    found = _noted(connection, COPY_WRITER)
-    if found is None or not found.isdigit():
-        return False
-    try:
-        os.kill(int(found), 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def _note(connection: sqlite3.Connection, state_id: str | None, sequence: int | None) -> None:
-    """Record which state a copy holds, as of which sequence number. None: a copy that does not count."""
-    with transaction(connection):
-        connection.execute("DELETE FROM meta WHERE key IN (?, ?, ?)", (COPY_ID, COPY_SEQUENCE, COPY_WRITER))
-        if state_id is not None and sequence is not None:
-            connection.executemany(
-                "INSERT INTO meta (key, value) VALUES (?, ?)", [(COPY_ID, state_id), (COPY_SEQUENCE, str(sequence))]
-            )
 
 
 class ReadingCopy:
@@ -232,7 +99,6 @@ class WritingCopy:
         self._error: SyncError | None = None
         self._closing = False
         self.closed = False
-        self._sent_at = 0.0
         with explain_errors(path):
             contents = self._begin()
         self._id = contents.id.id
@@ -253,8 +119,8 @@ class WritingCopy:
         while True:
             state_id = read_id(self._store)
             if state_id is None:
-                if _noted(self.connection, COPY_ID) is not None:
-                    raise _gone(self._store, self.path)
+                if noted(self.connection, COPY_ID) is not None:
+                    raise gone(self._store, self.path)
                 check_conditional_writes(self._store)
                 self._store.create(STATE, StateId(secrets.token_hex(8)).encode())
                 continue
@@ -268,10 +134,7 @@ class WritingCopy:
         contents = refresh(self.connection, self.path, self._store)
         if contents is None or contents.head != head + 1:
             raise self._lease.lose()
-        _note(self.connection, None, None)
-        self.connection.execute(
-            "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (COPY_WRITER, str(os.getpid()))
-        )
+        note_writer(self.connection)
         self._lease.fenced = True
         return contents
 
@@ -419,7 +282,7 @@ class WritingCopy:
                         self._start_snapshot()
                         self._snapshots[-1].join()
                 with contextlib.suppress(sqlite3.Error):
-                    _note(self.connection, self._id, self._sequence)
+                    note(self.connection, self._id, self._sequence)
         finally:
             self.connection.close()
         if self._sent < self._commits and self._error is not None:
@@ -431,7 +294,7 @@ class WritingCopy:
         """Raise StateError if the state was removed from the store meanwhile: the log that is left is worth nothing."""
         found = read_id(self._store)
         if found is None or found.id != self._id:
-            raise _gone(self._store, self.path)
+            raise gone(self._store, self.path)
 
     def _needs_snapshot_in_run(self) -> bool:
         """Whether the run wrote so much that a new machine would read more of the log than of a snapshot.

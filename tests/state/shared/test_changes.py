@@ -20,9 +20,10 @@ from metalake_sync.state.shared.changes import (
     merge,
     shared_tables,
     to_document,
+    transaction,
 )
 from metalake_sync.state.shared.log import new_segment, pack, unpack
-from metalake_sync.state.shared.snapshots import export, fill, open_new, transaction
+from metalake_sync.state.shared.snapshots import export, fill, open_new
 
 Step = tuple[int, int, int]
 """What to do, and with which of a few rows."""
