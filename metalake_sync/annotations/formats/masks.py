@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from metalake_sync.annotations.entries import ReadNotes
 from metalake_sync.core.shapes import Point
 from metalake_sync.lazy_dataclass import dataclass
 
@@ -41,6 +42,18 @@ class MaskOutlines:
     """One for each part whose pixels are connected by their edges."""
     holes: int
     """How many holes were filled."""
+
+    def tell_holes(self, notes: ReadNotes, at: str = "") -> None:
+        """Count the filled holes. `at`: the place of the mask."""
+        if self.holes:
+            notes.count("holes of masks are filled: a polygon has none", self.holes, at=at)
+
+    def drawn(self, notes: ReadNotes, at: str = "") -> tuple[tuple[Point, ...], ...]:
+        """Return the outlines and count the filled holes. Raises BrokenMask for a mask without pixels."""
+        self.tell_holes(notes, at)
+        if not self.outlines:
+            raise BrokenMask("it has no pixels")
+        return self.outlines
 
 
 def outlines_of(segmentation: Any) -> MaskOutlines:

@@ -116,8 +116,7 @@ def _drawn(value: dict[str, Any], place: Place) -> list[_Drawn]:
             found = outlines_of(a_dict(value["rle"], "'rle'"))
         except BrokenMask as error:
             raise ManifestError(f"it has a mask (RLE), and {error}") from None
-        if found.holes:
-            place.tell("holes of masks are filled: a polygon has none", found.holes)
+        found.tell_holes(place.notes, place.where)
         return [(ShapeType.POLYGON, outline) for outline in found.outlines]
     if value.get("poly2d"):
         return list(_polygons(a_list(value["poly2d"], "'poly2d'"), place))

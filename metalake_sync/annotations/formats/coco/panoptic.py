@@ -82,8 +82,7 @@ def segments_of(
         except BrokenMask as error:
             notes.leave_out(f"segments can't be read: {error}", at)
             continue
-        if found.holes:
-            notes.count("holes of masks are filled: a polygon has none", found.holes, at=at)
+        found.tell_holes(notes, at)
         yield segment, found.outlines
     others = [segment_id for segment_id in lines if segment_id]
     if others:

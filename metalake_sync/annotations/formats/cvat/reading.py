@@ -164,12 +164,9 @@ class _Parser:
             # The last run of unset pixels may not be written.
             runs += [missing] if len(runs) % 2 == 0 else [0, missing]
         found = outlines_of_runs(runs, width, height, by_rows=True, left=left, top=top)
-        if found.holes:
-            self.notes.count("holes of masks are filled: a polygon has none", found.holes, at=self.where)
-        if not found.outlines:
-            raise BrokenMask("it has no pixels")
-        for number, outline in enumerate(found.outlines, start=1):
-            about = {"part": f"{number}/{len(found.outlines)}"} if len(found.outlines) > 1 else {}
+        outlines = found.drawn(self.notes, self.where)
+        for number, outline in enumerate(outlines, start=1):
+            about = {"part": f"{number}/{len(outlines)}"} if len(outlines) > 1 else {}
             yield ShapeType.POLYGON, outline, about
 
     def _skeleton(self) -> Iterator[tuple[ShapeType, tuple[Point, ...], dict[str, Any]]]:

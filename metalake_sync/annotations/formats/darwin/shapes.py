@@ -129,12 +129,7 @@ def _mask(annotation: dict[str, Any], place: Place) -> tuple[tuple[Point, ...], 
     lines: dict[int, list[tuple[int, int]]] = {}
     for start, count in runs:
         add_run(lines, start, count, width)
-    found = outlines_of_lines(lines)
-    if found.holes:
-        place.tell("holes of masks are filled: a polygon has none", found.holes)
-    if not found.outlines:
-        raise BrokenMask("it has no pixels")
-    return found.outlines
+    return outlines_of_lines(lines).drawn(place.notes, place.where)
 
 
 def _path(path: Any) -> tuple[Point, ...]:

@@ -179,12 +179,8 @@ def _drawn(
             outline = ellipse_outline(left + width / 2, top + height / 2, width / 2, height / 2)
             yield ShapeType.POLYGON, outline, {}
         case "mask":
-            found_outlines = outlines_of(a_dict(annotation.get("rle"), "'rle'"))
-            if found_outlines.holes:
-                place.tell("holes of masks are filled: a polygon has none", found_outlines.holes)
-            if not found_outlines.outlines:
-                raise BrokenMask("it has no pixels")
-            yield from ((ShapeType.POLYGON, outline, {}) for outline in found_outlines.outlines)
+            outlines = outlines_of(a_dict(annotation.get("rle"), "'rle'")).drawn(place.notes, place.where)
+            yield from ((ShapeType.POLYGON, outline, {}) for outline in outlines)
         case _:
             place.tell(f"annotations are of the type {shortened(kind)}, which is not read")
 

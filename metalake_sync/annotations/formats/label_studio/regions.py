@@ -172,11 +172,7 @@ class RegionParser:
         return size
 
     def _outlines(self, found: MaskOutlines, where: str) -> _Geometry:
-        if found.holes:
-            self._notes.count("holes of masks are filled: a polygon has none", found.holes, at=where)
-        if not found.outlines:
-            raise BrokenMask("it has no pixels")
-        return [(ShapeType.POLYGON, outline) for outline in found.outlines]
+        return [(ShapeType.POLYGON, outline) for outline in found.drawn(self._notes, where)]
 
 
 def _is_drawn(value: dict[str, Any]) -> bool:

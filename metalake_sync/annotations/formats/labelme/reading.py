@@ -168,12 +168,7 @@ def _mask(value: Any, points: tuple[Point, ...], where: str, notes: ReadNotes) -
         content = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
         raise BrokenMask("its 'mask' is not base64") from None
-    found = outlines_of_lines(decode_mask(content, where).set_pixels(), left=left, top=top)
-    if found.holes:
-        notes.count("holes of masks are filled: a polygon has none", found.holes, at=where)
-    if not found.outlines:
-        raise BrokenMask("it has no pixels")
-    return found.outlines
+    return outlines_of_lines(decode_mask(content, where).set_pixels(), left=left, top=top).drawn(notes, where)
 
 
 def _extras(

@@ -103,9 +103,7 @@ def _drawn(element: Element, where: str, file: SourceFile, notes: ReadNotes) -> 
 def _mask(mask: Element, where: str, file: SourceFile, notes: ReadNotes) -> Iterator[_Drawn]:
     """Yield the outlines of a mask, or the box around it if its file can't be read."""
     try:
-        found = outlines_of_lines(_pixels(text_of(mask.find("mask")), file))
-        if not found.outlines:
-            raise BrokenMask("it has no pixels")
+        outlines = outlines_of_lines(_pixels(text_of(mask.find("mask")), file)).drawn(notes, where)
     except (BrokenMask, ManifestError) as problem:
         box = mask.find("box")
         if box is None:
@@ -113,9 +111,7 @@ def _mask(mask: Element, where: str, file: SourceFile, notes: ReadNotes) -> Iter
         notes.count(f"masks can't be read, and their boxes are taken: {_message(problem)}", at=where)
         yield _box(box)
         return
-    if found.holes:
-        notes.count("holes of masks are filled: a polygon has none", found.holes, at=where)
-    yield from ((ShapeType.POLYGON, outline) for outline in found.outlines)
+    yield from ((ShapeType.POLYGON, outline) for outline in outlines)
 
 
 def _message(problem: BrokenMask | ManifestError) -> str:

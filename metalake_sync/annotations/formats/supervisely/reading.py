@@ -199,11 +199,7 @@ def _bitmap(bitmap: dict[str, Any], place: Place) -> tuple[tuple[Point, ...], ..
     if unpacking.unconsumed_tail:
         raise BrokenMask("its image is too large")
     found = outlines_of_lines(decode_mask(content, place.where).set_pixels(), left=left, top=top)
-    if found.holes:
-        place.tell("holes of masks are filled: a polygon has none", found.holes)
-    if not found.outlines:
-        raise BrokenMask("it has no pixels")
-    return found.outlines
+    return found.drawn(place.notes, place.where)
 
 
 def _graph(found: dict[str, Any], nodes: Nodes) -> tuple[ShapeType, tuple[Point, ...], dict[str, Any]]:

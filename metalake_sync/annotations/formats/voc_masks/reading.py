@@ -221,8 +221,7 @@ def _drawn(place: Place, file: SourceFile, objects: Path | None, label_map: Labe
         except BrokenMask as error:
             place.notes.leave_out(f"masks can't be read: {error}", f"{label}")
             continue
-        if found.holes:
-            place.notes.count("holes of masks are filled: a polygon has none", found.holes)
+        found.tell_holes(place.notes)
         for part, outline in enumerate(found.outlines, start=1):
             several = is_object and len(found.outlines) > 1
             metadata = {"part": f"{part}/{len(found.outlines)}"} if several else {}
