@@ -64,6 +64,7 @@ class NoteCode(enum.StrEnum):
     MANIFEST = "manifest"
     NOT_REVERTED = "not_reverted"
     FILES_NOT_REVERTED = "files_not_reverted"
+    ANOTHER_MANIFEST = "another_manifest"
 
 
 UNUSABLE = frozenset({NoteCode.METADATA_INVALID, NoteCode.ANNOTATIONS_INVALID})

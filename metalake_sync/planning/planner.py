@@ -107,6 +107,7 @@ class Planner:
         self._note_removed_collections(recorded)
         self._notes += replacement_notes(self.state, self.lake, plans, recorded)
         self._notes += self._notes_on_abandoned_uploads(plans, recorded)
+        self._notes += self._notes_on_other_manifests(plans, recorded, desired, addressed or UnmanagedSources())
         blocks = self._blocks()
         downloads, trash_rules = blocks.plan()
         blocks.warn_of_contradictions(plans, recorded, desired, trash_rules)
@@ -256,6 +257,24 @@ class Planner:
         for key in recorded.keys() - set(map(key_of, self.manifest.collections)):
             message = "is no longer in the manifest; its files stay in the lake"
             self._notes.append(Note(NoteCode.COLLECTION_LEFT, message, key.name))
+
+    def _notes_on_other_manifests(
+        self,
+        plans: Sequence[CollectionPlan],
+        recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]],
+        desired: Mapping[CollectionKey, DesiredCollection],
+        unmanaged: UnmanagedSources,
+    ) -> list[Note]:
+        """Notes on what another manifest on this machine writes too. A run with a scope makes none."""
+        if self.options.scope is not None:
+            return []
+        from metalake_sync.planning.other_manifests import WrittenHere, notes_on_other_manifests
+
+        written = [
+            WrittenHere(plan, desired[plan.key], recorded[plan.key][0] if plan.key in recorded else None)
+            for plan in plans
+        ]
+        return notes_on_other_manifests(self.manifest, self.state, self.lake, written, unmanaged)
 
     def _notes_on_abandoned_uploads(
         self,

@@ -57,17 +57,17 @@ def check_shared_owner(state: StateStore, manifest: LoadedManifest) -> None:
     owner, mine = json.loads(found), json.loads(_shared_owner(manifest, source))
     if owner["path"] == mine["path"]:
         return
-    theirs = _repository(source) / owner["path"]
+    theirs = repository_of(source) / owner["path"]
     if owner["name"] == mine["name"] and not theirs.exists():
         return
     raise _of_another(f"{owner['path']} (name: {owner['name']})", state)
 
 
 def _shared_owner(manifest: LoadedManifest, source: Path) -> str:
-    return json.dumps({"name": manifest.name, "path": os.path.relpath(source, _repository(source))})
+    return json.dumps({"name": manifest.name, "path": os.path.relpath(source, repository_of(source))})
 
 
-def _repository(source: Path) -> Path:
+def repository_of(source: Path) -> Path:
     """Return the root of the Git repository of a manifest, or its folder without one."""
     return next((above for above in source.parents if (above / ".git").exists()), source.parent)
 
