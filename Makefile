@@ -47,7 +47,7 @@ sbom: | $(BIN)/python
 	rm -rf $(VENV)-sbom
 
 schemas: $(VENV)/dev.stamp
-	$(BIN)/python -m metalake_sync.cli.documents schemas
+	$(BIN)/python -m metalake_sync.documents.schemas schemas
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

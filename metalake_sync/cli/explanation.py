@@ -69,7 +69,7 @@ def _lake_words(one: Explanation) -> str:
 
 
 def _document(one: Explanation) -> dict[str, Any]:
-    from metalake_sync.cli.documents import to_json
+    from metalake_sync.documents.base import to_json
 
     recorded = one.recorded
     return {

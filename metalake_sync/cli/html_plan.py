@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from metalake_sync.cli.plan_document import PlanDocument, plan_document
 from metalake_sync.cli.plan_lines import GROUP_FROM, SIGNS, details_of, group_key, group_words
 from metalake_sync.cli.render_plan import footer
-from metalake_sync.cli.saved_plans import write_output
 from metalake_sync.core.base_action import CONTENT, VERSION, ActionDocument
+from metalake_sync.documents.plan import PlanDocument, plan_document
+from metalake_sync.documents.saved_files import write_output
 from metalake_sync.errors import UsageError
 from metalake_sync.report.image_files import LakeImages, Version
 from metalake_sync.report.model import ActionLine, Entry, ReportPlan
@@ -26,7 +26,7 @@ from metalake_sync.report.pages import Report, need_libraries, render_report
 from metalake_sync.report.planned_images import OpenPlan, PlannedImages, SavedPlanImages
 
 if TYPE_CHECKING:
-    from metalake_sync.cli.documents import SavedPlan
+    from metalake_sync.documents.saved_plan import SavedPlan
     from metalake_sync.project import Observed, Project
 
 _WITH_IMAGE = frozenset({"upload", "replace", "annotate", "remove_annotations"})

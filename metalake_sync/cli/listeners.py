@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import click
 
 from metalake_sync.cli.log_lines import Failures, json_line
-from metalake_sync.cli.plan_document import plan_document
 from metalake_sync.cli.render_plan import render_plan
 from metalake_sync.cli.terminal import count, duration, echo_json, shown, size
 from metalake_sync.core.actions import Action, TrashCollection
@@ -31,6 +30,7 @@ from metalake_sync.core.events import (
 )
 from metalake_sync.core.selection import WHOLE_LAKE
 from metalake_sync.core.set_changes import SetChanges
+from metalake_sync.documents.plan import plan_document
 
 LINE_EVERY_S = 30.0
 """How often a run without a terminal prints its progress."""
@@ -59,7 +59,8 @@ class JsonListener:
         """What the plan says about the sets that are not sent yet."""
 
     def __call__(self, event: Event) -> None:
-        from metalake_sync.cli.documents import PlanEvent, event_document, to_json
+        from metalake_sync.documents.base import to_json
+        from metalake_sync.documents.events import PlanEvent, event_document
 
         if isinstance(event, Observing | Waiting | SessionOpened):
             return

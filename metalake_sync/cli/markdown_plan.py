@@ -14,11 +14,11 @@ from itertools import groupby
 
 import click
 
-from metalake_sync.cli.plan_document import PlanDocument, WarningDocument
 from metalake_sync.cli.plan_lines import Line, plan_lines
 from metalake_sync.cli.render_plan import footer
 from metalake_sync.cli.terminal import count, shown
 from metalake_sync.core.notes import BLOCKING
+from metalake_sync.documents.plan import PlanDocument, WarningDocument
 
 LENGTH_LIMIT = 60_000
 """Maximum number of characters. GitHub accepts 65,536; the rest is for text that a pipeline adds."""

@@ -12,12 +12,12 @@ from itertools import groupby
 
 import click
 
-from metalake_sync.cli.plan_document import PlanDocument, WarningDocument, warning_documents
 from metalake_sync.cli.plan_lines import Line, brings_sets, plan_lines
 from metalake_sync.cli.terminal import count, shown, size
 from metalake_sync.core.base_action import ActionDocument
 from metalake_sync.core.notes import BLOCKING, Note
 from metalake_sync.core.selection import WHOLE_LAKE
+from metalake_sync.documents.plan import PlanDocument, WarningDocument, warning_documents
 
 LINES_SHOWN = 10
 """How many lines of one sign a collection shows, without `--verbose`."""

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import pytest
 
 from metalake_sync.cli.markdown_plan import markdown_plan
-from metalake_sync.cli.plan_document import PlanDocument, WarningDocument
 from metalake_sync.core.actions import Reason
 from metalake_sync.core.base_action import ActionDocument
 from metalake_sync.core.changes import Change
 from metalake_sync.core.summary import Summary
+from metalake_sync.documents.plan import PlanDocument, WarningDocument
 
 
 def plan_of(uploads: Sequence[ActionDocument], warnings: Sequence[WarningDocument] = ()) -> PlanDocument:

@@ -9,9 +9,7 @@ from dataclasses import replace
 import click
 import pytest
 
-from metalake_sync.cli.documents import SavedPlan, to_json
 from metalake_sync.cli.markdown_plan import markdown_plan
-from metalake_sync.cli.plan_document import PlanDocument, plan_document
 from metalake_sync.cli.plan_lines import plan_lines
 from metalake_sync.cli.render_plan import footer, render_plan
 from metalake_sync.core import set_changes
@@ -33,6 +31,9 @@ from metalake_sync.core.snapshots import (
     MediaType,
     RecordedSet,
 )
+from metalake_sync.documents.base import to_json
+from metalake_sync.documents.plan import PlanDocument, plan_document
+from metalake_sync.documents.saved_plan import SavedPlan
 from tests.core.shape_text import record
 
 KEY = CollectionKey(MediaType.IMAGE, "cells")

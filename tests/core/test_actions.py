@@ -13,10 +13,8 @@ import click
 import pytest
 from pydantic import TypeAdapter
 
-from metalake_sync.cli.documents import BasisDocument, SavedPlan, event_document, to_json
 from metalake_sync.cli.listeners import outcome
 from metalake_sync.cli.markdown_plan import markdown_plan
-from metalake_sync.cli.plan_document import plan_document
 from metalake_sync.cli.render_plan import COLORS, footer, render_plan
 from metalake_sync.core.actions import (
     Action,
@@ -58,6 +56,10 @@ from metalake_sync.core.snapshots import (
     RemoteFile,
 )
 from metalake_sync.core.summary import ACTION_NAMES, Summary
+from metalake_sync.documents.base import to_json
+from metalake_sync.documents.events import event_document
+from metalake_sync.documents.plan import plan_document
+from metalake_sync.documents.saved_plan import BasisDocument, SavedPlan
 
 KEY = CollectionKey(MediaType.IMAGE, "birds")
 HEAD = metadata_set({"City": "Rome"})

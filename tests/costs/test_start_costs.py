@@ -66,7 +66,7 @@ def test_a_plan_loads_what_it_needs(manifest: Path) -> None:
         "imagesize",
         "logging",
         "urllib.request",
-        "metalake_sync.cli.documents",
+        "metalake_sync.documents.base",
         "metalake_sync.sources.globs",
     }
     assert not unneeded & modules
@@ -90,7 +90,7 @@ def test_an_apply_without_actions_does_not_load_the_stages(world: World) -> None
         "asyncio",
         "pycurl",
         "imagesize",
-        "metalake_sync.cli.documents",
+        "metalake_sync.documents.base",
         "metalake_sync.sources.globs",
         "metalake_sync.apply.executor",
         "metalake_sync.remote.transfers.upload",

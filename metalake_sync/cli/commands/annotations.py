@@ -126,7 +126,7 @@ def accept(flags: ManifestFlags, files: tuple[str, ...], operations: tuple[str, 
 
 
 def _accepted_document(accepted: Accepted) -> dict[str, Any]:
-    from metalake_sync.cli.documents import to_json
+    from metalake_sync.documents.base import to_json
 
     def changes(one: AcceptedSet) -> Any:
         return json.loads(to_json(one.changes, include={"summary", "unit", "counts", "labels", "changes", "left_out"}))

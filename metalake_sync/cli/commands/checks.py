@@ -18,10 +18,10 @@ import click
 from metalake_sync.cli.manifest_options import ManifestFlags, RunFlags, observes, takes_manifest
 from metalake_sync.cli.markdown_plan import markdown_plan
 from metalake_sync.cli.options import IGNORE_COMPATIBILITY, option
-from metalake_sync.cli.plan_document import PlanDocument, plan_document
 from metalake_sync.cli.plan_lines import plan_lines
 from metalake_sync.cli.render_plan import render_plan
 from metalake_sync.cli.terminal import count, echo_json, shown, size
+from metalake_sync.documents.plan import PlanDocument, plan_document
 from metalake_sync.errors import ExitCode
 from metalake_sync.planning.run_options import RunOptions
 
@@ -49,7 +49,7 @@ def drift_command(flags: ManifestFlags, run: RunFlags, detailed_exitcode: bool, 
     with closing(flags.words(silent=flags.as_json or markdown)) as listener:
         plan = find_drift(flags.project(listener, run.options()))
     if flags.as_json:
-        from metalake_sync.cli.documents import to_json
+        from metalake_sync.documents.base import to_json
 
         echo_json(to_json(plan_document(plan, full_names=flags.verbose), indent=2))
     else:

@@ -95,7 +95,8 @@ def _claim(
     claims, copy = claim(project, targets, approve, lock_timeout_s=lock_timeout_s, all_names=flags.verbose)
     files = sum(one.files for one in claims)
     if flags.as_json:
-        from metalake_sync.cli.documents import ClaimedEvent, to_json
+        from metalake_sync.documents.base import to_json
+        from metalake_sync.documents.events import ClaimedEvent
 
         echo_json(to_json(ClaimedEvent(files=files, backup=str(copy) if copy else None)))
     elif copy is None:

@@ -67,8 +67,8 @@ def validate_command(flags: ManifestFlags, online: bool, safe: bool, ignore_comp
     summary = plan.summary()
     invalid = [note for note in plan.notes if note.code in UNUSABLE]
     if flags.as_json:
-        from metalake_sync.cli.documents import to_json
-        from metalake_sync.cli.plan_document import plan_document
+        from metalake_sync.documents.base import to_json
+        from metalake_sync.documents.plan import plan_document
 
         echo_json(to_json(plan_document(plan, shapes=False), include={"manifest", "warnings"}, indent=2))
         if invalid:
@@ -90,6 +90,6 @@ def validate_command(flags: ManifestFlags, online: bool, safe: bool, ignore_comp
 @click.argument("name", type=click.Choice(["manifest", "plan", "events"]), default="manifest", metavar="[NAME]")
 def schema_command(name: str) -> None:
     """Print the JSON Schema of the manifest. NAME selects the plan or the events of 'apply --json' instead."""
-    from metalake_sync.cli.documents import schema_text
+    from metalake_sync.documents.schemas import schema_text
 
     echo_json(schema_text(name).rstrip("\n"))

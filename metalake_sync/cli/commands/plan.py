@@ -22,12 +22,12 @@ from metalake_sync.cli.manifest_options import (
 )
 from metalake_sync.cli.markdown_plan import markdown_plan
 from metalake_sync.cli.options import option
-from metalake_sync.cli.plan_document import plan_document
 from metalake_sync.cli.render_plan import footer, render_plan
-from metalake_sync.cli.saved_plans import is_saved_plan, load_plan, manifest_of, read_stream, save_plan
 from metalake_sync.cli.terminal import can_ask, count, echo_json, shown
 from metalake_sync.core.events import PlanMade
 from metalake_sync.core.notes import UNUSABLE
+from metalake_sync.documents.plan import plan_document
+from metalake_sync.documents.saved_files import is_saved_plan, load_plan, manifest_of, read_stream, save_plan
 from metalake_sync.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def plan_command(
                 report = open_plan_report(project, observed, max_images=max_images, max_bytes=round(max_size * 1e6))
                 write_report(report, html)
             if flags.as_json:
-                from metalake_sync.cli.documents import to_json
+                from metalake_sync.documents.base import to_json
 
                 echo_json(to_json(plan_document(planned.plan, full_names=flags.verbose), indent=2))
             elif markdown:
@@ -259,7 +259,7 @@ def show_command(
         )
         write_report(report, html)
     if as_json:
-        from metalake_sync.cli.documents import to_json
+        from metalake_sync.documents.base import to_json
 
         echo_json(to_json(document, indent=2))
     elif markdown:

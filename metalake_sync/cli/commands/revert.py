@@ -10,10 +10,10 @@ import click
 
 from metalake_sync.cli.manifest_options import LOCK_TIMEOUT, CallFlags, ManifestFlags, takes_calls, takes_manifest
 from metalake_sync.cli.options import option
-from metalake_sync.cli.saved_plans import save_plan
 from metalake_sync.cli.terminal import can_ask, shown
 from metalake_sync.core.events import Event, PlanMade
 from metalake_sync.core.notes import NoteCode
+from metalake_sync.documents.saved_files import save_plan
 from metalake_sync.errors import ExitCode
 
 if TYPE_CHECKING:

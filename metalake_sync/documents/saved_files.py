@@ -20,8 +20,8 @@ from metalake_sync.core.base_action import CONTENT
 from metalake_sync.errors import UsageError
 
 if TYPE_CHECKING:
-    from metalake_sync.cli.documents import SavedPlan
     from metalake_sync.core.plan import Plan
+    from metalake_sync.documents.saved_plan import SavedPlan
     from metalake_sync.project import Project
 
 _OPEN_FILE = re.compile(r"(?:/dev|/proc/self)/fd/([0-9]{1,9})|/dev/(stdout|stderr)")
@@ -78,8 +78,9 @@ def _descriptor(path: Path) -> int | None:
 
 def save_plan(plan: Plan, project: Project, path: Path, *, revert: str | None = None) -> None:
     """Write a plan. `revert`: the run that it reverts. Raises UsageError if the file cannot be written."""
-    from metalake_sync.cli.documents import BasisDocument, SavedPlan, to_json
-    from metalake_sync.cli.plan_document import plan_document
+    from metalake_sync.documents.base import to_json
+    from metalake_sync.documents.plan import plan_document
+    from metalake_sync.documents.saved_plan import BasisDocument, SavedPlan
     from metalake_sync.manifest.loading import manifest_digest
 
     if project.manifest.stream:
@@ -170,7 +171,7 @@ def load_plan(path: str, content: bytes | None = None) -> SavedPlan:
     """Read a saved plan. `content`: the file's bytes, if known already. Raises UsageError."""
     from pydantic import ValidationError
 
-    from metalake_sync.cli.documents import SavedPlan
+    from metalake_sync.documents.saved_plan import SavedPlan
 
     try:
         return SavedPlan.model_validate_json(Path(path).read_bytes() if content is None else content)

@@ -9,9 +9,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from metalake_sync.cli.documents import json_schema, schema_text, to_json
-from metalake_sync.cli.plan_document import warning_documents
 from metalake_sync.core.notes import Note, NoteCode
+from metalake_sync.documents.base import to_json
+from metalake_sync.documents.plan import warning_documents
+from metalake_sync.documents.schemas import json_schema, schema_text
 from tests.end_to_end.world import BIRDS, World, boxes
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"

@@ -1,0 +1,51 @@
+"""The document of a saved plan. Reading and writing its file is in `saved_files`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from metalake_sync.core.base_action import ActionKey
+from metalake_sync.core.guards import Approved
+from metalake_sync.documents.base import Document
+from metalake_sync.documents.plan import PlanDocument
+
+
+class BasisDocument(Document):
+    """An action and the facts that must still hold when it is carried out: fingerprints, digests, ids."""
+
+    action: str
+    type: str
+    collection: str
+    file: str | None
+    operation: str | None
+    facts: dict[str, Any]
+
+
+class SavedPlan(Document):
+    """A plan that `plan --out` or `revert --out` saved. `refresh` and `targets` are the options of that command."""
+
+    kind: Literal["metalake-sync plan"] = "metalake-sync plan"
+    format_version: Literal["2.0"] = "2.0"
+    manifest: str
+    """The path of the manifest, relative to the folder in which the plan was made. Absolute if it is outside of it."""
+    manifest_from_plan: str | None
+    """The path of the manifest, relative to the folder of the saved plan. None if it is outside of it."""
+    manifest_digest: str
+    state_lineage: str | None
+    state_serial: int
+    refresh: Literal["none", "list", "full"]
+    checksum: bool
+    targets: list[str]
+    revert: str | None = None
+    """The run that the plan reverts. None: the plan makes the lake match the manifest."""
+    destructive: bool
+    """Whether the plan needs approval. If False, applying the file approves no destructive action."""
+    plan: PlanDocument
+    basis: list[BasisDocument]
+
+    def approved(self) -> Approved:
+        """Return what carrying out the plan may do."""
+        actions = {
+            ActionKey(one.action, one.type, one.collection, one.file, one.operation): one.facts for one in self.basis
+        }
+        return Approved(self.manifest_digest, self.state_lineage, self.state_serial, actions)
