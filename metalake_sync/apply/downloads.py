@@ -9,16 +9,16 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 
-from metalake_sync.annotations.writing import class_order
 from metalake_sync.apply.progress import ProgressMeter
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile, Reason, TrashCollection, TrashMatched
 from metalake_sync.core.downloads import DownloadedFile, DownloadPlan, DownloadSpec
 from metalake_sync.core.plan import TrashRulePlan
 from metalake_sync.downloads.annotation_files import AnnotationDownload
+from metalake_sync.downloads.classes import default_order, labels_not_in, order_of, refusal
 from metalake_sync.downloads.plan import DownloadObserver
 from metalake_sync.downloads.walk import DownloadWalk, Wanted
 from metalake_sync.errors import LakeRejected, StateLocked, SyncError
@@ -63,22 +63,29 @@ class DownloadStage:
         """Carry out all downloads. They share class ids, so annotations are written after all were read."""
         with contextlib.ExitStack() as stack:
             read: list[tuple[DownloadPlan, AnnotationDownload]] = []
-            labels: list[frozenset[str]] = []
+            labelled: list[DownloadPlan] = []
             for plan in plans:
+                if plan.refused_labels:
+                    continue
                 annotations = await self._get(plan)
                 if annotations is None:
                     # A download that cannot be read keeps its classes, so that the class ids of others stay.
-                    labels.append(plan.labels)
+                    labelled.append(plan)
                     continue
                 stack.callback(annotations.close)
                 if await self._read(plan, annotations):
                     read.append((plan, annotations))
-                    labels.append(annotations.labels)
+                    labelled.append(replace(plan, labels=frozenset(annotations.labels)))
                 else:
-                    labels.append(plan.labels)
-            classes = class_order(labels)
+                    labelled.append(plan)
+            default = default_order(labelled)
             for plan, annotations in read:
-                await self._write(plan, annotations, classes)
+                classes = order_of(plan, default)
+                refused = labels_not_in(classes, annotations.written_labels)
+                if refused:
+                    self._fail(plan, refusal(refused), retryable=False)
+                else:
+                    await self._write(plan, annotations, classes)
 
     async def _get(self, plan: DownloadPlan) -> AnnotationDownload | None:
         """Fetch the files of a download. Returns its annotations, if it has any."""
@@ -186,6 +193,7 @@ class DownloadStage:
                     partials.move_in(scratch, str(path))
                     self._progress.files_done += 1
                     self._recorder.confirm([action], lambda: None)
+            self._record_classes(spec, annotations, classes)
             unexpected = [line for line in annotations.losses if line not in plan.losses]
             if unexpected:
                 lost = SyncError(
@@ -199,6 +207,12 @@ class DownloadStage:
         except OSError as error:
             message = f"the annotations can't be written ({error.strerror})"
             self._recorder.fail([action], SyncError(message, where=str(root)), retryable=False)
+
+    def _record_classes(self, spec: DownloadSpec, annotations: AnnotationDownload, classes: Sequence[str]) -> None:
+        records, lake = self._observer.records, self._observer.lake
+        if annotations.numbers_classes and records.classes(lake, spec.to) != tuple(classes):
+            with self._recorder.state.write():
+                records.record_classes(lake, spec.to, classes)
 
 
 def _all_annotations(spec: DownloadSpec) -> DownloadAnnotations:

@@ -28,6 +28,8 @@ class AnnotationsWanted:
     """The operations to download; empty for all operations of the kind."""
     format: FormatName = "metalake"
     """The format of the annotation files."""
+    classes: tuple[str, ...] = ()
+    """The labels in the order of their class ids. Empty: the order of their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,28 @@ class DownloadPlan:
     nothing_drawn: bool = False
     """Whether none of the requested operations has a shape."""
     labels: frozenset[str] = frozenset()
-    """The labels that get class ids."""
+    """The labels that get class ids: those of all requested operations in the collection, whatever the query selects.
+    So another query does not change the ids."""
+    classes: tuple[str, ...] | None = None
+    """The labels in the order of their class ids. None: the format has no class ids."""
+    recorded_classes: tuple[str, ...] | None = None
+    """The order of the class ids that an earlier run wrote into the folder. None: it wrote none."""
+    refused_labels: tuple[str, ...] = ()
+    """Labels of shapes that are not among the classes in the manifest. Nothing is downloaded then."""
     stale: tuple[str, ...] = ()
     """Paths of files in the folder that an earlier download wrote and this one does not."""
+
+    @property
+    def moved_classes(self) -> tuple[str, ...]:
+        """The labels that get another class id than an earlier run wrote, in the order of their new ids."""
+        before = {label: number for number, label in enumerate(self.recorded_classes or ())}
+        now = enumerate(self.classes or ())
+        return tuple(label for number, label in now if before.get(label, number) != number)
+
+    @property
+    def only_records(self) -> bool:
+        """Whether records change even if nothing is downloaded."""
+        return bool(self.adopted) or self.classes not in (None, self.recorded_classes)
 
 
 class Local(enum.Enum):

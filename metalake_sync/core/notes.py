@@ -51,6 +51,8 @@ class NoteCode(enum.StrEnum):
     ANNOTATIONS_NOT_HELD = "annotations_not_held"
     LABELS_NOT_FOUND_BY_TRAINERS = "labels_not_found_by_trainers"
     STALE_DOWNLOADS = "stale_downloads"
+    CLASS_IDS_CHANGED = "class_ids_changed"
+    LABELS_NOT_IN_CLASSES = "labels_not_in_classes"
     DOWNLOAD_WITHOUT_COLLECTION = "download_without_collection"
     TRASH_WITHOUT_COLLECTION = "trash_without_collection"
     METADATA_REFUSED = "metadata_refused"
@@ -67,8 +69,8 @@ class NoteCode(enum.StrEnum):
     ANOTHER_MANIFEST = "another_manifest"
 
 
-UNUSABLE = frozenset({NoteCode.METADATA_INVALID, NoteCode.ANNOTATIONS_INVALID})
-"""Notes about entries of a source that are invalid. Apply skips the entries and reports an incomplete run."""
+UNUSABLE = frozenset({NoteCode.METADATA_INVALID, NoteCode.ANNOTATIONS_INVALID, NoteCode.LABELS_NOT_IN_CLASSES})
+"""Notes about entries of a source, or downloads, that are invalid. Apply skips them and reports an incomplete run."""
 
 GUARDS = frozenset({NoteCode.DESTROY_PREVENTED, NoteCode.TOO_MANY_DELETES})
 BLOCKING = GUARDS | {NoteCode.CHANGE_REFUSED}

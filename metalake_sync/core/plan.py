@@ -275,7 +275,7 @@ class Plan:
         return (
             any(collection.bookkeeping for collection in self.collections)
             or any(part.only_records for part in self.addressed)
-            or any(download.adopted for download in self.downloads)
+            or any(download.only_records for download in self.downloads)
         )
 
     @property

@@ -64,14 +64,22 @@ class AnnotationDownload:
         self._output = self._format.output()
         self._classed = ClassedRecords(self._output, self._size_of) if self._output.class_ids else None
         self.images = 0
+        self.labels: set[str] = set()
+        """The labels of all shapes in the collection, also of images that are not downloaded. Known after reading.
+        Empty for a format without class ids."""
         self.drawn = False
         """Whether any image has a shape."""
         self.losses: tuple[str, ...] = ()
         """What the format could not express, one line each. Known after writing."""
 
     @property
-    def labels(self) -> frozenset[str]:
-        """The labels that get class ids, known after reading. Empty for a format without class ids."""
+    def numbers_classes(self) -> bool:
+        """Whether the format has class ids."""
+        return self._classed is not None
+
+    @property
+    def written_labels(self) -> frozenset[str]:
+        """The labels of the shapes to write, known after reading. Empty for a format without class ids."""
         return frozenset(self._classed.labels) if self._classed is not None else frozenset()
 
     def read(self, seen: Callable[[int], None] = lambda _: None) -> None:
@@ -141,6 +149,8 @@ class AnnotationDownload:
             if page is None or not page.resource_array:
                 return
             repeats.check(image.file_name for image in page.resource_array)
+            if self._classed is not None:
+                self.labels.update(_labels_of(page.resource_array))
             images = [image for image in page.resource_array if image.file_name in self._filenames]
             self._sizes = self._sizes_of(images) if self._output.sizes is not SizeUse.UNUSED else {}
             for image in images:
@@ -181,6 +191,14 @@ class AnnotationDownload:
         if size is None and self._to_come and not (self._root / filename).exists():
             return ANY_SIZE
         return size
+
+
+def _labels_of(images: Sequence[DownloadedImage]) -> Iterator[str]:
+    for image in images:
+        for shape in image.raw_annotations.annotations if image.raw_annotations else ():
+            label = shape.get("label") if isinstance(shape, dict) else None
+            if isinstance(label, str):
+                yield label
 
 
 def files_that_differ(written: Path, target: Path) -> list[str]:

@@ -19,6 +19,7 @@ from metalake_sync.core.plan import TrashRulePlan
 from metalake_sync.core.selection import OLDEST_FIRST, WHOLE_LAKE, ItemFilter, ItemSelection, ItemSort
 from metalake_sync.core.snapshots import CollectionKey, MediaType, RemoteFile
 from metalake_sync.downloads.annotation_files import AnnotationDownload, files_that_differ
+from metalake_sync.downloads.classes import classes_in_common, labels_not_in, order_of
 from metalake_sync.downloads.walk import DownloadWalk
 from metalake_sync.errors import ManifestError, UsageError
 from metalake_sync.lazy_dataclass import dataclass
@@ -93,14 +94,25 @@ class DownloadObserver:
             except BaseException:
                 annotations.close()
                 raise
-            plan.labels = annotations.labels
+            plan.labels = frozenset(annotations.labels)
         return ObservedDownload(plan, annotations)
 
-    def finish(self, observed: ObservedDownload, classes: Sequence[str]) -> DownloadPlan:
-        """Compare the annotation files of a folder with the lake. `classes`: of all downloads, in the order of ids."""
+    def finish(self, observed: ObservedDownload, default_classes: Sequence[str]) -> DownloadPlan:
+        """Compare the annotation files of a folder with the lake. `default_classes`: as `default_order` returned them.
+
+        A download with labels that have no class id gets no actions.
+        """
         plan, annotations = observed.plan, observed.annotations
         if annotations is not None:
             spec = plan.spec
+            classes = order_of(plan, default_classes)
+            plan.refused_labels = labels_not_in(classes, annotations.written_labels)
+            if plan.refused_labels:
+                plan.files, plan.adopted = [], []
+                return plan
+            if annotations.numbers_classes:
+                plan.classes = classes
+                plan.recorded_classes = self.records.classes(self.lake, spec.to)
             with scratch_folder() as folder:
                 annotations.write(folder, classes, self._seen(f"reading annotations of {_shown(spec.key)}"))
                 plan.annotations += self.compare_annotations(spec, annotations, folder)
@@ -162,12 +174,16 @@ def _shown(key: CollectionKey) -> str:
 
 def download_specs(manifest: LoadedManifest, client: LakeClient) -> Iterator[DownloadSpec]:
     """The downloads of the manifest. Raises ManifestError for a collection whose type is ambiguous."""
+    common = classes_in_common(manifest)
     for number, block in enumerate(manifest.model.downloads):
         selection = _selection(manifest, "downloads", number, block, client)
         annotations = None
         if block.annotations is not None:
             annotations = AnnotationsWanted(
-                block.annotations.kind, tuple(block.annotations.operations), block.annotations.format
+                block.annotations.kind,
+                tuple(block.annotations.operations),
+                block.annotations.format,
+                tuple(block.annotations.classes) or common,
             )
         sort = ItemSort(block.sort.by, block.sort.order) if block.sort else OLDEST_FIRST
         yield DownloadSpec(

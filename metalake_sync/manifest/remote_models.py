@@ -160,6 +160,19 @@ class DownloadAnnotationsOf(Model):
         description="Operations to include, of either kind. An empty list includes every operation of 'kind'.",
     )
     format: WrittenFormat = Field("metalake", description="Format of the annotation files.")
+    classes: list[Text] = Field(
+        default=[],
+        description="Labels in the order of their class ids, for formats that number them. A shape with another label"
+        " is an error. If left out, the list of the other downloads, or else the order of the names.",
+    )
+
+    @field_validator("classes")
+    @classmethod
+    def _each_once(cls, classes: list[str]) -> list[str]:
+        twice = next((label for number, label in enumerate(classes) if label in classes[:number]), None)
+        if twice is not None:
+            raise value_error(f"names '{twice}' twice", "Keep one of them: a label has one class id.")
+        return classes
 
 
 class Download(Selection):

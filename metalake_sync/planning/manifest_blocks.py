@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from metalake_sync.core.actions import AttachModelRun, TrashMatched
 from metalake_sync.core.downloads import DownloadPlan, DownloadSpec
 from metalake_sync.core.events import EventSink
-from metalake_sync.core.notes import Note, NoteCode, counted
+from metalake_sync.core.notes import Note, NoteCode, counted, some_of
 from metalake_sync.core.plan import CollectionPlan, TrashRulePlan
 from metalake_sync.core.shapes import FormatName
 from metalake_sync.core.snapshots import CollectionKey, RecordedCollection
@@ -57,6 +57,10 @@ class ManifestBlocks:
         model = self.manifest.model
         if self.options.targets or self.options.scope is not None or not (model.downloads or model.trash):
             return (), ()
+        if model.downloads:
+            from metalake_sync.downloads.classes import classes_in_common
+
+            classes_in_common(self.manifest)  # Raises an error that needs no lake.
         if self.client is None:
             message = "downloads and trash rules are not included; 'plan' with '--refresh list' or 'full' includes them"
             self.notes.append(Note(NoteCode.LAKE_NOT_ASKED, message, self.manifest.source))
@@ -65,6 +69,7 @@ class ManifestBlocks:
 
         observer = DownloadObserver(self.client, self.state.downloads, self.lake, self.manifest.base_dir, self.emit)
         downloads = self._downloads(observer)
+        self._notes_on_classes(downloads)
         for download in downloads:
             if download.missing:
                 message = f"the lake does not have the collection '{download.spec.key}' yet, so nothing is downloaded"
@@ -100,6 +105,23 @@ class ManifestBlocks:
                 self.notes.append(Note(NoteCode.TRASH_WITHOUT_COLLECTION, message, where))
         return downloads, rules
 
+    def _notes_on_classes(self, downloads: Sequence[DownloadPlan]) -> None:
+        """Note labels without a class id, and class ids that change. Folders with the same change share a note."""
+        from metalake_sync.downloads.classes import moved_ids, refusal
+
+        moved: dict[str, list[DownloadPlan]] = {}
+        for download in downloads:
+            if download.refused_labels:
+                error = refusal(download.refused_labels)
+                message = f"{error.message}. {error.remedy}"
+                self.notes.append(Note(NoteCode.LABELS_NOT_IN_CLASSES, message, download.spec.declared_at))
+            elif clause := moved_ids(download):
+                moved.setdefault(clause, []).append(download)
+        for clause, same in moved.items():
+            folders = some_of([f"'{download.spec.to}'" for download in same])
+            message = f"in {folders} {clause}"
+            self.notes.append(Note(NoteCode.CLASS_IDS_CHANGED, message, same[0].spec.declared_at))
+
     def _warn_of_folder(self, format: FormatName, spec: DownloadSpec) -> None:
         from metalake_sync.annotations.formats import format_named
 
@@ -111,7 +133,7 @@ class ManifestBlocks:
     def _downloads(self, observer: DownloadObserver) -> tuple[DownloadPlan, ...]:
         """Plan the downloads. They share class ids, so all are read before the first is compared."""
         assert self.client is not None
-        from metalake_sync.annotations.writing import class_order
+        from metalake_sync.downloads.classes import default_order
         from metalake_sync.downloads.plan import download_specs
 
         with contextlib.ExitStack() as stack:
@@ -119,7 +141,7 @@ class ManifestBlocks:
             for number, spec in enumerate(download_specs(self.manifest, self.client)):
                 observed.append(self._plan_block("downloads", number, observer.observe, spec))
                 stack.callback(observed[-1].close)
-            classes = class_order(one.plan.labels for one in observed)
+            classes = default_order(one.plan for one in observed)
             return tuple(observer.finish(one, classes) for one in observed)
 
     def _plan_block(self, section: str, number: int, plan: Callable[[SpecT], PlanT], spec: SpecT) -> PlanT:

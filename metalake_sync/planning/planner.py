@@ -81,9 +81,8 @@ class Planner:
         """Read the three snapshots and compare them. Raises ManifestErrors, GuardStopped, and what the lake raises."""
         if self.downloads_only:
             downloads, _ = self._blocks().plan()
-            return PlannedRun(
-                Plan(self.manifest.source, self.state.serial, (), tuple(self._notes), downloads), {}, self._unreadable
-            )
+            plan = Plan(self.manifest.source, self.state.serial, (), tuple(self._notes), downloads)
+            return PlannedRun(plan, {}, self._unreadable + _unusable(self._notes))
         recorded = self.state.collections.of_lake(self.lake)
         targets = chosen_targets(self.manifest, self.options)
         desired: dict[CollectionKey, DesiredCollection] = {}
@@ -128,8 +127,7 @@ class Planner:
             state_lineage=version.lineage,
             shown_sets=self._shown_sets(desired, addressed or UnmanagedSources()),
         )
-        unusable = sum(note.code in UNUSABLE for note in notes)
-        return PlannedRun(plan, desired, self._unreadable + unusable, addressed or UnmanagedSources())
+        return PlannedRun(plan, desired, self._unreadable + _unusable(notes), addressed or UnmanagedSources())
 
     def _shown_sets(
         self, desired: Mapping[CollectionKey, DesiredCollection], unmanaged: UnmanagedSources
@@ -293,3 +291,7 @@ class Planner:
         ):
             names = [file.name for one in found for file in one.unwanted]
             yield from note_on(key, found, self.state.files.named(recorded[key][0], names))
+
+
+def _unusable(notes: Iterable[Note]) -> int:
+    return sum(note.code in UNUSABLE for note in notes)

@@ -1,12 +1,14 @@
-"""The table of downloaded files.
+"""What downloads wrote into local folders.
 
-Owns: `downloads`. Must not: commit (the caller groups writes, see `StateStore.write`) or decide anything.
+Owns: `downloads` and `download_classes`. Must not: commit (the caller groups writes, see `StateStore.write`) or decide
+anything.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from metalake_sync.core.downloads import DownloadedFile
 from metalake_sync.state.names import fingerprint_from_db, fingerprint_to_db, name_from_db, name_to_db
@@ -49,4 +51,18 @@ class DownloadRecords:
                 )
                 for file in files
             ],
+        )
+
+    def classes(self, lake: str, folder: str) -> tuple[str, ...] | None:
+        """Return the order of the class ids that were written into a folder. None: none were written."""
+        row = self._connection.execute(
+            "SELECT classes FROM download_classes WHERE lake = ? AND folder = ?", (lake, name_to_db(folder))
+        ).fetchone()
+        return None if row is None else tuple(json.loads(row[0]))
+
+    def record_classes(self, lake: str, folder: str, classes: Sequence[str]) -> None:
+        """Record the order of the class ids that were written into a folder."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO download_classes (lake, folder, classes) VALUES (?, ?, ?)",
+            (lake, name_to_db(folder), json.dumps(list(classes))),
         )

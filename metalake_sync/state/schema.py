@@ -362,6 +362,39 @@ def run_places_2026_11_30(db: Executes) -> None:
     _each(_RUN_PLACES, db)
 
 
+_DOWNLOADED_FILES = """
+ALTER TABLE downloads ADD COLUMN written INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE download_files (
+    lake TEXT NOT NULL,
+    folder NOT NULL,
+    path NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL,
+    PRIMARY KEY (lake, folder, path)
+) WITHOUT ROWID;
+
+CREATE TABLE download_classes (
+    lake TEXT NOT NULL,
+    folder NOT NULL,
+    classes TEXT NOT NULL,
+    PRIMARY KEY (lake, folder)
+) WITHOUT ROWID;
+"""
+
+
+def download_files_2026_11_30(db: Executes) -> None:
+    """What downloads wrote into their folders: annotation files, earlier names of files, and the order of class ids.
+
+    `written` in `downloads` is 0 for files that were in the folder before. Older versions did not record which these
+    are.
+    `size_bytes` in `download_files` is -1 for a file that a run began to write.
+    """
+    _each(_DOWNLOADED_FILES, db)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     first_tables,
     downloads,
@@ -376,6 +409,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     run_provenance_2026_11_30,
     run_sets_2026_11_30,
     run_places_2026_11_30,
+    download_files_2026_11_30,
 )
 """Oldest first. States record them by function name."""
 

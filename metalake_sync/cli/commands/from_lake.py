@@ -205,7 +205,7 @@ def pull_command(
         project = Project(manifest, run.options(), listener, flags.state)
         applied = project.pull(lock_timeout_s=lock_timeout, command=f"pull {flags.manifest}")
         listener(applied.finished)
-    if applied.finished.failed:
+    if applied.finished.failed or applied.unreadable:
         click.get_current_context().exit(ExitCode.SOME_FAILED)
 
 
