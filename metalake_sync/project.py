@@ -24,6 +24,7 @@ from metalake_sync.core.guards import Approved
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import Plan
 from metalake_sync.core.snapshots import DesiredFile
+from metalake_sync.errors import ManifestError, UsageError
 from metalake_sync.lake_access import ReachedLake, lake_identity, reach_lake
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
@@ -44,7 +45,7 @@ from metalake_sync.protocol.routes import Generation
 from metalake_sync.remote.request_counter import RequestCounter
 from metalake_sync.sources.hashing import HashRequest, hash_files
 from metalake_sync.state.backends.base import StateBackend
-from metalake_sync.state.backends.opening import find_location, open_backend
+from metalake_sync.state.backends.opening import check_location, find_location, open_backend
 from metalake_sync.state.store import StateStore
 
 SPELLING_ROUNDS = 3
@@ -245,20 +246,36 @@ class Project:
         return replace(self, downloads_only=True).apply(lambda _: False, lock_timeout_s=lock_timeout_s, command=command)
 
     def validate(self, *, online: bool) -> Plan:
-        """Check the manifest, its files, patterns and sources. With `online`, ask the lake about tags and fields.
+        """Check the manifest, its files, patterns and sources, and the address of the state.
 
-        Returns the plan of a first apply, for its counts and notes.
+        With `online`, ask the lake about tags and fields. Returns the plan of a first apply, for its counts and notes.
         """
+        state_notes = self._check_state_address()
         with StateStore(None) as state, self._planner(state, None).plan() as planned:
             plan = planned.plan
         names = MetadataNames.written_by(plan)
-        plan = replace(plan, notes=(*plan.notes, *notes_on_computed(names)))
+        plan = replace(plan, notes=(*plan.notes, *state_notes, *notes_on_computed(names)))
         if online:
             with self.reach() as client:
                 check = check_metadata_names(client, names)
             raise_objection(check, plan.manifest)
             plan = replace(plan, notes=(*plan.notes, *notes_on_spelling(names, check.spelling)))
         return plan
+
+    def _check_state_address(self) -> list[Note]:
+        """Check where the state is, without opening it. Raises UsageError and ManifestError."""
+        elsewhere = find_location(self.state, None, os.environ)
+        where = self.manifest.where("state")
+        try:
+            missing = check_location(elsewhere or self.manifest.state, self.manifest.name)
+        except UsageError as error:
+            if elsewhere is not None:
+                raise
+            raise ManifestError(error.message, where=where, remedy=error.remedy) from None
+        if missing is None:
+            return []
+        message = f"the state is in a store whose library is not installed on this machine; run: {missing}"
+        return [Note(NoteCode.MANIFEST, message, str(where) if elsewhere is None else elsewhere)]
 
     def _reach(self) -> contextlib.AbstractContextManager[ReachedLake]:
         return reach_lake(self.manifest) if self.reached is None else contextlib.nullcontext(self.reached)

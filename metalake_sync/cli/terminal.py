@@ -108,14 +108,21 @@ def can_ask(*, as_json: bool) -> bool:
     return not as_json and sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def ask(question: str, *, approved: bool, as_json: bool, without: str = "Nothing was changed.") -> None:
+def ask(
+    question: str,
+    *,
+    approved: bool,
+    as_json: bool,
+    without: str = "Nothing was changed.",
+    flag: str = "--auto-approve",
+) -> None:
     """Return if the user approved. Raises GuardStopped if not, or if no prompt is possible.
 
-    `without`: the sentence about what was done without the approval.
+    `without`: the sentence about what was done without the approval. `flag`: the option that approves.
     """
     if approved:
         return
-    remedy = f"{without} Pass --auto-approve to approve."
+    remedy = f"{without} Pass {flag} to approve."
     if not can_ask(as_json=as_json):
         reason = "--json does not prompt" if as_json else "no terminal can show a prompt"
         raise GuardStopped(f"not approved: {reason}", remedy=remedy)

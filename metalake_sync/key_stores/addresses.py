@@ -1,13 +1,27 @@
-"""The address of a bucket as users write it, such as `s3://acme-state/birds`."""
+"""Addresses as users write them: telling a URL from a path, and the parts of a bucket's, such as `s3://acme-state/birds`."""
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from metalake_sync.lazy_dataclass import dataclass
 
 S3, AZURE, GCS = "s3", "azure", "gs"
 BUCKET_SCHEMES = (S3, AZURE, GCS)
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def is_key_store_url(text: str) -> bool:
+    """Return whether a text is a URL, not the path of a file. `open_key_store` refuses URLs that it does not know."""
+    return _URL.match(text) is not None
+
+
+def scheme_without_slashes(text: str) -> str | None:
+    """Return the scheme with its colon if a text was meant to be a URL and lacks the `//`. Otherwise None."""
+    near = re.match(r"(s3|gs|gcs|azure|postgres|postgresql|https?):(?!//)", text, re.IGNORECASE)
+    return near[0] if near else None
 
 
 @dataclass(frozen=True, slots=True)

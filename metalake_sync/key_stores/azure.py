@@ -118,14 +118,14 @@ class AzureSdk:
 
     def explain(self, error: Exception) -> tuple[Failure, str]:
         if not isinstance(error, HttpResponseError) or error.status_code is None:
-            why = Failure.REJECTED if isinstance(error, ClientAuthenticationError) else Failure.AWAY
+            why = Failure.CREDENTIALS_REJECTED if isinstance(error, ClientAuthenticationError) else Failure.UNREACHABLE
             return why, describe(getattr(error, "inner_exception", None) or error)
         code = _code(error)
         detail = answer(error.status_code, code)
         if code == "ContainerNotFound":
             return Failure.MISSING, detail
         if isinstance(error, ClientAuthenticationError):
-            return Failure.REJECTED, detail
+            return Failure.CREDENTIALS_REJECTED, detail
         return why_status(error.status_code), detail
 
     def close(self) -> None:

@@ -115,7 +115,7 @@ class BucketKeyStore:
             raise self._failed(*self._sdk.explain(error)) from None
         except RecursionError:
             # boto3 follows a redirect by asking the same server again, which redirects again.
-            raise self._failed(Failure.AWAY, "it redirects every call") from None
+            raise self._failed(Failure.UNREACHABLE, "it redirects every call") from None
 
     def _failed(self, why: Failure, detail: str) -> SyncError:
         sdk = self._sdk

@@ -19,15 +19,15 @@ MESSAGE_LIMIT = 300
 class Failure(enum.Enum):
     """Why a call failed."""
 
-    AWAY = "away"
+    UNREACHABLE = "unreachable"
     """No answer, an answer 5xx, or too many calls. A later attempt may succeed."""
     MISSING = "missing"
     """The bucket or the database does not exist."""
     NO_CREDENTIALS = "no credentials"
-    REJECTED = "rejected"
+    CREDENTIALS_REJECTED = "credentials rejected"
     """The store does not accept the credentials, or they do not permit the call."""
-    REFUSED = "refused"
-    """The store refuses this call, and would refuse it again."""
+    REJECTED = "rejected"
+    """The store rejects this call, and would reject it again."""
 
 
 def failed(why: Failure, detail: str, *, location: str, credentials: str, endpoint: str) -> SyncError:
@@ -36,27 +36,29 @@ def failed(why: Failure, detail: str, *, location: str, credentials: str, endpoi
     `detail`: a clause without credentials. `credentials` and `endpoint`: how users set them.
     """
     match why:
-        case Failure.AWAY:
+        case Failure.UNREACHABLE:
             remedy = f"Try again later. Check the network, and {endpoint}."
             return StateUnreachable(
                 f"the store did not answer or kept failing ({detail})", where=location, remedy=remedy
             )
         case Failure.MISSING:
             return StateUnreachable(
-                f"the store has no such place ({detail})", where=location, remedy="Create it, or fix the address."
+                f"the bucket or the database does not exist ({detail})",
+                where=location,
+                remedy="Create it, or fix the address of the state. metalake-sync creates keys in it only.",
             )
         case Failure.NO_CREDENTIALS:
             return UsageError(
                 f"the credentials of the store are not set ({detail})", where=location, remedy=f"Set {credentials}."
             )
-        case Failure.REJECTED:
+        case Failure.CREDENTIALS_REJECTED:
             return StateCredentialsRejected(
                 f"the store rejected the credentials ({detail})",
                 where=location,
                 remedy=f"Check {credentials}. They must permit listing, reading, writing and deleting.",
             )
-        case Failure.REFUSED:
-            return StateError(f"the store refused a call ({detail})", where=location)
+        case Failure.REJECTED:
+            return StateError(f"the store rejected a call ({detail})", where=location)
 
 
 def describe_sdk_error(error: BaseException) -> str:
@@ -74,10 +76,10 @@ def answer(status: int | None, code: str | None) -> str:
 def why_status(status: int | None) -> Failure:
     """Return what the HTTP status of an answer means, where the store's own code says no more."""
     if status in (401, 403):
-        return Failure.REJECTED
+        return Failure.CREDENTIALS_REJECTED
     if status is None or status in (408, 429) or status >= 500:
-        return Failure.AWAY
-    return Failure.REFUSED
+        return Failure.UNREACHABLE
+    return Failure.REJECTED
 
 
 @contextlib.contextmanager

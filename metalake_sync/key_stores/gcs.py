@@ -118,13 +118,13 @@ class GcsSdk:
         if isinstance(error, RetryError) and isinstance(error.cause, Exception):
             return self.explain(error.cause)
         if isinstance(error, GoogleAuthError) and not isinstance(error, TransportError):
-            return Failure.REJECTED, describe(error)
+            return Failure.CREDENTIALS_REJECTED, describe(error)
         if isinstance(error, GoogleAPICallError) and error.code is not None:
             status = int(error.code)
         elif isinstance(error, InvalidResponse):
             status = int(error.response.status_code)
         else:
-            return Failure.AWAY, describe(error)
+            return Failure.UNREACHABLE, describe(error)
         if status == 404:
             return Failure.MISSING, answer(status, None)
         return why_status(status), answer(status, None)

@@ -15,26 +15,23 @@ import os
 import re
 from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from metalake_sync.errors import StateError, UsageError
 
 if TYPE_CHECKING:
+    from metalake_sync.key_stores.addresses import BucketAddress
     from metalake_sync.key_stores.base import KeyStore
 
 POSTGRESQL = "postgresql"
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _EXAMPLES = "Use s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, azure://CONTAINER/PREFIX or postgresql://HOST/DATABASE/PREFIX."
 _MODULES = {"s3": "s3", "gs": "gcs", "azure": "azure", POSTGRESQL: "postgresql"}
 _EXTRAS = {"s3": "s3", "gs": "gcs", "azure": "azure", POSTGRESQL: "postgres"}
+_LIBRARIES = {"s3": "boto3", "gs": "google.cloud.storage", "azure": "azure.storage.blob", POSTGRESQL: "psycopg"}
 _SECRET_PARAMETERS = {"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}
-
-
-def is_key_store_url(text: str) -> bool:
-    """Return whether a text is a URL, not the path of a file. `open_key_store` refuses URLs that it does not know."""
-    return _URL.match(text) is not None
 
 
 def open_key_store(url: str, environment: Mapping[str, str] = os.environ) -> KeyStore:
@@ -43,23 +40,58 @@ def open_key_store(url: str, environment: Mapping[str, str] = os.environ) -> Key
     `environment` has the endpoint of S3 or Google Cloud Storage and the account of Azure. boto3, Google's SDK and libpq
     read their other variables from the process.
     """
+    parsed = _parse(url)
+    if isinstance(parsed, DatabaseAddress):
+        store: KeyStore = load_sdk(POSTGRESQL).PostgresKeyStore(parsed.url, parsed.prefix, location=parsed.location)
+        return store
+    return _open_bucket(parsed, environment)
+
+
+def check_key_store_url(url: str) -> str | None:
+    """Check an address without the SDK of its store. Raises UsageError.
+
+    Returns the pip command that installs the SDK if it is not installed.
+    """
+    parsed = _parse(url)
+    scheme = POSTGRESQL if isinstance(parsed, DatabaseAddress) else parsed.scheme
+    try:
+        installed = find_spec(_LIBRARIES[scheme]) is not None
+    except ImportError:
+        installed = False
+    return None if installed else _pip_command(_EXTRAS[scheme])
+
+
+class DatabaseAddress(NamedTuple):
+    """A database, and a prefix of the keys in it."""
+
+    url: str
+    """What libpq reads."""
+    prefix: str
+    location: str
+    """The address as users write it, without the query."""
+
+
+def _parse(url: str) -> BucketAddress | DatabaseAddress:
+    """Parse the address of a store. Raises UsageError."""
     scheme = url.partition("://")[0].lower()
     if scheme not in _MODULES or not url.isprintable():
         raise UsageError(f"{_shown(url)} is not the address of a store", remedy=_EXAMPLES)
     url = scheme + url[len(scheme) :]
     if scheme == POSTGRESQL:
-        return _open_database(url)
-    return _open_bucket(url, environment)
-
-
-def _open_bucket(url: str, environment: Mapping[str, str]) -> KeyStore:
-    from metalake_sync.key_stores.addresses import AZURE, S3, BucketAddress, parse_bucket
-    from metalake_sync.key_stores.buckets import BucketKeyStore
+        return _parse_database(url)
+    from metalake_sync.key_stores.addresses import parse_bucket
 
     parsed = parse_bucket(url, None)
     if parsed is None:
         raise UsageError(f"{_shown(url)} is not the address of a bucket", remedy=_EXAMPLES)
     _check_prefix(parsed.prefix, url)
+    return parsed
+
+
+def _open_bucket(parsed: BucketAddress, environment: Mapping[str, str]) -> KeyStore:
+    from metalake_sync.key_stores.addresses import AZURE, S3, BucketAddress
+    from metalake_sync.key_stores.buckets import BucketKeyStore
+
     module = load_sdk(parsed.scheme)
     if parsed.scheme == AZURE:
         return BucketKeyStore(parsed, module.AzureSdk(parsed, environment))
@@ -67,7 +99,7 @@ def _open_bucket(url: str, environment: Mapping[str, str]) -> KeyStore:
     return BucketKeyStore(address, (module.S3Sdk if parsed.scheme == S3 else module.GcsSdk)(address))
 
 
-def _open_database(url: str) -> KeyStore:
+def _parse_database(url: str) -> DatabaseAddress:
     """Divide a URL into what libpq reads, and the prefix."""
     try:
         parts = urlsplit(url)
@@ -88,10 +120,7 @@ def _open_database(url: str) -> KeyStore:
     _check_prefix(prefix, url)
     query = f"?{parts.query}" if parts.query else ""
     place = f"{POSTGRESQL}://{parts.netloc}/{database}"
-    store: KeyStore = load_sdk(POSTGRESQL).PostgresKeyStore(
-        place + query, prefix, location=f"{place}/{prefix}" if prefix else place
-    )
-    return store
+    return DatabaseAddress(place + query, prefix, f"{place}/{prefix}" if prefix else place)
 
 
 def _password_in_url(shown: str) -> UsageError:
@@ -113,8 +142,12 @@ def load_sdk(scheme: str) -> Any:
 def library_missing(error: ImportError, extra: str) -> UsageError:
     return UsageError(
         f"this storage needs a library that is not installed ({error.name or error})",
-        remedy=f"Run: pip install 'metalake-sync[{extra}]'",
+        remedy=f"Run: {_pip_command(extra)}",
     )
+
+
+def _pip_command(extra: str) -> str:
+    return f"pip install 'metalake-sync[{extra}]'"
 
 
 def _check_prefix(prefix: str, url: str) -> None:

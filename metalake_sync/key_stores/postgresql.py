@@ -204,7 +204,7 @@ class PostgresKeyStore:
             try:
                 return psycopg.connect(**self._settings, autocommit=True, prepare_threshold=None)
             except psycopg.OperationalError as error:
-                if attempt == limits.ATTEMPTS - 1 or _why(error) is not Failure.AWAY:
+                if attempt == limits.ATTEMPTS - 1 or _why(error) is not Failure.UNREACHABLE:
                     raise self._failed(error) from None
                 time.sleep(_CONNECT_PAUSE_S * 2**attempt)
         raise AssertionError
@@ -239,14 +239,14 @@ def _settings(conninfo: str, location: str) -> dict[str, Any]:
 def _why(error: psycopg.Error) -> Failure:
     text = str(error)
     if isinstance(error, errors.InsufficientPrivilege) or (error.sqlstate or "").startswith("28"):
-        return Failure.REJECTED
+        return Failure.CREDENTIALS_REJECTED
     if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-        return Failure.REFUSED
-    if error.sqlstate is None and any(words in text for words in _REJECTED):
         return Failure.REJECTED
+    if error.sqlstate is None and any(words in text for words in _REJECTED):
+        return Failure.CREDENTIALS_REJECTED
     if error.sqlstate is None and _NO_DATABASE in text:
-        return Failure.REJECTED if 'role "' in text else Failure.MISSING
-    return Failure.AWAY
+        return Failure.CREDENTIALS_REJECTED if 'role "' in text else Failure.MISSING
+    return Failure.UNREACHABLE
 
 
 def _execute(connection: psycopg.Connection, query: str, *parameters: object) -> psycopg.Cursor[Any]:

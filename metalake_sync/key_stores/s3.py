@@ -143,19 +143,19 @@ class S3Sdk:
         if isinstance(error, NoCredentialsError | PartialCredentialsError):
             return Failure.NO_CREDENTIALS, "boto3 found none, or only a part"
         if isinstance(error, CredentialRetrievalError | TokenRetrievalError | SSOError):
-            return Failure.REJECTED, describe(error)
+            return Failure.CREDENTIALS_REJECTED, describe(error)
         if isinstance(error, ParamValidationError):
-            return Failure.REFUSED, describe_sdk_error(error)
+            return Failure.REJECTED, describe_sdk_error(error)
         if not isinstance(error, ClientError):
-            return Failure.AWAY, describe(error)
+            return Failure.UNREACHABLE, describe(error)
         code = code_of(error)
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if code == "NoSuchBucket":
             return Failure.MISSING, answer(status, code)
         if code in _REJECTED:
-            return Failure.REJECTED, answer(status, code)
+            return Failure.CREDENTIALS_REJECTED, answer(status, code)
         if code in _AWAY or code == "ConditionalRequestConflict":
-            return Failure.AWAY, answer(status, code)
+            return Failure.UNREACHABLE, answer(status, code)
         return why_status(status), answer(status, code)
 
     def close(self) -> None:

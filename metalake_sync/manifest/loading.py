@@ -17,6 +17,7 @@ from blake3 import blake3
 from pydantic import ValidationError
 
 from metalake_sync.errors import Location, ManifestError, ManifestErrors
+from metalake_sync.key_stores.addresses import is_key_store_url, scheme_without_slashes
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest.credentials import LEAK_REMEDY, find_credential, remove_leaks
 from metalake_sync.manifest.cross_checks import CREDENTIALS, cross_check, is_embedded
@@ -64,9 +65,14 @@ class LoadedManifest:
 
     @property
     def state(self) -> str | None:
-        """Where the manifest says that the state is kept: the path of a file, or a URL. None if it says nothing."""
+        """Where the manifest says that the state is kept: the path of a file, or a URL. None if it says nothing.
+
+        What was meant to be a URL is no path, so that opening the state reports it.
+        """
         said = self.model.state
-        return said if said is None or "://" in said else str(self.base_dir / said)
+        if said is None or is_key_store_url(said) or scheme_without_slashes(said) is not None:
+            return said
+        return str(self.base_dir / said)
 
     @property
     def variables(self) -> frozenset[str]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from metalake_sync.errors import ManifestError, ManifestErrors, UsageError
+from metalake_sync.key_stores.addresses import is_key_store_url
 from metalake_sync.manifest.loading import LoadedManifest
 from metalake_sync.manifest.remote_models import EMBEDDED
 from metalake_sync.manifest.types import NAMES_A_PATH
@@ -118,7 +119,7 @@ def _origin(url: str) -> tuple[str, str, int] | None:
 
 def _state(loaded: LoadedManifest) -> Iterator[ManifestError]:
     """The credentials of a bucket or a database must not be sent where the author of a proposal wants them."""
-    if loaded.model.state is not None and "://" in loaded.model.state:
+    if loaded.model.state is not None and is_key_store_url(loaded.model.state):
         yield ManifestError(
             "a shared 'state' is not allowed with --safe, because credentials are sent to it",
             where=loaded.where("state"),
@@ -134,7 +135,7 @@ def _paths(loaded: LoadedManifest, repository: Path) -> Iterator[ManifestError]:
     named = list(paths_of(loaded.model, ()))
     if remote.embedded:
         named.append((("remote", "url"), remote.url.removeprefix(EMBEDDED)))
-    if loaded.model.state is not None and "://" not in loaded.model.state:
+    if loaded.model.state is not None and not is_key_store_url(loaded.model.state):
         named.append((("state",), loaded.model.state))
     for path, text in named:
         if not _COMMANDS.isdisjoint(path):

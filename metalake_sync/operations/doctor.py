@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from metalake_sync import __version__
-from metalake_sync.errors import ExitCode, LakeAnswerInvalid, LakeRejected, SyncError
+from metalake_sync.errors import ExitCode, LakeAnswerInvalid, LakeRejected, SyncError, UsageError
 from metalake_sync.key_stores.conditional_writes import check_conditional_writes
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import resolve_credentials
@@ -73,10 +73,17 @@ def examine(project: Project, *, proc_sys: Path = Path("/proc/sys")) -> Iterator
     roots = {folder.path: project.manifest.base_dir / folder.path for folder in folders}
     files = [path for collection in project.manifest.collections for path in collection.files]
     yield from _sources(roots, {path: project.manifest.base_dir / path for path in files})
-    backend = project.state_backend
-    yield _shared_state(backend) if isinstance(backend, SharedBackend) else _state(project.state_path)
+    state_folder = project.manifest.base_dir
+    try:
+        backend = project.state_backend
+    except UsageError as error:
+        # The address is not one, or the library of its store is not installed.
+        yield _from_error("state", error)
+    else:
+        yield _shared_state(backend) if isinstance(backend, SharedBackend) else _state(project.state_path)
+        state_folder = project.state_path.parent
     targets = [project.manifest.base_dir / download.to for download in project.manifest.model.downloads]
-    yield from _space([project.state_path.parent, *targets])
+    yield from _space([state_folder, *targets])
     yield _notifications([root for root in roots.values() if root.is_dir()], proc_sys)
     yield from _lake(project)
 
@@ -130,7 +137,8 @@ def _shared_state(backend: SharedBackend) -> Finding:
         check_conditional_writes(backend.store)
         contents, holder = backend.contents(), backend.lock_holder()
     except SyncError as error:
-        return _wrong(subject, error.message, error.remedy or "Check the location and the credentials.")
+        remedy = error.remedy or "Check the location and the credentials."
+        return Finding(subject, "wrong", error.message, remedy, error.exit_code)
     found = "does not exist yet; the first apply creates it"
     if contents is not None:
         found = f"can be read, and is at sequence number {contents.head}"

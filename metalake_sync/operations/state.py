@@ -51,6 +51,11 @@ class Status:
     broken: list[BrokenSource]
     open_sessions: int
     runs: list[RunRow]
+    """The last runs, newest first. One without an outcome is running, or was killed."""
+    recorded: dict[str, dict[str, int]]
+    """What the runs without an outcome did as far as it is recorded: id → action → count."""
+    lock: str | None
+    """The holder of the lock. None: it is free."""
 
 
 def read_status(project: Project) -> Status:
@@ -77,6 +82,7 @@ def read_status(project: Project) -> Status:
                 )
             )
         sessions = state.journal.sessions([handle for handle, _ in recorded.values()])
+        runs = state.runs.last()
         return Status(
             project.manifest.source,
             lake,
@@ -86,7 +92,9 @@ def read_status(project: Project) -> Status:
                 for part in broken
             ],
             len(sessions),
-            state.runs.last(),
+            runs,
+            {run.id: state.runs.action_counts(run.id) for run in runs if run.outcome is None},
+            project.state_backend.lock_holder(),
         )
 
 

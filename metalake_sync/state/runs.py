@@ -214,6 +214,13 @@ class Runs:
         )
         return [_action_row(*row) for row in rows]
 
+    def action_counts(self, run_id: str) -> dict[str, int]:
+        """Return action → how many of them a run carried out. A run that was killed has no other summary."""
+        rows = self._connection.execute(
+            "SELECT action, count(*) FROM run_actions WHERE run_id = ? GROUP BY action ORDER BY action", (run_id,)
+        )
+        return dict(rows.fetchall())
+
     def values(self, run_id: str) -> Iterator[Values]:
         """Yield the values before and after each action of a run, in the order of `actions`."""
         for change in self.changes(run_id):

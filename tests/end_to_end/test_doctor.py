@@ -90,3 +90,22 @@ def test_the_clock_is_compared_with_the_date_of_the_lakes_answer(
 ) -> None:
     found = _clock(lake_date, lambda: datetime(2026, 11, 28, 4, tzinfo=UTC))
     assert (found.verdict, words in found.message) == (verdict, True)
+
+
+def test_a_missing_library_of_the_store_is_a_finding(healthy: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A folder without a `boto3` of ours hides the real one.
+    healthy.write("hidden/boto3/__init__.py", "raise ImportError('hidden', name='boto3')\n")
+    hidden = str(healthy.folder / "hidden")
+    rows = findings(healthy, "--state", "s3://acme-state/birds", code=64, PYTHONPATH=hidden)
+    assert rows["state"]["verdict"] == "wrong"
+    assert "pip install 'metalake-sync[s3]'" in rows["state"]["remedy"]
+    # The checks after it are made all the same.
+    assert rows["lake"]["verdict"] == rows["clock"]["verdict"] == "ok"
+
+
+@pytest.mark.parametrize("address", ["s3:acme-state", "ftp://acme/birds", "s3://", "postgresql://ci:pw@host/db"])
+def test_an_address_of_the_state_that_is_none_is_a_finding(healthy: World, address: str) -> None:
+    rows = findings(healthy, "--state", address, code=64)
+    assert rows["state"]["verdict"] == "wrong"
+    assert "pw" not in rows["state"]["message"] + rows["state"]["remedy"]
+    assert rows["lake"]["verdict"] == "ok"

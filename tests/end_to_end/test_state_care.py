@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import sqlite3
 import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from metalake_sync.state.backends.file import FileBackend
-from tests.end_to_end.world import BIRDS, World, boxes
+from tests.end_to_end.world import BIRDS, PROGRAM, World, boxes
 
 STATE = ".metalake-sync/manifest.db"
 PEOPLE = [{"operation": "people", "kind": "human", "source": "people.json"}]
@@ -137,3 +141,38 @@ def test_commands_report_a_missing_state(world: World) -> None:
         assert done.code == 64
         assert "there is no state yet. The first apply or import creates it." in done.err
     assert json.loads(world.run("history", "--json", "manifest.yaml").err)["exit_code"] == 64
+
+
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_unlock_asks_on_a_terminal(synced: World, answer: str) -> None:
+    path = synced.folder / STATE
+    with FileBackend(path).lock(command="apply birds.yaml"):
+        here, there = pty.openpty()
+        process = subprocess.Popen(
+            [PROGRAM, "state", "unlock", "manifest.yaml"],
+            stdin=there, stdout=there, stderr=there, cwd=synced.folder, env=synced.environment(),
+        )  # fmt: skip
+        os.close(there)
+        said = b""
+        while b"[y/N]" not in said:
+            said += os.read(here, 1024)
+        assert b"'apply birds.yaml'" in said
+        os.write(here, f"{answer}\n".encode())
+        assert process.wait(timeout=60) == (0 if answer == "y" else 7)
+        os.close(here)
+        assert path.with_suffix(".lock").exists() is (answer == "n")
+
+
+def test_status_says_what_a_killed_run_did(synced: World) -> None:
+    path = synced.folder / STATE
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE runs SET outcome = NULL, summary = NULL, ended_at = NULL")
+    lines = synced.good("status", "manifest.yaml").out.splitlines()
+    assert "was killed" in lines[-1]
+    assert "upload 3" in lines[-1]
+    assert "nothing to do" not in lines[-1]
+    with FileBackend(path).lock(command="apply birds.yaml"):
+        assert "is running" in synced.good("status", "manifest.yaml").out.splitlines()[-1]
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM run_actions")
+    assert "no action is recorded" in synced.good("status", "manifest.yaml").out.splitlines()[-1]

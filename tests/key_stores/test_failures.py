@@ -182,7 +182,7 @@ def test_a_bucket_that_does_not_exist_is_reported(kind: str, request: pytest.Fix
         variable = "AWS_ENDPOINT_URL_S3" if kind == "s3" else "STORAGE_EMULATOR_HOST"
         store = open_key_store(f"{'s3' if kind == 's3' else 'gs'}://absent/birds", {variable: server.endpoint})
     for name, call in calls(store, tmp_path / "file").items():
-        with pytest.raises(StateUnreachable, match="no such place") as missing:
+        with pytest.raises(StateUnreachable, match="the bucket or the database does not exist") as missing:
             call()
         assert "Create it" in str(missing.value), name
     store.close()
@@ -212,7 +212,7 @@ def test_a_wrong_password_of_a_database(database: Database, monkeypatch: pytest.
 
 
 def test_a_database_or_role_that_does_not_exist(database: Database) -> None:
-    with pytest.raises(StateUnreachable, match=r"no such place.*'absent'|\"absent\""):
+    with pytest.raises(StateUnreachable, match=r"the bucket or the database does not exist.*'absent'|\"absent\""):
         open_key_store(f"{database.url(database='absent')}/birds").get("key")
     with pytest.raises(StateCredentialsRejected):
         open_key_store(f"{database.url(user='absent')}/birds").get("key")

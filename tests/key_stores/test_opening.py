@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from metalake_sync.errors import ExitCode, UsageError
-from metalake_sync.key_stores.opening import is_key_store_url, open_key_store
+from metalake_sync.key_stores.addresses import is_key_store_url
+from metalake_sync.key_stores.opening import open_key_store
 
 ACCOUNT = {"AZURE_STORAGE_ACCOUNT": "tests", "AZURE_STORAGE_KEY": "dGVzdHM="}
 PASSWORD = "correct-horse"
@@ -130,7 +131,7 @@ def test_missing_credentials_of_google_are_reported(monkeypatch: pytest.MonkeyPa
 
 def test_recognizing_an_address_loads_no_sdk() -> None:
     code = (
-        "import sys; from metalake_sync.key_stores.opening import is_key_store_url; is_key_store_url('s3://a/b');"
+        "import sys; from metalake_sync.key_stores.addresses import is_key_store_url; is_key_store_url('s3://a/b');"
         " print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

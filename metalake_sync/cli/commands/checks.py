@@ -125,7 +125,8 @@ def doctor_command(flags: ManifestFlags, retry_for: float, ignore_compatibility:
     """Check versions, sources, state, disk space, inotify limits, credentials, the lake and the clock. Changes nothing.
 
     Exits with 0 if there are no errors (warnings are allowed). Otherwise it exits as a run would: with 12 for rejected
-    credentials, with 5 for an unreachable lake, and with 1 for anything else.
+    credentials, with 5 for an unreachable lake, with 64 for an invalid address of the state or a library that is not
+    installed, and with 1 for anything else.
     """
     from metalake_sync.operations.doctor import examine
 

@@ -59,11 +59,14 @@ def status_command(flags: ManifestFlags) -> None:
     if flags.quiet:
         return
     click.echo("Last runs:" if status.runs else "No run yet.")
-    for run in status.runs:
-        did = ", ".join(
-            f"{key} {value}" for key, value in (run.summary or {}).items() if value and key not in NOT_ACTIONS
-        )
-        click.echo(f"  {run.started_at[:19]}  {run.outcome or 'was killed':<12} {did or 'nothing to do'}")
+    for number, run in enumerate(status.runs):
+        outcome, done = run.outcome, run.summary or {}
+        nothing = "nothing to do"
+        if outcome is None:
+            outcome = "is running" if number == 0 and status.lock is not None else "was killed"
+            done, nothing = status.recorded[run.id], "no action is recorded"
+        did = ", ".join(f"{key} {value}" for key, value in done.items() if value and key not in NOT_ACTIONS)
+        click.echo(f"  {run.started_at[:19]}  {outcome:<12} {did or nothing}")
 
 
 @click.command("history", epilog="Example: metalake-sync history birds.yaml --run 20260131T101500-1f2e3d4c --diff")

@@ -52,7 +52,7 @@ def _keep_out_of_git(gitignore: Path) -> list[str]:
 @SAFE
 @IGNORE_COMPATIBILITY
 def validate_command(flags: ManifestFlags, online: bool, safe: bool, ignore_compatibility: bool) -> None:
-    """Check the manifest, its files, patterns and sources. Uses neither the lake nor the state.
+    """Check the manifest, its files, patterns, sources and the address of its state. Reads neither lake nor state.
 
     All errors are reported together, each with its line and column.
     """

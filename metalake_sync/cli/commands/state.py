@@ -11,7 +11,7 @@ import click
 
 from metalake_sync.cli.manifest_options import LOCK_TIMEOUT, ManifestFlags, RunFlags, observes, takes_manifest
 from metalake_sync.cli.options import option
-from metalake_sync.cli.terminal import count, echo_json, shown, size
+from metalake_sync.cli.terminal import ask, can_ask, count, echo_json, shown, size
 from metalake_sync.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -205,11 +205,19 @@ def _say_version(flags: ManifestFlags, words: str, version: StateVersion) -> Non
 def unlock(flags: ManifestFlags, force: bool) -> None:
     """Release a lock that was left behind. A holder that died on this machine has released it automatically.
 
-    --force also takes the lock from a living holder. Make sure that its run has ended, or two runs write at once.
+    On a terminal, it names the holder and asks. --force does not ask, and takes the lock from a living holder. Make
+    sure that its run has ended, or two runs write at once.
     """
     from metalake_sync.operations.state import unlock as free
 
-    held_by = free(flags.project(), force=force)
+    project = flags.project()
+    if not force and can_ask(as_json=flags.as_json):
+        holder = project.state_backend.lock_holder()
+        if holder is not None:
+            question = f"The lock is held by {shown(holder)}. Has that run ended, and should the lock be released?"
+            ask(question, approved=False, as_json=False, without="The lock was not released.", flag="--force")
+            force = True
+    held_by = free(project, force=force)
     if flags.as_json:
         echo_json(json.dumps({"was_held_by": held_by}))
     else:

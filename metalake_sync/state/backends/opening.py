@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from metalake_sync.errors import UsageError
+from metalake_sync.key_stores.addresses import is_key_store_url, scheme_without_slashes
 from metalake_sync.state.backends.base import StateBackend
 from metalake_sync.state.backends.file import STATE_FOLDER, FileBackend, state_path
 
@@ -36,7 +37,7 @@ def open_backend(location: str | None, base_dir: Path, name: str) -> StateBacken
         return FileBackend(state_path(base_dir, name))
     location = location.replace(NAME, name)
     _check(location)
-    if "://" not in location:
+    if not is_key_store_url(location):
         return FileBackend(Path(location))
     from metalake_sync.key_stores.opening import open_key_store
     from metalake_sync.state.backends.shared import SharedBackend
@@ -44,13 +45,29 @@ def open_backend(location: str | None, base_dir: Path, name: str) -> StateBacken
     return SharedBackend(base_dir / STATE_FOLDER, lambda: open_key_store(location))
 
 
+def check_location(location: str | None, name: str) -> str | None:
+    """Check where the state is without opening it. `name`: of the manifest. Raises UsageError.
+
+    Returns the command that installs the library of its store, if it is not installed.
+    """
+    if location is None:
+        return None
+    location = location.replace(NAME, name)
+    _check(location)
+    if not is_key_store_url(location):
+        return None
+    from metalake_sync.key_stores.opening import check_key_store_url
+
+    return check_key_store_url(location)
+
+
 def _check(location: str) -> None:
     """Raise UsageError for a path that was meant to be a URL, and for an unknown placeholder."""
-    near = re.match(r"(s3|gs|gcs|azure|postgres|postgresql|https?):(?!//)", location, re.IGNORECASE)
+    near = scheme_without_slashes(location)
     unknown = re.search(r"\{\w*\}", location)
     if near is None and unknown is None:
         return
-    what = f"begins like a URL, but has no '{near[0]}//'" if near is not None else ""
+    what = f"begins like a URL, but has no '{near}//'" if near is not None else ""
     raise UsageError(
         f"the state {location!r} {what or f'has an unknown placeholder {unknown[0] if unknown else None}'}",
         remedy="Use s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, azure://CONTAINER/PREFIX, postgresql://HOST/DATABASE/PREFIX"
