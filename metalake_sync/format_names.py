@@ -68,7 +68,7 @@ def load_format(name: str) -> Any:
     entry_point = _installed().get(name)
     if entry_point is None:
         raise UsageError(f"there is no annotation format '{name}'", remedy=f"Use one of: {', '.join(format_names())}.")
-    package = entry_point.dist.name if entry_point.dist is not None else entry_point.value
+    package = package_of(name)
     try:
         found = entry_point.load()
     except Exception as error:
@@ -85,11 +85,22 @@ def load_format(name: str) -> Any:
     return found
 
 
+def package_of(name: str) -> str:
+    """Return the installed package that adds a format. Call it only for an installed format."""
+    entry_point = _installed()[name]
+    return entry_point.dist.name if entry_point.dist is not None else entry_point.value
+
+
+def all_names() -> tuple[str, ...]:
+    """Return the names of the built-in formats, then those of the installed ones, sorted. Loads nothing."""
+    return (*BUILT_IN, *sorted(_installed()))
+
+
 def usable_formats() -> list[Any]:
     """Return every format that can be loaded: the built-in ones, then the installed ones by name. A package that can't
     be loaded is left out; naming its format raises FormatUnusable."""
     found = []
-    for name in (*BUILT_IN, *sorted(_installed())):
+    for name in all_names():
         try:
             found.append(load_format(name))
         except FormatUnusable:

@@ -40,6 +40,7 @@ COMMANDS = {
     "watch": "Watch for changes and sync them continuously.",
     "doctor": "Check configuration, state, credentials and connectivity.",
     "schema": "Print the JSON Schema of the manifest, the plan or the events.",
+    "formats": "List the formats of annotations, with what they read, write and lose.",
     "item": "List, count, describe and download items.",
     "collection": "Create, describe, list, upload and download collections.",
     "metadata": "Write metadata of collections and files in the lake.",

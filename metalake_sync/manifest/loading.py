@@ -67,7 +67,7 @@ class LoadedManifest:
     def state(self) -> str | None:
         """Where the manifest says that the state is kept: the path of a file, or a URL. None if it says nothing.
 
-        What was meant to be a URL is no path, so that opening the state reports it.
+        A text that was meant to be a URL is returned as it is, so that opening the state reports it.
         """
         said = self.model.state
         if said is None or is_key_store_url(said) or scheme_without_slashes(said) is not None:

@@ -1,0 +1,82 @@
+"""What each annotation format reads, writes and loses, as the formats declare it.
+
+Owns: the description of a format, for `metalake-sync formats`. Must not: read or write annotations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any, cast
+
+from metalake_sync.annotations.formats.base import AnnotationFormat, SizeUse
+from metalake_sync.core.shapes import ShapeType
+from metalake_sync.format_names import BUILT_IN, FormatUnusable, all_names, load_format, package_of
+from metalake_sync.lazy_dataclass import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FormatDescription:
+    """One format."""
+
+    name: str
+    """The value of `format` in a manifest."""
+    title: str
+    """The name that people use. Empty for a format that has no other name."""
+    package: str | None
+    """The installed package that adds the format. None: it is built in."""
+    reads: bool = False
+    writes: bool = False
+    detected: bool = False
+    """Whether a source without `format` may be of this format."""
+    extensions: tuple[str, ...] = ()
+    """Extensions of its files."""
+    reading_loses: tuple[str, ...] = ()
+    """What reading leaves out and counts."""
+    writing_loses: tuple[str, ...] = ()
+    """Types of shapes that writing leaves out and counts."""
+    needs_sizes: bool = False
+    """Whether shapes of an image can be written only if its size is known."""
+    documentation: str = ""
+    """The address of the page that describes the format."""
+    error: str | None = field(default=None)
+    """Why the format cannot be used. Then nothing else but its name and its package is known."""
+
+
+def describe_formats() -> list[FormatDescription]:
+    """Return all formats in alphabetical order. A format of a package that cannot be used has an error."""
+    return [_described(name) for name in sorted(all_names())]
+
+
+def _described(name: str) -> FormatDescription:
+    package = None if name in BUILT_IN else package_of(name)
+    try:
+        return _declared(cast(AnnotationFormat, load_format(name)), package)
+    except FormatUnusable as error:
+        return FormatDescription(name, "", package, error=str(error))
+    except Exception as error:
+        if package is None:
+            raise
+        # A package may leave out what the port requires.
+        problem = f"the package '{package}' does not declare what a format needs ({type(error).__name__}: {error})"
+        return FormatDescription(name, "", package, error=f"{problem}. Update or uninstall '{package}'.")
+
+
+def _declared(one: AnnotationFormat, package: str | None) -> FormatDescription:
+    written: Any = one.output() if one.writes else None
+    return FormatDescription(
+        one.name,
+        one.title,
+        package,
+        one.reads,
+        one.writes,
+        one.reads and one.detected,
+        tuple(one.extensions),
+        tuple(one.loses),
+        tuple(_plural(kind) for kind in ShapeType if kind not in written.shape_types) if written else (),
+        written is not None and written.sizes is SizeUse.REQUIRED,
+        one.documentation,
+    )
+
+
+def _plural(kind: ShapeType) -> str:
+    return "shapes of points" if kind is ShapeType.POINTS else f"{kind.value}s"
