@@ -190,6 +190,11 @@ class SourceChanged(SyncError):
 
 
 class Interrupted(SyncError):
-    """The user or the system stopped the command."""
+    """The user, the system or the calling program stopped the run. What was finished is recorded."""
 
     exit_code = ExitCode.INTERRUPTED
+
+    @classmethod
+    def by_program(cls) -> Interrupted:
+        """Return the error of a run that the calling program cancelled."""
+        return cls("the run was cancelled", remedy="The next run continues where it stopped.")

@@ -1,4 +1,4 @@
-"""The Python API: a lake as one object, each function of the vendor's client as one method.
+"""The Python API: `Project` for a manifest, and `MetaLake` for single calls to a lake.
 
 Owns: names, types and results. Must not: transfer files itself; `project` and `apply` do that.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 from metalake_sync.api.annotations import Annotations
 from metalake_sync.api.files import AnnotationSource, Files
 from metalake_sync.api.metadata import Metadata
+from metalake_sync.api.projects import Project, ProjectEvent, ProjectPlan
 from metalake_sync.api.results import (
+    ApplyResult,
     CollectionInfo,
     DownloadResult,
     FailedItem,
@@ -25,9 +27,11 @@ from metalake_sync.api.results import (
 )
 from metalake_sync.core.events import Progress
 from metalake_sync.core.selection import ItemFilter, ItemSort
+from metalake_sync.manifest import Manifest
 
 __all__ = [
     "AnnotationSource",
+    "ApplyResult",
     "CollectionInfo",
     "DownloadResult",
     "FailedItem",
@@ -37,8 +41,12 @@ __all__ = [
     "JobInfo",
     "LabelGroupInfo",
     "LabelInfo",
+    "Manifest",
     "MetaLake",
     "Progress",
+    "Project",
+    "ProjectEvent",
+    "ProjectPlan",
     "SomeFailed",
     "SystemCounts",
     "TrashResult",

@@ -7,11 +7,12 @@ send calls.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
 from metalake_sync.core.snapshots import MediaType
+from metalake_sync.core.summary import Summary
 from metalake_sync.errors import ExitCode, SyncError, UsageError
 from metalake_sync.lazy_dataclass import dataclass
 
@@ -104,6 +105,34 @@ class DownloadResult:
 
 
 @dataclass(frozen=True, slots=True)
+class ApplyResult:
+    """What a run did."""
+
+    run_id: str
+    done: Summary
+    """The number of actions by name."""
+    failed: tuple[FailedItem, ...]
+    bytes_sent: int
+    """Of all files in both directions, including transfers that were repeated."""
+    requests: int
+    """The number of calls of the lake and the object store."""
+    writes: int
+    """The number of calls that may have changed something. 0: the lake matched the manifest."""
+    seconds: float
+    unreadable: int = 0
+    """The number of local files, folders and sources that could not be read."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything was done."""
+        return not self.failed and not self.unreadable
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class WriteResult:
     """The result of writing annotations or metadata."""
 
@@ -183,7 +212,9 @@ class SomeFailed(SyncError):
 
     exit_code = ExitCode.SOME_FAILED
 
-    def __init__(self, failed: tuple[FailedItem, ...], result: UploadResult | DownloadResult | WriteResult) -> None:
+    def __init__(
+        self, failed: tuple[FailedItem, ...], result: UploadResult | DownloadResult | WriteResult | ApplyResult
+    ) -> None:
         first = f"{failed[0].name}: {failed[0].error}"
         more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
         again = "call it again for the rest" if any(item.retryable for item in failed) else "fix the cause first"

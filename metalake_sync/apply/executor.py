@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from metalake_sync.core.actions import Annotate, RemoveAnnotations, UpdateFileMe
 from metalake_sync.core.addresses import Place
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.snapshots import CollectionKey
+from metalake_sync.errors import Interrupted
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.desired import DesiredCollection
 from metalake_sync.planning.interrupted_runs import SessionDecision
@@ -63,9 +64,13 @@ class Executor:
     ) -> None:
         """Carry out all actions. Failures of single items are reported; errors that concern the run are raised.
 
-        `left_open`: the decisions about upload sessions of interrupted runs.
+        `left_open`: the decisions about upload sessions of interrupted runs. Raises Interrupted if the options cancel
+        the run.
         """
-        asyncio.run(self._execute(plan, desired, addressed, left_open))
+        try:
+            asyncio.run(self._execute(plan, desired, addressed, left_open))
+        except asyncio.CancelledError:
+            raise Interrupted.by_program() from None
 
     async def _execute(
         self,
@@ -82,7 +87,7 @@ class Executor:
         )
         async with self._transfer() as transfer:
             stages = self._stages(plan, desired, addressed, transfer, progress)
-            with _reporting(progress):
+            with _reporting(progress, self.options.is_cancelled):
                 planned = {collection.key for collection in plan.collections}
                 stages.records.forget_sessions(
                     [one for key, found in left_open.items() if key not in planned for one in found]
@@ -224,9 +229,11 @@ def _indexes(desired: Mapping[CollectionKey, DesiredCollection], addressed: Unma
 
 
 @contextlib.contextmanager
-def _reporting(progress: ProgressMeter) -> Iterator[None]:
-    """Emit progress events while the block lasts."""
-    reporter = asyncio.get_running_loop().create_task(progress.keep_reporting())
+def _reporting(progress: ProgressMeter, is_cancelled: Callable[[], bool] | None) -> Iterator[None]:
+    """Emit progress events while the block lasts. Cancels the current task once `is_cancelled` returns True."""
+    task = asyncio.current_task()
+    assert task is not None
+    reporter = asyncio.get_running_loop().create_task(progress.keep_reporting(is_cancelled, task.cancel))
     try:
         yield
     finally:

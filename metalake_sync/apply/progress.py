@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import field
 
 from metalake_sync.core.events import EventSink, Progress
@@ -51,8 +52,11 @@ class ProgressMeter:
             )
         )
 
-    async def keep_reporting(self) -> None:
-        """Emit progress events until cancelled."""
+    async def keep_reporting(self, is_cancelled: Callable[[], bool] | None, cancel: Callable[[], object]) -> None:
+        """Emit progress events until this task is cancelled. Calls `cancel` once `is_cancelled` returns True."""
         while True:
             await asyncio.sleep(REPORT_EVERY_S)
+            if is_cancelled is not None and is_cancelled():
+                cancel()
+                return
             self.report()

@@ -22,7 +22,7 @@ from metalake_sync.core.guards import Approved, files_to_compare, find_stale_fac
 from metalake_sync.core.notes import GUARDS, Note
 from metalake_sync.core.plan import Plan
 from metalake_sync.core.snapshots import CollectionKey, DesiredFile
-from metalake_sync.errors import GuardStopped, SyncError
+from metalake_sync.errors import GuardStopped, Interrupted, SyncError
 from metalake_sync.lake_access import ReachedLake
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.planning.interrupted_runs import decide_open_sessions
@@ -78,7 +78,7 @@ class ApplyRun:
             with self._executor() as executor:
                 executor.execute(planned.plan, planned.desired, planned.addressed, left_open)
             outcome = "some_failed" if recorder.failures else "done"
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Interrupted):
             outcome = "interrupted"
             raise
         finally:

@@ -271,14 +271,7 @@ def max_delete_of(text: str | None) -> MaxDelete:
 
     if text is None:
         return MaxDelete()
-    number = text.removesuffix("%").strip()
-    if text.endswith("%"):
-        try:
-            percent = float(number)
-        except ValueError:
-            percent = -1.0
-        if 0 <= percent <= 100:
-            return MaxDelete(percent=percent, files=None, few=0)
-    elif number.isascii() and number.isdigit():
-        return MaxDelete(percent=None, files=int(number), few=0)
+    limit = MaxDelete.parse(text)
+    if limit is not None:
+        return limit
     raise UsageError(f"'--max-delete {text}' is not a limit", remedy="Write a number of files, such as 20, or 10%.")

@@ -37,6 +37,20 @@ class MaxDelete:
     """Up to this many replacements in a collection do not count for `percent`, so that small collections can change as
     a whole. It is 0 if the user set a limit."""
 
+    @classmethod
+    def parse(cls, text: str) -> MaxDelete | None:
+        """Read a number of files, such as `20`, or a share, such as `10%`. Returns None for anything else."""
+        number = text.removesuffix("%").strip()
+        if text.endswith("%"):
+            try:
+                percent = float(number)
+            except ValueError:
+                return None
+            return cls(percent=percent, files=None, few=0) if 0 <= percent <= 100 else None
+        if number.isascii() and number.isdigit():
+            return cls(percent=None, files=int(number), few=0)
+        return None
+
     def __str__(self) -> str:
         limits = [f"{self.percent:g} % of a collection"] if self.percent is not None else []
         limits += [f"{self.files} files"] if self.files is not None else []

@@ -21,6 +21,7 @@ from metalake_sync.errors import UsageError
 
 if TYPE_CHECKING:
     from metalake_sync.core.plan import Plan
+    from metalake_sync.documents.plan import PlanDocument
     from metalake_sync.documents.saved_plan import SavedPlan
     from metalake_sync.project import Project
 
@@ -76,15 +77,21 @@ def _descriptor(path: Path) -> int | None:
     return _NAMED[found[2]] if found and found[2] else int(found[1]) if found else None
 
 
-def save_plan(plan: Plan, project: Project, path: Path, *, revert: str | None = None) -> None:
-    """Write a plan. `revert`: the run that it reverts. Raises UsageError if the file cannot be written."""
+def save_plan(
+    plan: Plan, project: Project, path: Path, *, document: PlanDocument | None = None, revert: str | None = None
+) -> None:
+    """Write a plan. `document`: that of the plan, if it was made before. `revert`: the run that the plan reverts.
+
+    Raises UsageError if the file cannot be written.
+    """
     from metalake_sync.documents.base import to_json
     from metalake_sync.documents.plan import plan_document
     from metalake_sync.documents.saved_plan import BasisDocument, SavedPlan
     from metalake_sync.manifest.loading import manifest_digest
 
     if project.manifest.stream:
-        what = "standard input" if project.manifest.source == "-" else "a pipe"
+        source = project.manifest.source
+        what = "standard input" if source == "-" else "a pipe" if os.path.exists(source) else "a composed manifest"
         raise UsageError(f"cannot save a plan of {what}", remedy="Save the manifest to a file first.")
     options = project.options
     manifest = Path(project.manifest.source).absolute()
@@ -108,7 +115,7 @@ def save_plan(plan: Plan, project: Project, path: Path, *, revert: str | None = 
         targets=list(options.targets),
         revert=revert,
         destructive=plan.destructive,
-        plan=plan_document(plan),
+        plan=document if document is not None else plan_document(plan),
         basis=[BasisDocument(**action.key._asdict(), facts=facts) for action, facts in basis],
     )
     try:

@@ -51,7 +51,7 @@ class LoadedManifest:
     warnings: tuple[ManifestWarning, ...]
     _tree: Tree = field(repr=False)
     stream: bool = False
-    """Whether it came from standard input or a pipe, which cannot be read again."""
+    """Whether it cannot be read again: it came from standard input or a pipe, or a program composed it."""
 
     @property
     def document(self) -> Mapping[str, Any]:
@@ -147,7 +147,7 @@ def compose_manifest(document: Mapping[str, Any], *, name: str, base_dir: Path, 
     if errors:
         raise ManifestErrors(errors)
     collections = tuple(resolve(index, one, model.defaults) for index, one in enumerate(model.collections))
-    return LoadedManifest(model, name, base_dir, source, collections, (), tree)
+    return LoadedManifest(model, name, base_dir, source, collections, (), tree, stream=True)
 
 
 def _paths(value: Any, path: KeyPath) -> Iterator[KeyPath]:

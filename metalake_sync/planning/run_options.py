@@ -92,6 +92,9 @@ class RunOptions:
     only_part: bool = False
     """Whether the run covers only a part of the manifest, also without targets and scope."""
 
+    is_cancelled: Callable[[], bool] | None = None
+    """Asked a few times a second while the run transfers files. It ends the run with Interrupted. None: never."""
+
     @property
     def partial(self) -> bool:
         """Whether the run covers only a part of the manifest."""

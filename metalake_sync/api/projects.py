@@ -1,0 +1,467 @@
+"""`Project`: a manifest with its state and its lake, for orchestrators, notebooks and other programs.
+
+Owns: the arguments and results of these calls, and how a program approves, observes and cancels a run. Must not: print,
+end the process, or decide what becomes of a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import threading
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from pydantic import SecretStr
+
+from metalake_sync.api.connected import local_path
+from metalake_sync.api.results import ApplyResult, FailedItem, SomeFailed
+from metalake_sync.core.events import (
+    ActionDone,
+    ActionFailed,
+    Event,
+    Observing,
+    PlanMade,
+    Progress,
+    Resumed,
+    RunFinished,
+    SessionOpened,
+    Waiting,
+)
+from metalake_sync.core.guards import Approved, MaxDelete
+from metalake_sync.core.plan import Plan
+from metalake_sync.core.summary import Summary
+from metalake_sync.documents.base import to_json
+from metalake_sync.documents.events import EventDocument, event_document
+from metalake_sync.documents.plan import PlanDocument, plan_document
+from metalake_sync.documents.saved_files import load_plan, manifest_of, save_plan
+from metalake_sync.errors import Interrupted, UsageError
+from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.manifest import Manifest, compose_manifest, load_manifest
+from metalake_sync.manifest.loading import manifest_digest
+from metalake_sync.planning.run_options import Refresh, RunOptions
+from metalake_sync.project import Applied
+from metalake_sync.project import Project as Engine
+
+if TYPE_CHECKING:
+    from metalake_sync.operations.comparison import Checked
+    from metalake_sync.operations.state import Status
+    from metalake_sync.state.runs import RunRow
+
+ProjectEvent: TypeAlias = EventDocument | Observing | Waiting
+"""An event of a run: those of `apply --json`, steps before the plan exists, and calls that are retried."""
+
+OnEvent: TypeAlias = Callable[[ProjectEvent], None]
+
+Approve: TypeAlias = "bool | Callable[[ProjectPlan], bool]"
+"""Whether a plan that destroys something may be carried out, or a function that decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectPlan:
+    """What an apply would do. It stays as it is: `Project.apply` carries out exactly this, or raises GuardStopped."""
+
+    document: PlanDocument = field(repr=False)
+    """The plan as `plan --json` prints it."""
+    destructive: bool
+    """Whether it trashes, replaces, removes or overwrites anything, so that it needs approval."""
+    _plan: Plan = field(repr=False)
+    _engine: Engine = field(repr=False)
+    _revert: str | None = None
+    """The run that the plan reverts."""
+
+    @property
+    def summary(self) -> Summary:
+        """The number of actions by name."""
+        return self.document.summary
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return self._plan.empty
+
+    @property
+    def blocked(self) -> tuple[str, ...]:
+        """Why an apply of this plan raises GuardStopped even if it is approved. Empty: it does not."""
+        return tuple(str(note) for note in self._plan.blocking_notes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON values, in the form of `schemas/plan.schema.json`."""
+        parsed: dict[str, Any] = json.loads(to_json(self.document))
+        return parsed
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the plan to a file, for `Project.apply` here or on another machine, and for `metalake-sync apply`.
+
+        Raises UsageError for a manifest without a file.
+        """
+        save_plan(self._plan, self._engine, Path(local_path(path)), document=self.document, revert=self._revert)
+
+    def _approved(self) -> Approved:
+        actions = {action.key: dict(action.facts()) for action in self._plan.actions()}
+        return Approved(
+            manifest_digest(self._engine.manifest), self._plan.state_lineage, self._plan.state_serial, actions
+        )
+
+
+class Project:
+    """A manifest with its state and its lake: what the command line does with a manifest, as methods.
+
+    Make one with `Project.load("birds.yaml")`, or from a manifest that the program builds:
+    `Project(Manifest(version=1, name="birds", remote={...}, collections=[...]), base_dir="data")`.
+
+    `base_dir`: the folder where relative paths start, the state among them. `state`: a file or a URL, in place of the
+    manifest's. `on_event`: called with each event of a run, in the thread of the call (calls that are retried: in any
+    thread). `parallelism`: the number of files in transfer; None adapts it. `bytes_per_second`: None for no limit.
+    `retry_for_s`: seconds to keep retrying a lake that is unreachable at the start.
+
+    Each method opens the lake and the state and closes them again, so a Project needs no closing. All methods may be
+    called from several threads. Runs that change the lake exclude each other by the state's lock, in this process and
+    others: StateLocked.
+
+    Every method raises LakeUnreachable, CredentialsRejected, ManifestErrors and StateError in addition to the errors in
+    its own documentation. All of them are SyncErrors (`metalake_sync.errors`).
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest | Mapping[str, Any],
+        *,
+        base_dir: str | os.PathLike[str] = ".",
+        state: str | os.PathLike[str] | None = None,
+        on_event: OnEvent | None = None,
+        parallelism: int | None = None,
+        bytes_per_second: float | None = None,
+        retry_for_s: float | None = None,
+    ) -> None:
+        document: Mapping[str, Any] = _as_written(manifest) if isinstance(manifest, Manifest) else manifest
+        name = document.get("name")
+        if not name:
+            raise UsageError("the manifest has no 'name'", remedy="Add one: it names the state.")
+        loaded = compose_manifest(document, name=str(name), base_dir=Path(local_path(base_dir)), source=str(name))
+        options = RunOptions(parallelism=parallelism, bytes_per_second=bytes_per_second, retry_for_s=retry_for_s)
+        self._set_up(Engine(loaded, options, _ignore, _state_given(state)), on_event)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        variables: Mapping[str, str] | None = None,
+        state: str | os.PathLike[str] | None = None,
+        on_event: OnEvent | None = None,
+        parallelism: int | None = None,
+        bytes_per_second: float | None = None,
+        retry_for_s: float | None = None,
+    ) -> Self:
+        """Read a manifest: a file, or a folder of `*.yaml`. `variables` override the environment.
+
+        Raises ManifestErrors with every error and its place.
+        """
+        loaded = load_manifest(local_path(path), variables=variables, environment=os.environ)
+        options = RunOptions(parallelism=parallelism, bytes_per_second=bytes_per_second, retry_for_s=retry_for_s)
+        made = cls.__new__(cls)
+        made._set_up(Engine(loaded, options, _ignore, _state_given(state)), on_event)
+        return made
+
+    def _set_up(self, engine: Engine, on_event: OnEvent | None) -> None:
+        self._engine = engine
+        self._on_event = on_event
+
+    def __repr__(self) -> str:
+        return f"Project({self.manifest_path!r})"
+
+    @property
+    def name(self) -> str:
+        """The manifest's name, which names the state."""
+        return self._engine.manifest.name
+
+    @property
+    def manifest_path(self) -> str:
+        """The manifest's path, or its name if a program built it."""
+        return self._engine.manifest.source
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest, with variables replaced. It may contain credentials."""
+        return self._engine.manifest.model
+
+    def validate(self, *, online: bool = False) -> ProjectPlan:
+        """Check the manifest, its files, patterns and sources. `online`: also ask the lake about tags and fields.
+
+        Returns the plan of a first apply, for its counts and warnings. Raises ManifestErrors.
+        """
+        engine = self._observed(RunOptions())
+        return _plan_of(engine.validate(online=online), engine)
+
+    def plan(
+        self,
+        *,
+        refresh: Refresh = "list",
+        checksum: bool = False,
+        targets: tuple[str, ...] | list[str] = (),
+        max_delete: int | str | None = None,
+    ) -> ProjectPlan:
+        """Make a plan. Changes nothing in the lake and the sources.
+
+        `refresh`: what to read from the lake; `none`: nothing, `list`: names and ids, `full`: also sizes, metadata and
+        shapes. `checksum`: hash every file. `targets`: `COLLECTION` or `COLLECTION/GLOB`; empty: everything.
+        `max_delete`: how many files the plan may trash or replace, as a number or a share such as "10%".
+        """
+        return self._plan(self._observed(self._options(refresh, checksum, targets, max_delete)))
+
+    def plan_revert(self, run_id: str) -> ProjectPlan:
+        """Make the plan that brings back the metadata and annotation sets that the lake had before a run.
+
+        `run_id`: as `history` returns it. Raises UsageError for an unknown run.
+        """
+        from metalake_sync.operations.revert import reverting
+
+        return self._plan(reverting(self._observed(RunOptions()), run_id), revert=run_id)
+
+    def _plan(self, engine: Engine, *, revert: str | None = None) -> ProjectPlan:
+        with engine.plan() as planned:
+            return _plan_of(planned.plan, engine, revert)
+
+    def apply(
+        self,
+        plan: ProjectPlan | str | os.PathLike[str] | None = None,
+        *,
+        approve: Approve = False,
+        check: bool = True,
+        cancelled: Callable[[], bool] | None = None,
+        on_event: OnEvent | None = None,
+        lock_timeout_s: float = 0.0,
+        refresh: Refresh = "list",
+        checksum: bool = False,
+        targets: tuple[str, ...] | list[str] = (),
+        max_delete: int | str | None = None,
+    ) -> ApplyResult:
+        """Make the lake match the manifest.
+
+        `plan`: of `plan` or `plan_revert`, or the file of a saved plan. It counts as approved. It is carried out
+        unchanged, or not at all if anything that it depends on has changed (GuardStopped). Without it, a new plan is
+        made with the last four arguments, which are those of `plan`.
+
+        `approve`: whether a new plan that trashes, replaces, removes or overwrites anything may be carried out, or a
+        function that decides. `check`: raise SomeFailed if items failed; the others are done. `cancelled`: asked a few
+        times a second, from any thread; the run ends with Interrupted when it returns True. What was finished is
+        recorded. `on_event`: in place of the project's. `lock_timeout_s`: seconds to wait for another run's lock.
+
+        Raises GuardStopped, StateLocked, SomeFailed and Interrupted.
+        """
+        engine = self._observed(self._options(refresh, checksum, targets, max_delete), on_event, cancelled)
+        allow: Callable[[Plan], bool]
+        if plan is None:
+            if callable(approve):
+                decide = approve
+                allow = lambda made: decide(_plan_of(made, engine))  # noqa: E731
+            else:
+                allow = lambda _: bool(approve)  # noqa: E731
+            return self._apply(engine, allow, None, "apply", lock_timeout_s, check)
+        engine, approved, destructive, revert = self._given(plan, engine)
+        command = f"revert {revert}" if revert is not None else "apply"
+        return self._apply(engine, lambda _: destructive, approved, command, lock_timeout_s, check)
+
+    def _given(
+        self, plan: ProjectPlan | str | os.PathLike[str], engine: Engine
+    ) -> tuple[Engine, Approved, bool, str | None]:
+        """Return the project that makes the same plan again, and what was approved."""
+        from metalake_sync.operations.revert import reverting
+
+        options = engine.options
+        if isinstance(plan, ProjectPlan):
+            options = replace(plan._engine.options, is_cancelled=options.is_cancelled)
+            approved, destructive, revert = plan._approved(), plan.destructive, plan._revert
+        else:
+            path = local_path(plan)
+            saved = load_plan(path)
+            found = manifest_of(saved, path)
+            if not _same_file(found, self.manifest_path):
+                raise UsageError(
+                    f"the plan was made of {found}, not of {self.manifest_path}",
+                    where=path,
+                    remedy="Load the plan's manifest.",
+                )
+            options = replace(options, refresh=saved.refresh, checksum=saved.checksum, targets=tuple(saved.targets))
+            approved, destructive, revert = saved.approved(), saved.destructive, saved.revert
+        engine = replace(engine, options=replace(options, targets_may_miss=True))
+        return (engine if revert is None else reverting(engine, revert)), approved, destructive, revert
+
+    def apply_events(
+        self, plan: ProjectPlan | str | os.PathLike[str] | None = None, **arguments: Any
+    ) -> Generator[ProjectEvent, None, ApplyResult]:
+        """Like `apply`, as an iterator over the events of the run, which happens in a thread.
+
+        Closing the iterator, such as by leaving its `for` loop, cancels the run and waits for its end.
+        """
+        events: queue.SimpleQueue[ProjectEvent | None] = queue.SimpleQueue()
+        closed = threading.Event()
+        asked = arguments.pop("cancelled", None)
+
+        def cancelled() -> bool:
+            return closed.is_set() or (asked is not None and asked())
+
+        with ThreadPoolExecutor(1, thread_name_prefix="metalake-sync apply") as pool:
+            run = pool.submit(self.apply, plan, cancelled=cancelled, on_event=events.put, **arguments)
+            run.add_done_callback(lambda _: events.put(None))
+            try:
+                while (event := events.get()) is not None:
+                    yield event
+            except GeneratorExit:
+                closed.set()
+                raise
+            return run.result()
+
+    def pull(
+        self,
+        *,
+        check: bool = True,
+        cancelled: Callable[[], bool] | None = None,
+        on_event: OnEvent | None = None,
+        lock_timeout_s: float = 0.0,
+    ) -> ApplyResult:
+        """Carry out the manifest's downloads only. Arguments and errors are those of `apply`."""
+        engine = replace(self._observed(self._engine.options, on_event, cancelled), downloads_only=True)
+        return self._apply(engine, lambda _: False, None, "pull", lock_timeout_s, check)
+
+    def status(self) -> Status:
+        """Return what is synced, pending and failed, and the last runs. Makes no call to the lake."""
+        from metalake_sync.operations.state import read_status
+
+        return read_status(self._observed(replace(self._engine.options, refresh="none")))
+
+    def history(self, limit: int = 20) -> list[RunRow]:
+        """Return the last runs, newest first."""
+        from metalake_sync.operations.state import require_state
+        from metalake_sync.state.store import StateStore
+
+        require_state(self._engine)
+        with StateStore(self._engine.state_backend) as state:
+            return list(state.runs.last(limit))
+
+    def drift(self, *, targets: tuple[str, ...] | list[str] = ()) -> ProjectPlan:
+        """Compare the lake with what was last applied, in full. Returns the plan that would undo the differences."""
+        from metalake_sync.operations.comparison import find_drift
+
+        engine = self._observed(self._options("full", False, targets, None))
+        return _plan_of(find_drift(engine), engine)
+
+    def check(self, *, download: bool = False, targets: tuple[str, ...] | list[str] = ()) -> Checked:
+        """Verify that the lake has each synced file with the right size. `download`: also compare the bytes."""
+        from metalake_sync.operations.comparison import check
+
+        return check(self._observed(self._options("list", False, targets, None)), download=download)
+
+    def _options(
+        self, refresh: Refresh, checksum: bool, targets: tuple[str, ...] | list[str], max_delete: int | str | None
+    ) -> RunOptions:
+        limit = MaxDelete() if max_delete is None else MaxDelete.parse(str(max_delete))
+        if limit is None:
+            raise UsageError(f"max_delete={max_delete!r} is not a limit", remedy="Pass a number of files, or '10%'.")
+        return replace(
+            self._engine.options, refresh=refresh, checksum=checksum, targets=tuple(targets), max_delete=limit
+        )
+
+    def _observed(
+        self, options: RunOptions, on_event: OnEvent | None = None, cancelled: Callable[[], bool] | None = None
+    ) -> Engine:
+        """Return the project with the listener and the options of one call."""
+        emit = _Listener(on_event or self._on_event, cancelled)
+        return replace(self._engine, options=replace(options, is_cancelled=cancelled), emit=emit)
+
+    def _apply(
+        self,
+        engine: Engine,
+        approve: Callable[[Plan], bool],
+        approved: Approved | None,
+        command: str,
+        lock_timeout_s: float,
+        check: bool,
+    ) -> ApplyResult:
+        command = f"{command} {engine.manifest.source}"
+        if engine.downloads_only:
+            applied = engine.pull(lock_timeout_s=lock_timeout_s, command=command)
+        else:
+            applied = engine.apply(approve, lock_timeout_s=lock_timeout_s, command=command, approved=approved)
+        engine.emit(applied.finished)
+        result = _result(applied)
+        if check and result.failed:
+            raise SomeFailed(result.failed, result)
+        return result
+
+
+class _Listener:
+    """Passes events on to the program, and ends a run that was cancelled before it changes anything."""
+
+    def __init__(self, on_event: OnEvent | None, cancelled: Callable[[], bool] | None) -> None:
+        self._on_event = on_event
+        self._cancelled = cancelled
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Observing | PlanMade) and self._cancelled is not None and self._cancelled():
+            raise Interrupted.by_program()
+        if self._on_event is None:
+            return
+        match event:
+            case Observing() | Waiting():
+                self._on_event(event)
+            case PlanMade() | Progress() | ActionDone() | ActionFailed() | Resumed() | RunFinished():
+                self._on_event(event_document(event))
+            case SessionOpened():
+                pass
+
+
+def _plan_of(plan: Plan, engine: Engine, revert: str | None = None) -> ProjectPlan:
+    return ProjectPlan(plan_document(plan), plan.destructive, plan, engine, revert)
+
+
+def _result(applied: Applied) -> ApplyResult:
+    finished = applied.finished
+    failed = tuple(
+        FailedItem(one.action.file_name or one.action.action_name, one.error, one.retryable) for one in finished.failed
+    )
+    return ApplyResult(
+        finished.run_id,
+        finished.done,
+        failed,
+        finished.bytes_sent,
+        finished.requests,
+        finished.writes,
+        finished.seconds,
+        applied.unreadable,
+    )
+
+
+def _as_written(manifest: Manifest) -> dict[str, Any]:
+    """Return the values that a manifest was made of, without defaults."""
+    written: dict[str, Any] = _plain(manifest.model_dump(by_alias=True, exclude_unset=True))
+    return written
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a model as YAML would give it."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _ignore(_: Event) -> None:
+    pass
+
+
+def _state_given(state: str | os.PathLike[str] | None) -> str | None:
+    return None if state is None else os.fspath(state)
+
+
+def _same_file(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
