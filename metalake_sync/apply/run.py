@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 from metalake_sync.apply.provenance import find_provenance
 from metalake_sync.apply.recorder import Recorder
 from metalake_sync.core.actions import Action
+from metalake_sync.core.checks import LIST_ALL_FINDINGS
 from metalake_sync.core.events import RunFinished, Waiting
 from metalake_sync.core.guards import Approved, files_to_compare, find_stale_facts, keep_approved
-from metalake_sync.core.notes import GUARDS, Note
+from metalake_sync.core.notes import GUARDS, Note, NoteCode
 from metalake_sync.core.plan import Plan
 from metalake_sync.core.snapshots import CollectionKey, DesiredFile
 from metalake_sync.errors import GuardStopped, Interrupted, SyncError
@@ -134,7 +135,9 @@ OnHeld = Callable[[Sequence[Action], Sequence[Note]], None]
 
 
 def hold_back(plan: Plan, approve: Callable[[Plan], bool], on_held: OnHeld) -> Plan:
-    """Return the plan without the actions that are not approved, and without its blocking notes."""
+    """Return the plan without the actions that are not approved, without files that failed a check, and without its
+    blocking notes."""
+    plan = plan.without_failed_files()
     if not plan.blocking_notes and (not plan.destructive or approve(plan)):
         return plan
     blocking = plan.blocking_notes
@@ -150,6 +153,8 @@ def stop_if_blocked(plan: Plan) -> None:
         return
     listed = "; ".join(map(str, blocking[:BLOCKING_SHOWN]))
     more = f" and {len(blocking) - BLOCKING_SHOWN} more" if len(blocking) > BLOCKING_SHOWN else ""
+    if all(note.code is NoteCode.CHECK_FAILED for note in blocking):
+        raise GuardStopped(f"nothing was done: {listed}{more}", remedy=LIST_ALL_FINDINGS)
     if any(note.code in GUARDS for note in blocking):
         raise GuardStopped(f"nothing was done: {listed}{more}", remedy="Check the plan before you continue.")
     raise SyncError(f"nothing was done: {listed}{more}", remedy="Change 'on_change', or restore the old bytes.")

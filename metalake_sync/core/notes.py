@@ -67,12 +67,14 @@ class NoteCode(enum.StrEnum):
     NOT_REVERTED = "not_reverted"
     FILES_NOT_REVERTED = "files_not_reverted"
     ANOTHER_MANIFEST = "another_manifest"
+    CHECK_FAILED = "check_failed"
+    CHECK_WARNED = "check_warned"
 
 
 UNUSABLE = frozenset({NoteCode.METADATA_INVALID, NoteCode.ANNOTATIONS_INVALID, NoteCode.LABELS_NOT_IN_CLASSES})
 """Notes about entries of a source, or downloads, that are invalid. Apply skips them and reports an incomplete run."""
 
-GUARDS = frozenset({NoteCode.DESTROY_PREVENTED, NoteCode.TOO_MANY_DELETES})
+GUARDS = frozenset({NoteCode.DESTROY_PREVENTED, NoteCode.TOO_MANY_DELETES, NoteCode.CHECK_FAILED})
 BLOCKING = GUARDS | {NoteCode.CHANGE_REFUSED}
 
 NAMES_SHOWN = 5

@@ -32,6 +32,7 @@ from metalake_sync.core.actions import (
 )
 from metalake_sync.core.addresses import Address, FileAt
 from metalake_sync.core.base_action import Stage
+from metalake_sync.core.checks import Finding, failed
 from metalake_sync.core.diff import FileDecision
 from metalake_sync.core.downloads import DownloadPlan
 from metalake_sync.core.metadata import NO_METADATA, MetadataSet
@@ -235,6 +236,8 @@ class Plan:
     """Last, because the annotation studio is another service: its errors do not stop other actions."""
     state_lineage: str | None = None
     """The state from which the plan was made. None: it had no run yet."""
+    findings: tuple[Finding, ...] = ()
+    """What the checks found in the sources. The notes group them."""
     shown_sets: ShownSets | None = field(default=None, compare=False, repr=False)
     """The sets that the plan changes, beside their bases, for showing them. They can be read until the planned run is
     closed."""
@@ -295,6 +298,24 @@ class Plan:
             collections=tuple(collection.keep(wanted) for collection in self.collections),
             addressed=tuple(replace(part, actions=list(filter(wanted, part.actions))) for part in self.addressed),
         )
+
+    def without_failed_files(self) -> Plan:
+        """Return the plan without the files that failed a check, and without the findings about them.
+
+        A note for each of these files replaces the notes that group them.
+        """
+        wrong = {(one.collection, one.subject): one for one in failed(self.findings) if one.is_file}
+        if not wrong:
+            return self
+        kept = self.keep(lambda action: action.file_name is None or (action.collection, action.file_name) not in wrong)
+        collections = tuple(
+            replace(part, rerecords=[one for one in part.rerecords if (part.key, one.file.name) not in wrong])
+            for part in kept.collections
+        )
+        rest = [note for note in self.notes if note.code is not NoteCode.CHECK_FAILED]
+        others = [one.note() for one in failed(self.findings) if not one.is_file]
+        notes = (*rest, *(one.note() for one in wrong.values()), *others)
+        return replace(kept, collections=collections, notes=notes)
 
     def without_destructive(self) -> tuple[Plan, Sequence[Action]]:
         """Return the plan without the actions that need approval, and those actions.

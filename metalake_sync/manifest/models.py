@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from metalake_sync.lazy_dataclass import dataclass
+from metalake_sync.manifest.check_models import Checks
 from metalake_sync.manifest.remote_models import Download, Notify, Remote, TrashRule
 from metalake_sync.manifest.source_models import AddressedAnnotation, AddressedMetadata, Annotation, FileMetadata
 from metalake_sync.manifest.types import (
@@ -162,6 +163,9 @@ class Manifest(Model):
     downloads: list[Download] = Field(default=[], description="Local folders to download items to.")
     trash: list[TrashRule] = Field(
         default=[], description="Items to move to the lake's trash. A plan with such an item needs approval."
+    )
+    checks: Checks = Field(
+        default=Checks.model_construct(), description="What is checked in the sources before a plan sends anything."
     )
     notify: Notify | None = Field(
         None, description="Webhook that receives a message when 'watch' fails and when it recovers."

@@ -12,6 +12,7 @@ from dataclasses import field
 from typing import TYPE_CHECKING
 
 from metalake_sync.core.actions import AttachModelRun
+from metalake_sync.core.checks import Finding, notes_on
 from metalake_sync.core.events import EventSink
 from metalake_sync.core.guards import too_many_deletes
 from metalake_sync.core.notes import UNUSABLE, Note, NoteCode
@@ -109,6 +110,10 @@ class Planner:
         self._notes += self._notes_on_other_manifests(plans, recorded, desired, addressed or UnmanagedSources())
         blocks = self._blocks()
         downloads, trash_rules = blocks.plan()
+        findings = self._check_sources(plans)
+        found = {f"{finding.collection}/{finding.subject}" for finding in findings}
+        self._notes = [note for note in self._notes if note.code is not NoteCode.EMPTIED or note.where not in found]
+        self._notes += notes_on(findings)
         blocks.warn_of_contradictions(plans, recorded, desired, trash_rules)
         notes = [Note(NoteCode.MANIFEST, warning.message, str(warning.where)) for warning in self.manifest.warnings]
         by_rules = sum(rule.trashed for rule in trash_rules)
@@ -125,6 +130,7 @@ class Planner:
             addressed_plans,
             self._attachments(plans, desired, addressed if not targets else None),
             state_lineage=version.lineage,
+            findings=findings,
             shown_sets=self._shown_sets(desired, addressed or UnmanagedSources()),
         )
         return PlannedRun(plan, desired, self._unreadable + _unusable(notes), addressed or UnmanagedSources())
@@ -219,6 +225,15 @@ class Planner:
             return ()
         self._notes += planner.notes
         return plans
+
+    # Checks of what is sent.
+
+    def _check_sources(self, plans: Sequence[CollectionPlan]) -> tuple[Finding, ...]:
+        if not any(plan.uploads for plan in plans):
+            return ()
+        from metalake_sync.planning.source_checks import check_plans
+
+        return check_plans(self.manifest.model.checks, self.manifest.base_dir, plans, self.emit)
 
     # Other blocks of the manifest.
 

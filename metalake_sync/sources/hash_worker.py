@@ -74,6 +74,18 @@ def read_regular(path: bytes | str, expected: Expected) -> bytes:
     return body
 
 
+def read_head_of_regular(path: bytes | str, expected: Expected, size: int) -> bytes:
+    """Return the first bytes of a regular file with the expected fingerprint. Raises Unhashable."""
+    descriptor = open_if_regular(path)
+    try:
+        _check(descriptor, expected)
+        return os.read(descriptor, size)
+    except OSError as error:
+        raise _unreadable(error) from None
+    finally:
+        os.close(descriptor)
+
+
 def open_if_regular(path: bytes | str) -> int:
     """Open a regular file for reading without blocking. Raises Unhashable.
 

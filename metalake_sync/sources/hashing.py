@@ -30,6 +30,7 @@ from metalake_sync.sources.hash_worker import (
     hash_regular,
     hash_some,
     open_if_regular,
+    read_head_of_regular,
     read_regular,
     receive,
     send,
@@ -107,6 +108,14 @@ def read_file(path: str, expected: Fingerprint) -> bytes:
     """Return the bytes of a small file. Raises SourceChanged unless it has the expected fingerprint."""
     try:
         return read_regular(path, _expected(expected))
+    except Unhashable as reason:
+        raise _changed(path, str(reason)) from None
+
+
+def read_head(path: str, expected: Fingerprint, size_bytes: int) -> bytes:
+    """Return up to `size_bytes` of a file. Raises SourceChanged unless it has the expected fingerprint."""
+    try:
+        return read_head_of_regular(path, _expected(expected), size_bytes)
     except Unhashable as reason:
         raise _changed(path, str(reason)) from None
 

@@ -191,6 +191,7 @@ def test_emptied_files_are_replaced_only_up_to_the_limit(full_world: World) -> N
     before = {name: (full_world.folder / "images" / name).read_bytes() for name in NAMES}
     for name in NAMES:
         full_world.write(f"images/{name}", b"")
+    full_world.manifest(PRUNED, checks={"images": "off"})
     said = stopped(full_world, "--max-delete", "0")
     assert "8 files would be trashed or replaced, more than --max-delete allows (0 files)" in said
     assert "would lose the bytes of 8 (8 by replacement) of 8 files" in stopped(full_world, "--max-delete", "99%")

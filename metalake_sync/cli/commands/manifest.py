@@ -10,7 +10,7 @@ import click
 from metalake_sync.cli.manifest_options import SAFE, ManifestFlags, takes_manifest
 from metalake_sync.cli.options import IGNORE_COMPATIBILITY, option
 from metalake_sync.cli.terminal import count, echo_json, size
-from metalake_sync.errors import ExitCode, ManifestError, ManifestErrors, UsageError
+from metalake_sync.errors import ExitCode, GuardStopped, ManifestError, ManifestErrors, UsageError
 
 IGNORED_FOLDERS = (".metalake-sync/", ".metalake/")
 
@@ -57,6 +57,7 @@ def validate_command(flags: ManifestFlags, online: bool, safe: bool, ignore_comp
     All errors are reported together, each with its line and column.
     """
     from metalake_sync.cli.render_plan import render_notes
+    from metalake_sync.core.checks import LIST_ALL_FINDINGS, failed
     from metalake_sync.core.notes import UNUSABLE
     from metalake_sync.planning.run_options import RunOptions
 
@@ -65,6 +66,7 @@ def validate_command(flags: ManifestFlags, online: bool, safe: bool, ignore_comp
         project = flags.project(listener, options, safe=safe)
         plan = project.validate(online=online)
     summary = plan.summary()
+    stopped = failed(plan.findings)
     invalid = [note for note in plan.notes if note.code in UNUSABLE]
     if flags.as_json:
         from metalake_sync.documents.base import to_json
@@ -73,12 +75,19 @@ def validate_command(flags: ManifestFlags, online: bool, safe: bool, ignore_comp
         echo_json(to_json(plan_document(plan, shapes=False), include={"manifest", "warnings"}, indent=2))
         if invalid:
             click.get_current_context().exit(ExitCode.USAGE)
+        if stopped:
+            click.get_current_context().exit(ExitCode.GUARDED)
         return
     if not flags.quiet:
         for line in render_notes(tuple(note for note in plan.notes if note not in invalid), all_notes=flags.verbose):
             click.echo(line)
     if invalid:
         raise ManifestErrors([ManifestError(note.message, where=note.where) for note in invalid])
+    if stopped:
+        raise GuardStopped(
+            f"{count(len(stopped), 'file or label', 'files or labels')} failed a check, so that apply would do nothing",
+            remedy=LIST_ALL_FINDINGS,
+        )
     click.echo(
         f"{project.manifest.source} is valid: {count(len(plan.collections), 'collection')},"
         f" {count(summary.upload, 'file')} ({size(summary.bytes_to_send)}),"

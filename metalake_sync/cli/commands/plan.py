@@ -24,6 +24,7 @@ from metalake_sync.cli.markdown_plan import markdown_plan
 from metalake_sync.cli.options import option
 from metalake_sync.cli.render_plan import footer, render_plan
 from metalake_sync.cli.terminal import can_ask, count, echo_json, shown
+from metalake_sync.core.checks import failed
 from metalake_sync.core.events import PlanMade
 from metalake_sync.core.notes import UNUSABLE
 from metalake_sync.documents.plan import plan_document
@@ -93,7 +94,7 @@ def plan_command(
 ) -> None:
     """Show what apply would do. Changes nothing in the lake or in the sources.
 
-    MANIFEST is a file, a folder of *.yaml files, or - for standard input.
+    MANIFEST is a file, a folder of *.yaml files, or - for standard input. Exits with 7 if a check of the sources fails.
     """
     if html is not None:
         from metalake_sync.report.pages import need_libraries
@@ -135,6 +136,10 @@ def plan_command(
                 _say_written(report, html)
             changes = not planned.plan.empty
             incomplete = any(note.code in UNUSABLE for note in planned.plan.notes)
+            stopped = bool(failed(planned.plan.findings))
+    if stopped:
+        sys.stdout.flush()
+        click.get_current_context().exit(ExitCode.GUARDED)
     if incomplete:
         sys.stdout.flush()
         click.get_current_context().exit(ExitCode.SOME_FAILED)

@@ -1,0 +1,130 @@
+"""The findings of the checks on sources, and how a plan words them.
+
+Owns: the closed list of checks, what each finding says and how to correct it, and the notes that group findings. Must
+not: look at a file, or decide what is checked.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+from metalake_sync.core.notes import Note, NoteCode, counted
+from metalake_sync.core.snapshots import CollectionKey
+from metalake_sync.lazy_dataclass import dataclass
+
+Level = Literal["warn", "error"]
+
+
+class Check(enum.StrEnum):
+    """The checks, by the codes that scripts may rely on."""
+
+    POINTER = "pointer"
+    EMPTY = "empty"
+    ZEROS = "zeros"
+    OTHER_TYPE = "other_type"
+    TRUNCATED = "truncated"
+    UNDECODABLE = "undecodable"
+    TOO_LARGE = "too_large"
+    DUPLICATE = "duplicate"
+    SPLIT_LEAK = "split_leak"
+    UNKNOWN_LABEL = "unknown_label"
+    LABEL_SHARE = "label_share"
+    BOX_OUTSIDE = "box_outside"
+
+
+_SINGULAR: Mapping[Check, str] = {
+    Check.POINTER: "file is a placeholder of Git LFS or git-annex, not the file itself",
+    Check.EMPTY: "file is empty (0 bytes)",
+    Check.ZEROS: "file has only zero bytes",
+    Check.OTHER_TYPE: "file has bytes that do not fit its extension",
+    Check.TRUNCATED: "file is truncated",
+    Check.UNDECODABLE: "file cannot be decoded",
+    Check.TOO_LARGE: "file exceeds the limits of 'checks.images'",
+    Check.DUPLICATE: "file has the same bytes as another file of the collection",
+    Check.SPLIT_LEAK: "file has the same bytes as a file of another collection",
+    Check.UNKNOWN_LABEL: "label is not in 'checks.labels.allow'",
+    Check.LABEL_SHARE: "label has a share of the shapes that moved beyond 'checks.labels.max_share_change'",
+    Check.BOX_OUTSIDE: "image has shapes that reach outside of it",
+}
+
+_PLURAL: Mapping[Check, str] = {
+    Check.POINTER: "files are placeholders of Git LFS or git-annex, not the files themselves",
+    Check.EMPTY: "files are empty (0 bytes)",
+    Check.ZEROS: "files have only zero bytes",
+    Check.OTHER_TYPE: "files have bytes that do not fit their extensions",
+    Check.TRUNCATED: "files are truncated",
+    Check.UNDECODABLE: "files cannot be decoded",
+    Check.TOO_LARGE: "files exceed the limits of 'checks.images'",
+    Check.DUPLICATE: "files have the same bytes as another file of the collection",
+    Check.SPLIT_LEAK: "files have the same bytes as a file of another collection",
+    Check.UNKNOWN_LABEL: "labels are not in 'checks.labels.allow'",
+    Check.LABEL_SHARE: "labels have a share of the shapes that moved beyond 'checks.labels.max_share_change'",
+    Check.BOX_OUTSIDE: "images have shapes that reach outside of them",
+}
+
+REMEDIES: Mapping[Check, str] = {
+    Check.POINTER: "run 'git lfs pull' (or 'git annex get')",
+    Check.EMPTY: "restore the file, or exclude it",
+    Check.ZEROS: "restore the file, or exclude it",
+    Check.OTHER_TYPE: "get the file again, rename it, or exclude it",
+    Check.TRUNCATED: "get the file again, or exclude it",
+    Check.UNDECODABLE: "get the file again, or exclude it",
+    Check.TOO_LARGE: "make the file smaller, exclude it, or raise the limit",
+    Check.DUPLICATE: "remove or exclude one of the two",
+    Check.SPLIT_LEAK: "remove it from all collections but one",
+    Check.UNKNOWN_LABEL: "correct the label, map it with 'labels.map', or allow it",
+    Check.LABEL_SHARE: "compare the sources with those of the last run, or raise the limit",
+    Check.BOX_OUTSIDE: "correct the shapes, or check which orientation of the image they belong to",
+}
+
+
+LIST_ALL_FINDINGS = "'metalake-sync check MANIFEST --sources' lists every file. The key 'checks' says what is checked."
+"""The remedy of an error about failed checks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One finding of a check."""
+
+    check: Check
+    level: Level
+    collection: CollectionKey
+    subject: str
+    """What the finding is about: the name of a file in the collection, or a label."""
+    path: str
+    """The local file or the source, relative to the manifest's folder."""
+    message: str
+    """A clause whose subject is the file, the image or the label."""
+    is_file: bool = True
+    """Whether `subject` is a file of the collection. `watch` holds it back."""
+
+    @property
+    def remedy(self) -> str:
+        """What the user can do, as a clause."""
+        return REMEDIES[self.check]
+
+    def note(self) -> Note:
+        """Return a note about this finding alone."""
+        code = NoteCode.CHECK_FAILED if self.level == "error" else NoteCode.CHECK_WARNED
+        return Note(code, f"{self.message}; {self.remedy}", f"{self.collection}/{self.subject}")
+
+
+def failed(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings that stop a plan."""
+    return [finding for finding in findings if finding.level == "error"]
+
+
+def notes_on(findings: Iterable[Finding]) -> Iterator[Note]:
+    """Yield one note for each check and collection that found something, errors first."""
+    groups: dict[tuple[Level, CollectionKey, Check], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.level, finding.collection, finding.check), []).append(finding)
+    for (level, collection, check), group in sorted(groups.items(), key=lambda item: item[0][0] != "error"):
+        if len(group) == 1:
+            yield group[0].note()
+            continue
+        code = NoteCode.CHECK_FAILED if level == "error" else NoteCode.CHECK_WARNED
+        clause = f"{counted(len(group), _SINGULAR[check], _PLURAL[check])}; {REMEDIES[check]}"
+        yield Note.naming(code, clause, [finding.subject for finding in group], str(collection))
