@@ -154,10 +154,16 @@ class RunFlags(CallFlags):
 
     refresh: str
     checksum: bool
+    exclude: tuple[str, ...]
 
     def options(self) -> RunOptions:
         """Return the options of the run. Raises UsageError."""
-        return replace(CallFlags.options(self), refresh=cast("Refresh", self.refresh), checksum=self.checksum)
+        return replace(
+            CallFlags.options(self),
+            refresh=cast("Refresh", self.refresh),
+            checksum=self.checksum,
+            excludes=self.exclude,
+        )
 
 
 _MANIFEST_FLAGS = (
@@ -200,6 +206,13 @@ TARGET = option(
     help="Restrict the run to a collection, or to matching files. May be repeated.",
 )
 
+EXCLUDE = option(
+    "--exclude",
+    multiple=True,
+    metavar="COLLECTION[/GLOB]",
+    help="Leave a collection, or matching files, out of the run, as they are. Skips trash rules. May be repeated.",
+)
+
 _CALL_FLAGS = (IGNORE_COMPATIBILITY, TARGET, *EFFORT_FLAGS)
 
 _RUN_FLAGS = (
@@ -211,6 +224,7 @@ _RUN_FLAGS = (
         show_default=True,
         help="What to read from the lake: nothing, names and ids, or also sizes, metadata and shapes.",
     ),
+    EXCLUDE,
     TARGET,
     option("--checksum", is_flag=True, help="Hash every file, even if its size and times are unchanged."),
     *EFFORT_FLAGS,

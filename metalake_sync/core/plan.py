@@ -41,7 +41,7 @@ from metalake_sync.core.selection import ItemSelection
 from metalake_sync.core.set_changes import ShownSets
 from metalake_sync.core.snapshots import CollectionKey, CollectionPolicy, KeptSet, RecordedFile
 from metalake_sync.core.summary import Summary
-from metalake_sync.core.targets import Target
+from metalake_sync.core.targets import Chosen
 from metalake_sync.lazy_dataclass import dataclass
 
 _STAGES_OF_COLLECTIONS = frozenset({Stage.ADOPT, Stage.UPLOAD, Stage.METADATA, Stage.ANNOTATIONS, Stage.TRASH})
@@ -159,11 +159,11 @@ class CollectionPlan:
             ],
         )
 
-    def keep_targets(self, targets: Sequence[Target]) -> CollectionPlan:
-        """Return the plan with the actions and the changes of records that concern the targets."""
+    def keep_chosen(self, chosen: Chosen) -> CollectionPlan:
+        """Return the plan with the actions and the changes of records that a run covers."""
 
         def takes(name: str | None) -> bool:
-            return any(target.takes(self.key.name, name) for target in targets)
+            return chosen.takes(self.key.name, name)
 
         return replace(
             self.keep(lambda action: takes(action.file_name)),

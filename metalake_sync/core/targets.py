@@ -1,4 +1,4 @@
-"""Targets: the collections and files that `--target COLLECTION[/GLOB]` restricts a run to.
+"""Targets: the collections and files that `--target COLLECTION[/GLOB]` restricts a run to, or `--exclude` leaves out.
 
 Owns: reading a target and matching names. Globs match names in the collection. Must not: read the disk.
 """
@@ -11,6 +11,8 @@ from fnmatch import fnmatchcase
 from metalake_sync.core.snapshots import CollectionKey
 from metalake_sync.errors import UsageError
 from metalake_sync.lazy_dataclass import dataclass
+
+TARGET_OPTION, EXCLUDE_OPTION = "--target", "--exclude"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,32 @@ class Target:
         if collection != self.collection:
             return False
         return self.glob is None or (name is not None and fnmatchcase(name, self.glob))
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The part of the manifest that a run covers."""
+
+    targets: Sequence[Target] = ()
+    """Empty: everything."""
+    excluded: Sequence[Target] = ()
+    """What is taken out of it."""
+
+    def __bool__(self) -> bool:
+        """Whether the run covers only a part."""
+        return bool(self.targets or self.excluded)
+
+    def takes_part_of(self, collection: str) -> bool:
+        """Whether the run covers anything of a collection."""
+        if any(one.collection == collection and one.glob is None for one in self.excluded):
+            return False
+        return not self.targets or any(one.collection == collection for one in self.targets)
+
+    def takes(self, collection: str, name: str | None) -> bool:
+        """Whether the run covers a file. `name`: None for the collection's head, which a glob never includes."""
+        if any(one.takes(collection, name) for one in self.excluded):
+            return False
+        return not self.targets or any(one.takes(collection, name) for one in self.targets)
 
 
 def parse_target(text: str, collections: Sequence[str]) -> Target | None:
@@ -56,10 +84,15 @@ def parse_targets(texts: Iterable[str], collections: Sequence[str], problem: str
     return targets
 
 
-def check_matched(targets: Sequence[Target], names: Mapping[CollectionKey, Iterable[str]], where: str) -> None:
+def check_matched(
+    targets: Sequence[Target],
+    names: Mapping[CollectionKey, Iterable[str]],
+    where: str,
+    option: str = TARGET_OPTION,
+) -> None:
     """Raise UsageError for a target whose glob matches no name.
 
-    `names`: by collection. `where`: where the names are from, such as "in the state".
+    `names`: by collection. `where`: where the names are from, such as "in the state". `option`: which has the targets.
     """
     left = [target for target in targets if target.glob is not None]
     for key, known in names.items():
@@ -69,6 +102,6 @@ def check_matched(targets: Sequence[Target], names: Mapping[CollectionKey, Itera
             left = [target for target in left if not target.takes(key.name, name)]
     if left:
         raise UsageError(
-            f"'--target {left[0]}' matches no file {where}",
+            f"'{option} {left[0]}' matches no file {where}",
             remedy="Correct the pattern. It must match whole names in the collection.",
         )

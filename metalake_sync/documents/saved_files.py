@@ -113,6 +113,7 @@ def save_plan(
         refresh=options.refresh,
         checksum=options.checksum,
         targets=list(options.targets),
+        excludes=list(options.excludes),
         revert=revert,
         destructive=plan.destructive,
         plan=document if document is not None else plan_document(plan),

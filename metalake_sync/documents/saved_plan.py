@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from metalake_sync.core.base_action import ActionKey
 from metalake_sync.core.guards import Approved
 from metalake_sync.documents.base import Document
@@ -22,7 +24,8 @@ class BasisDocument(Document):
 
 
 class SavedPlan(Document):
-    """A plan that `plan --out` or `revert --out` saved. `refresh` and `targets` are the options of that command."""
+    """A plan that `plan --out` or `revert --out` saved. `refresh`, `checksum`, `targets` and
+    `excludes` are the options of that command."""
 
     kind: Literal["metalake-sync plan"] = "metalake-sync plan"
     format_version: Literal["2.0"] = "2.0"
@@ -36,6 +39,7 @@ class SavedPlan(Document):
     refresh: Literal["none", "list", "full"]
     checksum: bool
     targets: list[str]
+    excludes: list[str] = Field(default_factory=list)
     revert: str | None = None
     """The run that the plan reverts. None: the plan makes the lake match the manifest."""
     destructive: bool

@@ -7,7 +7,7 @@ not: change anything in the lake or in the state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -17,8 +17,8 @@ from metalake_sync.core.events import Observing
 from metalake_sync.core.metadata import NO_METADATA, MetadataSet
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import AddressedPlan, CollectionPlan, Plan
-from metalake_sync.core.snapshots import RecordedCollection, RecordedFile
-from metalake_sync.core.targets import check_matched
+from metalake_sync.core.snapshots import CollectionKey, RecordedCollection, RecordedFile
+from metalake_sync.core.targets import EXCLUDE_OPTION, Chosen, check_matched
 from metalake_sync.errors import GuardStopped, LakeRejected
 from metalake_sync.lake_access import lake_identity
 from metalake_sync.lazy_dataclass import dataclass
@@ -26,7 +26,7 @@ from metalake_sync.planning.desired import DesiredCollection, collection_rules, 
 from metalake_sync.planning.full_refresh import FullRefresh, FullRefreshResult, Marker
 from metalake_sync.planning.lake_listing import LakeView, view_lake
 from metalake_sync.planning.open_collections import open_collections
-from metalake_sync.planning.run_options import chosen_targets, recorded_names
+from metalake_sync.planning.run_options import chosen_parts, recorded_names
 from metalake_sync.planning.unmanaged_files import UnmanagedPlanner
 from metalake_sync.planning.unmanaged_sources import open_unmanaged, operations_elsewhere
 from metalake_sync.project import Project
@@ -63,16 +63,11 @@ def check(project: Project, *, download: bool) -> Checked:
     files = bytes_read = 0
     mismatches: list[Mismatch] = []
     with StateStore(project.state_backend) as state, project.reach(state) as client:
-        targets = chosen_targets(project.manifest, project.options)
         recorded = state.collections.of_lake(lake_identity(project.manifest))
-        check_matched(targets, recorded_names(state, recorded), "in the state")
+        chosen = _chosen(project, state, recorded)
         for key, (handle, known) in recorded.items():
             view = view_lake(client, key, known, full=True)
-            wanted = [
-                file
-                for file in state.files.all(handle)
-                if not targets or any(target.takes(key.name, file.name) for target in targets)
-            ]
+            wanted = [file for file in state.files.all(handle) if chosen.takes(key.name, file.name)]
             for start in range(0, len(wanted), PAGE):
                 page = wanted[start : start + PAGE]
                 listed: list[RecordedFile] = []
@@ -93,6 +88,16 @@ def check(project: Project, *, download: bool) -> Checked:
                 files += len(page)
                 project.emit(Observing(f"checking {key}", files))
     return Checked(files, bytes_read, mismatches)
+
+
+def _chosen(
+    project: Project, state: StateStore, recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]]
+) -> Chosen:
+    """The part of the manifest to compare. Raises UsageError for what names no record."""
+    chosen = chosen_parts(project.manifest, project.options)
+    check_matched(chosen.targets, recorded_names(state, recorded), "in the state")
+    check_matched(chosen.excluded, recorded_names(state, recorded), "in the state", EXCLUDE_OPTION)
+    return chosen
 
 
 def _check_sizes(
@@ -141,21 +146,19 @@ def _check_one(client: LakeClient, file: RecordedFile) -> tuple[int, str | None]
 def find_drift(project: Project) -> Plan:
     """Compare the lake with the records, in full. The returned plan would restore what was last applied."""
     with StateStore(project.state_backend) as state, project.reach(state) as client:
-        targets = chosen_targets(project.manifest, project.options)
         recorded = state.collections.of_lake(lake_identity(project.manifest))
-        check_matched(targets, recorded_names(state, recorded), "in the state")
+        chosen = _chosen(project, state, recorded)
         plans: list[CollectionPlan] = []
         notes: list[Note] = []
         spelling = state.spelling(lake_identity(project.manifest))
         for desired in open_collections(project.manifest, spelling=spelling):
             try:
-                named = [target for target in targets if target.collection == desired.key.name]
-                if desired.key in recorded and (named or not targets):
+                if desired.key in recorded and chosen.takes_part_of(desired.key.name):
                     plan = _drift_of(project, state, client, desired, *recorded[desired.key], notes)
-                    plans.append(plan.keep_targets(named) if named else plan)
+                    plans.append(plan.keep_chosen(chosen) if chosen else plan)
             finally:
                 desired.close()
-        addressed = () if targets else _drift_elsewhere(project, state, client, notes)
+        addressed = () if chosen.targets else _drift_elsewhere(project, state, client, notes)
         return Plan(project.manifest.source, state.serial, tuple(plans), tuple(notes), addressed=addressed)
 
 

@@ -47,7 +47,7 @@ class PlannedCollection:
     unreadable: int = 0
     """How many files and folders could not be read."""
     new_names: list[str] = field(default_factory=list)
-    """With targets: the names on disk that differ from the records. Targets may match them."""
+    """With targets or exclusions: the names on disk that differ from the records. Targets may match them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ class CollectionPlanner:
             is_held=self.options.is_held,
             recovered=recovered,
         ).run()
-        if self.options.targets:
+        if self.options.targets or self.options.excludes:
             unread = (problem.filename for problem in found.problems)
             planned.new_names = [*(one.name for one in found.candidates), *unread]
         planned.plan.unchanged += found.unchanged

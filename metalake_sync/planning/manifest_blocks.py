@@ -53,7 +53,8 @@ class ManifestBlocks:
     downloads_only: bool = False
 
     def plan(self) -> tuple[tuple[DownloadPlan, ...], tuple[TrashRulePlan, ...]]:
-        """Plan every block. A run with targets or a scope plans none."""
+        """Plan every block. A run with targets or a scope plans none, and one with exclusions no trash rule: a rule may
+        match what is excluded."""
         model = self.manifest.model
         if self.options.targets or self.options.scope is not None or not (model.downloads or model.trash):
             return (), ()
@@ -88,7 +89,7 @@ class ManifestBlocks:
             for line in download.losses:
                 message = f"the annotation format cannot express everything: {line}"
                 self.notes.append(Note(NoteCode.ANNOTATIONS_NOT_HELD, message, download.spec.declared_at))
-        if self.downloads_only:
+        if self.downloads_only or self.options.excludes:
             return downloads, ()
         rules = tuple(
             self._plan_block("trash", number, observer.plan_trash, selection)

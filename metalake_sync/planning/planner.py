@@ -15,10 +15,10 @@ from metalake_sync.core.actions import AttachModelRun
 from metalake_sync.core.checks import Finding, notes_on
 from metalake_sync.core.events import EventSink
 from metalake_sync.core.guards import too_many_deletes
-from metalake_sync.core.notes import UNUSABLE, Note, NoteCode
+from metalake_sync.core.notes import BLOCKING, UNUSABLE, Note, NoteCode
 from metalake_sync.core.plan import AddressedPlan, CollectionPlan, Plan
 from metalake_sync.core.snapshots import CollectionKey, RecordedCollection
-from metalake_sync.core.targets import Target, check_matched
+from metalake_sync.core.targets import EXCLUDE_OPTION, Chosen, check_matched
 from metalake_sync.errors import GuardStopped, ManifestError
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.manifest import LoadedManifest
@@ -28,7 +28,7 @@ from metalake_sync.planning.interrupted_runs import decide_open_sessions, note_o
 from metalake_sync.planning.lake_listing import notes_on_lost_shapes
 from metalake_sync.planning.manifest_blocks import ManifestBlocks, plan_attachments
 from metalake_sync.planning.open_collections import open_collections
-from metalake_sync.planning.run_options import RunOptions, SkippedPart, chosen_targets
+from metalake_sync.planning.run_options import RunOptions, SkippedPart, chosen_parts
 from metalake_sync.planning.shown_sets import ShownSetsFromState
 from metalake_sync.planning.unmanaged_sources import UnmanagedSources, open_unmanaged
 from metalake_sync.planning.written_names import new_labels
@@ -85,15 +85,15 @@ class Planner:
             plan = Plan(self.manifest.source, self.state.serial, (), tuple(self._notes), downloads)
             return PlannedRun(plan, {}, self._unreadable + _unusable(self._notes))
         recorded = self.state.collections.of_lake(self.lake)
-        targets = chosen_targets(self.manifest, self.options)
+        chosen = chosen_parts(self.manifest, self.options)
         desired: dict[CollectionKey, DesiredCollection] = {}
         addressed = self._open_unmanaged()
         try:
-            plans = self._plan_collections(desired, recorded, targets)
-            self._check_targets(targets, recorded)
+            plans = self._plan_collections(desired, recorded, chosen)
+            self._check_chosen(chosen, recorded)
             # Unmanaged files belong to no collection of the manifest, so a target never includes them.
             addressed_plans: tuple[AddressedPlan, ...] = ()
-            if addressed is not None and not targets and self.options.scope is None:
+            if addressed is not None and not chosen.targets and self.options.scope is None:
                 addressed_plans = self._plan_addressed(addressed, desired.values())
             if self.client is not None:
                 indexes = addressed.annotations if addressed is not None else {}
@@ -128,7 +128,7 @@ class Planner:
             downloads,
             trash_rules,
             addressed_plans,
-            self._attachments(plans, desired, addressed if not targets else None),
+            self._attachments(plans, desired, addressed if not chosen.targets else None),
             state_lineage=version.lineage,
             findings=findings,
             shown_sets=self._shown_sets(desired, addressed or UnmanagedSources()),
@@ -147,17 +147,16 @@ class Planner:
         self,
         desired: dict[CollectionKey, DesiredCollection],
         recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]],
-        targets: Sequence[Target],
+        chosen: Chosen,
     ) -> list[CollectionPlan]:
-        """Open every collection into `desired`, and plan those that the targets include."""
+        """Open every collection into `desired`, and plan those that the run covers."""
         planner = CollectionPlanner(
             self.manifest, self.state, self.lake, self.client, self.options, self.emit, self.started_at_ns
         )
         plans: list[CollectionPlan] = []
         for collection in open_collections(self.manifest, self.options, self.state, self.state.spelling(self.lake)):
             desired[collection.key] = collection
-            named = [target for target in targets if target.collection == collection.key.name]
-            if targets and not named:
+            if not chosen.takes_part_of(collection.key.name):
                 continue
             row = recorded.get(collection.key)
             try:
@@ -165,26 +164,33 @@ class Planner:
             except (ManifestError, GuardStopped) as error:
                 self._skip_or_raise(collection.key, error)
                 continue
-            self._notes += planned.notes
+            self._notes += [note for note in planned.notes if not _blocks_elsewhere(note, collection.key, chosen)]
             self._unreadable += planned.unreadable
-            if targets:
+            if chosen:
                 self._new_names[collection.key] = planned.new_names
-            plan = planned.plan.keep_targets(named) if named else planned.plan
+            plan = planned.plan.keep_chosen(chosen) if chosen else planned.plan
             self._notes += notes_on_lost_shapes(self.client, plan, self.state, row[0] if row else None)
             plans.append(plan)
         return plans
 
-    def _check_targets(
-        self, targets: list[Target], recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]]
+    def _check_chosen(
+        self, chosen: Chosen, recorded: Mapping[CollectionKey, tuple[CollectionHandle, RecordedCollection]]
     ) -> None:
-        """Raise UsageError for a target that matches no file. A daemon may have targets for files that come later."""
+        """Raise UsageError for a target or an exclusion that matches no file. Those of a daemon may match later."""
         if self.options.on_skipped is not None or self.options.targets_may_miss:
             return
-        names: dict[CollectionKey, Iterable[str]] = {}
-        for key, new in self._new_names.items():
-            rows = self.state.files.names(recorded[key][0]) if key in recorded else ()
-            names[key] = itertools.chain(new, rows)
-        check_matched(targets, names, "on disk or in the state")
+
+        def names() -> dict[CollectionKey, Iterable[str]]:
+            return {
+                key: itertools.chain(new, self.state.files.names(recorded[key][0]) if key in recorded else ())
+                for key, new in self._new_names.items()
+            }
+
+        where = "on disk or in the state"
+        check_matched(chosen.targets, names(), where)
+        planned = {key.name for key in self._new_names}
+        excluded = [one for one in chosen.excluded if one.collection in planned]
+        check_matched(excluded, names(), where, EXCLUDE_OPTION)
 
     def _skip_or_raise(self, part: CollectionKey | None, error: ManifestError | GuardStopped) -> None:
         """Leave a part of the manifest out if the options allow it. Otherwise raise its error."""
@@ -310,3 +316,9 @@ class Planner:
 
 def _unusable(notes: Iterable[Note]) -> int:
     return sum(note.code in UNUSABLE for note in notes)
+
+
+def _blocks_elsewhere(note: Note, key: CollectionKey, chosen: Chosen) -> bool:
+    """Whether a note would stop the run because of a file that the run does not cover."""
+    name = note.where.removeprefix(f"{key}/")
+    return note.code in BLOCKING and name != note.where and not chosen.takes(key.name, name)

@@ -1,7 +1,7 @@
 """The options of one run, and what they limit it to: folders that changed (scope), and targets.
 
-Owns: the translation of changed folders into parts of a source, and the check of `--target` against the names that it
-should match. Must not: read the disk, or filter a plan (`core.targets`).
+Owns: the translation of changed folders into parts of a source, and reading `--target` and `--exclude`. Must not: read
+the disk, or filter a plan (`core.targets`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from metalake_sync.core.guards import MaxDelete
 from metalake_sync.core.snapshots import CollectionKey, RecordedCollection
-from metalake_sync.core.targets import Target, parse_targets
+from metalake_sync.core.targets import Chosen, Target, parse_targets
 from metalake_sync.errors import SyncError
 from metalake_sync.lazy_dataclass import dataclass
 
@@ -73,8 +73,10 @@ class RunOptions:
     batch_bytes: int = 4 << 30
     targets: tuple[str, ...] = ()
     """`COLLECTION` or `COLLECTION/GLOB`. Empty means everything."""
+    excludes: tuple[str, ...] = ()
+    """`COLLECTION` or `COLLECTION/GLOB`: what the run leaves out."""
     targets_may_miss: bool = False
-    """Whether a target that matches no file is allowed."""
+    """Whether a target, or an exclusion, that matches no file is allowed."""
     max_delete: MaxDelete = field(default_factory=MaxDelete)
     """How many files a plan may trash or replace."""
     scope: Scope | None = None
@@ -90,7 +92,7 @@ class RunOptions:
     ignore_compatibility: bool = False
     """Continue if the lake reports that it is not compatible with our version of the protocol."""
     only_part: bool = False
-    """Whether the run covers only a part of the manifest, also without targets and scope."""
+    """Whether the run covers only a part of the manifest, also without targets, exclusions and scope."""
 
     is_cancelled: Callable[[], bool] | None = None
     """Asked a few times a second while the run transfers files. It ends the run with Interrupted. None: never."""
@@ -98,7 +100,7 @@ class RunOptions:
     @property
     def partial(self) -> bool:
         """Whether the run covers only a part of the manifest."""
-        return self.only_part or bool(self.targets) or self.scope is not None
+        return self.only_part or bool(self.targets or self.excludes) or self.scope is not None
 
     @property
     def calls_at_once(self) -> int:
@@ -162,6 +164,13 @@ def chosen_targets(manifest: LoadedManifest, options: RunOptions) -> list[Target
     """The targets of a run; empty means everything. Raises UsageError for a target outside of the manifest."""
     names = [collection.name for collection in manifest.collections]
     return parse_targets(options.targets, names, "'--target {}' does not name a collection of the manifest")
+
+
+def chosen_parts(manifest: LoadedManifest, options: RunOptions) -> Chosen:
+    """The part of the manifest that a run covers. Raises UsageError for a name outside of the manifest."""
+    names = [collection.name for collection in manifest.collections]
+    problem = "'--exclude {}' does not name a collection of the manifest"
+    return Chosen(chosen_targets(manifest, options), parse_targets(options.excludes, names, problem))
 
 
 def recorded_names(

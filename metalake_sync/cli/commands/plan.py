@@ -193,14 +193,16 @@ def apply_command(
         if is_saved_plan(flags.manifest, content):
             saved = load_plan(flags.manifest, content)
             content = None
-            if run.target:
-                raise UsageError("a saved plan has its own targets", remedy="Remove --target, or make a new plan.")
+            for flag, given in (("--target", run.target), ("--exclude", run.exclude)):
+                if given:
+                    raise UsageError("a saved plan has its own targets", remedy=f"Remove {flag}, or make a new plan.")
             flags = replace(flags, manifest=manifest_of(saved, flags.manifest))
             options = replace(
                 options,
                 refresh=saved.refresh,
                 checksum=saved.checksum,
                 targets=tuple(saved.targets),
+                excludes=tuple(saved.excludes),
                 targets_may_miss=True,
             )
         project = flags.project(listener, options, content)
