@@ -241,9 +241,18 @@ class Project:
         if days is not None:
             state.delete_old_runs((datetime.now(UTC).date() - timedelta(days=days)).isoformat())
 
-    def pull(self, *, lock_timeout_s: float = 0.0, command: str = "pull") -> Applied:
-        """Carry out the manifest's downloads only. Raises the errors of `apply`, except for those about approval."""
-        return replace(self, downloads_only=True).apply(lambda _: False, lock_timeout_s=lock_timeout_s, command=command)
+    def pull(
+        self,
+        *,
+        approve: Callable[[Plan], bool] = lambda _: False,
+        lock_timeout_s: float = 0.0,
+        command: str = "pull",
+    ) -> Applied:
+        """Carry out the manifest's downloads only. Raises the errors of `apply`.
+
+        `approve`: called with the plan if it removes local files.
+        """
+        return replace(self, downloads_only=True).apply(approve, lock_timeout_s=lock_timeout_s, command=command)
 
     def validate(self, *, online: bool) -> Plan:
         """Check the manifest, its files, patterns and sources, and the address of the state.

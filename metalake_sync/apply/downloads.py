@@ -7,19 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import field, replace
+from functools import partial
 from pathlib import Path
 
 from metalake_sync.apply.progress import ProgressMeter
 from metalake_sync.apply.recorder import Recorder
-from metalake_sync.core.actions import DownloadAnnotations, DownloadFile, Reason, TrashCollection, TrashMatched
+from metalake_sync.core.actions import (
+    DownloadAnnotations,
+    DownloadFile,
+    Reason,
+    RemoveDownloaded,
+    TrashCollection,
+    TrashMatched,
+)
 from metalake_sync.core.downloads import DownloadedFile, DownloadPlan, DownloadSpec
 from metalake_sync.core.plan import TrashRulePlan
+from metalake_sync.core.snapshots import Fingerprint
 from metalake_sync.downloads.annotation_files import AnnotationDownload
 from metalake_sync.downloads.classes import default_order, labels_not_in, order_of, refusal
 from metalake_sync.downloads.plan import DownloadObserver
+from metalake_sync.downloads.stale import remove_file, unsettled
 from metalake_sync.downloads.walk import DownloadWalk, Wanted
 from metalake_sync.errors import LakeRejected, StateLocked, SyncError
 from metalake_sync.lazy_dataclass import dataclass
@@ -44,6 +55,17 @@ class _Folder:
     fetched: list[tuple[DownloadFile, DownloadedFile]] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Filled:
+    """A download whose files were fetched."""
+
+    plan: DownloadPlan
+    walk: DownloadWalk
+    annotations: AnnotationDownload | None
+    failed: bool
+    """Whether any file failed."""
+
+
 class DownloadStage:
     """Carries out downloads.
 
@@ -62,34 +84,90 @@ class DownloadStage:
     async def run(self, plans: Sequence[DownloadPlan]) -> None:
         """Carry out all downloads. They share class ids, so annotations are written after all were read."""
         with contextlib.ExitStack() as stack:
-            read: list[tuple[DownloadPlan, AnnotationDownload]] = []
+            filled: list[_Filled] = []
             labelled: list[DownloadPlan] = []
             for plan in plans:
+                # A download that cannot be read keeps its classes, so that the class ids of others stay.
+                labelled.append(plan)
                 if plan.refused_labels:
                     continue
-                annotations = await self._get(plan)
-                if annotations is None:
-                    # A download that cannot be read keeps its classes, so that the class ids of others stay.
-                    labelled.append(plan)
+                found = await self._get(plan)
+                if found is None:
                     continue
-                stack.callback(annotations.close)
-                if await self._read(plan, annotations):
-                    read.append((plan, annotations))
-                    labelled.append(replace(plan, labels=frozenset(annotations.labels)))
-                else:
-                    labelled.append(plan)
+                if found.annotations is not None:
+                    stack.callback(found.annotations.close)
+                    if not await self._read(plan, found.annotations):
+                        continue
+                    labelled[-1] = replace(plan, labels=frozenset(found.annotations.labels))
+                filled.append(found)
             default = default_order(labelled)
-            for plan, annotations in read:
-                classes = order_of(plan, default)
-                refused = labels_not_in(classes, annotations.written_labels)
-                if refused:
-                    self._fail(plan, refusal(refused), retryable=False)
-                else:
-                    await self._write(plan, annotations, classes)
+            for one in filled:
+                await self._finish(one, default)
 
-    async def _get(self, plan: DownloadPlan) -> AnnotationDownload | None:
-        """Fetch the files of a download. Returns its annotations, if it has any."""
+    async def _finish(self, filled: _Filled, default_classes: Sequence[str]) -> None:
+        """Write the annotations of a download, and remove what it no longer writes."""
+        plan, annotations = filled.plan, filled.annotations
+        classes = order_of(plan, default_classes)
+        if annotations is not None and (refused := labels_not_in(classes, annotations.written_labels)):
+            self._fail(plan, refusal(refused), retryable=False)
+            return
+        if annotations is None and not plan.removals and not plan.vanished:
+            return
+        with contextlib.ExitStack() as stack:
+            root = self._observer.base_dir / plan.spec.to
+            partials = self._open(plan, root, stack)
+            if partials is None:
+                return
+            before = len(self._recorder.failures)
+            if annotations is not None:
+                await self._write_annotations(plan, annotations, root, partials, classes)
+            if filled.failed or len(self._recorder.failures) > before:
+                if plan.removals:
+                    left = SyncError("it is not removed, because something in this download failed")
+                    self._recorder.fail(plan.removals, left, retryable=True)
+            else:
+                await self._remove_stale(filled, root)
+
+    async def _remove_stale(self, filled: _Filled, root: Path) -> None:
+        """Remove the files that the plan showed, as far as the download still does not write them."""
+        plan, spec = filled.plan, filled.plan.spec
+        current = {*filled.walk.filenames.values(), *(filled.annotations.written if filled.annotations else ())}
+        paths = {action: _path_in(spec, action) for action in plan.removals}
+        planned = [action for action in plan.removals if paths[action] not in current]
+        records, lake = self._observer.records, self._observer.lake
+        for start in range(0, len(planned), RECORDED_AT_ONCE):
+            chunk = planned[start : start + RECORDED_AT_ONCE]
+            gone: list[RemoveDownloaded] = []
+            for action in chunk:
+                error = await asyncio.to_thread(self._remove, action, paths[action], root, spec)
+                if error is None:
+                    gone.append(action)
+                else:
+                    self._recorder.fail([action], error, retryable=False)
+            names = [paths[action] for action in gone]
+            self._recorder.confirm(gone, partial(records.forget, lake, spec.to, names))
+        vanished = [path for path in plan.vanished if path not in current]
+        if vanished:
+            with self._recorder.state.write():
+                records.forget(lake, spec.to, vanished)
+
+    def _remove(self, action: RemoveDownloaded, path: str, root: Path, spec: DownloadSpec) -> SyncError | None:
+        """Remove one file. Returns the error if that failed."""
+        backup = None
+        if spec.backup_dir is not None:
+            backup = self._observer.base_dir / spec.backup_dir / path
+        try:
+            removed = remove_file(root, path, action.fingerprint, backup)
+        except OSError as error:
+            return SyncError(f"the file can't be removed ({error.strerror})", where=str(error.filename or action.path))
+        return (
+            None if removed else SyncError("the file changed since the plan was made, and is kept", where=action.path)
+        )
+
+    async def _get(self, plan: DownloadPlan) -> _Filled | None:
+        """Fetch the files of a download. Returns None if that is not possible."""
         spec = plan.spec
+        before = len(self._recorder.failures)
         place = await asyncio.to_thread(self._observer.find, spec)
         if place is None:
             return None
@@ -100,8 +178,12 @@ class DownloadStage:
             partials = self._open(plan, root, stack)
             if partials is None:
                 return None
+            with self._recorder.state.write():
+                paths = [_path_in(spec, action) for action in plan.files]
+                self._observer.records.begin(self._observer.lake, spec.to, paths)
             await self._fetch(_Folder(spec, adopted=list(plan.adopted)), walk, root, partials)
-        return self._observer.annotations(spec, place, walk)
+        annotations = self._observer.annotations(spec, place, walk)
+        return _Filled(plan, walk, annotations, len(self._recorder.failures) > before)
 
     def _open(self, plan: DownloadPlan, root: Path, stack: contextlib.ExitStack) -> PartialFiles | None:
         """The folder of a download. None if it cannot be used: the other downloads continue."""
@@ -125,13 +207,6 @@ class DownloadStage:
             return False
         return True
 
-    async def _write(self, plan: DownloadPlan, annotations: AnnotationDownload, classes: Sequence[str]) -> None:
-        root = self._observer.base_dir / plan.spec.to
-        with contextlib.ExitStack() as stack:
-            partials = self._open(plan, root, stack)
-            if partials is not None:
-                await self._write_annotations(plan, annotations, root, partials, classes)
-
     def _fail(self, plan: DownloadPlan, error: SyncError, *, retryable: bool) -> None:
         self._recorder.fail([_all_annotations(plan.spec)], error, retryable=retryable)
 
@@ -143,7 +218,9 @@ class DownloadStage:
                 match outcome:
                     case FileFetched():
                         remote = wanted.action.file
-                        done = DownloadedFile(remote.lake_id, remote.unique_name, wanted.filename, outcome.fingerprint)
+                        done = DownloadedFile(
+                            remote.lake_id, remote.unique_name, wanted.filename, outcome.fingerprint, written=True
+                        )
                         folder.fetched.append((wanted.action, done))
                     case FetchFailed():
                         self._recorder.fail([wanted.action], outcome.error, retryable=outcome.retryable)
@@ -188,11 +265,10 @@ class DownloadStage:
         try:
             with partials.scratch() as scratch:
                 await asyncio.to_thread(annotations.write, scratch, classes)
-                for action in self._observer.compare_annotations(spec, annotations, scratch):
-                    path = (self._observer.base_dir / action.path).relative_to(root)
-                    partials.move_in(scratch, str(path))
-                    self._progress.files_done += 1
-                    self._recorder.confirm([action], lambda: None)
+                actions = list(self._observer.compare_annotations(spec, annotations, scratch))
+                self._record_written(spec, annotations, root, actions)
+                for start in range(0, len(actions), RECORDED_AT_ONCE):
+                    self._move_in(spec, actions[start : start + RECORDED_AT_ONCE], scratch, partials)
             self._record_classes(spec, annotations, classes)
             unexpected = [line for line in annotations.losses if line not in plan.losses]
             if unexpected:
@@ -208,11 +284,42 @@ class DownloadStage:
             message = f"the annotations can't be written ({error.strerror})"
             self._recorder.fail([action], SyncError(message, where=str(root)), retryable=False)
 
+    def _record_written(
+        self, spec: DownloadSpec, annotations: AnnotationDownload, root: Path, actions: Sequence[DownloadAnnotations]
+    ) -> None:
+        """Record files that are right already, and that the others are about to be written."""
+        records, lake = self._observer.records, self._observer.lake
+        differing = [_path_in(spec, action) for action in actions]
+        right = set(annotations.written).difference(differing)
+        with self._recorder.state.write():
+            records.record_others(lake, spec.to, unsettled(root, records.other_files(lake, spec.to), right))
+            records.begin(lake, spec.to, differing)
+
+    def _move_in(
+        self, spec: DownloadSpec, actions: Sequence[DownloadAnnotations], scratch: Path, partials: PartialFiles
+    ) -> None:
+        """Move written files into the folder, and record them, also if one of them can't be moved."""
+        moved: dict[DownloadAnnotations, Fingerprint] = {}
+        try:
+            for action in actions:
+                moved[action] = partials.move_in(scratch, _path_in(spec, action))
+        finally:
+            self._progress.files_done += len(moved)
+            files = {_path_in(spec, action): found for action, found in moved.items()}
+            self._recorder.confirm(
+                list(moved), lambda: self._observer.records.record_others(self._observer.lake, spec.to, files)
+            )
+
     def _record_classes(self, spec: DownloadSpec, annotations: AnnotationDownload, classes: Sequence[str]) -> None:
         records, lake = self._observer.records, self._observer.lake
         if annotations.numbers_classes and records.classes(lake, spec.to) != tuple(classes):
             with self._recorder.state.write():
                 records.record_classes(lake, spec.to, classes)
+
+
+def _path_in(spec: DownloadSpec, action: DownloadFile | DownloadAnnotations | RemoveDownloaded) -> str:
+    """The path of a file below the folder of its download."""
+    return os.path.relpath(action.path, spec.to)
 
 
 def _all_annotations(spec: DownloadSpec) -> DownloadAnnotations:

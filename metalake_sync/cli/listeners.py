@@ -161,6 +161,7 @@ def outcome(event: RunFinished) -> str:
             (done.annotate, count(done.annotate, "annotation set") + " sent"),
             (done.remove_annotations, count(done.remove_annotations, "annotation set") + " cleared"),
             (done.download, count(done.download, "file") + " downloaded"),
+            (done.remove_downloaded, count(done.remove_downloaded, "local file") + " removed"),
             (done.trash, count(done.trash, "file") + " trashed"),
             (done.attach_model_run, count(done.attach_model_run, "model run") + " attached"),
         )

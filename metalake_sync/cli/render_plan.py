@@ -63,6 +63,7 @@ def footer(plan: PlanDocument) -> str:
             (summary.download, f"{summary.download} to download"),
             (summary.annotate, count(summary.annotate, "annotation set") + " to send"),
             (summary.remove_annotations, count(summary.remove_annotations, "annotation set") + " to clear"),
+            (summary.remove_downloaded, count(summary.remove_downloaded, "local file") + " to remove"),
             (summary.attach_model_run, count(summary.attach_model_run, "model run") + " to attach"),
             (summary.unmanaged, f"{summary.unmanaged} unmanaged, left alone"),
         )

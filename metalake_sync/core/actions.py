@@ -20,6 +20,7 @@ from metalake_sync.core.snapshots import (
     CollectionKey,
     DesiredFile,
     DesiredSet,
+    Fingerprint,
     KeptSet,
     RecordedFile,
     RecordedSet,
@@ -581,6 +582,36 @@ class DownloadAnnotations(BaseAction):
         return self._document(path=self.path)
 
 
+@dataclass(frozen=True, slots=True)
+class RemoveDownloaded(BaseAction):
+    """Remove a local file that a download wrote and no longer selects."""
+
+    action_name = "remove_downloaded"
+    sign = "-"
+    stage = Stage.DOWNLOADS
+    destroys = True
+
+    collection: CollectionKey
+    path: str
+    """The local path, relative to the manifest's folder."""
+    fingerprint: Fingerprint
+    """Of the file that the download wrote. A file that changed since is kept."""
+    reason: Reason = Reason.FILTERED_OUT
+
+    @property
+    def key(self) -> ActionKey:
+        return self._key(self.path)
+
+    def facts(self) -> Facts:
+        return {"size": self.fingerprint.size_bytes, "modified": self.fingerprint.mtime_ns}
+
+    def history(self) -> tuple[str | None, str | None]:
+        return self.path, None
+
+    def document(self) -> ActionDocument:
+        return self._document(path=self.path)
+
+
 def _name_in(collection: CollectionKey, file: RemoteFile) -> str:
     """The name of a file in a collection. In the whole lake, only the unique name identifies a file."""
     return file.unique_name if collection.name == WHOLE_LAKE else file.name
@@ -647,6 +678,7 @@ Action: TypeAlias = (
     | TrashCollection
     | DownloadFile
     | DownloadAnnotations
+    | RemoveDownloaded
     | AttachModelRun
 )
 """The actions that a plan shows to its users."""

@@ -29,6 +29,7 @@ ActionName: TypeAlias = Literal[
     "remove_annotations",
     "download",
     "attach_model_run",
+    "remove_downloaded",
 ]
 """The name of an action in JSON and in the history, and its key in the summary. Several actions may share one."""
 

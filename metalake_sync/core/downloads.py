@@ -9,7 +9,7 @@ import enum
 from dataclasses import field
 from typing import Literal
 
-from metalake_sync.core.actions import DownloadAnnotations, DownloadFile, Reason
+from metalake_sync.core.actions import DownloadAnnotations, DownloadFile, Reason, RemoveDownloaded
 from metalake_sync.core.selection import ItemSelection
 from metalake_sync.core.shapes import FormatName
 from metalake_sync.core.snapshots import CollectionKey, Fingerprint
@@ -44,6 +44,10 @@ class DownloadSpec:
     annotations: AnnotationsWanted | None = None
     naming: DownloadNaming = "unique_name"
     """How files are named in the folder."""
+    prune: bool = False
+    """Whether to remove files of earlier downloads into the folder that this one does not write."""
+    backup_dir: str | None = None
+    """The folder that keeps removed files, absolute or relative to the manifest's folder. None: they are deleted."""
     declared_at: str = ""
     """The line of the manifest, as FILE:LINE:COLUMN."""
 
@@ -63,6 +67,8 @@ class DownloadedFile:
     fingerprint: Fingerprint
     checked: bool = True
     """Whether its size or MD5 was compared with the lake or the store. Older versions recorded unchecked files."""
+    written: bool = False
+    """Whether a download is known to have written it. Other files were in the folder before, with the lake's bytes."""
 
 
 @dataclass(slots=True)
@@ -72,6 +78,7 @@ class DownloadPlan:
     spec: DownloadSpec
     files: list[DownloadFile] = field(default_factory=list)
     annotations: list[DownloadAnnotations] = field(default_factory=list)
+    removals: list[RemoveDownloaded] = field(default_factory=list)
     unchanged: int = 0
     """The number of local files that are the wanted ones already."""
     adopted: list[DownloadedFile] = field(default_factory=list)
@@ -92,7 +99,15 @@ class DownloadPlan:
     refused_labels: tuple[str, ...] = ()
     """Labels of shapes that are not among the classes in the manifest. Nothing is downloaded then."""
     stale: tuple[str, ...] = ()
-    """Paths of files in the folder that an earlier download wrote and this one does not."""
+    """Paths of files in the folder that an earlier download wrote, this one does not write, and no action removes."""
+    vanished: tuple[str, ...] = ()
+    """Paths of recorded files that this download does not write and that are not in the folder any more."""
+    unsettled: int = 0
+    """The number of written files that are right, and whose record is of another version."""
+    recorded: int = 0
+    """The number of files in the folder that downloads wrote or took over."""
+    nothing_matches: bool = False
+    """Whether the lake lists no file. Then nothing is removed."""
 
     @property
     def moved_classes(self) -> tuple[str, ...]:
@@ -104,7 +119,8 @@ class DownloadPlan:
     @property
     def only_records(self) -> bool:
         """Whether records change even if nothing is downloaded."""
-        return bool(self.adopted) or self.classes not in (None, self.recorded_classes)
+        new_classes = self.classes not in (None, self.recorded_classes)
+        return bool(self.adopted or self.vanished or self.unsettled) or new_classes
 
 
 class Local(enum.Enum):

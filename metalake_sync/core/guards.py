@@ -1,9 +1,9 @@
 """What stops a plan before it destroys something: the guard against deletes, and an approved plan that no longer holds.
 
-Owns: the limit on how many files one run may trash or replace, which facts of an approved plan must still hold, and
-what is left out of a plan that was made since. A replacement counts, because it moves the old bytes to the trash. A
-renamed file does not count: its bytes are in the lake under the new name before the old file is trashed. Which actions
-need approval is declared by each action. Must not: ask for approval (`cli`) or stop a run (`project`).
+Owns: the limit on how many files one run may trash, replace or remove, which facts of an approved plan must still
+hold, and what is left out of a plan that was made since. A replacement counts, because it moves the old bytes to the
+trash. A renamed file does not count: its bytes are in the lake under the new name before the old file is trashed. Which
+actions need approval is declared by each action. Must not: ask for approval (`cli`) or stop a run (`project`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from metalake_sync.core.actions import Action, Reason, ReplaceFile
 from metalake_sync.core.base_action import CONTENT, VERSION, ActionKey, Facts
+from metalake_sync.core.downloads import DownloadPlan
 from metalake_sync.core.notes import Note, NoteCode
 from metalake_sync.core.plan import CollectionPlan, Plan
 from metalake_sync.core.snapshots import DesiredFile
@@ -27,15 +28,15 @@ DEFAULT_FEW = 20
 
 @dataclass(frozen=True, slots=True)
 class MaxDelete:
-    """How many files a run may trash or replace. The command line always sets at least one of the two limits."""
+    """How many files a run may trash, replace or remove. The command line always sets at least one of both limits."""
 
     percent: float | None = DEFAULT_PERCENT
     """The limit in percent of each collection's files; None for no such limit."""
     files: int | None = DEFAULT_FILES
     """The limit in files of the whole run; None for no such limit."""
     few: int = DEFAULT_FEW
-    """Up to this many replacements in a collection do not count for `percent`, so that small collections can change as
-    a whole. It is 0 if the user set a limit."""
+    """Up to this many replacements in a collection, and removed files of a download, do not count for `percent`, so
+    that small collections and folders can change as a whole. It is 0 if the user set a limit."""
 
     @classmethod
     def parse(cls, text: str) -> MaxDelete | None:
@@ -57,8 +58,11 @@ class MaxDelete:
         return " or ".join(limits)
 
 
-def too_many_deletes(plans: Sequence[CollectionPlan], limit: MaxDelete, *, by_rules: int = 0) -> Iterator[Note]:
-    """Yield a note for each collection, and for the whole run, whose trashed and replaced files exceed the limit.
+def too_many_deletes(
+    plans: Sequence[CollectionPlan], limit: MaxDelete, *, by_rules: int = 0, downloads: Sequence[DownloadPlan] = ()
+) -> Iterator[Note]:
+    """Yield a note for each collection, each download and for the whole run, whose trashed, replaced and removed files
+    exceed the limit.
 
     `by_rules`: the number of items that match trash rules. They count for the whole run only, because they may belong
     to any collection.
@@ -74,10 +78,26 @@ def too_many_deletes(plans: Sequence[CollectionPlan], limit: MaxDelete, *, by_ru
         if limit.percent is not None and lost * 100 > limit.percent * files:
             message = f"would lose {_of_which(lost, lost - deletes)} of {files} files, {remedy}"
             yield Note(NoteCode.TOO_MANY_DELETES, message, str(collection.key))
-    total = trashed + replaced + by_rules
+    removed = sum(len(download.removals) for download in downloads)
+    yield from _too_many_removals(downloads, limit, remedy)
+    total = trashed + replaced + by_rules + removed
     if limit.files is not None and total > limit.files:
-        deleted = "trashed or replaced" if replaced else "trashed"
+        words = {"trashed": trashed + by_rules, "replaced": replaced, "removed": removed}
+        deleted = " or ".join(word for word, number in words.items() if number)
         yield Note(NoteCode.TOO_MANY_DELETES, f"{total} files would be {deleted}, {remedy}")
+
+
+def _too_many_removals(downloads: Sequence[DownloadPlan], limit: MaxDelete, remedy: str) -> Iterator[Note]:
+    """The folders of one block count together."""
+    blocks: dict[str, list[DownloadPlan]] = {}
+    for download in downloads:
+        blocks.setdefault(download.spec.declared_at or download.spec.to, []).append(download)
+    for where, parts in blocks.items():
+        lost = sum(len(download.removals) for download in parts)
+        files = sum(download.recorded for download in parts)
+        if limit.percent is not None and lost > limit.few and lost * 100 > limit.percent * files:
+            message = f"the download would remove {lost} of {files} local files, {remedy}"
+            yield Note(NoteCode.TOO_MANY_DELETES, message, where)
 
 
 def _of_which(lost: int, replaced: int) -> str:
@@ -165,7 +185,7 @@ def _short(content_hash: str | None) -> str:
 def keep_approved(approved: Approved, plan: Plan, contents: Mapping[str, str] = MappingProxyType({})) -> Plan:
     """Return the plan with the approved actions only, trash rules and attachments included.
 
-    `contents`: as for `find_stale_facts`. Downloads stay: they remove nothing, and fetch what the lake has now.
+    `contents`: as for `find_stale_facts`. Downloads fetch what the lake has now, and remove what was approved.
     """
 
     def was_approved(action: Action) -> bool:
@@ -177,4 +197,7 @@ def keep_approved(approved: Approved, plan: Plan, contents: Mapping[str, str] = 
         plan.keep(was_approved),
         trash_rules=tuple(replace(rule, items=tuple(filter(was_approved, rule.items))) for rule in plan.trash_rules),
         attachments=tuple(filter(was_approved, plan.attachments)),
+        downloads=tuple(
+            replace(download, removals=list(filter(was_approved, download.removals))) for download in plan.downloads
+        ),
     )

@@ -251,6 +251,7 @@ class Plan:
         for download in self.downloads:
             yield from download.files
             yield from download.annotations
+            yield from download.removals
         for rule in self.trash_rules:
             yield from rule.items
         yield from self.attachments
@@ -339,4 +340,5 @@ class Plan:
             )
             for part in kept.collections
         )
-        return replace(kept, collections=collections, trash_rules=()), held
+        downloads = tuple(replace(download, removals=[]) for download in kept.downloads)
+        return replace(kept, collections=collections, downloads=downloads, trash_rules=()), held

@@ -33,6 +33,8 @@ class Summary:
     unmanaged: int
     bytes_to_send: int
     attach_model_run: int = 0
+    remove_downloaded: int = 0
+    """Local files that downloads wrote and no longer select."""
 
     __pydantic_config__: ClassVar[Mapping[str, Any]] = {"extra": "forbid"}
 

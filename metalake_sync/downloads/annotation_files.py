@@ -69,6 +69,8 @@ class AnnotationDownload:
         Empty for a format without class ids."""
         self.drawn = False
         """Whether any image has a shape."""
+        self.written: tuple[str, ...] = ()
+        """The paths of the annotation files below the folder. Known after writing."""
         self.losses: tuple[str, ...] = ()
         """What the format could not express, one line each. Known after writing."""
 
@@ -109,6 +111,7 @@ class AnnotationDownload:
         if clashing:
             losses.append(f"annotation files with the name of a downloaded file: {len(clashing)}, first {clashing[0]}")
         self.losses = tuple(losses)
+        self.written = tuple(_files_below(folder))
 
     def stale_labels(self, written: Path) -> list[str]:
         """Label files in the folder that this download does not write, as paths below the folder.

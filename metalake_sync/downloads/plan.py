@@ -12,7 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from metalake_sync.annotations.formats import format_named
-from metalake_sync.core.actions import DownloadAnnotations, Reason, TrashCollection, TrashMatched
+from metalake_sync.core.actions import (
+    DownloadAnnotations,
+    Reason,
+    RemoveDownloaded,
+    TrashCollection,
+    TrashMatched,
+)
 from metalake_sync.core.downloads import AnnotationsWanted, DownloadedFile, DownloadPlan, DownloadSpec
 from metalake_sync.core.events import EventSink, Observing
 from metalake_sync.core.plan import TrashRulePlan
@@ -20,6 +26,7 @@ from metalake_sync.core.selection import OLDEST_FIRST, WHOLE_LAKE, ItemFilter, I
 from metalake_sync.core.snapshots import CollectionKey, MediaType, RemoteFile
 from metalake_sync.downloads.annotation_files import AnnotationDownload, files_that_differ
 from metalake_sync.downloads.classes import classes_in_common, labels_not_in, order_of
+from metalake_sync.downloads.stale import find_stale, unsettled
 from metalake_sync.downloads.walk import DownloadWalk
 from metalake_sync.errors import ManifestError, UsageError
 from metalake_sync.lazy_dataclass import dataclass
@@ -37,6 +44,8 @@ class ObservedDownload:
 
     plan: DownloadPlan
     annotations: AnnotationDownload | None = None
+    walk: DownloadWalk | None = None
+    """None if the lake does not have the collection."""
 
     def close(self) -> None:
         if self.annotations is not None:
@@ -65,12 +74,14 @@ class DownloadObserver:
     def walk(self, spec: DownloadSpec, place: Place, adopted: Iterable[DownloadedFile] = ()) -> DownloadWalk:
         """Walk through a download. `adopted`: files to treat as recorded."""
         known = {file.unique_name: file for file in adopted}
+        others = self.records.other_files(self.lake, spec.to)
         return DownloadWalk(
             self.client,
             spec,
             place,
             root=self.base_dir / spec.to,
             recorded={**self.records.of_folder(self.lake, spec.to), **known},
+            others=others,
             reserved=format_named(spec.annotations.format).output().file_names if spec.annotations else (),
         )
 
@@ -86,7 +97,6 @@ class DownloadObserver:
             plan.files += (wanted.action for wanted in page.wanted)
             plan.unchanged += page.unchanged
             plan.adopted += page.adopted
-        plan.stale = tuple(walk.stale_files())
         annotations = self.annotations(spec, place, walk, to_come=spec.media)
         if annotations is not None:
             try:
@@ -95,7 +105,7 @@ class DownloadObserver:
                 annotations.close()
                 raise
             plan.labels = frozenset(annotations.labels)
-        return ObservedDownload(plan, annotations)
+        return ObservedDownload(plan, annotations, walk)
 
     def finish(self, observed: ObservedDownload, default_classes: Sequence[str]) -> DownloadPlan:
         """Compare the annotation files of a folder with the lake. `default_classes`: as `default_order` returned them.
@@ -103,6 +113,7 @@ class DownloadObserver:
         A download with labels that have no class id gets no actions.
         """
         plan, annotations = observed.plan, observed.annotations
+        stale_labels: list[str] = []
         if annotations is not None:
             spec = plan.spec
             classes = order_of(plan, default_classes)
@@ -116,10 +127,38 @@ class DownloadObserver:
             with scratch_folder() as folder:
                 annotations.write(folder, classes, self._seen(f"reading annotations of {_shown(spec.key)}"))
                 plan.annotations += self.compare_annotations(spec, annotations, folder)
-                plan.stale = (*plan.stale, *annotations.stale_labels(folder))
+                stale_labels = annotations.stale_labels(folder)
             plan.losses = annotations.losses
             plan.nothing_drawn = not annotations.drawn
+        if observed.walk is not None:
+            self._find_stale(plan, observed.walk, annotations, stale_labels)
         return plan
+
+    def _find_stale(
+        self,
+        plan: DownloadPlan,
+        walk: DownloadWalk,
+        annotations: AnnotationDownload | None,
+        stale_labels: Sequence[str],
+    ) -> None:
+        """Find the files in the folder that the download does not write, and plan their removal."""
+        spec = plan.spec
+        root = self.base_dir / spec.to
+        written = annotations.written if annotations is not None else ()
+        differing = {os.path.relpath(action.path, spec.to) for action in plan.annotations}
+        plan.unsettled = len(unsettled(root, walk.others, set(written) - differing))
+        found = find_stale(root, walk.recorded.values(), walk.others, {*walk.filenames.values(), *written})
+        plan.vanished = found.vanished
+        plan.recorded = len(walk.recorded) + len(walk.others.keys() - {one.filename for one in walk.recorded.values()})
+        plan.nothing_matches = not walk.filenames
+        removed = found.removable if spec.prune and walk.filenames else {}
+        plan.removals = [
+            RemoveDownloaded(spec.key, os.path.join(spec.to, path), fingerprint)
+            for path, fingerprint in removed.items()
+        ]
+        media = {one.filename for one in walk.recorded.values()}
+        stale = {*found.kept, *found.removable, *stale_labels} - removed.keys()
+        plan.stale = (*sorted(stale & media), *sorted(stale - media))
 
     def annotations(
         self, spec: DownloadSpec, place: Place, walk: DownloadWalk, *, to_come: bool = False
@@ -192,6 +231,8 @@ def download_specs(manifest: LoadedManifest, client: LakeClient) -> Iterator[Dow
             media=block.media,
             annotations=annotations,
             naming=block.naming,
+            prune=block.prune,
+            backup_dir=block.backup_dir,
             declared_at=str(manifest.where("downloads", number)),
         )
 

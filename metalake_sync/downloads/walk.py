@@ -15,6 +15,7 @@ from pathlib import Path
 from metalake_sync.core.actions import DownloadFile, Reason
 from metalake_sync.core.downloads import DownloadedFile, DownloadSpec, Local, judge_local, judge_size
 from metalake_sync.core.snapshots import Fingerprint, RemoteFile
+from metalake_sync.downloads.stale import is_same
 from metalake_sync.lazy_dataclass import dataclass
 from metalake_sync.protocol.items import ListedItem
 from metalake_sync.remote.client import LakeClient
@@ -51,8 +52,8 @@ class WalkedPage:
 class DownloadWalk:
     """Walks through one download.
 
-    `recorded`: earlier downloads into the folder, by unique name. `root`: the folder. `reserved`: names in the folder
-    that files must not get.
+    `recorded`: earlier downloads into the folder, by unique name. `others`: as `DownloadRecords.other_files` returned
+    them. `root`: the folder. `reserved`: names in the folder that files must not get.
     """
 
     def __init__(
@@ -63,13 +64,15 @@ class DownloadWalk:
         *,
         root: Path,
         recorded: Mapping[str, DownloadedFile],
+        others: Mapping[str, Fingerprint | None],
         reserved: Sequence[str],
     ) -> None:
         self._client = client
         self._spec = spec
         self._place = place
         self._root = root
-        self._recorded = recorded
+        self.recorded = recorded
+        self.others = others
         self._names = FolderNames((FOLDER, *reserved))
         for known in recorded.values():
             self._names.keep(known.filename)
@@ -86,18 +89,9 @@ class DownloadWalk:
             seen(len(self.filenames))
             yield self._compare(items) if self._spec.media else WalkedPage((), 0, ())
 
-    def stale_files(self) -> list[str]:
-        """Names of files in the folder from earlier downloads that are not part of this one."""
-        current = set(self.filenames.values())
-        return sorted(
-            known.filename
-            for known in self._recorded.values()
-            if known.filename not in current and fingerprint_at(self._root / known.filename) is not None
-        )
-
     def _filename(self, item: ListedItem) -> str:
         wanted = item.name if self._spec.naming == "name" else _unique(item)
-        known = self._recorded.get(_unique(item))
+        known = self.recorded.get(_unique(item))
         if known is not None and self._names.could_be(known.filename, wanted):
             return known.filename
         return self._names.take(wanted)
@@ -109,7 +103,7 @@ class DownloadWalk:
         right = 0
         for item in items:
             local = fingerprint_at(self._root / self.filenames[_unique(item)])
-            known = self._recorded.get(_unique(item))
+            known = self.recorded.get(_unique(item))
             if known is not None and known.filename != self.filenames[_unique(item)]:
                 known = None  # The manifest gives it another name now.
             verdict = judge_local(item.id, known, local)
@@ -144,7 +138,10 @@ class DownloadWalk:
         same = same_bytes(self._client, [self._pair(item, local) for item, local in to_prove], SIZE_THREADS)
         for item, local in to_prove:
             if _unique(item) in same:
-                adopted.append(DownloadedFile(item.id, _unique(item), self.filenames[_unique(item)], local))
+                filename = self.filenames[_unique(item)]
+                # An earlier or a killed run may have written it.
+                ours = filename in self.others and is_same(self.others[filename] or local, local)
+                adopted.append(DownloadedFile(item.id, _unique(item), filename, local, written=ours))
             else:
                 wanted.append(self._wanted(item, Reason.CONTENT_CHANGED))
         return WalkedPage(wanted, right + len(adopted), adopted)

@@ -123,6 +123,7 @@ def _download(
     to = block.get("to")
     if not isinstance(to, str) or (*path, "to") in tree.broken:
         return
+    yield from _backup_dir(block, to, path, tree)
     here = tree.place((*path, "to"))
     before = folders.setdefault(os.path.normpath(to), here)
     if before is not here:
@@ -130,6 +131,24 @@ def _download(
             f"two downloads go into '{to}'; the first is at {before}",
             where=here,
             remedy="Give each download its own folder.",
+        )
+
+
+def _backup_dir(block: Mapping[str, Any], to: str, path: KeyPath, tree: Tree) -> Iterator[ManifestError]:
+    """Check that removed files are kept outside of the folder of the download, and only with 'prune'."""
+    backup = block.get("backup_dir")
+    if not isinstance(backup, str) or (*path, "backup_dir") in tree.broken:
+        return
+    where = tree.place((*path, "backup_dir"))
+    if _word(block.get("prune")) != "true":
+        remedy = "Add 'prune: true', or remove 'backup_dir'."
+        yield ManifestError("'backup_dir' has no effect without 'prune'", where=where, remedy=remedy)
+    folders = [os.path.join(os.path.normpath(os.path.join("/base", one)), "") for one in (to, backup)]
+    if folders[0].startswith(folders[1]) or folders[1].startswith(folders[0]):
+        yield ManifestError(
+            "'backup_dir' and 'to' overlap",
+            where=where,
+            remedy="Choose a folder outside of 'to', such as one beside it.",
         )
 
 

@@ -191,6 +191,16 @@ class Download(Selection):
     naming: Literal["unique_name", "name"] = Field(
         "unique_name", description="Local file names: the unique name in the lake, or the name in the collection."
     )
+    prune: bool = Field(
+        False,
+        description="Remove local files that this download wrote and no longer selects. Needs approval. Files that were"
+        " changed since are kept.",
+    )
+    backup_dir: PathText | None = Field(
+        None,
+        description="Folder that keeps the files that 'prune' removes, under the same relative paths. It is outside of"
+        " 'to'.",
+    )
 
 
 class TrashRule(Selection):

@@ -76,8 +76,7 @@ class ManifestBlocks:
                 message = f"the lake does not have the collection '{download.spec.key}' yet, so nothing is downloaded"
                 self.notes.append(Note(NoteCode.DOWNLOAD_WITHOUT_COLLECTION, message, download.spec.declared_at))
             if download.stale:
-                files = counted(len(download.stale), "file", "files")
-                clause = f"'{download.spec.to}' has {files} that this download does not write"
+                clause = _words_on_stale(download)
                 where = download.spec.declared_at
                 self.notes.append(Note.naming(NoteCode.STALE_DOWNLOADS, clause, download.stale, where))
             wanted = download.spec.annotations
@@ -190,6 +189,17 @@ class ManifestBlocks:
                 )
                 message += "them again. Remove them from the folder, or narrow the rule"
                 self.notes.append(Note(NoteCode.SYNCED_AND_TRASHED, message, str(plan.key)))
+
+
+def _words_on_stale(download: DownloadPlan) -> str:
+    """Return the clause on files that a download does not write, and that stay."""
+    files = counted(len(download.stale), "file", "files")
+    clause = f"'{download.spec.to}' has {files} that this download does not write"
+    if not download.spec.prune:
+        return clause
+    if download.nothing_matches:
+        return f"{clause}, and nothing is removed, because it selects no file of the lake"
+    return f"{clause}, and keeps them: they were changed, or it is not known that a download wrote them"
 
 
 def wanted_attachments(manifest: LoadedManifest) -> Iterator[AttachModelRun]:

@@ -82,6 +82,7 @@ class Planner:
         """Read the three snapshots and compare them. Raises ManifestErrors, GuardStopped, and what the lake raises."""
         if self.downloads_only:
             downloads, _ = self._blocks().plan()
+            self._notes += too_many_deletes((), self.options.max_delete, downloads=downloads)
             plan = Plan(self.manifest.source, self.state.serial, (), tuple(self._notes), downloads)
             return PlannedRun(plan, {}, self._unreadable + _unusable(self._notes))
         recorded = self.state.collections.of_lake(self.lake)
@@ -117,7 +118,7 @@ class Planner:
         blocks.warn_of_contradictions(plans, recorded, desired, trash_rules)
         notes = [Note(NoteCode.MANIFEST, warning.message, str(warning.where)) for warning in self.manifest.warnings]
         by_rules = sum(rule.trashed for rule in trash_rules)
-        guarded = too_many_deletes(plans, self.options.max_delete, by_rules=by_rules)
+        guarded = too_many_deletes(plans, self.options.max_delete, by_rules=by_rules, downloads=downloads)
         notes += [*self._notes, *guarded]
         version = self.state.version
         plan = Plan(

@@ -25,6 +25,7 @@ from metalake_sync.core.actions import (
     DownloadAnnotations,
     DownloadFile,
     RemoveAnnotations,
+    RemoveDownloaded,
     ReplaceFile,
     TrashCollection,
     TrashFile,
@@ -88,11 +89,12 @@ EXAMPLES: tuple[Action, ...] = (
     TrashCollection(KEY, "id-2", 7),
     DownloadFile(KEY, REMOTE, "out/a.jpg", Reason.NEW),
     DownloadAnnotations(KEY, "out/annotations.json", 4, Reason.NEW),
+    RemoveDownloaded(KEY, "out/b.jpg", Fingerprint(10, 2, 3, 4)),
     Annotate(UNMANAGED, WANTED, Reason.NEW),
     RemoveAnnotations(UNMANAGED, SENT),
     UpdateFileMetadata(UNMANAGED, HEAD, None, Reason.NEW),
 )
-NEEDS_APPROVAL = {ReplaceFile, RemoveAnnotations, TrashFile, TrashMatched, TrashCollection}
+NEEDS_APPROVAL = {ReplaceFile, RemoveAnnotations, TrashFile, TrashMatched, TrashCollection, RemoveDownloaded}
 MAY_OVERWRITE = {UpdateHead, UpdateFileMetadata, Annotate}
 
 every_action = pytest.mark.parametrize("action", EXAMPLES, ids=lambda action: type(action).__name__)
@@ -109,6 +111,8 @@ def plan_of(action: Action) -> Plan:
             download = DownloadPlan(DownloadSpec(ItemSelection(MediaType.IMAGE), "out"))
             if isinstance(action, DownloadFile):
                 download.files.append(action)
+            elif isinstance(action, RemoveDownloaded):
+                download.removals.append(action)
             else:
                 assert isinstance(action, DownloadAnnotations)
                 download.annotations.append(action)

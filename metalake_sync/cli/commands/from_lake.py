@@ -11,13 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from metalake_sync.cli.manifest_options import LOCK_TIMEOUT, ManifestFlags, RunFlags, observes, takes_manifest
+from metalake_sync.cli.manifest_options import (
+    LOCK_TIMEOUT,
+    ManifestFlags,
+    RunFlags,
+    max_delete_of,
+    observes,
+    takes_manifest,
+)
 from metalake_sync.cli.options import FolderPath, option
 from metalake_sync.cli.selection_options import COLLECTION_TYPE, WRITTEN_FORMATS
-from metalake_sync.cli.terminal import ask, count, echo_json, shown
+from metalake_sync.cli.terminal import ask, can_ask, count, echo_json, shown
 from metalake_sync.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from metalake_sync.core.plan import Plan
     from metalake_sync.manifest import LoadedManifest
     from metalake_sync.operations.claiming import Claim
     from metalake_sync.project import Project
@@ -170,6 +178,13 @@ def _write_manifest(flags: ManifestFlags, run: RunFlags) -> None:
     type=WRITTEN_FORMATS,
     help="Format of the annotations of --collection. [default: metalake]",
 )
+@option("--auto-approve", is_flag=True, help="Remove local files of downloads with 'prune' without asking.")
+@option(
+    "--max-delete",
+    metavar="N|P%",
+    help="Stop a plan that removes more than N local files, or more than P% of a download."
+    " [default: 50% of a download or 1000 files, whichever is smaller]",
+)
 @LOCK_TIMEOUT
 def pull_command(
     flags: ManifestFlags,
@@ -179,11 +194,14 @@ def pull_command(
     to: Path | None,
     annotations: str | None,
     annotation_format: str | None,
+    auto_approve: bool,
+    max_delete: str | None,
     lock_timeout: float,
 ) -> None:
     """Run the manifest's downloads, or download one collection from its lake.
 
-    Files that are up to date are not fetched again, and interrupted downloads are resumed. MANIFEST is a file, a folder
+    Files that are up to date are not fetched again, and interrupted downloads are resumed. A plan that removes local
+    files ('prune') needs approval: at the prompt on a terminal, or with --auto-approve. MANIFEST is a file, a folder
     of *.yaml files, or - for standard input.
     """
     from metalake_sync.project import Project
@@ -201,9 +219,18 @@ def pull_command(
         raise UsageError(f"'{given}' needs '--collection'", remedy="Give --collection NAME, or remove the flag.")
     elif not manifest.model.downloads:
         raise UsageError("the manifest has no downloads", remedy="Add 'downloads', or give --collection and --to.")
+    asks = flags.manifest != "-" and can_ask(as_json=flags.as_json)
     with closing(flags.listener()) as listener:
-        project = Project(manifest, run.options(), listener, flags.state)
-        applied = project.pull(lock_timeout_s=lock_timeout, command=f"pull {flags.manifest}")
+
+        def approve(_plan: Plan) -> bool:
+            if auto_approve or not asks:
+                return auto_approve
+            listener.pause()
+            return click.confirm("Local files will be removed. Continue?", default=False)
+
+        options = replace(run.options(), max_delete=max_delete_of(max_delete))
+        project = Project(manifest, options, listener, flags.state)
+        applied = project.pull(approve=approve, lock_timeout_s=lock_timeout, command=f"pull {flags.manifest}")
         listener(applied.finished)
     if applied.finished.failed or applied.unreadable:
         click.get_current_context().exit(ExitCode.SOME_FAILED)

@@ -156,8 +156,8 @@ def plan_command(
 @option(
     "--max-delete",
     metavar="N|P%",
-    help="Stop a plan that trashes or replaces more than N files, or more than P% of a collection."
-    " [default: 50% of a collection or 1000 files, whichever is smaller]",
+    help="Stop a plan that trashes, replaces or removes more than N files, or more than P% of a collection or of a"
+    " download. [default: 50% of a collection or 1000 files, whichever is smaller]",
 )
 @option("--dry-run", is_flag=True, help="Print the plan and stop.")
 def apply_command(

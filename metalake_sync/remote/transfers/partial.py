@@ -115,14 +115,15 @@ class PartialFiles:
         with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=f"/proc/self/fd/{self._folder}") as path:
             yield Path(path)
 
-    def move_in(self, scratch: Path, path: str) -> None:
-        """Atomically move a file of `scratch` to the same path below the target folder.
+    def move_in(self, scratch: Path, path: str) -> Fingerprint:
+        """Atomically move a file of `scratch` to the same path below the target folder. Returns its fingerprint there.
 
         Raises NotADirectoryError if a folder on the path is a link.
         """
         folder, _, filename = path.rpartition("/")
         with opened_below(self._target, folder, create=True) as descriptor:
             os.replace(scratch / path, filename, dst_dir_fd=descriptor)
+            return Fingerprint.of(os.stat(filename, dir_fd=descriptor, follow_symlinks=False))
 
     def _scan(self) -> dict[str, str]:
         """Return digest → name of the files that can be continued. Removes all other files of earlier runs."""
