@@ -13,47 +13,60 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class JunkRule:
-    """A rule for names. `glob`: `name`, `start*` or `*end`, as the documentation lists it."""
+    """A rule for names. `glob`: with at most one `*`, as the documentation lists it."""
 
     glob: str
     what: str
     """Which program makes such files, for `plan --explain` and the documentation."""
 
     @property
-    def literal(self) -> str:
-        return self.glob.strip("*")
-
-    @property
     def expression(self) -> str:
         """A regular expression of whole names."""
-        return "".join(".*" if part == "*" else re.escape(part) for part in re.split(r"(\*)", self.glob))
+        return ".*".join(map(re.escape, self.glob.split("*")))
 
     def is_named_by(self, part: str) -> bool:
         """Whether a part of a pattern names the files of this rule."""
-        if self.glob.startswith("*"):
-            return part.endswith(self.literal)
-        return part.startswith(self.literal) if self.glob.endswith("*") else part == self.glob
+        start, star, end = self.glob.partition("*")
+        part = part.removeprefix("\\")  # `\#` and `\!` are characters of a name
+        return part.startswith(start) and part.endswith(end) if star else part == self.glob
 
 
 FILE_RULES = (
     JunkRule(".metalakeignore", "metalake-sync"),
     JunkRule(".DS_Store", "macOS"),
     JunkRule("._*", "macOS, attributes of a file"),
+    JunkRule(".apdisk", "macOS"),
+    JunkRule(".afpDeleted*", "macOS, a deleted file that a program has open"),
     JunkRule("Thumbs.db", "Windows"),
+    JunkRule("ehthumbs.db", "Windows"),
     JunkRule("desktop.ini", "Windows"),
     JunkRule("~$*", "Microsoft Office, lock of an open file"),
     JunkRule(".~lock*", "LibreOffice, lock of an open file"),
+    JunkRule(".directory", "KDE"),
+    JunkRule(".smbdelete*", "Samba, a deleted file that a program has open"),
     JunkRule(".nfs*", "NFS, a deleted file that a program has open"),
     JunkRule(".fuse_hidden*", "FUSE, a deleted file that a program has open"),
     JunkRule(".goutputstream-*", "GNOME, an unfinished file"),
     JunkRule(".syncthing.*", "Syncthing, an unfinished file"),
     JunkRule("~syncthing~*", "Syncthing, an unfinished file"),
+    JunkRule(".unison.*", "Unison, an unfinished file"),
     JunkRule("*.part", "browsers and download tools, an unfinished file"),
     JunkRule("*.partial", "browsers and rclone, an unfinished file"),
     JunkRule("*.crdownload", "Chrome, an unfinished file"),
+    JunkRule("*.opdownload", "Opera, an unfinished file"),
+    JunkRule("*.aria2", "aria2, the list of parts of an unfinished file"),
     JunkRule("*.filepart", "WinSCP, an unfinished file"),
     JunkRule("*.tmp", "an unfinished file"),
     JunkRule("*.swp", "Vim"),
+    JunkRule("*.swo", "Vim"),
+    JunkRule("*.swn", "Vim"),
+    JunkRule("*.swx", "Vim"),
+    JunkRule("4913", "Vim, a test whether it can write"),
+    JunkRule("*.kate-swp", "Kate"),
+    JunkRule("#*#", "Emacs, unsaved changes"),
+    JunkRule(".#*", "Emacs, lock of an open file"),
+    JunkRule("*___jb_tmp___", "JetBrains, an unfinished file"),
+    JunkRule("*___jb_old___", "JetBrains, an earlier version"),
     JunkRule("*~", "editors, an earlier version"),
 )
 
@@ -62,21 +75,31 @@ FOLDER_RULES = (
     JunkRule(".metalake", "the embedded lake"),
     JunkRule(".git", "Git"),
     JunkRule("@eaDir", "Synology, thumbnails"),
+    JunkRule(".@__thumb", "QNAP, thumbnails"),
+    JunkRule("@Recycle", "QNAP, deleted files"),
     JunkRule("#recycle", "Synology, deleted files"),
     JunkRule("__MACOSX", "macOS, attributes in an archive"),
+    JunkRule(".AppleDouble", "macOS, attributes of files"),
+    JunkRule(".TemporaryItems", "macOS, unfinished files"),
+    JunkRule(".DocumentRevisions-V100", "macOS, earlier versions"),
     JunkRule(".Trashes", "macOS, deleted files"),
     JunkRule(".Spotlight-V100", "macOS"),
     JunkRule(".fseventsd", "macOS"),
     JunkRule(".Trash-*", "Linux desktops, deleted files"),
     JunkRule("$RECYCLE.BIN", "Windows, deleted files"),
     JunkRule("System Volume Information", "Windows"),
+    JunkRule(".rsync-partial", "rsync, unfinished files"),
+    JunkRule(".~tmp~", "rsync, unfinished files"),
+    JunkRule(".tmp.drivedownload", "Google Drive, unfinished files"),
+    JunkRule(".tmp.driveupload", "Google Drive, unfinished files"),
+    JunkRule(".dropbox.cache", "Dropbox, earlier versions"),
     JunkRule(".stversions", "Syncthing, earlier versions"),
     JunkRule(".stfolder", "Syncthing"),
     JunkRule(".ipynb_checkpoints", "Jupyter"),
     JunkRule("lost+found", "file systems"),
 )
 
-START_OF_JUNK = "|".join(re.escape(rule.literal) for rule in FILE_RULES if rule.glob.endswith("*"))
+START_OF_JUNK = "|".join(re.escape(rule.glob[:-1]) for rule in FILE_RULES if rule.glob.endswith("*"))
 """A regular expression of what names with any extension begin with, if they are junk."""
 
 ALWAYS = frozenset({".metalakeignore", ".metalake-sync", ".metalake", ".git"})

@@ -33,6 +33,18 @@ JUNK_FILES = [
     ".a.jpg.swp",
     "a.txt~",
     ".a.jpg.Xy3kQz",
+    ".apdisk",
+    ".afpDeleted1234.jpg",
+    ".smbdelete0001",
+    ".directory",
+    ".unison.a.jpg.1a2b.unison.tmp",
+    "a.jpg.aria2",
+    "a.txt.swx",
+    "4913",
+    "#a.txt#",
+    ".#a.txt",
+    ".a.txt.kate-swp",
+    "a.txt___jb_tmp___",
 ]
 DATA = [
     "a.jpg",
@@ -45,6 +57,12 @@ DATA = [
     "~a.jpg",
     "$a.jpg",
     "a.jpg.Xy3kQz",
+    "4912",
+    "4913.jpg",
+    "#a.jpg",
+    "a#b#c",
+    "a.directory",
+    ".a#b",
 ]
 
 
@@ -76,6 +94,7 @@ def test_a_folder_of_a_system_is_not_scanned(tmp_path: Path, folder: str) -> Non
         (("._*.jpg", "*.jpg"), ["._a.jpg", "a.jpg"]),
         (("@eaDir/**", "*.jpg"), ["@eaDir/a.jpg", "a.jpg"]),
         ((".git/**", "*.jpg"), ["a.jpg"]),
+        (("4913", "a.jpg"), ["a.jpg"]),
         (("*.jpg", "!._*.jpg", "!@eaDir/*"), ["a.jpg"]),
     ],
 )
@@ -84,6 +103,12 @@ def test_a_pattern_that_names_such_files_overrides_the_rule(
 ) -> None:
     tree(tmp_path, "a.jpg", "._a.jpg", "@eaDir/a.jpg", ".git/a.jpg", "__MACOSX/a.jpg")
     assert sorted(listed_paths(tmp_path, include=include)) == wanted
+
+
+@pytest.mark.parametrize(("include", "wanted"), [("4913", ["4913"]), ("\\#*#", ["#a#"]), ("491?", []), ("*", [])])
+def test_the_files_of_editors_can_be_wanted(tmp_path: Path, include: str, wanted: list[str]) -> None:
+    tree(tmp_path, "4913", "#a#")
+    assert listed_paths(tmp_path, MediaType.OTHER, include=(include,)) == wanted
 
 
 def test_patterns_that_override_nothing_share_one_list() -> None:
