@@ -7,7 +7,6 @@ use a state, or compare a set with the lake's: each set is sent as the source ha
 from __future__ import annotations
 
 import asyncio
-import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -20,9 +19,10 @@ from metalake_sync.annotations.entries import AnnotationSpec
 from metalake_sync.annotations.index import AnnotationIndex
 from metalake_sync.annotations.index_builder import open_index
 from metalake_sync.api.arguments import PYTHON, known_format, one_of, several, translated_remedies
-from metalake_sync.api.connected import ProgressCallback, local_path, must_be_there, unusable_items
+from metalake_sync.api.connected import ProgressCallback, must_be_there, unusable_items
 from metalake_sync.api.items import Items
 from metalake_sync.api.matching import ImagesBeside, WhatIsThere, Written
+from metalake_sync.api.objects import AnnotationsLike, annotations_file, shown_source, without_file
 from metalake_sync.api.results import FailedItem, SomeFailed, WriteResult
 from metalake_sync.apply.annotations import MODES
 from metalake_sync.apply.pages import send_in_halves
@@ -44,7 +44,7 @@ class Drawn:
     """The arguments that every method takes."""
 
     operation: str
-    source: str | os.PathLike[str]
+    source: AnnotationsLike
     kind: Kind
     normalized: bool
     format: FormatName | None
@@ -75,10 +75,11 @@ class Drawn:
 class Annotations(Items):
     """Sets are replaced image by image: an entry is the whole set of its image under the operation.
 
-    A `source` is a file, a folder or a glob. `format`: the name of a format, built in or of an installed package;
-    None detects it. Label files of YOLO take names and sizes from the images beside them (or in `images` beside
-    `labels`). `operation`: the unique id of the project or model run. `kind`: who drew the shapes. `normalized`: the
-    coordinates are fractions of the image's size; the lake converts them to pixels.
+    A `source` is the path of a file, a folder or a glob, or the annotations themselves: a list of dictionaries in the
+    vendor's form, or a pandas DataFrame (`api.objects`). `format`: the name of a format, built in or of an installed
+    package; None detects it. Label files of YOLO take names and sizes from the images beside them (or in `images`
+    beside `labels`). `operation`: the unique id of the project or model run. `kind`: who drew the shapes. `normalized`:
+    the coordinates are fractions of the image's size; the lake converts them to pixels.
 
     `old_form` and `shape_type` are for MetaLake's JSON. `old_form`: whether the `metadata` of a shape holds attributes
     of its label, as in section 2.6 of the vendor's page; None: it does for shapes without `type`. `shape_type`: the
@@ -95,7 +96,7 @@ class Annotations(Items):
         self,
         collection_name: str,
         operation: str,
-        source: str | os.PathLike[str],
+        source: AnnotationsLike,
         *,
         kind: Kind,
         normalized: bool = False,
@@ -118,7 +119,7 @@ class Annotations(Items):
     def upload_annotations_by_storage_path(
         self,
         operation: str,
-        source: str | os.PathLike[str],
+        source: AnnotationsLike,
         *,
         kind: Kind,
         bucket_name: str | None = None,
@@ -141,7 +142,7 @@ class Annotations(Items):
     def upload_annotations_by_unique_name(
         self,
         operation: str,
-        source: str | os.PathLike[str],
+        source: AnnotationsLike,
         *,
         kind: Kind,
         normalized: bool = False,
@@ -163,7 +164,7 @@ class Annotations(Items):
         self,
         job_id: str,
         operation: str,
-        source: str | os.PathLike[str],
+        source: AnnotationsLike,
         *,
         kind: Kind,
         normalized: bool = False,
@@ -212,13 +213,36 @@ class Annotations(Items):
         entries are storage paths.
         """
         drawn.check()
-        path = local_path(drawn.source)
+        with annotations_file(drawn.source) as path:
+            result = self._annotate_from(path, drawn, address, progress, known, there, by_bucket)
+        if drawn.destination_project_id is None:
+            return result
+        try:
+            self.attach_model_runs_to_project(drawn.destination_project_id, [drawn.operation])
+        except LakeError as error:
+            item = FailedItem(
+                f"project {drawn.destination_project_id}", str(error), not isinstance(error, LakeRejected)
+            )
+            raise SomeFailed((item,), result) from error
+        return replace(result, attached_to=drawn.destination_project_id)
+
+    def _annotate_from(
+        self,
+        path: str,
+        drawn: Drawn,
+        address: Addresses,
+        progress: ProgressCallback | None,
+        known: Mapping[str, str] | None,
+        there: WhatIsThere | None,
+        by_bucket: bool,
+    ) -> WriteResult:
+        shown = shown_source(drawn.source, "annotations")
         spec = AnnotationSpec(
             operation=drawn.operation,
             kind=AnnotationKind(one_of("kind", drawn.kind, ("human", "machine"))),
             sources=(path,),
             base_dir=Path.cwd(),
-            declared_at=os.fspath(drawn.source),
+            declared_at=shown,
             normalized=drawn.normalized,
             format=known_format(drawn.format),
             options=drawn.options(),
@@ -231,19 +255,9 @@ class Annotations(Items):
             written = Written(there if known is None else lambda names: set(names))
             failed = asyncio.run(self._send(index, images, address, written, progress))
             found = list(index.notes())
-            failed += unusable_items(found)
-            notes = [str(note) for note in found]
-        result = written.result(failed, notes, unmatched)
-        if drawn.destination_project_id is None:
-            return result
-        try:
-            self.attach_model_runs_to_project(drawn.destination_project_id, [drawn.operation])
-        except LakeError as error:
-            item = FailedItem(
-                f"project {drawn.destination_project_id}", str(error), not isinstance(error, LakeRejected)
-            )
-            raise SomeFailed((item,), result) from error
-        return replace(result, attached_to=drawn.destination_project_id)
+            failed += without_file(unusable_items(found), path, shown)
+            notes = [str(note).replace(path, shown) for note in found]
+        return written.result(failed, notes, unmatched)
 
     async def _send(
         self,

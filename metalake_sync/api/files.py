@@ -6,8 +6,10 @@ send anything; the project does.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +35,14 @@ from metalake_sync.api.connected import (
     only_replaces,
 )
 from metalake_sync.api.items import Items
+from metalake_sync.api.objects import (
+    AnnotationsLike,
+    MetadataLike,
+    annotations_file,
+    metadata_file,
+    shown_source,
+    without_file,
+)
 from metalake_sync.api.results import DownloadResult, SomeFailed, UploadResult
 from metalake_sync.core.actions import DownloadAnnotations, DownloadFile
 from metalake_sync.core.diff import HOW_TO_TAKE_OVER
@@ -51,7 +61,7 @@ from metalake_sync.state.store import StateStore
 class AnnotationSource:
     """Annotations that are sent with files. The fields are those of `Annotations`."""
 
-    source: str | os.PathLike[str]
+    source: AnnotationsLike
     operation: str
     kind: Literal["human", "machine"]
     normalized: bool = False
@@ -62,6 +72,20 @@ class AnnotationSource:
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, ("human", "machine"))
+
+    def block(self, file: str) -> dict[str, Any]:
+        """Return the annotations as a block of a manifest. `file`: the path of the source."""
+        return {
+            "source": file,
+            "operation": self.operation,
+            "kind": self.kind,
+            "normalized": self.normalized,
+            "mode": "append",
+            "old_form": self.old_form,
+            "shape_type": self.shape_type,
+            "destination_project_id": self.destination_project_id,
+            **({"format": self.format} if self.format else {}),
+        }
 
 
 class Files(Items, Connected):
@@ -75,7 +99,7 @@ class Files(Items, Connected):
         *,
         metadata: Mapping[str, Any] | None = None,
         metadata_override: bool = False,
-        file_metadata: str | os.PathLike[str] | None = None,
+        file_metadata: MetadataLike | None = None,
         storage_prefix: str | None = None,
         annotations: AnnotationSource | Sequence[AnnotationSource] = (),
         existing: Literal["keep", "replace"] = "keep",
@@ -88,10 +112,11 @@ class Files(Items, Connected):
         files).
 
         `metadata`: of every file. `metadata_override`: also write it to files that the lake has already.
-        `file_metadata`: a JSON file with metadata of single files. `existing`: how to treat a file whose name the lake
-        has already. "keep" leaves a file of the same size and reports others. "replace" leaves a file only if the store
-        proves that its bytes are the same, and trashes and replaces others. `recursive`: include subfolders. `state`: a
-        file that records the upload, so that the same call resumes it after an interruption.
+        `file_metadata`: metadata of single files, as a JSON file or as objects (`api.objects`). `existing`: how to
+        treat a file whose name the lake has already. "keep" leaves a file of the same size and reports others.
+        "replace" leaves a file only if the store proves that its bytes are the same, and trashes and replaces others.
+        `recursive`: include subfolders. `state`: a file that records the upload, so that the same call resumes it after
+        an interruption. `progress`: receives the number of files and bytes a few times a second.
 
         Raises SomeFailed with the result for the other files, ManifestErrors for unusable sources, and errors of the
         lake.
@@ -101,6 +126,7 @@ class Files(Items, Connected):
         target = local_path(path)
         if not os.path.exists(target):
             raise UsageError(f"'{os.fspath(path)}' does not exist", remedy="Correct the path.")
+        _check_type(target, content_type)
         sources = [annotations] if isinstance(annotations, AnnotationSource) else list(annotations)
         block: dict[str, Any] = {
             "name": collection_name,
@@ -108,42 +134,34 @@ class Files(Items, Connected):
             "metadata": dict(metadata or {}),
             "metadata_override": metadata_override,
             "adopt": "take_over" if existing == "replace" else "match",
-            "annotations": [
-                {
-                    "source": local_path(source.source),
-                    "operation": source.operation,
-                    "kind": source.kind,
-                    "normalized": source.normalized,
-                    "mode": "append",
-                    "old_form": source.old_form,
-                    "shape_type": source.shape_type,
-                    "destination_project_id": source.destination_project_id,
-                    **({"format": source.format} if source.format else {}),
-                }
-                for source in sources
-            ],
         }
-        _check_type(target, content_type)
         if os.path.isdir(target):
             block["folders"] = [{"path": target, "recursive": recursive}]
         else:
             block["files"] = [target]
-        if file_metadata is not None:
-            block["file_metadata"] = [local_path(file_metadata)]
         if storage_prefix is not None:
             block["storage_prefix"] = storage_prefix
         run = EngineRun(progress, _has_files)
-        source = f"upload to '{collection_name}'"
         remembered = Path(local_path(state)) if state is not None else None
-        with (
-            translated_remedies(PYTHON),
-            self._engine({"collections": [block]}, run, source=source, state=remembered) as project,
-        ):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(translated_remedies(PYTHON))
+            files = [stack.enter_context(annotations_file(source.source)) for source in sources]
+            block["annotations"] = [source.block(file) for source, file in zip(sources, files, strict=True)]
+            if file_metadata is not None:
+                block["file_metadata"] = [stack.enter_context(metadata_file(file_metadata))]
+            project = stack.enter_context(
+                self._engine({"collections": [block]}, run, source=f"upload to '{collection_name}'", state=remembered)
+            )
             applied = project.apply(only_replaces if existing == "replace" else never, command="upload")
             with StateStore(project.state_backend) as records:
                 result = self._uploaded(key, records, run, applied.finished.done, applied.finished.bytes_sent)
-        if run.failed:
-            raise SomeFailed(run.failed, result)
+        failed = list(run.failed)
+        for source, file in zip(sources, files, strict=True):
+            shown = shown_source(source.source, f"annotations of {source.operation}")
+            failed = without_file(failed, file, shown)
+            result = replace(result, notes=tuple(note.replace(file, shown) for note in result.notes))
+        if failed:
+            raise SomeFailed(tuple(failed), result)
         return result
 
     def _uploaded(
@@ -178,6 +196,9 @@ class Files(Items, Connected):
         annotation_type: Literal["human", "machine", "all"] = "all",
         operations: Sequence[str] = (),
         media: bool = True,
+        query: str = "",
+        filter: FilterLike = EVERYTHING,
+        sort: SortLike | None = None,
         naming: Literal["unique_name", "name"] = "unique_name",
         annotation_format: FormatName = "metalake",
         progress: ProgressCallback | None = None,
@@ -185,8 +206,9 @@ class Files(Items, Connected):
         """Download a collection's files and its annotations. Vendor's page: 2.7, and 2.8.
 
         `operations`: only these; without any, every one of `annotation_type`, which counts only then. `media`: the
-        files themselves. `naming`: what files are called, and what the annotations call them. Without `media`, the
-        format yolo reads the size of each image from the lake. Unchanged files are not downloaded again.
+        files themselves. `query`, `filter`: only the items that match, and their annotations. `naming`: what files are
+        called, and what the annotations call them. Without `media`, the format yolo reads the size of each image from
+        the lake. Unchanged files are not downloaded again.
 
         Raises SomeFailed, and errors of the lake or the folder.
         """
@@ -198,6 +220,7 @@ class Files(Items, Connected):
                 "format": annotation_format,
             },
             "naming": naming,
+            **_wanted(query, filter, sort),
         }
         return self._download(to, {**self._collection_of(collection_id), **block}, progress)
 

@@ -7,15 +7,15 @@ state, or compare values with the lake's: each entry is written as the source ha
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from metalake_sync.api.arguments import type_of
-from metalake_sync.api.connected import ContentType, local_path
+from metalake_sync.api.connected import ContentType
 from metalake_sync.api.items import Items
 from metalake_sync.api.matching import WhatIsThere, Written
+from metalake_sync.api.objects import MetadataLike, metadata_file, shown_source
 from metalake_sync.api.results import FailedItem, WriteResult
 from metalake_sync.apply.pages import send_in_halves
 from metalake_sync.core.addresses import DEFAULT_BUCKET
@@ -31,8 +31,9 @@ from metalake_sync.sources.metadata_readers import read_metadata_json
 
 
 class Metadata(Items):
-    """Metadata is merged field by field; Tags are replaced. A `source` is a JSON file such as
-    {"files": [{"file": "a.jpg", "metadata": {"Weather": "rain"}}]}.
+    """Metadata is merged field by field; Tags are replaced. A `source` is the path of a JSON file such as
+    {"files": [{"file": "a.jpg", "metadata": {"Weather": "rain"}}]}, or the metadata itself: a dictionary such as
+    {"a.jpg": {"Weather": "rain"}}, a list, or a pandas DataFrame (`api.objects`).
 
     Each method raises ManifestError for an unusable source, UsageError for tags or fields that the lake rejects (then
     nothing is written), and SomeFailed.
@@ -52,25 +53,23 @@ class Metadata(Items):
         values = self._spelling_for([metadata]).of(metadata)
         self._client.metadata_by_object(collection_name, media_kind(type_of(content_type)), values, apply_to_all_files)
 
-    def upload_metadata_by_job_id(self, job_id: str, source: str | os.PathLike[str]) -> WriteResult:
+    def upload_metadata_by_job_id(self, job_id: str, source: MetadataLike) -> WriteResult:
         """Write metadata of files of one upload; entries are file names. Vendor's page: 2.14. Raises UsageError for a
         job that the lake does not know."""
         self.get_job_status(job_id)
         return self._write(source, None, job_id=job_id)
 
-    def upload_metadata_by_storage_path(
-        self, source: str | os.PathLike[str], bucket_name: str | None = None
-    ) -> WriteResult:
+    def upload_metadata_by_storage_path(self, source: MetadataLike, bucket_name: str | None = None) -> WriteResult:
         """Write metadata of files by their path in the storage, without a leading slash. `bucket_name`: None for
         the default bucket. Vendor's page: 2.15."""
         return self._write(source, None, bucket_name=bucket_name or DEFAULT_BUCKET)
 
-    def upload_metadata_by_unique_name(self, source: str | os.PathLike[str]) -> WriteResult:
+    def upload_metadata_by_unique_name(self, source: MetadataLike) -> WriteResult:
         """Write metadata of files by their unique names. Vendor's page: 2.16."""
         return self._write(source, lambda names: self._there(names, list(MediaType)))
 
     def upload_metadata_for_files(
-        self, collection_name: str, content_type: ContentType, source: str | os.PathLike[str]
+        self, collection_name: str, content_type: ContentType, source: MetadataLike
     ) -> WriteResult:
         """Write metadata of files of a collection; entries are file names. Vendor's page: 2.17."""
         found = self.find_collection(collection_name, content_type)
@@ -80,10 +79,11 @@ class Metadata(Items):
         wanted = set(names)
         return {item.name for item in self.get_item_list_from_collection(collection_id) if item.name in wanted}
 
-    def _write(self, source: str | os.PathLike[str], there: WhatIsThere | None, **address: str) -> WriteResult:
-        read = read_metadata_json(Path(local_path(source)), os.fspath(source))
-        if read.broken:
-            raise ManifestErrors(list(read.broken.values()))
+    def _write(self, source: MetadataLike, there: WhatIsThere | None, **address: str) -> WriteResult:
+        with metadata_file(source) as path:
+            read = read_metadata_json(Path(path), shown_source(source, "metadata"))
+            if read.broken:
+                raise ManifestErrors(list(read.broken.values()))
         entries = read.entries
         spelling = self._spelling_for(list(entries.values()))
         messages = [FileMetadata(file=name, metadata=dict(spelling.of(values))) for name, values in entries.items()]

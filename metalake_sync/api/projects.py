@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
+import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import field, replace
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from pydantic import SecretStr
 
 from metalake_sync.api.connected import local_path
+from metalake_sync.api.objects import with_files
 from metalake_sync.api.results import ApplyResult, FailedItem, SomeFailed
 from metalake_sync.core.events import (
     ActionDone,
@@ -46,6 +50,7 @@ from metalake_sync.manifest.loading import manifest_digest
 from metalake_sync.planning.run_options import Refresh, RunOptions
 from metalake_sync.project import Applied
 from metalake_sync.project import Project as Engine
+from metalake_sync.sources.scratch import explained
 
 if TYPE_CHECKING:
     from metalake_sync.operations.comparison import Checked
@@ -111,8 +116,9 @@ class ProjectPlan:
 class Project:
     """A manifest with its state and its lake: what the command line does with a manifest, as methods.
 
-    Make one with `Project.load("birds.yaml")`, or from a manifest that the program builds:
-    `Project(Manifest(version=1, name="birds", remote={...}, collections=[...]), base_dir="data")`.
+    Make one with `Project.load("birds.yaml")`, or from a manifest that the program builds, as a `Manifest` or a
+    dictionary: `Project({"version": 1, "name": "birds", "remote": {...}, "collections": [...]}, base_dir="data")`. In a
+    dictionary, the `source` of annotations and metadata may also be objects (`api.objects`).
 
     `base_dir`: the folder where relative paths start, the state among them. `state`: a file or a URL, in place of the
     manifest's. `on_event`: called with each event of a run, in the thread of the call (calls that are retried: in any
@@ -127,6 +133,8 @@ class Project:
     its own documentation. All of them are SyncErrors (`metalake_sync.errors`).
     """
 
+    _folder: Path | None = None
+
     def __init__(
         self,
         manifest: Manifest | Mapping[str, Any],
@@ -138,7 +146,7 @@ class Project:
         bytes_per_second: float | None = None,
         retry_for_s: float | None = None,
     ) -> None:
-        document: Mapping[str, Any] = _as_written(manifest) if isinstance(manifest, Manifest) else manifest
+        document = _as_written(manifest) if isinstance(manifest, Manifest) else with_files(manifest, self._made_files)
         name = document.get("name")
         if not name:
             raise UsageError("the manifest has no 'name'", remedy="Add one: it names the state.")
@@ -167,6 +175,14 @@ class Project:
         made = cls.__new__(cls)
         made._set_up(Engine(loaded, options, _ignore, _state_given(state)), on_event)
         return made
+
+    def _made_files(self) -> Path:
+        """Return the folder for sources that are objects. It is deleted together with the Project."""
+        if self._folder is None:
+            with explained():
+                self._folder = Path(tempfile.mkdtemp(prefix="metalake-sync-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return self._folder
 
     def _set_up(self, engine: Engine, on_event: OnEvent | None) -> None:
         self._engine = engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +20,7 @@ from metalake_sync.embedded_lake import EmbeddedLake
 from metalake_sync.errors import GuardStopped, Interrupted, ManifestErrors, StateLocked, UsageError
 from metalake_sync.state.backends.file import FileBackend
 from tests.api.conftest import IMAGES
-from tests.embedded_lake.talk import API_KEY, SECRET, png
+from tests.embedded_lake.talk import API_KEY, SECRET, Talk, png
 
 Writer = Callable[..., Path]
 
@@ -308,3 +309,27 @@ def test_two_threads_of_one_project_do_not_run_at_once(project: Project) -> None
             go_on.set()
         assert first.result().done.upload == 3
     assert project.plan().empty
+
+
+def test_sources_of_a_built_manifest_may_be_objects(
+    document: dict[str, Any], tmp_path: Path, talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    box = {"type": "rectangle", "bbox": [1, 2, 3, 4], "label": "bird"}
+    drawn = [{"image": "jay.png", "annotations": [box]}]
+    document["collections"][0] |= {
+        "annotations": [{"operation": "people", "kind": "human", "source": drawn}],
+        "file_metadata": [{"source": {"jay.png": {"City": "Rome"}}}],
+    }
+    project = Project(document, base_dir=tmp_path)
+    assert project.apply(project.plan()).done.annotate == 1
+    assert talk.details("birds_jay.png", "City")["City"] == "Rome"
+    again = Project(document, base_dir=tmp_path)
+    assert again.plan().empty
+    # The caller's manifest stays as it is.
+    assert document["collections"][0]["annotations"][0]["source"] is drawn
+    del project, again
+    gc.collect()
+    assert list(temporary.iterdir()) == []

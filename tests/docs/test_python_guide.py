@@ -32,13 +32,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("folder")
 def test_the_code_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, "python.md", "exec"), names)
     printed = capsys.readouterr().out
     assert printed.startswith("2 files to upload\n2 files uploaded with ")
     assert "\nsummary\n" in printed
+    assert "\n1 box moved\n" in printed
+    assert list(Path("training").rglob("*crow.txt"))
 
 
 def test_the_page_names_every_method() -> None:
